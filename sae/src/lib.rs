@@ -1,1 +1,8 @@
-//! SAE.
+//! Sparse autoencoders for language models.
+
+mod error;
+pub mod model;
+mod progress;
+
+pub use error::{Error, Result};
+pub use progress::{Progress, Quiet};

@@ -1,0 +1,35 @@
+//! How long work talks to whoever started it: what is done, how much there is, and whether to stop.
+
+/// Receives the progress of a long job. `cli` draws bars or prints lines, tests record, [`Quiet`] ignores.
+///
+/// Jobs call it from one thread, often; an implementation that prints must limit its own rate.
+pub trait Progress {
+    /// A new stage begins: `name` says what ("harvest"), `total` how many `unit`s ("tokens") it has, if known.
+    fn begin(&mut self, name: &str, total: Option<u64>, unit: &str);
+
+    /// `done` units of the stage are finished; `note` is a short line of current figures ("loss 0.213  FVE 0.87").
+    fn advance(&mut self, done: u64, note: &str);
+
+    /// The stage is over; `summary` is one line that stays on the screen.
+    fn end(&mut self, summary: &str);
+
+    /// A remark the user should see even without a progress bar ("no held-out documents marked; 5 % were set aside").
+    fn remark(&mut self, message: &str);
+
+    /// True when the user asked to stop. Jobs look at it at least once a second and stop where a whole part ends.
+    fn stop_requested(&self) -> bool;
+}
+
+/// A [`Progress`] that says nothing and never stops.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
+    fn advance(&mut self, _: u64, _: &str) {}
+    fn end(&mut self, _: &str) {}
+    fn remark(&mut self, _: &str) {}
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
