@@ -1,6 +1,8 @@
 //! Sparse autoencoders for language models.
 
+pub mod dictionary;
 mod error;
+pub mod kernels;
 pub mod model;
 mod progress;
 
