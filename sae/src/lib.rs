@@ -5,6 +5,7 @@ mod error;
 pub mod kernels;
 pub mod model;
 mod progress;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use progress::{Progress, Quiet};
