@@ -106,7 +106,7 @@ proptest! {
 
     #[test]
     fn vectors_come_back(d in 1usize..9, n in 0usize..20, seed in any::<u32>()) {
-        let value = |i: usize| (seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503) % 4096) as f32 / 8.0;
+        let value = |i: usize| (seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503) % 2048) as f32 / 8.0;
         let rows: Vec<f32> = (0..n * d).map(value).collect();
         for dtype in [Dtype::F16, Dtype::F32] {
             let (array, bad) = vector::column_from_rows(&rows, d, dtype).unwrap();
@@ -128,7 +128,9 @@ fn many_features_are_read_one_at_a_time() {
         .map(|feature| FeatureRow {
             feature,
             count: u64::from(feature) * 3,
-            histogram: (0..40).map(|bin| feature.wrapping_mul(bin * 2_654_435_761) >> 20).collect(),
+            histogram: (0..40)
+                .map(|bin| feature.wrapping_mul(2_654_435_761).wrapping_mul(bin + 1) >> 20)
+                .collect(),
             top_logits: (0..10).map(|i| (feature ^ i, (feature % 977) as f32 * 0.37 + i as f32)).collect(),
             ..FeatureRow::default()
         })

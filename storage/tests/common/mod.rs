@@ -18,7 +18,7 @@ pub fn header() -> Manifest {
     header
 }
 
-/// Row `r` of the whole dataset: document r / 10, position r % 10, token r % 7, activation r mod 1000 + 0, .25, .5, .75.
+/// Row `r` of the whole dataset: document r / 10, position r % 10, token r % 7, activation r mod 500 + 0, .25, .5, .75.
 pub fn rows(range: std::ops::Range<u32>) -> RecordBatch {
     let numbers =
         |get: fn(u32) -> u32| Arc::new(UInt32Array::from_iter_values(range.clone().map(get))) as ArrayRef;
@@ -37,7 +37,7 @@ pub fn rows(range: std::ops::Range<u32>) -> RecordBatch {
 }
 
 pub fn vectors(range: std::ops::Range<u32>) -> Vec<f32> {
-    range.flat_map(|r| (0..D).map(move |i| (r % 1000) as f32 + 0.25 * i as f32)).collect()
+    range.flat_map(|r| (0..D).map(move |i| (r % 500) as f32 + 0.25 * i as f32)).collect()
 }
 
 pub fn columns_of() -> SchemaRef {
