@@ -136,6 +136,23 @@ fn a_dropped_part_leaves_nothing() {
 }
 
 #[test]
+fn a_killed_writer_leaves_nothing_that_passes_for_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = DatasetWriter::begin(folder.path(), header()).unwrap();
+    let mut part = writer.next_part(schema::ACTIVATIONS, common::columns_of(), &common::fine()).unwrap();
+    part.write(&rows(0..500)).unwrap();
+    // As if the process ended here: nobody cleans up.
+    std::mem::forget(part);
+    drop(writer);
+    assert!(folder.path().join("activations-00000.parquet.partial").exists());
+    assert!(!folder.path().join("activations-00000.parquet").exists());
+    assert!(matches!(Dataset::open(folder.path()).unwrap_err(), Error::Unfinished { .. }));
+    let writer = DatasetWriter::begin(folder.path(), header()).unwrap();
+    assert!(writer.cursor().is_none());
+    assert!(!folder.path().join("activations-00000.parquet.partial").exists());
+}
+
+#[test]
 fn a_batch_with_other_columns_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = DatasetWriter::begin(folder.path(), header()).unwrap();
