@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{slice, with_slice};
-use crate::kernels::gemm::{Into, Mat, MatMut, gemm};
+use crate::kernels::matrix::{Into, Mat, MatMut, gemm};
 
 /// Which tokens a token may attend to: the earlier ones of its own segment, and itself.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{slice, with_slice};
-use crate::kernels::gemm::{Into, Mat, MatMut, gemm};
+use crate::kernels::matrix::{Into, Mat, MatMut, gemm};
 
 /// Which choices go to which expert: choice `order[i]` is the i-th row of the sorted inputs.
 #[derive(Debug, Clone)]
