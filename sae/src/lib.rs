@@ -4,6 +4,7 @@ pub mod cli;
 pub mod demo;
 pub mod dictionary;
 mod error;
+pub mod harvest;
 pub mod kernels;
 pub mod model;
 pub mod pretrain;
