@@ -24,6 +24,8 @@ mod clock;
 mod config;
 mod dataset_rows;
 mod matches;
+#[doc(hidden)]
+pub mod measure;
 mod order;
 mod pools;
 mod random;

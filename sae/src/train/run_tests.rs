@@ -135,19 +135,19 @@ fn stopped_and_resumed_runs_end_in_the_same_bits_on_any_number_of_threads() {
     write_dataset(&data, &planted(2500, 16, 40, 3).0, 16, 130);
     let whole = folder.path().join("whole");
     let config = small_config();
-    let outcome = super::run(&config, &data, &whole, false, &mut Quiet).unwrap();
+    let outcome = run(&config, &data, &whole, false, &mut Quiet).unwrap();
     assert_eq!((outcome.steps, outcome.tokens), (60, 6000));
     for (threads, stops) in [(1, vec![1, 9, 22]), (2, vec![31, 5]), (2, vec![1, 1, 1])] {
         let out = folder.path().join(format!("stopped {stops:?}"));
         let config = TrainConfig { threads: Some(threads), ..config.clone() };
         for (i, &steps) in stops.iter().enumerate() {
-            let stopped = super::run(&config, &data, &out, i > 0, &mut StopAfter::new(steps));
+            let stopped = run(&config, &data, &out, i > 0, &mut StopAfter::new(steps));
             assert!(matches!(stopped, Err(Error::Stopped(_))), "{stopped:?}");
             assert_eq!(RunRecord::read(&out).unwrap().status, RunStatus::Stopped);
         }
         // Threads may change in the middle.
         let config = TrainConfig { threads: Some(3 - threads), ..config };
-        super::run(&config, &data, &out, true, &mut Quiet).unwrap();
+        run(&config, &data, &out, true, &mut Quiet).unwrap();
         assert_eq!(weights(&out), weights(&whole), "{threads} threads, {stops:?}");
         let steps = |run: &Path| -> Vec<u64> {
             storage::metrics::read(&Run::open(run).unwrap().metrics().unwrap())
@@ -168,7 +168,7 @@ fn going_on_from_any_checkpoint_on_disk_gives_the_same_bits() {
     write_dataset(&data, &planted(2500, 16, 40, 3).0, 16, 130);
     let whole = folder.path().join("whole");
     let config = TrainConfig { keep_checkpoints: 100, ..small_config() };
-    super::run(&config, &data, &whole, false, &mut Quiet).unwrap();
+    run(&config, &data, &whole, false, &mut Quiet).unwrap();
     let expected = weights(&whole);
     for newest in [45, 27, 9, 0] {
         for entry in std::fs::read_dir(whole.join("checkpoints")).unwrap() {
@@ -192,7 +192,7 @@ fn a_run_s_folder_holds_what_it_should() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("data"), folder.path().join("run"));
     write_dataset(&data, &planted(2500, 16, 40, 3).0, 16, 130);
-    let outcome = super::run(&small_config(), &data, &out, false, &mut Quiet).unwrap();
+    let outcome = run(&small_config(), &data, &out, false, &mut Quiet).unwrap();
     let run = Run::open(&out).unwrap();
     let record = run.record();
     assert_eq!((record.status, record.step, record.steps_total), (RunStatus::Finished, 60, 60));
@@ -211,11 +211,11 @@ fn a_run_s_folder_holds_what_it_should() {
     let again = folder.path().join("again");
     let config: TrainConfig =
         toml::from_str(&std::fs::read_to_string(out.join(CONFIG_FILE)).unwrap()).unwrap();
-    super::run(&config, config.data.as_ref().unwrap(), &again, false, &mut Quiet).unwrap();
+    run(&config, config.data.as_ref().unwrap(), &again, false, &mut Quiet).unwrap();
     assert_eq!(weights(&again), weights(&out));
     // A finished run says so.
     let mut progress = StopAfter::new(1000);
-    assert_eq!(super::resume(&out, &mut progress).unwrap(), outcome);
+    assert_eq!(resume(&out, &mut progress).unwrap(), outcome);
     assert!(progress.remarks[0].contains("already finished"));
 }
 
@@ -225,22 +225,22 @@ fn bad_requests_are_refused_before_anything_is_touched() {
     let (data, out) = (folder.path().join("data"), folder.path().join("run"));
     let x = planted(600, 16, 40, 3).0;
     write_dataset(&data, &x, 16, 130);
-    let run = |config: &TrainConfig, out: &Path, resume| {
-        super::run(config, &data, out, resume, &mut Quiet).map(|_| ()).map_err(|e| e.to_string())
+    let attempt = |config: &TrainConfig, out: &Path, resume| {
+        run(config, &data, out, resume, &mut Quiet).map(|_| ()).map_err(|e| e.to_string())
     };
-    assert!(run(&small_config(), &out, true).unwrap_err().contains("no run to resume"));
+    assert!(attempt(&small_config(), &out, true).unwrap_err().contains("no run to resume"));
     let short = TrainConfig { tokens: Some(300), ..small_config() };
-    run(&short, &out, false).unwrap();
+    attempt(&short, &out, false).unwrap();
     let before = weights(&out);
-    assert!(run(&short, &out, false).unwrap_err().contains("already holds a run"));
+    assert!(attempt(&short, &out, false).unwrap_err().contains("already holds a run"));
     let other = TrainConfig { k: 5, ..short.clone() };
-    assert!(run(&other, &out, true).unwrap_err().contains("k was 4, is 5"));
+    assert!(attempt(&other, &out, true).unwrap_err().contains("k was 4, is 5"));
     assert_eq!(weights(&out), before);
-    let missing = super::run(&short, &folder.path().join("nothing"), &out, false, &mut Quiet);
+    let missing = run(&short, &folder.path().join("nothing"), &out, false, &mut Quiet);
     assert!(missing.unwrap_err().to_string().contains("nothing"));
     let wide = TrainConfig { k: 1000, ..short.clone() };
     let fresh = folder.path().join("fresh");
-    assert!(run(&wide, &fresh, false).unwrap_err().contains("k is 1000") && !fresh.exists());
+    assert!(attempt(&wide, &fresh, false).unwrap_err().contains("k is 1000") && !fresh.exists());
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn nan_is_refused_with_its_document_and_marks_the_run_as_failed() {
     let mut x = planted(600, 16, 40, 3).0;
     x[16 * 150 + 2] = f32::NAN;
     write_dataset(&data, &x, 16, 130);
-    let message = super::run(&small_config(), &data, &out, false, &mut Quiet).unwrap_err().to_string();
+    let message = run(&small_config(), &data, &out, false, &mut Quiet).unwrap_err().to_string();
     assert!(message.contains("document 1 (story 1), position 20") && message.contains("NaN"), "{message}");
     let record = RunRecord::read(&out).unwrap();
     assert_eq!((record.status, record.error), (RunStatus::Failed, Some(message)));
@@ -268,7 +268,7 @@ fn a_run_that_diverges_is_marked_as_failed_and_keeps_its_checkpoints() {
         warmup_steps: Some(0),
         ..small_config()
     };
-    let message = super::run(&config, &data, &out, false, &mut Quiet).unwrap_err().to_string();
+    let message = run(&config, &data, &out, false, &mut Quiet).unwrap_err().to_string();
     assert!(message.contains("step ") && message.contains("learning rate"), "{message}");
     assert_eq!(RunRecord::read(&out).unwrap().status, RunStatus::Failed);
     assert!(!out.join("cfg.json").exists() && out.join(CONFIG_FILE).exists());
@@ -290,7 +290,7 @@ fn planted_directions_are_found() {
         learning_rate: Some(3e-3),
         ..TrainConfig::default()
     };
-    let outcome = super::run(&config, &data, &out, false, &mut Quiet).unwrap();
+    let outcome = run(&config, &data, &out, false, &mut Quiet).unwrap();
     let dictionary = Dictionary::load(&out).unwrap();
     let found = directions.iter().filter(|direction| {
         let cosine = |f| dictionary.decoder_row(f).iter().zip(*direction).map(|(a, b)| a * b).sum::<f32>();
@@ -312,25 +312,26 @@ fn planted_directions_are_found() {
     assert!(1.0 - wrong / spread > 0.9, "{}", 1.0 - wrong / spread);
 }
 
-/// Features that begin with a bias too low to ever fire come back with AuxK and stay dead without.
+/// Features that are too weak to ever fire come back with AuxK and stay dead without.
 #[test]
 fn auxk_revives_dead_features() {
-    let (d, features) = (16, 64);
-    let x = planted(4000, d, 48, 2).0;
+    let (d, features) = (24, 64);
+    // More directions than features: there is always something left for a feature to explain.
+    let x = planted(4000, d, 128, 3).0;
     let dead_after_training = |coefficient: f64| {
         let options = step::StepOptions {
-            k: 2,
+            k: 3,
             k_aux: 8,
             dead_after: 2000,
             auxk_coefficient: coefficient,
-            input_variance: 50.0,
+            input_variance: 60.0,
             betas: (0.9, 0.999),
             epsilon: 6.25e-10,
         };
         let mut state = state::TrainState::new(features, vec![0.5; d], 1);
-        // A third of the dictionary points where others point better: pre-activations are positive, never among the k best.
+        // A third of the dictionary has pre-activations so small that they are never among the k best.
         for f in 0..features / 3 {
-            state.w_enc.value[f * d..(f + 1) * d].iter_mut().for_each(|w| *w *= 0.05);
+            state.w_enc.value[f * d..(f + 1) * d].iter_mut().for_each(|w| *w *= 0.01);
         }
         let mut stepper = step::Stepper::new(features, options);
         for t in 0..600 {

@@ -185,11 +185,6 @@ impl<'a> Trainer<'a> {
         &self.state
     }
 
-    /// Means over the last logged window.
-    pub(crate) fn figures(&self) -> Figures {
-        self.figures
-    }
-
     /// The last logged row.
     pub(crate) fn last_row(&self) -> Option<&Row> {
         self.log.rows().last()
