@@ -193,11 +193,11 @@ fn a_run_s_folder_holds_what_it_should() {
     let (data, out) = (folder.path().join("data"), folder.path().join("run"));
     write_dataset(&data, &planted(2500, 16, 40, 3).0, 16, 130);
     let outcome = run(&small_config(), &data, &out, false, &mut Quiet).unwrap();
-    let run = Run::open(&out).unwrap();
-    let record = run.record();
+    let folder_of_run = Run::open(&out).unwrap();
+    let record = folder_of_run.record();
     assert_eq!((record.status, record.step, record.steps_total), (RunStatus::Finished, 60, 60));
     assert_eq!((record.hook.as_str(), record.d_in, record.d_sae, record.k), (HOOK, 16, 96, 4));
-    let rows = storage::metrics::read(&run.metrics().unwrap()).unwrap();
+    let rows = storage::metrics::read(&folder_of_run.metrics().unwrap()).unwrap();
     for name in schema::metrics::VALUES {
         assert!(rows.iter().all(|row| row.get(name).is_some()), "{name}");
     }
