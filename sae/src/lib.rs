@@ -1,6 +1,8 @@
 //! Sparse autoencoders for language models.
 
 mod error;
+pub mod experts;
+pub mod features;
 pub mod model;
 mod progress;
 

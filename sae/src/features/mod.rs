@@ -1,0 +1,7 @@
+//! The feature index.
+mod best;
+mod buckets;
+mod draw;
+mod examples;
+mod summary;
+mod tokens;

@@ -1,0 +1,136 @@
+//! Reading chosen rows of `activations` in batches of one size, as f32, checked to be finite.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float16Type, Float32Type, UInt32Type};
+use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN, activations::ACTIVATION};
+use storage::table::{Batches, Scan, TableReader};
+use storage::Dataset;
+
+use crate::{Error, Result};
+
+/// Consecutive chosen rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RowBatch {
+    /// Document of each row.
+    pub documents: Vec<u32>,
+    /// Position of each row in its document.
+    pub positions: Vec<u32>,
+    /// Token of each row.
+    pub tokens: Vec<u32>,
+    /// Activations, `[rows, d]`.
+    pub activations: Vec<f32>,
+}
+
+impl RowBatch {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+/// Batches of exactly `batch` rows (the last may have fewer), whatever the files' row groups are, so that results do not
+/// depend on how a dataset was cut into files.
+#[derive(Debug)]
+pub struct RowReader {
+    table: TableReader,
+    ranges: VecDeque<Range<u64>>,
+    current: Option<Batches>,
+    /// Rows that were read and not given out.
+    rest: Option<(RecordBatch, usize)>,
+    batch: usize,
+    d: usize,
+}
+
+impl RowReader {
+    /// Reads `ranges` of the activations of `dataset`, whose width must be `d`.
+    pub fn new(dataset: &Dataset, ranges: &[Range<u64>], batch: usize, d: usize) -> Result<Self> {
+        let width = dataset.manifest().d_model;
+        if width != d {
+            return Err(Error::request(format!(
+                "{}: activations have width {width}, but the dictionary takes {d}; give the dataset it was trained on or \
+                 one of the same model and hook",
+                dataset.dir().display()
+            )));
+        }
+        Ok(Self {
+            table: dataset.table(ACTIVATIONS)?,
+            ranges: ranges.iter().cloned().collect(),
+            current: None,
+            rest: None,
+            batch: batch.max(1),
+            d,
+        })
+    }
+
+    /// The next batch; `None` at the end.
+    pub fn next_batch(&mut self) -> Result<Option<RowBatch>> {
+        let mut batch = RowBatch::default();
+        while batch.len() < self.batch {
+            let Some((source, from)) = self.source()? else { break };
+            let rows = (source.num_rows() - from).min(self.batch - batch.len());
+            append(&mut batch, &source.slice(from, rows), self.d, &self.table)?;
+            self.rest = (from + rows < source.num_rows()).then_some((source, from + rows));
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    /// Rows that come next, and how many of them were already given out.
+    fn source(&mut self) -> Result<Option<(RecordBatch, usize)>> {
+        loop {
+            if let Some(rest) = self.rest.take() {
+                return Ok(Some(rest));
+            }
+            if let Some(batch) = self.current.as_mut().and_then(Iterator::next).transpose()? {
+                return Ok(Some((batch, 0)));
+            }
+            let Some(rows) = self.ranges.pop_front() else { return Ok(None) };
+            let columns = [DOCUMENT, POSITION, TOKEN, ACTIVATION].map(str::to_owned).to_vec();
+            let scan = Scan { columns: Some(columns), rows: Some(rows), ..Scan::default() };
+            self.current = Some(self.table.scan(scan)?);
+        }
+    }
+}
+
+fn append(batch: &mut RowBatch, source: &RecordBatch, d: usize, table: &TableReader) -> Result<()> {
+    let integers = |column: usize| source.column(column).as_primitive::<UInt32Type>().values();
+    let first = batch.len();
+    batch.documents.extend_from_slice(integers(0));
+    batch.positions.extend_from_slice(integers(1));
+    batch.tokens.extend_from_slice(integers(2));
+    let list = source.column(3).as_fixed_size_list();
+    let values = list.values().slice(list.value_offset(0) as usize, source.num_rows() * d);
+    match values.data_type() {
+        DataType::Float16 => {
+            batch.activations.extend(values.as_primitive::<Float16Type>().values().iter().map(|v| v.to_f32()));
+        }
+        DataType::Float32 => {
+            batch.activations.extend_from_slice(values.as_primitive::<Float32Type>().values());
+        }
+        other => {
+            return Err(Error::format(table.path(), format!("activations are {other}, expected Float16 or Float32")));
+        }
+    }
+    check_finite(batch, first, d, table)
+}
+
+fn check_finite(batch: &RowBatch, first: usize, d: usize, table: &TableReader) -> Result<()> {
+    let Some(at) = batch.activations[first * d..].iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let row = first + at / d;
+    Err(Error::data(format!(
+        "{}: document {}, position {}: component {} of the activation is {}, expected a finite number; harvest the dataset \
+         again (with f32 if activations exceed 65504, the most that f16 holds)",
+        table.path().display(),
+        batch.documents[row],
+        batch.positions[row],
+        at % d,
+        batch.activations[first * d + at],
+    )))
+}
