@@ -1,0 +1,244 @@
+//! What a sparse autoencoder (SAE) is: two matrices, two biases and a rule that matches tokens with features.
+//!
+//! With `d` = d_in and `F` = d_sae:
+//!
+//!     z     = (x − b_dec) · W_encᵀ + b_enc     pre-activations [n, F]; W_enc is held as [F, d], one row a feature
+//!     codes = selection(z)                     sparse, CSR ([`Codes`]); every code is > 0
+//!     x̂     = codes · W_dec + b_dec            reconstruction [n, d]; W_dec is [F, d], one row a feature
+//!
+//! A [`Dictionary`] takes raw activations, as a model computes them: what training scaled is folded into it
+//! ([`Dictionary::for_raw_activations`]). It is kept as a SAELens v6 folder (`cfg.json`, `sae_weights.safetensors`), see
+//! [`Dictionary::save`] and [`Dictionary::load`].
+
+mod codes;
+mod folder;
+mod info;
+mod selection;
+mod weights;
+
+pub use codes::{ByFeature, Codes};
+pub use info::DictionaryInfo;
+pub use selection::Selection;
+
+use rayon::prelude::*;
+
+use crate::kernels::encode::{ChunkBuffer, centre, chunk_rows, products};
+use crate::kernels::gather::add_rows;
+use crate::kernels::spare::Spare;
+
+/// Rows decoded by one task.
+const DECODE_ROWS: usize = 64;
+
+/// A trained dictionary for raw activations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dictionary {
+    /// Width of activations, `d`.
+    pub d_in: usize,
+    /// Number of features, `F`.
+    pub d_sae: usize,
+    /// Encoder `[F, d]`, one row a feature (the transpose of SAELens's `W_enc`).
+    pub w_enc: Vec<f32>,
+    /// Encoder bias `[F]`.
+    pub b_enc: Vec<f32>,
+    /// Decoder `[F, d]`, one row a feature: its direction.
+    pub w_dec: Vec<f32>,
+    /// Decoder bias `[d]`, also subtracted before encoding.
+    pub b_dec: Vec<f32>,
+    /// Which pre-activations become codes.
+    pub selection: Selection,
+    /// Where the dictionary comes from.
+    pub info: DictionaryInfo,
+}
+
+impl Dictionary {
+    /// The codes of `x[n, d]`. Memory beside the codes is bounded: rows go in chunks, one a thread.
+    ///
+    /// Values must be finite (readers of activations check that): a NaN is never selected.
+    ///
+    /// # Panics
+    /// If the length of `x` is no multiple of `d_in`.
+    pub fn encode(&self, x: &[f32]) -> Codes {
+        assert!(x.len().is_multiple_of(self.d_in), "{} numbers are no rows of {}", x.len(), self.d_in);
+        let spare = Spare::<ChunkBuffer>::default();
+        let parts: Vec<Codes> = x
+            .par_chunks(chunk_rows(self.d_sae) * self.d_in)
+            .map(|rows| {
+                let mut buffer = spare.take();
+                buffer.centred.resize(rows.len(), 0.0);
+                centre(&mut buffer.centred, rows, &self.b_dec);
+                products(&mut buffer.products, &buffer.centred, &self.w_enc, self.d_in);
+                let codes = self.selection.select(&buffer.products, &self.b_enc, &mut buffer.candidates);
+                spare.give(buffer);
+                codes
+            })
+            .collect();
+        Codes::concatenate(&parts)
+    }
+
+    /// Reconstructions `[n, d]` of the rows of `codes`.
+    ///
+    /// # Panics
+    /// If a code names a feature that the dictionary does not have.
+    pub fn decode(&self, codes: &Codes) -> Vec<f32> {
+        let mut out = vec![0.0; codes.rows() * self.d_in];
+        out.par_chunks_mut(DECODE_ROWS * self.d_in).enumerate().for_each(|(chunk, rows)| {
+            for (i, row) in rows.chunks_exact_mut(self.d_in).enumerate() {
+                let (features, values) = codes.row(chunk * DECODE_ROWS + i);
+                row.copy_from_slice(&self.b_dec);
+                add_rows(row, &self.w_dec, features, values);
+            }
+        });
+        out
+    }
+
+    /// Feature `f`'s encoder row, `[d]`.
+    pub fn encoder_row(&self, f: usize) -> &[f32] {
+        &self.w_enc[f * self.d_in..(f + 1) * self.d_in]
+    }
+
+    /// Feature `f`'s decoder row, `[d]`.
+    pub fn decoder_row(&self, f: usize) -> &[f32] {
+        &self.w_dec[f * self.d_in..(f + 1) * self.d_in]
+    }
+
+    /// Turns a dictionary that was trained on `x · scale` into the same one for raw `x`.
+    ///
+    /// `z` and the reconstruction are linear in `x` and the biases together, and selection by rank does not see a positive
+    /// factor. So the biases and thresholds are divided by `scale`, the matrices stay, codes come out divided by `scale`, and
+    /// decoder rows keep their norm.
+    #[must_use]
+    pub fn for_raw_activations(mut self, scale: f32) -> Self {
+        for bias in self.b_enc.iter_mut().chain(&mut self.b_dec) {
+            *bias /= scale;
+        }
+        if let Selection::Threshold(thresholds) = &mut self.selection {
+            thresholds.iter_mut().for_each(|t| *t /= scale);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        (0..n as u32)
+            .map(|i| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 8) as f32 / 8.4e6 - 1.0)
+            .collect()
+    }
+
+    pub(crate) fn small(d: usize, features: usize, selection: Selection) -> Dictionary {
+        Dictionary {
+            d_in: d,
+            d_sae: features,
+            w_enc: numbers(features * d, 1),
+            b_enc: numbers(features, 2),
+            w_dec: numbers(features * d, 3),
+            b_dec: numbers(d, 4),
+            selection,
+            info: DictionaryInfo::default(),
+        }
+    }
+
+    fn naive_z(dictionary: &Dictionary, row: &[f32]) -> Vec<f64> {
+        (0..dictionary.d_sae)
+            .map(|f| {
+                let sum: f64 = (0..dictionary.d_in)
+                    .map(|c| {
+                        f64::from(row[c] - dictionary.b_dec[c]) * f64::from(dictionary.encoder_row(f)[c])
+                    })
+                    .sum();
+                sum + f64::from(dictionary.b_enc[f])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn topk_codes_are_the_k_largest_pre_activations() {
+        let dictionary = small(24, 150, Selection::TopK(9));
+        // More rows than a chunk has, so that chunks meet.
+        let x = numbers(24 * 700, 7);
+        let codes = dictionary.encode(&x);
+        assert_eq!(codes.rows(), 700);
+        for (i, row) in x.chunks_exact(24).enumerate() {
+            let z = naive_z(&dictionary, row);
+            let mut order: Vec<usize> = (0..150).filter(|&f| z[f] > 0.0).collect();
+            order.sort_by(|&a, &b| z[b].total_cmp(&z[a]));
+            order.truncate(9);
+            order.sort_unstable();
+            let (features, values) = codes.row(i);
+            assert_eq!(features.iter().map(|&f| f as usize).collect::<Vec<_>>(), order, "row {i}");
+            for (&f, &v) in features.iter().zip(values) {
+                assert!((f64::from(v) - z[f as usize]).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn threshold_codes_are_all_above_their_threshold() {
+        let thresholds: Vec<f32> = (0..40).map(|f| f as f32 / 20.0).collect();
+        let dictionary = small(8, 40, Selection::Threshold(thresholds.clone()));
+        let x = numbers(8 * 30, 5);
+        let codes = dictionary.encode(&x);
+        for (i, row) in x.chunks_exact(8).enumerate() {
+            let z = naive_z(&dictionary, row);
+            let expected: Vec<u32> =
+                (0..40_u32).filter(|&f| z[f as usize] > f64::from(thresholds[f as usize])).collect();
+            assert_eq!(codes.row(i).0, expected);
+        }
+    }
+
+    #[test]
+    fn reconstructions_are_sums_of_decoder_rows() {
+        let dictionary = small(13, 50, Selection::TopK(6));
+        let codes = dictionary.encode(&numbers(13 * 100, 6));
+        let out = dictionary.decode(&codes);
+        for i in 0..100 {
+            let (features, values) = codes.row(i);
+            for c in 0..13 {
+                let exact: f64 = f64::from(dictionary.b_dec[c])
+                    + features
+                        .iter()
+                        .zip(values)
+                        .map(|(&f, &v)| f64::from(v) * f64::from(dictionary.decoder_row(f as usize)[c]))
+                        .sum::<f64>();
+                assert!((f64::from(out[i * 13 + c]) - exact).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let dictionary = small(24, 300, Selection::TopK(5));
+        let x = numbers(24 * 1500, 8);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let codes = dictionary.encode(&x);
+                let out = dictionary.decode(&codes);
+                (codes, out)
+            })
+        };
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn folding_the_scale_changes_nothing_but_the_unit() {
+        for selection in [Selection::TopK(4), Selection::Threshold(vec![0.1; 60])] {
+            let trained = small(16, 60, selection);
+            let scale = 0.37_f32;
+            let raw = numbers(16 * 50, 9);
+            let scaled: Vec<f32> = raw.iter().map(|x| x * scale).collect();
+            let folded = trained.clone().for_raw_activations(scale);
+            let (a, b) = (trained.encode(&scaled), folded.encode(&raw));
+            assert_eq!(a.features, b.features);
+            for (a, b) in a.values.iter().zip(&b.values) {
+                assert!((a / scale - b).abs() < 1e-5 * (1.0 + b.abs()));
+            }
+            for (a, b) in trained.decode(&a).iter().zip(folded.decode(&b)) {
+                assert!((a / scale - b).abs() < 2e-5 * (1.0 + b.abs()), "{a} {b}");
+            }
+        }
+    }
+}

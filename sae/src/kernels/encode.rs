@@ -1,0 +1,65 @@
+//! Rows to pre-activations without biases, a chunk of rows at a time, so that `[B, F]` never exists.
+
+use super::gemm::rows_times_rows;
+use super::topk::Candidates;
+
+/// Numbers of a chunk's pre-activations: 16 MiB.
+const CHUNK_NUMBERS: usize = 1 << 22;
+/// Rows a chunk has at most; more would not make the product faster.
+const CHUNK_ROWS: usize = 256;
+
+/// Rows of a chunk for dictionaries with `features` features. Depends on nothing else, so chunks are the same for any number
+/// of threads.
+pub fn chunk_rows(features: usize) -> usize {
+    (CHUNK_NUMBERS / features.max(1)).clamp(1, CHUNK_ROWS)
+}
+
+/// Memory of one chunk; keep one per thread and reuse it.
+#[derive(Debug, Default)]
+pub struct ChunkBuffer {
+    /// `x − b_dec`, `[rows, d]`, for callers that do not keep it themselves.
+    pub centred: Vec<f32>,
+    /// `(x − b_dec) · W_encᵀ`, `[rows, F]`; `b_enc` is added while selecting.
+    pub products: Vec<f32>,
+    /// For [`super::topk::select`].
+    pub candidates: Candidates,
+}
+
+/// `out[n, d] = x[n, d] − b_dec[d]`.
+pub fn centre(out: &mut [f32], x: &[f32], b_dec: &[f32]) {
+    for (out, x) in out.chunks_exact_mut(b_dec.len()).zip(x.chunks_exact(b_dec.len())) {
+        for ((out, x), b) in out.iter_mut().zip(x).zip(b_dec) {
+            *out = x - b;
+        }
+    }
+}
+
+/// Makes `out` the products `[n, F]` of `centred[n, d]` with `w_enc[F, d]`.
+pub fn products(out: &mut Vec<f32>, centred: &[f32], w_enc: &[f32], d: usize) {
+    let (rows, features) = (centred.len() / d, w_enc.len() / d);
+    out.resize(rows * features, 0.0);
+    rows_times_rows(out, centred, w_enc, rows, features, d);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_stay_within_their_memory() {
+        for features in [1, 100, 2048, 10240, 65536, 1 << 20, 1 << 23] {
+            let rows = chunk_rows(features);
+            assert!(rows == 1 || rows * features <= CHUNK_NUMBERS, "{features}");
+            assert!((1..=CHUNK_ROWS).contains(&rows));
+        }
+    }
+
+    #[test]
+    fn products_are_of_centred_rows() {
+        let (mut centred, mut out) = (vec![0.0; 4], Vec::new());
+        centre(&mut centred, &[3.0, 5.0, 1.0, 2.0], &[1.0, 2.0]);
+        assert_eq!(centred, [2.0, 3.0, 0.0, 0.0]);
+        products(&mut out, &centred, &[1.0, 0.0, 0.5, 2.0, -1.0, 1.0], 2);
+        assert_eq!(out, [2.0, 7.0, 1.0, 0.0, 0.0, 0.0]);
+    }
+}

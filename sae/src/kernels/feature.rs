@@ -1,0 +1,219 @@
+//! What one feature needs after the forward pass, in one visit to its rows: gradients, projection, Adam, unit norm.
+//!
+//! With `W_e`, `W_d` the feature's encoder and decoder rows `[d]`, and for each token `b` that it was matched with the code
+//! `v_b`, the loss's gradient at the reconstruction `g_b[d]`, the slope `s_b = g_b · W_d` and the centred input `c_b = x_b − b_dec`:
+//!
+//!     ∂L/∂W_d = Σ_b v_b g_b        ∂L/∂W_e = Σ_b s_b c_b        ∂L/∂b_enc = Σ_b s_b
+//!
+//! The centred input makes `b_dec` a parameter of the encoder too: its share `−Σ_f (∂L/∂b_enc)_f W_e,f` is added up here,
+//! from the rows before their update. No gradient matrix is ever stored: a feature's two gradient rows live in cache.
+
+use super::adam::{self, AdamStep};
+use super::gather::add_rows;
+use super::vector::{axpy, dot, scale, squared_norm};
+
+/// Where one kind of gradient comes from: tokens, their share, and what the gradient at the reconstruction is.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Tokens of the batch that the feature was matched with.
+    pub tokens: &'a [u32],
+    /// Codes `v_b`, times the loss's constant.
+    pub codes: &'a [f32],
+    /// Slopes `s_b`, times the loss's constant.
+    pub slopes: &'a [f32],
+    /// `[B, d]`; times the constant it is the loss's gradient at the reconstruction.
+    pub errors: &'a [f32],
+    /// `x − b_dec`, `[B, d]`.
+    pub centred: &'a [f32],
+}
+
+/// Gradients of one feature.
+#[derive(Debug, Default, Clone)]
+pub struct Gradient {
+    /// `∂L/∂W_d`, `[d]`.
+    pub decoder: Vec<f32>,
+    /// `∂L/∂W_e`, `[d]`.
+    pub encoder: Vec<f32>,
+    /// `∂L/∂b_enc`.
+    pub bias: f32,
+}
+
+impl Gradient {
+    /// Sets the gradients to those of `sources` together; rows have `d` numbers.
+    pub fn collect(&mut self, d: usize, sources: &[Source<'_>]) {
+        for row in [&mut self.decoder, &mut self.encoder] {
+            row.clear();
+            row.resize(d, 0.0);
+        }
+        self.bias = 0.0;
+        for source in sources {
+            add_rows(&mut self.decoder, source.errors, source.tokens, source.codes);
+            add_rows(&mut self.encoder, source.centred, source.tokens, source.slopes);
+            self.bias += source.slopes.iter().sum::<f32>();
+        }
+    }
+}
+
+/// One feature's parameters and their Adam moments.
+#[derive(Debug)]
+pub struct Parameters<'a> {
+    /// Encoder row `[d]` and its first and second moments.
+    pub encoder: [&'a mut [f32]; 3],
+    /// Decoder row `[d]` and its first and second moments.
+    pub decoder: [&'a mut [f32]; 3],
+    /// Encoder bias and its first and second moments.
+    pub bias: [&'a mut f32; 3],
+}
+
+/// One step: adds the feature's share of `∂L/∂b_dec` to `b_dec_gradient[d]`, removes from the decoder's gradient what is
+/// parallel to the decoder row, applies Adam to both rows and the bias, and makes the decoder row's norm 1.
+///
+/// Returns the decoder row's norm before it was made 1 (how far the step left the sphere), or `None` if a weight is no longer
+/// finite or the decoder row has vanished.
+pub fn update(
+    parameters: &mut Parameters<'_>,
+    gradient: &mut Gradient,
+    step: &AdamStep,
+    b_dec_gradient: &mut [f32],
+) -> Option<f32> {
+    let [bias, bias_first, bias_second] = &mut parameters.bias;
+    let [encoder, encoder_first, encoder_second] = &mut parameters.encoder;
+    let [decoder, decoder_first, decoder_second] = &mut parameters.decoder;
+    if gradient.bias != 0.0 {
+        subtract(b_dec_gradient, gradient.bias, encoder);
+    }
+    **bias = step.apply(**bias, bias_first, bias_second, gradient.bias);
+    adam::update(step, encoder, encoder_first, encoder_second, &gradient.encoder);
+    remove_parallel(&mut gradient.decoder, decoder);
+    adam::update(step, decoder, decoder_first, decoder_second, &gradient.decoder);
+    let norm = make_unit(decoder);
+    let finite = bias.is_finite() && norm.is_finite() && norm > 0.0 && norm_squared(encoder).is_finite();
+    finite.then_some(norm)
+}
+
+for_this_processor! {
+    /// `out -= a · x`.
+    pub fn subtract / subtract_portable(out: &mut [f32], a: f32, x: &[f32]) {
+        axpy(out, -a, x);
+    }
+}
+
+for_this_processor! {
+    /// `‖x‖²`.
+    pub fn norm_squared / norm_squared_portable(x: &[f32]) -> f32 {
+        squared_norm(x)
+    }
+}
+
+for_this_processor! {
+    /// Removes from `gradient` its component along the unit row `direction`.
+    pub fn remove_parallel / remove_parallel_portable(gradient: &mut [f32], direction: &[f32]) {
+        let along = dot(gradient, direction);
+        axpy(gradient, -along, direction);
+    }
+}
+
+for_this_processor! {
+    /// Divides `row` by its norm and returns the norm; leaves a row without a usable norm alone.
+    pub fn make_unit / make_unit_portable(row: &mut [f32]) -> f32 {
+        let norm = squared_norm(row).sqrt();
+        if norm > 0.0 && norm.is_finite() {
+            scale(row, 1.0 / norm);
+        }
+        norm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: usize = 19;
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed * 53) % 41) as f32 / 10.0 - 2.0).collect()
+    }
+
+    #[test]
+    fn gradients_add_the_sources() {
+        let (errors, centred, other) = (numbers(6 * D, 1), numbers(6 * D, 2), numbers(6 * D, 3));
+        let main = Source {
+            tokens: &[0, 3, 5],
+            codes: &[1.0, 0.5, 2.0],
+            slopes: &[0.1, -0.2, 0.3],
+            errors: &errors,
+            centred: &centred,
+        };
+        let aux = Source { tokens: &[1], codes: &[0.25], slopes: &[4.0], errors: &other, centred: &centred };
+        let mut gradient = Gradient::default();
+        gradient.collect(D, &[main, aux]);
+        for c in 0..D {
+            let decoder = errors[c] + 0.5 * errors[3 * D + c] + 2.0 * errors[5 * D + c] + 0.25 * other[D + c];
+            let encoder =
+                0.1 * centred[c] - 0.2 * centred[3 * D + c] + 0.3 * centred[5 * D + c] + 4.0 * centred[D + c];
+            assert!(
+                (gradient.decoder[c] - decoder).abs() < 1e-5 && (gradient.encoder[c] - encoder).abs() < 1e-5
+            );
+        }
+        assert!((gradient.bias - 4.2).abs() < 1e-6);
+        gradient.collect(D, &[]);
+        assert!(gradient.decoder.iter().chain(&gradient.encoder).all(|&g| g == 0.0) && gradient.bias == 0.0);
+    }
+
+    #[test]
+    fn a_step_keeps_the_decoder_row_on_the_sphere() {
+        let (mut encoder, mut decoder, mut bias) = (numbers(D, 1), numbers(D, 2), 0.5);
+        make_unit(&mut decoder);
+        let (before, old_encoder) = (decoder.clone(), encoder.clone());
+        let mut moments = vec![vec![0.0; D]; 4];
+        let [m0, m1, m2, m3] = moments.get_disjoint_mut([0, 1, 2, 3]).unwrap();
+        let (mut b1, mut b2) = (0.0, 0.0);
+        let mut parameters = Parameters {
+            encoder: [&mut encoder, m0, m1],
+            decoder: [&mut decoder, m2, m3],
+            bias: [&mut bias, &mut b1, &mut b2],
+        };
+        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 2.0 };
+        let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-9);
+        let mut b_dec_gradient = vec![1.0; D];
+        update(&mut parameters, &mut gradient, &step, &mut b_dec_gradient).unwrap();
+        assert!((norm_squared(&decoder) - 1.0).abs() < 1e-6);
+        assert!(dot(&gradient.decoder, &before).abs() < 1e-5, "the parallel part is gone");
+        assert!((bias - 0.49).abs() < 1e-6, "Adam's first step is lr · sign");
+        for c in 0..D {
+            assert!((b_dec_gradient[c] - (1.0 - 2.0 * old_encoder[c])).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn lost_finiteness_is_reported() {
+        let (mut encoder, mut decoder, mut bias) = (numbers(D, 1), numbers(D, 2), 0.5);
+        let mut moments = vec![vec![0.0; D]; 4];
+        let [m0, m1, m2, m3] = moments.get_disjoint_mut([0, 1, 2, 3]).unwrap();
+        let (mut b1, mut b2) = (0.0, 0.0);
+        let mut parameters = Parameters {
+            encoder: [&mut encoder, m0, m1],
+            decoder: [&mut decoder, m2, m3],
+            bias: [&mut bias, &mut b1, &mut b2],
+        };
+        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 0.0 };
+        gradient.encoder[3] = f32::NAN;
+        let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-9);
+        assert_eq!(update(&mut parameters, &mut gradient, &step, &mut [0.0; D]), None);
+    }
+
+    #[test]
+    fn both_variants_give_the_same_bits() {
+        let direction = numbers(D, 3);
+        let (mut a, mut b) = (numbers(D, 4), numbers(D, 4));
+        remove_parallel(&mut a, &direction);
+        remove_parallel_portable(&mut b, &direction);
+        assert_eq!(a, b);
+        assert_eq!(make_unit(&mut a).to_bits(), make_unit_portable(&mut b).to_bits());
+        assert_eq!(a, b);
+        assert_eq!(norm_squared(&a).to_bits(), norm_squared_portable(&b).to_bits());
+        subtract(&mut a, 0.3, &direction);
+        subtract_portable(&mut b, 0.3, &direction);
+        assert_eq!(a, b);
+    }
+}

@@ -1,0 +1,82 @@
+//! Numeric ground floor: plain slices in, plain slices out.
+//!
+//! No tensors, no files, no randomness, no threads of its own except where a function says so. Matrices are row-major;
+//! `[n, d]` means `n` rows of `d` numbers. Every kernel has a naive twin in its tests.
+//!
+//! | file | computes |
+//! |---|---|
+//! | [`gemm`] | the one dense product: `A[n, d] · B[f, d]ᵀ` |
+//! | [`topk`] | the k largest positive entries of a row, ties to the lower index |
+//! | [`gather`] | weighted sums of chosen rows, dot products with chosen rows |
+//! | [`group`] | row lists of features → feature lists of rows (counting sort) |
+//! | [`adam`] | Adam on one row |
+//! | [`feature`] | everything one feature needs after the forward pass: gradients, projection, Adam, unit norm |
+//! | [`median`] | geometric median |
+//! | [`reduce`] | sums in a fixed order |
+//! | [`spare`] | buffers that parallel tasks hand to each other |
+//! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
+//!
+//! # Bits
+//! Loops are compiled twice, portable and for AVX2, and pick at run time. Neither variant fuses multiply and add and both
+//! add in the same order, so they give the same bits. Only [`gemm`] uses what the processor offers (FMA, AVX-512), so the
+//! same bits on every run need the same kind of processor; [`processor`] names it for the run's record.
+//! The number of threads never changes a bit: chunks have fixed sizes and partial results are added in chunk order.
+
+/// Compiles a function twice, portable and with AVX2, and chooses at run time.
+///
+/// `$portable` is the plain function (tests compare the two), `$name` the one that chooses.
+macro_rules! for_this_processor {
+    ($(#[$doc:meta])* pub fn $name:ident / $portable:ident ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        #[inline(always)]
+        fn $portable($($arg: $ty),*) $(-> $ret)? $body
+
+        $(#[$doc])*
+        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn with_avx2($($arg: $ty),*) $(-> $ret)? {
+                    $portable($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor was just found to have AVX2, the only thing the function asks for.
+                    #[allow(unsafe_code)]
+                    return unsafe { with_avx2($($arg),*) };
+                }
+            }
+            $portable($($arg),*)
+        }
+    };
+}
+
+pub mod adam;
+pub mod encode;
+pub mod feature;
+pub mod gather;
+pub mod gemm;
+pub mod group;
+pub mod median;
+pub mod reduce;
+pub mod spare;
+pub mod topk;
+
+pub(crate) mod vector;
+
+/// The instruction sets that decide the bits of [`gemm`] on this machine, e.g. `x86_64 avx2 fma`.
+pub fn processor() -> String {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
+    let mut names = vec![std::env::consts::ARCH];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx2") {
+            names.push("avx2");
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            names.push("fma");
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            names.push("avx512f");
+        }
+    }
+    names.join(" ")
+}

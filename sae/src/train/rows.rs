@@ -1,0 +1,44 @@
+//! Where training rows come from.
+
+use std::ops::Range;
+
+use crate::Result;
+
+/// A table of activations that can be read by ranges of rows.
+pub(crate) trait RowSource: Send + 'static {
+    /// Numbers of a row, d.
+    fn width(&self) -> usize;
+
+    /// The rows of all `ranges` (ascending, disjoint), end to end, `[n, d]`.
+    fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>>;
+
+    /// What row `row` is, for a message: "document 3 (name), position 17 of DATASET".
+    fn describe(&mut self, row: u64) -> String;
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Rows in memory.
+    #[derive(Debug, Clone)]
+    pub(crate) struct InMemory {
+        pub(crate) d: usize,
+        pub(crate) x: Vec<f32>,
+    }
+
+    impl RowSource for InMemory {
+        fn width(&self) -> usize {
+            self.d
+        }
+
+        fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>> {
+            let rows = ranges.iter().flat_map(|r| &self.x[r.start as usize * self.d..r.end as usize * self.d]);
+            Ok(rows.copied().collect())
+        }
+
+        fn describe(&mut self, row: u64) -> String {
+            format!("row {row}")
+        }
+    }
+}
