@@ -169,7 +169,10 @@ impl Config {
             "topk" => match self.k {
                 Some(k) if (1..=self.d_sae).contains(&k) => {}
                 k => {
-                    return Err(format!("k is {k:?}; a topk dictionary needs 1 ≤ k ≤ d_sae = {}", self.d_sae));
+                    return Err(format!(
+                        "k is {k:?}; a topk dictionary needs 1 ≤ k ≤ d_sae = {}",
+                        self.d_sae
+                    ));
                 }
             },
             "jumprelu" | "standard" => {}

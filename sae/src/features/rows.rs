@@ -41,7 +41,9 @@ pub fn logits(
         let list = |best: Best, sign: f64| {
             best.into_vec().into_iter().map(|(token, logit)| (token, (sign * logit) as f32)).collect()
         };
-        best.into_iter().map(|(top, bottom)| Logits { top: list(top, 1.0), bottom: list(bottom, -1.0) }).collect()
+        best.into_iter()
+            .map(|(top, bottom)| Logits { top: list(top, 1.0), bottom: list(bottom, -1.0) })
+            .collect()
     })
 }
 
@@ -63,7 +65,8 @@ pub fn neighbours(
                 best[local].offer(other, f64::from(product) / (a * b));
             }
         });
-        let list = |best: Best| best.into_vec().into_iter().map(|(other, cosine)| (other, cosine as f32)).collect();
+        let list =
+            |best: Best| best.into_vec().into_iter().map(|(other, cosine)| (other, cosine as f32)).collect();
         best.into_iter().map(list).collect()
     })
 }

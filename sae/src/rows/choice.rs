@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 /// A document's part in the choice.

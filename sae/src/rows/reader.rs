@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float16Type, Float32Type, UInt32Type};
+use arrow::datatypes::UInt32Type;
+use arrow::record_batch::RecordBatch;
 use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN, activations::ACTIVATION};
-use storage::table::{Batches, Scan, TableReader};
-use storage::Dataset;
+use storage::{Batches, Dataset, Scan, TableReader, column, vector};
 
 use crate::{Error, Result};
 
@@ -100,24 +99,13 @@ impl RowReader {
 }
 
 fn append(batch: &mut RowBatch, source: &RecordBatch, d: usize, table: &TableReader) -> Result<()> {
-    let integers = |column: usize| source.column(column).as_primitive::<UInt32Type>().values();
     let first = batch.len();
-    batch.documents.extend_from_slice(integers(0));
-    batch.positions.extend_from_slice(integers(1));
-    batch.tokens.extend_from_slice(integers(2));
-    let list = source.column(3).as_fixed_size_list();
-    let values = list.values().slice(list.value_offset(0) as usize, source.num_rows() * d);
-    match values.data_type() {
-        DataType::Float16 => {
-            batch.activations.extend(values.as_primitive::<Float16Type>().values().iter().map(|v| v.to_f32()));
-        }
-        DataType::Float32 => {
-            batch.activations.extend_from_slice(values.as_primitive::<Float32Type>().values());
-        }
-        other => {
-            return Err(Error::format(table.path(), format!("activations are {other}, expected Float16 or Float32")));
-        }
+    for (name, values) in
+        [(DOCUMENT, &mut batch.documents), (POSITION, &mut batch.positions), (TOKEN, &mut batch.tokens)]
+    {
+        values.extend_from_slice(column::primitive::<UInt32Type>(source, name)?.values());
     }
+    vector::fixed_size_rows(source, ACTIVATION, &mut batch.activations)?;
     check_finite(batch, first, d, table)
 }
 
