@@ -56,6 +56,7 @@ pub mod gather;
 pub mod gemm;
 pub mod group;
 pub mod median;
+pub mod memory;
 pub mod reduce;
 pub mod spare;
 pub mod topk;
