@@ -10,7 +10,9 @@ use crate::{Error, Result};
 
 /// Train a small mixture-of-experts language model on text
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sae pretrain --text text/ --tokens 20000000 --repeat legal=3 --out small-moe")]
+#[command(
+    after_help = "Example:\n  sae pretrain --text text/ --tokens 20000000 --repeat legal=3 --out small-moe"
+)]
 pub struct Command {
     /// Text files and folders (.txt, .jsonl, .parquet); documents marked as held out are scored, not trained on
     #[arg(long, required_unless_present = "config", num_args = 1.., value_name = "PATH")]

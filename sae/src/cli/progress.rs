@@ -34,8 +34,14 @@ impl Terminal {
     /// `stop` is what Ctrl-C sets.
     pub fn new(quiet: bool, stop: Arc<AtomicBool>) -> Self {
         let now = Instant::now();
-        let stage =
-            Stage { name: String::new(), total: None, unit: String::new(), started: now, last_line: now, first: None };
+        let stage = Stage {
+            name: String::new(),
+            total: None,
+            unit: String::new(),
+            started: now,
+            last_line: now,
+            first: None,
+        };
         Self { bar: None, fancy: std::io::stderr().is_terminal(), quiet, stop, stage }
     }
 

@@ -121,7 +121,10 @@ impl Behaviour {
 /// (position, loss) of positions that are counted and have a loss.
 fn counted_losses(losses: &[Option<f32>], counted: &[bool]) -> Vec<(usize, f64)> {
     let pairs = losses.iter().zip(counted).enumerate();
-    pairs.filter(|(_, (_, counted))| **counted).filter_map(|(i, (loss, _))| Some((i, f64::from((*loss)?)))).collect()
+    pairs
+        .filter(|(_, (_, counted))| **counted)
+        .filter_map(|(i, (loss, _))| Some((i, f64::from((*loss)?))))
+        .collect()
 }
 
 /// `KL(softmax(a) ‖ softmax(b))` in nats.
@@ -169,12 +172,17 @@ mod tests {
         let clean = Predictions { logits: &logits, losses: &clean_losses };
         assert_eq!(sums.add_clean(clean, &counted), 2);
         let skewed: Vec<f32> = (0..8).map(|i| if i % 2 == 0 { 3f32.ln() } else { 0.0 }).collect();
-        for (replacement, l) in Replacement::ALL.into_iter().zip([losses(1.5, 2.0), losses(5.0, 6.0), losses(3.0, 4.0)]) {
+        for (replacement, l) in
+            Replacement::ALL.into_iter().zip([losses(1.5, 2.0), losses(5.0, 6.0), losses(3.0, 4.0)])
+        {
             let of = if replacement == Replacement::Reconstruction { &logits[..] } else { &skewed };
             sums.add_replaced(replacement, clean, Predictions { logits: of, losses: &l }, &counted);
         }
         let f = sums.figures().unwrap();
-        assert_eq!((f.tokens, f.ce_clean, f.ce_reconstructed, f.ce_zero, f.ce_mean), (2, 1.5, 1.75, 5.5, 3.5));
+        assert_eq!(
+            (f.tokens, f.ce_clean, f.ce_reconstructed, f.ce_zero, f.ce_mean),
+            (2, 1.5, 1.75, 5.5, 3.5)
+        );
         assert_eq!((f.loss_recovered, f.loss_recovered_mean_ablation), (Some(3.75 / 4.0), Some(1.75 / 2.0)));
         // KL of the uniform distribution on two to (3/4, 1/4).
         let expected = 0.5 * (0.5f64 / 0.75).ln() + 0.5 * (0.5f64 / 0.25).ln();

@@ -98,6 +98,11 @@ impl Reconstruction {
         self.sums.mean.iter().map(|&m| m as f32).collect()
     }
 
+    /// Mean of ‖x‖² over the rows.
+    pub fn mean_energy(&self) -> f64 {
+        self.sums.energy / self.sums.rows.max(1) as f64
+    }
+
     /// The figures; `None` before any row was added.
     pub fn figures(&self) -> Option<Figures> {
         let s = &self.sums;
@@ -285,9 +290,8 @@ mod tests {
         let energy = |v: &[f64]| v.iter().map(|a| a * a).sum::<f64>();
         let dot: f64 = x.iter().zip(&y).map(|(a, b)| a * b).sum();
         let norm = |v: &[f64], i: usize| energy(&v[i * d..(i + 1) * d]).sqrt();
-        let cosine = |i: usize| {
-            (0..d).map(|c| x[i * d + c] * y[i * d + c]).sum::<f64>() / (norm(&x, i) * norm(&y, i))
-        };
+        let cosine =
+            |i: usize| (0..d).map(|c| x[i * d + c] * y[i * d + c]).sum::<f64>() / (norm(&x, i) * norm(&y, i));
         let average = |of: &dyn Fn(usize) -> f64| (0..n).map(of).sum::<f64>() / n as f64;
 
         assert_eq!((found.tokens, found.dead), (1000, 2));

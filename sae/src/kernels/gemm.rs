@@ -34,7 +34,10 @@ pub enum Into {
 fn check(len: usize, rows: usize, cols: usize, row_stride: usize, col_stride: usize) {
     if rows > 0 && cols > 0 {
         let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
-        assert!(last < len, "a {rows}x{cols} matrix with strides {row_stride}, {col_stride} needs more than {len} numbers");
+        assert!(
+            last < len,
+            "a {rows}x{cols} matrix with strides {row_stride}, {col_stride} needs more than {len} numbers"
+        );
     }
 }
 

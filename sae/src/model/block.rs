@@ -43,7 +43,8 @@ pub(crate) fn stacked_names(layer: usize) -> [String; 2] {
 impl Block {
     pub fn load(weights: &mut Weights, config: &Config, layer: usize) -> Result<Self> {
         let (d, kv) = (config.hidden_size, config.num_key_value_heads * config.d_head());
-        let mut take = |name: &str, shape: &[usize]| weights.take(&format!("model.layers.{layer}.{name}"), shape);
+        let mut take =
+            |name: &str, shape: &[usize]| weights.take(&format!("model.layers.{layer}.{name}"), shape);
         Ok(Self {
             layer,
             heads: config.num_attention_heads,

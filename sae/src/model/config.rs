@@ -120,9 +120,18 @@ impl Config {
             problem((1..=1 << 24).contains(&size), &format!("{name} is {size}; expected 1 to 2^24"))?;
         }
         let heads = self.num_attention_heads;
-        problem(self.hidden_size % (2 * heads) == 0, "hidden_size must be an even multiple of num_attention_heads")?;
-        problem(heads % self.num_key_value_heads == 0, "num_attention_heads must be a multiple of num_key_value_heads")?;
-        problem(self.num_experts_per_tok <= self.num_experts, "num_experts_per_tok is more than num_experts")?;
+        problem(
+            self.hidden_size % (2 * heads) == 0,
+            "hidden_size must be an even multiple of num_attention_heads",
+        )?;
+        problem(
+            heads % self.num_key_value_heads == 0,
+            "num_attention_heads must be a multiple of num_key_value_heads",
+        )?;
+        problem(
+            self.num_experts_per_tok <= self.num_experts,
+            "num_experts_per_tok is more than num_experts",
+        )?;
         problem(self.num_experts <= 1 << 16, "num_experts is more than 65536")?;
         problem(self.hidden_act == "silu", &format!("hidden_act is `{}`; expected `silu`", self.hidden_act))?;
         problem(self.clip_qkv.is_none(), "clip_qkv is set; this version does not clip")?;
@@ -163,7 +172,8 @@ mod tests {
             ("num_key_value_heads", 3.into()),
         ];
         for (key, value) in cases {
-            let error = Config::parse(&text(|json| json[key] = value), Path::new("x/config.json")).unwrap_err();
+            let error =
+                Config::parse(&text(|json| json[key] = value), Path::new("x/config.json")).unwrap_err();
             let message = error.to_string();
             assert!(message.starts_with("x/config.json: ") && message.contains(key), "{message}");
         }

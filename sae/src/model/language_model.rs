@@ -70,15 +70,22 @@ impl LanguageModel {
                 [crate::demo::CONFIG, crate::demo::WEIGHTS, crate::demo::TOKENIZER],
             ),
             ModelSource::Folder(folder) => {
-                let files = ["config.json", "model.safetensors", "tokenizer.json"].map(|name| read(folder, name));
+                let files =
+                    ["config.json", "model.safetensors", "tokenizer.json"].map(|name| read(folder, name));
                 let [config, weights, tokenizer] = files;
-                let id = folder.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
+                let id =
+                    folder.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
                 Self::from_bytes(source, &id, folder, [&config?, &weights?, &tokenizer?])
             }
         }
     }
 
-    fn from_bytes(source: &ModelSource, id: &str, folder: &Path, [config, weights, tokenizer]: [&[u8]; 3]) -> Result<Self> {
+    fn from_bytes(
+        source: &ModelSource,
+        id: &str,
+        folder: &Path,
+        [config, weights, tokenizer]: [&[u8]; 3],
+    ) -> Result<Self> {
         let path = folder.join("config.json");
         let text = std::str::from_utf8(config).map_err(|_| Error::format(&path, "is no UTF-8 text"))?;
         let config = Config::parse(text, &path)?;

@@ -37,7 +37,8 @@ impl Tokenizer {
 
     /// Tokens of `text`, no special tokens added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| Error::data(format!("tokenizer: {e}")))?;
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|e| Error::data(format!("tokenizer: {e}")))?;
         Ok(encoding.get_ids().to_vec())
     }
 

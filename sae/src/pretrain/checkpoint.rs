@@ -43,7 +43,9 @@ pub fn save(
         tensors.insert(format!("first/{name}"), Tensor::new(moments.first.as_slice(), &Device::Cpu)?);
         tensors.insert(format!("second/{name}"), Tensor::new(moments.second.as_slice(), &Device::Cpu)?);
     }
-    let json = |value: serde_json::Result<String>| value.map_err(|e| Error::data(format!("storing a checkpoint: {e}")));
+    let json = |value: serde_json::Result<String>| {
+        value.map_err(|e| Error::data(format!("storing a checkpoint: {e}")))
+    };
     let metadata = [
         ("config".to_owned(), json(serde_json::to_string(config))?),
         ("position".to_owned(), json(serde_json::to_string(&position))?),

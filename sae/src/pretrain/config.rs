@@ -125,12 +125,24 @@ impl PretrainConfig {
         let ok = |ok: bool, problem: &str| if ok { Ok(()) } else { Err(Error::request(problem)) };
         ok(!self.text.is_empty(), "no text given: name files or folders")?;
         ok(self.tokens > 0, "tokens must be more than 0")?;
-        ok(self.vocab_size >= 512, "vocab_size must be at least 512: 256 bytes, two special tokens and some merges")?;
-        ok(self.heads > 0 && self.d_model.is_multiple_of(2 * self.heads), "d_model must be an even multiple of heads")?;
+        ok(
+            self.vocab_size >= 512,
+            "vocab_size must be at least 512: 256 bytes, two special tokens and some merges",
+        )?;
+        ok(
+            self.heads > 0 && self.d_model.is_multiple_of(2 * self.heads),
+            "d_model must be an even multiple of heads",
+        )?;
         ok((1..=self.experts).contains(&self.experts_per_token), "experts_per_token must be 1 to experts")?;
-        ok(self.context_length >= 2 && self.batch_rows > 0, "context_length must be at least 2, batch_rows at least 1")?;
+        ok(
+            self.context_length >= 2 && self.batch_rows > 0,
+            "context_length must be at least 2, batch_rows at least 1",
+        )?;
         ok((0.0..=1.0).contains(&self.decay_share), "decay_share must be between 0 and 1")?;
-        ok(self.learning_rate > 0.0 && self.learning_rate.is_finite(), "learning_rate must be a positive number")
+        ok(
+            self.learning_rate > 0.0 && self.learning_rate.is_finite(),
+            "learning_rate must be a positive number",
+        )
     }
 
     /// The learning rate after `done` tokens, in step `step`: straight up, flat, straight down.
@@ -148,7 +160,16 @@ mod tests {
 
     #[test]
     fn the_rate_rises_stays_and_falls() {
-        let c = PretrainConfig { tokens: 1000, warm_up_steps: 4, decay_share: 0.5, learning_rate: 1.0, ..Default::default() };
-        assert_eq!([c.rate(0, 0), c.rate(3, 30), c.rate(9, 500), c.rate(20, 750), c.rate(30, 1000)], [0.25, 1.0, 1.0, 0.5, 0.0]);
+        let c = PretrainConfig {
+            tokens: 1000,
+            warm_up_steps: 4,
+            decay_share: 0.5,
+            learning_rate: 1.0,
+            ..Default::default()
+        };
+        assert_eq!(
+            [c.rate(0, 0), c.rate(3, 30), c.rate(9, 500), c.rate(20, 750), c.rate(30, 1000)],
+            [0.25, 1.0, 1.0, 0.5, 0.0]
+        );
     }
 }

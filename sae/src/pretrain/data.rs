@@ -51,7 +51,8 @@ impl TrainingText {
         for document in documents {
             let begin = tokens.len();
             tokens.extend(tokenizer.encode(&document.text)?);
-            let ends = (begin..tokens.len()).step_by(room).map(|at| (at as u32, tokens.len().min(at + room) as u32));
+            let ends =
+                (begin..tokens.len()).step_by(room).map(|at| (at as u32, tokens.len().min(at + room) as u32));
             let cut: Vec<_> = ends.collect();
             let times = config.repeat.get(&document.domain).copied().unwrap_or(1);
             (0..times).for_each(|_| pieces.extend(&cut));

@@ -37,7 +37,8 @@ impl AdamW {
     /// All moments zero.
     pub fn new(parameters: &Parameters, weight_decay: f64) -> Self {
         let zeros = |n| Moments { first: vec![0.0; n], second: vec![0.0; n] };
-        let moments = parameters.iter().map(|(name, var)| (name.to_owned(), zeros(var.elem_count()))).collect();
+        let moments =
+            parameters.iter().map(|(name, var)| (name.to_owned(), zeros(var.elem_count()))).collect();
         Self { moments, weight_decay }
     }
 
@@ -56,7 +57,9 @@ impl AdamW {
         };
         let norm = gradients.iter().map(squares).sum::<f64>().sqrt();
         if !norm.is_finite() {
-            return Err(Error::data(format!("the gradient is not finite in step {step}; try a lower learning rate")));
+            return Err(Error::data(format!(
+                "the gradient is not finite in step {step}; try a lower learning rate"
+            )));
         }
         let clip = (LARGEST_NORM / norm.max(1e-12)).min(1.0);
         for ((name, var), grad) in parameters.iter().zip(&gradients) {

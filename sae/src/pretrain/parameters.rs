@@ -62,7 +62,8 @@ impl Parameters {
         for (name, shape) in shapes(config) {
             let n = shape.iter().product();
             let writes = name.ends_with("o_proj.weight") || name.ends_with("experts.down_proj");
-            let spread = if writes { SPREAD / (2.0 * config.num_hidden_layers as f64).sqrt() } else { SPREAD };
+            let spread =
+                if writes { SPREAD / (2.0 * config.num_hidden_layers as f64).sqrt() } else { SPREAD };
             let numbers: Vec<f32> = match shape.len() {
                 1 => vec![1.0; n],
                 _ => (0..n).map(|_| (spread * normal(&mut rng)) as f32).collect(),
@@ -85,7 +86,8 @@ impl Parameters {
 
     /// A decoder that reads these variables: it changes with them and its gradients are theirs.
     pub fn decoder(&self, config: &Config) -> Result<Decoder> {
-        let tensors = self.variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+        let tensors =
+            self.variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
         Decoder::new(config.clone(), Weights::new(tensors, "the model in training"))
     }
 
@@ -109,7 +111,10 @@ impl Parameters {
                             put("down_proj", one)?;
                         } else {
                             put("gate_proj", one.narrow(0, 0, config.intermediate_size)?)?;
-                            put("up_proj", one.narrow(0, config.intermediate_size, config.intermediate_size)?)?;
+                            put(
+                                "up_proj",
+                                one.narrow(0, config.intermediate_size, config.intermediate_size)?,
+                            )?;
                         }
                     }
                 }

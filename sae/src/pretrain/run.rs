@@ -28,7 +28,12 @@ pub struct Pretrained {
 }
 
 /// Trains a model and stores it in `folder`; with `resume` it goes on from the folder's checkpoint, bit for bit.
-pub fn run(config: &PretrainConfig, folder: &Path, resume: bool, progress: &mut dyn Progress) -> Result<Pretrained> {
+pub fn run(
+    config: &PretrainConfig,
+    folder: &Path,
+    resume: bool,
+    progress: &mut dyn Progress,
+) -> Result<Pretrained> {
     config.check()?;
     if checkpoint::file(folder).exists() != resume {
         return Err(Error::request(if resume {
@@ -46,9 +51,16 @@ pub fn run(config: &PretrainConfig, folder: &Path, resume: bool, progress: &mut 
     parameters.save(&config.model(), folder)?;
     let stored = LanguageModel::load(&ModelSource::Folder(folder.to_path_buf()))?;
     let scores = score::score(stored.decoder(), &tokenizer, &held_out, config.context_length, progress)?;
-    let result =
-        Pretrained { parameters: parameters.count(), steps: position.step, tokens: position.tokens, held_out: scores };
-    storage::atomic::write_json(&folder.join("pretrain.json"), &serde_json::json!({"config": config, "result": result}))?;
+    let result = Pretrained {
+        parameters: parameters.count(),
+        steps: position.step,
+        tokens: position.tokens,
+        held_out: scores,
+    };
+    storage::atomic::write_json(
+        &folder.join("pretrain.json"),
+        &serde_json::json!({"config": config, "result": result}),
+    )?;
     Ok(result)
 }
 
@@ -119,7 +131,11 @@ fn optimise(
                 checkpoint::save(folder, config, &parameters, &optimiser, at)?;
             }
             if stop {
-                return Err(Error::Stopped(format!("{} is kept at step {}; go on with --resume", folder.display(), at.step)));
+                return Err(Error::Stopped(format!(
+                    "{} is kept at step {}; go on with --resume",
+                    folder.display(),
+                    at.step
+                )));
             }
             if at.tokens >= config.tokens {
                 break;

@@ -20,14 +20,15 @@ pub fn train<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_size: usize)
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
     let splits = Sequence::new(vec![Digits::new(true).into(), ByteLevel::new(false, false, true).into()]);
-    let mut tokenizer = TokenizerBuilder::<BPE, NormalizerWrapper, Sequence, PostProcessorWrapper, Decoder>::new()
-        .with_model(BPE::default())
-        .with_normalizer(None)
-        .with_pre_tokenizer(Some(splits))
-        .with_post_processor(None)
-        .with_decoder(Some(Decoder::default()))
-        .build()
-        .map_err(failed)?;
+    let mut tokenizer =
+        TokenizerBuilder::<BPE, NormalizerWrapper, Sequence, PostProcessorWrapper, Decoder>::new()
+            .with_model(BPE::default())
+            .with_normalizer(None)
+            .with_pre_tokenizer(Some(splits))
+            .with_post_processor(None)
+            .with_decoder(Some(Decoder::default()))
+            .build()
+            .map_err(failed)?;
     tokenizer.train(&mut trainer, texts).map_err(failed)?;
     tokenizer.to_string(true).map_err(failed)
 }

@@ -84,7 +84,12 @@ pub struct Packer<D> {
 }
 
 /// See [`Packer`]. `context_length` counts BOS.
-pub fn pack<D>(documents: D, context_length: usize, bos: Option<u32>, rows: usize) -> Result<Packer<D::IntoIter>>
+pub fn pack<D>(
+    documents: D,
+    context_length: usize,
+    bos: Option<u32>,
+    rows: usize,
+) -> Result<Packer<D::IntoIter>>
 where
     D: IntoIterator<Item = Result<(u32, Vec<u32>)>>,
 {
@@ -93,7 +98,13 @@ where
             "a context length of {context_length} tokens and {rows} rows a batch cannot hold a token and the one that follows it"
         )));
     }
-    Ok(Packer { documents: documents.into_iter(), bos, rows, len: context_length, waiting: Default::default() })
+    Ok(Packer {
+        documents: documents.into_iter(),
+        bos,
+        rows,
+        len: context_length,
+        waiting: Default::default(),
+    })
 }
 
 impl<D: Iterator<Item = Result<(u32, Vec<u32>)>>> Packer<D> {
@@ -152,7 +163,8 @@ mod tests {
     use super::*;
 
     fn batches(lengths: &[usize], len: usize, bos: Option<u32>, rows: usize) -> Vec<Contexts> {
-        let documents = lengths.iter().enumerate().map(|(d, &n)| Ok((d as u32, (0..n as u32).map(|t| 10 + t).collect())));
+        let documents =
+            lengths.iter().enumerate().map(|(d, &n)| Ok((d as u32, (0..n as u32).map(|t| 10 + t).collect())));
         pack(documents, len, bos, rows).unwrap().map(Result::unwrap).collect()
     }
 
@@ -168,13 +180,19 @@ mod tests {
                             assert_eq!(batch.tokens[i], 10 + p);
                             seen.push((d, p));
                         }
-                        None if batch.segments[i] != 0 => assert_eq!((Some(batch.tokens[i]), batch.positions[i]), (bos, 0)),
+                        None if batch.segments[i] != 0 => {
+                            assert_eq!((Some(batch.tokens[i]), batch.positions[i]), (bos, 0))
+                        }
                         None => assert!(batch.segments[i] == 0),
                     }
                 }
             }
             seen.sort_unstable();
-            let all: Vec<_> = lengths.iter().enumerate().flat_map(|(d, &n)| (0..n as u32).map(move |p| (d as u32, p))).collect();
+            let all: Vec<_> = lengths
+                .iter()
+                .enumerate()
+                .flat_map(|(d, &n)| (0..n as u32).map(move |p| (d as u32, p)))
+                .collect();
             assert_eq!(seen, all);
         }
     }

@@ -67,7 +67,10 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if path.is_dir() {
             collect(path, &mut found)?;
         } else if !path.exists() {
-            return Err(Error::request(format!("{} does not exist; expected a text file or a folder", path.display())));
+            return Err(Error::request(format!(
+                "{} does not exist; expected a text file or a folder",
+                path.display()
+            )));
         } else {
             found.push(path.clone());
         }
@@ -142,7 +145,9 @@ fn read(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Document>> + Send>
             let line = Line { text, title: None, source: None, domain: None, split: None };
             Ok(Box::new(std::iter::once(Ok(line.document(path)))))
         }
-        other => Err(Error::format(path, format!("has the ending `{other}`; expected .txt, .jsonl or .parquet"))),
+        other => {
+            Err(Error::format(path, format!("has the ending `{other}`; expected .txt, .jsonl or .parquet")))
+        }
     }
 }
 
@@ -165,7 +170,8 @@ fn lines(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Document>> + Send
 
 fn table(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Document>> + Send>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let damaged = |e: &dyn std::fmt::Display| Error::format(path, format!("is no readable Parquet file: {e}"));
+    let damaged =
+        |e: &dyn std::fmt::Display| Error::format(path, format!("is no readable Parquet file: {e}"));
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
     let reader = builder.with_batch_size(64).build().map_err(|e| damaged(&e))?;
     let path = path.to_path_buf();
@@ -231,10 +237,16 @@ mod tests {
         writer.close().unwrap();
 
         let documents: Vec<_> = all(&[dir.path().to_path_buf()]).into_iter().map(Result::unwrap).collect();
-        let facts: Vec<_> = documents.iter().map(|d| (d.text.as_str(), d.domain.as_str(), d.held_out)).collect();
+        let facts: Vec<_> =
+            documents.iter().map(|d| (d.text.as_str(), d.domain.as_str(), d.held_out)).collect();
         assert_eq!(
             facts,
-            [("one", "law", Some(true)), ("two", "x", Some(false)), ("plain", "b", None), ("three", "c", None)]
+            [
+                ("one", "law", Some(true)),
+                ("two", "x", Some(false)),
+                ("plain", "b", None),
+                ("three", "c", None)
+            ]
         );
         assert_eq!((documents[1].name.as_str(), documents[0].name.as_str()), ("T", "x.jsonl"));
     }

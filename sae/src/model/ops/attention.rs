@@ -45,7 +45,8 @@ pub fn attention(
         candle_core::bail!("attention of {rows}x{len}x{width} with {heads} heads, {kv_heads} key heads");
     }
     let d_head = width / heads;
-    if mask.segments.len() != rows * len || k.dims() != [rows, len, kv_heads * d_head] || v.dims() != k.dims() {
+    if mask.segments.len() != rows * len || k.dims() != [rows, len, kv_heads * d_head] || v.dims() != k.dims()
+    {
         candle_core::bail!("attention of q {:?}, k {:?}, v {:?}", q.dims(), k.dims(), v.dims());
     }
     let scale = 1.0 / (d_head as f32).sqrt();
@@ -96,7 +97,8 @@ impl Attention {
         let (len, width, kv_width) = (self.mask.len, self.width(), self.kv_width());
         let mut z = vec![0.0; q.len()];
         z.par_chunks_mut(len * width).enumerate().for_each(|(row, z)| {
-            let (q, k, v) = (self.rows(q, width, row), self.rows(k, kv_width, row), self.rows(v, kv_width, row));
+            let (q, k, v) =
+                (self.rows(q, width, row), self.rows(k, kv_width, row), self.rows(v, kv_width, row));
             let mut p = vec![0.0; len * len];
             for h in 0..self.heads {
                 let head = self.head(h);
@@ -127,7 +129,8 @@ impl Attention {
                     self.pattern(row, h, q, k, &mut p);
                     let wide = |x, start| Mat::strided(&<[f32]>::as_ref(x)[start..], len, d, width);
                     let narrow = |x, start| Mat::strided(&<[f32]>::as_ref(x)[start..], len, d, kv_width);
-                    let (q, g, k, v) = (wide(q, head.q), wide(g, head.q), narrow(k, head.kv), narrow(v, head.kv));
+                    let (q, g, k, v) =
+                        (wide(q, head.q), wide(g, head.q), narrow(k, head.kv), narrow(v, head.kv));
                     let dv = MatMut::strided(&mut dv[head.kv..], len, d, kv_width);
                     gemm(Mat::new(&p, len, len).t(), g, 1.0, Into::Add, dv);
                     gemm(g, v.t(), 1.0, Into::Overwrite, MatMut::new(&mut ds, len, len));

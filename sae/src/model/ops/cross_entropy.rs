@@ -88,7 +88,8 @@ mod tests {
         let kept: Vec<u32> = vec![0, 2, 3, 5];
         let wanted: Vec<u32> = targets.iter().flatten().copied().collect();
         let rows = logits.index_select(&Tensor::new(kept, &Device::Cpu).unwrap(), 0).unwrap();
-        let mean = candle_nn::loss::cross_entropy(&rows, &Tensor::new(wanted, &Device::Cpu).unwrap()).unwrap();
+        let mean =
+            candle_nn::loss::cross_entropy(&rows, &Tensor::new(wanted, &Device::Cpu).unwrap()).unwrap();
         agree(&[&logits], &fused, &(mean * 4.0).unwrap(), 1e-5);
         let each = position_losses(&logits, &targets).unwrap();
         assert_eq!(each.iter().filter(|l| l.is_none()).count(), 2);

@@ -49,7 +49,12 @@ pub fn experts(x: &Tensor, gate_up: &Tensor, down: &Tensor, dispatch: &Dispatch)
     let (e, twice, d) = gate_up.dims3()?;
     let rows = dispatch.offsets.last().copied().unwrap_or(0);
     if x.dims() != [rows, d] || down.dims() != [e, d, twice / 2] || dispatch.offsets.len() != e + 1 {
-        candle_core::bail!("experts of x {:?}, gate_up {:?}, down {:?}", x.dims(), gate_up.dims(), down.dims());
+        candle_core::bail!(
+            "experts of x {:?}, gate_up {:?}, down {:?}",
+            x.dims(),
+            gate_up.dims(),
+            down.dims()
+        );
     }
     let op = Experts { offsets: dispatch.offsets.clone() };
     x.contiguous()?.apply_op3(&gate_up.contiguous()?, &down.contiguous()?, op)

@@ -58,7 +58,8 @@ pub(crate) mod testing {
     pub fn agree(vars: &[&Var], fused: &Tensor, composed: &Tensor, tolerance: f32) {
         close(fused, composed, tolerance, "result");
         let weights = normal(fused.dims(), 99);
-        let grads = [fused, composed].map(|t| (t * weights.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap());
+        let grads = [fused, composed]
+            .map(|t| (t * weights.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap());
         for (i, var) in vars.iter().enumerate() {
             let [a, b] = [0, 1].map(|j| grads[j].get(var.as_tensor()).expect("a gradient").clone());
             close(&a, &b, tolerance, &format!("gradient {i}"));

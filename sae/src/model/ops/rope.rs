@@ -92,7 +92,9 @@ mod tests {
         let positions: Vec<u32> = (0..rows).flat_map(|_| 0..len as u32).collect();
         let fused = rope(&x, &Rotation::new(&positions, d_head, 10_000.0)).unwrap();
         let angles: Vec<f32> = (0..len)
-            .flat_map(|p| (0..d_head / 2).map(move |i| p as f32 * 10_000f32.powf(-2.0 * i as f32 / d_head as f32)))
+            .flat_map(|p| {
+                (0..d_head / 2).map(move |i| p as f32 * 10_000f32.powf(-2.0 * i as f32 / d_head as f32))
+            })
             .collect();
         let angles = Tensor::from_vec(angles, (len, d_head / 2), &Device::Cpu).unwrap();
         let heads_first = x.reshape((rows, len, heads, d_head)).unwrap().transpose(1, 2).unwrap();
