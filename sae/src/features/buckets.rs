@@ -143,11 +143,6 @@ impl Bucket {
         self.features.clone()
     }
 
-    /// All rows and values of the bucket, feature after feature.
-    pub fn all(&self) -> Activations<'_> {
-        Activations { rows: &self.rows, values: &self.values }
-    }
-
     /// The activations of `feature`, which is one of [`Bucket::features`].
     pub fn of(&self, feature: usize) -> Activations<'_> {
         let local = feature - self.features.start;

@@ -20,6 +20,8 @@ mod index;
 mod publish;
 mod rows;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};

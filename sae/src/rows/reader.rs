@@ -122,3 +122,60 @@ fn check_finite(batch: &RowBatch, first: usize, d: usize, table: &TableReader) -
         batch.activations[first * d + at],
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::fixture::{activations, dataset, header, texts};
+
+    fn read(dataset: &Dataset, ranges: &[Range<u64>], batch: usize) -> Result<Vec<RowBatch>> {
+        let mut reader = RowReader::new(dataset, ranges, batch, 3)?;
+        std::iter::from_fn(|| reader.next_batch().transpose()).collect()
+    }
+
+    /// However the dataset was cut into files and whatever ranges are read, batches have one size and rows stay together.
+    #[test]
+    fn batches_are_of_one_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let (texts, values) = (texts(&[40, 1, 60, 33], 50, 1), activations(134, 3, 2));
+        let dataset = dataset(folder.path(), header(3), &texts, &values, 3);
+        let ranges = [0..5, 30..101, 130..134];
+        let batches = read(&dataset, &ranges, 16).unwrap();
+        assert_eq!(batches.iter().map(RowBatch::len).collect::<Vec<_>>(), [16, 16, 16, 16, 16]);
+        let rows: Vec<u64> = ranges.iter().cloned().flatten().collect();
+        let found = batches.iter().flat_map(|b| b.activations.chunks(3));
+        for (row, found) in rows.iter().zip(found) {
+            assert_eq!(found, &values[*row as usize * 3..][..3]);
+        }
+        let tokens: Vec<u32> = texts.iter().flat_map(|t| t.tokens.iter().copied()).collect();
+        let found: Vec<u32> = batches.iter().flat_map(|b| b.tokens.iter().copied()).collect();
+        assert_eq!(found, rows.iter().map(|&r| tokens[r as usize]).collect::<Vec<_>>());
+        let places: Vec<(u32, u32)> = batches
+            .iter()
+            .flat_map(|b| b.documents.iter().copied().zip(b.positions.iter().copied()))
+            .collect();
+        assert_eq!((places[4], places[5], places[75], places[76]), ((10, 4), (10, 30), (12, 59), (13, 29)));
+    }
+
+    #[test]
+    fn a_bad_activation_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut values = activations(30, 3, 2);
+        values[3 * 25 + 1] = f32::INFINITY;
+        let dataset = dataset(folder.path(), header(3), &texts(&[20, 10], 50, 1), &values, 1);
+        assert!(read(&dataset, &[0..20], 7).is_ok());
+        let message = read(&dataset, &[0..30], 7).unwrap_err().to_string();
+        assert!(
+            message.contains("document 11, position 5: component 1") && message.contains("inf"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn another_width_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), header(4), &texts(&[5], 50, 1), &activations(5, 4, 1), 1);
+        let message = read(&dataset, &[0..5], 7).unwrap_err().to_string();
+        assert!(message.contains("width 4") && message.contains("takes 3"), "{message}");
+    }
+}

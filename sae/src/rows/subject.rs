@@ -8,13 +8,9 @@ use storage::{Dataset, RunRecord};
 use crate::dictionary::Dictionary;
 use crate::{Error, Result};
 
-/// A dictionary, its record, and a dataset.
+/// A dictionary and a dataset.
 #[derive(Debug)]
 pub struct Subject {
-    /// The run's folder.
-    pub dir: PathBuf,
-    /// `run.json`.
-    pub record: RunRecord,
     /// The dictionary, for raw activations.
     pub dictionary: Dictionary,
     /// SHA-256 of its weight file, hexadecimal.
@@ -37,7 +33,7 @@ impl Subject {
                 dataset.dir().display()
             )));
         }
-        Ok(Self { dir: dir.to_owned(), record, dictionary, dictionary_sha256: weights_sha256(dir)?, dataset })
+        Ok(Self { dictionary, dictionary_sha256: weights_sha256(dir)?, dataset })
     }
 }
 
