@@ -13,6 +13,7 @@ pub mod pretrain;
 mod progress;
 mod rows;
 pub mod text;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use progress::{Progress, Quiet};

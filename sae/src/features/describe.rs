@@ -34,11 +34,10 @@ pub struct Describer<'a> {
     pub examples: &'a ExampleOptions,
 }
 
-/// A feature's rows in the three tables; `first_row` and `label` are not filled in.
+/// A feature's rows in two of the tables; `first_row` and `label` are not filled in.
 pub struct Description {
     pub row: FeatureRow,
     pub examples: Vec<ExampleRow>,
-    pub activations: Vec<ActivationRow>,
 }
 
 impl Describer<'_> {
@@ -85,21 +84,18 @@ impl Describer<'_> {
             ..FeatureRow::default()
         };
         let examples = activations.examples(id, self.tokens, self.examples);
-        Description {
-            row,
-            examples: examples.into_iter().map(|example| self.example(id, example)).collect(),
-            activations: activations
-                .rows
-                .iter()
-                .zip(activations.values)
-                .map(|(&row, &value)| ActivationRow {
-                    feature: id,
-                    document: self.tokens.document(row),
-                    position: self.tokens.position(row),
-                    value,
-                })
-                .collect(),
-        }
+        Description { row, examples: examples.into_iter().map(|example| self.example(id, example)).collect() }
+    }
+
+    /// The feature's rows in the table of activations, made one by one: a dense feature has one for every token.
+    pub fn activations(&self, bucket: &Bucket, feature: u32) -> impl Iterator<Item = ActivationRow> {
+        let of = bucket.of(feature as usize);
+        of.rows.iter().zip(of.values).map(move |(&row, &value)| ActivationRow {
+            feature,
+            document: self.tokens.document(row),
+            position: self.tokens.position(row),
+            value,
+        })
     }
 
     fn example(&self, feature: u32, example: Example) -> ExampleRow {

@@ -236,14 +236,16 @@ fn write_tables(
         let bucket = buckets.take(index)?;
         let all = bucket.features();
         for start in all.clone().step_by(CHUNK) {
-            for Description { mut row, examples: shown, activations: rows } in
+            for Description { mut row, examples: shown } in
                 describer.describe(&bucket, start..all.end.min(start + CHUNK))
             {
                 row.first_row = activations.rows();
                 row.label = labels.get(row.feature as usize).cloned().flatten();
+                for one in describer.activations(&bucket, row.feature) {
+                    activations.append(&[one])?;
+                }
                 features.append(row)?;
                 shown.into_iter().try_for_each(|example| examples.append(example))?;
-                activations.append(&rows)?;
             }
             progress.advance(all.end.min(start + CHUNK) as u64, "");
             if progress.stop_requested() {

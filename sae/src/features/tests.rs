@@ -8,7 +8,7 @@ use storage::features::FeatureRow;
 use storage::{Dataset, Run, Scan};
 
 use super::*;
-use crate::model::{LanguageModel, ModelSource};
+use crate::model::ModelSource;
 use crate::rows::ModelChoice;
 use crate::rows::fixture::{self, Text};
 use crate::{Progress, Quiet};
@@ -24,15 +24,15 @@ struct World {
 }
 
 impl World {
-    /// Random activations of the embedded model's width, a random dictionary in which feature 5 never fires.
+    /// Random activations of a small model's width, a random dictionary in which feature 5 never fires.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let model = LanguageModel::load(&ModelSource::Default).unwrap();
+        let model = fixture::model(&folder.path().join("model"));
         let d = model.config().hidden_size;
         let texts = fixture::texts(&[120, 1, 77, 200, 33], 23, 3);
         let activations = fixture::activations(431, d, 4);
         let mut head = fixture::header(d);
-        head.model = storage::ModelRef { id: model.id().into(), path: None, sha256: model.sha256().into() };
+        head.model = fixture::model_ref(&model);
         fixture::dataset(&folder.path().join("data"), head, &texts, &activations, 3);
         let mut dictionary = fixture::dictionary(d, FEATURES, 4, 9);
         dictionary.b_enc[5] = -1e6;
@@ -314,7 +314,7 @@ fn a_foreign_model_is_refused() {
         Dataset::open(&data).unwrap().table("activations").unwrap().scan(Scan::default()).unwrap().count(),
         1
     );
-    let model = ModelChoice::Source(ModelSource::Default);
+    let model = ModelChoice::Source(ModelSource::Folder(world.folder.path().join("model")));
     let options = IndexOptions { data: Some(data), model, ..options() };
     let message = index(&world.run(), &options, &mut Quiet).unwrap_err().to_string();
     assert!(message.contains("was made with `fixture`"), "{message}");

@@ -116,36 +116,18 @@ pub fn gemm(a: Mat<'_>, b: Mat<'_>, scale: f32, mode: Into, out: MatMut<'_>) {
     }
 }
 
-/// `out[n, f] = a[n, d] · b[f, d]ᵀ`, on the calling thread: rows against features.
+/// `out[n, f] = a[n, d] · b[f, d]ᵀ`, the dense product of an SAE: rows against features.
 ///
 /// # Panics
 /// If the slices do not have the shapes that `n`, `f`, `d` give.
 pub fn rows_times_rows(out: &mut [f32], a: &[f32], b: &[f32], n: usize, f: usize, d: usize) {
-    assert_eq!(out.len(), n * f, "out is [n, f]");
-    assert_eq!(a.len(), n * d, "a is [n, d]");
-    assert_eq!(b.len(), f * d, "b is [f, d]");
+    assert_eq!((out.len(), a.len(), b.len()), (n * f, n * d, f * d), "out [n, f], a [n, d], b [f, d]");
     gemm(Mat::new(a, n, d), Mat::new(b, f, d).t(), 1.0, Into::Overwrite, MatMut::new(out, n, f));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_times_rows_equals_the_triple_loop() {
-        for (n, f, d) in [(1, 1, 1), (3, 5, 7), (17, 33, 20), (64, 100, 48), (2, 3, 0)] {
-            let a: Vec<f32> = (0..n * d).map(|i| ((i * 7) % 13) as f32 - 6.0).collect();
-            let b: Vec<f32> = (0..f * d).map(|i| ((i * 5) % 11) as f32 / 4.0 - 1.0).collect();
-            let mut out = vec![f32::NAN; n * f];
-            rows_times_rows(&mut out, &a, &b, n, f, d);
-            for i in 0..n {
-                for j in 0..f {
-                    let exact: f64 = (0..d).map(|c| f64::from(a[i * d + c]) * f64::from(b[j * d + c])).sum();
-                    assert!((f64::from(out[i * f + j]) - exact).abs() < 1e-3, "({n}, {f}, {d}) at {i}, {j}");
-                }
-            }
-        }
-    }
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
@@ -204,5 +186,21 @@ mod tests {
     #[should_panic(expected = "needs more than")]
     fn a_matrix_that_does_not_fit_its_slice_is_refused() {
         Mat::new(&[0.0; 5], 2, 3);
+    }
+
+    #[test]
+    fn equals_the_triple_loop() {
+        for (n, f, d) in [(1, 1, 1), (3, 5, 7), (17, 33, 20), (64, 100, 48), (2, 3, 0)] {
+            let a: Vec<f32> = (0..n * d).map(|i| ((i * 7) % 13) as f32 - 6.0).collect();
+            let b: Vec<f32> = (0..f * d).map(|i| ((i * 5) % 11) as f32 / 4.0 - 1.0).collect();
+            let mut out = vec![f32::NAN; n * f];
+            rows_times_rows(&mut out, &a, &b, n, f, d);
+            for i in 0..n {
+                for j in 0..f {
+                    let exact: f64 = (0..d).map(|c| f64::from(a[i * d + c]) * f64::from(b[j * d + c])).sum();
+                    assert!((f64::from(out[i * f + j]) - exact).abs() < 1e-3, "({n}, {f}, {d}) at {i}, {j}");
+                }
+            }
+        }
     }
 }

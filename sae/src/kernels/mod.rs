@@ -5,13 +5,15 @@
 //!
 //! | file | computes |
 //! |---|---|
-//! | [`gemm`] | the one dense product: `A[n, d] · B[f, d]ᵀ` |
+//! | [`gemm`] | dense products of strided matrices |
 //! | [`topk`] | the k largest positive entries of a row, ties to the lower index |
 //! | [`gather`] | weighted sums of chosen rows, dot products with chosen rows |
 //! | [`group`] | row lists of features → feature lists of rows (counting sort) |
 //! | [`adam`] | Adam on one row |
 //! | [`feature`] | everything one feature needs after the forward pass: gradients, projection, Adam, unit norm |
 //! | [`median`] | geometric median |
+//! | [`exp`] | exponentials of many numbers, softmax |
+//! | [`memory`] | the allocator's habits |
 //! | [`reduce`] | sums in a fixed order |
 //! | [`spare`] | buffers that parallel tasks hand to each other |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
@@ -51,6 +53,7 @@ macro_rules! for_this_processor {
 
 pub mod adam;
 pub mod encode;
+pub mod exp;
 pub mod feature;
 pub mod gather;
 pub mod gemm;

@@ -22,6 +22,22 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     pairwise(lanes)
 }
 
+/// `Σ x`.
+#[inline(always)]
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [0.0_f32; LANES];
+    for block in blocks {
+        for i in 0..LANES {
+            lanes[i] += block[i];
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane += v;
+    }
+    pairwise(lanes)
+}
+
 /// `Σ x²`.
 #[inline(always)]
 pub(crate) fn squared_norm(x: &[f32]) -> f32 {

@@ -13,6 +13,8 @@ use storage::documents::DocumentRow;
 use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, schema, vector};
 
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::model::{Config, LanguageModel, ModelSource};
+use crate::pretrain::Parameters;
 
 /// A document of a fixture.
 #[derive(Debug, Clone)]
@@ -31,6 +33,41 @@ pub fn texts(lengths: &[usize], vocabulary: u32, seed: u64) -> Vec<Text> {
         tokens: (0..length).map(|_| rng.random_range(0..vocabulary)).collect(),
     };
     lengths.iter().enumerate().map(text).collect()
+}
+
+/// A tokenizer of three tokens, which is all that a test of token numbers needs.
+const TOKENIZER: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+"pre_tokenizer":null,"post_processor":null,"decoder":null,"model":{"type":"BPE","dropout":null,"unk_token":null,
+"continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
+"vocab":{"<s>":0,"a":1,"b":2},"merges":[]}}"#;
+
+/// Writes a mixture-of-experts model with large random weights (so that what it predicts depends on what it sees) and loads
+/// it: two layers, width 16, 60 tokens, BOS 0.
+pub fn model(folder: &Path) -> LanguageModel {
+    let json = serde_json::json!({
+        "model_type": "olmoe", "architectures": ["OlmoeForCausalLM"], "vocab_size": 60, "hidden_size": 16,
+        "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+        "hidden_act": "silu", "max_position_embeddings": 64, "num_experts": 4, "num_experts_per_tok": 2,
+        "bos_token_id": 0,
+    });
+    let config = Config::parse(&json.to_string(), folder).unwrap();
+    let parameters = Parameters::random(&config, 17).unwrap();
+    for (_, variable) in parameters.iter() {
+        let louder = (variable.as_tensor() * 12.0).unwrap();
+        if louder.dims().len() > 1 {
+            variable.set(&louder).unwrap();
+        }
+    }
+    std::fs::create_dir_all(folder).unwrap();
+    parameters.save(&config, folder).unwrap();
+    std::fs::write(folder.join("tokenizer.json"), TOKENIZER).unwrap();
+    LanguageModel::load(&ModelSource::Folder(folder.to_owned())).unwrap()
+}
+
+/// How a dataset names that model.
+pub fn model_ref(model: &LanguageModel) -> ModelRef {
+    let path = Some(model.source().to_string());
+    ModelRef { id: model.id().into(), path, sha256: model.sha256().into() }
 }
 
 /// Random activations `[rows, d]`.

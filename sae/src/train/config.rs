@@ -174,7 +174,9 @@ impl TrainConfig {
         let d_sae = match (self.d_sae, self.expansion) {
             (Some(d_sae), None) => d_sae,
             (None, expansion) => expansion.unwrap_or(16).saturating_mul(d_in),
-            (Some(_), Some(_)) => return Err(Error::request("d_sae and expansion are both given; give one of them")),
+            (Some(_), Some(_)) => {
+                return Err(Error::request("d_sae and expansion are both given; give one of them"));
+            }
         };
         self.check(d_sae)?;
         let steps = self.tokens.unwrap_or(rows).div_ceil(self.batch as u64).max(1);
@@ -184,7 +186,8 @@ impl TrainConfig {
         let k_aux = self.k_aux.unwrap_or_else(|| power_of_two_near(d_in as f64 / 2.0)).min(d_sae);
         let dead_after = self.dead_after.unwrap_or((tokens / 8).clamp(1, 10_000_000));
         let log_every = self.log_every.unwrap_or((steps / 200).clamp(1, 100)).max(1);
-        let pool_rows = self.pool_rows.unwrap_or(((128 << 20) / (4 * d_in as u64)).max(65536)).clamp(1, 1 << 31);
+        let pool_rows =
+            self.pool_rows.unwrap_or(((128 << 20) / (4 * d_in as u64)).max(65536)).clamp(1, 1 << 31);
         let config = Self {
             d_sae: Some(d_sae),
             expansion: None,
@@ -244,7 +247,10 @@ impl TrainConfig {
             return wrong(format!("auxk_coefficient is {}; it must be 0 or more", self.auxk_coefficient));
         }
         if self.max_activation_norm_multiple.is_some_and(|m| m.is_nan() || m <= 1.0) {
-            return wrong("max_activation_norm_multiple must be above 1: half of all rows are above the median".to_owned());
+            return wrong(
+                "max_activation_norm_multiple must be above 1: half of all rows are above the median"
+                    .to_owned(),
+            );
         }
         if self.threads == Some(0) {
             return wrong("threads is 0; leave it out to use every processor".to_owned());
@@ -270,7 +276,8 @@ impl TrainConfig {
         let mut names: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
         names.sort_unstable();
         names.dedup();
-        let shown = |value: Option<&serde_json::Value>| value.map_or("not set".to_owned(), ToString::to_string);
+        let shown =
+            |value: Option<&serde_json::Value>| value.map_or("not set".to_owned(), ToString::to_string);
         names
             .into_iter()
             .filter(|name| !FREE.contains(&name.as_str()) && ours.get(*name) != theirs.get(*name))
@@ -296,7 +303,8 @@ mod tests {
 
     #[test]
     fn long_runs_get_the_papers_values() {
-        let config = TrainConfig { tokens: Some(1 << 30), d_sae: Some(16384), batch: 4096, ..Default::default() };
+        let config =
+            TrainConfig { tokens: Some(1 << 30), d_sae: Some(16384), batch: 4096, ..Default::default() };
         let resolved = config.resolve(768, 10).unwrap();
         assert!((resolved.learning_rate - 2e-4).abs() < 1e-12);
         assert_eq!((resolved.dead_after, resolved.warmup_steps, resolved.k_aux), (10_000_000, 1000, 512));

@@ -35,7 +35,10 @@ impl Order {
             .iter()
             .flat_map(|range| {
                 let end = range.end;
-                range.clone().step_by(block_rows as usize).map(move |start| start..(start + block_rows).min(end))
+                range
+                    .clone()
+                    .step_by(block_rows as usize)
+                    .map(move |start| start..(start + block_rows).min(end))
             })
             .collect();
         let rows = blocks.iter().map(|b| b.end - b.start).sum();

@@ -59,7 +59,8 @@ impl Pools {
         while self.current.as_ref().is_none_or(|pool| pool.next >= pool.order.len()) {
             // The old pool goes first, so that only two are ever in memory.
             self.current = None;
-            let ended = || Error::data("the reader of activations ended early; see the messages before this one");
+            let ended =
+                || Error::data("the reader of activations ended early; see the messages before this one");
             let received = self.receiver.as_ref().and_then(|r| r.recv().ok()).ok_or_else(ended)?;
             self.current = Some(received?);
         }
@@ -148,7 +149,10 @@ mod tests {
             x[2 * 17 + 1] = bad;
             let mut pools = pools(x, 2, 1000, 0);
             let message = pools.next_row().unwrap_err().to_string();
-            assert!(message.contains("activation 1 of row 17") && message.contains(&bad.to_string()), "{message}");
+            assert!(
+                message.contains("activation 1 of row 17") && message.contains(&bad.to_string()),
+                "{message}"
+            );
         }
     }
 

@@ -46,7 +46,12 @@ mod tests {
     #[test]
     fn every_position_has_its_own_stream() {
         let first = |a, b, p| generator(7, p, a, b).next_u64();
-        let all = [first(0, 0, Purpose::Blocks), first(1, 0, Purpose::Blocks), first(0, 1, Purpose::Blocks), first(0, 0, Purpose::Rows)];
+        let all = [
+            first(0, 0, Purpose::Blocks),
+            first(1, 0, Purpose::Blocks),
+            first(0, 1, Purpose::Blocks),
+            first(0, 0, Purpose::Rows),
+        ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a != b));
         }

@@ -33,7 +33,8 @@ pub(crate) mod tests {
         }
 
         fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>> {
-            let rows = ranges.iter().flat_map(|r| &self.x[r.start as usize * self.d..r.end as usize * self.d]);
+            let rows =
+                ranges.iter().flat_map(|r| &self.x[r.start as usize * self.d..r.end as usize * self.d]);
             Ok(rows.copied().collect())
         }
 

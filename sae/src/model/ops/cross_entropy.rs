@@ -6,14 +6,15 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{slice, with_slice};
+use crate::kernels::exp;
 
 struct CrossEntropy {
     targets: Arc<Vec<Option<u32>>>,
 }
 
 fn log_sum_exp(row: &[f32]) -> f32 {
-    let largest = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-    largest + row.iter().map(|v| (v - largest).exp()).sum::<f32>().ln()
+    let largest = exp::largest(row);
+    largest + exp::sum_exp(row, largest).ln()
 }
 
 fn losses(logits: &[f32], targets: &[Option<u32>]) -> Vec<Option<f32>> {
@@ -64,8 +65,9 @@ impl CustomOp1 for CrossEntropy {
             d.par_chunks_mut(vocabulary).zip(logits.par_chunks(vocabulary)).zip(&*self.targets).for_each(
                 |((d, row), target)| {
                     let Some(target) = *target else { return };
-                    let total = log_sum_exp(row);
-                    d.iter_mut().zip(row).for_each(|(d, v)| *d = scale * (v - total).exp());
+                    d.copy_from_slice(row);
+                    let sum = exp::exp_shifted(d, exp::largest(row));
+                    exp::scale(d, scale / sum);
                     d[target as usize] -= scale;
                 },
             );

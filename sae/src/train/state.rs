@@ -1,0 +1,96 @@
+//! What training changes: the four parameters with their Adam moments, and how long each feature has been silent.
+
+use super::random::{Purpose, generator, normal};
+use crate::kernels::feature::make_unit;
+
+/// A parameter and its Adam moments, all of one length.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Parameter {
+    pub(crate) value: Vec<f32>,
+    pub(crate) first: Vec<f32>,
+    pub(crate) second: Vec<f32>,
+}
+
+impl Parameter {
+    /// `value` with moments 0.
+    pub(crate) fn new(value: Vec<f32>) -> Self {
+        let zeros = vec![0.0; value.len()];
+        Self { first: zeros.clone(), second: zeros, value }
+    }
+}
+
+/// State of a training run. With the configuration and the position in the data it decides everything that follows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TrainState {
+    /// d.
+    pub(crate) d: usize,
+    /// F.
+    pub(crate) features: usize,
+    /// `[F, d]`
+    pub(crate) w_enc: Parameter,
+    /// `[F]`
+    pub(crate) b_enc: Parameter,
+    /// `[F, d]`, rows of norm 1.
+    pub(crate) w_dec: Parameter,
+    /// `[d]`
+    pub(crate) b_dec: Parameter,
+    /// Tokens since each feature last fired, `[F]`.
+    pub(crate) since_fired: Vec<u64>,
+    /// Steps done.
+    pub(crate) step: u64,
+}
+
+impl TrainState {
+    /// Decoder rows are random directions, encoder rows the same (tied), `b_enc` is 0.
+    ///
+    /// A feature's direction depends on the seed and its number alone.
+    pub(crate) fn new(features: usize, b_dec: Vec<f32>, seed: u64) -> Self {
+        let d = b_dec.len();
+        let mut directions = vec![0.0; features * d];
+        for (f, row) in directions.chunks_exact_mut(d).enumerate() {
+            let mut rng = generator(seed, Purpose::Directions, f as u64, 0);
+            // A row of zeros has no direction; with d = 1 it could be drawn.
+            while make_unit(row) == 0.0 {
+                row.fill_with(|| normal(&mut rng));
+            }
+        }
+        Self {
+            d,
+            features,
+            w_enc: Parameter::new(directions.clone()),
+            b_enc: Parameter::new(vec![0.0; features]),
+            w_dec: Parameter::new(directions),
+            b_dec: Parameter::new(b_dec),
+            since_fired: vec![0; features],
+            step: 0,
+        }
+    }
+
+    /// Features that have not fired for `dead_after` tokens, ascending.
+    pub(crate) fn dead(&self, dead_after: u64) -> impl Iterator<Item = u32> + '_ {
+        self.since_fired.iter().zip(0..).filter(move |(since, _)| **since >= dead_after).map(|(_, f)| f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn begins_tied_with_unit_rows() {
+        let state = TrainState::new(50, vec![0.5; 7], 3);
+        assert_eq!(state.w_enc.value, state.w_dec.value);
+        for row in state.w_dec.value.chunks_exact(7) {
+            assert!((row.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-6);
+        }
+        assert_ne!(state.w_dec.value, TrainState::new(50, vec![0.5; 7], 4).w_dec.value);
+        assert_eq!(state.w_dec.value[..70], TrainState::new(10, vec![0.5; 7], 3).w_dec.value);
+    }
+
+    #[test]
+    fn dead_features_are_those_silent_long_enough() {
+        let mut state = TrainState::new(4, vec![0.0; 2], 0);
+        state.since_fired = vec![5, 10, 0, 11];
+        assert_eq!(state.dead(10).collect::<Vec<_>>(), [1, 3]);
+    }
+}
