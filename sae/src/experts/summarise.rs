@@ -13,6 +13,8 @@ use storage::{Dataset, column};
 
 use super::balance::Balance;
 use super::usage::{Choice, Load, Usage};
+use crate::model::{Config, ModelSource};
+use crate::rows::source_of;
 use crate::{Error, Progress, Result};
 
 /// What [`summarise`] found and wrote.
@@ -68,7 +70,13 @@ fn count(dataset: &Dataset, progress: &mut dyn Progress) -> Result<Usage> {
     let domain_of: HashMap<u32, usize> =
         documents.iter().map(|row| (row.document, index(&row.domain))).collect();
     let table = dataset.table(ROUTING)?;
-    let mut usage = Usage::new(declared_experts(dataset), domains);
+    let declared = declared_experts(dataset);
+    if declared.is_none() {
+        progress.remark(
+            "neither the dataset nor its model says how many experts there are: counted up to the highest that was chosen",
+        );
+    }
+    let mut usage = Usage::new(declared, domains);
     progress.begin("experts", Some(table.rows()), "rows");
     let mut rows = 0;
     for batch in table.columns(&[DOCUMENT, POSITION, LAYER, EXPERTS, WEIGHTS, ENTROPY])? {
@@ -87,16 +95,25 @@ fn count(dataset: &Dataset, progress: &mut dyn Progress) -> Result<Usage> {
     Ok(usage)
 }
 
-/// Experts a layer, where the manifest says it (`settings.experts`): a table alone does not tell of experts that nobody
-/// ever chose.
+/// Experts a layer: a table alone does not tell of experts that nobody ever chose. The manifest's settings may say it,
+/// else the model's config does.
 fn declared_experts(dataset: &Dataset) -> Option<usize> {
-    dataset
-        .manifest()
-        .settings
-        .get("experts")?
-        .as_u64()
-        .and_then(|n| usize::try_from(n).ok())
-        .filter(|&n| n > 0)
+    let of_settings = || usize::try_from(dataset.manifest().settings.get("experts")?.as_u64()?).ok();
+    of_settings().or_else(|| Some(config(dataset)?.num_experts)).filter(|&n| n > 0)
+}
+
+/// The config of the dataset's model, if it is still there.
+fn config(dataset: &Dataset) -> Option<Config> {
+    match source_of(dataset.manifest()).ok()? {
+        ModelSource::Default => {
+            Config::parse(std::str::from_utf8(crate::demo::CONFIG).ok()?, Path::new("config.json"))
+        }
+        ModelSource::Folder(folder) => {
+            let path = folder.join("config.json");
+            Config::parse(&std::fs::read_to_string(&path).ok()?, &path)
+        }
+    }
+    .ok()
 }
 
 fn count_batch(batch: &RecordBatch, domain_of: &HashMap<u32, usize>, usage: &mut Usage) -> Result<()> {
@@ -310,7 +327,8 @@ mod tests {
         let found = summarise(folder.path(), &mut remarks).unwrap();
         assert_eq!(found.folder, folder.path().join("experts"));
         assert!(found.folder.join("layers.parquet").exists());
-        assert!(remarks.0[0].contains("3 tokens for"), "{:?}", remarks.0);
+        assert!(remarks.0[0].contains("highest that was chosen"), "{:?}", remarks.0);
+        assert!(remarks.0[1].contains("3 tokens for"), "{:?}", remarks.0);
     }
 
     #[test]

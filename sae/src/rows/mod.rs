@@ -10,6 +10,6 @@ mod subject;
 
 pub use choice::{Choice, Which, choose};
 pub use documents::documents;
-pub use model::{ModelChoice, load_model};
+pub use model::{ModelChoice, load_model, source_of};
 pub use reader::{RowBatch, RowReader};
 pub use subject::Subject;

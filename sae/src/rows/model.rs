@@ -17,9 +17,6 @@ pub enum ModelChoice {
     Without,
 }
 
-/// Name of the embedded model.
-const EMBEDDED: &str = "sae-workbench/small-moe";
-
 /// Loads the model, and refuses one whose weights are not those that made the dataset.
 pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<LanguageModel>> {
     let source = match choice {
@@ -40,10 +37,10 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     Ok(Some(model))
 }
 
-fn source_of(manifest: &Manifest) -> Result<ModelSource> {
+/// Where the dataset says that its model is: a folder or `default`.
+pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
     match &manifest.model.path {
-        Some(path) => Ok(ModelSource::Folder(path.into())),
-        None if manifest.model.id == EMBEDDED => Ok(ModelSource::Default),
+        Some(path) => Ok(ModelSource::parse(path)),
         None => Err(Error::request(format!(
             "the dataset does not say where its model `{}` is; give the folder with --model",
             manifest.model.id
