@@ -7,6 +7,7 @@ mod error;
 pub mod evaluate;
 pub mod experts;
 pub mod features;
+pub mod harvest;
 pub mod kernels;
 pub mod model;
 pub mod pretrain;

@@ -50,14 +50,12 @@ pub struct ModelRef {
     pub sha256: String,
 }
 
-/// One input of text.
+/// One file of text. How much of it became rows is in the table of documents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextSource {
-    /// File or folder.
+    /// The file.
     pub path: String,
-    /// Documents taken from it.
-    pub documents: u64,
-    /// Bytes of text taken from it.
+    /// Its length.
     pub bytes: u64,
 }
 

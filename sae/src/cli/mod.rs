@@ -3,6 +3,8 @@
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
 
+mod harvest;
+mod inspect;
 mod output;
 mod pretrain;
 mod progress;
@@ -45,6 +47,8 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Harvest(harvest::Command),
+    Inspect(inspect::Command),
     Pretrain(pretrain::Command),
 }
 
@@ -86,6 +90,8 @@ fn run(program: Program) -> Result<Output> {
     });
     let mut session = Session { progress: Terminal::new(common.quiet, stop), seed: common.seed };
     match program.command {
+        Command::Harvest(command) => command.run(&mut session),
+        Command::Inspect(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
     }
 }

@@ -8,4 +8,4 @@ mod contexts;
 mod documents;
 
 pub use contexts::{Contexts, Packer, pack};
-pub use documents::{Document, Documents, open};
+pub use documents::{Document, Documents, files, open};

@@ -1,0 +1,90 @@
+//! `sae harvest`: activations of a model on text.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use storage::Dtype;
+
+use super::{Output, Session};
+use crate::Result;
+use crate::harvest::{self, HarvestConfig};
+use crate::model::{Hook, LanguageModel, ModelSource};
+
+/// Read a model's activations on text into a Parquet dataset
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  sae harvest --model default --text texts/ --hook blocks.2.hook_resid_post --routing --out data\n\nAn interrupted harvest goes on when the same command is given again."
+)]
+pub struct Command {
+    /// A Hugging Face folder (config.json, model.safetensors, tokenizer.json), or `default` for the embedded model
+    #[arg(long, default_value = "default", value_name = "DIR")]
+    model: String,
+    /// Text files and folders (.txt, .jsonl with a field `text`, .parquet with a column `text`)
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    text: Vec<PathBuf>,
+    /// Where to take activations; may be given several times, then each gets a folder of its own in --out
+    #[arg(long = "hook", value_name = "HOOK")]
+    hooks: Vec<Hook>,
+    /// Folder for the dataset
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Write which experts each token went to
+    #[arg(long)]
+    routing: bool,
+    /// Write d(sum of next-token cross-entropy)/d(activation)
+    #[arg(long)]
+    gradients: bool,
+    /// Stop after so many tokens
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// Tokens a context, BOS included [default: what the model was made for]
+    #[arg(long)]
+    context_length: Option<usize>,
+    /// Type of stored activations: f16 or f32
+    #[arg(long, default_value = "f16", value_parser = dtype)]
+    dtype: Dtype,
+    /// Rows of the model's batch
+    #[arg(long, default_value_t = 8)]
+    batch_rows: usize,
+    /// Share of the documents to set aside where the text does not say which are held out
+    #[arg(long, default_value_t = 0.05)]
+    held_out: f64,
+}
+
+fn dtype(name: &str) -> Result<Dtype, String> {
+    match name {
+        "f16" => Ok(Dtype::F16),
+        "f32" => Ok(Dtype::F32),
+        other => Err(format!("`{other}` is neither f16 nor f32")),
+    }
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let defaults = HarvestConfig::default();
+        let config = HarvestConfig {
+            model: ModelSource::parse(&self.model),
+            text: self.text,
+            hooks: self.hooks,
+            routing: self.routing,
+            gradients: self.gradients,
+            tokens: self.tokens,
+            context_length: self.context_length,
+            dtype: self.dtype,
+            batch_rows: self.batch_rows,
+            held_out_share: self.held_out,
+            seed: session.seed.unwrap_or(defaults.seed),
+            ..defaults
+        };
+        let model = LanguageModel::load(&config.model)?;
+        let made = harvest::run(&config, &model, &self.out, &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!(made));
+        for dataset in &made.datasets {
+            output.row("dataset", dataset.display());
+        }
+        output.row("rows", made.rows);
+        output.row("documents", format!("{}, {} of them held out", made.documents, made.held_out));
+        Ok(output)
+    }
+}

@@ -1,0 +1,125 @@
+//! What a harvest is asked to do.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use storage::Dtype;
+
+use crate::model::{Hook, LanguageModel, ModelSource};
+use crate::{Error, Result};
+
+/// Options of a harvest.
+#[derive(Debug, Clone)]
+pub struct HarvestConfig {
+    /// The model.
+    pub model: ModelSource,
+    /// Text files and folders.
+    pub text: Vec<PathBuf>,
+    /// Where activations are taken; may be empty if only routing is wanted.
+    pub hooks: Vec<Hook>,
+    /// Write the experts' choices too.
+    pub routing: bool,
+    /// Write d(sum of next-token cross-entropy)/d(activation) too.
+    pub gradients: bool,
+    /// Rows to stop after; all of the text if not given.
+    pub tokens: Option<u64>,
+    /// Tokens a context, BOS included; the model's own if not given.
+    pub context_length: Option<usize>,
+    /// Type of the stored activations.
+    pub dtype: Dtype,
+    /// Rows of the model's batch.
+    pub batch_rows: usize,
+    /// Rows after which a part is closed.
+    pub rows_per_part: u64,
+    /// Share of the documents set aside where the text does not say which are held out.
+    pub held_out_share: f64,
+    /// Chooses the documents that are set aside.
+    pub seed: u64,
+}
+
+impl Default for HarvestConfig {
+    fn default() -> Self {
+        Self {
+            model: ModelSource::Default,
+            text: Vec::new(),
+            hooks: Vec::new(),
+            routing: false,
+            gradients: false,
+            tokens: None,
+            context_length: None,
+            dtype: Dtype::F16,
+            batch_rows: 8,
+            rows_per_part: 1 << 18,
+            held_out_share: 0.05,
+            seed: 1,
+        }
+    }
+}
+
+/// Everything that decides which rows there are and in what order: what a harvest that goes on must share with its beginning.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub tokens: Option<u64>,
+    pub batch_rows: usize,
+    pub gradients: bool,
+    pub held_out_share: f64,
+    pub seed: u64,
+}
+
+impl HarvestConfig {
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            tokens: self.tokens,
+            batch_rows: self.batch_rows,
+            gradients: self.gradients,
+            held_out_share: self.held_out_share,
+            seed: self.seed,
+        }
+    }
+
+    /// Tokens a context, never more than the model was made for.
+    pub(super) fn context_length(&self, model: &LanguageModel) -> usize {
+        let own = model.config().max_position_embeddings;
+        self.context_length.unwrap_or(own).min(own)
+    }
+
+    /// An error if the model cannot do what is asked.
+    pub(super) fn check(&self, model: &LanguageModel) -> Result<()> {
+        let there = model.decoder().hooks();
+        for hook in &self.hooks {
+            if !there.contains(hook) {
+                let names: Vec<_> = there.iter().map(ToString::to_string).collect();
+                return Err(Error::request(format!(
+                    "{} has no hook `{hook}`; it has {}",
+                    model.id(),
+                    names.join(", ")
+                )));
+            }
+        }
+        let ok = |ok: bool, problem: &str| if ok { Ok(()) } else { Err(Error::request(problem)) };
+        ok(!self.hooks.is_empty() || self.routing, "nothing to harvest: name a hook, or ask for routing")?;
+        ok(!self.gradients || !self.hooks.is_empty(), "gradients need a hook to be taken at")?;
+        ok(self.tokens != Some(0), "tokens must be more than 0")?;
+        ok(self.batch_rows > 0 && self.rows_per_part > 0, "batch and part sizes must be more than 0")?;
+        ok(
+            (0.0..1.0).contains(&self.held_out_share),
+            "the held-out share must be at least 0 and less than 1",
+        )?;
+        let longest = model.config().max_position_embeddings;
+        ok(
+            self.context_length.is_none_or(|n| (2..=longest).contains(&n)),
+            &format!("the context length must be 2 to {longest}, which {} was made for", model.id()),
+        )
+    }
+
+    /// The folder of each dataset: `out` itself for one, `out/HOOK` and `out/routing` for several.
+    pub(super) fn folders(&self, out: &Path) -> (Vec<PathBuf>, PathBuf) {
+        match self.hooks.as_slice() {
+            [_] | [] => (vec![out.to_path_buf(); self.hooks.len()], out.to_path_buf()),
+            several => {
+                let hooks = several.iter().map(|hook| out.join(hook.to_string())).collect();
+                (hooks, out.join("routing"))
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Activations, gradients and routing of a language model on text, written to datasets.
+//!
+//! ```text
+//! documents ── tokens ── packed Contexts ── Decoder + Capture ──▶ Rows ──channel──▶ Sink ── parts, journal, manifest
+//!                                            (this thread)                (writer thread)
+//! ```
+//!
+//! A dataset has one row for every token of every document, in (document, position) order; BOS and padding have none. The order of
+//! batches is a function of the options, so a harvest that was interrupted counts batches and goes on where whole parts end.
+
+mod capture;
+mod config;
+mod run;
+mod sink;
+mod source;
+mod tables;
+
+pub use config::HarvestConfig;
+pub use run::{Harvested, run};

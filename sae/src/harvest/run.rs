@@ -1,0 +1,196 @@
+//! The harvest itself: batches through the model on this thread, Parquet written on another.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use arrow::array::RecordBatch;
+use serde::Serialize;
+use storage::{Manifest, ModelRef, schema};
+
+use super::HarvestConfig;
+use super::capture::capture;
+use super::sink::Sink;
+use super::source::{Seen, TokenSource, files};
+use super::tables::Rows;
+use crate::model::{LanguageModel, ModelSource, shown};
+use crate::{Error, Progress, Result, text};
+
+/// Batches that may wait for the writer.
+const WAITING: usize = 4;
+
+/// What a harvest made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Harvested {
+    /// The datasets' folders: one a hook, and one for the routing where it is not with the only hook.
+    pub datasets: Vec<PathBuf>,
+    /// Rows, the same in each dataset.
+    pub rows: u64,
+    /// Documents.
+    pub documents: u64,
+    /// Documents held out.
+    pub held_out: u64,
+}
+
+/// Rows of one batch for one dataset.
+type Tables = Vec<(&'static str, RecordBatch)>;
+
+/// A batch on its way to the writer: the rows for each dataset.
+struct Message {
+    batch: u64,
+    datasets: Vec<Tables>,
+}
+
+/// Harvests; an interrupted harvest goes on when it is asked for again with the same options.
+pub fn run(
+    config: &HarvestConfig,
+    model: &LanguageModel,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Harvested> {
+    config.check(model)?;
+    let (folders, sinks) = begin(config, model, out)?;
+    let first = sinks.iter().map(Sink::next_batch).min().unwrap_or(0);
+    let source = TokenSource::open(config, model.tokenizer())?;
+    let seen = source.seen.clone();
+    let seen = || seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+
+    progress.begin("harvest", config.tokens, "tokens");
+    if first > 0 {
+        progress.remark(&format!("going on in {} at batch {first}", out.display()));
+    }
+    let (sender, receiver) = sync_channel::<Message>(WAITING);
+    let (sinks, computed) = std::thread::scope(|scope| {
+        let writer = std::thread::Builder::new()
+            .name("harvest writer".into())
+            .spawn_scoped(scope, move || write(receiver, sinks))
+            .map_err(|e| Error::io(out, e))?;
+        let computed = compute(config, model, source, first, &seen, &sender, progress);
+        drop(sender);
+        let sinks = writer.join().map_err(|_| Error::data("the writer of the harvest failed"))??;
+        Ok::<_, Error>((sinks, computed))
+    })?;
+    let batches = computed?;
+
+    let seen = seen();
+    let rows = seen.rows.iter().map(|d| u64::from(d.tokens)).sum();
+    if rows == 0 {
+        return Err(Error::request("the text has no tokens: all of its documents are empty"));
+    }
+    if seen.undecided > 0 {
+        let share = 100.0 * config.held_out_share;
+        let n = seen.undecided;
+        progress.remark(&format!(
+            "{n} documents do not say whether they are held out; {share} % of them were set aside"
+        ));
+    }
+    let vocabulary: Vec<_> = model.tokenizer().token_bytes().into_iter().map(|b| (shown(&b), b)).collect();
+    for sink in sinks {
+        sink.finish(batches, &seen.rows, &vocabulary)?;
+    }
+    let held_out = seen.rows.iter().filter(|d| d.held_out).count() as u64;
+    let documents = seen.rows.len() as u64;
+    progress.end(&format!("{rows} rows of {documents} documents, {held_out} held out, in {}", out.display()));
+    Ok(Harvested { datasets: folders, rows, documents, held_out })
+}
+
+/// The folders and their sinks: the hooks' in order, then the routing's if it has its own.
+fn begin(config: &HarvestConfig, model: &LanguageModel, out: &Path) -> Result<(Vec<PathBuf>, Vec<Sink>)> {
+    let (mut folders, routing) = config.folders(out);
+    let mut hooks: Vec<Option<String>> = config.hooks.iter().map(|h| Some(h.to_string())).collect();
+    if config.routing && !folders.contains(&routing) {
+        folders.push(routing);
+        hooks.push(None);
+    }
+    let header = header(config, model)?;
+    let sink = |(folder, hook): (&PathBuf, &Option<String>)| {
+        Sink::begin(folder, Manifest { hook: hook.clone(), ..header.clone() }, config.rows_per_part)
+    };
+    let sinks = folders.iter().zip(&hooks).map(sink).collect::<Result<_>>()?;
+    Ok((folders, sinks))
+}
+
+fn header(config: &HarvestConfig, model: &LanguageModel) -> Result<Manifest> {
+    let path = match model.source() {
+        ModelSource::Default => "default".to_owned(),
+        ModelSource::Folder(folder) => {
+            std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?.display().to_string()
+        }
+    };
+    let reference =
+        ModelRef { id: model.id().to_owned(), path: Some(path), sha256: model.sha256().to_owned() };
+    let mut header = Manifest::new(reference, None, model.config().hidden_size, config.dtype);
+    header.context_length = config.context_length(model);
+    header.tokenizer = format!("{} tokens, tokenizer.json of {}", model.tokenizer().len(), model.id());
+    header.text = files(config)?;
+    header.left_out = vec!["BOS".into(), "padding".into()];
+    header.settings = serde_json::json!(config.settings());
+    Ok(header)
+}
+
+/// Runs the model over every batch from number `first` on; gives the number of batches.
+fn compute<'a>(
+    config: &HarvestConfig,
+    model: &LanguageModel,
+    source: TokenSource<'_>,
+    first: u64,
+    seen: &impl Fn() -> std::sync::MutexGuard<'a, Seen>,
+    sender: &SyncSender<Message>,
+    progress: &mut dyn Progress,
+) -> Result<u64> {
+    let bos = model.tokenizer().bos();
+    let (mut batch, mut done) = (0, 0);
+    for contexts in text::pack(source, config.context_length(model), bos, config.batch_rows)? {
+        let contexts = contexts?;
+        if batch >= first {
+            let got = capture(model.decoder(), &contexts, &config.hooks, config.routing, config.gradients)?;
+            let rows = Rows::new(&contexts, |d| {
+                seen().rows.get(d as usize).map_or_else(String::new, |r| r.domain.clone())
+            })?;
+            let mut datasets = Vec::new();
+            for (i, hook) in config.hooks.iter().enumerate() {
+                let width = model.config().hidden_size;
+                datasets.push(vec![(
+                    schema::ACTIVATIONS,
+                    rows.activations(&got, i, *hook, width, config.dtype)?,
+                )]);
+            }
+            if config.routing {
+                let table = (schema::ROUTING, rows.routing(&got)?);
+                match datasets.as_mut_slice() {
+                    [only] => only.push(table),
+                    _ => datasets.push(vec![table]),
+                }
+            }
+            done += rows.len() as u64;
+            if sender.send(Message { batch, datasets }).is_err() {
+                // The writer stopped with an error, which the caller gets from it.
+                return Ok(batch);
+            }
+        } else {
+            done += contexts.document_tokens() as u64;
+        }
+        batch += 1;
+        progress.advance(done, "");
+        if progress.stop_requested() {
+            return Err(Error::Stopped(format!(
+                "{done} tokens are kept; give the same command again to go on"
+            )));
+        }
+    }
+    Ok(batch)
+}
+
+/// Writes what arrives. When the sender is gone, early or at the end, what came is made whole.
+fn write(receiver: Receiver<Message>, mut sinks: Vec<Sink>) -> Result<Vec<Sink>> {
+    let mut next = 0;
+    for message in receiver {
+        for (sink, tables) in sinks.iter_mut().zip(&message.datasets) {
+            sink.write(message.batch, tables)?;
+        }
+        next = message.batch + 1;
+    }
+    for sink in &mut sinks {
+        sink.commit(next)?;
+    }
+    Ok(sinks)
+}

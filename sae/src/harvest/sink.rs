@@ -1,0 +1,102 @@
+//! The datasets of a harvest, filled part by part.
+
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use storage::documents::DocumentRow;
+use storage::{DatasetWriter, Layout, Manifest, Part, PartWriter, documents, schema, vocabulary};
+
+use crate::{Error, Result};
+
+/// Where a dataset goes on: everything before this batch is in whole parts.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Cursor {
+    batch: u64,
+}
+
+/// One dataset and the parts it is writing at the moment.
+pub(super) struct Sink {
+    writer: DatasetWriter,
+    open: Vec<(&'static str, PartWriter)>,
+    cursor: Cursor,
+    rows_per_part: u64,
+}
+
+impl Sink {
+    /// Begins a dataset or goes on with an unfinished one.
+    pub fn begin(folder: &Path, header: Manifest, rows_per_part: u64) -> Result<Self> {
+        let writer = DatasetWriter::begin(folder, header)?;
+        let cursor = match writer.cursor() {
+            None => Cursor::default(),
+            Some(value) => serde_json::from_value(value.clone()).map_err(|e| {
+                Error::format(folder.join("journal.json"), format!("has no place to go on from: {e}"))
+            })?,
+        };
+        Ok(Self { writer, open: Vec::new(), cursor, rows_per_part })
+    }
+
+    /// The first batch that is not in a whole part yet.
+    pub fn next_batch(&self) -> u64 {
+        self.cursor.batch
+    }
+
+    /// Adds the rows of a batch; batches that are on disk already are passed over. `rows` counts tokens.
+    pub fn write(&mut self, batch: u64, tables: &[(&'static str, RecordBatch)]) -> Result<()> {
+        if batch < self.cursor.batch {
+            return Ok(());
+        }
+        for (table, rows) in tables {
+            let part = match self.open.iter_mut().position(|(name, _)| name == table) {
+                Some(i) => &mut self.open[i].1,
+                None => {
+                    let layout =
+                        if *table == schema::ROUTING { Layout::routing() } else { Layout::activations() };
+                    self.open.push((table, self.writer.next_part(table, rows.schema(), &layout)?));
+                    let last = self.open.len() - 1;
+                    &mut self.open[last].1
+                }
+            };
+            part.write(rows)?;
+        }
+        let full = self.open.iter().any(|(_, part)| part.rows() >= self.rows_per_part);
+        if full { self.commit(batch + 1) } else { Ok(()) }
+    }
+
+    /// Makes everything before `next_batch` whole.
+    pub fn commit(&mut self, next_batch: u64) -> Result<()> {
+        if next_batch <= self.cursor.batch {
+            return Ok(());
+        }
+        let cursor = Cursor { batch: next_batch };
+        let parts: Vec<(String, Part)> = std::mem::take(&mut self.open)
+            .into_iter()
+            .map(|(table, part)| Ok((table.to_owned(), part.finish()?)))
+            .collect::<Result<_>>()?;
+        let value = serde_json::json!(cursor);
+        self.writer.commit(parts, value)?;
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    /// Adds the tables of documents and tokens and writes the manifest.
+    pub fn finish(mut self, batches: u64, rows: &[DocumentRow], tokens: &[(String, Vec<u8>)]) -> Result<()> {
+        self.commit(batches)?;
+        let tables = [
+            (schema::DOCUMENTS, schema::documents(), documents::to_batch(rows)?),
+            (schema::VOCABULARY, schema::vocabulary(), vocabulary::to_batch(tokens)?),
+        ];
+        let mut parts = Vec::new();
+        for (name, columns, batch) in tables {
+            if self.writer.tables().contains_key(name) {
+                continue;
+            }
+            let mut part = self.writer.next_part(name, columns, &Layout::small_table())?;
+            part.write(&batch)?;
+            parts.push((name.to_owned(), part.finish()?));
+        }
+        self.writer.commit(parts, serde_json::json!(self.cursor))?;
+        self.writer.finish()?;
+        Ok(())
+    }
+}

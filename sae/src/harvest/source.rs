@@ -1,0 +1,110 @@
+//! The documents of a harvest as tokens, numbered, limited, and divided into training and held-out ones.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rand::{RngCore as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use storage::documents::DocumentRow;
+
+use super::HarvestConfig;
+use crate::Result;
+use crate::model::Tokenizer;
+use crate::text::{self, Documents};
+
+/// What is known about the documents that went by. Shared with whoever consumes their tokens.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub rows: Vec<DocumentRow>,
+    /// Documents that did not say whether they are held out.
+    pub undecided: u64,
+}
+
+/// Documents as `(number, tokens)`, documents without tokens left out.
+pub(super) struct TokenSource<'a> {
+    documents: Documents,
+    tokenizer: &'a Tokenizer,
+    left: u64,
+    held_out_share: f64,
+    seed: u64,
+    pub seen: Arc<Mutex<Seen>>,
+}
+
+impl<'a> TokenSource<'a> {
+    pub fn open(config: &HarvestConfig, tokenizer: &'a Tokenizer) -> Result<Self> {
+        Ok(Self {
+            documents: text::open(&config.text)?,
+            tokenizer,
+            left: config.tokens.unwrap_or(u64::MAX),
+            held_out_share: config.held_out_share,
+            seed: config.seed,
+            seen: Arc::default(),
+        })
+    }
+
+    fn note(&self, document: text::Document, tokens: u32) -> u32 {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let number = seen.rows.len() as u32;
+        let first_row = seen.rows.last().map_or(0, |d| d.first_row + u64::from(d.tokens));
+        seen.undecided += u64::from(document.held_out.is_none());
+        let held_out = document.held_out.unwrap_or_else(|| chance(self.seed, number) < self.held_out_share);
+        let text::Document { name, source, domain, .. } = document;
+        seen.rows.push(DocumentRow { document: number, name, source, domain, held_out, first_row, tokens });
+        number
+    }
+}
+
+/// A number in [0, 1) that depends on the seed and the document alone.
+fn chance(seed: u64, document: u32) -> f64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(u64::from(document));
+    f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
+}
+
+impl Iterator for TokenSource<'_> {
+    type Item = Result<(u32, Vec<u32>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 {
+            let document = match self.documents.next()? {
+                Ok(document) => document,
+                Err(error) => return Some(Err(error)),
+            };
+            let mut tokens = match self.tokenizer.encode(&document.text) {
+                Ok(tokens) => tokens,
+                Err(error) => return Some(Err(error)),
+            };
+            tokens.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            if tokens.is_empty() {
+                continue;
+            }
+            self.left -= tokens.len() as u64;
+            let number = self.note(document, tokens.len() as u32);
+            return Some(Ok((number, tokens)));
+        }
+        None
+    }
+}
+
+/// The files of the text with their lengths, for the manifest.
+pub(super) fn files(config: &HarvestConfig) -> Result<Vec<storage::TextSource>> {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+    let files = text::files(&config.text)?;
+    Ok(files
+        .iter()
+        .map(|f| storage::TextSource { path: f.display().to_string(), bytes: length(f) })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_set_aside_is_about_right_and_does_not_change() {
+        let aside: Vec<u32> = (0..4000).filter(|&d| chance(7, d) < 0.05).collect();
+        assert!((150..250).contains(&aside.len()), "{}", aside.len());
+        assert_eq!(aside, (0..4000).filter(|&d| chance(7, d) < 0.05).collect::<Vec<_>>());
+        assert_ne!(aside, (0..4000).filter(|&d| chance(8, d) < 0.05).collect::<Vec<_>>());
+    }
+}
