@@ -48,13 +48,13 @@ pub struct ExpertLayerRow {
     pub max_violation: f64,
     /// Gini coefficient of the load.
     pub gini: f64,
-    /// Entropy of the load, in nats.
+    /// Entropy of the load over ln(experts), in [0, 1]; 1 = balanced.
     pub load_entropy: f64,
-    /// exp(load_entropy).
+    /// exp(entropy of the load): how many equally used experts would have it.
     pub effective_experts: f64,
     /// Mean entropy of the router, in nats.
     pub router_entropy: f64,
-    /// Experts that no token chose.
+    /// Experts with less than 0.001 of the slots.
     pub dead: u16,
 }
 

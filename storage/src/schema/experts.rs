@@ -24,13 +24,13 @@ pub const CV: &str = "cv";
 pub const MAX_VIOLATION: &str = "max_violation";
 /// `gini`: of the load.
 pub const GINI: &str = "gini";
-/// `load_entropy`: of the load, in nats.
+/// `load_entropy`: of the load, over ln(experts).
 pub const LOAD_ENTROPY: &str = "load_entropy";
-/// `effective_experts`: exp(load_entropy).
+/// `effective_experts`: exp(entropy of the load in nats).
 pub const EFFECTIVE_EXPERTS: &str = "effective_experts";
 /// `router_entropy`: mean entropy of the router over tokens, in nats.
 pub const ROUTER_ENTROPY: &str = "router_entropy";
-/// `dead`: experts that no token chose.
+/// `dead`: experts with less than 0.001 of the slots.
 pub const DEAD: &str = "dead";
 
 /// layer u16, expert u16, domain utf8 (null: all domains), tokens u64, share f64, weight f64.

@@ -1,0 +1,163 @@
+//! The two passes of an evaluation: over the dataset's rows, and over the model's contexts.
+
+use candle_core::Tensor;
+
+use super::behaviour::{Behaviour, Predictions, Replacement};
+use super::reconstruction::Reconstruction;
+use super::splice::{Energy, Splice, SpliceAt};
+use crate::dictionary::Dictionary;
+use crate::model::{Hook, LanguageModel, losses};
+use crate::rows::{Choice, RowBatch, RowReader, Subject};
+use crate::text::{Contexts, pack};
+use crate::{Error, Progress, Result};
+
+/// Logits held at a time, in numbers; each of the two sets of a batch takes four bytes a number.
+const LOGITS: usize = 16 << 20;
+/// How far the mean energy of the model's activations may be from the dataset's: rounding to f16 moves it by less than a
+/// thousandth, another model or another text by more than this.
+const ENERGY_TOLERANCE: f64 = 0.01;
+
+/// What the pass over the rows found.
+#[derive(Debug)]
+pub struct RowPass {
+    /// Sums of reconstruction.
+    pub reconstruction: Reconstruction,
+    /// Tokens of every document, from its first.
+    pub documents: Vec<(u32, Vec<u32>)>,
+}
+
+/// Reconstructs the chosen rows of the dataset.
+pub fn over_rows(
+    subject: &Subject,
+    choice: &Choice,
+    batch: usize,
+    progress: &mut dyn Progress,
+) -> Result<RowPass> {
+    let dictionary = &subject.dictionary;
+    let mut reader = RowReader::new(&subject.dataset, &choice.ranges, batch, dictionary.d_in)?;
+    let mut pass = RowPass {
+        reconstruction: Reconstruction::new(dictionary.d_in, dictionary.d_sae),
+        documents: Vec::new(),
+    };
+    progress.begin("reconstruct", Some(choice.tokens), "tokens");
+    while let Some(rows) = reader.next_batch()? {
+        let codes = dictionary.encode(&rows.activations);
+        pass.reconstruction.add(&rows.activations, &codes, &dictionary.decode(&codes))?;
+        collect(&rows, &mut pass.documents)?;
+        progress.advance(pass.reconstruction.rows(), "");
+        stop(progress)?;
+    }
+    let fve = pass.reconstruction.figures().and_then(|f| f.fve);
+    progress.end(&fve.map_or("no variance".into(), |fve| format!("FVE {fve:.4}")));
+    Ok(pass)
+}
+
+fn stop(progress: &dyn Progress) -> Result<()> {
+    if progress.stop_requested() {
+        return Err(Error::Stopped("the evaluation was not finished; an older one stays as it is".into()));
+    }
+    Ok(())
+}
+
+/// Documents' tokens, which must be there from the first on: contexts are rebuilt from them.
+fn collect(rows: &RowBatch, documents: &mut Vec<(u32, Vec<u32>)>) -> Result<()> {
+    for i in 0..rows.len() {
+        let (document, position) = (rows.documents[i], rows.positions[i]);
+        if documents.last().is_none_or(|(last, _)| *last != document) {
+            documents.push((document, Vec::new()));
+        }
+        let Some((_, tokens)) = documents.last_mut() else { continue };
+        if tokens.len() as u64 != u64::from(position) {
+            return Err(Error::data(format!(
+                "document {document}: a row of position {position} where position {} was expected; contexts can not be \
+                 rebuilt from a dataset with gaps. Harvest it again, or evaluate without the model",
+                tokens.len()
+            )));
+        }
+        tokens.push(rows.tokens[i]);
+    }
+    Ok(())
+}
+
+/// Where and with what the model is changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The model.
+    pub model: &'a LanguageModel,
+    /// Where the dictionary's activations come from.
+    pub hook: Hook,
+    /// The dictionary.
+    pub dictionary: &'a Dictionary,
+    /// Mean activation, `[d]`.
+    pub mean: &'a [f32],
+    /// Tokens a context, BOS counted.
+    pub context_length: usize,
+}
+
+/// Runs the model over the documents as it is and with every [`Replacement`].
+pub fn over_contexts(
+    setting: &Setting<'_>,
+    documents: Vec<(u32, Vec<u32>)>,
+    progress: &mut dyn Progress,
+) -> Result<(Behaviour, Energy)> {
+    let config = setting.model.config();
+    let per_row = setting.context_length.saturating_mul(config.vocab_size).max(1);
+    let rows = (LOGITS / per_row).clamp(1, 32);
+    let total: usize = documents.iter().map(|(_, tokens)| tokens.len()).sum();
+    let documents = documents.into_iter().map(Ok);
+    let (mut behaviour, mut energy) = (Behaviour::default(), Energy::default());
+    progress.begin("evaluate", Some(total as u64), "tokens");
+    for contexts in pack(documents, setting.context_length, config.bos_token_id, rows)? {
+        let contexts = contexts?;
+        contexts.check_tokens(config.vocab_size)?;
+        batch(setting, &contexts, &mut behaviour, &mut energy)?;
+        progress.advance(energy.tokens, "");
+        stop(progress)?;
+    }
+    let figures = behaviour.figures();
+    let recovered = figures.and_then(|f| f.loss_recovered);
+    progress
+        .end(&recovered.map_or("nothing to compare".into(), |share| format!("loss recovered {share:.4}")));
+    Ok((behaviour, energy))
+}
+
+fn batch(
+    setting: &Setting<'_>,
+    contexts: &Contexts,
+    behaviour: &mut Behaviour,
+    energy: &mut Energy,
+) -> Result<()> {
+    // The token that BOS predicts is left out: its context has no activation that was replaced.
+    let counted: Vec<bool> = contexts.origin.iter().map(Option::is_some).collect();
+    let forward = |splice: Splice<'_>| -> Result<(Vec<f32>, Vec<Option<f32>>)> {
+        let mut tap = SpliceAt { hook: setting.hook, width: setting.mean.len(), contexts, splice };
+        let logits: Tensor = setting.model.forward(contexts, &mut tap)?;
+        let losses = losses(&logits, contexts)?;
+        Ok((logits.flatten_all()?.to_vec1()?, losses))
+    };
+    let (logits, loss) = forward(Splice::Watch(energy))?;
+    let clean = Predictions { logits: &logits, losses: &loss };
+    behaviour.add_clean(clean, &counted);
+    let zeros = vec![0.0; setting.mean.len()];
+    for replacement in Replacement::ALL {
+        let (logits, loss) = forward(match replacement {
+            Replacement::Reconstruction => Splice::Reconstruct(setting.dictionary),
+            Replacement::Zero => Splice::Constant(&zeros),
+            Replacement::Mean => Splice::Constant(setting.mean),
+        })?;
+        behaviour.add_replaced(replacement, clean, Predictions { logits: &logits, losses: &loss }, &counted);
+    }
+    Ok(())
+}
+
+/// The model must compute what the dataset holds, or its loss says nothing about this dictionary.
+pub fn check_energy(of_model: Energy, of_data: f64, hook: Hook) -> Result<()> {
+    let of_model = of_model.sum / (of_model.tokens.max(1)) as f64;
+    if (of_model - of_data).abs() <= ENERGY_TOLERANCE * of_data.max(f64::MIN_POSITIVE) {
+        return Ok(());
+    }
+    Err(Error::data(format!(
+        "at {hook} the model's activations have mean squared norm {of_model:.6}, the dataset's {of_data:.6}; expected the \
+         same. Give the model that the dataset was made with (--model), or harvest again"
+    )))
+}

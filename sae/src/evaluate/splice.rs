@@ -1,0 +1,166 @@
+//! A tap that puts something else in the place of a model's activations.
+
+use candle_core::{DType, Tensor};
+
+use crate::dictionary::Dictionary;
+use crate::model::{Hook, Tap};
+use crate::text::Contexts;
+use crate::{Error, Result};
+
+/// What happens to the activation of every document token. BOS and padding always keep their value: they have no rows in a
+/// dataset, so no dictionary was trained on them.
+#[derive(Debug)]
+pub enum Splice<'a> {
+    /// It stays and its energy is added up.
+    Watch(&'a mut Energy),
+    /// Its reconstruction takes its place.
+    Reconstruct(&'a Dictionary),
+    /// This vector takes its place, `[d]`.
+    Constant(&'a [f32]),
+}
+
+/// Σ‖x‖² over tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Energy {
+    /// Tokens.
+    pub tokens: u64,
+    /// The sum.
+    pub sum: f64,
+}
+
+/// [`Splice`] at one hook, for one batch of contexts.
+#[derive(Debug)]
+pub struct SpliceAt<'a> {
+    /// Where.
+    pub hook: Hook,
+    /// Width of the activations, d.
+    pub width: usize,
+    /// The batch that the model runs on.
+    pub contexts: &'a Contexts,
+    /// What to put there.
+    pub splice: Splice<'a>,
+}
+
+impl Tap for SpliceAt<'_> {
+    fn wants(&self, hook: &Hook) -> bool {
+        *hook == self.hook
+    }
+
+    fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
+        let (_, _, width) = value.dims3()?;
+        if width != self.width {
+            return Err(Error::request(format!(
+                "{hook} of this model has width {width}, the dictionary takes {}; give the model that the dataset was made \
+                 with",
+                self.width
+            )));
+        }
+        let mut values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let places: Vec<usize> =
+            (0..self.contexts.origin.len()).filter(|&i| self.contexts.origin[i].is_some()).collect();
+        if !self.splice.apply(&mut values, &places, width) {
+            return Ok(None);
+        }
+        Ok(Some(Tensor::from_vec(values, value.shape(), value.device())?.to_dtype(value.dtype())?))
+    }
+}
+
+impl Splice<'_> {
+    /// Changes rows `places` of `values[n, d]`; false when they stay.
+    fn apply(&mut self, values: &mut [f32], places: &[usize], d: usize) -> bool {
+        match self {
+            Self::Watch(energy) => {
+                for &i in places {
+                    energy.sum +=
+                        values[i * d..(i + 1) * d].iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+                }
+                energy.tokens += places.len() as u64;
+                return false;
+            }
+            Self::Reconstruct(dictionary) => {
+                let rows: Vec<f32> =
+                    places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
+                let reconstructed = dictionary.decode(&dictionary.encode(&rows));
+                for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
+                    values[i * d..(i + 1) * d].copy_from_slice(row);
+                }
+            }
+            Self::Constant(vector) => {
+                for &i in places {
+                    values[i * d..(i + 1) * d].copy_from_slice(vector);
+                }
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::Site;
+    use crate::rows::fixture;
+
+    /// Two rows of four tokens: BOS, tokens, and padding at the end of the second.
+    fn contexts() -> Contexts {
+        let token = |p| Some((0, p));
+        Contexts {
+            rows: 2,
+            len: 4,
+            tokens: vec![1; 8],
+            segments: vec![1, 1, 1, 1, 1, 1, 0, 0],
+            positions: vec![0, 1, 2, 3, 0, 1, 0, 0],
+            origin: vec![None, token(0), token(1), token(2), None, token(3), None, None],
+        }
+    }
+
+    fn spliced(splice: Splice<'_>, values: &[f32]) -> Option<Vec<f32>> {
+        let contexts = contexts();
+        let hook = Hook::new(0, Site::ResidPost);
+        let mut tap = SpliceAt { hook, width: 3, contexts: &contexts, splice };
+        assert!(tap.wants(&hook) && !tap.wants(&Hook::new(1, Site::ResidPost)));
+        let tensor = Tensor::from_slice(values, (2, 4, 3), &Device::Cpu).unwrap();
+        tap.at(&hook, &tensor).unwrap().map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
+    }
+
+    #[test]
+    fn only_document_tokens_are_replaced() {
+        let values = fixture::activations(8, 3, 1);
+        let found = spliced(Splice::Constant(&[7.0, 8.0, 9.0]), &values).unwrap();
+        let dictionary = fixture::dictionary(3, 11, 2, 5);
+        let reconstructed = spliced(Splice::Reconstruct(&dictionary), &values).unwrap();
+        for i in 0..8 {
+            let row = i * 3..(i + 1) * 3;
+            if [0, 4, 6, 7].contains(&i) {
+                assert_eq!(
+                    (&found[row.clone()], &reconstructed[row.clone()]),
+                    (&values[row.clone()], &values[row])
+                );
+            } else {
+                assert_eq!(found[row.clone()], [7.0, 8.0, 9.0]);
+                let alone = dictionary.decode(&dictionary.encode(&values[row.clone()]));
+                assert_eq!(reconstructed[row], alone);
+            }
+        }
+    }
+
+    #[test]
+    fn watching_changes_nothing() {
+        let values = fixture::activations(8, 3, 2);
+        let mut energy = Energy::default();
+        assert_eq!(spliced(Splice::Watch(&mut energy), &values), None);
+        let sum: f64 =
+            [1, 2, 3, 5].iter().flat_map(|i| &values[i * 3..i * 3 + 3]).map(|v| f64::from(*v).powi(2)).sum();
+        assert!((energy.sum - sum).abs() < 1e-12 && energy.tokens == 4);
+    }
+
+    #[test]
+    fn another_width_is_refused() {
+        let (hook, contexts) = (Hook::new(0, Site::ResidPost), contexts());
+        let mut tap = SpliceAt { hook, width: 5, contexts: &contexts, splice: Splice::Constant(&[0.0; 5]) };
+        let tensor = Tensor::zeros((2, 4, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(tap.at(&hook, &tensor).unwrap_err().to_string().contains("width 3"));
+    }
+}

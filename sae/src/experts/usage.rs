@@ -1,0 +1,225 @@
+//! Counts of expert usage per layer and domain: one fold over the routing table, and nothing else is kept.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Result};
+
+/// What one token was routed to in one layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice<'a> {
+    /// Document of the token.
+    pub document: u32,
+    /// Position of the token in its document.
+    pub position: u32,
+    /// Layer of the router.
+    pub layer: u16,
+    /// Chosen experts, each at most once; empty when the token skipped the layer.
+    pub experts: &'a [u16],
+    /// Weight applied to each chosen expert's output, as long as `experts`.
+    pub weights: &'a [f32],
+    /// Entropy of the router's full distribution, nats.
+    pub entropy: f32,
+}
+
+/// Sums over the tokens of one domain (or of all) in one layer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Load {
+    /// Tokens seen.
+    pub tokens: u64,
+    /// `slots[e]`: tokens that chose expert e.
+    pub slots: Vec<u64>,
+    /// `weights[e]`: sum of the weights with which e was applied.
+    pub weights: Vec<f64>,
+    /// Sum over tokens of the router's entropy, nats.
+    pub entropy: f64,
+    /// Largest number of experts that one token chose.
+    pub k: usize,
+}
+
+impl Load {
+    fn new(experts: usize) -> Self {
+        Self { slots: vec![0; experts], weights: vec![0.0; experts], ..Self::default() }
+    }
+
+    fn grow(&mut self, experts: usize) {
+        self.slots.resize(experts, 0);
+        self.weights.resize(experts, 0.0);
+    }
+
+    fn add(&mut self, choice: &Choice<'_>) {
+        self.tokens += 1;
+        self.entropy += f64::from(choice.entropy);
+        self.k = self.k.max(choice.experts.len());
+        for (&expert, &weight) in choice.experts.iter().zip(choice.weights) {
+            self.slots[usize::from(expert)] += 1;
+            self.weights[usize::from(expert)] += f64::from(weight);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.tokens += other.tokens;
+        self.entropy += other.entropy;
+        self.k = self.k.max(other.k);
+        self.slots.iter_mut().zip(&other.slots).for_each(|(sum, n)| *sum += n);
+        self.weights.iter_mut().zip(&other.weights).for_each(|(sum, w)| *sum += w);
+    }
+
+    /// Share of all slots that went to `expert`, 0 when there are no slots.
+    pub fn share(&self, expert: usize) -> f64 {
+        match super::balance::total(&self.slots) {
+            0 => 0.0,
+            total => self.slots[expert] as f64 / total as f64,
+        }
+    }
+
+    /// Mean weight with which `expert` was applied where it was chosen; `None` when it never was.
+    pub fn mean_weight(&self, expert: usize) -> Option<f64> {
+        (self.slots[expert] > 0).then(|| self.weights[expert] / self.slots[expert] as f64)
+    }
+
+    /// Mean entropy of the router over the tokens, nats; `None` without tokens.
+    pub fn router_entropy(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.entropy / self.tokens as f64)
+    }
+}
+
+/// Usage of the experts of every layer, by domain.
+#[derive(Debug, Clone)]
+pub struct Usage {
+    /// Experts a layer; while `open`, those up to the highest id seen.
+    experts: usize,
+    open: bool,
+    domains: Vec<String>,
+    layers: BTreeMap<u16, Vec<Load>>,
+}
+
+impl Usage {
+    /// Nothing counted yet, for a model with `experts` experts a layer (`None`: as many as the highest id says) and
+    /// tokens of these `domains`.
+    pub fn new(experts: Option<usize>, domains: Vec<String>) -> Self {
+        Self { experts: experts.unwrap_or(0), open: experts.is_none(), domains, layers: BTreeMap::new() }
+    }
+
+    /// Counts one token's choice in one layer; `domain` is an index into the domains given to [`Usage::new`].
+    pub fn add(&mut self, domain: usize, choice: &Choice<'_>) -> Result<()> {
+        let highest = choice.experts.iter().max().map_or(0, |&e| usize::from(e) + 1);
+        if self.open && highest > self.experts {
+            self.experts = highest;
+            self.layers.values_mut().flatten().for_each(|load| load.grow(highest));
+        }
+        self.check(choice)?;
+        let Self { experts, domains, layers, .. } = self;
+        let loads = layers.entry(choice.layer).or_insert_with(|| vec![Load::new(*experts); domains.len()]);
+        let load = loads.get_mut(domain).ok_or_else(|| {
+            Error::data(format!("document {}: domain number {domain} is not in the table", choice.document))
+        })?;
+        load.add(choice);
+        Ok(())
+    }
+
+    fn check(&self, choice: &Choice<'_>) -> Result<()> {
+        let Choice { document, position, layer, experts, weights, entropy } = *choice;
+        let place = || format!("routing of document {document}, position {position}, layer {layer}");
+        if experts.len() != weights.len() {
+            let (e, w) = (experts.len(), weights.len());
+            return Err(Error::data(format!("{}: {e} experts but {w} weights", place())));
+        }
+        if let Some(&expert) = experts.iter().find(|&&e| usize::from(e) >= self.experts) {
+            let last = self.experts.saturating_sub(1);
+            return Err(Error::data(format!(
+                "{}: expert {expert}, but the model's experts are 0…{last}; harvest the routing again with --routing",
+                place()
+            )));
+        }
+        if let Some(i) = (1..experts.len()).find(|&i| experts[..i].contains(&experts[i])) {
+            return Err(Error::data(format!("{}: expert {} is chosen twice", place(), experts[i])));
+        }
+        match weights.iter().copied().chain([entropy]).find(|w| !w.is_finite()) {
+            Some(w) => {
+                Err(Error::data(format!("{}: a weight or entropy is {w}, expected a finite number", place())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Experts a layer.
+    pub fn experts(&self) -> usize {
+        self.experts
+    }
+
+    /// Names of the domains, in the order of [`Usage::by_domain`].
+    pub fn domains(&self) -> &[String] {
+        &self.domains
+    }
+
+    /// Layers that were seen, ascending.
+    pub fn layers(&self) -> impl Iterator<Item = u16> {
+        self.layers.keys().copied()
+    }
+
+    /// Loads of `layer`, one a domain; empty when the layer was not seen.
+    pub fn by_domain(&self, layer: u16) -> &[Load] {
+        self.layers.get(&layer).map_or(&[], Vec::as_slice)
+    }
+
+    /// Load of `layer` over all domains.
+    pub fn over_all(&self, layer: u16) -> Load {
+        let mut sum = Load::new(self.experts);
+        self.by_domain(layer).iter().for_each(|load| sum.merge(load));
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice<'a>(layer: u16, experts: &'a [u16], weights: &'a [f32]) -> Choice<'a> {
+        Choice { document: 3, position: 5, layer, experts, weights, entropy: 0.5 }
+    }
+
+    fn usage() -> Usage {
+        Usage::new(Some(4), vec!["code".into(), "prose".into()])
+    }
+
+    #[test]
+    fn counts_by_domain_add_up() {
+        let mut usage = usage();
+        usage.add(0, &choice(2, &[0, 3], &[0.75, 0.25])).unwrap();
+        usage.add(1, &choice(2, &[3, 1], &[0.5, 0.5])).unwrap();
+        usage.add(1, &choice(7, &[], &[])).unwrap();
+        assert_eq!(usage.layers().collect::<Vec<_>>(), [2, 7]);
+        let all = usage.over_all(2);
+        assert_eq!((all.tokens, all.k, all.slots.as_slice()), (2, 2, [1, 1, 0, 2].as_slice()));
+        assert_eq!((all.share(3), all.mean_weight(3), all.mean_weight(2)), (0.5, Some(0.375), None));
+        assert_eq!(all.router_entropy(), Some(0.5));
+        assert_eq!(usage.by_domain(2)[1].slots, [0, 1, 0, 1]);
+        let skipped = usage.over_all(7);
+        assert_eq!((skipped.tokens, skipped.k, skipped.share(0)), (1, 0, 0.0));
+        assert_eq!(usage.over_all(9).router_entropy(), None);
+    }
+
+    #[test]
+    fn without_a_number_of_experts_the_highest_id_decides() {
+        let mut usage = Usage::new(None, vec!["text".into()]);
+        usage.add(0, &choice(0, &[1], &[1.0])).unwrap();
+        usage.add(0, &choice(1, &[6, 2], &[0.5, 0.5])).unwrap();
+        assert_eq!(usage.experts(), 7);
+        assert_eq!(usage.over_all(0).slots, [0, 1, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn damaged_rows_are_named() {
+        let cases: [(&[u16], &[f32], &str); 4] = [
+            (&[4], &[1.0], "expert 4, but the model's experts are 0…3"),
+            (&[1, 2], &[1.0], "2 experts but 1 weights"),
+            (&[1, 1], &[0.5, 0.5], "expert 1 is chosen twice"),
+            (&[1], &[f32::NAN], "NaN"),
+        ];
+        for (experts, weights, expected) in cases {
+            let message = usage().add(0, &choice(1, experts, weights)).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+            assert!(message.contains("document 3, position 5, layer 1"), "{message}");
+        }
+    }
+}

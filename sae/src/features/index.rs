@@ -1,0 +1,299 @@
+//! The passes of the index: rows to buckets, buckets to tables.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use storage::examples::ExampleWriter;
+use storage::feature_activations::ActivationWriter;
+use storage::features::FeatureWriter;
+use storage::schema::VOCABULARY;
+
+use super::buckets::{Buckets, Spill, how_many};
+use super::coactive::{Coactivity, in_sample, sample_size};
+use super::describe::{Describer, Description, row_norms};
+use super::examples::ExampleOptions;
+use super::publish::Partial;
+use super::tokens::Tokens;
+use crate::dictionary::Codes;
+use crate::model::Site;
+use crate::rows::{Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model};
+use crate::{Error, Progress, Result};
+
+/// Features described and written at a time.
+const CHUNK: usize = 512;
+
+/// How to index.
+#[derive(Debug, Clone)]
+pub struct IndexOptions {
+    /// Dataset; the one that the run was trained on when `None`.
+    pub data: Option<PathBuf>,
+    /// Model for the logits.
+    pub model: ModelChoice,
+    /// Tokens at most, in whole documents drawn by seed; all when `None`. Each takes 8 bytes of memory.
+    pub tokens: Option<u64>,
+    /// Rows encoded at a time.
+    pub batch: usize,
+    /// Which examples are kept.
+    pub examples: ExampleOptions,
+    /// Rows from which co-activation is counted, at most.
+    pub coactive_rows: u64,
+}
+
+impl Default for IndexOptions {
+    fn default() -> Self {
+        Self {
+            data: None,
+            model: ModelChoice::OfTheData,
+            tokens: None,
+            batch: 8192,
+            examples: ExampleOptions::default(),
+            coactive_rows: 200_000,
+        }
+    }
+}
+
+/// What was indexed: `index.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct IndexSummary {
+    /// Always `sae-workbench index`.
+    pub format: &'static str,
+    /// Version of the layout.
+    pub version: u32,
+    /// The dataset's folder.
+    pub data: String,
+    /// Name of the model that made it.
+    pub model: String,
+    /// SHA-256 of that model's weights.
+    pub model_sha256: String,
+    /// Where the activations were taken.
+    pub hook: Option<String>,
+    /// SHA-256 of the dictionary's weight file.
+    pub dictionary_sha256: String,
+    /// Tokens indexed; "dead" means over these.
+    pub tokens: u64,
+    /// Documents they come from, held-out ones included.
+    pub documents: u64,
+    /// Features of the dictionary.
+    pub features: u64,
+    /// Features that fired on none of the tokens.
+    pub dead: u64,
+    /// Rows of `activations`.
+    pub activations: u64,
+    /// Rows from which co-activation was counted.
+    pub coactive_rows: u64,
+    /// Whether `top_logits` and `bottom_logits` are filled in, and if not, why.
+    pub logits: String,
+    /// Which examples were kept.
+    pub examples: ExampleOptions,
+}
+
+/// Indexes the run in `run_dir` into `RUN/features`. An index that is there already is replaced at the very end, its
+/// labels are kept.
+pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexSummary> {
+    let subject = Subject::open(run_dir, options.data.as_deref())?;
+    let (unembedding, logits) = unembedding(&subject, &options.model)?;
+    if unembedding.is_none() {
+        progress.remark(&format!("features get no logits: {logits}"));
+    }
+    let which: Vec<_> = documents(&subject.dataset)?.into_iter().map(|(_, which)| which).collect();
+    let choice = choose(&which, options.tokens, options.examples.seed);
+    if choice.tokens == 0 {
+        return Err(Error::data(format!("{} has no rows to index", subject.dataset.dir().display())));
+    }
+    let labels = labels(run_dir)?;
+    let partial = Partial::begin(&run_dir.join("features"))?;
+    let encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
+    let describer = Describer {
+        dictionary: &subject.dictionary,
+        norms: &row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
+        unembedding: unembedding.as_deref(),
+        tokens: &encoded.tokens,
+        coactivity: &encoded.coactivity,
+        examples: &options.examples,
+    };
+    write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress)?;
+    copy_vocabulary(&subject, partial.folder())?;
+    let summary = summary(&subject, &choice, &encoded, logits, options);
+    storage::atomic::write_json(&partial.folder().join("index.json"), &summary)?;
+    partial.publish()?;
+    Ok(summary)
+}
+
+/// The unembedding `[V, d]`, and what `index.json` says about logits.
+fn unembedding(subject: &Subject, choice: &ModelChoice) -> Result<(Option<Vec<f32>>, String)> {
+    let Some(model) = load_model(choice, subject.dataset.manifest())? else {
+        return Ok((None, "no model was given".into()));
+    };
+    let hook = subject.dataset.manifest().hook.clone().unwrap_or_default();
+    let site = hook.parse::<crate::model::Hook>()?.site;
+    if matches!(site, Site::AttnZ | Site::MlpIn) {
+        return Ok((None, format!("directions at {hook} are not written into the residual stream")));
+    }
+    let matrix = model.unembedding()?;
+    let (_, width) = matrix.dims2()?;
+    if width != subject.dictionary.d_in {
+        return Err(Error::request(format!(
+            "the model's residual stream has width {width}, the dictionary {}; give the model of the dataset with --model",
+            subject.dictionary.d_in
+        )));
+    }
+    let values = matrix.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+    Ok((
+        Some(values),
+        "decoder row · unembedding, the final norm's gain folded in, its division left out".into(),
+    ))
+}
+
+/// Labels of the index that is there, by feature.
+fn labels(run_dir: &Path) -> Result<Vec<Option<String>>> {
+    match storage::Run::open(run_dir)?.features()? {
+        Some(table) => Ok(storage::features::scalar_columns(&table)?.label),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What the pass over the rows leaves.
+struct Encoded {
+    tokens: Tokens,
+    buckets: Buckets,
+    coactivity: Coactivity,
+}
+
+fn encode(
+    subject: &Subject,
+    choice: &Choice,
+    options: &IndexOptions,
+    folder: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Encoded> {
+    let dictionary = &subject.dictionary;
+    let mut reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
+    let (mut tokens, mut sample, mut spill) = (Tokens::default(), Codes::default(), None);
+    let mut sampled = 0;
+    progress.begin("index", Some(choice.tokens), "tokens");
+    while let Some(batch) = reader.next_batch()? {
+        let codes = dictionary.encode(&batch.activations);
+        if spill.is_none() {
+            let l0 = codes.values.len() as f64 / codes.rows() as f64;
+            sampled = sample_size(choice.tokens, options.coactive_rows, l0);
+            let expected = (l0 * choice.tokens as f64).ceil() as u64;
+            spill = Some(Spill::create(folder, dictionary.d_sae, how_many(expected, dictionary.d_sae))?);
+        }
+        let Some(spill) = &mut spill else { break };
+        add(&batch, &codes, &mut tokens, spill, |row, features, values| {
+            if in_sample(row, choice.tokens, sampled) {
+                sample.push_row(features, values);
+            }
+        })?;
+        progress.advance(tokens.len() as u64, "");
+        if progress.stop_requested() {
+            return Err(Error::Stopped("the index was not finished; an older one stays as it is".into()));
+        }
+    }
+    progress.end(&format!("{} tokens of {} documents", tokens.len(), tokens.documents()));
+    let spill = spill.ok_or_else(|| Error::data("there are no rows to index"))?;
+    Ok(Encoded { tokens, buckets: spill.finish()?, coactivity: Coactivity::new(sample, dictionary.d_sae) })
+}
+
+fn add(
+    batch: &RowBatch,
+    codes: &Codes,
+    tokens: &mut Tokens,
+    spill: &mut Spill,
+    mut each: impl FnMut(u64, &[u32], &[f32]),
+) -> Result<()> {
+    for i in 0..batch.len() {
+        let row = tokens.len() as u32;
+        let (document, position) = (batch.documents[i], batch.positions[i]);
+        tokens.push(document, position, batch.tokens[i])?;
+        let (features, values) = codes.row(i);
+        for (&feature, &value) in features.iter().zip(values) {
+            if !value.is_finite() {
+                return Err(Error::data(format!(
+                    "feature {feature} is {value} on document {document}, position {position}, expected a finite number: \
+                     the dictionary's weights or the activation are too large"
+                )));
+            }
+            spill.add(feature, row, value)?;
+        }
+        each(u64::from(row), features, values);
+    }
+    Ok(())
+}
+
+fn write_tables(
+    describer: &Describer<'_>,
+    buckets: &Buckets,
+    labels: &[Option<String>],
+    folder: &Path,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let mut features = FeatureWriter::create(&folder.join("features.parquet"))?;
+    let mut examples = ExampleWriter::create(&folder.join("examples.parquet"))?;
+    let mut activations = ActivationWriter::create(&folder.join("activations-00000.parquet"))?;
+    progress.begin("features", Some(describer.norms.len() as u64), "features");
+    for index in 0..buckets.len() {
+        let bucket = buckets.take(index)?;
+        let all = bucket.features();
+        for start in all.clone().step_by(CHUNK) {
+            for Description { mut row, examples: shown } in
+                describer.describe(&bucket, start..all.end.min(start + CHUNK))
+            {
+                row.first_row = activations.rows();
+                row.label = labels.get(row.feature as usize).cloned().flatten();
+                for one in describer.activations(&bucket, row.feature) {
+                    activations.append(&[one])?;
+                }
+                features.append(row)?;
+                shown.into_iter().try_for_each(|example| examples.append(example))?;
+            }
+            progress.advance(all.end.min(start + CHUNK) as u64, "");
+            if progress.stop_requested() {
+                return Err(Error::Stopped("the index was not finished; an older one stays as it is".into()));
+            }
+        }
+    }
+    progress.end(&format!("{} activations", activations.rows()));
+    features.finish()?;
+    examples.finish()?;
+    activations.finish()?;
+    Ok(())
+}
+
+/// So that a run shows text without its dataset.
+fn copy_vocabulary(subject: &Subject, folder: &Path) -> Result<()> {
+    let table = subject.dataset.table(VOCABULARY)?;
+    let texts = storage::vocabulary::read(&table)?;
+    let bytes = storage::vocabulary::read_bytes(&table)?;
+    let rows: Vec<(String, Vec<u8>)> = texts.into_iter().zip(bytes).collect();
+    storage::vocabulary::write(&folder.join("vocabulary.parquet"), &rows)?;
+    Ok(())
+}
+
+fn summary(
+    subject: &Subject,
+    choice: &Choice,
+    encoded: &Encoded,
+    logits: String,
+    options: &IndexOptions,
+) -> IndexSummary {
+    let manifest = subject.dataset.manifest();
+    let counts = encoded.buckets.counts();
+    IndexSummary {
+        format: "sae-workbench index",
+        version: 1,
+        data: subject.dataset.dir().display().to_string(),
+        model: manifest.model.id.clone(),
+        model_sha256: manifest.model.sha256.clone(),
+        hook: manifest.hook.clone(),
+        dictionary_sha256: subject.dictionary_sha256.clone(),
+        tokens: choice.tokens,
+        documents: choice.documents,
+        features: counts.len() as u64,
+        dead: counts.iter().filter(|&&n| n == 0).count() as u64,
+        activations: counts.iter().sum(),
+        coactive_rows: encoded.coactivity.rows() as u64,
+        logits,
+        examples: options.examples,
+    }
+}

@@ -1,0 +1,29 @@
+//! The feature index: what every feature of a dictionary does, in tables that a viewer can page through.
+//!
+//! ```text
+//! rows of a dataset ── encode ──▶ codes ── Spill ──▶ buckets of features ── sorted ──▶ activations-00000.parquet
+//!        │                          └── sampled rows ──▶ Coactivity ─┐       │ Summary, examples
+//!        └──▶ Tokens (8 bytes a row, in memory)                      ├───────┴──▶ features.parquet, examples.parquet
+//!                    decoder, unembedding ──▶ logits, neighbours ────┘
+//! ```
+//!
+//! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes a token, one bucket of
+//! activations (about 100 MB), the sample for co-activation (at most 400 MB), and the unembedding.
+
+mod best;
+mod buckets;
+mod coactive;
+mod describe;
+mod draw;
+mod examples;
+mod index;
+mod publish;
+mod rows;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use examples::{ExampleOptions, INTERVALS, RANDOM};
+pub use index::{IndexOptions, IndexSummary, index};
+pub use summary::BINS;

@@ -1,0 +1,128 @@
+//! The tokens of the indexed rows, kept in memory: 8 bytes a row, so that any window of text can be looked up.
+
+use std::ops::Range;
+
+use crate::{Error, Result};
+
+/// Token and place of every indexed row; rows are numbered from 0 in (document, position) order.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    /// (document, its first row), ascending in both.
+    documents: Vec<(u32, u32)>,
+}
+
+impl Tokens {
+    /// Appends a row. Rows must come in (document, position) order and there may be at most 2³² of them.
+    pub fn push(&mut self, document: u32, position: u32, token: u32) -> Result<()> {
+        let row = u32::try_from(self.tokens.len()).map_err(|_| {
+            Error::request("an index holds at most 4294967295 tokens; limit them with --tokens")
+        })?;
+        match (self.documents.last(), self.positions.last()) {
+            (Some(&(last, _)), Some(&at)) if last == document => {
+                if position <= at {
+                    return Err(disorder(row, document, position, last, at));
+                }
+            }
+            (Some(&(last, _)), Some(&at)) if last > document => {
+                return Err(disorder(row, document, position, last, at));
+            }
+            _ => self.documents.push((document, row)),
+        }
+        self.tokens.push(token);
+        self.positions.push(position);
+        Ok(())
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Documents that have rows.
+    pub fn documents(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Token of every row.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Position of `row` in its document.
+    pub fn position(&self, row: u32) -> u32 {
+        self.positions[row as usize]
+    }
+
+    /// Document of `row`.
+    pub fn document(&self, row: u32) -> u32 {
+        self.documents[self.document_index(row)].0
+    }
+
+    /// Rows around `row`, at most `before` before it and `after` after it, in its document and without a gap in the
+    /// positions (a row that was left out of the dataset ends the window).
+    pub fn window(&self, row: u32, before: u32, after: u32) -> Range<u32> {
+        let index = self.document_index(row);
+        let first = self.documents[index].1.max(row.saturating_sub(before));
+        let end = self.documents.get(index + 1).map_or(self.tokens.len() as u32, |next| next.1);
+        let last = (end - 1).min(row.saturating_add(after));
+        let place = self.position(row);
+        let contiguous = |other: u32| self.position(other).abs_diff(place) == other.abs_diff(row);
+        let start = (first..row).rev().take_while(|&r| contiguous(r)).last().unwrap_or(row);
+        let stop = (row + 1..=last).take_while(|&r| contiguous(r)).last().unwrap_or(row);
+        start..stop + 1
+    }
+
+    fn document_index(&self, row: u32) -> usize {
+        self.documents.partition_point(|&(_, first)| first <= row) - 1
+    }
+}
+
+fn disorder(row: u32, document: u32, position: u32, last: u32, at: u32) -> Error {
+    Error::data(format!(
+        "row {row} of the activations is document {document}, position {position}, but the row before is document \
+         {last}, position {at}: rows must be in (document, position) order; harvest the dataset again"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rows: &[(u32, u32)]) -> Tokens {
+        let mut table = Tokens::default();
+        for (i, &(document, position)) in rows.iter().enumerate() {
+            table.push(document, position, 100 + i as u32).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn windows_stay_in_their_document() {
+        let t = table(&[(2, 0), (2, 1), (2, 2), (5, 0), (5, 1), (9, 7)]);
+        assert_eq!((t.len(), t.documents()), (6, 3));
+        assert_eq!(t.window(1, 24, 8), 0..3);
+        assert_eq!(t.window(1, 0, 0), 1..2);
+        assert_eq!(t.window(2, 1, 8), 1..3);
+        assert_eq!(t.window(3, 24, 8), 3..5);
+        assert_eq!(t.window(5, 24, 8), 5..6);
+        assert_eq!([0, 2, 3, 4, 5].map(|r| t.document(r)), [2, 2, 5, 5, 9]);
+    }
+
+    #[test]
+    fn a_gap_ends_a_window() {
+        let t = table(&[(0, 0), (0, 1), (0, 4), (0, 5), (0, 9)]);
+        assert_eq!(t.window(3, 24, 8), 2..4);
+        assert_eq!(t.window(0, 24, 8), 0..2);
+    }
+
+    #[test]
+    fn disorder_is_refused() {
+        for (first, second) in [((3, 4), (3, 4)), ((3, 4), (3, 1)), ((3, 4), (2, 9))] {
+            let mut t = table(&[first]);
+            let message = t.push(second.0, second.1, 0).unwrap_err().to_string();
+            assert!(message.contains("(document, position) order"), "{message}");
+        }
+    }
+}

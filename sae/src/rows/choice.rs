@@ -1,0 +1,101 @@
+//! Choosing documents: all of them or the held-out ones, and as many as a limit on tokens allows.
+
+use std::ops::Range;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// A document's part in the choice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Which {
+    /// Number of the document.
+    pub document: u32,
+    /// Its rows in the table of activations.
+    pub rows: Range<u64>,
+}
+
+/// Rows to look at.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Choice {
+    /// Row ranges, ascending, not touching one another.
+    pub ranges: Vec<Range<u64>>,
+    /// Rows in them.
+    pub tokens: u64,
+    /// Documents of which rows were chosen.
+    pub documents: u64,
+}
+
+/// Chooses whole documents in an order drawn with `seed` until `limit` tokens are reached; the last is cut there. Without
+/// a limit, or with a generous one, all.
+///
+/// Taking the first rows instead would look at one domain alone where documents are ordered by source.
+pub fn choose(documents: &[Which], limit: Option<u64>, seed: u64) -> Choice {
+    let total: u64 = documents.iter().map(|d| d.rows.end - d.rows.start).sum();
+    let limit = limit.unwrap_or(total);
+    let mut order: Vec<&Which> = documents.iter().filter(|d| !d.rows.is_empty()).collect();
+    if limit < total {
+        order.sort_by_key(|d| d.document);
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    }
+    let mut choice = Choice::default();
+    for document in order {
+        let rows = (document.rows.end - document.rows.start).min(limit - choice.tokens);
+        if rows == 0 {
+            break;
+        }
+        choice.ranges.push(document.rows.start..document.rows.start + rows);
+        choice.tokens += rows;
+        choice.documents += 1;
+    }
+    choice.ranges.sort_by_key(|range| range.start);
+    choice.ranges.dedup_by(|next, last| {
+        let joins = last.end == next.start;
+        if joins {
+            last.end = next.end;
+        }
+        joins
+    });
+    choice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents(lengths: &[u64]) -> Vec<Which> {
+        let mut first = 0;
+        let documents = lengths.iter().enumerate().map(|(document, &length)| {
+            first += length;
+            Which { document: document as u32, rows: first - length..first }
+        });
+        documents.collect()
+    }
+
+    #[test]
+    fn without_a_limit_everything_in_one_range() {
+        let choice = choose(&documents(&[3, 0, 4, 5]), None, 1);
+        assert_eq!(choice, Choice { ranges: vec![0..12], tokens: 12, documents: 3 });
+        assert_eq!(choose(&documents(&[3, 4]), Some(100), 1).tokens, 7);
+        assert_eq!(choose(&[], None, 1), Choice::default());
+    }
+
+    #[test]
+    fn a_limit_takes_documents_from_everywhere() {
+        let documents = documents(&[10; 100]);
+        let choice = choose(&documents, Some(205), 3);
+        assert_eq!((choice.tokens, choice.documents), (205, 21));
+        assert_eq!(choice.ranges.iter().map(|r| r.end - r.start).sum::<u64>(), 205);
+        assert!(choice.ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+        let last = choice.ranges.last().unwrap().end;
+        assert!(last > 500, "not only the first documents: {choice:?}");
+        assert_eq!(choice, choose(&documents, Some(205), 3));
+        assert_ne!(choice, choose(&documents, Some(205), 4));
+    }
+
+    #[test]
+    fn holes_between_documents_stay_holes() {
+        let which = [Which { document: 4, rows: 10..20 }, Which { document: 9, rows: 30..31 }];
+        assert_eq!(choose(&which, None, 0).ranges, [10..20, 30..31]);
+    }
+}

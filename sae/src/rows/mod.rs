@@ -1,0 +1,15 @@
+//! What an analysis of a run looks at: its dataset, which rows of it, and the model that made them.
+
+mod choice;
+mod documents;
+#[cfg(test)]
+pub mod fixture;
+mod model;
+mod reader;
+mod subject;
+
+pub use choice::{Choice, Which, choose};
+pub use documents::documents;
+pub use model::{ModelChoice, load_model, source_of};
+pub use reader::{RowBatch, RowReader};
+pub use subject::Subject;

@@ -1,0 +1,49 @@
+//! The model that a dataset was made with.
+
+use storage::Manifest;
+
+use crate::model::{LanguageModel, ModelSource};
+use crate::{Error, Result};
+
+/// Which model an analysis uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The one that the dataset names.
+    #[default]
+    OfTheData,
+    /// This one; its weights must be those that made the dataset.
+    Source(ModelSource),
+    /// None: what needs a model is left out.
+    Without,
+}
+
+/// Loads the model, and refuses one whose weights are not those that made the dataset.
+pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<LanguageModel>> {
+    let source = match choice {
+        ModelChoice::Without => return Ok(None),
+        ModelChoice::Source(source) => source.clone(),
+        ModelChoice::OfTheData => source_of(manifest)?,
+    };
+    let model = LanguageModel::load(&source)?;
+    if model.sha256() != manifest.model.sha256 {
+        return Err(Error::request(format!(
+            "the dataset was made with `{}`, weights {}, but {source} has weights {}; give that model with --model or \
+             harvest again",
+            manifest.model.id,
+            manifest.model.sha256,
+            model.sha256()
+        )));
+    }
+    Ok(Some(model))
+}
+
+/// Where the dataset says that its model is: a folder or `default`.
+pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
+    match &manifest.model.path {
+        Some(path) => Ok(ModelSource::parse(path)),
+        None => Err(Error::request(format!(
+            "the dataset does not say where its model `{}` is; give the folder with --model",
+            manifest.model.id
+        ))),
+    }
+}

@@ -1,0 +1,181 @@
+//! Reading chosen rows of `activations` in batches of one size, as f32, checked to be finite.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use arrow::datatypes::UInt32Type;
+use arrow::record_batch::RecordBatch;
+use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN, activations::ACTIVATION};
+use storage::{Batches, Dataset, Scan, TableReader, column, vector};
+
+use crate::{Error, Result};
+
+/// Consecutive chosen rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RowBatch {
+    /// Document of each row.
+    pub documents: Vec<u32>,
+    /// Position of each row in its document.
+    pub positions: Vec<u32>,
+    /// Token of each row.
+    pub tokens: Vec<u32>,
+    /// Activations, `[rows, d]`.
+    pub activations: Vec<f32>,
+}
+
+impl RowBatch {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+/// Batches of exactly `batch` rows (the last may have fewer), whatever the files' row groups are, so that results do not
+/// depend on how a dataset was cut into files.
+#[derive(Debug)]
+pub struct RowReader {
+    table: TableReader,
+    ranges: VecDeque<Range<u64>>,
+    current: Option<Batches>,
+    /// Rows that were read and not given out.
+    rest: Option<(RecordBatch, usize)>,
+    batch: usize,
+    d: usize,
+}
+
+impl RowReader {
+    /// Reads `ranges` of the activations of `dataset`, whose width must be `d`.
+    pub fn new(dataset: &Dataset, ranges: &[Range<u64>], batch: usize, d: usize) -> Result<Self> {
+        let width = dataset.manifest().d_model;
+        if width != d {
+            return Err(Error::request(format!(
+                "{}: activations have width {width}, but the dictionary takes {d}; give the dataset it was trained on or \
+                 one of the same model and hook",
+                dataset.dir().display()
+            )));
+        }
+        Ok(Self {
+            table: dataset.table(ACTIVATIONS)?,
+            ranges: ranges.iter().cloned().collect(),
+            current: None,
+            rest: None,
+            batch: batch.max(1),
+            d,
+        })
+    }
+
+    /// The next batch; `None` at the end.
+    pub fn next_batch(&mut self) -> Result<Option<RowBatch>> {
+        let mut batch = RowBatch::default();
+        while batch.len() < self.batch {
+            let Some((source, from)) = self.source()? else { break };
+            let rows = (source.num_rows() - from).min(self.batch - batch.len());
+            append(&mut batch, &source.slice(from, rows), self.d, &self.table)?;
+            self.rest = (from + rows < source.num_rows()).then_some((source, from + rows));
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    /// Rows that come next, and how many of them were already given out.
+    fn source(&mut self) -> Result<Option<(RecordBatch, usize)>> {
+        loop {
+            if let Some(rest) = self.rest.take() {
+                return Ok(Some(rest));
+            }
+            if let Some(batch) = self.current.as_mut().and_then(Iterator::next).transpose()? {
+                return Ok(Some((batch, 0)));
+            }
+            let Some(rows) = self.ranges.pop_front() else { return Ok(None) };
+            let columns = [DOCUMENT, POSITION, TOKEN, ACTIVATION].map(str::to_owned).to_vec();
+            let scan = Scan { columns: Some(columns), rows: Some(rows), ..Scan::default() };
+            self.current = Some(self.table.scan(scan)?);
+        }
+    }
+}
+
+fn append(batch: &mut RowBatch, source: &RecordBatch, d: usize, table: &TableReader) -> Result<()> {
+    let first = batch.len();
+    for (name, values) in
+        [(DOCUMENT, &mut batch.documents), (POSITION, &mut batch.positions), (TOKEN, &mut batch.tokens)]
+    {
+        values.extend_from_slice(column::primitive::<UInt32Type>(source, name)?.values());
+    }
+    vector::fixed_size_rows(source, ACTIVATION, &mut batch.activations)?;
+    check_finite(batch, first, d, table)
+}
+
+fn check_finite(batch: &RowBatch, first: usize, d: usize, table: &TableReader) -> Result<()> {
+    let Some(at) = batch.activations[first * d..].iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let row = first + at / d;
+    Err(Error::data(format!(
+        "{}: document {}, position {}: component {} of the activation is {}, expected a finite number; harvest the dataset \
+         again (with f32 if activations exceed 65504, the most that f16 holds)",
+        table.path().display(),
+        batch.documents[row],
+        batch.positions[row],
+        at % d,
+        batch.activations[first * d + at],
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::fixture::{activations, dataset, header, texts};
+
+    fn read(dataset: &Dataset, ranges: &[Range<u64>], batch: usize) -> Result<Vec<RowBatch>> {
+        let mut reader = RowReader::new(dataset, ranges, batch, 3)?;
+        std::iter::from_fn(|| reader.next_batch().transpose()).collect()
+    }
+
+    /// However the dataset was cut into files and whatever ranges are read, batches have one size and rows stay together.
+    #[test]
+    fn batches_are_of_one_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let (texts, values) = (texts(&[40, 1, 60, 33], 50, 1), activations(134, 3, 2));
+        let dataset = dataset(folder.path(), header(3), &texts, &values, 3);
+        let ranges = [0..5, 30..101, 130..134];
+        let batches = read(&dataset, &ranges, 16).unwrap();
+        assert_eq!(batches.iter().map(RowBatch::len).collect::<Vec<_>>(), [16, 16, 16, 16, 16]);
+        let rows: Vec<u64> = ranges.iter().cloned().flatten().collect();
+        let found = batches.iter().flat_map(|b| b.activations.chunks(3));
+        for (row, found) in rows.iter().zip(found) {
+            assert_eq!(found, &values[*row as usize * 3..][..3]);
+        }
+        let tokens: Vec<u32> = texts.iter().flat_map(|t| t.tokens.iter().copied()).collect();
+        let found: Vec<u32> = batches.iter().flat_map(|b| b.tokens.iter().copied()).collect();
+        assert_eq!(found, rows.iter().map(|&r| tokens[r as usize]).collect::<Vec<_>>());
+        let places: Vec<(u32, u32)> = batches
+            .iter()
+            .flat_map(|b| b.documents.iter().copied().zip(b.positions.iter().copied()))
+            .collect();
+        assert_eq!((places[4], places[5], places[75], places[76]), ((10, 4), (10, 30), (12, 59), (13, 29)));
+    }
+
+    #[test]
+    fn a_bad_activation_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut values = activations(30, 3, 2);
+        values[3 * 25 + 1] = f32::INFINITY;
+        let dataset = dataset(folder.path(), header(3), &texts(&[20, 10], 50, 1), &values, 1);
+        assert!(read(&dataset, &[0..20], 7).is_ok());
+        let message = read(&dataset, &[0..30], 7).unwrap_err().to_string();
+        assert!(
+            message.contains("document 11, position 5: component 1") && message.contains("inf"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn another_width_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), header(4), &texts(&[5], 50, 1), &activations(5, 4, 1), 1);
+        let message = read(&dataset, &[0..5], 7).unwrap_err().to_string();
+        assert!(message.contains("width 4") && message.contains("takes 3"), "{message}");
+    }
+}

@@ -1,0 +1,53 @@
+//! A run together with the dataset that it is analysed on.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use storage::{Dataset, RunRecord};
+
+use crate::dictionary::Dictionary;
+use crate::{Error, Result};
+
+/// A dictionary and a dataset.
+#[derive(Debug)]
+pub struct Subject {
+    /// The dictionary, for raw activations.
+    pub dictionary: Dictionary,
+    /// SHA-256 of its weight file, hexadecimal.
+    pub dictionary_sha256: String,
+    /// The dataset.
+    pub dataset: Dataset,
+}
+
+impl Subject {
+    /// Opens the run in `dir` and `data`, or the dataset that the run was trained on.
+    pub fn open(dir: &Path, data: Option<&Path>) -> Result<Self> {
+        let record = RunRecord::read(dir)?;
+        let dictionary = Dictionary::load(dir)?;
+        let dataset = Dataset::open(&data.map_or_else(|| data_of(dir, &record), Path::to_owned))?;
+        let (trained, found) = (&record.hook, dataset.manifest().hook.clone().unwrap_or_default());
+        if !trained.is_empty() && *trained != found {
+            return Err(Error::request(format!(
+                "{}: activations were taken at `{found}`, but the dictionary was trained at `{trained}`; give a dataset of \
+                 that hook with --data",
+                dataset.dir().display()
+            )));
+        }
+        Ok(Self { dictionary, dictionary_sha256: weights_sha256(dir)?, dataset })
+    }
+}
+
+/// The dataset's folder as the run names it: from the working directory, or from the run's folder when both were moved.
+fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
+    let named = PathBuf::from(&record.data);
+    let beside = dir.join(&named);
+    if !named.exists() && beside.exists() { beside } else { named }
+}
+
+fn weights_sha256(dir: &Path) -> Result<String> {
+    let path = dir.join("sae_weights.safetensors");
+    let mut file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).map_err(|e| Error::io(&path, e))?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
