@@ -1,5 +1,7 @@
 //! A whole training step beside the dense product inside it, the least that any step costs.
 
+#![allow(clippy::expect_used)] // A benchmark that fails may say so by ending.
+
 use std::hint::black_box;
 
 use candle_core::{Device, Tensor};

@@ -22,7 +22,7 @@ pub struct Median {
 /// `1 / max(distance, ε)`, which keeps an iterate that lands on a row finite.
 /// Gives zeros if there are no rows.
 pub fn geometric(x: &[f32], d: usize, tolerance: f64, max_iterations: usize) -> Median {
-    let n = if d == 0 { 0 } else { x.len() / d };
+    let n = x.len().checked_div(d).unwrap_or(0);
     if n == 0 {
         return Median { point: vec![0.0; d], iterations: 0, converged: true };
     }

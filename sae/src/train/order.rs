@@ -53,7 +53,7 @@ impl Order {
     /// The pools of the stream from `position` on, without end (without any if there are no rows).
     pub(crate) fn pools(&self, position: u64) -> impl Iterator<Item = PoolPlan> + Send + use<> {
         let (order, seed) = (self.clone(), self.seed);
-        let epochs = if self.rows == 0 { 0..0 } else { position / self.rows..u64::MAX };
+        let epochs = position.checked_div(self.rows).map_or(0..0, |first| first..u64::MAX);
         let mut skip = position.checked_rem(self.rows).unwrap_or(0);
         let pools = epochs.flat_map(move |epoch| {
             order.epoch(epoch).into_iter().zip(0..).map(move |(ranges, number)| (epoch, number, ranges))
