@@ -3,11 +3,16 @@
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
 
+mod demo;
+mod evaluate;
+mod experts;
 mod harvest;
+mod index;
 mod inspect;
 mod output;
 mod pretrain;
 mod progress;
+mod train;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,7 +52,12 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Command),
     Harvest(harvest::Command),
+    Train(train::Command),
+    Index(index::Command),
+    Evaluate(evaluate::Command),
+    Experts(experts::Command),
     Inspect(inspect::Command),
     Pretrain(pretrain::Command),
 }
@@ -58,6 +68,8 @@ pub struct Session {
     pub progress: Terminal,
     /// `--seed`.
     pub seed: Option<u64>,
+    /// `--threads`.
+    pub threads: Option<usize>,
 }
 
 /// Parses the command line, runs the command, prints, and says with what status to exit.
@@ -88,9 +100,15 @@ fn run(program: Program) -> Result<Output> {
             std::process::exit(130);
         }
     });
-    let mut session = Session { progress: Terminal::new(common.quiet, stop), seed: common.seed };
+    let mut session =
+        Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
     match program.command {
+        Command::Demo(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),
+        Command::Train(command) => command.run(&mut session),
+        Command::Index(command) => command.run(&mut session),
+        Command::Evaluate(command) => command.run(&mut session),
+        Command::Experts(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
     }

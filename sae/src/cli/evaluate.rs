@@ -1,0 +1,81 @@
+//! `sae evaluate`: how good a dictionary is.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session};
+use crate::evaluate::{self, EvaluateOptions, Evaluation};
+use crate::model::ModelSource;
+use crate::{ModelChoice, Result};
+
+/// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sae evaluate topk --json")]
+pub struct Command {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Dataset [default: the one the run was trained on]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Model to splice the dictionary into [default: the one that made the dataset]
+    #[arg(long, value_name = "DIR")]
+    model: Option<String>,
+    /// Only reconstruction; no model is loaded
+    #[arg(long, conflicts_with = "model")]
+    no_model: bool,
+    /// Tokens at most
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// Also documents that were trained on
+    #[arg(long)]
+    all_documents: bool,
+}
+
+/// The choice that `--model` and `--no-model` make.
+pub(super) fn choice(model: Option<&str>, no_model: bool) -> ModelChoice {
+    match model {
+        _ if no_model => ModelChoice::Without,
+        Some(name) => ModelChoice::Source(ModelSource::parse(name)),
+        None => ModelChoice::OfTheData,
+    }
+}
+
+/// The lines of an evaluation's table.
+pub(super) fn rows(e: &Evaluation, output: &mut Output) {
+    let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
+    output.row("FVE", number(e.fve));
+    output.row("L0", format!("{:.1}", e.l0));
+    let share = 100.0 * e.dead_share;
+    output.row(
+        "dead",
+        format!("{} of {} ({share:.2} %, over {} {} tokens)", e.dead, e.d_sae, e.tokens, e.split),
+    );
+    output.row("cosine", format!("{:.4}", e.cosine));
+    output.row("norm ratio", number(e.l2_ratio));
+    output.row("CE clean", number(e.ce_clean));
+    output.row("CE reconstructed", number(e.ce_reconstructed));
+    output.row("CE zero ablation", number(e.ce_zero));
+    output.row("CE mean ablation", number(e.ce_mean));
+    output.row("loss recovered", number(e.loss_recovered));
+    output.row("KL", number(e.kl));
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let options = EvaluateOptions {
+            data: self.data,
+            model: choice(self.model.as_deref(), self.no_model),
+            tokens: self.tokens,
+            all_documents: self.all_documents,
+            seed: session.seed.unwrap_or_default(),
+            ..EvaluateOptions::default()
+        };
+        let evaluation = evaluate::run(&self.run, &options, &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!(evaluation));
+        rows(&evaluation, &mut output);
+        Ok(output)
+    }
+}
