@@ -1,4 +1,5 @@
 //! Files that are cut off, changed, of another kind or newer: an error with the path, never a panic, never wrong rows.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A dataset from the first part to the manifest, with interruptions.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Rust values → tables → the same Rust values.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::weights::{self, Weights, transposed};
+use super::weights::{self, Named, Weights, transposed};
 use super::{Dictionary, DictionaryInfo, Selection};
 use crate::kernels::feature::{make_unit, norm_squared};
 use crate::{Error, Result};
@@ -65,16 +65,17 @@ impl Dictionary {
     pub fn save(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let w_enc = transposed(&self.w_enc, self.d_sae, self.d_in);
+        let (d, f) = (self.d_in, self.d_sae);
         let mut tensors = vec![
-            ("W_enc", vec![self.d_in, self.d_sae], w_enc.as_slice()),
-            ("W_dec", vec![self.d_sae, self.d_in], self.w_dec.as_slice()),
-            ("b_enc", vec![self.d_sae], self.b_enc.as_slice()),
-            ("b_dec", vec![self.d_in], self.b_dec.as_slice()),
+            Named::f32("W_enc", &[d, f], &w_enc),
+            Named::f32("W_dec", &[f, d], &self.w_dec),
+            Named::f32("b_enc", &[f], &self.b_enc),
+            Named::f32("b_dec", &[d], &self.b_dec),
         ];
         let (architecture, k, rescale) = match &self.selection {
             Selection::TopK(k) => ("topk", Some(*k), Some(false)),
             Selection::Threshold(thresholds) => {
-                tensors.push(("threshold", vec![self.d_sae], thresholds));
+                tensors.push(Named::f32("threshold", &[f], thresholds));
                 ("jumprelu", None, None)
             }
         };

@@ -14,7 +14,7 @@ mod codes;
 mod folder;
 mod info;
 mod selection;
-mod weights;
+pub(crate) mod weights;
 
 pub use codes::{ByFeature, Codes};
 pub use info::DictionaryInfo;

@@ -8,14 +8,31 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::{Error, Result};
 
-/// A tensor to be written: name, shape, numbers.
-pub(crate) type Named<'a> = (&'a str, Vec<usize>, &'a [f32]);
+/// A tensor to be written.
+pub(crate) struct Named<'a> {
+    name: &'a str,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Named<'a> {
+    /// Numbers of shape `shape`.
+    pub(crate) fn f32(name: &'a str, shape: &[usize], numbers: &'a [f32]) -> Self {
+        Self { name, dtype: Dtype::F32, shape: shape.to_vec(), bytes: bytemuck::cast_slice(numbers) }
+    }
+
+    /// Counts, `[n]`.
+    pub(crate) fn u64(name: &'a str, counts: &'a [u64]) -> Self {
+        Self { name, dtype: Dtype::U64, shape: vec![counts.len()], bytes: bytemuck::cast_slice(counts) }
+    }
+}
 
 /// Writes `tensors` to `path`; after a crash there is the old file or the new one.
 pub(crate) fn write(path: &Path, tensors: &[Named<'_>]) -> Result<()> {
     let mut views = BTreeMap::new();
-    for (name, shape, numbers) in tensors {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(numbers))
+    for Named { name, dtype, shape, bytes } in tensors {
+        let view = TensorView::new(*dtype, shape.clone(), bytes)
             .map_err(|e| Error::format(path, format!("tensor `{name}` of shape {shape:?}: {e}")))?;
         views.insert(*name, view);
     }
@@ -45,13 +62,27 @@ impl Weights {
         })
     }
 
-    /// Whether there is a tensor called `name`.
-    pub(crate) fn has(&self, name: &str) -> Result<bool> {
-        Ok(self.tensors()?.names().contains(&name))
-    }
-
     /// Tensor `name` as f32. It must have `shape` and be finite.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let view = self.view(name, shape)?;
+        let numbers = self.numbers(name, &view)?;
+        match numbers.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(self
+                .problem(format!("tensor `{name}` holds {} at index {i}; all must be finite", numbers[i]))),
+            None => Ok(numbers),
+        }
+    }
+
+    /// Tensor `name` of counts, `[n]`.
+    pub(crate) fn counts(&self, name: &str, n: usize) -> Result<Vec<u64>> {
+        let view = self.view(name, &[n])?;
+        match view.dtype() {
+            Dtype::U64 => Ok(view.data().as_chunks().0.iter().map(|&b| u64::from_le_bytes(b)).collect()),
+            other => Err(self.problem(format!("tensor `{name}` is {other:?}; expected U64"))),
+        }
+    }
+
+    fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>> {
         let tensors = self.tensors()?;
         let Ok(view) = tensors.tensor(name) else {
             let there = tensors.names().join(", ");
@@ -62,12 +93,7 @@ impl Weights {
                 self.problem(format!("tensor `{name}` has shape {:?}; expected {shape:?}", view.shape()))
             );
         }
-        let numbers = self.numbers(name, &view)?;
-        match numbers.iter().position(|v| !v.is_finite()) {
-            Some(i) => Err(self
-                .problem(format!("tensor `{name}` holds {} at index {i}; all must be finite", numbers[i]))),
-            None => Ok(numbers),
-        }
+        Ok(view)
     }
 
     fn numbers(&self, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {

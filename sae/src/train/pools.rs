@@ -33,7 +33,7 @@ impl Pools {
         let (sender, receiver) = sync_channel(0);
         let plans = order.pools(position);
         let read_all = move || {
-            let mut cache: Option<(Vec<Range<u64>>, Arc<Vec<f32>>)> = None;
+            let mut cache: Cache = None;
             for plan in plans {
                 let pool = read(source.as_mut(), plan, &mut cache);
                 let failed = pool.is_err();
@@ -54,8 +54,26 @@ impl Pools {
         self.position
     }
 
+    /// The next rows of the stream, at most `n` and at most the rest of a pool, without taking them, `[≤ n, d]`.
+    pub(crate) fn peek(&mut self, n: usize) -> Result<Vec<f32>> {
+        self.load()?;
+        let Some(pool) = &self.current else { return Ok(Vec::new()) };
+        let rows = pool.order[pool.next..].iter().take(n);
+        Ok(rows.flat_map(|&i| &pool.rows[i as usize * self.d..(i as usize + 1) * self.d]).copied().collect())
+    }
+
     /// The next row of the stream, `[d]`.
     pub(crate) fn next_row(&mut self) -> Result<&[f32]> {
+        self.load()?;
+        let Some(pool) = &mut self.current else { return Ok(&[]) };
+        let at = pool.order[pool.next] as usize * self.d;
+        pool.next += 1;
+        self.position += 1;
+        Ok(&pool.rows[at..at + self.d])
+    }
+
+    /// Makes sure that the current pool has a row left.
+    fn load(&mut self) -> Result<()> {
         while self.current.as_ref().is_none_or(|pool| pool.next >= pool.order.len()) {
             // The old pool goes first, so that only two are ever in memory.
             self.current = None;
@@ -64,11 +82,7 @@ impl Pools {
             let received = self.receiver.as_ref().and_then(|r| r.recv().ok()).ok_or_else(ended)?;
             self.current = Some(received?);
         }
-        let Some(pool) = &mut self.current else { return Ok(&[]) };
-        let at = pool.order[pool.next] as usize * self.d;
-        pool.next += 1;
-        self.position += 1;
-        Ok(&pool.rows[at..at + self.d])
+        Ok(())
     }
 }
 

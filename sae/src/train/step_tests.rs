@@ -165,7 +165,7 @@ fn gradients_with_dead_features_equal_finite_differences() {
 
 /// The same loss built from tensors, differentiated by candle.
 #[test]
-fn gradients_equal_autograd() -> crate::Result<()> {
+fn gradients_equal_autograd() -> Result<()> {
     let state = state(&[1, 5, 6, 20, 28]);
     let x = batch();
     let (report, gradients) = kernel_gradients(&state, &x);
@@ -274,4 +274,36 @@ fn a_loss_that_is_not_finite_names_the_step() {
     lost.w_enc.value[5 * D] = f32::NAN;
     let message = Stepper::new(F, options()).step(&mut lost, &batch(), 1e-3).unwrap_err().to_string();
     assert!(message.contains("feature 5"), "{message}");
+}
+
+/// `cargo test --lib train::step -- --ignored --nocapture`, on an idle machine.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn time_of_a_step_and_of_its_dense_product() {
+    for (d, features, k, rows) in [(640, 10_240, 32, 2048), (128, 2048, 32, 2048)] {
+        let mut step = crate::train::measure::repeated_step(d, features, k, rows);
+        let (a, b) = (normals(rows * d, 1), normals(features * d, 2));
+        let mut out = Vec::new();
+        let mut product = || {
+            for chunk in a.chunks(chunk_rows(features) * d) {
+                products(&mut out, chunk, &b, d);
+            }
+        };
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let best_of = |work: &mut dyn FnMut()| {
+            work();
+            let time = |work: &mut dyn FnMut()| {
+                let began = std::time::Instant::now();
+                work();
+                began.elapsed().as_secs_f64() * 1e3
+            };
+            (0..5).map(|_| time(work)).fold(f64::INFINITY, f64::min)
+        };
+        let dense = best_of(&mut product);
+        let mut milliseconds = f64::INFINITY;
+        one.scope(|_| milliseconds = best_of(&mut || drop(step())));
+        println!(
+            "d {d}, F {features}: step {milliseconds:.1} ms, dense product {dense:.1} ms, on one thread"
+        );
+    }
 }

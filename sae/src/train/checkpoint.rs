@@ -1,0 +1,211 @@
+//! Checkpoints: `checkpoints/STEP/` with `state.safetensors` and `checkpoint.json`.
+//!
+//! A checkpoint is written under another name, fsynced and renamed, so a folder called by a number is whole. The order of rows is a
+//! function of the seed: the position in the data is one number.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{Parameter, TrainState};
+use super::statistics::Statistics;
+use crate::dictionary::weights::{self, Named, Weights};
+use crate::{Error, Result};
+
+const STATE: &str = "state.safetensors";
+const RECORD: &str = "checkpoint.json";
+
+/// Everything beside the tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Steps done.
+    pub(crate) step: u64,
+    /// Rows of the stream used.
+    pub(crate) position: u64,
+    /// Of those, rows left out.
+    pub(crate) left_out: u64,
+    /// Rows of an epoch, to recognise a dataset that has changed.
+    pub(crate) epoch_rows: u64,
+    /// d.
+    pub(crate) d_in: usize,
+    /// F.
+    pub(crate) d_sae: usize,
+    /// Training time so far.
+    pub(crate) seconds: f64,
+    /// Measured before the first step.
+    pub(crate) statistics: Statistics,
+}
+
+/// Writes a checkpoint of `state` and removes all but the newest `keep`.
+pub(crate) fn write(run: &Path, state: &TrainState, record: &Record, keep: usize) -> Result<()> {
+    let folder = run.join("checkpoints");
+    let (partial, whole) =
+        (folder.join(format!(".{}.partial", state.step)), folder.join(state.step.to_string()));
+    if whole.exists() {
+        return Ok(());
+    }
+    // What a killed process left behind.
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+    }
+    fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+    let written = write_tensors(&partial.join(STATE), state)
+        .and_then(|()| Ok(storage::atomic::write_json(&partial.join(RECORD), record)?))
+        .and_then(|()| fs::rename(&partial, &whole).map_err(|e| Error::io(&whole, e)))
+        .and_then(|()| sync(&folder));
+    if written.is_err() {
+        // Best effort, to give the space back; the error that matters is the one above.
+        let _ = fs::remove_dir_all(&partial);
+        return written;
+    }
+    let steps = steps(&folder)?;
+    for old in &steps[..steps.len().saturating_sub(keep)] {
+        let old = folder.join(old.to_string());
+        fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
+    }
+    Ok(())
+}
+
+/// Makes the names in `folder` survive a loss of power.
+fn sync(folder: &Path) -> Result<()> {
+    if cfg!(unix) {
+        fs::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(folder, e))?;
+    }
+    Ok(())
+}
+
+/// Steps of which there are checkpoints, ascending.
+fn steps(folder: &Path) -> Result<Vec<u64>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io(folder, e)),
+    };
+    let mut steps = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        steps.extend(entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// The newest checkpoint's folder.
+pub(crate) fn newest(run: &Path) -> Result<Option<PathBuf>> {
+    let folder = run.join("checkpoints");
+    Ok(steps(&folder)?.last().map(|step| folder.join(step.to_string())))
+}
+
+const PARAMETERS: [[&str; 3]; 4] = [
+    ["W_enc", "W_enc.first_moment", "W_enc.second_moment"],
+    ["b_enc", "b_enc.first_moment", "b_enc.second_moment"],
+    ["W_dec", "W_dec.first_moment", "W_dec.second_moment"],
+    ["b_dec", "b_dec.first_moment", "b_dec.second_moment"],
+];
+
+fn shapes(features: usize, d: usize) -> [Vec<usize>; 4] {
+    [vec![features, d], vec![features], vec![features, d], vec![d]]
+}
+
+fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
+    let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec];
+    let mut tensors = vec![Named::u64("tokens_since_fired", &state.since_fired)];
+    for ((parameter, names), shape) in parameters.iter().zip(PARAMETERS).zip(shapes(state.features, state.d))
+    {
+        for (name, numbers) in names.iter().zip([&parameter.value, &parameter.first, &parameter.second]) {
+            tensors.push(Named::f32(name, &shape, numbers));
+        }
+    }
+    weights::write(path, &tensors)
+}
+
+/// Reads the checkpoint in `folder`.
+pub(crate) fn read(folder: &Path) -> Result<(TrainState, Record)> {
+    let record: Record = storage::read_json(&folder.join(RECORD))?;
+    let file = Weights::read(&folder.join(STATE))?;
+    let shapes = shapes(record.d_sae, record.d_in);
+    let parameter = |i: usize| -> Result<Parameter> {
+        let [value, first, second] = PARAMETERS[i];
+        Ok(Parameter {
+            value: file.tensor(value, &shapes[i])?,
+            first: file.tensor(first, &shapes[i])?,
+            second: file.tensor(second, &shapes[i])?,
+        })
+    };
+    let state = TrainState {
+        d: record.d_in,
+        features: record.d_sae,
+        w_enc: parameter(0)?,
+        b_enc: parameter(1)?,
+        w_dec: parameter(2)?,
+        b_dec: parameter(3)?,
+        since_fired: file.counts("tokens_since_fired", record.d_sae)?,
+        step: record.step,
+    };
+    Ok((state, record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> Record {
+        Record {
+            step,
+            position: 77,
+            left_out: 3,
+            epoch_rows: 1000,
+            d_in: 3,
+            d_sae: 5,
+            seconds: 1.5,
+            statistics: Statistics {
+                input_scale: 0.1 + 0.2,
+                input_variance: 2.0 / 3.0,
+                norm_limit: Some(4.5),
+            },
+        }
+    }
+
+    fn state(step: u64) -> TrainState {
+        let mut state = TrainState::new(5, vec![0.25; 3], 9);
+        state.w_dec.second[4] = 1e-30;
+        state.since_fired[2] = u64::MAX / 3;
+        state.step = step;
+        state
+    }
+
+    #[test]
+    fn comes_back_to_the_bit_and_old_ones_go() {
+        let run = tempfile::tempdir().unwrap();
+        assert_eq!(newest(run.path()).unwrap(), None);
+        for step in [8, 9, 10] {
+            write(run.path(), &state(step), &record(step), 2).unwrap();
+        }
+        let newest = newest(run.path()).unwrap().unwrap();
+        assert!(newest.ends_with("10"), "by number, not by name");
+        assert_eq!(read(&newest).unwrap(), (state(10), record(10)));
+        assert_eq!(steps(&run.path().join("checkpoints")).unwrap(), [9, 10]);
+    }
+
+    #[test]
+    fn half_a_checkpoint_is_none() {
+        let run = tempfile::tempdir().unwrap();
+        let half = run.path().join("checkpoints/.7.partial");
+        fs::create_dir_all(&half).unwrap();
+        fs::write(half.join(STATE), b"half").unwrap();
+        assert_eq!(newest(run.path()).unwrap(), None);
+        write(run.path(), &state(7), &record(7), 1).unwrap();
+        assert!(newest(run.path()).unwrap().is_some() && !half.exists());
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let run = tempfile::tempdir().unwrap();
+        write(run.path(), &state(7), &record(7), 1).unwrap();
+        let folder = newest(run.path()).unwrap().unwrap();
+        let bytes = fs::read(folder.join(STATE)).unwrap();
+        fs::write(folder.join(STATE), &bytes[..bytes.len() - 9]).unwrap();
+        assert!(read(&folder).unwrap_err().to_string().contains(STATE));
+    }
+}

@@ -1,0 +1,101 @@
+//! Training rows of a dataset on disk.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use storage::documents::{self, DocumentRow};
+use storage::schema::{ACTIVATIONS, DOCUMENTS, activations::ACTIVATION};
+use storage::{Dataset, TableReader};
+
+use super::rows::RowSource;
+use crate::{Error, Result};
+
+/// Ranges asked of the table at once: what is decoded for them is in memory beside the pool.
+const RANGES_AT_ONCE: usize = 64;
+
+/// The activations of a dataset.
+#[derive(Debug, Clone)]
+pub(crate) struct DatasetRows {
+    path: PathBuf,
+    table: TableReader,
+    documents: Vec<DocumentRow>,
+    d: usize,
+}
+
+impl DatasetRows {
+    /// The activations of `dataset`.
+    pub(crate) fn open(dataset: &Dataset) -> Result<Self> {
+        let table = dataset.table(ACTIVATIONS)?;
+        let documents = documents::read(&dataset.table(DOCUMENTS)?)?;
+        let rows = table.rows();
+        for document in &documents {
+            let end = document.first_row.saturating_add(u64::from(document.tokens));
+            if end > rows {
+                return Err(Error::format(
+                    dataset.path().join("documents.parquet"),
+                    format!(
+                        "document {} ends at row {end}; the table of activations has {rows}",
+                        document.document
+                    ),
+                ));
+            }
+        }
+        Ok(Self { path: dataset.path().to_path_buf(), table, documents, d: dataset.manifest().d_model })
+    }
+
+    /// Rows of documents that are not held out, ascending; neighbours are joined.
+    pub(crate) fn training_ranges(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = self
+            .documents
+            .iter()
+            .filter(|document| !document.held_out && document.tokens > 0)
+            .map(|document| document.first_row..document.first_row + u64::from(document.tokens))
+            .collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
+}
+
+impl RowSource for DatasetRows {
+    fn width(&self) -> usize {
+        self.d
+    }
+
+    fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>> {
+        let rows: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let mut out = Vec::with_capacity(rows as usize * self.d);
+        for some in ranges.chunks(RANGES_AT_ONCE) {
+            for batch in self.table.take(some, &[ACTIVATION])? {
+                storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut out)?;
+            }
+        }
+        if out.len() != rows as usize * self.d {
+            return Err(Error::format(
+                &self.path,
+                format!("{rows} rows of width {} were asked for, {} numbers came", self.d, out.len()),
+            ));
+        }
+        Ok(out)
+    }
+
+    fn describe(&mut self, row: u64) -> String {
+        let holds = |d: &&DocumentRow| (d.first_row..d.first_row + u64::from(d.tokens)).contains(&row);
+        let dataset = self.path.display();
+        match self.documents.iter().find(holds) {
+            Some(document) => format!(
+                "document {} ({}), position {}, of {dataset} (row {row})",
+                document.document,
+                document.name,
+                row - document.first_row
+            ),
+            None => format!("row {row} of {dataset}"),
+        }
+    }
+}

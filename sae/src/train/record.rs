@@ -1,0 +1,113 @@
+//! What a run says about itself: `run.json`, and the dictionary's origin.
+
+use std::path::Path;
+
+use storage::schema::metrics as names;
+use storage::{Dataset, Manifest, RunRecord, RunStatus};
+
+use super::TrainOutcome;
+use super::clock;
+use super::config::Resolved;
+use super::trainer::Trainer;
+use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::{Error, kernels};
+
+/// The record of a run that begins, or goes on from `previous`.
+pub(super) fn begin(resolved: &Resolved, manifest: &Manifest, previous: Option<&RunRecord>) -> RunRecord {
+    let config = &resolved.config;
+    let mut record = previous.cloned().unwrap_or_else(RunRecord::new);
+    record.status = RunStatus::Running;
+    record.error = None;
+    record.method = config.method.name().to_owned();
+    record.k = config.k;
+    record.d_in = resolved.d_in;
+    record.d_sae = resolved.d_sae;
+    record.hook = manifest.hook.clone().unwrap_or_default();
+    record.model = manifest.model.clone();
+    record.data = config.data.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    record.seed = config.seed;
+    record.steps_total = resolved.steps;
+    record.tokens_total = resolved.steps * config.batch as u64;
+    record.versions = [("sae", env!("CARGO_PKG_VERSION").to_owned()), ("processor", kernels::processor())]
+        .map(|(name, version)| (name.to_owned(), version))
+        .into();
+    if previous.is_none() {
+        record.started = clock::now();
+    }
+    record.updated = clock::now();
+    record
+}
+
+/// Brings `record` up to date with `trainer`.
+pub(super) fn update(record: &mut RunRecord, trainer: &Trainer<'_>) {
+    record.threads = trainer.threads();
+    record.step = trainer.state().step;
+    record.tokens_done = trainer.tokens_done();
+    record.wall_seconds = trainer.seconds();
+    record.input_scale = f64::from(trainer.input_scale());
+    record.updated = clock::now();
+    if let Some(row) = trainer.last_row() {
+        record.last = row.values.iter().map(|(name, value)| (name.clone(), f64::from(*value))).collect();
+    }
+    record.last.insert(LEFT_OUT.to_owned(), trainer.left_out() as f64);
+}
+
+/// Name of the count of rows that were left out, among the last metrics.
+const LEFT_OUT: &str = "details/rows_left_out";
+
+/// Marks `record` as ended by `error`.
+pub(super) fn end_with(record: &mut RunRecord, error: &Error) {
+    record.updated = clock::now();
+    record.status = match error {
+        Error::Stopped(_) => RunStatus::Stopped,
+        other => {
+            record.error = Some(other.to_string());
+            RunStatus::Failed
+        }
+    };
+}
+
+/// The outcome that `record` tells of.
+pub(super) fn outcome(record: &RunRecord, run: &Path, resolved: &Resolved) -> TrainOutcome {
+    let last = |name: &str| record.last.get(name).copied().unwrap_or(f64::NAN);
+    TrainOutcome {
+        run: run.to_path_buf(),
+        steps: record.step,
+        tokens: record.tokens_done,
+        seconds: record.wall_seconds,
+        loss: last(names::OVERALL_LOSS),
+        fve: last(names::EXPLAINED_VARIANCE),
+        l0: last(names::L0),
+        dead: last(names::DEAD_FEATURES) as u64,
+        dead_share: last(names::DEAD_SHARE),
+        dead_after: resolved.dead_after,
+        left_out: last(LEFT_OUT) as u64,
+    }
+}
+
+/// The dictionary that was trained, for raw activations.
+pub(super) fn dictionary(trainer: &Trainer<'_>, resolved: &Resolved, dataset: &Dataset) -> Dictionary {
+    let (state, manifest) = (trainer.state(), dataset.manifest());
+    let mut info = DictionaryInfo {
+        model_name: Some(manifest.model.id.clone()),
+        hook_name: manifest.hook.clone(),
+        dataset_path: Some(dataset.path().display().to_string()),
+        context_size: Some(manifest.context_length),
+        prepend_bos: Some(manifest.left_out.iter().any(|what| what.contains("BOS"))),
+        ..DictionaryInfo::default()
+    };
+    let program = format!("sae-workbench {}", env!("CARGO_PKG_VERSION"));
+    info.other.insert("trained_by".to_owned(), program.into());
+    info.other.insert("training_tokens".to_owned(), trainer.tokens_done().into());
+    let dictionary = Dictionary {
+        d_in: state.d,
+        d_sae: state.features,
+        w_enc: state.w_enc.value.clone(),
+        b_enc: state.b_enc.value.clone(),
+        w_dec: state.w_dec.value.clone(),
+        b_dec: state.b_dec.value.clone(),
+        selection: Selection::TopK(resolved.config.k),
+        info,
+    };
+    dictionary.for_raw_activations(trainer.input_scale())
+}

@@ -1,0 +1,134 @@
+//! Figures of the steps since the last logged one.
+
+use std::time::Instant;
+
+use storage::metrics::Row;
+use storage::schema::metrics as names;
+
+use super::step::StepReport;
+use crate::kernels::reduce;
+
+/// Sums over steps.
+#[derive(Debug)]
+pub(crate) struct Window {
+    sums: StepReport,
+    steps: u64,
+    began: Instant,
+}
+
+/// Means over a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Figures {
+    pub(crate) loss: f64,
+    pub(crate) mse: f64,
+    pub(crate) auxk: f64,
+    /// 1 − Σ‖x−x̂‖² / Σ‖x−mean(x)‖² over the tokens of the window.
+    pub(crate) fve: f64,
+    pub(crate) l0: f64,
+    /// At the window's last step.
+    pub(crate) dead: u64,
+    pub(crate) tokens_per_second: f64,
+    pub(crate) decoder_norm: f64,
+}
+
+impl Window {
+    pub(crate) fn new() -> Self {
+        Self { sums: StepReport::default(), steps: 0, began: Instant::now() }
+    }
+
+    /// Adds a step.
+    pub(crate) fn add(&mut self, report: &StepReport) {
+        let sums = &mut self.sums;
+        sums.loss += report.loss;
+        sums.mse += report.mse;
+        sums.auxk += report.auxk;
+        sums.squared_error += report.squared_error;
+        sums.squares += report.squares;
+        sums.columns.resize(report.columns.len(), 0.0);
+        reduce::add(&mut sums.columns, &report.columns);
+        sums.tokens += report.tokens;
+        sums.matches += report.matches;
+        sums.dead = report.dead;
+        sums.decoder_norm += report.decoder_norm;
+        self.steps += 1;
+    }
+
+    /// Means of the steps added.
+    pub(crate) fn figures(&self) -> Figures {
+        let (sums, steps) = (&self.sums, self.steps.max(1) as f64);
+        let tokens = sums.tokens.max(1) as f64;
+        let spread = reduce::centred_sum_of_squares(sums.tokens, &sums.columns, sums.squares);
+        Figures {
+            loss: sums.loss / steps,
+            mse: sums.mse / steps,
+            auxk: sums.auxk / steps,
+            fve: if spread > 0.0 { 1.0 - sums.squared_error / spread } else { f64::NAN },
+            l0: sums.matches as f64 / tokens,
+            dead: sums.dead,
+            tokens_per_second: sums.tokens as f64 / self.began.elapsed().as_secs_f64().max(1e-9),
+            decoder_norm: sums.decoder_norm / steps,
+        }
+    }
+}
+
+impl Figures {
+    /// The numbers as a row of `metrics.parquet`; those that are not finite are left out.
+    pub(crate) fn row(&self, mut row: Row, features: usize, learning_rate: f64) -> Row {
+        let values = [
+            (names::OVERALL_LOSS, self.loss),
+            (names::MSE_LOSS, self.mse),
+            (names::AUXILIARY_LOSS, self.auxk),
+            (names::EXPLAINED_VARIANCE, self.fve),
+            (names::FVU, 1.0 - self.fve),
+            (names::L0, self.l0),
+            (names::DEAD_FEATURES, self.dead as f64),
+            (names::DEAD_SHARE, self.dead as f64 / features as f64),
+            (names::LEARNING_RATE, learning_rate),
+            (names::TOKENS_PER_SECOND, self.tokens_per_second),
+            (names::W_DEC_NORMS, self.decoder_norm),
+        ];
+        for (name, value) in values.into_iter().filter(|(_, value)| value.is_finite()) {
+            row = row.with(name, value as f32);
+        }
+        row
+    }
+
+    /// One short line for people.
+    pub(crate) fn note(&self, features: usize) -> String {
+        let dead = 100.0 * self.dead as f64 / features as f64;
+        format!(
+            "loss {:.4}  FVE {:.4}  L0 {:.1}  dead {} ({dead:.1} %)  {:.0} tokens/s",
+            self.loss, self.fve, self.l0, self.dead, self.tokens_per_second
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explained_variance_is_centred_over_the_whole_window() {
+        // Two batches of one dimension: x = 1, 3 and 5, 7; errors 1 each. Mean 4, spread 20.
+        let mut window = Window::new();
+        for (columns, squares) in [(4.0, 10.0), (12.0, 74.0)] {
+            let report = StepReport {
+                columns: vec![columns],
+                squares,
+                squared_error: 2.0,
+                tokens: 2,
+                matches: 3,
+                mse: 1.0,
+                loss: 1.5,
+                ..StepReport::default()
+            };
+            window.add(&report);
+        }
+        let figures = window.figures();
+        assert!((figures.fve - (1.0 - 4.0 / 20.0)).abs() < 1e-12);
+        assert_eq!((figures.l0, figures.loss), (1.5, 1.5));
+        let row = Figures { fve: f64::NAN, ..figures }.row(Row::new(0, 4, 0.1), 10, 1e-3);
+        assert_eq!((row.get(names::L0), row.get(names::FVU)), (Some(1.5), None));
+        assert!(figures.note(10).contains("FVE 0.8000  L0 1.5"));
+    }
+}
