@@ -234,20 +234,18 @@ fn every_column_as_by_brute_force() {
     assert_eq!(std::fs::read_dir(world.run().join("features")).unwrap().count(), 5, "nothing else is left");
 }
 
-/// Same bits for any number of threads, any batch and any number of buckets' worth of rows.
+/// Same bytes for any number of threads.
 #[test]
-fn threads_and_batches_change_no_byte() {
+fn threads_change_no_byte() {
     let world = World::new();
-    let files = |threads, batch| {
+    let files = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let options = IndexOptions { batch, ..options() };
-        pool.install(|| index(&world.run(), &options, &mut Quiet)).unwrap();
+        pool.install(|| index(&world.run(), &options(), &mut Quiet)).unwrap();
         ["features.parquet", "activations-00000.parquet", "examples.parquet", "index.json"]
             .map(|name| std::fs::read(world.run().join("features").join(name)).unwrap())
     };
-    let first = files(1, 64);
-    assert!(first == files(3, 64), "threads");
-    assert!(first == files(2, 64), "threads");
+    let first = files(1);
+    assert!(first == files(3) && first == files(2));
 }
 
 #[test]
