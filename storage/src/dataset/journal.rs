@@ -1,0 +1,73 @@
+//! `journal.json`: which parts of an unfinished dataset are whole, and where to go on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::json::read_versioned;
+use crate::manifest::{Manifest, Table, VERSION};
+
+/// The journal's file name.
+pub const FILE: &str = "journal.json";
+const FORMAT: &str = "sae-workbench journal";
+
+/// Contents of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Journal {
+    format: String,
+    version: u64,
+    /// The manifest as it was when the work began.
+    pub header: Manifest,
+    /// Whole parts.
+    pub tables: BTreeMap<String, Table>,
+    /// Where the writer's owner wants to go on; `None` before the first commit.
+    pub cursor: Option<Value>,
+}
+
+impl Journal {
+    pub fn new(header: Manifest) -> Self {
+        Self { format: FORMAT.to_owned(), version: VERSION, header, tables: BTreeMap::new(), cursor: None }
+    }
+
+    pub fn read(path: &Path) -> Result<Self> {
+        read_versioned(path, FORMAT, VERSION)
+    }
+
+    /// Settings that differ between the two headers, one `name: there A, here B` each; `None` when equal.
+    pub fn difference(&self, header: &Manifest) -> Option<String> {
+        let there = serde_json::to_value(&self.header).unwrap_or_default();
+        let here = serde_json::to_value(header).unwrap_or_default();
+        let mut lines = Vec::new();
+        compare("", &there, &here, &mut lines);
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+}
+
+fn compare(name: &str, there: &Value, here: &Value, lines: &mut Vec<String>) {
+    if let (Value::Object(a), Value::Object(b)) = (there, here) {
+        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for key in keys {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            compare(&name, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), lines);
+        }
+    } else if there != here {
+        lines.push(format!("{name}: {there} there, {here} here"));
+    }
+}
+
+/// The error for a folder that has a journal and no manifest.
+pub(super) fn unfinished(dir: &Path) -> Error {
+    let detail = match Journal::read(&dir.join(FILE)) {
+        Ok(journal) => {
+            let parts: usize = journal.tables.values().map(|table| table.parts.len()).sum();
+            let rows: u64 = journal.tables.values().map(|table| table.rows).sum();
+            format!("{parts} whole parts with {rows} rows")
+        }
+        Err(error) => error.to_string(),
+    };
+    let remedy = "repeat the command that was interrupted: it goes on after the last whole part".to_owned();
+    Error::Unfinished { path: dir.to_owned(), detail, remedy }
+}

@@ -1,0 +1,178 @@
+//! Writing a dataset part by part, so that an interrupted run goes on where whole parts end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use serde_json::Value;
+
+use super::journal::{self, Journal};
+use super::{Dataset, MANIFEST};
+use crate::atomic::{self, PARTIAL};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::manifest::{Manifest, Part, Table};
+use crate::part::PartWriter;
+use crate::schema::SINGLE_FILE;
+
+/// Writes a dataset. Parts become part of it by [`DatasetWriter::commit`]; the manifest comes last, by
+/// [`DatasetWriter::finish`].
+#[derive(Debug)]
+pub struct DatasetWriter {
+    dir: PathBuf,
+    journal: Journal,
+    /// Parts given out per table, committed ones included.
+    issued: BTreeMap<String, usize>,
+    _lock: Lock,
+}
+
+impl DatasetWriter {
+    /// Begins a dataset in `dir`, or goes on with the one that was interrupted there if it was begun with the same header.
+    /// Files of an interrupted commit are removed. `header` must have no tables.
+    pub fn begin(dir: &Path, header: Manifest) -> Result<Self> {
+        if !header.tables.is_empty() || header.rows != 0 {
+            let message = "a header has no tables and no rows yet".to_owned();
+            return Err(Error::Argument { path: dir.to_owned(), message });
+        }
+        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        if dir.join(MANIFEST).exists() {
+            return Err(Error::Finished { path: dir.to_owned() });
+        }
+        let lock = Lock::take(dir)?;
+        let path = dir.join(journal::FILE);
+        let journal = if path.exists() {
+            let journal = Journal::read(&path)?;
+            if let Some(difference) = journal.difference(&header) {
+                let remedy =
+                    "give the same settings to go on, choose another folder, or remove this one".to_owned();
+                return Err(Error::Differs { path, difference, remedy });
+            }
+            for part in journal.tables.values().flat_map(|table| &table.parts) {
+                super::check_length(dir, part)?;
+            }
+            remove_orphans(dir, &journal)?;
+            journal
+        } else {
+            refuse_tables(dir)?;
+            let journal = Journal::new(header);
+            atomic::write_json(&path, &journal)?;
+            journal
+        };
+        let issued = journal.tables.iter().map(|(name, table)| (name.clone(), table.parts.len())).collect();
+        Ok(Self { dir: dir.to_owned(), journal, issued, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the last commit gave; `None` at the beginning.
+    pub fn cursor(&self) -> Option<&Value> {
+        self.journal.cursor.as_ref()
+    }
+
+    /// Committed parts of each table.
+    pub fn tables(&self) -> &BTreeMap<String, Table> {
+        &self.journal.tables
+    }
+
+    /// Begins the next part of a table: `TABLE-00000.parquet` and so on; `vocabulary` and `documents`, which are one
+    /// file, have no number. Finish it and give it to [`DatasetWriter::commit`].
+    pub fn next_part(&mut self, table: &str, schema: SchemaRef, layout: &Layout) -> Result<PartWriter> {
+        let valid = !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        if !valid {
+            let message = format!("a table is named with the letters a to z and _, not {table:?}");
+            return Err(Error::Argument { path: self.dir.clone(), message });
+        }
+        let number = self.issued.entry(table.to_owned()).or_default();
+        let path = self.dir.join(file_name(table, *number));
+        *number += 1;
+        PartWriter::create(&path, schema, layout)
+    }
+
+    /// Makes parts part of the dataset, all or none of them, with the place where to go on after them.
+    pub fn commit(&mut self, parts: Vec<(String, Part)>, cursor: Value) -> Result<()> {
+        let mut tables = self.journal.tables.clone();
+        for (table, part) in parts {
+            super::check_length(&self.dir, &part)?;
+            tables.entry(table).or_default().push(part);
+        }
+        let mut next = Journal::new(self.journal.header.clone());
+        next.tables = tables;
+        next.cursor = Some(cursor);
+        atomic::write_json(&self.dir.join(journal::FILE), &next)?;
+        self.journal = next;
+        Ok(())
+    }
+
+    /// Writes the manifest. From here on the dataset is finished.
+    pub fn finish(self) -> Result<Dataset> {
+        remove_orphans(&self.dir, &self.journal)?;
+        let mut manifest = self.journal.header.clone();
+        manifest.tables = self.journal.tables.clone();
+        manifest.rows = manifest.main_rows();
+        atomic::write_json(&self.dir.join(MANIFEST), &manifest)?;
+        let journal = self.dir.join(journal::FILE);
+        fs::remove_file(&journal).map_err(Error::io(&journal))?;
+        Dataset::open(&self.dir)
+    }
+}
+
+fn file_name(table: &str, number: usize) -> String {
+    if number == 0 && SINGLE_FILE.contains(&table) {
+        format!("{table}.parquet")
+    } else {
+        format!("{table}-{number:05}.parquet")
+    }
+}
+
+/// Whether `next_part` can have made this name. Nothing else in the folder is ever removed.
+fn is_part_name(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(PARTIAL).unwrap_or(name).strip_suffix(".parquet") else {
+        return false;
+    };
+    let numbered = stem.rsplit_once('-').is_some_and(|(table, number)| {
+        !table.is_empty() && number.len() >= 5 && number.bytes().all(|b| b.is_ascii_digit())
+    });
+    numbered || SINGLE_FILE.contains(&stem)
+}
+
+fn part_files(dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let name = entry.map_err(Error::io(dir))?.file_name();
+        if let Some(name) = name.to_str().filter(|name| is_part_name(name)) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes parts that were finished or begun but not committed.
+fn remove_orphans(dir: &Path, journal: &Journal) -> Result<()> {
+    let parts = journal.tables.values().flat_map(|table| &table.parts);
+    let committed: BTreeSet<&str> = parts.map(|part| part.file.as_str()).collect();
+    for name in part_files(dir)? {
+        if !committed.contains(name.as_str()) {
+            let path = dir.join(name);
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tables without a journal are somebody's: never write among them.
+fn refuse_tables(dir: &Path) -> Result<()> {
+    match part_files(dir)?.first() {
+        Some(name) => Err(Error::Foreign {
+            path: dir.to_owned(),
+            found: format!("{name} without {MANIFEST} or {}", journal::FILE),
+            expected: "an empty or new folder".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}

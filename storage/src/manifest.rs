@@ -1,0 +1,166 @@
+//! What a dataset says about itself: `dataset.json`.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+
+/// `format` of `dataset.json`.
+pub const FORMAT: &str = "sae-workbench dataset";
+/// Newest version of `dataset.json` that this program reads and the one that it writes.
+pub const VERSION: u64 = 1;
+
+/// Floating point type of stored activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE half precision: 2 bytes, up to 65504.
+    F16,
+    /// IEEE single precision: 4 bytes.
+    F32,
+}
+
+impl Dtype {
+    /// Bytes of one value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    /// The Arrow type of one value.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Self::F16 => DataType::Float16,
+            Self::F32 => DataType::Float32,
+        }
+    }
+}
+
+/// Which model made the data.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Name of the model, for people.
+    pub id: String,
+    /// Its folder at the time, if it was a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// SHA-256 of its weights, in hexadecimal.
+    pub sha256: String,
+}
+
+/// One input of text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextSource {
+    /// File or folder.
+    pub path: String,
+    /// Documents taken from it.
+    pub documents: u64,
+    /// Bytes of text taken from it.
+    pub bytes: u64,
+}
+
+/// One Parquet file of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Name inside the dataset's folder.
+    pub file: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The parts of one table, in the order of its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Rows of all parts.
+    pub rows: u64,
+    /// The files.
+    pub parts: Vec<Part>,
+}
+
+impl Table {
+    /// Adds a part after the others.
+    pub(crate) fn push(&mut self, part: Part) {
+        self.rows += part.rows;
+        self.parts.push(part);
+    }
+
+    /// Length of all parts, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+}
+
+/// `dataset.json`. A header for [`crate::DatasetWriter::begin`] is the same without `rows` and `tables`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Version of the layout; see [`VERSION`].
+    pub version: u64,
+    /// The model that the text went through.
+    pub model: ModelRef,
+    /// Where the activations were taken (a TransformerLens name); `None` for a dataset without activations.
+    pub hook: Option<String>,
+    /// Width of an activation.
+    pub d_model: usize,
+    /// Type of a stored activation.
+    pub dtype: Dtype,
+    /// Tokens that the model saw at once, with BOS.
+    pub context_length: usize,
+    /// The tokenizer's name or file.
+    pub tokenizer: String,
+    /// Where the text came from.
+    #[serde(default)]
+    pub text: Vec<TextSource>,
+    /// Tokens that the model saw and that have no row: "BOS", "padding".
+    #[serde(default)]
+    pub left_out: Vec<String>,
+    /// Everything else that decides what the rows are (seed, token limit, options).
+    #[serde(default)]
+    pub settings: serde_json::Value,
+    /// Rows of the main table: `activations`, or `routing` where there are none.
+    #[serde(default)]
+    pub rows: u64,
+    /// Table name → its parts.
+    #[serde(default)]
+    pub tables: BTreeMap<String, Table>,
+}
+
+impl Manifest {
+    /// A header with the given shape and everything else empty.
+    pub fn new(model: ModelRef, hook: Option<String>, d_model: usize, dtype: Dtype) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            model,
+            hook,
+            d_model,
+            dtype,
+            context_length: 0,
+            tokenizer: String::new(),
+            text: Vec::new(),
+            left_out: Vec::new(),
+            settings: serde_json::Value::Null,
+            rows: 0,
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// Length of all parts of all tables, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.tables.values().map(Table::bytes).sum()
+    }
+
+    /// Rows of the main table, from `tables`.
+    pub(crate) fn main_rows(&self) -> u64 {
+        use crate::schema::{ACTIVATIONS, ROUTING};
+        let rows = |name: &str| self.tables.get(name).map(|table| table.rows);
+        rows(ACTIVATIONS).or_else(|| rows(ROUTING)).unwrap_or_default()
+    }
+}

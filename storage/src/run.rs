@@ -1,0 +1,200 @@
+//! A training run: `run.json` and the tables beside it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::atomic;
+use crate::error::{Error, Result};
+use crate::json::{read_json, read_versioned};
+use crate::manifest::ModelRef;
+use crate::schema;
+use crate::table::TableReader;
+
+/// `format` of `run.json`.
+pub const FORMAT: &str = "sae-workbench run";
+/// Newest version of `run.json` that this program reads and the one that it writes.
+pub const VERSION: u64 = 1;
+/// The record's file name.
+pub const FILE: &str = "run.json";
+
+/// Where a run stands. A run that says `running` and whose `updated` is old was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// Training.
+    #[default]
+    Running,
+    /// All steps done.
+    Finished,
+    /// Stopped by a person; it can go on.
+    Stopped,
+    /// Ended by an error, see `error`.
+    Failed,
+}
+
+/// `run.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Version of the layout; see [`VERSION`].
+    pub version: u64,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// `topk`, `mutual-choice` and so on.
+    pub method: String,
+    /// Features a token; 0 for methods without a budget.
+    pub k: usize,
+    /// Width of an activation.
+    pub d_in: usize,
+    /// Number of features.
+    pub d_sae: usize,
+    /// Where the activations were taken (a TransformerLens name).
+    pub hook: String,
+    /// The model of the data.
+    pub model: ModelRef,
+    /// The dataset's folder.
+    pub data: String,
+    /// Decides every random choice.
+    pub seed: u64,
+    /// Threads; they do not change the result.
+    pub threads: usize,
+    /// Tokens to train on.
+    pub tokens_total: u64,
+    /// Tokens trained on so far.
+    pub tokens_done: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Steps to do.
+    pub steps_total: u64,
+    /// Training time, summed over resumptions.
+    pub wall_seconds: f64,
+    /// Program and libraries → version.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// When this record was written, RFC 3339.
+    pub updated: String,
+    /// What the raw activations were multiplied by in training.
+    pub input_scale: f64,
+    /// The last logged metrics.
+    #[serde(default)]
+    pub last: BTreeMap<String, f64>,
+}
+
+impl RunRecord {
+    /// A record with the format and version of this program and everything else empty.
+    pub fn new() -> Self {
+        Self { format: FORMAT.to_owned(), version: VERSION, ..Self::default() }
+    }
+
+    /// Reads `DIR/run.json`.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            let remedy = if dir.exists() {
+                format!("a run is a folder with {FILE}; give the folder that `sae train` made")
+            } else {
+                "check the path".to_owned()
+            };
+            return Err(Error::Missing { path, remedy });
+        }
+        read_versioned(&path, FORMAT, VERSION)
+    }
+
+    /// Writes `DIR/run.json`.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        atomic::write_json(&dir.join(FILE), self)
+    }
+}
+
+/// A run's folder. Tables that are made later (index, evaluation) are `None` until then.
+#[derive(Debug, Clone)]
+pub struct Run {
+    dir: PathBuf,
+    record: RunRecord,
+}
+
+impl Run {
+    /// Reads the record.
+    pub fn open(dir: &Path) -> Result<Self> {
+        Ok(Self { dir: dir.to_owned(), record: RunRecord::read(dir)? })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The record as it was when the run was opened.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// The log of training.
+    pub fn metrics(&self) -> Result<TableReader> {
+        TableReader::open_file(&self.dir.join("metrics.parquet"), &schema::metrics())
+    }
+
+    /// The feature table.
+    pub fn features(&self) -> Result<Option<TableReader>> {
+        self.optional("features.parquet", &schema::features())
+    }
+
+    /// Examples of features.
+    pub fn examples(&self) -> Result<Option<TableReader>> {
+        self.optional("examples.parquet", &schema::examples())
+    }
+
+    /// Token → text.
+    pub fn vocabulary(&self) -> Result<Option<TableReader>> {
+        self.optional("vocabulary.parquet", &schema::vocabulary())
+    }
+
+    /// The codes by feature, all parts as one table.
+    pub fn activations(&self) -> Result<Option<TableReader>> {
+        let mut paths = Vec::new();
+        loop {
+            let path = self.features_dir().join(format!("activations-{:05}.parquet", paths.len()));
+            if !path.exists() {
+                break;
+            }
+            paths.push(path);
+        }
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        TableReader::open_files(&paths, &schema::feature_activations()).map(Some)
+    }
+
+    /// What the index says about itself.
+    pub fn index(&self) -> Result<Option<Value>> {
+        optional_json(&self.features_dir().join("index.json"))
+    }
+
+    /// The numbers of `sae evaluate`.
+    pub fn evaluation(&self) -> Result<Option<Value>> {
+        optional_json(&self.dir.join("evaluation").join("core.json"))
+    }
+
+    /// `DIR/features`.
+    pub fn features_dir(&self) -> PathBuf {
+        self.dir.join("features")
+    }
+
+    fn optional(&self, name: &str, schema: &arrow::datatypes::SchemaRef) -> Result<Option<TableReader>> {
+        let path = self.features_dir().join(name);
+        if path.exists() { TableReader::open_file(&path, schema).map(Some) } else { Ok(None) }
+    }
+}
+
+fn optional_json(path: &Path) -> Result<Option<Value>> {
+    if path.exists() { read_json(path).map(Some) } else { Ok(None) }
+}

@@ -1,0 +1,101 @@
+//! The one place where tables and columns are named. One file a table: its columns in order, with their types.
+//!
+//! Lists are lists and structs are structs, never JSON in a string. Their inner field is called `element`, as the
+//! Parquet specification wants it, so that every reader finds the same path (`activation.list.element`).
+
+pub mod activations;
+pub mod documents;
+pub mod examples;
+pub mod experts;
+pub mod feature_activations;
+pub mod features;
+pub mod metrics;
+pub mod routing;
+pub mod vocabulary;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+
+pub use activations::activations;
+pub use documents::documents;
+pub use examples::examples;
+pub use experts::{expert_layers, expert_load};
+pub use feature_activations::feature_activations;
+pub use features::features;
+pub use metrics::metrics;
+pub use routing::routing;
+pub use vocabulary::vocabulary;
+
+/// Name of the table of activations.
+pub const ACTIVATIONS: &str = "activations";
+/// Name of the table of experts' choices.
+pub const ROUTING: &str = "routing";
+/// Name of the table token → text.
+pub const VOCABULARY: &str = "vocabulary";
+/// Name of the table of documents.
+pub const DOCUMENTS: &str = "documents";
+
+/// Tables that fit into one file, which then has no number: `vocabulary.parquet`.
+pub const SINGLE_FILE: [&str; 2] = [VOCABULARY, DOCUMENTS];
+
+/// `document`: number of the document, from 0.
+pub const DOCUMENT: &str = "document";
+/// `position`: number of the token in its document, from 0, BOS not counted.
+pub const POSITION: &str = "position";
+/// `token`: id of the token.
+pub const TOKEN: &str = "token";
+/// `feature`: number of the feature.
+pub const FEATURE: &str = "feature";
+/// `domain`: what kind of text it is.
+pub const DOMAIN: &str = "domain";
+
+/// Schema of a dataset's table; `None` for a table that this version does not know.
+pub(crate) fn of_dataset(table: &str, d_model: usize, dtype: crate::Dtype) -> Option<SchemaRef> {
+    match table {
+        ACTIVATIONS => Some(activations(d_model, dtype, false)),
+        ROUTING => Some(routing()),
+        VOCABULARY => Some(vocabulary()),
+        DOCUMENTS => Some(documents()),
+        _ => None,
+    }
+}
+
+/// A column that is never null.
+pub(crate) fn column(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, false)
+}
+
+/// The inner field of every list.
+pub(crate) fn element(data_type: DataType) -> FieldRef {
+    Arc::new(Field::new("element", data_type, false))
+}
+
+/// `List<data_type>`, nothing null.
+pub(crate) fn list(data_type: DataType) -> DataType {
+    DataType::List(element(data_type))
+}
+
+/// `FixedSizeList<data_type, width>`, nothing null.
+pub(crate) fn fixed_size_list(data_type: DataType, width: usize) -> DataType {
+    DataType::FixedSizeList(element(data_type), i32::try_from(width).unwrap_or(i32::MAX))
+}
+
+/// Fields of a struct, nothing null.
+pub(crate) fn struct_fields(fields: &[(&str, DataType)]) -> Fields {
+    fields.iter().map(|(name, data_type)| column(name, data_type.clone())).collect()
+}
+
+/// `List<Struct{…}>`, nothing null.
+pub(crate) fn list_of_structs(fields: &[(&str, DataType)]) -> DataType {
+    list(DataType::Struct(struct_fields(fields)))
+}
+
+/// utf8 with few different values: stored and read as a dictionary.
+pub(crate) fn dictionary_text() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+pub(crate) fn schema(fields: Vec<Field>) -> SchemaRef {
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,70 @@
+//! Token → text: `vocabulary.parquet`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringArray, UInt32Array};
+use arrow::datatypes::UInt32Type;
+use arrow::record_batch::RecordBatch;
+
+use crate::column::{self, find, primitive, strings};
+use crate::error::{Error, Result};
+use crate::manifest::Part;
+use crate::schema::TOKEN;
+use crate::schema::vocabulary::{BYTES, TEXT};
+use crate::table::{Scan, TableReader};
+use crate::{Layout, PartWriter, schema};
+
+/// The tokens in the order of their ids, as a batch of [`schema::vocabulary`]: what each shows as, and its bytes.
+pub fn to_batch(tokens: &[(String, Vec<u8>)]) -> Result<RecordBatch> {
+    let ids = u32::try_from(tokens.len())
+        .map_err(|_| Error::column(TOKEN, "at most 2^32 tokens", tokens.len().to_string()))?;
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt32Array::from_iter_values(0..ids)),
+        Arc::new(StringArray::from_iter_values(tokens.iter().map(|(text, _)| text))),
+        Arc::new(BinaryArray::from_iter_values(tokens.iter().map(|(_, bytes)| bytes))),
+    ];
+    column::batch(schema::vocabulary(), columns)
+}
+
+/// Writes the tokens in the order of their ids as one file.
+pub fn write(path: &Path, tokens: &[(String, Vec<u8>)]) -> Result<Part> {
+    let mut part = PartWriter::create(path, schema::vocabulary(), &Layout::small_table())?;
+    part.write(&to_batch(tokens)?)?;
+    part.finish()
+}
+
+/// What each token shows as, by id.
+pub fn read(reader: &TableReader) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for batch in reader.columns(&[TOKEN, TEXT])? {
+        let batch = batch?;
+        check_ids(&batch, texts.len())?;
+        texts.extend(strings(&batch, TEXT)?);
+    }
+    Ok(texts)
+}
+
+/// The bytes of each token, by id.
+pub fn read_bytes(reader: &TableReader) -> Result<Vec<Vec<u8>>> {
+    let mut all = Vec::new();
+    for batch in reader.scan(Scan { columns: Some(vec![TOKEN.into(), BYTES.into()]), ..Scan::default() })? {
+        let batch = batch?;
+        check_ids(&batch, all.len())?;
+        let array = find(&batch, BYTES)?;
+        let bytes = array
+            .as_binary_opt::<i32>()
+            .ok_or_else(|| Error::column(BYTES, "Binary", array.data_type().to_string()))?;
+        all.extend((0..bytes.len()).map(|row| bytes.value(row).to_vec()));
+    }
+    Ok(all)
+}
+
+/// Row = id; anything else would show wrong words.
+fn check_ids(batch: &RecordBatch, first: usize) -> Result<()> {
+    let ids = primitive::<UInt32Type>(batch, TOKEN)?.values();
+    match ids.iter().zip(first..).find(|&(&id, row)| id as usize != row) {
+        Some((id, row)) => Err(Error::column(TOKEN, format!("id {row} in row {row}"), format!("id {id}"))),
+        None => Ok(()),
+    }
+}
