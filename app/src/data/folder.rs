@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetInfo, RunInfo};
+use storage::FoundKind;
+
+use super::{DatasetInfo, RunInfo, dataset, problem, run};
 use crate::load::Problem;
 
 /// Runs and datasets found in and below a folder.
@@ -69,5 +71,38 @@ pub(super) fn name_below(root: &Path, path: &Path) -> String {
             let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
             whole.file_name().map_or_else(|| whole.to_string_lossy().into_owned(), |n| n.to_string_lossy().into_owned())
         }
+    }
+}
+
+/// Finds the runs and datasets in and below `root`. One that can not be read is in the list with its problem.
+pub fn find(root: &Path) -> Result<Folder, Problem> {
+    let mut folder = Folder { root: root.to_owned(), ..Folder::default() };
+    for found in storage::find_folders(root).map_err(|error| open_problem(root, error))? {
+        let (path, name) = (found.path.clone(), name_below(root, &found.path));
+        match found.kind {
+            FoundKind::Run => {
+                let info = run::read_info(&path);
+                folder.runs.push(RunEntry { path, name, info });
+            }
+            // Opening an unfinished one fails with how far it came and what to do.
+            FoundKind::Dataset | FoundKind::UnfinishedDataset => {
+                let info = dataset::read_info(&path);
+                folder.datasets.push(DatasetEntry { path, name, info });
+            }
+        }
+    }
+    Ok(folder)
+}
+
+fn open_problem(root: &Path, error: storage::Error) -> Problem {
+    match error {
+        storage::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Problem::new(format!("{} does not exist.", root.display())).with_remedy("Check the path.")
+        }
+        storage::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotADirectory => {
+            Problem::new(format!("{} is a file.", root.display()))
+                .with_remedy("Open the folder that holds the run or dataset.")
+        }
+        error => problem(error),
     }
 }

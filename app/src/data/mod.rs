@@ -16,3 +16,28 @@ pub use features::{Columns, Example, FeaturePage, FeatureRow, TokenLists};
 pub use folder::{DatasetEntry, Folder, RunEntry};
 pub use run::{Metrics, RunInfo, Status};
 pub use vocabulary::Vocabulary;
+
+use crate::load::Problem;
+
+/// A storage error in the window's words. Its messages put the remedy behind the last semicolon.
+fn problem(error: impl std::fmt::Display) -> Problem {
+    let text = error.to_string();
+    match text.rsplit_once("; ") {
+        Some((what, remedy)) => Problem::new(sentence(what)).with_remedy(sentence(remedy)),
+        None => Problem::new(sentence(&text)),
+    }
+}
+
+/// With a capital and a full stop; a path at the beginning stays as it is.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().unwrap_or_default();
+    let is_path = text.split([':', ' ']).next().is_some_and(|word| word.contains(['/', '\\']));
+    let begun = if is_path { text.to_owned() } else { first.to_uppercase().chain(chars).collect() };
+    if begun.ends_with(['.', '!', '?']) { begun } else { format!("{begun}.") }
+}
+
+/// Something that the run should have and does not: `what` is missing, `remedy` makes it.
+fn missing(path: &std::path::Path, what: &str, remedy: &str) -> Problem {
+    Problem::new(format!("{} has no {what}.", path.display())).with_remedy(remedy)
+}

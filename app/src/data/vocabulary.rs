@@ -1,5 +1,10 @@
 //! Token → text.
 
+use std::path::Path;
+
+use super::{missing, problem};
+use crate::load::Problem;
+
 /// The texts of all tokens of a model, in one string.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
@@ -54,6 +59,22 @@ impl Vocabulary {
             .map(|id| self.get(id).is_some_and(|text| text.to_lowercase().contains(&needle)))
             .collect()
     }
+}
+
+/// The vocabulary that a run's index carries.
+pub fn of_run(run: &Path) -> Result<Vocabulary, Problem> {
+    let reader = storage::Run::open(run).and_then(|run| run.vocabulary()).map_err(problem)?;
+    let reader = reader.ok_or_else(|| {
+        missing(run, "vocabulary", "Tokens show as numbers; `sae index` writes it with the features.")
+    })?;
+    storage::vocabulary::read(&reader).map(Vocabulary::from_texts).map_err(problem)
+}
+
+/// A dataset's vocabulary.
+pub fn of_dataset(dataset: &Path) -> Result<Vocabulary, Problem> {
+    let dataset = storage::Dataset::open(dataset).map_err(problem)?;
+    let reader = dataset.table(storage::schema::VOCABULARY).map_err(problem)?;
+    storage::vocabulary::read(&reader).map(Vocabulary::from_texts).map_err(problem)
 }
 
 #[cfg(test)]

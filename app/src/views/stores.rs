@@ -28,6 +28,8 @@ pub struct RunStore {
     pub tokens: Requested<TokenLists>,
     /// Texts of its tokens.
     pub vocabulary: Requested<Vocabulary>,
+    /// Reads single features' pages.
+    pub pages: data::features::Pages,
     /// The features as the table shows them: what "next" and "previous" follow.
     pub order: Option<Arc<Vec<u32>>>,
 }
@@ -80,6 +82,7 @@ impl RunStore {
             columns: Requested::new(),
             tokens: Requested::new(),
             vocabulary: Requested::new(),
+            pages: data::features::Pages::default(),
             order: None,
         }
     }
