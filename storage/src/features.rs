@@ -214,12 +214,15 @@ fn histogram(schema: &SchemaRef, rows: &[FeatureRow]) -> Result<ArrayRef> {
     column::list_column(names::HISTOGRAM, data_type, values, rows.iter().map(|row| row.histogram.len()))
 }
 
+/// (token or feature, number).
+type Pairs<T> = Vec<(u32, <T as ArrowPrimitiveType>::Native)>;
+
 /// A column of lists of (u32, number).
 fn pairs<T: ArrowPrimitiveType>(
     schema: &SchemaRef,
     name: &str,
     rows: &[FeatureRow],
-    get: fn(&FeatureRow) -> &Vec<(u32, T::Native)>,
+    get: fn(&FeatureRow) -> &Pairs<T>,
 ) -> Result<ArrayRef> {
     let data_type = column::type_of(schema, name)?.data_type();
     let first = UInt32Array::from_iter_values(rows.iter().flat_map(get).map(|pair| pair.0));
@@ -250,7 +253,7 @@ fn read_pairs<T: ArrowPrimitiveType>(
     name: &str,
     first: &str,
     second: &str,
-) -> Result<Vec<Vec<(u32, T::Native)>>> {
+) -> Result<Vec<Pairs<T>>> {
     let (list, structs) = column::structs(batch, name)?;
     let first = column::field::<UInt32Type>(structs, name, first)?;
     let second = column::field::<T>(structs, name, second)?;

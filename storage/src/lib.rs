@@ -1,5 +1,73 @@
-//! Everything that SAE Workbench keeps on disk.
-#![warn(missing_docs)]
+//! What SAE Workbench keeps on disk: datasets of activations, records of training runs, feature tables.
+//!
+//! This crate knows Arrow, Parquet and JSON, and nothing of tensors, models or windows. It promises three things:
+//!
+//! - **Whole or not there.** A file is written beside its name, fsynced and renamed; a dataset's manifest comes last. What
+//!   was interrupted says so, and goes on where whole parts end.
+//! - **Only what is asked.** Reads stream; parts, row groups and pages that can not hold the wanted rows are not read.
+//! - **Plain files.** DuckDB, pyarrow, Polars and Spark open every table as it is.
+//!
+//! ```text
+//!   Manifest (header) ─▶ DatasetWriter ─ next_part ─▶ PartWriter ◀─ RecordBatch
+//!                             │  ▲                        │ finish: checksum, fsync, rename
+//!                      finish │  └──── commit ◀── Part ───┘        (journal.json)
+//!                             ▼
+//!                        dataset.json
+//!                             │
+//!                       Dataset::open ─ table ─▶ TableReader ─ scan ─▶ batches of some rows and columns
+//!                                                            ─ take ─▶ scattered row ranges
+//! ```
+//!
+//! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
+//! [`examples`], [`feature_activations`], [`experts`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
+//! [`schema`] is the one place where columns are named.
+//!
+//! A dataset written and read back:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use arrow::array::{ArrayRef, DictionaryArray, UInt32Array};
+//! use arrow::datatypes::Int32Type;
+//! use arrow::record_batch::RecordBatch;
+//! use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, Scan, schema, vector};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let dir = folder.path().join("data");
+//! let model = ModelRef { id: "tiny".into(), path: None, sha256: "00".into() };
+//! let header = Manifest::new(model, Some("blocks.0.hook_resid_post".into()), 2, Dtype::F16);
+//! let mut writer = DatasetWriter::begin(&dir, header)?;
+//!
+//! // Three tokens of one document, with activations of width 2.
+//! let (activation, bad) = vector::column_from_rows(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2, Dtype::F16)?;
+//! assert_eq!(bad.count, 0);
+//! let numbers = |n: [u32; 3]| Arc::new(UInt32Array::from_iter_values(n)) as ArrayRef;
+//! let domain: DictionaryArray<Int32Type> = ["prose"; 3].into_iter().collect();
+//! let columns = vec![
+//!     numbers([0, 0, 0]), // document
+//!     numbers([0, 1, 2]), // position
+//!     numbers([7, 8, 9]), // token
+//!     Arc::new(domain),
+//!     Arc::new(activation),
+//! ];
+//! let columns_of = schema::activations(2, Dtype::F16, false);
+//! let mut part = writer.next_part(schema::ACTIVATIONS, columns_of.clone(), &Layout::activations())?;
+//! part.write(&RecordBatch::try_new(columns_of, columns)?)?;
+//! let part = part.finish()?;
+//! // From here on the part counts, and a later `begin` would give this cursor back.
+//! writer.commit(vec![(schema::ACTIVATIONS.into(), part)], serde_json::json!({ "document": 1 }))?;
+//! writer.finish()?;
+//!
+//! let dataset = Dataset::open(&dir)?;
+//! let table = dataset.table(schema::ACTIVATIONS)?;
+//! let mut rows = Vec::new();
+//! for batch in table.scan(Scan { rows: Some(1..3), ..Scan::default() })? {
+//!     vector::fixed_size_rows(&batch?, schema::activations::ACTIVATION, &mut rows)?;
+//! }
+//! assert_eq!(rows, [2.0, 3.0, 4.0, 5.0]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod atomic;
 pub mod column;

@@ -32,7 +32,7 @@ pub fn fixed_size_rows(batch: &RecordBatch, column: &str, out: &mut Vec<f32>) ->
         return Err(Error::column(column, "no nulls", "nulls"));
     }
     // `values` of a sliced list is the whole child: cut our rows out.
-    let child = list.values().slice(list.value_offset(0) as usize, list.len() * width);
+    let child = list.values().slice(list.value_offset_at(0), list.len() * width);
     match child.data_type() {
         DataType::Float32 => out.extend_from_slice(child.as_primitive::<Float32Type>().values()),
         DataType::Float16 => {

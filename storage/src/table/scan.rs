@@ -121,11 +121,12 @@ impl Batches {
     fn advance(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some((index, reader)) = &mut self.current {
-                let part = &self.table.inner.parts[*index];
+                let index = *index;
+                let part = &self.table.inner.parts[index];
                 let batch = guarded(&part.path, || reader.next().transpose().map_err(ParquetError::from))?;
                 match batch {
                     Some(batch) => {
-                        let batch = self.finish_batch(*index, &batch)?;
+                        let batch = self.finish_batch(index, &batch)?;
                         if batch.num_rows() > 0 {
                             return Ok(Some(batch));
                         }
