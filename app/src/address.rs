@@ -55,6 +55,20 @@ impl Place {
         }
     }
 
+    /// The same place with its folder put at `folder`: addresses are typed relative, the window works with whole paths.
+    #[must_use]
+    pub fn below(self, folder: &Path) -> Self {
+        let at = folder.to_owned();
+        match self {
+            Self::Runs => Self::Runs,
+            Self::Curves { .. } => Self::Curves { run: at },
+            Self::Features { .. } => Self::Features { run: at },
+            Self::Feature { feature, .. } => Self::Feature { run: at, feature },
+            Self::Dataset { document, .. } => Self::Dataset { dataset: at, document },
+            Self::Experts { .. } => Self::Experts { dataset: at },
+        }
+    }
+
     /// Whether a pane that shows `self` can show `other` by turning to it (another feature of the same run).
     pub fn same_pane(&self, other: &Self) -> bool {
         match (self, other) {

@@ -177,6 +177,11 @@ pub fn of(theme: Theme) -> &'static Palette {
     }
 }
 
+/// The colours that belong to `visuals`.
+pub fn of_visuals(visuals: &egui::Visuals) -> &'static Palette {
+    if visuals.dark_mode { &DARK } else { &LIGHT }
+}
+
 /// The colours `ui` is drawn in.
 pub fn palette(ui: &Ui) -> &'static Palette {
     if ui.visuals().dark_mode { &DARK } else { &LIGHT }

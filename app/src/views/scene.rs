@@ -17,6 +17,8 @@ pub struct Scene<'a> {
     pub folder: &'a Folder,
     /// What is loaded of its runs and datasets, shared by the views.
     pub stores: &'a mut Stores,
+    /// The window's clock, seconds.
+    pub now: f64,
     /// What the view wants done.
     pub actions: &'a mut Vec<Action>,
 }
