@@ -2,7 +2,7 @@
 
 use egui::{Context, ViewportCommand};
 
-use super::{App, Command, Workspace};
+use super::{App, Command};
 use crate::address::Place;
 use crate::theme::Choice;
 use crate::views::Action;
@@ -88,7 +88,9 @@ impl App {
                 self.keep_layout();
             }
             Command::ResetLayout => {
-                self.workspace.as_mut().map_or((), Workspace::reset_tabs);
+                if let Some(workspace) = &mut self.workspace {
+                    workspace.reset_tabs();
+                }
                 self.keep_layout();
             }
             Command::ToggleTree => {

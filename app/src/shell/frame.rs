@@ -127,7 +127,7 @@ impl App {
         if let Some(Some(folder)) = self.picker.poll() {
             self.actions.push(Action::Open(folder));
         }
-        let dropped = ctx.input(|i| i.raw.dropped_files.iter().find_map(|f| f.path.clone()));
+        let dropped = ctx.input(|i| i.raw.dropped_files.iter().next().map(|f| f.path().to_owned()));
         self.actions.extend(dropped.map(Action::Open));
         self.keys(ctx);
         self.apply(ctx);
@@ -151,14 +151,13 @@ impl App {
         let Some(workspace) = &mut self.workspace else { return };
         let new = workspace.tabs.is_none();
         workspace.logic(&self.workers, self.now, &mut self.actions);
+        if workspace.folder.value().is_some_and(|f| workspace.any_running(f)) {
+            ctx.request_repaint_after_secs(1.0);
+        }
         if new && workspace.tabs.is_some() {
             let root = workspace.root.clone();
             self.settings.remember(&root);
             self.save();
-        }
-        let folder = workspace.folder.value().cloned();
-        if folder.is_some_and(|f| workspace.any_running(&f)) {
-            ctx.request_repaint_after_secs(1.0);
         }
     }
 
@@ -336,7 +335,7 @@ impl eframe::App for App {
         self.draw(ui);
     }
 
-    fn on_exit(&mut self) {
+    fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
         if let Some(workspace) = &self.workspace
             && let Some(layout) = workspace.tabs.as_ref().and_then(super::tabs::Tabs::to_json)
         {

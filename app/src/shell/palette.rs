@@ -59,7 +59,7 @@ impl Palette {
             self.chosen = self.chosen.saturating_sub(1);
         }
         let mut done = enter.then_some(self.chosen);
-        let area = egui::Modal::default_area(egui::Id::unique("palette")).anchor(egui::Align2::CENTER_TOP, [0.0, 80.0]);
+        let area = Modal::default_area(egui::Id::unique("palette")).anchor(egui::Align2::CENTER_TOP, [0.0, 80.0]);
         let modal = Modal::new(egui::Id::unique("palette")).area(area).show(ctx, |ui| {
             ui.set_width(560.0);
             let field = TextEdit::singleline(text).hint_text("Command, run, feature number or path").desired_width(f32::INFINITY);

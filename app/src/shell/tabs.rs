@@ -40,7 +40,7 @@ impl Tabs {
     /// With these places side by side as tabs, the first in front.
     pub fn new(places: &[Place]) -> Self {
         let panes = places.iter().map(|place| Pane(views::open(place))).collect();
-        let mut tabs = Self { tree: Tree::new_tabs("tabs", panes), front: None };
+        let mut tabs = Self { tree: Tree::new_tabs(egui::Id::unique("tabs"), panes), front: None };
         if let Some(first) = places.first() {
             tabs.go(first);
         }

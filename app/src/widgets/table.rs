@@ -58,7 +58,7 @@ pub fn sort_head(ui: &mut Ui, name: &str, side: Side, sorted: Sorted, hover: &st
     let rect = ui.max_rect();
     ui.painter().rect_filled(rect, 0.0, p.side);
     ui.painter().hline(rect.x_range(), rect.bottom() - 0.5, Stroke::new(1.0, p.line));
-    let id = ui.id().with(("sort", name));
+    let id = ui.scope_id().with(("sort", name));
     let response = ui.interact(rect, id, Sense::click());
     response.widget_info(|| {
         WidgetInfo::selected(Role::Button, true, sorted != Sorted::No, format!("Sort by {name}"))
@@ -114,7 +114,8 @@ pub fn row_ground(ui: &Ui, rect: egui::Rect, selected: bool, hovered: bool) {
     } else if hovered {
         p.control_hover
     } else {
-        return ui.painter().hline(rect.x_range(), rect.bottom() - 0.5, Stroke::new(1.0, p.stripe));
+        ui.painter().hline(rect.x_range(), rect.bottom() - 0.5, Stroke::new(1.0, p.stripe));
+        return;
     };
     ui.painter().rect_filled(rect, 0.0, fill);
 }

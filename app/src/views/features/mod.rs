@@ -132,6 +132,7 @@ impl FeaturesView {
             vocabulary: vocabulary.as_deref(),
             query: &self.query,
             selected: self.selected,
+            salt: ui.scope_id(),
             asked: rows::Asked::default(),
         };
         let mut shown = Table::new()

@@ -49,6 +49,8 @@ pub struct Rows<'a> {
     pub vocabulary: Option<&'a Vocabulary>,
     pub query: &'a Query,
     pub selected: Option<u32>,
+    /// Keeps the rows of two tables apart.
+    pub salt: egui::Id,
     pub asked: Asked,
 }
 
@@ -115,7 +117,7 @@ impl TableDelegate for Rows<'_> {
         let Some(feature) = self.order.get(row as usize).copied() else { return };
         let rect = ui.max_rect();
         // The feature, not the row, names the widget: it keeps its identity when the order changes.
-        let response = ui.interact(rect, egui::Id::unique(("feature row", feature)), Sense::click());
+        let response = ui.interact(rect, egui::Id::unique(("feature row", self.salt, feature)), Sense::click());
         let selected = self.selected == Some(feature);
         response.widget_info(|| WidgetInfo::selected(Role::Row, true, selected, format!("Row of feature {feature}")));
         table::row_ground(ui, rect, selected, response.hovered());
