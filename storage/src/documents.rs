@@ -52,15 +52,14 @@ pub fn to_batch(rows: &[DocumentRow]) -> Result<RecordBatch> {
 /// Reads all documents.
 pub fn read(reader: &TableReader) -> Result<Vec<DocumentRow>> {
     let mut rows = Vec::new();
-    for batch in reader.scan(Scan::default())? {
-        let batch = batch?;
-        let document = primitive::<UInt32Type>(&batch, DOCUMENT)?;
-        let held_out = booleans(&batch, names::HELD_OUT)?;
-        let first_row = primitive::<UInt64Type>(&batch, names::FIRST_ROW)?;
-        let tokens = primitive::<UInt32Type>(&batch, names::TOKENS)?;
-        let name = strings(&batch, names::NAME)?;
-        let source = strings(&batch, names::SOURCE)?;
-        let domain = strings(&batch, DOMAIN)?;
+    reader.each(Scan::default(), |batch| {
+        let document = primitive::<UInt32Type>(batch, DOCUMENT)?;
+        let held_out = booleans(batch, names::HELD_OUT)?;
+        let first_row = primitive::<UInt64Type>(batch, names::FIRST_ROW)?;
+        let tokens = primitive::<UInt32Type>(batch, names::TOKENS)?;
+        let name = strings(batch, names::NAME)?;
+        let source = strings(batch, names::SOURCE)?;
+        let domain = strings(batch, DOMAIN)?;
         let texts = name.into_iter().zip(source).zip(domain);
         rows.extend(texts.enumerate().map(|(i, ((name, source), domain))| DocumentRow {
             document: document.value(i),
@@ -71,6 +70,7 @@ pub fn read(reader: &TableReader) -> Result<Vec<DocumentRow>> {
             first_row: first_row.value(i),
             tokens: tokens.value(i),
         }));
-    }
+        Ok(())
+    })?;
     Ok(rows)
 }

@@ -169,6 +169,16 @@ impl Error {
         Self::Json { path: path.to_owned(), line: source.line(), column: source.column(), message }
     }
 
+    /// Gives an error about a column the file that the column was read from.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Column { column, expected, found } => {
+                Self::Schema { path: path.to_owned(), column, expected, found }
+            }
+            other => other,
+        }
+    }
+
     /// A value in memory that is not what it should be.
     pub(crate) fn column(column: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Column { column: column.to_owned(), expected: expected.into(), found: found.into() }

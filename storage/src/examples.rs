@@ -79,9 +79,7 @@ impl ExampleWriter {
 pub fn read(reader: &TableReader, feature: u32) -> Result<Vec<ExampleRow>> {
     let range = Some((FEATURE.to_owned(), u64::from(feature), u64::from(feature)));
     let mut rows = Vec::new();
-    for batch in reader.scan(Scan { range, ..Scan::default() })? {
-        from_batch(&batch?, &mut rows)?;
-    }
+    reader.each(Scan { range, ..Scan::default() }, |batch| from_batch(batch, &mut rows))?;
     Ok(rows)
 }
 

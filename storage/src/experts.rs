@@ -77,14 +77,13 @@ pub fn write_load(path: &Path, rows: &[ExpertLoadRow]) -> Result<Part> {
 /// Reads `experts/load.parquet`.
 pub fn read_load(reader: &TableReader) -> Result<Vec<ExpertLoadRow>> {
     let mut rows = Vec::new();
-    for batch in reader.scan(crate::Scan::default())? {
-        let batch = batch?;
-        let layer = primitive::<UInt16Type>(&batch, names::LAYER)?;
-        let expert = primitive::<UInt16Type>(&batch, names::EXPERT)?;
-        let domains = texts(&batch, DOMAIN)?;
-        let tokens = primitive::<UInt64Type>(&batch, names::TOKENS)?;
-        let share = primitive::<Float64Type>(&batch, names::SHARE)?;
-        let weight = primitive::<Float64Type>(&batch, names::WEIGHT)?;
+    reader.each(crate::Scan::default(), |batch| {
+        let layer = primitive::<UInt16Type>(batch, names::LAYER)?;
+        let expert = primitive::<UInt16Type>(batch, names::EXPERT)?;
+        let domains = texts(batch, DOMAIN)?;
+        let tokens = primitive::<UInt64Type>(batch, names::TOKENS)?;
+        let share = primitive::<Float64Type>(batch, names::SHARE)?;
+        let weight = primitive::<Float64Type>(batch, names::WEIGHT)?;
         rows.extend(strings_or_null(&domains).enumerate().map(|(i, domain)| ExpertLoadRow {
             layer: layer.value(i),
             expert: expert.value(i),
@@ -93,7 +92,8 @@ pub fn read_load(reader: &TableReader) -> Result<Vec<ExpertLoadRow>> {
             share: share.value(i),
             weight: weight.value(i),
         }));
-    }
+        Ok(())
+    })?;
     Ok(rows)
 }
 
@@ -124,13 +124,12 @@ pub fn write_layers(path: &Path, rows: &[ExpertLayerRow]) -> Result<Part> {
 /// Reads `experts/layers.parquet`.
 pub fn read_layers(reader: &TableReader) -> Result<Vec<ExpertLayerRow>> {
     let mut rows = Vec::new();
-    for batch in reader.scan(crate::Scan::default())? {
-        let batch = batch?;
-        let short = |name: &str| primitive::<UInt16Type>(&batch, name);
-        let double = |name: &str| primitive::<Float64Type>(&batch, name);
+    reader.each(crate::Scan::default(), |batch| {
+        let short = |name: &str| primitive::<UInt16Type>(batch, name);
+        let double = |name: &str| primitive::<Float64Type>(batch, name);
         let (layer, experts) = (short(names::LAYER)?, short(names::EXPERTS)?);
         let (k, dead) = (short(names::K)?, short(names::DEAD)?);
-        let tokens = primitive::<UInt64Type>(&batch, names::TOKENS)?;
+        let tokens = primitive::<UInt64Type>(batch, names::TOKENS)?;
         let (cv, max_violation) = (double(names::CV)?, double(names::MAX_VIOLATION)?);
         let (gini, load_entropy) = (double(names::GINI)?, double(names::LOAD_ENTROPY)?);
         let (effective, router) = (double(names::EFFECTIVE_EXPERTS)?, double(names::ROUTER_ENTROPY)?);
@@ -147,7 +146,8 @@ pub fn read_layers(reader: &TableReader) -> Result<Vec<ExpertLayerRow>> {
             router_entropy: router.value(i),
             dead: dead.value(i),
         }));
-    }
+        Ok(())
+    })?;
     Ok(rows)
 }
 

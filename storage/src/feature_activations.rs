@@ -103,19 +103,19 @@ pub fn read_rows(reader: &TableReader, rows: std::ops::Range<u64>) -> Result<Vec
 
 fn collect(reader: &TableReader, scan: Scan) -> Result<Vec<ActivationRow>> {
     let mut rows = Vec::new();
-    for batch in reader.scan(scan)? {
-        let batch = batch?;
-        let feature = primitive::<UInt32Type>(&batch, FEATURE)?.values();
-        let document = primitive::<UInt32Type>(&batch, DOCUMENT)?.values();
-        let position = primitive::<UInt32Type>(&batch, POSITION)?.values();
-        let value = primitive::<Float32Type>(&batch, VALUE)?.values();
+    reader.each(scan, |batch| {
+        let feature = primitive::<UInt32Type>(batch, FEATURE)?.values();
+        let document = primitive::<UInt32Type>(batch, DOCUMENT)?.values();
+        let position = primitive::<UInt32Type>(batch, POSITION)?.values();
+        let value = primitive::<Float32Type>(batch, VALUE)?.values();
         rows.extend((0..batch.num_rows()).map(|i| ActivationRow {
             feature: feature[i],
             document: document[i],
             position: position[i],
             value: value[i],
         }));
-    }
+        Ok(())
+    })?;
     Ok(rows)
 }
 

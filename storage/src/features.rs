@@ -100,9 +100,7 @@ impl FeatureWriter {
 /// Reads whole rows by row number, which is the feature's number.
 pub fn read(reader: &TableReader, rows: Range<u64>) -> Result<Vec<FeatureRow>> {
     let mut found = Vec::new();
-    for batch in reader.scan(Scan { rows: Some(rows), ..Scan::default() })? {
-        from_batch(&batch?, &mut found)?;
-    }
+    reader.each(Scan { rows: Some(rows), ..Scan::default() }, |batch| from_batch(batch, &mut found))?;
     Ok(found)
 }
 
@@ -154,12 +152,11 @@ const SCALARS: [&str; 12] = [
 /// Reads the columns of single numbers in one streamed pass; lists are not touched.
 pub fn scalar_columns(reader: &TableReader) -> Result<ScalarColumns> {
     let mut all = ScalarColumns::default();
-    for batch in reader.columns(&SCALARS)? {
-        let batch = batch?;
-        all.feature.extend_from_slice(primitive::<UInt32Type>(&batch, FEATURE)?.values());
-        all.count.extend_from_slice(primitive::<UInt64Type>(&batch, names::COUNT)?.values());
-        all.first_row.extend_from_slice(primitive::<UInt64Type>(&batch, names::FIRST_ROW)?.values());
-        all.dead.extend(booleans(&batch, names::DEAD)?.values().iter());
+    reader.each(Scan::of(&SCALARS), |batch| {
+        all.feature.extend_from_slice(primitive::<UInt32Type>(batch, FEATURE)?.values());
+        all.count.extend_from_slice(primitive::<UInt64Type>(batch, names::COUNT)?.values());
+        all.first_row.extend_from_slice(primitive::<UInt64Type>(batch, names::FIRST_ROW)?.values());
+        all.dead.extend(booleans(batch, names::DEAD)?.values().iter());
         let floats: [(&mut Vec<f32>, &str); 7] = [
             (&mut all.density, names::DENSITY),
             (&mut all.mean, names::MEAN),
@@ -170,10 +167,11 @@ pub fn scalar_columns(reader: &TableReader) -> Result<ScalarColumns> {
             (&mut all.encoder_decoder_cosine, names::ENCODER_DECODER_COSINE),
         ];
         for (values, name) in floats {
-            values.extend_from_slice(primitive::<Float32Type>(&batch, name)?.values());
+            values.extend_from_slice(primitive::<Float32Type>(batch, name)?.values());
         }
-        all.label.extend(strings_or_null(&texts(&batch, names::LABEL)?));
-    }
+        all.label.extend(strings_or_null(&texts(batch, names::LABEL)?));
+        Ok(())
+    })?;
     Ok(all)
 }
 

@@ -104,24 +104,24 @@ impl MetricsLog {
 /// Reads all rows.
 pub fn read(reader: &TableReader) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for batch in reader.scan(Scan::default())? {
-        let batch = batch?;
-        let step = primitive::<UInt64Type>(&batch, names::STEP)?;
-        let tokens = primitive::<UInt64Type>(&batch, names::TOKENS)?;
-        let seconds = primitive::<Float64Type>(&batch, names::SECONDS)?;
+    reader.each(Scan::default(), |batch| {
+        let step = primitive::<UInt64Type>(batch, names::STEP)?;
+        let tokens = primitive::<UInt64Type>(batch, names::TOKENS)?;
+        let seconds = primitive::<Float64Type>(batch, names::SECONDS)?;
         let first = rows.len();
         rows.extend(
             (0..batch.num_rows()).map(|i| Row::new(step.value(i), tokens.value(i), seconds.value(i))),
         );
         for name in names::VALUES {
-            let values = nullable_primitive::<Float32Type>(&batch, name)?;
+            let values = nullable_primitive::<Float32Type>(batch, name)?;
             for (row, value) in rows[first..].iter_mut().zip(values) {
                 if let Some(value) = value {
                     row.values.insert(name.to_owned(), value);
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     Ok(rows)
 }
 

@@ -25,7 +25,7 @@ pub struct PartWriter {
 }
 
 impl PartWriter {
-    /// Begins `path` with the given columns. Refuses to replace nothing: an older file stays until `finish`.
+    /// Begins `path` with the given columns. A file of that name stays as it is until `finish`.
     pub fn create(path: &Path, schema: SchemaRef, layout: &Layout) -> Result<Self> {
         let properties = layout.properties(&schema).map_err(Error::parquet(path))?;
         let partial = partial_path(path);

@@ -37,26 +37,26 @@ pub fn write(path: &Path, tokens: &[(String, Vec<u8>)]) -> Result<Part> {
 /// What each token shows as, by id.
 pub fn read(reader: &TableReader) -> Result<Vec<String>> {
     let mut texts = Vec::new();
-    for batch in reader.columns(&[TOKEN, TEXT])? {
-        let batch = batch?;
-        check_ids(&batch, texts.len())?;
-        texts.extend(strings(&batch, TEXT)?);
-    }
+    reader.each(Scan::of(&[TOKEN, TEXT]), |batch| {
+        check_ids(batch, texts.len())?;
+        texts.extend(strings(batch, TEXT)?);
+        Ok(())
+    })?;
     Ok(texts)
 }
 
 /// The bytes of each token, by id.
 pub fn read_bytes(reader: &TableReader) -> Result<Vec<Vec<u8>>> {
     let mut all = Vec::new();
-    for batch in reader.scan(Scan { columns: Some(vec![TOKEN.into(), BYTES.into()]), ..Scan::default() })? {
-        let batch = batch?;
-        check_ids(&batch, all.len())?;
-        let array = find(&batch, BYTES)?;
+    reader.each(Scan::of(&[TOKEN, BYTES]), |batch| {
+        check_ids(batch, all.len())?;
+        let array = find(batch, BYTES)?;
         let bytes = array
             .as_binary_opt::<i32>()
             .ok_or_else(|| Error::column(BYTES, "Binary", array.data_type().to_string()))?;
         all.extend((0..bytes.len()).map(|row| bytes.value(row).to_vec()));
-    }
+        Ok(())
+    })?;
     Ok(all)
 }
 

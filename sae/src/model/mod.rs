@@ -1,5 +1,33 @@
-//! Decoder-only language models with taps at named hooks.
+//! Decoder-only language models with taps at named hooks, on candle.
+//!
+//! ```text
+//! config.json ─ Config ┐
+//! model.safetensors ── Weights ─ Decoder ┐
+//! tokenizer.json ───── Tokenizer ────────┴─ LanguageModel ── forward(Contexts, Tap) ──▶ logits [rows, len, V]
+//!                                                                     │
+//!                                        Tap: reads or replaces the value at any Hook, sees every Routing
+//! ```
+//!
+//! The weights may be variables: then the same code is what [`pretrain`](crate::pretrain) differentiates. Every operation has a
+//! backward pass (see [`ops`]); candle's fused ones, which lose the gradient in silence, are not used.
 
+mod block;
+mod config;
+mod decoder;
 mod hook;
+mod language_model;
+pub mod ops;
+mod router;
+mod tap;
+mod tokenizer;
+mod weights;
 
+pub(crate) use block::stacked_names;
+pub use config::Config;
+pub use decoder::Decoder;
 pub use hook::{Hook, Site};
+pub use language_model::{LanguageModel, ModelSource, losses, summed_loss};
+pub use router::{Router, Routing};
+pub use tap::{NoTap, Tap};
+pub use tokenizer::{Tokenizer, shown};
+pub use weights::Weights;

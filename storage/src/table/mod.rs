@@ -102,7 +102,7 @@ impl TableReader {
 
     /// Streams whole columns, all rows, in batches of 8192.
     pub fn columns(&self, names: &[&str]) -> Result<Batches> {
-        self.scan(Scan { columns: Some(names.iter().map(|&n| n.to_owned()).collect()), ..Scan::default() })
+        self.scan(Scan::of(names))
     }
 
     /// A column that must be there, with the error that names the ones there are.

@@ -34,6 +34,13 @@ impl Default for Scan {
     }
 }
 
+impl Scan {
+    /// All rows of these columns.
+    pub fn of(columns: &[&str]) -> Self {
+        Self { columns: Some(columns.iter().map(|&name| name.to_owned()).collect()), ..Self::default() }
+    }
+}
+
 /// Batches of a scan, in row order, none of them empty. After an error it ends.
 pub struct Batches {
     table: TableReader,
@@ -105,6 +112,14 @@ impl TableReader {
             parts,
             current: None,
         })
+    }
+
+    /// Calls `take` with every batch; what it says about a column gets the file's name.
+    pub(crate) fn each(&self, scan: Scan, mut take: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
+        for batch in self.scan(scan)? {
+            take(&batch?).map_err(|error| error.in_file(&self.inner.dir))?;
+        }
+        Ok(())
     }
 
     pub(super) fn argument(&self, message: String) -> Error {

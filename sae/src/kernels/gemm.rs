@@ -1,0 +1,178 @@
+//! Dense products of strided `f32` matrices: a safe face of the `gemm` crate.
+//!
+//! Products run on the calling thread. Callers that want both cores cut their work into pieces whose size does not depend on
+//! the number of threads, so that the same input gives the same bits on any machine of a kind.
+
+/// A read-only matrix inside a slice.
+#[derive(Debug, Clone, Copy)]
+pub struct Mat<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+/// A writable matrix inside a slice.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+/// What happens to the numbers that are in the output already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Into {
+    /// They are overwritten.
+    Overwrite,
+    /// The product is added to them.
+    Add,
+}
+
+fn check(len: usize, rows: usize, cols: usize, row_stride: usize, col_stride: usize) {
+    if rows > 0 && cols > 0 {
+        let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
+        assert!(last < len, "a {rows}x{cols} matrix with strides {row_stride}, {col_stride} needs more than {len} numbers");
+    }
+}
+
+impl<'a> Mat<'a> {
+    /// Row-major `[rows, cols]`.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// `[rows, cols]` whose rows begin `row_stride` numbers apart.
+    pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        check(data.len(), rows, cols, row_stride, 1);
+        Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// The transpose; nothing is copied.
+    pub fn t(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// Row-major `[rows, cols]`.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// `[rows, cols]` whose rows begin `row_stride` numbers apart.
+    pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        check(data.len(), rows, cols, row_stride, 1);
+        Self { data, rows, cols, row_stride }
+    }
+}
+
+/// `out = scale · a b` or `out += scale · a b`, with `a [m, k]`, `b [k, n]`, `out [m, n]`, on the calling thread.
+///
+/// # Panics
+/// If the shapes do not fit: a mistake of the caller, never of the input.
+#[allow(unsafe_code)]
+pub fn gemm(a: Mat<'_>, b: Mat<'_>, scale: f32, mode: Into, out: MatMut<'_>) {
+    assert_eq!((a.rows, b.cols, a.cols), (out.rows, out.cols, b.rows), "shapes of a product");
+    if out.rows == 0 || out.cols == 0 {
+        return;
+    }
+    let add = mode == Into::Add;
+    // SAFETY: every matrix was checked against its slice when it was made, the shapes fit each other, and `out` is borrowed
+    // mutably, so it overlaps neither factor. The naive twin is in the tests below.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.cols,
+            a.cols,
+            out.data.as_mut_ptr(),
+            1,
+            out.row_stride as isize,
+            add,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            if add { 1.0 } else { 0.0 },
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+        (0..n)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    fn at(m: &Mat<'_>, i: usize, j: usize) -> f32 {
+        m.data[i * m.row_stride + j * m.col_stride]
+    }
+
+    #[test]
+    fn equals_the_naive_product_in_every_orientation() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (33, 17, 65), (4, 0, 2)] {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            for (at_, bt) in [(false, false), (false, true), (true, false), (true, true)] {
+                let a = if at_ { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
+                let b = if bt { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
+                let before = numbers(m * n, 3);
+                for mode in [Into::Overwrite, Into::Add] {
+                    let mut out = before.clone();
+                    gemm(a, b, 0.5, mode, MatMut::new(&mut out, m, n));
+                    for i in 0..m {
+                        for j in 0..n {
+                            let sum: f32 = (0..k).map(|p| at(&a, i, p) * at(&b, p, j)).sum();
+                            let base = if mode == Into::Add { before[i * n + j] } else { 0.0 };
+                            assert!((out[i * n + j] - base - 0.5 * sum).abs() < 1e-5);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strided_rows_leave_the_gaps_alone() {
+        let a = numbers(12, 1);
+        let mut out = vec![9.0; 10];
+        gemm(
+            Mat::strided(&a, 2, 3, 6),
+            Mat::strided(&a, 3, 2, 4),
+            1.0,
+            Into::Overwrite,
+            MatMut::strided(&mut out, 2, 2, 5),
+        );
+        assert_eq!(&out[2..5], &[9.0; 3]);
+        let want: f32 = (0..3).map(|p| a[6 + p] * a[p * 4 + 1]).sum();
+        assert!((out[6] - want).abs() < 1e-6);
+    }
+
+    #[test]
+    #[should_panic(expected = "needs more than")]
+    fn a_matrix_that_does_not_fit_its_slice_is_refused() {
+        Mat::new(&[0.0; 5], 2, 3);
+    }
+}

@@ -1,0 +1,234 @@
+//! Rust values → tables → the same Rust values.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use storage::documents::DocumentRow;
+use storage::examples::{ExampleRow, ExampleWriter};
+use storage::experts::{ExpertLayerRow, ExpertLoadRow};
+use storage::features::{FeatureRow, FeatureWriter};
+use storage::metrics::{MetricsLog, Row};
+use storage::schema::metrics as names;
+use storage::{Dtype, Layout, PartWriter, Run, RunRecord, RunStatus, TableReader, schema, vector};
+
+fn list<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
+    prop::collection::vec(value, 0..5)
+}
+
+prop_compose! {
+    fn feature_row()(
+        numbers in (any::<u32>(), any::<u64>(), any::<bool>(), any::<u64>()),
+        floats in prop::array::uniform7(-1e6f32..1e6),
+        histogram in list(any::<u32>()),
+        fires_on in list((any::<u32>(), any::<u32>())),
+        logits in prop::array::uniform3(list((any::<u32>(), -9f32..9.0))),
+        coactive in list((any::<u32>(), any::<u32>(), 0f32..9.0)),
+        label in prop::option::of(".{0,8}"),
+    ) -> FeatureRow {
+        let [top_logits, bottom_logits, neighbours] = logits;
+        FeatureRow {
+            feature: numbers.0,
+            count: numbers.1,
+            density: floats[0],
+            mean: floats[1],
+            max: floats[2],
+            dead: numbers.2,
+            bias: floats[3],
+            encoder_norm: floats[4],
+            decoder_norm: floats[5],
+            encoder_decoder_cosine: floats[6],
+            histogram,
+            first_row: numbers.3,
+            fires_on,
+            top_logits,
+            bottom_logits,
+            neighbours,
+            coactive,
+            label,
+        }
+    }
+}
+
+prop_compose! {
+    fn example_row()(
+        numbers in (0u32..5, -1i8..=5, any::<u16>(), any::<u32>(), any::<u32>(), any::<u32>()),
+        value in 0f32..100.0,
+        tokens in list(any::<u32>()),
+        values in list(0f32..9.0),
+    ) -> ExampleRow {
+        let (feature, interval, rank, document, position, start) = numbers;
+        ExampleRow { feature, interval, rank, document, position, value, start, tokens, values }
+    }
+}
+
+fn features(path: &Path, rows: &[FeatureRow]) -> TableReader {
+    let mut writer = FeatureWriter::create(path).unwrap();
+    for row in rows {
+        writer.append(row.clone()).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap().rows, rows.len() as u64);
+    TableReader::open_file(path, &schema::features()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn features_come_back(rows in prop::collection::vec(feature_row(), 0..40), start in 0usize..40) {
+        let folder = tempfile::tempdir().unwrap();
+        let table = features(&folder.path().join("features.parquet"), &rows);
+        let start = start.min(rows.len());
+        let found = storage::features::read(&table, start as u64..rows.len() as u64).unwrap();
+        prop_assert_eq!(&found, &rows[start..]);
+        let scalars = storage::features::scalar_columns(&table).unwrap();
+        prop_assert_eq!(scalars.count, rows.iter().map(|row| row.count).collect::<Vec<_>>());
+        prop_assert_eq!(scalars.max, rows.iter().map(|row| row.max).collect::<Vec<_>>());
+        prop_assert_eq!(scalars.dead, rows.iter().map(|row| row.dead).collect::<Vec<_>>());
+        prop_assert_eq!(scalars.label, rows.iter().map(|row| row.label.clone()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn examples_come_back(mut rows in prop::collection::vec(example_row(), 0..40)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("examples.parquet");
+        rows.sort_by_key(|row| row.feature);
+        let mut writer = ExampleWriter::create(&path).unwrap();
+        for row in &rows {
+            writer.append(row.clone()).unwrap();
+        }
+        writer.finish().unwrap();
+        let table = TableReader::open_file(&path, &schema::examples()).unwrap();
+        for feature in 0..6 {
+            let naive: Vec<_> = rows.iter().filter(|row| row.feature == feature).cloned().collect();
+            prop_assert_eq!(storage::examples::read(&table, feature).unwrap(), naive);
+        }
+    }
+
+    #[test]
+    fn vectors_come_back(d in 1usize..9, n in 0usize..20, seed in any::<u32>()) {
+        let value = |i: usize| (seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503) % 2048) as f32 / 8.0;
+        let rows: Vec<f32> = (0..n * d).map(value).collect();
+        for dtype in [Dtype::F16, Dtype::F32] {
+            let (array, bad) = vector::column_from_rows(&rows, d, dtype).unwrap();
+            prop_assert_eq!(bad, vector::NonFinite::default());
+            let column: arrow::array::ArrayRef = std::sync::Arc::new(array);
+            let batch = arrow::array::RecordBatch::try_from_iter([("v", column)]).unwrap();
+            let half = n / 2;
+            let mut found = Vec::new();
+            vector::fixed_size_rows(&batch.slice(half, n - half), "v", &mut found).unwrap();
+            prop_assert_eq!(&found, &rows[half * d..]);
+        }
+    }
+}
+
+#[test]
+fn many_features_are_read_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = (0..20_000u32)
+        .map(|feature| FeatureRow {
+            feature,
+            count: u64::from(feature) * 3,
+            histogram: (0..40)
+                .map(|bin| feature.wrapping_mul(2_654_435_761).wrapping_mul(bin + 1) >> 20)
+                .collect(),
+            top_logits: (0..10).map(|i| (feature ^ i, (feature % 977) as f32 * 0.37 + i as f32)).collect(),
+            ..FeatureRow::default()
+        })
+        .collect();
+    let path = folder.path().join("features.parquet");
+    let table = features(&path, &rows);
+    let before = table.bytes_read();
+    assert_eq!(storage::features::read(&table, 12_345..12_346).unwrap(), rows[12_345..12_346]);
+    let (bytes, length) = (table.bytes_read() - before, std::fs::metadata(&path).unwrap().len());
+    assert!(bytes * 10 < length, "{bytes} of {length} bytes");
+    let before = table.bytes_read();
+    assert_eq!(storage::features::scalar_columns(&table).unwrap().feature.len(), 20_000);
+    let bytes = table.bytes_read() - before;
+    assert!(bytes * 5 < length, "{bytes} of {length} bytes for the scalar columns");
+}
+
+#[test]
+fn values_that_f16_can_not_hold_are_counted() {
+    let rows = [1.0, 2.0, 3.0, 70_000.0, f32::NAN, 4.0];
+    let (_, bad) = vector::column_from_rows(&rows, 2, Dtype::F16).unwrap();
+    assert_eq!(bad, vector::NonFinite { count: 2, first_row: Some(1) });
+    let (_, bad) = vector::column_from_rows(&rows, 2, Dtype::F32).unwrap();
+    assert_eq!(bad, vector::NonFinite { count: 1, first_row: Some(2) });
+    assert!(vector::column_from_rows(&rows, 4, Dtype::F32).is_err());
+    assert!(vector::column_from_rows(&rows, 0, Dtype::F32).is_err());
+}
+
+#[test]
+fn a_log_goes_on_where_the_checkpoint_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.parquet");
+    let row = |step: u64| Row::new(step, step * 10, step as f64 / 2.0).with(names::L0, step as f32);
+    let mut log = MetricsLog::open(&path, None).unwrap();
+    for step in [1, 2, 5, 8] {
+        log.append(row(step)).unwrap();
+    }
+    log.flush().unwrap();
+    let mut log = MetricsLog::open(&path, Some(5)).unwrap();
+    log.append(row(6).with(names::FVU, 0.25)).unwrap();
+    assert!(log.append(row(6)).is_err(), "steps rise");
+    assert!(log.append(row(7).with("no/such", 1.0)).is_err());
+    log.flush().unwrap();
+    let table = TableReader::open_file(&path, &schema::metrics()).unwrap();
+    let rows = storage::metrics::read(&table).unwrap();
+    assert_eq!(rows, [row(1), row(2), row(5), row(6).with(names::FVU, 0.25)]);
+    assert_eq!(rows[0].get(names::FVU), None);
+    assert!(MetricsLog::open(&path, None).unwrap().rows().is_empty());
+}
+
+#[test]
+fn documents_and_experts_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = [
+        DocumentRow { name: "a".into(), domain: "prose".into(), tokens: 3, ..DocumentRow::default() },
+        DocumentRow {
+            document: 1, name: "ü".into(), held_out: true, first_row: 3, ..DocumentRow::default()
+        },
+    ];
+    let path = folder.path().join("documents.parquet");
+    let mut part = PartWriter::create(&path, schema::documents(), &Layout::small_table()).unwrap();
+    part.write(&storage::documents::to_batch(&documents).unwrap()).unwrap();
+    part.finish().unwrap();
+    let table = TableReader::open_file(&path, &schema::documents()).unwrap();
+    assert_eq!(storage::documents::read(&table).unwrap(), documents);
+
+    let load = [
+        ExpertLoadRow { layer: 1, expert: 2, domain: None, tokens: 9, share: 0.5, weight: 0.25 },
+        ExpertLoadRow { domain: Some("code".into()), ..ExpertLoadRow::default() },
+    ];
+    let path = folder.path().join("load.parquet");
+    storage::experts::write_load(&path, &load).unwrap();
+    let table = TableReader::open_file(&path, &schema::expert_load()).unwrap();
+    assert_eq!(storage::experts::read_load(&table).unwrap(), load);
+
+    let layers =
+        [ExpertLayerRow { layer: 3, experts: 16, k: 2, cv: 0.5, gini: 0.1, ..ExpertLayerRow::default() }];
+    let path = folder.path().join("layers.parquet");
+    storage::experts::write_layers(&path, &layers).unwrap();
+    let table = TableReader::open_file(&path, &schema::expert_layers()).unwrap();
+    assert_eq!(storage::experts::read_layers(&table).unwrap(), layers);
+}
+
+#[test]
+fn a_run_opens_as_far_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Run::open(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("run.json"), "{error}");
+    let mut record = RunRecord { method: "topk".into(), k: 16, ..RunRecord::new() };
+    record.last.insert("metrics/l0".into(), 16.0);
+    record.write(folder.path()).unwrap();
+    let run = Run::open(folder.path()).unwrap();
+    assert_eq!(run.record(), &record);
+    assert_eq!(run.record().status, RunStatus::Running);
+    assert!(run.features().unwrap().is_none() && run.examples().unwrap().is_none());
+    assert!(run.activations().unwrap().is_none() && run.evaluation().unwrap().is_none());
+    assert!(run.metrics().is_err());
+    record.version = 7;
+    record.write(folder.path()).unwrap();
+    let error = Run::open(folder.path()).unwrap_err();
+    assert!(matches!(error, storage::Error::Newer { found: 7, .. }), "{error}");
+}
