@@ -55,7 +55,8 @@ impl Place {
         }
     }
 
-    /// The same place with its folder put at `folder`: addresses are typed relative, the window works with whole paths.
+    /// The same place with its folder put at `folder`: addresses may be typed
+    /// relative, the window works with whole paths.
     #[must_use]
     pub fn below(self, folder: &Path) -> Self {
         let at = folder.to_owned();

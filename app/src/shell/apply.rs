@@ -1,7 +1,10 @@
 //! The one place where what was asked for is done.
 
+use std::path::Path;
+
 use egui::{Context, ViewportCommand};
 
+use super::frame::whole;
 use super::{App, Command};
 use crate::address::Place;
 use crate::theme::Choice;
@@ -29,10 +32,21 @@ impl App {
     }
 
     fn go(&mut self, place: &Place, ctx: &Context) {
-        let Some(workspace) = &mut self.workspace else {
-            let Some(folder) = place.folder().map(ToOwned::to_owned) else { return };
-            return self.open(&folder, Some(place.clone()));
+        let known = |path: &Path| {
+            let folder = self.workspace.as_ref().and_then(|w| w.folder.value());
+            folder.is_some_and(|f| f.run(path).is_some() || f.dataset(path).is_some())
         };
+        if let Some(typed) = place.folder()
+            && !known(typed)
+        {
+            // Typed, and perhaps relative to where the program was started; or of another folder.
+            let folder = whole(typed);
+            if !known(&folder) {
+                return self.open(typed, Some(place.clone()));
+            }
+            return self.go(&place.clone().below(&folder), ctx);
+        }
+        let Some(workspace) = &mut self.workspace else { return };
         let Some(tabs) = &mut workspace.tabs else { return };
         tabs.go(place);
         workspace.history.visit(place.clone());
@@ -129,7 +143,7 @@ impl App {
     /// The feature table of the run in front, or of the first that has one.
     fn features(&self) -> Option<Place> {
         let folder = self.workspace.as_ref()?.folder.value()?;
-        let has = |path: &std::path::Path| folder.run(path)?.info.as_ref().ok().filter(|i| i.indexed).map(|_| path.to_owned());
+        let has = |path: &Path| folder.run(path)?.info.as_ref().ok().filter(|i| i.indexed).map(|_| path.to_owned());
         let here = self.here().and_then(|here| has(here.folder()?));
         let run = here.or_else(|| folder.runs.iter().find_map(|r| has(&r.path)))?;
         Some(Place::Features { run })

@@ -83,8 +83,9 @@ impl App {
 
     /// Opens `folder` and goes to `place` when it has been read.
     pub(super) fn open(&mut self, folder: &Path, place: Option<Place>) {
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let place = place.map(|place| place.below(&folder));
+        let typed = folder;
+        let folder = whole(folder);
+        let place = place.map(|place| if place.folder() == Some(typed) { place.below(&folder) } else { place });
         let layout = self.settings.layout(&folder).cloned();
         self.workspace = Some(Workspace::open(&folder, place, layout, &self.workers));
     }
@@ -324,6 +325,11 @@ impl App {
             self.problems.remove(i);
         }
     }
+}
+
+/// A path that does not depend on where the program was started.
+pub(super) fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl eframe::App for App {
