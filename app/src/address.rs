@@ -115,7 +115,9 @@ impl Address {
         };
         let path = PathBuf::from(folder);
         let number = |digits: &str| {
-            digits.parse::<u32>().map_err(|_| format!("`{place}`: `{digits}` is not a number from 0 to 4294967295."))
+            digits
+                .parse::<u32>()
+                .map_err(|_| format!("`{place}`: `{digits}` is not a number from 0 to 4294967295."))
         };
         let here = match place.split_once('=') {
             Some(("feature", n)) => Place::Feature { run: path.clone(), feature: number(n)? },

@@ -25,8 +25,11 @@ fn main() -> ExitCode {
 
 fn window(options: Options) -> ExitCode {
     if cfg!(target_os = "linux") && !has_display() {
-        return fail(1, "there is no display: neither WAYLAND_DISPLAY nor DISPLAY is set.\n\
-            On a server, use `ssh -X`, or look at the numbers with `sae evaluate` and `sae inspect`.");
+        return fail(
+            1,
+            "there is no display: neither WAYLAND_DISPLAY nor DISPLAY is set.\n\
+            On a server, use `ssh -X`, or look at the numbers with `sae evaluate` and `sae inspect`.",
+        );
     }
     let viewport = egui::ViewportBuilder::default()
         .with_title("SAE Workbench")
@@ -41,15 +44,20 @@ fn window(options: Options) -> ExitCode {
     );
     match made {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &format!(
-            "the window can not be opened: {error}.\n\
+        Err(error) => fail(
+            1,
+            &format!(
+                "the window can not be opened: {error}.\n\
              Check that the display can be reached (DISPLAY, WAYLAND_DISPLAY) and that OpenGL is installed (libgl1, libegl1)."
-        )),
+            ),
+        ),
     }
 }
 
 fn has_display() -> bool {
-    ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
+    ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
 }
 
 /// A closed pipe behind `--help` is no failure.

@@ -25,7 +25,8 @@ fn has(program: &str) -> bool {
 }
 
 fn run(display: &str, program: &str, args: &[&str]) -> Option<String> {
-    let done = Command::new(program).args(args).env("DISPLAY", display).stderr(Stdio::null()).output().ok()?;
+    let done =
+        Command::new(program).args(args).env("DISPLAY", display).stderr(Stdio::null()).output().ok()?;
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
 }
 
@@ -57,7 +58,8 @@ fn picture(display: &str, file: &Path) -> Option<(u32, f64)> {
 
 #[test]
 fn the_program_shows_a_folder_and_reacts_to_the_mouse() {
-    let missing: Vec<&str> = ["Xvfb", "xdotool", "import", "identify"].into_iter().filter(|p| !has(p)).collect();
+    let missing: Vec<&str> =
+        ["Xvfb", "xdotool", "import", "identify"].into_iter().filter(|p| !has(p)).collect();
     if !missing.is_empty() {
         println!("SKIPPED: {} not installed (Debian: xvfb xdotool imagemagick)", missing.join(", "));
         return;
@@ -65,7 +67,8 @@ fn the_program_shows_a_folder_and_reacts_to_the_mouse() {
     let home = tempfile::tempdir().unwrap();
     let display = display();
     let screen = ["-screen", "0", "1360x860x24", "-nolisten", "tcp"];
-    let _server = Running(Command::new("Xvfb").arg(&display).args(screen).stderr(Stdio::null()).spawn().unwrap());
+    let _server =
+        Running(Command::new("Xvfb").arg(&display).args(screen).stderr(Stdio::null()).spawn().unwrap());
     wait("the display", || run(&display, "xdotool", &["getdisplaygeometry"]));
     let _program = Running(
         Command::new(env!("CARGO_BIN_EXE_sae-app"))
@@ -78,7 +81,9 @@ fn the_program_shows_a_folder_and_reacts_to_the_mouse() {
             .spawn()
             .unwrap(),
     );
-    wait("a window with the folder's name", || run(&display, "xdotool", &["search", "--name", "^sample – SAE Workbench$"]));
+    wait("a window with the folder's name", || {
+        run(&display, "xdotool", &["search", "--name", "^sample – SAE Workbench$"])
+    });
     let first = home.path().join("first.png");
     let (_, dark) = wait("a picture", || picture(&display, &first).filter(|(colours, _)| *colours > 100));
     assert!(dark < 0.3, "the dark look has a mean brightness of {dark}");

@@ -100,7 +100,10 @@ fn facts(manifest: &Manifest) -> Vec<(String, String)> {
     let parts = manifest.tables.iter().map(|(name, table)| {
         let parts = table.parts.len();
         let files = if parts == 1 { "1 file".to_owned() } else { format!("{parts} files") };
-        (format!("table {name}"), format!("{} rows, {files}, {}", format::count(table.rows), format::bytes(table.bytes())))
+        (
+            format!("table {name}"),
+            format!("{} rows, {files}, {}", format::count(table.rows), format::bytes(table.bytes())),
+        )
     });
     rows.extend(parts);
     rows
@@ -134,7 +137,8 @@ pub fn read_text(dir: &Path, document: &DocumentRow, start: u32) -> Result<Docum
     let mut tokens = Vec::new();
     for batch in dataset.table(ACTIVATIONS).and_then(|table| table.scan(scan)).map_err(problem)? {
         let batch = batch.map_err(problem)?;
-        let column = storage::column::primitive::<arrow::datatypes::UInt32Type>(&batch, TOKEN).map_err(problem)?;
+        let column =
+            storage::column::primitive::<arrow::datatypes::UInt32Type>(&batch, TOKEN).map_err(problem)?;
         tokens.extend_from_slice(column.values());
     }
     Ok(DocumentText { document: document.document, start, tokens })

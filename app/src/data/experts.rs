@@ -123,7 +123,8 @@ mod tests {
             tokens,
             ..ExpertLoadRow::default()
         };
-        let load = [entry(1, 0, None, 7), entry(0, 1, Some("law"), 3), entry(0, 1, None, 5), entry(0, 9, None, 1)];
+        let load =
+            [entry(1, 0, None, 7), entry(0, 1, Some("law"), 3), entry(0, 1, None, 5), entry(0, 9, None, 1)];
         let layer = |layer| ExpertLayerRow { layer, experts: 2, k: 1, ..ExpertLayerRow::default() };
         let usage = assemble(&load, &[layer(1), layer(0)]);
         assert_eq!(usage.domains, ["law"]);

@@ -173,7 +173,8 @@ pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
     let recorded = index.as_ref().and_then(|i| i.get("tokens")).and_then(serde_json::Value::as_u64);
     // Without a record, the densest feature says how many tokens there were.
     let densest = (0..read.count.len()).max_by_key(|i| read.count[*i]);
-    let derived = densest.filter(|i| read.density[*i] > 0.0).map(|i| read.count[i] as f64 / f64::from(read.density[i]));
+    let derived =
+        densest.filter(|i| read.density[*i] > 0.0).map(|i| read.count[i] as f64 / f64::from(read.density[i]));
     Ok(Columns {
         tokens: recorded.or(derived.map(|t| t.round() as u64)).unwrap_or(0),
         count: read.count,

@@ -69,7 +69,9 @@ pub(super) fn name_below(root: &Path, path: &Path) -> String {
         Ok(rest) if !rest.as_os_str().is_empty() => rest.to_string_lossy().into_owned(),
         _ => {
             let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            whole.file_name().map_or_else(|| whole.to_string_lossy().into_owned(), |n| n.to_string_lossy().into_owned())
+            whole
+                .file_name()
+                .map_or_else(|| whole.to_string_lossy().into_owned(), |n| n.to_string_lossy().into_owned())
         }
     }
 }

@@ -117,7 +117,8 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         flatten("", evaluation, &mut numbers);
     }
     // The evaluation is on held-out text and counts for more than the last batch of training.
-    let evaluated = |name: &str| numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v);
+    let evaluated =
+        |name: &str| numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v);
     let last = |name: &str| record.last.get(name).copied();
     let train_toml = match std::fs::read_to_string(dir.join("train.toml")) {
         Ok(text) => Some(text),
@@ -139,7 +140,11 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         loss_recovered: evaluated("loss_recovered"),
         l0: evaluated("l0").or_else(|| last("metrics/l0")),
         dead_share: evaluated("dead_share").or_else(|| last("sparsity/dead_share")),
-        measured_on: if evaluation.is_some() { "evaluation/core.json" } else { "the last logged step of training" },
+        measured_on: if evaluation.is_some() {
+            "evaluation/core.json"
+        } else {
+            "the last logged step of training"
+        },
         dataset: record.data.clone(),
         configuration: configuration(record),
         evaluation: numbers.clone(),
@@ -176,7 +181,10 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
         ("seed", record.seed.to_string()),
         ("threads", record.threads.to_string()),
         ("steps", format!("{} of {}", format::grouped(record.step), format::grouped(record.steps_total))),
-        ("tokens", format!("{} of {}", format::count(record.tokens_done), format::count(record.tokens_total))),
+        (
+            "tokens",
+            format!("{} of {}", format::count(record.tokens_done), format::count(record.tokens_total)),
+        ),
         ("training time", format::duration(record.wall_seconds)),
         ("input scale", format::value(record.input_scale)),
         ("started", record.started.clone()),
@@ -184,7 +192,9 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
     ];
     rows.retain(|(_, value)| !value.is_empty());
     let mut rows: Vec<_> = rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    rows.extend(record.versions.iter().map(|(name, version)| (format!("version of {name}"), version.clone())));
+    rows.extend(
+        record.versions.iter().map(|(name, version)| (format!("version of {name}"), version.clone())),
+    );
     rows
 }
 

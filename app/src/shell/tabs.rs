@@ -1,7 +1,9 @@
 //! The tabs: panes that can be split, dragged and closed.
 
 use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
-use egui_tiles::{Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse};
+use egui_tiles::{
+    Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::Place;
@@ -51,7 +53,8 @@ impl Tabs {
     pub fn from_json(layout: &serde_json::Value) -> Option<Self> {
         let tree: Tree<Pane> = serde_json::from_value(layout.clone()).ok()?;
         tree.root()?;
-        let front = tree.active_tiles().into_iter().find(|id| matches!(tree.tiles.get(*id), Some(Tile::Pane(_))));
+        let front =
+            tree.active_tiles().into_iter().find(|id| matches!(tree.tiles.get(*id), Some(Tile::Pane(_))));
         Some(Self { tree, front })
     }
 
@@ -152,7 +155,8 @@ impl Tabs {
             let active = self.tree.active_tiles();
             let still = self.front.is_some_and(|front| active.contains(&front));
             if !still {
-                self.front = active.into_iter().find(|id| matches!(self.tree.tiles.get(*id), Some(Tile::Pane(_))));
+                self.front =
+                    active.into_iter().find(|id| matches!(self.tree.tiles.get(*id), Some(Tile::Pane(_))));
             }
         }
         edited
@@ -170,7 +174,9 @@ impl Behavior<Pane> for Drawing<'_, '_> {
     fn pane_ui(&mut self, ui: &mut Ui, id: TileId, pane: &mut Pane) -> UiResponse {
         let rect = ui.max_rect();
         ui.painter().rect_filled(rect, 0.0, ui.visuals().panel_fill);
-        let pressed = ui.input(|i| i.pointer.any_pressed() && i.pointer.interact_pos().is_some_and(|pos| rect.contains(pos)));
+        let pressed = ui.input(|i| {
+            i.pointer.any_pressed() && i.pointer.interact_pos().is_some_and(|pos| rect.contains(pos))
+        });
         if pressed && ui.rect_contains_pointer(rect) {
             self.touched = Some(id);
         }

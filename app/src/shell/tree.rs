@@ -62,15 +62,32 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
         Err(_) => ("unreadable", String::new()),
     };
     let hover = match &run.info {
-        Ok(info) => format!("{}\n{} · {} features · {state}", run.path.display(), info.method, format::count(info.d_sae)),
+        Ok(info) => format!(
+            "{}\n{} · {} features · {state}",
+            run.path.display(),
+            info.method,
+            format::count(info.d_sae)
+        ),
         Err(problem) => problem.to_string(),
     };
-    line(ui, &Line { name: &run.name, right: &right, dot: Some((colour, state)), indent: 0.0, hover: &hover }, here, curves, actions);
+    line(
+        ui,
+        &Line { name: &run.name, right: &right, dot: Some((colour, state)), indent: 0.0, hover: &hover },
+        here,
+        curves,
+        actions,
+    );
     if run.info.as_ref().is_ok_and(|info| info.indexed) {
         let count = run.info.as_ref().map(|i| format::count(i.d_sae)).unwrap_or_default();
         let features = Place::Features { run: run.path.clone() };
         let hover = format!("The feature table of {}", run.name);
-        line(ui, &Line { name: "Features", right: &count, dot: None, indent: space::L, hover: &hover }, here, features, actions);
+        line(
+            ui,
+            &Line { name: "Features", right: &count, dot: None, indent: space::L, hover: &hover },
+            here,
+            features,
+            actions,
+        );
     }
 }
 
@@ -80,16 +97,33 @@ fn show_dataset(ui: &mut Ui, dataset: &DatasetEntry, here: Option<&Place>, actio
     let (dot, right, hover) = match &dataset.info {
         Ok(info) => {
             let hook = info.hook.as_deref().unwrap_or("routing");
-            let hover = format!("{}\n{} · {hook} · {}", dataset.path.display(), info.model, format::bytes(info.bytes));
+            let hover = format!(
+                "{}\n{} · {hook} · {}",
+                dataset.path.display(),
+                info.model,
+                format::bytes(info.bytes)
+            );
             ((p.good, "complete"), format!("{} rows", format::count(info.rows)), hover)
         }
         Err(problem) => ((p.error, "can not be opened"), String::new(), problem.to_string()),
     };
-    line(ui, &Line { name: &dataset.name, right: &right, dot: Some(dot), indent: 0.0, hover: &hover }, here, place, actions);
+    line(
+        ui,
+        &Line { name: &dataset.name, right: &right, dot: Some(dot), indent: 0.0, hover: &hover },
+        here,
+        place,
+        actions,
+    );
     if dataset.info.as_ref().is_ok_and(|info| info.has_experts) {
         let experts = Place::Experts { dataset: dataset.path.clone() };
         let hover = format!("How the experts of {} are used", dataset.name);
-        line(ui, &Line { name: "Experts", right: "", dot: None, indent: space::L, hover: &hover }, here, experts, actions);
+        line(
+            ui,
+            &Line { name: "Experts", right: "", dot: None, indent: space::L, hover: &hover },
+            here,
+            experts,
+            actions,
+        );
     }
 }
 
@@ -109,7 +143,8 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
         (Place::Dataset { dataset, .. }, Place::Dataset { dataset: other, .. }) => dataset == other,
         (h, place) => h == place,
     });
-    let folder = place.folder().and_then(|f| f.file_name()).unwrap_or_default().to_string_lossy().into_owned();
+    let folder =
+        place.folder().and_then(|f| f.file_name()).unwrap_or_default().to_string_lossy().into_owned();
     let name = if line.dot.is_some() { line.name.to_owned() } else { format!("{} of {folder}", line.name) };
     response.widget_info(|| WidgetInfo::selected(Role::TreeItem, true, chosen, &name));
     if chosen || response.hovered() {

@@ -33,7 +33,12 @@ pub struct Workspace {
 
 impl Workspace {
     /// Begins to read `root`.
-    pub fn open(root: &Path, wanted: Option<Place>, layout: Option<serde_json::Value>, workers: &Workers) -> Self {
+    pub fn open(
+        root: &Path,
+        wanted: Option<Place>,
+        layout: Option<serde_json::Value>,
+        workers: &Workers,
+    ) -> Self {
         let mut workspace = Self {
             root: root.to_owned(),
             folder: Requested::new(),
@@ -116,7 +121,9 @@ fn first_places(folder: &Folder) -> Vec<Place> {
     let with_experts = folder.datasets.iter().find(|d| d.info.as_ref().is_ok_and(|i| i.has_experts));
     places.extend(with_experts.map(|d| Place::Experts { dataset: d.path.clone() }));
     if places.is_empty() {
-        places.extend(folder.datasets.first().map(|d| Place::Dataset { dataset: d.path.clone(), document: None }));
+        places.extend(
+            folder.datasets.first().map(|d| Place::Dataset { dataset: d.path.clone(), document: None }),
+        );
     }
     places
 }

@@ -8,7 +8,8 @@ pub mod tokens;
 pub use tokens::{Palette, palette, space};
 
 use egui::{
-    Context, CornerRadius, FontFamily, FontId, Margin, Stroke, TextStyle, Theme, ThemePreference, Visuals, style,
+    Context, CornerRadius, FontFamily, FontId, Margin, Stroke, TextStyle, Theme, ThemePreference, Visuals,
+    style,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,12 @@ impl Choice {
 
 /// Installs both themes into `ctx`; which one is shown is egui's theme preference.
 pub fn install(ctx: &Context) {
+    let mut fonts = egui::FontDefinitions::default();
+    if let Some(proportional) = fonts.families.get_mut(&FontFamily::Proportional) {
+        // It has the arrows and signs that the font for running text lacks.
+        proportional.push("Hack".to_owned());
+    }
+    ctx.set_fonts(fonts);
     for theme in [Theme::Dark, Theme::Light] {
         let palette = tokens::of(theme);
         ctx.style_mut_of(theme, |style| {
@@ -138,8 +145,13 @@ mod tests {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
         for file in files.iter().filter(|f| !f.ends_with("theme/tokens.rs") && !f.ends_with("theme/mod.rs")) {
             let text = std::fs::read_to_string(file).unwrap();
-            for maker in ["Color32::from_rgb", "Color32::from_gray", "Color32::from_rgba", "from_black_alpha"] {
-                assert!(!text.contains(maker), "{} makes a colour; name it in theme/tokens.rs", file.display());
+            for maker in ["Color32::from_rgb", "Color32::from_gray", "Color32::from_rgba", "from_black_alpha"]
+            {
+                assert!(
+                    !text.contains(maker),
+                    "{} makes a colour; name it in theme/tokens.rs",
+                    file.display()
+                );
             }
         }
     }

@@ -38,10 +38,12 @@ impl DatasetView {
         area.show_rows(ui, height::ROW, documents.rows.len(), |ui, range| {
             for row in &documents.rows[range] {
                 let chosen = self.document == Some(row.document);
-                let (rect, response) =
-                    ui.allocate_exact_size(egui::vec2(ui.available_width(), height::ROW), egui::Sense::click());
+                let (rect, response) = ui
+                    .allocate_exact_size(egui::vec2(ui.available_width(), height::ROW), egui::Sense::click());
                 crate::widgets::table::row_ground(ui, rect, chosen, response.hovered());
-                response.widget_info(|| WidgetInfo::selected(Role::Row, true, chosen, format!("Document {}", row.name)));
+                response.widget_info(|| {
+                    WidgetInfo::selected(Role::Row, true, chosen, format!("Document {}", row.name))
+                });
                 let inner = rect.shrink2(egui::vec2(space::S, 0.0));
                 let layout = egui::Layout::right_to_left(egui::Align::Center);
                 ui.scope_builder(egui::UiBuilder::new().max_rect(inner).layout(layout), |ui| {
@@ -66,7 +68,16 @@ impl DatasetView {
         ui.add(Label::new(RichText::new(&row.name).size(size::TITLE).color(p.strong)).truncate());
         let end = row.tokens.min(self.start + TEXT_PAGE);
         ui.horizontal(|ui| {
-            facts::caption(ui, format!("{} · tokens {} to {} of {}", row.domain, self.start, end, format::grouped(u64::from(row.tokens))));
+            facts::caption(
+                ui,
+                format!(
+                    "{} · tokens {} to {} of {}",
+                    row.domain,
+                    self.start,
+                    end,
+                    format::grouped(u64::from(row.tokens))
+                ),
+            );
             if ui.add_enabled(self.start > 0, Button::new("Earlier").small()).clicked() {
                 self.start = self.start.saturating_sub(TEXT_PAGE);
             }
@@ -81,10 +92,20 @@ impl DatasetView {
         let Some(text) = self.text.value().filter(|t| t.document == row.document).cloned() else {
             return notice::loading(ui, "Reading the text…");
         };
-        ScrollArea::vertical().id_salt(("text", row.document, text.start)).auto_shrink(false).show(ui, |ui| {
-            let window = example::Window { tokens: &text.tokens, values: &[], max: 0.0, marked: None, start: text.start, breaks: true };
-            example::show(ui, vocabulary, &window);
-        });
+        ScrollArea::vertical().id_salt(("text", row.document, text.start)).auto_shrink(false).show(
+            ui,
+            |ui| {
+                let window = example::Window {
+                    tokens: &text.tokens,
+                    values: &[],
+                    max: 0.0,
+                    marked: None,
+                    start: text.start,
+                    breaks: true,
+                };
+                example::show(ui, vocabulary, &window);
+            },
+        );
     }
 
     fn about(ui: &mut Ui, info: &DatasetInfo) {
@@ -114,8 +135,11 @@ impl View for DatasetView {
 
     fn logic(&mut self, scene: &mut Scene<'_>) {
         let workers = scene.workers;
-        let has_documents =
-            scene.folder.dataset(&self.dataset).and_then(|d| d.info.as_ref().ok()).is_some_and(|i| i.has_documents);
+        let has_documents = scene
+            .folder
+            .dataset(&self.dataset)
+            .and_then(|d| d.info.as_ref().ok())
+            .is_some_and(|i| i.has_documents);
         let store = scene.stores.dataset(&self.dataset);
         if has_documents && store.documents.untouched() {
             store.ask_documents(workers);
@@ -149,15 +173,19 @@ impl View for DatasetView {
         let (documents, problem) = (store.documents.value().cloned(), store.documents.problem().cloned());
         let vocabulary = store.vocabulary.value().cloned().unwrap_or_default();
         let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
-        Panel::left("dataset facts").frame(frame).default_size(380.0).size_range(260.0..=640.0).show(ui, |ui| {
-            Self::about(ui, info);
-            if let Some(problem) = &problem {
-                notice::problem_line(ui, problem);
-            } else if let Some(documents) = &documents {
-                self.list(ui, documents, scene);
-            }
-        });
-        let chosen = documents.as_ref().and_then(|d| d.rows.iter().find(|r| Some(r.document) == self.document));
+        Panel::left("dataset facts").frame(frame).default_size(380.0).size_range(260.0..=640.0).show(
+            ui,
+            |ui| {
+                Self::about(ui, info);
+                if let Some(problem) = &problem {
+                    notice::problem_line(ui, problem);
+                } else if let Some(documents) = &documents {
+                    self.list(ui, documents, scene);
+                }
+            },
+        );
+        let chosen =
+            documents.as_ref().and_then(|d| d.rows.iter().find(|r| Some(r.document) == self.document));
         Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| match chosen {
             Some(row) => self.reader(ui, row, &vocabulary),
             None => notice::empty(ui, "No document chosen", "Choose one at the left to read its text."),

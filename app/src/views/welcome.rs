@@ -19,18 +19,28 @@ pub fn show(ui: &mut Ui, recent: &[PathBuf], problem: Option<&Problem>, actions:
             ui.set_max_width(560.0);
             ui.label(RichText::new("SAE Workbench").size(28.0).color(p.strong));
             ui.add_space(space::XS);
-            ui.label(RichText::new("Look at the features of a language model, and at the text that makes them fire.").color(p.weak));
+            ui.label(
+                RichText::new(
+                    "Look at the features of a language model, and at the text that makes them fire.",
+                )
+                .color(p.weak),
+            );
             ui.add_space(space::XL);
             if let Some(problem) = problem {
                 notice::problem_line(ui, problem);
                 ui.add_space(space::M);
             }
-            let open = Button::new(RichText::new(Command::OpenFolder.name()).size(size::HEADING).color(p.strong));
+            let open =
+                Button::new(RichText::new(Command::OpenFolder.name()).size(size::HEADING).color(p.strong));
             if ui.add(open.fill(p.selection).min_size(egui::vec2(200.0, 36.0))).clicked() {
                 actions.push(Action::Do(Command::OpenFolder));
             }
             ui.add_space(space::S);
-            ui.label(RichText::new("or drop a folder here, or press Ctrl+P and type its path").size(size::SMALL).color(p.weak));
+            ui.label(
+                RichText::new("or drop a folder here, or press Ctrl+P and type its path")
+                    .size(size::SMALL)
+                    .color(p.weak),
+            );
         });
         ui.add_space(space::XL);
         ui.with_layout(Layout::top_down(Align::Center), |ui| {
@@ -47,11 +57,21 @@ fn first_time(ui: &mut Ui) {
         ui.set_width(ui.available_width());
         ui.label(RichText::new("Nothing to open yet?").size(size::HEADING).color(p.strong));
         ui.add_space(space::XS);
-        ui.label(RichText::new("This makes a small dictionary from the model that comes along, in about three minutes:").color(p.text));
+        ui.label(
+            RichText::new(
+                "This makes a small dictionary from the model that comes along, in about three minutes:",
+            )
+            .color(p.text),
+        );
         ui.add_space(space::S);
         ui.add(Label::new(RichText::new("sae demo").monospace().color(p.accent)).selectable(true));
         ui.add_space(space::S);
-        ui.label(RichText::new("Then open the folder sae-demo here. A folder may hold any number of runs and datasets.").color(p.text));
+        ui.label(
+            RichText::new(
+                "Then open the folder sae-demo here. A folder may hold any number of runs and datasets.",
+            )
+            .color(p.text),
+        );
     });
 }
 

@@ -1,6 +1,6 @@
 //! Names with values: statistics, configuration, manifests.
 
-use egui::{Align, Grid, Label, Layout, RichText, Ui};
+use egui::{Align, Label, Layout, RichText, Ui};
 
 use crate::theme::{palette, space, tokens::size};
 
@@ -15,21 +15,19 @@ pub fn caption(ui: &mut Ui, text: impl Into<String>) -> egui::Response {
     ui.add(Label::new(RichText::new(text).size(size::SMALL).color(palette(ui).weak)).truncate())
 }
 
-/// A two-column list: names at the left, values right-aligned in a column of their own, long values elided.
+/// A two-column list: names at the left, values right-aligned, long values elided.
 pub fn facts<'a>(ui: &mut Ui, id: &str, rows: impl IntoIterator<Item = (&'a str, &'a str)>) {
-    let width = ui.available_width();
-    Grid::new(id).num_columns(2).spacing([space::M, space::XS]).min_col_width(0.0).show(ui, |ui| {
+    ui.push_id(id, |ui| {
+        ui.spacing_mut().item_spacing.y = 2.0;
         for (name, value) in rows {
-            ui.add(Label::new(RichText::new(name).color(palette(ui).weak)).truncate());
-            let left = (width - ui.cursor().min.x + ui.min_rect().left()).max(60.0);
-            ui.allocate_ui_with_layout(
-                egui::vec2(left, ui.spacing().interact_size.y * 0.75),
-                Layout::right_to_left(Align::Center),
-                |ui| {
-                    ui.add(Label::new(RichText::new(value).color(palette(ui).strong)).truncate().selectable(true));
-                },
-            );
-            ui.end_row();
+            let size = egui::vec2(ui.available_width(), 20.0);
+            ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+                ui.label(RichText::new(name).color(palette(ui).weak));
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    let value = RichText::new(value).color(palette(ui).strong);
+                    ui.add(Label::new(value).truncate().selectable(true));
+                });
+            });
         }
     });
 }

@@ -58,6 +58,7 @@ pub fn problem_line(ui: &mut Ui, problem: &Problem) {
         .corner_radius(crate::theme::tokens::RADIUS)
         .inner_margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
         .show(ui, |ui| {
+            ui.set_width(ui.available_width());
             ui.horizontal_wrapped(|ui| {
                 ui.label(RichText::new(&problem.what).color(p.error));
                 if let Some(remedy) = &problem.remedy {

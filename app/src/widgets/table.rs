@@ -2,7 +2,8 @@
 
 use egui::{Align, Label, Layout, RichText, Role, Sense, Stroke, Ui, WidgetInfo};
 
-use crate::theme::{palette, space, tokens::size};
+use crate::theme::tokens::{self, size};
+use crate::theme::{palette, space};
 
 /// Where a column's content stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ pub fn sort_head(ui: &mut Ui, name: &str, side: Side, sorted: Sorted, hover: &st
     let colour = if response.hovered() || sorted != Sorted::No { p.strong } else { p.weak };
     let arrow = match sorted {
         Sorted::No => "",
-        Sorted::Up => "⏶",
-        Sorted::Down => "⏷",
+        Sorted::Up => "▴",
+        Sorted::Down => "▾",
     };
     cell(ui, side, |ui| {
         let title = RichText::new(name).size(size::SMALL).color(colour);
@@ -106,6 +107,12 @@ pub fn plain_head(ui: &mut Ui, name: &str, side: Side, hover: &str) {
     });
 }
 
+/// Whether a row is being drawn in the part of the table that can be seen. The table offers every row also to its
+/// sticky columns, of which there are none; a second widget there would take the clicks of the first.
+pub fn is_seen(ui: &Ui) -> bool {
+    ui.clip_rect().width() > 0.0
+}
+
 /// Ground of a row.
 pub fn row_ground(ui: &Ui, rect: egui::Rect, selected: bool, hovered: bool) {
     let p = palette(ui);
@@ -134,5 +141,9 @@ pub fn show(
         let col_widths = columns.iter().enumerate().map(|(i, c)| (c.id_for(i), c.current)).collect();
         TableState { col_widths, parent_width: Some(ui.available_width()) }.store(ui.ctx(), id);
     }
+    // The head goes on where the columns end.
+    let head = ui.available_rect_before_wrap().with_max_y(ui.cursor().top() + tokens::height::HEAD);
+    ui.painter().rect_filled(head, 0.0, palette(ui).side);
+    ui.painter().hline(head.x_range(), head.bottom() - 0.5, Stroke::new(1.0, palette(ui).line));
     table.columns(columns).show(ui, delegate);
 }

@@ -12,7 +12,9 @@ use storage::examples::{ExampleRow, ExampleWriter};
 use storage::experts::{ExpertLayerRow, ExpertLoadRow};
 use storage::features::{FeatureRow, FeatureWriter};
 use storage::metrics::{MetricsLog, Row};
-use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, RunStatus, TextSource, documents, schema};
+use storage::{
+    DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, RunStatus, TextSource, documents, schema,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -20,12 +22,36 @@ const HOOK: &str = "blocks.2.hook_resid_post";
 const INDEXED: u64 = 1_200_000;
 
 const TEXTS: [(&str, &str, &str); 6] = [
-    ("alice.txt", "prose", "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: once or twice she had peeped into the book her sister was reading, but it had no pictures or conversations in it, “and what is the use of a book,” thought Alice “without pictures or conversations?”\nSo she was considering in her own mind (as well as she could, for the hot day made her feel very sleepy and stupid), whether the pleasure of making a daisy-chain would be worth the trouble of getting up and picking the daisies, when suddenly a White Rabbit with pink eyes ran close by her.\n"),
-    ("thoreau.txt", "prose", "I went to the woods because I wished to live deliberately, to front only the essential facts of life, and see if I could not learn what it had to teach, and not, when I came to die, discover that I had not lived. The forest stood round the pond, and the trees came down to the water; a deep forest, where no axe had been heard for a hundred years.\n"),
-    ("licence.txt", "law", "Subject to the terms and conditions of this License, each Contributor hereby grants to You a perpetual, worldwide, non-exclusive, no-charge, royalty-free, irrevocable copyright license to reproduce, prepare Derivative Works of, publicly display, publicly perform, sublicense, and distribute the Work and such Derivative Works in Source or Object form.\n"),
-    ("merge.rs", "code", "fn merge(left: &[u32], right: &[u32]) -> Vec<u32> {\n    let mut out = Vec::with_capacity(left.len() + right.len());\n    let (mut i, mut j) = (0, 0);\n    while i < left.len() && j < right.len() {\n        if left[i] <= right[j] { out.push(left[i]); i += 1; } else { out.push(right[j]); j += 1; }\n    }\n    out.extend_from_slice(&left[i..]);\n    out\n}\n"),
-    ("taugenichts.txt", "german", "Das Rad an meines Vaters Mühle brauste und rauschte schon wieder recht lustig, der Schnee tröpfelte emsig vom Dache, die Sperlinge zwitscherten und tummelten sich dazwischen; ich saß auf der Türschwelle und wischte mir den Schlaf aus den Augen; mir war so recht wohl in dem warmen Sonnenscheine. Im Wald, im tiefen Wald, sang ein Vogel.\n"),
-    ("figures.txt", "reference", "In 1914 the city had 318,000 inhabitants; in 1950 there were 1,021,400. The river is 412 km long and flows through 7 provinces. See also: Table 12.\n"),
+    (
+        "alice.txt",
+        "prose",
+        "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: once or twice she had peeped into the book her sister was reading, but it had no pictures or conversations in it, “and what is the use of a book,” thought Alice “without pictures or conversations?”\nSo she was considering in her own mind (as well as she could, for the hot day made her feel very sleepy and stupid), whether the pleasure of making a daisy-chain would be worth the trouble of getting up and picking the daisies, when suddenly a White Rabbit with pink eyes ran close by her.\n",
+    ),
+    (
+        "thoreau.txt",
+        "prose",
+        "I went to the woods because I wished to live deliberately, to front only the essential facts of life, and see if I could not learn what it had to teach, and not, when I came to die, discover that I had not lived. The forest stood round the pond, and the trees came down to the water; a deep forest, where no axe had been heard for a hundred years.\n",
+    ),
+    (
+        "licence.txt",
+        "law",
+        "Subject to the terms and conditions of this License, each Contributor hereby grants to You a perpetual, worldwide, non-exclusive, no-charge, royalty-free, irrevocable copyright license to reproduce, prepare Derivative Works of, publicly display, publicly perform, sublicense, and distribute the Work and such Derivative Works in Source or Object form.\n",
+    ),
+    (
+        "merge.rs",
+        "code",
+        "fn merge(left: &[u32], right: &[u32]) -> Vec<u32> {\n    let mut out = Vec::with_capacity(left.len() + right.len());\n    let (mut i, mut j) = (0, 0);\n    while i < left.len() && j < right.len() {\n        if left[i] <= right[j] { out.push(left[i]); i += 1; } else { out.push(right[j]); j += 1; }\n    }\n    out.extend_from_slice(&left[i..]);\n    out\n}\n",
+    ),
+    (
+        "taugenichts.txt",
+        "german",
+        "Das Rad an meines Vaters Mühle brauste und rauschte schon wieder recht lustig, der Schnee tröpfelte emsig vom Dache, die Sperlinge zwitscherten und tummelten sich dazwischen; ich saß auf der Türschwelle und wischte mir den Schlaf aus den Augen; mir war so recht wohl in dem warmen Sonnenscheine. Im Wald, im tiefen Wald, sang ein Vogel.\n",
+    ),
+    (
+        "figures.txt",
+        "reference",
+        "In 1914 the city had 318,000 inhabitants; in 1950 there were 1,021,400. The river is 412 km long and flows through 7 provinces. See also: Table 12.\n",
+    ),
 ];
 
 /// The tokens of the sample.
@@ -39,7 +65,8 @@ pub struct Text {
 /// Cuts the texts into words with the space before them, as byte-level BPE does.
 pub fn text() -> Text {
     let mut ids: BTreeMap<String, u32> = BTreeMap::new();
-    let mut vocabulary: Vec<String> = vec!["<s>".into(), "‹e2›".into(), "‹96›".into(), "日本".into(), " 🙂".into()];
+    let mut vocabulary: Vec<String> =
+        vec!["<s>".into(), "‹e2›".into(), "‹96›".into(), "日本".into(), " 🙂".into()];
     let mut documents = Vec::new();
     for (_, _, body) in TEXTS {
         let mut tokens = Vec::new();
@@ -97,7 +124,10 @@ pub fn folder(root: &Path, features: u32) -> Result<()> {
 /// A run whose record can not be read.
 pub fn damaged_run(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir)?;
-    Ok(std::fs::write(dir.join("run.json"), "{\"format\": \"sae-workbench run\", \"version\": 1, \"status\": ")?)
+    Ok(std::fs::write(
+        dir.join("run.json"),
+        "{\"format\": \"sae-workbench run\", \"version\": 1, \"status\": ",
+    )?)
 }
 
 /// The record of a run with `features` features.
@@ -145,7 +175,10 @@ pub fn curves(dir: &Path, steps: u64, quality: f32) -> Result<()> {
                 .with("metrics/explained_variance", 1.0 - fvu)
                 .with("metrics/fvu", fvu)
                 .with("metrics/l0", 32.0 + noise(3) * 10.0)
-                .with("sparsity/dead_features", (2000.0 * 0.3 * (t * 6.0).min(1.0) * (-4.0 * t).exp()).round())
+                .with(
+                    "sparsity/dead_features",
+                    (2000.0 * 0.3 * (t * 6.0).min(1.0) * (-4.0 * t).exp()).round(),
+                )
                 .with("sparsity/dead_share", 0.3 * (t * 6.0).min(1.0) * (-4.0 * t).exp())
                 .with("details/current_learning_rate", rate)
                 .with("details/tokens_per_second", 43_000.0 + noise(4) * 2e5),
@@ -167,7 +200,10 @@ pub fn finished_run(dir: &Path, features: u32, text: &Text) -> Result<()> {
     std::fs::create_dir_all(dir.join("evaluation"))?;
     record("topk", features, RunStatus::Finished).write(dir)?;
     curves(dir, 195, 0.88)?;
-    std::fs::write(dir.join("train.toml"), "method = \"topk\"\nk = 32\nfeatures = 2048\nseed = 42\n\n[optimiser]\nlearning_rate = 4e-4\nwarm_up = 0.05\n")?;
+    std::fs::write(
+        dir.join("train.toml"),
+        "method = \"topk\"\nk = 32\nfeatures = 2048\nseed = 42\n\n[optimiser]\nlearning_rate = 4e-4\nwarm_up = 0.05\n",
+    )?;
     storage::atomic::write_json(
         &dir.join("evaluation/core.json"),
         &serde_json::json!({"tokens": 262_144, "fve": 0.868, "fvu": 0.132, "l0": 31.94, "dead_share": 0.0215, "cosine": 0.932,
@@ -250,8 +286,12 @@ fn feature_row(feature: u32, features: u32, text: &Text) -> FeatureRow {
         encoder_decoder_cosine: 0.6 + 0.3 * chance(f, 3) as f32,
         histogram: vec![0; 40],
         top_logits: (0..10).map(|i| ((chance(f, 20 + i) * words) as u32, 3.1 - 0.21 * i as f32)).collect(),
-        bottom_logits: (0..10).map(|i| ((chance(f, 40 + i) * words) as u32, -2.2 + 0.14 * i as f32)).collect(),
-        neighbours: (0..10).map(|i| ((chance(f, 60 + i) * f64::from(features)) as u32, 0.71 - 0.05 * i as f32)).collect(),
+        bottom_logits: (0..10)
+            .map(|i| ((chance(f, 40 + i) * words) as u32, -2.2 + 0.14 * i as f32))
+            .collect(),
+        neighbours: (0..10)
+            .map(|i| ((chance(f, 60 + i) * f64::from(features)) as u32, 0.71 - 0.05 * i as f32))
+            .collect(),
         ..FeatureRow::default()
     };
     if dead(feature) {
@@ -268,14 +308,23 @@ fn feature_row(feature: u32, features: u32, text: &Text) -> FeatureRow {
         histogram: (0..40).map(|bin| (count as f64 * 0.14 * (-0.16 * f64::from(bin)).exp()) as u32).collect(),
         fires_on: (0..12)
             .map(|i| {
-                let token = if i == 0 { main_token(feature, text) } else { (chance(f, 80 + i) * words) as u32 };
+                let token =
+                    if i == 0 { main_token(feature, text) } else { (chance(f, 80 + i) * words) as u32 };
                 (token, (count as f64 * 0.5 / (i + 1) as f64).round() as u32)
             })
             .collect(),
         coactive: (0..10)
-            .map(|i| ((chance(f, 100 + i) * f64::from(features)) as u32, (count / (i + 2)) as u32, 24.0 / (i + 1) as f32))
+            .map(|i| {
+                (
+                    (chance(f, 100 + i) * f64::from(features)) as u32,
+                    (count / (i + 2)) as u32,
+                    24.0 / (i + 1) as f32,
+                )
+            })
             .collect(),
-        label: (feature % 6 == 1).then(|| format!("“{}” and words around it", text.vocabulary[main_token(feature, text) as usize].trim())),
+        label: (feature % 6 == 1).then(|| {
+            format!("“{}” and words around it", text.vocabulary[main_token(feature, text) as usize].trim())
+        }),
         ..row
     }
 }
@@ -289,13 +338,27 @@ fn examples_of(feature: u32, text: &Text) -> Vec<ExampleRow> {
         .documents
         .iter()
         .zip(0..)
-        .flat_map(|(tokens, d)| tokens.iter().zip(0..).filter(move |(t, _)| **t == token).map(move |(_, p)| (d, p)))
+        .flat_map(|(tokens, d)| {
+            tokens.iter().zip(0..).filter(move |(t, _)| **t == token).map(move |(_, p)| (d, p))
+        })
         .collect();
     let max = peak(feature);
     let mut rows = Vec::new();
-    for (interval, share, wanted) in [(0i8, 1.0f32, 5usize), (1, 0.88, 3), (2, 0.7, 3), (3, 0.5, 3), (4, 0.3, 3), (5, 0.1, 3), (-1, 0.25, 4)] {
+    for (interval, share, wanted) in [
+        (0i8, 1.0f32, 5usize),
+        (1, 0.88, 3),
+        (2, 0.7, 3),
+        (3, 0.5, 3),
+        (4, 0.3, 3),
+        (5, 0.1, 3),
+        (-1, 0.25, 4),
+    ] {
         for rank in 0..wanted {
-            let Some((document, position)) = places.get((rank + interval.unsigned_abs() as usize) % places.len().max(1)).copied() else { break };
+            let Some((document, position)) =
+                places.get((rank + interval.unsigned_abs() as usize) % places.len().max(1)).copied()
+            else {
+                break;
+            };
             let tokens = &text.documents[document as usize];
             let start = position.saturating_sub(32);
             let end = (position as usize + 33).min(tokens.len());
@@ -349,29 +412,64 @@ pub fn dataset(dir: &Path, text: &Text) -> Result<()> {
         });
         first_row += tokens.len() as u64;
     }
-    let mut write = |writer: &mut DatasetWriter, table: &str, schema, layout: Layout, batch: &RecordBatch| -> Result<()> {
+    let mut write = |writer: &mut DatasetWriter,
+                     table: &str,
+                     schema,
+                     layout: Layout,
+                     batch: &RecordBatch|
+     -> Result<()> {
         let mut part = writer.next_part(table, schema, &layout)?;
         part.write(batch)?;
         committed.push((table.to_owned(), part.finish()?));
         Ok(())
     };
-    write(&mut writer, schema::DOCUMENTS, schema::documents(), Layout::small_table(), &documents::to_batch(&rows)?)?;
+    write(
+        &mut writer,
+        schema::DOCUMENTS,
+        schema::documents(),
+        Layout::small_table(),
+        &documents::to_batch(&rows)?,
+    )?;
     let tokens: Vec<_> = text.vocabulary.iter().map(|t| (t.clone(), t.as_bytes().to_vec())).collect();
-    write(&mut writer, schema::VOCABULARY, schema::vocabulary(), Layout::small_table(), &storage::vocabulary::to_batch(&tokens)?)?;
+    write(
+        &mut writer,
+        schema::VOCABULARY,
+        schema::vocabulary(),
+        Layout::small_table(),
+        &storage::vocabulary::to_batch(&tokens)?,
+    )?;
     let shape = schema::activations(4, Dtype::F32, false);
-    write(&mut writer, schema::ACTIVATIONS, shape.clone(), Layout::activations(), &activations(shape, text)?)?;
+    write(
+        &mut writer,
+        schema::ACTIVATIONS,
+        shape.clone(),
+        Layout::activations(),
+        &activations(shape, text)?,
+    )?;
     writer.commit(committed, serde_json::Value::Null)?;
     writer.finish()?;
     experts(&dir.join("experts"))
 }
 
 fn activations(shape: arrow::datatypes::SchemaRef, text: &Text) -> Result<RecordBatch> {
-    let all = || text.documents.iter().zip(0u32..).flat_map(|(tokens, d)| tokens.iter().zip(0u32..).map(move |(t, p)| (d, p, *t)));
-    let numbers = |get: fn((u32, u32, u32)) -> u32| Arc::new(UInt32Array::from_iter_values(all().map(get))) as ArrayRef;
+    let all = || {
+        text.documents
+            .iter()
+            .zip(0u32..)
+            .flat_map(|(tokens, d)| tokens.iter().zip(0u32..).map(move |(t, p)| (d, p, *t)))
+    };
+    let numbers =
+        |get: fn((u32, u32, u32)) -> u32| Arc::new(UInt32Array::from_iter_values(all().map(get))) as ArrayRef;
     let domains: DictionaryArray<Int32Type> = all().map(|(d, ..)| TEXTS[d as usize].1).collect();
     let values: Vec<f32> = (0..all().count() as u64 * 4).map(|i| chance(i, 5) as f32 - 0.5).collect();
     let (vectors, _) = storage::vector::column_from_rows(&values, 4, Dtype::F32)?;
-    let columns = vec![numbers(|r| r.0), numbers(|r| r.1), numbers(|r| r.2), Arc::new(domains) as ArrayRef, Arc::new(vectors)];
+    let columns = vec![
+        numbers(|r| r.0),
+        numbers(|r| r.1),
+        numbers(|r| r.2),
+        Arc::new(domains) as ArrayRef,
+        Arc::new(vectors),
+    ];
     Ok(RecordBatch::try_new(shape, columns)?)
 }
 
@@ -386,7 +484,11 @@ fn experts(dir: &Path) -> Result<()> {
         for (at, domain) in domains.iter().enumerate() {
             let weight = |e: u16| {
                 let common = (2.0 * chance(u64::from(layer), u64::from(e) + 200)).exp();
-                let own = if at == 0 { 1.0 } else { (2.4 * chance(at as u64 * 7 + u64::from(layer), u64::from(e)) - 1.2).exp() };
+                let own = if at == 0 {
+                    1.0
+                } else {
+                    (2.4 * chance(at as u64 * 7 + u64::from(layer), u64::from(e)) - 1.2).exp()
+                };
                 if (layer, e) == (3, 11) { 0.0 } else { common * own }
             };
             let sum: f64 = (0..experts).map(weight).sum();
@@ -403,7 +505,8 @@ fn experts(dir: &Path) -> Result<()> {
                 });
             }
         }
-        let shares: Vec<f64> = load.iter().filter(|r| r.layer == layer && r.domain.is_none()).map(|r| r.share).collect();
+        let shares: Vec<f64> =
+            load.iter().filter(|r| r.layer == layer && r.domain.is_none()).map(|r| r.share).collect();
         let entropy: f64 = shares.iter().filter(|s| **s > 0.0).map(|s| -s * s.ln()).sum();
         let uniform = 1.0 / f64::from(experts);
         let variance: f64 = shares.iter().map(|s| (s / uniform - 1.0).powi(2)).sum::<f64>() * uniform;

@@ -27,7 +27,11 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: usize) ->
     let size = vec2(NAMES + side * experts as f32, tall * usage.layers.len() as f32 + 20.0);
     let (rect, response) = ui.allocate_exact_size(size, Sense::click());
     response.widget_info(|| {
-        WidgetInfo::labeled(Role::Button, true, format!("Expert load of {} layers and {experts} experts", usage.layers.len()))
+        WidgetInfo::labeled(
+            Role::Button,
+            true,
+            format!("Expert load of {} layers and {experts} experts", usage.layers.len()),
+        )
     });
     let cell = |row: usize, expert: usize| {
         let min = pos2(rect.left() + NAMES + side * expert as f32, rect.top() + tall * row as f32);
@@ -38,7 +42,13 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: usize) ->
     for (row, layer) in usage.layers.iter().enumerate() {
         let middle = rect.top() + tall * (row as f32 + 0.5);
         let colour = if row == selected { p.accent } else { p.weak };
-        painter.text(pos2(rect.left(), middle), Align2::LEFT_CENTER, format!("layer {}", layer.layer), font.clone(), colour);
+        painter.text(
+            pos2(rect.left(), middle),
+            Align2::LEFT_CENTER,
+            format!("layer {}", layer.layer),
+            font.clone(),
+            colour,
+        );
         let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
         for (expert, load) in loads.iter().enumerate() {
             let place = cell(row, expert);
@@ -90,7 +100,10 @@ fn legend(ui: &mut Ui) {
         let steps = 32;
         for i in 0..steps {
             let left = rect.left() + rect.width() * i as f32 / steps as f32;
-            let part = Rect::from_min_size(pos2(left, rect.top()), vec2(rect.width() / steps as f32 + 0.5, rect.height()));
+            let part = Rect::from_min_size(
+                pos2(left, rect.top()),
+                vec2(rect.width() / steps as f32 + 0.5, rect.height()),
+            );
             ui.painter().rect_filled(part, 0.0, p.diverging((i as f32 + 0.5) / steps as f32 * 2.0 - 1.0));
         }
         ui.label(egui::RichText::new("4 times uniform").size(size::SMALL).color(p.weak));

@@ -6,26 +6,40 @@ use crate::data::{ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format};
 
+/// Width of a column of figures.
+const CELL: f32 = 80.0;
+
 /// Bars of the experts of `layer`, with the uniform share as a line.
 pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str) {
     let p = palette(ui);
     facts::section(ui, &format!("Layer {}", layer.layer));
     let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
-    facts::caption(ui, format!("{domain_name}; the line is the uniform share, {}", format::percent(1.0 / loads.len().max(1) as f64)));
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width().min(900.0), 132.0), Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("Load of the experts of layer {}", layer.layer)));
+    facts::caption(
+        ui,
+        format!(
+            "{domain_name}; the line is the uniform share, {}",
+            format::percent(1.0 / loads.len().max(1) as f64)
+        ),
+    );
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(ui.available_width().min(900.0), 132.0), Sense::hover());
+    response.widget_info(|| {
+        WidgetInfo::labeled(Role::Image, true, format!("Load of the experts of layer {}", layer.layer))
+    });
     let base = rect.bottom() - 16.0;
     let uniform = 1.0 / loads.len().max(1) as f64;
     let top = loads.iter().map(|l| l.share).fold(uniform * 1.25, f64::max);
     let step = rect.width() / loads.len().max(1) as f32;
-    let hovered = response.hover_pos().map(|pos| ((pos.x - rect.left()) / step) as usize).filter(|i| *i < loads.len());
+    let hovered =
+        response.hover_pos().map(|pos| ((pos.x - rect.left()) / step) as usize).filter(|i| *i < loads.len());
     let height = |share: f64| (share / top) as f32 * (base - rect.top());
     let painter = ui.painter();
     let font = FontId::proportional(size::SMALL);
     let every = (22.0 / step).ceil().max(1.0) as usize;
     for (expert, load) in loads.iter().enumerate() {
         let left = rect.left() + step * expert as f32;
-        let bar = Rect::from_min_max(pos2(left + 1.0, base - height(load.share)), pos2(left + step - 1.0, base));
+        let bar =
+            Rect::from_min_max(pos2(left + 1.0, base - height(load.share)), pos2(left + step - 1.0, base));
         let colour = if hovered == Some(expert) { p.accent } else { p.curve(0).gamma_multiply(0.75) };
         painter.rect_filled(bar, 2.0, colour);
         if expert % every == 0 {
@@ -65,39 +79,51 @@ pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize) {
         ("dead", "Experts that no token went to"),
     ];
     let right = egui::Layout::right_to_left(egui::Align::Center);
-    let cell = |ui: &mut Ui, text: RichText| ui.with_layout(right, |ui| ui.label(text)).inner;
-    Grid::new("layers").num_columns(head.len()).spacing([space::XL, space::XS]).min_col_width(32.0).show(ui, |ui| {
-        for (name, hover) in head {
-            cell(ui, RichText::new(name).size(size::SMALL).color(palette(ui).weak)).on_hover_text(hover);
-        }
-        ui.end_row();
-        for (i, layer) in usage.layers.iter().enumerate() {
-            let experts = layer.loads.first().map_or(0, Vec::len);
-            ui.with_layout(right, |ui| {
-                let link = ui.add(egui::Link::new(layer.layer.to_string()));
-                link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Layer {}", layer.layer)));
-                if link.clicked() {
-                    *selected = i;
-                }
-            });
-            let value = |x: f64| format::value(x);
-            for text in [
-                experts.to_string(),
-                layer.k.to_string(),
-                format::count(layer.tokens),
-                value(layer.effective_experts),
-                value(layer.load_entropy),
-                value(layer.router_entropy),
-                value(layer.cv),
-                value(layer.max_violation),
-                value(layer.gini),
-            ] {
-                cell(ui, RichText::new(text).color(palette(ui).text));
+    let cell = |ui: &mut Ui, text: RichText| {
+        ui.allocate_ui_with_layout(vec2(CELL, 20.0), right, |ui| {
+            ui.set_width(CELL);
+            ui.label(text)
+        })
+        .inner
+    };
+    Grid::new("layers").num_columns(head.len()).spacing([space::M, space::XS]).min_col_width(CELL).show(
+        ui,
+        |ui| {
+            for (name, hover) in head {
+                cell(ui, RichText::new(name).size(size::SMALL).color(palette(ui).weak)).on_hover_text(hover);
             }
-            let p = palette(ui);
-            let colour = if layer.dead > 0 { p.error } else { p.text };
-            cell(ui, RichText::new(layer.dead.to_string()).color(colour));
             ui.end_row();
-        }
-    });
+            for (i, layer) in usage.layers.iter().enumerate() {
+                let experts = layer.loads.first().map_or(0, Vec::len);
+                ui.allocate_ui_with_layout(vec2(CELL, 20.0), right, |ui| {
+                    ui.set_width(CELL);
+                    let link = ui.add(egui::Link::new(layer.layer.to_string()));
+                    link.widget_info(|| {
+                        WidgetInfo::labeled(Role::Link, true, format!("Layer {}", layer.layer))
+                    });
+                    if link.clicked() {
+                        *selected = i;
+                    }
+                });
+                let value = |x: f64| format::value(x);
+                for text in [
+                    experts.to_string(),
+                    layer.k.to_string(),
+                    format::count(layer.tokens),
+                    value(layer.effective_experts),
+                    value(layer.load_entropy),
+                    value(layer.router_entropy),
+                    value(layer.cv),
+                    value(layer.max_violation),
+                    value(layer.gini),
+                ] {
+                    cell(ui, RichText::new(text).color(palette(ui).text));
+                }
+                let p = palette(ui);
+                let colour = if layer.dead > 0 { p.error } else { p.text };
+                cell(ui, RichText::new(layer.dead.to_string()).color(colour));
+                ui.end_row();
+            }
+        },
+    );
 }

@@ -36,7 +36,10 @@ impl ExpertsView {
             ui.label(RichText::new("Expert load").size(size::TITLE).color(p.strong));
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| self.domains(ui, usage));
         });
-        facts::caption(ui, "Each cell is an expert's share of its layer's slots against a uniform share. Click a layer for detail.");
+        facts::caption(
+            ui,
+            "Each cell is an expert's share of its layer's slots against a uniform share. Click a layer for detail.",
+        );
         ui.add_space(space::M);
         if let Some(layer) = heatmap::show(ui, usage, self.domain, self.layer) {
             self.layer = layer;
@@ -58,7 +61,9 @@ impl ExpertsView {
                 ui.selectable_value(&mut self.domain, i + 1, name);
             }
         });
-        response.response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Kind of text"));
+        response
+            .response
+            .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Kind of text"));
     }
 
     fn domain_name<'a>(&self, usage: &'a ExpertUsage) -> &'a str {

@@ -39,7 +39,9 @@ pub fn controls(ui: &mut Ui, page: &FeaturePage, options: &mut Options) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.checkbox(&mut options.breaks, "line breaks").on_hover_text("Begin a new line after ↵");
             let slider = Slider::new(&mut options.context, 2..=ALL)
-                .custom_formatter(|v, _| if v >= f64::from(ALL) { "all".to_owned() } else { format!("±{v:.0}") })
+                .custom_formatter(
+                    |v, _| if v >= f64::from(ALL) { "all".to_owned() } else { format!("±{v:.0}") },
+                )
                 .text("context");
             ui.add(slider).on_hover_text("Tokens before and after the marked one");
         });
@@ -110,7 +112,11 @@ fn one(ui: &mut Ui, example: &Example, max: f32, vocabulary: &Vocabulary, option
         ui.allocate_ui_with_layout(egui::vec2(56.0, 20.0), Layout::right_to_left(Align::Center), |ui| {
             ui.set_width(56.0);
             let value = format::value(f64::from(example.value));
-            let place = format!("document {}, position {}", example.document, format::grouped(u64::from(example.position)));
+            let place = format!(
+                "document {}, position {}",
+                example.document,
+                format::grouped(u64::from(example.position))
+            );
             ui.add(Label::new(RichText::new(value).color(palette(ui).weak)).truncate()).on_hover_text(place);
         });
         ui.add_space(space::XS);

@@ -1,6 +1,6 @@
 //! The left column of a feature's page: numbers, histogram, tokens, relatives.
 
-use egui::{Grid, Label, Link, RichText, Role, Ui, WidgetInfo};
+use egui::{Label, Link, RichText, Role, Ui, WidgetInfo};
 
 use crate::data::{FeaturePage, FeatureRow, Vocabulary};
 use crate::theme::{palette, space, tokens::size};
@@ -34,19 +34,17 @@ pub fn show(
         ui.add_space(space::L);
         facts::section(ui, "Nearest decoder rows");
         let entries = row.neighbours.iter().take(ENTRIES);
-        follow = relatives(ui, "neighbours", ["feature", "cosine", ""], entries.map(|(f, cosine)| {
-            (*f, format!("{cosine:.3}"), String::new())
-        }));
+        follow = ui
+            .scope(|ui| relatives(ui, ["cosine"], entries.map(|(f, cosine)| (*f, [format!("{cosine:.3}")]))))
+            .inner;
     }
     if !row.coactive.is_empty() {
         ui.add_space(space::L);
         facts::section(ui, "Fire on the same tokens");
-        let entries = row.coactive.iter().take(ENTRIES);
-        let head = ["feature", "tokens", "lift"];
-        follow = relatives(ui, "coactive", head, entries.map(|(f, count, lift)| {
-            (*f, format::count(u64::from(*count)), format!("{}×", format::value(f64::from(*lift))))
-        }))
-        .or(follow);
+        let entries = row.coactive.iter().take(ENTRIES).map(|(f, count, lift)| {
+            (*f, [format::count(u64::from(*count)), format!("{}×", format::value(f64::from(*lift)))])
+        });
+        follow = ui.scope(|ui| relatives(ui, ["tokens", "lift"], entries)).inner.or(follow);
     }
     ui.add_space(space::L);
     facts::section(ui, "Weights");
@@ -79,7 +77,8 @@ fn distribution(ui: &mut Ui, row: &FeatureRow, logarithmic: &mut bool) {
     ui.horizontal(|ui| {
         facts::section(ui, "Activations");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            ui.checkbox(logarithmic, "log counts").on_hover_text("Show the logarithm of the counts, so that rare strong activations are seen");
+            ui.checkbox(logarithmic, "log counts")
+                .on_hover_text("Show the logarithm of the counts, so that rare strong activations are seen");
         });
     });
     bars::histogram(ui, "Activation histogram", &row.histogram, row.max, 104.0, *logarithmic);
@@ -91,10 +90,16 @@ fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
     }
     let p = palette(ui);
     facts::section(ui, "Effect on the next token");
-    ui.columns_const(|[left, right]| {
-        token_list(left, "promoted", "Tokens that it makes likelier", vocabulary, p.positive, &row.top_logits, |logit| {
-            format::signed(f64::from(*logit))
-        });
+    columns(ui, |left, right| {
+        token_list(
+            left,
+            "promoted",
+            "Tokens that it makes likelier",
+            vocabulary,
+            p.positive,
+            &row.top_logits,
+            |logit| format::signed(f64::from(*logit)),
+        );
         let hover = "Tokens that it makes less likely";
         token_list(right, "suppressed", hover, vocabulary, p.negative, &row.bottom_logits, |logit| {
             format::signed(f64::from(*logit))
@@ -106,12 +111,25 @@ fn fires_on(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
     let p = palette(ui);
     facts::section(ui, "Fires on");
     let count = row.count.max(1) as f64;
-    ui.columns_const(|[left, right]| {
+    columns(ui, |left, right| {
         let shown = &row.fires_on[..row.fires_on.len().min(2 * ENTRIES)];
         let (a, b) = shown.split_at(shown.len().div_ceil(2));
         for (ui, part) in [(left, a), (right, b)] {
             token_list(ui, "", "", vocabulary, p.weak, part, |n| format::percent(f64::from(*n) / count));
         }
+    });
+}
+
+/// Two columns with room between them.
+fn columns(ui: &mut Ui, add: impl FnOnce(&mut Ui, &mut Ui)) {
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.x = space::XL;
+        ui.columns_const(|[left, right]| {
+            for ui in [&mut *left, &mut *right] {
+                ui.spacing_mut().item_spacing.x = space::S;
+            }
+            add(left, right);
+        });
     });
 }
 
@@ -146,37 +164,43 @@ fn token_list<T>(
     }
 }
 
-/// Features that can be followed, with two numbers each.
-fn relatives(
+/// Features that can be followed, with numbers at the right.
+fn relatives<const N: usize>(
     ui: &mut Ui,
-    id: &str,
-    head: [&str; 3],
-    entries: impl Iterator<Item = (u32, String, String)>,
+    head: [&str; N],
+    entries: impl Iterator<Item = (u32, [String; N])>,
 ) -> Option<u32> {
     let mut follow = None;
-    let width = ui.available_width() / 3.0 - space::S;
-    let right = egui::Layout::right_to_left(egui::Align::Center);
-    let numeric = |ui: &mut Ui, add: &mut dyn FnMut(&mut Ui)| {
-        ui.allocate_ui_with_layout(egui::vec2(width, 18.0), right, |ui| add(ui));
-    };
-    Grid::new(id).num_columns(3).min_col_width(width).spacing([space::S, 1.0]).show(ui, |ui| {
-        for name in head {
-            numeric(ui, &mut |ui| drop(ui.label(RichText::new(name).size(size::SMALL).color(palette(ui).weak))));
-        }
-        ui.end_row();
-        for (feature, first, second) in entries {
-            numeric(ui, &mut |ui| {
-                let link = ui.add(Link::new(feature.to_string()));
-                link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Go to feature {feature}")));
-                if link.on_hover_text("Open this feature").clicked() {
-                    follow = Some(feature);
-                }
+    let p = palette(ui);
+    // Right to left, so the last number comes first.
+    let numbers = |ui: &mut Ui, texts: &[RichText]| {
+        for text in texts.iter().rev() {
+            let right = egui::Layout::right_to_left(egui::Align::Center);
+            ui.allocate_ui_with_layout(egui::vec2(72.0, 18.0), right, |ui| {
+                ui.set_width(72.0);
+                ui.label(text.clone());
             });
-            for number in [&first, &second] {
-                numeric(ui, &mut |ui| drop(ui.label(RichText::new(number).color(palette(ui).text))));
-            }
-            ui.end_row();
         }
-    });
+    };
+    let line = |ui: &mut Ui, add: &mut dyn FnMut(&mut Ui), texts: &[RichText]| {
+        let size = egui::vec2(ui.available_width(), 18.0);
+        ui.allocate_ui_with_layout(size, egui::Layout::left_to_right(egui::Align::Center), |ui| {
+            add(ui);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| numbers(ui, texts));
+        });
+    };
+    ui.spacing_mut().item_spacing.y = 1.0;
+    let caption = |text: &str| RichText::new(text).size(size::SMALL).color(p.weak);
+    line(ui, &mut |ui| drop(ui.label(caption("feature"))), &head.map(caption));
+    for (feature, texts) in entries {
+        let mut add = |ui: &mut Ui| {
+            let link = ui.add(Link::new(feature.to_string()));
+            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Go to feature {feature}")));
+            if link.on_hover_text("Open this feature").clicked() {
+                follow = Some(feature);
+            }
+        };
+        line(ui, &mut add, &texts.map(|text| RichText::new(text).color(p.text)));
+    }
     follow
 }

@@ -51,9 +51,12 @@ impl FeatureView {
     fn head(&self, ui: &mut Ui, page: &FeaturePage, scene: &mut Scene<'_>) {
         let p = palette(ui);
         ui.horizontal(|ui| {
-            ui.label(RichText::new(format!("Feature {}", page.row.feature)).size(size::TITLE).color(p.strong));
+            ui.label(
+                RichText::new(format!("Feature {}", page.row.feature)).size(size::TITLE).color(p.strong),
+            );
             if page.row.count == 0 {
-                ui.label(RichText::new("dead").color(p.warning)).on_hover_text("It fired on none of the indexed tokens");
+                ui.label(RichText::new("dead").color(p.warning))
+                    .on_hover_text("It fired on none of the indexed tokens");
             }
             if self.page.loading() {
                 ui.spinner();
@@ -95,9 +98,13 @@ impl FeatureView {
             let (mut left, mut right) = (rect, rect);
             left.set_width(FACTS);
             right.min.x = left.right() + space::XL;
-            let column = |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
+            let column =
+                |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
             ui.scope_builder(column(left), |ui| {
-                ScrollArea::vertical().id_salt("facts").auto_shrink(false).show(ui, |ui| facts(ui, &mut self.logarithmic));
+                ScrollArea::vertical()
+                    .id_salt("facts")
+                    .auto_shrink(false)
+                    .show(ui, |ui| facts(ui, &mut self.logarithmic));
             });
             ui.scope_builder(column(right), |ui| {
                 examples::controls(ui, page, &mut self.options);

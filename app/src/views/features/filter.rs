@@ -21,12 +21,14 @@ pub fn show(ui: &mut Ui, query: &mut Query, focus: bool, tokens: u64) {
         query.text.clear();
         response.surrender_focus();
     }
-    if !query.text.is_empty() && ui.add(Button::new("×").small()).on_hover_text("Clear the search").clicked() {
+    if !query.text.is_empty() && ui.add(Button::new("×").small()).on_hover_text("Clear the search").clicked()
+    {
         query.text.clear();
     }
     ui.add_space(space::XS);
     density(ui, query);
-    let hover = format!("Leave out features that fired on none of the {} indexed tokens", format::count(tokens));
+    let hover =
+        format!("Leave out features that fired on none of the {} indexed tokens", format::count(tokens));
     ui.checkbox(&mut query.hide_dead, "Hide dead").on_hover_text(hover);
     if !query.is_open() && ui.button("Reset filter").clicked() {
         *query = Query { key: query.key, descending: query.descending, ..Query::default() };
@@ -42,7 +44,8 @@ fn density(ui: &mut Ui, query: &mut Query) {
         let share = |d: f32| format::percent(f64::from(d));
         format!("Density: {} – {}", share(query.min_density), share(query.max_density))
     };
-    let button = ui.add(Button::new(text).selected(!open)).on_hover_text("Keep features within a range of density");
+    let button =
+        ui.add(Button::new(text).selected(!open)).on_hover_text("Keep features within a range of density");
     button.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Density filter"));
     Popup::menu(&button).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
         ui.set_min_width(280.0);
@@ -52,7 +55,9 @@ fn density(ui: &mut Ui, query: &mut Query) {
                 .logarithmic(true)
                 .smallest_positive(1e-7)
                 .custom_formatter(|v, _| format::percent(v))
-                .custom_parser(|text| text.trim_end_matches(['%', ' ']).parse::<f64>().ok().map(|p| p / 100.0))
+                .custom_parser(|text| {
+                    text.trim_end_matches(['%', ' ']).parse::<f64>().ok().map(|p| p / 100.0)
+                })
         };
         ui.add(slider(&mut query.min_density).text("at least"));
         ui.add(slider(&mut query.max_density).text("at most"));

@@ -52,12 +52,8 @@ impl FeaturesView {
     fn ask_order(&mut self, scene: &mut Scene<'_>) {
         let store = scene.stores.run(&self.run);
         let Some(columns) = store.columns.value().cloned() else { return };
-        let key = (
-            self.query.clone(),
-            store.columns.version(),
-            store.tokens.version(),
-            store.vocabulary.version(),
-        );
+        let key =
+            (self.query.clone(), store.columns.version(), store.tokens.version(), store.vocabulary.version());
         if self.asked.as_ref() == Some(&key) {
             return;
         }
@@ -104,9 +100,11 @@ impl FeaturesView {
 
     fn table(&mut self, ui: &mut Ui, order: &Arc<Vec<u32>>, scene: &mut Scene<'_>) {
         let store = scene.stores.run(&self.run);
-        let (Some(columns), tokens, vocabulary) =
-            (store.columns.value().cloned(), store.tokens.value().cloned(), store.vocabulary.value().cloned())
-        else {
+        let (Some(columns), tokens, vocabulary) = (
+            store.columns.value().cloned(),
+            store.tokens.value().cloned(),
+            store.vocabulary.value().cloned(),
+        ) else {
             return;
         };
         let labelled = tokens.as_ref().is_some_and(|t| !t.labels.is_empty());

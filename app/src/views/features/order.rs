@@ -100,9 +100,9 @@ fn sort(
         Key::Density => by_number(rows, &columns.density),
         Key::Mean => by_number(rows, &columns.mean),
         Key::Max => by_number(rows, &columns.max),
-        Key::Count => rows.sort_by(|a, b| {
-            directed(columns.count[*a as usize].cmp(&columns.count[*b as usize]), down)
-        }),
+        Key::Count => {
+            rows.sort_by(|a, b| directed(columns.count[*a as usize].cmp(&columns.count[*b as usize]), down))
+        }
         Key::Label => {
             let label = |f: u32| tokens.and_then(|t| t.label(f)).unwrap_or_default().to_lowercase();
             rows.sort_by_cached_key(|f| label(*f));
@@ -115,7 +115,11 @@ fn sort(
         Key::Token => {
             let first = |f: u32| {
                 let token = tokens.and_then(|t| t.fires_on.get(f).first());
-                token.and_then(|t| vocabulary.and_then(|v| v.get(*t))).unwrap_or_default().trim().to_lowercase()
+                token
+                    .and_then(|t| vocabulary.and_then(|v| v.get(*t)))
+                    .unwrap_or_default()
+                    .trim()
+                    .to_lowercase()
             };
             rows.sort_by_cached_key(|f| first(*f));
             if down {

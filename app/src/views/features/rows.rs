@@ -94,7 +94,13 @@ fn chips<'a>(
     let font = egui::FontId::monospace(crate::theme::tokens::size::SMALL);
     let mut job = LayoutJob::default();
     for (i, token) in tokens.enumerate() {
-        let format = TextFormat { font_id: font.clone(), color: colour, background: ground, expand_bg: 2.0, ..TextFormat::default() };
+        let format = TextFormat {
+            font_id: font.clone(),
+            color: colour,
+            background: ground,
+            expand_bg: 2.0,
+            ..TextFormat::default()
+        };
         job.append(&text::in_list(&token), if i == 0 { 2.0 } else { 10.0 }, format);
     }
     job
@@ -115,11 +121,17 @@ impl TableDelegate for Rows<'_> {
 
     fn row_ui(&mut self, ui: &mut Ui, row: u64) {
         let Some(feature) = self.order.get(row as usize).copied() else { return };
+        if !table::is_seen(ui) {
+            return;
+        }
         let rect = ui.max_rect();
         // The feature, not the row, names the widget: it keeps its identity when the order changes.
-        let response = ui.interact(rect, egui::Id::unique(("feature row", self.salt, feature)), Sense::click());
+        let response =
+            ui.interact(rect, egui::Id::unique(("feature row", self.salt, feature)), Sense::click());
         let selected = self.selected == Some(feature);
-        response.widget_info(|| WidgetInfo::selected(Role::Row, true, selected, format!("Row of feature {feature}")));
+        response.widget_info(|| {
+            WidgetInfo::selected(Role::Row, true, selected, format!("Row of feature {feature}"))
+        });
         table::row_ground(ui, rect, selected, response.hovered());
         if response.double_clicked() {
             self.asked.open = Some(feature);

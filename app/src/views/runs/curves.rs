@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use egui::{Align, ComboBox, Layout, RichText, ScrollArea, Ui};
-use egui_plot::{HoverPosition, Line, Plot};
+use egui_plot::{HoverPosition, Line, Plot, uniform_grid_spacer};
 
 use super::decimate::decimate;
 use crate::data::Metrics;
@@ -19,7 +19,12 @@ const METRICS: [(&str, &str, &str, bool); 10] = [
     ("metrics/l0", "L0", "Mean number of features a token", false),
     ("sparsity/dead_share", "Dead", "Share of features that did not fire lately", false),
     ("losses/mse_loss", "Squared error", "Mean over tokens of the squared error", true),
-    ("losses/auxiliary_reconstruction_loss", "Auxiliary loss", "What the dead features are trained with", true),
+    (
+        "losses/auxiliary_reconstruction_loss",
+        "Auxiliary loss",
+        "What the dead features are trained with",
+        true,
+    ),
     ("sparsity/dead_features", "Dead features", "Number of features that did not fire lately", false),
     ("details/current_learning_rate", "Learning rate", "Of the step", false),
     ("details/tokens_per_second", "Tokens a second", "Speed since the row before", false),
@@ -77,7 +82,9 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
                 ui.selectable_value(&mut options.axis, Axis::Steps, "over steps");
                 ui.selectable_value(&mut options.axis, Axis::Tokens, "over tokens");
             });
-            shown.response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Horizontal axis"));
+            shown
+                .response
+                .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Horizontal axis"));
         });
     });
     ui.add_space(space::S);
@@ -97,7 +104,11 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
     if series.iter().all(|s| s.metrics.step.is_empty()) {
         return match (loading, runs.is_empty()) {
             (true, _) => notice::loading(ui, "Reading the curves…"),
-            (_, true) => notice::empty(ui, "No run selected", "Click a run above; Ctrl-click or tick more to compare them."),
+            (_, true) => notice::empty(
+                ui,
+                "No run selected",
+                "Click a run above; Ctrl-click or tick more to compare them.",
+            ),
             _ => notice::empty(ui, "No curves yet", "The run has not logged a step."),
         };
     }
@@ -105,8 +116,9 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
 }
 
 fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
-    let there: Vec<usize> =
-        (0..METRICS.len()).filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].0).is_some())).collect();
+    let there: Vec<usize> = (0..METRICS.len())
+        .filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].0).is_some()))
+        .collect();
     let columns = ((ui.available_width() / PLOT) as usize).clamp(1, 3);
     let width = (ui.available_width() - space::L * (columns as f32 - 1.0)) / columns as f32;
     for row in there.chunks(columns) {
@@ -131,11 +143,19 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         if let [one] = series
             && let Some(last) = one.metrics.curve(column).and_then(|c| c.iter().rev().find(|v| v.is_finite()))
         {
-            ui.label(RichText::new(number(column, f64::from(*last))).color(p.weak)).on_hover_text("The last logged value");
+            ui.label(RichText::new(number(column, f64::from(*last))).color(p.weak))
+                .on_hover_text("The last logged value");
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let toggle = ui.checkbox(logarithmic, RichText::new("log").size(size::SMALL));
-            toggle.widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, true, *logarithmic, format!("Logarithmic {name}")));
+            toggle.widget_info(|| {
+                egui::WidgetInfo::selected(
+                    egui::Role::CheckBox,
+                    true,
+                    *logarithmic,
+                    format!("Logarithmic {name}"),
+                )
+            });
         });
     });
     let log = *logarithmic;
@@ -152,6 +172,10 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
         .y_axis_formatter(move |mark, _| number(column, back(mark.value)))
         .y_axis_min_width(44.0)
+        .x_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 4.0)))
+        .y_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 3.0)))
+        .grid_color(p.line)
+        .grid_fade(0.0)
         .label_formatter(move |at| match at {
             HoverPosition::NearDataPoint { plot_name, position, .. } => Some(format!(
                 "{plot_name}\n{unit} {}\n{}",
@@ -165,7 +189,9 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         let bounds = plot.plot_bounds();
         let auto = plot.auto_bounds().x || !bounds.is_valid_x();
         for one in series {
-            let (Some(ys), Some(first), Some(last)) = (one.metrics.curve(column), one.xs.first(), one.xs.last()) else {
+            let (Some(ys), Some(first), Some(last)) =
+                (one.metrics.curve(column), one.xs.first(), one.xs.last())
+            else {
                 continue;
             };
             let (from, to) = if auto { (*first, *last) } else { (bounds.min()[0], bounds.max()[0]) };
@@ -183,7 +209,29 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
 fn number(column: &str, value: f64) -> String {
     match column {
         "sparsity/dead_share" => format::percent(value),
-        "sparsity/dead_features" | "details/tokens_per_second" if value >= 0.0 => format::count(value.round() as u64),
+        "sparsity/dead_features" | "details/tokens_per_second" if value >= 0.0 => {
+            format::count(value.round() as u64)
+        }
         _ => format::value(value),
+    }
+}
+
+/// Distance of grid lines so that about `lines` of them, at round numbers, are within `bounds`.
+fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
+    let wanted = ((bounds.1 - bounds.0) / lines).max(f64::MIN_POSITIVE);
+    let power = 10f64.powf(wanted.log10().floor());
+    let round = [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|step| *step >= wanted);
+    [round.unwrap_or(10.0 * power); 3]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grid_lines_stand_at_round_numbers() {
+        assert_eq!(steps((0.0, 770.0), 4.0)[0], 200.0);
+        assert_eq!(steps((0.0, 10.0), 1.0)[0], 10.0);
+        assert!((steps((0.0, 0.9), 3.0)[0] - 0.5).abs() < 1e-12);
     }
 }

@@ -25,7 +25,9 @@ pub fn meaning(status: &Status) -> &'static str {
         Status::Running => "It is being trained; the curves follow.",
         Status::Finished => "All steps are done.",
         Status::Stopped => "It was stopped; `sae train --resume` goes on.",
-        Status::Silent => "It says that it runs, but nothing was written for a quarter of an hour; `sae train --resume` goes on.",
+        Status::Silent => {
+            "It says that it runs, but nothing was written for a quarter of an hour; `sae train --resume` goes on."
+        }
         Status::Failed => "It ended with an error.",
     }
 }

@@ -13,7 +13,7 @@ use egui::{Frame, Margin, Panel, ScrollArea, Ui};
 
 use super::{Scene, View};
 use crate::address::Place;
-use crate::data::Status;
+use crate::data::{Folder, RunEntry, Status};
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::notice;
 
@@ -50,7 +50,7 @@ impl RunsView {
         }
         if self.selected.is_empty()
             && self.focus.is_none()
-            && let Some(run) = scene.folder.runs.iter().find(|r| r.info.is_ok()).or(scene.folder.runs.first())
+            && let Some(run) = best(scene.folder)
         {
             self.selected = vec![run.path.clone()];
             self.focus = Some(run.path.clone());
@@ -116,7 +116,10 @@ impl View for RunsView {
         self.settle(scene);
         let (workers, folder) = (scene.workers, scene.folder);
         for path in &self.selected {
-            let running = folder.run(path).and_then(|r| r.info.as_ref().ok()).is_some_and(|i| i.status == Status::Running);
+            let running = folder
+                .run(path)
+                .and_then(|r| r.info.as_ref().ok())
+                .is_some_and(|i| i.status == Status::Running);
             let store = scene.stores.run(path);
             let due = running && scene.now - store.metrics_asked >= LIVE;
             if store.metrics.untouched() || due {
@@ -134,12 +137,25 @@ impl View for RunsView {
         let p = palette(ui);
         let frame = Frame::new().fill(p.side).inner_margin(Margin::same(space::L as i8));
         if let Some(run) = self.focus.as_ref().and_then(|path| scene.folder.run(path)) {
-            Panel::right("run details").frame(frame).default_size(320.0).size_range(220.0..=560.0).show(ui, |ui| {
-                ScrollArea::vertical().auto_shrink(false).show(ui, |ui| details::show(ui, run, scene.actions));
-            });
+            Panel::right("run details").frame(frame).default_size(320.0).size_range(220.0..=560.0).show(
+                ui,
+                |ui| {
+                    ScrollArea::vertical()
+                        .auto_shrink(false)
+                        .show(ui, |ui| details::show(ui, run, scene.actions));
+                },
+            );
         }
         Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
             curves::show(ui, &self.selected, &mut self.options, scene);
         });
     }
+}
+
+/// The run that is most worth a first look: one with an index, else one that can be read, else any.
+fn best(folder: &Folder) -> Option<&RunEntry> {
+    let with = |wanted: fn(&RunEntry) -> bool| folder.runs.iter().find(|run| wanted(run));
+    with(|run| run.info.as_ref().is_ok_and(|info| info.indexed))
+        .or_else(|| with(|run| run.info.is_ok()))
+        .or(folder.runs.first())
 }

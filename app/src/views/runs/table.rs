@@ -32,34 +32,91 @@ struct RunColumn(&'static str, f32, Side, &'static str, Number, Text);
 
 const COLUMNS: [RunColumn; 10] = [
     RunColumn("run", 240.0, Side::Left, "Folder of the run", |_| None, |_| String::new()),
-    RunColumn("method", 120.0, Side::Left, "How tokens and features are matched", |_| None, |i| i.method.clone()),
-    RunColumn("k", 52.0, Side::Right, "Features a token may have", |i| i.k.map(|k| k as f64), |i| {
-        i.k.map_or_else(|| format::MISSING.to_owned(), |k| k.to_string())
-    }),
-    RunColumn("features", 84.0, Side::Right, "Width of the dictionary", |i| Some(i.d_sae as f64), |i| format::count(i.d_sae)),
-    RunColumn("FVE", 70.0, Side::Right, "Fraction of variance explained", |i| i.fve, |i| format::quality(i.fve)),
-    RunColumn("recovered", 86.0, Side::Right, "Cross-entropy recovered, against zero ablation", |i| i.loss_recovered, |i| {
-        format::quality(i.loss_recovered)
-    }),
-    RunColumn("L0", 64.0, Side::Right, "Mean number of features a token", |i| i.l0, |i| {
-        i.l0.map_or_else(|| format::MISSING.to_owned(), |l0| format!("{l0:.1}"))
-    }),
-    RunColumn("dead", 76.0, Side::Right, "Share of features that never fired", |i| i.dead_share, |i| {
-        i.dead_share.map_or_else(|| format::MISSING.to_owned(), format::percent)
-    }),
-    RunColumn("tokens", 84.0, Side::Right, "Tokens trained on", |i| Some(i.tokens as f64), |i| format::count(i.tokens)),
+    RunColumn(
+        "method",
+        120.0,
+        Side::Left,
+        "How tokens and features are matched",
+        |_| None,
+        |i| i.method.clone(),
+    ),
+    RunColumn(
+        "k",
+        52.0,
+        Side::Right,
+        "Features a token may have",
+        |i| i.k.map(|k| k as f64),
+        |i| i.k.map_or_else(|| format::MISSING.to_owned(), |k| k.to_string()),
+    ),
+    RunColumn(
+        "features",
+        84.0,
+        Side::Right,
+        "Width of the dictionary",
+        |i| Some(i.d_sae as f64),
+        |i| format::count(i.d_sae),
+    ),
+    RunColumn(
+        "FVE",
+        70.0,
+        Side::Right,
+        "Fraction of variance explained",
+        |i| i.fve,
+        |i| format::quality(i.fve),
+    ),
+    RunColumn(
+        "recovered",
+        86.0,
+        Side::Right,
+        "Cross-entropy recovered, against zero ablation",
+        |i| i.loss_recovered,
+        |i| format::quality(i.loss_recovered),
+    ),
+    RunColumn(
+        "L0",
+        64.0,
+        Side::Right,
+        "Mean number of features a token",
+        |i| i.l0,
+        |i| i.l0.map_or_else(|| format::MISSING.to_owned(), |l0| format!("{l0:.1}")),
+    ),
+    RunColumn(
+        "dead",
+        76.0,
+        Side::Right,
+        "Share of features that never fired",
+        |i| i.dead_share,
+        |i| i.dead_share.map_or_else(|| format::MISSING.to_owned(), format::percent),
+    ),
+    RunColumn(
+        "tokens",
+        84.0,
+        Side::Right,
+        "Tokens trained on",
+        |i| Some(i.tokens as f64),
+        |i| format::count(i.tokens),
+    ),
     RunColumn("status", 96.0, Side::Left, "How the run stands", |_| None, |i| i.status.name().to_owned()),
 ];
 
 /// Draws the table.
-pub fn show(ui: &mut Ui, folder: &Folder, selected: &[PathBuf], focus: Option<&PathBuf>, sort: Sort) -> Asked {
+pub fn show(
+    ui: &mut Ui,
+    folder: &Folder,
+    selected: &[PathBuf],
+    focus: Option<&PathBuf>,
+    sort: Sort,
+) -> Asked {
     let mut runs: Vec<&RunEntry> = folder.runs.iter().collect();
     if let Some((column, descending)) = sort {
         runs.sort_by(|a, b| compare(a, b, column, descending));
     }
-    let columns: Vec<Column> =
-        COLUMNS.iter().map(|c| Column::new(c.1).range(40.0..=800.0).id(egui::Id::unique(("run", c.0)))).collect();
-    let shown = Table::new().id_salt("runs").num_rows(runs.len() as u64).headers([HeaderRow::new(height::HEAD)]);
+    let columns: Vec<Column> = COLUMNS
+        .iter()
+        .map(|c| Column::new(c.1).range(40.0..=800.0).id(egui::Id::unique(("run", c.0))))
+        .collect();
+    let shown =
+        Table::new().id_salt("runs").num_rows(runs.len() as u64).headers([HeaderRow::new(height::HEAD)]);
     let mut delegate = Rows { runs, selected, focus, sort, asked: Asked::default() };
     table::show(ui, shown, &columns, &mut delegate);
     delegate.asked
@@ -115,7 +172,13 @@ impl TableDelegate for Rows<'_> {
     fn header_cell_ui(&mut self, ui: &mut Ui, cell: &HeaderCellInfo) {
         let column = &COLUMNS[cell.group_index];
         let sorted = match self.sort {
-            Some((at, down)) if at == cell.group_index => if down { Sorted::Down } else { Sorted::Up },
+            Some((at, down)) if at == cell.group_index => {
+                if down {
+                    Sorted::Down
+                } else {
+                    Sorted::Up
+                }
+            }
             _ => Sorted::No,
         };
         if table::sort_head(ui, column.0, column.2, sorted, column.3) {
@@ -129,6 +192,9 @@ impl TableDelegate for Rows<'_> {
 
     fn row_ui(&mut self, ui: &mut Ui, row: u64) {
         let Some(run) = self.runs.get(row as usize).copied() else { return };
+        if !table::is_seen(ui) {
+            return;
+        }
         let rect = ui.max_rect();
         let response = ui.interact(rect, egui::Id::unique(("run row", &run.path)), Sense::click());
         let chosen = self.focus == Some(&run.path);
