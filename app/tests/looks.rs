@@ -53,29 +53,45 @@ fn welcome() {
     }
 }
 
-#[test]
-fn features() {
-    for (theme, name) in [(Choice::Dark, "features_dark"), (Choice::Light, "features_light")] {
-        if can_draw() {
-            let mut window = draw(theme, Some(Place::Features { run: run() }), true);
-            wait_for(&mut window, "2 048 features");
-            settle(&mut window);
-            window.snapshot(name);
-        }
+fn features(theme: Choice, name: &str) {
+    if can_draw() {
+        let mut window = draw(theme, Some(Place::Features { run: run() }), true);
+        wait_for(&mut window, "2 048 features");
+        // The labels come last.
+        wait_for_part(&mut window, "“forest”");
+        settle(&mut window);
+        window.snapshot(name);
     }
 }
 
 #[test]
-fn feature() {
-    for (theme, name) in [(Choice::Dark, "feature_dark"), (Choice::Light, "feature_light")] {
-        if can_draw() {
-            let mut window = draw(theme, Some(Place::Feature { run: run(), feature: 7 }), true);
-            wait_for(&mut window, "Nearest decoder rows");
-            wait_for_part(&mut window, " forest");
-            settle(&mut window);
-            window.snapshot(name);
-        }
+fn features_dark() {
+    features(Choice::Dark, "features_dark");
+}
+
+#[test]
+fn features_light() {
+    features(Choice::Light, "features_light");
+}
+
+fn feature(theme: Choice, name: &str) {
+    if can_draw() {
+        let mut window = draw(theme, Some(Place::Feature { run: run(), feature: 7 }), true);
+        wait_for(&mut window, "Nearest decoder rows");
+        wait_for_part(&mut window, " forest");
+        settle(&mut window);
+        window.snapshot(name);
     }
+}
+
+#[test]
+fn feature_dark() {
+    feature(Choice::Dark, "feature_dark");
+}
+
+#[test]
+fn feature_light() {
+    feature(Choice::Light, "feature_light");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn the_program_shows_a_folder_and_reacts_to_the_mouse() {
             .unwrap(),
     );
     wait("a window with the folder's name", || {
-        run(&display, "xdotool", &["search", "--name", "^sample – SAE Workbench$"])
+        run(&display, "xdotool", &["search", "--name", "^sample .* SAE Workbench$"])
     });
     let first = home.path().join("first.png");
     let (_, dark) = wait("a picture", || picture(&display, &first).filter(|(colours, _)| *colours > 100));

@@ -228,7 +228,10 @@ fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(),
 
 /// Reads single pages of a run; the tables are opened by the first and kept open for the others.
 #[derive(Clone, Debug, Default)]
-pub struct Pages(Arc<Mutex<Option<(TableReader, Option<TableReader>)>>>);
+pub struct Pages(Arc<Mutex<Option<PageTables>>>);
+
+/// Features, and examples where the index has them.
+type PageTables = (TableReader, Option<TableReader>);
 
 impl Pages {
     /// Reads the page of `feature` of the run in `dir`.
@@ -250,7 +253,7 @@ impl Pages {
         Ok(FeaturePage { row: row.into(), examples: examples.into_iter().map(Into::into).collect() })
     }
 
-    fn open(&self, dir: &Path) -> Result<(TableReader, Option<TableReader>), Problem> {
+    fn open(&self, dir: &Path) -> Result<PageTables, Problem> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(readers) = kept.as_ref() {
             return Ok(readers.clone());

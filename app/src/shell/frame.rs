@@ -134,7 +134,7 @@ impl App {
         if let Some(Some(folder)) = self.picker.poll() {
             self.actions.push(Action::Open(folder));
         }
-        let dropped = ctx.input(|i| i.raw.dropped_files.iter().next().map(|f| f.path().to_owned()));
+        let dropped = ctx.input(|i| i.raw.dropped_files.first().map(|f| f.path().to_owned()));
         self.actions.extend(dropped.map(Action::Open));
         self.keys(ctx);
         self.apply(ctx);

@@ -195,7 +195,7 @@ impl Palette {
 
     /// Ground of a token whose activation is `share` (0..=1) of the largest; none for 0.
     pub fn shade(&self, share: f32) -> Color32 {
-        if !(share > 0.0) {
+        if share.is_nan() || share <= 0.0 {
             return Color32::TRANSPARENT;
         }
         // A floor keeps the weakest activation visible; the square root spreads the many weak ones.

@@ -134,7 +134,8 @@ impl FeaturesView {
             asked: rows::Asked::default(),
         };
         let mut shown = Table::new()
-            .id_salt(("features", &self.run))
+            // Labels arrive after the numbers; the widths that are designed for them apply from then on.
+            .id_salt(("features", &self.run, labelled))
             .num_rows(order.len() as u64)
             .headers([HeaderRow::new(height::HEAD)]);
         if let Some(row) = self.scroll_to.take() {

@@ -101,7 +101,7 @@ fn sort(
         Key::Mean => by_number(rows, &columns.mean),
         Key::Max => by_number(rows, &columns.max),
         Key::Count => {
-            rows.sort_by(|a, b| directed(columns.count[*a as usize].cmp(&columns.count[*b as usize]), down))
+            rows.sort_by(|a, b| directed(columns.count[*a as usize].cmp(&columns.count[*b as usize]), down));
         }
         Key::Label => {
             let label = |f: u32| tokens.and_then(|t| t.label(f)).unwrap_or_default().to_lowercase();

@@ -34,7 +34,7 @@ pub const COLUMNS: [TableColumn; 7] = [
 ];
 
 /// What the person did in the table.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     pub sort: Option<Key>,
     pub select: Option<u32>,
