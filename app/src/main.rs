@@ -1,1 +1,72 @@
-fn main() {}
+//! `sae-app`: the window.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use app::args::{Args, HELP, parse};
+use app::shell::{App, Options};
+
+fn main() -> ExitCode {
+    // The allocator's settings for this process belong here, before the first thread is started.
+
+    let wanted = match parse(std::env::args_os().skip(1)) {
+        Ok(wanted) => wanted,
+        Err(message) => return fail(2, &message),
+    };
+    match wanted {
+        Args::Help => print(HELP),
+        Args::Version => print(concat!("sae-app ", env!("CARGO_PKG_VERSION"), "\n")),
+        Args::Window(address) => {
+            let (folder, place) = address.map_or((None, None), |a| (Some(a.folder), a.place));
+            window(Options { folder, place, ..Options::default() })
+        }
+    }
+}
+
+fn window(options: Options) -> ExitCode {
+    if cfg!(target_os = "linux") && !has_display() {
+        return fail(
+            1,
+            "there is no display: neither WAYLAND_DISPLAY nor DISPLAY is set.\n\
+            On a server, use `ssh -X`, or look at the numbers with `sae evaluate` and `sae inspect`.",
+        );
+    }
+    let viewport = egui::ViewportBuilder::default()
+        .with_title("SAE Workbench")
+        .with_app_id("sae-workbench")
+        .with_inner_size([1360.0, 860.0])
+        .with_min_inner_size([640.0, 420.0]);
+    let native = eframe::NativeOptions { viewport, ..eframe::NativeOptions::default() };
+    let made = eframe::run_native(
+        "SAE Workbench",
+        native,
+        Box::new(|cc| Ok(Box::new(App::new(&cc.egui_ctx, options)?))),
+    );
+    match made {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(
+            1,
+            &format!(
+                "the window can not be opened: {error}.\n\
+             Check that the display can be reached (DISPLAY, WAYLAND_DISPLAY) and that OpenGL is installed (libgl1, libegl1)."
+            ),
+        ),
+    }
+}
+
+fn has_display() -> bool {
+    ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
+}
+
+/// A closed pipe behind `--help` is no failure.
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(status: u8, message: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "sae-app: {message}");
+    ExitCode::from(status)
+}

@@ -1,0 +1,11 @@
+//! Writes a believable folder to look at: `cargo run -p app --example sample -- FOLDER [FEATURES]`.
+
+#[path = "../tests/common/sample.rs"]
+mod sample;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args_os().skip(1);
+    let folder = args.next().ok_or("usage: sample FOLDER [FEATURES]")?;
+    let features = args.next().and_then(|n| n.to_str()?.parse().ok()).unwrap_or(2048);
+    sample::folder(folder.as_ref(), features)
+}

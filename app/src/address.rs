@@ -1,0 +1,167 @@
+//! Addresses: every place in the window can be written down, copied and opened again.
+//!
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
+//! `DATASET#experts`
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A place in the window: what is shown, and of which folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// All runs, with the curves of the selected ones.
+    Runs,
+    /// The curves of one run.
+    Curves {
+        /// Folder of the run.
+        run: PathBuf,
+    },
+    /// The table of features of a run.
+    Features {
+        /// Folder of the run.
+        run: PathBuf,
+    },
+    /// One feature's page.
+    Feature {
+        /// Folder of the run.
+        run: PathBuf,
+        /// Which feature.
+        feature: u32,
+    },
+    /// What a dataset is, and its documents.
+    Dataset {
+        /// Folder of the dataset.
+        dataset: PathBuf,
+        /// The document that is read, if any.
+        document: Option<u32>,
+    },
+    /// The experts' load.
+    Experts {
+        /// Folder of the dataset.
+        dataset: PathBuf,
+    },
+}
+
+impl Place {
+    /// The folder it belongs to.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Runs => None,
+            Self::Curves { run } | Self::Features { run } | Self::Feature { run, .. } => Some(run),
+            Self::Dataset { dataset, .. } | Self::Experts { dataset } => Some(dataset),
+        }
+    }
+
+    /// The same place with its folder put at `folder`: addresses may be typed
+    /// relative, the window works with whole paths.
+    #[must_use]
+    pub fn below(self, folder: &Path) -> Self {
+        let at = folder.to_owned();
+        match self {
+            Self::Runs => Self::Runs,
+            Self::Curves { .. } => Self::Curves { run: at },
+            Self::Features { .. } => Self::Features { run: at },
+            Self::Feature { feature, .. } => Self::Feature { run: at, feature },
+            Self::Dataset { document, .. } => Self::Dataset { dataset: at, document },
+            Self::Experts { .. } => Self::Experts { dataset: at },
+        }
+    }
+
+    /// Whether a pane that shows `self` can show `other` by turning to it (another feature of the same run).
+    pub fn same_pane(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Runs | Self::Curves { .. }, Self::Runs | Self::Curves { .. }) => true,
+            (Self::Feature { run: a, .. }, Self::Feature { run: b, .. }) => a == b,
+            (Self::Dataset { dataset: a, .. }, Self::Dataset { dataset: b, .. }) => a == b,
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs => f.write_str("#runs"),
+            Self::Curves { run } => write!(f, "{}#curves", run.display()),
+            Self::Features { run } => write!(f, "{}#features", run.display()),
+            Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
+            Self::Dataset { dataset, document: None } => write!(f, "{}#documents", dataset.display()),
+            Self::Dataset { dataset, document: Some(d) } => write!(f, "{}#document={d}", dataset.display()),
+            Self::Experts { dataset } => write!(f, "{}#experts", dataset.display()),
+        }
+    }
+}
+
+/// What was typed behind `sae-app`: a folder, and perhaps a place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The folder before the `#`.
+    pub folder: PathBuf,
+    /// The place after it.
+    pub place: Option<Place>,
+}
+
+impl Address {
+    /// Reads an address. A `#` in a folder's own name is fine: only a known place behind the last `#` counts.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if Path::new(text).exists() {
+            return Ok(Self { folder: PathBuf::from(text), place: None });
+        }
+        let Some((folder, place)) = text.rsplit_once('#') else {
+            return Ok(Self { folder: PathBuf::from(text), place: None });
+        };
+        let path = PathBuf::from(folder);
+        let number = |digits: &str| {
+            digits
+                .parse::<u32>()
+                .map_err(|_| format!("`{place}`: `{digits}` is not a number from 0 to 4294967295."))
+        };
+        let here = match place.split_once('=') {
+            Some(("feature", n)) => Place::Feature { run: path.clone(), feature: number(n)? },
+            Some(("document", n)) => Place::Dataset { dataset: path.clone(), document: Some(number(n)?) },
+            None if place == "features" => Place::Features { run: path.clone() },
+            None if place == "curves" => Place::Curves { run: path.clone() },
+            None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
+            None if place == "experts" => Place::Experts { dataset: path.clone() },
+            None if place == "runs" => Place::Runs,
+            _ => {
+                return Err(format!(
+                    "`#{place}` is no place. Places are #features, #feature=N, #curves, #documents, #document=N and #experts."
+                ));
+            }
+        };
+        Ok(Self { folder: path, place: Some(here) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_survive_being_written_and_read() {
+        let run = PathBuf::from("demo/run");
+        for place in [
+            Place::Features { run: run.clone() },
+            Place::Feature { run: run.clone(), feature: 123 },
+            Place::Curves { run: run.clone() },
+            Place::Dataset { dataset: run.clone(), document: None },
+            Place::Dataset { dataset: run.clone(), document: Some(4) },
+            Place::Experts { dataset: run.clone() },
+        ] {
+            let read = Address::parse(&place.to_string()).unwrap();
+            assert_eq!(read, Address { folder: run.clone(), place: Some(place) });
+        }
+        assert_eq!(Address::parse("demo").unwrap().place, None);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_is_allowed() {
+        assert!(Address::parse("run#feature=x").unwrap_err().contains("not a number"));
+        assert!(Address::parse("run#feature=-1").unwrap_err().contains("not a number"));
+        assert!(Address::parse("run#nowhere").unwrap_err().contains("#feature=N"));
+    }
+}

@@ -1,0 +1,311 @@
+//! A run's feature index: whole columns for the table, one row with its examples for the page.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::AsArray;
+use arrow::datatypes::UInt32Type;
+use arrow::record_batch::RecordBatch;
+use storage::{Run, TableReader, schema};
+
+use super::{missing, problem};
+use crate::load::Problem;
+
+/// The numbers of all features, for sorting and filtering; index = feature.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// Tokens that were indexed.
+    pub tokens: u64,
+    /// Tokens each feature fired on.
+    pub count: Vec<u64>,
+    /// count / tokens.
+    pub density: Vec<f32>,
+    /// Mean activation where it fired.
+    pub mean: Vec<f32>,
+    /// Largest activation.
+    pub max: Vec<f32>,
+}
+
+impl Columns {
+    /// Number of features.
+    pub fn len(&self) -> usize {
+        self.count.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count.is_empty()
+    }
+
+    /// Whether `feature` never fired on the indexed tokens.
+    pub fn dead(&self, feature: u32) -> bool {
+        self.count.get(feature as usize) == Some(&0)
+    }
+}
+
+/// A list of tokens for each feature, in one piece.
+#[derive(Clone, Debug, Default)]
+pub struct Lists {
+    tokens: Vec<u32>,
+    ends: Vec<u32>,
+}
+
+impl Lists {
+    /// Adds the next feature's tokens.
+    pub fn push(&mut self, tokens: impl IntoIterator<Item = u32>) {
+        self.tokens.extend(tokens);
+        self.ends.push(self.tokens.len() as u32);
+    }
+
+    /// The tokens of `feature`; none for one that is not there.
+    pub fn get(&self, feature: u32) -> &[u32] {
+        let i = feature as usize;
+        let Some(end) = self.ends.get(i) else { return &[] };
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        self.tokens.get(start as usize..*end as usize).unwrap_or_default()
+    }
+}
+
+/// Tokens and labels of all features, for showing and searching.
+#[derive(Clone, Debug, Default)]
+pub struct TokenLists {
+    /// The most frequent tokens that each fires on.
+    pub fires_on: Lists,
+    /// The tokens that each promotes most.
+    pub top_logits: Lists,
+    /// Features that have a label, ascending.
+    pub labels: Vec<(u32, String)>,
+}
+
+impl TokenLists {
+    /// What somebody called `feature`.
+    pub fn label(&self, feature: u32) -> Option<&str> {
+        let at = self.labels.binary_search_by_key(&feature, |(f, _)| *f).ok()?;
+        Some(&self.labels[at].1)
+    }
+}
+
+/// Everything the index says of one feature.
+#[derive(Clone, Debug, Default)]
+pub struct FeatureRow {
+    /// Which.
+    pub feature: u32,
+    /// Its name, if it has one.
+    pub label: Option<String>,
+    /// Tokens it fired on.
+    pub count: u64,
+    /// Share of tokens.
+    pub density: f32,
+    /// Mean activation where it fired.
+    pub mean: f32,
+    /// Largest activation.
+    pub max: f32,
+    /// Encoder bias.
+    pub bias: f32,
+    /// Norm of the encoder's column.
+    pub encoder_norm: f32,
+    /// Norm of the decoder's row.
+    pub decoder_norm: f32,
+    /// Cosine of the two.
+    pub encoder_decoder_cosine: f32,
+    /// Counts in equal bins over (0, max].
+    pub histogram: Vec<u32>,
+    /// Tokens it fires on, with how often.
+    pub fires_on: Vec<(u32, u32)>,
+    /// Tokens it promotes, strongest first.
+    pub top_logits: Vec<(u32, f32)>,
+    /// Tokens it suppresses, strongest first.
+    pub bottom_logits: Vec<(u32, f32)>,
+    /// Nearest decoder rows with cosine.
+    pub neighbours: Vec<(u32, f32)>,
+    /// Features that fire on the same tokens: count and lift.
+    pub coactive: Vec<(u32, u32, f32)>,
+}
+
+/// A window of text around a token that the feature fires on.
+#[derive(Clone, Debug, Default)]
+pub struct Example {
+    /// 0 = the strongest, 1…5 = fifths of (0, max] from the strongest down, −1 = random.
+    pub interval: i8,
+    /// Document of the text.
+    pub document: u32,
+    /// Position of the token that the example is about.
+    pub position: u32,
+    /// Activation there.
+    pub value: f32,
+    /// Position of the window's first token.
+    pub start: u32,
+    /// The window.
+    pub tokens: Vec<u32>,
+    /// Activation at every token of the window.
+    pub values: Vec<f32>,
+}
+
+impl Example {
+    /// Index in the window of the token that the example is about.
+    pub fn marked(&self) -> Option<usize> {
+        let at = self.position.checked_sub(self.start)? as usize;
+        (at < self.tokens.len()).then_some(at)
+    }
+}
+
+/// One feature's page.
+#[derive(Clone, Debug, Default)]
+pub struct FeaturePage {
+    /// Its numbers.
+    pub row: FeatureRow,
+    /// Its examples, by interval and rank.
+    pub examples: Vec<Example>,
+}
+
+const INDEX_IT: &str = "Make it with `sae index`.";
+
+fn table(run: &Run) -> Result<TableReader, Problem> {
+    run.features().map_err(problem)?.ok_or_else(|| missing(run.dir(), "feature index", INDEX_IT))
+}
+
+/// Reads the numbers of all features of the run in `dir`.
+pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
+    let run = Run::open(dir).map_err(problem)?;
+    let read = storage::features::scalar_columns(&table(&run)?).map_err(problem)?;
+    check_numbers(dir, &read.feature)?;
+    let index = run.index().map_err(problem)?;
+    let recorded = index.as_ref().and_then(|i| i.get("tokens")).and_then(serde_json::Value::as_u64);
+    // Without a record, the densest feature says how many tokens there were.
+    let densest = (0..read.count.len()).max_by_key(|i| read.count[*i]);
+    let derived =
+        densest.filter(|i| read.density[*i] > 0.0).map(|i| read.count[i] as f64 / f64::from(read.density[i]));
+    Ok(Columns {
+        tokens: recorded.or(derived.map(|t| t.round() as u64)).unwrap_or(0),
+        count: read.count,
+        density: read.density,
+        mean: read.mean,
+        max: read.max,
+    })
+}
+
+/// Row = feature; the table relies on it.
+fn check_numbers(dir: &Path, features: &[u32]) -> Result<(), Problem> {
+    match features.iter().zip(0..).find(|(feature, row)| *feature != row) {
+        None => Ok(()),
+        Some((feature, row)) => Err(Problem::new(format!(
+            "{}: row {row} holds feature {feature}, expected feature {row}.",
+            dir.join("features/features.parquet").display()
+        ))
+        .with_remedy("Make the index anew with `sae index`.")),
+    }
+}
+
+/// Reads the tokens and labels of all features of the run in `dir`.
+pub fn read_token_lists(dir: &Path) -> Result<TokenLists, Problem> {
+    use schema::features::{FIRES_ON, LABEL, TOP_LOGITS};
+    let run = Run::open(dir).map_err(problem)?;
+    let mut lists = TokenLists::default();
+    let mut feature = 0u32;
+    for batch in table(&run)?.columns(&[FIRES_ON, TOP_LOGITS, LABEL]).map_err(problem)? {
+        let batch = batch.map_err(problem)?;
+        push_tokens(&mut lists.fires_on, &batch, FIRES_ON)?;
+        push_tokens(&mut lists.top_logits, &batch, TOP_LOGITS)?;
+        let labels = storage::column::texts(&batch, LABEL).map_err(problem)?;
+        let named = labels.iter().zip(feature..).filter_map(|(label, f)| Some((f, label?.to_owned())));
+        lists.labels.extend(named.filter(|(_, label)| !label.is_empty()));
+        feature += batch.num_rows() as u32;
+    }
+    Ok(lists)
+}
+
+fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(), Problem> {
+    let wrong = || Problem::new(format!("Column `{name}` is no list of tokens.")).with_remedy(INDEX_IT);
+    let list = storage::column::lists(batch, name).map_err(problem)?;
+    let structs = list.values().as_struct_opt().ok_or_else(wrong)?;
+    let tokens = structs.column_by_name(schema::TOKEN).and_then(|t| t.as_primitive_opt::<UInt32Type>());
+    let tokens = tokens.ok_or_else(wrong)?.values();
+    for span in list.value_offsets().windows(2) {
+        lists.push(tokens[span[0] as usize..span[1] as usize].iter().copied());
+    }
+    Ok(())
+}
+
+/// Reads single pages of a run; the tables are opened by the first and kept open for the others.
+#[derive(Clone, Debug, Default)]
+pub struct Pages(Arc<Mutex<Option<PageTables>>>);
+
+/// Features, and examples where the index has them.
+type PageTables = (TableReader, Option<TableReader>);
+
+impl Pages {
+    /// Reads the page of `feature` of the run in `dir`.
+    pub fn read(&self, dir: &Path, feature: u32) -> Result<FeaturePage, Problem> {
+        let (features, examples) = self.open(dir)?;
+        let row = u64::from(feature);
+        if row >= features.rows() {
+            let there = features.rows();
+            return Err(Problem::new(format!("{} has no feature {feature}.", dir.display()))
+                .with_remedy(format!("Its features are 0 to {}.", there.saturating_sub(1))));
+        }
+        let read = storage::features::read(&features, row..row + 1).map_err(problem)?;
+        let row = read.into_iter().next().ok_or_else(|| missing(dir, "such feature", INDEX_IT))?;
+        check_feature(dir, feature, row.feature)?;
+        let examples = match examples {
+            Some(examples) => storage::examples::read(&examples, feature).map_err(problem)?,
+            None => Vec::new(),
+        };
+        Ok(FeaturePage { row: row.into(), examples: examples.into_iter().map(Into::into).collect() })
+    }
+
+    fn open(&self, dir: &Path) -> Result<PageTables, Problem> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(readers) = kept.as_ref() {
+            return Ok(readers.clone());
+        }
+        let run = Run::open(dir).map_err(problem)?;
+        let readers = (table(&run)?, run.examples().map_err(problem)?);
+        *kept = Some(readers.clone());
+        Ok(readers)
+    }
+}
+
+fn check_feature(dir: &Path, wanted: u32, found: u32) -> Result<(), Problem> {
+    if wanted == found {
+        return Ok(());
+    }
+    Err(Problem::new(format!("{}: row {wanted} holds feature {found}.", dir.display()))
+        .with_remedy("Make the index anew with `sae index`."))
+}
+
+impl From<storage::features::FeatureRow> for FeatureRow {
+    fn from(row: storage::features::FeatureRow) -> Self {
+        Self {
+            feature: row.feature,
+            label: row.label,
+            count: row.count,
+            density: row.density,
+            mean: row.mean,
+            max: row.max,
+            bias: row.bias,
+            encoder_norm: row.encoder_norm,
+            decoder_norm: row.decoder_norm,
+            encoder_decoder_cosine: row.encoder_decoder_cosine,
+            histogram: row.histogram,
+            fires_on: row.fires_on,
+            top_logits: row.top_logits,
+            bottom_logits: row.bottom_logits,
+            neighbours: row.neighbours,
+            coactive: row.coactive,
+        }
+    }
+}
+
+impl From<storage::examples::ExampleRow> for Example {
+    fn from(row: storage::examples::ExampleRow) -> Self {
+        Self {
+            interval: row.interval,
+            document: row.document,
+            position: row.position,
+            value: row.value,
+            start: row.start,
+            tokens: row.tokens,
+            values: row.values,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What the window knows of files: plain values for views, made from `storage`'s readers.
+//!
+//! The only room that names `storage`. Every function here may block and is called from worker threads alone; every
+//! failure comes out as a [`Problem`](crate::load::Problem) that names the file and the remedy.
+
+pub mod dataset;
+pub mod experts;
+pub mod features;
+pub mod folder;
+pub mod run;
+pub mod vocabulary;
+
+pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
+pub use experts::{ExpertUsage, LayerUsage};
+pub use features::{Columns, Example, FeaturePage, FeatureRow, TokenLists};
+pub use folder::{DatasetEntry, Folder, RunEntry};
+pub use run::{Metrics, RunInfo, Status};
+pub use vocabulary::Vocabulary;
+
+use crate::load::Problem;
+
+/// A storage error in the window's words. Its messages put the remedy behind the last semicolon.
+fn problem(error: impl std::fmt::Display) -> Problem {
+    let text = error.to_string();
+    match text.rsplit_once("; ") {
+        Some((what, remedy)) => Problem::new(sentence(what)).with_remedy(sentence(remedy)),
+        None => Problem::new(sentence(&text)),
+    }
+}
+
+/// With a capital and a full stop; a path at the beginning stays as it is.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().unwrap_or_default();
+    let is_path = text.split([':', ' ']).next().is_some_and(|word| word.contains(['/', '\\']));
+    let begun = if is_path { text.to_owned() } else { first.to_uppercase().chain(chars).collect() };
+    if begun.ends_with(['.', '!', '?']) { begun } else { format!("{begun}.") }
+}
+
+/// Something that the run should have and does not: `what` is missing, `remedy` makes it.
+fn missing(path: &std::path::Path, what: &str, remedy: &str) -> Problem {
+    Problem::new(format!("{} has no {what}.", path.display())).with_remedy(remedy)
+}

@@ -1,0 +1,237 @@
+//! A run: its record, its configuration, its curves.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use storage::{RunRecord, RunStatus};
+
+use super::problem;
+use crate::load::Problem;
+use crate::widgets::format;
+
+/// A run that says it is running and was silent for longer was probably killed.
+const SILENT: Duration = Duration::from_secs(15 * 60);
+
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is being trained.
+    Running,
+    /// Training came to its end.
+    Finished,
+    /// It was stopped before the end and can be resumed.
+    Stopped,
+    /// It ended with an error.
+    Failed,
+    /// It says that it runs, but nothing was written for a quarter of an hour: it was probably killed.
+    Silent,
+}
+
+impl Status {
+    /// In a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// What there is to know of a run without reading its tables.
+#[derive(Clone, Debug)]
+pub struct RunInfo {
+    /// How it stands.
+    pub status: Status,
+    /// `topk`, `mutual-choice`, …
+    pub method: String,
+    /// Features a token may have, where the method says so.
+    pub k: Option<u64>,
+    /// Width of the activations.
+    pub d_in: u64,
+    /// Number of features.
+    pub d_sae: u64,
+    /// Tokens seen in training.
+    pub tokens: u64,
+    /// Wall time of training, seconds.
+    pub seconds: f64,
+    /// Fraction of variance explained.
+    pub fve: Option<f64>,
+    /// Cross-entropy recovered.
+    pub loss_recovered: Option<f64>,
+    /// Mean features a token.
+    pub l0: Option<f64>,
+    /// Share of features that never fired (see `dead_over`).
+    pub dead_share: Option<f64>,
+    /// Where the numbers come from: "held-out text" or "the last training batch".
+    pub measured_on: &'static str,
+    /// Dataset that it was trained on, as recorded.
+    pub dataset: String,
+    /// What the record says, as name and value, in the order to be read.
+    pub configuration: Vec<(String, String)>,
+    /// The numbers of `evaluation/core.json`.
+    pub evaluation: Vec<(String, f64)>,
+    /// Whether it has a feature index.
+    pub indexed: bool,
+    /// `train.toml` as it stands.
+    pub train_toml: Option<String>,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// What could not be read, though the run itself could.
+    pub gaps: Vec<Problem>,
+}
+
+/// The curves of a run: one row a logged step.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Steps, ascending.
+    pub step: Vec<u64>,
+    /// Tokens seen at each.
+    pub tokens: Vec<u64>,
+    /// The curves, by column name; NaN where the run has no such number.
+    pub curves: Vec<(String, Vec<f32>)>,
+}
+
+impl Metrics {
+    /// The values of a column that has at least one finite value.
+    pub fn curve(&self, name: &str) -> Option<&[f32]> {
+        let (_, values) = self.curves.iter().find(|(n, _)| n == name)?;
+        values.iter().any(|v| v.is_finite()).then_some(values)
+    }
+}
+
+/// Reads what there is to know of the run in `dir` without its tables.
+pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
+    let run = storage::Run::open(dir).map_err(problem)?;
+    let record = run.record();
+    let mut gaps = Vec::new();
+    let evaluation = run.evaluation().unwrap_or_else(|error| {
+        gaps.push(problem(error));
+        None
+    });
+    let mut numbers = Vec::new();
+    if let Some(evaluation) = &evaluation {
+        flatten("", evaluation, &mut numbers);
+    }
+    // The evaluation is on held-out text and counts for more than the last batch of training.
+    let evaluated =
+        |name: &str| numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v);
+    let last = |name: &str| record.last.get(name).copied();
+    let train_toml = match std::fs::read_to_string(dir.join("train.toml")) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            gaps.push(Problem::new(format!("{}: {error}.", dir.join("train.toml").display())));
+            None
+        }
+    };
+    Ok(RunInfo {
+        status: status(dir, record.status),
+        method: record.method.clone(),
+        k: (record.k > 0).then_some(record.k as u64),
+        d_in: record.d_in as u64,
+        d_sae: record.d_sae as u64,
+        tokens: record.tokens_done,
+        seconds: record.wall_seconds,
+        fve: evaluated("fve").or_else(|| last("metrics/explained_variance")),
+        loss_recovered: evaluated("loss_recovered"),
+        l0: evaluated("l0").or_else(|| last("metrics/l0")),
+        dead_share: evaluated("dead_share").or_else(|| last("sparsity/dead_share")),
+        measured_on: if evaluation.is_some() {
+            "evaluation/core.json"
+        } else {
+            "the last logged step of training"
+        },
+        dataset: record.data.clone(),
+        configuration: configuration(record),
+        evaluation: numbers.clone(),
+        indexed: run.features_dir().join("features.parquet").exists(),
+        train_toml,
+        failure: record.error.clone(),
+        gaps,
+    })
+}
+
+fn status(dir: &Path, recorded: RunStatus) -> Status {
+    match recorded {
+        RunStatus::Finished => Status::Finished,
+        RunStatus::Stopped => Status::Stopped,
+        RunStatus::Failed => Status::Failed,
+        RunStatus::Running => {
+            let written = |name: &str| std::fs::metadata(dir.join(name)).and_then(|m| m.modified()).ok();
+            let newest = [written("run.json"), written("metrics.parquet")].into_iter().flatten().max();
+            let age = newest.and_then(|at| SystemTime::now().duration_since(at).ok());
+            if age.is_some_and(|age| age > SILENT) { Status::Silent } else { Status::Running }
+        }
+    }
+}
+
+fn configuration(record: &RunRecord) -> Vec<(String, String)> {
+    let mut rows = vec![
+        ("method", record.method.clone()),
+        ("features", format::grouped(record.d_sae as u64)),
+        ("activation width", format::grouped(record.d_in as u64)),
+        ("k", if record.k > 0 { record.k.to_string() } else { format::MISSING.to_owned() }),
+        ("model", record.model.id.clone()),
+        ("hook", record.hook.clone()),
+        ("dataset", record.data.clone()),
+        ("seed", record.seed.to_string()),
+        ("threads", record.threads.to_string()),
+        ("steps", format!("{} of {}", format::grouped(record.step), format::grouped(record.steps_total))),
+        (
+            "tokens",
+            format!("{} of {}", format::count(record.tokens_done), format::count(record.tokens_total)),
+        ),
+        ("training time", format::duration(record.wall_seconds)),
+        ("input scale", format::value(record.input_scale)),
+        ("started", record.started.clone()),
+        ("last written", record.updated.clone()),
+    ];
+    rows.retain(|(_, value)| !value.is_empty());
+    let mut rows: Vec<_> = rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    rows.extend(
+        record.versions.iter().map(|(name, version)| (format!("version of {name}"), version.clone())),
+    );
+    rows
+}
+
+/// All numbers of a JSON value; the names of nested objects are joined with dots.
+fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, f64)>) {
+    match value {
+        Value::Number(number) => out.extend(number.as_f64().map(|n| (prefix.to_owned(), n))),
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(&path, inner, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Reads the curves of the run in `dir`.
+pub fn read_metrics(dir: &Path) -> Result<Metrics, Problem> {
+    let reader = storage::Run::open(dir).and_then(|run| run.metrics()).map_err(problem)?;
+    let rows = storage::metrics::read(&reader).map_err(problem)?;
+    let curve = |name: &str| rows.iter().map(|row| row.get(name).unwrap_or(f32::NAN)).collect();
+    Ok(Metrics {
+        step: rows.iter().map(|row| row.step).collect(),
+        tokens: rows.iter().map(|row| row.tokens).collect(),
+        curves: storage::schema::metrics::VALUES.map(|name| (name.to_owned(), curve(name))).into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_numbers_keep_their_path() {
+        let mut out = Vec::new();
+        flatten("", &serde_json::json!({"fve": 0.5, "model": {"ce_clean": 2, "name": "x"}}), &mut out);
+        assert_eq!(out, [("fve".to_owned(), 0.5), ("model.ce_clean".to_owned(), 2.0)]);
+    }
+}

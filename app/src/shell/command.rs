@@ -1,0 +1,207 @@
+//! Everything a person can do from the menus, the palette and the keyboard, in one list.
+
+use egui::{Key, KeyboardShortcut, Modifiers};
+
+/// A command. Menus and the palette are generated from [`Command::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Choose a folder to open.
+    OpenFolder,
+    /// Read the open folder again.
+    Reload,
+    /// Leave the program.
+    Quit,
+    /// Show the palette.
+    Palette,
+    /// Back in the history.
+    Back,
+    /// Forward in the history.
+    Forward,
+    /// Put the cursor into the search field.
+    Search,
+    /// The next feature in the order of the table.
+    NextFeature,
+    /// The previous feature in the order of the table.
+    PreviousFeature,
+    /// Some living feature.
+    RandomFeature,
+    /// Copy the address of this place.
+    CopyAddress,
+    /// To the runs.
+    ShowRuns,
+    /// To the features of the run last looked at.
+    ShowFeatures,
+    /// Close the tab in front.
+    CloseTab,
+    /// Put all tabs back.
+    ResetLayout,
+    /// Show or hide the tree.
+    ToggleTree,
+    /// Dark or light.
+    ToggleTheme,
+    /// Larger.
+    ZoomIn,
+    /// Smaller.
+    ZoomOut,
+    /// As designed.
+    ZoomReset,
+}
+
+/// The menus, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Menu {
+    /// Folders and the program.
+    File,
+    /// Places.
+    Go,
+    /// How the window looks.
+    View,
+}
+
+impl Menu {
+    /// All menus, from left to right.
+    pub const ALL: [Self; 3] = [Self::File, Self::Go, Self::View];
+
+    /// What stands in the bar.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "File",
+            Self::Go => "Go",
+            Self::View => "View",
+        }
+    }
+}
+
+impl Command {
+    /// All commands, in the order of the menus.
+    pub const ALL: [Self; 20] = [
+        Self::OpenFolder,
+        Self::Reload,
+        Self::Quit,
+        Self::Palette,
+        Self::Back,
+        Self::Forward,
+        Self::Search,
+        Self::NextFeature,
+        Self::PreviousFeature,
+        Self::RandomFeature,
+        Self::CopyAddress,
+        Self::ShowRuns,
+        Self::ShowFeatures,
+        Self::CloseTab,
+        Self::ResetLayout,
+        Self::ToggleTree,
+        Self::ToggleTheme,
+        Self::ZoomIn,
+        Self::ZoomOut,
+        Self::ZoomReset,
+    ];
+
+    /// Name in menus; `…` when it opens a dialog.
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it does, for the tooltip and the palette.
+    pub fn tooltip(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OpenFolder => ("Open folder…", "Open a folder with runs and datasets"),
+            Self::Reload => ("Reload", "Look for runs and datasets again and read them anew"),
+            Self::Quit => ("Quit", "Leave SAE Workbench"),
+            Self::Palette => ("Command palette…", "Every command, run and feature by name"),
+            Self::Back => ("Back", "To the place before this one"),
+            Self::Forward => ("Forward", "To the place after this one"),
+            Self::Search => ("Search features", "Put the cursor into the search field of the feature table"),
+            Self::NextFeature => ("Next feature", "The next feature in the order of the table"),
+            Self::PreviousFeature => ("Previous feature", "The previous feature in the order of the table"),
+            Self::RandomFeature => ("Random feature", "Any feature that fires"),
+            Self::CopyAddress => ("Copy address", "Copy where you are; sae-app opens it again"),
+            Self::ShowRuns => ("Runs", "All runs of the folder, with their curves"),
+            Self::ShowFeatures => ("Features", "The feature table of the run last looked at"),
+            Self::CloseTab => ("Close tab", "Close the tab in front"),
+            Self::ResetLayout => ("Reset layout", "Put the tabs back as they were at first"),
+            Self::ToggleTree => ("Folder panel", "Show or hide the runs and datasets at the left"),
+            Self::ToggleTheme => ("Dark or light", "Switch between the dark and the light look"),
+            Self::ZoomIn => ("Zoom in", "Make everything larger"),
+            Self::ZoomOut => ("Zoom out", "Make everything smaller"),
+            Self::ZoomReset => ("Reset zoom", "Back to the designed size"),
+        }
+    }
+
+    /// In which menu it stands.
+    pub fn menu(self) -> Menu {
+        match self {
+            Self::OpenFolder | Self::Reload | Self::Quit => Menu::File,
+            Self::Palette
+            | Self::Back
+            | Self::Forward
+            | Self::Search
+            | Self::NextFeature
+            | Self::PreviousFeature
+            | Self::RandomFeature
+            | Self::CopyAddress
+            | Self::ShowRuns
+            | Self::ShowFeatures => Menu::Go,
+            Self::CloseTab
+            | Self::ResetLayout
+            | Self::ToggleTree
+            | Self::ToggleTheme
+            | Self::ZoomIn
+            | Self::ZoomOut
+            | Self::ZoomReset => Menu::View,
+        }
+    }
+
+    /// The key that does it. Keys without a modifier count only while no text is typed.
+    pub fn shortcut(self) -> Option<KeyboardShortcut> {
+        const CTRL: Modifiers = Modifiers::COMMAND;
+        let (modifiers, key) = match self {
+            Self::OpenFolder => (CTRL, Key::O),
+            Self::Reload => (Modifiers::NONE, Key::F5),
+            Self::Quit => (CTRL, Key::Q),
+            Self::Palette => (CTRL, Key::P),
+            Self::Back => (Modifiers::ALT, Key::ArrowLeft),
+            Self::Forward => (Modifiers::ALT, Key::ArrowRight),
+            Self::Search => (Modifiers::NONE, Key::Slash),
+            Self::NextFeature => (Modifiers::NONE, Key::N),
+            Self::PreviousFeature => (Modifiers::NONE, Key::P),
+            Self::RandomFeature => (Modifiers::NONE, Key::R),
+            Self::CopyAddress => (CTRL.plus(Modifiers::SHIFT), Key::C),
+            Self::ShowRuns => (CTRL, Key::Num1),
+            Self::ShowFeatures => (CTRL, Key::Num2),
+            Self::CloseTab => (CTRL, Key::W),
+            Self::ResetLayout => return None,
+            Self::ToggleTree => (CTRL, Key::B),
+            Self::ToggleTheme => (CTRL.plus(Modifiers::SHIFT), Key::L),
+            Self::ZoomIn => (CTRL, Key::Plus),
+            Self::ZoomOut => (CTRL, Key::Minus),
+            Self::ZoomReset => (CTRL, Key::Num0),
+        };
+        Some(KeyboardShortcut::new(modifiers, key))
+    }
+
+    /// Whether its key is a bare letter or sign, which a text field would swallow.
+    pub fn is_bare_key(self) -> bool {
+        self.shortcut().is_some_and(|s| s.modifiers.is_none() && s.logical_key != Key::F5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_and_keys_are_unique() {
+        let names: HashSet<_> = Command::ALL.iter().map(|c| c.name()).collect();
+        assert_eq!(names.len(), Command::ALL.len());
+        let keys: Vec<_> = Command::ALL.iter().filter_map(|c| c.shortcut()).collect();
+        for (i, key) in keys.iter().enumerate() {
+            assert!(!keys[..i].contains(key), "{key:?} is bound twice");
+        }
+    }
+}

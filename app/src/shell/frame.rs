@@ -1,0 +1,376 @@
+//! The window's state, and how a frame is made of it.
+
+use std::path::{Path, PathBuf};
+
+use egui::{Context, Frame, Margin, Panel, RichText, Ui};
+
+use super::command::{Command, Menu};
+use super::palette::Palette;
+use super::{DesktopPicker, FolderPicker, Settings, SettingsFile, Workspace, tree};
+use crate::address::Place;
+use crate::load::{Lane, Problem, Requested, Workers};
+use crate::theme::{self, palette, space, tokens::height, tokens::size};
+use crate::views::{Action, Scene, welcome};
+use crate::widgets::notice;
+
+/// How the window is started.
+pub struct Options {
+    /// Folder to open at once.
+    pub folder: Option<PathBuf>,
+    /// Place to go to in it.
+    pub place: Option<Place>,
+    /// Where settings are kept.
+    pub settings: SettingsFile,
+    /// How folders are chosen.
+    pub picker: Box<dyn FolderPicker>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            place: None,
+            settings: SettingsFile::of_user(),
+            picker: Box::<DesktopPicker>::default(),
+        }
+    }
+}
+
+/// The window.
+pub struct App {
+    pub(super) workers: Workers,
+    pub(super) settings: Settings,
+    settings_file: SettingsFile,
+    saved: Requested<()>,
+    pub(super) picker: Box<dyn FolderPicker>,
+    pub(super) palette: Palette,
+    pub(super) workspace: Option<Workspace>,
+    pub(super) actions: Vec<Action>,
+    /// What went wrong and has no better place.
+    pub(super) problems: Vec<Problem>,
+    /// A word about what just happened, and until when.
+    said: Option<(String, f64)>,
+    pub(super) dark: bool,
+    now: f64,
+    title: String,
+}
+
+impl App {
+    /// Starts the workers, puts on the look and opens what was asked for.
+    pub fn new(ctx: &Context, options: Options) -> Result<Self, Problem> {
+        theme::install(ctx);
+        // Zoom keys are commands like all others.
+        ctx.options_mut(|o| o.zoom_with_keyboard = false);
+        // Read once, before there is anything to hold up.
+        let (settings, problem) = options.settings.read();
+        ctx.set_theme(settings.theme.preference());
+        ctx.set_zoom_factor(settings.zoom);
+        let mut app = Self {
+            workers: Workers::start(ctx)?,
+            settings,
+            settings_file: options.settings,
+            saved: Requested::new(),
+            picker: options.picker,
+            palette: Palette::default(),
+            workspace: None,
+            actions: Vec::new(),
+            problems: problem.into_iter().collect(),
+            said: None,
+            dark: true,
+            now: 0.0,
+            title: String::new(),
+        };
+        if let Some(folder) = options.folder {
+            app.open(&folder, options.place);
+        }
+        Ok(app)
+    }
+
+    /// Opens `folder` and goes to `place` when it has been read.
+    pub(super) fn open(&mut self, folder: &Path, place: Option<Place>) {
+        let typed = folder;
+        let folder = whole(folder);
+        let place =
+            place.map(|place| if place.folder() == Some(typed) { place.below(&folder) } else { place });
+        let layout = self.settings.layout(&folder).cloned();
+        self.workspace = Some(Workspace::open(&folder, place, layout, &self.workers));
+    }
+
+    /// Where the person is.
+    pub fn here(&self) -> Option<Place> {
+        self.workspace.as_ref()?.tabs.as_ref()?.here()
+    }
+
+    /// The open folder, if any.
+    pub fn workspace(&self) -> Option<&Workspace> {
+        self.workspace.as_ref()
+    }
+
+    pub(super) fn say(&mut self, what: String) {
+        self.said = Some((what, self.now + 4.0));
+    }
+
+    /// Writes the settings in the background.
+    pub(super) fn save(&mut self) {
+        let (file, settings) = (self.settings_file.clone(), self.settings.clone());
+        self.saved.ask(&self.workers, Lane::Settings, move || file.write(&settings));
+    }
+
+    /// Remembers the tabs of the open folder.
+    pub(super) fn keep_layout(&mut self) {
+        if let Some(workspace) = &self.workspace
+            && let Some(layout) = workspace.tabs.as_ref().and_then(super::tabs::Tabs::to_json)
+            && self.settings.layout(&workspace.root) != Some(&layout)
+        {
+            let root = workspace.root.clone();
+            self.settings.set_layout(&root, layout);
+            self.save();
+        }
+    }
+
+    /// Everything that is no drawing; once a frame.
+    pub fn logic(&mut self, ctx: &Context) {
+        self.now = ctx.input(|i| i.time);
+        if let Some(Some(folder)) = self.picker.poll() {
+            self.actions.push(Action::Open(folder));
+        }
+        let dropped = ctx.input(|i| i.raw.dropped_files.first().map(|f| f.path().to_owned()));
+        self.actions.extend(dropped.map(Action::Open));
+        self.keys(ctx);
+        self.apply(ctx);
+        if self.saved.poll(&self.workers)
+            && let Some(problem) = self.saved.problem()
+            && !self.problems.contains(problem)
+        {
+            self.problems.push(problem.clone());
+        }
+        self.follow(ctx);
+        let until = self.said.as_ref().map(|(_, until)| *until);
+        if until.is_some_and(|until| until <= self.now) {
+            self.said = None;
+        } else if let Some(until) = until {
+            ctx.request_repaint_after_secs((until - self.now) as f32);
+        }
+        self.set_title(ctx);
+    }
+
+    fn follow(&mut self, ctx: &Context) {
+        let Some(workspace) = &mut self.workspace else { return };
+        let new = workspace.tabs.is_none();
+        workspace.logic(&self.workers, self.now, &mut self.actions);
+        if workspace.folder.value().is_some_and(|f| workspace.any_running(f)) {
+            ctx.request_repaint_after_secs(1.0);
+        }
+        if new && workspace.tabs.is_some() {
+            let root = workspace.root.clone();
+            self.settings.remember(&root);
+            self.save();
+        }
+    }
+
+    fn keys(&mut self, ctx: &Context) {
+        let typing = ctx.egui_wants_keyboard_input();
+        let blocked = self.palette.is_open();
+        for command in Command::ALL {
+            let Some(shortcut) = command.shortcut() else { continue };
+            if (blocked && command != Command::Palette) || (command.is_bare_key() && typing) {
+                continue;
+            }
+            if ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
+                self.actions.push(Action::Do(command));
+            }
+        }
+        // The same key without shift, as most keyboards have it.
+        let plus = egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, egui::Key::Equals);
+        if ctx.input_mut(|i| i.consume_shortcut(&plus)) {
+            self.actions.push(Action::Do(Command::ZoomIn));
+        }
+    }
+
+    fn set_title(&mut self, ctx: &Context) {
+        let title = match &self.workspace {
+            Some(workspace) => {
+                let name = workspace.root.file_name().unwrap_or(workspace.root.as_os_str());
+                format!("{} – SAE Workbench", name.to_string_lossy())
+            }
+            None => "SAE Workbench".to_owned(),
+        };
+        if title != self.title {
+            ctx.send_viewport_cmd(egui::ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
+    }
+
+    /// Draws the window.
+    pub fn draw(&mut self, ui: &mut Ui) {
+        self.dark = ui.visuals().dark_mode;
+        self.bar(ui);
+        self.reports(ui);
+        let folder = self.workspace.as_ref().and_then(|w| w.folder.value().cloned());
+        let here = self.here();
+        if let (Some(folder), true) = (&folder, self.settings.tree) {
+            let frame = Frame::new().fill(palette(ui).side);
+            Panel::left("tree").frame(frame).default_size(248.0).size_range(160.0..=480.0).show(ui, |ui| {
+                tree::show(ui, folder, here.as_ref(), &mut self.actions);
+            });
+        }
+        egui::CentralPanel::default()
+            .frame(Frame::new().fill(palette(ui).ground))
+            .show(ui, |ui| self.centre(ui));
+        self.palette.show(ui.ctx(), folder.as_deref(), here.as_ref(), &mut self.actions);
+        if !self.actions.is_empty() {
+            ui.ctx().request_repaint();
+        }
+    }
+
+    fn centre(&mut self, ui: &mut Ui) {
+        let recent = &self.settings.recent;
+        let Some(workspace) = &mut self.workspace else {
+            return welcome::show(ui, recent, None, &mut self.actions);
+        };
+        let folder = workspace.folder.value().cloned();
+        let (Some(folder), Some(tabs)) = (folder, workspace.tabs.as_mut()) else {
+            return match workspace.folder.problem() {
+                Some(problem) => welcome::show(ui, recent, Some(problem), &mut self.actions),
+                None => notice::loading(ui, "Looking for runs and datasets…"),
+            };
+        };
+        if folder.runs.is_empty() && folder.datasets.is_empty() {
+            let nothing =
+                Problem::new(format!("There is no run and no dataset in {}.", workspace.root.display()))
+                    .with_remedy("Open the folder that `sae demo` or `sae train` printed.");
+            return welcome::show(ui, recent, Some(&nothing), &mut self.actions);
+        }
+        let before = tabs.here();
+        let stores = &mut workspace.stores;
+        let mut scene = Scene {
+            workers: &self.workers,
+            folder: &folder,
+            stores,
+            now: self.now,
+            actions: &mut self.actions,
+        };
+        let edited = tabs.ui(ui, &mut scene);
+        let after = tabs.here();
+        if after != before
+            && let Some(place) = after
+        {
+            workspace.history.visit(place);
+        }
+        if edited {
+            self.keep_layout();
+        }
+    }
+
+    fn bar(&mut self, ui: &mut Ui) {
+        let p = palette(ui);
+        let frame = Frame::new().fill(p.side).inner_margin(Margin::symmetric(space::S as i8, 0));
+        Panel::top("bar").frame(frame).exact_size(height::BAR).show(ui, |ui| {
+            ui.horizontal_centered(|ui| {
+                ui.scope(|ui| {
+                    egui::containers::menu::menu_style(ui.style_mut());
+                    for menu in Menu::ALL {
+                        ui.menu_button(menu.name(), |ui| self.menu(ui, menu));
+                    }
+                });
+                ui.add_space(space::S);
+                let (back, forward) = self
+                    .workspace
+                    .as_ref()
+                    .map_or((false, false), |w| (w.history.can_go_back(), w.history.can_go_forward()));
+                self.bar_button(ui, "←", Command::Back, back);
+                self.bar_button(ui, "→", Command::Forward, forward);
+                ui.add_space(space::S);
+                if let Some(workspace) = &self.workspace {
+                    let path = workspace.root.display().to_string();
+                    let path = RichText::new(path).size(size::SMALL).color(p.weak);
+                    let room = (ui.available_width() - 320.0).max(80.0);
+                    ui.scope(|ui| {
+                        ui.set_max_width(room);
+                        ui.add(egui::Label::new(path).truncate());
+                    });
+                }
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    self.bar_button(ui, "◐", Command::ToggleTheme, true);
+                    if let Some((said, _)) = &self.said {
+                        ui.add(
+                            egui::Label::new(RichText::new(said).size(size::SMALL).color(p.good)).truncate(),
+                        );
+                    } else if self.workspace.as_ref().is_some_and(|w| w.folder.loading() && w.tabs.is_some())
+                    {
+                        ui.label(RichText::new("live").size(size::SMALL).color(p.accent));
+                    }
+                });
+            });
+        });
+    }
+
+    fn menu(&mut self, ui: &mut Ui, menu: Menu) {
+        ui.set_min_width(220.0);
+        for command in Command::ALL.into_iter().filter(|c| c.menu() == menu) {
+            let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+            let button = egui::Button::new(command.name()).shortcut_text(key);
+            if ui.add(button).on_hover_text(command.tooltip()).clicked() {
+                self.actions.push(Action::Do(command));
+                ui.close();
+            }
+        }
+    }
+
+    fn bar_button(&mut self, ui: &mut Ui, sign: &str, command: Command, enabled: bool) {
+        let button = ui.add_enabled(enabled, egui::Button::new(sign).frame_when_inactive(false));
+        button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, enabled, command.name()));
+        let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+        if button.on_hover_text(format!("{} ({key})", command.tooltip())).clicked() {
+            self.actions.push(Action::Do(command));
+        }
+    }
+
+    /// Problems that have no better place, each until it is dismissed.
+    fn reports(&mut self, ui: &mut Ui) {
+        if self.problems.is_empty() {
+            return;
+        }
+        let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::S as i8));
+        let mut dismissed = None;
+        Panel::bottom("reports").frame(frame).show(ui, |ui| {
+            for (i, problem) in self.problems.iter().enumerate() {
+                ui.horizontal(|ui| {
+                    if ui.small_button("Dismiss").clicked() {
+                        dismissed = Some(i);
+                    }
+                    notice::problem_line(ui, problem);
+                });
+            }
+        });
+        if let Some(i) = dismissed {
+            self.problems.remove(i);
+        }
+    }
+}
+
+/// A path that does not depend on where the program was started.
+pub(super) fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        App::logic(self, ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.draw(ui);
+    }
+
+    fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
+        if let Some(workspace) = &self.workspace
+            && let Some(layout) = workspace.tabs.as_ref().and_then(super::tabs::Tabs::to_json)
+        {
+            let root = workspace.root.clone();
+            self.settings.set_layout(&root, layout);
+        }
+        // The window is gone: there is nobody left to tell.
+        let _ = self.settings_file.write(&self.settings);
+    }
+}

@@ -1,0 +1,231 @@
+//! The tabs: panes that can be split, dragged and closed.
+
+use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
+use egui_tiles::{
+    Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::address::Place;
+use crate::theme::tokens;
+use crate::views::{self, Scene, View};
+
+/// A pane. On disk it is only its place.
+pub struct Pane(pub Box<dyn View>);
+
+impl Serialize for Pane {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.place().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pane {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Place::deserialize(deserializer).map(|place| Self(views::open(&place)))
+    }
+}
+
+impl std::fmt::Debug for Pane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pane({})", self.0.place())
+    }
+}
+
+/// All panes of the open folder.
+pub struct Tabs {
+    tree: Tree<Pane>,
+    /// The pane that was gone to or clicked last.
+    front: Option<TileId>,
+}
+
+impl Tabs {
+    /// With these places side by side as tabs, the first in front.
+    pub fn new(places: &[Place]) -> Self {
+        let panes = places.iter().map(|place| Pane(views::open(place))).collect();
+        let mut tabs = Self { tree: Tree::new_tabs(egui::Id::unique("tabs"), panes), front: None };
+        if let Some(first) = places.first() {
+            tabs.go(first);
+        }
+        tabs
+    }
+
+    /// As [`Tabs::to_json`] wrote them; `None` when they can not be read or are empty.
+    pub fn from_json(layout: &serde_json::Value) -> Option<Self> {
+        let tree: Tree<Pane> = serde_json::from_value(layout.clone()).ok()?;
+        tree.root()?;
+        let front =
+            tree.active_tiles().into_iter().find(|id| matches!(tree.tiles.get(*id), Some(Tile::Pane(_))));
+        Some(Self { tree, front })
+    }
+
+    /// To be kept in the settings.
+    pub fn to_json(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(&self.tree).ok()
+    }
+
+    /// Brings `place` to the front: in the pane that shows it or can turn to it, else in a new one.
+    pub fn go(&mut self, place: &Place) {
+        let id = match self.find(place) {
+            Some(id) => {
+                if let Some(Tile::Pane(pane)) = self.tree.tiles.get_mut(id) {
+                    pane.0.turn_to(place);
+                }
+                id
+            }
+            None => self.open(place),
+        };
+        self.tree.make_active(|tile, _| tile == id);
+        self.front = Some(id);
+    }
+
+    fn find(&self, place: &Place) -> Option<TileId> {
+        let fits = |id: &TileId| matches!(self.tree.tiles.get(*id), Some(Tile::Pane(pane)) if pane.0.place().same_pane(place));
+        self.front.filter(fits).or_else(|| self.tree.tiles.tile_ids().find(fits))
+    }
+
+    /// A new pane beside the one in front.
+    fn open(&mut self, place: &Place) -> TileId {
+        let id = self.tree.tiles.insert_pane(Pane(views::open(place)));
+        let parent = self.front.and_then(|front| self.tree.tiles.parent_of(front)).or(self.tree.root());
+        match parent.and_then(|parent| self.tree.tiles.get_mut(parent)) {
+            Some(Tile::Container(Container::Tabs(tabs))) => {
+                tabs.add_child(id);
+                tabs.set_active(id);
+            }
+            Some(Tile::Container(container)) => container.add_child(id),
+            _ => {
+                let old = self.tree.root();
+                let root = self.tree.tiles.insert_tab_tile(old.into_iter().chain([id]).collect());
+                self.tree.root = Some(root);
+            }
+        }
+        id
+    }
+
+    /// The place of the pane in front.
+    pub fn here(&self) -> Option<Place> {
+        match self.tree.tiles.get(self.front?) {
+            Some(Tile::Pane(pane)) => Some(pane.0.place()),
+            _ => None,
+        }
+    }
+
+    /// Closes the pane in front; the last one stays.
+    pub fn close_front(&mut self) {
+        if let Some(front) = self.front
+            && self.panes() > 1
+        {
+            self.tree.remove_recursively(front);
+            self.front = None;
+        }
+    }
+
+    fn panes(&self) -> usize {
+        self.tree.tiles.tiles().filter(|tile| tile.is_pane()).count()
+    }
+
+    /// Lets the pane in front search; false when it can not.
+    pub fn search(&mut self) -> bool {
+        match self.front.and_then(|front| self.tree.tiles.get_mut(front)) {
+            Some(Tile::Pane(pane)) => pane.0.search(),
+            _ => false,
+        }
+    }
+
+    /// Every pane's own logic.
+    pub fn logic(&mut self, scene: &mut Scene<'_>) {
+        for tile in self.tree.tiles.tiles_mut() {
+            if let Tile::Pane(pane) = tile {
+                pane.0.logic(scene);
+            }
+        }
+    }
+
+    /// Draws. True when the person changed the layout.
+    pub fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) -> bool {
+        let closable = self.panes() > 1;
+        let visible = self.front.is_some_and(|front| self.tree.active_tiles().contains(&front));
+        let mut behaviour = Drawing { scene, edited: false, touched: None, closable };
+        self.tree.ui(&mut behaviour, ui);
+        let (edited, touched) = (behaviour.edited, behaviour.touched);
+        if touched.is_some() {
+            self.front = touched;
+        } else if !visible || edited {
+            // The tab in front was closed, or another one of its group was clicked.
+            let active = self.tree.active_tiles();
+            let still = self.front.is_some_and(|front| active.contains(&front));
+            if !still {
+                self.front =
+                    active.into_iter().find(|id| matches!(self.tree.tiles.get(*id), Some(Tile::Pane(_))));
+            }
+        }
+        edited
+    }
+}
+
+struct Drawing<'a, 'b> {
+    scene: &'a mut Scene<'b>,
+    edited: bool,
+    touched: Option<TileId>,
+    closable: bool,
+}
+
+impl Behavior<Pane> for Drawing<'_, '_> {
+    fn pane_ui(&mut self, ui: &mut Ui, id: TileId, pane: &mut Pane) -> UiResponse {
+        let rect = ui.max_rect();
+        ui.painter().rect_filled(rect, 0.0, ui.visuals().panel_fill);
+        let pressed = ui.input(|i| {
+            i.pointer.any_pressed() && i.pointer.interact_pos().is_some_and(|pos| rect.contains(pos))
+        });
+        if pressed && ui.rect_contains_pointer(rect) {
+            self.touched = Some(id);
+        }
+        ui.push_id(("pane", id), |ui| pane.0.ui(ui, self.scene));
+        UiResponse::None
+    }
+
+    fn tab_title_for_pane(&mut self, pane: &Pane) -> WidgetText {
+        pane.0.title(self.scene).into()
+    }
+
+    fn is_tab_closable(&self, _tiles: &Tiles<Pane>, _id: TileId) -> bool {
+        self.closable
+    }
+
+    fn on_edit(&mut self, _action: egui_tiles::EditAction) {
+        self.edited = true;
+    }
+
+    fn tab_bar_height(&self, _style: &egui::Style) -> f32 {
+        tokens::height::TABS
+    }
+
+    fn gap_width(&self, _style: &egui::Style) -> f32 {
+        1.0
+    }
+
+    fn tab_title_spacing(&self, _visuals: &Visuals) -> f32 {
+        tokens::space::M
+    }
+
+    fn tab_bar_color(&self, visuals: &Visuals) -> Color32 {
+        tokens::of_visuals(visuals).side
+    }
+
+    fn tab_bg_color(&self, visuals: &Visuals, _: &Tiles<Pane>, _: TileId, state: &TabState) -> Color32 {
+        if state.active { visuals.panel_fill } else { Color32::TRANSPARENT }
+    }
+
+    fn tab_outline_stroke(&self, _: &Visuals, _: &Tiles<Pane>, _: TileId, _: &TabState) -> Stroke {
+        Stroke::NONE
+    }
+
+    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<Pane>, _: TileId, state: &TabState) -> Color32 {
+        let p = tokens::of_visuals(visuals);
+        if state.active { p.strong } else { p.weak }
+    }
+
+    fn simplification_options(&self) -> SimplificationOptions {
+        SimplificationOptions { all_panes_must_have_tabs: true, ..SimplificationOptions::default() }
+    }
+}

@@ -1,0 +1,176 @@
+//! The panel at the left: runs and datasets, and what there is to see of each.
+
+use egui::{Label, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
+
+use crate::address::Place;
+use crate::data::{DatasetEntry, Folder, RunEntry};
+use crate::theme::{palette, space, tokens::size};
+use crate::views::Action;
+use crate::views::runs::status_colour;
+use crate::widgets::{facts, format, notice, table};
+
+/// Height of a line.
+const LINE: f32 = 26.0;
+
+/// Draws the tree; `here` is the place in front.
+pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Vec<Action>) {
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.add_space(space::M);
+        heading(ui, "Runs", folder.runs.len());
+        if folder.runs.is_empty() {
+            hint(ui, "none; `sae train` makes one");
+        }
+        for run in &folder.runs {
+            show_run(ui, run, here, actions);
+        }
+        ui.add_space(space::L);
+        heading(ui, "Datasets", folder.datasets.len());
+        if folder.datasets.is_empty() {
+            hint(ui, "none; `sae harvest` makes one");
+        }
+        for dataset in &folder.datasets {
+            show_dataset(ui, dataset, here, actions);
+        }
+    });
+}
+
+fn heading(ui: &mut Ui, name: &str, count: usize) {
+    ui.horizontal(|ui| {
+        ui.add_space(space::M);
+        ui.label(RichText::new(name).size(size::SMALL).strong().color(palette(ui).weak));
+        ui.label(RichText::new(count.to_string()).size(size::SMALL).color(palette(ui).line_strong));
+    });
+    ui.add_space(space::XS);
+}
+
+fn hint(ui: &mut Ui, text: &str) {
+    ui.horizontal(|ui| {
+        ui.add_space(space::M);
+        facts::caption(ui, text);
+    });
+}
+
+fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
+    let curves = Place::Curves { run: run.path.clone() };
+    let colour = match &run.info {
+        Ok(info) => status_colour(ui, &info.status),
+        Err(_) => palette(ui).error,
+    };
+    let (state, right) = match &run.info {
+        Ok(info) => (info.status.name(), info.fve.map(|fve| format!("FVE {fve:.3}")).unwrap_or_default()),
+        Err(_) => ("unreadable", String::new()),
+    };
+    let hover = match &run.info {
+        Ok(info) => format!(
+            "{}\n{} · {} features · {state}",
+            run.path.display(),
+            info.method,
+            format::count(info.d_sae)
+        ),
+        Err(problem) => problem.to_string(),
+    };
+    line(
+        ui,
+        &Line { name: &run.name, right: &right, dot: Some((colour, state)), indent: 0.0, hover: &hover },
+        here,
+        curves,
+        actions,
+    );
+    if run.info.as_ref().is_ok_and(|info| info.indexed) {
+        let count = run.info.as_ref().map(|i| format::count(i.d_sae)).unwrap_or_default();
+        let features = Place::Features { run: run.path.clone() };
+        let hover = format!("The feature table of {}", run.name);
+        line(
+            ui,
+            &Line { name: "Features", right: &count, dot: None, indent: space::L, hover: &hover },
+            here,
+            features,
+            actions,
+        );
+    }
+}
+
+fn show_dataset(ui: &mut Ui, dataset: &DatasetEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
+    let p = palette(ui);
+    let place = Place::Dataset { dataset: dataset.path.clone(), document: None };
+    let (dot, right, hover) = match &dataset.info {
+        Ok(info) => {
+            let hook = info.hook.as_deref().unwrap_or("routing");
+            let hover = format!(
+                "{}\n{} · {hook} · {}",
+                dataset.path.display(),
+                info.model,
+                format::bytes(info.bytes)
+            );
+            ((p.good, "complete"), format!("{} rows", format::count(info.rows)), hover)
+        }
+        Err(problem) => ((p.error, "can not be opened"), String::new(), problem.to_string()),
+    };
+    line(
+        ui,
+        &Line { name: &dataset.name, right: &right, dot: Some(dot), indent: 0.0, hover: &hover },
+        here,
+        place,
+        actions,
+    );
+    if dataset.info.as_ref().is_ok_and(|info| info.has_experts) {
+        let experts = Place::Experts { dataset: dataset.path.clone() };
+        let hover = format!("How the experts of {} are used", dataset.name);
+        line(
+            ui,
+            &Line { name: "Experts", right: "", dot: None, indent: space::L, hover: &hover },
+            here,
+            experts,
+            actions,
+        );
+    }
+}
+
+struct Line<'a> {
+    name: &'a str,
+    right: &'a str,
+    dot: Option<(egui::Color32, &'a str)>,
+    indent: f32,
+    hover: &'a str,
+}
+
+fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, actions: &mut Vec<Action>) {
+    let p = palette(ui);
+    let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), LINE), Sense::click());
+    let chosen = here.is_some_and(|h| match (h, &place) {
+        (Place::Feature { run, .. }, Place::Features { run: other }) => run == other,
+        (Place::Dataset { dataset, .. }, Place::Dataset { dataset: other, .. }) => dataset == other,
+        (h, place) => h == place,
+    });
+    let folder =
+        place.folder().and_then(|f| f.file_name()).unwrap_or_default().to_string_lossy().into_owned();
+    let name = if line.dot.is_some() { line.name.to_owned() } else { format!("{} of {folder}", line.name) };
+    response.widget_info(|| WidgetInfo::selected(Role::TreeItem, true, chosen, &name));
+    if chosen || response.hovered() {
+        table::row_ground(ui, rect, chosen, response.hovered());
+    }
+    let inner = egui::Rect::from_min_max(
+        rect.min + egui::vec2(space::M + line.indent, 0.0),
+        rect.max - egui::vec2(space::M, 0.0),
+    );
+    let layout = egui::Layout::left_to_right(egui::Align::Center);
+    ui.scope_builder(egui::UiBuilder::new().max_rect(inner).layout(layout), |ui| {
+        ui.spacing_mut().item_spacing.x = space::S;
+        if let Some((colour, name)) = line.dot {
+            notice::status_dot(ui, colour, name);
+        }
+        let colour = if chosen || line.dot.is_some() { p.strong } else { p.text };
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            if !line.right.is_empty() {
+                ui.label(RichText::new(line.right).size(size::SMALL).color(p.weak));
+            }
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.add(Label::new(RichText::new(line.name).color(colour)).truncate());
+            });
+        });
+    });
+    if response.on_hover_text(line.hover).clicked() {
+        actions.push(Action::Go(place));
+    }
+}

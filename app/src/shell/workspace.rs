@@ -1,0 +1,129 @@
+//! The open folder: what was found in it, what is loaded of it, its tabs and history.
+
+use std::path::{Path, PathBuf};
+
+use super::history::History;
+use super::tabs::Tabs;
+use crate::address::Place;
+use crate::data::{self, Folder, Status};
+use crate::load::{Lane, Requested, Workers};
+use crate::views::{Action, Scene, Stores};
+
+/// Seconds between two looks at the records while a run is being trained.
+const LIVE: f64 = 2.0;
+
+/// Everything that belongs to one open folder.
+pub struct Workspace {
+    /// The folder.
+    pub root: PathBuf,
+    /// What is in it.
+    pub folder: Requested<Folder>,
+    /// What is loaded of it.
+    pub stores: Stores,
+    /// Where the person has been.
+    pub history: History,
+    /// `None` until the folder has been read.
+    pub tabs: Option<Tabs>,
+    /// Where to go when the folder has been read.
+    wanted: Option<Place>,
+    /// The tabs of the last time.
+    layout: Option<serde_json::Value>,
+    asked_at: f64,
+}
+
+impl Workspace {
+    /// Begins to read `root`.
+    pub fn open(
+        root: &Path,
+        wanted: Option<Place>,
+        layout: Option<serde_json::Value>,
+        workers: &Workers,
+    ) -> Self {
+        let mut workspace = Self {
+            root: root.to_owned(),
+            folder: Requested::new(),
+            stores: Stores::default(),
+            history: History::default(),
+            tabs: None,
+            wanted,
+            layout,
+            asked_at: 0.0,
+        };
+        workspace.ask(workers);
+        workspace
+    }
+
+    /// Reads the folder's records again.
+    pub fn ask(&mut self, workers: &Workers) {
+        let root = self.root.clone();
+        self.folder.ask(workers, Lane::Folders, move || data::folder::find(&root));
+    }
+
+    /// Forgets everything that was loaded and reads it anew.
+    pub fn reload(&mut self, workers: &Workers) {
+        self.stores = Stores::default();
+        self.layout = self.tabs.as_ref().and_then(Tabs::to_json);
+        self.wanted = self.history.here().cloned();
+        self.tabs = None;
+        self.ask(workers);
+    }
+
+    /// Once a frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
+    pub fn logic(&mut self, workers: &Workers, now: f64, actions: &mut Vec<Action>) {
+        self.folder.poll(workers);
+        self.stores.poll(workers);
+        let Some(folder) = self.folder.value().cloned() else { return };
+        if self.tabs.is_none() {
+            self.begin(&folder);
+        }
+        if self.any_running(&folder) && now - self.asked_at >= LIVE && !self.folder.loading() {
+            self.asked_at = now;
+            self.ask(workers);
+        }
+        if let Some(tabs) = &mut self.tabs {
+            let mut scene = Scene { workers, folder: &folder, stores: &mut self.stores, now, actions };
+            tabs.logic(&mut scene);
+        }
+    }
+
+    /// Whether a run of the folder is being trained.
+    pub fn any_running(&self, folder: &Folder) -> bool {
+        folder.runs.iter().any(|r| r.info.as_ref().is_ok_and(|i| i.status == Status::Running))
+    }
+
+    fn begin(&mut self, folder: &Folder) {
+        let remembered = self.layout.take().and_then(|layout| Tabs::from_json(&layout));
+        let tabs = self.tabs.insert(remembered.unwrap_or_else(|| Tabs::new(&first_places(folder))));
+        if let Some(wanted) = self.wanted.take() {
+            tabs.go(&wanted);
+        }
+        if let Some(here) = tabs.here() {
+            self.history.visit(here);
+        }
+    }
+
+    /// The tabs as they are for a folder that was never open.
+    pub fn reset_tabs(&mut self) {
+        if let Some(folder) = self.folder.value() {
+            self.tabs = Some(Tabs::new(&first_places(folder)));
+        }
+    }
+}
+
+/// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are any.
+fn first_places(folder: &Folder) -> Vec<Place> {
+    let mut places = Vec::new();
+    if !folder.runs.is_empty() || folder.datasets.is_empty() {
+        places.push(Place::Runs);
+    }
+    let indexed = folder.runs.iter().find(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
+    places.extend(indexed.map(|r| Place::Features { run: r.path.clone() }));
+    let with_experts = folder.datasets.iter().find(|d| d.info.as_ref().is_ok_and(|i| i.has_experts));
+    places.extend(with_experts.map(|d| Place::Experts { dataset: d.path.clone() }));
+    if places.is_empty() {
+        places.extend(
+            folder.datasets.first().map(|d| Place::Dataset { dataset: d.path.clone(), document: None }),
+        );
+    }
+    places
+}

@@ -1,0 +1,206 @@
+//! The left column of a feature's page: numbers, histogram, tokens, relatives.
+
+use egui::{Label, Link, RichText, Role, Ui, WidgetInfo};
+
+use crate::data::{FeaturePage, FeatureRow, Vocabulary};
+use crate::theme::{palette, space, tokens::size};
+use crate::widgets::{bars, facts, format, text};
+
+/// Entries of a list that are shown.
+const ENTRIES: usize = 10;
+
+/// Draws the column; gives the feature that the person wants to follow.
+pub fn show(
+    ui: &mut Ui,
+    page: &FeaturePage,
+    vocabulary: &Vocabulary,
+    indexed: u64,
+    logarithmic: &mut bool,
+) -> Option<u32> {
+    let row = &page.row;
+    figures(ui, row, indexed);
+    ui.add_space(space::L);
+    if row.count > 0 {
+        distribution(ui, row, logarithmic);
+        ui.add_space(space::L);
+    }
+    logits(ui, row, vocabulary);
+    if !row.fires_on.is_empty() {
+        ui.add_space(space::L);
+        fires_on(ui, row, vocabulary);
+    }
+    let mut follow = None;
+    if !row.neighbours.is_empty() {
+        ui.add_space(space::L);
+        facts::section(ui, "Nearest decoder rows");
+        let entries = row.neighbours.iter().take(ENTRIES);
+        follow = ui
+            .scope(|ui| relatives(ui, ["cosine"], entries.map(|(f, cosine)| (*f, [format!("{cosine:.3}")]))))
+            .inner;
+    }
+    if !row.coactive.is_empty() {
+        ui.add_space(space::L);
+        facts::section(ui, "Fire on the same tokens");
+        let entries = row.coactive.iter().take(ENTRIES).map(|(f, count, lift)| {
+            (*f, [format::count(u64::from(*count)), format!("{}×", format::value(f64::from(*lift)))])
+        });
+        follow = ui.scope(|ui| relatives(ui, ["tokens", "lift"], entries)).inner.or(follow);
+    }
+    ui.add_space(space::L);
+    facts::section(ui, "Weights");
+    let value = |x: f32| format::value(f64::from(x));
+    let rows = [
+        ("encoder bias", value(row.bias)),
+        ("encoder norm", value(row.encoder_norm)),
+        ("decoder norm", value(row.decoder_norm)),
+        ("encoder · decoder cosine", value(row.encoder_decoder_cosine)),
+    ];
+    facts::facts(ui, "weights", rows.iter().map(|(name, value)| (*name, value.as_str())));
+    follow
+}
+
+fn figures(ui: &mut Ui, row: &FeatureRow, indexed: u64) {
+    let of = if indexed > 0 { format!(" of {}", format::grouped(indexed)) } else { String::new() };
+    let tokens = format!("It fired on {}{of} indexed tokens", format::grouped(row.count));
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = space::XL;
+        facts::figure(ui, &format::percent(f64::from(row.density)), "density", &tokens);
+        facts::figure(ui, &format::count(row.count), "tokens", &tokens);
+        if row.count > 0 {
+            facts::figure(ui, &format::value(f64::from(row.mean)), "mean", "Mean activation where it fires");
+            facts::figure(ui, &format::value(f64::from(row.max)), "max", "Largest activation");
+        }
+    });
+}
+
+fn distribution(ui: &mut Ui, row: &FeatureRow, logarithmic: &mut bool) {
+    ui.horizontal(|ui| {
+        facts::section(ui, "Activations");
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            ui.checkbox(logarithmic, "log counts")
+                .on_hover_text("Show the logarithm of the counts, so that rare strong activations are seen");
+        });
+    });
+    bars::histogram(ui, "Activation histogram", &row.histogram, row.max, 104.0, *logarithmic);
+}
+
+fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
+    if row.top_logits.is_empty() && row.bottom_logits.is_empty() {
+        return;
+    }
+    let p = palette(ui);
+    facts::section(ui, "Effect on the next token");
+    columns(ui, |left, right| {
+        token_list(
+            left,
+            "promoted",
+            "Tokens that it makes likelier",
+            vocabulary,
+            p.positive,
+            &row.top_logits,
+            |logit| format::signed(f64::from(*logit)),
+        );
+        let hover = "Tokens that it makes less likely";
+        token_list(right, "suppressed", hover, vocabulary, p.negative, &row.bottom_logits, |logit| {
+            format::signed(f64::from(*logit))
+        });
+    });
+}
+
+fn fires_on(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
+    let p = palette(ui);
+    facts::section(ui, "Fires on");
+    let count = row.count.max(1) as f64;
+    columns(ui, |left, right| {
+        let shown = &row.fires_on[..row.fires_on.len().min(2 * ENTRIES)];
+        let (a, b) = shown.split_at(shown.len().div_ceil(2));
+        for (ui, part) in [(left, a), (right, b)] {
+            token_list(ui, "", "", vocabulary, p.weak, part, |n| format::percent(f64::from(*n) / count));
+        }
+    });
+}
+
+/// Two columns with room between them.
+fn columns(ui: &mut Ui, add: impl FnOnce(&mut Ui, &mut Ui)) {
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.x = space::XL;
+        ui.columns_const(|[left, right]| {
+            for ui in [&mut *left, &mut *right] {
+                ui.spacing_mut().item_spacing.x = space::S;
+            }
+            add(left, right);
+        });
+    });
+}
+
+/// Tokens at the left, their numbers at the right.
+fn token_list<T>(
+    ui: &mut Ui,
+    title: &str,
+    hover: &str,
+    vocabulary: &Vocabulary,
+    colour: egui::Color32,
+    entries: &[(u32, T)],
+    number: impl Fn(&T) -> String,
+) {
+    ui.spacing_mut().item_spacing.y = 1.0;
+    if !title.is_empty() {
+        facts::caption(ui, title).on_hover_text(hover);
+    }
+    for (token, value) in entries.iter().take(ENTRIES) {
+        ui.horizontal(|ui| {
+            ui.set_height(18.0);
+            let shown = text::in_list(&vocabulary.show(*token));
+            let width = ui.available_width();
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.label(RichText::new(number(value)).size(size::SMALL).color(colour));
+                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                    ui.set_max_width(width);
+                    let name = RichText::new(shown).monospace().color(palette(ui).strong);
+                    ui.add(Label::new(name).truncate()).on_hover_text(format!("token {token}"));
+                });
+            });
+        });
+    }
+}
+
+/// Features that can be followed, with numbers at the right.
+fn relatives<const N: usize>(
+    ui: &mut Ui,
+    head: [&str; N],
+    entries: impl Iterator<Item = (u32, [String; N])>,
+) -> Option<u32> {
+    let mut follow = None;
+    let p = palette(ui);
+    // Right to left, so the last number comes first.
+    let numbers = |ui: &mut Ui, texts: &[RichText]| {
+        for text in texts.iter().rev() {
+            let right = egui::Layout::right_to_left(egui::Align::Center);
+            ui.allocate_ui_with_layout(egui::vec2(72.0, 18.0), right, |ui| {
+                ui.set_width(72.0);
+                ui.label(text.clone());
+            });
+        }
+    };
+    let line = |ui: &mut Ui, add: &mut dyn FnMut(&mut Ui), texts: &[RichText]| {
+        let size = egui::vec2(ui.available_width(), 18.0);
+        ui.allocate_ui_with_layout(size, egui::Layout::left_to_right(egui::Align::Center), |ui| {
+            add(ui);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| numbers(ui, texts));
+        });
+    };
+    ui.spacing_mut().item_spacing.y = 1.0;
+    let caption = |text: &str| RichText::new(text).size(size::SMALL).color(p.weak);
+    line(ui, &mut |ui| drop(ui.label(caption("feature"))), &head.map(caption));
+    for (feature, texts) in entries {
+        let mut add = |ui: &mut Ui| {
+            let link = ui.add(Link::new(feature.to_string()));
+            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Go to feature {feature}")));
+            if link.on_hover_text("Open this feature").clicked() {
+                follow = Some(feature);
+            }
+        };
+        line(ui, &mut add, &texts.map(|text| RichText::new(text).color(p.text)));
+    }
+    follow
+}

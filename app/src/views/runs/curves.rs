@@ -1,0 +1,237 @@
+//! The curves of the selected runs, one small plot a metric.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use egui::{Align, ComboBox, Layout, RichText, ScrollArea, Ui};
+use egui_plot::{HoverPosition, Line, Plot, uniform_grid_spacer};
+
+use super::decimate::decimate;
+use crate::data::Metrics;
+use crate::theme::{palette, space, tokens::size};
+use crate::views::Scene;
+use crate::widgets::{format, notice};
+
+/// A metric: column, name, what it is, logarithmic at first.
+const METRICS: [(&str, &str, &str, bool); 10] = [
+    ("losses/overall_loss", "Loss", "What training minimises", true),
+    ("metrics/explained_variance", "FVE", "Fraction of variance explained, centred", false),
+    ("metrics/l0", "L0", "Mean number of features a token", false),
+    ("sparsity/dead_share", "Dead", "Share of features that did not fire lately", false),
+    ("losses/mse_loss", "Squared error", "Mean over tokens of the squared error", true),
+    (
+        "losses/auxiliary_reconstruction_loss",
+        "Auxiliary loss",
+        "What the dead features are trained with",
+        true,
+    ),
+    ("sparsity/dead_features", "Dead features", "Number of features that did not fire lately", false),
+    ("details/current_learning_rate", "Learning rate", "Of the step", false),
+    ("details/tokens_per_second", "Tokens a second", "Speed since the row before", false),
+    ("weights/W_dec_norms", "Decoder norms", "Mean norm of the decoder's rows", false),
+];
+
+/// Narrowest plot.
+const PLOT: f32 = 300.0;
+
+/// Over what the curves are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Axis {
+    #[default]
+    Steps,
+    Tokens,
+}
+
+/// How the curves are drawn.
+#[derive(Clone, Debug)]
+pub struct Options {
+    axis: Axis,
+    /// For each of the metrics.
+    logarithmic: [bool; METRICS.len()],
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { axis: Axis::default(), logarithmic: METRICS.map(|m| m.3) }
+    }
+}
+
+struct Series {
+    name: String,
+    colour: egui::Color32,
+    metrics: Arc<Metrics>,
+    xs: Arc<Vec<f64>>,
+}
+
+/// Draws the plots.
+pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Scene<'_>) {
+    let p = palette(ui);
+    let mut series = Vec::new();
+    let mut loading = false;
+    ui.horizontal(|ui| {
+        ui.label(RichText::new("Curves").size(size::HEADING).color(p.strong));
+        ui.add_space(space::M);
+        for (i, path) in runs.iter().enumerate() {
+            let name = scene.folder.name_of(path).into_owned();
+            ui.label(RichText::new("■").color(p.curve(i)));
+            ui.add(egui::Label::new(RichText::new(&name).color(p.text)).truncate());
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let text = if options.axis == Axis::Steps { "over steps" } else { "over tokens" };
+            let shown = ComboBox::from_id_salt("axis").selected_text(text).width(110.0).show_ui(ui, |ui| {
+                ui.selectable_value(&mut options.axis, Axis::Steps, "over steps");
+                ui.selectable_value(&mut options.axis, Axis::Tokens, "over tokens");
+            });
+            shown
+                .response
+                .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Horizontal axis"));
+        });
+    });
+    ui.add_space(space::S);
+    for (i, path) in runs.iter().enumerate() {
+        let name = scene.folder.name_of(path).into_owned();
+        let store = scene.stores.run(path);
+        loading |= store.metrics.loading() && store.metrics.value().is_none();
+        if let Some(problem) = store.metrics.problem() {
+            notice::problem_line(ui, problem);
+        }
+        if let Some(metrics) = store.metrics.value() {
+            let counts = if options.axis == Axis::Steps { &metrics.step } else { &metrics.tokens };
+            let xs = Arc::new(counts.iter().map(|x| *x as f64).collect());
+            series.push(Series { name, colour: p.curve(i), metrics: Arc::clone(metrics), xs });
+        }
+    }
+    if series.iter().all(|s| s.metrics.step.is_empty()) {
+        return match (loading, runs.is_empty()) {
+            (true, _) => notice::loading(ui, "Reading the curves…"),
+            (_, true) => notice::empty(
+                ui,
+                "No run selected",
+                "Click a run above; Ctrl-click or tick more to compare them.",
+            ),
+            _ => notice::empty(ui, "No curves yet", "The run has not logged a step."),
+        };
+    }
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| grid(ui, &series, options));
+}
+
+fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
+    let there: Vec<usize> = (0..METRICS.len())
+        .filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].0).is_some()))
+        .collect();
+    let columns = ((ui.available_width() / PLOT) as usize).clamp(1, 3);
+    let width = (ui.available_width() - space::L * (columns as f32 - 1.0)) / columns as f32;
+    for row in there.chunks(columns) {
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = space::L;
+            for metric in row {
+                ui.vertical(|ui| {
+                    ui.set_width(width);
+                    plot(ui, *metric, series, &mut options.logarithmic[*metric], options.axis);
+                });
+            }
+        });
+        ui.add_space(space::M);
+    }
+}
+
+fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, axis: Axis) {
+    let p = palette(ui);
+    let (column, name, about, _) = METRICS[metric];
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(name).color(p.strong)).on_hover_text(about);
+        if let [one] = series
+            && let Some(last) = one.metrics.curve(column).and_then(|c| c.iter().rev().find(|v| v.is_finite()))
+        {
+            ui.label(RichText::new(number(column, f64::from(*last))).color(p.weak))
+                .on_hover_text("The last logged value");
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let toggle = ui.checkbox(logarithmic, RichText::new("log").size(size::SMALL));
+            toggle.widget_info(|| {
+                egui::WidgetInfo::selected(
+                    egui::Role::CheckBox,
+                    true,
+                    *logarithmic,
+                    format!("Logarithmic {name}"),
+                )
+            });
+        });
+    });
+    let log = *logarithmic;
+    let unit = if axis == Axis::Steps { "step" } else { "token" };
+    let back = move |y: f64| if log { 10f64.powf(y) } else { y };
+    let shown = Plot::new(("curve", column, log, axis == Axis::Steps))
+        .height(150.0)
+        .show_axes([true, true])
+        .allow_scroll(false)
+        .allow_zoom([true, false])
+        .set_margin_fraction(egui::vec2(0.0, 0.08))
+        .link_axis(egui::Id::unique(("curves", axis == Axis::Steps)), [true, false])
+        .link_cursor(egui::Id::unique(("curves", axis == Axis::Steps)), [true, false])
+        .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
+        .y_axis_formatter(move |mark, _| number(column, back(mark.value)))
+        .y_axis_min_width(44.0)
+        .x_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 4.0)))
+        .y_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 3.0)))
+        .grid_color(p.line)
+        .grid_fade(0.0)
+        .label_formatter(move |at| match at {
+            HoverPosition::NearDataPoint { plot_name, position, .. } => Some(format!(
+                "{plot_name}\n{unit} {}\n{}",
+                format::grouped(position.x.max(0.0) as u64),
+                number(column, back(position.y))
+            )),
+            HoverPosition::Elsewhere { .. } => None,
+        });
+    let width = ui.available_width().max(1.0);
+    shown.show(ui, |plot| {
+        let bounds = plot.plot_bounds();
+        let auto = plot.auto_bounds().x || !bounds.is_valid_x();
+        for one in series {
+            let (Some(ys), Some(first), Some(last)) =
+                (one.metrics.curve(column), one.xs.first(), one.xs.last())
+            else {
+                continue;
+            };
+            let (from, to) = if auto { (*first, *last) } else { (bounds.min()[0], bounds.max()[0]) };
+            let mut points = decimate(&one.xs, ys, from, to, width as usize);
+            if log {
+                points.retain(|point| point[1] > 0.0);
+                points.iter_mut().for_each(|point| point[1] = point[1].log10());
+            }
+            plot.line(Line::new(one.name.clone(), points).color(one.colour).width(1.5));
+        }
+    });
+}
+
+/// A value of a metric, in the unit of that metric.
+fn number(column: &str, value: f64) -> String {
+    match column {
+        "sparsity/dead_share" => format::percent(value),
+        "sparsity/dead_features" | "details/tokens_per_second" if value >= 0.0 => {
+            format::count(value.round() as u64)
+        }
+        _ => format::value(value),
+    }
+}
+
+/// Distance of grid lines so that about `lines` of them, at round numbers, are within `bounds`.
+fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
+    let wanted = ((bounds.1 - bounds.0) / lines).max(f64::MIN_POSITIVE);
+    let power = 10f64.powf(wanted.log10().floor());
+    let round = [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|step| *step >= wanted);
+    [round.unwrap_or(10.0 * power); 3]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grid_lines_stand_at_round_numbers() {
+        assert_eq!(steps((0.0, 770.0), 4.0)[0], 200.0);
+        assert_eq!(steps((0.0, 10.0), 1.0)[0], 10.0);
+        assert!((steps((0.0, 0.9), 3.0)[0] - 0.5).abs() < 1e-12);
+    }
+}

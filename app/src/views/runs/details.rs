@@ -1,0 +1,90 @@
+//! One run beside the curves: what it is, how good it is, how it was made.
+
+use egui::{CollapsingHeader, Label, RichText, Ui};
+
+use crate::address::Place;
+use crate::data::{RunEntry, RunInfo, Status};
+use crate::theme::{palette, space, tokens::size};
+use crate::views::Action;
+use crate::widgets::{facts, format, notice};
+
+/// Colour of a status.
+pub fn colour(ui: &Ui, status: &Status) -> egui::Color32 {
+    let p = palette(ui);
+    match status {
+        Status::Running => p.accent,
+        Status::Finished => p.good,
+        Status::Stopped | Status::Silent => p.warning,
+        Status::Failed => p.error,
+    }
+}
+
+/// What a status means and what can be done.
+pub fn meaning(status: &Status) -> &'static str {
+    match status {
+        Status::Running => "It is being trained; the curves follow.",
+        Status::Finished => "All steps are done.",
+        Status::Stopped => "It was stopped; `sae train --resume` goes on.",
+        Status::Silent => {
+            "It says that it runs, but nothing was written for a quarter of an hour; `sae train --resume` goes on."
+        }
+        Status::Failed => "It ended with an error.",
+    }
+}
+
+/// Draws the details of `run`.
+pub fn show(ui: &mut Ui, run: &RunEntry, actions: &mut Vec<Action>) {
+    let p = palette(ui);
+    ui.add(Label::new(RichText::new(&run.name).size(size::HEADING).color(p.strong)).truncate());
+    let info = match &run.info {
+        Ok(info) => info,
+        Err(problem) => return notice::problem_line(ui, problem),
+    };
+    ui.horizontal(|ui| {
+        notice::status_dot(ui, colour(ui, &info.status), info.status.name());
+        ui.label(RichText::new(info.status.name()).color(p.weak)).on_hover_text(meaning(&info.status));
+    });
+    if let Some(failure) = &info.failure {
+        ui.label(RichText::new(failure).color(p.error));
+    }
+    for gap in &info.gaps {
+        notice::problem_line(ui, gap);
+    }
+    ui.add_space(space::S);
+    let open = ui.add_enabled(info.indexed, egui::Button::new("Open features"));
+    if open.on_disabled_hover_text("This run has no feature index; `sae index` makes it").clicked() {
+        actions.push(Action::Go(Place::Features { run: run.path.clone() }));
+    }
+    ui.add_space(space::L);
+    evaluation(ui, info);
+    facts::section(ui, "Configuration");
+    facts::facts(ui, "configuration", info.configuration.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+    if let Some(toml) = &info.train_toml {
+        ui.add_space(space::M);
+        CollapsingHeader::new("train.toml").show(ui, |ui| {
+            ui.add(Label::new(RichText::new(toml).monospace().size(size::SMALL)).selectable(true).wrap());
+        });
+    }
+}
+
+fn evaluation(ui: &mut Ui, info: &RunInfo) {
+    facts::section(ui, "Evaluation");
+    if info.evaluation.is_empty() {
+        facts::caption(ui, "Not evaluated yet; `sae evaluate` does it.");
+    } else {
+        let rows: Vec<(&str, String)> =
+            info.evaluation.iter().map(|(name, value)| (name.as_str(), shown(name, *value))).collect();
+        facts::facts(ui, "evaluation", rows.iter().map(|(n, v)| (*n, v.as_str())));
+    }
+    ui.add_space(space::L);
+}
+
+fn shown(name: &str, value: f64) -> String {
+    if name.ends_with("_share") {
+        format::percent(value)
+    } else if value.fract() == 0.0 && (0.0..1e15).contains(&value) && value.abs() >= 10.0 {
+        format::grouped(value as u64)
+    } else {
+        format::value(value)
+    }
+}

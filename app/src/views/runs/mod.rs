@@ -1,0 +1,161 @@
+//! All runs of the folder: their numbers, the curves of the selected ones, the configuration of one.
+
+mod curves;
+mod decimate;
+mod details;
+mod table;
+
+pub use details::colour as status_colour;
+
+use std::path::PathBuf;
+
+use egui::{Frame, Margin, Panel, ScrollArea, Ui};
+
+use super::{Scene, View};
+use crate::address::Place;
+use crate::data::{Folder, RunEntry, Status};
+use crate::theme::{palette, space, tokens::height};
+use crate::widgets::notice;
+
+/// Seconds between two looks at the curves of a run that is being trained.
+const LIVE: f64 = 2.0;
+
+/// The runs of the open folder.
+#[derive(Debug, Default)]
+pub struct RunsView {
+    /// Runs whose curves are drawn, in the order of their colours.
+    selected: Vec<PathBuf>,
+    /// The run whose configuration is shown.
+    focus: Option<PathBuf>,
+    options: curves::Options,
+    sort: table::Sort,
+}
+
+impl RunsView {
+    /// All runs, or the curves of one.
+    pub fn new(place: &Place) -> Self {
+        let mut view = Self::default();
+        view.turn_to(place);
+        view
+    }
+
+    /// At first the curves of the first run are shown; runs that have gone are forgotten.
+    fn settle(&mut self, scene: &Scene<'_>) {
+        self.selected.retain(|path| scene.folder.run(path).is_some());
+        if self.focus.as_ref().is_some_and(|path| scene.folder.run(path).is_none()) {
+            self.focus = None;
+        }
+        if self.focus.is_none() {
+            self.focus = self.selected.first().cloned();
+        }
+        if self.selected.is_empty()
+            && self.focus.is_none()
+            && let Some(run) = best(scene.folder)
+        {
+            self.selected = vec![run.path.clone()];
+            self.focus = Some(run.path.clone());
+        }
+    }
+
+    fn table(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let rows = scene.folder.runs.len() as f32;
+        let wanted = height::HEAD + rows * height::ROW + 12.0;
+        let room = wanted.min((ui.available_height() * 0.4).max(4.0 * height::ROW));
+        let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width(), room), egui::Sense::hover());
+        let asked = ui
+            .scope_builder(egui::UiBuilder::new().max_rect(rect), |ui| {
+                table::show(ui, scene.folder, &self.selected, self.focus.as_ref(), self.sort)
+            })
+            .inner;
+        self.apply(asked, scene);
+    }
+
+    fn apply(&mut self, asked: table::Asked, scene: &mut Scene<'_>) {
+        if let Some(sort) = asked.sort {
+            self.sort = sort;
+        }
+        if let Some(run) = asked.toggle {
+            match self.selected.iter().position(|r| *r == run) {
+                Some(at) => drop(self.selected.remove(at)),
+                None => self.selected.push(run.clone()),
+            }
+            self.focus = Some(run);
+        }
+        if let Some(run) = asked.select {
+            self.selected = vec![run.clone()];
+            self.focus = Some(run);
+        }
+        if let Some(run) = asked.open {
+            scene.go(Place::Features { run });
+        }
+    }
+}
+
+impl View for RunsView {
+    fn place(&self) -> Place {
+        match (&self.selected[..], &self.focus) {
+            ([one], _) => Place::Curves { run: one.clone() },
+            _ => Place::Runs,
+        }
+    }
+
+    fn title(&self, _scene: &Scene<'_>) -> String {
+        "Runs".to_owned()
+    }
+
+    fn turn_to(&mut self, place: &Place) {
+        if let Place::Curves { run } = place {
+            if !self.selected.contains(run) {
+                self.selected = vec![run.clone()];
+            }
+            self.focus = Some(run.clone());
+        }
+    }
+
+    fn logic(&mut self, scene: &mut Scene<'_>) {
+        self.settle(scene);
+        let (workers, folder) = (scene.workers, scene.folder);
+        for path in &self.selected {
+            let running = folder
+                .run(path)
+                .and_then(|r| r.info.as_ref().ok())
+                .is_some_and(|i| i.status == Status::Running);
+            let store = scene.stores.run(path);
+            let due = running && scene.now - store.metrics_asked >= LIVE;
+            if store.metrics.untouched() || due {
+                store.ask_metrics(workers, scene.now);
+            }
+        }
+    }
+
+    fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        if scene.folder.runs.is_empty() {
+            let how = "Train a dictionary with `sae train`, or make everything at once with `sae demo`, and open that folder.";
+            return notice::empty(ui, "No runs in this folder", how);
+        }
+        self.table(ui, scene);
+        let p = palette(ui);
+        let frame = Frame::new().fill(p.side).inner_margin(Margin::same(space::L as i8));
+        if let Some(run) = self.focus.as_ref().and_then(|path| scene.folder.run(path)) {
+            Panel::right("run details").frame(frame).default_size(320.0).size_range(220.0..=560.0).show(
+                ui,
+                |ui| {
+                    ScrollArea::vertical()
+                        .auto_shrink(false)
+                        .show(ui, |ui| details::show(ui, run, scene.actions));
+                },
+            );
+        }
+        Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
+            curves::show(ui, &self.selected, &mut self.options, scene);
+        });
+    }
+}
+
+/// The run that is most worth a first look: one with an index, else one that can be read, else any.
+fn best(folder: &Folder) -> Option<&RunEntry> {
+    let with = |wanted: fn(&RunEntry) -> bool| folder.runs.iter().find(|run| wanted(run));
+    with(|run| run.info.as_ref().is_ok_and(|info| info.indexed))
+        .or_else(|| with(|run| run.info.is_ok()))
+        .or(folder.runs.first())
+}

@@ -1,0 +1,244 @@
+//! The table of runs.
+
+use std::cmp::Ordering;
+use std::path::PathBuf;
+
+use egui::{Label, RichText, Role, Sense, Ui, WidgetInfo};
+use egui_table::{CellInfo, Column, HeaderCellInfo, HeaderRow, Table, TableDelegate};
+
+use super::details;
+use crate::data::{Folder, RunEntry, RunInfo};
+use crate::theme::{palette, tokens::height};
+use crate::widgets::table::{self, Side, Sorted};
+use crate::widgets::{format, notice};
+
+/// By which column, largest first?
+pub type Sort = Option<(usize, bool)>;
+
+/// What the person did.
+#[derive(Debug, Default)]
+pub struct Asked {
+    pub sort: Option<Sort>,
+    pub select: Option<PathBuf>,
+    pub toggle: Option<PathBuf>,
+    pub open: Option<PathBuf>,
+}
+
+type Number = fn(&RunInfo) -> Option<f64>;
+type Text = fn(&RunInfo) -> String;
+
+/// A column: name, width, side, explanation, value to sort by, text.
+struct RunColumn(&'static str, f32, Side, &'static str, Number, Text);
+
+const COLUMNS: [RunColumn; 10] = [
+    RunColumn("run", 240.0, Side::Left, "Folder of the run", |_| None, |_| String::new()),
+    RunColumn(
+        "method",
+        120.0,
+        Side::Left,
+        "How tokens and features are matched",
+        |_| None,
+        |i| i.method.clone(),
+    ),
+    RunColumn(
+        "k",
+        52.0,
+        Side::Right,
+        "Features a token may have",
+        |i| i.k.map(|k| k as f64),
+        |i| i.k.map_or_else(|| format::MISSING.to_owned(), |k| k.to_string()),
+    ),
+    RunColumn(
+        "features",
+        84.0,
+        Side::Right,
+        "Width of the dictionary",
+        |i| Some(i.d_sae as f64),
+        |i| format::count(i.d_sae),
+    ),
+    RunColumn(
+        "FVE",
+        70.0,
+        Side::Right,
+        "Fraction of variance explained",
+        |i| i.fve,
+        |i| format::quality(i.fve),
+    ),
+    RunColumn(
+        "recovered",
+        86.0,
+        Side::Right,
+        "Cross-entropy recovered, against zero ablation",
+        |i| i.loss_recovered,
+        |i| format::quality(i.loss_recovered),
+    ),
+    RunColumn(
+        "L0",
+        64.0,
+        Side::Right,
+        "Mean number of features a token",
+        |i| i.l0,
+        |i| i.l0.map_or_else(|| format::MISSING.to_owned(), |l0| format!("{l0:.1}")),
+    ),
+    RunColumn(
+        "dead",
+        76.0,
+        Side::Right,
+        "Share of features that never fired",
+        |i| i.dead_share,
+        |i| i.dead_share.map_or_else(|| format::MISSING.to_owned(), format::percent),
+    ),
+    RunColumn(
+        "tokens",
+        84.0,
+        Side::Right,
+        "Tokens trained on",
+        |i| Some(i.tokens as f64),
+        |i| format::count(i.tokens),
+    ),
+    RunColumn("status", 96.0, Side::Left, "How the run stands", |_| None, |i| i.status.name().to_owned()),
+];
+
+/// Draws the table.
+pub fn show(
+    ui: &mut Ui,
+    folder: &Folder,
+    selected: &[PathBuf],
+    focus: Option<&PathBuf>,
+    sort: Sort,
+) -> Asked {
+    let mut runs: Vec<&RunEntry> = folder.runs.iter().collect();
+    if let Some((column, descending)) = sort {
+        runs.sort_by(|a, b| compare(a, b, column, descending));
+    }
+    let columns: Vec<Column> = COLUMNS
+        .iter()
+        .map(|c| Column::new(c.1).range(40.0..=800.0).id(egui::Id::unique(("run", c.0))))
+        .collect();
+    let shown =
+        Table::new().id_salt("runs").num_rows(runs.len() as u64).headers([HeaderRow::new(height::HEAD)]);
+    let mut delegate = Rows { runs, selected, focus, sort, asked: Asked::default() };
+    table::show(ui, shown, &columns, &mut delegate);
+    delegate.asked
+}
+
+fn compare(a: &RunEntry, b: &RunEntry, column: usize, descending: bool) -> Ordering {
+    let directed = |order: Ordering| if descending { order.reverse() } else { order };
+    let (Ok(x), Ok(y)) = (&a.info, &b.info) else { return a.info.is_err().cmp(&b.info.is_err()) };
+    if column == 0 {
+        return directed(a.name.cmp(&b.name));
+    }
+    let number = COLUMNS[column].4;
+    match (number(x), number(y)) {
+        (Some(x), Some(y)) => directed(x.total_cmp(&y)),
+        (None, None) => directed((COLUMNS[column].5)(x).cmp(&(COLUMNS[column].5)(y))),
+        (x, y) => y.is_some().cmp(&x.is_some()),
+    }
+}
+
+struct Rows<'a> {
+    runs: Vec<&'a RunEntry>,
+    selected: &'a [PathBuf],
+    focus: Option<&'a PathBuf>,
+    sort: Sort,
+    asked: Asked,
+}
+
+impl Rows<'_> {
+    fn name(&mut self, ui: &mut Ui, run: &RunEntry) {
+        let p = palette(ui);
+        let at = self.selected.iter().position(|s| *s == run.path);
+        table::cell(ui, Side::Left, |ui| {
+            let (rect, response) = ui.allocate_exact_size(egui::vec2(14.0, 14.0), Sense::click());
+            let swatch = rect.shrink(2.0);
+            match at {
+                Some(i) => drop(ui.painter().rect_filled(swatch, 2.0, p.curve(i))),
+                None => {
+                    let line = egui::Stroke::new(1.0, p.line_strong);
+                    ui.painter().rect_stroke(swatch, 2.0, line, egui::StrokeKind::Inside);
+                }
+            }
+            let name = format!("Curves of {}", run.name);
+            response.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, at.is_some(), &name));
+            if response.on_hover_text("Show or hide the curves of this run").clicked() {
+                self.asked.toggle = Some(run.path.clone());
+            }
+            ui.add(Label::new(RichText::new(&run.name).color(p.strong)).truncate());
+        });
+    }
+}
+
+impl TableDelegate for Rows<'_> {
+    fn header_cell_ui(&mut self, ui: &mut Ui, cell: &HeaderCellInfo) {
+        let column = &COLUMNS[cell.group_index];
+        let sorted = match self.sort {
+            Some((at, down)) if at == cell.group_index => {
+                if down {
+                    Sorted::Down
+                } else {
+                    Sorted::Up
+                }
+            }
+            _ => Sorted::No,
+        };
+        if table::sort_head(ui, column.0, column.2, sorted, column.3) {
+            self.asked.sort = Some(match sorted {
+                Sorted::No => Some((cell.group_index, column.2 == Side::Right)),
+                Sorted::Up => Some((cell.group_index, true)),
+                Sorted::Down => Some((cell.group_index, false)),
+            });
+        }
+    }
+
+    fn row_ui(&mut self, ui: &mut Ui, row: u64) {
+        let Some(run) = self.runs.get(row as usize).copied() else { return };
+        if !table::is_seen(ui) {
+            return;
+        }
+        let rect = ui.max_rect();
+        let response = ui.interact(rect, egui::Id::unique(("run row", &run.path)), Sense::click());
+        let chosen = self.focus == Some(&run.path);
+        response.widget_info(|| WidgetInfo::selected(Role::Row, true, chosen, format!("Run {}", run.name)));
+        table::row_ground(ui, rect, chosen, response.hovered());
+        if response.double_clicked() {
+            self.asked.open = run.info.as_ref().is_ok_and(|i| i.indexed).then(|| run.path.clone());
+        } else if response.clicked() {
+            if ui.input(|i| i.modifiers.command) {
+                self.asked.toggle = Some(run.path.clone());
+            } else {
+                self.asked.select = Some(run.path.clone());
+            }
+        }
+    }
+
+    fn cell_ui(&mut self, ui: &mut Ui, cell: &CellInfo) {
+        let Some(run) = self.runs.get(cell.row_nr as usize).copied() else { return };
+        let column = &COLUMNS[cell.col_nr];
+        let info = match &run.info {
+            _ if cell.col_nr == 0 => return self.name(ui, run),
+            Ok(info) => info,
+            Err(problem) if cell.col_nr == COLUMNS.len() - 1 => {
+                return table::cell(ui, Side::Left, |ui| {
+                    notice::status_dot(ui, palette(ui).error, "unreadable");
+                    let label = RichText::new("unreadable").color(palette(ui).error);
+                    ui.add(Label::new(label).truncate()).on_hover_text(problem.to_string());
+                });
+            }
+            Err(_) => return table::number(ui, format::MISSING),
+        };
+        let text = (column.5)(info);
+        match column.0 {
+            "status" => table::cell(ui, Side::Left, |ui| {
+                notice::status_dot(ui, details::colour(ui, &info.status), info.status.name());
+                let label = ui.add(Label::new(RichText::new(text).color(palette(ui).text)).truncate());
+                label.on_hover_text(details::meaning(&info.status));
+            }),
+            _ if column.2 == Side::Right => table::number(ui, text),
+            _ => table::words(ui, text),
+        }
+    }
+
+    fn default_row_height(&self) -> f32 {
+        height::ROW
+    }
+}

@@ -1,0 +1,138 @@
+//! What is loaded of runs and datasets, shared by all views of the same folder.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, TokenLists, Vocabulary};
+use crate::load::{Lane, Requested, Workers};
+
+/// All stores of the open folder.
+#[derive(Debug, Default)]
+pub struct Stores {
+    runs: HashMap<PathBuf, RunStore>,
+    datasets: HashMap<PathBuf, DatasetStore>,
+}
+
+/// What is loaded of one run.
+#[derive(Debug)]
+pub struct RunStore {
+    path: PathBuf,
+    /// Its curves.
+    pub metrics: Requested<Metrics>,
+    /// When the curves were asked for last, in the window's seconds.
+    pub metrics_asked: f64,
+    /// The numbers of all its features.
+    pub columns: Requested<Columns>,
+    /// Their tokens and labels.
+    pub tokens: Requested<TokenLists>,
+    /// Texts of its tokens.
+    pub vocabulary: Requested<Vocabulary>,
+    /// Reads single features' pages.
+    pub pages: data::features::Pages,
+    /// The features as the table shows them: what "next" and "previous" follow.
+    pub order: Option<Arc<Vec<u32>>>,
+}
+
+/// What is loaded of one dataset.
+#[derive(Debug)]
+pub struct DatasetStore {
+    path: PathBuf,
+    /// Load of the experts.
+    pub experts: Requested<ExpertUsage>,
+    /// Its documents.
+    pub documents: Requested<Documents>,
+    /// Texts of its tokens.
+    pub vocabulary: Requested<Vocabulary>,
+}
+
+impl Stores {
+    /// The store of the run in `path`.
+    pub fn run(&mut self, path: &Path) -> &mut RunStore {
+        self.runs.entry(path.to_owned()).or_insert_with(|| RunStore::new(path))
+    }
+
+    /// The store of the dataset in `path`.
+    pub fn dataset(&mut self, path: &Path) -> &mut DatasetStore {
+        self.datasets.entry(path.to_owned()).or_insert_with(|| DatasetStore::new(path))
+    }
+
+    /// Takes everything that has arrived.
+    pub fn poll(&mut self, workers: &Workers) {
+        for run in self.runs.values_mut() {
+            run.metrics.poll(workers);
+            run.columns.poll(workers);
+            run.tokens.poll(workers);
+            run.vocabulary.poll(workers);
+        }
+        for dataset in self.datasets.values_mut() {
+            dataset.experts.poll(workers);
+            dataset.documents.poll(workers);
+            dataset.vocabulary.poll(workers);
+        }
+    }
+}
+
+impl RunStore {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            metrics: Requested::new(),
+            metrics_asked: f64::NEG_INFINITY,
+            columns: Requested::new(),
+            tokens: Requested::new(),
+            vocabulary: Requested::new(),
+            pages: data::features::Pages::default(),
+            order: None,
+        }
+    }
+
+    /// Reads the curves at `now`, unless that is under way.
+    pub fn ask_metrics(&mut self, workers: &Workers, now: f64) {
+        if !self.metrics.loading() {
+            let path = self.path.clone();
+            self.metrics_asked = now;
+            self.metrics.ask(workers, Lane::Folders, move || data::run::read_metrics(&path));
+        }
+    }
+
+    /// Reads the feature table's columns and token lists.
+    pub fn ask_features(&mut self, workers: &Workers) {
+        let path = self.path.clone();
+        self.columns.ask(workers, Lane::Tables, move || data::features::read_columns(&path));
+        self.ask_vocabulary(workers);
+        let path = self.path.clone();
+        self.tokens.ask(workers, Lane::Tables, move || data::features::read_token_lists(&path));
+    }
+
+    /// Reads the vocabulary.
+    pub fn ask_vocabulary(&mut self, workers: &Workers) {
+        let path = self.path.clone();
+        self.vocabulary.ask(workers, Lane::Folders, move || data::vocabulary::of_run(&path));
+    }
+}
+
+impl DatasetStore {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            experts: Requested::new(),
+            documents: Requested::new(),
+            vocabulary: Requested::new(),
+        }
+    }
+
+    /// Reads the experts' load.
+    pub fn ask_experts(&mut self, workers: &Workers) {
+        let path = self.path.clone();
+        self.experts.ask(workers, Lane::Folders, move || data::experts::read(&path));
+    }
+
+    /// Reads the list of documents and the vocabulary.
+    pub fn ask_documents(&mut self, workers: &Workers) {
+        let path = self.path.clone();
+        self.documents.ask(workers, Lane::Tables, move || data::dataset::read_documents(&path));
+        let path = self.path.clone();
+        self.vocabulary.ask(workers, Lane::Tables, move || data::vocabulary::of_dataset(&path));
+    }
+}

@@ -1,0 +1,62 @@
+//! Bars: histograms and small ranked lists.
+
+use egui::{Align2, Color32, FontId, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+
+use super::format;
+use crate::theme::{palette, tokens::size};
+
+/// A histogram of counts in equal bins over `0..=max`, with the bin under the pointer spelled out.
+pub fn histogram(ui: &mut Ui, name: &str, counts: &[u32], max: f32, height: f32, logarithmic: bool) {
+    let p = palette(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
+    let total: u64 = counts.iter().map(|c| u64::from(*c)).sum();
+    response.widget_info(|| {
+        WidgetInfo::labeled(Role::Image, true, format!("{name}: {total} values in {} bins", counts.len()))
+    });
+    let base = rect.bottom() - 16.0;
+    let plot = egui::Rect::from_min_max(rect.min, pos2(rect.right(), base));
+    let scale = |count: u32| if logarithmic { f64::from(count).ln_1p() } else { f64::from(count) };
+    let top = counts.iter().copied().map(scale).fold(0.0, f64::max);
+    let width = plot.width() / counts.len().max(1) as f32;
+    let hovered = response
+        .hover_pos()
+        .map(|pos| ((pos.x - plot.left()) / width) as usize)
+        .filter(|bin| *bin < counts.len());
+    let painter = ui.painter();
+    for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let tall = (scale(*count) / top * f64::from(plot.height() - 2.0)).max(1.0) as f32;
+        let left = plot.left() + bin as f32 * width;
+        let bar = egui::Rect::from_min_max(
+            pos2(left + 0.5, base - tall),
+            pos2((left + width - 0.5).max(left + 1.0), base),
+        );
+        let share = (bin as f32 + 0.5) / counts.len() as f32;
+        let colour = if hovered == Some(bin) { p.accent } else { p.shade(share) };
+        painter.rect_filled(bar, 1.0, colour);
+    }
+    painter.hline(plot.x_range(), base, Stroke::new(1.0, p.line_strong));
+    let font = FontId::proportional(size::SMALL);
+    painter.text(pos2(plot.left(), rect.bottom()), Align2::LEFT_BOTTOM, "0", font.clone(), p.weak);
+    let end = format::value(f64::from(max));
+    painter.text(pos2(plot.right(), rect.bottom()), Align2::RIGHT_BOTTOM, end, font, p.weak);
+    if let Some(bin) = hovered {
+        let edge = |b: usize| format::value(f64::from(max) * b as f64 / counts.len() as f64);
+        let share = f64::from(counts[bin]) / total.max(1) as f64;
+        response.on_hover_text_at_pointer(format!(
+            "{} to {}\n{} tokens, {}",
+            edge(bin),
+            edge(bin + 1),
+            format::grouped(u64::from(counts[bin])),
+            format::percent(share)
+        ));
+    }
+}
+
+/// A thin bar behind a number: `share` in 0..=1 of the room.
+pub fn inline_bar(ui: &Ui, rect: egui::Rect, share: f32, colour: Color32) {
+    let bar = egui::Rect::from_min_size(
+        pos2(rect.left(), rect.bottom() - 2.0),
+        vec2(rect.width() * share.clamp(0.0, 1.0), 2.0),
+    );
+    ui.painter().rect_filled(bar, 1.0, colour);
+}

@@ -1,0 +1,102 @@
+//! Text with tokens shaded by how strongly a feature fires on them.
+
+use std::sync::Arc;
+
+use egui::text::{LayoutJob, TextFormat};
+use egui::{FontId, Galley, Role, Sense, Stroke, Ui, WidgetInfo};
+
+use super::{format, text};
+use crate::data::Vocabulary;
+use crate::theme::{palette, tokens::size};
+
+/// What to draw: a window of text.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Tokens of the window.
+    pub tokens: &'a [u32],
+    /// Activation at each; as long as `tokens`, or empty when there is none.
+    pub values: &'a [f32],
+    /// Activation that gets the full colour.
+    pub max: f32,
+    /// Index of the token that the example is about.
+    pub marked: Option<usize>,
+    /// Position in the document of the first token.
+    pub start: u32,
+    /// Whether line ends also break the line.
+    pub breaks: bool,
+}
+
+/// Draws the window; the token under the pointer is spelled out.
+pub fn show(ui: &mut Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> egui::Response {
+    let (job, ends) = layout(ui, vocabulary, window);
+    let plain = job.text.clone();
+    let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
+    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &plain));
+    if ui.is_rect_visible(rect) {
+        ui.painter().galley(rect.min, Arc::clone(&galley), palette(ui).text);
+    }
+    let Some(pointer) = response.hover_pos() else { return response };
+    match token_at(&galley, &ends, pointer - rect.min) {
+        Some(i) => response.on_hover_ui_at_pointer(|ui| token_card(ui, vocabulary, window, i)),
+        None => response,
+    }
+}
+
+fn layout(ui: &Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> (LayoutJob, Vec<usize>) {
+    let p = palette(ui);
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = ui.available_width();
+    job.wrap.break_anywhere = false;
+    let mut ends = Vec::with_capacity(window.tokens.len());
+    let mut chars = 0;
+    for (i, token) in window.tokens.iter().enumerate() {
+        let raw = vocabulary.show(*token);
+        let mut shown = if raw.is_empty() { "∅".to_owned() } else { text::in_line(&raw) };
+        if window.breaks && raw.ends_with('\n') {
+            shown.push('\n');
+        }
+        let value = window.values.get(i).copied().unwrap_or(0.0);
+        let share = if window.max > 0.0 { value / window.max } else { 0.0 };
+        let marked = window.marked == Some(i);
+        let format = TextFormat {
+            font_id: FontId::monospace(size::MONO),
+            line_height: Some(20.0),
+            color: if share > 0.0 { p.on_shade(share) } else { p.text },
+            background: p.shade(share),
+            expand_bg: 0.0,
+            underline: if marked { Stroke::new(2.0, p.accent) } else { Stroke::NONE },
+            valign: egui::Align::Center,
+            ..TextFormat::default()
+        };
+        job.append(&shown, 0.0, format);
+        chars += shown.chars().count();
+        ends.push(chars);
+    }
+    (job, ends)
+}
+
+/// Index of the token under `pos` (relative to the galley), if the pointer is on a character.
+fn token_at(galley: &Galley, ends: &[usize], pos: egui::Vec2) -> Option<usize> {
+    let cursor = galley.cursor_from_pos(pos);
+    // The cursor stands between characters, at the edge nearest to the pointer.
+    let edge = galley.pos_from_cursor(cursor);
+    let character = if pos.x < edge.min.x { cursor.index.0.checked_sub(1)? } else { cursor.index.0 };
+    let token = ends.partition_point(|end| *end <= character);
+    (token < ends.len()).then_some(token)
+}
+
+fn token_card(ui: &mut Ui, vocabulary: &Vocabulary, window: &Window<'_>, i: usize) {
+    let token = window.tokens[i];
+    ui.horizontal(|ui| {
+        ui.monospace(egui::RichText::new(text::in_list(&vocabulary.show(token))).color(palette(ui).strong));
+        ui.weak(format!("token {token}"));
+    });
+    if let Some(value) = window.values.get(i) {
+        ui.label(format!("activation {}", format::value(f64::from(*value))));
+        if window.max > 0.0 {
+            ui.weak(format!("{} of the feature's maximum", format::percent(f64::from(value / window.max))));
+        }
+    }
+    ui.weak(format!("position {}", format::grouped(u64::from(window.start) + i as u64)));
+}

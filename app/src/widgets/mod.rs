@@ -1,0 +1,9 @@
+//! House widgets: small pieces that several views share. They draw what they are given and know no files.
+
+pub mod bars;
+pub mod example;
+pub mod facts;
+pub mod format;
+pub mod notice;
+pub mod table;
+pub mod text;

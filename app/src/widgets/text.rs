@@ -1,0 +1,49 @@
+//! How tokens are written, in lists and in running text.
+
+/// A token in a list: spaces at its ends and control characters made visible.
+pub fn in_list(text: &str) -> String {
+    if text.is_empty() {
+        return "∅".to_owned();
+    }
+    let visible = in_line(text);
+    let inner = visible.trim_matches(' ');
+    if inner.is_empty() {
+        return "·".repeat(visible.chars().count());
+    }
+    let before = visible.len() - visible.trim_start_matches(' ').len();
+    let after = visible.len() - visible.trim_end_matches(' ').len();
+    format!("{}{inner}{}", "·".repeat(before), "·".repeat(after))
+}
+
+/// A token in running text: line ends and tabs as signs, other control characters as boxes.
+pub fn in_line(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' => '↵',
+            '\r' => '←',
+            '\t' => '→',
+            c if c.is_control() || is_format(c) => '·',
+            c => c,
+        })
+        .collect()
+}
+
+/// Characters that turn or hide their surroundings; shown, so that text can not lie about itself.
+fn is_format(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_and_control_characters_are_seen() {
+        assert_eq!(in_list(" the"), "·the");
+        assert_eq!(in_list("  "), "··");
+        assert_eq!(in_list("a b "), "a b·");
+        assert_eq!(in_list(""), "∅");
+        assert_eq!(in_line("x\n\ty"), "x↵→y");
+        assert_eq!(in_line("a\u{202e}b\0"), "a·b·");
+    }
+}

@@ -1,0 +1,237 @@
+//! The window as a person uses it: by the names of what is on the screen.
+
+mod common;
+
+use app::address::Place;
+use app::shell::{FixedPicker, Options};
+use common::{click, options, root, rows, run, sample, wait, wait_for, wait_for_part, window, window_at};
+use egui_kittest::kittest::Queryable as _;
+
+fn features() -> Place {
+    Place::Features { run: run() }
+}
+
+fn feature(feature: u32) -> Place {
+    Place::Feature { run: run(), feature }
+}
+
+#[test]
+fn a_newcomer_is_told_what_to_do_and_opens_a_folder() {
+    let mut window = window(options());
+    window.run_steps(2);
+    window.get_by_label("sae demo");
+    click(&mut window, "Open folder…");
+    wait_for(&mut window, "Run topk-2k");
+    assert!(window.query_by_label("sae demo").is_none());
+    window.get_by_label("Run broken");
+    assert!(window.query_all_by_label("resid2").next().is_some());
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named_with_the_remedy() {
+    let mut window = window(Options { folder: Some("/no/such/folder".into()), ..options() });
+    wait_for(&mut window, "/no/such/folder does not exist.");
+    window.get_by_label("Check the path.");
+}
+
+#[test]
+fn an_empty_folder_is_no_failure() {
+    let empty = tempfile::tempdir().unwrap();
+    let mut window = window(Options { folder: Some(empty.path().into()), ..options() });
+    wait_for_part(&mut window, "There is no run and no dataset");
+}
+
+#[test]
+fn the_curves_and_numbers_of_a_clicked_run_are_shown() {
+    let mut window = window_at(Some(Place::Runs));
+    wait_for(&mut window, "Run mutual-choice-2k");
+    click(&mut window, "Run mutual-choice-2k");
+    assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("mutual-choice-2k") }));
+    wait_for(&mut window, "Logarithmic Loss");
+    window.get_by_label_contains("Not evaluated yet");
+    click(&mut window, "Run topk-2k");
+    wait_for(&mut window, "loss_recovered");
+    window.get_by_label("Logarithmic FVE");
+}
+
+#[test]
+fn a_damaged_run_is_shown_as_such_and_the_others_work() {
+    let mut window = window_at(Some(Place::Runs));
+    wait_for(&mut window, "Run broken");
+    click(&mut window, "Run broken");
+    wait_for_part(&mut window, "run.json");
+    click(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Logarithmic Loss");
+}
+
+#[test]
+fn the_table_is_sorted_filtered_and_searched() {
+    let mut window = window_at(Some(features()));
+    wait(&mut window, "rows", |w| rows(w).starts_with(&[0, 1, 2]));
+    click(&mut window, "Sort by feature");
+    wait(&mut window, "descending order", |w| rows(w).starts_with(&[2047, 2046]));
+    click(&mut window, "Sort by max");
+    wait(&mut window, "order by max", |w| rows(w).first().is_some_and(|f| *f != 2047));
+    click(&mut window, "Sort by feature");
+    window.get_by_label("Search features").focus();
+    window.run_steps(2);
+    window.get_by_label("Search features").type_text("forest");
+    wait_for_part(&mut window, " of 2 048 features");
+    wait(&mut window, "the forest feature", |w| rows(w).contains(&7));
+    click(&mut window, "Reset filter");
+    wait_for(&mut window, "2 048 features");
+    click(&mut window, "Hide dead");
+    wait_for_part(&mut window, " of 2 048 features");
+}
+
+#[test]
+fn the_table_is_used_with_the_keyboard() {
+    let mut window = window_at(Some(features()));
+    wait(&mut window, "rows", |w| rows(w).starts_with(&[0, 1, 2]));
+    for _ in 0..3 {
+        window.key_press(egui::Key::ArrowDown);
+    }
+    window.run_steps(2);
+    window.key_press(egui::Key::Enter);
+    wait(&mut window, "feature 2", |w| w.state().here() == Some(feature(2)));
+    window.key_press(egui::Key::N);
+    wait(&mut window, "feature 3", |w| w.state().here() == Some(feature(3)));
+    window.key_press(egui::Key::Slash);
+    wait(&mut window, "the search field", |w| {
+        w.state().here() == Some(features())
+            && w.query_by_label("Search features").is_some_and(|n| n.is_focused())
+    });
+}
+
+#[test]
+fn a_feature_is_opened_a_neighbour_followed_and_the_way_back_found() {
+    let mut window = window_at(Some(features()));
+    wait_for(&mut window, "Feature 7");
+    click(&mut window, "Feature 7");
+    wait_for(&mut window, "Nearest decoder rows");
+    assert_eq!(window.state().here(), Some(feature(7)));
+    let links = window.query_all_by_label_contains("Go to feature ");
+    let first = links.min_by(|a, b| a.rect().top().total_cmp(&b.rect().top())).unwrap();
+    first.click_accesskit();
+    window.run_steps(4);
+    let there = window.state().here();
+    assert!(there.is_some() && there != Some(feature(7)), "{there:?}");
+    click(&mut window, "Back");
+    wait(&mut window, "feature 7 again", |w| w.state().here() == Some(feature(7)));
+    click(&mut window, "Forward");
+    wait(&mut window, "the neighbour again", |w| w.state().here() == there);
+}
+
+#[test]
+fn the_value_of_a_token_is_shown_under_the_pointer() {
+    let mut window = window_at(Some(feature(7)));
+    wait_for_part(&mut window, " forest");
+    let text = window
+        .query_all_by_label_contains(" forest")
+        .min_by(|a, b| a.rect().top().total_cmp(&b.rect().top()));
+    let at = text.unwrap().rect().left_top() + egui::vec2(12.0, 8.0);
+    window.hover_at(at);
+    window.run_steps(8);
+    wait_for_part(&mut window, "activation ");
+    window.get_by_label_contains("position ");
+}
+
+#[test]
+fn a_feature_that_does_not_exist_says_which_do() {
+    let mut window = window_at(Some(feature(5000)));
+    wait_for(&mut window, "Its features are 0 to 2047.");
+}
+
+#[test]
+fn a_run_whose_index_is_damaged_opens_and_says_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("cut");
+    sample::finished_run(&run, 300, &sample::text()).unwrap();
+    let table = run.join("features/features.parquet");
+    let bytes = std::fs::read(&table).unwrap();
+    std::fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
+    let place = Place::Features { run: run.clone() };
+    let mut window = window(Options { folder: Some(dir.path().into()), place: Some(place), ..options() });
+    wait_for_part(&mut window, "can not be read");
+    window.get_by_label_contains("features.parquet");
+    window.get_by_label("Try again");
+}
+
+#[test]
+fn experts_are_shown_by_kind_of_text_and_layer() {
+    let dataset = root().join("resid2");
+    let mut window = window_at(Some(Place::Experts { dataset }));
+    wait_for(&mut window, "Expert load of 4 layers and 16 experts");
+    click(&mut window, "Layer 3");
+    wait_for(&mut window, "Load of the experts of layer 3");
+}
+
+#[test]
+fn a_document_is_read() {
+    let dataset = root().join("resid2");
+    let mut window = window_at(Some(Place::Dataset { dataset: dataset.clone(), document: None }));
+    wait_for(&mut window, "Document alice.txt");
+    click(&mut window, "Document alice.txt");
+    wait_for_part(&mut window, "Alice was beginning");
+    assert_eq!(window.state().here(), Some(Place::Dataset { dataset, document: Some(0) }));
+}
+
+#[test]
+fn the_palette_goes_anywhere() {
+    let mut window = window_at(Some(Place::Runs));
+    wait_for(&mut window, "Run topk-2k");
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
+    wait_for(&mut window, "Palette");
+    window.get_by_label("Palette").type_text("123");
+    wait_for(&mut window, "Go to feature 123");
+    window.key_press(egui::Key::Enter);
+    wait(&mut window, "feature 123", |w| w.state().here() == Some(feature(123)));
+}
+
+#[test]
+fn settings_that_can_not_be_written_are_reported_and_not_fatal() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocked = dir.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    let settings = app::shell::SettingsFile::at(blocked.join("window.json"));
+    let picker = Box::new(FixedPicker::new(root()));
+    let mut window = window(Options { folder: Some(root()), place: None, settings, picker });
+    wait_for_part(&mut window, "Cannot");
+    wait_for(&mut window, "Run topk-2k");
+}
+
+#[test]
+fn theme_and_folder_are_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = app::shell::SettingsFile::at(dir.path().join("window.json"));
+    let mut window = window(Options { folder: Some(root()), settings: file.clone(), ..options() });
+    wait_for(&mut window, "Run topk-2k");
+    click(&mut window, "Dark or light");
+    wait(&mut window, "the settings", |_| {
+        let settings = file.read().0;
+        settings.theme == app::theme::Choice::Light && settings.recent == [root()]
+    });
+}
+
+#[test]
+fn a_million_features_are_a_table_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("wide");
+    sample::wide_run(&run, 1_000_000).unwrap();
+    let place = Some(Place::Features { run: run.clone() });
+    let mut window = window(Options { folder: Some(run), place, ..options() });
+    wait_for(&mut window, "1 000 000 features");
+    click(&mut window, "Sort by density");
+    wait(&mut window, "the order", |w| rows(w).first().is_some_and(|f| *f != 0));
+    window.key_press(egui::Key::End);
+    window.run_steps(8);
+    let drawn = rows(&window).len();
+    assert!((10..100).contains(&drawn), "{drawn} rows are drawn");
+    let start = std::time::Instant::now();
+    for _ in 0..20 {
+        window.key_press(egui::Key::PageUp);
+        window.step();
+    }
+    let frame = start.elapsed() / 20;
+    assert!(frame.as_millis() < 200, "a frame took {frame:?} (unoptimised build)");
+}
