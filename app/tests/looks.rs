@@ -1,4 +1,4 @@
-//! Pictures of the window, dark and light. Without a graphics adapter (a software one is enough: mesa-vulkan-drivers)
+//! Pictures of the window in the dark look. Without a graphics adapter (a software one is enough: mesa-vulkan-drivers)
 //! they are skipped, and say so.
 
 mod common;
@@ -69,11 +69,6 @@ fn features_dark() {
     features(Choice::Dark, "features_dark");
 }
 
-#[test]
-fn features_light() {
-    features(Choice::Light, "features_light");
-}
-
 fn feature(theme: Choice, name: &str) {
     if can_draw() {
         let mut window = draw(theme, Some(Place::Feature { run: run(), feature: 7 }), true);
@@ -87,11 +82,6 @@ fn feature(theme: Choice, name: &str) {
 #[test]
 fn feature_dark() {
     feature(Choice::Dark, "feature_dark");
-}
-
-#[test]
-fn feature_light() {
-    feature(Choice::Light, "feature_light");
 }
 
 #[test]
