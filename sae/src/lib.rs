@@ -1,4 +1,45 @@
-//! Sparse autoencoders for language models.
+//! Sparse autoencoders for language models: from text through a model to a dictionary of features, and what the features do.
+//!
+//! ```text
+//! text ─▶ model ─▶ harvest ─▶ dataset ─▶ train ─▶ run ─┬▶ evaluate ─▶ evaluation/core.json
+//!            │                (storage)         (SAELens ├▶ features ─▶ features/*.parquet ─▶ window
+//!            └── routing ──────────┴─▶ experts   layout) │
+//!                                                        └▶ Dictionary: encode, decode
+//! ```
+//!
+//! | you want | use |
+//! |---|---|
+//! | a model's values at a hook | [`model::LanguageModel`] with a [`model::Tap`] |
+//! | a dataset of activations | [`harvest::run`] |
+//! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
+//! | how good it is | [`evaluate::run`] |
+//! | what its features do | [`features::index`] |
+//! | how experts are used | [`experts::summarise`] |
+//! | a small language model of your own | [`pretrain::run`] |
+//!
+//! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.
+//! The same seed gives the same bits for any number of threads.
+//!
+//! A dictionary by hand, and what it makes of a vector:
+//!
+//! ```
+//! use sae::dictionary::{Dictionary, DictionaryInfo, Selection};
+//!
+//! // Two features in three dimensions, the best of which is kept for each token.
+//! let dictionary = Dictionary {
+//!     d_in: 3,
+//!     d_sae: 2,
+//!     w_enc: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+//!     b_enc: vec![0.0; 2],
+//!     w_dec: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+//!     b_dec: vec![0.0; 3],
+//!     selection: Selection::TopK(1),
+//!     info: DictionaryInfo::default(),
+//! };
+//! let codes = dictionary.encode(&[0.5, 2.0, 1.0]);
+//! assert_eq!(codes.row(0), (&[1u32][..], &[2.0f32][..]));
+//! assert_eq!(dictionary.decode(&codes), [0.0, 2.0, 0.0]);
+//! ```
 
 pub mod cli;
 pub mod demo;

@@ -9,6 +9,7 @@ mod experts;
 mod harvest;
 mod index;
 mod inspect;
+mod logits;
 mod output;
 mod pretrain;
 mod progress;
@@ -59,6 +60,7 @@ enum Command {
     Evaluate(evaluate::Command),
     Experts(experts::Command),
     Inspect(inspect::Command),
+    Logits(logits::Command),
     Pretrain(pretrain::Command),
 }
 
@@ -110,6 +112,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
+        Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
     }
 }

@@ -29,7 +29,7 @@ pub struct HarvestConfig {
     pub dtype: Dtype,
     /// Rows of the model's batch.
     pub batch_rows: usize,
-    /// Rows after which a part is closed.
+    /// Tokens after which a part is closed.
     pub rows_per_part: u64,
     /// Share of the documents set aside where the text does not say which are held out.
     pub held_out_share: f64,

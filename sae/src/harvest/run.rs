@@ -37,6 +37,7 @@ type Tables = Vec<(&'static str, RecordBatch)>;
 /// A batch on its way to the writer: the rows for each dataset.
 struct Message {
     batch: u64,
+    tokens: u64,
     datasets: Vec<Tables>,
 }
 
@@ -162,7 +163,7 @@ fn compute<'a>(
                 }
             }
             done += rows.len() as u64;
-            if sender.send(Message { batch, datasets }).is_err() {
+            if sender.send(Message { batch, tokens: rows.len() as u64, datasets }).is_err() {
                 // The writer stopped with an error, which the caller gets from it.
                 return Ok(batch);
             }
@@ -185,7 +186,7 @@ fn write(receiver: Receiver<Message>, mut sinks: Vec<Sink>) -> Result<Vec<Sink>>
     let mut next = 0;
     for message in receiver {
         for (sink, tables) in sinks.iter_mut().zip(&message.datasets) {
-            sink.write(message.batch, tables)?;
+            sink.write(message.batch, message.tokens, tables)?;
         }
         next = message.batch + 1;
     }

@@ -20,6 +20,8 @@ pub(super) struct Sink {
     writer: DatasetWriter,
     open: Vec<(&'static str, PartWriter)>,
     cursor: Cursor,
+    /// Tokens in the open parts.
+    tokens: u64,
     rows_per_part: u64,
 }
 
@@ -33,7 +35,7 @@ impl Sink {
                 Error::format(folder.join("journal.json"), format!("has no place to go on from: {e}"))
             })?,
         };
-        Ok(Self { writer, open: Vec::new(), cursor, rows_per_part })
+        Ok(Self { writer, open: Vec::new(), cursor, tokens: 0, rows_per_part })
     }
 
     /// The first batch that is not in a whole part yet.
@@ -41,8 +43,8 @@ impl Sink {
         self.cursor.batch
     }
 
-    /// Adds the rows of a batch; batches that are on disk already are passed over. `rows` counts tokens.
-    pub fn write(&mut self, batch: u64, tables: &[(&'static str, RecordBatch)]) -> Result<()> {
+    /// Adds the rows of a batch of `tokens` tokens; batches that are on disk already are passed over.
+    pub fn write(&mut self, batch: u64, tokens: u64, tables: &[(&'static str, RecordBatch)]) -> Result<()> {
         if batch < self.cursor.batch {
             return Ok(());
         }
@@ -59,8 +61,8 @@ impl Sink {
             };
             part.write(rows)?;
         }
-        let full = self.open.iter().any(|(_, part)| part.rows() >= self.rows_per_part);
-        if full { self.commit(batch + 1) } else { Ok(()) }
+        self.tokens += tokens;
+        if self.tokens >= self.rows_per_part { self.commit(batch + 1) } else { Ok(()) }
     }
 
     /// Makes everything before `next_batch` whole.
@@ -76,6 +78,7 @@ impl Sink {
         let value = serde_json::json!(cursor);
         self.writer.commit(parts, value)?;
         self.cursor = cursor;
+        self.tokens = 0;
         Ok(())
     }
 

@@ -13,7 +13,8 @@ const LOWEST: f32 = -87.0;
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let x = if x > LOWEST { x } else { LOWEST };
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     // ln 2 in two pieces, so that the subtraction is exact.
     let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
     let p = 1.0 / 5040.0;
@@ -23,7 +24,8 @@ fn exp(x: f32) -> f32 {
     let p = p * r + 1.0 / 6.0;
     let p = p * r + 0.5;
     let p = (p * r + 1.0) * r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    // The low bits of `rounded` are n: shifted into the exponent they make 2ⁿ, without a conversion that checks for NaN.
+    p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 
 for_this_processor! {

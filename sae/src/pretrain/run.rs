@@ -50,7 +50,7 @@ pub fn run(
     let (parameters, position) = optimise(config, folder, &text, resume, progress)?;
     parameters.save(&config.model(), folder)?;
     let stored = LanguageModel::load(&ModelSource::Folder(folder.to_path_buf()))?;
-    let scores = score::score(stored.decoder(), &tokenizer, &held_out, config.context_length, progress)?;
+    let scores = score(stored.decoder(), &tokenizer, &held_out, config.context_length, progress)?;
     let result = Pretrained {
         parameters: parameters.count(),
         steps: position.step,
