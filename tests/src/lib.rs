@@ -1,1 +1,12 @@
-//! Tests.
+//! Test helpers: the program as a user starts it, a small text, a made-up dataset. They panic where a test should fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod chance;
+mod made_up;
+mod program;
+mod small_text;
+
+pub use chance::Chance;
+pub use made_up::{begun_dataset, dataset, dataset_with};
+pub use program::{Ended, Started, sae, start};
+pub use small_text::{Document, small_text};

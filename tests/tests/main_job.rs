@@ -1,0 +1,200 @@
+//! The main job as a user types it, on a small text and the embedded model: harvest, train, index, evaluate, experts.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use arrow::datatypes::UInt32Type;
+use serde_json::Value;
+use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, ROUTING, TOKEN, VOCABULARY};
+use storage::{Dataset, Run, RunStatus, column, documents, features, metrics, vocabulary};
+use tests::{Document, sae, small_text};
+
+#[test]
+fn from_text_to_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let text = small_text(&at.join("text"), 40);
+    let rows = harvest(at, &text);
+    train(at);
+    index(at, rows);
+    evaluate(at);
+    experts(at, rows);
+    the_configuration_gives_the_run_again(at);
+}
+
+fn files_are_there(folder: &Path, names: &[&str]) {
+    for name in names {
+        let length = fs::metadata(folder.join(name)).map_or(0, |m| m.len());
+        assert!(length > 0, "{name} is missing or empty in {}", folder.display());
+    }
+}
+
+fn has_keys(json: &Value, keys: &str) {
+    for key in keys.split_whitespace() {
+        assert!(json.get(key).is_some_and(|v| !v.is_null()), "`{key}` is missing in {json:#}");
+    }
+}
+
+fn harvest(at: &Path, text: &[Document]) -> u64 {
+    let line =
+        "harvest --model default --text text --hook blocks.1.hook_resid_post --routing --out data --json";
+    let json = sae(at, line).ok().json();
+    has_keys(&json, "datasets rows documents held_out");
+    let held_out = text.iter().filter(|d| d.held_out).count();
+    assert_eq!((&json["documents"], &json["held_out"]), (&text.len().into(), &held_out.into()));
+
+    let data = at.join("data");
+    files_are_there(
+        &data,
+        &[
+            "dataset.json",
+            "vocabulary.parquet",
+            "documents.parquet",
+            "activations-00000.parquet",
+            "routing-00000.parquet",
+        ],
+    );
+    assert!(!data.join("journal.json").exists() && !data.join(".lock").exists());
+    let dataset = Dataset::open(&data).unwrap();
+    dataset.verify(&mut |_, _| {}).unwrap();
+    assert_eq!(json["rows"], dataset.manifest().rows);
+    assert_eq!(dataset.manifest().left_out, ["BOS", "padding"]);
+    rows_are_the_texts_tokens(&dataset, text);
+    let layers = dataset.table(ROUTING).unwrap().rows() / dataset.manifest().rows;
+    assert_eq!(dataset.table(ROUTING).unwrap().rows(), layers * dataset.manifest().rows);
+    assert!(layers > 1);
+    dataset.manifest().rows
+}
+
+/// Every token of every document has its row, in order, and nothing else has one: neither BOS nor padding.
+fn rows_are_the_texts_tokens(dataset: &Dataset, text: &[Document]) {
+    let rows = documents::read(&dataset.table(DOCUMENTS).unwrap()).unwrap();
+    let bytes = vocabulary::read_bytes(&dataset.table(VOCABULARY).unwrap()).unwrap();
+    let (mut places, mut tokens) = (Vec::new(), Vec::new());
+    for batch in dataset.table(ACTIVATIONS).unwrap().columns(&[DOCUMENT, POSITION, TOKEN]).unwrap() {
+        let batch = batch.unwrap();
+        let numbers = |name: &str| column::primitive::<UInt32Type>(&batch, name).unwrap().values().to_vec();
+        places.extend(numbers(DOCUMENT).into_iter().zip(numbers(POSITION)));
+        tokens.extend(numbers(TOKEN));
+    }
+    let expected: Vec<(u32, u32)> =
+        rows.iter().flat_map(|d| (0..d.tokens).map(move |position| (d.document, position))).collect();
+    let differs = places.iter().zip(&expected).find(|(found, expected)| found != expected);
+    assert!(places.len() == expected.len() && differs.is_none(), "{} rows, {differs:?}", places.len());
+
+    assert_eq!(rows.len(), text.len(), "the empty documents are left out");
+    for (row, document) in rows.iter().zip(text) {
+        assert_eq!((row.held_out, row.domain.as_str()), (document.held_out, document.domain), "{row:?}");
+        assert_eq!((&row.name, row.source.as_str()), (&document.title, "tests"));
+        let tokens = &tokens[row.first_row as usize..][..row.tokens as usize];
+        let read: Vec<u8> = tokens.iter().flat_map(|&token| bytes[token as usize].iter().copied()).collect();
+        assert_eq!(String::from_utf8_lossy(&read), document.text, "{}", row.name);
+    }
+    let context = dataset.manifest().context_length;
+    assert!(rows.iter().any(|d| d.tokens as usize > context), "one document is longer than {context} tokens");
+}
+
+fn train(at: &Path) {
+    let line = "train --data data --d-sae 256 --k 8 --batch 512 --tokens 20000 --checkpoint-every 10 --seed 7 --out run --json";
+    let json = sae(at, line).ok().json();
+    has_keys(&json, "run steps tokens seconds loss fve l0 dead dead_share dead_after left_out");
+    assert_eq!((&json["steps"], &json["tokens"]), (&40.into(), &20480.into()));
+
+    let folder = at.join("run");
+    files_are_there(
+        &folder,
+        &["run.json", "train.toml", "metrics.parquet", "cfg.json", "sae_weights.safetensors"],
+    );
+    assert!(fs::read_dir(folder.join("checkpoints")).unwrap().count() > 0);
+    let run = Run::open(&folder).unwrap();
+    let record = run.record();
+    assert_eq!((record.status, record.step, record.k, record.d_sae), (RunStatus::Finished, 40, 8, 256));
+    assert_eq!(record.hook, "blocks.1.hook_resid_post");
+    let log = metrics::read(&run.metrics().unwrap()).unwrap();
+    assert_eq!(log.last().map(|row| (row.step, row.tokens)), Some((39, 20480)));
+    assert_eq!(log.last().unwrap().get("metrics/l0").map(f64::from), json["l0"].as_f64());
+}
+
+fn index(at: &Path, rows: u64) {
+    let ended = sae(at, "index run --json --quiet").ok();
+    assert_eq!(ended.stderr, "", "--quiet");
+    let json = ended.json();
+    has_keys(&json, "features dead tokens documents activations logits");
+    assert_eq!((&json["features"], &json["tokens"]), (&256.into(), &rows.into()));
+
+    let run = Run::open(&at.join("run")).unwrap();
+    files_are_there(
+        &run.features_dir(),
+        &[
+            "features.parquet",
+            "activations-00000.parquet",
+            "examples.parquet",
+            "index.json",
+            "vocabulary.parquet",
+        ],
+    );
+    let all = features::read(&run.features().unwrap().unwrap(), 0..256).unwrap();
+    assert!(all.iter().zip(0..).all(|(row, number)| row.feature == number));
+    let fired: u64 = all.iter().map(|row| row.count).sum();
+    assert_eq!(run.activations().unwrap().unwrap().rows(), fired);
+    assert_eq!(json["activations"], fired);
+    assert!(all.iter().any(|row| !row.top_logits.is_empty()), "the model is there, so there are logits");
+}
+
+fn evaluate(at: &Path) {
+    let json = sae(at, "evaluate run --json").ok().json();
+    has_keys(
+        &json,
+        "fve fvu l0 dead_share cosine ce_clean ce_reconstructed ce_zero ce_mean loss_recovered kl",
+    );
+    let number = |name: &str| json[name].as_f64().unwrap();
+    assert!((number("fve") + number("fvu") - 1.0).abs() < 1e-9 && number("fve") < 1.0);
+    assert!(number("l0") > 0.0 && number("l0") <= 8.0);
+    assert!(number("ce_clean") > 0.0 && number("kl") >= 0.0);
+    assert_eq!(json["split"], "held-out");
+    assert_eq!(json["documents"], 8, "every fifth of 40 documents");
+    let kept = Run::open(&at.join("run")).unwrap().evaluation().unwrap();
+    assert_eq!(kept, Some(json), "evaluation/core.json holds what was printed");
+}
+
+fn experts(at: &Path, rows: u64) {
+    let json = sae(at, "experts data --json").ok().json();
+    assert_eq!(json["domains"], serde_json::json!(["code", "prose"]));
+    let layers = json["layers"].as_array().unwrap();
+    assert!(!layers.is_empty());
+    for layer in layers {
+        has_keys(layer, "layer experts k tokens cv load_entropy effective_experts router_entropy dead");
+        assert_eq!(layer["tokens"], rows);
+    }
+    files_are_there(&at.join("data/experts"), &["load.parquet", "layers.parquet"]);
+}
+
+fn the_configuration_gives_the_run_again(at: &Path) {
+    sae(at, "train --config run/train.toml --out again").ok();
+    let weights = |run: &str| fs::read(at.join(run).join("sae_weights.safetensors")).unwrap();
+    assert!(weights("run") == weights("again"), "train.toml reproduces a run to the bit");
+}
+
+#[test]
+fn several_hooks_with_gradients_in_one_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    small_text(&at.join("text"), 20);
+    let hooks = ["blocks.0.hook_mlp_out", "blocks.2.hook_resid_post"];
+    let [first, second] = hooks;
+    let line = format!(
+        "harvest --text text --hook {first} --hook {second} --routing --gradients --tokens 1000 --out data"
+    );
+    sae(at, &line).ok();
+    for hook in hooks {
+        let dataset = Dataset::open(&at.join("data").join(hook)).unwrap();
+        dataset.verify(&mut |_, _| {}).unwrap();
+        assert_eq!((dataset.manifest().rows, dataset.manifest().hook.as_deref()), (1000, Some(hook)));
+        assert!(dataset.table(ACTIVATIONS).unwrap().has_column("gradient"));
+    }
+    assert!(Dataset::open(&at.join("data/routing")).unwrap().has_table(ROUTING));
+    sae(at, "experts data").ok();
+    sae(at, &format!("train --data data/{second} --d-sae 64 --k 4 --batch 256 --tokens 512 --out run")).ok();
+}
