@@ -1,5 +1,6 @@
 //! Writes a believable folder to look at: `cargo run -p app --example sample -- FOLDER [FEATURES]`.
 
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/common/sample.rs"]
 mod sample;
 

@@ -1,6 +1,8 @@
 //! Pictures of the window in the dark look. Without a graphics adapter (a software one is enough: mesa-vulkan-drivers)
 //! they are skipped, and say so.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
 mod common;
 
 use app::address::Place;

@@ -1,6 +1,8 @@
 //! The real program on a real (virtual) display, driven with the mouse. Needs Xvfb, xdotool and ImageMagick's `import`;
 //! where they are missing the test says so and does nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The window as a person uses it: by the names of what is on the screen.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
 mod common;
 
 use app::address::Place;

@@ -88,7 +88,7 @@ fn words(text: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let mut current = String::new();
     for c in text.chars() {
-        let begins = c == ' ' || c == '\n' || !(c.is_alphanumeric() || c == ' ');
+        let begins = !c.is_alphanumeric();
         let ends_other = current.chars().last().is_some_and(|l| !l.is_alphanumeric() && l != ' ');
         if (begins || ends_other) && !current.is_empty() {
             out.push(std::mem::take(&mut current));
@@ -394,7 +394,7 @@ pub fn dataset(dir: &Path, text: &Text) -> Result<()> {
     let mut header = Manifest::new(model, Some(HOOK.into()), 4, Dtype::F32);
     header.context_length = 256;
     header.tokenizer = "tokenizer.json".into();
-    header.text = vec![TextSource { path: "corpus".into(), documents: TEXTS.len() as u64, bytes: 4_812 }];
+    header.text = vec![TextSource { path: "corpus".into(), bytes: 4_812 }];
     header.left_out = vec!["BOS".into(), "padding".into()];
     let mut writer = DatasetWriter::begin(dir, header)?;
     let mut committed = Vec::new();

@@ -79,7 +79,7 @@ pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progres
         match behaviour.figures() {
             Some(figures) => evaluation = evaluation.with_behaviour(&figures),
             None => {
-                progress.remark("no evaluated document has two tokens: there is no prediction to compare")
+                progress.remark("no evaluated document has two tokens: there is no prediction to compare");
             }
         }
     }

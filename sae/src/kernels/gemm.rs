@@ -83,6 +83,8 @@ impl<'a> MatMut<'a> {
 /// # Panics
 /// If the shapes do not fit: a mistake of the caller, never of the input.
 #[allow(unsafe_code)]
+// The output is a mutable borrow: taking it by value ends it with the call.
+#[allow(clippy::needless_pass_by_value)]
 pub fn gemm(a: Mat<'_>, b: Mat<'_>, scale: f32, mode: Into, out: MatMut<'_>) {
     assert_eq!((a.rows, b.cols, a.cols), (out.rows, out.cols, b.rows), "shapes of a product");
     if out.rows == 0 || out.cols == 0 {

@@ -81,19 +81,37 @@ fn default_theta() -> f64 {
     10_000.0
 }
 
+/// transformers 5 writes the rotary embedding as one object, which comes first there, and allows several end tokens.
+fn newer_names(json: &mut serde_json::Value) {
+    let Some(config) = json.as_object_mut() else { return };
+    if let Some(serde_json::Value::Object(rope)) = config.remove("rope_parameters") {
+        if let Some(theta) = rope.get("rope_theta") {
+            config.insert("rope_theta".into(), theta.clone());
+        }
+        if rope.get("rope_type").is_some_and(|kind| kind != "default") {
+            config.insert("rope_scaling".into(), rope.into());
+        }
+    }
+    if let Some(serde_json::Value::Array(ends)) = config.get("eos_token_id") {
+        let first = ends.first().cloned().unwrap_or_default();
+        config.insert("eos_token_id".into(), first);
+    }
+}
+
 impl Config {
     /// Reads and checks the text of a `config.json`; `path` is named in errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let family: serde_json::Value =
+        let mut json: serde_json::Value =
             serde_json::from_str(text).map_err(|e| Error::format(path, format!("is no valid JSON: {e}")))?;
-        let family = family.get("model_type").and_then(|v| v.as_str()).unwrap_or("(none)").to_owned();
+        newer_names(&mut json);
+        let family = json.get("model_type").and_then(|v| v.as_str()).unwrap_or("(none)").to_owned();
         if family != "olmoe" {
             return Err(Error::format(
                 path,
                 format!("model_type is `{family}`; this version reads `olmoe` (OlmoeForCausalLM)"),
             ));
         }
-        let config: Self = serde_json::from_str(text).map_err(|e| Error::format(path, e.to_string()))?;
+        let config: Self = serde_json::from_value(json).map_err(|e| Error::format(path, e.to_string()))?;
         config.check(path)?;
         Ok(config)
     }
@@ -121,11 +139,11 @@ impl Config {
         }
         let heads = self.num_attention_heads;
         problem(
-            self.hidden_size % (2 * heads) == 0,
+            self.hidden_size.is_multiple_of(2 * heads),
             "hidden_size must be an even multiple of num_attention_heads",
         )?;
         problem(
-            heads % self.num_key_value_heads == 0,
+            heads.is_multiple_of(self.num_key_value_heads),
             "num_attention_heads must be a multiple of num_key_value_heads",
         )?;
         problem(
@@ -159,6 +177,21 @@ mod tests {
         let config = Config::parse(&text(|_| {}), Path::new("c")).unwrap();
         assert_eq!((config.rms_norm_eps, config.rope_theta, config.norm_topk_prob), (1e-5, 1e4, false));
         assert_eq!(config.d_head(), 4);
+    }
+
+    #[test]
+    fn names_of_transformers_5_are_read() {
+        let newer = |kind: &str| {
+            let rope = serde_json::json!({"rope_theta": 500.0, "rope_type": kind});
+            text(|json| {
+                json["rope_parameters"] = rope;
+                json["eos_token_id"] = serde_json::json!([7, 8]);
+            })
+        };
+        let config = Config::parse(&newer("default"), Path::new("c")).unwrap();
+        assert_eq!((config.rope_theta, config.eos_token_id), (500.0, Some(7)));
+        let error = Config::parse(&newer("yarn"), Path::new("c")).unwrap_err().to_string();
+        assert!(error.contains("rope_scaling"), "{error}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Contexts {
     /// For each token the one that follows it in its segment.
     pub fn targets(&self) -> Vec<Option<u32>> {
         let follows = |i: usize| {
-            let last_of_row = (i + 1) % self.len == 0;
+            let last_of_row = (i + 1).is_multiple_of(self.len);
             (!last_of_row && self.segments[i] != 0 && self.segments[i] == self.segments[i + 1])
                 .then(|| self.tokens[i + 1])
         };
@@ -181,7 +181,7 @@ mod tests {
                             seen.push((d, p));
                         }
                         None if batch.segments[i] != 0 => {
-                            assert_eq!((Some(batch.tokens[i]), batch.positions[i]), (bos, 0))
+                            assert_eq!((Some(batch.tokens[i]), batch.positions[i]), (bos, 0));
                         }
                         None => assert!(batch.segments[i] == 0),
                     }

@@ -238,7 +238,7 @@ fn bad_requests_are_refused_before_anything_is_touched() {
     assert_eq!(weights(&out), before);
     let missing = run(&short, &folder.path().join("nothing"), &out, false, &mut Quiet);
     assert!(missing.unwrap_err().to_string().contains("nothing"));
-    let wide = TrainConfig { k: 1000, ..short.clone() };
+    let wide = TrainConfig { k: 1000, ..short };
     let fresh = folder.path().join("fresh");
     assert!(attempt(&wide, &fresh, false).unwrap_err().contains("k is 1000") && !fresh.exists());
 }

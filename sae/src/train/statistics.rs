@@ -74,7 +74,8 @@ mod tests {
         norms.sort_by(f64::total_cmp);
         assert!((f64::from(statistics.norm_limit.unwrap()) - 4.0 * norms[50]).abs() < 1e-3);
         assert_eq!(median.len(), 3);
-        let (plain, _) = measure(&mut raw.clone(), 3, InputNormalisation::None, None).unwrap();
+        let mut raw = raw;
+        let (plain, _) = measure(&mut raw, 3, InputNormalisation::None, None).unwrap();
         assert_eq!((plain.input_scale, plain.norm_limit), (1.0, None));
     }
 

@@ -111,8 +111,8 @@ impl<'a> Trainer<'a> {
         progress.begin("train", Some(self.tokens_total()), "tokens");
         while self.state.step < self.resolved.steps {
             if progress.stop_requested() {
-                self.checkpoint()?;
                 self.log.flush()?;
+                self.checkpoint()?;
                 return Err(Error::Stopped(format!(
                     "training stood at step {} of {}; a checkpoint was written, go on with --resume",
                     self.state.step, self.resolved.steps
@@ -133,8 +133,9 @@ impl<'a> Trainer<'a> {
                 && step.is_multiple_of(config.checkpoint_every)
                 && step < self.resolved.steps
             {
-                self.checkpoint()?;
+                // The log first: rows behind a checkpoint are dropped on resuming, rows before it are not written again.
                 self.flush(keep)?;
+                self.checkpoint()?;
             } else if self.flushed.elapsed() >= FLUSH_EVERY {
                 self.flush(keep)?;
             }

@@ -191,6 +191,7 @@ mod tests {
         (columns, tokens, vocabulary)
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn ask(query: Query) -> Vec<u32> {
         let (columns, tokens, vocabulary) = table();
         order(&query, &columns, Some(&tokens), Some(&vocabulary))

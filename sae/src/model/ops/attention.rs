@@ -42,7 +42,12 @@ pub fn attention(
     mask: &AttentionMask,
 ) -> Result<Tensor> {
     let (rows, len, width) = q.dims3()?;
-    if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 || width % heads != 0 || mask.len != len {
+    if heads == 0
+        || kv_heads == 0
+        || !heads.is_multiple_of(kv_heads)
+        || !width.is_multiple_of(heads)
+        || mask.len != len
+    {
         candle_core::bail!("attention of {rows}x{len}x{width} with {heads} heads, {kv_heads} key heads");
     }
     let d_head = width / heads;

@@ -65,7 +65,7 @@ impl CustomOp1 for Rotation {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, len, width) = layout.shape().dims3()?;
-        if width % self.d_head != 0 || rows * len * self.d_head / 2 != self.cos.len() {
+        if !width.is_multiple_of(self.d_head) || rows * len * self.d_head / 2 != self.cos.len() {
             candle_core::bail!("rope of {:?} with angles of {} numbers", layout.shape(), self.cos.len());
         }
         Ok((CpuStorage::F32(self.rotate(slice(x, layout)?, rows * len)), layout.shape().clone()))
