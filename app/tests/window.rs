@@ -152,7 +152,7 @@ fn a_run_whose_index_is_damaged_opens_and_says_what_is_wrong() {
     let table = run.join("features/features.parquet");
     let bytes = std::fs::read(&table).unwrap();
     std::fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
-    let place = Place::Features { run: run.clone() };
+    let place = Place::Features { run };
     let mut window = window(Options { folder: Some(dir.path().into()), place: Some(place), ..options() });
     wait_for_part(&mut window, "can not be read");
     window.get_by_label_contains("features.parquet");
