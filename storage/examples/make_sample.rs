@@ -143,7 +143,7 @@ fn documents() -> RecordBatch {
         document,
         name: format!("document {document}"),
         source: "sample.txt".into(),
-        domain: if document % 3 == 0 { "code" } else { "prose" }.into(),
+        domain: if document.is_multiple_of(3) { "code" } else { "prose" }.into(),
         held_out: document >= 27,
         first_row: u64::from(document) * 100,
         tokens: 100,
