@@ -2,9 +2,11 @@
 //!
 //! With `d` = d_in and `F` = d_sae:
 //!
-//!     z     = (x − b_dec) · W_encᵀ + b_enc     pre-activations [n, F]; W_enc is held as [F, d], one row a feature
-//!     codes = selection(z)                     sparse, CSR ([`Codes`]); every code is > 0
-//!     x̂     = codes · W_dec + b_dec            reconstruction [n, d]; W_dec is [F, d], one row a feature
+//! ```text
+//! z     = (x − b_dec) · W_encᵀ + b_enc     pre-activations [n, F]; W_enc is held as [F, d], one row a feature
+//! codes = selection(z)                     sparse, CSR ([`Codes`]); every code is > 0
+//! x̂     = codes · W_dec + b_dec            reconstruction [n, d]; W_dec is [F, d], one row a feature
+//! ```
 //!
 //! A [`Dictionary`] takes raw activations, as a model computes them: what training scaled is folded into it
 //! ([`Dictionary::for_raw_activations`]). It is kept as a SAELens v6 folder (`cfg.json`, `sae_weights.safetensors`), see

@@ -3,7 +3,9 @@
 //! With `W_e`, `W_d` the feature's encoder and decoder rows `[d]`, and for each token `b` that it was matched with the code
 //! `v_b`, the loss's gradient at the reconstruction `g_b[d]`, the slope `s_b = g_b · W_d` and the centred input `c_b = x_b − b_dec`:
 //!
-//!     ∂L/∂W_d = Σ_b v_b g_b        ∂L/∂W_e = Σ_b s_b c_b        ∂L/∂b_enc = Σ_b s_b
+//! ```text
+//! ∂L/∂W_d = Σ_b v_b g_b        ∂L/∂W_e = Σ_b s_b c_b        ∂L/∂b_enc = Σ_b s_b
+//! ```
 //!
 //! The centred input makes `b_dec` a parameter of the encoder too: its share `−Σ_f (∂L/∂b_enc)_f W_e,f` is added up here,
 //! from the rows before their update. No gradient matrix is ever stored: a feature's two gradient rows live in cache.

@@ -1,7 +1,9 @@
 //! Training: a dataset of activations in, a run with a dictionary out.
 //!
-//!     documents that are not held out ── order ──▶ pools ──▶ batches [B, d] ── step ──▶ state ──▶ RUN/
-//!        (storage)              (seed, epoch)   (a thread)   (scaled)      (kernels)            metrics, checkpoints, dictionary
+//! ```text
+//! documents that are not held out ── order ──▶ pools ──▶ batches [B, d] ── step ──▶ state ──▶ RUN/
+//!    (storage)              (seed, epoch)   (a thread)   (scaled)      (kernels)            metrics, checkpoints, dictionary
+//! ```
 //!
 //! | file | subject |
 //! |---|---|

@@ -2,15 +2,19 @@
 //!
 //! With a batch `x[B, d]`:
 //!
-//!     c = x − b_dec;  z = c · W_encᵀ + b_enc        dense, a chunk of rows at a time, top-k right behind it
-//!     v = the k largest positive z of each token     B·k matches
-//!     e = v · W_dec − c = x̂ − x                      L = 1/B Σ_b ‖e_b‖²
-//!     s = e · W_decᵀ at the matches                  ∂L/∂z = 2/B s
+//! ```text
+//! c = x − b_dec;  z = c · W_encᵀ + b_enc        dense, a chunk of rows at a time, top-k right behind it
+//! v = the k largest positive z of each token     B·k matches
+//! e = v · W_dec − c = x̂ − x                      L = 1/B Σ_b ‖e_b‖²
+//! s = e · W_decᵀ at the matches                  ∂L/∂z = 2/B s
+//! ```
 //!
 //! Dead features (silent for `dead_after` tokens) get the loss of Gao et al. (2024), AuxK: with `u` their k_aux largest positive
 //! pre-activations, they reconstruct the residual `r = x − x̂ = −e`, which counts as constant, without bias:
 //!
-//!     q = u · W_dec + e;   L_aux = α · V · Σ_b ‖q_b‖² / Σ_b ‖r_b − mean(r)‖²
+//! ```text
+//! q = u · W_dec + e;   L_aux = α · V · Σ_b ‖q_b‖² / Σ_b ‖r_b − mean(r)‖²
+//! ```
 //!
 //! `V`, the variance of the input measured before the first step, gives both losses one unit, so that `α = 1/32` means what it means
 //! for a loss that is divided by `V`, whatever the scale of the activations.
