@@ -99,7 +99,7 @@ fn count(dataset: &Dataset, progress: &mut dyn Progress) -> Result<Usage> {
 /// else the model's config does.
 fn declared_experts(dataset: &Dataset) -> Option<usize> {
     let of_settings = || usize::try_from(dataset.manifest().settings.get("experts")?.as_u64()?).ok();
-    of_settings().or_else(|| Some(config(dataset)?.num_experts)).filter(|&n| n > 0)
+    of_settings().or_else(|| Some(config(dataset)?.experts()?.0)).filter(|&n| n > 0)
 }
 
 /// The config of the dataset's model, if it is still there.

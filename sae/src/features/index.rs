@@ -15,7 +15,6 @@ use super::examples::ExampleOptions;
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
-use crate::model::Site;
 use crate::rows::{Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model};
 use crate::{Error, Progress, Result};
 
@@ -126,7 +125,7 @@ fn unembedding(subject: &Subject, choice: &ModelChoice) -> Result<(Option<Vec<f3
     };
     let hook = subject.dataset.manifest().hook.clone().unwrap_or_default();
     let site = hook.parse::<crate::model::Hook>()?.site;
-    if matches!(site, Site::AttnZ | Site::MlpIn) {
+    if !site.writes_to_the_stream() {
         return Ok((None, format!("directions at {hook} are not written into the residual stream")));
     }
     let matrix = model.unembedding()?;

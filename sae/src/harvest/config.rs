@@ -85,14 +85,11 @@ impl HarvestConfig {
 
     /// An error if the model cannot do what is asked.
     pub(super) fn check(&self, model: &LanguageModel) -> Result<()> {
-        let there = model.decoder().hooks();
         for hook in &self.hooks {
-            if !there.contains(hook) {
-                let names: Vec<_> = there.iter().map(ToString::to_string).collect();
+            hook.width(model.config())?;
+            if !hook.site.is_vector() {
                 return Err(Error::request(format!(
-                    "{} has no hook `{hook}`; it has {}",
-                    model.id(),
-                    names.join(", ")
+                    "the value at `{hook}` is no vector of numbers for every token, which a dataset of activations is made of"
                 )));
             }
         }

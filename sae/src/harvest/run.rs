@@ -149,7 +149,7 @@ fn compute<'a>(
             })?;
             let mut datasets = Vec::new();
             for (i, hook) in config.hooks.iter().enumerate() {
-                let width = model.config().hidden_size;
+                let width = hook.width(model.config())?;
                 datasets.push(vec![(
                     schema::ACTIVATIONS,
                     rows.activations(&got, i, *hook, width, config.dtype)?,

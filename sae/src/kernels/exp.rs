@@ -73,6 +73,17 @@ pub fn softmax(x: &mut [f32]) {
 }
 
 for_this_processor! {
+    /// Replaces each number by σ(number) = 1 / (1 + e^(−number)).
+    pub fn sigmoid / sigmoid_portable(x: &mut [f32]) {
+        for v in x.iter_mut() {
+            // Beyond −88 the exponential would leave its range; σ is 0 to the last bit that matters there.
+            let negative = if -*v < 88.0 { -*v } else { 88.0 };
+            *v = 1.0 / (1.0 + exp(negative));
+        }
+    }
+}
+
+for_this_processor! {
     /// Multiplies every number by `factor`.
     pub fn scale / scale_portable(x: &mut [f32], factor: f32) {
         vector::scale(x, factor);
@@ -92,6 +103,19 @@ mod tests {
         }
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(-1e9) < 2e-38);
+    }
+
+    #[test]
+    fn sigmoid_is_right_and_both_variants_give_the_same_bits() {
+        let x: Vec<f32> = (-1000..=1000).map(|i| i as f32 / 7.0).collect();
+        let (mut a, mut b) = (x.clone(), x.clone());
+        sigmoid(&mut a);
+        sigmoid_portable(&mut b);
+        assert_eq!(a, b);
+        for (s, x) in a.iter().zip(&x) {
+            let exact = 1.0 / (1.0 + (-f64::from(*x)).exp());
+            assert!((f64::from(*s) - exact).abs() < 3e-7 * exact + 1e-38, "σ({x})");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The whole decoder: embedding, blocks, final norm, output matrix.
 
-use std::sync::Arc;
-
 use candle_core::{Device, Tensor};
 
-use super::block::{Batch, Block, linear, visit};
-use super::ops::{AttentionMask, Rotation, rms_norm};
+use super::attention::Batch;
+use super::block::Block;
+use super::config::RopeConfig;
+use super::load::{Loader, Norm};
+use super::ops::{AttentionMask, Rotation, linear};
+use super::tap::Visitor;
 use super::{Config, Hook, Site, Tap, Weights};
 use crate::Result;
 use crate::text::Contexts;
@@ -15,24 +17,32 @@ use crate::text::Contexts;
 pub struct Decoder {
     config: Config,
     embedding: Tensor,
+    positions: Option<Tensor>,
     blocks: Vec<Block>,
-    norm: Tensor,
+    norm: Norm,
     output: Tensor,
+    /// The different rotary embeddings of the blocks.
+    ropes: Vec<RopeConfig>,
 }
 
 impl Decoder {
     /// Takes the weights that `config` asks for; names and shapes are Hugging Face's.
     pub fn new(config: Config, mut weights: Weights) -> Result<Self> {
-        let (v, d) = (config.vocab_size, config.hidden_size);
-        let embedding = weights.take("model.embed_tokens.weight", &[v, d])?;
-        let blocks: Result<Vec<_>> =
-            (0..config.num_hidden_layers).map(|l| Block::load(&mut weights, &config, l)).collect();
+        let mut loader = Loader::new(&mut weights, &config);
+        let embedding = loader.embedding(&config)?;
+        let positions = if config.learned_positions { Some(loader.positions(&config)?) } else { None };
+        let mut blocks = Vec::new();
+        let mut ropes: Vec<RopeConfig> = Vec::new();
+        for (layer, block) in config.blocks.iter().enumerate() {
+            blocks.push(Block::load(&mut loader, block, layer, config.hidden_size)?);
+            ropes.extend(block.attention.rope.clone().filter(|rope| !ropes.contains(rope)));
+        }
         let output = match config.tie_word_embeddings {
             true => embedding.clone(),
-            false => weights.take("lm_head.weight", &[v, d])?,
+            false => loader.output(&config)?,
         };
-        let norm = weights.take("model.norm.weight", &[d])?;
-        Ok(Self { blocks: blocks?, norm, output, embedding, config })
+        let norm = loader.final_norm(&config)?;
+        Ok(Self { embedding, positions, blocks, norm, output, ropes, config })
     }
 
     /// Shape and switches.
@@ -40,26 +50,47 @@ impl Decoder {
         &self.config
     }
 
-    /// Every hook of this model, in the order a forward pass meets them.
-    pub fn hooks(&self) -> Vec<Hook> {
-        Hook::all(self.config.num_hidden_layers)
+    /// Every hook of this model and its width, in the order a forward pass meets them.
+    pub fn hooks(&self) -> Vec<(Hook, usize)> {
+        Hook::of(&self.config)
     }
 
     /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream behind them.
     pub fn residual(&self, contexts: &Contexts, layers: usize, tap: &mut dyn Tap) -> Result<Tensor> {
         contexts.check_tokens(self.config.vocab_size)?;
-        let (rows, len) = (contexts.rows, contexts.len);
-        let tokens = Tensor::from_slice(&contexts.tokens, rows * len, &Device::Cpu)?;
-        let x = self.embedding.index_select(&tokens, 0)?.reshape((rows, len, self.config.hidden_size))?;
-        let batch = Batch {
-            mask: AttentionMask { segments: Arc::new(contexts.segments.clone()), len },
-            rotation: Rotation::new(&contexts.positions, self.config.d_head(), self.config.rope_theta),
-        };
-        let mut x = visit(Hook::new(0, Site::Embed), x, tap)?;
+        let mut x = self.embed(contexts, tap)?;
+        let batch = self.batch(contexts);
         for block in &self.blocks[..layers] {
             x = block.forward(x, &batch, tap)?;
         }
         Ok(x)
+    }
+
+    fn embed(&self, contexts: &Contexts, tap: &mut dyn Tap) -> Result<Tensor> {
+        let shape = (contexts.rows, contexts.len, self.config.hidden_size);
+        let gather = |table: &Tensor, ids: &[u32]| -> Result<Tensor> {
+            let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
+            Ok(table.index_select(&ids, 0)?.reshape(shape)?)
+        };
+        let mut visitor = Visitor::new(0, tap);
+        let mut x = gather(&self.embedding, &contexts.tokens)?;
+        if self.config.embedding_scale != 1.0 {
+            x = (x * self.config.embedding_scale)?;
+        }
+        let x = visitor.visit(Site::Embed, x)?;
+        let Some(table) = &self.positions else { return Ok(x) };
+        contexts.check_positions(self.config.max_position_embeddings)?;
+        let positions = visitor.visit(Site::PosEmbed, gather(table, &contexts.positions)?)?;
+        Ok((x + positions)?)
+    }
+
+    fn batch(&self, contexts: &Contexts) -> Batch {
+        let rotation = |rope: &RopeConfig| (rope.clone(), Rotation::new(&contexts.positions, rope));
+        Batch {
+            mask: AttentionMask::new(&contexts.segments, contexts.len),
+            rotations: self.ropes.iter().map(rotation).collect(),
+            sequences: contexts.sequences(),
+        }
     }
 
     /// Logits `[rows, len, V]`.
@@ -70,12 +101,19 @@ impl Decoder {
 
     /// Logits `[rows, len, V]` of a final residual stream `[rows, len, d_model]`.
     pub fn logits(&self, residual: &Tensor) -> Result<Tensor> {
-        linear(&rms_norm(residual, &self.norm, self.config.rms_norm_eps)?, &self.output)
+        let mut logits = linear(&self.norm.forward(residual)?, &self.output, None)?;
+        if self.config.logit_scale != 1.0 {
+            logits = (logits * self.config.logit_scale)?;
+        }
+        match self.config.logit_cap {
+            Some(cap) => Ok(((logits / cap)?.tanh()? * cap)?),
+            None => Ok(logits),
+        }
     }
 
     /// What a direction of the residual stream does to the logits, `[V, d_model]`: the output matrix with the final norm's gain
-    /// folded in. The norm's division, which depends on the token, is left out.
+    /// folded in. The norm's division (and a layer norm's mean), which depends on the token, is left out.
     pub fn unembedding(&self) -> Result<Tensor> {
-        Ok(self.output.broadcast_mul(&self.norm)?)
+        Ok(self.output.broadcast_mul(&self.norm.gain)?)
     }
 }

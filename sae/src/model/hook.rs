@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Config;
+use super::config::{BlockConfig, BlockForm, MlpConfig};
 use crate::{Error, Result};
 
 /// A kind of place inside a decoder block, or the embedding.
@@ -10,16 +12,40 @@ use crate::{Error, Result};
 pub enum Site {
     /// Token embedding, `[B, T, d_model]`. Belongs to no block.
     Embed,
+    /// Learned positions (GPT-2), `[B, T, d_model]`. Belongs to no block.
+    PosEmbed,
     /// Residual stream before the block, `[B, T, d_model]`.
     ResidPre,
-    /// Heads' outputs before W_O, heads concatenated, `[B, T, heads · d_head]`.
+    /// Queries before the rotary embedding, heads concatenated, `[B, T, heads · d_head]`.
+    Q,
+    /// Keys before the rotary embedding, `[B, T, kv_heads · d_head]`.
+    K,
+    /// Values, `[B, T, kv_heads · d_value]`.
+    V,
+    /// Queries after the rotary embedding.
+    RotQ,
+    /// Keys after the rotary embedding.
+    RotK,
+    /// Attention pattern, `[B, heads, T, T]`; computed only when it is asked for.
+    Pattern,
+    /// Heads' outputs before W_O, heads concatenated, `[B, T, heads · d_value]`.
     AttnZ,
     /// Attention's output, `[B, T, d_model]`.
     AttnOut,
-    /// Residual stream between attention and MLP, `[B, T, d_model]`.
+    /// Residual stream between attention and MLP, `[B, T, d_model]`. A parallel block (GPT-NeoX) has none.
     ResidMid,
-    /// The MLP's (or MoE's) input after its norm, `[B, T, d_model]`.
+    /// The MLP's (or router's and experts') input after its norm, `[B, T, d_model]`.
     MlpIn,
+    /// Logits of the router, `[B, T, E]`.
+    RouterLogits,
+    /// What the router chooses by: softmax, sigmoid or the logits themselves, `[B, T, E]`. Read only.
+    RouterScores,
+    /// The experts chosen, `[B, T, k]`, u32. Read only.
+    ExpertIndices,
+    /// What the experts' outputs are multiplied by, `[B, T, k]`.
+    ExpertWeights,
+    /// Hidden units of a dense MLP after the activation (and the gate), `[B, T, d_mlp]`.
+    MlpPost,
     /// The MLP's (or MoE's) output, `[B, T, d_model]`.
     MlpOut,
     /// Residual stream after the block, `[B, T, d_model]`.
@@ -27,13 +53,24 @@ pub enum Site {
 }
 
 impl Site {
-    /// All sites that a block has, in the order a forward pass meets them.
-    pub const OF_A_BLOCK: [Self; 7] = [
+    /// All sites that blocks have, in the order a forward pass meets them.
+    pub const OF_BLOCKS: [Self; 18] = [
         Self::ResidPre,
+        Self::Q,
+        Self::K,
+        Self::V,
+        Self::RotQ,
+        Self::RotK,
+        Self::Pattern,
         Self::AttnZ,
         Self::AttnOut,
         Self::ResidMid,
         Self::MlpIn,
+        Self::RouterLogits,
+        Self::RouterScores,
+        Self::ExpertIndices,
+        Self::ExpertWeights,
+        Self::MlpPost,
         Self::MlpOut,
         Self::ResidPost,
     ];
@@ -41,13 +78,71 @@ impl Site {
     fn suffix(self) -> &'static str {
         match self {
             Self::Embed => "hook_embed",
+            Self::PosEmbed => "hook_pos_embed",
             Self::ResidPre => "hook_resid_pre",
+            Self::Q => "attn.hook_q",
+            Self::K => "attn.hook_k",
+            Self::V => "attn.hook_v",
+            Self::RotQ => "attn.hook_rot_q",
+            Self::RotK => "attn.hook_rot_k",
+            Self::Pattern => "attn.hook_pattern",
             Self::AttnZ => "attn.hook_z",
             Self::AttnOut => "hook_attn_out",
             Self::ResidMid => "hook_resid_mid",
             Self::MlpIn => "hook_mlp_in",
+            Self::RouterLogits => "mlp.hook_router_logits",
+            Self::RouterScores => "mlp.hook_router_scores",
+            Self::ExpertIndices => "mlp.hook_expert_indices",
+            Self::ExpertWeights => "mlp.hook_expert_weights",
+            Self::MlpPost => "mlp.hook_post",
             Self::MlpOut => "hook_mlp_out",
             Self::ResidPost => "hook_resid_post",
+        }
+    }
+
+    /// True if the value is a vector of numbers for every token, which is what dictionaries are made of.
+    pub fn is_vector(self) -> bool {
+        !matches!(self, Self::Pattern | Self::ExpertIndices)
+    }
+
+    /// True if directions at this site are directions of the residual stream, which the output matrix reads.
+    pub fn writes_to_the_stream(self) -> bool {
+        matches!(
+            self,
+            Self::Embed
+                | Self::PosEmbed
+                | Self::ResidPre
+                | Self::AttnOut
+                | Self::ResidMid
+                | Self::MlpOut
+                | Self::ResidPost
+        )
+    }
+
+    /// Numbers of a token (of a query, for a pattern) at this site of `block`; none if the block has no such place.
+    fn width(self, d_model: usize, block: &BlockConfig) -> Option<usize> {
+        let a = &block.attention;
+        let experts = match &block.mlp {
+            MlpConfig::Experts(experts) => Some(experts),
+            MlpConfig::Dense(_) => None,
+        };
+        match self {
+            Self::Embed | Self::PosEmbed => None,
+            Self::Q => Some(a.heads * a.d_head),
+            Self::RotQ => a.rope.as_ref().map(|_| a.heads * a.d_head),
+            Self::K => Some(a.kv_heads * a.d_head),
+            Self::RotK => a.rope.as_ref().map(|_| a.kv_heads * a.d_head),
+            Self::V => Some(a.kv_heads * a.d_value),
+            Self::Pattern => Some(a.heads),
+            Self::AttnZ => Some(a.heads * a.d_value),
+            Self::ResidMid => (block.form != BlockForm::Parallel).then_some(d_model),
+            Self::RouterLogits | Self::RouterScores => experts.map(|e| e.experts),
+            Self::ExpertIndices | Self::ExpertWeights => experts.map(|e| e.k),
+            Self::MlpPost => match &block.mlp {
+                MlpConfig::Dense(dense) => Some(dense.hidden),
+                MlpConfig::Experts(_) => None,
+            },
+            Self::ResidPre | Self::AttnOut | Self::MlpIn | Self::MlpOut | Self::ResidPost => Some(d_model),
         }
     }
 }
@@ -75,17 +170,43 @@ impl Hook {
         Self { layer, site }
     }
 
-    /// Every hook of a model with `layers` blocks, in the order a forward pass meets them.
-    pub fn all(layers: usize) -> Vec<Self> {
-        let blocks = (0..layers).flat_map(|layer| Site::OF_A_BLOCK.map(|site| Self { layer, site }));
-        std::iter::once(Self::new(0, Site::Embed)).chain(blocks).collect()
+    /// Every hook of a model and the numbers a token has there, in the order a forward pass meets them.
+    pub fn of(config: &Config) -> Vec<(Self, usize)> {
+        let d = config.hidden_size;
+        let mut hooks = vec![(Self::new(0, Site::Embed), d)];
+        if config.learned_positions {
+            hooks.push((Self::new(0, Site::PosEmbed), d));
+        }
+        for (layer, block) in config.blocks.iter().enumerate() {
+            let at = |site: Site| site.width(d, block).map(|width| (Self::new(layer, site), width));
+            hooks.extend(Site::OF_BLOCKS.into_iter().filter_map(at));
+        }
+        hooks
+    }
+
+    /// Numbers a token has at this hook, or an error that names the model's hooks.
+    pub fn width(&self, config: &Config) -> Result<usize> {
+        let hooks = Self::of(config);
+        let found = hooks.iter().find(|(hook, _)| hook == self).map(|(_, width)| *width);
+        found.ok_or_else(|| {
+            let names: Vec<String> = hooks
+                .iter()
+                .filter(|(hook, _)| hook.layer == self.layer.min(config.num_hidden_layers - 1))
+                .map(|(hook, _)| hook.to_string())
+                .collect();
+            Error::request(format!(
+                "this model of {} layers has no hook `{self}`; there are {}, and the like in its other blocks",
+                config.num_hidden_layers,
+                names.join(", ")
+            ))
+        })
     }
 }
 
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.site {
-            Site::Embed => f.write_str(self.site.suffix()),
+            Site::Embed | Site::PosEmbed => f.write_str(self.site.suffix()),
             site => write!(f, "blocks.{}.{}", self.layer, site.suffix()),
         }
     }
@@ -96,19 +217,20 @@ impl FromStr for Hook {
 
     fn from_str(name: &str) -> Result<Self> {
         let unknown = || {
-            let names: Vec<_> = Hook::all(1).iter().map(ToString::to_string).collect();
+            let names: Vec<_> =
+                Site::OF_BLOCKS.iter().map(|&site| Hook::new(0, site).to_string()).collect();
             Error::request(format!(
-                "unknown hook `{name}`; the hooks of a model are {} and the same for its other blocks",
+                "unknown hook `{name}`; hooks are hook_embed, {} and the same for other blocks",
                 names.join(", ")
             ))
         };
-        if name == Site::Embed.suffix() {
-            return Ok(Self::new(0, Site::Embed));
+        if let Some(site) = [Site::Embed, Site::PosEmbed].into_iter().find(|s| s.suffix() == name) {
+            return Ok(Self::new(0, site));
         }
         let rest = name.strip_prefix("blocks.").ok_or_else(unknown)?;
         let (layer, suffix) = rest.split_once('.').ok_or_else(unknown)?;
         let layer = layer.parse().map_err(|_| unknown())?;
-        let site = Site::OF_A_BLOCK.into_iter().find(|s| s.suffix() == suffix).ok_or_else(unknown)?;
+        let site = Site::OF_BLOCKS.into_iter().find(|s| s.suffix() == suffix).ok_or_else(unknown)?;
         Ok(Self { layer, site })
     }
 }
@@ -119,10 +241,10 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for hook in Hook::all(13) {
+        let of_blocks = (0..13).flat_map(|layer| Site::OF_BLOCKS.map(|site| Hook::new(layer, site)));
+        for hook in [Hook::new(0, Site::Embed), Hook::new(0, Site::PosEmbed)].into_iter().chain(of_blocks) {
             assert_eq!(hook.to_string().parse::<Hook>().unwrap(), hook);
         }
-        assert_eq!(Hook::all(13).len(), 1 + 13 * 7);
     }
 
     #[test]

@@ -11,23 +11,27 @@
 //! The weights may be variables: then the same code is what [`pretrain`](crate::pretrain) differentiates. Every operation has a
 //! backward pass (see [`ops`]); candle's fused ones, which lose the gradient in silence, are not used.
 
+mod attention;
 mod block;
-mod config;
+pub mod config;
 mod decoder;
 mod hook;
 mod language_model;
+mod load;
+mod mixture;
+mod mlp;
 pub mod ops;
 mod router;
 mod tap;
 mod tokenizer;
 mod weights;
 
-pub(crate) use block::stacked_names;
 pub use config::Config;
 pub use decoder::Decoder;
 pub use hook::{Hook, Site};
+pub(crate) use mixture::stacked_names;
 pub use language_model::{LanguageModel, ModelSource, losses, summed_loss};
-pub use router::{Router, Routing};
+pub use router::Routing;
 pub use tap::{NoTap, Tap};
 pub use tokenizer::{Tokenizer, shown};
 pub use weights::Weights;

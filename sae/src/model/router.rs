@@ -3,9 +3,13 @@
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
 
+use super::Site;
+use super::config::{Groups, RouterConfig, Score};
+use super::load::Linear;
+use super::tap::Visitor;
 use crate::Result;
 
-/// The decisions of one layer's router over a batch of tokens.
+/// The decisions of one layer's router over a batch of tokens: one record for every kind of router.
 #[derive(Debug, Clone)]
 pub struct Routing {
     /// Layer of the model.
@@ -14,53 +18,118 @@ pub struct Routing {
     pub k: usize,
     /// Number of experts E.
     pub experts: usize,
-    /// Chosen experts `[tokens, k]`, the most probable first, ties to the lower number.
+    /// Chosen experts `[tokens, k]`, the best score first, ties to the lower number.
     pub chosen: Vec<u32>,
-    /// Weights really multiplied into the experts' outputs, `[tokens, k]`.
+    /// Weights really multiplied into the experts' outputs, `[tokens, k]`; 0 for a dropped choice.
     pub weights: Vec<f32>,
     /// Entropy in nats of the router's whole distribution, `[tokens]`.
     pub entropy: Vec<f32>,
+    /// What the logits become before the choice.
+    pub score: Score,
+    /// Whether every token also goes through a shared expert.
+    pub shared: bool,
+    /// Choices `[tokens, k]` that were dropped because their expert was full; empty if the router drops none.
+    pub dropped: Vec<bool>,
     /// Router logits `[tokens, E]`, differentiable.
     pub logits: Tensor,
-    /// Softmax of the logits `[tokens, E]`, differentiable.
+    /// The scores as a distribution `[tokens, E]`, differentiable: softmax of the logits, or sigmoids over their sum.
     pub probabilities: Tensor,
 }
 
-/// A router that scores experts by softmax and takes the k best (OLMoE, Mixtral, Qwen-MoE).
-#[derive(Debug, Clone)]
-pub struct Router {
-    /// `[E, d_model]`.
-    pub weight: Tensor,
-    /// Experts a token.
+/// A router.
+#[derive(Debug)]
+pub(super) struct Router {
+    /// `[E, d_model]`, with a bias in some families.
+    pub gate: Linear,
+    /// Added to the scores for the choice alone, `[E]`.
+    pub correction: Option<Vec<f32>>,
     pub k: usize,
-    /// Whether the k weights are divided by their sum.
-    pub normalise: bool,
+    pub experts: usize,
+    pub config: RouterConfig,
+    pub shared: bool,
 }
 
 impl Router {
-    /// Routes `x [tokens, d_model]`; gives the record and the weights as a differentiable `[tokens, k]`.
-    pub fn route(&self, layer: usize, x: &Tensor) -> Result<(Routing, Tensor)> {
-        let logits = x.matmul(&self.weight.t()?)?;
-        let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?;
-        let (tokens, experts) = probabilities.dims2()?;
-        let p = probabilities.flatten_all()?.to_vec1::<f32>()?;
-        let chosen: Vec<u32> = p.par_chunks(experts).flat_map_iter(|row| best(row, self.k)).collect();
+    /// Routes `x [rows, len, d_model]`, shows the record to the tap; the weights are a differentiable `[tokens, k]`.
+    ///
+    /// `sequences [tokens]` tells what a capacity counts over.
+    pub fn route(&self, x: &Tensor, sequences: &[u32], tap: &mut Visitor<'_>) -> Result<(Routing, Tensor)> {
+        let (rows, len, _) = x.dims3()?;
+        let tokens = rows * len;
+        let logits = tap.visit(Site::RouterLogits, self.gate.forward(x)?)?.reshape((tokens, self.experts))?;
+        let scores = match self.config.score {
+            Score::Softmax => candle_nn::ops::softmax(&logits, D::Minus1)?,
+            Score::Sigmoid => candle_nn::ops::sigmoid(&logits)?,
+            Score::SoftmaxOfChosen => logits.clone(),
+        };
+        tap.show(Site::RouterScores, &scores.reshape((rows, len, self.experts))?)?;
+        let chosen = self.choose(&scores)?;
         let ids = Tensor::from_slice(&chosen, (tokens, self.k), x.device())?;
-        let mut weights = probabilities.gather(&ids, 1)?;
-        if self.normalise {
-            weights = weights.broadcast_div(&weights.sum_keepdim(1)?)?;
+        tap.show(Site::ExpertIndices, &ids.reshape((rows, len, self.k))?)?;
+        let mut weights = self.weights(&scores.gather(&ids, 1)?)?;
+        let dropped = match self.config.capacity {
+            Some(capacity) => over_capacity(&chosen, self.k, self.experts, sequences, capacity),
+            None => Vec::new(),
+        };
+        if dropped.contains(&true) {
+            let kept: Vec<f32> = dropped.iter().map(|&d| f32::from(u8::from(!d))).collect();
+            weights = (weights * Tensor::from_vec(kept, (tokens, self.k), x.device())?)?;
         }
+        let weights = tap.visit(Site::ExpertWeights, weights.reshape((rows, len, self.k))?)?;
+        let weights = weights.reshape((tokens, self.k))?;
+        let probabilities = match self.config.score {
+            Score::Softmax => scores,
+            Score::Sigmoid => scores.broadcast_div(&scores.sum_keepdim(1)?)?,
+            Score::SoftmaxOfChosen => candle_nn::ops::softmax(&logits, D::Minus1)?,
+        };
+        let p = probabilities.flatten_all()?.to_vec1::<f32>()?;
         let routing = Routing {
-            layer,
+            layer: tap.layer(),
             k: self.k,
-            experts,
+            experts: self.experts,
             chosen,
             weights: weights.flatten_all()?.to_vec1()?,
-            entropy: p.par_chunks(experts).map(entropy).collect(),
+            entropy: p.par_chunks(self.experts).map(entropy).collect(),
+            score: self.config.score,
+            shared: self.shared,
+            dropped,
             logits,
             probabilities,
         };
+        tap.routing(&routing)?;
         Ok((routing, weights))
+    }
+
+    /// The k best experts of every token, `[tokens, k]`.
+    fn choose(&self, scores: &Tensor) -> Result<Vec<u32>> {
+        let scores = scores.flatten_all()?.to_vec1::<f32>()?;
+        let choose = |row: &[f32]| {
+            let mut row = row.to_vec();
+            if let Some(correction) = &self.correction {
+                row.iter_mut().zip(correction).for_each(|(s, c)| *s += c);
+            }
+            if let Some(groups) = self.config.groups {
+                only_best_groups(&mut row, groups);
+            }
+            best(&row, self.k)
+        };
+        Ok(scores.par_chunks(self.experts).flat_map_iter(choose).collect())
+    }
+
+    /// What the chosen scores `[tokens, k]` become as weights.
+    fn weights(&self, chosen: &Tensor) -> Result<Tensor> {
+        let mut weights = match self.config.score {
+            Score::SoftmaxOfChosen => candle_nn::ops::softmax(chosen, D::Minus1)?,
+            _ => chosen.clone(),
+        };
+        if self.config.normalise {
+            // DeepSeek-V3 adds 10⁻²⁰, which keeps a sum of zeros from dividing and changes no other.
+            weights = weights.broadcast_div(&(weights.sum_keepdim(1)? + 1e-20)?)?;
+        }
+        if self.config.scale != 1.0 {
+            weights = (weights * self.config.scale)?;
+        }
+        Ok(weights)
     }
 }
 
@@ -72,32 +141,104 @@ fn best(row: &[f32], k: usize) -> Vec<u32> {
     order
 }
 
+/// Puts every expert outside the best groups out of the question. A group is worth the sum of its best scores.
+fn only_best_groups(row: &mut [f32], groups: Groups) {
+    let size = row.len() / groups.count;
+    let worth = |group: &[f32]| best(group, groups.best).iter().map(|&e| group[e as usize]).sum::<f32>();
+    let worths: Vec<f32> = row.chunks(size).map(worth).collect();
+    let kept = best(&worths, groups.keep);
+    for (g, group) in row.chunks_mut(size).enumerate() {
+        if !kept.contains(&(g as u32)) {
+            group.fill(f32::NEG_INFINITY);
+        }
+    }
+}
+
+/// Which choices come after the first `capacity` ones of their expert in their sequence.
+fn over_capacity(chosen: &[u32], k: usize, experts: usize, sequences: &[u32], capacity: usize) -> Vec<bool> {
+    let mut used = vec![0usize; experts];
+    let mut dropped = Vec::with_capacity(chosen.len());
+    for (token, choices) in chosen.chunks(k).enumerate() {
+        if token > 0 && sequences[token] != sequences[token - 1] {
+            used.fill(0);
+        }
+        for &e in choices {
+            used[e as usize] += 1;
+            dropped.push(used[e as usize] > capacity);
+        }
+    }
+    dropped
+}
+
 fn entropy(row: &[f32]) -> f32 {
     -row.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f32>()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::NoTap;
     use super::*;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
-    fn route(normalise: bool) -> Routing {
-        // The published vector z = (2, 1, .5, 0, −.5, −1, 1.5, .2): an identity input makes the weight column the logits.
+    const PLAIN: RouterConfig = RouterConfig {
+        score: Score::Softmax,
+        bias: false,
+        correction: false,
+        groups: None,
+        normalise: false,
+        scale: 1.0,
+        capacity: None,
+    };
+
+    /// The published vector z = (2, 1, .5, 0, −.5, −1, 1.5, .2) for every token: an input of ones makes the weight column the logits.
+    fn route(config: RouterConfig, correction: Option<[f32; 8]>, k: usize, tokens: usize) -> Routing {
         let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
-        let router = Router { weight: z.reshape((8, 1)).unwrap(), k: 2, normalise };
-        router.route(3, &Tensor::ones((1, 1), candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap().0
+        let gate = Linear { weight: z.reshape((8, 1)).unwrap(), bias: None };
+        let correction = correction.map(|c| c.to_vec());
+        let router = Router { gate, correction, k, experts: 8, config, shared: false };
+        let x = Tensor::ones((1, tokens, 1), DType::F32, &Device::Cpu).unwrap();
+        let sequences: Vec<u32> = (0..tokens as u32).map(|t| t / 3).collect();
+        router.route(&x, &sequences, &mut Visitor::new(3, &mut NoTap)).unwrap().0
+    }
+
+    fn check(routing: &Routing, chosen: [u32; 2], weights: [f32; 2]) {
+        assert_eq!((routing.layer, routing.chosen.as_slice()), (3, chosen.as_slice()));
+        for (found, wanted) in routing.weights.iter().zip(weights) {
+            assert!((found - wanted).abs() < 2e-6 * wanted.abs().max(1.0), "{found}, expected {wanted}");
+        }
     }
 
     #[test]
-    fn golden_vectors_of_olmoe_and_mixtral() {
-        let olmoe = route(false);
-        assert_eq!((olmoe.layer, olmoe.chosen.as_slice()), (3, [0u32, 6].as_slice()));
-        for (found, wanted) in olmoe.weights.iter().zip([0.380_221, 0.230_616]) {
-            assert!((found - wanted).abs() < 1e-6);
+    fn golden_vectors() {
+        check(&route(PLAIN, None, 2, 1), [0, 6], [0.380_221, 0.230_616]);
+        check(&route(RouterConfig { normalise: true, ..PLAIN }, None, 2, 1), [0, 6], [0.622_459, 0.377_541]);
+        let of_chosen = RouterConfig { score: Score::SoftmaxOfChosen, ..PLAIN };
+        check(&route(of_chosen, None, 2, 1), [0, 6], [0.622_459, 0.377_541]);
+        let groups = |best| Some(Groups { count: 4, keep: 2, best });
+        let v3 = RouterConfig {
+            score: Score::Sigmoid,
+            correction: true,
+            groups: groups(2),
+            normalise: true,
+            scale: 2.5,
+            ..PLAIN
+        };
+        let correction = [0.0, 0.0, 0.5, 0.0, 0.0, 0.9, 0.0, 0.3];
+        let found = route(v3, Some(correction), 2, 1);
+        check(&found, [2, 7], [1.327_439, 1.172_561]);
+        let v2 = RouterConfig { groups: groups(1), scale: 16.0, ..PLAIN };
+        check(&route(v2, None, 2, 1), [0, 6], [6.083_54, 3.689_86]);
+    }
+
+    #[test]
+    fn a_full_expert_drops_what_comes_later_in_the_sequence() {
+        let switch = RouterConfig { capacity: Some(2), ..PLAIN };
+        let routing = route(switch, None, 1, 7);
+        assert_eq!(routing.dropped, [false, false, true, false, false, true, false]);
+        for (weight, dropped) in routing.weights.iter().zip(&routing.dropped) {
+            assert_eq!(*weight == 0.0, *dropped);
         }
-        for (found, wanted) in route(true).weights.iter().zip([0.622_459, 0.377_541]) {
-            assert!((found - wanted).abs() < 1e-6);
-        }
+        assert!((routing.weights[0] - 0.380_221).abs() < 1e-6);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::{Hook, Routing};
-use crate::Result;
+use super::{Hook, Routing, Site};
+use crate::{Error, Result};
 
 /// Is shown the values at the hooks it wants and may replace them.
 ///
@@ -27,7 +27,7 @@ pub trait Tap {
     /// True if [`Tap::at`] should be called for `hook`.
     fn wants(&self, hook: &Hook) -> bool;
 
-    /// The value at a wanted hook, `[rows, len, width]`. A tensor of the same shape in return takes its place.
+    /// The value at a wanted hook, `[rows, len, width]` (a pattern is `[rows, heads, len, len]`). A tensor of the same shape in return takes its place.
     fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>>;
 
     /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding included).
@@ -47,5 +47,58 @@ impl Tap for NoTap {
 
     fn at(&mut self, _: &Hook, _: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
+    }
+}
+
+/// A tap as one block sees it.
+pub(super) struct Visitor<'a> {
+    layer: usize,
+    tap: &'a mut dyn Tap,
+}
+
+impl<'a> Visitor<'a> {
+    pub fn new(layer: usize, tap: &'a mut dyn Tap) -> Self {
+        Self { layer, tap }
+    }
+
+    pub fn layer(&self) -> usize {
+        self.layer
+    }
+
+    pub fn wants(&self, site: Site) -> bool {
+        self.tap.wants(&Hook::new(self.layer, site))
+    }
+
+    /// Shows `value` to the tap and takes its replacement, if it gives one.
+    pub fn visit(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
+        let hook = Hook::new(self.layer, site);
+        if !self.tap.wants(&hook) {
+            return Ok(value);
+        }
+        match self.tap.at(&hook, &value)? {
+            Some(new) if new.dims() == value.dims() => Ok(new),
+            Some(new) => {
+                let (found, wanted) = (new.dims(), value.dims());
+                Err(Error::data(format!(
+                    "the replacement at {hook} has shape {found:?}; expected {wanted:?}"
+                )))
+            }
+            None => Ok(value),
+        }
+    }
+
+    /// Shows a value that follows from others and cannot be replaced.
+    pub fn show(&mut self, site: Site, value: &Tensor) -> Result<()> {
+        let hook = Hook::new(self.layer, site);
+        if self.tap.wants(&hook) && self.tap.at(&hook, value)?.is_some() {
+            return Err(Error::request(format!(
+                "the value at {hook} cannot be replaced; replace the router's logits or its experts' weights"
+            )));
+        }
+        Ok(())
+    }
+
+    pub fn routing(&mut self, routing: &Routing) -> Result<()> {
+        self.tap.routing(routing)
     }
 }

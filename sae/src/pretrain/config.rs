@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Config;
+use super::Architecture;
 use crate::{Error, Result};
 
 /// Options of a pretraining run. Everything that decides the result is here and is written beside it.
@@ -86,8 +86,8 @@ impl Default for PretrainConfig {
 
 impl PretrainConfig {
     /// The model's `config.json`. `<|endoftext|>` is token 0, `<|padding|>` token 1.
-    pub fn model(&self) -> Config {
-        Config {
+    pub fn model(&self) -> Architecture {
+        Architecture {
             model_type: "olmoe".into(),
             architectures: vec!["OlmoeForCausalLM".into()],
             vocab_size: self.vocab_size,
@@ -111,7 +111,7 @@ impl PretrainConfig {
             eos_token_id: Some(0),
             pad_token_id: Some(1),
             router_aux_loss_coef: self.balance,
-            torch_dtype: Some("float16".into()),
+            torch_dtype: "float16".into(),
         }
     }
 

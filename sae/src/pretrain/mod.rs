@@ -9,6 +9,7 @@
 //! The result is a Hugging Face folder that `transformers` loads as `OlmoeForCausalLM`. A run is a function of its
 //! [`PretrainConfig`]: stopped and resumed it makes the same bits.
 
+mod architecture;
 mod checkpoint;
 mod config;
 mod data;
@@ -19,6 +20,7 @@ mod run;
 mod score;
 mod tokenizer;
 
+pub use architecture::Architecture;
 pub use config::PretrainConfig;
 pub use parameters::Parameters;
 pub use run::{Pretrained, run};

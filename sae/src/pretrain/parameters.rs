@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::{Config, Decoder, Weights, stacked_names};
+use super::Architecture;
+use crate::model::{Decoder, Weights, stacked_names};
 use crate::{Error, Result};
 
 /// Spread of the first weights; the matrices that write to the residual stream are narrower by √(2 · layers).
@@ -19,7 +20,7 @@ pub struct Parameters {
     variables: BTreeMap<String, Var>,
 }
 
-fn shapes(c: &Config) -> BTreeMap<String, Vec<usize>> {
+fn shapes(c: &Architecture) -> BTreeMap<String, Vec<usize>> {
     let (d, e, hidden) = (c.hidden_size, c.num_experts, c.intermediate_size);
     let mut shapes = BTreeMap::from([
         ("model.embed_tokens.weight".to_owned(), vec![c.vocab_size, d]),
@@ -56,7 +57,7 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
 
 impl Parameters {
     /// Random weights: gains 1, matrices normal.
-    pub fn random(config: &Config, seed: u64) -> Result<Self> {
+    pub fn random(config: &Architecture, seed: u64) -> Result<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut variables = BTreeMap::new();
         for (name, shape) in shapes(config) {
@@ -85,14 +86,14 @@ impl Parameters {
     }
 
     /// A decoder that reads these variables: it changes with them and its gradients are theirs.
-    pub fn decoder(&self, config: &Config) -> Result<Decoder> {
+    pub fn decoder(&self, config: &Architecture) -> Result<Decoder> {
         let tensors =
             self.variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-        Decoder::new(config.clone(), Weights::new(tensors, "the model in training"))
+        Decoder::new(config.config()?, Weights::new(tensors, "the model in training"))
     }
 
     /// The checkpoint as Hugging Face stores it, in f16: one tensor for each expert's gate, up and down matrix.
-    pub fn to_hugging_face(&self, config: &Config) -> Result<Vec<u8>> {
+    pub fn to_hugging_face(&self, config: &Architecture) -> Result<Vec<u8>> {
         let mut tensors: HashMap<String, Tensor> = HashMap::new();
         for (name, var) in self.iter() {
             let half = var.as_tensor().to_dtype(DType::F16)?;
@@ -126,7 +127,7 @@ impl Parameters {
     }
 
     /// Writes `config.json` and `model.safetensors` into `folder`.
-    pub fn save(&self, config: &Config, folder: &Path) -> Result<()> {
+    pub fn save(&self, config: &Architecture, folder: &Path) -> Result<()> {
         storage::atomic::write(&folder.join("model.safetensors"), &self.to_hugging_face(config)?)?;
         storage::atomic::write_json(&folder.join("config.json"), config)?;
         Ok(())

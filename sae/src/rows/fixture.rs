@@ -13,8 +13,8 @@ use storage::documents::DocumentRow;
 use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, schema, vector};
 
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
-use crate::model::{Config, LanguageModel, ModelSource};
-use crate::pretrain::Parameters;
+use crate::model::{LanguageModel, ModelSource};
+use crate::pretrain::{Architecture, Parameters, PretrainConfig};
 
 /// A document of a fixture.
 #[derive(Debug, Clone)]
@@ -44,13 +44,21 @@ const TOKENIZER: &str = r#"{"version":"1.0","truncation":null,"padding":null,"ad
 /// Writes a mixture-of-experts model with large random weights (so that what it predicts depends on what it sees) and loads
 /// it: two layers, width 16, 60 tokens, BOS 0.
 pub fn model(folder: &Path) -> LanguageModel {
-    let json = serde_json::json!({
-        "model_type": "olmoe", "architectures": ["OlmoeForCausalLM"], "vocab_size": 60, "hidden_size": 16,
-        "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
-        "hidden_act": "silu", "max_position_embeddings": 64, "num_experts": 4, "num_experts_per_tok": 2,
-        "bos_token_id": 0,
-    });
-    let config = Config::parse(&json.to_string(), folder).unwrap();
+    let config = Architecture {
+        vocab_size: 60,
+        hidden_size: 16,
+        intermediate_size: 8,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 2,
+        max_position_embeddings: 64,
+        num_experts: 4,
+        num_experts_per_tok: 2,
+        tie_word_embeddings: false,
+        eos_token_id: None,
+        pad_token_id: None,
+        ..PretrainConfig::default().model()
+    };
     let parameters = Parameters::random(&config, 17).unwrap();
     for (_, variable) in parameters.iter() {
         let louder = (variable.as_tensor() * 12.0).unwrap();

@@ -48,6 +48,26 @@ impl Contexts {
         }
     }
 
+    /// An error if a position is beyond a table of `size` positions.
+    pub fn check_positions(&self, size: usize) -> Result<()> {
+        match self.positions.iter().find(|&&p| p as usize >= size) {
+            Some(position) => Err(Error::data(format!(
+                "position {position} is beyond the model's {size} positions; use a shorter context length"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// A number for every token, the same within a context and another in the context beside it.
+    pub fn sequences(&self) -> Vec<u32> {
+        let of = |i: usize| {
+            let row = (i / self.len.max(1)) as u32;
+            // Neighbouring contexts differ in segment or row; that a number comes back later does not matter.
+            self.segments[i].wrapping_mul(2).wrapping_add(row & 1)
+        };
+        (0..self.segments.len()).map(of).collect()
+    }
+
     fn empty_rows(rows: usize, len: usize, padding: u32) -> Self {
         let n = rows * len;
         Self {

@@ -4,15 +4,21 @@
 //! composed forms allocate a tensor a step. Each operation here is one pass over the data with a hand-derived gradient,
 //! checked in its tests against the composed form under candle's autograd.
 
+mod activation;
 mod attention;
 mod cross_entropy;
 mod experts;
+mod layer_norm;
+mod linear;
 mod rms_norm;
 mod rope;
 
-pub use attention::{AttentionMask, attention};
+pub use activation::{activate, gated};
+pub use attention::{AttentionMask, Heads, attention, mix, pattern};
 pub use cross_entropy::{position_losses, summed_cross_entropy};
-pub use experts::{Dispatch, experts};
+pub use experts::{Dispatch, ExpertWeights};
+pub use layer_norm::layer_norm;
+pub use linear::{grouped_linear, linear};
 pub use rms_norm::rms_norm;
 pub use rope::{Rotation, rope};
 

@@ -1,0 +1,227 @@
+//! Attention of one block: projections, norms, rotation, pattern, output.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeConfig, TensorLayout};
+use super::load::{BlockLoader, Linear, Norm};
+use super::ops::{AttentionMask, Heads, Rotation, attention, mix, pattern, rope};
+use super::tap::Visitor;
+use super::Site;
+use crate::Result;
+
+/// What every block needs to know about the batch.
+pub(super) struct Batch {
+    pub mask: AttentionMask,
+    /// One for every rotary embedding that the model has.
+    pub rotations: Vec<(RopeConfig, Rotation)>,
+    /// The sequence of every token, `[rows · len]`.
+    pub sequences: Vec<u32>,
+}
+
+impl Batch {
+    fn rotation(&self, rope: &RopeConfig) -> Result<&Rotation> {
+        let found = self.rotations.iter().find(|(config, _)| config == rope).map(|(_, rotation)| rotation);
+        found.ok_or_else(|| crate::Error::data("a block's rotary embedding was not prepared".to_owned()))
+    }
+}
+
+/// Where q, k and v come from.
+#[derive(Debug)]
+enum Projection {
+    Separate { q: Linear, k: Linear, v: Linear },
+    Latent(Box<Latent>),
+}
+
+/// Queries, keys and values from low-rank latents.
+#[derive(Debug)]
+struct Latent {
+    config: LatentConfig,
+    /// To the queries' latent and its norm, if there is one.
+    q_down: Option<(Linear, Norm)>,
+    q_up: Linear,
+    /// To the latent of keys and values, and the part of k that all heads share, `[kv_rank + d_rope, d_model]`.
+    kv_down: Linear,
+    kv_norm: Norm,
+    /// `[heads · (d_nope + d_value), kv_rank]`.
+    kv_up: Linear,
+}
+
+/// Attention of one block.
+#[derive(Debug)]
+pub(super) struct Attention {
+    config: AttentionConfig,
+    heads: Heads,
+    projection: Projection,
+    qk_norm: Option<(Norm, Norm)>,
+    out: Linear,
+}
+
+impl Attention {
+    pub fn load(loader: &mut BlockLoader<'_, '_>, config: &AttentionConfig, d_model: usize) -> Result<Self> {
+        let projection = match (config.latent, loader.layout()) {
+            (Some(latent), _) => Projection::Latent(Box::new(Latent::load(loader, config, latent, d_model)?)),
+            (None, TensorLayout::Llama) => separate(loader, config, d_model)?,
+            (None, TensorLayout::Gpt2) => joined_by_kind(loader, d_model)?,
+            (None, TensorLayout::NeoX) => joined_by_head(loader, config, d_model)?,
+        };
+        let width = config.heads * config.d_value;
+        let out = match loader.layout() {
+            TensorLayout::Llama => loader.linear("self_attn.o_proj", d_model, width, config.out_bias)?,
+            TensorLayout::Gpt2 => loader.transposed("attn.c_proj", d_model, width)?,
+            TensorLayout::NeoX => loader.linear("attention.dense", d_model, width, config.out_bias)?,
+        };
+        let qk_norm = match config.qk_norm {
+            None => None,
+            Some(norm) => {
+                let width = |heads: usize| if norm.per_head { config.d_head } else { heads * config.d_head };
+                let q = loader.norm("self_attn.q_norm", width(config.heads), norm.norm)?;
+                Some((q, loader.norm("self_attn.k_norm", width(config.kv_heads), norm.norm)?))
+            }
+        };
+        let sinks = match config.sinks {
+            true => Some(Arc::new(loader.take("self_attn.sinks", &[config.heads])?.to_vec1()?)),
+            false => None,
+        };
+        let heads = Heads {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            scale: config.scale as f32,
+            soft_cap: config.soft_cap.map(|c| c as f32),
+            window: config.window,
+            sinks,
+        };
+        Ok(Self { config: config.clone(), heads, projection, qk_norm, out })
+    }
+
+    /// `x [rows, len, d_model]`, normed → what is added to the residual stream.
+    pub fn forward(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+        let (q, k, v) = self.project(x)?;
+        let q = tap.visit(Site::Q, q)?;
+        let k = tap.visit(Site::K, k)?;
+        let v = tap.visit(Site::V, v)?;
+        let q = tap.visit(Site::RotQ, self.rotate(q, batch)?)?;
+        let k = tap.visit(Site::RotK, self.rotate(k, batch)?)?;
+        let z = if tap.wants(Site::Pattern) {
+            let pattern = tap.visit(Site::Pattern, pattern(&q, &k, &v, &self.heads, &batch.mask)?)?;
+            mix(&pattern, &v, &self.heads)?
+        } else {
+            attention(&q, &k, &v, &self.heads, &batch.mask)?
+        };
+        self.out.forward(&tap.visit(Site::AttnZ, z)?)
+    }
+
+    /// Queries, keys and values before the rotation.
+    fn project(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+        let (mut q, mut k, mut v) = match &self.projection {
+            Projection::Separate { q, k, v } => (q.forward(x)?, k.forward(x)?, v.forward(x)?),
+            Projection::Latent(latent) => latent.forward(x, &self.config)?,
+        };
+        if let Some((q_norm, k_norm)) = &self.qk_norm {
+            (q, k) = (self.norm_heads(&q, q_norm)?, self.norm_heads(&k, k_norm)?);
+        }
+        if let Some(clip) = self.config.clip {
+            [q, k, v] = [q.clamp(-clip, clip)?, k.clamp(-clip, clip)?, v.clamp(-clip, clip)?];
+        }
+        Ok((q, k, v))
+    }
+
+    fn norm_heads(&self, x: &Tensor, norm: &Norm) -> Result<Tensor> {
+        if self.config.qk_norm.is_some_and(|n| !n.per_head) {
+            return norm.forward(x);
+        }
+        let (rows, len, width) = x.dims3()?;
+        let heads = x.reshape((rows, len, width / self.config.d_head, self.config.d_head))?;
+        Ok(norm.forward(&heads)?.reshape((rows, len, width))?)
+    }
+
+    fn rotate(&self, x: Tensor, batch: &Batch) -> Result<Tensor> {
+        let Some(config) = &self.config.rope else { return Ok(x) };
+        let at = self.config.latent.map_or(0, |latent| latent.d_nope);
+        Ok(rope(&x, batch.rotation(config)?, self.config.d_head, at)?)
+    }
+}
+
+fn separate(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Projection> {
+    Ok(Projection::Separate {
+        q: loader.linear("self_attn.q_proj", c.heads * c.d_head, d, c.qkv_bias)?,
+        k: loader.linear("self_attn.k_proj", c.kv_heads * c.d_head, d, c.qkv_bias)?,
+        v: loader.linear("self_attn.v_proj", c.kv_heads * c.d_value, d, c.qkv_bias)?,
+    })
+}
+
+/// GPT-2: one matrix, all queries, then all keys, then all values.
+fn joined_by_kind(loader: &mut BlockLoader<'_, '_>, d: usize) -> Result<Projection> {
+    let all = loader.transposed("attn.c_attn", 3 * d, d)?;
+    let part = |i: usize| -> Result<Linear> {
+        let bias = all.bias.as_ref().map(|b| b.narrow(0, i * d, d)?.copy()).transpose()?;
+        Ok(Linear { weight: all.weight.narrow(0, i * d, d)?.copy()?, bias })
+    };
+    Ok(Projection::Separate { q: part(0)?, k: part(1)?, v: part(2)? })
+}
+
+/// GPT-NeoX: one matrix, query, key and value of each head beside each other.
+fn joined_by_head(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Projection> {
+    let width = c.heads * c.d_head;
+    let all = loader.linear("attention.query_key_value", 3 * width, d, c.qkv_bias)?;
+    let part = |i: usize| -> Result<Linear> {
+        let weight = all.weight.reshape((c.heads, 3, c.d_head, d))?.narrow(1, i, 1)?;
+        let bias = match &all.bias {
+            None => None,
+            Some(b) => {
+                Some(b.reshape((c.heads, 3, c.d_head))?.narrow(1, i, 1)?.contiguous()?.reshape(width)?)
+            }
+        };
+        Ok(Linear { weight: weight.contiguous()?.reshape((width, d))?, bias })
+    };
+    Ok(Projection::Separate { q: part(0)?, k: part(1)?, v: part(2)? })
+}
+
+impl Latent {
+    fn load(
+        loader: &mut BlockLoader<'_, '_>,
+        c: &AttentionConfig,
+        latent: LatentConfig,
+        d: usize,
+    ) -> Result<Self> {
+        let norm = NormConfig { kind: NormKind::Rms, eps: latent.eps };
+        let (q_down, q_up) = match latent.q_rank {
+            None => (None, loader.linear("self_attn.q_proj", c.heads * c.d_head, d, false)?),
+            Some(rank) => {
+                let down = loader.linear("self_attn.q_a_proj", rank, d, false)?;
+                let norm = loader.norm("self_attn.q_a_layernorm", rank, norm)?;
+                let up = loader.linear("self_attn.q_b_proj", c.heads * c.d_head, rank, false)?;
+                (Some((down, norm)), up)
+            }
+        };
+        let up = c.heads * (latent.d_nope + c.d_value);
+        Ok(Self {
+            config: latent,
+            q_down,
+            q_up,
+            kv_down: loader.linear("self_attn.kv_a_proj_with_mqa", latent.kv_rank + latent.d_rope, d, false)?,
+            kv_norm: loader.norm("self_attn.kv_a_layernorm", latent.kv_rank, norm)?,
+            kv_up: loader.linear("self_attn.kv_b_proj", up, latent.kv_rank, false)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, c: &AttentionConfig) -> Result<(Tensor, Tensor, Tensor)> {
+        let LatentConfig { kv_rank, d_nope, d_rope, .. } = self.config;
+        let q = match &self.q_down {
+            None => self.q_up.forward(x)?,
+            Some((down, norm)) => self.q_up.forward(&norm.forward(&down.forward(x)?)?)?,
+        };
+        let (rows, len, _) = x.dims3()?;
+        let down = self.kv_down.forward(x)?;
+        let latent = down.narrow(2, 0, kv_rank)?.contiguous()?;
+        let shared = down.narrow(2, kv_rank, d_rope)?.reshape((rows, len, 1, d_rope))?;
+        let up = self.kv_up.forward(&self.kv_norm.forward(&latent)?)?;
+        let up = up.reshape((rows, len, c.heads, d_nope + c.d_value))?;
+        let shared = shared.broadcast_as((rows, len, c.heads, d_rope))?;
+        let k = Tensor::cat(&[up.narrow(3, 0, d_nope)?, shared], 3)?;
+        let v = up.narrow(3, d_nope, c.d_value)?.contiguous()?;
+        let k = k.reshape((rows, len, c.heads * c.d_head))?;
+        Ok((q, k, v.reshape((rows, len, c.heads * c.d_value))?))
+    }
+}

@@ -1,0 +1,103 @@
+//! Whether the numbers of a configuration fit each other.
+
+use std::path::Path;
+
+use super::{AttentionConfig, BlockConfig, Config, DenseConfig, ExpertsConfig, MlpConfig};
+use crate::{Error, Result};
+
+/// Larger sizes are taken for damage.
+const LARGEST: usize = 1 << 24;
+
+struct Check<'a> {
+    path: &'a Path,
+}
+
+impl Check<'_> {
+    fn that(&self, ok: bool, problem: impl FnOnce() -> String) -> Result<()> {
+        if ok { Ok(()) } else { Err(Error::format(self.path, problem())) }
+    }
+
+    fn size(&self, name: &str, size: usize) -> Result<()> {
+        self.that((1..=LARGEST).contains(&size), || format!("{name} is {size}; expected 1 to 2^24"))
+    }
+
+    fn positive(&self, name: &str, value: Option<f64>) -> Result<()> {
+        self.that(value.is_none_or(|v| v > 0.0 && v.is_finite()), || {
+            format!("{name} is {}; expected a positive number", value.unwrap_or(f64::NAN))
+        })
+    }
+
+    fn attention(&self, a: &AttentionConfig) -> Result<()> {
+        self.size("num_attention_heads", a.heads)?;
+        self.size("num_key_value_heads", a.kv_heads)?;
+        self.size("head_dim", a.d_head)?;
+        self.size("v_head_dim", a.d_value)?;
+        self.that(a.heads.is_multiple_of(a.kv_heads), || {
+            format!("num_attention_heads is {}, no multiple of num_key_value_heads {}", a.heads, a.kv_heads)
+        })?;
+        for size in [a.heads.saturating_mul(a.d_head), a.heads.saturating_mul(a.d_value)] {
+            self.size("num_attention_heads · head_dim", size)?;
+        }
+        if let Some(window) = a.window {
+            self.size("sliding_window", window)?;
+        }
+        if let Some(rope) = &a.rope {
+            let inside = rope.dims >= 2 && rope.dims <= a.d_head && rope.dims.is_multiple_of(2);
+            self.that(inside, || {
+                format!("{} of a head's {} numbers are to be rotated; expected an even number", rope.dims, a.d_head)
+            })?;
+        }
+        if let Some(latent) = a.latent {
+            self.size("kv_lora_rank", latent.kv_rank)?;
+            self.size("q_lora_rank", latent.q_rank.unwrap_or(1))?;
+        }
+        self.positive("attn_logit_softcapping", a.soft_cap)?;
+        self.positive("the attention's scale", Some(a.scale))?;
+        self.positive("clip_qkv", a.clip)
+    }
+
+    fn dense(&self, d: &DenseConfig) -> Result<()> {
+        self.size("intermediate_size", d.hidden)
+    }
+
+    fn experts(&self, e: &ExpertsConfig) -> Result<()> {
+        self.size("moe_intermediate_size", e.hidden)?;
+        self.that((1..=1 << 16).contains(&e.experts), || {
+            format!("num_experts is {}; expected 1 to 65536", e.experts)
+        })?;
+        self.that((1..=e.experts).contains(&e.k), || {
+            format!("num_experts_per_tok is {}; expected 1 to num_experts {}", e.k, e.experts)
+        })?;
+        if let Some(g) = e.router.groups {
+            let fits = g.count > 0 && e.experts.is_multiple_of(g.count) && (1..=g.count).contains(&g.keep);
+            self.that(fits, || {
+                format!("n_group {} and topk_group {} do not fit {} experts", g.count, g.keep, e.experts)
+            })?;
+            let size = e.experts / g.count;
+            self.that(g.best <= size && e.k <= g.keep * size, || {
+                format!("groups of {size} experts, {} kept, are too small for {} experts a token", g.keep, e.k)
+            })?;
+        }
+        e.shared.map_or(Ok(()), |shared| self.dense(&shared.mlp))
+    }
+
+    fn block(&self, block: &BlockConfig) -> Result<()> {
+        self.attention(&block.attention)?;
+        match &block.mlp {
+            MlpConfig::Dense(dense) => self.dense(dense),
+            MlpConfig::Experts(experts) => self.experts(experts),
+        }
+    }
+}
+
+/// Checks sizes and what has to divide what.
+pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
+    let check = Check { path };
+    check.size("vocab_size", config.vocab_size)?;
+    check.size("hidden_size", config.hidden_size)?;
+    check.size("max_position_embeddings", config.max_position_embeddings)?;
+    check.positive("final_logit_softcapping", config.logit_cap)?;
+    check.positive("logits_scaling", Some(config.logit_scale))?;
+    check.positive("the norms' epsilon", Some(config.final_norm.eps))?;
+    config.blocks.iter().try_for_each(|block| check.block(block))
+}

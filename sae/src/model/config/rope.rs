@@ -1,0 +1,206 @@
+//! Rotary position embedding: how fast each pair of numbers turns.
+
+use serde::Serialize;
+
+use super::fields::Fields;
+use crate::Result;
+
+/// Rotary position embedding of one block.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RopeConfig {
+    /// Base of the angles.
+    pub theta: f64,
+    /// How many numbers of a head are rotated.
+    pub dims: usize,
+    /// True if a pair is (2i, 2i + 1) instead of (i, dims/2 + i) (DeepSeek).
+    pub interleaved: bool,
+    /// What was done to reach longer contexts.
+    pub scaling: Scaling,
+}
+
+/// How a rotary embedding was stretched to longer contexts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// Every rate divided by the factor.
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// Llama 3.1: slow rates divided, fast ones kept, smooth between.
+    Llama3 {
+        /// The factor.
+        factor: f64,
+        /// Rates with fewer turns than this in the original context are divided.
+        low: f64,
+        /// Rates with more are kept.
+        high: f64,
+        /// The original context.
+        original: f64,
+    },
+    /// YaRN (Peng et al. 2023, arXiv:2309.00071): a linear ramp between the two, over dimensions, and a factor on cosines and sines.
+    Yarn {
+        /// The factor.
+        factor: f64,
+        /// Dimensions with more turns than this in the original context are kept.
+        beta_fast: f64,
+        /// Dimensions with fewer are divided.
+        beta_slow: f64,
+        /// The original context.
+        original: f64,
+        /// Whether the ramp begins and ends at whole dimensions.
+        truncate: bool,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+    },
+}
+
+fn mscale(factor: f64, mscale: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
+}
+
+impl RopeConfig {
+    /// Radians a position, `[dims / 2]`.
+    pub fn rates(&self) -> Vec<f64> {
+        let half = self.dims / 2;
+        let plain = |i: usize| self.theta.powf(-2.0 * i as f64 / self.dims as f64);
+        let rate = |i: usize| match self.scaling {
+            Scaling::None => plain(i),
+            Scaling::Linear { factor } => plain(i) / factor,
+            Scaling::Llama3 { factor, low, high, original } => {
+                let turns = original * plain(i) / std::f64::consts::TAU;
+                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                plain(i) * (kept + (1.0 - kept) / factor)
+            }
+            Scaling::Yarn { factor, .. } => {
+                let (first, last) = self.ramp();
+                let divided = ((i as f64 - first) / (last - first)).clamp(0.0, 1.0);
+                plain(i) * (1.0 - divided + divided / factor)
+            }
+        };
+        (0..half).map(rate).collect()
+    }
+
+    /// Where YaRN's ramp over dimensions begins and ends.
+    fn ramp(&self) -> (f64, f64) {
+        let Scaling::Yarn { beta_fast, beta_slow, original, truncate, .. } = self.scaling else {
+            return (0.0, 1.0);
+        };
+        let dimension = |turns: f64| {
+            self.dims as f64 * (original / (turns * std::f64::consts::TAU)).ln() / (2.0 * self.theta.ln())
+        };
+        let (first, last) = (dimension(beta_fast), dimension(beta_slow));
+        let (first, last) = if truncate { (first.floor(), last.ceil()) } else { (first, last) };
+        let (first, last) = (first.max(0.0), last.min(self.dims as f64 - 1.0));
+        (first, if first == last { last + 0.001 } else { last })
+    }
+
+    /// What cosines and sines are multiplied by.
+    pub fn attention_factor(&self) -> f64 {
+        match self.scaling {
+            Scaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        }
+    }
+}
+
+/// What is said about the rotary embedding, in the form of transformers 5 (`rope_parameters`) or 4 (`rope_theta`, `rope_scaling`).
+pub(super) struct RopeFields<'a> {
+    all: Fields<'a>,
+    own: Option<Fields<'a>>,
+}
+
+impl<'a> RopeFields<'a> {
+    /// `kind` is a layer's type where `rope_parameters` has an entry for each type.
+    pub fn new(all: Fields<'a>, kind: Option<&'a str>) -> Result<Self> {
+        let own = match all.object("rope_parameters")? {
+            Some(parameters) => match kind.map(|kind| parameters.object(kind)).transpose()?.flatten() {
+                Some(of_kind) => Some(of_kind),
+                None => Some(parameters),
+            },
+            None => all.object("rope_scaling")?,
+        };
+        Ok(Self { all, own })
+    }
+
+    pub fn number(&self, name: &'a str) -> Result<Option<f64>> {
+        self.own.map_or(Ok(None), |own| own.number(&[name]))
+    }
+
+    fn needed(&self, name: &'a str) -> Result<f64> {
+        self.number(name)?.filter(|v| *v > 0.0).ok_or_else(|| {
+            self.all.error(format!("its rotary embedding has no positive {name}, which its type asks for"))
+        })
+    }
+
+    /// Base: the entry's own, else `rope_theta`, else `default`.
+    pub fn theta(&self, names: &[&'a str], default: f64) -> Result<f64> {
+        let theta = match self.number("rope_theta")? {
+            Some(theta) => theta,
+            None => self.all.number(names)?.unwrap_or(default),
+        };
+        match theta > 1.0 {
+            true => Ok(theta),
+            false => Err(self.all.error(format!("rope_theta is {theta}; expected more than 1"))),
+        }
+    }
+
+    /// DeepSeek's correction of the attention scale: mscale² where `mscale_all_dim` is set.
+    pub fn scale_correction(&self) -> Result<f64> {
+        match (self.number("mscale_all_dim")?.filter(|m| *m != 0.0), self.number("factor")?) {
+            (Some(all), Some(factor)) => Ok(mscale(factor, all).powi(2)),
+            _ => Ok(1.0),
+        }
+    }
+
+    pub fn scaling(&self) -> Result<Scaling> {
+        let kind = self.own.map_or(Ok(None), |own| own.text(&["rope_type", "type"]))?;
+        match kind.unwrap_or("default") {
+            "default" => Ok(Scaling::None),
+            "linear" => Ok(Scaling::Linear { factor: self.needed("factor")? }),
+            "llama3" => Ok(Scaling::Llama3 {
+                factor: self.needed("factor")?,
+                low: self.needed("low_freq_factor")?,
+                high: self.needed("high_freq_factor")?,
+                original: self.original()?,
+            }),
+            "yarn" => self.yarn(),
+            other => Err(self.all.error(format!(
+                "rope_scaling has the type `{other}`; this version reads default, linear, llama3 and yarn"
+            ))),
+        }
+    }
+
+    /// The context before stretching.
+    fn original(&self) -> Result<f64> {
+        let name = "original_max_position_embeddings";
+        match self.number(name)?.or(self.all.number(&[name])?).or(self.all.number(&["max_position_embeddings"])?) {
+            Some(n) if n > 0.0 => Ok(n),
+            _ => Err(self.all.error(format!("its rotary embedding has no {name}"))),
+        }
+    }
+
+    fn yarn(&self) -> Result<Scaling> {
+        let original = self.original()?;
+        let factor = match self.number("factor")? {
+            Some(factor) => factor,
+            None => self.all.number(&["max_position_embeddings"])?.unwrap_or(original) / original,
+        };
+        let implied = match (self.number("mscale")?, self.number("mscale_all_dim")?) {
+            (Some(m), Some(all)) if m != 0.0 && all != 0.0 => mscale(factor, m) / mscale(factor, all),
+            _ => mscale(factor, 1.0),
+        };
+        // transformers takes 0 for "not said".
+        let or = |value: Option<f64>, default: f64| value.filter(|v| *v != 0.0).unwrap_or(default);
+        Ok(Scaling::Yarn {
+            factor,
+            beta_fast: or(self.number("beta_fast")?, 32.0),
+            beta_slow: or(self.number("beta_slow")?, 1.0),
+            original,
+            truncate: self.own.map_or(Ok(true), |own| own.flag("truncate", true))?,
+            attention_factor: self.number("attention_factor")?.unwrap_or(implied),
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! Taking a decoder's parts out of a checkpoint: prefixes, joined and transposed matrices.
+
+use candle_core::Tensor;
+
+use super::config::{NormConfig, NormKind, TensorLayout};
+use super::ops::{layer_norm, linear, rms_norm};
+use super::{Config, Weights};
+use crate::Result;
+
+/// `y = x Wᵀ + b`, `W [out, in]`.
+#[derive(Debug)]
+pub(super) struct Linear {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(linear(x, &self.weight, self.bias.as_ref())?)
+    }
+}
+
+/// A norm with its gain; Gemma's 1 + w is added up when it is loaded.
+#[derive(Debug)]
+pub(super) struct Norm {
+    pub gain: Tensor,
+    bias: Option<Tensor>,
+    eps: f64,
+}
+
+impl Norm {
+    /// Over the last dimension of `x`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match &self.bias {
+            Some(bias) => layer_norm(x, &self.gain, bias, self.eps)?,
+            None => rms_norm(x, &self.gain, self.eps)?,
+        })
+    }
+}
+
+/// A checkpoint and where in it the model's tensors are.
+pub(super) struct Loader<'a> {
+    weights: &'a mut Weights,
+    layout: TensorLayout,
+    prefix: &'static str,
+}
+
+impl<'a> Loader<'a> {
+    /// Finds the prefix: checkpoints of the bare decoder have none, those of models that also see pictures a longer one.
+    pub fn new(weights: &'a mut Weights, config: &Config) -> Self {
+        let prefixes: &[&'static str] = match config.layout {
+            TensorLayout::Llama => &["model.", "", "language_model.model.", "model.language_model."],
+            TensorLayout::Gpt2 => &["transformer.", ""],
+            TensorLayout::NeoX => &["gpt_neox.", ""],
+        };
+        let embedding = Self::embedding_name(config.layout);
+        let found = prefixes.iter().find(|prefix| weights.has(&format!("{prefix}{embedding}")));
+        Self { prefix: found.copied().unwrap_or(prefixes[0]), layout: config.layout, weights }
+    }
+
+    fn embedding_name(layout: TensorLayout) -> &'static str {
+        match layout {
+            TensorLayout::Llama => "embed_tokens.weight",
+            TensorLayout::Gpt2 => "wte.weight",
+            TensorLayout::NeoX => "embed_in.weight",
+        }
+    }
+
+    pub fn layout(&self) -> TensorLayout {
+        self.layout
+    }
+
+    /// `[V, d_model]`.
+    pub fn embedding(&mut self, config: &Config) -> Result<Tensor> {
+        self.take(Self::embedding_name(self.layout), &[config.vocab_size, config.hidden_size])
+    }
+
+    /// The learned positions, `[positions, d_model]`.
+    pub fn positions(&mut self, config: &Config) -> Result<Tensor> {
+        self.take("wpe.weight", &[config.max_position_embeddings, config.hidden_size])
+    }
+
+    /// The output matrix of a model that has one of its own, `[V, d_model]`.
+    pub fn output(&mut self, config: &Config) -> Result<Tensor> {
+        let name = match self.layout {
+            TensorLayout::NeoX => "embed_out.weight",
+            _ => "lm_head.weight",
+        };
+        let inside = self.prefix.strip_suffix("model.").unwrap_or_default();
+        let long = format!("{inside}{name}");
+        let name = if self.weights.has(&long) { &long } else { name };
+        self.weights.take(name, &[config.vocab_size, config.hidden_size])
+    }
+
+    pub fn final_norm(&mut self, config: &Config) -> Result<Norm> {
+        let name = match self.layout {
+            TensorLayout::Llama => "norm",
+            TensorLayout::Gpt2 => "ln_f",
+            TensorLayout::NeoX => "final_layer_norm",
+        };
+        self.norm(name, config.hidden_size, config.final_norm)
+    }
+
+    /// The tensors of one block.
+    pub fn block(&mut self, layer: usize) -> BlockLoader<'_, 'a> {
+        let blocks = if self.layout == TensorLayout::Gpt2 { "h" } else { "layers" };
+        BlockLoader { prefix: format!("{blocks}.{layer}."), loader: self }
+    }
+
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.weights.take(&format!("{}{name}", self.prefix), shape)
+    }
+
+    fn norm(&mut self, name: &str, d: usize, norm: NormConfig) -> Result<Norm> {
+        let gain = self.take(&format!("{name}.weight"), &[d])?;
+        let gain = if norm.kind == NormKind::RmsPlusOne { (gain + 1.0)? } else { gain };
+        let bias = match norm.kind {
+            NormKind::Layer => Some(self.take(&format!("{name}.bias"), &[d])?),
+            _ => None,
+        };
+        Ok(Norm { gain, bias, eps: norm.eps })
+    }
+}
+
+/// The tensors of one block, by the names they have inside it.
+pub(super) struct BlockLoader<'b, 'a> {
+    loader: &'b mut Loader<'a>,
+    prefix: String,
+}
+
+impl BlockLoader<'_, '_> {
+    pub fn layout(&self) -> TensorLayout {
+        self.loader.layout()
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{}{name}", self.loader.prefix, self.prefix)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.loader.weights.has(&self.name(name))
+    }
+
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = self.name(name);
+        self.loader.weights.take(&name, shape)
+    }
+
+    /// `NAME(e)` of every expert, stacked.
+    pub fn stacked(
+        &mut self,
+        experts: usize,
+        name: impl Fn(usize) -> String,
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        let names: Vec<String> = (0..experts).map(|e| self.name(&name(e))).collect();
+        self.loader.weights.take_stacked(names.into_iter(), shape)
+    }
+
+    pub fn norm(&mut self, name: &str, d: usize, norm: NormConfig) -> Result<Norm> {
+        let name = format!("{}{name}", self.prefix);
+        self.loader.norm(&name, d, norm)
+    }
+
+    /// `NAME.weight [out, in]` and, if there is one, `NAME.bias [out]`.
+    pub fn linear(&mut self, name: &str, output: usize, input: usize, bias: bool) -> Result<Linear> {
+        let weight = self.take(&format!("{name}.weight"), &[output, input])?;
+        let bias = if bias { Some(self.take(&format!("{name}.bias"), &[output])?) } else { None };
+        Ok(Linear { weight, bias })
+    }
+
+    /// The same of a checkpoint that stores `[in, out]` (GPT-2).
+    pub fn transposed(&mut self, name: &str, output: usize, input: usize) -> Result<Linear> {
+        let weight = self.take(&format!("{name}.weight"), &[input, output])?.t()?.contiguous()?;
+        let bias = Some(self.take(&format!("{name}.bias"), &[output])?);
+        Ok(Linear { weight, bias })
+    }
+
+    /// Two matrices that read the same input as one, the first one's rows first.
+    pub fn pair(
+        &mut self,
+        names: [&str; 2],
+        output: usize,
+        input: usize,
+        bias: bool,
+    ) -> Result<Linear> {
+        let [first, second] = names.map(|name| self.linear(name, output, input, bias));
+        let (first, second) = (first?, second?);
+        let bias = match (first.bias, second.bias) {
+            (Some(a), Some(b)) => Some(Tensor::cat(&[a, b], 0)?),
+            _ => None,
+        };
+        Ok(Linear { weight: Tensor::cat(&[first.weight, second.weight], 0)?, bias })
+    }
+}

@@ -1,0 +1,97 @@
+//! The branch beside attention: one MLP for every token, or a mixture of experts.
+
+use candle_core::Tensor;
+
+use super::attention::Batch;
+use super::config::{DenseConfig, MlpConfig, TensorLayout};
+use super::load::{BlockLoader, Linear};
+use super::mixture::Mixture;
+use super::ops::{activate, gated};
+use super::tap::Visitor;
+use super::Site;
+use crate::Result;
+
+/// The branch beside attention.
+#[derive(Debug)]
+pub(super) enum Mlp {
+    Dense(Dense),
+    Mixture(Box<Mixture>),
+}
+
+impl Mlp {
+    pub fn load(loader: &mut BlockLoader<'_, '_>, config: &MlpConfig, d_model: usize) -> Result<Self> {
+        match config {
+            MlpConfig::Dense(dense) => Ok(Self::Dense(Dense::load(loader, "mlp", dense, d_model)?)),
+            MlpConfig::Experts(experts) => {
+                Ok(Self::Mixture(Box::new(Mixture::load(loader, experts, d_model)?)))
+            }
+        }
+    }
+
+    /// `x [rows, len, d_model]`, normed → what is added to the residual stream.
+    pub fn forward(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+        match self {
+            Self::Dense(dense) => {
+                let post = tap.visit(Site::MlpPost, dense.hidden(x)?)?;
+                dense.down.forward(&post)
+            }
+            Self::Mixture(mixture) => mixture.forward(x, batch, tap),
+        }
+    }
+}
+
+/// `W_down (act(W_gate x) ∘ W_up x)`, or `W_down act(W_up x)`.
+#[derive(Debug)]
+pub(super) struct Dense {
+    config: DenseConfig,
+    /// Gate and up in one, or up.
+    up: Linear,
+    down: Linear,
+}
+
+impl Dense {
+    pub fn load(
+        loader: &mut BlockLoader<'_, '_>,
+        prefix: &str,
+        config: &DenseConfig,
+        d_model: usize,
+    ) -> Result<Self> {
+        let hidden = config.hidden;
+        let name = |part: &str| format!("{prefix}.{part}");
+        let (up, down) = match (loader.layout(), config.joined, config.gated) {
+            (TensorLayout::Gpt2, ..) => (
+                loader.transposed(&name("c_fc"), hidden, d_model)?,
+                loader.transposed(&name("c_proj"), d_model, hidden)?,
+            ),
+            (TensorLayout::NeoX, ..) => (
+                loader.linear(&name("dense_h_to_4h"), hidden, d_model, config.bias)?,
+                loader.linear(&name("dense_4h_to_h"), d_model, hidden, config.bias)?,
+            ),
+            (TensorLayout::Llama, true, _) => (
+                loader.linear(&name("input_linear"), 2 * hidden, d_model, config.bias)?,
+                loader.linear(&name("output_linear"), d_model, hidden, config.bias)?,
+            ),
+            (TensorLayout::Llama, false, true) => (
+                loader.pair([&name("gate_proj"), &name("up_proj")], hidden, d_model, config.bias)?,
+                loader.linear(&name("down_proj"), d_model, hidden, config.bias)?,
+            ),
+            (TensorLayout::Llama, false, false) => (
+                loader.linear(&name("up_proj"), hidden, d_model, config.bias)?,
+                loader.linear(&name("down_proj"), d_model, hidden, config.bias)?,
+            ),
+        };
+        Ok(Self { config: *config, up, down })
+    }
+
+    fn hidden(&self, x: &Tensor) -> Result<Tensor> {
+        let up = self.up.forward(x)?;
+        Ok(match self.config.gated {
+            true => gated(&up, self.config.activation)?,
+            false => activate(&up, self.config.activation)?,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.down.forward(&self.hidden(x)?)
+    }
+}

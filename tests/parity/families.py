@@ -1,0 +1,143 @@
+"""Makes tiny random models of every family with Hugging Face transformers, and what they compute: families.py OUT [NAME …]
+
+OUT/NAME/ gets config.json and model.safetensors as transformers stores them (f16; the numbers are those that were computed with, in
+f32), and golden.safetensors: tokens [rows, len], logits [rows, len, V], hidden.L and gradient.L [rows, len, d] (the residual stream
+behind block L and d(loss)/d(it), loss = next-token cross-entropy in nats, summed), chosen.L and weights.L [rows · len, k] of MoE
+layers (weights as they are multiplied into the experts' outputs).
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+ROWS, LEN, V = 2, 24, 96
+
+SMALL = dict(vocab_size=V, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+             intermediate_size=40, max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+MOE = dict(SMALL, num_experts_per_tok=3)
+YARN = dict(rope_type="yarn", rope_theta=1e4, factor=8.0, original_max_position_embeddings=16, beta_fast=4.0, beta_slow=1.0)
+LATENT = dict(MOE, n_routed_experts=8, moe_intermediate_size=24, kv_lora_rank=20, qk_nope_head_dim=10, qk_rope_head_dim=8,
+              v_head_dim=12, n_shared_experts=2, first_k_dense_replace=1, num_key_value_heads=4, n_group=4, topk_group=2)
+
+FAMILIES = {
+    "gpt2": ("GPT2LMHeadModel", dict(vocab_size=V, n_embd=32, n_layer=3, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)),
+    "gpt2-inverse-layer": ("GPT2LMHeadModel", dict(vocab_size=V, n_embd=32, n_layer=3, n_head=4, n_positions=64, n_inner=48,
+                           scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False, activation_function="relu",
+                           bos_token_id=1, eos_token_id=2)),
+    "gpt_neox": ("GPTNeoXForCausalLM", dict(SMALL, hidden_act="gelu", rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5))),
+    "gpt_neox-sequential": ("GPTNeoXForCausalLM", dict(SMALL, hidden_act="gelu_new", use_parallel_residual=False, tie_word_embeddings=True,
+                            rope_parameters=dict(rope_type="default", rope_theta=1e3, partial_rotary_factor=1.0))),
+    "llama": ("LlamaForCausalLM", dict(SMALL, tie_word_embeddings=True, rope_parameters=dict(rope_type="llama3", rope_theta=1e4, factor=4.0,
+              low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32))),
+    "llama-biases": ("LlamaForCausalLM", dict(SMALL, attention_bias=True, mlp_bias=True, head_dim=12,
+                     rope_parameters=dict(rope_type="linear", rope_theta=1e4, factor=2.0))),
+    "mistral": ("MistralForCausalLM", dict(SMALL, sliding_window=7)),
+    "qwen2": ("Qwen2ForCausalLM", dict(SMALL, tie_word_embeddings=True, use_sliding_window=True, sliding_window=5, max_window_layers=1)),
+    "qwen3": ("Qwen3ForCausalLM", dict(SMALL, head_dim=16, rope_parameters=YARN)),
+    "gemma2": ("Gemma2ForCausalLM", dict(SMALL, head_dim=16, query_pre_attn_scalar=24, attn_logit_softcapping=3.0,
+               final_logit_softcapping=4.0, sliding_window=6)),
+    "gemma3": ("Gemma3ForCausalLM", dict(SMALL, head_dim=16, query_pre_attn_scalar=24, sliding_window=6,
+               layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+               rope_parameters=dict(full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0),
+                                    sliding_attention=dict(rope_type="default", rope_theta=1e4)))),
+    "granite": ("GraniteForCausalLM", dict(SMALL, embedding_multiplier=6.0, attention_multiplier=0.2, residual_multiplier=0.4,
+                logits_scaling=3.0, tie_word_embeddings=True)),
+    "olmoe": ("OlmoeForCausalLM", dict(MOE, num_experts=8)),
+    "olmoe-clipped": ("OlmoeForCausalLM", dict(MOE, num_experts=8, norm_topk_prob=True, clip_qkv=0.7, attention_bias=True)),
+    "mixtral": ("MixtralForCausalLM", dict(MOE, num_local_experts=8, num_experts_per_tok=2, sliding_window=9)),
+    "qwen2_moe": ("Qwen2MoeForCausalLM", dict(MOE, num_experts=6, moe_intermediate_size=24, shared_expert_intermediate_size=36,
+                  decoder_sparse_step=1, mlp_only_layers=[1])),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", dict(MOE, num_experts=8, moe_intermediate_size=24, head_dim=12, norm_topk_prob=True,
+                  decoder_sparse_step=2)),
+    "deepseek_v2": ("DeepseekV2ForCausalLM", dict(LATENT, q_lora_rank=None, topk_method="greedy", routed_scaling_factor=1.5)),
+    "deepseek_v2-groups": ("DeepseekV2ForCausalLM", dict(LATENT, q_lora_rank=14, topk_method="group_limited_greedy",
+                           routed_scaling_factor=4.0, rope_parameters=dict(YARN, mscale=0.707, mscale_all_dim=0.707))),
+    "deepseek_v3": ("DeepseekV3ForCausalLM", dict(LATENT, q_lora_rank=14, routed_scaling_factor=2.5, norm_topk_prob=True,
+                    rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=0.8))),
+    "deepseek_v3-plain": ("DeepseekV3ForCausalLM", dict(LATENT, q_lora_rank=None, routed_scaling_factor=1.0, norm_topk_prob=False,
+                          rope_interleave=False, n_group=1, topk_group=1)),
+    "gpt_oss": ("GptOssForCausalLM", dict(MOE, num_local_experts=8, head_dim=8, sliding_window=6,
+                rope_parameters=dict(YARN, truncate=False))),
+    "granitemoe": ("GraniteMoeForCausalLM", dict(MOE, num_local_experts=8, embedding_multiplier=6.0, attention_multiplier=0.2,
+                   residual_multiplier=0.4, logits_scaling=3.0, tie_word_embeddings=True)),
+    "granitemoeshared": ("GraniteMoeSharedForCausalLM", dict(MOE, num_local_experts=8, embedding_multiplier=6.0, attention_multiplier=0.2,
+                         residual_multiplier=0.4, logits_scaling=3.0, shared_intermediate_size=28)),
+}
+
+
+def randomise(model, seed):
+    """Weights large enough that every part shows, each exactly an f16 number."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = lambda t: torch.randn(t.shape, generator=generator)
+    with torch.no_grad():
+        for name, p in list(model.named_parameters()) + list(model.named_buffers()):
+            if "inv_freq" in name:
+                continue
+            if p.ndim >= 2:
+                p.copy_(normal(p) * (0.7 if "embed" in name or "wte" in name else 1.2 / p.shape[-1] ** 0.5))
+            else:
+                p.add_(normal(p) * (0.05 if "correction" in name else 0.3))
+            p.copy_(p.half().float())
+
+
+def run(name, out, seed):
+    cls, settings = FAMILIES[name]
+    model_class = getattr(transformers, cls)
+    config = model_class.config_class(**settings)
+    config._attn_implementation = "eager"
+    torch.manual_seed(seed)
+    model = model_class(config).eval().float()
+    randomise(model, seed)
+    if config.tie_word_embeddings:
+        model.tie_weights()
+    folder = out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    # Stored as half, computed with as single: the numbers are the same.
+    model.save_pretrained(folder)
+    stored = {n: t.half() for n, t in load_file(folder / "model.safetensors").items()}
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "generation_config.json").unlink(missing_ok=True)
+
+    golden, kept = {}, {}
+    base = model.base_model
+    layers = getattr(base, "layers", None) or base.h
+    for i, layer in enumerate(layers):
+        def keep(_, __, output, i=i):
+            hidden = output[0] if isinstance(output, tuple) else output
+            hidden.retain_grad()
+            kept[i] = hidden
+        layer.register_forward_hook(keep)
+        for sub_name, sub in layer.named_modules():
+            if sub_name.endswith("experts") and not sub_name.endswith("shared_experts"):
+                def routed(_, args, kwargs, i=i):
+                    rest = list(args[1:]) + list(kwargs.values())
+                    ids = next(t for t in rest if torch.is_tensor(t) and not t.is_floating_point())
+                    weights = next(t for t in rest if torch.is_tensor(t) and t.is_floating_point())
+                    golden[f"chosen.{i}"] = ids.reshape(ROWS * LEN, -1).int().clone()
+                    golden[f"weights.{i}"] = weights.reshape(ROWS * LEN, -1).detach().clone()
+                sub.register_forward_pre_hook(routed, with_kwargs=True)
+    tokens = torch.randint(3, V, (ROWS, LEN), generator=torch.Generator().manual_seed(seed + 1))
+    logits = model(input_ids=tokens, use_cache=False).logits
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, V), tokens[:, 1:].reshape(-1), reduction="sum")
+    loss.backward()
+    golden |= {"tokens": tokens.int(), "logits": logits.detach(), "loss": loss.detach().reshape(1)}
+    for i, hidden in kept.items():
+        golden[f"hidden.{i}"], golden[f"gradient.{i}"] = hidden.detach(), hidden.grad
+    golden = {n: t.contiguous() for n, t in sorted(golden.items())}
+    assert all(torch.isfinite(t).all() for t in golden.values()), name
+    save_file(golden, folder / "golden.safetensors", metadata={"transformers": transformers.__version__, "torch": torch.__version__})
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    routed = [n for n in golden if n.startswith("chosen")]
+    print(f"{name}: loss {loss.item():.4f}, {size / 1e3:.0f} KB, MoE layers {len(routed)}, tensors {sorted(stored)[-3:]}")
+    assert size <= 300_000, "a family's files are to stay below 300 KB"
+
+
+if __name__ == "__main__":
+    out = pathlib.Path(sys.argv[1])
+    for seed, name in enumerate(FAMILIES):
+        if len(sys.argv) < 3 or name in sys.argv[2:]:
+            run(name, out, seed)
