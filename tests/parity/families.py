@@ -47,6 +47,8 @@ FAMILIES = {
     "granite": ("GraniteForCausalLM", dict(SMALL, embedding_multiplier=6.0, attention_multiplier=0.2, residual_multiplier=0.4,
                 logits_scaling=3.0, tie_word_embeddings=True)),
     "olmoe": ("OlmoeForCausalLM", dict(MOE, num_experts=8)),
+    # Switch's router without its capacity: one expert a token, weighted by its probability.
+    "olmoe-top1": ("OlmoeForCausalLM", dict(MOE, num_experts=8, num_experts_per_tok=1)),
     "olmoe-clipped": ("OlmoeForCausalLM", dict(MOE, num_experts=8, norm_topk_prob=True, clip_qkv=0.7, attention_bias=True)),
     "mixtral": ("MixtralForCausalLM", dict(MOE, num_local_experts=8, num_experts_per_tok=2, sliding_window=9)),
     "qwen2_moe": ("Qwen2MoeForCausalLM", dict(MOE, num_experts=6, moe_intermediate_size=24, shared_expert_intermediate_size=36,
@@ -74,9 +76,8 @@ def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     normal = lambda t: torch.randn(t.shape, generator=generator)
     with torch.no_grad():
-        for name, p in list(model.named_parameters()) + list(model.named_buffers()):
-            if "inv_freq" in name:
-                continue
+        stored = [(n, b) for n, b in model.named_buffers() if "correction" in n]
+        for name, p in list(model.named_parameters()) + stored:
             if p.ndim >= 2:
                 p.copy_(normal(p) * (0.7 if "embed" in name or "wte" in name else 1.2 / p.shape[-1] ** 0.5))
             else:

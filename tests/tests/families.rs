@@ -131,10 +131,13 @@ fn check(name: &str) {
     let grads = loss.backward().unwrap();
     let mut gradient = 0f32;
     for (layer, shift) in record.shifts.iter().enumerate() {
-        let ours = grads.get(shift.as_tensor()).unwrap_or_else(|| panic!("{name}: no gradient at layer {layer}"));
+        let ours =
+            grads.get(shift.as_tensor()).unwrap_or_else(|| panic!("{name}: no gradient at layer {layer}"));
         gradient = gradient.max(golden.close(&format!("gradient.{layer}"), ours, 1e-3));
     }
-    println!("{name}: hidden states and logits {worst:.1e}, gradients {gradient:.1e}, {layers_with_experts} MoE layers");
+    println!(
+        "{name}: hidden states and logits {worst:.1e}, gradients {gradient:.1e}, {layers_with_experts} MoE layers"
+    );
 }
 
 /// One test a family, and one that no stored family is forgotten.
@@ -173,6 +176,7 @@ families! {
     granite: "granite",
     olmoe: "olmoe",
     olmoe_clipped: "olmoe-clipped",
+    olmoe_top1: "olmoe-top1",
     mixtral: "mixtral",
     qwen2_moe: "qwen2_moe",
     qwen3_moe: "qwen3_moe",

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::Site;
 use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeConfig, TensorLayout};
 use super::load::{BlockLoader, Linear, Norm};
 use super::ops::{AttentionMask, Heads, Rotation, attention, mix, pattern, rope};
 use super::tap::Visitor;
-use super::Site;
 use crate::Result;
 
 /// What every block needs to know about the batch.
@@ -200,7 +200,12 @@ impl Latent {
             config: latent,
             q_down,
             q_up,
-            kv_down: loader.linear("self_attn.kv_a_proj_with_mqa", latent.kv_rank + latent.d_rope, d, false)?,
+            kv_down: loader.linear(
+                "self_attn.kv_a_proj_with_mqa",
+                latent.kv_rank + latent.d_rope,
+                d,
+                false,
+            )?,
             kv_norm: loader.norm("self_attn.kv_a_layernorm", latent.kv_rank, norm)?,
             kv_up: loader.linear("self_attn.kv_b_proj", up, latent.kv_rank, false)?,
         })

@@ -217,8 +217,7 @@ impl FromStr for Hook {
 
     fn from_str(name: &str) -> Result<Self> {
         let unknown = || {
-            let names: Vec<_> =
-                Site::OF_BLOCKS.iter().map(|&site| Hook::new(0, site).to_string()).collect();
+            let names: Vec<_> = Site::OF_BLOCKS.iter().map(|&site| Hook::new(0, site).to_string()).collect();
             Error::request(format!(
                 "unknown hook `{name}`; hooks are hook_embed, {} and the same for other blocks",
                 names.join(", ")

@@ -177,13 +177,7 @@ impl BlockLoader<'_, '_> {
     }
 
     /// Two matrices that read the same input as one, the first one's rows first.
-    pub fn pair(
-        &mut self,
-        names: [&str; 2],
-        output: usize,
-        input: usize,
-        bias: bool,
-    ) -> Result<Linear> {
+    pub fn pair(&mut self, names: [&str; 2], output: usize, input: usize, bias: bool) -> Result<Linear> {
         let [first, second] = names.map(|name| self.linear(name, output, input, bias));
         let (first, second) = (first?, second?);
         let bias = match (first.bias, second.bias) {

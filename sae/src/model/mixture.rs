@@ -52,8 +52,14 @@ impl Mixture {
                 Some((Dense::load(loader, prefix, &shared.mlp, d_model)?, gate))
             }
         };
-        let router =
-            Router { gate, correction, k: c.k, experts: c.experts, config: c.router, shared: shared.is_some() };
+        let router = Router {
+            gate,
+            correction,
+            k: c.k,
+            experts: c.experts,
+            config: c.router,
+            shared: shared.is_some(),
+        };
         Ok(Self { router, experts: experts(loader, c, d_model)?, shared })
     }
 
@@ -91,9 +97,7 @@ fn experts(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d: usize) -> Res
             loader.take("mlp.experts.gate_up_proj", &[e, 2 * hidden, d])?,
             loader.take("mlp.experts.down_proj", &[e, d, hidden])?,
         ),
-        ExpertNaming::Mlp => {
-            one_by_one(loader, c, d, "mlp.experts", ["gate_proj", "up_proj", "down_proj"])?
-        }
+        ExpertNaming::Mlp => one_by_one(loader, c, d, "mlp.experts", ["gate_proj", "up_proj", "down_proj"])?,
         ExpertNaming::Mixtral => one_by_one(loader, c, d, "block_sparse_moe.experts", ["w1", "w3", "w2"])?,
         ExpertNaming::Granite => (
             loader.take("block_sparse_moe.input_linear.weight", &[e, 2 * hidden, d])?,

@@ -2,13 +2,13 @@
 
 use candle_core::Tensor;
 
+use super::Site;
 use super::attention::Batch;
 use super::config::{DenseConfig, MlpConfig, TensorLayout};
 use super::load::{BlockLoader, Linear};
 use super::mixture::Mixture;
 use super::ops::{activate, gated};
 use super::tap::Visitor;
-use super::Site;
 use crate::Result;
 
 /// The branch beside attention.

@@ -44,7 +44,10 @@ impl Check<'_> {
         if let Some(rope) = &a.rope {
             let inside = rope.dims >= 2 && rope.dims <= a.d_head && rope.dims.is_multiple_of(2);
             self.that(inside, || {
-                format!("{} of a head's {} numbers are to be rotated; expected an even number", rope.dims, a.d_head)
+                format!(
+                    "{} of a head's {} numbers are to be rotated; expected an even number",
+                    rope.dims, a.d_head
+                )
             })?;
         }
         if let Some(latent) = a.latent {
@@ -75,7 +78,10 @@ impl Check<'_> {
             })?;
             let size = e.experts / g.count;
             self.that(g.best <= size && e.k <= g.keep * size, || {
-                format!("groups of {size} experts, {} kept, are too small for {} experts a token", g.keep, e.k)
+                format!(
+                    "groups of {size} experts, {} kept, are too small for {} experts a token",
+                    g.keep, e.k
+                )
             })?;
         }
         e.shared.map_or(Ok(()), |shared| self.dense(&shared.mlp))

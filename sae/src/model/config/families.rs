@@ -8,8 +8,9 @@ use super::fields::Fields;
 use super::moe::ExpertNaming;
 use super::rope::RopeFields;
 use super::{
-    Activation, AttentionConfig, BlockConfig, BlockForm, Config, DenseConfig, ExpertsConfig, Groups, LatentConfig,
-    MlpConfig, NormConfig, NormKind, QkNorm, RopeConfig, RouterConfig, Score, Shared, TensorLayout,
+    Activation, AttentionConfig, BlockConfig, BlockForm, Config, DenseConfig, ExpertsConfig, Groups,
+    LatentConfig, MlpConfig, NormConfig, NormKind, QkNorm, RopeConfig, RouterConfig, Score, Shared,
+    TensorLayout,
 };
 use crate::Result;
 
@@ -62,12 +63,16 @@ pub(super) fn read(json: &Value, path: &Path) -> Result<Config> {
         ));
     }
     if !FAMILIES.contains(&kind) {
-        return Err(fields.error(format!("model_type is `{kind}`; this version reads {}", FAMILIES.join(", "))));
+        return Err(
+            fields.error(format!("model_type is `{kind}`; this version reads {}", FAMILIES.join(", ")))
+        );
     }
     if let Some((_, quantised)) = fields.get(&["quantization_config"]) {
         let method = quantised.get("quant_method").and_then(Value::as_str).unwrap_or("some method");
         let remedy = "take the same model in f32, f16 or bf16, or as a GGUF file";
-        return Err(fields.error(format!("the weights are quantised by {method} (quantization_config); {remedy}")));
+        return Err(
+            fields.error(format!("the weights are quantised by {method} (quantization_config); {remedy}"))
+        );
     }
     let d_model = fields.needed(&["hidden_size", "n_embd"])?;
     let layers = fields.needed(&["num_hidden_layers", "n_layer"])?;
@@ -405,7 +410,9 @@ impl<'a> Family<'a> {
         let scale = f.number(&["routed_scaling_factor"])?;
         Ok(match self.kind {
             "mixtral" => RouterConfig { normalise: true, ..plain },
-            "gpt_oss" => RouterConfig { score: Score::SoftmaxOfChosen, bias: true, normalise: false, ..plain },
+            "gpt_oss" => {
+                RouterConfig { score: Score::SoftmaxOfChosen, bias: true, normalise: false, ..plain }
+            }
             "granitemoe" | "granitemoeshared" => {
                 RouterConfig { score: Score::SoftmaxOfChosen, normalise: false, ..plain }
             }

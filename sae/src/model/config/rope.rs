@@ -176,7 +176,11 @@ impl<'a> RopeFields<'a> {
     /// The context before stretching.
     fn original(&self) -> Result<f64> {
         let name = "original_max_position_embeddings";
-        match self.number(name)?.or(self.all.number(&[name])?).or(self.all.number(&["max_position_embeddings"])?) {
+        match self
+            .number(name)?
+            .or(self.all.number(&[name])?)
+            .or(self.all.number(&["max_position_embeddings"])?)
+        {
             Some(n) if n > 0.0 => Ok(n),
             _ => Err(self.all.error(format!("its rotary embedding has no {name}"))),
         }

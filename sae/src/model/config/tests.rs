@@ -27,7 +27,8 @@ fn defaults_are_those_of_the_family() {
 #[test]
 fn names_of_transformers_4_and_5_say_the_same() {
     let newer = parse(&olmoe(|json| {
-        json["rope_parameters"] = serde_json::json!({"rope_theta": 500.0, "rope_type": "linear", "factor": 2.0});
+        json["rope_parameters"] =
+            serde_json::json!({"rope_theta": 500.0, "rope_type": "linear", "factor": 2.0});
         json["eos_token_id"] = serde_json::json!([7, 8]);
     }));
     let older = parse(&olmoe(|json| {

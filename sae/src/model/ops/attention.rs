@@ -281,7 +281,13 @@ impl Attention {
         [dq, dk, dv]
     }
 
-    fn block_back(&self, b: &Block, [q, k, v, g]: [&[f32]; 4], space: &mut Space, [dq, dk, dv]: [&mut [f32]; 3]) {
+    fn block_back(
+        &self,
+        b: &Block,
+        [q, k, v, g]: [&[f32]; 4],
+        space: &mut Space,
+        [dq, dk, dv]: [&mut [f32]; 3],
+    ) {
         let (queries, keys) = (b.first..b.end, b.begin..b.end);
         let (rows, cols) = (b.queries(), b.keys());
         let (p, ds) = (&mut space.p[..rows * cols], &mut space.ds[..rows * cols]);
@@ -413,7 +419,8 @@ mod tests {
         let segments = [1, 1, 1, 1, 2, 2, 2];
         let heads = Heads { heads: 1, kv_heads: 1, window: Some(3), soft_cap: Some(1.5), ..PLAIN };
         let mask = AttentionMask::new(&segments, len);
-        let found = pattern(&q, &k, &k, &heads, &mask).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let found =
+            pattern(&q, &k, &k, &heads, &mask).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let [q, k] = [&q, &k].map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         for i in 0..len {
             let weight = |j: usize| {

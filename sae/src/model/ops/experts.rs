@@ -93,7 +93,8 @@ mod tests {
     fn agrees_with_the_composed_form_and_leaves_idle_experts_without_gradient() {
         let (e, hidden, d) = (4, 6, 5);
         let dispatch = Dispatch::new(&[3, 0, 0, 3, 2, 0, 3], e);
-        let (x, gate_up, down) = (normal(&[7, d], 1), normal(&[e, 2 * hidden, d], 2), normal(&[e, d, hidden], 3));
+        let (x, gate_up, down) =
+            (normal(&[7, d], 1), normal(&[e, 2 * hidden, d], 2), normal(&[e, d, hidden], 3));
         let (inner, outer) = (normal(&[e, 2 * hidden], 4), normal(&[e, d], 5));
         for biased in [false, true] {
             let weights = ExpertWeights {

@@ -135,7 +135,13 @@ impl CustomOp2 for Linear {
         "linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let y = self.forward(slice(x, lx)?, slice(w, lw)?);
         let mut shape = lx.dims().to_vec();
         if let Some(last) = shape.last_mut() {
@@ -153,15 +159,11 @@ impl CustomOp2 for Linear {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let tensor = |numbers, like: &Tensor| Tensor::from_vec(numbers, like.dims(), like.device());
         let dx = match x.track_op() {
-            true => {
-                Some(tensor(with_slice(w, |w| with_slice(grad, |g| self.backward_x(w, g)))??, x)?)
-            }
+            true => Some(tensor(with_slice(w, |w| with_slice(grad, |g| self.backward_x(w, g)))??, x)?),
             false => None,
         };
         let dw = match w.track_op() {
-            true => {
-                Some(tensor(with_slice(x, |x| with_slice(grad, |g| self.backward_weight(x, g)))??, w)?)
-            }
+            true => Some(tensor(with_slice(x, |x| with_slice(grad, |g| self.backward_weight(x, g)))??, w)?),
             false => None,
         };
         Ok((dx, dw))

@@ -23,7 +23,8 @@ impl Rotation {
         let rates: Vec<f32> = rope.rates().into_iter().map(|r| r as f32).collect();
         let factor = rope.attention_factor() as f32;
         // transformers computes the angle in f32: do the same, so that long contexts agree to the last digits.
-        let angles: Vec<f32> = positions.iter().flat_map(|&p| rates.iter().map(move |&r| p as f32 * r)).collect();
+        let angles: Vec<f32> =
+            positions.iter().flat_map(|&p| rates.iter().map(move |&r| p as f32 * r)).collect();
         let cos = Arc::new(angles.iter().map(|a| a.cos() * factor).collect());
         let sin = Arc::new(angles.iter().map(|a| a.sin() * factor).collect());
         Self { cos, sin, dims: rope.dims, interleaved: rope.interleaved }
