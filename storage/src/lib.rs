@@ -91,7 +91,7 @@ mod table;
 pub mod vector;
 pub mod vocabulary;
 
-pub use dataset::{Dataset, DatasetWriter};
+pub use dataset::{Dataset, DatasetWriter, JOURNAL, MANIFEST};
 pub use error::{Error, Result};
 pub use find::{Found, FoundKind, find_folders};
 pub use json::read_json;

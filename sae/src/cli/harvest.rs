@@ -7,20 +7,20 @@ use storage::Dtype;
 
 use super::{Output, Session};
 use crate::Result;
-use crate::harvest::{self, HarvestConfig};
+use crate::harvest::{self, HarvestConfig, Harvested, Shard};
 use crate::model::{Hook, LanguageModel, ModelSource};
 
 /// Read a model's activations on text into a Parquet dataset
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  sae harvest --model default --text texts/ --hook blocks.2.hook_resid_post --routing --out data\n\nAn interrupted harvest goes on when the same command is given again."
+    after_help = "Example:\n  sae harvest --model default --text texts/ --hook blocks.2.hook_resid_post --routing --out data\n\nAn interrupted harvest goes on when the same command is given again.\nSeveral machines: give each the same command with --shard 0/8 to 7/8, then sae harvest --merge --out data."
 )]
 pub struct Command {
-    /// A Hugging Face folder (config.json, model.safetensors, tokenizer.json), or `default` for the embedded model
+    /// A Hugging Face folder, a GGUF file, a name on the hub, or `default` for the embedded model
     #[arg(long, default_value = "default", value_name = "DIR")]
     model: String,
     /// Text files and folders (.txt, .jsonl with a field `text`, .parquet with a column `text`)
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    #[arg(long, required_unless_present = "merge", num_args = 1.., value_name = "PATH")]
     text: Vec<PathBuf>,
     /// Where to take activations; may be given several times, then each gets a folder of its own in --out
     #[arg(long = "hook", value_name = "HOOK")]
@@ -37,7 +37,7 @@ pub struct Command {
     /// Stop after so many tokens
     #[arg(long)]
     tokens: Option<u64>,
-    /// Tokens a context, BOS included [default: what the model was made for]
+    /// Tokens a context, BOS included [default: what the model was made for, at most 1024]
     #[arg(long)]
     context_length: Option<usize>,
     /// Type of stored activations: f16 or f32
@@ -46,6 +46,12 @@ pub struct Command {
     /// Rows of the model's batch
     #[arg(long, default_value_t = 8)]
     batch_rows: usize,
+    /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset of them
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Make one dataset of the shards in --out
+    #[arg(long, conflicts_with_all = ["shard", "text", "hooks", "routing", "gradients", "tokens"])]
+    merge: bool,
     /// Share of the documents to set aside where the text does not say which are held out
     #[arg(long, default_value_t = 0.05)]
     held_out: f64,
@@ -62,6 +68,9 @@ fn dtype(name: &str) -> Result<Dtype, String> {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        if self.merge {
+            return Ok(output(&harvest::merge(&self.out, &mut session.progress)?));
+        }
         let defaults = HarvestConfig::default();
         let config = HarvestConfig {
             model: ModelSource::parse(&self.model),
@@ -75,16 +84,21 @@ impl Command {
             batch_rows: self.batch_rows,
             held_out_share: self.held_out,
             seed: session.seed.unwrap_or(defaults.seed),
+            shard: self.shard,
             ..defaults
         };
         let model = LanguageModel::load(&config.model)?;
         let made = harvest::run(&config, &model, &self.out, &mut session.progress)?;
-        let mut output = Output::new(serde_json::json!(made));
-        for dataset in &made.datasets {
-            output.row("dataset", dataset.display());
-        }
-        output.row("rows", made.rows);
-        output.row("documents", format!("{}, {} of them held out", made.documents, made.held_out));
-        Ok(output)
+        Ok(output(&made))
     }
+}
+
+fn output(made: &Harvested) -> Output {
+    let mut output = Output::new(serde_json::json!(made));
+    for dataset in &made.datasets {
+        output.row("dataset", dataset.display());
+    }
+    output.row("rows", made.rows);
+    output.row("documents", format!("{}, {} of them held out", made.documents, made.held_out));
+    output
 }

@@ -13,6 +13,7 @@ mod logits;
 mod output;
 mod pretrain;
 mod progress;
+mod score;
 mod train;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ enum Command {
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
+    Score(score::Command),
 }
 
 /// What every command is given.
@@ -114,6 +116,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
+        Command::Score(command) => command.run(&mut session),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::model::{Decoder, Hook, Routing, Tap, summed_loss};
+use crate::model::{Decoder, Hook, Routing, Tap};
 use crate::text::Contexts;
 use crate::{Error, Result};
 
@@ -64,8 +64,8 @@ pub(super) fn capture(
         routing: routing.then(Vec::new),
     };
     if gradients {
-        let logits = decoder.forward(contexts, &mut tap)?;
-        let grads = summed_loss(&logits, contexts)?.backward()?;
+        let residual = decoder.residual(contexts, decoder.config().num_hidden_layers, &mut tap)?;
+        let grads = decoder.summed_loss(&residual, contexts)?.backward()?;
         let gradients = tap.shifts.take().unwrap_or_default().into_iter().zip(hooks).map(|(shift, hook)| {
             let missing = || Error::data(format!("no gradient reached {hook}"));
             let shift = shift.ok_or_else(missing)?;

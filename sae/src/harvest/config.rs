@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use storage::Dtype;
 
+use super::Shard;
 use crate::model::{Hook, LanguageModel, ModelSource};
 use crate::{Error, Result};
+
+/// Tokens of a context where nothing else is asked for. Models of today take 100,000; attention over so many is slow and a
+/// dictionary learns nothing from it.
+pub const CONTEXT_LENGTH: usize = 1024;
 
 /// Options of a harvest.
 #[derive(Debug, Clone)]
@@ -23,7 +28,7 @@ pub struct HarvestConfig {
     pub gradients: bool,
     /// Rows to stop after; all of the text if not given.
     pub tokens: Option<u64>,
-    /// Tokens a context, BOS included; the model's own if not given.
+    /// Tokens a context, BOS included; if not given the model's own, at most [`CONTEXT_LENGTH`].
     pub context_length: Option<usize>,
     /// Type of the stored activations.
     pub dtype: Dtype,
@@ -35,6 +40,8 @@ pub struct HarvestConfig {
     pub held_out_share: f64,
     /// Chooses the documents that are set aside.
     pub seed: u64,
+    /// Harvest a part of the documents only, into a folder beside those of the other parts.
+    pub shard: Option<Shard>,
 }
 
 impl Default for HarvestConfig {
@@ -52,6 +59,7 @@ impl Default for HarvestConfig {
             rows_per_part: 1 << 18,
             held_out_share: 0.05,
             seed: 1,
+            shard: None,
         }
     }
 }
@@ -80,7 +88,7 @@ impl HarvestConfig {
     /// Tokens a context, never more than the model was made for.
     pub(super) fn context_length(&self, model: &LanguageModel) -> usize {
         let own = model.config().max_position_embeddings;
-        self.context_length.unwrap_or(own).min(own)
+        self.context_length.unwrap_or(CONTEXT_LENGTH).min(own)
     }
 
     /// An error if the model cannot do what is asked.

@@ -10,10 +10,14 @@
 
 mod capture;
 mod config;
+mod merge;
 mod run;
+mod shard;
 mod sink;
 mod source;
 mod tables;
 
-pub use config::HarvestConfig;
+pub use config::{CONTEXT_LENGTH, HarvestConfig};
+pub use merge::merge;
 pub use run::{Harvested, run};
+pub use shard::Shard;

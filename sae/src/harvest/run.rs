@@ -9,10 +9,11 @@ use storage::{Manifest, ModelRef, schema};
 
 use super::HarvestConfig;
 use super::capture::capture;
+use super::shard::share;
 use super::sink::Sink;
 use super::source::{Seen, TokenSource, files};
 use super::tables::Rows;
-use crate::model::{LanguageModel, ModelSource, shown};
+use crate::model::{Hook, LanguageModel, ModelSource, shown};
 use crate::{Error, Progress, Result, text};
 
 /// Batches that may wait for the writer.
@@ -49,9 +50,15 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<Harvested> {
     config.check(model)?;
+    let folder = config.shard.map_or_else(|| out.to_path_buf(), |shard| shard.folder(out));
+    let out = folder.as_path();
+    let share = match config.shard {
+        Some(shard) => Some(share(config, model.tokenizer(), shard, progress)?),
+        None => None,
+    };
     let (folders, sinks) = begin(config, model, out)?;
     let first = sinks.iter().map(Sink::next_batch).min().unwrap_or(0);
-    let source = TokenSource::open(config, model.tokenizer())?;
+    let source = TokenSource::open(config, model.tokenizer(), share)?;
     let seen = source.seen.clone();
     let seen = || seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
 
@@ -74,7 +81,8 @@ pub fn run(
 
     let seen = seen();
     let rows = seen.rows.iter().map(|d| u64::from(d.tokens)).sum();
-    if rows == 0 {
+    // A shard may have nothing to do where there are more shards than documents.
+    if rows == 0 && config.shard.is_none() {
         return Err(Error::request("the text has no tokens: all of its documents are empty"));
     }
     if seen.undecided > 0 {
@@ -97,14 +105,16 @@ pub fn run(
 /// The folders and their sinks: the hooks' in order, then the routing's if it has its own.
 fn begin(config: &HarvestConfig, model: &LanguageModel, out: &Path) -> Result<(Vec<PathBuf>, Vec<Sink>)> {
     let (mut folders, routing) = config.folders(out);
-    let mut hooks: Vec<Option<String>> = config.hooks.iter().map(|h| Some(h.to_string())).collect();
+    let mut hooks: Vec<Option<Hook>> = config.hooks.iter().copied().map(Some).collect();
     if config.routing && !folders.contains(&routing) {
         folders.push(routing);
         hooks.push(None);
     }
     let header = header(config, model)?;
-    let sink = |(folder, hook): (&PathBuf, &Option<String>)| {
-        Sink::begin(folder, Manifest { hook: hook.clone(), ..header.clone() }, config.rows_per_part)
+    let sink = |(folder, hook): (&PathBuf, &Option<Hook>)| {
+        let d_model = hook.map_or(Ok(header.d_model), |hook| hook.width(model.config()))?;
+        let hook = hook.map(|hook| hook.to_string());
+        Sink::begin(folder, Manifest { hook, d_model, ..header.clone() }, config.rows_per_part)
     };
     let sinks = folders.iter().zip(&hooks).map(sink).collect::<Result<_>>()?;
     Ok((folders, sinks))
@@ -144,9 +154,8 @@ fn compute<'a>(
         let contexts = contexts?;
         if batch >= first {
             let got = capture(model.decoder(), &contexts, &config.hooks, config.routing, config.gradients)?;
-            let rows = Rows::new(&contexts, |d| {
-                seen().rows.get(d as usize).map_or_else(String::new, |r| r.domain.clone())
-            })?;
+            let rows =
+                Rows::new(&contexts, |d| seen().row(d).map_or_else(String::new, |r| r.domain.clone()))?;
             let mut datasets = Vec::new();
             for (i, hook) in config.hooks.iter().enumerate() {
                 let width = hook.width(model.config())?;

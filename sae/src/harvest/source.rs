@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use storage::documents::DocumentRow;
 
 use super::HarvestConfig;
+use super::shard::Share;
 use crate::Result;
 use crate::model::Tokenizer;
 use crate::text::{self, Documents};
@@ -16,8 +17,17 @@ use crate::text::{self, Documents};
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub rows: Vec<DocumentRow>,
+    /// The number of the first of them: not 0 in a shard that others come before.
+    pub first: u32,
     /// Documents that did not say whether they are held out.
     pub undecided: u64,
+}
+
+impl Seen {
+    /// What is known about a document that went by.
+    pub fn row(&self, document: u32) -> Option<&DocumentRow> {
+        self.rows.get(document.checked_sub(self.first)? as usize)
+    }
 }
 
 /// Documents as `(number, tokens)`, documents without tokens left out.
@@ -27,24 +37,30 @@ pub(super) struct TokenSource<'a> {
     left: u64,
     held_out_share: f64,
     seed: u64,
+    /// In a shard: its documents, and how many of the text's went by.
+    share: Option<(Share, usize)>,
     pub seen: Arc<Mutex<Seen>>,
 }
 
 impl<'a> TokenSource<'a> {
-    pub fn open(config: &HarvestConfig, tokenizer: &'a Tokenizer) -> Result<Self> {
+    /// All of the text, or of a shard its share.
+    pub fn open(config: &HarvestConfig, tokenizer: &'a Tokenizer, share: Option<Share>) -> Result<Self> {
+        let before = share.as_ref().map_or(&[][..], |s| &s.lengths[..s.range.start]);
+        let first = before.iter().filter(|&&n| n > 0).count() as u32;
         Ok(Self {
             documents: text::open(&config.text)?,
             tokenizer,
             left: config.tokens.unwrap_or(u64::MAX),
             held_out_share: config.held_out_share,
             seed: config.seed,
-            seen: Arc::default(),
+            share: share.map(|share| (share, 0)),
+            seen: Arc::new(Mutex::new(Seen { first, ..Seen::default() })),
         })
     }
 
     fn note(&self, document: text::Document, tokens: u32) -> u32 {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let number = seen.rows.len() as u32;
+        let number = seen.first + seen.rows.len() as u32;
         let first_row = seen.rows.last().map_or(0, |d| d.first_row + u64::from(d.tokens));
         seen.undecided += u64::from(document.held_out.is_none());
         let held_out = document.held_out.unwrap_or_else(|| chance(self.seed, number) < self.held_out_share);
@@ -61,12 +77,33 @@ fn chance(seed: u64, document: u32) -> f64 {
     f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
+impl TokenSource<'_> {
+    /// The next document, of a shard the next that is its own.
+    fn document(&mut self) -> Option<Result<text::Document>> {
+        let Some((share, passed)) = &mut self.share else { return self.documents.next() };
+        loop {
+            if *passed >= share.range.end {
+                return None;
+            }
+            let document = self.documents.next()?;
+            *passed += 1;
+            match document {
+                // The limit on tokens counts the documents of the other shards too.
+                Ok(_) if *passed <= share.range.start => {
+                    self.left = self.left.saturating_sub(u64::from(share.lengths[*passed - 1]));
+                }
+                other => return Some(other),
+            }
+        }
+    }
+}
+
 impl Iterator for TokenSource<'_> {
     type Item = Result<(u32, Vec<u32>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.left > 0 {
-            let document = match self.documents.next()? {
+            let document = match self.document()? {
                 Ok(document) => document,
                 Err(error) => return Some(Err(error)),
             };

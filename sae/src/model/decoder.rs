@@ -6,7 +6,7 @@ use super::attention::Batch;
 use super::block::Block;
 use super::config::RopeConfig;
 use super::load::{Loader, Norm};
-use super::ops::{AttentionMask, Rotation, linear};
+use super::ops::{AttentionMask, Rotation, Unembedding, linear};
 use super::tap::Visitor;
 use super::{Config, Hook, Site, Tap, Weights};
 use crate::Result;
@@ -109,6 +109,26 @@ impl Decoder {
             Some(cap) => Ok(((logits / cap)?.tanh()? * cap)?),
             None => Ok(logits),
         }
+    }
+
+    /// Next-token cross-entropy in nats of every position of a batch with the final residual stream `[rows, len, d_model]`, None
+    /// where no token of the same segment follows. The logits are never held whole.
+    pub fn losses(&self, residual: &Tensor, contexts: &Contexts) -> Result<Vec<Option<f32>>> {
+        let (hidden, unembedding) = self.before_the_logits(residual)?;
+        Ok(unembedding.position_losses(&hidden, &contexts.targets())?)
+    }
+
+    /// The sum of [`Decoder::losses`], differentiable with regard to the residual stream (not the output matrix).
+    pub fn summed_loss(&self, residual: &Tensor, contexts: &Contexts) -> Result<Tensor> {
+        let (hidden, unembedding) = self.before_the_logits(residual)?;
+        Ok(unembedding.summed_loss(&hidden, contexts.targets())?)
+    }
+
+    fn before_the_logits(&self, residual: &Tensor) -> Result<(Tensor, Unembedding)> {
+        let (rows, len, d) = residual.dims3()?;
+        let hidden = self.norm.forward(residual)?.reshape((rows * len, d))?;
+        let (scale, cap) = (self.config.logit_scale, self.config.logit_cap);
+        Ok((hidden, Unembedding { output: self.output.clone(), scale, cap }))
     }
 
     /// What a direction of the residual stream does to the logits, `[V, d_model]`: the output matrix with the final norm's gain

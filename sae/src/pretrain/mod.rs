@@ -17,11 +17,9 @@ mod loss;
 mod optimiser;
 mod parameters;
 mod run;
-mod score;
 mod tokenizer;
 
 pub use architecture::Architecture;
 pub use config::PretrainConfig;
 pub use parameters::Parameters;
 pub use run::{Pretrained, run};
-pub use score::{Score, score};

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::checkpoint::{self, Position};
 use super::data::{self, TrainingText};
 use super::optimiser::AdamW;
-use super::{Parameters, PretrainConfig, Score, loss, score, tokenizer};
-use crate::model::{LanguageModel, ModelSource, Tokenizer};
+use super::{Parameters, PretrainConfig, loss, tokenizer};
+use crate::model::{LanguageModel, ModelSource, Score, Tokenizer, score};
 use crate::text::Document;
 use crate::{Error, Progress, Result};
 
@@ -50,7 +50,7 @@ pub fn run(
     let (parameters, position) = optimise(config, folder, &text, resume, progress)?;
     parameters.save(&config.model(), folder)?;
     let stored = LanguageModel::load(&ModelSource::Folder(folder.to_path_buf()))?;
-    let scores = score(stored.decoder(), &tokenizer, &held_out, config.context_length, progress)?;
+    let scores = score(stored.decoder(), &tokenizer, &held_out, config.context_length, 8, progress)?;
     let result = Pretrained {
         parameters: parameters.count(),
         steps: position.step,

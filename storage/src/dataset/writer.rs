@@ -93,6 +93,25 @@ impl DatasetWriter {
         PartWriter::create(&path, schema, layout)
     }
 
+    /// Takes over a finished part of another dataset of the same kind, by a hard link where the file system has them, else by a
+    /// copy. Give the result to [`DatasetWriter::commit`].
+    pub fn adopt_part(&mut self, table: &str, from: &Path, part: &Part) -> Result<Part> {
+        super::check_length(from, part)?;
+        let number = self.issued.entry(table.to_owned()).or_default();
+        let file = file_name(table, *number);
+        *number += 1;
+        let (source, path) = (from.join(&part.file), self.dir.join(&file));
+        if path.exists() {
+            // Left there by a merge that was interrupted before its commit.
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+        if fs::hard_link(&source, &path).is_err() {
+            fs::copy(&source, &path).map_err(Error::io(&path))?;
+            fs::File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io(&path))?;
+        }
+        Ok(Part { file, ..part.clone() })
+    }
+
     /// Makes parts part of the dataset, all or none of them, with the place where to go on after them.
     pub fn commit(&mut self, parts: Vec<(String, Part)>, cursor: Value) -> Result<()> {
         let mut tables = self.journal.tables.clone();

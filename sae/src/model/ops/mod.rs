@@ -12,6 +12,7 @@ mod layer_norm;
 mod linear;
 mod rms_norm;
 mod rope;
+mod unembed_loss;
 
 pub use activation::{activate, gated};
 pub use attention::{AttentionMask, Heads, attention, mix, pattern};
@@ -21,6 +22,7 @@ pub use layer_norm::layer_norm;
 pub use linear::{grouped_linear, linear};
 pub use rms_norm::rms_norm;
 pub use rope::{Rotation, rope};
+pub use unembed_loss::Unembedding;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 

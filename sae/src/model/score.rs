@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::{Decoder, NoTap, Tokenizer, losses};
+use super::{Decoder, NoTap, Tokenizer};
 use crate::text::{self, Document};
 use crate::{Progress, Result};
 
@@ -17,18 +17,21 @@ pub struct Score {
     pub bytes: u64,
     /// Their tokens.
     pub tokens: u64,
-    /// Σ −log₂ p(token) / bytes; every token is predicted, the first of a context from BOS.
+    /// Σ −log₂ p(token) / bytes; every token is predicted that has one before it in its context, the first from BOS.
     pub bits_per_byte: f64,
     /// Mean cross-entropy in nats a token.
     pub nats_per_token: f64,
+    /// Its exponential.
+    pub perplexity: f64,
 }
 
-/// Scores documents by domain, in contexts of `context_length` tokens.
+/// Scores documents by domain, in contexts of `context_length` tokens, `rows` contexts at a time.
 pub fn score(
     decoder: &Decoder,
     tokenizer: &Tokenizer,
     documents: &[Document],
     context_length: usize,
+    rows: usize,
     progress: &mut dyn Progress,
 ) -> Result<BTreeMap<String, Score>> {
     let mut domains: BTreeMap<&str, Vec<&Document>> = BTreeMap::new();
@@ -41,11 +44,17 @@ pub fn score(
     for (domain, documents) in domains {
         let encoded = documents.iter().enumerate().map(|(i, d)| Ok((i as u32, tokenizer.encode(&d.text)?)));
         let (mut nats, mut tokens) = (0f64, 0);
-        for contexts in text::pack(encoded, context_length, tokenizer.bos(), 8)? {
+        for contexts in text::pack(encoded, context_length, tokenizer.bos(), rows)? {
             let contexts = contexts?;
-            let each = losses(&decoder.forward(&contexts, &mut NoTap)?, &contexts)?;
+            let residual = decoder.residual(&contexts, decoder.config().num_hidden_layers, &mut NoTap)?;
+            let each = decoder.losses(&residual, &contexts)?;
             nats += each.iter().flatten().map(|l| f64::from(*l)).sum::<f64>();
             tokens += each.iter().flatten().count() as u64;
+            if progress.stop_requested() {
+                return Err(crate::Error::Stopped(
+                    "the model was being scored; nothing is kept of that".into(),
+                ));
+            }
         }
         let bytes = documents.iter().map(|d| d.text.len() as u64).sum();
         let score = Score {
@@ -54,6 +63,7 @@ pub fn score(
             tokens,
             bits_per_byte: nats / std::f64::consts::LN_2 / bytes as f64,
             nats_per_token: nats / tokens.max(1) as f64,
+            perplexity: (nats / tokens.max(1) as f64).exp(),
         };
         scores.insert(domain.to_owned(), score);
         done += bytes;

@@ -1,0 +1,195 @@
+//! One dataset out of the shards of a harvest: their parts in order, one table of documents.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use storage::documents::DocumentRow;
+use storage::{Dataset, DatasetWriter, Layout, Manifest, documents, schema};
+
+use super::{Harvested, Shard};
+use crate::{Error, Progress, Result};
+
+/// How many shards are in the dataset already.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Cursor {
+    shards: usize,
+}
+
+/// Makes one dataset (one a hook, if there are several) of the shards in `out` and removes their folders. Files are linked, not
+/// copied, where the file system can. A merge that was interrupted goes on when it is asked for again.
+pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
+    let shards = shards(out)?;
+    let names = names(&shards[0])?;
+    progress.begin("merge", Some((shards.len() * names.len()) as u64), "shards");
+    let mut made = Harvested { datasets: Vec::new(), rows: 0, documents: 0, held_out: 0 };
+    let mut done = 0;
+    for name in &names {
+        let folder = out.join(name);
+        let dataset = match folder.join(storage::MANIFEST).exists() {
+            true => Dataset::open(&folder)?,
+            false => one(&folder, &shards, name, &mut done, progress)?,
+        };
+        let rows = documents::read(&dataset.table(schema::DOCUMENTS)?)?;
+        made.rows = rows.iter().map(|d| u64::from(d.tokens)).sum();
+        made.documents = rows.len() as u64;
+        made.held_out = rows.iter().filter(|d| d.held_out).count() as u64;
+        made.datasets.push(folder);
+    }
+    if made.rows == 0 {
+        return Err(Error::request("the text has no tokens: all of its documents are empty"));
+    }
+    for shard in &shards {
+        std::fs::remove_dir_all(shard).map_err(|e| Error::io(shard, e))?;
+    }
+    progress.end(&format!("{} rows of {} shards in {}", made.rows, shards.len(), out.display()));
+    Ok(made)
+}
+
+/// The folders of all shards, in order; an error names those that are not there.
+fn shards(out: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(out).map_err(|e| Error::io(out, e))?;
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io(out, e))?.file_name().to_string_lossy().into_owned();
+        let parsed = name.strip_prefix("shard-").and_then(|rest| rest.split_once("-of-"));
+        if let Some((index, count)) = parsed.and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?))) {
+            found.insert((count, index));
+        }
+    }
+    let counts: BTreeSet<usize> = found.iter().map(|(count, _)| *count).collect();
+    let count = match counts.iter().collect::<Vec<_>>().as_slice() {
+        [one] => **one,
+        [] => return Err(Error::request(format!("{} has no folders shard-I-of-N", out.display()))),
+        several => {
+            let text = format!("{} has shards of {several:?}; expected one division", out.display());
+            return Err(Error::request(text));
+        }
+    };
+    let missing: Vec<String> = (0..count)
+        .filter(|index| !found.contains(&(count, *index)))
+        .map(|index| format!("{index}/{count}"))
+        .collect();
+    if !missing.is_empty() {
+        return Err(Error::request(format!(
+            "{} lacks the shards {}; harvest them before the merge",
+            out.display(),
+            missing.join(", ")
+        )));
+    }
+    Ok((0..count).map(|index| Shard { index, count }.folder(out)).collect())
+}
+
+/// The datasets of a shard, by their folders inside it: itself, or one a hook.
+fn names(shard: &Path) -> Result<Vec<String>> {
+    let is_one =
+        |folder: &Path| [storage::MANIFEST, storage::JOURNAL].iter().any(|f| folder.join(f).exists());
+    if is_one(shard) {
+        return Ok(vec![String::new()]);
+    }
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(shard).map_err(|e| Error::io(shard, e))? {
+        let entry = entry.map_err(|e| Error::io(shard, e))?;
+        if is_one(&entry.path()) {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    match names.is_empty() {
+        true => Err(Error::request(format!("{} holds no dataset", shard.display()))),
+        false => Ok(names),
+    }
+}
+
+/// What all shards of a dataset share.
+fn header(manifest: &Manifest) -> Manifest {
+    Manifest { rows: 0, tables: Default::default(), ..manifest.clone() }
+}
+
+fn one(
+    folder: &Path,
+    shards: &[PathBuf],
+    name: &str,
+    done: &mut u64,
+    progress: &mut dyn Progress,
+) -> Result<Dataset> {
+    let datasets: Vec<Dataset> =
+        shards.iter().map(|shard| Ok(Dataset::open(&shard.join(name))?)).collect::<Result<_>>()?;
+    let common = header(datasets[0].manifest());
+    for dataset in &datasets {
+        if header(dataset.manifest()) != common {
+            return Err(Error::format(
+                dataset.dir().join(storage::MANIFEST),
+                format!("was made with other settings than {}", datasets[0].dir().display()),
+            ));
+        }
+    }
+    let mut writer = DatasetWriter::begin(folder, common)?;
+    let cursor: Cursor = match writer.cursor() {
+        None => Cursor::default(),
+        Some(value) => serde_json::from_value(value.clone()).map_err(|e| {
+            Error::format(folder.join(storage::JOURNAL), format!("was not begun by a merge: {e}"))
+        })?,
+    };
+    for (i, dataset) in datasets.iter().enumerate() {
+        if i >= cursor.shards {
+            adopt(&mut writer, dataset, i + 1)?;
+        }
+        *done += 1;
+        progress.advance(*done, "");
+        if progress.stop_requested() {
+            return Err(Error::Stopped("the shards are all there still; give the same command again".into()));
+        }
+    }
+    let mut part = writer.next_part(schema::DOCUMENTS, schema::documents(), &Layout::small_table())?;
+    part.write(&documents::to_batch(&all_documents(&datasets)?)?)?;
+    let mut parts = vec![(schema::DOCUMENTS.to_owned(), part.finish()?)];
+    parts.extend(adopted(&mut writer, &datasets[0], schema::VOCABULARY)?);
+    writer.commit(parts, serde_json::json!(Cursor { shards: shards.len() }))?;
+    Ok(writer.finish()?)
+}
+
+/// Takes a shard's rows over.
+fn adopt(writer: &mut DatasetWriter, dataset: &Dataset, shards: usize) -> Result<()> {
+    let mut parts = Vec::new();
+    for table in dataset.manifest().tables.keys() {
+        if table != schema::DOCUMENTS && table != schema::VOCABULARY {
+            parts.extend(adopted(writer, dataset, table)?);
+        }
+    }
+    writer.commit(parts, serde_json::json!(Cursor { shards }))?;
+    Ok(())
+}
+
+fn adopted(
+    writer: &mut DatasetWriter,
+    dataset: &Dataset,
+    table: &str,
+) -> Result<Vec<(String, storage::Part)>> {
+    let parts = dataset.manifest().tables.get(table).map_or(&[][..], |t| t.parts.as_slice());
+    let adopt = |part| Ok((table.to_owned(), writer.adopt_part(table, dataset.dir(), part)?));
+    parts.iter().map(adopt).collect()
+}
+
+/// The documents of all shards; their rows follow each other.
+fn all_documents(datasets: &[Dataset]) -> Result<Vec<DocumentRow>> {
+    let (mut all, mut rows) = (Vec::<DocumentRow>::new(), 0);
+    for dataset in datasets {
+        for document in documents::read(&dataset.table(schema::DOCUMENTS)?)? {
+            if document.document as usize != all.len() {
+                return Err(Error::format(
+                    dataset.dir(),
+                    format!(
+                        "has document {}; expected {} after the shards before it",
+                        document.document,
+                        all.len()
+                    ),
+                ));
+            }
+            let tokens = u64::from(document.tokens);
+            all.push(DocumentRow { first_row: rows, ..document });
+            rows += tokens;
+        }
+    }
+    Ok(all)
+}
