@@ -1,8 +1,8 @@
 //! Decoder-only language models with taps at named hooks, on candle.
 //!
 //! ```text
-//! config.json ─ Config ┐
-//! model.safetensors ── Weights ─ Decoder ┐
+//! config.json ─ Config ┐                              (or all three from one GGUF file)
+//! *.safetensors ────── Weights ─ Decoder ┐
 //! tokenizer.json ───── Tokenizer ────────┴─ LanguageModel ── forward(Contexts, Tap) ──▶ logits [rows, len, V]
 //!                                                                     │
 //!                                        Tap: reads or replaces the value at any Hook, sees every Routing
@@ -14,20 +14,23 @@
 mod block;
 mod config;
 mod decoder;
+mod find;
 mod hook;
 mod language_model;
 pub mod ops;
 mod router;
 mod tap;
 mod tokenizer;
+mod tokenizer_files;
 mod weights;
 
 pub(crate) use block::stacked_names;
 pub use config::Config;
 pub use decoder::Decoder;
+pub use find::ModelSource;
 pub use hook::{Hook, Site};
-pub use language_model::{LanguageModel, ModelSource, losses, summed_loss};
+pub use language_model::{LanguageModel, losses, summed_loss};
 pub use router::{Router, Routing};
 pub use tap::{NoTap, Tap};
 pub use tokenizer::{Tokenizer, shown};
-pub use weights::Weights;
+pub use weights::{Weights, gguf::Gguf};
