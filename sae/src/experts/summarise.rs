@@ -13,7 +13,7 @@ use storage::{Dataset, column};
 
 use super::balance::Balance;
 use super::usage::{Choice, Load, Usage};
-use crate::model::{Config, ModelSource};
+use crate::model::Config;
 use crate::rows::source_of;
 use crate::{Error, Progress, Result};
 
@@ -104,16 +104,7 @@ fn declared_experts(dataset: &Dataset) -> Option<usize> {
 
 /// The config of the dataset's model, if it is still there.
 fn config(dataset: &Dataset) -> Option<Config> {
-    match source_of(dataset.manifest()).ok()? {
-        ModelSource::Default => {
-            Config::parse(std::str::from_utf8(crate::demo::CONFIG).ok()?, Path::new("config.json"))
-        }
-        ModelSource::Folder(folder) => {
-            let path = folder.join("config.json");
-            Config::parse(&std::fs::read_to_string(&path).ok()?, &path)
-        }
-    }
-    .ok()
+    source_of(dataset.manifest()).ok()?.config().ok()
 }
 
 fn count_batch(batch: &RecordBatch, domain_of: &HashMap<u32, usize>, usage: &mut Usage) -> Result<()> {

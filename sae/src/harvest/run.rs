@@ -13,7 +13,7 @@ use super::shard::share;
 use super::sink::Sink;
 use super::source::{Seen, TokenSource, files};
 use super::tables::Rows;
-use crate::model::{Hook, LanguageModel, ModelSource, shown};
+use crate::model::{Hook, LanguageModel, shown};
 use crate::{Error, Progress, Result, text};
 
 /// Batches that may wait for the writer.
@@ -121,12 +121,7 @@ fn begin(config: &HarvestConfig, model: &LanguageModel, out: &Path) -> Result<(V
 }
 
 fn header(config: &HarvestConfig, model: &LanguageModel) -> Result<Manifest> {
-    let path = match model.source() {
-        ModelSource::Default => "default".to_owned(),
-        ModelSource::Folder(folder) => {
-            std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?.display().to_string()
-        }
-    };
+    let path = model.source().lasting()?;
     let reference =
         ModelRef { id: model.id().to_owned(), path: Some(path), sha256: model.sha256().to_owned() };
     let mut header = Manifest::new(reference, None, model.config().hidden_size, config.dtype);

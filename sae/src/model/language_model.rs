@@ -5,38 +5,11 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use sha2::{Digest as _, Sha256};
 
+use super::find::{Found, find};
 use super::ops::{position_losses, summed_cross_entropy};
-use super::{Config, Decoder, Tap, Tokenizer, Weights};
+use super::{Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
 use crate::text::Contexts;
 use crate::{Error, Result};
-
-/// Where a model is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModelSource {
-    /// The small mixture-of-experts model inside this program.
-    Default,
-    /// A Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`.
-    Folder(PathBuf),
-}
-
-impl ModelSource {
-    /// `default` or a folder.
-    pub fn parse(name: &str) -> Self {
-        match name {
-            "default" => Self::Default,
-            folder => Self::Folder(PathBuf::from(folder)),
-        }
-    }
-}
-
-impl std::fmt::Display for ModelSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Folder(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
 
 /// A language model ready to run.
 #[derive(Debug)]
@@ -48,57 +21,59 @@ pub struct LanguageModel {
     sha256: String,
 }
 
-fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
-    let path = folder.join(name);
-    std::fs::read(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::request(format!(
-            "{} does not exist; a model is a folder with config.json, model.safetensors and tokenizer.json, or `default`",
-            path.display()
-        )),
-        _ => Error::io(&path, source),
-    })
+/// SHA-256 of the files one after another, in hexadecimal; a file is not held in memory.
+fn sha256_of(files: &[PathBuf]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for path in files {
+        let copied = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+        copied.map_err(|e| Error::io(path, e))?;
+    }
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl LanguageModel {
     /// Loads config, weights and tokenizer.
+    ///
+    /// # Errors
+    /// A model that is not there, files that are damaged or do not fit each other, a model this program does not know.
     pub fn load(source: &ModelSource) -> Result<Self> {
-        match source {
-            ModelSource::Default => Self::from_bytes(
-                source,
-                "sae-workbench/small-moe",
-                Path::new("the embedded model"),
-                [crate::demo::CONFIG, crate::demo::WEIGHTS, crate::demo::TOKENIZER],
-            ),
-            ModelSource::Folder(folder) => {
-                let files =
-                    ["config.json", "model.safetensors", "tokenizer.json"].map(|name| read(folder, name));
-                let [config, weights, tokenizer] = files;
-                let id =
-                    folder.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
-                Self::from_bytes(source, &id, folder, [&config?, &weights?, &tokenizer?])
+        let found = find(source)?;
+        let (text, path) = found.config()?;
+        let config = Config::parse(&text, &path)?;
+        let bos = config.bos_token_id;
+        let (tokenizer, from, weights, sha256) = match &found {
+            Found::Embedded => {
+                let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+                let from = folder.join("tokenizer.json");
+                let tokenizer = Tokenizer::from_bytes(crate::demo::TOKENIZER, &from, bos)?;
+                let weights = Weights::embedded(crate::demo::WEIGHTS, &folder.join("model.safetensors"))?;
+                (tokenizer, from, weights, hexadecimal(&Sha256::digest(crate::demo::WEIGHTS)))
             }
-        }
-    }
-
-    fn from_bytes(
-        source: &ModelSource,
-        id: &str,
-        folder: &Path,
-        [config, weights, tokenizer]: [&[u8]; 3],
-    ) -> Result<Self> {
-        let path = folder.join("config.json");
-        let text = std::str::from_utf8(config).map_err(|_| Error::format(&path, "is no UTF-8 text"))?;
-        let config = Config::parse(text, &path)?;
-        let path = folder.join("tokenizer.json");
-        let tokenizer = Tokenizer::from_bytes(tokenizer, &path, config.bos_token_id)?;
+            Found::Folder(folder, files) => {
+                let (tokenizer, from) = Tokenizer::from_folder(folder, bos)?;
+                let weights = match &files[..] {
+                    [one] => Weights::open_safetensors(one)?,
+                    several => Weights::open_shards(several, folder)?,
+                };
+                (tokenizer, from, weights, sha256_of(files)?)
+            }
+            Found::Gguf(file) => {
+                let gguf = Gguf::open(file)?;
+                let tokenizer = Tokenizer::new(gguf.tokenizer()?, bos);
+                let sha256 = sha256_of(std::slice::from_ref(file))?;
+                (tokenizer, file.clone(), gguf.into_weights()?, sha256)
+            }
+        };
         if tokenizer.len() > config.vocab_size {
             let problem = format!("has {} tokens; config.json says {}", tokenizer.len(), config.vocab_size);
-            return Err(Error::format(&path, problem));
+            return Err(Error::format(&from, problem));
         }
-        let sha256: String = Sha256::digest(weights).iter().map(|b| format!("{b:02x}")).collect();
-        let weights = Weights::from_safetensors(weights, &folder.join("model.safetensors"))?;
         let decoder = Decoder::new(config, weights)?;
-        Ok(Self { decoder, tokenizer, id: id.to_owned(), source: source.clone(), sha256 })
+        Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), sha256 })
     }
 
     /// The decoder itself.
@@ -126,7 +101,7 @@ impl LanguageModel {
         &self.source
     }
 
-    /// Of the weight file, in hexadecimal.
+    /// Of the weight file, or of its parts one after another, in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }

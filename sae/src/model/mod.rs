@@ -1,8 +1,8 @@
 //! Decoder-only language models with taps at named hooks, on candle.
 //!
 //! ```text
-//! config.json ─ Config ┐
-//! model.safetensors ── Weights ─ Decoder ┐
+//! config.json ─ Config ┐                              (or all three from one GGUF file)
+//! *.safetensors ────── Weights ─ Decoder ┐
 //! tokenizer.json ───── Tokenizer ────────┴─ LanguageModel ── forward(Contexts, Tap) ──▶ logits [rows, len, V]
 //!                                                                     │
 //!                                        Tap: reads or replaces the value at any Hook, sees every Routing
@@ -15,6 +15,7 @@ mod attention;
 mod block;
 pub mod config;
 mod decoder;
+mod find;
 mod hook;
 mod language_model;
 mod load;
@@ -25,15 +26,17 @@ mod router;
 mod score;
 mod tap;
 mod tokenizer;
+mod tokenizer_files;
 mod weights;
 
 pub use config::Config;
 pub use decoder::Decoder;
+pub use find::ModelSource;
 pub use hook::{Hook, Site};
-pub use language_model::{LanguageModel, ModelSource, losses, summed_loss};
+pub use language_model::{LanguageModel, losses, summed_loss};
 pub(crate) use mixture::stacked_names;
 pub use router::Routing;
 pub use score::{Score, score};
 pub use tap::{NoTap, Tap};
 pub use tokenizer::{Tokenizer, shown};
-pub use weights::Weights;
+pub use weights::{Weights, gguf::Gguf};

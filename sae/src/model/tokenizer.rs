@@ -1,8 +1,9 @@
 //! Text to tokens and back, by a Hugging Face `tokenizer.json`.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::tokenizer_files;
 use crate::{Error, Result};
 
 /// A tokenizer and what the model says about its special tokens.
@@ -13,8 +14,27 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
+    /// From one that is built already.
+    pub fn new(inner: tokenizers::Tokenizer, bos: Option<u32>) -> Self {
+        Self { inner, bos }
+    }
+
+    /// From a model's folder: `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`. Gives the file it was read from too.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if neither is there, [`Error::Format`] if what is there is damaged.
+    pub fn from_folder(folder: &Path, bos: Option<u32>) -> Result<(Self, PathBuf)> {
+        let path = folder.join("tokenizer.json");
+        if path.is_file() {
+            let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+            return Ok((Self::from_bytes(&bytes, &path, bos)?, path));
+        }
+        Ok((Self::new(tokenizer_files::gpt2(folder)?, bos), folder.join("vocab.json")))
+    }
+
     /// From the bytes of a `tokenizer.json`; `path` is named in errors.
     pub fn from_bytes(bytes: &[u8], path: &Path, bos: Option<u32>) -> Result<Self> {
+        tokenizer_files::check_merges(bytes, path)?;
         let inner = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|e| Error::format(path, format!("is no tokenizer this program can read: {e}")))?;
         Ok(Self { inner, bos })
@@ -35,7 +55,7 @@ impl Tokenizer {
         self.bos
     }
 
-    /// Tokens of `text`, no special tokens added.
+    /// Tokens of `text`, no special tokens added. Special tokens written out in the text are recognised, as in transformers.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding =
             self.inner.encode_fast(text, false).map_err(|e| Error::data(format!("tokenizer: {e}")))?;
