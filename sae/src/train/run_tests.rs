@@ -320,13 +320,10 @@ fn auxk_revives_dead_features() {
     let x = planted(4000, d, 128, 3).0;
     let dead_after_training = |coefficient: f64| {
         let options = step::StepOptions {
-            k: 3,
-            k_aux: 8,
+            aux: step::options::Aux { coefficient, k: 8, zipf: None },
             dead_after: 2000,
-            auxk_coefficient: coefficient,
             input_variance: 60.0,
-            betas: (0.9, 0.999),
-            epsilon: 6.25e-10,
+            ..step::StepOptions::topk(3)
         };
         let mut state = state::TrainState::new(features, vec![0.5; d], 1);
         // A third of the dictionary has pre-activations so small that they are never among the k best.
