@@ -160,7 +160,7 @@ impl Run {
 
     /// The log of training.
     pub fn metrics(&self) -> Result<TableReader> {
-        TableReader::open_file(&self.dir.join("metrics.parquet"), &schema::metrics())
+        TableReader::open_file(&self.dir.join("metrics.parquet"), &schema::metrics_steps())
     }
 
     /// The feature table.

@@ -231,5 +231,7 @@ fn write_config(config: &TrainConfig, out: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
+mod method_tests;
+#[cfg(test)]
 #[path = "run_tests.rs"]
 mod tests;
