@@ -8,6 +8,7 @@ use storage::{Dataset, Manifest, RunRecord, RunStatus};
 use super::TrainOutcome;
 use super::clock;
 use super::config::Resolved;
+use super::state::TrainState;
 use super::step::options::Rule;
 use super::trainer::Trainer;
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
@@ -107,7 +108,7 @@ pub(super) fn dictionary(
     info.other.insert("trained_by".to_owned(), program.into());
     info.other.insert("training_method".to_owned(), resolved.config.method.name().into());
     info.other.insert("training_tokens".to_owned(), trainer.tokens_done().into());
-    let (w_enc, b_enc, selection) = encoder(trainer, resolved, fitted);
+    let (w_enc, b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
     let dictionary = Dictionary {
         d_in: state.d,
         d_sae: state.features,
@@ -122,15 +123,15 @@ pub(super) fn dictionary(
 }
 
 /// Encoder rows, biases and selection: gates become thresholds.
-fn encoder(
-    trainer: &Trainer<'_>,
-    resolved: &Resolved,
+pub(super) fn encoder(
+    state: &TrainState,
+    rule: Rule,
+    k: usize,
     fitted: Option<Vec<f32>>,
 ) -> (Vec<f32>, Vec<f32>, Selection) {
-    let state = trainer.state();
     let (mut w_enc, mut b_enc) = (state.w_enc.value.clone(), state.b_enc.value.clone());
     let own = &state.own.value;
-    let thresholds = match resolved.rule() {
+    let thresholds = match rule {
         _ if fitted.is_some() => fitted.unwrap_or_default(),
         Rule::Jump { .. } => own.iter().map(|log| log.exp()).collect(),
         Rule::Gated => {
@@ -146,7 +147,7 @@ fn encoder(
         }
         Rule::Active => vec![0.0; state.features],
         Rule::Token | Rule::Mutual | Rule::Feature => {
-            return (w_enc, b_enc, Selection::TopK(resolved.config.k));
+            return (w_enc, b_enc, Selection::TopK(k));
         }
     };
     (w_enc, b_enc, Selection::Threshold(thresholds))

@@ -80,6 +80,13 @@ impl TrainConfig {
         if self.k_anneal_share.is_some() && self.k_start.is_none() {
             return Err(Error::request("k_anneal_share is given without k_start: k stays as it is"));
         }
+        let (anneal, mutual) = (self.k_anneal_share.unwrap_or(0.1), self.mutual_share.unwrap_or(0.5));
+        if self.method.is_feature_choice() && self.k_start.is_some() && anneal > mutual {
+            return Err(Error::request(format!(
+                "k falls during a share of {anneal} of the run, but feature choice, whose budgets need a k that stays, begins after \
+                 {mutual}; lower k_anneal_share or raise mutual_share"
+            )));
+        }
         if let Some(widths) = &self.widths {
             let rising = widths.first().is_some_and(|&first| first > 0) && widths.is_sorted_by(|a, b| a < b);
             if !rising || widths.last() != Some(&d_sae) {

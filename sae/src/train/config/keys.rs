@@ -15,7 +15,7 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<TrainConfig> {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("there are {}", known.join(", ")),
         };
-        return Err(problem(format!("there is no option `{key}`; {near}")));
+        return Err(problem(format!("unknown field `{key}`; {near}")));
     }
     toml::from_str(text).map_err(|e| problem(e.to_string()))
 }
@@ -75,9 +75,16 @@ fn known() -> Vec<&'static str> {
 pub(crate) fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     let near =
         names.iter().map(|name| (distance(word, name), *name)).min_by_key(|(distance, _)| *distance)?;
-    // A part of a name is near too: `lr` is not, `learning` is.
-    let part = names.iter().find(|name| word.len() >= 4 && (name.contains(word) || word.contains(**name)));
-    if near.0 * 3 <= word.chars().count().max(near.1.len()) { Some(near.1) } else { part.copied() }
+    if near.0 * 3 <= word.chars().count().max(near.1.len()) {
+        return Some(near.1);
+    }
+    // A part of a name is near too, and so are its initials: `lambda`, `lr`.
+    let part =
+        |name: &str| word.len() >= 4 && (name.contains(word) || word.contains(name) && name.len() >= 4);
+    let initials = |name: &str| {
+        word.len() >= 2 && name.split(['_', '-']).filter_map(|w| w.chars().next()).eq(word.chars())
+    };
+    names.iter().find(|name| part(name) || initials(name)).copied()
 }
 
 /// Letters to insert, remove or replace (Levenshtein).
@@ -118,6 +125,7 @@ mod tests {
         assert!(wrong("learning_rat = 1e-3").contains("did you mean `learning_rate`?"));
         assert!(wrong("budget-law = \"fit\"").contains("`budget_law`"));
         assert!(wrong("lambda = 3").contains("`score_lambda`"));
+        assert!(wrong("lr = 1e-3").contains("unknown field `lr`; did you mean `learning_rate`?"));
         assert!(wrong("zzz = 3").contains("there are data, method"));
         assert!(wrong("k = ").contains("train.toml"));
         assert!(wrong("budget_law = \"even\"").contains("zipf:s,q"));

@@ -24,6 +24,12 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
+    /// Whether a token's matches depend on nothing but the token.
+    #[cfg(test)]
+    pub(crate) fn decides_alone(self) -> bool {
+        !matches!(self, Self::Mutual | Self::Feature)
+    }
+
     /// Numbers that a feature learns beside its rows and its bias.
     pub(crate) fn own_parameters(self) -> usize {
         match self {

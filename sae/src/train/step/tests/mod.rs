@@ -245,3 +245,31 @@ fn time_of_a_step_and_of_its_dense_product() {
         );
     }
 }
+
+/// The same for every method, at d = 640, F = 10,240, k = 32, 2048 tokens.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn time_of_a_step_of_every_method() {
+    let (d, f, rows) = (640, 10_240, 2048);
+    let (x, g) = (normals(rows * d, 1), normals(rows * d, 2));
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for case in cases().into_iter().filter(|case| !case.name.contains("aux")) {
+        let mut options = StepOptions { k: Ramp::constant(32.0), ..case.options };
+        options.widths = if options.widths.is_empty() { Vec::new() } else { vec![640, 2560, f] };
+        let mut state = TrainState::new(f, vec![0.0; d], 2);
+        state.own = Parameter::new(vec![0.5; f * options.rule.own_parameters()]);
+        if options.rule == Rule::Feature {
+            state.budgets = vec![(32 * rows / f) as u32; f];
+        }
+        let mut stepper = Stepper::new(f, options);
+        let mut milliseconds = f64::INFINITY;
+        one.install(|| {
+            for _ in 0..4 {
+                let began = std::time::Instant::now();
+                stepper.step(&mut state, Tokens { x: &x, gradients: &g }, 1e-4).unwrap();
+                milliseconds = milliseconds.min(began.elapsed().as_secs_f64() * 1e3);
+            }
+        });
+        println!("{}: {milliseconds:.0} ms", case.name);
+    }
+}

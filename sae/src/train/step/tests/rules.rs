@@ -1,6 +1,7 @@
 //! What ties the methods to each other: limits in which one is another, and what holds over several steps.
 
 use super::*;
+use crate::dictionary::{Dictionary, DictionaryInfo};
 
 /// States after some steps, with the reports.
 fn train(
@@ -180,5 +181,36 @@ fn every_method_s_step_gives_the_same_bits_on_any_number_of_threads() {
             })
         };
         assert!(run(1) == run(3), "{}", case.name);
+    }
+}
+
+/// What a dictionary on disk selects is what training selected, gates and learned thresholds included.
+#[test]
+fn the_dictionary_of_a_method_has_the_codes_of_training() {
+    let x = batch();
+    for case in cases().into_iter().filter(|case| case.options.rule.decides_alone()) {
+        let mut stepper = Stepper::new(F, case.options.clone());
+        let state = &case.state;
+        stepper.forward(state, &x);
+        let (w_enc, b_enc, selection) = crate::train::record::encoder(state, case.options.rule, 3, None);
+        let dictionary = Dictionary {
+            d_in: D,
+            d_sae: F,
+            w_enc,
+            b_enc,
+            w_dec: state.w_dec.value.clone(),
+            b_dec: state.b_dec.value.clone(),
+            selection,
+            info: DictionaryInfo::default(),
+        };
+        let codes = dictionary.encode(&x);
+        for token in 0..B {
+            let (features, values) = stepper.chunks[0].main.codes.row(token);
+            let fired: Vec<(u32, f32)> =
+                features.iter().copied().zip(values.iter().copied()).filter(|(_, v)| *v > 0.0).collect();
+            let (features, values) = codes.row(token);
+            assert_eq!(features, fired.iter().map(|(f, _)| *f).collect::<Vec<_>>(), "{}", case.name);
+            assert!(values.iter().zip(&fired).all(|(a, (_, b))| (a - b).abs() < 1e-5), "{}", case.name);
+        }
     }
 }
