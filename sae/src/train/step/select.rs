@@ -55,6 +55,7 @@ impl Buffer {
 }
 
 /// What [`Buffer::best_of`] looks at.
+#[derive(Clone, Copy)]
 pub(super) enum Row<'a> {
     /// The sum of these.
     Sum(&'a [f32], &'a [f32]),

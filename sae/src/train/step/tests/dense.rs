@@ -127,11 +127,11 @@ impl Dense {
                 }
             }
             Rule::Gated => {
-                for i in 0..B * F {
+                for (i, &z) in z.iter().enumerate() {
                     let (f, b_enc) = (i % F, &self.base[1]);
-                    self.second[i] = z[i] > 0.0;
+                    self.second[i] = z > 0.0;
                     let own = &self.base[4][2 * f..2 * f + 2];
-                    self.main[i] = z[i] > 0.0 && own[0].exp() * (z[i] - b_enc[f]) + own[1] > 0.0;
+                    self.main[i] = z > 0.0 && own[0].exp() * (z - b_enc[f]) + own[1] > 0.0;
                 }
             }
         }
