@@ -61,7 +61,7 @@ impl MetricsLog {
     pub fn open(path: &Path, keep_up_to_step: Option<u64>) -> Result<Self> {
         let mut rows = Vec::new();
         if let Some(step) = keep_up_to_step.filter(|_| path.exists()) {
-            rows = read(&TableReader::open_file(path, &schema::metrics())?)?;
+            rows = read(&TableReader::open_file(path, &schema::metrics_steps())?)?;
             rows.retain(|row| row.step <= step);
         }
         Ok(Self { path: path.to_owned(), rows, flushed: None })
@@ -101,7 +101,7 @@ impl MetricsLog {
     }
 }
 
-/// Reads all rows.
+/// Reads all rows. A column that the file does not have gives no numbers.
 pub fn read(reader: &TableReader) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     reader.each(Scan::default(), |batch| {
@@ -112,7 +112,7 @@ pub fn read(reader: &TableReader) -> Result<Vec<Row>> {
         rows.extend(
             (0..batch.num_rows()).map(|i| Row::new(step.value(i), tokens.value(i), seconds.value(i))),
         );
-        for name in names::VALUES {
+        for name in names::VALUES.into_iter().filter(|name| reader.has_column(name)) {
             let values = nullable_primitive::<Float32Type>(batch, name)?;
             for (row, value) in rows[first..].iter_mut().zip(values) {
                 if let Some(value) = value {

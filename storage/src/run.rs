@@ -87,6 +87,26 @@ pub struct RunRecord {
     /// The last logged metrics.
     #[serde(default)]
     pub last: BTreeMap<String, f64>,
+    /// How thresholds were fitted after training; `None` for methods that need none or are not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<ThresholdFit>,
+}
+
+/// Thresholds of a dictionary whose training selected codes from whole batches.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdFit {
+    /// `one` for all features, or `each` feature its own.
+    pub kind: String,
+    /// Which tokens they were fitted on: `held-out`, `unused` (of the training documents, but not trained on) or `training`.
+    pub split: String,
+    /// Tokens they were fitted on.
+    pub tokens: u64,
+    /// Other tokens of the same kind, on which `l0_threshold` was measured.
+    pub check_tokens: u64,
+    /// Active features a token in training, over the last logged window.
+    pub l0_training: f64,
+    /// Active features a token by the thresholds.
+    pub l0_threshold: f64,
 }
 
 impl RunRecord {
@@ -140,7 +160,7 @@ impl Run {
 
     /// The log of training.
     pub fn metrics(&self) -> Result<TableReader> {
-        TableReader::open_file(&self.dir.join("metrics.parquet"), &schema::metrics())
+        TableReader::open_file(&self.dir.join("metrics.parquet"), &schema::metrics_steps())
     }
 
     /// The feature table.

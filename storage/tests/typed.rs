@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Float32Array, Float64Array, UInt64Array};
+use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 use storage::documents::DocumentRow;
 use storage::examples::{ExampleRow, ExampleWriter};
@@ -179,6 +182,29 @@ fn a_log_goes_on_where_the_checkpoint_was() {
     assert_eq!(rows, [row(1), row(2), row(5), row(6).with(names::FVU, 0.25)]);
     assert_eq!(rows[0].get(names::FVU), None);
     assert!(MetricsLog::open(&path, None).unwrap().rows().is_empty());
+}
+
+#[test]
+fn a_log_of_an_older_version_lacks_a_column_and_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.parquet");
+    let fields: Vec<_> = schema::metrics().fields().iter().take(9).cloned().collect();
+    let older = Arc::new(arrow::datatypes::Schema::new(fields));
+    let columns = older.fields().iter().map(|field| match field.name().as_str() {
+        names::STEP | names::TOKENS => Arc::new(UInt64Array::from(vec![4, 9])) as ArrayRef,
+        "seconds" => Arc::new(Float64Array::from(vec![0.5, 1.0])),
+        _ => Arc::new(Float32Array::from(vec![2.0, 3.0])),
+    });
+    let batch = RecordBatch::try_new(older.clone(), columns.collect()).unwrap();
+    let mut part = PartWriter::create(&path, older, &Layout::small_table()).unwrap();
+    part.write(&batch).unwrap();
+    part.finish().unwrap();
+    let mut log = MetricsLog::open(&path, Some(9)).unwrap();
+    assert_eq!((log.rows().len(), log.rows()[1].get(names::L0)), (2, Some(3.0)));
+    assert_eq!(log.rows()[1].get(names::SPARSITY_LOSS), None);
+    log.append(Row::new(10, 100, 2.0).with(names::SPARSITY_LOSS, 7.0)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(MetricsLog::open(&path, Some(10)).unwrap().rows()[2].get(names::SPARSITY_LOSS), Some(7.0));
 }
 
 #[test]

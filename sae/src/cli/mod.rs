@@ -56,7 +56,7 @@ struct Common {
 enum Command {
     Demo(demo::Command),
     Harvest(harvest::Command),
-    Train(train::Command),
+    Train(Box<train::Command>),
     Index(index::Command),
     Evaluate(evaluate::Command),
     Experts(experts::Command),

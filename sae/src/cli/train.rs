@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Output, Session};
-use crate::train::{self, TrainConfig, TrainOutcome};
+use crate::dictionary::allocation::law::BudgetLaw;
+use crate::dictionary::score::GradientNorm;
+use crate::train::{self, AuxLoss, JumpPenalty, Method, TrainConfig, TrainOutcome};
 use crate::{Error, Result};
 
 /// Train a sparse autoencoder on a dataset of activations
@@ -26,6 +28,10 @@ pub struct Command {
     /// Go on from the newest checkpoint in --out
     #[arg(long)]
     resume: bool,
+    /// How tokens are matched with features: topk, mutual-choice, feature-choice, gradient, gradient-mutual, gradient-feature; relu,
+    /// jumprelu, gated, matryoshka, p-anneal [default: topk]
+    #[arg(long)]
+    method: Option<Method>,
     /// Number of features, F
     #[arg(long)]
     d_sae: Option<usize>,
@@ -35,6 +41,57 @@ pub struct Command {
     /// Active features a token [default: 32]
     #[arg(long)]
     k: Option<usize>,
+    /// k at the first step; it falls to --k in a straight line
+    #[arg(long)]
+    k_start: Option<usize>,
+    /// Share of the run in which k falls [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    k_anneal: Option<f64>,
+    /// Add an eighth of the loss with this many times k matches
+    #[arg(long, value_name = "MULTIPLE", num_args = 0..=1, default_missing_value = "4")]
+    multi_topk: Option<f64>,
+    /// Budgets of feature choice: uniform, zipf:s,q or fit [default: fit]
+    #[arg(long, value_name = "LAW")]
+    budget_law: Option<BudgetLaw>,
+    /// Most tokens of a batch for one feature, as a share of the batch [default: 0.5]
+    #[arg(long, value_name = "SHARE")]
+    budget_cap: Option<f64>,
+    /// Share of the run that is mutual choice before feature choice begins [default: 0.5]
+    #[arg(long, value_name = "SHARE")]
+    mutual_share: Option<f64>,
+    /// λ of the gradient score relu(z)·(λ + β·|W_dec g|) [default: 1]
+    #[arg(long)]
+    score_lambda: Option<f64>,
+    /// β of the gradient score; with 0 gradients are not read [default: 1]
+    #[arg(long)]
+    score_beta: Option<f64>,
+    /// How gradients are brought to one scale: token or batch [default: token]
+    #[arg(long, value_parser = gradient_norm)]
+    gradient_norm: Option<GradientNorm>,
+    /// Loss of features that fire too little: auxk, zipf or none
+    #[arg(long, value_parser = aux_loss)]
+    aux: Option<AuxLoss>,
+    /// Features of the nested dictionaries of matryoshka, as 256,1024,4096
+    #[arg(long, value_delimiter = ',')]
+    widths: Option<Vec<usize>>,
+    /// λ of the penalty of relu, jumprelu, gated and p-anneal
+    #[arg(long, value_name = "LAMBDA")]
+    sparsity: Option<f64>,
+    /// What the codes of jumprelu cost: l0 or tanh [default: l0]
+    #[arg(long, value_parser = jump_penalty)]
+    jump_penalty: Option<JumpPenalty>,
+    /// Pre-activations within half of this move a threshold of jumprelu
+    #[arg(long, value_name = "WIDTH")]
+    jump_bandwidth: Option<f64>,
+    /// p at the end of p-anneal [default: 0.2]
+    #[arg(long, value_name = "P")]
+    power_end: Option<f64>,
+    /// Steps after which dead features of relu get new rows
+    #[arg(long, value_name = "STEPS")]
+    resample_every: Option<u64>,
+    /// Held-out tokens to fit thresholds on, at most [default: 1000000]
+    #[arg(long, value_name = "TOKENS")]
+    threshold_tokens: Option<u64>,
     /// Tokens a step [default: 2048]
     #[arg(long)]
     batch: Option<usize>,
@@ -66,19 +123,40 @@ impl Command {
         Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
     }
 
+    /// The configuration that the file and the options say together.
     fn config(&self, session: &Session) -> Result<TrainConfig> {
+        if self.k.is_some() && self.method.is_some_and(Method::is_penalised) {
+            return Err(Error::request(
+                "--k has no meaning for this method: its penalty decides how many features a token has (--sparsity)",
+            ));
+        }
         let base = match &self.config {
             None => TrainConfig::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-                toml::from_str(&text).map_err(|e| Error::format(path, e.to_string()))?
-            }
+            Some(path) => train::read_config_file(path)?,
         };
         Ok(TrainConfig {
             data: self.data.clone().or(base.data),
             d_sae: self.d_sae.or(base.d_sae),
             expansion: self.expansion.or(base.expansion),
+            method: self.method.unwrap_or(base.method),
             k: self.k.unwrap_or(base.k),
+            k_start: self.k_start.or(base.k_start),
+            k_anneal_share: self.k_anneal.or(base.k_anneal_share),
+            multi_topk: self.multi_topk.or(base.multi_topk),
+            budget_law: self.budget_law.or(base.budget_law),
+            budget_cap: self.budget_cap.or(base.budget_cap),
+            mutual_share: self.mutual_share.or(base.mutual_share),
+            score_lambda: self.score_lambda.or(base.score_lambda),
+            score_beta: self.score_beta.or(base.score_beta),
+            gradient_norm: self.gradient_norm.or(base.gradient_norm),
+            aux: self.aux.or(base.aux),
+            widths: self.widths.clone().or(base.widths),
+            sparsity_coefficient: self.sparsity.or(base.sparsity_coefficient),
+            jump_penalty: self.jump_penalty.or(base.jump_penalty),
+            jump_bandwidth: self.jump_bandwidth.or(base.jump_bandwidth),
+            power_end: self.power_end.or(base.power_end),
+            resample_every: self.resample_every.or(base.resample_every),
+            threshold_tokens: self.threshold_tokens.or(base.threshold_tokens),
             batch: self.batch.unwrap_or(base.batch),
             tokens: self.tokens.or(base.tokens),
             learning_rate: self.learning_rate.or(base.learning_rate),
@@ -92,11 +170,30 @@ impl Command {
     }
 }
 
+fn gradient_norm(text: &str) -> Result<GradientNorm, String> {
+    one_of(text, &[("token", GradientNorm::Token), ("batch", GradientNorm::Batch)])
+}
+
+fn aux_loss(text: &str) -> Result<AuxLoss, String> {
+    one_of(text, &[("auxk", AuxLoss::Auxk), ("zipf", AuxLoss::Zipf), ("none", AuxLoss::None)])
+}
+
+fn jump_penalty(text: &str) -> Result<JumpPenalty, String> {
+    one_of(text, &[("l0", JumpPenalty::L0), ("tanh", JumpPenalty::Tanh)])
+}
+
+fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
+    found.ok_or_else(|| format!("`{text}` is none of {}", names.join(", ")))
+}
+
 fn report(outcome: &TrainOutcome) -> Output {
     let mut output = Output::new(serde_json::json!({
         "run": outcome.run, "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
         "loss": outcome.loss, "fve": outcome.fve, "l0": outcome.l0, "dead": outcome.dead,
         "dead_share": outcome.dead_share, "dead_after": outcome.dead_after, "left_out": outcome.left_out,
+        "l0_threshold": outcome.l0_threshold,
     }));
     output.row("run", outcome.run.display());
     output.row("steps", outcome.steps);
@@ -104,6 +201,9 @@ fn report(outcome: &TrainOutcome) -> Output {
     output.row("time", super::progress::duration(outcome.seconds));
     output.row("FVE", format!("{:.4} (training rows, last window)", outcome.fve));
     output.row("L0", format!("{:.1}", outcome.l0));
+    if let Some(l0) = outcome.l0_threshold {
+        output.row("L0 by threshold", format!("{l0:.1}"));
+    }
     let share = 100.0 * outcome.dead_share;
     output.row("dead", format!("{} ({share:.2} %, silent for {} tokens)", outcome.dead, outcome.dead_after));
     output

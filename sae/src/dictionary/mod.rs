@@ -12,9 +12,11 @@
 //! ([`Dictionary::for_raw_activations`]). It is kept as a SAELens v6 folder (`cfg.json`, `sae_weights.safetensors`), see
 //! [`Dictionary::save`] and [`Dictionary::load`].
 
+pub mod allocation;
 mod codes;
 mod folder;
 mod info;
+pub mod score;
 mod selection;
 pub(crate) mod weights;
 

@@ -7,7 +7,7 @@
 //! ∂L/∂W_d = Σ_b v_b g_b        ∂L/∂W_e = Σ_b s_b c_b        ∂L/∂b_enc = Σ_b s_b
 //! ```
 //!
-//! The centred input makes `b_dec` a parameter of the encoder too: its share `−Σ_f (∂L/∂b_enc)_f W_e,f` is added up here,
+//! The centred input makes `b_dec` a parameter of the encoder too: its share `−Σ_f (Σ_b s_b)_f W_e,f` is added up here,
 //! from the rows before their update. No gradient matrix is ever stored: a feature's two gradient rows live in cache.
 
 use super::adam::{self, AdamStep};
@@ -15,7 +15,9 @@ use super::gather::add_rows;
 use super::vector::{axpy, dot, scale, squared_norm};
 
 /// Where one kind of gradient comes from: tokens, their share, and what the gradient at the reconstruction is.
-#[derive(Debug, Clone, Copy)]
+///
+/// Without codes (an empty slice) a source has no gradient of the decoder: a reconstruction with frozen decoder rows.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Source<'a> {
     /// Tokens of the batch that the feature was matched with.
     pub tokens: &'a [u32],
@@ -38,6 +40,9 @@ pub struct Gradient {
     pub encoder: Vec<f32>,
     /// `∂L/∂b_enc`.
     pub bias: f32,
+    /// `Σ_b s_b`: how the loss changes with a shift of the feature's input along its encoder row. The same as `bias` unless part of
+    /// the slopes goes through another bias.
+    pub input: f32,
 }
 
 impl Gradient {
@@ -53,6 +58,7 @@ impl Gradient {
             add_rows(&mut self.encoder, source.centred, source.tokens, source.slopes);
             self.bias += source.slopes.iter().sum::<f32>();
         }
+        self.input = self.bias;
     }
 }
 
@@ -81,8 +87,8 @@ pub fn update(
     let [bias, bias_first, bias_second] = &mut parameters.bias;
     let [encoder, encoder_first, encoder_second] = &mut parameters.encoder;
     let [decoder, decoder_first, decoder_second] = &mut parameters.decoder;
-    if gradient.bias != 0.0 {
-        subtract(b_dec_gradient, gradient.bias, encoder);
+    if gradient.input != 0.0 {
+        subtract(b_dec_gradient, gradient.input, encoder);
     }
     **bias = step.apply(**bias, bias_first, bias_second, gradient.bias);
     adam::update(step, encoder, encoder_first, encoder_second, &gradient.encoder);
@@ -175,7 +181,7 @@ mod tests {
             decoder: [&mut decoder, m2, m3],
             bias: [&mut bias, &mut b1, &mut b2],
         };
-        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 2.0 };
+        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 2.0, input: 2.0 };
         let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-9);
         let mut b_dec_gradient = vec![1.0; D];
         update(&mut parameters, &mut gradient, &step, &mut b_dec_gradient).unwrap();
@@ -198,7 +204,7 @@ mod tests {
             decoder: [&mut decoder, m2, m3],
             bias: [&mut bias, &mut b1, &mut b2],
         };
-        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 0.0 };
+        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 0.0, input: 0.0 };
         gradient.encoder[3] = f32::NAN;
         let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-9);
         assert_eq!(update(&mut parameters, &mut gradient, &step, &mut [0.0; D]), None);

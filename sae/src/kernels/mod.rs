@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`gemm`] | dense products of strided matrices |
 //! | [`topk`] | the k largest positive entries of a row, ties to the lower index |
+//! | [`best`] | the M largest positive entries of a stream, ties to the lower index |
 //! | [`gather`] | weighted sums of chosen rows, dot products with chosen rows |
 //! | [`group`] | row lists of features → feature lists of rows (counting sort) |
 //! | [`adam`] | Adam on one row |
@@ -14,6 +15,7 @@
 //! | [`median`] | geometric median |
 //! | [`exp`] | exponentials of many numbers, softmax |
 //! | [`memory`] | the allocator's habits |
+//! | [`quantile`] | upper quantiles of numbers that are seen once |
 //! | [`reduce`] | sums in a fixed order |
 //! | [`spare`] | buffers that parallel tasks hand to each other |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
@@ -52,6 +54,7 @@ macro_rules! for_this_processor {
 }
 
 pub mod adam;
+pub mod best;
 pub mod encode;
 pub mod exp;
 pub mod feature;
@@ -60,6 +63,7 @@ pub mod gemm;
 pub mod group;
 pub mod median;
 pub mod memory;
+pub mod quantile;
 pub mod reduce;
 pub mod spare;
 pub mod topk;

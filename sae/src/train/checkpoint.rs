@@ -35,6 +35,31 @@ pub(crate) struct Record {
     pub(crate) seconds: f64,
     /// Measured before the first step.
     pub(crate) statistics: Statistics,
+    /// Which of the things that only some methods have are in `state.safetensors`.
+    #[serde(default)]
+    pub(crate) holds: Holds,
+}
+
+/// What only some methods have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Holds {
+    /// Numbers that a feature learns beside its rows and its bias.
+    pub(crate) own_parameters: usize,
+    /// Rates that aux-zipf expects.
+    pub(crate) expected_rates: bool,
+    /// Budgets of feature choice.
+    pub(crate) budgets: bool,
+}
+
+impl Holds {
+    /// What `state` has.
+    pub(crate) fn of(state: &TrainState) -> Self {
+        Self {
+            own_parameters: state.own.value.len() / state.features,
+            expected_rates: !state.expected_rates.is_empty(),
+            budgets: !state.budgets.is_empty(),
+        }
+    }
 }
 
 /// Writes a checkpoint of `state` and removes all but the newest `keep`.
@@ -97,22 +122,40 @@ pub(crate) fn newest(run: &Path) -> Result<Option<PathBuf>> {
     Ok(steps(&folder)?.last().map(|step| folder.join(step.to_string())))
 }
 
-const PARAMETERS: [[&str; 3]; 4] = [
+const PARAMETERS: [[&str; 3]; 5] = [
     ["W_enc", "W_enc.first_moment", "W_enc.second_moment"],
     ["b_enc", "b_enc.first_moment", "b_enc.second_moment"],
     ["W_dec", "W_dec.first_moment", "W_dec.second_moment"],
     ["b_dec", "b_dec.first_moment", "b_dec.second_moment"],
+    ["own", "own.first_moment", "own.second_moment"],
 ];
 
-fn shapes(features: usize, d: usize) -> [Vec<usize>; 4] {
-    [vec![features, d], vec![features], vec![features, d], vec![d]]
+fn shapes(features: usize, d: usize, own: usize) -> [Vec<usize>; 5] {
+    [vec![features, d], vec![features], vec![features, d], vec![d], vec![features, own]]
 }
 
 fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
-    let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec];
-    let mut tensors = vec![Named::u64("tokens_since_fired", &state.since_fired)];
-    for ((parameter, names), shape) in parameters.iter().zip(PARAMETERS).zip(shapes(state.features, state.d))
+    let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own];
+    let (f, holds) = (state.features, Holds::of(state));
+    let budgets: Vec<u64> = state.budgets.iter().map(|&m| u64::from(m)).collect();
+    let penalty_scale = [state.penalty_scale];
+    let mut tensors = vec![
+        Named::u64("tokens_since_fired", &state.since_fired),
+        Named::f32("rates", &[f], &state.rates),
+        Named::f32("penalty_scale", &[1], &penalty_scale),
+    ];
+    if holds.expected_rates {
+        tensors.push(Named::f32("expected_rates", &[f], &state.expected_rates));
+    }
+    if holds.budgets {
+        tensors.push(Named::u64("budgets", &budgets));
+    }
+    for ((parameter, names), shape) in
+        parameters.iter().zip(PARAMETERS).zip(shapes(f, state.d, holds.own_parameters))
     {
+        if parameter.value.is_empty() {
+            continue;
+        }
         for (name, numbers) in names.iter().zip([&parameter.value, &parameter.first, &parameter.second]) {
             tensors.push(Named::f32(name, &shape, numbers));
         }
@@ -124,7 +167,8 @@ fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
 pub(crate) fn read(folder: &Path) -> Result<(TrainState, Record)> {
     let record: Record = storage::read_json(&folder.join(RECORD))?;
     let file = Weights::read(&folder.join(STATE))?;
-    let shapes = shapes(record.d_sae, record.d_in);
+    let (f, holds) = (record.d_sae, &record.holds);
+    let shapes = shapes(f, record.d_in, holds.own_parameters);
     let parameter = |i: usize| -> Result<Parameter> {
         let [value, first, second] = PARAMETERS[i];
         Ok(Parameter {
@@ -140,10 +184,23 @@ pub(crate) fn read(folder: &Path) -> Result<(TrainState, Record)> {
         b_enc: parameter(1)?,
         w_dec: parameter(2)?,
         b_dec: parameter(3)?,
-        since_fired: file.counts("tokens_since_fired", record.d_sae)?,
+        own: if holds.own_parameters > 0 { parameter(4)? } else { Parameter::new(Vec::new()) },
+        since_fired: file.counts("tokens_since_fired", f)?,
+        rates: file.tensor("rates", &[f])?,
+        expected_rates: if holds.expected_rates { file.tensor("expected_rates", &[f])? } else { Vec::new() },
+        budgets: if holds.budgets { counts_u32(&file.counts("budgets", f)?, folder)? } else { Vec::new() },
+        penalty_scale: file.tensor("penalty_scale", &[1])?[0],
         step: record.step,
     };
     Ok((state, record))
+}
+
+fn counts_u32(counts: &[u64], folder: &Path) -> Result<Vec<u32>> {
+    let small = |&m: &u64| {
+        u32::try_from(m)
+            .map_err(|_| Error::format(folder.join(STATE), format!("holds a budget of {m} tokens")))
+    };
+    counts.iter().map(small).collect()
 }
 
 #[cfg(test)]
@@ -164,6 +221,7 @@ mod tests {
                 input_variance: 2.0 / 3.0,
                 norm_limit: Some(4.5),
             },
+            holds: Holds::default(),
         }
     }
 
@@ -186,6 +244,18 @@ mod tests {
         assert!(newest.ends_with("10"), "by number, not by name");
         assert_eq!(read(&newest).unwrap(), (state(10), record(10)));
         assert_eq!(steps(&run.path().join("checkpoints")).unwrap(), [9, 10]);
+    }
+
+    #[test]
+    fn what_only_some_methods_have_comes_back_too() {
+        let run = tempfile::tempdir().unwrap();
+        let mut state = state(3);
+        state.own = Parameter { value: vec![0.5; 10], first: vec![1e-20; 10], second: vec![2.0; 10] };
+        (state.budgets, state.expected_rates) = (vec![7, 1, 9, 4, 2], vec![0.1; 5]);
+        (state.rates[1], state.penalty_scale) = (0.3, 1.7);
+        let record = Record { holds: Holds::of(&state), ..record(3) };
+        write(run.path(), &state, &record, 1).unwrap();
+        assert_eq!(read(&newest(run.path()).unwrap().unwrap()).unwrap(), (state, record));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use storage::documents::{self, DocumentRow};
-use storage::schema::{ACTIVATIONS, DOCUMENTS, activations::ACTIVATION};
+use storage::schema::activations::{ACTIVATION, GRADIENT};
+use storage::schema::{ACTIVATIONS, DOCUMENTS};
 use storage::{Dataset, TableReader};
 
 use super::rows::RowSource;
@@ -13,13 +14,14 @@ use crate::{Error, Result};
 /// Ranges asked of the table at once: what is decoded for them is in memory beside the pool.
 const RANGES_AT_ONCE: usize = 64;
 
-/// The activations of a dataset.
+/// The activations of a dataset, and their gradients beside them if they are wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct DatasetRows {
     path: PathBuf,
     table: TableReader,
     documents: Vec<DocumentRow>,
     d: usize,
+    with_gradients: bool,
 }
 
 impl DatasetRows {
@@ -40,15 +42,38 @@ impl DatasetRows {
                 ));
             }
         }
-        Ok(Self { path: dataset.path().to_path_buf(), table, documents, d: dataset.manifest().d_model })
+        let (path, d) = (dataset.path().to_path_buf(), dataset.manifest().d_model);
+        Ok(Self { path, table, documents, d, with_gradients: false })
+    }
+
+    /// Reads gradients too, which `method` needs; an error if the dataset has none.
+    pub(crate) fn with_gradients(mut self, method: &str) -> Result<Self> {
+        if !self.table.has_column(GRADIENT) {
+            return Err(Error::request(format!(
+                "{} has no gradients, which method {method} selects by; harvest it again with --gradients, or train with another \
+                 method",
+                self.path.display()
+            )));
+        }
+        self.with_gradients = true;
+        Ok(self)
     }
 
     /// Rows of documents that are not held out, ascending; neighbours are joined.
     pub(crate) fn training_ranges(&self) -> Vec<Range<u64>> {
+        self.ranges(false)
+    }
+
+    /// Rows of documents that are held out.
+    pub(crate) fn held_out_ranges(&self) -> Vec<Range<u64>> {
+        self.ranges(true)
+    }
+
+    fn ranges(&self, held_out: bool) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = self
             .documents
             .iter()
-            .filter(|document| !document.held_out && document.tokens > 0)
+            .filter(|document| document.held_out == held_out && document.tokens > 0)
             .map(|document| document.first_row..document.first_row + u64::from(document.tokens))
             .collect();
         ranges.sort_unstable_by_key(|range| range.start);
@@ -65,24 +90,41 @@ impl DatasetRows {
 
 impl RowSource for DatasetRows {
     fn width(&self) -> usize {
-        self.d
+        if self.with_gradients { 2 * self.d } else { self.d }
     }
 
     fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>> {
         let rows: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let mut out = Vec::with_capacity(rows as usize * self.d);
+        let mut out = Vec::with_capacity(rows as usize * self.width());
+        let columns: &[&str] = if self.with_gradients { &[ACTIVATION, GRADIENT] } else { &[ACTIVATION] };
+        let (mut activations, mut gradients) = (Vec::new(), Vec::new());
         for some in ranges.chunks(RANGES_AT_ONCE) {
-            for batch in self.table.take(some, &[ACTIVATION])? {
-                storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut out)?;
+            for batch in self.table.take(some, columns)? {
+                if !self.with_gradients {
+                    storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut out)?;
+                    continue;
+                }
+                activations.clear();
+                gradients.clear();
+                storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut activations)?;
+                storage::vector::fixed_size_rows(&batch, GRADIENT, &mut gradients)?;
+                for (x, g) in activations.chunks_exact(self.d).zip(gradients.chunks_exact(self.d)) {
+                    out.extend_from_slice(x);
+                    out.extend_from_slice(g);
+                }
             }
         }
-        if out.len() != rows as usize * self.d {
+        if out.len() != rows as usize * self.width() {
             return Err(Error::format(
                 &self.path,
-                format!("{rows} rows of width {} were asked for, {} numbers came", self.d, out.len()),
+                format!("{rows} rows of width {} were asked for, {} numbers came", self.width(), out.len()),
             ));
         }
         Ok(out)
+    }
+
+    fn name(&self, column: usize) -> String {
+        if column < self.d { format!("activation {column}") } else { format!("gradient {}", column - self.d) }
     }
 
     fn describe(&mut self, row: u64) -> String {

@@ -2,6 +2,7 @@
 
 use super::random::{Purpose, generator, normal};
 use super::state::TrainState;
+use super::step::options::Aux;
 use super::step::{StepOptions, Stepper};
 use crate::Result;
 
@@ -12,14 +13,10 @@ pub fn repeated_step(d: usize, features: usize, k: usize, rows: usize) -> impl F
     let x: Vec<f32> = (0..rows * d).map(|_| normal(&mut rng)).collect();
     let mut state = TrainState::new(features, vec![0.0; d], 1);
     let options = StepOptions {
-        k,
-        k_aux: d / 2,
         // Steps from scratch, as other libraries time theirs: nothing is dead yet.
-        dead_after: u64::MAX,
-        auxk_coefficient: 1.0 / 32.0,
+        aux: Aux { coefficient: 1.0 / 32.0, k: d / 2, zipf: None },
         input_variance: d as f64,
-        betas: (0.9, 0.999),
-        epsilon: 6.25e-10,
+        ..StepOptions::topk(k)
     };
     let mut stepper = Stepper::new(features, options);
     move || stepper.step(&mut state, &x, 1e-4).map(|_| ())

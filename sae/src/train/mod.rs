@@ -12,7 +12,8 @@
 //! | `rows`, `dataset_rows`, `pools`, `batches` | reading rows, ahead and in bounded memory |
 //! | `statistics` | input scale, variance, geometric median: measured once on a sample |
 //! | `state` | parameters, moments, silence of features |
-//! | `step`, `matches` | one step: formulas, gradients, AuxK |
+//! | `step`, `matches` | one step of any method: matches, errors, gradients |
+//! | `thresholds` | after the last step: thresholds of the methods that need a whole batch to select |
 //! | `schedule` | learning rate |
 //! | `trainer`, `window` | the loop and what it logs |
 //! | `checkpoint`, `record`, `clock` | what is kept |
@@ -37,6 +38,7 @@ mod schedule;
 mod state;
 mod statistics;
 mod step;
+mod thresholds;
 mod trainer;
 mod window;
 
@@ -44,7 +46,7 @@ use std::path::{Path, PathBuf};
 
 use storage::{Dataset, Lock, RunRecord, RunStatus};
 
-pub use config::{InputNormalisation, Method, TrainConfig, default_learning_rate};
+pub use config::{AuxLoss, InputNormalisation, JumpPenalty, Method, TrainConfig, default_learning_rate};
 
 use crate::{Error, Progress, Result};
 use config::Resolved;
@@ -80,6 +82,8 @@ pub struct TrainOutcome {
     pub dead_after: u64,
     /// Rows left out because of their norm.
     pub left_out: u64,
+    /// Active features a token on held-out tokens by the thresholds that were fitted, for methods that have such.
+    pub l0_threshold: Option<f64>,
 }
 
 /// Trains a dictionary on the dataset in `data` and keeps the run in `out`.
@@ -108,6 +112,8 @@ pub fn run(
     let mut config = config.clone();
     config.data = Some(std::path::absolute(data).map_err(|e| Error::io(data, e))?);
     let resolved = config.resolve(dataset.manifest().d_model, training_rows)?;
+    let held_out = rows.clone();
+    let rows = if resolved.needs_gradients() { rows.with_gradients(config.method.name())? } else { rows };
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
     let _lock = Lock::take(out)?;
     let previous = previous_run(&resolved, out, resume)?;
@@ -119,8 +125,11 @@ pub fn run(
     let mut record = record::begin(&resolved, dataset.manifest(), previous.as_ref());
     write_config(&resolved.config, out)?;
     record.write(out)?;
-    let result = Trainer::new(&resolved, Box::new(rows), &order, out, resume, progress)
-        .and_then(|mut trainer| finish(&mut trainer, &resolved, &dataset, &mut record, out, progress));
+    resolved.remarks().iter().for_each(|remark| progress.remark(remark));
+    let result =
+        Trainer::new(&resolved, Box::new(rows), &order, out, resume, progress).and_then(|mut trainer| {
+            finish(&mut trainer, &resolved, (&dataset, held_out), &mut record, out, progress)
+        });
     if let Err(error) = &result {
         record::end_with(&mut record, error);
         // The disk may be what failed: the first error is the one to tell.
@@ -142,7 +151,7 @@ pub fn resume(out: &Path, progress: &mut dyn Progress) -> Result<TrainOutcome> {
 fn finish(
     trainer: &mut Trainer<'_>,
     resolved: &Resolved,
-    dataset: &Dataset,
+    (dataset, held_out): (&Dataset, DatasetRows),
     record: &mut RunRecord,
     out: &Path,
     progress: &mut dyn Progress,
@@ -160,7 +169,12 @@ fn finish(
     if trainer.left_out() > 0 {
         progress.remark(&format!("{} rows were left out because of their norm", trainer.left_out()));
     }
-    record::dictionary(trainer, resolved, dataset).save(out)?;
+    let fitted = thresholds::fit(trainer, resolved, held_out, progress)?;
+    let fitted = fitted.map(|fitted| {
+        record.thresholds = Some(fitted.record);
+        fitted.thresholds
+    });
+    record::dictionary(trainer, resolved, dataset, fitted).save(out)?;
     record.status = RunStatus::Finished;
     record.write(out)?;
     Ok(record::outcome(record, out, resolved))
@@ -201,8 +215,13 @@ fn previous_run(resolved: &Resolved, out: &Path, resume: bool) -> Result<Option<
 
 fn read_config(out: &Path) -> Result<TrainConfig> {
     let path = out.join(CONFIG_FILE);
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    toml::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))
+    read_config_file(&path)
+}
+
+/// Reads a configuration from a file; a name that does not exist is answered with the nearest that does.
+pub fn read_config_file(path: &Path) -> Result<TrainConfig> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    config::keys::parse(&text, path)
 }
 
 fn write_config(config: &TrainConfig, out: &Path) -> Result<()> {
@@ -211,6 +230,8 @@ fn write_config(config: &TrainConfig, out: &Path) -> Result<()> {
     Ok(storage::atomic::write(&path, text.as_bytes())?)
 }
 
+#[cfg(test)]
+mod method_tests;
 #[cfg(test)]
 #[path = "run_tests.rs"]
 mod tests;

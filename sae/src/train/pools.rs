@@ -54,12 +54,14 @@ impl Pools {
         self.position
     }
 
-    /// The next rows of the stream, at most `n` and at most the rest of a pool, without taking them, `[≤ n, d]`.
-    pub(crate) fn peek(&mut self, n: usize) -> Result<Vec<f32>> {
+    /// The first `width` numbers of the next rows of the stream, at most `n` and at most the rest of a pool, without taking them,
+    /// `[≤ n, width]`.
+    pub(crate) fn peek(&mut self, n: usize, width: usize) -> Result<Vec<f32>> {
         self.load()?;
         let Some(pool) = &self.current else { return Ok(Vec::new()) };
         let rows = pool.order[pool.next..].iter().take(n);
-        Ok(rows.flat_map(|&i| &pool.rows[i as usize * self.d..(i as usize + 1) * self.d]).copied().collect())
+        let start = |i: u32| i as usize * self.d;
+        Ok(rows.flat_map(|&i| &pool.rows[start(i)..start(i) + width]).copied().collect())
     }
 
     /// The next row of the stream, `[d]`.
@@ -119,7 +121,8 @@ fn require_finite(source: &mut dyn RowSource, ranges: &[Range<u64>], rows: &[f32
     let (index, column) = (at / source.width(), at % source.width());
     let row = ranges.iter().cloned().flatten().nth(index).unwrap_or_default();
     Err(Error::data(format!(
-        "activation {column} of {} is {}; no dictionary can be trained on that: harvest again in f32, or leave the document out",
+        "{} of {} is {}; no dictionary can be trained on that: harvest again in f32, or leave the document out",
+        source.name(column),
         source.describe(row),
         rows[at]
     )))

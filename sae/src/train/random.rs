@@ -5,17 +5,19 @@ use rand_chacha::ChaCha8Rng;
 
 /// What random numbers are for; each purpose has its own stream.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// Order of blocks in an epoch.
     Blocks = 1,
     /// Order of rows in a pool.
     Rows = 2,
     /// First directions of features.
     Directions = 3,
+    /// Tokens that give dead features new rows.
+    Resampling = 4,
 }
 
 /// The generator of `purpose` at position (`a`, `b`).
-pub(super) fn generator(seed: u64, purpose: Purpose, a: u64, b: u64) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u64, purpose: Purpose, a: u64, b: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     for (part, number) in key.chunks_exact_mut(8).zip([seed, purpose as u64, a, b]) {
         part.copy_from_slice(&number.to_le_bytes());
@@ -24,7 +26,7 @@ pub(super) fn generator(seed: u64, purpose: Purpose, a: u64, b: u64) -> ChaCha8R
 }
 
 /// Fisher–Yates. Written out so that no library's next version changes the order of a run that is resumed.
-pub(super) fn shuffle<T>(items: &mut [T], rng: &mut impl RngCore) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut impl RngCore) {
     for i in (1..items.len()).rev() {
         let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
         items.swap(i, j as usize);
@@ -32,7 +34,7 @@ pub(super) fn shuffle<T>(items: &mut [T], rng: &mut impl RngCore) {
 }
 
 /// A standard normal number (Box–Muller).
-pub(super) fn normal(rng: &mut impl RngCore) -> f32 {
+pub(crate) fn normal(rng: &mut impl RngCore) -> f32 {
     // 53 bits each; the first is never 0, so its logarithm is finite.
     let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     let (a, b) = (unit(rng.next_u64()), unit(rng.next_u64()));

@@ -8,6 +8,8 @@ use storage::{Dataset, Manifest, RunRecord, RunStatus};
 use super::TrainOutcome;
 use super::clock;
 use super::config::Resolved;
+use super::state::TrainState;
+use super::step::options::Rule;
 use super::trainer::Trainer;
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
 use crate::{Error, kernels};
@@ -19,7 +21,7 @@ pub(super) fn begin(resolved: &Resolved, manifest: &Manifest, previous: Option<&
     record.status = RunStatus::Running;
     record.error = None;
     record.method = config.method.name().to_owned();
-    record.k = config.k;
+    record.k = if config.method.is_penalised() { 0 } else { config.k };
     record.d_in = resolved.d_in;
     record.d_sae = resolved.d_sae;
     record.hook = manifest.hook.clone().unwrap_or_default();
@@ -82,11 +84,17 @@ pub(super) fn outcome(record: &RunRecord, run: &Path, resolved: &Resolved) -> Tr
         dead_share: last(names::DEAD_SHARE),
         dead_after: resolved.dead_after,
         left_out: last(LEFT_OUT) as u64,
+        l0_threshold: record.thresholds.as_ref().map(|fit| fit.l0_threshold),
     }
 }
 
-/// The dictionary that was trained, for raw activations.
-pub(super) fn dictionary(trainer: &Trainer<'_>, resolved: &Resolved, dataset: &Dataset) -> Dictionary {
+/// The dictionary that was trained, for raw activations, with the thresholds that were fitted for it.
+pub(super) fn dictionary(
+    trainer: &Trainer<'_>,
+    resolved: &Resolved,
+    dataset: &Dataset,
+    fitted: Option<Vec<f32>>,
+) -> Dictionary {
     let (state, manifest) = (trainer.state(), dataset.manifest());
     let mut info = DictionaryInfo {
         model_name: Some(manifest.model.id.clone()),
@@ -98,16 +106,49 @@ pub(super) fn dictionary(trainer: &Trainer<'_>, resolved: &Resolved, dataset: &D
     };
     let program = format!("sae-workbench {}", env!("CARGO_PKG_VERSION"));
     info.other.insert("trained_by".to_owned(), program.into());
+    info.other.insert("training_method".to_owned(), resolved.config.method.name().into());
     info.other.insert("training_tokens".to_owned(), trainer.tokens_done().into());
+    let (w_enc, b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
     let dictionary = Dictionary {
         d_in: state.d,
         d_sae: state.features,
-        w_enc: state.w_enc.value.clone(),
-        b_enc: state.b_enc.value.clone(),
+        w_enc,
+        b_enc,
         w_dec: state.w_dec.value.clone(),
         b_dec: state.b_dec.value.clone(),
-        selection: Selection::TopK(resolved.config.k),
+        selection,
         info,
     };
     dictionary.for_raw_activations(trainer.input_scale())
+}
+
+/// Encoder rows, biases and selection: gates become thresholds.
+pub(super) fn encoder(
+    state: &TrainState,
+    rule: Rule,
+    k: usize,
+    fitted: Option<Vec<f32>>,
+) -> (Vec<f32>, Vec<f32>, Selection) {
+    let (mut w_enc, mut b_enc) = (state.w_enc.value.clone(), state.b_enc.value.clone());
+    let own = &state.own.value;
+    let thresholds = match rule {
+        _ if fitted.is_some() => fitted.unwrap_or_default(),
+        Rule::Jump { .. } => own.iter().map(|log| log.exp()).collect(),
+        Rule::Gated => {
+            // u + b_gate > 0 is e^r·u + b_mag > b_mag − e^r·b_gate.
+            let mut thresholds = Vec::with_capacity(state.features);
+            for (f, row) in w_enc.chunks_exact_mut(state.d).enumerate() {
+                let (factor, magnitude) = (own[2 * f].exp(), own[2 * f + 1]);
+                row.iter_mut().for_each(|w| *w *= factor);
+                thresholds.push((magnitude - factor * b_enc[f]).max(0.0));
+                b_enc[f] = magnitude;
+            }
+            thresholds
+        }
+        Rule::Active => vec![0.0; state.features],
+        Rule::Token | Rule::Mutual | Rule::Feature => {
+            return (w_enc, b_enc, Selection::TopK(k));
+        }
+    };
+    (w_enc, b_enc, Selection::Threshold(thresholds))
 }

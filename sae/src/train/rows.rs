@@ -6,11 +6,16 @@ use crate::Result;
 
 /// A table of activations that can be read by ranges of rows.
 pub(crate) trait RowSource: Send + 'static {
-    /// Numbers of a row, d.
+    /// Numbers of a row: d, or 2d with gradients behind the activations.
     fn width(&self) -> usize;
 
-    /// The rows of all `ranges` (ascending, disjoint), end to end, `[n, d]`.
+    /// The rows of all `ranges` (ascending, disjoint), end to end, `[n, width]`.
     fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>>;
+
+    /// What number `column` of a row is, for a message.
+    fn name(&self, column: usize) -> String {
+        format!("activation {column}")
+    }
 
     /// What row `row` is, for a message: "document 3 (name), position 17 of DATASET".
     fn describe(&mut self, row: u64) -> String;

@@ -19,6 +19,18 @@ const HOOK: &str = "blocks.0.hook_resid_post";
 
 /// Writes `x[n, d]` as a dataset of documents of `document_rows` rows each; every fifth is held out.
 fn write_dataset(dir: &Path, x: &[f32], d: usize, document_rows: usize) {
+    write(dir, x, None, d, document_rows, |document| document % 5 == 4);
+}
+
+/// Writes `x[n, d]`, with gradients if there are any.
+pub(super) fn write(
+    dir: &Path,
+    x: &[f32],
+    gradients: Option<&[f32]>,
+    d: usize,
+    document_rows: usize,
+    held_out: impl Fn(usize) -> bool,
+) {
     let model = ModelRef { id: "planted".into(), path: None, sha256: "00".into() };
     let mut header = Manifest::new(model, Some(HOOK.into()), d, Dtype::F32);
     header.left_out = vec!["BOS".into()];
@@ -27,14 +39,17 @@ fn write_dataset(dir: &Path, x: &[f32], d: usize, document_rows: usize) {
     let numbers =
         |f: &dyn Fn(usize) -> u32| Arc::new(UInt32Array::from_iter_values((0..n).map(f))) as ArrayRef;
     let domain: DictionaryArray<Int32Type> = (0..n).map(|_| "prose").collect();
-    let columns = vec![
+    let mut columns = vec![
         numbers(&|i| (i / document_rows) as u32),
         numbers(&|i| (i % document_rows) as u32),
         numbers(&|_| 1),
         Arc::new(domain),
         Arc::new(vector::column_from_rows(x, d, Dtype::F32).unwrap().0),
     ];
-    let columns_of = schema::activations(d, Dtype::F32, false);
+    columns.extend(
+        gradients.map(|g| Arc::new(vector::column_from_rows(g, d, Dtype::F32).unwrap().0) as ArrayRef),
+    );
+    let columns_of = schema::activations(d, Dtype::F32, gradients.is_some());
     let mut part = writer.next_part(schema::ACTIVATIONS, columns_of.clone(), &Layout::activations()).unwrap();
     part.write(&RecordBatch::try_new(columns_of, columns).unwrap()).unwrap();
     let activations = part.finish().unwrap();
@@ -44,7 +59,7 @@ fn write_dataset(dir: &Path, x: &[f32], d: usize, document_rows: usize) {
             name: format!("story {i}"),
             source: "memory".into(),
             domain: "prose".into(),
-            held_out: i % 5 == 4,
+            held_out: held_out(i),
             first_row: (i * document_rows) as u64,
             tokens: document_rows.min(n - i * document_rows) as u32,
         })
@@ -62,7 +77,7 @@ fn write_dataset(dir: &Path, x: &[f32], d: usize, document_rows: usize) {
 }
 
 /// `n` sums of `active` of `features` random directions with weights in 1..2, off centre, a little noise. Directions too.
-fn planted(n: usize, d: usize, features: usize, active: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
+pub(super) fn planted(n: usize, d: usize, features: usize, active: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
     let mut rng = generator(99, Purpose::Directions, 0, 77);
     let mut direction = || {
         let row: Vec<f32> = (0..d).map(|_| normal(&mut rng)).collect();
@@ -84,13 +99,13 @@ fn planted(n: usize, d: usize, features: usize, active: usize) -> (Vec<f32>, Vec
 }
 
 /// Asks to stop after a number of calls of `advance`.
-struct StopAfter {
+pub(super) struct StopAfter {
     left: Cell<u64>,
-    remarks: Vec<String>,
+    pub(super) remarks: Vec<String>,
 }
 
 impl StopAfter {
-    fn new(steps: u64) -> Self {
+    pub(super) fn new(steps: u64) -> Self {
         Self { left: Cell::new(steps), remarks: Vec::new() }
     }
 }
@@ -109,7 +124,7 @@ impl Progress for StopAfter {
     }
 }
 
-fn small_config() -> TrainConfig {
+pub(super) fn small_config() -> TrainConfig {
     TrainConfig {
         d_sae: Some(96),
         k: 4,
@@ -124,7 +139,7 @@ fn small_config() -> TrainConfig {
     }
 }
 
-fn weights(run: &Path) -> Vec<u8> {
+pub(super) fn weights(run: &Path) -> Vec<u8> {
     std::fs::read(run.join("sae_weights.safetensors")).unwrap()
 }
 
@@ -198,7 +213,7 @@ fn a_run_s_folder_holds_what_it_should() {
     assert_eq!((record.status, record.step, record.steps_total), (RunStatus::Finished, 60, 60));
     assert_eq!((record.hook.as_str(), record.d_in, record.d_sae, record.k), (HOOK, 16, 96, 4));
     let rows = storage::metrics::read(&folder_of_run.metrics().unwrap()).unwrap();
-    for name in schema::metrics::VALUES {
+    for name in schema::metrics::VALUES.into_iter().filter(|name| *name != schema::metrics::SPARSITY_LOSS) {
         assert!(rows.iter().all(|row| row.get(name).is_some()), "{name}");
     }
     assert!((f64::from(rows[59].get("metrics/explained_variance").unwrap()) - outcome.fve).abs() < 1e-6);
@@ -270,6 +285,10 @@ fn a_run_that_diverges_is_marked_as_failed_and_keeps_its_checkpoints() {
     };
     let message = run(&config, &data, &out, false, &mut Quiet).unwrap_err().to_string();
     assert!(message.contains("step ") && message.contains("learning rate"), "{message}");
+    assert!(
+        message.contains("the newest whole checkpoint is") || message.contains("no checkpoint yet"),
+        "{message}"
+    );
     assert_eq!(RunRecord::read(&out).unwrap().status, RunStatus::Failed);
     assert!(!out.join("cfg.json").exists() && out.join(CONFIG_FILE).exists());
 }
@@ -320,13 +339,10 @@ fn auxk_revives_dead_features() {
     let x = planted(4000, d, 128, 3).0;
     let dead_after_training = |coefficient: f64| {
         let options = step::StepOptions {
-            k: 3,
-            k_aux: 8,
+            aux: step::options::Aux { coefficient, k: 8, zipf: None },
             dead_after: 2000,
-            auxk_coefficient: coefficient,
             input_variance: 60.0,
-            betas: (0.9, 0.999),
-            epsilon: 6.25e-10,
+            ..step::StepOptions::topk(3)
         };
         let mut state = state::TrainState::new(features, vec![0.5; d], 1);
         // A third of the dictionary has pre-activations so small that they are never among the k best.

@@ -34,8 +34,18 @@ pub(crate) struct TrainState {
     pub(crate) w_dec: Parameter,
     /// `[d]`
     pub(crate) b_dec: Parameter,
+    /// What some methods learn beside that, `[F, n]`: `rule.own_parameters()` numbers a feature, none for most.
+    pub(crate) own: Parameter,
     /// Tokens since each feature last fired, `[F]`.
     pub(crate) since_fired: Vec<u64>,
+    /// Share of the tokens that each feature fires on, `[F]`: a moving average that began at 0.
+    pub(crate) rates: Vec<f32>,
+    /// Share of the tokens that each feature should fire on, for aux-zipf, `[F]`; empty until it is known.
+    pub(crate) expected_rates: Vec<f32>,
+    /// Tokens of a batch for each feature in feature choice, `[F]`; empty until it begins.
+    pub(crate) budgets: Vec<u32>,
+    /// Factor of the sparsity penalty that is adapted while its power falls (p-anneal); 1 otherwise.
+    pub(crate) penalty_scale: f32,
     /// Steps done.
     pub(crate) step: u64,
 }
@@ -61,7 +71,12 @@ impl TrainState {
             b_enc: Parameter::new(vec![0.0; features]),
             w_dec: Parameter::new(directions),
             b_dec: Parameter::new(b_dec),
+            own: Parameter::new(Vec::new()),
             since_fired: vec![0; features],
+            rates: vec![0.0; features],
+            expected_rates: Vec::new(),
+            budgets: Vec::new(),
+            penalty_scale: 1.0,
             step: 0,
         }
     }

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 use storage::metrics::{MetricsLog, Row};
 
-use super::batches::Batches;
-use super::checkpoint::{self, Record};
+use super::batches::{Batch, Batches};
+use super::checkpoint::{self, Holds, Record};
 use super::config::Resolved;
 use super::order::Order;
 use super::pools::Pools;
 use super::rows::RowSource;
 use super::schedule::Schedule;
-use super::state::TrainState;
+use super::state::{Parameter, TrainState};
 use super::statistics::{self, SAMPLE_ROWS, Statistics};
-use super::step::{StepOptions, Stepper};
+use super::step::{Stepper, Tokens};
 use super::window::{Figures, Window};
 use crate::{Error, Progress, Result};
 
@@ -63,13 +63,14 @@ impl<'a> Trainer<'a> {
             }
             None => {
                 let mut pools = Pools::start(source, order, 0)?;
-                let mut sample = pools.peek(SAMPLE_ROWS)?;
+                let mut sample = pools.peek(SAMPLE_ROWS, resolved.d_in)?;
                 let config = &resolved.config;
                 let (statistics, b_dec) = threads.install(|| {
                     let multiple = config.max_activation_norm_multiple;
                     statistics::measure(&mut sample, resolved.d_in, config.input_normalisation, multiple)
                 })?;
-                let state = TrainState::new(resolved.d_sae, b_dec, config.seed);
+                let mut state = TrainState::new(resolved.d_sae, b_dec, config.seed);
+                state.own = Parameter::new(resolved.own_parameters());
                 (state, Record::first(resolved, order.rows(), statistics), pools)
             }
         };
@@ -77,14 +78,14 @@ impl<'a> Trainer<'a> {
         let log = MetricsLog::open(&run.join("metrics.parquet"), resumed)?;
         let now = Instant::now();
         Ok(Self {
-            stepper: Stepper::new(resolved.d_sae, step_options(resolved, &record.statistics)),
+            stepper: Stepper::new(resolved.d_sae, resolved.step_options(&record.statistics)),
             schedule: Schedule {
                 peak: resolved.learning_rate,
                 warmup: resolved.warmup_steps,
                 decay: resolved.decay_steps,
                 steps: resolved.steps,
             },
-            batches: Batches::new(pools, &record.statistics, order.rows(), record.left_out),
+            batches: Batches::new(pools, resolved.d_in, &record.statistics, order.rows(), record.left_out),
             epoch_rows: order.rows(),
             statistics: record.statistics,
             seconds_before: record.seconds,
@@ -107,7 +108,7 @@ impl<'a> Trainer<'a> {
         keep: &mut dyn FnMut(&Self) -> Result<()>,
     ) -> Result<()> {
         let config = &self.resolved.config;
-        let (mut batch, mut window) = (Vec::new(), Window::new());
+        let (mut batch, mut window) = (Batch::default(), Window::new());
         progress.begin("train", Some(self.tokens_total()), "tokens");
         while self.state.step < self.resolved.steps {
             if progress.stop_requested() {
@@ -121,7 +122,9 @@ impl<'a> Trainer<'a> {
             self.batches.next(&mut batch, config.batch)?;
             let rate = self.schedule.rate(self.state.step + 1);
             let (stepper, state) = (&mut self.stepper, &mut self.state);
-            let report = self.threads.install(|| stepper.step(state, &batch, rate))?;
+            let tokens = Tokens { x: &batch.x, gradients: &batch.gradients };
+            let report = self.threads.install(|| stepper.step(state, tokens, rate));
+            let report = report.map_err(|error| self.with_checkpoint(error))?;
             window.add(&report);
             let step = self.state.step;
             if step.is_multiple_of(self.resolved.log_every) || step == self.resolved.steps {
@@ -147,6 +150,16 @@ impl<'a> Trainer<'a> {
             self.figures.note(self.resolved.d_sae)
         ));
         Ok(())
+    }
+
+    /// The error that ended training, and where to go on from.
+    fn with_checkpoint(&self, error: Error) -> Error {
+        let Error::Data(message) = error else { return error };
+        let newest = checkpoint::newest(self.run).ok().flatten();
+        Error::data(match newest {
+            Some(folder) => format!("{message}; the newest whole checkpoint is {}", folder.display()),
+            None => format!("{message}; there is no checkpoint yet"),
+        })
     }
 
     fn log_window(&mut self, window: &Window, learning_rate: f64) -> Result<()> {
@@ -177,6 +190,7 @@ impl<'a> Trainer<'a> {
             d_sae: self.resolved.d_sae,
             seconds: self.seconds(),
             statistics: self.statistics.clone(),
+            holds: Holds::of(&self.state),
         };
         checkpoint::write(self.run, &self.state, &record, self.resolved.config.keep_checkpoints)
     }
@@ -184,6 +198,16 @@ impl<'a> Trainer<'a> {
     /// Parameters as they are now.
     pub(crate) fn state(&self) -> &TrainState {
         &self.state
+    }
+
+    /// What was measured before the first step.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The threads to compute with, and the batches that come next.
+    pub(crate) fn rest(&mut self) -> (&ThreadPool, &mut Batches) {
+        (&self.threads, &mut self.batches)
     }
 
     /// The last logged row.
@@ -234,6 +258,7 @@ impl Record {
             d_sae: resolved.d_sae,
             seconds: 0.0,
             statistics,
+            holds: Holds::default(),
         }
     }
 }
@@ -260,16 +285,4 @@ fn check(resolved: &Resolved, order: &Order, record: &Record, folder: &Path) -> 
              go on with the dataset that the run began with, or begin a new run"
         ),
     ))
-}
-
-fn step_options(resolved: &Resolved, statistics: &Statistics) -> StepOptions {
-    StepOptions {
-        k: resolved.config.k,
-        k_aux: resolved.k_aux,
-        dead_after: resolved.dead_after,
-        auxk_coefficient: resolved.config.auxk_coefficient,
-        input_variance: f64::from(statistics.input_variance),
-        betas: (resolved.config.beta1, resolved.config.beta2),
-        epsilon: resolved.config.epsilon,
-    }
 }

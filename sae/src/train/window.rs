@@ -22,6 +22,8 @@ pub(crate) struct Figures {
     pub(crate) loss: f64,
     pub(crate) mse: f64,
     pub(crate) auxk: f64,
+    /// What codes cost; not a number where they cost nothing.
+    pub(crate) penalty: f64,
     /// 1 − Σ‖x−x̂‖² / Σ‖x−mean(x)‖² over the tokens of the window.
     pub(crate) fve: f64,
     pub(crate) l0: f64,
@@ -42,6 +44,7 @@ impl Window {
         sums.loss += report.loss;
         sums.mse += report.mse;
         sums.auxk += report.auxk;
+        sums.penalty += report.penalty;
         sums.squared_error += report.squared_error;
         sums.squares += report.squares;
         sums.columns.resize(report.columns.len(), 0.0);
@@ -62,6 +65,7 @@ impl Window {
             loss: sums.loss / steps,
             mse: sums.mse / steps,
             auxk: sums.auxk / steps,
+            penalty: if sums.penalty > 0.0 { sums.penalty / steps } else { f64::NAN },
             fve: if spread > 0.0 { 1.0 - sums.squared_error / spread } else { f64::NAN },
             l0: sums.matches as f64 / tokens,
             dead: sums.dead,
@@ -78,6 +82,7 @@ impl Figures {
             (names::OVERALL_LOSS, self.loss),
             (names::MSE_LOSS, self.mse),
             (names::AUXILIARY_LOSS, self.auxk),
+            (names::SPARSITY_LOSS, self.penalty),
             (names::EXPLAINED_VARIANCE, self.fve),
             (names::FVU, 1.0 - self.fve),
             (names::L0, self.l0),

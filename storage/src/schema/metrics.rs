@@ -17,6 +17,8 @@ pub const OVERALL_LOSS: &str = "losses/overall_loss";
 pub const MSE_LOSS: &str = "losses/mse_loss";
 /// AuxK.
 pub const AUXILIARY_LOSS: &str = "losses/auxiliary_reconstruction_loss";
+/// What codes cost (L1, L0, tanh, …), with its coefficient; of penalised methods.
+pub const SPARSITY_LOSS: &str = "losses/sparsity_loss";
 /// FVE, centred.
 pub const EXPLAINED_VARIANCE: &str = "metrics/explained_variance";
 /// 1 − FVE.
@@ -35,7 +37,7 @@ pub const TOKENS_PER_SECOND: &str = "details/tokens_per_second";
 pub const W_DEC_NORMS: &str = "weights/W_dec_norms";
 
 /// The f32 columns in order; each is null where a method has no such number.
-pub const VALUES: [&str; 11] = [
+pub const VALUES: [&str; 12] = [
     OVERALL_LOSS,
     MSE_LOSS,
     AUXILIARY_LOSS,
@@ -47,15 +49,21 @@ pub const VALUES: [&str; 11] = [
     LEARNING_RATE,
     TOKENS_PER_SECOND,
     W_DEC_NORMS,
+    SPARSITY_LOSS,
 ];
 
-/// step u64, tokens u64, seconds f64, then [`VALUES`] as nullable f32.
-pub fn metrics() -> SchemaRef {
-    let mut fields = vec![
+/// step u64, tokens u64, seconds f64: what every log has.
+pub fn metrics_steps() -> SchemaRef {
+    schema(vec![
         column(STEP, DataType::UInt64),
         column(TOKENS, DataType::UInt64),
         column(SECONDS, DataType::Float64),
-    ];
+    ])
+}
+
+/// [`metrics_steps`], then [`VALUES`] as nullable f32. A log of an older version may lack some of the values.
+pub fn metrics() -> SchemaRef {
+    let mut fields: Vec<Field> = metrics_steps().fields().iter().map(|field| Field::clone(field)).collect();
     fields.extend(VALUES.map(|name| Field::new(name, DataType::Float32, true)));
     schema(fields)
 }

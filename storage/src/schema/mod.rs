@@ -23,7 +23,7 @@ pub use examples::examples;
 pub use experts::{expert_layers, expert_load};
 pub use feature_activations::feature_activations;
 pub use features::features;
-pub use metrics::metrics;
+pub use metrics::{metrics, metrics_steps};
 pub use routing::routing;
 pub use vocabulary::vocabulary;
 

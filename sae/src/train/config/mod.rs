@@ -3,28 +3,21 @@
 //! Everything has a default. [`TrainConfig::resolve`] fills in what depends on the data, and the resolved configuration is what
 //! a run records: giving it back reproduces the run.
 
+mod check;
+pub(crate) mod keys;
+mod method;
+mod options;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use method::Inference;
+pub use method::{AuxLoss, JumpPenalty, Method};
+
+use crate::dictionary::allocation::law::BudgetLaw;
+use crate::dictionary::score::GradientNorm;
 use crate::{Error, Result};
-
-/// How tokens are matched with features while training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// The `k` largest positive pre-activations of each token (Gao et al. 2024).
-    Topk,
-}
-
-impl Method {
-    /// The name in `train.toml` and `run.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Topk => "topk",
-        }
-    }
-}
 
 /// What activations are multiplied by before training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +44,63 @@ pub struct TrainConfig {
     /// Features per dimension, if `d_sae` is not given. Default 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expansion: Option<usize>,
-    /// Active features a token, at most.
+    /// Active features a token: at most, or on average where the batch has a budget. Without meaning for penalised methods.
     pub k: usize,
+    /// k at the first step; it falls in a straight line to `k`. Default: `k`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k_start: Option<usize>,
+    /// Share of the run, from its beginning, in which k falls. Default 0.1 if `k_start` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k_anneal_share: Option<f64>,
+    /// Multi-TopK: an eighth of the loss with this many times k matches is added (4 in Gao et al. 2024). Default: not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_topk: Option<f64>,
+    /// Law of the budgets of feature choice and of the rates that aux-zipf expects: `uniform`, `zipf:s,q`, `fit`. Default `fit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_law: Option<BudgetLaw>,
+    /// Most tokens of a batch for one feature, as a share of the batch. Default 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_cap: Option<f64>,
+    /// Share of the run that is mutual choice before feature choice begins. Default 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mutual_share: Option<f64>,
+    /// λ of the gradient score relu(z)·(λ + β·|W_dec ĝ|). Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score_lambda: Option<f64>,
+    /// β of the gradient score. Default 1; with 0 gradients are not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score_beta: Option<f64>,
+    /// How gradients are brought to one scale. Default `token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<GradientNorm>,
+    /// Matryoshka: features of the nested dictionaries, ascending, the last is F. Default: F/16, F/8, F/4, F/2, F.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub widths: Option<Vec<usize>>,
+    /// λ of the penalty of codes, for inputs whose mean ‖x‖² is d. Default: √d/5 where codes cost their sum, d/500 where they cost
+    /// their number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity_coefficient: Option<f64>,
+    /// Share of the run, from its beginning, in which λ rises from 0. Default 0.05.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity_warmup_share: Option<f64>,
+    /// What the codes of `jumprelu` cost. Default `l0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jump_penalty: Option<JumpPenalty>,
+    /// ε of `jumprelu`: pre-activations within ε/2 of a threshold move it. Default: √d/30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jump_bandwidth: Option<f64>,
+    /// Thresholds of `jumprelu` at the first step. Default: half the bandwidth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jump_threshold: Option<f64>,
+    /// p at the end of a `p-anneal` run; it falls from 1, in a straight line, from the end of the warm-up of λ on. Default 0.2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_end: Option<f64>,
+    /// Steps after which dead features of `relu` get new rows, in the first 60 % of the run. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resample_every: Option<u64>,
+    /// Held-out tokens from which thresholds are fitted after training, at most. Default 1,000,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold_tokens: Option<u64>,
     /// Tokens a step.
     pub batch: usize,
     /// Tokens to train on; rounded up to whole batches. More than the dataset has means several epochs. Default: one epoch.
@@ -72,9 +120,15 @@ pub struct TrainConfig {
     pub beta2: f64,
     /// Adam's ε; 6.25e-10 as OpenAI's, small because the gradients of rare features are.
     pub epsilon: f64,
-    /// Weight of the loss that dead features get for reconstructing the residual (AuxK); 0 turns it off.
+    /// Which loss features that fire too little get. Default: `zipf` for feature choice, `none` for penalised methods, else `auxk`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux: Option<AuxLoss>,
+    /// Weight of that loss; 0 turns it off.
     pub auxk_coefficient: f64,
-    /// Dead features a token may use for that, at most. Default: the power of two nearest to d/2.
+    /// ρ of aux-zipf: a feature that fires at less than this share of the rate that the law gives it is under-used. Default 0.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux_rho: Option<f64>,
+    /// Such features a token may use, at most. Default: the power of two nearest to d/2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k_aux: Option<usize>,
     /// A feature is dead when it has not fired for this many tokens. Default: an eighth of the run, at most 10 million.
@@ -112,6 +166,24 @@ impl Default for TrainConfig {
             d_sae: None,
             expansion: None,
             k: 32,
+            k_start: None,
+            k_anneal_share: None,
+            multi_topk: None,
+            budget_law: None,
+            budget_cap: None,
+            mutual_share: None,
+            score_lambda: None,
+            score_beta: None,
+            gradient_norm: None,
+            widths: None,
+            sparsity_coefficient: None,
+            sparsity_warmup_share: None,
+            jump_penalty: None,
+            jump_bandwidth: None,
+            jump_threshold: None,
+            power_end: None,
+            resample_every: None,
+            threshold_tokens: None,
             batch: 2048,
             tokens: None,
             learning_rate: None,
@@ -120,7 +192,9 @@ impl Default for TrainConfig {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 6.25e-10,
+            aux: None,
             auxk_coefficient: 1.0 / 32.0,
+            aux_rho: None,
             k_aux: None,
             dead_after: None,
             input_normalisation: InputNormalisation::MeanSquare,
@@ -198,8 +272,9 @@ impl TrainConfig {
             dead_after: Some(dead_after),
             log_every: Some(log_every),
             pool_rows: Some(pool_rows),
-            ..self.clone()
+            ..self.with_method_defaults(d_in, d_sae)
         };
+        config.check_budgets(d_sae)?;
         Ok(Resolved {
             config,
             d_in,
@@ -213,55 +288,6 @@ impl TrainConfig {
             log_every,
             pool_rows,
         })
-    }
-
-    fn check(&self, d_sae: usize) -> Result<()> {
-        let wrong = |what: String| Err(Error::request(what));
-        if d_sae == 0 || u32::try_from(d_sae).is_err() {
-            return wrong(format!("d_sae is {d_sae}; a dictionary has between 1 and {} features", u32::MAX));
-        }
-        if self.k == 0 || self.k > d_sae {
-            return wrong(format!("k is {}; it must be between 1 and d_sae = {d_sae}", self.k));
-        }
-        if self.batch == 0 || self.batch > 1 << 24 {
-            return wrong(format!("batch is {}; it must be between 1 and 2^24 tokens", self.batch));
-        }
-        if self.tokens == Some(0) {
-            return wrong("tokens is 0; there is nothing to train on".to_owned());
-        }
-        if self.learning_rate.is_some_and(|lr| !(lr > 0.0 && lr.is_finite())) {
-            return wrong(format!("learning_rate is {:?}; it must be above 0", self.learning_rate));
-        }
-        if !(0.0..=1.0).contains(&self.decay_share) {
-            return wrong(format!("decay_share is {}; it must be between 0 and 1", self.decay_share));
-        }
-        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            if !(0.0..1.0).contains(&beta) {
-                return wrong(format!("{name} is {beta}; it must be at least 0 and below 1"));
-            }
-        }
-        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
-            return wrong(format!("epsilon is {}; it must be above 0", self.epsilon));
-        }
-        if !(self.auxk_coefficient >= 0.0 && self.auxk_coefficient.is_finite()) {
-            return wrong(format!("auxk_coefficient is {}; it must be 0 or more", self.auxk_coefficient));
-        }
-        if self.max_activation_norm_multiple.is_some_and(|m| m.is_nan() || m <= 1.0) {
-            return wrong(
-                "max_activation_norm_multiple must be above 1: half of all rows are above the median"
-                    .to_owned(),
-            );
-        }
-        if self.threads == Some(0) {
-            return wrong("threads is 0; leave it out to use every processor".to_owned());
-        }
-        if self.block_rows == 0 {
-            return wrong("block_rows is 0; it must be at least 1".to_owned());
-        }
-        if self.keep_checkpoints == 0 {
-            return wrong("keep_checkpoints is 0; a run that can be resumed keeps at least 1".to_owned());
-        }
-        Ok(())
     }
 
     /// Names of the fields in which a run with this configuration would give other weights than one with `other`.
@@ -329,7 +355,6 @@ mod tests {
         assert!(with(|c| c.max_activation_norm_multiple = Some(0.5)).contains("median"));
         assert!(with(|c| c.threads = Some(0)).contains("threads"));
         assert!(with(|c| (c.d_sae, c.expansion) = (Some(4), Some(4))).contains("expansion"));
-        assert!(toml::from_str::<TrainConfig>("lr = 1e-3").unwrap_err().to_string().contains("lr"));
     }
 
     #[test]

@@ -1,0 +1,168 @@
+//! The methods: rows of one table, score × allocation, and the baselines that they are compared with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::nearest;
+
+/// How tokens are matched with features while training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// The `k` largest positive pre-activations of each token (Gao et al. 2024).
+    Topk,
+    /// The B·k largest of the batch (mutual choice, Ayonrinde 2024; BatchTopK, Bussmann et al. 2024).
+    MutualChoice,
+    /// Mutual choice first, then for each feature its m_i best tokens (feature choice, Ayonrinde 2024).
+    FeatureChoice,
+    /// `topk` by a score with the gradient of the model's loss (g-SAE, Olmo et al. 2024).
+    Gradient,
+    /// Mutual choice by that score.
+    GradientMutual,
+    /// Feature choice by that score.
+    GradientFeature,
+    /// Every positive pre-activation, with an L1 penalty (Bricken et al. 2023).
+    Relu,
+    /// Every pre-activation above a learned threshold (Rajamanoharan et al. 2024b).
+    Jumprelu,
+    /// A gate beside a magnitude (Rajamanoharan et al. 2024a).
+    Gated,
+    /// Nested dictionaries over mutual choice (Bussmann et al. 2025).
+    Matryoshka,
+    /// ReLU with a penalty Σ v^p whose p falls from 1 (Karvonen et al. 2024).
+    PAnneal,
+}
+
+/// How a trained dictionary selects codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inference {
+    /// The k best of each token.
+    Best,
+    /// One threshold, fitted after training.
+    OneThreshold,
+    /// A threshold for each feature, fitted after training.
+    ThresholdEach,
+    /// Thresholds that training itself made (0 for ReLU).
+    Learned,
+}
+
+impl Method {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 11] = [
+        Self::Topk,
+        Self::MutualChoice,
+        Self::FeatureChoice,
+        Self::Gradient,
+        Self::GradientMutual,
+        Self::GradientFeature,
+        Self::Relu,
+        Self::Jumprelu,
+        Self::Gated,
+        Self::Matryoshka,
+        Self::PAnneal,
+    ];
+
+    /// The name in `train.toml` and `run.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Topk => "topk",
+            Self::MutualChoice => "mutual-choice",
+            Self::FeatureChoice => "feature-choice",
+            Self::Gradient => "gradient",
+            Self::GradientMutual => "gradient-mutual",
+            Self::GradientFeature => "gradient-feature",
+            Self::Relu => "relu",
+            Self::Jumprelu => "jumprelu",
+            Self::Gated => "gated",
+            Self::Matryoshka => "matryoshka",
+            Self::PAnneal => "p-anneal",
+        }
+    }
+
+    /// Whether its score looks at gradients of the model's loss.
+    pub fn scores_gradients(self) -> bool {
+        matches!(self, Self::Gradient | Self::GradientMutual | Self::GradientFeature)
+    }
+
+    /// Whether it ends in feature choice.
+    pub fn is_feature_choice(self) -> bool {
+        matches!(self, Self::FeatureChoice | Self::GradientFeature)
+    }
+
+    /// Whether a penalty decides how many features a token has, instead of a budget of k.
+    pub fn is_penalised(self) -> bool {
+        matches!(self, Self::Relu | Self::Jumprelu | Self::Gated | Self::PAnneal)
+    }
+
+    /// Whether thresholds are fitted after training, because its allocation needs a whole batch.
+    pub fn fits_thresholds(self) -> bool {
+        matches!(self.inference(), Inference::OneThreshold | Inference::ThresholdEach)
+    }
+
+    pub(crate) fn inference(self) -> Inference {
+        match self {
+            Self::Topk | Self::Gradient => Inference::Best,
+            Self::MutualChoice | Self::GradientMutual | Self::Matryoshka => Inference::OneThreshold,
+            Self::FeatureChoice | Self::GradientFeature => Inference::ThresholdEach,
+            Self::Relu | Self::Jumprelu | Self::Gated | Self::PAnneal => Inference::Learned,
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|method| method.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            let near = nearest(text, &names).map_or(String::new(), |name| format!("did you mean `{name}`? "));
+            format!("there is no method `{text}`; {near}There are {}", names.join(", "))
+        })
+    }
+}
+
+/// Which loss features that fire too little get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuxLoss {
+    /// Dead features reconstruct the residual (Gao et al. 2024).
+    Auxk,
+    /// Dead and under-used ones do (Ayonrinde 2024, our reading).
+    Zipf,
+    /// None.
+    None,
+}
+
+/// What the codes of `jumprelu` cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JumpPenalty {
+    /// Their number.
+    L0,
+    /// Σ tanh(4·v) (Conerly et al. 2025).
+    Tanh,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for method in Method::ALL {
+            assert_eq!(method.name().parse::<Method>().unwrap(), method);
+            assert_eq!(serde_json::to_value(method).unwrap(), method.name());
+        }
+        let message = "batch-topk".parse::<Method>().unwrap_err();
+        assert!(message.contains("There are topk, mutual-choice"), "{message}");
+        assert!("mutual_choice".parse::<Method>().unwrap_err().contains("did you mean `mutual-choice`"));
+    }
+}

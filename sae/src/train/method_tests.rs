@@ -1,0 +1,186 @@
+//! Whole runs of every method, on datasets on disk.
+
+use std::path::Path;
+
+use storage::RunRecord;
+
+use super::tests::{StopAfter, planted, small_config, weights, write};
+use super::*;
+use crate::Quiet;
+use crate::dictionary::{Dictionary, Selection};
+use crate::train::random::{Purpose, generator, normal};
+
+/// 2500 rows of planted features with gradients; every fifth document is held out.
+fn write_with_gradients(dir: &Path, rows: usize, d: usize) -> Vec<f32> {
+    let x = planted(rows, d, 40, 3).0;
+    let mut rng = generator(3, Purpose::Rows, 9, 9);
+    let gradients: Vec<f32> = (0..x.len()).map(|_| 0.01 * normal(&mut rng)).collect();
+    write(dir, &x, Some(&gradients), d, 130, |document| document % 5 == 4);
+    x
+}
+
+fn config_of(method: Method) -> TrainConfig {
+    let mut config = TrainConfig { method, threads: Some(2), ..small_config() };
+    if method.is_feature_choice() {
+        // 60 steps: the rates of the first half are what the law is fitted to.
+        (config.aux_rho, config.k) = (Some(0.5), 5);
+    }
+    if method == Method::Relu {
+        config.resample_every = Some(10);
+    }
+    config
+}
+
+#[test]
+fn every_method_is_resumed_to_the_same_bits_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_with_gradients(&data, 2500, 16);
+    for method in Method::ALL {
+        let whole = folder.path().join(format!("{method} whole"));
+        let config = config_of(method);
+        let outcome = run(&config, &data, &whole, false, &mut Quiet).unwrap();
+        assert!(outcome.l0 > 0.0 && outcome.fve.is_finite(), "{method}: {outcome:?}");
+        assert_eq!(RunRecord::read(&whole).unwrap().method, method.name());
+        let out = folder.path().join(format!("{method} stopped"));
+        for (i, steps) in [14, 21, 9].into_iter().enumerate() {
+            let config = TrainConfig { threads: Some(1 + i % 2), ..config.clone() };
+            let stopped = run(&config, &data, &out, i > 0, &mut StopAfter::new(steps));
+            assert!(matches!(stopped, Err(Error::Stopped(_))), "{method}: {stopped:?}");
+        }
+        resume(&out, &mut Quiet).unwrap();
+        assert!(weights(&out) == weights(&whole), "{method}");
+        let (a, b) = (RunRecord::read(&out).unwrap(), RunRecord::read(&whole).unwrap());
+        assert_eq!(a.thresholds, b.thresholds, "{method}");
+        assert_eq!(a.thresholds.is_some(), method.fits_thresholds());
+    }
+}
+
+/// Codes a token by the dictionary on disk, on raw held-out rows.
+fn l0_on_disk(run: &Path, rows: &[f32]) -> f64 {
+    let dictionary = Dictionary::load(run).unwrap();
+    let codes = dictionary.encode(rows);
+    codes.features.len() as f64 / codes.rows() as f64
+}
+
+#[test]
+fn thresholds_give_the_l0_of_training_on_held_out_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, d) = (folder.path().join("data"), 24);
+    let x = write_with_gradients(&data, 26_000, d);
+    let held_out: Vec<f32> = x.chunks(130 * d).skip(4).step_by(5).flatten().copied().collect();
+    for method in Method::ALL.into_iter().filter(|method| method.fits_thresholds()) {
+        let out = folder.path().join(method.name());
+        let config = TrainConfig {
+            method,
+            d_sae: Some(96),
+            k: 6,
+            batch: 512,
+            tokens: Some(200_000),
+            aux: Some(AuxLoss::None),
+            ..TrainConfig::default()
+        };
+        let outcome = run(&config, &data, &out, false, &mut Quiet).unwrap();
+        let record = RunRecord::read(&out).unwrap();
+        let fit = record.thresholds.clone().unwrap();
+        println!("{method}: {fit:?}, FVE {:.3}", outcome.fve);
+        assert_eq!((fit.split.as_str(), fit.tokens + fit.check_tokens), ("held-out", 5200));
+        assert_eq!(fit.kind, if method.is_feature_choice() { "each" } else { "one" });
+        assert!((fit.l0_threshold / fit.l0_training - 1.0).abs() < 0.05, "{method}: {fit:?}");
+        let on_disk = l0_on_disk(&out, &held_out);
+        assert!((on_disk / fit.l0_training - 1.0).abs() < 0.05, "{method}: {on_disk} and {fit:?}");
+        let Selection::Threshold(thresholds) = Dictionary::load(&out).unwrap().selection else {
+            panic!("{method} selects by thresholds")
+        };
+        let same = thresholds.iter().all(|t| *t == thresholds[0]);
+        assert_eq!(same, fit.kind == "one");
+        let config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(out.join("cfg.json")).unwrap()).unwrap();
+        assert_eq!(config["architecture"], "jumprelu");
+    }
+}
+
+#[test]
+fn without_held_out_documents_unused_rows_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write(&data, &planted(2500, 16, 40, 3).0, None, 16, 130, |_| false);
+    for (tokens, split) in [(1500, "unused"), (5000, "training")] {
+        let out = folder.path().join(split);
+        let config = TrainConfig { method: Method::MutualChoice, tokens: Some(tokens), ..small_config() };
+        let mut progress = StopAfter::new(10_000);
+        run(&config, &data, &out, false, &mut progress).unwrap();
+        assert_eq!(RunRecord::read(&out).unwrap().thresholds.unwrap().split, split);
+        let said = progress.remarks.iter().any(|remark| remark.contains("fitted on training rows"));
+        assert_eq!(said, split == "training");
+    }
+}
+
+#[test]
+fn penalised_methods_reach_a_dictionary_that_selects_as_training_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, d) = (folder.path().join("data"), 24);
+    let x = write_with_gradients(&data, 10_000, d);
+    for method in Method::ALL.into_iter().filter(|method| method.is_penalised()) {
+        let out = folder.path().join(method.name());
+        let config = TrainConfig {
+            method,
+            d_sae: Some(96),
+            batch: 512,
+            tokens: Some(300_000),
+            ..TrainConfig::default()
+        };
+        let outcome = run(&config, &data, &out, false, &mut Quiet).unwrap();
+        println!("{method}: L0 {:.2}, FVE {:.3}", outcome.l0, outcome.fve);
+        assert!(outcome.fve > 0.7 && outcome.l0 < 48.0, "{method}: {outcome:?}");
+        let on_disk = l0_on_disk(&out, &x);
+        assert!((on_disk / outcome.l0 - 1.0).abs() < 0.1, "{method}: {on_disk}, in training {}", outcome.l0);
+        assert_eq!(RunRecord::read(&out).unwrap().k, 0);
+    }
+}
+
+#[test]
+fn without_beta_a_gradient_run_is_a_topk_run_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_with_gradients(&data, 2500, 16);
+    let train = |name: &str, config: TrainConfig| {
+        let out = folder.path().join(name);
+        run(&config, &data, &out, false, &mut Quiet).unwrap();
+        weights(&out)
+    };
+    let plain = train("plain", config_of(Method::Topk));
+    let config = config_of(Method::Gradient);
+    assert!(train("no beta", TrainConfig { score_beta: Some(0.0), ..config.clone() }) == plain);
+    assert!(train("beta", config) != plain);
+}
+
+#[test]
+fn what_a_method_can_not_do_is_said_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write(&data, &planted(600, 16, 40, 3).0, None, 16, 130, |_| false);
+    let refused = |change: &dyn Fn(&mut TrainConfig)| {
+        let mut config = small_config();
+        change(&mut config);
+        let message = run(&config, &data, &out, false, &mut Quiet).unwrap_err().to_string();
+        assert!(!out.exists(), "{message}");
+        message
+    };
+    let message = refused(&|c| c.method = Method::GradientMutual);
+    assert!(message.contains("has no gradients") && message.contains("--gradients"), "{message}");
+    let message = refused(&|c| (c.method, c.k, c.batch) = (Method::FeatureChoice, 2, 40));
+    assert!(message.contains("a batch of 48 or more would do (of 384 for eight"), "{message}");
+    let message = refused(&|c| (c.method, c.budget_cap) = (Method::FeatureChoice, Some(0.01)));
+    assert!(message.contains("budget_cap"), "{message}");
+    let message = refused(&|c| (c.method, c.mutual_share) = (Method::FeatureChoice, Some(0.0)));
+    assert!(message.contains("uniform or zipf:s,q"), "{message}");
+    let message = refused(&|c| c.score_beta = Some(0.5));
+    assert!(message.contains("score_beta has no meaning for method topk"), "{message}");
+    let message = refused(&|c| (c.method, c.widths) = (Method::Matryoshka, Some(vec![8, 4, 96])));
+    assert!(message.contains("they must rise and end with d_sae = 96"), "{message}");
+    let message = refused(&|c| (c.method, c.power_end) = (Method::PAnneal, Some(0.0)));
+    assert!(message.contains("power_end is 0"), "{message}");
+    let message = refused(&|c| c.k_start = Some(2));
+    assert!(message.contains("k_start is 2"), "{message}");
+}

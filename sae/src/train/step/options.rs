@@ -1,0 +1,235 @@
+//! What a step is told: the method's rule, score, penalty and helpers, and how they change over a run.
+
+use crate::dictionary::allocation::law::BudgetLaw;
+use crate::dictionary::score::Score;
+
+/// Which pairs of a token and a feature are matched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rule {
+    /// The k best features of each token.
+    Token,
+    /// The B·k best pairs of the batch.
+    Mutual,
+    /// The m_i best tokens of each feature, after a phase of mutual choice.
+    Feature,
+    /// Every positive pre-activation: ReLU.
+    Active,
+    /// Every pre-activation above a threshold that is learned; its logarithm is the feature's own parameter.
+    Jump {
+        /// ε: pre-activations within ε/2 of the threshold move it.
+        bandwidth: f32,
+    },
+    /// A gate z > 0 beside a magnitude; the feature's own parameters are the magnitude's r (its rows are e^r·W_enc) and bias.
+    Gated,
+}
+
+impl Rule {
+    /// Whether a token's matches depend on nothing but the token.
+    #[cfg(test)]
+    pub(crate) fn decides_alone(self) -> bool {
+        !matches!(self, Self::Mutual | Self::Feature)
+    }
+
+    /// Numbers that a feature learns beside its rows and its bias.
+    pub(crate) fn own_parameters(self) -> usize {
+        match self {
+            Self::Jump { .. } => 1,
+            Self::Gated => 2,
+            _ => 0,
+        }
+    }
+}
+
+/// What codes cost, a token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Penalty {
+    /// Nothing.
+    None,
+    /// λ·Σ v (decoder rows have norm 1). For gated, of the gate's codes.
+    Sum,
+    /// λ·Σ (v + ε)^p.
+    Power,
+    /// λ·Σ tanh(c·v), with this c.
+    Tanh(f32),
+    /// λ·(number of codes), which only thresholds can learn from.
+    Count,
+}
+
+/// A number that moves along a straight line from one step to another and is constant before and after.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ramp {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    /// The last step with `from`.
+    pub(crate) begin: u64,
+    /// The first step with `to`.
+    pub(crate) end: u64,
+}
+
+impl Ramp {
+    pub(crate) fn constant(value: f64) -> Self {
+        Self { from: value, to: value, begin: 0, end: 0 }
+    }
+
+    /// The value at step `t`, counted from 1.
+    pub(crate) fn at(&self, t: u64) -> f64 {
+        if t >= self.end {
+            return self.to;
+        }
+        let share = t.saturating_sub(self.begin) as f64 / (self.end - self.begin).max(1) as f64;
+        self.from + (self.to - self.from) * share
+    }
+}
+
+/// Multi-TopK (Gao et al. 2024): the loss of the reconstruction with `multiple`·k matches, times `weight`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Multi {
+    pub(crate) multiple: f64,
+    pub(crate) weight: f64,
+}
+
+/// Budgets of feature choice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Budgets {
+    pub(crate) law: BudgetLaw,
+    /// Most tokens of a batch for one feature, as a share of the batch.
+    pub(crate) cap: f64,
+    /// Steps of mutual choice before feature choice begins.
+    pub(crate) after: u64,
+}
+
+/// Help for features that fire too little: see the module `step`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Aux {
+    /// α; 0 turns it off.
+    pub(crate) coefficient: f64,
+    /// Features a token may use.
+    pub(crate) k: usize,
+    /// aux-zipf's law of the rates that features should have, and ρ: below ρ times its rate a feature is under-used. `None` is AuxK.
+    pub(crate) zipf: Option<(BudgetLaw, f64)>,
+}
+
+/// Dead features get new rows (Bricken et al. 2023).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Resampling {
+    /// Steps between.
+    pub(crate) every: u64,
+    /// The last step at which it may happen.
+    pub(crate) until: u64,
+    pub(crate) seed: u64,
+}
+
+/// What does not change from step to step.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StepOptions {
+    pub(crate) rule: Rule,
+    pub(crate) score: Score,
+    /// Matches a token (on average over the batch, where the batch is what has a budget).
+    pub(crate) k: Ramp,
+    pub(crate) multi: Option<Multi>,
+    pub(crate) budgets: Option<Budgets>,
+    /// Matryoshka: numbers of features of the nested dictionaries, ascending, the last is F. Empty for a single one.
+    pub(crate) widths: Vec<usize>,
+    pub(crate) penalty: Penalty,
+    /// λ.
+    pub(crate) sparsity: Ramp,
+    /// p of [`Penalty::Power`].
+    pub(crate) power: Ramp,
+    pub(crate) aux: Aux,
+    pub(crate) resampling: Option<Resampling>,
+    /// Tokens of silence after which a feature is dead.
+    pub(crate) dead_after: u64,
+    /// Tokens over which rates are averaged.
+    pub(crate) rate_window: u64,
+    /// V: mean of ‖x − mean(x)‖² of the input.
+    pub(crate) input_variance: f64,
+    /// β₁, β₂.
+    pub(crate) betas: (f64, f64),
+    /// ε.
+    pub(crate) epsilon: f64,
+}
+
+impl StepOptions {
+    /// `topk` with nothing beside it.
+    pub(crate) fn topk(k: usize) -> Self {
+        Self {
+            rule: Rule::Token,
+            score: Score::Plain,
+            k: Ramp::constant(k as f64),
+            multi: None,
+            budgets: None,
+            widths: Vec::new(),
+            penalty: Penalty::None,
+            sparsity: Ramp::constant(0.0),
+            power: Ramp::constant(1.0),
+            aux: Aux { coefficient: 0.0, k: 0, zipf: None },
+            resampling: None,
+            dead_after: u64::MAX,
+            rate_window: 1_000_000,
+            input_variance: 1.0,
+            betas: (0.9, 0.999),
+            epsilon: 6.25e-10,
+        }
+    }
+
+    /// What step `t`, counted from 1, does.
+    pub(crate) fn plan(&self, t: u64) -> Plan {
+        Plan {
+            rule: match (self.rule, self.budgets) {
+                (Rule::Feature, Some(budgets)) if t <= budgets.after => Rule::Mutual,
+                (rule, _) => rule,
+            },
+            k: self.k.at(t),
+            sparsity: self.sparsity.at(t),
+            power: self.power.at(t),
+            power_before: self.power.at(t.saturating_sub(1)),
+        }
+    }
+
+    /// Share of a batch of `rows` tokens in the moving averages of rates.
+    pub(crate) fn rate_share(&self, rows: u64) -> f64 {
+        1.0 - (-(rows as f64) / self.rate_window.max(1) as f64).exp()
+    }
+}
+
+/// What one step does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) rule: Rule,
+    pub(crate) k: f64,
+    pub(crate) sparsity: f64,
+    pub(crate) power: f64,
+    pub(crate) power_before: f64,
+}
+
+impl Plan {
+    /// Matches a token.
+    pub(crate) fn per_token(&self, multiple: f64) -> usize {
+        (self.k * multiple).round().max(1.0) as usize
+    }
+
+    /// Matches of a batch of `rows` tokens: M.
+    pub(crate) fn per_batch(&self, rows: usize, multiple: f64) -> usize {
+        (self.k * multiple * rows as f64).round().max(1.0) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ramps_are_straight_between_two_steps() {
+        let ramp = Ramp { from: 64.0, to: 32.0, begin: 10, end: 20 };
+        assert_eq!([1, 10, 15, 20, 21].map(|t| ramp.at(t)), [64.0, 64.0, 48.0, 32.0, 32.0]);
+        assert_eq!(Ramp::constant(3.0).at(1), 3.0);
+    }
+
+    #[test]
+    fn feature_choice_begins_after_its_phase_of_mutual_choice() {
+        let budgets = Budgets { law: BudgetLaw::Fit, cap: 0.5, after: 7 };
+        let options = StepOptions { rule: Rule::Feature, budgets: Some(budgets), ..StepOptions::topk(4) };
+        assert_eq!((options.plan(7).rule, options.plan(8).rule), (Rule::Mutual, Rule::Feature));
+        assert_eq!((options.plan(8).per_token(4.0), options.plan(8).per_batch(100, 1.0)), (16, 400));
+    }
+}

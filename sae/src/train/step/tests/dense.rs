@@ -1,0 +1,323 @@
+//! The loss of every method written down densely, in double precision, from its definition: twice, in plain loops and in candle's
+//! tensors. Matches are found by sorting all scores. Shares no code with what it checks.
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::{B, D, F};
+use crate::dictionary::score::{GradientNorm, Score};
+use crate::train::state::TrainState;
+use crate::train::step::options::{Penalty, Rule};
+use crate::train::step::{StepOptions, penalty};
+
+/// W_enc `[F, D]`, b_enc `[F]`, W_dec `[F, D]`, b_dec `[D]`, own `[F, n]`.
+pub(super) type Numbers = [Vec<f64>; 5];
+
+pub(super) const NAMES: [&str; 5] = ["W_enc", "b_enc", "W_dec", "b_dec", "own"];
+
+/// Which pairs are matched, `[B, F]`.
+type Mask = Vec<bool>;
+
+/// A loss with its matches, and everything that counts as constant, taken from the parameters it was made with.
+pub(super) struct Dense {
+    options: StepOptions,
+    x: Vec<f64>,
+    base: Numbers,
+    pub(super) main: Mask,
+    second: Mask,
+    aux: Mask,
+    /// x − x̂, `[B, D]`.
+    residual: Vec<f64>,
+    power_scale: f64,
+}
+
+fn doubles(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// Places of the `k` largest positive among `allowed`, ties to the lower.
+fn best(scores: &[(usize, f64)], k: usize) -> Vec<usize> {
+    let mut order: Vec<(usize, f64)> = scores.iter().copied().filter(|(_, s)| *s > 0.0).collect();
+    order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    order.into_iter().take(k).map(|(i, _)| i).collect()
+}
+
+impl Dense {
+    /// The loss of `options` at `state`, for `x[B, D]` with gradients `g[B, D]`.
+    pub(super) fn new(options: &StepOptions, state: &TrainState, x: &[f32], g: &[f32]) -> Self {
+        let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own];
+        let mut dense = Self {
+            options: options.clone(),
+            x: doubles(x),
+            base: parameters.map(|p| doubles(&p.value)),
+            main: vec![false; B * F],
+            second: vec![false; B * F],
+            aux: vec![false; B * F],
+            residual: vec![0.0; B * D],
+            power_scale: f64::from(state.penalty_scale),
+        };
+        let z = dense.pre_activations(&dense.base);
+        let scores = dense.scores(&z, &doubles(g));
+        dense.match_all(&z, &scores, state);
+        let v = dense.codes(&dense.base, &z);
+        dense.residual = dense.errors(&v, &dense.base, F).iter().map(|e| -e).collect();
+        dense.help(&z, state);
+        dense
+    }
+
+    /// Numbers of all parameters.
+    pub(super) fn base(&self) -> &Numbers {
+        &self.base
+    }
+
+    fn pre_activations(&self, [w_enc, b_enc, _, b_dec, _]: &Numbers) -> Vec<f64> {
+        let mut z = vec![0.0; B * F];
+        for (i, z) in z.iter_mut().enumerate() {
+            let (b, f) = (i / F, i % F);
+            *z = b_enc[f] + (0..D).map(|c| (self.x[b * D + c] - b_dec[c]) * w_enc[f * D + c]).sum::<f64>();
+        }
+        z
+    }
+
+    fn scores(&self, z: &[f64], g: &[f64]) -> Vec<f64> {
+        let Score::Gradient { lambda, beta, norm } = self.options.score else { return z.to_vec() };
+        let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
+        let batch = (square(g) / B as f64).sqrt();
+        let score = |(i, z): (usize, &f64)| {
+            let (b, f) = (i / F, i % F);
+            let g = &g[b * D..(b + 1) * D];
+            let size = if norm == GradientNorm::Token { square(g).sqrt() } else { batch };
+            let along = if square(g) == 0.0 {
+                1.0
+            } else {
+                (0..D).map(|c| self.base[2][f * D + c] * g[c]).sum::<f64>().abs() * (D as f64).sqrt() / size
+            };
+            z.max(0.0) * (f64::from(lambda) + f64::from(beta) * along)
+        };
+        z.iter().enumerate().map(score).collect()
+    }
+
+    fn match_all(&mut self, z: &[f64], scores: &[f64], state: &TrainState) {
+        let plan = self.options.plan(state.step + 1);
+        let k = plan.k;
+        let all: Vec<(usize, f64)> = scores.iter().copied().enumerate().collect();
+        let multiple = self.options.multi.map(|m| m.multiple);
+        match plan.rule {
+            Rule::Token => {
+                for row in all.chunks(F) {
+                    best(row, k as usize).into_iter().for_each(|i| self.main[i] = true);
+                    let more = multiple.map_or(0, |m| (k * m) as usize);
+                    best(row, more).into_iter().for_each(|i| self.second[i] = true);
+                }
+            }
+            Rule::Mutual => {
+                best(&all, (k * B as f64).round() as usize).into_iter().for_each(|i| self.main[i] = true);
+                let more = multiple.map_or(0, |m| (k * m * B as f64).round() as usize);
+                best(&all, more).into_iter().for_each(|i| self.second[i] = true);
+            }
+            Rule::Feature => {
+                for (f, &m) in state.budgets.iter().enumerate() {
+                    let column: Vec<_> = all.iter().copied().filter(|(i, _)| i % F == f).collect();
+                    best(&column, m as usize).into_iter().for_each(|i| self.main[i] = true);
+                }
+            }
+            Rule::Active => self.main.iter_mut().zip(z).for_each(|(m, z)| *m = *z > 0.0),
+            Rule::Jump { .. } => {
+                for (i, m) in self.main.iter_mut().enumerate() {
+                    *m = z[i] > self.base[4][i % F].exp();
+                }
+            }
+            Rule::Gated => {
+                for (i, &z) in z.iter().enumerate() {
+                    let (f, b_enc) = (i % F, &self.base[1]);
+                    self.second[i] = z > 0.0;
+                    let own = &self.base[4][2 * f..2 * f + 2];
+                    self.main[i] = z > 0.0 && own[0].exp() * (z - b_enc[f]) + own[1] > 0.0;
+                }
+            }
+        }
+    }
+
+    fn help(&mut self, z: &[f64], state: &TrainState) {
+        let aux = self.options.aux;
+        let helped = |f: usize| {
+            let low = aux.zipf.is_some_and(|(_, rho)| {
+                let seen = 1.0 - (1.0 - self.options.rate_share(B as u64)).powf(state.step as f64);
+                f64::from(state.rates[f]) / seen < rho * f64::from(state.expected_rates[f])
+            });
+            low || state.since_fired[f] >= self.options.dead_after
+        };
+        if aux.coefficient > 0.0 {
+            for b in 0..B {
+                let row: Vec<_> = (0..F).filter(|&f| helped(f)).map(|f| (b * F + f, z[b * F + f])).collect();
+                best(&row, aux.k).into_iter().for_each(|i| self.aux[i] = true);
+            }
+        }
+    }
+
+    fn codes(&self, p: &Numbers, z: &[f64]) -> Vec<f64> {
+        let code = |i: usize| match self.options.rule {
+            _ if !self.main[i] => 0.0,
+            Rule::Gated => p[4][2 * (i % F)].exp() * (z[i] - p[1][i % F]) + p[4][2 * (i % F) + 1],
+            _ => z[i],
+        };
+        (0..B * F).map(code).collect()
+    }
+
+    /// x̂ − x from the codes of the first `width` features.
+    fn errors(&self, v: &[f64], [_, _, w_dec, b_dec, _]: &Numbers, width: usize) -> Vec<f64> {
+        let mut errors = vec![0.0; B * D];
+        for (i, e) in errors.iter_mut().enumerate() {
+            let (b, c) = (i / D, i % D);
+            *e = b_dec[c] - self.x[i] + (0..width).map(|f| v[b * F + f] * w_dec[f * D + c]).sum::<f64>();
+        }
+        errors
+    }
+
+    fn masked(mask: &Mask, z: &[f64]) -> Vec<f64> {
+        z.iter().zip(mask).map(|(z, m)| if *m { *z } else { 0.0 }).collect()
+    }
+
+    fn penalty_of(&self, v: f64, power: f64) -> f64 {
+        match self.options.penalty {
+            Penalty::None => 0.0,
+            Penalty::Sum => v,
+            Penalty::Power if v > 0.0 => (v + penalty::POWER_OFFSET).powf(power),
+            Penalty::Power => 0.0,
+            Penalty::Tanh(c) => (f64::from(c) * v).tanh(),
+            Penalty::Count => f64::from(u8::from(v > 0.0)),
+        }
+    }
+
+    fn spread(&self) -> f64 {
+        let mean = |c: usize| (0..B).map(|b| self.residual[b * D + c]).sum::<f64>() / B as f64;
+        (0..D).map(|c| (0..B).map(|b| (self.residual[b * D + c] - mean(c)).powi(2)).sum::<f64>()).sum()
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        if self.options.widths.is_empty() { vec![F] } else { self.options.widths.clone() }
+    }
+
+    /// λ and p at the first step.
+    fn penalty_constants(&self) -> (f64, f64) {
+        let plan = self.options.plan(1);
+        (plan.sparsity * self.power_scale, plan.power)
+    }
+
+    /// The loss at `p`, the matches held.
+    pub(super) fn loss(&self, p: &Numbers) -> f64 {
+        let squares = |e: &[f64]| e.iter().map(|v| v * v).sum::<f64>();
+        let (n, z) = (B as f64, self.pre_activations(p));
+        let v = self.codes(p, &z);
+        let widths = self.widths();
+        let mut loss: f64 =
+            widths.iter().map(|&w| squares(&self.errors(&v, p, w))).sum::<f64>() / (n * widths.len() as f64);
+        let further = Self::masked(&self.second, &z);
+        let mut costly = &v;
+        if self.options.rule == Rule::Gated {
+            loss += squares(&self.errors(&further, &self.base, F)) / n;
+            costly = &further;
+        } else if let Some(multi) = self.options.multi {
+            loss += multi.weight * squares(&self.errors(&further, p, F)) / n;
+        }
+        let (lambda, power) = self.penalty_constants();
+        loss += lambda / n * costly.iter().map(|v| self.penalty_of(*v, power)).sum::<f64>();
+        if self.aux.iter().any(|m| *m) {
+            let u = Self::masked(&self.aux, &z);
+            let mut wrong = vec![0.0; B * D];
+            for (i, q) in wrong.iter_mut().enumerate() {
+                let (b, c) = (i / D, i % D);
+                *q = (0..F).map(|f| u[b * F + f] * p[2][f * D + c]).sum::<f64>() - self.residual[i];
+            }
+            loss +=
+                self.options.aux.coefficient * self.options.input_variance * squares(&wrong) / self.spread();
+        }
+        loss
+    }
+
+    /// The same loss from tensors, differentiated by candle: its value and its gradients.
+    pub(super) fn autograd(&self) -> Result<(f64, Vec<Vec<f64>>)> {
+        let own = self.base[4].len() / F;
+        let shapes = [(F, D), (1, F), (F, D), (1, D), (F, own.max(1))];
+        let tensor = |v: &[f64], shape: (usize, usize)| Tensor::from_slice(v, shape, &Device::Cpu);
+        let mask = |m: &Mask| {
+            let numbers: Vec<f64> = m.iter().map(|&m| f64::from(u8::from(m))).collect();
+            tensor(&numbers, (B, F))
+        };
+        let mut vars = Vec::new();
+        for (i, (numbers, shape)) in self.base.iter().zip(shapes).enumerate() {
+            let padded = if i == 4 && own == 0 { vec![0.0; F] } else { numbers.clone() };
+            vars.push(Var::from_tensor(&tensor(&padded, shape)?)?);
+        }
+        let [w_enc, b_enc, w_dec, b_dec, own_var] = &vars[..] else { unreachable!() };
+        let (n, x) = (B as f64, tensor(&self.x, (B, D))?);
+        let products = x.broadcast_sub(b_dec)?.matmul(&w_enc.t()?)?;
+        let z = products.broadcast_add(b_enc)?;
+        let squares = |e: &Tensor| e.sqr()?.sum_all();
+        let mut v = z.relu()?.mul(&mask(&self.main)?)?;
+        if self.options.rule == Rule::Gated {
+            let factor = own_var.narrow(1, 0, 1)?.exp()?.reshape((1, F))?;
+            let bias = own_var.narrow(1, 1, 1)?.reshape((1, F))?;
+            let magnitude = products.broadcast_mul(&factor)?.broadcast_add(&bias)?;
+            v = magnitude.relu()?.mul(&mask(&self.main)?)?;
+        }
+        let mut steps = None;
+        if let Rule::Jump { bandwidth } = self.options.rule {
+            // Straight-through: θ − θ as a constant is 0 and has the derivative that the estimator gives to it.
+            let threshold = own_var.exp()?.reshape((1, F))?;
+            let constant = threshold.detach();
+            let moved = threshold.sub(&constant)?;
+            let near = z.broadcast_sub(&constant)?.abs()?.le(f64::from(bandwidth) / 2.0)?;
+            let near = near.to_dtype(candle_core::DType::F64)?.detach();
+            let slope = near.broadcast_mul(&constant)?.affine(-1.0 / f64::from(bandwidth), 0.0)?;
+            v = v.add(&slope.broadcast_mul(&moved)?)?;
+            let slope = near.affine(-1.0 / f64::from(bandwidth), 0.0)?;
+            steps = Some(mask(&self.main)?.add(&slope.broadcast_mul(&moved)?)?);
+        }
+        let widths = self.widths();
+        let mut loss = Tensor::new(0.0_f64, &Device::Cpu)?;
+        for &width in &widths {
+            let part = v.narrow(1, 0, width)?.matmul(&w_dec.narrow(0, 0, width)?)?;
+            let error = part.broadcast_add(b_dec)?.sub(&x)?;
+            loss = (loss + (squares(&error)? / (n * widths.len() as f64))?)?;
+        }
+        let further = z.relu()?.mul(&mask(&self.second)?)?;
+        let mut costly = v;
+        if self.options.rule == Rule::Gated {
+            let error = further.matmul(&w_dec.detach())?.broadcast_add(&b_dec.detach())?.sub(&x)?;
+            loss = (loss + (squares(&error)? / n)?)?;
+            costly = further;
+        } else if let Some(multi) = self.options.multi {
+            let error = further.matmul(w_dec)?.broadcast_add(b_dec)?.sub(&x)?;
+            loss = (loss + (squares(&error)? * (multi.weight / n))?)?;
+        }
+        let (lambda, power) = self.penalty_constants();
+        let cost = match self.options.penalty {
+            Penalty::None => None,
+            Penalty::Sum => Some(costly),
+            Penalty::Power => {
+                let moved = costly.affine(1.0, penalty::POWER_OFFSET)?.powf(power)?;
+                Some(moved.mul(&mask(&self.main)?)?)
+            }
+            Penalty::Tanh(c) => Some(costly.affine(f64::from(c), 0.0)?.tanh()?),
+            Penalty::Count => steps,
+        };
+        if let Some(cost) = cost {
+            loss = (loss + (cost.sum_all()? * (lambda / n))?)?;
+        }
+        if self.aux.iter().any(|m| *m) {
+            let u = z.relu()?.mul(&mask(&self.aux)?)?.matmul(w_dec)?;
+            let wrong = u.sub(&tensor(&self.residual, (B, D))?)?;
+            let factor = self.options.aux.coefficient * self.options.input_variance / self.spread();
+            loss = (loss + (squares(&wrong)? * factor)?)?;
+        }
+        let store = loss.backward()?;
+        let mut gradients = Vec::new();
+        for var in &vars {
+            gradients.push(match store.get(var) {
+                Some(gradient) => gradient.flatten_all()?.to_vec1::<f64>()?,
+                None => Vec::new(),
+            });
+        }
+        Ok((loss.to_scalar::<f64>()?, gradients))
+    }
+}
