@@ -70,7 +70,8 @@ fn texts_come_back_from_their_tokens() {
         for text in texts(&path) {
             let tokens = tokenizer.encode_fast(text.as_str(), false).unwrap().get_ids().to_vec();
             let back = tokenizer.decode(&tokens, false).unwrap();
-            if back != text {
+            // SentencePiece cannot tell this sign from a space.
+            if back != text && !text.contains('▁') {
                 different += 1;
                 println!("{text:?}\n  came back as {back:?}");
             }

@@ -46,12 +46,15 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer> {
             return Err(gguf.problem(text));
         }
     };
-    let of_kind = |wanted: i64| tokens.all.iter().zip(tokens.kinds).filter(move |(_, kind)| **kind == wanted);
-    let added = |special: bool| {
-        move |(text, _): (&String, &i64)| AddedToken::from(text.as_str(), special).normalized(false)
+    let of_kind = |wanted: i64, special: bool, normalized: bool| -> Vec<AddedToken> {
+        let chosen = tokens.all.iter().zip(tokens.kinds).filter(|(_, kind)| **kind == wanted);
+        chosen.map(|(text, _)| AddedToken::from(text.as_str(), special).normalized(normalized)).collect()
     };
-    let user: Vec<AddedToken> = of_kind(kind::USER_DEFINED).map(added(false)).collect();
-    let control: Vec<AddedToken> = of_kind(kind::CONTROL).map(added(true)).collect();
+    // Gemma's runs of spaces are tokens of the user's, and are looked for where spaces are `▁` already. A normaliser that puts a
+    // `▁` before every text would put one before the token too.
+    let replaced = matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::Replace(_)));
+    let user = of_kind(kind::USER_DEFINED, false, replaced);
+    let control = of_kind(kind::CONTROL, true, false);
     tokenizer.add_tokens(user).map_err(|e| gguf.problem(format!("tokenizer: {e}")))?;
     tokenizer.add_special_tokens(control).map_err(|e| gguf.problem(format!("tokenizer: {e}")))?;
     Ok(tokenizer)
@@ -264,13 +267,16 @@ mod tests {
     }
 
     fn pieces(prefix: bool) -> File {
-        let tokens = ["<unk>", "<0xC3>", "<0xA9>", "▁", "a", "b", "ab", "▁a", "▁ab", "aa"];
+        let tokens = ["<unk>", "<0xC3>", "<0xA9>", "▁", "a", "b", "ab", "▁a", "▁ab", "aa", "  ", "<b>"];
         File::of("gemma3")
             .text("tokenizer.ggml.model", "llama")
             .flag("tokenizer.ggml.add_space_prefix", prefix)
             .texts("tokenizer.ggml.tokens", &tokens)
-            .integers("tokenizer.ggml.token_type", &[2, 6, 6, 1, 1, 1, 1, 1, 1, 1])
-            .floats("tokenizer.ggml.scores", &[0.0, 0.0, 0.0, -9.0, -9.0, -9.0, -1.0, -2.0, -3.0, -0.5])
+            .integers("tokenizer.ggml.token_type", &[2, 6, 6, 1, 1, 1, 1, 1, 1, 1, 4, 3])
+            .floats(
+                "tokenizer.ggml.scores",
+                &[0.0, 0.0, 0.0, -9.0, -9.0, -9.0, -1.0, -2.0, -3.0, -0.5, 0.0, 0.0],
+            )
     }
 
     #[test]
@@ -282,6 +288,12 @@ mod tests {
         assert_eq!(ids(&tokenizer, "aaab"), [9, 6]);
         assert_eq!(ids(&tokenizer, "aé"), [4, 1, 2], "bytes stand in for a character");
         assert_eq!(decoded(&tokenizer, &[4, 1, 2, 8]), "aé ab");
+        assert_eq!(
+            ids(&tokenizer, "a   a<b>▁▁"),
+            [4, 10, 7, 11, 10],
+            "two spaces are a token, written either way"
+        );
+        assert_eq!(decoded(&tokenizer, &[4, 10, 7, 11]), "a   a<b>");
         let tokenizer = built(&pieces(true)).unwrap();
         assert_eq!(ids(&tokenizer, "ab"), [8]);
         assert_eq!(decoded(&tokenizer, &[8, 7]), "ab a");
