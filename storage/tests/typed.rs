@@ -115,7 +115,7 @@ proptest! {
         for dtype in [Dtype::F16, Dtype::F32] {
             let (array, bad) = vector::column_from_rows(&rows, d, dtype).unwrap();
             prop_assert_eq!(bad, vector::NonFinite::default());
-            let column: arrow::array::ArrayRef = std::sync::Arc::new(array);
+            let column: ArrayRef = Arc::new(array);
             let batch = arrow::array::RecordBatch::try_from_iter([("v", column)]).unwrap();
             let half = n / 2;
             let mut found = Vec::new();

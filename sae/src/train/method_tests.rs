@@ -4,7 +4,7 @@ use std::path::Path;
 
 use storage::RunRecord;
 
-use super::tests::{StopAfter, planted, small_config, weights, write};
+use super::tests::{StopAfter, planted, planted_unevenly, small_config, weights, write};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::{Dictionary, Selection};
@@ -183,4 +183,34 @@ fn what_a_method_can_not_do_is_said_before_anything_is_written() {
     assert!(message.contains("power_end is 0"), "{message}");
     let message = refused(&|c| c.k_start = Some(2));
     assert!(message.contains("k_start is 2"), "{message}");
+}
+
+/// Tokens that need one feature and tokens that need seven: a budget of the batch serves both, four a token serve neither.
+#[test]
+fn mutual_choice_gives_tokens_what_they_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let d = 32;
+    let x = planted_unevenly(20_000, d, 64, |row| if row % 2 == 0 { 1 } else { 7 }).0;
+    write(&data, &x, None, d, 500, |document| document % 5 == 4);
+    let train = |method: Method| {
+        let out = folder.path().join(method.name());
+        let config = TrainConfig {
+            method,
+            d_sae: Some(128),
+            k: 4,
+            batch: 512,
+            tokens: Some(800_000),
+            learning_rate: Some(3e-3),
+            ..TrainConfig::default()
+        };
+        let outcome = run(&config, &data, &out, false, &mut Quiet).unwrap();
+        let codes = Dictionary::load(&out).unwrap().encode(&x[..1000 * d]);
+        let mean = |odd: usize| (0..500).map(|i| codes.row(2 * i + odd).0.len() as f64).sum::<f64>() / 500.0;
+        (outcome.fve, [mean(0), mean(1)])
+    };
+    let (topk, mutual) = (train(Method::Topk), train(Method::MutualChoice));
+    println!("topk {topk:?}, mutual choice {mutual:?}");
+    assert!(mutual.0 > topk.0 + 0.02, "FVE {} with topk, {} with mutual choice", topk.0, mutual.0);
+    assert!(mutual.1[1] > 2.0 * mutual.1[0], "{mutual:?}");
 }

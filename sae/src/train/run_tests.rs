@@ -78,6 +78,16 @@ pub(super) fn write(
 
 /// `n` sums of `active` of `features` random directions with weights in 1..2, off centre, a little noise. Directions too.
 pub(super) fn planted(n: usize, d: usize, features: usize, active: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
+    planted_unevenly(n, d, features, |_| active)
+}
+
+/// The same with `active(row)` directions in each row.
+pub(super) fn planted_unevenly(
+    n: usize,
+    d: usize,
+    features: usize,
+    active: impl Fn(usize) -> usize,
+) -> (Vec<f32>, Vec<Vec<f32>>) {
     let mut rng = generator(99, Purpose::Directions, 0, 77);
     let mut direction = || {
         let row: Vec<f32> = (0..d).map(|_| normal(&mut rng)).collect();
@@ -87,8 +97,8 @@ pub(super) fn planted(n: usize, d: usize, features: usize, active: usize) -> (Ve
     let directions: Vec<Vec<f32>> = (0..features).map(|_| direction()).collect();
     let mut rng = generator(99, Purpose::Rows, 0, 77);
     let mut x = vec![0.0; n * d];
-    for row in x.chunks_exact_mut(d) {
-        for _ in 0..active {
+    for (i, row) in x.chunks_exact_mut(d).enumerate() {
+        for _ in 0..active(i) {
             let direction = &directions[(rng.next_u32() as usize) % features];
             let weight = 1.0 + (rng.next_u32() as f32) / 4.3e9;
             row.iter_mut().zip(direction).for_each(|(x, v)| *x += 3.0 * weight * v);
