@@ -1,4 +1,8 @@
-//! How experts are used: `experts/load.parquet` and `experts/layers.parquet`.
+//! How experts are used: `experts/load.parquet` and `experts/layers.parquet` here, and in `usage` and `together` the tables
+//! that [`crate::row`] writes and reads.
+
+mod together;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +17,9 @@ use crate::schema::DOMAIN;
 use crate::schema::experts as names;
 use crate::table::TableReader;
 use crate::{Layout, PartWriter, schema};
+
+pub use together::{AgainstRow, FeatureExpertRow, PairRow, TransitionRow, VocabularyRow};
+pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
 
 /// Load of one expert, over all text or over one domain.
 #[derive(Debug, Clone, Default, PartialEq)]

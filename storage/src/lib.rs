@@ -85,6 +85,7 @@ mod lock;
 pub mod manifest;
 pub mod metrics;
 mod part;
+pub mod row;
 pub mod run;
 pub mod schema;
 mod table;

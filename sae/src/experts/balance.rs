@@ -5,6 +5,8 @@
 
 /// An expert with a smaller share of the slots than this counts as dead.
 pub const DEAD_SHARE: f64 = 0.001;
+/// An expert with a smaller share than this counts as cold; dead ones are cold too.
+pub const COLD_SHARE: f64 = 0.005;
 
 /// The usual figures of balance of one layer (or one domain of a layer), all computed from its slot counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,6 +23,8 @@ pub struct Balance {
     pub effective_experts: f64,
     /// Experts whose share of the slots is below [`DEAD_SHARE`].
     pub dead: usize,
+    /// Experts whose share of the slots is below [`COLD_SHARE`].
+    pub cold: usize,
 }
 
 impl Balance {
@@ -42,6 +46,7 @@ impl Balance {
             load_entropy: if slots.len() == 1 { 1.0 } else { entropy / count.ln() },
             effective_experts: entropy.exp(),
             dead: shares.iter().filter(|&&f| f < DEAD_SHARE).count(),
+            cold: shares.iter().filter(|&&f| f < COLD_SHARE).count(),
         })
     }
 }
@@ -89,13 +94,19 @@ mod tests {
         assert!(close(b.cv, 3f64.sqrt()), "{b:?}");
         assert!(close(b.max_violation, 3.0) && close(b.gini, 0.75));
         assert!(close(b.load_entropy, 0.0) && close(b.effective_experts, 1.0));
-        assert_eq!(b.dead, 3);
+        assert_eq!((b.dead, b.cold), (3, 3));
     }
 
     #[test]
     fn a_layer_of_one_expert_is_balanced() {
         let b = Balance::of(&[7]).unwrap();
         assert!(close(b.cv, 0.0) && close(b.load_entropy, 1.0) && close(b.effective_experts, 1.0));
+    }
+
+    #[test]
+    fn cold_is_not_yet_dead() {
+        let b = Balance::of(&[996, 3, 1, 0]).unwrap();
+        assert_eq!((b.dead, b.cold), (1, 3), "shares 0.003, 0.001 and 0");
     }
 
     #[test]

@@ -74,3 +74,57 @@ fn fine_tuning_evens_the_load() {
         }
     }
 }
+
+/// Mutual information, the 2× rule and the most specialised experts, pooled over the five domains.
+#[test]
+fn specialisation_over_five_domains() {
+    let path = std::path::Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/olmoe_mixtral_expert_counts.csv"
+    ));
+    let text = std::fs::read_to_string(path).unwrap();
+    // Tulu is another text that only some models were run on.
+    let five: String = text.lines().filter(|l| !l.contains("tulu")).map(|l| format!("{l}\n")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("five.csv");
+    std::fs::write(&path, five).unwrap();
+    let models = super::summarise_counts(&path, None).unwrap();
+    let of = |name: &str| models.iter().find(|m| m.model == name).unwrap();
+    let anchors: [(&str, u64, [f64; 3], [u16; 3]); 2] = [
+        ("olmoe", 8, [0.1674, 0.4005, 0.5012], [9, 19, 17]),
+        ("mistral", 2, [0.0031, 0.0037, 0.0090], [0, 0, 0]),
+    ];
+    for (name, k, bits, specialised) in anchors {
+        let model = of(name);
+        assert_eq!(model.k, Some(k));
+        for (i, row) in model.information.iter().enumerate() {
+            let what = format!("{name} layer {}", row.layer);
+            assert_eq!((row.layer, row.domains), ([0, 7, 15][i], 5), "{what}");
+            assert_printed(row.mutual_information.unwrap(), bits[i], 4, &what);
+            assert_printed(row.domain_entropy.unwrap(), 2.3219, 4, &what);
+            assert_eq!(row.specialised, Some(specialised[i]), "{what}");
+        }
+    }
+    let share = |name: &str, layer, expert, domain: &str| {
+        let rows = &of(name).specialisation;
+        let row = rows.iter().find(|r| (r.layer, r.expert) == (layer, expert) && r.domain == domain).unwrap();
+        100.0 * row.share_of_domain.unwrap()
+    };
+    for (layer, expert, domain, printed) in [
+        (0, 0, "arxiv", 97.66),
+        (15, 17, "arxiv", 93.69),
+        (7, 27, "wikipedia", 84.76),
+        (7, 17, "arxiv", 78.54),
+        (7, 2, "github", 75.56),
+    ] {
+        assert_printed(
+            share("olmoe", layer, expert, domain),
+            printed,
+            2,
+            &format!("{layer} {expert} {domain}"),
+        );
+    }
+    let most = of("mistral").specialisation.iter().map(|r| r.share_of_domain.unwrap()).fold(0.0, f64::max);
+    assert_printed(100.0 * most, 33.0, 0, "Mixtral's most specialised expert");
+    assert!(of("mistral").specialisation.iter().all(|r| r.baseline == Some(0.25)));
+}

@@ -1,15 +1,45 @@
-//! How a mixture of experts is used: from a dataset's routing table to the load of every expert and the balance of every
-//! layer, overall and by domain.
+//! How a mixture of experts is used: from a dataset's routing table, or from imported counts, to figures that can be trusted.
 //!
-//! [`Usage`] is the one fold over routing rows, [`Balance`] the figures of a layer from its counts; [`summarise`] streams
-//! a table through both and writes `experts/` beside it.
+//! ```text
+//! routing table ─ read ─ Choice ─ tally ─┬ usage ──────────── load, balance, specialisation (by domain, in bits)
+//!                                        ├ pairs, transitions ─ who is chosen together, all pairs
+//!                                        ├ vocabulary ─────── which tokens
+//!                                        └ scores ─────────── load-balance loss, z-loss, margins (or the model is run: rescore)
+//! COUNTS.csv ──── counts ── balance, specialisation
+//! two tables ──── against ── router saturation
+//! a run, routing ─ features ── which features live in which expert
+//! ```
+//!
+//! One pass, memory by layers × experts². What the data can not give is a gap that is named, never a number.
 
+mod against;
 mod balance;
+mod choice;
+mod counts;
+mod declared;
+pub mod features;
+mod figures;
 #[cfg(test)]
 mod golden;
+mod pairs;
+mod read;
+mod rescore;
+mod scores;
+mod specialisation;
 mod summarise;
+mod tally;
+mod transitions;
 mod usage;
+mod vocabulary;
 
-pub use balance::{Balance, DEAD_SHARE};
-pub use summarise::{Summary, summarise};
-pub use usage::{Choice, Load, Usage};
+pub use against::{Against, against};
+pub use balance::{Balance, COLD_SHARE, DEAD_SHARE};
+pub use choice::{Choice, WeightRule};
+pub use counts::{CountsModel, read_counts, summarise_counts, write_counts};
+pub use pairs::Pairs;
+pub use scores::{ScoreKind, ScoreSums};
+pub use specialisation::{InDomain, LEAST_COUNT, SKEW, specialisation};
+pub use summarise::{Figures, Summary, summarise, summarise_with};
+pub use transitions::Transitions;
+pub use usage::{Load, Usage};
+pub use vocabulary::{Concentration, LEAST_TOKENS, LISTED, Vocabulary};

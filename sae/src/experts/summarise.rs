@@ -1,24 +1,24 @@
 //! The routing table streamed into counts, the counts written as tables.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Float32Type, UInt16Type, UInt32Type};
-use arrow::record_batch::RecordBatch;
-use storage::experts::{ExpertLayerRow, ExpertLoadRow};
-use storage::schema::routing::{ENTROPY, EXPERTS, LAYER, WEIGHTS};
-use storage::schema::{DOCUMENT, DOCUMENTS, POSITION, ROUTING};
-use storage::{Dataset, column};
+use serde::Serialize;
+use storage::experts::{
+    BalanceRow, ExpertLayerRow, ExpertLoadRow, InformationRow, PairRow, SpecialisationRow, TransitionRow,
+    VocabularyRow,
+};
+use storage::row;
 
-use super::balance::Balance;
-use super::usage::{Choice, Load, Usage};
-use crate::model::Config;
-use crate::rows::source_of;
+use super::figures;
+use super::read::Source;
+use super::rescore::rescore;
+use super::specialisation::{InDomain, specialisation};
+use super::tally::{Tally, tally};
+use crate::rows::ModelChoice;
 use crate::{Error, Progress, Result};
 
 /// What [`summarise`] found and wrote.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Summary {
     /// `DATASET/experts`.
     pub folder: PathBuf,
@@ -28,191 +28,160 @@ pub struct Summary {
     pub layers: Vec<ExpertLayerRow>,
     /// Load of every expert, over all domains and by domain.
     pub load: Vec<ExpertLoadRow>,
+    /// Everything there is to say about balance.
+    pub more: Figures,
+    /// What the data can not give, and why.
+    pub gaps: Vec<String>,
+    /// Rows counted and seconds that the pass took.
+    pub rows: u64,
+    /// Wall time of everything.
+    pub seconds: f64,
 }
 
-/// Streams the routing table of `dataset` (or of `DATASET/routing`, where several hooks share one) and writes
-/// `DATASET/experts/load.parquet` and `layers.parquet`. Memory: layers × experts × domains.
+/// The tables beside `load` and `layers`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Figures {
+    /// By layer, and by layer and domain.
+    pub balance: Vec<BalanceRow>,
+    /// By layer, expert and domain.
+    pub specialisation: Vec<SpecialisationRow>,
+    /// By layer.
+    pub information: Vec<InformationRow>,
+    /// Co-activation, all pairs.
+    pub pairs: Vec<PairRow>,
+    /// From layer to layer, all pairs.
+    pub transitions: Vec<TransitionRow>,
+    /// Tokens of experts.
+    pub vocabulary: Vec<VocabularyRow>,
+    /// `load_balancing_loss_func` of transformers over all layers' tokens; k = balanced. `None` without scores.
+    pub hugging_face_balance_loss: Option<f64>,
+}
+
+/// Streams the routing table of `dataset` (or of `DATASET/routing`, where several hooks share one) and writes the tables of
+/// `DATASET/experts`. What needs the router's scores is null where the table keeps none.
 pub fn summarise(dataset: &Path, progress: &mut dyn Progress) -> Result<Summary> {
-    let routed = open(dataset)?;
-    let usage = count(&routed, progress)?;
-    for layer in usage.layers().collect::<Vec<_>>() {
-        remark_on(layer, &usage, progress);
+    summarise_with(dataset, &ModelChoice::Without, progress)
+}
+
+/// As [`summarise`]; where the table keeps no scores, `model` is run over the dataset's tokens to have them.
+pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Progress) -> Result<Summary> {
+    let started = std::time::Instant::now();
+    let source = Source::open(dataset)?;
+    let mut counts = tally(&source, progress)?;
+    if counts.scores.is_none() {
+        counts.scores = rescore(&source, model, progress)?;
     }
-    let folder = dataset.join("experts");
-    let summary =
-        Summary { domains: usage.domains().to_vec(), layers: layers(&usage), load: load(&usage), folder };
-    std::fs::create_dir_all(&summary.folder).map_err(|e| Error::io(&summary.folder, e))?;
-    storage::experts::write_load(&summary.folder.join("load.parquet"), &summary.load)?;
-    storage::experts::write_layers(&summary.folder.join("layers.parquet"), &summary.layers)?;
+    if counts.scores.is_none() {
+        counts.gaps.push(
+            "load-balance loss, z-loss and margins of probabilities need the router's scores: the table keeps none; give --model"
+                .to_owned(),
+        );
+    }
+    remark_on(&mut counts, progress);
+    let summary = Summary {
+        domains: counts.usage.domains().to_vec(),
+        layers: figures::layers(&counts.usage),
+        load: figures::load(&counts.usage),
+        more: more(&counts),
+        gaps: counts.gaps,
+        folder: dataset.join("experts"),
+        rows: counts.rows,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    write(&summary)?;
     Ok(summary)
 }
 
-/// The dataset that has the routing table: this folder, or its subfolder `routing`.
-fn open(dir: &Path) -> Result<Dataset> {
-    let routing = dir.join(ROUTING);
-    let here = !routing.join(storage::dataset::MANIFEST).exists();
-    let dataset = Dataset::open(if here { dir } else { &routing })?;
-    if dataset.has_table(ROUTING) {
-        return Ok(dataset);
+fn more(counts: &Tally) -> Figures {
+    let mut more = Figures {
+        hugging_face_balance_loss: counts.scores.as_ref().and_then(|scores| scores.hugging_face_loss()),
+        transitions: counts
+            .transitions
+            .as_ref()
+            .map_or_else(Vec::new, |t| figures::transitions(t, &counts.usage)),
+        ..Figures::default()
+    };
+    for layer in counts.usage.layers() {
+        of_layer(layer, counts, &mut more);
     }
-    Err(Error::request(format!(
-        "{} has no routing table; harvest a mixture-of-experts model with --routing",
-        dir.display()
-    )))
+    more
 }
 
-fn count(dataset: &Dataset, progress: &mut dyn Progress) -> Result<Usage> {
-    let documents = storage::documents::read(&dataset.table(DOCUMENTS)?)?;
-    let mut domains: Vec<String> = documents.iter().map(|row| row.domain.clone()).collect();
-    domains.sort();
-    domains.dedup();
-    let index = |domain: &String| domains.partition_point(|d| d < domain);
-    let domain_of: HashMap<u32, usize> =
-        documents.iter().map(|row| (row.document, index(&row.domain))).collect();
-    let table = dataset.table(ROUTING)?;
-    let declared = declared_experts(dataset);
-    if declared.is_none() {
-        progress.remark(
-            "neither the dataset nor its model says how many experts there are: counted up to the highest that was chosen",
-        );
+fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
+    let (usage, all) = (&counts.usage, counts.usage.over_all(layer));
+    let scores = counts.scores.as_ref();
+    let of_all = scores.map(|scores| scores.over_all(layer));
+    more.balance.push(figures::balance(layer, None, &all, of_all.as_ref()));
+    for (d, (domain, load)) in usage.domains().iter().zip(usage.by_domain(layer)).enumerate() {
+        let scores = scores.and_then(|scores| scores.by_domain(layer).get(d));
+        more.balance.push(figures::balance(layer, Some(domain), load, scores));
     }
-    let mut usage = Usage::new(declared, domains);
-    progress.begin("experts", Some(table.rows()), "rows");
-    let mut rows = 0;
-    for batch in table.columns(&[DOCUMENT, POSITION, LAYER, EXPERTS, WEIGHTS, ENTROPY])? {
-        let batch = batch?;
-        count_batch(&batch, &domain_of, &mut usage)?;
-        rows += batch.num_rows() as u64;
-        progress.advance(rows, "");
-        if progress.stop_requested() {
-            return Err(Error::Stopped(format!("{rows} rows of routing were read, nothing was written")));
-        }
+    let domains: Vec<InDomain<'_>> = usage
+        .domains()
+        .iter()
+        .zip(usage.by_domain(layer))
+        .map(|(domain, load)| InDomain { domain, tokens: Some(load.tokens), slots: &load.slots })
+        .collect();
+    // The mean, for layers in which tokens choose different numbers of experts.
+    let k = super::balance::total(&all.slots) as f64 / all.tokens.max(1) as f64;
+    let (rows, mut information) = specialisation(layer, Some(k), &domains);
+    more.specialisation.extend(rows);
+    let concentration = counts.vocabulary.concentration(layer);
+    information.types = Some(concentration.types);
+    information.types_tokens = Some(concentration.tokens);
+    information.vocabulary_top_k = concentration.top_k;
+    information.vocabulary_top_k_by_tokens = concentration.top_k_by_tokens;
+    information.vocabulary_top_1 = concentration.top_1;
+    information.vocabulary_top_1_by_tokens = concentration.top_1_by_tokens;
+    more.information.push(information);
+    more.vocabulary.extend(counts.vocabulary.listed(layer));
+    if let Some(pairs) = counts.pairs.as_ref().and_then(|pairs| pairs.get(&layer)) {
+        more.pairs.extend(figures::pairs(layer, pairs, &all));
     }
-    progress.end(&format!("{} layers, {} experts, {rows} rows", usage.layers().count(), usage.experts()));
-    if rows == 0 {
-        return Err(Error::data(format!("{}: the routing table has no rows", dataset.dir().display())));
-    }
-    Ok(usage)
 }
 
-/// Experts a layer: a table alone does not tell of experts that nobody ever chose. The manifest's settings may say it,
-/// else the model's config does.
-fn declared_experts(dataset: &Dataset) -> Option<usize> {
-    let of_settings = || usize::try_from(dataset.manifest().settings.get("experts")?.as_u64()?).ok();
-    of_settings().or_else(|| Some(config(dataset)?.experts()?.0)).filter(|&n| n > 0)
-}
-
-/// The config of the dataset's model, if it is still there.
-fn config(dataset: &Dataset) -> Option<Config> {
-    source_of(dataset.manifest()).ok()?.config().ok()
-}
-
-fn count_batch(batch: &RecordBatch, domain_of: &HashMap<u32, usize>, usage: &mut Usage) -> Result<()> {
-    let documents = column::primitive::<UInt32Type>(batch, DOCUMENT)?.values();
-    let positions = column::primitive::<UInt32Type>(batch, POSITION)?.values();
-    let layers = column::primitive::<UInt16Type>(batch, LAYER)?.values();
-    let entropies = column::primitive::<Float32Type>(batch, ENTROPY)?.values();
-    let experts = column::lists(batch, EXPERTS)?;
-    let weights = column::lists(batch, WEIGHTS)?;
-    let wrong =
-        |name: &str| Error::data(format!("routing: column `{name}` is no list of numbers without nulls"));
-    let flat = |list: &dyn Array| list.null_count() == 0;
-    let ids = experts
-        .values()
-        .as_primitive_opt::<UInt16Type>()
-        .filter(|a| flat(*a))
-        .ok_or_else(|| wrong(EXPERTS))?;
-    let applied = weights
-        .values()
-        .as_primitive_opt::<Float32Type>()
-        .filter(|a| flat(*a))
-        .ok_or_else(|| wrong(WEIGHTS))?;
-    let span = |offsets: &[i32], row: usize| offsets[row] as usize..offsets[row + 1] as usize;
-    for row in 0..batch.num_rows() {
-        let document = documents[row];
-        let domain = *domain_of.get(&document).ok_or_else(|| {
-            Error::data(format!("routing of document {document}: documents.parquet has no such document"))
-        })?;
-        let choice = Choice {
-            document,
-            position: positions[row],
-            layer: layers[row],
-            experts: &ids.values()[span(experts.value_offsets(), row)],
-            weights: &applied.values()[span(weights.value_offsets(), row)],
-            entropy: entropies[row],
-        };
-        usage.add(domain, &choice)?;
-    }
+fn write(summary: &Summary) -> Result<()> {
+    let (folder, more) = (&summary.folder, &summary.more);
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    storage::experts::write_load(&folder.join("load.parquet"), &summary.load)?;
+    storage::experts::write_layers(&folder.join("layers.parquet"), &summary.layers)?;
+    row::write(&folder.join("balance.parquet"), &more.balance)?;
+    row::write(&folder.join("specialisation.parquet"), &more.specialisation)?;
+    row::write(&folder.join("information.parquet"), &more.information)?;
+    row::write(&folder.join("pairs.parquet"), &more.pairs)?;
+    row::write(&folder.join("transitions.parquet"), &more.transitions)?;
+    row::write(&folder.join("vocabulary.parquet"), &more.vocabulary)?;
     Ok(())
 }
 
 /// Says where figures rest on too little.
-fn remark_on(layer: u16, usage: &Usage, progress: &mut dyn Progress) {
-    let load = usage.over_all(layer);
-    let experts = usage.experts();
-    if load.tokens < experts as u64 {
-        progress.remark(&format!(
-            "layer {layer}: {} tokens for {experts} experts; figures of balance mean nothing below one token an expert",
-            load.tokens
-        ));
-    }
-    if experts == 1 {
-        progress.remark(&format!("layer {layer} has a single expert: balance is 1 by definition"));
-    }
-    if load.k == 0 {
-        progress.remark(&format!("layer {layer}: no token chose any expert; its balance is left out"));
-    }
-}
-
-/// One row a layer that was used at all.
-fn layers(usage: &Usage) -> Vec<ExpertLayerRow> {
-    let row = |layer: u16| {
-        let load = usage.over_all(layer);
-        let balance = Balance::of(&load.slots)?;
-        Some(ExpertLayerRow {
-            layer,
-            experts: short(usage.experts()),
-            k: short(load.k),
-            tokens: load.tokens,
-            cv: balance.cv,
-            max_violation: balance.max_violation,
-            gini: balance.gini,
-            load_entropy: balance.load_entropy,
-            effective_experts: balance.effective_experts,
-            router_entropy: load.router_entropy()?,
-            dead: short(balance.dead),
-        })
-    };
-    usage.layers().filter_map(row).collect()
-}
-
-/// One row a (layer, domain, expert); all domains together first.
-fn load(usage: &Usage) -> Vec<ExpertLoadRow> {
-    let mut rows = Vec::new();
-    for layer in usage.layers() {
-        rows.extend(of_domain(layer, None, &usage.over_all(layer)));
-        for (domain, load) in usage.domains().iter().zip(usage.by_domain(layer)) {
-            rows.extend(of_domain(layer, Some(domain), load));
+fn remark_on(counts: &mut Tally, progress: &mut dyn Progress) {
+    let before = counts.gaps.len();
+    let experts = counts.usage.experts();
+    for layer in counts.usage.layers().collect::<Vec<_>>() {
+        let load = counts.usage.over_all(layer);
+        if load.tokens < experts as u64 {
+            counts.gaps.push(format!(
+                "layer {layer}: {} tokens for {experts} experts; figures of balance mean nothing below one token an expert",
+                load.tokens
+            ));
+        }
+        if experts == 1 {
+            counts.gaps.push(format!("layer {layer} has a single expert: balance is 1 by definition"));
+        }
+        if load.k == 0 {
+            counts.gaps.push(format!("layer {layer}: no token chose any expert; its balance is left out"));
         }
     }
-    rows
-}
-
-fn of_domain(layer: u16, domain: Option<&String>, load: &Load) -> impl Iterator<Item = ExpertLoadRow> {
-    (0..load.slots.len()).map(move |expert| ExpertLoadRow {
-        layer,
-        expert: short(expert),
-        domain: domain.cloned(),
-        tokens: load.slots[expert],
-        share: load.share(expert),
-        // Nobody chose it: `tokens` says so, and there is no mean of nothing.
-        weight: load.mean_weight(expert).unwrap_or(0.0),
-    })
-}
-
-/// Experts are counted in u16 on disk.
-fn short(n: usize) -> u16 {
-    u16::try_from(n).unwrap_or(u16::MAX)
+    if let Some(layer) = counts.usage.layers().next() {
+        let empty = counts.usage.domains().iter().zip(counts.usage.by_domain(layer));
+        let empty: Vec<String> = empty
+            .filter(|(_, load)| load.tokens == 0)
+            .map(|(domain, _)| format!("domain {domain} has no tokens: its figures are left out"))
+            .collect();
+        counts.gaps.extend(empty);
+    }
+    counts.gaps[before..].iter().for_each(|gap| progress.remark(gap));
 }
 
 #[cfg(test)]

@@ -2,24 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::choice::{Choice, WeightRule};
 use crate::{Error, Result};
-
-/// What one token was routed to in one layer.
-#[derive(Debug, Clone, Copy)]
-pub struct Choice<'a> {
-    /// Document of the token.
-    pub document: u32,
-    /// Position of the token in its document.
-    pub position: u32,
-    /// Layer of the router.
-    pub layer: u16,
-    /// Chosen experts, each at most once; empty when the token skipped the layer.
-    pub experts: &'a [u16],
-    /// Weight applied to each chosen expert's output, as long as `experts`.
-    pub weights: &'a [f32],
-    /// Entropy of the router's full distribution, nats.
-    pub entropy: f32,
-}
 
 /// Sums over the tokens of one domain (or of all) in one layer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,6 +18,12 @@ pub struct Load {
     pub entropy: f64,
     /// Largest number of experts that one token chose.
     pub k: usize,
+    /// Tokens that chose any expert.
+    pub used: u64,
+    /// Sum of [`Choice::weight_margin`].
+    pub margin: f64,
+    /// Tokens that have such a margin.
+    pub margins: u64,
 }
 
 impl Load {
@@ -41,15 +31,15 @@ impl Load {
         Self { slots: vec![0; experts], weights: vec![0.0; experts], ..Self::default() }
     }
 
-    fn grow(&mut self, experts: usize) {
-        self.slots.resize(experts, 0);
-        self.weights.resize(experts, 0.0);
-    }
-
     fn add(&mut self, choice: &Choice<'_>) {
         self.tokens += 1;
         self.entropy += f64::from(choice.entropy);
         self.k = self.k.max(choice.experts.len());
+        self.used += u64::from(!choice.experts.is_empty());
+        if let Some(margin) = choice.weight_margin() {
+            self.margin += f64::from(margin);
+            self.margins += 1;
+        }
         for (&expert, &weight) in choice.experts.iter().zip(choice.weights) {
             self.slots[usize::from(expert)] += 1;
             self.weights[usize::from(expert)] += f64::from(weight);
@@ -60,6 +50,9 @@ impl Load {
         self.tokens += other.tokens;
         self.entropy += other.entropy;
         self.k = self.k.max(other.k);
+        self.used += other.used;
+        self.margin += other.margin;
+        self.margins += other.margins;
         self.slots.iter_mut().zip(&other.slots).for_each(|(sum, n)| *sum += n);
         self.weights.iter_mut().zip(&other.weights).for_each(|(sum, w)| *sum += w);
     }
@@ -83,31 +76,42 @@ impl Load {
     }
 }
 
+impl Load {
+    /// Share of the tokens that chose any expert; `None` without tokens. Below 1 only where a token may skip the layer.
+    pub fn activation_density(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.used as f64 / self.tokens as f64)
+    }
+
+    /// Mean of the largest minus the second applied weight; `None` where no token has two.
+    pub fn weight_margin(&self) -> Option<f64> {
+        (self.margins > 0).then(|| self.margin / self.margins as f64)
+    }
+}
+
 /// Usage of the experts of every layer, by domain.
 #[derive(Debug, Clone)]
 pub struct Usage {
-    /// Experts a layer; while `open`, those up to the highest id seen.
+    /// Experts a layer.
     experts: usize,
-    open: bool,
+    rule: WeightRule,
     domains: Vec<String>,
     layers: BTreeMap<u16, Vec<Load>>,
 }
 
 impl Usage {
-    /// Nothing counted yet, for a model with `experts` experts a layer (`None`: as many as the highest id says) and
-    /// tokens of these `domains`.
-    pub fn new(experts: Option<usize>, domains: Vec<String>) -> Self {
-        Self { experts: experts.unwrap_or(0), open: experts.is_none(), domains, layers: BTreeMap::new() }
+    /// Nothing counted yet, for a model with `experts` experts a layer and tokens of these `domains`.
+    pub fn new(experts: usize, domains: Vec<String>) -> Self {
+        Self { experts, rule: WeightRule::Any, domains, layers: BTreeMap::new() }
+    }
+
+    /// Rows whose weights break `rule` become errors.
+    pub fn with_rule(self, rule: WeightRule) -> Self {
+        Self { rule, ..self }
     }
 
     /// Counts one token's choice in one layer; `domain` is an index into the domains given to [`Usage::new`].
     pub fn add(&mut self, domain: usize, choice: &Choice<'_>) -> Result<()> {
-        let highest = choice.experts.iter().max().map_or(0, |&e| usize::from(e) + 1);
-        if self.open && highest > self.experts {
-            self.experts = highest;
-            self.layers.values_mut().flatten().for_each(|load| load.grow(highest));
-        }
-        self.check(choice)?;
+        choice.check(self.experts, self.rule)?;
         let Self { experts, domains, layers, .. } = self;
         let loads = layers.entry(choice.layer).or_insert_with(|| vec![Load::new(*experts); domains.len()]);
         let load = loads.get_mut(domain).ok_or_else(|| {
@@ -115,31 +119,6 @@ impl Usage {
         })?;
         load.add(choice);
         Ok(())
-    }
-
-    fn check(&self, choice: &Choice<'_>) -> Result<()> {
-        let Choice { document, position, layer, experts, weights, entropy } = *choice;
-        let place = || format!("routing of document {document}, position {position}, layer {layer}");
-        if experts.len() != weights.len() {
-            let (e, w) = (experts.len(), weights.len());
-            return Err(Error::data(format!("{}: {e} experts but {w} weights", place())));
-        }
-        if let Some(&expert) = experts.iter().find(|&&e| usize::from(e) >= self.experts) {
-            let last = self.experts.saturating_sub(1);
-            return Err(Error::data(format!(
-                "{}: expert {expert}, but the model's experts are 0…{last}; harvest the routing again with --routing",
-                place()
-            )));
-        }
-        if let Some(i) = (1..experts.len()).find(|&i| experts[..i].contains(&experts[i])) {
-            return Err(Error::data(format!("{}: expert {} is chosen twice", place(), experts[i])));
-        }
-        match weights.iter().copied().chain([entropy]).find(|w| !w.is_finite()) {
-            Some(w) => {
-                Err(Error::data(format!("{}: a weight or entropy is {w}, expected a finite number", place())))
-            }
-            None => Ok(()),
-        }
     }
 
     /// Experts a layer.
@@ -175,11 +154,11 @@ mod tests {
     use super::*;
 
     fn choice<'a>(layer: u16, experts: &'a [u16], weights: &'a [f32]) -> Choice<'a> {
-        Choice { document: 3, position: 5, layer, experts, weights, entropy: 0.5 }
+        Choice { document: 3, position: 5, layer, experts, weights, entropy: 0.5, ..Choice::default() }
     }
 
     fn usage() -> Usage {
-        Usage::new(Some(4), vec!["code".into(), "prose".into()])
+        Usage::new(4, vec!["code".into(), "prose".into()])
     }
 
     #[test]
@@ -196,16 +175,9 @@ mod tests {
         assert_eq!(usage.by_domain(2)[1].slots, [0, 1, 0, 1]);
         let skipped = usage.over_all(7);
         assert_eq!((skipped.tokens, skipped.k, skipped.share(0)), (1, 0, 0.0));
+        assert_eq!((skipped.activation_density(), all.activation_density()), (Some(0.0), Some(1.0)));
+        assert_eq!((skipped.weight_margin(), all.weight_margin()), (None, Some(0.25)));
         assert_eq!(usage.over_all(9).router_entropy(), None);
-    }
-
-    #[test]
-    fn without_a_number_of_experts_the_highest_id_decides() {
-        let mut usage = Usage::new(None, vec!["text".into()]);
-        usage.add(0, &choice(0, &[1], &[1.0])).unwrap();
-        usage.add(0, &choice(1, &[6, 2], &[0.5, 0.5])).unwrap();
-        assert_eq!(usage.experts(), 7);
-        assert_eq!(usage.over_all(0).slots, [0, 1, 0, 0, 0, 0, 0]);
     }
 
     #[test]

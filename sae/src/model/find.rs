@@ -69,6 +69,11 @@ impl ModelSource {
         Config::parse(&text, &path)
     }
 
+    /// The text of its `config.json`, or what a GGUF file says in those words.
+    pub fn config_text(&self) -> Result<String> {
+        Ok(find(self)?.config()?.0)
+    }
+
     /// What people call the model.
     pub fn id(&self) -> String {
         let last = |name: Option<&std::ffi::OsStr>| {

@@ -24,7 +24,7 @@ pub use experts::{expert_layers, expert_load};
 pub use feature_activations::feature_activations;
 pub use features::features;
 pub use metrics::{metrics, metrics_steps};
-pub use routing::routing;
+pub use routing::{routing, routing_with_scores};
 pub use vocabulary::vocabulary;
 
 /// Name of the table of activations.

@@ -12,6 +12,8 @@ pub const EXPERTS: &str = "experts";
 pub const WEIGHTS: &str = "weights";
 /// `entropy`: of the router's whole distribution, in nats.
 pub const ENTROPY: &str = "entropy";
+/// `scores`: the router's scores of all experts, `[E]`. Optional.
+pub const SCORES: &str = "scores";
 
 /// document u32, position u32, token u32, layer u16, experts `List<u16>`, weights `List<f32>`, entropy f32.
 pub fn routing() -> SchemaRef {
@@ -24,4 +26,11 @@ pub fn routing() -> SchemaRef {
         column(WEIGHTS, list(DataType::Float32)),
         column(ENTROPY, DataType::Float32),
     ])
+}
+
+/// [`routing`] and scores `List<f32>`.
+pub fn routing_with_scores() -> SchemaRef {
+    let mut fields: Vec<_> = routing().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(column(SCORES, list(DataType::Float32)));
+    schema(fields)
 }

@@ -1,0 +1,304 @@
+//! Counts from elsewhere: a CSV with the columns `model, layer, domain, routing, expert, count`.
+//!
+//! `routing` is `topk` (all chosen experts) or `top1` (the strongest alone). Where both are there, the top-1 counts tell how many
+//! tokens there were, and both together tell k.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use storage::experts::{BalanceRow, InformationRow, SpecialisationRow};
+
+use super::balance::total;
+use super::figures::{balance_of_slots, short};
+use super::specialisation::{InDomain, specialisation};
+use crate::{Error, Result};
+
+/// Columns that must be there, in any order.
+const COLUMNS: [&str; 6] = ["model", "layer", "domain", "routing", "expert", "count"];
+/// Layers and experts are counted in u16.
+const MOST_EXPERTS: usize = 1 << 16;
+
+/// Figures of one model.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct CountsModel {
+    /// Its name in the file.
+    pub model: String,
+    /// Experts a token; `None` where the counts do not tell.
+    pub k: Option<u64>,
+    /// By layer, and by layer and domain.
+    pub balance: Vec<BalanceRow>,
+    /// By layer, expert and domain.
+    pub specialisation: Vec<SpecialisationRow>,
+    /// By layer.
+    pub information: Vec<InformationRow>,
+    /// What the counts can not give, and why.
+    pub gaps: Vec<String>,
+}
+
+/// Slots by expert.
+type Slots = Vec<u64>;
+
+/// Counts of one model: layer → domain → (all chosen experts, the strongest alone).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counts {
+    layers: BTreeMap<u16, BTreeMap<String, [Slots; 2]>>,
+}
+
+/// Reads the file: model → counts.
+pub fn read_counts(path: &Path) -> Result<BTreeMap<String, Counts>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, Counts>> {
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| fields(line));
+    let mut places = [0; 6];
+    for (place, name) in places.iter_mut().zip(COLUMNS) {
+        *place = header.iter().position(|h| *h == name).ok_or_else(|| {
+            Error::format(
+                path,
+                format!("line 1: no column `{name}`; expected the columns {}", COLUMNS.join(", ")),
+            )
+        })?;
+    }
+    let mut models: BTreeMap<String, Counts> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (number, line) in lines {
+        let row = Row::parse(line, &places, header.len())
+            .map_err(|problem| Error::format(path, format!("line {}: {problem}", number + 1)))?;
+        let key = (row.model.clone(), row.layer, row.domain.clone(), row.top1, row.expert);
+        if !seen.insert(key) {
+            let problem = format!(
+                "line {}: a second count for {}, layer {}, {}, expert {}; expected one",
+                number + 1,
+                row.model,
+                row.layer,
+                row.domain,
+                row.expert
+            );
+            return Err(Error::format(path, problem));
+        }
+        models.entry(row.model.clone()).or_default().add(row);
+    }
+    if models.is_empty() {
+        return Err(Error::format(path, "has no counts"));
+    }
+    Ok(models)
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    line.split(',').map(|field| field.trim().trim_matches('"')).collect()
+}
+
+struct Row {
+    model: String,
+    layer: u16,
+    domain: String,
+    top1: bool,
+    expert: usize,
+    count: u64,
+}
+
+impl Row {
+    fn parse(line: &str, places: &[usize; 6], width: usize) -> std::result::Result<Self, String> {
+        let fields = fields(line);
+        if fields.len() != width {
+            return Err(format!("{} fields, expected {width}", fields.len()));
+        }
+        let [model, layer, domain, routing, expert, count] = places.map(|place| fields[place]);
+        let wrong = |name: &str, value: &str, wanted: &str| format!("{name} is `{value}`, expected {wanted}");
+        let top1 = match routing {
+            "topk" => false,
+            "top1" => true,
+            other => return Err(wrong("routing", other, "topk or top1")),
+        };
+        let expert = expert.parse().ok().filter(|&e: &usize| e < MOST_EXPERTS);
+        Ok(Self {
+            model: model.to_owned(),
+            layer: layer.parse().map_err(|_| wrong("layer", layer, "a number from 0 to 65535"))?,
+            domain: domain.to_owned(),
+            top1,
+            expert: expert.ok_or_else(|| wrong("expert", fields[places[4]], "a number from 0 to 65535"))?,
+            count: count.parse().map_err(|_| wrong("count", count, "a number, 0 or more"))?,
+        })
+    }
+}
+
+impl Counts {
+    fn add(&mut self, row: Row) {
+        let of = self.layers.entry(row.layer).or_default().entry(row.domain).or_default();
+        let slots = &mut of[usize::from(row.top1)];
+        if slots.len() <= row.expert {
+            slots.resize(row.expert + 1, 0);
+        }
+        slots[row.expert] = row.count;
+    }
+
+    fn experts(&self) -> usize {
+        self.layers.values().flat_map(BTreeMap::values).flatten().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Experts a token, where top-k and top-1 counts tell the same everywhere.
+    fn k(&self) -> std::result::Result<Option<u64>, String> {
+        let mut k = None;
+        for (layer, domains) in &self.layers {
+            for (domain, [chosen, first]) in domains {
+                let (chosen, first) = (total(chosen), total(first));
+                if chosen == 0 || first == 0 {
+                    continue;
+                }
+                let here = chosen / first;
+                if here * first != chosen || k.is_some_and(|k| k != here) {
+                    let said = k.map_or("a whole number".to_owned(), |k| format!("{k}, as before"));
+                    return Err(format!(
+                        "layer {layer}, {domain}: {chosen} choices of {first} tokens are {:.3} a token, expected {said}",
+                        chosen as f64 / first as f64
+                    ));
+                }
+                k = Some(here);
+            }
+        }
+        Ok(k)
+    }
+}
+
+/// The figures that counts alone can give. `k` is used where the counts do not tell it.
+pub fn summarise_counts(path: &Path, k: Option<u64>) -> Result<Vec<CountsModel>> {
+    let models = read_counts(path)?;
+    models.into_iter().map(|(name, counts)| of_model(name, &counts, k, path)).collect()
+}
+
+fn of_model(model: String, counts: &Counts, k: Option<u64>, path: &Path) -> Result<CountsModel> {
+    let own = counts.k().map_err(|problem| Error::format(path, format!("{model}: {problem}")))?;
+    if let (Some(own), Some(k)) = (own, k)
+        && own != k
+    {
+        return Err(Error::request(format!("{model}: {k} experts a token were said, the counts have {own}")));
+    }
+    let k = own.or(k).filter(|&k| k > 0);
+    let experts = counts.experts();
+    let mut found = CountsModel { model, k, ..CountsModel::default() };
+    if k.is_none() {
+        found
+            .gaps
+            .push("experts a token are not known (no top-1 counts): no shares of tokens; give --k".into());
+    }
+    found
+        .gaps
+        .push("counts tell nothing of co-activation, transitions, vocabulary, weights or scores".into());
+    for (&layer, domains) in &counts.layers {
+        of_layer(layer, domains, experts, k, &mut found);
+    }
+    Ok(found)
+}
+
+fn of_layer(
+    layer: u16,
+    domains: &BTreeMap<String, [Slots; 2]>,
+    experts: usize,
+    k: Option<u64>,
+    found: &mut CountsModel,
+) {
+    let padded = |slots: &Slots| {
+        let mut slots = slots.clone();
+        slots.resize(experts, 0);
+        slots
+    };
+    let chosen: Vec<(&String, Slots, Option<u64>)> = domains
+        .iter()
+        .map(|(domain, [chosen, first])| {
+            let tokens = match (total(first), k) {
+                (0, Some(k)) => Some(total(chosen) / k),
+                (0, None) => None,
+                (tokens, _) => Some(tokens),
+            };
+            (domain, padded(chosen), tokens)
+        })
+        .collect();
+    let mut all = vec![0; experts];
+    chosen.iter().for_each(|(_, slots, _)| all.iter_mut().zip(slots).for_each(|(a, n)| *a += n));
+    let tokens: Option<u64> = chosen.iter().map(|(_, _, tokens)| *tokens).sum();
+    let filled = |row: BalanceRow, tokens| BalanceRow { k: k.map(|k| short(k as usize)), tokens, ..row };
+    found.balance.push(filled(balance_of_slots(layer, None, &all), tokens));
+    for (domain, slots, tokens) in &chosen {
+        if total(slots) == 0 {
+            found.gaps.push(format!("layer {layer}, domain {domain}: no choices, its figures are left out"));
+        }
+        found.balance.push(filled(balance_of_slots(layer, Some(domain), slots), *tokens));
+    }
+    let of: Vec<InDomain<'_>> =
+        chosen.iter().map(|(domain, slots, tokens)| InDomain { domain, tokens: *tokens, slots }).collect();
+    let (rows, information) = specialisation(layer, k.map(|k| k as f64), &of);
+    found.specialisation.extend(rows);
+    found.information.push(information);
+}
+
+/// Writes `OUT/MODEL/experts/{balance, specialisation, information}.parquet` for every model; gives the folders.
+pub fn write_counts(out: &Path, models: &[CountsModel]) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for model in models {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+        let name: String = model.model.chars().map(plain).collect();
+        let folder = out.join(name.trim_start_matches('.')).join("experts");
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        storage::row::write(&folder.join("balance.parquet"), &model.balance)?;
+        storage::row::write(&folder.join("specialisation.parquet"), &model.specialisation)?;
+        storage::row::write(&folder.join("information.parquet"), &model.information)?;
+        folders.push(folder);
+    }
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "model,layer,domain,routing,expert,count\n";
+
+    fn message(body: &str) -> String {
+        parse(&format!("{HEAD}{body}"), Path::new("c.csv")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        assert!(message("m,0,a,topk,0\n").contains("line 2: 5 fields, expected 6"));
+        assert!(message("m,0,a,topk,0,1\nm,0,a,top2,0,1\n").contains("line 3: routing is `top2`"));
+        assert!(message("m,0,a,topk,70000,1\n").contains("expert is `70000`"));
+        assert!(message("m,0,a,topk,1,-4\n").contains("count is `-4`"));
+        assert!(message("m,0,a,topk,1,4\nm,0,a,topk,1,5\n").contains("line 3: a second count"));
+        assert!(message("").contains("no counts"));
+        let text = parse("model,layer,expert,count\n", Path::new("c.csv")).unwrap_err().to_string();
+        assert!(text.contains("no column `domain`"), "{text}");
+    }
+
+    #[test]
+    fn k_comes_from_both_kinds_of_counts() {
+        let file = |body: &str| parse(&format!("{HEAD}{body}"), Path::new("c.csv")).unwrap();
+        let both = "m,0,a,topk,0,6\nm,0,a,topk,2,4\nm,0,a,top1,0,5\n";
+        assert_eq!(file(both)["m"].k(), Ok(Some(2)));
+        assert_eq!(file(both)["m"].experts(), 3);
+        assert_eq!(file("m,0,a,topk,0,6\n")["m"].k(), Ok(None));
+        let odd = file("m,0,a,topk,0,6\nm,0,a,top1,0,5\n")["m"].k().unwrap_err();
+        assert!(odd.contains("1.200 a token"), "{odd}");
+    }
+
+    #[test]
+    fn what_counts_do_not_tell_is_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.csv");
+        std::fs::write(&path, format!("{HEAD}m,0,a,topk,0,60\nm,0,a,topk,1,40\nm,0,b,topk,0,0\n")).unwrap();
+        let found = &summarise_counts(&path, None).unwrap()[0];
+        assert_eq!((found.k, found.balance[0].tokens, found.balance[0].z_loss), (None, None, None));
+        assert!(
+            found.gaps.iter().any(|g| g.contains("--k")) && found.gaps.iter().any(|g| g.contains("domain b"))
+        );
+        assert_eq!((found.balance[2].cv, found.information[0].mutual_information), (None, None));
+        let found = &summarise_counts(&path, Some(2)).unwrap()[0];
+        assert_eq!(found.balance[0].tokens, Some(50));
+        assert_eq!(found.specialisation[0].share_of_domain, Some(60.0 / 50.0));
+        let folders = write_counts(folder.path(), &summarise_counts(&path, Some(1)).unwrap()).unwrap();
+        assert!(folders[0].join("balance.parquet").exists());
+    }
+}

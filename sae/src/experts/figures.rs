@@ -1,0 +1,142 @@
+//! Rows of the tables, from counts.
+
+use storage::experts::{BalanceRow, ExpertLayerRow, ExpertLoadRow, PairRow, TransitionRow};
+
+use super::balance::{Balance, total};
+use super::pairs::Pairs;
+use super::scores::ScoreSums;
+use super::transitions::Transitions;
+use super::usage::{Load, Usage};
+
+/// Experts are counted in u16 on disk.
+pub fn short(n: usize) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
+}
+
+/// One row a layer that was used at all.
+pub fn layers(usage: &Usage) -> Vec<ExpertLayerRow> {
+    let row = |layer: u16| {
+        let load = usage.over_all(layer);
+        let balance = Balance::of(&load.slots)?;
+        Some(ExpertLayerRow {
+            layer,
+            experts: short(usage.experts()),
+            k: short(load.k),
+            tokens: load.tokens,
+            cv: balance.cv,
+            max_violation: balance.max_violation,
+            gini: balance.gini,
+            load_entropy: balance.load_entropy,
+            effective_experts: balance.effective_experts,
+            router_entropy: load.router_entropy()?,
+            dead: short(balance.dead),
+        })
+    };
+    usage.layers().filter_map(row).collect()
+}
+
+/// One row a (layer, domain, expert); all domains together first.
+pub fn load(usage: &Usage) -> Vec<ExpertLoadRow> {
+    let mut rows = Vec::new();
+    for layer in usage.layers() {
+        rows.extend(of_domain(layer, None, &usage.over_all(layer)));
+        for (domain, load) in usage.domains().iter().zip(usage.by_domain(layer)) {
+            rows.extend(of_domain(layer, Some(domain), load));
+        }
+    }
+    rows
+}
+
+fn of_domain(layer: u16, domain: Option<&String>, load: &Load) -> impl Iterator<Item = ExpertLoadRow> {
+    (0..load.slots.len()).map(move |expert| ExpertLoadRow {
+        layer,
+        expert: short(expert),
+        domain: domain.cloned(),
+        tokens: load.slots[expert],
+        share: load.share(expert),
+        // Nobody chose it: `tokens` says so, and there is no mean of nothing.
+        weight: load.mean_weight(expert).unwrap_or(0.0),
+    })
+}
+
+/// What slot counts alone give. Figures of a layer or domain that nobody used are gaps.
+pub fn balance_of_slots(layer: u16, domain: Option<&str>, slots: &[u64]) -> BalanceRow {
+    let balance = Balance::of(slots);
+    BalanceRow {
+        layer,
+        domain: domain.map(str::to_owned),
+        experts: short(slots.len()),
+        slots: total(slots),
+        cv: balance.map(|b| b.cv),
+        max_violation: balance.map(|b| b.max_violation),
+        gini: balance.map(|b| b.gini),
+        load_entropy: balance.map(|b| b.load_entropy),
+        effective_experts: balance.map(|b| b.effective_experts),
+        dead: balance.map(|b| short(b.dead)),
+        cold: balance.map(|b| short(b.cold)),
+        ..BalanceRow::default()
+    }
+}
+
+/// What a routing table gives, with what its scores add where there are any.
+pub fn balance(layer: u16, domain: Option<&str>, load: &Load, scores: Option<&ScoreSums>) -> BalanceRow {
+    BalanceRow {
+        k: Some(short(load.k)),
+        tokens: Some(load.tokens),
+        activation_density: load.activation_density(),
+        router_entropy: load.router_entropy(),
+        weight_margin: load.weight_margin(),
+        top1_margin: scores.and_then(ScoreSums::top1_margin),
+        choice_margin: scores.and_then(ScoreSums::choice_margin),
+        balance_loss: scores.and_then(ScoreSums::balance_loss),
+        z_loss: scores.and_then(ScoreSums::z_loss),
+        ..balance_of_slots(layer, domain, &load.slots)
+    }
+}
+
+/// All pairs of a layer; `load` is its load over all domains.
+pub fn pairs(layer: u16, pairs: &Pairs, load: &Load) -> Vec<PairRow> {
+    let row = |(a, b): (usize, usize)| {
+        let (count, of_a, of_b) = (pairs.together(a, b), load.slots[a], load.slots[b]);
+        PairRow {
+            layer,
+            a: short(a),
+            b: short(b),
+            count,
+            rank_adjacent: pairs.adjacent(a, b),
+            b_given_a: ratio(count as f64, of_a as f64),
+            a_given_b: ratio(count as f64, of_b as f64),
+            lift: ratio(count as f64 * load.tokens as f64, of_a as f64 * of_b as f64),
+        }
+    };
+    pairs.all().map(row).collect()
+}
+
+/// All pairs of experts of neighbouring layers.
+pub fn transitions(transitions: &Transitions, usage: &Usage) -> Vec<TransitionRow> {
+    let experts = usage.experts();
+    let mut rows = Vec::new();
+    for ((layer, next_layer), counts) in transitions.all() {
+        let (here, next) = (usage.over_all(layer), usage.over_all(next_layer));
+        for (from, counts) in counts.chunks_exact(experts.max(1)).enumerate() {
+            let all = total(counts) as f64;
+            rows.extend(counts.iter().enumerate().map(|(to, &count)| TransitionRow {
+                layer,
+                next_layer,
+                from: short(from),
+                to: short(to),
+                count,
+                probability: ratio(count as f64, all),
+                lift: ratio(
+                    count as f64 * here.tokens as f64,
+                    here.slots[from] as f64 * next.slots[to] as f64,
+                ),
+            }));
+        }
+    }
+    rows
+}
+
+fn ratio(a: f64, b: f64) -> Option<f64> {
+    (b > 0.0).then(|| a / b)
+}
