@@ -116,7 +116,7 @@ proptest! {
             let (array, bad) = vector::column_from_rows(&rows, d, dtype).unwrap();
             prop_assert_eq!(bad, vector::NonFinite::default());
             let column: ArrayRef = Arc::new(array);
-            let batch = arrow::array::RecordBatch::try_from_iter([("v", column)]).unwrap();
+            let batch = RecordBatch::try_from_iter([("v", column)]).unwrap();
             let half = n / 2;
             let mut found = Vec::new();
             vector::fixed_size_rows(&batch.slice(half, n - half), "v", &mut found).unwrap();
