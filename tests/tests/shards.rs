@@ -6,30 +6,26 @@ use std::path::Path;
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Float32Type, UInt32Type};
-use storage::schema::{ACTIVATION, ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, ROUTING, TOKEN};
-use storage::{Dataset, Scan, column, documents};
+use storage::schema::activations::ACTIVATION;
+use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, ROUTING, TOKEN};
+use storage::{Dataset, column, documents};
 use tests::{sae, small_text};
 
 /// Document, position, token and the activation of every row.
 fn rows(folder: &Path) -> Vec<([u32; 3], Vec<f32>)> {
     let dataset = Dataset::open(folder).unwrap();
     let mut rows = Vec::new();
-    dataset
-        .table(ACTIVATIONS)
-        .unwrap()
-        .each(Scan::default(), |batch| {
-            let keys =
-                [DOCUMENT, POSITION, TOKEN].map(|name| column::primitive::<UInt32Type>(batch, name).unwrap());
-            let vectors = batch.column_by_name(ACTIVATION).unwrap().as_fixed_size_list();
-            for i in 0..batch.num_rows() {
-                let vector = vectors.value(i);
-                assert_eq!(vector.null_count(), 0);
-                let numbers = vector.as_primitive::<Float32Type>().values().to_vec();
-                rows.push((keys.map(|key| key.value(i)), numbers));
-            }
-            Ok(())
-        })
-        .unwrap();
+    let table = dataset.table(ACTIVATIONS).unwrap();
+    for batch in table.columns(&[DOCUMENT, POSITION, TOKEN, ACTIVATION]).unwrap() {
+        let batch = batch.unwrap();
+        let keys =
+            [DOCUMENT, POSITION, TOKEN].map(|name| column::primitive::<UInt32Type>(&batch, name).unwrap());
+        let vectors = batch.column_by_name(ACTIVATION).unwrap().as_fixed_size_list();
+        for i in 0..batch.num_rows() {
+            let numbers = vectors.value(i).as_primitive::<Float32Type>().values().to_vec();
+            rows.push((keys.map(|key| key.value(i)), numbers));
+        }
+    }
     rows
 }
 
