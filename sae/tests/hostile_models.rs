@@ -3,6 +3,8 @@
 //!
 //!     SAE_FUZZ_CASES=1000000 cargo test --test hostile_models -- --nocapture
 
+#![allow(clippy::panic, clippy::print_stdout, clippy::needless_pass_by_value)]
+
 #[path = "../src/model/weights/gguf/fixture.rs"]
 mod fixture;
 

@@ -110,7 +110,7 @@ fn harvest_options() {
             (
                 "harvest --text text --hook blocks.99.hook_resid_post --out out",
                 2,
-                &["blocks.99.hook_resid_post", "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"],
+                &["blocks.99.hook_resid_post", "4 layers", "blocks.3.hook_resid_post"],
             ),
             ("harvest --text text --out out", 2, &["nothing to harvest", "hook"]),
             ("harvest --text text --routing --gradients --out out", 2, &["gradients need a hook"]),
@@ -161,20 +161,20 @@ fn models() {
         }
     };
     fs::create_dir(at.join("nothing")).unwrap();
-    model(&at.join("gpt2"), "config.json", config(|c| c["model_type"] = "gpt2".into()));
-    model(&at.join("clipped"), "config.json", config(|c| c["clip_qkv"] = 8.into()));
+    model(&at.join("bert"), "config.json", config(|c| c["model_type"] = "bert".into()));
+    model(&at.join("clipped"), "config.json", config(|c| c["clip_qkv"] = (-8).into()));
     model(&at.join("wide"), "config.json", config(|c| c["hidden_size"] = 64.into()));
     model(&at.join("no-json"), "config.json", |_| b"{".to_vec());
     model(&at.join("short"), "model.safetensors", |bytes| bytes[..bytes.len() / 2].to_vec());
     model(&at.join("tokens"), "tokenizer.json", |bytes| bytes[..bytes.len() / 2].to_vec());
     let cases: &[Case<'_>] = &[
-        ("nowhere", 2, &["nowhere/config.json", "does not exist", "`default`"]),
-        ("nothing", 2, &["nothing/config.json", "does not exist", "model.safetensors"]),
-        ("gpt2", 1, &["gpt2/config.json", "model_type is `gpt2`", "olmoe"]),
+        ("nowhere", 2, &["nowhere is no folder", "config.json", "`default`"]),
+        ("nothing", 2, &["nothing has no config.json", "model.safetensors", "`default`"]),
+        ("bert", 1, &["bert/config.json", "model_type is `bert`", "olmoe"]),
         ("clipped", 1, &["clipped/config.json", "clip_qkv"]),
         ("wide", 1, &["wide/model.safetensors", "has shape", "config.json asks for"]),
         ("no-json", 1, &["no-json/config.json", "no valid JSON"]),
-        ("short", 1, &["short/model.safetensors", "no valid safetensors file"]),
+        ("short", 1, &["short/model.safetensors", "tensor `", "data bytes", "to end by"]),
         ("tokens", 1, &["tokens/tokenizer.json", "no tokenizer"]),
     ];
     for &(model, status, parts) in cases {
@@ -306,7 +306,7 @@ fn what_is_analysed() {
         ("run --no-model --data wide", 2, &["wide: activations have width 9", "takes 8"]),
         ("run --no-model --data bad", 1, &["document 9, position 20", "NaN"]),
         ("run", 2, &["made up", "--model"]),
-        ("run --model nowhere", 2, &["nowhere/config.json", "does not exist"]),
+        ("run --model nowhere", 2, &["nowhere is no folder", "`default`"]),
         ("run --model default", 2, &["made up", "harvest again"]),
     ];
     for command in ["evaluate", "index"] {

@@ -261,7 +261,7 @@ mod tests {
 
     /// Feature f fires where component f is positive.
     fn dictionary(d: usize) -> Dictionary {
-        let one = |i: usize| f32::from(u8::from(i % (d + 1) == 0));
+        let one = |i: usize| f32::from(u8::from(i.is_multiple_of(d + 1)));
         let identity: Vec<f32> = (0..d * d).map(one).collect();
         Dictionary {
             d_in: d,
