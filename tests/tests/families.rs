@@ -4,7 +4,7 @@
 //! `tests/parity/families.py`. Hidden states, logits and the loss agree to 1e-4 of the largest number, routing is the same at
 //! every token and gradients agree to 1e-3.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

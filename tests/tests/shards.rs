@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use arrow::array::{Array as _, AsArray as _};
+use arrow::array::AsArray as _;
 use arrow::datatypes::{Float32Type, UInt32Type};
 use storage::schema::activations::ACTIVATION;
 use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, ROUTING, TOKEN};
