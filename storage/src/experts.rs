@@ -18,7 +18,9 @@ use crate::schema::experts as names;
 use crate::table::TableReader;
 use crate::{Layout, PartWriter, schema};
 
-pub use together::{AgainstRow, FeatureExpertRow, PairRow, TransitionRow, VocabularyRow};
+pub use together::{
+    AgainstRow, CellRow, FeatureExpertRow, PairRow, SimilarityRow, SparsityRow, TransitionRow, VocabularyRow,
+};
 pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
 
 /// Load of one expert, over all text or over one domain.

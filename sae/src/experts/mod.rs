@@ -28,6 +28,8 @@ mod scores;
 mod specialisation;
 mod summarise;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod transitions;
 mod usage;
 mod vocabulary;

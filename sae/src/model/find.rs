@@ -69,8 +69,12 @@ impl ModelSource {
         Config::parse(&text, &path)
     }
 
-    /// The text of its `config.json`, or what a GGUF file says in those words.
+    /// The text of its `config.json`, or what a GGUF file says in those words. A folder needs no weights for that.
     pub fn config_text(&self) -> Result<String> {
+        if let Self::Folder(folder) = self {
+            let path = folder.join("config.json");
+            return std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e));
+        }
         Ok(find(self)?.config()?.0)
     }
 
