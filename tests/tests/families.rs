@@ -187,6 +187,7 @@ families! {
     deepseek_v3: "deepseek_v3",
     deepseek_v3_plain: "deepseek_v3-plain",
     gpt_oss: "gpt_oss",
+    gpt_oss_mxfp4: "gpt_oss-mxfp4",
     granitemoe: "granitemoe",
     granitemoeshared: "granitemoeshared",
 }

@@ -69,10 +69,12 @@ pub(super) fn read(json: &Value, path: &Path) -> Result<Config> {
     }
     if let Some((_, quantised)) = fields.get(&["quantization_config"]) {
         let method = quantised.get("quant_method").and_then(Value::as_str).unwrap_or("some method");
-        let remedy = "take the same model in f32, f16 or bf16, or as a GGUF file";
-        return Err(
-            fields.error(format!("the weights are quantised by {method} (quantization_config); {remedy}"))
-        );
+        // The experts of GPT-OSS, which are dequantised when they are taken.
+        if (kind, method) != ("gpt_oss", "mxfp4") {
+            let remedy = "take the same model in f32, f16 or bf16, or as a GGUF file";
+            return Err(fields
+                .error(format!("the weights are quantised by {method} (quantization_config); {remedy}")));
+        }
     }
     let d_model = fields.needed(&["hidden_size", "n_embd"])?;
     let layers = fields.needed(&["num_hidden_layers", "n_layer"])?;

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// Bytes that can be read anywhere. A file is read, not mapped: a mapped file that somebody shortens ends the program.
 #[derive(Debug)]
-pub(in crate::model) struct Bytes {
+pub(crate) struct Bytes {
     path: PathBuf,
     len: u64,
     place: Place,

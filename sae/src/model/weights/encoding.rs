@@ -12,7 +12,7 @@ const PIECE: usize = 1 << 21;
 const PART: usize = 1 << 15;
 
 /// A way to store numbers.
-pub(super) struct Encoding {
+pub(crate) struct Encoding {
     pub name: &'static str,
     /// Numbers in a block.
     pub numbers: usize,
@@ -29,13 +29,13 @@ impl std::fmt::Debug for Encoding {
 }
 
 /// IEEE single precision.
-pub(super) static F32: Encoding = Encoding { name: "F32", numbers: 1, bytes: 4, decode: f32s };
+pub(crate) static F32: Encoding = Encoding { name: "F32", numbers: 1, bytes: 4, decode: f32s };
 /// IEEE half precision.
-pub(super) static F16: Encoding = Encoding { name: "F16", numbers: 1, bytes: 2, decode: f16s };
+pub(crate) static F16: Encoding = Encoding { name: "F16", numbers: 1, bytes: 2, decode: f16s };
 /// The upper half of a single.
-pub(super) static BF16: Encoding = Encoding { name: "BF16", numbers: 1, bytes: 2, decode: bf16s };
+pub(crate) static BF16: Encoding = Encoding { name: "BF16", numbers: 1, bytes: 2, decode: bf16s };
 /// IEEE double precision; what does not fit a single becomes infinite and is refused later.
-pub(super) static F64: Encoding = Encoding { name: "F64", numbers: 1, bytes: 8, decode: f64s };
+pub(crate) static F64: Encoding = Encoding { name: "F64", numbers: 1, bytes: 8, decode: f64s };
 
 fn f32s(bytes: &[u8], out: &mut [f32]) {
     for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {

@@ -11,9 +11,10 @@
 
 mod bytes;
 mod change;
-mod encoding;
+pub(crate) mod encoding;
 pub mod gguf;
-mod safetensors;
+mod mxfp4;
+pub(crate) mod safetensors;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -22,9 +23,9 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::{Error, Result};
-pub(super) use bytes::Bytes;
+pub(crate) use bytes::Bytes;
 use change::Change;
-use encoding::Encoding;
+pub(crate) use encoding::Encoding;
 
 /// The tensors of a checkpoint, as f32 on the CPU.
 #[derive(Debug)]
@@ -46,8 +47,10 @@ enum Stored {
     Tensor(Tensor),
     /// Numbers one after another, then what has to be done to them.
     Pieces(Vec<Piece>, Change),
-    /// There, but no floating-point numbers; the type's name.
-    Other(String),
+    /// In two parts, of which there are entries too until they are joined.
+    Packed(mxfp4::Packed),
+    /// There, but no floating-point numbers; the type's name and where it is.
+    Other(String, mxfp4::Place),
 }
 
 /// A run of numbers in a file.
@@ -84,6 +87,7 @@ impl Weights {
     fn from_bytes(bytes: Bytes) -> Result<Self> {
         let mut weights = Self::empty(bytes.path());
         weights.add_safetensors(bytes)?;
+        weights.join_parts()?;
         Ok(weights)
     }
 
@@ -104,6 +108,7 @@ impl Weights {
         for file in files {
             weights.add_safetensors(Bytes::open(file)?)?;
         }
+        weights.join_parts()?;
         Ok(weights)
     }
 
@@ -119,7 +124,7 @@ impl Weights {
                     let numbers = found.shape.iter().product();
                     Stored::Pieces(vec![Piece { file, at: found.at, numbers, encoding }], Change::None)
                 }
-                Err(dtype) => Stored::Other(dtype),
+                Err(dtype) => Stored::Other(dtype, mxfp4::Place { file, at: found.at }),
             };
             let entry = Entry { shape: found.shape, stored: Some(stored) };
             if self.tensors.insert(found.name.clone(), entry).is_some() {
@@ -128,6 +133,32 @@ impl Weights {
             }
         }
         self.files.push(bytes);
+        Ok(())
+    }
+
+    /// Makes one entry of the two parts of every MXFP4 tensor, which may be in different files.
+    fn join_parts(&mut self) -> Result<()> {
+        let bases = self.tensors.keys().filter_map(|name| name.strip_suffix(mxfp4::PARTS[0]));
+        let bases: Vec<String> = bases.map(str::to_owned).collect();
+        for base in bases {
+            let [blocks, scales] = mxfp4::PARTS.map(|part| format!("{base}{part}"));
+            let part = |name: &str| match self.tensors.get(name) {
+                Some(Entry { shape, stored: Some(Stored::Other(dtype, place)) }) if dtype == "U8" => {
+                    Some((*place, shape.as_slice()))
+                }
+                _ => None,
+            };
+            // Names may end so for other reasons.
+            let (Some(first), Some(second)) = (part(&blocks), part(&scales)) else { continue };
+            let packed = mxfp4::Packed::new(first, second)
+                .map_err(|e| self.problem(format!("tensor `{base}`: {e}")))?;
+            let entry = Entry { shape: packed.shape(), stored: Some(Stored::Packed(packed)) };
+            self.tensors.remove(&blocks);
+            self.tensors.remove(&scales);
+            if self.tensors.insert(base.clone(), entry).is_some() {
+                return Err(self.problem(format!("tensor `{base}` is there twice: as it is and in MXFP4")));
+            }
+        }
         Ok(())
     }
 
@@ -154,7 +185,12 @@ impl Weights {
                 let numbers = change.apply(numbers, shape);
                 Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
             }
-            Some(Stored::Other(dtype)) => {
+            Some(Stored::Packed(packed)) => {
+                let numbers = packed.read(&self.files)?;
+                self.check_finite(name, &numbers)?;
+                Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+            }
+            Some(Stored::Other(dtype, _)) => {
                 let problem = format!("tensor `{name}` has type {dtype}; expected F32, F16, BF16 or F64");
                 Err(self.problem(problem))
             }
@@ -217,11 +253,13 @@ impl Weights {
             piece.encoding.read(&self.files[piece.file], piece.at, out)?;
             rest = after;
         }
-        if numbers.par_chunks(1 << 16).all(|chunk| chunk.iter().all(|x| x.is_finite())) {
-            Ok(numbers)
-        } else {
-            Err(self.not_finite(name))
-        }
+        self.check_finite(name, &numbers)?;
+        Ok(numbers)
+    }
+
+    fn check_finite(&self, name: &str, numbers: &[f32]) -> Result<()> {
+        let finite = numbers.par_chunks(1 << 16).all(|chunk| chunk.iter().all(|x| x.is_finite()));
+        if finite { Ok(()) } else { Err(self.not_finite(name)) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// A tensor as the header describes it.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub name: String,
     pub shape: Vec<usize>,
     /// First byte in the file.
@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 ///
 /// # Errors
 /// [`Error::Format`] naming the file, and the tensor where it is about one.
-pub(super) fn read_header(bytes: &Bytes) -> Result<Vec<Found>> {
+pub(crate) fn read_header(bytes: &Bytes) -> Result<Vec<Found>> {
     let problem = |text: String| Error::format(bytes.path(), text);
     if bytes.len() < 8 {
         return Err(problem(format!("is no safetensors file: it has {} bytes", bytes.len())));

@@ -139,3 +139,28 @@ fn a_header_that_does_not_describe_the_file_is_refused() {
         assert!(len == 0 || open(&len.to_le_bytes()).unwrap_err().to_string().contains("header"));
     }
 }
+
+/// Two rows of one block each: the codes in order from the low half of the first byte on, times 2^(scale − 127); rows become columns.
+#[test]
+fn mxfp4_by_hand() {
+    let counted: Vec<u8> = (0..8u8).map(|i| 2 * i | (2 * i + 1) << 4).collect();
+    let blocks = [&counted[..], &counted, &[0x22; 16]].concat();
+    let file = |scales: Vec<u8>, shape: &[usize]| {
+        written(&[
+            ("e_blocks", Dtype::U8, &[1, 2, 1, 16], blocks.clone()),
+            ("e_scales", Dtype::U8, shape, scales),
+            ("f_blocks", Dtype::U8, &[1], vec![0]),
+        ])
+    };
+    let mut weights = open(&file(vec![128, 126], &[1, 2, 1])).unwrap();
+    assert_eq!(weights.names().collect::<Vec<_>>(), ["e", "f_blocks"]);
+    let tensor = weights.take("e", &[1, 32, 2]).unwrap().squeeze(0).unwrap().t().unwrap();
+    let rows: Vec<Vec<f32>> = tensor.to_vec2().unwrap();
+    let codes = [0.0f32, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 0.0, -1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -12.0];
+    assert_eq!(rows[0], [codes, codes].concat());
+    assert_eq!(rows[1], [0.5; 32]);
+    let error = open(&file(vec![255, 126], &[1, 2, 1])).unwrap().take("e", &[1, 32, 2]).unwrap_err();
+    assert!(error.to_string().contains("`e` holds NaN"), "{error}");
+    let error = open(&file(vec![128, 126], &[2, 1, 1])).unwrap_err().to_string();
+    assert!(error.contains("`e`") && error.contains("[2, 1, 1]"), "{error}");
+}
