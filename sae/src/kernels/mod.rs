@@ -12,6 +12,7 @@
 //! | [`group`] | row lists of features → feature lists of rows (counting sort) |
 //! | [`adam`] | Adam on one row |
 //! | [`feature`] | everything one feature needs after the forward pass: gradients, projection, Adam, unit norm |
+//! | [`eigen`] | eigenvectors of a symmetric matrix, in f64 |
 //! | [`median`] | geometric median |
 //! | [`exp`] | exponentials of many numbers, softmax |
 //! | [`memory`] | the allocator's habits |
@@ -55,6 +56,7 @@ macro_rules! for_this_processor {
 
 pub mod adam;
 pub mod best;
+pub mod eigen;
 pub mod encode;
 pub mod exp;
 pub mod feature;
