@@ -91,6 +91,7 @@ pub mod schema;
 mod table;
 pub mod vector;
 pub mod vocabulary;
+pub mod whitening;
 
 pub use dataset::{Dataset, DatasetWriter, JOURNAL, MANIFEST};
 pub use error::{Error, Result};
@@ -98,7 +99,7 @@ pub use find::{Found, FoundKind, find_folders};
 pub use json::read_json;
 pub use layout::Layout;
 pub use lock::Lock;
-pub use manifest::{Dtype, Manifest, ModelRef, Part, Table, TextSource};
+pub use manifest::{Dtype, Manifest, ModelRef, Part, RowsAre, Table, TextSource};
 pub use part::PartWriter;
 pub use run::{Run, RunRecord, RunStatus};
 pub use table::{Batches, Scan, TableReader};

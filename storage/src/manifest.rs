@@ -38,6 +38,35 @@ impl Dtype {
     }
 }
 
+/// What a row of `activations` is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowsAre {
+    /// A token of a text: there is a column `token`.
+    #[default]
+    Tokens,
+    /// Something that came without tokens. There is no column `token` and no vocabulary; documents are runs of rows.
+    Rows,
+    /// A piece of a picture, as many pixels as an activation is wide: the same, with columns `x` and `y`; documents are pictures.
+    Patches,
+}
+
+impl RowsAre {
+    /// Whether rows are tokens.
+    pub fn tokens(&self) -> bool {
+        *self == Self::Tokens
+    }
+
+    /// What several of them are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Rows => "rows",
+            Self::Patches => "patches",
+        }
+    }
+}
+
 /// Which model made the data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {
@@ -105,6 +134,9 @@ pub struct Manifest {
     pub model: ModelRef,
     /// Where the activations were taken (a TransformerLens name); `None` for a dataset without activations.
     pub hook: Option<String>,
+    /// What a row is; tokens where nothing is said.
+    #[serde(default, skip_serializing_if = "RowsAre::tokens")]
+    pub rows_are: RowsAre,
     /// Width of an activation.
     pub d_model: usize,
     /// Type of a stored activation.
@@ -138,6 +170,7 @@ impl Manifest {
             version: VERSION,
             model,
             hook,
+            rows_are: RowsAre::Tokens,
             d_model,
             dtype,
             context_length: 0,

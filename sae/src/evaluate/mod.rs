@@ -61,7 +61,7 @@ pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progres
     let subject = Subject::open(run_dir, options.data.as_deref())?;
     let model = load_model(&options.model, subject.dataset.manifest())?;
     let choice = choose_documents(&subject, options)?;
-    let pass = over_rows(&subject, &choice, options.batch, progress)?;
+    let pass = over_rows(&subject, &choice, options.batch, model.is_some(), progress)?;
     let figures =
         pass.reconstruction.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
     let mut evaluation = provenance(&subject, &choice, options).with_reconstruction(&figures);

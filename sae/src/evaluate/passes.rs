@@ -22,15 +22,16 @@ const ENERGY_TOLERANCE: f64 = 0.01;
 pub struct RowPass {
     /// Sums of reconstruction.
     pub reconstruction: Reconstruction,
-    /// Tokens of every document, from its first.
+    /// Tokens of every document, from its first; empty if they were not asked for.
     pub documents: Vec<(u32, Vec<u32>)>,
 }
 
-/// Reconstructs the chosen rows of the dataset.
+/// Reconstructs the chosen rows of the dataset; `contexts`: keeps the documents' tokens for a model.
 pub fn over_rows(
     subject: &Subject,
     choice: &Choice,
     batch: usize,
+    contexts: bool,
     progress: &mut dyn Progress,
 ) -> Result<RowPass> {
     let dictionary = &subject.dictionary;
@@ -39,11 +40,13 @@ pub fn over_rows(
         reconstruction: Reconstruction::new(dictionary.d_in, dictionary.d_sae),
         documents: Vec::new(),
     };
-    progress.begin("reconstruct", Some(choice.tokens), "tokens");
+    progress.begin("reconstruct", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
     while let Some(rows) = reader.next_batch()? {
         let codes = dictionary.encode(&rows.activations);
         pass.reconstruction.add(&rows.activations, &codes, &dictionary.decode(&codes))?;
-        collect(&rows, &mut pass.documents)?;
+        if contexts {
+            collect(&rows, &mut pass.documents)?;
+        }
         progress.advance(pass.reconstruction.rows(), "");
         stop(progress)?;
     }

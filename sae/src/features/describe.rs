@@ -108,7 +108,7 @@ impl Describer<'_> {
             position: self.tokens.position(example.row),
             value: example.value,
             start: self.tokens.position(example.window.start),
-            tokens: self.tokens.tokens()[window].to_vec(),
+            tokens: self.tokens.tokens().get(window).unwrap_or_default().to_vec(),
             values: example.values,
         }
     }

@@ -68,7 +68,9 @@ pub struct IndexSummary {
     pub hook: Option<String>,
     /// SHA-256 of the dictionary's weight file.
     pub dictionary_sha256: String,
-    /// Tokens indexed; "dead" means over these.
+    /// What the rows are: tokens, rows, patches.
+    pub rows_are: storage::RowsAre,
+    /// Tokens (or what the rows are) indexed; "dead" means over these.
     pub tokens: u64,
     /// Documents they come from, held-out ones included.
     pub documents: u64,
@@ -169,7 +171,7 @@ fn encode(
     let mut reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
     let (mut tokens, mut sample, mut spill) = (Tokens::default(), Codes::default(), None);
     let mut sampled = 0;
-    progress.begin("index", Some(choice.tokens), "tokens");
+    progress.begin("index", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
     while let Some(batch) = reader.next_batch()? {
         let codes = dictionary.encode(&batch.activations);
         if spill.is_none() {
@@ -204,7 +206,7 @@ fn add(
     for i in 0..batch.len() {
         let row = tokens.len() as u32;
         let (document, position) = (batch.documents[i], batch.positions[i]);
-        tokens.push(document, position, batch.tokens[i])?;
+        tokens.push(document, position, batch.tokens.get(i).copied())?;
         let (features, values) = codes.row(i);
         for (&feature, &value) in features.iter().zip(values) {
             if !value.is_finite() {
@@ -261,6 +263,10 @@ fn write_tables(
 
 /// So that a run shows text without its dataset.
 fn copy_vocabulary(subject: &Subject, folder: &Path) -> Result<()> {
+    // Activations from elsewhere may have come without one.
+    if !subject.dataset.has_table(VOCABULARY) {
+        return Ok(());
+    }
     let table = subject.dataset.table(VOCABULARY)?;
     let texts = storage::vocabulary::read(&table)?;
     let bytes = storage::vocabulary::read_bytes(&table)?;
@@ -285,6 +291,7 @@ fn summary(
         model: manifest.model.id.clone(),
         model_sha256: manifest.model.sha256.clone(),
         hook: manifest.hook.clone(),
+        rows_are: manifest.rows_are,
         dictionary_sha256: subject.dictionary_sha256.clone(),
         tokens: choice.tokens,
         documents: choice.documents,

@@ -26,7 +26,7 @@ pub struct Summary {
 }
 
 impl Activations<'_> {
-    /// Statistics; `tokens` is the token of every row, `most_frequent` how many tokens to list.
+    /// Statistics; `tokens` is the token of every row (empty: rows are no tokens, `fires_on` stays empty), `most_frequent` how many tokens to list.
     pub fn summarise(&self, tokens: &[u32], most_frequent: usize) -> Summary {
         let max = self.max();
         let mut histogram = [0; BINS];
@@ -47,7 +47,8 @@ impl Activations<'_> {
     }
 
     fn fires_on(&self, tokens: &[u32], most_frequent: usize) -> Vec<(u32, u32)> {
-        let mut fired: Vec<u32> = self.rows.iter().map(|&row| tokens[row as usize]).collect();
+        let mut fired: Vec<u32> =
+            self.rows.iter().filter_map(|&row| tokens.get(row as usize).copied()).collect();
         fired.sort_unstable();
         let mut counts: Vec<(u32, u32)> =
             fired.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect();

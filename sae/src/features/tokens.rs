@@ -7,6 +7,7 @@ use crate::{Error, Result};
 /// Token and place of every indexed row; rows are numbered from 0 in (document, position) order.
 #[derive(Debug, Default)]
 pub struct Tokens {
+    /// Empty where rows are no tokens.
     tokens: Vec<u32>,
     positions: Vec<u32>,
     /// (document, its first row), ascending in both.
@@ -15,8 +16,8 @@ pub struct Tokens {
 
 impl Tokens {
     /// Appends a row. Rows must come in (document, position) order and there may be at most 2³² of them.
-    pub fn push(&mut self, document: u32, position: u32, token: u32) -> Result<()> {
-        let row = u32::try_from(self.tokens.len()).map_err(|_| {
+    pub fn push(&mut self, document: u32, position: u32, token: impl Into<Option<u32>>) -> Result<()> {
+        let row = u32::try_from(self.positions.len()).map_err(|_| {
             Error::request("an index holds at most 4294967295 tokens; limit them with --tokens")
         })?;
         match (self.documents.last(), self.positions.last()) {
@@ -30,14 +31,14 @@ impl Tokens {
             }
             _ => self.documents.push((document, row)),
         }
-        self.tokens.push(token);
+        self.tokens.extend(token.into());
         self.positions.push(position);
         Ok(())
     }
 
     /// Rows.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.positions.len()
     }
 
     /// Documents that have rows.
@@ -45,7 +46,7 @@ impl Tokens {
         self.documents.len()
     }
 
-    /// Token of every row.
+    /// Token of every row; none at all where rows are no tokens.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
@@ -65,7 +66,7 @@ impl Tokens {
     pub fn window(&self, row: u32, before: u32, after: u32) -> Range<u32> {
         let index = self.document_index(row);
         let first = self.documents[index].1.max(row.saturating_sub(before));
-        let end = self.documents.get(index + 1).map_or(self.tokens.len() as u32, |next| next.1);
+        let end = self.documents.get(index + 1).map_or(self.positions.len() as u32, |next| next.1);
         let last = (end - 1).min(row.saturating_add(after));
         let place = self.position(row);
         let contiguous = |other: u32| self.position(other).abs_diff(place) == other.abs_diff(row);

@@ -19,13 +19,23 @@ pub enum ModelChoice {
 
 /// Loads the model, and refuses one whose weights are not those that made the dataset.
 pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<LanguageModel>> {
+    if !manifest.rows_are.tokens() {
+        let what = manifest.rows_are.name();
+        return match choice {
+            ModelChoice::Source(_) => Err(Error::request(format!(
+                "the rows of the dataset are {what}, not tokens: no language model made them; leave --model out"
+            ))),
+            _ => Ok(None),
+        };
+    }
     let source = match choice {
         ModelChoice::Without => return Ok(None),
         ModelChoice::Source(source) => source.clone(),
         ModelChoice::OfTheData => source_of(manifest)?,
     };
     let model = LanguageModel::load(&source)?;
-    if model.sha256() != manifest.model.sha256 {
+    // A dataset that was imported may not know; whoever names the model then answers for it.
+    if !manifest.model.sha256.is_empty() && model.sha256() != manifest.model.sha256 {
         return Err(Error::request(format!(
             "the dataset was made with `{}`, weights {}, but {source} has weights {}; give that model with --model or \
              harvest again",
@@ -42,7 +52,8 @@ pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
     match &manifest.model.path {
         Some(path) => Ok(ModelSource::parse(path)),
         None => Err(Error::request(format!(
-            "the dataset does not say where its model `{}` is; give the folder with --model",
+            "the dataset does not say where its model `{}` is; give the folder with --model, or do without with \
+             --no-model",
             manifest.model.id
         ))),
     }

@@ -17,7 +17,7 @@ pub struct RowBatch {
     pub documents: Vec<u32>,
     /// Position of each row in its document.
     pub positions: Vec<u32>,
-    /// Token of each row.
+    /// Token of each row; empty where rows are no tokens.
     pub tokens: Vec<u32>,
     /// Activations, `[rows, d]`.
     pub activations: Vec<f32>,
@@ -26,12 +26,12 @@ pub struct RowBatch {
 impl RowBatch {
     /// Rows.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.documents.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.documents.is_empty()
     }
 }
 
@@ -91,7 +91,9 @@ impl RowReader {
                 return Ok(Some((batch, 0)));
             }
             let Some(rows) = self.ranges.pop_front() else { return Ok(None) };
-            let columns = [DOCUMENT, POSITION, TOKEN, ACTIVATION].map(str::to_owned).to_vec();
+            let there = [DOCUMENT, POSITION, TOKEN, ACTIVATION].into_iter();
+            let there = there.filter(|name| *name != TOKEN || self.table.has_column(TOKEN));
+            let columns = there.map(str::to_owned).collect();
             let scan = Scan { columns: Some(columns), rows: Some(rows), ..Scan::default() };
             self.current = Some(self.table.scan(scan)?);
         }
@@ -103,6 +105,9 @@ fn append(batch: &mut RowBatch, source: &RecordBatch, d: usize, table: &TableRea
     for (name, values) in
         [(DOCUMENT, &mut batch.documents), (POSITION, &mut batch.positions), (TOKEN, &mut batch.tokens)]
     {
+        if name == TOKEN && source.column_by_name(TOKEN).is_none() {
+            continue;
+        }
         values.extend_from_slice(column::primitive::<UInt32Type>(source, name)?.values());
     }
     vector::fixed_size_rows(source, ACTIVATION, &mut batch.activations)?;

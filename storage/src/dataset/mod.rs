@@ -79,7 +79,7 @@ impl Dataset {
             return Ok(reader.clone());
         }
         let table = self.manifest.tables.get(name).ok_or_else(|| self.no_table(name))?;
-        let expected = schema::of_dataset(name, self.manifest.d_model, self.manifest.dtype);
+        let expected = schema::of_dataset(name, &self.manifest);
         let reader = TableReader::open(&self.dir, &table.parts, expected)?;
         tables.insert(name.to_owned(), reader.clone());
         Ok(reader)

@@ -12,12 +12,13 @@ pub mod features;
 pub mod metrics;
 pub mod routing;
 pub mod vocabulary;
+pub mod whitening;
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
-pub use activations::activations;
+pub use activations::{activations, activations_of};
 pub use documents::documents;
 pub use examples::examples;
 pub use experts::{expert_layers, expert_load};
@@ -26,6 +27,7 @@ pub use features::features;
 pub use metrics::{metrics, metrics_steps};
 pub use routing::{routing, routing_with_scores};
 pub use vocabulary::vocabulary;
+pub use whitening::whitening;
 
 /// Name of the table of activations.
 pub const ACTIVATIONS: &str = "activations";
@@ -35,9 +37,11 @@ pub const ROUTING: &str = "routing";
 pub const VOCABULARY: &str = "vocabulary";
 /// Name of the table of documents.
 pub const DOCUMENTS: &str = "documents";
+/// Name of the table that undoes a whitening.
+pub const WHITENING: &str = "whitening";
 
 /// Tables that fit into one file, which then has no number: `vocabulary.parquet`.
-pub const SINGLE_FILE: [&str; 2] = [VOCABULARY, DOCUMENTS];
+pub const SINGLE_FILE: [&str; 3] = [VOCABULARY, DOCUMENTS, WHITENING];
 
 /// `document`: number of the document, from 0.
 pub const DOCUMENT: &str = "document";
@@ -51,12 +55,13 @@ pub const FEATURE: &str = "feature";
 pub const DOMAIN: &str = "domain";
 
 /// Schema of a dataset's table; `None` for a table that this version does not know.
-pub(crate) fn of_dataset(table: &str, d_model: usize, dtype: crate::Dtype) -> Option<SchemaRef> {
+pub(crate) fn of_dataset(table: &str, manifest: &crate::Manifest) -> Option<SchemaRef> {
     match table {
-        ACTIVATIONS => Some(activations(d_model, dtype, false)),
+        ACTIVATIONS => Some(activations_of(manifest.rows_are, manifest.d_model, manifest.dtype)),
         ROUTING => Some(routing()),
         VOCABULARY => Some(vocabulary()),
         DOCUMENTS => Some(documents()),
+        WHITENING => Some(whitening(manifest.d_model)),
         _ => None,
     }
 }

@@ -114,6 +114,10 @@ fn open_routing(subject: &Subject, named: Option<&Path>) -> Result<Source> {
         _ => Source::open(data)?,
     };
     let (of_data, of_routing) = (subject.dataset.manifest(), source.dataset().manifest());
+    if !of_data.rows_are.tokens() {
+        let what = of_data.rows_are.name();
+        return Err(Error::request(format!("{}: rows are {what}, which no router sees", data.display())));
+    }
     if of_data.model.sha256 != of_routing.model.sha256 {
         return Err(Error::request(format!(
             "the activations are of `{}`, weights {}, the routing of `{}`, weights {}; give the routing of the same model",
