@@ -71,13 +71,20 @@ pub fn read_info(dir: &Path) -> Result<DatasetInfo, Problem> {
     let manifest = dataset.manifest();
     Ok(DatasetInfo {
         model: manifest.model.id.clone(),
-        hook: manifest.hook.clone(),
+        hook: place(&dataset),
         rows: manifest.rows,
         bytes: manifest.bytes(),
         facts: facts(manifest),
         has_experts: dir.join("experts").join("load.parquet").exists(),
         has_documents: dataset.has_table(DOCUMENTS),
     })
+}
+
+/// The hook, or what the rows are where no hook is known.
+fn place(dataset: &Dataset) -> Option<String> {
+    let manifest = dataset.manifest();
+    let rows = dataset.has_table(ACTIVATIONS).then(|| manifest.rows_are.name().to_owned());
+    manifest.hook.clone().or(rows)
 }
 
 fn facts(manifest: &Manifest) -> Vec<(String, String)> {
@@ -135,6 +142,10 @@ pub fn read_text(dir: &Path, document: &DocumentRow, start: u32) -> Result<Docum
     let rows = document.first_row + u64::from(start.min(end))..document.first_row + u64::from(end);
     let scan = Scan { columns: Some(vec![TOKEN.to_owned()]), rows: Some(rows), ..Scan::default() };
     let mut tokens = Vec::new();
+    if !dataset.manifest().rows_are.tokens() {
+        // There is no text to read.
+        return Ok(DocumentText { document: document.document, start, tokens });
+    }
     for batch in dataset.table(ACTIVATIONS).and_then(|table| table.scan(scan)).map_err(problem)? {
         let batch = batch.map_err(problem)?;
         let column =

@@ -135,7 +135,7 @@ pub struct Example {
     pub value: f32,
     /// Position of the window's first token.
     pub start: u32,
-    /// The window.
+    /// The window; empty where rows are no tokens.
     pub tokens: Vec<u32>,
     /// Activation at every token of the window.
     pub values: Vec<f32>,
@@ -145,7 +145,17 @@ impl Example {
     /// Index in the window of the token that the example is about.
     pub fn marked(&self) -> Option<usize> {
         let at = self.position.checked_sub(self.start)? as usize;
-        (at < self.tokens.len()).then_some(at)
+        (at < self.len()).then_some(at)
+    }
+
+    /// Rows of the window. Rows that are no tokens have values alone.
+    pub fn len(&self) -> usize {
+        self.tokens.len().max(self.values.len())
+    }
+
+    /// Whether the window is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

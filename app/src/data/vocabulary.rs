@@ -61,8 +61,13 @@ impl Vocabulary {
     }
 }
 
-/// The vocabulary that a run's index carries.
+/// The vocabulary that a run's index carries; an empty one if it says that its rows are no tokens.
 pub fn of_run(run: &Path) -> Result<Vocabulary, Problem> {
+    let index: Option<serde_json::Value> = storage::read_json(&run.join("features/index.json")).ok();
+    let rows_are = index.as_ref().and_then(|index| index.get("rows_are")?.as_str());
+    if rows_are.is_some_and(|what| what != storage::RowsAre::Tokens.name()) {
+        return Ok(Vocabulary::default());
+    }
     let reader = storage::Run::open(run).and_then(|run| run.vocabulary()).map_err(problem)?;
     let reader = reader.ok_or_else(|| {
         missing(run, "vocabulary", "Tokens show as numbers; `sae index` writes it with the features.")
@@ -73,6 +78,10 @@ pub fn of_run(run: &Path) -> Result<Vocabulary, Problem> {
 /// A dataset's vocabulary.
 pub fn of_dataset(dataset: &Path) -> Result<Vocabulary, Problem> {
     let dataset = storage::Dataset::open(dataset).map_err(problem)?;
+    let has_text = dataset.has_table(storage::schema::VOCABULARY);
+    if !has_text && !dataset.manifest().rows_are.tokens() {
+        return Ok(Vocabulary::default());
+    }
     let reader = dataset.table(storage::schema::VOCABULARY).map_err(problem)?;
     storage::vocabulary::read(&reader).map(Vocabulary::from_texts).map_err(problem)
 }

@@ -92,6 +92,13 @@ impl DatasetView {
         let Some(text) = self.text.value().filter(|t| t.document == row.document).cloned() else {
             return notice::loading(ui, "Reading the text…");
         };
+        if text.tokens.is_empty() && row.tokens > 0 {
+            ui.label(
+                RichText::new("The rows of this dataset came without tokens: there is no text.")
+                    .color(p.weak),
+            );
+            return;
+        }
         ScrollArea::vertical().id_salt(("text", row.document, text.start)).auto_shrink(false).show(
             ui,
             |ui| {

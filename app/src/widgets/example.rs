@@ -12,9 +12,9 @@ use crate::theme::{palette, tokens::size};
 /// What to draw: a window of text.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'a> {
-    /// Tokens of the window.
+    /// Tokens of the window; empty where rows are no tokens, which then show as their positions.
     pub tokens: &'a [u32],
-    /// Activation at each; as long as `tokens`, or empty when there is none.
+    /// Activation at each; as long as `tokens`, or empty when there is none. Of rows that are no tokens, one for each.
     pub values: &'a [f32],
     /// Activation that gets the full colour.
     pub max: f32,
@@ -24,6 +24,20 @@ pub struct Window<'a> {
     pub start: u32,
     /// Whether line ends also break the line.
     pub breaks: bool,
+}
+
+impl Window<'_> {
+    fn len(&self) -> usize {
+        self.tokens.len().max(self.values.len())
+    }
+
+    /// What row `i` shows as: its token's text, or where it is. Nothing is made up for rows that came without text.
+    fn text(&self, vocabulary: &Vocabulary, i: usize) -> String {
+        match self.tokens.get(i) {
+            Some(token) => vocabulary.show(*token).into_owned(),
+            None => format!(" {} ", u64::from(self.start) + i as u64),
+        }
+    }
 }
 
 /// Draws the window; the token under the pointer is spelled out.
@@ -48,10 +62,10 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> (LayoutJob, 
     let mut job = LayoutJob::default();
     job.wrap.max_width = ui.available_width();
     job.wrap.break_anywhere = false;
-    let mut ends = Vec::with_capacity(window.tokens.len());
+    let mut ends = Vec::with_capacity(window.len());
     let mut chars = 0;
-    for (i, token) in window.tokens.iter().enumerate() {
-        let raw = vocabulary.show(*token);
+    for i in 0..window.len() {
+        let raw = window.text(vocabulary, i);
         let mut shown = if raw.is_empty() { "∅".to_owned() } else { text::in_line(&raw) };
         if window.breaks && raw.ends_with('\n') {
             shown.push('\n');
@@ -87,11 +101,13 @@ fn token_at(galley: &Galley, ends: &[usize], pos: egui::Vec2) -> Option<usize> {
 }
 
 fn token_card(ui: &mut Ui, vocabulary: &Vocabulary, window: &Window<'_>, i: usize) {
-    let token = window.tokens[i];
-    ui.horizontal(|ui| {
-        ui.monospace(egui::RichText::new(text::in_list(&vocabulary.show(token))).color(palette(ui).strong));
-        ui.weak(format!("token {token}"));
-    });
+    if let Some(token) = window.tokens.get(i) {
+        ui.horizontal(|ui| {
+            let shown = text::in_list(&vocabulary.show(*token));
+            ui.monospace(egui::RichText::new(shown).color(palette(ui).strong));
+            ui.weak(format!("token {token}"));
+        });
+    }
     if let Some(value) = window.values.get(i) {
         ui.label(format!("activation {}", format::value(f64::from(*value))));
         if window.max > 0.0 {

@@ -101,7 +101,7 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, count: usize) {
 fn one(ui: &mut Ui, example: &Example, max: f32, vocabulary: &Vocabulary, options: &Options) {
     let (from, to) = visible(example, options.context);
     let window = Window {
-        tokens: &example.tokens[from..to],
+        tokens: example.tokens.get(from..to).unwrap_or_default(),
         values: example.values.get(from..to.min(example.values.len())).unwrap_or_default(),
         max,
         marked: example.marked().filter(|m| (from..to).contains(m)).map(|m| m - from),
@@ -127,11 +127,11 @@ fn one(ui: &mut Ui, example: &Example, max: f32, vocabulary: &Vocabulary, option
 
 /// The part of the window within `context` tokens of the marked one.
 fn visible(example: &Example, context: u32) -> (usize, usize) {
-    let all = (0, example.tokens.len());
+    let all = (0, example.len());
     match example.marked() {
         Some(marked) if context < ALL => {
             let context = context as usize;
-            (marked.saturating_sub(context), (marked + context + 1).min(example.tokens.len()))
+            (marked.saturating_sub(context), (marked + context + 1).min(example.len()))
         }
         _ => all,
     }
