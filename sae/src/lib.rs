@@ -10,7 +10,7 @@
 //! | you want | use |
 //! |---|---|
 //! | a model's values at a hook | [`model::LanguageModel`] with a [`model::Tap`] |
-//! | a dataset of activations | [`harvest::run`] |
+//! | a dataset of activations | [`harvest::run`], or of those computed elsewhere [`interop::activations::run`] |
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
@@ -49,6 +49,7 @@ pub mod evaluate;
 pub mod experts;
 pub mod features;
 pub mod harvest;
+pub mod interop;
 pub mod kernels;
 pub mod model;
 pub mod pretrain;

@@ -21,3 +21,5 @@ pub use config::{CONTEXT_LENGTH, HarvestConfig};
 pub use merge::merge;
 pub use run::{Harvested, run};
 pub use shard::Shard;
+pub(crate) use sink::Sink;
+pub(crate) use source::chance;

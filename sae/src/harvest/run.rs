@@ -93,8 +93,12 @@ pub fn run(
         ));
     }
     let vocabulary: Vec<_> = model.tokenizer().token_bytes().into_iter().map(|b| (shown(&b), b)).collect();
+    let tables = [
+        (schema::DOCUMENTS, storage::documents::to_batch(&seen.rows)?),
+        (schema::VOCABULARY, storage::vocabulary::to_batch(&vocabulary)?),
+    ];
     for sink in sinks {
-        sink.finish(batches, &seen.rows, &vocabulary)?;
+        sink.finish(batches, &tables)?;
     }
     let held_out = seen.rows.iter().filter(|d| d.held_out).count() as u64;
     let documents = seen.rows.len() as u64;

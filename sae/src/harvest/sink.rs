@@ -4,8 +4,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
-use storage::documents::DocumentRow;
-use storage::{DatasetWriter, Layout, Manifest, Part, PartWriter, documents, schema, vocabulary};
+use storage::{DatasetWriter, Layout, Manifest, Part, PartWriter, schema};
 
 use crate::{Error, Result};
 
@@ -16,7 +15,7 @@ struct Cursor {
 }
 
 /// One dataset and the parts it is writing at the moment.
-pub(super) struct Sink {
+pub(crate) struct Sink {
     writer: DatasetWriter,
     open: Vec<(&'static str, PartWriter)>,
     cursor: Cursor,
@@ -82,21 +81,17 @@ impl Sink {
         Ok(())
     }
 
-    /// Adds the tables of documents and tokens and writes the manifest.
-    pub fn finish(mut self, batches: u64, rows: &[DocumentRow], tokens: &[(String, Vec<u8>)]) -> Result<()> {
+    /// Adds tables of one file each (documents, vocabulary) and writes the manifest.
+    pub fn finish(mut self, batches: u64, tables: &[(&'static str, RecordBatch)]) -> Result<()> {
         self.commit(batches)?;
-        let tables = [
-            (schema::DOCUMENTS, schema::documents(), documents::to_batch(rows)?),
-            (schema::VOCABULARY, schema::vocabulary(), vocabulary::to_batch(tokens)?),
-        ];
         let mut parts = Vec::new();
-        for (name, columns, batch) in tables {
-            if self.writer.tables().contains_key(name) {
+        for (name, batch) in tables {
+            if self.writer.tables().contains_key(*name) {
                 continue;
             }
-            let mut part = self.writer.next_part(name, columns, &Layout::small_table())?;
-            part.write(&batch)?;
-            parts.push((name.to_owned(), part.finish()?));
+            let mut part = self.writer.next_part(name, batch.schema(), &Layout::small_table())?;
+            part.write(batch)?;
+            parts.push(((*name).to_owned(), part.finish()?));
         }
         self.writer.commit(parts, serde_json::json!(self.cursor))?;
         self.writer.finish()?;

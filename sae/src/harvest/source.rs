@@ -71,7 +71,7 @@ impl<'a> TokenSource<'a> {
 }
 
 /// A number in [0, 1) that depends on the seed and the document alone.
-fn chance(seed: u64, document: u32) -> f64 {
+pub(crate) fn chance(seed: u64, document: u32) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(u64::from(document));
     f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)

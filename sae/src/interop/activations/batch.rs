@@ -1,0 +1,113 @@
+//! Rows as batches of the dataset's table, and two helpers of the readers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, UInt32Array};
+use arrow::datatypes::Int32Type;
+use storage::{Dtype, RowsAre, schema, vector};
+
+use crate::{Error, Result};
+
+/// Rows of one batch, column by column.
+#[derive(Debug, Default)]
+pub(in crate::interop) struct Columns {
+    pub documents: Vec<u32>,
+    pub positions: Vec<u32>,
+    pub tokens: Option<Vec<u32>>,
+    /// Left and upper edge of patches.
+    pub places: Option<(Vec<u32>, Vec<u32>)>,
+    /// `[rows, d]`.
+    pub values: Vec<f32>,
+}
+
+/// Rows of one domain that follow each other.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::interop) struct Run {
+    pub domain: String,
+    pub rows: usize,
+}
+
+impl Columns {
+    /// As a batch of `schema::activations_of`; `domains` in the order of the rows.
+    ///
+    /// # Errors
+    /// `place(row)` begins the message if a number is not finite as `dtype`.
+    pub fn batch(
+        self,
+        rows_are: RowsAre,
+        d: usize,
+        dtype: Dtype,
+        domains: &[Run],
+        place: impl Fn(usize) -> String,
+    ) -> Result<RecordBatch> {
+        let (column, bad) = vector::column_from_rows(&self.values, d, dtype)?;
+        if let Some(row) = bad.first_row {
+            return Err(Error::data(not_finite(&self.values[row * d..][..d], &place(row), dtype)));
+        }
+        let numbers = |values: Vec<u32>| Arc::new(UInt32Array::from(values)) as ArrayRef;
+        let mut columns = vec![numbers(self.documents), numbers(self.positions)];
+        columns.extend(self.tokens.map(numbers));
+        columns.push(Arc::new(domain_column(domains)?));
+        columns.push(Arc::new(column));
+        if let Some((x, y)) = self.places {
+            columns.extend([numbers(x), numbers(y)]);
+        }
+        RecordBatch::try_new(schema::activations_of(rows_are, d, dtype), columns)
+            .map_err(|e| Error::data(format!("rows that do not fit their table: {e}")))
+    }
+}
+
+fn not_finite(row: &[f32], place: &str, dtype: Dtype) -> String {
+    match row.iter().position(|x| !x.is_finite()) {
+        Some(column) => format!("{place}: number {column} is {}, expected a finite number", row[column]),
+        None => {
+            let largest = row.iter().fold(0f32, |m, x| m.max(x.abs()));
+            format!("{place}: {largest} is too large for {dtype:?} (65504); import with --dtype f32")
+        }
+    }
+}
+
+fn domain_column(runs: &[Run]) -> Result<DictionaryArray<Int32Type>> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut keys = Vec::new();
+    for run in runs {
+        let key = names.iter().position(|name| *name == run.domain).unwrap_or_else(|| {
+            names.push(&run.domain);
+            names.len() - 1
+        });
+        keys.extend(std::iter::repeat_n(key as i32, run.rows));
+    }
+    let names = Arc::new(StringArray::from_iter_values(names));
+    DictionaryArray::try_new(Int32Array::from(keys), names).map_err(|e| Error::data(e.to_string()))
+}
+
+/// Runs a decoder of a library on bytes that may be damaged: a panic in there is an error of the file.
+pub(in crate::interop) fn guarded<T, E: std::fmt::Display>(
+    path: &Path,
+    kind: &str,
+    read: impl FnOnce() -> Result<T, E>,
+) -> Result<T> {
+    let problem = match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its contents contradict each other".to_owned(),
+    };
+    Err(Error::format(path, format!("is no {kind} file, or a damaged one: {problem}")))
+}
+
+/// Items until the first error, which is the last.
+pub(super) fn until_error<T: 'static>(
+    mut next: impl FnMut() -> Result<Option<T>> + 'static,
+) -> Box<dyn Iterator<Item = Result<T>>> {
+    let mut over = false;
+    Box::new(std::iter::from_fn(move || {
+        if over {
+            return None;
+        }
+        let item = next().transpose();
+        over = !matches!(item, Some(Ok(_)));
+        item
+    }))
+}

@@ -1,0 +1,32 @@
+//! Activations that were computed elsewhere, as a dataset.
+//!
+//! ```text
+//! .npy ────────────── npy ┐
+//! .safetensors ── tensors ┤
+//! .arrow, folder ── arrow ┼─ Source: chunks of rows [n, d], ─ Ledger: documents, ─ Sink ── parts, journal,
+//! .parquet ────── parquet ┘  tokens, documents, positions     held-out marks              manifest
+//! ```
+//!
+//! A chunk is some megabytes, so memory does not grow with the files; of Arrow files one record batch is in memory, as large as its
+//! writer made it. What an array of three dimensions or a list of lists holds is sequences: each is a document. Rows without documents
+//! are cut into runs, so that some can be held out. Rows without tokens stay without: nothing is made up for them.
+//!
+//! An interrupted import counts chunks and goes on where whole parts end, as a harvest does.
+
+mod arrow;
+mod batch;
+mod columns;
+mod integers;
+mod ledger;
+mod lists;
+mod npy;
+mod parquet;
+mod run;
+mod source;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
+pub(super) use batch::{Columns, Run, guarded};
+pub(super) use run::sources;
+pub use run::{ImportConfig, Imported, Plan, check, plan, run};

@@ -1,0 +1,4 @@
+//! Other tools' formats, in and out.
+
+pub mod activations;
+pub mod images;
