@@ -27,6 +27,9 @@ pub enum Error {
         /// What is wrong, where, and what was expected.
         problem: String,
     },
+    /// Something on the network cannot be reached, breaks off or answers nonsense.
+    #[error("{0}")]
+    Network(String),
     /// The request itself makes no sense: an unknown hook, k > F, an empty text.
     #[error("{0}")]
     Request(String),

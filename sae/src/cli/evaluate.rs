@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::{Output, Session};
 use crate::evaluate::{self, EvaluateOptions, Evaluation};
-use crate::model::ModelSource;
 use crate::{ModelChoice, Result};
 
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
@@ -34,12 +33,12 @@ pub struct Command {
 }
 
 /// The choice that `--model` and `--no-model` make.
-pub(super) fn choice(model: Option<&str>, no_model: bool) -> ModelChoice {
-    match model {
+pub(super) fn choice(model: Option<&str>, no_model: bool, session: &mut Session) -> Result<ModelChoice> {
+    Ok(match model {
         _ if no_model => ModelChoice::Without,
-        Some(name) => ModelChoice::Source(ModelSource::parse(name)),
+        Some(name) => ModelChoice::Source(session.model(name)?),
         None => ModelChoice::OfTheData,
-    }
+    })
 }
 
 /// The lines of an evaluation's table.
@@ -67,7 +66,7 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let options = EvaluateOptions {
             data: self.data,
-            model: choice(self.model.as_deref(), self.no_model),
+            model: choice(self.model.as_deref(), self.no_model, session)?,
             tokens: self.tokens,
             all_documents: self.all_documents,
             seed: session.seed.unwrap_or_default(),

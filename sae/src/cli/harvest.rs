@@ -8,7 +8,7 @@ use storage::Dtype;
 use super::{Output, Session};
 use crate::Result;
 use crate::harvest::{self, HarvestConfig, Harvested, Shard};
-use crate::model::{Hook, LanguageModel, ModelSource};
+use crate::model::{Hook, LanguageModel};
 
 /// Read a model's activations on text into a Parquet dataset
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub struct Command {
     held_out: f64,
 }
 
-fn dtype(name: &str) -> Result<Dtype, String> {
+pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
     match name {
         "f16" => Ok(Dtype::F16),
         "f32" => Ok(Dtype::F32),
@@ -73,7 +73,7 @@ impl Command {
         }
         let defaults = HarvestConfig::default();
         let config = HarvestConfig {
-            model: ModelSource::parse(&self.model),
+            model: session.model(&self.model)?,
             text: self.text,
             hooks: self.hooks,
             routing: self.routing,

@@ -35,7 +35,7 @@ impl Command {
         let defaults = IndexOptions::default();
         let options = IndexOptions {
             data: self.data,
-            model: evaluate::choice(self.model.as_deref(), self.no_model),
+            model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
             tokens: self.tokens,
             ..defaults
         };

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Output, Session};
 use crate::Result;
-use crate::model::{Hook, LanguageModel, ModelSource, Site};
+use crate::model::{Hook, LanguageModel, Site};
 
 /// Show a model's shape and its hooks
 #[derive(Debug, Args)]
@@ -16,8 +16,8 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self, _: &mut Session) -> Result<Output> {
-        let model = LanguageModel::load(&ModelSource::parse(&self.model))?;
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let model = LanguageModel::load(&session.model(&self.model)?)?;
         let config = model.config();
         let hooks = model.decoder().hooks();
         let shapes: Vec<(String, String)> =

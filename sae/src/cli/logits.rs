@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use clap::Args;
 
 use super::{Output, Session};
-use crate::model::{Hook, LanguageModel, ModelSource, Routing, Site, Tap};
+use crate::model::{Hook, LanguageModel, Routing, Site, Tap};
 use crate::text::pack;
 use crate::{Error, Result};
 
@@ -51,8 +51,8 @@ impl Tap for Record {
 
 impl Command {
     /// Runs the command.
-    pub fn run(self, _: &mut Session) -> Result<Output> {
-        let model = LanguageModel::load(&ModelSource::parse(&self.model))?;
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let model = LanguageModel::load(&session.model(&self.model)?)?;
         let bos = model.tokenizer().bos();
         let room = model.config().max_position_embeddings - usize::from(bos.is_some());
         let mut tokens = model.tokenizer().encode(&self.text)?;

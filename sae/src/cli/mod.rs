@@ -7,6 +7,7 @@ mod demo;
 mod evaluate;
 mod experts;
 mod harvest;
+mod import;
 mod index;
 mod inspect;
 mod logits;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::model::ModelSource;
 use crate::{Error, Result};
 pub use output::Output;
 pub use progress::Terminal;
@@ -56,6 +58,7 @@ struct Common {
 enum Command {
     Demo(demo::Command),
     Harvest(harvest::Command),
+    Import(Box<import::Command>),
     Train(Box<train::Command>),
     Index(index::Command),
     Evaluate(evaluate::Command),
@@ -74,6 +77,15 @@ pub struct Session {
     pub seed: Option<u64>,
     /// `--threads`.
     pub threads: Option<usize>,
+}
+
+impl Session {
+    /// The model of that name; one of the hub is fetched if it is not in the cache.
+    fn model(&mut self, name: &str) -> Result<ModelSource> {
+        let source = ModelSource::parse(name);
+        source.fetch(&mut self.progress)?;
+        Ok(source)
+    }
 }
 
 /// Parses the command line, runs the command, prints, and says with what status to exit.
@@ -109,6 +121,7 @@ fn run(program: Program) -> Result<Output> {
     match program.command {
         Command::Demo(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),
+        Command::Import(command) => command.run(&mut session),
         Command::Train(command) => command.run(&mut session),
         Command::Index(command) => command.run(&mut session),
         Command::Evaluate(command) => command.run(&mut session),

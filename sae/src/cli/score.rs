@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Output, Session};
-use crate::model::{self, LanguageModel, ModelSource};
+use crate::model::{self, LanguageModel};
 use crate::{Error, Result, text};
 
 /// Measure a model's loss, perplexity and bits per byte on text, by domain
@@ -34,7 +34,7 @@ pub struct Command {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let model = LanguageModel::load(&ModelSource::parse(&self.model))?;
+        let model = LanguageModel::load(&session.model(&self.model)?)?;
         let longest = model.config().max_position_embeddings;
         let length = self.context_length.unwrap_or(longest.min(1024));
         if !(2..=longest).contains(&length) {

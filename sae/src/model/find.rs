@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::hub::{Hub, cache, snapshot};
 use super::{Config, Gguf};
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// Where a model is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub enum ModelSource {
     Folder(PathBuf),
     /// A GGUF file.
     Gguf(PathBuf),
-    /// A model of the Hugging Face hub that is in this machine's cache.
+    /// A model of the Hugging Face hub, in this machine's cache or to be [fetched](ModelSource::fetch) into it.
     Hub {
         /// `ORGANISATION/NAME`.
         name: String,
@@ -38,6 +39,19 @@ impl ModelSource {
                 Self::Hub { name: name.to_owned(), revision: revision.map(str::to_owned) }
             }
             _ => Self::Folder(path.to_path_buf()),
+        }
+    }
+
+    /// Fetches a model of the hub into Hugging Face's cache if it is not whole there; of other sources nothing.
+    ///
+    /// # Errors
+    /// As [`Hub::fetch`].
+    pub fn fetch(&self, progress: &mut dyn Progress) -> Result<()> {
+        match self {
+            Self::Hub { name, revision } => {
+                Hub::from_environment().fetch(name, revision.as_deref(), progress).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -163,9 +177,9 @@ pub(super) fn find(source: &ModelSource) -> Result<Found> {
 }
 
 const NEEDED: &str = "a model is a folder with config.json, model.safetensors (or model.safetensors.index.json and its files) and \
-                      tokenizer.json, a .gguf file, ORGANISATION/NAME of a model in Hugging Face's cache, or `default`";
+                      tokenizer.json, a .gguf file, ORGANISATION/NAME of a model on the Hugging Face hub, or `default`";
 
-fn in_folder(folder: &Path) -> Result<Found> {
+pub(super) fn in_folder(folder: &Path) -> Result<Found> {
     if !folder.is_dir() {
         return Err(Error::request(format!("{} is no folder; {NEEDED}", folder.display())));
     }
@@ -224,37 +238,6 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     let files: Vec<PathBuf> = names.into_iter().map(file).collect::<Result<_>>()?;
     if files.is_empty() { Err(Error::format(&path, "names no files")) } else { Ok(files) }
-}
-
-/// The folder of Hugging Face's cache, by its own rules.
-fn cache() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    variable("HF_HUB_CACHE")
-        .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
-        .or_else(|| Some(variable("HF_HOME")?.join("hub")))
-        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface/hub")))
-        .or_else(|| Some(variable("HOME")?.join(".cache/huggingface/hub")))
-        .unwrap_or_else(|| PathBuf::from(".cache/huggingface/hub"))
-}
-
-/// The folder of one commit of a model: `models--ORG--NAME/snapshots/COMMIT`, found by `refs/REVISION` or the commit itself.
-fn snapshot(cache: &Path, name: &str, revision: Option<&str>) -> Result<PathBuf> {
-    let revision = revision.unwrap_or("main");
-    let folder = cache.join(format!("models--{}", name.replace('/', "--")));
-    let commit = std::fs::read_to_string(folder.join("refs").join(revision));
-    let commit = commit.map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
-    let found = folder.join("snapshots").join(&commit);
-    let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
-    if plain && found.is_dir() {
-        return Ok(found);
-    }
-    Err(Error::request(format!(
-        "{name} at revision {revision} is neither a folder nor in Hugging Face's cache, {}. This program does not download: run \
-         `hf download {name} --revision {revision} --include config.json 'tokenizer*' '*.json' 'merges.txt' '*.safetensors'`, or put \
-         config.json, model.safetensors and tokenizer.json of https://huggingface.co/{name}/tree/{revision} into a folder and give \
-         that folder",
-        cache.display()
-    )))
 }
 
 #[cfg(test)]

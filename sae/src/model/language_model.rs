@@ -35,6 +35,23 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+impl ModelSource {
+    /// SHA-256 of the weight files, in hexadecimal, as a [`LanguageModel`] made of them says it. Reads them, loads nothing.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the model is not on this machine.
+    pub fn sha256(&self) -> Result<String> {
+        match find(self)? {
+            Found::Embedded => Ok(hexadecimal(&Sha256::digest(crate::demo::WEIGHTS))),
+            Found::Folder(_, files) => sha256_of(&files),
+            Found::Gguf(file) if !file.is_file() => {
+                Err(Error::request(format!("{} is no file", file.display())))
+            }
+            Found::Gguf(file) => sha256_of(&[file]),
+        }
+    }
+}
+
 impl LanguageModel {
     /// Loads config, weights and tokenizer.
     ///

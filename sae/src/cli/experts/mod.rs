@@ -10,7 +10,6 @@ use clap::Args;
 
 use super::{Output, Session};
 use crate::experts;
-use crate::model::ModelSource;
 use crate::{Error, ModelChoice, Result};
 pub(super) use usage::layer_json;
 
@@ -62,7 +61,10 @@ impl Command {
         if let Some(other) = &self.against {
             return Ok(usage::against(&experts::against(&input, other, &mut session.progress)?));
         }
-        let model = self.model.map_or(ModelChoice::Without, |m| ModelChoice::Source(ModelSource::parse(&m)));
+        let model = match &self.model {
+            None => ModelChoice::Without,
+            Some(name) => ModelChoice::Source(session.model(name)?),
+        };
         let summary = experts::summarise_with(&input, &model, &mut session.progress)?;
         Ok(usage::summary(&summary))
     }

@@ -1,0 +1,98 @@
+//! Hugging Face's cache on this machine: `models--ORG--NAME/{blobs, refs, snapshots}`.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// Hugging Face's own folder.
+fn home() -> PathBuf {
+    variable("HF_HOME")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/huggingface")))
+        .unwrap_or_else(|| PathBuf::from(".cache/huggingface"))
+}
+
+/// The folder of the cache, by its own rules.
+pub(in crate::model) fn cache() -> PathBuf {
+    variable("HF_HUB_CACHE")
+        .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
+        .unwrap_or_else(|| home().join("hub"))
+}
+
+/// The token that `hf auth login` left.
+pub(super) fn token() -> Option<String> {
+    let path = variable("HF_TOKEN_PATH").unwrap_or_else(|| home().join("token"));
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+/// Whether a name can be that of a commit or blob: nothing that leads out of its folder.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+/// The folder of one commit of a model: `models--ORG--NAME/snapshots/COMMIT`, found by `refs/REVISION` or the commit itself.
+///
+/// # Errors
+/// [`Error::Request`]: it is not there, and how it is fetched.
+pub(in crate::model) fn snapshot(cache: &Path, name: &str, revision: Option<&str>) -> Result<PathBuf> {
+    let revision = revision.unwrap_or("main");
+    let folder = cache.join(format!("models--{}", name.replace('/', "--")));
+    let commit = std::fs::read_to_string(folder.join("refs").join(revision));
+    let commit = commit.map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
+    let found = folder.join("snapshots").join(&commit);
+    if is_plain(&commit) && found.is_dir() {
+        return Ok(found);
+    }
+    Err(Error::request(format!(
+        "{name} at revision {revision} is neither a folder nor in Hugging Face's cache, {}. Where there is a network, `sae inspect \
+         {name}` fetches it; else run `hf download {name} --revision {revision}` on another machine and copy the cache, or put \
+         config.json, model.safetensors and tokenizer.json of https://huggingface.co/{name}/tree/{revision} into a folder and give \
+         that folder",
+        cache.display()
+    )))
+}
+
+/// Notes that `revision` is `commit`.
+pub(super) fn refer(model: &Path, revision: &str, commit: &str) -> Result<()> {
+    if revision == commit {
+        return Ok(());
+    }
+    let path = model.join("refs").join(revision);
+    let folder = path.parent().unwrap_or(model);
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    storage::atomic::write(&path, commit.as_bytes())?;
+    Ok(())
+}
+
+/// Makes `snapshots/COMMIT/FILE` stand for a blob.
+pub(super) fn link(model: &Path, commit: &str, file: &str, blob: &Path) -> Result<()> {
+    let folder = model.join("snapshots").join(commit);
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    let path = folder.join(file);
+    if path.is_file() {
+        return Ok(());
+    }
+    // A link to a blob that somebody removed.
+    if path.is_symlink() {
+        std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+    }
+    point(&path, blob)
+        .or_else(|_| std::fs::hard_link(blob, &path))
+        .or_else(|_| std::fs::copy(blob, &path).map(drop))
+        .map_err(|e| Error::io(&path, e))
+}
+
+#[cfg(unix)]
+fn point(path: &Path, blob: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(blob.file_name().unwrap_or_default()), path)
+}
+
+#[cfg(not(unix))]
+fn point(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}

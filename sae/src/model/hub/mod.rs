@@ -1,0 +1,165 @@
+//! Models of the Hugging Face hub: from its cache on this machine, or fetched into it.
+//!
+//! ```text
+//! NAME@REVISION ── cache: refs/REVISION → snapshots/COMMIT, complete? ──────────────────────────▶ folder
+//!                    └─ no ─▶ api/models/NAME/revision/REVISION: commit, files, sizes, hashes
+//!                               └─▶ resolve/COMMIT/FILE ─▶ blobs/HASH.incomplete ─ checked ─▶ blobs/HASH ◀─ snapshots/COMMIT/FILE
+//! ```
+//!
+//! The cache is the one that Python's `huggingface_hub` uses, in its layout: what one of them fetched the other finds. A model that is
+//! there whole is used as it is, nobody is asked; a commit (`NAME@COMMIT`) says which. `refs/REVISION` is written last, so what was
+//! interrupted is not found by name, and goes on where it was.
+//!
+//! Environment: `HF_HUB_CACHE` or `HF_HOME` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` or the file that `hf auth login`
+//! leaves, `HF_HUB_OFFLINE` (ask nobody). The token goes to the endpoint alone, not to where it sends us.
+//!
+//! The client is our own, on `ureq` with `rustls` (blocking, 12 crates that were not there before, no system library). The crate
+//! `hf-hub` 1.0 brings 130 more (tokio, hyper, aws-lc with cmake, a database); 0.5 appends a whole file to half of one where a server
+//! does not know ranges, compares neither length nor hash, cannot be interrupted, and does not know `HF_TOKEN`, `HF_HUB_CACHE` and
+//! `HF_HUB_OFFLINE`.
+
+mod cache;
+mod download;
+mod listing;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(super) use cache::{cache, snapshot};
+
+use super::find;
+use crate::{Error, Progress, Result};
+use download::Client;
+use listing::{Listed, Listing};
+
+/// The hub itself.
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// Where models come from and where they are kept.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    /// `https://huggingface.co`, or a mirror.
+    pub endpoint: String,
+    /// The folder of `models--ORG--NAME`.
+    pub cache: PathBuf,
+    /// What `hf auth login` gives.
+    pub token: Option<String>,
+    /// Ask nobody.
+    pub offline: bool,
+    /// Wait so long before the first repetition of what failed, then twice as long.
+    pub pause: Duration,
+}
+
+impl Hub {
+    /// As the environment says.
+    pub fn from_environment() -> Self {
+        let text =
+            |name: &str| std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+        let yes = |v: String| ["1", "true", "yes", "on"].contains(&v.to_lowercase().as_str());
+        let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            cache: cache(),
+            token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(cache::token),
+            offline: text("HF_HUB_OFFLINE").is_some_and(yes),
+            pause: Duration::from_secs(1),
+        }
+    }
+
+    /// The folder of a model, fetched if it is not whole in the cache.
+    ///
+    /// # Errors
+    /// [`Error::Request`]: no such model or revision, one that needs a token, one without files that can be read, offline.
+    /// [`Error::Network`]: the hub cannot be reached or breaks off again and again; what has arrived is kept.
+    /// [`Error::Stopped`].
+    pub fn fetch(&self, name: &str, revision: Option<&str>, progress: &mut dyn Progress) -> Result<PathBuf> {
+        let revision = revision.unwrap_or("main");
+        if let Ok(folder) = snapshot(&self.cache, name, Some(revision))
+            && is_whole(&folder)
+        {
+            return Ok(folder);
+        }
+        if self.offline {
+            return Err(Error::request(format!(
+                "{name} at revision {revision} is not whole in Hugging Face's cache, {}, and HF_HUB_OFFLINE is set; unset it, or copy \
+                 the model's folder here and give that",
+                self.cache.display()
+            )));
+        }
+        let client = Client::new(self);
+        let listing = Listing::get(&client, name, revision)?;
+        let model = self.cache.join(format!("models--{}", name.replace('/', "--")));
+        let lock = self.cache.join(".locks").join(model.file_name().unwrap_or_default());
+        std::fs::create_dir_all(&lock).map_err(|e| Error::io(&lock, e))?;
+        let _lock = storage::Lock::take(&lock)?;
+        let mut fetcher =
+            Fetcher { client: &client, name, commit: &listing.commit, model: &model, before: 0 };
+        fetcher.all(&listing, progress)?;
+        cache::refer(&model, revision, &listing.commit)?;
+        let folder = model.join("snapshots").join(&listing.commit);
+        find::in_folder(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// Whether a snapshot has everything that a model needs.
+fn is_whole(folder: &Path) -> bool {
+    let tokenizer = ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).is_file());
+    match find::in_folder(folder) {
+        Ok(find::Found::Gguf(_)) => true,
+        Ok(_) => tokenizer,
+        Err(_) => false,
+    }
+}
+
+/// The files of one commit on their way into the cache.
+struct Fetcher<'a> {
+    client: &'a Client<'a>,
+    name: &'a str,
+    commit: &'a str,
+    /// `models--ORG--NAME`.
+    model: &'a Path,
+    /// Bytes of the files that are done.
+    before: u64,
+}
+
+impl Fetcher<'_> {
+    fn all(&mut self, listing: &Listing, progress: &mut dyn Progress) -> Result<()> {
+        let (first, index) = listing.wanted(self.name)?;
+        let mut files = first;
+        if let Some(index) = index {
+            // Which shards there are only the index says.
+            progress.begin("index", index.size, "bytes");
+            self.one(index, progress)?;
+            progress.end(&index.file);
+            let path = self.model.join("snapshots").join(self.commit).join(&index.file);
+            files.extend(listing.shards(&path)?);
+        }
+        self.before = 0;
+        let total = files.iter().map(|f| f.size).sum::<Option<u64>>();
+        progress.begin("download", total, "bytes");
+        for file in files {
+            self.one(file, progress)?;
+        }
+        progress.end(&format!("{} at {}, {:.1} MB", self.name, self.commit, self.before as f64 / 1e6));
+        Ok(())
+    }
+
+    fn one(&mut self, file: &Listed, progress: &mut dyn Progress) -> Result<()> {
+        let blob = self.model.join("blobs").join(file.id(self.commit));
+        if !blob.is_file() {
+            let path = format!("{}/resolve/{}/{}", self.name, self.commit, file.file);
+            let before = self.before;
+            let mut advance = |done: u64| {
+                progress.advance(before + done, &file.file);
+                progress.stop_requested()
+            };
+            self.client.download(&path, file, &blob, &mut advance)?;
+        }
+        self.before += std::fs::metadata(&blob).map_err(|e| Error::io(&blob, e))?.len();
+        progress.advance(self.before, &file.file);
+        cache::link(self.model, self.commit, &file.file, &blob)
+    }
+}
