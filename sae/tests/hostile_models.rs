@@ -1,28 +1,21 @@
 //! Damaged and hostile model files: reading them ends in success or an error, never in a panic and never in memory that the file
-//! does not justify. Small whole files are changed at random, a few thousand times in a normal run.
+//! does not justify. Small whole files are changed at random, a few thousand times in a normal run; what one costs is counted by the
+//! allocator.
 //!
 //!     SAE_FUZZ_CASES=1000000 cargo test --test hostile_models -- --nocapture
+//!     SAE_FUZZ_CASE=4711 cargo test --test hostile_models -- --nocapture         # one case of each reader
 
-#![allow(clippy::panic, clippy::print_stdout, clippy::needless_pass_by_value)]
+#![allow(clippy::panic, clippy::print_stdout, clippy::needless_pass_by_value, clippy::unwrap_used)]
 
+mod common;
 #[path = "../src/model/weights/gguf/fixture.rs"]
 mod fixture;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
+use common::{Subject, cases, hostile};
 use fixture::File;
-use rand::{Rng as _, RngCore as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
-use sae::model::{Gguf, Weights};
-
-/// Memory that a file of a few kilobytes may cost beyond what the first cases took, in kilobytes.
-const ALLOWED_KB: u64 = 16 * 1024;
-
-fn cases() -> u64 {
-    std::env::var("SAE_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(4000)
-}
+use sae::model::{Config, Decoder, Gguf, Weights};
 
 /// A llama-like model with two experts, a byte-level tokenizer and every group of encodings.
 fn gguf() -> Vec<u8> {
@@ -99,79 +92,6 @@ fn safetensors() -> Vec<u8> {
     bytes
 }
 
-/// Numbers at which arithmetic goes wrong.
-fn nasty(rng: &mut ChaCha8Rng, len: usize) -> u64 {
-    let some = [
-        0,
-        1,
-        2,
-        7,
-        8,
-        12,
-        31,
-        32,
-        33,
-        255,
-        256,
-        1 << 16,
-        1 << 24,
-        1 << 31,
-        u64::from(u32::MAX),
-        1 << 32,
-        1 << 40,
-    ];
-    let more =
-        [1 << 62, 1 << 63, u64::MAX, u64::MAX - 7, u64::MAX - 31, u64::MAX / 2, len as u64, len as u64 * 8];
-    match rng.random_range(0..4) {
-        0 => some[rng.random_range(0..some.len())],
-        1 => more[rng.random_range(0..more.len())],
-        2 => rng.random_range(0..2 * len as u64),
-        _ => rng.next_u64() >> rng.random_range(0..64),
-    }
-}
-
-/// One change somewhere; `header` bytes at the front are changed most.
-fn change(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>, header: usize) {
-    if bytes.is_empty() {
-        return;
-    }
-    let end = header.clamp(1, bytes.len());
-    let front = end == bytes.len() || rng.random_bool(0.8);
-    let at = if front { rng.random_range(0..end) } else { rng.random_range(end..bytes.len()) };
-    let number = nasty(rng, bytes.len());
-    match rng.random_range(0..9) {
-        0 => bytes[at] ^= 1 << rng.random_range(0..8),
-        1 => bytes[at] = rng.random(),
-        2 => bytes.truncate(rng.random_range(0..bytes.len())),
-        3 => overwrite(bytes, at, &number.to_le_bytes()),
-        4 => overwrite(bytes, at, &(number as u32).to_le_bytes()),
-        5 => {
-            let from = rng.random_range(0..bytes.len());
-            let piece = bytes[from..(from + rng.random_range(1..64)).min(bytes.len())].to_vec();
-            overwrite(bytes, at, &piece);
-        }
-        6 => {
-            let piece: Vec<u8> =
-                (0..rng.random_range(1..32)).map(|_| bytes[rng.random_range(0..end)]).collect();
-            bytes.splice(at..at, piece);
-        }
-        7 => {
-            bytes.drain(at..(at + rng.random_range(1..32)).min(bytes.len()));
-        }
-        // A number in text, if there is one from here on.
-        _ => {
-            let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|i| at + i) else { return };
-            let digits = bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();
-            bytes.splice(start..start + digits, number.to_string().into_bytes());
-        }
-    }
-}
-
-fn overwrite(bytes: &mut [u8], at: usize, new: &[u8]) {
-    let len = new.len().min(bytes.len() - at);
-    bytes[at..at + len].copy_from_slice(&new[..len]);
-}
-
 /// Takes every tensor; gives how many there were.
 fn take_all(mut weights: Weights) -> usize {
     let names: Vec<String> = weights.names().map(str::to_owned).collect();
@@ -199,47 +119,57 @@ fn read_safetensors(bytes: Vec<u8>) -> bool {
     Weights::from_safetensors(&bytes, Path::new("m.safetensors")).map(take_all).is_ok()
 }
 
-/// The most address space this process ever had, in kilobytes; 0 where the system does not tell.
-fn peak_kb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+/// Half of a safetensors file is its experts in MXFP4.
+fn packed() -> Vec<u8> {
+    let json = r#"{"e_blocks": {"dtype": "U8", "shape": [1, 2, 1, 16], "data_offsets": [0, 32]},
+        "e_scales": {"dtype": "U8", "shape": [1, 2, 1], "data_offsets": [32, 34]}}"#;
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(json.as_bytes());
+    bytes.extend([0x79; 34]);
+    bytes
 }
 
-fn hostile(what: &str, whole: &[Vec<u8>], header: usize, read: fn(Vec<u8>) -> bool) {
-    for bytes in whole {
-        assert!(read(bytes.clone()), "{what}: the file that is to be changed must be whole");
-    }
-    // Every thread reserves address space at its first allocation: now, not while it is measured.
-    rayon::broadcast(|_| drop(std::hint::black_box(vec![0u8; 4096])));
-    let started = Instant::now();
-    let (mut good, mut before) = (0, 0);
-    for case in 0..cases() {
-        let mut rng = ChaCha8Rng::seed_from_u64(case);
-        let mut bytes = whole[rng.random_range(0..whole.len())].clone();
-        let changes = [1, 1, 2, 4][rng.random_range(0..4)];
-        for _ in 0..changes {
-            change(&mut rng, &mut bytes, header);
-        }
-        let outcome = catch_unwind(AssertUnwindSafe(|| read(bytes)));
-        good += u64::from(outcome.unwrap_or_else(|_| panic!("{what}: case {case} panicked")));
-        if case == 500 {
-            before = peak_kb();
-        }
-        if case % 500 == 0 && case > 500 {
-            let more = peak_kb() - before;
-            assert!(more <= ALLOWED_KB, "{what}: by case {case} a small file had cost {more} kB");
-        }
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    println!("{what}: {} cases, {good} of them read, {seconds:.1} s", cases());
-    // Some changes do no harm and most do some; a run where one of the two never comes tests nothing.
-    assert!(good > 0 && good < cases());
+/// The families that transformers was compared with: config.json and the weights.
+fn families() -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/families");
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found.into_iter().map(|path| (path.clone(), std::fs::read(path.join("config.json")).unwrap())).collect()
 }
 
-/// One test: its memory is that of the process.
+/// A configuration alone; of every twentieth also the model, with the weights of the family it was before.
+fn read_config(bytes: &[u8], weights: &Path, whole_model: bool) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(config) = Config::parse(&text, Path::new("config.json")) else { return false };
+    if !whole_model {
+        return true;
+    }
+    let weights = Weights::open_safetensors(&weights.join("model.safetensors")).unwrap();
+    Decoder::new(config, weights).is_ok()
+}
+
+/// One test: memory is counted for the process.
 #[test]
 fn damaged_files_are_refused_or_read() {
-    hostile("safetensors", &[safetensors()], safetensors().len() - 43, read_safetensors);
-    hostile("gguf", &[gguf(), gemma(), oss()], 1200, read_gguf);
+    let files = [safetensors(), packed()];
+    let subject = Subject { name: "safetensors", whole: &files, header: 400, fixed: 64 << 10, each: 64 };
+    hostile(&subject, cases(4000), read_safetensors);
+    let files = [gguf(), gemma(), oss()];
+    let subject = Subject { name: "gguf", whole: &files, header: 1200, fixed: 4 << 20, each: 64 };
+    hostile(&subject, cases(4000), read_gguf);
+
+    let families = families();
+    let configs: Vec<Vec<u8>> = families.iter().map(|(_, config)| config.clone()).collect();
+    // The weights, some hundred kilobytes, are part of the file here.
+    let subject = Subject { name: "config.json", whole: &configs, header: 1 << 20, fixed: 8 << 20, each: 64 };
+    let mut turn = 0usize;
+    hostile(&subject, cases(4000), |bytes| {
+        turn += 1;
+        let family = families
+            .iter()
+            .find(|(_, config)| config[..config.len().min(90)] == bytes[..bytes.len().min(90)]);
+        let (folder, _) = family.unwrap_or(&families[turn % families.len()]);
+        read_config(&bytes, folder, turn.is_multiple_of(20))
+    });
 }
