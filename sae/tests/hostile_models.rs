@@ -156,7 +156,7 @@ fn damaged_files_are_refused_or_read() {
     let subject = Subject { name: "safetensors", whole: &files, header: 400, fixed: 64 << 10, each: 64 };
     hostile(&subject, cases(4000), read_safetensors);
     let files = [gguf(), gemma(), oss()];
-    let subject = Subject { name: "gguf", whole: &files, header: 1200, fixed: 4 << 20, each: 64 };
+    let subject = Subject { name: "gguf", whole: &files, header: 1200, fixed: 1 << 20, each: 64 };
     hostile(&subject, cases(4000), read_gguf);
 
     let families = families();

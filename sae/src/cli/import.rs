@@ -73,23 +73,23 @@ pub struct Command {
     /// PNG and JPEG files, or folders of them: patches become rows
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["inputs", "column", "tokens", "tokenizer", "dry_run"])]
     images: Vec<PathBuf>,
-    /// Pixels of a patch's side
-    #[arg(long, default_value_t = 16, requires = "images")]
-    patch: usize,
-    /// Patches to take
-    #[arg(long, default_value_t = 100_000, requires = "images")]
-    patches: usize,
+    /// Pixels of a patch's side [default: 16]
+    #[arg(long, value_name = "PIXELS")]
+    patch: Option<usize>,
+    /// Patches to take [default: 100000]
+    #[arg(long)]
+    patches: Option<usize>,
     /// Red, green and blue instead of grey
-    #[arg(long, requires = "images")]
+    #[arg(long)]
     colour: bool,
-    /// Leave out patches whose pixels (0 to 1) deviate by less
-    #[arg(long, default_value_t = 0.02, value_name = "DEVIATION", requires = "images")]
-    flat: f32,
-    /// Components below this share of the mean variance are not amplified further by whitening
-    #[arg(long, default_value_t = images::FLOOR, value_name = "SHARE", requires = "images")]
-    floor: f64,
+    /// Leave out patches whose pixels (0 to 1) deviate by less [default: 0.02]
+    #[arg(long, value_name = "DEVIATION")]
+    flat: Option<f32>,
+    /// Components below this share of the mean variance are not amplified further by whitening [default: 0.001]
+    #[arg(long, value_name = "SHARE")]
+    floor: Option<f64>,
     /// Store patches as they are
-    #[arg(long, requires = "images")]
+    #[arg(long)]
     no_whitening: bool,
 }
 
@@ -99,6 +99,18 @@ impl Command {
         if !self.images.is_empty() {
             let config = self.images(session);
             return Ok(made(&images::run(&config, &self.out, &mut session.progress)?));
+        }
+        // clap's `requires` gives way where the two exclude each other, so it cannot say this.
+        let of_pictures = [
+            ("--patch", self.patch.is_some()),
+            ("--patches", self.patches.is_some()),
+            ("--colour", self.colour),
+            ("--flat", self.flat.is_some()),
+            ("--floor", self.floor.is_some()),
+            ("--no-whitening", self.no_whitening),
+        ];
+        if let Some((option, _)) = of_pictures.iter().find(|(_, given)| *given) {
+            return Err(Error::request(format!("{option} is about pictures: name them with --images")));
         }
         let config = self.activations(session)?;
         if self.dry_run {
@@ -111,12 +123,12 @@ impl Command {
         let defaults = ImagesConfig::default();
         ImagesConfig {
             inputs: self.images.clone(),
-            patch: self.patch,
-            patches: self.patches,
+            patch: self.patch.unwrap_or(defaults.patch),
+            patches: self.patches.unwrap_or(defaults.patches),
             colour: self.colour,
-            flat: self.flat,
+            flat: self.flat.unwrap_or(defaults.flat),
             whiten: !self.no_whitening,
-            floor: self.floor,
+            floor: self.floor.unwrap_or(defaults.floor),
             dtype: self.dtype.unwrap_or(defaults.dtype),
             held_out_share: self.held_out,
             seed: session.seed.unwrap_or(defaults.seed),

@@ -29,4 +29,3 @@ mod tests;
 mod whiten;
 
 pub use run::{ImagesConfig, run};
-pub use whiten::FLOOR;

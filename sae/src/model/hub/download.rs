@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::Hub;
@@ -39,15 +40,19 @@ enum Attempt {
 }
 
 impl<'a> Client<'a> {
-    pub fn new(hub: &'a Hub) -> Self {
+    /// # Errors
+    /// Authorities that were named and cannot be read.
+    pub fn new(hub: &'a Hub) -> Result<Self> {
+        let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), authorities)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
             .user_agent(concat!("sae-workbench/", env!("CARGO_PKG_VERSION")));
-        Self { hub, agent: config.build().into() }
+        Ok(Self { hub, agent: config.build().into() })
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -65,7 +70,7 @@ impl<'a> Client<'a> {
             if let Some(range) = &range {
                 request = request.header("Range", range);
             }
-            let answer = request.call().map_err(|e| format!("{url}: {e}"))?;
+            let answer = request.call().map_err(|e| explained(&url, &e))?;
             if !answer.status().is_redirection() {
                 return Ok(answer);
             }
@@ -230,6 +235,33 @@ impl<'a> Client<'a> {
             }
             _ => Ok(Attempt::Over),
         }
+    }
+}
+
+/// What went wrong, and what to do where this program cannot know better than its user.
+fn explained(url: &str, error: &ureq::Error) -> String {
+    let text = error.to_string();
+    let remedy = if text.contains("certificate") {
+        " (if your network looks into TLS, name its authority's certificate in SSL_CERT_FILE)"
+    } else {
+        ""
+    };
+    format!("{url}: {text}{remedy}")
+}
+
+/// The certificates of a PEM file.
+fn authorities(path: &Path) -> Result<RootCerts> {
+    let pem = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&pem) {
+        let item = item.map_err(|e| Error::format(path, format!("is no file of certificates (PEM): {e}")))?;
+        if let PemItem::Certificate(certificate) = item {
+            found.push(certificate);
+        }
+    }
+    match found.is_empty() {
+        true => Err(Error::format(path, "has no certificates")),
+        false => Ok(RootCerts::new_with_certs(&found)),
     }
 }
 

@@ -11,7 +11,7 @@
 //! interrupted is not found by name, and goes on where it was.
 //!
 //! Environment: `HF_HUB_CACHE` or `HF_HOME` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` or the file that `hf auth login`
-//! leaves, `HF_HUB_OFFLINE` (ask nobody). The token goes to the endpoint alone, not to where it sends us.
+//! leaves, `HF_HUB_OFFLINE` (ask nobody), `SSL_CERT_FILE` (whom to trust), `HTTPS_PROXY`. The token goes to the endpoint alone, not to where it sends us.
 //!
 //! The client is our own, on `ureq` with `rustls` (blocking, 12 crates that were not there before, no system library). The crate
 //! `hf-hub` 1.0 brings 130 more (tokio, hyper, aws-lc with cmake, a database); 0.5 appends a whole file to half of one where a server
@@ -34,6 +34,8 @@ use crate::{Error, Progress, Result};
 use download::Client;
 use listing::{Listed, Listing};
 
+/// Variables that name a file of authorities, as Python's clients and curl know them.
+const AUTHORITIES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 /// The hub itself.
 const ENDPOINT: &str = "https://huggingface.co";
 
@@ -46,6 +48,8 @@ pub struct Hub {
     pub cache: PathBuf,
     /// What `hf auth login` gives.
     pub token: Option<String>,
+    /// Whom to trust instead of Mozilla's list, as PEM: networks that look into TLS have an authority of their own.
+    pub certificates: Option<PathBuf>,
     /// Ask nobody.
     pub offline: bool,
     /// Wait so long before the first repetition of what failed, then twice as long.
@@ -63,6 +67,7 @@ impl Hub {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             cache: cache(),
             token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(cache::token),
+            certificates: AUTHORITIES.iter().find_map(|name| text(name)).map(PathBuf::from),
             offline: text("HF_HUB_OFFLINE").is_some_and(yes),
             pause: Duration::from_secs(1),
         }
@@ -88,7 +93,7 @@ impl Hub {
                 self.cache.display()
             )));
         }
-        let client = Client::new(self);
+        let client = Client::new(self)?;
         let listing = Listing::get(&client, name, revision)?;
         let model = self.cache.join(format!("models--{}", name.replace('/', "--")));
         let lock = self.cache.join(".locks").join(model.file_name().unwrap_or_default());

@@ -61,6 +61,7 @@ impl Server {
             endpoint: self.address.clone(),
             cache: cache.to_path_buf(),
             token: None,
+            certificates: None,
             offline: false,
             pause: Duration::from_millis(1),
         }
@@ -335,12 +336,20 @@ fn what_cannot_be_fetched_is_explained() {
     assert!(wordless.to_string().contains("neither tokenizer.json"));
     let several = error(repository(&[("a.gguf", vec![]), ("b.gguf", vec![])]));
     assert!(several.to_string().contains("a.gguf, b.gguf"));
+    let hub = Hub {
+        certificates: Some(dir.path().join("none.pem")),
+        ..Server::start(small_model()).hub(dir.path())
+    };
+    assert!(hub.fetch("org/name", None, &mut Quiet).unwrap_err().to_string().contains("none.pem"));
+    std::fs::write(dir.path().join("none.pem"), "text").unwrap();
+    assert!(hub.fetch("org/name", None, &mut Quiet).unwrap_err().to_string().contains("has no certificates"));
     // Nobody there.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hub = Hub {
         endpoint: format!("http://{free}"),
         cache: dir.path().to_path_buf(),
         token: None,
+        certificates: None,
         offline: false,
         pause: Duration::from_millis(1),
     };
