@@ -118,7 +118,8 @@ pub(super) fn open(
         hook: table.name().filter(|name| name.parse::<Hook>().is_ok()).map(str::to_owned),
         about: table.about(d),
     };
-    let mut files = files[1..].to_vec().into_iter();
+    let rest: Vec<PathBuf> = files.iter().skip(1).cloned().collect();
+    let mut files = rest.into_iter();
     let at_once = (rows_at_once(d) / length.unwrap_or(1)).max(1);
     let mut current = Some(batches);
     let (mut batch, mut from, mut row, mut sequence) = (Some(first), 0, 0u64, 0u64);

@@ -55,7 +55,8 @@ pub(super) fn open(
         about: table.about(d),
     };
     let at_once = (rows_at_once(d) / length.unwrap_or(1)).max(1);
-    let mut files = files.to_vec().into_iter();
+    let all: Vec<PathBuf> = files.to_owned();
+    let mut files = all.into_iter();
     let mut current: Option<(PathBuf, ParquetRecordBatchReader)> = None;
     let (mut row, mut sequence) = (0u64, 0u64);
     let next = move || -> Result<Option<Chunk>> {

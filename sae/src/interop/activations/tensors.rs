@@ -112,7 +112,7 @@ impl Tensors {
         let mut values = vec![0f32; n * self.d];
         let at = self.at + first * self.d as u64 * self.encoding.bytes as u64;
         self.encoding.read(&self.bytes, at, &mut values)?;
-        let documents = self.integers(self.documents.as_ref(), first, n)?.map(runs);
+        let documents = self.integers(self.documents.as_ref(), first, n)?.map(|documents| runs(&documents));
         let by_length = || self.length.map(|length| sequences(sequences_before, length, first, n));
         Ok(Chunk {
             values,
@@ -125,7 +125,7 @@ impl Tensors {
     }
 }
 
-fn runs(documents: Vec<u32>) -> Vec<(String, usize)> {
+fn runs(documents: &[u32]) -> Vec<(String, usize)> {
     documents.chunk_by(|a, b| a == b).map(|run| (run[0].to_string(), run.len())).collect()
 }
 

@@ -79,9 +79,9 @@ fn whitened_rows_have_the_identity_as_covariance() {
     assert!(from_identity(&new, d) < 0.03, "{}", from_identity(&new, d));
     // And back.
     for (row, old) in new.chunks_exact(d).zip(before.chunks_exact(d)) {
-        for i in 0..d {
+        for (i, old) in old.iter().enumerate() {
             let back = whitening.mean[i] + (0..d).map(|j| whitening.restore[i * d + j] * row[j]).sum::<f32>();
-            assert!((back - old[i]).abs() < 1e-3);
+            assert!((back - old).abs() < 1e-3);
         }
     }
 }
@@ -134,9 +134,9 @@ fn pictures_become_a_dataset_that_says_how_to_undo_it() {
         let (x, y) = places[row];
         let mut pixels = Vec::new();
         picture.patch(x as usize, y as usize, 4, &mut pixels);
-        for i in 0..16 {
+        for (i, pixel) in pixels.iter().enumerate() {
             let back = w.mean[i] + (0..16).map(|j| w.restore[i * 16 + j] * rows[row * 16 + j]).sum::<f32>();
-            assert!((back - pixels[i]).abs() < 1e-4, "{back} {}", pixels[i]);
+            assert!((back - pixel).abs() < 1e-4, "{back} {pixel}");
         }
     }
 }

@@ -60,14 +60,14 @@ impl<'a> Client<'a> {
     }
 
     /// Follows redirects; the token goes to the endpoint alone.
-    fn get(&self, path: &str, range: Option<String>) -> Result<Response<Body>, String> {
+    fn get(&self, path: &str, range: Option<&str>) -> Result<Response<Body>, String> {
         let mut url = self.url(path);
         for _ in 0..REDIRECTS {
             let mut request = self.agent.get(&url);
             if let Some(token) = self.hub.token.as_ref().filter(|_| self.is_ours(&url)) {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
-            if let Some(range) = &range {
+            if let Some(range) = range {
                 request = request.header("Range", range);
             }
             let answer = request.call().map_err(|e| explained(&url, &e))?;
@@ -102,7 +102,7 @@ impl<'a> Client<'a> {
                 }
                 Ok(answer) => self.refusal(answer.status(), name, revision)?,
             };
-            repeat.after(&problem, &mut || false).map_err(|e| self.given_up(e, name))?;
+            repeat.after(&problem, &mut || false).map_err(|e| self.given_up(&e, name))?;
         }
     }
 
@@ -129,7 +129,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn given_up(&self, problem: String, name: &str) -> Error {
+    fn given_up(&self, problem: &str, name: &str) -> Error {
         Error::Network(format!(
             "{name} could not be fetched: {problem}. Repeat the command to go on; without a network, copy the model's folder or Hugging \
              Face's cache ({}) from a machine that has it",
@@ -168,14 +168,16 @@ impl<'a> Client<'a> {
                     File::create(&partial).map_err(|e| Error::io(&partial, e))?;
                     repeat
                         .after("the server does not go on where it stopped", &mut || advance(0))
-                        .map_err(|e| self.given_up(e, repository))?;
+                        .map_err(|e| self.given_up(&e, repository))?;
                 }
                 Attempt::Broken(problem) => {
                     let now = std::fs::metadata(&partial).map_or(0, |m| m.len());
                     if now > have {
                         repeat = Repeat::new(self.hub.pause);
                     }
-                    repeat.after(&problem, &mut || advance(now)).map_err(|e| self.given_up(e, repository))?;
+                    repeat
+                        .after(&problem, &mut || advance(now))
+                        .map_err(|e| self.given_up(&e, repository))?;
                     if advance(now) {
                         return Err(stopped());
                     }
@@ -197,7 +199,7 @@ impl<'a> Client<'a> {
         advance: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Attempt> {
         let range = (have > 0).then(|| format!("bytes={have}-"));
-        let answer = match self.get(path, range) {
+        let answer = match self.get(path, range.as_deref()) {
             Ok(answer) => answer,
             Err(problem) => return Ok(Attempt::Broken(problem)),
         };

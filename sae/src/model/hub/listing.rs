@@ -110,7 +110,8 @@ impl Listing {
         }
         let mut files: Vec<&Listed> = SMALL.iter().filter_map(|file| self.find(file)).collect();
         let has = |file: &str| self.find(file).is_some();
-        if !has("tokenizer.json") && !(has("vocab.json") && has("merges.txt")) {
+        let has_tokenizer = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
+        if !has_tokenizer {
             return Err(Error::request(format!(
                 "{name} has neither tokenizer.json nor vocab.json and merges.txt; make one with transformers: \
                  AutoTokenizer.from_pretrained(\"{name}\").save_pretrained(FOLDER)"

@@ -51,7 +51,7 @@ impl Server {
         let served = plan.clone();
         // Ends with the process.
         std::thread::spawn(move || {
-            listener.incoming().flatten().for_each(|stream| drop(serve(stream, &served)))
+            listener.incoming().flatten().for_each(|stream| drop(serve(stream, &served)));
         });
         Self { address, plan }
     }
@@ -79,7 +79,7 @@ impl Server {
 fn serve(stream: TcpStream, plan: &Mutex<Plan>) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let path = lines.next().unwrap_or(Ok(String::new()))?.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut asked = Asked { path: path.clone(), range: None, token: None };
+    let mut asked = Asked { path, range: None, token: None };
     for line in lines {
         let line = line?;
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
@@ -87,7 +87,7 @@ fn serve(stream: TcpStream, plan: &Mutex<Plan>) -> std::io::Result<()> {
             "" => break,
             "range" => {
                 asked.range =
-                    value.trim().strip_prefix("bytes=").and_then(|r| r.strip_suffix('-')?.parse().ok())
+                    value.trim().strip_prefix("bytes=").and_then(|r| r.strip_suffix('-')?.parse().ok());
             }
             "authorization" => asked.token = value.trim().strip_prefix("Bearer ").map(str::to_owned),
             _ => {}
