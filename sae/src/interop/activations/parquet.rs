@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Type;
+use parquet::column::page::Page;
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use super::batch::{guarded, until_error};
 use super::columns::Table;
@@ -23,7 +27,46 @@ fn rows_of(path: &Path, table: &Table, at_once: usize) -> Result<ParquetRecordBa
     let schema = builder.schema().clone();
     let roots = (0..schema.fields().len()).filter(|&i| wanted.contains(&schema.field(i).name().as_str()));
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    guarded(path, "Parquet", || check_dictionaries(file, &wanted))?;
     guarded(path, "Parquet", || builder.with_projection(mask).with_batch_size(at_once).build())
+}
+
+/// A dictionary has no more values than its page has bytes for: the library makes room for as many as the page says, up to 2³¹,
+/// before it looks. Headers of pages are read for that, and dictionaries.
+fn check_dictionaries(file: File, wanted: &[&str]) -> ParquetResult<()> {
+    let reader = SerializedFileReader::new(file)?;
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group)?;
+        for index in 0..group.num_columns() {
+            let column = group.metadata().column(index);
+            if !column.column_path().parts().first().is_some_and(|root| wanted.contains(&root.as_str())) {
+                continue;
+            }
+            let least = match column.column_type() {
+                Type::INT64 | Type::DOUBLE => 8,
+                Type::INT96 => 12,
+                Type::FIXED_LEN_BYTE_ARRAY => {
+                    usize::try_from(column.column_descr().type_length()).unwrap_or(0).max(1)
+                }
+                Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY | Type::BOOLEAN => 4,
+            };
+            let mut pages = group.get_column_page_reader(index)?;
+            while let Some(page) = pages.peek_next_page()? {
+                if !page.is_dict {
+                    pages.skip_next_page()?;
+                } else if let Some(Page::DictionaryPage { buf, num_values, .. }) = pages.get_next_page()?
+                    && num_values as usize > buf.len() / least
+                {
+                    let (name, bytes) = (column.column_path().string(), buf.len());
+                    let problem =
+                        format!("column {name}: a dictionary of {num_values} values in {bytes} bytes");
+                    return Err(ParquetError::General(problem));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens files of one schema.
