@@ -34,6 +34,7 @@ pub use decoder::Decoder;
 pub use find::ModelSource;
 pub use hook::{Hook, Site};
 pub use language_model::{LanguageModel, losses, summed_loss};
+pub use mixture::MoeLayer;
 pub(crate) use mixture::stacked_names;
 pub use router::Routing;
 pub use score::{Score, score};
