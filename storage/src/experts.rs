@@ -26,7 +26,7 @@ pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
 pub use weights::{CellRow, SimilarityRow, SparsityRow};
 
 /// Load of one expert, over all text or over one domain.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct ExpertLoadRow {
     /// The block.
     pub layer: u16,
@@ -43,7 +43,7 @@ pub struct ExpertLoadRow {
 }
 
 /// Balance of one layer.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct ExpertLayerRow {
     /// The block.
     pub layer: u16,

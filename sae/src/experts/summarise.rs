@@ -18,7 +18,7 @@ use crate::rows::ModelChoice;
 use crate::{Error, Progress, Result};
 
 /// What [`summarise`] found and wrote.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Summary {
     /// `DATASET/experts`.
     pub folder: PathBuf,
@@ -29,6 +29,7 @@ pub struct Summary {
     /// Load of every expert, over all domains and by domain.
     pub load: Vec<ExpertLoadRow>,
     /// Everything there is to say about balance.
+    #[serde(flatten)]
     pub more: Figures,
     /// What the data can not give, and why.
     pub gaps: Vec<String>,

@@ -86,7 +86,7 @@ impl Command {
         }
         let model = self.model.map_or(ModelChoice::Without, |m| ModelChoice::Source(ModelSource::parse(&m)));
         let summary = experts::summarise_with(&input, &model, &mut session.progress)?;
-        Ok(usage::summary(&summary))
+        Ok(usage::summary(summary))
     }
 }
 
