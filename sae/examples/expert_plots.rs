@@ -27,9 +27,6 @@ struct Panel {
 
 /// Blue below 1, white at 1, red above, by logarithm: 8 times and 1/8 are full.
 fn colour(ratio: f64) -> String {
-    if ratio.is_nan() {
-        return "#dddddd".into();
-    }
     let t = (ratio.max(1e-9).ln() / 8f64.ln()).clamp(-1.0, 1.0);
     let mix = |end: f64| (255.0 + (end - 255.0) * t.abs()) as u8;
     let [r, g, b] =
@@ -63,15 +60,12 @@ fn picture(path: &Path, panels: &[Panel], legend: &str) {
                 label - 6.0,
                 y + 11.0
             );
-            for (i, &value) in values.iter().enumerate() {
+            for (i, &value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+                let (x, side) = (label + i as f64 * CELL, CELL - 1.0);
                 let _ = writeln!(
                     body,
-                    "<rect x=\"{}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill=\"{}\"><title>{name}, {}: {value:.3}</title></rect>",
-                    label + i as f64 * CELL,
-                    CELL - 1.0,
-                    CELL - 1.0,
-                    colour(value),
-                    panel.columns[i]
+                    "<path d=\"M{x} {y}h{side}v{side}h-{side}z\" fill=\"{}\"/>",
+                    colour(value)
                 );
             }
             y += CELL;
@@ -138,7 +132,8 @@ fn pairs(folder: &Path) -> Vec<Panel> {
     }
     let panel = |(layer, lifts): (u16, BTreeMap<(u16, u16), f64>)| {
         let experts = lifts.keys().map(|pair| pair.1 + 1).max().unwrap_or(0);
-        let of = |a: u16, b: u16| lifts.get(&(a.min(b), a.max(b))).copied().unwrap_or(f64::NAN);
+        // Each pair once.
+        let of = |a: u16, b: u16| lifts.get(&(a, b)).copied().unwrap_or(f64::NAN);
         Panel {
             title: format!("layer {layer}"),
             rows: numbers(experts.into()),
@@ -235,13 +230,13 @@ fn lives_in(run: &Path, texts: &[String]) {
     let mut rows: Vec<FeatureExpertRow> = read(&path);
     let all = rows.len();
     let significant = rows.iter().filter(|row| row.significant).count();
+    let are = rows.iter().filter(|row| row.is_feature).count();
     rows.retain(|row| row.lives_in);
     let mut homes: BTreeMap<(u16, u16), usize> = BTreeMap::new();
     rows.iter().for_each(|row| *homes.entry((row.layer, row.expert)).or_default() += 1);
     println!(
-        "\n{all} pairs, {significant} significant, {} of them live in an expert, {} are one",
-        rows.len(),
-        rows.iter().filter(|r| r.is_feature).count()
+        "\n{all} pairs, {significant} significant, {} of them live in an expert, {are} are one",
+        rows.len()
     );
     let mut homes: Vec<_> = homes.into_iter().collect();
     homes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
