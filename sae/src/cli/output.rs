@@ -36,9 +36,12 @@ impl Output {
     /// The text to print.
     pub fn text(&self, json: bool) -> String {
         if json {
-            let json = (self.json)()
-                .unwrap_or_else(|e| format!("{:#}", serde_json::json!({ "error": e.to_string() })));
-            return format!("{json}\n");
+            let failed =
+                |e: serde_json::Error| format!("{:#}", serde_json::json!({ "error": e.to_string() }));
+            let mut json = (self.json)().unwrap_or_else(failed);
+            // It may be hundreds of megabytes: no second copy.
+            json.push('\n');
+            return json;
         }
         let width = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         self.rows.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()

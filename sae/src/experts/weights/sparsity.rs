@@ -26,7 +26,8 @@ use crate::model::config::Activation;
 use crate::model::{Hook, LanguageModel, MoeLayer, Routing, Site, Tap};
 use crate::{Error, Progress, Result};
 
-/// Expected and measured share of active units of every expert, over up to `tokens` of the dataset's tokens, where they go.
+/// Expected and measured share of active units of every expert on the tokens that choose it: over the first batches of the dataset that
+/// hold `tokens` tokens, or all of it.
 ///
 /// # Errors
 /// A request error for experts whose units are never exactly 0 (SiLU, GELU): no sparsity is to be expected of them.
