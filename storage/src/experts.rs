@@ -1,8 +1,10 @@
-//! How experts are used: `experts/load.parquet` and `experts/layers.parquet` here, and in `usage` and `together` the tables
+//! How experts are used: `experts/load.parquet` and `experts/layers.parquet` here, and in the files beside the tables
 //! that [`crate::row`] writes and reads.
 
+mod masking;
 mod together;
 mod usage;
+mod weights;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,13 +20,13 @@ use crate::schema::experts as names;
 use crate::table::TableReader;
 use crate::{Layout, PartWriter, schema};
 
-pub use together::{
-    AgainstRow, CellRow, FeatureExpertRow, PairRow, SimilarityRow, SparsityRow, TransitionRow, VocabularyRow,
-};
+pub use masking::{MaskedRow, MaskingRow};
+pub use together::{AgainstRow, FeatureExpertRow, PairRow, TransitionRow, VocabularyRow};
 pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
+pub use weights::{CellRow, SimilarityRow, SparsityRow};
 
 /// Load of one expert, over all text or over one domain.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct ExpertLoadRow {
     /// The block.
     pub layer: u16,
@@ -41,7 +43,7 @@ pub struct ExpertLoadRow {
 }
 
 /// Balance of one layer.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct ExpertLayerRow {
     /// The block.
     pub layer: u16,

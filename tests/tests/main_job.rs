@@ -168,7 +168,39 @@ fn experts(at: &Path, rows: u64) {
         has_keys(layer, "layer experts k tokens cv load_entropy effective_experts router_entropy dead");
         assert_eq!(layer["tokens"], rows);
     }
-    files_are_there(&at.join("data/experts"), &["load.parquet", "layers.parquet"]);
+    files_are_there(&at.join("data/experts"), &["load.parquet", "layers.parquet", "kinds.parquet"]);
+    let kinds = json["kinds"].as_array().unwrap();
+    assert!(kinds.iter().any(|row| row["domain"] == "word begin"));
+    masks(at);
+    weights(at);
+}
+
+fn masks(at: &Path) {
+    let json = sae(at, "experts mask data --expert 1:3,0:5 --tokens 300 --controls 1 --json").ok().json();
+    let mask = &json["masks"][0];
+    assert_eq!(mask["masked"], serde_json::json!([[0, 5], [1, 3]]));
+    for row in mask["domains"].as_array().unwrap() {
+        has_keys(row, "domain tokens before after control control_low control_high");
+        assert_ne!(row["before"], row["after"]);
+    }
+    files_are_there(&at.join("data/experts"), &["masking.parquet", "masked.parquet"]);
+    sae(at, "experts mask data").refused(2, &["--domain"]);
+    sae(at, "experts mask data --expert 3").refused(2, &["LAYER:EXPERT"]);
+    sae(at, "experts mask data --domain law").refused(2, &["no domain `law`", "code, prose"]);
+    sae(at, "experts mask data --expert 7:0").refused(2, &["layer 7 has no experts"]);
+}
+
+fn weights(at: &Path) {
+    let json = sae(at, "experts weights data --json").ok().json();
+    assert_eq!(json["similarity"].as_array().unwrap().len(), 4 * 16 * 15 / 2);
+    assert!(json["gaps"][0].as_str().unwrap().contains("silu"), "{json:#}");
+    files_are_there(&at.join("data/experts"), &["similarity.parquet"]);
+    let alone = sae(at, "experts weights default --json").ok().json();
+    assert_eq!(alone["similarity"], json["similarity"]);
+    let cells = sae(at, "experts cells run run --json").ok().json();
+    assert_eq!((&cells["missed"], &cells["split"]), (&0.into(), &0.into()));
+    files_are_there(&at.join("run/features"), &["cells.parquet"]);
+    sae(at, "experts cells run default").refused(2, &["run is a dictionary", "default is none"]);
 }
 
 fn the_configuration_gives_the_run_again(at: &Path) {

@@ -2,17 +2,30 @@
 
 use std::fmt::Display;
 
+use serde::Serialize;
+
 /// What a command found out.
-#[derive(Debug)]
 pub struct Output {
-    json: serde_json::Value,
+    json: Box<dyn Fn() -> serde_json::Result<String>>,
     rows: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").field("rows", &self.rows).finish_non_exhaustive()
+    }
 }
 
 impl Output {
     /// A result whose `--json` form is `json`.
     pub fn new(json: serde_json::Value) -> Self {
-        Self { json, rows: Vec::new() }
+        Self::of(json)
+    }
+
+    /// A result whose `--json` form is that of `result`: nothing is made of it unless somebody asks, and then no tree of values, which
+    /// for a million rows would take more memory than all the work before.
+    pub fn of(result: impl Serialize + 'static) -> Self {
+        Self { json: Box::new(move || serde_json::to_string_pretty(&result)), rows: Vec::new() }
     }
 
     /// Adds a line to the table.
@@ -23,7 +36,12 @@ impl Output {
     /// The text to print.
     pub fn text(&self, json: bool) -> String {
         if json {
-            return format!("{:#}\n", self.json);
+            let failed =
+                |e: serde_json::Error| format!("{:#}", serde_json::json!({ "error": e.to_string() }));
+            let mut json = (self.json)().unwrap_or_else(failed);
+            // It may be hundreds of megabytes: no second copy.
+            json.push('\n');
+            return json;
         }
         let width = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         self.rows.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()

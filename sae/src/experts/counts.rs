@@ -189,7 +189,8 @@ fn of_model(model: String, counts: &Counts, k: Option<u64>, path: &Path) -> Resu
         .gaps
         .push("counts tell nothing of co-activation, transitions, vocabulary, weights or scores".into());
     for (&layer, domains) in &counts.layers {
-        of_layer(layer, domains, experts, k, &mut found);
+        of_layer(layer, domains, experts, k, &mut found)
+            .map_err(|problem| Error::format(path, format!("{}: {problem}", found.model)))?;
     }
     Ok(found)
 }
@@ -200,28 +201,29 @@ fn of_layer(
     experts: usize,
     k: Option<u64>,
     found: &mut CountsModel,
-) {
+) -> std::result::Result<(), String> {
     let padded = |slots: &Slots| {
         let mut slots = slots.clone();
         slots.resize(experts, 0);
         slots
     };
-    let chosen: Vec<(&String, Slots, Option<u64>)> = domains
-        .iter()
-        .map(|(domain, [chosen, first])| {
-            let tokens = match (total(first), k) {
-                (0, Some(k)) => Some(total(chosen) / k),
-                (0, None) => None,
-                (tokens, _) => Some(tokens),
-            };
-            (domain, padded(chosen), tokens)
-        })
-        .collect();
+    let mut chosen: Vec<(&String, Slots, Option<u64>)> = Vec::new();
+    for (domain, [of, first]) in domains {
+        let tokens = tokens(of, first, k).map_err(|problem| format!("layer {layer}, {domain}: {problem}"))?;
+        chosen.push((domain, padded(of), tokens));
+    }
     let mut all = vec![0; experts];
     chosen.iter().for_each(|(_, slots, _)| all.iter_mut().zip(slots).for_each(|(a, n)| *a += n));
     let tokens: Option<u64> = chosen.iter().map(|(_, _, tokens)| *tokens).sum();
     let filled = |row: BalanceRow, tokens| BalanceRow { k: k.map(|k| short(k as usize)), tokens, ..row };
     found.balance.push(filled(balance_of_slots(layer, None, &all), tokens));
+    if experts == 1 {
+        found.gaps.push(format!("layer {layer} has a single expert: balance is 1 by definition"));
+    } else if tokens.is_some_and(|tokens| tokens < experts as u64) {
+        found.gaps.push(format!(
+            "layer {layer}: fewer tokens than its {experts} experts; figures of balance mean nothing below one token an expert"
+        ));
+    }
     for (domain, slots, tokens) in &chosen {
         if total(slots) == 0 {
             found.gaps.push(format!("layer {layer}, domain {domain}: no choices, its figures are left out"));
@@ -233,6 +235,30 @@ fn of_layer(
     let (rows, information) = specialisation(layer, k.map(|k| k as f64), &of);
     found.specialisation.extend(rows);
     found.information.push(information);
+    Ok(())
+}
+
+/// Tokens of a domain, from the top-1 counts or by k; `None` where neither tells. A token chooses an expert once, and chooses k.
+fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<Option<u64>, String> {
+    let slots = total(chosen);
+    let tokens = match (total(first), k) {
+        (0, None) => return Ok(None),
+        (0, Some(k)) if !slots.is_multiple_of(k) => {
+            return Err(format!(
+                "{slots} choices are no whole number of tokens at {k} experts a token; check --k"
+            ));
+        }
+        (0, Some(k)) => slots / k,
+        (tokens, _) => tokens,
+    };
+    match chosen.iter().position(|&n| n > tokens) {
+        Some(expert) => Err(format!(
+            "expert {expert} was chosen {} times by {tokens} tokens; a token chooses an expert once at most. Check the counts \
+             and --k",
+            chosen[expert]
+        )),
+        None => Ok(Some(tokens)),
+    }
 }
 
 /// Writes `OUT/MODEL/experts/{balance, specialisation, information}.parquet` for every model; gives the folders.
@@ -295,10 +321,34 @@ mod tests {
             found.gaps.iter().any(|g| g.contains("--k")) && found.gaps.iter().any(|g| g.contains("domain b"))
         );
         assert_eq!((found.balance[2].cv, found.information[0].mutual_information), (None, None));
-        let found = &summarise_counts(&path, Some(2)).unwrap()[0];
-        assert_eq!(found.balance[0].tokens, Some(50));
-        assert_eq!(found.specialisation[0].share_of_domain, Some(60.0 / 50.0));
+        let found = &summarise_counts(&path, Some(1)).unwrap()[0];
+        assert_eq!(found.balance[0].tokens, Some(100));
+        assert_eq!(found.specialisation[0].share_of_domain, Some(0.6));
         let folders = write_counts(folder.path(), &summarise_counts(&path, Some(1)).unwrap()).unwrap();
         assert!(folders[0].join("balance.parquet").exists());
+        let few = format!("{HEAD}m,0,a,topk,0,3\nm,0,a,topk,5,2\nn,0,a,topk,0,9\nn,0,a,top1,0,9\n");
+        std::fs::write(&path, few).unwrap();
+        let found = summarise_counts(&path, Some(1)).unwrap();
+        assert!(
+            found[0].gaps.iter().any(|g| g.contains("fewer tokens than its 6 experts")),
+            "{:?}",
+            found[0].gaps
+        );
+        assert!(found[1].gaps.iter().any(|g| g.contains("single expert")), "{:?}", found[1].gaps);
+    }
+
+    #[test]
+    fn impossible_counts_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.csv");
+        let attempt = |body: &str, k| {
+            std::fs::write(&path, format!("{HEAD}{body}")).unwrap();
+            summarise_counts(&path, k).unwrap_err().to_string()
+        };
+        // Two experts a token: 50 tokens, of which 60 chose expert 0.
+        let message = attempt("m,0,a,topk,0,60\nm,0,a,topk,1,40\n", Some(2));
+        assert!(message.contains("expert 0 was chosen 60 times by 50 tokens"), "{message}");
+        let message = attempt("m,3,a,topk,0,60\nm,3,a,topk,1,41\n", Some(2));
+        assert!(message.contains("layer 3, a: 101 choices") && message.contains("--k"), "{message}");
     }
 }

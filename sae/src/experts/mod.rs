@@ -3,11 +3,13 @@
 //! ```text
 //! routing table ─ read ─ Choice ─ tally ─┬ usage ──────────── load, balance, specialisation (by domain, in bits)
 //!                                        ├ pairs, transitions ─ who is chosen together, all pairs
-//!                                        ├ vocabulary ─────── which tokens
+//!                                        ├ vocabulary, kinds ─ which tokens, and what they look like
 //!                                        └ scores ─────────── load-balance loss, z-loss, margins (or the model is run: rescore)
 //! COUNTS.csv ──── counts ── balance, specialisation
 //! two tables ──── against ── router saturation
 //! a run, routing ─ features ── which features live in which expert
+//! a model ──────── weights ─── experts that are alike, how sparse they are, cells of one set in another
+//! a model, routing mask ────── what is lost without some experts
 //! ```
 //!
 //! One pass, memory by layers × experts². What the data can not give is a gap that is named, never a number.
@@ -21,6 +23,8 @@ pub mod features;
 mod figures;
 #[cfg(test)]
 mod golden;
+mod kinds;
+pub mod mask;
 mod pairs;
 mod read;
 mod rescore;
@@ -33,11 +37,13 @@ mod tests;
 mod transitions;
 mod usage;
 mod vocabulary;
+pub mod weights;
 
 pub use against::{Against, against};
 pub use balance::{Balance, COLD_SHARE, DEAD_SHARE};
 pub use choice::{Choice, WeightRule};
 pub use counts::{CountsModel, read_counts, summarise_counts, write_counts};
+pub use kinds::{Kind, Kinds};
 pub use pairs::Pairs;
 pub use scores::{ScoreKind, ScoreSums};
 pub use specialisation::{InDomain, LEAST_COUNT, SKEW, specialisation};

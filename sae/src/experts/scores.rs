@@ -77,6 +77,8 @@ pub struct ScoreSums {
     choice: f64,
     choices: u64,
     entropy: f64,
+    /// Tokens whose logits might be probabilities: none below 0, sum 1.
+    like_probabilities: u64,
 }
 
 impl ScoreSums {
@@ -107,6 +109,7 @@ impl ScoreSums {
         self.probability.iter_mut().zip(&p).for_each(|(sum, p)| *sum += p);
         choice.experts.iter().for_each(|&e| self.slots[usize::from(e)] += 1);
         if let Some(z) = log_sum {
+            self.like_probabilities += u64::from(scores.len() > 1 && is_distribution(scores));
             self.z_squared += z * z;
             self.z_tokens += 1;
         }
@@ -148,6 +151,12 @@ impl ScoreSums {
         self.choice += other.choice;
         self.choices += other.choices;
         self.entropy += other.entropy;
+        self.like_probabilities += other.like_probabilities;
+    }
+
+    /// Share of the tokens with logits whose logits look like probabilities; by chance nearly none do.
+    pub fn like_probabilities(&self) -> f64 {
+        if self.z_tokens == 0 { 0.0 } else { self.like_probabilities as f64 / self.z_tokens as f64 }
     }
 
     /// Load-balance loss `E Σ_e f_e P_e` with f_e the share of slots and P_e the mean probability (Switch's convention, for any

@@ -18,7 +18,7 @@ use crate::rows::ModelChoice;
 use crate::{Error, Progress, Result};
 
 /// What [`summarise`] found and wrote.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Summary {
     /// `DATASET/experts`.
     pub folder: PathBuf,
@@ -29,6 +29,7 @@ pub struct Summary {
     /// Load of every expert, over all domains and by domain.
     pub load: Vec<ExpertLoadRow>,
     /// Everything there is to say about balance.
+    #[serde(flatten)]
     pub more: Figures,
     /// What the data can not give, and why.
     pub gaps: Vec<String>,
@@ -53,6 +54,8 @@ pub struct Figures {
     pub transitions: Vec<TransitionRow>,
     /// Tokens of experts.
     pub vocabulary: Vec<VocabularyRow>,
+    /// By layer, expert and kind of token, whose name is in `domain`.
+    pub kinds: Vec<SpecialisationRow>,
     /// `load_balancing_loss_func` of transformers over all layers' tokens; k = balanced. `None` without scores.
     pub hugging_face_balance_loss: Option<f64>,
 }
@@ -104,6 +107,9 @@ fn more(counts: &Tally) -> Figures {
     for layer in counts.usage.layers() {
         of_layer(layer, counts, &mut more);
     }
+    if let Some(kinds) = &counts.kinds {
+        more.kinds = kinds.rows();
+    }
     more
 }
 
@@ -140,6 +146,9 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
     }
 }
 
+/// More rows of logits than this that look like probabilities are no chance.
+const MIXED: f64 = 0.01;
+
 fn write(summary: &Summary) -> Result<()> {
     let (folder, more) = (&summary.folder, &summary.more);
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
@@ -151,6 +160,7 @@ fn write(summary: &Summary) -> Result<()> {
     row::write(&folder.join("pairs.parquet"), &more.pairs)?;
     row::write(&folder.join("transitions.parquet"), &more.transitions)?;
     row::write(&folder.join("vocabulary.parquet"), &more.vocabulary)?;
+    row::write(&folder.join("kinds.parquet"), &more.kinds)?;
     Ok(())
 }
 
@@ -168,6 +178,14 @@ fn remark_on(counts: &mut Tally, progress: &mut dyn Progress) {
         }
         if experts == 1 {
             counts.gaps.push(format!("layer {layer} has a single expert: balance is 1 by definition"));
+        }
+        let like = counts.scores.as_ref().map_or(0.0, |scores| scores.over_all(layer).like_probabilities());
+        if like > MIXED {
+            counts.gaps.push(format!(
+                "layer {layer}: {:.1} % of its rows of scores look like probabilities among logits; if they are, balance loss, \
+                 z-loss and margins are wrong. A table must hold one kind of score",
+                100.0 * like
+            ));
         }
         if load.k == 0 {
             counts.gaps.push(format!("layer {layer}: no token chose any expert; its balance is left out"));
@@ -287,8 +305,11 @@ mod tests {
         let found = summarise(folder.path(), &mut remarks).unwrap();
         assert_eq!(found.folder, folder.path().join("experts"));
         assert!(found.folder.join("layers.parquet").exists());
-        assert!(remarks.0[0].contains("highest that was chosen"), "{:?}", remarks.0);
-        assert!(remarks.0[1].contains("3 tokens for"), "{:?}", remarks.0);
+        for wanted in
+            ["highest that was chosen", "the sums were not checked", "no vocabulary", "3 tokens for"]
+        {
+            assert!(remarks.0.iter().any(|r| r.contains(wanted)), "{wanted}: {:?}", remarks.0);
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::Choice;
+use super::choice::{Choice, WeightRule};
+use super::kinds::Kinds;
 use super::pairs::Pairs;
 use super::read::{Overview, Source};
 use super::scores::{ScoreKind, ScoreSums};
@@ -25,6 +26,8 @@ pub struct Tally {
     pub transitions: Option<Transitions>,
     /// Tokens by expert.
     pub vocabulary: Vocabulary,
+    /// Kinds of tokens by expert; `None` where the dataset has no vocabulary.
+    pub kinds: Option<Kinds>,
     /// Sums of scores by layer and domain; `None` where none were kept.
     pub scores: Option<Scores>,
     /// What the data can not give, and why, one sentence each.
@@ -121,6 +124,13 @@ impl Tally {
                 vocabulary.left_out()
             ));
         }
+        let kinds = Kinds::of(source.dataset(), experts)?;
+        if kinds.is_none() {
+            gaps.push("kinds of tokens are not known: the dataset has no vocabulary".into());
+        }
+        if source.declared().rule == WeightRule::Any {
+            gaps.push("nobody says what a token's weights must sum to: the sums were not checked".into());
+        }
         let scores = match source.has_scores() {
             true => Some(scores(source, experts, &mut gaps)?),
             false => None,
@@ -131,6 +141,7 @@ impl Tally {
             pairs: fits.then(|| layers.iter().map(|&layer| (layer, Pairs::new(experts))).collect()),
             transitions: fits.then(|| Transitions::new(experts)),
             vocabulary,
+            kinds,
             scores,
             gaps,
             rows: 0,
@@ -152,6 +163,9 @@ impl Tally {
             (self.last, self.kind) = (place, self.vocabulary.type_of(choice.token));
         }
         self.vocabulary.add(self.kind, choice);
+        if let Some(kinds) = &mut self.kinds {
+            kinds.add(choice);
+        }
         if let Some(scores) = &mut self.scores {
             scores.add(domain, choice)?;
         }

@@ -111,6 +111,10 @@ fn scores_of_a_table() {
     let again = over_all(&found, 0);
     assert!((again.balance_loss.unwrap() - loss).abs() < 1e-6 && again.z_loss.is_none());
     assert!(found.gaps.iter().any(|gap| gap.contains("probabilities already")), "{:?}", found.gaps);
+    // Half logits, half probabilities, which the first rows do not tell: said.
+    let halves: Vec<Vec<f32>> = logits[..100].iter().chain(&p[100..]).cloned().collect();
+    let mixed = summary(serde_json::json!({ "experts": 6 }), &rows, &halves).unwrap();
+    assert!(mixed.gaps.iter().any(|gap| gap.contains("50.0 % of its rows")), "{:?}", mixed.gaps);
     // A domain without tokens is a gap, not zeros.
     let empty = found.more.balance.iter().find(|b| b.domain.as_deref() == Some("nothing")).unwrap();
     assert_eq!(

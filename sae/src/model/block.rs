@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::attention::{Attention, Batch};
 use super::config::{BlockConfig, BlockForm, TensorLayout};
 use super::load::{Loader, Norm};
+use super::mixture::MoeLayer;
 use super::mlp::Mlp;
 use super::tap::Visitor;
 use super::{Site, Tap};
@@ -77,6 +78,14 @@ impl Block {
         }
         let out = tap.visit(Site::MlpOut, self.scale(out)?)?;
         tap.visit(Site::ResidPost, (middle + out)?)
+    }
+
+    /// The weights of its experts; none in a dense block.
+    pub fn experts(&self) -> Option<MoeLayer<'_>> {
+        match &self.mlp {
+            Mlp::Mixture(mixture) => Some(mixture.weights(self.layer)),
+            Mlp::Dense(_) => None,
+        }
     }
 
     fn scale(&self, out: Tensor) -> Result<Tensor> {

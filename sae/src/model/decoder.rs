@@ -6,6 +6,7 @@ use super::attention::Batch;
 use super::block::Block;
 use super::config::RopeConfig;
 use super::load::{Loader, Norm};
+use super::mixture::MoeLayer;
 use super::ops::{AttentionMask, Rotation, Unembedding, linear};
 use super::tap::Visitor;
 use super::{Config, Hook, Site, Tap, Weights};
@@ -48,6 +49,11 @@ impl Decoder {
     /// Shape and switches.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The weights of every layer that has experts.
+    pub fn moe_layers(&self) -> impl Iterator<Item = MoeLayer<'_>> {
+        self.blocks.iter().filter_map(Block::experts)
     }
 
     /// Every hook of this model and its width, in the order a forward pass meets them.

@@ -16,6 +16,17 @@ pub(crate) fn stacked_names(layer: usize) -> [String; 2] {
     ["gate_up_proj", "down_proj"].map(|name| format!("model.layers.{layer}.mlp.experts.{name}"))
 }
 
+/// The weights of a layer of experts, as they lie in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct MoeLayer<'a> {
+    /// Block.
+    pub layer: usize,
+    /// The router's rows `[E, d_model]`.
+    pub router: &'a Tensor,
+    /// The experts.
+    pub experts: &'a ExpertWeights,
+}
+
 /// A mixture-of-experts layer.
 #[derive(Debug)]
 pub(super) struct Mixture {
@@ -61,6 +72,10 @@ impl Mixture {
             shared: shared.is_some(),
         };
         Ok(Self { router, experts: experts(loader, c, d_model)?, shared })
+    }
+
+    pub fn weights(&self, layer: usize) -> MoeLayer<'_> {
+        MoeLayer { layer, router: &self.router.gate.weight, experts: &self.experts }
     }
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream.

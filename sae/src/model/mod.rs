@@ -36,6 +36,7 @@ pub use find::ModelSource;
 pub use hook::{Hook, Site};
 pub use hub::Hub;
 pub use language_model::{LanguageModel, losses, summed_loss};
+pub use mixture::MoeLayer;
 pub(crate) use mixture::stacked_names;
 pub use router::Routing;
 pub use score::{Score, score};

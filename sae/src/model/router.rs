@@ -63,7 +63,7 @@ impl Router {
             Score::SoftmaxOfChosen => logits.clone(),
         };
         tap.show(Site::RouterScores, &scores.reshape((rows, len, self.experts))?)?;
-        let chosen = self.choose(&scores)?;
+        let chosen = self.choose(&scores, &logits)?;
         let ids = Tensor::from_slice(&chosen, (tokens, self.k), x.device())?;
         tap.show(Site::ExpertIndices, &ids.reshape((rows, len, self.k))?)?;
         let mut weights = self.weights(&scores.gather(&ids, 1)?)?;
@@ -100,20 +100,26 @@ impl Router {
         Ok((routing, weights))
     }
 
-    /// The k best experts of every token, `[tokens, k]`.
-    fn choose(&self, scores: &Tensor) -> Result<Vec<u32>> {
+    /// The k best experts of every token, `[tokens, k]`. An expert whose logit a tap made −∞ is out of the question, also where
+    /// a correction is added to its score, as long as k others are left.
+    fn choose(&self, scores: &Tensor, logits: &Tensor) -> Result<Vec<u32>> {
         let scores = scores.flatten_all()?.to_vec1::<f32>()?;
-        let choose = |row: &[f32]| {
+        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+        let choose = |(row, logits): (&[f32], &[f32])| {
             let mut row = row.to_vec();
             if let Some(correction) = &self.correction {
                 row.iter_mut().zip(correction).for_each(|(s, c)| *s += c);
+            }
+            for (score, _) in row.iter_mut().zip(logits).filter(|(_, z)| **z == f32::NEG_INFINITY) {
+                *score = f32::NEG_INFINITY;
             }
             if let Some(groups) = self.config.groups {
                 only_best_groups(&mut row, groups);
             }
             best(&row, self.k)
         };
-        Ok(scores.par_chunks(self.experts).flat_map_iter(choose).collect())
+        let rows = scores.par_chunks(self.experts).zip(logits.par_chunks(self.experts));
+        Ok(rows.flat_map_iter(choose).collect())
     }
 
     /// What the chosen scores `[tokens, k]` become as weights.
@@ -144,7 +150,11 @@ fn best(row: &[f32], k: usize) -> Vec<u32> {
 /// Puts every expert outside the best groups out of the question. A group is worth the sum of its best scores.
 fn only_best_groups(row: &mut [f32], groups: Groups) {
     let size = row.len() / groups.count;
-    let worth = |group: &[f32]| best(group, groups.best).iter().map(|&e| group[e as usize]).sum::<f32>();
+    let worth = |group: &[f32]| {
+        let best = best(group, groups.best).into_iter().map(|e| group[e as usize]);
+        // A group is not out of the question because one of its experts is.
+        best.filter(|s| *s > f32::NEG_INFINITY).reduce(|a, b| a + b).unwrap_or(f32::NEG_INFINITY)
+    };
     let worths: Vec<f32> = row.chunks(size).map(worth).collect();
     let kept = best(&worths, groups.keep);
     for (g, group) in row.chunks_mut(size).enumerate() {
@@ -176,7 +186,7 @@ fn entropy(row: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NoTap;
+    use super::super::{Hook, NoTap, Tap};
     use super::*;
     use candle_core::{DType, Device};
 
@@ -239,6 +249,51 @@ mod tests {
             assert_eq!(*weight == 0.0, *dropped);
         }
         assert!((routing.weights[0] - 0.380_221).abs() < 1e-6);
+    }
+
+    /// Replaces a layer's router logits.
+    struct Without(Vec<usize>);
+
+    impl Tap for Without {
+        fn wants(&self, hook: &Hook) -> bool {
+            hook.site == Site::RouterLogits
+        }
+
+        fn at(&mut self, _: &Hook, logits: &Tensor) -> Result<Option<Tensor>> {
+            let z: Vec<f32> = logits.flatten_all()?.to_vec1()?;
+            let masked = |(i, z)| if self.0.contains(&(i % 8)) { f32::NEG_INFINITY } else { z };
+            let z: Vec<f32> = z.into_iter().enumerate().map(masked).collect();
+            Ok(Some(Tensor::from_vec(z, logits.dims(), logits.device())?))
+        }
+    }
+
+    /// An expert with logit −∞ is never chosen, whatever its correction, and the others share what it had.
+    #[test]
+    fn a_logit_of_minus_infinity_takes_an_expert_out() {
+        let masked = |config, correction: Option<[f32; 8]>, out: &[usize]| {
+            let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
+            let gate = Linear { weight: z.reshape((8, 1)).unwrap(), bias: None };
+            let correction = correction.map(|c| c.to_vec());
+            let router = Router { gate, correction, k: 2, experts: 8, config, shared: false };
+            let x = Tensor::ones((1, 1, 1), DType::F32, &Device::Cpu).unwrap();
+            let mut tap = Without(out.to_vec());
+            router.route(&x, &[0], &mut Visitor::new(3, &mut tap)).unwrap().0
+        };
+        // Softmax of the seven others by hand.
+        let sum: f32 = [1f32, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2].iter().map(|z| z.exp()).sum();
+        check(&masked(PLAIN, None, &[0]), [6, 1], [1.5f32.exp() / sum, 1f32.exp() / sum]);
+        let sigmoid = RouterConfig { score: Score::Sigmoid, correction: true, normalise: true, ..PLAIN };
+        let correction = Some([0.0, 0.0, 0.5, 0.0, 0.0, 9.0, 0.0, 0.3]);
+        let unmasked = masked(sigmoid, correction, &[]);
+        assert_eq!(unmasked.chosen, [5, 2]);
+        // Without 5: 2 and 0 have the best corrected scores, σ(0.5) + 0.5 and σ(2).
+        let s = |z: f32| 1.0 / (1.0 + (-z).exp());
+        let both = s(0.5) + s(2.0);
+        check(&masked(sigmoid, correction, &[5]), [2, 0], [s(0.5) / both, s(2.0) / both]);
+        // Groups (0 1) (2 3) (4 5) (6 7), two best: without 0 and 7 those of 1 and of 6 are worth one score each.
+        let groups = Some(Groups { count: 4, keep: 2, best: 2 });
+        let grouped = masked(RouterConfig { groups, ..PLAIN }, None, &[0, 7, 2, 3]);
+        assert_eq!(grouped.chosen, [6, 1]);
     }
 
     #[test]

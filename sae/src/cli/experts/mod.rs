@@ -2,11 +2,13 @@
 
 mod counts;
 mod features;
+mod mask;
 mod usage;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{Output, Session};
 use crate::experts;
@@ -16,13 +18,19 @@ pub(super) use usage::layer_json;
 /// Say how a mixture of experts is used: by layer, domain, token, together and by feature
 #[derive(Debug, Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Examples:\n  sae experts data                       balance, co-activation, transitions, specialisation\n  \
     sae experts data --model default       also what needs the router's scores\n  \
     sae experts data --against data-sft    how much two routers agree on the same tokens\n  \
     sae experts --features topk            which features live in which expert\n  \
-    sae experts counts.csv                 from counts: model,layer,domain,routing,expert,count"
+    sae experts counts.csv                 from counts: model,layer,domain,routing,expert,count\n  \
+    sae experts mask data --domain code    what each domain loses without the experts of code\n  \
+    sae experts weights default            which experts are alike, by their weights"
 )]
 pub struct Command {
+    #[command(subcommand)]
+    what: Option<What>,
     /// A dataset with a routing table (`sae harvest --routing`), or a CSV of counts
     #[arg(value_name = "DATASET|COUNTS.csv", required_unless_present = "features")]
     input: Option<PathBuf>,
@@ -45,9 +53,23 @@ pub struct Command {
     out: Option<PathBuf>,
 }
 
+/// What else can be asked of experts.
+#[derive(Debug, Subcommand)]
+enum What {
+    Mask(mask::Command),
+    Weights(weights::Command),
+    Cells(weights::CellsCommand),
+}
+
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        match self.what {
+            Some(What::Mask(command)) => return command.run(session),
+            Some(What::Weights(command)) => return command.run(session),
+            Some(What::Cells(command)) => return command.run(session),
+            None => {}
+        }
         if let Some(run) = &self.features {
             return features::run(run, self.input, self.join, session);
         }
@@ -66,8 +88,13 @@ impl Command {
             Some(name) => ModelChoice::Source(session.model(name)?),
         };
         let summary = experts::summarise_with(&input, &model, &mut session.progress)?;
-        Ok(usage::summary(&summary))
+        Ok(usage::summary(summary))
     }
+}
+
+/// The named model, or the one that made the dataset.
+fn model_choice(name: Option<&str>) -> ModelChoice {
+    name.map_or(ModelChoice::OfTheData, |name| ModelChoice::Source(ModelSource::parse(name)))
 }
 
 fn is_csv(path: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! What is printed of a dataset's routing.
 
 use serde_json::{Value, json};
-use storage::experts::{BalanceRow, ExpertLayerRow, ExpertLoadRow, InformationRow};
+use storage::experts::{BalanceRow, ExpertLayerRow, InformationRow};
 
 use super::number;
 use crate::cli::Output;
@@ -16,34 +16,20 @@ pub fn layer_json(l: &ExpertLayerRow) -> Value {
     })
 }
 
-fn load_json(l: &ExpertLoadRow) -> Value {
-    json!({
-        "layer": l.layer, "expert": l.expert, "domain": l.domain, "tokens": l.tokens, "share": l.share,
-        "weight": l.weight,
-    })
-}
-
 /// Three lines a layer and what could not be said.
-pub fn summary(s: &Summary) -> Output {
-    let mut all = json!({
-        "folder": s.folder, "domains": s.domains, "gaps": s.gaps, "rows": s.rows, "seconds": s.seconds,
-        "layers": s.layers.iter().map(layer_json).collect::<Vec<_>>(),
-        "load": s.load.iter().map(load_json).collect::<Vec<_>>(),
-    });
-    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), json!(s.more)) {
-        all.extend(more);
-    }
-    let mut output = Output::new(all);
+pub fn summary(s: Summary) -> Output {
+    let mut lines: Vec<(String, String)> = Vec::new();
     for balance in s.more.balance.iter().filter(|row| row.domain.is_none()) {
-        let name = format!("layer {}", balance.layer);
-        output.row(&name, even(balance));
-        output.row("", router(balance));
+        lines.push((format!("layer {}", balance.layer), even(balance)));
+        lines.push((String::new(), router(balance)));
         if let Some(information) = s.more.information.iter().find(|row| row.layer == balance.layer) {
-            output.row("", special(information));
+            lines.push((String::new(), special(information)));
         }
     }
-    s.gaps.iter().for_each(|gap| output.row("not known", gap));
-    output.row("tables", s.folder.display());
+    lines.extend(s.gaps.iter().map(|gap| ("not known".to_owned(), gap.clone())));
+    lines.push(("tables".to_owned(), s.folder.display().to_string()));
+    let mut output = Output::of(s);
+    lines.iter().for_each(|(name, value)| output.row(name, value));
     output
 }
 

@@ -212,9 +212,6 @@ fn check(choice: &Choice<'_>, token: u32, experts: usize) -> Result<()> {
 
 fn count(subject: &Subject, rows: &RowBatch, walk: &mut Walk, joint: &mut Joint) -> Result<()> {
     let codes = subject.dictionary.encode(&rows.activations);
-    for i in 0..rows.len() {
-        joint.fire(codes.row(i).0);
-    }
     let places: Vec<(u32, u32, u32)> =
         (0..rows.len()).map(|i| (rows.documents[i], rows.positions[i], rows.tokens[i])).collect();
     walk.up_to(&places, |i, choice| joint.choose(choice.layer, codes.row(i).0, choice.experts))

@@ -12,8 +12,6 @@ pub const BYTES: usize = 512 << 20;
 pub struct Joint {
     features: usize,
     experts: usize,
-    /// Tokens on which each feature fired.
-    pub fired: Vec<u64>,
     /// By layer.
     layers: BTreeMap<u16, Layer>,
 }
@@ -25,6 +23,8 @@ pub struct Layer {
     pub tokens: u64,
     /// Tokens that chose each expert.
     pub chosen: Vec<u64>,
+    /// Tokens with a row of routing in this layer on which each feature fired.
+    pub fired: Vec<u64>,
     /// `[features, E]`.
     together: Vec<u32>,
 }
@@ -40,23 +40,24 @@ impl Joint {
                 layers.len()
             )));
         }
-        let layer = || Layer { tokens: 0, chosen: vec![0; experts], together: vec![0; features * experts] };
+        let layer = || Layer {
+            tokens: 0,
+            chosen: vec![0; experts],
+            fired: vec![0; features],
+            together: vec![0; features * experts],
+        };
         let layers = layers.iter().map(|&number| (number, layer())).collect();
-        Ok(Self { features, experts, fired: vec![0; features], layers })
+        Ok(Self { features, experts, layers })
     }
 
-    /// Counts the features of a token; `features` are different.
-    pub fn fire(&mut self, features: &[u32]) {
-        features.iter().for_each(|&f| self.fired[f as usize] += 1);
-    }
-
-    /// Counts what the same token chose in `layer`. Other layers than those given at the beginning are passed over.
+    /// Counts the features of a token, which are different, and what it chose in `layer`. Other layers than those given at the beginning are passed over.
     pub fn choose(&mut self, layer: u16, features: &[u32], experts: &[u16]) {
         let width = self.experts;
         let Some(layer) = self.layers.get_mut(&layer) else { return };
         layer.tokens += 1;
         experts.iter().for_each(|&e| layer.chosen[usize::from(e)] += 1);
         for &f in features {
+            layer.fired[f as usize] += 1;
             let row = &mut layer.together[f as usize * width..][..width];
             experts.iter().for_each(|&e| row[usize::from(e)] += 1);
         }

@@ -61,7 +61,7 @@ pub fn test(joint: &Joint, criteria: &Criteria) -> Tested {
     for (number, layer) in joint.layers() {
         let of_features: Vec<(Vec<FeatureExpertRow>, Vec<f64>, u64)> = (0..joint.features())
             .into_par_iter()
-            .map(|feature| of_feature(number, layer, feature, joint.fired[feature], criteria, &factorials))
+            .map(|feature| of_feature(number, layer, feature, criteria, &factorials))
             .collect();
         for (rows, unmet, tests) in of_features {
             found.rare += u64::from(tests == 0);
@@ -84,12 +84,12 @@ fn of_feature(
     number: u16,
     layer: &Layer,
     feature: usize,
-    fired: u64,
     criteria: &Criteria,
     factorials: &LogFactorials,
 ) -> (Vec<FeatureExpertRow>, Vec<f64>, u64) {
     let (mut rows, mut never, mut tests) = (Vec::new(), Vec::new(), 0);
-    if fired < criteria.least_tokens.max(1) || fired > layer.tokens {
+    let fired = layer.fired[feature];
+    if fired < criteria.least_tokens.max(1) {
         return (rows, never, tests);
     }
     for expert in 0..layer.chosen.len() {
@@ -175,7 +175,6 @@ mod tests {
             };
             let features: Vec<u32> =
                 (0..FEATURES).filter(|&f| fires(f, &mut rng)).map(|f| f as u32).collect();
-            joint.fire(&features);
             joint.choose(2, &features, &[a, b]);
         }
         joint
@@ -220,21 +219,26 @@ mod tests {
 
     #[test]
     fn counts_are_those_of_the_tokens() {
-        let mut joint = Joint::new(3, 4, &[1, 5]).unwrap();
+        let mut joint = Joint::new(3, 4, &[1, 5, 7]).unwrap();
         for i in 0..40u32 {
             let features: &[u32] = if i % 2 == 0 { &[0, 2] } else { &[2] };
-            joint.fire(features);
             joint.choose(1, features, &[(i % 4) as u16]);
             joint.choose(3, features, &[0]);
             joint.choose(5, features, if i < 20 { &[] } else { &[1] });
+            // A layer that not every token passes through counts its own tokens alone.
+            if i >= 10 {
+                joint.choose(7, features, &[3 * u16::from(i >= 20)]);
+            }
         }
         let found = test(&joint, &Criteria::default());
         let row = found.rows.iter().find(|r| (r.layer, r.feature, r.expert) == (1, 0, 2)).unwrap();
         assert_eq!((row.joint, row.feature_tokens, row.expert_tokens, row.tokens), (10, 20, 10, 40));
         assert_eq!((row.lift, row.expert_given_feature, row.feature_given_expert), (2.0, 0.5, 1.0));
+        let row = found.rows.iter().find(|r| (r.layer, r.feature, r.expert) == (7, 0, 3)).unwrap();
+        assert_eq!((row.joint, row.feature_tokens, row.expert_tokens, row.tokens), (10, 15, 20, 30));
         // Feature 2 fires always, feature 1 never: neither says anything.
         assert!(found.rows.iter().all(|r| r.feature == 0));
-        assert_eq!(found.tests, 4 + 1);
+        assert_eq!(found.tests, 4 + 1 + 2);
     }
 
     #[test]
