@@ -105,7 +105,13 @@ def converted(model, work):
 
         transformers.logging.set_verbosity_error()
         loaded = transformers.AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name, dtype=torch.float32)
-        loaded.save_pretrained(folder)
+        # A model that was read from GGUF refuses to be saved: the same weights in a new one do not.
+        config = loaded.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        plain.load_state_dict(loaded.state_dict())
+        plain.save_pretrained(folder)
     return folder
 
 

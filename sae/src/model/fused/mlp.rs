@@ -210,7 +210,7 @@ impl Op {
         let Some(place) = &self.saved else { return Ok(None) };
         let saved = place.lock().unwrap_or_else(PoisonError::into_inner);
         let (x_numbers, g) = (Numbers::of(x)?, g.contiguous()?);
-        let dx = self.branch.backward(&x_numbers, &*Numbers::of(&g)?, &saved, and_g)?;
+        let dx = self.branch.backward(&x_numbers, &Numbers::of(&g)?, &saved, and_g)?;
         Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
     }
 }

@@ -76,7 +76,7 @@ impl RowActivation {
         steps(self.activation, gate, y);
         match self.gated {
             true if !matches!(self.activation, Activation::ClampedSwiglu { .. }) => {
-                gate::times(y, gate, &x[gate.len()..])
+                gate::times(y, gate, &x[gate.len()..]);
             }
             true => {
                 for ((y, gate), up) in y.iter_mut().zip(gate).zip(&x[gate.len()..]) {
