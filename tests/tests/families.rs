@@ -16,6 +16,9 @@ use sae::text::Contexts;
 /// Keeps the residual stream behind every block, and a zero added to it whose gradient is the stream's.
 #[derive(Default)]
 struct Record {
+    /// Look at every other value too: a block whose inside is looked at is computed operation by operation, another by one
+    /// operation a branch.
+    inside: bool,
     hidden: Vec<Tensor>,
     shifts: Vec<Var>,
     routing: Vec<Routing>,
@@ -23,10 +26,13 @@ struct Record {
 
 impl Tap for Record {
     fn wants(&self, hook: &Hook) -> bool {
-        hook.site == Site::ResidPost
+        self.inside || hook.site == Site::ResidPost
     }
 
-    fn at(&mut self, _: &Hook, value: &Tensor) -> sae::Result<Option<Tensor>> {
+    fn at(&mut self, hook: &Hook, value: &Tensor) -> sae::Result<Option<Tensor>> {
+        if hook.site != Site::ResidPost {
+            return Ok(None);
+        }
         let shift = Var::zeros(value.shape(), DType::F32, &Device::Cpu)?;
         self.hidden.push(value.clone());
         let shifted = (value + shift.as_tensor())?;
@@ -116,10 +122,16 @@ impl Golden {
 }
 
 fn check(name: &str) {
+    for inside in [false, true] {
+        check_way(name, inside);
+    }
+}
+
+fn check_way(name: &str, inside: bool) {
     let golden = Golden::read(name);
     let decoder = decoder(name);
     let contexts = contexts(&golden.tensors["tokens"]);
-    let mut record = Record::default();
+    let mut record = Record { inside, ..Record::default() };
     let logits = decoder.forward(&contexts, &mut record).unwrap();
     let mut worst = golden.close("logits", &logits, 1e-4);
     for (layer, hidden) in record.hidden.iter().enumerate() {
@@ -138,7 +150,7 @@ fn check(name: &str) {
         gradient = gradient.max(golden.close(&format!("gradient.{layer}"), ours, 1e-3));
     }
     println!(
-        "{name}: hidden states and logits {worst:.1e}, gradients {gradient:.1e}, {layers_with_experts} MoE layers"
+        "{name}, inside {inside}: hidden states and logits {worst:.1e}, gradients {gradient:.1e}, {layers_with_experts} MoE layers"
     );
 }
 

@@ -43,9 +43,9 @@ pub struct Command {
     /// Type of stored activations: f16 or f32
     #[arg(long, default_value = "f16", value_parser = dtype)]
     dtype: Dtype,
-    /// Rows of the model's batch
-    #[arg(long, default_value_t = 8)]
-    batch_rows: usize,
+    /// Rows of the model's batch, a context each [default: 8; with --gradients, which keep numbers of every layer behind the hook, 2]
+    #[arg(long)]
+    batch_rows: Option<usize>,
     /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset of them
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -81,7 +81,7 @@ impl Command {
             tokens: self.tokens,
             context_length: self.context_length,
             dtype: self.dtype,
-            batch_rows: self.batch_rows,
+            batch_rows: self.batch_rows.unwrap_or(if self.gradients { 2 } else { defaults.batch_rows }),
             held_out_share: self.held_out,
             seed: session.seed.unwrap_or(defaults.seed),
             shard: self.shard,
@@ -100,5 +100,6 @@ fn output(made: &Harvested) -> Output {
     }
     output.row("rows", made.rows);
     output.row("documents", format!("{}, {} of them held out", made.documents, made.held_out));
+    output.row("seconds", format!("{:.1}", made.seconds));
     output
 }

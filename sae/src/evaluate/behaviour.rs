@@ -1,6 +1,6 @@
 //! What a replacement at the hook does to a model's predictions: cross-entropy and divergence, summed over tokens.
 
-use rayon::prelude::*;
+use crate::model::ops::Compared;
 
 /// What stands at the hook instead of the activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,42 +54,19 @@ pub struct BehaviourFigures {
     pub kl_score: Option<f64>,
 }
 
-/// Predictions of one batch: logits `[positions, vocabulary]` and, per position, the loss there is.
-#[derive(Debug, Clone, Copy)]
-pub struct Predictions<'a> {
-    /// Logits, row by row.
-    pub logits: &'a [f32],
-    /// Cross-entropy of each position, nats.
-    pub losses: &'a [Option<f32>],
-}
-
 impl Behaviour {
-    /// Adds the positions that `counted` marks and that have a loss. Returns how many these were.
-    pub fn add_clean(&mut self, clean: Predictions<'_>, counted: &[bool]) -> u64 {
-        let losses = counted_losses(clean.losses, counted);
-        self.clean += losses.iter().map(|&(_, loss)| loss).sum::<f64>();
-        self.tokens += losses.len() as u64;
-        losses.len() as u64
-    }
-
-    /// Adds the same positions with a replacement at the hook.
-    pub fn add_replaced(
-        &mut self,
-        replacement: Replacement,
-        clean: Predictions<'_>,
-        replaced: Predictions<'_>,
-        counted: &[bool],
-    ) {
-        let index = replacement as usize;
-        let losses = counted_losses(replaced.losses, counted);
-        self.loss[index] += losses.iter().map(|&(_, loss)| loss).sum::<f64>();
-        let vocabulary = clean.logits.len() / counted.len().max(1);
-        let row = |i: usize| i * vocabulary..(i + 1) * vocabulary;
-        let divergences: Vec<f64> = losses
-            .par_iter()
-            .map(|&(i, _)| divergence(&clean.logits[row(i)], &replaced.logits[row(i)]))
-            .collect();
-        self.divergence[index] += divergences.iter().sum::<f64>();
+    /// Adds the positions that `counted` marks and that have a loss; `compared` has every [`Replacement`] in order.
+    pub fn add(&mut self, compared: &Compared, counted: &[bool]) {
+        let chosen = |i: &usize| counted[*i] && compared.clean[*i].is_some();
+        let places: Vec<usize> = (0..counted.len()).filter(chosen).collect();
+        self.tokens += places.len() as u64;
+        self.clean += places.iter().filter_map(|&i| compared.clean[i]).map(f64::from).sum::<f64>();
+        for (index, other) in compared.others.iter().enumerate().take(Replacement::ALL.len()) {
+            for (loss, divergence) in places.iter().filter_map(|&i| other[i]) {
+                self.loss[index] += f64::from(loss);
+                self.divergence[index] += f64::from(divergence);
+            }
+        }
     }
 
     /// The figures; `None` before any token was added.
@@ -118,83 +95,35 @@ impl Behaviour {
     }
 }
 
-/// (position, loss) of positions that are counted and have a loss.
-fn counted_losses(losses: &[Option<f32>], counted: &[bool]) -> Vec<(usize, f64)> {
-    let pairs = losses.iter().zip(counted).enumerate();
-    pairs
-        .filter(|(_, (_, counted))| **counted)
-        .filter_map(|(i, (loss, _))| Some((i, f64::from((*loss)?))))
-        .collect()
-}
-
-/// `KL(softmax(a) ‖ softmax(b))` in nats.
-pub fn divergence(a: &[f32], b: &[f32]) -> f64 {
-    let (log_a, log_b) = (log_normaliser(a), log_normaliser(b));
-    let terms = a.iter().zip(b).map(|(&a, &b)| {
-        let log_p = f64::from(a) - log_a;
-        log_p.exp() * (log_p - (f64::from(b) - log_b))
-    });
-    // Rounding can leave a sum of −1e−17 where both are equal.
-    terms.sum::<f64>().max(0.0)
-}
-
-/// log Σ exp.
-fn log_normaliser(logits: &[f32]) -> f64 {
-    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    largest + logits.iter().map(|&l| (f64::from(l) - largest).exp()).sum::<f64>().ln()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn close(a: f64, b: f64) -> bool {
-        (a - b).abs() < 1e-9
-    }
-
-    #[test]
-    fn divergence_by_its_definition() {
-        // p = (1/2, 1/4, 1/4), q = (1/4, 1/4, 1/2), logits shifted by constants that must not matter.
-        let (a, b) = ([2f32.ln() + 100.0, 100.0, 100.0], [-3.0, -3.0, 2f32.ln() - 3.0]);
-        assert!((divergence(&a, &b) - 0.25 * 2f64.ln()).abs() < 1e-5);
-        assert_eq!(divergence(&a, &a), 0.0);
-        // A large logit overflows exp in single precision.
-        assert!(close(divergence(&[1000.0, 0.0], &[0.0, 0.0]), 2f64.ln()));
-    }
-
     #[test]
     fn figures_from_sums() {
         let mut sums = Behaviour::default();
-        let logits = [0.0f32; 8];
-        let counted = [true, true, false, true];
-        let losses = |a: f32, b: f32| [Some(a), Some(b), Some(1000.0), None];
-        let clean_losses = losses(1.0, 2.0);
-        let clean = Predictions { logits: &logits, losses: &clean_losses };
-        assert_eq!(sums.add_clean(clean, &counted), 2);
-        let skewed: Vec<f32> = (0..8).map(|i| if i % 2 == 0 { 3f32.ln() } else { 0.0 }).collect();
-        for (replacement, l) in
-            Replacement::ALL.into_iter().zip([losses(1.5, 2.0), losses(5.0, 6.0), losses(3.0, 4.0)])
-        {
-            let of = if replacement == Replacement::Reconstruction { &logits[..] } else { &skewed };
-            sums.add_replaced(replacement, clean, Predictions { logits: of, losses: &l }, &counted);
-        }
+        let with = |divergence: f32, a: f32, b: f32| {
+            vec![Some((a, divergence)), Some((b, 0.0)), Some((1000.0, 9.0)), None]
+        };
+        let compared = Compared {
+            clean: vec![Some(1.0), Some(2.0), Some(1000.0), None],
+            others: vec![with(0.0, 1.5, 2.0), with(0.5, 5.0, 6.0), with(0.25, 3.0, 4.0)],
+        };
+        sums.add(&compared, &[true, true, false, true]);
         let f = sums.figures().unwrap();
         assert_eq!(
             (f.tokens, f.ce_clean, f.ce_reconstructed, f.ce_zero, f.ce_mean),
             (2, 1.5, 1.75, 5.5, 3.5)
         );
         assert_eq!((f.loss_recovered, f.loss_recovered_mean_ablation), (Some(3.75 / 4.0), Some(1.75 / 2.0)));
-        // KL of the uniform distribution on two to (3/4, 1/4).
-        let expected = 0.5 * (0.5f64 / 0.75).ln() + 0.5 * (0.5f64 / 0.25).ln();
-        assert!((f.kl_zero - expected).abs() < 1e-6 && close(f.kl_zero, f.kl_mean));
-        assert_eq!((f.kl, f.kl_score), (0.0, Some(1.0)));
+        assert_eq!((f.kl, f.kl_zero, f.kl_mean, f.kl_score), (0.0, 0.25, 0.125, Some(1.0)));
     }
 
     #[test]
     fn nothing_counted_has_no_figures() {
         let mut sums = Behaviour::default();
-        let p = Predictions { logits: &[0.0; 4], losses: &[None, Some(1.0)] };
-        assert_eq!(sums.add_clean(p, &[true, false]), 0);
+        let others = vec![vec![None, Some((1.0, 0.0))]; 3];
+        sums.add(&Compared { clean: vec![None, Some(1.0)], others }, &[true, false]);
         assert_eq!(sums.figures(), None);
     }
 }

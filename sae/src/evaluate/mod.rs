@@ -16,7 +16,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use behaviour::{Behaviour, BehaviourFigures, Predictions, Replacement, divergence};
+pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
 pub use reconstruction::{Figures, Reconstruction};
 pub use report::{Evaluation, FORMAT};
 pub use splice::{Energy, Splice, SpliceAt};

@@ -2,17 +2,17 @@
 
 use candle_core::Tensor;
 
-use super::behaviour::{Behaviour, Predictions, Replacement};
+use super::behaviour::{Behaviour, Replacement};
 use super::reconstruction::Reconstruction;
 use super::splice::{Energy, Splice, SpliceAt};
 use crate::dictionary::Dictionary;
-use crate::model::{Hook, LanguageModel, losses};
+use crate::model::{Hook, LanguageModel, NoTap, Tap as _};
 use crate::rows::{Choice, RowBatch, RowReader, Subject};
 use crate::text::{Contexts, pack};
 use crate::{Error, Progress, Result};
 
-/// Logits held at a time, in numbers; each of the two sets of a batch takes four bytes a number.
-const LOGITS: usize = 16 << 20;
+/// Tokens of a batch, about.
+const TOKENS: usize = 4096;
 /// How far the mean energy of the model's activations may be from the dataset's: rounding to f16 moves it by less than a
 /// thousandth, another model or another text by more than this.
 const ENERGY_TOLERANCE: f64 = 0.01;
@@ -104,8 +104,7 @@ pub fn over_contexts(
     progress: &mut dyn Progress,
 ) -> Result<(Behaviour, Energy)> {
     let config = setting.model.config();
-    let per_row = setting.context_length.saturating_mul(config.vocab_size).max(1);
-    let rows = (LOGITS / per_row).clamp(1, 32);
+    let rows = (TOKENS / setting.context_length.max(1)).clamp(1, 64);
     let total: usize = documents.iter().map(|(_, tokens)| tokens.len()).sum();
     let documents = documents.into_iter().map(Ok);
     let (mut behaviour, mut energy) = (Behaviour::default(), Energy::default());
@@ -132,25 +131,43 @@ fn batch(
 ) -> Result<()> {
     // The token that BOS predicts is left out: its context has no activation that was replaced.
     let counted: Vec<bool> = contexts.origin.iter().map(Option::is_some).collect();
-    let forward = |splice: Splice<'_>| -> Result<(Vec<f32>, Vec<Option<f32>>)> {
-        let mut tap = SpliceAt { hook: setting.hook, width: setting.mean.len(), contexts, splice };
-        let logits: Tensor = setting.model.forward(contexts, &mut tap)?;
-        let losses = losses(&logits, contexts)?;
-        Ok((logits.flatten_all()?.to_vec1()?, losses))
-    };
-    let (logits, loss) = forward(Splice::Watch(energy))?;
-    let clean = Predictions { logits: &logits, losses: &loss };
-    behaviour.add_clean(clean, &counted);
-    let zeros = vec![0.0; setting.mean.len()];
+    let decoder = setting.model.decoder();
+    let (hook, width) = (setting.hook, setting.mean.len());
+    let tap = |splice| SpliceAt { hook, width, contexts, splice, seen: None };
+    let mut watching = tap(Splice::Watch(energy));
+    let clean = decoder.residual(contexts, decoder.config().num_hidden_layers, &mut watching)?;
+    let seen = watching.seen.take();
+    let zeros = vec![0.0; width];
+    let mut others = Vec::new();
     for replacement in Replacement::ALL {
-        let (logits, loss) = forward(match replacement {
+        let mut tap = tap(match replacement {
             Replacement::Reconstruction => Splice::Reconstruct(setting.dictionary),
             Replacement::Zero => Splice::Constant(&zeros),
             Replacement::Mean => Splice::Constant(setting.mean),
-        })?;
-        behaviour.add_replaced(replacement, clean, Predictions { logits: &logits, losses: &loss }, &counted);
+        });
+        others.push(replaced(setting, contexts, &mut tap, seen.as_ref())?);
     }
+    behaviour.add(&decoder.compare(&clean, &others, contexts)?, &counted);
     Ok(())
+}
+
+/// The final residual stream with a replacement at the hook. What comes before the hook is as it was: where the hook's value is the whole
+/// stream, only the blocks behind it run.
+fn replaced(
+    setting: &Setting<'_>,
+    contexts: &Contexts,
+    tap: &mut SpliceAt<'_>,
+    seen: Option<&Tensor>,
+) -> Result<Tensor> {
+    let decoder = setting.model.decoder();
+    let layers = decoder.config().num_hidden_layers;
+    match (setting.hook.enters(), seen) {
+        (Some(first), Some(value)) => {
+            let new = tap.at(&setting.hook, value)?.unwrap_or_else(|| value.clone());
+            decoder.through(new, first..layers, contexts, &mut NoTap)
+        }
+        _ => decoder.residual(contexts, layers, tap),
+    }
 }
 
 /// The model must compute what the dataset holds, or its loss says nothing about this dictionary.

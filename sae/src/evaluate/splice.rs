@@ -39,6 +39,8 @@ pub struct SpliceAt<'a> {
     pub contexts: &'a Contexts,
     /// What to put there.
     pub splice: Splice<'a>,
+    /// The value there before anything was put in its place.
+    pub seen: Option<Tensor>,
 }
 
 impl Tap for SpliceAt<'_> {
@@ -55,6 +57,7 @@ impl Tap for SpliceAt<'_> {
                 self.width
             )));
         }
+        self.seen = Some(value.clone());
         let mut values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let places: Vec<usize> =
             (0..self.contexts.origin.len()).filter(|&i| self.contexts.origin[i].is_some()).collect();
@@ -119,7 +122,7 @@ mod tests {
     fn spliced(splice: Splice<'_>, values: &[f32]) -> Option<Vec<f32>> {
         let contexts = contexts();
         let hook = Hook::new(0, Site::ResidPost);
-        let mut tap = SpliceAt { hook, width: 3, contexts: &contexts, splice };
+        let mut tap = SpliceAt { hook, width: 3, contexts: &contexts, splice, seen: None };
         assert!(tap.wants(&hook) && !tap.wants(&Hook::new(1, Site::ResidPost)));
         let tensor = Tensor::from_slice(values, (2, 4, 3), &Device::Cpu).unwrap();
         tap.at(&hook, &tensor).unwrap().map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
@@ -159,7 +162,8 @@ mod tests {
     #[test]
     fn another_width_is_refused() {
         let (hook, contexts) = (Hook::new(0, Site::ResidPost), contexts());
-        let mut tap = SpliceAt { hook, width: 5, contexts: &contexts, splice: Splice::Constant(&[0.0; 5]) };
+        let mut tap =
+            SpliceAt { hook, width: 5, contexts: &contexts, splice: Splice::Constant(&[0.0; 5]), seen: None };
         let tensor = Tensor::zeros((2, 4, 3), DType::F32, &Device::Cpu).unwrap();
         assert!(tap.at(&hook, &tensor).unwrap_err().to_string().contains("width 3"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use storage::documents::DocumentRow;
@@ -22,7 +23,8 @@ pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
     let shards = shards(out)?;
     let names = names(&shards[0])?;
     progress.begin("merge", Some((shards.len() * names.len()) as u64), "shards");
-    let mut made = Harvested { datasets: Vec::new(), rows: 0, documents: 0, held_out: 0 };
+    let begun = Instant::now();
+    let mut made = Harvested { datasets: Vec::new(), rows: 0, documents: 0, held_out: 0, seconds: 0.0 };
     let mut done = 0;
     for name in &names {
         let folder = out.join(name);
@@ -42,6 +44,7 @@ pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
     for shard in &shards {
         std::fs::remove_dir_all(shard).map_err(|e| Error::io(shard, e))?;
     }
+    made.seconds = begun.elapsed().as_secs_f64();
     progress.end(&format!("{} rows of {} shards in {}", made.rows, shards.len(), out.display()));
     Ok(made)
 }

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use serde::Serialize;
 use storage::{Manifest, ModelRef, schema};
 
 use super::HarvestConfig;
-use super::capture::capture;
+use super::capture::{Captured, capture};
 use super::shard::share;
 use super::sink::Sink;
 use super::source::{Seen, TokenSource, files};
@@ -17,7 +18,7 @@ use crate::model::{Hook, LanguageModel, shown};
 use crate::{Error, Progress, Result, text};
 
 /// Batches that may wait for the writer.
-const WAITING: usize = 4;
+const WAITING: usize = 1;
 
 /// What a harvest made.
 #[derive(Debug, Clone, Serialize)]
@@ -30,16 +31,38 @@ pub struct Harvested {
     pub documents: u64,
     /// Documents held out.
     pub held_out: u64,
+    /// From the first batch, or shard, until everything is on disk; what an earlier run did is not in it.
+    pub seconds: f64,
 }
 
 /// Rows of one batch for one dataset.
 type Tables = Vec<(&'static str, RecordBatch)>;
 
-/// A batch on its way to the writer: the rows for each dataset.
+/// A batch on its way to the writer, which makes tables of it while the next one is computed.
 struct Message {
     batch: u64,
-    tokens: u64,
-    datasets: Vec<Tables>,
+    rows: Rows,
+    got: Captured,
+}
+
+impl Message {
+    /// The rows for each dataset.
+    fn datasets(&self, config: &HarvestConfig, model: &LanguageModel) -> Result<Vec<Tables>> {
+        let mut datasets = Vec::new();
+        for (i, hook) in config.hooks.iter().enumerate() {
+            let width = hook.width(model.config())?;
+            let table = self.rows.activations(&self.got, i, *hook, width, config.dtype)?;
+            datasets.push(vec![(schema::ACTIVATIONS, table)]);
+        }
+        if config.routing {
+            let table = (schema::ROUTING, self.rows.routing(&self.got)?);
+            match datasets.as_mut_slice() {
+                [only] => only.push(table),
+                _ => datasets.push(vec![table]),
+            }
+        }
+        Ok(datasets)
+    }
 }
 
 /// Harvests; an interrupted harvest goes on when it is asked for again with the same options.
@@ -66,11 +89,12 @@ pub fn run(
     if first > 0 {
         progress.remark(&format!("going on in {} at batch {first}", out.display()));
     }
+    let begun = Instant::now();
     let (sender, receiver) = sync_channel::<Message>(WAITING);
     let (sinks, computed) = std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
             .name("harvest writer".into())
-            .spawn_scoped(scope, move || write(receiver, sinks))
+            .spawn_scoped(scope, move || write(receiver, sinks, config, model))
             .map_err(|e| Error::io(out, e))?;
         let computed = compute(config, model, source, first, &seen, &sender, progress);
         drop(sender);
@@ -103,7 +127,7 @@ pub fn run(
     let held_out = seen.rows.iter().filter(|d| d.held_out).count() as u64;
     let documents = seen.rows.len() as u64;
     progress.end(&format!("{rows} rows of {documents} documents, {held_out} held out, in {}", out.display()));
-    Ok(Harvested { datasets: folders, rows, documents, held_out })
+    Ok(Harvested { datasets: folders, rows, documents, held_out, seconds: begun.elapsed().as_secs_f64() })
 }
 
 /// The folders and their sinks: the hooks' in order, then the routing's if it has its own.
@@ -155,23 +179,8 @@ fn compute<'a>(
             let got = capture(model.decoder(), &contexts, &config.hooks, config.routing, config.gradients)?;
             let rows =
                 Rows::new(&contexts, |d| seen().row(d).map_or_else(String::new, |r| r.domain.clone()))?;
-            let mut datasets = Vec::new();
-            for (i, hook) in config.hooks.iter().enumerate() {
-                let width = hook.width(model.config())?;
-                datasets.push(vec![(
-                    schema::ACTIVATIONS,
-                    rows.activations(&got, i, *hook, width, config.dtype)?,
-                )]);
-            }
-            if config.routing {
-                let table = (schema::ROUTING, rows.routing(&got)?);
-                match datasets.as_mut_slice() {
-                    [only] => only.push(table),
-                    _ => datasets.push(vec![table]),
-                }
-            }
             done += rows.len() as u64;
-            if sender.send(Message { batch, tokens: rows.len() as u64, datasets }).is_err() {
+            if sender.send(Message { batch, rows, got }).is_err() {
                 // The writer stopped with an error, which the caller gets from it.
                 return Ok(batch);
             }
@@ -189,17 +198,30 @@ fn compute<'a>(
     Ok(batch)
 }
 
-/// Writes what arrives. When the sender is gone, early or at the end, what came is made whole.
-fn write(receiver: Receiver<Message>, mut sinks: Vec<Sink>) -> Result<Vec<Sink>> {
-    let mut next = 0;
+/// Writes what arrives. When the sender is gone, early or at the end, or a batch cannot be stored, what came before is made whole.
+fn write(
+    receiver: Receiver<Message>,
+    mut sinks: Vec<Sink>,
+    config: &HarvestConfig,
+    model: &LanguageModel,
+) -> Result<Vec<Sink>> {
+    let (mut next, mut problem) = (0, None);
     for message in receiver {
-        for (sink, tables) in sinks.iter_mut().zip(&message.datasets) {
-            sink.write(message.batch, message.tokens, tables)?;
+        match message.datasets(config, model) {
+            Ok(datasets) => {
+                for (sink, tables) in sinks.iter_mut().zip(&datasets) {
+                    sink.write(message.batch, message.rows.len() as u64, tables)?;
+                }
+            }
+            Err(error) => {
+                problem = Some(error);
+                break;
+            }
         }
         next = message.batch + 1;
     }
     for sink in &mut sinks {
         sink.commit(next)?;
     }
-    Ok(sinks)
+    problem.map_or(Ok(sinks), Err)
 }

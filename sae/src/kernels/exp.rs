@@ -11,7 +11,7 @@ const LOWEST: f32 = -87.0;
 ///
 /// With n the integer nearest to x / ln 2, e^x = 2ⁿ · e^r, |r| ≤ ln 2 / 2; e^r by its Taylor polynomial of degree 7.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     let x = if x > LOWEST { x } else { LOWEST };
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
@@ -73,12 +73,35 @@ pub fn softmax(x: &mut [f32]) {
 }
 
 for_this_processor! {
+    /// Replaces the gradient `g` of a softmax's result `p` by that of its input: `p ∘ (g − Σ p ∘ g)`.
+    pub fn softmax_back / softmax_back_portable(p: &[f32], g: &mut [f32]) {
+        let mean = vector::dot(p, g);
+        for (g, p) in g.iter_mut().zip(p) {
+            *g = p * (*g - mean);
+        }
+    }
+}
+
+for_this_processor! {
     /// Replaces each number by σ(number) = 1 / (1 + e^(−number)).
     pub fn sigmoid / sigmoid_portable(x: &mut [f32]) {
         for v in x.iter_mut() {
             // Beyond −88 the exponential would leave its range; σ is 0 to the last bit that matters there.
             let negative = if -*v < 88.0 { -*v } else { 88.0 };
             *v = 1.0 / (1.0 + exp(negative));
+        }
+    }
+}
+
+for_this_processor! {
+    /// Replaces each number by `cap · tanh(number / cap)`, to 2·10⁻⁷ of the cap.
+    pub fn soft_cap / soft_cap_portable(x: &mut [f32], cap: f32) {
+        let twice = 2.0 / cap;
+        for v in x.iter_mut() {
+            // tanh u = 1 − 2 / (1 + e^2u), and 2u beyond 88 is 88 to the last bit.
+            let u = *v * twice;
+            let u = if u < 88.0 { u } else { 88.0 };
+            *v = cap - 2.0 * cap / (1.0 + exp(u));
         }
     }
 }
@@ -115,6 +138,18 @@ mod tests {
         for (s, x) in a.iter().zip(&x) {
             let exact = 1.0 / (1.0 + (-f64::from(*x)).exp());
             assert!((f64::from(*s) - exact).abs() < 3e-7 * exact + 1e-38, "σ({x})");
+        }
+    }
+
+    #[test]
+    fn a_soft_cap_is_tanh_and_both_variants_give_the_same_bits() {
+        let x: Vec<f32> = (-1000..=1000).map(|i| i as f32 * 2.3).chain([0.0, 1e-4, 1e30, -1e30]).collect();
+        let (mut a, mut b) = (x.clone(), x.clone());
+        soft_cap(&mut a, 50.0);
+        soft_cap_portable(&mut b, 50.0);
+        assert_eq!(a, b);
+        for (s, x) in a.iter().zip(&x) {
+            assert!((f64::from(*s) - 50.0 * (f64::from(*x) / 50.0).tanh()).abs() < 50.0 * 4e-7, "{x}");
         }
     }
 

@@ -63,9 +63,42 @@ impl<'a> Mat<'a> {
             ..self
         }
     }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// The entry in row `i`, column `j`.
+    pub fn at(&self, i: usize, j: usize) -> f32 {
+        self.data[i * self.row_stride + j * self.col_stride]
+    }
+
+    /// Columns `begin..end`; nothing is copied.
+    pub fn columns(self, begin: usize, end: usize) -> Self {
+        assert!(begin <= end && end <= self.cols, "columns {begin} to {end} of {}", self.cols);
+        let data = if begin == end { &[] } else { &self.data[begin * self.col_stride..] };
+        Self { data, cols: end - begin, ..self }
+    }
+
+    /// A function that gives row `i`, if a row's numbers lie side by side.
+    pub fn rows_contiguous(&self) -> Option<impl Fn(usize) -> &'a [f32] + use<'a>> {
+        let Self { data, cols, row_stride, col_stride, .. } = *self;
+        (col_stride == 1).then_some(move |i: usize| &data[i * row_stride..i * row_stride + cols])
+    }
+
+    /// The numbers, from a row to the next, from a column to the next.
+    pub(super) fn parts(&self) -> (&'a [f32], usize, usize) {
+        (self.data, self.row_stride, self.col_stride)
+    }
 }
 
 impl<'a> MatMut<'a> {
+    /// The numbers, the shape, from a row to the next.
+    pub(super) fn parts(self) -> (&'a mut [f32], (usize, usize), usize) {
+        (self.data, (self.rows, self.cols), self.row_stride)
+    }
+
     /// Row-major `[rows, cols]`.
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols)
@@ -141,10 +174,6 @@ mod tests {
             .collect()
     }
 
-    fn at(m: &Mat<'_>, i: usize, j: usize) -> f32 {
-        m.data[i * m.row_stride + j * m.col_stride]
-    }
-
     #[test]
     fn equals_the_naive_product_in_every_orientation() {
         for (m, k, n) in [(1, 1, 1), (3, 5, 7), (33, 17, 65), (4, 0, 2)] {
@@ -158,7 +187,7 @@ mod tests {
                     gemm(a, b, 0.5, mode, MatMut::new(&mut out, m, n));
                     for i in 0..m {
                         for j in 0..n {
-                            let sum: f32 = (0..k).map(|p| at(&a, i, p) * at(&b, p, j)).sum();
+                            let sum: f32 = (0..k).map(|p| a.at(i, p) * b.at(p, j)).sum();
                             let base = if mode == Into::Add { before[i * n + j] } else { 0.0 };
                             assert!((out[i * n + j] - base - 0.5 * sum).abs() < 1e-5);
                         }

@@ -6,6 +6,7 @@
 //! | file | computes |
 //! |---|---|
 //! | [`gemm`] | dense products of strided matrices |
+//! | [`product`] | the same with a right factor that is packed once and used many times |
 //! | [`topk`] | the k largest positive entries of a row, ties to the lower index |
 //! | [`best`] | the M largest positive entries of a stream, ties to the lower index |
 //! | [`gather`] | weighted sums of chosen rows, dot products with chosen rows |
@@ -15,6 +16,10 @@
 //! | [`eigen`] | eigenvectors of a symmetric matrix, in f64 |
 //! | [`median`] | geometric median |
 //! | [`exp`] | exponentials of many numbers, softmax |
+//! | [`columns`] | softmax down the columns of a matrix |
+//! | [`norm`] | root-mean-square and layer norm of a row, with gradients |
+//! | [`gate`] | gated activations of a row, with gradients |
+//! | [`pieces`] | large results that tasks write piece by piece |
 //! | [`memory`] | the allocator's habits |
 //! | [`quantile`] | upper quantiles of numbers that are seen once |
 //! | [`reduce`] | sums in a fixed order |
@@ -22,12 +27,12 @@
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
 //!
 //! # Bits
-//! Loops are compiled twice, portable and for AVX2, and pick at run time. Neither variant fuses multiply and add and both
-//! add in the same order, so they give the same bits. Only [`gemm`] uses what the processor offers (FMA, AVX-512), so the
+//! Loops are compiled three times, portable, for AVX2 and for AVX-512, and pick at run time. No variant fuses multiply and add and all
+//! add in the same order, so they give the same bits. Only [`gemm`] and [`product`] use what the processor offers (FMA, AVX-512), so the
 //! same bits on every run need the same kind of processor; [`processor`] names it for the run's record.
 //! The number of threads never changes a bit: chunks have fixed sizes and partial results are added in chunk order.
 
-/// Compiles a function twice, portable and with AVX2, and chooses at run time.
+/// Compiles a function three times, portable, with AVX2 and with AVX-512, and chooses at run time.
 ///
 /// `$portable` is the plain function (tests compare the two), `$name` the one that chooses.
 macro_rules! for_this_processor {
@@ -43,6 +48,15 @@ macro_rules! for_this_processor {
                 fn with_avx2($($arg: $ty),*) $(-> $ret)? {
                     $portable($($arg),*)
                 }
+                #[target_feature(enable = "avx512f,avx512vl")]
+                fn with_avx512($($arg: $ty),*) $(-> $ret)? {
+                    $portable($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vl") {
+                    // SAFETY: the processor was just found to have both, the only things the function asks for.
+                    #[allow(unsafe_code)]
+                    return unsafe { with_avx512($($arg),*) };
+                }
                 if std::arch::is_x86_feature_detected!("avx2") {
                     // SAFETY: the processor was just found to have AVX2, the only thing the function asks for.
                     #[allow(unsafe_code)]
@@ -56,15 +70,20 @@ macro_rules! for_this_processor {
 
 pub mod adam;
 pub mod best;
+pub mod columns;
 pub mod eigen;
 pub mod encode;
 pub mod exp;
 pub mod feature;
+pub mod gate;
 pub mod gather;
 pub mod gemm;
 pub mod group;
 pub mod median;
 pub mod memory;
+pub mod norm;
+pub mod pieces;
+pub mod product;
 pub mod quantile;
 pub mod reduce;
 pub mod spare;
@@ -72,7 +91,7 @@ pub mod topk;
 
 pub(crate) mod vector;
 
-/// The instruction sets that decide the bits of [`gemm`] on this machine, e.g. `x86_64 avx2 fma`.
+/// The instruction sets that decide the bits of [`gemm`] and [`product`] on this machine, e.g. `x86_64 avx2 fma`.
 pub fn processor() -> String {
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
     let mut names = vec![std::env::consts::ARCH];

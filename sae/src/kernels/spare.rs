@@ -12,6 +12,14 @@ impl<T: Default> Spare<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
+    /// Calls `task` with a buffer and gives it back.
+    pub fn with<R>(&self, task: impl FnOnce(&mut T) -> R) -> R {
+        let mut buffer = self.take();
+        let result = task(&mut buffer);
+        self.give(buffer);
+        result
+    }
+
     /// Gives a buffer back for others to take.
     pub fn give(&self, buffer: T) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
@@ -29,5 +37,8 @@ mod tests {
         spare.give(vec![1, 2]);
         assert_eq!(spare.take(), [1, 2]);
         assert!(spare.take().is_empty());
+        spare.give(vec![3]);
+        assert_eq!(spare.with(|buffer| buffer.len()), 1);
+        assert_eq!(spare.take(), [3]);
     }
 }

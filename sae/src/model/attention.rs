@@ -6,10 +6,15 @@ use candle_core::Tensor;
 
 use super::Site;
 use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeConfig, TensorLayout};
+use super::fused::{AttentionBranch, Join};
 use super::load::{BlockLoader, Linear, Norm};
-use super::ops::{AttentionMask, Heads, Rotation, attention, mix, pattern, rope};
+use super::ops::{Attend, AttentionMask, Heads, Rotation, attention, mix, pattern, rope};
 use super::tap::Visitor;
 use crate::Result;
+
+/// The hooks that attention passes on its way.
+const INSIDE: [Site; 8] =
+    [Site::Q, Site::K, Site::V, Site::RotQ, Site::RotK, Site::Pattern, Site::AttnZ, Site::AttnOut];
 
 /// What every block needs to know about the batch.
 pub(super) struct Batch {
@@ -110,6 +115,39 @@ impl Attention {
             attention(&q, &k, &v, &self.heads, &batch.mask)?
         };
         self.out.forward(&tap.visit(Site::AttnZ, z)?)
+    }
+
+    /// The whole branch as one operation, if nothing inside it is looked at and it has the form that is known there.
+    pub fn branch(
+        &self,
+        norm: &Norm,
+        join: Join,
+        batch: &Batch,
+        tap: &Visitor<'_>,
+    ) -> Result<Option<AttentionBranch>> {
+        let Projection::Separate { q, k, v } = &self.projection else { return Ok(None) };
+        let trained = [q, k, v, &self.out].iter().any(|linear| linear.is_trained()) || norm.is_trained();
+        if trained || self.config.clip.is_some() || tap.wants_any(&INSIDE) {
+            return Ok(None);
+        }
+        let rotation = match &self.config.rope {
+            Some(rope) => Some(batch.rotation(rope)?.clone()),
+            None => None,
+        };
+        Ok(Some(AttentionBranch {
+            norm: norm.clone(),
+            qkv: [q.clone(), k.clone(), v.clone()],
+            qk_norm: self.qk_norm.clone().map(|(q, k)| [q, k]),
+            rotation,
+            attend: Attend {
+                mask: batch.mask.clone(),
+                heads: self.heads.clone(),
+                d_head: self.config.d_head,
+                d_value: self.config.d_value,
+            },
+            out: self.out.clone(),
+            join,
+        }))
     }
 
     /// Queries, keys and values before the rotation.

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::attention::{Attention, Batch};
 use super::config::{BlockConfig, BlockForm, TensorLayout};
+use super::fused::Join;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
 use super::mlp::Mlp;
@@ -57,12 +58,7 @@ impl Block {
     pub fn forward(&self, x: Tensor, batch: &Batch, tap: &mut dyn Tap) -> Result<Tensor> {
         let mut tap = Visitor::new(self.layer, tap);
         let before = tap.visit(Site::ResidPre, x)?;
-        let mut out = self.attention.forward(&self.attention_norm.forward(&before)?, batch, &mut tap)?;
-        if let Some((norm, _)) = &self.output_norms {
-            out = norm.forward(&out)?;
-        }
-        let out = tap.visit(Site::AttnOut, self.scale(out)?)?;
-        let middle = (&before + out)?;
+        let middle = self.attended(&before, batch, &mut tap)?;
         // In a parallel block the MLP does not see attention's output, and there is no place between the two.
         let (read, middle) = match self.form {
             BlockForm::Parallel => (before, middle),
@@ -71,13 +67,50 @@ impl Block {
                 (middle.clone(), middle)
             }
         };
-        let h = tap.visit(Site::MlpIn, self.mlp_norm.forward(&read)?)?;
-        let mut out = self.mlp.forward(&h, batch, &mut tap)?;
-        if let Some((_, norm)) = &self.output_norms {
+        let after = self.through_the_mlp(&read, &middle, batch, &mut tap)?;
+        tap.visit(Site::ResidPost, after)
+    }
+
+    /// The stream and what attention reads of it and writes.
+    fn attended(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+        let norm = self.output_norms.as_ref().map(|(norm, _)| norm);
+        if let Some(branch) = self.attention.branch(&self.attention_norm, self.join(norm), batch, tap)? {
+            return Ok(branch.apply(x)?);
+        }
+        let mut out = self.attention.forward(&self.attention_norm.forward(x)?, batch, tap)?;
+        if let Some(norm) = norm {
+            out = norm.forward(&out)?;
+        }
+        let out = tap.visit(Site::AttnOut, self.scale(out)?)?;
+        Ok((x + out)?)
+    }
+
+    /// `base` and what the MLP writes of what it reads, `x`.
+    fn through_the_mlp(
+        &self,
+        x: &Tensor,
+        base: &Tensor,
+        batch: &Batch,
+        tap: &mut Visitor<'_>,
+    ) -> Result<Tensor> {
+        let norm = self.output_norms.as_ref().map(|(_, norm)| norm);
+        if let Some(branch) = self.mlp.branch(&self.mlp_norm, self.join(norm), tap) {
+            return Ok(match self.form {
+                BlockForm::Parallel => branch.beside(x, base)?,
+                _ => branch.apply(x)?,
+            });
+        }
+        let h = tap.visit(Site::MlpIn, self.mlp_norm.forward(x)?)?;
+        let mut out = self.mlp.forward(&h, batch, tap)?;
+        if let Some(norm) = norm {
             out = norm.forward(&out)?;
         }
         let out = tap.visit(Site::MlpOut, self.scale(out)?)?;
-        tap.visit(Site::ResidPost, (middle + out)?)
+        Ok((base + out)?)
+    }
+
+    fn join(&self, norm: Option<&Norm>) -> Join {
+        Join { norm: norm.cloned(), scale: self.residual_scale as f32 }
     }
 
     /// The weights of its experts; none in a dense block.

@@ -1,5 +1,7 @@
 //! The whole decoder: embedding, blocks, final norm, output matrix.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 
 use super::attention::Batch;
@@ -7,7 +9,7 @@ use super::block::Block;
 use super::config::RopeConfig;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
-use super::ops::{AttentionMask, Rotation, Unembedding, linear};
+use super::ops::{AttentionMask, Compared, Rotation, Unembedding, linear};
 use super::tap::Visitor;
 use super::{Config, Hook, Site, Tap, Weights};
 use crate::Result;
@@ -64,9 +66,20 @@ impl Decoder {
     /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream behind them.
     pub fn residual(&self, contexts: &Contexts, layers: usize, tap: &mut dyn Tap) -> Result<Tensor> {
         contexts.check_tokens(self.config.vocab_size)?;
-        let mut x = self.embed(contexts, tap)?;
+        let x = self.embed(contexts, tap)?;
+        self.through(x, 0..layers, contexts, tap)
+    }
+
+    /// Runs blocks `blocks` on the residual stream `x [rows, len, d_model]` before the first of them.
+    pub fn through(
+        &self,
+        mut x: Tensor,
+        blocks: Range<usize>,
+        contexts: &Contexts,
+        tap: &mut dyn Tap,
+    ) -> Result<Tensor> {
         let batch = self.batch(contexts);
-        for block in &self.blocks[..layers] {
+        for block in &self.blocks[blocks] {
             x = block.forward(x, &batch, tap)?;
         }
         Ok(x)
@@ -128,6 +141,14 @@ impl Decoder {
     pub fn summed_loss(&self, residual: &Tensor, contexts: &Contexts) -> Result<Tensor> {
         let (hidden, unembedding) = self.before_the_logits(residual)?;
         Ok(unembedding.summed_loss(&hidden, contexts.targets())?)
+    }
+
+    /// Losses and divergences of the predictions with other final residual streams than the first, all `[rows, len, d_model]`.
+    pub fn compare(&self, clean: &Tensor, others: &[Tensor], contexts: &Contexts) -> Result<Compared> {
+        let (clean, unembedding) = self.before_the_logits(clean)?;
+        let others: Vec<Tensor> =
+            others.iter().map(|other| Ok(self.before_the_logits(other)?.0)).collect::<Result<_>>()?;
+        Ok(unembedding.compare(&clean, &others, &contexts.targets())?)
     }
 
     fn before_the_logits(&self, residual: &Tensor) -> Result<(Tensor, Unembedding)> {

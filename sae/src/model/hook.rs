@@ -170,6 +170,15 @@ impl Hook {
         Self { layer, site }
     }
 
+    /// The first block that the value here enters as the whole residual stream: replacing it is running the model from that block on.
+    pub fn enters(&self) -> Option<usize> {
+        match self.site {
+            Site::ResidPre => Some(self.layer),
+            Site::ResidPost => Some(self.layer + 1),
+            _ => None,
+        }
+    }
+
     /// Every hook of a model and the numbers a token has there, in the order a forward pass meets them.
     pub fn of(config: &Config) -> Vec<(Self, usize)> {
         let d = config.hidden_size;

@@ -8,27 +8,37 @@ use super::{Config, Weights};
 use crate::Result;
 
 /// `y = x Wᵀ + b`, `W [out, in]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Linear {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
 }
 
 impl Linear {
+    /// True if its numbers are variables.
+    pub fn is_trained(&self) -> bool {
+        self.weight.track_op()
+    }
+
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(linear(x, &self.weight, self.bias.as_ref())?)
     }
 }
 
 /// A norm with its gain; Gemma's 1 + w is added up when it is loaded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Norm {
     pub gain: Tensor,
-    bias: Option<Tensor>,
-    eps: f64,
+    pub bias: Option<Tensor>,
+    pub eps: f64,
 }
 
 impl Norm {
+    /// True if its numbers are variables.
+    pub fn is_trained(&self) -> bool {
+        self.gain.track_op()
+    }
+
     /// Over the last dimension of `x`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match &self.bias {

@@ -5,9 +5,10 @@ use candle_core::Tensor;
 use super::Site;
 use super::attention::Batch;
 use super::config::{DenseConfig, MlpConfig, TensorLayout};
-use super::load::{BlockLoader, Linear};
+use super::fused::{Join, MlpBranch};
+use super::load::{BlockLoader, Linear, Norm};
 use super::mixture::Mixture;
-use super::ops::{activate, gated};
+use super::ops::{RowActivation, activate, gated};
 use super::tap::Visitor;
 use crate::Result;
 
@@ -26,6 +27,24 @@ impl Mlp {
                 Ok(Self::Mixture(Box::new(Mixture::load(loader, experts, d_model)?)))
             }
         }
+    }
+
+    /// The whole branch as one operation, if nothing inside it is looked at and every token goes through the same matrices.
+    pub fn branch(&self, norm: &Norm, join: Join, tap: &Visitor<'_>) -> Option<MlpBranch> {
+        let Self::Dense(dense) = self else { return None };
+        let trained = dense.up.is_trained() || dense.down.is_trained() || norm.is_trained();
+        if trained || tap.wants_any(&[Site::MlpIn, Site::MlpPost, Site::MlpOut]) {
+            return None;
+        }
+        let DenseConfig { activation, gated, .. } = dense.config;
+        let activation = RowActivation { activation, gated };
+        Some(MlpBranch {
+            norm: norm.clone(),
+            up: dense.up.clone(),
+            activation,
+            down: dense.down.clone(),
+            join,
+        })
     }
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream.

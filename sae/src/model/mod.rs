@@ -16,6 +16,7 @@ mod block;
 pub mod config;
 mod decoder;
 mod find;
+mod fused;
 mod hook;
 mod hub;
 mod language_model;

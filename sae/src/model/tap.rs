@@ -69,6 +69,11 @@ impl<'a> Visitor<'a> {
         self.tap.wants(&Hook::new(self.layer, site))
     }
 
+    /// True if the tap wants any of `sites`.
+    pub fn wants_any(&self, sites: &[Site]) -> bool {
+        sites.iter().any(|&site| self.wants(site))
+    }
+
     /// Shows `value` to the tap and takes its replacement, if it gives one.
     pub fn visit(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
         let hook = Hook::new(self.layer, site);

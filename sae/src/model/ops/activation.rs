@@ -1,30 +1,31 @@
 //! Activation functions, alone or as the gate of an MLP, in one pass.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::{slice, with_slice};
-use crate::kernels::exp;
+use crate::kernels::pieces::equal_pieces;
+use crate::kernels::{exp, gate};
 use crate::model::config::Activation;
 
-/// √(2/π) and the cubic's coefficient of gelu's approximation.
-const GELU: (f32, f32) = (0.797_884_6, 0.044_715);
+/// Rows of a task.
+const CHUNK: usize = 64;
 
-#[derive(Clone, Copy)]
-struct Op {
-    activation: Activation,
+/// One row at a time, forward and back.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::model) struct RowActivation {
+    pub activation: Activation,
     /// The input is `[gate, up]` and the result `act(gate) ∘ up`.
-    gated: bool,
+    pub gated: bool,
 }
 
 /// `act(x)`, element by element.
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Op { activation, gated: false })
+    x.contiguous()?.apply_op1(RowActivation { activation, gated: false })
 }
 
 /// `act(gate) ∘ up` of `x [.., 2 · hidden]`, gate first → `[.., hidden]`.
 pub fn gated(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Op { activation, gated: true })
+    x.contiguous()?.apply_op1(RowActivation { activation, gated: true })
 }
 
 /// Replaces each x by s(x), the sigmoid or normal distribution that the activation is x times of.
@@ -32,12 +33,8 @@ fn steps(activation: Activation, x: &[f32], s: &mut [f32]) {
     s.copy_from_slice(x);
     match activation {
         Activation::Silu => exp::sigmoid(s),
-        // tanh u = 2 σ(2u) − 1, so ½ (1 + tanh u) = σ(2u).
-        Activation::GeluTanh => {
-            s.iter_mut().for_each(|v| *v = 2.0 * GELU.0 * (*v + GELU.1 * *v * *v * *v));
-            exp::sigmoid(s);
-        }
-        Activation::Gelu => s.iter_mut().for_each(|v| *v = normal_distribution(*v)),
+        Activation::GeluTanh => gate::gelu_steps(x, s),
+        Activation::Gelu => gate::normal(s),
         Activation::Relu => s.iter_mut().for_each(|v| *v = if *v > 0.0 { 1.0 } else { 0.0 }),
         Activation::ClampedSwiglu { alpha, limit } => {
             let (alpha, limit) = (alpha as f32, limit as f32);
@@ -47,16 +44,11 @@ fn steps(activation: Activation, x: &[f32], s: &mut [f32]) {
     }
 }
 
-/// Φ(x).
-fn normal_distribution(x: f32) -> f32 {
-    (0.5 * (1.0 + candle_core::cpu::erf::erf_f64(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2))) as f32
-}
-
 /// d(x s)/dx, given x and s = s(x).
 fn slope(activation: Activation, x: f32, s: f32) -> f32 {
     match activation {
         Activation::Silu => s * (1.0 + x * (1.0 - s)),
-        Activation::GeluTanh => s + x * s * (1.0 - s) * 2.0 * GELU.0 * (1.0 + 3.0 * GELU.1 * x * x),
+        Activation::GeluTanh => gate::gelu_slope(x, s),
         Activation::Gelu => s + x * (-0.5 * x * x).exp() * 0.398_942_3,
         Activation::Relu => s,
         Activation::ClampedSwiglu { alpha, limit } => match x < limit as f32 {
@@ -66,7 +58,7 @@ fn slope(activation: Activation, x: f32, s: f32) -> f32 {
     }
 }
 
-impl Op {
+impl RowActivation {
     /// The gate as it enters the product, and what stands beside it.
     fn clamp(&self, gate: f32, up: f32) -> (f32, f32) {
         match self.activation {
@@ -79,10 +71,13 @@ impl Op {
     }
 
     /// One row forward; `s` has the width of `y`.
-    fn row(&self, x: &[f32], y: &mut [f32]) {
+    pub fn row(&self, x: &[f32], y: &mut [f32]) {
         let gate = &x[..y.len()];
         steps(self.activation, gate, y);
         match self.gated {
+            true if !matches!(self.activation, Activation::ClampedSwiglu { .. }) => {
+                gate::times(y, gate, &x[gate.len()..]);
+            }
             true => {
                 for ((y, gate), up) in y.iter_mut().zip(gate).zip(&x[gate.len()..]) {
                     let (gate, up) = self.clamp(*gate, *up);
@@ -94,7 +89,7 @@ impl Op {
     }
 
     /// One row backward: `g` is the gradient of the result, `s` space for as many numbers.
-    fn row_back(&self, x: &[f32], g: &[f32], s: &mut [f32], dx: &mut [f32]) {
+    pub fn row_back(&self, x: &[f32], g: &[f32], s: &mut [f32], dx: &mut [f32]) {
         let (gate, up) = x.split_at(g.len());
         steps(self.activation, gate, s);
         if !self.gated {
@@ -104,6 +99,11 @@ impl Op {
             return;
         }
         let (d_gate, d_up) = dx.split_at_mut(g.len());
+        match self.activation {
+            Activation::Silu => return gate::silu_back(gate, up, s, g, d_gate, d_up),
+            Activation::GeluTanh => return gate::gelu_back(gate, up, s, g, d_gate, d_up),
+            _ => {}
+        }
         for i in 0..g.len() {
             let (clamped, factor) = self.clamp(gate[i], up[i]);
             d_gate[i] = g[i] * slope(self.activation, gate[i], s[i]) * factor;
@@ -124,7 +124,7 @@ impl Op {
     }
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for RowActivation {
     fn name(&self) -> &'static str {
         "activation"
     }
@@ -133,8 +133,10 @@ impl CustomOp1 for Op {
         let mut shape = layout.dims().to_vec();
         let (wide, narrow) = self.widths(shape.last().copied().unwrap_or(0))?;
         let x = slice(x, layout)?;
-        let mut y = vec![0.0; x.len() / wide.max(1) * narrow];
-        y.par_chunks_mut(narrow.max(1)).zip(x.par_chunks(wide.max(1))).for_each(|(y, x)| self.row(x, y));
+        let y = equal_pieces(x.len() / wide.max(1) * narrow, CHUNK * narrow, |i, y| {
+            let x = &x[i * CHUNK * wide..];
+            y.chunks_exact_mut(narrow).zip(x.chunks_exact(wide)).for_each(|(y, x)| self.row(x, y));
+        });
         if let Some(last) = shape.last_mut() {
             *last = narrow;
         }
@@ -143,12 +145,18 @@ impl CustomOp1 for Op {
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (wide, narrow) = self.widths(x.dims().last().copied().unwrap_or(0))?;
-        let mut dx = vec![0.0; x.elem_count()];
-        with_slice(x, |x| {
+        let total = x.elem_count();
+        let dx = with_slice(x, |x| {
             with_slice(grad, |g| {
-                let rows = dx.par_chunks_mut(wide.max(1)).zip(x.par_chunks(wide.max(1)));
-                rows.zip(g.par_chunks(narrow.max(1)))
-                    .for_each_init(|| vec![0.0; narrow], |s, ((dx, x), g)| self.row_back(x, g, s, dx));
+                equal_pieces(total, CHUNK * wide, |i, dx| {
+                    let mut s = vec![0.0; narrow];
+                    let (x, g) = (&x[i * CHUNK * wide..], &g[i * CHUNK * narrow..]);
+                    for ((dx, x), g) in
+                        dx.chunks_exact_mut(wide).zip(x.chunks_exact(wide)).zip(g.chunks_exact(narrow))
+                    {
+                        self.row_back(x, g, &mut s, dx);
+                    }
+                })
             })
         })??;
         Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))

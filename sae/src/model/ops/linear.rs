@@ -10,6 +10,8 @@ use rayon::prelude::*;
 
 use super::{slice, with_slice};
 use crate::kernels::gemm::{Into, Mat, MatMut, gemm};
+use crate::kernels::pieces::equal_pieces;
+use crate::kernels::product::{Right, multiply, panels};
 
 /// Rows of a weight's gradient that one task computes.
 const GRADIENT_ROWS: usize = 64;
@@ -18,6 +20,9 @@ const GRADIENT_ROWS: usize = 64;
 const TASK_ROWS: (usize, usize) = (16, 256);
 /// Into how many tasks a product is cut at least, if its rows suffice: a number that does not depend on the machine.
 const TASKS: usize = 8;
+
+/// Rows of a task of a product with one matrix, which is packed once for all tasks; with fewer rows than this packing does not pay.
+pub(in crate::model) const TOKENS: usize = 96;
 
 #[derive(Clone)]
 struct Linear {
@@ -53,6 +58,19 @@ pub fn grouped_linear(x: &Tensor, weight: &Tensor, offsets: &Arc<Vec<usize>>) ->
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
+/// `x [rows, k]` times `right [k, n]`, with all threads.
+fn rows_times(x: &[f32], right: Mat<'_>) -> Vec<f32> {
+    let (k, n) = right.shape();
+    let packed = panels(right);
+    let right = Right::packed(right, &packed);
+    let rows = x.len() / k.max(1);
+    equal_pieces(rows * n, TOKENS * n, |i, out| {
+        let rows = out.len() / n;
+        let x = Mat::new(&x[i * TOKENS * k..], rows, k);
+        multiply(x, &right, 1.0, Into::Overwrite, MatMut::new(out, rows, n));
+    })
+}
+
 /// Some rows of one group.
 struct Task<'a> {
     group: usize,
@@ -86,7 +104,14 @@ impl Linear {
         Mat::new(&weight[group * size..(group + 1) * size], self.output, self.input)
     }
 
+    fn one_matrix(&self) -> bool {
+        self.offsets.len() == 2 && self.rows() >= TOKENS
+    }
+
     fn forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
+        if self.one_matrix() {
+            return rows_times(x, self.weight(weight, 0).t());
+        }
         let mut y = vec![0.0; self.rows() * self.output];
         self.tasks(&mut y, self.output).into_par_iter().for_each(|t| {
             let x = Mat::new(&x[t.first * self.input..], t.rows, self.input);
@@ -98,6 +123,9 @@ impl Linear {
 
     /// `dx = g W`.
     fn backward_x(&self, weight: &[f32], g: &[f32]) -> Vec<f32> {
+        if self.one_matrix() {
+            return rows_times(g, self.weight(weight, 0));
+        }
         let mut dx = vec![0.0; self.rows() * self.input];
         self.tasks(&mut dx, self.input).into_par_iter().for_each(|t| {
             let g = Mat::new(&g[t.first * self.output..], t.rows, self.output);

@@ -12,26 +12,63 @@ mod layer_norm;
 mod linear;
 mod rms_norm;
 mod rope;
-mod unembed_loss;
+mod unembed;
 
+pub(in crate::model) use activation::RowActivation;
 pub use activation::{activate, gated};
+pub(in crate::model) use attention::{Attend, Columns, Inputs};
 pub use attention::{AttentionMask, Heads, attention, mix, pattern};
 pub use cross_entropy::{position_losses, summed_cross_entropy};
 pub use experts::{Dispatch, ExpertWeights};
 pub use layer_norm::layer_norm;
+pub(in crate::model) use linear::TOKENS;
 pub use linear::{grouped_linear, linear};
 pub use rms_norm::rms_norm;
 pub use rope::{Rotation, rope};
-pub use unembed_loss::Unembedding;
+pub use unembed::{Compared, Unembedding};
+
+use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 
 /// The numbers of a contiguous f32 operand.
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(in crate::model) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else {
         candle_core::bail!("operand of shape {:?} is not contiguous", layout.shape());
     };
     Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// The numbers of a contiguous f32 tensor, readable as long as this lives.
+pub(in crate::model) struct Numbers<'a> {
+    storage: Box<dyn Deref<Target = Storage> + Sync + 'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Numbers<'a> {
+    /// An error if the tensor is not what it should be.
+    pub fn of(tensor: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let range = match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => start..end,
+            _ => {
+                candle_core::bail!("a tensor of shape {:?} is not contiguous f32 on the CPU", layout.shape())
+            }
+        };
+        Ok(Self { storage: Box::new(storage), range })
+    }
+}
+
+impl Deref for Numbers<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &**self.storage {
+            Storage::Cpu(CpuStorage::F32(numbers)) => &numbers[self.range.clone()],
+            // Ruled out when it was made.
+            _ => &[],
+        }
+    }
 }
 
 /// Calls `f` with the numbers of `tensor`, copied only if it is not contiguous.

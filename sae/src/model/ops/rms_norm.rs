@@ -4,6 +4,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{slice, with_slice};
+use crate::kernels::norm;
+use crate::kernels::pieces::equal_pieces;
 
 /// Rows whose partial sums of the gain's gradient are reduced together, in order; fixed, so that bits do not depend on threads.
 const CHUNK: usize = 256;
@@ -15,11 +17,6 @@ struct RmsNorm {
 /// `x [.., d]`, `gain [d]` → `[.., d]`.
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     x.contiguous()?.apply_op2(gain, RmsNorm { eps: eps as f32 })
-}
-
-fn inverse_rms(row: &[f32], eps: f32) -> f32 {
-    let squares: f32 = row.iter().map(|v| v * v).sum();
-    1.0 / (squares / row.len() as f32 + eps).sqrt()
 }
 
 impl CustomOp2 for RmsNorm {
@@ -36,19 +33,14 @@ impl CustomOp2 for RmsNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (slice(x, lx)?, slice(w, lw)?);
         let d = w.len();
-        let mut y = vec![0.0; x.len()];
-        y.par_chunks_mut(d * CHUNK).zip(x.par_chunks(d * CHUNK)).for_each(|(y, x)| {
-            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                let r = inverse_rms(x, self.eps);
-                for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                    *y = x * r * w;
-                }
-            }
+        let y = equal_pieces(x.len(), d * CHUNK, |i, y| {
+            let x = &x[i * d * CHUNK..][..y.len()];
+            y.chunks_exact_mut(d).zip(x.chunks_exact(d)).for_each(|(y, x)| norm::rms(x, w, self.eps, y));
         });
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
 
-    // With r = 1/√(mean(x²)+ε) and h = g ∘ w:  dx = r h − x r³ (x·h) / d,  dw = Σ_rows g ∘ x r.
+    // dw = Σ_rows g ∘ x r.
     fn bwd(
         &self,
         x: &Tensor,
@@ -71,13 +63,8 @@ fn backward(x: &[f32], w: &[f32], g: &[f32], eps: f32, dx: &mut [f32]) -> Vec<f3
     let chunk = |((dx, x), g): ((&mut [f32], &[f32]), &[f32])| {
         let mut dw = vec![0.0; d];
         for ((dx, x), g) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(g.chunks_exact(d)) {
-            let r = inverse_rms(x, eps);
-            let along: f32 = x.iter().zip(g).zip(w).map(|((x, g), w)| x * g * w).sum();
-            let pull = r * r * r * along / d as f32;
-            for (i, dx) in dx.iter_mut().enumerate() {
-                *dx = r * g[i] * w[i] - x[i] * pull;
-                dw[i] += g[i] * x[i] * r;
-            }
+            let r = norm::rms_back(x, w, eps, g, dx);
+            dw.iter_mut().zip(g).zip(x).for_each(|((dw, g), x)| *dw += g * x * r);
         }
         dw
     };

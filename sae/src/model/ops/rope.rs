@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::{slice, with_slice};
+use crate::kernels::pieces::equal_pieces;
 use crate::model::config::RopeConfig;
 
-/// Angles of every token of a batch, as cosines and sines `[tokens, dims / 2]`.
+/// Tokens a task turns.
+const CHUNK: usize = 64;
+
+/// Angles of every token of a batch: cosines and sines of every position, `[positions, dims / 2]`, and the tokens' positions.
 #[derive(Debug, Clone)]
 pub struct Rotation {
     cos: Arc<Vec<f32>>,
     sin: Arc<Vec<f32>>,
+    positions: Arc<Vec<u32>>,
     dims: usize,
     interleaved: bool,
 }
@@ -22,12 +26,38 @@ impl Rotation {
     pub fn new(positions: &[u32], rope: &RopeConfig) -> Self {
         let rates: Vec<f32> = rope.rates().into_iter().map(|r| r as f32).collect();
         let factor = rope.attention_factor() as f32;
+        let end = positions.iter().max().map_or(0, |p| p + 1);
         // transformers computes the angle in f32: do the same, so that long contexts agree to the last digits.
-        let angles: Vec<f32> =
-            positions.iter().flat_map(|&p| rates.iter().map(move |&r| p as f32 * r)).collect();
+        let angles: Vec<f32> = (0..end).flat_map(|p| rates.iter().map(move |&r| p as f32 * r)).collect();
         let cos = Arc::new(angles.iter().map(|a| a.cos() * factor).collect());
         let sin = Arc::new(angles.iter().map(|a| a.sin() * factor).collect());
-        Self { cos, sin, dims: rope.dims, interleaved: rope.interleaved }
+        let positions = Arc::new(positions.to_vec());
+        Self { cos, sin, positions, dims: rope.dims, interleaved: rope.interleaved }
+    }
+
+    /// Turns numbers `at .. at + dims` of every head of token `token`'s row; `sign` −1 turns back.
+    pub(in crate::model) fn turn(&self, token: usize, row: &mut [f32], d_head: usize, at: usize, sign: f32) {
+        let half = self.dims / 2;
+        let angles = self.positions[token] as usize * half..(self.positions[token] as usize + 1) * half;
+        let (cos, sin) = (&self.cos[angles.clone()], &self.sin[angles]);
+        for head in row.chunks_exact_mut(d_head) {
+            let head = &mut head[at..at + self.dims];
+            match self.interleaved {
+                true => {
+                    for ((pair, c), s) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
+                        let (x, y, s) = (pair[0], pair[1], sign * s);
+                        (pair[0], pair[1]) = (x * c - y * s, y * c + x * s);
+                    }
+                }
+                false => {
+                    let (first, second) = head.split_at_mut(half);
+                    for (((x, y), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                        let s = sign * s;
+                        (*x, *y) = (*x * c - *y * s, *y * c + *x * s);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -35,8 +65,12 @@ impl Rotation {
 pub fn rope(x: &Tensor, rotation: &Rotation, d_head: usize, at: usize) -> Result<Tensor> {
     let (rows, len, width) = x.dims3()?;
     let fits = d_head > 0 && width.is_multiple_of(d_head) && at + rotation.dims <= d_head;
-    if !fits || rows * len * rotation.dims / 2 != rotation.cos.len() {
-        candle_core::bail!("rope of {:?}, heads of {d_head}, with {} angles", x.dims(), rotation.cos.len());
+    if !fits || rows * len != rotation.positions.len() {
+        candle_core::bail!(
+            "rope of {:?}, heads of {d_head}, with {} positions",
+            x.dims(),
+            rotation.positions.len()
+        );
     }
     x.contiguous()?.apply_op1(Rotate { rotation: rotation.clone(), d_head, at, sign: 1.0 })
 }
@@ -51,22 +85,13 @@ struct Rotate {
 
 impl Rotate {
     fn rotate(&self, x: &[f32], tokens: usize) -> Vec<f32> {
-        let Rotation { cos, sin, dims, interleaved } = &self.rotation;
-        let (half, width) = (dims / 2, x.len() / tokens.max(1));
-        let mut y = x.to_vec();
-        y.par_chunks_mut(width.max(1)).enumerate().for_each(|(token, y)| {
-            let angles = token * half..(token + 1) * half;
-            let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
-            for y in y.chunks_exact_mut(self.d_head) {
-                let y = &mut y[self.at..self.at + dims];
-                for i in 0..half {
-                    let (a, b) = if *interleaved { (2 * i, 2 * i + 1) } else { (i, half + i) };
-                    let (c, s) = (cos[i], self.sign * sin[i]);
-                    (y[a], y[b]) = (y[a] * c - y[b] * s, y[b] * c + y[a] * s);
-                }
+        let width = x.len() / tokens.max(1);
+        equal_pieces(x.len(), CHUNK * width, |i, y| {
+            y.copy_from_slice(&x[i * CHUNK * width..][..y.len()]);
+            for (j, y) in y.chunks_exact_mut(width).enumerate() {
+                self.rotation.turn(i * CHUNK + j, y, self.d_head, self.at, self.sign);
             }
-        });
-        y
+        })
     }
 }
 

@@ -1,32 +1,17 @@
-//! Next-token cross-entropy straight from the hidden states: the logits of a few positions at a time, never of a whole batch.
-//!
-//! A vocabulary of 262,144 tokens makes the logits of 4,096 positions 4 GB; here they take a few megabytes a thread. The gradient is
-//! made in the forward pass, `dh = (softmax(logits) − one-hot) W`, and the output matrix gets none.
+//! Next-token cross-entropy. The gradient is made in the forward pass, `dh = (softmax(logits) − one-hot) W`, from logits that a task keeps, at
+//! most 128 MB; the output matrix gets none.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{slice, with_slice};
-use crate::kernels::exp;
-use crate::kernels::gemm::{Into, Mat, MatMut, gemm};
-
-/// Logits that a task holds at once, about.
-const LOGITS: usize = 1 << 22;
-/// Positions of a task, at most and at least (few positions use the product badly).
-const POSITIONS: (usize, usize) = (8, 128);
-
-/// From hidden states to logits: `scale · h Wᵀ`, then `cap · tanh(logit / cap)`.
-#[derive(Debug, Clone)]
-pub struct Unembedding {
-    /// `[V, d_model]`.
-    pub output: Tensor,
-    /// What the products are multiplied by.
-    pub scale: f64,
-    /// The soft cap.
-    pub cap: Option<f64>,
-}
+use super::super::{slice, with_slice};
+use super::{CHUNK, Softmax, Unembedding, turned};
+use crate::kernels::columns;
+use crate::kernels::gemm::{Into, Mat, MatMut};
+use crate::kernels::product::{Right, multiply};
+use crate::kernels::spare::Spare;
 
 struct Loss {
     unembedding: Unembedding,
@@ -34,86 +19,89 @@ struct Loss {
     gradient: Option<Mutex<Vec<f32>>>,
 }
 
-/// Positions a task has: a function of the vocabulary alone.
-fn positions(vocabulary: usize) -> usize {
-    (LOGITS / vocabulary.max(1)).clamp(POSITIONS.0, POSITIONS.1)
+/// Buffers of a task.
+#[derive(Default)]
+struct Space {
+    /// The hidden states' panels.
+    panels: Vec<f32>,
+    /// `[CHUNK or V, positions]`.
+    logits: Vec<f32>,
+    /// `[CHUNK, positions]`.
+    slopes: Vec<f32>,
 }
 
 impl Unembedding {
-    fn check(&self, hidden: &Tensor, targets: &[Option<u32>]) -> Result<(usize, usize)> {
-        let ((rows, d), (vocabulary, width)) = (hidden.dims2()?, self.output.dims2()?);
-        let inside = targets.iter().flatten().all(|&t| (t as usize) < vocabulary);
-        if rows != targets.len() || d != width || !inside {
-            candle_core::bail!("loss of hidden {:?} with {} targets", hidden.dims(), targets.len());
-        }
-        Ok((vocabulary, d))
-    }
-
-    /// Logits of some positions; with a cap, `logits` are tanh of the capped ratio times the cap.
-    fn logits(&self, hidden: &[f32], output: &[f32], d: usize, logits: &mut [f32]) {
-        let (rows, vocabulary) = (hidden.len() / d, output.len() / d);
-        let out = MatMut::new(logits, rows, vocabulary);
-        let (h, w) = (Mat::new(hidden, rows, d), Mat::new(output, vocabulary, d));
-        gemm(h, w.t(), self.scale as f32, Into::Overwrite, out);
-        if let Some(cap) = self.cap.map(|c| c as f32) {
-            logits.iter_mut().for_each(|l| *l = cap * (*l / cap).tanh());
-        }
-    }
-
     /// Losses of some positions, and `dh` if `d_hidden` is not empty.
     fn task(
         &self,
         hidden: &[f32],
         output: &[f32],
-        d: usize,
         targets: &[Option<u32>],
         d_hidden: &mut [f32],
+        space: &mut Space,
     ) -> Vec<Option<f32>> {
-        let vocabulary = output.len() / d;
         if targets.iter().all(Option::is_none) {
             return vec![None; targets.len()];
         }
-        let mut logits = vec![0.0; targets.len() * vocabulary];
-        self.logits(hidden, output, d, &mut logits);
-        let losses = logits.chunks_exact_mut(vocabulary).zip(targets).map(|(row, target)| {
-            let largest = exp::largest(row);
-            let loss = target.map(|t| largest + exp::sum_exp(row, largest).ln() - row[t as usize]);
-            if !d_hidden.is_empty() {
-                self.slope(row, *target, largest);
-            }
-            loss
-        });
-        let losses = losses.collect();
-        if !d_hidden.is_empty() {
-            let (rows, cols) = (targets.len(), vocabulary);
-            let out = MatMut::new(d_hidden, rows, d);
-            let w = Mat::new(output, cols, d);
-            gemm(Mat::new(&logits, rows, cols), w, self.scale as f32, Into::Overwrite, out);
+        let (n, d) = (targets.len(), hidden.len() / targets.len());
+        let vocabulary = output.len() / d;
+        let h = turned(hidden, d, &mut space.panels);
+        let kept = if d_hidden.is_empty() { CHUNK.min(vocabulary) } else { vocabulary };
+        space.logits.resize(kept * n, 0.0);
+        let mut softmax = Softmax::new(n);
+        for first in (0..vocabulary).step_by(CHUNK) {
+            let rows = CHUNK.min(vocabulary - first);
+            let at = if d_hidden.is_empty() { 0 } else { first * n };
+            let logits = &mut space.logits[at..at + rows * n];
+            self.logits(&output[first * d..(first + rows) * d], &h, logits);
+            softmax.add(first, logits, targets);
         }
-        losses
+        if !d_hidden.is_empty() {
+            self.slopes(&softmax, output, targets, d_hidden, space);
+        }
+        targets.iter().enumerate().map(|(i, target)| target.map(|_| softmax.loss(i))).collect()
     }
 
-    /// Replaces a row of logits by the gradient of its loss with regard to the products (before `scale`).
-    fn slope(&self, row: &mut [f32], target: Option<u32>, largest: f32) {
-        let Some(target) = target else { return row.fill(0.0) };
-        let bends: Option<Vec<f32>> =
-            self.cap.map(|cap| row.iter().map(|l| 1.0 - (l / cap as f32).powi(2)).collect());
-        let sum = exp::exp_shifted(row, largest);
-        exp::scale(row, 1.0 / sum);
-        row[target as usize] -= 1.0;
-        if let Some(bends) = bends {
-            row.iter_mut().zip(bends).for_each(|(g, b)| *g *= b);
+    /// `dh = scale · (softmax(logits) − one-hot) W`, positions without a target left out; a cap multiplies by 1 − (logit / cap)².
+    fn slopes(
+        &self,
+        softmax: &Softmax,
+        output: &[f32],
+        targets: &[Option<u32>],
+        d_hidden: &mut [f32],
+        space: &mut Space,
+    ) {
+        let (n, d) = (targets.len(), d_hidden.len() / targets.len());
+        let factor = |(sum, target): (&f64, &Option<u32>)| target.map_or(0.0, |_| (1.0 / sum) as f32);
+        let factors: Vec<f32> = softmax.sums.iter().zip(targets).map(factor).collect();
+        space.slopes.resize(CHUNK * n, 0.0);
+        for (part, logits) in space.logits.chunks(CHUNK * n).enumerate() {
+            let (first, rows) = (part * CHUNK, logits.len() / n);
+            let slopes = &mut space.slopes[..logits.len()];
+            columns::shares(logits, &softmax.largest, &factors, slopes);
+            for (i, target) in targets.iter().enumerate() {
+                let row = target.and_then(|t| (t as usize).checked_sub(first)).filter(|row| *row < rows);
+                if let Some(row) = row {
+                    slopes[row * n + i] -= 1.0;
+                }
+            }
+            if let Some(cap) = self.cap.map(|c| c as f32) {
+                slopes.iter_mut().zip(logits).for_each(|(g, l)| *g *= 1.0 - (l / cap) * (l / cap));
+            }
+            let mode = if part == 0 { Into::Overwrite } else { Into::Add };
+            let w = Right::plain(Mat::new(&output[first * d..], rows, d));
+            multiply(Mat::new(slopes, rows, n).t(), &w, self.scale as f32, mode, MatMut::new(d_hidden, n, d));
         }
     }
 
     /// Cross-entropy in nats of every position of `hidden [tokens, d_model]` that has a target.
     pub fn position_losses(&self, hidden: &Tensor, targets: &[Option<u32>]) -> Result<Vec<Option<f32>>> {
-        let (vocabulary, d) = self.check(hidden, targets)?;
-        let n = positions(vocabulary);
+        let d = self.check(hidden, targets)?;
+        let (n, spare) = (self.positions(targets.len())?, Spare::<Space>::default());
         with_slice(hidden, |h| {
             with_slice(&self.output, |w| {
                 let tasks = h.par_chunks(n * d).zip(targets.par_chunks(n));
-                tasks.flat_map_iter(|(h, t)| self.task(h, w, d, t, &mut [])).collect()
+                tasks.flat_map_iter(|(h, t)| spare.with(|s| self.task(h, w, t, &mut [], s))).collect()
             })
         })?
     }
@@ -135,16 +123,18 @@ impl CustomOp1 for Loss {
     fn cpu_fwd(&self, hidden: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, d) = layout.shape().dims2()?;
         let hidden = slice(hidden, layout)?;
-        let n = positions(self.unembedding.output.dim(0)?);
+        let (n, spare) = (self.unembedding.positions(self.targets.len())?, Spare::<Space>::default());
         let mut gradient = vec![0.0; if self.gradient.is_some() { hidden.len() } else { 0 }];
         let total = with_slice(&self.unembedding.output, |w| {
             let tasks = hidden.par_chunks(n * d).zip(self.targets.par_chunks(n));
             let sum = |losses: Vec<Option<f32>>| losses.into_iter().flatten().map(f64::from).sum::<f64>();
             let sums: Vec<f64> = match gradient.is_empty() {
-                true => tasks.map(|(h, t)| sum(self.unembedding.task(h, w, d, t, &mut []))).collect(),
+                true => tasks
+                    .map(|(h, t)| spare.with(|s| sum(self.unembedding.task(h, w, t, &mut [], s))))
+                    .collect(),
                 false => tasks
                     .zip(gradient.par_chunks_mut(n * d))
-                    .map(|((h, t), g)| sum(self.unembedding.task(h, w, d, t, g)))
+                    .map(|((h, t), g)| spare.with(|s| sum(self.unembedding.task(h, w, t, g, s))))
                     .collect(),
             };
             // Added in the order of the positions, so that the number of threads changes nothing.
@@ -166,8 +156,8 @@ impl CustomOp1 for Loss {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{agree, normal};
-    use super::super::{position_losses, summed_cross_entropy};
+    use super::super::super::testing::{agree, normal};
+    use super::super::super::{position_losses, summed_cross_entropy};
     use super::*;
 
     /// Against the logits made by candle and the loss on them, whose own test is against candle's cross-entropy.
