@@ -14,6 +14,7 @@ mod output;
 mod pretrain;
 mod progress;
 mod score;
+mod sweep;
 mod train;
 
 use std::process::ExitCode;
@@ -82,7 +83,12 @@ pub fn main() -> ExitCode {
     let program = Program::parse();
     let json = program.common.json;
     match run(program) {
-        Ok(output) => print(&output.text(json)),
+        Ok(output) => {
+            let printed = print(&output.text(json));
+            let Some(failure) = output.failure() else { return printed };
+            report(&Error::data(failure), false);
+            ExitCode::FAILURE
+        }
         Err(error) => {
             report(&error, json);
             ExitCode::from(if matches!(error, Error::Request(_)) { 2 } else { 1 })

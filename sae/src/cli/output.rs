@@ -7,17 +7,28 @@ use std::fmt::Display;
 pub struct Output {
     json: serde_json::Value,
     rows: Vec<(String, String)>,
+    failure: Option<String>,
 }
 
 impl Output {
     /// A result whose `--json` form is `json`.
     pub fn new(json: serde_json::Value) -> Self {
-        Self { json, rows: Vec::new() }
+        Self { json, rows: Vec::new(), failure: None }
     }
 
     /// Adds a line to the table.
     pub fn row(&mut self, name: &str, value: impl Display) {
         self.rows.push((name.to_owned(), value.to_string()));
+    }
+
+    /// Part of the work failed: what there is is printed all the same, then this message, and the exit status is 1.
+    pub fn failed(&mut self, message: String) {
+        self.failure = Some(message);
+    }
+
+    /// What to say about the part that failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// The text to print.

@@ -8,7 +8,7 @@ use arrow::datatypes::Int32Type;
 use arrow::record_batch::RecordBatch;
 use rand::RngCore;
 use storage::documents::{self, DocumentRow};
-use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, Run, schema, vector};
+use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, Run, RunRecord, RunStatus, schema, vector};
 
 use super::random::{Purpose, generator, normal};
 use super::*;
