@@ -25,6 +25,9 @@ pub struct Command {
     /// Only reconstruction; no model is loaded
     #[arg(long, conflicts_with = "model")]
     no_model: bool,
+    /// Beside it, principal components with as many numbers a token
+    #[arg(long)]
+    pca: bool,
     /// Tokens at most
     #[arg(long)]
     tokens: Option<u64>,
@@ -46,12 +49,23 @@ pub(super) fn choice(model: Option<&str>, no_model: bool) -> ModelChoice {
 pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
     output.row("FVE", number(e.fve));
-    output.row("L0", format!("{:.1}", e.l0));
+    let spread =
+        e.l0_quantiles.map_or(String::new(), |q| format!(" ({} to {} on nine tokens of ten)", q[1], q[5]));
+    output.row("L0", format!("{:.1}{spread}", e.l0));
     let share = 100.0 * e.dead_share;
     output.row(
         "dead",
         format!("{} of {} ({share:.2} %, over {} {} tokens)", e.dead, e.d_sae, e.tokens, e.split),
     );
+    if let Some(share) = e.under_used_share {
+        output.row(
+            "under-used",
+            format!("{:.2} % fire less than a tenth as often as the mean feature", 100.0 * share),
+        );
+    }
+    if e.left_out > 0 {
+        output.row("left out", format!("{} tokens, because of their norm", e.left_out));
+    }
     output.row("cosine", format!("{:.4}", e.cosine));
     output.row("norm ratio", number(e.l2_ratio));
     output.row("CE clean", number(e.ce_clean));
@@ -73,9 +87,22 @@ impl Command {
             seed: session.seed.unwrap_or_default(),
             ..EvaluateOptions::default()
         };
-        let evaluation = evaluate::run(&self.run, &options, &mut session.progress)?;
-        let mut output = Output::new(serde_json::json!(evaluation));
-        rows(&evaluation, &mut output);
+        if !self.pca {
+            let evaluation = evaluate::run(&self.run, &options, &mut session.progress)?;
+            let mut output = Output::new(serde_json::json!(evaluation));
+            rows(&evaluation, &mut output);
+            return Ok(output);
+        }
+        let measured = evaluate::run_with_pca(&self.run, &options, &mut session.progress)?;
+        let mut output =
+            Output::new(serde_json::json!({"run": measured.runs, "baselines": measured.baselines}));
+        measured.runs.iter().for_each(|evaluation| rows(evaluation, &mut output));
+        for beside in &measured.baselines {
+            let e = &beside.evaluation;
+            let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
+            let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));
+            output.row(&format!("{} {}", beside.baseline, beside.k), format!("FVE {fve}, CE {ce}, KL {kl}"));
+        }
         Ok(output)
     }
 }

@@ -3,6 +3,7 @@
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
 
+mod compare;
 mod demo;
 mod evaluate;
 mod experts;
@@ -55,6 +56,7 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Compare(compare::Command),
     Demo(demo::Command),
     Harvest(harvest::Command),
     Train(Box<train::Command>),
@@ -113,6 +115,7 @@ fn run(program: Program) -> Result<Output> {
     let mut session =
         Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
     match program.command {
+        Command::Compare(command) => command.run(&mut session),
         Command::Demo(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),
         Command::Train(command) => command.run(&mut session),

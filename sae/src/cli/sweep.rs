@@ -33,7 +33,10 @@ pub(super) fn planned(plan: &Plan) -> Output {
         for run in wave.runs.iter().map(|&i| &plan.runs[i]) {
             let features = run.config().d_sae.unwrap_or(0);
             let tokens = super::progress::count(run.tokens() as f64);
-            output.row(&format!("  {}", run.name), format!("{features} features, {tokens} tokens, {}", memory(run.bytes)));
+            output.row(
+                &format!("  {}", run.name),
+                format!("{features} features, {tokens} tokens, {}", memory(run.bytes)),
+            );
         }
     }
     output.row("tokens", format!("{} of all runs together", super::progress::count(plan.tokens() as f64)));

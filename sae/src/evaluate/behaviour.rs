@@ -92,6 +92,17 @@ impl Behaviour {
         self.divergence[index] += divergences.iter().sum::<f64>();
     }
 
+    /// This one's reconstructions beside what `shared` has of the same tokens: the model as it is, zeros and the mean.
+    #[must_use]
+    pub fn beside(mut self, shared: &Self) -> Self {
+        (self.tokens, self.clean) = (shared.tokens, shared.clean);
+        for replacement in [Replacement::Zero, Replacement::Mean] {
+            let index = replacement as usize;
+            (self.loss[index], self.divergence[index]) = (shared.loss[index], shared.divergence[index]);
+        }
+        self
+    }
+
     /// The figures; `None` before any token was added.
     pub fn figures(&self) -> Option<BehaviourFigures> {
         if self.tokens == 0 {

@@ -124,9 +124,9 @@ impl<'a, 'b> Group<'a, 'b> {
         };
         let gradients = members.iter().any(|member| member.resolved.needs_gradients());
         let behind = members.iter().zip(&starts).filter(|(member, _)| going(member)).map(|(_, start)| {
-            start.as_ref().map_or((0, 0, 0), |start| {
-                (start.record.step, start.record.position, start.record.left_out)
-            })
+            start
+                .as_ref()
+                .map_or((0, 0, 0), |start| (start.record.step, start.record.position, start.record.left_out))
         });
         let (next, position, left_out) = behind.min().unwrap_or_default();
         let mut pools = source.pools(first, gradients, position)?;

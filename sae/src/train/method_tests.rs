@@ -265,7 +265,10 @@ fn rescaled_activations_give_the_same_dictionary_in_their_unit() {
     let scaled: Vec<f32> = x.iter().map(|v| v * factor).collect();
     for method in [Method::Topk, Method::MutualChoice, Method::FeatureChoice, Method::Jumprelu] {
         let train = |name: &str, x: &[f32]| {
-            let (data, out) = (folder.path().join(format!("{name} {method}")), folder.path().join(format!("{name} {method} run")));
+            let (data, out) = (
+                folder.path().join(format!("{name} {method}")),
+                folder.path().join(format!("{name} {method} run")),
+            );
             write(&data, x, None, d, 130, |document| document % 5 == 4);
             run(&config_of(method), &data, &out, false, &mut Quiet).unwrap();
             Dictionary::load(&out).unwrap()

@@ -143,4 +143,4 @@ fn thread_pool(threads: Option<usize>) -> Result<ThreadPool> {
 mod method_tests;
 #[cfg(test)]
 #[path = "run_tests.rs"]
-mod tests;
+pub(crate) mod tests;

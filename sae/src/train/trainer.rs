@@ -52,10 +52,8 @@ impl Start {
     pub(crate) fn newest(resolved: &Resolved, epoch_rows: u64, run: &Path) -> Result<Option<Self>> {
         let Some(folder) = checkpoint::newest(run)? else { return Ok(None) };
         let (state, record) = checkpoint::read(&folder)?;
-        let (ours, theirs) = (
-            (resolved.d_in, resolved.d_sae, epoch_rows),
-            (record.d_in, record.d_sae, record.epoch_rows),
-        );
+        let (ours, theirs) =
+            ((resolved.d_in, resolved.d_sae, epoch_rows), (record.d_in, record.d_sae, record.epoch_rows));
         if ours != theirs {
             return Err(Error::format(
                 folder,
@@ -169,8 +167,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn checkpoint(&self) -> Result<()> {
-        let record =
-            Record { step: self.state.step, holds: Holds::of(&self.state), ..self.record.clone() };
+        let record = Record { step: self.state.step, holds: Holds::of(&self.state), ..self.record.clone() };
         checkpoint::write(self.run, &self.state, &record, self.resolved.config.keep_checkpoints)
     }
 

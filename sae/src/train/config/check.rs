@@ -104,7 +104,9 @@ impl TrainConfig {
             ));
         }
         if self.shuffle_gradients && self.score_beta == Some(0.0) {
-            return Err(Error::request("shuffle_gradients is given, but with score_beta 0 gradients are not read"));
+            return Err(Error::request(
+                "shuffle_gradients is given, but with score_beta 0 gradients are not read",
+            ));
         }
         if self.score_lambda == Some(0.0) && self.score_beta == Some(0.0) {
             return Err(Error::request(

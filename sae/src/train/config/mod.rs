@@ -302,6 +302,11 @@ impl TrainConfig {
         })
     }
 
+    /// The configuration with its defaults, for activations of width `d_in`; `tokens` must be given.
+    pub(crate) fn with_defaults(&self, d_in: usize) -> Result<Self> {
+        Ok(self.resolve(d_in, self.tokens.unwrap_or(0))?.config)
+    }
+
     /// What decides the order of rows.
     pub(crate) fn order_seed(&self) -> u64 {
         self.data_seed.unwrap_or(self.seed)

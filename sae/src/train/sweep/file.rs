@@ -54,7 +54,9 @@ pub fn read_file(path: &Path) -> Result<Vec<Asked>> {
 pub(super) fn parse(text: &str) -> Result<Vec<Asked>, String> {
     let sweep: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
     if let Some(option) = sweep.keys().find(|key| keys::known().contains(&key.as_str())) {
-        return Err(format!("`{option}` stands outside; in a sweep the options of all runs stand under [base]"));
+        return Err(format!(
+            "`{option}` stands outside; in a sweep the options of all runs stand under [base]"
+        ));
     }
     keys::check_names(sweep.keys(), &SECTIONS)?;
     let base = match tables(&sweep, "base")?.as_slice() {

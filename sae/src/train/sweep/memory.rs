@@ -21,7 +21,8 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     let gradients = u64::from(resolved.needs_gradients());
     let second = u64::from(config.multi_topk.is_some() || own == 2);
     let nested = config.widths.as_ref().map_or(0, |widths| widths.len() as u64 - 1);
-    let matrices = NUMBER * batch * d * (3 + gradients * (1 + u64::from(config.shuffle_gradients)) + second + nested);
+    let matrices =
+        NUMBER * batch * d * (3 + gradients * (1 + u64::from(config.shuffle_gradients)) + second + nested);
     let products = threads * chunk_rows(resolved.d_sae) as u64 * features * NUMBER * (1 + gradients);
     let multiple = 1.0 + config.multi_topk.unwrap_or(0.0);
     let per_token = match config.method.is_penalised() {

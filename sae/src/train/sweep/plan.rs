@@ -118,7 +118,8 @@ fn check_different(runs: &[Planned]) -> Result<()> {
     };
     for (i, run) in runs.iter().enumerate() {
         let config = looked_at(run);
-        let same = |other: &&Planned| other.source == run.source && config.differences(&looked_at(other)).is_empty();
+        let same =
+            |other: &&Planned| other.source == run.source && config.differences(&looked_at(other)).is_empty();
         if let Some(other) = runs[..i].iter().find(same) {
             return Err(Error::request(format!(
                 "runs {} and {} would be the same: what they differ in has no meaning for method {} (or is given on the command line \

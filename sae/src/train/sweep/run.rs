@@ -51,7 +51,8 @@ impl SweepOutcome {
             })
             .collect();
         let n = self.runs.len();
-        (!failed.is_empty()).then(|| format!("{} of {n} runs failed\n  {}", failed.len(), failed.join("\n  ")))
+        (!failed.is_empty())
+            .then(|| format!("{} of {n} runs failed\n  {}", failed.len(), failed.join("\n  ")))
     }
 }
 

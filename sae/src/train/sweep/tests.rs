@@ -67,7 +67,10 @@ fn lists_are_crossed_and_runs_named_by_what_differs() {
 fn mistakes_are_answered_with_what_was_meant() {
     let wrong = |text: &str| parse(text).unwrap_err();
     assert!(wrong("[cross]\nmetod = [\"topk\"]").contains("unknown field `metod`; did you mean `method`?"));
-    assert!(wrong("[base]\nlr = 1e-3\n[[run]]\nk = 3").contains("[base]: unknown field `lr`; did you mean `learning_rate`?"));
+    assert!(
+        wrong("[base]\nlr = 1e-3\n[[run]]\nk = 3")
+            .contains("[base]: unknown field `lr`; did you mean `learning_rate`?")
+    );
     assert!(wrong("[[runs]]\nk = 3").contains("did you mean `run`?"));
     assert!(wrong("k = 3\n[[run]]\nseed = 1").contains("stand under [base]"));
     assert!(wrong("[base]\nk = 3").contains("there is no run"));
@@ -98,7 +101,12 @@ fn asked(data: &Path, methods: &[Method]) -> Vec<Asked> {
     asked
 }
 
-fn sweep(asked: &[Asked], out: &Path, resume: bool, progress: &mut dyn crate::Progress) -> crate::Result<SweepOutcome> {
+fn sweep(
+    asked: &[Asked],
+    out: &Path,
+    resume: bool,
+    progress: &mut dyn crate::Progress,
+) -> crate::Result<SweepOutcome> {
     run(Plan::new(asked, None, Some(2)).unwrap(), out, resume, progress)
 }
 
@@ -157,13 +165,15 @@ fn stopped_and_resumed_it_ends_in_the_same_bits() {
     for (i, stop) in [37, 3, 150, 41, 90].into_iter().enumerate() {
         let stopped = sweep(&asked, &out, i > 0, &mut StopAfter::new(stop));
         assert!(matches!(stopped, Err(Error::Stopped(_))), "{stopped:?}");
-        let steps: Vec<u64> = asked.iter().map(|a| RunRecord::read(&out.join(&a.name)).unwrap().step).collect();
+        let steps: Vec<u64> =
+            asked.iter().map(|a| RunRecord::read(&out.join(&a.name)).unwrap().step).collect();
         println!("stopped at {steps:?}");
     }
     // One of them loses its newest checkpoint, as a killed process may leave it.
     let victim = out.join(&asked[2].name);
     let checkpoints = std::fs::read_dir(victim.join("checkpoints")).unwrap().map(|e| e.unwrap().path());
-    let number = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+    let number =
+        |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().parse::<u64>().unwrap();
     std::fs::remove_dir_all(checkpoints.max_by_key(number).unwrap()).unwrap();
     sweep(&asked, &out, true, &mut Quiet).unwrap();
     for Asked { name, .. } in &asked {
@@ -236,8 +246,10 @@ fn what_makes_no_sense_is_said_before_anything_is_written() {
     (runs[1].config.seed, runs[1].config.tokens) = (runs[0].config.seed, runs[0].config.tokens);
     let message = refused(&runs);
     assert!(message.contains("runs relu-0 and relu-1 would be the same"), "{message}");
-    assert!(run(Plan::new(&asked(&data, &[Method::Topk]), None, None).unwrap(), &out, true, &mut Quiet)
-        .unwrap_err()
-        .to_string()
-        .contains("holds no sweep to resume"));
+    assert!(
+        run(Plan::new(&asked(&data, &[Method::Topk]), None, None).unwrap(), &out, true, &mut Quiet)
+            .unwrap_err()
+            .to_string()
+            .contains("holds no sweep to resume")
+    );
 }
