@@ -28,6 +28,9 @@ pub struct Command {
     /// Beside it, principal components with as many numbers a token
     #[arg(long)]
     pca: bool,
+    /// Beside it, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
+    #[arg(long)]
+    threshold: bool,
     /// Tokens at most
     #[arg(long)]
     tokens: Option<u64>,
@@ -87,21 +90,26 @@ impl Command {
             seed: session.seed.unwrap_or_default(),
             ..EvaluateOptions::default()
         };
-        if !self.pca {
+        if !(self.pca || self.threshold) {
             let evaluation = evaluate::run(&self.run, &options, &mut session.progress)?;
             let mut output = Output::new(serde_json::json!(evaluation));
             rows(&evaluation, &mut output);
             return Ok(output);
         }
-        let measured = evaluate::run_with_pca(&self.run, &options, &mut session.progress)?;
-        let mut output =
-            Output::new(serde_json::json!({"run": measured.runs, "baselines": measured.baselines}));
+        let asked = (self.pca, self.threshold);
+        let measured = evaluate::run_beside(&self.run, asked, &options, &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!({
+            "run": measured.runs, "by_threshold": measured.by_threshold, "baselines": measured.baselines,
+        }));
         measured.runs.iter().for_each(|evaluation| rows(evaluation, &mut output));
-        for beside in &measured.baselines {
-            let e = &beside.evaluation;
-            let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
+        let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
+        let line = |e: &Evaluation| {
             let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));
-            output.row(&format!("{} {}", beside.baseline, beside.k), format!("FVE {fve}, CE {ce}, KL {kl}"));
+            format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
+        };
+        measured.by_threshold.iter().flatten().for_each(|e| output.row("by one threshold", line(e)));
+        for beside in &measured.baselines {
+            output.row(&format!("{} {}", beside.baseline, beside.k), line(&beside.evaluation));
         }
         Ok(output)
     }

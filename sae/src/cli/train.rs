@@ -78,6 +78,12 @@ pub struct Command {
     /// Loss of features that fire too little: auxk, zipf or none
     #[arg(long, value_parser = aux_loss)]
     aux: Option<AuxLoss>,
+    /// A feature that fires at less than this share of the rate that the law gives it is under-used, for --aux zipf [default: 0.3]
+    #[arg(long, value_name = "SHARE")]
+    aux_rho: Option<f64>,
+    /// Tokens of silence after which a feature is dead [default: an eighth of the run, at most 10 million]
+    #[arg(long, value_name = "TOKENS")]
+    dead_after: Option<u64>,
     /// Features of the nested dictionaries of matryoshka, as 256,1024,4096
     #[arg(long, value_delimiter = ',')]
     widths: Option<Vec<usize>>,
@@ -202,6 +208,8 @@ impl Command {
             shuffle_gradients: self.shuffle_gradients || base.shuffle_gradients,
             freeze_decoder: self.freeze_decoder.or(base.freeze_decoder),
             aux: self.aux.or(base.aux),
+            aux_rho: self.aux_rho.or(base.aux_rho),
+            dead_after: self.dead_after.or(base.dead_after),
             widths: self.widths.clone().or(base.widths),
             sparsity_coefficient: self.sparsity.or(base.sparsity_coefficient),
             jump_penalty: self.jump_penalty.or(base.jump_penalty),

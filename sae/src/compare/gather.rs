@@ -7,7 +7,8 @@ use serde_json::Value;
 use storage::sweep::ComparisonRow;
 use storage::{FoundKind, RunRecord, RunStatus};
 
-use crate::evaluate::{BaselineEvaluation, EvaluateOptions, Evaluation, chosen_tokens};
+use crate::dictionary::Selection;
+use crate::evaluate::{BY_THRESHOLD, BaselineEvaluation, EvaluateOptions, Evaluation, chosen_tokens};
 use crate::rows::Subject;
 use crate::train::{CONFIG_FILE, Method, TrainConfig, read_config_file};
 use crate::{ModelChoice, Result};
@@ -38,28 +39,38 @@ pub(super) fn find(folder: &Path) -> Result<(Vec<Candidate>, Vec<String>)> {
 }
 
 impl Candidate {
-    /// Its evaluation, if there is one of the same dictionary on the same tokens.
-    pub(super) fn evaluation(&self, options: &EvaluateOptions) -> Result<Option<Evaluation>> {
-        let path = self.path.join("evaluation").join("core.json");
-        // One that can not be read, of an older version for example, is made again.
-        let Ok(there) = storage::read_json::<Evaluation>(&path) else { return Ok(None) };
+    /// Its evaluations, if there are some of the same dictionary on the same tokens.
+    pub(super) fn evaluation(
+        &self,
+        options: &EvaluateOptions,
+    ) -> Result<Option<(Evaluation, Option<Evaluation>)>> {
         let subject = Subject::open(&self.path, options.data.as_deref())?;
-        let same = there.dictionary_sha256 == subject.dictionary_sha256
-            && there.seed == options.seed
-            && there.tokens + there.left_out == chosen_tokens(&subject.dataset, options)?
-            && there.split == if options.all_documents { "all" } else { "held-out" }
-            && there.l0_quantiles.is_some()
-            && there.ce_clean.is_some() == (options.model != ModelChoice::Without);
-        Ok(same.then_some(there))
+        let tokens = chosen_tokens(&subject.dataset, options)?;
+        let read = |name: &str| {
+            // One that can not be read, of an older version for example, is made again.
+            let there: Evaluation = storage::read_json(&self.path.join("evaluation").join(name)).ok()?;
+            let same = there.dictionary_sha256 == subject.dictionary_sha256
+                && there.seed == options.seed
+                && there.norm_limit == options.norm_limit
+                && there.tokens + there.left_out == tokens
+                && there.split == if options.all_documents { "all" } else { "held-out" }
+                && there.l0_quantiles.is_some()
+                && there.ce_clean.is_some() == (options.model != ModelChoice::Without);
+            same.then_some(there)
+        };
+        let Some(own) = read("core.json") else { return Ok(None) };
+        if !matches!(subject.dictionary.selection, Selection::TopK(_)) {
+            return Ok(Some((own, None)));
+        }
+        Ok(read(BY_THRESHOLD).map(|by_threshold| (own, Some(by_threshold))))
     }
 }
 
-/// Runs that can be measured in one pass, by their numbers.
+/// Runs that are measured on the same tokens, by their numbers: those of one dataset.
 pub(super) fn pools(candidates: &[Candidate]) -> Vec<Vec<usize>> {
-    let mut pools: BTreeMap<(&str, Option<u64>), Vec<usize>> = BTreeMap::new();
+    let mut pools: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, candidate) in candidates.iter().enumerate() {
-        let key = (candidate.record.data.as_str(), candidate.record.norm_limit.map(f64::to_bits));
-        pools.entry(key).or_default().push(i);
+        pools.entry(candidate.record.data.as_str()).or_default().push(i);
     }
     pools.into_values().collect()
 }
@@ -160,6 +171,15 @@ pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation)
         ..measured(evaluation)
     }
 }
+
+/// The same run, selecting by one threshold.
+pub(super) fn threshold_row(candidate: &Candidate, variant: &str, evaluation: &Evaluation) -> ComparisonRow {
+    let variant = if variant.is_empty() { ONE.to_owned() } else { format!("{variant} {ONE}") };
+    ComparisonRow { selection: "one".to_owned(), ..row(candidate, &variant, evaluation) }
+}
+
+/// Marks runs that take the k best of a token in training and were measured with a threshold.
+const ONE: &str = "by one threshold";
 
 /// A computed baseline as a row, beside a run of the same data.
 pub(super) fn baseline_row(beside: &Candidate, baseline: &BaselineEvaluation) -> ComparisonRow {

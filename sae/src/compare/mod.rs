@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use storage::sweep::{ComparisonRow, MeanRow};
 
-use crate::evaluate::{self, BaselineEvaluation, EvaluateOptions, Evaluation};
+use crate::evaluate::{self, BaselineEvaluation, Beside, EvaluateOptions, Evaluation};
 use crate::{Error, Progress, Result};
 use gather::Candidate;
 
@@ -75,8 +75,10 @@ pub fn run(folder: &Path, options: &CompareOptions, progress: &mut dyn Progress)
     let mut rows = Vec::new();
     for pool in gather::pools(&candidates) {
         let (evaluations, baselines) = evaluate_pool(&candidates, &pool, options, progress)?;
-        for (&i, evaluation) in pool.iter().zip(&evaluations) {
-            rows.push(gather::row(&candidates[i], &variants[i], evaluation));
+        for (&i, (evaluation, by_threshold)) in pool.iter().zip(&evaluations) {
+            let (candidate, variant) = (&candidates[i], variants[i].as_str());
+            rows.push(gather::row(candidate, variant, evaluation));
+            rows.extend(by_threshold.iter().map(|e| gather::threshold_row(candidate, variant, e)));
         }
         if let Some(&first) = pool.first() {
             rows.extend(baselines.iter().map(|baseline| gather::baseline_row(&candidates[first], baseline)));
@@ -96,16 +98,22 @@ pub fn run(folder: &Path, options: &CompareOptions, progress: &mut dyn Progress)
     Ok(Comparison { out, runs: rows, means })
 }
 
+/// A run's evaluation, and that with one threshold if it takes the k best of a token.
+type Evaluated = (Evaluation, Option<Evaluation>);
+
 /// The evaluations of runs that have one dataset and limit, and of PCA beside them.
 fn evaluate_pool(
     candidates: &[Candidate],
     pool: &[usize],
     options: &CompareOptions,
     progress: &mut dyn Progress,
-) -> Result<(Vec<Evaluation>, Vec<BaselineEvaluation>)> {
-    let mut evaluations: Vec<Option<Evaluation>> = Vec::new();
+) -> Result<(Vec<Evaluated>, Vec<BaselineEvaluation>)> {
+    let mut evaluations: Vec<Option<Evaluated>> = Vec::new();
+    let limits = pool.iter().filter_map(|&i| candidates[i].record.norm_limit);
+    let limit = limits.reduce(f64::min).map(|limit| limit as f32);
+    let evaluate = EvaluateOptions { norm_limit: limit, ..options.evaluate.clone() };
     for &i in pool {
-        evaluations.push(candidates[i].evaluation(&options.evaluate)?);
+        evaluations.push(candidates[i].evaluation(&evaluate)?);
     }
     let mut pca = Vec::new();
     if !options.no_pca {
@@ -114,7 +122,7 @@ fn evaluate_pool(
         pca.dedup();
     }
     // Baselines need one run beside them, to know the data: the first is measured again.
-    let missing = |(place, evaluation): (usize, &Option<Evaluation>)| {
+    let missing = |(place, evaluation): (usize, &Option<Evaluated>)| {
         (evaluation.is_none() || place == 0 && !pca.is_empty()).then_some(place)
     };
     let places: Vec<usize> = evaluations.iter().enumerate().filter_map(missing).collect();
@@ -127,10 +135,10 @@ fn evaluate_pool(
             places.len()
         ));
         let runs: Vec<PathBuf> = some.iter().map(|&place| candidates[pool[place]].path.clone()).collect();
-        let beside: &[usize] = if n == 0 { &pca } else { &[] };
-        let measured = evaluate::many(&runs, beside, &options.evaluate, progress)?;
-        for (&place, evaluation) in some.iter().zip(measured.runs) {
-            evaluations[place] = Some(evaluation);
+        let beside = Beside { pca: if n == 0 { &pca } else { &[] }, threshold: true };
+        let measured = evaluate::many(&runs, beside, &evaluate, progress)?;
+        for (&place, evaluated) in some.iter().zip(measured.runs.into_iter().zip(measured.by_threshold)) {
+            evaluations[place] = Some(evaluated);
         }
         baselines.extend(measured.baselines);
     }

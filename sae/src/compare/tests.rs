@@ -71,9 +71,9 @@ fn runs_are_grouped_measured_and_written() {
         assert_eq!((row.fve, row.l0, row.dead_share), (alone.fve, alone.l0, alone.dead_share), "{}", row.run);
         assert!(row.fve.unwrap() > 0.1 && row.under_used_share.is_some());
     }
-    assert_eq!((found.runs[0].selection.as_str(), found.runs[3].selection.as_str()), ("best", "one"));
-    assert!(found.runs[0].fve > found.runs[2].fve, "a decoder that is trained is better than a random one");
-    assert!(found.runs[0].fve > found.runs[4].fve, "{:?}", found.runs);
+    assert_eq!((found.runs[0].selection.as_str(), found.runs[6].selection.as_str()), ("best", "one"));
+    assert!(found.runs[0].fve > found.runs[4].fve, "a decoder that is trained is better than a random one");
+    assert!(found.runs[0].fve > found.runs[7].fve, "{:?}", found.runs);
 
     let table = storage::row::open::<ComparisonRow>(&found.out.join("runs.parquet")).unwrap();
     assert_eq!(storage::row::read::<ComparisonRow>(&table, Scan::default()).unwrap(), found.runs);

@@ -14,6 +14,7 @@ mod report;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod threshold;
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,8 @@ pub struct EvaluateOptions {
     pub all_documents: bool,
     /// Seed of the choice of documents.
     pub seed: u64,
+    /// Norm of an activation above which tokens are left out; the lowest limit that the runs were trained with when `None`.
+    pub norm_limit: Option<f32>,
 }
 
 impl Default for EvaluateOptions {
@@ -58,13 +61,14 @@ impl Default for EvaluateOptions {
             batch: 8192,
             all_documents: false,
             seed: 0,
+            norm_limit: None,
         }
     }
 }
 
 /// Evaluates the run in `run_dir` and writes `RUN/evaluation/core.json`.
 pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progress) -> Result<Evaluation> {
-    let measured = many(&[run_dir.to_owned()], &[], options, progress)?;
+    let measured = many(&[run_dir.to_owned()], Beside::default(), options, progress)?;
     measured.runs.into_iter().next().ok_or_else(|| Error::request("there is no run to evaluate"))
 }
 
@@ -73,6 +77,8 @@ pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progres
 pub struct Measured {
     /// Of each run.
     pub runs: Vec<Evaluation>,
+    /// Of each run that takes the k best of a token, with one threshold instead; `None` for the others, and if it was not asked for.
+    pub by_threshold: Vec<Option<Evaluation>>,
     /// Of the baselines.
     pub baselines: Vec<BaselineEvaluation>,
 }
@@ -89,65 +95,103 @@ pub struct BaselineEvaluation {
     pub evaluation: Evaluation,
 }
 
+/// File in `RUN/evaluation` with what [`Beside::threshold`] asks for.
+pub const BY_THRESHOLD: &str = "threshold.json";
+
+/// What is measured beside the runs themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Principal components with so many numbers a token.
+    pub pca: &'a [usize],
+    /// Runs that take the k best of a token, selecting by one threshold with the same L0 instead; kept in
+    /// `RUN/evaluation/threshold.json`.
+    pub threshold: bool,
+}
+
 /// Evaluates several runs on the same documents: rows are read once, and the model runs once as it is, with zeros and with the mean,
-/// then once for every dictionary. Writes `RUN/evaluation/core.json` of each. Beside them the PCA baselines with `pca` numbers a token.
+/// then once for every dictionary. Writes `RUN/evaluation/core.json` of each.
 ///
-/// The runs must have one dataset, hook and limit of norms.
+/// The runs must have one dataset. Where training left rows out because of their norm, the lowest limit holds for all of them.
 pub fn many(
     runs: &[PathBuf],
-    pca: &[usize],
+    beside: Beside<'_>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Measured> {
     let subjects = runs.iter().map(|run| Subject::open(run, options.data.as_deref()));
     let subjects = subjects.collect::<Result<Vec<_>>>()?;
     let Some(first) = subjects.first() else { return Ok(Measured::default()) };
-    let (dataset, limit) = (&first.dataset, first.norm_limit);
-    let other = |subject: &&Subject| subject.dataset.dir() != dataset.dir() || subject.norm_limit != limit;
-    if let Some(subject) = subjects.iter().find(other) {
+    let dataset = &first.dataset;
+    if let Some(other) = subjects.iter().find(|subject| subject.dataset.dir() != dataset.dir()) {
         return Err(Error::request(format!(
-            "runs of {} and {}, or with different limits of norms, can not be measured in one pass; evaluate them one by one",
+            "runs of {} and {} can not be measured in one pass; evaluate them one by one",
             dataset.dir().display(),
-            subject.dataset.dir().display()
+            other.dataset.dir().display()
         )));
     }
+    // All on the same tokens: a row that any of them left out of training is left out.
+    let limits = subjects.iter().filter_map(|subject| subject.norm_limit);
+    let limit = options.norm_limit.or_else(|| limits.reduce(f32::min));
     let mut baselines = Vec::new();
-    if !pca.is_empty() {
+    if !beside.pca.is_empty() {
         let fitted = Pca::fit(dataset, limit, options.seed, progress)?;
-        for &k in pca {
+        for &k in beside.pca {
             baselines.extend(Baseline::ALL.map(|baseline| (baseline, k, fitted.dictionary(baseline, k))));
         }
+    }
+    let mut thresholds = Vec::new();
+    for subject in subjects.iter().filter(|_| beside.threshold) {
+        let dictionary = &subject.dictionary;
+        thresholds.push(threshold::by_threshold(dictionary, dataset, limit, options.seed, progress)?);
     }
     let dictionaries: Vec<&Dictionary> = subjects
         .iter()
         .map(|subject| &subject.dictionary)
+        .chain(thresholds.iter().flatten())
         .chain(baselines.iter().map(|(.., dictionary)| dictionary))
         .collect();
     let mut measured = measure(dataset, &dictionaries, limit, options, progress)?;
-    let of_baselines = measured.split_off(subjects.len());
+    let mut others = measured.split_off(subjects.len()).into_iter();
+    let mut by_threshold = Vec::new();
+    for (dictionary, (subject, run)) in thresholds.iter().zip(subjects.iter().zip(runs)) {
+        let mut evaluation = dictionary.as_ref().and_then(|_| others.next());
+        if let Some(evaluation) = &mut evaluation {
+            evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
+            report::write(run, BY_THRESHOLD, evaluation)?;
+        }
+        by_threshold.push(evaluation);
+    }
     for ((evaluation, subject), run) in measured.iter_mut().zip(&subjects).zip(runs) {
         evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
         evaluation.write(run)?;
     }
-    let baselines = baselines.into_iter().zip(of_baselines);
+    let baselines = baselines.into_iter().zip(others);
     let baselines = baselines
         .map(|((baseline, k, _), evaluation)| BaselineEvaluation { baseline, k, evaluation })
         .collect();
-    Ok(Measured { runs: measured, baselines })
+    Ok(Measured { runs: measured, by_threshold, baselines })
 }
 
-/// Evaluates the run in `run_dir` beside PCA with as many numbers a token as it has features; writes `RUN/evaluation/core.json` and
-/// `RUN/evaluation/pca.json`.
-pub fn run_with_pca(
+/// Evaluates the run in `run_dir` and what is asked for beside it: PCA with as many numbers a token as the run has features, kept in
+/// `RUN/evaluation/pca.json`, and one threshold.
+pub fn run_beside(
     run_dir: &Path,
+    (pca, threshold): (bool, bool),
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Measured> {
-    // How many that are is known after its own evaluation alone, where a penalty or thresholds decide.
-    let evaluation = run(run_dir, options, progress)?;
-    let k = (evaluation.l0.round() as usize).max(1);
-    let measured = many(&[run_dir.to_owned()], &[k], options, progress)?;
-    report::write(run_dir, "pca.json", &measured.baselines)?;
+    let mut numbers = Vec::new();
+    if pca {
+        // How many that are is known after its own evaluation alone, where a penalty or thresholds decide.
+        let alone = EvaluateOptions { model: ModelChoice::Without, ..options.clone() };
+        let evaluation = run(run_dir, &alone, progress)?;
+        numbers.push((evaluation.l0.round() as usize).max(1));
+    }
+    let beside = Beside { pca: &numbers, threshold };
+    let measured = many(&[run_dir.to_owned()], beside, options, progress)?;
+    if pca {
+        report::write(run_dir, "pca.json", &measured.baselines)?;
+    }
     Ok(measured)
 }
 
@@ -168,6 +212,7 @@ fn measure(
         let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
         let mut evaluation = provenance(dataset, &choice, options).with_reconstruction(&figures);
         (evaluation.d_sae, evaluation.left_out) = (dictionary.d_sae as u64, pass.left_out);
+        evaluation.norm_limit = limit;
         evaluations.push(evaluation);
     }
     let (Some(model), Some(sums)) = (&model, pass.reconstructions.first()) else { return Ok(evaluations) };

@@ -78,6 +78,9 @@ pub struct Evaluation {
     /// Tokens beside that whose norm is above the limit of training: they were left out, and kept their activation in the model.
     #[serde(default)]
     pub left_out: u64,
+    /// That limit.
+    #[serde(default)]
+    pub norm_limit: Option<f32>,
     /// Documents they come from.
     pub documents: u64,
     /// Tokens whose predictions were compared; fewer than `tokens`, as the last of a context predicts nothing.

@@ -131,7 +131,8 @@ impl<'a> Trainer<'a> {
 
     /// Counts time that was spent for this run.
     pub(crate) fn spend(&mut self, time: Duration) {
-        self.record.seconds += time.as_secs_f64();
+        // Whole nanoseconds: a number that JSON brings back as it is.
+        self.record.seconds = ((self.record.seconds + time.as_secs_f64()) * 1e9).round() / 1e9;
     }
 
     /// Keeps what should survive the process: the log every `every`, and a checkpoint where one is due. True when the log was written:
