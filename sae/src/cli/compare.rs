@@ -46,7 +46,7 @@ impl Command {
         if let Some(config) = &self.config {
             let plan = Plan::new(&sweep::read_file(config)?, None, session.threads)?;
             let resume = self.folder.join(sweep::SWEEP_FILE).exists();
-            failures = sweep::run(plan, &self.folder, resume, &mut session.progress)?.failures();
+            failures = sweep::run(&plan, &self.folder, resume, &mut session.progress)?.failures();
         }
         let options = CompareOptions {
             evaluate: EvaluateOptions {

@@ -142,7 +142,7 @@ impl Command {
             if self.dry_run {
                 return Ok(super::sweep::planned(&plan));
             }
-            let outcome = sweep::run(plan, &self.out, self.resume, &mut session.progress)?;
+            let outcome = sweep::run(&plan, &self.out, self.resume, &mut session.progress)?;
             return Ok(super::sweep::swept(&outcome));
         }
         if self.resume && self.config.is_none() && self.data.is_none() {

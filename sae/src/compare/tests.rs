@@ -41,7 +41,7 @@ fn sweep(folder: &Path) -> PathBuf {
         asked("m0", Method::MutualChoice, 0, None),
         asked("f0", Method::Topk, 0, Some(FrozenDecoder::Random)),
     ];
-    crate::train::sweep::run(Plan::new(&runs, None, Some(1)).unwrap(), &out, false, &mut Quiet).unwrap();
+    crate::train::sweep::run(&Plan::new(&runs, None, Some(1)).unwrap(), &out, false, &mut Quiet).unwrap();
     let mut record = storage::RunRecord::read(&out.join("m0")).unwrap();
     record.status = storage::RunStatus::Stopped;
     let unfinished = out.join("unfinished");
@@ -60,14 +60,27 @@ fn runs_are_grouped_measured_and_written() {
     };
     let found = run(&out, &options, &mut Quiet).unwrap();
     let names: Vec<&str> = found.runs.iter().map(|row| row.run.as_str()).collect();
-    assert_eq!(names, ["t0", "t1", "f0", "m0", "pca-first-k4", "pca-largest-k4"]);
+    assert_eq!(names, ["t0", "t1", "t0", "t1", "f0", "f0", "m0", "pca-first-k4", "pca-largest-k4"]);
     let groups: Vec<&str> = found.runs.iter().map(|row| row.group.as_str()).collect();
-    assert_eq!(
-        groups[..4],
-        ["topk k 4", "topk k 4", "topk (freeze_decoder=random) k 4", "mutual-choice k 4"]
-    );
-    for row in &found.runs[..4] {
-        let alone = evaluate::run(&out.join(&row.run), &options.evaluate, &mut Quiet).unwrap();
+    let expected = [
+        "topk k 4",
+        "topk k 4",
+        "topk (by one threshold) k 4",
+        "topk (by one threshold) k 4",
+        "topk (freeze_decoder=random) k 4",
+        "topk (freeze_decoder=random by one threshold) k 4",
+        "mutual-choice k 4",
+    ];
+    assert_eq!(groups[..7], expected);
+    // The threshold was fitted on other documents, to the L0 that the k best have.
+    assert!((found.runs[2].l0 - 4.0).abs() < 0.4 && found.runs[2].l0_sd > Some(0.1), "{:?}", found.runs[2]);
+    // Orders of rows differ, so limits of norms do: all are measured on the rows that none of them left out.
+    let limit = |name: &str| storage::RunRecord::read(&out.join(name)).unwrap().norm_limit.unwrap() as f32;
+    let least = ["t0", "t1", "f0", "m0"].map(limit).into_iter().reduce(f32::min);
+    let best = found.runs.iter().filter(|row| !row.group.contains("by one threshold"));
+    for row in best.filter(|row| !row.method.starts_with("pca")) {
+        let options = EvaluateOptions { norm_limit: least, ..options.evaluate.clone() };
+        let alone = evaluate::run(&out.join(&row.run), &options, &mut Quiet).unwrap();
         assert_eq!((row.fve, row.l0, row.dead_share), (alone.fve, alone.l0, alone.dead_share), "{}", row.run);
         assert!(row.fve.unwrap() > 0.1 && row.under_used_share.is_some());
     }

@@ -162,14 +162,12 @@ impl Moments {
         }
         let (d, n) = (self.d, self.rows as f64);
         let mean: Vec<f64> = self.sums.iter().map(|sum| sum / n).collect();
-        let mut covariance = vec![0.0; d * d];
-        for i in 0..d {
-            for j in 0..d {
-                // Both halves, averaged: a matrix that is symmetric to the bit.
-                let product = 0.5 * (self.products[i * d + j] + self.products[j * d + i]);
-                covariance[i * d + j] = product / n - mean[i] * mean[j];
-            }
-        }
+        let entry = |i: usize, j: usize| {
+            // Both halves, averaged: a matrix that is symmetric to the bit.
+            let product = 0.5 * (self.products[i * d + j] + self.products[j * d + i]);
+            product / n - mean[i] * mean[j]
+        };
+        let covariance = (0..d * d).map(|at| entry(at / d, at % d)).collect();
         let (variances, vectors) = eigen(covariance, d);
         let mut order: Vec<usize> = (0..d).collect();
         order.sort_by(|&a, &b| variances[b].total_cmp(&variances[a]));
@@ -269,14 +267,14 @@ mod tests {
             assert!((f64::from(*found) - exact).abs() < 1e-3);
         }
         let v = |i: usize, c: usize| f64::from(pca.components[i * d + c]);
-        for i in 0..d {
+        for (i, &variance) in pca.variances.iter().enumerate() {
             for j in 0..d {
                 let dot: f64 = (0..d).map(|c| v(i, c) * v(j, c)).sum();
                 assert!((dot - f64::from(u8::from(i == j))).abs() < 1e-5, "{i} {j}: {dot}");
                 let along =
                     |row: usize, k: usize| (0..d).map(|c| (wide(row, c) - mean[c]) * v(k, c)).sum::<f64>();
                 let covariance = (0..n).map(|row| along(row, i) * along(row, j)).sum::<f64>() / n as f64;
-                let expected = if i == j { pca.variances[i] } else { 0.0 };
+                let expected = if i == j { variance } else { 0.0 };
                 assert!(
                     (covariance - expected).abs() < 1e-3 * pca.variances[0],
                     "{i} {j}: {covariance} {expected}"

@@ -263,7 +263,7 @@ impl<'a, 'b> Group<'a, 'b> {
 
     /// Every run that is still going writes a checkpoint.
     fn stop(&mut self) {
-        for member in self.members.iter_mut() {
+        for member in &mut *self.members {
             let Some(trainer) = &mut member.trainer else { continue };
             let error = trainer.stop().unwrap_or_else(|error| error);
             member.fail(error, self.threads);

@@ -68,7 +68,7 @@ pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
 ///
 /// A run that fails does not end the others: see [`SweepOutcome::failures`]. Stopping writes a checkpoint of every run that is
 /// being trained and gives [`Error::Stopped`].
-pub fn run(plan: Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<SweepOutcome> {
+pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<SweepOutcome> {
     let began = Instant::now();
     if out.join(SWEEP_FILE).exists() && !resume {
         return Err(Error::request(format!(
@@ -105,7 +105,7 @@ pub fn run(plan: Plan, out: &Path, resume: bool, progress: &mut dyn Progress) ->
             stopped = true;
             break;
         }
-        sweep.train(&plan, wave, progress)?;
+        sweep.train(plan, wave, progress)?;
         sweep.write_table()?;
         stopped = sweep.runs.iter().any(|run| run.stopped);
         if stopped {

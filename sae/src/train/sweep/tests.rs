@@ -107,7 +107,7 @@ fn sweep(
     resume: bool,
     progress: &mut dyn crate::Progress,
 ) -> crate::Result<SweepOutcome> {
-    run(Plan::new(asked, None, Some(2)).unwrap(), out, resume, progress)
+    run(&Plan::new(asked, None, Some(2)).unwrap(), out, resume, progress)
 }
 
 const METHODS: [Method; 5] =
@@ -125,7 +125,7 @@ fn every_run_ends_in_the_bits_it_has_when_trained_alone() {
     let out = folder.path().join("sweep");
     let plan = Plan::new(&asked, None, Some(2)).unwrap();
     assert_eq!(plan.waves.iter().map(|wave| wave.runs.len()).collect::<Vec<_>>(), [9, 1]);
-    let outcome = run(plan, &out, false, &mut Quiet).unwrap();
+    let outcome = run(&plan, &out, false, &mut Quiet).unwrap();
     assert_eq!(outcome.failures(), None);
     for Asked { name, config } in &asked {
         let alone = folder.path().join("alone").join(name);
@@ -200,8 +200,8 @@ fn a_wave_takes_what_fits_and_gives_the_same_bits() {
     assert!(some.waves.len() > 1 && some.peak() < all.peak(), "{:?}", some.waves);
     let least = Plan::new(&asked, Some(1), Some(2)).unwrap();
     assert_eq!(least.waves.len(), asked.len(), "a run that does not fit is tried alone");
-    run(all, &together, false, &mut Quiet).unwrap();
-    run(some, &apart, false, &mut Quiet).unwrap();
+    run(&all, &together, false, &mut Quiet).unwrap();
+    run(&some, &apart, false, &mut Quiet).unwrap();
     for Asked { name, .. } in &asked {
         assert!(weights(&together.join(name)) == weights(&apart.join(name)), "{name}");
     }
@@ -232,7 +232,7 @@ fn what_makes_no_sense_is_said_before_anything_is_written() {
     write_with_gradients(&data, 600, 16);
     let refused = |asked: &[Asked]| {
         let message = match Plan::new(asked, None, None) {
-            Ok(plan) => run(plan, &out, false, &mut Quiet).unwrap_err().to_string(),
+            Ok(plan) => run(&plan, &out, false, &mut Quiet).unwrap_err().to_string(),
             Err(error) => error.to_string(),
         };
         assert!(!out.exists(), "{message}");
@@ -247,7 +247,7 @@ fn what_makes_no_sense_is_said_before_anything_is_written() {
     let message = refused(&runs);
     assert!(message.contains("runs relu-0 and relu-1 would be the same"), "{message}");
     assert!(
-        run(Plan::new(&asked(&data, &[Method::Topk]), None, None).unwrap(), &out, true, &mut Quiet)
+        run(&Plan::new(&asked(&data, &[Method::Topk]), None, None).unwrap(), &out, true, &mut Quiet)
             .unwrap_err()
             .to_string()
             .contains("holds no sweep to resume")
