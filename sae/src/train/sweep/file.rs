@@ -118,7 +118,9 @@ fn expand(base: &Table, section: &Table, crossed: bool) -> Result<Vec<Asked>, St
             let choice = choices[left % choices.len()];
             left /= choices.len();
             table.insert((*key).to_owned(), choice.clone());
-            if *key != "method" && (choices.len() > 1 || !crossed) {
+            // A run is called by its method unless it has a name; then only methods that are crossed have to be told apart.
+            let told = if *key == "method" { own_name.is_some() } else { true };
+            if told && (choices.len() > 1 || !crossed) {
                 parts.push(part_of_name(key, choice));
             }
         }
@@ -154,6 +156,7 @@ fn part_of_name(key: &str, value: &Value) -> String {
             let path = PathBuf::from(text);
             return tidy(&path.file_name().map_or(text.clone(), |name| name.to_string_lossy().into_owned()));
         }
+        Value::String(text) if key == "method" => return tidy(text),
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join("_"),
         value => value.to_string(),

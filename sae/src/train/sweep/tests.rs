@@ -58,6 +58,8 @@ fn lists_are_crossed_and_runs_named_by_what_differs() {
     assert_eq!((runs[3].config.seed, runs[3].config.tokens, runs[3].config.k), (1, Some(5000), 8));
     assert_eq!(runs[5].config.data.as_deref(), Some(Path::new("acts/blocks.1.hook_resid_post")));
     assert_eq!(runs[9].config.widths, Some(vec![8, 96]), "the one option that is a list is not crossed");
+    let named = "[cross]\nname = \"mine\"\nmethod = [\"topk\", \"gradient\"]\nseed = 3";
+    assert_eq!(names(named), ["mine-topk", "mine-gradient"]);
     let crossed = parse("[cross]\nmethod = \"matryoshka\"\nwidths = [[8, 96], [16, 96]]").unwrap();
     assert_eq!(crossed[1].config.widths, Some(vec![16, 96]));
     assert_eq!(crossed[1].name, "matryoshka-widths16_96");
