@@ -42,6 +42,7 @@
 //! ```
 
 pub mod cli;
+pub mod compare;
 pub mod demo;
 pub mod dictionary;
 mod error;

@@ -10,6 +10,9 @@ pub trait Progress {
     /// `done` units of the stage are finished; `note` is a short line of current figures ("loss 0.213  FVE 0.87").
     fn advance(&mut self, done: u64, note: &str);
 
+    /// Figures of the parts that a stage has, one line each, for who has room to show them; may be called as often as `advance`.
+    fn parts(&mut self, _lines: &mut dyn FnMut() -> Vec<String>) {}
+
     /// The stage is over; `summary` is one line that stays on the screen.
     fn end(&mut self, summary: &str);
 

@@ -88,6 +88,7 @@ mod part;
 pub mod row;
 pub mod run;
 pub mod schema;
+pub mod sweep;
 mod table;
 pub mod vector;
 pub mod vocabulary;

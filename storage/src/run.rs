@@ -84,6 +84,9 @@ pub struct RunRecord {
     pub updated: String,
     /// What the raw activations were multiplied by in training.
     pub input_scale: f64,
+    /// Norm of a raw activation above which rows were left out of training; `None` if none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm_limit: Option<f64>,
     /// The last logged metrics.
     #[serde(default)]
     pub last: BTreeMap<String, f64>,

@@ -3,6 +3,7 @@
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
 
+mod compare;
 mod demo;
 mod evaluate;
 mod experts;
@@ -15,6 +16,7 @@ mod output;
 mod pretrain;
 mod progress;
 mod score;
+mod sweep;
 mod train;
 
 use std::process::ExitCode;
@@ -56,6 +58,7 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Compare(compare::Command),
     Demo(demo::Command),
     Harvest(harvest::Command),
     Import(Box<import::Command>),
@@ -94,7 +97,12 @@ pub fn main() -> ExitCode {
     let program = Program::parse();
     let json = program.common.json;
     match run(program) {
-        Ok(output) => print(&output.text(json)),
+        Ok(output) => {
+            let printed = print(&output.text(json));
+            let Some(failure) = output.failure() else { return printed };
+            report(&Error::data(failure), false);
+            ExitCode::FAILURE
+        }
         Err(error) => {
             report(&error, json);
             ExitCode::from(if matches!(error, Error::Request(_)) { 2 } else { 1 })
@@ -119,6 +127,7 @@ fn run(program: Program) -> Result<Output> {
     let mut session =
         Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
     match program.command {
+        Command::Compare(command) => command.run(&mut session),
         Command::Demo(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),
         Command::Import(command) => command.run(&mut session),

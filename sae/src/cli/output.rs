@@ -8,6 +8,7 @@ use serde::Serialize;
 pub struct Output {
     json: Box<dyn Fn() -> serde_json::Result<String>>,
     rows: Vec<(String, String)>,
+    failure: Option<String>,
 }
 
 impl std::fmt::Debug for Output {
@@ -25,12 +26,22 @@ impl Output {
     /// A result whose `--json` form is that of `result`: nothing is made of it unless somebody asks, and then no tree of values, which
     /// for a million rows would take more memory than all the work before.
     pub fn of(result: impl Serialize + 'static) -> Self {
-        Self { json: Box::new(move || serde_json::to_string_pretty(&result)), rows: Vec::new() }
+        Self { json: Box::new(move || serde_json::to_string_pretty(&result)), rows: Vec::new(), failure: None }
     }
 
     /// Adds a line to the table.
     pub fn row(&mut self, name: &str, value: impl Display) {
         self.rows.push((name.to_owned(), value.to_string()));
+    }
+
+    /// Part of the work failed: what there is is printed all the same, then this message, and the exit status is 1.
+    pub fn failed(&mut self, message: String) {
+        self.failure = Some(message);
+    }
+
+    /// What to say about the part that failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// The text to print.

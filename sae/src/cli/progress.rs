@@ -11,6 +11,10 @@ use crate::Progress;
 
 /// Plain lines are at least this far apart.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Lines of a stage's parts are at least this far apart: under a bar, and as plain lines.
+const PARTS_EVERY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(60)];
+/// Lines of parts under a bar at most: a bar that is higher than its terminal is drawn over and over.
+const PARTS: usize = 20;
 
 /// Shows progress to a person, or keeps quiet with `--quiet`.
 pub struct Terminal {
@@ -19,6 +23,8 @@ pub struct Terminal {
     quiet: bool,
     stop: Arc<AtomicBool>,
     stage: Stage,
+    /// Lines of the stage's parts, under the bar.
+    parts: String,
 }
 
 struct Stage {
@@ -27,6 +33,7 @@ struct Stage {
     unit: String,
     started: Instant,
     last_line: Instant,
+    last_parts: Instant,
     first: Option<u64>,
 }
 
@@ -40,9 +47,10 @@ impl Terminal {
             unit: String::new(),
             started: now,
             last_line: now,
+            last_parts: now,
             first: None,
         };
-        Self { bar: None, fancy: std::io::stderr().is_terminal(), quiet, stop, stage }
+        Self { bar: None, fancy: std::io::stderr().is_terminal(), quiet, stop, stage, parts: String::new() }
     }
 
     fn line(&self, text: &str) {
@@ -76,8 +84,16 @@ pub fn duration(seconds: f64) -> String {
 impl Progress for Terminal {
     fn begin(&mut self, name: &str, total: Option<u64>, unit: &str) {
         let now = Instant::now();
-        self.stage =
-            Stage { name: name.into(), total, unit: unit.into(), started: now, last_line: now, first: None };
+        self.parts.clear();
+        self.stage = Stage {
+            name: name.into(),
+            total,
+            unit: unit.into(),
+            started: now,
+            last_line: now,
+            last_parts: now,
+            first: None,
+        };
         if self.quiet {
             return;
         }
@@ -105,7 +121,7 @@ impl Progress for Terminal {
         let rate = (done - first.min(done)) as f64 / seconds.max(1e-9);
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            bar.set_message(format!("{} {}/s  {note}", count(rate), self.stage.unit));
+            bar.set_message(format!("{} {}/s  {note}{}", count(rate), self.stage.unit, self.parts));
         } else if self.stage.last_line.elapsed() >= LINE_EVERY {
             self.stage.last_line = Instant::now();
             let left = match self.stage.total {
@@ -117,6 +133,22 @@ impl Progress for Terminal {
             };
             let stage = &self.stage;
             self.line(&format!("{}: {left}, {} {}/s  {note}", stage.name, count(rate), stage.unit));
+        }
+    }
+
+    fn parts(&mut self, lines: &mut dyn FnMut() -> Vec<String>) {
+        let every = PARTS_EVERY[usize::from(!self.fancy)];
+        if self.quiet || self.stage.last_parts.elapsed() < every {
+            return;
+        }
+        self.stage.last_parts = Instant::now();
+        let lines = lines();
+        if self.bar.is_none() {
+            return lines.iter().for_each(|line| self.line(&format!("      {line}")));
+        }
+        self.parts = lines.iter().take(PARTS).map(|line| format!("\n      {line}")).collect();
+        if lines.len() > PARTS {
+            self.parts.push_str(&format!("\n      … {} more", lines.len() - PARTS));
         }
     }
 

@@ -7,13 +7,14 @@ use clap::Args;
 use super::{Output, Session};
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
-use crate::train::{self, AuxLoss, JumpPenalty, Method, TrainConfig, TrainOutcome};
+use crate::train::sweep::{self, Asked, Plan};
+use crate::train::{self, AuxLoss, FrozenDecoder, JumpPenalty, Method, TrainConfig, TrainOutcome};
 use crate::{Error, Result};
 
-/// Train a sparse autoencoder on a dataset of activations
+/// Train a sparse autoencoder, or many of them, on a dataset of activations
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae train --data data --d-sae 2048 --k 32 --tokens 4000000 --out topk\n  sae train --out topk --resume"
+    after_help = "Examples:\n  sae train --data data --d-sae 2048 --k 32 --tokens 4000000 --out topk\n  sae train --out topk --resume\n  sae train --config sweep.toml --out sweep      # docs/sweeps.md"
 )]
 pub struct Command {
     /// The dataset, as `sae harvest` made it
@@ -22,7 +23,7 @@ pub struct Command {
     /// Folder for the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// All options as TOML (a run's train.toml); what is given on the command line comes first
+    /// All options as TOML (a run's train.toml), or a sweep of many runs; what is given on the command line comes first
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Go on from the newest checkpoint in --out
@@ -68,9 +69,21 @@ pub struct Command {
     /// How gradients are brought to one scale: token or batch [default: token]
     #[arg(long, value_parser = gradient_norm)]
     gradient_norm: Option<GradientNorm>,
+    /// Control: score every token with the gradient of another token of its batch
+    #[arg(long)]
+    shuffle_gradients: bool,
+    /// Control: decoder rows stay the random directions that they begin as
+    #[arg(long, value_name = "random", value_parser = frozen_decoder)]
+    freeze_decoder: Option<FrozenDecoder>,
     /// Loss of features that fire too little: auxk, zipf or none
     #[arg(long, value_parser = aux_loss)]
     aux: Option<AuxLoss>,
+    /// A feature that fires at less than this share of the rate that the law gives it is under-used, for --aux zipf [default: 0.3]
+    #[arg(long, value_name = "SHARE")]
+    aux_rho: Option<f64>,
+    /// Tokens of silence after which a feature is dead [default: an eighth of the run, at most 10 million]
+    #[arg(long, value_name = "TOKENS")]
+    dead_after: Option<u64>,
     /// Features of the nested dictionaries of matryoshka, as 256,1024,4096
     #[arg(long, value_delimiter = ',')]
     widths: Option<Vec<usize>>,
@@ -110,30 +123,73 @@ pub struct Command {
     /// Steps between checkpoints [default: 1000]
     #[arg(long)]
     checkpoint_every: Option<u64>,
+    /// Seed of the order of rows [default: --seed]
+    #[arg(long, value_name = "SEED")]
+    data_seed: Option<u64>,
+    /// Memory in GiB that the runs of a sweep may take together [default: most of what is free]
+    #[arg(long, value_name = "GIB")]
+    memory: Option<f64>,
+    /// Only say what would be trained and what memory it needs
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        if let Some(asked) = self.sweep(session)? {
+            let plan = self.plan(&asked, session)?;
+            if self.dry_run {
+                return Ok(super::sweep::planned(&plan));
+            }
+            let outcome = sweep::run(&plan, &self.out, self.resume, &mut session.progress)?;
+            return Ok(super::sweep::swept(&outcome));
+        }
         if self.resume && self.config.is_none() && self.data.is_none() {
             return Ok(report(&train::resume(&self.out, &mut session.progress)?));
-        }
-        let config = self.config(session)?;
-        let data = config.data.clone().ok_or_else(|| Error::request("no dataset given: --data DIR"))?;
-        Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
-    }
-
-    /// The configuration that the file and the options say together.
-    fn config(&self, session: &Session) -> Result<TrainConfig> {
-        if self.k.is_some() && self.method.is_some_and(Method::is_penalised) {
-            return Err(Error::request(
-                "--k has no meaning for this method: its penalty decides how many features a token has (--sparsity)",
-            ));
         }
         let base = match &self.config {
             None => TrainConfig::default(),
             Some(path) => train::read_config_file(path)?,
         };
+        let config = self.over(base, session)?;
+        let data = config.data.clone().ok_or_else(|| Error::request("no dataset given: --data DIR"))?;
+        if self.dry_run {
+            let name = self.out.display().to_string();
+            return Ok(super::sweep::planned(&self.plan(&[Asked { name, config }], session)?));
+        }
+        Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
+    }
+
+    /// The runs of the sweep that is asked for, if one is.
+    fn sweep(&self, session: &Session) -> Result<Option<Vec<Asked>>> {
+        let asked = match &self.config {
+            Some(path) if sweep::is_sweep(path)? => sweep::read_file(path)?,
+            None if self.resume && self.out.join(sweep::SWEEP_FILE).exists() => sweep::read_out(&self.out)?,
+            _ => return Ok(None),
+        };
+        let over = |asked: Asked| {
+            let config = self.over(asked.config, session)?;
+            Ok(Asked { name: asked.name, config })
+        };
+        asked.into_iter().map(over).collect::<Result<Vec<_>>>().map(Some)
+    }
+
+    fn plan(&self, asked: &[Asked], session: &Session) -> Result<Plan> {
+        if let Some(gib) = self.memory.filter(|gib| !(*gib > 0.0 && gib.is_finite())) {
+            return Err(Error::request(format!("--memory is {gib}; it must be a number of GiB above 0")));
+        }
+        let limit = self.memory.map(|gib| (gib * (1_u64 << 30) as f64) as u64);
+        Plan::new(asked, limit, session.threads)
+    }
+
+    /// `base`, with what is given on the command line in its place.
+    fn over(&self, base: TrainConfig, session: &Session) -> Result<TrainConfig> {
+        if self.k.is_some() && self.method.is_some_and(Method::is_penalised) {
+            return Err(Error::request(
+                "--k has no meaning for this method: its penalty decides how many features a token has (--sparsity)",
+            ));
+        }
         Ok(TrainConfig {
             data: self.data.clone().or(base.data),
             d_sae: self.d_sae.or(base.d_sae),
@@ -149,7 +205,11 @@ impl Command {
             score_lambda: self.score_lambda.or(base.score_lambda),
             score_beta: self.score_beta.or(base.score_beta),
             gradient_norm: self.gradient_norm.or(base.gradient_norm),
+            shuffle_gradients: self.shuffle_gradients || base.shuffle_gradients,
+            freeze_decoder: self.freeze_decoder.or(base.freeze_decoder),
             aux: self.aux.or(base.aux),
+            aux_rho: self.aux_rho.or(base.aux_rho),
+            dead_after: self.dead_after.or(base.dead_after),
             widths: self.widths.clone().or(base.widths),
             sparsity_coefficient: self.sparsity.or(base.sparsity_coefficient),
             jump_penalty: self.jump_penalty.or(base.jump_penalty),
@@ -164,6 +224,7 @@ impl Command {
             log_every: self.log_every.or(base.log_every),
             checkpoint_every: self.checkpoint_every.unwrap_or(base.checkpoint_every),
             seed: session.seed.unwrap_or(base.seed),
+            data_seed: self.data_seed.or(base.data_seed),
             threads: session.threads.or(base.threads),
             ..base
         })
@@ -180,6 +241,10 @@ fn aux_loss(text: &str) -> Result<AuxLoss, String> {
 
 fn jump_penalty(text: &str) -> Result<JumpPenalty, String> {
     one_of(text, &[("l0", JumpPenalty::L0), ("tanh", JumpPenalty::Tanh)])
+}
+
+fn frozen_decoder(text: &str) -> Result<FrozenDecoder, String> {
+    one_of(text, &[("random", FrozenDecoder::Random)])
 }
 
 fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {

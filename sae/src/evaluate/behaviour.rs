@@ -55,18 +55,30 @@ pub struct BehaviourFigures {
 }
 
 impl Behaviour {
-    /// Adds the positions that `counted` marks and that have a loss; `compared` has every [`Replacement`] in order.
-    pub fn add(&mut self, compared: &Compared, counted: &[bool]) {
+    /// Adds the positions that `counted` marks and that have a loss; `compared` has the `replacements` in order.
+    pub fn add(&mut self, compared: &Compared, replacements: &[Replacement], counted: &[bool]) {
         let chosen = |i: &usize| counted[*i] && compared.clean[*i].is_some();
         let places: Vec<usize> = (0..counted.len()).filter(chosen).collect();
         self.tokens += places.len() as u64;
         self.clean += places.iter().filter_map(|&i| compared.clean[i]).map(f64::from).sum::<f64>();
-        for (index, other) in compared.others.iter().enumerate().take(Replacement::ALL.len()) {
+        for (&replacement, other) in replacements.iter().zip(&compared.others) {
+            let index = replacement as usize;
             for (loss, divergence) in places.iter().filter_map(|&i| other[i]) {
                 self.loss[index] += f64::from(loss);
                 self.divergence[index] += f64::from(divergence);
             }
         }
+    }
+
+    /// This one's reconstructions beside what `shared` has of the same tokens: the model as it is, zeros and the mean.
+    #[must_use]
+    pub fn beside(mut self, shared: &Self) -> Self {
+        (self.tokens, self.clean) = (shared.tokens, shared.clean);
+        for replacement in [Replacement::Zero, Replacement::Mean] {
+            let index = replacement as usize;
+            (self.loss[index], self.divergence[index]) = (shared.loss[index], shared.divergence[index]);
+        }
+        self
     }
 
     /// The figures; `None` before any token was added.
@@ -109,7 +121,7 @@ mod tests {
             clean: vec![Some(1.0), Some(2.0), Some(1000.0), None],
             others: vec![with(0.0, 1.5, 2.0), with(0.5, 5.0, 6.0), with(0.25, 3.0, 4.0)],
         };
-        sums.add(&compared, &[true, true, false, true]);
+        sums.add(&compared, &Replacement::ALL, &[true, true, false, true]);
         let f = sums.figures().unwrap();
         assert_eq!(
             (f.tokens, f.ce_clean, f.ce_reconstructed, f.ce_zero, f.ce_mean),
@@ -123,7 +135,7 @@ mod tests {
     fn nothing_counted_has_no_figures() {
         let mut sums = Behaviour::default();
         let others = vec![vec![None, Some((1.0, 0.0))]; 3];
-        sums.add(&Compared { clean: vec![None, Some(1.0)], others }, &[true, false]);
+        sums.add(&Compared { clean: vec![None, Some(1.0)], others }, &Replacement::ALL, &[true, false]);
         assert_eq!(sums.figures(), None);
     }
 }

@@ -8,23 +8,30 @@
 
 mod behaviour;
 mod passes;
+mod pca;
 mod reconstruction;
 mod report;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod threshold;
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use storage::Dataset;
+
 pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
-pub use reconstruction::{Figures, Reconstruction};
+pub use pca::{Baseline, Pca};
+pub use reconstruction::{Figures, QUANTILES, Reconstruction};
 pub use report::{Evaluation, FORMAT};
 pub use splice::{Energy, Splice, SpliceAt};
 
+use crate::dictionary::Dictionary;
 use crate::model::Hook;
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, load_model};
 use crate::{Error, Progress, Result};
-use passes::{Setting, check_energy, over_contexts, over_rows};
+use passes::{Setting, View, check_energy, over_contexts, over_rows};
 
 /// How to evaluate.
 #[derive(Debug, Clone)]
@@ -41,6 +48,8 @@ pub struct EvaluateOptions {
     pub all_documents: bool,
     /// Seed of the choice of documents.
     pub seed: u64,
+    /// Norm of an activation above which tokens are left out; the lowest limit that the runs were trained with when `None`.
+    pub norm_limit: Option<f32>,
 }
 
 impl Default for EvaluateOptions {
@@ -52,43 +61,187 @@ impl Default for EvaluateOptions {
             batch: 8192,
             all_documents: false,
             seed: 0,
+            norm_limit: None,
         }
     }
 }
 
 /// Evaluates the run in `run_dir` and writes `RUN/evaluation/core.json`.
 pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progress) -> Result<Evaluation> {
-    let subject = Subject::open(run_dir, options.data.as_deref())?;
-    let model = load_model(&options.model, subject.dataset.manifest())?;
-    let choice = choose_documents(&subject, options)?;
-    let pass = over_rows(&subject, &choice, options.batch, model.is_some(), progress)?;
-    let figures =
-        pass.reconstruction.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
-    let mut evaluation = provenance(&subject, &choice, options).with_reconstruction(&figures);
-    if let Some(model) = &model {
-        let hook = hook_of(&subject)?;
-        let setting = Setting {
-            model,
-            hook,
-            dictionary: &subject.dictionary,
-            mean: &pass.reconstruction.mean(),
-            context_length: subject.dataset.manifest().context_length,
-        };
-        let (behaviour, energy) = over_contexts(&setting, pass.documents, progress)?;
-        check_energy(energy, pass.reconstruction.mean_energy(), hook)?;
+    let measured = many(&[run_dir.to_owned()], Beside::default(), options, progress)?;
+    measured.runs.into_iter().next().ok_or_else(|| Error::request("there is no run to evaluate"))
+}
+
+/// What [`many`] measured.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// Of each run.
+    pub runs: Vec<Evaluation>,
+    /// Of each run that takes the k best of a token, with one threshold instead; `None` for the others, and if it was not asked for.
+    pub by_threshold: Vec<Option<Evaluation>>,
+    /// Of the baselines.
+    pub baselines: Vec<BaselineEvaluation>,
+}
+
+/// A dictionary that was computed and not trained, and how good it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BaselineEvaluation {
+    /// Which.
+    pub baseline: Baseline,
+    /// Numbers that a token may use.
+    pub k: usize,
+    /// How good it is.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+}
+
+/// File in `RUN/evaluation` with what [`Beside::threshold`] asks for.
+pub const BY_THRESHOLD: &str = "threshold.json";
+
+/// What is measured beside the runs themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Principal components with so many numbers a token.
+    pub pca: &'a [usize],
+    /// Runs that take the k best of a token, selecting by one threshold with the same L0 instead; kept in
+    /// `RUN/evaluation/threshold.json`.
+    pub threshold: bool,
+}
+
+/// Evaluates several runs on the same documents: rows are read once, and the model runs once as it is, with zeros and with the mean,
+/// then once for every dictionary. Writes `RUN/evaluation/core.json` of each.
+///
+/// The runs must have one dataset. Where training left rows out because of their norm, the lowest limit holds for all of them.
+pub fn many(
+    runs: &[PathBuf],
+    beside: Beside<'_>,
+    options: &EvaluateOptions,
+    progress: &mut dyn Progress,
+) -> Result<Measured> {
+    let subjects = runs.iter().map(|run| Subject::open(run, options.data.as_deref()));
+    let subjects = subjects.collect::<Result<Vec<_>>>()?;
+    let Some(first) = subjects.first() else { return Ok(Measured::default()) };
+    let dataset = &first.dataset;
+    if let Some(other) = subjects.iter().find(|subject| subject.dataset.dir() != dataset.dir()) {
+        return Err(Error::request(format!(
+            "runs of {} and {} can not be measured in one pass; evaluate them one by one",
+            dataset.dir().display(),
+            other.dataset.dir().display()
+        )));
+    }
+    // All on the same tokens: a row that any of them left out of training is left out.
+    let limits = subjects.iter().filter_map(|subject| subject.norm_limit);
+    let limit = options.norm_limit.or_else(|| limits.reduce(f32::min));
+    let mut baselines = Vec::new();
+    if !beside.pca.is_empty() {
+        let fitted = Pca::fit(dataset, limit, options.seed, progress)?;
+        for &k in beside.pca {
+            baselines.extend(Baseline::ALL.map(|baseline| (baseline, k, fitted.dictionary(baseline, k))));
+        }
+    }
+    let mut thresholds = Vec::new();
+    for subject in subjects.iter().filter(|_| beside.threshold) {
+        let dictionary = &subject.dictionary;
+        thresholds.push(threshold::by_threshold(dictionary, dataset, limit, options.seed, progress)?);
+    }
+    let dictionaries: Vec<&Dictionary> = subjects
+        .iter()
+        .map(|subject| &subject.dictionary)
+        .chain(thresholds.iter().flatten())
+        .chain(baselines.iter().map(|(.., dictionary)| dictionary))
+        .collect();
+    let mut measured = measure(dataset, &dictionaries, limit, options, progress)?;
+    let mut others = measured.split_off(subjects.len()).into_iter();
+    let mut by_threshold = Vec::new();
+    for (dictionary, (subject, run)) in thresholds.iter().zip(subjects.iter().zip(runs)) {
+        let mut evaluation = dictionary.as_ref().and_then(|_| others.next());
+        if let Some(evaluation) = &mut evaluation {
+            evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
+            report::write(run, BY_THRESHOLD, evaluation)?;
+        }
+        by_threshold.push(evaluation);
+    }
+    for ((evaluation, subject), run) in measured.iter_mut().zip(&subjects).zip(runs) {
+        evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
+        evaluation.write(run)?;
+    }
+    let baselines = baselines.into_iter().zip(others);
+    let baselines = baselines
+        .map(|((baseline, k, _), evaluation)| BaselineEvaluation { baseline, k, evaluation })
+        .collect();
+    Ok(Measured { runs: measured, by_threshold, baselines })
+}
+
+/// Evaluates the run in `run_dir` and what is asked for beside it: PCA with as many numbers a token as the run has features, kept in
+/// `RUN/evaluation/pca.json`, and one threshold.
+pub fn run_beside(
+    run_dir: &Path,
+    (pca, threshold): (bool, bool),
+    options: &EvaluateOptions,
+    progress: &mut dyn Progress,
+) -> Result<Measured> {
+    let mut numbers = Vec::new();
+    if pca {
+        // How many that are is known after its own evaluation alone, where a penalty or thresholds decide.
+        let alone = EvaluateOptions { model: ModelChoice::Without, ..options.clone() };
+        let evaluation = run(run_dir, &alone, progress)?;
+        numbers.push((evaluation.l0.round() as usize).max(1));
+    }
+    let beside = Beside { pca: &numbers, threshold };
+    let measured = many(&[run_dir.to_owned()], beside, options, progress)?;
+    if pca {
+        report::write(run_dir, "pca.json", &measured.baselines)?;
+    }
+    Ok(measured)
+}
+
+/// Measures dictionaries of one width on the chosen documents of `dataset`.
+fn measure(
+    dataset: &Dataset,
+    dictionaries: &[&Dictionary],
+    limit: Option<f32>,
+    options: &EvaluateOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Evaluation>> {
+    let model = load_model(&options.model, dataset.manifest())?;
+    let choice = choose_documents(dataset, options)?;
+    let view = View { dataset, choice: &choice, dictionaries, limit, contexts: model.is_some() };
+    let pass = over_rows(&view, options.batch, progress)?;
+    let mut evaluations = Vec::new();
+    for (dictionary, sums) in dictionaries.iter().zip(&pass.reconstructions) {
+        let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
+        let mut evaluation = provenance(dataset, &choice, options).with_reconstruction(&figures);
+        (evaluation.d_sae, evaluation.left_out) = (dictionary.d_sae as u64, pass.left_out);
+        evaluation.norm_limit = limit;
+        evaluations.push(evaluation);
+    }
+    let (Some(model), Some(sums)) = (&model, pass.reconstructions.first()) else { return Ok(evaluations) };
+    let hook = hook_of(dataset)?;
+    let setting = Setting {
+        model,
+        hook,
+        dictionaries,
+        limit,
+        mean: &sums.mean(),
+        context_length: dataset.manifest().context_length,
+    };
+    let energy = sums.mean_energy();
+    let pass = over_contexts(&setting, pass.documents, progress)?;
+    check_energy(pass.energy, energy, hook)?;
+    for (evaluation, behaviour) in evaluations.iter_mut().zip(pass.behaviours()) {
         match behaviour.figures() {
-            Some(figures) => evaluation = evaluation.with_behaviour(&figures),
+            Some(figures) => *evaluation = std::mem::take(evaluation).with_behaviour(&figures),
             None => {
                 progress.remark("no evaluated document has two tokens: there is no prediction to compare");
+                break;
             }
         }
     }
-    evaluation.write(run_dir)?;
-    Ok(evaluation)
+    Ok(evaluations)
 }
 
-fn choose_documents(subject: &Subject, options: &EvaluateOptions) -> Result<Choice> {
-    let all = documents(&subject.dataset)?;
+fn choose_documents(dataset: &Dataset, options: &EvaluateOptions) -> Result<Choice> {
+    let all = documents(dataset)?;
     let wanted =
         all.into_iter().filter(|(row, _)| options.all_documents || row.held_out).map(|(_, which)| which);
     let choice = choose(&wanted.collect::<Vec<_>>(), options.tokens, options.seed);
@@ -96,34 +249,37 @@ fn choose_documents(subject: &Subject, options: &EvaluateOptions) -> Result<Choi
         return Err(Error::request(format!(
             "{} has no {}; harvest a dataset with held-out documents and give it with --data, or evaluate on what the \
              dictionary was trained on with --all-documents",
-            subject.dataset.dir().display(),
+            dataset.dir().display(),
             if options.all_documents { "rows" } else { "held-out documents" }
         )));
     }
     Ok(choice)
 }
 
-fn hook_of(subject: &Subject) -> Result<Hook> {
-    let named = subject.dataset.manifest().hook.as_deref().ok_or_else(|| {
-        Error::request(format!("{} does not say at which hook it was taken", subject.dataset.dir().display()))
+/// How many tokens `options` choose of `dataset`.
+pub(crate) fn chosen_tokens(dataset: &Dataset, options: &EvaluateOptions) -> Result<u64> {
+    Ok(choose_documents(dataset, options)?.tokens)
+}
+
+fn hook_of(dataset: &Dataset) -> Result<Hook> {
+    let named = dataset.manifest().hook.as_deref().ok_or_else(|| {
+        Error::request(format!("{} does not say at which hook it was taken", dataset.dir().display()))
     })?;
     named.parse()
 }
 
-fn provenance(subject: &Subject, choice: &Choice, options: &EvaluateOptions) -> Evaluation {
-    let manifest = subject.dataset.manifest();
+fn provenance(dataset: &Dataset, choice: &Choice, options: &EvaluateOptions) -> Evaluation {
+    let manifest = dataset.manifest();
     Evaluation {
         format: FORMAT.to_owned(),
         version: 1,
         documents: choice.documents,
         split: if options.all_documents { "all" } else { "held-out" }.to_owned(),
-        data: subject.dataset.dir().display().to_string(),
+        data: dataset.dir().display().to_string(),
         hook: manifest.hook.clone().unwrap_or_default(),
         context_length: manifest.context_length,
         model: manifest.model.id.clone(),
         model_sha256: manifest.model.sha256.clone(),
-        dictionary_sha256: subject.dictionary_sha256.clone(),
-        d_sae: subject.dictionary.d_sae as u64,
         seed: options.seed,
         definitions: report::definitions(),
         ..Evaluation::default()

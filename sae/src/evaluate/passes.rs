@@ -1,18 +1,22 @@
 //! The two passes of an evaluation: over the dataset's rows, and over the model's contexts.
 
 use candle_core::Tensor;
+use storage::Dataset;
 
 use super::behaviour::{Behaviour, Replacement};
 use super::reconstruction::Reconstruction;
-use super::splice::{Energy, Splice, SpliceAt};
+use super::splice::{Energy, Splice, SpliceAt, is_within};
 use crate::dictionary::Dictionary;
+use crate::model::ops::Compared;
 use crate::model::{Hook, LanguageModel, NoTap, Tap as _};
-use crate::rows::{Choice, RowBatch, RowReader, Subject};
+use crate::rows::{Choice, RowBatch, RowReader};
 use crate::text::{Contexts, pack};
 use crate::{Error, Progress, Result};
 
 /// Tokens of a batch, about.
 const TOKENS: usize = 4096;
+/// Dictionaries whose final residual streams are held at once.
+const TOGETHER: usize = 16;
 /// How far the mean energy of the model's activations may be from the dataset's: rounding to f16 moves it by less than a
 /// thousandth, another model or another text by more than this.
 const ENERGY_TOLERANCE: f64 = 0.01;
@@ -20,38 +24,67 @@ const ENERGY_TOLERANCE: f64 = 0.01;
 /// What the pass over the rows found.
 #[derive(Debug)]
 pub struct RowPass {
-    /// Sums of reconstruction.
-    pub reconstruction: Reconstruction,
+    /// Sums of reconstruction, of each dictionary.
+    pub reconstructions: Vec<Reconstruction>,
     /// Tokens of every document, from its first; empty if they were not asked for.
     pub documents: Vec<(u32, Vec<u32>)>,
+    /// Rows whose norm is above the limit.
+    pub left_out: u64,
 }
 
-/// Reconstructs the chosen rows of the dataset; `contexts`: keeps the documents' tokens for a model.
-pub fn over_rows(
-    subject: &Subject,
-    choice: &Choice,
-    batch: usize,
-    contexts: bool,
-    progress: &mut dyn Progress,
-) -> Result<RowPass> {
-    let dictionary = &subject.dictionary;
-    let mut reader = RowReader::new(&subject.dataset, &choice.ranges, batch, dictionary.d_in)?;
-    let mut pass = RowPass {
-        reconstruction: Reconstruction::new(dictionary.d_in, dictionary.d_sae),
-        documents: Vec::new(),
+/// What is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The dataset.
+    pub dataset: &'a Dataset,
+    /// Its rows.
+    pub choice: &'a Choice,
+    /// The dictionaries, all of one width.
+    pub dictionaries: &'a [&'a Dictionary],
+    /// Norm above which rows are left out.
+    pub limit: Option<f32>,
+    /// Whether the documents' tokens are kept, for a model.
+    pub contexts: bool,
+}
+
+/// Reconstructs the chosen rows of the dataset by every dictionary.
+pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> Result<RowPass> {
+    let Some(d) = view.dictionaries.first().map(|dictionary| dictionary.d_in) else {
+        return Err(Error::request("there is no dictionary to evaluate"));
     };
-    progress.begin("reconstruct", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
-    while let Some(rows) = reader.next_batch()? {
-        let codes = dictionary.encode(&rows.activations);
-        pass.reconstruction.add(&rows.activations, &codes, &dictionary.decode(&codes))?;
-        if contexts {
+    let mut reader = RowReader::new(view.dataset, &view.choice.ranges, batch, d)?;
+    let empty = |dictionary: &&Dictionary| Reconstruction::new(d, dictionary.d_sae);
+    let mut pass = RowPass {
+        reconstructions: view.dictionaries.iter().map(empty).collect(),
+        documents: Vec::new(),
+        left_out: 0,
+    };
+    progress.begin("reconstruct", Some(view.choice.tokens), view.dataset.manifest().rows_are.name());
+    let mut done = 0;
+    while let Some(mut rows) = reader.next_batch()? {
+        if view.contexts {
             collect(&rows, &mut pass.documents)?;
         }
-        progress.advance(pass.reconstruction.rows(), "");
-        stop(progress)?;
+        done += rows.len() as u64;
+        if view.limit.is_some() {
+            let within = rows.activations.chunks_exact(d).filter(|row| is_within(row, view.limit));
+            let within = within.flatten().copied().collect::<Vec<f32>>();
+            pass.left_out += (rows.len() - within.len() / d) as u64;
+            rows.activations = within;
+        }
+        for (dictionary, sums) in view.dictionaries.iter().zip(&mut pass.reconstructions) {
+            let codes = dictionary.encode(&rows.activations);
+            sums.add(&rows.activations, &codes, &dictionary.decode(&codes))?;
+            stop(progress)?;
+        }
+        progress.advance(done, "");
     }
-    let fve = pass.reconstruction.figures().and_then(|f| f.fve);
-    progress.end(&fve.map_or("no variance".into(), |fve| format!("FVE {fve:.4}")));
+    let fve = |sums: &Reconstruction| sums.figures().and_then(|f| f.fve);
+    let summary = match pass.reconstructions.as_slice() {
+        [alone] => fve(alone).map_or("no variance".into(), |fve| format!("FVE {fve:.4}")),
+        all => format!("{} dictionaries", all.len()),
+    };
+    progress.end(&summary);
     Ok(pass)
 }
 
@@ -87,67 +120,100 @@ fn collect(rows: &RowBatch, documents: &mut Vec<(u32, Vec<u32>)>) -> Result<()> 
 pub struct Setting<'a> {
     /// The model.
     pub model: &'a LanguageModel,
-    /// Where the dictionary's activations come from.
+    /// Where the dictionaries' activations come from.
     pub hook: Hook,
-    /// The dictionary.
-    pub dictionary: &'a Dictionary,
+    /// The dictionaries.
+    pub dictionaries: &'a [&'a Dictionary],
+    /// Norm above which an activation keeps its value.
+    pub limit: Option<f32>,
     /// Mean activation, `[d]`.
     pub mean: &'a [f32],
     /// Tokens a context, BOS counted.
     pub context_length: usize,
 }
 
-/// Runs the model over the documents as it is and with every [`Replacement`].
+/// What runs of the model found.
+#[derive(Debug, Default)]
+pub struct ContextPass {
+    /// Of the model as it is, with zeros and with the mean.
+    shared: Behaviour,
+    /// With the reconstructions of each dictionary.
+    own: Vec<Behaviour>,
+    /// Of the activations.
+    pub energy: Energy,
+}
+
+impl ContextPass {
+    /// The behaviour with each dictionary.
+    pub fn behaviours(self) -> impl Iterator<Item = Behaviour> {
+        let shared = self.shared;
+        self.own.into_iter().map(move |own| own.beside(&shared))
+    }
+}
+
+/// Runs the model over the documents as it is, with zeros and with the mean, and with every dictionary.
 pub fn over_contexts(
     setting: &Setting<'_>,
     documents: Vec<(u32, Vec<u32>)>,
     progress: &mut dyn Progress,
-) -> Result<(Behaviour, Energy)> {
+) -> Result<ContextPass> {
     let config = setting.model.config();
     let rows = (TOKENS / setting.context_length.max(1)).clamp(1, 64);
     let total: usize = documents.iter().map(|(_, tokens)| tokens.len()).sum();
     let documents = documents.into_iter().map(Ok);
-    let (mut behaviour, mut energy) = (Behaviour::default(), Energy::default());
+    let mut pass =
+        ContextPass { own: vec![Behaviour::default(); setting.dictionaries.len()], ..ContextPass::default() };
     progress.begin("evaluate", Some(total as u64), "tokens");
+    let mut done = 0;
     for contexts in pack(documents, setting.context_length, config.bos_token_id, rows)? {
         let contexts = contexts?;
         contexts.check_tokens(config.vocab_size)?;
-        batch(setting, &contexts, &mut behaviour, &mut energy)?;
-        progress.advance(energy.tokens, "");
-        stop(progress)?;
+        done += contexts.origin.iter().flatten().count() as u64;
+        batch(setting, &contexts, &mut pass, progress)?;
+        progress.advance(done, "");
     }
-    let figures = behaviour.figures();
-    let recovered = figures.and_then(|f| f.loss_recovered);
-    progress
-        .end(&recovered.map_or("nothing to compare".into(), |share| format!("loss recovered {share:.4}")));
-    Ok((behaviour, energy))
+    let recovered = match pass.own.as_slice() {
+        [alone] => alone.clone().beside(&pass.shared).figures().and_then(|f| f.loss_recovered),
+        _ => None,
+    };
+    progress.end(&match recovered {
+        Some(share) => format!("loss recovered {share:.4}"),
+        None => format!("{done} tokens"),
+    });
+    Ok(pass)
 }
 
 fn batch(
     setting: &Setting<'_>,
     contexts: &Contexts,
-    behaviour: &mut Behaviour,
-    energy: &mut Energy,
+    pass: &mut ContextPass,
+    progress: &mut dyn Progress,
 ) -> Result<()> {
     // The token that BOS predicts is left out: its context has no activation that was replaced.
     let counted: Vec<bool> = contexts.origin.iter().map(Option::is_some).collect();
     let decoder = setting.model.decoder();
-    let (hook, width) = (setting.hook, setting.mean.len());
-    let tap = |splice| SpliceAt { hook, width, contexts, splice, seen: None };
-    let mut watching = tap(Splice::Watch(energy));
+    let (hook, width, limit) = (setting.hook, setting.mean.len(), setting.limit);
+    let tap = |splice| SpliceAt { hook, width, contexts, limit, splice, seen: None };
+    let mut watching = tap(Splice::Watch(&mut pass.energy));
     let clean = decoder.residual(contexts, decoder.config().num_hidden_layers, &mut watching)?;
     let seen = watching.seen.take();
+    let with = |splice| replaced(setting, contexts, &mut tap(splice), seen.as_ref());
     let zeros = vec![0.0; width];
-    let mut others = Vec::new();
-    for replacement in Replacement::ALL {
-        let mut tap = tap(match replacement {
-            Replacement::Reconstruction => Splice::Reconstruct(setting.dictionary),
-            Replacement::Zero => Splice::Constant(&zeros),
-            Replacement::Mean => Splice::Constant(setting.mean),
-        });
-        others.push(replaced(setting, contexts, &mut tap, seen.as_ref())?);
+    let constants = [Replacement::Zero, Replacement::Mean];
+    let others = [with(Splice::Constant(&zeros))?, with(Splice::Constant(setting.mean))?];
+    pass.shared.add(&decoder.compare(&clean, &others, contexts)?, &constants, &counted);
+    for (dictionaries, own) in setting.dictionaries.chunks(TOGETHER).zip(pass.own.chunks_mut(TOGETHER)) {
+        let mut others = Vec::new();
+        for dictionary in dictionaries {
+            others.push(with(Splice::Reconstruct(dictionary))?);
+            stop(progress)?;
+        }
+        let compared = decoder.compare(&clean, &others, contexts)?;
+        for (own, other) in own.iter_mut().zip(compared.others) {
+            let alone = Compared { clean: compared.clean.clone(), others: vec![other] };
+            own.add(&alone, &[Replacement::Reconstruction], &counted);
+        }
     }
-    behaviour.add(&decoder.compare(&clean, &others, contexts)?, &counted);
     Ok(())
 }
 

@@ -14,7 +14,14 @@ pub struct Reconstruction {
     sums: Sums,
     /// Rows on which each feature fired.
     fired: Vec<u64>,
+    /// Rows with so many features.
+    with: Vec<u64>,
 }
+
+/// Share of the mean feature's rate below which a feature is under-used.
+const UNDER_USED: f64 = 0.1;
+/// Which quantiles of the features of a token are told.
+pub const QUANTILES: [f64; 7] = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0];
 
 /// The figures of a [`Reconstruction`]. `None` where a figure is not defined (no variance, no energy).
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +38,12 @@ pub struct Figures {
     pub mse: f64,
     /// Mean number of features that fire on a token.
     pub l0: f64,
+    /// Standard deviation of the number of features that fire on a token.
+    pub l0_sd: f64,
+    /// [`QUANTILES`] of that number.
+    pub l0_quantiles: [u64; QUANTILES.len()],
+    /// Share of features that fire on less than a tenth of the tokens that the mean feature fires on; dead ones are among them.
+    pub under_used_share: f64,
     /// Mean of Σ codes of a token.
     pub l1: f64,
     /// Share of features that fire on none of `tokens`.
@@ -48,7 +61,7 @@ pub struct Figures {
 impl Reconstruction {
     /// No rows yet, of width `d`, for `features` features.
     pub fn new(d: usize, features: usize) -> Self {
-        Self { sums: Sums::new(d), fired: vec![0; features] }
+        Self { sums: Sums::new(d), fired: vec![0; features], with: Vec::new() }
     }
 
     /// Adds `x[n, d]` with their `codes` and reconstructions `x_hat[n, d]`.
@@ -64,6 +77,10 @@ impl Reconstruction {
         self.sums.active += codes.features.len() as u64;
         self.sums.l1 += codes.values.iter().copied().map(f64::from).sum::<f64>();
         codes.features.iter().for_each(|&feature| self.fired[feature as usize] += 1);
+        for n in codes.offsets.windows(2).map(|pair| pair[1] - pair[0]) {
+            self.with.resize(self.with.len().max(n + 1), 0);
+            self.with[n] += 1;
+        }
         self.check_finite(x, x_hat, first)
     }
 
@@ -113,7 +130,13 @@ impl Reconstruction {
         let ratio = |a: f64, b: f64| (b > 0.0).then(|| a / b);
         let fvu = ratio(s.residual, s.squares.iter().sum());
         let dead = self.fired.iter().filter(|&&n| n == 0).count();
+        let features = self.fired.len() as f64;
+        let under = UNDER_USED * s.active as f64 / features;
+        let under_used = self.fired.iter().filter(|&&n| n == 0 || (n as f64) < under).count();
         Some(Figures {
+            l0_sd: self.l0_spread(),
+            l0_quantiles: QUANTILES.map(|share| self.l0_quantile(share)),
+            under_used_share: under_used as f64 / features,
             tokens: s.rows,
             fve: fvu.map(|fvu| 1.0 - fvu),
             fvu,
@@ -127,6 +150,28 @@ impl Reconstruction {
             l2_ratio: ratio(s.ratio, s.nonzero as f64),
             relative_reconstruction_bias: ratio(s.energy_hat, s.dot),
         })
+    }
+}
+
+impl Reconstruction {
+    /// Standard deviation of the number of features of a row.
+    fn l0_spread(&self) -> f64 {
+        let (rows, mean) = (self.sums.rows as f64, self.sums.active as f64 / self.sums.rows as f64);
+        let squares = self.with.iter().enumerate().map(|(n, &rows)| rows as f64 * (n as f64 - mean).powi(2));
+        (squares.sum::<f64>() / rows).sqrt()
+    }
+
+    /// The least number of features that a share of at least `share` of the rows do not exceed.
+    fn l0_quantile(&self, share: f64) -> u64 {
+        let wanted = ((share * self.sums.rows as f64).ceil() as u64).max(1);
+        let mut below = 0;
+        for (n, rows) in self.with.iter().enumerate() {
+            below += rows;
+            if below >= wanted {
+                return n as u64;
+            }
+        }
+        0
     }
 }
 
@@ -306,6 +351,23 @@ mod tests {
         for (found, exact) in sums.mean().iter().zip(&mean) {
             assert!((f64::from(*found) - exact).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn how_many_features_tokens_have() {
+        let mut sums = Reconstruction::new(1, 30);
+        let mut codes = Codes::default();
+        // A hundred rows with 0, 1, 2, 3, … of the features, ten of each number.
+        for row in 0..100 {
+            let features: Vec<u32> = (0..row / 10).collect();
+            codes.push_row(&features, &vec![1.0; features.len()]);
+        }
+        sums.add(&[1.0; 100], &codes, &[1.0; 100]).unwrap();
+        let f = sums.figures().unwrap();
+        assert_eq!(f.l0_quantiles, [0, 0, 2, 4, 7, 9, 9]);
+        assert!(close(f.l0, 4.5) && close(f.l0_sd, 8.25_f64.sqrt()), "{f:?}");
+        // 450 codes, 15 a feature: a feature of fewer than 1.5 is under-used. Features 0 to 8 fire on 90, 80, … 10 rows.
+        assert_eq!((f.dead, f.under_used_share), (21, 0.7));
     }
 
     #[test]

@@ -30,6 +30,15 @@ pub struct Evaluation {
     pub mse: f64,
     /// Features a token.
     pub l0: f64,
+    /// Standard deviation of the features of a token.
+    #[serde(default)]
+    pub l0_sd: Option<f64>,
+    /// Quantiles 0, 0.05, 0.25, 0.5, 0.75, 0.95 and 1 of the features of a token.
+    #[serde(default)]
+    pub l0_quantiles: Option<[u64; 7]>,
+    /// Share of features that fire on less than a tenth of the tokens that the mean feature fires on.
+    #[serde(default)]
+    pub under_used_share: Option<f64>,
     /// Sum of codes of a token.
     pub l1: f64,
     /// Share of features that fired on none of `tokens`.
@@ -66,6 +75,12 @@ pub struct Evaluation {
 
     /// Tokens that were reconstructed.
     pub tokens: u64,
+    /// Tokens beside that whose norm is above the limit of training: they were left out, and kept their activation in the model.
+    #[serde(default)]
+    pub left_out: u64,
+    /// That limit.
+    #[serde(default)]
+    pub norm_limit: Option<f32>,
     /// Documents they come from.
     pub documents: u64,
     /// Tokens whose predictions were compared; fewer than `tokens`, as the last of a context predicts nothing.
@@ -97,6 +112,8 @@ impl Evaluation {
     pub(super) fn with_reconstruction(mut self, f: &Figures) -> Self {
         (self.fve, self.fvu, self.nmse, self.mse) = (f.fve, f.fvu, f.nmse, f.mse);
         (self.l0, self.l1, self.dead_share, self.dead) = (f.l0, f.l1, f.dead_share, f.dead as u64);
+        (self.l0_sd, self.l0_quantiles) = (Some(f.l0_sd), Some(f.l0_quantiles));
+        self.under_used_share = Some(f.under_used_share);
         (self.cosine, self.l2_ratio) = (f.cosine, f.l2_ratio);
         self.relative_reconstruction_bias = f.relative_reconstruction_bias;
         self.tokens = f.tokens;
@@ -117,10 +134,15 @@ impl Evaluation {
 
     /// Writes `RUN/evaluation/core.json`.
     pub fn write(&self, run_dir: &Path) -> Result<()> {
-        let folder = run_dir.join("evaluation");
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-        Ok(storage::atomic::write_json(&folder.join("core.json"), self)?)
+        write(run_dir, "core.json", self)
     }
+}
+
+/// Writes `RUN/evaluation/NAME`.
+pub(super) fn write(run_dir: &Path, name: &str, what: &impl Serialize) -> Result<()> {
+    let folder = run_dir.join("evaluation");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    Ok(storage::atomic::write_json(&folder.join(name), what)?)
 }
 
 /// What the numbers mean, for who reads the file alone.
@@ -130,6 +152,9 @@ pub(super) fn definitions() -> BTreeMap<String, String> {
         ("fvu", "1 − fve"),
         ("nmse", "Σ‖x−x̂‖² / Σ‖x‖²"),
         ("dead_share", "features that fire on none of `tokens`, over d_sae"),
+        ("under_used_share", "features that fire on less than a tenth of the tokens that the mean feature fires on, over d_sae"),
+        ("l0_quantiles", "0, 0.05, 0.25, 0.5, 0.75, 0.95, 1 of the features that fire on a token"),
+        ("left_out", "tokens with a norm above the limit of training, not among `tokens`; in the model they keep their activation"),
         ("cosine", "mean over tokens of cos(x, x̂), 0 where either is 0"),
         ("l2_ratio", "mean over tokens of ‖x̂‖/‖x‖"),
         ("relative_reconstruction_bias", "E‖x̂‖² / E[x·x̂]"),

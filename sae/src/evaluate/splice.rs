@@ -3,12 +3,13 @@
 use candle_core::{DType, Tensor};
 
 use crate::dictionary::Dictionary;
+use crate::kernels::feature::norm_squared;
 use crate::model::{Hook, Tap};
 use crate::text::Contexts;
 use crate::{Error, Result};
 
 /// What happens to the activation of every document token. BOS and padding always keep their value: they have no rows in a
-/// dataset, so no dictionary was trained on them.
+/// dataset, so no dictionary was trained on them. Tokens whose norm is above the limit of training keep theirs, too.
 #[derive(Debug)]
 pub enum Splice<'a> {
     /// It stays and its energy is added up.
@@ -37,6 +38,8 @@ pub struct SpliceAt<'a> {
     pub width: usize,
     /// The batch that the model runs on.
     pub contexts: &'a Contexts,
+    /// Norm above which an activation keeps its value.
+    pub limit: Option<f32>,
     /// What to put there.
     pub splice: Splice<'a>,
     /// The value there before anything was put in its place.
@@ -59,13 +62,21 @@ impl Tap for SpliceAt<'_> {
         }
         self.seen = Some(value.clone());
         let mut values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        let places: Vec<usize> =
-            (0..self.contexts.origin.len()).filter(|&i| self.contexts.origin[i].is_some()).collect();
+        let within = |i: usize| is_within(&values[i * width..(i + 1) * width], self.limit);
+        let places: Vec<usize> = (0..self.contexts.origin.len())
+            .filter(|&i| self.contexts.origin[i].is_some() && within(i))
+            .collect();
         if !self.splice.apply(&mut values, &places, width) {
             return Ok(None);
         }
         Ok(Some(Tensor::from_vec(values, value.shape(), value.device())?.to_dtype(value.dtype())?))
     }
+}
+
+/// Whether the norm of `row` is not above `limit`: the rule by which training leaves rows out.
+pub(super) fn is_within(row: &[f32], limit: Option<f32>) -> bool {
+    // A norm that overflows is above every limit.
+    limit.is_none_or(|limit| norm_squared(row).sqrt() <= limit)
 }
 
 impl Splice<'_> {
@@ -122,7 +133,7 @@ mod tests {
     fn spliced(splice: Splice<'_>, values: &[f32]) -> Option<Vec<f32>> {
         let contexts = contexts();
         let hook = Hook::new(0, Site::ResidPost);
-        let mut tap = SpliceAt { hook, width: 3, contexts: &contexts, splice, seen: None };
+        let mut tap = SpliceAt { hook, width: 3, contexts: &contexts, limit: None, splice, seen: None };
         assert!(tap.wants(&hook) && !tap.wants(&Hook::new(1, Site::ResidPost)));
         let tensor = Tensor::from_slice(values, (2, 4, 3), &Device::Cpu).unwrap();
         tap.at(&hook, &tensor).unwrap().map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
@@ -149,6 +160,27 @@ mod tests {
         }
     }
 
+    /// Of tokens 1, 2, 3 and 5 of the batch, the one with the largest norm is above the limit.
+    #[test]
+    fn outliers_keep_their_value() {
+        let mut values = fixture::activations(8, 3, 3);
+        values[6..9].copy_from_slice(&[30.0, 40.0, 0.0]);
+        let contexts = contexts();
+        let hook = Hook::new(0, Site::ResidPost);
+        let spliced = |limit| {
+            let splice = Splice::Constant(&[7.0; 3]);
+            let mut tap = SpliceAt { hook, width: 3, contexts: &contexts, limit: Some(limit), splice };
+            let tensor = Tensor::from_slice(&values, (2, 4, 3), &Device::Cpu).unwrap();
+            tap.at(&hook, &tensor).unwrap().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let found = spliced(49.0);
+        assert_eq!(
+            (&found[3..6], &found[6..9], &found[9..12]),
+            (&[7.0; 3][..], &values[6..9], &[7.0; 3][..])
+        );
+        assert_eq!(spliced(50.0)[6..9], [7.0; 3], "at the limit is not above it");
+    }
+
     #[test]
     fn watching_changes_nothing() {
         let values = fixture::activations(8, 3, 2);
@@ -162,8 +194,8 @@ mod tests {
     #[test]
     fn another_width_is_refused() {
         let (hook, contexts) = (Hook::new(0, Site::ResidPost), contexts());
-        let mut tap =
-            SpliceAt { hook, width: 5, contexts: &contexts, splice: Splice::Constant(&[0.0; 5]), seen: None };
+        let splice = Splice::Constant(&[0.0; 5]);
+        let mut tap = SpliceAt { hook, width: 5, contexts: &contexts, limit: None, splice, seen: None };
         let tensor = Tensor::zeros((2, 4, 3), DType::F32, &Device::Cpu).unwrap();
         assert!(tap.at(&hook, &tensor).unwrap_err().to_string().contains("width 3"));
     }

@@ -17,6 +17,8 @@ pub struct Subject {
     pub dictionary_sha256: String,
     /// The dataset.
     pub dataset: Dataset,
+    /// Norm of an activation above which rows were left out of training.
+    pub norm_limit: Option<f32>,
 }
 
 impl Subject {
@@ -33,7 +35,8 @@ impl Subject {
                 dataset.dir().display()
             )));
         }
-        Ok(Self { dictionary, dictionary_sha256: weights_sha256(dir)?, dataset })
+        let norm_limit = record.norm_limit.map(|limit| limit as f32);
+        Ok(Self { dictionary, dictionary_sha256: weights_sha256(dir)?, dataset, norm_limit })
     }
 }
 

@@ -13,6 +13,10 @@ pub(crate) struct Batch {
     /// Gradients of the model's loss at the scaled activations, `[rows, d]`; empty if they are not read. The loss is a function of
     /// x = x_scaled / scale, so they are those at x divided by the scale.
     pub(crate) gradients: Vec<f32>,
+    /// Rows of the stream used or left out up to the end of this batch: where the next one begins.
+    pub(crate) position: u64,
+    /// Of those, rows left out.
+    pub(crate) left_out: u64,
 }
 
 /// Fills batches from the stream of rows, scales them, and leaves out rows whose norm is above the limit.
@@ -38,21 +42,6 @@ impl Batches {
         Self { pools, d, scale: statistics.input_scale, limit: statistics.norm_limit, epoch_rows, left_out }
     }
 
-    /// Rows of an epoch.
-    pub(crate) fn epoch_rows(&self) -> u64 {
-        self.epoch_rows
-    }
-
-    /// Rows of the stream used or left out so far: where the next batch begins.
-    pub(crate) fn position(&self) -> u64 {
-        self.pools.position()
-    }
-
-    /// Rows left out so far.
-    pub(crate) fn left_out(&self) -> u64 {
-        self.left_out
-    }
-
     /// Makes `batch` the next `rows` rows.
     pub(crate) fn next(&mut self, batch: &mut Batch, rows: usize) -> Result<()> {
         batch.x.clear();
@@ -76,6 +65,7 @@ impl Batches {
             taken += 1;
             rejected = 0;
         }
+        (batch.position, batch.left_out) = (self.pools.position(), self.left_out);
         Ok(())
     }
 }
@@ -99,9 +89,9 @@ mod tests {
             assert_eq!((batch.x.len(), batch.gradients.len()), (18, 0));
             assert!(batch.x.chunks(2).all(|r| r[1] == 2.0));
         }
-        assert!((45..=50).contains(&batches.position()));
+        assert!((45..=50).contains(&batch.position));
         batches.next(&mut batch, 1).unwrap();
-        assert_eq!(batches.left_out(), batches.position() - 46);
+        assert_eq!(batch.left_out, batch.position - 46);
     }
 
     /// The loss does not change when activations are measured in another unit: g·dx = g'·dx'.

@@ -11,7 +11,7 @@ use crate::dictionary::{Dictionary, Selection};
 use crate::train::random::{Purpose, generator, normal};
 
 /// 2500 rows of planted features with gradients; every fifth document is held out.
-fn write_with_gradients(dir: &Path, rows: usize, d: usize) -> Vec<f32> {
+pub(super) fn write_with_gradients(dir: &Path, rows: usize, d: usize) -> Vec<f32> {
     let x = planted(rows, d, 40, 3).0;
     let mut rng = generator(3, Purpose::Rows, 9, 9);
     let gradients: Vec<f32> = (0..x.len()).map(|_| 0.01 * normal(&mut rng)).collect();
@@ -213,4 +213,75 @@ fn mutual_choice_gives_tokens_what_they_need() {
     println!("topk {topk:?}, mutual choice {mutual:?}");
     assert!(mutual.0 > topk.0 + 0.02, "FVE {} with topk, {} with mutual choice", topk.0, mutual.0);
     assert!(mutual.1[1] > 2.0 * mutual.1[0], "{mutual:?}");
+}
+
+/// The controls: gradients of other tokens, and a decoder that stays as it began.
+#[test]
+fn controls_change_what_they_say_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, d) = (folder.path().join("data"), 16);
+    write_with_gradients(&data, 2500, d);
+    let train = |name: &str, config: &TrainConfig| {
+        let out = folder.path().join(name);
+        run(config, &data, &out, false, &mut Quiet).unwrap();
+        out
+    };
+    let gradient = config_of(Method::Gradient);
+    let shuffled = TrainConfig { shuffle_gradients: true, ..gradient.clone() };
+    let (plain, other) = (train("gradient", &gradient), train("shuffled", &shuffled));
+    assert!(weights(&plain) != weights(&other));
+    // Shuffling is a function of the seed and the step: stopped and resumed, the bits are the same.
+    let out = folder.path().join("stopped");
+    let stopped = run(&shuffled, &data, &out, false, &mut StopAfter::new(23));
+    assert!(matches!(stopped, Err(Error::Stopped(_))));
+    resume(&out, &mut Quiet).unwrap();
+    assert!(weights(&out) == weights(&other));
+
+    for method in [Method::Topk, Method::MutualChoice, Method::Gated] {
+        let config = TrainConfig { freeze_decoder: Some(FrozenDecoder::Random), ..config_of(method) };
+        let frozen = Dictionary::load(&train(&format!("frozen {method}"), &config)).unwrap();
+        let first = state::TrainState::new(96, vec![0.0; d], config.seed).w_dec.value;
+        assert_eq!(frozen.w_dec, first, "{method}: to the bit");
+        assert_ne!(frozen.w_enc, first, "{method}: the encoder learns");
+    }
+    let refused = |config: TrainConfig| {
+        run(&config, &data, &folder.path().join("no"), false, &mut Quiet).unwrap_err().to_string()
+    };
+    let message = refused(TrainConfig { shuffle_gradients: true, ..config_of(Method::Topk) });
+    assert!(message.contains("shuffle_gradients has no meaning for method topk"), "{message}");
+    let message =
+        refused(TrainConfig { freeze_decoder: Some(FrozenDecoder::Random), ..config_of(Method::Relu) });
+    assert!(message.contains("freeze_decoder forbids"), "{message}");
+}
+
+/// Training in another unit is training in this one: thresholds and both biases move with the activations, codes too.
+#[test]
+fn rescaled_activations_give_the_same_dictionary_in_their_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let d = 16;
+    let x = planted(2500, d, 40, 3).0;
+    // A power of two, so that every product is the same to the bit.
+    let factor = 64.0_f32;
+    let scaled: Vec<f32> = x.iter().map(|v| v * factor).collect();
+    for method in [Method::Topk, Method::MutualChoice, Method::FeatureChoice, Method::Jumprelu] {
+        let train = |name: &str, x: &[f32]| {
+            let (data, out) = (
+                folder.path().join(format!("{name} {method}")),
+                folder.path().join(format!("{name} {method} run")),
+            );
+            write(&data, x, None, d, 130, |document| document % 5 == 4);
+            run(&config_of(method), &data, &out, false, &mut Quiet).unwrap();
+            Dictionary::load(&out).unwrap()
+        };
+        let (a, b) = (train("plain", &x), train("scaled", &scaled));
+        assert_eq!(a.w_enc, b.w_enc, "{method}");
+        assert_eq!(a.w_dec, b.w_dec, "{method}");
+        let times = |v: &[f32]| v.iter().map(|v| v * factor).collect::<Vec<f32>>();
+        assert_eq!((times(&a.b_enc), times(&a.b_dec)), (b.b_enc.clone(), b.b_dec.clone()), "{method}");
+        if let (Selection::Threshold(ours), Selection::Threshold(theirs)) = (&a.selection, &b.selection) {
+            assert_eq!(&times(ours), theirs, "{method}");
+        }
+        let (ours, theirs) = (a.encode(&x), b.encode(&scaled));
+        assert_eq!((ours.features, times(&ours.values)), (theirs.features, theirs.values), "{method}");
+    }
 }

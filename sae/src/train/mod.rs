@@ -9,23 +9,28 @@
 //! |---|---|
 //! | `config` | `train.toml`, its defaults, what makes no sense |
 //! | `order`, `random` | which row comes when: a pure function of (seed, epoch, pool) |
-//! | `rows`, `dataset_rows`, `pools`, `batches` | reading rows, ahead and in bounded memory |
+//! | `source`, `rows`, `dataset_rows`, `pools`, `batches` | reading rows, ahead and in bounded memory |
 //! | `statistics` | input scale, variance, geometric median: measured once on a sample |
 //! | `state` | parameters, moments, silence of features |
 //! | `step`, `matches` | one step of any method: matches, errors, gradients |
 //! | `thresholds` | after the last step: thresholds of the methods that need a whole batch to select |
 //! | `schedule` | learning rate |
-//! | `trainer`, `window` | the loop and what it logs |
-//! | `checkpoint`, `record`, `clock` | what is kept |
+//! | `trainer`, `window` | one run: its steps and what it logs |
+//! | `group`, `board` | runs that share batches, and the loop over them; a single run is a group of one |
+//! | `job`, `checkpoint`, `record`, `clock` | a run's folder and what is kept in it |
+//! | `sweep` | many runs from one file |
 //!
 //! [`run`] begins or resumes a run, [`resume`] goes on with one from its folder alone. A run that was killed and resumed has the same
 //! final weights, to the bit, as one that was not, for any number of threads.
 
 mod batches;
+mod board;
 mod checkpoint;
 mod clock;
 mod config;
 mod dataset_rows;
+mod group;
+mod job;
 mod matches;
 #[doc(hidden)]
 pub mod measure;
@@ -35,24 +40,27 @@ mod random;
 mod record;
 mod rows;
 mod schedule;
+mod source;
 mod state;
 mod statistics;
 mod step;
+pub mod sweep;
 mod thresholds;
 mod trainer;
 mod window;
 
 use std::path::{Path, PathBuf};
 
-use storage::{Dataset, Lock, RunRecord, RunStatus};
+use rayon::ThreadPool;
 
-pub use config::{AuxLoss, InputNormalisation, JumpPenalty, Method, TrainConfig, default_learning_rate};
+pub use config::{
+    AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, Method, TrainConfig, default_learning_rate,
+};
+pub use job::read_config_file;
 
 use crate::{Error, Progress, Result};
-use config::Resolved;
-use dataset_rows::DatasetRows;
-use order::Order;
-use trainer::Trainer;
+use job::{Entry, Job, read_config};
+use source::Source;
 
 /// File of the resolved configuration in a run's folder.
 pub const CONFIG_FILE: &str = "train.toml";
@@ -99,43 +107,19 @@ pub fn run(
     resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<TrainOutcome> {
-    let dataset = Dataset::open(data)?;
-    let rows = DatasetRows::open(&dataset)?;
-    let ranges = rows.training_ranges();
-    let training_rows = ranges.iter().map(|range| range.end - range.start).sum();
-    if training_rows == 0 {
-        return Err(Error::request(format!(
-            "{} has no rows to train on: it is empty or all its documents are held out",
-            data.display()
-        )));
-    }
-    let mut config = config.clone();
-    config.data = Some(std::path::absolute(data).map_err(|e| Error::io(data, e))?);
-    let resolved = config.resolve(dataset.manifest().d_model, training_rows)?;
-    let held_out = rows.clone();
-    let rows = if resolved.needs_gradients() { rows.with_gradients(config.method.name())? } else { rows };
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let _lock = Lock::take(out)?;
-    let previous = previous_run(&resolved, out, resume)?;
-    if let Some(record) = previous.as_ref().filter(|record| record.status == RunStatus::Finished) {
-        progress.remark(&format!("{} is already finished", out.display()));
-        return Ok(record::outcome(record, out, &resolved));
-    }
-    let order = Order::new(&ranges, resolved.config.block_rows, resolved.pool_rows, resolved.config.seed);
-    let mut record = record::begin(&resolved, dataset.manifest(), previous.as_ref());
-    write_config(&resolved.config, out)?;
-    record.write(out)?;
-    resolved.remarks().iter().for_each(|remark| progress.remark(remark));
-    let result =
-        Trainer::new(&resolved, Box::new(rows), &order, out, resume, progress).and_then(|mut trainer| {
-            finish(&mut trainer, &resolved, (&dataset, held_out), &mut record, out, progress)
-        });
-    if let Err(error) = &result {
-        record::end_with(&mut record, error);
-        // The disk may be what failed: the first error is the one to tell.
-        let _ = record.write(out);
-    }
-    result
+    let source = Source::open(data)?;
+    let resolved = source.resolve(config)?;
+    let threads = thread_pool(resolved.config.threads)?;
+    let mut jobs = match Job::enter(&source, resolved, out, resume.into())? {
+        Entry::Finished(outcome) => {
+            progress.remark(&format!("{} is already finished", out.display()));
+            return Ok(*outcome);
+        }
+        Entry::Job(job) => [*job],
+    };
+    jobs[0].resolved.remarks().iter().for_each(|remark| progress.remark(remark));
+    let mut outcomes = group::train(&source, &mut jobs, &threads, None, progress);
+    outcomes.pop().unwrap_or_else(|| Err(Error::request("no run was asked for")))
 }
 
 /// Goes on with the run in `out`, as its `train.toml` says.
@@ -147,91 +131,16 @@ pub fn resume(out: &Path, progress: &mut dyn Progress) -> Result<TrainOutcome> {
     run(&config, &data, out, true, progress)
 }
 
-/// Trains to the end and writes the dictionary.
-fn finish(
-    trainer: &mut Trainer<'_>,
-    resolved: &Resolved,
-    (dataset, held_out): (&Dataset, DatasetRows),
-    record: &mut RunRecord,
-    out: &Path,
-    progress: &mut dyn Progress,
-) -> Result<TrainOutcome> {
-    let trained = trainer.train(progress, &mut |trainer| {
-        record::update(record, trainer);
-        Ok(record.write(out)?)
-    });
-    record::update(record, trainer);
-    if let Err(error) = trained {
-        // What was logged until then helps to see why.
-        let _ = trainer.flush_log();
-        return Err(error);
-    }
-    if trainer.left_out() > 0 {
-        progress.remark(&format!("{} rows were left out because of their norm", trainer.left_out()));
-    }
-    let fitted = thresholds::fit(trainer, resolved, held_out, progress)?;
-    let fitted = fitted.map(|fitted| {
-        record.thresholds = Some(fitted.record);
-        fitted.thresholds
-    });
-    record::dictionary(trainer, resolved, dataset, fitted).save(out)?;
-    record.status = RunStatus::Finished;
-    record.write(out)?;
-    Ok(record::outcome(record, out, resolved))
-}
-
-/// The run that is already in `out`, if it may be gone on with.
-fn previous_run(resolved: &Resolved, out: &Path, resume: bool) -> Result<Option<RunRecord>> {
-    if !out.join(storage::run::FILE).exists() {
-        return if resume {
-            Err(Error::request(format!(
-                "{} holds no run to resume; leave --resume out to begin one",
-                out.display()
-            )))
-        } else {
-            Ok(None)
-        };
-    }
-    let record = RunRecord::read(out)?;
-    if !resume {
-        return Err(Error::request(format!(
-            "{} already holds a run ({:?}, step {} of {}); give --resume to go on with it, or another folder",
-            out.display(),
-            record.status,
-            record.step,
-            record.steps_total
-        )));
-    }
-    let differences = resolved.config.differences(&read_config(out)?);
-    if !differences.is_empty() {
-        return Err(Error::request(format!(
-            "the run in {} began with another configuration: {}; resume it with its own {CONFIG_FILE}, or begin a new run",
-            out.display(),
-            differences.join("; ")
-        )));
-    }
-    Ok(Some(record))
-}
-
-fn read_config(out: &Path) -> Result<TrainConfig> {
-    let path = out.join(CONFIG_FILE);
-    read_config_file(&path)
-}
-
-/// Reads a configuration from a file; a name that does not exist is answered with the nearest that does.
-pub fn read_config_file(path: &Path) -> Result<TrainConfig> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    config::keys::parse(&text, path)
-}
-
-fn write_config(config: &TrainConfig, out: &Path) -> Result<()> {
-    let path = out.join(CONFIG_FILE);
-    let text = toml::to_string(config).map_err(|e| Error::format(&path, e.to_string()))?;
-    Ok(storage::atomic::write(&path, text.as_bytes())?)
+fn thread_pool(threads: Option<usize>) -> Result<ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.unwrap_or(0))
+        .thread_name(|i| format!("train-{i}"))
+        .build()
+        .map_err(|e| Error::request(format!("cannot start {threads:?} threads: {e}")))
 }
 
 #[cfg(test)]
 mod method_tests;
 #[cfg(test)]
 #[path = "run_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -46,6 +46,7 @@ impl Order {
     }
 
     /// Rows of an epoch.
+    #[cfg(test)]
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }

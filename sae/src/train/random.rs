@@ -14,6 +14,8 @@ pub(crate) enum Purpose {
     Directions = 3,
     /// Tokens that give dead features new rows.
     Resampling = 4,
+    /// Which token's gradient a token is given in the control that shuffles them.
+    Gradients = 5,
 }
 
 /// The generator of `purpose` at position (`a`, `b`).

@@ -41,12 +41,12 @@ pub(super) fn begin(resolved: &Resolved, manifest: &Manifest, previous: Option<&
 }
 
 /// Brings `record` up to date with `trainer`.
-pub(super) fn update(record: &mut RunRecord, trainer: &Trainer<'_>) {
-    record.threads = trainer.threads();
+pub(super) fn update(record: &mut RunRecord, trainer: &Trainer<'_>, threads: usize) {
+    record.threads = threads;
     record.step = trainer.state().step;
     record.tokens_done = trainer.tokens_done();
     record.wall_seconds = trainer.seconds();
-    record.input_scale = f64::from(trainer.input_scale());
+    record.input_scale = f64::from(trainer.statistics().input_scale);
     record.updated = clock::now();
     if let Some(row) = trainer.last_row() {
         record.last = row.values.iter().map(|(name, value)| (name.clone(), f64::from(*value))).collect();
@@ -119,7 +119,7 @@ pub(super) fn dictionary(
         selection,
         info,
     };
-    dictionary.for_raw_activations(trainer.input_scale())
+    dictionary.for_raw_activations(trainer.statistics().input_scale)
 }
 
 /// Encoder rows, biases and selection: gates become thresholds.

@@ -8,7 +8,7 @@ use arrow::datatypes::Int32Type;
 use arrow::record_batch::RecordBatch;
 use rand::RngCore;
 use storage::documents::{self, DocumentRow};
-use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, Run, schema, vector};
+use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, Run, RunRecord, RunStatus, schema, vector};
 
 use super::random::{Purpose, generator, normal};
 use super::*;
@@ -23,7 +23,7 @@ fn write_dataset(dir: &Path, x: &[f32], d: usize, document_rows: usize) {
 }
 
 /// Writes `x[n, d]`, with gradients if there are any.
-pub(super) fn write(
+pub(crate) fn write(
     dir: &Path,
     x: &[f32],
     gradients: Option<&[f32]>,
@@ -77,12 +77,12 @@ pub(super) fn write(
 }
 
 /// `n` sums of `active` of `features` random directions with weights in 1..2, off centre, a little noise. Directions too.
-pub(super) fn planted(n: usize, d: usize, features: usize, active: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
+pub(crate) fn planted(n: usize, d: usize, features: usize, active: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
     planted_unevenly(n, d, features, |_| active)
 }
 
 /// The same with `active(row)` directions in each row.
-pub(super) fn planted_unevenly(
+pub(crate) fn planted_unevenly(
     n: usize,
     d: usize,
     features: usize,
@@ -109,13 +109,13 @@ pub(super) fn planted_unevenly(
 }
 
 /// Asks to stop after a number of calls of `advance`.
-pub(super) struct StopAfter {
+pub(crate) struct StopAfter {
     left: Cell<u64>,
-    pub(super) remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
 }
 
 impl StopAfter {
-    pub(super) fn new(steps: u64) -> Self {
+    pub(crate) fn new(steps: u64) -> Self {
         Self { left: Cell::new(steps), remarks: Vec::new() }
     }
 }
@@ -134,7 +134,7 @@ impl Progress for StopAfter {
     }
 }
 
-pub(super) fn small_config() -> TrainConfig {
+pub(crate) fn small_config() -> TrainConfig {
     TrainConfig {
         d_sae: Some(96),
         k: 4,
@@ -149,7 +149,7 @@ pub(super) fn small_config() -> TrainConfig {
     }
 }
 
-pub(super) fn weights(run: &Path) -> Vec<u8> {
+pub(crate) fn weights(run: &Path) -> Vec<u8> {
     std::fs::read(run.join("sae_weights.safetensors")).unwrap()
 }
 

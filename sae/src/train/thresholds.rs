@@ -14,21 +14,30 @@
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use storage::run::ThresholdFit;
-use storage::schema::metrics as names;
 
 use super::batches::{Batch, Batches};
 use super::config::{Inference, Resolved};
-use super::dataset_rows::DatasetRows;
-use super::order::Order;
-use super::pools::Pools;
+use super::source::Source;
 use super::state::TrainState;
-use super::trainer::Trainer;
+use super::statistics::Statistics;
 use crate::kernels::encode::{centre, chunk_rows, products};
 use crate::kernels::quantile::{Histogram, Largest};
 use crate::{Error, Progress, Result};
 
 /// Rows encoded at once.
 const BLOCK_ROWS: usize = 4096;
+
+/// What thresholds are fitted for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trained<'a> {
+    pub(super) resolved: &'a Resolved,
+    pub(super) state: &'a TrainState,
+    pub(super) statistics: &'a Statistics,
+    /// Rows of the stream that were trained on or left out.
+    pub(super) position: u64,
+    /// Active features a token in training, over the last logged window.
+    pub(super) l0_training: f64,
+}
 
 /// What was fitted.
 #[derive(Debug)]
@@ -38,53 +47,46 @@ pub(super) struct Fitted {
     pub(super) record: ThresholdFit,
 }
 
-/// Fits thresholds if the method needs any. `held_out` reads the dataset, without gradients.
+/// Fits thresholds for the trained `state` if the method needs any. `training` is the rest of the stream that was trained on, from
+/// `position` on; it is used where no document is held out.
 pub(super) fn fit(
-    trainer: &mut Trainer<'_>,
-    resolved: &Resolved,
-    held_out: DatasetRows,
+    trained: &Trained<'_>,
+    source: &Source,
+    threads: &ThreadPool,
     progress: &mut dyn Progress,
 ) -> Result<Option<Fitted>> {
+    let Trained { resolved, state, statistics, position, l0_training } = *trained;
     if !resolved.config.method.fits_thresholds() {
         return Ok(None);
     }
-    let state = trainer.state().clone();
-    let l0_training = trainer.last_row().and_then(|row| row.get(names::L0)).map_or(f64::NAN, f64::from);
-    let ranges = held_out.held_out_ranges();
-    let there: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     let wanted = resolved.config.threshold_tokens.unwrap_or(1);
-    let statistics = trainer.statistics().clone();
-    let (threads, rest) = trainer.rest();
-    let mut own;
-    let (batches, split, rows) = if there > 1 {
-        let order = Order::new(&ranges, resolved.config.block_rows, resolved.pool_rows, resolved.config.seed);
-        let pools = Pools::start(Box::new(held_out), &order, 0)?;
-        own = Batches::new(pools, resolved.d_in, &statistics, there, 0);
-        (&mut own, "held-out", there.min(wanted))
+    let there = source.held_out_rows();
+    let (mut batches, split, rows) = if there > 1 {
+        (source.held_out(resolved, statistics)?, "held-out", there.min(wanted))
     } else {
-        let unused = rest.epoch_rows().saturating_sub(rest.position());
+        let batches = source.training(resolved, statistics, false, position)?;
+        let unused = source.training_rows().saturating_sub(position);
         if unused >= resolved.config.batch as u64 {
-            (rest, "unused", unused.min(wanted))
+            (batches, "unused", unused.min(wanted))
         } else {
             progress.remark("no document is held out and every row was trained on: thresholds are fitted on training rows");
-            let rows = rest.epoch_rows().min(wanted);
-            (rest, "training", rows)
+            (batches, "training", source.training_rows().min(wanted))
         }
     };
     let (check, fitting) = ((rows / 5).max(1), rows - (rows / 5).max(1));
     progress.begin("fit thresholds", Some(rows), "tokens");
-    let mut source = Blocks { batches, batch: Batch::default(), done: 0, progress };
+    let mut source = Blocks { batches: &mut batches, batch: Batch::default(), done: 0, progress };
     let thresholds = match resolved.config.method.inference() {
         Inference::ThresholdEach => {
             let rates = state.budgets.iter().map(|&m| f64::from(m) / resolved.config.batch as f64);
-            each(&state, &rates.collect::<Vec<_>>(), fitting.max(1), threads, &mut source)?
+            each(state, &rates.collect::<Vec<_>>(), fitting.max(1), threads, &mut source)?
         }
         _ => {
-            let threshold = one(&state, resolved.config.k as f64, fitting.max(1), threads, &mut source)?;
+            let threshold = one(state, resolved.config.k as f64, fitting.max(1), threads, &mut source)?;
             vec![threshold; state.features]
         }
     };
-    let l0_threshold = count(&state, &thresholds, check, threads, &mut source)?;
+    let l0_threshold = count(state, &thresholds, check, threads, &mut source)?;
     progress.end(&format!("L0 {l0_threshold:.2} by threshold, {l0_training:.2} in training"));
     let kind = if resolved.config.method.inference() == Inference::ThresholdEach { "each" } else { "one" };
     let record = ThresholdFit {

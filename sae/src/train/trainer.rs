@@ -1,4 +1,4 @@
-//! The loop: batch, step, log, checkpoint.
+//! One run in training: its state, its steps, its log and its checkpoints. Batches are given to it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,77 +6,89 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 use storage::metrics::{MetricsLog, Row};
 
-use super::batches::{Batch, Batches};
+use super::batches::Batch;
 use super::checkpoint::{self, Holds, Record};
 use super::config::Resolved;
-use super::order::Order;
-use super::pools::Pools;
-use super::rows::RowSource;
+use super::random::{Purpose, generator, shuffle};
 use super::schedule::Schedule;
 use super::state::{Parameter, TrainState};
-use super::statistics::{self, SAMPLE_ROWS, Statistics};
+use super::statistics::Statistics;
 use super::step::{Stepper, Tokens};
 use super::window::{Figures, Window};
-use crate::{Error, Progress, Result};
+use crate::{Error, Result};
 
-/// Time between two writes of `metrics.parquet`.
-const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// Where a run begins: before its first step, or where a checkpoint was written.
+pub(crate) struct Start {
+    pub(crate) state: TrainState,
+    pub(crate) record: Record,
+}
 
-/// A run in progress: everything between the dataset and the run's folder.
+impl Start {
+    /// Before the first step.
+    pub(crate) fn first(
+        resolved: &Resolved,
+        epoch_rows: u64,
+        statistics: Statistics,
+        b_dec: Vec<f32>,
+    ) -> Self {
+        let mut state = TrainState::new(resolved.d_sae, b_dec, resolved.config.seed);
+        state.own = Parameter::new(resolved.own_parameters());
+        let record = Record {
+            step: 0,
+            position: 0,
+            left_out: 0,
+            epoch_rows,
+            d_in: resolved.d_in,
+            d_sae: resolved.d_sae,
+            seconds: 0.0,
+            statistics,
+            holds: Holds::default(),
+        };
+        Self { state, record }
+    }
+
+    /// The newest checkpoint of `run`, if there is one. It must belong to this data and these shapes; the configuration was compared
+    /// before.
+    pub(crate) fn newest(resolved: &Resolved, epoch_rows: u64, run: &Path) -> Result<Option<Self>> {
+        let Some(folder) = checkpoint::newest(run)? else { return Ok(None) };
+        let (state, record) = checkpoint::read(&folder)?;
+        let (ours, theirs) =
+            ((resolved.d_in, resolved.d_sae, epoch_rows), (record.d_in, record.d_sae, record.epoch_rows));
+        if ours != theirs {
+            return Err(Error::format(
+                folder,
+                format!(
+                    "the run began with d_in, d_sae and training rows {theirs:?}, now they are {ours:?}; \
+                     go on with the dataset that the run began with, or begin a new run"
+                ),
+            ));
+        }
+        Ok(Some(Self { state, record }))
+    }
+}
+
+/// A run in progress.
 pub(crate) struct Trainer<'a> {
     resolved: &'a Resolved,
     run: &'a Path,
-    threads: ThreadPool,
-    batches: Batches,
-    epoch_rows: u64,
-    statistics: Statistics,
     state: TrainState,
+    /// What a checkpoint holds beside the state, as of the last step.
+    record: Record,
     stepper: Stepper,
     schedule: Schedule,
     log: MetricsLog,
-    /// Training time before this process.
-    seconds_before: f64,
-    began: Instant,
-    flushed: Instant,
+    window: Window,
     figures: Figures,
+    flushed: Instant,
+    /// Gradients in an order of their own, for the control that shuffles them.
+    shuffled: Vec<f32>,
 }
 
 impl<'a> Trainer<'a> {
-    /// Begins the run in `run`, or goes on from its newest checkpoint if `resume`.
-    pub(crate) fn new(
-        resolved: &'a Resolved,
-        source: Box<dyn RowSource>,
-        order: &Order,
-        run: &'a Path,
-        resume: bool,
-        progress: &mut dyn Progress,
-    ) -> Result<Self> {
-        let threads = thread_pool(resolved.config.threads)?;
-        let found = if resume { checkpoint::newest(run)? } else { None };
-        let (state, record, pools) = match found {
-            Some(folder) => {
-                let (state, record) = checkpoint::read(&folder)?;
-                check(resolved, order, &record, &folder)?;
-                progress.remark(&format!("going on from step {} of {}", record.step, resolved.steps));
-                let pools = Pools::start(source, order, record.position)?;
-                (state, record, pools)
-            }
-            None => {
-                let mut pools = Pools::start(source, order, 0)?;
-                let mut sample = pools.peek(SAMPLE_ROWS, resolved.d_in)?;
-                let config = &resolved.config;
-                let (statistics, b_dec) = threads.install(|| {
-                    let multiple = config.max_activation_norm_multiple;
-                    statistics::measure(&mut sample, resolved.d_in, config.input_normalisation, multiple)
-                })?;
-                let mut state = TrainState::new(resolved.d_sae, b_dec, config.seed);
-                state.own = Parameter::new(resolved.own_parameters());
-                (state, Record::first(resolved, order.rows(), statistics), pools)
-            }
-        };
+    /// Goes on from `start`.
+    pub(crate) fn new(resolved: &'a Resolved, run: &'a Path, start: Start) -> Result<Self> {
+        let Start { state, record } = start;
         let resumed = (record.step > 0).then(|| record.step - 1);
-        let log = MetricsLog::open(&run.join("metrics.parquet"), resumed)?;
-        let now = Instant::now();
         Ok(Self {
             stepper: Stepper::new(resolved.d_sae, resolved.step_options(&record.statistics)),
             schedule: Schedule {
@@ -85,71 +97,79 @@ impl<'a> Trainer<'a> {
                 decay: resolved.decay_steps,
                 steps: resolved.steps,
             },
-            batches: Batches::new(pools, resolved.d_in, &record.statistics, order.rows(), record.left_out),
-            epoch_rows: order.rows(),
-            statistics: record.statistics,
-            seconds_before: record.seconds,
-            began: now,
-            flushed: now,
+            log: MetricsLog::open(&run.join("metrics.parquet"), resumed)?,
+            window: Window::new(record.seconds),
             figures: Figures::default(),
+            flushed: Instant::now(),
+            shuffled: Vec::new(),
             resolved,
             run,
-            threads,
             state,
-            log,
+            record,
         })
     }
 
-    /// Steps until the run is over. Stops between two steps when `progress` says so, with a checkpoint. `keep` is told about every
-    /// write of the log, to keep its own record up to date.
-    pub(crate) fn train(
-        &mut self,
-        progress: &mut dyn Progress,
-        keep: &mut dyn FnMut(&Self) -> Result<()>,
-    ) -> Result<()> {
-        let config = &self.resolved.config;
-        let (mut batch, mut window) = (Batch::default(), Window::new());
-        progress.begin("train", Some(self.tokens_total()), "tokens");
-        while self.state.step < self.resolved.steps {
-            if progress.stop_requested() {
-                self.log.flush()?;
-                self.checkpoint()?;
-                return Err(Error::Stopped(format!(
-                    "training stood at step {} of {}; a checkpoint was written, go on with --resume",
-                    self.state.step, self.resolved.steps
-                )));
-            }
-            self.batches.next(&mut batch, config.batch)?;
-            let rate = self.schedule.rate(self.state.step + 1);
-            let (stepper, state) = (&mut self.stepper, &mut self.state);
-            let tokens = Tokens { x: &batch.x, gradients: &batch.gradients };
-            let report = self.threads.install(|| stepper.step(state, tokens, rate));
-            let report = report.map_err(|error| self.with_checkpoint(error))?;
-            window.add(&report);
-            let step = self.state.step;
-            if step.is_multiple_of(self.resolved.log_every) || step == self.resolved.steps {
-                self.log_window(&window, rate)?;
-                window = Window::new();
-            }
-            progress.advance(self.tokens_done(), &self.figures.note(self.resolved.d_sae));
-            if config.checkpoint_every > 0
-                && step.is_multiple_of(config.checkpoint_every)
-                && step < self.resolved.steps
-            {
-                // The log first: rows behind a checkpoint are dropped on resuming, rows before it are not written again.
-                self.flush(keep)?;
-                self.checkpoint()?;
-            } else if self.flushed.elapsed() >= FLUSH_EVERY {
-                self.flush(keep)?;
-            }
+    /// Does the step that `batch` is for.
+    pub(crate) fn step(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<()> {
+        let began = Instant::now();
+        let rate = self.schedule.rate(self.state.step + 1);
+        let gradients = self.gradients(batch);
+        let tokens = Tokens { x: &batch.x, gradients: &gradients };
+        let (stepper, state) = (&mut self.stepper, &mut self.state);
+        let report = threads.install(|| stepper.step(state, tokens, rate));
+        self.give_back(gradients);
+        let report = report.map_err(|error| self.with_checkpoint(error))?;
+        self.window.add(&report);
+        (self.record.position, self.record.left_out) = (batch.position, batch.left_out);
+        self.spend(began.elapsed());
+        let step = self.state.step;
+        if step.is_multiple_of(self.resolved.log_every) || self.is_done() {
+            self.log_window(rate)?;
         }
-        self.flush(keep)?;
-        progress.end(&format!(
-            "trained {} steps: {}",
-            self.state.step,
-            self.figures.note(self.resolved.d_sae)
-        ));
         Ok(())
+    }
+
+    /// Counts time that was spent for this run.
+    pub(crate) fn spend(&mut self, time: Duration) {
+        // Whole nanoseconds: a number that JSON brings back as it is.
+        self.record.seconds = ((self.record.seconds + time.as_secs_f64()) * 1e9).round() / 1e9;
+    }
+
+    /// Keeps what should survive the process: the log every `every`, and a checkpoint where one is due. True when the log was written:
+    /// then `run.json` should be, too.
+    pub(crate) fn keep(&mut self, every: Duration) -> Result<bool> {
+        let (step, checkpoints) = (self.state.step, self.resolved.config.checkpoint_every);
+        let due = checkpoints > 0 && step.is_multiple_of(checkpoints) && !self.is_done();
+        if !due && !self.is_done() && self.flushed.elapsed() < every {
+            return Ok(false);
+        }
+        // The log first: rows behind a checkpoint are dropped on resuming, rows before it are not written again.
+        self.flush_log()?;
+        if due {
+            self.checkpoint()?;
+        }
+        Ok(true)
+    }
+
+    /// Keeps everything, to go on later.
+    pub(crate) fn stop(&mut self) -> Result<Error> {
+        self.flush_log()?;
+        self.checkpoint()?;
+        Ok(Error::Stopped(format!(
+            "training stood at step {} of {}; a checkpoint was written, go on with --resume",
+            self.state.step, self.resolved.steps
+        )))
+    }
+
+    /// Writes what the log has, whatever happens to the run.
+    pub(crate) fn flush_log(&mut self) -> Result<()> {
+        self.flushed = Instant::now();
+        Ok(self.log.flush()?)
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        let record = Record { step: self.state.step, holds: Holds::of(&self.state), ..self.record.clone() };
+        checkpoint::write(self.run, &self.state, &record, self.resolved.config.keep_checkpoints)
     }
 
     /// The error that ended training, and where to go on from.
@@ -162,37 +182,51 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn log_window(&mut self, window: &Window, learning_rate: f64) -> Result<()> {
-        self.figures = window.figures();
-        let row = Row::new(self.state.step - 1, self.tokens_done(), self.seconds());
+    /// The gradients that this run scores with: none, those of the batch, or those in another order.
+    fn gradients<'b>(&mut self, batch: &'b Batch) -> Gradients<'b> {
+        if !self.resolved.needs_gradients() {
+            return Gradients::Theirs(&[]);
+        }
+        if !self.resolved.config.shuffle_gradients {
+            return Gradients::Theirs(&batch.gradients);
+        }
+        let d = self.resolved.d_in;
+        let mut tokens: Vec<usize> = (0..batch.gradients.len() / d).collect();
+        let seed = self.resolved.config.seed;
+        shuffle(&mut tokens, &mut generator(seed, Purpose::Gradients, self.state.step, 0));
+        let mut own = std::mem::take(&mut self.shuffled);
+        own.clear();
+        tokens.into_iter().for_each(|i| own.extend_from_slice(&batch.gradients[i * d..(i + 1) * d]));
+        Gradients::Own(own)
+    }
+
+    fn give_back(&mut self, gradients: Gradients<'_>) {
+        if let Gradients::Own(own) = gradients {
+            self.shuffled = own;
+        }
+    }
+
+    fn log_window(&mut self, learning_rate: f64) -> Result<()> {
+        self.figures = self.window.figures(self.record.seconds);
+        let row = Row::new(self.state.step - 1, self.tokens_done(), self.record.seconds);
         self.log.append(self.figures.row(row, self.resolved.d_sae, learning_rate))?;
+        self.window = Window::new(self.record.seconds);
         Ok(())
     }
 
-    fn flush(&mut self, keep: &mut dyn FnMut(&Self) -> Result<()>) -> Result<()> {
-        self.log.flush()?;
-        self.flushed = Instant::now();
-        keep(self)
+    /// Whether all steps are done.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state.step >= self.resolved.steps
     }
 
-    /// Writes what the log has, whatever happens to the run.
-    pub(crate) fn flush_log(&mut self) -> Result<()> {
-        Ok(self.log.flush()?)
+    /// One short line for people.
+    pub(crate) fn note(&self) -> String {
+        self.figures.note(self.resolved.d_sae)
     }
 
-    fn checkpoint(&self) -> Result<()> {
-        let record = Record {
-            step: self.state.step,
-            position: self.batches.position(),
-            left_out: self.batches.left_out(),
-            epoch_rows: self.epoch_rows,
-            d_in: self.resolved.d_in,
-            d_sae: self.resolved.d_sae,
-            seconds: self.seconds(),
-            statistics: self.statistics.clone(),
-            holds: Holds::of(&self.state),
-        };
-        checkpoint::write(self.run, &self.state, &record, self.resolved.config.keep_checkpoints)
+    /// FVE over the last logged window; not a number before the first.
+    pub(crate) fn fve(&self) -> f64 {
+        if self.log.rows().is_empty() { f64::NAN } else { self.figures.fve }
     }
 
     /// Parameters as they are now.
@@ -202,12 +236,12 @@ impl<'a> Trainer<'a> {
 
     /// What was measured before the first step.
     pub(crate) fn statistics(&self) -> &Statistics {
-        &self.statistics
+        &self.record.statistics
     }
 
-    /// The threads to compute with, and the batches that come next.
-    pub(crate) fn rest(&mut self) -> (&ThreadPool, &mut Batches) {
-        (&self.threads, &mut self.batches)
+    /// Rows of the stream used or left out.
+    pub(crate) fn position(&self) -> u64 {
+        self.record.position
     }
 
     /// The last logged row.
@@ -215,74 +249,35 @@ impl<'a> Trainer<'a> {
         self.log.rows().last()
     }
 
-    /// What activations are multiplied by.
-    pub(crate) fn input_scale(&self) -> f32 {
-        self.statistics.input_scale
-    }
-
     /// Rows left out because of their norm.
     pub(crate) fn left_out(&self) -> u64 {
-        self.batches.left_out()
+        self.record.left_out
     }
 
-    /// Training time, summed over resumptions.
+    /// Training time, summed over resumptions: its own steps, and its part of what it shared with other runs.
     pub(crate) fn seconds(&self) -> f64 {
-        self.seconds_before + self.began.elapsed().as_secs_f64()
+        self.record.seconds
     }
 
     /// Tokens trained on.
     pub(crate) fn tokens_done(&self) -> u64 {
         self.state.step * self.resolved.config.batch as u64
     }
-
-    /// Tokens of the whole run.
-    pub(crate) fn tokens_total(&self) -> u64 {
-        self.resolved.steps * self.resolved.config.batch as u64
-    }
-
-    /// Threads that are used.
-    pub(crate) fn threads(&self) -> usize {
-        self.threads.current_num_threads()
-    }
 }
 
-impl Record {
-    /// The record of a run before its first step.
-    fn first(resolved: &Resolved, epoch_rows: u64, statistics: Statistics) -> Self {
-        Self {
-            step: 0,
-            position: 0,
-            left_out: 0,
-            epoch_rows,
-            d_in: resolved.d_in,
-            d_sae: resolved.d_sae,
-            seconds: 0.0,
-            statistics,
-            holds: Holds::default(),
+/// Gradients of a batch, or a copy of them.
+enum Gradients<'a> {
+    Theirs(&'a [f32]),
+    Own(Vec<f32>),
+}
+
+impl std::ops::Deref for Gradients<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Theirs(gradients) => gradients,
+            Self::Own(gradients) => gradients,
         }
     }
-}
-
-fn thread_pool(threads: Option<usize>) -> Result<ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.unwrap_or(0))
-        .thread_name(|i| format!("train-{i}"))
-        .build()
-        .map_err(|e| Error::request(format!("cannot start {threads:?} threads: {e}")))
-}
-
-/// A checkpoint must belong to this data and these shapes; the configuration was compared before.
-fn check(resolved: &Resolved, order: &Order, record: &Record, folder: &Path) -> Result<()> {
-    let (ours, theirs) =
-        ((resolved.d_in, resolved.d_sae, order.rows()), (record.d_in, record.d_sae, record.epoch_rows));
-    if ours == theirs {
-        return Ok(());
-    }
-    Err(Error::format(
-        folder,
-        format!(
-            "the run began with d_in, d_sae and training rows {theirs:?}, now they are {ours:?}; \
-             go on with the dataset that the run began with, or begin a new run"
-        ),
-    ))
 }

@@ -1,7 +1,5 @@
 //! Figures of the steps since the last logged one.
 
-use std::time::Instant;
-
 use storage::metrics::Row;
 use storage::schema::metrics as names;
 
@@ -13,7 +11,8 @@ use crate::kernels::reduce;
 pub(crate) struct Window {
     sums: StepReport,
     steps: u64,
-    began: Instant,
+    /// Training time when it began.
+    began: f64,
 }
 
 /// Means over a window.
@@ -34,8 +33,9 @@ pub(crate) struct Figures {
 }
 
 impl Window {
-    pub(crate) fn new() -> Self {
-        Self { sums: StepReport::default(), steps: 0, began: Instant::now() }
+    /// A window that begins after so many `seconds` of training.
+    pub(crate) fn new(seconds: f64) -> Self {
+        Self { sums: StepReport::default(), steps: 0, began: seconds }
     }
 
     /// Adds a step.
@@ -56,8 +56,8 @@ impl Window {
         self.steps += 1;
     }
 
-    /// Means of the steps added.
-    pub(crate) fn figures(&self) -> Figures {
+    /// Means of the steps added, after so many `seconds` of training.
+    pub(crate) fn figures(&self, seconds: f64) -> Figures {
         let (sums, steps) = (&self.sums, self.steps.max(1) as f64);
         let tokens = sums.tokens.max(1) as f64;
         let spread = reduce::centred_sum_of_squares(sums.tokens, &sums.columns, sums.squares);
@@ -69,7 +69,7 @@ impl Window {
             fve: if spread > 0.0 { 1.0 - sums.squared_error / spread } else { f64::NAN },
             l0: sums.matches as f64 / tokens,
             dead: sums.dead,
-            tokens_per_second: sums.tokens as f64 / self.began.elapsed().as_secs_f64().max(1e-9),
+            tokens_per_second: sums.tokens as f64 / (seconds - self.began).max(1e-9),
             decoder_norm: sums.decoder_norm / steps,
         }
     }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn explained_variance_is_centred_over_the_whole_window() {
         // Two batches of one dimension: x = 1, 3 and 5, 7; errors 1 each. Mean 4, spread 20.
-        let mut window = Window::new();
+        let mut window = Window::new(0.0);
         for (columns, squares) in [(4.0, 10.0), (12.0, 74.0)] {
             let report = StepReport {
                 columns: vec![columns],
@@ -129,7 +129,7 @@ mod tests {
             };
             window.add(&report);
         }
-        let figures = window.figures();
+        let figures = window.figures(1.0);
         assert!((figures.fve - (1.0 - 4.0 / 20.0)).abs() < 1e-12);
         assert_eq!((figures.l0, figures.loss), (1.5, 1.5));
         let row = Figures { fve: f64::NAN, ..figures }.row(Row::new(0, 4, 0.1), 10, 1e-3);

@@ -98,6 +98,16 @@ impl TrainConfig {
         if self.resample_every == Some(0) {
             return Err(Error::request("resample_every is 0; leave it out to never resample"));
         }
+        if self.resample_every.is_some() && self.freeze_decoder.is_some() {
+            return Err(Error::request(
+                "resample_every gives features new decoder rows, which freeze_decoder forbids; leave one of them out",
+            ));
+        }
+        if self.shuffle_gradients && self.score_beta == Some(0.0) {
+            return Err(Error::request(
+                "shuffle_gradients is given, but with score_beta 0 gradients are not read",
+            ));
+        }
         if self.score_lambda == Some(0.0) && self.score_beta == Some(0.0) {
             return Err(Error::request(
                 "score_lambda and score_beta are both 0: no match would be worth anything",
@@ -135,6 +145,7 @@ impl TrainConfig {
             ("score_lambda", self.score_lambda.is_some(), gradients),
             ("score_beta", self.score_beta.is_some(), gradients),
             ("gradient_norm", self.gradient_norm.is_some(), gradients),
+            ("shuffle_gradients", self.shuffle_gradients, gradients),
             ("widths", self.widths.is_some(), method == Method::Matryoshka),
             ("sparsity_coefficient", self.sparsity_coefficient.is_some(), !budget),
             ("sparsity_warmup_share", self.sparsity_warmup_share.is_some(), !budget),

@@ -9,19 +9,25 @@ use crate::{Error, Result};
 pub(crate) fn parse(text: &str, path: &Path) -> Result<TrainConfig> {
     let problem = |message: String| Error::format(path, message);
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| problem(e.to_string()))?;
-    let known = known();
-    if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
-        let near = match nearest(key, &known) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("there are {}", known.join(", ")),
-        };
-        return Err(problem(format!("unknown field `{key}`; {near}")));
-    }
+    check_names(table.keys(), &known()).map_err(problem)?;
     toml::from_str(text).map_err(|e| problem(e.to_string()))
 }
 
+/// Says which of `keys` is none of `known`, and what was probably meant.
+pub(crate) fn check_names<'a>(
+    keys: impl IntoIterator<Item = &'a String>,
+    known: &[&str],
+) -> Result<(), String> {
+    let Some(key) = keys.into_iter().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    let near = match nearest(key, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("there are {}", known.join(", ")),
+    };
+    Err(format!("unknown field `{key}`; {near}"))
+}
+
 /// Every option of [`TrainConfig`].
-fn known() -> Vec<&'static str> {
+pub(crate) fn known() -> Vec<&'static str> {
     vec![
         "data",
         "method",
@@ -37,6 +43,8 @@ fn known() -> Vec<&'static str> {
         "score_lambda",
         "score_beta",
         "gradient_norm",
+        "shuffle_gradients",
+        "freeze_decoder",
         "widths",
         "sparsity_coefficient",
         "sparsity_warmup_share",
@@ -62,6 +70,7 @@ fn known() -> Vec<&'static str> {
         "input_normalisation",
         "max_activation_norm_multiple",
         "seed",
+        "data_seed",
         "threads",
         "log_every",
         "checkpoint_every",

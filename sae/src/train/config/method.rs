@@ -151,6 +151,14 @@ pub enum JumpPenalty {
     Tanh,
 }
 
+/// What a decoder that is not trained consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FrozenDecoder {
+    /// Random directions of norm 1: those that every run begins with (the baseline of Makelov et al. 2024).
+    Random,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

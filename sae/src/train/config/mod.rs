@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use method::Inference;
-pub use method::{AuxLoss, JumpPenalty, Method};
+pub use method::{AuxLoss, FrozenDecoder, JumpPenalty, Method};
 
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
@@ -73,6 +73,12 @@ pub struct TrainConfig {
     /// How gradients are brought to one scale. Default `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<GradientNorm>,
+    /// Control: every token is scored with the gradient of another token of its batch, drawn by `seed`. Default: not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shuffle_gradients: bool,
+    /// Control: decoder rows stay what they were at the first step. Default: they are trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_decoder: Option<FrozenDecoder>,
     /// Matryoshka: features of the nested dictionaries, ascending, the last is F. Default: F/16, F/8, F/4, F/2, F.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
@@ -139,8 +145,11 @@ pub struct TrainConfig {
     /// Rows with a norm above this multiple of the median norm are left out (and counted). Default: none are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_activation_norm_multiple: Option<f32>,
-    /// Seed of the first directions and of the order of rows.
+    /// Seed of the first directions and, without `data_seed`, of the order of rows.
     pub seed: u64,
+    /// Seed of the order of rows alone. Runs with the same one see the same batches, which a sweep then reads once. Default: `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_seed: Option<u64>,
     /// Threads; the result does not depend on it. Default: one a processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
@@ -175,6 +184,8 @@ impl Default for TrainConfig {
             score_lambda: None,
             score_beta: None,
             gradient_norm: None,
+            shuffle_gradients: false,
+            freeze_decoder: None,
             widths: None,
             sparsity_coefficient: None,
             sparsity_warmup_share: None,
@@ -200,6 +211,7 @@ impl Default for TrainConfig {
             input_normalisation: InputNormalisation::MeanSquare,
             max_activation_norm_multiple: None,
             seed: 0,
+            data_seed: None,
             threads: None,
             log_every: None,
             checkpoint_every: 1000,
@@ -288,6 +300,16 @@ impl TrainConfig {
             log_every,
             pool_rows,
         })
+    }
+
+    /// The configuration with its defaults, for activations of width `d_in`; `tokens` must be given.
+    pub(crate) fn with_defaults(&self, d_in: usize) -> Result<Self> {
+        Ok(self.resolve(d_in, self.tokens.unwrap_or(0))?.config)
+    }
+
+    /// What decides the order of rows.
+    pub(crate) fn order_seed(&self) -> u64 {
+        self.data_seed.unwrap_or(self.seed)
     }
 
     /// Names of the fields in which a run with this configuration would give other weights than one with `other`.

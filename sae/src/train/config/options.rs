@@ -94,6 +94,7 @@ impl Resolved {
                 until: self.steps_of(Some(RESAMPLING_SHARE)),
                 seed: config.seed,
             }),
+            frozen_decoder: config.freeze_decoder.is_some(),
             dead_after: self.dead_after,
             rate_window: self.dead_after,
             input_variance: f64::from(statistics.input_variance),

@@ -177,6 +177,8 @@ pub(crate) struct Stepper {
     sparsity: f64,
     /// Thresholds of JumpReLU, factors e^r of gates, `[F]`.
     exponentials: Vec<f32>,
+    /// The decoder that stays as it is; empty where it is trained, and before the first step.
+    frozen: Vec<f32>,
     spare: Spare<Buffer>,
 }
 
@@ -203,6 +205,7 @@ impl Stepper {
             penalty_scale: 1.0,
             sparsity: 0.0,
             exponentials: Vec::new(),
+            frozen: Vec::new(),
             spare: Spare::default(),
         }
     }
@@ -225,7 +228,12 @@ impl Stepper {
             )));
         }
         let adam = AdamStep::new(t, learning_rate, self.options.betas, self.options.epsilon);
+        if self.options.frozen_decoder && self.frozen.is_empty() {
+            self.frozen.clone_from(&state.w_dec.value);
+        }
         report.decoder_norm = self.update(state, &adam, report.tokens)?;
+        // The update visits a feature once, for both of its rows; a control need not make that loop slower for everybody.
+        state.w_dec.value[..self.frozen.len()].copy_from_slice(&self.frozen);
         state.penalty_scale = self.penalty_scale;
         state.step = t;
         self.resample(state, batch.x);

@@ -137,6 +137,8 @@ pub(crate) struct StepOptions {
     pub(crate) power: Ramp,
     pub(crate) aux: Aux,
     pub(crate) resampling: Option<Resampling>,
+    /// Whether decoder rows stay as they are.
+    pub(crate) frozen_decoder: bool,
     /// Tokens of silence after which a feature is dead.
     pub(crate) dead_after: u64,
     /// Tokens over which rates are averaged.
@@ -164,6 +166,7 @@ impl StepOptions {
             power: Ramp::constant(1.0),
             aux: Aux { coefficient: 0.0, k: 0, zipf: None },
             resampling: None,
+            frozen_decoder: false,
             dead_after: u64::MAX,
             rate_window: 1_000_000,
             input_variance: 1.0,

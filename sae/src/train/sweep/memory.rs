@@ -1,0 +1,63 @@
+//! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to say so before anything begins.
+
+use crate::kernels::encode::chunk_rows;
+use crate::train::config::Resolved;
+use crate::train::group::TURN;
+
+/// Bytes of an f32.
+const NUMBER: u64 = 4;
+/// Bytes of a match: its feature, value and slope, by token and again by feature.
+const MATCH: u64 = 32;
+/// Bytes of an entry that mutual choice collects.
+const ENTRY: u64 = 16;
+
+/// Bytes of a run: parameters with their moments, and what a step fills.
+pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
+    let config = &resolved.config;
+    let (d, features, batch) = (resolved.d_in as u64, resolved.d_sae as u64, config.batch as u64);
+    let own = resolved.rule().own_parameters() as u64;
+    // A value and two moments; silence, rates, expected rates and budgets.
+    let state = 3 * NUMBER * (2 * features * d + features * (1 + own) + d) + 20 * features;
+    let gradients = u64::from(resolved.needs_gradients());
+    let second = u64::from(config.multi_topk.is_some() || own == 2);
+    let nested = config.widths.as_ref().map_or(0, |widths| widths.len() as u64 - 1);
+    let matrices =
+        NUMBER * batch * d * (3 + gradients * (1 + u64::from(config.shuffle_gradients)) + second + nested);
+    let products = threads * chunk_rows(resolved.d_sae) as u64 * features * NUMBER * (1 + gradients);
+    let multiple = 1.0 + config.multi_topk.unwrap_or(0.0);
+    let per_token = match config.method.is_penalised() {
+        // At first about half of all pre-activations are above 0.
+        true => features as f64 / 2.0,
+        false => config.k_start.unwrap_or(config.k) as f64 * multiple + resolved.k_aux as f64,
+    };
+    let matches = (per_token * batch as f64) as u64 * MATCH;
+    let collected = match config.method.fits_thresholds() {
+        true => (config.k as f64 * multiple * batch as f64) as u64 * ENTRY * 2 * (1 + threads),
+        false => 0,
+    };
+    state + matrices + products + matches + collected
+}
+
+/// Bytes beside that when a run is over: the dictionary and its file, and the numbers that thresholds are read off.
+pub(super) fn of_end(resolved: &Resolved, held_out: u64) -> u64 {
+    let config = &resolved.config;
+    let dictionary = 2 * NUMBER * 2 * (resolved.d_sae * resolved.d_in) as u64;
+    let rows = config.threshold_tokens.unwrap_or(0).min(held_out.max(1));
+    let largest = if config.method.is_feature_choice() { 2 * NUMBER * config.k as u64 * rows } else { 0 };
+    dictionary + largest
+}
+
+/// Bytes of the stream that runs share: two pools of rows, and a turn of batches.
+pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool) -> u64 {
+    let width = resolved.d_in as u64 * NUMBER * if gradients { 2 } else { 1 };
+    // A dataset that fits into one pool is read once and kept.
+    let pools = if rows <= resolved.pool_rows { rows } else { 2 * resolved.pool_rows };
+    pools * width + TURN * resolved.config.batch as u64 * width
+}
+
+/// Bytes of memory that are free, where the system says so.
+pub(super) fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+}

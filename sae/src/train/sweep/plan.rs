@@ -1,0 +1,183 @@
+//! Which runs are trained together.
+
+use std::path::{Path, PathBuf};
+
+use super::file::Asked;
+use super::memory;
+use crate::train::config::{InputNormalisation, Resolved, TrainConfig};
+use crate::train::source::Source;
+use crate::{Error, Result};
+
+/// Share of the free memory that a sweep takes if it is not told.
+const SHARE: f64 = 0.8;
+
+/// A run with everything filled in.
+pub struct Planned {
+    /// Its folder in the sweep's.
+    pub name: String,
+    /// What it needs, in bytes, beside what it shares.
+    pub bytes: u64,
+    pub(super) resolved: Resolved,
+    pub(super) source: usize,
+}
+
+impl Planned {
+    /// Its configuration, as `train.toml` will have it.
+    pub fn config(&self) -> &TrainConfig {
+        &self.resolved.config
+    }
+
+    /// Tokens it is trained on.
+    pub fn tokens(&self) -> u64 {
+        self.resolved.steps * self.resolved.config.batch as u64
+    }
+}
+
+/// Runs that are trained together: one pass over the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wave {
+    /// Their numbers in the sweep.
+    pub runs: Vec<usize>,
+    /// What the wave needs, in bytes.
+    pub bytes: u64,
+}
+
+/// A sweep before its first step.
+pub struct Plan {
+    /// The runs, in the order of the file.
+    pub runs: Vec<Planned>,
+    /// What is trained together, one wave after the other.
+    pub waves: Vec<Wave>,
+    /// Bytes that a wave may need; `None` where nobody knows what is free.
+    pub limit: Option<u64>,
+    pub(super) sources: Vec<Source>,
+}
+
+/// What decides which batches a run sees.
+type Stream = (usize, u64, u64, u64, usize, InputNormalisation, Option<u32>);
+
+impl Plan {
+    /// Opens the data and fills everything in. `limit` is how many bytes a wave may need; by default most of what is free.
+    pub fn new(asked: &[Asked], limit: Option<u64>, threads: Option<usize>) -> Result<Self> {
+        let (mut sources, mut paths): (Vec<Source>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+        let mut runs: Vec<Planned> = Vec::new();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = threads.unwrap_or(cores) as u64;
+        for Asked { name, config } in asked {
+            let data = config.data.as_deref().ok_or_else(|| {
+                Error::request(format!("run {name}: no dataset given; add data = \"FOLDER\" to [base]"))
+            })?;
+            let source = open(data, &mut sources, &mut paths)?;
+            let resolved = sources[source].resolve(config).map_err(|error| of_run(name, error))?;
+            let bytes = memory::of_run(&resolved, threads);
+            runs.push(Planned { name: name.clone(), bytes, resolved, source });
+        }
+        check_different(&runs)?;
+        let limit = limit.or_else(|| memory::available().map(|free| (free as f64 * SHARE) as u64));
+        let waves = waves(&runs, &sources, limit);
+        Ok(Self { runs, waves, limit, sources })
+    }
+
+    /// Tokens of all runs together.
+    pub fn tokens(&self) -> u64 {
+        self.runs.iter().map(Planned::tokens).sum()
+    }
+
+    /// The most that a wave needs, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.waves.iter().map(|wave| wave.bytes).max().unwrap_or(0)
+    }
+}
+
+fn open(data: &Path, sources: &mut Vec<Source>, paths: &mut Vec<PathBuf>) -> Result<usize> {
+    if let Some(found) = paths.iter().position(|path| path == data) {
+        return Ok(found);
+    }
+    sources.push(Source::open(data)?);
+    paths.push(data.to_owned());
+    Ok(sources.len() - 1)
+}
+
+/// `error`, with the name of the run that it is about.
+pub(super) fn of_run(name: &str, error: Error) -> Error {
+    match error {
+        Error::Request(message) => Error::Request(format!("run {name}: {message}")),
+        Error::Data(message) => Error::Data(format!("run {name}: {message}")),
+        other => other,
+    }
+}
+
+/// Two runs that would be the same are a mistake: an option was crossed that one of them does not look at.
+fn check_different(runs: &[Planned]) -> Result<()> {
+    let looked_at = |run: &Planned| {
+        let mut config = run.resolved.config.clone();
+        if config.method.is_penalised() {
+            config.k = 0;
+        }
+        config
+    };
+    for (i, run) in runs.iter().enumerate() {
+        let config = looked_at(run);
+        let same =
+            |other: &&Planned| other.source == run.source && config.differences(&looked_at(other)).is_empty();
+        if let Some(other) = runs[..i].iter().find(same) {
+            return Err(Error::request(format!(
+                "runs {} and {} would be the same: what they differ in has no meaning for method {} (or is given on the command line \
+                 for both); leave one of them out",
+                other.name, run.name, config.method
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn stream_of(run: &Planned) -> Stream {
+    let config = &run.resolved.config;
+    let multiple = config.max_activation_norm_multiple.map(f32::to_bits);
+    (
+        run.source,
+        config.order_seed(),
+        config.block_rows,
+        run.resolved.pool_rows,
+        config.batch,
+        config.input_normalisation,
+        multiple,
+    )
+}
+
+/// Runs by stream, as many of each at once as fit.
+fn waves(runs: &[Planned], sources: &[Source], limit: Option<u64>) -> Vec<Wave> {
+    let mut streams: Vec<(Stream, Vec<usize>)> = Vec::new();
+    for (i, run) in runs.iter().enumerate() {
+        let stream = stream_of(run);
+        match streams.iter_mut().find(|(other, _)| *other == stream) {
+            Some((_, members)) => members.push(i),
+            None => streams.push((stream, vec![i])),
+        }
+    }
+    let mut waves = Vec::new();
+    for (_, members) in streams {
+        let mut wave = Vec::new();
+        for run in members {
+            wave.push(run);
+            if wave.len() > 1 && limit.is_some_and(|limit| bytes_of(&wave, runs, sources) > limit) {
+                wave.pop();
+                let full = std::mem::replace(&mut wave, vec![run]);
+                waves.push(Wave { bytes: bytes_of(&full, runs, sources), runs: full });
+            }
+        }
+        waves.push(Wave { bytes: bytes_of(&wave, runs, sources), runs: wave });
+    }
+    waves
+}
+
+fn bytes_of(wave: &[usize], runs: &[Planned], sources: &[Source]) -> u64 {
+    let members = || wave.iter().map(|&i| &runs[i]);
+    let Some(first) = members().next() else { return 0 };
+    let source = &sources[first.source];
+    let gradients = members().any(|run| run.resolved.needs_gradients());
+    let ends = members().map(|run| memory::of_end(&run.resolved, source.held_out_rows()));
+    memory::of_stream(&first.resolved, source.training_rows(), gradients)
+        + members().map(|run| run.bytes).sum::<u64>()
+        + ends.max().unwrap_or(0)
+}

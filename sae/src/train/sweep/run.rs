@@ -1,0 +1,245 @@
+//! Training the runs of a sweep.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rayon::ThreadPool;
+use storage::sweep::SweepRow;
+use storage::{Lock, RunRecord};
+
+use super::file::{self, Asked};
+use super::plan::{Plan, Planned, Wave, of_run};
+use super::{SWEEP_FILE, TABLE};
+use crate::train::board::Board;
+use crate::train::job::{Entry, Job, Resume, previous_run};
+use crate::train::{TrainConfig, TrainOutcome, group, thread_pool};
+use crate::{Error, Progress, Result};
+
+/// A run of a sweep and what came of it.
+#[derive(Debug, Clone)]
+pub struct SweptRun {
+    /// Its folder in the sweep's.
+    pub name: String,
+    /// Its configuration, with everything filled in.
+    pub config: TrainConfig,
+    /// What came of it; the message of the error that ended it. `None` if it was not begun.
+    pub outcome: Option<Result<TrainOutcome, String>>,
+    /// Whether it was stopped and can go on.
+    pub stopped: bool,
+}
+
+/// How a sweep came out.
+#[derive(Debug, Clone)]
+pub struct SweepOutcome {
+    /// The sweep's folder.
+    pub out: PathBuf,
+    /// Its runs, in the order of the file.
+    pub runs: Vec<SweptRun>,
+    /// Wall time of this process.
+    pub seconds: f64,
+}
+
+impl SweepOutcome {
+    /// What to tell of the runs that failed; `None` if none did.
+    pub fn failures(&self) -> Option<String> {
+        let failed: Vec<String> = self
+            .runs
+            .iter()
+            .filter_map(|run| match &run.outcome {
+                Some(Err(message)) => Some(format!("{}: {message}", run.name)),
+                _ => None,
+            })
+            .collect();
+        let n = self.runs.len();
+        (!failed.is_empty())
+            .then(|| format!("{} of {n} runs failed\n  {}", failed.len(), failed.join("\n  ")))
+    }
+}
+
+/// The runs that the sweep in `out` was begun with.
+pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
+    file::read_file(&out.join(SWEEP_FILE))
+}
+
+/// Trains the runs of `plan`, each in a folder of its name in `out`, and writes `OUT/sweep.parquet`.
+///
+/// With `resume`, runs that are finished stay as they are, those that were begun go on from their newest checkpoints, and others are
+/// begun. Without, `out` must not hold a sweep.
+///
+/// A run that fails does not end the others: see [`SweepOutcome::failures`]. Stopping writes a checkpoint of every run that is
+/// being trained and gives [`Error::Stopped`].
+pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<SweepOutcome> {
+    let began = Instant::now();
+    if out.join(SWEEP_FILE).exists() && !resume {
+        return Err(Error::request(format!(
+            "{} already holds a sweep; give --resume to go on with it, or another folder",
+            out.display()
+        )));
+    }
+    if resume && !out.join(SWEEP_FILE).exists() {
+        return Err(Error::request(format!(
+            "{} holds no sweep to resume; leave --resume out to begin one",
+            out.display()
+        )));
+    }
+    // Whatever can be refused is refused before hours go by.
+    let may = if resume { Resume::May } else { Resume::Never };
+    for planned in &plan.runs {
+        previous_run(&planned.resolved, &out.join(&planned.name), may)
+            .map_err(|error| of_run(&planned.name, error))?;
+    }
+    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let _lock = Lock::take(out)?;
+    write_runs(&plan.runs, &out.join(SWEEP_FILE))?;
+    let mut sweep = Sweep {
+        out,
+        runs: plan.runs.iter().map(not_begun).collect(),
+        board: Board::new(plan.runs.iter().map(|run| run.name.clone())),
+        threads: thread_pool(plan.runs.first().and_then(|run| run.resolved.config.threads))?,
+        may,
+    };
+    progress.begin("train", Some(plan.tokens()), "tokens");
+    let mut stopped = false;
+    for wave in &plan.waves {
+        if progress.stop_requested() {
+            stopped = true;
+            break;
+        }
+        sweep.train(plan, wave, progress)?;
+        sweep.write_table()?;
+        stopped = sweep.runs.iter().any(|run| run.stopped);
+        if stopped {
+            break;
+        }
+    }
+    let finished = sweep.runs.iter().filter(|run| matches!(run.outcome, Some(Ok(_)))).count();
+    let summary = format!("{finished} of {} runs are finished", sweep.runs.len());
+    progress.end(&summary);
+    if stopped {
+        return Err(Error::Stopped(format!(
+            "{summary}; checkpoints of the others were written, go on with --resume"
+        )));
+    }
+    let runs = sweep.runs;
+    Ok(SweepOutcome { out: out.to_owned(), runs, seconds: began.elapsed().as_secs_f64() })
+}
+
+fn not_begun(planned: &Planned) -> SweptRun {
+    SweptRun { name: planned.name.clone(), config: planned.config().clone(), outcome: None, stopped: false }
+}
+
+struct Sweep<'a> {
+    out: &'a Path,
+    runs: Vec<SweptRun>,
+    board: Board,
+    threads: ThreadPool,
+    may: Resume,
+}
+
+impl Sweep<'_> {
+    /// Trains the runs of `wave` that are not finished.
+    fn train(&mut self, plan: &Plan, wave: &Wave, progress: &mut dyn Progress) -> Result<()> {
+        let (mut jobs, mut going) = (Vec::new(), Vec::new());
+        let Some(source) = wave.runs.first().map(|&i| &plan.sources[plan.runs[i].source]) else {
+            return Ok(());
+        };
+        for &i in &wave.runs {
+            let planned = &plan.runs[i];
+            let folder = self.out.join(&planned.name);
+            match Job::enter(source, planned.resolved.clone(), &folder, self.may)? {
+                Entry::Finished(outcome) => self.settle(i, planned, Ok(*outcome)),
+                Entry::Job(job) => {
+                    jobs.push(*job);
+                    going.push(i);
+                }
+            }
+        }
+        remark(&jobs, progress);
+        self.board.turn_to(going.clone());
+        let results = group::train(source, &mut jobs, &self.threads, Some(&mut self.board), progress);
+        for (i, result) in going.into_iter().zip(results) {
+            self.settle(i, &plan.runs[i], result);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, i: usize, planned: &Planned, result: Result<TrainOutcome>) {
+        let run = &mut self.runs[i];
+        match result {
+            Ok(outcome) => {
+                self.board.settle(i, planned.tokens(), outcome.fve);
+                run.outcome = Some(Ok(outcome));
+            }
+            Err(Error::Stopped(_)) => run.stopped = true,
+            Err(error) => run.outcome = Some(Err(error.to_string())),
+        }
+    }
+
+    fn write_table(&self) -> Result<()> {
+        let rows: Vec<SweepRow> = self.runs.iter().map(|run| row(self.out, run)).collect();
+        storage::row::write(&self.out.join(TABLE), &rows)?;
+        Ok(())
+    }
+}
+
+/// What is said of several runs is said once.
+fn remark(jobs: &[Job], progress: &mut dyn Progress) {
+    let mut said: Vec<String> = Vec::new();
+    for remark in jobs.iter().flat_map(|job| job.resolved.remarks()) {
+        if !said.contains(&remark) {
+            progress.remark(&remark);
+            said.push(remark);
+        }
+    }
+}
+
+/// A run as a row of `sweep.parquet`.
+fn row(out: &Path, run: &SweptRun) -> SweepRow {
+    let record = RunRecord::read(&out.join(&run.name)).ok();
+    let outcome = run.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    let number = |of: fn(&TrainOutcome) -> f64| outcome.map(of).filter(|value| value.is_finite());
+    let count = |of: fn(&TrainOutcome) -> u64| outcome.map(of);
+    let config = &run.config;
+    SweepRow {
+        run: run.name.clone(),
+        status: match (&run.outcome, run.stopped) {
+            (Some(Ok(_)), _) => "finished",
+            (Some(Err(_)), _) => "failed",
+            (None, true) => "stopped",
+            (None, false) => "not begun",
+        }
+        .to_owned(),
+        error: run.outcome.as_ref().and_then(|outcome| outcome.as_ref().err().cloned()),
+        method: config.method.name().to_owned(),
+        k: if config.method.is_penalised() { 0 } else { config.k as u64 },
+        d_sae: config.d_sae.unwrap_or(0) as u64,
+        seed: config.seed,
+        data_seed: config.order_seed(),
+        hook: record.map(|record| record.hook).unwrap_or_default(),
+        data: config.data.as_ref().map(|data| data.display().to_string()).unwrap_or_default(),
+        config: serde_json::to_string(config).unwrap_or_default(),
+        steps: count(|o| o.steps),
+        tokens: count(|o| o.tokens),
+        seconds: number(|o| o.seconds),
+        loss: number(|o| o.loss),
+        fve: number(|o| o.fve),
+        l0: number(|o| o.l0),
+        dead: count(|o| o.dead),
+        dead_share: number(|o| o.dead_share),
+        dead_after: count(|o| o.dead_after),
+        left_out: count(|o| o.left_out),
+        l0_threshold: number(|o| o.l0_threshold.unwrap_or(f64::NAN)),
+    }
+}
+
+/// Writes every run with all its options: a sweep that needs no base and no lists.
+fn write_runs(runs: &[Planned], path: &Path) -> Result<()> {
+    let problem = |e: toml::ser::Error| Error::format(path, e.to_string());
+    let mut text = String::new();
+    for run in runs {
+        let mut table = toml::Table::try_from(run.config()).map_err(problem)?;
+        table.insert("name".to_owned(), run.name.clone().into());
+        text.push_str(&format!("[[run]]\n{}\n", toml::to_string(&table).map_err(problem)?));
+    }
+    Ok(storage::atomic::write(path, text.as_bytes())?)
+}
