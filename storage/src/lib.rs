@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
-//! [`examples`], [`feature_activations`], [`experts`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
+//! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
 //! [`schema`] is the one place where columns are named.
 //!
 //! A dataset written and read back:
@@ -70,6 +70,7 @@
 //! ```
 
 pub mod atomic;
+pub mod codes;
 pub mod column;
 pub mod dataset;
 pub mod documents;
@@ -85,6 +86,7 @@ mod lock;
 pub mod manifest;
 pub mod metrics;
 mod part;
+pub mod routing;
 pub mod row;
 pub mod run;
 pub mod schema;

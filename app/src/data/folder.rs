@@ -51,6 +51,44 @@ impl Folder {
         self.datasets.iter().find(|d| d.path == path)
     }
 
+    /// The dataset that a run was indexed on, or trained on where there is no index, if it is in this folder.
+    pub fn data_of(&self, run: &Path) -> Option<&DatasetEntry> {
+        let info = self.run(run)?.info.as_ref().ok()?;
+        let named = Path::new(&info.dataset);
+        // As the run names it, or from its own folder when both were moved; else by its name, if there is one such.
+        let fits = |entry: &&DatasetEntry| {
+            [named.to_owned(), run.join(named)].iter().any(|path| same_folder(path, &entry.path))
+        };
+        self.datasets.iter().find(fits).or_else(|| {
+            let mut alike = self.datasets.iter().filter(|entry| {
+                let same_model = |data: &DatasetInfo| {
+                    data.model_sha256 == info.model_sha256 && data.hook.as_deref() == Some(&info.hook)
+                };
+                entry.path.file_name() == named.file_name() && entry.info.as_ref().is_ok_and(same_model)
+            });
+            alike.next().filter(|_| alike.next().is_none())
+        })
+    }
+
+    /// The runs with an index of the dataset in `dataset`.
+    pub fn runs_on(&self, dataset: &Path) -> Vec<&RunEntry> {
+        let on = |run: &&RunEntry| {
+            run.info.as_ref().is_ok_and(|info| info.indexed)
+                && self.data_of(&run.path).is_some_and(|data| data.path == dataset)
+        };
+        self.runs.iter().filter(on).collect()
+    }
+
+    /// The runs whose dictionary is of the same harvest as the routing in `dataset`: trained on it, or on a hook beside it.
+    pub fn runs_beside(&self, dataset: &Path) -> Vec<&RunEntry> {
+        let shared = |data: &DatasetEntry| {
+            data.path == dataset
+                || (dataset.file_name().is_some_and(|name| name == storage::schema::ROUTING)
+                    && data.path.parent() == dataset.parent())
+        };
+        self.runs.iter().filter(|run| self.data_of(&run.path).is_some_and(shared)).collect()
+    }
+
     /// Name to show for a folder of ours.
     pub fn name_of<'a>(&'a self, path: &'a Path) -> std::borrow::Cow<'a, str> {
         if let Some(run) = self.run(path) {
@@ -61,6 +99,22 @@ impl Folder {
         }
         path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy())
     }
+}
+
+/// Whether two paths are one folder. Asks no file system: it is called while drawing.
+fn same_folder(a: &Path, b: &Path) -> bool {
+    let whole = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut plain = PathBuf::new();
+        for part in path.components() {
+            match part {
+                std::path::Component::ParentDir => drop(plain.pop()),
+                part => plain.push(part),
+            }
+        }
+        plain
+    };
+    whole(a) == whole(b)
 }
 
 /// Name of `path` below `root`; the folder's own name when it is `root` itself.
@@ -106,5 +160,50 @@ fn open_problem(root: &Path, error: storage::Error) -> Problem {
                 .with_remedy("Open the folder that holds the run or dataset.")
         }
         error => problem(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_finds_its_dataset_as_named_beside_it_or_by_name() {
+        let data = |path: &str, sha: &str| DatasetEntry {
+            path: path.into(),
+            name: path.into(),
+            info: Ok(DatasetInfo {
+                model_sha256: sha.into(),
+                hook: Some("h".into()),
+                ..DatasetInfo::default()
+            }),
+        };
+        let run = |path: &str, dataset: &str| RunEntry {
+            path: path.into(),
+            name: path.into(),
+            info: Ok(RunInfo {
+                dataset: dataset.into(),
+                model_sha256: "m".into(),
+                hook: "h".into(),
+                indexed: true,
+                ..RunInfo::default()
+            }),
+        };
+        let folder = Folder {
+            root: "/x".into(),
+            runs: vec![
+                run("/x/named", "/x/data"),
+                run("/x/moved", "../data"),
+                run("/x/gone", "/elsewhere/data"),
+                run("/x/other", "/elsewhere/twice"),
+            ],
+            datasets: vec![data("/x/data", "m"), data("/x/a/twice", "m"), data("/x/b/twice", "m")],
+        };
+        let of = |run: &str| folder.data_of(Path::new(run)).map(|d| d.path.to_string_lossy().into_owned());
+        for run in ["/x/named", "/x/moved", "/x/gone"] {
+            assert_eq!(of(run).as_deref(), Some("/x/data"), "{run}");
+        }
+        assert_eq!(of("/x/other"), None, "two of that name");
+        assert_eq!(folder.runs_on(Path::new("/x/data")).len(), 3);
     }
 }

@@ -14,13 +14,14 @@ use crate::widgets::format;
 const SILENT: Duration = Duration::from_secs(15 * 60);
 
 /// How a run stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
     /// It is being trained.
     Running,
     /// Training came to its end.
     Finished,
     /// It was stopped before the end and can be resumed.
+    #[default]
     Stopped,
     /// It ended with an error.
     Failed,
@@ -42,7 +43,7 @@ impl Status {
 }
 
 /// What there is to know of a run without reading its tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunInfo {
     /// How it stands.
     pub status: Status,
@@ -68,8 +69,12 @@ pub struct RunInfo {
     pub dead_share: Option<f64>,
     /// Where the numbers come from: "held-out text" or "the last training batch".
     pub measured_on: &'static str,
-    /// Dataset that it was trained on, as recorded.
+    /// Dataset that it was indexed on, or trained on before it has an index, as recorded.
     pub dataset: String,
+    /// Where its activations were taken.
+    pub hook: String,
+    /// SHA-256 of the model's weights.
+    pub model_sha256: String,
     /// What the record says, as name and value, in the order to be read.
     pub configuration: Vec<(String, String)>,
     /// The numbers of `evaluation/core.json`.
@@ -145,7 +150,9 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         } else {
             "the last logged step of training"
         },
-        dataset: record.data.clone(),
+        dataset: indexed_on(&run).unwrap_or_else(|| record.data.clone()),
+        hook: record.hook.clone(),
+        model_sha256: record.model.sha256.clone(),
         configuration: configuration(record),
         evaluation: numbers.clone(),
         indexed: run.features_dir().join("features.parquet").exists(),
@@ -153,6 +160,12 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         failure: record.error.clone(),
         gaps,
     })
+}
+
+/// What the index says that it is of. One that can not be read says so where it is opened.
+fn indexed_on(run: &storage::Run) -> Option<String> {
+    let index = run.index().ok()??;
+    Some(index.get("data")?.as_str()?.to_owned())
 }
 
 fn status(dir: &Path, recorded: RunStatus) -> Status {

@@ -23,7 +23,10 @@ impl App {
                 Action::Do(command) => self.command(command, ctx),
                 Action::Open(folder) => self.open(&folder, None),
                 Action::Copy(text) => {
-                    self.say(format!("Copied {text}"));
+                    self.say(match text.lines().count() {
+                        0 | 1 => format!("Copied {text}"),
+                        lines => format!("Copied {lines} lines"),
+                    });
                     ctx.copy_text(text);
                 }
                 Action::Report(problem) => self.problems.push(problem),
@@ -153,6 +156,9 @@ impl App {
 
     /// The feature `by` places further in the order of the table.
     fn step(&mut self, by: i64, ctx: &Context) {
+        if let Some(Place::Expert { dataset, layer, expert }) = self.here() {
+            return self.step_expert(&dataset, layer, expert, by, ctx);
+        }
         let Some(Place::Feature { run, feature }) = self.here() else { return };
         let Some(workspace) = &mut self.workspace else { return };
         let store = workspace.stores.run(&run);
@@ -173,6 +179,21 @@ impl App {
             None => self.say(
                 if by > 0 { "This is the last feature" } else { "This is the first feature" }.to_owned(),
             ),
+        }
+    }
+
+    /// The expert `by` places further in its layer.
+    fn step_expert(&mut self, dataset: &Path, layer: u16, expert: u16, by: i64, ctx: &Context) {
+        let Some(workspace) = &mut self.workspace else { return };
+        let usage = workspace.stores.dataset(dataset).experts.value();
+        let experts = usage.and_then(|usage| usage.layer(layer)).map_or(0, |layer| layer.experts() as i64);
+        let next = i64::from(expert) + by;
+        match u16::try_from(next).ok().filter(|_| next < experts) {
+            Some(expert) => self.go(&Place::Expert { dataset: dataset.to_owned(), layer, expert }, ctx),
+            None => {
+                let which = if by > 0 { "last" } else { "first" };
+                self.say(format!("This is the {which} expert of layer {layer}"));
+            }
         }
     }
 

@@ -48,7 +48,12 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Runs | Place::Curves { .. } => Box::new(runs::RunsView::new(place)),
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
         Place::Feature { run, feature } => Box::new(feature::FeatureView::new(run, *feature)),
-        Place::Dataset { dataset, document } => Box::new(dataset::DatasetView::new(dataset, *document)),
+        Place::Dataset { dataset, .. } | Place::Token { dataset, .. } => {
+            Box::new(dataset::DatasetView::new(dataset, place))
+        }
         Place::Experts { dataset } => Box::new(experts::ExpertsView::new(dataset)),
+        Place::Expert { dataset, layer, expert } => {
+            Box::new(experts::ExpertView::new(dataset, *layer, *expert))
+        }
     }
 }

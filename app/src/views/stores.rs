@@ -12,6 +12,8 @@ use crate::load::{Lane, Requested, Workers};
 pub struct Stores {
     runs: HashMap<PathBuf, RunStore>,
     datasets: HashMap<PathBuf, DatasetStore>,
+    /// The experts of the features in front.
+    pub of_feature: super::experts::of_feature::OfFeature,
 }
 
 /// What is loaded of one run.

@@ -77,7 +77,7 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> (LayoutJob, 
 }
 
 /// Index of the token under `pos` (relative to the galley), if the pointer is on a character.
-fn token_at(galley: &Galley, ends: &[usize], pos: egui::Vec2) -> Option<usize> {
+pub fn token_at(galley: &Galley, ends: &[usize], pos: egui::Vec2) -> Option<usize> {
     let cursor = galley.cursor_from_pos(pos);
     // The cursor stands between characters, at the edge nearest to the pointer.
     let edge = galley.pos_from_cursor(cursor);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use storage::codes::CodesWriter;
 use storage::examples::ExampleWriter;
 use storage::feature_activations::ActivationWriter;
 use storage::features::FeatureWriter;
@@ -169,6 +170,7 @@ fn encode(
     let mut reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
     let (mut tokens, mut sample, mut spill) = (Tokens::default(), Codes::default(), None);
     let mut sampled = 0;
+    let mut by_token = CodesWriter::create(&folder.join("codes-00000.parquet"))?;
     progress.begin("index", Some(choice.tokens), "tokens");
     while let Some(batch) = reader.next_batch()? {
         let codes = dictionary.encode(&batch.activations);
@@ -177,6 +179,10 @@ fn encode(
             sampled = sample_size(choice.tokens, options.coactive_rows, l0);
             let expected = (l0 * choice.tokens as f64).ceil() as u64;
             spill = Some(Spill::create(folder, dictionary.d_sae, how_many(expected, dictionary.d_sae))?);
+        }
+        for i in 0..batch.len() {
+            let (features, values) = codes.row(i);
+            by_token.append(batch.documents[i], batch.positions[i], features, values)?;
         }
         let Some(spill) = &mut spill else { break };
         add(&batch, &codes, &mut tokens, spill, |row, features, values| {
@@ -189,6 +195,7 @@ fn encode(
             return Err(Error::Stopped("the index was not finished; an older one stays as it is".into()));
         }
     }
+    by_token.finish()?;
     progress.end(&format!("{} tokens of {} documents", tokens.len(), tokens.documents()));
     let spill = spill.ok_or_else(|| Error::data("there are no rows to index"))?;
     Ok(Encoded { tokens, buckets: spill.finish()?, coactivity: Coactivity::new(sample, dictionary.d_sae) })

@@ -106,6 +106,25 @@ fn assert_list(found: &[(u32, f32)], expected: &[(u32, f64)], of: &[f64], what: 
 }
 
 #[test]
+fn codes_by_token_are_those_of_every_row() {
+    let world = World::new();
+    index(&world.run(), &options(), &mut Quiet).unwrap();
+    let codes = Run::open(&world.run()).unwrap().codes().unwrap().unwrap();
+    let mut dense = world.dense().into_iter();
+    for (i, text) in world.texts.iter().enumerate() {
+        let found = storage::codes::read(&codes, 10 + i as u32, 0..u32::MAX).unwrap();
+        assert_eq!(found.positions.len(), text.tokens.len());
+        for position in 0..text.tokens.len() as u32 {
+            let (features, values) = found.at(position).unwrap();
+            let mut row = vec![0.0; FEATURES];
+            features.iter().zip(values).for_each(|(&f, &v)| row[f as usize] = v);
+            assert_eq!(row, dense.next().unwrap());
+        }
+    }
+    assert_eq!(dense.next(), None);
+}
+
+#[test]
 fn every_column_as_by_brute_force() {
     let world = World::new();
     let summary = index(&world.run(), &options(), &mut Quiet).unwrap();

@@ -86,6 +86,7 @@ impl FeatureView {
         let mut follow = None;
         let mut facts = |ui: &mut Ui, logarithmic: &mut bool| {
             follow = facts::show(ui, page, vocabulary, tokens, logarithmic).or(follow);
+            super::experts::of_feature::show(ui, &self.run, page.row.feature, scene);
         };
         if ui.available_width() < TWO_COLUMNS {
             ScrollArea::vertical().id_salt("page").auto_shrink(false).show(ui, |ui| {
