@@ -51,7 +51,7 @@ impl Cell {
             Self::Count(n) => format::count(*n),
             Self::Value(x) => format::value(*x),
             Self::Share(x) => format::percent(*x),
-            Self::Times(x) => format!("{}×", format::value(*x)),
+            Self::Times(x) => times(*x),
             Self::Link(n, _) => n.to_string(),
         }
     }
@@ -80,6 +80,16 @@ impl Cell {
             serde_json::Value::String(text) => quoted(&text),
             number => number.to_string(),
         }
+    }
+}
+
+/// How many times: two digits after the point are enough, more where there would be none.
+pub fn times(x: f64) -> String {
+    match x.abs() {
+        a if a >= 100.0 => format!("{x:.0}×"),
+        a if a >= 10.0 => format!("{x:.1}×"),
+        a if a >= 0.1 || a == 0.0 => format!("{x:.2}×"),
+        _ => format!("{x:.3}×"),
     }
 }
 
@@ -136,7 +146,10 @@ impl Sheet<'_> {
     /// Heading with the copy buttons, then the table.
     pub fn show_titled(&self, ui: &mut Ui, title: &str, caption: &str) -> Asked {
         let mut copied = None;
-        ui.horizontal(|ui| {
+        let wide: f32 = self.widths(ui.available_width()).iter().sum();
+        let size = vec2(wide.min(ui.available_width()), 22.0);
+        ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+            ui.set_width(size.x);
             super::facts::section(ui, title);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 for (name, make) in [("JSON", Self::json as fn(&Self) -> String), ("CSV", Self::csv)] {
@@ -185,12 +198,14 @@ impl Sheet<'_> {
                 ui.data_mut(|d| d.insert_temp(id, sort));
             }
         }
-        for row in order.into_iter().take(self.most) {
+        let order: Vec<usize> = order.into_iter().take(self.most).collect();
+        let full = self.full(&order);
+        for row in order {
             let (rect, _) =
                 ui.allocate_exact_size(vec2(widths.iter().sum(), height::ROW), egui::Sense::hover());
             if ui.is_rect_visible(rect) {
                 table::row_ground(ui, rect, self.marked == Some(row), false);
-                self.row(ui, row, rect, &widths, &mut asked);
+                self.row(ui, row, rect, &widths, &full, &mut asked);
             }
         }
         if self.rows > self.most {
@@ -203,7 +218,22 @@ impl Sheet<'_> {
         asked
     }
 
-    fn row(&self, ui: &mut Ui, row: usize, rect: Rect, widths: &[f32], asked: &mut Asked) {
+    /// The share in each column whose bar fills the cell: the largest of the rows that are drawn.
+    fn full(&self, order: &[usize]) -> Vec<f64> {
+        let share = |row: usize, column: usize| match (self.cell)(row, column) {
+            Cell::Share(share) => share,
+            _ => 0.0,
+        };
+        // Only a column of shares is looked at whole.
+        let shares = |column: usize| {
+            order.first().is_some_and(|row| matches!((self.cell)(*row, column), Cell::Share(_)))
+        };
+        let largest =
+            |column: usize| order.iter().map(|row| share(*row, column)).fold(f64::MIN_POSITIVE, f64::max);
+        (0..self.columns.len()).map(|c| if shares(c) { largest(c) } else { 1.0 }).collect()
+    }
+
+    fn row(&self, ui: &mut Ui, row: usize, rect: Rect, widths: &[f32], full: &[f64], asked: &mut Asked) {
         let p = palette(ui);
         for (i, place) in places(rect, widths).enumerate() {
             let cell = (self.cell)(row, i);
@@ -211,7 +241,12 @@ impl Sheet<'_> {
             ui.scope_builder(egui::UiBuilder::new().max_rect(place).id_salt((self.id, row, i)), |ui| {
                 if let Cell::Share(share) = cell {
                     let room = place.shrink2(vec2(space::S, 3.0));
-                    super::bars::inline_bar(ui, room, share as f32, p.accent.gamma_multiply(0.55));
+                    super::bars::inline_bar(
+                        ui,
+                        room,
+                        (share / full[i]) as f32,
+                        p.accent.gamma_multiply(0.55),
+                    );
                 }
                 table::cell(ui, side, |ui| match &cell {
                     Cell::Link(n, name) => {

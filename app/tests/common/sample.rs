@@ -18,10 +18,12 @@ use storage::{
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const HOOK: &str = "blocks.2.hook_resid_post";
+/// Where the sample's activations were taken.
+pub const HOOK: &str = "blocks.2.hook_resid_post";
 const INDEXED: u64 = 1_200_000;
 
-const TEXTS: [(&str, &str, &str); 6] = [
+/// Name, kind and text of the documents.
+pub const TEXTS: [(&str, &str, &str); 6] = [
     (
         "alice.txt",
         "prose",
@@ -104,7 +106,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// A number in 0..1 that depends on `a` and `b` only.
-fn chance(a: u64, b: u64) -> f64 {
+pub fn chance(a: u64, b: u64) -> f64 {
     let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_mul(0xd1b5_4a32_d192_ed03);
     x ^= x >> 29;
     x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -451,7 +453,8 @@ pub fn dataset(dir: &Path, text: &Text) -> Result<()> {
     experts(&dir.join("experts"))
 }
 
-fn activations(shape: arrow::datatypes::SchemaRef, text: &Text) -> Result<RecordBatch> {
+/// Rows of the table of activations.
+pub fn activations(shape: arrow::datatypes::SchemaRef, text: &Text) -> Result<RecordBatch> {
     let all = || {
         text.documents
             .iter()

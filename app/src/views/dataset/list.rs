@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use egui::{
-    Align, ComboBox, Label, Layout, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, vec2,
+    Align, Button, ComboBox, Label, Layout, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, vec2,
 };
 
 use crate::address::Place;
@@ -117,24 +117,27 @@ impl List {
     }
 
     fn controls(&mut self, ui: &mut Ui, shown: &Shown) {
+        let field = TextEdit::singleline(&mut self.filter.name).hint_text("name or number");
+        let field = ui.add(field.desired_width(ui.available_width() - space::S));
+        field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Filter documents"));
         ui.horizontal(|ui| {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let held = ui.toggle_value(&mut self.filter.held_out, "held out");
-                held.on_hover_text("Only documents that were kept out of training");
-                let all = "all kinds";
-                let text = self.filter.domain.clone().unwrap_or_else(|| all.to_owned());
-                let combo = ComboBox::from_id_salt("domain").selected_text(text).width(92.0);
-                let combo = combo.show_ui(ui, |ui| {
-                    ui.selectable_value(&mut self.filter.domain, None, all);
-                    for domain in &shown.domains {
-                        ui.selectable_value(&mut self.filter.domain, Some(domain.clone()), domain);
-                    }
-                });
-                combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Kind of document"));
-                let field = TextEdit::singleline(&mut self.filter.name).hint_text("name or number");
-                let field = ui.add(field.desired_width(ui.available_width() - 2.0 * space::XS));
-                field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Filter documents"));
+            let all = "all kinds";
+            let text = self.filter.domain.clone().unwrap_or_else(|| all.to_owned());
+            let combo = ComboBox::from_id_salt("domain").selected_text(text).width(112.0);
+            let combo = combo.show_ui(ui, |ui| {
+                ui.selectable_value(&mut self.filter.domain, None, all);
+                for domain in &shown.domains {
+                    ui.selectable_value(&mut self.filter.domain, Some(domain.clone()), domain);
+                }
             });
+            combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Kind of document"));
+            let held = self.filter.held_out;
+            let button = ui.add(Button::selectable(held, "held out"));
+            let name = "Only held-out documents";
+            button.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, held, name));
+            if button.on_hover_text("Only documents that were kept out of training").clicked() {
+                self.filter.held_out = !held;
+            }
         });
     }
 }

@@ -132,6 +132,7 @@ impl ExpertsView {
             ui.label(RichText::new("Experts").size(size::TITLE).color(p.strong));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| self.choices(ui, usage));
         });
+        ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             for (page, name, hover) in PAGES {
                 let tab = ui.add(Button::selectable(self.page == page, name));
@@ -377,7 +378,8 @@ impl View for ExpertsView {
 fn either(ui: &mut Ui, first: &mut bool, names: [&str; 2], hovers: [&str; 2]) {
     for (value, (name, hover)) in [true, false].into_iter().zip(names.into_iter().zip(hovers)) {
         let button = ui.add(Button::selectable(*first == value, name));
-        button.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, *first == value, name));
+        let label = format!("Show {name}");
+        button.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, *first == value, &label));
         if button.on_hover_text(hover).clicked() {
             *first = value;
         }

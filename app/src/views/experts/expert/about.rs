@@ -13,7 +13,7 @@ use crate::load::Keyed;
 use crate::theme::{palette, space};
 use crate::views::Scene;
 use crate::views::dataset::about_feature;
-use crate::widgets::sheet::{Cell, Sheet, column};
+use crate::widgets::sheet::{Cell, Sheet, column, times};
 use crate::widgets::{facts, format, notice};
 
 /// What the column shows.
@@ -45,9 +45,9 @@ impl About<'_> {
         ui.add_space(space::L);
         self.domains(ui, asked);
         ui.add_space(space::L);
-        self.words(ui, by_lift, dataset, scene, asked);
-        ui.add_space(space::L);
         self.features(ui, run, scene, asked);
+        ui.add_space(space::L);
+        self.words(ui, by_lift, dataset, scene, asked);
         ui.add_space(space::L);
         self.partners(ui, asked);
         for (part, layer) in [
@@ -127,7 +127,7 @@ impl About<'_> {
             columns: &columns,
             rows: rows.len(),
             cell: &cell,
-            most: 24,
+            most: 12,
             marked: None,
         };
         self.part(ui, &self.parts.special, &(), "Domains", &sheet, asked, |_, _| None);
@@ -170,7 +170,7 @@ impl About<'_> {
             columns: &columns,
             rows: rows.len(),
             cell: &cell,
-            most: 16,
+            most: 10,
             marked: None,
         };
         self.part(ui, &self.parts.words, &self.layer, "Vocabulary", &sheet, asked, |_, _| None);
@@ -222,7 +222,7 @@ impl About<'_> {
             columns: &columns,
             rows: rows.len(),
             cell: &cell,
-            most: 24,
+            most: 12,
             marked: None,
         };
         let mut follow = None;
