@@ -1,5 +1,6 @@
 //! What a folder holds.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use storage::FoundKind;
@@ -16,6 +17,8 @@ pub struct Folder {
     pub runs: Vec<RunEntry>,
     /// Datasets, by name.
     pub datasets: Vec<DatasetEntry>,
+    /// Run → dataset, as far as they are both here.
+    links: HashMap<PathBuf, PathBuf>,
 }
 
 /// A run's folder, readable or not.
@@ -53,21 +56,30 @@ impl Folder {
 
     /// The dataset that a run was indexed on, or trained on where there is no index, if it is in this folder.
     pub fn data_of(&self, run: &Path) -> Option<&DatasetEntry> {
-        let info = self.run(run)?.info.as_ref().ok()?;
-        let named = Path::new(&info.dataset);
-        // As the run names it, or from its own folder when both were moved; else by its name, if there is one such.
-        let fits = |entry: &&DatasetEntry| {
-            [named.to_owned(), run.join(named)].iter().any(|path| same_folder(path, &entry.path))
-        };
-        self.datasets.iter().find(fits).or_else(|| {
-            let mut alike = self.datasets.iter().filter(|entry| {
+        self.dataset(self.links.get(run)?)
+    }
+
+    /// Finds the dataset of every run: as the run names it, or from its own folder when both were moved; else by its name, if
+    /// there is one such of the same model and hook.
+    fn link(&mut self) {
+        for run in &self.runs {
+            let Ok(info) = &run.info else { continue };
+            let named = Path::new(&info.dataset);
+            let named_so = [whole(named), whole(&run.path.join(named))];
+            let same_place = self.datasets.iter().find(|data| named_so.contains(&whole(&data.path)));
+            let found = same_place.or_else(|| {
                 let same_model = |data: &DatasetInfo| {
                     data.model_sha256 == info.model_sha256 && data.hook.as_deref() == Some(&info.hook)
                 };
-                entry.path.file_name() == named.file_name() && entry.info.as_ref().is_ok_and(same_model)
+                let mut alike = self.datasets.iter().filter(|data| {
+                    data.path.file_name() == named.file_name() && data.info.as_ref().is_ok_and(same_model)
+                });
+                alike.next().filter(|_| alike.next().is_none())
             });
-            alike.next().filter(|_| alike.next().is_none())
-        })
+            if let Some(data) = found {
+                self.links.insert(run.path.clone(), data.path.clone());
+            }
+        }
     }
 
     /// The runs with an index of the dataset in `dataset`.
@@ -101,20 +113,17 @@ impl Folder {
     }
 }
 
-/// Whether two paths are one folder. Asks no file system: it is called while drawing.
-fn same_folder(a: &Path, b: &Path) -> bool {
-    let whole = |path: &Path| {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let mut plain = PathBuf::new();
-        for part in path.components() {
-            match part {
-                std::path::Component::ParentDir => drop(plain.pop()),
-                part => plain.push(part),
-            }
+/// A path without `..` that does not depend on where the program was started.
+fn whole(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
         }
-        plain
-    };
-    whole(a) == whole(b)
+    }
+    plain
 }
 
 /// Name of `path` below `root`; the folder's own name when it is `root` itself.
@@ -147,6 +156,7 @@ pub fn find(root: &Path) -> Result<Folder, Problem> {
             }
         }
     }
+    folder.link();
     Ok(folder)
 }
 
@@ -189,7 +199,7 @@ mod tests {
                 ..RunInfo::default()
             }),
         };
-        let folder = Folder {
+        let mut folder = Folder {
             root: "/x".into(),
             runs: vec![
                 run("/x/named", "/x/data"),
@@ -198,7 +208,9 @@ mod tests {
                 run("/x/other", "/elsewhere/twice"),
             ],
             datasets: vec![data("/x/data", "m"), data("/x/a/twice", "m"), data("/x/b/twice", "m")],
+            ..Folder::default()
         };
+        folder.link();
         let of = |run: &str| folder.data_of(Path::new(run)).map(|d| d.path.to_string_lossy().into_owned());
         for run in ["/x/named", "/x/moved", "/x/gone"] {
             assert_eq!(of(run).as_deref(), Some("/x/data"), "{run}");

@@ -19,7 +19,7 @@ pub use experts::{ExpertLoad, ExpertUsage, LayerUsage};
 pub use features::{Columns, Example, FeaturePage, FeatureRow, TokenLists};
 pub use folder::{DatasetEntry, Folder, RunEntry};
 pub use routing::{LayerRouting, Routing};
-pub use rows::Rows;
+pub use rows::{RowFacts, Rows};
 pub use run::{Metrics, RunInfo, Status};
 pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, SpecialisationRow, VocabularyRow};
 pub use vocabulary::Vocabulary;

@@ -52,11 +52,6 @@ impl Rows {
         self.norms.get(position.checked_sub(self.start)? as usize).copied()
     }
 
-    /// The norms of all rows.
-    pub fn norms(&self) -> &[f32] {
-        &self.norms
-    }
-
     /// The `most` other rows with the largest cosine to that of `position`, largest first: (position, cosine).
     pub fn nearest(&self, position: u32, most: usize) -> Vec<(u32, f32)> {
         let (Some(row), Some(norm)) = (self.get(position), self.norm(position)) else { return Vec::new() };
@@ -82,6 +77,28 @@ impl Rows {
         found.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         found.truncate(most);
         found
+    }
+}
+
+/// What there is to say of one row among those of its page.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowFacts {
+    /// Dimensions with the largest absolute value.
+    pub largest: Vec<(usize, f32)>,
+    /// Other rows of the page by cosine.
+    pub nearest: Vec<(u32, f32)>,
+    /// Median norm of the page.
+    pub median_norm: f32,
+}
+
+impl Rows {
+    /// Looks at the row of `position`: `most` dimensions and neighbours. Takes a pass over the page.
+    pub fn facts(&self, position: u32, most: usize) -> RowFacts {
+        let mut norms = self.norms.clone();
+        let middle = norms.len() / 2;
+        let median_norm =
+            if norms.is_empty() { f32::NAN } else { *norms.select_nth_unstable_by(middle, f32::total_cmp).1 };
+        RowFacts { largest: self.largest(position, most), nearest: self.nearest(position, most), median_norm }
     }
 }
 
@@ -117,5 +134,7 @@ mod tests {
         // The zero row has no direction and is nobody's neighbour.
         assert_eq!(rows.nearest(10, 9), [(11, 1.0), (13, 0.0), (12, -1.0)]);
         assert_eq!(rows.largest(13, 1), [(0, 4.0)]);
+        assert_eq!(rows.facts(10, 1).median_norm, 5.0);
+        assert!(Rows::default().facts(0, 1).median_norm.is_nan());
     }
 }

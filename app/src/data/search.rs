@@ -236,9 +236,9 @@ fn phrase(needle: &str, exact: bool, tokens: &[u32], words: &[Vec<u8>]) -> Vec<(
         for c in chunk.valid().chars() {
             let before = text.len();
             if exact {
-                text.push(c)
+                text.push(c);
             } else {
-                text.extend(c.to_lowercase())
+                text.extend(c.to_lowercase());
             }
             from.resize(from.len() + text.len() - before, at);
             at += c.len_utf8();

@@ -7,6 +7,7 @@ pub mod format;
 pub mod matrix;
 pub mod notice;
 pub mod plot;
+pub mod reading;
 pub mod sheet;
 pub mod table;
 pub mod text;

@@ -287,7 +287,7 @@ impl Sheet<'_> {
         let mut keyed: Vec<(usize, Cell)> =
             (0..self.rows).map(|row| (row, (self.cell)(row, column))).collect();
         keyed.sort_by(|(_, a), (_, b)| {
-            let by_number = match (a.number(), b.number()) {
+            match (a.number(), b.number()) {
                 (Some(a), Some(b)) if down => b.total_cmp(&a),
                 (Some(a), Some(b)) => a.total_cmp(&b),
                 // What is missing comes last either way.
@@ -295,8 +295,7 @@ impl Sheet<'_> {
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (None, None) if down => b.shown().cmp(&a.shown()),
                 (None, None) => a.shown().cmp(&b.shown()),
-            };
-            by_number
+            }
         });
         keyed.into_iter().map(|(row, _)| row).collect()
     }

@@ -14,8 +14,8 @@ use crate::load::{Feed, Problem};
 const CONTEXT: usize = 12;
 /// Rows of routing that are read at one place of the table.
 const PLACE: u64 = 16 << 10;
-/// Examples that one place gives at most, so that a page shows many documents.
-const OF_A_PLACE: usize = 4;
+/// Examples that one place gives at most, so that a page shows many documents; a small table has few places and gives more.
+const OF_A_PLACE: u64 = 4;
 /// Examples of a page.
 pub const PAGE: usize = 40;
 
@@ -99,7 +99,8 @@ fn spread(table: &TableReader, wanted: &Wanted, from: u64, feed: &Feed<Piece>) -
         }
         let start = place * PLACE;
         let rows = start..(start + PLACE).min(table.rows());
-        for token in at(table, wanted, rows)? {
+        let most = OF_A_PLACE.max((PAGE as u64).div_ceil(places));
+        for token in at(table, wanted, rows, most as usize)? {
             found += 1;
             feed.send(Piece::Token(token));
         }
@@ -121,11 +122,16 @@ fn reversed(n: u64, size: u64) -> u64 {
 }
 
 /// A few examples of one place, spread over it.
-fn at(table: &TableReader, wanted: &Wanted, rows: std::ops::Range<u64>) -> Result<Vec<ChosenToken>, Problem> {
+fn at(
+    table: &TableReader,
+    wanted: &Wanted,
+    rows: std::ops::Range<u64>,
+    most: usize,
+) -> Result<Vec<ChosenToken>, Problem> {
     let mut text = Text::default();
     let mut all = Vec::new();
     walk(table, wanted, Some(rows), &mut text, |token| all.push(token))?;
-    let each = all.len().div_ceil(OF_A_PLACE).max(1);
+    let each = all.len().div_ceil(most).max(1);
     Ok(all.chunks(each).filter_map(|near| near.get(near.len() / 2).cloned()).collect())
 }
 

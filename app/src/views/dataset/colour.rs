@@ -192,7 +192,7 @@ impl Colour {
         });
     }
 
-    /// The grounds of the tokens from position `start` on, and whether the text on them is that of full activation.
+    /// The grounds of the tokens from position `start` on.
     pub fn grounds(
         &self,
         p: &Palette,
@@ -200,21 +200,21 @@ impl Colour {
         start: u32,
         tokens: usize,
         columns: Option<&Columns>,
-    ) -> (Vec<Color32>, bool) {
+    ) -> Vec<Color32> {
         match self.by {
-            By::Nothing => (Vec::new(), false),
+            By::Nothing => Vec::new(),
             By::Experts => {
                 let routing = page.routing().and_then(Result::ok);
                 let layer = routing
                     .as_ref()
                     .and_then(|r| self.layer.and_then(|layer| r.layer(layer)).or_else(|| r.layers.first()));
-                (layer.map_or_else(Vec::new, |layer| by_expert(p, layer, self.only, tokens)), false)
+                layer.map_or_else(Vec::new, |layer| by_expert(p, layer, self.only, tokens))
             }
             By::Features => {
                 let codes = page.codes().and_then(Result::ok);
                 let grounds =
                     codes.map(|codes| by_feature(p, &codes, &self.features, start, tokens, columns));
-                (grounds.unwrap_or_default(), false)
+                grounds.unwrap_or_default()
             }
         }
     }

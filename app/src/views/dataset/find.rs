@@ -13,7 +13,8 @@ use crate::data::search::{self, Found, LISTED, Needle};
 use crate::data::{Documents, Vocabulary};
 use crate::load::{Lane, Streamed};
 use crate::theme::{palette, space, tokens::height, tokens::size};
-use crate::views::Scene;
+use crate::views::{Action, Scene};
+use crate::widgets::sheet::{self, Cell, Sheet};
 use crate::widgets::{facts, format, notice, table, text};
 
 /// The search's own state.
@@ -87,6 +88,7 @@ impl Find {
             self.begin(dataset, scene);
         }
         self.status(ui);
+        self.copy(ui, documents, vocabulary, scene);
         ui.add_space(space::XS);
         self.places(ui, dataset, documents, vocabulary, here, scene);
     }
@@ -136,6 +138,45 @@ impl Find {
         facts::caption(ui, said);
     }
 
+    /// The listed places, for other programs.
+    fn copy(&self, ui: &mut Ui, documents: &Documents, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
+        let places = self.listed();
+        if places.is_empty() || self.found.loading() {
+            return;
+        }
+        let cell = |row: usize, column: usize| {
+            let place = places[row];
+            match column {
+                0 => Cell::Count(u64::from(place.document)),
+                1 => Cell::Text(documents.get(place.document).map_or_else(String::new, |d| d.name.clone())),
+                2 => Cell::Count(u64::from(place.position)),
+                _ => Cell::Text(place.tokens.iter().map(|t| vocabulary.show(*t)).collect()),
+            }
+        };
+        let columns = ["document", "name", "position", "text"].map(|name| sheet::column(name, 0.0, ""));
+        let all =
+            Sheet { id: "places", columns: &columns, rows: places.len(), cell: &cell, most: 0, marked: None };
+        ui.horizontal(|ui| {
+            for name in ["CSV", "JSON"] {
+                let button = ui.add(Button::new(name).small());
+                let label = format!("Copy the places as {name}");
+                button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
+                if button.on_hover_text(label).clicked() {
+                    scene.act(Action::Copy(if name == "CSV" { all.csv() } else { all.json() }));
+                }
+            }
+        });
+    }
+
+    fn listed(&self) -> Vec<&search::Place> {
+        let all = self.found.pieces().iter();
+        all.filter_map(|found| match found {
+            Found::Place(place) => Some(place),
+            Found::Total(_) => None,
+        })
+        .collect()
+    }
+
     fn places(
         &self,
         ui: &mut Ui,
@@ -145,16 +186,8 @@ impl Find {
         here: Option<(u32, u32)>,
         scene: &mut Scene<'_>,
     ) {
-        let places: Vec<&search::Place> = self
-            .found
-            .pieces()
-            .iter()
-            .filter_map(|f| match f {
-                Found::Place(place) => Some(place),
-                Found::Total(_) => None,
-            })
-            .collect();
-        let tall = height::ROW * 1.75;
+        let places = self.listed();
+        let tall = height::ROW * 2.0;
         ui.spacing_mut().item_spacing.y = 0.0;
         let area = ScrollArea::vertical().id_salt("places").auto_shrink(false);
         area.show_rows(ui, tall, places.len(), |ui, range| {
@@ -203,8 +236,8 @@ fn line(
         job.append(&text::in_line(&vocabulary.show(*token)), 0.0, format);
     }
     let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
-    ui.painter().galley(rect.min + vec2(space::S, 4.0), galley, p.text);
-    let inner = egui::Rect::from_min_max(rect.min + vec2(space::S, 21.0), rect.max - vec2(space::S, 2.0));
+    ui.painter().galley(rect.min + vec2(space::S, 6.0), galley, p.text);
+    let inner = egui::Rect::from_min_max(rect.min + vec2(space::S, 24.0), rect.max - vec2(space::S, 4.0));
     ui.scope_builder(egui::UiBuilder::new().max_rect(inner), |ui| {
         let at = format!("{name} · position {}", format::grouped(u64::from(place.position)));
         ui.add(egui::Label::new(RichText::new(at).size(size::SMALL).color(p.weak)).truncate());

@@ -7,7 +7,6 @@ mod find;
 mod list;
 mod page;
 mod reader;
-mod text;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ use crate::data::{DatasetInfo, DocumentRow, Documents, Vocabulary, codes, routin
 use crate::load::{Keyed, Lane};
 use crate::shell::Command;
 use crate::theme::{palette, space};
-use crate::widgets::{facts, notice};
+use crate::widgets::{facts, notice, reading};
 
 /// Below this width the token's panel goes away while nothing is chosen.
 const NARROW: f32 = 900.0;
@@ -49,7 +48,7 @@ pub struct DatasetView {
     find: find::Find,
     page: page::Page,
     colour: colour::Colour,
-    style: text::Style,
+    style: reading::Style,
     options: token::Options,
     /// Whether the tables of the index hold codes by token, and where the routing is; looked up once.
     has: Keyed<Vec<PathBuf>, Has>,
@@ -78,7 +77,7 @@ impl DatasetView {
             find: find::Find::default(),
             page: page::Page::default(),
             colour: colour::Colour::default(),
-            style: text::Style::default(),
+            style: reading::Style::default(),
             options: token::Options::default(),
             has: Keyed::default(),
             scroll: false,
@@ -153,6 +152,8 @@ impl DatasetView {
         vocabulary: &Vocabulary,
         scene: &mut Scene<'_>,
     ) {
+        // Else the panel would shrink to what is there while the list is read, and stay so.
+        ui.take_available_width();
         CollapsingHeader::new("About this dataset").show(ui, |ui| {
             facts::facts(ui, "manifest", info.facts.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         });
@@ -279,7 +280,7 @@ impl View for DatasetView {
         let wants = page::Wants {
             routing: self.has.last().is_some_and(|has| has.routing),
             codes: run.as_deref().filter(|_| token || self.colour.by == colour::By::Features),
-            rows: has_rows && token,
+            row: self.token.filter(|_| has_rows),
         };
         self.page.logic(workers, &self.dataset, row, self.start, wants);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::data::codes::{self, TokenCodes};
 use crate::data::dataset::{self, TEXT_PAGE};
-use crate::data::{DocumentRow, DocumentText, Routing, Rows, routing, rows};
+use crate::data::{DocumentRow, DocumentText, Routing, RowFacts, Rows, routing, rows};
 use crate::load::{Keyed, Lane, Problem, Workers};
 
 /// Document and first position.
@@ -20,6 +20,7 @@ pub struct Page {
     routing: Keyed<At, Routing>,
     codes: Keyed<(PathBuf, At), TokenCodes>,
     rows: Keyed<At, Rows>,
+    facts: Keyed<(At, u32), RowFacts>,
     wants_routing: bool,
     wants_rows: bool,
 }
@@ -31,9 +32,12 @@ pub struct Wants<'a> {
     pub routing: bool,
     /// The features of this run.
     pub codes: Option<&'a Path>,
-    /// The raw rows.
-    pub rows: bool,
+    /// The raw rows, and what there is to say of the one at this position.
+    pub row: Option<u32>,
 }
+
+/// Dimensions and neighbours of a row that are listed.
+const LISTED: usize = 6;
 
 impl Page {
     /// Asks for what is missing of the page of `document` that begins at `start`.
@@ -47,7 +51,7 @@ impl Page {
     ) {
         let at = (document.document, start);
         self.at = Some(at);
-        (self.wants_routing, self.wants_rows) = (wants.routing, wants.rows);
+        (self.wants_routing, self.wants_rows) = (wants.routing, wants.row.is_some());
         let of = |dir: &Path| (dir.to_owned(), document.clone());
         let (folder, row) = of(dir);
         self.text.want(workers, Lane::Pages, &at, move || dataset::read_text(&folder, &row, start));
@@ -64,9 +68,13 @@ impl Page {
                 codes::read(&run, row.document, dataset::page(&row, start))
             });
         }
-        if wants.rows {
+        if let Some(position) = wants.row {
             let (folder, row) = of(dir);
             self.rows.want(workers, Lane::Pages, &at, move || rows::read(&folder, &row, start, TEXT_PAGE));
+            if let Some(rows) = self.rows.get(&at) {
+                self.facts
+                    .want(workers, Lane::Sort, &(at, position), move || Ok(rows.facts(position, LISTED)));
+            }
         }
     }
 
@@ -88,6 +96,11 @@ impl Page {
     /// The raw rows, or why not.
     pub fn rows(&self) -> Option<Result<Arc<Rows>, Problem>> {
         part(&self.rows, self.at.as_ref()?)
+    }
+
+    /// What there is to say of the row at `position`.
+    pub fn facts(&self, position: u32) -> Option<Arc<RowFacts>> {
+        self.facts.get(&(self.at?, position))
     }
 
     /// Whether there is routing to be read.

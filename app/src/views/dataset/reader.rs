@@ -2,13 +2,13 @@
 
 use egui::{Align, Button, Label, Layout, RichText, ScrollArea, Ui};
 
-use super::{DatasetView, text, token};
+use super::{DatasetView, token};
 use crate::address::Place;
 use crate::data::{DocumentRow, Vocabulary, codes, dataset};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::text::in_list;
-use crate::widgets::{facts, format, notice};
+use crate::widgets::{facts, format, notice, reading};
 
 /// Features that a token's tooltip names.
 const NAMED: usize = 3;
@@ -134,18 +134,17 @@ impl DatasetView {
     ) {
         let runs = self.runs(scene);
         let columns = self.run(&runs).and_then(|run| scene.stores.run(&run).columns.value().cloned());
-        let (grounds, bright) =
+        let grounds =
             self.colour.grounds(palette(ui), &self.page, page.start, page.tokens.len(), columns.as_deref());
         let chosen = self.token.and_then(|t| t.checked_sub(page.start)).map(|i| i as usize);
-        let of = text::Text {
+        let of = reading::Text {
             tokens: &page.tokens,
             grounds: &grounds,
-            bright,
             chosen: chosen.filter(|i| *i < page.tokens.len()),
             scroll: std::mem::take(&mut self.scroll),
             style: self.style,
         };
-        let answer = text::show(ui, vocabulary, &of, |ui, i| self.card(ui, page, vocabulary, i));
+        let answer = reading::show(ui, vocabulary, &of, |ui, i| self.card(ui, page, vocabulary, i));
         if let Some(i) = answer.clicked {
             let token = page.start + i as u32;
             // A second click lets go.

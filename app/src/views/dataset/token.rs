@@ -7,7 +7,7 @@ use egui::{Align, Checkbox, ComboBox, Label, Layout, Link, RichText, Role, Sense
 use super::colour::Colour;
 use super::page::Page;
 use crate::address::Place;
-use crate::data::{Columns, Rows, TokenLists, Vocabulary, codes};
+use crate::data::{Columns, RowFacts, TokenLists, Vocabulary, codes};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::{Action, Scene};
@@ -15,8 +15,6 @@ use crate::widgets::{bars, facts, format, notice, plot, text};
 
 /// Features that are listed before the rest is asked for.
 const FEATURES: usize = 16;
-/// Dimensions and neighbours that are listed.
-const LISTED: usize = 6;
 /// Width of the numbers at the right.
 const NUMBER: f32 = 64.0;
 
@@ -210,9 +208,8 @@ impl Token<'_> {
         let (Some(row), Some(norm)) = (rows.get(self.position), rows.norm(self.position)) else {
             return hint(ui, "The page is too wide to keep; this row was not read.");
         };
-        let mut norms = rows.norms().to_vec();
-        let middle = norms.len() / 2;
-        let median = *norms.select_nth_unstable_by(middle, f32::total_cmp).1;
+        let found = self.page.facts(self.position);
+        let median = found.as_ref().map_or(f32::NAN, |found| found.median_norm);
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = space::XL;
             let value = |x: f32| format::value(f64::from(x));
@@ -222,29 +219,31 @@ impl Token<'_> {
         });
         ui.add_space(space::S);
         plot::strip(ui, "Values by dimension", row, 72.0);
+        let Some(found) = found else { return hint(ui, "Comparing with the other rows…") };
         ui.add_space(space::S);
-        self.largest(ui, &rows);
+        self.largest(ui, &found);
         ui.add_space(space::M);
-        self.nearest(ui, &rows, scene);
+        self.nearest(ui, &found, scene);
     }
 
-    fn largest(&self, ui: &mut Ui, rows: &Rows) {
+    fn largest(&self, ui: &mut Ui, found: &RowFacts) {
         let p = palette(ui);
         facts::caption(ui, "largest dimensions");
         ui.horizontal_wrapped(|ui| {
-            for (dimension, value) in rows.largest(self.position, LISTED) {
-                let colour = if value >= 0.0 { p.positive } else { p.negative };
+            for (dimension, value) in &found.largest {
+                let colour = if *value >= 0.0 { p.positive } else { p.negative };
                 ui.label(RichText::new(format!("{dimension}")).size(size::SMALL).color(p.weak));
-                ui.label(RichText::new(format::signed(f64::from(value))).size(size::SMALL).color(colour));
+                ui.label(RichText::new(format::signed(f64::from(*value))).size(size::SMALL).color(colour));
             }
         });
     }
 
-    fn nearest(&self, ui: &mut Ui, rows: &Rows, scene: &mut Scene<'_>) {
+    fn nearest(&self, ui: &mut Ui, found: &RowFacts, scene: &mut Scene<'_>) {
         facts::caption(ui, "nearest rows of this page, by cosine");
         ui.spacing_mut().item_spacing.y = 1.0;
         let mut follow = None;
-        for (position, cosine) in rows.nearest(self.position, LISTED) {
+        for (position, cosine) in &found.nearest {
+            let (position, cosine) = (*position, *cosine);
             let at = (position - self.start) as usize;
             let token = self.tokens.get(at).map(|t| self.vocabulary.show(*t)).unwrap_or_default();
             line(ui, &format!("{cosine:.3}"), |ui| {

@@ -26,7 +26,7 @@ pub fn show(
     ui: &mut Ui,
     usage: &ExpertUsage,
     layer: usize,
-    choice: Choice<'_>,
+    choice: &mut Choice<'_>,
     against: Option<&[AgainstRow]>,
     scene: &mut Scene<'_>,
     asked: &mut Asked,

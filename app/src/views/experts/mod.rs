@@ -99,7 +99,7 @@ impl ExpertsView {
         match self.page {
             Page::Load => {}
             Page::Together => {
-                self.together.want(workers, lane, &layer, move || tables::together(&dir, layer))
+                self.together.want(workers, lane, &layer, move || tables::together(&dir, layer));
             }
             Page::Transitions => {
                 self.transitions.want(workers, lane, &layer, move || tables::transitions(&dir, layer));
@@ -255,8 +255,17 @@ impl ExpertsView {
             .map(|d| (d.path.clone(), d.name.clone()))
             .collect();
         let against = self.against.get(&());
-        let choice = compare::Choice { others: &others, other: &mut self.other, by_rank: &mut self.by_rank };
-        compare::show(ui, usage, self.layer, choice, against.as_deref().map(Vec::as_slice), scene, asked);
+        let mut choice =
+            compare::Choice { others: &others, other: &mut self.other, by_rank: &mut self.by_rank };
+        compare::show(
+            ui,
+            usage,
+            self.layer,
+            &mut choice,
+            against.as_deref().map(Vec::as_slice),
+            scene,
+            asked,
+        );
     }
 }
 

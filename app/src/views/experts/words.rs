@@ -44,6 +44,11 @@ pub fn show(
     experts.dedup();
     ui.spacing_mut().item_spacing.y = 2.0;
     for expert in experts {
+        let next = egui::Rect::from_min_size(ui.cursor().min, vec2(ui.available_width(), 22.0));
+        if !ui.is_rect_visible(next) {
+            ui.allocate_exact_size(next.size(), egui::Sense::hover());
+            continue;
+        }
         let ranked = ranked(rows, expert, *by_lift);
         line(ui, layer, expert, &ranked, vocabulary, *by_lift, asked);
     }

@@ -10,7 +10,7 @@ use crate::address::Place;
 use crate::data::experts::tables::Transitions;
 use crate::data::{ExpertUsage, FeatureExpertRow};
 use crate::load::Keyed;
-use crate::theme::{palette, space};
+use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::views::dataset::about_feature;
 use crate::widgets::sheet::{Cell, Sheet, column, times};
@@ -82,12 +82,7 @@ impl About<'_> {
                 format::percent(1.0 / layer.experts() as f64)
             );
             facts::figure(ui, &format::percent(load.share), "of the slots", &slots);
-            facts::figure(
-                ui,
-                &format!("{}×", format::value(uniform)),
-                "uniform",
-                "Share over the uniform share",
-            );
+            facts::figure(ui, &times(uniform), "uniform", "Share over the uniform share");
             facts::figure(ui, &rank, "by load", "1 is the most used");
             let tokens = format!(
                 "{} of {} tokens chose it",
@@ -237,7 +232,7 @@ impl About<'_> {
                 format::grouped(found.significant),
                 format::grouped(found.all)
             );
-            facts::caption(ui, &said).on_hover_text(said);
+            ui.label(RichText::new(said).size(size::SMALL).color(palette(ui).weak));
         }
         if self.runs.len() > 1 {
             self.pick(ui, run);

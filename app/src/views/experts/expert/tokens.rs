@@ -7,13 +7,12 @@ use egui::{Align, Button, ComboBox, Label, Layout, Link, ProgressBar, RichText, 
 
 use super::super::either;
 use crate::address::Place;
-use crate::data::ExpertUsage;
 use crate::data::experts::tokens::{self, ChosenToken, Order, Piece, Wanted};
+use crate::data::{ExpertUsage, Vocabulary};
 use crate::load::{Lane, Streamed};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
-use crate::widgets::example::{self, Window};
-use crate::widgets::{facts, format, notice};
+use crate::widgets::{facts, format, notice, reading, text};
 
 /// Which tokens are shown, and what was found.
 #[derive(Debug, Default)]
@@ -102,7 +101,7 @@ impl Tokens {
         });
         facts::caption(
             ui,
-            "Shaded by the weight that the expert was given; the underlined token is the one that was looked for.",
+            "The stronger the colour, the larger the expert's weight; the framed token was looked for. A click reads on there.",
         );
         ui.add_space(space::S);
     }
@@ -118,15 +117,14 @@ impl Tokens {
             return;
         }
         let (shown, next) = tokens::assemble(self.found.pieces());
+        let expert = self.wanted.as_ref().map_or(0, |wanted| wanted.expert);
+        let style = reading::Style { marks: false, breaks: self.breaks };
         for token in &shown {
             let document = documents.as_ref().and_then(|d| d.get(token.document));
             let kind = document.map_or("", |row| row.domain.as_str());
-            if one(ui, token, kind, &vocabulary, self.breaks) {
-                scene.go(Place::Token {
-                    dataset: dataset.to_owned(),
-                    document: token.document,
-                    token: token.position,
-                });
+            if let Some(position) = one(ui, token, expert, kind, &vocabulary, style) {
+                let dataset = dataset.to_owned();
+                scene.go(Place::Token { dataset, document: token.document, token: position });
             }
         }
         let count = shown.len();
@@ -166,33 +164,53 @@ impl Tokens {
 fn one(
     ui: &mut Ui,
     token: &ChosenToken,
+    expert: u16,
     kind: &str,
-    vocabulary: &crate::data::Vocabulary,
-    breaks: bool,
-) -> bool {
+    vocabulary: &Vocabulary,
+    style: reading::Style,
+) -> Option<u32> {
+    let p = palette(ui);
     let marked = token.marked();
-    let window = Window {
-        tokens: &token.tokens,
-        values: &token.weights,
-        max: 1.0,
-        marked: Some(marked),
-        start: token.start,
-        breaks,
+    let ground = |weight: &f32| match *weight {
+        weight if weight > 0.0 => p.kind(usize::from(expert), weight),
+        _ => egui::Color32::TRANSPARENT,
     };
-    let mut clicked = false;
+    let grounds: Vec<_> = token.weights.iter().map(ground).collect();
+    let mut clicked = None;
     ui.horizontal_top(|ui| {
-        ui.allocate_ui_with_layout(vec2(76.0, 20.0), Layout::top_down(Align::Max), |ui| {
-            ui.set_width(76.0);
+        ui.allocate_ui_with_layout(vec2(72.0, 22.0), Layout::top_down(Align::Max), |ui| {
+            ui.set_width(72.0);
             ui.spacing_mut().item_spacing.y = 0.0;
             let weight = format::value(f64::from(token.weight));
             let link = ui.add(Link::new(RichText::new(weight)));
             let name = format!("Read on in document {} at {}", token.document, token.position);
             link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
-            clicked = link.on_hover_text(name).clicked();
-            ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(palette(ui).weak)).truncate());
+            if link.on_hover_text(name).clicked() {
+                clicked = Some(token.position);
+            }
+            ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(p.weak)).truncate());
         });
         ui.add_space(space::XS);
-        example::show(ui, vocabulary, &window);
+        let of = reading::Text {
+            tokens: &token.tokens,
+            grounds: &grounds,
+            chosen: Some(marked),
+            scroll: false,
+            style,
+        };
+        let answer = reading::show(ui, vocabulary, &of, |ui, i| {
+            let shown = text::in_list(&vocabulary.show(token.tokens[i]));
+            ui.monospace(RichText::new(shown).color(palette(ui).strong));
+            let weight = token.weights[i];
+            let said = if weight > 0.0 {
+                format!("weight {}", format::value(f64::from(weight)))
+            } else {
+                "not chosen".into()
+            };
+            ui.label(said);
+            ui.weak(format!("position {}", format::grouped(u64::from(token.start) + i as u64)));
+        });
+        clicked = answer.clicked.map(|i| token.start + i as u32).or(clicked);
     });
     ui.add_space(space::XS);
     clicked

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use egui::text::{CCursor, LayoutJob, TextFormat};
+use egui::text::{CharIndex, LayoutJob, TextFormat};
 use egui::{Color32, CornerRadius, FontId, Galley, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo};
 
+use super::{example, text};
 use crate::data::Vocabulary;
 use crate::theme::{palette, tokens::size};
-use crate::widgets::{example, text};
 
 /// How text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,6 @@ pub struct Text<'a> {
     pub tokens: &'a [u32],
     /// Ground of each token; as long as `tokens`, or empty for none.
     pub grounds: &'a [Color32],
-    /// Whether to write on these grounds in the colour for full activation.
-    pub bright: bool,
     /// Index of the chosen token.
     pub chosen: Option<usize>,
     /// Whether to bring the chosen token into view.
@@ -79,7 +77,7 @@ pub fn show(
         }
     }
     if let (true, Some(i)) = (of.scroll, of.chosen)
-        && let Some(place) = places(&galley, &ends, i).next()
+        && let Some(place) = places(&galley, &ends, i).first()
     {
         ui.scroll_to_rect(place.translate(rect.min.to_vec2()).expand(60.0), None);
     }
@@ -94,6 +92,7 @@ pub fn show(
     Answer { pointed, clicked }
 }
 
+/// The job, and the character at which each token ends.
 fn layout(ui: &Ui, vocabulary: &Vocabulary, of: &Text<'_>) -> (LayoutJob, Vec<usize>) {
     let p = palette(ui);
     let mut job = LayoutJob::default();
@@ -103,12 +102,7 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, of: &Text<'_>) -> (LayoutJob, Vec<us
     for (i, token) in of.tokens.iter().enumerate() {
         let shown = written(&vocabulary.show(*token), of.style);
         let ground = of.grounds.get(i).copied().unwrap_or(Color32::TRANSPARENT);
-        let tinted = ground != Color32::TRANSPARENT;
-        let colour = match (tinted, of.bright) {
-            (true, true) => p.on_activation,
-            (true, false) => p.strong,
-            (false, _) => p.text,
-        };
+        let colour = if ground == Color32::TRANSPARENT { p.text } else { p.strong };
         job.append(
             &shown,
             0.0,
@@ -133,28 +127,42 @@ fn written(raw: &str, style: Style) -> String {
     if raw.is_empty() {
         return "∅".to_owned();
     }
-    let line = text::in_line(raw);
-    let mut shown = if style.marks { line.replace(' ', "·") } else { line };
-    if style.breaks && raw.ends_with('\n') {
-        shown.push('\n');
+    let line = |part: &str| {
+        let line = text::in_line(part);
+        if style.marks { line.replace(' ', "·") } else { line }
+    };
+    if style.breaks {
+        // Indentation often comes in one token with the line end before it.
+        raw.split('\n').map(line).collect::<Vec<_>>().join("↵\n")
+    } else {
+        line(raw)
     }
-    shown
 }
 
-/// Where token `i` stands: one place a line.
-fn places(galley: &Galley, ends: &[usize], i: usize) -> impl Iterator<Item = Rect> {
+/// Where token `i` stands: one place a line. A line end at its end takes it no further.
+fn places(galley: &Galley, ends: &[usize], i: usize) -> Vec<Rect> {
     let start = if i == 0 { 0 } else { ends.get(i - 1).copied().unwrap_or(0) };
     let end = ends.get(i).copied().unwrap_or(start);
-    let edge = |at: usize, next_row: bool| {
-        galley.pos_from_cursor(CCursor { prefer_next_row: next_row, ..CCursor::new(at) })
-    };
-    let (from, to) = (edge(start, true), edge(end, false));
-    let same_line = (from.center().y - to.center().y).abs() < from.height() / 2.0;
-    let first_end = if same_line { to.max } else { egui::pos2(galley.size().x, from.max.y) };
-    let first = Rect::from_min_max(from.min, first_end);
-    // A token that ends with a line break goes no further.
-    let rest = (!same_line && to.min.x > 1.0).then(|| Rect::from_min_max(egui::pos2(0.0, to.min.y), to.max));
-    [Some(first), rest].into_iter().flatten()
+    let (mut found, mut from) = (Vec::new(), 0);
+    for row in &galley.rows {
+        // A row's own line end counts as one of its characters.
+        let visible = row.char_count_excluding_newline().0;
+        let to = from + visible + usize::from(row.ends_with_newline);
+        let (first, last) = (start.max(from) - from, end.min(from + visible).saturating_sub(from));
+        if start < to && first < last {
+            let x = |at: usize| row.pos.x + row.x_offset(CharIndex(at));
+            let rect = row.rect();
+            found.push(Rect::from_min_max(
+                egui::pos2(x(first), rect.top()),
+                egui::pos2(x(last), rect.bottom()),
+            ));
+        }
+        from = to;
+        if from >= end {
+            break;
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -168,6 +176,7 @@ mod tests {
         assert_eq!(written(" a", style(false, true)), " a");
         assert_eq!(written("}\n", style(false, true)), "}↵\n");
         assert_eq!(written("}\n", style(true, false)), "}↵");
+        assert_eq!(written("\n\n  x", style(true, true)), "↵\n↵\n··x");
         assert_eq!(written("", style(false, false)), "∅");
     }
 }
