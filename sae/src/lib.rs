@@ -14,7 +14,8 @@
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
-//! | how experts are used | [`experts::summarise`] |
+//! | how it differs from another | [`compare::run`] |
+| how experts are used | [`experts::summarise`] |
 //! | a small language model of your own | [`pretrain::run`] |
 //!
 //! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.
@@ -42,6 +43,7 @@
 //! ```
 
 pub mod cli;
+pub mod compare;
 pub mod demo;
 pub mod dictionary;
 mod error;

@@ -71,6 +71,7 @@
 
 pub mod atomic;
 pub mod column;
+pub mod compare;
 pub mod dataset;
 pub mod documents;
 mod error;
@@ -83,7 +84,9 @@ mod json;
 mod layout;
 mod lock;
 pub mod manifest;
+pub mod map;
 pub mod metrics;
+pub mod notes;
 mod part;
 pub mod row;
 pub mod run;

@@ -46,6 +46,29 @@ impl Folder {
         self.runs.iter().find(|r| r.path == path)
     }
 
+    /// The run that a record calls `recorded`: that path itself, or one that the record of the run in `beside` means when it
+    /// is relative, or the only run of that name.
+    pub fn find_run(&self, recorded: &Path, beside: &Path) -> Option<PathBuf> {
+        let known = |path: PathBuf| self.run(&path).map(|run| run.path.clone());
+        let near = beside.parent().map(|parent| parent.join(recorded.file_name().unwrap_or_default()));
+        let mut named = self.runs.iter().filter(|run| run.path.file_name() == recorded.file_name());
+        known(recorded.to_owned()).or_else(|| known(near?)).or_else(|| match (named.next(), named.next()) {
+            (Some(only), None) => Some(only.path.clone()),
+            _ => None,
+        })
+    }
+
+    /// The same for a dataset.
+    pub fn find_dataset(&self, recorded: &Path, beside: &Path) -> Option<PathBuf> {
+        let known = |path: PathBuf| self.dataset(&path).map(|dataset| dataset.path.clone());
+        let near = beside.parent().map(|parent| parent.join(recorded.file_name().unwrap_or_default()));
+        let mut named = self.datasets.iter().filter(|d| d.path.file_name() == recorded.file_name());
+        known(recorded.to_owned()).or_else(|| known(near?)).or_else(|| match (named.next(), named.next()) {
+            (Some(only), None) => Some(only.path.clone()),
+            _ => None,
+        })
+    }
+
     /// The dataset in `path`.
     pub fn dataset(&self, path: &Path) -> Option<&DatasetEntry> {
         self.datasets.iter().find(|d| d.path == path)

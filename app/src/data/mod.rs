@@ -3,17 +3,22 @@
 //! The only room that names `storage`. Every function here may block and is called from worker threads alone; every
 //! failure comes out as a [`Problem`](crate::load::Problem) that names the file and the remedy.
 
+pub mod compare;
 pub mod dataset;
 pub mod experts;
+pub mod export;
 pub mod features;
 pub mod folder;
+pub mod notes;
 pub mod run;
 pub mod vocabulary;
 
+pub use compare::Comparison;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
 pub use experts::{ExpertUsage, LayerUsage};
-pub use features::{Columns, Example, FeaturePage, FeatureRow, TokenLists};
+pub use features::{Columns, Example, FeaturePage, FeatureRow, Number, Points, TokenLists};
 pub use folder::{DatasetEntry, Folder, RunEntry};
+pub use notes::Notes;
 pub use run::{Metrics, RunInfo, Status};
 pub use vocabulary::Vocabulary;
 

@@ -21,7 +21,7 @@ pub enum Lane {
     Sort,
     /// One feature's page, one document's text: what the person is waiting for.
     Pages,
-    /// Writing the settings.
+    /// Writing: settings, notes, exports.
     Settings,
 }
 

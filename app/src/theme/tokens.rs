@@ -207,11 +207,30 @@ impl Palette {
         if share.sqrt() > 0.5 { self.on_activation } else { self.text }
     }
 
+    /// From little to much, `share` in 0..=1: for points coloured by a number.
+    pub fn ramp(&self, share: f32) -> Color32 {
+        let share = share.clamp(0.0, 1.0);
+        if share < 0.5 {
+            mix(self.negative_end(), self.accent, share * 2.0)
+        } else {
+            mix(self.accent, self.activation, share * 2.0 - 1.0)
+        }
+    }
+
+    fn negative_end(&self) -> Color32 {
+        mix(self.well, self.weak, 0.55)
+    }
+
     /// Ground of a heat-map cell: 0 neutral, +1 far above, −1 far below.
     pub fn diverging(&self, value: f32) -> Color32 {
         let end = if value >= 0.0 { self.activation } else { self.positive };
         mix(self.well, end, value.abs().min(1.0))
     }
+}
+
+/// A colour that was computed from others.
+pub fn opaque(r: u8, g: u8, b: u8) -> Color32 {
+    Color32::from_rgb(r, g, b)
 }
 
 /// `a` towards `b` by `t` in 0..=1, in gamma space (as screens blend).

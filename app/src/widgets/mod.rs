@@ -5,5 +5,7 @@ pub mod example;
 pub mod facts;
 pub mod format;
 pub mod notice;
+pub mod scatter;
+pub mod star;
 pub mod table;
 pub mod text;

@@ -224,6 +224,7 @@ impl TableDelegate for Rows<'_> {
                     ui.add(Label::new(label).truncate()).on_hover_text(problem.to_string());
                 });
             }
+            Err(_) if column.2 == Side::Left => return table::words(ui, format::MISSING),
             Err(_) => return table::number(ui, format::MISSING),
         };
         let text = (column.5)(info);
