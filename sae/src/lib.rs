@@ -15,7 +15,7 @@
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
 //! | how it differs from another | [`compare::run`] |
-| how experts are used | [`experts::summarise`] |
+//! | how experts are used | [`experts::summarise`] |
 //! | a small language model of your own | [`pretrain::run`] |
 //!
 //! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.

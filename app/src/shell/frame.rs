@@ -102,6 +102,10 @@ impl App {
         let folder = whole(folder);
         let place =
             place.map(|place| if place.folder() == Some(typed) { place.below(&folder) } else { place });
+        // A place in a folder that was open before is shown among what else is there.
+        let around =
+            self.settings.recent.iter().filter(|recent| place.is_some() && folder.starts_with(recent));
+        let folder = around.max_by_key(|recent| recent.as_os_str().len()).cloned().unwrap_or(folder);
         let layout = self.settings.layout(&folder).cloned();
         self.workspace = Some(Workspace::open(&folder, place, layout, &self.workers));
     }

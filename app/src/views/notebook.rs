@@ -143,7 +143,7 @@ mod tests {
         let file = notes::read(dir.path()).unwrap();
         assert_eq!(file.iter().count(), 7);
         assert_eq!(file.label(0), Some("v49"));
-        assert_eq!(*file, **book.notes());
+        assert_eq!(file, **book.notes());
     }
 
     #[test]

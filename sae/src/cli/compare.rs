@@ -25,7 +25,8 @@ pub struct Command {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let (folder, record) = compare::run(&self.run, &self.other, self.name.as_deref(), &mut session.progress)?;
+        let (folder, record) =
+            compare::run(&self.run, &self.other, self.name.as_deref(), &mut session.progress)?;
         let mut output = Output::new(serde_json::json!(record));
         output.row("comparison", folder.display());
         output.row("features", format!("{} and {}", record.features, record.others));

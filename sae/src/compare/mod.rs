@@ -56,7 +56,8 @@ pub fn run(
             .collect()
     };
     let (features, others) = (rows(&there, &back), rows(&back, &there));
-    let mean = |rows: &[NearestRow]| rows.iter().map(|r| f64::from(r.cosine)).sum::<f64>() / rows.len() as f64;
+    let mean =
+        |rows: &[NearestRow]| rows.iter().map(|r| f64::from(r.cosine)).sum::<f64>() / rows.len() as f64;
     let whole = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
     let record = Comparison {
         format: FORMAT.to_owned(),
@@ -122,7 +123,8 @@ mod tests {
         // Features 3 and 4 of b are feature 9 of a, once as it is and once longer and a little off.
         let row: Vec<f32> = a.decoder_row(9).to_vec();
         b.w_dec[3 * 8..4 * 8].copy_from_slice(&row);
-        let off: Vec<f32> = row.iter().enumerate().map(|(i, x)| x * 2.0 + if i == 0 { 0.01 } else { 0.0 }).collect();
+        let off: Vec<f32> =
+            row.iter().enumerate().map(|(i, x)| x * 2.0 + if i == 0 { 0.01 } else { 0.0 }).collect();
         b.w_dec[4 * 8..5 * 8].copy_from_slice(&off);
         for (name, dictionary) in [("a", &a), ("b", &b)] {
             dictionary.save(&folder.join(name)).unwrap();

@@ -56,7 +56,11 @@ fn block(rows: &[f32], b: &[f32], d: usize) -> Vec<Nearest> {
     }
     let clamp = |cosine: f32| cosine.clamp(-1.0, 1.0);
     best.into_iter()
-        .map(|(row, cosine, second)| Nearest { row, cosine: clamp(cosine), second: second.is_finite().then(|| clamp(second)) })
+        .map(|(row, cosine, second)| Nearest {
+            row,
+            cosine: clamp(cosine),
+            second: second.is_finite().then(|| clamp(second)),
+        })
         .collect()
 }
 
@@ -91,8 +95,11 @@ mod tests {
             let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(x * y)).sum::<f64>();
             dot(x, y) / (dot(x, x) * dot(y, y)).sqrt()
         };
-        for (row, found) in a.chunks(d).zip(&found).step_by(13).filter(|(row, _)| row.iter().any(|x| *x != 0.0)) {
-            let mut all: Vec<f64> = b.chunks(d).map(|other| cosine(row, other)).filter(|c| c.is_finite()).collect();
+        for (row, found) in
+            a.chunks(d).zip(&found).step_by(13).filter(|(row, _)| row.iter().any(|x| *x != 0.0))
+        {
+            let mut all: Vec<f64> =
+                b.chunks(d).map(|other| cosine(row, other)).filter(|c| c.is_finite()).collect();
             let own = cosine(row, &b[found.row as usize * d..][..d]);
             all.sort_by(|x, y| y.total_cmp(x));
             assert!((own - all[0]).abs() < 1e-5 && (f64::from(found.cosine) - all[0]).abs() < 1e-5);

@@ -231,7 +231,7 @@ fn every_column_as_by_brute_force() {
     }
     let read = |name: &str| std::fs::read(world.run().join("features").join(name));
     assert!(read("vocabulary.parquet").is_ok() && read("index.json").is_ok());
-    assert_eq!(std::fs::read_dir(world.run().join("features")).unwrap().count(), 5, "nothing else is left");
+    assert_eq!(std::fs::read_dir(world.run().join("features")).unwrap().count(), 6, "nothing else is left");
 }
 
 /// Same bytes for any number of threads.
@@ -241,7 +241,7 @@ fn threads_change_no_byte() {
     let files = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| index(&world.run(), &options(), &mut Quiet)).unwrap();
-        ["features.parquet", "activations-00000.parquet", "examples.parquet", "index.json"]
+        ["features.parquet", "activations-00000.parquet", "examples.parquet", "map.parquet", "index.json"]
             .map(|name| std::fs::read(world.run().join("features").join(name)).unwrap())
     };
     let first = files(1);

@@ -183,9 +183,15 @@ impl CompareView {
     fn table(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &Listed, scene: &mut Scene<'_>) {
         let folders = self.folders(scene);
         let columns = self.columns(scene);
+        let fixed: f32 = rows::COLUMNS.iter().map(|c| c.width).sum();
+        let wider = ((ui.available_width() - space::M) / fixed).max(1.0);
         let widths: Vec<Column> = rows::COLUMNS
             .iter()
-            .map(|c| Column::new(c.width).range(40.0..=600.0).id(egui::Id::unique(("compare", c.name))))
+            .map(|c| {
+                Column::new((c.width * wider).floor())
+                    .range(40.0..=600.0)
+                    .id(egui::Id::unique(("compare", c.name)))
+            })
             .collect();
         let side = self.wish.side;
         let mut delegate = rows::Rows {

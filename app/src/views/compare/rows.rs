@@ -91,7 +91,7 @@ pub fn colour(p: &Palette, fate: Fate) -> Color32 {
     match fate {
         Fate::Matched => p.good,
         Fate::Split => p.accent,
-        Fate::Merged => p.activation,
+        Fate::Merged => p.curve(1),
         Fate::Alone => p.weak,
     }
 }

@@ -70,7 +70,7 @@ impl Draft {
         let field = TextEdit::singleline(&mut self.label.words)
             .id_salt(("label", self.feature))
             .hint_text(egui::RichText::new(hint).color(colour))
-            .vertical_align(egui::Align::Center)
+            .align(egui::Align2::LEFT_CENTER)
             .desired_width(ui.available_width().min(560.0))
             .char_limit(500);
         let response = ui.add(field);

@@ -71,7 +71,7 @@ fn search(ui: &mut Ui, query: &mut Query, focus: bool) {
     let field = TextEdit::singleline(&mut query.text)
         .hint_text("Search label, note, token or number  ( / )")
         .desired_width(250.0)
-        .vertical_align(Align::Center)
+        .align(egui::Align2::LEFT_CENTER)
         .char_limit(200);
     let response = ui.add(field);
     response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Search features"));

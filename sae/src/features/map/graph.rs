@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn pairs_are_there_once_and_the_dead_not_at_all() {
-        let neighbours = vec![vec![(1, 0.9), (2, 0.5)], vec![(0, 0.9), (3, 0.8)], vec![(0, 0.5)], vec![(1, 0.8)]];
+        let neighbours =
+            vec![vec![(1, 0.9), (2, 0.5)], vec![(0, 0.9), (3, 0.8)], vec![(0, 0.5)], vec![(1, 0.8)]];
         let edges = edges(&[0, 1, 3], &neighbours);
         let pairs: Vec<_> = edges.iter().map(|e| (e.a, e.b)).collect();
         assert_eq!(pairs, [(0, 1), (1, 2)]);

@@ -38,11 +38,31 @@ pub fn map(dir: &Path, epochs: Option<usize>, seed: u64, progress: &mut dyn Prog
             dictionary.d_sae
         )));
     }
-    let alive: Vec<u32> = (0..neighbours.len() as u32).filter(|f| !dead[*f as usize]).collect();
-    let places = places(&dictionary, &alive, &neighbours, epochs, seed, progress)?;
-    let rows: Vec<PointRow> =
-        alive.iter().zip(&places).map(|(&feature, place)| PointRow { feature, x: place[0], y: place[1] }).collect();
-    storage::row::write(&run.features_dir().join(FILE), &rows)?;
+    write(&run.features_dir(), &dictionary, &alive(dead.into_iter()), &neighbours, epochs, seed, progress)
+}
+
+/// The features that are not dead.
+pub(super) fn alive(dead: impl Iterator<Item = bool>) -> Vec<u32> {
+    (0..).zip(dead).filter(|(_, dead)| !dead).map(|(feature, _)| feature).collect()
+}
+
+/// Lays out the features `alive` and writes `FOLDER/map.parquet`; how many there are.
+pub(super) fn write(
+    folder: &Path,
+    dictionary: &Dictionary,
+    alive: &[u32],
+    neighbours: &[Vec<(u32, f32)>],
+    epochs: Option<usize>,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<usize> {
+    let places = places(dictionary, alive, neighbours, epochs, seed, progress)?;
+    let rows: Vec<PointRow> = alive
+        .iter()
+        .zip(&places)
+        .map(|(&feature, place)| PointRow { feature, x: place[0], y: place[1] })
+        .collect();
+    storage::row::write(&folder.join(FILE), &rows)?;
     Ok(rows.len())
 }
 

@@ -35,8 +35,10 @@ pub fn along_main_directions(matrix: &[f32], d: usize, alive: &[u32], seed: u64)
         axes.push(axis);
     }
     let offs = [dot64(&axes[0], &mean), dot64(&axes[1], &mean)];
-    let raw: Vec<[f64; 2]> =
-        rows.chunks(d.max(1)).map(|row| [dot(row, &axes[0]) - offs[0], dot(row, &axes[1]) - offs[1]]).collect();
+    let raw: Vec<[f64; 2]> = rows
+        .chunks(d.max(1))
+        .map(|row| [dot(row, &axes[0]) - offs[0], dot(row, &axes[1]) - offs[1]])
+        .collect();
     let far = raw.iter().flatten().fold(0.0, |far: f64, x| far.max(x.abs())).max(f64::MIN_POSITIVE);
     raw.iter().map(|place| place.map(|x| (x / far * RADIUS + rng.random_range(-1e-2..1e-2)) as f32)).collect()
 }
