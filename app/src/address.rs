@@ -1,6 +1,6 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#map` · `RUN#compare=NAME` · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
 //! `DATASET#document=4&token=40` · `DATASET#experts` · `DATASET#expert=2:11` (layer 2, expert 11)
 
 use std::fmt;
@@ -23,6 +23,18 @@ pub enum Place {
     Features {
         /// Folder of the run.
         run: PathBuf,
+    },
+    /// The features of a run in the plane.
+    Map {
+        /// Folder of the run.
+        run: PathBuf,
+    },
+    /// The features of a run beside those of another.
+    Compare {
+        /// Folder of the run.
+        run: PathBuf,
+        /// Name of the comparison in the run's folder `compare`.
+        with: String,
     },
     /// One feature's page.
     Feature {
@@ -68,7 +80,11 @@ impl Place {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Runs => None,
-            Self::Curves { run } | Self::Features { run } | Self::Feature { run, .. } => Some(run),
+            Self::Curves { run }
+            | Self::Features { run }
+            | Self::Map { run }
+            | Self::Compare { run, .. }
+            | Self::Feature { run, .. } => Some(run),
             Self::Dataset { dataset, .. }
             | Self::Token { dataset, .. }
             | Self::Experts { dataset }
@@ -85,6 +101,8 @@ impl Place {
             Self::Runs => Self::Runs,
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
+            Self::Map { .. } => Self::Map { run: at },
+            Self::Compare { with, .. } => Self::Compare { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
             Self::Dataset { document, .. } => Self::Dataset { dataset: at, document },
             Self::Token { document, token, .. } => Self::Token { dataset: at, document, token },
@@ -122,6 +140,8 @@ impl fmt::Display for Place {
             Self::Runs => f.write_str("#runs"),
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
+            Self::Map { run } => write!(f, "{}#map", run.display()),
+            Self::Compare { run, with } => write!(f, "{}#compare={with}", run.display()),
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
             Self::Dataset { dataset, document: None } => write!(f, "{}#documents", dataset.display()),
             Self::Dataset { dataset, document: Some(d) } => write!(f, "{}#document={d}", dataset.display()),
@@ -162,6 +182,7 @@ impl Address {
         };
         let here = match place.split_once('=') {
             Some(("feature", n)) => Place::Feature { run: path.clone(), feature: number(n)? },
+            Some(("compare", with)) => Place::Compare { run: path.clone(), with: with.to_owned() },
             Some(("document", n)) => match n.split_once("&token=") {
                 Some((n, token)) => {
                     Place::Token { dataset: path.clone(), document: number(n)?, token: number(token)? }
@@ -178,14 +199,15 @@ impl Address {
                 Place::Expert { dataset: path.clone(), layer: short(layer)?, expert: short(expert)? }
             }
             None if place == "features" => Place::Features { run: path.clone() },
+            None if place == "map" => Place::Map { run: path.clone() },
             None if place == "curves" => Place::Curves { run: path.clone() },
             None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
             None if place == "experts" => Place::Experts { dataset: path.clone() },
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is no place. Places are #features, #feature=N, #curves, #documents, #document=N, #document=N&token=N, \
-                     #experts and #expert=LAYER:EXPERT."
+                    "`#{place}` is no place. Places are #features, #feature=N, #map, #compare=NAME, #curves, #documents, #document=N, \
+                     #document=N&token=N, #experts and #expert=LAYER:EXPERT."
                 ));
             }
         };
@@ -204,6 +226,8 @@ mod tests {
             Place::Features { run: run.clone() },
             Place::Feature { run: run.clone(), feature: 123 },
             Place::Curves { run: run.clone() },
+            Place::Map { run: run.clone() },
+            Place::Compare { run: run.clone(), with: "topk-4k".into() },
             Place::Dataset { dataset: run.clone(), document: None },
             Place::Dataset { dataset: run.clone(), document: Some(4) },
             Place::Token { dataset: run.clone(), document: 4, token: 40 },

@@ -190,7 +190,11 @@ fn the_palette_goes_anywhere() {
     window.get_by_label("Palette").type_text("123");
     wait_for(&mut window, "Go to feature 123");
     window.key_press(egui::Key::Enter);
-    wait(&mut window, "feature 123", |w| w.state().here() == Some(feature(123)));
+    wait(&mut window, "feature 123", |w| {
+        // Of the run whose curves are in front.
+        let run = root().join("narrow/topk-512");
+        w.state().here() == Some(Place::Feature { run, feature: 123 })
+    });
 }
 
 #[test]

@@ -14,6 +14,7 @@
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
+//! | how it differs from another | [`compare::run`] |
 //! | how experts are used | [`experts::summarise`] |
 //! | a small language model of your own | [`pretrain::run`] |
 //!
@@ -42,6 +43,7 @@
 //! ```
 
 pub mod cli;
+pub mod compare;
 pub mod demo;
 pub mod dictionary;
 mod error;

@@ -72,6 +72,7 @@
 pub mod atomic;
 pub mod codes;
 pub mod column;
+pub mod compare;
 pub mod dataset;
 pub mod documents;
 mod error;
@@ -84,7 +85,9 @@ mod json;
 mod layout;
 mod lock;
 pub mod manifest;
+pub mod map;
 pub mod metrics;
+pub mod notes;
 mod part;
 pub mod routing;
 pub mod row;

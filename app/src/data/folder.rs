@@ -49,6 +49,18 @@ impl Folder {
         self.runs.iter().find(|r| r.path == path)
     }
 
+    /// The run that a record calls `recorded`: that path itself, or one that the record of the run in `beside` means when it
+    /// is relative, or the only run of that name.
+    pub fn find_run(&self, recorded: &Path, beside: &Path) -> Option<PathBuf> {
+        let known = |path: PathBuf| self.run(&path).map(|run| run.path.clone());
+        let near = beside.parent().map(|parent| parent.join(recorded.file_name().unwrap_or_default()));
+        let mut named = self.runs.iter().filter(|run| run.path.file_name() == recorded.file_name());
+        known(recorded.to_owned()).or_else(|| known(near?)).or_else(|| match (named.next(), named.next()) {
+            (Some(only), None) => Some(only.path.clone()),
+            _ => None,
+        })
+    }
+
     /// The dataset in `path`.
     pub fn dataset(&self, path: &Path) -> Option<&DatasetEntry> {
         self.datasets.iter().find(|d| d.path == path)
@@ -60,7 +72,7 @@ impl Folder {
     }
 
     /// Finds the dataset of every run: as the run names it, or from its own folder when both were moved; else by its name, if
-    /// there is one such of the same model and hook.
+    /// there is one such of the same model and hook, or one beside the run.
     fn link(&mut self) {
         for run in &self.runs {
             let Ok(info) = &run.info else { continue };
@@ -71,10 +83,13 @@ impl Folder {
                 let same_model = |data: &DatasetInfo| {
                     data.model_sha256 == info.model_sha256 && data.hook.as_deref() == Some(&info.hook)
                 };
-                let mut alike = self.datasets.iter().filter(|data| {
-                    data.path.file_name() == named.file_name() && data.info.as_ref().is_ok_and(same_model)
-                });
-                alike.next().filter(|_| alike.next().is_none())
+                let alike = || {
+                    self.datasets.iter().filter(|data| {
+                        data.path.file_name() == named.file_name() && data.info.as_ref().is_ok_and(same_model)
+                    })
+                };
+                let beside = alike().find(|data| data.path.parent() == run.path.parent());
+                beside.or_else(|| alike().next().filter(|_| alike().count() == 1))
             });
             if let Some(data) = found {
                 self.links.insert(run.path.clone(), data.path.clone());

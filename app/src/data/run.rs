@@ -17,11 +17,11 @@ const SILENT: Duration = Duration::from_secs(15 * 60);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
     /// It is being trained.
+    #[default]
     Running,
     /// Training came to its end.
     Finished,
     /// It was stopped before the end and can be resumed.
-    #[default]
     Stopped,
     /// It ended with an error.
     Failed,
@@ -81,12 +81,31 @@ pub struct RunInfo {
     pub evaluation: Vec<(String, f64)>,
     /// Whether it has a feature index.
     pub indexed: bool,
+    /// Whether its features have places on a map.
+    pub mapped: bool,
+    /// Names of the comparisons in it.
+    pub comparisons: Vec<String>,
     /// `train.toml` as it stands.
     pub train_toml: Option<String>,
+    /// L0 in training and by the thresholds fitted after it, where there are some.
+    pub l0_by_threshold: Option<(f64, f64)>,
+    /// When its curves were written last.
+    pub metrics_written: Option<SystemTime>,
     /// Why it failed, if it did.
     pub failure: Option<String>,
     /// What could not be read, though the run itself could.
     pub gaps: Vec<Problem>,
+}
+
+impl RunInfo {
+    /// A number of the evaluation, whatever it is nested in.
+    pub fn evaluated(&self, name: &str) -> Option<f64> {
+        find(&self.evaluation, name)
+    }
+}
+
+fn find(numbers: &[(String, f64)], name: &str) -> Option<f64> {
+    numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v)
 }
 
 /// The curves of a run: one row a logged step.
@@ -122,8 +141,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         flatten("", evaluation, &mut numbers);
     }
     // The evaluation is on held-out text and counts for more than the last batch of training.
-    let evaluated =
-        |name: &str| numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v);
+    let evaluated = |name: &str| find(&numbers, name);
     let last = |name: &str| record.last.get(name).copied();
     let train_toml = match std::fs::read_to_string(dir.join("train.toml")) {
         Ok(text) => Some(text),
@@ -156,7 +174,11 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         configuration: configuration(record),
         evaluation: numbers.clone(),
         indexed: run.features_dir().join("features.parquet").exists(),
+        mapped: run.features_dir().join(storage::map::FILE).exists(),
+        comparisons: comparisons(dir),
         train_toml,
+        l0_by_threshold: record.thresholds.as_ref().map(|t| (t.l0_training, t.l0_threshold)),
+        metrics_written: std::fs::metadata(dir.join("metrics.parquet")).and_then(|m| m.modified()).ok(),
         failure: record.error.clone(),
         gaps,
     })
@@ -166,6 +188,11 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
 fn indexed_on(run: &storage::Run) -> Option<String> {
     let index = run.index().ok()??;
     Some(index.get("data")?.as_str()?.to_owned())
+}
+
+fn comparisons(dir: &Path) -> Vec<String> {
+    let names = storage::compare::find(dir).into_iter();
+    names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
 fn status(dir: &Path, recorded: RunStatus) -> Status {

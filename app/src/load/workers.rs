@@ -23,7 +23,7 @@ pub enum Lane {
     Pages,
     /// Passes over whole tables that take seconds and are stopped when nobody waits for them any more.
     Scans,
-    /// Writing the settings.
+    /// Writing: settings, notes, exports.
     Settings,
 }
 

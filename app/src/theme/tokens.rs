@@ -219,16 +219,23 @@ impl Palette {
         mix(self.ground, full, most * (0.25 + 0.75 * strength.clamp(0.0, 1.0)))
     }
 
-    /// A mark of the `i`-th of many kinds: the colour of [`Palette::kind`] as strong as it gets.
-    pub fn kind_mark(&self, i: usize) -> Color32 {
-        let dark = self.ground.intensity() < 0.5;
-        let hue = (i as f32 * 0.618_034 + 0.58).fract();
-        Color32::from(egui::ecolor::Hsva::new(hue, 0.72, if dark { 0.88 } else { 0.72 }, 1.0))
-    }
-
     /// Ground of a heat-map cell: 0 nothing, 1 everything.
     pub fn sequential(&self, value: f32) -> Color32 {
         mix(self.well, self.positive, value.clamp(0.0, 1.0))
+    }
+
+    /// From little to much, `share` in 0..=1: for points coloured by a number.
+    pub fn ramp(&self, share: f32) -> Color32 {
+        let share = share.clamp(0.0, 1.0);
+        if share < 0.5 {
+            mix(self.negative_end(), self.accent, share * 2.0)
+        } else {
+            mix(self.accent, self.activation, share * 2.0 - 1.0)
+        }
+    }
+
+    fn negative_end(&self) -> Color32 {
+        mix(self.well, self.weak, 0.55)
     }
 
     /// Ground of a heat-map cell: 0 neutral, +1 far above, −1 far below.
@@ -236,6 +243,11 @@ impl Palette {
         let end = if value >= 0.0 { self.activation } else { self.positive };
         mix(self.well, end, value.abs().min(1.0))
     }
+}
+
+/// A colour that was computed from others.
+pub fn opaque(r: u8, g: u8, b: u8) -> Color32 {
+    Color32::from_rgb(r, g, b)
 }
 
 /// `a` towards `b` by `t` in 0..=1, in gamma space (as screens blend).

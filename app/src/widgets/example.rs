@@ -31,7 +31,7 @@ pub fn show(ui: &mut Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> egui::
     let (job, ends) = layout(ui, vocabulary, window);
     let plain = job.text.clone();
     let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
-    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::hover());
+    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &plain));
     if ui.is_rect_visible(rect) {
         ui.painter().galley(rect.min, Arc::clone(&galley), palette(ui).text);

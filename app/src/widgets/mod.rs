@@ -8,6 +8,8 @@ pub mod matrix;
 pub mod notice;
 pub mod plot;
 pub mod reading;
+pub mod scatter;
 pub mod sheet;
+pub mod star;
 pub mod table;
 pub mod text;

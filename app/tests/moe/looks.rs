@@ -46,7 +46,7 @@ fn load_in_the_light_look() {
         let mut window = draw(Choice::Light, experts());
         wait_for(&mut window, "Load of the experts of layer 0");
         settle(&mut window);
-        window.snapshot("experts_light");
+        window.snapshot("moe_load_light");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
 
+mod compare;
 mod demo;
 mod evaluate;
 mod experts;
@@ -10,6 +11,7 @@ mod harvest;
 mod index;
 mod inspect;
 mod logits;
+mod map;
 mod output;
 mod pretrain;
 mod progress;
@@ -58,6 +60,8 @@ enum Command {
     Harvest(harvest::Command),
     Train(Box<train::Command>),
     Index(index::Command),
+    Map(map::Command),
+    Compare(compare::Command),
     Evaluate(evaluate::Command),
     Experts(experts::Command),
     Inspect(inspect::Command),
@@ -111,6 +115,8 @@ fn run(program: Program) -> Result<Output> {
         Command::Harvest(command) => command.run(&mut session),
         Command::Train(command) => command.run(&mut session),
         Command::Index(command) => command.run(&mut session),
+        Command::Map(command) => command.run(&mut session),
+        Command::Compare(command) => command.run(&mut session),
         Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),

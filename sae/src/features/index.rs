@@ -13,6 +13,7 @@ use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
 use super::describe::{Describer, Description, row_norms};
 use super::examples::ExampleOptions;
+use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
@@ -37,6 +38,8 @@ pub struct IndexOptions {
     pub examples: ExampleOptions,
     /// Rows from which co-activation is counted, at most.
     pub coactive_rows: u64,
+    /// Whether features get places in the plane.
+    pub map: bool,
 }
 
 impl Default for IndexOptions {
@@ -48,6 +51,7 @@ impl Default for IndexOptions {
             batch: 8192,
             examples: ExampleOptions::default(),
             coactive_rows: 200_000,
+            map: true,
         }
     }
 }
@@ -111,7 +115,12 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
         coactivity: &encoded.coactivity,
         examples: &options.examples,
     };
-    write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress)?;
+    let neighbours = write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress)?;
+    if options.map {
+        let alive = alive(encoded.buckets.counts().iter().map(|count| *count == 0));
+        let seed = options.examples.seed;
+        map::write(partial.folder(), &subject.dictionary, &alive, &neighbours, None, seed, progress)?;
+    }
     copy_vocabulary(&subject, partial.folder())?;
     let summary = summary(&subject, &choice, &encoded, logits, options);
     storage::atomic::write_json(&partial.folder().join("index.json"), &summary)?;
@@ -227,13 +236,15 @@ fn add(
     Ok(())
 }
 
+/// Writes the tables; every feature's neighbours.
 fn write_tables(
     describer: &Describer<'_>,
     buckets: &Buckets,
     labels: &[Option<String>],
     folder: &Path,
     progress: &mut dyn Progress,
-) -> Result<()> {
+) -> Result<Vec<Vec<(u32, f32)>>> {
+    let mut neighbours = Vec::with_capacity(describer.norms.len());
     let mut features = FeatureWriter::create(&folder.join("features.parquet"))?;
     let mut examples = ExampleWriter::create(&folder.join("examples.parquet"))?;
     let mut activations = ActivationWriter::create(&folder.join("activations-00000.parquet"))?;
@@ -250,6 +261,7 @@ fn write_tables(
                 for one in describer.activations(&bucket, row.feature) {
                     activations.append(&[one])?;
                 }
+                neighbours.push(row.neighbours.clone());
                 features.append(row)?;
                 shown.into_iter().try_for_each(|example| examples.append(example))?;
             }
@@ -263,7 +275,7 @@ fn write_tables(
     features.finish()?;
     examples.finish()?;
     activations.finish()?;
-    Ok(())
+    Ok(neighbours)
 }
 
 /// So that a run shows text without its dataset.

@@ -260,7 +260,7 @@ fn threads_change_no_byte() {
     let files = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| index(&world.run(), &options(), &mut Quiet)).unwrap();
-        ["features.parquet", "activations-00000.parquet", "examples.parquet", "index.json"]
+        ["features.parquet", "activations-00000.parquet", "examples.parquet", "map.parquet", "index.json"]
             .map(|name| std::fs::read(world.run().join("features").join(name)).unwrap())
     };
     let first = files(1);

@@ -42,7 +42,8 @@ pub fn show(ui: &mut Ui, run: &Path, feature: u32, scene: &mut Scene<'_>) {
         Some(None) if !has_experts => {}
         Some(None) => {
             heading(ui);
-            say(ui, format!("Not joined yet: `sae experts --features {}`.", run.display()));
+            let name = scene.folder.name_of(run).into_owned();
+            say(ui, format!("Not joined yet: `sae experts --features {name}`."));
         }
         Some(Some(rows)) if rows.is_empty() => {
             heading(ui);
