@@ -36,7 +36,7 @@ fn a_token_shows_its_features_experts_and_row() {
     wait_for(&mut window, &format!("Go to feature {}", strongest.0));
     for layer in routed::LAYERS {
         for chosen in first.chosen[usize::from(layer)] {
-            window.get_by_label(&format!("Go to expert {layer}:{chosen}"));
+            wait_for(&mut window, &format!("Go to expert {layer}:{chosen}"));
         }
     }
     wait_for(&mut window, "norm");
@@ -194,5 +194,5 @@ fn a_dataset_of_routing_alone_is_read_too() {
     wait_for_part(&mut window, "fn merge");
     let there = tokens.iter().find(|t| t.document == 3 && t.position == 2).unwrap();
     wait_for(&mut window, &format!("Go to expert 2:{}", there.chosen[2][0]));
-    window.get_by_label_contains("holds the routing alone");
+    wait_for_part(&mut window, "holds the routing alone");
 }

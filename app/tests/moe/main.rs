@@ -9,6 +9,7 @@ mod common;
 mod documents;
 mod experts;
 mod looks;
+mod wide;
 
 use app::address::Place;
 use app::shell::{App, Options};

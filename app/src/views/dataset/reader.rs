@@ -35,6 +35,9 @@ impl DatasetView {
             }
             Some(Ok(page)) => page,
         };
+        if page.tokens.is_empty() && row.tokens > 0 {
+            return notice::empty(ui, "There is no text", "The rows of this dataset came without tokens.");
+        }
         if page.tokens.is_empty() {
             return notice::empty(ui, "This document is empty", "It has no tokens in this dataset.");
         }
