@@ -253,7 +253,10 @@ fn phrase(needle: &str, exact: bool, tokens: &[u32], words: &[Vec<u8>]) -> Vec<(
     text.match_indices(needle)
         .map(|(start, found)| {
             let first = token_of(from[start]);
-            let last = token_of(from[start + found.len() - 1]);
+            // The last character may go on into the next token: it ends where the one after it begins.
+            let end = start + found.len();
+            let after = from.get(end).copied().unwrap_or(bytes.len());
+            let last = token_of(after.saturating_sub(1).max(from[end - 1]));
             (first, last - first + 1)
         })
         .collect()

@@ -215,7 +215,7 @@ impl Palette {
         let hue = (i as f32 * 0.618_034 + 0.58).fract();
         let (saturation, value) = if dark { (0.72, 0.82) } else { (0.75, 0.92) };
         let full = Color32::from(egui::ecolor::Hsva::new(hue, saturation, value, 1.0));
-        let most = if dark { 0.52 } else { 0.46 };
+        let most = if dark { 0.43 } else { 0.46 };
         mix(self.ground, full, most * (0.25 + 0.75 * strength.clamp(0.0, 1.0)))
     }
 
