@@ -1,7 +1,7 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
-//! `DATASET#experts`
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#map` · `RUN#compare=NAME` · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
+//! `DATASET#document=4&token=40` · `DATASET#experts` · `DATASET#expert=2:11` (layer 2, expert 11)
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,18 @@ pub enum Place {
         /// Folder of the run.
         run: PathBuf,
     },
+    /// The features of a run in the plane.
+    Map {
+        /// Folder of the run.
+        run: PathBuf,
+    },
+    /// The features of a run beside those of another.
+    Compare {
+        /// Folder of the run.
+        run: PathBuf,
+        /// Name of the comparison in the run's folder `compare`.
+        with: String,
+    },
     /// One feature's page.
     Feature {
         /// Folder of the run.
@@ -38,10 +50,28 @@ pub enum Place {
         /// The document that is read, if any.
         document: Option<u32>,
     },
+    /// A token of a document.
+    Token {
+        /// Folder of the dataset.
+        dataset: PathBuf,
+        /// The document.
+        document: u32,
+        /// Position of the token in it.
+        token: u32,
+    },
     /// The experts' load.
     Experts {
         /// Folder of the dataset.
         dataset: PathBuf,
+    },
+    /// One expert's page.
+    Expert {
+        /// Folder of the dataset.
+        dataset: PathBuf,
+        /// The block.
+        layer: u16,
+        /// The expert in it.
+        expert: u16,
     },
 }
 
@@ -50,8 +80,15 @@ impl Place {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Runs => None,
-            Self::Curves { run } | Self::Features { run } | Self::Feature { run, .. } => Some(run),
-            Self::Dataset { dataset, .. } | Self::Experts { dataset } => Some(dataset),
+            Self::Curves { run }
+            | Self::Features { run }
+            | Self::Map { run }
+            | Self::Compare { run, .. }
+            | Self::Feature { run, .. } => Some(run),
+            Self::Dataset { dataset, .. }
+            | Self::Token { dataset, .. }
+            | Self::Experts { dataset }
+            | Self::Expert { dataset, .. } => Some(dataset),
         }
     }
 
@@ -64,9 +101,13 @@ impl Place {
             Self::Runs => Self::Runs,
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
+            Self::Map { .. } => Self::Map { run: at },
+            Self::Compare { with, .. } => Self::Compare { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
             Self::Dataset { document, .. } => Self::Dataset { dataset: at, document },
+            Self::Token { document, token, .. } => Self::Token { dataset: at, document, token },
             Self::Experts { .. } => Self::Experts { dataset: at },
+            Self::Expert { layer, expert, .. } => Self::Expert { dataset: at, layer, expert },
         }
     }
 
@@ -75,9 +116,21 @@ impl Place {
         match (self, other) {
             (Self::Runs | Self::Curves { .. }, Self::Runs | Self::Curves { .. }) => true,
             (Self::Feature { run: a, .. }, Self::Feature { run: b, .. }) => a == b,
-            (Self::Dataset { dataset: a, .. }, Self::Dataset { dataset: b, .. }) => a == b,
+            (
+                Self::Dataset { dataset: a, .. } | Self::Token { dataset: a, .. },
+                Self::Dataset { dataset: b, .. } | Self::Token { dataset: b, .. },
+            ) => a == b,
+            (Self::Expert { dataset: a, .. }, Self::Expert { dataset: b, .. }) => a == b,
             _ => self == other,
         }
+    }
+
+    /// Whether going from `other` to here is a step inside one text, which the way back need not repeat.
+    pub fn is_step_from(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Token { dataset: a, document: x, .. }, Self::Token { dataset: b, document: y, .. }) if a == b && x == y
+        )
     }
 }
 
@@ -87,10 +140,18 @@ impl fmt::Display for Place {
             Self::Runs => f.write_str("#runs"),
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
+            Self::Map { run } => write!(f, "{}#map", run.display()),
+            Self::Compare { run, with } => write!(f, "{}#compare={with}", run.display()),
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
             Self::Dataset { dataset, document: None } => write!(f, "{}#documents", dataset.display()),
             Self::Dataset { dataset, document: Some(d) } => write!(f, "{}#document={d}", dataset.display()),
+            Self::Token { dataset, document, token } => {
+                write!(f, "{}#document={document}&token={token}", dataset.display())
+            }
             Self::Experts { dataset } => write!(f, "{}#experts", dataset.display()),
+            Self::Expert { dataset, layer, expert } => {
+                write!(f, "{}#expert={layer}:{expert}", dataset.display())
+            }
         }
     }
 }
@@ -121,15 +182,32 @@ impl Address {
         };
         let here = match place.split_once('=') {
             Some(("feature", n)) => Place::Feature { run: path.clone(), feature: number(n)? },
-            Some(("document", n)) => Place::Dataset { dataset: path.clone(), document: Some(number(n)?) },
+            Some(("compare", with)) => Place::Compare { run: path.clone(), with: with.to_owned() },
+            Some(("document", n)) => match n.split_once("&token=") {
+                Some((n, token)) => {
+                    Place::Token { dataset: path.clone(), document: number(n)?, token: number(token)? }
+                }
+                None => Place::Dataset { dataset: path.clone(), document: Some(number(n)?) },
+            },
+            Some(("expert", pair)) => {
+                let short = |digits: &str| {
+                    digits.parse::<u16>().map_err(|_| {
+                        format!("`{place}`: `{digits}` is not a number from 0 to 65535; an expert is LAYER:EXPERT.")
+                    })
+                };
+                let (layer, expert) = pair.split_once(':').unwrap_or((pair, ""));
+                Place::Expert { dataset: path.clone(), layer: short(layer)?, expert: short(expert)? }
+            }
             None if place == "features" => Place::Features { run: path.clone() },
+            None if place == "map" => Place::Map { run: path.clone() },
             None if place == "curves" => Place::Curves { run: path.clone() },
             None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
             None if place == "experts" => Place::Experts { dataset: path.clone() },
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is no place. Places are #features, #feature=N, #curves, #documents, #document=N and #experts."
+                    "`#{place}` is no place. Places are #features, #feature=N, #map, #compare=NAME, #curves, #documents, #document=N, \
+                     #document=N&token=N, #experts and #expert=LAYER:EXPERT."
                 ));
             }
         };
@@ -148,9 +226,13 @@ mod tests {
             Place::Features { run: run.clone() },
             Place::Feature { run: run.clone(), feature: 123 },
             Place::Curves { run: run.clone() },
+            Place::Map { run: run.clone() },
+            Place::Compare { run: run.clone(), with: "topk-4k".into() },
             Place::Dataset { dataset: run.clone(), document: None },
             Place::Dataset { dataset: run.clone(), document: Some(4) },
+            Place::Token { dataset: run.clone(), document: 4, token: 40 },
             Place::Experts { dataset: run.clone() },
+            Place::Expert { dataset: run.clone(), layer: 2, expert: 11 },
         ] {
             let read = Address::parse(&place.to_string()).unwrap();
             assert_eq!(read, Address { folder: run.clone(), place: Some(place) });
@@ -162,6 +244,8 @@ mod tests {
     fn nonsense_is_refused_with_what_is_allowed() {
         assert!(Address::parse("run#feature=x").unwrap_err().contains("not a number"));
         assert!(Address::parse("run#feature=-1").unwrap_err().contains("not a number"));
+        assert!(Address::parse("data#expert=3").unwrap_err().contains("LAYER:EXPERT"));
+        assert!(Address::parse("data#document=3&token=x").unwrap_err().contains("not a number"));
         assert!(Address::parse("run#nowhere").unwrap_err().contains("#feature=N"));
     }
 }

@@ -1,8 +1,9 @@
 //! The window of SAE Workbench (`sae-app`): look at the features of a language model, at the text that makes them fire,
 //! and at what the experts of a mixture-of-experts model do.
 //!
-//! It shows what lies in a folder and changes nothing there. It knows no file formats and no mathematics: everything is
-//! read through the crate `storage`, and every number on the screen is one that the files hold. (It does not depend on
+//! It shows what lies in a folder; what a person says about features is the one thing that it writes there
+//! (`RUN/notes.json`). It knows no file formats and no mathematics: everything is read through the crate `storage`, and every
+//! number on the screen is one that the files hold, or a count of them. (It does not depend on
 //! the crate `sae` yet; the view that runs a model on typed text will.)
 //!
 //! # How data flows
@@ -30,7 +31,7 @@
 //! | [`data`] | what the files say, as plain values; the only room that names `storage` |
 //! | [`theme`] | design tokens (the only place that names a colour) and their application |
 //! | [`widgets`] | numbers, tables, histograms, shaded text, notices |
-//! | [`views`] | the tabs, one file or folder each: runs, features, feature, dataset, experts, welcome |
+//! | [`views`] | the tabs, one file or folder each: runs, features, map, feature, compare, dataset, experts, welcome |
 //! | [`shell`] | state, commands, menus, palette, tree, tabs, history, settings |
 //!
 //! A new view is a file in `views`, a [`address::Place`] and a line in [`views::open`]; a new command is a variant of

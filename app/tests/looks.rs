@@ -1,5 +1,5 @@
-//! Pictures of the window in the dark look. Without a graphics adapter (a software one is enough: mesa-vulkan-drivers)
-//! they are skipped, and say so.
+//! Pictures of the window, dark and light. Without a graphics adapter (a software one is enough: mesa-vulkan-drivers) they
+//! are skipped, and say so.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -8,7 +8,8 @@ mod common;
 use app::address::Place;
 use app::shell::{App, Options, Settings, SettingsFile};
 use app::theme::Choice;
-use common::{builder, options, root, run, wait, wait_for, wait_for_part};
+use common::{builder, options, root, run, wait_for_part};
+use egui::Theme;
 use egui_kittest::Harness;
 
 /// Whether pictures can be made here; the reason is printed when they can not.
@@ -24,13 +25,15 @@ fn can_draw() -> bool {
     can
 }
 
-/// A window with the sample open, without what differs from machine to machine.
-fn draw(theme: Choice, place: Option<Place>, open: bool) -> Harness<'static, App> {
+/// A window at `place` of the sample folder, without what differs from machine to machine.
+fn draw(theme: Theme, place: Option<Place>) -> Harness<'static, App> {
     let file = tempfile::tempdir().unwrap().keep().join("window.json");
-    SettingsFile::at(&file).write(&Settings { theme, ..Settings::default() }).unwrap();
-    let folder = open.then(root);
+    let choice = if theme == Theme::Dark { Choice::Dark } else { Choice::Light };
+    SettingsFile::at(&file).write(&Settings { theme: choice, ..Settings::default() }).unwrap();
+    let folder = place.is_some().then(root);
     let options = Options { folder, place, settings: SettingsFile::at(file), ..options() };
-    builder().wgpu().build_eframe(|cc| App::new(&cc.egui_ctx, options).unwrap())
+    // The harness puts its own theme on after the window has chosen one, so it must be told too.
+    builder().with_theme(theme).wgpu().build_eframe(|cc| App::new(&cc.egui_ctx, options).unwrap())
 }
 
 /// The path of the sample is a new one each time, and so are pictures of it.
@@ -46,55 +49,67 @@ fn settle(window: &mut Harness<'static, App>) {
     hide_path(window);
 }
 
+/// One picture in each look, taken when everything in `there` is.
+fn pictures(name: &str, place: Option<&Place>, there: &[&str]) {
+    if !can_draw() {
+        return;
+    }
+    let mut results = egui_kittest::SnapshotResults::new();
+    for (theme, look) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
+        let mut window = draw(theme, place.cloned());
+        for part in there {
+            wait_for_part(&mut window, part);
+        }
+        settle(&mut window);
+        if place.is_none() {
+            window.run_steps(4);
+        }
+        results.add(window.try_snapshot(format!("{name}_{look}")));
+    }
+}
+
 #[test]
 fn welcome() {
-    if can_draw() {
-        let mut window = draw(Choice::Dark, None, false);
-        window.run_steps(4);
-        window.snapshot("welcome_dark");
-    }
-}
-
-fn features(theme: Choice, name: &str) {
-    if can_draw() {
-        let mut window = draw(theme, Some(Place::Features { run: run() }), true);
-        wait_for(&mut window, "2 048 features");
-        // The labels come last.
-        wait_for_part(&mut window, "“forest”");
-        settle(&mut window);
-        window.snapshot(name);
-    }
+    pictures("welcome", None, &["sae demo"]);
 }
 
 #[test]
-fn features_dark() {
-    features(Choice::Dark, "features_dark");
-}
-
-fn feature(theme: Choice, name: &str) {
-    if can_draw() {
-        let mut window = draw(theme, Some(Place::Feature { run: run(), feature: 7 }), true);
-        wait_for(&mut window, "Nearest decoder rows");
-        wait_for_part(&mut window, " forest");
-        settle(&mut window);
-        window.snapshot(name);
-    }
+fn runs() {
+    pictures("runs", Some(&Place::Curves { run: run() }), &["Logarithmic FVE", "loss_recovered"]);
 }
 
 #[test]
-fn feature_dark() {
-    feature(Choice::Dark, "feature_dark");
+fn features() {
+    // The labels come last.
+    pictures(
+        "features",
+        Some(&Place::Features { run: run() }),
+        &["2 048 features", "“forest”", "Histogram of max"],
+    );
+}
+
+#[test]
+fn feature() {
+    pictures(
+        "feature",
+        Some(&Place::Feature { run: run(), feature: 7 }),
+        &["Nearest decoder rows", " forest"],
+    );
+}
+
+#[test]
+fn map() {
+    pictures("map", Some(&Place::Map { run: run() }), &["Map of features: "]);
+}
+
+#[test]
+fn compare() {
+    let place = Place::Compare { run: run(), with: "topk-512".into() };
+    pictures("compare", Some(&place), &["Pair of feature 0", "Densities of pairs: "]);
 }
 
 #[test]
 fn experts() {
-    if can_draw() {
-        let mut window = draw(Choice::Dark, Some(Place::Experts { dataset: root().join("resid2") }), true);
-        wait(&mut window, "the map", |w| {
-            use egui_kittest::kittest::Queryable as _;
-            w.query_by_label("Load of the experts of layer 0").is_some()
-        });
-        settle(&mut window);
-        window.snapshot("experts_dark");
-    }
+    let place = Place::Experts { dataset: root().join("resid2") };
+    pictures("experts", Some(&place), &["Load of the experts of layer 0"]);
 }

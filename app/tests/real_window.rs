@@ -43,10 +43,15 @@ fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A display number that nobody uses.
-fn display() -> String {
-    let free = (120..180).find(|n| !Path::new(&format!("/tmp/.X{n}-lock")).exists());
-    format!(":{}", free.expect("a free display number"))
+/// A server on a display number that nobody uses; it finds one itself.
+fn display() -> (String, Running) {
+    use std::io::BufRead as _;
+    let screen = ["-displayfd", "1", "-screen", "0", "1360x860x24", "-nolisten", "tcp"];
+    let mut server =
+        Command::new("Xvfb").args(screen).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (format!(":{}", line.trim()), Running(server))
 }
 
 /// How many colours a picture of the whole screen has, and its mean brightness in 0..=1.
@@ -58,46 +63,93 @@ fn picture(display: &str, file: &Path) -> Option<(u32, f64)> {
     Some((colours.parse().ok()?, mean.parse().ok()?))
 }
 
-#[test]
-fn the_program_shows_a_folder_and_reacts_to_the_mouse() {
-    let missing: Vec<&str> =
-        ["Xvfb", "xdotool", "import", "identify"].into_iter().filter(|p| !has(p)).collect();
-    if !missing.is_empty() {
-        println!("SKIPPED: {} not installed (Debian: xvfb xdotool imagemagick)", missing.join(", "));
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
-    let display = display();
-    let screen = ["-screen", "0", "1360x860x24", "-nolisten", "tcp"];
-    let _server =
-        Running(Command::new("Xvfb").arg(&display).args(screen).stderr(Stdio::null()).spawn().unwrap());
-    wait("the display", || run(&display, "xdotool", &["getdisplaygeometry"]));
-    let _program = Running(
-        Command::new(env!("CARGO_BIN_EXE_sae-app"))
-            .arg(root())
+/// The program on a display of its own, with settings of its own.
+struct Desk {
+    display: String,
+    home: tempfile::TempDir,
+    _program: Running,
+    _server: Running,
+}
+
+impl Desk {
+    /// `None`, and a word about it, where programs are missing.
+    fn open(folder: &Path) -> Option<Self> {
+        let missing: Vec<&str> =
+            ["Xvfb", "xdotool", "import", "identify"].into_iter().filter(|p| !has(p)).collect();
+        if !missing.is_empty() {
+            println!("SKIPPED: {} not installed (Debian: xvfb xdotool imagemagick)", missing.join(", "));
+            return None;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let (display, server) = display();
+        wait("the display", || run(&display, "xdotool", &["getdisplaygeometry"]));
+        let program = Command::new(env!("CARGO_BIN_EXE_sae-app"))
+            .arg(folder)
             .env("DISPLAY", &display)
             .env("XDG_CONFIG_HOME", home.path())
             .env("XDG_RUNTIME_DIR", home.path())
             .env_remove("WAYLAND_DISPLAY")
             .stderr(Stdio::null())
             .spawn()
-            .unwrap(),
-    );
-    wait("a window with the folder's name", || {
-        run(&display, "xdotool", &["search", "--name", "^sample .* SAE Workbench$"])
-    });
-    let first = home.path().join("first.png");
-    let (_, dark) = wait("a picture", || picture(&display, &first).filter(|(colours, _)| *colours > 100));
+            .unwrap();
+        let desk = Self { display, home, _program: Running(program), _server: server };
+        let window = wait("a window with the folder's name", || {
+            desk.xdotool(&["search", "--name", "^sample .* SAE Workbench$"])
+        });
+        // There is no window manager to do it.
+        desk.xdotool(&["windowfocus", "--sync", window.lines().next().unwrap()]);
+        Some(desk)
+    }
+
+    fn xdotool(&self, args: &[&str]) -> Option<String> {
+        run(&self.display, "xdotool", args)
+    }
+
+    fn picture(&self) -> Option<(u32, f64)> {
+        picture(&self.display, &self.home.path().join("picture.png"))
+    }
+
+    fn settings(&self) -> Option<String> {
+        std::fs::read_to_string(self.home.path().join("sae-workbench/window.json")).ok()
+    }
+}
+
+#[test]
+fn the_program_shows_a_folder_and_reacts_to_the_mouse() {
+    let Some(desk) = Desk::open(&root()) else { return };
+    let (_, dark) = wait("a picture", || desk.picture().filter(|(colours, _)| *colours > 100));
     assert!(dark < 0.3, "the dark look has a mean brightness of {dark}");
     // The button at the right end of the bar: dark or light.
-    run(&display, "xdotool", &["mousemove", "--sync", "1338", "18", "click", "1"]).unwrap();
-    let second = home.path().join("second.png");
-    wait("the light look", || picture(&display, &second).filter(|(_, mean)| *mean > 0.7));
+    desk.xdotool(&["mousemove", "--sync", "1338", "18", "click", "1"]).unwrap();
+    wait("the light look", || desk.picture().filter(|(_, mean)| *mean > 0.7));
     // What was chosen is remembered.
-    wait("the settings", || {
-        let text = std::fs::read_to_string(home.path().join("sae-workbench/window.json")).ok()?;
-        text.contains("\"light\"").then_some(())
+    wait("the settings", || desk.settings()?.contains("\"light\"").then_some(()));
+}
+
+#[test]
+fn a_person_at_the_keyboard_finds_a_feature_and_bookmarks_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("sample");
+    common::sample::folder(&folder, 256).unwrap();
+    let Some(desk) = Desk::open(&folder) else { return };
+    wait("a picture", || desk.picture().filter(|(colours, _)| *colours > 100));
+    // The palette, a feature's number, and the next feature.
+    wait("feature 9", || {
+        desk.xdotool(&["key", "--clearmodifiers", "ctrl+p", "sleep", "0.5", "type", "--delay", "60", "9"])?;
+        desk.xdotool(&["sleep", "0.5", "key", "Return", "sleep", "1"])?;
+        desk.settings()?.contains("\"feature\": 9").then_some(())
     });
+    desk.xdotool(&["key", "n"]).unwrap();
+    wait("feature 10", || desk.settings()?.contains("\"feature\": 10").then_some(()));
+    desk.xdotool(&["key", "b"]).unwrap();
+    let run = folder.join("narrow/topk-512");
+    wait("the bookmark", || {
+        storage::notes::read(&run).ok()?.iter().any(|n| n.feature == 10 && n.bookmarked).then_some(())
+    });
+    // Back, as in a browser.
+    desk.xdotool(&["key", "alt+Left"]).unwrap();
+    desk.xdotool(&["key", "ctrl+q"]).unwrap();
+    wait("what is remembered at the end", || desk.settings()?.contains("\"feature\": 9").then_some(()));
 }
 
 #[test]

@@ -164,7 +164,10 @@ fn experts_are_shown_by_kind_of_text_and_layer() {
     let dataset = root().join("resid2");
     let mut window = window_at(Some(Place::Experts { dataset }));
     wait_for(&mut window, "Expert load of 4 layers and 16 experts");
-    click(&mut window, "Layer 3");
+    for _ in 0..3 {
+        window.key_press(egui::Key::CloseBracket);
+        window.run_steps(2);
+    }
     wait_for(&mut window, "Load of the experts of layer 3");
 }
 
@@ -187,7 +190,11 @@ fn the_palette_goes_anywhere() {
     window.get_by_label("Palette").type_text("123");
     wait_for(&mut window, "Go to feature 123");
     window.key_press(egui::Key::Enter);
-    wait(&mut window, "feature 123", |w| w.state().here() == Some(feature(123)));
+    wait(&mut window, "feature 123", |w| {
+        // Of the run whose curves are in front.
+        let run = root().join("narrow/topk-512");
+        w.state().here() == Some(Place::Feature { run, feature: 123 })
+    });
 }
 
 #[test]

@@ -14,6 +14,8 @@
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
+//! | how methods compare | [`compare::run`] |
+//! | how it differs from another | [`matching::run`] |
 //! | how experts are used | [`experts::summarise`] |
 //! | a small language model of your own | [`pretrain::run`] |
 //!
@@ -52,6 +54,7 @@ pub mod features;
 pub mod harvest;
 pub mod interop;
 pub mod kernels;
+pub mod matching;
 pub mod model;
 pub mod pretrain;
 mod progress;

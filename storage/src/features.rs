@@ -310,3 +310,13 @@ fn from_batch(batch: &RecordBatch, rows: &mut Vec<FeatureRow>) -> Result<()> {
     }
     Ok(())
 }
+
+/// Reads every feature's nearest decoder rows with their cosines, and nothing else.
+pub fn neighbours(reader: &TableReader) -> Result<Vec<Vec<(u32, f32)>>> {
+    let mut all = Vec::new();
+    reader.each(Scan::of(&[names::NEIGHBOURS]), |batch| {
+        all.extend(read_pairs::<Float32Type>(batch, names::NEIGHBOURS, FEATURE, names::COSINE)?);
+        Ok(())
+    })?;
+    Ok(all)
+}

@@ -84,6 +84,19 @@ impl Layout {
         }
     }
 
+    /// Lists of a token in the order of the text, of which one document is read at a time.
+    pub fn token_rows() -> Self {
+        Self {
+            row_group_bytes: 64 << 20,
+            row_group_rows: 64 << 10,
+            page_rows: 1024,
+            zstd_level: 3,
+            byte_stream_split: vec!["values.list.element".to_owned()],
+            delta: vec![schema::POSITION.to_owned()],
+            sorting: vec![schema::DOCUMENT.to_owned(), schema::POSITION.to_owned()],
+        }
+    }
+
     /// Tables of a few thousand rows that are read whole.
     pub fn small_table() -> Self {
         Self {

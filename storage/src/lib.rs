@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
-//! [`examples`], [`feature_activations`], [`experts`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
+//! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
 //! [`schema`] is the one place where columns are named.
 //!
 //! A dataset written and read back:
@@ -70,7 +70,9 @@
 //! ```
 
 pub mod atomic;
+pub mod codes;
 pub mod column;
+pub mod compare;
 pub mod dataset;
 pub mod documents;
 mod error;
@@ -83,8 +85,11 @@ mod json;
 mod layout;
 mod lock;
 pub mod manifest;
+pub mod map;
 pub mod metrics;
+pub mod notes;
 mod part;
+pub mod routing;
 pub mod row;
 pub mod run;
 pub mod schema;

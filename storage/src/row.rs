@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float64Array, StringArray, UInt16Array, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float32Array, Float64Array, StringArray, UInt16Array,
+    UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Float64Type, SchemaRef, UInt16Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, SchemaRef, UInt16Type, UInt32Type, UInt64Type,
+};
 use arrow::record_batch::RecordBatch;
 
 use crate::column::{self, booleans, nullable_primitive, primitive, strings, strings_or_null, texts};
@@ -82,6 +84,7 @@ fn nullable<T: ArrowPrimitiveType>(batch: &RecordBatch, name: &str) -> Result<Ve
 number!(u16, UInt16Type, UInt16Array, DataType::UInt16);
 number!(u32, UInt32Type, UInt32Array, DataType::UInt32);
 number!(u64, UInt64Type, UInt64Array, DataType::UInt64);
+number!(f32, Float32Type, Float32Array, DataType::Float32);
 number!(f64, Float64Type, Float64Array, DataType::Float64);
 
 impl Cell for bool {

@@ -183,18 +183,24 @@ impl Run {
 
     /// The codes by feature, all parts as one table.
     pub fn activations(&self) -> Result<Option<TableReader>> {
+        self.parts("activations", &schema::feature_activations())
+    }
+
+    /// The codes by token; an index of an older version has none.
+    pub fn codes(&self) -> Result<Option<TableReader>> {
+        self.parts("codes", &schema::codes())
+    }
+
+    fn parts(&self, name: &str, schema: &arrow::datatypes::SchemaRef) -> Result<Option<TableReader>> {
         let mut paths = Vec::new();
         loop {
-            let path = self.features_dir().join(format!("activations-{:05}.parquet", paths.len()));
+            let path = self.features_dir().join(format!("{name}-{:05}.parquet", paths.len()));
             if !path.exists() {
                 break;
             }
             paths.push(path);
         }
-        if paths.is_empty() {
-            return Ok(None);
-        }
-        TableReader::open_files(&paths, &schema::feature_activations()).map(Some)
+        if paths.is_empty() { Ok(None) } else { TableReader::open_files(&paths, schema).map(Some) }
     }
 
     /// What the index says about itself.

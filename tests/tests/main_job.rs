@@ -131,6 +131,7 @@ fn index(at: &Path, rows: u64) {
             "features.parquet",
             "activations-00000.parquet",
             "examples.parquet",
+            "map.parquet",
             "index.json",
             "vocabulary.parquet",
         ],

@@ -1,8 +1,10 @@
 //! A dataset: what it is, its documents and their text.
 
+use std::ops::Range;
 use std::path::Path;
 
-use storage::schema::{ACTIVATIONS, DOCUMENTS, TOKEN};
+use arrow::datatypes::{UInt16Type, UInt32Type};
+use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, ROUTING, TOKEN, routing::LAYER};
 use storage::{Dataset, Manifest, Scan};
 
 use super::problem;
@@ -22,8 +24,12 @@ pub struct DatasetInfo {
     pub bytes: u64,
     /// Everything as name and value, in the order to be read.
     pub facts: Vec<(String, String)>,
-    /// Whether `experts/load.parquet` is there.
+    /// SHA-256 of the model's weights.
+    pub model_sha256: String,
+    /// Whether there are experts to look at: a routing table, or what was counted of one.
     pub has_experts: bool,
+    /// Whether it holds activations; a dataset of routing alone does not.
+    pub has_activations: bool,
     /// Whether there are documents to list.
     pub has_documents: bool,
 }
@@ -54,6 +60,15 @@ pub struct Documents {
     pub rows: Vec<DocumentRow>,
 }
 
+impl Documents {
+    /// The document with this number.
+    pub fn get(&self, document: u32) -> Option<&DocumentRow> {
+        // Numbers ascend; where a table is out of order, it is looked for.
+        let at = self.rows.binary_search_by_key(&document, |row| row.document);
+        at.map_or_else(|_| self.rows.iter().find(|row| row.document == document), |at| self.rows.get(at))
+    }
+}
+
 /// The tokens of a document, as far as they were asked for.
 #[derive(Clone, Debug, Default)]
 pub struct DocumentText {
@@ -75,7 +90,9 @@ pub fn read_info(dir: &Path) -> Result<DatasetInfo, Problem> {
         rows: manifest.rows,
         bytes: manifest.bytes(),
         facts: facts(manifest),
-        has_experts: dir.join("experts").join("load.parquet").exists(),
+        model_sha256: manifest.model.sha256.clone(),
+        has_experts: dataset.has_table(ROUTING) || dir.join("experts").join("load.parquet").exists(),
+        has_activations: dataset.has_table(ACTIVATIONS),
         has_documents: dataset.has_table(DOCUMENTS),
     })
 }
@@ -135,22 +152,61 @@ pub fn read_documents(dir: &Path) -> Result<Documents, Problem> {
 /// Tokens that are read at once.
 pub const TEXT_PAGE: u32 = 2000;
 
+/// The positions of the page that begins at `start`.
+pub fn page(document: &DocumentRow, start: u32) -> Range<u32> {
+    let start = start.min(document.tokens);
+    start..document.tokens.min(start.saturating_add(TEXT_PAGE))
+}
+
 /// Reads up to [`TEXT_PAGE`] tokens of a document from position `start` on.
 pub fn read_text(dir: &Path, document: &DocumentRow, start: u32) -> Result<DocumentText, Problem> {
     let dataset = Dataset::open(dir).map_err(problem)?;
-    let end = document.tokens.min(start.saturating_add(TEXT_PAGE));
-    let rows = document.first_row + u64::from(start.min(end))..document.first_row + u64::from(end);
-    let scan = Scan { columns: Some(vec![TOKEN.to_owned()]), rows: Some(rows), ..Scan::default() };
+    let page = page(document, start);
+    let tokens = if dataset.has_table(ACTIVATIONS) {
+        from_activations(&dataset, document, page)?
+    } else {
+        from_routing(&dataset, document, page)?
+    };
+    Ok(DocumentText { document: document.document, start, tokens })
+}
+
+/// A document's rows are where `first_row` says.
+fn from_activations(
+    dataset: &Dataset,
+    document: &DocumentRow,
+    page: Range<u32>,
+) -> Result<Vec<u32>, Problem> {
+    let rows = document.first_row + u64::from(page.start)..document.first_row + u64::from(page.end);
+    let scan = Scan { rows: Some(rows), ..Scan::of(&[TOKEN]) };
     let mut tokens = Vec::new();
     if !dataset.manifest().rows_are.tokens() {
         // There is no text to read.
-        return Ok(DocumentText { document: document.document, start, tokens });
+        return Ok(tokens);
     }
     for batch in dataset.table(ACTIVATIONS).and_then(|table| table.scan(scan)).map_err(problem)? {
         let batch = batch.map_err(problem)?;
-        let column =
-            storage::column::primitive::<arrow::datatypes::UInt32Type>(&batch, TOKEN).map_err(problem)?;
+        let column = storage::column::primitive::<UInt32Type>(&batch, TOKEN).map_err(problem)?;
         tokens.extend_from_slice(column.values());
     }
-    Ok(DocumentText { document: document.document, start, tokens })
+    Ok(tokens)
+}
+
+/// A dataset of routing alone has a row a token and layer: those of its first layer are the text.
+fn from_routing(dataset: &Dataset, document: &DocumentRow, page: Range<u32>) -> Result<Vec<u32>, Problem> {
+    let number = u64::from(document.document);
+    let range = Some((DOCUMENT.to_owned(), number, number));
+    let scan = Scan { range, ..Scan::of(&[POSITION, TOKEN, LAYER]) };
+    let (mut tokens, mut first) = (Vec::new(), None);
+    for batch in dataset.table(ROUTING).and_then(|table| table.scan(scan)).map_err(problem)? {
+        let batch = batch.map_err(problem)?;
+        let column = |name| storage::column::primitive::<UInt32Type>(&batch, name).map_err(problem);
+        let (positions, column) = (column(POSITION)?.values(), column(TOKEN)?.values());
+        let layers = storage::column::primitive::<UInt16Type>(&batch, LAYER).map_err(problem)?.values();
+        for i in 0..batch.num_rows() {
+            if *first.get_or_insert(layers[i]) == layers[i] && page.contains(&positions[i]) {
+                tokens.push(column[i]);
+            }
+        }
+    }
+    Ok(tokens)
 }

@@ -10,6 +10,7 @@ use storage::{Run, TableReader, schema};
 
 use super::{missing, problem};
 use crate::load::Problem;
+use crate::widgets::format;
 
 /// The numbers of all features, for sorting and filtering; index = feature.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +25,111 @@ pub struct Columns {
     pub mean: Vec<f32>,
     /// Largest activation.
     pub max: Vec<f32>,
+    /// Encoder bias.
+    pub bias: Vec<f32>,
+    /// Norm of the encoder's column.
+    pub encoder_norm: Vec<f32>,
+    /// Norm of the decoder's row.
+    pub decoder_norm: Vec<f32>,
+    /// Cosine of the two.
+    pub cosine: Vec<f32>,
+}
+
+/// A number that every feature has: by it the table can be sorted and filtered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Number {
+    /// Share of tokens it fires on.
+    Density,
+    /// Tokens it fired on.
+    Count,
+    /// Mean activation where it fires.
+    Mean,
+    /// Largest activation.
+    Max,
+    /// Encoder bias.
+    Bias,
+    /// Norm of the encoder's column.
+    EncoderNorm,
+    /// Norm of the decoder's row.
+    DecoderNorm,
+    /// Cosine of the two.
+    Cosine,
+}
+
+impl Number {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 8] = [
+        Self::Density,
+        Self::Count,
+        Self::Mean,
+        Self::Max,
+        Self::Cosine,
+        Self::Bias,
+        Self::EncoderNorm,
+        Self::DecoderNorm,
+    ];
+
+    /// Head of its column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Density => "density",
+            Self::Count => "tokens",
+            Self::Mean => "mean",
+            Self::Max => "max",
+            Self::Bias => "bias",
+            Self::EncoderNorm => "encoder norm",
+            Self::DecoderNorm => "decoder norm",
+            Self::Cosine => "enc · dec",
+        }
+    }
+
+    /// What it is.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Density => "Share of tokens it fires on; the bar is logarithmic",
+            Self::Count => "Tokens it fired on",
+            Self::Mean => "Mean activation where it fires",
+            Self::Max => "Largest activation",
+            Self::Bias => "Bias of its encoder",
+            Self::EncoderNorm => "Norm of its encoder column",
+            Self::DecoderNorm => "Norm of its decoder row",
+            Self::Cosine => "Cosine of its encoder column and its decoder row",
+        }
+    }
+
+    /// Whether it runs over decades, and only for features that fire.
+    pub fn is_logarithmic(self) -> bool {
+        matches!(self, Self::Density | Self::Count | Self::Mean | Self::Max)
+    }
+
+    /// As people read it.
+    pub fn text(self, value: f64) -> String {
+        match self {
+            Self::Density => format::percent(value),
+            Self::Count => format::count(value.max(0.0).round() as u64),
+            _ => format::value(value),
+        }
+    }
 }
 
 impl Columns {
+    /// `number` of `feature`; not a number for a feature that is not there, and for an activation of a dead one.
+    pub fn get(&self, number: Number, feature: u32) -> f32 {
+        let i = feature as usize;
+        let of = |values: &[f32]| values.get(i).copied().unwrap_or(f32::NAN);
+        let alive = |values: &[f32]| if self.dead(feature) { f32::NAN } else { of(values) };
+        match number {
+            Number::Density => of(&self.density),
+            Number::Count => self.count.get(i).map_or(f32::NAN, |count| *count as f32),
+            Number::Mean => alive(&self.mean),
+            Number::Max => alive(&self.max),
+            Number::Bias => of(&self.bias),
+            Number::EncoderNorm => of(&self.encoder_norm),
+            Number::DecoderNorm => of(&self.decoder_norm),
+            Number::Cosine => of(&self.cosine),
+        }
+    }
+
     /// Number of features.
     pub fn len(&self) -> usize {
         self.count.len()
@@ -166,6 +269,8 @@ pub struct FeaturePage {
     pub row: FeatureRow,
     /// Its examples, by interval and rank.
     pub examples: Vec<Example>,
+    /// Why there are no examples, if they can not be read.
+    pub gap: Option<Problem>,
 }
 
 const INDEX_IT: &str = "Make it with `sae index`.";
@@ -191,6 +296,10 @@ pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
         density: read.density,
         mean: read.mean,
         max: read.max,
+        bias: read.bias,
+        encoder_norm: read.encoder_norm,
+        decoder_norm: read.decoder_norm,
+        cosine: read.encoder_decoder_cosine,
     })
 }
 
@@ -224,6 +333,31 @@ pub fn read_token_lists(dir: &Path) -> Result<TokenLists, Problem> {
     Ok(lists)
 }
 
+/// Where features lie in the plane.
+#[derive(Clone, Debug, Default)]
+pub struct Points {
+    /// The features that have a place, ascending.
+    pub features: Vec<u32>,
+    /// The place of each.
+    pub places: Vec<[f32; 2]>,
+}
+
+/// Reads the map of the run in `dir`.
+pub fn read_points(dir: &Path) -> Result<Points, Problem> {
+    let run = Run::open(dir).map_err(problem)?;
+    let path = run.features_dir().join(storage::map::FILE);
+    if !path.exists() {
+        return Err(missing(dir, "map of its features", "Make it with `sae map`."));
+    }
+    let table = storage::row::open::<storage::map::PointRow>(&path).map_err(problem)?;
+    let mut rows: Vec<storage::map::PointRow> =
+        storage::row::read(&table, storage::Scan::default()).map_err(problem)?;
+    rows.retain(|row| row.x.is_finite() && row.y.is_finite());
+    rows.sort_by_key(|row| row.feature);
+    let places = rows.iter().map(|row| [row.x, row.y]).collect();
+    Ok(Points { features: rows.into_iter().map(|row| row.feature).collect(), places })
+}
+
 fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(), Problem> {
     let wrong = || Problem::new(format!("Column `{name}` is no list of tokens.")).with_remedy(INDEX_IT);
     let list = storage::column::lists(batch, name).map_err(problem)?;
@@ -240,8 +374,8 @@ fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(),
 #[derive(Clone, Debug, Default)]
 pub struct Pages(Arc<Mutex<Option<PageTables>>>);
 
-/// Features, and examples where the index has them.
-type PageTables = (TableReader, Option<TableReader>);
+/// Features, and examples where the index has them; damaged examples are no reason to hide the numbers.
+type PageTables = (TableReader, Result<Option<TableReader>, Problem>);
 
 impl Pages {
     /// Reads the page of `feature` of the run in `dir`.
@@ -256,11 +390,15 @@ impl Pages {
         let read = storage::features::read(&features, row..row + 1).map_err(problem)?;
         let row = read.into_iter().next().ok_or_else(|| missing(dir, "such feature", INDEX_IT))?;
         check_feature(dir, feature, row.feature)?;
-        let examples = match examples {
-            Some(examples) => storage::examples::read(&examples, feature).map_err(problem)?,
-            None => Vec::new(),
+        let examples = examples.and_then(|table| match table {
+            Some(table) => storage::examples::read(&table, feature).map_err(problem),
+            None => Ok(Vec::new()),
+        });
+        let (examples, gap) = match examples {
+            Ok(examples) => (examples, None),
+            Err(problem) => (Vec::new(), Some(problem)),
         };
-        Ok(FeaturePage { row: row.into(), examples: examples.into_iter().map(Into::into).collect() })
+        Ok(FeaturePage { row: row.into(), examples: examples.into_iter().map(Into::into).collect(), gap })
     }
 
     fn open(&self, dir: &Path) -> Result<PageTables, Problem> {
@@ -269,7 +407,7 @@ impl Pages {
             return Ok(readers.clone());
         }
         let run = Run::open(dir).map_err(problem)?;
-        let readers = (table(&run)?, run.examples().map_err(problem)?);
+        let readers = (table(&run)?, run.examples().map_err(problem));
         *kept = Some(readers.clone());
         Ok(readers)
     }

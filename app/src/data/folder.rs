@@ -1,5 +1,6 @@
 //! What a folder holds.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use storage::FoundKind;
@@ -16,6 +17,8 @@ pub struct Folder {
     pub runs: Vec<RunEntry>,
     /// Datasets, by name.
     pub datasets: Vec<DatasetEntry>,
+    /// Run → dataset, as far as they are both here.
+    links: HashMap<PathBuf, PathBuf>,
 }
 
 /// A run's folder, readable or not.
@@ -46,9 +49,71 @@ impl Folder {
         self.runs.iter().find(|r| r.path == path)
     }
 
+    /// The run that a record calls `recorded`: that path itself, or one that the record of the run in `beside` means when it
+    /// is relative, or the only run of that name.
+    pub fn find_run(&self, recorded: &Path, beside: &Path) -> Option<PathBuf> {
+        let known = |path: PathBuf| self.run(&path).map(|run| run.path.clone());
+        let near = beside.parent().map(|parent| parent.join(recorded.file_name().unwrap_or_default()));
+        let mut named = self.runs.iter().filter(|run| run.path.file_name() == recorded.file_name());
+        known(recorded.to_owned()).or_else(|| known(near?)).or_else(|| match (named.next(), named.next()) {
+            (Some(only), None) => Some(only.path.clone()),
+            _ => None,
+        })
+    }
+
     /// The dataset in `path`.
     pub fn dataset(&self, path: &Path) -> Option<&DatasetEntry> {
         self.datasets.iter().find(|d| d.path == path)
+    }
+
+    /// The dataset that a run was indexed on, or trained on where there is no index, if it is in this folder.
+    pub fn data_of(&self, run: &Path) -> Option<&DatasetEntry> {
+        self.dataset(self.links.get(run)?)
+    }
+
+    /// Finds the dataset of every run: as the run names it, or from its own folder when both were moved; else by its name, if
+    /// there is one such of the same model and hook, or one beside the run.
+    fn link(&mut self) {
+        for run in &self.runs {
+            let Ok(info) = &run.info else { continue };
+            let named = Path::new(&info.dataset);
+            let named_so = [whole(named), whole(&run.path.join(named))];
+            let same_place = self.datasets.iter().find(|data| named_so.contains(&whole(&data.path)));
+            let found = same_place.or_else(|| {
+                let same_model = |data: &DatasetInfo| {
+                    data.model_sha256 == info.model_sha256 && data.hook.as_deref() == Some(&info.hook)
+                };
+                let alike = || {
+                    self.datasets.iter().filter(|data| {
+                        data.path.file_name() == named.file_name() && data.info.as_ref().is_ok_and(same_model)
+                    })
+                };
+                let beside = alike().find(|data| data.path.parent() == run.path.parent());
+                beside.or_else(|| alike().next().filter(|_| alike().count() == 1))
+            });
+            if let Some(data) = found {
+                self.links.insert(run.path.clone(), data.path.clone());
+            }
+        }
+    }
+
+    /// The runs with an index of the dataset in `dataset`.
+    pub fn runs_on(&self, dataset: &Path) -> Vec<&RunEntry> {
+        let on = |run: &&RunEntry| {
+            run.info.as_ref().is_ok_and(|info| info.indexed)
+                && self.data_of(&run.path).is_some_and(|data| data.path == dataset)
+        };
+        self.runs.iter().filter(on).collect()
+    }
+
+    /// The runs whose dictionary is of the same harvest as the routing in `dataset`: trained on it, or on a hook beside it.
+    pub fn runs_beside(&self, dataset: &Path) -> Vec<&RunEntry> {
+        let shared = |data: &DatasetEntry| {
+            data.path == dataset
+                || (dataset.file_name().is_some_and(|name| name == storage::schema::ROUTING)
+                    && data.path.parent() == dataset.parent())
+        };
+        self.runs.iter().filter(|run| self.data_of(&run.path).is_some_and(shared)).collect()
     }
 
     /// Name to show for a folder of ours.
@@ -61,6 +126,19 @@ impl Folder {
         }
         path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy())
     }
+}
+
+/// A path without `..` that does not depend on where the program was started.
+fn whole(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// Name of `path` below `root`; the folder's own name when it is `root` itself.
@@ -93,6 +171,7 @@ pub fn find(root: &Path) -> Result<Folder, Problem> {
             }
         }
     }
+    folder.link();
     Ok(folder)
 }
 
@@ -106,5 +185,52 @@ fn open_problem(root: &Path, error: storage::Error) -> Problem {
                 .with_remedy("Open the folder that holds the run or dataset.")
         }
         error => problem(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_finds_its_dataset_as_named_beside_it_or_by_name() {
+        let data = |path: &str, sha: &str| DatasetEntry {
+            path: path.into(),
+            name: path.into(),
+            info: Ok(DatasetInfo {
+                model_sha256: sha.into(),
+                hook: Some("h".into()),
+                ..DatasetInfo::default()
+            }),
+        };
+        let run = |path: &str, dataset: &str| RunEntry {
+            path: path.into(),
+            name: path.into(),
+            info: Ok(RunInfo {
+                dataset: dataset.into(),
+                model_sha256: "m".into(),
+                hook: "h".into(),
+                indexed: true,
+                ..RunInfo::default()
+            }),
+        };
+        let mut folder = Folder {
+            root: "/x".into(),
+            runs: vec![
+                run("/x/named", "/x/data"),
+                run("/x/moved", "../data"),
+                run("/x/gone", "/elsewhere/data"),
+                run("/x/other", "/elsewhere/twice"),
+            ],
+            datasets: vec![data("/x/data", "m"), data("/x/a/twice", "m"), data("/x/b/twice", "m")],
+            ..Folder::default()
+        };
+        folder.link();
+        let of = |run: &str| folder.data_of(Path::new(run)).map(|d| d.path.to_string_lossy().into_owned());
+        for run in ["/x/named", "/x/moved", "/x/gone"] {
+            assert_eq!(of(run).as_deref(), Some("/x/data"), "{run}");
+        }
+        assert_eq!(of("/x/other"), None, "two of that name");
+        assert_eq!(folder.runs_on(Path::new("/x/data")).len(), 3);
     }
 }

@@ -3,18 +3,30 @@
 //! The only room that names `storage`. Every function here may block and is called from worker threads alone; every
 //! failure comes out as a [`Problem`](crate::load::Problem) that names the file and the remedy.
 
+pub mod codes;
+pub mod compare;
 pub mod dataset;
 pub mod experts;
+pub mod export;
 pub mod features;
 pub mod folder;
+pub mod notes;
+pub mod routing;
+pub mod rows;
 pub mod run;
+pub mod search;
 pub mod vocabulary;
 
+pub use compare::Comparison;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
-pub use experts::{ExpertUsage, LayerUsage};
-pub use features::{Columns, Example, FeaturePage, FeatureRow, TokenLists};
+pub use experts::{ExpertLoad, ExpertUsage, LayerUsage};
+pub use features::{Columns, Example, FeaturePage, FeatureRow, Number, Points, TokenLists};
 pub use folder::{DatasetEntry, Folder, RunEntry};
+pub use notes::Notes;
+pub use routing::{LayerRouting, Routing};
+pub use rows::{RowFacts, Rows};
 pub use run::{Metrics, RunInfo, Status};
+pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, SpecialisationRow, VocabularyRow};
 pub use vocabulary::Vocabulary;
 
 use crate::load::Problem;

@@ -14,9 +14,10 @@ use crate::widgets::format;
 const SILENT: Duration = Duration::from_secs(15 * 60);
 
 /// How a run stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
     /// It is being trained.
+    #[default]
     Running,
     /// Training came to its end.
     Finished,
@@ -42,7 +43,7 @@ impl Status {
 }
 
 /// What there is to know of a run without reading its tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunInfo {
     /// How it stands.
     pub status: Status,
@@ -68,20 +69,43 @@ pub struct RunInfo {
     pub dead_share: Option<f64>,
     /// Where the numbers come from: "held-out text" or "the last training batch".
     pub measured_on: &'static str,
-    /// Dataset that it was trained on, as recorded.
+    /// Dataset that it was indexed on, or trained on before it has an index, as recorded.
     pub dataset: String,
+    /// Where its activations were taken.
+    pub hook: String,
+    /// SHA-256 of the model's weights.
+    pub model_sha256: String,
     /// What the record says, as name and value, in the order to be read.
     pub configuration: Vec<(String, String)>,
     /// The numbers of `evaluation/core.json`.
     pub evaluation: Vec<(String, f64)>,
     /// Whether it has a feature index.
     pub indexed: bool,
+    /// Whether its features have places on a map.
+    pub mapped: bool,
+    /// Names of the comparisons in it.
+    pub comparisons: Vec<String>,
     /// `train.toml` as it stands.
     pub train_toml: Option<String>,
+    /// L0 in training and by the thresholds fitted after it, where there are some.
+    pub l0_by_threshold: Option<(f64, f64)>,
+    /// When its curves were written last.
+    pub metrics_written: Option<SystemTime>,
     /// Why it failed, if it did.
     pub failure: Option<String>,
     /// What could not be read, though the run itself could.
     pub gaps: Vec<Problem>,
+}
+
+impl RunInfo {
+    /// A number of the evaluation, whatever it is nested in.
+    pub fn evaluated(&self, name: &str) -> Option<f64> {
+        find(&self.evaluation, name)
+    }
+}
+
+fn find(numbers: &[(String, f64)], name: &str) -> Option<f64> {
+    numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v)
 }
 
 /// The curves of a run: one row a logged step.
@@ -117,8 +141,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         flatten("", evaluation, &mut numbers);
     }
     // The evaluation is on held-out text and counts for more than the last batch of training.
-    let evaluated =
-        |name: &str| numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v);
+    let evaluated = |name: &str| find(&numbers, name);
     let last = |name: &str| record.last.get(name).copied();
     let train_toml = match std::fs::read_to_string(dir.join("train.toml")) {
         Ok(text) => Some(text),
@@ -145,14 +168,31 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         } else {
             "the last logged step of training"
         },
-        dataset: record.data.clone(),
+        dataset: indexed_on(&run).unwrap_or_else(|| record.data.clone()),
+        hook: record.hook.clone(),
+        model_sha256: record.model.sha256.clone(),
         configuration: configuration(record),
         evaluation: numbers.clone(),
         indexed: run.features_dir().join("features.parquet").exists(),
+        mapped: run.features_dir().join(storage::map::FILE).exists(),
+        comparisons: comparisons(dir),
         train_toml,
+        l0_by_threshold: record.thresholds.as_ref().map(|t| (t.l0_training, t.l0_threshold)),
+        metrics_written: std::fs::metadata(dir.join("metrics.parquet")).and_then(|m| m.modified()).ok(),
         failure: record.error.clone(),
         gaps,
     })
+}
+
+/// What the index says that it is of. One that can not be read says so where it is opened.
+fn indexed_on(run: &storage::Run) -> Option<String> {
+    let index = run.index().ok()??;
+    Some(index.get("data")?.as_str()?.to_owned())
+}
+
+fn comparisons(dir: &Path) -> Vec<String> {
+    let names = storage::compare::find(dir).into_iter();
+    names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
 fn status(dir: &Path, recorded: RunStatus) -> Status {

@@ -3,12 +3,16 @@
 //! A view keeps a [`Requested`] for each thing it shows and asks [`Workers`] to make it. The answer comes back over a
 //! one-shot channel and wakes the window once. Asking again before the answer is there raises the generation, so the
 //! older answer is dropped on arrival (and its job, if it has not begun, is skipped); the previous value stays on the
-//! screen until the next one is whole.
+//! screen until the next one is whole. A [`Keyed`] value knows what it is of. What takes seconds and comes in pieces is a [`Streamed`].
 
+mod keyed;
 mod problem;
 mod requested;
+mod streamed;
 mod workers;
 
+pub use keyed::Keyed;
 pub use problem::Problem;
 pub use requested::Requested;
+pub use streamed::{Feed, Streamed};
 pub use workers::{Lane, Workers};

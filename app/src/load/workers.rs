@@ -21,15 +21,18 @@ pub enum Lane {
     Sort,
     /// One feature's page, one document's text: what the person is waiting for.
     Pages,
-    /// Writing the settings.
+    /// Passes over whole tables that take seconds and are stopped when nobody waits for them any more.
+    Scans,
+    /// Writing: settings, notes, exports.
     Settings,
 }
 
-const LANES: [(Lane, &str); 5] = [
+const LANES: [(Lane, &str); 6] = [
     (Lane::Folders, "sae-folders"),
     (Lane::Tables, "sae-tables"),
     (Lane::Sort, "sae-sort"),
     (Lane::Pages, "sae-pages"),
+    (Lane::Scans, "sae-scans"),
     (Lane::Settings, "sae-settings"),
 ];
 

@@ -25,12 +25,24 @@ pub enum Command {
     PreviousFeature,
     /// Some living feature.
     RandomFeature,
+    /// Bookmark the feature in front, or forget it.
+    Bookmark,
     /// Copy the address of this place.
     CopyAddress,
     /// To the runs.
     ShowRuns,
     /// To the features of the run last looked at.
     ShowFeatures,
+    /// To the map of the run last looked at.
+    ShowMap,
+    /// Save a picture of the pane in front.
+    SavePicture,
+    /// The same place once more, at the right.
+    SplitRight,
+    /// The tab after the one in front.
+    NextTab,
+    /// The tab before it.
+    PreviousTab,
     /// Close the tab in front.
     CloseTab,
     /// Put all tabs back.
@@ -74,7 +86,7 @@ impl Menu {
 
 impl Command {
     /// All commands, in the order of the menus.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::OpenFolder,
         Self::Reload,
         Self::Quit,
@@ -85,9 +97,15 @@ impl Command {
         Self::NextFeature,
         Self::PreviousFeature,
         Self::RandomFeature,
+        Self::Bookmark,
         Self::CopyAddress,
         Self::ShowRuns,
         Self::ShowFeatures,
+        Self::ShowMap,
+        Self::SavePicture,
+        Self::SplitRight,
+        Self::NextTab,
+        Self::PreviousTab,
         Self::CloseTab,
         Self::ResetLayout,
         Self::ToggleTree,
@@ -118,10 +136,16 @@ impl Command {
             Self::Search => ("Search features", "Put the cursor into the search field of the feature table"),
             Self::NextFeature => ("Next feature", "The next feature in the order of the table"),
             Self::PreviousFeature => ("Previous feature", "The previous feature in the order of the table"),
-            Self::RandomFeature => ("Random feature", "Any feature that fires"),
+            Self::RandomFeature => ("Random feature", "Any feature that fires, of those in the table"),
+            Self::Bookmark => ("Bookmark", "Bookmark the feature in front, or forget the bookmark"),
             Self::CopyAddress => ("Copy address", "Copy where you are; sae-app opens it again"),
             Self::ShowRuns => ("Runs", "All runs of the folder, with their curves"),
             Self::ShowFeatures => ("Features", "The feature table of the run last looked at"),
+            Self::ShowMap => ("Map", "The features of the run last looked at in a plane"),
+            Self::SavePicture => ("Save picture…", "Save what the pane in front shows as PNG"),
+            Self::SplitRight => ("Split right", "The same place once more, beside this one"),
+            Self::NextTab => ("Next tab", "The tab to the right of the one in front"),
+            Self::PreviousTab => ("Previous tab", "The tab to the left of the one in front"),
             Self::CloseTab => ("Close tab", "Close the tab in front"),
             Self::ResetLayout => ("Reset layout", "Put the tabs back as they were at first"),
             Self::ToggleTree => ("Folder panel", "Show or hide the runs and datasets at the left"),
@@ -135,7 +159,7 @@ impl Command {
     /// In which menu it stands.
     pub fn menu(self) -> Menu {
         match self {
-            Self::OpenFolder | Self::Reload | Self::Quit => Menu::File,
+            Self::OpenFolder | Self::Reload | Self::SavePicture | Self::Quit => Menu::File,
             Self::Palette
             | Self::Back
             | Self::Forward
@@ -143,10 +167,15 @@ impl Command {
             | Self::NextFeature
             | Self::PreviousFeature
             | Self::RandomFeature
+            | Self::Bookmark
             | Self::CopyAddress
             | Self::ShowRuns
-            | Self::ShowFeatures => Menu::Go,
-            Self::CloseTab
+            | Self::ShowFeatures
+            | Self::ShowMap => Menu::Go,
+            Self::SplitRight
+            | Self::NextTab
+            | Self::PreviousTab
+            | Self::CloseTab
             | Self::ResetLayout
             | Self::ToggleTree
             | Self::ToggleTheme
@@ -170,6 +199,12 @@ impl Command {
             Self::NextFeature => (Modifiers::NONE, Key::N),
             Self::PreviousFeature => (Modifiers::NONE, Key::P),
             Self::RandomFeature => (Modifiers::NONE, Key::R),
+            Self::Bookmark => (Modifiers::NONE, Key::B),
+            Self::ShowMap => (CTRL, Key::Num3),
+            Self::SavePicture => (CTRL.plus(Modifiers::SHIFT), Key::S),
+            Self::SplitRight => (CTRL, Key::Backslash),
+            Self::NextTab => (CTRL, Key::PageDown),
+            Self::PreviousTab => (CTRL, Key::PageUp),
             Self::CopyAddress => (CTRL.plus(Modifiers::SHIFT), Key::C),
             Self::ShowRuns => (CTRL, Key::Num1),
             Self::ShowFeatures => (CTRL, Key::Num2),

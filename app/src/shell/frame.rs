@@ -1,16 +1,17 @@
 //! The window's state, and how a frame is made of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 
 use egui::{Context, Frame, Margin, Panel, RichText, Ui};
 
 use super::command::{Command, Menu};
-use super::palette::Palette;
+use super::palette::{self, Palette};
 use super::{DesktopPicker, FolderPicker, Settings, SettingsFile, Workspace, tree};
 use crate::address::Place;
 use crate::load::{Lane, Problem, Requested, Workers};
-use crate::theme::{self, palette, space, tokens::height, tokens::size};
-use crate::views::{Action, Scene, welcome};
+use crate::theme::{self, space, tokens::height, tokens::size};
+use crate::views::{Action, Save, Scene, welcome};
 use crate::widgets::notice;
 
 /// How the window is started.
@@ -42,6 +43,12 @@ pub struct App {
     pub(super) settings: Settings,
     settings_file: SettingsFile,
     saved: Requested<()>,
+    /// Waits for the person to say where.
+    pub(super) saving: Option<Save>,
+    /// The path of a file that was saved.
+    pub(super) exported: Requested<String>,
+    /// A picture of the window that is being taken, and its name.
+    pub(super) picture: Option<(String, Receiver<egui::ColorImage>)>,
     pub(super) picker: Box<dyn FolderPicker>,
     pub(super) palette: Palette,
     pub(super) workspace: Option<Workspace>,
@@ -70,6 +77,9 @@ impl App {
             settings,
             settings_file: options.settings,
             saved: Requested::new(),
+            saving: None,
+            exported: Requested::new(),
+            picture: None,
             picker: options.picker,
             palette: Palette::default(),
             workspace: None,
@@ -92,6 +102,10 @@ impl App {
         let folder = whole(folder);
         let place =
             place.map(|place| if place.folder() == Some(typed) { place.below(&folder) } else { place });
+        // A place in a folder that was open before is shown among what else is there.
+        let around =
+            self.settings.recent.iter().filter(|recent| place.is_some() && folder.starts_with(recent));
+        let folder = around.max_by_key(|recent| recent.as_os_str().len()).cloned().unwrap_or(folder);
         let layout = self.settings.layout(&folder).cloned();
         self.workspace = Some(Workspace::open(&folder, place, layout, &self.workers));
     }
@@ -137,7 +151,9 @@ impl App {
         let dropped = ctx.input(|i| i.raw.dropped_files.first().map(|f| f.path().to_owned()));
         self.actions.extend(dropped.map(Action::Open));
         self.keys(ctx);
+        self.take_picture();
         self.apply(ctx);
+        self.save_files();
         if self.saved.poll(&self.workers)
             && let Some(problem) = self.saved.problem()
             && !self.problems.contains(problem)
@@ -158,9 +174,8 @@ impl App {
         let Some(workspace) = &mut self.workspace else { return };
         let new = workspace.tabs.is_none();
         workspace.logic(&self.workers, self.now, &mut self.actions);
-        if workspace.folder.value().is_some_and(|f| workspace.any_running(f)) {
-            ctx.request_repaint_after_secs(1.0);
-        }
+        let running = workspace.folder.value().is_some_and(|f| workspace.any_running(f));
+        ctx.request_repaint_after_secs(if running { 1.0 } else { super::workspace::IDLE as f32 });
         if new && workspace.tabs.is_some() {
             let root = workspace.root.clone();
             self.settings.remember(&root);
@@ -209,15 +224,22 @@ impl App {
         let folder = self.workspace.as_ref().and_then(|w| w.folder.value().cloned());
         let here = self.here();
         if let (Some(folder), true) = (&folder, self.settings.tree) {
-            let frame = Frame::new().fill(palette(ui).side);
+            let frame = Frame::new().fill(theme::palette(ui).side);
             Panel::left("tree").frame(frame).default_size(248.0).size_range(160.0..=480.0).show(ui, |ui| {
                 tree::show(ui, folder, here.as_ref(), &mut self.actions);
             });
         }
         egui::CentralPanel::default()
-            .frame(Frame::new().fill(palette(ui).ground))
+            .frame(Frame::new().fill(theme::palette(ui).ground))
             .show(ui, |ui| self.centre(ui));
-        self.palette.show(ui.ctx(), folder.as_deref(), here.as_ref(), &mut self.actions);
+        let known = palette::Known {
+            folder: folder.as_deref(),
+            here: here.as_ref(),
+            recent: &self.settings.recent,
+            stores: self.workspace.as_mut().map(|w| &mut w.stores),
+        };
+        self.palette.show(ui.ctx(), known, &mut self.actions);
+        drop_here(ui.ctx());
         if !self.actions.is_empty() {
             ui.ctx().request_repaint();
         }
@@ -263,7 +285,7 @@ impl App {
     }
 
     fn bar(&mut self, ui: &mut Ui) {
-        let p = palette(ui);
+        let p = theme::palette(ui);
         let frame = Frame::new().fill(p.side).inner_margin(Margin::symmetric(space::S as i8, 0));
         Panel::top("bar").frame(frame).exact_size(height::BAR).show(ui, |ui| {
             ui.horizontal_centered(|ui| {
@@ -296,9 +318,9 @@ impl App {
                         ui.add(
                             egui::Label::new(RichText::new(said).size(size::SMALL).color(p.good)).truncate(),
                         );
-                    } else if self.workspace.as_ref().is_some_and(|w| w.folder.loading() && w.tabs.is_some())
-                    {
-                        ui.label(RichText::new("live").size(size::SMALL).color(p.accent));
+                    } else if self.workspace.as_ref().is_some_and(Workspace::is_live) {
+                        ui.label(RichText::new("live").size(size::SMALL).color(p.accent))
+                            .on_hover_text("A run is being trained; what it writes is followed");
                     }
                 });
             });
@@ -314,6 +336,17 @@ impl App {
                 self.actions.push(Action::Do(command));
                 ui.close();
             }
+        }
+        if menu == Menu::File && !self.settings.recent.is_empty() {
+            ui.separator();
+            ui.menu_button("Recent folders", |ui| {
+                for folder in &self.settings.recent {
+                    if ui.button(folder.display().to_string()).clicked() {
+                        self.actions.push(Action::Open(folder.clone()));
+                        ui.close();
+                    }
+                }
+            });
         }
     }
 
@@ -331,7 +364,7 @@ impl App {
         if self.problems.is_empty() {
             return;
         }
-        let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::S as i8));
+        let frame = Frame::new().fill(theme::palette(ui).side).inner_margin(Margin::same(space::S as i8));
         let mut dismissed = None;
         Panel::bottom("reports").frame(frame).show(ui, |ui| {
             for (i, problem) in self.problems.iter().enumerate() {
@@ -347,6 +380,20 @@ impl App {
             self.problems.remove(i);
         }
     }
+}
+
+/// While something is dragged over the window: what happens when it is let go.
+fn drop_here(ctx: &Context) {
+    if ctx.input(|i| i.raw.hovered_files.is_empty()) {
+        return;
+    }
+    let layer = egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop here"));
+    let (painter, rect) = (ctx.layer_painter(layer), ctx.content_rect());
+    let p = theme::tokens::of(ctx.theme());
+    painter.rect_filled(rect, 0.0, p.shadow);
+    painter.rect_stroke(rect.shrink(8.0), 8.0, egui::Stroke::new(2.0, p.accent), egui::StrokeKind::Inside);
+    let font = egui::FontId::proportional(size::TITLE);
+    painter.text(rect.center(), egui::Align2::CENTER_CENTER, "Drop a folder to open it", font, p.strong);
 }
 
 /// A path that does not depend on where the program was started.
@@ -370,7 +417,11 @@ impl eframe::App for App {
             let root = workspace.root.clone();
             self.settings.set_layout(&root, layout);
         }
-        // The window is gone: there is nobody left to tell.
+        if let Some(workspace) = &mut self.workspace {
+            // Notes that no worker has written yet. The window is gone: there is nobody left to tell.
+            let _ = workspace.stores.finish();
+        }
+        // The same here.
         let _ = self.settings_file.write(&self.settings);
     }
 }

@@ -20,6 +20,9 @@ impl History {
             return;
         }
         self.places.truncate(self.at + 1);
+        if self.places.last().is_some_and(|last| place.is_step_from(last)) {
+            self.places.pop();
+        }
         self.places.push(place);
         if self.places.len() > KEPT {
             self.places.remove(0);

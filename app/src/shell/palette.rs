@@ -1,6 +1,7 @@
-//! Ctrl+P: every command, run and dataset by a few letters; a number goes to that feature; a path opens it.
+//! Ctrl+P: every command, run and dataset by a few letters, and every feature that has a name; a number goes to that
+//! feature; a path opens it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use egui::{
     Context, Key, Label, Modal, Modifiers, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
@@ -10,17 +11,34 @@ use super::Command;
 use crate::address::{Address, Place};
 use crate::data::Folder;
 use crate::theme::{palette, space, tokens::size};
-use crate::views::Action;
+use crate::views::{Action, Stores};
 use crate::widgets::table;
 
 /// Entries that are shown.
 const SHOWN: usize = 12;
+/// Features found by name that are offered.
+const FEATURES: usize = 8;
+/// Letters from which on names of features are searched.
+const LETTERS: usize = 2;
 
 /// The palette; `None` inside when it is closed.
 #[derive(Debug, Default)]
 pub struct Palette {
     text: Option<String>,
     chosen: usize,
+}
+
+/// What the palette can find besides commands.
+#[derive(Default)]
+pub struct Known<'a> {
+    /// The open folder.
+    pub folder: Option<&'a Folder>,
+    /// The place in front.
+    pub here: Option<&'a Place>,
+    /// Folders opened before.
+    pub recent: &'a [PathBuf],
+    /// What is loaded.
+    pub stores: Option<&'a mut Stores>,
 }
 
 struct Entry {
@@ -43,15 +61,9 @@ impl Palette {
     }
 
     /// Draws it and reports what was chosen.
-    pub fn show(
-        &mut self,
-        ctx: &Context,
-        folder: Option<&Folder>,
-        here: Option<&Place>,
-        actions: &mut Vec<Action>,
-    ) {
+    pub fn show(&mut self, ctx: &Context, known: Known<'_>, actions: &mut Vec<Action>) {
         let Some(text) = &mut self.text else { return };
-        let entries = entries(ctx, text, folder, here);
+        let entries = entries(ctx, text, known);
         self.chosen = self.chosen.min(entries.len().saturating_sub(1));
         let (down, up, enter) = ctx.input_mut(|i| {
             (
@@ -72,7 +84,7 @@ impl Palette {
         let modal = Modal::new(egui::Id::unique("palette")).area(area).show(ctx, |ui| {
             ui.set_width(560.0);
             let field = TextEdit::singleline(text)
-                .hint_text("Command, run, feature number or path")
+                .hint_text("Command, run, name or number of a feature, path")
                 .desired_width(f32::INFINITY);
             let field = ui.add(field.margin(egui::Margin::symmetric(8, 6)));
             field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Palette"));
@@ -118,8 +130,9 @@ fn line(ui: &mut Ui, entry: &Entry, chosen: bool) -> bool {
     response.clicked()
 }
 
-fn entries(ctx: &Context, text: &str, folder: Option<&Folder>, here: Option<&Place>) -> Vec<Entry> {
+fn entries(ctx: &Context, text: &str, known: Known<'_>) -> Vec<Entry> {
     let text = text.trim();
+    let Known { folder, here, recent, stores } = known;
     let mut found: Vec<(i32, Entry)> = Vec::new();
     let mut offer = |name: String, about: String, key: String, action: Action| {
         if let Some(score) = score(&name, text) {
@@ -136,6 +149,19 @@ fn entries(ctx: &Context, text: &str, folder: Option<&Folder>, here: Option<&Pla
             if run.info.as_ref().is_ok_and(|i| i.indexed) {
                 let place = Place::Features { run: run.path.clone() };
                 offer(format!("Features of {}", run.name), about.clone(), String::new(), Action::Go(place));
+            }
+            if run.info.as_ref().is_ok_and(|i| i.mapped) {
+                let place = Place::Map { run: run.path.clone() };
+                offer(format!("Map of {}", run.name), about.clone(), String::new(), Action::Go(place));
+            }
+            for with in run.info.as_ref().map_or(&[][..], |i| &i.comparisons) {
+                let place = Place::Compare { run: run.path.clone(), with: with.clone() };
+                offer(
+                    format!("Compare {} with {with}", run.name),
+                    about.clone(),
+                    String::new(),
+                    Action::Go(place),
+                );
             }
             offer(
                 format!("Curves of {}", run.name),
@@ -154,10 +180,48 @@ fn entries(ctx: &Context, text: &str, folder: Option<&Folder>, here: Option<&Pla
             }
         }
     }
+    for recent in recent {
+        let name = recent.file_name().unwrap_or(recent.as_os_str()).to_string_lossy();
+        let about = recent.display().to_string();
+        offer(format!("Open recent {name}"), about, String::new(), Action::Open(recent.clone()));
+    }
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     let mut entries: Vec<Entry> = direct(text, folder, here).into_iter().collect();
+    if let (Some(folder), Some(stores)) = (folder, stores) {
+        entries.extend(features(text, folder, stores, here));
+    }
     entries.extend(found.into_iter().map(|(_, entry)| entry));
     entries
+}
+
+/// Features whose name has the text in it, of the run in front or of the first that is loaded.
+fn features(text: &str, folder: &Folder, stores: &mut Stores, here: Option<&Place>) -> Vec<Entry> {
+    let needle = text.to_lowercase();
+    let mut runs =
+        here.and_then(Place::folder).into_iter().chain(folder.runs.iter().map(|r| r.path.as_path()));
+    let Some(run) = runs.find(|run| folder.run(run).is_some() && stores.run(run).tokens.value().is_some())
+    else {
+        return Vec::new();
+    };
+    if needle.chars().count() < LETTERS || needle.chars().all(|c| c.is_ascii_digit()) {
+        return Vec::new();
+    }
+    let store = stores.run(run);
+    let notes = std::sync::Arc::clone(store.notes.notes());
+    let own =
+        notes.iter().filter(|note| !note.label.is_empty()).map(|note| (note.feature, note.label.as_str()));
+    let tokens = store.tokens.value().cloned();
+    let of_index = tokens.iter().flat_map(|t| &t.labels).map(|(f, label)| (*f, label.as_str()));
+    own.chain(of_index.filter(|(feature, _)| notes.label(*feature).is_none()))
+        .filter(|(_, label)| label.to_lowercase().contains(&needle))
+        .take(FEATURES)
+        .map(|(feature, label)| Entry {
+            name: label.to_owned(),
+            about: format!("feature {feature} of {}", folder.name_of(run)),
+            key: String::new(),
+            action: Action::Go(Place::Feature { run: run.to_owned(), feature }),
+        })
+        .collect()
 }
 
 /// What was typed is itself a place: a feature's number, an address, a path.
@@ -222,9 +286,9 @@ mod tests {
     #[test]
     fn paths_and_addresses_are_places() {
         let ctx = Context::default();
-        let found = entries(&ctx, "/tmp/x", None, None);
+        let found = entries(&ctx, "/tmp/x", Known::default());
         assert_eq!(found[0].action, Action::Open("/tmp/x".into()));
-        let found = entries(&ctx, "some/run#feature=3", None, None);
+        let found = entries(&ctx, "some/run#feature=3", Known::default());
         assert_eq!(found[0].action, Action::Go(Place::Feature { run: "some/run".into(), feature: 3 }));
     }
 }

@@ -106,25 +106,30 @@ impl SettingsFile {
     pub fn write(&self, settings: &Settings) -> Result<(), Problem> {
         let Some(path) = &self.0 else { return Ok(()) };
         let attempt = || -> std::io::Result<()> {
-            let dir = path.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(dir)?;
-            let beside = path.with_extension(format!("json.{}", std::process::id()));
-            let written = std::fs::File::create(&beside).and_then(|mut file| {
-                file.write_all(&serde_json::to_vec_pretty(settings)?)?;
-                file.sync_all()
-            });
-            let placed = written.and_then(|()| std::fs::rename(&beside, path));
-            if placed.is_err() {
-                // Best effort: the failure that matters is the one reported.
-                let _ = std::fs::remove_file(&beside);
-            }
-            placed
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            write_beside(path, &serde_json::to_vec_pretty(settings)?)
         };
         attempt().map_err(|e| {
             Problem::new(format!("Cannot save the settings to {}: {e}.", path.display()))
                 .with_remedy("The window works on; theme, recent folders and tabs will not be remembered.")
         })
     }
+}
+
+/// Writes `bytes` beside `path`, fsyncs and renames: the old file or the new one, never half of each.
+pub(super) fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let written = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| std::fs::rename(&beside, path));
+    if placed.is_err() {
+        // Best effort: the failure that matters is the one reported.
+        let _ = std::fs::remove_file(&beside);
+    }
+    placed
 }
 
 fn unreadable(path: &Path, e: &dyn std::fmt::Display) -> Problem {

@@ -1,5 +1,7 @@
 //! The tabs: panes that can be split, dragged and closed.
 
+use std::path::PathBuf;
+
 use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
 use egui_tiles::{
     Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
@@ -108,6 +110,60 @@ impl Tabs {
             Some(Tile::Pane(pane)) => Some(pane.0.place()),
             _ => None,
         }
+    }
+
+    /// The feature that is looked at in the pane in front.
+    pub fn feature(&self) -> Option<(PathBuf, u32)> {
+        match self.tree.tiles.get(self.front?) {
+            Some(Tile::Pane(pane)) => pane.0.feature().map(|(run, feature)| (run.to_owned(), feature)),
+            _ => None,
+        }
+    }
+
+    /// Where the pane in front was drawn last.
+    pub fn front_rect(&self) -> Option<egui::Rect> {
+        self.tree.tiles.rect(self.front?)
+    }
+
+    /// Brings the tab `by` places further in the group of the one in front to the front, round and round.
+    pub fn turn(&mut self, by: i64) {
+        let Some(front) = self.front else { return };
+        let parent = self.tree.tiles.parent_of(front).and_then(|parent| self.tree.tiles.get_mut(parent));
+        if let Some(Tile::Container(Container::Tabs(tabs))) = parent
+            && let Some(at) = tabs.children.iter().position(|id| *id == front)
+        {
+            let next = (at as i64 + by).rem_euclid(tabs.children.len() as i64) as usize;
+            let next = tabs.children[next];
+            tabs.set_active(next);
+            self.front = Some(next);
+        }
+    }
+
+    /// Shows the place in front a second time, in a group of its own at the right.
+    pub fn split_right(&mut self) {
+        let (Some(front), Some(here)) = (self.front, self.here()) else { return };
+        let group = self.tree.tiles.parent_of(front).unwrap_or(front);
+        let above = self.tree.tiles.parent_of(group);
+        let pane = self.tree.tiles.insert_pane(Pane(views::open(&here)));
+        let beside = self.tree.tiles.insert_tab_tile(vec![pane]);
+        match above.and_then(|above| self.tree.tiles.get_mut(above)) {
+            Some(Tile::Container(Container::Linear(linear)))
+                if linear.dir == egui_tiles::LinearDir::Horizontal =>
+            {
+                let at = linear.children.iter().position(|id| *id == group).unwrap_or(0);
+                linear.children.insert(at + 1, beside);
+            }
+            _ => {
+                let both = self.tree.tiles.insert_horizontal_tile(vec![group, beside]);
+                match above.and_then(|above| self.tree.tiles.get_mut(above)) {
+                    Some(Tile::Container(container)) => {
+                        let _ = container.replace_child(group, both);
+                    }
+                    _ => self.tree.root = Some(both),
+                }
+            }
+        }
+        self.front = Some(pane);
     }
 
     /// Closes the pane in front; the last one stays.

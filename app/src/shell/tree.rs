@@ -89,6 +89,18 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
             actions,
         );
     }
+    let Ok(info) = &run.info else { return };
+    if info.mapped {
+        let hover = format!("The features of {} in a plane", run.name);
+        let shown = Line { name: "Map", right: "", dot: None, indent: space::L, hover: &hover };
+        line(ui, &shown, here, Place::Map { run: run.path.clone() }, actions);
+    }
+    for with in &info.comparisons {
+        let hover = format!("The features of {} beside those of {with}", run.name);
+        let name = format!("Compare with {with}");
+        let shown = Line { name: &name, right: "", dot: None, indent: space::L, hover: &hover };
+        line(ui, &shown, here, Place::Compare { run: run.path.clone(), with: with.clone() }, actions);
+    }
 }
 
 fn show_dataset(ui: &mut Ui, dataset: &DatasetEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
@@ -140,7 +152,11 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
     let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), LINE), Sense::click());
     let chosen = here.is_some_and(|h| match (h, &place) {
         (Place::Feature { run, .. }, Place::Features { run: other }) => run == other,
-        (Place::Dataset { dataset, .. }, Place::Dataset { dataset: other, .. }) => dataset == other,
+        (
+            Place::Dataset { dataset, .. } | Place::Token { dataset, .. },
+            Place::Dataset { dataset: other, .. },
+        )
+        | (Place::Expert { dataset, .. }, Place::Experts { dataset: other }) => dataset == other,
         (h, place) => h == place,
     });
     let folder =

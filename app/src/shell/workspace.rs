@@ -11,6 +11,8 @@ use crate::views::{Action, Scene, Stores};
 
 /// Seconds between two looks at the records while a run is being trained.
 const LIVE: f64 = 2.0;
+/// Seconds between two looks for runs that began elsewhere.
+pub(super) const IDLE: f64 = 10.0;
 
 /// Everything that belongs to one open folder.
 pub struct Workspace {
@@ -76,7 +78,8 @@ impl Workspace {
         if self.tabs.is_none() {
             self.begin(&folder);
         }
-        if self.any_running(&folder) && now - self.asked_at >= LIVE && !self.folder.loading() {
+        let pause = if self.any_running(&folder) { LIVE } else { IDLE };
+        if now - self.asked_at >= pause && !self.folder.loading() {
             self.asked_at = now;
             self.ask(workers);
         }
@@ -89,6 +92,11 @@ impl Workspace {
     /// Whether a run of the folder is being trained.
     pub fn any_running(&self, folder: &Folder) -> bool {
         folder.runs.iter().any(|r| r.info.as_ref().is_ok_and(|i| i.status == Status::Running))
+    }
+
+    /// Whether a run is followed.
+    pub fn is_live(&self) -> bool {
+        self.folder.value().is_some_and(|folder| self.any_running(folder))
     }
 
     fn begin(&mut self, folder: &Folder) {

@@ -3,6 +3,7 @@
 //! Colours, spacing and type sizes are named in [`tokens`] and nowhere else; everything else asks for them by role
 //! ([`tokens::Palette::accent`], [`tokens::space::M`]). A test below keeps it so.
 
+mod fonts;
 pub mod tokens;
 
 pub use tokens::{Palette, palette, space};
@@ -39,12 +40,7 @@ impl Choice {
 
 /// Installs both themes into `ctx`; which one is shown is egui's theme preference.
 pub fn install(ctx: &Context) {
-    let mut fonts = egui::FontDefinitions::default();
-    if let Some(proportional) = fonts.families.get_mut(&FontFamily::Proportional) {
-        // It has the arrows and signs that the font for running text lacks.
-        proportional.push("Hack".to_owned());
-    }
-    ctx.set_fonts(fonts);
+    ctx.set_fonts(fonts::definitions());
     for theme in [Theme::Dark, Theme::Light] {
         let palette = tokens::of(theme);
         ctx.style_mut_of(theme, |style| {

@@ -207,6 +207,37 @@ impl Palette {
         if share.sqrt() > 0.5 { self.on_activation } else { self.text }
     }
 
+    /// Ground of text that belongs to the `i`-th of many kinds, from hardly tinted (0) to clearly (1). Neighbouring numbers have
+    /// far hues; with more than about a dozen kinds colours look alike, so the kind is also said in words where it matters.
+    pub fn kind(&self, i: usize, strength: f32) -> Color32 {
+        let dark = self.ground.intensity() < 0.5;
+        // Steps of the golden ratio never come near a hue that was used shortly before.
+        let hue = (i as f32 * 0.618_034 + 0.58).fract();
+        let (saturation, value) = if dark { (0.72, 0.82) } else { (0.75, 0.92) };
+        let full = Color32::from(egui::ecolor::Hsva::new(hue, saturation, value, 1.0));
+        let most = if dark { 0.43 } else { 0.46 };
+        mix(self.ground, full, most * (0.25 + 0.75 * strength.clamp(0.0, 1.0)))
+    }
+
+    /// Ground of a heat-map cell: 0 nothing, 1 everything.
+    pub fn sequential(&self, value: f32) -> Color32 {
+        mix(self.well, self.positive, value.clamp(0.0, 1.0))
+    }
+
+    /// From little to much, `share` in 0..=1: for points coloured by a number.
+    pub fn ramp(&self, share: f32) -> Color32 {
+        let share = share.clamp(0.0, 1.0);
+        if share < 0.5 {
+            mix(self.negative_end(), self.accent, share * 2.0)
+        } else {
+            mix(self.accent, self.activation, share * 2.0 - 1.0)
+        }
+    }
+
+    fn negative_end(&self) -> Color32 {
+        mix(self.well, self.weak, 0.55)
+    }
+
     /// Ground of a heat-map cell: 0 neutral, +1 far above, −1 far below.
     pub fn diverging(&self, value: f32) -> Color32 {
         let end = if value >= 0.0 { self.activation } else { self.positive };
@@ -214,9 +245,41 @@ impl Palette {
     }
 }
 
+/// A colour that was computed from others.
+pub fn opaque(r: u8, g: u8, b: u8) -> Color32 {
+    Color32::from_rgb(r, g, b)
+}
+
 /// `a` towards `b` by `t` in 0..=1, in gamma space (as screens blend).
 pub fn mix(a: Color32, b: Color32, t: f32) -> Color32 {
     let t = t.clamp(0.0, 1.0);
     let lerp = |x: u8, y: u8| (f32::from(x) + (f32::from(y) - f32::from(x)) * t).round() as u8;
     Color32::from_rgb(lerp(a.r(), b.r()), lerp(a.g(), b.g()), lerp(a.b(), b.b()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// WCAG contrast of two colours.
+    fn contrast(a: Color32, b: Color32) -> f32 {
+        let luminance = |c: Color32| {
+            let [r, g, b, _] = egui::Rgba::from(c).to_array();
+            0.2126 * r + 0.7152 * g + 0.0722 * b
+        };
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn text_is_readable_on_the_ground_of_every_kind() {
+        for palette in [&DARK, &LIGHT] {
+            for kind in 0..256 {
+                for strength in [0.0, 0.5, 1.0] {
+                    let found = contrast(palette.strong, palette.kind(kind, strength));
+                    assert!(found >= 4.5, "kind {kind} at {strength}: contrast {found}");
+                }
+            }
+        }
+    }
 }

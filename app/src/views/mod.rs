@@ -3,17 +3,23 @@
 //! A view reads what it needs through [`Scene`] and never changes anything outside itself: it sends [`Action`]s, which
 //! the shell applies in one place after the frame's views are drawn.
 
+pub mod compare;
 pub mod dataset;
 pub mod experts;
 pub mod feature;
 pub mod features;
+pub mod map;
+mod notebook;
 pub mod runs;
 mod scene;
 mod stores;
 pub mod welcome;
 
-pub use scene::{Action, Scene};
-pub use stores::{DatasetStore, RunStore, Stores};
+pub use notebook::Notebook;
+pub use scene::{Action, Save, Scene};
+pub use stores::{Chosen, DatasetStore, RunStore, Stores};
+
+use std::path::Path;
 
 use egui::Ui;
 
@@ -40,6 +46,11 @@ pub trait View {
     fn search(&mut self) -> bool {
         false
     }
+
+    /// The feature that is looked at here, with its run.
+    fn feature(&self) -> Option<(&Path, u32)> {
+        None
+    }
 }
 
 /// Makes the view that shows `place`.
@@ -47,8 +58,15 @@ pub fn open(place: &Place) -> Box<dyn View> {
     match place {
         Place::Runs | Place::Curves { .. } => Box::new(runs::RunsView::new(place)),
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
+        Place::Map { run } => Box::new(map::MapView::new(run)),
+        Place::Compare { run, with } => Box::new(compare::CompareView::new(run, with)),
         Place::Feature { run, feature } => Box::new(feature::FeatureView::new(run, *feature)),
-        Place::Dataset { dataset, document } => Box::new(dataset::DatasetView::new(dataset, *document)),
+        Place::Dataset { dataset, .. } | Place::Token { dataset, .. } => {
+            Box::new(dataset::DatasetView::new(dataset, place))
+        }
         Place::Experts { dataset } => Box::new(experts::ExpertsView::new(dataset)),
+        Place::Expert { dataset, layer, expert } => {
+            Box::new(experts::ExpertView::new(dataset, *layer, *expert))
+        }
     }
 }

@@ -3,15 +3,20 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, TokenLists, Vocabulary};
-use crate::load::{Lane, Requested, Workers};
+use super::features::Ordered;
+use super::notebook::Notebook;
+use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, Points, TokenLists, Vocabulary};
+use crate::load::{Lane, Problem, Requested, Workers};
 
 /// All stores of the open folder.
 #[derive(Debug, Default)]
 pub struct Stores {
     runs: HashMap<PathBuf, RunStore>,
     datasets: HashMap<PathBuf, DatasetStore>,
+    /// The experts of the features in front.
+    pub of_feature: super::experts::of_feature::OfFeature,
 }
 
 /// What is loaded of one run.
@@ -20,8 +25,8 @@ pub struct RunStore {
     path: PathBuf,
     /// Its curves.
     pub metrics: Requested<Metrics>,
-    /// When the curves were asked for last, in the window's seconds.
-    pub metrics_asked: f64,
+    /// When the file that the curves were asked from last was written.
+    pub metrics_of: Option<SystemTime>,
     /// The numbers of all its features.
     pub columns: Requested<Columns>,
     /// Their tokens and labels.
@@ -31,7 +36,30 @@ pub struct RunStore {
     /// Reads single features' pages.
     pub pages: data::features::Pages,
     /// The features as the table shows them: what "next" and "previous" follow.
-    pub order: Option<Arc<Vec<u32>>>,
+    pub order: Option<Arc<Ordered>>,
+    /// What people say about its features.
+    pub notes: Notebook,
+    /// Where its features lie in the plane.
+    pub map: Requested<Points>,
+    /// What was chosen on the map.
+    pub chosen: Chosen,
+}
+
+/// Features that were chosen in one view for the others.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// Raised with every choice.
+    pub version: u64,
+    /// Ascending; `None` when nothing is chosen.
+    pub features: Option<Arc<Vec<u32>>>,
+}
+
+impl Chosen {
+    /// Makes another choice.
+    pub fn set(&mut self, features: Option<Arc<Vec<u32>>>) {
+        self.version += 1;
+        self.features = features;
+    }
 }
 
 /// What is loaded of one dataset.
@@ -57,6 +85,12 @@ impl Stores {
         self.datasets.entry(path.to_owned()).or_insert_with(|| DatasetStore::new(path))
     }
 
+    /// Writes the notes that are not known to be in their files; for the end of the program.
+    pub fn finish(&mut self) -> Result<(), Problem> {
+        let finished: Vec<_> = self.runs.values_mut().map(|run| run.notes.finish()).collect();
+        finished.into_iter().collect()
+    }
+
     /// Takes everything that has arrived.
     pub fn poll(&mut self, workers: &Workers) {
         for run in self.runs.values_mut() {
@@ -64,6 +98,8 @@ impl Stores {
             run.columns.poll(workers);
             run.tokens.poll(workers);
             run.vocabulary.poll(workers);
+            run.map.poll(workers);
+            run.notes.poll(workers);
         }
         for dataset in self.datasets.values_mut() {
             dataset.experts.poll(workers);
@@ -78,20 +114,23 @@ impl RunStore {
         Self {
             path: path.to_owned(),
             metrics: Requested::new(),
-            metrics_asked: f64::NEG_INFINITY,
+            metrics_of: None,
             columns: Requested::new(),
             tokens: Requested::new(),
             vocabulary: Requested::new(),
             pages: data::features::Pages::default(),
             order: None,
+            notes: Notebook::new(path),
+            map: Requested::new(),
+            chosen: Chosen::default(),
         }
     }
 
-    /// Reads the curves at `now`, unless that is under way.
-    pub fn ask_metrics(&mut self, workers: &Workers, now: f64) {
-        if !self.metrics.loading() {
+    /// Reads the curves if the file was `written` at another time than when they were read last.
+    pub fn ask_metrics(&mut self, workers: &Workers, written: Option<SystemTime>) {
+        if (self.metrics.untouched() || self.metrics_of != written) && !self.metrics.loading() {
             let path = self.path.clone();
-            self.metrics_asked = now;
+            self.metrics_of = written;
             self.metrics.ask(workers, Lane::Folders, move || data::run::read_metrics(&path));
         }
     }
@@ -103,6 +142,13 @@ impl RunStore {
         self.ask_vocabulary(workers);
         let path = self.path.clone();
         self.tokens.ask(workers, Lane::Tables, move || data::features::read_token_lists(&path));
+        self.notes.ask(workers);
+    }
+
+    /// Reads where the features lie.
+    pub fn ask_map(&mut self, workers: &Workers) {
+        let path = self.path.clone();
+        self.map.ask(workers, Lane::Tables, move || data::features::read_points(&path));
     }
 
     /// Reads the vocabulary.

@@ -6,7 +6,16 @@ use super::format;
 use crate::theme::{palette, tokens::size};
 
 /// A histogram of counts in equal bins over `0..=max`, with the bin under the pointer spelled out.
-pub fn histogram(ui: &mut Ui, name: &str, counts: &[u32], max: f32, height: f32, logarithmic: bool) {
+/// `marked` is a value to be pointed at.
+pub fn histogram(
+    ui: &mut Ui,
+    name: &str,
+    counts: &[u32],
+    max: f32,
+    height: f32,
+    logarithmic: bool,
+    marked: Option<f32>,
+) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     let total: u64 = counts.iter().map(|c| u64::from(*c)).sum();
@@ -39,6 +48,14 @@ pub fn histogram(ui: &mut Ui, name: &str, counts: &[u32], max: f32, height: f32,
     painter.text(pos2(plot.left(), rect.bottom()), Align2::LEFT_BOTTOM, "0", font.clone(), p.weak);
     let end = format::value(f64::from(max));
     painter.text(pos2(plot.right(), rect.bottom()), Align2::RIGHT_BOTTOM, end, font, p.weak);
+    if let Some(value) = marked.filter(|_| max > 0.0) {
+        let x = plot.left() + plot.width() * (value / max).clamp(0.0, 1.0);
+        painter.vline(x, plot.y_range(), Stroke::new(1.5, p.strong));
+        let side = if x > plot.center().x { Align2::RIGHT_TOP } else { Align2::LEFT_TOP };
+        let gap = if x > plot.center().x { -4.0 } else { 4.0 };
+        let font = FontId::proportional(size::SMALL);
+        painter.text(pos2(x + gap, plot.top()), side, format::value(f64::from(value)), font, p.strong);
+    }
     if let Some(bin) = hovered {
         let edge = |b: usize| format::value(f64::from(max) * b as f64 / counts.len() as f64);
         let share = f64::from(counts[bin]) / total.max(1) as f64;

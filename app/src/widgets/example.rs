@@ -45,7 +45,7 @@ pub fn show(ui: &mut Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> egui::
     let (job, ends) = layout(ui, vocabulary, window);
     let plain = job.text.clone();
     let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
-    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::hover());
+    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &plain));
     if ui.is_rect_visible(rect) {
         ui.painter().galley(rect.min, Arc::clone(&galley), palette(ui).text);
@@ -91,7 +91,7 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> (LayoutJob, 
 }
 
 /// Index of the token under `pos` (relative to the galley), if the pointer is on a character.
-fn token_at(galley: &Galley, ends: &[usize], pos: egui::Vec2) -> Option<usize> {
+pub fn token_at(galley: &Galley, ends: &[usize], pos: egui::Vec2) -> Option<usize> {
     let cursor = galley.cursor_from_pos(pos);
     // The cursor stands between characters, at the edge nearest to the pointer.
     let edge = galley.pos_from_cursor(cursor);

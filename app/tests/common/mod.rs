@@ -1,6 +1,7 @@
 //! What the tests of the window share: a sample folder, made once a process, and a window to drive.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod routed;
 pub mod sample;
 
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub fn window(options: Options) -> Harness<'static, App> {
 
 /// The window that all tests use.
 pub fn builder() -> HarnessBuilder<App> {
-    Harness::builder().with_size([1280.0, 800.0]).with_max_steps(64).allow_missing_glyphs()
+    Harness::builder().with_size([1280.0, 800.0]).with_max_steps(64)
 }
 
 /// A window with the sample folder open at `place`.
@@ -81,6 +82,20 @@ pub fn wait_for(harness: &mut Harness<'static, App>, label: &str) {
 /// Steps until a widget whose name contains `part` is there.
 pub fn wait_for_part(harness: &mut Harness<'static, App>, part: &str) {
     wait(harness, part, |h| h.query_all_by_label_contains(part).next().is_some());
+}
+
+/// Drags with the mouse through these points.
+pub fn drag(harness: &mut Harness<'static, App>, path: &[egui::Pos2]) {
+    harness.hover_at(path[0]);
+    harness.step();
+    harness.drag_at(path[0]);
+    harness.step();
+    for at in &path[1..] {
+        harness.hover_at(*at);
+        harness.step();
+    }
+    harness.drop_at(path[path.len() - 1]);
+    harness.run_steps(4);
 }
 
 /// Clicks the widget of this name and takes a few steps.

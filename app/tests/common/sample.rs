@@ -18,10 +18,12 @@ use storage::{
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const HOOK: &str = "blocks.2.hook_resid_post";
+/// Where the sample's activations were taken.
+pub const HOOK: &str = "blocks.2.hook_resid_post";
 const INDEXED: u64 = 1_200_000;
 
-const TEXTS: [(&str, &str, &str); 6] = [
+/// Name, kind and text of the documents.
+pub const TEXTS: [(&str, &str, &str); 6] = [
     (
         "alice.txt",
         "prose",
@@ -54,6 +56,10 @@ const TEXTS: [(&str, &str, &str); 6] = [
     ),
 ];
 
+/// Tokens that stand in no text: bytes that are none, and scripts of all kinds.
+const SPECIAL: [&str; 10] =
+    ["<s>", "‹e2›", "‹96›", "日本", " 🙂", " العربية", " हिन्दी", "ไทย", " 한국어", "🤖"];
+
 /// The tokens of the sample.
 pub struct Text {
     /// Texts of tokens.
@@ -65,8 +71,7 @@ pub struct Text {
 /// Cuts the texts into words with the space before them, as byte-level BPE does.
 pub fn text() -> Text {
     let mut ids: BTreeMap<String, u32> = BTreeMap::new();
-    let mut vocabulary: Vec<String> =
-        vec!["<s>".into(), "‹e2›".into(), "‹96›".into(), "日本".into(), " 🙂".into()];
+    let mut vocabulary: Vec<String> = SPECIAL.map(Into::into).into();
     let mut documents = Vec::new();
     for (_, _, body) in TEXTS {
         let mut tokens = Vec::new();
@@ -104,7 +109,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// A number in 0..1 that depends on `a` and `b` only.
-fn chance(a: u64, b: u64) -> f64 {
+pub fn chance(a: u64, b: u64) -> f64 {
     let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_mul(0xd1b5_4a32_d192_ed03);
     x ^= x >> 29;
     x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -117,8 +122,73 @@ pub fn folder(root: &Path, features: u32) -> Result<()> {
     let text = text();
     dataset(&root.join("resid2"), &text)?;
     finished_run(&root.join("topk-2k"), features, &text)?;
+    map(&root.join("topk-2k"), features, &text)?;
+    finished_run(&root.join("narrow/topk-512"), 512, &text)?;
+    comparison(&root.join("topk-2k"), features, &root.join("narrow/topk-512"), 512)?;
     stopped_run(&root.join("mutual-choice-2k"), features)?;
     damaged_run(&root.join("broken"))
+}
+
+/// Places in the plane: features about the same kind of word lie together.
+pub fn map(run: &Path, features: u32, text: &Text) -> Result<()> {
+    let alive = (0..features).filter(|f| !dead(*f));
+    let rows: Vec<storage::map::PointRow> = alive
+        .map(|feature| {
+            let kind = f64::from(main_token(feature, text) % 23);
+            let (f, turn) = (u64::from(feature), kind * 2.4);
+            let spread = |seed| (chance(f, seed) + chance(f, seed + 1) + chance(f, seed + 2) - 1.5) * 1.4;
+            let x = turn.cos() * (2.0 + kind * 0.3) + spread(300);
+            let y = turn.sin() * (2.0 + kind * 0.3) + spread(310);
+            storage::map::PointRow { feature, x: x as f32, y: y as f32 }
+        })
+        .collect();
+    storage::row::write(&run.join("features").join(storage::map::FILE), &rows)?;
+    Ok(())
+}
+
+/// A comparison of two runs: most small features found their like, several large ones share one.
+pub fn comparison(run: &Path, features: u32, other: &Path, others: u32) -> Result<()> {
+    use storage::compare::{Comparison, FEATURES, FOLDER, NearestRow, OTHERS};
+    let folder = run.join(FOLDER).join("topk-512");
+    std::fs::create_dir_all(&folder)?;
+    let cosine = |f: u32| 0.35 + 0.62 * chance(u64::from(f), 400) as f32;
+    // Feature f is nearest to f mod others; the other way the nearest is the alike-est of those.
+    let best = |g: u32| {
+        (0..features)
+            .filter(|f| f % others == g)
+            .max_by(|a, b| cosine(*a).total_cmp(&cosine(*b)))
+            .unwrap_or(0)
+    };
+    let bests: Vec<u32> = (0..others).map(best).collect();
+    let row = |feature: u32, nearest: u32, cosine: f32, mutual: bool| NearestRow {
+        feature,
+        nearest,
+        cosine,
+        second: Some(cosine * 0.6),
+        mutual,
+    };
+    let here: Vec<NearestRow> =
+        (0..features).map(|f| row(f, f % others, cosine(f), bests[(f % others) as usize] == f)).collect();
+    let there: Vec<NearestRow> =
+        (0..others).zip(&bests).map(|(g, best)| row(g, *best, cosine(*best), true)).collect();
+    storage::row::write(&folder.join(FEATURES), &here)?;
+    storage::row::write(&folder.join(OTHERS), &there)?;
+    let mean =
+        |rows: &[NearestRow]| rows.iter().map(|r| f64::from(r.cosine)).sum::<f64>() / rows.len() as f64;
+    Comparison {
+        format: storage::compare::FORMAT.into(),
+        version: storage::compare::VERSION,
+        run: run.into(),
+        other: other.into(),
+        features: u64::from(features),
+        others: u64::from(others),
+        mutual: u64::from(others),
+        mean_max_cosine: mean(&here),
+        others_mean_max_cosine: mean(&there),
+        ..Comparison::default()
+    }
+    .write(&folder)?;
+    Ok(())
 }
 
 /// A run whose record can not be read.
@@ -210,7 +280,10 @@ pub fn finished_run(dir: &Path, features: u32, text: &Text) -> Result<()> {
             "norm_ratio": 0.931, "ce_clean": 3.112, "ce_reconstructed": 3.244, "ce_zero": 8.901, "ce_mean": 7.012,
             "loss_recovered": 0.977, "kl": 0.131}),
     )?;
-    storage::atomic::write_json(&dir.join("features/index.json"), &serde_json::json!({"tokens": INDEXED}))?;
+    storage::atomic::write_json(
+        &dir.join("features/index.json"),
+        &serde_json::json!({"tokens": INDEXED, "data": "resid2"}),
+    )?;
     let tokens: Vec<_> = text.vocabulary.iter().map(|t| (t.clone(), t.as_bytes().to_vec())).collect();
     storage::vocabulary::write(&dir.join("features/vocabulary.parquet"), &tokens)?;
     let mut rows = FeatureWriter::create(&dir.join("features/features.parquet"))?;
@@ -263,7 +336,8 @@ pub fn main_token(feature: u32, text: &Text) -> u32 {
         return text.vocabulary.iter().position(|t| t == " forest").unwrap_or(5) as u32;
     }
     let words = text.vocabulary.len() as u32;
-    5 + (chance(u64::from(feature), 11) * f64::from(words - 5)) as u32
+    let special = SPECIAL.len() as u32;
+    special + (chance(u64::from(feature), 11) * f64::from(words - special)) as u32
 }
 
 fn dead(feature: u32) -> bool {
@@ -451,7 +525,8 @@ pub fn dataset(dir: &Path, text: &Text) -> Result<()> {
     experts(&dir.join("experts"))
 }
 
-fn activations(shape: arrow::datatypes::SchemaRef, text: &Text) -> Result<RecordBatch> {
+/// Rows of the table of activations.
+pub fn activations(shape: arrow::datatypes::SchemaRef, text: &Text) -> Result<RecordBatch> {
     let all = || {
         text.documents
             .iter()

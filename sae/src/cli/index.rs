@@ -27,6 +27,9 @@ pub struct Command {
     /// Tokens at most, in whole documents; each takes 8 bytes of memory
     #[arg(long)]
     tokens: Option<u64>,
+    /// Leave the map of the features out; `sae map` makes it later
+    #[arg(long)]
+    no_map: bool,
 }
 
 impl Command {
@@ -37,6 +40,7 @@ impl Command {
             data: self.data,
             model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
             tokens: self.tokens,
+            map: !self.no_map,
             ..defaults
         };
         let summary = features::index(&self.run, &options, &mut session.progress)?;

@@ -12,6 +12,8 @@ mod import;
 mod index;
 mod inspect;
 mod logits;
+mod map;
+mod matching;
 mod output;
 mod pretrain;
 mod progress;
@@ -64,6 +66,8 @@ enum Command {
     Import(Box<import::Command>),
     Train(Box<train::Command>),
     Index(index::Command),
+    Map(map::Command),
+    Match(matching::Command),
     Evaluate(evaluate::Command),
     Experts(experts::Command),
     Inspect(inspect::Command),
@@ -133,6 +137,8 @@ fn run(program: Program) -> Result<Output> {
         Command::Import(command) => command.run(&mut session),
         Command::Train(command) => command.run(&mut session),
         Command::Index(command) => command.run(&mut session),
+        Command::Map(command) => command.run(&mut session),
+        Command::Match(command) => command.run(&mut session),
         Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),

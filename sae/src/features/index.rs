@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use storage::codes::CodesWriter;
 use storage::examples::ExampleWriter;
 use storage::feature_activations::ActivationWriter;
 use storage::features::FeatureWriter;
@@ -12,6 +13,7 @@ use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
 use super::describe::{Describer, Description, row_norms};
 use super::examples::ExampleOptions;
+use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
@@ -36,6 +38,8 @@ pub struct IndexOptions {
     pub examples: ExampleOptions,
     /// Rows from which co-activation is counted, at most.
     pub coactive_rows: u64,
+    /// Whether features get places in the plane.
+    pub map: bool,
 }
 
 impl Default for IndexOptions {
@@ -47,6 +51,7 @@ impl Default for IndexOptions {
             batch: 8192,
             examples: ExampleOptions::default(),
             coactive_rows: 200_000,
+            map: true,
         }
     }
 }
@@ -112,7 +117,12 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
         coactivity: &encoded.coactivity,
         examples: &options.examples,
     };
-    write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress)?;
+    let neighbours = write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress)?;
+    if options.map {
+        let alive = alive(encoded.buckets.counts().iter().map(|count| *count == 0));
+        let seed = options.examples.seed;
+        map::write(partial.folder(), &subject.dictionary, &alive, &neighbours, None, seed, progress)?;
+    }
     copy_vocabulary(&subject, partial.folder())?;
     let summary = summary(&subject, &choice, &encoded, logits, options);
     storage::atomic::write_json(&partial.folder().join("index.json"), &summary)?;
@@ -171,6 +181,7 @@ fn encode(
     let mut reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
     let (mut tokens, mut sample, mut spill) = (Tokens::default(), Codes::default(), None);
     let mut sampled = 0;
+    let mut by_token = CodesWriter::create(&folder.join("codes-00000.parquet"))?;
     progress.begin("index", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
     while let Some(batch) = reader.next_batch()? {
         let codes = dictionary.encode(&batch.activations);
@@ -179,6 +190,10 @@ fn encode(
             sampled = sample_size(choice.tokens, options.coactive_rows, l0);
             let expected = (l0 * choice.tokens as f64).ceil() as u64;
             spill = Some(Spill::create(folder, dictionary.d_sae, how_many(expected, dictionary.d_sae))?);
+        }
+        for i in 0..batch.len() {
+            let (features, values) = codes.row(i);
+            by_token.append(batch.documents[i], batch.positions[i], features, values)?;
         }
         let Some(spill) = &mut spill else { break };
         add(&batch, &codes, &mut tokens, spill, |row, features, values| {
@@ -191,6 +206,7 @@ fn encode(
             return Err(Error::Stopped("the index was not finished; an older one stays as it is".into()));
         }
     }
+    by_token.finish()?;
     progress.end(&format!("{} tokens of {} documents", tokens.len(), tokens.documents()));
     let spill = spill.ok_or_else(|| Error::data("there are no rows to index"))?;
     Ok(Encoded { tokens, buckets: spill.finish()?, coactivity: Coactivity::new(sample, dictionary.d_sae) })
@@ -222,13 +238,15 @@ fn add(
     Ok(())
 }
 
+/// Writes the tables; every feature's neighbours.
 fn write_tables(
     describer: &Describer<'_>,
     buckets: &Buckets,
     labels: &[Option<String>],
     folder: &Path,
     progress: &mut dyn Progress,
-) -> Result<()> {
+) -> Result<Vec<Vec<(u32, f32)>>> {
+    let mut neighbours = Vec::with_capacity(describer.norms.len());
     let mut features = FeatureWriter::create(&folder.join("features.parquet"))?;
     let mut examples = ExampleWriter::create(&folder.join("examples.parquet"))?;
     let mut activations = ActivationWriter::create(&folder.join("activations-00000.parquet"))?;
@@ -245,6 +263,7 @@ fn write_tables(
                 for one in describer.activations(&bucket, row.feature) {
                     activations.append(&[one])?;
                 }
+                neighbours.push(row.neighbours.clone());
                 features.append(row)?;
                 shown.into_iter().try_for_each(|example| examples.append(example))?;
             }
@@ -258,7 +277,7 @@ fn write_tables(
     features.finish()?;
     examples.finish()?;
     activations.finish()?;
-    Ok(())
+    Ok(neighbours)
 }
 
 /// So that a run shows text without its dataset.

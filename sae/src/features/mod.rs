@@ -17,6 +17,7 @@ mod describe;
 mod draw;
 mod examples;
 mod index;
+mod map;
 mod publish;
 mod rows;
 mod summary;
@@ -26,4 +27,5 @@ mod tokens;
 
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use index::{IndexOptions, IndexSummary, index};
+pub use map::map;
 pub use summary::BINS;

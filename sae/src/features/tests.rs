@@ -106,6 +106,25 @@ fn assert_list(found: &[(u32, f32)], expected: &[(u32, f64)], of: &[f64], what: 
 }
 
 #[test]
+fn codes_by_token_are_those_of_every_row() {
+    let world = World::new();
+    index(&world.run(), &options(), &mut Quiet).unwrap();
+    let codes = Run::open(&world.run()).unwrap().codes().unwrap().unwrap();
+    let mut dense = world.dense().into_iter();
+    for (i, text) in world.texts.iter().enumerate() {
+        let found = storage::codes::read(&codes, 10 + i as u32, 0..u32::MAX).unwrap();
+        assert_eq!(found.positions.len(), text.tokens.len());
+        for position in 0..text.tokens.len() as u32 {
+            let (features, values) = found.at(position).unwrap();
+            let mut row = vec![0.0; FEATURES];
+            features.iter().zip(values).for_each(|(&f, &v)| row[f as usize] = v);
+            assert_eq!(row, dense.next().unwrap());
+        }
+    }
+    assert_eq!(dense.next(), None);
+}
+
+#[test]
 fn every_column_as_by_brute_force() {
     let world = World::new();
     let summary = index(&world.run(), &options(), &mut Quiet).unwrap();
@@ -231,7 +250,7 @@ fn every_column_as_by_brute_force() {
     }
     let read = |name: &str| std::fs::read(world.run().join("features").join(name));
     assert!(read("vocabulary.parquet").is_ok() && read("index.json").is_ok());
-    assert_eq!(std::fs::read_dir(world.run().join("features")).unwrap().count(), 5, "nothing else is left");
+    assert_eq!(std::fs::read_dir(world.run().join("features")).unwrap().count(), 7, "nothing else is left");
 }
 
 /// Same bytes for any number of threads.
@@ -241,7 +260,7 @@ fn threads_change_no_byte() {
     let files = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| index(&world.run(), &options(), &mut Quiet)).unwrap();
-        ["features.parquet", "activations-00000.parquet", "examples.parquet", "index.json"]
+        ["features.parquet", "activations-00000.parquet", "examples.parquet", "map.parquet", "index.json"]
             .map(|name| std::fs::read(world.run().join("features").join(name)).unwrap())
     };
     let first = files(1);

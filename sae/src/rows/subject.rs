@@ -47,7 +47,8 @@ fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
     if !named.exists() && beside.exists() { beside } else { named }
 }
 
-fn weights_sha256(dir: &Path) -> Result<String> {
+/// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal.
+pub fn weights_sha256(dir: &Path) -> Result<String> {
     let path = dir.join("sae_weights.safetensors");
     let mut file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
     let mut hash = Sha256::new();

@@ -4,6 +4,7 @@
 //! Parquet specification wants it, so that every reader finds the same path (`activation.list.element`).
 
 pub mod activations;
+pub mod codes;
 pub mod documents;
 pub mod examples;
 pub mod experts;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
 pub use activations::{activations, activations_of};
+pub use codes::codes;
 pub use documents::documents;
 pub use examples::examples;
 pub use experts::{expert_layers, expert_load};

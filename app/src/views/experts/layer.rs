@@ -1,28 +1,61 @@
-//! One layer: a bar for each expert, and the figures of all layers.
+//! One layer: a bar for each expert with the numbers below, and the figures of all layers.
 
-use egui::{Align2, FontId, Grid, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
+use super::Asked;
+use crate::data::experts::DEAD;
 use crate::data::{ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
+use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format};
 
-/// Width of a column of figures.
-const CELL: f32 = 80.0;
-
-/// Bars of the experts of `layer`, with the uniform share as a line.
-pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str) {
-    let p = palette(ui);
+/// Bars of the experts of `layer`, with the uniform share as a line, then their numbers.
+pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Asked) {
     facts::section(ui, &format!("Layer {}", layer.layer));
+    figures(ui, layer);
+    ui.add_space(space::S);
+    let uniform = 1.0 / layer.experts().max(1) as f64;
+    facts::caption(ui, format!("{domain_name}; the line is the uniform share, {}", format::percent(uniform)));
+    bars(ui, layer, domain, asked);
+    ui.add_space(space::M);
+    numbers(ui, layer, domain, domain_name, asked);
+}
+
+/// The balance of the layer over all text, in four numbers.
+fn figures(ui: &mut Ui, layer: &LayerUsage) {
+    let experts = layer.experts();
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = space::XL;
+        let each = [
+            (format!("{} of {experts}", layer.k), "experts a token", "Experts that a token goes to"),
+            (
+                format!("{} of {experts}", format::value(layer.effective_experts)),
+                "effective experts",
+                "exp of the load's entropy: experts as if all were used alike",
+            ),
+            (
+                format::quality(Some(layer.load_entropy)),
+                "load entropy",
+                "Entropy of the load over ln(experts): 1 for a uniform load",
+            ),
+            (
+                format::value(layer.router_entropy),
+                "router entropy, nats",
+                "Mean entropy of the router's whole distribution over tokens",
+            ),
+            (layer.dead.to_string(), "dead experts", "Experts with less than 0.1 % of the slots"),
+        ];
+        for (value, name, hover) in each {
+            facts::figure(ui, &value, name, hover);
+        }
+    });
+}
+
+fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Asked) {
+    let p = palette(ui);
     let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
-    facts::caption(
-        ui,
-        format!(
-            "{domain_name}; the line is the uniform share, {}",
-            format::percent(1.0 / loads.len().max(1) as f64)
-        ),
-    );
-    let (rect, response) =
-        ui.allocate_exact_size(vec2(ui.available_width().min(900.0), 132.0), Sense::hover());
+    let width = (loads.len() as f32 * 44.0).clamp(240.0, ui.available_width().clamp(240.0, 1400.0));
+    let (rect, response) = ui.allocate_exact_size(vec2(width, 132.0), Sense::click());
     response.widget_info(|| {
         WidgetInfo::labeled(Role::Image, true, format!("Load of the experts of layer {}", layer.layer))
     });
@@ -30,18 +63,23 @@ pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str) {
     let uniform = 1.0 / loads.len().max(1) as f64;
     let top = loads.iter().map(|l| l.share).fold(uniform * 1.25, f64::max);
     let step = rect.width() / loads.len().max(1) as f32;
-    let hovered =
-        response.hover_pos().map(|pos| ((pos.x - rect.left()) / step) as usize).filter(|i| *i < loads.len());
+    let at = |pos: egui::Pos2| Some(((pos.x - rect.left()) / step) as usize).filter(|i| *i < loads.len());
+    let hovered = response.hover_pos().and_then(at);
     let height = |share: f64| (share / top) as f32 * (base - rect.top());
     let painter = ui.painter();
     let font = FontId::proportional(size::SMALL);
     let every = (22.0 / step).ceil().max(1.0) as usize;
+    let gap = if step > 6.0 { 1.0 } else { 0.25 };
     for (expert, load) in loads.iter().enumerate() {
         let left = rect.left() + step * expert as f32;
         let bar =
-            Rect::from_min_max(pos2(left + 1.0, base - height(load.share)), pos2(left + step - 1.0, base));
+            Rect::from_min_max(pos2(left + gap, base - height(load.share)), pos2(left + step - gap, base));
         let colour = if hovered == Some(expert) { p.accent } else { p.curve(0).gamma_multiply(0.75) };
         painter.rect_filled(bar, 2.0, colour);
+        if load.share < DEAD {
+            let mark = Rect::from_min_max(pos2(left + gap, base - 3.0), pos2(left + step - gap, base));
+            painter.rect_filled(mark, 0.0, p.error);
+        }
         if expert % every == 0 {
             let at = pos2(left + step / 2.0, rect.bottom());
             painter.text(at, Align2::CENTER_BOTTOM, expert.to_string(), font.clone(), p.weak);
@@ -49,9 +87,14 @@ pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str) {
     }
     painter.hline(rect.x_range(), base, Stroke::new(1.0, p.line_strong));
     painter.hline(rect.x_range(), base - height(uniform), Stroke::new(1.0, p.warning));
+    if response.clicked()
+        && let Some(expert) = response.interact_pointer_pos().and_then(at)
+    {
+        asked.expert = Some((layer.layer, expert as u16));
+    }
     if let Some(expert) = hovered {
         let load = loads[expert];
-        response.on_hover_text_at_pointer(format!(
+        response.on_hover_cursor(egui::CursorIcon::PointingHand).on_hover_text_at_pointer(format!(
             "expert {expert}\n{} of the slots, {} tokens\nmean weight {}",
             format::percent(load.share),
             format::grouped(load.tokens),
@@ -60,70 +103,87 @@ pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str) {
     }
 }
 
-/// The figures of all layers, over all text.
-pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize) {
-    facts::section(ui, "All layers");
-    facts::caption(ui, "Over all text. Entropies in nats; CV, Gini and violation are 0 for a uniform load.");
-    ui.add_space(space::XS);
-    let head = [
-        ("layer", "Number of the block"),
-        ("experts", "Experts in it"),
-        ("k", "Experts a token goes to"),
-        ("tokens", "Tokens counted"),
-        ("effective", "exp of the load's entropy: experts as if all were used alike"),
-        ("load entropy", "Entropy of the load"),
-        ("router entropy", "Mean entropy of the router's distribution over tokens"),
-        ("CV", "Standard deviation of the load / its mean"),
-        ("violation", "Largest load / mean load − 1"),
-        ("Gini", "Gini coefficient of the load"),
-        ("dead", "Experts that no token went to"),
+fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Asked) {
+    let columns = [
+        column("expert", 72.0, "Number of the expert"),
+        column("share", 96.0, "Share of the layer's slots"),
+        column("against uniform", 112.0, "Share over the uniform share, 1 / experts"),
+        column("tokens", 88.0, "Tokens that chose it"),
+        column("mean weight", 96.0, "Mean weight that was applied where it was chosen"),
+        column("state", 88.0, "Dead: less than 0.1 % of the slots"),
     ];
-    let right = egui::Layout::right_to_left(egui::Align::Center);
-    let cell = |ui: &mut Ui, text: RichText| {
-        ui.allocate_ui_with_layout(vec2(CELL, 20.0), right, |ui| {
-            ui.set_width(CELL);
-            ui.label(text)
-        })
-        .inner
+    let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
+    // The most used first: that is what is looked for.
+    let mut order: Vec<usize> = (0..loads.len()).collect();
+    order.sort_by(|a, b| loads[*b].share.total_cmp(&loads[*a].share).then(a.cmp(b)));
+    let cell = |row: usize, column: usize| {
+        let expert = order[row];
+        let load = loads[expert];
+        match column {
+            0 => Cell::Link(expert as u64, format!("Go to expert {}:{expert}", layer.layer)),
+            1 => Cell::Share(load.share),
+            2 => Cell::Times(load.share * loads.len() as f64),
+            3 => Cell::Count(load.tokens),
+            4 if load.tokens > 0 => Cell::Value(load.weight),
+            4 => Cell::Missing,
+            _ if load.share < DEAD => Cell::Text("dead".into()),
+            _ => Cell::Text(String::new()),
+        }
     };
-    Grid::new("layers").num_columns(head.len()).spacing([space::M, space::XS]).min_col_width(CELL).show(
-        ui,
-        |ui| {
-            for (name, hover) in head {
-                cell(ui, RichText::new(name).size(size::SMALL).color(palette(ui).weak)).on_hover_text(hover);
-            }
-            ui.end_row();
-            for (i, layer) in usage.layers.iter().enumerate() {
-                let experts = layer.loads.first().map_or(0, Vec::len);
-                ui.allocate_ui_with_layout(vec2(CELL, 20.0), right, |ui| {
-                    ui.set_width(CELL);
-                    let link = ui.add(egui::Link::new(layer.layer.to_string()));
-                    link.widget_info(|| {
-                        WidgetInfo::labeled(Role::Link, true, format!("Layer {}", layer.layer))
-                    });
-                    if link.clicked() {
-                        *selected = i;
-                    }
-                });
-                let value = |x: f64| format::value(x);
-                for text in [
-                    experts.to_string(),
-                    layer.k.to_string(),
-                    format::count(layer.tokens),
-                    value(layer.effective_experts),
-                    value(layer.load_entropy),
-                    value(layer.router_entropy),
-                    value(layer.cv),
-                    value(layer.max_violation),
-                    value(layer.gini),
-                ] {
-                    cell(ui, RichText::new(text).color(palette(ui).text));
-                }
-                let p = palette(ui);
-                let colour = if layer.dead > 0 { p.error } else { p.text };
-                cell(ui, RichText::new(layer.dead.to_string()).color(colour));
-                ui.end_row();
-            }
-        },
-    );
+    let sheet = Sheet {
+        id: "experts of layer",
+        columns: &columns,
+        rows: loads.len(),
+        cell: &cell,
+        most: 256,
+        marked: None,
+    };
+    let found = sheet.show_titled(ui, &format!("Experts of layer {}", layer.layer), domain_name);
+    asked.of_sheet(found, |row, _| Some((layer.layer, *order.get(row)? as u16)));
+}
+
+/// The figures of all layers, over all text.
+pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut Asked) {
+    let columns = [
+        column("layer", 64.0, "Number of the block"),
+        column("experts", 72.0, "Experts in it"),
+        column("k", 40.0, "Experts a token goes to"),
+        column("tokens", 80.0, "Tokens counted"),
+        column("effective", 84.0, "exp of the load's entropy: experts as if all were used alike"),
+        column("load entropy", 100.0, "Entropy of the load over ln(experts): 1 for a uniform load"),
+        column("router entropy", 112.0, "Mean entropy of the router's distribution over tokens, in nats"),
+        column("CV", 72.0, "Standard deviation of the load over its mean; 0 for a uniform load"),
+        column("violation", 84.0, "Largest load over mean load − 1; 0 for a uniform load"),
+        column("Gini", 72.0, "Gini coefficient of the load; 0 for a uniform load"),
+        column("dead", 56.0, "Experts with less than 0.1 % of the slots"),
+    ];
+    let cell = |row: usize, column: usize| {
+        let layer = &usage.layers[row];
+        match column {
+            0 => Cell::Link(u64::from(layer.layer), format!("Layer {}", layer.layer)),
+            1 => Cell::Count(layer.experts() as u64),
+            2 => Cell::Count(u64::from(layer.k)),
+            3 => Cell::Count(layer.tokens),
+            4 => Cell::Value(layer.effective_experts),
+            5 => Cell::Value(layer.load_entropy),
+            6 => Cell::Value(layer.router_entropy),
+            7 => Cell::Value(layer.cv),
+            8 => Cell::Value(layer.max_violation),
+            9 => Cell::Value(layer.gini),
+            _ => Cell::Count(u64::from(layer.dead)),
+        }
+    };
+    let sheet = Sheet {
+        id: "layers",
+        columns: &columns,
+        rows: usage.layers.len(),
+        cell: &cell,
+        most: 1024,
+        marked: Some(*selected),
+    };
+    let found = sheet.show_titled(ui, "All layers", "over all text");
+    if let Some((row, _)) = found.clicked {
+        *selected = row;
+    }
+    asked.of_sheet(found, |_, _| None);
 }

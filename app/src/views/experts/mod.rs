@@ -1,74 +1,333 @@
-//! How tokens are shared among the experts: layer × expert at a glance, one layer in detail.
+//! The experts of a mixture-of-experts model on one dataset: load, co-activation, transitions, what they are specialised in,
+//! and a comparison with another dataset. An expert's own page is in [`expert`].
 
+mod compare;
+mod domains;
+mod expert;
 mod heatmap;
 mod layer;
+pub mod of_feature;
+mod together;
+mod transitions;
+mod words;
 
 use std::path::{Path, PathBuf};
 
-use egui::{ComboBox, Frame, Margin, RichText, ScrollArea, Ui};
+use egui::{Align, Button, ComboBox, Frame, Key, Layout, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::{Scene, View};
+use super::{Action, Scene, View};
 use crate::address::Place;
-use crate::data::ExpertUsage;
+use crate::data::experts::tables::{self, Special, Together, Transitions};
+use crate::data::{AgainstRow, ExpertUsage, VocabularyRow};
+use crate::load::{Keyed, Lane, Problem};
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::{facts, notice};
+use crate::widgets::{facts, notice, sheet};
+
+pub use expert::ExpertView;
+
+/// What the view is turned to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Page {
+    #[default]
+    Load,
+    Together,
+    Transitions,
+    Domains,
+    Words,
+    Compare,
+}
+
+const PAGES: [(Page, &str, &str); 6] = [
+    (Page::Load, "Load", "How the slots are shared among the experts"),
+    (Page::Together, "Co-activation", "Experts that are chosen by the same tokens"),
+    (Page::Transitions, "Transitions", "From the experts of a layer to those of the next"),
+    (Page::Domains, "Domains", "Kinds of text that experts are specialised in"),
+    (Page::Words, "Vocabulary", "Tokens that experts are chosen for"),
+    (Page::Compare, "Compare", "With another model or checkpoint"),
+];
 
 /// The experts of one dataset.
 #[derive(Debug)]
 pub struct ExpertsView {
     dataset: PathBuf,
+    page: Page,
     /// 0 = all text, then the domains.
     domain: usize,
+    /// Index into the layers with experts.
     layer: usize,
+    together: Keyed<u16, Together>,
+    transitions: Keyed<u16, Option<Transitions>>,
+    special: Keyed<(), Special>,
+    words: Keyed<u16, Vec<VocabularyRow>>,
+    against: Keyed<(), Vec<AgainstRow>>,
+    show_lift: bool,
+    by_lift: bool,
+    specialised: bool,
+    other: Option<PathBuf>,
+    by_rank: bool,
 }
 
 impl ExpertsView {
     /// The experts of `dataset`.
     pub fn new(dataset: &Path) -> Self {
-        Self { dataset: dataset.to_owned(), domain: 0, layer: 0 }
+        Self {
+            dataset: dataset.to_owned(),
+            page: Page::default(),
+            domain: 0,
+            layer: 0,
+            together: Keyed::default(),
+            transitions: Keyed::default(),
+            special: Keyed::default(),
+            words: Keyed::default(),
+            against: Keyed::default(),
+            show_lift: true,
+            by_lift: true,
+            specialised: false,
+            other: None,
+            by_rank: false,
+        }
     }
 
-    fn page(&mut self, ui: &mut Ui, usage: &ExpertUsage) {
+    fn number(&self, usage: &ExpertUsage) -> u16 {
+        usage.layers.get(self.layer).map_or(0, |layer| layer.layer)
+    }
+
+    /// Asks for what the page in front shows.
+    fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage) {
+        let (workers, lane, layer, dir) =
+            (scene.workers, Lane::Tables, self.number(usage), self.dataset.clone());
+        match self.page {
+            Page::Load => {}
+            Page::Together => {
+                self.together.want(workers, lane, &layer, move || tables::together(&dir, layer));
+            }
+            Page::Transitions => {
+                self.transitions.want(workers, lane, &layer, move || tables::transitions(&dir, layer));
+            }
+            Page::Domains => self.special.want(workers, lane, &(), move || tables::special(&dir)),
+            Page::Words => {
+                let also = self.dataset.clone();
+                self.special.want(workers, lane, &(), move || tables::special(&also));
+                self.words.want(workers, lane, &layer, move || tables::vocabulary(&dir, layer));
+                let store = scene.stores.dataset(&self.dataset);
+                if store.vocabulary.untouched() {
+                    store.ask_documents(workers);
+                }
+            }
+            Page::Compare => {
+                self.against.want(workers, lane, &(), move || tables::against(&dir));
+                if let Some(other) = &self.other {
+                    let store = scene.stores.dataset(other);
+                    if store.experts.untouched() {
+                        store.ask_experts(workers);
+                    }
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, ui: &mut Ui, usage: &ExpertUsage) {
         let p = palette(ui);
-        self.domain = self.domain.min(usage.domains.len());
-        self.layer = self.layer.min(usage.layers.len().saturating_sub(1));
         ui.horizontal(|ui| {
-            ui.label(RichText::new("Expert load").size(size::TITLE).color(p.strong));
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| self.domains(ui, usage));
+            ui.label(RichText::new("Experts").size(size::TITLE).color(p.strong));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| self.choices(ui, usage));
         });
-        facts::caption(
-            ui,
-            "Each cell is an expert's share of its layer's slots against a uniform share. Click a layer for detail.",
-        );
-        ui.add_space(space::M);
-        if let Some(layer) = heatmap::show(ui, usage, self.domain, self.layer) {
-            self.layer = layer;
+        ui.add_space(space::XS);
+        ui.horizontal_wrapped(|ui| {
+            for (page, name, hover) in PAGES {
+                let tab = ui.add(Button::selectable(self.page == page, name));
+                tab.widget_info(|| WidgetInfo::selected(Role::Tab, true, self.page == page, name));
+                if tab.on_hover_text(hover).clicked() {
+                    self.page = page;
+                }
+            }
+        });
+    }
+
+    /// Layer, and kind of text where it matters.
+    fn choices(&mut self, ui: &mut Ui, usage: &ExpertUsage) {
+        let last = usage.layers.len().saturating_sub(1);
+        if ui.add_enabled(self.layer < last, Button::new("▸")).on_hover_text("Next layer (])").clicked() {
+            self.layer += 1;
         }
-        ui.add_space(space::L);
-        if let Some(layer) = usage.layers.get(self.layer) {
-            layer::show(ui, layer, self.domain, self.domain_name(usage));
+        let combo = ComboBox::from_id_salt("layer").width(88.0);
+        let combo = combo.selected_text(format!("layer {}", self.number(usage))).show_ui(ui, |ui| {
+            for (i, layer) in usage.layers.iter().enumerate() {
+                ui.selectable_value(&mut self.layer, i, format!("layer {}", layer.layer));
+            }
+        });
+        combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Layer"));
+        if ui.add_enabled(self.layer > 0, Button::new("◂")).on_hover_text("Previous layer ([)").clicked() {
+            self.layer -= 1;
         }
-        ui.add_space(space::L);
-        layer::table(ui, usage, &mut self.layer);
+        if self.page == Page::Load && !usage.domains.is_empty() {
+            self.domains(ui, usage);
+        }
     }
 
     fn domains(&mut self, ui: &mut Ui, usage: &ExpertUsage) {
         let shown = self.domain_name(usage).to_owned();
-        let combo = ComboBox::from_id_salt("domain").selected_text(shown).width(160.0);
+        let combo = ComboBox::from_id_salt("domain").selected_text(shown).width(140.0);
         let response = combo.show_ui(ui, |ui| {
             ui.selectable_value(&mut self.domain, 0, "All text");
             for (i, name) in usage.domains.iter().enumerate() {
                 ui.selectable_value(&mut self.domain, i + 1, name);
             }
         });
-        response
-            .response
-            .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Kind of text"));
+        response.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Kind of text"));
     }
 
     fn domain_name<'a>(&self, usage: &'a ExpertUsage) -> &'a str {
         self.domain.checked_sub(1).and_then(|i| usage.domains.get(i)).map_or("All text", String::as_str)
     }
+
+    fn keyboard(&mut self, ui: &Ui, layers: usize) {
+        if ui.memory(|m| m.focused()).is_some() {
+            return;
+        }
+        let pressed = |key| ui.input(|i| i.key_pressed(key) && !i.modifiers.any());
+        if pressed(Key::CloseBracket) {
+            self.layer = (self.layer + 1).min(layers.saturating_sub(1));
+        }
+        if pressed(Key::OpenBracket) {
+            self.layer = self.layer.saturating_sub(1);
+        }
+    }
+
+    fn body(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>) {
+        let layer = self.number(usage);
+        let mut asked = Asked::default();
+        match self.page {
+            Page::Load => self.load(ui, usage, &mut asked),
+            Page::Together => {
+                if let Some(found) = ready(ui, &mut self.together, &layer, "Reading the pairs…") {
+                    together::show(ui, &found, usage.layer(layer), &mut self.show_lift, &mut asked);
+                }
+            }
+            Page::Transitions => {
+                if let Some(found) = ready(ui, &mut self.transitions, &layer, "Reading the transitions…") {
+                    match found.as_ref() {
+                        Some(found) => transitions::show(ui, found, &mut self.show_lift, &mut asked),
+                        None => notice::empty(
+                            ui,
+                            &format!("Nothing follows layer {layer}"),
+                            "It is the last layer with experts; choose an earlier one.",
+                        ),
+                    }
+                }
+            }
+            Page::Domains => {
+                if let Some(found) = ready(ui, &mut self.special, &(), "Reading the domains…") {
+                    domains::show(ui, &found, layer, &mut self.specialised, &mut asked);
+                }
+            }
+            Page::Words => {
+                let words =
+                    scene.stores.dataset(&self.dataset).vocabulary.value().cloned().unwrap_or_default();
+                let information = self.special.get(&());
+                if let Some(found) = ready(ui, &mut self.words, &layer, "Reading the tokens of experts…") {
+                    let of = information.as_ref().and_then(|s| s.layers.iter().find(|l| l.layer == layer));
+                    words::show(ui, &found, of, &words, &mut self.by_lift, &mut asked);
+                }
+            }
+            Page::Compare => self.compare(ui, usage, scene, &mut asked),
+        }
+        asked.apply(&self.dataset, scene);
+    }
+
+    fn load(&mut self, ui: &mut Ui, usage: &ExpertUsage, asked: &mut Asked) {
+        let name = self.domain_name(usage).to_owned();
+        heatmap::show(ui, usage, self.domain, &mut self.layer, asked);
+        ui.add_space(space::L);
+        if let Some(layer) = usage.layers.get(self.layer) {
+            layer::show(ui, layer, self.domain, &name, asked);
+        }
+        ui.add_space(space::L);
+        layer::table(ui, usage, &mut self.layer, asked);
+    }
+
+    fn compare(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>, asked: &mut Asked) {
+        let others: Vec<(PathBuf, String)> = scene
+            .folder
+            .datasets
+            .iter()
+            .filter(|d| d.path != self.dataset && d.info.as_ref().is_ok_and(|i| i.has_experts))
+            .map(|d| (d.path.clone(), d.name.clone()))
+            .collect();
+        let against = self.against.get(&());
+        let mut choice =
+            compare::Choice { others: &others, other: &mut self.other, by_rank: &mut self.by_rank };
+        compare::show(
+            ui,
+            usage,
+            self.layer,
+            &mut choice,
+            against.as_deref().map(Vec::as_slice),
+            scene,
+            asked,
+        );
+    }
+}
+
+/// What a page wants done.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Layer and expert to open.
+    expert: Option<(u16, u16)>,
+    /// Text for the clipboard.
+    copied: Option<String>,
+}
+
+impl Asked {
+    /// Takes what was asked of a table; `open` says which expert a link means.
+    fn of_sheet(&mut self, asked: sheet::Asked, open: impl FnOnce(usize, usize) -> Option<(u16, u16)>) {
+        self.copied = asked.copied.or(self.copied.take());
+        self.expert = asked.clicked.and_then(|(row, column)| open(row, column)).or(self.expert);
+    }
+
+    fn apply(self, dataset: &Path, scene: &mut Scene<'_>) {
+        if let Some((layer, expert)) = self.expert {
+            scene.go(Place::Expert { dataset: dataset.to_owned(), layer, expert });
+        }
+        if let Some(text) = self.copied {
+            scene.act(Action::Copy(text));
+        }
+    }
+}
+
+/// A part that is here; else why not, or that it is on its way.
+fn ready<K, T>(ui: &mut Ui, part: &mut Keyed<K, T>, key: &K, loading: &str) -> Option<std::sync::Arc<T>>
+where
+    K: Clone + PartialEq + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+{
+    if let Some(problem) = part.problem(key) {
+        if notice::problem(ui, "This can not be shown", &problem.clone()) {
+            part.again();
+        }
+        return None;
+    }
+    let found = part.get(key);
+    if found.is_none() {
+        notice::loading(ui, loading);
+    }
+    found
+}
+
+/// Why there is no usage to show: not counted yet, or nothing to count. True when the person wants to try again.
+fn no_usage(ui: &mut Ui, problem: &Problem) -> bool {
+    notice::problem(ui, "There is no usage of experts to show", problem)
+}
+
+/// `a` against `b` in doublings, as a part of two doublings: −1..=1. Nothing at all is −1.
+fn doublings(ratio: f64) -> f32 {
+    if ratio > 0.0 { (ratio.log2() / 2.0).clamp(-1.0, 1.0) as f32 } else { -1.0 }
+}
+
+/// The scale that belongs to [`doublings`].
+fn doublings_legend(ui: &mut Ui, low: &str, high: &str) {
+    let p = palette(ui);
+    crate::widgets::matrix::legend(ui, low, high, &|t| p.diverging(t * 2.0 - 1.0));
 }
 
 impl View for ExpertsView {
@@ -88,12 +347,17 @@ impl View for ExpertsView {
         if store.experts.untouched() {
             store.ask_experts(workers);
         }
+        if let Some(usage) = store.experts.value().cloned() {
+            self.domain = self.domain.min(usage.domains.len());
+            self.layer = self.layer.min(usage.layers.len().saturating_sub(1));
+            self.ask(scene, &usage);
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let store = scene.stores.dataset(&self.dataset);
         if let Some(problem) = store.experts.problem() {
-            if notice::problem(ui, "The experts' load can not be read", problem) {
+            if no_usage(ui, problem) {
                 store.ask_experts(scene.workers);
             }
             return;
@@ -104,10 +368,49 @@ impl View for ExpertsView {
         if usage.layers.is_empty() {
             return notice::empty(ui, "No layers", "The table holds no layer with experts.");
         }
-        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-            Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
-                self.page(ui, &usage);
+        self.keyboard(ui, usage.layers.len());
+        let margin = Margin::symmetric(space::L as i8, space::M as i8);
+        Frame::new().inner_margin(margin).show(ui, |ui| {
+            self.head(ui, &usage);
+            ui.add_space(space::S);
+            let salt = ("experts", PAGES.iter().position(|p| p.0 == self.page));
+            ScrollArea::both().id_salt(salt).auto_shrink(false).show(ui, |ui| {
+                ui.add_space(space::XS);
+                self.body(ui, &usage, scene);
+                ui.add_space(space::XL);
             });
         });
+    }
+}
+
+/// A choice between two ways to see the same table.
+fn either(ui: &mut Ui, first: &mut bool, names: [&str; 2], hovers: [&str; 2]) {
+    for (value, (name, hover)) in [true, false].into_iter().zip(names.into_iter().zip(hovers)) {
+        let button = ui.add(Button::selectable(*first == value, name));
+        let label = format!("Show {name}");
+        button.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, *first == value, &label));
+        if button.on_hover_text(hover).clicked() {
+            *first = value;
+        }
+    }
+}
+
+/// A line that explains what a page shows.
+fn explain(ui: &mut Ui, text: &str) {
+    facts::caption(ui, text);
+    ui.add_space(space::S);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_is_neutral_and_ends_are_clamped() {
+        assert_eq!(doublings(1.0), 0.0);
+        assert_eq!(doublings(2.0), 0.5);
+        assert_eq!(doublings(0.0), -1.0);
+        assert_eq!(doublings(64.0), 1.0);
+        assert_eq!(doublings(f64::NAN), -1.0);
     }
 }

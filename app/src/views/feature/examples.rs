@@ -1,8 +1,10 @@
 //! The right column of a feature's page: text that makes it fire.
 
-use egui::{Align, Label, Layout, RichText, Slider, Ui};
+use std::collections::HashSet;
 
-use crate::data::{Example, FeaturePage, Vocabulary};
+use egui::{Align, ComboBox, Label, Layout, RichText, Role, Slider, Ui, WidgetInfo};
+
+use crate::data::{Example, FeaturePage, Vocabulary, export};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::example::{self, Window};
 use crate::widgets::{facts, format};
@@ -10,25 +12,65 @@ use crate::widgets::{facts, format};
 /// Widest context either side that the control offers; it then means all there is.
 const ALL: u32 = 64;
 
+/// Which examples are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Group {
+    #[default]
+    All,
+    Strongest,
+    Intervals,
+    Random,
+}
+
+impl Group {
+    const ALL: [Self; 4] = [Self::All, Self::Strongest, Self::Intervals, Self::Random];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::All => "all groups",
+            Self::Strongest => "strongest",
+            Self::Intervals => "by interval",
+            Self::Random => "random",
+        }
+    }
+
+    fn has(self, interval: i8) -> bool {
+        match self {
+            Self::All => true,
+            Self::Strongest => interval == 0,
+            Self::Intervals => interval > 0,
+            Self::Random => interval < 0,
+        }
+    }
+}
+
 /// How examples are shown.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Tokens before and after the one that the example is about.
-    pub context: u32,
+    context: u32,
     /// Whether line ends break the line.
-    pub breaks: bool,
+    breaks: bool,
+    /// Whether texts that were shown above are shown again.
+    repeats: bool,
+    group: Group,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { context: 24, breaks: false }
+        Self { context: 24, breaks: false, repeats: false, group: Group::default() }
     }
 }
 
-/// Controls and list, one under the other.
-pub fn show(ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, options: &mut Options) {
-    controls(ui, page, options);
-    list(ui, page, vocabulary, options);
+/// What the person did.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The activation of the example under the pointer.
+    pub hovered: Option<f32>,
+    /// Text to be copied.
+    pub copy: Option<String>,
+    /// Document and position to be read on at.
+    pub read: Option<(u32, u32)>,
 }
 
 /// The line above the examples.
@@ -38,18 +80,39 @@ pub fn controls(ui: &mut Ui, page: &FeaturePage, options: &mut Options) {
         facts::caption(ui, format!("{}", page.examples.len()));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.checkbox(&mut options.breaks, "line breaks").on_hover_text("Begin a new line after ↵");
-            let slider = Slider::new(&mut options.context, 2..=ALL)
-                .custom_formatter(
-                    |v, _| if v >= f64::from(ALL) { "all".to_owned() } else { format!("±{v:.0}") },
-                )
-                .text("context");
-            ui.add(slider).on_hover_text("Tokens before and after the marked one");
+            ui.checkbox(&mut options.repeats, "repeats")
+                .on_hover_text("Show texts that were shown above again");
+            let combo = ComboBox::from_id_salt("group")
+                .width(92.0)
+                .selected_text(options.group.name())
+                .show_ui(ui, |ui| {
+                    for group in Group::ALL {
+                        ui.selectable_value(&mut options.group, group, group.name());
+                    }
+                });
+            combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Which examples"));
+            ui.style_mut().spacing.slider_width = 80.0;
+            let slider = Slider::new(&mut options.context, 2..=ALL).custom_formatter(|v, _| {
+                if v >= f64::from(ALL) { "all".to_owned() } else { format!("±{v:.0}") }
+            });
+            ui.add(slider.text("context")).on_hover_text("Tokens before and after the marked one");
         });
     });
 }
 
 /// The examples by interval.
-pub fn list(ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, options: &Options) {
+pub fn list(
+    ui: &mut Ui,
+    page: &FeaturePage,
+    vocabulary: &Vocabulary,
+    options: &Options,
+    has_documents: bool,
+) -> Asked {
+    let mut asked = Asked::default();
+    if let Some(gap) = &page.gap {
+        crate::widgets::notice::problem_line(ui, gap);
+        return asked;
+    }
     if page.examples.is_empty() {
         let why = if page.row.count == 0 {
             "This feature fired on none of the indexed tokens."
@@ -57,21 +120,38 @@ pub fn list(ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, options: &
             "The index holds no examples for this feature."
         };
         ui.label(RichText::new(why).color(palette(ui).weak));
-        return;
+        return asked;
     }
-    for interval in [0, 1, 2, 3, 4, 5, -1] {
+    for interval in [0, 1, 2, 3, 4, 5, -1].into_iter().filter(|i| options.group.has(*i)) {
         let group: Vec<&Example> = page.examples.iter().filter(|e| e.interval == interval).collect();
-        if !group.is_empty() {
-            heading(ui, interval, page.row.max, group.len());
-            for example in group {
-                one(ui, example, page.row.max, vocabulary, options);
-            }
-            ui.add_space(space::M);
+        if group.is_empty() {
+            continue;
         }
+        let all = group.len();
+        // Within a group: what is among the strongest may well stand for its interval too.
+        let mut seen = HashSet::new();
+        let group: Vec<&Example> = group
+            .into_iter()
+            .filter(|e| seen.insert(text_of(e, options.context)) || options.repeats)
+            .collect();
+        heading(ui, interval, page.row.max, group.len(), all);
+        for example in group {
+            ui.push_id((example.interval, example.document, example.position), |ui| {
+                one(ui, example, page.row.max, vocabulary, options, has_documents, &mut asked);
+            });
+        }
+        ui.add_space(space::M);
     }
+    asked
 }
 
-fn heading(ui: &mut Ui, interval: i8, max: f32, count: usize) {
+/// What makes two examples the same to a reader: the tokens that are shown.
+fn text_of(example: &Example, context: u32) -> &[u32] {
+    let (from, to) = visible(example, context);
+    &example.tokens[from..to]
+}
+
+fn heading(ui: &mut Ui, interval: i8, max: f32, shown: usize, all: usize) {
     let p = palette(ui);
     let (title, range) = match interval {
         0 => ("Strongest".to_owned(), String::new()),
@@ -90,7 +170,12 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, count: usize) {
         ui.label(RichText::new(title).strong().color(p.strong));
         ui.label(RichText::new(range).size(size::SMALL).color(p.weak));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.label(RichText::new(count.to_string()).size(size::SMALL).color(p.weak));
+            let count = match all - shown {
+                0 => shown.to_string(),
+                1 => "1 repeat left out".to_owned(),
+                left_out => format!("{left_out} repeats left out"),
+            };
+            ui.label(RichText::new(count).size(size::SMALL).color(p.weak));
         });
     });
     let y = ui.cursor().top() - 1.0;
@@ -98,7 +183,15 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, count: usize) {
     ui.add_space(space::XS);
 }
 
-fn one(ui: &mut Ui, example: &Example, max: f32, vocabulary: &Vocabulary, options: &Options) {
+fn one(
+    ui: &mut Ui,
+    example: &Example,
+    max: f32,
+    vocabulary: &Vocabulary,
+    options: &Options,
+    has_documents: bool,
+    asked: &mut Asked,
+) {
     let (from, to) = visible(example, options.context);
     let window = Window {
         tokens: example.tokens.get(from..to).unwrap_or_default(),
@@ -108,21 +201,46 @@ fn one(ui: &mut Ui, example: &Example, max: f32, vocabulary: &Vocabulary, option
         start: example.start + from as u32,
         breaks: options.breaks,
     };
-    ui.horizontal_top(|ui| {
+    let drawn = ui.horizontal_top(|ui| {
         ui.allocate_ui_with_layout(egui::vec2(56.0, 20.0), Layout::right_to_left(Align::Center), |ui| {
             ui.set_width(56.0);
             let value = format::value(f64::from(example.value));
             let place = format!(
-                "document {}, position {}",
+                "document {}, position {}\nClick for more",
                 example.document,
                 format::grouped(u64::from(example.position))
             );
-            ui.add(Label::new(RichText::new(value).color(palette(ui).weak)).truncate()).on_hover_text(place);
+            let label = Label::new(RichText::new(value).color(palette(ui).weak))
+                .truncate()
+                .sense(egui::Sense::click());
+            let label = ui.add(label).on_hover_text(place).on_hover_cursor(egui::CursorIcon::PointingHand);
+            egui::Popup::menu(&label).show(|ui| menu(ui, example, vocabulary, has_documents, asked));
         });
         ui.add_space(space::XS);
-        example::show(ui, vocabulary, &window);
+        let text = example::show(ui, vocabulary, &window);
+        text.context_menu(|ui| menu(ui, example, vocabulary, has_documents, asked));
     });
+    if ui.rect_contains_pointer(drawn.response.rect) {
+        asked.hovered = Some(example.value);
+    }
     ui.add_space(space::XS);
+}
+
+fn menu(ui: &mut Ui, example: &Example, vocabulary: &Vocabulary, has_documents: bool, asked: &mut Asked) {
+    if ui.button("Copy text").clicked() {
+        asked.copy = Some(export::plain(example, vocabulary));
+        ui.close();
+    }
+    if ui.button("Copy with activations").clicked() {
+        asked.copy = Some(export::with_values(example, vocabulary));
+        ui.close();
+    }
+    let read =
+        ui.add_enabled(has_documents, egui::Button::new(format!("Read document {}", example.document)));
+    if read.on_disabled_hover_text("The dataset that was indexed is not in the open folder").clicked() {
+        asked.read = Some((example.document, example.position));
+        ui.close();
+    }
 }
 
 /// The part of the window within `context` tokens of the marked one.
@@ -149,5 +267,14 @@ mod tests {
         assert_eq!(visible(&example, ALL), (0, 20));
         let outside = Example { position: 5, ..example };
         assert_eq!(visible(&outside, 2), (0, 20));
+    }
+
+    #[test]
+    fn the_same_text_is_the_same_wherever_it_stands() {
+        let example = Example { position: 105, start: 100, tokens: (0..20).collect(), ..Example::default() };
+        let elsewhere =
+            Example { position: 9, start: 6, tokens: (2..9).collect(), document: 4, ..Example::default() };
+        assert_eq!(text_of(&example, 2), text_of(&elsewhere, 2));
+        assert_ne!(text_of(&example, 4), text_of(&elsewhere, 4));
     }
 }

@@ -6,22 +6,37 @@ use crate::data::{FeaturePage, FeatureRow, Vocabulary};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{bars, facts, format, text};
 
+/// What the column is drawn from.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    pub page: &'a FeaturePage,
+    pub vocabulary: &'a Vocabulary,
+    /// Tokens that were indexed.
+    pub indexed: u64,
+    /// An activation to be pointed at in the histogram.
+    pub marked: Option<f32>,
+    /// What a feature is called.
+    pub name: &'a dyn Fn(u32) -> Option<String>,
+}
+
 /// Entries of a list that are shown.
 const ENTRIES: usize = 10;
 
 /// Draws the column; gives the feature that the person wants to follow.
 pub fn show(
     ui: &mut Ui,
-    page: &FeaturePage,
-    vocabulary: &Vocabulary,
-    indexed: u64,
+    shown: &Facts<'_>,
     logarithmic: &mut bool,
+    after_figures: impl FnOnce(&mut Ui),
 ) -> Option<u32> {
+    let Facts { page, vocabulary, indexed, marked, name } = *shown;
     let row = &page.row;
     figures(ui, row, indexed);
+    ui.add_space(space::M);
+    after_figures(ui);
     ui.add_space(space::L);
     if row.count > 0 {
-        distribution(ui, row, logarithmic);
+        distribution(ui, row, logarithmic, marked);
         ui.add_space(space::L);
     }
     logits(ui, row, vocabulary);
@@ -35,7 +50,9 @@ pub fn show(
         facts::section(ui, "Nearest decoder rows");
         let entries = row.neighbours.iter().take(ENTRIES);
         follow = ui
-            .scope(|ui| relatives(ui, ["cosine"], entries.map(|(f, cosine)| (*f, [format!("{cosine:.3}")]))))
+            .scope(|ui| {
+                relatives(ui, ["cosine"], name, entries.map(|(f, cosine)| (*f, [format!("{cosine:.3}")])))
+            })
             .inner;
     }
     if !row.coactive.is_empty() {
@@ -44,7 +61,7 @@ pub fn show(
         let entries = row.coactive.iter().take(ENTRIES).map(|(f, count, lift)| {
             (*f, [format::count(u64::from(*count)), format!("{}×", format::value(f64::from(*lift)))])
         });
-        follow = ui.scope(|ui| relatives(ui, ["tokens", "lift"], entries)).inner.or(follow);
+        follow = ui.scope(|ui| relatives(ui, ["tokens", "lift"], name, entries)).inner.or(follow);
     }
     ui.add_space(space::L);
     facts::section(ui, "Weights");
@@ -73,7 +90,7 @@ fn figures(ui: &mut Ui, row: &FeatureRow, indexed: u64) {
     });
 }
 
-fn distribution(ui: &mut Ui, row: &FeatureRow, logarithmic: &mut bool) {
+fn distribution(ui: &mut Ui, row: &FeatureRow, logarithmic: &mut bool, marked: Option<f32>) {
     ui.horizontal(|ui| {
         facts::section(ui, "Activations");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -81,7 +98,7 @@ fn distribution(ui: &mut Ui, row: &FeatureRow, logarithmic: &mut bool) {
                 .on_hover_text("Show the logarithm of the counts, so that rare strong activations are seen");
         });
     });
-    bars::histogram(ui, "Activation histogram", &row.histogram, row.max, 104.0, *logarithmic);
+    bars::histogram(ui, "Activation histogram", &row.histogram, row.max, 104.0, *logarithmic, marked);
 }
 
 fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
@@ -90,6 +107,10 @@ fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
     }
     let p = palette(ui);
     facts::section(ui, "Effect on the next token");
+    // Both sides on one scale, so that their colours can be compared.
+    let strongest = row.top_logits.iter().chain(&row.bottom_logits).map(|(_, l)| l.abs()).fold(0.0, f32::max);
+    let logit =
+        |logit: &f32| (format::signed(f64::from(*logit)), logit.abs() / strongest.max(f32::MIN_POSITIVE));
     columns(ui, |left, right| {
         token_list(
             left,
@@ -98,12 +119,10 @@ fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
             vocabulary,
             p.positive,
             &row.top_logits,
-            |logit| format::signed(f64::from(*logit)),
+            logit,
         );
         let hover = "Tokens that it makes less likely";
-        token_list(right, "suppressed", hover, vocabulary, p.negative, &row.bottom_logits, |logit| {
-            format::signed(f64::from(*logit))
-        });
+        token_list(right, "suppressed", hover, vocabulary, p.negative, &row.bottom_logits, logit);
     });
 }
 
@@ -115,7 +134,10 @@ fn fires_on(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
         let shown = &row.fires_on[..row.fires_on.len().min(2 * ENTRIES)];
         let (a, b) = shown.split_at(shown.len().div_ceil(2));
         for (ui, part) in [(left, a), (right, b)] {
-            token_list(ui, "", "", vocabulary, p.weak, part, |n| format::percent(f64::from(*n) / count));
+            token_list(ui, "", "", vocabulary, p.weak, part, |n| {
+                let share = f64::from(*n) / count;
+                (format::percent(share), share as f32)
+            });
         }
     });
 }
@@ -133,7 +155,7 @@ fn columns(ui: &mut Ui, add: impl FnOnce(&mut Ui, &mut Ui)) {
     });
 }
 
-/// Tokens at the left, their numbers at the right.
+/// Tokens at the left, their numbers at the right, on a ground as strong as the share that comes with the number.
 fn token_list<T>(
     ui: &mut Ui,
     title: &str,
@@ -141,7 +163,7 @@ fn token_list<T>(
     vocabulary: &Vocabulary,
     colour: egui::Color32,
     entries: &[(u32, T)],
-    number: impl Fn(&T) -> String,
+    number: impl Fn(&T) -> (String, f32),
 ) {
     ui.spacing_mut().item_spacing.y = 1.0;
     if !title.is_empty() {
@@ -150,10 +172,15 @@ fn token_list<T>(
     for (token, value) in entries.iter().take(ENTRIES) {
         ui.horizontal(|ui| {
             ui.set_height(18.0);
+            let (number, share) = number(value);
+            let ground = ui
+                .max_rect()
+                .with_max_x(ui.max_rect().left() + ui.max_rect().width() * share.clamp(0.0, 1.0));
+            ui.painter().rect_filled(ground.expand2(egui::vec2(2.0, 0.0)), 2.0, colour.gamma_multiply(0.16));
             let shown = text::in_list(&vocabulary.show(*token));
             let width = ui.available_width();
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                ui.label(RichText::new(number(value)).size(size::SMALL).color(colour));
+                ui.label(RichText::new(number).size(size::SMALL).color(colour));
                 ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                     ui.set_max_width(width);
                     let name = RichText::new(shown).monospace().color(palette(ui).strong);
@@ -168,6 +195,7 @@ fn token_list<T>(
 fn relatives<const N: usize>(
     ui: &mut Ui,
     head: [&str; N],
+    name: &dyn Fn(u32) -> Option<String>,
     entries: impl Iterator<Item = (u32, [String; N])>,
 ) -> Option<u32> {
     let mut follow = None;
@@ -198,6 +226,13 @@ fn relatives<const N: usize>(
             link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Go to feature {feature}")));
             if link.on_hover_text("Open this feature").clicked() {
                 follow = Some(feature);
+            }
+            if let Some(name) = name(feature) {
+                let room = (ui.available_width() - 76.0 * N as f32).max(20.0);
+                ui.scope(|ui| {
+                    ui.set_max_width(room);
+                    ui.add(Label::new(RichText::new(name).size(size::SMALL).color(p.weak)).truncate());
+                });
             }
         };
         line(ui, &mut add, &texts.map(|text| RichText::new(text).color(p.text)));

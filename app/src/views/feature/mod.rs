@@ -2,18 +2,22 @@
 
 mod examples;
 mod facts;
+mod note;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use egui::{Button, Frame, Margin, RichText, ScrollArea, Ui};
 
-use super::{Action, Scene, View};
+use super::{Action, Save, Scene, View};
 use crate::address::Place;
-use crate::data::{FeaturePage, Vocabulary};
+use crate::data::notes::{Change, Edit};
+use crate::data::{FeaturePage, Vocabulary, export};
 use crate::load::{Lane, Requested};
 use crate::shell::Command;
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::{format, notice};
+use crate::views::features::name_of;
+use crate::widgets::{format, notice, star};
 
 /// Below this width the two columns go one under the other.
 const TWO_COLUMNS: f32 = 780.0;
@@ -29,6 +33,11 @@ pub struct FeatureView {
     asked: Option<u32>,
     options: examples::Options,
     logarithmic: bool,
+    draft: note::Draft,
+    /// The activation of the example under the pointer, of the last frame.
+    hovered: Option<f32>,
+    /// Where the page was drawn.
+    rect: Option<egui::Rect>,
 }
 
 impl FeatureView {
@@ -41,6 +50,9 @@ impl FeatureView {
             asked: None,
             options: examples::Options::default(),
             logarithmic: true,
+            draft: note::Draft::default(),
+            hovered: None,
+            rect: None,
         }
     }
 
@@ -48,12 +60,23 @@ impl FeatureView {
         scene.go(Place::Feature { run: self.run.clone(), feature });
     }
 
-    fn head(&self, ui: &mut Ui, page: &FeaturePage, scene: &mut Scene<'_>) {
+    fn head(
+        &mut self,
+        ui: &mut Ui,
+        page: &Arc<FeaturePage>,
+        vocabulary: &Arc<Vocabulary>,
+        scene: &mut Scene<'_>,
+    ) {
         let p = palette(ui);
+        let feature = page.row.feature;
+        let notes = Arc::clone(scene.stores.run(&self.run).notes.notes());
         ui.horizontal(|ui| {
-            ui.label(
-                RichText::new(format!("Feature {}", page.row.feature)).size(size::TITLE).color(p.strong),
-            );
+            let bookmarked = notes.bookmarked(feature);
+            if star::show(ui, bookmarked, feature) {
+                let edit = Edit { feature, change: Change::Bookmarked(!bookmarked) };
+                scene.stores.run(&self.run).notes.change(edit);
+            }
+            ui.label(RichText::new(format!("Feature {feature}")).size(size::TITLE).color(p.strong));
             if page.row.count == 0 {
                 ui.label(RichText::new("dead").color(p.warning))
                     .on_hover_text("It fired on none of the indexed tokens");
@@ -62,6 +85,7 @@ impl FeatureView {
                 ui.spinner();
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                self.export(ui, page, vocabulary, scene);
                 for (text, command) in [
                     ("Copy address", Command::CopyAddress),
                     ("Random", Command::RandomFeature),
@@ -76,47 +100,123 @@ impl FeatureView {
                 }
             });
         });
-        let label = page.row.label.as_deref().unwrap_or("no label yet");
-        let colour = if page.row.label.is_some() { p.text } else { p.weak };
-        ui.add(egui::Label::new(RichText::new(label).color(colour)).truncate());
+        let edit = self.draft.label(ui, &notes, page.row.label.as_deref(), scene.now);
+        edit.into_iter().for_each(|edit| scene.stores.run(&self.run).notes.change(edit));
+    }
+
+    fn export(
+        &self,
+        ui: &mut Ui,
+        page: &Arc<FeaturePage>,
+        vocabulary: &Arc<Vocabulary>,
+        scene: &mut Scene<'_>,
+    ) {
+        let run = self.run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = |end: &str| format!("{run}-feature-{}.{end}", page.row.feature);
+        let store = scene.stores.run(&self.run);
+        let notes = Arc::clone(store.notes.notes());
+        let button = ui.button("Export").on_hover_text("Save or copy this page");
+        egui::Popup::menu(&button).show(|ui| {
+            let (of, words) = (Arc::clone(page), Arc::clone(vocabulary));
+            if ui.button("Page as JSON…").clicked() {
+                let (run, notes) = (run.clone(), Arc::clone(&notes));
+                let make = move || Ok(export::page_json(&run, &of, &notes, &words).into_bytes());
+                scene.act(Action::Save(Save::new(name("json"), make)));
+                ui.close();
+            }
+            let (of, words) = (Arc::clone(page), Arc::clone(vocabulary));
+            if ui.button("Examples as CSV…").clicked() {
+                let make = move || Ok(export::examples_csv(&of, &words).into_bytes());
+                scene.act(Action::Save(Save::new(name("csv"), make)));
+                ui.close();
+            }
+            if ui.button("Picture as PNG…").clicked() {
+                let rect = self.rect.unwrap_or(egui::Rect::EVERYTHING);
+                scene.act(Action::Picture(name("png"), rect));
+                ui.close();
+            }
+            ui.separator();
+            if ui.button("Copy as JSON").clicked() {
+                scene.act(Action::Copy(export::page_json(&run, page, &notes, vocabulary)));
+                ui.close();
+            }
+        });
+    }
+
+    fn facts(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
+        let now = scene.now;
+        let store = scene.stores.run(&self.run);
+        let notes = Arc::clone(store.notes.notes());
+        let (draft, mut edit) = (&mut self.draft, None);
+        let name = |feature: u32| name_of(store, feature);
+        let shown = facts::Facts {
+            page,
+            vocabulary,
+            indexed: store.columns.value().map_or(0, |c| c.tokens),
+            marked: self.hovered,
+            name: &name,
+        };
+        let follow = facts::show(ui, &shown, &mut self.logarithmic, |ui| edit = draft.text(ui, &notes, now));
+        edit.into_iter().for_each(|edit| scene.stores.run(&self.run).notes.change(edit));
+        super::experts::of_feature::show(ui, &self.run, page.row.feature, scene);
+        if let Some(feature) = follow {
+            self.go(scene, feature);
+        }
+    }
+
+    fn examples(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
+        let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+        let asked = examples::list(ui, page, vocabulary, &self.options, dataset.is_some());
+        if asked.hovered != self.hovered {
+            self.hovered = asked.hovered;
+            ui.ctx().request_repaint();
+        }
+        if let Some(text) = asked.copy {
+            scene.act(Action::Copy(text));
+        }
+        if let (Some((document, token)), Some(dataset)) = (asked.read, dataset) {
+            scene.go(Place::Token { dataset, document, token });
+        }
     }
 
     fn body(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
-        let tokens = scene.stores.run(&self.run).columns.value().map_or(0, |c| c.tokens);
-        let mut follow = None;
-        let mut facts = |ui: &mut Ui, logarithmic: &mut bool| {
-            follow = facts::show(ui, page, vocabulary, tokens, logarithmic).or(follow);
-        };
         if ui.available_width() < TWO_COLUMNS {
             ScrollArea::vertical().id_salt("page").auto_shrink(false).show(ui, |ui| {
-                facts(ui, &mut self.logarithmic);
+                self.facts(ui, page, vocabulary, scene);
                 ui.add_space(space::XL);
-                examples::show(ui, page, vocabulary, &mut self.options);
-            });
-        } else {
-            let rect = ui.available_rect_before_wrap();
-            let (mut left, mut right) = (rect, rect);
-            left.set_width(FACTS);
-            right.min.x = left.right() + space::XL;
-            let column =
-                |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
-            ui.scope_builder(column(left), |ui| {
-                ScrollArea::vertical()
-                    .id_salt("facts")
-                    .auto_shrink(false)
-                    .show(ui, |ui| facts(ui, &mut self.logarithmic));
-            });
-            ui.scope_builder(column(right), |ui| {
                 examples::controls(ui, page, &mut self.options);
-                let salt = ("examples", page.row.feature);
-                ScrollArea::vertical().id_salt(salt).auto_shrink(false).show(ui, |ui| {
-                    examples::list(ui, page, vocabulary, &self.options);
-                });
+                self.examples(ui, page, vocabulary, scene);
             });
-            ui.advance_cursor_after_rect(rect);
+            return;
         }
-        if let Some(feature) = follow {
-            self.go(scene, feature);
+        let rect = ui.available_rect_before_wrap();
+        let (mut left, mut right) = (rect, rect);
+        left.set_width(FACTS);
+        right.min.x = left.right() + space::XL;
+        let column =
+            |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
+        ui.scope_builder(column(left), |ui| {
+            ScrollArea::vertical().id_salt("facts").auto_shrink(false).show(ui, |ui| {
+                // Room for the bar, so that it lies on no number.
+                ui.set_max_width(ui.available_width() - space::M);
+                self.facts(ui, page, vocabulary, scene);
+            });
+        });
+        ui.scope_builder(column(right), |ui| {
+            examples::controls(ui, page, &mut self.options);
+            let salt = ("examples", page.row.feature);
+            ScrollArea::vertical().id_salt(salt).auto_shrink(false).show(ui, |ui| {
+                ui.set_max_width(ui.available_width() - space::M);
+                self.examples(ui, page, vocabulary, scene);
+            });
+        });
+        ui.advance_cursor_after_rect(rect);
+    }
+
+    /// Keeps typed words when their time has come.
+    fn keep(&mut self, scene: &mut Scene<'_>) {
+        for edit in self.draft.take(self.feature, scene.now) {
+            scene.stores.run(&self.run).notes.change(edit);
         }
     }
 }
@@ -143,12 +243,14 @@ impl View for FeatureView {
             // The order of the table and the number of indexed tokens.
             store.ask_features(workers);
         }
+        store.notes.ask(workers);
         if self.asked != Some(self.feature) {
             self.asked = Some(self.feature);
             let (pages, run, feature) = (store.pages.clone(), self.run.clone(), self.feature);
             self.page.ask(workers, Lane::Pages, move || pages.read(&run, feature));
         }
         self.page.poll(workers);
+        self.keep(scene);
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -161,21 +263,28 @@ impl View for FeatureView {
         let Some(page) = self.page.value().cloned() else {
             return notice::loading(ui, &format!("Reading feature {}…", self.feature));
         };
+        self.rect = Some(ui.max_rect());
+        if self.draft.is_new() {
+            ui.ctx().request_repaint_after_secs(0.5);
+        }
         let store = scene.stores.run(&self.run);
         let waiting = store.vocabulary.loading() && store.vocabulary.value().is_none();
         if waiting {
             return notice::loading(ui, "Reading the vocabulary…");
         }
         // Without a vocabulary tokens show as numbers, and the page says why.
-        let problem = store.vocabulary.problem().cloned();
+        let problems: Vec<_> =
+            [store.vocabulary.problem(), store.notes.problem()].into_iter().flatten().cloned().collect();
         let vocabulary = store.vocabulary.value().cloned().unwrap_or_default();
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
-            self.head(ui, &page, scene);
-            if let Some(problem) = problem {
-                notice::problem_line(ui, &problem);
-            }
+            self.head(ui, &page, &vocabulary, scene);
+            problems.iter().for_each(|problem| notice::problem_line(ui, problem));
             ui.add_space(space::M);
             self.body(ui, &page, &vocabulary, scene);
         });
+    }
+
+    fn feature(&self) -> Option<(&Path, u32)> {
+        Some((&self.run, self.feature))
     }
 }

@@ -1,16 +1,77 @@
-//! The bar above the feature table: search, density, dead or alive.
+//! Above the feature table: search, what somebody said, dead or alive; and below it what is filtered, to be taken away piece
+//! by piece.
 
-use egui::{Button, Popup, PopupCloseBehavior, RichText, Role, Slider, TextEdit, Ui, WidgetInfo};
+use egui::{Align, Button, ComboBox, Layout, RichText, Role, TextEdit, Ui, WidgetInfo};
 
-use super::Query;
-use crate::theme::{palette, space};
+use super::order::{Only, Query};
+use super::rows::Columns as Shown;
+use crate::theme::{palette, space, tokens::size};
 use crate::widgets::format;
 
-/// Draws the bar and changes `query`. `tokens` is what "dead" refers to.
-pub fn show(ui: &mut Ui, query: &mut Query, focus: bool, tokens: u64) {
+/// What the person asked for besides another query.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Save the table as it stands.
+    pub export: bool,
+    /// To the map.
+    pub map: bool,
+}
+
+/// What the bar shows besides the query.
+#[derive(Debug)]
+pub struct Bar<'a> {
+    /// Put the cursor into the search field.
+    pub focus: bool,
+    /// What "dead" refers to.
+    pub tokens: u64,
+    /// Whether the histograms are shown.
+    pub histograms: &'a mut bool,
+    /// Which columns are shown.
+    pub columns: &'a mut Shown,
+    /// Whether there is a map to go to.
+    pub has_map: bool,
+}
+
+/// Draws the bar and changes `query`.
+pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Asked {
+    let mut asked = Asked::default();
+    ui.horizontal(|ui| {
+        search(ui, query, bar.focus);
+        ui.add_space(space::XS);
+        let only =
+            ComboBox::from_id_salt("only").width(112.0).selected_text(query.only.name()).show_ui(ui, |ui| {
+                for only in Only::ALL {
+                    ui.selectable_value(&mut query.only, only, only.name());
+                }
+            });
+        only.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Which features"));
+        let hover = format!(
+            "Leave out features that fired on none of the {} indexed tokens",
+            format::count(bar.tokens)
+        );
+        ui.checkbox(&mut query.hide_dead, "Hide dead").on_hover_text(hover);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let toggle = ui.add(Button::new("Histograms").selected(*bar.histograms));
+            if toggle.on_hover_text("How the numbers are spread; drag over them to filter").clicked() {
+                *bar.histograms = !*bar.histograms;
+            }
+            bar.columns.menu(ui);
+            let export = ui.button("Export…").on_hover_text("Save the table as it stands, as CSV");
+            asked.export = export.clicked();
+            if bar.has_map {
+                asked.map =
+                    ui.button("Map").on_hover_text("The features in a plane, near when alike").clicked();
+            }
+        });
+    });
+    asked
+}
+
+fn search(ui: &mut Ui, query: &mut Query, focus: bool) {
     let field = TextEdit::singleline(&mut query.text)
-        .hint_text("Search label, token or number  ( / )")
-        .desired_width(260.0)
+        .hint_text("Search label, note, token or number  ( / )")
+        .desired_width(250.0)
+        .align(egui::Align2::LEFT_CENTER)
         .char_limit(200);
     let response = ui.add(field);
     response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Search features"));
@@ -21,49 +82,56 @@ pub fn show(ui: &mut Ui, query: &mut Query, focus: bool, tokens: u64) {
         query.text.clear();
         response.surrender_focus();
     }
+    response.on_hover_text(
+        "Looks in labels, notes, the tokens a feature fires on and those it promotes.\n\
+        In one of them only: label:… note:… fires:… promotes:…",
+    );
     if !query.text.is_empty() && ui.add(Button::new("×").small()).on_hover_text("Clear the search").clicked()
     {
         query.text.clear();
     }
-    ui.add_space(space::XS);
-    density(ui, query);
-    let hover =
-        format!("Leave out features that fired on none of the {} indexed tokens", format::count(tokens));
-    ui.checkbox(&mut query.hide_dead, "Hide dead").on_hover_text(hover);
-    if !query.is_open() && ui.button("Reset filter").clicked() {
-        *query = Query { key: query.key, descending: query.descending, ..Query::default() };
-    }
 }
 
-/// Density runs over many decades, so the sliders are logarithmic; their left end means 0.
-fn density(ui: &mut Ui, query: &mut Query) {
-    let open = query.min_density <= 0.0 && query.max_density >= 1.0;
-    let text = if open {
-        "Density: any".to_owned()
-    } else {
-        let share = |d: f32| format::percent(f64::from(d));
-        format!("Density: {} – {}", share(query.min_density), share(query.max_density))
-    };
-    let button =
-        ui.add(Button::new(text).selected(!open)).on_hover_text("Keep features within a range of density");
-    button.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Density filter"));
-    Popup::menu(&button).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
-        ui.set_min_width(280.0);
-        ui.label(RichText::new("Share of tokens that the feature fires on").color(palette(ui).weak));
-        let slider = |value| {
-            Slider::new(value, 0.0..=1.0)
-                .logarithmic(true)
-                .smallest_positive(1e-7)
-                .custom_formatter(|v, _| format::percent(v))
-                .custom_parser(|text| {
-                    text.trim_end_matches(['%', ' ']).parse::<f64>().ok().map(|p| p / 100.0)
-                })
+/// How many pass, and each filter with a cross to take it away.
+pub fn summary(ui: &mut Ui, query: &mut Query, shown: usize, all: usize, loading: bool) {
+    let p = palette(ui);
+    ui.horizontal_wrapped(|ui| {
+        let text = if shown == all {
+            format!("{} features", format::grouped(all as u64))
+        } else {
+            format!("{} of {} features", format::grouped(shown as u64), format::grouped(all as u64))
         };
-        ui.add(slider(&mut query.min_density).text("at least"));
-        ui.add(slider(&mut query.max_density).text("at most"));
-        if ui.button("Any density").clicked() {
-            query.min_density = 0.0;
-            query.max_density = 1.0;
+        ui.label(RichText::new(text).color(p.weak));
+        if loading {
+            ui.add(egui::Spinner::new().size(12.0));
+        }
+        let mut free = None;
+        for range in &query.ranges {
+            let end = |value: f32| range.number.text(f64::from(value));
+            let text = format!("{}: {} to {}", range.number.name(), end(range.from), end(range.to));
+            if chip(ui, &text) {
+                free = Some(range.number);
+            }
+        }
+        if let Some(number) = free {
+            query.set_range(number, None);
+        }
+        if let Some(within) = &query.within
+            && chip(ui, &format!("{} chosen on the map", format::grouped(within.len() as u64)))
+        {
+            query.within = None;
+        }
+        if !query.is_open()
+            && ui.add(Button::new(RichText::new("Reset filter").size(size::SMALL)).small()).clicked()
+        {
+            *query = Query { key: query.key, descending: query.descending, ..Query::default() };
         }
     });
+}
+
+fn chip(ui: &mut Ui, text: &str) -> bool {
+    let shown = RichText::new(format!("{text}  ×")).size(size::SMALL).color(palette(ui).accent);
+    let button = ui.add(Button::new(shown).small());
+    button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Remove filter {text}")));
+    button.on_hover_text("Take this filter away").clicked()
 }

@@ -1,31 +1,48 @@
 //! The table of features: a million rows, of which only those on the screen are drawn.
 
+mod distributions;
 mod filter;
 mod order;
 mod rows;
+mod spread;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Align, Frame, Key as Keyboard, Layout, Margin, RichText, Ui};
-use egui_table::{Column, HeaderRow, Table};
+use egui::{Frame, Key as Keyboard, Margin, Panel, Ui};
+use egui_table::{Column as Width, HeaderRow, Table};
 
-pub use order::{Key, Query};
+pub use order::{Key, Ordered, Query, Source};
+use rows::Column;
+use spread::Spread;
 
-use super::{Scene, View};
+use super::{Action, RunStore, Save, Scene, View};
 use crate::address::Place;
+use crate::data::notes::{Change, Edit};
+use crate::data::{self, Number};
 use crate::load::{Lane, Requested};
 use crate::theme::{palette, space, tokens::height};
-use crate::widgets::{format, notice, table};
+use crate::widgets::{notice, table};
+
+/// From this width on the histograms are shown at first.
+const ROOM: f32 = 900.0;
 
 /// The feature table of one run.
 #[derive(Debug)]
 pub struct FeaturesView {
     run: PathBuf,
     query: Query,
-    order: Requested<Vec<u32>>,
-    /// What `order` was last asked for: query and versions of what it was made from.
-    asked: Option<(Query, u64, u64, u64)>,
+    shown: rows::Columns,
+    order: Requested<Ordered>,
+    /// What `order` was last asked for: the query and the versions of what it was made from.
+    asked: Option<(Query, [u64; 5])>,
+    spreads: Requested<Vec<Spread>>,
+    /// The version of the columns that `spreads` were made from.
+    spread_over: Option<u64>,
+    /// Whether the histograms are shown; as the room allows until the person says.
+    histograms: Option<bool>,
+    /// The choice made on the map that the query holds.
+    chosen: u64,
     /// The selected feature.
     selected: Option<u32>,
     scroll_to: Option<u64>,
@@ -39,8 +56,13 @@ impl FeaturesView {
         Self {
             run: run.to_owned(),
             query: Query::default(),
+            shown: rows::Columns::default(),
             order: Requested::new(),
             asked: None,
+            spreads: Requested::new(),
+            spread_over: None,
+            histograms: None,
+            chosen: 0,
             selected: None,
             scroll_to: None,
             focus_search: false,
@@ -52,16 +74,33 @@ impl FeaturesView {
     fn ask_order(&mut self, scene: &mut Scene<'_>) {
         let store = scene.stores.run(&self.run);
         let Some(columns) = store.columns.value().cloned() else { return };
-        let key =
-            (self.query.clone(), store.columns.version(), store.tokens.version(), store.vocabulary.version());
-        if self.asked.as_ref() == Some(&key) {
+        if self.spread_over != Some(store.columns.version()) {
+            self.spread_over = Some(store.columns.version());
+            let columns = Arc::clone(&columns);
+            self.spreads.ask(scene.workers, Lane::Sort, move || Ok(spread::all(&columns)));
+        }
+        let versions = [
+            store.columns.version(),
+            store.tokens.version(),
+            store.vocabulary.version(),
+            store.notes.version(),
+            self.spreads.version(),
+        ];
+        if self.asked.as_ref().is_some_and(|(query, of)| *query == self.query && *of == versions) {
             return;
         }
         let query = self.query.clone();
         let (tokens, vocabulary) = (store.tokens.value().cloned(), store.vocabulary.value().cloned());
-        self.asked = Some(key);
+        let (notes, spreads) = (Arc::clone(store.notes.notes()), self.spreads.value().cloned());
+        self.asked = Some((query.clone(), versions));
         self.order.ask(scene.workers, Lane::Sort, move || {
-            Ok(order::order(&query, &columns, tokens.as_deref(), vocabulary.as_deref()))
+            let source = Source {
+                columns: &columns,
+                tokens: tokens.as_deref(),
+                notes: &notes,
+                vocabulary: vocabulary.as_deref(),
+            };
+            Ok(order::order(&query, source, spreads.as_deref().map_or(&[], Vec::as_slice)))
         });
     }
 
@@ -98,7 +137,7 @@ impl FeaturesView {
         }
     }
 
-    fn table(&mut self, ui: &mut Ui, order: &Arc<Vec<u32>>, scene: &mut Scene<'_>) {
+    fn table(&mut self, ui: &mut Ui, order: &[u32], scene: &mut Scene<'_>) {
         let store = scene.stores.run(&self.run);
         let (Some(columns), tokens, vocabulary) = (
             store.columns.value().cloned(),
@@ -107,42 +146,33 @@ impl FeaturesView {
         ) else {
             return;
         };
-        let labelled = tokens.as_ref().is_some_and(|t| !t.labels.is_empty());
-        let fixed = rows::COLUMNS.iter().map(|c| c.width).sum::<f32>();
-        let rest = (ui.available_width() - fixed - space::M).max(0.0);
-        let widths: Vec<Column> = rows::COLUMNS
-            .iter()
-            .map(|c| {
-                let extra = match c.key {
-                    Key::Label if labelled => rest * 0.4,
-                    Key::Token if labelled => rest * 0.6,
-                    Key::Token => rest,
-                    _ => 0.0,
-                };
-                let start = if c.key == Key::Label && !labelled { 72.0 } else { c.width + extra };
-                Column::new((start * 4.0).round() / 4.0).range(40.0..=2400.0).id(egui::Id::unique(c.name))
-            })
-            .collect();
+        let notes = Arc::clone(store.notes.notes());
+        let shown = self.shown.shown();
+        let widths = widths(&shown, ui.available_width());
         let mut delegate = rows::Rows {
             order,
-            columns: &columns,
-            tokens: tokens.as_deref(),
-            vocabulary: vocabulary.as_deref(),
+            shown: &shown,
+            source: Source {
+                columns: &columns,
+                tokens: tokens.as_deref(),
+                notes: &notes,
+                vocabulary: vocabulary.as_deref(),
+            },
             query: &self.query,
             selected: self.selected,
             salt: ui.scope_id(),
             asked: rows::Asked::default(),
         };
-        let mut shown = Table::new()
-            // Labels arrive after the numbers; the widths that are designed for them apply from then on.
-            .id_salt(("features", &self.run, labelled))
+        let mut drawn = Table::new()
+            // Other columns have other widths.
+            .id_salt(("features", &self.run, &shown))
             .num_rows(order.len() as u64)
             .headers([HeaderRow::new(height::HEAD)]);
         if let Some(row) = self.scroll_to.take() {
-            shown = shown.scroll_to_row(row, None);
+            drawn = drawn.scroll_to_row(row, None);
         }
         self.page_rows = (ui.available_height() / height::ROW) as u64;
-        table::show(ui, shown, &widths, &mut delegate);
+        table::show(ui, drawn, &widths, &mut delegate);
         self.apply(delegate.asked, scene);
     }
 
@@ -152,9 +182,13 @@ impl FeaturesView {
                 self.query.descending = !self.query.descending;
             } else {
                 self.query.key = key;
-                self.query.descending = matches!(key, Key::Density | Key::Count | Key::Mean | Key::Max);
+                self.query.descending = matches!(key, Key::Number(_));
             }
             self.scroll_to = Some(0);
+        }
+        if let Some((feature, on)) = asked.bookmark {
+            let edit = Edit { feature, change: Change::Bookmarked(on) };
+            scene.stores.run(&self.run).notes.change(edit);
         }
         if let Some(feature) = asked.select.or(asked.open) {
             self.selected = Some(feature);
@@ -164,20 +198,70 @@ impl FeaturesView {
         }
     }
 
-    fn status(&self, ui: &mut Ui, shown: usize, all: usize) {
-        let p = palette(ui);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let text = if shown == all {
-                format!("{} features", format::grouped(all as u64))
-            } else {
-                format!("{} of {} features", format::grouped(shown as u64), format::grouped(all as u64))
-            };
-            ui.label(RichText::new(text).color(p.weak));
-            if self.order.loading() {
-                ui.spinner();
-            }
-        });
+    fn bar(&mut self, ui: &mut Ui, ordered: &Ordered, all: usize, scene: &mut Scene<'_>) {
+        let mut histograms = self.histograms.unwrap_or(ui.available_width() >= ROOM);
+        let before = histograms;
+        let store = scene.stores.run(&self.run);
+        let has_map =
+            scene.folder.run(&self.run).and_then(|r| r.info.as_ref().ok()).is_some_and(|i| i.mapped);
+        let mut bar = filter::Bar {
+            focus: std::mem::take(&mut self.focus_search),
+            tokens: store.columns.value().map_or(0, |c| c.tokens),
+            histograms: &mut histograms,
+            columns: &mut self.shown,
+            has_map,
+        };
+        let asked = filter::show(ui, &mut self.query, &mut bar);
+        filter::summary(ui, &mut self.query, ordered.rows.len(), all, self.order.loading());
+        if histograms != before {
+            self.histograms = Some(histograms);
+        }
+        if asked.export
+            && let Some(save) = self.export(scene.stores.run(&self.run))
+        {
+            scene.act(Action::Save(save));
+        }
+        if asked.map {
+            scene.go(Place::Map { run: self.run.clone() });
+        }
     }
+
+    /// The table as it stands, as CSV.
+    fn export(&self, store: &RunStore) -> Option<Save> {
+        let (columns, ordered) = (store.columns.value()?.clone(), self.order.value()?.clone());
+        let (tokens, vocabulary) = (store.tokens.value().cloned(), store.vocabulary.value().cloned());
+        let notes = Arc::clone(store.notes.notes());
+        let name = self.run.file_name().unwrap_or_default().to_string_lossy();
+        Some(Save::new(format!("{name}-features.csv"), move || {
+            let source = data::export::Table {
+                columns: &columns,
+                tokens: tokens.as_deref(),
+                notes: &notes,
+                vocabulary: vocabulary.as_deref(),
+            };
+            Ok(data::export::features_csv(&ordered.rows, &source).into_bytes())
+        }))
+    }
+}
+
+/// Labels and tokens share the room that the numbers leave.
+fn widths(shown: &[Column], room: f32) -> Vec<Width> {
+    let share = |column: Column| match column {
+        Column::Label => 0.45,
+        Column::FiresOn | Column::Promotes => 1.0,
+        _ => 0.0,
+    };
+    let shares: f32 = shown.iter().map(|column| share(*column)).sum();
+    let fixed: f32 = shown.iter().map(|column| column.width()).sum();
+    let rest = (room - fixed - space::M).max(0.0);
+    shown
+        .iter()
+        .map(|column| {
+            let start = column.width() + if shares > 0.0 { rest * share(*column) / shares } else { 0.0 };
+            let least = if *column == Column::Star { 30.0 } else { 40.0 };
+            Width::new((start * 4.0).round() / 4.0).range(least..=2400.0).id(egui::Id::unique(column.name()))
+        })
+        .collect()
 }
 
 impl View for FeaturesView {
@@ -197,6 +281,12 @@ impl View for FeaturesView {
         if store.columns.untouched() {
             store.ask_features(workers);
         }
+        if self.chosen != store.chosen.version {
+            self.chosen = store.chosen.version;
+            self.query.within.clone_from(&store.chosen.features);
+            self.scroll_to = Some(0);
+        }
+        self.spreads.poll(workers);
         self.ask_order(scene);
         self.order.poll(workers);
         scene.stores.run(&self.run).order = self.order.value().cloned();
@@ -204,38 +294,64 @@ impl View for FeaturesView {
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let store = scene.stores.run(&self.run);
-        let all = store.columns.value().map_or(0, |c| c.len());
-        let indexed = store.columns.value().map_or(0, |c| c.tokens);
+        let columns = store.columns.value().cloned();
+        let all = columns.as_ref().map_or(0, |c| c.len());
         if let (0, Some(problem)) = (all, store.columns.problem()) {
             if notice::problem(ui, "The features can not be read", problem) {
                 store.ask_features(scene.workers);
             }
             return;
         }
-        let side_problem = store.tokens.problem().or(store.vocabulary.problem()).cloned();
-        let Some(order) = self.order.value().cloned() else {
+        let problems: Vec<_> = [store.tokens.problem(), store.vocabulary.problem(), store.notes.problem()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let (Some(ordered), Some(columns)) = (self.order.value().cloned(), columns) else {
             return notice::loading(ui, "Reading the features…");
         };
+        let wide = ui.available_width() >= ROOM;
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {
-            ui.horizontal(|ui| {
-                let focus = std::mem::take(&mut self.focus_search);
-                filter::show(ui, &mut self.query, focus, indexed);
-                self.status(ui, order.len(), all);
-            });
-            if let Some(problem) = side_problem {
-                notice::problem_line(ui, &problem);
-            }
+            self.bar(ui, &ordered, all, scene);
+            problems.iter().for_each(|problem| notice::problem_line(ui, problem));
         });
-        if order.is_empty() && !self.order.loading() {
-            let how = "Shorten the search, widen the density or show the dead ones.";
+        if self.histograms.unwrap_or(wide)
+            && let Some(spreads) = self.spreads.value().cloned()
+        {
+            let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
+            let alive = spreads.iter().find(|s| s.number == Number::Density).map(Spread::total);
+            let dead = alive.map_or(0, |alive| (columns.len() as u64).saturating_sub(alive));
+            Panel::right("histograms").frame(frame).default_size(236.0).size_range(180.0..=420.0).show(
+                ui,
+                |ui| {
+                    distributions::show(ui, &spreads, &ordered, dead, &mut self.query);
+                },
+            );
+        }
+        if ordered.rows.is_empty() && !self.order.loading() {
+            let how = "Take a filter away, shorten the search or show the dead ones.";
             return notice::empty(ui, "No feature passes the filter", how);
         }
-        self.keyboard(ui, &order, scene);
-        self.table(ui, &order, scene);
+        self.keyboard(ui, &ordered.rows, scene);
+        self.table(ui, &ordered.rows, scene);
     }
 
     fn search(&mut self) -> bool {
         self.focus_search = true;
         true
     }
+
+    fn feature(&self) -> Option<(&Path, u32)> {
+        Some((&self.run, self.selected?))
+    }
 }
+
+/// What a feature is called, with its number: for lists of features.
+pub fn name_of(store: &RunStore, feature: u32) -> Option<String> {
+    let tokens = store.tokens.value();
+    let label = store.notes.notes().label(feature).or_else(|| tokens.and_then(|t| t.label(feature)))?;
+    Some(label.to_owned())
+}
+
+/// The numbers by which features can be coloured elsewhere.
+pub const COLOURS: [Number; 4] = [Number::Density, Number::Max, Number::Mean, Number::Cosine];

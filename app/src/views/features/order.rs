@@ -1,133 +1,205 @@
 //! Which features the table shows, and in which order. Computed on a worker from whole columns.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use crate::data::{Columns, TokenLists, Vocabulary};
+use super::spread::Spread;
+use crate::data::{Columns, Notes, Number, TokenLists, Vocabulary};
 
 /// Columns by which the table can be sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Key {
     /// Number of the feature.
     #[default]
     Feature,
     /// Its label; unlabelled ones last.
     Label,
-    /// Share of tokens it fires on.
-    Density,
-    /// Tokens it fired on.
-    Count,
-    /// Mean activation where it fires.
-    Mean,
-    /// Largest activation.
-    Max,
+    /// One of its numbers.
+    Number(Number),
     /// Text of the token it fires on most.
     Token,
+    /// Text of the token it promotes most.
+    Promoted,
+}
+
+/// A column's values that pass, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Which column.
+    pub number: Number,
+    /// Smallest value.
+    pub from: f32,
+    /// Largest value.
+    pub to: f32,
+}
+
+/// Features that somebody said something about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Only {
+    /// All of them.
+    #[default]
+    All,
+    /// Bookmarked ones.
+    Bookmarked,
+    /// Those with a label, the index's or a person's.
+    Labelled,
+    /// Those with a note.
+    Noted,
+}
+
+impl Only {
+    /// All choices.
+    pub const ALL: [Self; 4] = [Self::All, Self::Bookmarked, Self::Labelled, Self::Noted];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "All features",
+            Self::Bookmarked => "Bookmarked",
+            Self::Labelled => "With a label",
+            Self::Noted => "With a note",
+        }
+    }
 }
 
 /// What the person asked the table for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
-    /// Text to be found in the label or in one of the tokens; a number finds that feature too.
+    /// Text to be found in the label, the note or one of the tokens; a number finds that feature too. `fires:`, `promotes:`,
+    /// `label:` and `note:` look in one place only.
     pub text: String,
-    /// Smallest density, 0..=1.
-    pub min_density: f32,
-    /// Largest density, 0..=1.
-    pub max_density: f32,
+    /// Ranges of columns, one a column at most; a value that is no number is in none.
+    pub ranges: Vec<Range>,
     /// Whether features that never fired are left out.
     pub hide_dead: bool,
+    /// Bookmarked ones, …
+    pub only: Only,
+    /// Features that were chosen elsewhere, ascending.
+    pub within: Option<Arc<Vec<u32>>>,
     /// Sorted by …
     pub key: Key,
     /// … largest first?
     pub descending: bool,
 }
 
-impl Default for Query {
-    fn default() -> Self {
-        Self {
-            text: String::new(),
-            min_density: 0.0,
-            max_density: 1.0,
-            hide_dead: false,
-            key: Key::Feature,
-            descending: false,
-        }
-    }
-}
-
 impl Query {
     /// Whether every feature passes.
     pub fn is_open(&self) -> bool {
-        self.text.trim().is_empty() && self.min_density <= 0.0 && self.max_density >= 1.0 && !self.hide_dead
+        self.text.trim().is_empty()
+            && self.ranges.is_empty()
+            && !self.hide_dead
+            && self.only == Only::All
+            && self.within.is_none()
     }
+
+    /// The range that `number` is kept to.
+    pub fn range(&self, number: Number) -> Option<Range> {
+        self.ranges.iter().find(|range| range.number == number).copied()
+    }
+
+    /// Keeps `number` to a range, or lets it free.
+    pub fn set_range(&mut self, number: Number, range: Option<(f32, f32)>) {
+        self.ranges.retain(|range| range.number != number);
+        self.ranges.extend(range.map(|(from, to)| Range { number, from, to }));
+    }
+}
+
+/// From what the order is made; what is not loaded yet is left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The numbers.
+    pub columns: &'a Columns,
+    /// Tokens and labels.
+    pub tokens: Option<&'a TokenLists>,
+    /// What people said.
+    pub notes: &'a Notes,
+    /// Texts of tokens.
+    pub vocabulary: Option<&'a Vocabulary>,
+}
+
+impl Source<'_> {
+    /// What `feature` is called: by a person, else by the index.
+    pub fn label(&self, feature: u32) -> Option<&str> {
+        self.notes.label(feature).or_else(|| self.tokens.and_then(|t| t.label(feature)))
+    }
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug, Default)]
+pub struct Ordered {
+    /// The features that pass, in order.
+    pub rows: Vec<u32>,
+    /// For each spread, how many of `rows` are in each of its bins.
+    pub counts: Vec<Vec<u32>>,
 }
 
 /// The features that pass `query`, in its order. Equal ones stay in the order of their numbers; numbers that are not
 /// finite come last either way.
-pub fn order(
-    query: &Query,
-    columns: &Columns,
-    tokens: Option<&TokenLists>,
-    vocabulary: Option<&Vocabulary>,
-) -> Vec<u32> {
-    let search = Search::new(query.text.trim(), tokens, vocabulary);
+pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
+    let columns = source.columns;
+    let search = Search::new(query.text.trim(), source);
+    let said = |feature: u32| match query.only {
+        Only::All => true,
+        Only::Bookmarked => source.notes.bookmarked(feature),
+        Only::Labelled => source.label(feature).is_some(),
+        Only::Noted => source.notes.get(feature).is_some_and(|note| !note.text.is_empty()),
+    };
     let mut rows: Vec<u32> = (0..columns.len() as u32)
         .filter(|f| {
-            let density = columns.density[*f as usize];
             !(query.hide_dead && columns.dead(*f))
-                && density >= query.min_density
-                && density <= query.max_density
+                && query.ranges.iter().all(|r| (r.from..=r.to).contains(&columns.get(r.number, *f)))
+                && query.within.as_ref().is_none_or(|within| within.binary_search(f).is_ok())
+                && said(*f)
                 && search.as_ref().is_none_or(|s| s.finds(*f))
         })
         .collect();
-    sort(&mut rows, query, columns, tokens, vocabulary);
-    rows
+    let counts = spreads.iter().map(|spread| spread.count(columns, rows.iter().copied())).collect();
+    sort(&mut rows, query, source);
+    Ordered { rows, counts }
 }
 
-fn sort(
-    rows: &mut [u32],
-    query: &Query,
-    columns: &Columns,
-    tokens: Option<&TokenLists>,
-    vocabulary: Option<&Vocabulary>,
-) {
+fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
     let down = query.descending;
-    let by_number = |rows: &mut [u32], values: &[f32]| {
-        rows.sort_by(|a, b| numbers(values[*a as usize], values[*b as usize], down));
-    };
     match query.key {
         Key::Feature if down => rows.reverse(),
         Key::Feature => {}
-        Key::Density => by_number(rows, &columns.density),
-        Key::Mean => by_number(rows, &columns.mean),
-        Key::Max => by_number(rows, &columns.max),
-        Key::Count => {
-            rows.sort_by(|a, b| directed(columns.count[*a as usize].cmp(&columns.count[*b as usize]), down));
+        Key::Number(Number::Count) => {
+            let count = |f: &u32| source.columns.count[*f as usize];
+            rows.sort_by(|a, b| directed(count(a).cmp(&count(b)), down));
+        }
+        Key::Number(number) => {
+            let value = |f: &u32| source.columns.get(number, *f);
+            rows.sort_by(|a, b| numbers(value(a), value(b), down));
         }
         Key::Label => {
-            let label = |f: u32| tokens.and_then(|t| t.label(f)).unwrap_or_default().to_lowercase();
-            rows.sort_by_cached_key(|f| label(*f));
-            if down {
-                rows.reverse();
-            }
             // Whatever the direction, the labelled ones are what the person wants to see.
-            rows.sort_by_key(|f| tokens.and_then(|t| t.label(*f)).is_none());
+            by_text(rows, down, |f| source.label(f).map(str::to_lowercase));
         }
-        Key::Token => {
-            let first = |f: u32| {
-                let token = tokens.and_then(|t| t.fires_on.get(f).first());
-                token
-                    .and_then(|t| vocabulary.and_then(|v| v.get(*t)))
-                    .unwrap_or_default()
-                    .trim()
-                    .to_lowercase()
-            };
-            rows.sort_by_cached_key(|f| first(*f));
-            if down {
-                rows.reverse();
-            }
-            rows.sort_by_key(|f| tokens.is_none_or(|t| t.fires_on.get(*f).is_empty()));
+        Key::Token => by_text(rows, down, |f| first(source, source.tokens?.fires_on.get(f))),
+        Key::Promoted => by_text(rows, down, |f| first(source, source.tokens?.top_logits.get(f))),
+    }
+}
+
+/// The text of the first of `tokens`, as it is sorted.
+fn first(source: Source<'_>, tokens: &[u32]) -> Option<String> {
+    let text = source.vocabulary.and_then(|v| v.get(*tokens.first()?));
+    Some(text.unwrap_or_default().trim().to_lowercase())
+}
+
+/// Sorts by a text; those without one come last either way.
+fn by_text(rows: &mut [u32], down: bool, text: impl Fn(u32) -> Option<String>) {
+    rows.sort_by_cached_key(|f| text(*f));
+    if down {
+        rows.reverse();
+        // Equal ones stay in the order of their numbers.
+        let keys: Vec<Option<String>> = rows.iter().map(|f| text(*f)).collect();
+        let mut at = 0;
+        for run in keys.chunk_by(|a, b| a == b) {
+            rows[at..at + run.len()].reverse();
+            at += run.len();
         }
     }
+    rows.sort_by_cached_key(|f| text(*f).is_none());
 }
 
 fn directed(order: Ordering, down: bool) -> Ordering {
@@ -141,44 +213,73 @@ fn numbers(a: f32, b: f32, down: bool) -> Ordering {
     }
 }
 
+/// Where a text is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Anywhere,
+    FiresOn,
+    Promotes,
+    Label,
+    Note,
+}
+
+const PREFIXES: [(&str, Place); 4] = [
+    ("fires:", Place::FiresOn),
+    ("promotes:", Place::Promotes),
+    ("label:", Place::Label),
+    ("note:", Place::Note),
+];
+
 /// What is searched for, prepared once.
 struct Search<'a> {
+    place: Place,
     number: Option<u32>,
     needle: String,
     wanted: Vec<bool>,
-    tokens: Option<&'a TokenLists>,
+    source: Source<'a>,
 }
 
 impl<'a> Search<'a> {
-    fn new(text: &str, tokens: Option<&'a TokenLists>, vocabulary: Option<&Vocabulary>) -> Option<Self> {
+    fn new(text: &str, source: Source<'a>) -> Option<Self> {
+        let prefix =
+            PREFIXES.into_iter().find_map(|(prefix, place)| Some((text.strip_prefix(prefix)?, place)));
+        let (text, place) = prefix.unwrap_or((text, Place::Anywhere));
+        // Behind a prefix a space counts: it begins a word.
+        let text = if place == Place::Anywhere { text.trim() } else { text };
         if text.is_empty() {
             return None;
         }
-        let wanted = vocabulary.map(|v| v.containing(text)).unwrap_or_default();
-        Some(Self { number: text.parse().ok(), needle: text.to_lowercase(), wanted, tokens })
+        let wanted = source.vocabulary.map(|v| v.containing(text)).unwrap_or_default();
+        let number = if place == Place::Anywhere { text.parse().ok() } else { None };
+        Some(Self { place, number, needle: text.trim().to_lowercase(), wanted, source })
     }
 
     fn finds(&self, feature: u32) -> bool {
+        let looks = |place| self.place == Place::Anywhere || self.place == place;
         let wanted = |list: &[u32]| list.iter().any(|t| self.wanted.get(*t as usize) == Some(&true));
+        let has = |text: &str| text.to_lowercase().contains(&self.needle);
+        let tokens = self.source.tokens;
         self.number == Some(feature)
-            || self.tokens.is_some_and(|t| {
-                t.label(feature).is_some_and(|l| l.to_lowercase().contains(&self.needle))
-                    || wanted(t.fires_on.get(feature))
-                    || wanted(t.top_logits.get(feature))
-            })
+            || (looks(Place::Label) && self.source.label(feature).is_some_and(has))
+            || (looks(Place::Note) && self.source.notes.get(feature).is_some_and(|note| has(&note.text)))
+            || (looks(Place::FiresOn) && tokens.is_some_and(|t| wanted(t.fires_on.get(feature))))
+            || (looks(Place::Promotes) && tokens.is_some_and(|t| wanted(t.top_logits.get(feature))))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::notes::{Change, Edit};
 
-    fn table() -> (Columns, TokenLists, Vocabulary) {
+    fn table() -> (Columns, TokenLists, Vocabulary, Notes) {
         let vocabulary = Vocabulary::from_texts([" the", "Forest", " forest", "zebra"]);
         let mut tokens = TokenLists::default();
-        for fires in [vec![0, 1], vec![3], vec![2], vec![]] {
+        for (fires, promotes) in
+            [(vec![0, 1], vec![]), (vec![3], vec![2]), (vec![2], vec![]), (vec![], vec![])]
+        {
             tokens.fires_on.push(fires);
-            tokens.top_logits.push([]);
+            tokens.top_logits.push(promotes);
         }
         tokens.labels = vec![(1, "Animals".into())];
         let columns = Columns {
@@ -187,48 +288,99 @@ mod tests {
             density: vec![0.5, 0.1, 0.1, 0.0],
             mean: vec![1.0, f32::NAN, 3.0, 2.0],
             max: vec![2.0, 4.0, 3.0, 0.0],
+            bias: vec![0.0, -1.0, -2.0, 1.0],
+            ..Columns::default()
         };
-        (columns, tokens, vocabulary)
+        let mut notes = Notes::default();
+        for (feature, change) in [
+            (2, Change::Label("Woods".into())),
+            (2, Change::Text("see Thoreau".into())),
+            (3, Change::Bookmarked(true)),
+        ] {
+            notes.apply(&Edit { feature, change });
+        }
+        (columns, tokens, vocabulary, notes)
     }
 
     #[allow(clippy::needless_pass_by_value)]
     fn ask(query: Query) -> Vec<u32> {
-        let (columns, tokens, vocabulary) = table();
-        order(&query, &columns, Some(&tokens), Some(&vocabulary))
+        let (columns, tokens, vocabulary, notes) = table();
+        let source =
+            Source { columns: &columns, tokens: Some(&tokens), notes: &notes, vocabulary: Some(&vocabulary) };
+        order(&query, source, &[]).rows
     }
 
     #[test]
     fn sorts_by_every_column_with_equal_ones_in_order() {
         let by = |key, descending| ask(Query { key, descending, ..Query::default() });
+        let number = |number, descending| by(Key::Number(number), descending);
         assert_eq!(by(Key::Feature, false), [0, 1, 2, 3]);
         assert_eq!(by(Key::Feature, true), [3, 2, 1, 0]);
-        assert_eq!(by(Key::Density, true), [0, 1, 2, 3]);
-        assert_eq!(by(Key::Density, false), [3, 1, 2, 0]);
-        assert_eq!(by(Key::Count, true), [0, 1, 2, 3]);
-        assert_eq!(by(Key::Max, true), [1, 2, 0, 3]);
-        assert_eq!(by(Key::Mean, true), [2, 3, 0, 1], "what is no number comes last");
-        assert_eq!(by(Key::Mean, false), [0, 3, 2, 1], "… either way");
-        assert_eq!(by(Key::Label, false)[0], 1);
-        assert_eq!(by(Key::Label, true)[0], 1, "labelled ones first either way");
+        assert_eq!(number(Number::Density, true), [0, 1, 2, 3]);
+        assert_eq!(number(Number::Density, false), [3, 1, 2, 0]);
+        assert_eq!(number(Number::Count, true), [0, 1, 2, 3]);
+        assert_eq!(number(Number::Max, true), [1, 2, 0, 3]);
+        assert_eq!(
+            number(Number::Mean, true),
+            [2, 0, 1, 3],
+            "what is no number, or of a dead feature, comes last"
+        );
+        assert_eq!(number(Number::Mean, false), [0, 2, 1, 3], "… either way");
+        assert_eq!(number(Number::Bias, false), [2, 1, 0, 3]);
+        assert_eq!(by(Key::Label, false), [1, 2, 0, 3]);
+        assert_eq!(by(Key::Label, true), [2, 1, 0, 3], "labelled ones first either way");
         assert_eq!(by(Key::Token, false), [2, 0, 1, 3]);
+        assert_eq!(by(Key::Token, true), [1, 0, 2, 3]);
+        assert_eq!(by(Key::Promoted, false), [1, 0, 2, 3]);
     }
 
     #[test]
-    fn filters_by_text_number_density_and_life() {
+    fn filters_by_text_number_ranges_and_life() {
         let find = |text: &str| ask(Query { text: text.into(), ..Query::default() });
-        assert_eq!(find("forest"), [0, 2]);
+        assert_eq!(find("forest"), [0, 1, 2]);
+        assert_eq!(find("fires:forest"), [0, 2]);
+        assert_eq!(find("fires: forest"), [2], "with the space before it");
+        assert_eq!(find("promotes:forest"), [1]);
         assert_eq!(find("ANIM"), [1]);
+        assert_eq!(find("label:woods"), [2]);
+        assert_eq!(find("note:woods"), [0; 0]);
+        assert_eq!(find("thoreau"), [2]);
         assert_eq!(find("3"), [3]);
         assert_eq!(find("nothing"), [0; 0]);
         assert_eq!(ask(Query { hide_dead: true, ..Query::default() }), [0, 1, 2]);
-        assert_eq!(ask(Query { min_density: 0.2, ..Query::default() }), [0]);
-        assert_eq!(ask(Query { max_density: 0.2, min_density: 0.01, ..Query::default() }), [1, 2]);
+        let range =
+            |number, from, to| ask(Query { ranges: vec![Range { number, from, to }], ..Query::default() });
+        assert_eq!(range(Number::Density, 0.2, 1.0), [0]);
+        assert_eq!(range(Number::Density, 0.01, 0.2), [1, 2]);
+        assert_eq!(range(Number::Mean, 0.0, 9.0), [0, 2], "what is no number is in no range");
+        let only = |only| ask(Query { only, ..Query::default() });
+        assert_eq!(only(Only::Bookmarked), [3]);
+        assert_eq!(only(Only::Labelled), [1, 2]);
+        assert_eq!(only(Only::Noted), [2]);
+        assert_eq!(ask(Query { within: Some(Arc::new(vec![1, 3])), ..Query::default() }), [1, 3]);
     }
 
     #[test]
     fn works_before_tokens_are_loaded() {
         let (columns, ..) = table();
+        let source = Source { columns: &columns, tokens: None, notes: &Notes::default(), vocabulary: None };
         let query = Query { key: Key::Token, ..Query::default() };
-        assert_eq!(order(&query, &columns, None, None), [0, 1, 2, 3]);
+        assert_eq!(order(&query, source, &[]).rows, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_passes_is_counted_in_the_bins_of_all() {
+        let (columns, ..) = table();
+        let source = Source { columns: &columns, tokens: None, notes: &Notes::default(), vocabulary: None };
+        let spreads = super::super::spread::all(&columns);
+        let all = order(&Query::default(), source, &spreads);
+        assert!(spreads.iter().zip(&all.counts).all(|(spread, counts)| spread.counts == *counts));
+        let few = order(
+            &Query { ranges: vec![Range { number: Number::Max, from: 3.5, to: 9.0 }], ..Query::default() },
+            source,
+            &spreads,
+        );
+        assert_eq!(few.rows, [1]);
+        assert!(few.counts.iter().all(|counts| counts.iter().sum::<u32>() <= 1));
     }
 }

@@ -1,37 +1,127 @@
 //! The rows of the feature table. The table asks only for those on the screen.
 
-use egui::{Color32, Label, Link, RichText, Role, Sense, Ui, WidgetInfo};
+use egui::{Color32, Label, Link, Popup, PopupCloseBehavior, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
 
-use super::{Key, Query};
-use crate::data::{Columns, TokenLists, Vocabulary};
+use super::order::{Key, Query, Source};
+use crate::data::Number;
 use crate::theme::{palette, tokens::height};
 use crate::widgets::table::{self, Side, Sorted};
-use crate::widgets::{bars, format, text};
+use crate::widgets::{bars, format, star, text};
 
-/// A column of the table.
-pub struct TableColumn {
-    pub key: Key,
-    pub name: &'static str,
-    pub width: f32,
-    pub side: Side,
-    pub hover: &'static str,
+/// What a column shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Column {
+    Star,
+    Feature,
+    Label,
+    Number(Number),
+    FiresOn,
+    Promotes,
 }
 
-const fn column(key: Key, name: &'static str, width: f32, side: Side, hover: &'static str) -> TableColumn {
-    TableColumn { key, name, width, side, hover }
+impl Column {
+    /// From left to right.
+    const ALL: [Self; 13] = [
+        Self::Star,
+        Self::Feature,
+        Self::Label,
+        Self::Number(Number::Density),
+        Self::Number(Number::Count),
+        Self::Number(Number::Mean),
+        Self::Number(Number::Max),
+        Self::Number(Number::Cosine),
+        Self::Number(Number::Bias),
+        Self::Number(Number::EncoderNorm),
+        Self::Number(Number::DecoderNorm),
+        Self::FiresOn,
+        Self::Promotes,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Star => "★",
+            Self::Feature => "feature",
+            Self::Label => "label",
+            Self::Number(number) => number.name(),
+            Self::FiresOn => "fires on",
+            Self::Promotes => "promotes",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Star => "Bookmarks: click a star, or press B",
+            Self::Feature => "Number of the feature",
+            Self::Label => "What somebody called it: you, or else the index",
+            Self::Number(number) => number.about(),
+            Self::FiresOn => "The tokens it fires on most often",
+            Self::Promotes => "The tokens it makes likeliest",
+        }
+    }
+
+    /// Width at first; labels and tokens share what is left.
+    pub fn width(self) -> f32 {
+        match self {
+            Self::Star => 30.0,
+            Self::Feature => 72.0,
+            Self::Label => 120.0,
+            Self::Number(Number::Density) => 88.0,
+            Self::Number(Number::Count) => 76.0,
+            Self::Number(Number::Mean | Number::Max | Number::Bias) => 72.0,
+            Self::Number(_) => 96.0,
+            Self::FiresOn | Self::Promotes => 140.0,
+        }
+    }
+
+    fn side(self) -> Side {
+        if matches!(self, Self::Feature | Self::Number(_)) { Side::Right } else { Side::Left }
+    }
+
+    fn key(self) -> Option<Key> {
+        match self {
+            Self::Star => None,
+            Self::Feature => Some(Key::Feature),
+            Self::Label => Some(Key::Label),
+            Self::Number(number) => Some(Key::Number(number)),
+            Self::FiresOn => Some(Key::Token),
+            Self::Promotes => Some(Key::Promoted),
+        }
+    }
 }
 
-/// From left to right.
-pub const COLUMNS: [TableColumn; 7] = [
-    column(Key::Feature, "feature", 84.0, Side::Right, "Number of the feature"),
-    column(Key::Label, "label", 72.0, Side::Left, "What somebody called it"),
-    column(Key::Density, "density", 96.0, Side::Right, "Share of tokens it fires on; the bar is logarithmic"),
-    column(Key::Count, "tokens", 84.0, Side::Right, "Tokens it fired on"),
-    column(Key::Mean, "mean", 76.0, Side::Right, "Mean activation where it fires"),
-    column(Key::Max, "max", 76.0, Side::Right, "Largest activation"),
-    column(Key::Token, "fires on", 160.0, Side::Left, "The tokens it fires on most often"),
-];
+/// Which columns are shown.
+#[derive(Clone, Debug)]
+pub struct Columns([bool; Column::ALL.len()]);
+
+impl Default for Columns {
+    fn default() -> Self {
+        Self(Column::ALL.map(|column| match column {
+            Column::Number(number) => number.is_logarithmic(),
+            column => column != Column::Promotes,
+        }))
+    }
+}
+
+impl Columns {
+    /// Those shown, from left to right.
+    pub fn shown(&self) -> Vec<Column> {
+        Column::ALL.into_iter().zip(self.0).filter_map(|(column, shown)| shown.then_some(column)).collect()
+    }
+
+    /// A button with a list of all columns to tick.
+    pub fn menu(&mut self, ui: &mut Ui) {
+        let button = ui.button("Columns").on_hover_text("Which columns the table shows");
+        Popup::menu(&button).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
+            for (column, shown) in Column::ALL.into_iter().zip(&mut self.0) {
+                if column != Column::Feature {
+                    let name = if column == Column::Star { "bookmarks" } else { column.name() };
+                    ui.checkbox(shown, name).on_hover_text(column.about());
+                }
+            }
+        });
+    }
+}
 
 /// What the person did in the table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,14 +129,14 @@ pub struct Asked {
     pub sort: Option<Key>,
     pub select: Option<u32>,
     pub open: Option<u32>,
+    pub bookmark: Option<(u32, bool)>,
 }
 
 /// Draws the visible part.
 pub struct Rows<'a> {
     pub order: &'a [u32],
-    pub columns: &'a Columns,
-    pub tokens: Option<&'a TokenLists>,
-    pub vocabulary: Option<&'a Vocabulary>,
+    pub shown: &'a [Column],
+    pub source: Source<'a>,
     pub query: &'a Query,
     pub selected: Option<u32>,
     /// Keeps the rows of two tables apart.
@@ -56,7 +146,7 @@ pub struct Rows<'a> {
 
 impl Rows<'_> {
     fn density(&self, ui: &mut Ui, feature: u32) {
-        let density = self.columns.density[feature as usize];
+        let density = self.source.columns.density[feature as usize];
         let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
         if density > 0.0 {
             // One token in ten million is the empty bar, every token the full one.
@@ -66,19 +156,29 @@ impl Rows<'_> {
         table::number(ui, format::percent(f64::from(density)));
     }
 
-    fn fires_on(&self, ui: &mut Ui, feature: u32) {
+    fn label(&self, ui: &mut Ui, feature: u32) {
         let p = palette(ui);
-        let (Some(lists), Some(vocabulary)) = (self.tokens, self.vocabulary) else {
+        let colour = if self.source.notes.label(feature).is_some() { p.strong } else { p.text };
+        table::cell(ui, Side::Left, |ui| match self.source.label(feature) {
+            Some(label) => drop(ui.add(Label::new(RichText::new(label).color(colour)).truncate())),
+            None => drop(ui.label(RichText::new(format::MISSING).color(p.line_strong))),
+        });
+    }
+
+    fn tokens(&self, ui: &mut Ui, feature: u32, promoted: bool) {
+        let p = palette(ui);
+        let (Some(lists), Some(vocabulary)) = (self.source.tokens, self.source.vocabulary) else {
             return table::cell(ui, Side::Left, |ui| {
                 ui.label(RichText::new("…").color(p.weak));
             });
         };
-        if self.columns.dead(feature) {
+        if self.source.columns.dead(feature) && !promoted {
             return table::cell(ui, Side::Left, |ui| {
                 ui.label(RichText::new("dead").color(p.weak).italics());
             });
         }
-        let shown = lists.fires_on.get(feature).iter().take(8);
+        let list = if promoted { &lists.top_logits } else { &lists.fires_on };
+        let shown = list.get(feature).iter().take(8);
         let job = chips(shown.map(|t| vocabulary.show(*t)), p.text, p.well);
         table::cell(ui, Side::Left, |ui| ui.add(Label::new(job).truncate()));
     }
@@ -108,14 +208,17 @@ fn chips<'a>(
 
 impl TableDelegate for Rows<'_> {
     fn header_cell_ui(&mut self, ui: &mut Ui, cell: &HeaderCellInfo) {
-        let column = &COLUMNS[cell.group_index];
-        let sorted = match (self.query.key == column.key, self.query.descending) {
+        let Some(column) = self.shown.get(cell.group_index).copied() else { return };
+        let Some(key) = column.key() else {
+            return table::plain_head(ui, column.name(), column.side(), column.about());
+        };
+        let sorted = match (self.query.key == key, self.query.descending) {
             (false, _) => Sorted::No,
             (true, false) => Sorted::Up,
             (true, true) => Sorted::Down,
         };
-        if table::sort_head(ui, column.name, column.side, sorted, column.hover) {
-            self.asked.sort = Some(column.key);
+        if table::sort_head(ui, column.name(), column.side(), sorted, column.about()) {
+            self.asked.sort = Some(key);
         }
     }
 
@@ -142,28 +245,32 @@ impl TableDelegate for Rows<'_> {
 
     fn cell_ui(&mut self, ui: &mut Ui, cell: &CellInfo) {
         let Some(feature) = self.order.get(cell.row_nr as usize).copied() else { return };
-        let i = feature as usize;
-        match COLUMNS[cell.col_nr].key {
-            Key::Feature => table::cell(ui, Side::Right, |ui| {
+        let Some(column) = self.shown.get(cell.col_nr).copied() else { return };
+        match column {
+            Column::Star => {
+                let on = self.source.notes.bookmarked(feature);
+                let clicked = table::cell(ui, Side::Left, |ui| star::show(ui, on, feature));
+                if clicked {
+                    self.asked.bookmark = Some((feature, !on));
+                }
+            }
+            Column::Feature => table::cell(ui, Side::Right, |ui| {
                 let link = ui.add(Link::new(feature.to_string()));
                 link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Feature {feature}")));
                 if link.clicked() {
                     self.asked.open = Some(feature);
                 }
             }),
-            Key::Label => match self.tokens.and_then(|t| t.label(feature)) {
-                Some(label) => table::words(ui, label),
-                None => table::cell(ui, Side::Left, |ui| {
-                    ui.label(RichText::new(format::MISSING).color(palette(ui).line_strong));
-                }),
-            },
-            Key::Density => self.density(ui, feature),
-            Key::Count => table::number(ui, format::count(self.columns.count[i])),
-            Key::Mean if self.columns.dead(feature) => table::number(ui, format::MISSING),
-            Key::Max if self.columns.dead(feature) => table::number(ui, format::MISSING),
-            Key::Mean => table::number(ui, format::value(f64::from(self.columns.mean[i]))),
-            Key::Max => table::number(ui, format::value(f64::from(self.columns.max[i]))),
-            Key::Token => self.fires_on(ui, feature),
+            Column::Label => self.label(ui, feature),
+            Column::Number(Number::Density) => self.density(ui, feature),
+            Column::Number(Number::Count) => {
+                table::number(ui, format::count(self.source.columns.count[feature as usize]));
+            }
+            Column::Number(number) => {
+                table::number(ui, number.text(f64::from(self.source.columns.get(number, feature))));
+            }
+            Column::FiresOn => self.tokens(ui, feature, false),
+            Column::Promotes => self.tokens(ui, feature, true),
         }
     }
 

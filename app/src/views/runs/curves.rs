@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use egui::{Align, ComboBox, Layout, RichText, ScrollArea, Ui};
-use egui_plot::{HoverPosition, Line, Plot, uniform_grid_spacer};
+use egui_plot::{GridInput, GridMark, HoverPosition, Line, Plot, uniform_grid_spacer};
 
 use super::decimate::decimate;
 use crate::data::Metrics;
@@ -69,8 +69,6 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
     let mut series = Vec::new();
     let mut loading = false;
     ui.horizontal(|ui| {
-        ui.label(RichText::new("Curves").size(size::HEADING).color(p.strong));
-        ui.add_space(space::M);
         for (i, path) in runs.iter().enumerate() {
             let name = scene.folder.name_of(path).into_owned();
             ui.label(RichText::new("■").color(p.curve(i)));
@@ -173,7 +171,13 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         .y_axis_formatter(move |mark, _| number(column, back(mark.value)))
         .y_axis_min_width(44.0)
         .x_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 4.0)))
-        .y_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 3.0)))
+        .y_grid_spacer(move |input: GridInput| {
+            if log {
+                decades(input.bounds)
+            } else {
+                uniform_grid_spacer(|input| steps(input.bounds, 3.0))(input)
+            }
+        })
         .grid_color(p.line)
         .grid_fade(0.0)
         .label_formatter(move |at| match at {
@@ -217,16 +221,55 @@ fn number(column: &str, value: f64) -> String {
 }
 
 /// Distance of grid lines so that about `lines` of them, at round numbers, are within `bounds`.
-fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
+pub(super) fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
     let wanted = ((bounds.1 - bounds.0) / lines).max(f64::MIN_POSITIVE);
     let power = 10f64.powf(wanted.log10().floor());
     let round = [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|step| *step >= wanted);
     [round.unwrap_or(10.0 * power); 3]
 }
 
+/// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those are few at 2 and
+/// 5 times them too, so that every number on the axis is a round one.
+fn decades(bounds: (f64, f64)) -> Vec<GridMark> {
+    let span = bounds.1 - bounds.0;
+    let parts: &[f64] = match span {
+        s if s > 2.5 => &[1.0],
+        s if s > 0.5 => &[1.0, 2.0, 5.0],
+        // Hardly more than a factor of three: lines as on a straight axis.
+        _ => {
+            let ends = (10f64.powf(bounds.0), 10f64.powf(bounds.1));
+            let step = steps(ends, 3.0)[0];
+            let first = (ends.0 / step).ceil() as i64;
+            let last = (ends.1 / step).floor() as i64;
+            return (first..=last.min(first + 20))
+                .map(|i| i as f64 * step)
+                .filter(|value| *value > 0.0)
+                .map(|value| GridMark { value: value.log10(), step_size: span.max(1e-9) / 3.0 })
+                .collect();
+        }
+    };
+    let every = (span / 6.0).ceil().max(1.0);
+    (bounds.0.floor() as i64..=bounds.1.ceil() as i64)
+        .filter(|power| (*power as f64).rem_euclid(every) == 0.0)
+        .flat_map(|power| parts.iter().map(move |part| power as f64 + part.log10()))
+        .filter(|value| (bounds.0..=bounds.1).contains(value))
+        .map(|value| GridMark { value, step_size: every / parts.len() as f64 })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logarithmic_axes_have_round_numbers_too() {
+        let marks = |from: f64, to: f64| -> Vec<String> {
+            decades((from.log10(), to.log10())).iter().map(|m| format::value(10f64.powf(m.value))).collect()
+        };
+        assert_eq!(marks(3.0, 60.0), ["5.00", "10.00", "20.00", "50.00"]);
+        assert_eq!(marks(0.9, 20_000.0), ["1.00", "10.00", "100.0", "1000", "10000"]);
+        assert_eq!(marks(0.379, 0.421), ["0.3800", "0.4000", "0.4200"]);
+    }
 
     #[test]
     fn grid_lines_stand_at_round_numbers() {

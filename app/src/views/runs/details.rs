@@ -2,8 +2,9 @@
 
 use egui::{CollapsingHeader, Label, RichText, Ui};
 
+use super::hints::{Hint, hints};
 use crate::address::Place;
-use crate::data::{RunEntry, RunInfo, Status};
+use crate::data::{Metrics, RunEntry, RunInfo, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Action;
 use crate::widgets::{facts, format, notice};
@@ -33,7 +34,7 @@ pub fn meaning(status: &Status) -> &'static str {
 }
 
 /// Draws the details of `run`.
-pub fn show(ui: &mut Ui, run: &RunEntry, actions: &mut Vec<Action>) {
+pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, actions: &mut Vec<Action>) {
     let p = palette(ui);
     ui.add(Label::new(RichText::new(&run.name).size(size::HEADING).color(p.strong)).truncate());
     let info = match &run.info {
@@ -55,7 +56,11 @@ pub fn show(ui: &mut Ui, run: &RunEntry, actions: &mut Vec<Action>) {
     if open.on_disabled_hover_text("This run has no feature index; `sae index` makes it").clicked() {
         actions.push(Action::Go(Place::Features { run: run.path.clone() }));
     }
-    ui.add_space(space::L);
+    ui.add_space(space::M);
+    for found in hints(info, metrics) {
+        hint(ui, &found);
+    }
+    ui.add_space(space::S);
     evaluation(ui, info);
     facts::section(ui, "Configuration");
     facts::facts(ui, "configuration", info.configuration.iter().map(|(n, v)| (n.as_str(), v.as_str())));
@@ -65,6 +70,22 @@ pub fn show(ui: &mut Ui, run: &RunEntry, actions: &mut Vec<Action>) {
             ui.add(Label::new(RichText::new(toml).monospace().size(size::SMALL)).selectable(true).wrap());
         });
     }
+}
+
+fn hint(ui: &mut Ui, hint: &Hint) {
+    let p = palette(ui);
+    egui::Frame::new()
+        .fill(p.ground)
+        .stroke(egui::Stroke::new(1.0, p.warning))
+        .corner_radius(crate::theme::tokens::RADIUS)
+        .inner_margin(egui::Margin::same(space::S as i8))
+        .show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.label(RichText::new(hint.what).color(p.warning));
+            ui.label(RichText::new(&hint.evidence).size(size::SMALL).color(p.text));
+            ui.label(RichText::new(hint.remedy).size(size::SMALL).color(p.weak));
+        });
+    ui.add_space(space::S);
 }
 
 fn evaluation(ui: &mut Ui, info: &RunInfo) {

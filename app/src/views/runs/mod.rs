@@ -3,7 +3,9 @@
 mod curves;
 mod decimate;
 mod details;
+mod hints;
 mod table;
+mod tradeoff;
 
 pub use details::colour as status_colour;
 
@@ -13,12 +15,9 @@ use egui::{Frame, Margin, Panel, ScrollArea, Ui};
 
 use super::{Scene, View};
 use crate::address::Place;
-use crate::data::{Folder, RunEntry, Status};
+use crate::data::{Folder, RunEntry};
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::notice;
-
-/// Seconds between two looks at the curves of a run that is being trained.
-const LIVE: f64 = 2.0;
 
 /// The runs of the open folder.
 #[derive(Debug, Default)]
@@ -28,6 +27,8 @@ pub struct RunsView {
     /// The run whose configuration is shown.
     focus: Option<PathBuf>,
     options: curves::Options,
+    /// Whether quality over sparsity is shown in place of the curves.
+    tradeoff: bool,
     sort: table::Sort,
 }
 
@@ -70,16 +71,35 @@ impl RunsView {
         self.apply(asked, scene);
     }
 
+    fn toggle(&mut self, run: PathBuf) {
+        match self.selected.iter().position(|r| *r == run) {
+            Some(at) => drop(self.selected.remove(at)),
+            None => self.selected.push(run.clone()),
+        }
+        self.focus = Some(run);
+    }
+
+    fn modes(&mut self, ui: &mut Ui) {
+        ui.horizontal(|ui| {
+            for (name, tradeoff, about) in [
+                ("Curves", false, "The logged numbers of the selected runs, step by step"),
+                ("Trade-off", true, "Quality over sparsity of all runs of the folder"),
+            ] {
+                let button = ui.add(egui::Button::new(name).selected(self.tradeoff == tradeoff));
+                if button.on_hover_text(about).clicked() {
+                    self.tradeoff = tradeoff;
+                }
+            }
+        });
+        ui.add_space(space::S);
+    }
+
     fn apply(&mut self, asked: table::Asked, scene: &mut Scene<'_>) {
         if let Some(sort) = asked.sort {
             self.sort = sort;
         }
         if let Some(run) = asked.toggle {
-            match self.selected.iter().position(|r| *r == run) {
-                Some(at) => drop(self.selected.remove(at)),
-                None => self.selected.push(run.clone()),
-            }
-            self.focus = Some(run);
+            self.toggle(run);
         }
         if let Some(run) = asked.select {
             self.selected = vec![run.clone()];
@@ -115,16 +135,10 @@ impl View for RunsView {
     fn logic(&mut self, scene: &mut Scene<'_>) {
         self.settle(scene);
         let (workers, folder) = (scene.workers, scene.folder);
-        for path in &self.selected {
-            let running = folder
-                .run(path)
-                .and_then(|r| r.info.as_ref().ok())
-                .is_some_and(|i| i.status == Status::Running);
-            let store = scene.stores.run(path);
-            let due = running && scene.now - store.metrics_asked >= LIVE;
-            if store.metrics.untouched() || due {
-                store.ask_metrics(workers, scene.now);
-            }
+        for path in self.selected.iter().chain(&self.focus) {
+            // A run that is being trained writes the file anew; the folder's records say when.
+            let written = folder.run(path).and_then(|r| r.info.as_ref().ok()?.metrics_written);
+            scene.stores.run(path).ask_metrics(workers, written);
         }
     }
 
@@ -140,14 +154,22 @@ impl View for RunsView {
             Panel::right("run details").frame(frame).default_size(320.0).size_range(220.0..=560.0).show(
                 ui,
                 |ui| {
-                    ScrollArea::vertical()
-                        .auto_shrink(false)
-                        .show(ui, |ui| details::show(ui, run, scene.actions));
+                    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+                        let metrics = scene.stores.run(&run.path).metrics.value().cloned();
+                        details::show(ui, run, metrics.as_deref(), scene.actions);
+                    });
                 },
             );
         }
         Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
-            curves::show(ui, &self.selected, &mut self.options, scene);
+            self.modes(ui);
+            if self.tradeoff {
+                if let Some(run) = tradeoff::show(ui, &self.selected, scene) {
+                    self.toggle(run);
+                }
+            } else {
+                curves::show(ui, &self.selected, &mut self.options, scene);
+            }
         });
     }
 }

@@ -111,9 +111,17 @@ pub fn show(
     if let Some((column, descending)) = sort {
         runs.sort_by(|a, b| compare(a, b, column, descending));
     }
+    // The name takes what the numbers leave.
+    let fixed: f32 = COLUMNS.iter().map(|c| c.1).sum();
+    let rest = (ui.available_width() - fixed - 12.0).clamp(0.0, 400.0);
     let columns: Vec<Column> = COLUMNS
         .iter()
-        .map(|c| Column::new(c.1).range(40.0..=800.0).id(egui::Id::unique(("run", c.0))))
+        .enumerate()
+        .map(|(i, c)| {
+            Column::new((c.1 + if i == 0 { rest } else { 0.0 }).floor())
+                .range(40.0..=800.0)
+                .id(egui::Id::unique(("run", c.0)))
+        })
         .collect();
     let shown =
         Table::new().id_salt("runs").num_rows(runs.len() as u64).headers([HeaderRow::new(height::HEAD)]);
@@ -224,6 +232,7 @@ impl TableDelegate for Rows<'_> {
                     ui.add(Label::new(label).truncate()).on_hover_text(problem.to_string());
                 });
             }
+            Err(_) if column.2 == Side::Left => return table::words(ui, format::MISSING),
             Err(_) => return table::number(ui, format::MISSING),
         };
         let text = (column.5)(info);

@@ -1,4 +1,9 @@
-//! How the tokens of a dataset were shared among the experts of a mixture-of-experts model.
+//! How the tokens of a dataset were shared among the experts of a mixture-of-experts model: load and balance here, in
+//! `tables` what `sae experts` writes beside them, in `features` the join with a run, in `tokens` the text of an expert.
+
+pub mod features;
+pub mod tables;
+pub mod tokens;
 
 use std::path::Path;
 
@@ -32,13 +37,13 @@ pub struct LayerUsage {
     pub max_violation: f64,
     /// Gini coefficient of the load.
     pub gini: f64,
-    /// Entropy of the load, nats.
+    /// Entropy of the load over ln(experts): 1 for a uniform load.
     pub load_entropy: f64,
-    /// exp(load_entropy).
+    /// exp(entropy of the load in nats): experts as if all were used alike.
     pub effective_experts: f64,
     /// Mean entropy of the router's distribution, nats.
     pub router_entropy: f64,
-    /// Experts that no token went to.
+    /// Experts with less than 0.001 of the slots.
     pub dead: u16,
     /// All text first, then each domain in the order of [`ExpertUsage::domains`].
     pub loads: Vec<Vec<ExpertLoad>>,
@@ -55,7 +60,40 @@ pub struct ExpertLoad {
     pub weight: f64,
 }
 
+/// An expert with a smaller share of the slots counts as dead.
+pub const DEAD: f64 = 0.001;
+
+impl LayerUsage {
+    /// Number of experts.
+    pub fn experts(&self) -> usize {
+        self.loads.first().map_or(0, Vec::len)
+    }
+
+    /// The load of `expert` over all text (0) or a domain (from 1 on).
+    pub fn load(&self, domain: usize, expert: usize) -> Option<&ExpertLoad> {
+        self.loads.get(domain)?.get(expert)
+    }
+
+    /// Place of `expert` by its share of all text: 1 = the most used.
+    pub fn rank(&self, expert: usize) -> Option<usize> {
+        let own = self.load(0, expert)?.share;
+        Some(1 + self.loads[0].iter().filter(|load| load.share > own).count())
+    }
+
+    /// Shares of the slots of all text, the largest first.
+    pub fn by_rank(&self) -> Vec<f64> {
+        let mut shares: Vec<f64> = self.loads.iter().take(1).flatten().map(|load| load.share).collect();
+        shares.sort_by(|a, b| b.total_cmp(a));
+        shares
+    }
+}
+
 impl ExpertUsage {
+    /// The layer with this number.
+    pub fn layer(&self, layer: u16) -> Option<&LayerUsage> {
+        self.layers.iter().find(|l| l.layer == layer)
+    }
+
     /// Largest number of experts of a layer.
     pub fn experts(&self) -> usize {
         self.layers.iter().flat_map(|l| l.loads.first()).map(Vec::len).max().unwrap_or(0)
@@ -64,13 +102,27 @@ impl ExpertUsage {
 
 /// Reads `experts/load.parquet` and `experts/layers.parquet` of a dataset.
 pub fn read(dataset: &Path) -> Result<ExpertUsage, Problem> {
-    let folder = dataset.join("experts");
+    let folder = tables::folder_of(dataset);
+    if !folder.join("load.parquet").exists() {
+        return Err(not_counted(dataset));
+    }
     let open = |name: &str, schema| TableReader::open_file(&folder.join(name), &schema).map_err(problem);
     let load = open("load.parquet", storage::schema::expert_load())?;
     let load = storage::experts::read_load(&load).map_err(problem)?;
     let layers = open("layers.parquet", storage::schema::expert_layers())?;
     let layers = storage::experts::read_layers(&layers).map_err(problem)?;
     Ok(assemble(&load, &layers))
+}
+
+/// Why there are no tables, and what makes them.
+fn not_counted(dataset: &Path) -> Problem {
+    let name = dataset.display();
+    match super::routing::folder_of(dataset) {
+        Some(_) => Problem::new(format!("The routing of {name} has not been counted yet."))
+            .with_remedy(format!("`sae experts {name}` does it.")),
+        None => Problem::new(format!("{name} has no routing table."))
+            .with_remedy("Harvest a mixture-of-experts model with `sae harvest --routing`."),
+    }
 }
 
 fn assemble(load: &[ExpertLoadRow], layers: &[ExpertLayerRow]) -> ExpertUsage {

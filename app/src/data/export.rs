@@ -1,0 +1,203 @@
+//! What the window shows, as files for other programs: CSV of the table, JSON and CSV of a feature's page.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Columns, Example, FeaturePage, Notes, TokenLists, Vocabulary};
+
+/// What the table of features is written from.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    /// The numbers.
+    pub columns: &'a Columns,
+    /// Tokens and labels of the index.
+    pub tokens: Option<&'a TokenLists>,
+    /// What people said.
+    pub notes: &'a Notes,
+    /// Texts of tokens.
+    pub vocabulary: Option<&'a Vocabulary>,
+}
+
+/// The features `rows` in that order, one line each. Lists of tokens are JSON arrays.
+pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
+    let mut out = String::from(
+        "feature,label,note,bookmarked,count,density,mean,max,bias,encoder_norm,decoder_norm,encoder_decoder_cosine,fires_on,top_logits\n",
+    );
+    let columns = table.columns;
+    for feature in rows {
+        let i = *feature as usize;
+        let note = table.notes.get(*feature);
+        let label = table.notes.label(*feature).or_else(|| table.tokens.and_then(|t| t.label(*feature)));
+        let number = |values: &[f32]| values.get(i).map(ToString::to_string).unwrap_or_default();
+        let list =
+            |tokens: &[u32]| Value::from_iter(tokens.iter().map(|t| text(table.vocabulary, *t))).to_string();
+        let fields = [
+            feature.to_string(),
+            label.unwrap_or_default().to_owned(),
+            note.map(|n| n.text.clone()).unwrap_or_default(),
+            note.is_some_and(|n| n.bookmarked).to_string(),
+            columns.count[i].to_string(),
+            number(&columns.density),
+            number(&columns.mean),
+            number(&columns.max),
+            number(&columns.bias),
+            number(&columns.encoder_norm),
+            number(&columns.decoder_norm),
+            number(&columns.cosine),
+            table.tokens.map(|t| list(t.fires_on.get(*feature))).unwrap_or_default(),
+            table.tokens.map(|t| list(t.top_logits.get(*feature))).unwrap_or_default(),
+        ];
+        line(&mut out, &fields);
+    }
+    out
+}
+
+/// A feature's page: everything the index says of it, with the tokens' texts.
+pub fn page_json(run: &str, page: &FeaturePage, notes: &Notes, vocabulary: &Vocabulary) -> String {
+    let row = &page.row;
+    let show = |token: u32| vocabulary.show(token).into_owned();
+    let logits = |list: &[(u32, f32)]| -> Value {
+        list.iter()
+            .map(|(token, logit)| json!({"token": token, "text": show(*token), "logit": logit}))
+            .collect()
+    };
+    let note = notes.get(row.feature);
+    let value = json!({
+        "run": run,
+        "feature": row.feature,
+        "label": notes.label(row.feature).or(row.label.as_deref()),
+        "note": note.map(|n| n.text.as_str()).filter(|t| !t.is_empty()),
+        "bookmarked": note.is_some_and(|n| n.bookmarked),
+        "count": row.count,
+        "density": row.density,
+        "mean": row.mean,
+        "max": row.max,
+        "bias": row.bias,
+        "encoder_norm": row.encoder_norm,
+        "decoder_norm": row.decoder_norm,
+        "encoder_decoder_cosine": row.encoder_decoder_cosine,
+        "histogram": row.histogram,
+        "fires_on": row.fires_on.iter().map(|(t, n)| json!({"token": t, "text": show(*t), "count": n})).collect::<Value>(),
+        "top_logits": logits(&row.top_logits),
+        "bottom_logits": logits(&row.bottom_logits),
+        "neighbours": row.neighbours.iter().map(|(f, c)| json!({"feature": f, "cosine": c})).collect::<Value>(),
+        "coactive": row.coactive.iter().map(|(f, n, l)| json!({"feature": f, "count": n, "lift": l})).collect::<Value>(),
+        "examples": page.examples.iter().map(|e| json!({
+            "interval": e.interval,
+            "document": e.document,
+            "position": e.position,
+            "value": e.value,
+            "start": e.start,
+            "tokens": e.tokens,
+            "texts": e.tokens.iter().map(|t| show(*t)).collect::<Vec<_>>(),
+            "values": e.values,
+        })).collect::<Value>(),
+    });
+    format!("{value:#}\n")
+}
+
+/// A feature's examples, one line each.
+pub fn examples_csv(page: &FeaturePage, vocabulary: &Vocabulary) -> String {
+    let mut out = String::from("feature,interval,document,position,value,token,text\n");
+    for example in &page.examples {
+        let token = example.marked().map(|i| vocabulary.show(example.tokens[i]).into_owned());
+        let fields = [
+            page.row.feature.to_string(),
+            example.interval.to_string(),
+            example.document.to_string(),
+            example.position.to_string(),
+            example.value.to_string(),
+            token.unwrap_or_default(),
+            plain(example, vocabulary),
+        ];
+        line(&mut out, &fields);
+    }
+    out
+}
+
+/// An example's text.
+pub fn plain(example: &Example, vocabulary: &Vocabulary) -> String {
+    example.tokens.iter().map(|token| vocabulary.show(*token)).collect()
+}
+
+/// An example's text with the activation behind every token that has one: ` forest⟨14.68⟩`.
+pub fn with_values(example: &Example, vocabulary: &Vocabulary) -> String {
+    let mut out = String::new();
+    for (i, token) in example.tokens.iter().enumerate() {
+        out += &vocabulary.show(*token);
+        match example.values.get(i) {
+            // Writing to a string does not fail.
+            Some(value) if *value != 0.0 => drop(write!(out, "⟨{value:.2}⟩")),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn text(vocabulary: Option<&Vocabulary>, token: u32) -> String {
+    vocabulary.map_or_else(|| token.to_string(), |v| v.show(token).into_owned())
+}
+
+/// One line of CSV (RFC 4180).
+fn line(out: &mut String, fields: &[String]) {
+    for (i, field) in fields.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        if field.contains([',', '"', '\n', '\r']) {
+            out.push('"');
+            out.push_str(&field.replace('"', "\"\""));
+            out.push('"');
+        } else {
+            out.push_str(field);
+        }
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::FeatureRow;
+    use crate::data::notes::{Change, Edit};
+
+    #[test]
+    fn lines_have_as_many_fields_as_the_head_whatever_is_in_them() {
+        let mut tokens = TokenLists::default();
+        tokens.fires_on.push([0, 1]);
+        tokens.top_logits.push([]);
+        let mut notes = Notes::default();
+        notes.apply(&Edit { feature: 0, change: Change::Label("a \"b\", c\nd".into()) });
+        let vocabulary = Vocabulary::from_texts([",", "\""]);
+        let columns = Columns { count: vec![3], density: vec![0.5], ..Columns::default() };
+        let table =
+            Table { columns: &columns, tokens: Some(&tokens), notes: &notes, vocabulary: Some(&vocabulary) };
+        let csv = features_csv(&[0], &table);
+        assert!(csv.contains("0,\"a \"\"b\"\", c\nd\",,false,3,0.5,"), "{csv}");
+        assert!(csv.ends_with(",\"[\"\",\"\",\"\"\\\"\"\"]\",[]\n"), "{csv}");
+    }
+
+    #[test]
+    fn a_page_is_json_that_says_the_texts() {
+        let page = FeaturePage {
+            row: FeatureRow { feature: 4, top_logits: vec![(1, 0.5)], ..FeatureRow::default() },
+            examples: vec![Example {
+                position: 11,
+                start: 10,
+                tokens: vec![0, 1],
+                values: vec![0.0, 2.5],
+                value: 2.5,
+                ..Example::default()
+            }],
+            gap: None,
+        };
+        let vocabulary = Vocabulary::from_texts(["a", " b"]);
+        let read: Value =
+            serde_json::from_str(&page_json("run", &page, &Notes::default(), &vocabulary)).unwrap();
+        assert_eq!(read["top_logits"][0]["text"], " b");
+        assert_eq!(read["examples"][0]["texts"], json!(["a", " b"]));
+        assert_eq!(with_values(&page.examples[0], &vocabulary), "a b⟨2.50⟩");
+        assert_eq!(examples_csv(&page, &vocabulary).lines().nth(1), Some("4,0,0,11,2.5, b,a b"));
+    }
+}

@@ -1,0 +1,337 @@
+//! Two dictionaries beside each other: what became of each feature, where the densities moved, and both pages of a pair.
+
+mod pair;
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use egui::{Button, Frame, Margin, Panel, RichText, Slider, Ui};
+use egui_table::{Column, HeaderRow, Table};
+
+use super::{Scene, View};
+use crate::address::Place;
+use crate::data::compare::{self, Fate};
+use crate::data::{Columns, Comparison, FeaturePage};
+use crate::load::{Lane, Requested};
+use crate::theme::{palette, space, tokens::height};
+use crate::widgets::scatter::{Cloud, Scatter};
+use crate::widgets::{facts, format, notice, table};
+
+/// Cosine from which two features count as alike at first.
+const ALIKE: f32 = 0.7;
+
+/// A feature and its nearest in the other dictionary, in the order of the table.
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    rows: Vec<u32>,
+    fates: Vec<Fate>,
+    /// How many of each fate, in the order of [`Fate::ALL`].
+    counts: [usize; 4],
+    /// Pairs whose densities are both known, as logarithms, and their features.
+    places: Vec<[f32; 2]>,
+    pairs: Vec<u32>,
+}
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Wish {
+    side: usize,
+    threshold: f32,
+    fate: Option<Fate>,
+    sort: rows::Sort,
+}
+
+/// A comparison of a run with another.
+#[derive(Debug)]
+pub struct CompareView {
+    run: PathBuf,
+    with: String,
+    comparison: Requested<Comparison>,
+    wish: Wish,
+    listed: Requested<Listed>,
+    asked: Option<(Wish, [u64; 3])>,
+    scatter: Scatter,
+    chosen: Option<u32>,
+    pages: [Requested<FeaturePage>; 2],
+    pages_of: Option<[Option<u32>; 2]>,
+}
+
+impl CompareView {
+    /// The comparison `with` in the folder of `run`.
+    pub fn new(run: &Path, with: &str) -> Self {
+        Self {
+            run: run.to_owned(),
+            with: with.to_owned(),
+            comparison: Requested::new(),
+            wish: Wish { side: 0, threshold: ALIKE, fate: None, sort: rows::Sort::default() },
+            listed: Requested::new(),
+            asked: None,
+            scatter: Scatter::default(),
+            chosen: None,
+            pages: [Requested::new(), Requested::new()],
+            pages_of: None,
+        }
+    }
+
+    /// The folders of both runs: this one, and the other where it was found in the open folder.
+    fn folders(&self, scene: &Scene<'_>) -> [Option<PathBuf>; 2] {
+        let other = self.comparison.value().map(|c| c.other.clone());
+        [Some(self.run.clone()), other.and_then(|other| scene.folder.find_run(&other, &self.run))]
+    }
+
+    fn columns(&self, scene: &mut Scene<'_>) -> [Option<Arc<Columns>>; 2] {
+        let workers = scene.workers;
+        self.folders(scene).map(|folder| {
+            let store = scene.stores.run(&folder?);
+            if store.columns.untouched() {
+                store.ask_features(workers);
+            }
+            store.columns.value().cloned()
+        })
+    }
+
+    fn ask_list(&mut self, scene: &mut Scene<'_>) {
+        let Some(comparison) = self.comparison.value().cloned() else { return };
+        let columns = self.columns(scene);
+        let versions = [
+            self.comparison.version(),
+            columns[0].as_ref().map_or(0, |c| c.len() as u64),
+            columns[1].as_ref().map_or(0, |c| c.len() as u64),
+        ];
+        if self.asked == Some((self.wish, versions)) {
+            return;
+        }
+        self.asked = Some((self.wish, versions));
+        let wish = self.wish;
+        self.listed.ask(scene.workers, Lane::Sort, move || {
+            Ok(list(&comparison, [columns[0].as_deref(), columns[1].as_deref()], wish))
+        });
+    }
+
+    /// Both features of the chosen pair, in the order run, other.
+    fn pair(&self) -> Option<[u32; 2]> {
+        let (chosen, comparison) = (self.chosen?, self.comparison.value()?);
+        let nearest = *comparison.sides[self.wish.side].nearest.get(chosen as usize)?;
+        Some(if self.wish.side == 0 { [chosen, nearest] } else { [nearest, chosen] })
+    }
+
+    fn ask_pages(&mut self, scene: &mut Scene<'_>) {
+        let Some(pair) = self.pair() else { return };
+        let folders = self.folders(scene);
+        let wanted = [0, 1].map(|side| folders[side].is_some().then_some(pair[side]));
+        if self.pages_of == Some(wanted) {
+            return;
+        }
+        self.pages_of = Some(wanted);
+        for (side, folder) in folders.into_iter().enumerate() {
+            if let Some(folder) = folder {
+                let store = scene.stores.run(&folder);
+                if store.vocabulary.untouched() {
+                    store.ask_vocabulary(scene.workers);
+                }
+                let (reader, feature) = (store.pages.clone(), pair[side]);
+                self.pages[side].ask(scene.workers, Lane::Pages, move || reader.read(&folder, feature));
+            }
+        }
+    }
+
+    fn head(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &Listed, scene: &Scene<'_>) {
+        let names = [scene.folder.name_of(&self.run).into_owned(), other_name(comparison, &self.with)];
+        ui.horizontal_wrapped(|ui| {
+            for (side, name) in names.iter().enumerate() {
+                let button = Button::new(format!("Features of {name}")).selected(self.wish.side == side);
+                if ui.add(button).clicked() && self.wish.side != side {
+                    self.wish.side = side;
+                    self.wish.fate = None;
+                    self.chosen = None;
+                }
+            }
+            ui.add_space(space::M);
+            let alike =
+                Slider::new(&mut self.wish.threshold, 0.3..=0.99).fixed_decimals(2).text("alike from cosine");
+            ui.add(alike).on_hover_text("From this cosine of decoder rows on two features count as alike");
+        });
+        ui.add_space(space::XS);
+        ui.horizontal_wrapped(|ui| {
+            let all = listed.fates.len();
+            if ui
+                .add(
+                    Button::new(format!("all {}", format::grouped(all as u64)))
+                        .selected(self.wish.fate.is_none()),
+                )
+                .clicked()
+            {
+                self.wish.fate = None;
+            }
+            for (fate, count) in Fate::ALL.into_iter().zip(listed.counts) {
+                let share = format::percent(count as f64 / all.max(1) as f64);
+                let text = format!("{} {} · {share}", fate.name(), format::grouped(count as u64));
+                let button = ui.add(Button::new(text).selected(self.wish.fate == Some(fate)));
+                if button.on_hover_text(fate.about()).clicked() {
+                    self.wish.fate = if self.wish.fate == Some(fate) { None } else { Some(fate) };
+                }
+            }
+            let mean = comparison.mean_max_cosine[self.wish.side];
+            facts::caption(ui, format!("mean largest cosine {mean:.3}")).on_hover_text(
+                "Mean over the features of their largest cosine with the other dictionary (MMCS)",
+            );
+        });
+        ui.add_space(space::XS);
+    }
+
+    fn table(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &Listed, scene: &mut Scene<'_>) {
+        let folders = self.folders(scene);
+        let columns = self.columns(scene);
+        let fixed: f32 = rows::COLUMNS.iter().map(|c| c.width).sum();
+        let wider = ((ui.available_width() - space::M) / fixed).max(1.0);
+        let widths: Vec<Column> = rows::COLUMNS
+            .iter()
+            .map(|c| {
+                Column::new((c.width * wider).floor())
+                    .range(40.0..=600.0)
+                    .id(egui::Id::unique(("compare", c.name)))
+            })
+            .collect();
+        let side = self.wish.side;
+        let mut delegate = rows::Rows {
+            rows: &listed.rows,
+            fates: &listed.fates,
+            side: &comparison.sides[side],
+            columns: [columns[side].as_deref(), columns[1 - side].as_deref()],
+            chosen: self.chosen,
+            sort: self.wish.sort,
+            asked: rows::Asked::default(),
+        };
+        let drawn = Table::new()
+            .id_salt(("compare", &self.run, &self.with))
+            .num_rows(listed.rows.len() as u64)
+            .headers([HeaderRow::new(height::HEAD)]);
+        table::show(ui, drawn, &widths, &mut delegate);
+        let asked = delegate.asked;
+        if let Some(sort) = asked.sort {
+            self.wish.sort = sort;
+        }
+        if let Some(feature) = asked.select {
+            self.chosen = Some(feature);
+        }
+        if let Some((of_other, feature)) = asked.open
+            && let Some(run) = folders[if of_other { 1 - side } else { side }].clone()
+        {
+            scene.go(Place::Feature { run, feature });
+        }
+    }
+
+    fn densities(&mut self, ui: &mut Ui, listed: &Listed) {
+        let p = palette(ui);
+        facts::section(ui, "Density of both");
+        if listed.places.is_empty() {
+            let why = "Needs an index of both runs in the open folder; `sae index` makes it.";
+            ui.label(RichText::new(why).color(p.weak));
+            return;
+        }
+        facts::caption(ui, "Across: this feature; up: its nearest; logarithms. Click to choose.");
+        let colours: Vec<egui::Color32> =
+            listed.pairs.iter().map(|f| rows::colour(p, listed.fates[*f as usize])).collect();
+        let ringed: Vec<usize> =
+            self.chosen.and_then(|f| listed.pairs.iter().position(|c| *c == f)).into_iter().collect();
+        let cloud = Cloud {
+            name: "Densities of pairs",
+            places: &listed.places,
+            colours: &colours,
+            version: self.listed.version(),
+            square: true,
+            ringed: &ringed,
+        };
+        let asked =
+            ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| self.scatter.show(ui, &cloud)).inner;
+        if let Some(i) = asked.clicked {
+            self.chosen = Some(listed.pairs[i]);
+        }
+    }
+}
+
+fn other_name(comparison: &Comparison, with: &str) -> String {
+    comparison.other.file_name().map_or_else(|| with.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], wish: Wish) -> Listed {
+    let fates = comparison.fates(wish.side, wish.threshold);
+    let counts = Fate::ALL.map(|fate| fates.iter().filter(|f| **f == fate).count());
+    let side = &comparison.sides[wish.side];
+    let mut rows: Vec<u32> =
+        (0..fates.len() as u32).filter(|f| wish.fate.is_none_or(|fate| fates[*f as usize] == fate)).collect();
+    rows::sort(&mut rows, side, wish.sort);
+    let mut listed = Listed { counts, ..Listed::default() };
+    if let (Some(here), Some(there)) = (columns[wish.side], columns[1 - wish.side]) {
+        let log = |columns: &Columns, f: u32| {
+            columns.density.get(f as usize).filter(|d| **d > 0.0).map(|d| d.log10())
+        };
+        for feature in &rows {
+            if let (Some(x), Some(y)) = (log(here, *feature), log(there, side.nearest[*feature as usize])) {
+                listed.places.push([x, y]);
+                listed.pairs.push(*feature);
+            }
+        }
+    }
+    Listed { rows, fates, ..listed }
+}
+
+impl View for CompareView {
+    fn place(&self) -> Place {
+        Place::Compare { run: self.run.clone(), with: self.with.clone() }
+    }
+
+    fn title(&self, scene: &Scene<'_>) -> String {
+        format!("{} · {}", scene.folder.name_of(&self.run), self.with)
+    }
+
+    fn turn_to(&mut self, _place: &Place) {}
+
+    fn logic(&mut self, scene: &mut Scene<'_>) {
+        let workers = scene.workers;
+        if self.comparison.untouched() {
+            let (run, with) = (self.run.clone(), self.with.clone());
+            self.comparison.ask(workers, Lane::Tables, move || compare::read(&run, &with));
+        }
+        self.comparison.poll(workers);
+        self.ask_list(scene);
+        self.listed.poll(workers);
+        self.ask_pages(scene);
+        for page in &mut self.pages {
+            page.poll(workers);
+        }
+    }
+
+    fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        if let Some(problem) = self.comparison.problem() {
+            if notice::problem(ui, "The comparison can not be read", problem) {
+                self.comparison = Requested::new();
+            }
+            return;
+        }
+        let (Some(comparison), Some(listed)) =
+            (self.comparison.value().cloned(), self.listed.value().cloned())
+        else {
+            return notice::loading(ui, "Reading the comparison…");
+        };
+        // The list may still be of the other side.
+        if listed.fates.len() != comparison.sides[self.wish.side].nearest.len() {
+            return notice::loading(ui, "Sorting…");
+        }
+        Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {
+            self.head(ui, &comparison, &listed, scene);
+        });
+        let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
+        Panel::right("pair").frame(frame).default_size(440.0).size_range(260.0..=900.0).show(ui, |ui| {
+            self.densities(ui, &listed);
+            ui.add_space(space::L);
+            let folders = self.folders(scene);
+            pair::show(ui, self.pair(), &folders, &self.pages, scene);
+        });
+        if listed.rows.is_empty() {
+            return notice::empty(ui, "No such feature", "Choose another kind above, or move the cosine.");
+        }
+        self.table(ui, &comparison, &listed, scene);
+    }
+}

@@ -1,0 +1,215 @@
+//! The table of pairs.
+
+use egui::{Color32, Link, RichText, Role, Sense, Ui, WidgetInfo};
+use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
+
+use crate::data::Columns;
+use crate::data::compare::{Fate, Side as Features};
+use crate::theme::tokens::Palette;
+use crate::theme::{palette, tokens::height};
+use crate::widgets::table::{self, Side, Sorted};
+use crate::widgets::{bars, format};
+
+/// Columns that can be sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Key {
+    #[default]
+    Feature,
+    Nearest,
+    Cosine,
+    WantedBy,
+}
+
+/// By what, largest first?
+pub type Sort = (Key, bool);
+
+pub struct PairColumn {
+    pub name: &'static str,
+    pub width: f32,
+    side: Side,
+    about: &'static str,
+    key: Option<Key>,
+}
+
+const fn column(
+    name: &'static str,
+    width: f32,
+    side: Side,
+    about: &'static str,
+    key: Option<Key>,
+) -> PairColumn {
+    PairColumn { name, width, side, about, key }
+}
+
+pub const COLUMNS: [PairColumn; 7] = [
+    column("feature", 76.0, Side::Right, "Number of the feature", Some(Key::Feature)),
+    column(
+        "nearest",
+        76.0,
+        Side::Right,
+        "The feature of the other dictionary with the largest cosine",
+        Some(Key::Nearest),
+    ),
+    column("cosine", 90.0, Side::Right, "Cosine of the two decoder rows", Some(Key::Cosine)),
+    column("fate", 92.0, Side::Left, "What became of it", None),
+    column(
+        "nearest of",
+        88.0,
+        Side::Right,
+        "Features of the other dictionary whose nearest it is",
+        Some(Key::WantedBy),
+    ),
+    column("density", 84.0, Side::Right, "Share of tokens it fires on", None),
+    column("of nearest", 84.0, Side::Right, "Share of tokens its nearest fires on", None),
+];
+
+/// What the person did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    pub sort: Option<Sort>,
+    pub select: Option<u32>,
+    /// Of the other dictionary? and which feature.
+    pub open: Option<(bool, u32)>,
+}
+
+/// Sorts features; equal ones stay in the order of their numbers.
+pub fn sort(rows: &mut [u32], side: &Features, (key, down): Sort) {
+    let at = |f: &u32| *f as usize;
+    match key {
+        Key::Feature => {}
+        Key::Nearest => rows.sort_by_key(|f| side.nearest[at(f)]),
+        Key::WantedBy => rows.sort_by_key(|f| side.wanted_by[at(f)]),
+        Key::Cosine => rows.sort_by(|a, b| side.cosine[at(a)].total_cmp(&side.cosine[at(b)])),
+    }
+    if down {
+        rows.reverse();
+    }
+}
+
+/// The colour of a fate.
+pub fn colour(p: &Palette, fate: Fate) -> Color32 {
+    match fate {
+        Fate::Matched => p.good,
+        Fate::Split => p.accent,
+        Fate::Merged => p.curve(1),
+        Fate::Alone => p.weak,
+    }
+}
+
+/// Draws the visible part.
+pub struct Rows<'a> {
+    pub rows: &'a [u32],
+    pub fates: &'a [Fate],
+    pub side: &'a Features,
+    /// Numbers of these features, and of the nearest ones.
+    pub columns: [Option<&'a Columns>; 2],
+    pub chosen: Option<u32>,
+    pub sort: Sort,
+    pub asked: Asked,
+}
+
+impl Rows<'_> {
+    fn link(&mut self, ui: &mut Ui, of_other: bool, feature: u32) {
+        table::cell(ui, Side::Right, |ui| {
+            let link = ui.add(Link::new(feature.to_string()));
+            let of = if of_other { "nearest" } else { "feature" };
+            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Open {of} {feature}")));
+            if link.clicked() {
+                self.asked.open = Some((of_other, feature));
+            }
+        });
+    }
+}
+
+impl TableDelegate for Rows<'_> {
+    fn header_cell_ui(&mut self, ui: &mut Ui, cell: &HeaderCellInfo) {
+        let column = &COLUMNS[cell.group_index];
+        let Some(key) = column.key else {
+            return table::plain_head(ui, column.name, column.side, column.about);
+        };
+        let sorted = match (self.sort.0 == key, self.sort.1) {
+            (false, _) => Sorted::No,
+            (true, false) => Sorted::Up,
+            (true, true) => Sorted::Down,
+        };
+        if table::sort_head(ui, column.name, column.side, sorted, column.about) {
+            let down =
+                if self.sort.0 == key { !self.sort.1 } else { matches!(key, Key::Cosine | Key::WantedBy) };
+            self.asked.sort = Some((key, down));
+        }
+    }
+
+    fn row_ui(&mut self, ui: &mut Ui, row: u64) {
+        let Some(feature) = self.rows.get(row as usize).copied() else { return };
+        if !table::is_seen(ui) {
+            return;
+        }
+        let rect = ui.max_rect();
+        let response = ui.interact(rect, ui.scope_id().with(("pair", feature)), Sense::click());
+        let chosen = self.chosen == Some(feature);
+        response.widget_info(|| {
+            WidgetInfo::selected(Role::Row, true, chosen, format!("Pair of feature {feature}"))
+        });
+        table::row_ground(ui, rect, chosen, response.hovered());
+        if response.clicked() {
+            self.asked.select = Some(feature);
+        }
+    }
+
+    fn cell_ui(&mut self, ui: &mut Ui, cell: &CellInfo) {
+        let Some(feature) = self.rows.get(cell.row_nr as usize).copied() else { return };
+        let i = feature as usize;
+        let nearest = self.side.nearest[i];
+        let density =
+            |columns: Option<&Columns>, f: u32| match columns.and_then(|c| c.density.get(f as usize)) {
+                Some(density) => format::percent(f64::from(*density)),
+                None => format::MISSING.to_owned(),
+            };
+        match cell.col_nr {
+            0 => self.link(ui, false, feature),
+            1 => self.link(ui, true, nearest),
+            2 => {
+                let cosine = self.side.cosine[i];
+                let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
+                bars::inline_bar(ui, rect, cosine, palette(ui).accent.gamma_multiply(0.55));
+                table::number(ui, format!("{cosine:.3}"));
+            }
+            3 => table::cell(ui, Side::Left, |ui| {
+                let fate = self.fates[i];
+                ui.label(RichText::new(fate.name()).color(colour(palette(ui), fate)))
+                    .on_hover_text(fate.about());
+            }),
+            4 => table::number(ui, format::count(u64::from(self.side.wanted_by[i]))),
+            5 => table::number(ui, density(self.columns[0], feature)),
+            _ => table::number(ui, density(self.columns[1], nearest)),
+        }
+    }
+
+    fn default_row_height(&self) -> f32 {
+        height::ROW
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_by_what_was_clicked() {
+        let side = Features {
+            nearest: vec![2, 0, 1],
+            cosine: vec![0.5, 0.9, 0.7],
+            mutual: vec![true; 3],
+            wanted_by: vec![0, 3, 1],
+        };
+        let by = |sort_by| {
+            let mut rows = vec![0, 1, 2];
+            sort(&mut rows, &side, sort_by);
+            rows
+        };
+        assert_eq!(by((Key::Cosine, true)), [1, 2, 0]);
+        assert_eq!(by((Key::Nearest, false)), [1, 2, 0]);
+        assert_eq!(by((Key::WantedBy, true)), [1, 2, 0]);
+        assert_eq!(by((Key::Feature, true)), [2, 1, 0]);
+    }
+}

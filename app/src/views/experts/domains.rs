@@ -1,0 +1,161 @@
+//! Kinds of text that the experts of a layer are specialised in, with the counts behind it.
+
+use egui::{Ui, vec2};
+
+use super::{Asked, doublings, doublings_legend, explain};
+use crate::data::experts::tables::Special;
+use crate::data::{InformationRow, SpecialisationRow};
+use crate::theme::{palette, space};
+use crate::widgets::matrix::Matrix;
+use crate::widgets::sheet::{Cell, Sheet, column};
+use crate::widgets::{facts, format, notice};
+
+/// Draws figures, map and table of `layer`.
+pub fn show(ui: &mut Ui, found: &Special, layer: u16, specialised: &mut bool, asked: &mut Asked) {
+    let rows: Vec<&SpecialisationRow> = found.experts.iter().filter(|row| row.layer == layer).collect();
+    let mut domains: Vec<&str> = rows.iter().map(|row| row.domain.as_str()).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    if domains.is_empty() {
+        return notice::empty(
+            ui,
+            "No domains",
+            "The documents of this dataset are of no kind; harvest folders or files of different kinds.",
+        );
+    }
+    explain(
+        ui,
+        "Of the tokens of each kind of text, how many choose an expert, against k / E, which an expert of a balanced layer has.",
+    );
+    if let Some(information) = found.layers.iter().find(|row| row.layer == layer) {
+        figures(ui, information);
+        ui.add_space(space::M);
+    }
+    map(ui, &rows, &domains, layer, asked);
+    ui.add_space(space::L);
+    ui.checkbox(specialised, "specialised only").on_hover_text(
+        "An expert is specialised in a domain when its share there is at least twice that in every other one",
+    );
+    table(ui, &rows, layer, *specialised, asked);
+}
+
+fn figures(ui: &mut Ui, row: &InformationRow) {
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = space::XL;
+        let bits = |x: Option<f64>| {
+            x.map_or_else(|| format::MISSING.to_owned(), |x| format!("{} bits", format::value(x)))
+        };
+        let each = [
+            (
+                bits(row.mutual_information),
+                "expert and domain",
+                "Mutual information of a slot's expert and its text's domain",
+            ),
+            (
+                bits(row.mutual_information_by_chance),
+                "by chance",
+                "What as many slots give on average if experts know nothing of domains",
+            ),
+            (bits(row.domain_entropy), "at most", "Entropy of the domains over slots"),
+            (
+                row.specialised.map_or_else(|| format::MISSING.to_owned(), |n| n.to_string()),
+                "specialised experts",
+                "Experts whose share in one domain is at least twice that in every other",
+            ),
+        ];
+        for (value, name, hover) in each {
+            facts::figure(ui, &value, name, hover);
+        }
+    });
+}
+
+fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, asked: &mut Asked) {
+    let p = palette(ui);
+    let experts = rows.iter().map(|row| usize::from(row.expert) + 1).max().unwrap_or(0);
+    let mut cells: Vec<Option<&SpecialisationRow>> = vec![None; experts * domains.len()];
+    for row in rows {
+        if let Ok(domain) = domains.binary_search(&row.domain.as_str()) {
+            cells[domain * experts + usize::from(row.expert)] = Some(row);
+        }
+    }
+    let at = |domain: usize, expert: usize| cells.get(domain * experts + expert).copied().flatten();
+    let ratio = |row: &SpecialisationRow| Some(row.share_of_domain? / row.baseline?);
+    let name = format!("Domains of the {experts} experts of layer {layer}");
+    let longest = domains.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let matrix = Matrix {
+        name: &name,
+        rows: domains.len(),
+        columns: experts,
+        row_name: &|domain| domains[domain].chars().take(18).collect(),
+        column_name: &|expert| expert.to_string(),
+        colour: &|domain, expert| {
+            at(domain, expert).and_then(ratio).map(|ratio| p.diverging(doublings(ratio)))
+        },
+        crossed: &|domain, expert| at(domain, expert).is_some_and(|row| row.count == 0),
+        row: None,
+        names: (longest.min(18) as f32 * 6.6 + 16.0).max(48.0),
+        cell: (vec2(5.0, 16.0), vec2(44.0, 28.0)),
+        height: 420.0,
+    };
+    let answer = matrix.show(ui);
+    if let Some((_, expert)) = answer.clicked {
+        asked.expert = Some((layer, expert as u16));
+    }
+    if let Some(row) = answer.pointed.and_then(|(domain, expert)| at(domain, expert)) {
+        let tokens = row.tokens.map_or_else(|| format::MISSING.to_owned(), format::grouped);
+        answer.response.on_hover_text_at_pointer(format!(
+            "expert {}, {}\n{} of {tokens} tokens, {}\n{}",
+            row.expert,
+            row.domain,
+            format::grouped(row.count),
+            row.share_of_domain.map_or_else(String::new, format::percent),
+            if row.specialised { "specialised in it" } else { "" },
+        ));
+    }
+    ui.add_space(space::S);
+    doublings_legend(ui, "¼ of k / E", "4 times k / E");
+}
+
+fn table(ui: &mut Ui, rows: &[&SpecialisationRow], layer: u16, specialised: bool, asked: &mut Asked) {
+    let columns = [
+        column("expert", 72.0, "Number of the expert"),
+        column("domain", 140.0, "Kind of text"),
+        column("count", 88.0, "Tokens of the domain that chose the expert"),
+        column("tokens", 88.0, "Tokens of the domain"),
+        column("share of domain", 120.0, "count / tokens"),
+        column("against k / E", 104.0, "Over what an expert of a balanced layer has"),
+        column(
+            "share of expert",
+            120.0,
+            "Of the expert's choices, how many would come from here if all domains were equally long",
+        ),
+        column("specialised", 96.0, "At least twice the share of every other domain"),
+    ];
+    let mut shown: Vec<&SpecialisationRow> =
+        rows.iter().copied().filter(|row| row.specialised || !specialised).collect();
+    let ratio = |row: &SpecialisationRow| Some(row.share_of_domain? / row.baseline?);
+    shown.sort_by(|a, b| ratio(b).unwrap_or(-1.0).total_cmp(&ratio(a).unwrap_or(-1.0)));
+    let cell = |row: usize, column: usize| {
+        let row = shown[row];
+        match column {
+            0 => Cell::Link(u64::from(row.expert), format!("Go to expert {layer}:{}", row.expert)),
+            1 => Cell::Text(row.domain.clone()),
+            2 => Cell::Count(row.count),
+            3 => row.tokens.map_or(Cell::Missing, Cell::Count),
+            4 => Cell::share(row.share_of_domain),
+            5 => Cell::times(ratio(row)),
+            6 => Cell::share(row.share_of_expert),
+            _ => Cell::Text(if row.specialised { "yes" } else { "" }.into()),
+        }
+    };
+    let sheet =
+        Sheet { id: "domains", columns: &columns, rows: shown.len(), cell: &cell, most: 120, marked: None };
+    let answer = sheet.show_titled(ui, "Experts and domains", "the most specialised first");
+    if shown.is_empty() {
+        ui.label(
+            egui::RichText::new("No expert of this layer is specialised in a domain.")
+                .color(palette(ui).weak),
+        );
+    }
+    asked.of_sheet(answer, |row, _| Some((layer, shown.get(row)?.expert)));
+}

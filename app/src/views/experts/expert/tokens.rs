@@ -1,0 +1,217 @@
+//! The right column of an expert's page: tokens that chose it, in their context.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use egui::{Align, Button, ComboBox, Label, Layout, Link, ProgressBar, RichText, Role, Ui, WidgetInfo, vec2};
+
+use super::super::either;
+use crate::address::Place;
+use crate::data::experts::tokens::{self, ChosenToken, Order, Piece, Wanted};
+use crate::data::{ExpertUsage, Vocabulary};
+use crate::load::{Lane, Streamed};
+use crate::theme::{palette, space, tokens::size};
+use crate::views::Scene;
+use crate::widgets::{facts, format, notice, reading, text};
+
+/// Which tokens are shown, and what was found.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    found: Streamed<Piece>,
+    /// What `found` is of.
+    asked: Option<(u16, u16, Order, Option<String>)>,
+    wanted: Option<Wanted>,
+    strongest: bool,
+    domain: Option<String>,
+    breaks: bool,
+    /// Where a further page begins, when the person asked for one.
+    more: Option<u64>,
+    again: bool,
+}
+
+impl Tokens {
+    /// Asks for what is to be shown, and takes what has arrived.
+    pub fn logic(
+        &mut self,
+        scene: &mut Scene<'_>,
+        dataset: &Path,
+        layer: u16,
+        expert: u16,
+        usage: &ExpertUsage,
+    ) {
+        let order = if self.strongest { Order::Strongest } else { Order::Spread };
+        self.domain = self.domain.take().filter(|domain| usage.domains.contains(domain));
+        let key = (layer, expert, order, self.domain.clone());
+        let documents = match &self.domain {
+            None => None,
+            // The kinds of the documents are needed first.
+            Some(domain) => match scene.stores.dataset(dataset).documents.value() {
+                None => return,
+                Some(all) => Some(
+                    all.rows
+                        .iter()
+                        .filter(|row| row.domain == *domain)
+                        .map(|row| row.document)
+                        .collect::<BTreeSet<u32>>(),
+                ),
+            },
+        };
+        if std::mem::take(&mut self.again) || self.asked.as_ref() != Some(&key) {
+            self.asked = Some(key);
+            let wanted = Wanted { layer, expert, order, documents };
+            self.wanted = Some(wanted.clone());
+            let dir = dataset.to_owned();
+            self.found.ask(scene.workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, 0, feed));
+        } else if let (Some(from), Some(wanted)) = (self.more.take(), self.wanted.clone()) {
+            let dir = dataset.to_owned();
+            self.found.go_on(scene.workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, from, feed));
+        }
+        self.found.poll(scene.workers);
+    }
+
+    /// The line above the list.
+    pub fn controls(&mut self, ui: &mut Ui, usage: &ExpertUsage) {
+        ui.horizontal(|ui| {
+            facts::section(ui, "Tokens in context");
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.checkbox(&mut self.breaks, "line breaks").on_hover_text("Begin a new line after ↵");
+                let name = self.domain.clone().unwrap_or_else(|| "All text".into());
+                let combo = ComboBox::from_id_salt("domain of tokens").selected_text(name).width(112.0);
+                let shown = combo.show_ui(ui, |ui| {
+                    ui.selectable_value(&mut self.domain, None, "All text");
+                    for domain in &usage.domains {
+                        ui.selectable_value(&mut self.domain, Some(domain.clone()), domain);
+                    }
+                });
+                shown
+                    .response
+                    .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Kind of text of the tokens"));
+                let mut spread = !self.strongest;
+                // Right to left.
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    ui.add_space(space::M);
+                    let hovers = [
+                        "From places spread over the whole text",
+                        "The largest weights of all; one pass over the table",
+                    ];
+                    either(ui, &mut spread, ["spread", "strongest"], hovers);
+                });
+                self.strongest = !spread;
+            });
+        });
+        facts::caption(
+            ui,
+            "The stronger the colour, the larger the expert's weight; the framed token was looked for. A click reads on there.",
+        );
+        ui.add_space(space::S);
+    }
+
+    /// The tokens.
+    pub fn list(&mut self, ui: &mut Ui, dataset: &Path, scene: &mut Scene<'_>) {
+        let store = scene.stores.dataset(dataset);
+        let vocabulary = store.vocabulary.value().cloned().unwrap_or_default();
+        let documents = store.documents.value().cloned();
+        if let Some(problem) = self.found.problem() {
+            notice::problem_line(ui, problem);
+            self.again = ui.button("Try again").clicked();
+            return;
+        }
+        let (shown, next) = tokens::assemble(self.found.pieces());
+        let expert = self.wanted.as_ref().map_or(0, |wanted| wanted.expert);
+        let style = reading::Style { marks: false, breaks: self.breaks };
+        for token in &shown {
+            let document = documents.as_ref().and_then(|d| d.get(token.document));
+            let kind = document.map_or("", |row| row.domain.as_str());
+            if let Some(position) = one(ui, token, expert, kind, &vocabulary, style) {
+                let dataset = dataset.to_owned();
+                scene.go(Place::Token { dataset, document: token.document, token: position });
+            }
+        }
+        let count = shown.len();
+        self.foot(ui, count, next);
+    }
+
+    fn foot(&mut self, ui: &mut Ui, count: usize, next: Option<u64>) {
+        ui.add_space(space::S);
+        if self.found.loading() {
+            ui.horizontal(|ui| {
+                let (done, total) = self.found.progress().unwrap_or((0, 1));
+                let share = done as f32 / total.max(1) as f32;
+                ui.add(ProgressBar::new(share).desired_width(200.0).desired_height(6.0));
+                facts::caption(ui, "looking through the routing table");
+                if ui.button("Stop").clicked() {
+                    self.found.stop();
+                }
+            });
+        } else if let Some(next) = next {
+            if ui.add(Button::new("More tokens")).clicked() {
+                self.more = Some(next);
+            }
+        } else if count == 0 && !self.found.stopped() {
+            ui.label(RichText::new("No token of this text chose it.").color(palette(ui).weak));
+        } else if !self.found.stopped() {
+            let all = if self.strongest {
+                "These are the largest weights."
+            } else {
+                "The whole table was looked through."
+            };
+            facts::caption(ui, all);
+        }
+    }
+}
+
+/// One token. True when the person wants to read on there.
+fn one(
+    ui: &mut Ui,
+    token: &ChosenToken,
+    expert: u16,
+    kind: &str,
+    vocabulary: &Vocabulary,
+    style: reading::Style,
+) -> Option<u32> {
+    let p = palette(ui);
+    let marked = token.marked();
+    let ground = |weight: &f32| match *weight {
+        weight if weight > 0.0 => p.kind(usize::from(expert), weight),
+        _ => egui::Color32::TRANSPARENT,
+    };
+    let grounds: Vec<_> = token.weights.iter().map(ground).collect();
+    let mut clicked = None;
+    ui.horizontal_top(|ui| {
+        ui.allocate_ui_with_layout(vec2(72.0, 22.0), Layout::top_down(Align::Max), |ui| {
+            ui.set_width(72.0);
+            ui.spacing_mut().item_spacing.y = 0.0;
+            let weight = format::value(f64::from(token.weight));
+            let link = ui.add(Link::new(RichText::new(weight)));
+            let name = format!("Read on in document {} at {}", token.document, token.position);
+            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
+            if link.on_hover_text(name).clicked() {
+                clicked = Some(token.position);
+            }
+            ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(p.weak)).truncate());
+        });
+        ui.add_space(space::XS);
+        let of = reading::Text {
+            tokens: &token.tokens,
+            grounds: &grounds,
+            chosen: Some(marked),
+            scroll: false,
+            style,
+        };
+        let answer = reading::show(ui, vocabulary, &of, |ui, i| {
+            let shown = text::in_list(&vocabulary.show(token.tokens[i]));
+            ui.monospace(RichText::new(shown).color(palette(ui).strong));
+            let weight = token.weights[i];
+            let said = if weight > 0.0 {
+                format!("weight {}", format::value(f64::from(weight)))
+            } else {
+                "not chosen".into()
+            };
+            ui.label(said);
+            ui.weak(format!("position {}", format::grouped(u64::from(token.start) + i as u64)));
+        });
+        clicked = answer.clicked.map(|i| token.start + i as u32).or(clicked);
+    });
+    ui.add_space(space::XS);
+    clicked
+}

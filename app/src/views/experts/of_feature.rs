@@ -1,0 +1,105 @@
+//! The experts that a feature's tokens go to: a section of the feature's page.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use egui::{RichText, Ui};
+
+use crate::address::Place;
+use crate::data::FeatureExpertRow;
+use crate::data::experts::features;
+use crate::load::{Keyed, Lane};
+use crate::theme::{palette, space};
+use crate::views::{Action, Scene};
+use crate::widgets::sheet::{Cell, Sheet, column};
+use crate::widgets::{facts, format, notice};
+
+/// What is loaded: of each run the feature in front.
+#[derive(Debug, Default)]
+pub struct OfFeature(HashMap<PathBuf, Keyed<u32, Option<Vec<FeatureExpertRow>>>>);
+
+/// Draws the section of `feature` of `run` where its dataset has experts; asks for what is missing by itself.
+pub fn show(ui: &mut Ui, run: &Path, feature: u32, scene: &mut Scene<'_>) {
+    let Some(data) = scene.folder.data_of(run) else { return };
+    let (dataset, has_experts) = (data.path.clone(), data.info.as_ref().is_ok_and(|info| info.has_experts));
+    let part = scene.stores.of_feature.0.entry(run.to_owned()).or_default();
+    let dir = run.to_owned();
+    part.want(scene.workers, Lane::Pages, &feature, move || features::of_feature(&dir, feature));
+    let problem = part.problem(&feature).cloned();
+    let rows = part.get(&feature);
+    let heading = |ui: &mut Ui| {
+        ui.add_space(space::L);
+        facts::section(ui, "Experts");
+    };
+    let say = |ui: &mut Ui, text: String| ui.label(RichText::new(text).color(palette(ui).weak));
+    if let Some(problem) = problem {
+        heading(ui);
+        return notice::problem_line(ui, &problem);
+    }
+    match rows.as_deref() {
+        // Only models with experts have something to miss.
+        None => {}
+        Some(None) if !has_experts => {}
+        Some(None) => {
+            heading(ui);
+            let name = scene.folder.name_of(run).into_owned();
+            say(ui, format!("Not joined yet: `sae experts --features {name}`."));
+        }
+        Some(Some(rows)) if rows.is_empty() => {
+            heading(ui);
+            say(ui, "It fired too rarely to say which experts its tokens go to.".to_owned());
+        }
+        Some(Some(rows)) => {
+            ui.add_space(space::L);
+            table(ui, rows, &dataset, scene);
+        }
+    }
+}
+
+/// Of each layer the experts with the highest lift; those that its tokens avoid say less.
+fn table(ui: &mut Ui, rows: &[FeatureExpertRow], dataset: &Path, scene: &mut Scene<'_>) {
+    let columns = [
+        column("layer", 52.0, "The block"),
+        column("expert", 60.0, "The expert; ○ the feature lives in it, ● the expert is the feature"),
+        column("P(e | f)", 84.0, "Of the feature's tokens, how many chose the expert"),
+        column("lift", 64.0, "Against chance: 1 if feature and expert knew nothing of each other"),
+        column(
+            "",
+            72.0,
+            "○ the feature lives in the expert, ● the expert is the feature; nothing where it may be chance",
+        ),
+    ];
+    let state = |row: &FeatureExpertRow| match (row.is_feature, row.lives_in, row.significant) {
+        (true, ..) => "● is it",
+        (_, true, _) => "○ lives in",
+        (.., false) => "chance?",
+        _ => "",
+    };
+    let cell = |row: usize, column: usize| {
+        let row = &rows[row];
+        match column {
+            0 => Cell::Count(u64::from(row.layer)),
+            1 => Cell::Link(u64::from(row.expert), format!("Go to expert {}:{}", row.layer, row.expert)),
+            2 => Cell::Share(row.expert_given_feature),
+            3 => Cell::Times(row.lift),
+            _ => Cell::Text(state(row).to_owned()),
+        }
+    };
+    let sheet = Sheet {
+        id: "experts of feature",
+        columns: &columns,
+        rows: rows.len(),
+        cell: &cell,
+        most: 12,
+        marked: None,
+    };
+    let tokens = rows.first().map_or(0, |row| row.feature_tokens);
+    let caption = format!("over {} of its tokens", format::grouped(tokens));
+    let asked = ui.push_id("experts", |ui| sheet.show_titled(ui, "Experts", &caption)).inner;
+    if let Some(row) = asked.clicked.and_then(|(row, _)| rows.get(row)) {
+        scene.go(Place::Expert { dataset: dataset.to_owned(), layer: row.layer, expert: row.expert });
+    }
+    if let Some(text) = asked.copied {
+        scene.act(Action::Copy(text));
+    }
+}

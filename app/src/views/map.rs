@@ -1,0 +1,274 @@
+//! The features of a run in a plane: near when their directions are alike.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use egui::{Button, Color32, ComboBox, Frame, Margin, RichText, Role, Ui, WidgetInfo};
+
+use super::features::{COLOURS, name_of};
+use super::{Scene, View};
+use crate::address::Place;
+use crate::data::{Columns, Number, Points};
+use crate::load::{Lane, Requested};
+use crate::theme::tokens::{self, Palette};
+use crate::theme::{palette, space, tokens::size};
+use crate::widgets::scatter::{self, Cloud, Scatter};
+use crate::widgets::{facts, format, notice, text};
+
+/// From what the colours are made: versions of map and columns, the table's order, number and look.
+type ColourKey = (u64, u64, usize, Number, bool);
+
+/// The map of one run.
+#[derive(Debug)]
+pub struct MapView {
+    run: PathBuf,
+    scatter: Scatter,
+    coloured_by: Number,
+    colours: Requested<Vec<Color32>>,
+    asked: Option<ColourKey>,
+    dark: bool,
+    lassoed: Requested<Vec<u32>>,
+    /// The feature that was looked at last is ringed.
+    last: Option<u32>,
+}
+
+impl MapView {
+    /// The map of `run`.
+    pub fn new(run: &Path) -> Self {
+        Self {
+            run: run.to_owned(),
+            scatter: Scatter::default(),
+            coloured_by: Number::Density,
+            colours: Requested::new(),
+            asked: None,
+            dark: true,
+            lassoed: Requested::new(),
+            last: None,
+        }
+    }
+
+    fn ask_colours(&mut self, scene: &mut Scene<'_>) {
+        let store = scene.stores.run(&self.run);
+        let (Some(points), Some(columns)) = (store.map.value().cloned(), store.columns.value().cloned())
+        else {
+            return;
+        };
+        let order = store.order.clone().filter(|order| order.rows.len() < columns.len());
+        let order_key = order.as_ref().map_or(0, |order| Arc::as_ptr(order) as usize);
+        let key = (store.map.version(), store.columns.version(), order_key, self.coloured_by, self.dark);
+        if self.asked == Some(key) {
+            return;
+        }
+        self.asked = Some(key);
+        let palette = tokens::of(if self.dark { egui::Theme::Dark } else { egui::Theme::Light });
+        let number = self.coloured_by;
+        self.colours.ask(scene.workers, Lane::Sort, move || {
+            Ok(colours(&points, &columns, order.as_ref().map(|o| o.rows.as_slice()), number, palette))
+        });
+    }
+
+    fn bar(&mut self, ui: &mut Ui, points: &Points, scene: &mut Scene<'_>) {
+        let p = palette(ui);
+        ui.horizontal(|ui| {
+            facts::section(ui, "Map");
+            facts::caption(ui, format!("{} features", format::grouped(points.features.len() as u64)));
+            ui.add_space(space::S);
+            let combo = ComboBox::from_id_salt("colour")
+                .selected_text(format!("coloured by {}", self.coloured_by.name()))
+                .width(150.0)
+                .show_ui(ui, |ui| {
+                    for number in COLOURS {
+                        ui.selectable_value(&mut self.coloured_by, number, number.name());
+                    }
+                });
+            combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Coloured by"));
+            let lasso = ui.add(Button::new("Lasso").selected(self.scatter.surrounding));
+            if lasso
+                .on_hover_text("Drag around features to choose them; Shift-drag does so at any time")
+                .clicked()
+            {
+                self.scatter.surrounding = !self.scatter.surrounding;
+            }
+            if ui.button("Show all").on_hover_text("Show the whole map again (double-click)").clicked() {
+                self.scatter.reset();
+            }
+            let chosen = scene.stores.run(&self.run).chosen.features.clone();
+            if let Some(chosen) = chosen {
+                ui.label(
+                    RichText::new(format!("{} chosen", format::grouped(chosen.len() as u64))).color(p.accent),
+                );
+                if ui.button("Show in the table").clicked() {
+                    scene.go(Place::Features { run: self.run.clone() });
+                }
+                if ui.button("Forget").on_hover_text("Choose nothing").clicked() {
+                    scene.stores.run(&self.run).chosen.set(None);
+                }
+            }
+            if self.colours.loading() || self.lassoed.loading() {
+                ui.spinner();
+            }
+        });
+        facts::caption(
+            ui,
+            "Near means alike in direction; the axes mean nothing. Drag to move, wheel to zoom, click to open.",
+        );
+        ui.add_space(space::XS);
+    }
+
+    fn hover(&self, ui: &Ui, feature: u32, scene: &mut Scene<'_>) {
+        let store = scene.stores.run(&self.run);
+        let Some(columns) = store.columns.value().cloned() else { return };
+        let name = name_of(store, feature);
+        let tokens: Vec<String> = match (store.tokens.value(), store.vocabulary.value()) {
+            (Some(lists), Some(vocabulary)) => lists
+                .fires_on
+                .get(feature)
+                .iter()
+                .take(6)
+                .map(|t| text::in_list(&vocabulary.show(*t)))
+                .collect(),
+            _ => Vec::new(),
+        };
+        egui::Tooltip::always_open(
+            ui.ctx().clone(),
+            ui.layer_id(),
+            egui::Id::unique("map hover"),
+            egui::PopupAnchor::Pointer,
+        )
+        .show(|ui| {
+            ui.label(RichText::new(format!("Feature {feature}")).color(palette(ui).strong));
+            if let Some(name) = name {
+                ui.label(name);
+            }
+            for number in [Number::Density, Number::Max] {
+                let value = number.text(f64::from(columns.get(number, feature)));
+                ui.label(RichText::new(format!("{} {value}", number.name())).size(size::SMALL));
+            }
+            ui.label(RichText::new(tokens.join("  ")).monospace().size(size::SMALL));
+        });
+    }
+
+    fn surround(&mut self, corners: Vec<[f32; 2]>, points: &Arc<Points>, scene: &Scene<'_>) {
+        let points = Arc::clone(points);
+        self.lassoed.ask(scene.workers, Lane::Sort, move || {
+            let places = points.features.iter().zip(&points.places);
+            Ok(places.filter(|(_, place)| scatter::inside(&corners, **place)).map(|(f, _)| *f).collect())
+        });
+    }
+}
+
+/// The colour of each point: by where its number lies among all; grey when the table leaves it out.
+fn colours(
+    points: &Points,
+    columns: &Columns,
+    shown: Option<&[u32]>,
+    number: Number,
+    palette: &Palette,
+) -> Vec<Color32> {
+    let mut passes = vec![shown.is_none(); columns.len()];
+    for feature in shown.unwrap_or(&[]) {
+        passes[*feature as usize] = true;
+    }
+    // By rank: neither a few giants nor many dwarfs take all the colours.
+    let mut sorted: Vec<f32> =
+        points.features.iter().map(|f| columns.get(number, *f)).filter(|v| v.is_finite()).collect();
+    sorted.sort_by(f32::total_cmp);
+    let colour = |feature: &u32| {
+        let value = columns.get(number, *feature);
+        if passes.get(*feature as usize) != Some(&true) || !value.is_finite() {
+            return palette.line_strong;
+        }
+        palette.ramp(sorted.partition_point(|v| *v < value) as f32 / sorted.len() as f32)
+    };
+    points.features.iter().map(colour).collect()
+}
+
+impl View for MapView {
+    fn place(&self) -> Place {
+        Place::Map { run: self.run.clone() }
+    }
+
+    fn title(&self, scene: &Scene<'_>) -> String {
+        format!("Map · {}", scene.folder.name_of(&self.run))
+    }
+
+    fn turn_to(&mut self, _place: &Place) {}
+
+    fn logic(&mut self, scene: &mut Scene<'_>) {
+        let workers = scene.workers;
+        let store = scene.stores.run(&self.run);
+        if store.columns.untouched() {
+            store.ask_features(workers);
+        }
+        if store.map.untouched() {
+            store.ask_map(workers);
+        }
+        if self.lassoed.poll(workers)
+            && let Some(features) = self.lassoed.value().cloned()
+        {
+            store.chosen.set((!features.is_empty()).then_some(features));
+        }
+        self.colours.poll(workers);
+        self.ask_colours(scene);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        self.dark = ui.visuals().dark_mode;
+        let store = scene.stores.run(&self.run);
+        if let Some(problem) = store.map.problem().or(store.columns.problem()) {
+            if notice::problem(ui, "The map can not be shown", problem) {
+                store.ask_map(scene.workers);
+                store.ask_features(scene.workers);
+            }
+            return;
+        }
+        let (Some(points), Some(colours)) = (store.map.value().cloned(), self.colours.value().cloned())
+        else {
+            return notice::loading(ui, "Reading the map…");
+        };
+        if points.features.len() != colours.len() {
+            return notice::loading(ui, "Colouring the map…");
+        }
+        Frame::new().inner_margin(Margin::same(space::M as i8)).show(ui, |ui| {
+            self.bar(ui, &points, scene);
+            let ringed: Vec<usize> =
+                self.last.and_then(|f| points.features.binary_search(&f).ok()).into_iter().collect();
+            let cloud = Cloud {
+                name: "Map of features",
+                places: &points.places,
+                colours: &colours,
+                version: self.colours.version(),
+                square: true,
+                ringed: &ringed,
+            };
+            let asked = self.scatter.show(ui, &cloud);
+            if let Some(i) = asked.hovered {
+                self.hover(ui, points.features[i], scene);
+            }
+            if let Some(i) = asked.clicked {
+                let feature = points.features[i];
+                self.last = Some(feature);
+                scene.go(Place::Feature { run: self.run.clone(), feature });
+            }
+            if let Some(corners) = asked.lasso {
+                self.surround(corners, &points, scene);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_table_leaves_out_is_grey() {
+        let points = Points { features: vec![0, 2], places: vec![[0.0; 2]; 2] };
+        let columns = Columns { count: vec![1; 3], density: vec![0.1, 0.2, 0.3], ..Columns::default() };
+        let p = tokens::of(egui::Theme::Dark);
+        let all = colours(&points, &columns, None, Number::Density, p);
+        assert!(all[0] != all[1] && !all.contains(&p.line_strong));
+        let some = colours(&points, &columns, Some(&[2, 1]), Number::Density, p);
+        assert_eq!(some, [p.line_strong, all[1]]);
+    }
+}

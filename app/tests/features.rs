@@ -1,0 +1,243 @@
+//! The feature table, the map, the page and what people write on them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+mod common;
+
+use std::path::PathBuf;
+
+use app::address::Place;
+use app::shell::{App, FixedPicker, Options};
+use common::{click, drag, options, rows, run, sample, wait, wait_for, wait_for_part, window, window_at};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+
+fn features() -> Place {
+    Place::Features { run: run() }
+}
+
+/// A run of its own, for tests that write.
+fn own_run(features: u32) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("own");
+    sample::finished_run(&run, features, &sample::text()).unwrap();
+    (dir, run)
+}
+
+fn open(dir: &tempfile::TempDir, place: Place) -> Harness<'static, App> {
+    window(Options { folder: Some(dir.path().into()), place: Some(place), ..options() })
+}
+
+fn notes(run: &std::path::Path) -> Vec<storage::notes::Note> {
+    storage::notes::read(run).unwrap()
+}
+
+#[test]
+fn a_name_and_a_note_are_kept_beside_the_run_and_found_again() {
+    let (dir, run) = own_run(64);
+    let page = Place::Feature { run: run.clone(), feature: 9 };
+    let mut window = open(&dir, page);
+    wait_for(&mut window, "Label");
+    window.get_by_label("Label").focus();
+    window.run_steps(2);
+    window.get_by_label("Label").type_text("lakes and rivers");
+    window.run_steps(2);
+    window.get_by_label("Note").focus();
+    window.run_steps(2);
+    window.get_by_label("Note").type_text("only in Walden");
+    window.run_steps(2);
+    // The bare key of the bookmark is a letter here.
+    assert!(!notes(&run).iter().any(|n| n.bookmarked));
+    click(&mut window, "Bookmark feature 9");
+    wait(&mut window, "the file", |_| {
+        notes(&run).first().is_some_and(|n| {
+            n.feature == 9 && n.label == "lakes and rivers" && n.text == "only in Walden" && n.bookmarked
+        })
+    });
+    drop(window);
+
+    let mut window = open(&dir, Place::Features { run: run.clone() });
+    wait_for(&mut window, "Search features");
+    window.get_by_label("Search features").focus();
+    window.run_steps(2);
+    window.get_by_label("Search features").type_text("note:walden");
+    wait(&mut window, "the noted feature", |w| rows(w) == [9]);
+    wait_for(&mut window, "lakes and rivers");
+    click(&mut window, "Reset filter");
+    click(&mut window, "Which features");
+    click(&mut window, "Bookmarked");
+    wait(&mut window, "the bookmarked feature", |w| rows(w) == [9]);
+}
+
+#[test]
+fn a_bookmark_is_set_with_a_key_in_the_table() {
+    let (dir, run) = own_run(64);
+    let mut window = open(&dir, Place::Features { run: run.clone() });
+    wait(&mut window, "rows", |w| rows(w).len() > 3);
+    window.key_press(egui::Key::ArrowDown);
+    window.key_press(egui::Key::ArrowDown);
+    window.run_steps(2);
+    window.key_press(egui::Key::B);
+    wait(&mut window, "the file", |_| notes(&run).iter().any(|n| n.feature == 1 && n.bookmarked));
+    window.key_press(egui::Key::B);
+    wait(&mut window, "it is gone again", |_| notes(&run).is_empty());
+}
+
+#[test]
+fn damaged_notes_are_named_and_left_alone() {
+    let (dir, run) = own_run(32);
+    std::fs::write(run.join("notes.json"), "{\"format\": \"sae-workbench notes\"").unwrap();
+    let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 3 });
+    wait_for_part(&mut window, "notes.json");
+    click(&mut window, "Bookmark feature 3");
+    window.run_steps(10);
+    assert_eq!(
+        std::fs::read_to_string(run.join("notes.json")).unwrap(),
+        "{\"format\": \"sae-workbench notes\""
+    );
+}
+
+#[test]
+fn dragging_over_a_histogram_filters_and_a_chip_takes_it_away() {
+    let mut window = window_at(Some(features()));
+    wait_for(&mut window, "2 048 features");
+    wait_for_part(&mut window, "Histogram of max");
+    let bars = window.get_by_label_contains("Histogram of max").rect();
+    let at = |share: f32| egui::pos2(bars.left() + share * bars.width(), bars.center().y);
+    drag(&mut window, &[at(0.6), at(0.8), at(1.0)]);
+    wait_for_part(&mut window, " of 2 048 features");
+    let chips = window.query_all_by_label_contains("Remove filter max").count();
+    assert_eq!(chips, 1);
+    window.get_by_label_contains("Remove filter max").click();
+    wait_for(&mut window, "2 048 features");
+}
+
+#[test]
+fn more_columns_can_be_shown() {
+    let mut window = window_at(Some(features()));
+    wait_for(&mut window, "2 048 features");
+    assert!(window.query_by_label("Sort by bias").is_none());
+    click(&mut window, "Columns");
+    window.get_by_role_and_label(egui::accesskit::Role::CheckBox, "bias").click();
+    window.run_steps(3);
+    wait_for(&mut window, "Sort by bias");
+}
+
+#[test]
+fn the_table_as_it_stands_is_saved() {
+    let out = tempfile::tempdir().unwrap();
+    let picker = Box::new(FixedPicker::new(out.path()));
+    let mut window =
+        window(Options { folder: Some(common::root()), place: Some(features()), picker, ..options() });
+    wait_for(&mut window, "2 048 features");
+    wait_for_part(&mut window, "“forest”");
+    click(&mut window, "Sort by max");
+    window.run_steps(10);
+    click(&mut window, "Export…");
+    let file = out.path().join("topk-2k-features.csv");
+    wait(&mut window, "the file", |_| file.exists());
+    wait_for_part(&mut window, "Saved ");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 2049);
+    let max: Vec<f32> =
+        text.lines().skip(1).take(20).map(|l| l.split(',').nth(7).unwrap().parse().unwrap()).collect();
+    assert!(max.is_sorted_by(|a, b| a >= b), "{max:?}");
+}
+
+#[test]
+fn a_page_is_saved_as_json() {
+    let out = tempfile::tempdir().unwrap();
+    let picker = Box::new(FixedPicker::new(out.path()));
+    let place = Some(Place::Feature { run: run(), feature: 7 });
+    let mut window = window(Options { folder: Some(common::root()), place, picker, ..options() });
+    wait_for_part(&mut window, " forest");
+    click(&mut window, "Export");
+    click(&mut window, "Page as JSON…");
+    let file = out.path().join("topk-2k-feature-7.json");
+    wait(&mut window, "the file", |_| file.exists());
+    let page: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(page["feature"], 7);
+    assert!(page["examples"][0]["texts"].as_array().unwrap().iter().any(|t| t == " forest"));
+}
+
+#[test]
+fn examples_are_shown_once_unless_asked_and_their_document_is_opened() {
+    let mut window = window_at(Some(Place::Feature { run: run(), feature: 7 }));
+    wait_for_part(&mut window, " forest");
+    wait_for_part(&mut window, "left out");
+    click(&mut window, "repeats");
+    assert!(window.query_all_by_label_contains("left out").next().is_none());
+    click(&mut window, "Which examples");
+    click(&mut window, "random");
+    assert!(window.query_by_label("Strongest").is_none());
+    window.get_by_label("drawn from all tokens that it fires on");
+}
+
+#[test]
+fn a_page_without_readable_examples_shows_its_numbers() {
+    let (dir, run) = own_run(64);
+    let table = run.join("features/examples.parquet");
+    let bytes = std::fs::read(&table).unwrap();
+    std::fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
+    let mut window = open(&dir, Place::Feature { run, feature: 7 });
+    wait_for(&mut window, "Nearest decoder rows");
+    wait_for_part(&mut window, "examples.parquet");
+}
+
+#[test]
+fn what_is_surrounded_on_the_map_is_what_the_table_shows() {
+    let mut window = window_at(Some(Place::Map { run: run() }));
+    wait_for_part(&mut window, "Map of features: ");
+    click(&mut window, "Lasso");
+    let map = window.get_by_label_contains("Map of features: ").rect();
+    let at = |x: f32, y: f32| map.min + egui::vec2(map.width() * x, map.height() * y);
+    drag(&mut window, &[at(0.2, 0.2), at(0.5, 0.2), at(0.5, 0.9), at(0.2, 0.9), at(0.2, 0.3)]);
+    wait_for_part(&mut window, " chosen");
+    click(&mut window, "Show in the table");
+    wait_for_part(&mut window, " of 2 048 features");
+    window.get_by_label_contains("chosen on the map");
+    assert_eq!(window.state().here(), Some(features()));
+}
+
+#[test]
+fn a_point_of_the_map_is_opened() {
+    let mut window = window_at(Some(Place::Map { run: run() }));
+    wait_for_part(&mut window, "Map of features: ");
+    window.run_steps(10);
+    let map = window.get_by_label_contains("Map of features: ").rect();
+    // Somewhere near the middle there is a point within reach.
+    for step in 0..400 {
+        let at = map.center() + egui::vec2((step % 20) as f32 * 9.0 - 90.0, (step / 20) as f32 * 9.0 - 90.0);
+        window.hover_at(at);
+        window.run_steps(2);
+        if window.query_all_by_label_contains("Feature ").any(|n| n.rect().left() > map.left()) {
+            window.drag_at(at);
+            window.step();
+            window.drop_at(at);
+            window.run_steps(4);
+            break;
+        }
+    }
+    wait(&mut window, "a page", |w| matches!(w.state().here(), Some(Place::Feature { .. })));
+}
+
+#[test]
+fn two_dictionaries_are_compared() {
+    let place = Place::Compare { run: run(), with: "topk-512".into() };
+    let mut window = window_at(Some(place));
+    wait_for(&mut window, "Pair of feature 0");
+    wait_for_part(&mut window, "Densities of pairs: ");
+    window.get_by_label_contains("split ").click();
+    window.run_steps(4);
+    wait_for(&mut window, "No such feature");
+    window.get_by_label_contains("merged ").click();
+    wait(&mut window, "merged ones", |w| w.query_all_by_label_contains("Pair of feature ").next().is_some());
+    let first = window.query_all_by_label_contains("Pair of feature ").next().unwrap();
+    first.click();
+    window.run_steps(4);
+    wait_for_part(&mut window, "Activations of feature ");
+    window.get_by_role_and_label(egui::accesskit::Role::Button, "Features of topk-512").click();
+    window.run_steps(4);
+    wait_for(&mut window, "all 512");
+    wait_for(&mut window, "Pair of feature 0");
+}

@@ -1,0 +1,118 @@
+//! A large mixture: 48 layers of 128 experts. What is drawn is what is seen.
+
+use app::address::Place;
+use app::shell::Options;
+use egui_kittest::kittest::Queryable as _;
+use storage::experts::{ExpertLayerRow, ExpertLoadRow, PairRow, TransitionRow, VocabularyRow};
+
+use super::common::sample::chance;
+use super::common::{click, options, routed, sample, wait_for, wait_for_part, window};
+
+const LAYERS: u16 = 48;
+const EXPERTS: u16 = 128;
+
+fn tables(dir: &std::path::Path) {
+    std::fs::create_dir_all(dir).unwrap();
+    let (mut load, mut layers, mut pairs, mut transitions, mut words) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    for layer in 0..LAYERS {
+        for expert in 0..EXPERTS {
+            let share = 2.0 * chance(layer.into(), expert.into()) / f64::from(EXPERTS);
+            let tokens = (share * 8e6) as u64;
+            load.push(ExpertLoadRow {
+                layer,
+                expert,
+                tokens,
+                share,
+                weight: 0.1,
+                ..ExpertLoadRow::default()
+            });
+        }
+        layers.push(ExpertLayerRow {
+            layer,
+            experts: EXPERTS,
+            k: 8,
+            tokens: 1_000_000,
+            ..ExpertLayerRow::default()
+        });
+    }
+    for a in 0..EXPERTS {
+        for b in 0..EXPERTS {
+            let count = (chance(a.into(), b.into()) * 1e4) as u64;
+            if a < b {
+                pairs.push(PairRow {
+                    a,
+                    b,
+                    count,
+                    lift: Some(0.5 + chance(a.into(), 7)),
+                    ..PairRow::default()
+                });
+            }
+            let to = TransitionRow { next_layer: 1, from: a, to: b, count, ..TransitionRow::default() };
+            transitions.push(TransitionRow { probability: Some(0.01), lift: Some(1.2), ..to });
+        }
+        for i in 0..64u16 {
+            let rank = Some(i);
+            words.push(VocabularyRow {
+                expert: a,
+                token: 5 + u32::from(i),
+                count: 10,
+                tokens: 20,
+                share: 0.5,
+                lift: 2.0,
+                rank_by_count: rank,
+                rank_by_lift: rank,
+                layer: 0,
+            });
+        }
+    }
+    storage::experts::write_load(&dir.join("load.parquet"), &load).unwrap();
+    storage::experts::write_layers(&dir.join("layers.parquet"), &layers).unwrap();
+    storage::row::write(&dir.join("pairs.parquet"), &pairs).unwrap();
+    storage::row::write(&dir.join("transitions.parquet"), &transitions).unwrap();
+    storage::row::write(&dir.join("vocabulary.parquet"), &words).unwrap();
+    storage::row::write::<storage::experts::SpecialisationRow>(&dir.join("specialisation.parquet"), &[])
+        .unwrap();
+    storage::row::write::<storage::experts::InformationRow>(&dir.join("information.parquet"), &[]).unwrap();
+}
+
+/// Milliseconds of a frame, the median of some.
+fn frame(window: &mut super::Window) -> f64 {
+    let mut times: Vec<f64> = (0..21)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            window.step();
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[10]
+}
+
+#[test]
+fn forty_eight_layers_of_128_experts_are_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("wide");
+    let text = sample::text();
+    routed::dataset(&data, &text, Some(&routed::route(&text, 0))).unwrap();
+    tables(&data.join("experts"));
+    let place = Some(Place::Experts { dataset: data });
+    let mut window = window(Options { folder: Some(dir.path().into()), place, ..options() });
+    wait_for(&mut window, "Expert load of 48 layers and 128 experts");
+    println!("load: {:.2} ms a frame", frame(&mut window));
+    for (page, there) in [
+        ("Co-activation", "Co-activation of 128 experts of layer 0"),
+        ("Transitions", "Transitions from layer 0 to layer 1"),
+        ("Vocabulary", "Go to expert 0:0"),
+    ] {
+        click(&mut window, page);
+        wait_for(&mut window, there);
+        println!("{page}: {:.2} ms a frame", frame(&mut window));
+    }
+    // Of 128 lines those on the screen are drawn.
+    let lines = window.query_all_by_label_contains("Go to expert 0:").count();
+    assert!((10..60).contains(&lines), "{lines} lines are drawn");
+    click(&mut window, "Domains");
+    wait_for(&mut window, "No domains");
+    wait_for_part(&mut window, "of no kind");
+}

@@ -1,0 +1,166 @@
+//! Two dictionaries beside each other, by the cosine of their decoder rows.
+//!
+//! For every feature of one, the nearest of the other, and whether that is mutual. The mean over features of the largest cosine (MMCS) is
+//! the measure of Sharkey et al. (2022) for how alike two dictionaries are; it is not symmetric, so both directions are given.
+//! What counts as matched, split or merged is left to whoever looks: it depends on a threshold.
+
+mod nearest;
+
+use std::path::{Path, PathBuf};
+
+use storage::compare::{Comparison, FEATURES, FILE, FOLDER, FORMAT, NearestRow, OTHERS, VERSION};
+
+pub use nearest::{Nearest, nearest};
+
+use crate::dictionary::Dictionary;
+use crate::rows::weights_sha256;
+use crate::{Error, Progress, Result};
+
+/// Compares the runs in `run` and `other` and writes `RUN/compare/NAME/`; the folder's path and the record. `name` is by
+/// default that of the other run's folder.
+pub fn run(
+    run: &Path,
+    other: &Path,
+    name: Option<&str>,
+    progress: &mut dyn Progress,
+) -> Result<(PathBuf, Comparison)> {
+    let (a, b) = (Dictionary::load(run)?, Dictionary::load(other)?);
+    if a.d_in != b.d_in {
+        return Err(Error::request(format!(
+            "{} is for activations of width {}, {} for width {}; only dictionaries of the same place can be compared",
+            run.display(),
+            a.d_in,
+            other.display(),
+            b.d_in
+        )));
+    }
+    if a.d_sae == 0 || b.d_sae == 0 {
+        return Err(Error::data("a dictionary without features can not be compared"));
+    }
+    let folder = run.join(FOLDER).join(name_of(other, name)?);
+    let there = both(&a, &b, "features of the run", progress)?;
+    let back = both(&b, &a, "features of the other", progress)?;
+    let mutual = |from: &[Nearest], to: &[Nearest], i: usize| {
+        from[i].cosine > 0.0 && to[from[i].row as usize].row as usize == i
+    };
+    let rows = |from: &[Nearest], to: &[Nearest]| -> Vec<NearestRow> {
+        from.iter()
+            .enumerate()
+            .map(|(i, one)| NearestRow {
+                feature: i as u32,
+                nearest: one.row,
+                cosine: one.cosine,
+                second: one.second,
+                mutual: mutual(from, to, i),
+            })
+            .collect()
+    };
+    let (features, others) = (rows(&there, &back), rows(&back, &there));
+    let mean =
+        |rows: &[NearestRow]| rows.iter().map(|r| f64::from(r.cosine)).sum::<f64>() / rows.len() as f64;
+    let whole = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
+    let record = Comparison {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        run: whole(run)?,
+        other: whole(other)?,
+        sha256: weights_sha256(run)?,
+        other_sha256: weights_sha256(other)?,
+        features: a.d_sae as u64,
+        others: b.d_sae as u64,
+        mutual: features.iter().filter(|row| row.mutual).count() as u64,
+        mean_max_cosine: mean(&features),
+        others_mean_max_cosine: mean(&others),
+    };
+    write(&folder, &features, &others, &record)?;
+    Ok((folder, record))
+}
+
+fn both(a: &Dictionary, b: &Dictionary, what: &str, progress: &mut dyn Progress) -> Result<Vec<Nearest>> {
+    progress.begin(what, Some(a.d_sae as u64), "features");
+    let found = nearest(&a.w_dec, &b.w_dec, a.d_in, |done| {
+        progress.advance(done as u64, "");
+        progress.stop_requested()
+    });
+    let found = found.ok_or_else(|| Error::Stopped("nothing was written".into()))?;
+    progress.end("");
+    Ok(found)
+}
+
+/// The record goes first and comes last: a folder with a record has the tables that belong to it.
+fn write(folder: &Path, features: &[NearestRow], others: &[NearestRow], record: &Comparison) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    let old = folder.join(FILE);
+    if old.exists() {
+        std::fs::remove_file(&old).map_err(|e| Error::io(&old, e))?;
+    }
+    storage::row::write(&folder.join(FEATURES), features)?;
+    storage::row::write(&folder.join(OTHERS), others)?;
+    Ok(record.write(folder)?)
+}
+
+fn name_of(other: &Path, name: Option<&str>) -> Result<String> {
+    let whole = std::path::absolute(other).map_err(|e| Error::io(other, e))?;
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '#']) {
+        return Err(Error::request(format!("`{name}` is no name for a folder; give one with --name")));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Quiet;
+    use crate::rows::fixture;
+
+    fn dictionaries(folder: &Path) -> (PathBuf, PathBuf) {
+        let a = fixture::dictionary(8, 40, 4, 1);
+        let mut b = fixture::dictionary(8, 30, 4, 2);
+        // Features 3 and 4 of b are feature 9 of a, once as it is and once longer and a little off.
+        let row: Vec<f32> = a.decoder_row(9).to_vec();
+        b.w_dec[3 * 8..4 * 8].copy_from_slice(&row);
+        let off: Vec<f32> =
+            row.iter().enumerate().map(|(i, x)| x * 2.0 + if i == 0 { 0.01 } else { 0.0 }).collect();
+        b.w_dec[4 * 8..5 * 8].copy_from_slice(&off);
+        for (name, dictionary) in [("a", &a), ("b", &b)] {
+            dictionary.save(&folder.join(name)).unwrap();
+        }
+        (folder.join("a"), folder.join("b"))
+    }
+
+    #[test]
+    fn copies_are_found_whatever_their_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = dictionaries(folder.path());
+        let (place, record) = run(&a, &b, None, &mut Quiet).unwrap();
+        assert_eq!(place, a.join("compare/b"));
+        assert_eq!((record.features, record.others), (40, 30));
+        let read = |file: &str| -> Vec<NearestRow> {
+            let table = storage::row::open::<NearestRow>(&place.join(file)).unwrap();
+            storage::row::read(&table, storage::Scan::default()).unwrap()
+        };
+        let (features, others) = (read(FEATURES), read(OTHERS));
+        assert_eq!((features[9].nearest, features[9].mutual), (3, true));
+        assert!(features[9].cosine > 0.999_999 && features[9].second.unwrap() > 0.9);
+        assert_eq!((others[4].nearest, others[4].mutual), (9, false));
+        assert_eq!(record.mutual, others.iter().filter(|row| row.mutual).count() as u64);
+        assert_eq!(Comparison::read(&place).unwrap(), record);
+        assert_eq!(storage::compare::find(&a), [place]);
+        let same = run(&a, &a, Some("itself"), &mut Quiet).unwrap().1;
+        assert!(same.mutual == 40 && (same.mean_max_cosine - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_can_not_be_compared_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = dictionaries(folder.path());
+        fixture::dictionary(9, 5, 2, 1).save(&folder.path().join("wide")).unwrap();
+        let error = run(&a, &folder.path().join("wide"), None, &mut Quiet).unwrap_err().to_string();
+        assert!(error.contains("width 8") && error.contains("width 9"), "{error}");
+        assert!(run(&a, &b, Some("../x"), &mut Quiet).unwrap_err().to_string().contains("--name"));
+    }
+}

@@ -1,0 +1,201 @@
+//! The codes in the order of the text: `features/codes-NNNNN.parquet`, one row a token.
+//!
+//! The same numbers as in [`crate::feature_activations`], which is sorted by feature: there a token's features lie scattered over
+//! the whole table, and statistics exclude nearly nothing, because a page of rare features spans all documents. A reader who
+//! turns pages of text needs them side by side, so the index writes them twice.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Float32Array, UInt32Array};
+use arrow::datatypes::{Float32Type, SchemaRef, UInt32Type};
+
+use crate::column::{self, lists, primitive, spans};
+use crate::error::{Error, Result};
+use crate::manifest::Part;
+use crate::schema::codes as names;
+use crate::schema::{DOCUMENT, POSITION};
+use crate::table::{Scan, TableReader};
+use crate::{Layout, PartWriter, schema};
+
+/// Codes of some tokens of one document, token by token.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenCodes {
+    /// Position of each token, ascending.
+    pub positions: Vec<u32>,
+    /// Where each token's codes end in `features` and `values`; they begin where those of the token before end.
+    pub ends: Vec<usize>,
+    /// Features, ascending within a token.
+    pub features: Vec<u32>,
+    /// Their activations.
+    pub values: Vec<f32>,
+}
+
+impl TokenCodes {
+    /// Features and activations of the token at `position`; `None` when it was not indexed.
+    pub fn at(&self, position: u32) -> Option<(&[u32], &[f32])> {
+        let row = self.positions.binary_search(&position).ok()?;
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        let span = start..self.ends[row];
+        Some((self.features.get(span.clone())?, self.values.get(span)?))
+    }
+}
+
+/// Tokens that are gathered before they are written …
+const BATCH: usize = 8192;
+/// … or codes: a dictionary that is hardly sparse must not fill the memory.
+const CODES: usize = 1 << 20;
+
+/// Writes tokens in (document, position) order. A token out of order is an error: readers rely on the order.
+#[derive(Debug)]
+pub struct CodesWriter {
+    part: PartWriter,
+    schema: SchemaRef,
+    documents: Vec<u32>,
+    positions: Vec<u32>,
+    lengths: Vec<usize>,
+    features: Vec<u32>,
+    values: Vec<f32>,
+    last: Option<(u32, u32)>,
+}
+
+impl CodesWriter {
+    /// Begins the file.
+    pub fn create(path: &Path) -> Result<Self> {
+        let schema = schema::codes();
+        let part = PartWriter::create(path, schema.clone(), &Layout::token_rows())?;
+        Ok(Self {
+            part,
+            schema,
+            documents: Vec::with_capacity(BATCH),
+            positions: Vec::with_capacity(BATCH),
+            lengths: Vec::with_capacity(BATCH),
+            features: Vec::new(),
+            values: Vec::new(),
+            last: None,
+        })
+    }
+
+    /// Appends the next token; `features` and `values` are equally long, and empty where nothing fires.
+    pub fn append(&mut self, document: u32, position: u32, features: &[u32], values: &[f32]) -> Result<()> {
+        let here = (document, position);
+        if let Some(last) = self.last.filter(|&last| here <= last) {
+            let expected = format!("(document, position) after {last:?}");
+            return Err(Error::column(POSITION, expected, format!("{here:?}")));
+        }
+        if features.len() != values.len() {
+            let expected = format!("{} values for as many features", features.len());
+            return Err(Error::column(names::VALUES, expected, values.len().to_string()));
+        }
+        self.last = Some(here);
+        self.documents.push(document);
+        self.positions.push(position);
+        self.lengths.push(features.len());
+        self.features.extend_from_slice(features);
+        self.values.extend_from_slice(values);
+        if self.documents.len() >= BATCH || self.features.len() >= CODES { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what waits and closes the file.
+    pub fn finish(mut self) -> Result<Part> {
+        self.flush()?;
+        self.part.finish()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let numbers = |values: &mut Vec<u32>| -> ArrayRef {
+            Arc::new(UInt32Array::from_iter_values(std::mem::take(values)))
+        };
+        let lengths = std::mem::take(&mut self.lengths);
+        let features = numbers(&mut self.features);
+        let values: ArrayRef = Arc::new(Float32Array::from(std::mem::take(&mut self.values)));
+        let data_type = |name| Ok::<_, Error>(column::type_of(&self.schema, name)?.data_type());
+        let features = column::list_column(
+            names::FEATURES,
+            data_type(names::FEATURES)?,
+            features,
+            lengths.iter().copied(),
+        )?;
+        let values =
+            column::list_column(names::VALUES, data_type(names::VALUES)?, values, lengths.iter().copied())?;
+        let columns = vec![numbers(&mut self.documents), numbers(&mut self.positions), features, values];
+        self.part.write(&column::batch(self.schema.clone(), columns)?)
+    }
+}
+
+/// Reads the tokens of `document` at `positions`. Only row groups and pages that hold the document are read.
+pub fn read(reader: &TableReader, document: u32, positions: std::ops::Range<u32>) -> Result<TokenCodes> {
+    let range = Some((DOCUMENT.to_owned(), u64::from(document), u64::from(document)));
+    let mut codes = TokenCodes::default();
+    let columns = [POSITION, names::FEATURES, names::VALUES];
+    reader.each(Scan { range, ..Scan::of(&columns) }, |batch| {
+        let here = primitive::<UInt32Type>(batch, POSITION)?.values();
+        let (features, values) = (lists(batch, names::FEATURES)?, lists(batch, names::VALUES)?);
+        let inner = |name: &str, found: String| Error::column(name, "a list of numbers", found);
+        let numbers = features
+            .values()
+            .as_primitive_opt::<UInt32Type>()
+            .ok_or_else(|| inner(names::FEATURES, features.value_type().to_string()))?
+            .values();
+        let weights = values
+            .values()
+            .as_primitive_opt::<Float32Type>()
+            .ok_or_else(|| inner(names::VALUES, values.value_type().to_string()))?
+            .values();
+        for ((position, a), b) in here.iter().zip(spans(features)).zip(spans(values)) {
+            if a.len() != b.len() {
+                let found = format!("{} features and {} values", a.len(), b.len());
+                return Err(Error::column(names::VALUES, "as many values as features", found));
+            }
+            if positions.contains(position) {
+                codes.positions.push(*position);
+                codes.features.extend_from_slice(&numbers[a]);
+                codes.values.extend_from_slice(&weights[b]);
+                codes.ends.push(codes.features.len());
+            }
+        }
+        Ok(())
+    })?;
+    Ok(codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Token (d, p) has (d + p) % 4 features.
+    fn of(document: u32, position: u32) -> (Vec<u32>, Vec<f32>) {
+        let n = (document + position) % 4;
+        ((0..n).map(|i| i * 1000 + position).collect(), (0..n).map(|i| 0.5 + i as f32).collect())
+    }
+
+    #[test]
+    fn a_page_of_a_document_comes_back_and_little_else_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("codes-00000.parquet");
+        let mut writer = CodesWriter::create(&path).unwrap();
+        for document in (0..400).filter(|d| d % 3 != 1) {
+            for position in 0..500 {
+                let (features, values) = of(document, position);
+                writer.append(document, position, &features, &values).unwrap();
+            }
+        }
+        assert!(writer.append(5, 0, &[], &[]).is_err(), "documents ascend");
+        assert!(writer.append(900, 0, &[1], &[]).is_err(), "a value for every feature");
+        let whole = writer.finish().unwrap();
+        let reader = TableReader::open_file(&path, &schema::codes()).unwrap();
+        let codes = read(&reader, 201, 100..130).unwrap();
+        assert_eq!(codes.positions, (100..130).collect::<Vec<_>>());
+        for position in 100..130 {
+            let (features, values) = of(201, position);
+            assert_eq!(codes.at(position), Some((features.as_slice(), values.as_slice())));
+        }
+        assert_eq!(codes.at(99), None);
+        assert!(reader.bytes_read() < whole.bytes / 3, "{} of {} bytes", reader.bytes_read(), whole.bytes);
+        assert_eq!(
+            read(&reader, 1, 0..500).unwrap(),
+            TokenCodes::default(),
+            "a document that was not indexed"
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! The experts' choices: batches of `routing-NNNNN.parquet` as Rust values.
+
+use arrow::array::{Array, AsArray, ListArray};
+use arrow::datatypes::{Float32Type, UInt16Type, UInt32Type};
+use arrow::record_batch::RecordBatch;
+
+use crate::column::{lists, primitive};
+use crate::error::{Error, Result};
+use crate::schema::routing as names;
+use crate::schema::{DOCUMENT, POSITION, TOKEN};
+
+/// The columns that [`Choices`] needs; entropies and scores are left aside.
+pub const COLUMNS: [&str; 6] = [DOCUMENT, POSITION, TOKEN, names::LAYER, names::EXPERTS, names::WEIGHTS];
+
+/// What one token chose in one layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice<'a> {
+    /// The document.
+    pub document: u32,
+    /// The token's position in it.
+    pub position: u32,
+    /// The token.
+    pub token: u32,
+    /// The block.
+    pub layer: u16,
+    /// The chosen experts, the strongest first; none where the token skipped the layer.
+    pub experts: &'a [u16],
+    /// The weights that were applied, one an expert.
+    pub weights: &'a [f32],
+}
+
+impl Choice<'_> {
+    /// The weight of `expert` and its place in the order of weights; `None` when it was not chosen.
+    pub fn of(&self, expert: u16) -> Option<(usize, f32)> {
+        let place = self.experts.iter().position(|&e| e == expert)?;
+        Some((place, self.weights[place]))
+    }
+}
+
+/// The rows of one batch.
+#[derive(Debug)]
+pub struct Choices<'a> {
+    documents: &'a [u32],
+    positions: &'a [u32],
+    tokens: &'a [u32],
+    layers: &'a [u16],
+    experts: &'a ListArray,
+    numbers: &'a [u16],
+    weights: &'a ListArray,
+    values: &'a [f32],
+}
+
+impl<'a> Choices<'a> {
+    /// A batch with [`COLUMNS`], checked: every expert has its weight.
+    pub fn of(batch: &'a RecordBatch) -> Result<Self> {
+        let number = |name: &str| Ok::<_, Error>(primitive::<UInt32Type>(batch, name)?.values().as_ref());
+        let (experts, weights) = (lists(batch, names::EXPERTS)?, lists(batch, names::WEIGHTS)?);
+        let numbers = experts
+            .values()
+            .as_primitive_opt::<UInt16Type>()
+            .ok_or_else(|| Error::column(names::EXPERTS, "UInt16", experts.value_type().to_string()))?;
+        let values = weights
+            .values()
+            .as_primitive_opt::<Float32Type>()
+            .ok_or_else(|| Error::column(names::WEIGHTS, "Float32", weights.value_type().to_string()))?;
+        let uneven = (0..experts.len()).find(|&i| experts.value_length(i) != weights.value_length(i));
+        if let Some(row) = uneven {
+            let (a, b) = (experts.value_length(row), weights.value_length(row));
+            let found = format!("{a} experts and {b} weights in row {row} of a batch");
+            return Err(Error::column(names::WEIGHTS, "as many weights as experts", found));
+        }
+        Ok(Self {
+            documents: number(DOCUMENT)?,
+            positions: number(POSITION)?,
+            tokens: number(TOKEN)?,
+            layers: primitive::<UInt16Type>(batch, names::LAYER)?.values(),
+            experts,
+            numbers: numbers.values(),
+            weights,
+            values: values.values(),
+        })
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+    }
+
+    /// Row `i`, below [`Choices::len`].
+    pub fn get(&self, i: usize) -> Choice<'a> {
+        let span = |list: &ListArray| {
+            let offsets = list.value_offsets();
+            offsets[i] as usize..offsets[i + 1] as usize
+        };
+        Choice {
+            document: self.documents[i],
+            position: self.positions[i],
+            token: self.tokens[i],
+            layer: self.layers[i],
+            experts: &self.numbers[span(self.experts)],
+            weights: &self.values[span(self.weights)],
+        }
+    }
+
+    /// All rows in order.
+    pub fn iter(&self) -> impl Iterator<Item = Choice<'a>> + '_ {
+        (0..self.len()).map(|i| self.get(i))
+    }
+}
