@@ -359,7 +359,7 @@ fn auxk_revives_dead_features() {
         for f in 0..features / 3 {
             state.w_enc.value[f * d..(f + 1) * d].iter_mut().for_each(|w| *w *= 0.01);
         }
-        let mut stepper = step::Stepper::new(features, options);
+        let mut stepper = step::Stepper::new(options);
         for t in 0..600 {
             let start = (t * 200) % 3800 * d;
             stepper.step(&mut state, &x[start..start + 200 * d], 2e-3).unwrap();

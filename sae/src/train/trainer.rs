@@ -78,7 +78,7 @@ impl<'a> Trainer<'a> {
         let log = MetricsLog::open(&run.join("metrics.parquet"), resumed)?;
         let now = Instant::now();
         Ok(Self {
-            stepper: Stepper::new(resolved.d_sae, resolved.step_options(&record.statistics)),
+            stepper: Stepper::new(resolved.step_options(&record.statistics)),
             schedule: Schedule {
                 peak: resolved.learning_rate,
                 warmup: resolved.warmup_steps,

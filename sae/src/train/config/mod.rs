@@ -139,6 +139,9 @@ pub struct TrainConfig {
     /// Rows with a norm above this multiple of the median norm are left out (and counted). Default: none are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_activation_norm_multiple: Option<f32>,
+    /// Finds the k best by all pre-activations in `f32`, not by candidates of a product in 8 bits.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
     /// Seed of the first directions and of the order of rows.
     pub seed: u64,
     /// Threads; the result does not depend on it. Default: one a processor.
@@ -199,6 +202,7 @@ impl Default for TrainConfig {
             dead_after: None,
             input_normalisation: InputNormalisation::MeanSquare,
             max_activation_norm_multiple: None,
+            exact: false,
             seed: 0,
             threads: None,
             log_every: None,
