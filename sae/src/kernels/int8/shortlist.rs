@@ -25,7 +25,7 @@ struct Row {
     norm: f32,
 }
 
-/// Candidates of one row.
+/// Candidates of one row, by column: panels go by in order.
 #[derive(Debug, Default, Clone)]
 struct List {
     /// An upper bound's bits above, the column below.
@@ -64,7 +64,7 @@ impl Shortlist {
     pub fn find(&mut self, rows: &Rows, panels: &Panels, k: usize, instructions: Instructions) {
         assert_eq!(rows.words(), panels.words(), "rows and columns of one width");
         let Self { lists, sorted, guess, again, again_rows, again_lists } = self;
-        pass(lists, rows, panels, k, instructions, *guess, sorted);
+        pass(lists, rows, panels, Best::OfEachRow { k, guess: *guess }, instructions, sorted);
         again.clear();
         let began_too_high = |i: &u32| {
             let list = &lists[*i as usize];
@@ -73,15 +73,38 @@ impl Shortlist {
         again.extend((0..rows.len() as u32).filter(began_too_high));
         if !again.is_empty() {
             rows.pick(again, ROWS, again_rows);
-            pass(again_lists, again_rows, panels, k, instructions, 0.0, sorted);
+            pass(again_lists, again_rows, panels, Best::OfEachRow { k, guess: 0.0 }, instructions, sorted);
             for (&i, list) in again.iter().zip(again_lists) {
                 std::mem::swap(&mut lists[i as usize], list);
             }
         }
-        for list in &mut lists[..rows.len()] {
-            list.keys.sort_unstable_by_key(|&key| key as u32);
-        }
         *guess = guess_from(&lists[..rows.len()], &rows.norm, sorted);
+    }
+
+    /// Finds the candidates for the `limit` largest positive `x·w + bias` of all rows together, if it is known that none below `floor`
+    /// is one of them. Returns the floor that was found: of this block's candidates none below it can be one of the `limit` largest of
+    /// this block and any others.
+    ///
+    /// # Panics
+    /// If rows and panels differ in width.
+    pub fn find_all(
+        &mut self,
+        rows: &Rows,
+        panels: &Panels,
+        limit: usize,
+        floor: f32,
+        instructions: Instructions,
+    ) -> f32 {
+        assert_eq!(rows.words(), panels.words(), "rows and columns of one width");
+        pass(&mut self.lists, rows, panels, Best::OfAll { limit, floor }, instructions, &mut self.sorted);
+        self.lists[..rows.len()].iter().map(|list| list.floor).fold(floor, f32::max)
+    }
+
+    /// Upper and lower bounds of the candidates of row `i` and who they are, by column.
+    pub fn bounds(&self, i: usize) -> impl ExactSizeIterator<Item = (f32, f32, u32)> {
+        let list = &self.lists[i];
+        let keys = list.keys.iter().zip(&list.lower);
+        keys.map(|(&key, &lower)| (f32::from_bits((key >> 32) as u32), f32::from_bits(lower), key as u32))
     }
 
     /// The candidates of row `i`, ascending.
@@ -90,14 +113,35 @@ impl Shortlist {
     }
 }
 
-/// All tiles once; the floors begin at `guess` norms of the row.
+/// Whose best are looked for.
+#[derive(Debug, Clone, Copy)]
+enum Best {
+    /// Those of each row, whose floor begins at `guess` norms of the row.
+    OfEachRow { k: usize, guess: f32 },
+    /// Those of all rows together; nothing below `floor` is of use.
+    OfAll { limit: usize, floor: f32 },
+}
+
+impl Best {
+    /// The floor that row `i` begins with.
+    fn floor(self, rows: &Rows, i: usize) -> f32 {
+        // Rows that only fill a tile reach nothing.
+        let Some(norm) = rows.norm.get(i) else { return f32::INFINITY };
+        match self {
+            Self::OfEachRow { k: 0, .. } | Self::OfAll { limit: 0, .. } => f32::INFINITY,
+            Self::OfEachRow { guess, .. } => (guess * norm).max(f32::MIN_POSITIVE),
+            Self::OfAll { floor, .. } => floor.max(f32::MIN_POSITIVE),
+        }
+    }
+}
+
+/// All tiles once.
 fn pass(
     lists: &mut Vec<List>,
     rows: &Rows,
     panels: &Panels,
-    k: usize,
+    best: Best,
     instructions: Instructions,
-    guess: f32,
     sorted: &mut Vec<u32>,
 ) {
     let n = rows.len();
@@ -105,13 +149,11 @@ fn pass(
     for (i, list) in lists.iter_mut().enumerate() {
         list.keys.clear();
         list.lower.clear();
-        // Rows that only fill a tile reach nothing.
-        let known = rows.norm.get(i).filter(|_| k > 0);
-        list.floor = known.map_or(f32::INFINITY, |norm| (guess * norm).max(f32::MIN_POSITIVE));
-        list.limit = 4 * k + COLUMNS;
-    }
-    if k == 0 {
-        return;
+        list.floor = best.floor(rows, i);
+        list.limit = match best {
+            Best::OfEachRow { k, .. } => 4 * k + COLUMNS,
+            Best::OfAll { .. } => usize::MAX,
+        };
     }
     let (mut sums, mut upper) = (Sums::default(), Upper([[0.0; COLUMNS]; ROWS]));
     for p in 0..panels.len() {
@@ -128,13 +170,37 @@ fn pass(
             }
             for (r, list) in lists.iter_mut().enumerate().filter(|(r, _)| reached[*r] != 0) {
                 list.take(reached[r], p * COLUMNS, &upper.0[r], bounds, &row[r]);
-                if list.keys.len() >= list.limit {
+                if let Best::OfEachRow { k, .. } = best
+                    && list.keys.len() >= list.limit
+                {
                     list.cut(k, sorted);
                 }
             }
         }
+        if let Best::OfAll { limit, .. } = best {
+            cut_all(&mut lists[..n], limit, 2 * limit + SLACK, sorted);
+        }
     }
-    lists[..n].iter_mut().for_each(|list| list.cut(k, sorted));
+    match best {
+        Best::OfEachRow { k, .. } => lists[..n].iter_mut().for_each(|list| list.cut(k, sorted)),
+        Best::OfAll { limit, .. } => cut_all(&mut lists[..n], limit, limit, sorted),
+    }
+}
+
+/// Entries beyond twice the limit that the lists of a block hold before they are cut.
+const SLACK: usize = 4096;
+
+/// Raises the floor of all lists to the `limit`-th largest lower bound in them, if there are more than `allowed` entries.
+fn cut_all(lists: &mut [List], limit: usize, allowed: usize, sorted: &mut Vec<u32>) {
+    let total: usize = lists.iter().map(|list| list.keys.len()).sum();
+    if total <= allowed || limit == 0 {
+        return;
+    }
+    sorted.clear();
+    lists.iter().for_each(|list| sorted.extend_from_slice(&list.lower));
+    let (_, worst, _) = sorted.select_nth_unstable(total - limit);
+    let floor = f32::from_bits(*worst);
+    lists.iter_mut().for_each(|list| list.raise(floor));
 }
 
 /// A floor that nearly all rows of another block like this one will pass.
@@ -174,6 +240,19 @@ impl List {
         }
     }
 
+    /// Raises the floor and drops what does not reach it.
+    fn raise(&mut self, floor: f32) {
+        self.floor = self.floor.max(floor);
+        let floor = u64::from(self.floor.to_bits()) << 32;
+        let mut kept = 0;
+        for i in 0..self.keys.len() {
+            (self.keys[kept], self.lower[kept]) = (self.keys[i], self.lower[i]);
+            kept += usize::from(self.keys[i] >= floor);
+        }
+        self.keys.truncate(kept);
+        self.lower.truncate(kept);
+    }
+
     /// Raises the floor to the k-th largest lower bound and drops what does not reach it.
     fn cut(&mut self, k: usize, sorted: &mut Vec<u32>) {
         let n = self.keys.len();
@@ -182,15 +261,7 @@ impl List {
             sorted.extend_from_slice(&self.lower);
             // Bits of numbers that are not negative are in the order of the numbers.
             let (_, kth, _) = sorted.select_nth_unstable(n - k);
-            self.floor = self.floor.max(f32::from_bits(*kth));
-            let floor = u64::from(self.floor.to_bits()) << 32;
-            let mut kept = 0;
-            for i in 0..n {
-                (self.keys[kept], self.lower[kept]) = (self.keys[i], self.lower[i]);
-                kept += usize::from(self.keys[i] >= floor);
-            }
-            self.keys.truncate(kept);
-            self.lower.truncate(kept);
+            self.raise(f32::from_bits(*kth));
         }
         // Where margins are wide, lists are long; cutting them all the time would cost more than it saves.
         self.limit = self.limit.max(2 * self.keys.len());
@@ -358,6 +429,43 @@ mod tests {
         w[64 * d..66 * d].fill(0.25);
         assert_eq!(check(&x, &w, &[0.0; 200], &Fold::none(d), 3), 2);
         assert_eq!(check(&x, &w, &[0.0; 200], &Fold::none(d), 0), 0);
+    }
+
+    #[test]
+    fn nothing_that_belongs_to_the_best_of_all_rows_is_lost() {
+        let (n, d, f) = (30, 96, 900);
+        let (x, w) = (numbers(n * d, 1), numbers(f * d, 2));
+        let bias: Vec<f32> = numbers(f, 3).iter().map(|b| 0.3 * b).collect();
+        let z = |i: usize| -> Vec<f64> {
+            let dot = |w: &[f32]| -> f64 {
+                w.iter().zip(&x[i * d..(i + 1) * d]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+            };
+            w.chunks_exact(d).zip(&bias).map(|(w, b)| dot(w) + f64::from(*b)).collect()
+        };
+        let mut all: Vec<(f64, usize, u32)> =
+            (0..n).flat_map(|i| z(i).into_iter().zip(0..).map(move |(z, f)| (z, i, f))).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (mut rows, mut list) = (Rows::default(), Shortlist::default());
+        let fold = Fold::none(d);
+        rows.set(&x, &fold, ROWS);
+        let panels = panels(&w, &bias, &fold);
+        for limit in [0, 1, 200, 480, 9000, 30_000] {
+            let floor = list.find_all(&rows, &panels, limit, 0.0, Instructions::detect());
+            let total: usize = (0..n).map(|i| list.bounds(i).len()).sum();
+            let wanted = all.iter().take(limit).take_while(|(z, ..)| *z > 0.0);
+            for (z, i, f) in wanted.clone() {
+                let Some((upper, lower, _)) = list.bounds(*i).find(|(.., c)| c == f) else {
+                    panic!("limit {limit}: lost {f} of row {i}")
+                };
+                assert!(f64::from(lower) <= z + 1e-5 && *z <= f64::from(upper) + 1e-5);
+            }
+            assert!(total <= 2 * wanted.count() + 50, "{total} candidates for {limit}");
+            let again: usize = {
+                list.find_all(&rows, &panels, limit, floor, Instructions::detect());
+                (0..n).map(|i| list.bounds(i).len()).sum()
+            };
+            assert_eq!(total, again, "to know the floor before only saves time");
+        }
     }
 
     #[test]

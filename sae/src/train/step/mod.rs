@@ -16,6 +16,7 @@
 //! | `prepare` | before the step: budgets, expected rates, who gets help |
 //! | `select` | z in chunks of tokens → matches; token choice, mutual choice, ReLU, JumpReLU, gates |
 //! | `prefilter` | matches from candidates of a product in 8 bits; token choice |
+//! | `pairs` | the same for mutual choice |
 //! | `columns` | z in tiles of features → matches; feature choice |
 //! | `errors` | errors and slopes at the matches, of every reconstruction that the loss has |
 //! | `penalty` | what codes cost |
@@ -49,6 +50,7 @@
 mod columns;
 mod errors;
 pub(super) mod options;
+mod pairs;
 pub(crate) mod parts;
 mod penalty;
 mod prefilter;
@@ -140,6 +142,7 @@ struct Chunk {
     aux: Matches,
     sums: errors::Sums,
     audit: Audit,
+    proposed: pairs::Proposed,
 }
 
 /// Matrices `[B, d]` that a step fills.
@@ -174,6 +177,8 @@ pub(crate) struct Stepper {
     /// Tokens of a chunk; 0 until the first step.
     chunk_rows: usize,
     prefilter: Option<Prefilter>,
+    /// The smallest match of the last step of mutual choice by candidates; 0 before the first.
+    worst_match: f32,
     chunks: Vec<Chunk>,
     matrices: Matrices,
     helped: Helped,
@@ -206,6 +211,7 @@ impl Stepper {
             options,
             chunk_rows: 0,
             prefilter: None,
+            worst_match: 0.0,
             chunks: Vec::new(),
             matrices: Matrices::default(),
             helped: Helped::default(),
@@ -307,6 +313,11 @@ impl Stepper {
             self.best.restart(plan.per_batch(rows, self.most()));
         }
         self.score_tokens(state, plan);
+        if let Some(prefilter) = self.prefilter.take_if(|_| plan.rule == Rule::Mutual) {
+            self.match_pairs(state, &prefilter, plan, rows);
+            self.prefilter = Some(prefilter);
+            return;
+        }
         match plan.rule {
             Rule::Mutual => self.match_best(state.features, plan, rows),
             Rule::Feature => self.match_columns(state, rows),

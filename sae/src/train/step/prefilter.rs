@@ -16,7 +16,7 @@ use crate::kernels::topk;
 use crate::train::state::TrainState;
 
 /// Tokens of a chunk: their 8 bits stay in the second cache while all panels go by. Whole tiles.
-const CHUNK_ROWS: usize = 32 * ROWS;
+const CHUNK_ROWS: usize = 16 * ROWS;
 /// Below these a product in `f32` is as fast.
 const SMALLEST: (usize, usize) = (64, 1024);
 /// Steps between two looks at the recall.
@@ -37,10 +37,10 @@ pub(super) struct Prefilter {
 /// A thread's memory for finding candidates.
 #[derive(Debug, Default)]
 pub(super) struct Search8 {
-    rows: Rows,
-    shortlist: Shortlist,
-    listed: Vec<u32>,
-    scores: Vec<f32>,
+    pub(super) rows: Rows,
+    pub(super) shortlist: Shortlist,
+    pub(super) listed: Vec<u32>,
+    pub(super) scores: Vec<f32>,
     zeros: Vec<f32>,
 }
 
@@ -67,7 +67,9 @@ impl Prefilter {
     /// If matches of this kind are found faster by candidates on this processor.
     fn for_step(state: &TrainState, options: &StepOptions) -> Option<Self> {
         let instructions = Instructions::detect();
-        let possible = options.rule == Rule::Token && options.score == Score::Plain && state.d <= MAX_WIDTH;
+        let possible = matches!(options.rule, Rule::Token | Rule::Mutual)
+            && options.score == Score::Plain
+            && state.d <= MAX_WIDTH;
         let wanted = match options.search {
             Search::Exact => false,
             Search::Auto => {

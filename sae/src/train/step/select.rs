@@ -163,6 +163,9 @@ impl Chunk {
         let levels = levels.map(|m| m.map(|m| shared.plan.per_token(m).min(state.features)));
         if let Some(prefilter) = shared.prefilter {
             self.help_alone(shared, centred, rows, buffer);
+            if shared.plan.rule == Rule::Mutual {
+                return;
+            }
             self.match_candidates(state, prefilter, levels, centred, buffer);
             if let (0, [Some(k), _]) = (first_row, levels) {
                 self.audit(state, k, centred, buffer);

@@ -99,6 +99,11 @@ fn cases() -> Vec<Case> {
         }),
         Case::new("topk, multi", |o, _| o.multi = Some(Multi { multiple: 4.0, weight: 0.125 })),
         Case::new("mutual-choice", |o, _| o.rule = Rule::Mutual),
+        Case::new("mutual-choice, candidates, auxk, multi", |o, s| {
+            (o.rule, o.search) = (Rule::Mutual, Search::Candidates);
+            o.multi = Some(Multi { multiple: 3.0, weight: 0.25 });
+            *s = state(&DEAD);
+        }),
         Case::new("mutual-choice, auxk, multi", |o, s| {
             o.rule = Rule::Mutual;
             o.multi = Some(Multi { multiple: 3.0, weight: 0.25 });

@@ -136,7 +136,7 @@ fn annealing_the_power_does_not_change_what_codes_cost() {
 
 #[test]
 fn dead_features_get_rows_of_tokens() {
-    let resampling = options::Resampling { every: 2, until: 4, seed: 3 };
+    let resampling = Resampling { every: 2, until: 4, seed: 3 };
     let options = StepOptions { rule: Rule::Active, resampling: Some(resampling), ..options() };
     let mut state = state(&[5, 6]);
     [5, 6].iter().for_each(|&f| state.b_enc.value[f] = -1e3);
