@@ -26,7 +26,11 @@ impl Output {
     /// A result whose `--json` form is that of `result`: nothing is made of it unless somebody asks, and then no tree of values, which
     /// for a million rows would take more memory than all the work before.
     pub fn of(result: impl Serialize + 'static) -> Self {
-        Self { json: Box::new(move || serde_json::to_string_pretty(&result)), rows: Vec::new(), failure: None }
+        Self {
+            json: Box::new(move || serde_json::to_string_pretty(&result)),
+            rows: Vec::new(),
+            failure: None,
+        }
     }
 
     /// Adds a line to the table.

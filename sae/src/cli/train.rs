@@ -114,6 +114,9 @@ pub struct Command {
     /// Peak learning rate [default: from the width and the length of the run]
     #[arg(long)]
     learning_rate: Option<f64>,
+    /// Find the k best in all pre-activations in f32, not among candidates of a product in 8 bits
+    #[arg(long)]
+    exact: bool,
     /// Leave out rows with a norm above this multiple of the median norm
     #[arg(long, value_name = "MULTIPLE")]
     max_norm: Option<f32>,
@@ -223,6 +226,7 @@ impl Command {
             max_activation_norm_multiple: self.max_norm.or(base.max_activation_norm_multiple),
             log_every: self.log_every.or(base.log_every),
             checkpoint_every: self.checkpoint_every.unwrap_or(base.checkpoint_every),
+            exact: self.exact || base.exact,
             seed: session.seed.unwrap_or(base.seed),
             data_seed: self.data_seed.or(base.data_seed),
             threads: session.threads.or(base.threads),

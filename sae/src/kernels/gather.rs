@@ -1,6 +1,6 @@
 //! Work on a few chosen rows of a matrix: the sparse halves of decoding and of both gradients.
 
-use super::vector::{axpy, axpy4, dot};
+use super::vector::{axpy, axpy4, dot, dot4, prefetch};
 
 #[inline(always)]
 fn row(matrix: &[f32], width: usize, index: u32) -> &[f32] {
@@ -16,7 +16,10 @@ for_this_processor! {
         let width = out.len();
         let (index_blocks, index_rest) = indices.as_chunks::<4>();
         let (weight_blocks, weight_rest) = weights.as_chunks::<4>();
-        for (index, weight) in index_blocks.iter().zip(weight_blocks) {
+        for (i, (index, weight)) in index_blocks.iter().zip(weight_blocks).enumerate() {
+            if let Some(next) = index_blocks.get(i + 1) {
+                next.iter().for_each(|&i| prefetch(row(matrix, width, i)));
+            }
             axpy4(out, *weight, index.map(|i| row(matrix, width, i)));
         }
         for (&index, &weight) in index_rest.iter().zip(weight_rest) {
@@ -28,8 +31,17 @@ for_this_processor! {
 for_this_processor! {
     /// `out[i] = matrix[indices[i]] · vector`.
     pub fn dot_rows / dot_rows_portable(out: &mut [f32], matrix: &[f32], indices: &[u32], vector: &[f32]) {
-        for (out, &index) in out.iter_mut().zip(indices) {
-            *out = dot(row(matrix, vector.len(), index), vector);
+        let width = vector.len();
+        let (out_blocks, out_rest) = out.as_chunks_mut::<4>();
+        let (index_blocks, index_rest) = indices.as_chunks::<4>();
+        for (i, (out, index)) in out_blocks.iter_mut().zip(index_blocks).enumerate() {
+            if let Some(next) = index_blocks.get(i + 1) {
+                next.iter().for_each(|&i| prefetch(row(matrix, width, i)));
+            }
+            *out = dot4(index.map(|i| row(matrix, width, i)), vector);
+        }
+        for (out, &index) in out_rest.iter_mut().zip(index_rest) {
+            *out = dot(row(matrix, width, index), vector);
         }
     }
 }

@@ -24,36 +24,37 @@
 //! | [`quantile`] | upper quantiles of numbers that are seen once |
 //! | [`reduce`] | sums in a fixed order |
 //! | [`spare`] | buffers that parallel tasks hand to each other |
+//! | [`int8`] | products in 8 bits, and from them the few pairs that may be among the largest |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
 //!
 //! # Bits
 //! Loops are compiled three times, portable, for AVX2 and for AVX-512, and pick at run time. No variant fuses multiply and add and all
 //! add in the same order, so they give the same bits. Only [`gemm`] and [`product`] use what the processor offers (FMA, AVX-512), so the
-//! same bits on every run need the same kind of processor; [`processor`] names it for the run's record.
+//! same bits on every run need the same kind of processor; [`processor`] names it for the run's record. Sums of [`int8`] are integers.
 //! The number of threads never changes a bit: chunks have fixed sizes and partial results are added in chunk order.
 
 /// Compiles a function three times, portable, with AVX2 and with AVX-512, and chooses at run time.
 ///
-/// `$portable` is the plain function (tests compare the two), `$name` the one that chooses.
+/// `$portable` is the plain function (tests compare it with the one that is chosen), `$name` the one that chooses.
 macro_rules! for_this_processor {
-    ($(#[$doc:meta])* pub fn $name:ident / $portable:ident ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident / $portable:ident ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         #[inline(always)]
         fn $portable($($arg: $ty),*) $(-> $ret)? $body
 
         $(#[$doc])*
-        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2")]
                 fn with_avx2($($arg: $ty),*) $(-> $ret)? {
                     $portable($($arg),*)
                 }
-                #[target_feature(enable = "avx512f,avx512vl")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
                 fn with_avx512($($arg: $ty),*) $(-> $ret)? {
                     $portable($($arg),*)
                 }
-                if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vl") {
-                    // SAFETY: the processor was just found to have both, the only things the function asks for.
+                if $crate::kernels::has_avx512() {
+                    // SAFETY: the processor was just found to have what the function asks for.
                     #[allow(unsafe_code)]
                     return unsafe { with_avx512($($arg),*) };
                 }
@@ -68,6 +69,16 @@ macro_rules! for_this_processor {
     };
 }
 
+/// Whether the processor has the parts of AVX-512 that every server since Skylake-X and every Zen since Zen 4 has.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+}
+
 pub mod adam;
 pub mod best;
 pub mod columns;
@@ -79,6 +90,7 @@ pub mod gate;
 pub mod gather;
 pub mod gemm;
 pub mod group;
+pub mod int8;
 pub mod median;
 pub mod memory;
 pub mod norm;
@@ -91,7 +103,8 @@ pub mod topk;
 
 pub(crate) mod vector;
 
-/// The instruction sets that decide the bits of [`gemm`] and [`product`] on this machine, e.g. `x86_64 avx2 fma`.
+/// The instruction sets that decide the bits of [`gemm`] and [`product`] on this machine and those that [`int8`] uses, e.g.
+/// `x86_64 avx2 fma avx512f avx512-vnni`.
 pub fn processor() -> String {
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
     let mut names = vec![std::env::consts::ARCH];
@@ -107,5 +120,6 @@ pub fn processor() -> String {
             names.push("avx512f");
         }
     }
+    names.push(int8::tile::Instructions::detect().name());
     names.join(" ")
 }

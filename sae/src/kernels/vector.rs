@@ -22,6 +22,45 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     pairwise(lanes)
 }
 
+/// Dot products of four rows with one; each has the bits of [`dot`]. Four sums at once do not wait for one another.
+#[inline(always)]
+pub(crate) fn dot4(a: [&[f32]; 4], b: &[f32]) -> [f32; 4] {
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    let [(a0, r0), (a1, r1), (a2, r2), (a3, r3)] = a.map(|row| row[..b.len()].as_chunks::<LANES>());
+    // Four arrays, not an array of them: the compiler keeps only those in registers.
+    let (mut l0, mut l1, mut l2, mut l3) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for ((((y, x0), x1), x2), x3) in b_blocks.iter().zip(a0).zip(a1).zip(a2).zip(a3) {
+        for i in 0..LANES {
+            l0[i] += x0[i] * y[i];
+            l1[i] += x1[i] * y[i];
+            l2[i] += x2[i] * y[i];
+            l3[i] += x3[i] * y[i];
+        }
+    }
+    for (i, y) in b_rest.iter().enumerate() {
+        l0[i] += r0[i] * y;
+        l1[i] += r1[i] * y;
+        l2[i] += r2[i] * y;
+        l3[i] += r3[i] * y;
+    }
+    [pairwise(l0), pairwise(l1), pairwise(l2), pairwise(l3)]
+}
+
+/// Asks for a row that will be read soon. Rows are chosen by what tokens and features have in common, which no processor foresees.
+#[inline(always)]
+pub(crate) fn prefetch(row: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in row.chunks(16) {
+        // SAFETY: a hint; it reads nothing that the program could see, whatever the address.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}
+
 /// `Σ x`.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32]) -> f32 {
@@ -44,8 +83,9 @@ pub(crate) fn squared_norm(x: &[f32]) -> f32 {
     dot(x, x)
 }
 
+/// Sum of all lanes.
 #[inline(always)]
-fn pairwise(mut lanes: [f32; LANES]) -> f32 {
+pub(crate) fn pairwise(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
@@ -96,6 +136,15 @@ mod tests {
             let (a, b) = (row(n, 1), row(n, 2));
             let exact: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
             assert!((f64::from(dot(&a, &b)) - exact).abs() < 1e-4 * (1.0 + exact.abs()), "n = {n}");
+        }
+    }
+
+    #[test]
+    fn four_dot_products_have_the_bits_of_one() {
+        for n in [0, 5, 32, 33, 100] {
+            let (rows, b): (Vec<_>, _) = ((0..4).map(|s| row(n, s)).collect(), row(n, 9));
+            let got = dot4([&rows[0], &rows[1], &rows[2], &rows[3]], &b);
+            assert_eq!(got, [0, 1, 2, 3].map(|i| dot(&rows[i], &b)));
         }
     }
 

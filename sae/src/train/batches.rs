@@ -81,7 +81,8 @@ mod tests {
         let x: Vec<f32> =
             (0..50).flat_map(|i| if i % 10 == 3 { [100.0, 0.0] } else { [i as f32 / 50.0, 1.0] }).collect();
         let pools = Pools::start(Box::new(InMemory { d: 2, x }), &Order::new(&[0..50], 4, 16, 1), 0).unwrap();
-        let statistics = Statistics { input_scale: 2.0, input_variance: 1.0, norm_limit: Some(10.0) };
+        let statistics =
+            Statistics { input_scale: 2.0, input_variance: 1.0, norm_limit: Some(10.0), rms: Vec::new() };
         let mut batches = Batches::new(pools, 2, &statistics, 50, 0);
         let mut batch = Batch::default();
         for _ in 0..5 {
@@ -101,7 +102,8 @@ mod tests {
         let pools =
             Pools::start(Box::new(InMemory { d: 4, x: x.clone() }), &Order::new(&[0..10], 10, 10, 1), 0)
                 .unwrap();
-        let statistics = Statistics { input_scale: 0.25, input_variance: 1.0, norm_limit: None };
+        let statistics =
+            Statistics { input_scale: 0.25, input_variance: 1.0, norm_limit: None, rms: Vec::new() };
         let mut batch = Batch::default();
         Batches::new(pools, 2, &statistics, 10, 0).next(&mut batch, 10).unwrap();
         let products = |x: &[f32], g: &[f32]| x.iter().zip(g).map(|(x, g)| x * g).sum::<f32>();

@@ -220,6 +220,7 @@ mod tests {
                 input_scale: 0.1 + 0.2,
                 input_variance: 2.0 / 3.0,
                 norm_limit: Some(4.5),
+                rms: vec![0.1, 0.7, 1.0 / 3.0],
             },
             holds: Holds::default(),
         }

@@ -18,6 +18,6 @@ pub fn repeated_step(d: usize, features: usize, k: usize, rows: usize) -> impl F
         input_variance: d as f64,
         ..StepOptions::topk(k)
     };
-    let mut stepper = Stepper::new(features, options);
+    let mut stepper = Stepper::new(options);
     move || stepper.step(&mut state, &x, 1e-4).map(|_| ())
 }

@@ -21,6 +21,9 @@ pub(crate) struct Statistics {
     pub(crate) input_variance: f32,
     /// Rows with a raw norm above this are left out.
     pub(crate) norm_limit: Option<f32>,
+    /// Root mean square of each dimension of x − b_dec after scaling, `[d]`; runs of earlier versions do not have it.
+    #[serde(default)]
+    pub(crate) rms: Vec<f32>,
 }
 
 /// Measures `sample[n, d]`, scales it in place, and returns its geometric median `[d]` (the first `b_dec`) as well.
@@ -46,8 +49,22 @@ pub(crate) fn measure(
     let mut columns = vec![0.0; d];
     reduce::add_column_sums(&mut columns, sample);
     let centred = reduce::centred_sum_of_squares(rows as u64, &columns, reduce::sum_of_squares(sample));
-    let median = median::geometric(sample, d, MEDIAN_TOLERANCE, MEDIAN_ITERATIONS);
-    Ok((Statistics { input_scale, input_variance: (centred / rows as f64) as f32, norm_limit }, median.point))
+    let median = median::geometric(sample, d, MEDIAN_TOLERANCE, MEDIAN_ITERATIONS).point;
+    let input_variance = (centred / rows as f64) as f32;
+    let rms = root_mean_squares(sample, &median);
+    Ok((Statistics { input_scale, input_variance, norm_limit, rms }, median))
+}
+
+/// Of each dimension of `sample[n, d] − centre[d]`.
+fn root_mean_squares(sample: &[f32], centre: &[f32]) -> Vec<f32> {
+    let mut sums = vec![0.0; centre.len()];
+    for row in sample.chunks_exact(centre.len()) {
+        for ((sum, x), c) in sums.iter_mut().zip(row).zip(centre) {
+            *sum += f64::from(x - c).powi(2);
+        }
+    }
+    let rows = (sample.len() / centre.len()) as f64;
+    sums.into_iter().map(|sum| (sum / rows).sqrt() as f32).collect()
 }
 
 fn median_norm(sample: &[f32], d: usize) -> f32 {
@@ -73,7 +90,9 @@ mod tests {
         let mut norms: Vec<f64> = raw.chunks(3).map(|r| reduce::sum_of_squares(r).sqrt()).collect();
         norms.sort_by(f64::total_cmp);
         assert!((f64::from(statistics.norm_limit.unwrap()) - 4.0 * norms[50]).abs() < 1e-3);
-        assert_eq!(median.len(), 3);
+        assert_eq!((median.len(), statistics.rms.len()), (3, 3));
+        let squares: f64 = sample.chunks(3).map(|r| f64::from(r[1] - median[1]).powi(2)).sum();
+        assert!((f64::from(statistics.rms[1]) - (squares / 100.0).sqrt()).abs() < 1e-5);
         let mut raw = raw;
         let (plain, _) = measure(&mut raw, 3, InputNormalisation::None, None).unwrap();
         assert_eq!((plain.input_scale, plain.norm_limit), (1.0, None));

@@ -90,7 +90,7 @@ impl<'a> Trainer<'a> {
         let Start { state, record } = start;
         let resumed = (record.step > 0).then(|| record.step - 1);
         Ok(Self {
-            stepper: Stepper::new(resolved.d_sae, resolved.step_options(&record.statistics)),
+            stepper: Stepper::new(resolved.step_options(&record.statistics)),
             schedule: Schedule {
                 peak: resolved.learning_rate,
                 warmup: resolved.warmup_steps,

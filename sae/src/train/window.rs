@@ -30,6 +30,10 @@ pub(crate) struct Figures {
     pub(crate) dead: u64,
     pub(crate) tokens_per_second: f64,
     pub(crate) decoder_norm: f64,
+    /// Candidates computed in f32 for every match; not a number where all pre-activations were.
+    pub(crate) candidates: f64,
+    /// Share of the matches looked at again that candidates had; not a number where none were.
+    pub(crate) recall: f64,
 }
 
 impl Window {
@@ -52,6 +56,7 @@ impl Window {
         sums.tokens += report.tokens;
         sums.matches += report.matches;
         sums.dead = report.dead;
+        sums.audit.add(&report.audit);
         sums.decoder_norm += report.decoder_norm;
         self.steps += 1;
     }
@@ -71,8 +76,15 @@ impl Window {
             dead: sums.dead,
             tokens_per_second: sums.tokens as f64 / (seconds - self.began).max(1e-9),
             decoder_norm: sums.decoder_norm / steps,
+            candidates: known(sums.audit.candidates, sums.matches),
+            recall: known(sums.audit.found, sums.audit.wanted),
         }
     }
+}
+
+/// `part / whole`; not a number if there is no part to speak of.
+fn known(part: u64, whole: u64) -> f64 {
+    if part > 0 { part as f64 / whole as f64 } else { f64::NAN }
 }
 
 impl Figures {
@@ -91,6 +103,8 @@ impl Figures {
             (names::LEARNING_RATE, learning_rate),
             (names::TOKENS_PER_SECOND, self.tokens_per_second),
             (names::W_DEC_NORMS, self.decoder_norm),
+            (names::CANDIDATES, self.candidates),
+            (names::RECALL, self.recall),
         ];
         for (name, value) in values.into_iter().filter(|(_, value)| value.is_finite()) {
             row = row.with(name, value as f32);

@@ -36,8 +36,13 @@ pub const TOKENS_PER_SECOND: &str = "details/tokens_per_second";
 /// Mean norm of decoder rows.
 pub const W_DEC_NORMS: &str = "weights/W_dec_norms";
 
+/// Candidates of a product in 8 bits that were computed in f32, for every match; null where all pre-activations were.
+pub const CANDIDATES: &str = "details/candidates_per_match";
+/// Share of the matches that candidates had, where it was looked at.
+pub const RECALL: &str = "details/selection_recall";
+
 /// The f32 columns in order; each is null where a method has no such number.
-pub const VALUES: [&str; 12] = [
+pub const VALUES: [&str; 14] = [
     OVERALL_LOSS,
     MSE_LOSS,
     AUXILIARY_LOSS,
@@ -50,6 +55,8 @@ pub const VALUES: [&str; 12] = [
     TOKENS_PER_SECOND,
     W_DEC_NORMS,
     SPARSITY_LOSS,
+    CANDIDATES,
+    RECALL,
 ];
 
 /// step u64, tokens u64, seconds f64: what every log has.

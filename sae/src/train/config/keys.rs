@@ -69,6 +69,7 @@ pub(crate) fn known() -> Vec<&'static str> {
         "dead_after",
         "input_normalisation",
         "max_activation_norm_multiple",
+        "exact",
         "seed",
         "data_seed",
         "threads",

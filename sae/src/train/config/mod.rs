@@ -145,6 +145,9 @@ pub struct TrainConfig {
     /// Rows with a norm above this multiple of the median norm are left out (and counted). Default: none are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_activation_norm_multiple: Option<f32>,
+    /// Finds the k best by all pre-activations in `f32`, not by candidates of a product in 8 bits.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
     /// Seed of the first directions and, without `data_seed`, of the order of rows.
     pub seed: u64,
     /// Seed of the order of rows alone. Runs with the same one see the same batches, which a sweep then reads once. Default: `seed`.
@@ -210,6 +213,7 @@ impl Default for TrainConfig {
             dead_after: None,
             input_normalisation: InputNormalisation::MeanSquare,
             max_activation_norm_multiple: None,
+            exact: false,
             seed: 0,
             data_seed: None,
             threads: None,

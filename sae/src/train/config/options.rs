@@ -5,7 +5,7 @@ use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
 use crate::train::statistics::Statistics;
 use crate::train::step::StepOptions;
-use crate::train::step::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule};
+use crate::train::step::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
 
 /// Weight of the loss with more matches, as in Gao et al. (2024).
 const MULTI_WEIGHT: f64 = 0.125;
@@ -98,6 +98,8 @@ impl Resolved {
             dead_after: self.dead_after,
             rate_window: self.dead_after,
             input_variance: f64::from(statistics.input_variance),
+            search: if config.exact { Search::Exact } else { Search::Auto },
+            rms: statistics.rms.clone(),
             betas: (config.beta1, config.beta2),
             epsilon: config.epsilon,
         }

@@ -65,7 +65,7 @@ impl Chunk {
     /// Errors, slopes and sums of the chunk `x`.
     pub(super) fn measure(&mut self, shared: &Shared<'_>, x: &[f32], views: &mut Views<'_>) {
         let d = shared.state.d;
-        let Self { main, second, aux, sums } = self;
+        let Self { main, second, aux, sums, .. } = self;
         *sums = Sums::default();
         [&mut *main, &mut *second, &mut *aux].into_iter().for_each(Matches::begin_slopes);
         let has_second = !views.second.is_empty();

@@ -15,10 +15,13 @@
 //! | `options` | what a step is told; ramps and phases |
 //! | `prepare` | before the step: budgets, expected rates, who gets help |
 //! | `select` | z in chunks of tokens → matches; token choice, mutual choice, ReLU, JumpReLU, gates |
+//! | `prefilter` | matches from candidates of a product in 8 bits; token choice |
+//! | `pairs` | the same for mutual choice |
 //! | `columns` | z in tiles of features → matches; feature choice |
 //! | `errors` | errors and slopes at the matches, of every reconstruction that the loss has |
 //! | `penalty` | what codes cost |
 //! | `update` | by feature: gradients, projection, Adam, unit norm |
+//! | `parts` | where the time goes |
 //! | `resample` | new rows for dead features |
 //!
 //! Features that fire too little get a loss of their own. AuxK (Gao et al. 2024): with `u` the k_aux largest positive pre-activations
@@ -47,7 +50,10 @@
 mod columns;
 mod errors;
 pub(super) mod options;
+mod pairs;
+pub(crate) mod parts;
 mod penalty;
+mod prefilter;
 pub(super) mod prepare;
 mod resample;
 mod select;
@@ -57,17 +63,20 @@ use rayon::prelude::*;
 
 pub(crate) use options::StepOptions;
 use options::{Plan, Rule};
+use parts::{Part, Parts};
 
 use super::matches::{Grouped, Matches};
 use super::state::TrainState;
 use crate::dictionary::score::{Score, normalise};
 use crate::kernels::adam::AdamStep;
 use crate::kernels::best::SharedBest;
-use crate::kernels::encode::{centre, chunk_rows};
+use crate::kernels::encode::centre;
 use crate::kernels::reduce;
 use crate::kernels::spare::Spare;
 use crate::{Error, Result};
 use errors::Views;
+pub(crate) use prefilter::Audit;
+use prefilter::Prefilter;
 use select::Buffer;
 
 /// A batch, already scaled.
@@ -118,6 +127,8 @@ pub(crate) struct StepReport {
     pub(crate) dead: u64,
     /// Mean norm of decoder rows after Adam and before they were made 1 again.
     pub(crate) decoder_norm: f64,
+    /// What is known of the search by candidates; zeros if all pre-activations were computed.
+    pub(crate) audit: Audit,
 }
 
 /// A chunk of a batch: its matches and its part of every sum.
@@ -130,6 +141,8 @@ struct Chunk {
     /// Those of the features that get help.
     aux: Matches,
     sums: errors::Sums,
+    audit: Audit,
+    proposed: pairs::Proposed,
 }
 
 /// Matrices `[B, d]` that a step fills.
@@ -161,7 +174,11 @@ struct Helped {
 #[derive(Debug)]
 pub(crate) struct Stepper {
     options: StepOptions,
+    /// Tokens of a chunk; 0 until the first step.
     chunk_rows: usize,
+    prefilter: Option<Prefilter>,
+    /// The smallest match of the last step of mutual choice by candidates; 0 before the first.
+    worst_match: f32,
     chunks: Vec<Chunk>,
     matrices: Matrices,
     helped: Helped,
@@ -180,6 +197,7 @@ pub(crate) struct Stepper {
     /// The decoder that stays as it is; empty where it is trained, and before the first step.
     frozen: Vec<f32>,
     spare: Spare<Buffer>,
+    parts: Parts,
 }
 
 /// Constants of the loss: ∂L/∂x̂ of each reconstruction is this times its errors.
@@ -190,10 +208,12 @@ struct Scales {
 }
 
 impl Stepper {
-    pub(crate) fn new(features: usize, options: StepOptions) -> Self {
+    pub(crate) fn new(options: StepOptions) -> Self {
         Self {
             options,
-            chunk_rows: chunk_rows(features),
+            chunk_rows: 0,
+            prefilter: None,
+            worst_match: 0.0,
             chunks: Vec::new(),
             matrices: Matrices::default(),
             helped: Helped::default(),
@@ -207,6 +227,7 @@ impl Stepper {
             exponentials: Vec::new(),
             frozen: Vec::new(),
             spare: Spare::default(),
+            parts: Parts::default(),
         }
     }
 
@@ -219,6 +240,7 @@ impl Stepper {
     ) -> Result<StepReport> {
         let batch = batch.into();
         let t = state.step + 1;
+        self.parts.begin();
         self.prepare(state, (batch.x.len() / state.d) as u64)?;
         let mut report = self.forward(state, batch);
         if !report.loss.is_finite() {
@@ -234,6 +256,7 @@ impl Stepper {
         report.decoder_norm = self.update(state, &adam, report.tokens)?;
         // The update visits a feature once, for both of its rows; a control need not make that loop slower for everybody.
         state.w_dec.value[..self.frozen.len()].copy_from_slice(&self.frozen);
+        self.parts.end(Part::Update);
         state.penalty_scale = self.penalty_scale;
         state.step = t;
         self.resample(state, batch.x);
@@ -244,15 +267,26 @@ impl Stepper {
     pub(crate) fn forward<'a>(&mut self, state: &TrainState, batch: impl Into<Tokens<'a>>) -> StepReport {
         let batch = batch.into();
         let rows = batch.x.len() / state.d;
+        self.ready_search(state);
         let plan = self.options.plan(state.step + 1);
         self.find_helped(state, rows as u64);
         self.sparsity = plan.sparsity;
         self.resize(state, batch);
         self.chunks.resize_with(rows.div_ceil(self.chunk_rows), Chunk::default);
+        self.parts.end(Part::Prepare);
         self.match_tokens(state, &plan, rows);
+        self.parts.end(Part::Search);
         self.adapt_penalty(state, &plan);
         self.measure_errors(state, &plan, batch.x);
-        self.finish_forward(state.features, state.d, rows, &plan)
+        self.parts.end(Part::Errors);
+        let report = self.finish_forward(state.features, state.d, rows, &plan);
+        self.parts.end(Part::Group);
+        report
+    }
+
+    /// Where the time of all steps went.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Fills `centred` and `gradients`, and makes room for the errors.
@@ -287,6 +321,11 @@ impl Stepper {
             self.best.restart(plan.per_batch(rows, self.most()));
         }
         self.score_tokens(state, plan);
+        if let Some(prefilter) = self.prefilter.take_if(|_| plan.rule == Rule::Mutual) {
+            self.match_pairs(state, &prefilter, plan, rows);
+            self.prefilter = Some(prefilter);
+            return;
+        }
         match plan.rule {
             Rule::Mutual => self.match_best(state.features, plan, rows),
             Rule::Feature => self.match_columns(state, rows),
@@ -329,6 +368,7 @@ impl Stepper {
             aux += sums.aux_squared_error;
             nested += sums.nested_squared_error;
             penalty += sums.penalty;
+            report.audit.add(&chunk.audit);
             reduce::add(&mut report.columns, &sums.columns);
             reduce::add(&mut error_columns, &sums.error_columns);
         }
@@ -365,6 +405,7 @@ impl Chunk {
     /// Forgets the matches of the last step.
     fn clear(&mut self) {
         [&mut self.main, &mut self.second, &mut self.aux].into_iter().for_each(Matches::clear);
+        self.audit = Audit::default();
     }
 }
 

@@ -119,6 +119,18 @@ pub(crate) struct Resampling {
     pub(crate) seed: u64,
 }
 
+/// How the k best are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// From candidates of a product in 8 bits where that is faster (see `step::prefilter`), else from all pre-activations.
+    Auto,
+    /// From all pre-activations in `f32`.
+    Exact,
+    /// From candidates, however small the dictionary.
+    #[cfg(test)]
+    Candidates,
+}
+
 /// What does not change from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StepOptions {
@@ -145,6 +157,9 @@ pub(crate) struct StepOptions {
     pub(crate) rate_window: u64,
     /// V: mean of ‖x − mean(x)‖² of the input.
     pub(crate) input_variance: f64,
+    pub(crate) search: Search,
+    /// Root mean square of each dimension of x − b_dec when training began, `[d]`; empty if it is not known.
+    pub(crate) rms: Vec<f32>,
     /// β₁, β₂.
     pub(crate) betas: (f64, f64),
     /// ε.
@@ -170,6 +185,8 @@ impl StepOptions {
             dead_after: u64::MAX,
             rate_window: 1_000_000,
             input_variance: 1.0,
+            search: Search::Auto,
+            rms: Vec::new(),
             betas: (0.9, 0.999),
             epsilon: 6.25e-10,
         }

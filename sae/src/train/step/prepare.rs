@@ -64,7 +64,7 @@ impl Stepper {
         let known =
             state.step.saturating_mul(rows) >= self.options.rate_window && !state.expected_rates.is_empty();
         let rates = if known { self.rates(state, rows) } else { Vec::new() };
-        let Self { options, helped, .. } = self;
+        let Self { options, helped, prefilter, .. } = self;
         let Helped { features, bias, encoder, dead } = helped;
         features.clear();
         *dead = state.dead(options.dead_after).count();
@@ -77,7 +77,8 @@ impl Stepper {
         bias.clear();
         bias.extend(features.iter().map(|&f| state.b_enc.value[f as usize]));
         encoder.clear();
-        if options.plan(state.step + 1).rule == Rule::Feature && options.aux.coefficient > 0.0 {
+        let apart = options.plan(state.step + 1).rule == Rule::Feature || prefilter.is_some();
+        if apart && options.aux.coefficient > 0.0 {
             let rows = features.iter().map(|&f| f as usize * state.d);
             rows.for_each(|at| encoder.extend_from_slice(&state.w_enc.value[at..at + state.d]));
         }

@@ -18,7 +18,7 @@ const ENCODER_SHARE: f32 = 0.2;
 
 impl Stepper {
     /// Resamples if this step is one at which that is done; `x` is the step's batch.
-    pub(super) fn resample(&self, state: &mut TrainState, x: &[f32]) {
+    pub(super) fn resample(&mut self, state: &mut TrainState, x: &[f32]) {
         let Some(options) = self.options.resampling else { return };
         if !state.step.is_multiple_of(options.every) || state.step > options.until {
             return;
@@ -26,6 +26,9 @@ impl Stepper {
         let dead: Vec<u32> = state.dead(self.options.dead_after).collect();
         let tokens = draw(&self.matrices.errors, state.d, dead.len(), options.seed, state.step);
         let norm = ENCODER_SHARE * mean_norm_alive(state, &dead);
+        if let Some(prefilter) = &mut self.prefilter {
+            prefilter.packed = None;
+        }
         for (&f, token) in dead.iter().zip(tokens) {
             renew(state, f as usize, &x[token * state.d..(token + 1) * state.d], norm);
         }

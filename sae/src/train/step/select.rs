@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::options::{Plan, Rule, StepOptions};
+use super::prefilter::{Prefilter, Search8};
 use super::{Chunk, Helped, Stepper};
 use crate::dictionary::score::{Score, is_silent};
 use crate::kernels::best::{Best, SharedBest};
@@ -29,6 +30,7 @@ pub(super) struct Buffer {
     best: Best,
     /// The products of the features that get help, `[rows, ·]` or one row.
     helped: Vec<f32>,
+    pub(super) search: Search8,
 }
 
 impl Buffer {
@@ -70,6 +72,7 @@ struct Shared<'a> {
     plan: &'a Plan,
     helped: &'a Helped,
     helps: bool,
+    prefilter: Option<&'a Prefilter>,
     best: &'a SharedBest,
     /// Matches that the collector of mutual choice keeps.
     limit: usize,
@@ -94,6 +97,7 @@ impl Stepper {
             plan,
             helped: &self.helped,
             helps: self.helps(),
+            prefilter: self.prefilter.as_ref(),
             best: &self.best,
             limit: plan.per_batch(rows, self.most()),
             exponentials: &self.exponentials,
@@ -155,6 +159,19 @@ impl Chunk {
         if shared.plan.rule == Rule::Feature {
             return self.help_alone(shared, centred, rows, buffer);
         }
+        let levels = [Some(1.0), shared.options.multi.map(|multi| multi.multiple)];
+        let levels = levels.map(|m| m.map(|m| shared.plan.per_token(m).min(state.features)));
+        if let Some(prefilter) = shared.prefilter {
+            self.help_alone(shared, centred, rows, buffer);
+            if shared.plan.rule == Rule::Mutual {
+                return;
+            }
+            self.match_candidates(state, prefilter, levels, centred, buffer);
+            if let (0, [Some(k), _]) = (first_row, levels) {
+                self.audit(state, k, centred, buffer);
+            }
+            return;
+        }
         products(&mut buffer.products, centred, &state.w_enc.value, d);
         if !gradients.is_empty() {
             products(&mut buffer.along, gradients, &state.w_dec.value, d);
@@ -169,7 +186,7 @@ impl Chunk {
             }
             let silent = gradients.is_empty() || is_silent(&gradients[row * d..(row + 1) * d]);
             match shared.plan.rule {
-                Rule::Token => self.match_token(shared, row, silent, buffer),
+                Rule::Token => self.match_token(shared, levels, row, silent, buffer),
                 Rule::Mutual => {
                     score_row(shared, row, silent, buffer);
                     let first = (first_row + row) as u64 * state.features as u64;
@@ -185,15 +202,20 @@ impl Chunk {
     }
 
     /// The best features of token `row`; of a second reconstruction too.
-    fn match_token(&mut self, shared: &Shared<'_>, row: usize, silent: bool, buffer: &mut Buffer) {
+    fn match_token(
+        &mut self,
+        shared: &Shared<'_>,
+        levels: [Option<usize>; 2],
+        row: usize,
+        silent: bool,
+        buffer: &mut Buffer,
+    ) {
         let (state, plain) = (shared.state, shared.options.score == Score::Plain);
         if !plain {
             score_row(shared, row, silent, buffer);
         }
-        let levels = [Some(1.0), shared.options.multi.map(|multi| multi.multiple)];
-        for (matches, multiple) in [&mut self.main, &mut self.second].into_iter().zip(levels) {
-            let Some(multiple) = multiple else { continue };
-            let k = shared.plan.per_token(multiple).min(state.features);
+        for (matches, k) in [&mut self.main, &mut self.second].into_iter().zip(levels) {
+            let Some(k) = k else { continue };
             let products = std::mem::take(&mut buffer.products);
             let n = match plain {
                 true => {

@@ -4,14 +4,17 @@ use rayon::prelude::*;
 
 use super::Stepper;
 use super::options::{Penalty, Rule};
+use super::prefilter::Prefilter;
 use crate::kernels::adam::{self, AdamStep};
 use crate::kernels::feature::{self, Gradient, Parameters, Source};
+use crate::kernels::int8::Fold;
+use crate::kernels::int8::panels::{COLUMNS, Panel};
 use crate::kernels::reduce;
 use crate::train::state::{Parameter, TrainState};
 use crate::{Error, Result};
 
-/// Features updated by one task.
-const TASK_FEATURES: usize = 64;
+/// Features updated by one task: those of a panel.
+const TASK_FEATURES: usize = COLUMNS;
 
 /// A parameter's value and moments for the features of a task.
 type Triple<'a> = [&'a mut [f32]; 3];
@@ -24,6 +27,8 @@ struct Task<'a> {
     own: Triple<'a>,
     since_fired: &'a mut [u64],
     rates: &'a mut [f32],
+    /// Where their encoder rows are kept in 8 bits.
+    panel: Option<(Panel<'a>, &'a Fold)>,
 }
 
 /// What the features of a task add up to.
@@ -40,6 +45,13 @@ pub(super) struct FeatureGradient {
     /// Of the parameters that only some rules have.
     pub(super) own: [f32; 2],
     slopes: Vec<f32>,
+}
+
+/// A thread's memory.
+#[derive(Debug, Default)]
+struct Memory {
+    gradient: FeatureGradient,
+    row: Vec<i8>,
 }
 
 impl Stepper {
@@ -63,15 +75,22 @@ impl Stepper {
     }
 
     /// Backward pass and update. Returns the mean decoder norm before it was made 1.
-    pub(super) fn update(&self, state: &mut TrainState, adam: &AdamStep, rows: u64) -> Result<f64> {
+    pub(super) fn update(&mut self, state: &mut TrainState, adam: &AdamStep, rows: u64) -> Result<f64> {
         let (d, features, step) = (state.d, state.features, state.step + 1);
         let own = self.options.rule.own_parameters();
         let mut gradient = self.b_dec_gradient(d);
-        let sums: Vec<TaskSums> = tasks(state, own)
+        let mut prefilter = self.prefilter.take();
+        let sums: Vec<TaskSums> = tasks(state, own, prefilter.as_mut())
             .into_par_iter()
             .enumerate()
-            .map(|(task, part)| self.update_task(task * TASK_FEATURES, d, part, adam, rows))
+            .map_init(Memory::default, |memory, (task, part)| {
+                self.update_task(task * TASK_FEATURES, d, part, adam, rows, memory)
+            })
             .collect();
+        if let Some(prefilter) = &mut prefilter {
+            prefilter.packed = Some(step);
+        }
+        self.prefilter = prefilter;
         let mut norms = 0.0;
         for task in &sums {
             if let Some(f) = task.lost {
@@ -95,17 +114,20 @@ impl Stepper {
         mut task: Task<'_>,
         adam: &AdamStep,
         rows: u64,
+        Memory { gradient, row }: &mut Memory,
     ) -> TaskSums {
-        let mut gradient = FeatureGradient::default();
         let mut sums = TaskSums { b_dec: vec![0.0; d], norms: 0.0, lost: None };
         let share = self.options.rate_share(rows) as f32;
         let own = self.options.rule.own_parameters();
         for i in 0..task.since_fired.len() {
             let f = first + i;
-            self.gradient(f, d, &task.own[0][i * own..(i + 1) * own], rows, &mut gradient);
-            match task.apply(i, d, &mut gradient, adam, &mut sums.b_dec) {
+            self.gradient(f, d, &task.own[0][i * own..(i + 1) * own], rows, gradient);
+            match task.apply(i, d, gradient, adam, &mut sums.b_dec) {
                 Some(norm) => sums.norms += f64::from(norm),
                 None => sums.lost = sums.lost.or(Some(f)),
+            }
+            if let Some((panel, fold)) = &mut task.panel {
+                panel.set(i, &task.encoder[0][i * d..(i + 1) * d], task.bias[0][i], fold, row);
             }
             let fired = self.main.fired(f);
             let since = &mut task.since_fired[i];
@@ -204,13 +226,14 @@ impl Task<'_> {
 }
 
 /// Cuts the state into tasks of a fixed number of features.
-fn tasks(state: &mut TrainState, own: usize) -> Vec<Task<'_>> {
+fn tasks<'a>(state: &'a mut TrainState, own: usize, prefilter: Option<&'a mut Prefilter>) -> Vec<Task<'a>> {
     fn triples(parameter: &mut Parameter, width: usize) -> impl Iterator<Item = Triple<'_>> {
         let width = width.max(1);
         let (first, second) = (parameter.first.chunks_mut(width), parameter.second.chunks_mut(width));
         parameter.value.chunks_mut(width).zip(first).zip(second).map(|((v, m), s)| [v, m, s])
     }
     let width = TASK_FEATURES * state.d;
+    let mut panels = prefilter.map(|Prefilter { fold, panels, .. }| (panels.panels_mut(), &*fold));
     let mut own = triples(&mut state.own, TASK_FEATURES * own);
     let rows = triples(&mut state.w_enc, width).zip(triples(&mut state.w_dec, width));
     let counts = state.since_fired.chunks_mut(TASK_FEATURES).zip(state.rates.chunks_mut(TASK_FEATURES));
@@ -223,6 +246,7 @@ fn tasks(state: &mut TrainState, own: usize) -> Vec<Task<'_>> {
             own: own.next().unwrap_or_default(),
             since_fired,
             rates,
+            panel: panels.as_mut().and_then(|(panels, fold)| Some((panels.next()?, *fold))),
         })
         .collect()
 }

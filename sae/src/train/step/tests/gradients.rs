@@ -6,7 +6,7 @@ use super::*;
 /// All gradients of the loss, in the order of `NAMES`.
 fn kernel_gradients(case: &Case) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
     let (x, g, state) = (batch(), model_gradients(), &case.state);
-    let mut stepper = Stepper::new(F, case.options.clone());
+    let mut stepper = Stepper::new(case.options.clone());
     let report = stepper.forward(state, Tokens { x: &x, gradients: &g });
     let own = case.options.rule.own_parameters();
     let mut all = [vec![], vec![], vec![], stepper.b_dec_gradient(D), vec![]];

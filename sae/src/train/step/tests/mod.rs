@@ -1,15 +1,16 @@
 //! Every method's step against oracles, and what holds for all of them.
 
+mod candidates;
 mod dense;
 mod gradients;
 mod rules;
 
-use super::options::{Aux, Budgets, Multi, Penalty, Ramp, Rule};
+use super::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
 use super::update::FeatureGradient;
 use super::*;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
-use crate::kernels::encode::products;
+use crate::kernels::encode::{chunk_rows, products};
 use crate::train::random::{Purpose, generator, normal};
 use crate::train::state::Parameter;
 
@@ -82,6 +83,12 @@ fn cases() -> Vec<Case> {
     vec![
         Case::new("topk", |_, _| {}),
         Case::new("topk, auxk", |_, s| *s = state(&DEAD)),
+        Case::new("topk, candidates", |o, _| o.search = Search::Candidates),
+        Case::new("topk, candidates, auxk, multi", |o, s| {
+            o.search = Search::Candidates;
+            o.multi = Some(Multi { multiple: 2.0, weight: 0.125 });
+            *s = state(&DEAD);
+        }),
         Case::new("topk, aux-zipf", |o, s| {
             o.aux.zipf = Some((BudgetLaw::Fit, 0.5));
             o.rate_window = 100;
@@ -92,6 +99,11 @@ fn cases() -> Vec<Case> {
         }),
         Case::new("topk, multi", |o, _| o.multi = Some(Multi { multiple: 4.0, weight: 0.125 })),
         Case::new("mutual-choice", |o, _| o.rule = Rule::Mutual),
+        Case::new("mutual-choice, candidates, auxk, multi", |o, s| {
+            (o.rule, o.search) = (Rule::Mutual, Search::Candidates);
+            o.multi = Some(Multi { multiple: 3.0, weight: 0.25 });
+            *s = state(&DEAD);
+        }),
         Case::new("mutual-choice, auxk, multi", |o, s| {
             o.rule = Rule::Mutual;
             o.multi = Some(Multi { multiple: 3.0, weight: 0.25 });
@@ -148,7 +160,7 @@ fn cases() -> Vec<Case> {
 #[test]
 fn decoder_rows_have_norm_1_after_every_step() {
     let (mut state, x) = (state(&[3, 4]), batch());
-    let mut stepper = Stepper::new(F, options());
+    let mut stepper = Stepper::new(options());
     for _ in 0..20 {
         let report = stepper.step(&mut state, &x, 0.01).unwrap();
         assert!(
@@ -166,7 +178,7 @@ fn decoder_rows_have_norm_1_after_every_step() {
 fn silence_is_counted_in_tokens() {
     let (mut state, x) = (state(&[3]), batch());
     state.b_enc.value[7] = -1e3;
-    let mut stepper = Stepper::new(F, options());
+    let mut stepper = Stepper::new(options());
     stepper.step(&mut state, &x, 1e-6).unwrap();
     stepper.step(&mut state, &x, 1e-6).unwrap();
     assert_eq!(state.since_fired[7], 2 * B as u64);
@@ -182,7 +194,7 @@ fn a_step_gives_the_same_bits_on_any_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mut state = TrainState::new(f, vec![0.1; d], 2);
-            let mut stepper = Stepper::new(f, StepOptions { dead_after: 1400, ..options() });
+            let mut stepper = Stepper::new(StepOptions { dead_after: 1400, ..options() });
             let reports: Vec<_> = (0..4).map(|_| stepper.step(&mut state, &x, 1e-3).unwrap()).collect();
             (state, reports)
         })
@@ -196,7 +208,7 @@ fn a_step_gives_the_same_bits_on_any_number_of_threads() {
 #[test]
 fn the_loss_falls() {
     let (mut state, x) = (state(&[]), batch());
-    let mut stepper = Stepper::new(F, options());
+    let mut stepper = Stepper::new(options());
     let losses: Vec<f64> = (0..200).map(|_| stepper.step(&mut state, &x, 3e-3).unwrap().mse).collect();
     assert!(losses[199] < 0.4 * losses[0], "{} → {}", losses[0], losses[199]);
 }
@@ -206,11 +218,11 @@ fn a_loss_that_is_not_finite_names_the_step() {
     let (mut state, mut x) = (state(&[]), batch());
     state.step = 41;
     x[3] = f32::MAX;
-    let message = Stepper::new(F, options()).step(&mut state, &x, 1e-3).unwrap_err().to_string();
+    let message = Stepper::new(options()).step(&mut state, &x, 1e-3).unwrap_err().to_string();
     assert!(message.contains("step 42"), "{message}");
     let mut lost = self::state(&[]);
     lost.w_enc.value[5 * D] = f32::NAN;
-    let message = Stepper::new(F, options()).step(&mut lost, &batch(), 1e-3).unwrap_err().to_string();
+    let message = Stepper::new(options()).step(&mut lost, &batch(), 1e-3).unwrap_err().to_string();
     assert!(message.contains("feature 5"), "{message}");
 }
 
@@ -261,7 +273,7 @@ fn time_of_a_step_of_every_method() {
         if options.rule == Rule::Feature {
             state.budgets = vec![(32 * rows / f) as u32; f];
         }
-        let mut stepper = Stepper::new(f, options);
+        let mut stepper = Stepper::new(options);
         let mut milliseconds = f64::INFINITY;
         one.install(|| {
             for _ in 0..4 {

@@ -10,7 +10,7 @@ fn train(
     gradients: &[f32],
     steps: u64,
 ) -> (TrainState, Vec<StepReport>) {
-    let (x, mut stepper) = (batch(), Stepper::new(F, options.clone()));
+    let (x, mut stepper) = (batch(), Stepper::new(options.clone()));
     let reports =
         (0..steps).map(|_| stepper.step(&mut state, Tokens { x: &x, gradients }, 3e-3).unwrap()).collect();
     (state, reports)
@@ -53,7 +53,7 @@ fn permuting_tokens_permutes_codes() {
         |rows: &[f32]| order.iter().flat_map(|&t| rows[t * D..][..D].to_vec()).collect::<Vec<f32>>();
     for case in cases() {
         let codes = |x: &[f32], g: &[f32]| {
-            let mut stepper = Stepper::new(F, case.options.clone());
+            let mut stepper = Stepper::new(case.options.clone());
             stepper.forward(&case.state, Tokens { x, gradients: g });
             let rows = |chunk: &Chunk| {
                 (0..chunk.main.codes.rows()).map(|i| chunk.main.codes.row(i).0.to_vec()).collect::<Vec<_>>()
@@ -128,7 +128,7 @@ fn annealing_the_power_does_not_change_what_codes_cost() {
         ..options()
     };
     // With a learning rate of next to nothing codes stay, so their cost must too.
-    let (x, mut state, mut stepper) = (batch(), state(&[]), Stepper::new(F, options));
+    let (x, mut state, mut stepper) = (batch(), state(&[]), Stepper::new(options));
     let costs: Vec<f64> = (0..8).map(|_| stepper.step(&mut state, &x, 1e-12).unwrap().penalty).collect();
     assert!(costs.iter().all(|cost| (cost / costs[0] - 1.0).abs() < 1e-4), "{costs:?}");
     assert!(state.penalty_scale != 1.0);
@@ -136,7 +136,7 @@ fn annealing_the_power_does_not_change_what_codes_cost() {
 
 #[test]
 fn dead_features_get_rows_of_tokens() {
-    let resampling = options::Resampling { every: 2, until: 4, seed: 3 };
+    let resampling = Resampling { every: 2, until: 4, seed: 3 };
     let options = StepOptions { rule: Rule::Active, resampling: Some(resampling), ..options() };
     let mut state = state(&[5, 6]);
     [5, 6].iter().for_each(|&f| state.b_enc.value[f] = -1e3);
@@ -173,7 +173,7 @@ fn every_method_s_step_gives_the_same_bits_on_any_number_of_threads() {
                 if options.rule == Rule::Feature {
                     state.budgets = (0..f as u32).map(|f| f % 3).collect();
                 }
-                let mut stepper = Stepper::new(f, options.clone());
+                let mut stepper = Stepper::new(options.clone());
                 let tokens = Tokens { x: &x, gradients: &g };
                 let reports: Vec<_> =
                     (0..3).map(|_| stepper.step(&mut state, tokens, 1e-3).unwrap()).collect();
@@ -189,7 +189,7 @@ fn every_method_s_step_gives_the_same_bits_on_any_number_of_threads() {
 fn the_dictionary_of_a_method_has_the_codes_of_training() {
     let x = batch();
     for case in cases().into_iter().filter(|case| case.options.rule.decides_alone()) {
-        let mut stepper = Stepper::new(F, case.options.clone());
+        let mut stepper = Stepper::new(case.options.clone());
         let state = &case.state;
         stepper.forward(state, &x);
         let (w_enc, b_enc, selection) = crate::train::record::encoder(state, case.options.rule, 3, None);
