@@ -50,7 +50,7 @@ impl Command {
         }
         let options = CompareOptions {
             evaluate: EvaluateOptions {
-                model: super::evaluate::choice(self.model.as_deref(), self.no_model),
+                model: super::evaluate::choice(self.model.as_deref(), self.no_model, session)?,
                 tokens: self.tokens,
                 seed: session.seed.unwrap_or_default(),
                 ..EvaluateOptions::default()

@@ -3,6 +3,7 @@
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
 
+mod bench;
 mod compare;
 mod demo;
 mod evaluate;
@@ -60,6 +61,7 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::Command),
     Compare(compare::Command),
     Demo(demo::Command),
     Harvest(harvest::Command),
@@ -131,6 +133,7 @@ fn run(program: Program) -> Result<Output> {
     let mut session =
         Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
     match program.command {
+        Command::Bench(command) => command.run(&mut session),
         Command::Compare(command) => command.run(&mut session),
         Command::Demo(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),

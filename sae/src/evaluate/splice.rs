@@ -169,7 +169,8 @@ mod tests {
         let hook = Hook::new(0, Site::ResidPost);
         let spliced = |limit| {
             let splice = Splice::Constant(&[7.0; 3]);
-            let mut tap = SpliceAt { hook, width: 3, contexts: &contexts, limit: Some(limit), splice };
+            let mut tap =
+                SpliceAt { hook, width: 3, contexts: &contexts, limit: Some(limit), splice, seen: None };
             let tensor = Tensor::from_slice(&values, (2, 4, 3), &Device::Cpu).unwrap();
             tap.at(&hook, &tensor).unwrap().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };

@@ -1,23 +1,216 @@
-//! A training step to be timed: for `benches/train_step.rs`.
+//! Training steps to be timed: for `sae bench` and `benches/train_step.rs`.
+
+use std::time::Instant;
+
+use rand::RngCore as _;
+use serde::Serialize;
 
 use super::random::{Purpose, generator, normal};
 use super::state::TrainState;
-use super::step::options::Aux;
-use super::step::{StepOptions, Stepper};
-use crate::Result;
+use super::step::options::{Aux, Rule, Search};
+use super::step::parts::PARTS;
+use super::step::{Audit, StepOptions, Stepper};
+use super::thread_pool;
+use crate::{Error, Progress, Result};
+
+/// Batches that are made; steps take them in turn.
+const BATCHES: usize = 4;
+/// Steps before time is taken: the first touches memory, packs rows and knows no floors.
+const WARM_UP: usize = 2;
+
+/// Which step is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StepShape {
+    /// Width of the activations.
+    pub d: usize,
+    /// Features, F.
+    pub features: usize,
+    /// Matches a token.
+    pub k: usize,
+    /// Tokens a step.
+    pub batch: usize,
+    /// Mutual choice instead of token choice.
+    pub mutual: bool,
+    /// All pre-activations in f32.
+    pub exact: bool,
+    /// Share of the features that are dead at every step, so that AuxK has work.
+    pub dead: f64,
+}
+
+/// Time of a part of a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartTime {
+    /// Which.
+    pub part: &'static str,
+    /// Mean over the timed steps.
+    pub milliseconds: f64,
+}
+
+/// How long steps take.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepTimes {
+    /// Of what.
+    pub shape: StepShape,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Each timed step.
+    pub milliseconds: Vec<f64>,
+    /// Their median.
+    pub median: f64,
+    /// Tokens a second at the median.
+    pub tokens_per_second: f64,
+    /// Where the time went.
+    pub parts: Vec<PartTime>,
+    /// Candidates computed in f32 for every match; `None` where all pre-activations were.
+    pub candidates_per_match: Option<f64>,
+    /// Share of the matches looked at again that candidates had; `None` where none were.
+    pub recall: Option<f64>,
+    /// 2·B·d·F operations of the encoder's product a second of the search, in billions.
+    pub search_gops: f64,
+}
+
+/// Times `steps` steps of a new dictionary on rows made of a planted one, on `threads` threads, all cores if `None`.
+pub fn time_steps(
+    shape: StepShape,
+    steps: usize,
+    threads: Option<usize>,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<StepTimes> {
+    check(&shape, steps)?;
+    let threads = thread_pool(threads)?;
+    let StepShape { d, features, k, batch, .. } = shape;
+    let x = planted(d, k, BATCHES * batch, seed);
+    let mut state = TrainState::new(features, vec![0.0; d], seed);
+    let mut stepper = Stepper::new(StepOptions {
+        rule: if shape.mutual { Rule::Mutual } else { Rule::Token },
+        search: if shape.exact { Search::Exact } else { Search::Auto },
+        ..options(d, k)
+    });
+    let dead = features - (shape.dead * features as f64).round() as usize;
+    let (mut milliseconds, mut audit, mut matches) = (Vec::new(), Audit::default(), 0);
+    let mut before = stepper.parts().clone();
+    progress.begin("bench", Some((steps + WARM_UP) as u64), "steps");
+    for i in 0..steps + WARM_UP {
+        if progress.stop_requested() {
+            return Err(Error::Stopped("the benchmark was not finished".to_owned()));
+        }
+        state.since_fired[dead..].fill(u64::MAX / 2);
+        if i == WARM_UP {
+            before = stepper.parts().clone();
+        }
+        let rows = &x[i % BATCHES * batch * d..][..batch * d];
+        let began = Instant::now();
+        let report = threads.install(|| stepper.step(&mut state, rows, 1e-4))?;
+        if i >= WARM_UP {
+            milliseconds.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+        audit.add(&report.audit);
+        matches += report.matches;
+        progress.advance(i as u64 + 1, "");
+    }
+    let mut sorted = milliseconds.clone();
+    sorted.sort_by(f64::total_cmp);
+    let median = sorted[steps / 2];
+    let part = |(part, name)| {
+        let time = stepper.parts().of(part).saturating_sub(before.of(part));
+        PartTime { part: name, milliseconds: time.as_secs_f64() * 1e3 / steps as f64 }
+    };
+    let parts: Vec<PartTime> = PARTS.into_iter().map(part).collect();
+    let search: f64 = parts.iter().filter(|p| p.part == "search").map(|p| p.milliseconds).sum();
+    let known = |part: u64, whole: u64| (part > 0).then(|| part as f64 / whole as f64);
+    progress.end(&format!("{median:.1} ms a step"));
+    Ok(StepTimes {
+        shape,
+        threads: threads.current_num_threads(),
+        median,
+        tokens_per_second: batch as f64 / median * 1e3,
+        candidates_per_match: known(audit.candidates, matches),
+        recall: known(audit.found, audit.wanted),
+        search_gops: 2e-6 * batch as f64 * d as f64 * features as f64 / search,
+        milliseconds,
+        parts,
+    })
+}
+
+fn check(shape: &StepShape, steps: usize) -> Result<()> {
+    let StepShape { d, features, k, batch, .. } = *shape;
+    if d == 0 || features == 0 || k == 0 || batch == 0 || steps == 0 {
+        return Err(Error::request("d, d_sae, k, batch and steps must be above 0"));
+    }
+    if k > features {
+        return Err(Error::request(format!("k = {k} is more than d_sae = {features}")));
+    }
+    if !(0.0..1.0).contains(&shape.dead) {
+        return Err(Error::request(format!("a share of dead features is in [0, 1), not {}", shape.dead)));
+    }
+    Ok(())
+}
+
+fn options(d: usize, k: usize) -> StepOptions {
+    StepOptions {
+        aux: Aux { coefficient: 1.0 / 32.0, k: d / 2, zipf: None },
+        dead_after: 10_000_000,
+        input_variance: d as f64,
+        ..StepOptions::topk(k)
+    }
+}
+
+/// Rows `[n, d]` of mean ‖x‖² = d: each a sum of `k` of 4·d random directions with exponential weights, and a little noise.
+fn planted(d: usize, k: usize, n: usize, seed: u64) -> Vec<f32> {
+    let directions = TrainState::new(4 * d, vec![0.0; d], seed.wrapping_add(1)).w_dec.value;
+    let mut rng = generator(seed, Purpose::Rows, 0, 0);
+    let mut x: Vec<f32> = (0..n * d).map(|_| 0.1 * normal(&mut rng)).collect();
+    for row in x.chunks_exact_mut(d) {
+        for _ in 0..k {
+            let direction = (rng.next_u32() as usize % (4 * d)) * d;
+            let weight = -(((rng.next_u32() >> 8) as f32 + 0.5) / (1 << 24) as f32).ln();
+            crate::kernels::vector::axpy(row, weight, &directions[direction..direction + d]);
+        }
+    }
+    let squares = crate::kernels::reduce::sum_of_squares(&x);
+    let scale = ((n * d) as f64 / squares).sqrt() as f32;
+    x.iter_mut().for_each(|x| *x *= scale);
+    x
+}
 
 /// A step on one random batch `[rows, d]` that can be repeated, with `features` features and `k` matches a token. It uses the threads
 /// of the pool that it is called in.
 pub fn repeated_step(d: usize, features: usize, k: usize, rows: usize) -> impl FnMut() -> Result<()> + Send {
-    let mut rng = generator(1, Purpose::Rows, 0, 0);
-    let x: Vec<f32> = (0..rows * d).map(|_| normal(&mut rng)).collect();
+    let x = planted(d, k, rows, 1);
     let mut state = TrainState::new(features, vec![0.0; d], 1);
-    let options = StepOptions {
-        // Steps from scratch, as other libraries time theirs: nothing is dead yet.
-        aux: Aux { coefficient: 1.0 / 32.0, k: d / 2, zipf: None },
-        input_variance: d as f64,
-        ..StepOptions::topk(k)
-    };
-    let mut stepper = Stepper::new(options);
+    let mut stepper = Stepper::new(options(d, k));
     move || stepper.step(&mut state, &x, 1e-4).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Quiet;
+
+    const SHAPE: StepShape =
+        StepShape { d: 64, features: 1100, k: 8, batch: 100, mutual: false, exact: false, dead: 0.1 };
+
+    #[test]
+    fn times_are_of_as_many_steps_as_wanted() {
+        for mutual in [false, true] {
+            let times = time_steps(StepShape { mutual, ..SHAPE }, 3, None, 1, &mut Quiet).unwrap();
+            assert_eq!(times.milliseconds.len(), 3);
+            assert!(times.milliseconds.contains(&times.median) && times.tokens_per_second > 0.0);
+            let parts: f64 = times.parts.iter().map(|p| p.milliseconds).sum();
+            assert!(parts <= times.milliseconds.iter().sum::<f64>() / 3.0 + 0.1);
+        }
+        let exact = time_steps(StepShape { exact: true, ..SHAPE }, 1, None, 1, &mut Quiet).unwrap();
+        assert_eq!((exact.candidates_per_match, exact.recall), (None, None));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for shape in
+            [StepShape { k: 0, ..SHAPE }, StepShape { k: 2000, ..SHAPE }, StepShape { dead: 1.0, ..SHAPE }]
+        {
+            assert!(time_steps(shape, 1, None, 1, &mut Quiet).is_err());
+        }
+        assert!(time_steps(SHAPE, 0, None, 1, &mut Quiet).is_err());
+    }
 }

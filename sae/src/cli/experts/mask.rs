@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::model_choice;
+use super::super::evaluate::choice;
 use crate::Result;
 use crate::cli::{Output, Session};
 use crate::experts::mask::{Choose, MaskOptions, MaskReport, mask};
@@ -57,7 +57,7 @@ impl Command {
         for choose in masks {
             let options = MaskOptions {
                 choose,
-                model: model_choice(self.model.as_deref()),
+                model: choice(self.model.as_deref(), false, session)?,
                 tokens: self.tokens,
                 controls: self.controls,
                 seed: session.seed.unwrap_or_default(),

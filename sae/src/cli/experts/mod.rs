@@ -92,11 +92,6 @@ impl Command {
     }
 }
 
-/// The named model, or the one that made the dataset.
-fn model_choice(name: Option<&str>) -> ModelChoice {
-    name.map_or(ModelChoice::OfTheData, |name| ModelChoice::Source(ModelSource::parse(name)))
-}
-
 fn is_csv(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) && !path.is_dir()
 }

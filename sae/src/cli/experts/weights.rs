@@ -7,7 +7,8 @@ use serde_json::json;
 use storage::dataset::MANIFEST;
 use storage::experts::SimilarityRow;
 
-use super::{model_choice, number};
+use super::super::evaluate::choice;
+use super::number;
 use crate::cli::{Output, Session};
 use crate::experts::weights::{self, Cells, WeightsReport};
 use crate::model::{LanguageModel, ModelSource};
@@ -38,7 +39,7 @@ impl Command {
         let is_dataset =
             self.input.join(MANIFEST).exists() || self.input.join("routing").join(MANIFEST).exists();
         if is_dataset {
-            let choice = model_choice(self.model.as_deref());
+            let choice = choice(self.model.as_deref(), false, session)?;
             let report = weights::of_dataset(&self.input, &choice, self.tokens, seed, &mut session.progress)?;
             let mut output = table(&report);
             output.row("tables", self.input.join("experts").display());
