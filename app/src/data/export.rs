@@ -175,7 +175,7 @@ mod tests {
             Table { columns: &columns, tokens: Some(&tokens), notes: &notes, vocabulary: Some(&vocabulary) };
         let csv = features_csv(&[0], &table);
         assert!(csv.contains("0,\"a \"\"b\"\", c\nd\",,false,3,0.5,"), "{csv}");
-        assert!(csv.ends_with(",\"[\"\",\"\",\"\"\\\"\"\"]\",[]\n"), "{csv}");
+        assert!(csv.ends_with(",\"[\"\",\"\",\"\"\\\"\"\"\"]\",[]\n"), "{csv}");
     }
 
     #[test]

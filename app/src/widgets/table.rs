@@ -127,7 +127,7 @@ pub fn row_ground(ui: &Ui, rect: egui::Rect, selected: bool, hovered: bool) {
     ui.painter().rect_filled(rect, 0.0, fill);
 }
 
-/// Shows `table` with the widths given in `columns` at first, and with the person's own afterwards.
+/// Shows `table` with the widths given in `columns` until the person changes one, and with the person's own afterwards.
 pub fn show(
     ui: &mut Ui,
     table: egui_table::Table,
@@ -136,10 +136,20 @@ pub fn show(
 ) {
     use egui_table::TableState;
     let id = table.get_id(ui);
-    if TableState::load(ui.ctx(), id).is_none() {
+    let designed: Vec<f32> = columns.iter().map(|c| c.current).collect();
+    let before = ui.data(|data| data.get_temp::<Vec<f32>>(id));
+    // Room changes while parts of a view arrive; widths that nobody touched follow it.
+    let untouched = TableState::load(ui.ctx(), id).is_none_or(|state| {
+        let same = |(i, (c, was)): (usize, (&egui_table::Column, &f32))| {
+            state.col_widths.get(&c.id_for(i)).is_some_and(|width| (width - was).abs() < 0.5)
+        };
+        before.as_ref().is_some_and(|before| columns.iter().zip(before).enumerate().all(same))
+    });
+    if untouched && before.as_ref() != Some(&designed) {
         // Without a state the table would measure every cell once and ignore the designed widths.
         let col_widths = columns.iter().enumerate().map(|(i, c)| (c.id_for(i), c.current)).collect();
         TableState { col_widths, parent_width: Some(ui.available_width()) }.store(ui.ctx(), id);
+        ui.data_mut(|data| data.insert_temp(id, designed));
     }
     // The head goes on where the columns end.
     let head = ui.available_rect_before_wrap().with_max_y(ui.cursor().top() + tokens::height::HEAD);

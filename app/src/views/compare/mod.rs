@@ -324,6 +324,8 @@ impl View for CompareView {
         });
         let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
         Panel::right("pair").frame(frame).default_size(440.0).size_range(260.0..=900.0).show(ui, |ui| {
+            // A panel becomes as narrow as what is in it, and that arrives in parts.
+            ui.take_available_width();
             self.densities(ui, &listed);
             ui.add_space(space::L);
             let folders = self.folders(scene);

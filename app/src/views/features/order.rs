@@ -183,7 +183,8 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
 /// The text of the first of `tokens`, as it is sorted.
 fn first(source: Source<'_>, tokens: &[u32]) -> Option<String> {
     let text = source.vocabulary.and_then(|v| v.get(*tokens.first()?));
-    Some(text.unwrap_or_default().trim().to_lowercase())
+    // A token whose text is not known is sorted as an empty one; a feature without tokens has none.
+    tokens.first().map(|_| text.unwrap_or_default().trim().to_lowercase())
 }
 
 /// Sorts by a text; those without one come last either way.

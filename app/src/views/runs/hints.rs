@@ -33,7 +33,7 @@ const L0_DIFFERS: f64 = 0.25;
 const DIVERGED: f64 = 1.5;
 /// Rise of FVE over the last tenth of training that says that it was not done.
 const STILL_RISING: f64 = 0.005;
-/// Mean change of the loss from one logged step to the next, as a share, when batches are not alike.
+/// Median change of the loss from one logged step to the next, as a share, when batches are not alike.
 const RESTLESS: f64 = 0.15;
 /// Firings that a feature saw on average, under which it can not have learned much.
 const FIRINGS: f64 = 500.0;
@@ -120,13 +120,16 @@ fn restless(_: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
     let loss = finite(metrics?.curve("losses/overall_loss")?);
     // The second half: at the beginning the loss falls, and should.
     let loss = loss.get(loss.len() / 2..).filter(|half| half.len() >= 10)?;
-    let changes = loss.windows(2).map(|w| ((w[1] - w[0]) / w[0].max(f64::MIN_POSITIVE)).abs());
-    let mean = changes.sum::<f64>() / (loss.len() - 1) as f64;
-    (mean > RESTLESS).then(|| Hint {
+    let change = |w: &[f64]| ((w[1] - w[0]) / w[0].max(f64::MIN_POSITIVE)).abs();
+    let mut changes: Vec<f64> = loss.windows(2).map(change).collect();
+    // The median: one jump is another matter.
+    changes.sort_by(f64::total_cmp);
+    let median = changes[changes.len() / 2];
+    (median > RESTLESS).then(|| Hint {
         what: "Batches are not alike",
         evidence: format!(
             "in its second half the loss changes by {} from one logged step to the next (metrics.parquet)",
-            format::percent(mean)
+            format::percent(median)
         ),
         remedy: "Rows may come in the order of the corpus: shuffle over more of it. Or the batch is small.",
     })
