@@ -20,7 +20,7 @@ fn data(folder: &Path) -> PathBuf {
         _ => "Le conseil a décidé que la loi est la loi. ".repeat(20 + i),
     };
     let line = |i: usize| {
-        let domain = if i % 2 == 0 { "code" } else { "french" };
+        let domain = if i.is_multiple_of(2) { "code" } else { "french" };
         let split = if i < 4 { "heldout" } else { "train" };
         format!("{}\n", serde_json::json!({ "text": body(i), "domain": domain, "split": split }))
     };
@@ -137,9 +137,9 @@ fn masking_nothing_changes_nothing() {
     let model = fixture::model(folder.path());
     let plain = run(&model, &mut NoTap);
     assert_eq!(run(&model, &mut Masked::new(&[])), plain);
-    let looks = Masked { layers: [(0, Vec::new()), (1, Vec::new())].into() };
+    let mut looks = Masked { layers: [(0, Vec::new()), (1, Vec::new())].into() };
     assert!(looks.wants(&"blocks.1.mlp.hook_router_logits".parse().unwrap()));
-    assert_eq!(run(&model, &mut looks.clone()), plain);
+    assert_eq!(run(&model, &mut looks), plain);
 }
 
 #[test]
