@@ -1,10 +1,12 @@
 //! `sae bench`: how fast training steps are on this machine.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{Output, Session};
-use crate::Result;
 use crate::train::measure::{StepShape, time_steps};
+use crate::{Error, Result};
 
 /// Time training steps on made-up activations (a planted sparse dictionary)
 #[derive(Debug, Args)]
@@ -24,6 +26,9 @@ pub struct Command {
     /// Tokens a step
     #[arg(long, default_value_t = 2048)]
     batch: usize,
+    /// Rows to take batches from: numbers of 32 bits, one after another, nothing else in the file
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
     /// Steps that are timed
     #[arg(long, default_value_t = 10)]
     steps: usize,
@@ -50,8 +55,14 @@ impl Command {
             exact: self.exact,
             dead: self.dead,
         };
+        let rows = self.data.as_ref().map(|path| {
+            let bytes =
+                std::fs::read(path).map_err(|e| Error::request(format!("{}: {e}", path.display())))?;
+            Ok::<_, Error>(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+        });
+        let rows = rows.transpose()?;
         let (threads, seed) = (session.threads, session.seed.unwrap_or(1));
-        let times = time_steps(shape, self.steps, threads, seed, &mut session.progress)?;
+        let times = time_steps(shape, rows, self.steps, threads, seed, &mut session.progress)?;
         let mut output =
             Output::new(serde_json::json!({ "processor": crate::kernels::processor(), "times": times }));
         output.row("processor", crate::kernels::processor());

@@ -43,7 +43,7 @@ pub struct Command {
     /// Type of stored activations: f16 or f32
     #[arg(long, default_value = "f16", value_parser = dtype)]
     dtype: Dtype,
-    /// Rows of the model's batch, a context each [default: 8; with --gradients, which keep numbers of every layer behind the hook, 2]
+    /// Rows of the model's batch, a context each [default: as many as make about 2048 tokens]
     #[arg(long)]
     batch_rows: Option<usize>,
     /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset of them
@@ -81,7 +81,7 @@ impl Command {
             tokens: self.tokens,
             context_length: self.context_length,
             dtype: self.dtype,
-            batch_rows: self.batch_rows.unwrap_or(if self.gradients { 2 } else { defaults.batch_rows }),
+            batch_rows: self.batch_rows,
             held_out_share: self.held_out,
             seed: session.seed.unwrap_or(defaults.seed),
             shard: self.shard,

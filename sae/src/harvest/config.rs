@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// dictionary learns nothing from it.
 pub const CONTEXT_LENGTH: usize = 1024;
 
+/// Tokens of a batch where nothing else is asked for.
+const BATCH_TOKENS: usize = 2048;
+
 /// Options of a harvest.
 #[derive(Debug, Clone)]
 pub struct HarvestConfig {
@@ -32,8 +35,9 @@ pub struct HarvestConfig {
     pub context_length: Option<usize>,
     /// Type of the stored activations.
     pub dtype: Dtype,
-    /// Rows of the model's batch.
-    pub batch_rows: usize,
+    /// Rows of the model's batch, a context each; if not given as many as make about 2048 tokens: more would not be faster, and would
+    /// not stay in the caches.
+    pub batch_rows: Option<usize>,
     /// Tokens after which a part is closed.
     pub rows_per_part: u64,
     /// Share of the documents set aside where the text does not say which are held out.
@@ -55,7 +59,7 @@ impl Default for HarvestConfig {
             tokens: None,
             context_length: None,
             dtype: Dtype::F16,
-            batch_rows: 8,
+            batch_rows: None,
             rows_per_part: 1 << 18,
             held_out_share: 0.05,
             seed: 1,
@@ -75,10 +79,10 @@ pub(super) struct Settings {
 }
 
 impl HarvestConfig {
-    pub(super) fn settings(&self) -> Settings {
+    pub(super) fn settings(&self, model: &LanguageModel) -> Settings {
         Settings {
             tokens: self.tokens,
-            batch_rows: self.batch_rows,
+            batch_rows: self.batch_rows(model),
             gradients: self.gradients,
             held_out_share: self.held_out_share,
             seed: self.seed,
@@ -89,6 +93,11 @@ impl HarvestConfig {
     pub(super) fn context_length(&self, model: &LanguageModel) -> usize {
         let own = model.config().max_position_embeddings;
         self.context_length.unwrap_or(CONTEXT_LENGTH).min(own)
+    }
+
+    /// Rows of the model's batch.
+    pub(super) fn batch_rows(&self, model: &LanguageModel) -> usize {
+        self.batch_rows.unwrap_or((BATCH_TOKENS / self.context_length(model).max(1)).clamp(1, 64))
     }
 
     /// An error if the model cannot do what is asked.
@@ -105,7 +114,7 @@ impl HarvestConfig {
         ok(!self.hooks.is_empty() || self.routing, "nothing to harvest: name a hook, or ask for routing")?;
         ok(!self.gradients || !self.hooks.is_empty(), "gradients need a hook to be taken at")?;
         ok(self.tokens != Some(0), "tokens must be more than 0")?;
-        ok(self.batch_rows > 0 && self.rows_per_part > 0, "batch and part sizes must be more than 0")?;
+        ok(self.batch_rows != Some(0) && self.rows_per_part > 0, "batch and part sizes must be more than 0")?;
         ok(
             (0.0..1.0).contains(&self.held_out_share),
             "the held-out share must be at least 0 and less than 1",

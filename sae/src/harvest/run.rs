@@ -157,7 +157,7 @@ fn header(config: &HarvestConfig, model: &LanguageModel) -> Result<Manifest> {
     header.tokenizer = format!("{} tokens, tokenizer.json of {}", model.tokenizer().len(), model.id());
     header.text = files(config)?;
     header.left_out = vec!["BOS".into(), "padding".into()];
-    header.settings = serde_json::json!(config.settings());
+    header.settings = serde_json::json!(config.settings(model));
     Ok(header)
 }
 
@@ -173,7 +173,7 @@ fn compute<'a>(
 ) -> Result<u64> {
     let bos = model.tokenizer().bos();
     let (mut batch, mut done) = (0, 0);
-    for contexts in text::pack(source, config.context_length(model), bos, config.batch_rows)? {
+    for contexts in text::pack(source, config.context_length(model), bos, config.batch_rows(model))? {
         let contexts = contexts?;
         if batch >= first {
             let got = capture(model.decoder(), &contexts, &config.hooks, config.routing, config.gradients)?;

@@ -1,6 +1,7 @@
 //! Rows to pre-activations without biases, a chunk of rows at a time, so that `[B, F]` never exists.
 
-use super::gemm::rows_times_rows;
+use super::gemm::{Into, Mat, MatMut, rows_times_rows};
+use super::product::{self, Right, multiply};
 use super::topk::Candidates;
 
 /// Numbers of a chunk's pre-activations: 16 MiB.
@@ -41,6 +42,30 @@ pub fn products(out: &mut Vec<f32>, centred: &[f32], w_enc: &[f32], d: usize) {
     rows_times_rows(out, centred, w_enc, rows, features, d);
 }
 
+/// A matrix `[F, d]` that many rows are multiplied with: its panels, made once by all threads.
+#[derive(Debug, Default)]
+pub struct Packed {
+    panels: Vec<f32>,
+}
+
+impl Packed {
+    /// Packs `w[F, d]`.
+    pub fn set(&mut self, w: &[f32], d: usize) {
+        self.panels = product::panels(Mat::new(w, w.len() / d, d).t());
+    }
+
+    /// Makes `out` the products `[n, F]` of `rows[n, d]` with the `w[F, d]` that was packed.
+    ///
+    /// # Panics
+    /// If `w` has another shape than what was packed.
+    pub fn products(&self, out: &mut Vec<f32>, rows: &[f32], w: &[f32], d: usize) {
+        let (n, features) = (rows.len() / d, w.len() / d);
+        out.resize(n * features, 0.0);
+        let right = Right::packed(Mat::new(w, features, d).t(), &self.panels);
+        multiply(Mat::new(rows, n, d), &right, 1.0, Into::Overwrite, MatMut::new(out, n, features));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +76,19 @@ mod tests {
             let rows = chunk_rows(features);
             assert!(rows == 1 || rows * features <= CHUNK_NUMBERS, "{features}");
             assert!((1..=CHUNK_ROWS).contains(&rows));
+        }
+    }
+
+    #[test]
+    fn packed_products_equal_plain_ones() {
+        let numbers = |n: usize| (0..n).map(|i| ((i * 7) % 13) as f32 / 4.0 - 1.5).collect::<Vec<_>>();
+        for (n, features, d) in [(1, 1, 3), (13, 70, 20), (5, 32, 64)] {
+            let (rows, w) = (numbers(n * d), numbers(features * d));
+            let (mut packed, mut a, mut b) = (Packed::default(), Vec::new(), Vec::new());
+            packed.set(&w, d);
+            packed.products(&mut a, &rows, &w, d);
+            products(&mut b, &rows, &w, d);
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-3), "{n}, {features}, {d}");
         }
     }
 

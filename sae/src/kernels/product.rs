@@ -215,7 +215,9 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     unsafe fn sums<const ROWS: usize, const WHOLE: bool>(p: Place) {
         let [left, right] = p.columns;
-        let (mut a, mut b) = (p.a, p.b);
+        let (mut b, mut along) = (p.b, 0);
+        // A pointer a row: found from one another they would be a chain of additions as long as the products take.
+        let rows: [*const f32; ROWS] = std::array::from_fn(|i| p.a.wrapping_add(i * p.a_row));
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         for _ in 0..p.k {
             // SAFETY: row k of the panel; masked columns are not read.
@@ -227,13 +229,13 @@ mod avx512 {
                     }
                 }
             };
-            for (i, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: column k of row i.
-                let x = _mm512_set1_ps(unsafe { *a.add(i * p.a_row) });
+            for (row, sum) in rows.iter().zip(&mut sums) {
+                // SAFETY: column k of the row.
+                let x = _mm512_set1_ps(unsafe { *row.wrapping_add(along) });
                 sum[0] = _mm512_fmadd_ps(x, b0, sum[0]);
                 sum[1] = _mm512_fmadd_ps(x, b1, sum[1]);
             }
-            a = a.wrapping_add(p.a_col);
+            along += p.a_col;
             b = b.wrapping_add(p.b_row);
         }
         let scale = _mm512_set1_ps(p.scale);

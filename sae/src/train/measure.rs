@@ -69,9 +69,11 @@ pub struct StepTimes {
     pub search_gops: f64,
 }
 
-/// Times `steps` steps of a new dictionary on rows made of a planted one, on `threads` threads, all cores if `None`.
+/// Times `steps` steps of a new dictionary, on `threads` threads, all cores if `None`. Batches are taken from `rows` `[n, d]` in turn; from
+/// rows made of a planted dictionary if there are none.
 pub fn time_steps(
     shape: StepShape,
+    rows: Option<Vec<f32>>,
     steps: usize,
     threads: Option<usize>,
     seed: u64,
@@ -80,8 +82,15 @@ pub fn time_steps(
     check(&shape, steps)?;
     let threads = thread_pool(threads)?;
     let StepShape { d, features, k, batch, .. } = shape;
-    let x = planted(d, k, BATCHES * batch, seed);
-    let mut state = TrainState::new(features, vec![0.0; d], seed);
+    let x = rows.unwrap_or_else(|| planted(d, k, BATCHES * batch, seed));
+    let batches = x.len() / (batch * d);
+    if batches == 0 || !x.len().is_multiple_of(d) {
+        return Err(Error::request(format!(
+            "{} numbers are no rows of {d}, or fewer than one batch of {batch}",
+            x.len()
+        )));
+    }
+    let mut state = TrainState::new(features, mean(&x, d), seed);
     let mut stepper = Stepper::new(StepOptions {
         rule: if shape.mutual { Rule::Mutual } else { Rule::Token },
         search: if shape.exact { Search::Exact } else { Search::Auto },
@@ -99,7 +108,7 @@ pub fn time_steps(
         if i == WARM_UP {
             before = stepper.parts().clone();
         }
-        let rows = &x[i % BATCHES * batch * d..][..batch * d];
+        let rows = &x[i % batches * batch * d..][..batch * d];
         let began = Instant::now();
         let report = threads.install(|| stepper.step(&mut state, rows, 1e-4))?;
         if i >= WARM_UP {
@@ -156,6 +165,13 @@ fn options(d: usize, k: usize) -> StepOptions {
     }
 }
 
+/// `[d]`
+fn mean(x: &[f32], d: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; d];
+    crate::kernels::reduce::add_column_sums(&mut sums, x);
+    sums.into_iter().map(|sum| (sum / (x.len() / d) as f64) as f32).collect()
+}
+
 /// Rows `[n, d]` of mean ‖x‖² = d: each a sum of `k` of 4·d random directions with exponential weights, and a little noise.
 fn planted(d: usize, k: usize, n: usize, seed: u64) -> Vec<f32> {
     let directions = TrainState::new(4 * d, vec![0.0; d], seed.wrapping_add(1)).w_dec.value;
@@ -194,13 +210,13 @@ mod tests {
     #[test]
     fn times_are_of_as_many_steps_as_wanted() {
         for mutual in [false, true] {
-            let times = time_steps(StepShape { mutual, ..SHAPE }, 3, None, 1, &mut Quiet).unwrap();
+            let times = time_steps(StepShape { mutual, ..SHAPE }, None, 3, None, 1, &mut Quiet).unwrap();
             assert_eq!(times.milliseconds.len(), 3);
             assert!(times.milliseconds.contains(&times.median) && times.tokens_per_second > 0.0);
             let parts: f64 = times.parts.iter().map(|p| p.milliseconds).sum();
             assert!(parts <= times.milliseconds.iter().sum::<f64>() / 3.0 + 0.1);
         }
-        let exact = time_steps(StepShape { exact: true, ..SHAPE }, 1, None, 1, &mut Quiet).unwrap();
+        let exact = time_steps(StepShape { exact: true, ..SHAPE }, None, 1, None, 1, &mut Quiet).unwrap();
         assert_eq!((exact.candidates_per_match, exact.recall), (None, None));
     }
 
@@ -209,8 +225,10 @@ mod tests {
         for shape in
             [StepShape { k: 0, ..SHAPE }, StepShape { k: 2000, ..SHAPE }, StepShape { dead: 1.0, ..SHAPE }]
         {
-            assert!(time_steps(shape, 1, None, 1, &mut Quiet).is_err());
+            assert!(time_steps(shape, None, 1, None, 1, &mut Quiet).is_err());
         }
-        assert!(time_steps(SHAPE, 0, None, 1, &mut Quiet).is_err());
+        let short = Some(vec![0.5; 99 * 64]);
+        assert!(time_steps(SHAPE, short, 1, None, 1, &mut Quiet).is_err());
+        assert!(time_steps(SHAPE, None, 0, None, 1, &mut Quiet).is_err());
     }
 }

@@ -6,7 +6,7 @@ use super::Stepper;
 use super::select::{Buffer, Row};
 use crate::dictionary::Codes;
 use crate::dictionary::score::{Score, is_silent};
-use crate::kernels::encode::{chunk_rows, products};
+use crate::kernels::encode::{Packed, chunk_rows};
 use crate::train::state::TrainState;
 
 /// What all tiles read.
@@ -14,6 +14,8 @@ struct Tiles<'a> {
     state: &'a TrainState,
     score: Score,
     centred: &'a [f32],
+    packed_centred: Packed,
+    packed_gradients: Packed,
     gradients: &'a [f32],
     /// Which tokens have no gradient.
     silent: &'a [bool],
@@ -25,7 +27,14 @@ impl Stepper {
         let d = state.d;
         let gradients = &self.matrices.gradients;
         let silent: Vec<bool> = gradients.chunks_exact(d).map(is_silent).collect();
+        let (mut packed_centred, mut packed_gradients) = (Packed::default(), Packed::default());
+        packed_centred.set(&self.matrices.centred, d);
+        if !gradients.is_empty() {
+            packed_gradients.set(gradients, d);
+        }
         let tiles = Tiles {
+            packed_centred,
+            packed_gradients,
             state,
             score: self.options.score,
             centred: &self.matrices.centred,
@@ -61,9 +70,10 @@ impl Tiles<'_> {
         let (state, d) = (self.state, self.state.d);
         let rows = self.centred.len() / d;
         let tile = first * d..(first + budgets.len()) * d;
-        products(&mut buffer.products, &state.w_enc.value[tile.clone()], self.centred, d);
+        let encoder = &state.w_enc.value[tile.clone()];
+        self.packed_centred.products(&mut buffer.products, encoder, self.centred, d);
         if !self.gradients.is_empty() {
-            products(&mut buffer.along, &state.w_dec.value[tile], self.gradients, d);
+            self.packed_gradients.products(&mut buffer.along, &state.w_dec.value[tile], self.gradients, d);
         }
         let mut codes = Codes::default();
         for (i, &budget) in budgets.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Errors of every reconstruction of a chunk of tokens, and slopes at its matches.
 
 use super::options::{Plan, Rule, StepOptions};
-use super::{Chunk, Matrices, penalty};
+use super::{Chunk, Helped, Matrices, penalty};
 use crate::kernels::gather::{add_rows, dot_rows};
 use crate::kernels::reduce;
 use crate::train::matches::Matches;
@@ -12,6 +12,7 @@ pub(super) struct Shared<'a> {
     pub(super) state: &'a TrainState,
     pub(super) options: &'a StepOptions,
     pub(super) plan: &'a Plan,
+    pub(super) helped: &'a Helped,
     pub(super) penalty_scale: f32,
 }
 
@@ -65,7 +66,7 @@ impl Chunk {
     /// Errors, slopes and sums of the chunk `x`.
     pub(super) fn measure(&mut self, shared: &Shared<'_>, x: &[f32], views: &mut Views<'_>) {
         let d = shared.state.d;
-        let Self { main, second, aux, sums, .. } = self;
+        let Self { main, second, aux, dense, sums, .. } = self;
         *sums = Sums::default();
         [&mut *main, &mut *second, &mut *aux].into_iter().for_each(Matches::begin_slopes);
         let has_second = !views.second.is_empty();
@@ -87,7 +88,7 @@ impl Chunk {
                 reconstruct(shared, second.row_mut(i), error, c);
                 sums.second_squared_error += reduce::sum_of_squares(error);
             }
-            if has_aux {
+            if has_aux && !shared.helped.dense {
                 // Features that get help reconstruct the residual −error; `q` is what is wrong with that.
                 let q = &mut views.aux[row];
                 q.copy_from_slice(error);
@@ -96,6 +97,9 @@ impl Chunk {
                 dot_rows(slopes, &shared.state.w_dec.value, features, q);
                 sums.aux_squared_error += reduce::sum_of_squares(q);
             }
+        }
+        if has_aux && shared.helped.dense {
+            sums.aux_squared_error = dense.measure(shared.helped, views.errors, views.aux, d);
         }
         let costly = if shared.options.rule == Rule::Gated { second } else { main };
         sums.penalty = penalty::apply(

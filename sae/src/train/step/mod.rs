@@ -18,6 +18,7 @@
 //! | `prefilter` | matches from candidates of a product in 8 bits; token choice |
 //! | `pairs` | the same for mutual choice |
 //! | `columns` | z in tiles of features → matches; feature choice |
+//! | `dense_aux` | help for dead features by dense products |
 //! | `errors` | errors and slopes at the matches, of every reconstruction that the loss has |
 //! | `penalty` | what codes cost |
 //! | `update` | by feature: gradients, projection, Adam, unit norm |
@@ -48,6 +49,7 @@
 //! Adam, unit norm (`kernels::feature`). `∂L/∂b_dec = 2/B Σ_b e_b − Σ_f (Σ_b s_b)_f W_enc,f`.
 
 mod columns;
+mod dense_aux;
 mod errors;
 pub(super) mod options;
 mod pairs;
@@ -70,7 +72,8 @@ use super::state::TrainState;
 use crate::dictionary::score::{Score, normalise};
 use crate::kernels::adam::AdamStep;
 use crate::kernels::best::SharedBest;
-use crate::kernels::encode::centre;
+use crate::kernels::encode::{Packed, centre};
+use crate::kernels::feature::Gradient;
 use crate::kernels::reduce;
 use crate::kernels::spare::Spare;
 use crate::{Error, Result};
@@ -140,6 +143,7 @@ struct Chunk {
     second: Matches,
     /// Those of the features that get help.
     aux: Matches,
+    dense: dense_aux::DenseAux,
     sums: errors::Sums,
     audit: Audit,
     proposed: pairs::Proposed,
@@ -166,6 +170,13 @@ struct Helped {
     bias: Vec<f32>,
     /// Their encoder rows, where z is not computed for all features of a token.
     encoder: Vec<f32>,
+    /// The same, packed.
+    packed_encoder: Packed,
+    /// Their decoder rows, where help is dense.
+    decoder: Vec<f32>,
+    packed_decoder: Packed,
+    /// Whether help is by dense products.
+    dense: bool,
     /// Dead features.
     dead: usize,
 }
@@ -177,6 +188,7 @@ pub(crate) struct Stepper {
     /// Tokens of a chunk; 0 until the first step.
     chunk_rows: usize,
     prefilter: Option<Prefilter>,
+    packed: prefilter::PackedState,
     /// The smallest match of the last step of mutual choice by candidates; 0 before the first.
     worst_match: f32,
     chunks: Vec<Chunk>,
@@ -186,6 +198,8 @@ pub(crate) struct Stepper {
     main: Grouped,
     second: Grouped,
     aux: Grouped,
+    /// Of the helped features, where help is dense; empty where there is none.
+    dense_gradients: Vec<Gradient>,
     /// The constants that the matches of each reconstruction were multiplied by.
     scales: Scales,
     /// [`TrainState::penalty_scale`] as it is after this step.
@@ -213,6 +227,7 @@ impl Stepper {
             options,
             chunk_rows: 0,
             prefilter: None,
+            packed: prefilter::PackedState::default(),
             worst_match: 0.0,
             chunks: Vec::new(),
             matrices: Matrices::default(),
@@ -221,6 +236,7 @@ impl Stepper {
             main: Grouped::default(),
             second: Grouped::default(),
             aux: Grouped::default(),
+            dense_gradients: Vec::new(),
             scales: Scales::default(),
             penalty_scale: 1.0,
             sparsity: 0.0,
@@ -341,8 +357,13 @@ impl Stepper {
     /// Errors and slopes of all chunks.
     fn measure_errors(&mut self, state: &TrainState, plan: &Plan, x: &[f32]) {
         let width = self.chunk_rows * state.d;
-        let shared =
-            errors::Shared { state, options: &self.options, plan, penalty_scale: self.penalty_scale };
+        let shared = errors::Shared {
+            state,
+            options: &self.options,
+            helped: &self.helped,
+            plan,
+            penalty_scale: self.penalty_scale,
+        };
         let views = Views::cut(&mut self.matrices, width, self.chunks.len());
         (self.chunks.par_iter_mut(), x.par_chunks(width), views.into_par_iter())
             .into_par_iter()
@@ -389,12 +410,18 @@ impl Stepper {
             self.second.collect(&chunks(|c| &c.second), self.chunk_rows, features, self.scales.second as f32);
         }
         self.aux.clear();
+        self.dense_gradients.clear();
         // The residual's spread; without any there is nothing that could be explained.
         let spread = reduce::centred_sum_of_squares(rows as u64, &error_columns, report.squared_error);
         if !self.matrices.aux.is_empty() && spread > 0.0 {
             let factor = self.options.aux.coefficient * self.options.input_variance / spread;
             report.auxk = factor * aux;
-            self.aux.collect(&chunks(|c| &c.aux), self.chunk_rows, features, (2.0 * factor) as f32);
+            match self.helped.dense {
+                true => self.dense_gradients(d, (2.0 * factor) as f32),
+                false => {
+                    self.aux.collect(&chunks(|c| &c.aux), self.chunk_rows, features, (2.0 * factor) as f32);
+                }
+            }
         }
         report.loss = report.mse + report.further + report.penalty + report.auxk;
         report
@@ -405,6 +432,7 @@ impl Chunk {
     /// Forgets the matches of the last step.
     fn clear(&mut self) {
         [&mut self.main, &mut self.second, &mut self.aux].into_iter().for_each(Matches::clear);
+        self.dense.codes.clear();
         self.audit = Audit::default();
     }
 }

@@ -7,7 +7,7 @@ use super::options::{Rule, Search, StepOptions};
 use super::select::Buffer;
 use super::{Chunk, Stepper};
 use crate::dictionary::score::Score;
-use crate::kernels::encode::{chunk_rows, products};
+use crate::kernels::encode::{Packed, chunk_rows, products};
 use crate::kernels::gather::dot_rows;
 use crate::kernels::int8::panels::COLUMNS;
 use crate::kernels::int8::tile::{Instructions, ROWS};
@@ -32,6 +32,26 @@ pub(super) struct Prefilter {
     pub(super) panels: Panels,
     /// The step whose encoder rows are in the panels.
     pub(super) packed: Option<u64>,
+}
+
+/// Matrices packed for products in `f32`, where all pre-activations are computed a chunk of tokens at a time.
+#[derive(Debug, Default)]
+pub(super) struct PackedState {
+    pub(super) encoder: Packed,
+    /// Where scores have gradients.
+    pub(super) decoder: Packed,
+}
+
+impl PackedState {
+    fn pack(&mut self, state: &TrainState, options: &StepOptions) {
+        if options.plan(state.step + 1).rule == Rule::Feature {
+            return;
+        }
+        self.encoder.set(&state.w_enc.value, state.d);
+        if options.score != Score::Plain {
+            self.decoder.set(&state.w_dec.value, state.d);
+        }
+    }
 }
 
 /// A thread's memory for finding candidates.
@@ -112,8 +132,9 @@ impl Stepper {
             self.prefilter = Prefilter::for_step(state, &self.options);
             self.chunk_rows = if self.prefilter.is_some() { CHUNK_ROWS } else { chunk_rows(state.features) };
         }
-        if let Some(prefilter) = &mut self.prefilter {
-            prefilter.pack(state);
+        match &mut self.prefilter {
+            Some(prefilter) => prefilter.pack(state),
+            None => self.packed.pack(state, &self.options),
         }
     }
 }

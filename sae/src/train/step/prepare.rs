@@ -1,5 +1,6 @@
 //! Before a step: budgets, the rates that features should have, and which features get help.
 
+use super::dense_aux::DENSE;
 use super::options::Rule;
 use super::{Helped, Stepper};
 use crate::dictionary::allocation::budget::{self, Unmet};
@@ -65,7 +66,7 @@ impl Stepper {
             state.step.saturating_mul(rows) >= self.options.rate_window && !state.expected_rates.is_empty();
         let rates = if known { self.rates(state, rows) } else { Vec::new() };
         let Self { options, helped, prefilter, .. } = self;
-        let Helped { features, bias, encoder, dead } = helped;
+        let Helped { features, bias, encoder, packed_encoder, decoder, packed_decoder, dense, dead } = helped;
         features.clear();
         *dead = state.dead(options.dead_after).count();
         let rho = options.aux.zipf.map_or(0.0, |(_, rho)| rho);
@@ -76,11 +77,18 @@ impl Stepper {
         );
         bias.clear();
         bias.extend(features.iter().map(|&f| state.b_enc.value[f as usize]));
+        let rows = features.iter().map(|&f| f as usize * state.d);
+        *dense = features.len() <= DENSE * options.aux.k;
+        decoder.clear();
+        if *dense && options.aux.coefficient > 0.0 {
+            rows.clone().for_each(|at| decoder.extend_from_slice(&state.w_dec.value[at..at + state.d]));
+            packed_decoder.set(decoder, state.d);
+        }
         encoder.clear();
         let apart = options.plan(state.step + 1).rule == Rule::Feature || prefilter.is_some();
         if apart && options.aux.coefficient > 0.0 {
-            let rows = features.iter().map(|&f| f as usize * state.d);
             rows.for_each(|at| encoder.extend_from_slice(&state.w_enc.value[at..at + state.d]));
+            packed_encoder.set(encoder, state.d);
         }
     }
 }

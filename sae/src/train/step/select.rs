@@ -3,11 +3,10 @@
 use rayon::prelude::*;
 
 use super::options::{Plan, Rule, StepOptions};
-use super::prefilter::{Prefilter, Search8};
+use super::prefilter::{PackedState, Prefilter, Search8};
 use super::{Chunk, Helped, Stepper};
 use crate::dictionary::score::{Score, is_silent};
 use crate::kernels::best::{Best, SharedBest};
-use crate::kernels::encode::products;
 use crate::kernels::topk::{self, Candidates};
 use crate::train::state::TrainState;
 
@@ -73,6 +72,7 @@ struct Shared<'a> {
     helped: &'a Helped,
     helps: bool,
     prefilter: Option<&'a Prefilter>,
+    packed: &'a PackedState,
     best: &'a SharedBest,
     /// Matches that the collector of mutual choice keeps.
     limit: usize,
@@ -98,6 +98,7 @@ impl Stepper {
             helped: &self.helped,
             helps: self.helps(),
             prefilter: self.prefilter.as_ref(),
+            packed: &self.packed,
             best: &self.best,
             limit: plan.per_batch(rows, self.most()),
             exponentials: &self.exponentials,
@@ -172,17 +173,26 @@ impl Chunk {
             }
             return;
         }
-        products(&mut buffer.products, centred, &state.w_enc.value, d);
+        shared.packed.encoder.products(&mut buffer.products, centred, &state.w_enc.value, d);
         if !gradients.is_empty() {
-            products(&mut buffer.along, gradients, &state.w_dec.value, d);
+            shared.packed.decoder.products(&mut buffer.along, gradients, &state.w_dec.value, d);
         }
         shared.best.begin(&mut buffer.best, shared.limit);
         for row in 0..rows {
             if shared.helps {
                 let products = &buffer.products[row * state.features..(row + 1) * state.features];
-                buffer.helped.clear();
-                buffer.helped.extend(shared.helped.features.iter().map(|&f| products[f as usize]));
-                self.help(shared, 0, buffer);
+                let helped = shared.helped.features.iter().map(|&f| products[f as usize]);
+                match shared.helped.dense {
+                    true => {
+                        self.dense.codes.extend(helped);
+                        self.dense.keep_best(row, &shared.helped.bias, shared.options.aux.k);
+                    }
+                    false => {
+                        buffer.helped.clear();
+                        buffer.helped.extend(helped);
+                        self.help(shared, 0, buffer);
+                    }
+                }
             }
             let silent = gradients.is_empty() || is_silent(&gradients[row * d..(row + 1) * d]);
             match shared.plan.rule {
@@ -291,8 +301,15 @@ impl Chunk {
 
     /// The same for all tokens of the chunk, where nothing else needs z.
     fn help_alone(&mut self, shared: &Shared<'_>, centred: &[f32], rows: usize, buffer: &mut Buffer) {
-        if shared.helps {
-            products(&mut buffer.helped, centred, &shared.helped.encoder, shared.state.d);
+        if shared.helps && shared.helped.dense {
+            let Helped { encoder, packed_encoder, .. } = shared.helped;
+            packed_encoder.products(&mut self.dense.codes, centred, encoder, shared.state.d);
+            for row in 0..rows {
+                self.dense.keep_best(row, &shared.helped.bias, shared.options.aux.k);
+            }
+        } else if shared.helps {
+            let Helped { encoder, packed_encoder, .. } = shared.helped;
+            packed_encoder.products(&mut buffer.helped, centred, encoder, shared.state.d);
             for row in 0..rows {
                 self.help(shared, row, buffer);
             }

@@ -171,6 +171,7 @@ impl Stepper {
             }
             _ => gradient.collect(d, &[main, second, aux]),
         }
+        self.add_help(f, gradient);
     }
 
     /// The errors that feature `f` is to blame for: of all nested dictionaries that have it.

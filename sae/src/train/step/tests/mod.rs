@@ -83,6 +83,14 @@ fn cases() -> Vec<Case> {
     vec![
         Case::new("topk", |_, _| {}),
         Case::new("topk, auxk", |_, s| *s = state(&DEAD)),
+        Case::new("topk, auxk of few", |o, s| {
+            o.aux.k = 1;
+            *s = state(&DEAD);
+        }),
+        Case::new("topk, candidates, auxk of few", |o, s| {
+            (o.search, o.aux.k) = (Search::Candidates, 1);
+            *s = state(&DEAD);
+        }),
         Case::new("topk, candidates", |o, _| o.search = Search::Candidates),
         Case::new("topk, candidates, auxk, multi", |o, s| {
             o.search = Search::Candidates;

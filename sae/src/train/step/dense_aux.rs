@@ -1,0 +1,158 @@
+//! Help for dead features where a token uses many of them: the same loss as with lists of matches, by dense products.
+//!
+//! With k_aux matches a token out of n helped features, lists read k_aux rows a token, and then as many again for every gradient. As long
+//! as n is a few times k_aux, products with matrices that are mostly zeros are faster:
+//!
+//! ```text
+//! u = k_aux largest of relu(c · W_encᵀ + b_enc), else 0     [B, n]
+//! q = u · W_dec + e;  s = q · W_decᵀ where u > 0
+//! ∂L/∂W_dec = 2α' uᵀ q;  ∂L/∂W_enc = 2α' sᵀ c               [n, d]
+//! ```
+
+use rayon::prelude::*;
+
+use super::{Chunk, Helped, Stepper};
+use crate::kernels::feature::Gradient;
+use crate::kernels::gemm::{Into, Mat, MatMut};
+use crate::kernels::product::{Right, multiply};
+use crate::kernels::reduce;
+
+/// Helped features for each that a token may use, up to which products are dense.
+pub(super) const DENSE: usize = 8;
+/// Features whose gradients one task makes.
+const TASK_FEATURES: usize = 64;
+
+/// Codes and slopes of a chunk, `[rows, n]`.
+#[derive(Debug, Default)]
+pub(super) struct DenseAux {
+    pub(super) codes: Vec<f32>,
+    slopes: Vec<f32>,
+    /// Bits of a row's positive codes, to be selected from.
+    bits: Vec<u32>,
+}
+
+impl DenseAux {
+    /// Makes row `row` of the codes the `k` largest positive of itself and `bias`, ties to the lower place, and 0 elsewhere.
+    pub(super) fn keep_best(&mut self, row: usize, bias: &[f32], k: usize) {
+        let row = &mut self.codes[row * bias.len()..(row + 1) * bias.len()];
+        self.bits.clear();
+        for (code, bias) in row.iter_mut().zip(bias) {
+            *code += bias;
+            if *code > 0.0 {
+                self.bits.push(code.to_bits());
+            }
+        }
+        let positive = self.bits.len();
+        let (least, mut room) = match positive > k {
+            // Bits of positive numbers are in their order.
+            true => {
+                let (_, least, above) = self.bits.select_nth_unstable(positive - k);
+                let least = f32::from_bits(*least);
+                (least, k - above.iter().filter(|bits| f32::from_bits(**bits) > least).count())
+            }
+            false => (f32::MIN_POSITIVE, usize::MAX),
+        };
+        for code in row {
+            let ties = *code == least && room > 0;
+            room -= usize::from(ties);
+            // NaN is below everything.
+            if !(*code > least || ties) {
+                *code = 0.0;
+            }
+        }
+    }
+
+    /// From errors to `q`, and the slopes. Returns Σ‖q‖².
+    pub(super) fn measure(&mut self, helped: &Helped, errors: &[f32], q: &mut [f32], d: usize) -> f64 {
+        let n = helped.features.len();
+        let rows = errors.len() / d;
+        let decoder = Right::plain(Mat::new(&helped.decoder, n, d));
+        q.copy_from_slice(errors);
+        multiply(Mat::new(&self.codes, rows, n), &decoder, 1.0, Into::Add, MatMut::new(q, rows, d));
+        helped.packed_decoder.products(&mut self.slopes, q, &helped.decoder, d);
+        for (slope, code) in self.slopes.iter_mut().zip(&self.codes) {
+            if *code == 0.0 {
+                *slope = 0.0;
+            }
+        }
+        reduce::sum_of_squares(q)
+    }
+}
+
+impl Stepper {
+    /// Gradients of the helped features, of the loss with the constant `scale`.
+    pub(super) fn dense_gradients(&mut self, d: usize, scale: f32) {
+        let n = self.helped.features.len();
+        let Self { dense_gradients, chunks, matrices, .. } = self;
+        dense_gradients.resize_with(n, Gradient::default);
+        let rows: Vec<(&Chunk, &[f32], &[f32])> = chunks
+            .iter()
+            .scan(0, |start, chunk| {
+                let range = *start * d..(*start + chunk.dense.codes.len() / n) * d;
+                *start = range.end / d;
+                Some((chunk, &matrices.aux[range.clone()], &matrices.centred[range]))
+            })
+            .collect();
+        dense_gradients.par_chunks_mut(TASK_FEATURES).enumerate().for_each(|(task, gradients)| {
+            let (first, width) = (task * TASK_FEATURES, gradients.len());
+            let (mut decoder, mut encoder) = (vec![0.0; width * d], vec![0.0; width * d]);
+            let mut bias = vec![0.0; width];
+            // Chunk by chunk, in order.
+            for (chunk, q, centred) in &rows {
+                let rows = q.len() / d;
+                let columns = |m| Mat::strided(m, rows, width, n).t();
+                let (codes, slopes) = (&chunk.dense.codes[first..], &chunk.dense.slopes[first..]);
+                let out = |m| MatMut::new(m, width, d);
+                let right = |m| Right::plain(Mat::new(m, rows, d));
+                multiply(columns(codes), &right(q), scale, Into::Add, out(&mut decoder));
+                multiply(columns(slopes), &right(centred), scale, Into::Add, out(&mut encoder));
+                for row in slopes.chunks(n) {
+                    bias.iter_mut().zip(row).for_each(|(bias, slope)| *bias += scale * slope);
+                }
+            }
+            for (i, gradient) in gradients.iter_mut().enumerate() {
+                gradient.decoder.clear();
+                gradient.decoder.extend_from_slice(&decoder[i * d..(i + 1) * d]);
+                gradient.encoder.clear();
+                gradient.encoder.extend_from_slice(&encoder[i * d..(i + 1) * d]);
+                (gradient.bias, gradient.input) = (bias[i], bias[i]);
+            }
+        });
+    }
+
+    /// Adds to the gradient of feature `f` what helping it gives.
+    pub(super) fn add_help(&self, f: usize, gradient: &mut Gradient) {
+        if !self.helped.dense || self.dense_gradients.is_empty() {
+            return;
+        }
+        let Ok(place) = self.helped.features.binary_search(&(f as u32)) else { return };
+        let help = &self.dense_gradients[place];
+        gradient.decoder.iter_mut().zip(&help.decoder).for_each(|(g, h)| *g += h);
+        gradient.encoder.iter_mut().zip(&help.encoder).for_each(|(g, h)| *g += h);
+        gradient.bias += help.bias;
+        gradient.input += help.input;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        // Few distinct values, so that ties are everywhere.
+        #[test]
+        fn keeps_what_sorting_keeps(values in prop::collection::vec(-3_i8..5, 1..60), k in 1_usize..30) {
+            let bias = vec![0.5; values.len()];
+            let mut dense = DenseAux { codes: values.iter().map(|v| f32::from(*v)).collect(), ..Default::default() };
+            dense.keep_best(0, &bias, k);
+            let mut order: Vec<usize> = (0..values.len()).filter(|i| f32::from(values[*i]) + 0.5 > 0.0).collect();
+            order.sort_by_key(|i| (-values[*i], *i));
+            order.truncate(k);
+            for (i, v) in values.iter().enumerate() {
+                let expected = if order.contains(&i) { f32::from(*v) + 0.5 } else { 0.0 };
+                prop_assert_eq!(dense.codes[i], expected);
+            }
+        }
+    }
+}
