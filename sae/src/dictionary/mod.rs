@@ -17,6 +17,7 @@ mod codes;
 mod folder;
 mod info;
 pub mod score;
+mod search;
 mod selection;
 pub(crate) mod weights;
 
@@ -63,6 +64,14 @@ impl Dictionary {
     /// If the length of `x` is no multiple of `d_in`.
     pub fn encode(&self, x: &[f32]) -> Codes {
         assert!(x.len().is_multiple_of(self.d_in), "{} numbers are no rows of {}", x.len(), self.d_in);
+        match search::Search::new(self, x) {
+            Some(search) => search.encode(x),
+            None => self.encode_exact(x),
+        }
+    }
+
+    /// The same from all pre-activations in `f32`.
+    fn encode_exact(&self, x: &[f32]) -> Codes {
         let spare = Spare::<ChunkBuffer>::default();
         let parts: Vec<Codes> = x
             .par_chunks(chunk_rows(self.d_sae) * self.d_in)

@@ -178,7 +178,7 @@ fn pass(
             }
         }
         if let Best::OfAll { limit, .. } = best {
-            cut_all(&mut lists[..n], limit, 2 * limit + SLACK, sorted);
+            cut_all(&mut lists[..n], limit, limit.saturating_mul(2).saturating_add(SLACK), sorted);
         }
     }
     match best {
