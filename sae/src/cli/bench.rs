@@ -72,7 +72,11 @@ impl Command {
         for part in &times.parts {
             output.row(part.part, format!("{:.1} ms", part.milliseconds));
         }
-        output.row("search", format!("{:.0} GOP/s of the encoder's product", times.search_gops));
+        output.row("encode alone", format!("{:.0} tokens/s", times.encode_tokens_per_second));
+        if let Some(bytes) = times.peak_memory {
+            output.row("memory", format!("{} MiB at most", bytes >> 20));
+        }
+        output.row("product", format!("{:.0} GOP/s of the encoder's product", times.search_gops));
         if let Some(candidates) = times.candidates_per_match {
             output.row("candidates", format!("{candidates:.2} a match"));
         }

@@ -11,6 +11,7 @@ use super::step::options::{Aux, Rule, Search};
 use super::step::parts::PARTS;
 use super::step::{Audit, StepOptions, Stepper};
 use super::thread_pool;
+use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
 use crate::{Error, Progress, Result};
 
 /// Batches that are made; steps take them in turn.
@@ -65,6 +66,10 @@ pub struct StepTimes {
     pub candidates_per_match: Option<f64>,
     /// Share of the matches looked at again that candidates had; `None` where none were.
     pub recall: Option<f64>,
+    /// Tokens a second of encoding alone, with the same weights.
+    pub encode_tokens_per_second: f64,
+    /// Most memory that the process ever had, in bytes; `None` where the system does not say.
+    pub peak_memory: Option<u64>,
     /// 2·B·d·F operations of the encoder's product a second of the search, in billions.
     pub search_gops: f64,
 }
@@ -128,6 +133,24 @@ pub fn time_steps(
     let parts: Vec<PartTime> = PARTS.into_iter().map(part).collect();
     let search: f64 = parts.iter().filter(|p| p.part == "search").map(|p| p.milliseconds).sum();
     let known = |part: u64, whole: u64| (part > 0).then(|| part as f64 / whole as f64);
+    let dictionary = Dictionary {
+        d_in: d,
+        d_sae: features,
+        w_enc: state.w_enc.value,
+        b_enc: state.b_enc.value,
+        w_dec: state.w_dec.value,
+        b_dec: state.b_dec.value,
+        selection: Selection::TopK(k),
+        info: DictionaryInfo::default(),
+    };
+    let encode = |rows: &[f32]| {
+        let began = Instant::now();
+        threads.install(|| std::hint::black_box(dictionary.encode(rows)));
+        began.elapsed().as_secs_f64()
+    };
+    let mut encoding: Vec<f64> =
+        (0..steps).map(|i| encode(&x[i % batches * batch * d..][..batch * d])).collect();
+    encoding.sort_by(f64::total_cmp);
     progress.end(&format!("{median:.1} ms a step"));
     Ok(StepTimes {
         shape,
@@ -136,6 +159,8 @@ pub fn time_steps(
         tokens_per_second: batch as f64 / median * 1e3,
         candidates_per_match: known(audit.candidates, matches),
         recall: known(audit.found, audit.wanted),
+        encode_tokens_per_second: batch as f64 / encoding[steps / 2],
+        peak_memory: peak_memory(),
         search_gops: 2e-6 * batch as f64 * d as f64 * features as f64 / search,
         milliseconds,
         parts,
@@ -163,6 +188,13 @@ fn options(d: usize, k: usize) -> StepOptions {
         input_variance: d as f64,
         ..StepOptions::topk(k)
     }
+}
+
+/// `VmHWM` of `/proc/self/status`.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// `[d]`
