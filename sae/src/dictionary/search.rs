@@ -8,7 +8,7 @@ use crate::kernels::encode::centre;
 use crate::kernels::gather::dot_rows;
 use crate::kernels::int8::panels::COLUMNS;
 use crate::kernels::int8::tile::{Instructions, ROWS};
-use crate::kernels::int8::{Fold, MAX_WIDTH, Panels, Rows, Shortlist};
+use crate::kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Shortlist};
 use crate::kernels::spare::Spare;
 use crate::kernels::topk::{self, Candidates};
 
@@ -97,10 +97,11 @@ impl<'a> Search<'a> {
         centre(&mut buffer.centred, x, &dictionary.b_dec);
         buffer.rows.set(&buffer.centred, fold, ROWS);
         let n = buffer.rows.len();
+        let pairs = Pairs::plain(&buffer.rows, panels);
         match dictionary.selection {
-            Selection::TopK(k) => buffer.shortlist.find(&buffer.rows, panels, k, *instructions),
+            Selection::TopK(k) => buffer.shortlist.find(pairs, k, *instructions),
             Selection::Threshold(_) => {
-                buffer.shortlist.find_all(&buffer.rows, panels, n * features, 0.0, *instructions);
+                buffer.shortlist.find_all(pairs, n * features, 0.0, *instructions);
             }
         }
         let listed: usize = (0..n).map(|i| buffer.shortlist.row(i).len()).sum();

@@ -8,7 +8,7 @@
 //! rows x[n, d]    ── quantise ──▶ Rows    i8, a scale a row          ┐
 //! columns w[F, d] ── quantise ──▶ Panels  u8, a scale a column,      ├─ tile: 6 rows × 64 columns of sums in i32
 //!                                         64 columns side by side    ┘      │
-//!                                     upper bounds of z ◀── scales, margins ┘
+//!                      bounds of z, or of z weighted by a second product ◀──┘
 //!                                     Shortlist: those whose upper bound reaches the k-th largest lower bound
 //! ```
 //!
@@ -27,12 +27,13 @@ pub mod rows;
 pub mod shortlist;
 pub mod tile;
 
+mod bounds;
 mod quantise;
 
 pub use panels::Panels;
 pub use quantise::Fold;
 pub use rows::Rows;
-pub use shortlist::Shortlist;
+pub use shortlist::{Pairs, Shortlist, Weights};
 
 /// Standard deviations that bounds are away from an estimate.
 pub const MARGIN: f32 = 3.0;
@@ -42,3 +43,6 @@ const GROUP: usize = 4;
 
 /// Longest rows: sums of 2¹⁶ products of 8 bits fit 32 bits.
 pub const MAX_WIDTH: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,11 @@ impl Fold {
         Self { rows: columns.iter().map(|f| 1.0 / f).collect(), columns }
     }
 
+    /// The same with rows and columns in each other's place.
+    pub fn swapped(self) -> Self {
+        Self { rows: self.columns, columns: self.rows }
+    }
+
     /// d.
     pub fn width(&self) -> usize {
         self.rows.len()
@@ -62,7 +67,7 @@ const LANES: usize = 32;
 
 /// The larger of two; unlike `f32::max` a single instruction. `a` if `b` is no number.
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(super) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 

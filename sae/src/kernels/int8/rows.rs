@@ -18,6 +18,8 @@ pub struct Rows {
     pub(super) error: Vec<f32>,
     /// ‖x‖/√d of each row.
     pub(super) norm: Vec<f32>,
+    /// Added to all products of each row.
+    pub(super) bias: Vec<f32>,
     row: Vec<i8>,
 }
 
@@ -53,6 +55,18 @@ impl Rows {
             self.error.push(got.error / root);
             self.norm.push(got.norm / root);
         }
+        self.bias.clear();
+        self.bias.resize(self.rows, 0.0);
+    }
+
+    /// Adds `bias[n]` to all products of each row.
+    ///
+    /// # Panics
+    /// If there is not one for every row.
+    pub fn set_biases(&mut self, bias: impl ExactSizeIterator<Item = f32>) {
+        assert_eq!(bias.len(), self.rows, "a bias for every row");
+        self.bias.clear();
+        self.bias.extend(bias);
     }
 
     /// Rows without those that only fill a tile.
@@ -82,7 +96,7 @@ impl Rows {
         let padded = out.rows.next_multiple_of(multiple);
         out.data.clear();
         out.shift.clear();
-        for list in [&mut out.scale, &mut out.error, &mut out.norm] {
+        for list in [&mut out.scale, &mut out.error, &mut out.norm, &mut out.bias] {
             list.clear();
         }
         for &i in which {
@@ -92,6 +106,7 @@ impl Rows {
             out.scale.push(self.scale[i]);
             out.error.push(self.error[i]);
             out.norm.push(self.norm[i]);
+            out.bias.push(self.bias[i]);
         }
         out.data.resize(padded * self.words, 0);
         out.shift.resize(padded, 0);

@@ -15,9 +15,11 @@
 //! | `options` | what a step is told; ramps and phases |
 //! | `prepare` | before the step: budgets, expected rates, who gets help |
 //! | `select` | z in chunks of tokens → matches; token choice, mutual choice, ReLU, JumpReLU, gates |
-//! | `prefilter` | matches from candidates of a product in 8 bits; token choice |
+//! | `prefilter` | whether matches are found from candidates of a product in 8 bits, and the rows it needs |
+//! | `candidates` | matches from candidates; token choice |
 //! | `pairs` | the same for mutual choice |
-//! | `columns` | z in tiles of features → matches; feature choice |
+//! | `columns` | tiles of features against the batch, by candidates or from all z; feature choice |
+//! | `audit` | what candidates found of what they should have |
 //! | `dense_aux` | help for dead features by dense products |
 //! | `errors` | errors and slopes at the matches, of every reconstruction that the loss has |
 //! | `penalty` | what codes cost |
@@ -48,6 +50,8 @@
 //! After the forward pass everything is sparse. Matches are grouped by feature and each feature is visited once: gradients, projection,
 //! Adam, unit norm (`kernels::feature`). `∂L/∂b_dec = 2/B Σ_b e_b − Σ_f (Σ_b s_b)_f W_enc,f`.
 
+mod audit;
+mod candidates;
 mod columns;
 mod dense_aux;
 mod errors;
@@ -77,8 +81,8 @@ use crate::kernels::feature::Gradient;
 use crate::kernels::reduce;
 use crate::kernels::spare::Spare;
 use crate::{Error, Result};
+pub(crate) use audit::Audit;
 use errors::Views;
-pub(crate) use prefilter::Audit;
 use prefilter::Prefilter;
 use select::Buffer;
 
@@ -160,6 +164,16 @@ struct Matrices {
     aux: Vec<f32>,
     /// Sums of the errors of the nested dictionaries from the i-th on; none for a single dictionary.
     nested: Vec<Vec<f32>>,
+}
+
+impl Matrices {
+    /// Centred activations and ĝ of chunk `i`, whose chunks are `width` numbers long.
+    fn of_chunk(&self, i: usize, width: usize) -> [&[f32]; 2] {
+        [&self.centred, &self.gradients].map(|all| {
+            let start = (i * width).min(all.len());
+            &all[start..(start + width).min(all.len())]
+        })
+    }
 }
 
 /// Features that get help this step, ascending.

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
+use super::audit::{self, Wanted};
+use super::candidates::tokens;
 use super::options::Plan;
 use super::prefilter::Prefilter;
 use super::select::Buffer;
 use super::{Chunk, Stepper};
 use crate::dictionary::Codes;
-use crate::kernels::gather::dot_rows;
-use crate::kernels::int8::tile::ROWS;
+use crate::dictionary::score::Score;
 use crate::kernels::spare::Spare;
 use crate::train::state::TrainState;
 
@@ -36,6 +37,8 @@ pub(super) struct Proposed {
     lower: Vec<f32>,
     /// Pre-activations of those that are left.
     exact: Codes,
+    /// What they are worth.
+    scores: Vec<f32>,
 }
 
 impl Stepper {
@@ -53,44 +56,47 @@ impl Stepper {
         if floor <= first_floor && first_floor > 0.0 {
             floor = self.propose(state, prefilter, limit, 0.0);
         }
-        let (spare, d) = (&self.spare, state.d);
-        let centred = &self.matrices.centred;
-        (self.chunks.par_iter_mut(), centred.par_chunks(self.chunk_rows * d)).into_par_iter().for_each(
-            |(chunk, centred)| {
-                let mut buffer = spare.take();
-                chunk.settle(state, floor, centred, &mut buffer);
-                spare.give(buffer);
-            },
-        );
+        let (spare, score, width) = (&self.spare, self.options.score, self.chunk_rows * state.d);
+        let matrices = &self.matrices;
+        self.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+            let mut buffer = spare.take();
+            chunk.settle(state, score, floor, matrices.of_chunk(i, width), &mut buffer);
+            spare.give(buffer);
+        });
         let second = self.options.multi.is_some();
         self.worst_match = self.give_best(limit, second);
-        if second {
-            self.give_best(plan.per_batch(rows, 1.0), false);
+        let worst = match second {
+            true => self.give_best(plan.per_batch(rows, 1.0), false),
+            false => self.worst_match,
+        };
+        if let (Some(chunk), true) = (self.chunks.first_mut(), audit::is_due(state)) {
+            let mut buffer = self.spare.take();
+            chunk.audit(state, score, Wanted::Above(worst), self.matrices.of_chunk(0, width), &mut buffer);
+            self.spare.give(buffer);
         }
     }
 
     /// Collects the candidates of all chunks. Returns the `limit`-th largest lower bound, or `floor` if there are fewer candidates.
     fn propose(&mut self, state: &TrainState, prefilter: &Prefilter, limit: usize, floor: f32) -> f32 {
-        let (spare, d): (&Spare<Buffer>, usize) = (&self.spare, state.d);
+        let (spare, score): (&Spare<Buffer>, _) = (&self.spare, self.options.score);
+        let (matrices, width) = (&self.matrices, self.chunk_rows * state.d);
         let known = AtomicU32::new(floor.to_bits());
-        let centred = &self.matrices.centred;
-        (self.chunks.par_iter_mut(), centred.par_chunks(self.chunk_rows * d)).into_par_iter().for_each(
-            |(chunk, centred)| {
-                let mut buffer = spare.take();
-                let search = &mut buffer.search;
-                search.rows.set(centred, &prefilter.fold, ROWS);
-                // Floors are not negative, so their bits are in their order.
-                let before = f32::from_bits(known.load(Ordering::Relaxed));
-                let list = &mut search.shortlist;
-                let found =
-                    list.find_all(&search.rows, &prefilter.panels, limit, before, prefilter.instructions);
-                if found.is_finite() {
-                    known.fetch_max(found.to_bits(), Ordering::Relaxed);
-                }
-                chunk.proposed.take((0..search.rows.len()).map(|row| list.bounds(row)));
-                spare.give(buffer);
-            },
-        );
+        self.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+            let mut buffer = spare.take();
+            let search = &mut buffer.search;
+            let [centred, gradients] = matrices.of_chunk(i, width);
+            search.set_tokens(prefilter, centred, gradients);
+            // Floors are not negative, so their bits are in their order.
+            let before = f32::from_bits(known.load(Ordering::Relaxed));
+            let pairs = prefilter.pairs(score, &search.rows, &search.along_rows);
+            let list = &mut search.shortlist;
+            let found = list.find_all(pairs, limit, before, prefilter.instructions);
+            if found.is_finite() {
+                known.fetch_max(found.to_bits(), Ordering::Relaxed);
+            }
+            chunk.proposed.take((0..search.rows.len()).map(|row| list.bounds(row)));
+            spare.give(buffer);
+        });
         let mut lower: Vec<f32> =
             self.chunks.iter().flat_map(|chunk| chunk.proposed.lower.iter().copied()).collect();
         if lower.len() < limit || limit == 0 {
@@ -102,8 +108,8 @@ impl Stepper {
 
     /// Gives the `limit` largest of the settled pairs to their tokens, as main or second matches. Returns the smallest of them.
     fn give_best(&mut self, limit: usize, second: bool) -> f32 {
-        let values = |chunk: &Chunk| chunk.proposed.exact.values.clone();
-        let mut all: Vec<f32> = self.chunks.iter().flat_map(values).collect();
+        let mut all: Vec<f32> =
+            self.chunks.iter().flat_map(|chunk| chunk.proposed.scores.iter().copied()).collect();
         let worst = match all.len() > limit {
             true => *all.select_nth_unstable_by(limit - 1, |a, b| b.total_cmp(a)).1,
             false => 0.0,
@@ -115,14 +121,15 @@ impl Stepper {
         for chunk in &mut self.chunks {
             let Chunk { proposed, main, second: other, .. } = chunk;
             let matches = if second { other } else { main };
-            for i in 0..proposed.exact.rows() {
+            for (i, range) in proposed.exact.offsets.windows(2).enumerate() {
                 row.0.clear();
                 row.1.clear();
                 let (features, values) = proposed.exact.row(i);
-                for (&f, &v) in features.iter().zip(values) {
-                    let ties = v == worst && room > 0;
+                let scores = &proposed.scores[range[0]..range[1]];
+                for ((&f, &v), &score) in features.iter().zip(values).zip(scores) {
+                    let ties = score == worst && room > 0;
                     room -= usize::from(ties);
-                    if v > worst || ties {
+                    if score > worst || ties {
                         row.0.push(f);
                         row.1.push(v);
                     }
@@ -154,26 +161,33 @@ impl Proposed {
 }
 
 impl Chunk {
-    /// Computes the positive pre-activations of the candidates whose upper bound reaches `floor`.
-    fn settle(&mut self, state: &TrainState, floor: f32, centred: &[f32], buffer: &mut Buffer) {
+    /// Computes the positive pre-activations of the candidates whose upper bound reaches `floor`, and what they are worth.
+    fn settle(
+        &mut self,
+        state: &TrainState,
+        score: Score,
+        floor: f32,
+        [centred, gradients]: [&[f32]; 2],
+        buffer: &mut Buffer,
+    ) {
         let search = &mut buffer.search;
-        let Proposed { offsets, features, upper, exact, .. } = &mut self.proposed;
+        let Proposed { offsets, features, upper, exact, scores, .. } = &mut self.proposed;
         exact.offsets.truncate(1);
         exact.features.clear();
         exact.values.clear();
-        for (range, c) in offsets.windows(2).zip(centred.chunks_exact(state.d)) {
+        scores.clear();
+        for (range, token) in offsets.windows(2).zip(tokens(centred, gradients, state.d)) {
             let range = range[0]..range[1];
             search.listed.clear();
             let reach = features[range.clone()].iter().zip(&upper[range]).filter(|(_, u)| **u >= floor);
             search.listed.extend(reach.map(|(f, _)| *f));
-            search.scores.resize(search.listed.len(), 0.0);
-            dot_rows(&mut search.scores, &state.w_enc.value, &search.listed, c);
+            search.weigh(state, score, token);
             self.audit.candidates += search.listed.len() as u64;
-            for (&z, &f) in search.scores.iter().zip(&search.listed) {
-                let z = z + state.b_enc.value[f as usize];
-                if z > 0.0 {
+            for ((&z, &f), &score) in search.z.iter().zip(&search.listed).zip(&search.scores) {
+                if score > 0.0 {
                     exact.features.push(f);
                     exact.values.push(z);
+                    scores.push(score);
                 }
             }
             exact.offsets.push(exact.features.len());

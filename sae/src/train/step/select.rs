@@ -2,8 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::audit::{self, Wanted};
+use super::candidates::{Chosen, Search8};
 use super::options::{Plan, Rule, StepOptions};
-use super::prefilter::{PackedState, Prefilter, Search8};
+use super::prefilter::{PackedState, Prefilter};
 use super::{Chunk, Helped, Stepper};
 use crate::dictionary::score::{Score, is_silent};
 use crate::kernels::best::{Best, SharedBest};
@@ -30,6 +32,7 @@ pub(super) struct Buffer {
     /// The products of the features that get help, `[rows, ·]` or one row.
     helped: Vec<f32>,
     pub(super) search: Search8,
+    pub(super) chosen: Chosen,
 }
 
 impl Buffer {
@@ -84,8 +87,8 @@ impl Stepper {
     /// Matches tokens by every rule that a token or a chunk of them can decide, collects candidates for mutual choice, and chooses
     /// the features that get help.
     pub(super) fn score_tokens(&mut self, state: &TrainState, plan: &Plan) {
-        let (d, width) = (state.d, self.chunk_rows * state.d);
-        let rows = self.matrices.centred.len() / d;
+        let width = self.chunk_rows * state.d;
+        let rows = self.matrices.centred.len() / state.d;
         let own = self.options.rule.own_parameters();
         self.exponentials.clear();
         if own > 0 {
@@ -103,17 +106,13 @@ impl Stepper {
             limit: plan.per_batch(rows, self.most()),
             exponentials: &self.exponentials,
         };
-        let (spare, gradients, chunk_rows) = (&self.spare, &self.matrices.gradients, self.chunk_rows);
-        (self.chunks.par_iter_mut(), self.matrices.centred.par_chunks(width))
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(i, (chunk, centred))| {
-                let mut buffer = spare.take();
-                let start = (i * width).min(gradients.len());
-                let gradients = &gradients[start..(start + centred.len()).min(gradients.len())];
-                chunk.score(&shared, i * chunk_rows, centred, gradients, &mut buffer);
-                spare.give(buffer);
-            });
+        let (spare, matrices, chunk_rows) = (&self.spare, &self.matrices, self.chunk_rows);
+        self.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+            let mut buffer = spare.take();
+            let [centred, gradients] = matrices.of_chunk(i, width);
+            chunk.score(&shared, i * chunk_rows, centred, gradients, &mut buffer);
+            spare.give(buffer);
+        });
     }
 
     /// Gives the best pairs of the batch to their tokens.
@@ -167,9 +166,10 @@ impl Chunk {
             if shared.plan.rule == Rule::Mutual {
                 return;
             }
-            self.match_candidates(state, prefilter, levels, centred, buffer);
-            if let (0, [Some(k), _]) = (first_row, levels) {
-                self.audit(state, k, centred, buffer);
+            let score = shared.options.score;
+            self.match_candidates(state, prefilter, score, levels, [centred, gradients], buffer);
+            if let (0, [Some(k), _], true) = (first_row, levels, audit::is_due(state)) {
+                self.audit(state, score, Wanted::Best(k), [centred, gradients], buffer);
             }
             return;
         }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::Stepper;
 use super::options::{Penalty, Rule};
-use super::prefilter::Prefilter;
+use super::prefilter::{Prefilter, Quantised};
 use crate::kernels::adam::{self, AdamStep};
 use crate::kernels::feature::{self, Gradient, Parameters, Source};
 use crate::kernels::int8::Fold;
@@ -27,8 +27,8 @@ struct Task<'a> {
     own: Triple<'a>,
     since_fired: &'a mut [u64],
     rates: &'a mut [f32],
-    /// Where their encoder rows are kept in 8 bits.
-    panel: Option<(Panel<'a>, &'a Fold)>,
+    /// Where their encoder and decoder rows are kept in 8 bits.
+    panels: [Option<(Panel<'a>, &'a Fold)>; 2],
 }
 
 /// What the features of a task add up to.
@@ -80,14 +80,16 @@ impl Stepper {
         let own = self.options.rule.own_parameters();
         let mut gradient = self.b_dec_gradient(d);
         let mut prefilter = self.prefilter.take();
-        let sums: Vec<TaskSums> = tasks(state, own, prefilter.as_mut())
+        // Feature choice has no use for features in panels.
+        let packs = self.options.plan(step + 1).rule != Rule::Feature;
+        let sums: Vec<TaskSums> = tasks(state, own, prefilter.as_mut().filter(|_| packs))
             .into_par_iter()
             .enumerate()
             .map_init(Memory::default, |memory, (task, part)| {
                 self.update_task(task * TASK_FEATURES, d, part, adam, rows, memory)
             })
             .collect();
-        if let Some(prefilter) = &mut prefilter {
+        if let Some(prefilter) = prefilter.as_mut().filter(|_| packs) {
             prefilter.packed = Some(step);
         }
         self.prefilter = prefilter;
@@ -126,8 +128,13 @@ impl Stepper {
                 Some(norm) => sums.norms += f64::from(norm),
                 None => sums.lost = sums.lost.or(Some(f)),
             }
-            if let Some((panel, fold)) = &mut task.panel {
-                panel.set(i, &task.encoder[0][i * d..(i + 1) * d], task.bias[0][i], fold, row);
+            let of_feature = i * d..(i + 1) * d;
+            let [encoder, decoder] = &mut task.panels;
+            if let Some((panel, fold)) = encoder {
+                panel.set(i, &task.encoder[0][of_feature.clone()], task.bias[0][i], fold, row);
+            }
+            if let Some((panel, fold)) = decoder {
+                panel.set(i, &task.decoder[0][of_feature], 0.0, fold, row);
             }
             let fired = self.main.fired(f);
             let since = &mut task.since_fired[i];
@@ -234,7 +241,12 @@ fn tasks<'a>(state: &'a mut TrainState, own: usize, prefilter: Option<&'a mut Pr
         parameter.value.chunks_mut(width).zip(first).zip(second).map(|((v, m), s)| [v, m, s])
     }
     let width = TASK_FEATURES * state.d;
-    let mut panels = prefilter.map(|Prefilter { fold, panels, .. }| (panels.panels_mut(), &*fold));
+    let (encoder, decoder) = match prefilter {
+        Some(Prefilter { encoder, decoder, .. }) => (Some(encoder), decoder.as_mut()),
+        None => (None, None),
+    };
+    let mut panels = [encoder, decoder]
+        .map(|matrix| matrix.map(|Quantised { fold, panels }| (panels.panels_mut(), &*fold)));
     let mut own = triples(&mut state.own, TASK_FEATURES * own);
     let rows = triples(&mut state.w_enc, width).zip(triples(&mut state.w_dec, width));
     let counts = state.since_fired.chunks_mut(TASK_FEATURES).zip(state.rates.chunks_mut(TASK_FEATURES));
@@ -247,7 +259,9 @@ fn tasks<'a>(state: &'a mut TrainState, own: usize, prefilter: Option<&'a mut Pr
             own: own.next().unwrap_or_default(),
             since_fired,
             rates,
-            panel: panels.as_mut().and_then(|(panels, fold)| Some((panels.next()?, *fold))),
+            panels: panels
+                .each_mut()
+                .map(|matrix| matrix.as_mut().and_then(|(panels, fold)| Some((panels.next()?, *fold)))),
         })
         .collect()
 }

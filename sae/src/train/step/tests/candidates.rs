@@ -1,18 +1,34 @@
 //! The search by candidates beside the search in all pre-activations.
 
 use super::*;
-use crate::train::step::prefilter::Audit;
+use crate::train::step::audit::Audit;
 
 const WIDE: usize = 64;
 const MANY: usize = 1500;
 const TOKENS: usize = 300;
 
-const RULES: [Rule; 2] = [Rule::Token, Rule::Mutual];
+/// A rule and whether its scores have gradients.
+type Kind = (Rule, bool);
 
-fn options(rule: Rule, search: Search) -> StepOptions {
+const KINDS: [Kind; 6] = [
+    (Rule::Token, false),
+    (Rule::Mutual, false),
+    (Rule::Feature, false),
+    (Rule::Token, true),
+    (Rule::Mutual, true),
+    (Rule::Feature, true),
+];
+
+fn options((rule, gradient): Kind, search: Search) -> StepOptions {
+    let score = match gradient {
+        true => Score::gradient(0.5, 1.0, GradientNorm::Token),
+        false => Score::Plain,
+    };
     StepOptions {
         rule,
+        score,
         search,
+        budgets: (rule == Rule::Feature).then_some(Budgets { law: BudgetLaw::Uniform, cap: 0.5, after: 0 }),
         aux: Aux { coefficient: 1.0 / 32.0, k: 20, zipf: None },
         dead_after: 1000,
         input_variance: WIDE as f64,
@@ -28,6 +44,16 @@ fn wide() -> (TrainState, Vec<f32>) {
     (state, normals(TOKENS * WIDE, 4))
 }
 
+/// Gradients of a model's loss; every fifth token has none.
+fn loss_gradients() -> Vec<f32> {
+    let g = normals(TOKENS * WIDE, 6);
+    g.into_iter().enumerate().map(|(i, g)| if (i / WIDE).is_multiple_of(5) { 0.0 } else { g }).collect()
+}
+
+fn tokens<'a>((_, gradient): Kind, x: &'a [f32], g: &'a [f32]) -> Tokens<'a> {
+    Tokens { x, gradients: if gradient { g } else { &[] } }
+}
+
 /// Features and codes of every token.
 fn matches(stepper: &Stepper) -> Vec<(Vec<u32>, Vec<f32>)> {
     let rows = |chunk: &Chunk| {
@@ -39,17 +65,16 @@ fn matches(stepper: &Stepper) -> Vec<(Vec<u32>, Vec<f32>)> {
 
 #[test]
 fn candidates_have_the_matches_of_all_pre_activations() {
-    for rule in RULES {
-        same_matches(rule);
-    }
+    KINDS.into_iter().for_each(same_matches);
 }
 
-fn same_matches(rule: Rule) {
-    let (state, x) = wide();
+fn same_matches(kind: Kind) {
+    let ((mut state, x), g) = (wide(), loss_gradients());
     let mut found = Vec::new();
     for search in [Search::Exact, Search::Candidates] {
-        let mut stepper = Stepper::new(options(rule, search));
-        let report = stepper.forward(&state, &x);
+        let mut stepper = Stepper::new(options(kind, search));
+        stepper.prepare(&mut state, TOKENS as u64).unwrap();
+        let report = stepper.forward(&state, tokens(kind, &x, &g));
         found.push((matches(&stepper), report));
     }
     let [(exact, all), (candidates, some)] = &found[..] else { panic!("two searches") };
@@ -61,21 +86,28 @@ fn same_matches(rule: Rule) {
     assert!((all.loss - some.loss).abs() < 1e-6 * all.loss && (all.auxk - some.auxk).abs() < 1e-6 * all.auxk);
     assert!(some.auxk > 0.0, "dead features get help");
     assert_eq!(all.audit, Audit::default());
-    assert_eq!(some.audit.found, some.audit.wanted, "the first step looks at its recall");
-    assert!(some.audit.candidates < 2 * some.matches);
+    assert_eq!(some.audit.found, some.audit.wanted, "{kind:?}");
+    assert!(some.audit.wanted > 0, "the first step looks at its recall");
+    assert!(some.audit.candidates < 2 * some.matches, "{kind:?}");
 }
 
 #[test]
 fn packed_rows_follow_the_rows() {
     // A stepper that goes on has packed each row when it changed it, and knows a floor; a new one packs what it finds.
-    for rule in RULES {
+    let g = loss_gradients();
+    for kind in KINDS {
         let (start, x) = wide();
         let (mut a, mut b) = (start.clone(), start);
-        let mut going_on = Stepper::new(options(rule, Search::Candidates));
+        let mut told = options(kind, Search::Candidates);
+        // Feature choice begins with mutual choice.
+        if let Some(budgets) = &mut told.budgets {
+            budgets.after = 2;
+        }
+        let mut going_on = Stepper::new(told.clone());
         for _ in 0..4 {
-            let one = going_on.step(&mut a, &x, 3e-3).unwrap();
-            let other = Stepper::new(options(rule, Search::Candidates)).step(&mut b, &x, 3e-3).unwrap();
-            assert!(a == b && one == other);
+            let one = going_on.step(&mut a, tokens(kind, &x, &g), 3e-3).unwrap();
+            let other = Stepper::new(told.clone()).step(&mut b, tokens(kind, &x, &g), 3e-3).unwrap();
+            assert!(a == b && one == other, "{kind:?}");
         }
         assert!(a.w_enc.value != wide().0.w_enc.value);
     }
@@ -83,18 +115,20 @@ fn packed_rows_follow_the_rows() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let run = |rule, threads| {
+    let g = loss_gradients();
+    let run = |kind, threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let (mut state, x) = wide();
-            let mut stepper = Stepper::new(options(rule, Search::Candidates));
-            let reports: Vec<_> = (0..4).map(|_| stepper.step(&mut state, &x, 1e-3).unwrap()).collect();
+            let mut stepper = Stepper::new(options(kind, Search::Candidates));
+            let mut step = || stepper.step(&mut state, tokens(kind, &x, &g), 1e-3).unwrap();
+            let reports: Vec<_> = (0..4).map(|_| step()).collect();
             (state, reports)
         })
     };
-    for rule in RULES {
-        let one = run(rule, 1);
-        assert!(one == run(rule, 2) && one == run(rule, 5));
+    for kind in KINDS {
+        let one = run(kind, 1);
+        assert!(one == run(kind, 2) && one == run(kind, 5), "{kind:?}");
     }
 }
 
@@ -102,7 +136,8 @@ fn the_number_of_threads_changes_no_bit() {
 fn new_rows_of_dead_features_are_packed() {
     let (mut state, x) = wide();
     let resampling = Resampling { every: 1, until: 10, seed: 3 };
-    let told = StepOptions { resampling: Some(resampling), ..options(Rule::Token, Search::Candidates) };
+    let told =
+        StepOptions { resampling: Some(resampling), ..options((Rule::Token, false), Search::Candidates) };
     let mut stepper = Stepper::new(told.clone());
     stepper.step(&mut state, &x, 1e-3).unwrap();
     let mut other = state.clone();
