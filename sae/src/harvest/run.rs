@@ -176,6 +176,8 @@ fn compute<'a>(
     for contexts in text::pack(source, config.context_length(model), bos, config.batch_rows(model))? {
         let contexts = contexts?;
         if batch >= first {
+            // Where a harvest goes on, its rate counts from here.
+            progress.advance(done, "");
             let got = capture(model.decoder(), &contexts, &config.hooks, config.routing, config.gradients)?;
             let rows =
                 Rows::new(&contexts, |d| seen().row(d).map_or_else(String::new, |r| r.domain.clone()))?;
@@ -188,13 +190,13 @@ fn compute<'a>(
             done += contexts.document_tokens() as u64;
         }
         batch += 1;
-        progress.advance(done, "");
         if progress.stop_requested() {
             return Err(Error::Stopped(format!(
                 "{done} tokens are kept; give the same command again to go on"
             )));
         }
     }
+    progress.advance(done, "");
     Ok(batch)
 }
 
