@@ -38,7 +38,7 @@ fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(start.elapsed() < Duration::from_secs(40), "waited 40 s for {what}");
+        assert!(start.elapsed() < Duration::from_secs(120), "waited 120 s for {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

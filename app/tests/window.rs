@@ -53,7 +53,7 @@ fn the_curves_and_numbers_of_a_clicked_run_are_shown() {
     window.get_by_label_contains("Not evaluated yet");
     click(&mut window, "Run topk-2k");
     wait_for(&mut window, "loss_recovered");
-    window.get_by_label("Logarithmic FVE");
+    wait_for(&mut window, "Logarithmic FVE");
 }
 
 #[test]

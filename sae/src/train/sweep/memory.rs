@@ -56,7 +56,7 @@ pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool) -> u64 
 }
 
 /// Bytes of memory that are free, where the system says so.
-pub(super) fn available() -> Option<u64> {
+pub fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)

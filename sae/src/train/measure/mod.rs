@@ -1,18 +1,32 @@
 //! Training steps to be timed: for `sae bench` and `benches/train_step.rs`.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `planted` | rows to train on: a sparse dictionary that is known |
+//! | `limits` | what this machine's arithmetic and memory can do at most |
+//! | `growth` | how the time grows with F, d, B, k, dead features and threads, beside a law |
+
+pub mod growth;
+pub mod limits;
+
+mod planted;
 
 use std::time::Instant;
 
-use rand::RngCore as _;
 use serde::Serialize;
 
+use super::config::Method;
 use super::random::{Purpose, generator, normal};
 use super::state::TrainState;
-use super::step::options::{Aux, Rule, Search};
+use super::step::options::{Aux, Budgets, Rule, Search};
 use super::step::parts::PARTS;
-use super::step::{Audit, StepOptions, Stepper};
+use super::step::{Audit, StepOptions, Stepper, Tokens};
 use super::thread_pool;
+use crate::dictionary::allocation::law::BudgetLaw;
+use crate::dictionary::score::{GradientNorm, Score};
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
 use crate::{Error, Progress, Result};
+use planted::planted;
 
 /// Batches that are made; steps take them in turn.
 const BATCHES: usize = 4;
@@ -30,8 +44,8 @@ pub struct StepShape {
     pub k: usize,
     /// Tokens a step.
     pub batch: usize,
-    /// Mutual choice instead of token choice.
-    pub mutual: bool,
+    /// How tokens are matched: one of those without a penalty.
+    pub method: Method,
     /// All pre-activations in f32.
     pub exact: bool,
     /// Share of the features that are dead at every step, so that AuxK has work.
@@ -96,11 +110,11 @@ pub fn time_steps(
         )));
     }
     let mut state = TrainState::new(features, mean(&x, d), seed);
-    let mut stepper = Stepper::new(StepOptions {
-        rule: if shape.mutual { Rule::Mutual } else { Rule::Token },
-        search: if shape.exact { Search::Exact } else { Search::Auto },
-        ..options(d, k)
-    });
+    let mut stepper = Stepper::new(shape.options()?);
+    let gradients = match shape.method.scores_gradients() {
+        true => loss_gradients(batch * d, seed),
+        false => Vec::new(),
+    };
     let dead = features - (shape.dead * features as f64).round() as usize;
     let (mut milliseconds, mut audit, mut matches) = (Vec::new(), Audit::default(), 0);
     let mut before = stepper.parts().clone();
@@ -115,7 +129,8 @@ pub fn time_steps(
         }
         let rows = &x[i % batches * batch * d..][..batch * d];
         let began = Instant::now();
-        let report = threads.install(|| stepper.step(&mut state, rows, 1e-4))?;
+        let tokens = Tokens { x: rows, gradients: &gradients };
+        let report = threads.install(|| stepper.step(&mut state, tokens, 1e-4))?;
         if i >= WARM_UP {
             milliseconds.push(began.elapsed().as_secs_f64() * 1e3);
         }
@@ -181,6 +196,37 @@ fn check(shape: &StepShape, steps: usize) -> Result<()> {
     Ok(())
 }
 
+impl StepShape {
+    fn options(&self) -> Result<StepOptions> {
+        let rule = match self.method {
+            Method::Topk | Method::Gradient => Rule::Token,
+            Method::MutualChoice | Method::GradientMutual => Rule::Mutual,
+            Method::FeatureChoice | Method::GradientFeature => Rule::Feature,
+            other => {
+                return Err(Error::request(format!("{other} is not among the methods that are timed")));
+            }
+        };
+        let score = match self.method.scores_gradients() {
+            true => Score::gradient(1.0, 1.0, GradientNorm::Token),
+            false => Score::Plain,
+        };
+        let budgets = Budgets { law: BudgetLaw::Uniform, cap: 0.5, after: 0 };
+        Ok(StepOptions {
+            rule,
+            score,
+            budgets: (rule == Rule::Feature).then_some(budgets),
+            search: if self.exact { Search::Exact } else { Search::Auto },
+            ..options(self.d, self.k)
+        })
+    }
+}
+
+/// Gradients without a preference.
+fn loss_gradients(n: usize, seed: u64) -> Vec<f32> {
+    let mut rng = generator(seed, Purpose::Rows, 1, 0);
+    (0..n).map(|_| normal(&mut rng)).collect()
+}
+
 fn options(d: usize, k: usize) -> StepOptions {
     StepOptions {
         aux: Aux { coefficient: 1.0 / 32.0, k: d / 2, zipf: None },
@@ -204,24 +250,6 @@ fn mean(x: &[f32], d: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| (sum / (x.len() / d) as f64) as f32).collect()
 }
 
-/// Rows `[n, d]` of mean ‖x‖² = d: each a sum of `k` of 4·d random directions with exponential weights, and a little noise.
-fn planted(d: usize, k: usize, n: usize, seed: u64) -> Vec<f32> {
-    let directions = TrainState::new(4 * d, vec![0.0; d], seed.wrapping_add(1)).w_dec.value;
-    let mut rng = generator(seed, Purpose::Rows, 0, 0);
-    let mut x: Vec<f32> = (0..n * d).map(|_| 0.1 * normal(&mut rng)).collect();
-    for row in x.chunks_exact_mut(d) {
-        for _ in 0..k {
-            let direction = (rng.next_u32() as usize % (4 * d)) * d;
-            let weight = -(((rng.next_u32() >> 8) as f32 + 0.5) / (1 << 24) as f32).ln();
-            crate::kernels::vector::axpy(row, weight, &directions[direction..direction + d]);
-        }
-    }
-    let squares = crate::kernels::reduce::sum_of_squares(&x);
-    let scale = ((n * d) as f64 / squares).sqrt() as f32;
-    x.iter_mut().for_each(|x| *x *= scale);
-    x
-}
-
 /// A step on one random batch `[rows, d]` that can be repeated, with `features` features and `k` matches a token. It uses the threads
 /// of the pool that it is called in.
 pub fn repeated_step(d: usize, features: usize, k: usize, rows: usize) -> impl FnMut() -> Result<()> + Send {
@@ -237,12 +265,16 @@ mod tests {
     use crate::Quiet;
 
     const SHAPE: StepShape =
-        StepShape { d: 64, features: 1100, k: 8, batch: 100, mutual: false, exact: false, dead: 0.1 };
+        StepShape { d: 64, features: 1100, k: 8, batch: 200, method: Method::Topk, exact: false, dead: 0.1 };
 
     #[test]
     fn times_are_of_as_many_steps_as_wanted() {
-        for mutual in [false, true] {
-            let times = time_steps(StepShape { mutual, ..SHAPE }, None, 3, None, 1, &mut Quiet).unwrap();
+        for method in Method::ALL {
+            let shape = StepShape { method, ..SHAPE };
+            let Ok(times) = time_steps(shape, None, 3, None, 1, &mut Quiet) else {
+                assert!(shape.options().is_err(), "{method}");
+                continue;
+            };
             assert_eq!(times.milliseconds.len(), 3);
             assert!(times.milliseconds.contains(&times.median) && times.tokens_per_second > 0.0);
             let parts: f64 = times.parts.iter().map(|p| p.milliseconds).sum();
@@ -259,7 +291,7 @@ mod tests {
         {
             assert!(time_steps(shape, None, 1, None, 1, &mut Quiet).is_err());
         }
-        let short = Some(vec![0.5; 99 * 64]);
+        let short = Some(vec![0.5; 199 * 64]);
         assert!(time_steps(SHAPE, short, 1, None, 1, &mut Quiet).is_err());
         assert!(time_steps(SHAPE, None, 0, None, 1, &mut Quiet).is_err());
     }
