@@ -100,19 +100,24 @@ def converted(model, work):
         return model
     folder = work / model.stem
     if not (folder / "config.json").exists():
-        import torch
-        import transformers
-
-        transformers.logging.set_verbosity_error()
-        loaded = transformers.AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name, dtype=torch.float32)
-        # A model that was read from GGUF refuses to be saved: the same weights in a new one do not.
-        config = loaded.config
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        plain = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        plain.load_state_dict(loaded.state_dict())
-        plain.save_pretrained(folder)
+        # In a process of its own: the peak memory of a child counts what its parent had when it was begun.
+        subprocess.run([sys.executable, __file__, model, "--convert", folder, "--layer", "0"], check=True)
     return folder
+
+
+def convert(model, folder):
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name, dtype=torch.float32)
+    # A model that was read from GGUF refuses to be saved: the same weights in a new one do not.
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(loaded.state_dict())
+    plain.save_pretrained(folder)
 
 
 def contexts(dataset, length, bos, path):
@@ -157,10 +162,13 @@ def main():
     parser.add_argument("--batches", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2, 4, 8])
     parser.add_argument("--bos", type=int, help="token that begins a context, if the model has one")
     parser.add_argument("--work", type=pathlib.Path, help="where the converted model is kept")
+    parser.add_argument("--convert", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--contexts", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     parser.add_argument("--first", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.convert:
+        return convert(options.model, options.convert)
     if options.contexts:
         return worker(options)
 

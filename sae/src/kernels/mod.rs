@@ -81,6 +81,7 @@ pub(crate) fn has_avx512() -> bool {
 
 pub mod adam;
 pub mod best;
+pub mod bf16;
 pub mod columns;
 pub mod eigen;
 pub mod encode;
@@ -119,6 +120,9 @@ pub fn processor() -> String {
         if std::arch::is_x86_feature_detected!("avx512f") {
             names.push("avx512f");
         }
+    }
+    if bf16::available() {
+        names.push("avx512bf16");
     }
     names.push(int8::tile::Instructions::detect().name());
     names.join(" ")

@@ -8,10 +8,14 @@
 //! q = u · W_dec + e;  s = q · W_decᵀ where u > 0
 //! ∂L/∂W_dec = 2α' uᵀ q;  ∂L/∂W_enc = 2α' sᵀ c               [n, d]
 //! ```
+//!
+//! u is made in `f32`. The other four products are made in bfloat16 where the processor has it and `--exact` does not forbid it: they are
+//! gradients of a loss that nothing is measured by, and were most of the time of a step with many dead features.
 
 use rayon::prelude::*;
 
 use super::{Chunk, Helped, Stepper};
+use crate::kernels::bf16;
 use crate::kernels::feature::Gradient;
 use crate::kernels::gemm::{Into, Mat, MatMut};
 use crate::kernels::product::{Right, multiply};
@@ -29,6 +33,25 @@ pub(super) struct DenseAux {
     slopes: Vec<f32>,
     /// Bits of a row's positive codes, to be selected from.
     bits: Vec<u32>,
+    /// A left factor in bfloat16.
+    left: bf16::Left,
+    /// q and c, `[rows, d]`, in bfloat16.
+    right: [bf16::Panels; 2],
+}
+
+/// W_dec of the helped features, `[n, d]`, as right factors in bfloat16.
+#[derive(Debug, Default)]
+pub(super) struct CoarseDecoder {
+    rows: bf16::Panels,
+    columns: bf16::Panels,
+}
+
+impl CoarseDecoder {
+    pub(super) fn set(&mut self, decoder: &[f32], d: usize) {
+        let decoder = Mat::new(decoder, decoder.len() / d, d);
+        self.rows.set(decoder);
+        self.columns.set(decoder.t());
+    }
 }
 
 impl DenseAux {
@@ -62,14 +85,37 @@ impl DenseAux {
         }
     }
 
-    /// From errors to `q`, and the slopes. Returns Σ‖q‖².
-    pub(super) fn measure(&mut self, helped: &Helped, errors: &[f32], q: &mut [f32], d: usize) -> f64 {
+    /// From errors and centred activations to `q`, and the slopes. Returns Σ‖q‖².
+    pub(super) fn measure(
+        &mut self,
+        helped: &Helped,
+        errors: &[f32],
+        centred: &[f32],
+        q: &mut [f32],
+        d: usize,
+    ) -> f64 {
         let n = helped.features.len();
         let rows = errors.len() / d;
-        let decoder = Right::plain(Mat::new(&helped.decoder, n, d));
         q.copy_from_slice(errors);
-        multiply(Mat::new(&self.codes, rows, n), &decoder, 1.0, Into::Add, MatMut::new(q, rows, d));
-        helped.packed_decoder.products(&mut self.slopes, q, &helped.decoder, d);
+        let codes = Mat::new(&self.codes, rows, n);
+        match &helped.coarse {
+            Some(decoder) => {
+                self.left.set(codes);
+                bf16::multiply(&self.left, &decoder.rows, 1.0, Into::Add, MatMut::new(q, rows, d));
+                self.left.set(Mat::new(q, rows, d));
+                self.slopes.resize(rows * n, 0.0);
+                let slopes = MatMut::new(&mut self.slopes, rows, n);
+                bf16::multiply(&self.left, &decoder.columns, 1.0, Into::Overwrite, slopes);
+                let [q_panels, centred_panels] = &mut self.right;
+                q_panels.set(Mat::new(q, rows, d));
+                centred_panels.set(Mat::new(centred, rows, d));
+            }
+            None => {
+                let decoder = Right::plain(Mat::new(&helped.decoder, n, d));
+                multiply(codes, &decoder, 1.0, Into::Add, MatMut::new(q, rows, d));
+                helped.packed_decoder.products(&mut self.slopes, q, &helped.decoder, d);
+            }
+        }
         for (slope, code) in self.slopes.iter_mut().zip(&self.codes) {
             if *code == 0.0 {
                 *slope = 0.0;
@@ -93,7 +139,9 @@ impl Stepper {
                 Some((chunk, &matrices.aux[range.clone()], &matrices.centred[range]))
             })
             .collect();
+        let coarse = self.helped.coarse.is_some();
         dense_gradients.par_chunks_mut(TASK_FEATURES).enumerate().for_each(|(task, gradients)| {
+            let mut left = bf16::Left::default();
             let (first, width) = (task * TASK_FEATURES, gradients.len());
             let (mut decoder, mut encoder) = (vec![0.0; width * d], vec![0.0; width * d]);
             let mut bias = vec![0.0; width];
@@ -103,9 +151,17 @@ impl Stepper {
                 let columns = |m| Mat::strided(m, rows, width, n).t();
                 let (codes, slopes) = (&chunk.dense.codes[first..], &chunk.dense.slopes[first..]);
                 let out = |m| MatMut::new(m, width, d);
-                let right = |m| Right::plain(Mat::new(m, rows, d));
-                multiply(columns(codes), &right(q), scale, Into::Add, out(&mut decoder));
-                multiply(columns(slopes), &right(centred), scale, Into::Add, out(&mut encoder));
+                if coarse {
+                    let [q, centred] = &chunk.dense.right;
+                    left.set(columns(codes));
+                    bf16::multiply(&left, q, scale, Into::Add, out(&mut decoder));
+                    left.set(columns(slopes));
+                    bf16::multiply(&left, centred, scale, Into::Add, out(&mut encoder));
+                } else {
+                    let right = |m| Right::plain(Mat::new(m, rows, d));
+                    multiply(columns(codes), &right(q), scale, Into::Add, out(&mut decoder));
+                    multiply(columns(slopes), &right(centred), scale, Into::Add, out(&mut encoder));
+                }
                 for row in slopes.chunks(n) {
                     bias.iter_mut().zip(row).for_each(|(bias, slope)| *bias += scale * slope);
                 }

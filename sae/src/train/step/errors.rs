@@ -99,7 +99,7 @@ impl Chunk {
             }
         }
         if has_aux && shared.helped.dense {
-            sums.aux_squared_error = dense.measure(shared.helped, views.errors, views.aux, d);
+            sums.aux_squared_error = dense.measure(shared.helped, views.errors, views.centred, views.aux, d);
         }
         let costly = if shared.options.rule == Rule::Gated { second } else { main };
         sums.penalty = penalty::apply(

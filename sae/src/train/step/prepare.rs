@@ -1,10 +1,11 @@
 //! Before a step: budgets, the rates that features should have, and which features get help.
 
-use super::dense_aux::DENSE;
+use super::dense_aux::{CoarseDecoder, DENSE};
 use super::options::Rule;
 use super::{Helped, Stepper};
 use crate::dictionary::allocation::budget::{self, Unmet};
 use crate::dictionary::allocation::law::{BudgetLaw, Zipf};
+use crate::kernels::bf16;
 use crate::train::state::TrainState;
 use crate::{Error, Result};
 
@@ -66,7 +67,8 @@ impl Stepper {
             state.step.saturating_mul(rows) >= self.options.rate_window && !state.expected_rates.is_empty();
         let rates = if known { self.rates(state, rows) } else { Vec::new() };
         let Self { options, helped, prefilter, .. } = self;
-        let Helped { features, bias, encoder, packed_encoder, decoder, packed_decoder, dense, dead } = helped;
+        let Helped { features, bias, encoder, packed_encoder, decoder, packed_decoder, dense, coarse, dead } =
+            helped;
         features.clear();
         *dead = state.dead(options.dead_after).count();
         let rho = options.aux.zipf.map_or(0.0, |(_, rho)| rho);
@@ -82,7 +84,11 @@ impl Stepper {
         decoder.clear();
         if *dense && options.aux.coefficient > 0.0 {
             rows.clone().for_each(|at| decoder.extend_from_slice(&state.w_dec.value[at..at + state.d]));
-            packed_decoder.set(decoder, state.d);
+            // What searches by candidates may round here, too.
+            match prefilter.is_some() && bf16::available() {
+                true => coarse.get_or_insert_default().set(decoder, state.d),
+                false => packed_decoder.set(decoder, state.d),
+            }
         }
         encoder.clear();
         let apart = options.plan(state.step + 1).rule == Rule::Feature || prefilter.is_some();
