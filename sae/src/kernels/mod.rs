@@ -92,6 +92,7 @@ pub mod gather;
 pub mod gemm;
 pub mod group;
 pub mod int8;
+pub mod keep;
 pub mod median;
 pub mod memory;
 pub mod norm;

@@ -99,6 +99,7 @@ impl Resolved {
             rate_window: self.dead_after,
             input_variance: f64::from(statistics.input_variance),
             search: if config.exact { Search::Exact } else { Search::Auto },
+            coarse_help: !config.exact,
             rms: statistics.rms.clone(),
             betas: (config.beta1, config.beta2),
             epsilon: config.epsilon,

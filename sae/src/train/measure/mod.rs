@@ -216,6 +216,7 @@ impl StepShape {
             score,
             budgets: (rule == Rule::Feature).then_some(budgets),
             search: if self.exact { Search::Exact } else { Search::Auto },
+            coarse_help: !self.exact,
             ..options(self.d, self.k)
         })
     }

@@ -18,13 +18,14 @@ use super::{Chunk, Helped, Stepper};
 use crate::kernels::bf16;
 use crate::kernels::feature::Gradient;
 use crate::kernels::gemm::{Into, Mat, MatMut};
+use crate::kernels::keep;
 use crate::kernels::product::{Right, multiply};
 use crate::kernels::reduce;
 
 /// Helped features for each that a token may use, up to which products are dense.
 pub(super) const DENSE: usize = 8;
-/// Features whose gradients one task makes.
-const TASK_FEATURES: usize = 64;
+/// Features whose gradients one task makes: whole tiles.
+const TASK_FEATURES: usize = 10 * bf16::ROWS;
 
 /// Codes and slopes of a chunk, `[rows, n]`.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ pub(super) struct DenseAux {
     bits: Vec<u32>,
     /// A left factor in bfloat16.
     left: bf16::Left,
+    /// uᵀ and sᵀ, `[n, rows]`, in bfloat16.
+    turned: [bf16::Left; 2],
     /// q and c, `[rows, d]`, in bfloat16.
     right: [bf16::Panels; 2],
 }
@@ -55,34 +58,9 @@ impl CoarseDecoder {
 }
 
 impl DenseAux {
-    /// Makes row `row` of the codes the `k` largest positive of itself and `bias`, ties to the lower place, and 0 elsewhere.
+    /// Makes row `row` of the codes the `k` largest positive of itself and `bias`, 0 elsewhere.
     pub(super) fn keep_best(&mut self, row: usize, bias: &[f32], k: usize) {
-        let row = &mut self.codes[row * bias.len()..(row + 1) * bias.len()];
-        self.bits.clear();
-        for (code, bias) in row.iter_mut().zip(bias) {
-            *code += bias;
-            if *code > 0.0 {
-                self.bits.push(code.to_bits());
-            }
-        }
-        let positive = self.bits.len();
-        let (least, mut room) = match positive > k {
-            // Bits of positive numbers are in their order.
-            true => {
-                let (_, least, above) = self.bits.select_nth_unstable(positive - k);
-                let least = f32::from_bits(*least);
-                (least, k - above.iter().filter(|bits| f32::from_bits(**bits) > least).count())
-            }
-            false => (f32::MIN_POSITIVE, usize::MAX),
-        };
-        for code in row {
-            let ties = *code == least && room > 0;
-            room -= usize::from(ties);
-            // NaN is below everything.
-            if !(*code > least || ties) {
-                *code = 0.0;
-            }
-        }
+        keep::best(&mut self.codes[row * bias.len()..(row + 1) * bias.len()], bias, k, &mut self.bits);
     }
 
     /// From errors and centred activations to `q`, and the slopes. Returns Σ‖q‖².
@@ -101,11 +79,11 @@ impl DenseAux {
         match &helped.coarse {
             Some(decoder) => {
                 self.left.set(codes);
-                bf16::multiply(&self.left, &decoder.rows, 1.0, Into::Add, MatMut::new(q, rows, d));
+                bf16::multiply(self.left.all(), &decoder.rows, 1.0, Into::Add, MatMut::new(q, rows, d));
                 self.left.set(Mat::new(q, rows, d));
                 self.slopes.resize(rows * n, 0.0);
                 let slopes = MatMut::new(&mut self.slopes, rows, n);
-                bf16::multiply(&self.left, &decoder.columns, 1.0, Into::Overwrite, slopes);
+                bf16::multiply(self.left.all(), &decoder.columns, 1.0, Into::Overwrite, slopes);
                 let [q_panels, centred_panels] = &mut self.right;
                 q_panels.set(Mat::new(q, rows, d));
                 centred_panels.set(Mat::new(centred, rows, d));
@@ -116,10 +94,11 @@ impl DenseAux {
                 helped.packed_decoder.products(&mut self.slopes, q, &helped.decoder, d);
             }
         }
-        for (slope, code) in self.slopes.iter_mut().zip(&self.codes) {
-            if *code == 0.0 {
-                *slope = 0.0;
-            }
+        keep::where_positive(&mut self.slopes, &self.codes);
+        if helped.coarse.is_some() {
+            let [codes, slopes] = &mut self.turned;
+            codes.set(Mat::new(&self.codes, rows, n).t());
+            slopes.set(Mat::new(&self.slopes, rows, n).t());
         }
         reduce::sum_of_squares(q)
     }
@@ -141,7 +120,6 @@ impl Stepper {
             .collect();
         let coarse = self.helped.coarse.is_some();
         dense_gradients.par_chunks_mut(TASK_FEATURES).enumerate().for_each(|(task, gradients)| {
-            let mut left = bf16::Left::default();
             let (first, width) = (task * TASK_FEATURES, gradients.len());
             let (mut decoder, mut encoder) = (vec![0.0; width * d], vec![0.0; width * d]);
             let mut bias = vec![0.0; width];
@@ -153,10 +131,9 @@ impl Stepper {
                 let out = |m| MatMut::new(m, width, d);
                 if coarse {
                     let [q, centred] = &chunk.dense.right;
-                    left.set(columns(codes));
-                    bf16::multiply(&left, q, scale, Into::Add, out(&mut decoder));
-                    left.set(columns(slopes));
-                    bf16::multiply(&left, centred, scale, Into::Add, out(&mut encoder));
+                    let [codes, slopes] = &chunk.dense.turned;
+                    bf16::multiply(codes.rows(first, width), q, scale, Into::Add, out(&mut decoder));
+                    bf16::multiply(slopes.rows(first, width), centred, scale, Into::Add, out(&mut encoder));
                 } else {
                     let right = |m| Right::plain(Mat::new(m, rows, d));
                     multiply(columns(codes), &right(q), scale, Into::Add, out(&mut decoder));
@@ -187,28 +164,5 @@ impl Stepper {
         gradient.encoder.iter_mut().zip(&help.encoder).for_each(|(g, h)| *g += h);
         gradient.bias += help.bias;
         gradient.input += help.input;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        // Few distinct values, so that ties are everywhere.
-        #[test]
-        fn keeps_what_sorting_keeps(values in prop::collection::vec(-3_i8..5, 1..60), k in 1_usize..30) {
-            let bias = vec![0.5; values.len()];
-            let mut dense = DenseAux { codes: values.iter().map(|v| f32::from(*v)).collect(), ..Default::default() };
-            dense.keep_best(0, &bias, k);
-            let mut order: Vec<usize> = (0..values.len()).filter(|i| f32::from(values[*i]) + 0.5 > 0.0).collect();
-            order.sort_by_key(|i| (-values[*i], *i));
-            order.truncate(k);
-            for (i, v) in values.iter().enumerate() {
-                let expected = if order.contains(&i) { f32::from(*v) + 0.5 } else { 0.0 };
-                prop_assert_eq!(dense.codes[i], expected);
-            }
-        }
     }
 }

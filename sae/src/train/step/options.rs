@@ -158,6 +158,8 @@ pub(crate) struct StepOptions {
     /// V: mean of ‖x − mean(x)‖² of the input.
     pub(crate) input_variance: f64,
     pub(crate) search: Search,
+    /// Whether help for dead features may be rounded to bfloat16 (see `step::dense_aux`).
+    pub(crate) coarse_help: bool,
     /// Root mean square of each dimension of x − b_dec when training began, `[d]`; empty if it is not known.
     pub(crate) rms: Vec<f32>,
     /// β₁, β₂.
@@ -186,6 +188,7 @@ impl StepOptions {
             rate_window: 1_000_000,
             input_variance: 1.0,
             search: Search::Auto,
+            coarse_help: false,
             rms: Vec::new(),
             betas: (0.9, 0.999),
             epsilon: 6.25e-10,

@@ -1,6 +1,6 @@
 //! Before a step: budgets, the rates that features should have, and which features get help.
 
-use super::dense_aux::{CoarseDecoder, DENSE};
+use super::dense_aux::DENSE;
 use super::options::Rule;
 use super::{Helped, Stepper};
 use crate::dictionary::allocation::budget::{self, Unmet};
@@ -84,8 +84,7 @@ impl Stepper {
         decoder.clear();
         if *dense && options.aux.coefficient > 0.0 {
             rows.clone().for_each(|at| decoder.extend_from_slice(&state.w_dec.value[at..at + state.d]));
-            // What searches by candidates may round here, too.
-            match prefilter.is_some() && bf16::available() {
+            match options.coarse_help && bf16::available() {
                 true => coarse.get_or_insert_default().set(decoder, state.d),
                 false => packed_decoder.set(decoder, state.d),
             }
