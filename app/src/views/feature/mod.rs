@@ -87,6 +87,7 @@ impl FeatureView {
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 self.export(ui, page, vocabulary, scene);
                 for (text, command) in [
+                    ("Try in prompt", Command::ShowPrompt),
                     ("Copy address", Command::CopyAddress),
                     ("Random", Command::RandomFeature),
                     ("Next", Command::NextFeature),

@@ -1,0 +1,49 @@
+//! How one comes to a prompt, and what is there when there is no model.
+
+use app::address::{Address, Place};
+use egui_kittest::kittest::Queryable as _;
+
+use super::at;
+use super::common::{click, prompted, wait_for, wait_for_part};
+
+#[test]
+fn an_address_a_key_and_the_palette_lead_there() {
+    let run = prompted::run();
+    let address = format!("{}#prompt", run.display());
+    let place = Address::parse(&address).unwrap().place.unwrap();
+    assert_eq!(place, Place::Prompt { run: run.clone(), feature: None });
+    let mut window = at(place);
+    wait_for_part(&mut window, "Type a text and press Enter");
+
+    let mut window = at(Place::Features { run: run.clone() });
+    wait_for_part(&mut window, "96 features");
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Num4);
+    wait_for_part(&mut window, "Type a text and press Enter");
+
+    let mut window = at(Place::Curves { run });
+    wait_for(&mut window, "steer");
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
+    window.run_steps(3);
+    window.get_by_label("Palette").type_text("Prompt steer");
+    window.run_steps(3);
+    window.key_press(egui::Key::Enter);
+    wait_for_part(&mut window, "Type a text and press Enter");
+}
+
+#[test]
+fn the_tree_leads_there() {
+    let mut window = at(Place::Runs);
+    wait_for(&mut window, "Prompt of steer");
+    click(&mut window, "Prompt of steer");
+    wait_for_part(&mut window, "Type a text and press Enter");
+}
+
+#[test]
+fn a_run_without_a_dictionary_says_so_and_the_window_goes_on() {
+    let mut window = at(Place::Prompt { run: prompted::without_a_model(), feature: None });
+    wait_for(&mut window, "The model of this run can not be loaded");
+    wait_for_part(&mut window, "cfg.json");
+    assert!(window.query_by_label("Try again").is_some());
+    click(&mut window, "Prompt of steer");
+    wait_for_part(&mut window, "Type a text and press Enter");
+}
