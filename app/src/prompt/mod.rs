@@ -4,7 +4,7 @@
 //! [`Lane::Model`]: crate::load::Lane::Model
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sae::prompt::{Prompter, Sampling, With};
 use sae::{ModelChoice, Quiet};
@@ -20,10 +20,25 @@ use crate::load::{Feed, Problem};
 /// Random directions that a change is compared with.
 pub const CONTROLS: u16 = 3;
 
+type Shared = Mutex<Option<Arc<Prompter>>>;
+
 /// The model of a run: loaded once, shared by all views of the run, forgotten with the last of them.
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
-    prompter: Arc<Mutex<Option<Arc<Prompter>>>>,
+    prompter: Arc<Shared>,
+}
+
+/// Finds the engine that another view of the run has.
+#[derive(Debug, Default)]
+pub struct EngineOfRun(Weak<Shared>);
+
+impl EngineOfRun {
+    /// That engine, or a new one.
+    pub fn get(&mut self) -> Engine {
+        let prompter = self.0.upgrade().unwrap_or_default();
+        self.0 = Arc::downgrade(&prompter);
+        Engine { prompter }
+    }
 }
 
 /// A model that is there.
@@ -184,9 +199,21 @@ impl Engine {
         if let Some(prompter) = &*there {
             return Ok(Arc::clone(prompter));
         }
-        let made = Arc::new(Prompter::open(run, None, &ModelChoice::OfTheData).map_err(problem)?);
+        let made = Prompter::open(run, None, &ModelChoice::OfTheData);
+        let made = Arc::new(made.map_err(|error| at_the_terminal(run, problem(error)))?);
         *there = Some(Arc::clone(&made));
         Ok(made)
+    }
+}
+
+/// Remedies of the library name options that the terminal has and the window has not.
+fn at_the_terminal(run: &Path, problem: Problem) -> Problem {
+    match &problem.remedy {
+        Some(remedy) if remedy.contains("--") => {
+            let command = format!("In a terminal, with `sae prompt {}`: {remedy}", run.display());
+            Problem::new(&problem.what).with_remedy(command)
+        }
+        _ => problem,
     }
 }
 

@@ -9,7 +9,7 @@ use super::features::Ordered;
 use super::notebook::Notebook;
 use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, Points, TokenLists, Vocabulary};
 use crate::load::{Lane, Problem, Requested, Workers};
-use crate::prompt::{Engine, Opened};
+use crate::prompt::{Engine, EngineOfRun, Opened};
 
 /// All stores of the open folder.
 #[derive(Debug, Default)]
@@ -44,8 +44,8 @@ pub struct RunStore {
     pub map: Requested<Points>,
     /// What was chosen on the map.
     pub chosen: Chosen,
-    /// Its model, for typed texts.
-    pub engine: Engine,
+    /// Its model, for typed texts, while a view has it.
+    pub engine: EngineOfRun,
     /// The model once it is there.
     pub opened: Requested<Opened>,
 }
@@ -129,7 +129,7 @@ impl RunStore {
             notes: Notebook::new(path),
             map: Requested::new(),
             chosen: Chosen::default(),
-            engine: Engine::default(),
+            engine: EngineOfRun::default(),
             opened: Requested::new(),
         }
     }
@@ -160,8 +160,8 @@ impl RunStore {
     }
 
     /// Loads the dictionary and the model that it belongs to.
-    pub fn ask_model(&mut self, workers: &Workers) {
-        let (engine, path) = (self.engine.clone(), self.path.clone());
+    pub fn ask_model(&mut self, workers: &Workers, engine: Engine) {
+        let path = self.path.clone();
         self.opened.ask(workers, Lane::Model, move || engine.open(&path));
     }
 

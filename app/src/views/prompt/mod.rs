@@ -7,7 +7,6 @@ mod side;
 mod token;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use egui::{
     Button, ComboBox, DragValue, Frame, Key, Margin, Panel, RichText, Role, ScrollArea, TextEdit, Ui,
@@ -19,7 +18,7 @@ use self::side::{Asked, Side};
 use super::{Action, Scene, View};
 use crate::address::Place;
 use crate::load::Workers;
-use crate::prompt::{Aim, Going, Opened};
+use crate::prompt::{Aim, Engine, Going, Opened};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format, notice};
 
@@ -75,8 +74,8 @@ pub struct PromptView {
     changes: Changes,
     going: Going,
     options: token::Options,
-    /// Whether it was ever on the screen: a model is not loaded for a tab behind others.
-    drawn: bool,
+    /// The model; not loaded for a tab behind others.
+    engine: Option<Engine>,
 }
 
 impl PromptView {
@@ -93,7 +92,7 @@ impl PromptView {
             changes: Changes::default(),
             going: Going { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
-            drawn: false,
+            engine: None,
         };
         view.look_for(feature);
         view
@@ -217,6 +216,9 @@ impl PromptView {
             if busy && ui.button("Stop").clicked() {
                 self.sides.iter_mut().for_each(Side::stop);
             }
+            if let Some((done, total)) = self.sides.iter().find_map(Side::progress).filter(|_| busy) {
+                facts::caption(ui, format!("{done} of {total} tokens"));
+            }
             let tokens = ui.add(DragValue::new(&mut self.going.tokens).range(1..=512).suffix(" tokens"));
             tokens.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, "Tokens of the continuation"));
             let mut temperature = self.going.temperature;
@@ -234,7 +236,7 @@ impl PromptView {
     }
 
     fn go_on(&mut self, scene: &mut Scene<'_>) {
-        let engine = scene.stores.run(&self.run).engine.clone();
+        let Some(engine) = self.engine.clone() else { return };
         let asked =
             Asked { engine, run: self.run.clone(), aim: None, changes: self.changes.active(), seed: 0 };
         for side in &mut self.sides {
@@ -280,8 +282,7 @@ impl PromptView {
         }
         if let Some(i) = clicked {
             self.front = i;
-            for (other, side) in self.sides.iter_mut().enumerate().filter(|(other, _)| *other != i) {
-                let _ = other;
+            for (_, side) in self.sides.iter_mut().enumerate().filter(|(other, _)| *other != i) {
                 side.chosen = None;
             }
         }
@@ -322,7 +323,7 @@ impl PromptView {
             ui,
             side,
             opened,
-            self.by != By::Activation,
+            self.aim().is_some(),
             &mut self.options,
             &token::Known {
                 columns: columns.as_deref(),
@@ -353,18 +354,16 @@ impl PromptView {
         serde_json::to_string_pretty(&value).unwrap_or_default()
     }
 
-    /// Loads the model if it is time.
-    fn ask(&mut self, workers: &Workers, scene: &mut Scene<'_>) -> Option<Arc<Opened>> {
+    /// Asks for what the index knows of the features; gives the model if it is loaded.
+    fn ask(&mut self, workers: &Workers, scene: &mut Scene<'_>) -> Option<Engine> {
         let indexed = scene.folder.run(&self.run).is_some_and(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
         let store = scene.stores.run(&self.run);
         store.notes.ask(workers);
         if indexed && store.columns.untouched() {
             store.ask_features(workers);
         }
-        if store.opened.untouched() && self.drawn {
-            store.ask_model(workers);
-        }
-        store.opened.value().cloned()
+        store.opened.value()?;
+        self.engine.clone()
     }
 }
 
@@ -385,10 +384,7 @@ impl View for PromptView {
 
     fn logic(&mut self, scene: &mut Scene<'_>) {
         let workers = scene.workers;
-        if self.ask(workers, scene).is_none() {
-            return;
-        }
-        let engine = scene.stores.run(&self.run).engine.clone();
+        let Some(engine) = self.ask(workers, scene) else { return };
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.going.seed);
         let asked = Asked { engine, run: self.run.clone(), aim, changes, seed };
         for side in &mut self.sides {
@@ -397,14 +393,15 @@ impl View for PromptView {
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        if !self.drawn {
-            self.drawn = true;
-            ui.ctx().request_repaint();
-        }
+        let workers = scene.workers;
         let store = scene.stores.run(&self.run);
+        let engine = self.engine.get_or_insert_with(|| store.engine.get()).clone();
+        if store.opened.untouched() {
+            store.ask_model(workers, engine.clone());
+        }
         if let Some(problem) = store.opened.problem().cloned() {
             if notice::problem(ui, "The model of this run can not be loaded", &problem) {
-                store.ask_model(scene.workers);
+                store.ask_model(workers, engine);
             }
             return;
         }

@@ -147,6 +147,11 @@ impl Side {
         self.said.loading()
     }
 
+    /// Tokens said so far and in all.
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        self.said.progress().filter(|_| self.said.loading())
+    }
+
     /// Stops it.
     pub fn stop(&mut self) {
         self.said.stop();
@@ -342,7 +347,8 @@ impl Side {
                 let format = egui::TextFormat::simple(egui::FontId::monospace(size::MONO), colour);
                 job.append(part, 0.0, format);
             }
-            ui.add(Label::new(job).selectable(true));
+            // Columns justify their text, which tears short lines apart.
+            ui.with_layout(Layout::top_down(Align::Min), |ui| ui.add(Label::new(job).selectable(true)));
             ui.add_space(space::S);
         }
     }
