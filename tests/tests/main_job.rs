@@ -190,9 +190,11 @@ fn prompt(at: &Path) {
     assert_eq!(json["continuations"].as_array().unwrap().len(), 3);
     let table = sae(at, &line.replace(" --json", "")).ok();
     assert!(table.stdout.contains("‖δ‖/‖x‖") && table.stdout.contains("goes on, changed"), "{table}");
+    let shares = sae(at, "prompt run --text Dear_reader --by share").ok();
+    assert!(shares.stdout.contains(" %)"), "{shares}");
     sae(at, "prompt run --text a --ablate 256").refused(2, &["no feature 256", "256 features"]);
     sae(at, "prompt run --text a --add 3").refused(2, &["FEATURE=SHARE"]);
-    sae(at, "prompt run --text a --by luck").refused(2, &["activation, loss, or logit:"]);
+    sae(at, "prompt run --text a --by luck").refused(2, &["activation, share, loss, or logit:"]);
     sae(at, "prompt run --text Dear_reader --by logit:Dear_reader").refused(2, &["tokens", "#NUMBER"]);
     sae(at, "prompt run --text a --ablate 1 --at 9").refused(2, &["token 9"]);
     sae(at, "prompt run").refused(2, &["--text"]);

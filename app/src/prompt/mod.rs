@@ -244,3 +244,28 @@ impl sae::Progress for Telling<'_> {
         self.feed.cancelled()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_of_a_run_share_its_model_and_the_last_one_takes_it_along() {
+        let mut of_run = EngineOfRun::default();
+        let (first, second) = (of_run.get(), of_run.get());
+        assert!(Arc::ptr_eq(&first.prompter, &second.prompter));
+        let gone = Arc::downgrade(&first.prompter);
+        drop((first, second));
+        assert!(gone.upgrade().is_none());
+        drop(of_run.get());
+    }
+
+    #[test]
+    fn options_are_those_of_the_terminal() {
+        let problem = Problem::new("No model.").with_remedy("Give it with --model.");
+        let said = at_the_terminal(Path::new("run"), problem).remedy.unwrap();
+        assert_eq!(said, "In a terminal, with `sae prompt run`: Give it with --model.");
+        let other = Problem::new("No model.").with_remedy("Look again.");
+        assert_eq!(at_the_terminal(Path::new("run"), other.clone()), other);
+    }
+}

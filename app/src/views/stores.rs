@@ -48,6 +48,8 @@ pub struct RunStore {
     pub engine: EngineOfRun,
     /// The model once it is there.
     pub opened: Requested<Opened>,
+    /// A text that another view wants to see in the prompt.
+    pub proposed: Option<String>,
 }
 
 /// Features that were chosen in one view for the others.
@@ -131,6 +133,7 @@ impl RunStore {
             chosen: Chosen::default(),
             engine: EngineOfRun::default(),
             opened: Requested::new(),
+            proposed: None,
         }
     }
 

@@ -28,6 +28,15 @@ fn a_tokens_features_are_those_of_the_library_in_every_order() {
     let reading = prompter.read(TEXT).unwrap();
     let wanted = by(3, &reading.codes, &reading.codes.values);
     wait(&mut window, "the features", |w| listed(w) == wanted);
+    click(&mut window, "Features by share of maximum");
+    let share = |i: usize| {
+        let maximum = prompter.maximum(&reading, reading.codes.features[i]).unwrap();
+        reading.codes.values[i] / maximum.value
+    };
+    let shares: Vec<f32> = (0..reading.codes.values.len()).map(share).collect();
+    let by_share = by(3, &reading.codes, &shares);
+    assert_ne!(by_share, wanted, "a test of nothing");
+    wait(&mut window, "the order by share", |w| listed(w) == by_share);
     click(&mut window, "Features by effect on the loss");
     let loss = prompter.attribute(&reading, Target::Loss).unwrap();
     let by_loss = by(3, &reading.codes, &loss.effects);

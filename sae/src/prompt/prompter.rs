@@ -43,10 +43,17 @@ impl Prompter {
     /// `run.json` still names the model: no row of it is read.
     ///
     /// # Errors
-    /// A run without a model, a model that is not there or has other weights than those that made the dataset, a hook that it does
+    /// A run without a dictionary or without a model, a model that is not there or has other weights than those that made the dataset, a hook that it does
     /// not have, a feature table that does not fit the dictionary.
     pub fn open(dir: &Path, data: Option<&Path>, model: &ModelChoice) -> Result<Self> {
         let record = RunRecord::read(dir)?;
+        if !dir.join(crate::dictionary::CONFIG).exists() {
+            return Err(Error::request(format!(
+                "{} has no dictionary: there is no {}, which is written when training ends; finish the training with `sae train --resume`",
+                dir.display(),
+                crate::dictionary::CONFIG
+            )));
+        }
         let dictionary = Dictionary::load(dir)?;
         let manifest = manifest(dir, data, &record)?;
         let named = manifest.hook.clone().unwrap_or_default();

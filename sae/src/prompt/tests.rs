@@ -554,6 +554,11 @@ fn a_run_without_a_model_says_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let (run, _) = run(folder.path());
     let open = |data: Option<&Path>| Prompter::open(&run, data, &ModelChoice::OfTheData).map(drop);
+    let begun = folder.path().join("begun");
+    std::fs::create_dir(&begun).unwrap();
+    std::fs::copy(run.join("run.json"), begun.join("run.json")).unwrap();
+    let message = Prompter::open(&begun, None, &ModelChoice::OfTheData).unwrap_err().to_string();
+    assert!(message.contains("begun has no dictionary") && message.contains("--resume"), "{message}");
     let nothing = Prompter::open(&run, None, &ModelChoice::Without).unwrap_err().to_string();
     assert!(nothing.contains("no language model"), "{nothing}");
     // Rows that are no tokens.

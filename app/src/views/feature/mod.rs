@@ -175,6 +175,10 @@ impl FeatureView {
         if let Some(text) = asked.copy {
             scene.act(Action::Copy(text));
         }
+        if asked.prompt.is_some() {
+            scene.stores.run(&self.run).proposed = asked.prompt;
+            scene.go(Place::Prompt { run: self.run.clone(), feature: Some(self.feature) });
+        }
         if let (Some((document, token)), Some(dataset)) = (asked.read, dataset) {
             scene.go(Place::Token { dataset, document, token });
         }

@@ -30,16 +30,18 @@ const PANEL: f32 = 360.0;
 enum By {
     #[default]
     Activation,
+    Share,
     Loss,
     Logit,
 }
 
 impl By {
-    const ALL: [Self; 3] = [Self::Activation, Self::Loss, Self::Logit];
+    const ALL: [Self; 4] = [Self::Activation, Self::Share, Self::Loss, Self::Logit];
 
     fn name(self) -> &'static str {
         match self {
             Self::Activation => "activation",
+            Self::Share => "share of maximum",
             Self::Loss => "effect on the loss",
             Self::Logit => "effect on a logit",
         }
@@ -112,7 +114,16 @@ impl PromptView {
         match self.by {
             By::Loss => Some(Aim::Loss),
             By::Logit if !self.logit.is_empty() => Some(Aim::Logit { token: self.logit.clone(), position }),
-            By::Activation | By::Logit => None,
+            By::Activation | By::Share | By::Logit => None,
+        }
+    }
+
+    /// Whether features are ordered by an effect, or by the share of their maximum.
+    fn order(&self) -> token::Order {
+        match (self.by, self.aim()) {
+            (_, Some(_)) => token::Order::Effect,
+            (By::Share, None) => token::Order::Share,
+            _ => token::Order::Activation,
         }
     }
 
@@ -323,7 +334,7 @@ impl PromptView {
             ui,
             side,
             opened,
-            self.aim().is_some(),
+            self.order(),
             &mut self.options,
             &token::Known {
                 columns: columns.as_deref(),
@@ -385,6 +396,11 @@ impl View for PromptView {
     fn logic(&mut self, scene: &mut Scene<'_>) {
         let workers = scene.workers;
         let Some(engine) = self.ask(workers, scene) else { return };
+        if let (Some(text), Some(side)) =
+            (scene.stores.run(&self.run).proposed.take(), self.sides.get_mut(self.front))
+        {
+            side.propose(text);
+        }
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.going.seed);
         let asked = Asked { engine, run: self.run.clone(), aim, changes, seed };
         for side in &mut self.sides {

@@ -77,6 +77,12 @@ impl Side {
         self.focus = true;
     }
 
+    /// Reads a text that comes from elsewhere.
+    pub fn propose(&mut self, text: String) {
+        self.typed = text;
+        self.read();
+    }
+
     /// What was read.
     pub fn reading(&self) -> Option<Arc<Reading>> {
         self.reading.get(&self.text)

@@ -11,6 +11,17 @@ use crate::widgets::{bars, facts, format, notice, text};
 /// Features that are listed before the rest is asked for.
 const FEATURES: usize = 16;
 
+/// What features are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Their activation.
+    Activation,
+    /// Their activation against their own maximum.
+    Share,
+    /// The size of their effect.
+    Effect,
+}
+
 /// What is unfolded.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -42,6 +53,8 @@ pub struct Answer {
 struct Line {
     feature: u32,
     activation: f32,
+    /// Against its own maximum, if that is what orders.
+    share: Option<f32>,
     effect: Option<f32>,
 }
 
@@ -50,7 +63,7 @@ pub fn show(
     ui: &mut Ui,
     side: &Side,
     opened: &Opened,
-    by_effect: bool,
+    order: Order,
     options: &mut Options,
     known: &Known<'_>,
 ) -> Answer {
@@ -66,7 +79,7 @@ pub fn show(
     let norm = format::value(f64::from(reading.norms[token]));
     facts::caption(ui, format!("token {token} of {} · norm {norm}", reading.len()));
     ui.add_space(space::M);
-    let answer = features(ui, side, &reading, token, by_effect, options, known);
+    let answer = features(ui, side, &reading, token, order, options, known);
     ui.add_space(space::L);
     predictions(ui, side, &reading, token, opened);
     answer
@@ -77,7 +90,7 @@ fn features(
     side: &Side,
     reading: &Reading,
     token: usize,
-    by_effect: bool,
+    order: Order,
     options: &mut Options,
     known: &Known<'_>,
 ) -> Answer {
@@ -92,7 +105,7 @@ fn features(
             None
         }
         Some(Ok(attribution)) => Some(attribution),
-        None if by_effect => {
+        None if order == Order::Effect => {
             hint(ui, "Looking for the effects…");
             None
         }
@@ -102,6 +115,7 @@ fn features(
     let line = |i: usize| Line {
         feature: codes.features[i],
         activation: codes.values[i],
+        share: share(codes.features[i], codes.values[i], side, known).filter(|_| order == Order::Share),
         effect: attribution.as_ref().map(|attribution| attribution.effects[i]),
     };
     let mut lines: Vec<Line> = (codes.offsets[token]..codes.offsets[token + 1]).map(line).collect();
@@ -109,7 +123,7 @@ fn features(
         hint(ui, "No feature fires on this token.");
         return Answer::default();
     }
-    let size_of = |line: &Line| line.effect.map_or(line.activation, f32::abs);
+    let size_of = |line: &Line| line.effect.map(f32::abs).or(line.share).unwrap_or(line.activation);
     lines.sort_by(|a, b| size_of(b).total_cmp(&size_of(a)));
     let most = size_of(&lines[0]);
     let listed = if options.all { lines.len() } else { lines.len().min(FEATURES) };
@@ -129,6 +143,13 @@ fn features(
     answer
 }
 
+/// An activation against the feature's maximum in the index, or where there is none on the text.
+fn share(feature: u32, activation: f32, side: &Side, known: &Known<'_>) -> Option<f32> {
+    let indexed = known.columns.and_then(|columns| columns.max.get(feature as usize).copied());
+    let max = indexed.filter(|max| *max > 0.0).or_else(|| side.reading()?.maximum(feature))?;
+    Some(activation / max)
+}
+
 impl Line {
     fn show(&self, ui: &mut Ui, most: f32, known: &Known<'_>, answer: &mut Answer) {
         let p = palette(ui);
@@ -137,7 +158,7 @@ impl Line {
         let (share, colour) = match self.effect {
             Some(effect) if effect < 0.0 => (-effect / most, p.negative),
             Some(effect) => (effect / most, p.positive),
-            None => (self.activation / most, p.activation),
+            None => (self.share.unwrap_or(self.activation) / most, p.activation),
         };
         if most > 0.0 {
             bars::inline_bar(ui, rect, share, colour);
@@ -177,6 +198,11 @@ impl Line {
             let colour = if effect < 0.0 { p.negative } else { p.positive };
             let number = RichText::new(signed(effect)).color(colour);
             ui.label(number).on_hover_text(format!("activation {activation}"));
+            ui.label(RichText::new(activation).size(size::SMALL).color(p.weak));
+            return;
+        }
+        if let Some(share) = self.share {
+            ui.label(RichText::new(format::percent(f64::from(share))).color(p.text));
             ui.label(RichText::new(activation).size(size::SMALL).color(p.weak));
             return;
         }

@@ -30,7 +30,7 @@ pub struct Command {
     /// The text
     #[arg(long)]
     text: String,
-    /// Order of a token's features: activation, loss, or logit:TOKEN[@POSITION] (behind the last token if no position is given; a token by
+    /// Order of a token's features: activation, share (of the feature's own maximum), loss, or logit:TOKEN[@POSITION] (behind the last token if no position is given; a token by
     /// its text or as #NUMBER)
     #[arg(long, default_value = "activation", value_name = "WHAT")]
     by: String,
@@ -117,19 +117,24 @@ impl Command {
             sampling,
             continued,
         };
-        Ok(answer.output(By::of(target), self.top))
+        let by = match target {
+            Some(_) => By::Effect,
+            None if self.by == "share" => By::Share,
+            None => By::Activation,
+        };
+        Ok(answer.output(by, self.top))
     }
 
     /// What `--by` asks for.
     fn target(&self, prompter: &Prompter, reading: &Reading) -> Result<Option<Target>> {
         let last = reading.len() - 1;
         match self.by.as_str() {
-            "activation" => Ok(None),
+            "activation" | "share" => Ok(None),
             "loss" => Ok(Some(Target::Loss)),
             other => {
                 let Some(logit) = other.strip_prefix("logit:") else {
                     return Err(Error::request(format!(
-                        "--by is `{other}`; expected activation, loss, or logit:TOKEN[@POSITION]"
+                        "--by is `{other}`; expected activation, share, loss, or logit:TOKEN[@POSITION]"
                     )));
                 };
                 let place = logit.rsplit_once('@').and_then(|(token, at)| Some((token, at.parse().ok()?)));

@@ -12,13 +12,8 @@ use crate::prompt::{
 #[derive(Debug, Clone, Copy)]
 pub enum By {
     Activation,
+    Share,
     Effect,
-}
-
-impl By {
-    pub fn of(target: Option<Target>) -> Self {
-        if target.is_some() { Self::Effect } else { Self::Activation }
-    }
 }
 
 /// A continuation and with what it was made.
@@ -43,6 +38,8 @@ pub struct Answer<'a> {
 struct Code {
     feature: u32,
     activation: f32,
+    /// Of the feature's own maximum.
+    share: Option<f32>,
     effect: Option<f32>,
 }
 
@@ -96,11 +93,17 @@ impl Answer<'_> {
         let of = |i: usize| Code {
             feature: codes.features[i],
             activation: codes.values[i],
+            share: self
+                .prompter
+                .maximum(self.reading, codes.features[i])
+                .ok()
+                .map(|m| codes.values[i] / m.value),
             effect: self.attribution.as_ref().map(|attribution| attribution.effects[i]),
         };
         let mut all: Vec<Code> = range.map(of).collect();
         let size = |code: &Code| match by {
             By::Activation => code.activation,
+            By::Share => code.share.unwrap_or_default(),
             By::Effect => code.effect.unwrap_or_default().abs(),
         };
         all.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.feature.cmp(&b.feature)));
@@ -112,9 +115,12 @@ impl Answer<'_> {
             return "left out because of its norm: training never saw such an activation".to_owned();
         }
         let codes = self.codes(token, by);
-        let one = |code: &Code| match code.effect {
-            Some(effect) => format!("{} {:.3} ({effect:+.4})", code.feature, code.activation),
-            None => format!("{} {:.3}", code.feature, code.activation),
+        let one = |code: &Code| match (code.effect, code.share) {
+            (Some(effect), _) => format!("{} {:.3} ({effect:+.4})", code.feature, code.activation),
+            (None, Some(share)) if matches!(by, By::Share) => {
+                format!("{} {:.3} ({:.1} %)", code.feature, code.activation, 100.0 * share)
+            }
+            _ => format!("{} {:.3}", code.feature, code.activation),
         };
         let more = if codes.len() > top { format!(", {} more", codes.len() - top) } else { String::new() };
         let shown: Vec<String> = codes.iter().take(top).map(one).collect();
@@ -187,8 +193,8 @@ impl Answer<'_> {
     fn token(&self, token: usize) -> Value {
         let prediction = &self.reading.predictions[token];
         let code = |code: &Code| {
-            let (feature, activation, effect) = (code.feature, code.activation, code.effect);
-            json!({ "feature": feature, "activation": activation, "effect": effect })
+            let (feature, activation) = (code.feature, code.activation);
+            json!({ "feature": feature, "activation": activation, "share": code.share, "effect": code.effect })
         };
         let likely = |&(token, p): &(u32, f32)| json!({ "token": token, "text": self.text(token), "p": p });
         json!({
