@@ -1,6 +1,6 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#map` · `RUN#compare=NAME` · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#map` · `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
 //! `DATASET#document=4&token=40` · `DATASET#experts` · `DATASET#expert=2:11` (layer 2, expert 11)
 
 use std::fmt;
@@ -43,6 +43,13 @@ pub enum Place {
         /// Which feature.
         feature: u32,
     },
+    /// A text of one's own, read by the model and the run's dictionary.
+    Prompt {
+        /// Folder of the run.
+        run: PathBuf,
+        /// The feature to look for, if any.
+        feature: Option<u32>,
+    },
     /// What a dataset is, and its documents.
     Dataset {
         /// Folder of the dataset.
@@ -84,7 +91,8 @@ impl Place {
             | Self::Features { run }
             | Self::Map { run }
             | Self::Compare { run, .. }
-            | Self::Feature { run, .. } => Some(run),
+            | Self::Feature { run, .. }
+            | Self::Prompt { run, .. } => Some(run),
             Self::Dataset { dataset, .. }
             | Self::Token { dataset, .. }
             | Self::Experts { dataset }
@@ -104,6 +112,7 @@ impl Place {
             Self::Map { .. } => Self::Map { run: at },
             Self::Compare { with, .. } => Self::Compare { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
+            Self::Prompt { feature, .. } => Self::Prompt { run: at, feature },
             Self::Dataset { document, .. } => Self::Dataset { dataset: at, document },
             Self::Token { document, token, .. } => Self::Token { dataset: at, document, token },
             Self::Experts { .. } => Self::Experts { dataset: at },
@@ -115,7 +124,8 @@ impl Place {
     pub fn same_pane(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Runs | Self::Curves { .. }, Self::Runs | Self::Curves { .. }) => true,
-            (Self::Feature { run: a, .. }, Self::Feature { run: b, .. }) => a == b,
+            (Self::Feature { run: a, .. }, Self::Feature { run: b, .. })
+            | (Self::Prompt { run: a, .. }, Self::Prompt { run: b, .. }) => a == b,
             (
                 Self::Dataset { dataset: a, .. } | Self::Token { dataset: a, .. },
                 Self::Dataset { dataset: b, .. } | Self::Token { dataset: b, .. },
@@ -143,6 +153,8 @@ impl fmt::Display for Place {
             Self::Map { run } => write!(f, "{}#map", run.display()),
             Self::Compare { run, with } => write!(f, "{}#compare={with}", run.display()),
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
+            Self::Prompt { run, feature: None } => write!(f, "{}#prompt", run.display()),
+            Self::Prompt { run, feature: Some(n) } => write!(f, "{}#prompt={n}", run.display()),
             Self::Dataset { dataset, document: None } => write!(f, "{}#documents", dataset.display()),
             Self::Dataset { dataset, document: Some(d) } => write!(f, "{}#document={d}", dataset.display()),
             Self::Token { dataset, document, token } => {
@@ -182,6 +194,7 @@ impl Address {
         };
         let here = match place.split_once('=') {
             Some(("feature", n)) => Place::Feature { run: path.clone(), feature: number(n)? },
+            Some(("prompt", n)) => Place::Prompt { run: path.clone(), feature: Some(number(n)?) },
             Some(("compare", with)) => Place::Compare { run: path.clone(), with: with.to_owned() },
             Some(("document", n)) => match n.split_once("&token=") {
                 Some((n, token)) => {
@@ -199,6 +212,7 @@ impl Address {
                 Place::Expert { dataset: path.clone(), layer: short(layer)?, expert: short(expert)? }
             }
             None if place == "features" => Place::Features { run: path.clone() },
+            None if place == "prompt" => Place::Prompt { run: path.clone(), feature: None },
             None if place == "map" => Place::Map { run: path.clone() },
             None if place == "curves" => Place::Curves { run: path.clone() },
             None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
@@ -206,7 +220,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is no place. Places are #features, #feature=N, #map, #compare=NAME, #curves, #documents, #document=N, \
+                    "`#{place}` is no place. Places are #features, #feature=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts and #expert=LAYER:EXPERT."
                 ));
             }
@@ -227,6 +241,8 @@ mod tests {
             Place::Feature { run: run.clone(), feature: 123 },
             Place::Curves { run: run.clone() },
             Place::Map { run: run.clone() },
+            Place::Prompt { run: run.clone(), feature: None },
+            Place::Prompt { run: run.clone(), feature: Some(9) },
             Place::Compare { run: run.clone(), with: "topk-4k".into() },
             Place::Dataset { dataset: run.clone(), document: None },
             Place::Dataset { dataset: run.clone(), document: Some(4) },

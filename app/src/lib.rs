@@ -3,8 +3,8 @@
 //!
 //! It shows what lies in a folder; what a person says about features is the one thing that it writes there
 //! (`RUN/notes.json`). It knows no file formats and no mathematics: everything is read through the crate `storage`, and every
-//! number on the screen is one that the files hold, or a count of them. (It does not depend on
-//! the crate `sae` yet; the view that runs a model on typed text will.)
+//! number on the screen is one that the files hold, or a count of them. A text that a
+//! person types is the exception: [`prompt`] runs a model on it, and is the one room that names the crate `sae`.
 //!
 //! # How data flows
 //!
@@ -29,9 +29,10 @@
 //! | [`args`] | the command line |
 //! | [`load`] | worker threads, requests with generations, problems with remedies |
 //! | [`data`] | what the files say, as plain values; the only room that names `storage` |
+//! | [`prompt`] | a model at work on typed text; the only room that names `sae` |
 //! | [`theme`] | design tokens (the only place that names a colour) and their application |
 //! | [`widgets`] | numbers, tables, histograms, shaded text, notices |
-//! | [`views`] | the tabs, one file or folder each: runs, features, map, feature, compare, dataset, experts, welcome |
+//! | [`views`] | the tabs, one file or folder each: runs, features, map, feature, compare, dataset, experts, prompt, welcome |
 //! | [`shell`] | state, commands, menus, palette, tree, tabs, history, settings |
 //!
 //! A new view is a file in `views`, a [`address::Place`] and a line in [`views::open`]; a new command is a variant of
@@ -41,6 +42,7 @@ pub mod address;
 pub mod args;
 pub mod data;
 pub mod load;
+pub mod prompt;
 pub mod shell;
 pub mod theme;
 pub mod views;

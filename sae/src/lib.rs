@@ -17,6 +17,7 @@
 //! | how methods compare | [`compare::run`] |
 //! | how it differs from another | [`matching::run`] |
 //! | how experts are used | [`experts::summarise`] |
+//! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | a small language model of your own | [`pretrain::run`] |
 //!
 //! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.
@@ -58,6 +59,7 @@ pub mod matching;
 pub mod model;
 pub mod pretrain;
 mod progress;
+pub mod prompt;
 mod rows;
 pub mod text;
 pub mod train;

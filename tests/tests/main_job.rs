@@ -20,6 +20,7 @@ fn from_text_to_features() {
     train(at);
     index(at, rows);
     evaluate(at);
+    prompt(at);
     experts(at, rows);
     the_configuration_gives_the_run_again(at);
 }
@@ -158,6 +159,45 @@ fn evaluate(at: &Path) {
     assert_eq!(json["documents"], 8, "every fifth of 40 documents");
     let kept = Run::open(&at.join("run")).unwrap().evaluation().unwrap();
     assert_eq!(kept, Some(json), "evaluation/core.json holds what was printed");
+}
+
+fn prompt(at: &Path) {
+    let json = sae(at, "prompt run --text Dear_reader --by loss --json").ok().json();
+    has_keys(&json, "opened text effect_on tokens continuations");
+    assert_eq!(
+        (&json["opened"]["hook"], &json["opened"]["indexed"]),
+        (&"blocks.1.hook_resid_post".into(), &true.into())
+    );
+    let tokens = json["tokens"].as_array().unwrap();
+    let text: String = tokens.iter().map(|token| token["text"].as_str().unwrap()).collect();
+    assert_eq!(text, "Dear_reader");
+    assert!(tokens.iter().all(|token| token["features"].as_array().unwrap().len() <= 8));
+    let code = &tokens[1]["features"][0];
+    assert!(code["activation"].as_f64().unwrap() > 0.0 && code["effect"].is_f64());
+    let feature = &code["feature"];
+    let line = format!(
+        "prompt run --text Dear_reader --ablate {feature} --add {feature}=2 --tokens 3 --controls 2 --json"
+    );
+    let json = sae(at, &line).ok().json();
+    let changed = &json["changed"];
+    has_keys(
+        changed,
+        "changes maxima mean_ratio mean_kl control_kl loss_before loss_after control_loss tokens",
+    );
+    assert_eq!(changed["maxima"][0]["of"], "index");
+    assert!(changed["mean_kl"].as_f64().unwrap() > 0.0);
+    assert_eq!(changed["tokens"]["controls"].as_array().unwrap().len(), 2);
+    assert_eq!(json["continuations"].as_array().unwrap().len(), 3);
+    let table = sae(at, &line.replace(" --json", "")).ok();
+    assert!(table.stdout.contains("‖δ‖/‖x‖") && table.stdout.contains("goes on, changed"), "{table}");
+    let shares = sae(at, "prompt run --text Dear_reader --by share").ok();
+    assert!(shares.stdout.contains(" %)"), "{shares}");
+    sae(at, "prompt run --text a --ablate 256").refused(2, &["no feature 256", "256 features"]);
+    sae(at, "prompt run --text a --add 3").refused(2, &["FEATURE=SHARE"]);
+    sae(at, "prompt run --text a --by luck").refused(2, &["activation, share, loss, or logit:"]);
+    sae(at, "prompt run --text Dear_reader --by logit:Dear_reader").refused(2, &["tokens", "#NUMBER"]);
+    sae(at, "prompt run --text a --ablate 1 --at 9").refused(2, &["token 9"]);
+    sae(at, "prompt run").refused(2, &["--text"]);
 }
 
 fn experts(at: &Path, rows: u64) {

@@ -23,16 +23,19 @@ pub enum Lane {
     Pages,
     /// Passes over whole tables that take seconds and are stopped when nobody waits for them any more.
     Scans,
+    /// A language model at work on what a person typed: seconds, sometimes more.
+    Model,
     /// Writing: settings, notes, exports.
     Settings,
 }
 
-const LANES: [(Lane, &str); 6] = [
+const LANES: [(Lane, &str); 7] = [
     (Lane::Folders, "sae-folders"),
     (Lane::Tables, "sae-tables"),
     (Lane::Sort, "sae-sort"),
     (Lane::Pages, "sae-pages"),
     (Lane::Scans, "sae-scans"),
+    (Lane::Model, "sae-model"),
     (Lane::Settings, "sae-settings"),
 ];
 

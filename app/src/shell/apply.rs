@@ -105,6 +105,11 @@ impl App {
                     self.go(&Place::Map { run }, ctx);
                 }
             }
+            Command::ShowPrompt => {
+                if let Some(place) = self.prompt() {
+                    self.go(&place, ctx);
+                }
+            }
             Command::SavePicture => {
                 if let Some(rect) = self.workspace.as_ref().and_then(|w| w.tabs.as_ref()?.front_rect()) {
                     self.picture(ctx, "sae-workbench.png".to_owned(), rect);
@@ -184,6 +189,21 @@ impl App {
         let here = self.here().and_then(|here| has(here.folder()?));
         let run = here.or_else(|| folder.runs.iter().find_map(|r| has(&r.path)))?;
         Some(Place::Features { run })
+    }
+
+    /// The prompt of the run in front, with the feature in front, or of the first run that can be read.
+    fn prompt(&self) -> Option<Place> {
+        let folder = self.workspace.as_ref()?.folder.value()?;
+        let here = self.here();
+        if let Some(Place::Feature { run, feature }) = here {
+            return Some(Place::Prompt { run, feature: Some(feature) });
+        }
+        let readable =
+            |path: &Path| folder.run(path).filter(|run| run.info.is_ok()).map(|run| run.path.clone());
+        let run = here.and_then(|here| readable(here.folder()?));
+        let run =
+            run.or_else(|| folder.runs.iter().find(|run| run.info.is_ok()).map(|run| run.path.clone()))?;
+        Some(Place::Prompt { run, feature: None })
     }
 
     /// The feature `by` places further in the order of the table.

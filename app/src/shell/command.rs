@@ -35,6 +35,8 @@ pub enum Command {
     ShowFeatures,
     /// To the map of the run last looked at.
     ShowMap,
+    /// To the prompt of the run last looked at.
+    ShowPrompt,
     /// Save a picture of the pane in front.
     SavePicture,
     /// The same place once more, at the right.
@@ -86,7 +88,7 @@ impl Menu {
 
 impl Command {
     /// All commands, in the order of the menus.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::OpenFolder,
         Self::Reload,
         Self::Quit,
@@ -102,6 +104,7 @@ impl Command {
         Self::ShowRuns,
         Self::ShowFeatures,
         Self::ShowMap,
+        Self::ShowPrompt,
         Self::SavePicture,
         Self::SplitRight,
         Self::NextTab,
@@ -142,6 +145,9 @@ impl Command {
             Self::ShowRuns => ("Runs", "All runs of the folder, with their curves"),
             Self::ShowFeatures => ("Features", "The feature table of the run last looked at"),
             Self::ShowMap => ("Map", "The features of the run last looked at in a plane"),
+            Self::ShowPrompt => {
+                ("Prompt", "Type a text and see what it fires and what changing features does")
+            }
             Self::SavePicture => ("Save picture…", "Save what the pane in front shows as PNG"),
             Self::SplitRight => ("Split right", "The same place once more, beside this one"),
             Self::NextTab => ("Next tab", "The tab to the right of the one in front"),
@@ -171,7 +177,8 @@ impl Command {
             | Self::CopyAddress
             | Self::ShowRuns
             | Self::ShowFeatures
-            | Self::ShowMap => Menu::Go,
+            | Self::ShowMap
+            | Self::ShowPrompt => Menu::Go,
             Self::SplitRight
             | Self::NextTab
             | Self::PreviousTab
@@ -201,6 +208,7 @@ impl Command {
             Self::RandomFeature => (Modifiers::NONE, Key::R),
             Self::Bookmark => (Modifiers::NONE, Key::B),
             Self::ShowMap => (CTRL, Key::Num3),
+            Self::ShowPrompt => (CTRL, Key::Num4),
             Self::SavePicture => (CTRL.plus(Modifiers::SHIFT), Key::S),
             Self::SplitRight => (CTRL, Key::Backslash),
             Self::NextTab => (CTRL, Key::PageDown),

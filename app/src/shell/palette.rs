@@ -163,6 +163,10 @@ fn entries(ctx: &Context, text: &str, known: Known<'_>) -> Vec<Entry> {
                     Action::Go(place),
                 );
             }
+            if run.info.is_ok() {
+                let place = Place::Prompt { run: run.path.clone(), feature: None };
+                offer(format!("Prompt {}", run.name), about.clone(), String::new(), Action::Go(place));
+            }
             offer(
                 format!("Curves of {}", run.name),
                 about,

@@ -3,7 +3,7 @@
 use egui::{Label, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
 
 use crate::address::Place;
-use crate::data::{DatasetEntry, Folder, RunEntry};
+use crate::data::{DatasetEntry, Folder, RunEntry, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Action;
 use crate::views::runs::status_colour;
@@ -95,6 +95,11 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
         let shown = Line { name: "Map", right: "", dot: None, indent: space::L, hover: &hover };
         line(ui, &shown, here, Place::Map { run: run.path.clone() }, actions);
     }
+    if info.status == Status::Finished {
+        let hover = format!("Type a text and see what features of {} it fires", run.name);
+        let shown = Line { name: "Prompt", right: "", dot: None, indent: space::L, hover: &hover };
+        line(ui, &shown, here, Place::Prompt { run: run.path.clone(), feature: None }, actions);
+    }
     for with in &info.comparisons {
         let hover = format!("The features of {} beside those of {with}", run.name);
         let name = format!("Compare with {with}");
@@ -151,7 +156,8 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), LINE), Sense::click());
     let chosen = here.is_some_and(|h| match (h, &place) {
-        (Place::Feature { run, .. }, Place::Features { run: other }) => run == other,
+        (Place::Feature { run, .. }, Place::Features { run: other })
+        | (Place::Prompt { run, .. }, Place::Prompt { run: other, .. }) => run == other,
         (
             Place::Dataset { dataset, .. } | Place::Token { dataset, .. },
             Place::Dataset { dataset: other, .. },

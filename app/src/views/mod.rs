@@ -10,6 +10,7 @@ pub mod feature;
 pub mod features;
 pub mod map;
 mod notebook;
+pub mod prompt;
 pub mod runs;
 mod scene;
 mod stores;
@@ -61,6 +62,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Compare { run, with } => Box::new(compare::CompareView::new(run, with)),
         Place::Feature { run, feature } => Box::new(feature::FeatureView::new(run, *feature)),
+        Place::Prompt { run, feature } => Box::new(prompt::PromptView::new(run, *feature)),
         Place::Dataset { dataset, .. } | Place::Token { dataset, .. } => {
             Box::new(dataset::DatasetView::new(dataset, place))
         }

@@ -9,6 +9,7 @@ use super::features::Ordered;
 use super::notebook::Notebook;
 use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, Points, TokenLists, Vocabulary};
 use crate::load::{Lane, Problem, Requested, Workers};
+use crate::prompt::{Engine, EngineOfRun, Opened};
 
 /// All stores of the open folder.
 #[derive(Debug, Default)]
@@ -43,6 +44,12 @@ pub struct RunStore {
     pub map: Requested<Points>,
     /// What was chosen on the map.
     pub chosen: Chosen,
+    /// Its model, for typed texts, while a view has it.
+    pub engine: EngineOfRun,
+    /// The model once it is there.
+    pub opened: Requested<Opened>,
+    /// A text that another view wants to see in the prompt.
+    pub proposed: Option<String>,
 }
 
 /// Features that were chosen in one view for the others.
@@ -99,6 +106,7 @@ impl Stores {
             run.tokens.poll(workers);
             run.vocabulary.poll(workers);
             run.map.poll(workers);
+            run.opened.poll(workers);
             run.notes.poll(workers);
         }
         for dataset in self.datasets.values_mut() {
@@ -123,6 +131,9 @@ impl RunStore {
             notes: Notebook::new(path),
             map: Requested::new(),
             chosen: Chosen::default(),
+            engine: EngineOfRun::default(),
+            opened: Requested::new(),
+            proposed: None,
         }
     }
 
@@ -149,6 +160,12 @@ impl RunStore {
     pub fn ask_map(&mut self, workers: &Workers) {
         let path = self.path.clone();
         self.map.ask(workers, Lane::Tables, move || data::features::read_points(&path));
+    }
+
+    /// Loads the dictionary and the model that it belongs to.
+    pub fn ask_model(&mut self, workers: &Workers, engine: Engine) {
+        let path = self.path.clone();
+        self.opened.ask(workers, Lane::Model, move || engine.open(&path));
     }
 
     /// Reads the vocabulary.

@@ -102,7 +102,12 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, of: &Text<'_>) -> (LayoutJob, Vec<us
     for (i, token) in of.tokens.iter().enumerate() {
         let shown = written(&vocabulary.show(*token), of.style);
         let ground = of.grounds.get(i).copied().unwrap_or(Color32::TRANSPARENT);
-        let colour = if ground == Color32::TRANSPARENT { p.text } else { p.strong };
+        let colour = match ground {
+            Color32::TRANSPARENT => p.text,
+            // A ground of strong activation is light in both looks.
+            light if light.intensity() > 0.45 => p.on_activation,
+            _ => p.strong,
+        };
         job.append(
             &shown,
             0.0,

@@ -1,6 +1,7 @@
 //! What the tests of the window share: a sample folder, made once a process, and a window to drive.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod prompted;
 pub mod routed;
 pub mod sample;
 

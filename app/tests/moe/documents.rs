@@ -196,3 +196,13 @@ fn a_dataset_of_routing_alone_is_read_too() {
     wait_for(&mut window, &format!("Go to expert 2:{}", there.chosen[2][0]));
     wait_for_part(&mut window, "holds the routing alone");
 }
+
+/// The folder's model is made up, so the prompt says that it can not be loaded; that it is the prompt of the token's run is what counts.
+#[test]
+fn a_token_leads_to_the_prompt() {
+    let mut window = at(token(3, 4));
+    wait_for(&mut window, "Try the text up to this token in the prompt");
+    click(&mut window, "Try the text up to this token in the prompt");
+    wait_for(&mut window, "The model of this run can not be loaded");
+    assert_eq!(here(&window), Some(Place::Prompt { run: routed::run(), feature: None }));
+}

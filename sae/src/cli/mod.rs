@@ -18,6 +18,7 @@ mod matching;
 mod output;
 mod pretrain;
 mod progress;
+mod prompt;
 mod score;
 mod sweep;
 mod train;
@@ -75,6 +76,7 @@ enum Command {
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
+    Prompt(Box<prompt::Command>),
     Score(score::Command),
 }
 
@@ -147,6 +149,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
+        Command::Prompt(command) => command.run(&mut session),
         Command::Score(command) => command.run(&mut session),
     }
 }

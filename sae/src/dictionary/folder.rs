@@ -20,7 +20,8 @@ use super::{Dictionary, DictionaryInfo, Selection};
 use crate::kernels::feature::{make_unit, norm_squared};
 use crate::{Error, Result};
 
-const CONFIG: &str = "cfg.json";
+/// The dictionary's configuration, written last.
+pub(crate) const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae_weights.safetensors";
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ mod selection;
 pub(crate) mod weights;
 
 pub use codes::{ByFeature, Codes};
+pub(crate) use folder::CONFIG;
 pub use info::DictionaryInfo;
 pub use selection::Selection;
 

@@ -41,7 +41,7 @@ impl Subject {
 }
 
 /// The dataset's folder as the run names it: from the working directory, or from the run's folder when both were moved.
-fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
+pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
     let named = PathBuf::from(&record.data);
     let beside = dir.join(&named);
     if !named.exists() && beside.exists() { beside } else { named }

@@ -36,7 +36,7 @@ mod matches;
 pub mod measure;
 mod order;
 mod pools;
-mod random;
+pub(crate) mod random;
 mod record;
 mod rows;
 mod schedule;

@@ -16,6 +16,10 @@ pub(crate) enum Purpose {
     Resampling = 4,
     /// Which token's gradient a token is given in the control that shuffles them.
     Gradients = 5,
+    /// Directions that changes of features are compared with.
+    Controls = 6,
+    /// Tokens drawn behind a text.
+    Continuations = 7,
 }
 
 /// The generator of `purpose` at position (`a`, `b`).

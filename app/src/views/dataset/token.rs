@@ -15,6 +15,8 @@ use crate::widgets::{bars, facts, format, notice, plot, text};
 
 /// Features that are listed before the rest is asked for.
 const FEATURES: usize = 16;
+/// Tokens of a document that the prompt is given.
+const PROMPTED: usize = 64;
 /// Width of the numbers at the right.
 const NUMBER: f32 = 64.0;
 
@@ -76,6 +78,7 @@ impl Token<'_> {
                 if copy.on_hover_text("Copy what is known of this token").clicked() {
                     scene.act(Action::Copy(self.json()));
                 }
+                self.prompt(ui, scene);
                 ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                     ui.add(Label::new(name).truncate())
                 });
@@ -88,6 +91,23 @@ impl Token<'_> {
             self.document
         );
         facts::caption(ui, caption);
+    }
+
+    /// The text up to this token in the prompt of the run whose features are shown.
+    fn prompt(&self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let Some(run) = self.run.clone() else { return };
+        let button = ui.small_button("Prompt");
+        button.widget_info(|| {
+            WidgetInfo::labeled(Role::Button, true, "Try the text up to this token in the prompt")
+        });
+        let hover = format!("Try the text up to this token in the prompt, at most {PROMPTED} tokens of it");
+        if button.on_hover_text(hover).clicked() {
+            let end = (self.position - self.start) as usize + 1;
+            let tokens = self.tokens.get(end.saturating_sub(PROMPTED)..end).unwrap_or_default();
+            let text = tokens.iter().map(|token| self.vocabulary.show(*token)).collect();
+            scene.stores.run(&run).proposed = Some(text);
+            scene.go(Place::Prompt { run, feature: None });
+        }
     }
 
     fn features(&self, ui: &mut Ui, options: &mut Options, colour: &mut Colour, scene: &mut Scene<'_>) {

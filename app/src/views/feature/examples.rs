@@ -71,6 +71,8 @@ pub struct Asked {
     pub copy: Option<String>,
     /// Document and position to be read on at.
     pub read: Option<(u32, u32)>,
+    /// Text to be tried in the prompt.
+    pub prompt: Option<String>,
 }
 
 /// The line above the examples.
@@ -233,6 +235,11 @@ fn menu(ui: &mut Ui, example: &Example, vocabulary: &Vocabulary, has_documents: 
     }
     if ui.button("Copy with activations").clicked() {
         asked.copy = Some(export::with_values(example, vocabulary));
+        ui.close();
+    }
+    // Rows that are no tokens have no text.
+    if !example.tokens.is_empty() && ui.button("Try this text in the prompt").clicked() {
+        asked.prompt = Some(export::plain(example, vocabulary));
         ui.close();
     }
     let read =

@@ -87,6 +87,7 @@ impl FeatureView {
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 self.export(ui, page, vocabulary, scene);
                 for (text, command) in [
+                    ("Try in prompt", Command::ShowPrompt),
                     ("Copy address", Command::CopyAddress),
                     ("Random", Command::RandomFeature),
                     ("Next", Command::NextFeature),
@@ -173,6 +174,10 @@ impl FeatureView {
         }
         if let Some(text) = asked.copy {
             scene.act(Action::Copy(text));
+        }
+        if asked.prompt.is_some() {
+            scene.stores.run(&self.run).proposed = asked.prompt;
+            scene.go(Place::Prompt { run: self.run.clone(), feature: Some(self.feature) });
         }
         if let (Some((document, token)), Some(dataset)) = (asked.read, dataset) {
             scene.go(Place::Token { dataset, document, token });

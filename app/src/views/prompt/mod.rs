@@ -1,0 +1,468 @@
+//! A text of one's own: what its tokens fire, what that does, and what happens when features are changed.
+//!
+//! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the chosen token.
+
+mod changes;
+mod side;
+mod token;
+
+use std::path::{Path, PathBuf};
+
+use egui::{
+    Button, ComboBox, DragValue, Frame, Key, Margin, Panel, RichText, Role, ScrollArea, TextEdit, Ui,
+    WidgetInfo,
+};
+
+use self::changes::Changes;
+use self::side::{Asked, Side};
+use super::{Action, Scene, View};
+use crate::address::Place;
+use crate::load::Workers;
+use crate::prompt::{Aim, Engine, Going, Opened};
+use crate::theme::{palette, space, tokens::size};
+use crate::widgets::{facts, format, notice};
+
+/// Width of the right panel.
+const PANEL: f32 = 360.0;
+
+/// What a token's features are ordered by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum By {
+    #[default]
+    Activation,
+    Share,
+    Loss,
+    Logit,
+}
+
+impl By {
+    const ALL: [Self; 4] = [Self::Activation, Self::Share, Self::Loss, Self::Logit];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Activation => "activation",
+            Self::Share => "share of maximum",
+            Self::Loss => "effect on the loss",
+            Self::Logit => "effect on a logit",
+        }
+    }
+}
+
+/// What colours the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Shade {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A feature's activation.
+    Feature(u32),
+    /// How unexpected each token is.
+    Loss,
+    /// How far the changes move what is predicted behind each token.
+    Divergence,
+}
+
+/// The prompt of one run.
+#[derive(Debug)]
+pub struct PromptView {
+    run: PathBuf,
+    feature: Option<u32>,
+    sides: Vec<Side>,
+    /// The side whose token is looked at.
+    front: usize,
+    by: By,
+    logit: String,
+    shade: Shade,
+    changes: Changes,
+    going: Going,
+    options: token::Options,
+    /// The model; not loaded for a tab behind others.
+    engine: Option<Engine>,
+}
+
+impl PromptView {
+    /// The prompt of `run`, perhaps to look for one of its features.
+    pub fn new(run: &Path, feature: Option<u32>) -> Self {
+        let mut view = Self {
+            run: run.to_owned(),
+            feature: None,
+            sides: vec![Side::new("Prompt")],
+            front: 0,
+            by: By::default(),
+            logit: String::new(),
+            shade: Shade::default(),
+            changes: Changes::default(),
+            going: Going { tokens: 24, temperature: 0.0, seed: 0 },
+            options: token::Options::default(),
+            engine: None,
+        };
+        view.look_for(feature);
+        view
+    }
+
+    /// Shades the text by the feature and offers to change it.
+    fn look_for(&mut self, feature: Option<u32>) {
+        self.feature = feature;
+        if let Some(feature) = feature {
+            self.shade = Shade::Feature(feature);
+            self.changes.add(feature);
+        }
+    }
+
+    fn aim(&self) -> Option<Aim> {
+        let position = self.sides.get(self.front).and_then(|side| side.chosen);
+        match self.by {
+            By::Loss => Some(Aim::Loss),
+            By::Logit if !self.logit.is_empty() => Some(Aim::Logit { token: self.logit.clone(), position }),
+            By::Activation | By::Share | By::Logit => None,
+        }
+    }
+
+    /// Whether features are ordered by an effect, or by the share of their maximum.
+    fn order(&self) -> token::Order {
+        match (self.by, self.aim()) {
+            (_, Some(_)) => token::Order::Effect,
+            (By::Share, None) => token::Order::Share,
+            _ => token::Order::Activation,
+        }
+    }
+
+    fn head(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+        let p = palette(ui);
+        ui.horizontal(|ui| {
+            ui.label(RichText::new("Prompt").size(size::TITLE).color(p.strong));
+            let about = &opened.about;
+            let caption = format!(
+                "{} · {} · {} features",
+                about.model,
+                about.hook,
+                format::grouped(about.d_sae as u64)
+            );
+            facts::caption(ui, caption);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let copy = ui.button("Copy as JSON").on_hover_text("Copy what is known of the prompt");
+                if copy.clicked() {
+                    scene.act(Action::Copy(self.json()));
+                }
+                let two = self.sides.len() == 2;
+                let button = ui.add(Button::new("Second prompt").selected(two));
+                button
+                    .widget_info(|| WidgetInfo::selected(Role::Button, true, two, "Second prompt beside it"));
+                if button.on_hover_text("Two prompts side by side, with the same changes").clicked() {
+                    self.front = 0;
+                    match two {
+                        true => self.sides.truncate(1),
+                        false => self.sides.push(Side::new("Second prompt")),
+                    }
+                }
+            });
+        });
+        ui.add_space(space::XS);
+        ui.horizontal_wrapped(|ui| {
+            facts::caption(ui, "features by");
+            for by in By::ALL {
+                let button = ui.add(Button::selectable(self.by == by, by.name()));
+                button.widget_info(|| {
+                    WidgetInfo::selected(
+                        Role::RadioButton,
+                        true,
+                        self.by == by,
+                        format!("Features by {}", by.name()),
+                    )
+                });
+                if button.clicked() {
+                    self.by = by;
+                }
+            }
+            if self.by == By::Logit {
+                let field =
+                    TextEdit::singleline(&mut self.logit).hint_text(" the or #17").desired_width(90.0);
+                let field = ui.add(field);
+                field.widget_info(|| {
+                    WidgetInfo::labeled(Role::TextInput, true, "Token whose logit is looked at")
+                });
+                field.on_hover_text(
+                    "One token, with its space if it has one, behind the chosen token or the last",
+                );
+            }
+            ui.add_space(space::M);
+            facts::caption(ui, "shade by");
+            self.shades(ui);
+        });
+    }
+
+    fn shades(&mut self, ui: &mut Ui) {
+        let name = |shade: Shade| match shade {
+            Shade::Nothing => "nothing".to_owned(),
+            Shade::Feature(feature) => format!("feature {feature}"),
+            Shade::Loss => "loss of each token".to_owned(),
+            Shade::Divergence => "KL of the changes".to_owned(),
+        };
+        let combo = ComboBox::from_id_salt("shade").selected_text(name(self.shade)).width(150.0);
+        let shown = combo.show_ui(ui, |ui| {
+            let mut all = vec![Shade::Nothing, Shade::Loss, Shade::Divergence];
+            if let Shade::Feature(_) = self.shade {
+                all.push(self.shade);
+            }
+            all.extend(self.changes.features().map(Shade::Feature).filter(|shade| *shade != self.shade));
+            for shade in all {
+                ui.selectable_value(&mut self.shade, shade, name(shade));
+            }
+        });
+        shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Shade the text by"));
+    }
+
+    /// How the text goes on.
+    fn controls(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        ui.horizontal_wrapped(|ui| {
+            let some = self.sides.iter().any(|side| side.reading().is_some());
+            let busy = self.sides.iter().any(Side::going_on);
+            let button = ui.add_enabled(some && !busy, Button::new("Continue"));
+            let button =
+                button.on_hover_text("Let the model go on, with and without the changes (Ctrl+Enter)");
+            let key = some && !busy && ui.input_mut(|i| i.consume_key(egui::Modifiers::COMMAND, Key::Enter));
+            if button.clicked() || key {
+                self.go_on(scene);
+            }
+            if busy && ui.button("Stop").clicked() {
+                self.sides.iter_mut().for_each(Side::stop);
+            }
+            if let Some((done, total)) = self.sides.iter().find_map(Side::progress).filter(|_| busy) {
+                facts::caption(ui, format!("{done} of {total} tokens"));
+            }
+            let tokens = ui.add(DragValue::new(&mut self.going.tokens).range(1..=512).suffix(" tokens"));
+            tokens.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, "Tokens of the continuation"));
+            let mut temperature = self.going.temperature;
+            let drag = DragValue::new(&mut temperature).range(0.0..=4.0).speed(0.01).prefix("temperature ");
+            let drag = ui.add(drag).on_hover_text("0 takes the likeliest token each time");
+            drag.widget_info(|| {
+                WidgetInfo::labeled(Role::SpinButton, true, "Temperature of the continuation")
+            });
+            self.going.temperature = temperature;
+            let again = ui.button("Draw again").on_hover_text("Other random directions and draws");
+            if again.clicked() {
+                self.going.seed += 1;
+            }
+        });
+    }
+
+    fn go_on(&mut self, scene: &mut Scene<'_>) {
+        let Some(engine) = self.engine.clone() else { return };
+        let asked =
+            Asked { engine, run: self.run.clone(), aim: None, changes: self.changes.active(), seed: 0 };
+        for side in &mut self.sides {
+            side.go_on(scene.workers, &asked, self.going);
+        }
+    }
+
+    fn keyboard(&mut self, ui: &Ui) {
+        if ui.ctx().egui_wants_keyboard_input() {
+            return;
+        }
+        let (left, right) = ui.input(|i| {
+            let bare = !i.modifiers.any();
+            (bare && i.key_pressed(Key::ArrowLeft), bare && i.key_pressed(Key::ArrowRight))
+        });
+        let Some(side) = self.sides.get_mut(self.front) else { return };
+        if left || right {
+            side.step(if right { 1 } else { -1 });
+        }
+    }
+
+    fn body(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+        let strongest = match self.shade {
+            Shade::Feature(feature) => self.strongest(feature, scene),
+            _ => 0.0,
+        };
+        let shade = (self.shade, strongest);
+        let both = self.sides.len() == 2;
+        let mut clicked = None;
+        let mut one = |ui: &mut Ui, i: usize, side: &mut Side| {
+            if side.show(ui, opened, shade, self.front == i).is_some() {
+                clicked = Some(i);
+            }
+        };
+        if both {
+            ui.columns(2, |columns| {
+                for (i, (ui, side)) in columns.iter_mut().zip(&mut self.sides).enumerate() {
+                    one(ui, i, side);
+                }
+            });
+        } else if let Some(side) = self.sides.first_mut() {
+            one(ui, 0, side);
+        }
+        if let Some(i) = clicked {
+            self.front = i;
+            for (_, side) in self.sides.iter_mut().enumerate().filter(|(other, _)| *other != i) {
+                side.chosen = None;
+            }
+        }
+    }
+
+    /// What shades a token fully: the feature's maximum in the index, or without one on the texts.
+    fn strongest(&self, feature: u32, scene: &mut Scene<'_>) -> f32 {
+        let columns = scene.stores.run(&self.run).columns.value().cloned();
+        let indexed = columns.and_then(|columns| columns.max.get(feature as usize).copied());
+        let texts = self.sides.iter().filter_map(|side| side.reading()?.maximum(feature));
+        indexed.filter(|max| *max > 0.0).unwrap_or_else(|| texts.fold(0.0, f32::max))
+    }
+
+    fn panel(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+        let chosen = self.sides.get(self.front).and_then(|side| side.chosen);
+        let maxima: Vec<_> = self.sides.iter().flat_map(Side::maxima).collect();
+        let store = scene.stores.run(&self.run);
+        let lists = store.tokens.value().cloned();
+        let columns = store.columns.value().cloned();
+        // Tokens of the index are those of its own vocabulary.
+        let words = store.vocabulary.value().cloned();
+        let words = words.as_deref().unwrap_or(&opened.vocabulary);
+        let labels = |feature: u32| {
+            super::features::name_of(store, feature)
+                .unwrap_or_else(|| super::dataset::about_feature(feature, lists.as_deref(), words))
+        };
+        let shown = changes::Panel {
+            maxima: &maxima,
+            columns: columns.as_deref(),
+            chosen,
+            d_sae: opened.about.d_sae,
+            name: &labels,
+        };
+        let mut follow = self.changes.show(ui, &shown);
+        ui.add_space(space::L);
+        let Some(side) = self.sides.get(self.front) else { return };
+        let answer = token::show(
+            ui,
+            side,
+            opened,
+            self.order(),
+            &mut self.options,
+            &token::Known {
+                columns: columns.as_deref(),
+                shaded: if let Shade::Feature(feature) = self.shade { Some(feature) } else { None },
+                name: &labels,
+            },
+        );
+        follow = answer.follow.or(follow);
+        if let Some(feature) = answer.shade {
+            let same = self.shade == Shade::Feature(feature);
+            self.shade = if same { Shade::Nothing } else { Shade::Feature(feature) };
+        }
+        if let Some(feature) = answer.change {
+            self.changes.add(feature);
+        }
+        if let Some(feature) = follow {
+            scene.go(Place::Feature { run: self.run.clone(), feature });
+        }
+    }
+
+    fn json(&self) -> String {
+        let sides: Vec<_> = self.sides.iter().filter_map(Side::json).collect();
+        let value = serde_json::json!({
+            "run": self.run.display().to_string(),
+            "changes": self.changes.active(),
+            "prompts": sides,
+        });
+        serde_json::to_string_pretty(&value).unwrap_or_default()
+    }
+
+    /// Asks for what the index knows of the features; gives the model if it is loaded.
+    fn ask(&mut self, workers: &Workers, scene: &mut Scene<'_>) -> Option<Engine> {
+        let indexed = scene.folder.run(&self.run).is_some_and(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
+        let store = scene.stores.run(&self.run);
+        store.notes.ask(workers);
+        if indexed && store.columns.untouched() {
+            store.ask_features(workers);
+        }
+        store.opened.value()?;
+        self.engine.clone()
+    }
+}
+
+impl View for PromptView {
+    fn place(&self) -> Place {
+        Place::Prompt { run: self.run.clone(), feature: self.feature }
+    }
+
+    fn title(&self, scene: &Scene<'_>) -> String {
+        format!("Prompt · {}", scene.folder.name_of(&self.run))
+    }
+
+    fn turn_to(&mut self, place: &Place) {
+        if let Place::Prompt { feature: Some(feature), .. } = place {
+            self.look_for(Some(*feature));
+        }
+    }
+
+    fn logic(&mut self, scene: &mut Scene<'_>) {
+        let workers = scene.workers;
+        let Some(engine) = self.ask(workers, scene) else { return };
+        if let (Some(text), Some(side)) =
+            (scene.stores.run(&self.run).proposed.take(), self.sides.get_mut(self.front))
+        {
+            side.propose(text);
+        }
+        let (aim, changes, seed) = (self.aim(), self.changes.active(), self.going.seed);
+        let asked = Asked { engine, run: self.run.clone(), aim, changes, seed };
+        for side in &mut self.sides {
+            side.logic(workers, &asked);
+        }
+    }
+
+    fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let workers = scene.workers;
+        let store = scene.stores.run(&self.run);
+        let engine = self.engine.get_or_insert_with(|| store.engine.get()).clone();
+        if store.opened.untouched() {
+            store.ask_model(workers, engine.clone());
+        }
+        if let Some(problem) = store.opened.problem().cloned() {
+            if notice::problem(ui, "The model of this run can not be loaded", &problem) {
+                store.ask_model(workers, engine);
+            }
+            return;
+        }
+        let Some(opened) = store.opened.value().cloned() else {
+            return notice::loading(ui, "Loading the model and the dictionary…");
+        };
+        let margin = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
+        Panel::right("prompt panel").frame(margin).default_size(PANEL).size_range(280.0..=560.0).show(
+            ui,
+            |ui| {
+                ScrollArea::vertical().id_salt("panel").auto_shrink(false).show(ui, |ui| {
+                    ui.set_max_width(ui.available_width() - space::M);
+                    self.panel(ui, &opened, scene);
+                });
+            },
+        );
+        Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
+            self.head(ui, &opened, scene);
+            ui.add_space(space::S);
+            ScrollArea::vertical().id_salt("prompts").auto_shrink(false).show(ui, |ui| {
+                ui.set_max_width(ui.available_width() - space::M);
+                self.body(ui, &opened, scene);
+                ui.add_space(space::M);
+                self.controls(ui, scene);
+                ui.add_space(space::S);
+                match &self.sides[..] {
+                    [left, right] => ui.columns(2, |columns| {
+                        for (ui, side) in columns.iter_mut().zip([left, right]) {
+                            side.continuations(ui);
+                        }
+                    }),
+                    sides => sides.iter().for_each(|side| side.continuations(ui)),
+                }
+            });
+        });
+        self.keyboard(ui);
+    }
+
+    fn search(&mut self) -> bool {
+        match self.sides.get_mut(self.front) {
+            Some(side) => {
+                side.focus();
+                true
+            }
+            None => false,
+        }
+    }
+}

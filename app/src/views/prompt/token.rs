@@ -1,0 +1,271 @@
+//! What is known of the chosen token: its features, and what is predicted behind it.
+
+use egui::{Align, Checkbox, Label, Layout, Link, RichText, Role, Sense, Ui, WidgetInfo, vec2};
+
+use super::side::Side;
+use crate::data::Columns;
+use crate::prompt::{Opened, Reading};
+use crate::theme::{palette, space, tokens::size};
+use crate::widgets::{bars, facts, format, notice, text};
+
+/// Features that are listed before the rest is asked for.
+const FEATURES: usize = 16;
+
+/// What features are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Their activation.
+    Activation,
+    /// Their activation against their own maximum.
+    Share,
+    /// The size of their effect.
+    Effect,
+}
+
+/// What is unfolded.
+#[derive(Debug, Default)]
+pub struct Options {
+    all: bool,
+}
+
+/// What is known elsewhere.
+pub struct Known<'a> {
+    /// The index.
+    pub columns: Option<&'a Columns>,
+    /// The feature that shades the text.
+    pub shaded: Option<u32>,
+    /// A feature in words.
+    pub name: &'a dyn Fn(u32) -> String,
+}
+
+/// What the person wants.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// To see this feature's page.
+    pub follow: Option<u32>,
+    /// To have the text shaded by this feature, or no longer.
+    pub shade: Option<u32>,
+    /// To change this feature.
+    pub change: Option<u32>,
+}
+
+/// One code.
+struct Line {
+    feature: u32,
+    activation: f32,
+    /// Against its own maximum, if that is what orders.
+    share: Option<f32>,
+    effect: Option<f32>,
+}
+
+/// Draws the panel of the side's chosen token.
+pub fn show(
+    ui: &mut Ui,
+    side: &Side,
+    opened: &Opened,
+    order: Order,
+    options: &mut Options,
+    known: &Known<'_>,
+) -> Answer {
+    let Some(reading) = side.reading() else { return Answer::default() };
+    let Some(token) = side.chosen.filter(|token| *token < reading.len()) else {
+        facts::section(ui, "Token");
+        hint(ui, "Click a token, or go through them with the arrow keys.");
+        return Answer::default();
+    };
+    let p = palette(ui);
+    let shown = text::in_list(&opened.vocabulary.show(reading.tokens[token]));
+    ui.add(Label::new(RichText::new(shown).monospace().size(size::TITLE).color(p.strong)).truncate());
+    let norm = format::value(f64::from(reading.norms[token]));
+    facts::caption(ui, format!("token {token} of {} · norm {norm}", reading.len()));
+    ui.add_space(space::M);
+    let answer = features(ui, side, &reading, token, order, options, known);
+    ui.add_space(space::L);
+    predictions(ui, side, &reading, token, opened);
+    answer
+}
+
+fn features(
+    ui: &mut Ui,
+    side: &Side,
+    reading: &Reading,
+    token: usize,
+    order: Order,
+    options: &mut Options,
+    known: &Known<'_>,
+) -> Answer {
+    facts::section(ui, "Features");
+    if reading.left_out[token] {
+        hint(ui, "Its norm is above the limit of training: it has no features and is never changed.");
+        return Answer::default();
+    }
+    let attribution = match side.attribution() {
+        Some(Err(problem)) => {
+            notice::problem_line(ui, &problem);
+            None
+        }
+        Some(Ok(attribution)) => Some(attribution),
+        None if order == Order::Effect => {
+            hint(ui, "Looking for the effects…");
+            None
+        }
+        None => None,
+    };
+    let codes = &reading.codes;
+    let line = |i: usize| Line {
+        feature: codes.features[i],
+        activation: codes.values[i],
+        share: share(codes.features[i], codes.values[i], side, known).filter(|_| order == Order::Share),
+        effect: attribution.as_ref().map(|attribution| attribution.effects[i]),
+    };
+    let mut lines: Vec<Line> = (codes.offsets[token]..codes.offsets[token + 1]).map(line).collect();
+    if lines.is_empty() {
+        hint(ui, "No feature fires on this token.");
+        return Answer::default();
+    }
+    let size_of = |line: &Line| line.effect.map(f32::abs).or(line.share).unwrap_or(line.activation);
+    lines.sort_by(|a, b| size_of(b).total_cmp(&size_of(a)));
+    let most = size_of(&lines[0]);
+    let listed = if options.all { lines.len() } else { lines.len().min(FEATURES) };
+    let mut answer = Answer::default();
+    ui.spacing_mut().item_spacing.y = 1.0;
+    for line in &lines[..listed] {
+        line.show(ui, most, known, &mut answer);
+    }
+    if lines.len() > FEATURES {
+        ui.add_space(space::XS);
+        let rest = lines.len() - FEATURES;
+        let name = if options.all { "Strongest alone".to_owned() } else { format!("{rest} more") };
+        if ui.link(name).clicked() {
+            options.all = !options.all;
+        }
+    }
+    answer
+}
+
+/// An activation against the feature's maximum in the index, or where there is none on the text.
+fn share(feature: u32, activation: f32, side: &Side, known: &Known<'_>) -> Option<f32> {
+    let indexed = known.columns.and_then(|columns| columns.max.get(feature as usize).copied());
+    let max = indexed.filter(|max| *max > 0.0).or_else(|| side.reading()?.maximum(feature))?;
+    Some(activation / max)
+}
+
+impl Line {
+    fn show(&self, ui: &mut Ui, most: f32, known: &Known<'_>, answer: &mut Answer) {
+        let p = palette(ui);
+        let feature = self.feature;
+        let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
+        let (share, colour) = match self.effect {
+            Some(effect) if effect < 0.0 => (-effect / most, p.negative),
+            Some(effect) => (effect / most, p.positive),
+            None => (self.share.unwrap_or(self.activation) / most, p.activation),
+        };
+        if most > 0.0 {
+            bars::inline_bar(ui, rect, share, colour);
+        }
+        let builder = egui::UiBuilder::new().max_rect(rect).id_salt(("feature", feature));
+        ui.scope_builder(builder.layout(Layout::right_to_left(Align::Center)), |ui| {
+            let plus = ui.small_button("+");
+            plus.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Change feature {feature}")));
+            if plus.on_hover_text("Ablate, clamp or add it").clicked() {
+                answer.change = Some(feature);
+            }
+            self.numbers(ui, known.columns);
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let mut on = known.shaded == Some(feature);
+                let tick = ui.add(Checkbox::without_text(&mut on));
+                let name = format!("Shade by feature {feature}");
+                tick.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, on, &name));
+                if tick.on_hover_text(name).changed() {
+                    answer.shade = Some(feature);
+                }
+                let link = ui.add(Link::new(feature.to_string()));
+                let name = format!("Go to feature {feature}");
+                link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
+                if link.on_hover_text(name).clicked() {
+                    answer.follow = Some(feature);
+                }
+                let about = RichText::new((known.name)(feature)).size(size::SMALL).color(p.weak);
+                ui.add(Label::new(about).truncate());
+            });
+        });
+    }
+
+    fn numbers(&self, ui: &mut Ui, columns: Option<&Columns>) {
+        let p = palette(ui);
+        let activation = format::value(f64::from(self.activation));
+        if let Some(effect) = self.effect {
+            let colour = if effect < 0.0 { p.negative } else { p.positive };
+            let number = RichText::new(signed(effect)).color(colour);
+            ui.label(number).on_hover_text(format!("activation {activation}"));
+            ui.label(RichText::new(activation).size(size::SMALL).color(p.weak));
+            return;
+        }
+        if let Some(share) = self.share {
+            ui.label(RichText::new(format::percent(f64::from(share))).color(p.text));
+            ui.label(RichText::new(activation).size(size::SMALL).color(p.weak));
+            return;
+        }
+        let number = ui.label(RichText::new(activation).color(p.text));
+        let max = columns.and_then(|c| c.max.get(self.feature as usize)).filter(|max| **max > 0.0);
+        if let Some(max) = max {
+            let share = format::percent(f64::from(self.activation / max));
+            number.on_hover_text(format!(
+                "{share} of the feature's maximum, {}",
+                format::value(f64::from(*max))
+            ));
+        }
+    }
+}
+
+/// What the model expects behind the token, and with the changes.
+fn predictions(ui: &mut Ui, side: &Side, reading: &Reading, token: usize, opened: &Opened) {
+    let p = palette(ui);
+    facts::section(ui, "Predicted behind it");
+    let changed = side.changed();
+    let effect = changed.as_ref().map(|changed| &changed.effect);
+    if let Some(effect) = effect {
+        let value = |x: f32| format::value(f64::from(x));
+        let mut words =
+            format!("KL {} · ‖δ‖/‖x‖ {}", value(effect.after.kl[token]), value(effect.ratios[token]));
+        if let (Some(before), Some(after)) = (effect.before[token], effect.after.losses[token]) {
+            words += &format!(" · loss {} → {}", value(before), value(after));
+        }
+        facts::caption(ui, words);
+    } else if let Some(loss) = reading.predictions[token].loss {
+        facts::caption(ui, format!("loss of the token that follows: {}", format::value(f64::from(loss))));
+    }
+    let mut line = |token: u32, numbers: String| {
+        let size = vec2(ui.available_width(), 20.0);
+        ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
+            ui.label(RichText::new(numbers).color(p.text));
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let shown = text::in_list(&opened.vocabulary.show(token));
+                ui.add(Label::new(RichText::new(shown).monospace().size(size::MONO)).truncate());
+            });
+        });
+    };
+    let percent = |p: f32| format::percent(f64::from(p));
+    match effect {
+        Some(effect) => {
+            for shift in &effect.shifts[token] {
+                line(shift.token, format!("{} → {}", percent(shift.before), percent(shift.after)));
+            }
+        }
+        None => {
+            for (token, share) in &reading.predictions[token].top {
+                line(*token, percent(*share));
+            }
+        }
+    }
+}
+
+/// A signed effect with as many digits as it needs.
+fn signed(x: f32) -> String {
+    let size = format::value(f64::from(x.abs()));
+    if x < 0.0 { format!("−{size}") } else { format!("+{size}") }
+}
+
+fn hint(ui: &mut Ui, text: &str) {
+    ui.label(RichText::new(text).color(palette(ui).weak));
+}

@@ -1,0 +1,94 @@
+//! Features that are changed, and what that does.
+
+use app::widgets::format;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use sae::Quiet;
+use sae::prompt::{At, Change, Edit, Effect, Prompter, Sampling, With};
+
+use super::common::{click, prompted, wait, wait_for, wait_for_part};
+use super::{TEXT, chosen, listed, prompt, read, slide};
+
+fn effect(prompter: &Prompter, changes: &[Change]) -> Effect {
+    let reading = prompter.read(TEXT).unwrap();
+    let plan = prompter.plan(&reading, changes).unwrap();
+    prompter.effect(&reading, &plan, (3, 0), &mut Quiet).unwrap()
+}
+
+#[test]
+fn an_ablation_shows_what_the_library_measures() {
+    let mut window = chosen(2);
+    wait(&mut window, "the features", |w| listed(w).len() == 8);
+    let feature = listed(&window)[0];
+    click(&mut window, &format!("Change feature {feature}"));
+    assert!(window.query_by_label("KL, nats a token").is_none(), "a new row changes nothing");
+    click(&mut window, &format!("ablate feature {feature}"));
+    let prompter = prompted::prompter();
+    let wanted = effect(&prompter, &[Change { feature, edit: Edit::Ablate, at: At::Everywhere }]);
+    assert!(wanted.after.mean_kl() > 0.0);
+    wait_for(&mut window, "KL, nats a token");
+    wait_for(&mut window, &format::value(wanted.after.mean_kl()));
+    wait_for(&mut window, &format::value(wanted.mean_ratio().unwrap()));
+    let control = wanted.control_kl().unwrap();
+    wait_for_part(&mut window, &format!("random direction {} (", format::value(control.mean)));
+    let loss = (wanted.mean_before().unwrap(), wanted.after.mean_loss().unwrap());
+    wait_for(&mut window, &format!("{} → {}", format::value(loss.0), format::value(loss.1)));
+    click(&mut window, &format!("Remove the change of feature {feature}"));
+    wait(&mut window, "no change", |w| w.query_by_label("KL, nats a token").is_none());
+}
+
+#[test]
+fn a_slider_adds_in_units_of_the_features_maximum() {
+    let mut window = prompt(Some(7));
+    read(&mut window, "Prompt", TEXT);
+    wait_for(&mut window, "Remove the change of feature 7");
+    slide(&mut window, 7, 3);
+    wait_for(&mut window, "KL, nats a token");
+    let strength =
+        window.get_by_label("Strength of feature 7").accesskit_node().numeric_value().unwrap() as f32;
+    assert!(strength > 0.0, "the slider moved to {strength}");
+    let prompter = prompted::prompter();
+    let change = Change { feature: 7, edit: Edit::Add(strength), at: At::Everywhere };
+    let wanted = effect(&prompter, &[change]);
+    wait_for(&mut window, &format::value(wanted.after.mean_kl()));
+    let reading = prompter.read(TEXT).unwrap();
+    let unit = format::value(f64::from(prompter.maximum(&reading, 7).unwrap().value));
+    wait_for(&mut window, &format!("1 is {unit}, its maximum in the index"));
+}
+
+#[test]
+fn the_text_goes_on_with_and_without() {
+    let mut window = prompt(Some(7));
+    read(&mut window, "Prompt", TEXT);
+    click(&mut window, "clamp feature 7");
+    slide(&mut window, 7, 40);
+    wait_for(&mut window, "KL, nats a token");
+    let strength =
+        window.get_by_label("Strength of feature 7").accesskit_node().numeric_value().unwrap() as f32;
+    click(&mut window, "Continue");
+    wait_for(&mut window, "Prompt goes on with a random direction of the same length");
+    let prompter = prompted::prompter();
+    let reading = prompter.read(TEXT).unwrap();
+    let change = Change { feature: 7, edit: Edit::Clamp(strength), at: At::Everywhere };
+    let plan = prompter.plan(&reading, &[change]).unwrap();
+    for (name, with) in [("as it is", With::Nothing), ("with the changes", With::Changes(&plan))] {
+        let said = prompter.continuation(&reading, with, 24, Sampling::Greedy, &mut Quiet).unwrap();
+        wait_for(&mut window, &format!("Prompt goes on {name}"));
+        wait_for(&mut window, &format!("{TEXT}{}", said.text));
+    }
+}
+
+#[test]
+fn a_feature_that_is_not_there_can_not_be_added() {
+    let mut window = prompt(None);
+    wait_for(&mut window, "Feature to change");
+    window.get_by_label("Feature to change").focus();
+    window.run_steps(2);
+    window.get_by_label("Feature to change").type_text("96");
+    wait_for(&mut window, "0 to 95");
+    window.get_by_label("Feature to change").focus();
+    window.run_steps(1);
+    window.key_press(egui::Key::Backspace);
+    window.run_steps(2);
+    click(&mut window, "Add a change of this feature");
+    wait_for(&mut window, "Remove the change of feature 9");
+}

@@ -1,0 +1,96 @@
+//! Texts, their tokens and what fires on them.
+
+use egui_kittest::kittest::Queryable as _;
+use sae::prompt::Target;
+
+use super::common::{click, prompted, wait, wait_for, wait_for_part};
+use super::{TEXT, chosen, listed, prompt, read};
+
+/// Features of a token by the size of `value`.
+fn by(token: usize, codes: &sae::dictionary::Codes, value: &[f32]) -> Vec<u32> {
+    let mut order: Vec<usize> = (codes.offsets[token]..codes.offsets[token + 1]).collect();
+    order.sort_by(|&a, &b| value[b].abs().total_cmp(&value[a].abs()));
+    order.into_iter().map(|i| codes.features[i]).collect()
+}
+
+#[test]
+fn an_empty_prompt_says_what_to_do() {
+    let mut window = prompt(None);
+    wait_for_part(&mut window, "Type a text and press Enter");
+    wait_for_part(&mut window, "Change a feature to see what it does");
+    assert!(window.query_by_label_contains("small-moe · blocks.2.hook_resid_post · 96 features").is_some());
+}
+
+#[test]
+fn a_tokens_features_are_those_of_the_library_in_every_order() {
+    let mut window = chosen(3);
+    let prompter = prompted::prompter();
+    let reading = prompter.read(TEXT).unwrap();
+    let wanted = by(3, &reading.codes, &reading.codes.values);
+    wait(&mut window, "the features", |w| listed(w) == wanted);
+    click(&mut window, "Features by share of maximum");
+    let share = |i: usize| {
+        let maximum = prompter.maximum(&reading, reading.codes.features[i]).unwrap();
+        reading.codes.values[i] / maximum.value
+    };
+    let shares: Vec<f32> = (0..reading.codes.values.len()).map(share).collect();
+    let by_share = by(3, &reading.codes, &shares);
+    assert_ne!(by_share, wanted, "a test of nothing");
+    wait(&mut window, "the order by share", |w| listed(w) == by_share);
+    click(&mut window, "Features by effect on the loss");
+    let loss = prompter.attribute(&reading, Target::Loss).unwrap();
+    let by_loss = by(3, &reading.codes, &loss.effects);
+    assert_ne!(by_loss, wanted, "a test of nothing");
+    wait(&mut window, "the order by loss", |w| listed(w) == by_loss);
+    click(&mut window, "Features by effect on a logit");
+    window.get_by_label("Token whose logit is looked at").focus();
+    window.run_steps(2);
+    window.get_by_label("Token whose logit is looked at").type_text("#40");
+    let logit = prompter.attribute(&reading, Target::Logit { token: 40, position: 3 }).unwrap();
+    let by_logit = by(3, &reading.codes, &logit.effects);
+    wait(&mut window, "the order by logit", |w| listed(w) == by_logit);
+    // A token that is none is said to be none, where the features are.
+    window.get_by_label("Token whose logit is looked at").type_text("9999999");
+    wait_for_part(&mut window, "There is no token");
+}
+
+#[test]
+fn a_feature_leads_to_its_page_and_shades_the_text() {
+    let mut window = chosen(0);
+    wait(&mut window, "the features", |w| listed(w).len() == 8);
+    let feature = listed(&window)[0];
+    click(&mut window, &format!("Shade by feature {feature}"));
+    wait_for(&mut window, &format!("Shade by feature {feature}"));
+    click(&mut window, &format!("Go to feature {feature}"));
+    wait_for(&mut window, &format!("Feature {feature}"));
+    // And back again, with the feature.
+    wait_for(&mut window, "Try in prompt");
+    click(&mut window, "Try in prompt");
+    wait_for(&mut window, &format!("Remove the change of feature {feature}"));
+}
+
+#[test]
+fn two_prompts_stand_side_by_side() {
+    let mut window = prompt(None);
+    read(&mut window, "Prompt", TEXT);
+    click(&mut window, "Second prompt beside it");
+    read(&mut window, "Second prompt", "fn main() {");
+    let left = window.get_by_role_and_label(egui::accesskit::Role::Document, TEXT).rect();
+    let right = window.get_by_role_and_label(egui::accesskit::Role::Document, "fn main() {").rect();
+    assert!(left.right() <= right.left() && (left.top() - right.top()).abs() < 1.0, "{left} {right}");
+}
+
+#[test]
+fn a_text_that_is_too_long_is_refused_where_it_stands() {
+    let mut window = prompt(None);
+    wait_for(&mut window, "Prompt");
+    let long = "the court ".repeat(3000);
+    let field = || egui::accesskit::Role::MultilineTextInput;
+    wait(&mut window, "the field", |w| w.query_by_role_and_label(field(), "Prompt").is_some());
+    window.get_by_role_and_label(field(), "Prompt").focus();
+    window.run_steps(2);
+    window.get_by_role_and_label(field(), "Prompt").type_text(&long);
+    window.run_steps(2);
+    window.key_press(egui::Key::Enter);
+    wait_for_part(&mut window, "at most");
+}

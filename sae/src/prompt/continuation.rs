@@ -1,0 +1,125 @@
+//! What the model goes on to say.
+
+use rand::RngCore as _;
+use serde::Serialize;
+
+use super::pass::With;
+use super::predictions::Logits;
+use super::prompter::Prompter;
+use super::reading::Reading;
+use crate::train::random::{Purpose, generator};
+use crate::{Error, Progress, Result};
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// The likeliest, ties by number.
+    #[default]
+    Greedy,
+    /// Drawn from softmax(logits / temperature), as the token with the largest logit / temperature + Gumbel noise. The noise is a
+    /// function of (seed, step, token), so that with and without a change the same is drawn until the predictions differ.
+    Drawn {
+        /// > 0.
+        temperature: f32,
+        /// Decides the noise.
+        seed: u64,
+    },
+}
+
+/// Tokens that follow a text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Continuation {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// Their text.
+    pub text: String,
+    /// ln p of each when it was chosen, by the model that chose it.
+    pub log_probabilities: Vec<f32>,
+    /// Whether the model ended it.
+    pub ended: bool,
+}
+
+impl Prompter {
+    /// `tokens` tokens at most behind a reading's text. A change that is not for chosen tokens goes on at the tokens that follow.
+    ///
+    /// # Errors
+    /// More tokens than the model's context has room for, a temperature that is not above 0.
+    pub fn continuation(
+        &self,
+        reading: &Reading,
+        with: With<'_>,
+        tokens: usize,
+        sampling: Sampling,
+        progress: &mut dyn Progress,
+    ) -> Result<Continuation> {
+        let room = self.room() - reading.len();
+        if tokens > room {
+            return Err(Error::request(format!(
+                "`{}` has room for {room} tokens behind these {}, not for {tokens}",
+                self.model.id(),
+                reading.len()
+            )));
+        }
+        if let Sampling::Drawn { temperature, .. } = sampling
+            && !(temperature > 0.0 && temperature.is_finite())
+        {
+            return Err(Error::request(format!(
+                "the temperature is {temperature}; expected a number above 0"
+            )));
+        }
+        progress.begin("continuation", Some(tokens as u64), "tokens");
+        let mut all = reading.tokens.clone();
+        let mut made = Continuation::default();
+        for step in 0..tokens {
+            let (token, log) = self.next(&all, with, sampling, step as u64)?;
+            made.log_probabilities.push(log);
+            made.tokens.push(token);
+            all.push(token);
+            progress.advance(step as u64 + 1, self.token_text(token));
+            if Some(token) == self.model.config().eos_token_id {
+                made.ended = true;
+                break;
+            }
+            if progress.stop_requested() {
+                return Err(Error::Stopped("the continuation was not finished".into()));
+            }
+        }
+        made.text = made.tokens.iter().map(|&token| self.token_text(token)).collect();
+        progress.end(&format!("{} tokens", made.tokens.len()));
+        Ok(made)
+    }
+
+    /// The token behind `all` and ln of its probability.
+    fn next(&self, all: &[u32], with: With<'_>, sampling: Sampling, step: u64) -> Result<(u32, f32)> {
+        let batch = self.batch(all)?;
+        let residual = self.through(&batch, with)?;
+        let last = residual.narrow(1, batch.first + batch.tokens - 1, 1)?;
+        let logits: Vec<f32> = self.model.decoder().logits(&last)?.flatten_all()?.to_vec1()?;
+        let token = match sampling {
+            Sampling::Greedy => largest(logits.iter().map(|&v| f64::from(v))),
+            Sampling::Drawn { temperature, seed } => {
+                let mut rng = generator(seed, Purpose::Continuations, step, 0);
+                largest(logits.iter().map(|&v| f64::from(v / temperature) + gumbel(rng.next_u64())))
+            }
+        };
+        Ok((token, Logits::new(&logits).log(token) as f32))
+    }
+}
+
+/// −ln(−ln u), u uniform in (0, 1).
+fn gumbel(bits: u64) -> f64 {
+    let u = ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    -(-u.ln()).ln()
+}
+
+/// The index of the largest, the first of equals.
+fn largest(values: impl Iterator<Item = f64>) -> u32 {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (i, value) in values.enumerate() {
+        if value > best.1 {
+            best = (i as u32, value);
+        }
+    }
+    best.0
+}

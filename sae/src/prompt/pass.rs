@@ -1,0 +1,162 @@
+//! The model's pass with and without a change at the hook.
+
+use candle_core::{Device, Tensor};
+
+use super::change::Plan;
+use super::prompter::Prompter;
+use crate::kernels::feature::norm_squared;
+use crate::kernels::gather::add_rows;
+use crate::model::{Hook, NoTap, Tap};
+use crate::text::{Contexts, pack};
+use crate::train::random::{Purpose, generator, normal};
+use crate::{Error, Result};
+
+/// A direction of length 1, `[d]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Direction(pub(super) Vec<f32>);
+
+/// What happens at the hook.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum With<'a> {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The changes of features.
+    Changes(&'a Plan),
+    /// At every token a step of the same length as theirs, in this direction.
+    Control(&'a Plan, &'a Direction),
+}
+
+/// One text as a batch of the model.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    pub contexts: Contexts,
+    /// Where the text's first token is: behind BOS, if there is one.
+    pub first: usize,
+    /// Tokens of the text.
+    pub tokens: usize,
+}
+
+/// What was done to each token of a text.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// ‖δ‖, `[n]`.
+    pub deltas: Vec<f32>,
+}
+
+/// Keeps what it sees at one hook, or puts something in its place.
+struct AtHook<F> {
+    hook: Hook,
+    replace: F,
+}
+
+impl<F: FnMut(&Tensor) -> Result<Option<Tensor>>> Tap for AtHook<F> {
+    fn wants(&self, hook: &Hook) -> bool {
+        *hook == self.hook
+    }
+
+    fn at(&mut self, _: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
+        (self.replace)(value)
+    }
+}
+
+impl Prompter {
+    /// `tokens` behind BOS, if the model has one.
+    pub(super) fn batch(&self, tokens: &[u32]) -> Result<Batch> {
+        let bos = self.model.config().bos_token_id;
+        let first = usize::from(bos.is_some());
+        let length = (tokens.len() + first).max(2);
+        let mut batches = pack([Ok((0, tokens.to_vec()))], length, bos, 1)?;
+        let contexts = batches.next().ok_or_else(|| Error::request("the text is empty"))??;
+        Ok(Batch { contexts, first, tokens: tokens.len() })
+    }
+
+    /// The value at the hook and the final residual stream, both `[1, len, width]`, of the model as it is.
+    pub(super) fn clean(&self, batch: &Batch) -> Result<(Tensor, Tensor)> {
+        let mut seen = None;
+        let keep = |value: &Tensor| {
+            seen = Some(value.clone());
+            Ok(None)
+        };
+        let layers = self.model.config().num_hidden_layers;
+        let mut tap = AtHook { hook: self.hook, replace: keep };
+        let residual = self.model.decoder().residual(&batch.contexts, layers, &mut tap)?;
+        let value = seen.ok_or_else(|| Error::data(format!("the model never came to {}", self.hook)))?;
+        Ok((value, residual))
+    }
+
+    /// The final residual stream with `value` at the hook, `[1, len, d_model]`; what comes before the hook is as it is.
+    pub(super) fn behind(&self, batch: &Batch, value: &Tensor) -> Result<Tensor> {
+        let decoder = self.model.decoder();
+        let layers = self.model.config().num_hidden_layers;
+        if let Some(first) = self.hook.enters() {
+            return decoder.through(value.clone(), first..layers, &batch.contexts, &mut NoTap);
+        }
+        let mut tap = AtHook { hook: self.hook, replace: |_: &Tensor| Ok(Some(value.clone())) };
+        decoder.residual(&batch.contexts, layers, &mut tap)
+    }
+
+    /// The final residual stream of the whole model, changed on the way.
+    pub(super) fn through(&self, batch: &Batch, with: With<'_>) -> Result<Tensor> {
+        let layers = self.model.config().num_hidden_layers;
+        let change = |value: &Tensor| Ok(self.changed(batch, value, with)?.map(|(value, _)| value));
+        let mut tap = AtHook { hook: self.hook, replace: change };
+        self.model.decoder().residual(&batch.contexts, layers, &mut tap)
+    }
+
+    /// `value [1, len, d]` at the hook with the change, x' = x + δ at the text's tokens; `None` where nothing changes.
+    pub(super) fn changed(
+        &self,
+        batch: &Batch,
+        value: &Tensor,
+        with: With<'_>,
+    ) -> Result<Option<(Tensor, Done)>> {
+        let (plan, direction) = match with {
+            With::Nothing => return Ok(None),
+            With::Changes(plan) => (plan, None),
+            With::Control(plan, direction) => (plan, Some(direction)),
+        };
+        if plan.is_empty() {
+            return Ok(None);
+        }
+        let d = self.dictionary.d_in;
+        let mut values: Vec<f32> = value.flatten_all()?.to_vec1()?;
+        let rows = &mut values[batch.first * d..(batch.first + batch.tokens) * d];
+        let codes = self.dictionary.encode(rows);
+        let mut done = Done { deltas: vec![0.0; batch.tokens] };
+        for (token, row) in rows.chunks_exact_mut(d).enumerate() {
+            let (features, values) = codes.row(token);
+            if self.is_left_out(row) {
+                continue;
+            }
+            let (features, differences) = plan.differences(features, values, token);
+            if features.is_empty() {
+                continue;
+            }
+            let mut delta = vec![0.0; d];
+            add_rows(&mut delta, &self.dictionary.w_dec, &features, &differences);
+            let norm = norm_squared(&delta).sqrt();
+            if let Some(Direction(direction)) = direction {
+                delta.iter_mut().zip(direction).for_each(|(delta, u)| *delta = norm * u);
+            }
+            row.iter_mut().zip(&delta).for_each(|(x, delta)| *x += delta);
+            done.deltas[token] = norm;
+        }
+        let changed = Tensor::from_vec(values, value.shape(), &Device::Cpu)?;
+        Ok(Some((changed, done)))
+    }
+
+    /// Whether training left such an activation out because of its norm.
+    pub(super) fn is_left_out(&self, row: &[f32]) -> bool {
+        self.norm_limit.is_some_and(|limit| norm_squared(row).sqrt() > limit)
+    }
+
+    /// Draw number `draw` of a random direction: uniform on the sphere, a function of the seed and the number.
+    pub fn direction(&self, seed: u64, draw: u64) -> Direction {
+        let mut rng = generator(seed, Purpose::Controls, draw, 0);
+        let mut direction: Vec<f32> = (0..self.dictionary.d_in).map(|_| normal(&mut rng)).collect();
+        let norm = direction.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        direction.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        Direction(direction)
+    }
+}

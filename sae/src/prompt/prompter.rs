@@ -1,0 +1,207 @@
+//! A run's dictionary in its place in the model.
+
+use std::path::Path;
+
+use arrow::datatypes::Float32Type;
+use storage::{Dataset, Dtype, Manifest, Run, RunRecord, Scan, column, schema};
+
+use crate::dictionary::Dictionary;
+use crate::model::{Hook, LanguageModel, shown};
+use crate::rows::{ModelChoice, data_of, load_model};
+use crate::{Error, Result};
+
+/// The model with a dictionary at one of its hooks.
+#[derive(Debug)]
+pub struct Prompter {
+    pub(super) dictionary: Dictionary,
+    pub(super) model: LanguageModel,
+    pub(super) hook: Hook,
+    /// Norm of an activation above which training left tokens out.
+    pub(super) norm_limit: Option<f32>,
+    /// The strongest activation of each feature, `[F]`, if there is an index.
+    pub(super) maxima: Option<Vec<f32>>,
+    shown: Vec<String>,
+}
+
+/// What a [`Prompter`] was made of, for people.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Opened {
+    /// The model's name.
+    pub model: String,
+    /// Where the dictionary is.
+    pub hook: String,
+    /// Number of features.
+    pub d_sae: usize,
+    /// Most tokens that a text and its continuation may have.
+    pub room: usize,
+    /// Whether the run has an index, which knows each feature's maximum.
+    pub indexed: bool,
+}
+
+impl Prompter {
+    /// Opens the run in `dir` with the model and the hook of its dataset, or of `data`. A dataset that is gone is no hindrance where
+    /// `run.json` still names the model: no row of it is read.
+    ///
+    /// # Errors
+    /// A run without a dictionary or without a model, a model that is not there or has other weights than those that made the dataset, a hook that it does
+    /// not have, a feature table that does not fit the dictionary.
+    pub fn open(dir: &Path, data: Option<&Path>, model: &ModelChoice) -> Result<Self> {
+        let record = RunRecord::read(dir)?;
+        if !dir.join(crate::dictionary::CONFIG).exists() {
+            return Err(Error::request(format!(
+                "{} has no dictionary: there is no {}, which is written when training ends; finish the training with `sae train --resume`",
+                dir.display(),
+                crate::dictionary::CONFIG
+            )));
+        }
+        let dictionary = Dictionary::load(dir)?;
+        let manifest = manifest(dir, data, &record)?;
+        let named = manifest.hook.clone().unwrap_or_default();
+        if !record.hook.is_empty() && record.hook != named {
+            return Err(Error::request(format!(
+                "the dataset was taken at `{named}`, but the dictionary of {} was trained at `{}`; give a dataset of that hook \
+                 with --data",
+                dir.display(),
+                record.hook
+            )));
+        }
+        if named.is_empty() {
+            return Err(Error::request(format!(
+                "{} does not say at which hook its activations were taken, so it has no place in a model",
+                dir.display()
+            )));
+        }
+        let model = load_model(model, &manifest)?.ok_or_else(|| {
+            Error::request(format!(
+                "{} has no language model to prompt: the rows that it was trained on are {}, not tokens of a text",
+                dir.display(),
+                manifest.rows_are.name()
+            ))
+        })?;
+        let maxima = maxima(dir, dictionary.d_sae)?;
+        let limit = record.norm_limit.map(|limit| limit as f32);
+        Self::new(dictionary, model, named.parse()?, limit, maxima)
+    }
+
+    /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are let alone; `maxima [F]` are the features'
+    /// strongest activations, if they are known.
+    ///
+    /// # Errors
+    /// A hook that the model does not have or whose width is not the dictionary's.
+    pub fn new(
+        dictionary: Dictionary,
+        model: LanguageModel,
+        hook: Hook,
+        norm_limit: Option<f32>,
+        maxima: Option<Vec<f32>>,
+    ) -> Result<Self> {
+        let width = hook.width(model.config())?;
+        if width != dictionary.d_in {
+            return Err(Error::request(format!(
+                "{hook} of `{}` has width {width}, the dictionary takes {}; give the model that the dataset was made with",
+                model.id(),
+                dictionary.d_in
+            )));
+        }
+        if !hook.site.is_vector() {
+            return Err(Error::request(format!("nothing can be added to the values at {hook}")));
+        }
+        let shown = model.tokenizer().token_bytes().iter().map(|bytes| shown(bytes)).collect();
+        Ok(Self { dictionary, model, hook, norm_limit, maxima, shown })
+    }
+
+    /// The dictionary.
+    pub fn dictionary(&self) -> &Dictionary {
+        &self.dictionary
+    }
+
+    /// The model.
+    pub fn model(&self) -> &LanguageModel {
+        &self.model
+    }
+
+    /// What it was made of.
+    pub fn opened(&self) -> Opened {
+        Opened {
+            model: self.model.id().to_owned(),
+            hook: self.hook.to_string(),
+            d_sae: self.dictionary.d_sae,
+            room: self.room(),
+            indexed: self.maxima.is_some(),
+        }
+    }
+
+    /// What a token shows as.
+    pub fn token_text(&self, token: u32) -> &str {
+        self.shown.get(token as usize).map_or("", String::as_str)
+    }
+
+    /// The token that `text` names: its number as `#17`, or a text that is exactly one token.
+    ///
+    /// # Errors
+    /// A number beyond the vocabulary, a text of no or several tokens, which the message lists.
+    pub fn token(&self, text: &str) -> Result<u32> {
+        let vocabulary = self.model.config().vocab_size;
+        if let Some(number) = text.strip_prefix('#').and_then(|n| n.parse::<u32>().ok()) {
+            return match (number as usize) < vocabulary {
+                true => Ok(number),
+                false => Err(Error::request(format!(
+                    "there is no token {number}; the vocabulary has {vocabulary}"
+                ))),
+            };
+        }
+        let tokens = self.model.tokenizer().encode(text)?;
+        match tokens[..] {
+            [token] => Ok(token),
+            _ => {
+                let parts: Vec<String> =
+                    tokens.iter().map(|&token| format!("`{}` (#{token})", self.token_text(token))).collect();
+                let parts = if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
+                Err(Error::request(format!(
+                    "`{text}` is {} tokens ({parts}); a logit belongs to one: give one of them, with its space if it has one, \
+                     or its number as #NUMBER",
+                    tokens.len()
+                )))
+            }
+        }
+    }
+
+    /// Most tokens that a text and its continuation may have, BOS not counted.
+    pub fn room(&self) -> usize {
+        let config = self.model.config();
+        config.max_position_embeddings - usize::from(config.bos_token_id.is_some())
+    }
+}
+
+/// What is known of the data: of its folder, or of `run.json` where the folder is gone.
+fn manifest(dir: &Path, data: Option<&Path>, record: &RunRecord) -> Result<Manifest> {
+    let folder = data.map_or_else(|| data_of(dir, record), Path::to_owned);
+    match Dataset::open(&folder) {
+        Ok(dataset) => Ok(dataset.manifest().clone()),
+        Err(_) if data.is_none() && !folder.exists() && record.model.path.is_some() => {
+            let hook = Some(record.hook.clone());
+            Ok(Manifest::new(record.model.clone(), hook, record.d_in, Dtype::F32))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Column `max` of the index, if there is one.
+fn maxima(dir: &Path, features: usize) -> Result<Option<Vec<f32>>> {
+    let Some(table) = Run::open(dir)?.features()? else { return Ok(None) };
+    let mut maxima = Vec::with_capacity(features);
+    for batch in table.scan(Scan::of(&[schema::features::MAX]))? {
+        maxima.extend_from_slice(column::primitive::<Float32Type>(&batch?, schema::features::MAX)?.values());
+    }
+    match maxima.len() == features {
+        true => Ok(Some(maxima)),
+        false => Err(Error::format(
+            table.path(),
+            format!(
+                "has {} features, the dictionary {features}; make the index again: sae index {}",
+                maxima.len(),
+                dir.display()
+            ),
+        )),
+    }
+}
