@@ -1,8 +1,8 @@
 //! The window of SAE Workbench (`sae-app`): look at the features of a language model, at the text that makes them fire,
 //! and at what the experts of a mixture-of-experts model do.
 //!
-//! It shows what lies in a folder; what a person says about features is the one thing that it writes there
-//! (`RUN/notes.json`). It knows no file formats and no mathematics: everything is read through the crate `storage`, and every
+//! It shows what lies in a folder; what a person says about features is the one thing that it writes there itself
+//! (`RUN/notes.json`); runs are written by the program `sae`, which it starts. It knows no file formats and no mathematics: everything is read through the crate `storage`, and every
 //! number on the screen is one that the files hold, or a count of them. (It does not depend on
 //! the crate `sae` yet; the view that runs a model on typed text will.)
 //!
@@ -29,6 +29,7 @@
 //! | [`args`] | the command line |
 //! | [`load`] | worker threads, requests with generations, problems with remedies |
 //! | [`data`] | what the files say, as plain values; the only room that names `storage` |
+//! | [`training`] | the program `sae` as a process: begun, paused, followed |
 //! | [`theme`] | design tokens (the only place that names a colour) and their application |
 //! | [`widgets`] | numbers, tables, histograms, shaded text, notices |
 //! | [`views`] | the tabs, one file or folder each: runs, features, map, feature, compare, dataset, experts, welcome |
@@ -43,5 +44,6 @@ pub mod data;
 pub mod load;
 pub mod shell;
 pub mod theme;
+pub mod training;
 pub mod views;
 pub mod widgets;

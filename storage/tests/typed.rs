@@ -23,13 +23,14 @@ prop_compose! {
     fn feature_row()(
         numbers in (any::<u32>(), any::<u64>(), any::<bool>(), any::<u64>()),
         floats in prop::array::uniform7(-1e6f32..1e6),
-        histogram in list(any::<u32>()),
+        histograms in prop::array::uniform2(list(any::<u32>())),
         fires_on in list((any::<u32>(), any::<u32>())),
         logits in prop::array::uniform3(list((any::<u32>(), -9f32..9.0))),
         coactive in list((any::<u32>(), any::<u32>(), 0f32..9.0)),
         label in prop::option::of(".{0,8}"),
     ) -> FeatureRow {
         let [top_logits, bottom_logits, neighbours] = logits;
+        let [histogram, logit_histogram] = histograms;
         FeatureRow {
             feature: numbers.0,
             count: numbers.1,
@@ -46,6 +47,7 @@ prop_compose! {
             fires_on,
             top_logits,
             bottom_logits,
+            logit_histogram,
             neighbours,
             coactive,
             label,

@@ -32,7 +32,7 @@ pub use vocabulary::Vocabulary;
 use crate::load::Problem;
 
 /// A storage error in the window's words. Its messages put the remedy behind the last semicolon.
-fn problem(error: impl std::fmt::Display) -> Problem {
+pub(crate) fn problem(error: impl std::fmt::Display) -> Problem {
     let text = error.to_string();
     match text.rsplit_once("; ") {
         Some((what, remedy)) => Problem::new(sentence(what)).with_remedy(sentence(remedy)),
