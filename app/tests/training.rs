@@ -171,7 +171,7 @@ fn the_program_itself_trains_pauses_and_finishes() {
     std::fs::write(root.join("long.toml"), long).unwrap();
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
-    click(&mut window, "Configuration");
+    click(&mut window, "Configuration of the training");
     click(&mut window, "a file");
     window.get_by_label("Configuration file").focus();
     window.run_steps(2);
@@ -190,10 +190,22 @@ fn the_program_itself_trains_pauses_and_finishes() {
     wait(&mut window, "more steps", |_| RunRecord::read(&out).is_ok_and(|r| r.step > stood.step));
     click(&mut window, "Pause");
     wait_for(&mut window, "Resume");
+    // One that somebody began in a terminal is paused all the same.
+    let mut terminal = std::process::Command::new(&program);
+    terminal.args(["train", "--resume", "--quiet", "--out"]).arg(&out);
+    let mut terminal =
+        terminal.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_for(&mut window, "Pause");
+    let stood = RunRecord::read(&out).unwrap();
+    wait(&mut window, "its steps", |_| RunRecord::read(&out).is_ok_and(|r| r.step > stood.step));
+    click(&mut window, "Pause");
+    wait(&mut window, "its end", |_| status(&out) == Some(RunStatus::Stopped));
+    assert_eq!(terminal.wait().unwrap().code(), Some(1));
+    wait_for(&mut window, "Resume");
     // Another one with a configuration of a run that is there, and what the program itself refuses.
     std::fs::write(root.join("wrong.toml"), "d_sae = 16\nks = 2\n").unwrap();
     click(&mut window, "Train");
-    click(&mut window, "Configuration");
+    click(&mut window, "Configuration of the training");
     click(&mut window, "a file");
     window.get_by_label("Configuration file").focus();
     window.run_steps(2);

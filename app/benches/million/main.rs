@@ -157,6 +157,7 @@ fn measure(root: &Path, size: Size) {
     let mut window = open("files in memory");
     window.settle();
     table(&mut window);
+    palette(&mut window);
     pages(&mut window, &made);
     map(&mut window, &shown);
     document(&mut window, root);
@@ -263,6 +264,23 @@ fn drag(window: &mut Window, from: Pos2, steps: usize, path: impl Fn(usize) -> P
     window.button(path(steps - 1), false);
     window.frame();
     window.frame();
+}
+
+/// Names of features are searched with every letter; nothing is found, so that all are looked at.
+fn palette(window: &mut Window) {
+    let mut all = Frames::default();
+    window.key(Modifiers::COMMAND, Key::P);
+    window.frame();
+    window.frame();
+    for letter in "quuxquuxquux".chars() {
+        window.write(&letter.to_string());
+        for _ in 0..5 {
+            all.take(window);
+        }
+    }
+    all.report("typing into the palette");
+    window.key(Modifiers::NONE, Key::Escape);
+    window.settle();
 }
 
 fn pages(window: &mut Window, made: &Made) {

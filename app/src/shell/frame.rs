@@ -241,6 +241,7 @@ impl App {
             here: here.as_ref(),
             recent: &self.settings.recent,
             stores: self.workspace.as_mut().map(|w| &mut w.stores),
+            workers: Some(&self.workers),
         };
         self.palette.show(ui.ctx(), known, &mut self.actions);
         drop_here(ui.ctx());

@@ -75,7 +75,7 @@ pub enum Stage {
     Failed(Problem),
 }
 
-/// A training that this window began.
+/// A training that this window began, or pauses.
 #[derive(Debug)]
 pub struct Training {
     /// What was asked for.
@@ -122,6 +122,14 @@ impl Trainings {
         self.all.retain(|training| training.wish.out != wish.out);
         let program = self.program.clone().unwrap_or_else(beside_the_window);
         let shared = process::start(program, &wish, ctx);
+        self.all.push(Training { wish, shared });
+    }
+
+    /// Interrupts a training that somebody else began: `process` trains the run in `out`.
+    pub fn pause_other(&mut self, out: &Path, process: u32, ctx: &egui::Context) {
+        self.all.retain(|training| training.wish.out != out);
+        let wish = Wish { out: out.to_owned(), data: None, config: None, resume: true };
+        let shared = process::pause_other(process, out, ctx);
         self.all.push(Training { wish, shared });
     }
 

@@ -65,6 +65,33 @@ pub fn start(program: PathBuf, wish: &Wish, ctx: &egui::Context) -> Arc<Shared> 
     shared
 }
 
+/// Interrupts a process that trains the run in `out`, and waits until it has let go of the folder.
+pub fn pause_other(process: u32, out: &Path, ctx: &egui::Context) -> Arc<Shared> {
+    let shared = Arc::new(Shared {
+        stage: Mutex::new(Stage::Pauses),
+        said: Mutex::default(),
+        interrupt: AtomicBool::new(false),
+    });
+    let (mine, out, ctx) = (Arc::clone(&shared), out.to_owned(), ctx.clone());
+    let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
+        let stage = match interrupt(process) {
+            Ok(()) => {
+                while data::run::trainer(&out) == Some(process) {
+                    std::thread::sleep(PAUSE);
+                }
+                Stage::Paused
+            }
+            Err(why) => Stage::Failed(Problem::new(format!("It could not be paused: {why}."))),
+        };
+        mine.set(stage);
+        ctx.request_repaint();
+    });
+    if let Err(error) = thread {
+        shared.set(Stage::Failed(Problem::new(format!("Cannot start a thread to pause it: {error}."))));
+    }
+    shared
+}
+
 fn run(program: &Path, wish: &Wish, shared: &Shared, ctx: &egui::Context) -> Result<Stage, Problem> {
     let output = Output::create()?;
     let mut command = Command::new(program);

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::features::Ordered;
 use super::notebook::Notebook;
 use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, Points, TokenLists, Vocabulary};
-use crate::load::{Lane, Problem, Requested, Workers};
+use crate::load::{Keyed, Lane, Problem, Requested, Workers};
 use crate::training::Trainings;
 
 /// All stores of the open folder.
@@ -16,6 +16,8 @@ use crate::training::Trainings;
 pub struct Stores {
     runs: HashMap<PathBuf, RunStore>,
     datasets: HashMap<PathBuf, DatasetStore>,
+    /// Features that the palette found by name: of a run, a text and versions of what is searched.
+    pub named: Keyed<(PathBuf, String, [u64; 2]), Vec<(u32, String)>>,
     /// Trainings that this window began. They outlast a folder that is closed or read anew.
     pub trainings: Trainings,
     /// The experts of the features in front.

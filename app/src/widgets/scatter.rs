@@ -93,8 +93,8 @@ struct Picture {
     image: Arc<ColorImage>,
     /// Upper left and lower right corner.
     corners: [[f32; 2]; 2],
-    /// Version of the cloud.
-    of: u64,
+    /// Which places it is of: those of an older picture are not these.
+    of: usize,
 }
 
 impl Scatter {
@@ -176,8 +176,9 @@ impl Scatter {
             let (plane, colours) = (Arc::clone(cloud.plane), Arc::clone(cloud.colours));
             self.picture.ask(workers, Lane::Sort, move || Ok(paint(&plane, &colours, key)));
         }
-        // A picture of other places or colours lies about these.
-        let Some(picture) = self.picture.value().filter(|picture| picture.of == key.version) else { return };
+        // A picture of other places lies about these; one in older colours stays until the next is there.
+        let same = |picture: &&Arc<Picture>| picture.of == id(cloud.plane);
+        let Some(picture) = self.picture.value().filter(same) else { return };
         let version = self.picture.version();
         if self.texture.as_ref().is_none_or(|(of, _)| *of != version) {
             let image = egui::ImageData::Color(Arc::clone(&picture.image));
@@ -295,12 +296,9 @@ fn to_plane(at: Pos2, rect: Rect, (middle, scale): Seen) -> [f32; 2] {
 }
 
 /// The picture of what `key` sees and of some of what is around it.
-fn paint(plane: &Plane, colours: &[Color32], key: Key) -> Picture {
-    let Key { rect, view, version, .. } = key;
-    let beyond = (rect.size() * BEYOND / CELL).ceil() * CELL;
-    let wider = rect.expand2(beyond);
-    let (wide, high) = ((wider.width() / CELL) as usize + 1, (wider.height() / CELL) as usize + 1);
-    let room = Rect::from_min_size(wider.min, vec2(wide as f32, high as f32) * CELL);
+fn paint(plane: &Arc<Plane>, colours: &[Color32], key: Key) -> Picture {
+    let Key { rect, view, .. } = key;
+    let (room, wide, high) = room_around(rect);
     // Sums of colours and the number of points, by cell.
     let mut cells = vec![[0u32; 4]; wide * high];
     let mut most = 1;
@@ -326,7 +324,18 @@ fn paint(plane: &Plane, colours: &[Color32], key: Key) -> Picture {
         crate::theme::tokens::opaque(mean(r), mean(g), mean(b)).gamma_multiply(strength)
     };
     let image = ColorImage::new([wide, high], cells.into_iter().map(pixel).collect());
-    Picture { image: Arc::new(image), corners, of: version }
+    Picture { image: Arc::new(image), corners, of: id(plane) }
+}
+
+/// What a picture for `rect` covers, and its cells across and down. The cells of the part that is seen begin at its corner.
+fn room_around(rect: Rect) -> (Rect, usize, usize) {
+    let wider = rect.expand2((rect.size() * BEYOND / CELL).ceil() * CELL);
+    let (wide, high) = ((wider.width() / CELL) as usize + 1, (wider.height() / CELL) as usize + 1);
+    (Rect::from_min_size(wider.min, vec2(wide as f32, high as f32) * CELL), wide, high)
+}
+
+fn id(plane: &Arc<Plane>) -> usize {
+    Arc::as_ptr(plane) as usize
 }
 
 #[cfg(test)]
@@ -362,16 +371,15 @@ mod tests {
     fn a_picture_has_every_point_in_its_cell() {
         let places: Vec<[f32; 2]> =
             (0..20_000).map(|i| [(i % 447) as f32, ((i * 7919) % 1009) as f32]).collect();
-        let colours: Vec<Color32> = (0..places.len()).map(|_| Color32::from_rgb(10, 200, 30)).collect();
-        let plane = Plane::new(places.clone());
+        let colours = vec![crate::theme::tokens::opaque(10, 200, 30); places.len()];
+        let plane = Arc::new(Plane::new(places.clone()));
         let view = whole(&plane, rect(), false).unwrap();
         let picture = paint(&plane, &colours, Key { rect: rect(), view, version: 3, dark: true });
-        let [wide, high] = picture.image.size;
-        let room = Rect::from_two_pos(
-            to_screen(picture.corners[0], rect(), view),
-            to_screen(picture.corners[1], rect(), view),
-        );
-        assert!(room.contains_rect(rect()) && (room.width() - wide as f32 * CELL).abs() < 0.01);
+        let (room, wide, high) = room_around(rect());
+        assert!(room.contains_rect(rect()) && picture.image.size == [wide, high]);
+        for (corner, at) in picture.corners.iter().zip([room.min, room.max]) {
+            assert!(to_screen(*corner, rect(), view).distance(at) < 0.01);
+        }
         let mut expected = vec![0u32; wide * high];
         for place in &places {
             let off = to_screen(*place, rect(), view) - room.min;

@@ -160,7 +160,9 @@ fn configuration(ui: &mut Ui, form: &mut Form, folder: &Folder) {
                 }
                 ui.selectable_value(&mut form.configuration, Configuration::File, "a file");
             });
-        combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Configuration"));
+        combo
+            .response
+            .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Configuration of the training"));
         if form.configuration == Configuration::File {
             let field = TextEdit::singleline(&mut form.file)
                 .hint_text("train.toml, in or below this folder, or a whole path");
@@ -232,17 +234,22 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
             Some((Stage::Pauses, _)) => {
                 ui.add_enabled(false, Button::new("Pausing…"));
             }
-            _ => match info.status {
-                Status::Stopped | Status::Silent | Status::Failed => {
+            _ => match (&info.status, info.trainer) {
+                (Status::Finished, _) => {}
+                (Status::Running, Some(process)) => {
+                    let about = format!("Process {process} trains it: it writes a checkpoint and stops");
+                    if ui.button("Pause").on_hover_text(about).clicked() {
+                        scene.stores.trainings.pause_other(&run.path, process, ui.ctx());
+                    }
+                }
+                // A run that says that it is running, where nobody holds its folder, was killed, or runs on another machine;
+                // the trainer refuses a folder that is held.
+                _ => {
                     let resume = ui.button("Resume").on_hover_text("Go on from the newest checkpoint");
                     if resume.clicked() {
                         scene.stores.trainings.start(resumed(run, info, scene.folder), ui.ctx());
                     }
                 }
-                Status::Running => {
-                    facts::caption(ui, "trained by another program: Ctrl-C there pauses it");
-                }
-                Status::Finished => {}
             },
         }
         if let Some((Stage::Failed(problem), _)) = &stage {
