@@ -231,8 +231,7 @@ fn features(
     let notes = Arc::clone(store.notes.notes());
     let tokens = store.tokens.value().cloned();
     let key = (run.to_owned(), needle.clone(), [store.tokens.version(), store.notes.version()]);
-    let wanted = needle.clone();
-    stores.named.want(workers, Lane::Sort, &key, move || Ok(named(&wanted, &notes, tokens.as_deref())));
+    stores.named.want(workers, Lane::Sort, &key, move || Ok(named(&needle, &notes, tokens.as_deref())));
     let found = stores.named.get(&key);
     let searching = found.is_none() && stores.named.problem(&key).is_none();
     let entry = |(feature, label): &(u32, String)| Entry {
