@@ -261,3 +261,32 @@ fn a_run_opens_as_far_as_it_is() {
     let error = Run::open(folder.path()).unwrap_err();
     assert!(matches!(error, storage::Error::Newer { found: 7, .. }), "{error}");
 }
+
+#[test]
+fn an_index_of_an_older_version_lacks_a_column_and_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("features");
+    std::fs::create_dir_all(&index).unwrap();
+    RunRecord::new().write(folder.path()).unwrap();
+    let row = FeatureRow {
+        feature: 0,
+        count: 4,
+        histogram: vec![1, 3],
+        logit_histogram: vec![5, 6, 7],
+        top_logits: vec![(2, 0.5)],
+        ..FeatureRow::default()
+    };
+    let whole = features(&index.join("whole.parquet"), std::slice::from_ref(&row));
+    let older = schema::features::features_of_any_version();
+    assert_eq!(older.fields().len() + 1, schema::features().fields().len());
+    let names: Vec<&str> = older.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut part =
+        PartWriter::create(&index.join("features.parquet"), older.clone(), &Layout::feature_rows()).unwrap();
+    for batch in whole.columns(&names).unwrap() {
+        part.write(&batch.unwrap()).unwrap();
+    }
+    part.finish().unwrap();
+    let table = Run::open(folder.path()).unwrap().features().unwrap().unwrap();
+    let found = storage::features::read(&table, 0..1).unwrap();
+    assert_eq!(found, [FeatureRow { logit_histogram: Vec::new(), ..row }]);
+}
