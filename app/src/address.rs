@@ -1,6 +1,6 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#map` · `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
 //! `DATASET#document=4&token=40` · `DATASET#experts` · `DATASET#expert=2:11` (layer 2, expert 11)
 
 use std::fmt;
@@ -50,6 +50,15 @@ pub enum Place {
         /// The feature to look for, if any.
         feature: Option<u32>,
     },
+    /// One example on a feature's page.
+    Example {
+        /// Folder of the run.
+        run: PathBuf,
+        /// Which feature.
+        feature: u32,
+        /// Which of its examples, in the order of the index, from 0.
+        example: u32,
+    },
     /// What a dataset is, and its documents.
     Dataset {
         /// Folder of the dataset.
@@ -92,7 +101,8 @@ impl Place {
             | Self::Map { run }
             | Self::Compare { run, .. }
             | Self::Feature { run, .. }
-            | Self::Prompt { run, .. } => Some(run),
+            | Self::Prompt { run, .. }
+            | Self::Example { run, .. } => Some(run),
             Self::Dataset { dataset, .. }
             | Self::Token { dataset, .. }
             | Self::Experts { dataset }
@@ -113,6 +123,7 @@ impl Place {
             Self::Compare { with, .. } => Self::Compare { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
             Self::Prompt { feature, .. } => Self::Prompt { run: at, feature },
+            Self::Example { feature, example, .. } => Self::Example { run: at, feature, example },
             Self::Dataset { document, .. } => Self::Dataset { dataset: at, document },
             Self::Token { document, token, .. } => Self::Token { dataset: at, document, token },
             Self::Experts { .. } => Self::Experts { dataset: at },
@@ -124,7 +135,10 @@ impl Place {
     pub fn same_pane(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Runs | Self::Curves { .. }, Self::Runs | Self::Curves { .. }) => true,
-            (Self::Feature { run: a, .. }, Self::Feature { run: b, .. })
+            (
+                Self::Feature { run: a, .. } | Self::Example { run: a, .. },
+                Self::Feature { run: b, .. } | Self::Example { run: b, .. },
+            )
             | (Self::Prompt { run: a, .. }, Self::Prompt { run: b, .. }) => a == b,
             (
                 Self::Dataset { dataset: a, .. } | Self::Token { dataset: a, .. },
@@ -155,6 +169,9 @@ impl fmt::Display for Place {
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
             Self::Prompt { run, feature: None } => write!(f, "{}#prompt", run.display()),
             Self::Prompt { run, feature: Some(n) } => write!(f, "{}#prompt={n}", run.display()),
+            Self::Example { run, feature, example } => {
+                write!(f, "{}#feature={feature}&example={example}", run.display())
+            }
             Self::Dataset { dataset, document: None } => write!(f, "{}#documents", dataset.display()),
             Self::Dataset { dataset, document: Some(d) } => write!(f, "{}#document={d}", dataset.display()),
             Self::Token { dataset, document, token } => {
@@ -193,7 +210,12 @@ impl Address {
                 .map_err(|_| format!("`{place}`: `{digits}` is not a number from 0 to 4294967295."))
         };
         let here = match place.split_once('=') {
-            Some(("feature", n)) => Place::Feature { run: path.clone(), feature: number(n)? },
+            Some(("feature", n)) => match n.split_once("&example=") {
+                Some((n, example)) => {
+                    Place::Example { run: path.clone(), feature: number(n)?, example: number(example)? }
+                }
+                None => Place::Feature { run: path.clone(), feature: number(n)? },
+            },
             Some(("prompt", n)) => Place::Prompt { run: path.clone(), feature: Some(number(n)?) },
             Some(("compare", with)) => Place::Compare { run: path.clone(), with: with.to_owned() },
             Some(("document", n)) => match n.split_once("&token=") {
@@ -220,7 +242,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is no place. Places are #features, #feature=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
+                    "`#{place}` is no place. Places are #features, #feature=N, #feature=N&example=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts and #expert=LAYER:EXPERT."
                 ));
             }
@@ -239,6 +261,7 @@ mod tests {
         for place in [
             Place::Features { run: run.clone() },
             Place::Feature { run: run.clone(), feature: 123 },
+            Place::Example { run: run.clone(), feature: 123, example: 4 },
             Place::Curves { run: run.clone() },
             Place::Map { run: run.clone() },
             Place::Prompt { run: run.clone(), feature: None },
@@ -260,6 +283,7 @@ mod tests {
     fn nonsense_is_refused_with_what_is_allowed() {
         assert!(Address::parse("run#feature=x").unwrap_err().contains("not a number"));
         assert!(Address::parse("run#feature=-1").unwrap_err().contains("not a number"));
+        assert!(Address::parse("run#feature=3&example=x").unwrap_err().contains("not a number"));
         assert!(Address::parse("data#expert=3").unwrap_err().contains("LAYER:EXPERT"));
         assert!(Address::parse("data#document=3&token=x").unwrap_err().contains("not a number"));
         assert!(Address::parse("run#nowhere").unwrap_err().contains("#feature=N"));

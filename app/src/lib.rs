@@ -1,10 +1,10 @@
 //! The window of SAE Workbench (`sae-app`): look at the features of a language model, at the text that makes them fire,
 //! and at what the experts of a mixture-of-experts model do.
 //!
-//! It shows what lies in a folder; what a person says about features is the one thing that it writes there
-//! (`RUN/notes.json`). It knows no file formats and no mathematics: everything is read through the crate `storage`, and every
-//! number on the screen is one that the files hold, or a count of them. A text that a
-//! person types is the exception: [`prompt`] runs a model on it, and is the one room that names the crate `sae`.
+//! It shows what lies in a folder; what a person says about features is the one thing that it writes there itself
+//! (`RUN/notes.json`); runs are written by the program `sae`, which it starts. It knows no file formats and no mathematics: everything is read
+//! through the crate `storage`, and every number on the screen is one that the files hold, or a count of them. A text that a person types is
+//! the exception: [`prompt`] runs a model on it, and is the one room that names the crate `sae`.
 //!
 //! # How data flows
 //!
@@ -30,6 +30,7 @@
 //! | [`load`] | worker threads, requests with generations, problems with remedies |
 //! | [`data`] | what the files say, as plain values; the only room that names `storage` |
 //! | [`prompt`] | a model at work on typed text; the only room that names `sae` |
+//! | [`training`] | the program `sae` as a process: begun, paused, followed |
 //! | [`theme`] | design tokens (the only place that names a colour) and their application |
 //! | [`widgets`] | numbers, tables, histograms, shaded text, notices |
 //! | [`views`] | the tabs, one file or folder each: runs, features, map, feature, compare, dataset, experts, prompt, welcome |
@@ -45,5 +46,6 @@ pub mod load;
 pub mod prompt;
 pub mod shell;
 pub mod theme;
+pub mod training;
 pub mod views;
 pub mod widgets;

@@ -241,3 +241,37 @@ fn two_dictionaries_are_compared() {
     wait_for(&mut window, "all 512");
     wait_for(&mut window, "Pair of feature 0");
 }
+
+#[test]
+fn an_example_has_an_address() {
+    let place = Place::Example { run: run(), feature: 7, example: 9 };
+    let mut window = window_at(Some(place.clone()));
+    wait_for(&mut window, "Example 9 of the address");
+    assert_eq!(window.state().here(), Some(place.clone()));
+    let place_of = |w: &Harness<'static, App>| w.get_by_label("Example 9 of the address").rect();
+    wait(&mut window, "the example in view", |w| w.ctx.content_rect().contains_rect(place_of(w)));
+    window.run_steps(20);
+    let examples = place_of(&window);
+    // Its own menu gives the same address back.
+    let table = storage::Run::open(&run()).unwrap().examples().unwrap().unwrap();
+    let value = app::widgets::format::value(storage::examples::read(&table, 7).unwrap()[9].value.into());
+    let here = |node: &egui_kittest::Node<'_>| examples.contains(node.rect().center());
+    window.query_all_by_label(&value).find(here).unwrap().click();
+    window.run_steps(3);
+    window.get_by_label("Copy address of example").click();
+    let mut copied = None;
+    for _ in 0..6 {
+        copied =
+            copied.or(window.output().platform_output.commands.iter().find_map(|command| match command {
+                egui::OutputCommand::CopyText(text) => Some(text.clone()),
+                _ => None,
+            }));
+        window.step();
+    }
+    assert_eq!(copied.as_deref(), Some(place.to_string().as_str()));
+    // The next feature has no chosen example.
+    window.key_press(egui::Key::N);
+    wait(&mut window, "feature 8", |w| w.state().here() == Some(Place::Feature { run: run(), feature: 8 }));
+    let mut window = window_at(Some(Place::Example { run: run(), feature: 7, example: 999 }));
+    wait_for(&mut window, "Feature 7 has no example 999.");
+}

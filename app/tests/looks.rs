@@ -11,6 +11,7 @@ use app::theme::Choice;
 use common::{builder, options, root, run, wait_for_part};
 use egui::Theme;
 use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
 
 /// Whether pictures can be made here; the reason is printed when they can not.
 fn can_draw() -> bool {
@@ -112,4 +113,22 @@ fn compare() {
 fn experts() {
     let place = Place::Experts { dataset: root().join("resid2") };
     pictures("experts", Some(&place), &["Load of the experts of layer 0"]);
+}
+
+#[test]
+fn training() {
+    if !can_draw() {
+        return;
+    }
+    let mut window = draw(Theme::Dark, Some(Place::Runs));
+    wait_for_part(&mut window, "Logarithmic FVE");
+    common::click(&mut window, "Run mutual-choice-2k");
+    wait_for_part(&mut window, "Resume");
+    common::click(&mut window, "Train");
+    wait_for_part(&mut window, "Start training");
+    settle(&mut window);
+    // The folder's path is in the line for a terminal.
+    let line = window.get_by_label_contains("sae train --data ").rect();
+    window.mask(line.expand(2.0));
+    window.snapshot("training_dark");
 }

@@ -7,6 +7,7 @@ mod common;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::root;
@@ -69,7 +70,11 @@ struct Desk {
     home: tempfile::TempDir,
     _program: Running,
     _server: Running,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One at a time: each window is drawn without a graphics card, and a person at three slow windows would be slow, too.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Desk {
     /// `None`, and a word about it, where programs are missing.
@@ -80,6 +85,7 @@ impl Desk {
             println!("SKIPPED: {} not installed (Debian: xvfb xdotool imagemagick)", missing.join(", "));
             return None;
         }
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let home = tempfile::tempdir().unwrap();
         let (display, server) = display();
         wait("the display", || run(&display, "xdotool", &["getdisplaygeometry"]));
@@ -92,7 +98,7 @@ impl Desk {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let desk = Self { display, home, _program: Running(program), _server: server };
+        let desk = Self { display, home, _program: Running(program), _server: server, _alone: alone };
         let window = wait("a window with the folder's name", || {
             desk.xdotool(&["search", "--name", "^sample .* SAE Workbench$"])
         });
@@ -150,6 +156,78 @@ fn a_person_at_the_keyboard_finds_a_feature_and_bookmarks_it() {
     desk.xdotool(&["key", "alt+Left"]).unwrap();
     desk.xdotool(&["key", "ctrl+q"]).unwrap();
     wait("what is remembered at the end", || desk.settings()?.contains("\"feature\": 9").then_some(()));
+}
+
+/// Opens what is typed into the palette until the settings, which keep the tabs, have all of `parts`.
+fn go(desk: &Desk, typed: &str, parts: &[&str]) {
+    wait(&format!("{typed}: {parts:?}"), || {
+        desk.xdotool(&["key", "--clearmodifiers", "ctrl+p", "sleep", "0.4", "type", "--delay", "25", typed])?;
+        desk.xdotool(&["sleep", "0.4", "key", "Return", "sleep", "0.8"])?;
+        has_all(desk, parts)
+    });
+}
+
+fn has_all(desk: &Desk, parts: &[&str]) -> Option<()> {
+    let settings = desk.settings()?;
+    parts.iter().all(|part| settings.contains(part)).then_some(())
+}
+
+/// Clicks places from the list, again and again, until the settings have all of `parts`.
+fn click_until(desk: &Desk, places: &[(u32, u32)], parts: &[&str]) {
+    let mut places = places.iter().cycle();
+    wait(&format!("a click that gives {parts:?}"), || {
+        let (x, y) = places.next()?;
+        desk.xdotool(&["mousemove", "--sync", &x.to_string(), &y.to_string(), "click", "1", "sleep", "0.5"])?;
+        has_all(desk, parts)
+    });
+}
+
+#[test]
+fn a_person_goes_from_a_document_to_experts_and_to_a_comparison() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("sample");
+    common::sample::folder(&folder, 256).unwrap();
+    common::routed::folder(&folder.join("moe")).unwrap();
+    let Some(desk) = Desk::open(&folder) else { return };
+    wait("a picture", || desk.picture().filter(|(colours, _)| *colours > 100));
+    let data = folder.join("moe").join(common::routed::data().file_name().unwrap());
+    let data = data.display();
+
+    // A document, and a word of it with the mouse: somewhere in the text there is one.
+    go(&desk, &format!("{data}#document=0"), &["\"document\": 0"]);
+    let before = desk.picture();
+    let words: Vec<(u32, u32)> = (0..40).map(|i| (640 + i % 8 * 40, 190 + i / 8 * 22)).collect();
+    click_until(&desk, &words, &["\"token\": {"]);
+    wait("the token's panel", || desk.picture().filter(|_| desk.picture() != before));
+    // From token to token.
+    let chosen = |settings: &str| {
+        settings.split("\"token\": ").nth(2).map(|rest| rest.chars().take(3).collect::<String>())
+    };
+    let first = desk.settings().and_then(|s| chosen(&s));
+    desk.xdotool(&["key", "Right"]).unwrap();
+    wait("the next token", || {
+        desk.settings().and_then(|s| chosen(&s)).filter(|now| Some(now) != first.as_ref())
+    });
+
+    // The experts, one of them, and its neighbour by key.
+    go(&desk, &format!("{data}#experts"), &["\"experts\": {"]);
+    go(&desk, &format!("{data}#expert=1:3"), &["\"layer\": 1", "\"expert\": 3"]);
+    desk.xdotool(&["key", "n"]).unwrap();
+    wait("the next expert", || has_all(&desk, &["\"layer\": 1", "\"expert\": 4"]));
+    // And back.
+    desk.xdotool(&["key", "alt+Left"]).unwrap();
+    desk.xdotool(&["key", "ctrl+Page_Up", "key", "ctrl+Page_Down"]).unwrap();
+
+    // Two dictionaries beside each other, and a pair of features with the mouse.
+    go(&desk, &format!("{}#compare=topk-512", folder.join("topk-2k").display()), &["\"compare\": {"]);
+    let before = wait("the comparison", || desk.picture().filter(|(colours, _)| *colours > 100));
+    desk.xdotool(&["mousemove", "--sync", "500", "300", "click", "1"]).unwrap();
+    wait("the pair's pages", || desk.picture().filter(|now| *now != before));
+    // Everything that was visited is there when the program ends and begins anew.
+    desk.xdotool(&["key", "ctrl+q"]).unwrap();
+    wait("what is remembered", || {
+        has_all(&desk, &["\"token\": {", "\"experts\": {", "\"expert\": {", "\"compare\": {"])
+    });
 }
 
 #[test]

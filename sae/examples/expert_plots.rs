@@ -245,7 +245,11 @@ fn lives_in(run: &Path, texts: &[String]) {
         homes.iter().take(12).map(|((l, e), n)| format!("{l}:{e} {n}")).collect::<Vec<_>>().join(", ")
     );
     rows.sort_by(|a, b| b.mutual_information.total_cmp(&a.mutual_information));
-    let index = TableReader::open_file(&run.join("features/features.parquet"), &schema::features()).unwrap();
+    let index = TableReader::open_file(
+        &run.join("features/features.parquet"),
+        &schema::features::features_of_any_version(),
+    )
+    .unwrap();
     println!(
         "\n| feature | fires on | expert | P(expert given feature) | P(feature given expert) | lift | bits | |\n|---|---|---|---:|---:|---:|---:|---|"
     );

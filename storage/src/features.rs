@@ -52,6 +52,8 @@ pub struct FeatureRow {
     pub top_logits: Vec<(u32, f32)>,
     /// Tokens that it makes less likely: (token, logit).
     pub bottom_logits: Vec<(u32, f32)>,
+    /// Tokens in equal bins from the smallest logit to the largest; empty where there are no logits, and in an index of an older version.
+    pub logit_histogram: Vec<u32>,
     /// Nearest decoder rows: (feature, cosine).
     pub neighbours: Vec<(u32, f32)>,
     /// Features that fire on the same tokens: (feature, count, lift).
@@ -193,11 +195,12 @@ fn to_batch(schema: &SchemaRef, rows: &[FeatureRow]) -> Result<RecordBatch> {
         floats(|row| row.encoder_norm),
         floats(|row| row.decoder_norm),
         floats(|row| row.encoder_decoder_cosine),
-        histogram(schema, rows)?,
+        histogram(schema, names::HISTOGRAM, rows, |row| &row.histogram)?,
         longs(|row| row.first_row),
         pairs::<UInt32Type>(schema, names::FIRES_ON, rows, |row| &row.fires_on)?,
         pairs::<Float32Type>(schema, names::TOP_LOGITS, rows, |row| &row.top_logits)?,
         pairs::<Float32Type>(schema, names::BOTTOM_LOGITS, rows, |row| &row.bottom_logits)?,
+        histogram(schema, names::LOGIT_HISTOGRAM, rows, |row| &row.logit_histogram)?,
         pairs::<Float32Type>(schema, names::NEIGHBOURS, rows, |row| &row.neighbours)?,
         coactive(schema, rows)?,
         Arc::new(rows.iter().map(|row| row.label.as_deref()).collect::<StringArray>()),
@@ -205,11 +208,16 @@ fn to_batch(schema: &SchemaRef, rows: &[FeatureRow]) -> Result<RecordBatch> {
     column::batch(schema.clone(), columns)
 }
 
-fn histogram(schema: &SchemaRef, rows: &[FeatureRow]) -> Result<ArrayRef> {
-    let values = rows.iter().flat_map(|row| row.histogram.iter().copied());
-    let data_type = column::type_of(schema, names::HISTOGRAM)?.data_type();
+fn histogram(
+    schema: &SchemaRef,
+    name: &str,
+    rows: &[FeatureRow],
+    get: fn(&FeatureRow) -> &[u32],
+) -> Result<ArrayRef> {
+    let values = rows.iter().flat_map(|row| get(row).iter().copied());
+    let data_type = column::type_of(schema, name)?.data_type();
     let values = Arc::new(UInt32Array::from_iter_values(values));
-    column::list_column(names::HISTOGRAM, data_type, values, rows.iter().map(|row| row.histogram.len()))
+    column::list_column(name, data_type, values, rows.iter().map(|row| get(row).len()))
 }
 
 /// (token or feature, number).
@@ -283,6 +291,10 @@ fn from_batch(batch: &RecordBatch, rows: &mut Vec<FeatureRow>) -> Result<()> {
     let mut fires_on = read_pairs::<UInt32Type>(batch, names::FIRES_ON, TOKEN, names::COUNT)?;
     let mut top = read_pairs::<Float32Type>(batch, names::TOP_LOGITS, TOKEN, names::LOGIT)?;
     let mut bottom = read_pairs::<Float32Type>(batch, names::BOTTOM_LOGITS, TOKEN, names::LOGIT)?;
+    let mut logit_histogram = match batch.column_by_name(names::LOGIT_HISTOGRAM) {
+        Some(_) => vectors::<UInt32Type>(batch, names::LOGIT_HISTOGRAM)?,
+        None => vec![Vec::new(); batch.num_rows()],
+    };
     let mut neighbours = read_pairs::<Float32Type>(batch, names::NEIGHBOURS, FEATURE, names::COSINE)?;
     let mut coactive = read_coactive(batch)?;
     let mut label: Vec<Option<String>> = strings_or_null(&labels).collect();
@@ -303,6 +315,7 @@ fn from_batch(batch: &RecordBatch, rows: &mut Vec<FeatureRow>) -> Result<()> {
             fires_on: std::mem::take(&mut fires_on[i]),
             top_logits: std::mem::take(&mut top[i]),
             bottom_logits: std::mem::take(&mut bottom[i]),
+            logit_histogram: std::mem::take(&mut logit_histogram[i]),
             neighbours: std::mem::take(&mut neighbours[i]),
             coactive: std::mem::take(&mut coactive[i]),
             label: label[i].take(),

@@ -1,9 +1,13 @@
 //! One writer a folder.
 
 use std::fs::{self, File, TryLockError};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+
+/// The file that is locked.
+const NAME: &str = ".lock";
 
 /// Held by the process that writes into a folder; the system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -16,11 +20,17 @@ pub struct Lock {
 impl Lock {
     /// Takes `DIR/.lock`, or says at once that another process has it.
     pub fn take(dir: &Path) -> Result<Self> {
-        let path = dir.join(".lock");
-        let file = File::create(&path).map_err(Error::io(&path))?;
+        let path = dir.join(NAME);
+        // Not truncated: what is in it belongs to whoever has the lock.
+        let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = open.map_err(Error::io(&path))?;
         match file.try_lock() {
             // Whoever had it may have removed the name while we waited to look: then ours is a lock on nothing.
-            Ok(()) if is_current(&path, &file) => Ok(Self { path, file }),
+            Ok(()) if is_current(&path, &file) => {
+                // So that others can say who writes. Best effort: the lock itself is what counts.
+                let _ = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
+                Ok(Self { path, file })
+            }
             Ok(()) => Err(Error::Busy { path }),
             Err(TryLockError::WouldBlock) => Err(Error::Busy { path }),
             // A file system without locks (some network ones): working without is better than not at all.
@@ -30,6 +40,30 @@ impl Lock {
             Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
         }
     }
+
+    /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that can not be said for sure (another
+    /// machine's process, systems other than Linux). To look is to take the lock for a moment if it is free, so ask only of a folder that
+    /// somebody should be writing into.
+    pub fn holder(dir: &Path) -> Option<u32> {
+        let path = dir.join(NAME);
+        let mut file = File::open(&path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).ok()?;
+                text.trim().parse().ok().filter(|process| has_open(*process, &path))
+            }
+            // Left behind by a process that was killed, or a file system without locks.
+            _ => None,
+        }
+    }
+}
+
+/// Whether a process has `path` open. A number alone is not enough to send signals to: on a shared disk it is another machine's.
+fn has_open(process: u32, path: &Path) -> bool {
+    let Ok(whole) = fs::canonicalize(path) else { return false };
+    let Ok(open) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
+    open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|name| name == whole))
 }
 
 /// Whether `path` still names the open file.
@@ -53,5 +87,30 @@ impl Drop for Lock {
         // The name goes first: who creates it anew afterwards gets a file of their own.
         let _ = fs::remove_file(&self.path);
         let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_others_can_say_who() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Lock::holder(dir.path()), None);
+        let lock = Lock::take(dir.path()).unwrap();
+        let this = cfg!(target_os = "linux").then(std::process::id);
+        assert_eq!(Lock::holder(dir.path()), this);
+        assert!(matches!(Lock::take(dir.path()), Err(Error::Busy { .. })));
+        assert_eq!(Lock::holder(dir.path()), this, "who asked in vain changed nothing");
+        // Held, but not by the process that is named there.
+        fs::write(dir.path().join(NAME), "1\n").unwrap();
+        assert_eq!(Lock::holder(dir.path()), None);
+        drop(lock);
+        assert_eq!(Lock::holder(dir.path()), None);
+        // What a killed process leaves.
+        fs::write(dir.path().join(NAME), "4000000\n").unwrap();
+        assert_eq!(Lock::holder(dir.path()), None);
+        drop(Lock::take(dir.path()).unwrap());
     }
 }

@@ -168,7 +168,7 @@ impl Run {
 
     /// The feature table.
     pub fn features(&self) -> Result<Option<TableReader>> {
-        self.optional("features.parquet", &schema::features())
+        self.optional("features.parquet", &schema::features::features_of_any_version())
     }
 
     /// Examples of features.

@@ -23,13 +23,14 @@ prop_compose! {
     fn feature_row()(
         numbers in (any::<u32>(), any::<u64>(), any::<bool>(), any::<u64>()),
         floats in prop::array::uniform7(-1e6f32..1e6),
-        histogram in list(any::<u32>()),
+        histograms in prop::array::uniform2(list(any::<u32>())),
         fires_on in list((any::<u32>(), any::<u32>())),
         logits in prop::array::uniform3(list((any::<u32>(), -9f32..9.0))),
         coactive in list((any::<u32>(), any::<u32>(), 0f32..9.0)),
         label in prop::option::of(".{0,8}"),
     ) -> FeatureRow {
         let [top_logits, bottom_logits, neighbours] = logits;
+        let [histogram, logit_histogram] = histograms;
         FeatureRow {
             feature: numbers.0,
             count: numbers.1,
@@ -46,6 +47,7 @@ prop_compose! {
             fires_on,
             top_logits,
             bottom_logits,
+            logit_histogram,
             neighbours,
             coactive,
             label,
@@ -258,4 +260,33 @@ fn a_run_opens_as_far_as_it_is() {
     record.write(folder.path()).unwrap();
     let error = Run::open(folder.path()).unwrap_err();
     assert!(matches!(error, storage::Error::Newer { found: 7, .. }), "{error}");
+}
+
+#[test]
+fn an_index_of_an_older_version_lacks_a_column_and_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("features");
+    std::fs::create_dir_all(&index).unwrap();
+    RunRecord::new().write(folder.path()).unwrap();
+    let row = FeatureRow {
+        feature: 0,
+        count: 4,
+        histogram: vec![1, 3],
+        logit_histogram: vec![5, 6, 7],
+        top_logits: vec![(2, 0.5)],
+        ..FeatureRow::default()
+    };
+    let whole = features(&index.join("whole.parquet"), std::slice::from_ref(&row));
+    let older = schema::features::features_of_any_version();
+    assert_eq!(older.fields().len() + 1, schema::features().fields().len());
+    let names: Vec<&str> = older.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut part =
+        PartWriter::create(&index.join("features.parquet"), older.clone(), &Layout::feature_rows()).unwrap();
+    for batch in whole.columns(&names).unwrap() {
+        part.write(&batch.unwrap()).unwrap();
+    }
+    part.finish().unwrap();
+    let table = Run::open(folder.path()).unwrap().features().unwrap().unwrap();
+    let found = storage::features::read(&table, 0..1).unwrap();
+    assert_eq!(found, [FeatureRow { logit_histogram: Vec::new(), ..row }]);
 }

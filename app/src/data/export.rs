@@ -81,6 +81,7 @@ pub fn page_json(run: &str, page: &FeaturePage, notes: &Notes, vocabulary: &Voca
         "fires_on": row.fires_on.iter().map(|(t, n)| json!({"token": t, "text": show(*t), "count": n})).collect::<Value>(),
         "top_logits": logits(&row.top_logits),
         "bottom_logits": logits(&row.bottom_logits),
+        "logit_histogram": row.logit_histogram,
         "neighbours": row.neighbours.iter().map(|(f, c)| json!({"feature": f, "cosine": c})).collect::<Value>(),
         "coactive": row.coactive.iter().map(|(f, n, l)| json!({"feature": f, "count": n, "lift": l})).collect::<Value>(),
         "examples": page.examples.iter().map(|e| json!({

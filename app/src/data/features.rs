@@ -11,6 +11,7 @@ use storage::{Run, TableReader, schema};
 use super::{missing, problem};
 use crate::load::Problem;
 use crate::widgets::format;
+use crate::widgets::plane::Plane;
 
 /// The numbers of all features, for sorting and filtering; index = feature.
 #[derive(Clone, Debug, Default)]
@@ -219,6 +220,8 @@ pub struct FeatureRow {
     pub top_logits: Vec<(u32, f32)>,
     /// Tokens it suppresses, strongest first.
     pub bottom_logits: Vec<(u32, f32)>,
+    /// Tokens of the whole vocabulary in equal bins from the smallest logit to the largest; empty where the index does not say.
+    pub logit_histogram: Vec<u32>,
     /// Nearest decoder rows with cosine.
     pub neighbours: Vec<(u32, f32)>,
     /// Features that fire on the same tokens: count and lift.
@@ -339,7 +342,7 @@ pub struct Points {
     /// The features that have a place, ascending.
     pub features: Vec<u32>,
     /// The place of each.
-    pub places: Vec<[f32; 2]>,
+    pub plane: Arc<Plane>,
 }
 
 /// Reads the map of the run in `dir`.
@@ -354,8 +357,8 @@ pub fn read_points(dir: &Path) -> Result<Points, Problem> {
         storage::row::read(&table, storage::Scan::default()).map_err(problem)?;
     rows.retain(|row| row.x.is_finite() && row.y.is_finite());
     rows.sort_by_key(|row| row.feature);
-    let places = rows.iter().map(|row| [row.x, row.y]).collect();
-    Ok(Points { features: rows.into_iter().map(|row| row.feature).collect(), places })
+    let plane = Arc::new(Plane::new(rows.iter().map(|row| [row.x, row.y]).collect()));
+    Ok(Points { features: rows.into_iter().map(|row| row.feature).collect(), plane })
 }
 
 fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(), Problem> {
@@ -401,6 +404,12 @@ impl Pages {
         Ok(FeaturePage { row: row.into(), examples: examples.into_iter().map(Into::into).collect(), gap })
     }
 
+    /// Opens the tables of the run in `dir`, so that the first page comes as fast as the others: of a million features the list of
+    /// where examples lie is long.
+    pub fn prepare(&self, dir: &Path) -> Result<(), Problem> {
+        self.open(dir).map(drop)
+    }
+
     fn open(&self, dir: &Path) -> Result<PageTables, Problem> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(readers) = kept.as_ref() {
@@ -438,6 +447,7 @@ impl From<storage::features::FeatureRow> for FeatureRow {
             fires_on: row.fires_on,
             top_logits: row.top_logits,
             bottom_logits: row.bottom_logits,
+            logit_histogram: row.logit_histogram,
             neighbours: row.neighbours,
             coactive: row.coactive,
         }

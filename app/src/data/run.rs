@@ -91,6 +91,8 @@ pub struct RunInfo {
     pub l0_by_threshold: Option<(f64, f64)>,
     /// When its curves were written last.
     pub metrics_written: Option<SystemTime>,
+    /// The process that trains it, where it is being trained on this machine.
+    pub trainer: Option<u32>,
     /// Why it failed, if it did.
     pub failure: Option<String>,
     /// What could not be read, though the run itself could.
@@ -179,9 +181,15 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         train_toml,
         l0_by_threshold: record.thresholds.as_ref().map(|t| (t.l0_training, t.l0_threshold)),
         metrics_written: std::fs::metadata(dir.join("metrics.parquet")).and_then(|m| m.modified()).ok(),
+        trainer: (record.status == RunStatus::Running).then(|| trainer(dir)).flatten(),
         failure: record.error.clone(),
         gaps,
     })
+}
+
+/// The process that writes into the run in `dir`.
+pub fn trainer(dir: &Path) -> Option<u32> {
+    storage::Lock::holder(dir)
 }
 
 /// What the index says that it is of. One that can not be read says so where it is opened.

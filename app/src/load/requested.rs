@@ -9,7 +9,6 @@ use super::workers::Job;
 use super::{Lane, Problem, Workers};
 
 /// A value made in the background. The last whole value stays until a newer one arrives.
-#[derive(Default)]
 pub struct Requested<T> {
     /// Raised by every `ask`; jobs and answers of an older one are stale.
     generation: Arc<AtomicU64>,
@@ -31,17 +30,23 @@ impl<T> std::fmt::Debug for Requested<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Requested<T> {
-    /// Nothing asked yet.
-    pub fn new() -> Self {
+impl<T> Default for Requested<T> {
+    fn default() -> Self {
         Self {
-            generation: Arc::new(AtomicU64::new(0)),
+            generation: Arc::default(),
             answer: None,
             waiting: None,
             value: None,
             problem: None,
             version: 0,
         }
+    }
+}
+
+impl<T: Send + Sync + 'static> Requested<T> {
+    /// Nothing asked yet.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Asks for `make` to be run in `lane`; what was asked before and is not yet here is forgotten.

@@ -211,7 +211,9 @@ impl App {
         if let Some(Place::Expert { dataset, layer, expert }) = self.here() {
             return self.step_expert(&dataset, layer, expert, by, ctx);
         }
-        let Some(Place::Feature { run, feature }) = self.here() else { return };
+        let Some(Place::Feature { run, feature } | Place::Example { run, feature, .. }) = self.here() else {
+            return;
+        };
         let Some(workspace) = &mut self.workspace else { return };
         let store = workspace.stores.run(&run);
         let order = store.order.as_ref().map(|order| &order.rows);

@@ -107,7 +107,11 @@ impl App {
             self.settings.recent.iter().filter(|recent| place.is_some() && folder.starts_with(recent));
         let folder = around.max_by_key(|recent| recent.as_os_str().len()).cloned().unwrap_or(folder);
         let layout = self.settings.layout(&folder).cloned();
-        self.workspace = Some(Workspace::open(&folder, place, layout, &self.workers));
+        let trainings = self.workspace.take().map(|mut old| std::mem::take(&mut old.stores.trainings));
+        let mut workspace = Workspace::open(&folder, place, layout, &self.workers);
+        workspace.stores.trainings = trainings.unwrap_or_default();
+        workspace.stores.trainings.program.clone_from(&self.settings.program);
+        self.workspace = Some(workspace);
     }
 
     /// Where the person is.
@@ -174,7 +178,7 @@ impl App {
         let Some(workspace) = &mut self.workspace else { return };
         let new = workspace.tabs.is_none();
         workspace.logic(&self.workers, self.now, &mut self.actions);
-        let running = workspace.folder.value().is_some_and(|f| workspace.any_running(f));
+        let running = workspace.is_live();
         ctx.request_repaint_after_secs(if running { 1.0 } else { super::workspace::IDLE as f32 });
         if new && workspace.tabs.is_some() {
             let root = workspace.root.clone();
@@ -237,6 +241,7 @@ impl App {
             here: here.as_ref(),
             recent: &self.settings.recent,
             stores: self.workspace.as_mut().map(|w| &mut w.stores),
+            workers: Some(&self.workers),
         };
         self.palette.show(ui.ctx(), known, &mut self.actions);
         drop_here(ui.ctx());

@@ -2,6 +2,7 @@
 //! feature; a path opens it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use egui::{
     Context, Key, Label, Modal, Modifiers, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
@@ -9,7 +10,8 @@ use egui::{
 
 use super::Command;
 use crate::address::{Address, Place};
-use crate::data::Folder;
+use crate::data::{Folder, Notes, TokenLists};
+use crate::load::{Lane, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::{Action, Stores};
 use crate::widgets::table;
@@ -26,6 +28,8 @@ const LETTERS: usize = 2;
 pub struct Palette {
     text: Option<String>,
     chosen: usize,
+    /// Enter was pressed while names were still being looked for: what is found first is meant.
+    entered: bool,
 }
 
 /// What the palette can find besides commands.
@@ -39,6 +43,8 @@ pub struct Known<'a> {
     pub recent: &'a [PathBuf],
     /// What is loaded.
     pub stores: Option<&'a mut Stores>,
+    /// Where names are looked for.
+    pub workers: Option<&'a Workers>,
 }
 
 struct Entry {
@@ -53,6 +59,7 @@ impl Palette {
     pub fn toggle(&mut self) {
         self.text = if self.text.is_some() { None } else { Some(String::new()) };
         self.chosen = 0;
+        self.entered = false;
     }
 
     /// Whether it is open.
@@ -63,7 +70,7 @@ impl Palette {
     /// Draws it and reports what was chosen.
     pub fn show(&mut self, ctx: &Context, known: Known<'_>, actions: &mut Vec<Action>) {
         let Some(text) = &mut self.text else { return };
-        let entries = entries(ctx, text, known);
+        let (entries, searching) = entries(ctx, text, known);
         self.chosen = self.chosen.min(entries.len().saturating_sub(1));
         let (down, up, enter) = ctx.input_mut(|i| {
             (
@@ -78,7 +85,9 @@ impl Palette {
         if up {
             self.chosen = self.chosen.saturating_sub(1);
         }
-        let mut done = enter.then_some(self.chosen);
+        self.entered |= enter;
+        let mut done = (self.entered && !searching).then_some(self.chosen);
+        self.entered &= searching;
         let area =
             Modal::default_area(egui::Id::unique("palette")).anchor(egui::Align2::CENTER_TOP, [0.0, 80.0]);
         let modal = Modal::new(egui::Id::unique("palette")).area(area).show(ctx, |ui| {
@@ -93,7 +102,7 @@ impl Palette {
                 self.chosen = 0;
             }
             ui.add_space(space::XS);
-            if entries.is_empty() {
+            if entries.is_empty() && !searching {
                 ui.label(RichText::new("Nothing of that name").color(palette(ui).weak));
             }
             ScrollArea::vertical().max_height(400.0).show(ui, |ui| {
@@ -130,9 +139,10 @@ fn line(ui: &mut Ui, entry: &Entry, chosen: bool) -> bool {
     response.clicked()
 }
 
-fn entries(ctx: &Context, text: &str, known: Known<'_>) -> Vec<Entry> {
+/// What `text` may mean, best first, and whether more is still being looked for.
+fn entries(ctx: &Context, text: &str, known: Known<'_>) -> (Vec<Entry>, bool) {
     let text = text.trim();
-    let Known { folder, here, recent, stores } = known;
+    let Known { folder, here, recent, stores, workers } = known;
     let mut found: Vec<(i32, Entry)> = Vec::new();
     let mut offer = |name: String, about: String, key: String, action: Action| {
         if let Some(score) = score(&name, text) {
@@ -191,40 +201,61 @@ fn entries(ctx: &Context, text: &str, known: Known<'_>) -> Vec<Entry> {
     }
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     let mut entries: Vec<Entry> = direct(text, folder, here).into_iter().collect();
-    if let (Some(folder), Some(stores)) = (folder, stores) {
-        entries.extend(features(text, folder, stores, here));
+    let mut searching = false;
+    if let (Some(folder), Some(stores), Some(workers)) = (folder, stores, workers) {
+        let named = features(text, folder, stores, here, workers);
+        searching = named.1;
+        entries.extend(named.0);
     }
     entries.extend(found.into_iter().map(|(_, entry)| entry));
-    entries
+    (entries, searching)
 }
 
-/// Features whose name has the text in it, of the run in front or of the first that is loaded.
-fn features(text: &str, folder: &Folder, stores: &mut Stores, here: Option<&Place>) -> Vec<Entry> {
+/// Features whose name has the text in it, of the run in front or of the first that is loaded, and whether they are still being looked
+/// for: on a worker, because a million of names is no work for a frame.
+fn features(
+    text: &str,
+    folder: &Folder,
+    stores: &mut Stores,
+    here: Option<&Place>,
+    workers: &Workers,
+) -> (Vec<Entry>, bool) {
+    let nothing = (Vec::new(), false);
     let needle = text.to_lowercase();
     let mut runs =
         here.and_then(Place::folder).into_iter().chain(folder.runs.iter().map(|r| r.path.as_path()));
     let Some(run) = runs.find(|run| folder.run(run).is_some() && stores.run(run).tokens.value().is_some())
     else {
-        return Vec::new();
+        return nothing;
     };
     if needle.chars().count() < LETTERS || needle.chars().all(|c| c.is_ascii_digit()) {
-        return Vec::new();
+        return nothing;
     }
     let store = stores.run(run);
-    let notes = std::sync::Arc::clone(store.notes.notes());
+    let notes = Arc::clone(store.notes.notes());
+    let tokens = store.tokens.value().cloned();
+    let key = (run.to_owned(), needle.clone(), [store.tokens.version(), store.notes.version()]);
+    stores.named.want(workers, Lane::Sort, &key, move || Ok(named(&needle, &notes, tokens.as_deref())));
+    let found = stores.named.get(&key);
+    let searching = found.is_none() && stores.named.problem(&key).is_none();
+    let entry = |(feature, label): &(u32, String)| Entry {
+        name: label.clone(),
+        about: format!("feature {feature} of {}", folder.name_of(run)),
+        key: String::new(),
+        action: Action::Go(Place::Feature { run: run.to_owned(), feature: *feature }),
+    };
+    (found.iter().flat_map(|found| found.iter()).map(entry).collect(), searching)
+}
+
+/// The first features whose label, a person's or else the index's, has `needle` in it.
+fn named(needle: &str, notes: &Notes, tokens: Option<&TokenLists>) -> Vec<(u32, String)> {
     let own =
         notes.iter().filter(|note| !note.label.is_empty()).map(|note| (note.feature, note.label.as_str()));
-    let tokens = store.tokens.value().cloned();
-    let of_index = tokens.iter().flat_map(|t| &t.labels).map(|(f, label)| (*f, label.as_str()));
+    let of_index = tokens.into_iter().flat_map(|t| &t.labels).map(|(f, label)| (*f, label.as_str()));
     own.chain(of_index.filter(|(feature, _)| notes.label(*feature).is_none()))
-        .filter(|(_, label)| label.to_lowercase().contains(&needle))
+        .filter(|(_, label)| label.to_lowercase().contains(needle))
         .take(FEATURES)
-        .map(|(feature, label)| Entry {
-            name: label.to_owned(),
-            about: format!("feature {feature} of {}", folder.name_of(run)),
-            key: String::new(),
-            action: Action::Go(Place::Feature { run: run.to_owned(), feature }),
-        })
+        .map(|(feature, label)| (feature, label.to_owned()))
         .collect()
 }
 
@@ -290,9 +321,9 @@ mod tests {
     #[test]
     fn paths_and_addresses_are_places() {
         let ctx = Context::default();
-        let found = entries(&ctx, "/tmp/x", Known::default());
+        let (found, _) = entries(&ctx, "/tmp/x", Known::default());
         assert_eq!(found[0].action, Action::Open("/tmp/x".into()));
-        let found = entries(&ctx, "some/run#feature=3", Known::default());
+        let (found, _) = entries(&ctx, "some/run#feature=3", Known::default());
         assert_eq!(found[0].action, Action::Go(Place::Feature { run: "some/run".into(), feature: 3 }));
     }
 }

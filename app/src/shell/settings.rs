@@ -27,13 +27,16 @@ pub struct Settings {
     pub tree: bool,
     /// Folders opened last, newest first.
     pub recent: Vec<PathBuf>,
+    /// The program that trains; `sae` beside the window when `None`.
+    pub program: Option<PathBuf>,
     /// The tabs of each recent folder, as the shell wrote them.
     pub layouts: Vec<(PathBuf, serde_json::Value)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { theme: Choice::default(), zoom: 1.0, tree: true, recent: Vec::new(), layouts: Vec::new() }
+        let (recent, layouts) = (Vec::new(), Vec::new());
+        Self { theme: Choice::default(), zoom: 1.0, tree: true, recent, program: None, layouts }
     }
 }
 

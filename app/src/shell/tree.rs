@@ -156,7 +156,7 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), LINE), Sense::click());
     let chosen = here.is_some_and(|h| match (h, &place) {
-        (Place::Feature { run, .. }, Place::Features { run: other })
+        (Place::Feature { run, .. } | Place::Example { run, .. }, Place::Features { run: other })
         | (Place::Prompt { run, .. }, Place::Prompt { run: other, .. }) => run == other,
         (
             Place::Dataset { dataset, .. } | Place::Token { dataset, .. },

@@ -31,6 +31,8 @@ pub struct Workspace {
     /// The tabs of the last time.
     layout: Option<serde_json::Value>,
     asked_at: f64,
+    /// Whether a training of this window was alive at the last frame.
+    trained: bool,
 }
 
 impl Workspace {
@@ -50,6 +52,7 @@ impl Workspace {
             wanted,
             layout,
             asked_at: 0.0,
+            trained: false,
         };
         workspace.ask(workers);
         workspace
@@ -63,7 +66,7 @@ impl Workspace {
 
     /// Forgets everything that was loaded and reads it anew.
     pub fn reload(&mut self, workers: &Workers) {
-        self.stores = Stores::default();
+        self.stores = std::mem::take(&mut self.stores).emptied();
         self.layout = self.tabs.as_ref().and_then(Tabs::to_json);
         self.wanted = self.history.here().cloned();
         self.tabs = None;
@@ -78,7 +81,12 @@ impl Workspace {
         if self.tabs.is_none() {
             self.begin(&folder);
         }
-        let pause = if self.any_running(&folder) { LIVE } else { IDLE };
+        let alive = self.stores.trainings.any_alive();
+        let pause = if alive || self.any_running(&folder) { LIVE } else { IDLE };
+        // What ended wrote its record at the very end.
+        if std::mem::replace(&mut self.trained, alive) && !alive {
+            self.asked_at = f64::NEG_INFINITY;
+        }
         if now - self.asked_at >= pause && !self.folder.loading() {
             self.asked_at = now;
             self.ask(workers);
@@ -96,7 +104,8 @@ impl Workspace {
 
     /// Whether a run is followed.
     pub fn is_live(&self) -> bool {
-        self.folder.value().is_some_and(|folder| self.any_running(folder))
+        self.stores.trainings.any_alive()
+            || self.folder.value().is_some_and(|folder| self.any_running(folder))
     }
 
     fn begin(&mut self, folder: &Folder) {

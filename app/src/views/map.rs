@@ -151,7 +151,7 @@ impl MapView {
     fn surround(&mut self, corners: Vec<[f32; 2]>, points: &Arc<Points>, scene: &Scene<'_>) {
         let points = Arc::clone(points);
         self.lassoed.ask(scene.workers, Lane::Sort, move || {
-            let places = points.features.iter().zip(&points.places);
+            let places = points.features.iter().zip(points.plane.places());
             Ok(places.filter(|(_, place)| scatter::inside(&corners, **place)).map(|(f, _)| *f).collect())
         });
     }
@@ -235,13 +235,13 @@ impl View for MapView {
                 self.last.and_then(|f| points.features.binary_search(&f).ok()).into_iter().collect();
             let cloud = Cloud {
                 name: "Map of features",
-                places: &points.places,
+                plane: &points.plane,
                 colours: &colours,
                 version: self.colours.version(),
                 square: true,
                 ringed: &ringed,
             };
-            let asked = self.scatter.show(ui, &cloud);
+            let asked = self.scatter.show(ui, scene.workers, &cloud);
             if let Some(i) = asked.hovered {
                 self.hover(ui, points.features[i], scene);
             }
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_the_table_leaves_out_is_grey() {
-        let points = Points { features: vec![0, 2], places: vec![[0.0; 2]; 2] };
+        let points = Points { features: vec![0, 2], ..Points::default() };
         let columns = Columns { count: vec![1; 3], density: vec![0.1, 0.2, 0.3], ..Columns::default() };
         let p = tokens::of(egui::Theme::Dark);
         let all = colours(&points, &columns, None, Number::Density, p);

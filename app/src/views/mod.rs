@@ -61,7 +61,9 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Compare { run, with } => Box::new(compare::CompareView::new(run, with)),
-        Place::Feature { run, feature } => Box::new(feature::FeatureView::new(run, *feature)),
+        Place::Feature { run, .. } | Place::Example { run, .. } => {
+            Box::new(feature::FeatureView::new(run, place))
+        }
         Place::Prompt { run, feature } => Box::new(prompt::PromptView::new(run, *feature)),
         Place::Dataset { dataset, .. } | Place::Token { dataset, .. } => {
             Box::new(dataset::DatasetView::new(dataset, place))

@@ -8,14 +8,19 @@ use std::time::SystemTime;
 use super::features::Ordered;
 use super::notebook::Notebook;
 use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, Points, TokenLists, Vocabulary};
-use crate::load::{Lane, Problem, Requested, Workers};
+use crate::load::{Keyed, Lane, Problem, Requested, Workers};
 use crate::prompt::{Engine, EngineOfRun, Opened};
+use crate::training::Trainings;
 
 /// All stores of the open folder.
 #[derive(Debug, Default)]
 pub struct Stores {
     runs: HashMap<PathBuf, RunStore>,
     datasets: HashMap<PathBuf, DatasetStore>,
+    /// Features that the palette found by name: of a run, a text and versions of what is searched.
+    pub named: Keyed<(PathBuf, String, [u64; 2]), Vec<(u32, String)>>,
+    /// Trainings that this window began. They outlast a folder that is closed or read anew.
+    pub trainings: Trainings,
     /// The experts of the features in front.
     pub of_feature: super::experts::of_feature::OfFeature,
 }
@@ -36,6 +41,8 @@ pub struct RunStore {
     pub vocabulary: Requested<Vocabulary>,
     /// Reads single features' pages.
     pub pages: data::features::Pages,
+    /// Whether their tables are open; what is wrong with them is said by the page.
+    prepared: Requested<()>,
     /// The features as the table shows them: what "next" and "previous" follow.
     pub order: Option<Arc<Ordered>>,
     /// What people say about its features.
@@ -82,6 +89,12 @@ pub struct DatasetStore {
 }
 
 impl Stores {
+    /// Nothing loaded, and the trainings as they are.
+    #[must_use]
+    pub fn emptied(self) -> Self {
+        Self { trainings: self.trainings, ..Self::default() }
+    }
+
     /// The store of the run in `path`.
     pub fn run(&mut self, path: &Path) -> &mut RunStore {
         self.runs.entry(path.to_owned()).or_insert_with(|| RunStore::new(path))
@@ -104,6 +117,7 @@ impl Stores {
             run.metrics.poll(workers);
             run.columns.poll(workers);
             run.tokens.poll(workers);
+            run.prepared.poll(workers);
             run.vocabulary.poll(workers);
             run.map.poll(workers);
             run.opened.poll(workers);
@@ -127,6 +141,7 @@ impl RunStore {
             tokens: Requested::new(),
             vocabulary: Requested::new(),
             pages: data::features::Pages::default(),
+            prepared: Requested::new(),
             order: None,
             notes: Notebook::new(path),
             map: Requested::new(),
@@ -151,6 +166,8 @@ impl RunStore {
         let path = self.path.clone();
         self.columns.ask(workers, Lane::Tables, move || data::features::read_columns(&path));
         self.ask_vocabulary(workers);
+        let (path, pages) = (self.path.clone(), self.pages.clone());
+        self.prepared.ask(workers, Lane::Pages, move || pages.prepare(&path));
         let path = self.path.clone();
         self.tokens.ask(workers, Lane::Tables, move || data::features::read_token_lists(&path));
         self.notes.ask(workers);

@@ -6,6 +6,7 @@ pub mod facts;
 pub mod format;
 pub mod matrix;
 pub mod notice;
+pub mod plane;
 pub mod plot;
 pub mod reading;
 pub mod scatter;

@@ -1,20 +1,29 @@
 //! Many points in a plane: dragged, zoomed, hovered, clicked, surrounded. Up to a few thousand in view are drawn one by one;
-//! more as cells of three pixels, brighter where there are many, so that a million cost no more than the screen has cells.
+//! more as a picture with cells of three points of the screen, brighter where there are many. Pictures are made on a worker: while one
+//! is made, the last one moves with the pointer, so that a frame costs the same for a thousand points and for a million.
 
 use std::sync::Arc;
 
 use egui::{
-    Color32, CursorIcon, Mesh, Pos2, Rect, Role, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Color32, ColorImage, CursorIcon, Pos2, Rect, Role, Sense, Stroke, TextureHandle, TextureOptions, Ui,
+    Vec2, WidgetInfo, pos2, vec2,
 };
 
+use super::plane::Plane;
+use crate::load::{Lane, Requested, Workers};
 use crate::theme::palette;
 
 /// Points in view up to which each is drawn for itself.
 const SINGLE: usize = 4000;
 /// Side of a cell, in points of the screen.
 const CELL: f32 = 3.0;
+/// How far a picture goes beyond what is seen, on each side: what a quick hand uncovers before the next one is there.
+const BEYOND: f32 = 0.25;
 /// How near the pointer must be to a point.
 const NEAR: f32 = 9.0;
+
+/// Middle of what is seen in the plane, and points of the screen for one unit.
+type Seen = ([f32; 2], [f32; 2]);
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +31,9 @@ pub struct Cloud<'a> {
     /// Accessible name.
     pub name: &'a str,
     /// The places.
-    pub places: &'a [[f32; 2]],
+    pub plane: &'a Arc<Plane>,
     /// The colour of each.
-    pub colours: &'a [Color32],
+    pub colours: &'a Arc<Vec<Color32>>,
     /// Raised whenever places or colours change.
     pub version: u64,
     /// Whether both axes have the same scale.
@@ -45,22 +54,47 @@ pub struct Asked {
 }
 
 /// What of the plane is seen, and what was drawn of it last.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Scatter {
-    /// Middle of the view in the plane, and points of the screen for one unit; `None`: everything.
-    view: Option<([f32; 2], [f32; 2])>,
+    /// `None`: everything.
+    view: Option<Seen>,
     /// Whether dragging surrounds instead of moving.
     pub surrounding: bool,
     lasso: Vec<Pos2>,
-    drawn: Option<(Key, Arc<Mesh>, Vec<usize>)>,
+    /// The few points in view, of the last frame.
+    few: Option<(Key, Vec<usize>)>,
+    picture: Requested<Picture>,
+    /// Of which the picture was asked for last.
+    asked: Option<Key>,
+    /// The picture as the graphics card has it, with its version.
+    texture: Option<(u64, TextureHandle)>,
+}
+
+impl std::fmt::Debug for Scatter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scatter")
+            .field("view", &self.view)
+            .field("picture", &self.picture)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Key {
     rect: Rect,
-    view: ([f32; 2], [f32; 2]),
+    view: Seen,
     version: u64,
     dark: bool,
+}
+
+/// Cells, with where they lie in the plane.
+#[derive(Debug)]
+struct Picture {
+    image: Arc<ColorImage>,
+    /// Upper left and lower right corner.
+    corners: [[f32; 2]; 2],
+    /// Which places it is of: those of an older picture are not these.
+    of: usize,
 }
 
 impl Scatter {
@@ -70,15 +104,15 @@ impl Scatter {
     }
 
     /// Draws the cloud into all the room there is.
-    pub fn show(&mut self, ui: &mut Ui, cloud: &Cloud<'_>) -> Asked {
+    pub fn show(&mut self, ui: &mut Ui, workers: &Workers, cloud: &Cloud<'_>) -> Asked {
         let p = palette(ui);
         let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
         response.widget_info(|| {
-            WidgetInfo::labeled(Role::Image, true, format!("{}: {} points", cloud.name, cloud.places.len()))
+            WidgetInfo::labeled(Role::Image, true, format!("{}: {} points", cloud.name, cloud.plane.len()))
         });
         ui.painter().rect_filled(rect, 2.0, p.well);
         let mut asked = Asked::default();
-        let Some(all) = whole(cloud.places, rect, cloud.square) else { return asked };
+        let Some(all) = whole(cloud.plane, rect, cloud.square) else { return asked };
         let mut view = self.view.unwrap_or(all);
         self.moved(ui, &response, rect, &mut view);
         if response.double_clicked() {
@@ -88,27 +122,20 @@ impl Scatter {
         asked.lasso = self.surround(ui, &response, rect, view);
 
         let key = Key { rect, view, version: cloud.version, dark: ui.visuals().dark_mode };
-        if self.drawn.as_ref().is_none_or(|(drawn, ..)| *drawn != key) {
-            let (mesh, seen) = draw(cloud, rect, view);
-            self.drawn = Some((key, Arc::new(mesh), seen));
-        }
+        self.points(ui, workers, cloud, key);
         let painter = ui.painter().with_clip_rect(rect);
-        let Some((_, mesh, seen)) = &self.drawn else { return asked };
-        painter.add(Shape::mesh(Arc::clone(mesh)));
-        for i in seen {
-            painter.circle_filled(to_screen(cloud.places[*i], rect, view), 2.5, cloud.colours[*i]);
-        }
+        let places = cloud.plane.places();
         for i in cloud.ringed {
-            if let Some(place) = cloud.places.get(*i) {
+            if let Some(place) = places.get(*i) {
                 painter.circle_stroke(to_screen(*place, rect, view), 6.0, Stroke::new(2.0, p.accent));
             }
         }
         if self.lasso.len() > 1 {
-            painter.add(Shape::closed_line(self.lasso.clone(), Stroke::new(1.5, p.accent)));
+            painter.add(egui::Shape::closed_line(self.lasso.clone(), Stroke::new(1.5, p.accent)));
         }
         if let Some(at) = response.hover_pos().filter(|_| !response.dragged()) {
-            asked.hovered = nearest(cloud.places, at, rect, view);
-            if let Some(place) = asked.hovered.map(|i| cloud.places[i]) {
+            asked.hovered = cloud.plane.nearest(to_plane(at, rect, view), view.1, NEAR);
+            if let Some(place) = asked.hovered.map(|i| places[i]) {
                 painter.circle_stroke(to_screen(place, rect, view), 5.0, Stroke::new(1.5, p.strong));
             }
             if response.clicked() {
@@ -122,6 +149,54 @@ impl Scatter {
             ui.ctx().set_cursor_icon(icon);
         }
         asked
+    }
+
+    /// Draws the points: the few one by one, the many from the newest picture.
+    fn points(&mut self, ui: &Ui, workers: &Workers, cloud: &Cloud<'_>, key: Key) {
+        let (low, high) = seen_of(key.rect, key.view);
+        let painter = ui.painter().with_clip_rect(key.rect);
+        if cloud.plane.at_most(low, high) <= SINGLE {
+            if self.few.as_ref().is_none_or(|(of, _)| *of != key) {
+                let mut few = Vec::new();
+                cloud.plane.inside(low, high, |i, _| few.push(i));
+                // The last lies on top, as in the list.
+                few.sort_unstable();
+                self.few = Some((key, few));
+            }
+            for i in self.few.iter().flat_map(|(_, few)| few) {
+                let at = to_screen(cloud.plane.places()[*i], key.rect, key.view);
+                painter.circle_filled(at, 2.5, cloud.colours[*i]);
+            }
+            return;
+        }
+        self.picture.poll(workers);
+        // One after the other: asking anew before the answer is there would put it off for as long as the hand moves.
+        if self.asked != Some(key) && !self.picture.loading() {
+            self.asked = Some(key);
+            let (plane, colours) = (Arc::clone(cloud.plane), Arc::clone(cloud.colours));
+            self.picture.ask(workers, Lane::Sort, move || Ok(paint(&plane, &colours, key)));
+        }
+        // A picture of other places lies about these; one in older colours stays until the next is there.
+        let same = |picture: &&Arc<Picture>| picture.of == id(cloud.plane);
+        let Some(picture) = self.picture.value().filter(same) else { return };
+        let version = self.picture.version();
+        if self.texture.as_ref().is_none_or(|(of, _)| *of != version) {
+            let image = egui::ImageData::Color(Arc::clone(&picture.image));
+            match &mut self.texture {
+                Some((of, texture)) => {
+                    texture.set(image, TextureOptions::NEAREST);
+                    *of = version;
+                }
+                None => {
+                    let texture = ui.ctx().load_texture(cloud.name, image, TextureOptions::NEAREST);
+                    self.texture = Some((version, texture));
+                }
+            }
+        }
+        let Some((_, texture)) = &self.texture else { return };
+        let [from, to] = picture.corners.map(|corner| to_screen(corner, key.rect, key.view));
+        let all = Rect::from_min_max(Pos2::ZERO, pos2(1.0, 1.0));
+        painter.image(texture.id(), Rect::from_min_max(from, to), all, Color32::WHITE);
     }
 
     /// Dragging moves, the wheel zooms about the pointer.
@@ -192,15 +267,9 @@ pub fn inside(corners: &[[f32; 2]], place: [f32; 2]) -> bool {
 }
 
 /// The view that shows all points, with a margin.
-fn whole(places: &[[f32; 2]], rect: Rect, square: bool) -> Option<([f32; 2], [f32; 2])> {
-    let (mut low, mut high) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
-    for place in places {
-        for axis in 0..2 {
-            low[axis] = low[axis].min(place[axis]);
-            high[axis] = high[axis].max(place[axis]);
-        }
-    }
-    if low[0] > high[0] || rect.width() < 2.0 || rect.height() < 2.0 {
+fn whole(plane: &Plane, rect: Rect, square: bool) -> Option<Seen> {
+    let (low, high) = plane.bounds()?;
+    if rect.width() < 2.0 || rect.height() < 2.0 {
         return None;
     }
     let middle = [0, 1].map(|axis| (low[axis] + high[axis]) / 2.0);
@@ -212,52 +281,61 @@ fn whole(places: &[[f32; 2]], rect: Rect, square: bool) -> Option<([f32; 2], [f3
     Some((middle, scale))
 }
 
-fn to_screen(place: [f32; 2], rect: Rect, (middle, scale): ([f32; 2], [f32; 2])) -> Pos2 {
+/// The part of the plane that `rect` shows: its lowest and its highest corner.
+fn seen_of(rect: Rect, view: Seen) -> ([f32; 2], [f32; 2]) {
+    (to_plane(rect.left_bottom(), rect, view), to_plane(rect.right_top(), rect, view))
+}
+
+fn to_screen(place: [f32; 2], rect: Rect, (middle, scale): Seen) -> Pos2 {
     rect.center() + vec2((place[0] - middle[0]) * scale[0], (middle[1] - place[1]) * scale[1])
 }
 
-fn to_plane(at: Pos2, rect: Rect, (middle, scale): ([f32; 2], [f32; 2])) -> [f32; 2] {
+fn to_plane(at: Pos2, rect: Rect, (middle, scale): Seen) -> [f32; 2] {
     let off: Vec2 = at - rect.center();
     [middle[0] + off.x / scale[0], middle[1] - off.y / scale[1]]
 }
 
-fn nearest(places: &[[f32; 2]], at: Pos2, rect: Rect, view: ([f32; 2], [f32; 2])) -> Option<usize> {
-    let distance = |place: &[f32; 2]| to_screen(*place, rect, view).distance_sq(at);
-    let best = places.iter().map(distance).enumerate().min_by(|a, b| a.1.total_cmp(&b.1))?;
-    (best.1 <= NEAR * NEAR).then_some(best.0)
-}
-
-/// A mesh of cells, or the points to be drawn one by one when they are few.
-fn draw(cloud: &Cloud<'_>, rect: Rect, view: ([f32; 2], [f32; 2])) -> (Mesh, Vec<usize>) {
-    let seen: Vec<usize> =
-        (0..cloud.places.len()).filter(|i| rect.contains(to_screen(cloud.places[*i], rect, view))).collect();
-    if seen.len() <= SINGLE {
-        return (Mesh::default(), seen);
-    }
-    let (wide, high) = ((rect.width() / CELL) as usize + 1, (rect.height() / CELL) as usize + 1);
+/// The picture of what `key` sees and of some of what is around it.
+fn paint(plane: &Arc<Plane>, colours: &[Color32], key: Key) -> Picture {
+    let Key { rect, view, .. } = key;
+    let (room, wide, high) = room_around(rect);
     // Sums of colours and the number of points, by cell.
     let mut cells = vec![[0u32; 4]; wide * high];
     let mut most = 1;
-    for i in seen {
-        let off = to_screen(cloud.places[i], rect, view) - rect.min;
-        let cell = &mut cells[(off.y / CELL) as usize * wide + (off.x / CELL) as usize];
-        let colour = cloud.colours[i];
+    let corners = [to_plane(room.min, rect, view), to_plane(room.max, rect, view)];
+    plane.inside([corners[0][0], corners[1][1]], [corners[1][0], corners[0][1]], |i, place| {
+        let off = to_screen(place, rect, view) - room.min;
+        let (x, y) = (((off.x / CELL) as usize).min(wide - 1), ((off.y / CELL) as usize).min(high - 1));
+        let cell = &mut cells[y * wide + x];
+        let colour = colours[i];
         for (sum, part) in cell.iter_mut().zip([colour.r(), colour.g(), colour.b()]) {
             *sum += u32::from(part);
         }
         cell[3] += 1;
         most = most.max(cell[3]);
-    }
-    let mut mesh = Mesh::default();
-    for (at, [r, g, b, count]) in cells.into_iter().enumerate().filter(|(_, cell)| cell[3] > 0) {
-        let min = rect.min + vec2((at % wide) as f32, (at / wide) as f32) * CELL;
+    });
+    let pixel = |[r, g, b, count]: [u32; 4]| {
+        if count == 0 {
+            return Color32::TRANSPARENT;
+        }
         // Even a lonely point is seen; the logarithm keeps a crowd from drowning it.
         let strength = 0.35 + 0.65 * (f64::from(count).ln_1p() / f64::from(most).ln_1p()) as f32;
         let mean = |sum: u32| (sum / count) as u8;
-        let colour = crate::theme::tokens::opaque(mean(r), mean(g), mean(b)).gamma_multiply(strength);
-        mesh.add_colored_rect(Rect::from_min_max(min, min + pos2(CELL, CELL).to_vec2()), colour);
-    }
-    (mesh, Vec::new())
+        crate::theme::tokens::opaque(mean(r), mean(g), mean(b)).gamma_multiply(strength)
+    };
+    let image = ColorImage::new([wide, high], cells.into_iter().map(pixel).collect());
+    Picture { image: Arc::new(image), corners, of: id(plane) }
+}
+
+/// What a picture for `rect` covers, and its cells across and down. The cells of the part that is seen begin at its corner.
+fn room_around(rect: Rect) -> (Rect, usize, usize) {
+    let wider = rect.expand2((rect.size() * BEYOND / CELL).ceil() * CELL);
+    let (wide, high) = ((wider.width() / CELL) as usize + 1, (wider.height() / CELL) as usize + 1);
+    (Rect::from_min_size(wider.min, vec2(wide as f32, high as f32) * CELL), wide, high)
+}
+
+fn id(plane: &Arc<Plane>) -> usize {
+    Arc::as_ptr(plane) as usize
 }
 
 #[cfg(test)]
@@ -270,15 +348,15 @@ mod tests {
 
     #[test]
     fn the_screen_and_the_plane_are_each_others_inverse() {
-        let view = whole(&[[0.0, 0.0], [4.0, 1.0]], rect(), false).unwrap();
+        let view = whole(&Plane::new(vec![[0.0, 0.0], [4.0, 1.0]]), rect(), false).unwrap();
         for place in [[0.0, 0.0], [4.0, 1.0], [1.5, 0.25]] {
             let at = to_screen(place, rect(), view);
             assert!(rect().contains(at));
             let back = to_plane(at, rect(), view);
             assert!((back[0] - place[0]).abs() < 1e-4 && (back[1] - place[1]).abs() < 1e-4);
         }
-        assert!(whole(&[], rect(), true).is_none());
-        assert!(whole(&[[1.0, 1.0]], rect(), true).is_some(), "one point is a cloud too");
+        assert!(whole(&Plane::default(), rect(), true).is_none());
+        assert!(whole(&Plane::new(vec![[1.0, 1.0]]), rect(), true).is_some(), "one point is a cloud too");
     }
 
     #[test]
@@ -290,18 +368,28 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_drawn_as_cells_and_a_few_as_points() {
+    fn a_picture_has_every_point_in_its_cell() {
         let places: Vec<[f32; 2]> =
-            (0..200_000).map(|i| [(i % 447) as f32, ((i * 7919) % 1009) as f32]).collect();
-        let colours = vec![Color32::WHITE; places.len()];
-        let cloud =
-            Cloud { name: "x", places: &places, colours: &colours, version: 0, square: false, ringed: &[] };
-        let view = whole(&places, rect(), false).unwrap();
-        let (mesh, seen) = draw(&cloud, rect(), view);
-        assert!(seen.is_empty());
-        assert!((100..=4 * 101 * 68).contains(&mesh.vertices.len()), "{}", mesh.vertices.len());
-        let few = Cloud { places: &places[..100], colours: &colours[..100], ..cloud };
-        let (mesh, seen) = draw(&few, rect(), view);
-        assert!(mesh.is_empty() && seen.len() == 100);
+            (0..20_000).map(|i| [(i % 447) as f32, ((i * 7919) % 1009) as f32]).collect();
+        let colours = vec![crate::theme::tokens::opaque(10, 200, 30); places.len()];
+        let plane = Arc::new(Plane::new(places.clone()));
+        let view = whole(&plane, rect(), false).unwrap();
+        let picture = paint(&plane, &colours, Key { rect: rect(), view, version: 3, dark: true });
+        let (room, wide, high) = room_around(rect());
+        assert!(room.contains_rect(rect()) && picture.image.size == [wide, high]);
+        for (corner, at) in picture.corners.iter().zip([room.min, room.max]) {
+            assert!(to_screen(*corner, rect(), view).distance(at) < 0.01);
+        }
+        let mut expected = vec![0u32; wide * high];
+        for place in &places {
+            let off = to_screen(*place, rect(), view) - room.min;
+            expected[(off.y / CELL) as usize * wide + (off.x / CELL) as usize] += 1;
+        }
+        let most = expected.iter().max().unwrap();
+        let brightest = picture.image.pixels.iter().map(|p| p.g()).max().unwrap();
+        for (pixel, count) in picture.image.pixels.iter().zip(&expected) {
+            assert_eq!(*pixel == Color32::TRANSPARENT, *count == 0);
+            assert_eq!(pixel.g() == brightest, count == most, "{count} of {most}");
+        }
     }
 }

@@ -363,6 +363,9 @@ fn feature_row(feature: u32, features: u32, text: &Text) -> FeatureRow {
         bottom_logits: (0..10)
             .map(|i| ((chance(f, 40 + i) * words) as u32, -2.2 + 0.14 * i as f32))
             .collect(),
+        logit_histogram: (0..40)
+            .map(|bin| (50_000.0 * 0.08 * (-((f64::from(bin) - 16.5) / 5.0).powi(2)).exp()) as u32)
+            .collect(),
         neighbours: (0..10)
             .map(|i| ((chance(f, 60 + i) * f64::from(features)) as u32, 0.71 - 0.05 * i as f32))
             .collect(),

@@ -68,11 +68,12 @@ impl Command {
         });
         let rows = rows.transpose()?;
         let (threads, seed) = (session.threads, session.seed.unwrap_or(1));
-        let limits = limits(threads)?;
         let (times, points) = match self.grow {
             true => growth(shape, free_memory(), self.steps, threads, seed, &mut session.progress)?,
             false => (time_steps(shape, rows, self.steps, threads, seed, &mut session.progress)?, Vec::new()),
         };
+        // After the steps: its arrays are no memory of theirs.
+        let limits = limits(threads)?;
         let mut output = Output::new(serde_json::json!({
             "processor": kernels::processor(), "times": times, "limits": limits, "growth": points,
         }));

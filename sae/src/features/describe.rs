@@ -54,6 +54,7 @@ impl Describer<'_> {
             let mut description = self.activity(feature, bucket.of(feature));
             description.row.top_logits = logits.top;
             description.row.bottom_logits = logits.bottom;
+            description.row.logit_histogram = logits.histogram;
             description.row.neighbours = neighbours;
             description.row.coactive = coactive(partners);
             description

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use storage::schema::features::HISTOGRAM_BINS;
 
 use super::best::Best;
 use crate::kernels::gemm::rows_times_rows;
@@ -14,6 +15,8 @@ use crate::kernels::gemm::rows_times_rows;
 const BLOCK: usize = 64;
 /// Columns of a block: rows of the other matrix.
 const COLUMNS: usize = 4096;
+/// Logits that a task keeps.
+const KEPT: usize = 4 << 20;
 
 /// The tokens that a feature makes likelier and less likely, with logits.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,9 +25,12 @@ pub struct Logits {
     pub top: Vec<(u32, f32)>,
     /// Smallest logits, ascending.
     pub bottom: Vec<(u32, f32)>,
+    /// Tokens of the whole vocabulary in [`HISTOGRAM_BINS`] equal bins from the smallest logit to the largest.
+    pub histogram: Vec<u32>,
 }
 
-/// For each decoder row of `features`, the `count` largest and smallest of `decoder[F, d] · unembedding[V, d]ᵀ`.
+/// For each decoder row of `features`, the `count` largest and smallest of `decoder[F, d] · unembedding[V, d]ᵀ`, and how all of them are
+/// spread. The range of the bins is known only when all logits are, so a task keeps them: of as many features as 16 MB hold, at least one.
 pub fn logits(
     decoder: &[f32],
     unembedding: &[f32],
@@ -32,19 +38,43 @@ pub fn logits(
     features: Range<usize>,
     count: usize,
 ) -> Vec<Logits> {
-    blocks(features, |block| {
-        let mut best: Vec<_> = block.clone().map(|_| (Best::new(count), Best::new(count))).collect();
+    let vocabulary = unembedding.len() / d;
+    if vocabulary == 0 {
+        return vec![Logits::default(); features.len()];
+    }
+    blocks(features, (KEPT / vocabulary).clamp(1, BLOCK), |block| {
+        let mut all = vec![0.0; block.len() * vocabulary];
         for_products(decoder, unembedding, d, block, |local, token, logit| {
-            best[local].0.offer(token, logit.into());
-            best[local].1.offer(token, (-logit).into());
+            all[local * vocabulary + token as usize] = logit;
         });
-        let list = |best: Best, sign: f64| {
-            best.into_vec().into_iter().map(|(token, logit)| (token, (sign * logit) as f32)).collect()
-        };
-        best.into_iter()
-            .map(|(top, bottom)| Logits { top: list(top, 1.0), bottom: list(bottom, -1.0) })
-            .collect()
+        all.chunks_exact(vocabulary).map(|logits| summary(logits, count)).collect()
     })
+}
+
+fn summary(logits: &[f32], count: usize) -> Logits {
+    let (mut top, mut bottom) = (Best::new(count), Best::new(count));
+    for (token, logit) in logits.iter().enumerate() {
+        top.offer(token as u32, f64::from(*logit));
+        bottom.offer(token as u32, -f64::from(*logit));
+    }
+    let list = |best: Best, sign: f64| {
+        best.into_vec().into_iter().map(|(token, logit)| (token, (sign * logit) as f32)).collect()
+    };
+    Logits { top: list(top, 1.0), bottom: list(bottom, -1.0), histogram: spread(logits) }
+}
+
+/// Counts in equal bins from the smallest number to the largest, each open above but the last.
+fn spread(numbers: &[f32]) -> Vec<u32> {
+    let low = numbers.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let room = f64::from(high) - f64::from(low);
+    let mut counts = vec![0; HISTOGRAM_BINS];
+    for number in numbers {
+        // One rounding only, so that what lies on an edge is not pushed below it. Where all are equal, 0 / 0 is cast to bin 0.
+        let bin = (f64::from(*number) - f64::from(low)) * HISTOGRAM_BINS as f64 / room;
+        counts[(bin as usize).min(HISTOGRAM_BINS - 1)] += 1;
+    }
+    counts
 }
 
 /// For each decoder row of `features`, the `count` other rows of `decoder[F, d]` of the largest cosine. Rows of norm 0
@@ -56,7 +86,7 @@ pub fn neighbours(
     features: Range<usize>,
     count: usize,
 ) -> Vec<Vec<(u32, f32)>> {
-    blocks(features, |block| {
+    blocks(features, BLOCK, |block| {
         let start = block.start;
         let mut best: Vec<_> = block.clone().map(|_| Best::new(count)).collect();
         for_products(decoder, decoder, d, block, |local, other, product| {
@@ -71,11 +101,15 @@ pub fn neighbours(
     })
 }
 
-/// `of` every block of `features`, in parallel, results in order.
-fn blocks<T: Send>(features: Range<usize>, of: impl Fn(Range<usize>) -> Vec<T> + Sync) -> Vec<T> {
-    let starts: Vec<usize> = features.clone().step_by(BLOCK).collect();
+/// `of` every `size` of `features`, in parallel, results in order.
+fn blocks<T: Send>(
+    features: Range<usize>,
+    size: usize,
+    of: impl Fn(Range<usize>) -> Vec<T> + Sync,
+) -> Vec<T> {
+    let starts: Vec<usize> = features.clone().step_by(size).collect();
     let parts: Vec<Vec<T>> =
-        starts.into_par_iter().map(|start| of(start..features.end.min(start + BLOCK))).collect();
+        starts.into_par_iter().map(|start| of(start..features.end.min(start + size))).collect();
     parts.into_iter().flatten().collect()
 }
 
@@ -122,7 +156,31 @@ mod tests {
             assert_eq!(found.top, all[..4]);
             all.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
             assert_eq!(found.bottom, all[..4]);
+            // Small integers: edges are crossed exactly where they are.
+            let (low, high) = (all[0].1, all[all.len() - 1].1);
+            let at_or_above = |edge: usize| {
+                all.iter()
+                    .filter(|(_, l)| f64::from(l - low) * 40.0 >= edge as f64 * f64::from(high - low))
+                    .count()
+            };
+            for (bin, counted) in found.histogram.iter().enumerate() {
+                let above = if bin == 39 { 0 } else { at_or_above(bin + 1) };
+                assert_eq!(*counted as usize, at_or_above(bin) - above, "bin {bin} of feature {feature}");
+            }
         }
+    }
+
+    #[test]
+    fn blocks_of_a_large_vocabulary_are_small_and_give_the_same() {
+        let (features, vocabulary, d) = (3, KEPT / 2 + 1, 1);
+        let unembedding: Vec<f32> = (0..vocabulary).map(|t| (t % 81) as f32 - 40.0).collect();
+        let found = logits(&[1.0, -1.0, 0.0], &unembedding, d, 0..features, 1);
+        assert_eq!((found[0].top[0], found[0].bottom[0]), ((80, 40.0), (0, -40.0)));
+        assert_eq!((found[1].top[0], found[1].bottom[0]), ((0, 40.0), (80, -40.0)));
+        let sum = |l: &Logits| l.histogram.iter().map(|n| *n as usize).sum::<usize>();
+        assert!(found.iter().all(|l| sum(l) == vocabulary));
+        // A row of zeros has one logit.
+        assert_eq!(found[2].histogram[0] as usize, vocabulary);
     }
 
     #[test]
@@ -152,7 +210,10 @@ mod tests {
     #[test]
     fn fewer_rows_than_asked_for() {
         let found = logits(&[1.0, 2.0], &[1.0, -1.0], 1, 0..2, 10);
-        assert_eq!(found[1], Logits { top: vec![(0, 2.0), (1, -2.0)], bottom: vec![(1, -2.0), (0, 2.0)] });
+        assert_eq!(found[1].top, [(0, 2.0), (1, -2.0)]);
+        assert_eq!(found[1].bottom, [(1, -2.0), (0, 2.0)]);
+        assert_eq!((found[1].histogram[0], found[1].histogram[39]), (1, 1));
+        assert_eq!(logits(&[1.0], &[], 1, 0..1, 10), [Logits::default()]);
         assert_eq!(neighbours(&[1.0], &[1.0], 1, 0..1, 8), [vec![]]);
         assert!(neighbours(&[1.0], &[1.0], 1, 0..0, 8).is_empty());
     }

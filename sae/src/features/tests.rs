@@ -192,6 +192,8 @@ fn every_column_as_by_brute_force() {
         assert_list(&row.top_logits, &order[..10], &logits, "top logits");
         order.reverse();
         assert_list(&row.bottom_logits, &order[..10], &logits, "bottom logits");
+        assert_eq!(row.logit_histogram.iter().map(|n| *n as usize).sum::<usize>(), logits.len());
+        assert_eq!(row.logit_histogram.len(), BINS);
 
         let cosines: Vec<f64> = (0..FEATURES)
             .map(|o| {

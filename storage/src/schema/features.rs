@@ -24,7 +24,7 @@ pub const DECODER_NORM: &str = "decoder_norm";
 pub const ENCODER_DECODER_COSINE: &str = "encoder_decoder_cosine";
 /// `histogram`: counts in 40 equal bins over (0, max].
 pub const HISTOGRAM: &str = "histogram";
-/// Number of bins of `histogram`.
+/// Number of bins of `histogram` and of `logit_histogram`.
 pub const HISTOGRAM_BINS: usize = 40;
 /// `first_row`: its first row in `features/activations`; `count` rows from there are its own.
 pub const FIRST_ROW: &str = "first_row";
@@ -34,6 +34,10 @@ pub const FIRES_ON: &str = "fires_on";
 pub const TOP_LOGITS: &str = "top_logits";
 /// `bottom_logits`: the tokens that it makes less likely (token, logit).
 pub const BOTTOM_LOGITS: &str = "bottom_logits";
+/// `logit_histogram`: over the whole vocabulary, counts of tokens in [`HISTOGRAM_BINS`] equal bins from the smallest logit to the largest,
+/// which are the first of `bottom_logits` and of `top_logits`; empty where there are no logits. An index of an older version has no
+/// such column.
+pub const LOGIT_HISTOGRAM: &str = "logit_histogram";
 /// `neighbours`: nearest decoder rows (feature, cosine).
 pub const NEIGHBOURS: &str = "neighbours";
 /// `coactive`: features that fire on the same tokens (feature, count, lift).
@@ -67,8 +71,16 @@ pub fn features() -> SchemaRef {
         column(FIRES_ON, list_of_structs(&[(TOKEN, UInt32), (COUNT, UInt32)])),
         column(TOP_LOGITS, token_logit()),
         column(BOTTOM_LOGITS, token_logit()),
+        column(LOGIT_HISTOGRAM, list(UInt32)),
         column(NEIGHBOURS, list_of_structs(&[(FEATURE, UInt32), (COSINE, Float32)])),
         column(COACTIVE, list_of_structs(&[(FEATURE, UInt32), (COUNT, UInt32), (LIFT, Float32)])),
         Field::new(LABEL, Utf8, true),
     ])
+}
+
+/// The columns that an index of any version has: [`features`] without those that came later.
+pub fn features_of_any_version() -> SchemaRef {
+    let all = features();
+    let fields = all.fields().iter().filter(|field| field.name() != LOGIT_HISTOGRAM);
+    std::sync::Arc::new(arrow::datatypes::Schema::new(fields.cloned().collect::<Vec<_>>()))
 }

@@ -6,7 +6,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Button, Frame, Margin, Panel, RichText, Slider, Ui};
+use egui::{Button, Color32, Frame, Margin, Panel, RichText, Slider, Ui};
 use egui_table::{Column, HeaderRow, Table};
 
 use super::{Scene, View};
@@ -14,7 +14,9 @@ use crate::address::Place;
 use crate::data::compare::{self, Fate};
 use crate::data::{Columns, Comparison, FeaturePage};
 use crate::load::{Lane, Requested};
-use crate::theme::{palette, space, tokens::height};
+use crate::theme::tokens::{self, height};
+use crate::theme::{palette, space};
+use crate::widgets::plane::Plane;
 use crate::widgets::scatter::{Cloud, Scatter};
 use crate::widgets::{facts, format, notice, table};
 
@@ -28,9 +30,10 @@ struct Listed {
     fates: Vec<Fate>,
     /// How many of each fate, in the order of [`Fate::ALL`].
     counts: [usize; 4],
-    /// Pairs whose densities are both known, as logarithms, and their features.
-    places: Vec<[f32; 2]>,
+    /// Pairs whose densities are both known, as logarithms; their features, ascending, and the colours of what became of them.
+    plane: Arc<Plane>,
     pairs: Vec<u32>,
+    colours: Arc<Vec<Color32>>,
 }
 
 /// What is listed.
@@ -40,6 +43,7 @@ struct Wish {
     threshold: f32,
     fate: Option<Fate>,
     sort: rows::Sort,
+    dark: bool,
 }
 
 /// A comparison of a run with another.
@@ -64,7 +68,7 @@ impl CompareView {
             run: run.to_owned(),
             with: with.to_owned(),
             comparison: Requested::new(),
-            wish: Wish { side: 0, threshold: ALIKE, fate: None, sort: rows::Sort::default() },
+            wish: Wish { side: 0, threshold: ALIKE, fate: None, sort: rows::Sort::default(), dark: true },
             listed: Requested::new(),
             asked: None,
             scatter: Scatter::default(),
@@ -222,29 +226,29 @@ impl CompareView {
         }
     }
 
-    fn densities(&mut self, ui: &mut Ui, listed: &Listed) {
+    fn densities(&mut self, ui: &mut Ui, listed: &Listed, scene: &Scene<'_>) {
         let p = palette(ui);
         facts::section(ui, "Density of both");
-        if listed.places.is_empty() {
+        if listed.plane.is_empty() {
             let why = "Needs an index of both runs in the open folder; `sae index` makes it.";
             ui.label(RichText::new(why).color(p.weak));
             return;
         }
         facts::caption(ui, "Across: this feature; up: its nearest; logarithms. Click to choose.");
-        let colours: Vec<egui::Color32> =
-            listed.pairs.iter().map(|f| rows::colour(p, listed.fates[*f as usize])).collect();
         let ringed: Vec<usize> =
-            self.chosen.and_then(|f| listed.pairs.iter().position(|c| *c == f)).into_iter().collect();
+            self.chosen.and_then(|f| listed.pairs.binary_search(&f).ok()).into_iter().collect();
         let cloud = Cloud {
             name: "Densities of pairs",
-            places: &listed.places,
-            colours: &colours,
+            plane: &listed.plane,
+            colours: &listed.colours,
             version: self.listed.version(),
             square: true,
             ringed: &ringed,
         };
-        let asked =
-            ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| self.scatter.show(ui, &cloud)).inner;
+        let asked = ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| {
+            self.scatter.show(ui, scene.workers, &cloud)
+        });
+        let asked = asked.inner;
         if let Some(i) = asked.clicked {
             self.chosen = Some(listed.pairs[i]);
         }
@@ -267,12 +271,16 @@ fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], wish: Wish) -> 
         let log = |columns: &Columns, f: u32| {
             columns.density.get(f as usize).filter(|d| **d > 0.0).map(|d| d.log10())
         };
-        for feature in &rows {
-            if let (Some(x), Some(y)) = (log(here, *feature), log(there, side.nearest[*feature as usize])) {
-                listed.places.push([x, y]);
-                listed.pairs.push(*feature);
-            }
-        }
+        let mut pairs: Vec<u32> = rows.clone();
+        pairs.sort_unstable();
+        let place =
+            |feature: &u32| Some([log(here, *feature)?, log(there, *side.nearest.get(*feature as usize)?)?]);
+        pairs.retain(|feature| place(feature).is_some());
+        let palette = tokens::of(if wish.dark { egui::Theme::Dark } else { egui::Theme::Light });
+        let colour = |feature: &u32| rows::colour(palette, fates[*feature as usize]);
+        listed.plane = Arc::new(Plane::new(pairs.iter().filter_map(place).collect()));
+        listed.colours = Arc::new(pairs.iter().map(colour).collect());
+        listed.pairs = pairs;
     }
     Listed { rows, fates, ..listed }
 }
@@ -304,6 +312,7 @@ impl View for CompareView {
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        self.wish.dark = ui.visuals().dark_mode;
         if let Some(problem) = self.comparison.problem() {
             if notice::problem(ui, "The comparison can not be read", problem) {
                 self.comparison = Requested::new();
@@ -326,7 +335,7 @@ impl View for CompareView {
         Panel::right("pair").frame(frame).default_size(440.0).size_range(260.0..=900.0).show(ui, |ui| {
             // A panel becomes as narrow as what is in it, and that arrives in parts.
             ui.take_available_width();
-            self.densities(ui, &listed);
+            self.densities(ui, &listed, scene);
             ui.add_space(space::L);
             let folders = self.folders(scene);
             pair::show(ui, self.pair(), &folders, &self.pages, scene);

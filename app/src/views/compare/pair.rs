@@ -8,8 +8,9 @@ use crate::data::{FeaturePage, Vocabulary};
 use crate::load::Requested;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
+use crate::widgets::bars::{self, Bins};
 use crate::widgets::example::{self, Window};
-use crate::widgets::{bars, facts, format, notice, text};
+use crate::widgets::{facts, format, notice, text};
 
 /// Examples of each feature that are shown.
 const EXAMPLES: usize = 6;
@@ -71,15 +72,9 @@ fn one(
     ];
     facts::facts(ui, "pair numbers", numbers.iter().map(|(name, value)| (*name, value.as_str())));
     if row.count > 0 {
-        bars::histogram(
-            ui,
-            &format!("Activations of feature {feature}"),
-            &row.histogram,
-            row.max,
-            64.0,
-            true,
-            None,
-        );
+        let name = format!("Activations of feature {feature}");
+        let bins = Bins { name: &name, unit: "tokens", counts: &row.histogram, low: 0.0, high: row.max };
+        bars::histogram(ui, &bins, 64.0, true, None);
     }
     tokens(ui, "fires on", row.fires_on.iter().map(|t| t.0), &vocabulary);
     tokens(ui, "promotes", row.top_logits.iter().map(|t| t.0), &vocabulary);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use egui::{Align, ComboBox, Label, Layout, RichText, Role, Slider, Ui, WidgetInfo};
 
 use crate::data::{Example, FeaturePage, Vocabulary, export};
+use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::example::{self, Window};
 use crate::widgets::{facts, format};
@@ -73,6 +74,19 @@ pub struct Asked {
     pub read: Option<(u32, u32)>,
     /// Text to be tried in the prompt.
     pub prompt: Option<String>,
+    /// The example whose address is to be copied.
+    pub address: Option<usize>,
+}
+
+/// What the page's address and folder say about its examples.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named {
+    /// The example that the address names.
+    pub chosen: Option<usize>,
+    /// Whether it is to be brought into view.
+    pub scroll: bool,
+    /// Whether documents can be read on.
+    pub has_documents: bool,
 }
 
 /// The line above the examples.
@@ -108,7 +122,7 @@ pub fn list(
     page: &FeaturePage,
     vocabulary: &Vocabulary,
     options: &Options,
-    has_documents: bool,
+    named: Named,
 ) -> Asked {
     let mut asked = Asked::default();
     if let Some(gap) = &page.gap {
@@ -124,23 +138,45 @@ pub fn list(
         ui.label(RichText::new(why).color(palette(ui).weak));
         return asked;
     }
-    for interval in [0, 1, 2, 3, 4, 5, -1].into_iter().filter(|i| options.group.has(*i)) {
-        let group: Vec<&Example> = page.examples.iter().filter(|e| e.interval == interval).collect();
+    if let Some(example) = named.chosen.filter(|example| *example >= page.examples.len()) {
+        let what = format!("Feature {} has no example {example}.", page.row.feature);
+        let remedy = format!("Its examples are 0 to {}.", page.examples.len() - 1);
+        crate::widgets::notice::problem_line(ui, &Problem::new(what).with_remedy(remedy));
+    }
+    let is_chosen = |i: usize| named.chosen == Some(i);
+    let all_examples = || page.examples.iter().enumerate();
+    for interval in [0, 1, 2, 3, 4, 5, -1] {
+        // What an address names is shown whatever the choice of groups.
+        let shown = |(i, e): &(usize, &Example)| {
+            e.interval == interval && (options.group.has(interval) || is_chosen(*i))
+        };
+        let group: Vec<(usize, &Example)> = all_examples().filter(shown).collect();
         if group.is_empty() {
             continue;
         }
         let all = group.len();
         // Within a group: what is among the strongest may well stand for its interval too.
         let mut seen = HashSet::new();
-        let group: Vec<&Example> = group
+        let group: Vec<(usize, &Example)> = group
             .into_iter()
-            .filter(|e| seen.insert(text_of(e, options.context)) || options.repeats)
+            .filter(|(i, e)| seen.insert(text_of(e, options.context)) || options.repeats || is_chosen(*i))
             .collect();
         heading(ui, interval, page.row.max, group.len(), all);
-        for example in group {
-            ui.push_id((example.interval, example.document, example.position), |ui| {
-                one(ui, example, page.row.max, vocabulary, options, has_documents, &mut asked);
+        for (i, example) in group {
+            let one = One {
+                i,
+                example,
+                max: page.row.max,
+                vocabulary,
+                options,
+                has_documents: named.has_documents,
+            };
+            let drawn = ui.push_id((example.interval, example.document, example.position), |ui| {
+                one.show(ui, is_chosen(i), &mut asked)
             });
+            if named.scroll && is_chosen(i) {
+                ui.scroll_to_rect(drawn.inner, Some(Align::Center));
+            }
         }
         ui.add_space(space::M);
     }
@@ -185,15 +221,40 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, shown: usize, all: usize) {
     ui.add_space(space::XS);
 }
 
-fn one(
-    ui: &mut Ui,
-    example: &Example,
+/// An example and what it is drawn with.
+#[derive(Clone, Copy)]
+struct One<'a> {
+    /// Its number on the page.
+    i: usize,
+    example: &'a Example,
     max: f32,
-    vocabulary: &Vocabulary,
-    options: &Options,
+    vocabulary: &'a Vocabulary,
+    options: &'a Options,
     has_documents: bool,
-    asked: &mut Asked,
-) {
+}
+
+impl One<'_> {
+    /// Draws it; gives its place.
+    fn show(&self, ui: &mut Ui, chosen: bool, asked: &mut Asked) -> egui::Rect {
+        let ground = ui.painter().add(egui::Shape::Noop);
+        let rect = one(ui, self, asked);
+        if chosen {
+            let p = palette(ui);
+            let frame = rect.expand2(egui::vec2(space::XS, 1.0));
+            let line = egui::Stroke::new(1.0, p.accent);
+            let shape = egui::epaint::RectShape::new(frame, 3.0, p.selection, line, egui::StrokeKind::Inside);
+            ui.painter().set(ground, shape);
+            let response = ui.interact(rect, ui.scope_id().with("chosen"), egui::Sense::hover());
+            response.widget_info(|| {
+                WidgetInfo::selected(Role::Row, true, true, format!("Example {} of the address", self.i))
+            });
+        }
+        rect
+    }
+}
+
+fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
+    let One { example, max, vocabulary, options, .. } = *shown;
     let (from, to) = visible(example, options.context);
     let window = Window {
         tokens: example.tokens.get(from..to).unwrap_or_default(),
@@ -216,19 +277,21 @@ fn one(
                 .truncate()
                 .sense(egui::Sense::click());
             let label = ui.add(label).on_hover_text(place).on_hover_cursor(egui::CursorIcon::PointingHand);
-            egui::Popup::menu(&label).show(|ui| menu(ui, example, vocabulary, has_documents, asked));
+            egui::Popup::menu(&label).show(|ui| menu(ui, shown, asked));
         });
         ui.add_space(space::XS);
         let text = example::show(ui, vocabulary, &window);
-        text.context_menu(|ui| menu(ui, example, vocabulary, has_documents, asked));
+        text.context_menu(|ui| menu(ui, shown, asked));
     });
     if ui.rect_contains_pointer(drawn.response.rect) {
         asked.hovered = Some(example.value);
     }
     ui.add_space(space::XS);
+    drawn.response.rect
 }
 
-fn menu(ui: &mut Ui, example: &Example, vocabulary: &Vocabulary, has_documents: bool, asked: &mut Asked) {
+fn menu(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) {
+    let One { i, example, vocabulary, has_documents, .. } = *shown;
     if ui.button("Copy text").clicked() {
         asked.copy = Some(export::plain(example, vocabulary));
         ui.close();
@@ -240,6 +303,10 @@ fn menu(ui: &mut Ui, example: &Example, vocabulary: &Vocabulary, has_documents: 
     // Rows that are no tokens have no text.
     if !example.tokens.is_empty() && ui.button("Try this text in the prompt").clicked() {
         asked.prompt = Some(export::plain(example, vocabulary));
+        ui.close();
+    }
+    if ui.button("Copy address of example").clicked() {
+        asked.address = Some(i);
         ui.close();
     }
     let read =

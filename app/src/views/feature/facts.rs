@@ -4,7 +4,8 @@ use egui::{Label, Link, RichText, Role, Ui, WidgetInfo};
 
 use crate::data::{FeaturePage, FeatureRow, Vocabulary};
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::{bars, facts, format, text};
+use crate::widgets::bars::{self, Bins};
+use crate::widgets::{facts, format, text};
 
 /// What the column is drawn from.
 #[derive(Clone, Copy)]
@@ -40,6 +41,7 @@ pub fn show(
         ui.add_space(space::L);
     }
     logits(ui, row, vocabulary);
+    logit_weights(ui, row);
     if !row.fires_on.is_empty() {
         ui.add_space(space::L);
         fires_on(ui, row, vocabulary);
@@ -98,7 +100,14 @@ fn distribution(ui: &mut Ui, row: &FeatureRow, logarithmic: &mut bool, marked: O
                 .on_hover_text("Show the logarithm of the counts, so that rare strong activations are seen");
         });
     });
-    bars::histogram(ui, "Activation histogram", &row.histogram, row.max, 104.0, *logarithmic, marked);
+    let bins = Bins {
+        name: "Activation histogram",
+        unit: "tokens",
+        counts: &row.histogram,
+        low: 0.0,
+        high: row.max,
+    };
+    bars::histogram(ui, &bins, 104.0, *logarithmic, marked);
 }
 
 fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
@@ -124,6 +133,28 @@ fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
         let hover = "Tokens that it makes less likely";
         token_list(right, "suppressed", hover, vocabulary, p.negative, &row.bottom_logits, logit);
     });
+}
+
+/// How strongly the feature writes to each token of the vocabulary: most of it near zero, what it is for at the ends.
+fn logit_weights(ui: &mut Ui, row: &FeatureRow) {
+    let (Some((_, low)), Some((_, high))) = (row.bottom_logits.first(), row.top_logits.first()) else {
+        return;
+    };
+    if row.logit_histogram.is_empty() {
+        return;
+    }
+    let tokens = row.logit_histogram.iter().map(|n| u64::from(*n)).sum::<u64>();
+    ui.add_space(space::S);
+    facts::caption(ui, format!("effects on all {} tokens, log counts", format::grouped(tokens)))
+        .on_hover_text("Decoder row · unembedding, for every token of the vocabulary");
+    let bins = Bins {
+        name: "Logit weight histogram",
+        unit: "tokens of the vocabulary",
+        counts: &row.logit_histogram,
+        low: *low,
+        high: *high,
+    };
+    bars::histogram(ui, &bins, 72.0, true, None);
 }
 
 fn fires_on(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {

@@ -29,6 +29,10 @@ const FACTS: f32 = 340.0;
 pub struct FeatureView {
     run: PathBuf,
     feature: u32,
+    /// The example that the address names.
+    example: Option<u32>,
+    /// Bring it into view when it is there.
+    scroll: bool,
     page: Requested<FeaturePage>,
     asked: Option<u32>,
     options: examples::Options,
@@ -41,11 +45,13 @@ pub struct FeatureView {
 }
 
 impl FeatureView {
-    /// The page of `feature` of `run`.
-    pub fn new(run: &Path, feature: u32) -> Self {
-        Self {
+    /// The page of the feature of `run` that `place` names.
+    pub fn new(run: &Path, place: &Place) -> Self {
+        let mut view = Self {
             run: run.to_owned(),
-            feature,
+            feature: 0,
+            example: None,
+            scroll: false,
             page: Requested::new(),
             asked: None,
             options: examples::Options::default(),
@@ -53,7 +59,9 @@ impl FeatureView {
             draft: note::Draft::default(),
             hovered: None,
             rect: None,
-        }
+        };
+        view.turn_to(place);
+        view
     }
 
     fn go(&self, scene: &mut Scene<'_>, feature: u32) {
@@ -167,7 +175,16 @@ impl FeatureView {
 
     fn examples(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
         let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
-        let asked = examples::list(ui, page, vocabulary, &self.options, dataset.is_some());
+        let chosen = self.example.map(|example| example as usize);
+        let named = examples::Named { chosen, scroll: self.scroll, has_documents: dataset.is_some() };
+        let asked = examples::list(ui, page, vocabulary, &self.options, named);
+        // A page of another feature may still be in front.
+        self.scroll &= page.row.feature != self.feature;
+        if let Some(example) = asked.address {
+            let place =
+                Place::Example { run: self.run.clone(), feature: page.row.feature, example: example as u32 };
+            scene.act(Action::Copy(place.to_string()));
+        }
         if asked.hovered != self.hovered {
             self.hovered = asked.hovered;
             ui.ctx().request_repaint();
@@ -228,7 +245,11 @@ impl FeatureView {
 
 impl View for FeatureView {
     fn place(&self) -> Place {
-        Place::Feature { run: self.run.clone(), feature: self.feature }
+        let (run, feature) = (self.run.clone(), self.feature);
+        match self.example {
+            Some(example) => Place::Example { run, feature, example },
+            None => Place::Feature { run, feature },
+        }
     }
 
     fn title(&self, _scene: &Scene<'_>) -> String {
@@ -236,9 +257,12 @@ impl View for FeatureView {
     }
 
     fn turn_to(&mut self, place: &Place) {
-        if let Place::Feature { feature, .. } = place {
-            self.feature = *feature;
-        }
+        (self.feature, self.example) = match place {
+            Place::Feature { feature, .. } => (*feature, None),
+            Place::Example { feature, example, .. } => (*feature, Some(*example)),
+            _ => return,
+        };
+        self.scroll = self.example.is_some();
     }
 
     fn logic(&mut self, scene: &mut Scene<'_>) {

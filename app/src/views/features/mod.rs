@@ -74,11 +74,6 @@ impl FeaturesView {
     fn ask_order(&mut self, scene: &mut Scene<'_>) {
         let store = scene.stores.run(&self.run);
         let Some(columns) = store.columns.value().cloned() else { return };
-        if self.spread_over != Some(store.columns.version()) {
-            self.spread_over = Some(store.columns.version());
-            let columns = Arc::clone(&columns);
-            self.spreads.ask(scene.workers, Lane::Sort, move || Ok(spread::all(&columns)));
-        }
         let versions = [
             store.columns.version(),
             store.tokens.version(),
@@ -90,6 +85,7 @@ impl FeaturesView {
             return;
         }
         let query = self.query.clone();
+        let for_spreads = Arc::clone(&columns);
         let (tokens, vocabulary) = (store.tokens.value().cloned(), store.vocabulary.value().cloned());
         let (notes, spreads) = (Arc::clone(store.notes.notes()), self.spreads.value().cloned());
         self.asked = Some((query.clone(), versions));
@@ -102,6 +98,11 @@ impl FeaturesView {
             };
             Ok(order::order(&query, source, spreads.as_deref().map_or(&[], Vec::as_slice)))
         });
+        // After the rows, which the person waits for.
+        if self.spread_over != Some(versions[0]) {
+            self.spread_over = Some(versions[0]);
+            self.spreads.ask(scene.workers, Lane::Sort, move || Ok(spread::all(&for_spreads)));
+        }
     }
 
     fn keyboard(&mut self, ui: &Ui, order: &[u32], scene: &mut Scene<'_>) {
@@ -109,24 +110,30 @@ impl FeaturesView {
         if typing || order.is_empty() {
             return;
         }
-        let at = self.selected.and_then(|f| order.iter().position(|o| *o == f)).map(|i| i as i64);
         let page = self.page_rows.max(2) as i64 - 1;
         let last = order.len() as i64 - 1;
-        let target = ui.input(|input| {
-            let from = at.unwrap_or(-1);
-            [
-                (Keyboard::ArrowDown, from + 1),
-                (Keyboard::ArrowUp, at.unwrap_or(1) - 1),
-                (Keyboard::PageDown, from.max(0) + page),
-                (Keyboard::PageUp, from - page),
-                (Keyboard::Home, 0),
-                (Keyboard::End, last),
-            ]
-            .into_iter()
-            .find(|(key, _)| input.key_pressed(*key) && !input.modifiers.any())
-            .map(|(_, target)| target.clamp(0, last))
+        let moves = [
+            (Keyboard::ArrowDown, Some(1)),
+            (Keyboard::ArrowUp, Some(-1)),
+            (Keyboard::PageDown, Some(page)),
+            (Keyboard::PageUp, Some(-page)),
+            (Keyboard::Home, None),
+            (Keyboard::End, None),
+        ];
+        let pressed = ui.input(|input| {
+            moves.into_iter().find(|(key, _)| input.key_pressed(*key) && !input.modifiers.any())
         });
-        if let Some(target) = target {
+        if let Some((key, by)) = pressed {
+            // Looked up only now: a pass over a million rows is too much for every frame.
+            let at = self.selected.and_then(|f| order.iter().position(|o| *o == f)).map(|i| i as i64);
+            let target = match (by, at) {
+                (Some(by), Some(at)) => at + by,
+                // Without a selection the first row is where the first key leads.
+                (Some(by), None) => by - 1,
+                (None, _) if key == Keyboard::Home => 0,
+                (None, _) => last,
+            };
+            let target = target.clamp(0, last);
             self.selected = order.get(target as usize).copied();
             self.scroll_to = Some(target as u64);
         }
@@ -315,18 +322,21 @@ impl View for FeaturesView {
             self.bar(ui, &ordered, all, scene);
             problems.iter().for_each(|problem| notice::problem_line(ui, problem));
         });
-        if self.histograms.unwrap_or(wide)
-            && let Some(spreads) = self.spreads.value().cloned()
-        {
+        if self.histograms.unwrap_or(wide) {
             let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
-            let alive = spreads.iter().find(|s| s.number == Number::Density).map(Spread::total);
-            let dead = alive.map_or(0, |alive| (columns.len() as u64).saturating_sub(alive));
-            Panel::right("histograms").frame(frame).default_size(236.0).size_range(180.0..=420.0).show(
-                ui,
-                |ui| {
+            let panel = Panel::right("histograms").frame(frame).default_size(236.0).size_range(180.0..=420.0);
+            // The room is kept from the first frame on: a table that becomes narrower under the pointer is no table to click in.
+            panel.show(ui, |ui| match self.spreads.value().cloned() {
+                Some(spreads) => {
+                    let alive = spreads.iter().find(|s| s.number == Number::Density).map(Spread::total);
+                    let dead = alive.map_or(0, |alive| (columns.len() as u64).saturating_sub(alive));
                     distributions::show(ui, &spreads, &ordered, dead, &mut self.query);
-                },
-            );
+                }
+                None => {
+                    ui.take_available_width();
+                    ui.label(egui::RichText::new("Counting…").color(palette(ui).weak));
+                }
+            });
         }
         if ordered.rows.is_empty() && !self.order.loading() {
             let how = "Take a filter away, shorten the search or show the dead ones.";

@@ -1,6 +1,5 @@
 //! Which features the table shows, and in which order. Computed on a worker from whole columns.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::spread::Spread;
@@ -153,65 +152,87 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
                 && search.as_ref().is_none_or(|s| s.finds(*f))
         })
         .collect();
-    let counts = spreads.iter().map(|spread| spread.count(columns, rows.iter().copied())).collect();
+    let all = rows.len() == columns.len();
+    let count = |spread: &Spread| if all { spread.counts.clone() } else { spread.count(&rows) };
+    let counts = spreads.iter().map(count).collect();
     sort(&mut rows, query, source);
     Ordered { rows, counts }
 }
 
+/// Sorts by a key of 32 bits, with the feature's number behind it: a million in a few hundredths of a second.
 fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
     let down = query.descending;
     match query.key {
         Key::Feature if down => rows.reverse(),
         Key::Feature => {}
         Key::Number(Number::Count) => {
-            let count = |f: &u32| source.columns.count[*f as usize];
-            rows.sort_by(|a, b| directed(count(a).cmp(&count(b)), down));
+            // Counts beyond what a key holds do not happen: there are no more tokens than documents have positions.
+            let count = |f: u32| u32::try_from(source.columns.count[f as usize]).unwrap_or(u32::MAX - 1);
+            by_key(rows, down, |f| Some(count(f).min(LAST - 1)));
         }
         Key::Number(number) => {
-            let value = |f: &u32| source.columns.get(number, *f);
-            rows.sort_by(|a, b| numbers(value(a), value(b), down));
+            let value = |f: u32| source.columns.get(number, f);
+            by_key(rows, down, |f| Some(value(f)).filter(|v| v.is_finite()).map(ordered));
         }
         Key::Label => {
             // Whatever the direction, the labelled ones are what the person wants to see.
-            by_text(rows, down, |f| source.label(f).map(str::to_lowercase));
+            let labels: Vec<(u32, String)> =
+                rows.iter().filter_map(|f| Some((*f, source.label(*f)?.to_lowercase()))).collect();
+            let ranks = ranks(labels.iter().map(|(_, label)| label.as_str()));
+            let of = |f: u32| labels.binary_search_by_key(&f, |(feature, _)| *feature).ok().map(|i| ranks[i]);
+            by_key(rows, down, of);
         }
-        Key::Token => by_text(rows, down, |f| first(source, source.tokens?.fires_on.get(f))),
-        Key::Promoted => by_text(rows, down, |f| first(source, source.tokens?.top_logits.get(f))),
+        Key::Token => by_token(rows, down, source, |tokens, f| tokens.fires_on.get(f)),
+        Key::Promoted => by_token(rows, down, source, |tokens, f| tokens.top_logits.get(f)),
     }
 }
 
-/// The text of the first of `tokens`, as it is sorted.
-fn first(source: Source<'_>, tokens: &[u32]) -> Option<String> {
-    let text = source.vocabulary.and_then(|v| v.get(*tokens.first()?));
+/// The key of what has none: it comes last either way.
+const LAST: u32 = u32::MAX;
+
+/// Sorts ascending `rows` by `key`; equal ones stay in the order of their numbers.
+fn by_key(rows: &mut [u32], down: bool, key: impl Fn(u32) -> Option<u32>) {
+    let directed = |key: u32| if down { LAST - 1 - key } else { key };
+    let mut keys: Vec<u64> =
+        rows.iter().map(|f| u64::from(key(*f).map_or(LAST, directed)) << 32 | u64::from(*f)).collect();
+    keys.sort_unstable();
+    for (row, key) in rows.iter_mut().zip(keys) {
+        *row = key as u32;
+    }
+}
+
+/// A number that is as large among others as `value` is among finite numbers, and less than [`LAST`].
+fn ordered(value: f32) -> u32 {
+    // Two zeros are one number.
+    let bits = (value + 0.0).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+/// The place of each text among all different ones.
+fn ranks<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<u32> {
+    let texts: Vec<&str> = texts.collect();
+    let mut sorted = texts.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    texts.iter().map(|text| sorted.partition_point(|other| other < text) as u32).collect()
+}
+
+/// Sorts by the text of the first token of a list, without the spaces around it and whatever the case.
+fn by_token(
+    rows: &mut [u32],
+    down: bool,
+    source: Source<'_>,
+    list: impl for<'a> Fn(&'a TokenLists, u32) -> &'a [u32],
+) {
+    let Some(tokens) = source.tokens else { return by_key(rows, down, |_| None) };
+    let texts: Vec<String> = source.vocabulary.map_or_else(Vec::new, |vocabulary| {
+        let text = |token: u32| vocabulary.get(token).unwrap_or_default().trim().to_lowercase();
+        (0..vocabulary.len() as u32).map(text).collect()
+    });
     // A token whose text is not known is sorted as an empty one; a feature without tokens has none.
-    tokens.first().map(|_| text.unwrap_or_default().trim().to_lowercase())
-}
-
-/// Sorts by a text; those without one come last either way.
-fn by_text(rows: &mut [u32], down: bool, text: impl Fn(u32) -> Option<String>) {
-    rows.sort_by_cached_key(|f| text(*f));
-    if down {
-        rows.reverse();
-        // Equal ones stay in the order of their numbers.
-        let keys: Vec<Option<String>> = rows.iter().map(|f| text(*f)).collect();
-        let mut at = 0;
-        for run in keys.chunk_by(|a, b| a == b) {
-            rows[at..at + run.len()].reverse();
-            at += run.len();
-        }
-    }
-    rows.sort_by_cached_key(|f| text(*f).is_none());
-}
-
-fn directed(order: Ordering, down: bool) -> Ordering {
-    if down { order.reverse() } else { order }
-}
-
-fn numbers(a: f32, b: f32, down: bool) -> Ordering {
-    match (a.is_finite(), b.is_finite()) {
-        (true, true) => directed(a.total_cmp(&b), down),
-        (a, b) => b.cmp(&a),
-    }
+    let ranks = ranks(std::iter::once("").chain(texts.iter().map(String::as_str)));
+    let rank = |token: u32| ranks.get(token as usize + 1).copied().unwrap_or(ranks[0]);
+    by_key(rows, down, |f| list(tokens, f).first().map(|token| rank(*token)));
 }
 
 /// Where a text is looked for.

@@ -17,7 +17,12 @@ pub struct Spread {
     upper: f64,
     /// Features in each bin.
     pub counts: Vec<u32>,
+    /// The bin of each feature; [`NOWHERE`] for those that are not on the axis.
+    bins: Vec<u8>,
 }
+
+/// The bin of a feature that is on no axis.
+const NOWHERE: u8 = BINS as u8;
 
 /// The histograms of all columns that have more than one value. Counts of tokens are left to density, which says the same.
 pub fn all(columns: &Columns) -> Vec<Spread> {
@@ -40,19 +45,24 @@ impl Spread {
         if upper - lower <= 1e-5 * upper.abs().max(lower.abs()) {
             return None;
         }
-        let mut spread = Self { number, lower, upper, counts: Vec::new() };
-        spread.counts = spread.count(columns, features);
+        let mut spread = Self { number, lower, upper, counts: Vec::new(), bins: Vec::new() };
+        let bin = |f: u32| match spread.share(columns.get(number, f)) {
+            Some(share) => ((share * BINS as f64) as usize).min(BINS - 1) as u8,
+            None => NOWHERE,
+        };
+        spread.bins = features.clone().map(bin).collect();
+        spread.counts = spread.count(&features.collect::<Vec<u32>>());
         Some(spread)
     }
 
     /// How many of `features` are in each bin.
-    pub fn count(&self, columns: &Columns, features: impl Iterator<Item = u32>) -> Vec<u32> {
-        let mut counts = vec![0; BINS];
+    pub fn count(&self, features: &[u32]) -> Vec<u32> {
+        let mut counts = vec![0; BINS + 1];
         for feature in features {
-            if let Some(share) = self.share(columns.get(self.number, feature)) {
-                counts[((share * BINS as f64) as usize).min(BINS - 1)] += 1;
-            }
+            let bin = self.bins.get(*feature as usize).copied().unwrap_or(NOWHERE);
+            counts[usize::from(bin)] += 1;
         }
+        counts.truncate(BINS);
         counts
     }
 

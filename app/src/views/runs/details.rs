@@ -3,10 +3,11 @@
 use egui::{CollapsingHeader, Label, RichText, Ui};
 
 use super::hints::{Hint, hints};
+use super::train;
 use crate::address::Place;
 use crate::data::{Metrics, RunEntry, RunInfo, Status};
 use crate::theme::{palette, space, tokens::size};
-use crate::views::Action;
+use crate::views::{Action, Scene};
 use crate::widgets::{facts, format, notice};
 
 /// Colour of a status.
@@ -25,21 +26,24 @@ pub fn meaning(status: &Status) -> &'static str {
     match status {
         Status::Running => "It is being trained; the curves follow.",
         Status::Finished => "All steps are done.",
-        Status::Stopped => "It was stopped; `sae train --resume` goes on.",
+        Status::Stopped => "It was stopped; Resume or `sae train --resume` goes on.",
         Status::Silent => {
-            "It says that it runs, but nothing was written for a quarter of an hour; `sae train --resume` goes on."
+            "It says that it runs, but nothing was written for a quarter of an hour; Resume or `sae train --resume` goes on."
         }
         Status::Failed => "It ended with an error.",
     }
 }
 
 /// Draws the details of `run`.
-pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, actions: &mut Vec<Action>) {
+pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, scene: &mut Scene<'_>) -> train::Asked {
     let p = palette(ui);
     ui.add(Label::new(RichText::new(&run.name).size(size::HEADING).color(p.strong)).truncate());
     let info = match &run.info {
         Ok(info) => info,
-        Err(problem) => return notice::problem_line(ui, problem),
+        Err(problem) => {
+            notice::problem_line(ui, problem);
+            return train::Asked::default();
+        }
     };
     ui.horizontal(|ui| {
         notice::status_dot(ui, colour(ui, &info.status), info.status.name());
@@ -52,9 +56,10 @@ pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, actions: &mu
         notice::problem_line(ui, gap);
     }
     ui.add_space(space::S);
+    let asked = train::controls(ui, run, info, scene);
     let open = ui.add_enabled(info.indexed, egui::Button::new("Open features"));
     if open.on_disabled_hover_text("This run has no feature index; `sae index` makes it").clicked() {
-        actions.push(Action::Go(Place::Features { run: run.path.clone() }));
+        scene.act(Action::Go(Place::Features { run: run.path.clone() }));
     }
     ui.add_space(space::M);
     for found in hints(info, metrics) {
@@ -70,6 +75,7 @@ pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, actions: &mu
             ui.add(Label::new(RichText::new(toml).monospace().size(size::SMALL)).selectable(true).wrap());
         });
     }
+    asked
 }
 
 fn hint(ui: &mut Ui, hint: &Hint) {

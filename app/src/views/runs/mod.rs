@@ -6,6 +6,7 @@ mod details;
 mod hints;
 mod table;
 mod tradeoff;
+mod train;
 
 pub use details::colour as status_colour;
 
@@ -17,7 +18,19 @@ use super::{Scene, View};
 use crate::address::Place;
 use crate::data::{Folder, RunEntry};
 use crate::theme::{palette, space, tokens::height};
-use crate::widgets::notice;
+use crate::widgets::{facts, notice};
+
+/// What stands under the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// The curves of the selected runs.
+    #[default]
+    Curves,
+    /// Quality over sparsity.
+    Tradeoff,
+    /// A training to be begun.
+    Train,
+}
 
 /// The runs of the open folder.
 #[derive(Debug, Default)]
@@ -27,8 +40,8 @@ pub struct RunsView {
     /// The run whose configuration is shown.
     focus: Option<PathBuf>,
     options: curves::Options,
-    /// Whether quality over sparsity is shown in place of the curves.
-    tradeoff: bool,
+    mode: Mode,
+    form: train::Form,
     sort: table::Sort,
 }
 
@@ -81,13 +94,14 @@ impl RunsView {
 
     fn modes(&mut self, ui: &mut Ui) {
         ui.horizontal(|ui| {
-            for (name, tradeoff, about) in [
-                ("Curves", false, "The logged numbers of the selected runs, step by step"),
-                ("Trade-off", true, "Quality over sparsity of all runs of the folder"),
+            for (name, mode, about) in [
+                ("Curves", Mode::Curves, "The logged numbers of the selected runs, step by step"),
+                ("Trade-off", Mode::Tradeoff, "Quality over sparsity of all runs of the folder"),
+                ("Train", Mode::Train, "Begin a training of this folder's datasets"),
             ] {
-                let button = ui.add(egui::Button::new(name).selected(self.tradeoff == tradeoff));
+                let button = ui.add(egui::Button::new(name).selected(self.mode == mode));
                 if button.on_hover_text(about).clicked() {
-                    self.tradeoff = tradeoff;
+                    self.mode = mode;
                 }
             }
         });
@@ -143,6 +157,15 @@ impl View for RunsView {
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let trainable =
+            scene.folder.datasets.iter().any(|data| data.info.as_ref().is_ok_and(|i| i.has_activations));
+        if scene.folder.runs.is_empty() && trainable {
+            Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
+                facts::caption(ui, "There are no runs in this folder yet.");
+                train::form(ui, &mut self.form, scene);
+            });
+            return;
+        }
         if scene.folder.runs.is_empty() {
             let how = "Train a dictionary with `sae train`, or make everything at once with `sae demo`, and open that folder.";
             return notice::empty(ui, "No runs in this folder", how);
@@ -156,19 +179,24 @@ impl View for RunsView {
                 |ui| {
                     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                         let metrics = scene.stores.run(&run.path).metrics.value().cloned();
-                        details::show(ui, run, metrics.as_deref(), scene.actions);
+                        if details::show(ui, run, metrics.as_deref(), scene).again {
+                            self.form = train::Form::like(&run.path);
+                            self.mode = Mode::Train;
+                        }
                     });
                 },
             );
         }
         Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
             self.modes(ui);
-            if self.tradeoff {
-                if let Some(run) = tradeoff::show(ui, &self.selected, scene) {
-                    self.toggle(run);
+            match self.mode {
+                Mode::Curves => curves::show(ui, &self.selected, &mut self.options, scene),
+                Mode::Tradeoff => {
+                    if let Some(run) = tradeoff::show(ui, &self.selected, scene) {
+                        self.toggle(run);
+                    }
                 }
-            } else {
-                curves::show(ui, &self.selected, &mut self.options, scene);
+                Mode::Train => train::form(ui, &mut self.form, scene),
             }
         });
     }

@@ -1,0 +1,183 @@
+//! Training from the window: the program `sae` as a process of its own, told by the same configuration file as in a terminal.
+//!
+//! Neither takes the other with it: the trainer has its own process group and writes into files, so it goes on when the window is
+//! closed or falls; and what becomes of the trainer is a value that a thread keeps for the window. To pause is to interrupt it, as
+//! Ctrl-C does: it writes a checkpoint and ends. The curves come from the run's folder, as for any run that is being trained.
+
+mod process;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use process::Shared;
+
+use crate::load::Problem;
+
+/// What is to be trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Folder of the run.
+    pub out: PathBuf,
+    /// The dataset; the one that the configuration names when `None`.
+    pub data: Option<PathBuf>,
+    /// The configuration, as `sae train --config` takes it; the defaults, or the run's own, when `None`.
+    pub config: Option<PathBuf>,
+    /// Whether to go on with a run that is there.
+    pub resume: bool,
+}
+
+impl Wish {
+    /// What stands behind `sae`.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["train".into()];
+        for (name, path) in
+            [("--config", &self.config), ("--data", &self.data), ("--out", &Some(self.out.clone()))]
+        {
+            if let Some(path) = path {
+                arguments.extend([name.into(), path.into()]);
+            }
+        }
+        if self.resume {
+            arguments.push("--resume".into());
+        }
+        arguments
+    }
+
+    /// The same, to be typed into a terminal.
+    pub fn line(&self) -> String {
+        let mut line = String::from("sae");
+        for argument in self.arguments() {
+            let text = argument.to_string_lossy();
+            let plain = |c: char| c.is_alphanumeric() || "-_./,:=+".contains(c);
+            line.push(' ');
+            match text.chars().all(plain) {
+                true => line += &text,
+                false => line += &format!("'{}'", text.replace('\'', r"'\''")),
+            }
+        }
+        line
+    }
+}
+
+/// How a training stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The process works.
+    Runs,
+    /// It was interrupted and writes its checkpoint.
+    Pauses,
+    /// It wrote a checkpoint and ended.
+    Paused,
+    /// It came to its end.
+    Finished,
+    /// It ended otherwise, or was never begun.
+    Failed(Problem),
+}
+
+/// A training that this window began, or pauses.
+#[derive(Debug)]
+pub struct Training {
+    /// What was asked for.
+    pub wish: Wish,
+    shared: Arc<Shared>,
+}
+
+impl Training {
+    /// How it stands.
+    pub fn stage(&self) -> Stage {
+        self.shared.stage()
+    }
+
+    /// Whether its process is there.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.stage(), Stage::Runs | Stage::Pauses)
+    }
+
+    /// The last line that it said.
+    pub fn said(&self) -> String {
+        self.shared.said()
+    }
+
+    /// Interrupts it.
+    pub fn pause(&self) {
+        self.shared.pause();
+    }
+}
+
+/// The trainings that this window began, one a folder.
+#[derive(Debug, Default)]
+pub struct Trainings {
+    /// The program, where it is not beside the window.
+    pub program: Option<PathBuf>,
+    all: Vec<Training>,
+}
+
+impl Trainings {
+    /// Begins a training, in the place of one of the same folder that has ended. `ctx` is woken when it changes.
+    pub fn start(&mut self, wish: Wish, ctx: &egui::Context) {
+        if self.of(&wish.out).is_some_and(Training::is_alive) {
+            return;
+        }
+        self.all.retain(|training| training.wish.out != wish.out);
+        let program = self.program.clone().unwrap_or_else(beside_the_window);
+        let shared = process::start(program, &wish, ctx);
+        self.all.push(Training { wish, shared });
+    }
+
+    /// Interrupts a training that somebody else began: `process` trains the run in `out`.
+    pub fn pause_other(&mut self, out: &Path, process: u32, ctx: &egui::Context) {
+        self.all.retain(|training| training.wish.out != out);
+        let wish = Wish { out: out.to_owned(), data: None, config: None, resume: true };
+        let shared = process::pause_other(process, out, ctx);
+        self.all.push(Training { wish, shared });
+    }
+
+    /// The training of the run in `out`.
+    pub fn of(&self, out: &Path) -> Option<&Training> {
+        self.all.iter().find(|training| training.wish.out == out)
+    }
+
+    /// All of them, the newest last.
+    pub fn all(&self) -> &[Training] {
+        &self.all
+    }
+
+    /// Forgets what became of the training of `out`.
+    pub fn forget(&mut self, out: &Path) {
+        self.all.retain(|training| training.wish.out != out || training.is_alive());
+    }
+
+    /// Whether a process works.
+    pub fn any_alive(&self) -> bool {
+        self.all.iter().any(Training::is_alive)
+    }
+}
+
+/// `sae` in the folder of this program; as the system finds it where it is not there.
+fn beside_the_window() -> PathBuf {
+    let name = format!("sae{}", std::env::consts::EXE_SUFFIX);
+    let beside = std::env::current_exe().ok().map(|window| window.with_file_name(&name));
+    beside.filter(|program| program.exists()).unwrap_or_else(|| name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_what_a_person_would_type() {
+        let wish = Wish {
+            out: "runs/it's new".into(),
+            data: Some("/data".into()),
+            config: Some("sweep.toml".into()),
+            resume: true,
+        };
+        assert_eq!(
+            wish.line(),
+            r"sae train --config sweep.toml --data /data --out 'runs/it'\''s new' --resume"
+        );
+        let plain = Wish { data: None, config: None, resume: false, ..wish };
+        assert_eq!(plain.arguments(), ["train", "--out", "runs/it's new"]);
+    }
+}

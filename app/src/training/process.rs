@@ -1,0 +1,247 @@
+//! The trainer's process, and the thread that waits for it.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Stage, Wish};
+use crate::data::{self, Status};
+use crate::load::Problem;
+
+/// Between two looks at the process.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How much of what it said is looked at.
+const TAIL: u64 = 4096;
+
+/// What the thread tells the window.
+#[derive(Debug)]
+pub struct Shared {
+    stage: Mutex<Stage>,
+    said: Mutex<String>,
+    interrupt: AtomicBool,
+}
+
+impl Shared {
+    pub fn stage(&self) -> Stage {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn pause(&self) {
+        if self.stage() == Stage::Runs {
+            self.set(Stage::Pauses);
+            self.interrupt.store(true, Ordering::Release);
+        }
+    }
+
+    fn set(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+}
+
+/// Starts the process on a thread of its own: even a program on a sleeping disk holds up no frame.
+pub fn start(program: PathBuf, wish: &Wish, ctx: &egui::Context) -> Arc<Shared> {
+    let shared = Arc::new(Shared {
+        stage: Mutex::new(Stage::Runs),
+        said: Mutex::default(),
+        interrupt: AtomicBool::new(false),
+    });
+    let (mine, wish, ctx) = (Arc::clone(&shared), wish.clone(), ctx.clone());
+    let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
+        let stage = run(&program, &wish, &mine, &ctx).unwrap_or_else(Stage::Failed);
+        mine.set(stage);
+        ctx.request_repaint();
+    });
+    if let Err(error) = thread {
+        shared.set(Stage::Failed(Problem::new(format!("Cannot start a thread for the training: {error}."))));
+    }
+    shared
+}
+
+/// Interrupts a process that trains the run in `out`, and waits until it has let go of the folder.
+pub fn pause_other(process: u32, out: &Path, ctx: &egui::Context) -> Arc<Shared> {
+    let shared = Arc::new(Shared {
+        stage: Mutex::new(Stage::Pauses),
+        said: Mutex::default(),
+        interrupt: AtomicBool::new(false),
+    });
+    let (mine, out, ctx) = (Arc::clone(&shared), out.to_owned(), ctx.clone());
+    let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
+        let stage = match interrupt(process) {
+            Ok(()) => {
+                while data::run::trainer(&out) == Some(process) {
+                    std::thread::sleep(PAUSE);
+                }
+                Stage::Paused
+            }
+            Err(why) => Stage::Failed(Problem::new(format!("It could not be paused: {why}."))),
+        };
+        mine.set(stage);
+        ctx.request_repaint();
+    });
+    if let Err(error) = thread {
+        shared.set(Stage::Failed(Problem::new(format!("Cannot start a thread to pause it: {error}."))));
+    }
+    shared
+}
+
+fn run(program: &Path, wish: &Wish, shared: &Shared, ctx: &egui::Context) -> Result<Stage, Problem> {
+    let output = Output::create()?;
+    let mut command = Command::new(program);
+    command.args(wish.arguments()).arg("--json").stdin(Stdio::null());
+    command.stdout(output.writer("json")?).stderr(output.writer("log")?);
+    own_group(&mut command);
+    let mut child = command.spawn().map_err(|error| {
+        Problem::new(format!("Cannot start `{}`: {error}.", program.display())).with_remedy(
+            "Put the program `sae` beside the window, or name it as \"program\" in the window's settings.",
+        )
+    })?;
+    let status = wait(&mut child, &output, shared, ctx)?;
+    Ok(stage(status, &output, wish))
+}
+
+/// Waits for the end; passes on what the process says, and interrupts it when asked to.
+fn wait(
+    child: &mut Child,
+    output: &Output,
+    shared: &Shared,
+    ctx: &egui::Context,
+) -> Result<ExitStatus, Problem> {
+    loop {
+        let ended = child.try_wait();
+        let line = output.last_line("log");
+        let mut said = shared.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != line {
+            *said = line;
+            ctx.request_repaint();
+        }
+        drop(said);
+        match ended {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => {}
+            Err(error) => return Err(Problem::new(format!("The training can not be followed: {error}."))),
+        }
+        if shared.interrupt.swap(false, Ordering::AcqRel)
+            && let Err(why) = interrupt(child.id())
+        {
+            shared.set(Stage::Runs);
+            *shared.said.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// What an end means: the run's own record says whether it was stopped whole, the program's answer why it failed.
+fn stage(status: ExitStatus, output: &Output, wish: &Wish) -> Stage {
+    if status.success() {
+        return Stage::Finished;
+    }
+    let answer: Option<serde_json::Value> = serde_json::from_str(&output.read("json")).ok();
+    let error = answer.as_ref().and_then(|answer| answer.get("error")?.as_str());
+    let stopped = data::run::read_info(&wish.out).is_ok_and(|info| info.status == Status::Stopped);
+    match (error, status.code()) {
+        (Some(_), Some(1)) if stopped => Stage::Paused,
+        (Some(error), _) => Stage::Failed(data::problem(error)),
+        (None, Some(code)) => {
+            let line = output.last_line("log");
+            Stage::Failed(Problem::new(format!("`sae` ended with status {code}. {line}").trim_end()))
+        }
+        (None, None) => {
+            let remedy = if wish.out.join("checkpoints").exists() {
+                "Resume goes on from the newest checkpoint."
+            } else {
+                "Start it again."
+            };
+            Stage::Failed(Problem::new("The training was killed.").with_remedy(remedy))
+        }
+    }
+}
+
+/// A process group of its own: Ctrl-C in the terminal that the window was started from is not meant for the training.
+#[cfg(unix)]
+fn own_group(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    command.process_group(0);
+}
+
+#[cfg(not(unix))]
+fn own_group(_: &mut Command) {}
+
+/// As Ctrl-C does. By the shell: the standard library sends no signals but the one that kills.
+#[cfg(unix)]
+fn interrupt(process: u32) -> Result<(), String> {
+    let line = format!("kill -INT {process}");
+    let done = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).stderr(Stdio::null()).status();
+    match done {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("process {process} can not be interrupted")),
+        Err(error) => Err(format!("`sh` can not be started to interrupt process {process}: {error}")),
+    }
+}
+
+#[cfg(not(unix))]
+fn interrupt(process: u32) -> Result<(), String> {
+    Err(format!("this system has no interrupts; press Ctrl-C where process {process} shows its output"))
+}
+
+/// Files that the process writes into. A pipe would break when the window ends.
+struct Output {
+    folder: PathBuf,
+}
+
+impl Output {
+    fn create() -> Result<Self, Problem> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("sae-workbench-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|e| unwritable(&folder, &e))?;
+        Ok(Self { folder })
+    }
+
+    fn writer(&self, name: &str) -> Result<File, Problem> {
+        let path = self.folder.join(name);
+        File::create(&path).map_err(|e| unwritable(&path, &e))
+    }
+
+    /// The end of what was written; nothing where that can not be read.
+    fn read(&self, name: &str) -> String {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(self.folder.join(name))?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+            let mut bytes = Vec::new();
+            file.take(TAIL).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
+    fn last_line(&self, name: &str) -> String {
+        self.read(name)
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // Best effort: it is the system's folder for what may go.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::new(format!("Cannot write {}: {error}.", path.display()))
+        .with_remedy("Make room on the disk, or let TMPDIR name another folder.")
+}

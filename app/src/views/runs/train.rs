@@ -1,0 +1,280 @@
+//! Trainings: begun with a dataset and a configuration, paused and gone on with.
+
+use std::path::{Path, PathBuf};
+
+use egui::{Button, ComboBox, Label, RichText, Role, ScrollArea, TextEdit, Ui, WidgetInfo};
+
+use crate::data::{DatasetEntry, Folder, RunEntry, RunInfo, Status};
+use crate::load::Problem;
+use crate::theme::{palette, space, tokens::size};
+use crate::training::{Stage, Wish};
+use crate::views::Scene;
+use crate::widgets::{facts, notice};
+
+/// Where the options come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Configuration {
+    #[default]
+    Defaults,
+    OfRun(PathBuf),
+    File,
+}
+
+/// What the person is about to train.
+#[derive(Clone, Debug, Default)]
+pub struct Form {
+    data: Option<PathBuf>,
+    configuration: Configuration,
+    file: String,
+    /// As typed; a proposal until then.
+    name: Option<String>,
+}
+
+impl Form {
+    /// A form that begins with the configuration of `run`.
+    pub fn like(run: &Path) -> Self {
+        Self { configuration: Configuration::OfRun(run.to_owned()), ..Self::default() }
+    }
+
+    /// The dataset that is chosen: the run's own, or the first there is, until the person says.
+    fn dataset<'a>(&self, folder: &'a Folder) -> Option<&'a DatasetEntry> {
+        let usable = |entry: &&DatasetEntry| entry.info.as_ref().is_ok_and(|info| info.has_activations);
+        let chosen = self.data.as_ref().and_then(|path| folder.dataset(path));
+        let of_run = match &self.configuration {
+            Configuration::OfRun(run) => folder.data_of(run),
+            _ => None,
+        };
+        chosen.or(of_run).filter(usable).or_else(|| folder.datasets.iter().find(usable))
+    }
+
+    fn name(&self, folder: &Folder) -> String {
+        self.name.clone().unwrap_or_else(|| proposal(folder))
+    }
+
+    /// What would be started; why it can not be.
+    fn wish(&self, folder: &Folder) -> Result<Wish, &'static str> {
+        let data = self.dataset(folder).ok_or("There is no dataset with activations in this folder.")?;
+        let config = match &self.configuration {
+            Configuration::Defaults => None,
+            Configuration::OfRun(run) => Some(run.join("train.toml")),
+            Configuration::File if self.file.trim().is_empty() => return Err("Give the file."),
+            // As in a terminal whose folder is the open one.
+            Configuration::File => Some(folder.root.join(self.file.trim())),
+        };
+        let name = self.name(folder);
+        let name = name.trim();
+        let inside = |part| matches!(part, std::path::Component::Normal(_));
+        if name.is_empty() || !Path::new(name).components().all(inside) {
+            return Err("Give the run a name: a folder inside this one.");
+        }
+        let out = folder.root.join(name);
+        if folder.run(&out).is_some() || folder.dataset(&out).is_some() {
+            return Err("There is something of that name already.");
+        }
+        Ok(Wish { out, data: Some(data.path.clone()), config, resume: false })
+    }
+}
+
+/// The first name of its kind that is free.
+fn proposal(folder: &Folder) -> String {
+    let mut names = (1..).map(|n| format!("run-{n}"));
+    names.find(|name| folder.run(&folder.root.join(name)).is_none()).unwrap_or_default()
+}
+
+/// Draws the form and what became of trainings that have no run to be shown at.
+pub fn form(ui: &mut Ui, form: &mut Form, scene: &mut Scene<'_>) {
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        facts::section(ui, "Train a dictionary");
+        let folder = scene.folder;
+        egui::Grid::new("train").num_columns(2).spacing([space::L, space::S]).show(ui, |ui| {
+            ui.label("dataset");
+            dataset(ui, form, folder);
+            ui.end_row();
+            ui.label("configuration");
+            configuration(ui, form, folder);
+            ui.end_row();
+            ui.label("name");
+            let mut name = form.name(folder);
+            let field = ui.add(TextEdit::singleline(&mut name).desired_width(260.0));
+            field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Name of the run"));
+            if field.changed() {
+                form.name = Some(name);
+            }
+            ui.end_row();
+        });
+        ui.add_space(space::M);
+        let wish = form.wish(folder);
+        ui.horizontal(|ui| {
+            let start = ui.add_enabled(wish.is_ok(), Button::new("Start training"));
+            if let Err(why) = &wish {
+                ui.label(RichText::new(*why).color(palette(ui).weak));
+            }
+            if let (true, Ok(wish)) = (start.clicked(), &wish) {
+                scene.stores.trainings.start(wish.clone(), ui.ctx());
+                form.name = None;
+            }
+        });
+        if let Ok(wish) = &wish {
+            ui.add_space(space::S);
+            facts::caption(ui, "The same in a terminal:");
+            let line = RichText::new(wish.line()).monospace().size(size::SMALL);
+            ui.add(Label::new(line).selectable(true).wrap());
+        }
+        ui.add_space(space::L);
+        unborn(ui, scene);
+    });
+}
+
+fn dataset(ui: &mut Ui, form: &mut Form, folder: &Folder) {
+    let chosen = form.dataset(folder);
+    let text = chosen.map_or("none", |data| data.name.as_str());
+    let combo = ComboBox::from_id_salt("dataset").selected_text(text).width(260.0).show_ui(ui, |ui| {
+        for data in &folder.datasets {
+            let usable = data.info.as_ref().is_ok_and(|info| info.has_activations);
+            let here = chosen.is_some_and(|chosen| chosen.path == data.path);
+            if ui.add_enabled(usable, Button::selectable(here, &data.name)).clicked() {
+                form.data = Some(data.path.clone());
+            }
+        }
+    });
+    combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Dataset to train on"));
+}
+
+fn configuration(ui: &mut Ui, form: &mut Form, folder: &Folder) {
+    ui.horizontal(|ui| {
+        let text = match &form.configuration {
+            Configuration::Defaults => "defaults of sae train".to_owned(),
+            Configuration::OfRun(run) => format!("as {}", folder.name_of(run)),
+            Configuration::File => "a file".to_owned(),
+        };
+        let combo =
+            ComboBox::from_id_salt("configuration").selected_text(text).width(260.0).show_ui(ui, |ui| {
+                ui.selectable_value(
+                    &mut form.configuration,
+                    Configuration::Defaults,
+                    "defaults of sae train",
+                );
+                for run in folder.runs.iter().filter(|run| has_configuration(run)) {
+                    let this = Configuration::OfRun(run.path.clone());
+                    ui.selectable_value(&mut form.configuration, this, format!("as {}", run.name));
+                }
+                ui.selectable_value(&mut form.configuration, Configuration::File, "a file");
+            });
+        combo
+            .response
+            .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Configuration of the training"));
+        if form.configuration == Configuration::File {
+            let field = TextEdit::singleline(&mut form.file)
+                .hint_text("train.toml, in or below this folder, or a whole path");
+            let field = ui.add(field.desired_width(320.0));
+            field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Configuration file"));
+        }
+    });
+}
+
+fn has_configuration(run: &RunEntry) -> bool {
+    run.info.as_ref().is_ok_and(|info| info.train_toml.is_some())
+}
+
+/// Trainings whose folder is not among the runs: they begin, or they never did.
+fn unborn(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let mut forgotten = None;
+    for training in scene.stores.trainings.all() {
+        if scene.folder.run(&training.wish.out).is_some() {
+            continue;
+        }
+        let name = training.wish.out.file_name().unwrap_or_default().to_string_lossy();
+        match training.stage() {
+            Stage::Failed(problem) => {
+                ui.horizontal(|ui| {
+                    ui.label(RichText::new(format!("{name} was not begun")).color(palette(ui).strong));
+                    if ui.small_button("Dismiss").clicked() {
+                        forgotten = Some(training.wish.out.clone());
+                    }
+                });
+                notice::problem_line(ui, &problem);
+            }
+            _ => {
+                ui.horizontal(|ui| {
+                    ui.spinner();
+                    ui.label(format!("{name} begins"));
+                    facts::caption(ui, training.said());
+                });
+            }
+        }
+    }
+    if let Some(out) = forgotten {
+        scene.stores.trainings.forget(&out);
+    }
+}
+
+/// What the person asked for at a run.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The form, with the configuration of this run.
+    pub again: bool,
+}
+
+/// Pause, resume, again; what the process says; why it failed.
+pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) -> Asked {
+    let mut asked = Asked::default();
+    let stage = scene.stores.trainings.of(&run.path).map(|training| (training.stage(), training.said()));
+    let mut failed: Option<Problem> = None;
+    ui.horizontal(|ui| {
+        match &stage {
+            Some((Stage::Runs, _)) => {
+                let pause =
+                    ui.button("Pause").on_hover_text("Write a checkpoint and stop; Resume goes on from it");
+                if pause.clicked()
+                    && let Some(training) = scene.stores.trainings.of(&run.path)
+                {
+                    training.pause();
+                }
+            }
+            Some((Stage::Pauses, _)) => {
+                ui.add_enabled(false, Button::new("Pausing…"));
+            }
+            _ => match (&info.status, info.trainer) {
+                (Status::Finished, _) => {}
+                (Status::Running, Some(process)) => {
+                    let about = format!("Process {process} trains it: it writes a checkpoint and stops");
+                    if ui.button("Pause").on_hover_text(about).clicked() {
+                        scene.stores.trainings.pause_other(&run.path, process, ui.ctx());
+                    }
+                }
+                // A run that says that it is running, where nobody holds its folder, was killed, or runs on another machine;
+                // the trainer refuses a folder that is held.
+                _ => {
+                    let resume = ui.button("Resume").on_hover_text("Go on from the newest checkpoint");
+                    if resume.clicked() {
+                        scene.stores.trainings.start(resumed(run, info, scene.folder), ui.ctx());
+                    }
+                }
+            },
+        }
+        if let Some((Stage::Failed(problem), _)) = &stage {
+            failed = Some(problem.clone());
+        }
+        if info.train_toml.is_some() {
+            let again = ui.button("Train alike…").on_hover_text("Another run with this configuration");
+            asked.again = again.clicked();
+        }
+    });
+    if let Some((Stage::Runs | Stage::Pauses, said)) = &stage
+        && !said.is_empty()
+    {
+        facts::caption(ui, said.as_str()).on_hover_text(said);
+    }
+    if let Some(problem) = failed {
+        notice::problem_line(ui, &problem);
+    }
+    asked
+}
+
+/// Going on with `run`: with its own configuration, on the dataset that it was trained on where that is in the folder, perhaps moved.
+/// (A run with an index is shown with the dataset of the index, which may be another: then the run's own record decides.)
+fn resumed(run: &RunEntry, info: &RunInfo, folder: &Folder) -> Wish {
+    let found = folder.data_of(&run.path).filter(|_| !info.indexed && has_configuration(run));
+    let config = found.map(|_| run.path.join("train.toml"));
+    Wish { out: run.path.clone(), data: found.map(|data| data.path.clone()), config, resume: true }
+}

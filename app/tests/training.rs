@@ -1,0 +1,218 @@
+//! Trainings that the window begins, pauses and goes on with: with a stand-in that does what it is told to, and with the program itself.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use app::address::Place;
+use app::shell::{App, Options, SettingsFile};
+use common::{click, options, sample, wait, wait_for, wait_for_part, window};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use storage::{RunRecord, RunStatus};
+
+/// A folder with a dataset alone, and a place for the stand-in.
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("folder");
+    sample::dataset(&root.join("resid2"), &sample::text()).unwrap();
+    (dir, root)
+}
+
+/// A program that notes how it was called and then runs `body` with the run's folder in `$out`.
+fn stand_in(dir: &Path, body: &str) -> PathBuf {
+    let path = dir.join("stand-in");
+    let arguments = dir.join("arguments");
+    let script = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --out ] && out=$2; shift; done\n{body}\n",
+        arguments.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn arguments(dir: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(dir.join("arguments")).unwrap_or_default();
+    text.lines().map(ToOwned::to_owned).collect()
+}
+
+/// A window with `root` open whose settings name `program`.
+fn open(dir: &Path, root: &Path, program: &Path) -> Harness<'static, App> {
+    let settings = dir.join("window.json");
+    std::fs::write(&settings, serde_json::json!({ "program": program }).to_string()).unwrap();
+    let settings = SettingsFile::at(settings);
+    window(Options { folder: Some(root.to_owned()), place: Some(Place::Runs), settings, ..options() })
+}
+
+fn status(run: &Path) -> Option<RunStatus> {
+    RunRecord::read(run).ok().map(|record| record.status)
+}
+
+#[test]
+fn a_training_is_begun_paused_and_gone_on_with() {
+    let (dir, root) = folder();
+    // What a trainer leaves in its folder, as it runs and when it was stopped.
+    for (name, status) in [("running", RunStatus::Running), ("stopped", RunStatus::Stopped)] {
+        std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        sample::record("topk", 64, status).write(&dir.path().join(name)).unwrap();
+    }
+    let here = dir.path().display();
+    let body = format!(
+        "mkdir -p \"$out\"\ncp '{here}/running/run.json' \"$out/run.json\"\necho 'method = \"topk\"' > \"$out/train.toml\"\n\
+         stop() {{ cp '{here}/stopped/run.json' \"$out/run.json\"; echo '{{\"error\": \"training stood at step 7; go on with --resume\"}}'; exit 1; }}\n\
+         trap stop INT\necho 'train: 12 %, 3 min left' >&2\nwhile true; do sleep 0.05; done"
+    );
+    let program = stand_in(dir.path(), &body);
+    let mut window = open(dir.path(), &root, &program);
+    wait_for(&mut window, "Start training");
+    window.get_by_label_contains("sae train --data ");
+    click(&mut window, "Start training");
+    wait_for(&mut window, "Run run-1");
+    click(&mut window, "Run run-1");
+    wait_for(&mut window, "train: 12 %, 3 min left");
+    let data = root.join("resid2");
+    let out = root.join("run-1");
+    assert_eq!(
+        arguments(dir.path()),
+        [format!("train --data {} --out {} --json", data.display(), out.display())]
+    );
+    click(&mut window, "Pause");
+    wait_for(&mut window, "Resume");
+    assert_eq!(status(&out), Some(RunStatus::Stopped));
+    assert!(window.query_by_label_contains("stood at step 7").is_none(), "to be paused is no failure");
+    click(&mut window, "Resume");
+    wait_for(&mut window, "Pause");
+    wait(&mut window, "the second start", |_| arguments(dir.path()).len() == 2);
+    let second = &arguments(dir.path())[1];
+    assert!(second.ends_with(&format!("--out {} --resume --json", out.display())), "{second}");
+    click(&mut window, "Pause");
+    wait_for(&mut window, "Resume");
+}
+
+#[test]
+fn a_program_that_fails_says_why_where_it_was_begun() {
+    let (dir, root) = folder();
+    let answer = r#"echo '{"error": "k is 900, d_sae = 64; give a smaller k"}'; exit 2"#;
+    let program = stand_in(dir.path(), answer);
+    let mut window = open(dir.path(), &root, &program);
+    wait_for(&mut window, "Start training");
+    click(&mut window, "Start training");
+    wait_for(&mut window, "run-1 was not begun");
+    wait_for(&mut window, "K is 900, d_sae = 64.");
+    window.get_by_label("Give a smaller k.");
+    click(&mut window, "Dismiss");
+    assert!(window.query_by_label("run-1 was not begun").is_none());
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let (dir, root) = folder();
+    let mut window = open(dir.path(), &root, &dir.path().join("nowhere"));
+    wait_for(&mut window, "Start training");
+    click(&mut window, "Start training");
+    wait_for_part(&mut window, "Cannot start `");
+    window.get_by_label_contains("Put the program `sae` beside the window");
+}
+
+#[test]
+fn a_killed_training_is_a_failure_and_the_window_goes_on() {
+    let (dir, root) = folder();
+    let program = stand_in(dir.path(), "kill -KILL $$");
+    let mut window = open(dir.path(), &root, &program);
+    wait_for(&mut window, "Start training");
+    click(&mut window, "Start training");
+    wait_for(&mut window, "The training was killed.");
+}
+
+#[test]
+fn names_that_would_hurt_are_refused() {
+    let (dir, root) = folder();
+    let program = stand_in(dir.path(), "exit 0");
+    let mut window = open(dir.path(), &root, &program);
+    wait_for(&mut window, "Start training");
+    for (name, why) in [
+        ("../elsewhere", "Give the run a name: a folder inside this one."),
+        ("", "Give the run a name: a folder inside this one."),
+        ("resid2", "There is something of that name already."),
+    ] {
+        window.get_by_label("Name of the run").focus();
+        window.run_steps(2);
+        window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+        window.key_press(egui::Key::Delete);
+        window.run_steps(2);
+        window.get_by_label("Name of the run").type_text(name);
+        wait_for(&mut window, why);
+    }
+    click(&mut window, "Start training");
+    assert!(arguments(dir.path()).is_empty());
+}
+
+/// The program that is built with the workspace.
+fn real() -> Option<PathBuf> {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2)?.join("sae");
+    if !program.exists() {
+        println!("SKIPPED: {} is not built", program.display());
+        return None;
+    }
+    Some(program)
+}
+
+#[test]
+fn the_program_itself_trains_pauses_and_finishes() {
+    let Some(program) = real() else { return };
+    let (dir, root) = folder();
+    let long = "d_sae = 16\nk = 2\nbatch = 64\ntokens = 500000000\nlog_every = 50\n";
+    std::fs::write(root.join("long.toml"), long).unwrap();
+    let mut window = open(dir.path(), &root, &program);
+    wait_for(&mut window, "Start training");
+    click(&mut window, "Configuration of the training");
+    click(&mut window, "a file");
+    window.get_by_label("Configuration file").focus();
+    window.run_steps(2);
+    window.get_by_label("Configuration file").type_text("long.toml");
+    wait_for_part(&mut window, "long.toml --data ");
+    click(&mut window, "Start training");
+    wait_for(&mut window, "Run run-1");
+    click(&mut window, "Run run-1");
+    let out = root.join("run-1");
+    wait(&mut window, "some steps", |_| RunRecord::read(&out).is_ok_and(|record| record.step > 100));
+    click(&mut window, "Pause");
+    wait_for(&mut window, "Resume");
+    let stood = RunRecord::read(&out).unwrap();
+    assert_eq!(stood.status, RunStatus::Stopped);
+    click(&mut window, "Resume");
+    wait(&mut window, "more steps", |_| RunRecord::read(&out).is_ok_and(|r| r.step > stood.step));
+    click(&mut window, "Pause");
+    wait_for(&mut window, "Resume");
+    // One that somebody began in a terminal is paused all the same.
+    let mut terminal = std::process::Command::new(&program);
+    terminal.args(["train", "--resume", "--quiet", "--out"]).arg(&out);
+    let mut terminal =
+        terminal.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_for(&mut window, "Pause");
+    let stood = RunRecord::read(&out).unwrap();
+    wait(&mut window, "its steps", |_| RunRecord::read(&out).is_ok_and(|r| r.step > stood.step));
+    click(&mut window, "Pause");
+    wait(&mut window, "its end", |_| status(&out) == Some(RunStatus::Stopped));
+    assert_eq!(terminal.wait().unwrap().code(), Some(1));
+    wait_for(&mut window, "Resume");
+    // Another one with a configuration of a run that is there, and what the program itself refuses.
+    std::fs::write(root.join("wrong.toml"), "d_sae = 16\nks = 2\n").unwrap();
+    click(&mut window, "Train");
+    click(&mut window, "Configuration of the training");
+    click(&mut window, "a file");
+    window.get_by_label("Configuration file").focus();
+    window.run_steps(2);
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+    window.get_by_label("Configuration file").type_text("wrong.toml");
+    wait_for_part(&mut window, "wrong.toml --data ");
+    click(&mut window, "Start training");
+    wait_for_part(&mut window, "wrong.toml");
+    wait_for(&mut window, "run-2 was not begun");
+}
