@@ -9,8 +9,8 @@
 //! ∂L/∂W_dec = 2α' uᵀ q;  ∂L/∂W_enc = 2α' sᵀ c               [n, d]
 //! ```
 //!
-//! u is made in `f32`. The other four products are made in bfloat16 where the processor has it and `--exact` does not forbid it: they are
-//! gradients of a loss that nothing is measured by, and were most of the time of a step with many dead features.
+//! All five products are made in bfloat16 where the processor has it and `--exact` does not forbid it: they are a loss that nothing is
+//! measured by, of features that fire for no token, and were most of the time of a step with many dead features.
 
 use rayon::prelude::*;
 
@@ -42,15 +42,20 @@ pub(super) struct DenseAux {
     right: [bf16::Panels; 2],
 }
 
-/// W_dec of the helped features, `[n, d]`, as right factors in bfloat16.
+/// Rows of the helped features, `[n, d]`, as right factors in bfloat16: W_encᵀ, W_dec and W_decᵀ.
 #[derive(Debug, Default)]
-pub(super) struct CoarseDecoder {
+pub(super) struct Coarse {
+    encoder: bf16::Panels,
     rows: bf16::Panels,
     columns: bf16::Panels,
 }
 
-impl CoarseDecoder {
-    pub(super) fn set(&mut self, decoder: &[f32], d: usize) {
+impl Coarse {
+    pub(super) fn set_encoder(&mut self, encoder: &[f32], d: usize) {
+        self.encoder.set(Mat::new(encoder, encoder.len() / d, d).t());
+    }
+
+    pub(super) fn set_decoder(&mut self, decoder: &[f32], d: usize) {
         let decoder = Mat::new(decoder, decoder.len() / d, d);
         self.rows.set(decoder);
         self.columns.set(decoder.t());
@@ -58,6 +63,18 @@ impl CoarseDecoder {
 }
 
 impl DenseAux {
+    /// Makes the codes `c · W_encᵀ` of the chunk `centred[rows, d]`, without biases.
+    pub(super) fn encode(&mut self, helped: &Helped, centred: &[f32], d: usize) {
+        let (rows, n) = (centred.len() / d, helped.features.len());
+        let Some(coarse) = &helped.coarse else {
+            return helped.packed_encoder.products(&mut self.codes, centred, &helped.encoder, d);
+        };
+        self.left.set(Mat::new(centred, rows, d));
+        self.codes.resize(rows * n, 0.0);
+        let codes = MatMut::new(&mut self.codes, rows, n);
+        bf16::multiply(self.left.all(), &coarse.encoder, 1.0, Into::Overwrite, codes);
+    }
+
     /// Makes row `row` of the codes the `k` largest positive of itself and `bias`, 0 elsewhere.
     pub(super) fn keep_best(&mut self, row: usize, bias: &[f32], k: usize) {
         keep::best(&mut self.codes[row * bias.len()..(row + 1) * bias.len()], bias, k, &mut self.bits);
@@ -77,13 +94,13 @@ impl DenseAux {
         q.copy_from_slice(errors);
         let codes = Mat::new(&self.codes, rows, n);
         match &helped.coarse {
-            Some(decoder) => {
+            Some(coarse) => {
                 self.left.set(codes);
-                bf16::multiply(self.left.all(), &decoder.rows, 1.0, Into::Add, MatMut::new(q, rows, d));
+                bf16::multiply(self.left.all(), &coarse.rows, 1.0, Into::Add, MatMut::new(q, rows, d));
                 self.left.set(Mat::new(q, rows, d));
                 self.slopes.resize(rows * n, 0.0);
                 let slopes = MatMut::new(&mut self.slopes, rows, n);
-                bf16::multiply(self.left.all(), &decoder.columns, 1.0, Into::Overwrite, slopes);
+                bf16::multiply(self.left.all(), &coarse.columns, 1.0, Into::Overwrite, slopes);
                 let [q_panels, centred_panels] = &mut self.right;
                 q_panels.set(Mat::new(q, rows, d));
                 centred_panels.set(Mat::new(centred, rows, d));

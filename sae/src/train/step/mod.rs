@@ -191,8 +191,8 @@ struct Helped {
     packed_decoder: Packed,
     /// Whether help is by dense products.
     dense: bool,
-    /// The decoder rows for products in bfloat16, where dense products are made in it.
-    coarse: Option<dense_aux::CoarseDecoder>,
+    /// Their rows for products in bfloat16, where dense products are made in it.
+    coarse: Option<dense_aux::Coarse>,
     /// Dead features.
     dead: usize,
 }

@@ -81,19 +81,26 @@ impl Stepper {
         bias.extend(features.iter().map(|&f| state.b_enc.value[f as usize]));
         let rows = features.iter().map(|&f| f as usize * state.d);
         *dense = features.len() <= DENSE * options.aux.k;
+        match *dense && options.coarse_help && bf16::available() {
+            true => *coarse = Some(coarse.take().unwrap_or_default()),
+            false => *coarse = None,
+        }
         decoder.clear();
         if *dense && options.aux.coefficient > 0.0 {
             rows.clone().for_each(|at| decoder.extend_from_slice(&state.w_dec.value[at..at + state.d]));
-            match options.coarse_help && bf16::available() {
-                true => coarse.get_or_insert_default().set(decoder, state.d),
-                false => packed_decoder.set(decoder, state.d),
+            match &mut *coarse {
+                Some(coarse) => coarse.set_decoder(decoder, state.d),
+                None => packed_decoder.set(decoder, state.d),
             }
         }
         encoder.clear();
         let apart = options.plan(state.step + 1).rule == Rule::Feature || prefilter.is_some();
         if apart && options.aux.coefficient > 0.0 {
             rows.for_each(|at| encoder.extend_from_slice(&state.w_enc.value[at..at + state.d]));
-            packed_encoder.set(encoder, state.d);
+            match coarse {
+                Some(coarse) => coarse.set_encoder(encoder, state.d),
+                None => packed_encoder.set(encoder, state.d),
+            }
         }
     }
 }

@@ -302,8 +302,7 @@ impl Chunk {
     /// The same for all tokens of the chunk, where nothing else needs z.
     fn help_alone(&mut self, shared: &Shared<'_>, centred: &[f32], rows: usize, buffer: &mut Buffer) {
         if shared.helps && shared.helped.dense {
-            let Helped { encoder, packed_encoder, .. } = shared.helped;
-            packed_encoder.products(&mut self.dense.codes, centred, encoder, shared.state.d);
+            self.dense.encode(shared.helped, centred, shared.state.d);
             for row in 0..rows {
                 self.dense.keep_best(row, &shared.helped.bias, shared.options.aux.k);
             }

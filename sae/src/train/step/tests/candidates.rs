@@ -149,7 +149,7 @@ fn new_rows_of_dead_features_are_packed() {
 fn rounded_help_points_where_exact_help_does() {
     let (state, x) = wide();
     let gradients = |coarse_help| {
-        let told = StepOptions { coarse_help, ..options((Rule::Token, false), Search::Exact) };
+        let told = StepOptions { coarse_help, ..options((Rule::Token, false), Search::Candidates) };
         let mut stepper = Stepper::new(told);
         let report = stepper.forward(&state, &x);
         assert!(stepper.helped.dense && !stepper.dense_gradients.is_empty());
@@ -157,12 +157,13 @@ fn rounded_help_points_where_exact_help_does() {
     };
     let ((exact, loss), (rounded, other)) = (gradients(false), gradients(true));
     assert!((loss - other).abs() < 1e-3 * loss, "{loss} and {other}");
+    // Which of two nearly equal codes is among the k may differ.
+    let (mut distance, mut size) = (0.0, 0.0);
     for (a, b) in exact.iter().zip(&rounded) {
-        for (a, b) in [(&a.encoder, &b.encoder), (&a.decoder, &b.decoder)] {
-            let distance: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
-            let size: f32 = a.iter().map(|a| a * a).sum();
-            assert!(distance.sqrt() <= 0.01 * size.sqrt(), "{distance} of {size}");
+        for (a, b) in a.encoder.iter().chain(&a.decoder).zip(b.encoder.iter().chain(&b.decoder)) {
+            distance += (a - b) * (a - b);
+            size += a * a;
         }
     }
-    assert!(exact.iter().any(|gradient| gradient.encoder.iter().any(|g| *g != 0.0)));
+    assert!(size > 0.0 && distance.sqrt() < 0.03 * size.sqrt(), "{distance} of {size}");
 }
