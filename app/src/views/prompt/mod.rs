@@ -38,6 +38,27 @@ enum By {
 impl By {
     const ALL: [Self; 4] = [Self::Activation, Self::Share, Self::Loss, Self::Logit];
 
+    /// What stands on its button.
+    fn short(self) -> &'static str {
+        match self {
+            Self::Activation => "activation",
+            Self::Share => "share",
+            Self::Loss => "loss",
+            Self::Logit => "logit",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Activation => "How strongly each feature fires on the token",
+            Self::Share => "Its activation against the feature's own maximum",
+            Self::Loss => {
+                "What it does to the summed loss of the text: activation × gradient; below 0 it helps"
+            }
+            Self::Logit => "What it does to the logit of a token: activation × gradient",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Activation => "activation",
@@ -161,7 +182,7 @@ impl PromptView {
         ui.horizontal_wrapped(|ui| {
             facts::caption(ui, "features by");
             for by in By::ALL {
-                let button = ui.add(Button::selectable(self.by == by, by.name()));
+                let button = ui.add(Button::selectable(self.by == by, by.short()));
                 button.widget_info(|| {
                     WidgetInfo::selected(
                         Role::RadioButton,
@@ -170,7 +191,7 @@ impl PromptView {
                         format!("Features by {}", by.name()),
                     )
                 });
-                if button.clicked() {
+                if button.on_hover_text(by.about()).clicked() {
                     self.by = by;
                 }
             }
