@@ -22,7 +22,8 @@ Look at the features of a language model, and at the text that makes them fire.
 Usage: sae-app [PATH | ADDRESS]
 
   PATH      a run, a dataset, or a folder that holds some
-  ADDRESS   a place in one: RUN#features, RUN#feature=123, RUN#map,
+  ADDRESS   a place in one: RUN#features, RUN#feature=123,
+            RUN#feature=123&example=4, RUN#map,
             RUN#compare=NAME, RUN#curves, DATASET#documents,
             DATASET#document=4, DATASET#document=4&token=40,
             DATASET#experts, DATASET#expert=2:11 (layer 2, expert 11)
