@@ -82,7 +82,11 @@ impl Stepper {
         let mut prefilter = self.prefilter.take();
         // Feature choice has no use for features in panels.
         let packs = self.options.plan(step + 1).rule != Rule::Feature;
-        let sums: Vec<TaskSums> = tasks(state, own, prefilter.as_mut().filter(|_| packs))
+        let matrices = match prefilter.as_mut().filter(|_| packs) {
+            Some(Prefilter { encoder, decoder, .. }) => [Some(encoder), decoder.as_mut()],
+            None => [None, None],
+        };
+        let sums: Vec<TaskSums> = tasks(state, own, matrices)
             .into_par_iter()
             .enumerate()
             .map_init(Memory::default, |memory, (task, part)| {
@@ -234,19 +238,19 @@ impl Task<'_> {
 }
 
 /// Cuts the state into tasks of a fixed number of features.
-fn tasks<'a>(state: &'a mut TrainState, own: usize, prefilter: Option<&'a mut Prefilter>) -> Vec<Task<'a>> {
+fn tasks<'a>(
+    state: &'a mut TrainState,
+    own: usize,
+    matrices: [Option<&'a mut Quantised>; 2],
+) -> Vec<Task<'a>> {
     fn triples(parameter: &mut Parameter, width: usize) -> impl Iterator<Item = Triple<'_>> {
         let width = width.max(1);
         let (first, second) = (parameter.first.chunks_mut(width), parameter.second.chunks_mut(width));
         parameter.value.chunks_mut(width).zip(first).zip(second).map(|((v, m), s)| [v, m, s])
     }
     let width = TASK_FEATURES * state.d;
-    let (encoder, decoder) = match prefilter {
-        Some(Prefilter { encoder, decoder, .. }) => (Some(encoder), decoder.as_mut()),
-        None => (None, None),
-    };
-    let mut panels = [encoder, decoder]
-        .map(|matrix| matrix.map(|Quantised { fold, panels }| (panels.panels_mut(), &*fold)));
+    let mut panels =
+        matrices.map(|matrix| matrix.map(|Quantised { fold, panels }| (panels.panels_mut(), &*fold)));
     let mut own = triples(&mut state.own, TASK_FEATURES * own);
     let rows = triples(&mut state.w_enc, width).zip(triples(&mut state.w_dec, width));
     let counts = state.since_fired.chunks_mut(TASK_FEATURES).zip(state.rates.chunks_mut(TASK_FEATURES));
