@@ -27,8 +27,13 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 fn stand_in(dir: &Path, body: &str) -> PathBuf {
     let path = dir.join("stand-in");
     let arguments = dir.join("arguments");
+    // A shell can not trap what was ignored when it began, as interrupts are in the background of a script.
+    let shell = match cfg!(target_os = "linux") {
+        true => "/usr/bin/env -S --default-signal=INT sh",
+        false => "/bin/sh",
+    };
     let script = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --out ] && out=$2; shift; done\n{body}\n",
+        "#!{shell}\nprintf '%s\\n' \"$*\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --out ] && out=$2; shift; done\n{body}\n",
         arguments.display()
     );
     std::fs::write(&path, script).unwrap();
@@ -63,9 +68,9 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     }
     let here = dir.path().display();
     let body = format!(
-        "mkdir -p \"$out\"\ncp '{here}/running/run.json' \"$out/run.json\"\necho 'method = \"topk\"' > \"$out/train.toml\"\n\
-         stop() {{ cp '{here}/stopped/run.json' \"$out/run.json\"; echo '{{\"error\": \"training stood at step 7; go on with --resume\"}}'; exit 1; }}\n\
-         trap stop INT\necho 'train: 12 %, 3 min left' >&2\nwhile true; do sleep 0.05; done"
+        "stop() {{ cp '{here}/stopped/run.json' \"$out/run.json\"; echo '{{\"error\": \"training stood at step 7; go on with --resume\"}}'; exit 1; }}\ntrap stop INT\n\
+         mkdir -p \"$out\"\ncp '{here}/running/run.json' \"$out/run.json\"\necho 'method = \"topk\"' > \"$out/train.toml\"\n\
+         echo 'train: 12 %, 3 min left' >&2\nwhile true; do sleep 0.05; done"
     );
     let program = stand_in(dir.path(), &body);
     let mut window = open(dir.path(), &root, &program);
@@ -88,6 +93,8 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     click(&mut window, "Resume");
     wait_for(&mut window, "Pause");
     wait(&mut window, "the second start", |_| arguments(dir.path()).len() == 2);
+    // An interrupt before its trap would kill it.
+    wait(&mut window, "the second run", |_| status(&out) == Some(RunStatus::Running));
     let second = &arguments(dir.path())[1];
     assert!(second.ends_with(&format!("--out {} --resume --json", out.display())), "{second}");
     click(&mut window, "Pause");

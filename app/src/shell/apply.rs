@@ -195,7 +195,7 @@ impl App {
     fn prompt(&self) -> Option<Place> {
         let folder = self.workspace.as_ref()?.folder.value()?;
         let here = self.here();
-        if let Some(Place::Feature { run, feature }) = here {
+        if let Some(Place::Feature { run, feature } | Place::Example { run, feature, .. }) = here {
             return Some(Place::Prompt { run, feature: Some(feature) });
         }
         let readable =
