@@ -2,7 +2,7 @@
 """Time to equal FVU: `sae train` and sparsify (Adam), each at the best learning rate of its own sweep, on the same rows.
 
     quality.py --sae PROGRAM --python PYTHON --rows train.npy --d-sae 4096 --k 32 --batch 1024 --tokens 512000
-               [--rates 3e-4,1e-3,2e-3,3e-3,5e-3] [--rounds 3] [--bf16] [--auxk]
+               [--rates 1e-3,2e-3,3e-3,5e-3] [--our-rates …] [--shares …] [--rounds 3] [--bf16] [--auxk]
 
 `train.npy` is `[rows, d]` in f32; every row is seen once, so that a batch's FVU before its update is that of rows never trained on. Final
 FVU is the mean over the last sixteenth of the batches. sparsify's Trainer is tied to a language model; peers.py repeats its step, with a
@@ -63,6 +63,7 @@ def main():
     for name in ("--d-sae", "--k", "--batch", "--tokens"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--rates", default="1e-3,2e-3,3e-3,5e-3")
+    parser.add_argument("--our-rates", help="for sae, beside its default; as --rates if not given")
     parser.add_argument("--shares", default="0.4,0.6,0.8,1.0", help="lengths of our runs, as shares of the tokens")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bf16", action="store_true", help="sparsify in bf16 autocast")
@@ -74,6 +75,7 @@ def main():
     if shape[0] < o.tokens:
         parser.error(f"{o.rows} has {shape[0]} rows")
     rates = [float(rate) for rate in o.rates.split(",")]
+    our_rates = [float(rate) for rate in (o.our_rates or o.rates).split(",")]
     with tempfile.TemporaryDirectory(dir=pathlib.Path(o.rows).parent) as folder:
         data = pathlib.Path(folder) / "data"
         run([o.sae, "import", "--quiet", o.rows, "--out", data])
@@ -91,7 +93,7 @@ def main():
         chosen = None
         for share in [float(share) for share in o.shares.split(",")]:
             tokens = int(o.tokens * share) // o.batch * o.batch
-            for rate in [None, *rates]:
+            for rate in [None, *our_rates]:
                 fvu, seconds = ours(o, data, rate, tokens)
                 print(f"| sae | {rate if rate else 'default'} | {tokens} | {fvu:.4f} | {seconds:.1f} |", flush=True)
                 if fvu <= target and (chosen is None or fvu < chosen[0]):
