@@ -40,7 +40,4 @@ picture() {
 }
 
 picture runs "$run#curves" dark
-picture features "$run#features" dark
 picture feature "$run#feature=${FEATURE:-7}" dark
-picture feature-light "$run#feature=${FEATURE:-7}" light
-picture map "$run#map" dark
