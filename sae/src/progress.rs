@@ -36,3 +36,32 @@ impl Progress for Quiet {
         false
     }
 }
+
+#[cfg(test)]
+/// Asks to stop after a number of calls of `advance`.
+pub(crate) struct StopAfter {
+    left: std::cell::Cell<u64>,
+    pub(crate) remarks: Vec<String>,
+}
+
+#[cfg(test)]
+impl StopAfter {
+    pub(crate) fn new(steps: u64) -> Self {
+        Self { left: std::cell::Cell::new(steps), remarks: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+impl Progress for StopAfter {
+    fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
+    fn advance(&mut self, _: u64, _: &str) {
+        self.left.set(self.left.get().saturating_sub(1));
+    }
+    fn end(&mut self, _: &str) {}
+    fn remark(&mut self, message: &str) {
+        self.remarks.push(message.to_owned());
+    }
+    fn stop_requested(&self) -> bool {
+        self.left.get() == 0
+    }
+}

@@ -41,6 +41,10 @@ impl Shared {
         }
     }
 
+    fn new(stage: Stage) -> Self {
+        Self { stage: Mutex::new(stage), said: Mutex::default(), interrupt: AtomicBool::new(false) }
+    }
+
     fn set(&self, stage: Stage) {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
@@ -48,11 +52,7 @@ impl Shared {
 
 /// Starts the process on a thread of its own: even a program on a sleeping disk holds up no frame.
 pub fn start(program: PathBuf, wish: &Wish, ctx: &egui::Context) -> Arc<Shared> {
-    let shared = Arc::new(Shared {
-        stage: Mutex::new(Stage::Runs),
-        said: Mutex::default(),
-        interrupt: AtomicBool::new(false),
-    });
+    let shared = Arc::new(Shared::new(Stage::Runs));
     let (mine, wish, ctx) = (Arc::clone(&shared), wish.clone(), ctx.clone());
     let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
         let stage = run(&program, &wish, &mine, &ctx).unwrap_or_else(Stage::Failed);
@@ -67,11 +67,7 @@ pub fn start(program: PathBuf, wish: &Wish, ctx: &egui::Context) -> Arc<Shared> 
 
 /// Interrupts a process that trains the run in `out`, and waits until it has let go of the folder.
 pub fn pause_other(process: u32, out: &Path, ctx: &egui::Context) -> Arc<Shared> {
-    let shared = Arc::new(Shared {
-        stage: Mutex::new(Stage::Pauses),
-        said: Mutex::default(),
-        interrupt: AtomicBool::new(false),
-    });
+    let shared = Arc::new(Shared::new(Stage::Pauses));
     let (mine, out, ctx) = (Arc::clone(&shared), out.to_owned(), ctx.clone());
     let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
         let stage = match interrupt(process) {

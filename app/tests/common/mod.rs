@@ -1,6 +1,7 @@
 //! What the tests of the window share: a sample folder, made once a process, and a window to drive.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod pictures;
 pub mod prompted;
 pub mod routed;
 pub mod sample;
@@ -105,15 +106,20 @@ pub fn click(harness: &mut Harness<'static, App>, label: &str) {
     harness.run_steps(3);
 }
 
-/// The features of the rows on the screen, from the top.
-pub fn rows(harness: &Harness<'static, App>) -> Vec<u32> {
+/// The numbers behind `prefix` in names on the screen, from the top.
+pub fn numbered(harness: &Harness<'static, App>, prefix: &str) -> Vec<u32> {
     let mut found: Vec<(f32, u32)> = harness
-        .query_all_by_label_contains("Row of feature ")
+        .query_all_by_label_contains(prefix)
         .filter_map(|node| {
             let label = node.accesskit_node().label()?;
-            Some((node.rect().top(), label.strip_prefix("Row of feature ")?.parse().ok()?))
+            Some((node.rect().top(), label.strip_prefix(prefix)?.parse().ok()?))
         })
         .collect();
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    found.into_iter().map(|(_, feature)| feature).collect()
+    found.into_iter().map(|(_, number)| number).collect()
+}
+
+/// The features of the rows on the screen, from the top.
+pub fn rows(harness: &Harness<'static, App>) -> Vec<u32> {
+    numbered(harness, "Row of feature ")
 }

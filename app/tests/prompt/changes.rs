@@ -1,12 +1,12 @@
 //! Features that are changed, and what that does.
 
 use app::widgets::format;
-use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use egui_kittest::kittest::Queryable as _;
 use sae::Quiet;
 use sae::prompt::{At, Change, Edit, Effect, Prompter, Sampling, With};
 
 use super::common::{click, prompted, wait, wait_for, wait_for_part};
-use super::{TEXT, chosen, listed, prompt, read, slide};
+use super::{TEXT, chosen, listed, prompt, read, slide, strength};
 
 fn effect(prompter: &Prompter, changes: &[Change]) -> Effect {
     let reading = prompter.read(TEXT).unwrap();
@@ -43,8 +43,7 @@ fn a_slider_adds_in_units_of_the_features_maximum() {
     wait_for(&mut window, "Remove the change of feature 7");
     slide(&mut window, 7, 3);
     wait_for(&mut window, "KL, nats a token");
-    let strength =
-        window.get_by_label("Strength of feature 7").accesskit_node().numeric_value().unwrap() as f32;
+    let strength = strength(&window, 7);
     assert!(strength > 0.0, "the slider moved to {strength}");
     let prompter = prompted::prompter();
     let change = Change { feature: 7, edit: Edit::Add(strength), at: At::Everywhere };
@@ -62,8 +61,7 @@ fn the_text_goes_on_with_and_without() {
     click(&mut window, "clamp feature 7");
     slide(&mut window, 7, 40);
     wait_for(&mut window, "KL, nats a token");
-    let strength =
-        window.get_by_label("Strength of feature 7").accesskit_node().numeric_value().unwrap() as f32;
+    let strength = strength(&window, 7);
     click(&mut window, "Continue");
     wait_for(&mut window, "Prompt goes on with a random direction of the same length");
     let prompter = prompted::prompter();

@@ -63,15 +63,14 @@ fn chosen(token: usize) -> Window {
 
 /// The features of the token's list, from the top.
 fn listed(window: &Window) -> Vec<u32> {
-    let mut found: Vec<(f32, u32)> = window
-        .query_all_by_label_contains("Go to feature ")
-        .filter_map(|node| {
-            let label = node.accesskit_node().label()?;
-            Some((node.rect().top(), label.strip_prefix("Go to feature ")?.parse().ok()?))
-        })
-        .collect();
-    found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    found.into_iter().map(|(_, feature)| feature).collect()
+    common::numbered(window, "Go to feature ")
+}
+
+/// Where the slider of `feature`'s strength stands.
+fn strength(window: &Window, feature: u32) -> f32 {
+    let name = format!("Strength of feature {feature}");
+    let slider = window.get_by_label(&name);
+    slider.accesskit_node().numeric_value().unwrap() as f32
 }
 
 /// Presses the arrow key on the strength of `feature` so many times.

@@ -6,7 +6,6 @@ use rayon::prelude::*;
 use super::{Codes, Dictionary, Selection};
 use crate::kernels::encode::centre;
 use crate::kernels::gather::dot_rows;
-use crate::kernels::int8::panels::COLUMNS;
 use crate::kernels::int8::tile::{Instructions, ROWS};
 use crate::kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Shortlist};
 use crate::kernels::spare::Spare;
@@ -58,20 +57,13 @@ impl<'a> Search<'a> {
     }
 
     fn packed(dictionary: &'a Dictionary, fold: Fold, instructions: Instructions) -> Self {
-        let d = dictionary.d_in;
         let mut panels = Panels::default();
-        panels.resize(dictionary.d_sae, d);
         // What passes a threshold is what is positive without it.
         let bias = |f: usize| match &dictionary.selection {
             Selection::TopK(_) => dictionary.b_enc[f],
             Selection::Threshold(thresholds) => dictionary.b_enc[f] - thresholds[f].max(0.0),
         };
-        let all: Vec<_> = panels.panels_mut().zip(dictionary.w_enc.chunks(COLUMNS * d)).enumerate().collect();
-        all.into_par_iter().for_each_init(Vec::new, |memory, (p, (mut panel, rows))| {
-            for (c, row) in rows.chunks_exact(d).enumerate() {
-                panel.set(c, row, bias(p * COLUMNS + c), &fold, memory);
-            }
-        });
+        panels.pack(&dictionary.w_enc, &fold, bias);
         Self { dictionary, fold, panels, instructions }
     }
 

@@ -8,10 +8,11 @@ use storage::features::FeatureRow;
 use storage::{Dataset, Run, Scan};
 
 use super::*;
+use crate::Quiet;
 use crate::model::ModelSource;
+use crate::progress::StopAfter;
 use crate::rows::ModelChoice;
 use crate::rows::fixture::{self, Text};
-use crate::{Progress, Quiet};
 
 const FEATURES: usize = 37;
 
@@ -280,29 +281,14 @@ fn a_limit_and_no_model() {
     assert!(summary.logits.contains("no model"));
 }
 
-/// Stops after some batches.
-struct Stop(u32);
-
-impl Progress for Stop {
-    fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
-    fn advance(&mut self, _: u64, _: &str) {
-        self.0 = self.0.saturating_sub(1);
-    }
-    fn end(&mut self, _: &str) {}
-    fn remark(&mut self, _: &str) {}
-    fn stop_requested(&self) -> bool {
-        self.0 == 0
-    }
-}
-
 #[test]
 fn an_interrupted_index_leaves_the_old_one() {
     let world = World::new();
-    assert!(index(&world.run(), &options(), &mut Stop(3)).is_err());
+    assert!(index(&world.run(), &options(), &mut StopAfter::new(3)).is_err());
     assert!(!world.run().join("features").exists() && !world.run().join("features.partial").exists());
     index(&world.run(), &options(), &mut Quiet).unwrap();
     let before = tables(&world.run());
-    assert!(index(&world.run(), &options(), &mut Stop(8)).is_err());
+    assert!(index(&world.run(), &options(), &mut StopAfter::new(8)).is_err());
     assert_eq!(tables(&world.run()), before);
 }
 

@@ -9,8 +9,9 @@ use storage::{Manifest, ModelRef};
 use super::*;
 use crate::dictionary::Dictionary;
 use crate::model::{Hook, LanguageModel, ModelSource, NoTap, Site, Tap};
+use crate::progress::StopAfter;
 use crate::rows::{ModelChoice, fixture};
-use crate::{Progress, Quiet, Result};
+use crate::{Quiet, Result};
 
 /// Tokens a and b.
 const TEXT: &str = "abbabaab";
@@ -429,30 +430,16 @@ fn drawing_is_from_the_softmax() {
     }
 }
 
-/// Stops at the second question.
-struct Impatient(u64);
-
-impl Progress for Impatient {
-    fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
-    fn advance(&mut self, done: u64, _: &str) {
-        self.0 = done;
-    }
-    fn end(&mut self, _: &str) {}
-    fn remark(&mut self, _: &str) {}
-    fn stop_requested(&self) -> bool {
-        self.0 >= 2
-    }
-}
-
 #[test]
 fn work_can_be_stopped() {
     let prompter = at("blocks.0.hook_resid_post");
     let reading = prompter.read(TEXT).unwrap();
-    let stopped =
-        prompter.continuation(&reading, With::Nothing, 9, Sampling::Greedy, &mut Impatient(0)).unwrap_err();
+    let stopped = prompter
+        .continuation(&reading, With::Nothing, 9, Sampling::Greedy, &mut StopAfter::new(2))
+        .unwrap_err();
     assert!(stopped.to_string().starts_with("stopped"), "{stopped}");
     let plan = prompter.plan(&reading, &[everywhere(reading.codes.features[0], Edit::Ablate)]).unwrap();
-    let stopped = prompter.effect(&reading, &plan, (9, 0), &mut Impatient(0)).unwrap_err();
+    let stopped = prompter.effect(&reading, &plan, (9, 0), &mut StopAfter::new(2)).unwrap_err();
     assert!(stopped.to_string().starts_with("stopped"), "{stopped}");
 }
 

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use storage::RunRecord;
 
-use super::tests::{StopAfter, planted, planted_unevenly, small_config, weights, write};
+use super::tests::{planted, planted_unevenly, small_config, weights, write};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::{Dictionary, Selection};
+use crate::progress::StopAfter;
 use crate::train::random::{Purpose, generator, normal};
 
 /// 2500 rows of planted features with gradients; every fifth document is held out.

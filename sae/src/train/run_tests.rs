@@ -1,6 +1,5 @@
 //! Whole runs on datasets on disk.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, UInt32Array};
@@ -14,6 +13,7 @@ use super::random::{Purpose, generator, normal};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::Dictionary;
+use crate::progress::StopAfter;
 
 const HOOK: &str = "blocks.0.hook_resid_post";
 
@@ -106,32 +106,6 @@ pub(crate) fn planted_unevenly(
         row.iter_mut().for_each(|x| *x += 0.5 + 0.02 * normal(&mut rng));
     }
     (x, directions)
-}
-
-/// Asks to stop after a number of calls of `advance`.
-pub(crate) struct StopAfter {
-    left: Cell<u64>,
-    pub(crate) remarks: Vec<String>,
-}
-
-impl StopAfter {
-    pub(crate) fn new(steps: u64) -> Self {
-        Self { left: Cell::new(steps), remarks: Vec::new() }
-    }
-}
-
-impl Progress for StopAfter {
-    fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
-    fn advance(&mut self, _: u64, _: &str) {
-        self.left.set(self.left.get().saturating_sub(1));
-    }
-    fn end(&mut self, _: &str) {}
-    fn remark(&mut self, message: &str) {
-        self.remarks.push(message.to_owned());
-    }
-    fn stop_requested(&self) -> bool {
-        self.left.get() == 0
-    }
 }
 
 pub(crate) fn small_config() -> TrainConfig {

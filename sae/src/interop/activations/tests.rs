@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,8 @@ use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, TOKEN, VOCABUL
 use storage::{Dataset, Dtype, RowsAre, Scan, column, documents, vector};
 
 use super::{ImportConfig, plan, run};
-use crate::{Error, Progress, Quiet, Result};
+use crate::progress::StopAfter;
+use crate::{Error, Quiet, Result};
 
 /// What a dataset holds.
 #[derive(Debug, Default, PartialEq)]
@@ -403,21 +403,6 @@ fn shapes_and_types_that_do_not_fit_are_named() {
     assert!(!desk.refused(&tokenizer).is_empty());
 }
 
-/// Stops after some chunks.
-struct Stops(Cell<u32>);
-
-impl Progress for Stops {
-    fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
-    fn advance(&mut self, _: u64, _: &str) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-    fn end(&mut self, _: &str) {}
-    fn remark(&mut self, _: &str) {}
-    fn stop_requested(&self) -> bool {
-        self.0.get() == 0
-    }
-}
-
 #[test]
 fn an_interrupted_import_goes_on() {
     let desk = Desk::new();
@@ -428,7 +413,7 @@ fn an_interrupted_import_goes_on() {
     let whole = desk.import(&config).1;
     let out = desk.path("parts");
     for chunks in [1, 2] {
-        let stopped: Result<_> = run(&config, &out, &mut Stops(Cell::new(chunks)));
+        let stopped: Result<_> = run(&config, &out, &mut StopAfter::new(chunks));
         assert!(matches!(stopped, Err(Error::Stopped(_))));
         assert!(Dataset::open(&out).is_err());
     }

@@ -1,5 +1,7 @@
 //! Columns of a product, quantised and laid side by side as tiles read them.
 
+use rayon::prelude::*;
+
 use super::quantise::{Fold, quantise};
 use super::{GROUP, MAX_WIDTH};
 
@@ -62,6 +64,18 @@ impl Panels {
         self.lines.resize(panels * self.words * GROUP, Line([128; 64]));
         self.bounds.clear();
         self.bounds.resize_with(panels, Bounds::default);
+    }
+
+    /// Makes these the columns `w[F, d]`, each with its `bias`, by all threads.
+    pub fn pack(&mut self, w: &[f32], fold: &Fold, bias: impl Fn(usize) -> f32 + Sync) {
+        let d = fold.width();
+        self.resize(w.len() / d, d);
+        let panels: Vec<_> = self.panels_mut().zip(w.chunks(COLUMNS * d)).enumerate().collect();
+        panels.into_par_iter().for_each_init(Vec::new, |memory, (p, (mut panel, rows))| {
+            for (c, row) in rows.chunks_exact(d).enumerate() {
+                panel.set(c, row, bias(p * COLUMNS + c), fold, memory);
+            }
+        });
     }
 
     /// Columns.

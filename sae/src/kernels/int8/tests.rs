@@ -1,4 +1,4 @@
-use super::panels::{COLUMNS, Panels};
+use super::panels::Panels;
 use super::tile::{Instructions, ROWS};
 use super::{Fold, Pairs, Rows, Shortlist, Weights};
 
@@ -12,14 +12,8 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
 }
 
 fn panels(w: &[f32], bias: &[f32], fold: &Fold) -> Panels {
-    let (d, mut panels, mut memory) = (fold.width(), Panels::default(), Vec::new());
-    panels.resize(bias.len(), d);
-    for (p, mut panel) in panels.panels_mut().enumerate() {
-        for c in 0..COLUMNS.min(bias.len() - p * COLUMNS) {
-            let f = p * COLUMNS + c;
-            panel.set(c, &w[f * d..(f + 1) * d], bias[f], fold, &mut memory);
-        }
-    }
+    let mut panels = Panels::default();
+    panels.pack(w, fold, |f| bias[f]);
     panels
 }
 

@@ -3,13 +3,10 @@
 //! The panels of encoder and decoder rows are made anew with the rows, in the same visit (`step::update`), so a step never packs them
 //! twice.
 
-use rayon::prelude::*;
-
 use super::Stepper;
 use super::options::{Rule, Search, StepOptions};
 use crate::dictionary::score::Score;
 use crate::kernels::encode::{Packed, chunk_rows};
-use crate::kernels::int8::panels::COLUMNS;
 use crate::kernels::int8::tile::{Instructions, ROWS};
 use crate::kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Weights};
 use crate::train::state::TrainState;
@@ -18,6 +15,7 @@ use crate::train::state::TrainState;
 const CHUNK_ROWS: usize = 16 * ROWS;
 /// Below these a product in `f32` is as fast.
 const SMALLEST: (usize, usize) = (64, 1024);
+
 /// Rows of features in 8 bits.
 #[derive(Debug)]
 pub(super) struct Prefilter {
@@ -64,15 +62,7 @@ impl Quantised {
 
     /// Makes the panels those of `rows[n, d]`.
     pub(super) fn pack(&mut self, rows: &[f32], bias: impl Fn(usize) -> f32 + Sync) {
-        let d = self.fold.width();
-        self.panels.resize(rows.len() / d, d);
-        let panels: Vec<_> = self.panels.panels_mut().zip(rows.chunks(COLUMNS * d)).enumerate().collect();
-        let fold = &self.fold;
-        panels.into_par_iter().for_each_init(Vec::new, |memory, (p, (mut panel, rows))| {
-            for (c, row) in rows.chunks_exact(d).enumerate() {
-                panel.set(c, row, bias(p * COLUMNS + c), fold, memory);
-            }
-        });
+        self.panels.pack(rows, &self.fold, bias);
     }
 }
 
@@ -119,7 +109,7 @@ impl Prefilter {
         self.packed = Some(state.step);
     }
 
-    /// The tokens of `search.rows` with all features, worth what `score` says.
+    /// Tokens with all features, worth what `score` says: `rows` are centred activations, `along_rows` ĝ.
     pub(super) fn pairs<'a>(&'a self, score: Score, rows: &'a Rows, along_rows: &'a Rows) -> Pairs<'a> {
         let weights = match (score, &self.decoder) {
             (Score::Gradient { lambda, beta, .. }, Some(decoder)) => {

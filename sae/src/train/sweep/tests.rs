@@ -7,8 +7,9 @@ use storage::{RunRecord, RunStatus, Scan};
 
 use super::file::parse;
 use super::*;
+use crate::progress::StopAfter;
 use crate::train::method_tests::write_with_gradients;
-use crate::train::tests::{StopAfter, small_config, weights};
+use crate::train::tests::{small_config, weights};
 use crate::train::{Method, TrainConfig};
 use crate::{Error, Quiet};
 
