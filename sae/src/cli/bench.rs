@@ -38,7 +38,7 @@ pub struct Command {
     /// topk, mutual-choice, feature-choice, gradient, gradient-mutual or gradient-feature
     #[arg(long, default_value_t = Method::Topk)]
     method: Method,
-    /// Find matches in all pre-activations in f32
+    /// As `sae train --exact`: everything in f32
     #[arg(long)]
     exact: bool,
     /// Share of the features that are dead at every step

@@ -114,7 +114,8 @@ pub struct Command {
     /// Peak learning rate [default: from the width and the length of the run]
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// Find the k best in all pre-activations in f32, not among candidates of a product in 8 bits
+    /// Compute all pre-activations, and the help for dead features, in f32: no candidates from a
+    /// product in 8 bits, nothing rounded to bfloat16
     #[arg(long)]
     exact: bool,
     /// Leave out rows with a norm above this multiple of the median norm

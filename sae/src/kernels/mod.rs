@@ -25,12 +25,14 @@
 //! | [`reduce`] | sums in a fixed order |
 //! | [`spare`] | buffers that parallel tasks hand to each other |
 //! | [`int8`] | products in 8 bits, and from them the few pairs that may be among the largest |
+//! | [`bf16`] | products of matrices rounded to bfloat16 |
+//! | [`keep`] | rows that keep their k largest numbers and have 0 elsewhere |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
 //!
 //! # Bits
 //! Loops are compiled three times, portable, for AVX2 and for AVX-512, and pick at run time. No variant fuses multiply and add and all
-//! add in the same order, so they give the same bits. Only [`gemm`] and [`product`] use what the processor offers (FMA, AVX-512), so the
-//! same bits on every run need the same kind of processor; [`processor`] names it for the run's record. Sums of [`int8`] are integers.
+//! add in the same order, so they give the same bits. Only [`gemm`], [`product`] and [`bf16`] use what the processor offers (FMA, AVX-512,
+//! its bfloat16), so the same bits on every run need the same kind of processor; [`processor`] names it for the run's record. Sums of [`int8`] are integers.
 //! The number of threads never changes a bit: chunks have fixed sizes and partial results are added in chunk order.
 
 /// Compiles a function three times, portable, with AVX2 and with AVX-512, and chooses at run time.
@@ -105,8 +107,8 @@ pub mod topk;
 
 pub(crate) mod vector;
 
-/// The instruction sets that decide the bits of [`gemm`] and [`product`] on this machine and those that [`int8`] uses, e.g.
-/// `x86_64 avx2 fma avx512f avx512-vnni`.
+/// The instruction sets that decide the bits of [`gemm`], [`product`] and [`bf16`] on this machine and those that [`int8`] uses, e.g.
+/// `x86_64 avx2 fma avx512f avx512bf16 avx512-vnni`.
 pub fn processor() -> String {
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
     let mut names = vec![std::env::consts::ARCH];

@@ -145,7 +145,7 @@ pub struct TrainConfig {
     /// Rows with a norm above this multiple of the median norm are left out (and counted). Default: none are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_activation_norm_multiple: Option<f32>,
-    /// Finds the k best by all pre-activations in `f32`, not by candidates of a product in 8 bits.
+    /// Computes all pre-activations, and the help for dead features, in `f32`: no candidates, nothing in bfloat16.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
     /// Seed of the first directions and, without `data_seed`, of the order of rows.
