@@ -12,7 +12,7 @@ use super::rows::RowSource;
 use crate::{Error, Result};
 
 /// Ranges asked of the table at once: what is decoded for them is in memory beside the pool.
-const RANGES_AT_ONCE: usize = 64;
+pub(super) const RANGES_AT_ONCE: usize = 16;
 
 /// The activations of a dataset, and their gradients beside them if they are wanted.
 #[derive(Debug, Clone)]
@@ -93,15 +93,16 @@ impl RowSource for DatasetRows {
         if self.with_gradients { 2 * self.d } else { self.d }
     }
 
-    fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>> {
+    fn read(&mut self, ranges: &[Range<u64>], out: &mut Vec<f32>) -> Result<()> {
         let rows: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let mut out = Vec::with_capacity(rows as usize * self.width());
+        out.clear();
+        out.reserve(rows as usize * self.width());
         let columns: &[&str] = if self.with_gradients { &[ACTIVATION, GRADIENT] } else { &[ACTIVATION] };
         let (mut activations, mut gradients) = (Vec::new(), Vec::new());
         for some in ranges.chunks(RANGES_AT_ONCE) {
             for batch in self.table.take(some, columns)? {
                 if !self.with_gradients {
-                    storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut out)?;
+                    storage::vector::fixed_size_rows(&batch, ACTIVATION, out)?;
                     continue;
                 }
                 activations.clear();
@@ -120,7 +121,7 @@ impl RowSource for DatasetRows {
                 format!("{rows} rows of width {} were asked for, {} numbers came", self.width(), out.len()),
             ));
         }
-        Ok(out)
+        Ok(())
     }
 
     fn name(&self, column: usize) -> String {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 use storage::RunRecord;
 
+use super::ahead::Ahead;
 use super::batches::{Batch, Batches};
 use super::board::{Board, Within};
 use super::config::Resolved;
@@ -94,7 +95,8 @@ struct Group<'a, 'b> {
     source: &'b Source,
     threads: &'b ThreadPool,
     members: &'b mut [Member<'a>],
-    batches: Batches,
+    /// `None` when no run needs any more: thresholds are fitted and dictionaries written without its memory.
+    batches: Option<Ahead>,
     turn: Vec<Batch>,
     /// The step, counted from 0, that the next batch is for.
     next: u64,
@@ -168,6 +170,8 @@ impl<'a, 'b> Group<'a, 'b> {
             }
         }
         let batches = Batches::new(pools, first.d_in, &statistics, rows, left_out);
+        let ahead = if alone { 1 } else { TURN as usize };
+        let batches = Some(Ahead::start(batches, first.config.batch, ahead)?);
         Ok(Some(Self { source, threads, members, batches, turn: Vec::new(), next }))
     }
 
@@ -202,10 +206,9 @@ impl<'a, 'b> Group<'a, 'b> {
     /// Reads the batches of a turn. All runs that are still going wait for them, so each is charged a part of the time.
     fn read(&mut self, batches: usize) -> Result<()> {
         let began = Instant::now();
-        let rows = self.members.first().map_or(0, |member| member.resolved.config.batch);
         self.turn.resize_with(batches, Batch::default);
-        for batch in &mut self.turn {
-            self.batches.next(batch, rows)?;
+        if let Some(ahead) = &mut self.batches {
+            self.turn.iter_mut().try_for_each(|batch| ahead.next(batch))?;
         }
         let going = || self.members.iter().filter(|member| member.trainer.is_some());
         let part = began.elapsed() / going().count().max(1) as u32;
@@ -241,6 +244,11 @@ impl<'a, 'b> Group<'a, 'b> {
     }
 
     fn finish_if_done(&mut self, i: usize, alone: bool, progress: &mut dyn Progress) {
+        let ready = |member: &Member<'_>| member.trainer.as_ref().is_none_or(Trainer::is_done);
+        if self.members.iter().all(ready) {
+            self.batches = None;
+            self.turn.clear();
+        }
         let Member { trainer, record, out, resolved, result } = &mut self.members[i];
         let Some(trained) = trainer.as_ref().filter(|trainer| trainer.is_done()) else { return };
         let mut within = Within(progress);

@@ -23,6 +23,7 @@
 //! [`run`] begins or resumes a run, [`resume`] goes on with one from its folder alone. A run that was killed and resumed has the same
 //! final weights, to the bit, as one that was not, for any number of threads.
 
+mod ahead;
 mod batches;
 mod board;
 mod checkpoint;
@@ -30,6 +31,7 @@ mod clock;
 mod config;
 mod dataset_rows;
 mod group;
+mod initial;
 mod job;
 mod matches;
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::order::{Order, PoolPlan};
@@ -20,6 +20,8 @@ pub(crate) struct Pool {
 pub(crate) struct Pools {
     d: usize,
     receiver: Option<Receiver<Result<Pool>>>,
+    /// Takes used pools back to the thread, whose next one is read into their memory.
+    used: Sender<Arc<Vec<f32>>>,
     thread: Option<JoinHandle<()>>,
     current: Option<Pool>,
     position: u64,
@@ -31,11 +33,12 @@ impl Pools {
         let d = source.width();
         // Without room in the channel: the thread waits with the pool it has read, and reads no further.
         let (sender, receiver) = sync_channel(0);
+        let (used, returned) = channel();
         let plans = order.pools(position);
         let read_all = move || {
             let mut cache: Cache = None;
             for plan in plans {
-                let pool = read(source.as_mut(), plan, &mut cache);
+                let pool = read(source.as_mut(), plan, &mut cache, &returned);
                 let failed = pool.is_err();
                 if sender.send(pool).is_err() || failed {
                     break;
@@ -46,7 +49,7 @@ impl Pools {
             .name("activations".to_owned())
             .spawn(read_all)
             .map_err(|e| Error::request(format!("cannot start the thread that reads activations: {e}")))?;
-        Ok(Self { d, receiver: Some(receiver), thread: Some(thread), current: None, position })
+        Ok(Self { d, receiver: Some(receiver), used, thread: Some(thread), current: None, position })
     }
 
     /// Rows of the stream taken so far, counted from the very first.
@@ -78,7 +81,10 @@ impl Pools {
     fn load(&mut self) -> Result<()> {
         while self.current.as_ref().is_none_or(|pool| pool.next >= pool.order.len()) {
             // The old pool goes first, so that only two are ever in memory.
-            self.current = None;
+            if let Some(old) = self.current.take() {
+                // Nobody takes it from a thread that has ended: the next line says so.
+                let _ = self.used.send(old.rows);
+            }
             let ended =
                 || Error::data("the reader of activations ended early; see the messages before this one");
             let received = self.receiver.as_ref().and_then(|r| r.recv().ok()).ok_or_else(ended)?;
@@ -100,13 +106,21 @@ impl Drop for Pools {
 
 type Cache = Option<(Vec<Range<u64>>, Arc<Vec<f32>>)>;
 
-fn read(source: &mut dyn RowSource, plan: PoolPlan, cache: &mut Cache) -> Result<Pool> {
+fn read(
+    source: &mut dyn RowSource,
+    plan: PoolPlan,
+    cache: &mut Cache,
+    returned: &Receiver<Arc<Vec<f32>>>,
+) -> Result<Pool> {
     // A dataset that fits into one pool is read once, whatever the number of epochs.
     let kept = cache.take().filter(|(ranges, _)| *ranges == plan.ranges);
+    // Fresh memory of this size would cost as much as a tenth of reading.
+    let spare = returned.try_iter().filter_map(Arc::into_inner).last();
     let rows = match kept {
         Some((_, rows)) => rows,
         None => {
-            let rows = source.read(&plan.ranges)?;
+            let mut rows = spare.unwrap_or_default();
+            source.read(&plan.ranges, &mut rows)?;
             require_finite(source, &plan.ranges, &rows)?;
             Arc::new(rows)
         }

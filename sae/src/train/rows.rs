@@ -9,8 +9,8 @@ pub(crate) trait RowSource: Send + 'static {
     /// Numbers of a row: d, or 2d with gradients behind the activations.
     fn width(&self) -> usize;
 
-    /// The rows of all `ranges` (ascending, disjoint), end to end, `[n, width]`.
-    fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>>;
+    /// Makes `out` the rows of all `ranges` (ascending, disjoint), end to end, `[n, width]`.
+    fn read(&mut self, ranges: &[Range<u64>], out: &mut Vec<f32>) -> Result<()>;
 
     /// What number `column` of a row is, for a message.
     fn name(&self, column: usize) -> String {
@@ -37,10 +37,12 @@ pub(crate) mod tests {
             self.d
         }
 
-        fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<f32>> {
-            let rows =
-                ranges.iter().flat_map(|r| &self.x[r.start as usize * self.d..r.end as usize * self.d]);
-            Ok(rows.copied().collect())
+        fn read(&mut self, ranges: &[Range<u64>], out: &mut Vec<f32>) -> Result<()> {
+            out.clear();
+            for r in ranges {
+                out.extend(&self.x[r.start as usize * self.d..r.end as usize * self.d]);
+            }
+            Ok(())
         }
 
         fn describe(&mut self, row: u64) -> String {

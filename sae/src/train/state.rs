@@ -51,7 +51,7 @@ pub(crate) struct TrainState {
 }
 
 impl TrainState {
-    /// Decoder rows are random directions, encoder rows the same (tied), `b_enc` is 0.
+    /// Decoder rows are random directions, encoder rows the same (tied; [`super::initial`] gives them another norm), `b_enc` is 0.
     ///
     /// A feature's direction depends on the seed and its number alone.
     pub(crate) fn new(features: usize, b_dec: Vec<f32>, seed: u64) -> Self {

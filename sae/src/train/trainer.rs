@@ -9,6 +9,7 @@ use storage::metrics::{MetricsLog, Row};
 use super::batches::Batch;
 use super::checkpoint::{self, Holds, Record};
 use super::config::Resolved;
+use super::initial;
 use super::random::{Purpose, generator, shuffle};
 use super::schedule::Schedule;
 use super::state::{Parameter, TrainState};
@@ -116,7 +117,13 @@ impl<'a> Trainer<'a> {
         let gradients = self.gradients(batch);
         let tokens = Tokens { x: &batch.x, gradients: &gradients };
         let (stepper, state) = (&mut self.stepper, &mut self.state);
-        let report = threads.install(|| stepper.step(state, tokens, rate));
+        let k = self.resolved.first_k().filter(|_| state.step == 0);
+        let report = threads.install(|| {
+            if let Some(k) = k {
+                initial::fit_encoder(state, tokens.x, k);
+            }
+            stepper.step(state, tokens, rate)
+        });
         self.give_back(gradients);
         let report = report.map_err(|error| self.with_checkpoint(error))?;
         self.window.add(&report);

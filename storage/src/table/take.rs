@@ -12,8 +12,8 @@ use super::part::guarded;
 use super::scan::open_ranges;
 use crate::error::{Error, Result};
 
-/// Ranges nearer than this are read as one: their rows share a page.
-const NEAR: u64 = 1024;
+/// Ranges nearer than this are read as one: they may share a page.
+const NEAR: u64 = 256;
 /// Rows that are read as one at most, so that a long list of near ranges stays a stream.
 const SPAN: u64 = 16 << 10;
 

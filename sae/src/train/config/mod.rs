@@ -202,7 +202,7 @@ impl Default for TrainConfig {
             tokens: None,
             learning_rate: None,
             warmup_steps: None,
-            decay_share: 0.2,
+            decay_share: 0.4,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 6.25e-10,

@@ -4,8 +4,8 @@ use super::{AuxLoss, InputNormalisation, JumpPenalty, Method, Resolved};
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
 use crate::train::statistics::Statistics;
-use crate::train::step::StepOptions;
 use crate::train::step::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
+use crate::train::step::{StepOptions, finds_candidates};
 
 /// Weight of the loss with more matches, as in Gao et al. (2024).
 const MULTI_WEIGHT: f64 = 0.125;
@@ -15,6 +15,21 @@ const TANH_STEEPNESS: f32 = 4.0;
 const RESAMPLING_SHARE: f64 = 0.6;
 
 impl Resolved {
+    /// Whether matches are found by candidates instead of in all pre-activations.
+    pub(crate) fn finds_candidates(&self) -> bool {
+        finds_candidates(self.rule(), self.score(), self.search(), (self.d_in, self.d_sae))
+    }
+
+    fn search(&self) -> Search {
+        if self.config.exact { Search::Exact } else { Search::Auto }
+    }
+
+    /// Active features of a token at the first step; none where a penalty decides.
+    pub(crate) fn first_k(&self) -> Option<usize> {
+        let config = &self.config;
+        (!config.method.is_penalised()).then(|| config.k_start.unwrap_or(config.k))
+    }
+
     fn steps_of(&self, share: Option<f64>) -> u64 {
         (self.steps as f64 * share.unwrap_or_default()).round() as u64
     }
@@ -98,7 +113,7 @@ impl Resolved {
             dead_after: self.dead_after,
             rate_window: self.dead_after,
             input_variance: f64::from(statistics.input_variance),
-            search: if config.exact { Search::Exact } else { Search::Auto },
+            search: self.search(),
             coarse_help: !config.exact,
             rms: statistics.rms.clone(),
             betas: (config.beta1, config.beta2),

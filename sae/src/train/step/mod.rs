@@ -70,6 +70,7 @@ use rayon::prelude::*;
 pub(crate) use options::StepOptions;
 use options::{Plan, Rule};
 use parts::{Part, Parts};
+pub(super) use prefilter::finds_candidates;
 
 use super::matches::{Grouped, Matches};
 use super::state::TrainState;

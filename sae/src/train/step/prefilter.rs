@@ -66,35 +66,42 @@ impl Quantised {
     }
 }
 
+/// Whether matches of this kind, of rows of width `d` with `features`, are found by candidates: where that is faster on this processor.
+pub(crate) fn finds_candidates(
+    rule: Rule,
+    score: Score,
+    search: Search,
+    (d, features): (usize, usize),
+) -> bool {
+    let weighed = match score {
+        Score::Plain => true,
+        // Bounds of the weights grow with |W_dec ĝ|.
+        Score::Gradient { lambda, beta, .. } => lambda >= 0.0 && beta > 0.0,
+    };
+    let possible = matches!(rule, Rule::Token | Rule::Mutual | Rule::Feature) && weighed && d <= MAX_WIDTH;
+    let wanted = match search {
+        Search::Exact => false,
+        Search::Auto => {
+            Instructions::detect() != Instructions::Portable && d >= SMALLEST.0 && features >= SMALLEST.1
+        }
+        #[cfg(test)]
+        Search::Candidates => true,
+    };
+    possible && wanted
+}
+
 impl Prefilter {
-    /// If matches of this kind are found faster by candidates on this processor.
+    /// What candidates need, where they are the faster way.
     fn for_step(state: &TrainState, options: &StepOptions) -> Option<Self> {
         let instructions = Instructions::detect();
-        let weighed = match options.score {
-            Score::Plain => true,
-            // Bounds of the weights grow with |W_dec ĝ|.
-            Score::Gradient { lambda, beta, .. } => lambda >= 0.0 && beta > 0.0,
-        };
-        let possible = matches!(options.rule, Rule::Token | Rule::Mutual | Rule::Feature)
-            && weighed
-            && state.d <= MAX_WIDTH;
-        let wanted = match options.search {
-            Search::Exact => false,
-            Search::Auto => {
-                instructions != Instructions::Portable
-                    && state.d >= SMALLEST.0
-                    && state.features >= SMALLEST.1
-            }
-            #[cfg(test)]
-            Search::Candidates => true,
-        };
+        let found = finds_candidates(options.rule, options.score, options.search, (state.d, state.features));
         let fold = match options.rms.len() == state.d {
             true => Fold::balancing(&options.rms),
             false => Fold::none(state.d),
         };
         let decoder = (options.score != Score::Plain).then(|| Quantised::new(Fold::none(state.d)));
         let encoder = Quantised::new(fold);
-        (possible && wanted).then_some(Self { instructions, encoder, decoder, packed: None })
+        found.then_some(Self { instructions, encoder, decoder, packed: None })
     }
 
     /// Packs all rows, if those of this step are not packed yet.

@@ -1,13 +1,18 @@
 //! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to say so before anything begins.
 
 use crate::kernels::encode::chunk_rows;
-use crate::train::config::Resolved;
+use crate::train::config::{AuxLoss, Resolved};
+use crate::train::dataset_rows::RANGES_AT_ONCE;
 use crate::train::group::TURN;
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
 /// Bytes of a match: its feature, value and slope, by token and again by feature.
 const MATCH: u64 = 32;
+/// Bytes of a number while its page is decoded: as it is stored, in f32, and its levels.
+const DECODED: u64 = 12;
+/// Bytes of a process that does nothing yet.
+pub(super) const PROCESS: u64 = 24 << 20;
 /// Bytes of an entry that mutual choice collects.
 const ENTRY: u64 = 16;
 
@@ -21,21 +26,35 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     let gradients = u64::from(resolved.needs_gradients());
     let second = u64::from(config.multi_topk.is_some() || own == 2);
     let nested = config.widths.as_ref().map_or(0, |widths| widths.len() as u64 - 1);
-    let matrices =
-        NUMBER * batch * d * (3 + gradients * (1 + u64::from(config.shuffle_gradients)) + second + nested);
-    let products = threads * chunk_rows(resolved.d_sae) as u64 * features * NUMBER * (1 + gradients);
+    let helped = u64::from(config.aux != Some(AuxLoss::None));
+    let matrices = NUMBER
+        * batch
+        * d
+        * (2 + helped + gradients * (1 + u64::from(config.shuffle_gradients)) + second + nested);
+    let search = of_search(resolved, threads) * (1 + gradients);
     let multiple = 1.0 + config.multi_topk.unwrap_or(0.0);
     let per_token = match config.method.is_penalised() {
         // At first about half of all pre-activations are above 0.
         true => features as f64 / 2.0,
-        false => config.k_start.unwrap_or(config.k) as f64 * multiple + resolved.k_aux as f64,
+        false => {
+            config.k_start.unwrap_or(config.k) as f64 * multiple + (helped * resolved.k_aux as u64) as f64
+        }
     };
     let matches = (per_token * batch as f64) as u64 * MATCH;
     let collected = match config.method.fits_thresholds() {
         true => (config.k as f64 * multiple * batch as f64) as u64 * ENTRY * 2 * (1 + threads),
         false => 0,
     };
-    state + matrices + products + matches + collected
+    state + matrices + search + matches + collected
+}
+
+/// Bytes of what finds matches, for one matrix of features: rows in 8 bits, or panels in f32 and a chunk of pre-activations a thread.
+fn of_search(resolved: &Resolved, threads: u64) -> u64 {
+    let (d, features) = (resolved.d_in as u64, resolved.d_sae as u64);
+    if resolved.finds_candidates() {
+        return features * d;
+    }
+    NUMBER * features * (d + threads * chunk_rows(resolved.d_sae) as u64)
 }
 
 /// Bytes beside that when a run is over: the dictionary and its file, and the numbers that thresholds are read off.
@@ -47,12 +66,15 @@ pub(super) fn of_end(resolved: &Resolved, held_out: u64) -> u64 {
     dictionary + largest
 }
 
-/// Bytes of the stream that runs share: two pools of rows, and a turn of batches.
-pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool) -> u64 {
-    let width = resolved.d_in as u64 * NUMBER * if gradients { 2 } else { 1 };
+/// Bytes of the stream that runs share: two pools of rows, what is decoded for the next one, and batches that are used and ready.
+pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool, runs: usize) -> u64 {
+    let config = &resolved.config;
+    let width = resolved.d_in as u64 * if gradients { 2 } else { 1 };
     // A dataset that fits into one pool is read once and kept.
     let pools = if rows <= resolved.pool_rows { rows } else { 2 * resolved.pool_rows };
-    pools * width + TURN * resolved.config.batch as u64 * width
+    let decoded = RANGES_AT_ONCE as u64 * config.block_rows * resolved.d_in as u64 * DECODED;
+    let batches = 2 * if runs > 1 { TURN } else { 1 } * config.batch as u64;
+    (pools + batches) * width * NUMBER + decoded
 }
 
 /// Bytes of memory that are free, where the system says so.

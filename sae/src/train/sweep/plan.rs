@@ -177,7 +177,9 @@ fn bytes_of(wave: &[usize], runs: &[Planned], sources: &[Source]) -> u64 {
     let source = &sources[first.source];
     let gradients = members().any(|run| run.resolved.needs_gradients());
     let ends = members().map(|run| memory::of_end(&run.resolved, source.held_out_rows()));
-    memory::of_stream(&first.resolved, source.training_rows(), gradients)
-        + members().map(|run| run.bytes).sum::<u64>()
-        + ends.max().unwrap_or(0)
+    let end = ends.max().unwrap_or(0);
+    let stream = memory::of_stream(&first.resolved, source.training_rows(), gradients, wave.len());
+    // The last run that ends needs the stream no more.
+    let beside = if wave.len() == 1 { stream.max(end) } else { stream + end };
+    memory::PROCESS + beside + members().map(|run| run.bytes).sum::<u64>()
 }
