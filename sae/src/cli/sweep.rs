@@ -23,7 +23,7 @@ pub(super) fn planned(plan: &Plan) -> Output {
     let mut output = Output::new(serde_json::json!({
         "runs": waves().flat_map(|(n, wave)| wave.runs.iter().map(move |&i| run(i, n))).collect::<Vec<_>>(),
         "waves": plan.waves.iter().map(|wave| wave.bytes).collect::<Vec<_>>(),
-        "tokens": plan.tokens(), "peak_bytes": plan.peak(), "limit_bytes": plan.limit,
+        "tokens": plan.tokens(), "peak_bytes": plan.peak(), "peak_bytes_with_help": plan.peak_with_help(), "limit_bytes": plan.limit,
     }));
     for (n, wave) in waves() {
         output.row(
@@ -41,7 +41,11 @@ pub(super) fn planned(plan: &Plan) -> Output {
     }
     output.row("tokens", format!("{} of all runs together", super::progress::count(plan.tokens() as f64)));
     let limit = plan.limit.map_or(String::new(), |limit| format!(" of {} allowed", memory(limit)));
-    output.row("memory", format!("about {}{limit}", memory(plan.peak())));
+    let help = match plan.peak_with_help() {
+        same if same == plan.peak() => String::new(),
+        more => format!(", {} while many features are dead and get help,", memory(more)),
+    };
+    output.row("memory", format!("about {}{help}{limit}", memory(plan.peak())));
     output
 }
 

@@ -23,7 +23,7 @@ use crate::kernels::product::{Right, multiply};
 use crate::kernels::reduce;
 
 /// Helped features for each that a token may use, up to which products are dense.
-pub(super) const DENSE: usize = 8;
+pub(in crate::train) const DENSE: usize = 8;
 /// Features whose gradients one task makes: whole tiles.
 const TASK_FEATURES: usize = 10 * bf16::ROWS;
 

@@ -67,6 +67,7 @@ mod update;
 
 use rayon::prelude::*;
 
+pub(super) use dense_aux::DENSE;
 pub(crate) use options::StepOptions;
 use options::{Plan, Rule};
 use parts::{Part, Parts};

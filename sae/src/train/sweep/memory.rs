@@ -4,6 +4,7 @@ use crate::kernels::encode::chunk_rows;
 use crate::train::config::{AuxLoss, Resolved};
 use crate::train::dataset_rows::RANGES_AT_ONCE;
 use crate::train::group::TURN;
+use crate::train::step::DENSE;
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
@@ -46,6 +47,18 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
         false => 0,
     };
     state + matrices + search + matches + collected
+}
+
+/// Bytes beside that while a quarter of the features is dead and gets help: by dense products, of codes and slopes in f32 and in bfloat16 and
+/// of rows and gradients, up to [`DENSE`] features for each that a token may use; by lists, of their encoder rows and the same as panels.
+pub(super) fn of_help(resolved: &Resolved) -> u64 {
+    if resolved.config.aux == Some(AuxLoss::None) {
+        return 0;
+    }
+    let (d, batch) = (resolved.d_in as u64, resolved.config.batch as u64);
+    let dead = resolved.d_sae as u64 / 4;
+    let dense = dead.min((DENSE * resolved.k_aux) as u64);
+    dense * (12 * batch + 22 * d) + 2 * NUMBER * d * dead
 }
 
 /// Bytes of what finds matches, for one matrix of features: rows in 8 bits, or panels in f32 and a chunk of pre-activations a thread.

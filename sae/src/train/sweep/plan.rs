@@ -17,6 +17,8 @@ pub struct Planned {
     pub name: String,
     /// What it needs, in bytes, beside what it shares.
     pub bytes: u64,
+    /// What it needs beside that while many of its features are dead and get help.
+    pub help: u64,
     pub(super) resolved: Resolved,
     pub(super) source: usize,
 }
@@ -40,6 +42,8 @@ pub struct Wave {
     pub runs: Vec<usize>,
     /// What the wave needs, in bytes.
     pub bytes: u64,
+    /// What it needs beside that while many features of all its runs are dead.
+    pub help: u64,
 }
 
 /// A sweep before its first step.
@@ -69,8 +73,8 @@ impl Plan {
             })?;
             let source = open(data, &mut sources, &mut paths)?;
             let resolved = sources[source].resolve(config).map_err(|error| of_run(name, error))?;
-            let bytes = memory::of_run(&resolved, threads);
-            runs.push(Planned { name: name.clone(), bytes, resolved, source });
+            let (bytes, help) = (memory::of_run(&resolved, threads), memory::of_help(&resolved));
+            runs.push(Planned { name: name.clone(), bytes, help, resolved, source });
         }
         check_different(&runs)?;
         let limit = limit.or_else(|| memory::available().map(|free| (free as f64 * SHARE) as u64));
@@ -83,9 +87,14 @@ impl Plan {
         self.runs.iter().map(Planned::tokens).sum()
     }
 
-    /// The most that a wave needs, in bytes.
+    /// The most that a wave needs, in bytes, while few features are dead.
     pub fn peak(&self) -> u64 {
         self.waves.iter().map(|wave| wave.bytes).max().unwrap_or(0)
+    }
+
+    /// The same while many are.
+    pub fn peak_with_help(&self) -> u64 {
+        self.waves.iter().map(|wave| wave.bytes + wave.help).max().unwrap_or(0)
     }
 }
 
@@ -160,15 +169,28 @@ fn waves(runs: &[Planned], sources: &[Source], limit: Option<u64>) -> Vec<Wave> 
         let mut wave = Vec::new();
         for run in members {
             wave.push(run);
-            if wave.len() > 1 && limit.is_some_and(|limit| bytes_of(&wave, runs, sources) > limit) {
+            if wave.len() > 1 && limit.is_some_and(|limit| needs(&wave, runs, sources) > limit) {
                 wave.pop();
                 let full = std::mem::replace(&mut wave, vec![run]);
-                waves.push(Wave { bytes: bytes_of(&full, runs, sources), runs: full });
+                waves.push(wave_of(full, runs, sources));
             }
         }
-        waves.push(Wave { bytes: bytes_of(&wave, runs, sources), runs: wave });
+        waves.push(wave_of(wave, runs, sources));
     }
     waves
+}
+
+fn wave_of(members: Vec<usize>, runs: &[Planned], sources: &[Source]) -> Wave {
+    Wave { bytes: bytes_of(&members, runs, sources), help: help_of(&members, runs), runs: members }
+}
+
+fn help_of(wave: &[usize], runs: &[Planned]) -> u64 {
+    wave.iter().map(|&i| runs[i].help).sum()
+}
+
+/// The most that a wave may come to need.
+fn needs(wave: &[usize], runs: &[Planned], sources: &[Source]) -> u64 {
+    bytes_of(wave, runs, sources) + help_of(wave, runs)
 }
 
 fn bytes_of(wave: &[usize], runs: &[Planned], sources: &[Source]) -> u64 {

@@ -199,7 +199,7 @@ fn a_wave_takes_what_fits_and_gives_the_same_bits() {
     let (together, apart) = (folder.path().join("together"), folder.path().join("apart"));
     let all = Plan::new(&asked, None, Some(2)).unwrap();
     assert_eq!(all.waves.len(), 1);
-    let some = Plan::new(&asked, Some(all.peak() - all.runs[0].bytes), Some(2)).unwrap();
+    let some = Plan::new(&asked, Some(all.peak_with_help() - all.runs[0].bytes), Some(2)).unwrap();
     assert!(some.waves.len() > 1 && some.peak() < all.peak(), "{:?}", some.waves);
     let least = Plan::new(&asked, Some(1), Some(2)).unwrap();
     assert_eq!(least.waves.len(), asked.len(), "a run that does not fit is tried alone");
