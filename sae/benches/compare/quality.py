@@ -2,7 +2,7 @@
 """Time to equal FVU: `sae train` and sparsify (Adam), each at the best learning rate of its own sweep, on the same rows.
 
     quality.py --sae PROGRAM --python PYTHON --rows train.npy --d-sae 4096 --k 32 --batch 1024 --tokens 512000
-               [--rates 1e-3,2e-3,3e-3,5e-3] [--our-rates …] [--shares …] [--rounds 3] [--bf16] [--auxk]
+               [--rates 1e-3,2e-3,3e-3,5e-3] [--our-rates …] [--shares …] [--rounds 3] [--bf16] [--auxk] [--ours="--aux none"] [--dtype f16]
 
 `train.npy` is `[rows, d]` in f32; every row is seen once, so that a batch's FVU before its update is that of rows never trained on. Final
 FVU is the mean over the last sixteenth of the batches. sparsify's Trainer is tied to a language model; peers.py repeats its step, with a
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import tempfile
@@ -50,7 +51,7 @@ def ours(o, data, rate, tokens):
         out = pathlib.Path(folder) / "run"
         rates = ["--learning-rate", rate] if rate else []
         run([o.sae, "train", "--quiet", "--data", data, "--out", out, "--d-sae", o.d_sae, "--k", o.k, "--batch", o.batch, "--tokens", tokens,
-             "--log-every", 4, "--checkpoint-every", 1_000_000, *rates])
+             "--log-every", 4, "--checkpoint-every", 1_000_000, *rates, *shlex.split(o.ours)])
         table = parquet.read_table(out / "metrics.parquet").to_pydict()
         return final(table["metrics/fvu"]), table["seconds"][-1]
 
@@ -68,6 +69,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bf16", action="store_true", help="sparsify in bf16 autocast")
     parser.add_argument("--auxk", action="store_true", help="sparsify with auxk_alpha 1/32 (its default is 0)")
+    parser.add_argument("--ours", default="", help="further options of `sae train`")
+    parser.add_argument("--dtype", default="f32", help="how `sae import` stores the rows: f16 if they came from such a dataset")
     o = parser.parse_args()
     import numpy
     shape = numpy.load(o.rows, mmap_mode="r").shape
@@ -78,7 +81,7 @@ def main():
     our_rates = [float(rate) for rate in (o.our_rates or o.rates).split(",")]
     with tempfile.TemporaryDirectory(dir=pathlib.Path(o.rows).parent) as folder:
         data = pathlib.Path(folder) / "data"
-        run([o.sae, "import", "--quiet", o.rows, "--out", data])
+        run([o.sae, "import", "--quiet", "--dtype", o.dtype, o.rows, "--out", data])
         print(f"d {o.d}, F {o.d_sae}, k {o.k}, B {o.batch}, {o.tokens} tokens")
         print("| side | learning rate | tokens | FVU | seconds |\n|---|---:|---:|---:|---:|", flush=True)
         found = {}
