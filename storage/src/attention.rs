@@ -73,3 +73,50 @@ pub fn read<R: Row>(reader: &TableReader, feature: u32) -> Result<Vec<R>> {
     let range = Some((FEATURE.to_owned(), u64::from(feature), u64::from(feature)));
     row::read(reader, Scan { range, ..Scan::default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Run, RunRecord};
+
+    row! {
+        /// A table of an older or another program.
+        Other {
+            /// The feature.
+            feature: u32,
+            /// Text where numbers should be.
+            norms: String,
+        }
+    }
+
+    #[test]
+    fn rows_of_a_feature_come_back_and_another_table_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        RunRecord::new().write(folder.path()).unwrap();
+        let run = Run::open(folder.path()).unwrap();
+        assert!(run.heads().unwrap().is_none() && run.attribution().unwrap().is_none());
+        std::fs::create_dir(run.features_dir()).unwrap();
+        let rows: Vec<AttributionRow> = (0..3000)
+            .map(|i| AttributionRow {
+                feature: i / 3,
+                rank: (i % 3) as u16,
+                bos: (i % 2 == 0).then_some(0.5),
+                sources: (0..i % 5).collect(),
+                tokens: (0..i % 5).collect(),
+                values: (0..i % 5).map(|n| n as f32).collect(),
+                heads: vec![1.0, -2.0],
+                ..AttributionRow::default()
+            })
+            .collect();
+        let mut table = create(&run.features_dir().join(ATTRIBUTION)).unwrap();
+        table.append(&rows).unwrap();
+        table.finish().unwrap();
+        let table = run.attribution().unwrap().unwrap();
+        assert_eq!(read::<AttributionRow>(&table, 400).unwrap(), rows[1200..1203]);
+        assert_eq!(read::<AttributionRow>(&table, 1000).unwrap(), []);
+
+        row::write(&run.features_dir().join(HEADS), &[Other::default()]).unwrap();
+        let message = run.heads().unwrap_err().to_string();
+        assert!(message.contains("norms") && message.contains(HEADS), "{message}");
+    }
+}
