@@ -133,9 +133,7 @@ impl OfHeads {
                     &path,
                     progress,
                 )? {
-                    Ok(examples) => {
-                        (examples, format!("of examples to at most {} tokens each", pass::SOURCES))
-                    }
+                    Ok(examples) => (examples, format!("at most {} tokens each", pass::SOURCES)),
                     Err(why) => {
                         progress.remark(&format!("examples get no sources: {why}"));
                         (0, why)

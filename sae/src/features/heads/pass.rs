@@ -103,7 +103,7 @@ pub fn attribute(
 struct Check {
     /// The largest gap between parts and whole, and where.
     gap: f64,
-    where_: Option<Wanted>,
+    worst: Option<Wanted>,
     /// Σ (pre-activation − value)² and Σ value².
     difference: f64,
     size: f64,
@@ -112,15 +112,15 @@ struct Check {
 impl Check {
     fn add(&mut self, wanted: &Wanted, parts: &Parts) {
         // A gap that is no number must not pass.
-        if self.where_.is_none() || parts.gap() > self.gap || parts.gap().is_nan() {
-            (self.gap, self.where_) = (parts.gap(), Some(*wanted));
+        if self.worst.is_none() || parts.gap() > self.gap || parts.gap().is_nan() {
+            (self.gap, self.worst) = (parts.gap(), Some(*wanted));
         }
         self.difference += (parts.whole - f64::from(wanted.value)).powi(2);
         self.size += f64::from(wanted.value).powi(2);
     }
 
     fn problem(&self) -> Option<String> {
-        let Wanted { feature, document, position, .. } = self.where_?;
+        let Wanted { feature, document, position, .. } = self.worst?;
         if self.gap.is_nan() || self.gap > LINEAR {
             return Some(format!(
                 "feature {feature} at document {document}, position {position}: the heads' patterns and values do not add up to \
