@@ -111,7 +111,8 @@ fn words(example: &Example, sources: &Sources, vocabulary: &Vocabulary, start: u
     }
     let before: Vec<f32> = sources.tokens.iter().filter(|t| t.0 < start).map(|t| t.2).collect();
     if !before.is_empty() {
-        parts.push(format!("{} tokens further back {}", before.len(), signed(before.iter().sum())));
+        let tokens = if before.len() == 1 { "token" } else { "tokens" };
+        parts.push(format!("{} {tokens} further back {}", before.len(), signed(before.iter().sum())));
     }
     parts.extend(sources.bos.map(|bos| format!("BOS {}", signed(bos))));
     if sources.rest != 0.0 {
@@ -136,7 +137,7 @@ mod tests {
             pre_activation: 2.0,
             constant: -0.5,
             bos: Some(0.25),
-            rest: 0.125,
+            rest: 0.75,
             tokens: vec![(92, 1, 0.5), (104, 0, -1.5), (105, 1, 0.25)],
             heads: vec![0.1, -2.0, 1.0],
         };
@@ -169,7 +170,7 @@ mod tests {
         let found = words(&example, example.sources.as_ref().unwrap(), &vocabulary, 100);
         assert_eq!(
             found,
-            "most from “ forest”, 1 back −1.50  ·  1 tokens further back +0.50  ·  BOS +0.25  ·  others +0.13  ·  constant −0.50  \
+            "most from “·forest”, 1 back −1.50  ·  1 token further back +0.50  ·  BOS +0.25  ·  others +0.75  ·  constant −0.50  \
              ·  most through head 1 −2.00, head 2 +1.00"
         );
     }
