@@ -1,6 +1,6 @@
 //! A dictionary of attention heads as a user makes it, on a small text and the embedded model: harvest, train, index.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
