@@ -63,6 +63,24 @@ fn feature() {
 }
 
 #[test]
+fn heads() {
+    if !can_draw() {
+        return;
+    }
+    let mut results = egui_kittest::SnapshotResults::new();
+    for (theme, suffix) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
+        let root = common::heads_root();
+        let place = Place::Feature { run: root.join("heads-512"), feature: 7 };
+        let mut window = pictures::draw(theme, Some(root), Some(place));
+        wait_for_part(&mut window, "Decoder weight of 12 heads");
+        common::click(&mut window, "by source");
+        wait_for_part(&mut window, "most through");
+        settle(&mut window);
+        results.add(window.try_snapshot(format!("heads_{suffix}")));
+    }
+}
+
+#[test]
 fn map() {
     look("map", Some(&Place::Map { run: run() }), &["Map of features: "]);
 }

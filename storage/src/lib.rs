@@ -70,6 +70,7 @@
 //! ```
 
 pub mod atomic;
+pub mod attention;
 pub mod codes;
 pub mod column;
 pub mod compare;

@@ -1,21 +1,25 @@
 //! Tables whose columns are the fields of a Rust struct: one declaration gives the schema, the writer and the reader.
 //!
-//! A number that may be missing is an `Option` and a nullable column. [`crate::experts`] declares its tables so.
+//! A number that may be missing is an `Option` and a nullable column, several numbers are a `Vec` and a list.
+//! [`crate::experts`] declares its tables so.
 
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float32Array, Float64Array, StringArray, UInt16Array,
-    UInt32Array, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float32Array, Float64Array, Int8Array, ListArray,
+    StringArray, UInt16Array, UInt32Array, UInt64Array,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, SchemaRef, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Field, Float32Type, Float64Type, Int8Type, SchemaRef, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::record_batch::RecordBatch;
 
-use crate::column::{self, booleans, nullable_primitive, primitive, strings, strings_or_null, texts};
+use crate::column::{
+    self, booleans, nullable_primitive, primitive, strings, strings_or_null, texts, vectors,
+};
 use crate::error::Result;
 use crate::manifest::Part;
 use crate::table::{Scan, TableReader};
@@ -81,11 +85,38 @@ fn nullable<T: ArrowPrimitiveType>(batch: &RecordBatch, name: &str) -> Result<Ve
     Ok((0..array.len()).map(|i| array.is_valid(i).then(|| array.value(i))).collect())
 }
 
+number!(i8, Int8Type, Int8Array, DataType::Int8);
 number!(u16, UInt16Type, UInt16Array, DataType::UInt16);
 number!(u32, UInt32Type, UInt32Array, DataType::UInt32);
 number!(u64, UInt64Type, UInt64Array, DataType::UInt64);
 number!(f32, Float32Type, Float32Array, DataType::Float32);
 number!(f64, Float64Type, Float64Array, DataType::Float64);
+
+macro_rules! numbers {
+    ($native:ty, $type:ty, $array:ty, $data_type:expr) => {
+        impl Cell for Vec<$native> {
+            fn field(name: &str) -> Field {
+                Field::new(name, schema::list($data_type), false)
+            }
+            fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+                let (mut lengths, mut all) = (Vec::new(), Vec::new());
+                for row in values {
+                    lengths.push(row.len());
+                    all.extend_from_slice(row);
+                }
+                let numbers = Arc::new(<$array>::from_iter_values(all));
+                let offsets = OffsetBuffer::from_lengths(lengths);
+                Arc::new(ListArray::new(schema::element($data_type), offsets, numbers, None))
+            }
+            fn values(batch: &RecordBatch, name: &str) -> Result<Vec<Self>> {
+                vectors::<$type>(batch, name)
+            }
+        }
+    };
+}
+
+numbers!(u32, UInt32Type, UInt32Array, DataType::UInt32);
+numbers!(f32, Float32Type, Float32Array, DataType::Float32);
 
 impl Cell for bool {
     fn field(name: &str) -> Field {
@@ -166,10 +197,15 @@ pub struct RowWriter<R> {
 }
 
 impl<R: Row> RowWriter<R> {
-    /// Begins the file.
+    /// Begins the file of a table that is read whole.
     pub fn create(path: &Path) -> Result<Self> {
+        Self::create_as(path, &Layout::small_table())
+    }
+
+    /// Begins the file in another layout.
+    pub fn create_as(path: &Path, layout: &Layout) -> Result<Self> {
         let schema = R::schema();
-        let part = PartWriter::create(path, schema.clone(), &Layout::small_table())?;
+        let part = PartWriter::create(path, schema.clone(), layout)?;
         Ok(Self { part, schema, rows: PhantomData })
     }
 
@@ -224,6 +260,12 @@ mod tests {
             flag: bool,
             /// E.
             name: Option<String>,
+            /// F.
+            below: i8,
+            /// G.
+            whole: Vec<u32>,
+            /// H.
+            real: Vec<f32>,
         }
     }
 
@@ -238,6 +280,9 @@ mod tests {
                 ratio: (i % 2 == 0).then(|| f64::from(i).sqrt()),
                 flag: i % 5 == 0,
                 name: (i % 7 != 0).then(|| format!("n{i}")),
+                below: (i % 5) as i8 - 2,
+                whole: (0..u32::from(i % 4)).map(|n| n + u32::from(i)).collect(),
+                real: (0..i % 3).map(|n| f32::from(n) / 8.0).collect(),
             })
             .collect();
         assert_eq!(write(&path, &rows).unwrap().rows, 5000);

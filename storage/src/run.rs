@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::atomic;
+use crate::attention;
 use crate::error::{Error, Result};
 use crate::json::{read_json, read_versioned};
 use crate::manifest::ModelRef;
+use crate::row::Row as _;
 use crate::schema;
 use crate::table::TableReader;
 
@@ -174,6 +176,16 @@ impl Run {
     /// Examples of features.
     pub fn examples(&self) -> Result<Option<TableReader>> {
         self.optional("examples.parquet", &schema::examples())
+    }
+
+    /// Decoder weights by head; only dictionaries of attention heads have them.
+    pub fn heads(&self) -> Result<Option<TableReader>> {
+        self.optional(attention::HEADS, &attention::HeadsRow::schema())
+    }
+
+    /// Sources of examples; only dictionaries of attention heads have them.
+    pub fn attribution(&self) -> Result<Option<TableReader>> {
+        self.optional(attention::ATTRIBUTION, &attention::AttributionRow::schema())
     }
 
     /// Token → text.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Columns, Example, FeaturePage, Notes, TokenLists, Vocabulary};
+use super::{Columns, Example, FeaturePage, Notes, Sources, TokenLists, Vocabulary};
 
 /// What the table of features is written from.
 #[derive(Clone, Copy, Debug)]
@@ -93,9 +93,25 @@ pub fn page_json(run: &str, page: &FeaturePage, notes: &Notes, vocabulary: &Voca
             "tokens": e.tokens,
             "texts": e.tokens.iter().map(|t| show(*t)).collect::<Vec<_>>(),
             "values": e.values,
+            "sources": e.sources.as_ref().map(|s| sources_json(s, vocabulary)),
         })).collect::<Value>(),
+        "heads": page.heads.as_ref().map(|h| json!({"norms": h.norms, "shares": h.shares})),
     });
     format!("{value:#}\n")
+}
+
+/// Where an example comes from.
+fn sources_json(sources: &Sources, vocabulary: &Vocabulary) -> Value {
+    let token = |(position, token, value): &(u32, u32, f32)| json!({"position": position, "token": token, "text": vocabulary.show(*token), "value": value});
+    json!({
+        "start": sources.start,
+        "pre_activation": sources.pre_activation,
+        "constant": sources.constant,
+        "bos": sources.bos,
+        "rest": sources.rest,
+        "tokens": sources.tokens.iter().map(token).collect::<Value>(),
+        "heads": sources.heads,
+    })
 }
 
 /// A feature's examples, one line each.
@@ -189,15 +205,19 @@ mod tests {
                 tokens: vec![0, 1],
                 values: vec![0.0, 2.5],
                 value: 2.5,
+                sources: Some(Sources { tokens: vec![(11, 1, 0.5)], bos: Some(0.25), ..Sources::default() }),
                 ..Example::default()
             }],
-            gap: None,
+            ..FeaturePage::default()
         };
         let vocabulary = Vocabulary::from_texts(["a", " b"]);
         let read: Value =
             serde_json::from_str(&page_json("run", &page, &Notes::default(), &vocabulary)).unwrap();
         assert_eq!(read["top_logits"][0]["text"], " b");
         assert_eq!(read["examples"][0]["texts"], json!(["a", " b"]));
+        let sources = &read["examples"][0]["sources"];
+        assert_eq!((&sources["bos"], &sources["tokens"][0]["text"]), (&json!(0.25), &json!(" b")));
+        assert_eq!(read["heads"], Value::Null);
         assert_eq!(with_values(&page.examples[0], &vocabulary), "a b⟨2.50⟩");
         assert_eq!(examples_csv(&page, &vocabulary).lines().nth(1), Some("4,0,0,11,2.5, b,a b"));
     }

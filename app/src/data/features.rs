@@ -8,6 +8,7 @@ use arrow::datatypes::UInt32Type;
 use arrow::record_batch::RecordBatch;
 use storage::{Run, TableReader, schema};
 
+use super::heads::{self, HeadWeights, Sources};
 use super::{missing, problem};
 use crate::load::Problem;
 use crate::widgets::format;
@@ -245,6 +246,8 @@ pub struct Example {
     pub tokens: Vec<u32>,
     /// Activation at every token of the window.
     pub values: Vec<f32>,
+    /// The tokens that it comes from, where the index says.
+    pub sources: Option<Sources>,
 }
 
 impl Example {
@@ -274,6 +277,17 @@ pub struct FeaturePage {
     pub examples: Vec<Example>,
     /// Why there are no examples, if they can not be read.
     pub gap: Option<Problem>,
+    /// The decoder weight of each head, in a dictionary of attention heads.
+    pub heads: Option<HeadWeights>,
+    /// What could not be read of heads and sources.
+    pub heads_gaps: Vec<Problem>,
+}
+
+impl FeaturePage {
+    /// Whether any example says where it comes from.
+    pub fn has_sources(&self) -> bool {
+        self.examples.iter().any(|example| example.sources.is_some())
+    }
 }
 
 const INDEX_IT: &str = "Make it with `sae index`.";
@@ -377,13 +391,13 @@ fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(),
 #[derive(Clone, Debug, Default)]
 pub struct Pages(Arc<Mutex<Option<PageTables>>>);
 
-/// Features, and examples where the index has them; damaged examples are no reason to hide the numbers.
-type PageTables = (TableReader, Result<Option<TableReader>, Problem>);
+/// Features, and where the index has them examples and what is known of heads; damaged examples are no reason to hide the numbers.
+type PageTables = (TableReader, Result<Option<TableReader>, Problem>, heads::Tables);
 
 impl Pages {
     /// Reads the page of `feature` of the run in `dir`.
     pub fn read(&self, dir: &Path, feature: u32) -> Result<FeaturePage, Problem> {
-        let (features, examples) = self.open(dir)?;
+        let (features, examples, heads) = self.open(dir)?;
         let row = u64::from(feature);
         if row >= features.rows() {
             let there = features.rows();
@@ -401,7 +415,15 @@ impl Pages {
             Ok(examples) => (examples, None),
             Err(problem) => (Vec::new(), Some(problem)),
         };
-        Ok(FeaturePage { row: row.into(), examples: examples.into_iter().map(Into::into).collect(), gap })
+        let places: Vec<(i8, u16)> = examples.iter().map(|row| (row.interval, row.rank)).collect();
+        let mut examples: Vec<Example> = examples.into_iter().map(Into::into).collect();
+        let mut heads_gaps: Vec<Problem> =
+            heads.attach(feature, &places, &mut examples).err().into_iter().collect();
+        let weights = heads.weights(feature).unwrap_or_else(|problem| {
+            heads_gaps.push(problem);
+            None
+        });
+        Ok(FeaturePage { row: row.into(), examples, gap, heads: weights, heads_gaps })
     }
 
     /// Opens the tables of the run in `dir`, so that the first page comes as fast as the others: of a million features the list of
@@ -416,7 +438,7 @@ impl Pages {
             return Ok(readers.clone());
         }
         let run = Run::open(dir).map_err(problem)?;
-        let readers = (table(&run)?, run.examples().map_err(problem));
+        let readers = (table(&run)?, run.examples().map_err(problem), heads::Tables::open(&run));
         *kept = Some(readers.clone());
         Ok(readers)
     }
@@ -464,6 +486,7 @@ impl From<storage::examples::ExampleRow> for Example {
             start: row.start,
             tokens: row.tokens,
             values: row.values,
+            sources: None,
         }
     }
 }

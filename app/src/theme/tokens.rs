@@ -207,6 +207,16 @@ impl Palette {
         if share.sqrt() > 0.5 { self.on_activation } else { self.text }
     }
 
+    /// Ground of a token that adds (`share` > 0) or takes away, -1..=1 of the most; none for 0. Amber is kept for activation.
+    pub fn signed_shade(&self, share: f32) -> Color32 {
+        if share.is_nan() || share == 0.0 {
+            return Color32::TRANSPARENT;
+        }
+        let end = if share > 0.0 { self.positive } else { self.negative };
+        // As for activations; the end is softer, so that the text stays readable.
+        mix(self.ground, end, 0.06 + 0.44 * share.abs().min(1.0).sqrt())
+    }
+
     /// Ground of text that belongs to the `i`-th of many kinds, from hardly tinted (0) to clearly (1). Neighbouring numbers have
     /// far hues; with more than about a dozen kinds colours look alike, so the kind is also said in words where it matters.
     pub fn kind(&self, i: usize, strength: f32) -> Color32 {
@@ -269,6 +279,21 @@ mod tests {
         };
         let (a, b) = (luminance(a), luminance(b));
         (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn text_is_readable_on_every_signed_shade() {
+        for palette in [&DARK, &LIGHT] {
+            for step in -20..=20 {
+                let share = step as f32 / 20.0;
+                let shade = palette.signed_shade(share);
+                let ground = if step == 0 { palette.ground } else { shade };
+                let found = contrast(palette.strong, ground);
+                assert!(found >= 4.5, "share {share}: contrast {found}");
+            }
+            assert_ne!(palette.signed_shade(0.01), palette.ground, "the least is still seen");
+            assert_ne!(palette.signed_shade(0.5), palette.signed_shade(-0.5));
+        }
     }
 
     #[test]

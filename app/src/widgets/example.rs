@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use egui::text::{LayoutJob, TextFormat};
-use egui::{FontId, Galley, Role, Sense, Stroke, Ui, WidgetInfo};
+use egui::{Color32, FontId, Galley, Role, Sense, Stroke, Ui, WidgetInfo};
 
 use super::{format, text};
 use crate::data::Vocabulary;
-use crate::theme::{palette, tokens::size};
+use crate::theme::{palette, tokens::Palette, tokens::size};
 
 /// What to draw: a window of text.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,29 @@ pub struct Window<'a> {
     pub start: u32,
     /// Whether line ends also break the line.
     pub breaks: bool,
+    /// What comes from each token: then that is what the shades say, not the activation.
+    pub sources: Option<Shares<'a>>,
+}
+
+/// What a number comes from, token by token.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares<'a> {
+    /// Of each token of the window.
+    pub of: &'a [Source],
+    /// The contribution, positive or negative, that gets the full colour.
+    pub largest: f32,
+}
+
+/// What is known of one token as a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Source {
+    /// Its contribution.
+    Gives(f32),
+    /// It is not among those whose contribution is kept, the largest.
+    Little,
+    /// The model did not see it there: it comes later, or belongs to an earlier context.
+    #[default]
+    Unseen,
 }
 
 impl Window<'_> {
@@ -36,6 +59,29 @@ impl Window<'_> {
         match self.tokens.get(i) {
             Some(token) => vocabulary.show(*token).into_owned(),
             None => format!(" {} ", u64::from(self.start) + i as u64),
+        }
+    }
+}
+
+impl Shares<'_> {
+    fn source(&self, i: usize) -> Source {
+        self.of.get(i).copied().unwrap_or_default()
+    }
+
+    /// Colour of the text and of its ground.
+    fn colours(&self, i: usize, p: &Palette) -> (Color32, Color32) {
+        match self.source(i) {
+            Source::Gives(value) if self.largest > 0.0 => (p.strong, p.signed_shade(value / self.largest)),
+            Source::Gives(_) | Source::Little => (p.text, Color32::TRANSPARENT),
+            Source::Unseen => (p.weak, Color32::TRANSPARENT),
+        }
+    }
+
+    fn words(&self, i: usize) -> String {
+        match self.source(i) {
+            Source::Gives(value) => format!("contributes {}", format::signed(f64::from(value))),
+            Source::Little => "contributes less than those that are listed".to_owned(),
+            Source::Unseen => "not seen from the marked token".to_owned(),
         }
     }
 }
@@ -72,12 +118,17 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> (LayoutJob, 
         }
         let value = window.values.get(i).copied().unwrap_or(0.0);
         let share = if window.max > 0.0 { value / window.max } else { 0.0 };
+        let (color, background) = match window.sources {
+            None if share > 0.0 => (p.on_shade(share), p.shade(share)),
+            None => (p.text, p.shade(share)),
+            Some(shares) => shares.colours(i, p),
+        };
         let marked = window.marked == Some(i);
         let format = TextFormat {
             font_id: FontId::monospace(size::MONO),
             line_height: Some(20.0),
-            color: if share > 0.0 { p.on_shade(share) } else { p.text },
-            background: p.shade(share),
+            color,
+            background,
             expand_bg: 0.0,
             underline: if marked { Stroke::new(2.0, p.accent) } else { Stroke::NONE },
             valign: egui::Align::Center,
@@ -107,6 +158,9 @@ fn token_card(ui: &mut Ui, vocabulary: &Vocabulary, window: &Window<'_>, i: usiz
             ui.monospace(egui::RichText::new(shown).color(palette(ui).strong));
             ui.weak(format!("token {token}"));
         });
+    }
+    if let Some(shares) = window.sources {
+        ui.label(shares.words(i));
     }
     if let Some(value) = window.values.get(i) {
         ui.label(format!("activation {}", format::value(f64::from(*value))));

@@ -38,6 +38,19 @@ pub fn run() -> PathBuf {
     root().join("topk-2k")
 }
 
+/// A folder with a dictionary of attention heads; nothing writes into it.
+pub fn heads_root() -> PathBuf {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, text) = (dir.path().join("sample/heads-512"), sample::text());
+        sample::finished_run(&run, 512, &text).unwrap();
+        sample::heads(&run, 512, 12, &text).unwrap();
+        dir
+    });
+    folder.path().join("sample")
+}
+
 /// Options of a window that remembers nothing and picks the sample folder.
 pub fn options() -> Options {
     Options {

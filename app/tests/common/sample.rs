@@ -606,3 +606,69 @@ fn experts(dir: &Path) -> Result<()> {
     storage::experts::write_layers(&dir.join("layers.parquet"), &figures)?;
     Ok(())
 }
+
+/// What a dictionary of `heads` attention heads has beside its features: decoder weights by head and sources of the strongest
+/// examples. Its directions are not written into the residual stream, so its features have no logits.
+pub fn heads(run: &Path, features: u32, heads: usize, text: &Text) -> Result<()> {
+    use storage::attention::{ATTRIBUTION, HEADS, HeadsRow, create};
+    let hook = "blocks.2.attn.hook_z".into();
+    RunRecord { hook, ..record("topk", features, RunStatus::Finished) }.write(run)?;
+    let folder = run.join("features");
+    let mut rows = FeatureWriter::create(&folder.join("features.parquet"))?;
+    let mut weights = create::<HeadsRow>(&folder.join(HEADS))?;
+    let mut sources = create(&folder.join(ATTRIBUTION))?;
+    for feature in 0..features {
+        let (top_logits, bottom_logits, logit_histogram) = Default::default();
+        let row = feature_row(feature, features, text);
+        rows.append(FeatureRow { top_logits, bottom_logits, logit_histogram, ..row })?;
+        let norms: Vec<f32> = (0..heads as u64)
+            .map(|h| (2.5 * chance(u64::from(feature) + 1, 700 + h)).exp() as f32 * 0.1)
+            .collect();
+        let sum: f32 = norms.iter().sum();
+        let shares = norms.iter().map(|norm| norm / sum).collect();
+        let examples: Vec<ExampleRow> =
+            examples_of(feature, text).into_iter().filter(|e| e.interval == 0).collect();
+        let rows: Vec<_> = examples.iter().map(|example| sources_of(example, &norms, text)).collect();
+        sources.append(&rows)?;
+        weights.append(&[HeadsRow { feature, norms, shares }])?;
+    }
+    rows.finish()?;
+    weights.finish()?;
+    sources.finish()?;
+    Ok(())
+}
+
+/// A few tokens give much, most of them little, and all of it adds up to the example's value.
+fn sources_of(example: &ExampleRow, norms: &[f32], text: &Text) -> storage::attention::AttributionRow {
+    let start = example.position.saturating_sub(40);
+    let own = &text.documents[example.document as usize];
+    let seed = u64::from(example.feature) * 977 + u64::from(example.document);
+    let given = |position: u32| (chance(seed, u64::from(position) + 900).powi(6) - 0.08) as f32;
+    let sources: Vec<u32> = (start..=example.position).collect();
+    let values: Vec<f32> = sources.iter().map(|position| given(*position)).collect();
+    let (value, sum) = (example.value, values.iter().sum::<f32>());
+    let (constant, bos, rest) = (-0.1 * value, 0.05 * value, 0.02 * value);
+    // The token itself gives whatever is left.
+    let left = (value - constant - bos - rest) / 4.0;
+    let mut values: Vec<f32> = values.iter().map(|given| given * left).collect();
+    if let Some(last) = values.last_mut() {
+        *last += 4.0 * left - sum * left;
+    }
+    let share: f32 = norms.iter().sum();
+    storage::attention::AttributionRow {
+        feature: example.feature,
+        interval: 0,
+        rank: example.rank,
+        document: example.document,
+        position: example.position,
+        start,
+        pre_activation: value,
+        constant,
+        bos: Some(bos),
+        rest,
+        tokens: sources.iter().map(|position| own[*position as usize]).collect(),
+        sources,
+        values,
+        heads: norms.iter().map(|norm| (value - constant) * norm / share).collect(),
+    }
+}

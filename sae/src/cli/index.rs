@@ -30,6 +30,10 @@ pub struct Command {
     /// Leave the map of the features out; `sae map` makes it later
     #[arg(long)]
     no_map: bool,
+    /// Strongest examples of a feature that are traced to the tokens they come from, in dictionaries of attention heads
+    /// (attn.hook_z); 0 for none [default: 20]
+    #[arg(long, value_name = "N")]
+    sources_of: Option<usize>,
 }
 
 impl Command {
@@ -41,6 +45,7 @@ impl Command {
             model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
             tokens: self.tokens,
             map: !self.no_map,
+            sources_of: self.sources_of.unwrap_or(defaults.sources_of),
             ..defaults
         };
         let summary = features::index(&self.run, &options, &mut session.progress)?;
@@ -50,6 +55,16 @@ impl Command {
         output.row("tokens", format!("{} of {} documents", summary.tokens, summary.documents));
         output.row("activations", summary.activations);
         output.row("logits", &summary.logits);
+        if summary.heads > 0 {
+            output.row("heads", format!("{}, decoder weight of each", summary.heads));
+        }
+        match &summary.attribution {
+            Some(about) if summary.attributed > 0 => {
+                output.row("sources", format!("{} examples, {about}", summary.attributed));
+            }
+            Some(why) => output.row("sources", format!("none: {why}")),
+            None => {}
+        }
         Ok(output)
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use storage::codes::CodesWriter;
-use storage::examples::ExampleWriter;
+use storage::examples::{ExampleRow, ExampleWriter};
 use storage::feature_activations::ActivationWriter;
 use storage::features::FeatureWriter;
 use storage::schema::VOCABULARY;
@@ -13,10 +13,12 @@ use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
 use super::describe::{Describer, Description, row_norms};
 use super::examples::ExampleOptions;
+use super::heads::{self, Wanted, Written};
 use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
+use crate::model::LanguageModel;
 use crate::rows::{Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model};
 use crate::{Error, Progress, Result};
 
@@ -40,6 +42,9 @@ pub struct IndexOptions {
     pub coactive_rows: u64,
     /// Whether features get places in the plane.
     pub map: bool,
+    /// Strongest examples of a feature that are traced to the tokens they come from, in dictionaries of attention heads; at most
+    /// those that are kept.
+    pub sources_of: usize,
 }
 
 impl Default for IndexOptions {
@@ -52,6 +57,7 @@ impl Default for IndexOptions {
             examples: ExampleOptions::default(),
             coactive_rows: 200_000,
             map: true,
+            sources_of: ExampleOptions::default().top,
         }
     }
 }
@@ -89,6 +95,12 @@ pub struct IndexSummary {
     pub coactive_rows: u64,
     /// Whether `top_logits` and `bottom_logits` are filled in, and if not, why.
     pub logits: String,
+    /// Heads that decoder rows are shared out among; 0 where the dictionary is not one of heads or the model is not there.
+    pub heads: usize,
+    /// Examples that were traced to their sources.
+    pub attributed: u64,
+    /// What `attribution.parquet` holds, or why it is not there; null where the dictionary is not one of heads.
+    pub attribution: Option<String>,
     /// Which examples were kept.
     pub examples: ExampleOptions,
 }
@@ -97,10 +109,12 @@ pub struct IndexSummary {
 /// labels are kept.
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexSummary> {
     let subject = Subject::open(run_dir, options.data.as_deref())?;
-    let (unembedding, logits) = unembedding(&subject, &options.model)?;
+    let model = load_model(&options.model, subject.dataset.manifest())?;
+    let (unembedding, logits) = unembedding(&subject, model.as_ref())?;
     if unembedding.is_none() {
         progress.remark(&format!("features get no logits: {logits}"));
     }
+    let of_heads = heads::of(&subject, model)?;
     let which: Vec<_> = documents(&subject.dataset)?.into_iter().map(|(_, which)| which).collect();
     let choice = choose(&which, options.tokens, options.examples.seed);
     if choice.tokens == 0 {
@@ -117,22 +131,38 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
         coactivity: &encoded.coactivity,
         examples: &options.examples,
     };
-    let neighbours = write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress)?;
+    let mut wanted = of_heads.as_ref().ok().map(|_| Vec::new());
+    let neighbours =
+        write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress, &mut |example| {
+            if let Some(wanted) = &mut wanted
+                && example.interval == 0
+                && usize::from(example.rank) < options.sources_of
+            {
+                wanted.push(Wanted::of(example));
+            }
+        })?;
     if options.map {
         let alive = alive(encoded.buckets.counts().iter().map(|count| *count == 0));
         let seed = options.examples.seed;
         map::write(partial.folder(), &subject.dictionary, &alive, &neighbours, None, seed, progress)?;
     }
     copy_vocabulary(&subject, partial.folder())?;
-    let summary = summary(&subject, &choice, &encoded, logits, options);
+    let written = match of_heads {
+        Ok(of_heads) => {
+            let wanted = wanted.filter(|_| options.sources_of > 0);
+            of_heads.write(&subject, &encoded.tokens, wanted.as_deref(), partial.folder(), progress)?
+        }
+        Err(written) => written,
+    };
+    let summary = summary(&subject, &choice, &encoded, logits, written, options);
     storage::atomic::write_json(&partial.folder().join("index.json"), &summary)?;
     partial.publish()?;
     Ok(summary)
 }
 
 /// The unembedding `[V, d]`, and what `index.json` says about logits.
-fn unembedding(subject: &Subject, choice: &ModelChoice) -> Result<(Option<Vec<f32>>, String)> {
-    let Some(model) = load_model(choice, subject.dataset.manifest())? else {
+fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Option<Vec<f32>>, String)> {
+    let Some(model) = model else {
         return Ok((None, "no model was given".into()));
     };
     let hook = subject.dataset.manifest().hook.clone().unwrap_or_default();
@@ -238,13 +268,14 @@ fn add(
     Ok(())
 }
 
-/// Writes the tables; every feature's neighbours.
+/// Writes the tables; every feature's neighbours. `each` is shown every example.
 fn write_tables(
     describer: &Describer<'_>,
     buckets: &Buckets,
     labels: &[Option<String>],
     folder: &Path,
     progress: &mut dyn Progress,
+    each: &mut dyn FnMut(&ExampleRow),
 ) -> Result<Vec<Vec<(u32, f32)>>> {
     let mut neighbours = Vec::with_capacity(describer.norms.len());
     let mut features = FeatureWriter::create(&folder.join("features.parquet"))?;
@@ -265,6 +296,7 @@ fn write_tables(
                 }
                 neighbours.push(row.neighbours.clone());
                 features.append(row)?;
+                shown.iter().for_each(&mut *each);
                 shown.into_iter().try_for_each(|example| examples.append(example))?;
             }
             progress.advance(all.end.min(start + CHUNK) as u64, "");
@@ -299,6 +331,7 @@ fn summary(
     choice: &Choice,
     encoded: &Encoded,
     logits: String,
+    of_heads: Written,
     options: &IndexOptions,
 ) -> IndexSummary {
     let manifest = subject.dataset.manifest();
@@ -319,6 +352,9 @@ fn summary(
         activations: counts.iter().sum(),
         coactive_rows: encoded.coactivity.rows() as u64,
         logits,
+        heads: of_heads.heads,
+        attributed: of_heads.examples,
+        attribution: of_heads.about,
         examples: options.examples,
     }
 }

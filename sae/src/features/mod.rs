@@ -7,6 +7,9 @@
 //!                    decoder, unembedding ──▶ logits, neighbours ────┘
 //! ```
 //!
+//! A dictionary of attention heads gets two tables more, and the model runs once more over the contexts of the strongest examples
+//! (`heads`).
+//!
 //! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes a token, one bucket of
 //! activations (about 100 MB), the sample for co-activation (at most 400 MB), and the unembedding.
 
@@ -16,6 +19,7 @@ mod coactive;
 mod describe;
 mod draw;
 mod examples;
+mod heads;
 mod index;
 mod map;
 mod publish;

@@ -75,6 +75,29 @@ impl Tokens {
         start..stop + 1
     }
 
+    /// Tokens of all rows of `document`; none where it has no rows.
+    pub fn of_document(&self, document: u32) -> &[u32] {
+        let Ok(index) = self.documents.binary_search_by_key(&document, |&(number, _)| number) else {
+            return &[];
+        };
+        self.tokens.get(self.rows_of(index)).unwrap_or_default()
+    }
+
+    /// The first document whose rows are not all of its positions from 0 on.
+    pub fn first_with_a_gap(&self) -> Option<u32> {
+        // Positions ascend, so the last one says it.
+        let whole = |index: &usize| {
+            let rows = self.rows_of(*index);
+            rows.is_empty() || self.positions[rows.end - 1] as usize + 1 == rows.len()
+        };
+        (0..self.documents.len()).find(|index| !whole(index)).map(|index| self.documents[index].0)
+    }
+
+    fn rows_of(&self, index: usize) -> Range<usize> {
+        let end = self.documents.get(index + 1).map_or(self.positions.len(), |next| next.1 as usize);
+        self.documents[index].1 as usize..end
+    }
+
     fn document_index(&self, row: u32) -> usize {
         self.documents.partition_point(|&(_, first)| first <= row) - 1
     }
@@ -116,6 +139,18 @@ mod tests {
         let t = table(&[(0, 0), (0, 1), (0, 4), (0, 5), (0, 9)]);
         assert_eq!(t.window(3, 24, 8), 2..4);
         assert_eq!(t.window(0, 24, 8), 0..2);
+    }
+
+    #[test]
+    fn documents_are_whole_or_have_gaps() {
+        let t = table(&[(2, 0), (2, 1), (5, 0)]);
+        assert_eq!(
+            (t.of_document(2), t.of_document(5), t.of_document(3)),
+            (&[100, 101][..], &[102][..], &[][..])
+        );
+        assert_eq!(t.first_with_a_gap(), None);
+        assert_eq!(table(&[(2, 0), (5, 1)]).first_with_a_gap(), Some(5));
+        assert_eq!(table(&[(2, 0), (2, 2), (5, 0)]).first_with_a_gap(), Some(2));
     }
 
     #[test]

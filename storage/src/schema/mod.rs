@@ -2,6 +2,9 @@
 //!
 //! Lists are lists and structs are structs, never JSON in a string. Their inner field is called `element`, as the
 //! Parquet specification wants it, so that every reader finds the same path (`activation.list.element`).
+//!
+//! Tables that are declared as a struct ([`crate::row`]) have their columns there: [`crate::experts`], [`crate::map`],
+//! [`crate::compare`], [`crate::attention`].
 
 pub mod activations;
 pub mod codes;

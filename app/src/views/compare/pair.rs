@@ -89,6 +89,7 @@ fn one(
             marked: Some(marked - from),
             start: example.start + from as u32,
             breaks: false,
+            sources: None,
         };
         example::show(ui, &vocabulary, &window);
         ui.add_space(space::XS);

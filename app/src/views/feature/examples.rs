@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use egui::{Align, ComboBox, Label, Layout, RichText, Role, Slider, Ui, WidgetInfo};
 
+use super::heads;
 use crate::data::{Example, FeaturePage, Vocabulary, export};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::example::{self, Window};
+use crate::widgets::example::{self, Shares, Window};
 use crate::widgets::{facts, format};
 
 /// Widest context either side that the control offers; it then means all there is.
@@ -45,6 +46,16 @@ impl Group {
     }
 }
 
+/// What the shades of tokens say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Shade {
+    /// How strongly the feature fires on each.
+    #[default]
+    Activation,
+    /// What each gives to the marked one.
+    Source,
+}
+
 /// How examples are shown.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -55,11 +66,19 @@ pub struct Options {
     /// Whether texts that were shown above are shown again.
     repeats: bool,
     group: Group,
+    shade: Shade,
+}
+
+impl Options {
+    /// Whether `page` is shown by source; a page without sources is not.
+    fn by_source(&self, page: &FeaturePage) -> bool {
+        self.shade == Shade::Source && page.has_sources()
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { context: 24, breaks: false, repeats: false, group: Group::default() }
+        Self { context: 24, breaks: false, repeats: false, group: Group::default(), shade: Shade::default() }
     }
 }
 
@@ -114,6 +133,31 @@ pub fn controls(ui: &mut Ui, page: &FeaturePage, options: &mut Options) {
             ui.add(slider.text("context")).on_hover_text("Tokens before and after the marked one");
         });
     });
+    if page.has_sources() {
+        shades(ui, options);
+    }
+}
+
+/// What tokens are shaded by, and what the colours mean.
+fn shades(ui: &mut Ui, options: &mut Options) {
+    let p = palette(ui);
+    ui.horizontal(|ui| {
+        facts::caption(ui, "shade");
+        ui.selectable_value(&mut options.shade, Shade::Activation, "by activation")
+            .on_hover_text("How strongly the feature fires on each token");
+        ui.selectable_value(&mut options.shade, Shade::Source, "by source").on_hover_text(
+            "What each token gives to the marked one through the heads (direct feature attribution)",
+        );
+        if options.shade == Shade::Source {
+            for (colour, name) in [(p.signed_shade(1.0), "adds"), (p.signed_shade(-1.0), "takes away")] {
+                ui.add_space(space::S);
+                let (rect, _) = ui.allocate_exact_size(egui::vec2(12.0, 12.0), egui::Sense::hover());
+                ui.painter().rect_filled(rect, 2.0, colour);
+                facts::caption(ui, name);
+            }
+        }
+    });
+    ui.add_space(space::XS);
 }
 
 /// The examples by interval.
@@ -144,11 +188,13 @@ pub fn list(
         crate::widgets::notice::problem_line(ui, &Problem::new(what).with_remedy(remedy));
     }
     let is_chosen = |i: usize| named.chosen == Some(i);
+    let by_source = options.by_source(page);
     let all_examples = || page.examples.iter().enumerate();
     for interval in [0, 1, 2, 3, 4, 5, -1] {
         // What an address names is shown whatever the choice of groups.
         let shown = |(i, e): &(usize, &Example)| {
-            e.interval == interval && (options.group.has(interval) || is_chosen(*i))
+            let wanted = options.group.has(interval) && (e.sources.is_some() || !by_source);
+            e.interval == interval && (wanted || is_chosen(*i))
         };
         let group: Vec<(usize, &Example)> = all_examples().filter(shown).collect();
         if group.is_empty() {
@@ -169,6 +215,7 @@ pub fn list(
                 max: page.row.max,
                 vocabulary,
                 options,
+                by_source,
                 has_documents: named.has_documents,
             };
             let drawn = ui.push_id((example.interval, example.document, example.position), |ui| {
@@ -179,6 +226,13 @@ pub fn list(
             }
         }
         ui.add_space(space::M);
+    }
+    let without = page.examples.iter().filter(|e| e.sources.is_none()).count();
+    if by_source && without > 0 {
+        let words = format!(
+            "{without} examples are not shown: the index traced the strongest alone to their sources."
+        );
+        ui.label(RichText::new(words).size(size::SMALL).color(palette(ui).weak));
     }
     asked
 }
@@ -230,6 +284,7 @@ struct One<'a> {
     max: f32,
     vocabulary: &'a Vocabulary,
     options: &'a Options,
+    by_source: bool,
     has_documents: bool,
 }
 
@@ -256,13 +311,18 @@ impl One<'_> {
 fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
     let One { example, max, vocabulary, options, .. } = *shown;
     let (from, to) = visible(example, options.context);
+    let start = example.start + from as u32;
+    let sources = example.sources.as_ref().filter(|_| shown.by_source);
+    let gives = sources.map(|sources| heads::of_window(example, sources, start, to - from));
+    let shares = sources.zip(gives.as_deref()).map(|(s, of)| Shares { of, largest: heads::full(s) });
     let window = Window {
         tokens: example.tokens.get(from..to).unwrap_or_default(),
         values: example.values.get(from..to.min(example.values.len())).unwrap_or_default(),
         max,
         marked: example.marked().filter(|m| (from..to).contains(m)).map(|m| m - from),
-        start: example.start + from as u32,
+        start,
         breaks: options.breaks,
+        sources: shares,
     };
     let drawn = ui.horizontal_top(|ui| {
         ui.allocate_ui_with_layout(egui::vec2(56.0, 20.0), Layout::right_to_left(Align::Center), |ui| {
@@ -280,8 +340,13 @@ fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
             egui::Popup::menu(&label).show(|ui| menu(ui, shown, asked));
         });
         ui.add_space(space::XS);
-        let text = example::show(ui, vocabulary, &window);
-        text.context_menu(|ui| menu(ui, shown, asked));
+        ui.vertical(|ui| {
+            let text = example::show(ui, vocabulary, &window);
+            text.context_menu(|ui| menu(ui, shown, asked));
+            if shown.by_source {
+                heads::line(ui, example, vocabulary, start);
+            }
+        });
     });
     if ui.rect_contains_pointer(drawn.response.rect) {
         asked.hovered = Some(example.value);

@@ -40,6 +40,7 @@ pub fn show(
         distribution(ui, row, logarithmic, marked);
         ui.add_space(space::L);
     }
+    super::heads::section(ui, page);
     logits(ui, row, vocabulary);
     logit_weights(ui, row);
     if !row.fires_on.is_empty() {
