@@ -166,10 +166,15 @@ pub struct RowWriter<R> {
 }
 
 impl<R: Row> RowWriter<R> {
-    /// Begins the file.
+    /// Begins the file of a small table.
     pub fn create(path: &Path) -> Result<Self> {
+        Self::create_in(path, &Layout::small_table())
+    }
+
+    /// Begins the file in a layout of its own.
+    pub fn create_in(path: &Path, layout: &Layout) -> Result<Self> {
         let schema = R::schema();
-        let part = PartWriter::create(path, schema.clone(), &Layout::small_table())?;
+        let part = PartWriter::create(path, schema.clone(), layout)?;
         Ok(Self { part, schema, rows: PhantomData })
     }
 

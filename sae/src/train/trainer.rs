@@ -9,6 +9,7 @@ use storage::metrics::{MetricsLog, Row};
 use super::batches::Batch;
 use super::checkpoint::{self, Holds, Record};
 use super::config::Resolved;
+use super::history::Keeper;
 use super::random::{Purpose, generator, shuffle};
 use super::schedule::Schedule;
 use super::state::{Parameter, TrainState};
@@ -41,6 +42,7 @@ impl Start {
             d_in: resolved.d_in,
             d_sae: resolved.d_sae,
             seconds: 0.0,
+            counted_from: None,
             statistics,
             holds: Holds::default(),
         };
@@ -77,6 +79,7 @@ pub(crate) struct Trainer<'a> {
     stepper: Stepper,
     schedule: Schedule,
     log: MetricsLog,
+    history: Keeper,
     window: Window,
     figures: Figures,
     flushed: Instant,
@@ -87,7 +90,8 @@ pub(crate) struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     /// Goes on from `start`.
     pub(crate) fn new(resolved: &'a Resolved, run: &'a Path, start: Start) -> Result<Self> {
-        let Start { state, record } = start;
+        let Start { mut state, record } = start;
+        let history = Keeper::open(resolved, run, &mut state, record.counted_from)?;
         let resumed = (record.step > 0).then(|| record.step - 1);
         Ok(Self {
             stepper: Stepper::new(resolved.step_options(&record.statistics)),
@@ -98,6 +102,7 @@ impl<'a> Trainer<'a> {
                 steps: resolved.steps,
             },
             log: MetricsLog::open(&run.join("metrics.parquet"), resumed)?,
+            history,
             window: Window::new(record.seconds),
             figures: Figures::default(),
             flushed: Instant::now(),
@@ -112,6 +117,9 @@ impl<'a> Trainer<'a> {
     /// Does the step that `batch` is for.
     pub(crate) fn step(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<()> {
         let began = Instant::now();
+        if self.state.step == 0 && self.history.is_due(0) {
+            self.history.take(&mut self.state, threads)?;
+        }
         let rate = self.schedule.rate(self.state.step + 1);
         let gradients = self.gradients(batch);
         let tokens = Tokens { x: &batch.x, gradients: &gradients };
@@ -121,6 +129,9 @@ impl<'a> Trainer<'a> {
         let report = report.map_err(|error| self.with_checkpoint(error))?;
         self.window.add(&report);
         (self.record.position, self.record.left_out) = (batch.position, batch.left_out);
+        if self.history.is_due(self.state.step) {
+            self.history.take(&mut self.state, threads)?;
+        }
         self.spend(began.elapsed());
         let step = self.state.step;
         if step.is_multiple_of(self.resolved.log_every) || self.is_done() {
@@ -168,7 +179,12 @@ impl<'a> Trainer<'a> {
     }
 
     fn checkpoint(&self) -> Result<()> {
-        let record = Record { step: self.state.step, holds: Holds::of(&self.state), ..self.record.clone() };
+        let record = Record {
+            step: self.state.step,
+            holds: Holds::of(&self.state),
+            counted_from: self.history.counted_from(),
+            ..self.record.clone()
+        };
         checkpoint::write(self.run, &self.state, &record, self.resolved.config.keep_checkpoints)
     }
 
