@@ -8,6 +8,7 @@ use arrow::datatypes::UInt32Type;
 use arrow::record_batch::RecordBatch;
 use storage::{Run, TableReader, schema};
 
+use super::history::{self, FeatureHistory};
 use super::{missing, problem};
 use crate::load::Problem;
 use crate::widgets::format;
@@ -34,6 +35,10 @@ pub struct Columns {
     pub decoder_norm: Vec<f32>,
     /// Cosine of the two.
     pub cosine: Vec<f32>,
+    /// What became of them in training, where the run has kept it.
+    pub events: history::Events,
+    /// Why that can not be read, if it is there.
+    pub gap: Option<Problem>,
 }
 
 /// A number that every feature has: by it the table can be sorted and filtered.
@@ -55,11 +60,17 @@ pub enum Number {
     DecoderNorm,
     /// Cosine of the two.
     Cosine,
+    /// Tokens of training by which it had fired.
+    Born,
+    /// Tokens of training from which on its direction is its final one.
+    Settled,
+    /// Sum of its movements in training.
+    Moved,
 }
 
 impl Number {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Density,
         Self::Count,
         Self::Mean,
@@ -68,6 +79,9 @@ impl Number {
         Self::Bias,
         Self::EncoderNorm,
         Self::DecoderNorm,
+        Self::Born,
+        Self::Settled,
+        Self::Moved,
     ];
 
     /// Head of its column.
@@ -81,6 +95,9 @@ impl Number {
             Self::EncoderNorm => "encoder norm",
             Self::DecoderNorm => "decoder norm",
             Self::Cosine => "enc · dec",
+            Self::Born => "born",
+            Self::Settled => "settled",
+            Self::Moved => "moved",
         }
     }
 
@@ -95,11 +112,25 @@ impl Number {
             Self::EncoderNorm => "Norm of its encoder column",
             Self::DecoderNorm => "Norm of its decoder row",
             Self::Cosine => "Cosine of its encoder column and its decoder row",
+            Self::Born => {
+                "Tokens of training by which it had fired first; – where it never did or the run has no history"
+            }
+            Self::Settled => {
+                "Tokens of training from which on its direction is its final one (cosine 0.9 or more)"
+            }
+            Self::Moved => {
+                "Sum over the snapshots of training of 1 − cosine of its decoder row with the one before"
+            }
         }
     }
 
     /// Whether it runs over decades, and only for features that fire.
     pub fn is_logarithmic(self) -> bool {
+        matches!(self, Self::Density | Self::Count | Self::Mean | Self::Max | Self::Born)
+    }
+
+    /// Whether the table shows it at first.
+    pub fn is_shown_at_first(self) -> bool {
         matches!(self, Self::Density | Self::Count | Self::Mean | Self::Max)
     }
 
@@ -108,6 +139,7 @@ impl Number {
         match self {
             Self::Density => format::percent(value),
             Self::Count => format::count(value.max(0.0).round() as u64),
+            Self::Born | Self::Settled if value.is_finite() => format::count(value.max(0.0).round() as u64),
             _ => format::value(value),
         }
     }
@@ -128,6 +160,9 @@ impl Columns {
             Number::EncoderNorm => of(&self.encoder_norm),
             Number::DecoderNorm => of(&self.decoder_norm),
             Number::Cosine => of(&self.cosine),
+            Number::Born => of(&self.events.born),
+            Number::Settled => of(&self.events.settled),
+            Number::Moved => of(&self.events.moved),
         }
     }
 
@@ -274,6 +309,10 @@ pub struct FeaturePage {
     pub examples: Vec<Example>,
     /// Why there are no examples, if they can not be read.
     pub gap: Option<Problem>,
+    /// What became of it in training; none where the run has no history.
+    pub history: Option<FeatureHistory>,
+    /// Why that can not be read, if it is there.
+    pub history_gap: Option<Problem>,
 }
 
 const INDEX_IT: &str = "Make it with `sae index`.";
@@ -293,7 +332,13 @@ pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
     let densest = (0..read.count.len()).max_by_key(|i| read.count[*i]);
     let derived =
         densest.filter(|i| read.density[*i] > 0.0).map(|i| read.count[i] as f64 / f64::from(read.density[i]));
+    let (events, gap) = match history::read_events(dir, read.count.len()) {
+        Ok(events) => (events, None),
+        Err(problem) => (history::Events::default(), Some(problem)),
+    };
     Ok(Columns {
+        events,
+        gap,
         tokens: recorded.or(derived.map(|t| t.round() as u64)).unwrap_or(0),
         count: read.count,
         density: read.density,
@@ -377,13 +422,14 @@ fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(),
 #[derive(Clone, Debug, Default)]
 pub struct Pages(Arc<Mutex<Option<PageTables>>>);
 
-/// Features, and examples where the index has them; damaged examples are no reason to hide the numbers.
-type PageTables = (TableReader, Result<Option<TableReader>, Problem>);
+/// Features, and examples and a history where the run has them; damaged ones are no reason to hide the numbers.
+type PageTables =
+    (TableReader, Result<Option<TableReader>, Problem>, Result<Option<storage::history::History>, Problem>);
 
 impl Pages {
     /// Reads the page of `feature` of the run in `dir`.
     pub fn read(&self, dir: &Path, feature: u32) -> Result<FeaturePage, Problem> {
-        let (features, examples) = self.open(dir)?;
+        let (features, examples, history) = self.open(dir)?;
         let row = u64::from(feature);
         if row >= features.rows() {
             let there = features.rows();
@@ -401,7 +447,14 @@ impl Pages {
             Ok(examples) => (examples, None),
             Err(problem) => (Vec::new(), Some(problem)),
         };
-        Ok(FeaturePage { row: row.into(), examples: examples.into_iter().map(Into::into).collect(), gap })
+        let of_feature =
+            |history: Option<_>| history.map(|history| history::of_feature(&history, feature)).transpose();
+        let (history, history_gap) = match history.and_then(of_feature) {
+            Ok(history) => (history, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let examples = examples.into_iter().map(Into::into).collect();
+        Ok(FeaturePage { row: row.into(), examples, gap, history, history_gap })
     }
 
     /// Opens the tables of the run in `dir`, so that the first page comes as fast as the others: of a million features the list of
@@ -416,7 +469,8 @@ impl Pages {
             return Ok(readers.clone());
         }
         let run = Run::open(dir).map_err(problem)?;
-        let readers = (table(&run)?, run.examples().map_err(problem));
+        let history = storage::history::History::open(dir).map_err(problem);
+        let readers = (table(&run)?, run.examples().map_err(problem), history);
         *kept = Some(readers.clone());
         Ok(readers)
     }

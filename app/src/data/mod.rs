@@ -10,6 +10,7 @@ pub mod experts;
 pub mod export;
 pub mod features;
 pub mod folder;
+pub mod history;
 pub mod notes;
 pub mod routing;
 pub mod rows;

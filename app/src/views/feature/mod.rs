@@ -2,6 +2,7 @@
 
 mod examples;
 mod facts;
+mod history;
 mod note;
 
 use std::path::{Path, PathBuf};
