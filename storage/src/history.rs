@@ -253,7 +253,7 @@ mod tests {
             tokens: step * 10,
             over: if step > 0 { 10 } else { 0 },
             fired: u64::from(feature) % 7,
-            dead: feature % 5 == 0,
+            dead: feature.is_multiple_of(5),
             moved: (step > 0).then_some(0.25 / (step as f32 + feature as f32)),
             cosine_final: Some(step as f32 / 3.0),
             ..HistoryRow::default()

@@ -170,7 +170,7 @@ mod tests {
             tokens: 700,
             over: 200,
             fired: features.clone().map(u64::from).collect(),
-            dead: features.clone().map(|f| f % 3 == 0).collect(),
+            dead: features.clone().map(|f| f.is_multiple_of(3)).collect(),
             bias: features.clone().map(|f| f as f32 * 0.5).collect(),
             encoder_norm: features.clone().map(|f| 1.0 + f as f32).collect(),
             encoder_decoder_cosine: features.clone().map(|f| 1.0 / (1.0 + f as f32)).collect(),

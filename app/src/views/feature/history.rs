@@ -203,7 +203,7 @@ fn axis(ui: &Ui, history: &FeatureHistory, rect: Rect, x: &dyn Fn(usize) -> f32,
     let font = FontId::proportional(size::SMALL);
     let last = n - 1;
     // From the end, which is the number that people know.
-    for i in (0..n).filter(|i| (last - i) % every == 0) {
+    for i in (0..n).filter(|i| (last - i).is_multiple_of(every)) {
         let text = format::count(history.moments[i].tokens);
         let align = match i {
             0 => Align2::LEFT_BOTTOM,
