@@ -308,7 +308,7 @@ pub fn history(run: &Path, features: u32) -> Result<()> {
     let folder = run.join(FOLDER);
     std::fs::create_dir_all(&folder)?;
     let total = 4_000_000u64;
-    let early = (0..8).rev().map(|i| total / 12 >> (i + 1));
+    let early = (0..8).rev().map(|i| (total / 12) >> (i + 1));
     let tokens: Vec<u64> = std::iter::once(0).chain(early).chain((1..=12).map(|i| total * i / 12)).collect();
     let (mut rows, mut events) = (Vec::new(), Vec::new());
     for feature in 0..features {

@@ -182,13 +182,13 @@ fn draw(ui: &Ui, lane: &Lane, plot: Rect, x: &dyn Fn(usize) -> f32, moments: &[M
         return;
     }
     let at = |i: usize| Some(pos2(x(i), y(lane.heights.get(i).copied().flatten()?)));
-    for i in 0..lane.heights.len() {
+    for (i, moment) in moments.iter().enumerate() {
         let Some(here) = at(i) else { continue };
         if let Some(next) = at(i + 1) {
             painter.line_segment([here, next], Stroke::new(1.5, p.accent));
         }
         // A dead feature is hollow.
-        if moments[i].dead {
+        if moment.dead {
             painter.circle(here, 2.5, p.well, Stroke::new(1.0, p.warning));
         } else {
             painter.circle_filled(here, 2.0, p.accent);
