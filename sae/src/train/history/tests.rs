@@ -61,7 +61,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 fn the_table_says_what_checkpoints_say() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (data(folder.path()), folder.path().join("run"));
-    let config = TrainConfig { checkpoint_every: 1, learning_rate: Some(2e-2), ..config() };
+    let config = TrainConfig { checkpoint_every: 1, learning_rate: Some(5e-2), ..config() };
     run(&config, &data, &out, false, &mut Quiet).unwrap();
     let record = HistoryRecord::read(&out).unwrap().unwrap();
     let steps: Vec<u64> = record.snapshots.iter().map(|moment| moment.step).collect();
@@ -71,6 +71,8 @@ fn the_table_says_what_checkpoints_say() {
     let table = rows(&out);
     assert_eq!(table.len(), 96 * 9);
     assert!(table.is_sorted_by_key(|row| (row.feature, row.step)));
+    // Of a batch of 100 in averages over 900 tokens.
+    let share = 1.0 - (-100.0_f64 / 900.0).exp();
     // The state after the last step is in no checkpoint; the dictionary has it.
     let state = |step: u64| checkpoint::read(&out.join("checkpoints").join(step.to_string())).unwrap().0;
     let states: Vec<TrainState> = (1..60).map(state).collect();
@@ -105,10 +107,10 @@ fn the_table_says_what_checkpoints_say() {
             "with the first",
         );
         let fired: u64 = (before..row.step)
-            .map(|step| fired_between(of_step(step), of_step(step + 1), 100.0 / 900.0, 100.0)[f])
+            .map(|step| fired_between(of_step(step), of_step(step + 1), share, 100.0)[f])
             .sum();
         assert_eq!(row.fired, fired, "feature {f} at step {}", row.step);
-        moved += usize::from(row.moved.unwrap() > 0.1);
+        moved += usize::from(row.moved.unwrap() > 0.03);
         died += usize::from(row.dead);
         counted += usize::from(fired > 0);
     }
