@@ -275,3 +275,60 @@ fn an_example_has_an_address() {
     let mut window = window_at(Some(Place::Example { run: run(), feature: 7, example: 999 }));
     wait_for(&mut window, "Feature 7 has no example 999.");
 }
+
+#[test]
+fn a_feature_s_page_tells_its_history_where_the_run_has_kept_it() {
+    let (dir, run) = own_run(64);
+    let page = Place::Feature { run: run.clone(), feature: 7 };
+    let mut window = open(&dir, page.clone());
+    wait_for(&mut window, "Nearest decoder rows");
+    assert!(window.query_by_label("In training").is_none(), "this run has none");
+    drop(window);
+    sample::history(&run, 64).unwrap();
+    let history = storage::history::History::open(&run).unwrap().unwrap();
+    let born = history.of(7).unwrap().1.born.unwrap();
+    let mut window = open(&dir, page);
+    wait_for(&mut window, "In training");
+    wait_for(&mut window, "History of the feature at 21 snapshots");
+    wait_for(&mut window, &format!("Fires since {} tokens.", app::widgets::format::count(born)));
+    wait_for_part(&mut window, "Its direction is its final one (cosine ≥ 0.9) since ");
+    drop(window);
+    let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 13 });
+    wait_for_part(&mut window, "Dead since 3.33 M tokens: silent for 500 k tokens and more.");
+    drop(window);
+    // What is damaged is named, and hides nothing else.
+    std::fs::write(run.join("history/events.parquet"), b"PAR1").unwrap();
+    let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 7 });
+    wait_for(&mut window, "Nearest decoder rows");
+    wait_for_part(&mut window, "events.parquet");
+    drop(window);
+    let mut window = open(&dir, Place::Features { run });
+    wait(&mut window, "rows", |w| rows(w).len() > 3);
+    wait_for_part(&mut window, "events.parquet");
+}
+
+#[test]
+fn features_are_sorted_and_filtered_by_when_they_were_born() {
+    let (dir, run) = own_run(64);
+    sample::history(&run, 64).unwrap();
+    let mut window = open(&dir, Place::Features { run });
+    wait_for(&mut window, "64 features");
+    wait_for_part(&mut window, "Histogram of born: 58 features");
+    click(&mut window, "Columns");
+    window.get_by_role_and_label(egui::accesskit::Role::CheckBox, "born").click();
+    window.run_steps(3);
+    click(&mut window, "Sort by born");
+    window.run_steps(10);
+    let first = rows(&window)[0];
+    let born = |f: u32| 1 + (sample::chance(u64::from(f), 500) * 9.0) as usize;
+    let extremes = |f: &u32| f % 11 != 5;
+    let of = |f| born(f);
+    let all = || (0..64).filter(extremes).map(of);
+    assert!(Some(born(first)) == all().max() || Some(born(first)) == all().min(), "{first}");
+    let bars = window.get_by_label_contains("Histogram of born").rect();
+    let at = |share: f32| egui::pos2(bars.left() + share * bars.width(), bars.center().y);
+    drag(&mut window, &[at(0.9), at(0.95), at(1.0)]);
+    wait_for_part(&mut window, " of 64 features");
+    assert_eq!(window.query_all_by_label_contains("Remove filter born").count(), 1);
+    wait(&mut window, "the youngest", |w| rows(w).iter().all(|f| Some(born(*f)) == all().max()));
+}

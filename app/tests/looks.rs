@@ -81,6 +81,27 @@ fn heads() {
 }
 
 #[test]
+fn history() {
+    if !can_draw() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("sample");
+    let run = root.join("topk-64");
+    common::sample::finished_run(&run, 64, &common::sample::text()).unwrap();
+    common::sample::history(&run, 64).unwrap();
+    let mut results = egui_kittest::SnapshotResults::new();
+    for (theme, suffix) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
+        let place = Place::Feature { run: run.clone(), feature: 7 };
+        let mut window = pictures::draw(theme, Some(root.clone()), Some(place));
+        wait_for_part(&mut window, "History of the feature");
+        window.get_by_label("encoder bias").scroll_to_me();
+        settle(&mut window);
+        results.add(window.try_snapshot(format!("history_{suffix}")));
+    }
+}
+
+#[test]
 fn map() {
     look("map", Some(&Place::Map { run: run() }), &["Map of features: "]);
 }

@@ -137,6 +137,11 @@ impl Layout {
                 properties = encode(properties, &path, Encoding::DELTA_BINARY_PACKED);
             } else if is_float(schema, &path) {
                 properties = properties.set_column_dictionary_enabled(path.clone(), false);
+            } else if leaf.physical_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY {
+                // Packed numbers: no two rows are equal, and none is smaller.
+                properties = properties
+                    .set_column_dictionary_enabled(path.clone(), false)
+                    .set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
             }
             if is_half(leaf) {
                 properties = properties.set_column_compression(path.clone(), Compression::UNCOMPRESSED);

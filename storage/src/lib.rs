@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
-//! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
+//! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`history`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
 //! [`schema`] is the one place where columns are named.
 //!
 //! A dataset written and read back:
@@ -82,6 +82,7 @@ pub mod experts;
 pub mod feature_activations;
 pub mod features;
 mod find;
+pub mod history;
 mod json;
 mod layout;
 mod lock;

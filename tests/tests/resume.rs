@@ -51,6 +51,13 @@ fn killed_training_gives_the_same_weights() {
         assert_eq!(RunRecord::read(&run).unwrap().status, RunStatus::Finished);
         assert!(steps(&run).is_sorted_by(|a, b| a < b), "no step is logged twice");
         assert_eq!(steps(&run), steps(&at.join("whole")), "every logged step is there, once");
+        for table in ["snapshots.parquet", "events.parquet", "history.json"] {
+            let bytes = |run: &Path| fs::read(run.join("history").join(table)).unwrap();
+            assert!(
+                bytes(&run) == bytes(&at.join("whole")),
+                "history/{table}, {threads} threads, {kills} kills"
+            );
+        }
     }
 }
 

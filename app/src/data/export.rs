@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::history::FeatureHistory;
 use super::{Columns, Example, FeaturePage, Notes, Sources, TokenLists, Vocabulary};
 
 /// What the table of features is written from.
@@ -22,7 +23,7 @@ pub struct Table<'a> {
 /// The features `rows` in that order, one line each. Lists of tokens are JSON arrays.
 pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
     let mut out = String::from(
-        "feature,label,note,bookmarked,count,density,mean,max,bias,encoder_norm,decoder_norm,encoder_decoder_cosine,fires_on,top_logits\n",
+        "feature,label,note,bookmarked,count,density,mean,max,bias,encoder_norm,decoder_norm,encoder_decoder_cosine,born,settled,moved,fires_on,top_logits\n",
     );
     let columns = table.columns;
     for feature in rows {
@@ -30,6 +31,10 @@ pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
         let note = table.notes.get(*feature);
         let label = table.notes.label(*feature).or_else(|| table.tokens.and_then(|t| t.label(*feature)));
         let number = |values: &[f32]| values.get(i).map(ToString::to_string).unwrap_or_default();
+        // What a feature never came to is no number.
+        let finite = |values: &[f32]| {
+            if values.get(i).is_some_and(|value| value.is_finite()) { number(values) } else { String::new() }
+        };
         let list =
             |tokens: &[u32]| Value::from_iter(tokens.iter().map(|t| text(table.vocabulary, *t))).to_string();
         let fields = [
@@ -45,6 +50,9 @@ pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
             number(&columns.encoder_norm),
             number(&columns.decoder_norm),
             number(&columns.cosine),
+            finite(&columns.events.born),
+            finite(&columns.events.settled),
+            finite(&columns.events.moved),
             table.tokens.map(|t| list(t.fires_on.get(*feature))).unwrap_or_default(),
             table.tokens.map(|t| list(t.top_logits.get(*feature))).unwrap_or_default(),
         ];
@@ -83,6 +91,7 @@ pub fn page_json(run: &str, page: &FeaturePage, notes: &Notes, vocabulary: &Voca
         "bottom_logits": logits(&row.bottom_logits),
         "logit_histogram": row.logit_histogram,
         "neighbours": row.neighbours.iter().map(|(f, c)| json!({"feature": f, "cosine": c})).collect::<Value>(),
+        "history": page.history.as_ref().map(history_json),
         "coactive": row.coactive.iter().map(|(f, n, l)| json!({"feature": f, "count": n, "lift": l})).collect::<Value>(),
         "examples": page.examples.iter().map(|e| json!({
             "interval": e.interval,
@@ -111,6 +120,24 @@ fn sources_json(sources: &Sources, vocabulary: &Vocabulary) -> Value {
         "rest": sources.rest,
         "tokens": sources.tokens.iter().map(token).collect::<Value>(),
         "heads": sources.heads,
+    })
+}
+
+fn history_json(history: &FeatureHistory) -> Value {
+    json!({
+        "born": history.born,
+        "died": history.died,
+        "revivals": history.revivals,
+        "settled": history.settled,
+        "dead_after": history.dead_after,
+        "same_cosine": history.same_cosine,
+        "snapshots": history.moments.iter().map(|m| json!({
+            "tokens": m.tokens,
+            "rate": m.rate,
+            "dead": m.dead,
+            "moved": m.moved,
+            "cosine_final": m.final_cosine,
+        })).collect::<Value>(),
     })
 }
 

@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use storage::{Run, TableReader, schema};
 
 use super::heads::{self, HeadWeights, Sources};
+use super::history::{self, FeatureHistory};
 use super::{missing, problem};
 use crate::load::Problem;
 use crate::widgets::format;
@@ -35,6 +36,10 @@ pub struct Columns {
     pub decoder_norm: Vec<f32>,
     /// Cosine of the two.
     pub cosine: Vec<f32>,
+    /// What became of them in training, where the run has kept it.
+    pub events: history::Events,
+    /// Why that can not be read, if it is there.
+    pub gap: Option<Problem>,
 }
 
 /// A number that every feature has: by it the table can be sorted and filtered.
@@ -56,11 +61,17 @@ pub enum Number {
     DecoderNorm,
     /// Cosine of the two.
     Cosine,
+    /// Tokens of training by which it had fired.
+    Born,
+    /// Tokens of training from which on its direction is its final one.
+    Settled,
+    /// Sum of its movements in training.
+    Moved,
 }
 
 impl Number {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Density,
         Self::Count,
         Self::Mean,
@@ -69,6 +80,9 @@ impl Number {
         Self::Bias,
         Self::EncoderNorm,
         Self::DecoderNorm,
+        Self::Born,
+        Self::Settled,
+        Self::Moved,
     ];
 
     /// Head of its column.
@@ -82,6 +96,9 @@ impl Number {
             Self::EncoderNorm => "encoder norm",
             Self::DecoderNorm => "decoder norm",
             Self::Cosine => "enc · dec",
+            Self::Born => "born",
+            Self::Settled => "settled",
+            Self::Moved => "moved",
         }
     }
 
@@ -96,11 +113,25 @@ impl Number {
             Self::EncoderNorm => "Norm of its encoder column",
             Self::DecoderNorm => "Norm of its decoder row",
             Self::Cosine => "Cosine of its encoder column and its decoder row",
+            Self::Born => {
+                "Tokens of training by which it had fired first; – where it never did or the run has no history"
+            }
+            Self::Settled => {
+                "Tokens of training from which on its direction is its final one (cosine 0.9 or more)"
+            }
+            Self::Moved => {
+                "Sum over the snapshots of training of 1 − cosine of its decoder row with the one before"
+            }
         }
     }
 
     /// Whether it runs over decades, and only for features that fire.
     pub fn is_logarithmic(self) -> bool {
+        matches!(self, Self::Density | Self::Count | Self::Mean | Self::Max | Self::Born)
+    }
+
+    /// Whether the table shows it at first.
+    pub fn is_shown_at_first(self) -> bool {
         matches!(self, Self::Density | Self::Count | Self::Mean | Self::Max)
     }
 
@@ -109,6 +140,7 @@ impl Number {
         match self {
             Self::Density => format::percent(value),
             Self::Count => format::count(value.max(0.0).round() as u64),
+            Self::Born | Self::Settled if value.is_finite() => format::count(value.max(0.0).round() as u64),
             _ => format::value(value),
         }
     }
@@ -129,6 +161,9 @@ impl Columns {
             Number::EncoderNorm => of(&self.encoder_norm),
             Number::DecoderNorm => of(&self.decoder_norm),
             Number::Cosine => of(&self.cosine),
+            Number::Born => of(&self.events.born),
+            Number::Settled => of(&self.events.settled),
+            Number::Moved => of(&self.events.moved),
         }
     }
 
@@ -281,6 +316,10 @@ pub struct FeaturePage {
     pub heads: Option<HeadWeights>,
     /// What could not be read of heads and sources.
     pub heads_gaps: Vec<Problem>,
+    /// What became of it in training; none where the run has no history.
+    pub history: Option<FeatureHistory>,
+    /// Why that can not be read, if it is there.
+    pub history_gap: Option<Problem>,
 }
 
 impl FeaturePage {
@@ -307,7 +346,13 @@ pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
     let densest = (0..read.count.len()).max_by_key(|i| read.count[*i]);
     let derived =
         densest.filter(|i| read.density[*i] > 0.0).map(|i| read.count[i] as f64 / f64::from(read.density[i]));
+    let (events, gap) = match history::read_events(dir, read.count.len()) {
+        Ok(events) => (events, None),
+        Err(problem) => (history::Events::default(), Some(problem)),
+    };
     Ok(Columns {
+        events,
+        gap,
         tokens: recorded.or(derived.map(|t| t.round() as u64)).unwrap_or(0),
         count: read.count,
         density: read.density,
@@ -391,13 +436,19 @@ fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(),
 #[derive(Clone, Debug, Default)]
 pub struct Pages(Arc<Mutex<Option<PageTables>>>);
 
-/// Features, and where the index has them examples and what is known of heads; damaged examples are no reason to hide the numbers.
-type PageTables = (TableReader, Result<Option<TableReader>, Problem>, heads::Tables);
+/// Features, and where the run has them examples, what is known of heads, and a history; damaged ones are no reason to hide the numbers.
+#[derive(Clone, Debug)]
+struct PageTables {
+    features: TableReader,
+    examples: Result<Option<TableReader>, Problem>,
+    heads: heads::Tables,
+    history: Result<Option<storage::history::History>, Problem>,
+}
 
 impl Pages {
     /// Reads the page of `feature` of the run in `dir`.
     pub fn read(&self, dir: &Path, feature: u32) -> Result<FeaturePage, Problem> {
-        let (features, examples, heads) = self.open(dir)?;
+        let PageTables { features, examples, heads, history } = self.open(dir)?;
         let row = u64::from(feature);
         if row >= features.rows() {
             let there = features.rows();
@@ -423,7 +474,13 @@ impl Pages {
             heads_gaps.push(problem);
             None
         });
-        Ok(FeaturePage { row: row.into(), examples, gap, heads: weights, heads_gaps })
+        let of_feature =
+            |history: Option<_>| history.map(|history| history::of_feature(&history, feature)).transpose();
+        let (history, history_gap) = match history.and_then(of_feature) {
+            Ok(history) => (history, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        Ok(FeaturePage { row: row.into(), examples, gap, heads: weights, heads_gaps, history, history_gap })
     }
 
     /// Opens the tables of the run in `dir`, so that the first page comes as fast as the others: of a million features the list of
@@ -438,7 +495,12 @@ impl Pages {
             return Ok(readers.clone());
         }
         let run = Run::open(dir).map_err(problem)?;
-        let readers = (table(&run)?, run.examples().map_err(problem), heads::Tables::open(&run));
+        let readers = PageTables {
+            features: table(&run)?,
+            examples: run.examples().map_err(problem),
+            heads: heads::Tables::open(&run),
+            history: storage::history::History::open(dir).map_err(problem),
+        };
         *kept = Some(readers.clone());
         Ok(readers)
     }

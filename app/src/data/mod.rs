@@ -11,6 +11,7 @@ pub mod export;
 pub mod features;
 pub mod folder;
 pub mod heads;
+pub mod history;
 pub mod notes;
 pub mod routing;
 pub mod rows;

@@ -302,6 +302,60 @@ pub fn finished_run(dir: &Path, features: u32, text: &Text) -> Result<()> {
     Ok(())
 }
 
+/// What became of the features of a run in training: most settle in the first half, some die, one in eleven never fires.
+pub fn history(run: &Path, features: u32) -> Result<()> {
+    use storage::history::{EVENTS, EventsRow, FOLDER, HistoryRecord, HistoryRow, Moment, SNAPSHOTS};
+    let folder = run.join(FOLDER);
+    std::fs::create_dir_all(&folder)?;
+    let total = 4_000_000u64;
+    let early = (0..8).rev().map(|i| (total / 12) >> (i + 1));
+    let tokens: Vec<u64> = std::iter::once(0).chain(early).chain((1..=12).map(|i| total * i / 12)).collect();
+    let (mut rows, mut events) = (Vec::new(), Vec::new());
+    for feature in 0..features {
+        let f = u64::from(feature);
+        let (born, settled) = (1 + (chance(f, 500) * 9.0) as usize, 8 + (chance(f, 501) * 9.0) as usize);
+        let (never, dies) = (feature % 11 == 5, feature % 47 == 13);
+        for (i, &tokens_here) in tokens.iter().enumerate() {
+            let over = if i > 0 { tokens_here - tokens[i - 1] } else { 0 };
+            let alive = !never && i >= born && !(dies && i > 15);
+            let rate = 0.0014 * (1.0 + 20.0 * (-(i as f64 - born as f64) * 0.6).exp());
+            let share = (i as f32 / settled as f32).min(1.0);
+            rows.push(HistoryRow {
+                feature,
+                step: tokens_here / 2048,
+                tokens: tokens_here,
+                over,
+                fired: if alive { (over as f64 * rate).round() as u64 } else { 0 },
+                dead: !alive && i > 17,
+                moved: (i > 0).then_some(if share < 1.0 { 0.35 / i as f32 } else { 0.002 }),
+                cosine_first: Some(1.0 - 0.9 * share),
+                cosine_final: Some(if i == 20 { 1.0 } else { 0.08 + 0.9 * share }),
+                ..HistoryRow::default()
+            });
+        }
+        let settled =
+            (0..=20).find(|i| *i == 20 || 0.08 + 0.9 * (*i as f32 / settled as f32).min(1.0) >= 0.9);
+        events.push(EventsRow {
+            feature,
+            born: (!never).then(|| tokens[born]),
+            died: (dies && !never).then(|| tokens[18]),
+            revivals: u32::from(feature % 31 == 9),
+            settled: settled.map(|i| tokens[i]),
+            moved: Some(0.9),
+            largest_move: Some(0.35),
+            largest_move_at: Some(tokens[1]),
+            cosine_first: Some(0.1),
+        });
+    }
+    let mut table = storage::row::RowWriter::create_as(&folder.join(SNAPSHOTS), &Layout::feature_rows())?;
+    table.append(&rows)?;
+    table.finish()?;
+    storage::row::write(&folder.join(EVENTS), &events)?;
+    let snapshots = tokens.iter().map(|&tokens| Moment { step: tokens / 2048, tokens }).collect();
+    let record = HistoryRecord { snapshots, dead_after: 500_000, same_cosine: 0.9, ..HistoryRecord::new() };
+    Ok(record.write(run)?)
+}
+
 /// A run with many features and nothing but their numbers: for scrolling.
 pub fn wide_run(dir: &Path, features: u32) -> Result<()> {
     std::fs::create_dir_all(dir.join("features"))?;

@@ -127,6 +127,9 @@ pub struct Command {
     /// Steps between checkpoints [default: 1000]
     #[arg(long)]
     checkpoint_every: Option<u64>,
+    /// Snapshots from which the history of every feature is made, at most; 0 for none [default: 20]
+    #[arg(long, value_name = "SNAPSHOTS")]
+    history: Option<usize>,
     /// Seed of the order of rows [default: --seed]
     #[arg(long, value_name = "SEED")]
     data_seed: Option<u64>,
@@ -227,6 +230,7 @@ impl Command {
             max_activation_norm_multiple: self.max_norm.or(base.max_activation_norm_multiple),
             log_every: self.log_every.or(base.log_every),
             checkpoint_every: self.checkpoint_every.unwrap_or(base.checkpoint_every),
+            history: self.history.unwrap_or(base.history),
             exact: self.exact || base.exact,
             seed: session.seed.unwrap_or(base.seed),
             data_seed: self.data_seed.or(base.data_seed),

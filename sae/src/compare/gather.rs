@@ -76,7 +76,7 @@ pub(super) fn pools(candidates: &[Candidate]) -> Vec<Vec<usize>> {
 }
 
 /// Options that have their place in a row of their own, or that do not make another kind of dictionary.
-const ELSEWHERE: [&str; 16] = [
+const ELSEWHERE: [&str; 17] = [
     "method",
     "k",
     "d_sae",
@@ -89,6 +89,7 @@ const ELSEWHERE: [&str; 16] = [
     "log_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "history",
     "block_rows",
     "pool_rows",
     "dead_after",

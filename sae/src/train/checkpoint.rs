@@ -33,6 +33,9 @@ pub(crate) struct Record {
     pub(crate) d_sae: usize,
     /// Training time so far.
     pub(crate) seconds: f64,
+    /// Step at which the counts of the history began; none if no history is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) counted_from: Option<u64>,
     /// Measured before the first step.
     pub(crate) statistics: Statistics,
     /// Which of the things that only some methods have are in `state.safetensors`.
@@ -49,6 +52,9 @@ pub(crate) struct Holds {
     pub(crate) expected_rates: bool,
     /// Budgets of feature choice.
     pub(crate) budgets: bool,
+    /// Counts of the history.
+    #[serde(default)]
+    pub(crate) fired: bool,
 }
 
 impl Holds {
@@ -58,6 +64,7 @@ impl Holds {
             own_parameters: state.own.value.len() / state.features,
             expected_rates: !state.expected_rates.is_empty(),
             budgets: !state.budgets.is_empty(),
+            fired: !state.fired.is_empty(),
         }
     }
 }
@@ -150,6 +157,9 @@ fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
     if holds.budgets {
         tensors.push(Named::u64("budgets", &budgets));
     }
+    if holds.fired {
+        tensors.push(Named::u64("fired", &state.fired));
+    }
     for ((parameter, names), shape) in
         parameters.iter().zip(PARAMETERS).zip(shapes(f, state.d, holds.own_parameters))
     {
@@ -186,6 +196,7 @@ pub(crate) fn read(folder: &Path) -> Result<(TrainState, Record)> {
         b_dec: parameter(3)?,
         own: if holds.own_parameters > 0 { parameter(4)? } else { Parameter::new(Vec::new()) },
         since_fired: file.counts("tokens_since_fired", f)?,
+        fired: if holds.fired { file.counts("fired", f)? } else { Vec::new() },
         rates: file.tensor("rates", &[f])?,
         expected_rates: if holds.expected_rates { file.tensor("expected_rates", &[f])? } else { Vec::new() },
         budgets: if holds.budgets { counts_u32(&file.counts("budgets", f)?, folder)? } else { Vec::new() },
@@ -216,6 +227,7 @@ mod tests {
             d_in: 3,
             d_sae: 5,
             seconds: 1.5,
+            counted_from: Some(2),
             statistics: Statistics {
                 input_scale: 0.1 + 0.2,
                 input_variance: 2.0 / 3.0,
@@ -254,6 +266,7 @@ mod tests {
         state.own = Parameter { value: vec![0.5; 10], first: vec![1e-20; 10], second: vec![2.0; 10] };
         (state.budgets, state.expected_rates) = (vec![7, 1, 9, 4, 2], vec![0.1; 5]);
         (state.rates[1], state.penalty_scale) = (0.3, 1.7);
+        state.fired = vec![u64::MAX / 5, 0, 1, 2, 3];
         let record = Record { holds: Holds::of(&state), ..record(3) };
         write(run.path(), &state, &record, 1).unwrap();
         assert_eq!(read(&newest(run.path()).unwrap().unwrap()).unwrap(), (state, record));

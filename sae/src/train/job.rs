@@ -6,6 +6,7 @@ use rayon::ThreadPool;
 use storage::{Lock, RunRecord, RunStatus};
 
 use super::config::{Resolved, TrainConfig, keys};
+use super::history;
 use super::source::Source;
 use super::thresholds::{self, Trained};
 use super::trainer::Trainer;
@@ -53,6 +54,8 @@ impl Job {
         let lock = Lock::take(out)?;
         let previous = previous_run(&resolved, out, resume)?;
         if let Some(record) = previous.as_ref().filter(|record| record.status == RunStatus::Finished) {
+            // What a process that was killed right at the end left behind.
+            history::clean(out)?;
             return Ok(Entry::Finished(Box::new(record::outcome(record, out, &resolved))));
         }
         let record = record::begin(&resolved, source.dataset().manifest(), previous.as_ref());
@@ -98,10 +101,12 @@ pub(crate) fn finish(
         record.thresholds = Some(fitted.record);
         fitted.thresholds
     });
+    history::finish(resolved, out, threads, progress)?;
     record.norm_limit = trainer.statistics().norm_limit.map(f64::from);
     record::dictionary(trainer, resolved, source.dataset(), fitted).save(out)?;
     record.status = RunStatus::Finished;
     record.write(out)?;
+    history::clean(out)?;
     Ok(record::outcome(record, out, resolved))
 }
 

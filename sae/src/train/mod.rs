@@ -17,6 +17,7 @@
 //! | `schedule` | learning rate |
 //! | `trainer`, `window` | one run: its steps and what it logs |
 //! | `group`, `board` | runs that share batches, and the loop over them; a single run is a group of one |
+//! | `history` | what becomes of each feature: snapshots on the way, tables at the end |
 //! | `job`, `checkpoint`, `record`, `clock` | a run's folder and what is kept in it |
 //! | `sweep` | many runs from one file |
 //!
@@ -31,6 +32,7 @@ mod clock;
 mod config;
 mod dataset_rows;
 mod group;
+pub mod history;
 mod initial;
 mod job;
 mod matches;

@@ -38,6 +38,8 @@ pub(crate) struct TrainState {
     pub(crate) own: Parameter,
     /// Tokens since each feature last fired, `[F]`.
     pub(crate) since_fired: Vec<u64>,
+    /// Tokens that each feature fired on since the last snapshot of the history, `[F]`; empty if no history is kept.
+    pub(crate) fired: Vec<u64>,
     /// Share of the tokens that each feature fires on, `[F]`: a moving average that began at 0.
     pub(crate) rates: Vec<f32>,
     /// Share of the tokens that each feature should fire on, for aux-zipf, `[F]`; empty until it is known.
@@ -73,6 +75,7 @@ impl TrainState {
             b_dec: Parameter::new(b_dec),
             own: Parameter::new(Vec::new()),
             since_fired: vec![0; features],
+            fired: Vec::new(),
             rates: vec![0.0; features],
             expected_rates: Vec::new(),
             budgets: Vec::new(),

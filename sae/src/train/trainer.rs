@@ -9,6 +9,7 @@ use storage::metrics::{MetricsLog, Row};
 use super::batches::Batch;
 use super::checkpoint::{self, Holds, Record};
 use super::config::Resolved;
+use super::history::Keeper;
 use super::initial;
 use super::random::{Purpose, generator, shuffle};
 use super::schedule::Schedule;
@@ -42,6 +43,7 @@ impl Start {
             d_in: resolved.d_in,
             d_sae: resolved.d_sae,
             seconds: 0.0,
+            counted_from: None,
             statistics,
             holds: Holds::default(),
         };
@@ -78,6 +80,7 @@ pub(crate) struct Trainer<'a> {
     stepper: Stepper,
     schedule: Schedule,
     log: MetricsLog,
+    history: Keeper,
     window: Window,
     figures: Figures,
     flushed: Instant,
@@ -88,7 +91,8 @@ pub(crate) struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     /// Goes on from `start`.
     pub(crate) fn new(resolved: &'a Resolved, run: &'a Path, start: Start) -> Result<Self> {
-        let Start { state, record } = start;
+        let Start { mut state, record } = start;
+        let history = Keeper::open(resolved, run, &mut state, record.counted_from)?;
         let resumed = (record.step > 0).then(|| record.step - 1);
         Ok(Self {
             stepper: Stepper::new(resolved.step_options(&record.statistics)),
@@ -99,6 +103,7 @@ impl<'a> Trainer<'a> {
                 steps: resolved.steps,
             },
             log: MetricsLog::open(&run.join("metrics.parquet"), resumed)?,
+            history,
             window: Window::new(record.seconds),
             figures: Figures::default(),
             flushed: Instant::now(),
@@ -110,24 +115,35 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// Before the first step, whose batch is `x[B, d]`.
+    fn begin(&mut self, x: &[f32], threads: &ThreadPool) -> Result<()> {
+        if let Some(k) = self.resolved.first_k() {
+            threads.install(|| initial::fit_encoder(&mut self.state, x, k));
+        }
+        if self.history.is_due(0) {
+            self.history.take(&mut self.state, threads)?;
+        }
+        Ok(())
+    }
+
     /// Does the step that `batch` is for.
     pub(crate) fn step(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<()> {
         let began = Instant::now();
+        if self.state.step == 0 {
+            self.begin(&batch.x, threads)?;
+        }
         let rate = self.schedule.rate(self.state.step + 1);
         let gradients = self.gradients(batch);
         let tokens = Tokens { x: &batch.x, gradients: &gradients };
         let (stepper, state) = (&mut self.stepper, &mut self.state);
-        let k = self.resolved.first_k().filter(|_| state.step == 0);
-        let report = threads.install(|| {
-            if let Some(k) = k {
-                initial::fit_encoder(state, tokens.x, k);
-            }
-            stepper.step(state, tokens, rate)
-        });
+        let report = threads.install(|| stepper.step(state, tokens, rate));
         self.give_back(gradients);
         let report = report.map_err(|error| self.with_checkpoint(error))?;
         self.window.add(&report);
         (self.record.position, self.record.left_out) = (batch.position, batch.left_out);
+        if self.history.is_due(self.state.step) {
+            self.history.take(&mut self.state, threads)?;
+        }
         self.spend(began.elapsed());
         let step = self.state.step;
         if step.is_multiple_of(self.resolved.log_every) || self.is_done() {
@@ -175,7 +191,12 @@ impl<'a> Trainer<'a> {
     }
 
     fn checkpoint(&self) -> Result<()> {
-        let record = Record { step: self.state.step, holds: Holds::of(&self.state), ..self.record.clone() };
+        let record = Record {
+            step: self.state.step,
+            holds: Holds::of(&self.state),
+            counted_from: self.history.counted_from(),
+            ..self.record.clone()
+        };
         checkpoint::write(self.run, &self.state, &record, self.resolved.config.keep_checkpoints)
     }
 

@@ -5,7 +5,7 @@ use egui::{Label, Link, RichText, Role, Ui, WidgetInfo};
 use crate::data::{FeaturePage, FeatureRow, Vocabulary};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::bars::{self, Bins};
-use crate::widgets::{facts, format, text};
+use crate::widgets::{facts, format, notice, text};
 
 /// What the column is drawn from.
 #[derive(Clone, Copy)]
@@ -65,6 +65,14 @@ pub fn show(
             (*f, [format::count(u64::from(*count)), format!("{}×", format::value(f64::from(*lift)))])
         });
         follow = ui.scope(|ui| relatives(ui, ["tokens", "lift"], name, entries)).inner.or(follow);
+    }
+    if let Some(problem) = &page.history_gap {
+        ui.add_space(space::L);
+        notice::problem_line(ui, problem);
+    }
+    if let Some(history) = &page.history {
+        ui.add_space(space::L);
+        super::history::show(ui, history);
     }
     ui.add_space(space::L);
     facts::section(ui, "Weights");

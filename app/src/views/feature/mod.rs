@@ -3,6 +3,7 @@
 mod examples;
 mod facts;
 mod heads;
+mod history;
 mod note;
 
 use std::path::{Path, PathBuf};

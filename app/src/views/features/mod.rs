@@ -309,11 +309,9 @@ impl View for FeaturesView {
             }
             return;
         }
-        let problems: Vec<_> = [store.tokens.problem(), store.vocabulary.problem(), store.notes.problem()]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let gap = columns.as_ref().and_then(|columns| columns.gap.as_ref());
+        let problems = [store.tokens.problem(), store.vocabulary.problem(), store.notes.problem(), gap];
+        let problems: Vec<_> = problems.into_iter().flatten().cloned().collect();
         let (Some(ordered), Some(columns)) = (self.order.value().cloned(), columns) else {
             return notice::loading(ui, "Reading the features…");
         };

@@ -22,7 +22,7 @@ pub enum Column {
 
 impl Column {
     /// From left to right.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Star,
         Self::Feature,
         Self::Label,
@@ -34,6 +34,9 @@ impl Column {
         Self::Number(Number::Bias),
         Self::Number(Number::EncoderNorm),
         Self::Number(Number::DecoderNorm),
+        Self::Number(Number::Born),
+        Self::Number(Number::Settled),
+        Self::Number(Number::Moved),
         Self::FiresOn,
         Self::Promotes,
     ];
@@ -97,7 +100,7 @@ pub struct Columns([bool; Column::ALL.len()]);
 impl Default for Columns {
     fn default() -> Self {
         Self(Column::ALL.map(|column| match column {
-            Column::Number(number) => number.is_logarithmic(),
+            Column::Number(number) => number.is_shown_at_first(),
             column => column != Column::Promotes,
         }))
     }

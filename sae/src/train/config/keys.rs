@@ -76,6 +76,7 @@ pub(crate) fn known() -> Vec<&'static str> {
         "log_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "history",
         "block_rows",
         "pool_rows",
     ]

@@ -163,6 +163,8 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Checkpoints kept.
     pub keep_checkpoints: usize,
+    /// Snapshots of every feature on the way, at most, from which its history is made (`sae::train::history`); 0 keeps none.
+    pub history: usize,
     /// Consecutive rows that stay together until their pool is permuted.
     pub block_rows: u64,
     /// Rows in memory at once (two such pools are held). Default: 128 MiB of them, at least 65536.
@@ -220,6 +222,7 @@ impl Default for TrainConfig {
             log_every: None,
             checkpoint_every: 1000,
             keep_checkpoints: 2,
+            history: 20,
             block_rows: 256,
             pool_rows: None,
         }
@@ -319,7 +322,8 @@ impl TrainConfig {
     /// Names of the fields in which a run with this configuration would give other weights than one with `other`.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         // What decides only how fast a run goes, where its data lies and what it writes on the way.
-        const FREE: [&str; 5] = ["data", "threads", "log_every", "checkpoint_every", "keep_checkpoints"];
+        const FREE: [&str; 6] =
+            ["data", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "history"];
         let fields = |config: &Self| match serde_json::to_value(config) {
             Ok(serde_json::Value::Object(fields)) => fields,
             _ => serde_json::Map::new(),
@@ -380,13 +384,14 @@ mod tests {
         assert!(with(|c| c.decay_share = 1.5).contains("decay_share"));
         assert!(with(|c| c.max_activation_norm_multiple = Some(0.5)).contains("median"));
         assert!(with(|c| c.threads = Some(0)).contains("threads"));
+        assert!(with(|c| c.history = 1001).contains("history"));
         assert!(with(|c| (c.d_sae, c.expansion) = (Some(4), Some(4))).contains("expansion"));
     }
 
     #[test]
     fn differences_name_what_changes_the_weights() {
         let a = TrainConfig::default();
-        let b = TrainConfig { threads: Some(2), checkpoint_every: 7, ..a.clone() };
+        let b = TrainConfig { threads: Some(2), checkpoint_every: 7, history: 3, ..a.clone() };
         assert!(a.differences(&b).is_empty());
         let c = TrainConfig { k: 5, seed: 1, ..a.clone() };
         assert_eq!(c.differences(&a), ["k was 32, is 5", "seed was 0, is 1"]);

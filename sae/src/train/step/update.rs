@@ -26,6 +26,8 @@ struct Task<'a> {
     bias: Triple<'a>,
     own: Triple<'a>,
     since_fired: &'a mut [u64],
+    /// Empty if nobody counts.
+    fired: &'a mut [u64],
     rates: &'a mut [f32],
     /// Where their encoder and decoder rows are kept in 8 bits.
     panels: [Option<(Panel<'a>, &'a Fold)>; 2],
@@ -143,6 +145,9 @@ impl Stepper {
             let fired = self.main.fired(f);
             let since = &mut task.since_fired[i];
             *since = if fired > 0 { 0 } else { since.saturating_add(rows) };
+            if let Some(count) = task.fired.get_mut(i) {
+                *count += fired as u64;
+            }
             task.rates[i] += share * (fired as f32 / rows as f32 - task.rates[i]);
         }
         sums
@@ -252,6 +257,7 @@ fn tasks<'a>(
     let mut panels =
         matrices.map(|matrix| matrix.map(|Quantised { fold, panels }| (panels.panels_mut(), &*fold)));
     let mut own = triples(&mut state.own, TASK_FEATURES * own);
+    let mut fired = state.fired.chunks_mut(TASK_FEATURES);
     let rows = triples(&mut state.w_enc, width).zip(triples(&mut state.w_dec, width));
     let counts = state.since_fired.chunks_mut(TASK_FEATURES).zip(state.rates.chunks_mut(TASK_FEATURES));
     rows.zip(triples(&mut state.b_enc, TASK_FEATURES))
@@ -262,6 +268,7 @@ fn tasks<'a>(
             bias,
             own: own.next().unwrap_or_default(),
             since_fired,
+            fired: fired.next().unwrap_or_default(),
             rates,
             panels: panels
                 .each_mut()

@@ -24,6 +24,7 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     let own = resolved.rule().own_parameters() as u64;
     // A value and two moments; silence, rates, expected rates and budgets.
     let state = 3 * NUMBER * (2 * features * d + features * (1 + own) + d) + 20 * features;
+    let counts = if config.history > 0 { 2 * NUMBER * features } else { 0 };
     let gradients = u64::from(resolved.needs_gradients());
     let second = u64::from(config.multi_topk.is_some() || own == 2);
     let nested = config.widths.as_ref().map_or(0, |widths| widths.len() as u64 - 1);
@@ -46,7 +47,7 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
         true => (config.k as f64 * multiple * batch as f64) as u64 * ENTRY * 2 * (1 + threads),
         false => 0,
     };
-    state + matrices + search + matches + collected
+    state + counts + matrices + search + matches + collected
 }
 
 /// Bytes beside that while a quarter of the features is dead and gets help: by dense products, of codes and slopes in f32 and in bfloat16 and

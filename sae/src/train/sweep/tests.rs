@@ -134,6 +134,8 @@ fn every_run_ends_in_the_bits_it_has_when_trained_alone() {
         let alone = folder.path().join("alone").join(name);
         crate::train::run(config, &data, &alone, false, &mut Quiet).unwrap();
         assert!(weights(&out.join(name)) == weights(&alone), "{name}");
+        let history = |run: &Path| std::fs::read(run.join("history/snapshots.parquet")).unwrap();
+        assert!(history(&out.join(name)) == history(&alone), "{name}");
         let (a, b) = (RunRecord::read(&out.join(name)).unwrap(), RunRecord::read(&alone).unwrap());
         assert_eq!((a.thresholds, a.status, a.step), (b.thresholds, b.status, b.step), "{name}");
         assert_eq!(a.last.get("metrics/explained_variance"), b.last.get("metrics/explained_variance"));
