@@ -47,7 +47,7 @@ impl Sums {
         let n = self.rows as f64;
         let (a, m) = (self.activation / n, self.matched as f64 / n);
         let variance = (self.squares / n - a * a) * (m - m * m);
-        if self.fired == 0 || !(variance > 0.0) {
+        if self.fired == 0 || variance <= 0.0 {
             return None;
         }
         let both = self.both as f64;

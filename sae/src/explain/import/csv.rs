@@ -33,10 +33,10 @@ impl Column {
 
 /// Reads all records.
 pub(super) fn read(path: &Path, text: &str, reading: &mut Reading) -> Result<()> {
-    let mut records = Records { rest: text, line: 1 };
+    let records = Records { rest: text, line: 1 };
     let wrong = |line: usize, problem: String| Error::format(path, format!("line {line}: {problem}"));
     let mut columns = Vec::new();
-    while let Some(record) = records.next() {
+    for record in records {
         let (line, fields) = record.map_err(|(line, problem)| wrong(line, problem))?;
         if columns.is_empty() {
             columns = head(&fields).map_err(|problem| wrong(line, problem))?;
