@@ -11,6 +11,7 @@ use app::shell::{App, FixedPicker, Options};
 use common::{click, drag, options, rows, run, sample, wait, wait_for, wait_for_part, window, window_at};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use storage::explanations::{Explanation, Score};
 
 fn features() -> Place {
     Place::Features { run: run() }
@@ -331,4 +332,66 @@ fn features_are_sorted_and_filtered_by_when_they_were_born() {
     wait_for_part(&mut window, " of 64 features");
     assert_eq!(window.query_all_by_label_contains("Remove filter born").count(), 1);
     wait(&mut window, "the youngest", |w| rows(w).iter().all(|f| Some(born(*f)) == all().max()));
+}
+
+fn said(feature: u32, text: &str, scores: &[(&str, f32)]) -> Explanation {
+    let scores = scores.iter().map(|(kind, value)| Score { kind: (*kind).into(), value: *value }).collect();
+    Explanation { feature, text: text.into(), method: "a method".into(), by: "somebody".into(), scores }
+}
+
+#[test]
+fn explanations_are_shown_with_their_scores_and_found() {
+    let (dir, run) = own_run(64);
+    // Features 1, 7, 13, … have a label of the index.
+    let mut rules = [
+        said(9, "on the token ‹·lake›", &[("f1", 0.625), ("precision", 0.5)]),
+        said(13, "on the token ‹·pond›", &[("f1", 0.75)]),
+    ];
+    storage::explanations::write(&run, "rules", &mut rules).unwrap();
+    let mut others = [said(9, "waters of all kinds", &[("eleuther_fuzz", 0.875)]), said(9, "no score", &[])];
+    storage::explanations::write(&run, "others", &mut others).unwrap();
+
+    let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 9 });
+    wait_for(&mut window, "on the token ‹·lake›");
+    let top = |window: &Harness<'static, App>, label: &str| window.get_by_label(label).rect().top();
+    let tops = ["waters of all kinds", "on the token ‹·lake›", "no score"].map(|label| top(&window, label));
+    assert!(tops.is_sorted(), "the best first: {tops:?}");
+    for badge in ["F1 0.62", "precision 0.50", "eleuther_fuzz 0.88"] {
+        assert!(window.query_by_label(badge).is_some(), "{badge}");
+    }
+    drop(window);
+
+    let mut window = open(&dir, Place::Features { run: run.clone() });
+    wait_for(&mut window, "waters of all kinds");
+    assert!(
+        window.query_by_label("on the token ‹·pond›").is_none(),
+        "feature 13 has a label, which comes first"
+    );
+    for (text, wanted) in [("explained:token", vec![9, 13]), ("all kinds", vec![9]), ("label:waters", vec![])]
+    {
+        let field = window.get_by_label("Search features");
+        field.focus();
+        window.run_steps(2);
+        window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+        window.run_steps(1);
+        window.get_by_label("Search features").type_text(text);
+        wait(&mut window, text, |w| rows(w) == wanted);
+    }
+    click(&mut window, "Reset filter");
+    click(&mut window, "Which features");
+    click(&mut window, "With an explanation");
+    wait(&mut window, "the explained features", |w| rows(w) == [9, 13]);
+}
+
+#[test]
+fn without_explanations_a_page_says_how_to_get_some_and_a_damaged_source_is_named() {
+    let (dir, run) = own_run(32);
+    let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 3 });
+    wait_for_part(&mut window, "sae explain own");
+    drop(window);
+    storage::explanations::write(&run, "rules", &mut [said(5, "five", &[])]).unwrap();
+    std::fs::write(storage::explanations::path(&run, "bad"), "no table").unwrap();
+    let mut window = open(&dir, Place::Feature { run, feature: 3 });
+    wait_for_part(&mut window, "bad.parquet");
+    wait_for_part(&mut window, "None of those made is good enough");
 }

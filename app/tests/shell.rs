@@ -139,3 +139,15 @@ fn a_folder_that_is_dropped_on_the_window_is_opened() {
     window.step();
     wait_for(&mut window, "Run topk-2k");
 }
+
+#[test]
+fn a_training_is_begun_from_the_palette() {
+    let mut window = window_at(Some(Place::Features { run: run() }));
+    wait_for_part(&mut window, "2 048 features");
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
+    window.run_steps(3);
+    window.get_by_label("Palette").type_text("Train…");
+    window.run_steps(3);
+    window.key_press(egui::Key::Enter);
+    wait_for(&mut window, "Start training");
+}

@@ -51,6 +51,7 @@ pub mod dictionary;
 mod error;
 pub mod evaluate;
 pub mod experts;
+pub mod explain;
 pub mod features;
 pub mod harvest;
 pub mod interop;

@@ -121,6 +121,19 @@ pub(crate) fn field<'a, T: ArrowPrimitiveType>(
     Ok(array.values())
 }
 
+/// A field of text of the structs.
+pub(crate) fn field_texts<'a>(
+    structs: &'a StructArray,
+    column: &str,
+    field: &str,
+) -> Result<&'a StringArray> {
+    let name = || format!("{column}.{field}");
+    let array =
+        structs.column_by_name(field).ok_or_else(|| Error::column(&name(), "Utf8", "no such field"))?;
+    no_nulls(&name(), array)?;
+    array.as_string_opt().ok_or_else(|| Error::column(&name(), "Utf8", array.data_type().to_string()))
+}
+
 /// Where each row's values lie.
 pub(crate) fn spans(list: &ListArray) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
     list.value_offsets().windows(2).map(|w| w[0] as usize..w[1] as usize)

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
-//! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`history`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
+//! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`explanations`], [`history`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
 //! [`schema`] is the one place where columns are named.
 //!
 //! A dataset written and read back:
@@ -79,6 +79,7 @@ pub mod documents;
 mod error;
 pub mod examples;
 pub mod experts;
+pub mod explanations;
 pub mod feature_activations;
 pub mod features;
 mod find;

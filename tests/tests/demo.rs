@@ -32,6 +32,7 @@ fn the_demo_s_dictionary_is_good_and_stays_the_same() {
     assert!(number(&first, "fve") >= 0.80, "{first:#}");
     assert!(number(&first, "loss_recovered") >= 0.90, "{first:#}");
     assert!(number(&first, "dead_share") <= 0.05, "{first:#}");
+    assert!(number(&first, "explained") >= 50.0, "{first:#}");
     for (key, file) in
         [("dataset", "dataset.json"), ("run", "cfg.json"), ("run", "features/features.parquet")]
     {

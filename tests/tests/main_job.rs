@@ -1,4 +1,4 @@
-//! The main job as a user types it, on a small text and the embedded model: harvest, train, index, evaluate, experts.
+//! The main job as a user types it, on a small text and the embedded model: harvest, train, index, explain, evaluate, experts.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,6 +19,7 @@ fn from_text_to_features() {
     let rows = harvest(at, &text);
     train(at);
     index(at, rows);
+    explain(at, rows);
     evaluate(at);
     prompt(at);
     experts(at, rows);
@@ -116,6 +117,30 @@ fn train(at: &Path) {
     let log = metrics::read(&run.metrics().unwrap()).unwrap();
     assert_eq!(log.last().map(|row| (row.step, row.tokens)), Some((39, 20480)));
     assert_eq!(log.last().unwrap().get("metrics/l0").map(f64::from), json["l0"].as_f64());
+}
+
+/// Rules and a file of another tool beside them.
+fn explain(at: &Path, rows: u64) {
+    let json = sae(at, "explain run --json --quiet --least 0.2").ok().json();
+    has_keys(&json, "table features explained unexplained rare tokens_made tokens_measured mean_f1 best");
+    let number = |name: &str| json[name].as_u64().unwrap();
+    assert_eq!(number("explained") + number("unexplained") + number("rare"), 256);
+    assert_eq!(number("tokens_made") + number("tokens_measured"), rows);
+    let run = at.join("run");
+    let rules = storage::explanations::read(&run, "rules").unwrap();
+    assert!(rules.len() as u64 == number("explained") && !rules.is_empty(), "{json:#}");
+    assert!(
+        rules
+            .iter()
+            .all(|rule| rule.scores.iter().all(|s| s.value.is_finite()) && rule.scores[0].value >= 0.2)
+    );
+
+    fs::write(at.join("said.csv"), "feature,text,score\n3,\"a, b\",0.5\n").unwrap();
+    let json = sae(at, "explain run --import said.csv --json --quiet").ok().json();
+    assert_eq!((&json["explanations"], &json["format"]), (&1.into(), &"CSV".into()));
+    assert_eq!(storage::explanations::sources(&run).unwrap(), ["rules", "said"]);
+    fs::write(at.join("said.csv"), "feature,text\n256,x\n").unwrap();
+    sae(at, "explain run --import said.csv").refused(1, &["said.csv", "feature 256"]);
 }
 
 fn index(at: &Path, rows: u64) {

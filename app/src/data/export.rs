@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::history::FeatureHistory;
-use super::{Columns, Example, FeaturePage, Notes, Sources, TokenLists, Vocabulary};
+use super::{Columns, Example, Explanations, FeaturePage, Notes, Sources, TokenLists, Vocabulary};
 
 /// What the table of features is written from.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct Table<'a> {
     pub tokens: Option<&'a TokenLists>,
     /// What people said.
     pub notes: &'a Notes,
+    /// What rules and other tools said.
+    pub explanations: Option<&'a Explanations>,
     /// Texts of tokens.
     pub vocabulary: Option<&'a Vocabulary>,
 }
@@ -23,7 +25,7 @@ pub struct Table<'a> {
 /// The features `rows` in that order, one line each. Lists of tokens are JSON arrays.
 pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
     let mut out = String::from(
-        "feature,label,note,bookmarked,count,density,mean,max,bias,encoder_norm,decoder_norm,encoder_decoder_cosine,born,settled,moved,fires_on,top_logits\n",
+        "feature,label,explanation,note,bookmarked,count,density,mean,max,bias,encoder_norm,decoder_norm,encoder_decoder_cosine,born,settled,moved,fires_on,top_logits\n",
     );
     let columns = table.columns;
     for feature in rows {
@@ -40,6 +42,7 @@ pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
         let fields = [
             feature.to_string(),
             label.unwrap_or_default().to_owned(),
+            table.explanations.and_then(|e| e.best(*feature)).unwrap_or_default().to_owned(),
             note.map(|n| n.text.clone()).unwrap_or_default(),
             note.is_some_and(|n| n.bookmarked).to_string(),
             columns.count[i].to_string(),
@@ -62,7 +65,13 @@ pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
 }
 
 /// A feature's page: everything the index says of it, with the tokens' texts.
-pub fn page_json(run: &str, page: &FeaturePage, notes: &Notes, vocabulary: &Vocabulary) -> String {
+pub fn page_json(
+    run: &str,
+    page: &FeaturePage,
+    notes: &Notes,
+    explanations: &Explanations,
+    vocabulary: &Vocabulary,
+) -> String {
     let row = &page.row;
     let show = |token: u32| vocabulary.show(token).into_owned();
     let logits = |list: &[(u32, f32)]| -> Value {
@@ -77,6 +86,13 @@ pub fn page_json(run: &str, page: &FeaturePage, notes: &Notes, vocabulary: &Voca
         "label": notes.label(row.feature).or(row.label.as_deref()),
         "note": note.map(|n| n.text.as_str()).filter(|t| !t.is_empty()),
         "bookmarked": note.is_some_and(|n| n.bookmarked),
+        "explanations": explanations.of(row.feature).iter().map(|said| json!({
+            "text": said.explanation.text,
+            "method": said.explanation.method,
+            "by": said.explanation.by,
+            "source": explanations.sources.get(said.source),
+            "scores": said.explanation.scores.iter().map(|s| json!({"kind": s.kind, "value": s.value})).collect::<Value>(),
+        })).collect::<Value>(),
         "count": row.count,
         "density": row.density,
         "mean": row.mean,
@@ -204,6 +220,7 @@ fn line(out: &mut String, fields: &[String]) {
 mod tests {
     use super::*;
     use crate::data::FeatureRow;
+    use crate::data::explanations::{Explanation, Score};
     use crate::data::notes::{Change, Edit};
 
     #[test]
@@ -215,10 +232,15 @@ mod tests {
         notes.apply(&Edit { feature: 0, change: Change::Label("a \"b\", c\nd".into()) });
         let vocabulary = Vocabulary::from_texts([",", "\""]);
         let columns = Columns { count: vec![3], density: vec![0.5], ..Columns::default() };
-        let table =
-            Table { columns: &columns, tokens: Some(&tokens), notes: &notes, vocabulary: Some(&vocabulary) };
+        let table = Table {
+            columns: &columns,
+            tokens: Some(&tokens),
+            notes: &notes,
+            explanations: None,
+            vocabulary: Some(&vocabulary),
+        };
         let csv = features_csv(&[0], &table);
-        assert!(csv.contains("0,\"a \"\"b\"\", c\nd\",,false,3,0.5,"), "{csv}");
+        assert!(csv.contains("0,\"a \"\"b\"\", c\nd\",,,false,3,0.5,"), "{csv}");
         assert!(csv.ends_with(",\"[\"\",\"\",\"\"\\\"\"\"\"]\",[]\n"), "{csv}");
     }
 
@@ -238,9 +260,15 @@ mod tests {
             ..FeaturePage::default()
         };
         let vocabulary = Vocabulary::from_texts(["a", " b"]);
+        let scores = vec![Score { kind: "f1".into(), value: 0.5 }];
+        let said = Explanation { feature: 4, text: "on b".into(), scores, ..Explanation::default() };
+        let explanations = Explanations::new(vec![("rules".into(), vec![said])]);
         let read: Value =
-            serde_json::from_str(&page_json("run", &page, &Notes::default(), &vocabulary)).unwrap();
+            serde_json::from_str(&page_json("run", &page, &Notes::default(), &explanations, &vocabulary))
+                .unwrap();
         assert_eq!(read["top_logits"][0]["text"], " b");
+        assert_eq!(read["explanations"][0]["source"], "rules");
+        assert_eq!(read["explanations"][0]["scores"], json!([{"kind": "f1", "value": 0.5}]));
         assert_eq!(read["examples"][0]["texts"], json!(["a", " b"]));
         let sources = &read["examples"][0]["sources"];
         assert_eq!((&sources["bos"], &sources["tokens"][0]["text"]), (&json!(0.25), &json!(" b")));

@@ -10,8 +10,8 @@ use sae::prompt::{Prompter, Sampling, With};
 use sae::{ModelChoice, Quiet};
 
 pub use sae::prompt::{
-    At, Attribution, Change, Edit, Effect, Maximum, MaximumOf, Opened as About, Prediction, Reading, Shift,
-    Spread, Target,
+    At, Attribution, Change, Edit, Effect, LayerExperts, Maximum, MaximumOf, Opened as About, Prediction,
+    Reading, Shift, Spread, Target,
 };
 
 use crate::data::{Vocabulary, problem};

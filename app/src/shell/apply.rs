@@ -130,6 +130,12 @@ impl App {
                 }
             }
             Command::ShowRuns => self.go(&Place::Runs, ctx),
+            Command::Train => {
+                if let Some(workspace) = &mut self.workspace {
+                    workspace.stores.train = true;
+                    self.go(&Place::Runs, ctx);
+                }
+            }
             Command::ShowFeatures => {
                 if let Some(place) = self.features() {
                     self.go(&place, ctx);

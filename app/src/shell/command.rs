@@ -31,6 +31,8 @@ pub enum Command {
     CopyAddress,
     /// To the runs.
     ShowRuns,
+    /// To the form for a new training.
+    Train,
     /// To the features of the run last looked at.
     ShowFeatures,
     /// To the map of the run last looked at.
@@ -88,7 +90,7 @@ impl Menu {
 
 impl Command {
     /// All commands, in the order of the menus.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::OpenFolder,
         Self::Reload,
         Self::Quit,
@@ -102,6 +104,7 @@ impl Command {
         Self::Bookmark,
         Self::CopyAddress,
         Self::ShowRuns,
+        Self::Train,
         Self::ShowFeatures,
         Self::ShowMap,
         Self::ShowPrompt,
@@ -143,6 +146,7 @@ impl Command {
             Self::Bookmark => ("Bookmark", "Bookmark the feature in front, or forget the bookmark"),
             Self::CopyAddress => ("Copy address", "Copy where you are; sae-app opens it again"),
             Self::ShowRuns => ("Runs", "All runs of the folder, with their curves"),
+            Self::Train => ("Train…", "Begin a training of one of the folder's datasets"),
             Self::ShowFeatures => ("Features", "The feature table of the run last looked at"),
             Self::ShowMap => ("Map", "The features of the run last looked at in a plane"),
             Self::ShowPrompt => {
@@ -176,6 +180,7 @@ impl Command {
             | Self::Bookmark
             | Self::CopyAddress
             | Self::ShowRuns
+            | Self::Train
             | Self::ShowFeatures
             | Self::ShowMap
             | Self::ShowPrompt => Menu::Go,
@@ -217,7 +222,7 @@ impl Command {
             Self::ShowRuns => (CTRL, Key::Num1),
             Self::ShowFeatures => (CTRL, Key::Num2),
             Self::CloseTab => (CTRL, Key::W),
-            Self::ResetLayout => return None,
+            Self::ResetLayout | Self::Train => return None,
             Self::ToggleTree => (CTRL, Key::B),
             Self::ToggleTheme => (CTRL.plus(Modifiers::SHIFT), Key::L),
             Self::ZoomIn => (CTRL, Key::Plus),

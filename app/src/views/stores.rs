@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use super::features::Ordered;
 use super::notebook::Notebook;
-use crate::data::{self, Columns, Documents, ExpertUsage, Metrics, Points, TokenLists, Vocabulary};
+use crate::data::{
+    self, Columns, Documents, ExpertUsage, Explanations, Metrics, Points, TokenLists, Vocabulary,
+};
 use crate::load::{Keyed, Lane, Problem, Requested, Workers};
 use crate::prompt::{Engine, EngineOfRun, Opened};
 use crate::training::Trainings;
@@ -21,6 +23,8 @@ pub struct Stores {
     pub named: Keyed<(PathBuf, String, [u64; 2]), Vec<(u32, String)>>,
     /// Trainings that this window began. They outlast a folder that is closed or read anew.
     pub trainings: Trainings,
+    /// Whether the person asked for the form of a new training, which the runs show.
+    pub train: bool,
     /// The experts of the features in front.
     pub of_feature: super::experts::of_feature::OfFeature,
 }
@@ -37,6 +41,8 @@ pub struct RunStore {
     pub columns: Requested<Columns>,
     /// Their tokens and labels.
     pub tokens: Requested<TokenLists>,
+    /// What is said about them by rules and by other tools.
+    pub explanations: Requested<Explanations>,
     /// Texts of its tokens.
     pub vocabulary: Requested<Vocabulary>,
     /// Reads single features' pages.
@@ -117,6 +123,7 @@ impl Stores {
             run.metrics.poll(workers);
             run.columns.poll(workers);
             run.tokens.poll(workers);
+            run.explanations.poll(workers);
             run.prepared.poll(workers);
             run.vocabulary.poll(workers);
             run.map.poll(workers);
@@ -139,6 +146,7 @@ impl RunStore {
             metrics_of: None,
             columns: Requested::new(),
             tokens: Requested::new(),
+            explanations: Requested::new(),
             vocabulary: Requested::new(),
             pages: data::features::Pages::default(),
             prepared: Requested::new(),
@@ -161,7 +169,7 @@ impl RunStore {
         }
     }
 
-    /// Reads the feature table's columns and token lists.
+    /// Reads the feature table's columns, token lists and explanations.
     pub fn ask_features(&mut self, workers: &Workers) {
         let path = self.path.clone();
         self.columns.ask(workers, Lane::Tables, move || data::features::read_columns(&path));
@@ -170,6 +178,8 @@ impl RunStore {
         self.prepared.ask(workers, Lane::Pages, move || pages.prepare(&path));
         let path = self.path.clone();
         self.tokens.ask(workers, Lane::Tables, move || data::features::read_token_lists(&path));
+        let path = self.path.clone();
+        self.explanations.ask(workers, Lane::Tables, move || data::explanations::read(&path));
         self.notes.ask(workers);
     }
 

@@ -21,7 +21,7 @@ pub fn root() -> PathBuf {
         let dir = tempfile::tempdir().unwrap();
         // A fixed name: it is part of the pictures.
         let root = dir.path().join("prompted");
-        run_in(&root.join("steer"));
+        run_in(&root.join("steer"), "no longer here");
         sample::finished_run(&root.join("gone"), 16, &sample::text()).unwrap();
         dir
     });
@@ -43,7 +43,8 @@ pub fn prompter() -> Prompter {
     Prompter::open(&run(), None, &ModelChoice::OfTheData).unwrap()
 }
 
-fn run_in(dir: &Path) {
+/// Writes a run with a dictionary in the embedded model that was trained on `data`.
+pub fn run_in(dir: &Path, data: &str) {
     sample::finished_run(dir, FEATURES, &sample::text()).unwrap();
     let hook: Hook = sample::HOOK.parse().unwrap();
     let width = hook.width(&ModelSource::Default.config().unwrap()).unwrap();
@@ -70,5 +71,5 @@ fn run_in(dir: &Path) {
     dictionary.save(dir).unwrap();
     let record = RunRecord::read(dir).unwrap();
     let model = ModelRef { id: "small-moe".into(), path: Some("default".into()), sha256: String::new() };
-    RunRecord { model, d_in: width, data: "no longer here".into(), ..record }.write(dir).unwrap();
+    RunRecord { model, d_in: width, data: data.into(), ..record }.write(dir).unwrap();
 }

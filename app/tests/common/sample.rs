@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, DictionaryArray, RecordBatch, UInt32Array};
 use arrow::datatypes::Int32Type;
 use storage::examples::{ExampleRow, ExampleWriter};
 use storage::experts::{ExpertLayerRow, ExpertLoadRow};
+use storage::explanations::{Explanation, Score};
 use storage::features::{FeatureRow, FeatureWriter};
 use storage::metrics::{MetricsLog, Row};
 use storage::{
@@ -123,6 +124,7 @@ pub fn folder(root: &Path, features: u32) -> Result<()> {
     dataset(&root.join("resid2"), &text)?;
     finished_run(&root.join("topk-2k"), features, &text)?;
     map(&root.join("topk-2k"), features, &text)?;
+    explanations(&root.join("topk-2k"), features, &text)?;
     finished_run(&root.join("narrow/topk-512"), 512, &text)?;
     comparison(&root.join("topk-2k"), features, &root.join("narrow/topk-512"), 512)?;
     stopped_run(&root.join("mutual-choice-2k"), features)?;
@@ -143,6 +145,47 @@ pub fn map(run: &Path, features: u32, text: &Text) -> Result<()> {
         })
         .collect();
     storage::row::write(&run.join("features").join(storage::map::FILE), &rows)?;
+    Ok(())
+}
+
+/// Rules for two features in three, and what another tool said of every ninth.
+pub fn explanations(run: &Path, features: u32, text: &Text) -> Result<()> {
+    let score = |kind: &str, value: f64| Score { kind: kind.into(), value: value as f32 };
+    let of = |feature: u32, seed: u64| 0.5 + 0.49 * chance(u64::from(feature), seed);
+    let word = |feature: u32| {
+        text.vocabulary[main_token(feature, text) as usize].replace(' ', "·").replace('\n', "↵")
+    };
+    let rule = |feature: u32| {
+        let (precision, recall) = (of(feature, 500), of(feature, 501));
+        let f1 = 2.0 * precision * recall / (precision + recall);
+        Explanation {
+            feature,
+            text: format!("on the token ‹{}›", word(feature)),
+            method: "rule of tokens".into(),
+            by: "sae explain 0.1.0".into(),
+            scores: vec![
+                score("f1", f1),
+                score("precision", precision),
+                score("recall", recall),
+                score("correlation", of(feature, 502)),
+            ],
+        }
+    };
+    let other = |feature: u32| Explanation {
+        feature,
+        text: format!(
+            "the word “{}” in descriptions of landscapes and of the seasons",
+            word(feature).replace('·', "")
+        ),
+        method: "oai_token-act-pair".into(),
+        by: "a-language-model".into(),
+        scores: vec![score("eleuther_fuzz", of(feature, 503) - 0.4)],
+    };
+    let alive = || (0..features).filter(|feature| !dead(*feature));
+    let mut rules: Vec<_> = alive().filter(|feature| feature % 3 != 2).map(rule).collect();
+    storage::explanations::write(run, "rules", &mut rules)?;
+    let mut others: Vec<_> = alive().filter(|feature| feature % 9 == 7).map(other).collect();
+    storage::explanations::write(run, "neuronpedia", &mut others)?;
     Ok(())
 }
 

@@ -251,3 +251,20 @@ fn places_of_experts_and_tokens_are_typed_into_the_palette() {
         wait(&mut window, "the place", |w| here(w, &place));
     }
 }
+
+#[test]
+fn an_experts_token_is_tried_in_the_prompt_and_what_was_not_joined_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("moe");
+    routed::folder(&root).unwrap();
+    let run = root.join("topk");
+    std::fs::remove_file(run.join("features/experts.parquet")).unwrap();
+    let place = Some(Place::Expert { dataset: root.join("data"), layer: 1, expert: routed::CODE });
+    let mut window = window(Options { folder: Some(root), place, ..options() });
+    wait_for_part(&mut window, "Not joined yet: `sae experts --features topk`.");
+    wait_for_part(&mut window, "Try the text of document ");
+    let link = window.query_all_by_label_contains("Try the text of document ").next().unwrap();
+    link.click_accesskit();
+    let prompt = Place::Prompt { run, feature: None };
+    wait(&mut window, "the prompt", |w| here(w, &prompt));
+}

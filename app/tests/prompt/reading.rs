@@ -1,9 +1,12 @@
 //! Texts, their tokens and what fires on them.
 
+use app::address::Place;
+use app::shell::Options;
+use app::widgets::format;
 use egui_kittest::kittest::Queryable as _;
 use sae::prompt::Target;
 
-use super::common::{click, prompted, wait, wait_for, wait_for_part};
+use super::common::{click, options, prompted, routed, wait, wait_for, wait_for_part, window};
 use super::{TEXT, chosen, listed, prompt, read};
 
 /// Features of a token by the size of `value`.
@@ -93,4 +96,46 @@ fn a_text_that_is_too_long_is_refused_where_it_stands() {
     window.run_steps(2);
     window.key_press(egui::Key::Enter);
     wait_for_part(&mut window, "at most");
+}
+
+#[test]
+fn a_tokens_experts_are_those_of_the_library_and_lead_to_their_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("moe");
+    routed::folder(&root).unwrap();
+    let (run, dataset) = (root.join("steer"), root.join("data"));
+    // The dataset is found in the folder, and not from the run: its model is a made-up one.
+    prompted::run_in(&run, "data");
+    let place = Some(Place::Prompt { run, feature: None });
+    let mut window = window(Options { folder: Some(root), place, ..options() });
+    read(&mut window, "Prompt", TEXT);
+    window.key_press(egui::Key::Escape);
+    window.run_steps(2);
+    for _ in 0..4 {
+        window.key_press(egui::Key::ArrowRight);
+        window.run_steps(2);
+    }
+    let reading = prompted::prompter().read(TEXT).unwrap();
+    let experts: Vec<(usize, u32, f32)> = reading
+        .experts
+        .iter()
+        .flat_map(|layer| layer.of(3).map(|(expert, weight)| (layer.layer, expert, weight)))
+        .collect();
+    assert_eq!(experts.len(), 4 * 2, "four layers, two experts a token");
+    for (layer, expert, weight) in &experts {
+        wait_for(&mut window, &format!("Go to expert {layer}:{expert}"));
+        let weight = format::value(f64::from(*weight));
+        wait_for(&mut window, &format!("Weight of expert {layer}:{expert}: {weight}"));
+    }
+    let (layer, expert, _) = experts[0];
+    window.get_by_label(&format!("Go to expert {layer}:{expert}")).click_accesskit();
+    let place = Place::Expert { dataset, layer: layer as u16, expert: expert as u16 };
+    wait(&mut window, "the expert", |w| w.state().here() == Some(place.clone()));
+}
+
+#[test]
+fn experts_without_a_dataset_are_names() {
+    let mut window = chosen(1);
+    wait_for_part(&mut window, "Weight of expert 0:");
+    assert!(window.query_all_by_label_contains("Go to expert").next().is_none());
 }

@@ -8,7 +8,7 @@ use super::{Output, Session, evaluate, experts};
 use crate::Result;
 use crate::demo;
 
-/// Do the main job on the embedded model and text: harvest, train, index, evaluate, experts
+/// Do the main job on the embedded model and text: harvest, train, index, explain, evaluate, experts
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  sae demo --out sae-demo\n\nAn interrupted demo goes on when it is started again."
@@ -27,6 +27,7 @@ impl Command {
         let more = serde_json::json!({
             "folder": self.out, "dataset": done.dataset, "run": done.run, "seconds": done.seconds,
             "features": done.index.features, "indexed_tokens": done.index.tokens,
+            "explained": done.explained.explained,
             "experts": done.experts.layers.iter().map(experts::layer_json).collect::<Vec<_>>(),
         });
         if let (Some(json), serde_json::Value::Object(more)) = (json.as_object_mut(), more) {
@@ -36,6 +37,7 @@ impl Command {
         output.row("dataset", done.dataset.display());
         output.row("dictionary", done.run.display());
         output.row("features", format!("{} indexed over {} tokens", done.index.features, done.index.tokens));
+        output.row("explained", format!("{} of them by a rule of tokens", done.explained.explained));
         evaluate::rows(&done.evaluation, &mut output);
         for l in &done.experts.layers {
             let name = format!("experts, layer {}", l.layer);

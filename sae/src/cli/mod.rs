@@ -8,6 +8,7 @@ mod compare;
 mod demo;
 mod evaluate;
 mod experts;
+mod explain;
 mod harvest;
 mod import;
 mod index;
@@ -73,6 +74,7 @@ enum Command {
     Match(matching::Command),
     Evaluate(evaluate::Command),
     Experts(experts::Command),
+    Explain(explain::Command),
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
@@ -146,6 +148,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Match(command) => command.run(&mut session),
         Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
+        Command::Explain(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),

@@ -1,4 +1,4 @@
-//! Harvest, train, index, evaluate, experts: the commands' own code, on the embedded model and text.
+//! Harvest, train, index, explain, evaluate, experts: the commands' own code, on the embedded model and text.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,6 +8,7 @@ use storage::{Run, RunStatus};
 use super::CORPUS;
 use crate::evaluate::{self, EvaluateOptions, Evaluation};
 use crate::experts;
+use crate::explain::{self, ExplainOptions, ExplainSummary};
 use crate::features::{self, IndexOptions, IndexSummary};
 use crate::harvest::{self, HarvestConfig};
 use crate::model::{Hook, LanguageModel, ModelSource, Site};
@@ -25,6 +26,8 @@ pub struct Demo {
     pub evaluation: Evaluation,
     /// What was indexed.
     pub index: IndexSummary,
+    /// How many features have a rule.
+    pub explained: ExplainSummary,
     /// How the model uses its experts.
     pub experts: experts::Summary,
     /// Wall time.
@@ -77,10 +80,11 @@ pub fn run(out: &Path, seed: Option<u64>, progress: &mut dyn Progress) -> Result
         train::run(&config, &dataset, &run, there.is_some(), progress)?;
     }
     let index = features::index(&run, &IndexOptions::default(), progress)?;
+    let explained = explain::explain(&run, &ExplainOptions::default(), progress)?;
     let options = EvaluateOptions { tokens: Some(EVALUATED), ..EvaluateOptions::default() };
     let evaluation = evaluate::run(&run, &options, progress)?;
     let experts = experts::summarise(&dataset, progress)?;
-    Ok(Demo { dataset, run, evaluation, index, experts, seconds: started.elapsed().as_secs_f64() })
+    Ok(Demo { dataset, run, evaluation, index, explained, experts, seconds: started.elapsed().as_secs_f64() })
 }
 
 /// The first documents of a domain, training and held-out ones counted apart.

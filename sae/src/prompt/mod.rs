@@ -1,7 +1,7 @@
 //! A text of one's own: what its tokens fire, what that does, and what happens if it is changed.
 //!
 //! ```text
-//! text ─ tokens ─ model ──▶ x at the hook ── encode ──▶ Reading: codes of every token, what is predicted behind it
+//! text ─ tokens ─ model ──▶ x at the hook ── encode ──▶ Reading: codes and experts of every token, what is predicted behind it
 //!                   │            │
 //!                   │            ├─ one backward pass ──▶ Attribution: c · (W_dec · ∂target/∂x) of every code
 //!                   ▼            ▼
@@ -17,6 +17,7 @@ mod attribution;
 mod change;
 mod continuation;
 mod effect;
+mod experts;
 mod pass;
 mod predictions;
 mod prompter;
@@ -28,6 +29,7 @@ pub use attribution::{Attribution, Target};
 pub use change::{At, Change, Edit, Maximum, MaximumOf, Plan};
 pub use continuation::{Continuation, Sampling};
 pub use effect::{Effect, Outcome, Spread};
+pub use experts::LayerExperts;
 pub use pass::{Direction, With};
 pub use predictions::{Prediction, Shift};
 pub use prompter::{Opened, Prompter};

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::change::Plan;
+use super::experts::{LayerExperts, Seen};
 use super::prompter::Prompter;
 use crate::kernels::feature::norm_squared;
 use crate::kernels::gather::add_rows;
@@ -44,7 +45,7 @@ pub(super) struct Done {
     pub deltas: Vec<f32>,
 }
 
-/// Keeps what it sees at one hook, or puts something in its place.
+/// Puts something in the place of what it sees at one hook.
 struct AtHook<F> {
     hook: Hook,
     replace: F,
@@ -71,18 +72,14 @@ impl Prompter {
         Ok(Batch { contexts, first, tokens: tokens.len() })
     }
 
-    /// The value at the hook and the final residual stream, both `[1, len, width]`, of the model as it is.
-    pub(super) fn clean(&self, batch: &Batch) -> Result<(Tensor, Tensor)> {
-        let mut seen = None;
-        let keep = |value: &Tensor| {
-            seen = Some(value.clone());
-            Ok(None)
-        };
+    /// The value at the hook and the final residual stream, both `[1, len, width]`, of the model as it is, with what its routers chose.
+    pub(super) fn clean(&self, batch: &Batch) -> Result<(Tensor, Tensor, Vec<LayerExperts>)> {
         let layers = self.model.config().num_hidden_layers;
-        let mut tap = AtHook { hook: self.hook, replace: keep };
+        let mut tap = Seen { hook: self.hook, batch, value: None, experts: Vec::new() };
         let residual = self.model.decoder().residual(&batch.contexts, layers, &mut tap)?;
-        let value = seen.ok_or_else(|| Error::data(format!("the model never came to {}", self.hook)))?;
-        Ok((value, residual))
+        let Seen { value, experts, .. } = tap;
+        let value = value.ok_or_else(|| Error::data(format!("the model never came to {}", self.hook)))?;
+        Ok((value, residual, experts))
     }
 
     /// The final residual stream with `value` at the hook, `[1, len, d_model]`; what comes before the hook is as it is.

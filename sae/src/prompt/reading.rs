@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::experts::LayerExperts;
 use super::pass::Batch;
 use super::predictions::{Prediction, TOP};
 use super::prompter::Prompter;
@@ -22,6 +23,8 @@ pub struct Reading {
     pub norms: Vec<f32>,
     /// Tokens whose norm is above the limit of training: they have no codes and are never changed, `[n]`.
     pub left_out: Vec<bool>,
+    /// The experts of each token, a layer with a router each; none of a model without experts.
+    pub experts: Vec<LayerExperts>,
     /// What is predicted behind each token, `[n]`.
     pub predictions: Vec<Prediction>,
     pub(super) batch: Batch,
@@ -82,7 +85,7 @@ impl Prompter {
             )));
         }
         let batch = self.batch(&tokens)?;
-        let (value, residual) = self.clean(&batch)?;
+        let (value, residual, experts) = self.clean(&batch)?;
         let d = self.dictionary.d_in;
         let values: Vec<f32> = value.flatten_all()?.to_vec1()?;
         let rows = &values[batch.first * d..(batch.first + tokens.len()) * d];
@@ -98,6 +101,7 @@ impl Prompter {
             codes,
             norms: rows.chunks_exact(d).map(|row| norm_squared(row).sqrt()).collect(),
             left_out,
+            experts,
             predictions: Vec::new(),
             tokens,
             batch,

@@ -397,7 +397,7 @@ fn continuations_follow_the_predictions() {
     // A feature that is added everywhere goes on at the tokens behind the text; one at a token does not.
     let feature = reading.codes.features[0];
     let longer = prompter.batch(&all).unwrap();
-    let (value, _) = prompter.clean(&longer).unwrap();
+    let (value, ..) = prompter.clean(&longer).unwrap();
     for (at, changed) in [(At::Everywhere, 10), (At::Tokens(vec![0, 3]), 2)] {
         let change = Change { feature, edit: Edit::Add(1.0), at };
         let plan = prompter.plan(&reading, &[change]).unwrap();
@@ -599,4 +599,32 @@ fn the_embedded_model_can_be_steered() {
     let now = prompter.target(&reading, target, &residual).unwrap().to_scalar::<f32>().unwrap();
     let (fell, wanted) = (attribution.value - now, 0.01 * attribution.effects[best]);
     assert!((fell - wanted).abs() < 0.2 * wanted.abs() + 1e-4, "{fell} {wanted}");
+}
+
+/// Softmax of the router's logits and the two best of it, by hand.
+#[test]
+fn experts_are_the_best_of_the_routers_logits() {
+    let prompter = at("blocks.0.hook_resid_post");
+    let reading = prompter.read(TEXT).unwrap();
+    let layers: Vec<usize> = reading.experts.iter().map(|layer| layer.layer).collect();
+    assert_eq!(layers, [0, 1]);
+    let mut different = 0;
+    for layer in &reading.experts {
+        assert_eq!((layer.experts, layer.k, layer.chosen.len(), layer.weights.len()), (4, 2, 16, 16));
+        let mut watch =
+            Watch(format!("blocks.{}.mlp.hook_router_logits", layer.layer).parse().unwrap(), Vec::new());
+        prompter.model.forward(&reading.batch.contexts, &mut watch).unwrap();
+        let logits: Vec<Vec<f32>> = watch.1[0].squeeze(0).unwrap().to_vec2().unwrap();
+        // BOS comes first.
+        for (token, logits) in logits[1..].iter().enumerate() {
+            let mut order = [0u32, 1, 2, 3];
+            order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
+            let found: Vec<(u32, f32)> = layer.of(token).collect();
+            assert_eq!(found.iter().map(|f| f.0).collect::<Vec<_>>(), order[..2]);
+            let odds = (logits[order[0] as usize] - logits[order[1] as usize]).exp();
+            assert!((found[0].1 / found[1].1 - odds).abs() < 1e-3 * odds, "{found:?}, {odds}");
+            different += usize::from(found[0].0 != layer.chosen[0]);
+        }
+    }
+    assert!(different > 0, "tokens go to different experts");
 }

@@ -12,4 +12,4 @@ pub use choice::{Choice, Which, choose};
 pub use documents::documents;
 pub use model::{ModelChoice, load_model, source_of};
 pub use reader::{RowBatch, RowReader};
-pub use subject::{Subject, data_of, weights_sha256};
+pub use subject::{Subject, data_of, named_in, weights_sha256};

@@ -42,7 +42,12 @@ impl Subject {
 
 /// The dataset's folder as the run names it: from the working directory, or from the run's folder when both were moved.
 pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
-    let named = PathBuf::from(&record.data);
+    named_in(dir, &record.data)
+}
+
+/// A folder that a file of the run in `dir` names, in the same way.
+pub fn named_in(dir: &Path, name: &str) -> PathBuf {
+    let named = PathBuf::from(name);
     let beside = dir.join(&named);
     if !named.exists() && beside.exists() { beside } else { named }
 }

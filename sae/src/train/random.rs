@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Controls = 6,
     /// Tokens drawn behind a text.
     Continuations = 7,
+    /// Which documents explanations are made from, and which they are measured on.
+    Halves = 8,
 }
 
 /// The generator of `purpose` at position (`a`, `b`).

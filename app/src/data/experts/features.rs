@@ -26,23 +26,20 @@ pub struct OfExpert {
     pub all: u64,
 }
 
-fn open(run: &Path) -> Result<storage::TableReader, Problem> {
+/// The table, which a run has when somebody asked for it.
+fn open(run: &Path) -> Result<Option<storage::TableReader>, Problem> {
     let path = Run::open(run).map_err(problem)?.features_dir().join("experts.parquet");
     if !path.exists() {
-        return Err(Problem::new(format!("{} has no table of features and experts.", run.display()))
-            .with_remedy(format!("`sae experts --features {}` makes it.", run.display())));
+        return Ok(None);
     }
-    row::open::<FeatureExpertRow>(&path).map_err(problem)
+    row::open::<FeatureExpertRow>(&path).map(Some).map_err(problem)
 }
 
 /// The experts that `feature` was seen with: what stands and is more than chance first, by lift. `None` when the run has no
 /// such table.
 pub fn of_feature(run: &Path, feature: u32) -> Result<Option<Vec<FeatureExpertRow>>, Problem> {
     let range = Some((FEATURE.to_owned(), u64::from(feature), u64::from(feature)));
-    if !run.join("features").join("experts.parquet").exists() {
-        return Ok(None);
-    }
-    let table = open(run)?;
+    let Some(table) = open(run)? else { return Ok(None) };
     let mut rows: Vec<FeatureExpertRow> =
         row::read(&table, Scan { range, ..Scan::default() }).map_err(problem)?;
     rows.sort_by(|a, b| b.significant.cmp(&a.significant).then(b.lift.total_cmp(&a.lift)));
@@ -82,9 +79,10 @@ impl PartialEq for Ranked {
 
 impl Eq for Ranked {}
 
-/// The features of an expert: at most `most` of them, chosen in one pass over the table in bounded memory.
-pub fn of_expert(run: &Path, layer: u16, expert: u16, most: usize) -> Result<OfExpert, Problem> {
-    let table = open(run)?;
+/// The features of an expert: at most `most` of them, chosen in one pass over the table in bounded memory. `None` when the run has no
+/// such table.
+pub fn of_expert(run: &Path, layer: u16, expert: u16, most: usize) -> Result<Option<OfExpert>, Problem> {
+    let Some(table) = open(run)? else { return Ok(None) };
     let mut found = OfExpert::default();
     let mut best: BinaryHeap<Ranked> = BinaryHeap::new();
     let range = Some((storage::schema::experts::EXPERT.to_owned(), u64::from(expert), u64::from(expert)));
@@ -109,7 +107,7 @@ pub fn of_expert(run: &Path, layer: u16, expert: u16, most: usize) -> Result<OfE
         start = end;
     }
     found.rows = best.into_sorted_vec().into_iter().map(|ranked| ranked.0).collect();
-    Ok(found)
+    Ok(Some(found))
 }
 
 #[cfg(test)]
@@ -140,14 +138,13 @@ mod tests {
             row(5, 0.99, 3.0, true, 1),
         ];
         row::write(&dir.path().join("features/experts.parquet"), &rows).unwrap();
-        let found = of_expert(dir.path(), 0, 3, 3).unwrap();
+        let found = of_expert(dir.path(), 0, 3, 3).unwrap().unwrap();
         assert_eq!(found.rows.iter().map(|r| r.feature).collect::<Vec<_>>(), [3, 4, 1]);
         assert_eq!((found.all, found.significant, found.lives_in), (5, 4, 1));
         assert_eq!(of_feature(dir.path(), 5).unwrap().unwrap(), rows[5..]);
-        assert_eq!(of_expert(dir.path(), 0, 4, 3).unwrap().all, 0);
+        assert_eq!(of_expert(dir.path(), 0, 4, 3).unwrap().unwrap().all, 0);
         std::fs::remove_file(dir.path().join("features/experts.parquet")).unwrap();
         assert_eq!(of_feature(dir.path(), 5).unwrap(), None);
-        let problem = of_expert(dir.path(), 0, 3, 3).unwrap_err();
-        assert!(problem.to_string().contains("sae experts --features"));
+        assert!(of_expert(dir.path(), 0, 3, 3).unwrap().is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! One feature's page: what it is at the left, the text that makes it fire at the right.
 
 mod examples;
+mod explanations;
 mod facts;
 mod heads;
 mod history;
@@ -40,6 +41,8 @@ pub struct FeatureView {
     options: examples::Options,
     logarithmic: bool,
     draft: note::Draft,
+    /// Whether all explanations are shown.
+    all_explanations: bool,
     /// The activation of the example under the pointer, of the last frame.
     hovered: Option<f32>,
     /// Where the page was drawn.
@@ -59,6 +62,7 @@ impl FeatureView {
             options: examples::Options::default(),
             logarithmic: true,
             draft: note::Draft::default(),
+            all_explanations: false,
             hovered: None,
             rect: None,
         };
@@ -126,12 +130,13 @@ impl FeatureView {
         let name = |end: &str| format!("{run}-feature-{}.{end}", page.row.feature);
         let store = scene.stores.run(&self.run);
         let notes = Arc::clone(store.notes.notes());
+        let explanations = store.explanations.value().cloned().unwrap_or_default();
         let button = ui.button("Export").on_hover_text("Save or copy this page");
         egui::Popup::menu(&button).show(|ui| {
             let (of, words) = (Arc::clone(page), Arc::clone(vocabulary));
             if ui.button("Page as JSON…").clicked() {
-                let (run, notes) = (run.clone(), Arc::clone(&notes));
-                let make = move || Ok(export::page_json(&run, &of, &notes, &words).into_bytes());
+                let (run, notes, said) = (run.clone(), Arc::clone(&notes), Arc::clone(&explanations));
+                let make = move || Ok(export::page_json(&run, &of, &notes, &said, &words).into_bytes());
                 scene.act(Action::Save(Save::new(name("json"), make)));
                 ui.close();
             }
@@ -148,7 +153,7 @@ impl FeatureView {
             }
             ui.separator();
             if ui.button("Copy as JSON").clicked() {
-                scene.act(Action::Copy(export::page_json(&run, page, &notes, vocabulary)));
+                scene.act(Action::Copy(export::page_json(&run, page, &notes, &explanations, vocabulary)));
                 ui.close();
             }
         });
@@ -158,7 +163,9 @@ impl FeatureView {
         let now = scene.now;
         let store = scene.stores.run(&self.run);
         let notes = Arc::clone(store.notes.notes());
-        let (draft, mut edit) = (&mut self.draft, None);
+        let run = scene.folder.name_of(&self.run).into_owned();
+        let said = store.explanations.value().cloned();
+        let (draft, all, mut edit) = (&mut self.draft, &mut self.all_explanations, None);
         let name = |feature: u32| name_of(store, feature);
         let shown = facts::Facts {
             page,
@@ -167,7 +174,14 @@ impl FeatureView {
             marked: self.hovered,
             name: &name,
         };
-        let follow = facts::show(ui, &shown, &mut self.logarithmic, |ui| edit = draft.text(ui, &notes, now));
+        let follow = facts::show(ui, &shown, &mut self.logarithmic, |ui| {
+            edit = draft.text(ui, &notes, now);
+            if let Some(explanations) = &said {
+                let (feature, alive) = (page.row.feature, page.row.count > 0);
+                let shown = explanations::Shown { explanations, feature, run: &run, alive };
+                explanations::show(ui, &shown, all);
+            }
+        });
         edit.into_iter().for_each(|edit| scene.stores.run(&self.run).notes.change(edit));
         super::experts::of_feature::show(ui, &self.run, page.row.feature, scene);
         if let Some(feature) = follow {
@@ -305,7 +319,11 @@ impl View for FeatureView {
         }
         // Without a vocabulary tokens show as numbers, and the page says why.
         let problems: Vec<_> =
-            [store.vocabulary.problem(), store.notes.problem()].into_iter().flatten().cloned().collect();
+            [store.vocabulary.problem(), store.notes.problem(), store.explanations.problem()]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect();
         let vocabulary = store.vocabulary.value().cloned().unwrap_or_default();
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
             self.head(ui, &page, &vocabulary, scene);

@@ -35,7 +35,7 @@ pub struct FeaturesView {
     shown: rows::Columns,
     order: Requested<Ordered>,
     /// What `order` was last asked for: the query and the versions of what it was made from.
-    asked: Option<(Query, [u64; 5])>,
+    asked: Option<(Query, [u64; 6])>,
     spreads: Requested<Vec<Spread>>,
     /// The version of the columns that `spreads` were made from.
     spread_over: Option<u64>,
@@ -80,6 +80,7 @@ impl FeaturesView {
             store.vocabulary.version(),
             store.notes.version(),
             self.spreads.version(),
+            store.explanations.version(),
         ];
         if self.asked.as_ref().is_some_and(|(query, of)| *query == self.query && *of == versions) {
             return;
@@ -88,12 +89,14 @@ impl FeaturesView {
         let for_spreads = Arc::clone(&columns);
         let (tokens, vocabulary) = (store.tokens.value().cloned(), store.vocabulary.value().cloned());
         let (notes, spreads) = (Arc::clone(store.notes.notes()), self.spreads.value().cloned());
+        let explanations = store.explanations.value().cloned();
         self.asked = Some((query.clone(), versions));
         self.order.ask(scene.workers, Lane::Sort, move || {
             let source = Source {
                 columns: &columns,
                 tokens: tokens.as_deref(),
                 notes: &notes,
+                explanations: explanations.as_deref(),
                 vocabulary: vocabulary.as_deref(),
             };
             Ok(order::order(&query, source, spreads.as_deref().map_or(&[], Vec::as_slice)))
@@ -154,6 +157,7 @@ impl FeaturesView {
             return;
         };
         let notes = Arc::clone(store.notes.notes());
+        let explanations = store.explanations.value().cloned();
         let shown = self.shown.shown();
         let widths = widths(&shown, ui.available_width());
         let mut delegate = rows::Rows {
@@ -163,6 +167,7 @@ impl FeaturesView {
                 columns: &columns,
                 tokens: tokens.as_deref(),
                 notes: &notes,
+                explanations: explanations.as_deref(),
                 vocabulary: vocabulary.as_deref(),
             },
             query: &self.query,
@@ -238,12 +243,14 @@ impl FeaturesView {
         let (columns, ordered) = (store.columns.value()?.clone(), self.order.value()?.clone());
         let (tokens, vocabulary) = (store.tokens.value().cloned(), store.vocabulary.value().cloned());
         let notes = Arc::clone(store.notes.notes());
+        let explanations = store.explanations.value().cloned();
         let name = self.run.file_name().unwrap_or_default().to_string_lossy();
         Some(Save::new(format!("{name}-features.csv"), move || {
             let source = data::export::Table {
                 columns: &columns,
                 tokens: tokens.as_deref(),
                 notes: &notes,
+                explanations: explanations.as_deref(),
                 vocabulary: vocabulary.as_deref(),
             };
             Ok(data::export::features_csv(&ordered.rows, &source).into_bytes())
@@ -310,8 +317,15 @@ impl View for FeaturesView {
             return;
         }
         let gap = columns.as_ref().and_then(|columns| columns.gap.as_ref());
-        let problems = [store.tokens.problem(), store.vocabulary.problem(), store.notes.problem(), gap];
-        let problems: Vec<_> = problems.into_iter().flatten().cloned().collect();
+        let problems = [
+            store.tokens.problem(),
+            store.vocabulary.problem(),
+            store.notes.problem(),
+            store.explanations.problem(),
+            gap,
+        ];
+        let unread = store.explanations.value().into_iter().flat_map(|explanations| &explanations.gaps);
+        let problems: Vec<_> = problems.into_iter().flatten().chain(unread).cloned().collect();
         let (Some(ordered), Some(columns)) = (self.order.value().cloned(), columns) else {
             return notice::loading(ui, "Reading the features…");
         };
@@ -354,11 +368,12 @@ impl View for FeaturesView {
     }
 }
 
-/// What a feature is called, with its number: for lists of features.
+/// What a feature is called, or where nobody named it, what is said about it: for lists of features.
 pub fn name_of(store: &RunStore, feature: u32) -> Option<String> {
     let tokens = store.tokens.value();
-    let label = store.notes.notes().label(feature).or_else(|| tokens.and_then(|t| t.label(feature)))?;
-    Some(label.to_owned())
+    let label = store.notes.notes().label(feature).or_else(|| tokens.and_then(|t| t.label(feature)));
+    let said = || store.explanations.value().and_then(|e| e.best(feature));
+    label.or_else(said).map(str::to_owned)
 }
 
 /// The numbers by which features can be coloured elsewhere.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::spread::Spread;
-use crate::data::{Columns, Notes, Number, TokenLists, Vocabulary};
+use crate::data::{Columns, Explanations, Notes, Number, TokenLists, Vocabulary};
 
 /// Columns by which the table can be sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub enum Key {
     /// Number of the feature.
     #[default]
     Feature,
-    /// Its label; unlabelled ones last.
+    /// Its label, or where it has none its best explanation; features with neither last.
     Label,
     /// One of its numbers.
     Number(Number),
@@ -42,13 +42,15 @@ pub enum Only {
     Bookmarked,
     /// Those with a label, the index's or a person's.
     Labelled,
+    /// Those with an explanation.
+    Explained,
     /// Those with a note.
     Noted,
 }
 
 impl Only {
     /// All choices.
-    pub const ALL: [Self; 4] = [Self::All, Self::Bookmarked, Self::Labelled, Self::Noted];
+    pub const ALL: [Self; 5] = [Self::All, Self::Bookmarked, Self::Labelled, Self::Explained, Self::Noted];
 
     /// In words.
     pub fn name(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Only {
             Self::All => "All features",
             Self::Bookmarked => "Bookmarked",
             Self::Labelled => "With a label",
+            Self::Explained => "With an explanation",
             Self::Noted => "With a note",
         }
     }
@@ -64,8 +67,8 @@ impl Only {
 /// What the person asked the table for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
-    /// Text to be found in the label, the note or one of the tokens; a number finds that feature too. `fires:`, `promotes:`,
-    /// `label:` and `note:` look in one place only.
+    /// Text to be found in the label, an explanation, the note or one of the tokens; a number finds that feature too. `fires:`,
+    /// `promotes:`, `label:`, `explained:` and `note:` look in one place only.
     pub text: String,
     /// Ranges of columns, one a column at most; a value that is no number is in none.
     pub ranges: Vec<Range>,
@@ -112,6 +115,8 @@ pub struct Source<'a> {
     pub tokens: Option<&'a TokenLists>,
     /// What people said.
     pub notes: &'a Notes,
+    /// What rules and other tools said.
+    pub explanations: Option<&'a Explanations>,
     /// Texts of tokens.
     pub vocabulary: Option<&'a Vocabulary>,
 }
@@ -120,6 +125,11 @@ impl Source<'_> {
     /// What `feature` is called: by a person, else by the index.
     pub fn label(&self, feature: u32) -> Option<&str> {
         self.notes.label(feature).or_else(|| self.tokens.and_then(|t| t.label(feature)))
+    }
+
+    /// The best explanation of `feature`.
+    pub fn explanation(&self, feature: u32) -> Option<&str> {
+        self.explanations?.best(feature)
     }
 }
 
@@ -141,6 +151,7 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
         Only::All => true,
         Only::Bookmarked => source.notes.bookmarked(feature),
         Only::Labelled => source.label(feature).is_some(),
+        Only::Explained => source.explanation(feature).is_some(),
         Only::Noted => source.notes.get(feature).is_some_and(|note| !note.text.is_empty()),
     };
     let mut rows: Vec<u32> = (0..columns.len() as u32)
@@ -175,9 +186,10 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
             by_key(rows, down, |f| Some(value(f)).filter(|v| v.is_finite()).map(ordered));
         }
         Key::Label => {
-            // Whatever the direction, the labelled ones are what the person wants to see.
+            // Whatever the direction, those with words are what the person wants to see.
+            let shown = |f: u32| source.label(f).or_else(|| source.explanation(f));
             let labels: Vec<(u32, String)> =
-                rows.iter().filter_map(|f| Some((*f, source.label(*f)?.to_lowercase()))).collect();
+                rows.iter().filter_map(|f| Some((*f, shown(*f)?.to_lowercase()))).collect();
             let ranks = ranks(labels.iter().map(|(_, label)| label.as_str()));
             let of = |f: u32| labels.binary_search_by_key(&f, |(feature, _)| *feature).ok().map(|i| ranks[i]);
             by_key(rows, down, of);
@@ -242,13 +254,15 @@ enum Place {
     FiresOn,
     Promotes,
     Label,
+    Explained,
     Note,
 }
 
-const PREFIXES: [(&str, Place); 4] = [
+const PREFIXES: [(&str, Place); 5] = [
     ("fires:", Place::FiresOn),
     ("promotes:", Place::Promotes),
     ("label:", Place::Label),
+    ("explained:", Place::Explained),
     ("note:", Place::Note),
 ];
 
@@ -281,8 +295,10 @@ impl<'a> Search<'a> {
         let wanted = |list: &[u32]| list.iter().any(|t| self.wanted.get(*t as usize) == Some(&true));
         let has = |text: &str| text.to_lowercase().contains(&self.needle);
         let tokens = self.source.tokens;
+        let said = |e: &Explanations| e.of(feature).iter().any(|said| has(&said.explanation.text));
         self.number == Some(feature)
             || (looks(Place::Label) && self.source.label(feature).is_some_and(has))
+            || (looks(Place::Explained) && self.source.explanations.is_some_and(said))
             || (looks(Place::Note) && self.source.notes.get(feature).is_some_and(|note| has(&note.text)))
             || (looks(Place::FiresOn) && tokens.is_some_and(|t| wanted(t.fires_on.get(feature))))
             || (looks(Place::Promotes) && tokens.is_some_and(|t| wanted(t.top_logits.get(feature))))
@@ -292,6 +308,7 @@ impl<'a> Search<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::explanations::Explanation;
     use crate::data::notes::{Change, Edit};
 
     fn table() -> (Columns, TokenLists, Vocabulary, Notes) {
@@ -324,11 +341,25 @@ mod tests {
         (columns, tokens, vocabulary, notes)
     }
 
+    /// Of features 1, which has a label, and 3, which has none.
+    fn explanations() -> Explanations {
+        let said = |feature, text: &str| Explanation { feature, text: text.into(), ..Explanation::default() };
+        Explanations::new(vec![(
+            "rules".into(),
+            vec![said(1, "on Beasts"), said(3, "after ‹x›"), said(3, "Second")],
+        )])
+    }
+
     #[allow(clippy::needless_pass_by_value)]
     fn ask(query: Query) -> Vec<u32> {
         let (columns, tokens, vocabulary, notes) = table();
-        let source =
-            Source { columns: &columns, tokens: Some(&tokens), notes: &notes, vocabulary: Some(&vocabulary) };
+        let source = Source {
+            columns: &columns,
+            tokens: Some(&tokens),
+            notes: &notes,
+            explanations: Some(&explanations()),
+            vocabulary: Some(&vocabulary),
+        };
         order(&query, source, &[]).rows
     }
 
@@ -349,8 +380,12 @@ mod tests {
         );
         assert_eq!(number(Number::Mean, false), [0, 2, 1, 3], "… either way");
         assert_eq!(number(Number::Bias, false), [2, 1, 0, 3]);
-        assert_eq!(by(Key::Label, false), [1, 2, 0, 3]);
-        assert_eq!(by(Key::Label, true), [2, 1, 0, 3], "labelled ones first either way");
+        assert_eq!(
+            by(Key::Label, false),
+            [3, 1, 2, 0],
+            "“after”, “Animals”, “Woods”: an explanation where there is no label"
+        );
+        assert_eq!(by(Key::Label, true), [2, 1, 3, 0], "those with words first either way");
         assert_eq!(by(Key::Token, false), [2, 0, 1, 3]);
         assert_eq!(by(Key::Token, true), [1, 0, 2, 3]);
         assert_eq!(by(Key::Promoted, false), [1, 0, 2, 3]);
@@ -365,6 +400,10 @@ mod tests {
         assert_eq!(find("promotes:forest"), [1]);
         assert_eq!(find("ANIM"), [1]);
         assert_eq!(find("label:woods"), [2]);
+        assert_eq!(find("beasts"), [1], "an explanation is found even where a label is shown");
+        assert_eq!(find("explained:after"), [3]);
+        assert_eq!(find("second"), [3], "not only the best");
+        assert_eq!(find("label:after"), [0; 0]);
         assert_eq!(find("note:woods"), [0; 0]);
         assert_eq!(find("thoreau"), [2]);
         assert_eq!(find("3"), [3]);
@@ -378,6 +417,7 @@ mod tests {
         let only = |only| ask(Query { only, ..Query::default() });
         assert_eq!(only(Only::Bookmarked), [3]);
         assert_eq!(only(Only::Labelled), [1, 2]);
+        assert_eq!(only(Only::Explained), [1, 3]);
         assert_eq!(only(Only::Noted), [2]);
         assert_eq!(ask(Query { within: Some(Arc::new(vec![1, 3])), ..Query::default() }), [1, 3]);
     }
@@ -385,7 +425,13 @@ mod tests {
     #[test]
     fn works_before_tokens_are_loaded() {
         let (columns, ..) = table();
-        let source = Source { columns: &columns, tokens: None, notes: &Notes::default(), vocabulary: None };
+        let source = Source {
+            columns: &columns,
+            tokens: None,
+            notes: &Notes::default(),
+            explanations: None,
+            vocabulary: None,
+        };
         let query = Query { key: Key::Token, ..Query::default() };
         assert_eq!(order(&query, source, &[]).rows, [0, 1, 2, 3]);
     }
@@ -393,7 +439,13 @@ mod tests {
     #[test]
     fn what_passes_is_counted_in_the_bins_of_all() {
         let (columns, ..) = table();
-        let source = Source { columns: &columns, tokens: None, notes: &Notes::default(), vocabulary: None };
+        let source = Source {
+            columns: &columns,
+            tokens: None,
+            notes: &Notes::default(),
+            explanations: None,
+            vocabulary: None,
+        };
         let spreads = super::super::spread::all(&columns);
         let all = order(&Query::default(), source, &spreads);
         assert!(spreads.iter().zip(&all.counts).all(|(spread, counts)| spread.counts == *counts));

@@ -56,7 +56,9 @@ impl Column {
         match self {
             Self::Star => "Bookmarks: click a star, or press B",
             Self::Feature => "Number of the feature",
-            Self::Label => "What somebody called it: you, or else the index",
+            Self::Label => {
+                "What somebody called it: you, or else the index; in weak type its best explanation"
+            }
             Self::Number(number) => number.about(),
             Self::FiresOn => "The tokens it fires on most often",
             Self::Promotes => "The tokens it makes likeliest",
@@ -164,7 +166,10 @@ impl Rows<'_> {
         let colour = if self.source.notes.label(feature).is_some() { p.strong } else { p.text };
         table::cell(ui, Side::Left, |ui| match self.source.label(feature) {
             Some(label) => drop(ui.add(Label::new(RichText::new(label).color(colour)).truncate())),
-            None => drop(ui.label(RichText::new(format::MISSING).color(p.line_strong))),
+            None => match self.source.explanation(feature) {
+                Some(said) => drop(ui.add(Label::new(RichText::new(said).color(p.weak)).truncate())),
+                None => drop(ui.label(RichText::new(format::MISSING).color(p.line_strong))),
+            },
         });
     }
 

@@ -3,6 +3,7 @@
 //! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the chosen token.
 
 mod changes;
+mod experts;
 mod side;
 mod token;
 
@@ -331,6 +332,11 @@ impl PromptView {
     fn panel(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
         let chosen = self.sides.get(self.front).and_then(|side| side.chosen);
         let maxima: Vec<_> = self.sides.iter().flat_map(Side::maxima).collect();
+        let routed = scene
+            .folder
+            .data_of(&self.run)
+            .filter(|data| data.info.as_ref().is_ok_and(|info| info.has_experts));
+        let routed = routed.map(|data| data.path.clone());
         let store = scene.stores.run(&self.run);
         let lists = store.tokens.value().cloned();
         let columns = store.columns.value().cloned();
@@ -360,6 +366,7 @@ impl PromptView {
             &token::Known {
                 columns: columns.as_deref(),
                 shaded: if let Shade::Feature(feature) = self.shade { Some(feature) } else { None },
+                has_experts: routed.is_some(),
                 name: &labels,
             },
         );
@@ -373,6 +380,9 @@ impl PromptView {
         }
         if let Some(feature) = follow {
             scene.go(Place::Feature { run: self.run.clone(), feature });
+        }
+        if let (Some((layer, expert)), Some(dataset)) = (answer.expert, routed) {
+            scene.go(Place::Expert { dataset, layer, expert });
         }
     }
 

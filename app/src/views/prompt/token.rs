@@ -34,6 +34,8 @@ pub struct Known<'a> {
     pub columns: Option<&'a Columns>,
     /// The feature that shades the text.
     pub shaded: Option<u32>,
+    /// Whether experts have pages in the open folder.
+    pub has_experts: bool,
     /// A feature in words.
     pub name: &'a dyn Fn(u32) -> String,
 }
@@ -47,6 +49,8 @@ pub struct Answer {
     pub shade: Option<u32>,
     /// To change this feature.
     pub change: Option<u32>,
+    /// To see the page of this expert: (layer, expert).
+    pub expert: Option<(u16, u16)>,
 }
 
 /// One code.
@@ -79,7 +83,11 @@ pub fn show(
     let norm = format::value(f64::from(reading.norms[token]));
     facts::caption(ui, format!("token {token} of {} · norm {norm}", reading.len()));
     ui.add_space(space::M);
-    let answer = features(ui, side, &reading, token, order, options, known);
+    let mut answer = features(ui, side, &reading, token, order, options, known);
+    if !reading.experts.is_empty() {
+        ui.add_space(space::L);
+        answer.expert = super::experts::show(ui, &reading.experts, token, known.has_experts);
+    }
     ui.add_space(space::L);
     predictions(ui, side, &reading, token, opened);
     answer
@@ -124,7 +132,8 @@ fn features(
         return Answer::default();
     }
     let size_of = |line: &Line| line.effect.map(f32::abs).or(line.share).unwrap_or(line.activation);
-    lines.sort_by(|a, b| size_of(b).total_cmp(&size_of(a)));
+    // Behind the last token effects on the loss are all 0: activations order what effects do not.
+    lines.sort_by(|a, b| size_of(b).total_cmp(&size_of(a)).then(b.activation.total_cmp(&a.activation)));
     let most = size_of(&lines[0]);
     let listed = if options.all { lines.len() } else { lines.len().min(FEATURES) };
     let mut answer = Answer::default();

@@ -147,6 +147,9 @@ impl View for RunsView {
     }
 
     fn logic(&mut self, scene: &mut Scene<'_>) {
+        if std::mem::take(&mut scene.stores.train) {
+            self.mode = Mode::Train;
+        }
         self.settle(scene);
         let (workers, folder) = (scene.workers, scene.folder);
         for path in self.selected.iter().chain(&self.focus) {

@@ -106,7 +106,10 @@ impl Answer<'_> {
             By::Share => code.share.unwrap_or_default(),
             By::Effect => code.effect.unwrap_or_default().abs(),
         };
-        all.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.feature.cmp(&b.feature)));
+        // Behind the last token effects on the loss are all 0: activations order what effects do not.
+        let order =
+            |a: &Code, b: &Code| size(b).total_cmp(&size(a)).then(b.activation.total_cmp(&a.activation));
+        all.sort_by(|a, b| order(a, b).then(a.feature.cmp(&b.feature)));
         all
     }
 
@@ -197,6 +200,11 @@ impl Answer<'_> {
             json!({ "feature": feature, "activation": activation, "share": code.share, "effect": code.effect })
         };
         let likely = |&(token, p): &(u32, f32)| json!({ "token": token, "text": self.text(token), "p": p });
+        let expert = |(expert, weight): (u32, f32)| json!({ "expert": expert, "weight": weight });
+        let layers = self.reading.experts.iter();
+        let experts: Vec<Value> = layers
+            .map(|l| json!({ "layer": l.layer, "experts": l.of(token).map(expert).collect::<Vec<_>>() }))
+            .collect();
         json!({
             "position": token,
             "token": self.reading.tokens[token],
@@ -204,6 +212,7 @@ impl Answer<'_> {
             "norm": self.reading.norms[token],
             "left_out": self.reading.left_out[token],
             "loss": prediction.loss,
+            "experts": experts,
             "top": prediction.top.iter().map(likely).collect::<Vec<_>>(),
             "features": self.codes(token, By::Activation).iter().map(code).collect::<Vec<_>>(),
         })

@@ -185,6 +185,16 @@ impl About<'_> {
         };
         let key = (chosen.clone(), self.layer, self.expert);
         let found = self.parts.features.get(&key);
+        if found.as_deref().is_some_and(Option::is_none) {
+            facts::section(ui, "Features that live here");
+            let name = self.runs.iter().find(|r| r.0 == chosen).map_or("RUN", |r| r.1.as_str());
+            hint(ui, &format!("Not joined yet: `sae experts --features {name}`."));
+            if self.runs.len() > 1 {
+                self.pick(ui, run);
+            }
+            return;
+        }
+        let found = found.as_deref().and_then(Option::as_ref);
         let rows: &[FeatureExpertRow] = found.as_ref().map_or(&[], |found| &found.rows);
         let store = scene.stores.run(&chosen);
         let (lists, texts) =
@@ -225,7 +235,7 @@ impl About<'_> {
             follow = rows.get(row).map(|row| row.feature);
             None
         });
-        if let Some(found) = &found {
+        if let Some(found) = found {
             let said = format!(
                 "{} live here (○), {} pairs of {} stand after correction; ● the expert is the feature",
                 format::grouped(found.lives_in),

@@ -46,7 +46,7 @@ struct Parts {
     onward: Keyed<u16, Option<Transitions>>,
     /// From the layer before.
     backward: Keyed<u16, Option<Transitions>>,
-    features: Keyed<(PathBuf, u16, u16), OfExpert>,
+    features: Keyed<(PathBuf, u16, u16), Option<OfExpert>>,
 }
 
 impl ExpertView {
@@ -136,6 +136,7 @@ impl ExpertView {
 
     fn body(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>) {
         let runs = self.runs(scene);
+        let run = self.run.clone().filter(|run| runs.iter().any(|r| r.0 == *run));
         let mut asked = Asked::default();
         let mut about = |view: &mut Self, ui: &mut Ui, scene: &mut Scene<'_>| {
             let page = about::About {
@@ -152,7 +153,7 @@ impl ExpertView {
                 about(self, ui, scene);
                 ui.add_space(space::XL);
                 self.tokens.controls(ui, usage);
-                self.tokens.list(ui, &self.dataset, scene);
+                self.tokens.list(ui, &self.dataset, run.as_deref(), scene);
             });
         } else {
             let rect = ui.available_rect_before_wrap();
@@ -173,7 +174,7 @@ impl ExpertView {
                 self.tokens.controls(ui, usage);
                 let salt = ("tokens", self.layer, self.expert);
                 ScrollArea::vertical().id_salt(salt).auto_shrink(false).show(ui, |ui| {
-                    self.tokens.list(ui, &self.dataset, scene);
+                    self.tokens.list(ui, &self.dataset, run.as_deref(), scene);
                 });
             });
             ui.advance_cursor_after_rect(rect);

@@ -107,7 +107,9 @@ impl Tokens {
     }
 
     /// The tokens.
-    pub fn list(&mut self, ui: &mut Ui, dataset: &Path, scene: &mut Scene<'_>) {
+    ///
+    /// `run`, if there is one, has a prompt to try their text in.
+    pub fn list(&mut self, ui: &mut Ui, dataset: &Path, run: Option<&Path>, scene: &mut Scene<'_>) {
         let store = scene.stores.dataset(dataset);
         let vocabulary = store.vocabulary.value().cloned().unwrap_or_default();
         let documents = store.documents.value().cloned();
@@ -122,9 +124,15 @@ impl Tokens {
         for token in &shown {
             let document = documents.as_ref().and_then(|d| d.get(token.document));
             let kind = document.map_or("", |row| row.domain.as_str());
-            if let Some(position) = one(ui, token, expert, kind, &vocabulary, style) {
+            let asked = one(ui, token, expert, kind, &vocabulary, style, run.is_some());
+            if let Some(position) = asked.read {
                 let dataset = dataset.to_owned();
                 scene.go(Place::Token { dataset, document: token.document, token: position });
+            }
+            if let (true, Some(run)) = (asked.prompt, run) {
+                let text = token.tokens.iter().map(|token| vocabulary.show(*token)).collect();
+                scene.stores.run(run).proposed = Some(text);
+                scene.go(Place::Prompt { run: run.to_owned(), feature: None });
             }
         }
         let count = shown.len();
@@ -160,7 +168,16 @@ impl Tokens {
     }
 }
 
-/// One token. True when the person wants to read on there.
+/// What the person wants of a token.
+#[derive(Debug, Default)]
+struct AskedOfToken {
+    /// To read on at this position of its document.
+    read: Option<u32>,
+    /// To try its text in the prompt.
+    prompt: bool,
+}
+
+/// One token.
 fn one(
     ui: &mut Ui,
     token: &ChosenToken,
@@ -168,7 +185,8 @@ fn one(
     kind: &str,
     vocabulary: &Vocabulary,
     style: reading::Style,
-) -> Option<u32> {
+    has_prompt: bool,
+) -> AskedOfToken {
     let p = palette(ui);
     let marked = token.marked();
     let ground = |weight: &f32| match *weight {
@@ -176,7 +194,7 @@ fn one(
         _ => egui::Color32::TRANSPARENT,
     };
     let grounds: Vec<_> = token.weights.iter().map(ground).collect();
-    let mut clicked = None;
+    let mut asked = AskedOfToken::default();
     ui.horizontal_top(|ui| {
         ui.allocate_ui_with_layout(vec2(72.0, 22.0), Layout::top_down(Align::Max), |ui| {
             ui.set_width(72.0);
@@ -186,9 +204,18 @@ fn one(
             let name = format!("Read on in document {} at {}", token.document, token.position);
             link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
             if link.on_hover_text(name).clicked() {
-                clicked = Some(token.position);
+                asked.read = Some(token.position);
             }
             ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(p.weak)).truncate());
+            if has_prompt {
+                let link = ui.add(Link::new(RichText::new("prompt").size(size::SMALL)));
+                let name = format!(
+                    "Try the text of document {} at {} in the prompt",
+                    token.document, token.position
+                );
+                link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
+                asked.prompt = link.on_hover_text("Try this text in the prompt").clicked();
+            }
         });
         ui.add_space(space::XS);
         let of = reading::Text {
@@ -210,8 +237,8 @@ fn one(
             ui.label(said);
             ui.weak(format!("position {}", format::grouped(u64::from(token.start) + i as u64)));
         });
-        clicked = answer.clicked.map(|i| token.start + i as u32).or(clicked);
+        asked.read = answer.clicked.map(|i| token.start + i as u32).or(asked.read);
     });
     ui.add_space(space::XS);
-    clicked
+    asked
 }

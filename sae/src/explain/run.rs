@@ -1,0 +1,354 @@
+//! The pass over the features: a rule each, measured, and kept if it is good enough.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+use storage::explanations::{Explanation, Score};
+use storage::feature_activations::{ActivationRow, read_rows};
+use storage::schema::{ACTIVATIONS, VOCABULARY};
+use storage::{Dataset, Run, TableReader};
+
+use super::RULES;
+use super::choose::{Firings, choose};
+use super::counts::Counts;
+use super::measure::{Measured, Sums};
+use super::text::{Half, Text};
+use crate::rows::{data_of, named_in};
+use crate::{Error, Progress, Result};
+
+/// Activations that are read at a time; a feature's are never parted.
+const CHUNK: u64 = 1 << 20;
+
+/// How to explain.
+#[derive(Debug, Clone)]
+pub struct ExplainOptions {
+    /// Dataset; the one that was indexed when `None`.
+    pub data: Option<PathBuf>,
+    /// The least F1 and the least correlation, on tokens that the rule was not made from, with which a rule is kept.
+    pub least: f64,
+    /// Tokens of each half that a feature must fire on to be given a rule.
+    pub firings: u64,
+    /// Decides which documents rules are made from.
+    pub seed: u64,
+}
+
+impl Default for ExplainOptions {
+    fn default() -> Self {
+        Self { data: None, least: 0.5, firings: 10, seed: 0 }
+    }
+}
+
+/// What was explained.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExplainSummary {
+    /// The table.
+    pub table: PathBuf,
+    /// Features of the dictionary.
+    pub features: u64,
+    /// Features that have a rule.
+    pub explained: u64,
+    /// Features whose best rule is not good enough.
+    pub unexplained: u64,
+    /// Features that fired on too few tokens of either half, the dead ones among them.
+    pub rare: u64,
+    /// Documents that rules were made from.
+    pub documents_made: u64,
+    /// Tokens of those.
+    pub tokens_made: u64,
+    /// Documents that rules were measured on.
+    pub documents_measured: u64,
+    /// Tokens of those.
+    pub tokens_measured: u64,
+    /// The least F1 and correlation.
+    pub least: f64,
+    /// Mean F1 of the rules that were kept; `None` if there are none.
+    pub mean_f1: Option<f64>,
+    /// Mean correlation of the rules that were kept.
+    pub mean_correlation: Option<f64>,
+    /// The rules with the largest F1.
+    pub best: Vec<Best>,
+}
+
+/// A rule to be shown with the summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Best {
+    /// The feature.
+    pub feature: u32,
+    /// The rule in words.
+    pub text: String,
+    /// Its F1.
+    pub f1: f64,
+    /// Its correlation.
+    pub correlation: f64,
+}
+
+/// Rules that a summary names.
+const SHOWN: usize = 10;
+
+/// What became of a feature.
+enum Outcome {
+    Explained(Explanation, Measured),
+    Unexplained,
+    Rare,
+}
+
+/// Finds a rule for every feature of the indexed run in `dir` and writes `RUN/explanations/rules.parquet`; what it held is replaced at
+/// the very end.
+pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress) -> Result<ExplainSummary> {
+    if !(0.0..=1.0).contains(&options.least) {
+        return Err(Error::request(format!(
+            "the least F1 and correlation is in 0 to 1, not {}",
+            options.least
+        )));
+    }
+    let index = Index::open(dir, options)?;
+    let text = Text::read(&index.dataset, &index.codes, options.seed, progress)?;
+    for half in [Half::Made, Half::Measured] {
+        if text.documents(half) == 0 {
+            return Err(Error::data(format!(
+                "{}: fewer than two documents were indexed; rules are made from one half of the documents and measured on the other",
+                dir.display()
+            )));
+        }
+    }
+    let explainer =
+        Explainer { counts: Counts::of(&text), text: &text, vocabulary: &index.vocabulary, options };
+    let (outcomes, scores) = explainer.all(&index, progress)?;
+    let mut summary = explainer.summary(dir, &outcomes, &scores);
+    let mut kept = Vec::with_capacity(scores.len());
+    for outcome in outcomes {
+        if let Outcome::Explained(explanation, _) = outcome {
+            kept.push(explanation);
+        }
+    }
+    storage::explanations::write(dir, RULES, &mut kept)?;
+    summary.best.truncate(SHOWN);
+    Ok(summary)
+}
+
+/// The tables that rules are made from.
+struct Index {
+    dataset: Dataset,
+    codes: TableReader,
+    activations: TableReader,
+    /// (first row, rows) of each feature in `activations`.
+    spans: Vec<(u64, u64)>,
+    vocabulary: Vec<String>,
+}
+
+impl Index {
+    fn open(dir: &Path, options: &ExplainOptions) -> Result<Self> {
+        let run = Run::open(dir)?;
+        let (Some(features), Some(activations), Some(codes)) =
+            (run.features()?, run.activations()?, run.codes()?)
+        else {
+            return Err(Error::request(format!(
+                "{} has no feature index of this version; make it with `sae index`",
+                dir.display()
+            )));
+        };
+        let about = run.index()?;
+        let indexed = about.as_ref().and_then(|index| index.get("data")).and_then(serde_json::Value::as_str);
+        let data = match (&options.data, indexed) {
+            (Some(data), _) => data.clone(),
+            (None, Some(indexed)) => named_in(dir, indexed),
+            (None, None) => data_of(dir, run.record()),
+        };
+        let dataset = Dataset::open(&data)?;
+        let what = dataset.manifest().rows_are;
+        if !what.tokens() {
+            return Err(Error::request(format!(
+                "{}: rows are {}, and rules are about tokens",
+                data.display(),
+                what.name()
+            )));
+        }
+        if !dataset.has_table(VOCABULARY) || !dataset.table(ACTIVATIONS)?.has_column(storage::schema::TOKEN) {
+            return Err(Error::request(format!(
+                "{} does not say what its tokens are called; import it again with --tokenizer",
+                data.display()
+            )));
+        }
+        let vocabulary = storage::vocabulary::read(&dataset.table(VOCABULARY)?)?;
+        let columns = storage::features::scalar_columns(&features)?;
+        let spans = columns.first_row.into_iter().zip(columns.count).collect();
+        Ok(Self { dataset, codes, activations, spans, vocabulary })
+    }
+
+    /// Features from `first` on whose activations are read together.
+    fn chunk(&self, first: usize) -> Range<usize> {
+        let mut end = first + 1;
+        let mut rows = self.spans[first].1;
+        while let Some((_, more)) = self.spans.get(end).filter(|(_, more)| rows + more <= CHUNK) {
+            rows += more;
+            end += 1;
+        }
+        first..end
+    }
+
+    /// The activations of each of those features.
+    fn read(&self, features: Range<usize>) -> Result<Vec<Vec<ActivationRow>>> {
+        let rows = self.spans[features.clone()].iter().map(|(_, rows)| rows).sum::<u64>();
+        let first = self.spans[features.start].0;
+        let mut all = read_rows(&self.activations, first..first + rows)?.into_iter().peekable();
+        let of = |feature: usize| {
+            std::iter::from_fn(|| all.next_if(|row| row.feature as usize == feature)).collect()
+        };
+        let found: Vec<Vec<ActivationRow>> = features.clone().map(of).collect();
+        match found
+            .iter()
+            .zip(&self.spans[features])
+            .position(|(found, (_, rows))| found.len() as u64 != *rows)
+        {
+            None => Ok(found),
+            Some(_) => Err(Error::data(format!(
+                "{}: the activations are not those that the feature table counts; make the index anew with `sae index`",
+                self.activations.path().display()
+            ))),
+        }
+    }
+}
+
+struct Explainer<'a> {
+    counts: Counts,
+    text: &'a Text,
+    vocabulary: &'a [String],
+    options: &'a ExplainOptions,
+}
+
+impl Explainer<'_> {
+    /// Every feature's outcome, and the scores of those that were explained.
+    fn all(&self, index: &Index, progress: &mut dyn Progress) -> Result<(Vec<Outcome>, Vec<Measured>)> {
+        let features = index.spans.len();
+        let mut outcomes = Vec::with_capacity(features);
+        progress.begin("rules", Some(features as u64), "features");
+        while outcomes.len() < features {
+            let chunk = index.chunk(outcomes.len());
+            let rows = index.read(chunk)?;
+            let found: Result<Vec<Outcome>> = rows.par_iter().map(|rows| self.explain(rows)).collect();
+            outcomes.extend(found?);
+            progress.advance(outcomes.len() as u64, "");
+            if progress.stop_requested() {
+                return Err(Error::Stopped(
+                    "nothing was written; older explanations stay as they are".into(),
+                ));
+            }
+        }
+        let scores: Vec<Measured> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Explained(_, scores) => Some(*scores),
+                _ => None,
+            })
+            .collect();
+        progress.end(&format!("{} of {features} features explained", scores.len()));
+        Ok((outcomes, scores))
+    }
+
+    /// One feature, from all of its activations.
+    fn explain(&self, rows: &[ActivationRow]) -> Result<Outcome> {
+        let mut made = Vec::new();
+        let mut measured = Vec::new();
+        for row in rows {
+            let place = self.text.at(row.document, row.position).ok_or_else(|| missing(row))?;
+            match place.half {
+                Half::Made => made.push(place),
+                Half::Measured => measured.push((place, f64::from(row.value))),
+            }
+        }
+        if (made.len().min(measured.len()) as u64) < self.options.firings.max(1) {
+            return Ok(Outcome::Rare);
+        }
+        let Some(rule) = choose(&Firings::of(&made), &self.counts, self.text.domains.len()) else {
+            return Ok(Outcome::Unexplained);
+        };
+        let mut sums = Sums {
+            rows: self.counts.rows(Half::Measured),
+            matched: self.counts.matched(&rule, Half::Measured),
+            fired: measured.len() as u64,
+            ..Sums::default()
+        };
+        for (place, value) in &measured {
+            add(&mut sums, rule.applies(place), *value);
+        }
+        let scores = sums.scores();
+        Ok(match scores.filter(|s| s.f1 >= self.options.least && s.correlation >= self.options.least) {
+            Some(scores) => {
+                let feature = rows.first().map_or(0, |row| row.feature);
+                let text = rule.words(self.vocabulary, &self.text.domains);
+                Outcome::Explained(explanation(feature, text, &scores), scores)
+            }
+            None => Outcome::Unexplained,
+        })
+    }
+
+    fn summary(&self, dir: &Path, outcomes: &[Outcome], scores: &[Measured]) -> ExplainSummary {
+        let mean = |of: fn(&Measured) -> f64| {
+            (!scores.is_empty()).then(|| scores.iter().map(of).sum::<f64>() / scores.len() as f64)
+        };
+        let mut best: Vec<Best> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Explained(said, s) => Some(Best {
+                    feature: said.feature,
+                    text: said.text.clone(),
+                    f1: s.f1,
+                    correlation: s.correlation,
+                }),
+                _ => None,
+            })
+            .collect();
+        best.sort_by(|a, b| b.f1.total_cmp(&a.f1).then(a.feature.cmp(&b.feature)));
+        let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count() as u64;
+        ExplainSummary {
+            table: storage::explanations::path(dir, RULES),
+            features: outcomes.len() as u64,
+            explained: scores.len() as u64,
+            unexplained: count(|outcome| matches!(outcome, Outcome::Unexplained)),
+            rare: count(|outcome| matches!(outcome, Outcome::Rare)),
+            documents_made: self.text.documents(Half::Made) as u64,
+            tokens_made: self.counts.rows(Half::Made),
+            documents_measured: self.text.documents(Half::Measured) as u64,
+            tokens_measured: self.counts.rows(Half::Measured),
+            least: self.options.least,
+            mean_f1: mean(|s| s.f1),
+            mean_correlation: mean(|s| s.correlation),
+            best,
+        }
+    }
+}
+
+fn add(sums: &mut Sums, applies: bool, value: f64) {
+    sums.activation += value;
+    sums.squares += value * value;
+    if applies {
+        sums.both += 1;
+        sums.explained += value;
+    }
+}
+
+fn explanation(feature: u32, text: String, scores: &Measured) -> Explanation {
+    let score = |kind: &str, value: f64| Score { kind: kind.to_owned(), value: value as f32 };
+    Explanation {
+        feature,
+        text,
+        method: "rule of tokens".to_owned(),
+        by: concat!("sae explain ", env!("CARGO_PKG_VERSION")).to_owned(),
+        scores: vec![
+            score("f1", scores.f1),
+            score("precision", scores.precision),
+            score("recall", scores.recall),
+            score("correlation", scores.correlation),
+        ],
+    }
+}
+
+fn missing(row: &ActivationRow) -> Error {
+    Error::data(format!(
+        "feature {} fires on document {}, position {}, which the dataset does not have; give the dataset that was indexed with \
+         --data, or make the index anew with `sae index`",
+        row.feature, row.document, row.position
+    ))
+}

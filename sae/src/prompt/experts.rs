@@ -1,0 +1,63 @@
+//! Which experts the tokens of a text go to.
+
+use candle_core::Tensor;
+use serde::Serialize;
+
+use super::pass::Batch;
+use crate::Result;
+use crate::model::{Hook, Routing, Tap};
+
+/// What the router of one layer chose for the `n` tokens of a text; BOS is not among them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerExperts {
+    /// Layer of the model.
+    pub layer: usize,
+    /// Number of experts E.
+    pub experts: usize,
+    /// Experts a token, k.
+    pub k: usize,
+    /// Chosen experts `[n, k]`, the best score first.
+    pub chosen: Vec<u32>,
+    /// Weights that their outputs are multiplied with, `[n, k]`; 0 for a choice that was dropped.
+    pub weights: Vec<f32>,
+}
+
+impl LayerExperts {
+    /// Experts of `token` with their weights, the best score first.
+    pub fn of(&self, token: usize) -> impl Iterator<Item = (u32, f32)> + '_ {
+        let row = token * self.k..(token + 1) * self.k;
+        row.filter_map(|i| Some((*self.chosen.get(i)?, *self.weights.get(i)?)))
+    }
+}
+
+/// Keeps the value at a hook, and what the routers choose for the text's tokens.
+pub(super) struct Seen<'a> {
+    pub hook: Hook,
+    pub batch: &'a Batch,
+    pub value: Option<Tensor>,
+    pub experts: Vec<LayerExperts>,
+}
+
+impl Tap for Seen<'_> {
+    fn wants(&self, hook: &Hook) -> bool {
+        *hook == self.hook
+    }
+
+    fn at(&mut self, _: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
+        self.value = Some(value.clone());
+        Ok(None)
+    }
+
+    fn routing(&mut self, routing: &Routing) -> Result<()> {
+        let Routing { layer, experts, k, .. } = *routing;
+        let tokens = self.batch.first * k..(self.batch.first + self.batch.tokens) * k;
+        self.experts.push(LayerExperts {
+            layer,
+            experts,
+            k,
+            chosen: routing.chosen[tokens.clone()].to_vec(),
+            weights: routing.weights[tokens].to_vec(),
+        });
+        Ok(())
+    }
+}
