@@ -141,7 +141,7 @@ fn the_table_as_it_stands_is_saved() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text.lines().count(), 2049);
     let max: Vec<f32> =
-        text.lines().skip(1).take(20).map(|l| l.split(',').nth(7).unwrap().parse().unwrap()).collect();
+        text.lines().skip(1).take(20).map(|l| l.split(',').nth(8).unwrap().parse().unwrap()).collect();
     assert!(max.is_sorted_by(|a, b| a >= b), "{max:?}");
 }
 
@@ -318,14 +318,17 @@ fn features_are_sorted_and_filtered_by_when_they_were_born() {
     click(&mut window, "Columns");
     window.get_by_role_and_label(egui::accesskit::Role::CheckBox, "born").click();
     window.run_steps(3);
-    click(&mut window, "Sort by born");
-    window.run_steps(10);
-    let first = rows(&window)[0];
+    // Its heading may lie behind the edge of the table.
+    window.get_by_label("Sort by born").click_accesskit();
     let born = |f: u32| 1 + (sample::chance(u64::from(f), 500) * 9.0) as usize;
     let extremes = |f: &u32| f % 11 != 5;
     let of = |f| born(f);
     let all = || (0..64).filter(extremes).map(of);
-    assert!(Some(born(first)) == all().max() || Some(born(first)) == all().min(), "{first}");
+    let sorted = |first: u32| Some(born(first)) == all().max() || Some(born(first)) == all().min();
+    assert!(!sorted(0), "by number it begins with another one");
+    wait(&mut window, "the order", |w| rows(w).first().is_some_and(|first| sorted(*first)));
+    window.get_by_label_contains("Histogram of born").scroll_to_me();
+    window.run_steps(10);
     let bars = window.get_by_label_contains("Histogram of born").rect();
     let at = |share: f32| egui::pos2(bars.left() + share * bars.width(), bars.center().y);
     drag(&mut window, &[at(0.9), at(0.95), at(1.0)]);
@@ -342,10 +345,10 @@ fn said(feature: u32, text: &str, scores: &[(&str, f32)]) -> Explanation {
 #[test]
 fn explanations_are_shown_with_their_scores_and_found() {
     let (dir, run) = own_run(64);
-    // Features 1, 7, 13, … have a label of the index.
+    // Features 1, 7, 19, … have a label of the index.
     let mut rules = [
         said(9, "on the token ‹·lake›", &[("f1", 0.625), ("precision", 0.5)]),
-        said(13, "on the token ‹·pond›", &[("f1", 0.75)]),
+        said(19, "on the token ‹·pond›", &[("f1", 0.75)]),
     ];
     storage::explanations::write(&run, "rules", &mut rules).unwrap();
     let mut others = [said(9, "waters of all kinds", &[("eleuther_fuzz", 0.875)]), said(9, "no score", &[])];
@@ -353,7 +356,12 @@ fn explanations_are_shown_with_their_scores_and_found() {
 
     let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 9 });
     wait_for(&mut window, "on the token ‹·lake›");
-    let top = |window: &Harness<'static, App>, label: &str| window.get_by_label(label).rect().top();
+    // The best one stands elsewhere, too, in the place of a label.
+    let heading = window.get_by_label("Explanations").rect().top();
+    let top = |window: &Harness<'static, App>, label: &str| {
+        let tops = window.query_all_by_label(label).map(|node| node.rect().top());
+        tops.filter(|top| *top > heading).fold(f32::INFINITY, f32::min)
+    };
     let tops = ["waters of all kinds", "on the token ‹·lake›", "no score"].map(|label| top(&window, label));
     assert!(tops.is_sorted(), "the best first: {tops:?}");
     for badge in ["F1 0.62", "precision 0.50", "eleuther_fuzz 0.88"] {
@@ -363,11 +371,9 @@ fn explanations_are_shown_with_their_scores_and_found() {
 
     let mut window = open(&dir, Place::Features { run: run.clone() });
     wait_for(&mut window, "waters of all kinds");
-    assert!(
-        window.query_by_label("on the token ‹·pond›").is_none(),
-        "feature 13 has a label, which comes first"
-    );
-    for (text, wanted) in [("explained:token", vec![9, 13]), ("all kinds", vec![9]), ("label:waters", vec![])]
+    // Feature 19 has a label, which comes first.
+    wait(&mut window, "the label", |w| w.query_by_label("on the token ‹·pond›").is_none());
+    for (text, wanted) in [("explained:token", vec![9, 19]), ("all kinds", vec![9]), ("label:waters", vec![])]
     {
         let field = window.get_by_label("Search features");
         field.focus();
@@ -380,7 +386,7 @@ fn explanations_are_shown_with_their_scores_and_found() {
     click(&mut window, "Reset filter");
     click(&mut window, "Which features");
     click(&mut window, "With an explanation");
-    wait(&mut window, "the explained features", |w| rows(w) == [9, 13]);
+    wait(&mut window, "the explained features", |w| rows(w) == [9, 19]);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn history() {
         let place = Place::Feature { run: run.clone(), feature: 7 };
         let mut window = pictures::draw(theme, Some(root.clone()), Some(place));
         wait_for_part(&mut window, "History of the feature");
-        window.get_by_label("encoder bias").scroll_to_me();
+        window.get_by_label_contains("History of the feature").scroll_to_me();
         settle(&mut window);
         results.add(window.try_snapshot(format!("history_{suffix}")));
     }

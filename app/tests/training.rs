@@ -86,6 +86,7 @@ fn a_training_is_begun_paused_and_gone_on_with() {
         arguments(dir.path()),
         [format!("train --data {} --out {} --json", data.display(), out.display())]
     );
+    wait_for(&mut window, "Pause");
     click(&mut window, "Pause");
     wait_for(&mut window, "Resume");
     assert_eq!(status(&out), Some(RunStatus::Stopped));
@@ -97,6 +98,7 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     wait(&mut window, "the second run", |_| status(&out) == Some(RunStatus::Running));
     let second = &arguments(dir.path())[1];
     assert!(second.ends_with(&format!("--out {} --resume --json", out.display())), "{second}");
+    wait_for(&mut window, "Pause");
     click(&mut window, "Pause");
     wait_for(&mut window, "Resume");
 }
@@ -189,12 +191,14 @@ fn the_program_itself_trains_pauses_and_finishes() {
     click(&mut window, "Run run-1");
     let out = root.join("run-1");
     wait(&mut window, "some steps", |_| RunRecord::read(&out).is_ok_and(|record| record.step > 100));
+    wait_for(&mut window, "Pause");
     click(&mut window, "Pause");
     wait_for(&mut window, "Resume");
     let stood = RunRecord::read(&out).unwrap();
     assert_eq!(stood.status, RunStatus::Stopped);
     click(&mut window, "Resume");
     wait(&mut window, "more steps", |_| RunRecord::read(&out).is_ok_and(|r| r.step > stood.step));
+    wait_for(&mut window, "Pause");
     click(&mut window, "Pause");
     wait_for(&mut window, "Resume");
     // One that somebody began in a terminal is paused all the same.
@@ -205,6 +209,7 @@ fn the_program_itself_trains_pauses_and_finishes() {
     wait_for(&mut window, "Pause");
     let stood = RunRecord::read(&out).unwrap();
     wait(&mut window, "its steps", |_| RunRecord::read(&out).is_ok_and(|r| r.step > stood.step));
+    wait_for(&mut window, "Pause");
     click(&mut window, "Pause");
     wait(&mut window, "its end", |_| status(&out) == Some(RunStatus::Stopped));
     assert_eq!(terminal.wait().unwrap().code(), Some(1));

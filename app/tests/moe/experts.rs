@@ -159,9 +159,13 @@ fn features_lead_to_experts_and_back() {
     window.get_by_label("Go to feature 5").click_accesskit();
     wait(&mut window, "the feature", |w| here(w, &feature));
     wait_for(&mut window, "Weights");
-    // The section lies below the fold.
-    scroll_left(&mut window);
-    wait(&mut window, "the experts of the feature", |w| w.query_by_label("Go to expert 1:3").is_some());
+    // The section lies below the fold, and grows when its table has been read.
+    for _ in 0..20 {
+        scroll_left(&mut window);
+        if window.query_by_label("Go to expert 1:3").is_some() {
+            break;
+        }
+    }
     window.get_by_label("Go to expert 1:3").click_accesskit();
     wait(&mut window, "the expert again", |w| here(w, &expert(1, routed::CODE)));
 }
@@ -170,7 +174,7 @@ fn features_lead_to_experts_and_back() {
 fn scroll_left(window: &mut Window) {
     window.hover_at(egui::pos2(400.0, 500.0));
     window.step();
-    for _ in 0..12 {
+    for _ in 0..24 {
         window.event(egui::Event::MouseWheel {
             unit: egui::MouseWheelUnit::Point,
             delta: egui::vec2(0.0, -400.0),
