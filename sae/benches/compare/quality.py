@@ -7,7 +7,7 @@
 `train.npy` is `[rows, d]` in f32; every row is seen once, so that a batch's FVU before its update is that of rows never trained on. Final
 FVU is the mean over the last sixteenth of the batches. sparsify's Trainer is tied to a language model; peers.py repeats its step, with a
 constant rate after a warm-up and with the linear decay that its Trainer has, and the better one counts. `sae` runs as it ships; shorter
-runs are tried, too, and its time is that of the shortest that is as good as sparsify's best (at its fastest rate). Then both are run again, in turns, for the
+runs are tried, too, and its time is that of the fastest that is as good as sparsify's best. Then both are run again, in turns, for the
 ratio of their times. Reading rows, importing and evaluation count for neither.
 """
 
@@ -101,8 +101,6 @@ def main():
                 print(f"| sae | {rate if rate else 'default'} | {tokens} | {fvu:.4f} | {seconds:.1f} |", flush=True)
                 if fvu <= target and (chosen is None or seconds < chosen[3]):
                     chosen = (fvu, rate, tokens, seconds)
-            if chosen:
-                break
         if chosen is None:
             return print(f"sae never reached FVU {target:.4f}")
         ratios = []

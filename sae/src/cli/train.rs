@@ -127,7 +127,8 @@ pub struct Command {
     /// Steps between checkpoints [default: 1000]
     #[arg(long)]
     checkpoint_every: Option<u64>,
-    /// Snapshots from which the history of every feature is made, at most; 0 for none [default: 20]
+    /// Snapshots from which the history of every feature is made, at most; 0 for none [default: one for every
+    /// 50 steps, 2 to 20]
     #[arg(long, value_name = "SNAPSHOTS")]
     history: Option<usize>,
     /// Seed of the order of rows [default: --seed]
@@ -230,7 +231,7 @@ impl Command {
             max_activation_norm_multiple: self.max_norm.or(base.max_activation_norm_multiple),
             log_every: self.log_every.or(base.log_every),
             checkpoint_every: self.checkpoint_every.unwrap_or(base.checkpoint_every),
-            history: self.history.unwrap_or(base.history),
+            history: self.history.or(base.history),
             exact: self.exact || base.exact,
             seed: session.seed.unwrap_or(base.seed),
             data_seed: self.data_seed.or(base.data_seed),

@@ -55,11 +55,8 @@ impl TrainConfig {
         if self.keep_checkpoints == 0 {
             return wrong("keep_checkpoints is 0; a run that can be resumed keeps at least 1".to_owned());
         }
-        if self.history > 1000 {
-            return wrong(format!(
-                "history is {} snapshots; it must be at most 1000, or 0 for none",
-                self.history
-            ));
+        if let Some(history) = self.history.filter(|&history| history > 1000) {
+            return wrong(format!("history is {history} snapshots; it must be at most 1000, or 0 for none"));
         }
         Ok(())
     }

@@ -163,8 +163,10 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Checkpoints kept.
     pub keep_checkpoints: usize,
-    /// Snapshots of every feature on the way, at most, from which its history is made (`sae::train::history`); 0 keeps none.
-    pub history: usize,
+    /// Snapshots of every feature on the way, at most, from which its history is made (`sae::train::history`); 0 keeps none. Default: one for
+    /// every 50 steps, which costs about 1 % of the time, at least 2 and at most 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<usize>,
     /// Consecutive rows that stay together until their pool is permuted.
     pub block_rows: u64,
     /// Rows in memory at once (two such pools are held). Default: 128 MiB of them, at least 65536.
@@ -222,7 +224,7 @@ impl Default for TrainConfig {
             log_every: None,
             checkpoint_every: 1000,
             keep_checkpoints: 2,
-            history: 20,
+            history: None,
             block_rows: 256,
             pool_rows: None,
         }
@@ -279,6 +281,7 @@ impl TrainConfig {
         let k_aux = self.k_aux.unwrap_or_else(|| power_of_two_near(d_in as f64 / 2.0)).min(d_sae);
         let dead_after = self.dead_after.unwrap_or((tokens / 8).clamp(1, 10_000_000));
         let log_every = self.log_every.unwrap_or((steps / 200).clamp(1, 100)).max(1);
+        let history = self.history.unwrap_or((steps / 50).clamp(2, 20) as usize);
         let pool_rows =
             self.pool_rows.unwrap_or(((128 << 20) / (4 * d_in as u64)).max(65536)).clamp(1, 1 << 31);
         let config = Self {
@@ -291,6 +294,7 @@ impl TrainConfig {
             dead_after: Some(dead_after),
             log_every: Some(log_every),
             pool_rows: Some(pool_rows),
+            history: Some(history),
             ..self.with_method_defaults(d_in, d_sae)
         };
         config.check_budgets(d_sae)?;
@@ -384,14 +388,14 @@ mod tests {
         assert!(with(|c| c.decay_share = 1.5).contains("decay_share"));
         assert!(with(|c| c.max_activation_norm_multiple = Some(0.5)).contains("median"));
         assert!(with(|c| c.threads = Some(0)).contains("threads"));
-        assert!(with(|c| c.history = 1001).contains("history"));
+        assert!(with(|c| c.history = Some(1001)).contains("history"));
         assert!(with(|c| (c.d_sae, c.expansion) = (Some(4), Some(4))).contains("expansion"));
     }
 
     #[test]
     fn differences_name_what_changes_the_weights() {
         let a = TrainConfig::default();
-        let b = TrainConfig { threads: Some(2), checkpoint_every: 7, history: 3, ..a.clone() };
+        let b = TrainConfig { threads: Some(2), checkpoint_every: 7, history: Some(3), ..a.clone() };
         assert!(a.differences(&b).is_empty());
         let c = TrainConfig { k: 5, seed: 1, ..a.clone() };
         assert_eq!(c.differences(&a), ["k was 32, is 5", "seed was 0, is 1"]);

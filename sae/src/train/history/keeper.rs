@@ -38,7 +38,7 @@ impl Keeper {
         state: &mut TrainState,
         counted_from: Option<u64>,
     ) -> Result<Self> {
-        let steps = schedule::steps(resolved.config.history, resolved.steps);
+        let steps = schedule::steps(resolved.config.history.unwrap_or(0), resolved.steps);
         let keeper = Self {
             run: run.to_owned(),
             batch: resolved.config.batch as u64,

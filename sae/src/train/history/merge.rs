@@ -28,7 +28,7 @@ pub(crate) fn finish(
     progress: &mut dyn Progress,
 ) -> Result<()> {
     let steps = snapshot_steps(run)?;
-    if resolved.config.history == 0 || steps.is_empty() {
+    if resolved.config.history == Some(0) || steps.is_empty() {
         return Ok(());
     }
     let d = resolved.d_in;

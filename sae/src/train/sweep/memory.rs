@@ -24,7 +24,7 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     let own = resolved.rule().own_parameters() as u64;
     // A value and two moments; silence, rates, expected rates and budgets.
     let state = 3 * NUMBER * (2 * features * d + features * (1 + own) + d) + 20 * features;
-    let counts = if config.history > 0 { 2 * NUMBER * features } else { 0 };
+    let counts = if config.history != Some(0) { 2 * NUMBER * features } else { 0 };
     let gradients = u64::from(resolved.needs_gradients());
     let second = u64::from(config.multi_topk.is_some() || own == 2);
     let nested = config.widths.as_ref().map_or(0, |widths| widths.len() as u64 - 1);
