@@ -116,7 +116,7 @@ pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress
     let explainer =
         Explainer { counts: Counts::of(&text), text: &text, vocabulary: &index.vocabulary, options };
     let (outcomes, scores) = explainer.all(&index, progress)?;
-    let mut summary = explainer.summary(dir, &outcomes, &scores);
+    let summary = explainer.summary(dir, &outcomes, &scores);
     let mut kept = Vec::with_capacity(scores.len());
     for outcome in outcomes {
         if let Outcome::Explained(explanation, _) = outcome {
@@ -124,7 +124,6 @@ pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress
         }
     }
     storage::explanations::write(dir, RULES, &mut kept)?;
-    summary.best.truncate(SHOWN);
     Ok(summary)
 }
 
@@ -301,6 +300,7 @@ impl Explainer<'_> {
             })
             .collect();
         best.sort_by(|a, b| b.f1.total_cmp(&a.f1).then(a.feature.cmp(&b.feature)));
+        best.truncate(SHOWN);
         let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count() as u64;
         ExplainSummary {
             table: storage::explanations::path(dir, RULES),

@@ -11,7 +11,6 @@ use super::counts::Counts;
 use super::rule::Rule;
 use super::text::{Half, Place, START, Text};
 use super::{ExplainOptions, ExplainSummary, RULES, explain};
-use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
 use crate::features::{IndexOptions, index};
 use crate::progress::StopAfter;
 use crate::rows::fixture::{self, header, texts};
@@ -19,22 +18,6 @@ use crate::{ModelChoice, Quiet, Result};
 
 /// Features of the planted corpus.
 const FEATURES: usize = 12;
-
-/// Feature f fires where component f is positive, with that activation.
-fn dictionary() -> Dictionary {
-    let d = FEATURES;
-    let identity: Vec<f32> = (0..d * d).map(|i| f32::from(u8::from(i.is_multiple_of(d + 1)))).collect();
-    Dictionary {
-        d_in: d,
-        d_sae: d,
-        w_enc: identity.clone(),
-        b_enc: vec![0.0; d],
-        w_dec: identity,
-        b_dec: vec![0.0; d],
-        selection: Selection::TopK(d),
-        info: DictionaryInfo::default(),
-    }
-}
 
 /// What is planted, by feature; the last two say chance and the number of tokens so far.
 fn fires(feature: usize, place: &Row, chance: f32, so_far: usize) -> bool {
@@ -103,7 +86,7 @@ fn planted() -> Planted {
     }
     let data = folder.path().join("data");
     fixture::dataset(&data, header(FEATURES), &texts, &values, 3);
-    fixture::run(&folder.path().join("run"), &dictionary(), &data);
+    fixture::run(&folder.path().join("run"), &fixture::components(FEATURES), &data);
     let options = IndexOptions { model: ModelChoice::Without, map: false, ..IndexOptions::default() };
     index(&folder.path().join("run"), &options, &mut Quiet).unwrap();
     Planted { folder, rows, values }

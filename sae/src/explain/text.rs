@@ -5,6 +5,7 @@ use rand::RngCore as _;
 use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN};
 use storage::{Dataset, Scan, TableReader, column};
 
+use crate::features::tokens::Tokens;
 use crate::train::random::{Purpose, generator};
 use crate::{Error, Progress, Result, rows};
 
@@ -20,15 +21,6 @@ pub enum Half {
     Made = 0,
     /// Scores are measured on these.
     Measured = 1,
-}
-
-/// A document of which rows were indexed.
-#[derive(Debug, Clone)]
-struct Document {
-    document: u32,
-    first: usize,
-    domain: u32,
-    half: Half,
 }
 
 /// What a rule can see of a row.
@@ -47,9 +39,9 @@ pub struct Place {
 /// Tokens of the indexed rows: 8 bytes a row.
 #[derive(Debug, Default)]
 pub struct Text {
-    documents: Vec<Document>,
-    tokens: Vec<u32>,
-    positions: Vec<u32>,
+    rows: Tokens,
+    /// Domain and half of each document that has rows.
+    of: Vec<(u32, Half)>,
     /// Names of the domains.
     pub domains: Vec<String>,
 }
@@ -78,9 +70,9 @@ impl Text {
                 let Some((_, rows)) = wanted.peek().filter(|(document, _)| *document == documents[i]) else {
                     continue;
                 };
-                text.push(documents[i], *rows, positions[i], tokens[i]);
+                text.push(documents[i], *rows, positions[i], tokens[i])?;
             }
-            progress.advance(text.tokens.len() as u64, "");
+            progress.advance(text.len() as u64, "");
             if progress.stop_requested() {
                 return Err(Error::Stopped(
                     "nothing was written; older explanations stay as they are".into(),
@@ -90,25 +82,20 @@ impl Text {
         text.check(&indexed, dataset)?;
         text.name_domains(dataset)?;
         text.part(seed);
-        progress.end(&format!("{} tokens of {} documents", text.tokens.len(), text.documents.len()));
+        progress.end(&format!("{} tokens of {} documents", text.len(), text.rows.documents()));
         Ok(text)
     }
 
-    fn push(&mut self, document: u32, rows: usize, position: u32, token: u32) {
-        if self.documents.last().is_none_or(|last| last.document != document) {
-            let first = self.tokens.len();
-            self.documents.push(Document { document, first, domain: 0, half: Half::Made });
+    /// Takes a row of `document`, of which `rows` were indexed: the first so many.
+    fn push(&mut self, document: u32, rows: usize, position: u32, token: u32) -> Result<()> {
+        if self.rows.of_document(document).len() < rows {
+            self.rows.push(document, position, token)?;
         }
-        let first = self.documents.last().map_or(0, |last| last.first);
-        if self.tokens.len() < first + rows {
-            self.tokens.push(token);
-            self.positions.push(position);
-        }
+        Ok(())
     }
 
     fn check(&self, indexed: &[(u32, usize)], dataset: &Dataset) -> Result<()> {
-        let found = (0..self.documents.len()).map(|i| (self.documents[i].document, self.rows_of(i).len()));
-        let mut found = found.peekable();
+        let mut found = self.rows.spans().map(|(document, rows)| (document, rows.len())).peekable();
         let missing = indexed.iter().find(|wanted| found.next_if_eq(wanted).is_none());
         match missing {
             None => Ok(()),
@@ -128,16 +115,16 @@ impl Text {
         let mut names: Vec<&str> = of.iter().map(|(_, name)| *name).collect();
         names.sort_unstable();
         names.dedup();
-        for document in &mut self.documents {
-            let at = of.binary_search_by_key(&document.document, |(number, _)| *number).map_err(|_| {
+        let domain = |(document, _)| {
+            let at = of.binary_search_by_key(&document, |(number, _)| *number).map_err(|_| {
                 Error::data(format!(
-                    "{}: document {} has rows but is not in the table of documents; harvest the dataset again",
-                    dataset.dir().display(),
-                    document.document
+                    "{}: document {document} has rows but is not in the table of documents; harvest the dataset again",
+                    dataset.dir().display()
                 ))
             })?;
-            document.domain = names.partition_point(|name| *name < of[at].1) as u32;
-        }
+            Ok((names.partition_point(|name| *name < of[at].1) as u32, Half::Made))
+        };
+        self.of = self.rows.spans().map(domain).collect::<Result<_>>()?;
         self.domains = names.into_iter().map(str::to_owned).collect();
         Ok(())
     }
@@ -145,66 +132,64 @@ impl Text {
     /// Within each domain, documents in an order drawn by `seed` go to the half that has fewer tokens of that domain, so that both
     /// halves have all of them; at a tie to the half that has fewer tokens at all.
     fn part(&mut self, seed: u64) {
-        let drawn = |d: &Document| generator(seed, Purpose::Halves, u64::from(d.document), 0).next_u64();
-        let mut order: Vec<(u32, u64, usize)> =
-            self.documents.iter().enumerate().map(|(i, d)| (d.domain, drawn(d), i)).collect();
+        let drawn = |document: u32| generator(seed, Purpose::Halves, u64::from(document), 0).next_u64();
+        let spans = self.rows.spans().zip(&self.of).enumerate();
+        let mut order: Vec<(u32, u64, usize, usize)> = spans
+            .map(|(i, ((document, rows), (domain, _)))| (*domain, drawn(document), i, rows.len()))
+            .collect();
         order.sort_unstable();
         let mut all = [0; 2];
         let mut here = (u32::MAX, [0; 2]);
-        for (domain, _, i) in order {
+        for (domain, _, i, rows) in order {
             if here.0 != domain {
                 here = (domain, [0; 2]);
             }
             let measured = (here.1[1], all[1]) < (here.1[0], all[0]);
-            self.documents[i].half = if measured { Half::Measured } else { Half::Made };
-            let rows = self.rows_of(i).len();
+            self.of[i].1 = if measured { Half::Measured } else { Half::Made };
             here.1[usize::from(measured)] += rows;
             all[usize::from(measured)] += rows;
         }
     }
 
-    fn rows_of(&self, document: usize) -> std::ops::Range<usize> {
-        let end = self.documents.get(document + 1).map_or(self.tokens.len(), |next| next.first);
-        self.documents[document].first..end
-    }
-
     /// Tokens.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.rows.len()
     }
 
     /// The largest token, if there is any.
     pub fn largest(&self) -> Option<u32> {
-        self.tokens.iter().copied().max()
+        self.rows.tokens().iter().copied().max()
     }
 
     /// Documents of `half`.
     pub fn documents(&self, half: Half) -> usize {
-        self.documents.iter().filter(|d| d.half == half).count()
+        self.of.iter().filter(|(_, of)| *of == half).count()
     }
 
     /// What stands at `position` of `document`; `None` where no row was indexed.
     pub fn at(&self, document: u32, position: u32) -> Option<Place> {
-        let index = self.documents.binary_search_by_key(&document, |d| d.document).ok()?;
-        let rows = self.rows_of(index);
-        let within = self.positions[rows.clone()].binary_search(&position).ok()?;
-        Some(self.place(index, rows.start + within))
+        let (index, first, within) = self.rows.at(document, position)?;
+        Some(self.place(index, first + within, within.checked_sub(1).map(|last| first + last)))
     }
 
     /// Every row in turn.
     pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
-        (0..self.documents.len()).flat_map(move |i| self.rows_of(i).map(move |row| self.place(i, row)))
+        self.rows.spans().enumerate().flat_map(move |(index, (_, rows))| {
+            let first = rows.start;
+            rows.map(move |row| self.place(index, row, (row > first).then(|| row - 1)))
+        })
     }
 
-    fn place(&self, document: usize, row: usize) -> Place {
-        let Document { first, domain, half, .. } = self.documents[document];
-        let position = self.positions[row];
-        let before = match position.checked_sub(1) {
-            None => START,
-            Some(last) if row > first && self.positions[row - 1] == last => self.tokens[row - 1],
-            Some(_) => UNKNOWN,
+    /// What a rule sees of `row`, of the document `index`; `previous` is the row before it in that document.
+    fn place(&self, index: usize, row: usize, previous: Option<usize>) -> Place {
+        let (domain, half) = self.of[index];
+        let position = |row: usize| self.rows.position(row as u32);
+        let before = match (position(row).checked_sub(1), previous) {
+            (None, _) => START,
+            (Some(last), Some(previous)) if position(previous) == last => self.rows.tokens()[previous],
+            _ => UNKNOWN,
         };
-        Place { token: self.tokens[row], before, domain, half }
+        Place { token: self.rows.tokens()[row], before, domain, half }
     }
 }
 
@@ -233,8 +218,9 @@ mod tests {
         for (document, rows, position, token) in
             [(4, 3, 0, 70), (4, 3, 1, 71), (4, 3, 5, 72), (4, 3, 6, 73), (9, 9, 2, 74), (9, 9, 3, 75)]
         {
-            text.push(document, rows, position, token);
+            text.push(document, rows, position, token).unwrap();
         }
+        text.of = vec![(0, Half::Made); 2];
         let before: Vec<u32> = text.places().map(|place| place.before).collect();
         assert_eq!(before, [START, 70, UNKNOWN, UNKNOWN, 74], "the fourth row of document 4 was not indexed");
         assert_eq!(text.at(4, 5).map(|p| p.token), Some(72));

@@ -128,6 +128,7 @@ fn norm(row: &[f32]) -> f64 {
     dot(row, row).sqrt()
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
+/// Dot product of two rows, summed in f64.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }

@@ -27,7 +27,7 @@ mod rows;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod tokens;
+pub(crate) mod tokens;
 
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use index::{IndexOptions, IndexSummary, index};

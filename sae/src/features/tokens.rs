@@ -77,10 +77,24 @@ impl Tokens {
 
     /// Tokens of all rows of `document`; none where it has no rows.
     pub fn of_document(&self, document: u32) -> &[u32] {
-        let Ok(index) = self.documents.binary_search_by_key(&document, |&(number, _)| number) else {
-            return &[];
-        };
-        self.tokens.get(self.rows_of(index)).unwrap_or_default()
+        self.find(document).and_then(|index| self.tokens.get(self.rows_of(index))).unwrap_or_default()
+    }
+
+    /// Every document with its rows.
+    pub fn spans(&self) -> impl Iterator<Item = (u32, Range<usize>)> + '_ {
+        self.documents.iter().enumerate().map(|(index, &(document, _))| (document, self.rows_of(index)))
+    }
+
+    /// Which of [`Tokens::spans`] is `document`, its first row, and which of its rows is at `position`; `None` where none is.
+    pub fn at(&self, document: u32, position: u32) -> Option<(usize, usize, usize)> {
+        let index = self.find(document)?;
+        let rows = self.rows_of(index);
+        let within = self.positions[rows.clone()].binary_search(&position).ok()?;
+        Some((index, rows.start, within))
+    }
+
+    fn find(&self, document: u32) -> Option<usize> {
+        self.documents.binary_search_by_key(&document, |&(number, _)| number).ok()
     }
 
     /// The first document whose rows are not all of its positions from 0 on.
@@ -139,6 +153,14 @@ mod tests {
         let t = table(&[(0, 0), (0, 1), (0, 4), (0, 5), (0, 9)]);
         assert_eq!(t.window(3, 24, 8), 2..4);
         assert_eq!(t.window(0, 24, 8), 0..2);
+    }
+
+    #[test]
+    fn rows_are_found_by_their_place() {
+        let t = table(&[(2, 0), (2, 1), (2, 7), (5, 3)]);
+        assert_eq!(t.spans().collect::<Vec<_>>(), [(2, 0..3), (5, 3..4)]);
+        assert_eq!([t.at(2, 0), t.at(2, 7), t.at(5, 3)], [Some((0, 0, 0)), Some((0, 0, 2)), Some((1, 3, 0))]);
+        assert_eq!([t.at(2, 3), t.at(5, 0), t.at(3, 0)], [None; 3]);
     }
 
     #[test]

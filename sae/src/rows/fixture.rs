@@ -35,6 +35,21 @@ pub fn texts(lengths: &[usize], vocabulary: u32, seed: u64) -> Vec<Text> {
     lengths.iter().enumerate().map(text).collect()
 }
 
+/// A dictionary whose feature f fires where component f of d is positive, with that activation.
+pub fn components(d: usize) -> Dictionary {
+    let identity: Vec<f32> = (0..d * d).map(|i| f32::from(u8::from(i.is_multiple_of(d + 1)))).collect();
+    Dictionary {
+        d_in: d,
+        d_sae: d,
+        w_enc: identity.clone(),
+        b_enc: vec![0.0; d],
+        w_dec: identity,
+        b_dec: vec![0.0; d],
+        selection: Selection::TopK(d),
+        info: DictionaryInfo::default(),
+    }
+}
+
 /// A tokenizer of three tokens, which is all that a test of token numbers needs.
 const TOKENIZER: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
 "pre_tokenizer":null,"post_processor":null,"decoder":null,"model":{"type":"BPE","dropout":null,"unk_token":null,

@@ -422,16 +422,16 @@ mod tests {
         assert_eq!(ask(Query { within: Some(Arc::new(vec![1, 3])), ..Query::default() }), [1, 3]);
     }
 
+    /// What there is when nothing but the numbers has been read.
+    fn bare<'a>(columns: &'a Columns, notes: &'a Notes) -> Source<'a> {
+        Source { columns, tokens: None, notes, explanations: None, vocabulary: None }
+    }
+
     #[test]
     fn works_before_tokens_are_loaded() {
         let (columns, ..) = table();
-        let source = Source {
-            columns: &columns,
-            tokens: None,
-            notes: &Notes::default(),
-            explanations: None,
-            vocabulary: None,
-        };
+        let notes = Notes::default();
+        let source = bare(&columns, &notes);
         let query = Query { key: Key::Token, ..Query::default() };
         assert_eq!(order(&query, source, &[]).rows, [0, 1, 2, 3]);
     }
@@ -439,13 +439,8 @@ mod tests {
     #[test]
     fn what_passes_is_counted_in_the_bins_of_all() {
         let (columns, ..) = table();
-        let source = Source {
-            columns: &columns,
-            tokens: None,
-            notes: &Notes::default(),
-            explanations: None,
-            vocabulary: None,
-        };
+        let notes = Notes::default();
+        let source = bare(&columns, &notes);
         let spreads = super::super::spread::all(&columns);
         let all = order(&Query::default(), source, &spreads);
         assert!(spreads.iter().zip(&all.counts).all(|(spread, counts)| spread.counts == *counts));

@@ -257,24 +257,7 @@ fn publish(
 mod tests {
     use super::*;
     use crate::Quiet;
-    use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
     use crate::rows::fixture::{self, Routed, header, texts};
-
-    /// Feature f fires where component f is positive.
-    fn dictionary(d: usize) -> Dictionary {
-        let one = |i: usize| f32::from(u8::from(i.is_multiple_of(d + 1)));
-        let identity: Vec<f32> = (0..d * d).map(one).collect();
-        Dictionary {
-            d_in: d,
-            d_sae: d,
-            w_enc: identity.clone(),
-            b_enc: vec![0.0; d],
-            w_dec: identity,
-            b_dec: vec![0.0; d],
-            selection: Selection::TopK(d),
-            info: DictionaryInfo::default(),
-        }
-    }
 
     struct Case {
         folder: tempfile::TempDir,
@@ -304,7 +287,7 @@ mod tests {
         }
         fixture::dataset(&folder.path().join("all/hook"), header(3), &texts, &values, 2);
         let data = folder.path().join("all/hook");
-        fixture::run(&folder.path().join("run"), &dictionary(3), &data);
+        fixture::run(&folder.path().join("run"), &fixture::components(3), &data);
         Case { folder, routed, values }
     }
 

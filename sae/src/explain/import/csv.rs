@@ -1,5 +1,8 @@
 //! Explanations as CSV (RFC 4180): a line of names, among them `feature` and `text`, then a line each. `method`, `author`, `score` and
 //! `score:KIND` may be there; another column is an error.
+//!
+//! Read here and not by the crate `csv`, which takes a quotation mark that never closes for the end of the file, and text behind one that
+//! closes for a part of the field: half of a file would pass for whole.
 
 use std::path::Path;
 

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::super::describe::dot;
 use super::Heads;
 use crate::dictionary::Dictionary;
 use crate::model::{Decoder, Hook, Site, Tap};
@@ -124,8 +125,4 @@ impl Seen {
         let at = ((row * self.len + token) * heads.kv_heads + group) * heads.d_value;
         &self.v[at..at + heads.d_value]
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
