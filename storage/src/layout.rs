@@ -24,8 +24,10 @@ use crate::schema;
 /// | byte-stream-split, zstd 3 | 86 / 85 % | 91 / 71 | 86 / 86 % | 96 / 63 |
 ///
 /// So: zstd 1 (higher levels gain nothing), byte-stream-split for f32. It would pay for f16 too, but DuckDB (2.0.0) does
-/// not read it there, and a table that opens everywhere is worth 7 %: f16 leaves are stored plain whatever is asked.
-/// Either way a reader delivers several hundred thousand tokens a second at d = 128, far more than training takes.
+/// not read it there, and a table that opens everywhere is worth 7 %: f16 leaves are stored plain whatever is asked, and without
+/// zstd, whatever the table above says of reading whole files: in a training on SmolLM2's rows (d 576) undoing it was
+/// nearly half of what reading cost. Without it and with pages of 256 rows instead of 1024 the reader took 1.4 s of processor for
+/// 522,240 rows instead of 3.3, for 8 % more disk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     /// A row group is closed when it has about so many bytes.
@@ -179,7 +181,7 @@ fn splits_everywhere(physical: PhysicalType) -> bool {
     matches!(physical, PhysicalType::FLOAT | PhysicalType::DOUBLE)
 }
 
-/// f16 stored plain: zstd takes off 8 %, and undoing that would be half of what reading costs a training.
+/// f16 is stored without zstd; see [`Layout`].
 fn is_half(leaf: &ColumnDescriptor) -> bool {
     leaf.logical_type_ref() == Some(&LogicalType::Float16)
 }
