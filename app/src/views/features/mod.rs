@@ -47,6 +47,8 @@ pub struct FeaturesView {
     selected: Option<u32>,
     scroll_to: Option<u64>,
     focus_search: bool,
+    /// The table is to be saved as soon as it is in the order that was asked for.
+    save: bool,
     page_rows: u64,
 }
 
@@ -66,6 +68,7 @@ impl FeaturesView {
             selected: None,
             scroll_to: None,
             focus_search: false,
+            save: false,
             page_rows: 20,
         }
     }
@@ -228,9 +231,12 @@ impl FeaturesView {
         if histograms != before {
             self.histograms = Some(histograms);
         }
-        if asked.export
+        self.save |= asked.export;
+        if self.save
+            && !self.order.loading()
             && let Some(save) = self.export(scene.stores.run(&self.run))
         {
+            self.save = false;
             scene.act(Action::Save(save));
         }
         if asked.map {

@@ -156,7 +156,12 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
             });
         });
     });
-    let log = *logarithmic;
+    let values = || {
+        let curves = series.iter().filter_map(|one| one.metrics.curve(column));
+        curves.flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
+    };
+    // Where nothing is above 0 there are no logarithms to show.
+    let log = *logarithmic && values().any(|value| value > 0.0);
     let unit = if axis == Axis::Steps { "step" } else { "token" };
     let back = move |y: f64| if log { 10f64.powf(y) } else { y };
     let shown = Plot::new(("curve", column, log, axis == Axis::Steps))
@@ -188,6 +193,10 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
             )),
             HoverPosition::Elsewhere { .. } => None,
         });
+    let shown = around(values())
+        .into_iter()
+        .flatten()
+        .fold(shown, |shown, end| shown.include_y(if log { end.log10() } else { end }));
     let width = ui.available_width().max(1.0);
     shown.show(ui, |plot| {
         let bounds = plot.plot_bounds();
@@ -207,6 +216,13 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
             plot.line(Line::new(one.name.clone(), points).color(one.colour).width(1.5));
         }
     });
+}
+
+/// Ends of an axis around a value that never changes, which gives an axis no length by itself.
+fn around(mut values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
+    let first = values.next()?;
+    let flat = values.all(|value| value == first);
+    flat.then_some(if first == 0.0 { [0.0, 1.0] } else { [0.5 * first, 1.5 * first] })
 }
 
 /// A value of a metric, in the unit of that metric.
@@ -269,6 +285,14 @@ mod tests {
         assert_eq!(marks(3.0, 60.0), ["5.00", "10.00", "20.00", "50.00"]);
         assert_eq!(marks(0.9, 20_000.0), ["1.00", "10.00", "100.0", "1000", "10000"]);
         assert_eq!(marks(0.379, 0.421), ["0.3800", "0.4000", "0.4200"]);
+    }
+
+    #[test]
+    fn an_axis_has_a_length_where_the_value_never_changes() {
+        assert_eq!(around([32.0; 3].into_iter()), Some([16.0, 48.0]));
+        assert_eq!(around([0.0; 3].into_iter()), Some([0.0, 1.0]));
+        assert_eq!(around([32.0, 31.0].into_iter()), None);
+        assert_eq!(around([].into_iter()), None);
     }
 
     #[test]
