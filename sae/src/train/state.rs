@@ -2,6 +2,7 @@
 
 use super::random::{Purpose, generator, normal};
 use crate::kernels::feature::make_unit;
+use crate::kernels::memory::use_large_pages;
 
 /// A parameter and its Adam moments, all of one length.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,10 @@ impl Parameter {
     pub(crate) fn new(value: Vec<f32>) -> Self {
         let zeros = vec![0.0; value.len()];
         Self { first: zeros.clone(), second: zeros, value }
+    }
+
+    fn use_large_pages(&self) {
+        [&self.value, &self.first, &self.second].into_iter().for_each(|numbers| use_large_pages(numbers));
     }
 }
 
@@ -82,6 +87,12 @@ impl TrainState {
             penalty_scale: 1.0,
             step: 0,
         }
+    }
+
+    /// Keeps the matrices in large pages, for steps gather their rows.
+    pub(crate) fn use_large_pages(&self) {
+        self.w_enc.use_large_pages();
+        self.w_dec.use_large_pages();
     }
 
     /// Features that have not fired for `dead_after` tokens, ascending.

@@ -92,6 +92,7 @@ impl<'a> Trainer<'a> {
     /// Goes on from `start`.
     pub(crate) fn new(resolved: &'a Resolved, run: &'a Path, start: Start) -> Result<Self> {
         let Start { mut state, record } = start;
+        state.use_large_pages();
         let history = Keeper::open(resolved, run, &mut state, record.counted_from)?;
         let resumed = (record.step > 0).then(|| record.step - 1);
         Ok(Self {

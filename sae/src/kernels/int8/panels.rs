@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::quantise::{Fold, quantise};
 use super::{GROUP, MAX_WIDTH};
+use crate::kernels::memory;
 
 /// Columns of a panel.
 pub const COLUMNS: usize = 64;
@@ -61,7 +62,7 @@ impl Panels {
         let panels = columns.div_ceil(COLUMNS);
         self.lines.clear();
         // 128 stands for 0: the dimensions that fill up the last group count nothing.
-        self.lines.resize(panels * self.words * GROUP, Line([128; 64]));
+        memory::resize(&mut self.lines, panels * self.words * GROUP, Line([128; 64]));
         self.bounds.clear();
         self.bounds.resize_with(panels, Bounds::default);
     }
