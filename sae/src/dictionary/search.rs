@@ -5,9 +5,10 @@ use rayon::prelude::*;
 
 use super::{Codes, Dictionary, Selection};
 use crate::kernels::encode::centre;
-use crate::kernels::gather::dot_rows;
 use crate::kernels::int8::tile::{Instructions, ROWS};
 use crate::kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Shortlist};
+use crate::kernels::listed::{Listed, Lists, rows_at_once};
+use crate::kernels::memory::{self, use_large_pages};
 use crate::kernels::spare::Spare;
 use crate::kernels::topk::{self, Candidates};
 
@@ -21,10 +22,8 @@ const DENSE: usize = 16;
 /// A thread's memory.
 #[derive(Debug, Default)]
 struct Buffer {
-    centred: Vec<f32>,
     rows: Rows,
     shortlist: Shortlist,
-    listed: Vec<u32>,
     scores: Vec<f32>,
     zeros: Vec<f32>,
     candidates: Candidates,
@@ -38,6 +37,8 @@ pub(super) struct Search<'a> {
     fold: Fold,
     panels: Panels,
     instructions: Instructions,
+    /// Chunks whose candidates are computed together: as many as have their rows in the cache.
+    chunks_at_once: usize,
 }
 
 impl<'a> Search<'a> {
@@ -64,66 +65,95 @@ impl<'a> Search<'a> {
             Selection::Threshold(thresholds) => dictionary.b_enc[f] - thresholds[f].max(0.0),
         };
         panels.pack(&dictionary.w_enc, &fold, bias);
-        Self { dictionary, fold, panels, instructions }
+        use_large_pages(&dictionary.w_enc);
+        let chunks_at_once = (rows_at_once(dictionary.d_in) / CHUNK_ROWS).max(1);
+        Self { dictionary, fold, panels, instructions, chunks_at_once }
     }
 
     /// The codes of `x[n, d]`.
     pub(super) fn encode(&self, x: &[f32]) -> Codes {
-        let spare = Spare::<Buffer>::default();
-        let parts: Vec<Codes> = x
-            .par_chunks(CHUNK_ROWS * self.dictionary.d_in)
-            .map(|rows| {
+        let Self { dictionary, chunks_at_once, .. } = self;
+        let (d, spare) = (dictionary.d_in, Spare::<Buffer>::default());
+        let width = CHUNK_ROWS * d;
+        let (mut centred, mut listed, mut products) = (Vec::new(), Listed::default(), Vec::new());
+        let mut codes = Vec::with_capacity(x.len().div_ceil(width));
+        for x in x.chunks(chunks_at_once * width) {
+            memory::resize(&mut centred, x.len(), 0.0);
+            (centred.par_chunks_mut(width), x.par_chunks(width))
+                .into_par_iter()
+                .for_each(|(centred, x)| centre(centred, x, &dictionary.b_dec));
+            let chunks: Vec<Option<Lists>> = centred
+                .par_chunks(width)
+                .map(|rows| {
+                    let mut buffer = spare.take();
+                    let lists = self.list(rows, &mut buffer);
+                    spare.give(buffer);
+                    lists
+                })
+                .collect();
+            // Chunks that list too much are encoded otherwise.
+            let nothing = nothing(CHUNK_ROWS);
+            listed.set(dictionary.d_sae, chunks.iter().map(|lists| lists.as_ref().unwrap_or(&nothing)));
+            listed.dots(&mut products, &centred, &dictionary.w_enc, d);
+            codes.par_extend(x.par_chunks(width).zip(&chunks).enumerate().map(|(i, (x, lists))| {
+                let Some(lists) = lists else { return dictionary.encode_exact(x) };
                 let mut buffer = spare.take();
-                let codes = self.chunk(rows, &mut buffer);
+                let codes = self.select(lists, |row| listed.places(i, lists, row), &products, &mut buffer);
                 spare.give(buffer);
                 codes
-            })
-            .collect();
-        Codes::concatenate(&parts)
+            }));
+        }
+        Codes::concatenate(&codes)
     }
 
-    fn chunk(&self, x: &[f32], buffer: &mut Buffer) -> Codes {
-        let Self { dictionary, fold, panels, instructions } = self;
-        let (d, features) = (dictionary.d_in, dictionary.d_sae);
-        buffer.centred.resize(x.len(), 0.0);
-        centre(&mut buffer.centred, x, &dictionary.b_dec);
-        buffer.rows.set(&buffer.centred, fold, ROWS);
+    /// The candidates of a chunk's rows; none if there are so many that products in `f32` are faster.
+    fn list(&self, centred: &[f32], buffer: &mut Buffer) -> Option<Lists> {
+        let Self { dictionary, fold, panels, instructions, .. } = self;
+        buffer.rows.set(centred, fold, ROWS);
         let n = buffer.rows.len();
         let pairs = Pairs::plain(&buffer.rows, panels);
         match dictionary.selection {
             Selection::TopK(k) => buffer.shortlist.find(pairs, k, *instructions),
             Selection::Threshold(_) => {
-                buffer.shortlist.find_all(pairs, n * features, 0.0, *instructions);
+                buffer.shortlist.find_all(pairs, n * dictionary.d_sae, 0.0, *instructions);
             }
         }
-        let listed: usize = (0..n).map(|i| buffer.shortlist.row(i).len()).sum();
-        if listed * DENSE > n * features {
-            return dictionary.encode_exact(x);
-        }
+        let mut lists = Lists::default();
+        (0..n).for_each(|i| lists.push_row(buffer.shortlist.row(i)));
+        (lists.len() * DENSE <= n * dictionary.d_sae).then_some(lists)
+    }
+
+    /// The codes of a chunk from what its rows list; `places` says where the products of a row are.
+    fn select<'p>(
+        &self,
+        lists: &Lists,
+        places: impl Fn(usize) -> &'p [usize],
+        products: &[f32],
+        buffer: &mut Buffer,
+    ) -> Codes {
         let mut codes = Codes::default();
-        for i in 0..n {
-            buffer.listed.clear();
-            buffer.listed.extend(buffer.shortlist.row(i));
-            buffer.scores.resize(buffer.listed.len(), 0.0);
-            dot_rows(
-                &mut buffer.scores,
-                &dictionary.w_enc,
-                &buffer.listed,
-                &buffer.centred[i * d..(i + 1) * d],
-            );
-            for (score, &f) in buffer.scores.iter_mut().zip(&buffer.listed) {
-                *score += dictionary.b_enc[f as usize];
-            }
-            dictionary.select_listed(buffer, &mut codes);
+        for (row, features) in lists.rows().enumerate() {
+            let with_bias =
+                |(&place, &f): (&usize, &u32)| products[place] + self.dictionary.b_enc[f as usize];
+            buffer.scores.clear();
+            buffer.scores.extend(places(row).iter().zip(features).map(with_bias));
+            self.dictionary.select_listed(features, buffer, &mut codes);
         }
         codes
     }
 }
 
+/// Lists of `n` rows that list nothing.
+fn nothing(n: usize) -> Lists {
+    let mut lists = Lists::default();
+    (0..n).for_each(|_| lists.push_row(std::iter::empty()));
+    lists
+}
+
 impl Dictionary {
-    /// Adds a row: what is selected of the candidates `listed` with pre-activations `scores`.
-    fn select_listed(&self, buffer: &mut Buffer, codes: &mut Codes) {
-        let Buffer { listed, scores, zeros, candidates, features, values, .. } = buffer;
+    /// Adds a row: what is selected of the candidates `listed` with pre-activations `buffer.scores`.
+    fn select_listed(&self, listed: &[u32], buffer: &mut Buffer, codes: &mut Codes) {
+        let Buffer { scores, zeros, candidates, features, values, .. } = buffer;
         match &self.selection {
             Selection::TopK(k) => {
                 zeros.resize(scores.len().max(zeros.len()), 0.0);
@@ -134,7 +164,7 @@ impl Dictionary {
                 codes.push_row(&features[..n], &values[..n]);
             }
             Selection::Threshold(thresholds) => {
-                for (&z, &f) in scores.iter().zip(&*listed) {
+                for (&z, &f) in scores.iter().zip(listed) {
                     if z > thresholds[f as usize].max(0.0) {
                         codes.features.push(f);
                         codes.values.push(z);
@@ -190,6 +220,10 @@ mod tests {
                 assert!(v.iter().zip(w).all(|(v, w)| (v - w).abs() < 1e-4 * v.abs().max(1.0)));
             }
             assert_eq!(dictionary.encode(&x), fast);
+            if let Some(mut search) = Search::new(&dictionary, &x) {
+                search.chunks_at_once = 2;
+                assert_eq!(search.encode(&x), fast, "chunk by chunk");
+            }
         }
     }
 }

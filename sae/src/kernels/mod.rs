@@ -12,7 +12,7 @@
 //! | [`gather`] | weighted sums of chosen rows, dot products with chosen rows |
 //! | [`group`] | row lists of features → feature lists of rows (counting sort) |
 //! | [`adam`] | Adam on one row |
-//! | [`feature`] | everything one feature needs after the forward pass: gradients, projection, Adam, unit norm |
+//! | [`feature`] | everything a feature's rows need after the forward pass: gradients, projection, Adam, unit norm |
 //! | [`eigen`] | eigenvectors of a symmetric matrix, in f64 |
 //! | [`median`] | geometric median |
 //! | [`exp`] | exponentials of many numbers, softmax |
@@ -20,12 +20,13 @@
 //! | [`norm`] | root-mean-square and layer norm of a row, with gradients |
 //! | [`gate`] | gated activations of a row, with gradients |
 //! | [`pieces`] | large results that tasks write piece by piece |
-//! | [`memory`] | the allocator's habits |
+//! | [`memory`] | what is asked of the allocator and of the system's memory |
 //! | [`quantile`] | upper quantiles of numbers that are seen once |
 //! | [`reduce`] | sums in a fixed order |
 //! | [`spare`] | buffers that parallel tasks hand to each other |
 //! | [`int8`] | products in 8 bits, and from them the few pairs that may be among the largest |
 //! | [`bf16`] | products of matrices rounded to bfloat16 |
+//! | [`listed`] | dot products at listed pairs of rows, in the order that memory likes |
 //! | [`keep`] | rows that keep their k largest numbers and have 0 elsewhere |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
 //!
@@ -95,6 +96,7 @@ pub mod gemm;
 pub mod group;
 pub mod int8;
 pub mod keep;
+pub mod listed;
 pub mod median;
 pub mod memory;
 pub mod norm;

@@ -4,7 +4,7 @@
 //! choice, are matched once more from all their pre-activations in `f32`.
 
 use super::Chunk;
-use super::candidates::tokens;
+use super::candidates::part;
 use super::select::{Buffer, Row};
 use crate::dictionary::score::{Score, is_silent};
 use crate::kernels::encode::products;
@@ -72,9 +72,9 @@ impl Chunk {
         if !gradients.is_empty() {
             products(&mut buffer.along, gradients, &state.w_dec.value, d);
         }
-        for (row, token) in tokens(centred, gradients, d).enumerate() {
+        for row in 0..centred.len() / d {
             buffer.add(row, &state.b_enc.value);
-            let silent = is_silent(token.gradient);
+            let silent = is_silent(part(gradients, row, d));
             let along = buffer.along.get(row * features..(row + 1) * features).unwrap_or_default();
             score.weigh(&mut buffer.scores, &buffer.z, along, silent);
             let n = match wanted {

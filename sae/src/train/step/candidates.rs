@@ -1,15 +1,51 @@
 //! The k best features of a token from candidates: a product in 8 bits says who may be among them (`kernels::int8`), only those are
 //! computed in `f32`. Where scores have gradients there are two products, z and W_dec ĝ.
+//!
+//! ```text
+//! chunks: lists of candidates ──▶ all lists: z in f32, feature by feature (`kernels::listed`) ──▶ chunks: the k best of each token
+//! ```
 
-use super::Chunk;
+use rayon::prelude::*;
+
+use super::audit::{self, Wanted};
+use super::options::Plan;
 use super::prefilter::{Prefilter, silence};
 use super::select::Buffer;
+use super::{Chunk, Stepper};
 use crate::dictionary::score::{Score, is_silent};
-use crate::kernels::gather::dot_rows;
 use crate::kernels::int8::tile::ROWS;
 use crate::kernels::int8::{Rows, Shortlist};
+use crate::kernels::listed::{Listed, Lists};
 use crate::kernels::topk::{self, Candidates};
 use crate::train::state::TrainState;
+
+/// Products in `f32` of all pairs that some chunks list.
+#[derive(Debug, Default)]
+pub(super) struct Exact {
+    listed: Listed,
+    /// c · W_enc
+    products: Vec<f32>,
+    /// ĝ · W_dec
+    along: Vec<f32>,
+}
+
+impl Exact {
+    /// Computes what `chunks` list, whose rows are these.
+    pub(super) fn compute(
+        &mut self,
+        state: &TrainState,
+        score: Score,
+        chunks: &mut [Chunk],
+        [centred, gradients]: [&[f32]; 2],
+    ) {
+        chunks.iter_mut().for_each(|Chunk { lists, audit, .. }| audit.candidates += lists.len() as u64);
+        self.listed.set(state.features, chunks.iter().map(|chunk| &chunk.lists));
+        self.listed.dots(&mut self.products, centred, &state.w_enc.value, state.d);
+        if score != Score::Plain {
+            self.listed.dots(&mut self.along, gradients, &state.w_dec.value, state.d);
+        }
+    }
+}
 
 /// A thread's memory for finding candidates.
 #[derive(Debug, Default)]
@@ -40,19 +76,25 @@ impl Search8 {
         }
     }
 
-    /// What the listed features are worth to a token: computes `z`, `along` and `scores` in `f32`.
-    pub(super) fn weigh(&mut self, state: &TrainState, score: Score, token: Token<'_>) {
-        let Self { listed, z, along, scores, .. } = self;
-        z.resize(listed.len(), 0.0);
-        dot_rows(z, &state.w_enc.value, listed, token.centred);
-        for (z, &f) in z.iter_mut().zip(&*listed) {
-            *z += state.b_enc.value[f as usize];
-        }
+    /// What token `row` of chunk `chunk`, whose lists these are, has listed is worth to it: fills `z`, `along` and `scores`.
+    pub(super) fn weigh(
+        &mut self,
+        state: &TrainState,
+        score: Score,
+        exact: &Exact,
+        (chunk, lists, row): (usize, &Lists, usize),
+        gradient: &[f32],
+    ) {
+        let Self { z, along, scores, .. } = self;
+        let places = exact.listed.places(chunk, lists, row);
+        z.clear();
+        let with_bias = |(&place, &f): (&usize, &u32)| exact.products[place] + state.b_enc.value[f as usize];
+        z.extend(places.iter().zip(lists.row(row)).map(with_bias));
+        along.clear();
         if score != Score::Plain {
-            along.resize(listed.len(), 0.0);
-            dot_rows(along, &state.w_dec.value, listed, token.gradient);
+            along.extend(places.iter().map(|&place| exact.along[place]));
         }
-        score.weigh(scores, z, along, is_silent(token.gradient));
+        score.weigh(scores, z, along, is_silent(gradient));
     }
 
     /// The places among the listed of the `k` best of them, ascending.
@@ -71,55 +113,85 @@ pub(super) struct Chosen {
     scores: Vec<f32>,
 }
 
-/// A token's rows; `gradient` is empty for plain scores.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Token<'a> {
-    pub(super) centred: &'a [f32],
-    pub(super) gradient: &'a [f32],
-}
-
-/// Tokens `[n, d]` in their order; the gradients of all or of none.
-pub(super) fn tokens<'a>(
-    centred: &'a [f32],
-    gradients: &'a [f32],
-    d: usize,
-) -> impl Iterator<Item = Token<'a>> {
-    let gradient = move |i: usize| gradients.get(i * d..(i + 1) * d).unwrap_or_default();
-    centred.chunks_exact(d).enumerate().map(move |(i, centred)| Token { centred, gradient: gradient(i) })
+impl Stepper {
+    /// The k best features of every token; of a second reconstruction too.
+    pub(super) fn match_candidates(&mut self, state: &TrainState, prefilter: &Prefilter, plan: &Plan) {
+        let (spare, score, width) = (&self.spare, self.options.score, self.chunk_rows * state.d);
+        let levels = plan.levels(self.options.multi, state.features);
+        for (i, chunks) in self.chunks.chunks_mut(self.chunks_at_once).enumerate() {
+            let rows = self.matrices.of_chunk(i, self.chunks_at_once * width);
+            let of_chunk = |i: usize| rows.map(|all| part(all, i, width));
+            let most = levels.into_iter().flatten().max().unwrap_or_default();
+            chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+                let mut buffer = spare.take();
+                chunk.list_candidates(prefilter, score, most, of_chunk(i), &mut buffer.search);
+                spare.give(buffer);
+            });
+            self.exact.compute(state, score, chunks, rows);
+            let exact = &self.exact;
+            chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+                let mut buffer = spare.take();
+                let [_, gradients] = of_chunk(i);
+                chunk.match_listed(state, score, (i, exact), levels, gradients, &mut buffer);
+                spare.give(buffer);
+            });
+        }
+        if let (Some(chunk), [Some(k), _], true) = (self.chunks.first_mut(), levels, audit::is_due(state)) {
+            let mut buffer = spare.take();
+            chunk.audit(state, score, Wanted::Best(k), self.matrices.of_chunk(0, width), &mut buffer);
+            spare.give(buffer);
+        }
+    }
 }
 
 impl Chunk {
-    /// The k best features of every token of the chunk; of a second reconstruction too.
-    pub(super) fn match_candidates(
+    /// The candidates for the `most` best features of every token.
+    fn list_candidates(
         &mut self,
-        state: &TrainState,
         prefilter: &Prefilter,
         score: Score,
-        levels: [Option<usize>; 2],
+        most: usize,
         [centred, gradients]: [&[f32]; 2],
-        buffer: &mut Buffer,
+        search: &mut Search8,
     ) {
-        let Buffer { search, candidates, chosen, features, values, .. } = buffer;
-        let most = levels.into_iter().flatten().max().unwrap_or_default();
         search.set_tokens(prefilter, centred, gradients);
         let pairs = prefilter.pairs(score, &search.rows, &search.along_rows);
         search.shortlist.find(pairs, most, prefilter.instructions);
-        for (row, token) in tokens(centred, gradients, state.d).enumerate() {
-            search.listed.clear();
-            search.listed.extend(search.shortlist.row(row));
-            self.audit.candidates += search.listed.len() as u64;
-            search.weigh(state, score, token);
-            for (matches, k) in [&mut self.main, &mut self.second].into_iter().zip(levels) {
+        self.lists.clear();
+        (0..search.rows.len()).for_each(|row| self.lists.push_row(search.shortlist.row(row)));
+    }
+
+    /// The k best of what is listed.
+    fn match_listed(
+        &mut self,
+        state: &TrainState,
+        score: Score,
+        (chunk, exact): (usize, &Exact),
+        levels: [Option<usize>; 2],
+        gradients: &[f32],
+        buffer: &mut Buffer,
+    ) {
+        let Buffer { search, candidates, chosen, features, values, .. } = buffer;
+        let Self { lists, main, second, .. } = self;
+        for (row, listed) in lists.rows().enumerate() {
+            search.weigh(state, score, exact, (chunk, lists, row), part(gradients, row, state.d));
+            for (matches, k) in [&mut *main, &mut *second].into_iter().zip(levels) {
                 let Some(k) = k else { continue };
                 let n = search.best(k, candidates, chosen);
                 features.clear();
                 values.clear();
                 for &place in &chosen.places[..n] {
-                    features.push(search.listed[place as usize]);
+                    features.push(listed[place as usize]);
                     values.push(search.z[place as usize]);
                 }
                 matches.codes.push_row(features, values);
             }
         }
     }
+}
+
+/// The i-th piece of `width` numbers; the last one may be shorter, and there are none of nothing.
+pub(super) fn part(all: &[f32], i: usize, width: usize) -> &[f32] {
+    let start = (i * width).min(all.len());
+    &all[start..(start + width).min(all.len())]
 }

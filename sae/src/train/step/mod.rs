@@ -47,8 +47,8 @@
 //!   it. Our loss is the mean over the nested dictionaries, not their sum, so that learning rate and AuxK mean what they mean elsewhere.
 //! - Gated (Rajamanoharan et al. 2024): from the gate's codes relu(z), with the decoder held constant, beside λ·Σ relu(z).
 //!
-//! After the forward pass everything is sparse. Matches are grouped by feature and each feature is visited once: gradients, projection,
-//! Adam, unit norm (`kernels::feature`). `∂L/∂b_dec = 2/B Σ_b e_b − Σ_f (Σ_b s_b)_f W_enc,f`.
+//! After the forward pass everything is sparse. Matches are grouped by feature and each of a feature's rows is visited once: gradients,
+//! projection, Adam, unit norm (`kernels::feature`). `∂L/∂b_dec = 2/B Σ_b e_b − Σ_f (Σ_b s_b)_f W_enc,f`.
 
 mod audit;
 mod candidates;
@@ -79,9 +79,9 @@ use crate::dictionary::score::{Score, normalise};
 use crate::kernels::adam::AdamStep;
 use crate::kernels::best::SharedBest;
 use crate::kernels::encode::{Packed, centre};
-use crate::kernels::feature::Gradient;
-use crate::kernels::reduce;
+use crate::kernels::listed::Lists;
 use crate::kernels::spare::Spare;
+use crate::kernels::{memory, reduce};
 use crate::{Error, Result};
 pub(crate) use audit::Audit;
 use errors::Views;
@@ -152,6 +152,8 @@ struct Chunk {
     dense: dense_aux::DenseAux,
     sums: errors::Sums,
     audit: Audit,
+    /// Candidates that are computed in `f32`.
+    lists: Lists,
     proposed: pairs::Proposed,
 }
 
@@ -171,10 +173,7 @@ struct Matrices {
 impl Matrices {
     /// Centred activations and ĝ of chunk `i`, whose chunks are `width` numbers long.
     fn of_chunk(&self, i: usize, width: usize) -> [&[f32]; 2] {
-        [&self.centred, &self.gradients].map(|all| {
-            let start = (i * width).min(all.len());
-            &all[start..(start + width).min(all.len())]
-        })
+        [&self.centred, &self.gradients].map(|all| candidates::part(all, i, width))
     }
 }
 
@@ -205,11 +204,14 @@ pub(crate) struct Stepper {
     options: StepOptions,
     /// Tokens of a chunk; 0 until the first step.
     chunk_rows: usize,
+    /// Chunks whose candidates are computed together: as many as have their rows in the cache.
+    chunks_at_once: usize,
     prefilter: Option<Prefilter>,
     packed: prefilter::PackedState,
     /// The smallest match of the last step of mutual choice by candidates; 0 before the first.
     worst_match: f32,
     chunks: Vec<Chunk>,
+    exact: candidates::Exact,
     matrices: Matrices,
     helped: Helped,
     best: SharedBest,
@@ -217,7 +219,7 @@ pub(crate) struct Stepper {
     second: Grouped,
     aux: Grouped,
     /// Of the helped features, where help is dense; empty where there is none.
-    dense_gradients: Vec<Gradient>,
+    dense_gradients: Vec<dense_aux::HelpGradient>,
     /// The constants that the matches of each reconstruction were multiplied by.
     scales: Scales,
     /// [`TrainState::penalty_scale`] as it is after this step.
@@ -226,8 +228,6 @@ pub(crate) struct Stepper {
     sparsity: f64,
     /// Thresholds of JumpReLU, factors e^r of gates, `[F]`.
     exponentials: Vec<f32>,
-    /// The decoder that stays as it is; empty where it is trained, and before the first step.
-    frozen: Vec<f32>,
     spare: Spare<Buffer>,
     parts: Parts,
 }
@@ -244,10 +244,12 @@ impl Stepper {
         Self {
             options,
             chunk_rows: 0,
+            chunks_at_once: 1,
             prefilter: None,
             packed: prefilter::PackedState::default(),
             worst_match: 0.0,
             chunks: Vec::new(),
+            exact: candidates::Exact::default(),
             matrices: Matrices::default(),
             helped: Helped::default(),
             best: SharedBest::default(),
@@ -259,7 +261,6 @@ impl Stepper {
             penalty_scale: 1.0,
             sparsity: 0.0,
             exponentials: Vec::new(),
-            frozen: Vec::new(),
             spare: Spare::default(),
             parts: Parts::default(),
         }
@@ -284,12 +285,7 @@ impl Stepper {
             )));
         }
         let adam = AdamStep::new(t, learning_rate, self.options.betas, self.options.epsilon);
-        if self.options.frozen_decoder && self.frozen.is_empty() {
-            self.frozen.clone_from(&state.w_dec.value);
-        }
         report.decoder_norm = self.update(state, &adam, report.tokens)?;
-        // The update visits a feature once, for both of its rows; a control need not make that loop slower for everybody.
-        state.w_dec.value[..self.frozen.len()].copy_from_slice(&self.frozen);
         self.parts.end(Part::Update);
         state.penalty_scale = self.penalty_scale;
         state.step = t;
@@ -304,6 +300,11 @@ impl Stepper {
         self.ready_search(state);
         let plan = self.options.plan(state.step + 1);
         self.find_helped(state, rows as u64);
+        if !self.helped.dense {
+            // Lists need the memory.
+            self.chunks.iter_mut().for_each(|chunk| chunk.dense = dense_aux::DenseAux::default());
+            self.dense_gradients = Vec::new();
+        }
         self.sparsity = plan.sparsity;
         self.resize(state, batch);
         self.chunks.resize_with(rows.div_ceil(self.chunk_rows), Chunk::default);
@@ -332,12 +333,12 @@ impl Stepper {
         if let Score::Gradient { norm, .. } = self.options.score {
             normalise(&mut matrices.gradients, batch.gradients, state.d, norm);
         }
-        matrices.errors.resize(n, 0.0);
-        matrices.second.resize(if second { n } else { 0 }, 0.0);
-        matrices.aux.resize(if helps { n } else { 0 }, 0.0);
+        memory::resize(&mut matrices.errors, n, 0.0);
+        memory::resize(&mut matrices.second, if second { n } else { 0 }, 0.0);
+        memory::resize(&mut matrices.aux, if helps { n } else { 0 }, 0.0);
         matrices.nested.resize(self.options.widths.len().saturating_sub(1), Vec::new());
-        matrices.nested.iter_mut().for_each(|m| m.resize(n, 0.0));
-        matrices.centred.resize(n, 0.0);
+        matrices.nested.iter_mut().for_each(|m| memory::resize(m, n, 0.0));
+        memory::resize(&mut matrices.centred, n, 0.0);
         let width = self.chunk_rows * state.d;
         (matrices.centred.par_chunks_mut(width), batch.x.par_chunks(width))
             .into_par_iter()
@@ -355,8 +356,11 @@ impl Stepper {
             self.best.restart(plan.per_batch(rows, self.most()));
         }
         self.score_tokens(state, plan);
-        if let Some(prefilter) = self.prefilter.take_if(|_| plan.rule == Rule::Mutual) {
-            self.match_pairs(state, &prefilter, plan, rows);
+        if let Some(prefilter) = self.prefilter.take_if(|_| plan.rule != Rule::Feature) {
+            match plan.rule {
+                Rule::Mutual => self.match_pairs(state, &prefilter, plan, rows),
+                _ => self.match_candidates(state, &prefilter, plan),
+            }
             self.prefilter = Some(prefilter);
             return;
         }

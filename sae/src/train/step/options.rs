@@ -231,6 +231,12 @@ impl Plan {
         (self.k * multiple).round().max(1.0) as usize
     }
 
+    /// Matches a token in each reconstruction, of which there are two with `multi`.
+    pub(crate) fn levels(&self, multi: Option<Multi>, features: usize) -> [Option<usize>; 2] {
+        [Some(1.0), multi.map(|multi| multi.multiple)]
+            .map(|multiple| multiple.map(|multiple| self.per_token(multiple).min(features)))
+    }
+
     /// Matches of a batch of `rows` tokens: M.
     pub(crate) fn per_batch(&self, rows: usize, multiple: f64) -> usize {
         (self.k * multiple * rows as f64).round().max(1.0) as usize

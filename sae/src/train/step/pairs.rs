@@ -3,7 +3,7 @@
 //! ```text
 //! chunks: candidates whose upper bound reaches a floor that rises as chunks report theirs
 //!   ──▶ the M-th largest lower bound of the batch: whoever does not reach it is out
-//!   ──▶ chunks: pre-activations of the rest in f32
+//!   ──▶ chunks: lists of the rest ──▶ pre-activations of all that is listed in f32
 //!   ──▶ the M largest, ties to the lower token, then to the lower feature
 //! ```
 //!
@@ -15,13 +15,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rayon::prelude::*;
 
 use super::audit::{self, Wanted};
-use super::candidates::tokens;
+use super::candidates::{Exact, Search8, part};
 use super::options::Plan;
 use super::prefilter::Prefilter;
 use super::select::Buffer;
 use super::{Chunk, Stepper};
 use crate::dictionary::Codes;
 use crate::dictionary::score::Score;
+use crate::kernels::listed::Lists;
 use crate::kernels::spare::Spare;
 use crate::train::state::TrainState;
 
@@ -31,8 +32,7 @@ const FLOOR_SHARE: f32 = 0.9;
 /// Pairs of a chunk that may be among the best, by token and feature.
 #[derive(Debug, Default)]
 pub(super) struct Proposed {
-    offsets: Vec<usize>,
-    features: Vec<u32>,
+    lists: Lists,
     upper: Vec<f32>,
     lower: Vec<f32>,
     /// Pre-activations of those that are left.
@@ -56,13 +56,18 @@ impl Stepper {
         if floor <= first_floor && first_floor > 0.0 {
             floor = self.propose(state, prefilter, limit, 0.0);
         }
+        self.chunks.par_iter_mut().for_each(|chunk| chunk.list_reaching(floor));
         let (spare, score, width) = (&self.spare, self.options.score, self.chunk_rows * state.d);
-        let matrices = &self.matrices;
-        self.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
-            let mut buffer = spare.take();
-            chunk.settle(state, score, floor, matrices.of_chunk(i, width), &mut buffer);
-            spare.give(buffer);
-        });
+        for (i, chunks) in self.chunks.chunks_mut(self.chunks_at_once).enumerate() {
+            let rows = self.matrices.of_chunk(i, self.chunks_at_once * width);
+            self.exact.compute(state, score, chunks, rows);
+            let (exact, [_, gradients]) = (&self.exact, rows);
+            chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+                let mut buffer = spare.take();
+                chunk.settle(state, score, (i, exact), part(gradients, i, width), &mut buffer.search);
+                spare.give(buffer);
+            });
+        }
         let second = self.options.multi.is_some();
         self.worst_match = self.give_best(limit, second);
         let worst = match second {
@@ -144,46 +149,49 @@ impl Stepper {
 impl Proposed {
     /// Takes the candidates of all rows: upper bound, lower bound, feature.
     fn take(&mut self, rows: impl Iterator<Item = impl Iterator<Item = (f32, f32, u32)>>) {
-        self.features.clear();
-        self.upper.clear();
-        self.lower.clear();
-        self.offsets.clear();
-        self.offsets.push(0);
+        let Self { lists, upper, lower, .. } = self;
+        lists.clear();
+        upper.clear();
+        lower.clear();
         for row in rows {
-            for (upper, lower, f) in row {
-                self.features.push(f);
-                self.upper.push(upper);
-                self.lower.push(lower);
-            }
-            self.offsets.push(self.features.len());
+            lists.push_row(row.map(|(above, below, f)| {
+                upper.push(above);
+                lower.push(below);
+                f
+            }));
         }
     }
 }
 
 impl Chunk {
-    /// Computes the positive pre-activations of the candidates whose upper bound reaches `floor`, and what they are worth.
+    /// Lists the candidates whose upper bound reaches `floor`.
+    fn list_reaching(&mut self, floor: f32) {
+        let Self { lists, proposed, .. } = self;
+        lists.clear();
+        let mut upper = proposed.upper.iter();
+        for row in proposed.lists.rows() {
+            let reach = row.iter().zip(&mut upper).filter(|(_, upper)| **upper >= floor);
+            lists.push_row(reach.map(|(f, _)| *f));
+        }
+    }
+
+    /// Takes the pre-activations of what is listed that is worth something.
     fn settle(
         &mut self,
         state: &TrainState,
         score: Score,
-        floor: f32,
-        [centred, gradients]: [&[f32]; 2],
-        buffer: &mut Buffer,
+        (chunk, computed): (usize, &Exact),
+        gradients: &[f32],
+        search: &mut Search8,
     ) {
-        let search = &mut buffer.search;
-        let Proposed { offsets, features, upper, exact, scores, .. } = &mut self.proposed;
+        let Self { lists, proposed: Proposed { exact, scores, .. }, .. } = self;
         exact.offsets.truncate(1);
         exact.features.clear();
         exact.values.clear();
         scores.clear();
-        for (range, token) in offsets.windows(2).zip(tokens(centred, gradients, state.d)) {
-            let range = range[0]..range[1];
-            search.listed.clear();
-            let reach = features[range.clone()].iter().zip(&upper[range]).filter(|(_, u)| **u >= floor);
-            search.listed.extend(reach.map(|(f, _)| *f));
-            search.weigh(state, score, token);
-            self.audit.candidates += search.listed.len() as u64;
-            for ((&z, &f), &score) in search.z.iter().zip(&search.listed).zip(&search.scores) {
+        for (row, features) in lists.rows().enumerate() {
+            search.weigh(state, score, computed, (chunk, lists, row), part(gradients, row, state.d));
+            for ((&z, &f), &score) in search.z.iter().zip(features).zip(&search.scores) {
                 if score > 0.0 {
                     exact.features.push(f);
                     exact.values.push(z);

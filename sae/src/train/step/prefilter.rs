@@ -1,6 +1,6 @@
 //! Whether matches are found from candidates, and what that needs: rows of features in 8 bits.
 //!
-//! The panels of encoder and decoder rows are made anew with the rows, in the same visit (`step::update`), so a step never packs them
+//! The panels of encoder and decoder rows are made anew with the rows, in the same visits (`step::update`), so a step never packs them
 //! twice.
 
 use super::Stepper;
@@ -9,6 +9,7 @@ use crate::dictionary::score::Score;
 use crate::kernels::encode::{Packed, chunk_rows};
 use crate::kernels::int8::tile::{Instructions, ROWS};
 use crate::kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Weights};
+use crate::kernels::listed::rows_at_once;
 use crate::train::state::TrainState;
 
 /// Tokens of a chunk: their 8 bits stay in the second cache while all panels go by. Whole tiles.
@@ -134,6 +135,7 @@ impl Stepper {
         if self.chunk_rows == 0 {
             self.prefilter = Prefilter::for_step(state, &self.options);
             self.chunk_rows = if self.prefilter.is_some() { CHUNK_ROWS } else { chunk_rows(state.features) };
+            self.chunks_at_once = (rows_at_once(state.d) / self.chunk_rows).max(1);
         }
         match &mut self.prefilter {
             // Feature choice looks at tokens in panels.

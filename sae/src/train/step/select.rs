@@ -2,10 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::audit::{self, Wanted};
 use super::candidates::{Chosen, Search8};
 use super::options::{Plan, Rule, StepOptions};
-use super::prefilter::{PackedState, Prefilter};
+use super::prefilter::PackedState;
 use super::{Chunk, Helped, Stepper};
 use crate::dictionary::score::{Score, is_silent};
 use crate::kernels::best::{Best, SharedBest};
@@ -74,7 +73,8 @@ struct Shared<'a> {
     plan: &'a Plan,
     helped: &'a Helped,
     helps: bool,
-    prefilter: Option<&'a Prefilter>,
+    /// Whether matches are found from candidates, later.
+    by_candidates: bool,
     packed: &'a PackedState,
     best: &'a SharedBest,
     /// Matches that the collector of mutual choice keeps.
@@ -100,7 +100,7 @@ impl Stepper {
             plan,
             helped: &self.helped,
             helps: self.helps(),
-            prefilter: self.prefilter.as_ref(),
+            by_candidates: self.prefilter.is_some(),
             packed: &self.packed,
             best: &self.best,
             limit: plan.per_batch(rows, self.most()),
@@ -156,23 +156,10 @@ impl Chunk {
         self.clear();
         let (state, d) = (shared.state, shared.state.d);
         let rows = centred.len() / d;
-        if shared.plan.rule == Rule::Feature {
+        if shared.plan.rule == Rule::Feature || shared.by_candidates {
             return self.help_alone(shared, centred, rows, buffer);
         }
-        let levels = [Some(1.0), shared.options.multi.map(|multi| multi.multiple)];
-        let levels = levels.map(|m| m.map(|m| shared.plan.per_token(m).min(state.features)));
-        if let Some(prefilter) = shared.prefilter {
-            self.help_alone(shared, centred, rows, buffer);
-            if shared.plan.rule == Rule::Mutual {
-                return;
-            }
-            let score = shared.options.score;
-            self.match_candidates(state, prefilter, score, levels, [centred, gradients], buffer);
-            if let (0, [Some(k), _], true) = (first_row, levels, audit::is_due(state)) {
-                self.audit(state, score, Wanted::Best(k), [centred, gradients], buffer);
-            }
-            return;
-        }
+        let levels = shared.plan.levels(shared.options.multi, state.features);
         shared.packed.encoder.products(&mut buffer.products, centred, &state.w_enc.value, d);
         if !gradients.is_empty() {
             shared.packed.decoder.products(&mut buffer.along, gradients, &state.w_dec.value, d);

@@ -92,6 +92,25 @@ fn same_matches(kind: Kind) {
 }
 
 #[test]
+fn chunks_computed_together_or_one_by_one_give_the_same_bits() {
+    let g = loss_gradients();
+    for kind in KINDS {
+        let (mut state, x) = wide();
+        let mut found = Vec::new();
+        for at_once in [1, 3, 100] {
+            let mut stepper = Stepper::new(options(kind, Search::Candidates));
+            stepper.prepare(&mut state, TOKENS as u64).unwrap();
+            stepper.ready_search(&state);
+            stepper.chunks_at_once = at_once;
+            let report = stepper.forward(&state, tokens(kind, &x, &g));
+            assert!(stepper.chunks.len() > 3);
+            found.push((matches(&stepper), report));
+        }
+        assert!(found[0] == found[1] && found[1] == found[2], "{kind:?}");
+    }
+}
+
+#[test]
 fn packed_rows_follow_the_rows() {
     // A stepper that goes on has packed each row when it changed it, and knows a floor; a new one packs what it finds.
     let g = loss_gradients();

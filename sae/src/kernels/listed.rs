@@ -1,0 +1,186 @@
+//! Dot products of pairs that rows list: token by token listed, feature by feature computed.
+//!
+//! The features that a token lists lie anywhere in a matrix that is larger than any cache, so token by token a feature's row comes from
+//! memory once for every token that lists it. Feature by feature it comes once, and the tokens' rows, if they are few enough
+//! ([`rows_at_once`]), come from the third cache. Both orders give the same bits.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::gather::dot_rows;
+use super::group::by_feature;
+
+/// Features of a task.
+const TASK_FEATURES: usize = 64;
+/// Room in the third cache for rows, beside the matrix that goes by.
+const CACHE: usize = 8 << 20;
+
+/// How many rows of width `d` stay in the cache.
+pub fn rows_at_once(d: usize) -> usize {
+    (CACHE / (size_of::<f32>() * d.max(1))).max(1)
+}
+
+/// What the rows of a chunk list.
+#[derive(Debug, Clone)]
+pub struct Lists {
+    offsets: Vec<usize>,
+    features: Vec<u32>,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { offsets: vec![0], features: Vec::new() }
+    }
+}
+
+impl Lists {
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        self.features.clear();
+        self.offsets.truncate(1);
+    }
+
+    /// Adds what the next row lists.
+    pub fn push_row(&mut self, features: impl Iterator<Item = u32>) {
+        self.features.extend(features);
+        self.offsets.push(self.features.len());
+    }
+
+    /// The features of row `i`.
+    pub fn row(&self, i: usize) -> &[u32] {
+        &self.features[self.entries(i)]
+    }
+
+    /// The features of each row.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u32]> + Clone {
+        self.offsets.windows(2).map(|range| &self.features[range[0]..range[1]])
+    }
+
+    /// Pairs.
+    pub fn len(&self) -> usize {
+        self.features.len()
+    }
+
+    /// Whether there are no pairs.
+    pub fn is_empty(&self) -> bool {
+        self.features.is_empty()
+    }
+
+    fn entries(&self, i: usize) -> Range<usize> {
+        self.offsets[i]..self.offsets[i + 1]
+    }
+}
+
+/// Pairs in both orders.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// How many pairs come before those of each chunk.
+    before: Vec<usize>,
+    /// Where the pairs of each feature begin, `[F + 1]`.
+    offsets: Vec<usize>,
+    /// Rows, by feature.
+    rows: Vec<u32>,
+    /// Where each pair is by feature, by row.
+    places: Vec<usize>,
+}
+
+impl Listed {
+    /// Takes the pairs of all chunks, whose rows follow one another, with features below `features`.
+    pub fn set<'a>(&mut self, features: usize, chunks: impl Iterator<Item = &'a Lists> + Clone) {
+        let Self { before, offsets, rows, places } = self;
+        let mut total = 0;
+        before.clear();
+        for lists in chunks.clone() {
+            before.push(total);
+            total += lists.len();
+        }
+        rows.resize(total, 0);
+        places.clear();
+        *offsets = by_feature(features, chunks.flat_map(Lists::rows), |place, row, _| {
+            rows[place] = row as u32;
+            places.push(place);
+        });
+    }
+
+    /// Where the pairs of row `i` of `lists`, which is chunk `chunk`, are in [`Self::dots`].
+    pub fn places(&self, chunk: usize, lists: &Lists, i: usize) -> &[usize] {
+        let (before, entries) = (self.before[chunk], lists.entries(i));
+        &self.places[before + entries.start..before + entries.end]
+    }
+
+    /// Makes `out` the products of `left[n, d]` with `right[F, d]` at all pairs, by feature.
+    pub fn dots(&self, out: &mut Vec<f32>, left: &[f32], right: &[f32], d: usize) {
+        out.resize(self.rows.len(), 0.0);
+        let (mut rest, features) = (out.as_mut_slice(), self.offsets.len().saturating_sub(1));
+        let tasks: Vec<(Range<usize>, &mut [f32])> = (0..features)
+            .step_by(TASK_FEATURES)
+            .map(|first| {
+                let task = first..(first + TASK_FEATURES).min(features);
+                let (out, after) =
+                    std::mem::take(&mut rest).split_at_mut(self.offsets[task.end] - self.offsets[task.start]);
+                rest = after;
+                (task, out)
+            })
+            .collect();
+        tasks.into_par_iter().for_each(|(task, mut out)| {
+            for f in task {
+                let rows = &self.rows[self.offsets[f]..self.offsets[f + 1]];
+                let (of_feature, after) = std::mem::take(&mut out).split_at_mut(rows.len());
+                dot_rows(of_feature, left, rows, &right[f * d..(f + 1) * d]);
+                out = after;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_gets_its_product_whatever_the_order() {
+        let (d, features) = (37, 150);
+        let numbers = |n: usize, seed: usize| -> Vec<f32> {
+            (0..n).map(|i| ((i * 31 + seed * 17) % 23) as f32 / 5.0 - 2.0).collect()
+        };
+        let (left, right) = (numbers(9 * d, 1), numbers(features * d, 2));
+        let chunk = |rows: Range<usize>| {
+            let mut lists = Lists::default();
+            rows.for_each(|row| {
+                lists.push_row(
+                    (0..features as u32).filter(|f| (*f as usize * 7 + row).is_multiple_of(row + 2)),
+                );
+            });
+            lists
+        };
+        let mut listed = Listed::default();
+        // The second time with what the first left behind.
+        for chunks in [vec![chunk(0..4), chunk(4..4), chunk(4..9)], vec![chunk(0..3)], vec![]] {
+            listed.set(features, chunks.iter());
+            let mut out = vec![9.0; 3];
+            listed.dots(&mut out, &left, &right, d);
+            let (mut row, mut pairs) = (0, 0);
+            for (i, lists) in chunks.iter().enumerate() {
+                for (j, features) in lists.rows().enumerate() {
+                    assert_eq!(features, lists.row(j));
+                    let places = listed.places(i, lists, j);
+                    for (&place, &f) in places.iter().zip(features) {
+                        let exact: f64 = (0..d)
+                            .map(|c| f64::from(left[row * d + c]) * f64::from(right[f as usize * d + c]))
+                            .sum();
+                        assert!((f64::from(out[place]) - exact).abs() < 1e-3, "row {row}, feature {f}");
+                    }
+                    (row, pairs) = (row + 1, pairs + places.len());
+                }
+            }
+            assert_eq!(out.len(), pairs);
+        }
+    }
+
+    #[test]
+    fn at_least_one_row_fits() {
+        assert_eq!(rows_at_once(2048), 1024);
+        assert_eq!(rows_at_once(usize::MAX / 8), 1);
+    }
+}
