@@ -1,4 +1,4 @@
-//! What one feature needs after the forward pass, in one visit to its rows: gradients, projection, Adam, unit norm.
+//! What one feature needs after the forward pass, in one visit to each of its rows: gradients, projection, Adam, unit norm.
 //!
 //! With `W_e`, `W_d` the feature's encoder and decoder rows `[d]`, and for each token `b` that it was matched with the code
 //! `v_b`, the loss's gradient at the reconstruction `g_b[d]`, the slope `s_b = g_b · W_d` and the centred input `c_b = x_b − b_dec`:
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The centred input makes `b_dec` a parameter of the encoder too: its share `−Σ_f (Σ_b s_b)_f W_e,f` is added up here,
-//! from the rows before their update. No gradient matrix is ever stored: a feature's two gradient rows live in cache.
+//! from the rows before their update. No gradient matrix is ever stored: a feature's gradient rows live in cache.
 
 use super::adam::{self, AdamStep};
 use super::gather::add_rows;
@@ -31,13 +31,20 @@ pub struct Source<'a> {
     pub centred: &'a [f32],
 }
 
-/// Gradients of one feature.
+/// Makes `out` ∂L/∂W_d, `[d]`, of `sources` together.
+pub fn decoder_gradient(out: &mut Vec<f32>, d: usize, sources: &[Source<'_>]) {
+    out.clear();
+    out.resize(d, 0.0);
+    for source in sources {
+        add_rows(out, source.errors, source.tokens, source.codes);
+    }
+}
+
+/// Gradients of one feature's encoder.
 #[derive(Debug, Default, Clone)]
-pub struct Gradient {
-    /// `∂L/∂W_d`, `[d]`.
-    pub decoder: Vec<f32>,
+pub struct EncoderGradient {
     /// `∂L/∂W_e`, `[d]`.
-    pub encoder: Vec<f32>,
+    pub row: Vec<f32>,
     /// `∂L/∂b_enc`.
     pub bias: f32,
     /// `Σ_b s_b`: how the loss changes with a shift of the feature's input along its encoder row. The same as `bias` unless part of
@@ -45,58 +52,51 @@ pub struct Gradient {
     pub input: f32,
 }
 
-impl Gradient {
+impl EncoderGradient {
     /// Sets the gradients to those of `sources` together; rows have `d` numbers.
     pub fn collect(&mut self, d: usize, sources: &[Source<'_>]) {
-        for row in [&mut self.decoder, &mut self.encoder] {
-            row.clear();
-            row.resize(d, 0.0);
-        }
+        self.row.clear();
+        self.row.resize(d, 0.0);
         self.bias = 0.0;
         for source in sources {
-            add_rows(&mut self.decoder, source.errors, source.tokens, source.codes);
-            add_rows(&mut self.encoder, source.centred, source.tokens, source.slopes);
+            add_rows(&mut self.row, source.centred, source.tokens, source.slopes);
             self.bias += source.slopes.iter().sum::<f32>();
         }
         self.input = self.bias;
     }
 }
 
-/// One feature's parameters and their Adam moments.
-#[derive(Debug)]
-pub struct Parameters<'a> {
-    /// Encoder row `[d]` and its first and second moments.
-    pub encoder: [&'a mut [f32]; 3],
-    /// Decoder row `[d]` and its first and second moments.
-    pub decoder: [&'a mut [f32]; 3],
-    /// Encoder bias and its first and second moments.
-    pub bias: [&'a mut f32; 3],
+/// One step on a decoder row and its first and second moments, `[d]` each: removes from `gradient` what is parallel to the row, applies
+/// Adam, and makes the row's norm 1.
+///
+/// Returns the row's norm before it was made 1 (how far the step left the sphere), or `None` if a weight is no longer finite or the row
+/// has vanished.
+pub fn update_decoder(
+    [row, first, second]: [&mut [f32]; 3],
+    gradient: &mut [f32],
+    step: &AdamStep,
+) -> Option<f32> {
+    remove_parallel(gradient, row);
+    adam::update(step, row, first, second, gradient);
+    let norm = make_unit(row);
+    (norm.is_finite() && norm > 0.0).then_some(norm)
 }
 
-/// One step: adds the feature's share of `∂L/∂b_dec` to `b_dec_gradient[d]`, removes from the decoder's gradient what is
-/// parallel to the decoder row, applies Adam to both rows and the bias, and makes the decoder row's norm 1.
-///
-/// Returns the decoder row's norm before it was made 1 (how far the step left the sphere), or `None` if a weight is no longer
-/// finite or the decoder row has vanished.
-pub fn update(
-    parameters: &mut Parameters<'_>,
-    gradient: &mut Gradient,
+/// One step on an encoder row `[d]` and a bias, each with its first and second moments: adds the feature's share of `∂L/∂b_dec` to
+/// `b_dec_gradient[d]` and applies Adam. Returns whether all weights are still finite.
+pub fn update_encoder(
+    [row, first, second]: [&mut [f32]; 3],
+    [bias, bias_first, bias_second]: [&mut f32; 3],
+    gradient: &EncoderGradient,
     step: &AdamStep,
     b_dec_gradient: &mut [f32],
-) -> Option<f32> {
-    let [bias, bias_first, bias_second] = &mut parameters.bias;
-    let [encoder, encoder_first, encoder_second] = &mut parameters.encoder;
-    let [decoder, decoder_first, decoder_second] = &mut parameters.decoder;
+) -> bool {
     if gradient.input != 0.0 {
-        subtract(b_dec_gradient, gradient.input, encoder);
+        subtract(b_dec_gradient, gradient.input, row);
     }
-    **bias = step.apply(**bias, bias_first, bias_second, gradient.bias);
-    adam::update(step, encoder, encoder_first, encoder_second, &gradient.encoder);
-    remove_parallel(&mut gradient.decoder, decoder);
-    adam::update(step, decoder, decoder_first, decoder_second, &gradient.decoder);
-    let norm = make_unit(decoder);
-    let finite = bias.is_finite() && norm.is_finite() && norm > 0.0 && norm_squared(encoder).is_finite();
-    finite.then_some(norm)
+    *bias = step.apply(*bias, bias_first, bias_second, gradient.bias);
+    adam::update(step, row, first, second, &gradient.row);
+    bias.is_finite() && norm_squared(row).is_finite()
 }
 
 for_this_processor! {
@@ -153,61 +153,69 @@ mod tests {
             centred: &centred,
         };
         let aux = Source { tokens: &[1], codes: &[0.25], slopes: &[4.0], errors: &other, centred: &centred };
-        let mut gradient = Gradient::default();
-        gradient.collect(D, &[main, aux]);
+        let (mut of_decoder, mut of_encoder) = (Vec::new(), EncoderGradient::default());
+        decoder_gradient(&mut of_decoder, D, &[main, aux]);
+        of_encoder.collect(D, &[main, aux]);
         for c in 0..D {
             let decoder = errors[c] + 0.5 * errors[3 * D + c] + 2.0 * errors[5 * D + c] + 0.25 * other[D + c];
             let encoder =
                 0.1 * centred[c] - 0.2 * centred[3 * D + c] + 0.3 * centred[5 * D + c] + 4.0 * centred[D + c];
-            assert!(
-                (gradient.decoder[c] - decoder).abs() < 1e-5 && (gradient.encoder[c] - encoder).abs() < 1e-5
-            );
+            assert!((of_decoder[c] - decoder).abs() < 1e-5 && (of_encoder.row[c] - encoder).abs() < 1e-5);
         }
-        assert!((gradient.bias - 4.2).abs() < 1e-6);
-        gradient.collect(D, &[]);
-        assert!(gradient.decoder.iter().chain(&gradient.encoder).all(|&g| g == 0.0) && gradient.bias == 0.0);
+        assert!((of_encoder.bias - 4.2).abs() < 1e-6 && of_encoder.input == of_encoder.bias);
+        decoder_gradient(&mut of_decoder, D, &[]);
+        of_encoder.collect(D, &[]);
+        assert!(of_decoder.iter().chain(&of_encoder.row).all(|&g| g == 0.0) && of_encoder.bias == 0.0);
     }
 
     #[test]
     fn a_step_keeps_the_decoder_row_on_the_sphere() {
-        let (mut encoder, mut decoder, mut bias) = (numbers(D, 1), numbers(D, 2), 0.5);
+        let mut decoder = numbers(D, 2);
         make_unit(&mut decoder);
-        let (before, old_encoder) = (decoder.clone(), encoder.clone());
-        let mut moments = vec![vec![0.0; D]; 4];
-        let [m0, m1, m2, m3] = moments.get_disjoint_mut([0, 1, 2, 3]).unwrap();
-        let (mut b1, mut b2) = (0.0, 0.0);
-        let mut parameters = Parameters {
-            encoder: [&mut encoder, m0, m1],
-            decoder: [&mut decoder, m2, m3],
-            bias: [&mut bias, &mut b1, &mut b2],
-        };
-        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 2.0, input: 2.0 };
+        let before = decoder.clone();
+        let (mut first, mut second, mut gradient) = ([0.0; D], [0.0; D], numbers(D, 5));
+        let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-9);
+        let norm = update_decoder([&mut decoder, &mut first, &mut second], &mut gradient, &step).unwrap();
+        assert!((norm_squared(&decoder) - 1.0).abs() < 1e-6 && (norm - 1.0).abs() > 1e-4);
+        assert!(dot(&gradient, &before).abs() < 1e-5, "the parallel part is gone");
+    }
+
+    #[test]
+    fn an_encoder_row_gives_b_dec_its_share() {
+        let (mut row, mut bias) = (numbers(D, 1), 0.5);
+        let before = row.clone();
+        let (mut first, mut second, mut bias_first, mut bias_second) = ([0.0; D], [0.0; D], 0.0, 0.0);
+        let gradient = EncoderGradient { row: numbers(D, 6), bias: 2.0, input: 2.0 };
         let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-9);
         let mut b_dec_gradient = vec![1.0; D];
-        update(&mut parameters, &mut gradient, &step, &mut b_dec_gradient).unwrap();
-        assert!((norm_squared(&decoder) - 1.0).abs() < 1e-6);
-        assert!(dot(&gradient.decoder, &before).abs() < 1e-5, "the parallel part is gone");
+        let biases = [&mut bias, &mut bias_first, &mut bias_second];
+        assert!(update_encoder(
+            [&mut row, &mut first, &mut second],
+            biases,
+            &gradient,
+            &step,
+            &mut b_dec_gradient
+        ));
         assert!((bias - 0.49).abs() < 1e-6, "Adam's first step is lr · sign");
         for c in 0..D {
-            assert!((b_dec_gradient[c] - (1.0 - 2.0 * old_encoder[c])).abs() < 1e-5);
+            assert!((b_dec_gradient[c] - (1.0 - 2.0 * before[c])).abs() < 1e-5);
+            let sign = if gradient.row[c].abs() < 1e-6 { 0.0 } else { gradient.row[c].signum() };
+            assert!((row[c] - (before[c] - 0.01 * sign)).abs() < 1e-6, "{c}: {}", gradient.row[c]);
         }
     }
 
     #[test]
     fn lost_finiteness_is_reported() {
-        let (mut encoder, mut decoder, mut bias) = (numbers(D, 1), numbers(D, 2), 0.5);
-        let mut moments = vec![vec![0.0; D]; 4];
-        let [m0, m1, m2, m3] = moments.get_disjoint_mut([0, 1, 2, 3]).unwrap();
-        let (mut b1, mut b2) = (0.0, 0.0);
-        let mut parameters = Parameters {
-            encoder: [&mut encoder, m0, m1],
-            decoder: [&mut decoder, m2, m3],
-            bias: [&mut bias, &mut b1, &mut b2],
-        };
-        let mut gradient = Gradient { decoder: numbers(D, 5), encoder: numbers(D, 6), bias: 0.0, input: 0.0 };
-        gradient.encoder[3] = f32::NAN;
         let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-9);
-        assert_eq!(update(&mut parameters, &mut gradient, &step, &mut [0.0; D]), None);
+        let (mut first, mut second, mut gradient) = ([0.0; D], [0.0; D], numbers(D, 6));
+        gradient[3] = f32::NAN;
+        let (mut row, mut bias) = (numbers(D, 1), [0.5, 0.0, 0.0]);
+        assert_eq!(update_decoder([&mut row, &mut first, &mut second], &mut gradient.clone(), &step), None);
+        let (mut row, mut first, mut second) = (numbers(D, 1), [0.0; D], [0.0; D]);
+        let gradient = EncoderGradient { row: gradient, bias: 0.0, input: 0.0 };
+        let biases = bias.each_mut();
+        let rows = [&mut row[..], &mut first, &mut second];
+        assert!(!update_encoder(rows, biases, &gradient, &step, &mut [0.0; D]));
     }
 
     #[test]

@@ -16,7 +16,6 @@ use rayon::prelude::*;
 
 use super::{Chunk, Helped, Stepper};
 use crate::kernels::bf16;
-use crate::kernels::feature::Gradient;
 use crate::kernels::gemm::{Into, Mat, MatMut};
 use crate::kernels::keep;
 use crate::kernels::product::{Right, multiply};
@@ -60,6 +59,16 @@ impl Coarse {
         self.rows.set(decoder);
         self.columns.set(decoder.t());
     }
+}
+
+/// What helping a feature adds to its gradients.
+#[derive(Debug, Default)]
+pub(super) struct HelpGradient {
+    /// `[d]`
+    pub(super) decoder: Vec<f32>,
+    /// `[d]`
+    pub(super) encoder: Vec<f32>,
+    pub(super) bias: f32,
 }
 
 impl DenseAux {
@@ -126,7 +135,7 @@ impl Stepper {
     pub(super) fn dense_gradients(&mut self, d: usize, scale: f32) {
         let n = self.helped.features.len();
         let Self { dense_gradients, chunks, matrices, .. } = self;
-        dense_gradients.resize_with(n, Gradient::default);
+        dense_gradients.resize_with(n, HelpGradient::default);
         let rows: Vec<(&Chunk, &[f32], &[f32])> = chunks
             .iter()
             .scan(0, |start, chunk| {
@@ -165,21 +174,17 @@ impl Stepper {
                 gradient.decoder.extend_from_slice(&decoder[i * d..(i + 1) * d]);
                 gradient.encoder.clear();
                 gradient.encoder.extend_from_slice(&encoder[i * d..(i + 1) * d]);
-                (gradient.bias, gradient.input) = (bias[i], bias[i]);
+                gradient.bias = bias[i];
             }
         });
     }
 
-    /// Adds to the gradient of feature `f` what helping it gives.
-    pub(super) fn add_help(&self, f: usize, gradient: &mut Gradient) {
+    /// What helping feature `f` adds to its gradients, if it is one that gets help by dense products.
+    pub(super) fn help_of(&self, f: usize) -> Option<&HelpGradient> {
         if !self.helped.dense || self.dense_gradients.is_empty() {
-            return;
+            return None;
         }
-        let Ok(place) = self.helped.features.binary_search(&(f as u32)) else { return };
-        let help = &self.dense_gradients[place];
-        gradient.decoder.iter_mut().zip(&help.decoder).for_each(|(g, h)| *g += h);
-        gradient.encoder.iter_mut().zip(&help.encoder).for_each(|(g, h)| *g += h);
-        gradient.bias += help.bias;
-        gradient.input += help.input;
+        let place = self.helped.features.binary_search(&(f as u32)).ok()?;
+        self.dense_gradients.get(place)
     }
 }

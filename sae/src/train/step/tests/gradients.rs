@@ -10,17 +10,18 @@ fn kernel_gradients(case: &Case) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
     let report = stepper.forward(state, Tokens { x: &x, gradients: &g });
     let own = case.options.rule.own_parameters();
     let mut all = [vec![], vec![], vec![], stepper.b_dec_gradient(D), vec![]];
-    let mut gradient = FeatureGradient::default();
+    let (mut decoder, mut gradients) = (Vec::new(), EncoderGradients::default());
     let doubles = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     for f in 0..F {
         let own_values = &state.own.value[f * own..(f + 1) * own];
-        stepper.gradient(f, D, own_values, B as u64, &mut gradient);
-        all[0].extend(doubles(&gradient.rows.encoder));
-        all[1].push(f64::from(gradient.rows.bias));
-        all[2].extend(doubles(&gradient.rows.decoder));
-        all[4].extend(doubles(&gradient.own[..own]));
+        stepper.decoder_gradient(f, D, &mut decoder);
+        stepper.encoder_gradients(f, D, own_values, B as u64, &mut gradients);
+        all[0].extend(doubles(&gradients.encoder.row));
+        all[1].push(f64::from(gradients.encoder.bias));
+        all[2].extend(doubles(&decoder));
+        all[4].extend(doubles(&gradients.own[..own]));
         for (g, w) in all[3].iter_mut().zip(&state.w_enc.value[f * D..(f + 1) * D]) {
-            *g -= f64::from(gradient.rows.input) * f64::from(*w);
+            *g -= f64::from(gradients.encoder.input) * f64::from(*w);
         }
     }
     let mut mask = vec![false; B * F];

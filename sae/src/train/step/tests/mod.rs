@@ -6,7 +6,7 @@ mod gradients;
 mod rules;
 
 use super::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
-use super::update::FeatureGradient;
+use super::update::EncoderGradients;
 use super::*;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
