@@ -51,6 +51,8 @@ pub struct Packed {
 impl Packed {
     /// Packs `w[F, d]`.
     pub fn set(&mut self, w: &[f32], d: usize) {
+        // First the old ones: there need not be room for both.
+        self.panels = Vec::new();
         self.panels = product::panels(Mat::new(w, w.len() / d, d).t());
     }
 

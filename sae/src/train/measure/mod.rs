@@ -110,6 +110,7 @@ pub fn time_steps(
         )));
     }
     let mut state = TrainState::new(features, mean(&x, d), seed);
+    state.use_large_pages();
     let mut stepper = Stepper::new(shape.options()?);
     let gradients = match shape.method.scores_gradients() {
         true => loss_gradients(batch * d, seed),
@@ -138,6 +139,8 @@ pub fn time_steps(
         matches += report.matches;
         progress.advance(i as u64 + 1, "");
     }
+    // Of steps: encoding comes after them.
+    let peak_memory = peak_memory();
     let mut sorted = milliseconds.clone();
     sorted.sort_by(f64::total_cmp);
     let median = sorted[steps / 2];
@@ -175,7 +178,7 @@ pub fn time_steps(
         candidates_per_match: known(audit.candidates, matches),
         recall: known(audit.found, audit.wanted),
         encode_tokens_per_second: batch as f64 / encoding[steps / 2],
-        peak_memory: peak_memory(),
+        peak_memory,
         search_gops: 2e-6 * batch as f64 * d as f64 * features as f64 / search,
         milliseconds,
         parts,

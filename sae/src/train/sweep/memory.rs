@@ -50,16 +50,20 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     state + counts + matrices + search + matches + collected
 }
 
-/// Bytes beside that while a quarter of the features is dead and gets help: by dense products, of codes and slopes in f32 and in bfloat16 and
-/// of rows and gradients, up to [`DENSE`] features for each that a token may use; by lists, of their encoder rows and the same as panels.
-pub(super) fn of_help(resolved: &Resolved) -> u64 {
+/// Bytes beside that until a quarter of the features is dead and gets help: the more of help by dense products, of codes and slopes in f32
+/// and in bfloat16, of errors and activations in bfloat16, and of rows and gradients, up to [`DENSE`] features for each that a token may
+/// use; and by lists, of encoder rows, the same as panels, and a chunk of pre-activations a thread.
+pub(super) fn of_help(resolved: &Resolved, threads: u64) -> u64 {
     if resolved.config.aux == Some(AuxLoss::None) {
         return 0;
     }
     let (d, batch) = (resolved.d_in as u64, resolved.config.batch as u64);
     let dead = resolved.d_sae as u64 / 4;
     let dense = dead.min((DENSE * resolved.k_aux) as u64);
-    dense * (12 * batch + 22 * d) + 2 * NUMBER * d * dead
+    let by_products = dense * (14 * batch + 22 * d) + NUMBER * batch * d;
+    let chunk = chunk_rows(resolved.d_sae) as u64;
+    let by_lists = if dead > dense { NUMBER * dead * (2 * d + threads * chunk) } else { 0 };
+    by_products.max(by_lists)
 }
 
 /// Bytes of what finds matches, for one matrix of features: rows in 8 bits, or panels in f32 and a chunk of pre-activations a thread.

@@ -73,7 +73,7 @@ impl Plan {
             })?;
             let source = open(data, &mut sources, &mut paths)?;
             let resolved = sources[source].resolve(config).map_err(|error| of_run(name, error))?;
-            let (bytes, help) = (memory::of_run(&resolved, threads), memory::of_help(&resolved));
+            let (bytes, help) = (memory::of_run(&resolved, threads), memory::of_help(&resolved, threads));
             runs.push(Planned { name: name.clone(), bytes, help, resolved, source });
         }
         check_different(&runs)?;
