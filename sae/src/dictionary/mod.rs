@@ -14,6 +14,7 @@
 
 pub mod allocation;
 mod codes;
+mod encoder;
 mod folder;
 mod info;
 pub mod score;
@@ -22,6 +23,7 @@ mod selection;
 pub(crate) mod weights;
 
 pub use codes::{ByFeature, Codes};
+pub use encoder::Encoder;
 pub(crate) use folder::CONFIG;
 pub use info::DictionaryInfo;
 pub use selection::Selection;
@@ -64,11 +66,7 @@ impl Dictionary {
     /// # Panics
     /// If the length of `x` is no multiple of `d_in`.
     pub fn encode(&self, x: &[f32]) -> Codes {
-        assert!(x.len().is_multiple_of(self.d_in), "{} numbers are no rows of {}", x.len(), self.d_in);
-        match search::Search::new(self, x) {
-            Some(search) => search.encode(x),
-            None => self.encode_exact(x),
-        }
+        self.encoder().encode(x)
     }
 
     /// The same from all pre-activations in `f32`.

@@ -1,5 +1,5 @@
 //! Codes from candidates: a product in 8 bits says which features of a token may be selected (`kernels::int8`), only those are computed
-//! in `f32`. Panels of the encoder are made anew for every call, which many rows make up for.
+//! in `f32`. Panels of the encoder are made once for all batches of an [`super::Encoder`].
 
 use rayon::prelude::*;
 
@@ -31,7 +31,7 @@ struct Buffer {
     values: Vec<f32>,
 }
 
-/// A dictionary's encoder, packed for one call.
+/// A dictionary's encoder, packed.
 pub(super) struct Search<'a> {
     dictionary: &'a Dictionary,
     fold: Fold,
@@ -42,7 +42,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// If candidates are faster for `x[n, d]`.
+    /// If candidates are faster for `x[n, d]`, whose dimensions say how the 8 bits are shared out.
     pub(super) fn new(dictionary: &'a Dictionary, x: &[f32]) -> Option<Self> {
         let (d, features) = (dictionary.d_in, dictionary.d_sae);
         let instructions = Instructions::detect();
@@ -92,8 +92,9 @@ impl<'a> Search<'a> {
                 })
                 .collect();
             // Chunks that list too much are encoded otherwise.
-            let nothing = nothing(CHUNK_ROWS);
-            listed.set(dictionary.d_sae, chunks.iter().map(|lists| lists.as_ref().unwrap_or(&nothing)));
+            let nothing = Lists::default();
+            let lists: Vec<&Lists> = chunks.iter().map(|lists| lists.as_ref().unwrap_or(&nothing)).collect();
+            listed.set(dictionary.d_sae, &lists, CHUNK_ROWS);
             listed.dots(&mut products, &centred, &dictionary.w_enc, d);
             codes.par_extend(x.par_chunks(width).zip(&chunks).enumerate().map(|(i, (x, lists))| {
                 let Some(lists) = lists else { return dictionary.encode_exact(x) };
@@ -141,13 +142,6 @@ impl<'a> Search<'a> {
         }
         codes
     }
-}
-
-/// Lists of `n` rows that list nothing.
-fn nothing(n: usize) -> Lists {
-    let mut lists = Lists::default();
-    (0..n).for_each(|_| lists.push_row(std::iter::empty()));
-    lists
 }
 
 impl Dictionary {

@@ -59,6 +59,7 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
         documents: Vec::new(),
         left_out: 0,
     };
+    let mut encoders: Vec<_> = view.dictionaries.iter().map(|dictionary| dictionary.encoder()).collect();
     progress.begin("reconstruct", Some(view.choice.tokens), view.dataset.manifest().rows_are.name());
     let mut done = 0;
     while let Some(mut rows) = reader.next_batch()? {
@@ -72,8 +73,9 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
             pass.left_out += (rows.len() - within.len() / d) as u64;
             rows.activations = within;
         }
-        for (dictionary, sums) in view.dictionaries.iter().zip(&mut pass.reconstructions) {
-            let codes = dictionary.encode(&rows.activations);
+        let all = view.dictionaries.iter().zip(&mut encoders).zip(&mut pass.reconstructions);
+        for ((dictionary, encoder), sums) in all {
+            let codes = encoder.encode(&rows.activations);
             sums.add(&rows.activations, &codes, &dictionary.decode(&codes))?;
             stop(progress)?;
         }

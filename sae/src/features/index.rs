@@ -212,9 +212,10 @@ fn encode(
     let (mut tokens, mut sample, mut spill) = (Tokens::default(), Codes::default(), None);
     let mut sampled = 0;
     let mut by_token = CodesWriter::create(&folder.join("codes-00000.parquet"))?;
+    let mut encoder = dictionary.encoder();
     progress.begin("index", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
     while let Some(batch) = reader.next_batch()? {
-        let codes = dictionary.encode(&batch.activations);
+        let codes = encoder.encode(&batch.activations);
         if spill.is_none() {
             let l0 = codes.values.len() as f64 / codes.rows() as f64;
             sampled = sample_size(choice.tokens, options.coactive_rows, l0);

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::gather::dot_rows;
-use super::group::by_feature;
+use super::group::{self, Grouping, row_and_place};
 
 /// Features of a task.
 const TASK_FEATURES: usize = 64;
@@ -72,60 +72,50 @@ impl Lists {
     }
 }
 
+impl group::Chunk for &Lists {
+    fn rows(&self) -> impl Iterator<Item = &[u32]> {
+        Lists::rows(self)
+    }
+}
+
 /// Pairs in both orders.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// How many pairs come before those of each chunk.
-    before: Vec<usize>,
-    /// Where the pairs of each feature begin, `[F + 1]`.
-    offsets: Vec<usize>,
-    /// Rows, by feature.
-    rows: Vec<u32>,
-    /// Where each pair is by feature, by row.
-    places: Vec<usize>,
+    grouping: Grouping,
 }
 
 impl Listed {
-    /// Takes the pairs of all chunks, whose rows follow one another, with features below `features`.
-    pub fn set<'a>(&mut self, features: usize, chunks: impl Iterator<Item = &'a Lists> + Clone) {
-        let Self { before, offsets, rows, places } = self;
-        let mut total = 0;
-        before.clear();
-        for lists in chunks.clone() {
-            before.push(total);
-            total += lists.len();
-        }
-        rows.resize(total, 0);
-        places.clear();
-        *offsets = by_feature(features, chunks.flat_map(Lists::rows), |place, row, _| {
-            rows[place] = row as u32;
-            places.push(place);
-        });
+    /// Takes the pairs of all chunks, which have `chunk_rows` rows each but for the last one, with features below `features`.
+    pub fn set(&mut self, features: usize, chunks: &[&Lists], chunk_rows: usize) {
+        self.grouping.set(features, chunks, chunk_rows, true);
     }
 
     /// Where the pairs of row `i` of `lists`, which is chunk `chunk`, are in [`Self::dots`].
     pub fn places(&self, chunk: usize, lists: &Lists, i: usize) -> &[usize] {
-        let (before, entries) = (self.before[chunk], lists.entries(i));
-        &self.places[before + entries.start..before + entries.end]
+        let entries = lists.entries(i);
+        self.grouping.places(chunk, entries.start, entries.end)
     }
 
     /// Makes `out` the products of `left[n, d]` with `right[F, d]` at all pairs, by feature.
     pub fn dots(&self, out: &mut Vec<f32>, left: &[f32], right: &[f32], d: usize) {
-        out.resize(self.rows.len(), 0.0);
-        let (mut rest, features) = (out.as_mut_slice(), self.offsets.len().saturating_sub(1));
+        let (offsets, entries) = (self.grouping.offsets(), self.grouping.entries());
+        out.resize(entries.len(), 0.0);
+        let (mut rest, features) = (out.as_mut_slice(), offsets.len().saturating_sub(1));
         let tasks: Vec<(Range<usize>, &mut [f32])> = (0..features)
             .step_by(TASK_FEATURES)
             .map(|first| {
                 let task = first..(first + TASK_FEATURES).min(features);
                 let (out, after) =
-                    std::mem::take(&mut rest).split_at_mut(self.offsets[task.end] - self.offsets[task.start]);
+                    std::mem::take(&mut rest).split_at_mut(offsets[task.end] - offsets[task.start]);
                 rest = after;
                 (task, out)
             })
             .collect();
-        tasks.into_par_iter().for_each(|(task, mut out)| {
+        tasks.into_par_iter().for_each_init(Vec::new, |rows, (task, mut out)| {
             for f in task {
-                let rows = &self.rows[self.offsets[f]..self.offsets[f + 1]];
+                let of_feature = &entries[offsets[f]..offsets[f + 1]];
+                rows.clear();
+                rows.extend(of_feature.iter().map(|entry| row_and_place(entry).0 as u32));
                 let (of_feature, after) = std::mem::take(&mut out).split_at_mut(rows.len());
                 dot_rows(of_feature, left, rows, &right[f * d..(f + 1) * d]);
                 out = after;
@@ -148,16 +138,15 @@ mod tests {
         let chunk = |rows: Range<usize>| {
             let mut lists = Lists::default();
             rows.for_each(|row| {
-                lists.push_row(
-                    (0..features as u32).filter(|f| (*f as usize * 7 + row).is_multiple_of(row + 2)),
-                );
+                let listed = |f: &u32| (*f as usize * 7 + row).is_multiple_of(row + 2);
+                lists.push_row((0..features as u32).filter(listed));
             });
             lists
         };
         let mut listed = Listed::default();
         // The second time with what the first left behind.
-        for chunks in [vec![chunk(0..4), chunk(4..4), chunk(4..9)], vec![chunk(0..3)], vec![]] {
-            listed.set(features, chunks.iter());
+        for chunks in [vec![chunk(0..4), chunk(4..8), chunk(8..9)], vec![chunk(0..3)], vec![]] {
+            listed.set(features, &chunks.iter().collect::<Vec<_>>(), 4);
             let mut out = vec![9.0; 3];
             listed.dots(&mut out, &left, &right, d);
             let (mut row, mut pairs) = (0, 0);

@@ -1,8 +1,13 @@
 //! Which features the tokens of a batch were matched with: by token while encoding, by feature for the gradients.
 
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+
+use rayon::prelude::*;
+
 use crate::dictionary::Codes;
 use crate::kernels::feature::Source;
-use crate::kernels::group::by_feature;
+use crate::kernels::group::{Chunk, Grouping, row_and_place};
 
 /// Matches of a chunk of tokens. A match may have the code 0: a feature so near its threshold that the threshold learns from it.
 #[derive(Debug, Default)]
@@ -39,10 +44,19 @@ impl Matches {
     }
 }
 
+impl Chunk for &Matches {
+    fn rows(&self) -> impl Iterator<Item = &[u32]> {
+        (0..self.codes.rows()).map(|i| self.codes.row(i).0)
+    }
+}
+
+/// Entries that one task takes over.
+const TASK_ENTRIES: usize = 4096;
+
 /// Matches of a batch by feature, codes and slopes times a constant of the loss.
 #[derive(Debug, Default)]
 pub(super) struct Grouped {
-    offsets: Vec<usize>,
+    grouping: Grouping,
     tokens: Vec<u32>,
     codes: Vec<f32>,
     slopes: Vec<f32>,
@@ -51,41 +65,54 @@ pub(super) struct Grouped {
 impl Grouped {
     /// Groups the matches of chunks of `chunk_rows` tokens each (the last may be shorter).
     pub(super) fn collect(&mut self, chunks: &[&Matches], chunk_rows: usize, features: usize, scale: f32) {
-        let total = chunks.iter().map(|m| m.codes.features.len()).sum();
-        self.tokens.resize(total, 0);
-        self.codes.resize(total, 0.0);
-        self.slopes.resize(total, 0.0);
-        let (tokens, codes, slopes) = (&mut self.tokens, &mut self.codes, &mut self.slopes);
-        let rows = chunks.iter().flat_map(|m| (0..m.codes.rows()).map(|i| m.codes.row(i).0));
-        self.offsets = by_feature(features, rows, |slot, row, i| {
+        let Self { grouping, tokens, codes, slopes } = self;
+        grouping.set(features, chunks, chunk_rows, false);
+        let entries = grouping.entries();
+        tokens.resize(entries.len(), 0);
+        codes.resize(entries.len(), 0.0);
+        slopes.resize(entries.len(), 0.0);
+        let take = |(((entry, token), code), slope): (((&AtomicU64, &mut u32), &mut f32), &mut f32)| {
+            let (row, i) = row_and_place(entry);
             let matches = chunks[row / chunk_rows];
             let at = matches.codes.offsets[row % chunk_rows] + i;
-            tokens[slot] = row as u32;
-            codes[slot] = matches.codes.values[at] * scale;
-            slopes[slot] = matches.slopes[at] * scale;
-        });
+            *token = row as u32;
+            *code = matches.codes.values[at] * scale;
+            *slope = matches.slopes[at] * scale;
+        };
+        (entries.par_chunks(TASK_ENTRIES), tokens.par_chunks_mut(TASK_ENTRIES))
+            .into_par_iter()
+            .zip(codes.par_chunks_mut(TASK_ENTRIES))
+            .zip(slopes.par_chunks_mut(TASK_ENTRIES))
+            .for_each(|(((entries, tokens), codes), slopes)| {
+                entries.iter().zip(tokens).zip(codes).zip(slopes).for_each(take);
+            });
     }
 
     /// Forgets all matches.
     pub(super) fn clear(&mut self) {
-        self.offsets.clear();
+        self.grouping.clear();
     }
 
     /// Tokens on which feature `f` has a code above 0.
     pub(super) fn fired(&self, f: usize) -> usize {
-        let (Some(&start), Some(&end)) = (self.offsets.get(f), self.offsets.get(f + 1)) else { return 0 };
-        self.codes[start..end].iter().filter(|&&v| v > 0.0).count()
+        self.codes[self.range(f)].iter().filter(|&&v| v > 0.0).count()
+    }
+
+    /// The entries of feature `f`; none if there are none at all.
+    fn range(&self, f: usize) -> Range<usize> {
+        match self.grouping.offsets().get(f..=f + 1) {
+            Some(range) => range[0]..range[1],
+            None => 0..0,
+        }
     }
 
     /// The matches of feature `f` as a source of its gradient; an empty one if there are none.
     pub(super) fn source<'a>(&'a self, f: usize, errors: &'a [f32], centred: &'a [f32]) -> Source<'a> {
-        let (Some(&start), Some(&end)) = (self.offsets.get(f), self.offsets.get(f + 1)) else {
-            return Source::default();
-        };
+        let range = self.range(f);
         Source {
-            tokens: &self.tokens[start..end],
-            codes: &self.codes[start..end],
-            slopes: &self.slopes[start..end],
+            tokens: &self.tokens[range.clone()],
+            codes: &self.codes[range.clone()],
+            slopes: &self.slopes[range],
             errors,
             centred,
         }

@@ -9,6 +9,7 @@ use storage::row::RowWriter;
 
 use super::joint::Joint;
 use super::pairs::{Criteria, Tested, test};
+use crate::dictionary::Encoder;
 use crate::experts::choice::{Choice, WeightRule};
 use crate::experts::read::{Rows, Source};
 use crate::rows::{RowBatch, RowReader, Subject, choose, documents};
@@ -84,10 +85,11 @@ pub fn feature_experts(
     let mut joint = Joint::new(subject.dictionary.d_sae, experts, &layers)?;
     let mut walk = Walk::new(&source, experts)?;
     let mut reader = RowReader::new(&subject.dataset, &choice.ranges, BATCH, subject.dictionary.d_in)?;
+    let mut encoder = subject.dictionary.encoder();
     progress.begin("features and experts", Some(choice.tokens), "tokens");
     let mut done = 0;
     while let Some(rows) = reader.next_batch()? {
-        count(&subject, &rows, &mut walk, &mut joint)?;
+        count(&mut encoder, &rows, &mut walk, &mut joint)?;
         done += rows.len() as u64;
         progress.advance(done, "");
         if progress.stop_requested() {
@@ -210,8 +212,8 @@ fn check(choice: &Choice<'_>, token: u32, experts: usize) -> Result<()> {
     choice.check(experts, WeightRule::Any)
 }
 
-fn count(subject: &Subject, rows: &RowBatch, walk: &mut Walk, joint: &mut Joint) -> Result<()> {
-    let codes = subject.dictionary.encode(&rows.activations);
+fn count(encoder: &mut Encoder<'_>, rows: &RowBatch, walk: &mut Walk, joint: &mut Joint) -> Result<()> {
+    let codes = encoder.encode(&rows.activations);
     let places: Vec<(u32, u32, u32)> =
         (0..rows.len()).map(|i| (rows.documents[i], rows.positions[i], rows.tokens[i])).collect();
     walk.up_to(&places, |i, choice| joint.choose(choice.layer, codes.row(i).0, choice.experts))

@@ -161,13 +161,14 @@ pub fn time_steps(
         selection: Selection::TopK(k),
         info: DictionaryInfo::default(),
     };
-    let encode = |rows: &[f32]| {
+    let mut encoder = dictionary.encoder();
+    let mut encode = |i: usize| {
+        let rows = &x[i % batches * batch * d..][..batch * d];
         let began = Instant::now();
-        threads.install(|| std::hint::black_box(dictionary.encode(rows)));
+        threads.install(|| std::hint::black_box(encoder.encode(rows)));
         began.elapsed().as_secs_f64()
     };
-    let mut encoding: Vec<f64> =
-        (0..steps).map(|i| encode(&x[i % batches * batch * d..][..batch * d])).collect();
+    let mut encoding: Vec<f64> = (0..steps).map(&mut encode).collect();
     encoding.sort_by(f64::total_cmp);
     progress.end(&format!("{median:.1} ms a step"));
     Ok(StepTimes {

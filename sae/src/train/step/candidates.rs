@@ -36,10 +36,12 @@ impl Exact {
         state: &TrainState,
         score: Score,
         chunks: &mut [Chunk],
+        chunk_rows: usize,
         [centred, gradients]: [&[f32]; 2],
     ) {
         chunks.iter_mut().for_each(|Chunk { lists, audit, .. }| audit.candidates += lists.len() as u64);
-        self.listed.set(state.features, chunks.iter().map(|chunk| &chunk.lists));
+        let lists: Vec<&Lists> = chunks.iter().map(|chunk| &chunk.lists).collect();
+        self.listed.set(state.features, &lists, chunk_rows);
         self.listed.dots(&mut self.products, centred, &state.w_enc.value, state.d);
         if score != Score::Plain {
             self.listed.dots(&mut self.along, gradients, &state.w_dec.value, state.d);
@@ -127,7 +129,7 @@ impl Stepper {
                 chunk.list_candidates(prefilter, score, most, of_chunk(i), &mut buffer.search);
                 spare.give(buffer);
             });
-            self.exact.compute(state, score, chunks, rows);
+            self.exact.compute(state, score, chunks, self.chunk_rows, rows);
             let exact = &self.exact;
             chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
                 let mut buffer = spare.take();

@@ -60,7 +60,7 @@ impl Stepper {
         let (spare, score, width) = (&self.spare, self.options.score, self.chunk_rows * state.d);
         for (i, chunks) in self.chunks.chunks_mut(self.chunks_at_once).enumerate() {
             let rows = self.matrices.of_chunk(i, self.chunks_at_once * width);
-            self.exact.compute(state, score, chunks, rows);
+            self.exact.compute(state, score, chunks, self.chunk_rows, rows);
             let (exact, [_, gradients]) = (&self.exact, rows);
             chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
                 let mut buffer = spare.take();

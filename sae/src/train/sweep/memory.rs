@@ -8,7 +8,7 @@ use crate::train::step::DENSE;
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
-/// Bytes of a match: its feature, value and slope, by token and again by feature.
+/// Bytes of a match: its feature, value and slope by token; its token, value, slope and where they come from by feature.
 const MATCH: u64 = 32;
 /// Bytes of a number while its page is decoded: as it is stored, in f32, and its levels.
 const DECODED: u64 = 12;
