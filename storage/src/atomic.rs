@@ -23,7 +23,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     written
 }
 
-/// [`write`] of `value` as indented JSON with a newline at the end.
+/// [`write()`] of `value` as indented JSON with a newline at the end.
 pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::json(path, &e))?;
     bytes.push(b'\n');

@@ -32,7 +32,7 @@ pub struct DocumentRow {
     pub tokens: u32,
 }
 
-/// The rows as a batch of [`schema::documents`], for a [`crate::PartWriter`].
+/// The rows as a batch of [`schema::documents()`], for a [`crate::PartWriter`].
 pub fn to_batch(rows: &[DocumentRow]) -> Result<RecordBatch> {
     let texts = |get: fn(&DocumentRow) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(get)))

@@ -15,7 +15,7 @@ use crate::schema::vocabulary::{BYTES, TEXT};
 use crate::table::{Scan, TableReader};
 use crate::{Layout, PartWriter, schema};
 
-/// The tokens in the order of their ids, as a batch of [`schema::vocabulary`]: what each shows as, and its bytes.
+/// The tokens in the order of their ids, as a batch of [`schema::vocabulary()`]: what each shows as, and its bytes.
 pub fn to_batch(tokens: &[(String, Vec<u8>)]) -> Result<RecordBatch> {
     let ids = u32::try_from(tokens.len())
         .map_err(|_| Error::column(TOKEN, "at most 2^32 tokens", tokens.len().to_string()))?;

@@ -25,7 +25,7 @@ pub struct Whitening {
     pub restore: Vec<f32>,
 }
 
-/// As a batch of [`schema::whitening`], for a [`crate::PartWriter`].
+/// As a batch of [`schema::whitening()`], for a [`crate::PartWriter`].
 pub fn to_batch(whitening: &Whitening) -> Result<RecordBatch> {
     let d = whitening.mean.len();
     let matrix =

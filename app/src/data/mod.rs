@@ -1,7 +1,7 @@
 //! What the window knows of files: plain values for views, made from `storage`'s readers.
 //!
 //! The only room that names `storage`. Every function here may block and is called from worker threads alone; every
-//! failure comes out as a [`Problem`](crate::load::Problem) that names the file and the remedy.
+//! failure comes out as a [`Problem`] that names the file and the remedy.
 
 pub mod codes;
 pub mod compare;

@@ -1,5 +1,5 @@
 //! The experts of a mixture-of-experts model on one dataset: load, co-activation, transitions, what they are specialised in,
-//! and a comparison with another dataset. An expert's own page is in [`expert`].
+//! and a comparison with another dataset. An expert's own page is in `expert`.
 
 mod compare;
 mod domains;

@@ -30,7 +30,7 @@ pub struct Layer {
 }
 
 impl Joint {
-    /// Nothing counted yet. Layers × features × experts × 4 bytes must be within [`BYTES`].
+    /// Nothing counted yet. Layers × features × experts × 4 bytes must be within `BYTES`.
     pub fn new(features: usize, experts: usize, layers: &[u16]) -> Result<Self> {
         let bytes = layers.len() * features * experts * size_of::<u32>();
         if bytes > BYTES {

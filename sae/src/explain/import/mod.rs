@@ -2,9 +2,9 @@
 //!
 //! | file | records |
 //! |---|---|
-//! | Neuronpedia's export, JSON lines or one JSON list ([`neuronpedia`]) | `index`, `description`, `typeName`, `explanationModelName`, `scores`, … |
-//! | `.jsonl` of one's own ([`plain`]) | `feature`, `text`, and if one likes `method`, `author`, `score` or `scores` |
-//! | `.csv` ([`csv`]) | the same as columns; further scores are columns `score:KIND` |
+//! | Neuronpedia's export, JSON lines or one JSON list (`neuronpedia`) | `index`, `description`, `typeName`, `explanationModelName`, `scores`, … |
+//! | `.jsonl` of one's own (`plain`) | `feature`, `text`, and if one likes `method`, `author`, `score` or `scores` |
+//! | `.csv` (`csv`) | the same as columns; further scores are columns `score:KIND` |
 //!
 //! A file is read as a whole or not at all: a record that is not understood is an error that names the line. To read a source again replaces
 //! what it held.

@@ -29,7 +29,7 @@ pub enum InputNormalisation {
     MeanSquare,
 }
 
-/// A training run. Fields that are `None` are filled in by [`TrainConfig::resolve`].
+/// A training run. Fields that are `None` are filled in by `TrainConfig::resolve`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
