@@ -3,9 +3,8 @@
 //! Bounds of 8 bits are not proofs (`kernels::int8`), so training looks: now and then the first tokens of a batch, or features of feature
 //! choice, are matched once more from all their pre-activations in `f32`.
 
-use super::Chunk;
-use super::candidates::part;
 use super::select::{Buffer, Row};
+use super::{Chunk, part};
 use crate::dictionary::score::{Score, is_silent};
 use crate::kernels::encode::products;
 use crate::train::state::TrainState;

@@ -11,7 +11,7 @@ use super::audit::{self, Wanted};
 use super::options::Plan;
 use super::prefilter::{Prefilter, silence};
 use super::select::Buffer;
-use super::{Chunk, Stepper};
+use super::{Chunk, Stepper, part};
 use crate::dictionary::score::{Score, is_silent};
 use crate::kernels::int8::tile::ROWS;
 use crate::kernels::int8::{Rows, Shortlist};
@@ -190,10 +190,4 @@ impl Chunk {
             }
         }
     }
-}
-
-/// The i-th piece of `width` numbers; the last one may be shorter, and there are none of nothing.
-pub(super) fn part(all: &[f32], i: usize, width: usize) -> &[f32] {
-    let start = (i * width).min(all.len());
-    &all[start..(start + width).min(all.len())]
 }

@@ -173,8 +173,14 @@ struct Matrices {
 impl Matrices {
     /// Centred activations and ĝ of chunk `i`, whose chunks are `width` numbers long.
     fn of_chunk(&self, i: usize, width: usize) -> [&[f32]; 2] {
-        [&self.centred, &self.gradients].map(|all| candidates::part(all, i, width))
+        [&self.centred, &self.gradients].map(|all| part(all, i, width))
     }
+}
+
+/// The i-th piece of `width` numbers; the last one may be shorter, and there are none of nothing.
+fn part(all: &[f32], i: usize, width: usize) -> &[f32] {
+    let start = (i * width).min(all.len());
+    &all[start..(start + width).min(all.len())]
 }
 
 /// Features that get help this step, ascending.

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rayon::prelude::*;
 
 use super::audit::{self, Wanted};
-use super::candidates::{Exact, Search8, part};
+use super::candidates::{Exact, Search8};
 use super::options::Plan;
 use super::prefilter::Prefilter;
 use super::select::Buffer;
-use super::{Chunk, Stepper};
+use super::{Chunk, Stepper, part};
 use crate::dictionary::Codes;
 use crate::dictionary::score::Score;
 use crate::kernels::listed::Lists;
