@@ -9,7 +9,7 @@
 //!
 //! | you want | use |
 //! |---|---|
-//! | a model's values at a hook | [`model::LanguageModel`] with a [`model::Tap`] |
+//! | a model's values at a hook | [`lm::model::LanguageModel`] with a [`lm::model::Tap`] |
 //! | a dataset of activations | [`harvest::run`], or of those computed elsewhere [`interop::activations::run`] |
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
 //! | how good it is | [`evaluate::run`] |
@@ -18,7 +18,7 @@
 //! | how it differs from another | [`matching::run`] |
 //! | how experts are used | [`experts::summarise`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
-//! | a small language model of your own | [`pretrain::run`] |
+//! | a small language model of your own | [`lm::pretrain::run`] |
 //!
 //! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.
 //! The same seed gives the same bits for any number of threads.
@@ -44,27 +44,21 @@
 //! assert_eq!(dictionary.decode(&codes), [0.0, 2.0, 0.0]);
 //! ```
 
-pub mod cli;
+#![forbid(unsafe_code)]
+
 pub mod compare;
 pub mod demo;
 pub mod dictionary;
-mod error;
 pub mod evaluate;
 pub mod experts;
 pub mod explain;
 pub mod features;
 pub mod harvest;
 pub mod interop;
-pub mod kernels;
 pub mod matching;
-pub mod model;
-pub mod pretrain;
-mod progress;
 pub mod prompt;
 mod rows;
-pub mod text;
 pub mod train;
 
-pub use error::{Error, Result};
-pub use progress::{Progress, Quiet};
+pub use lm::{Error, Progress, Quiet, Result};
 pub use rows::ModelChoice;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
+#[path = "../lm/tests/common/mod.rs"]
 mod common;
 
 use std::path::{Path, PathBuf};

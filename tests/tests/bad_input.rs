@@ -136,9 +136,9 @@ fn model(folder: &Path, changed: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) 
     fs::create_dir_all(folder).unwrap();
     let mut change = Some(change);
     for (name, bytes) in [
-        ("config.json", sae::demo::CONFIG),
-        ("model.safetensors", sae::demo::WEIGHTS),
-        ("tokenizer.json", sae::demo::TOKENIZER),
+        ("config.json", lm::embedded::CONFIG),
+        ("model.safetensors", lm::embedded::WEIGHTS),
+        ("tokenizer.json", lm::embedded::TOKENIZER),
     ] {
         let bytes = match change.take_if(|_| name == changed) {
             Some(change) => change(bytes.to_vec()),

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, Var};
-use sae::model::{Config, Decoder, Hook, Routing, Site, Tap, Weights, summed_loss};
-use sae::text::Contexts;
+use lm::model::{Config, Decoder, Hook, Routing, Site, Tap, Weights, summed_loss};
+use lm::text::Contexts;
 
 /// Keeps the residual stream behind every block, and a zero added to it whose gradient is the stream's.
 #[derive(Default)]

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use arrow::array::AsArray as _;
-use sae::model::ModelSource;
+use lm::model::ModelSource;
 use storage::schema::{ACTIVATIONS, TOKEN, VOCABULARY};
 use storage::{Dataset, RowsAre, Run, examples, features};
 use tests::{Chance, sae, small_text};

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use lm::model::{Hook, ModelSource};
 use sae::ModelChoice;
 use sae::dictionary::{Dictionary, DictionaryInfo, Selection};
-use sae::model::{Hook, ModelSource};
 use sae::prompt::Prompter;
 use storage::{ModelRef, RunRecord};
 

@@ -1,6 +1,6 @@
 //! Sparse codes of many tokens.
 
-use crate::kernels::group::by_feature;
+use kernels::group::by_feature;
 
 /// Codes in compressed sparse rows: token `i` has `features[offsets[i]..offsets[i + 1]]`, ascending, and their `values`.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::weights::{self, Named, Weights, transposed};
 use super::{Dictionary, DictionaryInfo, Selection};
-use crate::kernels::feature::{make_unit, norm_squared};
 use crate::{Error, Result};
+use kernels::feature::{make_unit, norm_squared};
 
 /// The dictionary's configuration, written last.
 pub(crate) const CONFIG: &str = "cfg.json";

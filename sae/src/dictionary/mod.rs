@@ -30,9 +30,9 @@ pub use selection::Selection;
 
 use rayon::prelude::*;
 
-use crate::kernels::encode::{ChunkBuffer, centre, chunk_rows, products};
-use crate::kernels::gather::add_rows;
-use crate::kernels::spare::Spare;
+use kernels::encode::{ChunkBuffer, centre, chunk_rows, products};
+use kernels::gather::add_rows;
+use kernels::spare::Spare;
 
 /// Rows decoded by one task.
 const DECODE_ROWS: usize = 64;

@@ -19,7 +19,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::reduce::sum_of_squares;
+use kernels::reduce::sum_of_squares;
 
 /// How gradients are brought to one scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ mod tests {
     fn scores(score: Score, g: &[f32]) -> Vec<f32> {
         let (z, mut w) = (numbers(B * F, 5), numbers(F * D, 6));
         w.chunks_exact_mut(D).for_each(|row| {
-            crate::kernels::feature::make_unit(row);
+            kernels::feature::make_unit(row);
         });
         let norm = if let Score::Gradient { norm, .. } = score { norm } else { GradientNorm::Token };
         let (mut normal, mut all, mut row) = (Vec::new(), Vec::new(), Vec::new());

@@ -4,13 +4,13 @@
 use rayon::prelude::*;
 
 use super::{Codes, Dictionary, Selection};
-use crate::kernels::encode::centre;
-use crate::kernels::int8::tile::{Instructions, ROWS};
-use crate::kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Shortlist};
-use crate::kernels::listed::{Listed, Lists, rows_at_once};
-use crate::kernels::memory::{self, use_large_pages};
-use crate::kernels::spare::Spare;
-use crate::kernels::topk::{self, Candidates};
+use kernels::encode::centre;
+use kernels::int8::tile::{Instructions, ROWS};
+use kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Shortlist};
+use kernels::listed::{Listed, Lists, rows_at_once};
+use kernels::memory::{self, use_large_pages};
+use kernels::spare::Spare;
+use kernels::topk::{self, Candidates};
 
 /// Rows of a chunk: whole tiles that stay in the second cache.
 const CHUNK_ROWS: usize = 16 * ROWS;

@@ -1,7 +1,7 @@
 //! Which pre-activations become codes.
 
 use super::Codes;
-use crate::kernels::topk::{self, Candidates};
+use kernels::topk::{self, Candidates};
 
 /// The rule that matches tokens with features.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,6 @@
 //! What a replacement at the hook does to a model's predictions: cross-entropy and divergence, summed over tokens.
 
-use crate::model::ops::Compared;
+use lm::model::ops::Compared;
 
 /// What stands at the hook instead of the activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

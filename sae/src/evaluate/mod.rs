@@ -28,9 +28,9 @@ pub use report::{Evaluation, FORMAT};
 pub use splice::{Energy, Splice, SpliceAt};
 
 use crate::dictionary::Dictionary;
-use crate::model::Hook;
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, load_model};
 use crate::{Error, Progress, Result};
+use lm::model::Hook;
 use passes::{Setting, View, check_energy, over_contexts, over_rows};
 
 /// How to evaluate.

@@ -7,11 +7,11 @@ use super::behaviour::{Behaviour, Replacement};
 use super::reconstruction::Reconstruction;
 use super::splice::{Energy, Splice, SpliceAt, is_within};
 use crate::dictionary::Dictionary;
-use crate::model::ops::Compared;
-use crate::model::{Hook, LanguageModel, NoTap, Tap as _};
 use crate::rows::{Choice, RowBatch, RowReader};
-use crate::text::{Contexts, pack};
 use crate::{Error, Progress, Result};
+use lm::model::ops::Compared;
+use lm::model::{Hook, LanguageModel, NoTap, Tap as _};
+use lm::text::{Contexts, pack};
 
 /// Tokens of a batch, about.
 const TOKENS: usize = 4096;

@@ -11,9 +11,9 @@ use storage::Dataset;
 
 use super::splice::is_within;
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
-use crate::kernels::gemm::rows_times_rows;
 use crate::rows::{RowReader, choose, documents};
 use crate::{Error, Progress, Result};
+use kernels::gemm::rows_times_rows;
 
 /// Rows of the covariance, in whole documents that are not held out.
 const TOKENS: u64 = 200_000;

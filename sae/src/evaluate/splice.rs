@@ -3,10 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use crate::dictionary::Dictionary;
-use crate::kernels::feature::norm_squared;
-use crate::model::{Hook, Tap};
-use crate::text::Contexts;
 use crate::{Error, Result};
+use kernels::feature::norm_squared;
+use lm::model::{Hook, Tap};
+use lm::text::Contexts;
 
 /// What happens to the activation of every document token. BOS and padding always keep their value: they have no rows in a
 /// dataset, so no dictionary was trained on them. Tokens whose norm is above the limit of training keep theirs, too.
@@ -114,8 +114,8 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::Site;
     use crate::rows::fixture;
+    use lm::model::Site;
 
     /// Two rows of four tokens: BOS, tokens, and padding at the end of the second.
     fn contexts() -> Contexts {

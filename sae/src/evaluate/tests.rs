@@ -7,9 +7,9 @@ use candle_core::{DType, Tensor};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
-use crate::model::{LanguageModel, NoTap, Tap};
 use crate::rows::fixture::{self, Text};
-use crate::text::{Contexts, pack};
+use lm::model::{LanguageModel, NoTap, Tap};
+use lm::text::{Contexts, pack};
 
 const HOOK: &str = "blocks.1.hook_resid_post";
 const CONTEXT: usize = 12;

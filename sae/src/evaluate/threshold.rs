@@ -5,9 +5,9 @@ use storage::Dataset;
 
 use super::splice::is_within;
 use crate::dictionary::{Dictionary, Selection};
-use crate::kernels::quantile::Histogram;
 use crate::rows::{RowReader, choose, documents};
 use crate::{Error, Progress, Result};
+use kernels::quantile::Histogram;
 
 /// Rows that the threshold is fitted on, in whole documents that are not held out.
 const TOKENS: u64 = 100_000;

@@ -6,10 +6,10 @@ use super::choice::Choice;
 use super::read::{Rows, Source};
 use super::scores::ScoreKind;
 use super::tally::Scores;
-use crate::model::{Hook, LanguageModel, Routing, Tap};
 use crate::rows::{ModelChoice, load_model};
-use crate::text::{Contexts, pack};
 use crate::{Error, Progress, Result};
+use lm::model::{Hook, LanguageModel, Routing, Tap};
+use lm::text::{Contexts, pack};
 
 /// Tokens through the model at a time.
 const TOKENS: usize = 4096;

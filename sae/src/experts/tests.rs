@@ -15,9 +15,9 @@ use storage::{DatasetWriter, Layout, row, schema};
 
 use super::{Summary, summarise, summarise_with};
 use crate::harvest::HarvestConfig;
-use crate::model::{LanguageModel, ModelSource};
 use crate::rows::fixture::{Routed, header};
 use crate::{ModelChoice, Quiet, Result};
+use lm::model::{LanguageModel, ModelSource};
 
 /// Writes a routing table of one document, with scores.
 fn with_scores(dir: &Path, settings: serde_json::Value, rows: &[Routed], scores: &[Vec<f32>]) {

@@ -12,9 +12,9 @@ use super::rule::Rule;
 use super::text::{Half, Place, START, Text};
 use super::{ExplainOptions, ExplainSummary, RULES, explain};
 use crate::features::{IndexOptions, index};
-use crate::progress::StopAfter;
 use crate::rows::fixture::{self, header, texts};
 use crate::{ModelChoice, Quiet, Result};
+use lm::progress::StopAfter;
 
 /// Features of the planted corpus.
 const FEATURES: usize = 12;

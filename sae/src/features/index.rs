@@ -18,9 +18,9 @@ use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
-use crate::model::LanguageModel;
 use crate::rows::{Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model};
 use crate::{Error, Progress, Result};
+use lm::model::LanguageModel;
 
 /// Features described and written at a time.
 const CHUNK: usize = 512;
@@ -166,7 +166,7 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
         return Ok((None, "no model was given".into()));
     };
     let hook = subject.dataset.manifest().hook.clone().unwrap_or_default();
-    let site = hook.parse::<crate::model::Hook>()?.site;
+    let site = hook.parse::<lm::model::Hook>()?.site;
     if !site.writes_to_the_stream() {
         return Ok((None, format!("directions at {hook} are not written into the residual stream")));
     }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use storage::schema::features::HISTOGRAM_BINS;
 
 use super::best::Best;
-use crate::kernels::gemm::rows_times_rows;
+use kernels::gemm::rows_times_rows;
 
 /// Features of a block.
 const BLOCK: usize = 64;

@@ -9,10 +9,10 @@ use storage::{Dataset, Run, Scan};
 
 use super::*;
 use crate::Quiet;
-use crate::model::ModelSource;
-use crate::progress::StopAfter;
 use crate::rows::ModelChoice;
 use crate::rows::fixture::{self, Text};
+use lm::model::ModelSource;
+use lm::progress::StopAfter;
 
 const FEATURES: usize = 37;
 

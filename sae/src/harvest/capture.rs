@@ -2,9 +2,9 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::model::{Decoder, Hook, Routing, Tap};
-use crate::text::Contexts;
 use crate::{Error, Result};
+use lm::model::{Decoder, Hook, Routing, Tap};
+use lm::text::Contexts;
 
 /// What one batch gave. Rows are tokens of the batch, BOS and padding included.
 #[derive(Debug, Default)]

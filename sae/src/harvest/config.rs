@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use storage::Dtype;
 
 use super::Shard;
-use crate::model::{Hook, LanguageModel, ModelSource};
 use crate::{Error, Result};
+use lm::model::{Hook, LanguageModel, ModelSource};
 
 /// Tokens of a context where nothing else is asked for. Models of today take 100,000; attention over so many is slow and a
 /// dictionary learns nothing from it.

@@ -14,8 +14,10 @@ use super::shard::share;
 use super::sink::Sink;
 use super::source::{Seen, TokenSource, files};
 use super::tables::Rows;
-use crate::model::{Hook, LanguageModel, shown};
-use crate::{Error, Progress, Result, text};
+use lm::model::{Hook, LanguageModel, shown};
+use lm::text;
+
+use crate::{Error, Progress, Result};
 
 /// Batches that may wait for the writer.
 const WAITING: usize = 1;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::HarvestConfig;
-use crate::model::Tokenizer;
-use crate::{Error, Progress, Result, text};
+use lm::model::Tokenizer;
+use lm::text;
+
+use crate::{Error, Progress, Result};
 
 /// Part `index` of `count`, counted from 0, written `index/count`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

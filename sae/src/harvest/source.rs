@@ -10,8 +10,8 @@ use storage::documents::DocumentRow;
 use super::HarvestConfig;
 use super::shard::Share;
 use crate::Result;
-use crate::model::Tokenizer;
-use crate::text::{self, Documents};
+use lm::model::Tokenizer;
+use lm::text::{self, Documents};
 
 /// What is known about the documents that went by. Shared with whoever consumes their tokens.
 #[derive(Debug, Default)]

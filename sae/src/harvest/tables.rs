@@ -11,9 +11,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 use storage::{Dtype, schema, vector};
 
 use super::capture::Captured;
-use crate::model::Hook;
-use crate::text::Contexts;
 use crate::{Error, Result};
+use lm::model::Hook;
+use lm::text::Contexts;
 
 /// The tokens of a batch that become rows, in (document, position) order.
 pub(super) struct Rows {

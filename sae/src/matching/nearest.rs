@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::kernels::gemm::rows_times_rows;
+use kernels::gemm::rows_times_rows;
 
 /// Rows of a block.
 const BLOCK: usize = 64;

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::prompter::Prompter;
 use super::reading::Reading;
-use crate::kernels::gather::dot_rows;
 use crate::{Error, Result};
+use kernels::gather::dot_rows;
 
 /// What an effect is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::pass::Batch;
 use crate::Result;
-use crate::model::{Hook, Routing, Tap};
+use lm::model::{Hook, Routing, Tap};
 
 /// What the router of one layer chose for the `n` tokens of a text; BOS is not among them.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -5,12 +5,12 @@ use candle_core::{Device, Tensor};
 use super::change::Plan;
 use super::experts::{LayerExperts, Seen};
 use super::prompter::Prompter;
-use crate::kernels::feature::norm_squared;
-use crate::kernels::gather::add_rows;
-use crate::model::{Hook, NoTap, Tap};
-use crate::text::{Contexts, pack};
 use crate::train::random::{Purpose, generator, normal};
 use crate::{Error, Result};
+use kernels::feature::norm_squared;
+use kernels::gather::add_rows;
+use lm::model::{Hook, NoTap, Tap};
+use lm::text::{Contexts, pack};
 
 /// A direction of length 1, `[d]`.
 #[derive(Debug, Clone, PartialEq)]

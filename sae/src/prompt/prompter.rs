@@ -6,9 +6,9 @@ use arrow::datatypes::Float32Type;
 use storage::{Dataset, Dtype, Manifest, Run, RunRecord, Scan, column, schema};
 
 use crate::dictionary::Dictionary;
-use crate::model::{Hook, LanguageModel, shown};
 use crate::rows::{ModelChoice, data_of, load_model};
 use crate::{Error, Result};
+use lm::model::{Hook, LanguageModel, shown};
 
 /// The model with a dictionary at one of its hooks.
 #[derive(Debug)]

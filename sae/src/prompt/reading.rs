@@ -7,8 +7,8 @@ use super::pass::Batch;
 use super::predictions::{Prediction, TOP};
 use super::prompter::Prompter;
 use crate::dictionary::Codes;
-use crate::kernels::feature::norm_squared;
 use crate::{Error, Result};
+use kernels::feature::norm_squared;
 
 /// A text as the model and the dictionary read it; `n` tokens.
 #[derive(Debug)]

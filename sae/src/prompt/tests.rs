@@ -8,10 +8,10 @@ use storage::{Manifest, ModelRef};
 
 use super::*;
 use crate::dictionary::Dictionary;
-use crate::model::{Hook, LanguageModel, ModelSource, NoTap, Site, Tap};
-use crate::progress::StopAfter;
 use crate::rows::{ModelChoice, fixture};
 use crate::{Quiet, Result};
+use lm::model::{Hook, LanguageModel, ModelSource, NoTap, Site, Tap};
+use lm::progress::StopAfter;
 
 /// Tokens a and b.
 const TEXT: &str = "abbabaab";
@@ -80,7 +80,7 @@ fn a_reading_is_what_model_and_dictionary_say() {
     for (found, row) in reading.norms.iter().zip(&rows[1..]) {
         assert!((f64::from(*found) - norm(row)).abs() < 1e-4);
     }
-    let losses = crate::model::losses(&logits, contexts).unwrap();
+    let losses = lm::model::losses(&logits, contexts).unwrap();
     for (prediction, loss) in reading.predictions.iter().zip(&losses[1..]) {
         assert_eq!(prediction.loss.is_some(), loss.is_some());
         assert!((prediction.loss.unwrap_or_default() - loss.unwrap_or_default()).abs() < 1e-4);

@@ -13,8 +13,8 @@ use storage::documents::DocumentRow;
 use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, schema, vector};
 
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
-use crate::model::{LanguageModel, ModelSource};
-use crate::pretrain::{Architecture, Parameters, PretrainConfig};
+use lm::model::{LanguageModel, ModelSource};
+use lm::pretrain::{Architecture, Parameters, PretrainConfig};
 
 /// A document of a fixture.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use storage::Manifest;
 
-use crate::model::{LanguageModel, ModelSource};
 use crate::{Error, Result};
+use lm::model::{LanguageModel, ModelSource};
 
 /// Which model an analysis uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

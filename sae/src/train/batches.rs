@@ -2,8 +2,8 @@
 
 use super::pools::Pools;
 use super::statistics::Statistics;
-use crate::kernels::feature::norm_squared;
 use crate::{Error, Result};
+use kernels::feature::norm_squared;
 
 /// Rows of a batch, scaled.
 #[derive(Debug, Default)]

@@ -18,10 +18,10 @@
 use rayon::prelude::*;
 
 use super::state::TrainState;
-use crate::kernels::encode::{centre, products};
-use crate::kernels::gather::add_rows;
-use crate::kernels::reduce;
-use crate::kernels::topk::{self, Candidates};
+use kernels::encode::{centre, products};
+use kernels::gather::add_rows;
+use kernels::reduce;
+use kernels::topk::{self, Candidates};
 
 /// The norm, as a share of the one that reconstructs untrained rows best.
 const SHARE: f32 = 0.5;

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 use rayon::prelude::*;
 
 use crate::dictionary::Codes;
-use crate::kernels::feature::Source;
-use crate::kernels::group::{Chunk, Grouping, row_and_place};
+use kernels::feature::Source;
+use kernels::group::{Chunk, Grouping, row_and_place};
 
 /// Matches of a chunk of tokens. A match may have the code 0: a feature so near its threshold that the threshold learns from it.
 #[derive(Debug, Default)]

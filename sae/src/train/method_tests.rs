@@ -8,8 +8,8 @@ use super::tests::{planted, planted_unevenly, small_config, weights, write};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::{Dictionary, Selection};
-use crate::progress::StopAfter;
 use crate::train::random::{Purpose, generator, normal};
+use lm::progress::StopAfter;
 
 /// 2500 rows of planted features with gradients; every fifth document is held out.
 pub(super) fn write_with_gradients(dir: &Path, rows: usize, d: usize) -> Vec<f32> {

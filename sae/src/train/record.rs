@@ -11,8 +11,8 @@ use super::config::Resolved;
 use super::state::TrainState;
 use super::step::options::Rule;
 use super::trainer::Trainer;
+use crate::Error;
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
-use crate::{Error, kernels};
 
 /// The record of a run that begins, or goes on from `previous`.
 pub(super) fn begin(resolved: &Resolved, manifest: &Manifest, previous: Option<&RunRecord>) -> RunRecord {

@@ -13,7 +13,7 @@ use super::random::{Purpose, generator, normal};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::Dictionary;
-use crate::progress::StopAfter;
+use lm::progress::StopAfter;
 
 const HOOK: &str = "blocks.0.hook_resid_post";
 

@@ -1,8 +1,8 @@
 //! What training changes: the four parameters with their Adam moments, and how long each feature has been silent.
 
 use super::random::{Purpose, generator, normal};
-use crate::kernels::feature::make_unit;
-use crate::kernels::memory::use_large_pages;
+use kernels::feature::make_unit;
+use kernels::memory::use_large_pages;
 
 /// A parameter and its Adam moments, all of one length.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::InputNormalisation;
-use crate::kernels::{median, reduce};
 use crate::{Error, Result};
+use kernels::{median, reduce};
 
 /// Rows of the sample, as in Gao et al. (2024).
 pub(crate) const SAMPLE_ROWS: usize = 32768;

@@ -20,9 +20,9 @@ use super::config::{Inference, Resolved};
 use super::source::Source;
 use super::state::TrainState;
 use super::statistics::Statistics;
-use crate::kernels::encode::{centre, chunk_rows, products};
-use crate::kernels::quantile::{Histogram, Largest};
 use crate::{Error, Progress, Result};
+use kernels::encode::{centre, chunk_rows, products};
+use kernels::quantile::{Histogram, Largest};
 
 /// Rows encoded at once.
 const BLOCK_ROWS: usize = 4096;

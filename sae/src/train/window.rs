@@ -4,7 +4,7 @@ use storage::metrics::Row;
 use storage::schema::metrics as names;
 
 use super::step::StepReport;
-use crate::kernels::reduce;
+use kernels::reduce;
 
 /// Sums over steps.
 #[derive(Debug)]

@@ -21,8 +21,8 @@
 pub mod budget;
 pub mod law;
 
-use crate::kernels::best::Best;
-use crate::kernels::topk::{self, Candidates};
+use kernels::best::Best;
+use kernels::topk::{self, Candidates};
 
 /// A token and a feature.
 pub type Pair = (u32, u32);

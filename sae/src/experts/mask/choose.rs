@@ -10,9 +10,9 @@ use super::Text;
 use crate::experts::read::Source;
 use crate::experts::specialisation::{InDomain, specialisation};
 use crate::experts::usage::Usage;
-use crate::model::LanguageModel;
-use crate::model::config::MlpConfig;
 use crate::{Error, Progress, Result};
+use lm::model::LanguageModel;
+use lm::model::config::MlpConfig;
 
 /// The experts that the 2× rule calls specialised in `domain`, by the documents that are not measured.
 pub fn by_domain(
@@ -57,7 +57,7 @@ pub fn by_domain(
 /// Experts and experts a token of the layers that have any.
 fn shapes(model: &LanguageModel) -> BTreeMap<u16, (usize, usize)> {
     let blocks = (0u16..).zip(&model.config().blocks);
-    let shape = |(layer, block): (u16, &crate::model::config::BlockConfig)| match &block.mlp {
+    let shape = |(layer, block): (u16, &lm::model::config::BlockConfig)| match &block.mlp {
         MlpConfig::Experts(experts) => Some((layer, (experts.experts, experts.k))),
         MlpConfig::Dense(_) => None,
     };

@@ -25,9 +25,9 @@ use self::tap::Masked;
 use self::text::{Text, text};
 use super::read::Source;
 use super::rescore::contexts;
-use crate::model::{LanguageModel, NoTap, Tap};
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
+use lm::model::{LanguageModel, NoTap, Tap};
 
 /// Which experts to take out.
 #[derive(Debug, Clone, PartialEq, Eq)]

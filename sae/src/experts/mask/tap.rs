@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::model::{Hook, Site, Tap};
+use lm::model::{Hook, Site, Tap};
 
 /// Makes the logits of experts −∞: the router then neither chooses them nor gives them any probability, see
-/// [`Routing`](crate::model::Routing).
+/// [`Routing`](lm::model::Routing).
 #[derive(Debug, Clone, Default)]
 pub struct Masked {
     /// Experts by layer.

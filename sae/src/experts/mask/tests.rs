@@ -8,9 +8,9 @@ use candle_core::{Device, Tensor};
 use super::*;
 use crate::Quiet;
 use crate::harvest::HarvestConfig;
-use crate::model::{Hook, ModelSource, Routing};
 use crate::rows::fixture;
-use crate::text::{Contexts, pack};
+use lm::model::{Hook, ModelSource, Routing};
+use lm::text::{Contexts, pack};
 
 /// A dataset of the embedded model's routing, two domains.
 fn data(folder: &Path) -> PathBuf {
@@ -161,7 +161,7 @@ fn named_experts_their_controls_and_the_tables() {
     let mut sums: HashMap<String, (f64, u64)> = HashMap::new();
     for batch in contexts(&source, &model, text.documents).unwrap() {
         let batch = batch.unwrap();
-        let losses = crate::model::losses(&model.forward(&batch, &mut NoTap).unwrap(), &batch).unwrap();
+        let losses = lm::model::losses(&model.forward(&batch, &mut NoTap).unwrap(), &batch).unwrap();
         for (origin, loss) in batch.origin.iter().zip(losses) {
             let (Some((document, _)), Some(loss)) = (origin, loss) else { continue };
             let domain = source.domains()[source.domain_of(*document).unwrap()].clone();

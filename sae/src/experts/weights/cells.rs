@@ -15,9 +15,9 @@ use super::layers;
 use super::outputs::outputs;
 use crate::dictionary::Dictionary;
 use crate::experts::figures::short;
-use crate::kernels::gemm::rows_times_rows;
-use crate::model::{LanguageModel, MoeLayer};
 use crate::{Error, Progress, Result};
+use kernels::gemm::rows_times_rows;
+use lm::model::{LanguageModel, MoeLayer};
 
 /// Rows of the other set that one task looks at.
 const ROWS: usize = 64;
@@ -208,8 +208,8 @@ mod tests {
 
     use super::*;
     use crate::Quiet;
-    use crate::model::ModelSource;
     use crate::rows::fixture;
+    use lm::model::ModelSource;
 
     fn noisy(of: &[f32], by: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
         of.iter().map(|x| x + by * (rng.random::<f32>() - 0.5)).collect()

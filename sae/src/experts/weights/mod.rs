@@ -23,9 +23,9 @@ pub use similarity::{DUPLICATE, similarity};
 pub use sparsity::sparsity;
 
 use super::read::Source;
-use crate::model::{LanguageModel, MoeLayer};
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
+use lm::model::{LanguageModel, MoeLayer};
 
 /// What the weights of a model's experts tell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

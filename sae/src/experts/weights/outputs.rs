@@ -5,8 +5,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Result;
-use crate::model::MoeLayer;
-use crate::model::ops::Dispatch;
+use lm::model::MoeLayer;
+use lm::model::ops::Dispatch;
 
 /// Random inputs an expert is given.
 const PROBES: usize = 64;

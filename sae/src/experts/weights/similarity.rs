@@ -5,9 +5,9 @@ use storage::experts::SimilarityRow;
 
 use super::outputs::outputs;
 use crate::experts::figures::short;
-use crate::kernels::gemm::rows_times_rows;
-use crate::model::MoeLayer;
 use crate::{Error, Progress, Result};
+use kernels::gemm::rows_times_rows;
+use lm::model::MoeLayer;
 
 /// Two experts whose weights or outputs have this cosine or more are duplicates.
 pub const DUPLICATE: f64 = 0.9;
@@ -89,8 +89,8 @@ mod tests {
 
     use super::*;
     use crate::Quiet;
-    use crate::model::config::Activation;
-    use crate::model::ops::ExpertWeights;
+    use lm::model::config::Activation;
+    use lm::model::ops::ExpertWeights;
 
     const E: usize = 5;
     const D: usize = 6;

@@ -21,10 +21,10 @@ use super::layers;
 use crate::experts::figures::short;
 use crate::experts::read::Source;
 use crate::experts::rescore::{contexts, documents};
-use crate::kernels::gemm::rows_times_rows;
-use crate::model::config::Activation;
-use crate::model::{Hook, LanguageModel, MoeLayer, Routing, Site, Tap};
 use crate::{Error, Progress, Result};
+use kernels::gemm::rows_times_rows;
+use lm::model::config::Activation;
+use lm::model::{Hook, LanguageModel, MoeLayer, Routing, Site, Tap};
 
 /// Expected and measured share of active units of every expert on the tokens that choose it: over the first batches of the dataset that
 /// hold `tokens` tokens, or all of it.

@@ -8,8 +8,8 @@ use storage::row;
 
 use super::*;
 use crate::Quiet;
-use crate::model::{Hook, ModelSource, Routing, Site, Tap};
 use crate::rows::fixture::{self, Routed, header, texts};
+use lm::model::{Hook, ModelSource, Routing, Site, Tap};
 
 /// A model of two layers of four experts with this activation, and a dataset that has its tokens in a routing table.
 fn model_and_data(folder: &Path, activation: &str) -> (LanguageModel, std::path::PathBuf) {

@@ -26,9 +26,9 @@ use storage::attention::{ATTRIBUTION, HEADS};
 pub use pass::{Wanted, attribute};
 
 use super::tokens::Tokens;
-use crate::model::{Config, Hook, LanguageModel, Site};
 use crate::rows::Subject;
 use crate::{Error, Progress, Result};
+use lm::model::{Config, Hook, LanguageModel, Site};
 
 /// The heads of one layer whose outputs a dictionary takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

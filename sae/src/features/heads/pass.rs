@@ -10,9 +10,9 @@ use super::super::tokens::Tokens;
 use super::Heads;
 use super::sources::{Destination, Parts, Seen};
 use crate::dictionary::Dictionary;
-use crate::model::Decoder;
-use crate::text::{Contexts, pack};
 use crate::{Error, Progress, Result};
+use lm::model::Decoder;
+use lm::text::{Contexts, pack};
 
 /// Tokens that are listed for an example.
 pub const SOURCES: usize = 64;

@@ -5,9 +5,9 @@ use candle_core::Tensor;
 use super::super::describe::dot;
 use super::Heads;
 use crate::dictionary::Dictionary;
-use crate::model::{Decoder, Hook, Site, Tap};
-use crate::text::Contexts;
 use crate::{Error, Result};
+use lm::model::{Decoder, Hook, Site, Tap};
+use lm::text::Contexts;
 
 /// What the heads of one layer did on a batch of contexts.
 #[derive(Debug)]

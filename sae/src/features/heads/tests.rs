@@ -16,10 +16,10 @@ use super::weights;
 use super::*;
 use crate::Quiet;
 use crate::dictionary::Dictionary;
-use crate::model::{Decoder, Tap, Weights};
-use crate::progress::StopAfter;
 use crate::rows::fixture;
-use crate::text::Contexts;
+use lm::model::{Decoder, Tap, Weights};
+use lm::progress::StopAfter;
+use lm::text::Contexts;
 
 const FEATURES: usize = 11;
 

@@ -12,8 +12,8 @@ use arrow::ipc::reader::StreamDecoder;
 
 use super::columns::Table;
 use super::source::{Chunk, Facts, Names, rows_at_once};
-use crate::model::Hook;
 use crate::{Error, Result};
+use lm::model::Hook;
 
 /// What `datasets` writes last.
 pub(super) const STATE: &str = "state.json";

@@ -1,7 +1,7 @@
 //! Integers of files, as numbers of tokens.
 
-use crate::model::Bytes;
 use crate::{Error, Result};
+use lm::model::Bytes;
 
 /// A little-endian integer type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use storage::Dtype;
 
 use super::integers::Integer;
 use super::source::{Chunk, Facts, Names, rows_at_once};
-use crate::model::encoding::{F16, F32, F64};
-use crate::model::{Bytes, Encoding};
 use crate::{Error, Result};
+use lm::model::encoding::{F16, F32, F64};
+use lm::model::{Bytes, Encoding};
 
 #[derive(Debug, Clone, Copy)]
 enum Number {

@@ -13,8 +13,8 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use super::batch::{guarded, until_error};
 use super::columns::Table;
 use super::source::{Chunk, Facts, Names, rows_at_once};
-use crate::model::Hook;
 use crate::{Error, Result};
+use lm::model::Hook;
 
 fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;

@@ -9,8 +9,8 @@ use super::Columns;
 use super::ledger::{Ledger, Rules};
 use super::source::{self, Chunk, Facts, Names, Source};
 use crate::harvest::Sink;
-use crate::model::{Tokenizer, shown};
 use crate::{Error, Progress, Result};
+use lm::model::{Tokenizer, shown};
 
 /// Rows of a document where nothing says what a document is; fewer where that would make less than [`LEAST_DOCUMENTS`].
 const ROWS_PER_DOCUMENT: u64 = 256;

@@ -7,9 +7,9 @@ use storage::Dtype;
 use super::integers::Integer;
 use super::npy::sequences;
 use super::source::{Chunk, Facts, Names, Role, listed, rows_at_once};
-use crate::model::safetensors::{Found, read_header};
-use crate::model::{Bytes, Encoding};
 use crate::{Error, Result};
+use lm::model::safetensors::{Found, read_header};
+use lm::model::{Bytes, Encoding};
 
 /// A tensor of integers, one a row.
 struct Integers {
@@ -154,7 +154,7 @@ pub(super) fn open(
         tokens: first.tokens.is_some(),
         documents: length.is_some() || first.documents.is_some(),
         length,
-        hook: first.name.parse::<crate::model::Hook>().is_ok().then(|| first.name.clone()),
+        hook: first.name.parse::<lm::model::Hook>().is_ok().then(|| first.name.clone()),
         about: format!("tensor `{}`, {d} numbers a row, {}", first.name, first.encoding.name.to_lowercase()),
     };
     let mut opened = opened.into_iter();

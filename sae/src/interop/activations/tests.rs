@@ -17,8 +17,8 @@ use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, TOKEN, VOCABUL
 use storage::{Dataset, Dtype, RowsAre, Scan, column, documents, vector};
 
 use super::{ImportConfig, plan, run};
-use crate::progress::StopAfter;
 use crate::{Error, Quiet, Result};
+use lm::progress::StopAfter;
 
 /// What a dataset holds.
 #[derive(Debug, Default, PartialEq)]

@@ -9,10 +9,10 @@ use storage::history::{
 };
 
 use super::{direction, schedule};
-use crate::kernels::vector::{dot, squared_norm};
 use crate::train::config::Resolved;
 use crate::train::state::TrainState;
 use crate::{Error, Result};
+use kernels::vector::{dot, squared_norm};
 
 /// Bytes of the decoder rows that are made and written at once.
 const PIECE: usize = 4 << 20;

@@ -9,11 +9,11 @@ use storage::history::{
 use storage::row;
 
 use super::*;
-use crate::progress::StopAfter;
 use crate::train::state::TrainState;
 use crate::train::tests::{planted, small_config, weights, write};
 use crate::train::{TrainConfig, checkpoint, read_config_file, run};
 use crate::{Error, Quiet};
+use lm::progress::StopAfter;
 
 const D: usize = 16;
 

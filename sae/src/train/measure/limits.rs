@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::Result;
-use crate::kernels::encode::Packed;
-use crate::kernels::int8::panels::{COLUMNS, Line};
-use crate::kernels::int8::tile::{Instructions, ROWS, Sums, tile};
 use crate::train::thread_pool;
+use kernels::encode::Packed;
+use kernels::int8::panels::{COLUMNS, Line};
+use kernels::int8::tile::{Instructions, ROWS, Sums, tile};
 
 /// Upper limits, of all threads together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -251,7 +251,7 @@ fn peak_memory() -> Option<u64> {
 /// `[d]`
 fn mean(x: &[f32], d: usize) -> Vec<f32> {
     let mut sums = vec![0.0; d];
-    crate::kernels::reduce::add_column_sums(&mut sums, x);
+    kernels::reduce::add_column_sums(&mut sums, x);
     sums.into_iter().map(|sum| (sum / (x.len() / d) as f64) as f32).collect()
 }
 

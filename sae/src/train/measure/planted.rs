@@ -14,10 +14,10 @@ pub(super) fn planted(d: usize, k: usize, n: usize, seed: u64) -> Vec<f32> {
         for _ in 0..k {
             let direction = (rng.next_u32() as usize % (4 * d)) * d;
             let weight = -(((rng.next_u32() >> 8) as f32 + 0.5) / (1 << 24) as f32).ln();
-            crate::kernels::vector::axpy(row, weight, &directions[direction..direction + d]);
+            kernels::vector::axpy(row, weight, &directions[direction..direction + d]);
         }
     }
-    let squares = crate::kernels::reduce::sum_of_squares(&x);
+    let squares = kernels::reduce::sum_of_squares(&x);
     let scale = ((n * d) as f64 / squares).sqrt() as f32;
     x.iter_mut().for_each(|x| *x *= scale);
     x

@@ -6,8 +6,8 @@
 use super::select::{Buffer, Row};
 use super::{Chunk, part};
 use crate::dictionary::score::{Score, is_silent};
-use crate::kernels::encode::products;
 use crate::train::state::TrainState;
+use kernels::encode::products;
 
 /// Steps between two looks.
 const EVERY: u64 = 64;

@@ -13,11 +13,11 @@ use super::prefilter::{Prefilter, silence};
 use super::select::Buffer;
 use super::{Chunk, Stepper, part};
 use crate::dictionary::score::{Score, is_silent};
-use crate::kernels::int8::tile::ROWS;
-use crate::kernels::int8::{Rows, Shortlist};
-use crate::kernels::listed::{Listed, Lists};
-use crate::kernels::topk::{self, Candidates};
 use crate::train::state::TrainState;
+use kernels::int8::tile::ROWS;
+use kernels::int8::{Rows, Shortlist};
+use kernels::listed::{Listed, Lists};
+use kernels::topk::{self, Candidates};
 
 /// Products in `f32` of all pairs that some chunks list.
 #[derive(Debug, Default)]

@@ -11,11 +11,11 @@ use super::select::{Buffer, Row};
 use super::{Stepper, candidates};
 use crate::dictionary::Codes;
 use crate::dictionary::score::{Score, is_silent};
-use crate::kernels::encode::{Packed, chunk_rows, products};
-use crate::kernels::gather::dot_rows;
-use crate::kernels::int8::tile::{Instructions, ROWS};
-use crate::kernels::int8::{Pairs, Weights};
 use crate::train::state::TrainState;
+use kernels::encode::{Packed, chunk_rows, products};
+use kernels::gather::dot_rows;
+use kernels::int8::tile::{Instructions, ROWS};
+use kernels::int8::{Pairs, Weights};
 
 /// What all tiles read.
 struct Tiles<'a> {

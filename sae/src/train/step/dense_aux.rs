@@ -15,11 +15,11 @@
 use rayon::prelude::*;
 
 use super::{Chunk, Helped, Stepper};
-use crate::kernels::bf16;
-use crate::kernels::gemm::{Into, Mat, MatMut};
-use crate::kernels::keep;
-use crate::kernels::product::{Right, multiply};
-use crate::kernels::reduce;
+use kernels::bf16;
+use kernels::gemm::{Into, Mat, MatMut};
+use kernels::keep;
+use kernels::product::{Right, multiply};
+use kernels::reduce;
 
 /// Helped features for each that a token may use, up to which products are dense.
 pub(in crate::train) const DENSE: usize = 8;

@@ -2,10 +2,10 @@
 
 use super::options::{Plan, Rule, StepOptions};
 use super::{Chunk, Helped, Matrices, penalty};
-use crate::kernels::gather::{add_rows, dot_rows};
-use crate::kernels::reduce;
 use crate::train::matches::Matches;
 use crate::train::state::TrainState;
+use kernels::gather::{add_rows, dot_rows};
+use kernels::reduce;
 
 /// What all chunks read.
 pub(super) struct Shared<'a> {

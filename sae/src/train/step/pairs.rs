@@ -22,9 +22,9 @@ use super::select::Buffer;
 use super::{Chunk, Stepper, part};
 use crate::dictionary::Codes;
 use crate::dictionary::score::Score;
-use crate::kernels::listed::Lists;
-use crate::kernels::spare::Spare;
 use crate::train::state::TrainState;
+use kernels::listed::Lists;
+use kernels::spare::Spare;
 
 /// The first floor, as a share of the worst match of the last step: matches differ from batch to batch.
 const FLOOR_SHARE: f32 = 0.9;

@@ -6,11 +6,11 @@
 use super::Stepper;
 use super::options::{Rule, Search, StepOptions};
 use crate::dictionary::score::Score;
-use crate::kernels::encode::{Packed, chunk_rows};
-use crate::kernels::int8::tile::{Instructions, ROWS};
-use crate::kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Weights};
-use crate::kernels::listed::rows_at_once;
 use crate::train::state::TrainState;
+use kernels::encode::{Packed, chunk_rows};
+use kernels::int8::tile::{Instructions, ROWS};
+use kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Weights};
+use kernels::listed::rows_at_once;
 
 /// Tokens of a chunk: their 8 bits stay in the second cache while all panels go by. Whole tiles.
 const CHUNK_ROWS: usize = 16 * ROWS;

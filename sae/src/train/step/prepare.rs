@@ -5,9 +5,9 @@ use super::options::Rule;
 use super::{Helped, Stepper};
 use crate::dictionary::allocation::budget::{self, Unmet};
 use crate::dictionary::allocation::law::{BudgetLaw, Zipf};
-use crate::kernels::bf16;
 use crate::train::state::TrainState;
 use crate::{Error, Result};
+use kernels::bf16;
 
 /// Steps between two looks at the law of aux-zipf.
 const REFRESH: u64 = 50;

@@ -8,10 +8,10 @@
 use rand::RngCore as _;
 
 use super::Stepper;
-use crate::kernels::feature::{make_unit, norm_squared};
-use crate::kernels::reduce::sum_of_squares;
 use crate::train::random::{Purpose, generator};
 use crate::train::state::TrainState;
+use kernels::feature::{make_unit, norm_squared};
+use kernels::reduce::sum_of_squares;
 
 /// Norm of a new encoder row, as a share of the mean of those alive.
 const ENCODER_SHARE: f32 = 0.2;

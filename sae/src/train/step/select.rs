@@ -7,9 +7,9 @@ use super::options::{Plan, Rule, StepOptions};
 use super::prefilter::PackedState;
 use super::{Chunk, Helped, Stepper};
 use crate::dictionary::score::{Score, is_silent};
-use crate::kernels::best::{Best, SharedBest};
-use crate::kernels::topk::{self, Candidates};
 use crate::train::state::TrainState;
+use kernels::best::{Best, SharedBest};
+use kernels::topk::{self, Candidates};
 
 /// Memory of one thread while it matches.
 #[derive(Debug, Default)]
@@ -119,7 +119,7 @@ impl Stepper {
     pub(super) fn match_best(&mut self, features: usize, plan: &Plan, rows: usize) {
         let width = features as u64;
         let entries = self.best.finish();
-        let fill = |entries: &[crate::kernels::best::Entry], chunks: &mut [Chunk], second: bool| {
+        let fill = |entries: &[kernels::best::Entry], chunks: &mut [Chunk], second: bool| {
             let (mut at, mut row) = (0, (Vec::new(), Vec::new()));
             for token in 0..rows {
                 row.0.clear();

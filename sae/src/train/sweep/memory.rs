@@ -1,10 +1,10 @@
 //! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to say so before anything begins.
 
-use crate::kernels::encode::chunk_rows;
 use crate::train::config::{AuxLoss, Resolved};
 use crate::train::dataset_rows::RANGES_AT_ONCE;
 use crate::train::group::TURN;
 use crate::train::step::DENSE;
+use kernels::encode::chunk_rows;
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;

@@ -24,7 +24,7 @@ mod plan;
 mod run;
 
 pub use file::{Asked, is_sweep, read_file};
-pub(crate) use memory::available as available_memory;
+pub use memory::available as available_memory;
 pub use plan::{Plan, Planned, Wave};
 pub use run::{SweepOutcome, SweptRun, read_out, run};
 

@@ -7,11 +7,11 @@ use storage::{RunRecord, RunStatus, Scan};
 
 use super::file::parse;
 use super::*;
-use crate::progress::StopAfter;
 use crate::train::method_tests::write_with_gradients;
 use crate::train::tests::{small_config, weights};
 use crate::train::{Method, TrainConfig};
 use crate::{Error, Quiet};
+use lm::progress::StopAfter;
 
 fn names(text: &str) -> Vec<String> {
     parse(text).unwrap().into_iter().map(|run| run.name).collect()

@@ -10,9 +10,9 @@ use super::update::EncoderGradients;
 use super::*;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
-use crate::kernels::encode::{chunk_rows, products};
 use crate::train::random::{Purpose, generator, normal};
 use crate::train::state::Parameter;
+use kernels::encode::{chunk_rows, products};
 
 const D: usize = 9;
 const F: usize = 30;

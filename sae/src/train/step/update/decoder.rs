@@ -7,9 +7,9 @@ use super::super::options::Rule;
 use super::super::prefilter::Quantised;
 use super::{Packed, TASK_FEATURES, Triple, lost, panels, triples};
 use crate::Result;
-use crate::kernels::adam::AdamStep;
-use crate::kernels::feature;
 use crate::train::state::TrainState;
+use kernels::adam::AdamStep;
+use kernels::feature;
 
 /// A thread's memory.
 #[derive(Debug, Default)]

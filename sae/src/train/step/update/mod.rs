@@ -9,14 +9,14 @@ mod encoder;
 use super::Stepper;
 use super::options::Rule;
 use super::prefilter::{Prefilter, Quantised};
-use crate::kernels::adam::{self, AdamStep};
-use crate::kernels::int8::Fold;
-use crate::kernels::int8::panels::{COLUMNS, Panel};
-use crate::kernels::reduce;
 use crate::train::state::{Parameter, TrainState};
 use crate::{Error, Result};
 #[cfg(test)]
 pub(super) use encoder::EncoderGradients;
+use kernels::adam::{self, AdamStep};
+use kernels::int8::Fold;
+use kernels::int8::panels::{COLUMNS, Panel};
+use kernels::reduce;
 
 /// Features updated by one task: those of a panel.
 const TASK_FEATURES: usize = COLUMNS;

@@ -1,0 +1,87 @@
+//! `sae compare`: methods side by side.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session};
+use sae::Result;
+use sae::compare::{self, CompareOptions};
+use sae::evaluate::EvaluateOptions;
+use sae::train::sweep::{self, Plan};
+
+/// Compare the runs of a folder on the same held-out documents: means over seeds as Parquet, pictures and a page
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sae compare sweep\n  sae compare sweep --config sweep.toml      # trains what is not trained yet\n\nRuns that differ in their seed alone are a group. An interrupted comparison goes on when the same command is given again."
+)]
+pub struct Command {
+    /// Folder with runs, as `sae train --config sweep.toml` makes it
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// A sweep to train first, or to go on with
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for tables and pictures [default: DIR/comparison]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Held-out tokens to measure on, at most
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// Model to splice dictionaries into [default: the one that made the dataset]
+    #[arg(long, value_name = "DIR")]
+    model: Option<String>,
+    /// Only reconstruction; no model is loaded
+    #[arg(long, conflicts_with = "model")]
+    no_model: bool,
+    /// Leave out the principal components
+    #[arg(long)]
+    no_pca: bool,
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let mut failures = None;
+        if let Some(config) = &self.config {
+            let plan = Plan::new(&sweep::read_file(config)?, None, session.threads)?;
+            let resume = self.folder.join(sweep::SWEEP_FILE).exists();
+            failures = sweep::run(&plan, &self.folder, resume, &mut session.progress)?.failures();
+        }
+        let options = CompareOptions {
+            evaluate: EvaluateOptions {
+                model: super::evaluate::choice(self.model.as_deref(), self.no_model, session)?,
+                tokens: self.tokens,
+                seed: session.seed.unwrap_or_default(),
+                ..EvaluateOptions::default()
+            },
+            no_pca: self.no_pca,
+            out: self.out,
+        };
+        let comparison = compare::run(&self.folder, &options, &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!({
+            "out": comparison.out, "runs": comparison.runs, "means": comparison.means,
+        }));
+        output.row("group", "FVE                CE increase        L0");
+        for group in
+            comparison.means.chunk_by(|a, b| (&a.group, &a.hook, a.d_sae) == (&b.group, &b.hook, b.d_sae))
+        {
+            let figure = |name: &str, digits: usize| {
+                let row = group.iter().find(|row| row.figure == name);
+                row.map_or("–".to_owned(), |row| match row.sd {
+                    Some(sd) => format!("{:.digits$} ± {sd:.digits$}", row.mean),
+                    None => format!("{:.digits$}", row.mean),
+                })
+            };
+            output.row(
+                &group[0].group,
+                format!("{:<18} {:<18} {}", figure("fve", 4), figure("ce_increase", 4), figure("l0", 1)),
+            );
+        }
+        output.row("page", comparison.out.join("comparison.md").display());
+        if let Some(failures) = failures {
+            output.failed(failures);
+        }
+        Ok(output)
+    }
+}

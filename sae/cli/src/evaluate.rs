@@ -1,0 +1,115 @@
+//! `sae evaluate`: how good a dictionary is.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session};
+use sae::evaluate::{self, EvaluateOptions, Evaluation};
+use sae::{ModelChoice, Result};
+
+/// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sae evaluate topk --json")]
+pub struct Command {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Dataset [default: the one the run was trained on]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Model to splice the dictionary into [default: the one that made the dataset]
+    #[arg(long, value_name = "DIR")]
+    model: Option<String>,
+    /// Only reconstruction; no model is loaded
+    #[arg(long, conflicts_with = "model")]
+    no_model: bool,
+    /// Beside it, principal components with as many numbers a token
+    #[arg(long)]
+    pca: bool,
+    /// Beside it, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
+    #[arg(long)]
+    threshold: bool,
+    /// Tokens at most
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// Also documents that were trained on
+    #[arg(long)]
+    all_documents: bool,
+}
+
+/// The choice that `--model` and `--no-model` make.
+pub(super) fn choice(model: Option<&str>, no_model: bool, session: &mut Session) -> Result<ModelChoice> {
+    Ok(match model {
+        _ if no_model => ModelChoice::Without,
+        Some(name) => ModelChoice::Source(session.model(name)?),
+        None => ModelChoice::OfTheData,
+    })
+}
+
+/// The lines of an evaluation's table.
+pub(super) fn rows(e: &Evaluation, output: &mut Output) {
+    let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
+    output.row("FVE", number(e.fve));
+    let spread =
+        e.l0_quantiles.map_or(String::new(), |q| format!(" ({} to {} on nine tokens of ten)", q[1], q[5]));
+    output.row("L0", format!("{:.1}{spread}", e.l0));
+    let share = 100.0 * e.dead_share;
+    output.row(
+        "dead",
+        format!("{} of {} ({share:.2} %, over {} {} tokens)", e.dead, e.d_sae, e.tokens, e.split),
+    );
+    if let Some(share) = e.under_used_share {
+        output.row(
+            "under-used",
+            format!("{:.2} % fire less than a tenth as often as the mean feature", 100.0 * share),
+        );
+    }
+    if e.left_out > 0 {
+        output.row("left out", format!("{} tokens, because of their norm", e.left_out));
+    }
+    output.row("cosine", format!("{:.4}", e.cosine));
+    output.row("norm ratio", number(e.l2_ratio));
+    output.row("CE clean", number(e.ce_clean));
+    output.row("CE reconstructed", number(e.ce_reconstructed));
+    output.row("CE zero ablation", number(e.ce_zero));
+    output.row("CE mean ablation", number(e.ce_mean));
+    output.row("loss recovered", number(e.loss_recovered));
+    output.row("KL", number(e.kl));
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let options = EvaluateOptions {
+            data: self.data,
+            model: choice(self.model.as_deref(), self.no_model, session)?,
+            tokens: self.tokens,
+            all_documents: self.all_documents,
+            seed: session.seed.unwrap_or_default(),
+            ..EvaluateOptions::default()
+        };
+        if !(self.pca || self.threshold) {
+            let evaluation = evaluate::run(&self.run, &options, &mut session.progress)?;
+            let mut output = Output::new(serde_json::json!(evaluation));
+            rows(&evaluation, &mut output);
+            return Ok(output);
+        }
+        let asked = (self.pca, self.threshold);
+        let measured = evaluate::run_beside(&self.run, asked, &options, &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!({
+            "run": measured.runs, "by_threshold": measured.by_threshold, "baselines": measured.baselines,
+        }));
+        measured.runs.iter().for_each(|evaluation| rows(evaluation, &mut output));
+        let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
+        let line = |e: &Evaluation| {
+            let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));
+            format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
+        };
+        measured.by_threshold.iter().flatten().for_each(|e| output.row("by one threshold", line(e)));
+        for beside in &measured.baselines {
+            output.row(&format!("{} {}", beside.baseline, beside.k), line(&beside.evaluation));
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,94 @@
+//! `sae explain`: what features are about, by rules of tokens or as other tools said.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session};
+use sae::Result;
+use sae::explain::import::{self, ImportOptions};
+use sae::explain::{self, ExplainOptions};
+
+/// Explain an indexed run's features by rules of tokens, with scores on documents that the rules were not made from
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sae explain topk\n  sae explain topk --import batch-0.jsonl")]
+pub struct Command {
+    /// The run; `sae index` must have been there
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Dataset [default: the one that was indexed]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The least F1 and correlation with which a rule is kept
+    #[arg(long, default_value_t = ExplainOptions::default().least, value_name = "SHARE")]
+    least: f64,
+    /// Read explanations of another tool instead: Neuronpedia's export (.jsonl, .json) or feature, text, score, method, author (.jsonl, .csv)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "least"])]
+    import: Option<PathBuf>,
+    /// What the imported source is called; one of the same name is replaced [default: the file's name]
+    #[arg(long, requires = "import")]
+    name: Option<String>,
+    /// The layer or source id to take from a Neuronpedia export of several
+    #[arg(long, requires = "import", value_name = "ID")]
+    layer: Option<String>,
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        if let Some(file) = self.import {
+            let options = ImportOptions { file, name: self.name, layer: self.layer };
+            return Ok(imported(&import::run(&self.run, &options, &mut session.progress)?));
+        }
+        let options = ExplainOptions {
+            data: self.data,
+            least: self.least,
+            seed: session.seed.unwrap_or(0),
+            ..ExplainOptions::default()
+        };
+        Ok(explained(&explain::explain(&self.run, &options, &mut session.progress)?))
+    }
+}
+
+fn explained(summary: &explain::ExplainSummary) -> Output {
+    let mut output = Output::new(serde_json::json!(summary));
+    output.row("explanations", summary.table.display());
+    output.row(
+        "features",
+        format!(
+            "{} of {} explained; {} have no rule with F1 and correlation of {} or more, {} fired too rarely",
+            summary.explained, summary.features, summary.unexplained, summary.least, summary.rare
+        ),
+    );
+    output
+        .row("made from", format!("{} tokens of {} documents", summary.tokens_made, summary.documents_made));
+    output.row(
+        "measured on",
+        format!("{} tokens of {} others", summary.tokens_measured, summary.documents_measured),
+    );
+    if let (Some(f1), Some(correlation)) = (summary.mean_f1, summary.mean_correlation) {
+        output.row("mean F1", format!("{f1:.3}"));
+        output.row("mean correlation", format!("{correlation:.3}"));
+    }
+    for best in &summary.best {
+        output.row(
+            &format!("feature {}", best.feature),
+            format!("{} (F1 {:.3}, correlation {:.3})", best.text, best.f1, best.correlation),
+        );
+    }
+    output
+}
+
+fn imported(summary: &import::Imported) -> Output {
+    let mut output = Output::new(serde_json::json!(summary));
+    output.row("explanations", summary.table.display());
+    output.row("format", summary.format);
+    output.row("read", format!("{} of {} features", summary.explanations, summary.features));
+    if summary.empty > 0 {
+        output.row("left out", format!("{} without a text", summary.empty));
+    }
+    if summary.others > 0 {
+        output.row("left out", format!("{} of other layers", summary.others));
+    }
+    output
+}

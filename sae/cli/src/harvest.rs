@@ -1,0 +1,105 @@
+//! `sae harvest`: activations of a model on text.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use storage::Dtype;
+
+use super::{Output, Session};
+use lm::model::{Hook, LanguageModel};
+use sae::Result;
+use sae::harvest::{self, HarvestConfig, Harvested, Shard};
+
+/// Read a model's activations on text into a Parquet dataset
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  sae harvest --model default --text texts/ --hook blocks.2.hook_resid_post --routing --out data\n\nAn interrupted harvest goes on when the same command is given again.\nSeveral machines: give each the same command with --shard 0/8 to 7/8, then sae harvest --merge --out data."
+)]
+pub struct Command {
+    /// A Hugging Face folder, a GGUF file, a name on the hub, or `default` for the embedded model
+    #[arg(long, default_value = "default", value_name = "DIR")]
+    model: String,
+    /// Text files and folders (.txt, .jsonl with a field `text`, .parquet with a column `text`)
+    #[arg(long, required_unless_present = "merge", num_args = 1.., value_name = "PATH")]
+    text: Vec<PathBuf>,
+    /// Where to take activations; may be given several times, then each gets a folder of its own in --out
+    #[arg(long = "hook", value_name = "HOOK")]
+    hooks: Vec<Hook>,
+    /// Folder for the dataset
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Write which experts each token went to
+    #[arg(long)]
+    routing: bool,
+    /// Write d(sum of next-token cross-entropy)/d(activation)
+    #[arg(long)]
+    gradients: bool,
+    /// Stop after so many tokens
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// Tokens a context, BOS included [default: what the model was made for, at most 1024]
+    #[arg(long)]
+    context_length: Option<usize>,
+    /// Type of stored activations: f16 or f32
+    #[arg(long, default_value = "f16", value_parser = dtype)]
+    dtype: Dtype,
+    /// Rows of the model's batch, a context each [default: as many as make about 2048 tokens]
+    #[arg(long)]
+    batch_rows: Option<usize>,
+    /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset of them
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Make one dataset of the shards in --out
+    #[arg(long, conflicts_with_all = ["shard", "text", "hooks", "routing", "gradients", "tokens"])]
+    merge: bool,
+    /// Share of the documents to set aside where the text does not say which are held out
+    #[arg(long, default_value_t = 0.05)]
+    held_out: f64,
+}
+
+pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
+    match name {
+        "f16" => Ok(Dtype::F16),
+        "f32" => Ok(Dtype::F32),
+        other => Err(format!("`{other}` is neither f16 nor f32")),
+    }
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        if self.merge {
+            return Ok(output(&harvest::merge(&self.out, &mut session.progress)?));
+        }
+        let defaults = HarvestConfig::default();
+        let config = HarvestConfig {
+            model: session.model(&self.model)?,
+            text: self.text,
+            hooks: self.hooks,
+            routing: self.routing,
+            gradients: self.gradients,
+            tokens: self.tokens,
+            context_length: self.context_length,
+            dtype: self.dtype,
+            batch_rows: self.batch_rows,
+            held_out_share: self.held_out,
+            seed: session.seed.unwrap_or(defaults.seed),
+            shard: self.shard,
+            ..defaults
+        };
+        let model = LanguageModel::load(&config.model)?;
+        let made = harvest::run(&config, &model, &self.out, &mut session.progress)?;
+        Ok(output(&made))
+    }
+}
+
+fn output(made: &Harvested) -> Output {
+    let mut output = Output::new(serde_json::json!(made));
+    for dataset in &made.datasets {
+        output.row("dataset", dataset.display());
+    }
+    output.row("rows", made.rows);
+    output.row("documents", format!("{}, {} of them held out", made.documents, made.held_out));
+    output.row("seconds", format!("{:.1}", made.seconds));
+    output
+}

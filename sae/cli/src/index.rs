@@ -1,0 +1,70 @@
+//! `sae index`: the tables that the window shows features from.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session, evaluate};
+use sae::Result;
+use sae::features::{self, IndexOptions};
+
+/// Find out what a dictionary's features do: statistics, examples, logits, neighbours
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sae index topk --tokens 2000000")]
+pub struct Command {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Dataset [default: the one the run was trained on]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Model for the logits [default: the one that made the dataset]
+    #[arg(long, value_name = "DIR")]
+    model: Option<String>,
+    /// Leave the logits out; no model is loaded
+    #[arg(long, conflicts_with = "model")]
+    no_model: bool,
+    /// Tokens at most, in whole documents; each takes 8 bytes of memory
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// Leave the map of the features out; `sae map` makes it later
+    #[arg(long)]
+    no_map: bool,
+    /// Strongest examples of a feature that are traced to the tokens they come from, in dictionaries of attention heads
+    /// (attn.hook_z); 0 for none [default: 20]
+    #[arg(long, value_name = "N")]
+    sources_of: Option<usize>,
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let defaults = IndexOptions::default();
+        let options = IndexOptions {
+            data: self.data,
+            model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
+            tokens: self.tokens,
+            map: !self.no_map,
+            sources_of: self.sources_of.unwrap_or(defaults.sources_of),
+            ..defaults
+        };
+        let summary = features::index(&self.run, &options, &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!(summary));
+        output.row("index", self.run.join("features").display());
+        output.row("features", format!("{}, {} of them dead", summary.features, summary.dead));
+        output.row("tokens", format!("{} of {} documents", summary.tokens, summary.documents));
+        output.row("activations", summary.activations);
+        output.row("logits", &summary.logits);
+        if summary.heads > 0 {
+            output.row("heads", format!("{}, decoder weight of each", summary.heads));
+        }
+        match &summary.attribution {
+            Some(about) if summary.attributed > 0 => {
+                output.row("sources", format!("{} examples, {about}", summary.attributed));
+            }
+            Some(why) => output.row("sources", format!("none: {why}")),
+            None => {}
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,111 @@
+//! `sae inspect`: what a model is and where it can be tapped; how a run stands and what became of its features.
+
+use std::path::Path;
+
+use clap::Args;
+use storage::history::{HistoryRecord, Quantiles};
+use storage::{RunRecord, RunStatus};
+
+use super::{Output, Session};
+use lm::model::{Hook, LanguageModel, Site};
+use sae::Result;
+
+/// Show a model's shape and its hooks, or how a run stands and what became of its features in training
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sae inspect default\n  sae inspect run")]
+pub struct Command {
+    /// A Hugging Face folder, or `default` for the embedded model; or the folder of a run
+    model: String,
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        if Path::new(&self.model).join(storage::run::FILE).is_file() {
+            return run(Path::new(&self.model));
+        }
+        let model = LanguageModel::load(&session.model(&self.model)?)?;
+        let config = model.config();
+        let hooks = model.decoder().hooks();
+        let shapes: Vec<(String, String)> =
+            hooks.iter().map(|(hook, width)| (hook.to_string(), shape(*hook, *width))).collect();
+        let listed: Vec<_> = hooks
+            .iter()
+            .zip(&shapes)
+            .map(|((_, width), (hook, shape))| serde_json::json!({"hook": hook, "width": width, "shape": shape}))
+            .collect();
+        let mut output = Output::new(serde_json::json!({
+            "model": model.id(), "sha256": model.sha256(), "config": config, "hooks": listed,
+        }));
+        output.row("model", model.id());
+        output.row("sha256", model.sha256());
+        output.row("family", &config.model_type);
+        output.row("layers", config.num_hidden_layers);
+        output.row("d_model", config.hidden_size);
+        if let Some((experts, k)) = config.experts() {
+            output.row("experts", format!("{k} of {experts} a token"));
+        }
+        output.row("vocabulary", config.vocab_size);
+        output.row("context", config.max_position_embeddings);
+        for (hook, shape) in &shapes {
+            output.row(hook, shape);
+        }
+        Ok(output)
+    }
+}
+
+/// How the run in `dir` stands.
+fn run(dir: &Path) -> Result<Output> {
+    let (record, history) = (RunRecord::read(dir)?, HistoryRecord::read(dir)?);
+    let count = |n: u64| super::progress::count(n as f64);
+    let mut output = Output::new(serde_json::json!({ "run": dir, "record": record, "history": history }));
+    output.row("run", dir.display());
+    let status = match record.status {
+        RunStatus::Running => "running",
+        RunStatus::Finished => "finished",
+        RunStatus::Stopped => "stopped",
+        RunStatus::Failed => "failed",
+    };
+    output.row("status", status);
+    output.row("method", &record.method);
+    output.row("hook", &record.hook);
+    output.row("features", format!("{} of width {}", record.d_sae, record.d_in));
+    output.row("tokens", format!("{} of {}", count(record.tokens_done), count(record.tokens_total)));
+    let Some(HistoryRecord { snapshots, dead_after, same_cosine, summary, .. }) = history else {
+        output.row("history", "none is kept (--history), or training is not over");
+        return Ok(output);
+    };
+    let times = |times: &Quantiles| {
+        let [a, b, c, d, e] = [times.q10, times.q25, times.q50, times.q75, times.q90].map(count);
+        format!(
+            "a tenth by {a}, a quarter by {b}, half by {c}, three quarters by {d}, nine tenths by {e} tokens"
+        )
+    };
+    output.row("history", format!("{} snapshots", snapshots.len()));
+    output.row("  never fired", summary.never_fired);
+    output
+        .row("  dead at the end", format!("{} more, silent for {} tokens", summary.died, count(dead_after)));
+    output.row("  revived", summary.revived);
+    if let Some(born) = &summary.born {
+        output.row("  born", times(born));
+    }
+    if let Some(settled) = &summary.settled {
+        output.row(
+            "  settled",
+            format!("{} (cosine with the final direction ≥ {same_cosine})", times(settled)),
+        );
+    }
+    if let Some(cosine) = summary.mean_cosine_first {
+        output.row("  first · last", format!("cosine {cosine:.3} on average"));
+    }
+    Ok(output)
+}
+
+/// What the value at a hook is like.
+fn shape(hook: Hook, width: usize) -> String {
+    match hook.site {
+        Site::Pattern => format!("[rows, {width} heads, tokens, tokens]"),
+        Site::ExpertIndices => format!("[tokens, {width}], numbers of experts"),
+        _ => format!("[tokens, {width}]"),
+    }
+}

@@ -1,0 +1,179 @@
+//! The terminal program: one file a command, each parses, calls the library and hands back what to print.
+//!
+//! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
+//! 2 (the request makes no sense).
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod compare;
+mod demo;
+mod evaluate;
+mod experts;
+mod explain;
+mod harvest;
+mod import;
+mod index;
+mod inspect;
+mod logits;
+mod map;
+mod matching;
+mod output;
+mod pretrain;
+mod progress;
+mod prompt;
+mod score;
+mod sweep;
+mod train;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Args, Parser, Subcommand};
+
+use lm::model::ModelSource;
+use output::Output;
+use progress::Terminal;
+use sae::{Error, Result};
+
+/// Sparse autoencoders for language models: harvest, train, evaluate, index
+#[derive(Debug, Parser)]
+#[command(name = "sae", version, arg_required_else_help = true, max_term_width = 100)]
+struct Program {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Print the result as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress on stderr
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Seed of everything random
+    #[arg(long, global = true)]
+    seed: Option<u64>,
+    /// Threads to compute with; all cores if not given. The result does not depend on it
+    #[arg(long, global = true)]
+    threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Bench(bench::Command),
+    Compare(compare::Command),
+    Demo(demo::Command),
+    Harvest(harvest::Command),
+    Import(Box<import::Command>),
+    Train(Box<train::Command>),
+    Index(index::Command),
+    Map(map::Command),
+    Match(matching::Command),
+    Evaluate(evaluate::Command),
+    Experts(experts::Command),
+    Explain(explain::Command),
+    Inspect(inspect::Command),
+    Logits(logits::Command),
+    Pretrain(pretrain::Command),
+    Prompt(Box<prompt::Command>),
+    Score(score::Command),
+}
+
+/// What every command is given.
+pub struct Session {
+    /// Where progress goes.
+    pub progress: Terminal,
+    /// `--seed`.
+    pub seed: Option<u64>,
+    /// `--threads`.
+    pub threads: Option<usize>,
+}
+
+impl Session {
+    /// The model of that name; one of the hub is fetched if it is not in the cache.
+    fn model(&mut self, name: &str) -> Result<ModelSource> {
+        let source = ModelSource::parse(name);
+        source.fetch(&mut self.progress)?;
+        Ok(source)
+    }
+}
+
+/// Parses the command line, runs the command, prints, and says with what status to exit.
+fn main() -> ExitCode {
+    kernels::memory::keep_freed_pages();
+    let program = Program::parse();
+    let json = program.common.json;
+    match run(program) {
+        Ok(output) => {
+            let printed = print(&output.text(json));
+            let Some(failure) = output.failure() else { return printed };
+            report(&Error::data(failure), false);
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            report(&error, json);
+            ExitCode::from(if matches!(error, Error::Request(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(program: Program) -> Result<Output> {
+    let common = program.common;
+    if let Some(threads) = common.threads {
+        // Fails only if the pool exists already; nothing ran before.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    // Without a handler Ctrl-C still ends the program; whole parts on disk stay whole.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    let mut session =
+        Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
+    match program.command {
+        Command::Bench(command) => command.run(&mut session),
+        Command::Compare(command) => command.run(&mut session),
+        Command::Demo(command) => command.run(&mut session),
+        Command::Harvest(command) => command.run(&mut session),
+        Command::Import(command) => command.run(&mut session),
+        Command::Train(command) => command.run(&mut session),
+        Command::Index(command) => command.run(&mut session),
+        Command::Map(command) => command.run(&mut session),
+        Command::Match(command) => command.run(&mut session),
+        Command::Evaluate(command) => command.run(&mut session),
+        Command::Experts(command) => command.run(&mut session),
+        Command::Explain(command) => command.run(&mut session),
+        Command::Inspect(command) => command.run(&mut session),
+        Command::Logits(command) => command.run(&mut session),
+        Command::Pretrain(command) => command.run(&mut session),
+        Command::Prompt(command) => command.run(&mut session),
+        Command::Score(command) => command.run(&mut session),
+    }
+}
+
+#[allow(clippy::print_stdout)]
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // The reader went away (`sae … | head`): nobody to tell.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+#[allow(clippy::print_stderr, clippy::print_stdout)]
+fn report(error: &Error, json: bool) {
+    if json {
+        println!("{:#}", serde_json::json!({"error": error.to_string()}));
+    }
+    eprintln!("sae: {error}");
+}

@@ -1,0 +1,33 @@
+//! `sae map`: where features lie in a plane.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session};
+use sae::{Result, features};
+
+/// Lay out the features of an indexed run in a plane, near when their decoder rows are alike
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sae map topk\n  sae-app \"topk#map\"")]
+pub struct Command {
+    /// The run; `sae index` must have been there
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Passes over the neighbours [default: 500, or 200 from 10,000 features on]
+    #[arg(long)]
+    epochs: Option<usize>,
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let seed = session.seed.unwrap_or(0);
+        let points = features::map(&self.run, self.epochs, seed, &mut session.progress)?;
+        let path = self.run.join("features").join(storage::map::FILE);
+        let mut output = Output::new(serde_json::json!({"map": path, "features": points}));
+        output.row("map", path.display());
+        output.row("features", points);
+        Ok(output)
+    }
+}

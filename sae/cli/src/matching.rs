@@ -1,0 +1,38 @@
+//! `sae match`: two dictionaries beside each other.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session};
+use sae::{Result, matching};
+
+/// Find for every feature the nearest one of another dictionary, by the cosine of decoder rows
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sae match topk wide\n  sae-app \"topk#compare=wide\"")]
+pub struct Command {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// The run to compare it with
+    #[arg(value_name = "OTHER")]
+    other: PathBuf,
+    /// Name of the comparison, a folder in RUN/compare [default: the name of OTHER]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let (folder, record) =
+            matching::run(&self.run, &self.other, self.name.as_deref(), &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!(record));
+        output.row("comparison", folder.display());
+        output.row("features", format!("{} and {}", record.features, record.others));
+        output.row("mutual nearest", record.mutual);
+        output.row("mean max cosine", format!("{:.4}", record.mean_max_cosine));
+        output.row("of the other", format!("{:.4}", record.others_mean_max_cosine));
+        Ok(output)
+    }
+}

@@ -1,0 +1,168 @@
+//! `sae prompt`: a text of one's own through the model and a dictionary.
+
+mod show;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use self::show::{Answer, By, Continued};
+use super::evaluate::choice;
+use super::{Output, Session};
+use sae::prompt::{At, Change, Edit, Prompter, Reading, Sampling, Target, With};
+use sae::{Error, Result};
+
+/// Look at what a text's tokens fire, what that does, and what happens if features are changed
+///
+/// Features are changed on the true activation, x' = x + Σ (c' − c)·W_dec, so that what the dictionary misses stays as it is. Strengths are
+/// shares of a feature's own maximum. First come ablations, then clamps, then additions.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sae prompt topk --text 'The court held that the'                     features of every token\n  \
+    sae prompt topk --text 'The court held that' --by loss               by what they do to the loss\n  \
+    sae prompt topk --text 'The court held that' --by 'logit: the'       … to the logit of ` the` behind the last token\n  \
+    sae prompt topk --text 'The court' --ablate 12 --add 77=1.5 --tokens 20  what is said with and without"
+)]
+pub struct Command {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// The text
+    #[arg(long)]
+    text: String,
+    /// Order of a token's features: activation, share (of the feature's own maximum), loss, or logit:TOKEN[@POSITION] (behind the last token if no position is given; a token by
+    /// its text or as #NUMBER)
+    #[arg(long, default_value = "activation", value_name = "WHAT")]
+    by: String,
+    /// Features of a token that the table shows; all of them are in --json
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    top: usize,
+    /// Take these features out
+    #[arg(long, value_name = "F", value_delimiter = ',')]
+    ablate: Vec<u32>,
+    /// Hold a feature at a share of its maximum
+    #[arg(long, value_name = "F=SHARE", value_delimiter = ',', value_parser = strength, allow_hyphen_values = true)]
+    clamp: Vec<(u32, f32)>,
+    /// Add a share of a feature's maximum to it
+    #[arg(long, value_name = "F=SHARE", value_delimiter = ',', value_parser = strength, allow_hyphen_values = true)]
+    add: Vec<(u32, f32)>,
+    /// Change them at these tokens alone, counted from 0 [default: at all, also of the continuation]
+    #[arg(long, value_name = "POSITION", value_delimiter = ',')]
+    at: Vec<usize>,
+    /// Random directions of the same length to compare with
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    controls: u16,
+    /// Continue the text by so many tokens, with and without the changes
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    tokens: usize,
+    /// Draw the continuation at this temperature instead of taking the likeliest token
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Dataset that names the model and the hook [default: the one the run was trained on]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The model, where it is no longer where it was
+    #[arg(long, value_name = "DIR")]
+    model: Option<String>,
+}
+
+fn strength(text: &str) -> std::result::Result<(u32, f32), String> {
+    let parts =
+        text.split_once('=').and_then(|(f, s)| Some((f.trim().parse().ok()?, s.trim().parse().ok()?)));
+    parts.ok_or_else(|| "expected FEATURE=SHARE, for example 512=1.5".to_owned())
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let model = choice(self.model.as_deref(), false, session)?;
+        let prompter = Prompter::open(&self.run, self.data.as_deref(), &model)?;
+        let reading = prompter.read(&self.text)?;
+        let target = self.target(&prompter, &reading)?;
+        let attribution = target.map(|target| prompter.attribute(&reading, target)).transpose()?;
+        let seed = session.seed.unwrap_or_default();
+        let changes = self.changes();
+        let plan = prompter.plan(&reading, &changes)?;
+        let effect = match plan.is_empty() {
+            true => None,
+            false => Some(prompter.effect(&reading, &plan, (self.controls, seed), &mut session.progress)?),
+        };
+        let sampling = match self.temperature {
+            Some(temperature) => Sampling::Drawn { temperature, seed },
+            None => Sampling::Greedy,
+        };
+        let direction = prompter.direction(seed, 0);
+        let mut continued = Vec::new();
+        if self.tokens > 0 {
+            let mut withs = vec![("as it is", With::Nothing)];
+            if !plan.is_empty() {
+                withs.push(("changed", With::Changes(&plan)));
+                if self.controls > 0 {
+                    withs.push(("control", With::Control(&plan, &direction)));
+                }
+            }
+            for (name, with) in withs {
+                let progress = &mut session.progress;
+                let said = prompter.continuation(&reading, with, self.tokens, sampling, progress)?;
+                continued.push(Continued { name, said });
+            }
+        }
+        let answer = Answer {
+            prompter: &prompter,
+            reading: &reading,
+            attribution,
+            changes,
+            maxima: plan.maxima.clone(),
+            effect,
+            sampling,
+            continued,
+        };
+        let by = match target {
+            Some(_) => By::Effect,
+            None if self.by == "share" => By::Share,
+            None => By::Activation,
+        };
+        Ok(answer.output(by, self.top))
+    }
+
+    /// What `--by` asks for.
+    fn target(&self, prompter: &Prompter, reading: &Reading) -> Result<Option<Target>> {
+        let last = reading.len() - 1;
+        match self.by.as_str() {
+            "activation" | "share" => Ok(None),
+            "loss" => Ok(Some(Target::Loss)),
+            other => {
+                let Some(logit) = other.strip_prefix("logit:") else {
+                    return Err(Error::request(format!(
+                        "--by is `{other}`; expected activation, share, loss, or logit:TOKEN[@POSITION]"
+                    )));
+                };
+                let place = logit.rsplit_once('@').and_then(|(token, at)| Some((token, at.parse().ok()?)));
+                let (token, position) = place.unwrap_or((logit, last));
+                Ok(Some(Target::Logit { token: prompter.token(token)?, position }))
+            }
+        }
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        let at = if self.at.is_empty() { At::Everywhere } else { At::Tokens(self.at.clone()) };
+        let ablated = self.ablate.iter().map(|&feature| (feature, Edit::Ablate));
+        let clamped = self.clamp.iter().map(|&(feature, share)| (feature, Edit::Clamp(share)));
+        let added = self.add.iter().map(|&(feature, share)| (feature, Edit::Add(share)));
+        let all = ablated.chain(clamped).chain(added);
+        all.map(|(feature, edit)| Change { feature, edit, at: at.clone() }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strengths_are_feature_and_share() {
+        assert_eq!((strength("12=1.5"), strength("3=-2")), (Ok((12, 1.5)), Ok((3, -2.0))));
+        for bad in ["", "3", "a=1", "1=x", "-1=2", "1=2=3"] {
+            assert!(strength(bad).unwrap_err().contains("512=1.5"), "{bad}");
+        }
+    }
+}

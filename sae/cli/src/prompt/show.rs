@@ -1,0 +1,220 @@
+//! What `sae prompt` prints.
+
+use serde_json::{Value, json};
+
+use crate::Output;
+use sae::prompt::{
+    Attribution, Change, Continuation, Edit, Effect, Maximum, MaximumOf, Prompter, Reading, Sampling, Spread,
+    Target,
+};
+
+/// What a token's features are ordered by.
+#[derive(Debug, Clone, Copy)]
+pub enum By {
+    Activation,
+    Share,
+    Effect,
+}
+
+/// A continuation and with what it was made.
+pub struct Continued {
+    pub name: &'static str,
+    pub said: Continuation,
+}
+
+/// Everything that was found out.
+pub struct Answer<'a> {
+    pub prompter: &'a Prompter,
+    pub reading: &'a Reading,
+    pub attribution: Option<Attribution>,
+    pub changes: Vec<Change>,
+    pub maxima: Vec<Maximum>,
+    pub effect: Option<Effect>,
+    pub sampling: Sampling,
+    pub continued: Vec<Continued>,
+}
+
+/// A feature of a token.
+struct Code {
+    feature: u32,
+    activation: f32,
+    /// Of the feature's own maximum.
+    share: Option<f32>,
+    effect: Option<f32>,
+}
+
+impl Answer<'_> {
+    pub fn output(&self, by: By, top: usize) -> Output {
+        let mut output = Output::new(self.json());
+        let opened = self.prompter.opened();
+        output.row("model", &opened.model);
+        output.row("at", format!("{}, {} features", opened.hook, opened.d_sae));
+        let losses: Vec<f32> = self.reading.predictions.iter().filter_map(|p| p.loss).collect();
+        let loss = match losses.len() {
+            0 => String::new(),
+            n => format!(", loss {:.4} nats a token", losses.iter().sum::<f32>() / n as f32),
+        };
+        output.row("text", format!("{} tokens{loss}", self.reading.len()));
+        if let Some(attribution) = &self.attribution {
+            output.row("effect", self.target(attribution));
+        }
+        for token in 0..self.reading.len() {
+            let name = format!("{token} {:?}", self.text(self.reading.tokens[token]));
+            output.row(&name, self.features(token, by, top));
+        }
+        if let Some(effect) = &self.effect {
+            self.changed(&mut output, effect);
+        }
+        for Continued { name, said } in &self.continued {
+            let end = if said.ended { " (end)" } else { "" };
+            output.row(&format!("goes on, {name}"), format!("{:?}{end}", said.text));
+        }
+        output
+    }
+
+    fn text(&self, token: u32) -> &str {
+        self.prompter.token_text(token)
+    }
+
+    fn target(&self, attribution: &Attribution) -> String {
+        let value = attribution.value;
+        match attribution.target {
+            Target::Loss => format!("on the summed loss, {value:.4} nats; what is below 0 helps"),
+            Target::Logit { token, position } => {
+                format!("on the logit of {:?} behind token {position}, {value:.4}", self.text(token))
+            }
+        }
+    }
+
+    /// The codes of a token, in order.
+    fn codes(&self, token: usize, by: By) -> Vec<Code> {
+        let codes = &self.reading.codes;
+        let range = codes.offsets[token]..codes.offsets[token + 1];
+        let of = |i: usize| Code {
+            feature: codes.features[i],
+            activation: codes.values[i],
+            share: self
+                .prompter
+                .maximum(self.reading, codes.features[i])
+                .ok()
+                .map(|m| codes.values[i] / m.value),
+            effect: self.attribution.as_ref().map(|attribution| attribution.effects[i]),
+        };
+        let mut all: Vec<Code> = range.map(of).collect();
+        let size = |code: &Code| match by {
+            By::Activation => code.activation,
+            By::Share => code.share.unwrap_or_default(),
+            By::Effect => code.effect.unwrap_or_default().abs(),
+        };
+        // Behind the last token effects on the loss are all 0: activations order what effects do not.
+        let order =
+            |a: &Code, b: &Code| size(b).total_cmp(&size(a)).then(b.activation.total_cmp(&a.activation));
+        all.sort_by(|a, b| order(a, b).then(a.feature.cmp(&b.feature)));
+        all
+    }
+
+    fn features(&self, token: usize, by: By, top: usize) -> String {
+        if self.reading.left_out[token] {
+            return "left out because of its norm: training never saw such an activation".to_owned();
+        }
+        let codes = self.codes(token, by);
+        let one = |code: &Code| match (code.effect, code.share) {
+            (Some(effect), _) => format!("{} {:.3} ({effect:+.4})", code.feature, code.activation),
+            (None, Some(share)) if matches!(by, By::Share) => {
+                format!("{} {:.3} ({:.1} %)", code.feature, code.activation, 100.0 * share)
+            }
+            _ => format!("{} {:.3}", code.feature, code.activation),
+        };
+        let more = if codes.len() > top { format!(", {} more", codes.len() - top) } else { String::new() };
+        let shown: Vec<String> = codes.iter().take(top).map(one).collect();
+        if shown.is_empty() && codes.is_empty() { "–".to_owned() } else { shown.join(", ") + &more }
+    }
+
+    fn changed(&self, output: &mut Output, effect: &Effect) {
+        for change in &self.changes {
+            let unit = self.maxima.iter().find(|maximum| maximum.feature == change.feature);
+            let unit = unit.map_or(String::new(), |maximum| {
+                let of = match maximum.of {
+                    MaximumOf::Index => "the index",
+                    MaximumOf::Text => "this text; the run has no index",
+                };
+                format!(", of its maximum {:.4} in {of}", maximum.value)
+            });
+            let what = match change.edit {
+                Edit::Ablate => "ablated".to_owned(),
+                Edit::Clamp(share) => format!("held at {share}{unit}"),
+                Edit::Add(share) => format!("{share:+}{unit}"),
+            };
+            output.row(&format!("feature {}", change.feature), what);
+        }
+        let ratio = effect.mean_ratio();
+        let changed = effect.deltas.iter().filter(|delta| **delta > 0.0).count();
+        let step = ratio.map_or_else(
+            || "nothing changes: they fire nowhere".to_owned(),
+            |ratio| format!("{ratio:.4}, mean of {changed} changed tokens"),
+        );
+        output.row("‖δ‖/‖x‖", step);
+        let of = |spread: Option<Spread>| match spread {
+            Some(s) => format!("; control {:.4} ({:.4} to {:.4})", s.mean, s.low, s.high),
+            None => "; no control".to_owned(),
+        };
+        output.row("KL", format!("{:.4} nats a token{}", effect.after.mean_kl(), of(effect.control_kl())));
+        if let (Some(before), Some(after)) = (effect.mean_before(), effect.after.mean_loss()) {
+            output.row("loss", format!("{before:.4} → {after:.4}{}", of(effect.control_loss())));
+        }
+    }
+
+    fn json(&self) -> Value {
+        let tokens: Vec<Value> = (0..self.reading.len()).map(|token| self.token(token)).collect();
+        let continuations: Vec<Value> = self
+            .continued
+            .iter()
+            .map(|Continued { name, said }| json!({ "with": name, "continuation": said }))
+            .collect();
+        let target = self.attribution.as_ref().map(|a| json!({ "target": a.target, "value": a.value }));
+        let effect = self.effect.as_ref().map(|effect| {
+            json!({
+                "changes": self.changes, "maxima": self.maxima,
+                "mean_ratio": effect.mean_ratio(),
+                "mean_kl": effect.after.mean_kl(), "control_kl": effect.control_kl(),
+                "loss_before": effect.mean_before(), "loss_after": effect.after.mean_loss(),
+                "control_loss": effect.control_loss(),
+                "tokens": effect,
+            })
+        });
+        json!({
+            "opened": self.prompter.opened(),
+            "text": self.reading.text,
+            "effect_on": target,
+            "tokens": tokens,
+            "changed": effect,
+            "sampling": self.sampling,
+            "continuations": continuations,
+        })
+    }
+
+    fn token(&self, token: usize) -> Value {
+        let prediction = &self.reading.predictions[token];
+        let code = |code: &Code| {
+            let (feature, activation) = (code.feature, code.activation);
+            json!({ "feature": feature, "activation": activation, "share": code.share, "effect": code.effect })
+        };
+        let likely = |&(token, p): &(u32, f32)| json!({ "token": token, "text": self.text(token), "p": p });
+        let expert = |(expert, weight): (u32, f32)| json!({ "expert": expert, "weight": weight });
+        let layers = self.reading.experts.iter();
+        let experts: Vec<Value> = layers
+            .map(|l| json!({ "layer": l.layer, "experts": l.of(token).map(expert).collect::<Vec<_>>() }))
+            .collect();
+        json!({
+            "position": token,
+            "token": self.reading.tokens[token],
+            "text": self.text(self.reading.tokens[token]),
+            "norm": self.reading.norms[token],
+            "left_out": self.reading.left_out[token],
+            "loss": prediction.loss,
+            "experts": experts,
+            "top": prediction.top.iter().map(likely).collect::<Vec<_>>(),
+            "features": self.codes(token, By::Activation).iter().map(code).collect::<Vec<_>>(),
+        })
+    }
+}

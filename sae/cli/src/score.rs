@@ -1,0 +1,90 @@
+//! `sae score`: how well a model predicts text.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, Session};
+use lm::model::{self, LanguageModel};
+use lm::text;
+use sae::{Error, Result};
+
+/// Measure a model's loss, perplexity and bits per byte on text, by domain
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  sae score --model default --text texts/ --tokens 20000 --context-length 512"
+)]
+pub struct Command {
+    /// A Hugging Face folder, a GGUF file, a name on the hub, or `default` for the embedded model
+    #[arg(long, default_value = "default", value_name = "MODEL")]
+    model: String,
+    /// Text files and folders (.txt, .jsonl with a field `text`, .parquet with a column `text`)
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    text: Vec<PathBuf>,
+    /// Stop after about so many tokens; the last document is cut
+    #[arg(long)]
+    tokens: Option<usize>,
+    /// Tokens a context, BOS included [default: what the model was made for, at most 1024]
+    #[arg(long)]
+    context_length: Option<usize>,
+    /// Rows of the model's batch
+    #[arg(long, default_value_t = 4)]
+    batch_rows: usize,
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &mut Session) -> Result<Output> {
+        let model = LanguageModel::load(&session.model(&self.model)?)?;
+        let longest = model.config().max_position_embeddings;
+        let length = self.context_length.unwrap_or(longest.min(1024));
+        if !(2..=longest).contains(&length) {
+            return Err(Error::request(format!("the context length is {length}; expected 2 to {longest}")));
+        }
+        let documents = self.documents(&model)?;
+        let scores = model::score(
+            model.decoder(),
+            model.tokenizer(),
+            &documents,
+            length,
+            self.batch_rows,
+            &mut session.progress,
+        )?;
+        let mut output = Output::new(
+            serde_json::json!({"model": model.id(), "context_length": length, "domains": scores}),
+        );
+        output.row("model", model.id());
+        for (domain, s) in &scores {
+            let name = if domain.is_empty() { "text" } else { domain };
+            let text = format!(
+                "{} tokens of {} documents: {:.4} nats/token, perplexity {:.4}, {:.4} bits/byte",
+                s.tokens, s.documents, s.nats_per_token, s.perplexity, s.bits_per_byte
+            );
+            output.row(name, text);
+        }
+        Ok(output)
+    }
+
+    /// The documents, as many as make the tokens that are asked for.
+    fn documents(&self, model: &LanguageModel) -> Result<Vec<text::Document>> {
+        let (mut documents, mut left) = (Vec::new(), self.tokens.unwrap_or(usize::MAX));
+        for document in text::open(&self.text)? {
+            let mut document = document?;
+            if let Some(limit) = self.tokens.map(|_| left) {
+                let tokens = model.tokenizer().encode(&document.text)?;
+                if tokens.len() > limit {
+                    document.text = model.tokenizer().decode(&tokens[..limit])?;
+                }
+                left = left.saturating_sub(tokens.len());
+            }
+            documents.push(document);
+            if left == 0 {
+                break;
+            }
+        }
+        match documents.is_empty() {
+            true => Err(Error::request("the text has no documents")),
+            false => Ok(documents),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A mixture of experts: router, experts, and what every token goes through beside them.
+
+use candle_core::Tensor;
+
+use super::attention::Batch;
+use super::config::{ExpertNaming, ExpertsConfig};
+use super::load::{BlockLoader, Linear};
+use super::mlp::Dense;
+use super::ops::{Dispatch, ExpertWeights};
+use super::router::Router;
+use super::tap::Visitor;
+use crate::Result;
+
+/// Names under which pretraining keeps the experts of a layer stacked; Hugging Face stores them one by one.
+pub fn stacked_names(layer: usize) -> [String; 2] {
+    ["gate_up_proj", "down_proj"].map(|name| format!("model.layers.{layer}.mlp.experts.{name}"))
+}
+
+/// The weights of a layer of experts, as they lie in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct MoeLayer<'a> {
+    /// Block.
+    pub layer: usize,
+    /// The router's rows `[E, d_model]`.
+    pub router: &'a Tensor,
+    /// The experts.
+    pub experts: &'a ExpertWeights,
+}
+
+/// A mixture-of-experts layer.
+#[derive(Debug)]
+pub(super) struct Mixture {
+    router: Router,
+    experts: ExpertWeights,
+    shared: Option<(Dense, Option<Linear>)>,
+}
+
+impl Mixture {
+    pub fn load(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d_model: usize) -> Result<Self> {
+        let name = match c.naming {
+            ExpertNaming::Mlp => "mlp.gate",
+            ExpertNaming::Mixtral => "block_sparse_moe.gate",
+            ExpertNaming::GptOss => "mlp.router",
+            ExpertNaming::Granite => "block_sparse_moe.router.layer",
+        };
+        let gate = loader.linear(name, c.experts, d_model, c.router.bias)?;
+        let correction = match c.router.correction {
+            true => Some(loader.take(&format!("{name}.e_score_correction_bias"), &[c.experts])?.to_vec1()?),
+            false => None,
+        };
+        let shared = match c.shared {
+            None => None,
+            Some(shared) => {
+                let prefix = match (c.naming, shared.gated) {
+                    (ExpertNaming::Granite, _) => "shared_mlp",
+                    (_, true) => "mlp.shared_expert",
+                    (_, false) => "mlp.shared_experts",
+                };
+                let gate = match shared.gated {
+                    true => Some(loader.linear("mlp.shared_expert_gate", 1, d_model, false)?),
+                    false => None,
+                };
+                Some((Dense::load(loader, prefix, &shared.mlp, d_model)?, gate))
+            }
+        };
+        let router = Router {
+            gate,
+            correction,
+            k: c.k,
+            experts: c.experts,
+            config: c.router,
+            shared: shared.is_some(),
+        };
+        Ok(Self { router, experts: experts(loader, c, d_model)?, shared })
+    }
+
+    pub fn weights(&self, layer: usize) -> MoeLayer<'_> {
+        MoeLayer { layer, router: &self.router.gate.weight, experts: &self.experts }
+    }
+
+    /// `x [rows, len, d_model]`, normed → what is added to the residual stream.
+    pub fn forward(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+        let (rows, len, d) = x.dims3()?;
+        let (routing, weights) = self.router.route(x, &batch.sequences, tap)?;
+        let dispatch = Dispatch::new(&routing.chosen, routing.experts);
+        let k = routing.k as u32;
+        let tokens: Vec<u32> = dispatch.order.iter().map(|choice| choice / k).collect();
+        let mut place = vec![0u32; dispatch.order.len()];
+        for (row, &choice) in dispatch.order.iter().enumerate() {
+            place[choice as usize] = row as u32;
+        }
+        let index = |ids: Vec<u32>| Tensor::new(ids, x.device());
+        let flat = x.reshape((rows * len, d))?;
+        let y = self.experts.forward(&flat.index_select(&index(tokens)?, 0)?, &dispatch)?;
+        let y = y.index_select(&index(place)?, 0)?.reshape((rows * len, routing.k, d))?;
+        let y = y.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1)?.reshape((rows, len, d))?;
+        let Some((shared, gate)) = &self.shared else { return Ok(y) };
+        let mut beside = shared.forward(x)?;
+        if let Some(gate) = gate {
+            beside = beside.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?)?;
+        }
+        Ok((y + beside)?)
+    }
+}
+
+/// The experts' matrices, stacked, gate rows before up rows.
+fn experts(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d: usize) -> Result<ExpertWeights> {
+    let (e, hidden) = (c.experts, c.hidden);
+    let mut biases = None;
+    let (gate_up, down) = match c.naming {
+        ExpertNaming::Mlp if loader.has("mlp.experts.gate_up_proj") => (
+            loader.take("mlp.experts.gate_up_proj", &[e, 2 * hidden, d])?,
+            loader.take("mlp.experts.down_proj", &[e, d, hidden])?,
+        ),
+        ExpertNaming::Mlp => one_by_one(loader, c, d, "mlp.experts", ["gate_proj", "up_proj", "down_proj"])?,
+        ExpertNaming::Mixtral => one_by_one(loader, c, d, "block_sparse_moe.experts", ["w1", "w3", "w2"])?,
+        ExpertNaming::Granite => (
+            loader.take("block_sparse_moe.input_linear.weight", &[e, 2 * hidden, d])?,
+            loader.take("block_sparse_moe.output_linear.weight", &[e, d, hidden])?,
+        ),
+        ExpertNaming::GptOss => {
+            let gate_up = loader.take("mlp.experts.gate_up_proj", &[e, d, 2 * hidden])?;
+            let down = loader.take("mlp.experts.down_proj", &[e, hidden, d])?;
+            let bias = loader.take("mlp.experts.gate_up_proj_bias", &[e, 2 * hidden])?;
+            let bias = untwine(&bias.unsqueeze(2)?)?.squeeze(2)?;
+            biases = Some((bias, loader.take("mlp.experts.down_proj_bias", &[e, d])?));
+            (untwine(&gate_up.transpose(1, 2)?.contiguous()?)?, down.transpose(1, 2)?.contiguous()?)
+        }
+    };
+    Ok(ExpertWeights { gate_up, down, biases, activation: c.activation })
+}
+
+fn one_by_one(
+    loader: &mut BlockLoader<'_, '_>,
+    c: &ExpertsConfig,
+    d: usize,
+    prefix: &str,
+    [gate, up, down]: [&str; 3],
+) -> Result<(Tensor, Tensor)> {
+    let mut take = |part: &str, shape: [usize; 2]| {
+        loader.stacked(c.experts, |e| format!("{prefix}.{e}.{part}.weight"), &shape)
+    };
+    let (gate, up) = (take(gate, [c.hidden, d])?, take(up, [c.hidden, d])?);
+    let down = take(down, [d, c.hidden])?;
+    Ok((Tensor::cat(&[gate, up], 1)?, down))
+}
+
+/// Rows that are gate and up in turn, `[E, 2 · hidden, n]` → all gate rows, then all up rows.
+fn untwine(x: &Tensor) -> Result<Tensor> {
+    let (e, twice, n) = x.dims3()?;
+    let pairs = x.reshape((e, twice / 2, 2, n))?;
+    let part = |i: usize| -> Result<Tensor> { Ok(pairs.narrow(2, i, 1)?.squeeze(2)?.contiguous()?) };
+    Ok(Tensor::cat(&[part(0)?, part(1)?], 1)?)
+}

@@ -1,0 +1,47 @@
+//! Decoder-only language models with taps at named hooks, on candle.
+//!
+//! ```text
+//! config.json ─ Config ┐                              (or all three from one GGUF file)
+//! *.safetensors ────── Weights ─ Decoder ┐
+//! tokenizer.json ───── Tokenizer ────────┴─ LanguageModel ── forward(Contexts, Tap) ──▶ logits [rows, len, V]
+//!                                                                     │
+//!                                        Tap: reads or replaces the value at any Hook, sees every Routing
+//! ```
+//!
+//! The weights may be variables: then the same code is what [`pretrain`](crate::pretrain) differentiates. Every operation has a
+//! backward pass (see [`ops`]); candle's fused ones, which lose the gradient in silence, are not used.
+
+mod attention;
+mod block;
+pub mod config;
+mod decoder;
+mod find;
+mod fused;
+mod hook;
+mod hub;
+mod language_model;
+mod load;
+mod mixture;
+mod mlp;
+pub mod ops;
+mod router;
+mod score;
+mod tap;
+mod tokenizer;
+mod tokenizer_files;
+mod weights;
+
+pub use config::Config;
+pub use decoder::Decoder;
+pub use find::ModelSource;
+pub use hook::{Hook, Site};
+pub use hub::Hub;
+pub use language_model::{LanguageModel, losses, summed_loss};
+pub use mixture::MoeLayer;
+pub use mixture::stacked_names;
+pub use router::Routing;
+pub use score::{Score, score};
+pub use tap::{NoTap, Tap};
+pub use tokenizer::{Tokenizer, shown};
+pub use weights::{Bytes, Encoding, encoding, safetensors};
+pub use weights::{Weights, gguf::Gguf};
