@@ -39,6 +39,8 @@
 //! A new view is a file in `views`, a [`address::Place`] and a line in [`views::open`]; a new command is a variant of
 //! [`shell::Command`], from which menus, keys and the palette follow.
 
+#![forbid(unsafe_code)]
+
 pub mod address;
 pub mod args;
 pub mod data;

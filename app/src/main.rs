@@ -1,5 +1,7 @@
 //! `sae-app`: the window.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write as _;
 use std::process::ExitCode;
 

@@ -69,6 +69,8 @@
 //! # }
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod atomic;
 pub mod attention;
 pub mod codes;
