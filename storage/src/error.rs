@@ -11,7 +11,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write.
-    #[error("{}: {source}{}", path.display(), disk_hint(source))]
+    #[error("{}: {source}{}{}", path.display(), if disk_hint(source).is_some() { "; " } else { "" }, disk_hint(source).unwrap_or_default())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -37,13 +37,13 @@ pub enum Error {
         remedy: String,
     },
     /// A dataset that is complete must not be written again.
-    #[error("{}: already finished; choose another folder or remove this one", path.display())]
+    #[error("{}: already finished; choose a different folder or remove this one", path.display())]
     Finished {
         /// The dataset's folder.
         path: PathBuf,
     },
     /// Somebody else is writing here.
-    #[error("{}: another process is writing here; wait for it or choose another folder", path.display())]
+    #[error("{}: another process is writing here; wait for it or choose a different folder", path.display())]
     Busy {
         /// The lock file.
         path: PathBuf,
@@ -143,6 +143,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// What to do, where there is something to do that the message does not say by itself.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Missing { remedy, .. } | Self::Unfinished { remedy, .. } | Self::Differs { remedy, .. } => {
+                Some(remedy)
+            }
+            Self::Finished { .. } => Some("choose a different folder or remove this one"),
+            Self::Busy { .. } => Some("wait for it or choose a different folder"),
+            Self::Newer { .. } => Some("update the program"),
+            Self::Damaged { .. } => Some("make the dataset again or restore the file"),
+            Self::Io { source, .. } => disk_hint(source),
+            _ => None,
+        }
+    }
+
     /// An I/O error with its path. "Not found" stays an `Io` error: the caller knows better what is missing.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -185,12 +200,12 @@ impl Error {
     }
 }
 
-fn disk_hint(source: &io::Error) -> &'static str {
+fn disk_hint(source: &io::Error) -> Option<&'static str> {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space and repeat the command, whole parts are kept"
+            Some("free some space and repeat the command, whole parts are kept")
         }
-        io::ErrorKind::PermissionDenied => "; check who owns the file and its permissions",
-        _ => "",
+        io::ErrorKind::PermissionDenied => Some("check who owns the file and its permissions"),
+        _ => None,
     }
 }

@@ -173,7 +173,7 @@ fn print(text: &str) -> ExitCode {
 #[allow(clippy::print_stderr, clippy::print_stdout)]
 fn report(error: &Error, json: bool) {
     if json {
-        println!("{:#}", serde_json::json!({"error": error.to_string()}));
+        println!("{:#}", serde_json::json!({"error": error.to_string(), "remedy": error.remedy()}));
     }
     eprintln!("sae: {error}");
 }

@@ -43,5 +43,5 @@ pub mod pretrain;
 pub mod progress;
 pub mod text;
 
-pub use error::{Error, Result};
+pub use error::{Error, Problem, Result};
 pub use progress::{Progress, Quiet};

@@ -92,7 +92,7 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
 
 fn stop(progress: &dyn Progress) -> Result<()> {
     if progress.stop_requested() {
-        return Err(Error::Stopped("the evaluation was not finished; an older one stays as it is".into()));
+        return Err(Error::stopped("the evaluation was not finished; an older one stays as it is"));
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ impl Pca {
             done += rows.len() as u64;
             progress.advance(done, "");
             if progress.stop_requested() {
-                return Err(Error::Stopped("the principal components were not finished".into()));
+                return Err(Error::stopped("the principal components were not finished"));
             }
         }
         let fitted = moments.fit();

@@ -36,7 +36,7 @@ pub(super) fn by_threshold(
         histogram.add(&all.encode(&within).values);
         rows += (within.len() / d) as u64;
         if progress.stop_requested() {
-            return Err(Error::Stopped("the threshold was not fitted".into()));
+            return Err(Error::stopped("the threshold was not fitted"));
         }
     }
     all.selection = Selection::Threshold(vec![histogram.threshold(k as u64 * rows); features]);

@@ -97,7 +97,7 @@ fn compare(
         done += rows.len() as u64;
         progress.advance(done, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the comparison was not finished, nothing was written".into()));
+            return Err(Error::stopped("the comparison was not finished, nothing was written"));
         }
     }
     progress.end(&format!("{done} rows"));

@@ -203,7 +203,7 @@ impl Source {
 fn advance(rows: u64, progress: &mut dyn Progress) -> Result<()> {
     progress.advance(rows, "");
     if progress.stop_requested() {
-        return Err(Error::Stopped(format!("{rows} rows of routing were read, nothing was written")));
+        return Err(Error::stopped(format!("{rows} rows of routing were read, nothing was written")));
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub fn rescore(source: &Source, choice: &ModelChoice, progress: &mut dyn Progres
         done += contexts.document_tokens() as u64;
         progress.advance(done, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the scores were not finished, nothing was written".into()));
+            return Err(Error::stopped("the scores were not finished, nothing was written"));
         }
     }
     progress.end(&format!("{done} tokens"));

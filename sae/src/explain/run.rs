@@ -230,9 +230,7 @@ impl Explainer<'_> {
             outcomes.extend(found?);
             progress.advance(outcomes.len() as u64, "");
             if progress.stop_requested() {
-                return Err(Error::Stopped(
-                    "nothing was written; older explanations stay as they are".into(),
-                ));
+                return Err(Error::stopped("nothing was written; older explanations stay as they are"));
             }
         }
         let scores: Vec<Measured> = outcomes

@@ -74,9 +74,7 @@ impl Text {
             }
             progress.advance(text.len() as u64, "");
             if progress.stop_requested() {
-                return Err(Error::Stopped(
-                    "nothing was written; older explanations stay as they are".into(),
-                ));
+                return Err(Error::stopped("nothing was written; older explanations stay as they are"));
             }
         }
         text.check(&indexed, dataset)?;

@@ -234,7 +234,7 @@ fn encode(
         })?;
         progress.advance(tokens.len() as u64, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the index was not finished; an older one stays as it is".into()));
+            return Err(Error::stopped("the index was not finished; an older one stays as it is"));
         }
     }
     by_token.finish()?;
@@ -302,7 +302,7 @@ fn write_tables(
             }
             progress.advance(all.end.min(start + CHUNK) as u64, "");
             if progress.stop_requested() {
-                return Err(Error::Stopped("the index was not finished; an older one stays as it is".into()));
+                return Err(Error::stopped("the index was not finished; an older one stays as it is"));
             }
         }
     }

@@ -141,7 +141,7 @@ fn one(
         *done += 1;
         progress.advance(*done, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the shards are all there still; give the same command again".into()));
+            return Err(Error::stopped("the shards are all there still; give the same command again"));
         }
     }
     let mut part = writer.next_part(schema::DOCUMENTS, schema::documents(), &Layout::small_table())?;

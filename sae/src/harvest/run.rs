@@ -193,7 +193,7 @@ fn compute<'a>(
         }
         batch += 1;
         if progress.stop_requested() {
-            return Err(Error::Stopped(format!(
+            return Err(Error::stopped(format!(
                 "{done} tokens are kept; give the same command again to go on"
             )));
         }

@@ -65,7 +65,7 @@ pub(super) fn share(
             break;
         }
         if progress.stop_requested() {
-            return Err(Error::Stopped("the text was being counted; give the same command again".into()));
+            return Err(Error::stopped("the text was being counted; give the same command again"));
         }
     }
     let share = divide(lengths, shard);

@@ -82,7 +82,7 @@ fn both(a: &Dictionary, b: &Dictionary, what: &str, progress: &mut dyn Progress)
         progress.advance(done as u64, "");
         progress.stop_requested()
     });
-    let found = found.ok_or_else(|| Error::Stopped("nothing was written".into()))?;
+    let found = found.ok_or_else(|| Error::stopped("nothing was written"))?;
     progress.end("");
     Ok(found)
 }

@@ -82,7 +82,7 @@ impl Prompter {
                 break;
             }
             if progress.stop_requested() {
-                return Err(Error::Stopped("the continuation was not finished".into()));
+                return Err(Error::stopped("the continuation was not finished"));
             }
         }
         made.text = made.tokens.iter().map(|&token| self.token_text(token)).collect();

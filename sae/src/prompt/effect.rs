@@ -129,7 +129,7 @@ impl Prompter {
         for draw in 0..u64::from(controls) {
             progress.advance(draw + 1, "");
             if progress.stop_requested() {
-                return Err(Error::Stopped("the controls were not finished".into()));
+                return Err(Error::stopped("the controls were not finished"));
             }
             let direction = self.direction(seed, draw);
             let (residual, _) = self.replaced(reading, With::Control(plan, &direction))?;

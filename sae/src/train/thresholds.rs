@@ -114,8 +114,8 @@ impl Blocks<'_> {
         let (mut left, mut centred) = (rows, Vec::new());
         while left > 0 {
             if self.progress.stop_requested() {
-                return Err(Error::Stopped(
-                    "training was over but thresholds were not fitted yet; go on with --resume".to_owned(),
+                return Err(Error::stopped(
+                    "training was over but thresholds were not fitted yet; go on with --resume",
                 ));
             }
             let block = left.min(BLOCK_ROWS as u64) as usize;

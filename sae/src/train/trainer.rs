@@ -179,7 +179,7 @@ impl<'a> Trainer<'a> {
     pub(crate) fn stop(&mut self) -> Result<Error> {
         self.flush_log()?;
         self.checkpoint()?;
-        Ok(Error::Stopped(format!(
+        Ok(Error::stopped(format!(
             "training stood at step {} of {}; a checkpoint was written, go on with --resume",
             self.state.step, self.resolved.steps
         )))
@@ -203,11 +203,11 @@ impl<'a> Trainer<'a> {
 
     /// The error that ended training, and where to go on from.
     fn with_checkpoint(&self, error: Error) -> Error {
-        let Error::Data(message) = error else { return error };
+        let Error::Data(problem) = error else { return error };
         let newest = checkpoint::newest(self.run).ok().flatten();
         Error::data(match newest {
-            Some(folder) => format!("{message}; the newest whole checkpoint is {}", folder.display()),
-            None => format!("{message}; there is no checkpoint yet"),
+            Some(folder) => format!("{problem}; the newest whole checkpoint is {}", folder.display()),
+            None => format!("{problem}; there is no checkpoint yet"),
         })
     }
 

@@ -51,9 +51,7 @@ pub fn score(
             nats += each.iter().flatten().map(|l| f64::from(*l)).sum::<f64>();
             tokens += each.iter().flatten().count() as u64;
             if progress.stop_requested() {
-                return Err(crate::Error::Stopped(
-                    "the model was being scored; nothing is kept of that".into(),
-                ));
+                return Err(crate::Error::stopped("the model was being scored; nothing is kept of that"));
             }
         }
         let bytes = documents.iter().map(|d| d.text.len() as u64).sum();

@@ -131,7 +131,7 @@ fn optimise(
                 checkpoint::save(folder, config, &parameters, &optimiser, at)?;
             }
             if stop {
-                return Err(Error::Stopped(format!(
+                return Err(Error::stopped(format!(
                     "{} is kept at step {}; go on with --resume",
                     folder.display(),
                     at.step

@@ -93,7 +93,7 @@ pub fn feature_experts(
         done += rows.len() as u64;
         progress.advance(done, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the join was not finished, nothing was written".into()));
+            return Err(Error::stopped("the join was not finished, nothing was written"));
         }
     }
     progress.end(&format!("{done} tokens"));

@@ -189,7 +189,7 @@ fn measure(
         done += batch.document_tokens() as u64;
         progress.advance(done, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the losses were not finished, nothing was written".into()));
+            return Err(Error::stopped("the losses were not finished, nothing was written"));
         }
     }
     progress.end(&format!("{done} tokens"));

@@ -75,7 +75,7 @@ pub fn cells_of_experts(
         found.add(Some(short(b.layer)), &vectors(a)?, &vectors(b)?);
         progress.advance(done, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the cells were not finished".into()));
+            return Err(Error::stopped("the cells were not finished"));
         }
     }
     progress.end(&found.summary());

@@ -64,7 +64,7 @@ pub fn of_dataset(
     match sparsity(&source, &model, tokens, progress) {
         Ok(rows) => report.sparsity = rows,
         // Other activations have no sparsity to expect; that is no reason to keep the rest back.
-        Err(Error::Request(reason)) => report.gaps.push(reason),
+        Err(Error::Request(reason)) => report.gaps.push(reason.to_string()),
         Err(error) => return Err(error),
     }
     let folder = dir.join("experts");

@@ -26,7 +26,7 @@ pub fn similarity(
         rows.extend(of_layer(layer, seed)?);
         progress.advance(done, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the experts were not all compared, nothing was written".into()));
+            return Err(Error::stopped("the experts were not all compared, nothing was written"));
         }
     }
     progress.end(&format!("{} pairs", rows.len()));

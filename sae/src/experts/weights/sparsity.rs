@@ -55,7 +55,7 @@ pub fn sparsity(
         done += batch.document_tokens() as u64;
         progress.advance(done.min(tokens), "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("the active units were not counted, nothing was written".into()));
+            return Err(Error::stopped("the active units were not counted, nothing was written"));
         }
         if done >= tokens {
             break;

@@ -171,7 +171,7 @@ fn lines(
         if number.is_multiple_of(4096) {
             progress.advance(done, "");
             if progress.stop_requested() {
-                return Err(Error::Stopped("nothing was read in".into()));
+                return Err(Error::stopped("nothing was read in"));
             }
         }
     }

@@ -189,7 +189,7 @@ impl Pass<'_> {
             }
             finished += places.len() as u64;
             if done(finished) {
-                return Err(Error::Stopped("the index was not finished; an older one stays as it is".into()));
+                return Err(Error::stopped("the index was not finished; an older one stays as it is"));
             }
         }
         let rows: Option<Vec<AttributionRow>> = rows.into_iter().collect();

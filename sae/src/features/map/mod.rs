@@ -84,7 +84,7 @@ fn places(
         descent.pass(&mut places, epoch);
         progress.advance(epoch as u64 + 1, "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("no map was written; an older one stays as it is".into()));
+            return Err(Error::stopped("no map was written; an older one stays as it is"));
         }
     }
     progress.end(&format!("{} features", alive.len()));

@@ -210,7 +210,7 @@ pub fn check(config: &ImportConfig, progress: &mut dyn Progress) -> Result<u64> 
         enter(chunk, n, &header, &mut ledger, vocabulary.as_deref())?;
         progress.advance(ledger.rows(), "");
         if progress.stop_requested() {
-            return Err(Error::Stopped("nothing was written".into()));
+            return Err(Error::stopped("nothing was written"));
         }
     }
     progress.end(&format!("{} rows are as they should be", ledger.rows()));
@@ -252,7 +252,7 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
         if progress.stop_requested() {
             sink.commit(chunks)?;
             let kept = ledger.rows();
-            return Err(Error::Stopped(format!(
+            return Err(Error::stopped(format!(
                 "{kept} rows are kept; give the same command again to go on"
             )));
         }

@@ -182,7 +182,7 @@ fn stopped(progress: &dyn Progress, keep: impl FnOnce() -> Result<()>) -> Result
         return Ok(());
     }
     keep()?;
-    Err(Error::Stopped("what is whole is kept; give the same command again to go on".into()))
+    Err(Error::stopped("what is whole is kept; give the same command again to go on"))
 }
 
 /// The whitening of the patches that are trained on.
@@ -207,7 +207,7 @@ fn statistics(album: &Album<'_>, progress: &mut dyn Progress) -> Result<Whitenin
     let (mean, covariance) = moments.finish();
     let whitening = whiten::zca(&mean, &covariance, config.floor, || progress.stop_requested());
     progress.end(&format!("covariance of {} patches", moments.rows()));
-    whitening.ok_or_else(|| Error::Stopped("nothing is kept".into()))
+    whitening.ok_or_else(|| Error::stopped("nothing is kept"))
 }
 
 /// Rows of one picture, and its documents.

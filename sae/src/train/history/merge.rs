@@ -43,8 +43,8 @@ pub(crate) fn finish(
     progress.begin("history", Some(u64::from(features)), "features");
     for first in (0..features).step_by(piece as usize) {
         if progress.stop_requested() {
-            return Err(Error::Stopped(
-                "training was over but its history was not written yet; go on with --resume".to_owned(),
+            return Err(Error::stopped(
+                "training was over but its history was not written yet; go on with --resume",
             ));
         }
         let range = first..features.min(first.saturating_add(piece));

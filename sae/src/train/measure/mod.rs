@@ -122,7 +122,7 @@ pub fn time_steps(
     progress.begin("bench", Some((steps + WARM_UP) as u64), "steps");
     for i in 0..steps + WARM_UP {
         if progress.stop_requested() {
-            return Err(Error::Stopped("the benchmark was not finished".to_owned()));
+            return Err(Error::stopped("the benchmark was not finished"));
         }
         state.since_fired[dead..].fill(u64::MAX / 2);
         if i == WARM_UP {

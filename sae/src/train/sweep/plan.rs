@@ -110,8 +110,7 @@ fn open(data: &Path, sources: &mut Vec<Source>, paths: &mut Vec<PathBuf>) -> Res
 /// `error`, with the name of the run that it is about.
 pub(super) fn of_run(name: &str, error: Error) -> Error {
     match error {
-        Error::Request(message) => Error::Request(format!("run {name}: {message}")),
-        Error::Data(message) => Error::Data(format!("run {name}: {message}")),
+        Error::Request(_) | Error::Data(_) => error.within(format_args!("run {name}")),
         other => other,
     }
 }

@@ -116,7 +116,7 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
     let summary = format!("{finished} of {} runs are finished", sweep.runs.len());
     progress.end(&summary);
     if stopped {
-        return Err(Error::Stopped(format!(
+        return Err(Error::stopped(format!(
             "{summary}; checkpoints of the others were written, go on with --resume"
         )));
     }

@@ -125,12 +125,12 @@ impl<'a> Client<'a> {
                 "{page} has no revision `{revision}`, or there is no such model; names are ORGANISATION/NAME[@REVISION]"
             ))),
             429 | 500..=599 => Ok(format!("{page}: status {status}")),
-            _ => Err(Error::Network(format!("{page}: status {status}"))),
+            _ => Err(Error::network(format!("{page}: status {status}"))),
         }
     }
 
     fn given_up(&self, problem: &str, name: &str) -> Error {
-        Error::Network(format!(
+        Error::network(format!(
             "{name} could not be fetched: {problem}. Repeat the command to go on; without a network, copy the model's folder or Hugging \
              Face's cache ({}) from a machine that has it",
             self.hub.cache.display()
@@ -268,7 +268,7 @@ fn authorities(path: &Path) -> Result<RootCerts> {
 }
 
 fn stopped() -> Error {
-    Error::Stopped("what has arrived is kept; give the same command again to go on".into())
+    Error::stopped("what has arrived is kept; give the same command again to go on")
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -302,7 +302,7 @@ fn check(partial: &Path, file: &Listed) -> Result<()> {
         None => Ok(()),
         Some(problem) => {
             std::fs::remove_file(partial).map_err(|e| Error::io(partial, e))?;
-            Err(Error::Network(format!(
+            Err(Error::network(format!(
                 "{} arrived damaged: {problem}; it was removed, repeat the command",
                 file.file
             )))

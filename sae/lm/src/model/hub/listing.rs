@@ -79,13 +79,13 @@ impl Listing {
         let path = format!("api/models/{name}/revision/{}?blobs=true", revision.replace('/', "%2F"));
         let text = client.text(&path, name, revision)?;
         let answer: Answer = serde_json::from_str(&text).map_err(|e| {
-            Error::Network(format!(
+            Error::network(format!(
                 "{} answers with something else than a description of {name}: {e}",
                 client.url(&path)
             ))
         })?;
         if !is_plain(&answer.sha) {
-            return Err(Error::Network(format!("{} names the commit `{}`", client.url(&path), answer.sha)));
+            return Err(Error::network(format!("{} names the commit `{}`", client.url(&path), answer.sha)));
         }
         let listed = |s: Sibling| Listed {
             file: s.rfilename,
