@@ -186,6 +186,17 @@ impl BlockLoader<'_, '_> {
         Ok(Linear { weight, bias })
     }
 
+    /// One matrix that holds several, one's rows after another's; without biases.
+    pub fn split(&mut self, name: &str, rows: &[usize], input: usize) -> Result<Vec<Linear>> {
+        let all = self.take(&format!("{name}.weight"), &[rows.iter().sum(), input])?;
+        let mut at = 0;
+        let mut part = |n: usize| {
+            at += n;
+            Ok(Linear { weight: all.narrow(0, at - n, n)?.copy()?, bias: None })
+        };
+        rows.iter().map(|&n| part(n)).collect()
+    }
+
     /// Two matrices that read the same input as one, the first one's rows first.
     pub fn pair(&mut self, names: [&str; 2], output: usize, input: usize, bias: bool) -> Result<Linear> {
         let [first, second] = names.map(|name| self.linear(name, output, input, bias));

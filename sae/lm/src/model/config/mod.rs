@@ -3,11 +3,15 @@
 //! Hugging Face has a name for the same switch in every family and a default that is written nowhere; both are known here alone. The
 //! rest of the room sees a [`Config`]: an embedding, blocks that each say what they are, a final norm and an output matrix.
 
+mod attention;
 mod check;
+mod experts;
 mod families;
 mod fields;
 mod moe;
+mod refused;
 mod rope;
+mod text_part;
 
 use std::path::Path;
 
@@ -17,6 +21,7 @@ pub use moe::{ExpertNaming, ExpertsConfig, Groups, RouterConfig, Score, Shared};
 pub use rope::{RopeConfig, Scaling};
 
 use crate::{Error, Result};
+pub(super) use fields::names_with_defaults;
 
 /// A decoder-only language model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -89,7 +94,7 @@ pub enum NormKind {
 /// One block.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BlockConfig {
-    /// The norm of its branches' inputs.
+    /// The norms of its branches' inputs and outputs.
     pub norm: NormConfig,
     /// How the branches join the residual stream.
     pub form: BlockForm,
@@ -111,6 +116,8 @@ pub enum BlockForm {
     Parallel,
     /// As sequential, and each branch is normed again before it is added (Gemma).
     Sandwich,
+    /// `x += norm(attention(x)); x += norm(mlp(x))` (OLMo 2).
+    PostNorm,
 }
 
 /// Attention of one block.

@@ -11,7 +11,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::Hub;
-use super::listing::Listed;
+use super::listing::RepositoryFile;
 use crate::{Error, Result};
 
 /// Repetitions without a byte of progress before it is given up.
@@ -142,7 +142,7 @@ impl<'a> Client<'a> {
     pub fn download(
         &self,
         path: &str,
-        file: &Listed,
+        file: &RepositoryFile,
         blob: &Path,
         advance: &mut dyn FnMut(u64) -> bool,
     ) -> Result<()> {
@@ -192,7 +192,7 @@ impl<'a> Client<'a> {
     fn attempt(
         &self,
         path: &str,
-        file: &Listed,
+        file: &RepositoryFile,
         partial: &Path,
         have: u64,
         name: &str,
@@ -283,7 +283,7 @@ fn authority(url: &str) -> &str {
 }
 
 /// The length and hash that the hub told.
-fn check(partial: &Path, file: &Listed) -> Result<()> {
+fn check(partial: &Path, file: &RepositoryFile) -> Result<()> {
     let mut opened = File::open(partial).map_err(|e| Error::io(partial, e))?;
     opened.sync_all().map_err(|e| Error::io(partial, e))?;
     let length = opened.metadata().map_err(|e| Error::io(partial, e))?.len();

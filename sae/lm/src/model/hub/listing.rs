@@ -7,7 +7,6 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::cache::is_plain;
-use super::download::Client;
 use crate::{Error, Result};
 
 /// Small files that are taken where they are there.
@@ -24,7 +23,7 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// A file as the hub describes it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Listed {
+pub(super) struct RepositoryFile {
     pub file: String,
     pub size: Option<u64>,
     /// SHA-256 of a large file.
@@ -33,7 +32,7 @@ pub(super) struct Listed {
     git: Option<String>,
 }
 
-impl Listed {
+impl RepositoryFile {
     /// The blob's name in the cache.
     pub fn id(&self, commit: &str) -> String {
         let known = self.sha256.as_ref().or(self.git.as_ref()).filter(|id| is_plain(id)).cloned();
@@ -49,7 +48,7 @@ impl Listed {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub commit: String,
-    files: Vec<Listed>,
+    files: Vec<RepositoryFile>,
 }
 
 #[derive(Deserialize)]
@@ -74,29 +73,23 @@ struct Large {
 }
 
 impl Listing {
-    /// Asks the hub.
-    pub fn get(client: &Client<'_>, name: &str, revision: &str) -> Result<Self> {
-        let path = format!("api/models/{name}/revision/{}?blobs=true", revision.replace('/', "%2F"));
-        let text = client.text(&path, name, revision)?;
-        let answer: Answer = serde_json::from_str(&text).map_err(|e| {
-            Error::network(format!(
-                "{} answers with something else than a description of {name}: {e}",
-                client.url(&path)
-            ))
-        })?;
+    /// From the hub's answer; an error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let answer: Answer = serde_json::from_str(text)
+            .map_err(|e| format!("does not answer with a description of the model: {e}"))?;
         if !is_plain(&answer.sha) {
-            return Err(Error::network(format!("{} names the commit `{}`", client.url(&path), answer.sha)));
+            return Err(format!("names the commit `{}`", answer.sha));
         }
-        let listed = |s: Sibling| Listed {
+        let file = |s: Sibling| RepositoryFile {
             file: s.rfilename,
             size: s.size,
             sha256: s.lfs.and_then(|lfs| lfs.sha256),
             git: s.blob,
         };
-        Ok(Self { commit: answer.sha, files: answer.siblings.into_iter().map(listed).collect() })
+        Ok(Self { commit: answer.sha, files: answer.siblings.into_iter().map(file).collect() })
     }
 
-    fn find(&self, file: &str) -> Option<&Listed> {
+    fn find(&self, file: &str) -> Option<&RepositoryFile> {
         self.files.iter().find(|f| f.file == file)
     }
 
@@ -104,11 +97,11 @@ impl Listing {
     ///
     /// # Errors
     /// A repository without weights or a tokenizer that this program reads.
-    pub fn wanted(&self, name: &str) -> Result<(Vec<&Listed>, Option<&Listed>)> {
+    pub fn wanted(&self, name: &str) -> Result<(Vec<&RepositoryFile>, Option<&RepositoryFile>)> {
         if self.find("config.json").is_none() {
             return self.gguf(name).map(|file| (vec![file], None));
         }
-        let mut files: Vec<&Listed> = SMALL.iter().filter_map(|file| self.find(file)).collect();
+        let mut files: Vec<&RepositoryFile> = SMALL.iter().filter_map(|file| self.find(file)).collect();
         let has = |file: &str| self.find(file).is_some();
         let has_tokenizer = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
         if !has_tokenizer {
@@ -130,8 +123,8 @@ impl Listing {
         }
     }
 
-    fn gguf(&self, name: &str) -> Result<&Listed> {
-        let found: Vec<&Listed> =
+    fn gguf(&self, name: &str) -> Result<&RepositoryFile> {
+        let found: Vec<&RepositoryFile> =
             self.files.iter().filter(|f| f.file.ends_with(".gguf") && is_file_name(&f.file)).collect();
         match &found[..] {
             [one] => Ok(one),
@@ -148,7 +141,7 @@ impl Listing {
     }
 
     /// The files that the index at `path` names.
-    pub fn shards(&self, path: &Path) -> Result<Vec<&Listed>> {
+    pub fn shards(&self, path: &Path) -> Result<Vec<&RepositoryFile>> {
         #[derive(Deserialize)]
         struct Index {
             weight_map: std::collections::BTreeMap<String, String>,

@@ -151,6 +151,14 @@ impl Namer<'_> {
                 let entry = self.with_up(tensor, &up, in_turn).map_err(|e| problem(&e))?;
                 vec![(new, entry)]
             }
+            How::KeysAndValues { values, together } => {
+                // Files may have both forms.
+                if self.gguf.header.tensors.contains_key(&numbered.filled(together)) {
+                    return Ok(Vec::new());
+                }
+                let entry = self.with_values(tensor, &numbered.filled(values)).map_err(|e| problem(&e))?;
+                vec![(new, entry)]
+            }
             How::UsedElsewhere | How::Left => Vec::new(),
         })
     }
@@ -181,6 +189,23 @@ impl Namer<'_> {
             (numbered.filled(to) + ending, entry(shape.to_vec(), vec![piece], Change::None))
         };
         Ok((0..experts).map(one).collect())
+    }
+
+    /// `[heads, rank, nope]` keys and `[heads, value, rank]` values → head by head `[heads · (nope + value), rank]`.
+    fn with_values(&self, keys: &TensorInfo, values_name: &str) -> Result<Entry, String> {
+        let values = self.gguf.header.tensors.get(values_name);
+        let values = values.ok_or_else(|| format!("`{values_name}` is missing"))?;
+        let ([heads, rank, nope], [value_heads, value, value_rank]) = (&keys.shape[..], &values.shape[..])
+        else {
+            return Err(format!("expected three dimensions here and in `{values_name}`"));
+        };
+        if (heads, rank) != (value_heads, value_rank) {
+            return Err(format!("`{values_name}` has shape {:?}, which does not fit", values.shape));
+        }
+        let pieces =
+            (0..*heads).flat_map(|head| [expert_piece(keys, head), expert_piece(values, head)]).collect();
+        let change = Change::KeysTransposed { nope: *nope, value: *value };
+        Ok(entry(vec![heads * (nope + value), *rank], pieces, change))
     }
 
     /// `[E, n, d]` gate and `[E, n, d]` up → `[E, 2n, d]`, or in turn and transposed `[E, d, 2n]`.
@@ -218,12 +243,12 @@ fn stacked(tensor: &TensorInfo) -> Result<(usize, &[usize]), String> {
 
 fn piece(tensor: &TensorInfo) -> Piece {
     let numbers = tensor.shape.iter().product();
-    Piece { file: 0, at: tensor.at, numbers, encoding: tensor.encoding }
+    Piece { file: tensor.file, at: tensor.at, numbers, encoding: tensor.encoding }
 }
 
 /// Rows are whole blocks, so an expert is too.
 fn expert_piece(tensor: &TensorInfo, expert: usize) -> Piece {
     let numbers: usize = tensor.shape[1..].iter().product();
     let bytes = tensor.encoding.bytes_of(numbers).unwrap_or(0);
-    Piece { file: 0, at: tensor.at + expert as u64 * bytes, numbers, encoding: tensor.encoding }
+    Piece { file: tensor.file, at: tensor.at + expert as u64 * bytes, numbers, encoding: tensor.encoding }
 }
