@@ -199,5 +199,12 @@ mod tests {
             assert!(error.contains("hf download a/b"), "{error}");
         }
         assert!(snapshot(cache.path(), "a/c", None).is_err());
+        // A cache copied without its refs: what is there alone is meant.
+        std::fs::remove_dir_all(folder.join("refs")).unwrap();
+        assert_eq!(snapshot(cache.path(), "a/b", None).unwrap(), expected);
+        assert!(snapshot(cache.path(), "a/b", Some("other")).is_err());
+        std::fs::create_dir_all(folder.join("snapshots/4567def")).unwrap();
+        let error = snapshot(cache.path(), "a/b", None).unwrap_err().to_string();
+        assert!(error.contains("a/b@0123abc, a/b@4567def"), "{error}");
     }
 }

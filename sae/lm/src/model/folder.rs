@@ -123,8 +123,7 @@ fn safetensors(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
             .with_remedy("add the index of the model's repository, or leave only the model's file there")),
         };
     };
-    let expected: Vec<String> =
-        (1..=count).map(|i| format!("{stem}-{i:05}-of-{count:05}.safetensors")).collect();
+    let expected = shard_names(&stem, count);
     if names != expected {
         let missing = expected.iter().find(|name| !names.contains(name));
         let problem = match missing {
@@ -143,6 +142,18 @@ fn weight_names(names: &[String]) -> Vec<String> {
         name.ends_with(".safetensors") && !name.starts_with("adapter_") && !name.starts_with("consolidated")
     };
     names.iter().filter(own).cloned().collect()
+}
+
+/// The numbered files of a model in order, if they are all there and nothing else could be the model.
+pub(super) fn complete_shards(names: &[String]) -> Option<Vec<String>> {
+    let mut names = weight_names(names);
+    names.sort();
+    let (stem, _, count) = shard(names.first()?)?;
+    (names == shard_names(stem, count)).then_some(names)
+}
+
+fn shard_names(stem: &str, count: usize) -> Vec<String> {
+    (1..=count).map(|i| format!("{stem}-{i:05}-of-{count:05}.safetensors")).collect()
 }
 
 /// `STEM-00002-of-00005.safetensors` → stem, 2, 5.

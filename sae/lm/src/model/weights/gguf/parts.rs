@@ -26,6 +26,11 @@ impl Part {
         (number <= count).then(|| Self { stem: stem.to_owned(), number, count })
     }
 
+    /// The file names of all parts.
+    pub fn names(&self) -> Vec<String> {
+        (1..=self.count).map(|number| self.name(number)).collect()
+    }
+
     /// The file name of another part.
     pub fn name(&self, number: usize) -> String {
         format!("{}-{number:05}-of-{:05}.gguf", self.stem, self.count)
