@@ -40,10 +40,7 @@ impl Decoder {
             blocks.push(Block::load(&mut loader, block, layer, config.hidden_size)?);
             ropes.extend(block.attention.rope.clone().filter(|rope| !ropes.contains(rope)));
         }
-        let output = match config.tie_word_embeddings {
-            true => embedding.clone(),
-            false => loader.output(&config)?,
-        };
+        let output = loader.output(&config, &embedding)?;
         let norm = loader.final_norm(&config)?;
         Ok(Self { embedding, positions, blocks, norm, output, ropes, config })
     }

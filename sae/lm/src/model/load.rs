@@ -90,16 +90,27 @@ impl<'a> Loader<'a> {
         self.take("wpe.weight", &[config.max_position_embeddings, config.hidden_size])
     }
 
-    /// The output matrix of a model that has one of its own, `[V, d_model]`.
-    pub fn output(&mut self, config: &Config) -> Result<Tensor> {
+    /// The output matrix `[V, d_model]`: the file's own, or the embedding. A file may have one although its configuration says that the
+    /// embedding is used; if its numbers are different, they count, as in transformers 5.
+    pub fn output(&mut self, config: &Config, embedding: &Tensor) -> Result<Tensor> {
+        let name = self.output_name();
+        if config.tie_word_embeddings && !self.weights.has(&name) {
+            return Ok(embedding.clone());
+        }
+        let own = self.weights.take(&name, &[config.vocab_size, config.hidden_size])?;
+        let same =
+            config.tie_word_embeddings && (&own - embedding)?.abs()?.max_all()?.to_scalar::<f32>()? == 0.0;
+        Ok(if same { embedding.clone() } else { own })
+    }
+
+    fn output_name(&self) -> String {
         let name = match self.layout {
             TensorLayout::NeoX => "embed_out.weight",
             _ => "lm_head.weight",
         };
         let inside = self.prefix.strip_suffix("model.").unwrap_or_default();
         let long = format!("{inside}{name}");
-        let name = if self.weights.has(&long) { &long } else { name };
-        self.weights.take(name, &[config.vocab_size, config.hidden_size])
+        if self.weights.has(&long) { long } else { name.to_owned() }
     }
 
     pub fn final_norm(&mut self, config: &Config) -> Result<Norm> {

@@ -59,7 +59,7 @@ const PICTURES: &str = "is not a language model but sees pictures";
 
 /// The error about a `model_type` that is not read.
 pub(super) fn error(kind: &str, path: &Path) -> Error {
-    let mut known: Vec<&str> = FAMILIES.into_iter().chain(AROUND.map(|(name, _)| name)).collect();
+    let mut known: Vec<&str> = FAMILIES.into_iter().chain(AROUND.map(|(name, ..)| name)).collect();
     known.sort_unstable();
     let problem = match KINDS.iter().find(|(prefix, _)| kind.starts_with(prefix)) {
         Some((_, what)) => {
