@@ -213,7 +213,7 @@ fn joined_by_kind(loader: &mut BlockLoader<'_, '_>, d: usize) -> Result<Projecti
     Ok(Projection::Separate { q: part(0)?, k: part(1)?, v: part(2)? })
 }
 
-/// GPT-NeoX: one matrix, query, key and value of each head beside each other.
+/// GPT-NeoX: one matrix, query, key and value of each head next to each other.
 fn joined_by_head(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Projection> {
     let width = c.heads * c.d_head;
     let all = loader.linear("attention.query_key_value", 3 * width, d, c.qkv_bias)?;

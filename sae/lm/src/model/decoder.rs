@@ -60,7 +60,7 @@ impl Decoder {
         Hook::of(&self.config)
     }
 
-    /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream behind them.
+    /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream after them.
     pub fn residual(&self, contexts: &Contexts, layers: usize, tap: &mut dyn Tap) -> Result<Tensor> {
         contexts.check_tokens(self.config.vocab_size)?;
         let x = self.embed(contexts, tap)?;

@@ -1,4 +1,4 @@
-//! A mixture of experts: router, experts, and what every token goes through beside them.
+//! A mixture of experts: router, experts, and what every token goes through besides them.
 
 use candle_core::Tensor;
 
@@ -98,11 +98,11 @@ impl Mixture {
         let y = y.index_select(&index(place)?, 0)?.reshape((rows * len, routing.k, d))?;
         let y = y.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1)?.reshape((rows, len, d))?;
         let Some((shared, gate)) = &self.shared else { return Ok(y) };
-        let mut beside = shared.forward(x)?;
+        let mut common = shared.forward(x)?;
         if let Some(gate) = gate {
-            beside = beside.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?)?;
+            common = common.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?)?;
         }
-        Ok((y + beside)?)
+        Ok((y + common)?)
     }
 }
 

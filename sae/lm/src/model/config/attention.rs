@@ -8,7 +8,7 @@ use super::{AttentionConfig, LatentConfig, QkNorm, RopeConfig, Scaling};
 use crate::Result;
 
 impl Family<'_> {
-    /// Whether the layer sees a window only: said layer by layer, or by the family's rule.
+    /// Whether the layer sees a window only: given layer by layer, or by the family's rule.
     fn slides(&self, layer: usize) -> Result<bool> {
         if let Some(kinds) = self.fields.list("layer_types")? {
             return match kinds.get(layer).and_then(Value::as_str) {

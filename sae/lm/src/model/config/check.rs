@@ -88,7 +88,7 @@ impl Check<'_> {
             let size = e.experts / g.count;
             self.that(g.best <= size && e.k <= g.keep * size, || {
                 format!(
-                    "groups of {size} experts, {} kept, are too small for {} experts a token",
+                    "groups of {size} experts, {} kept, are too small for {} experts per token",
                     g.keep, e.k
                 )
             })?;

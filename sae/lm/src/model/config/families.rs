@@ -152,7 +152,7 @@ impl Family<'_> {
         let names = ["hidden_activation", "hidden_act", "activation_function"];
         match self.fields.text(&names)?.unwrap_or("silu") {
             "silu" | "swish" => Ok(Activation::Silu),
-            // Gemma's first configurations say `gelu` and mean the approximation; their hidden_activation says so.
+            // Gemma's first configurations have `gelu` and mean the approximation, which their hidden_activation names.
             "gelu" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
             "relu" => Ok(Activation::Relu),

@@ -118,7 +118,8 @@ impl RopeConfig {
     }
 }
 
-/// What is said about the rotary embedding, in the form of transformers 5 (`rope_parameters`) or 4 (`rope_theta`, `rope_scaling`).
+/// The configuration's fields about the rotary embedding, in the form of transformers 5 (`rope_parameters`) or 4 (`rope_theta`,
+/// `rope_scaling`).
 pub(super) struct RopeFields<'a> {
     all: Fields<'a>,
     own: Option<Fields<'a>>,
@@ -188,7 +189,7 @@ impl<'a> RopeFields<'a> {
         }
     }
 
-    /// The context up to which a model is computed, where another rule holds behind it.
+    /// The context up to which a model is computed, where a different rule holds after it.
     pub fn first_context(&self) -> Result<Option<usize>> {
         let queries_scaled = self.number("llama_4_scaling_beta")?.is_some_and(|beta| beta != 0.0);
         let long =
@@ -248,7 +249,7 @@ impl<'a> RopeFields<'a> {
             (Some(m), Some(all)) if m != 0.0 && all != 0.0 => mscale(factor, m) / mscale(factor, all),
             _ => mscale(factor, 1.0),
         };
-        // transformers takes 0 for "not said".
+        // transformers takes 0 for "not given".
         let or = |value: Option<f64>, default: f64| value.filter(|v| *v != 0.0).unwrap_or(default);
         Ok(Scaling::Yarn {
             factor,

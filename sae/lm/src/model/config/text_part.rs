@@ -30,7 +30,7 @@ pub(super) fn text_part<'a>(json: &'a Value, path: &Path) -> Result<Cow<'a, Valu
     let mut text = json["text_config"].clone();
     if let Value::Object(map) = &mut text {
         map.entry("model_type").or_insert_with(|| (*inner).into());
-        // The model's output matrix is outside the language model, and so is what is said about it.
+        // The model's output matrix is outside the language model, and so is what its configuration has about it.
         if tied {
             map.insert("tie_word_embeddings".to_owned(), true.into());
         }

@@ -51,7 +51,7 @@ struct Parts<'a> {
     widths: Widths,
 }
 
-/// Numbers of a token: in the stream, behind W_up, before W_down.
+/// Numbers of a token: in the stream, after W_up, before W_down.
 #[derive(Clone, Copy)]
 struct Widths {
     d: usize,

@@ -35,7 +35,7 @@ enum Attempt {
     Over,
     /// Broke off; why.
     Broken(String),
-    /// The server does not go on from here: from the start.
+    /// The server does not resume here: from the start.
     Again,
 }
 
@@ -131,14 +131,18 @@ impl<'a> Client<'a> {
 
     fn given_up(&self, problem: &str, name: &str) -> Error {
         Error::network(format!(
-            "{name} could not be fetched: {problem}. Repeat the command to go on; without a network, copy the model's folder or Hugging \
+            "{name} could not be fetched: {problem}. Repeat the command to resume; without a network, copy the model's folder or Hugging \
              Face's cache ({}) from a machine that has it",
             self.hub.cache.display()
         ))
     }
 
-    /// Downloads into `blob` by way of `blob.incomplete`, which is gone on with. `advance` gets the bytes that are there and says
-    /// whether to stop.
+    /// Downloads into `blob` by way of `blob.incomplete`, which is resumed. `advance` gets the number of bytes that are there and
+    /// answers whether to stop.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when repeating does not help or what arrived is damaged, [`Error::Request`] when the hub refuses,
+    /// [`Error::Stopped`].
     pub fn download(
         &self,
         path: &str,
@@ -167,7 +171,7 @@ impl<'a> Client<'a> {
                 Attempt::Again => {
                     File::create(&partial).map_err(|e| Error::io(&partial, e))?;
                     repeat
-                        .after("the server does not go on where it stopped", &mut || advance(0))
+                        .after("the server does not resume where it stopped", &mut || advance(0))
                         .map_err(|e| self.given_up(&e, repository))?;
                 }
                 Attempt::Broken(problem) => {
@@ -256,7 +260,8 @@ fn authorities(path: &Path) -> Result<RootCerts> {
     let pem = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let mut found = Vec::new();
     for item in parse_pem(&pem) {
-        let item = item.map_err(|e| Error::format(path, format!("is no file of certificates (PEM): {e}")))?;
+        let item =
+            item.map_err(|e| Error::format(path, format!("is not a file of certificates (PEM): {e}")))?;
         if let PemItem::Certificate(certificate) = item {
             found.push(certificate);
         }
@@ -268,7 +273,7 @@ fn authorities(path: &Path) -> Result<RootCerts> {
 }
 
 fn stopped() -> Error {
-    Error::stopped("what has arrived is kept; give the same command again to go on")
+    Error::stopped("what has arrived is kept; give the same command again to resume")
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

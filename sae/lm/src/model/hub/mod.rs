@@ -8,7 +8,7 @@
 //!
 //! The cache is the one that Python's `huggingface_hub` uses, in its layout: what one of them fetched the other finds. A model that is
 //! there whole is used as it is, nobody is asked; a commit (`NAME@COMMIT`) says which. `refs/REVISION` is written last, so what was
-//! interrupted is not found by name, and goes on where it was.
+//! interrupted is not found by name, and is resumed where it was.
 //!
 //! Environment: `HF_HUB_CACHE` or `HF_HOME` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` or the file that `hf auth login`
 //! leaves, `HF_HUB_OFFLINE` (ask nobody), `SSL_CERT_FILE` (whom to trust), `HTTPS_PROXY`. The token goes to the endpoint alone, not to where it sends us.
@@ -58,7 +58,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// As the environment says.
+    /// As the environment has it.
     pub fn from_environment() -> Self {
         let text =
             |name: &str| std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());

@@ -1,4 +1,4 @@
-//! Metadata → what Hugging Face's `config.json` of the model would say.
+//! Metadata → Hugging Face's `config.json` of the model.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -262,7 +262,7 @@ impl Builder<'_> {
     fn gemma(&mut self, family: Family) -> Result<()> {
         let layers = self.need("block_count")?;
         let d_head = self.need("attention.key_length")?;
-        // Only the 27B models scale by another width than the head's.
+        // Only the 27B models scale by a width other than the head's.
         let largest = if family == Family::Gemma2 { 46 } else { 62 };
         let heads = self.need("attention.head_count")?.max(1);
         let scalar = if layers == largest { self.need("embedding_length")? / heads } else { d_head };

@@ -122,7 +122,7 @@ pub(super) enum How {
         values: &'static str,
         together: &'static str,
     },
-    /// Used by another rule.
+    /// Used by a different rule.
     UsedElsewhere,
     /// Not part of the model: can be computed from the configuration.
     Left,

@@ -68,11 +68,11 @@ pub(super) fn join(headers: Vec<Header>, files: &[Bytes]) -> Result<Header> {
     let count = headers.len();
     let mut all: Option<Header> = None;
     for (number, (header, bytes)) in headers.into_iter().zip(files).enumerate() {
-        let said = |key: &str, default: usize| match header.metadata.get(key) {
+        let number_at = |key: &str, default: usize| match header.metadata.get(key) {
             Some(Value::Integer(n)) => *n,
             _ => default as i128,
         };
-        let (parts, part) = (said("split.count", 1), said("split.no", 0));
+        let (parts, part) = (number_at("split.count", 1), number_at("split.no", 0));
         if parts.max(1) != count as i128 || part != number as i128 {
             let text = format!(
                 "is part {} of {parts} of a model; {count} were found, and it is number {} of them",

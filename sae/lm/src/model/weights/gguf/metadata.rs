@@ -38,7 +38,7 @@ impl Gguf {
         Error::format(self.path(), text)
     }
 
-    /// What a getter says of a value of another type.
+    /// The error about a value of a different type.
     fn mistyped(&self, key: &str, value: &Value, expected: &str) -> Error {
         self.problem(format!("key `{key}` is {}; expected {expected}", value.shown()))
     }

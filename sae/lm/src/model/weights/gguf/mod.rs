@@ -72,7 +72,7 @@ impl Gguf {
         self.files[0].path()
     }
 
-    /// What Hugging Face's `config.json` of this model would say, as far as a decoder needs it.
+    /// Hugging Face's `config.json` of this model, as far as a decoder needs it.
     ///
     /// # Errors
     /// An architecture this program does not know; metadata that is missing or of the wrong type.

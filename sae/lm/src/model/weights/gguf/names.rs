@@ -23,7 +23,7 @@ pub(super) fn entries(gguf: &Gguf) -> Result<BTreeMap<String, Entry>> {
     for (name, tensor) in &gguf.header.tensors {
         for (new, entry) in namer.entries(name, tensor)? {
             if entries.contains_key(&new) {
-                return Err(gguf.problem(format!("tensor `{name}`: `{new}` is another tensor already")));
+                return Err(gguf.problem(format!("tensor `{name}`: a different tensor is `{new}` already")));
             }
             entries.insert(new, entry);
         }
@@ -212,7 +212,7 @@ impl Namer<'_> {
     fn with_up(&self, gate: &TensorInfo, up_name: &str, in_turn: bool) -> Result<Entry, String> {
         let up = self.gguf.header.tensors.get(up_name).ok_or_else(|| format!("`{up_name}` is missing"))?;
         if up.shape != gate.shape {
-            return Err(format!("`{up_name}` has another shape, {:?}", up.shape));
+            return Err(format!("`{up_name}` has a different shape, {:?}", up.shape));
         }
         let (experts, one) = stacked(gate)?;
         let mut shape = vec![experts, 2 * one[0]];
