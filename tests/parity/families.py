@@ -23,6 +23,8 @@ YARN = dict(rope_type="yarn", rope_theta=1e4, factor=8.0, original_max_position_
 LATENT = dict(MOE, n_routed_experts=8, moe_intermediate_size=24, kv_lora_rank=20, qk_nope_head_dim=10, qk_rope_head_dim=8,
               v_head_dim=12, n_shared_experts=2, first_k_dense_replace=1, num_key_value_heads=4, n_group=4, topk_group=2)
 
+VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4)
+
 FAMILIES = {
     "gpt2": ("GPT2LMHeadModel", dict(vocab_size=V, n_embd=32, n_layer=3, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)),
     "gpt2-inverse-layer": ("GPT2LMHeadModel", dict(vocab_size=V, n_embd=32, n_layer=3, n_head=4, n_positions=64, n_inner=48,
@@ -68,6 +70,31 @@ FAMILIES = {
                    residual_multiplier=0.4, logits_scaling=3.0, tie_word_embeddings=True)),
     "granitemoeshared": ("GraniteMoeSharedForCausalLM", dict(MOE, num_local_experts=8, embedding_multiplier=6.0, attention_multiplier=0.2,
                          residual_multiplier=0.4, logits_scaling=3.0, shared_intermediate_size=28)),
+    # A family's place here is its seed: new ones come last.
+    "olmo2": ("Olmo2ForCausalLM", dict(SMALL)),
+    "olmo3": ("Olmo3ForCausalLM", dict(SMALL, num_hidden_layers=4, sliding_window=6, rope_parameters=dict(
+              full_attention=dict(YARN, rope_theta=5e5), sliding_attention=dict(rope_type="default", rope_theta=5e5)))),
+    # Stretched by LongRoPE; contexts up to the original one.
+    "phi3": ("Phi3ForCausalLM", dict(SMALL, original_max_position_embeddings=32, sliding_window=7, rope_parameters=dict(
+             rope_type="longrope", rope_theta=1e4, partial_rotary_factor=0.5, short_factor=[1.1, 1.5],
+             long_factor=[2.0, 4.0]))),
+    "phi3-plain": ("Phi3ForCausalLM", dict(SMALL, tie_word_embeddings=True)),
+    "smollm3": ("SmolLM3ForCausalLM", dict(SMALL, num_hidden_layers=5)),
+    "ministral": ("MinistralForCausalLM", dict(SMALL, sliding_window=7, head_dim=12, layer_types=[
+                  "sliding_attention", "full_attention", "sliding_attention"])),
+    "ministral3": ("Ministral3ForCausalLM", dict(SMALL, head_dim=12, rope_parameters=dict(YARN, original_max_position_embeddings=32,
+                   mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1))),
+    # Models that also see pictures; the language model inside them.
+    "gemma3-pictures": ("Gemma3ForConditionalGeneration", dict(text_config=dict(SMALL, head_dim=16, query_pre_attn_scalar=24,
+                        sliding_window=6, num_hidden_layers=6), vision_config=VISION, mm_tokens_per_image=4)),
+    "mistral3-pictures": ("Mistral3ForConditionalGeneration", dict(text_config=dict(SMALL, model_type="mistral", head_dim=12,
+                          sliding_window=None), vision_config=dict(VISION, model_type="pixtral", head_dim=4))),
+    "llava-pictures": ("LlavaForConditionalGeneration", dict(text_config=dict(SMALL, model_type="llama"),
+                       vision_config=dict(VISION, model_type="clip_vision_model", projection_dim=8))),
+    # As transformers 5 keeps experts itself: one tensor a layer, the same names in every family.
+    "mixtral-fused": ("MixtralForCausalLM", dict(MOE, num_local_experts=4, num_experts_per_tok=2)),
+    "olmoe-fused": ("OlmoeForCausalLM", dict(MOE, num_experts=4)),
+    "qwen2_moe-fused": ("Qwen2MoeForCausalLM", dict(MOE, num_experts=4, moe_intermediate_size=24, shared_expert_intermediate_size=36)),
 }
 
 
@@ -93,18 +120,18 @@ def run(name, out, seed):
     torch.manual_seed(seed)
     model = model_class(config).eval().float()
     randomise(model, seed)
-    if config.tie_word_embeddings:
+    if getattr(config.get_text_config(), "tie_word_embeddings", False):
         model.tie_weights()
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     # Stored as half, computed with as single: the numbers are the same.
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_original_format=not name.endswith("-fused"))
     stored = {n: t.half() for n, t in load_file(folder / "model.safetensors").items()}
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "generation_config.json").unlink(missing_ok=True)
 
     golden, kept = {}, {}
-    base = model.base_model
+    base = getattr(model.base_model, "language_model", model.base_model)
     layers = getattr(base, "layers", None) or base.h
     for i, layer in enumerate(layers):
         def keep(_, __, output, i=i):

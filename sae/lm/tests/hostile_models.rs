@@ -25,6 +25,7 @@ fn gguf() -> Vec<u8> {
         .texts("tokenizer.ggml.merges", &["a b", "ab c"])
         .size("llama.expert_count", 2)
         .size("llama.expert_used_count", 1)
+        .counted("rope_freqs.weight", &[8], 1.0)
         .counted("token_embd.weight", &[8, 32], 0.0)
         .counted("blk.0.attn_q.weight", &[8, 32], 0.0)
         .counted("blk.0.attn_q.bias", &[8], 0.0)
@@ -43,6 +44,17 @@ fn gemma() -> Vec<u8> {
         .size("gemma3.attention.sliding_window", 16)
         .counted("token_embd.weight", &[8, 32], 0.0)
         .counted("blk.0.attn_q_norm.weight", &[16], 1.0)
+        .bytes()
+}
+
+/// Keys and values in two tensors that become one.
+fn deepseek() -> Vec<u8> {
+    model("deepseek2", "gpt2")
+        .text("tokenizer.ggml.pre", "deepseek-v3")
+        .texts("tokenizer.ggml.merges", &["a b"])
+        .counted("token_embd.weight", &[8, 32], 0.0)
+        .counted("blk.0.attn_k_b.weight", &[2, 4, 3], 0.0)
+        .counted("blk.0.attn_v_b.weight", &[2, 2, 4], 0.0)
         .bytes()
 }
 
@@ -155,7 +167,7 @@ fn damaged_files_are_refused_or_read() {
     let files = [safetensors(), packed()];
     let subject = Subject { name: "safetensors", whole: &files, header: 400, fixed: 64 << 10, each: 64 };
     hostile(&subject, cases(4000), read_safetensors);
-    let files = [gguf(), gemma(), oss()];
+    let files = [gguf(), gemma(), oss(), deepseek()];
     let subject = Subject { name: "gguf", whole: &files, header: 1200, fixed: 1 << 20, each: 64 };
     hostile(&subject, cases(4000), read_gguf);
 

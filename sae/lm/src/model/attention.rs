@@ -67,6 +67,9 @@ impl Attention {
     pub fn load(loader: &mut BlockLoader<'_, '_>, config: &AttentionConfig, d_model: usize) -> Result<Self> {
         let projection = match (config.latent, loader.layout()) {
             (Some(latent), _) => Projection::Latent(Box::new(Latent::load(loader, config, latent, d_model)?)),
+            (None, TensorLayout::Llama) if loader.has("self_attn.qkv_proj.weight") => {
+                joined_by_rows(loader, config, d_model)?
+            }
             (None, TensorLayout::Llama) => separate(loader, config, d_model)?,
             (None, TensorLayout::Gpt2) => joined_by_kind(loader, d_model)?,
             (None, TensorLayout::NeoX) => joined_by_head(loader, config, d_model)?,
@@ -120,13 +123,14 @@ impl Attention {
     /// The whole branch as one operation, if nothing inside it is looked at and it has the form that is known there.
     pub fn branch(
         &self,
-        norm: &Norm,
+        norm: Option<&Norm>,
         join: Join,
         batch: &Batch,
         tap: &Visitor<'_>,
     ) -> Result<Option<AttentionBranch>> {
         let Projection::Separate { q, k, v } = &self.projection else { return Ok(None) };
-        let trained = [q, k, v, &self.out].iter().any(|linear| linear.is_trained()) || norm.is_trained();
+        let trained = [q, k, v, &self.out].iter().any(|linear| linear.is_trained())
+            || norm.is_some_and(Norm::is_trained);
         if trained || self.config.clip.is_some() || tap.wants_any(&INSIDE) {
             return Ok(None);
         }
@@ -135,7 +139,7 @@ impl Attention {
             None => None,
         };
         Ok(Some(AttentionBranch {
-            norm: norm.clone(),
+            norm: norm.cloned(),
             qkv: [q.clone(), k.clone(), v.clone()],
             qk_norm: self.qk_norm.clone().map(|(q, k)| [q, k]),
             rotation,
@@ -189,6 +193,16 @@ fn separate(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> 
     })
 }
 
+/// Phi-3: one matrix, all queries, then all keys, then all values.
+fn joined_by_rows(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Projection> {
+    let rows = [c.heads * c.d_head, c.kv_heads * c.d_head, c.kv_heads * c.d_value];
+    let mut parts = loader.split("self_attn.qkv_proj", &rows, d)?.into_iter();
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(q), Some(k), Some(v)) => Ok(Projection::Separate { q, k, v }),
+        _ => Err(crate::Error::data("three matrices were asked for".to_owned())),
+    }
+}
+
 /// GPT-2: one matrix, all queries, then all keys, then all values.
 fn joined_by_kind(loader: &mut BlockLoader<'_, '_>, d: usize) -> Result<Projection> {
     let all = loader.transposed("attn.c_attn", 3 * d, d)?;
@@ -199,7 +213,7 @@ fn joined_by_kind(loader: &mut BlockLoader<'_, '_>, d: usize) -> Result<Projecti
     Ok(Projection::Separate { q: part(0)?, k: part(1)?, v: part(2)? })
 }
 
-/// GPT-NeoX: one matrix, query, key and value of each head beside each other.
+/// GPT-NeoX: one matrix, query, key and value of each head next to each other.
 fn joined_by_head(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Projection> {
     let width = c.heads * c.d_head;
     let all = loader.linear("attention.query_key_value", 3 * width, d, c.qkv_bias)?;

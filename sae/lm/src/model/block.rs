@@ -1,4 +1,4 @@
-//! One decoder block: two branches beside the residual stream.
+//! One decoder block: two branches next to the residual stream.
 
 use candle_core::Tensor;
 
@@ -18,37 +18,41 @@ pub(super) struct Block {
     layer: usize,
     form: BlockForm,
     residual_scale: f64,
-    attention_norm: Norm,
+    /// Norms of the branches' inputs, if they have some.
+    input_norms: Option<(Norm, Norm)>,
     attention: Attention,
-    mlp_norm: Norm,
     mlp: Mlp,
-    /// Norms of the branches' outputs, in a sandwich.
+    /// Norms of the branches' outputs, if they have some.
     output_norms: Option<(Norm, Norm)>,
 }
 
 impl Block {
     pub fn load(loader: &mut Loader<'_>, config: &BlockConfig, layer: usize, d_model: usize) -> Result<Self> {
-        let (first, second) = match (loader.layout(), config.form) {
-            (TensorLayout::Gpt2, _) => ("ln_1", "ln_2"),
-            (_, BlockForm::Sandwich) => ("input_layernorm", "pre_feedforward_layernorm"),
-            _ => ("input_layernorm", "post_attention_layernorm"),
+        let inputs = match (loader.layout(), config.form) {
+            (_, BlockForm::PostNorm) => None,
+            (TensorLayout::Gpt2, _) => Some(("ln_1", "ln_2")),
+            (_, BlockForm::Sandwich) => Some(("input_layernorm", "pre_feedforward_layernorm")),
+            _ => Some(("input_layernorm", "post_attention_layernorm")),
         };
-        let mut loader = loader.block(layer);
-        let mut norm = |name: &str| loader.norm(name, d_model, config.norm);
-        let (attention_norm, mlp_norm) = (norm(first)?, norm(second)?);
-        let output_norms = match config.form {
-            BlockForm::Sandwich => {
-                Some((norm("post_attention_layernorm")?, norm("post_feedforward_layernorm")?))
+        let outputs = match config.form {
+            BlockForm::Sandwich | BlockForm::PostNorm => {
+                Some(("post_attention_layernorm", "post_feedforward_layernorm"))
             }
             _ => None,
         };
+        let mut loader = loader.block(layer);
+        let mut norms = |names: Option<(&str, &str)>| -> Result<Option<(Norm, Norm)>> {
+            let Some((first, second)) = names else { return Ok(None) };
+            let mut norm = |name| loader.norm(name, d_model, config.norm);
+            Ok(Some((norm(first)?, norm(second)?)))
+        };
+        let (input_norms, output_norms) = (norms(inputs)?, norms(outputs)?);
         Ok(Self {
             layer,
             form: config.form,
             residual_scale: config.residual_scale,
-            attention_norm,
+            input_norms,
             attention: Attention::load(&mut loader, &config.attention, d_model)?,
-            mlp_norm,
             mlp: Mlp::load(&mut loader, &config.mlp, d_model)?,
             output_norms,
         })
@@ -74,10 +78,11 @@ impl Block {
     /// The stream and what attention reads of it and writes.
     fn attended(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
         let norm = self.output_norms.as_ref().map(|(norm, _)| norm);
-        if let Some(branch) = self.attention.branch(&self.attention_norm, self.join(norm), batch, tap)? {
+        let input_norm = self.input_norms.as_ref().map(|(norm, _)| norm);
+        if let Some(branch) = self.attention.branch(input_norm, self.join(norm), batch, tap)? {
             return Ok(branch.apply(x)?);
         }
-        let mut out = self.attention.forward(&self.attention_norm.forward(x)?, batch, tap)?;
+        let mut out = self.attention.forward(&normed(input_norm, x)?, batch, tap)?;
         if let Some(norm) = norm {
             out = norm.forward(&out)?;
         }
@@ -94,13 +99,14 @@ impl Block {
         tap: &mut Visitor<'_>,
     ) -> Result<Tensor> {
         let norm = self.output_norms.as_ref().map(|(_, norm)| norm);
-        if let Some(branch) = self.mlp.branch(&self.mlp_norm, self.join(norm), tap) {
+        let input_norm = self.input_norms.as_ref().map(|(_, norm)| norm);
+        if let Some(branch) = self.mlp.branch(input_norm, self.join(norm), tap) {
             return Ok(match self.form {
                 BlockForm::Parallel => branch.beside(x, base)?,
                 _ => branch.apply(x)?,
             });
         }
-        let h = tap.visit(Site::MlpIn, self.mlp_norm.forward(x)?)?;
+        let h = tap.visit(Site::MlpIn, normed(input_norm, x)?)?;
         let mut out = self.mlp.forward(&h, batch, tap)?;
         if let Some(norm) = norm {
             out = norm.forward(&out)?;
@@ -124,4 +130,8 @@ impl Block {
     fn scale(&self, out: Tensor) -> Result<Tensor> {
         if self.residual_scale == 1.0 { Ok(out) } else { Ok((out * self.residual_scale)?) }
     }
+}
+
+fn normed(norm: Option<&Norm>, x: &Tensor) -> Result<Tensor> {
+    norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))
 }

@@ -40,10 +40,7 @@ impl Decoder {
             blocks.push(Block::load(&mut loader, block, layer, config.hidden_size)?);
             ropes.extend(block.attention.rope.clone().filter(|rope| !ropes.contains(rope)));
         }
-        let output = match config.tie_word_embeddings {
-            true => embedding.clone(),
-            false => loader.output(&config)?,
-        };
+        let output = loader.output(&config, &embedding)?;
         let norm = loader.final_norm(&config)?;
         Ok(Self { embedding, positions, blocks, norm, output, ropes, config })
     }
@@ -63,7 +60,7 @@ impl Decoder {
         Hook::of(&self.config)
     }
 
-    /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream behind them.
+    /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream after them.
     pub fn residual(&self, contexts: &Contexts, layers: usize, tap: &mut dyn Tap) -> Result<Tensor> {
         contexts.check_tokens(self.config.vocab_size)?;
         let x = self.embed(contexts, tap)?;

@@ -1,9 +1,10 @@
-//! Where a model's files are: in this program, in a folder, in one GGUF file, or in Hugging Face's cache.
+//! Where a model's files are: in this program, in a folder, in GGUF files, or in Hugging Face's cache.
 
 use std::path::{Path, PathBuf};
 
+use super::Config;
+use super::folder::{ModelFiles, in_folder};
 use super::hub::{Hub, cache, snapshot};
-use super::{Config, Gguf};
 use crate::{Error, Progress, Result};
 
 /// Where a model is.
@@ -11,9 +12,9 @@ use crate::{Error, Progress, Result};
 pub enum ModelSource {
     /// The small mixture-of-experts model inside this program.
     Default,
-    /// A Hugging Face folder: `config.json`, weights in safetensors files, a tokenizer. Or a folder with one GGUF file.
+    /// A Hugging Face folder: `config.json`, weights in safetensors files, a tokenizer. Or a folder with one GGUF model.
     Folder(PathBuf),
-    /// A GGUF file.
+    /// A GGUF file, or one of the files that a GGUF model is split into.
     Gguf(PathBuf),
     /// A model of the Hugging Face hub, in this machine's cache or to be [fetched](ModelSource::fetch) into it.
     Hub {
@@ -84,6 +85,9 @@ impl ModelSource {
     }
 
     /// The text of its `config.json`, or what a GGUF file says in those words. A folder needs no weights for that.
+    ///
+    /// # Errors
+    /// A model that is not there, a file that is not read.
     pub fn config_text(&self) -> Result<String> {
         if let Self::Folder(folder) = self {
             let path = folder.join("config.json");
@@ -133,111 +137,17 @@ fn hub_name(text: &str) -> Option<(&str, Option<&str>)> {
     good.then_some((name, revision))
 }
 
-/// The files of a model.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// Inside the program.
-    Embedded,
-    /// A folder, and its safetensors files in order.
-    Folder(PathBuf, Vec<PathBuf>),
-    /// A GGUF file.
-    Gguf(PathBuf),
-}
-
-impl Found {
-    /// Text of the configuration and the file that errors about it name.
-    pub fn config(&self) -> Result<(String, PathBuf)> {
-        match self {
-            Self::Embedded => {
-                let path = PathBuf::from("the embedded model").join("config.json");
-                Ok((String::from_utf8_lossy(crate::embedded::CONFIG).into_owned(), path))
-            }
-            Self::Folder(folder, _) => {
-                let path = folder.join("config.json");
-                let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-                let text = String::from_utf8(text).map_err(|_| Error::format(&path, "is no UTF-8 text"))?;
-                Ok((text, path))
-            }
-            Self::Gguf(path) => Ok((Gguf::open(path)?.config()?.to_string(), path.clone())),
-        }
-    }
-}
-
 /// Finds the files.
 ///
 /// # Errors
 /// What is missing, where, and how to get it.
-pub(super) fn find(source: &ModelSource) -> Result<Found> {
+pub(super) fn find(source: &ModelSource) -> Result<ModelFiles> {
     match source {
-        ModelSource::Default => Ok(Found::Embedded),
-        ModelSource::Gguf(path) => Ok(Found::Gguf(path.clone())),
+        ModelSource::Default => Ok(ModelFiles::Embedded),
+        ModelSource::Gguf(path) => Ok(ModelFiles::Gguf(path.clone())),
         ModelSource::Folder(folder) => in_folder(folder),
         ModelSource::Hub { name, revision } => in_folder(&snapshot(&cache(), name, revision.as_deref())?),
     }
-}
-
-const NEEDED: &str = "a model is a folder with config.json, model.safetensors (or model.safetensors.index.json and its files) and \
-                      tokenizer.json, a .gguf file, ORGANISATION/NAME of a model on the Hugging Face hub, or `default`";
-
-pub(super) fn in_folder(folder: &Path) -> Result<Found> {
-    if !folder.is_dir() {
-        return Err(Error::request(format!("{} is no folder; {NEEDED}", folder.display())));
-    }
-    if !folder.join("config.json").is_file() {
-        return match &gguf_files(folder)?[..] {
-            [one] => Ok(Found::Gguf(one.clone())),
-            [] => Err(Error::request(format!("{} has no config.json; {NEEDED}", folder.display()))),
-            several => Err(Error::request(format!(
-                "{} has {} .gguf files and no config.json; name one of them",
-                folder.display(),
-                several.len()
-            ))),
-        };
-    }
-    let one = folder.join("model.safetensors");
-    let files = if one.is_file() { vec![one] } else { shards(folder)? };
-    Ok(Found::Folder(folder.to_path_buf(), files))
-}
-
-fn gguf_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(paths.filter(|path| path.extension().is_some_and(|e| e == "gguf")).collect())
-}
-
-/// The files that `model.safetensors.index.json` names, in order of name.
-fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: std::collections::BTreeMap<String, String>,
-    }
-    let path = folder.join("model.safetensors.index.json");
-    if !path.is_file() {
-        let pickled = folder.join("pytorch_model.bin").exists();
-        let remedy = if pickled {
-            "pytorch_model.bin is not read: load the model with transformers and save_pretrained it as safetensors"
-        } else {
-            NEEDED
-        };
-        return Err(Error::request(format!("{} has no model.safetensors; {remedy}", folder.display())));
-    }
-    let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-    let index: Index = serde_json::from_slice(&text)
-        .map_err(|e| Error::format(&path, format!("is no index of safetensors files: {e}")))?;
-    let names: std::collections::BTreeSet<&String> = index.weight_map.values().collect();
-    let file = |name: &String| {
-        // Only files of this folder: the index came with the model.
-        if Path::new(name).components().count() != 1 || !name.ends_with(".safetensors") {
-            return Err(Error::format(&path, format!("names the file `{name}`; expected NAME.safetensors")));
-        }
-        let file = folder.join(name);
-        if !file.is_file() {
-            return Err(Error::format(&path, format!("names {name}, which is not beside it")));
-        }
-        Ok(file)
-    };
-    let files: Vec<PathBuf> = names.into_iter().map(file).collect::<Result<_>>()?;
-    if files.is_empty() { Err(Error::format(&path, "names no files")) } else { Ok(files) }
 }
 
 #[cfg(test)]
@@ -289,33 +199,12 @@ mod tests {
             assert!(error.contains("hf download a/b"), "{error}");
         }
         assert!(snapshot(cache.path(), "a/c", None).is_err());
-    }
-
-    #[test]
-    fn a_folder_says_what_is_missing() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let error = || in_folder(folder.path()).unwrap_err().to_string();
-        assert!(error().contains("has no config.json"));
-        write("m.gguf", "");
-        assert!(matches!(in_folder(folder.path()).unwrap(), Found::Gguf(path) if path.ends_with("m.gguf")));
-        write("n.gguf", "");
-        assert!(error().contains("2 .gguf files"));
-        write("config.json", "{}");
-        assert!(error().contains("no model.safetensors"));
-        write("pytorch_model.bin", "");
-        assert!(error().contains("pytorch_model.bin is not read"));
-        write(
-            "model.safetensors.index.json",
-            r#"{"weight_map": {"a": "1.safetensors", "b": "1.safetensors"}}"#,
-        );
-        assert!(error().contains("1.safetensors, which is not beside it"));
-        write("1.safetensors", "");
-        assert!(matches!(in_folder(folder.path()).unwrap(), Found::Folder(_, files) if files.len() == 1));
-        write("model.safetensors.index.json", r#"{"weight_map": {"a": "../1.safetensors"}}"#);
-        assert!(error().contains("`../1.safetensors`"));
-        write("model.safetensors", "");
-        assert!(matches!(in_folder(folder.path()).unwrap(), Found::Folder(_, files) if files.len() == 1));
-        assert!(in_folder(Path::new("nowhere")).unwrap_err().to_string().contains("is no folder"));
+        // A cache copied without its refs: what is there alone is meant.
+        std::fs::remove_dir_all(folder.join("refs")).unwrap();
+        assert_eq!(snapshot(cache.path(), "a/b", None).unwrap(), expected);
+        assert!(snapshot(cache.path(), "a/b", Some("other")).is_err());
+        std::fs::create_dir_all(folder.join("snapshots/4567def")).unwrap();
+        let error = snapshot(cache.path(), "a/b", None).unwrap_err().to_string();
+        assert!(error.contains("a/b@0123abc, a/b@4567def"), "{error}");
     }
 }

@@ -26,7 +26,7 @@ pub enum Site {
     RotQ,
     /// Keys after the rotary embedding.
     RotK,
-    /// Attention pattern, `[B, heads, T, T]`; computed only when it is asked for.
+    /// Attention pattern, `[B, heads, T, T]`; computed only when a tap wants it.
     Pattern,
     /// Heads' outputs before W_O, heads concatenated, `[B, T, heads · d_value]`.
     AttnZ,
@@ -203,9 +203,9 @@ impl Hook {
                 .filter(|(hook, _)| hook.layer == self.layer.min(config.num_hidden_layers - 1))
                 .map(|(hook, _)| hook.to_string())
                 .collect();
-            Error::request(format!(
-                "this model of {} layers has no hook `{self}`; there are {}, and the like in its other blocks",
-                config.num_hidden_layers,
+            let layers = config.num_hidden_layers;
+            Error::request(format!("this model of {layers} layers has no hook `{self}`")).with_remedy(format!(
+                "there are {}, and the like in its other blocks; `sae inspect` lists them with their widths",
                 names.join(", ")
             ))
         })
@@ -226,21 +226,43 @@ impl FromStr for Hook {
 
     fn from_str(name: &str) -> Result<Self> {
         let unknown = || {
-            let names: Vec<_> = Site::OF_BLOCKS.iter().map(|&site| Hook::new(0, site).to_string()).collect();
-            Error::request(format!(
-                "unknown hook `{name}`; hooks are hook_embed, {} and the same for other blocks",
-                names.join(", ")
-            ))
+            let names: Vec<_> = Site::OF_BLOCKS.iter().map(|&site| Self::new(0, site).to_string()).collect();
+            let names = format!("hooks are hook_embed, {} and the same for other blocks", names.join(", "));
+            let remedy = match meant(name) {
+                Some(hook) => format!("perhaps `{hook}` is meant; {names}"),
+                None => names,
+            };
+            Error::request(format!("unknown hook `{name}`")).with_remedy(remedy)
         };
         if let Some(site) = [Site::Embed, Site::PosEmbed].into_iter().find(|s| s.suffix() == name) {
             return Ok(Self::new(0, site));
         }
         let rest = name.strip_prefix("blocks.").ok_or_else(unknown)?;
         let (layer, suffix) = rest.split_once('.').ok_or_else(unknown)?;
-        let layer = layer.parse().map_err(|_| unknown())?;
+        // `parse` takes a sign.
+        let digits = layer.bytes().all(|b| b.is_ascii_digit());
+        let layer = layer.parse().ok().filter(|_| digits).ok_or_else(unknown)?;
         let site = Site::OF_BLOCKS.into_iter().find(|s| s.suffix() == suffix).ok_or_else(unknown)?;
         Ok(Self { layer, site })
     }
+}
+
+/// The hook that other tools' names stand for: module paths of Hugging Face (`model.layers.2.mlp`, whose output is meant), SAELens's
+/// and dictionary_learning's short forms (`resid_post_2`).
+fn meant(name: &str) -> Option<Hook> {
+    let number = name.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?;
+    let has = |part: &str| name.contains(part);
+    let site = match () {
+        () if has("hook_normalized") || has("post_attention_layernorm") => Site::MlpIn,
+        () if has("resid_pre") => Site::ResidPre,
+        () if has("resid_mid") => Site::ResidMid,
+        () if has("hook_z") => Site::AttnZ,
+        () if has("mlp") => Site::MlpOut,
+        () if has("attn") || has("attention") => Site::AttnOut,
+        () if has("resid") || has("layers") || has("blocks") || has(".h.") => Site::ResidPost,
+        () => return None,
+    };
+    Some(Hook::new(number.parse().ok()?, site))
 }
 
 #[cfg(test)]
@@ -252,6 +274,24 @@ mod tests {
         let of_blocks = (0..13).flat_map(|layer| Site::OF_BLOCKS.map(|site| Hook::new(layer, site)));
         for hook in [Hook::new(0, Site::Embed), Hook::new(0, Site::PosEmbed)].into_iter().chain(of_blocks) {
             assert_eq!(hook.to_string().parse::<Hook>().unwrap(), hook);
+        }
+    }
+
+    #[test]
+    fn names_of_other_tools_are_translated() {
+        for (name, hook) in [
+            ("model.layers.2", "blocks.2.hook_resid_post"),
+            ("gpt_neox.layers.12", "blocks.12.hook_resid_post"),
+            ("transformer.h.2", "blocks.2.hook_resid_post"),
+            ("blocks.2", "blocks.2.hook_resid_post"),
+            ("resid_post_2", "blocks.2.hook_resid_post"),
+            ("layers.2.mlp", "blocks.2.hook_mlp_out"),
+            ("model.layers.2.self_attn", "blocks.2.hook_attn_out"),
+            ("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_in"),
+            ("blocks.+2.hook_resid_post", "blocks.2.hook_resid_post"),
+        ] {
+            let error = name.parse::<Hook>().unwrap_err();
+            assert!(error.remedy().is_some_and(|r| r.contains(&format!("`{hook}`"))), "{error}");
         }
     }
 

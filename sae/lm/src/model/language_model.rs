@@ -1,11 +1,12 @@
 //! A decoder with its tokenizer and where it came from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Tensor;
-use sha2::{Digest as _, Sha256};
 
-use super::find::{Found, find};
+use super::find::find;
+use super::fingerprint::fingerprint;
+use super::folder::ModelFiles;
 use super::ops::{position_losses, summed_cross_entropy};
 use super::{Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
 use crate::text::Contexts;
@@ -21,34 +22,14 @@ pub struct LanguageModel {
     sha256: String,
 }
 
-/// SHA-256 of the files one after another, in hexadecimal; a file is not held in memory.
-fn sha256_of(files: &[PathBuf]) -> Result<String> {
-    let mut hash = Sha256::new();
-    for path in files {
-        let copied = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
-        copied.map_err(|e| Error::io(path, e))?;
-    }
-    Ok(hexadecimal(&hash.finalize()))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 impl ModelSource {
-    /// SHA-256 of the weight files, in hexadecimal, as a [`LanguageModel`] made of them says it. Reads them, loads nothing.
+    /// SHA-256 of configuration, tokenizer and weights, in hexadecimal, as a [`LanguageModel`] made of them has it. Reads them, loads
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::Request`] if the model is not on this machine.
     pub fn sha256(&self) -> Result<String> {
-        match find(self)? {
-            Found::Embedded => Ok(hexadecimal(&Sha256::digest(crate::embedded::WEIGHTS))),
-            Found::Folder(_, files) => sha256_of(&files),
-            Found::Gguf(file) if !file.is_file() => {
-                Err(Error::request(format!("{} is no file", file.display())))
-            }
-            Found::Gguf(file) => sha256_of(&[file]),
-        }
+        fingerprint(&find(self)?)
     }
 }
 
@@ -62,27 +43,26 @@ impl LanguageModel {
         let (text, path) = found.config()?;
         let config = Config::parse(&text, &path)?;
         let bos = config.bos_token_id;
-        let (tokenizer, from, weights, sha256) = match &found {
-            Found::Embedded => {
+        let (tokenizer, from, weights) = match &found {
+            ModelFiles::Embedded => {
                 let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
                 let from = folder.join("tokenizer.json");
                 let tokenizer = Tokenizer::from_bytes(crate::embedded::TOKENIZER, &from, bos)?;
                 let weights = Weights::embedded(crate::embedded::WEIGHTS, &folder.join("model.safetensors"))?;
-                (tokenizer, from, weights, hexadecimal(&Sha256::digest(crate::embedded::WEIGHTS)))
+                (tokenizer, from, weights)
             }
-            Found::Folder(folder, files) => {
+            ModelFiles::Folder(folder, files) => {
                 let (tokenizer, from) = Tokenizer::from_folder(folder, bos)?;
                 let weights = match &files[..] {
                     [one] => Weights::open_safetensors(one)?,
                     several => Weights::open_shards(several, folder)?,
                 };
-                (tokenizer, from, weights, sha256_of(files)?)
+                (tokenizer, from, weights)
             }
-            Found::Gguf(file) => {
+            ModelFiles::Gguf(file) => {
                 let gguf = Gguf::open(file)?;
                 let tokenizer = Tokenizer::new(gguf.tokenizer()?, bos);
-                let sha256 = sha256_of(std::slice::from_ref(file))?;
-                (tokenizer, file.clone(), gguf.into_weights()?, sha256)
+                (tokenizer, file.clone(), gguf.into_weights()?)
             }
         };
         if tokenizer.len() > config.vocab_size {
@@ -90,7 +70,7 @@ impl LanguageModel {
             return Err(Error::format(&from, problem));
         }
         let decoder = Decoder::new(config, weights)?;
-        Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), sha256 })
+        Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), sha256: fingerprint(&found)? })
     }
 
     /// The decoder itself.
@@ -118,7 +98,7 @@ impl LanguageModel {
         &self.source
     }
 
-    /// Of the weight file, or of its parts one after another, in hexadecimal.
+    /// SHA-256 of configuration, tokenizer and weights, in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }

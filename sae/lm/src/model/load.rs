@@ -90,16 +90,27 @@ impl<'a> Loader<'a> {
         self.take("wpe.weight", &[config.max_position_embeddings, config.hidden_size])
     }
 
-    /// The output matrix of a model that has one of its own, `[V, d_model]`.
-    pub fn output(&mut self, config: &Config) -> Result<Tensor> {
+    /// The output matrix `[V, d_model]`: the file's own, or the embedding. A file may have one although its configuration says that the
+    /// embedding is used; if its numbers are different, they count, as in transformers 5.
+    pub fn output(&mut self, config: &Config, embedding: &Tensor) -> Result<Tensor> {
+        let name = self.output_name();
+        if config.tie_word_embeddings && !self.weights.has(&name) {
+            return Ok(embedding.clone());
+        }
+        let own = self.weights.take(&name, &[config.vocab_size, config.hidden_size])?;
+        let same =
+            config.tie_word_embeddings && (&own - embedding)?.abs()?.max_all()?.to_scalar::<f32>()? == 0.0;
+        Ok(if same { embedding.clone() } else { own })
+    }
+
+    fn output_name(&self) -> String {
         let name = match self.layout {
             TensorLayout::NeoX => "embed_out.weight",
             _ => "lm_head.weight",
         };
         let inside = self.prefix.strip_suffix("model.").unwrap_or_default();
         let long = format!("{inside}{name}");
-        let name = if self.weights.has(&long) { &long } else { name };
-        self.weights.take(name, &[config.vocab_size, config.hidden_size])
+        if self.weights.has(&long) { long } else { name.to_owned() }
     }
 
     pub fn final_norm(&mut self, config: &Config) -> Result<Norm> {
@@ -184,6 +195,17 @@ impl BlockLoader<'_, '_> {
         let weight = self.take(&format!("{name}.weight"), &[input, output])?.t()?.contiguous()?;
         let bias = Some(self.take(&format!("{name}.bias"), &[output])?);
         Ok(Linear { weight, bias })
+    }
+
+    /// One matrix that holds several, one's rows after another's; without biases.
+    pub fn split(&mut self, name: &str, rows: &[usize], input: usize) -> Result<Vec<Linear>> {
+        let all = self.take(&format!("{name}.weight"), &[rows.iter().sum(), input])?;
+        let mut at = 0;
+        let mut part = |n: usize| {
+            at += n;
+            Ok(Linear { weight: all.narrow(0, at - n, n)?.copy()?, bias: None })
+        };
+        rows.iter().map(|&n| part(n)).collect()
     }
 
     /// Two matrices that read the same input as one, the first one's rows first.

@@ -1,4 +1,4 @@
-//! A mixture of experts: router, experts, and what every token goes through beside them.
+//! A mixture of experts: router, experts, and what every token goes through besides them.
 
 use candle_core::Tensor;
 
@@ -37,7 +37,10 @@ pub(super) struct Mixture {
 
 impl Mixture {
     pub fn load(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d_model: usize) -> Result<Self> {
-        let name = match c.naming {
+        // transformers 5 keeps Mixtral's experts as it keeps everybody's, if asked for its own format.
+        let renamed = c.naming == ExpertNaming::Mixtral && loader.has("mlp.gate.weight");
+        let naming = if renamed { ExpertNaming::Mlp } else { c.naming };
+        let name = match naming {
             ExpertNaming::Mlp => "mlp.gate",
             ExpertNaming::Mixtral => "block_sparse_moe.gate",
             ExpertNaming::GptOss => "mlp.router",
@@ -51,7 +54,7 @@ impl Mixture {
         let shared = match c.shared {
             None => None,
             Some(shared) => {
-                let prefix = match (c.naming, shared.gated) {
+                let prefix = match (naming, shared.gated) {
                     (ExpertNaming::Granite, _) => "shared_mlp",
                     (_, true) => "mlp.shared_expert",
                     (_, false) => "mlp.shared_experts",
@@ -71,7 +74,7 @@ impl Mixture {
             config: c.router,
             shared: shared.is_some(),
         };
-        Ok(Self { router, experts: experts(loader, c, d_model)?, shared })
+        Ok(Self { router, experts: experts(loader, c, naming, d_model)?, shared })
     }
 
     pub fn weights(&self, layer: usize) -> MoeLayer<'_> {
@@ -95,19 +98,24 @@ impl Mixture {
         let y = y.index_select(&index(place)?, 0)?.reshape((rows * len, routing.k, d))?;
         let y = y.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1)?.reshape((rows, len, d))?;
         let Some((shared, gate)) = &self.shared else { return Ok(y) };
-        let mut beside = shared.forward(x)?;
+        let mut common = shared.forward(x)?;
         if let Some(gate) = gate {
-            beside = beside.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?)?;
+            common = common.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?)?;
         }
-        Ok((y + beside)?)
+        Ok((y + common)?)
     }
 }
 
 /// The experts' matrices, stacked, gate rows before up rows.
-fn experts(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d: usize) -> Result<ExpertWeights> {
+fn experts(
+    loader: &mut BlockLoader<'_, '_>,
+    c: &ExpertsConfig,
+    naming: ExpertNaming,
+    d: usize,
+) -> Result<ExpertWeights> {
     let (e, hidden) = (c.experts, c.hidden);
     let mut biases = None;
-    let (gate_up, down) = match c.naming {
+    let (gate_up, down) = match naming {
         ExpertNaming::Mlp if loader.has("mlp.experts.gate_up_proj") => (
             loader.take("mlp.experts.gate_up_proj", &[e, 2 * hidden, d])?,
             loader.take("mlp.experts.down_proj", &[e, d, hidden])?,

@@ -1,4 +1,4 @@
-//! The branch beside attention: one MLP for every token, or a mixture of experts.
+//! The branch next to attention: one MLP for every token, or a mixture of experts.
 
 use candle_core::Tensor;
 
@@ -12,7 +12,7 @@ use super::ops::{RowActivation, activate, gated};
 use super::tap::Visitor;
 use crate::Result;
 
-/// The branch beside attention.
+/// The branch next to attention.
 #[derive(Debug)]
 pub(super) enum Mlp {
     Dense(Dense),
@@ -30,16 +30,16 @@ impl Mlp {
     }
 
     /// The whole branch as one operation, if nothing inside it is looked at and every token goes through the same matrices.
-    pub fn branch(&self, norm: &Norm, join: Join, tap: &Visitor<'_>) -> Option<MlpBranch> {
+    pub fn branch(&self, norm: Option<&Norm>, join: Join, tap: &Visitor<'_>) -> Option<MlpBranch> {
         let Self::Dense(dense) = self else { return None };
-        let trained = dense.up.is_trained() || dense.down.is_trained() || norm.is_trained();
+        let trained = dense.up.is_trained() || dense.down.is_trained() || norm.is_some_and(Norm::is_trained);
         if trained || tap.wants_any(&[Site::MlpIn, Site::MlpPost, Site::MlpOut]) {
             return None;
         }
         let DenseConfig { activation, gated, .. } = dense.config;
         let activation = RowActivation { activation, gated };
         Some(MlpBranch {
-            norm: norm.clone(),
+            norm: norm.cloned(),
             up: dense.up.clone(),
             activation,
             down: dense.down.clone(),
@@ -89,6 +89,11 @@ impl Dense {
             (TensorLayout::Llama, true, _) => (
                 loader.linear(&name("input_linear"), 2 * hidden, d_model, config.bias)?,
                 loader.linear(&name("output_linear"), d_model, hidden, config.bias)?,
+            ),
+            // Phi-3 has gate and up in one matrix, as we keep them.
+            (TensorLayout::Llama, false, true) if loader.has(&name("gate_up_proj.weight")) => (
+                loader.linear(&name("gate_up_proj"), 2 * hidden, d_model, config.bias)?,
+                loader.linear(&name("down_proj"), d_model, hidden, config.bias)?,
             ),
             (TensorLayout::Llama, false, true) => (
                 loader.pair([&name("gate_proj"), &name("up_proj")], hidden, d_model, config.bias)?,

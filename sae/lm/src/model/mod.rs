@@ -16,6 +16,8 @@ mod block;
 pub mod config;
 mod decoder;
 mod find;
+mod fingerprint;
+mod folder;
 mod fused;
 mod hook;
 mod hub;

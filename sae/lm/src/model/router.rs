@@ -14,7 +14,7 @@ use crate::Result;
 pub struct Routing {
     /// Layer of the model.
     pub layer: usize,
-    /// Experts a token, k.
+    /// Experts per token, k.
     pub k: usize,
     /// Number of experts E.
     pub experts: usize,

@@ -40,7 +40,7 @@ pub struct Architecture {
     pub tie_word_embeddings: bool,
     /// Experts a layer, E.
     pub num_experts: usize,
-    /// Experts a token, k.
+    /// Experts per token, k.
     pub num_experts_per_tok: usize,
     /// True if the k weights are divided by their sum.
     pub norm_topk_prob: bool,

@@ -64,7 +64,7 @@ pub fn load(
 ) -> Result<Position> {
     let path = file(folder);
     let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-    let damaged = |e: &dyn std::fmt::Display| Error::format(&path, format!("is no whole checkpoint: {e}"));
+    let damaged = |e: &dyn std::fmt::Display| Error::format(&path, format!("is not a whole checkpoint: {e}"));
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let field = |name: &str| metadata.get(name).ok_or_else(|| damaged(&format!("no `{name}` in its header")));
@@ -94,9 +94,8 @@ fn check_same(stored: &PretrainConfig, config: &PretrainConfig, path: &Path) -> 
         ..stored.clone()
     };
     if adjusted != *config {
-        return Err(Error::format(
-            path,
-            "was made with other options; repeat them (only tokens, decay_share, checkpoint_every and log_every may change) or choose another folder",
+        return Err(Error::format(path, "was made with different options").with_remedy(
+            "repeat them (only tokens, decay_share, checkpoint_every and log_every may change), or choose a different folder",
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What a pretraining run is asked to do.
+//! Options of a pretraining run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Architecture;
 use crate::{Error, Result};
 
-/// Options of a pretraining run. Everything that decides the result is here and is written beside it.
+/// Options of a pretraining run. Everything that decides the result is here and is written next to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainConfig {
@@ -26,7 +26,7 @@ pub struct PretrainConfig {
     pub heads: usize,
     /// Experts a layer.
     pub experts: usize,
-    /// Experts a token.
+    /// Experts per token.
     pub experts_per_token: usize,
     /// Hidden units of an expert.
     pub expert_width: usize,

@@ -27,7 +27,7 @@ pub struct Pretrained {
     pub held_out: BTreeMap<String, Score>,
 }
 
-/// Trains a model and stores it in `folder`; with `resume` it goes on from the folder's checkpoint, bit for bit.
+/// Trains a model and stores it in `folder`; with `resume` it continues from the folder's checkpoint, bit for bit.
 pub fn run(
     config: &PretrainConfig,
     folder: &Path,
@@ -36,11 +36,14 @@ pub fn run(
 ) -> Result<Pretrained> {
     config.check()?;
     if checkpoint::file(folder).exists() != resume {
-        return Err(Error::request(if resume {
-            format!("{} has no checkpoint to resume from; leave --resume out to begin", folder.display())
+        let folder = folder.display();
+        return Err(if resume {
+            Error::request(format!("{folder} has no checkpoint to resume from"))
+                .with_remedy("leave --resume out to begin")
         } else {
-            format!("{} holds a run already; go on with --resume or choose another folder", folder.display())
-        }));
+            Error::request(format!("{folder} holds a run already"))
+                .with_remedy("continue it with --resume, or choose a different folder")
+        });
     }
     let (train, held_out) = data::read(config)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
@@ -131,11 +134,8 @@ fn optimise(
                 checkpoint::save(folder, config, &parameters, &optimiser, at)?;
             }
             if stop {
-                return Err(Error::stopped(format!(
-                    "{} is kept at step {}; go on with --resume",
-                    folder.display(),
-                    at.step
-                )));
+                let kept = format!("{} is kept at step {}", folder.display(), at.step);
+                return Err(Error::stopped(kept).with_remedy("continue with --resume"));
             }
             if at.tokens >= config.tokens {
                 break;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{AttentionConfig, BlockConfig, Config, DenseConfig, ExpertsConfig, MlpConfig};
+use super::{AttentionConfig, BlockConfig, Config, DenseConfig, ExpertsConfig, MlpConfig, Scaling};
 use crate::{Error, Result};
 
 /// Larger sizes are taken for damage.
@@ -33,7 +33,10 @@ impl Check<'_> {
         self.size("head_dim", a.d_head)?;
         self.size("v_head_dim", a.d_value)?;
         self.that(a.heads.is_multiple_of(a.kv_heads), || {
-            format!("num_attention_heads is {}, no multiple of num_key_value_heads {}", a.heads, a.kv_heads)
+            format!(
+                "num_attention_heads is {}, not a multiple of num_key_value_heads {}",
+                a.heads, a.kv_heads
+            )
         })?;
         for size in [a.heads.saturating_mul(a.d_head), a.heads.saturating_mul(a.d_value)] {
             self.size("num_attention_heads · head_dim", size)?;
@@ -49,6 +52,12 @@ impl Check<'_> {
                     rope.dims, a.d_head
                 )
             })?;
+            if let Scaling::Divided { divisors, .. } = &rope.scaling {
+                self.that(divisors.len() == rope.dims / 2, || {
+                    let half = rope.dims / 2;
+                    format!("the rotary embedding has {} divisors; expected {half}", divisors.len())
+                })?;
+            }
         }
         if let Some(latent) = a.latent {
             self.size("kv_lora_rank", latent.kv_rank)?;
@@ -79,7 +88,7 @@ impl Check<'_> {
             let size = e.experts / g.count;
             self.that(g.best <= size && e.k <= g.keep * size, || {
                 format!(
-                    "groups of {size} experts, {} kept, are too small for {} experts a token",
+                    "groups of {size} experts, {} kept, are too small for {} experts per token",
                     g.keep, e.k
                 )
             })?;

@@ -1,23 +1,35 @@
-//! Typed reading of a JSON object whose keys have had other names.
+//! Typed reading of a JSON object whose keys have had other names, and of what its class takes where it says nothing.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
-/// A JSON object and the file it is from. Null counts as absent.
+/// What each family's class takes where a configuration says nothing.
+static DEFAULTS: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("defaults.json")).unwrap_or_default());
+
+/// A JSON object and the file it is from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
     map: &'a Map<String, Value>,
+    /// For names that the object does not have. A name with the value null is there and says "none".
+    defaults: Option<&'a Map<String, Value>>,
     path: &'a Path,
+}
+
+/// Names that families have defaults for; a configuration made of a GGUF file says null for those that the file leaves out.
+pub(in crate::model) fn names_with_defaults(family: &str) -> impl Iterator<Item = &'static str> {
+    DEFAULTS.get(family).and_then(Value::as_object).into_iter().flat_map(|map| map.keys().map(String::as_str))
 }
 
 impl<'a> Fields<'a> {
     pub fn new(value: &'a Value, path: &'a Path) -> Result<Self> {
         match value {
-            Value::Object(map) => Ok(Self { map, path }),
-            _ => Err(Error::format(path, "is no JSON object")),
+            Value::Object(map) => Ok(Self { map, defaults: None, path }),
+            _ => Err(Error::format(path, "is not a JSON object")),
         }
     }
 
@@ -25,11 +37,20 @@ impl<'a> Fields<'a> {
         Error::format(self.path, problem.into())
     }
 
-    /// The first of `names` that is there.
+    /// The same object, with the defaults of a family.
+    pub fn with_defaults_of(self, family: &str) -> Self {
+        Self { defaults: DEFAULTS.get(family).and_then(Value::as_object), ..self }
+    }
+
+    /// The first of `names` that has a value; if the object has none of the names, the default of the first that has one.
     pub fn get(&self, names: &[&'a str]) -> Option<(&'a str, &'a Value)> {
-        names
-            .iter()
-            .find_map(|&name| self.map.get(name).filter(|value| !value.is_null()).map(|value| (name, value)))
+        let first = |map: &'a Map<String, Value>| {
+            names
+                .iter()
+                .find_map(|&name| map.get(name).filter(|value| !value.is_null()).map(|value| (name, value)))
+        };
+        let said = names.iter().any(|&name| self.map.contains_key(name));
+        first(self.map).or_else(|| self.defaults.filter(|_| !said).and_then(first))
     }
 
     fn typed<T>(
@@ -81,11 +102,11 @@ impl<'a> Fields<'a> {
         self.typed(&[name], "a list", |v| v.as_array().map(Vec::as_slice))
     }
 
-    pub fn object(&self, name: &'a str) -> Result<Option<Self>> {
-        match self.get(&[name]) {
+    pub fn object(&self, names: &[&'a str]) -> Result<Option<Self>> {
+        match self.get(names) {
             None => Ok(None),
             Some((_, value @ Value::Object(_))) => Self::new(value, self.path).map(Some),
-            Some((_, value)) => Err(self.error(format!("{name} is {value}; expected an object"))),
+            Some((name, value)) => Err(self.error(format!("{name} is {value}; expected an object"))),
         }
     }
 

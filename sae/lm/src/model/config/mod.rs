@@ -1,13 +1,18 @@
 //! What a model is: a `config.json` of any family, read into one checked form.
 //!
-//! Hugging Face has a name for the same switch in every family and a default that is written nowhere; both are known here alone. The
-//! rest of the room sees a [`Config`]: an embedding, blocks that each say what they are, a final norm and an output matrix.
+//! Hugging Face has a different name for the same switch in every family, and a default that no file has; both are known here
+//! alone. The rest of the room sees a [`Config`]: an embedding, blocks that each know what they are, a final norm and an output
+//! matrix.
 
+mod attention;
 mod check;
+mod experts;
 mod families;
 mod fields;
 mod moe;
+mod refused;
 mod rope;
+mod text_part;
 
 use std::path::Path;
 
@@ -17,6 +22,7 @@ pub use moe::{ExpertNaming, ExpertsConfig, Groups, RouterConfig, Score, Shared};
 pub use rope::{RopeConfig, Scaling};
 
 use crate::{Error, Result};
+pub(super) use fields::names_with_defaults;
 
 /// A decoder-only language model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,7 +67,7 @@ pub enum TensorLayout {
     Llama,
     /// `transformer.h.0.attn.c_attn.weight`, matrices `[in, out]`, q, k and v in one.
     Gpt2,
-    /// `gpt_neox.layers.0.attention.query_key_value.weight`, q, k and v of a head beside each other.
+    /// `gpt_neox.layers.0.attention.query_key_value.weight`, q, k and v of a head next to each other.
     NeoX,
 }
 
@@ -89,7 +95,7 @@ pub enum NormKind {
 /// One block.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BlockConfig {
-    /// The norm of its branches' inputs.
+    /// The norms of its branches' inputs and outputs.
     pub norm: NormConfig,
     /// How the branches join the residual stream.
     pub form: BlockForm,
@@ -111,6 +117,8 @@ pub enum BlockForm {
     Parallel,
     /// As sequential, and each branch is normed again before it is added (Gemma).
     Sandwich,
+    /// `x += norm(attention(x)); x += norm(mlp(x))` (OLMo 2).
+    PostNorm,
 }
 
 /// Attention of one block.
@@ -171,7 +179,7 @@ pub struct LatentConfig {
     pub eps: f64,
 }
 
-/// The branch beside attention.
+/// The branch next to attention.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MlpConfig {
@@ -219,20 +227,26 @@ pub enum Activation {
 
 impl Config {
     /// Reads and checks the text of a `config.json`; `path` is named in errors.
+    ///
+    /// # Errors
+    /// [`Error::Format`]: text that is not JSON, a family or option that is not read, numbers that do not fit each other.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let json: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| Error::format(path, format!("is no valid JSON: {e}")))?;
+            serde_json::from_str(text).map_err(|e| Error::format(path, format!("is not valid JSON: {e}")))?;
         Self::from_json(&json, path)
     }
 
     /// From the value of a `config.json`.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
     pub fn from_json(json: &serde_json::Value, path: &Path) -> Result<Self> {
         let config = families::read(json, path)?;
         check::check(&config, path)?;
         Ok(config)
     }
 
-    /// Experts and experts a token of the block that has the most; none in a dense model.
+    /// Experts and experts per token of the block that has the most; none in a dense model.
     pub fn experts(&self) -> Option<(usize, usize)> {
         let of = |block: &BlockConfig| match &block.mlp {
             MlpConfig::Experts(e) => Some((e.experts, e.k)),

@@ -9,7 +9,7 @@ use super::{Activation, DenseConfig};
 pub struct ExpertsConfig {
     /// Number of experts E.
     pub experts: usize,
-    /// Experts a token, k.
+    /// Experts per token, k.
     pub k: usize,
     /// Hidden units of an expert.
     pub hidden: usize,
@@ -19,7 +19,7 @@ pub struct ExpertsConfig {
     pub bias: bool,
     /// How tokens choose.
     pub router: RouterConfig,
-    /// An MLP that every token goes through beside its experts.
+    /// An MLP that every token goes through besides its experts.
     pub shared: Option<Shared>,
     /// Prefix of the layer's tensors inside the block, e.g. `mlp`.
     pub naming: ExpertNaming,

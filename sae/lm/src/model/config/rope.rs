@@ -40,7 +40,16 @@ pub enum Scaling {
         /// The original context.
         original: f64,
     },
-    /// YaRN (Peng et al. 2023, arXiv:2309.00071): a linear ramp between the two, over dimensions, and a factor on cosines and sines.
+    /// LongRoPE (Ding et al. 2024, arXiv:2402.13753): every rate divided by a number of its own, and a factor on cosines and sines.
+    /// These are the numbers for contexts up to the original one.
+    Divided {
+        /// A divisor for every rate, `[dims / 2]`.
+        divisors: Vec<f64>,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+    },
+    /// YaRN (Peng et al. 2023, arXiv:2309.00071): a linear ramp between the two, over dimensions, and a factor on cosines and
+    /// sines.
     Yarn {
         /// The factor.
         factor: f64,
@@ -66,15 +75,16 @@ impl RopeConfig {
     pub fn rates(&self) -> Vec<f64> {
         let half = self.dims / 2;
         let plain = |i: usize| self.theta.powf(-2.0 * i as f64 / self.dims as f64);
-        let rate = |i: usize| match self.scaling {
+        let rate = |i: usize| match &self.scaling {
             Scaling::None => plain(i),
             Scaling::Linear { factor } => plain(i) / factor,
-            Scaling::Llama3 { factor, low, high, original } => {
+            Scaling::Divided { divisors, .. } => plain(i) / divisors.get(i).copied().unwrap_or(1.0),
+            &Scaling::Llama3 { factor, low, high, original } => {
                 let turns = original * plain(i) / std::f64::consts::TAU;
                 let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                 plain(i) * (kept + (1.0 - kept) / factor)
             }
-            Scaling::Yarn { factor, .. } => {
+            &Scaling::Yarn { factor, .. } => {
                 let (first, last) = self.ramp();
                 let divided = ((i as f64 - first) / (last - first)).clamp(0.0, 1.0);
                 plain(i) * (1.0 - divided + divided / factor)
@@ -100,13 +110,16 @@ impl RopeConfig {
     /// What cosines and sines are multiplied by.
     pub fn attention_factor(&self) -> f64 {
         match self.scaling {
-            Scaling::Yarn { attention_factor, .. } => attention_factor,
+            Scaling::Yarn { attention_factor, .. } | Scaling::Divided { attention_factor, .. } => {
+                attention_factor
+            }
             _ => 1.0,
         }
     }
 }
 
-/// What is said about the rotary embedding, in the form of transformers 5 (`rope_parameters`) or 4 (`rope_theta`, `rope_scaling`).
+/// The configuration's fields about the rotary embedding, in the form of transformers 5 (`rope_parameters`) or 4 (`rope_theta`,
+/// `rope_scaling`).
 pub(super) struct RopeFields<'a> {
     all: Fields<'a>,
     own: Option<Fields<'a>>,
@@ -115,12 +128,12 @@ pub(super) struct RopeFields<'a> {
 impl<'a> RopeFields<'a> {
     /// `kind` is a layer's type where `rope_parameters` has an entry for each type.
     pub fn new(all: Fields<'a>, kind: Option<&'a str>) -> Result<Self> {
-        let own = match all.object("rope_parameters")? {
-            Some(parameters) => match kind.map(|kind| parameters.object(kind)).transpose()?.flatten() {
+        let own = match all.object(&["rope_parameters", "rope_scaling"])? {
+            Some(parameters) => match kind.map(|kind| parameters.object(&[kind])).transpose()?.flatten() {
                 Some(of_kind) => Some(of_kind),
                 None => Some(parameters),
             },
-            None => all.object("rope_scaling")?,
+            None => None,
         };
         Ok(Self { all, own })
     }
@@ -166,11 +179,51 @@ impl<'a> RopeFields<'a> {
                 high: self.needed("high_freq_factor")?,
                 original: self.original()?,
             }),
+            // Phi-3's first names for LongRoPE.
+            "yarn" | "su" | "longrope" if self.has("short_factor") => self.longrope(),
+            "longrope" | "su" => Err(self.all.error("its rotary embedding has no list short_factor")),
             "yarn" => self.yarn(),
             other => Err(self.all.error(format!(
-                "rope_scaling has the type `{other}`; this version reads default, linear, llama3 and yarn"
+                "rope_scaling has the type `{other}`; this version reads default, linear, llama3, longrope and yarn"
             ))),
         }
+    }
+
+    /// The context up to which a model is computed, where a different rule holds after it.
+    pub fn first_context(&self) -> Result<Option<usize>> {
+        let queries_scaled = self.number("llama_4_scaling_beta")?.is_some_and(|beta| beta != 0.0);
+        let long =
+            self.has("short_factor") && self.numbers("short_factor")? != self.numbers("long_factor")?;
+        Ok(if long || queries_scaled { Some(self.original()? as usize) } else { None })
+    }
+
+    fn has(&self, name: &'a str) -> bool {
+        self.own.is_some_and(|own| own.get(&[name]).is_some())
+    }
+
+    fn numbers(&self, name: &'a str) -> Result<Vec<f64>> {
+        let list = self.own.map_or(Ok(None), |own| own.list(name))?;
+        let list = list.ok_or_else(|| self.all.error(format!("its rotary embedding has no list {name}")))?;
+        let number = |value: &serde_json::Value| value.as_f64().filter(|n| *n > 0.0 && n.is_finite());
+        let wrong = || {
+            self.all
+                .error(format!("{name} of its rotary embedding has something other than positive numbers"))
+        };
+        list.iter().map(|value| number(value).ok_or_else(wrong)).collect()
+    }
+
+    fn longrope(&self) -> Result<Scaling> {
+        let divisors = self.numbers("short_factor")?;
+        let attention_factor = match (self.number("attention_factor")?, self.number("factor")?) {
+            (Some(given), _) => given,
+            (None, factor) => {
+                let original = self.original()?;
+                let context = self.all.number(&["max_position_embeddings"])?.unwrap_or(original);
+                let factor = factor.unwrap_or(context / original);
+                if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() }
+            }
+        };
+        Ok(Scaling::Divided { divisors, attention_factor })
     }
 
     /// The context before stretching.
@@ -196,7 +249,7 @@ impl<'a> RopeFields<'a> {
             (Some(m), Some(all)) if m != 0.0 && all != 0.0 => mscale(factor, m) / mscale(factor, all),
             _ => mscale(factor, 1.0),
         };
-        // transformers takes 0 for "not said".
+        // transformers takes 0 for "not given".
         let or = |value: Option<f64>, default: f64| value.filter(|v| *v != 0.0).unwrap_or(default);
         Ok(Scaling::Yarn {
             factor,

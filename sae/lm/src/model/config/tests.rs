@@ -62,9 +62,65 @@ fn gemma_3_of_transformers_4() {
     assert_eq!((config.embedding_scale, config.tie_word_embeddings), (4.0, true));
 }
 
+/// The 4B's published file says the shape alone; the rest is its class's.
+#[test]
+fn gemma_3_that_sees_pictures_leaves_most_to_its_class() {
+    let json = |more: &str| {
+        format!(
+            r#"{{"model_type": "gemma3", "eos_token_id": [1, 106], "vision_config": {{"hidden_size": 8}}, "text_config":
+                {{"hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+                "rope_scaling": {{"factor": 8.0, "rope_type": "linear"}}, "sliding_window": 1024{more}}}}}"#
+        )
+    };
+    let config = parse(&json(""));
+    let attention = &config.blocks[5].attention;
+    assert_eq!((attention.heads, attention.kv_heads, attention.d_head, attention.window), (8, 4, 256, None));
+    assert_eq!(config.blocks[0].attention.window, Some(1024));
+    assert_eq!((config.vocab_size, config.max_position_embeddings), (262_208, 131_072));
+    assert_eq!((config.bos_token_id, config.eos_token_id), (Some(2), Some(1)));
+    assert!(config.tie_word_embeddings);
+    // What is there and null is none, not the default.
+    assert_eq!(parse(&json(r#", "bos_token_id": null"#)).bos_token_id, None);
+    assert_eq!(parse(&json(r#", "num_attention_heads": 4"#)).blocks[0].attention.heads, 4);
+}
+
+#[test]
+fn another_name_of_a_field_keeps_its_default_away() {
+    let gpt2 = parse(r#"{"model_type": "gpt2", "n_ctx": 99}"#);
+    assert_eq!((gpt2.max_position_embeddings, gpt2.num_hidden_layers, gpt2.vocab_size), (99, 12, 50257));
+    let mistral = parse(r#"{"model_type": "mistral", "sliding_window": null}"#);
+    assert_eq!(mistral.blocks[0].attention.window, None);
+    let mistral = parse(r#"{"model_type": "mistral"}"#);
+    assert_eq!(mistral.blocks[0].attention.window, Some(4096));
+}
+
+#[test]
+fn models_of_other_kinds_are_refused_with_the_reason() {
+    let cases = [
+        ("mamba2", "recurrent"),
+        ("jamba", "between its attention layers"),
+        ("qwen3_next", "linear-attention"),
+        ("granitemoehybrid", "linear-attention"),
+        ("gemma3n", "AltUp"),
+        ("gemma3n_text", "AltUp"),
+        ("bert", "depends on the tokens after it"),
+        ("t5", "encoder with a decoder"),
+        ("never_heard_of", "not read"),
+    ];
+    for (kind, reason) in cases {
+        let error =
+            Config::parse(&format!(r#"{{"model_type": "{kind}"}}"#), Path::new("c.json")).unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("`{kind}`")) && error.to_string().contains(reason),
+            "{error}"
+        );
+        assert!(error.remedy().is_some_and(|remedy| remedy.contains("olmo2")));
+    }
+}
+
 #[test]
 fn what_is_not_supported_is_named() {
-    let cases: [(&str, serde_json::Value); 12] = [
+    let cases: [(&str, serde_json::Value); 13] = [
         ("model_type", "bert".into()),
         ("model_type", "switch_transformers".into()),
         ("hidden_act", "mish".into()),
@@ -74,9 +130,10 @@ fn what_is_not_supported_is_named() {
         ("hidden_size", "many".into()),
         ("num_key_value_heads", 3.into()),
         ("num_hidden_layers", (1u64 << 40).into()),
-        ("rope_scaling", serde_json::json!({"rope_type": "longrope"})),
+        ("rope_scaling", serde_json::json!({"rope_type": "dynamic"})),
         ("quantization_config", serde_json::json!({"quant_method": "mxfp4"})),
         ("tie_word_embeddings", 1.into()),
+        ("use_bidirectional_attention", true.into()),
     ];
     for (key, value) in cases {
         let error = Config::parse(&olmoe(|json| json[key] = value), Path::new("x/config.json")).unwrap_err();

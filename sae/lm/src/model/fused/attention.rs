@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::super::load::{Linear, Norm};
 use super::super::ops::{Attend, Columns, Inputs, Numbers, Rotation, TOKENS, slice};
-use super::parts::{Join, Joining, Product, RowNorm, space};
+use super::parts::{InputNorm, Join, Joining, Product, RowNorm, space};
 use kernels::gemm::{Into, Mat};
 use kernels::pieces::{equal_pieces, pieces};
 use kernels::spare::Spare;
@@ -14,7 +14,7 @@ use kernels::spare::Spare;
 /// The branch with its weights.
 #[derive(Clone)]
 pub struct AttentionBranch {
-    pub norm: Norm,
+    pub norm: Option<Norm>,
     /// Queries, keys, values.
     pub qkv: [Linear; 3],
     /// Of queries and keys.
@@ -92,7 +92,7 @@ impl AttentionBranch {
 
     /// Queries, keys and values of `x [tokens, d_model]`, neither normed nor rotated.
     fn project(&self, x: &[f32], finish: impl Fn(usize, &mut [f32]) + Sync) -> Result<Vec<f32>> {
-        let (w, norm) = (self.widths()?, RowNorm::of(&self.norm)?);
+        let (w, norm) = (self.widths()?, InputNorm::of(self.norm.as_ref())?);
         let [q, k, v] = &self.qkv;
         let products = [Product::forward(q)?, Product::forward(k)?, Product::forward(v)?];
         let spare = Spare::<Space>::default();
@@ -192,7 +192,7 @@ impl AttentionBranch {
         let w = self.widths()?;
         let dz = self.z_back(w, g, &saved.out)?;
         let gradients = self.attend.backward(&w.inputs(&saved.qkv), &dz);
-        let (norm, norms) = (RowNorm::of(&self.norm)?, self.qk_norms()?);
+        let (norm, norms) = (InputNorm::of(self.norm.as_ref())?, self.qk_norms()?);
         let [q, k, v] = &self.qkv;
         let products = [Product::back(q)?, Product::back(k)?, Product::back(v)?];
         let spare = Spare::<Space>::default();

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 
 use super::super::load::{Linear, Norm};
 use super::super::ops::{Numbers, RowActivation, TOKENS, slice};
-use super::parts::{Join, Joining, Product, RowNorm, space};
+use super::parts::{InputNorm, Join, Joining, Product, space};
 use kernels::gemm::{Into, Mat};
 use kernels::pieces::equal_pieces;
 use kernels::spare::Spare;
@@ -14,7 +14,7 @@ use kernels::spare::Spare;
 /// The branch with its weights.
 #[derive(Debug, Clone)]
 pub struct MlpBranch {
-    pub norm: Norm,
+    pub norm: Option<Norm>,
     /// Gate and up in one, or up.
     pub up: Linear,
     pub activation: RowActivation,
@@ -43,7 +43,7 @@ struct Space {
 
 /// Its numbers, the matrices packed for the forward pass.
 struct Parts<'a> {
-    norm: RowNorm<'a>,
+    norm: InputNorm<'a>,
     up: Product<'a>,
     activation: RowActivation,
     down: Product<'a>,
@@ -51,7 +51,7 @@ struct Parts<'a> {
     widths: Widths,
 }
 
-/// Numbers of a token: in the stream, behind W_up, before W_down.
+/// Numbers of a token: in the stream, after W_up, before W_down.
 #[derive(Clone, Copy)]
 struct Widths {
     d: usize,
@@ -142,7 +142,7 @@ impl MlpBranch {
 
     fn parts(&self) -> Result<Parts<'_>> {
         Ok(Parts {
-            norm: RowNorm::of(&self.norm)?,
+            norm: InputNorm::of(self.norm.as_ref())?,
             up: Product::forward(&self.up)?,
             activation: self.activation,
             down: Product::forward(&self.down)?,
@@ -153,7 +153,7 @@ impl MlpBranch {
 
     /// The gradient that reaches x through the branch, where that of the result is `g`; with `and_g`, g itself added to it.
     fn backward(&self, x: &[f32], g: &[f32], saved: &Saved, and_g: bool) -> Result<Vec<f32>> {
-        let (norm, join) = (RowNorm::of(&self.norm)?, self.join.numbers()?);
+        let (norm, join) = (InputNorm::of(self.norm.as_ref())?, self.join.numbers()?);
         let (up, down) = (Product::back(&self.up)?, Product::back(&self.down)?);
         let (Widths { d, wide, hidden }, spare) = (self.widths()?, Spare::<Space>::default());
         Ok(equal_pieces(x.len(), TOKENS * d, |i, dx| {

@@ -50,6 +50,31 @@ impl<'a> RowNorm<'a> {
     }
 }
 
+/// The norm of a branch's input, if it has one.
+pub struct InputNorm<'a>(Option<RowNorm<'a>>);
+
+impl<'a> InputNorm<'a> {
+    pub fn of(norm: Option<&'a Norm>) -> Result<Self> {
+        Ok(Self(norm.map(RowNorm::of).transpose()?))
+    }
+
+    /// All rows of `x`, forward.
+    pub fn rows(&self, x: &[f32], y: &mut [f32]) {
+        match &self.0 {
+            None => y.copy_from_slice(x),
+            Some(norm) => norm.rows(x, y),
+        }
+    }
+
+    /// Adds to `dx` the gradient where that of the result is `g`.
+    pub fn row_back(&self, x: &[f32], g: &[f32], dx: &mut [f32]) {
+        match &self.0 {
+            None => norm::add(dx, 1.0, g),
+            Some(norm) => norm.row_back(x, g, dx),
+        }
+    }
+}
+
 /// A weight matrix packed for one direction.
 pub struct Product<'a> {
     weight: Numbers<'a>,

@@ -35,26 +35,53 @@ pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// The folder of one commit of a model: `models--ORG--NAME/snapshots/COMMIT`, found by `refs/REVISION` or the commit itself.
+/// The folder of one commit of a model: `models--ORG--NAME/snapshots/COMMIT`, found by `refs/REVISION`, by the commit itself or, in a
+/// cache that was copied without its `refs`, as the only one there.
 ///
 /// # Errors
 /// [`Error::Request`]: it is not there, and how it is fetched.
 pub(in crate::model) fn snapshot(cache: &Path, name: &str, revision: Option<&str>) -> Result<PathBuf> {
-    let revision = revision.unwrap_or("main");
     let folder = cache.join(format!("models--{}", name.replace('/', "--")));
-    let commit = std::fs::read_to_string(folder.join("refs").join(revision));
-    let commit = commit.map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
+    let wanted = revision.unwrap_or("main");
+    let commit = std::fs::read_to_string(folder.join("refs").join(wanted));
+    let referred = commit.is_ok();
+    let commit = commit.map_or_else(|_| wanted.to_owned(), |text| text.trim().to_owned());
     let found = folder.join("snapshots").join(&commit);
     if is_plain(&commit) && found.is_dir() {
         return Ok(found);
     }
+    let commits = if revision.is_none() && !referred { commits(&folder) } else { Vec::new() };
+    match &commits[..] {
+        [only] => return Ok(folder.join("snapshots").join(only)),
+        [] => {}
+        several => {
+            return Err(Error::request(format!(
+                "{name} is in Hugging Face's cache, {}, in {} revisions, and no refs/main says which is meant",
+                cache.display(),
+                several.len()
+            ))
+            .with_remedy(format!("give one of them: {name}@{}", several.join(&format!(", {name}@")))));
+        }
+    }
     Err(Error::request(format!(
-        "{name} at revision {revision} is neither a folder nor in Hugging Face's cache, {}. Where there is a network, `sae inspect \
-         {name}` fetches it; else run `hf download {name} --revision {revision}` on another machine and copy the cache, or put \
-         config.json, model.safetensors and tokenizer.json of https://huggingface.co/{name}/tree/{revision} into a folder and give \
-         that folder",
+        "{name} at revision {wanted} is neither a folder nor in Hugging Face's cache, {}",
         cache.display()
+    ))
+    .with_remedy(format!(
+        "where there is a network, `sae inspect {name}` fetches it; else run `hf download {name} --revision {wanted}` on another \
+         machine and copy the cache, or put config.json, model.safetensors and tokenizer.json of \
+         https://huggingface.co/{name}/tree/{wanted} into a folder and give that folder"
     )))
+}
+
+/// The commits that a cached model is there in.
+fn commits(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("snapshots")).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = folders.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| is_plain(name));
+    names.sort();
+    names
 }
 
 /// Notes that `revision` is `commit`.

@@ -11,7 +11,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::Hub;
-use super::listing::Listed;
+use super::listing::RepositoryFile;
 use crate::{Error, Result};
 
 /// Repetitions without a byte of progress before it is given up.
@@ -35,7 +35,7 @@ enum Attempt {
     Over,
     /// Broke off; why.
     Broken(String),
-    /// The server does not go on from here: from the start.
+    /// The server does not resume here: from the start.
     Again,
 }
 
@@ -131,18 +131,22 @@ impl<'a> Client<'a> {
 
     fn given_up(&self, problem: &str, name: &str) -> Error {
         Error::network(format!(
-            "{name} could not be fetched: {problem}. Repeat the command to go on; without a network, copy the model's folder or Hugging \
+            "{name} could not be fetched: {problem}. Repeat the command to resume; without a network, copy the model's folder or Hugging \
              Face's cache ({}) from a machine that has it",
             self.hub.cache.display()
         ))
     }
 
-    /// Downloads into `blob` by way of `blob.incomplete`, which is gone on with. `advance` gets the bytes that are there and says
-    /// whether to stop.
+    /// Downloads into `blob` by way of `blob.incomplete`, which is resumed. `advance` gets the number of bytes that are there and
+    /// answers whether to stop.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when repeating does not help or what arrived is damaged, [`Error::Request`] when the hub refuses,
+    /// [`Error::Stopped`].
     pub fn download(
         &self,
         path: &str,
-        file: &Listed,
+        file: &RepositoryFile,
         blob: &Path,
         advance: &mut dyn FnMut(u64) -> bool,
     ) -> Result<()> {
@@ -167,7 +171,7 @@ impl<'a> Client<'a> {
                 Attempt::Again => {
                     File::create(&partial).map_err(|e| Error::io(&partial, e))?;
                     repeat
-                        .after("the server does not go on where it stopped", &mut || advance(0))
+                        .after("the server does not resume where it stopped", &mut || advance(0))
                         .map_err(|e| self.given_up(&e, repository))?;
                 }
                 Attempt::Broken(problem) => {
@@ -192,7 +196,7 @@ impl<'a> Client<'a> {
     fn attempt(
         &self,
         path: &str,
-        file: &Listed,
+        file: &RepositoryFile,
         partial: &Path,
         have: u64,
         name: &str,
@@ -256,7 +260,8 @@ fn authorities(path: &Path) -> Result<RootCerts> {
     let pem = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let mut found = Vec::new();
     for item in parse_pem(&pem) {
-        let item = item.map_err(|e| Error::format(path, format!("is no file of certificates (PEM): {e}")))?;
+        let item =
+            item.map_err(|e| Error::format(path, format!("is not a file of certificates (PEM): {e}")))?;
         if let PemItem::Certificate(certificate) = item {
             found.push(certificate);
         }
@@ -268,7 +273,7 @@ fn authorities(path: &Path) -> Result<RootCerts> {
 }
 
 fn stopped() -> Error {
-    Error::stopped("what has arrived is kept; give the same command again to go on")
+    Error::stopped("what has arrived is kept; give the same command again to resume")
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -283,7 +288,7 @@ fn authority(url: &str) -> &str {
 }
 
 /// The length and hash that the hub told.
-fn check(partial: &Path, file: &Listed) -> Result<()> {
+fn check(partial: &Path, file: &RepositoryFile) -> Result<()> {
     let mut opened = File::open(partial).map_err(|e| Error::io(partial, e))?;
     opened.sync_all().map_err(|e| Error::io(partial, e))?;
     let length = opened.metadata().map_err(|e| Error::io(partial, e))?.len();

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::cache::is_plain;
-use super::download::Client;
+use crate::model::folder::{complete_shards, gguf_models};
+use crate::model::weights::gguf::Part;
 use crate::{Error, Result};
 
 /// Small files that are taken where they are there.
@@ -24,7 +25,7 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// A file as the hub describes it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Listed {
+pub(super) struct RepositoryFile {
     pub file: String,
     pub size: Option<u64>,
     /// SHA-256 of a large file.
@@ -33,7 +34,7 @@ pub(super) struct Listed {
     git: Option<String>,
 }
 
-impl Listed {
+impl RepositoryFile {
     /// The blob's name in the cache.
     pub fn id(&self, commit: &str) -> String {
         let known = self.sha256.as_ref().or(self.git.as_ref()).filter(|id| is_plain(id)).cloned();
@@ -49,7 +50,7 @@ impl Listed {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub commit: String,
-    files: Vec<Listed>,
+    files: Vec<RepositoryFile>,
 }
 
 #[derive(Deserialize)]
@@ -74,29 +75,23 @@ struct Large {
 }
 
 impl Listing {
-    /// Asks the hub.
-    pub fn get(client: &Client<'_>, name: &str, revision: &str) -> Result<Self> {
-        let path = format!("api/models/{name}/revision/{}?blobs=true", revision.replace('/', "%2F"));
-        let text = client.text(&path, name, revision)?;
-        let answer: Answer = serde_json::from_str(&text).map_err(|e| {
-            Error::network(format!(
-                "{} answers with something else than a description of {name}: {e}",
-                client.url(&path)
-            ))
-        })?;
+    /// From the hub's answer; an error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let answer: Answer = serde_json::from_str(text)
+            .map_err(|e| format!("does not answer with a description of the model: {e}"))?;
         if !is_plain(&answer.sha) {
-            return Err(Error::network(format!("{} names the commit `{}`", client.url(&path), answer.sha)));
+            return Err(format!("names the commit `{}`", answer.sha));
         }
-        let listed = |s: Sibling| Listed {
+        let file = |s: Sibling| RepositoryFile {
             file: s.rfilename,
             size: s.size,
             sha256: s.lfs.and_then(|lfs| lfs.sha256),
             git: s.blob,
         };
-        Ok(Self { commit: answer.sha, files: answer.siblings.into_iter().map(listed).collect() })
+        Ok(Self { commit: answer.sha, files: answer.siblings.into_iter().map(file).collect() })
     }
 
-    fn find(&self, file: &str) -> Option<&Listed> {
+    fn find(&self, file: &str) -> Option<&RepositoryFile> {
         self.files.iter().find(|f| f.file == file)
     }
 
@@ -104,58 +99,82 @@ impl Listing {
     ///
     /// # Errors
     /// A repository without weights or a tokenizer that this program reads.
-    pub fn wanted(&self, name: &str) -> Result<(Vec<&Listed>, Option<&Listed>)> {
-        if self.find("config.json").is_none() {
-            return self.gguf(name).map(|file| (vec![file], None));
-        }
-        let mut files: Vec<&Listed> = SMALL.iter().filter_map(|file| self.find(file)).collect();
+    pub fn wanted(&self, name: &str) -> Result<(Vec<&RepositoryFile>, Option<&RepositoryFile>)> {
         let has = |file: &str| self.find(file).is_some();
-        let has_tokenizer = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
-        if !has_tokenizer {
-            return Err(Error::request(format!(
-                "{name} has neither tokenizer.json nor vocab.json and merges.txt; make one with transformers: \
-                 AutoTokenizer.from_pretrained(\"{name}\").save_pretrained(FOLDER)"
-            )));
+        let shards = self.shards_without_index();
+        let safetensors = has(WEIGHTS) || has(INDEX) || !shards.is_empty();
+        let gguf = self.gguf(name)?;
+        if !has("config.json") || (!safetensors && !gguf.is_empty()) {
+            return match gguf.is_empty() {
+                false => Ok((gguf, None)),
+                true => Err(Error::request(format!("{name} has neither config.json nor a .gguf file"))),
+            };
         }
+        if !has("tokenizer.json") && !(has("vocab.json") && has("merges.txt")) {
+            return Err(Error::request(format!("{name} has neither tokenizer.json nor vocab.json and merges.txt"))
+                .with_remedy(format!(
+                    "make one with transformers: AutoTokenizer.from_pretrained(\"{name}\").save_pretrained(FOLDER)"
+                )));
+        }
+        let mut files: Vec<&RepositoryFile> = SMALL.iter().filter_map(|file| self.find(file)).collect();
         if let Some(weights) = self.find(WEIGHTS) {
             files.push(weights);
             return Ok((files, None));
         }
-        match self.find(INDEX) {
-            Some(index) => Ok((files, Some(index))),
-            None => Err(Error::request(format!(
-                "{name} has no {WEIGHTS}{}; load it with transformers and save_pretrained it as safetensors",
-                if has("pytorch_model.bin") { ", only pytorch_model.bin, which is not read" } else { "" }
-            ))),
+        if let Some(index) = self.find(INDEX) {
+            return Ok((files, Some(index)));
         }
+        if !shards.is_empty() {
+            files.extend(shards);
+            return Ok((files, None));
+        }
+        let other = if has("pytorch_model.bin") { ", only pytorch_model.bin, which is not read" } else { "" };
+        Err(Error::request(format!("{name} has no {WEIGHTS}{other}"))
+            .with_remedy("load it with transformers and save_pretrained it as safetensors"))
     }
 
-    fn gguf(&self, name: &str) -> Result<&Listed> {
-        let found: Vec<&Listed> =
-            self.files.iter().filter(|f| f.file.ends_with(".gguf") && is_file_name(&f.file)).collect();
-        match &found[..] {
-            [one] => Ok(one),
-            [] => Err(Error::request(format!("{name} has neither config.json nor a .gguf file"))),
+    /// A complete set of numbered files, where no index names them.
+    fn shards_without_index(&self) -> Vec<&RepositoryFile> {
+        let names: Vec<String> = self.files.iter().map(|f| f.file.clone()).collect();
+        let shards = complete_shards(&names).unwrap_or_default();
+        shards.iter().filter_map(|name| self.find(name)).filter(|f| is_file_name(&f.file)).collect()
+    }
+
+    /// The files of the GGUF model; none if there is none.
+    fn gguf(&self, name: &str) -> Result<Vec<&RepositoryFile>> {
+        let names = self.files.iter().map(|f| f.file.as_str()).filter(|name| is_file_name(name));
+        let models = gguf_models(names);
+        let (first, whole) = match &models[..] {
+            [] => return Ok(Vec::new()),
+            [one] => (one, Part::of(one).map_or_else(|| vec![one.clone()], |part| part.names())),
+            // Next to safetensors they are another way to have the model.
+            _ if self.find("config.json").is_some() && self.find(WEIGHTS).is_some() => return Ok(Vec::new()),
             several => {
-                let names: Vec<&str> = several.iter().map(|f| f.file.as_str()).collect();
-                Err(Error::request(format!(
-                    "{name} has {} GGUF files; fetch one (`hf download {name} FILE`) and give its path: {}",
-                    names.len(),
-                    names.join(", ")
-                )))
+                let remedy = format!(
+                    "fetch one (`hf download {name} FILE`) and give its path: {}",
+                    several.join(", ")
+                );
+                return Err(
+                    Error::request(format!("{name} has {} GGUF models", several.len())).with_remedy(remedy)
+                );
             }
+        };
+        let found: Vec<&RepositoryFile> = whole.iter().filter_map(|name| self.find(name)).collect();
+        match found.len() == whole.len() {
+            true => Ok(found),
+            false => Err(Error::request(format!("{name} does not have every part of {first}"))),
         }
     }
 
     /// The files that the index at `path` names.
-    pub fn shards(&self, path: &Path) -> Result<Vec<&Listed>> {
+    pub fn shards(&self, path: &Path) -> Result<Vec<&RepositoryFile>> {
         #[derive(Deserialize)]
         struct Index {
             weight_map: std::collections::BTreeMap<String, String>,
         }
         let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let index: Index = serde_json::from_slice(&text)
-            .map_err(|e| Error::format(path, format!("is no index of safetensors files: {e}")))?;
+            .map_err(|e| Error::format(path, format!("is not an index of safetensors files: {e}")))?;
         let names: BTreeSet<&String> = index.weight_map.values().collect();
         let shard = |name: &String| {
             let found = self.find(name).filter(|_| is_file_name(name) && name.ends_with(".safetensors"));

@@ -8,7 +8,7 @@
 //!
 //! The cache is the one that Python's `huggingface_hub` uses, in its layout: what one of them fetched the other finds. A model that is
 //! there whole is used as it is, nobody is asked; a commit (`NAME@COMMIT`) says which. `refs/REVISION` is written last, so what was
-//! interrupted is not found by name, and goes on where it was.
+//! interrupted is not found by name, and is resumed where it was.
 //!
 //! Environment: `HF_HUB_CACHE` or `HF_HOME` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` or the file that `hf auth login`
 //! leaves, `HF_HUB_OFFLINE` (ask nobody), `SSL_CERT_FILE` (whom to trust), `HTTPS_PROXY`. The token goes to the endpoint alone, not to where it sends us.
@@ -29,10 +29,11 @@ use std::time::Duration;
 
 pub(super) use cache::{cache, snapshot};
 
-use super::find;
+use super::folder::{ModelFiles, in_folder};
+use super::weights::gguf;
 use crate::{Error, Progress, Result};
 use download::Client;
-use listing::{Listed, Listing};
+use listing::{Listing, RepositoryFile};
 
 /// Variables that name a file of authorities, as Python's clients and curl know them.
 const AUTHORITIES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
@@ -57,7 +58,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// As the environment says.
+    /// As the environment has it.
     pub fn from_environment() -> Self {
         let text =
             |name: &str| std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
@@ -94,7 +95,7 @@ impl Hub {
             )));
         }
         let client = Client::new(self)?;
-        let listing = Listing::get(&client, name, revision)?;
+        let listing = listing(&client, name, revision)?;
         let model = self.cache.join(format!("models--{}", name.replace('/', "--")));
         let lock = self.cache.join(".locks").join(model.file_name().unwrap_or_default());
         std::fs::create_dir_all(&lock).map_err(|e| Error::io(&lock, e))?;
@@ -104,16 +105,23 @@ impl Hub {
         fetcher.all(&listing, progress)?;
         cache::refer(&model, revision, &listing.commit)?;
         let folder = model.join("snapshots").join(&listing.commit);
-        find::in_folder(&folder)?;
+        in_folder(&folder)?;
         Ok(folder)
     }
+}
+
+/// What the hub says about a revision of a repository.
+fn listing(client: &Client<'_>, name: &str, revision: &str) -> Result<Listing> {
+    let path = format!("api/models/{name}/revision/{}?blobs=true", revision.replace('/', "%2F"));
+    let text = client.text(&path, name, revision)?;
+    Listing::parse(&text).map_err(|problem| Error::network(format!("{} {problem}", client.url(&path))))
 }
 
 /// Whether a snapshot has everything that a model needs.
 fn is_whole(folder: &Path) -> bool {
     let tokenizer = ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).is_file());
-    match find::in_folder(folder) {
-        Ok(find::Found::Gguf(_)) => true,
+    match in_folder(folder) {
+        Ok(ModelFiles::Gguf(file)) => gguf::parts(&file).is_ok(),
         Ok(_) => tokenizer,
         Err(_) => false,
     }
@@ -152,7 +160,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    fn one(&mut self, file: &Listed, progress: &mut dyn Progress) -> Result<()> {
+    fn one(&mut self, file: &RepositoryFile, progress: &mut dyn Progress) -> Result<()> {
         let blob = self.model.join("blobs").join(file.id(self.commit));
         if !blob.is_file() {
             let path = format!("{}/resolve/{}/{}", self.name, self.commit, file.file);

@@ -224,7 +224,23 @@ fn shards_are_those_that_the_index_names() {
 }
 
 #[test]
-fn what_breaks_off_goes_on_where_it_was() {
+fn numbered_files_make_a_model_without_an_index() {
+    let (one, two) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+    let config = || ("config.json", b"{}".to_vec());
+    let tokenizer = || ("tokenizer.json", b"{}".to_vec());
+    let files = [config(), tokenizer(), (one, weights(1)), (two, weights(2))];
+    let (dir, server) = (tempfile::tempdir().unwrap(), Server::start(repository(&files)));
+    let folder = server.hub(dir.path()).fetch("org/name", None, &mut Quiet).unwrap();
+    assert_eq!((read(&folder, one), read(&folder, two)), (weights(1), weights(2)));
+    // All parts of a GGUF model, next to the configuration of the original.
+    let files = [config(), ("m-00001-of-00002.gguf", vec![1]), ("m-00002-of-00002.gguf", vec![2])];
+    let (dir, server) = (tempfile::tempdir().unwrap(), Server::start(repository(&files)));
+    let folder = server.hub(dir.path()).fetch("org/name", None, &mut Quiet).unwrap();
+    assert_eq!(read(&folder, "m-00002-of-00002.gguf"), [2]);
+}
+
+#[test]
+fn what_breaks_off_is_resumed_where_it_was() {
     for whole_only in [false, true] {
         let plan = Plan { breaks: Some((400_000, 2)), whole_only, ..small_model() };
         let (dir, server) = (tempfile::tempdir().unwrap(), Server::start(plan));
@@ -334,6 +350,8 @@ fn what_cannot_be_fetched_is_explained() {
     assert!(pickled.to_string().contains("only pytorch_model.bin"));
     let wordless = error(repository(&[("config.json", vec![]), ("model.safetensors", vec![])]));
     assert!(wordless.to_string().contains("neither tokenizer.json"));
+    let parts = error(repository(&[("a-00001-of-00002.gguf", vec![])]));
+    assert!(parts.to_string().contains("every part"), "{parts}");
     let several = error(repository(&[("a.gguf", vec![]), ("b.gguf", vec![])]));
     assert!(several.to_string().contains("a.gguf, b.gguf"));
     let hub = Hub {

@@ -59,7 +59,7 @@ fn slope(activation: Activation, x: f32, s: f32) -> f32 {
 }
 
 impl RowActivation {
-    /// The gate as it enters the product, and what stands beside it.
+    /// The gate as it enters the product, and what stands next to it.
     fn clamp(&self, gate: f32, up: f32) -> (f32, f32) {
         match self.activation {
             Activation::ClampedSwiglu { limit, .. } => {

@@ -37,7 +37,7 @@ impl Bytes {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
         if !metadata.is_file() {
-            return Err(Error::format(path, "is no regular file"));
+            return Err(Error::format(path, "is not a regular file"));
         }
         Ok(Self { path: path.to_path_buf(), len: metadata.len(), place: Place::File(Mutex::new(file)) })
     }

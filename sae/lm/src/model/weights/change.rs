@@ -23,6 +23,11 @@ pub(super) enum Change {
     InterleavedTransposed,
     /// `[…, 2·n]`: n gate numbers then n up numbers → in turn.
     Interleaved,
+    /// Head by head keys `[rank, nope]` and values `[value, rank]` → keys `[nope, rank]` and values (DeepSeek).
+    KeysTransposed {
+        nope: usize,
+        value: usize,
+    },
 }
 
 impl Change {
@@ -62,6 +67,14 @@ impl Change {
                     mixed.extend(rows_from(matrix, second, last, |row| row % 2 * (last / 2) + row / 2));
                 }
                 transposed(&mixed, last, second)
+            }
+            Self::KeysTransposed { nope, value } => {
+                for head in x.chunks_exact_mut(((nope + value) * last).max(1)) {
+                    let keys = &mut head[..nope * last];
+                    let turned = transposed(keys, last, nope);
+                    keys.copy_from_slice(&turned);
+                }
+                x
             }
             Self::Interleaved => rows_from(&x, 1, x.len(), |i| {
                 let (row, i) = (i / last, i % last);
@@ -158,6 +171,16 @@ mod tests {
         let x = counted(&[2, 6]);
         let stored = x.reshape((2, 3, 2)).unwrap().transpose(1, 2).unwrap().reshape((2, 6)).unwrap();
         there_and_back(Change::Interleaved, &x, &stored);
+        // Two heads of three key rows and two value rows, of rank 4.
+        let x = counted(&[10, 4]);
+        let head = |h: usize| {
+            let rows = x.narrow(0, 5 * h, 5).unwrap();
+            let keys = rows.narrow(0, 0, 3).unwrap().t().unwrap().contiguous().unwrap();
+            [keys.flatten_all().unwrap(), rows.narrow(0, 3, 2).unwrap().flatten_all().unwrap()]
+        };
+        let stored = Tensor::cat(&[head(0), head(1)].concat(), 0).unwrap().reshape((10, 4)).unwrap();
+        there_and_back(Change::KeysTransposed { nope: 3, value: 2 }, &x, &stored);
+        let x = counted(&[2, 6]);
         there_and_back(Change::MinusOne, &x, &(&x + 1.0).unwrap());
     }
 }

@@ -63,7 +63,7 @@ fn f64s(bytes: &[u8], out: &mut [f32]) {
 }
 
 impl Encoding {
-    /// Bytes that `numbers` take; None if they are no whole blocks or too many to count.
+    /// Bytes that `numbers` take; None if they are not whole blocks or too many to count.
     pub fn bytes_of(&self, numbers: usize) -> Option<u64> {
         let blocks = numbers.is_multiple_of(self.numbers).then(|| numbers / self.numbers)?;
         (blocks as u64).checked_mul(self.bytes as u64)

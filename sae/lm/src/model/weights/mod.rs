@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Opening reads and checks headers only. A tensor is read and turned into f32 when it is taken, piece by piece, so a model is in
-//! memory once: a file is never held whole beside the tensors made of it.
+//! memory once: a file is never held whole next to the tensors made of it.
 
 mod bytes;
 mod change;
@@ -75,6 +75,9 @@ impl Weights {
     }
 
     /// From the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// As [`Weights::open_safetensors`].
     pub fn from_safetensors(bytes: &[u8], path: &Path) -> Result<Self> {
         Self::from_bytes(Bytes::memory(bytes.to_vec(), path))
     }
@@ -168,6 +171,10 @@ impl Weights {
     }
 
     /// The tensor `name` as f32; its shape must be `shape` and its numbers finite.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming the tensor: it is not there, was taken already, or has a different shape or type, NaN or infinite
+    /// numbers; [`Error::Io`].
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let entry = self.tensors.get_mut(name).filter(|entry| entry.stored.is_some());
         let Some(entry) = entry else {
@@ -199,11 +206,17 @@ impl Weights {
     }
 
     /// As [`Weights::take`], None if there is no tensor of this name.
+    ///
+    /// # Errors
+    /// As [`Weights::take`], but for a tensor that is not there.
     pub fn take_optional(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
         if self.has(name) { self.take(name, shape).map(Some) } else { Ok(None) }
     }
 
     /// `names` of one shape, stacked along a new first dimension.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
     pub fn take_stacked(&mut self, names: impl Iterator<Item = String>, shape: &[usize]) -> Result<Tensor> {
         let tensors: Vec<Tensor> = names.map(|name| self.take(&name, shape)).collect::<Result<_>>()?;
         Ok(Tensor::stack(&tensors, 0)?)
@@ -224,7 +237,7 @@ impl Weights {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// Names of the tensors that nobody took, in order. What is left after a model is built is something the model does not know.
+    /// Names of the tensors that nobody took, in order: what is left after a model is built, the model does not know.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
         self.tensors.iter().filter(|(_, entry)| entry.stored.is_some()).map(|(name, _)| name.as_str())
     }

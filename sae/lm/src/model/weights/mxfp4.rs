@@ -7,7 +7,7 @@
 //! ```
 //! FP4 (E2M1) has a sign, two bits of exponent and one of fraction. Every product is an f32 as it is, so nothing is rounded; 255 stands
 //! for no number (OCP Microscaling Formats 1.0) and is refused with the other numbers that are not finite. GGUF's blocks of the same
-//! format have their halves in another order (see [`gguf`](super::gguf)).
+//! format have their halves in a different order (see [`gguf`](super::gguf)).
 
 use rayon::prelude::*;
 
@@ -63,7 +63,7 @@ impl Packed {
         vec![self.experts, BLOCK * self.groups, self.rows]
     }
 
-    /// The numbers; one expert's bytes are in memory beside them.
+    /// The numbers; one expert's bytes are in memory next to them.
     pub fn read(&self, files: &[Bytes]) -> Result<Vec<f32>> {
         let blocks_of_one = self.rows * self.groups;
         let mut out = vec![0f32; self.experts * BLOCK * blocks_of_one];

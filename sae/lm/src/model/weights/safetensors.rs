@@ -3,7 +3,8 @@
 //! ```text
 //! u64 little endian: bytes of the JSON | {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …} | data
 //! ```
-//! The offsets count from the end of the JSON; the tensors fill the data without gaps or overlaps.
+//! The offsets count from the end of the JSON. By the format tensors fill the data; some writers align them, so bytes that belong to no
+//! tensor are passed over. Tensors that share bytes are damage.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -80,26 +81,26 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 pub fn read_header(bytes: &Bytes) -> Result<Vec<Found>> {
     let problem = |text: String| Error::format(bytes.path(), text);
     if bytes.len() < 8 {
-        return Err(problem(format!("is no safetensors file: it has {} bytes", bytes.len())));
+        return Err(problem(format!("is not a safetensors file: it has {} bytes", bytes.len())));
     }
     let mut length = [0; 8];
     bytes.read_at(0, &mut length)?;
     let length = u64::from_le_bytes(length);
     let room = (bytes.len() - 8).min(LONGEST_HEADER);
     if length > room {
-        let text = format!("is no safetensors file: a header of {length} bytes, at most {room} possible");
+        let text = format!("is not a safetensors file: a header of {length} bytes, at most {room} possible");
         return Err(problem(text));
     }
     let json = bytes.read_vec(8, length)?;
-    let Header(tensors) =
-        serde_json::from_slice(&json).map_err(|e| problem(format!("is no valid safetensors file: {e}")))?;
+    let Header(tensors) = serde_json::from_slice(&json)
+        .map_err(|e| problem(format!("is not a valid safetensors file: {e}")))?;
     let data = 8 + length;
     let mut ends: Vec<(u64, u64, &str)> = Vec::with_capacity(tensors.len());
     for (name, described) in &tensors {
         let (start, end) = described.data_offsets;
         ends.push((start, end, name));
     }
-    check_filled(&mut ends, bytes.len() - data).map_err(problem)?;
+    check_places(&mut ends, bytes.len() - data).map_err(problem)?;
     let found = |(name, described): (String, Described)| {
         let (shape, encoding) = checked(&described).map_err(|e| problem(format!("tensor `{name}`: {e}")))?;
         Ok(Found { name, shape, at: data + described.data_offsets.0, encoding })
@@ -107,19 +108,19 @@ pub fn read_header(bytes: &Bytes) -> Result<Vec<Found>> {
     tensors.into_iter().map(found).collect()
 }
 
-/// The tensors (start, end, name) must follow each other from 0 to `len`.
-fn check_filled(tensors: &mut [(u64, u64, &str)], len: u64) -> Result<(), String> {
+/// Tensors (start, end, name) must lie apart from each other within `len` bytes.
+fn check_places(tensors: &mut [(u64, u64, &str)], len: u64) -> Result<(), String> {
     tensors.sort_unstable();
     let mut at = 0;
     for (start, end, name) in tensors {
-        if *start != at || end < start || *end > len {
+        if *start < at || end < start || *end > len {
             return Err(format!(
-                "tensor `{name}` is at data bytes {start}..{end}; expected it to begin at {at} and to end by {len}"
+                "tensor `{name}` is at data bytes {start}..{end}; expected a place from {at} to {len}, where the file ends"
             ));
         }
         at = *end;
     }
-    if at == len { Ok(()) } else { Err(format!("holds {len} bytes of data; its header describes {at}")) }
+    Ok(())
 }
 
 /// Bits of a number of each type, and how to read those that are floating point.

@@ -13,7 +13,7 @@ use kernels::pieces::{equal_pieces, pieces};
 use kernels::product::{PANEL, Right, multiply, pack_into, panel_numbers};
 use kernels::spare::Spare;
 
-/// Queries handled together: they need no key behind the last of them, which saves half the work of a causal pattern.
+/// Queries handled together: they need no key after the last of them, which saves half the work of a causal pattern.
 pub const BLOCK: usize = 64;
 
 /// Heads side by side, somewhere in the columns of a matrix `[tokens, width]`.

@@ -1,10 +1,11 @@
-//! Metadata → what Hugging Face's `config.json` of the model would say.
+//! Metadata → Hugging Face's `config.json` of the model.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::Gguf;
 use super::families::Family;
 use crate::Result;
+use crate::model::config::names_with_defaults;
 
 /// See [`Gguf::config`].
 pub(super) fn build(gguf: &Gguf) -> Result<Json> {
@@ -19,6 +20,7 @@ pub(super) fn build(gguf: &Gguf) -> Result<Json> {
         _ => config.llama_like(family)?,
     }
     config.special_tokens()?;
+    config.leave_nothing_open();
     Ok(Json::Object(config.json))
 }
 
@@ -70,6 +72,14 @@ impl Builder<'_> {
         self.gguf.header.tensors.contains_key(name)
     }
 
+    /// A file says all that there is to say: what it leaves out is absent, not the default of Hugging Face's class.
+    fn leave_nothing_open(&mut self) {
+        let family = self.json.get("model_type").and_then(Json::as_str).unwrap_or_default().to_owned();
+        for name in names_with_defaults(&family) {
+            self.json.entry(name).or_insert(Json::Null);
+        }
+    }
+
     /// What every family has.
     fn sizes(&mut self) -> Result<()> {
         let embedding = self.gguf.header.tensors.get("token_embd.weight");
@@ -118,7 +128,10 @@ impl Builder<'_> {
         let base = self.float("rope.freq_base")?.unwrap_or(10_000.0);
         self.put("rope_theta", base);
         self.put("hidden_act", "silu");
-        self.put("attention_bias", self.has_tensor("blk.0.attn_q.bias"));
+        self.put(
+            "attention_bias",
+            self.has_tensor("blk.0.attn_q.bias") || self.has_tensor("blk.0.attn_qkv.bias"),
+        );
         self.put("mlp_bias", self.has_tensor("blk.0.ffn_up.bias"));
         if let Some(ff) = self.size("feed_forward_length")? {
             self.put("intermediate_size", ff);
@@ -141,6 +154,13 @@ impl Builder<'_> {
                 self.put("use_sliding_window", false);
                 Ok(())
             }
+            Family::Olmo2 => self.olmo(),
+            Family::Phi3 => self.phi(),
+            Family::SmolLm3 => {
+                self.put("no_rope_layer_interval", 4);
+                self.put("use_sliding_window", false);
+                Ok(())
+            }
             Family::Olmoe => {
                 let clip = self.float("attention.clamp_kqv")?;
                 self.put("clip_qkv", clip);
@@ -150,17 +170,11 @@ impl Builder<'_> {
         }
     }
 
-    /// `rope_scaling`. Llama 3's is stored as a tensor of divisors only.
+    /// `rope_scaling`. Llama 3's and LongRoPE's are stored as tensors of divisors.
     fn scaled_rotation(&mut self, family: Family) -> Result<()> {
-        if self.has_tensor("rope_freqs.weight") {
-            let text = "has tensor `rope_freqs.weight`, a rotation scaled as in Llama 3.1; \
-                        it is not read from GGUF files: use the model's safetensors files";
-            return Err(self.gguf.problem(text));
-        }
-        if self.has_tensor("rope_factors_long.weight") {
-            return Err(self
-                .gguf
-                .problem("has tensor `rope_factors_long.weight`, a rotation that is not read"));
+        if let Some(scaling) = self.divisors()? {
+            self.put("rope_scaling", scaling);
+            return Ok(());
         }
         let factor = self.float("rope.scaling.factor")?;
         let kind = self.gguf.text(&self.key("rope.scaling.type"))?.unwrap_or("none").to_owned();
@@ -172,6 +186,11 @@ impl Builder<'_> {
                 let mut scaling = json!({
                     "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
                 });
+                // The multiplier is a tenth of mscale_all_dim, which DeepSeek's models have equal to mscale.
+                if let Some(multiplier) = self.float("rope.scaling.yarn_log_multiplier")? {
+                    scaling["mscale"] = json!(as_written(multiplier * 10.0));
+                    scaling["mscale_all_dim"] = json!(as_written(multiplier * 10.0));
+                }
                 if family == Family::GptOss {
                     scaling["beta_fast"] = json!(32.0);
                     scaling["beta_slow"] = json!(1.0);
@@ -188,6 +207,25 @@ impl Builder<'_> {
         };
         self.put("rope_scaling", scaling);
         Ok(())
+    }
+
+    /// Divisors of the rotation's rates in the words of LongRoPE; none if the file has none.
+    fn divisors(&mut self) -> Result<Option<Json>> {
+        let divisors = |name: &str| -> Result<Option<Vec<f32>>> { self.gguf.vector(name) };
+        if let Some(all) = divisors("rope_freqs.weight")? {
+            let all = decimal(&all);
+            return Ok(Some(json!({
+                "rope_type": "longrope", "short_factor": all, "long_factor": all, "attention_factor": 1.0,
+            })));
+        }
+        let (short, long) = (divisors("rope_factors_short.weight")?, divisors("rope_factors_long.weight")?);
+        let (Some(short), Some(long)) = (short, long) else { return Ok(None) };
+        let original = self.need("rope.scaling.original_context_length")?;
+        let factor = self.float("rope.scaling.attn_factor")?;
+        Ok(Some(json!({
+            "rope_type": "longrope", "short_factor": decimal(&short), "long_factor": decimal(&long),
+            "original_max_position_embeddings": original, "attention_factor": factor,
+        })))
     }
 
     fn experts(&mut self, family: Family) -> Result<()> {
@@ -224,7 +262,7 @@ impl Builder<'_> {
     fn gemma(&mut self, family: Family) -> Result<()> {
         let layers = self.need("block_count")?;
         let d_head = self.need("attention.key_length")?;
-        // Only the 27B models scale by another width than the head's.
+        // Only the 27B models scale by a width other than the head's.
         let largest = if family == Family::Gemma2 { 46 } else { 62 };
         let heads = self.need("attention.head_count")?.max(1);
         let scalar = if layers == largest { self.need("embedding_length")? / heads } else { d_head };
@@ -254,6 +292,30 @@ impl Builder<'_> {
         // More layers than tensors make no model; the list must not be longer than the file.
         let layers = layers.min(self.gguf.header.tensors.len() as u64);
         self.put("layer_types", (0..layers).map(kind).collect::<Vec<_>>());
+    }
+
+    /// OLMo 3's files say `olmo2` and have a window.
+    fn olmo(&mut self) -> Result<()> {
+        if let Some(window) = self.size("attention.sliding_window")?.filter(|n| *n > 0) {
+            self.put("model_type", "olmo3");
+            self.put("sliding_window", window);
+            let layers = self.need("block_count")?;
+            self.put_layer_types(layers, 4);
+        }
+        Ok(())
+    }
+
+    fn phi(&mut self) -> Result<()> {
+        let window = self.size("attention.sliding_window")?.filter(|n| *n > 0);
+        self.put("sliding_window", window);
+        let d_head = match self.size("attention.key_length")? {
+            Some(length) => length,
+            None => self.need("embedding_length")? / self.need("attention.head_count")?.max(1),
+        };
+        if let Some(rotated) = self.size("rope.dimension_count")? {
+            self.put("partial_rotary_factor", rotated as f64 / d_head.max(1) as f64);
+        }
+        Ok(())
     }
 
     fn gpt_oss(&mut self) -> Result<()> {
@@ -334,6 +396,11 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// Numbers of a tensor as JSON has them.
+fn decimal(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|n| as_written(f64::from(*n))).collect()
 }
 
 /// A number that was written as f32, as it was before that: 1e-6 and not 9.999999974752427e-7.

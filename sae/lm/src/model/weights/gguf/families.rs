@@ -21,6 +21,8 @@ pub(super) enum Family {
     GptNeoX,
     Olmo2,
     Olmoe,
+    Phi3,
+    SmolLm3,
     DeepseekV2,
     GptOss,
     Granite,
@@ -28,7 +30,7 @@ pub(super) enum Family {
 }
 
 /// Every family: what `general.architecture` and Hugging Face's `model_type` call it.
-const FAMILIES: [(&str, &str, Family); 16] = [
+const FAMILIES: [(&str, &str, Family); 18] = [
     ("llama", "llama", Family::Llama),
     ("llama", "mixtral", Family::Mixtral),
     ("qwen2", "qwen2", Family::Qwen2),
@@ -41,6 +43,8 @@ const FAMILIES: [(&str, &str, Family); 16] = [
     ("gptneox", "gpt_neox", Family::GptNeoX),
     ("olmo2", "olmo2", Family::Olmo2),
     ("olmoe", "olmoe", Family::Olmoe),
+    ("phi3", "phi3", Family::Phi3),
+    ("smollm3", "smollm3", Family::SmolLm3),
     ("deepseek2", "deepseek_v2", Family::DeepseekV2),
     ("gpt-oss", "gpt_oss", Family::GptOss),
     ("granite", "granite", Family::Granite),
@@ -59,8 +63,8 @@ impl Family {
         found.map(|(.., family)| *family).ok_or_else(|| {
             let mut known: Vec<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();
             known.dedup();
-            let text = format!("architecture is `{architecture}`; these are read: {}", known.join(", "));
-            gguf.problem(text)
+            gguf.problem(format!("architecture is `{architecture}`, which is not read"))
+                .with_remedy(format!("take a model of one of these: {}", known.join(", ")))
         })
     }
 
@@ -72,7 +76,7 @@ impl Family {
     /// The rules for its tensors.
     pub fn rules(self) -> Vec<Rule> {
         match self {
-            Self::Llama | Self::Granite => [TOP, NORMS, PERMUTED, DENSE].concat(),
+            Self::Llama | Self::SmolLm3 | Self::Granite => [TOP, NORMS, PERMUTED, DENSE].concat(),
             Self::Mixtral => [TOP, NORMS, PERMUTED, MIXTRAL].concat(),
             Self::Qwen2 => [TOP, NORMS, ATTENTION, DENSE].concat(),
             Self::Qwen3 => [TOP, NORMS, ATTENTION, HEAD_NORMS, DENSE].concat(),
@@ -81,6 +85,7 @@ impl Family {
             Self::Gemma2 | Self::Gemma3 => [GEMMA, ATTENTION, DENSE].concat(),
             Self::Gpt2 => GPT2.to_vec(),
             Self::GptNeoX => GPT_NEOX.to_vec(),
+            Self::Phi3 => [TOP, NORMS, PHI3].concat(),
             Self::Olmo2 => [TOP, ATTENTION, HEAD_NORMS, OLMO2_NORMS, DENSE].concat(),
             Self::DeepseekV2 => [TOP, NORMS, LATENT_ATTENTION, DENSE, EXPERTS, SHARED_EXPERTS].concat(),
             Self::GptOss => [TOP, ATTENTION, GPT_OSS].concat(),
@@ -111,7 +116,13 @@ pub(super) enum How {
     WithUp(&'static str),
     /// The same, in turn, matrices transposed.
     WithUpInTurn(&'static str),
-    /// Used by another rule.
+    /// Keys of all heads, turned; put together head by head with the values of the tensor named here, unless the file also has the
+    /// tensor of both.
+    KeysAndValues {
+        values: &'static str,
+        together: &'static str,
+    },
+    /// Used by a different rule.
     UsedElsewhere,
     /// Not part of the model: can be computed from the configuration.
     Left,
@@ -121,8 +132,8 @@ pub(super) enum How {
 pub(super) type Rule = (&'static str, &'static str, How);
 
 use How::{
-    AsItIs, EachTransposed, HeadByHead, Keys, Left, MinusOne, OneRow, PerExpert, Queries, Transposed,
-    UsedElsewhere, WithUp, WithUpInTurn,
+    AsItIs, EachTransposed, HeadByHead, Keys, KeysAndValues, Left, MinusOne, OneRow, PerExpert, Queries,
+    Transposed, UsedElsewhere, WithUp, WithUpInTurn,
 };
 
 const TOP: &[Rule] = &[
@@ -238,6 +249,14 @@ const GPT_NEOX: &[Rule] = &[
     ("blk.#.ffn_down", "gpt_neox.layers.#.mlp.dense_4h_to_h", AsItIs),
 ];
 
+/// Queries, keys and values in one matrix, gate and up in another, as in Hugging Face's files.
+const PHI3: &[Rule] = &[
+    ("blk.#.attn_qkv", "model.layers.#.self_attn.qkv_proj", AsItIs),
+    ("blk.#.attn_output", "model.layers.#.self_attn.o_proj", AsItIs),
+    ("blk.#.ffn_up", "model.layers.#.mlp.gate_up_proj", AsItIs),
+    ("blk.#.ffn_down", "model.layers.#.mlp.down_proj", AsItIs),
+];
+
 const OLMO2_NORMS: &[Rule] = &[
     ("blk.#.post_attention_norm", "model.layers.#.post_attention_layernorm", AsItIs),
     ("blk.#.post_ffw_norm", "model.layers.#.post_feedforward_layernorm", AsItIs),
@@ -251,6 +270,12 @@ const LATENT_ATTENTION: &[Rule] = &[
     ("blk.#.attn_kv_a_mqa", "model.layers.#.self_attn.kv_a_proj_with_mqa", AsItIs),
     ("blk.#.attn_kv_a_norm", "model.layers.#.self_attn.kv_a_layernorm", AsItIs),
     ("blk.#.attn_kv_b", "model.layers.#.self_attn.kv_b_proj", AsItIs),
+    (
+        "blk.#.attn_k_b.weight",
+        "model.layers.#.self_attn.kv_b_proj.weight",
+        KeysAndValues { values: "blk.#.attn_v_b.weight", together: "blk.#.attn_kv_b.weight" },
+    ),
+    ("blk.#.attn_v_b.weight", "", UsedElsewhere),
     ("blk.#.attn_output", "model.layers.#.self_attn.o_proj", AsItIs),
 ];
 

@@ -33,15 +33,17 @@ pub(super) struct TensorInfo {
     /// Slowest first, as everywhere else in this program; ggml writes them the other way round.
     pub shape: Vec<usize>,
     pub encoding: &'static Encoding,
+    /// Index of the file.
+    pub file: usize,
     /// First byte in the file.
     pub at: u64,
 }
 
-/// Reads and checks the header.
-pub(super) fn read(bytes: &Bytes) -> Result<Header> {
+/// Reads and checks the header of the model's file number `file`, counted from 0.
+pub(super) fn read(bytes: &Bytes, file: usize) -> Result<Header> {
     let mut reader = Reader { bytes, at: 0, buffer: Vec::new(), from: 0 };
     if bytes.len() < 24 || reader.array::<4>()? != *b"GGUF" {
-        return Err(Error::format(bytes.path(), "is no GGUF file"));
+        return Err(Error::format(bytes.path(), "is not a GGUF file"));
     }
     let version = reader.u32()?;
     if !(2..=3).contains(&version) {
@@ -56,8 +58,53 @@ pub(super) fn read(bytes: &Bytes) -> Result<Header> {
     let keys = reader.count("keys", 13)?;
     let metadata = read_metadata(&mut reader, keys)?;
     let alignment = alignment(bytes, &metadata)?;
-    let tensors = read_tensors(&mut reader, tensors, alignment)?;
+    let mut tensors = read_tensors(&mut reader, tensors, alignment)?;
+    tensors.values_mut().for_each(|tensor| tensor.file = file);
     Ok(Header { metadata, tensors })
+}
+
+/// The headers of all files of a model as one. Only the first file has the model's own keys.
+pub(super) fn join(headers: Vec<Header>, files: &[Bytes]) -> Result<Header> {
+    let count = headers.len();
+    let mut all: Option<Header> = None;
+    for (number, (header, bytes)) in headers.into_iter().zip(files).enumerate() {
+        let number_at = |key: &str, default: usize| match header.metadata.get(key) {
+            Some(Value::Integer(n)) => *n,
+            _ => default as i128,
+        };
+        let (parts, part) = (number_at("split.count", 1), number_at("split.no", 0));
+        if parts.max(1) != count as i128 || part != number as i128 {
+            let text = format!(
+                "is part {} of {parts} of a model; {count} were found, and it is number {} of them",
+                part + 1,
+                number + 1
+            );
+            return Err(Error::format(bytes.path(), text).with_remedy(
+                "give the files the names that llama.cpp gives them (NAME-00001-of-00003.gguf, \
+                 NAME-00002-of-00003.gguf, …) in one folder, or join them with `llama-gguf-split --merge`",
+            ));
+        }
+        match &mut all {
+            None => all = Some(header),
+            Some(first) => {
+                for (name, tensor) in header.tensors {
+                    if first.tensors.insert(name.clone(), tensor).is_some() {
+                        let text = format!("tensor `{name}` is in another file of this model too");
+                        return Err(Error::format(bytes.path(), text));
+                    }
+                }
+            }
+        }
+    }
+    let path = files.first().map_or(std::path::Path::new("GGUF"), Bytes::path);
+    let all = all.ok_or_else(|| Error::format(path, "has no files"))?;
+    match all.metadata.get("split.tensors.count") {
+        Some(Value::Integer(n)) if *n != all.tensors.len() as i128 => {
+            let text = format!("has {} tensors in {count} files; its first file says {n}", all.tensors.len());
+            Err(Error::format(path, text))
+        }
+        _ => Ok(all),
+    }
 }
 
 fn read_metadata(reader: &mut Reader<'_>, keys: u64) -> Result<BTreeMap<String, Value>> {
@@ -201,7 +248,7 @@ impl Reader<'_> {
             None => self.bytes.read_vec(self.at, len)?,
         };
         self.at += len;
-        String::from_utf8(text).map_err(|e| self.problem(&format!("text is no UTF-8: {e}")))
+        String::from_utf8(text).map_err(|e| self.problem(&format!("text is not UTF-8: {e}")))
     }
 
     fn name(&mut self, what: &str) -> Result<String> {
@@ -292,13 +339,18 @@ impl Reader<'_> {
         };
         if !(sizes[0] as usize).is_multiple_of(encoding.numbers) {
             let (name, block) = (encoding.name, encoding.numbers);
-            let text = format!("rows of {} numbers are no whole {name} blocks of {block}", sizes[0]);
+            let text = format!("rows of {} numbers are not whole {name} blocks of {block}", sizes[0]);
             return Err(self.problem(&text));
         }
         let at = self.u64()?;
         if !at.is_multiple_of(alignment) {
-            return Err(self.problem(&format!("offset {at} is no multiple of the alignment, {alignment}")));
+            return Err(self.problem(&format!("offset {at} is not a multiple of the alignment, {alignment}")));
         }
-        Ok(TensorInfo { shape: sizes.iter().rev().map(|size| *size as usize).collect(), encoding, at })
+        Ok(TensorInfo {
+            shape: sizes.iter().rev().map(|size| *size as usize).collect(),
+            encoding,
+            file: 0,
+            at,
+        })
     }
 }

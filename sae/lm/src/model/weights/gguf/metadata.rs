@@ -3,6 +3,9 @@
 use super::Gguf;
 use crate::{Error, Result};
 
+/// Numbers of a tensor that is read with the metadata at most: half of a head's.
+const LONGEST_VECTOR: usize = 1 << 12;
+
 /// A key's value. Small types are widened.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
@@ -35,7 +38,7 @@ impl Gguf {
         Error::format(self.path(), text)
     }
 
-    /// What a getter says of a value of another type.
+    /// The error about a value of a different type.
     fn mistyped(&self, key: &str, value: &Value, expected: &str) -> Error {
         self.problem(format!("key `{key}` is {}; expected {expected}", value.shown()))
     }
@@ -111,6 +114,26 @@ impl Gguf {
             None => Ok(None),
             Some(Value::Floats(floats)) => Ok(Some(floats)),
             Some(other) => Err(self.mistyped(key, other, "an array of numbers")),
+        }
+    }
+
+    /// The numbers of a small tensor, none if the file does not have it.
+    pub(super) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let Some(tensor) = self.header.tensors.get(name) else { return Ok(None) };
+        let [length] = tensor.shape[..] else {
+            return Err(
+                self.problem(format!("tensor `{name}` has shape {:?}; expected a vector", tensor.shape))
+            );
+        };
+        if length > LONGEST_VECTOR {
+            let text = format!("tensor `{name}` has {length} numbers; expected at most {LONGEST_VECTOR}");
+            return Err(self.problem(text));
+        }
+        let mut numbers = vec![0.0; length];
+        tensor.encoding.read(&self.files[tensor.file], tensor.at, &mut numbers)?;
+        match numbers.iter().all(|n| n.is_finite()) {
+            true => Ok(Some(numbers)),
+            false => Err(self.problem(format!("tensor `{name}` holds NaN or infinite numbers"))),
         }
     }
 

@@ -1,8 +1,9 @@
-//! Models in one GGUF file, as llama.cpp keeps them: weights, shape and tokenizer.
+//! Models in GGUF files, as llama.cpp keeps them: weights, shape and tokenizer in one file or several.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `header` | the file's structure, checked |
+//! | `parts` | the files of a model |
+//! | `header` | a file's structure, checked |
 //! | `metadata` | typed access to its keys |
 //! | `dequantise` | blocks of quantised numbers → f32 |
 //! | `families` | which architectures, and what their tensors are called in Hugging Face's files |
@@ -18,29 +19,35 @@ mod families;
 mod header;
 mod metadata;
 mod names;
+mod parts;
 mod pretokeniser;
 mod tokenizer;
 
 use std::path::Path;
 
+pub(in crate::model) use parts::{Part, parts};
+
 use self::header::Header;
 use super::{Bytes, Weights};
 use crate::Result;
 
-/// A GGUF file whose header was read and checked.
+/// A model in GGUF files whose headers were read and checked.
 #[derive(Debug)]
 pub struct Gguf {
-    bytes: Bytes,
+    /// In order; of most models one.
+    files: Vec<Bytes>,
+    /// Of the first file, with the tensors of all.
     header: Header,
 }
 
 impl Gguf {
-    /// Opens `path` and reads its header.
+    /// Opens the model that `path` is a part of and reads its headers.
     ///
     /// # Errors
-    /// [`Error::Format`](crate::Error::Format) if the file is no whole GGUF file of version 2 or 3.
+    /// [`Error::Format`](crate::Error::Format) if a file is not a whole GGUF file of version 2 or 3, or the files do not belong
+    /// together; [`Error::Request`](crate::Error::Request) if one is missing.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::new(Bytes::open(path)?)
+        Self::new(parts(path)?.iter().map(|file| Bytes::open(file)).collect::<Result<_>>()?)
     }
 
     /// From the bytes of a file; `path` is what errors call it.
@@ -48,20 +55,24 @@ impl Gguf {
     /// # Errors
     /// As [`Gguf::open`].
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self> {
-        Self::new(Bytes::memory(bytes, path))
+        Self::new(vec![Bytes::memory(bytes, path)])
     }
 
-    fn new(bytes: Bytes) -> Result<Self> {
-        let header = header::read(&bytes)?;
-        Ok(Self { bytes, header })
+    fn new(files: Vec<Bytes>) -> Result<Self> {
+        let mut headers = Vec::new();
+        for (number, bytes) in files.iter().enumerate() {
+            headers.push(header::read(bytes, number)?);
+        }
+        let header = header::join(headers, &files)?;
+        Ok(Self { files, header })
     }
 
-    /// The file.
+    /// The file, or the first of them.
     pub fn path(&self) -> &Path {
-        self.bytes.path()
+        self.files[0].path()
     }
 
-    /// What Hugging Face's `config.json` of this model would say, as far as a decoder needs it.
+    /// Hugging Face's `config.json` of this model, as far as a decoder needs it.
     ///
     /// # Errors
     /// An architecture this program does not know; metadata that is missing or of the wrong type.
@@ -83,7 +94,7 @@ impl Gguf {
     /// An architecture or a tensor this program does not know.
     pub fn into_weights(self) -> Result<Weights> {
         let tensors = names::entries(&self)?;
-        Ok(Weights { path: self.bytes.path().to_path_buf(), files: vec![self.bytes], tensors })
+        Ok(Weights { path: self.path().to_path_buf(), files: self.files, tensors })
     }
 }
 

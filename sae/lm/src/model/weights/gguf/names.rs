@@ -23,7 +23,7 @@ pub(super) fn entries(gguf: &Gguf) -> Result<BTreeMap<String, Entry>> {
     for (name, tensor) in &gguf.header.tensors {
         for (new, entry) in namer.entries(name, tensor)? {
             if entries.contains_key(&new) {
-                return Err(gguf.problem(format!("tensor `{name}`: `{new}` is another tensor already")));
+                return Err(gguf.problem(format!("tensor `{name}`: a different tensor is `{new}` already")));
             }
             entries.insert(new, entry);
         }
@@ -151,6 +151,14 @@ impl Namer<'_> {
                 let entry = self.with_up(tensor, &up, in_turn).map_err(|e| problem(&e))?;
                 vec![(new, entry)]
             }
+            How::KeysAndValues { values, together } => {
+                // Files may have both forms.
+                if self.gguf.header.tensors.contains_key(&numbered.filled(together)) {
+                    return Ok(Vec::new());
+                }
+                let entry = self.with_values(tensor, &numbered.filled(values)).map_err(|e| problem(&e))?;
+                vec![(new, entry)]
+            }
             How::UsedElsewhere | How::Left => Vec::new(),
         })
     }
@@ -183,11 +191,28 @@ impl Namer<'_> {
         Ok((0..experts).map(one).collect())
     }
 
+    /// `[heads, rank, nope]` keys and `[heads, value, rank]` values → head by head `[heads · (nope + value), rank]`.
+    fn with_values(&self, keys: &TensorInfo, values_name: &str) -> Result<Entry, String> {
+        let values = self.gguf.header.tensors.get(values_name);
+        let values = values.ok_or_else(|| format!("`{values_name}` is missing"))?;
+        let ([heads, rank, nope], [value_heads, value, value_rank]) = (&keys.shape[..], &values.shape[..])
+        else {
+            return Err(format!("expected three dimensions here and in `{values_name}`"));
+        };
+        if (heads, rank) != (value_heads, value_rank) {
+            return Err(format!("`{values_name}` has shape {:?}, which does not fit", values.shape));
+        }
+        let pieces =
+            (0..*heads).flat_map(|head| [expert_piece(keys, head), expert_piece(values, head)]).collect();
+        let change = Change::KeysTransposed { nope: *nope, value: *value };
+        Ok(entry(vec![heads * (nope + value), *rank], pieces, change))
+    }
+
     /// `[E, n, d]` gate and `[E, n, d]` up → `[E, 2n, d]`, or in turn and transposed `[E, d, 2n]`.
     fn with_up(&self, gate: &TensorInfo, up_name: &str, in_turn: bool) -> Result<Entry, String> {
         let up = self.gguf.header.tensors.get(up_name).ok_or_else(|| format!("`{up_name}` is missing"))?;
         if up.shape != gate.shape {
-            return Err(format!("`{up_name}` has another shape, {:?}", up.shape));
+            return Err(format!("`{up_name}` has a different shape, {:?}", up.shape));
         }
         let (experts, one) = stacked(gate)?;
         let mut shape = vec![experts, 2 * one[0]];
@@ -218,12 +243,12 @@ fn stacked(tensor: &TensorInfo) -> Result<(usize, &[usize]), String> {
 
 fn piece(tensor: &TensorInfo) -> Piece {
     let numbers = tensor.shape.iter().product();
-    Piece { file: 0, at: tensor.at, numbers, encoding: tensor.encoding }
+    Piece { file: tensor.file, at: tensor.at, numbers, encoding: tensor.encoding }
 }
 
 /// Rows are whole blocks, so an expert is too.
 fn expert_piece(tensor: &TensorInfo, expert: usize) -> Piece {
     let numbers: usize = tensor.shape[1..].iter().product();
     let bytes = tensor.encoding.bytes_of(numbers).unwrap_or(0);
-    Piece { file: 0, at: tensor.at + expert as u64 * bytes, numbers, encoding: tensor.encoding }
+    Piece { file: tensor.file, at: tensor.at + expert as u64 * bytes, numbers, encoding: tensor.encoding }
 }

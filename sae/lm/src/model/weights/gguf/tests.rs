@@ -6,6 +6,7 @@ use candle_core::quantized::gguf_file::Content;
 use super::Gguf;
 use super::fixture::File;
 use crate::model::Weights;
+use crate::model::config::{Config, RopeConfig, Scaling};
 
 fn open(bytes: Vec<u8>) -> crate::Result<Gguf> {
     Gguf::from_bytes(bytes, Path::new("m.gguf"))
@@ -169,7 +170,7 @@ fn a_damaged_header_is_refused() {
         file[at..at + bytes.len()].copy_from_slice(bytes);
         open(file).unwrap_err().to_string()
     };
-    assert!(changed(0, b"g").contains("no GGUF"));
+    assert!(changed(0, b"g").contains("not a GGUF"));
     assert!(changed(4, &[1]).contains("version 1"));
     assert!(changed(4, &[0, 0, 0, 3]).contains("big-endian"));
     assert!(changed(8, &u64::MAX.to_le_bytes()).contains("tensors"));
@@ -183,4 +184,167 @@ fn a_damaged_header_is_refused() {
     assert!(changed(at + 24, &4u64.to_le_bytes()).contains("alignment"));
     assert!(changed(at + 24, &(u64::MAX - 31).to_le_bytes()).contains("is it whole"));
     assert!(changed(at + 24, &0u64.to_le_bytes()).contains("share bytes"));
+}
+
+fn configured(file: &File) -> Config {
+    let json = open(file.bytes()).unwrap().config().unwrap();
+    Config::from_json(&json, Path::new("m.gguf")).unwrap()
+}
+
+/// Llama 3.1's rotation is a tensor of divisors; transformers computes the same from four numbers.
+#[test]
+fn the_rotation_of_llama_3_1_is_that_of_its_config_json() {
+    let scaled = RopeConfig {
+        theta: 1e5,
+        dims: 4,
+        interleaved: false,
+        scaling: Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 512.0 },
+    };
+    let plain = RopeConfig { scaling: Scaling::None, ..scaled.clone() };
+    let divisors: Vec<f32> = plain.rates().iter().zip(scaled.rates()).map(|(a, b)| (a / b) as f32).collect();
+    assert_ne!(divisors, [1.0, 1.0], "a test of nothing");
+    let bytes = divisors.iter().flat_map(|d| d.to_le_bytes()).collect();
+    let file = llama().tensor("rope_freqs.weight", &[2], 0, bytes);
+    let config = configured(&file);
+    let rope = config.blocks[0].attention.rope.clone().unwrap();
+    for (ours, theirs) in rope.rates().iter().zip(scaled.rates()) {
+        assert!((ours / theirs - 1.0).abs() < 1e-6, "{ours} {theirs}");
+    }
+    assert_eq!((rope.attention_factor(), config.max_position_embeddings), (1.0, 64));
+    assert!(!weights(&file).has("rope_freqs.weight"));
+    let wrong = llama().counted("rope_freqs.weight", &[3], 1.0);
+    let json = open(wrong.bytes()).unwrap().config().unwrap();
+    let error = Config::from_json(&json, Path::new("m.gguf")).unwrap_err().to_string();
+    assert!(error.contains("3 divisors; expected 2"), "{error}");
+}
+
+#[test]
+fn what_a_file_leaves_out_is_not_the_default_of_a_class() {
+    // Mistral's class has a window, Llama's a begin token; files of both say so or have none.
+    let config = configured(&llama());
+    assert_eq!((config.bos_token_id, config.eos_token_id), (None, None));
+    assert_eq!(config.blocks[0].attention.window, None);
+}
+
+/// Keys `[heads, rank, nope]` and values `[heads, value, rank]` are the two parts of Hugging Face's matrix, keys turned.
+#[test]
+fn keys_and_values_of_deepseek_come_together() {
+    let (heads, rank, nope, value) = (2, 4, 3, 2);
+    let file = File::of("deepseek2")
+        .size("deepseek2.attention.head_count", heads)
+        .counted("blk.0.attn_k_b.weight", &[2, 4, 3], 0.0)
+        .counted("blk.0.attn_v_b.weight", &[2, 2, 4], 1000.0);
+    let name = "model.layers.0.self_attn.kv_b_proj.weight";
+    let joined = weights(&file).take(name, &[2 * (nope + value), rank]).unwrap();
+    let rows = joined.to_vec2::<f32>().unwrap();
+    for head in 0..2 {
+        for i in 0..nope {
+            let expected: Vec<f32> = (0..rank).map(|r| (head * rank * nope + r * nope + i) as f32).collect();
+            assert_eq!(rows[head * (nope + value) + i], expected, "key {i} of head {head}");
+        }
+        for i in 0..value {
+            let expected = counted(rank, 1000.0 + ((head * value + i) * rank) as f32);
+            assert_eq!(rows[head * (nope + value) + nope + i], expected, "value {i} of head {head}");
+        }
+    }
+    let both = file.clone().counted("blk.0.attn_kv_b.weight", &[10, 4], 5.0);
+    let both = weights(&both).take(name, &[10, 4]).unwrap();
+    assert_eq!(numbers(&both), counted(40, 5.0));
+    let alone = File::of("deepseek2").size("deepseek2.attention.head_count", heads).counted(
+        "blk.0.attn_k_b.weight",
+        &[2, 4, 3],
+        0.0,
+    );
+    let error = open(alone.bytes()).and_then(Gguf::into_weights).unwrap_err().to_string();
+    assert!(error.contains("`blk.0.attn_v_b.weight` is missing"), "{error}");
+}
+
+#[test]
+fn olmo_3_and_phi_3_are_told_by_their_keys() {
+    let base = |architecture: &str| {
+        let key = |name: &str| format!("{architecture}.{name}");
+        File::of(architecture)
+            .size(&key("embedding_length"), 8)
+            .size(&key("block_count"), 4)
+            .size(&key("attention.head_count"), 2)
+            .size(&key("context_length"), 64)
+            .size(&key("feed_forward_length"), 12)
+            .float(&key("attention.layer_norm_rms_epsilon"), 1e-6)
+            .counted("token_embd.weight", &[5, 8], 0.0)
+            .counted("output_norm.weight", &[8], 0.0)
+            .counted("output.weight", &[5, 8], 0.0)
+            .counted("blk.0.attn_q_norm.weight", &[8], 0.0)
+    };
+    let windows = |config: &Config| -> Vec<Option<usize>> {
+        config.blocks.iter().map(|block| block.attention.window).collect()
+    };
+    let two = configured(&base("olmo2"));
+    assert_eq!((two.model_type.as_str(), windows(&two)), ("olmo2", vec![None; 4]));
+    let three = configured(&base("olmo2").size("olmo2.attention.sliding_window", 16));
+    assert_eq!(three.model_type, "olmo3");
+    assert_eq!(windows(&three), [Some(16), Some(16), Some(16), None]);
+    let phi = configured(
+        &base("phi3")
+            .size("phi3.rope.dimension_count", 2)
+            .size("phi3.rope.scaling.original_context_length", 32)
+            .float("phi3.rope.scaling.attn_factor", 1.25)
+            .tensor("rope_factors_short.weight", &[1], 0, 1.5f32.to_le_bytes().to_vec())
+            .tensor("rope_factors_long.weight", &[1], 0, 9f32.to_le_bytes().to_vec()),
+    );
+    let rope = phi.blocks[0].attention.rope.as_ref().unwrap();
+    assert_eq!((rope.dims, rope.rates(), rope.attention_factor()), (2, vec![1.0 / 1.5], 1.25));
+    assert_eq!(phi.max_position_embeddings, 32, "the long factors are not used");
+}
+
+/// YaRN's factor on cosines cancels where a file has DeepSeek's multiplier, and the scores are scaled instead.
+#[test]
+fn yarn_of_deepseek_scales_scores() {
+    let file = llama()
+        .text("llama.rope.scaling.type", "yarn")
+        .float("llama.rope.scaling.factor", 40.0)
+        .size("llama.rope.scaling.original_context_length", 32);
+    let plain = configured(&file).blocks[0].attention.rope.clone().unwrap();
+    assert!((plain.attention_factor() - (0.1 * 40f64.ln() + 1.0)).abs() < 1e-9);
+    let cancelled = file.float("llama.rope.scaling.yarn_log_multiplier", 0.0707);
+    let rope = configured(&cancelled).blocks[0].attention.rope.clone().unwrap();
+    assert!((rope.attention_factor() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn parts_are_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |number: usize| folder.path().join(format!("m-{number:05}-of-00002.gguf"));
+    let part = |file: File, number: u32| {
+        let file = file.size("split.no", number).size("split.count", 2).size("split.tensors.count", 5);
+        std::fs::write(path(number as usize + 1), file.bytes()).unwrap();
+    };
+    part(llama(), 0);
+    let error = Gguf::open(&path(1)).unwrap_err().to_string();
+    assert!(error.contains("m-00002-of-00002.gguf is not next to it"), "{error}");
+    let rest = |number| part(File::default().counted("blk.0.attn_v.weight", &[4, 8], 500.0), number);
+    rest(1);
+    for number in [1, 2] {
+        let gguf = Gguf::open(&path(number)).unwrap();
+        assert_eq!(gguf.path(), path(1));
+        let mut weights = gguf.into_weights().unwrap();
+        let v = weights.take("model.layers.0.self_attn.v_proj.weight", &[4, 8]).unwrap();
+        assert_eq!(numbers(&v), counted(32, 500.0));
+        assert_eq!(weights.names().count(), 5);
+    }
+    let fails = |what: &str| {
+        let error = Gguf::open(&path(1)).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    // A part of another model, the same part twice, a tensor twice.
+    part(llama(), 1);
+    fails("in another file of this model too");
+    std::fs::copy(path(1), path(2)).unwrap();
+    fails("is part 1 of 2");
+    // A part whose name was changed.
+    rest(1);
+    let renamed = folder.path().join("renamed.gguf");
+    std::fs::copy(path(1), &renamed).unwrap();
+    let error = Gguf::open(&renamed).unwrap_err();
+    assert!(error.to_string().contains("is part 1 of 2 of a model; 1 were found"), "{error}");
+    assert!(error.remedy().is_some_and(|remedy| remedy.contains("--merge")));
 }

@@ -47,7 +47,8 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer> {
         }
     };
     let of_kind = |wanted: i64, special: bool, normalized: bool| -> Vec<AddedToken> {
-        let chosen = tokens.all.iter().zip(tokens.kinds).filter(|(_, kind)| **kind == wanted);
+        let chosen = tokens.all.iter().zip(tokens.kinds);
+        let chosen = chosen.filter(|(text, kind)| **kind == wanted && !text.is_empty());
         chosen.map(|(text, _)| AddedToken::from(text.as_str(), special).normalized(normalized)).collect()
     };
     // Gemma's runs of spaces are tokens of the user's, and are looked for where spaces are `▁` already. A normaliser that puts a
@@ -61,6 +62,14 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer> {
 }
 
 impl Gguf {
+    /// The name of its pre-tokeniser; of a file that has none, the one of its architecture.
+    fn pretokeniser(&self, tokens: usize) -> Result<&str> {
+        match self.text("tokenizer.ggml.pre")?.filter(|name| !name.is_empty() && *name != "default") {
+            Some(name) => Ok(name),
+            None => Ok(pretokeniser::of_architecture(self.architecture()?, tokens)),
+        }
+    }
+
     /// True if texts begin with the begin token.
     pub(super) fn begins_texts(&self) -> Result<bool> {
         if let Some(flag) = self.flag("tokenizer.ggml.add_bos_token")? {
@@ -69,8 +78,8 @@ impl Gguf {
         Ok(match self.text("tokenizer.ggml.model")? {
             Some("llama") => true,
             Some("gpt2") => {
-                let name = self.text("tokenizer.ggml.pre")?.unwrap_or_default();
-                pretokeniser::named(name).is_ok_and(|pre| pre.begins)
+                let tokens = self.texts("tokenizer.ggml.tokens")?.map_or(0, <[String]>::len);
+                pretokeniser::named(self.pretokeniser(tokens)?).is_ok_and(|pre| pre.begins)
             }
             _ => false,
         })
@@ -97,11 +106,9 @@ impl<'a> Tokens<'a> {
         let mut vocab = Vocab::new();
         for (number, token) in all.iter().enumerate() {
             let number = u32::try_from(number).map_err(|_| gguf.problem("has more than 2^32 tokens"))?;
-            if token.is_empty() {
-                return Err(gguf.problem(format!("token {number} is empty")));
-            }
-            if let Some(first) = vocab.insert(token.clone(), number) {
-                return Err(gguf.problem(format!("token `{token}` has two numbers, {first} and {number}")));
+            // An empty token is made of no text. Of numbers with the same token the last counts, as in llama.cpp.
+            if !token.is_empty() {
+                vocab.insert(token.clone(), number);
             }
         }
         Ok(Self { all, kinds, vocab })
@@ -125,9 +132,9 @@ fn byte_level(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Tokenizer> {
         }
         merges.push((left.to_owned(), right.to_owned()));
     }
-    let key = "tokenizer.ggml.pre";
-    let name = gguf.required(key, gguf.text(key)?)?;
-    let pre = pretokeniser::named(name).map_err(|e| gguf.problem(e))?;
+    let remedy = "use the model's safetensors files and its tokenizer.json";
+    let pre = pretokeniser::named(gguf.pretokeniser(tokens.all.len())?);
+    let pre = pre.map_err(|e| gguf.problem(e).with_remedy(remedy))?;
     let model = BPE::builder().vocab_and_merges(tokens.vocab.clone(), merges).ignore_merges(pre.whole_words);
     let model = model.build().map_err(|e| gguf.problem(format!("tokenizer: {e}")))?;
     let mut tokenizer = Tokenizer::new(model);
@@ -187,7 +194,7 @@ fn scored_merges(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Merges> {
             return Err(gguf.problem(text));
         }
         if score.is_nan() {
-            return Err(gguf.problem(format!("the score of token {number} is no number")));
+            return Err(gguf.problem(format!("the score of token {number} is not a number")));
         }
         let cuts = token.char_indices().skip(1).map(|(cut, _)| cut);
         let both = |cut: &usize| {
@@ -260,10 +267,34 @@ mod tests {
             assert!(error(&merges(&[merge])).contains("merge 0"), "{merge}");
         }
         assert!(built(&merges(&[])).is_ok());
-        let twice = File::of("llama")
-            .texts("tokenizer.ggml.tokens", &["a", "a"])
-            .integers("tokenizer.ggml.token_type", &[1, 1]);
-        assert!(error(&twice).contains("two numbers"));
+    }
+
+    #[test]
+    fn repeated_and_empty_tokens_take_nothing_away() {
+        let file = File::of("qwen2")
+            .text("tokenizer.ggml.model", "gpt2")
+            .texts("tokenizer.ggml.tokens", &["a", "", "b", "a", "ab", "", "<|end|>"])
+            .integers("tokenizer.ggml.token_type", &[1, 1, 1, 1, 1, 3, 3])
+            .texts("tokenizer.ggml.merges", &["a b"]);
+        let tokenizer = built(&file).unwrap();
+        assert_eq!(ids(&tokenizer, "aba<|end|>"), [4, 3, 6]);
+    }
+
+    #[test]
+    fn a_file_without_a_pre_tokeniser_has_that_of_its_architecture() {
+        let of = |architecture: &str, pre: Option<&str>| {
+            let file = File::of(architecture)
+                .text("tokenizer.ggml.model", "gpt2")
+                .texts("tokenizer.ggml.tokens", &["1", "2", "12", "Ġ"])
+                .integers("tokenizer.ggml.token_type", &[1, 1, 1, 1])
+                .texts("tokenizer.ggml.merges", &["1 2"]);
+            ids(&built(&pre.map_or(file.clone(), |pre| file.text("tokenizer.ggml.pre", pre))).unwrap(), "12")
+        };
+        // Qwen cuts digits apart, GPT-2 does not.
+        for pre in [None, Some("default"), Some("qwen2")] {
+            assert_eq!(of("qwen2", pre), [0, 1], "{pre:?}");
+        }
+        assert_eq!((of("gpt2", None), of("llama", None)), (vec![2], vec![2]));
     }
 
     fn pieces(prefix: bool) -> File {

@@ -1,0 +1,147 @@
+//! What each family's mixture of experts is.
+
+use super::families::Family;
+use super::moe::ExpertNaming;
+use super::{Activation, DenseConfig, ExpertsConfig, Groups, RouterConfig, Score, Shared};
+use crate::Result;
+
+impl<'a> Family<'a> {
+    /// Whether a layer has experts.
+    pub fn has_experts(&self, layer: usize) -> Result<bool> {
+        let f = &self.fields;
+        Ok(match self.kind {
+            "olmoe" | "mixtral" | "gpt_oss" | "granitemoe" | "granitemoeshared" => true,
+            "qwen2_moe" | "qwen3_moe" => {
+                let dense = f.list("mlp_only_layers")?.unwrap_or_default();
+                let step = f.size(&["decoder_sparse_step"])?.unwrap_or(1);
+                let named = dense.iter().any(|l| l.as_u64() == Some(layer as u64));
+                !named && step > 0 && (layer + 1).is_multiple_of(step)
+            }
+            "deepseek_v2" | "deepseek_v3" => {
+                let default = if self.kind == "deepseek_v3" { 3 } else { 0 };
+                if f.size(&["moe_layer_freq"])?.is_some_and(|n| n != 1) {
+                    return Err(f.error("moe_layer_freq is not 1; this version reads 1 only"));
+                }
+                layer >= f.size(&["first_k_dense_replace"])?.unwrap_or(default)
+            }
+            _ => false,
+        })
+    }
+
+    /// The experts of the layers that have some.
+    pub fn experts(&self) -> Result<ExpertsConfig> {
+        let f = &self.fields;
+        let names = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
+        let hidden = match self.is(&["qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3"]) {
+            true => f.needed(&["moe_intermediate_size"])?,
+            false => f.needed(&["intermediate_size"])?,
+        };
+        let clamped = || -> Result<Activation> {
+            Ok(Activation::ClampedSwiglu {
+                alpha: f.number(&["swiglu_alpha"])?.unwrap_or(1.702),
+                limit: f.number(&["swiglu_limit"])?.unwrap_or(7.0),
+            })
+        };
+        let gpt_oss = self.kind == "gpt_oss";
+        Ok(ExpertsConfig {
+            experts: f.needed(&names)?,
+            k: f.needed(&["num_experts_per_tok", "moe_topk", "moe_top_k"])?,
+            hidden,
+            activation: if gpt_oss { clamped()? } else { self.activation()? },
+            bias: gpt_oss,
+            router: self.router()?,
+            shared: self.shared(hidden)?,
+            naming: match self.kind {
+                "mixtral" => ExpertNaming::Mixtral,
+                "gpt_oss" => ExpertNaming::GptOss,
+                "granitemoe" | "granitemoeshared" => ExpertNaming::Granite,
+                _ => ExpertNaming::Mlp,
+            },
+        })
+    }
+
+    fn router(&self) -> Result<RouterConfig> {
+        let f = &self.fields;
+        let plain = RouterConfig {
+            score: Score::Softmax,
+            bias: false,
+            correction: false,
+            groups: None,
+            normalise: f.flag("norm_topk_prob", self.is(&["mixtral", "deepseek_v3"]))?,
+            scale: 1.0,
+            capacity: None,
+        };
+        let scale = f.number(&["routed_scaling_factor"])?;
+        Ok(match self.kind {
+            "mixtral" => RouterConfig { normalise: true, ..plain },
+            "gpt_oss" => {
+                RouterConfig { score: Score::SoftmaxOfChosen, bias: true, normalise: false, ..plain }
+            }
+            "granitemoe" | "granitemoeshared" => {
+                RouterConfig { score: Score::SoftmaxOfChosen, normalise: false, ..plain }
+            }
+            "deepseek_v2" => {
+                f.only("norm_topk_prob", false)?;
+                self.said("scoring_func", "softmax")?;
+                let groups = match f.text(&["topk_method"])?.unwrap_or("greedy") {
+                    "greedy" => None,
+                    "group_limited_greedy" => Some(self.groups(1)?),
+                    other => {
+                        let known = "greedy and group_limited_greedy";
+                        return Err(f.error(format!("topk_method is `{other}`; this version reads {known}")));
+                    }
+                };
+                RouterConfig { groups, scale: scale.unwrap_or(1.0), normalise: false, ..plain }
+            }
+            "deepseek_v3" => {
+                self.said("scoring_func", "sigmoid")?;
+                self.said("topk_method", "noaux_tc")?;
+                RouterConfig {
+                    score: Score::Sigmoid,
+                    correction: true,
+                    groups: Some(self.groups(2)?),
+                    scale: scale.unwrap_or(2.5),
+                    ..plain
+                }
+            }
+            _ => plain,
+        })
+    }
+
+    /// A switch that this program knows in one position.
+    fn said(&self, name: &'a str, only: &str) -> Result<()> {
+        match self.fields.text(&[name])? {
+            Some(other) if other != only => {
+                Err(self.fields.error(format!("{name} is `{other}`; this version reads `{only}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn groups(&self, best: usize) -> Result<Groups> {
+        let v3 = self.kind == "deepseek_v3";
+        let or = |value: Option<usize>, default: usize| value.unwrap_or(if v3 { default } else { 1 });
+        Ok(Groups {
+            count: or(self.fields.size(&["n_group"])?, 8),
+            keep: or(self.fields.size(&["topk_group"])?, 4),
+            best,
+        })
+    }
+
+    fn shared(&self, hidden: usize) -> Result<Option<Shared>> {
+        let f = &self.fields;
+        let shared = match self.kind {
+            "qwen2_moe" => f.size(&["shared_expert_intermediate_size"])?.or(Some(5632)),
+            "deepseek_v2" | "deepseek_v3" => {
+                let default = if self.kind == "deepseek_v3" { 1 } else { 2 };
+                Some(f.size(&["n_shared_experts"])?.unwrap_or(default).saturating_mul(hidden))
+            }
+            "granitemoeshared" => f.size(&["shared_intermediate_size"])?,
+            _ => None,
+        };
+        let Some(hidden) = shared.filter(|n| *n > 0) else { return Ok(None) };
+        let joined = self.kind == "granitemoeshared";
+        let mlp = DenseConfig { joined, ..self.dense(hidden, false)? };
+        Ok(Some(Shared { mlp, gated: self.kind == "qwen2_moe" }))
+    }
+}

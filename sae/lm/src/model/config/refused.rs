@@ -1,0 +1,72 @@
+//! Why a model is not read, where more can be said than that its family is unknown.
+
+use std::path::Path;
+
+use super::families::FAMILIES;
+use super::text_part::AROUND;
+use crate::Error;
+
+/// What a `model_type` begins with and what kind of model that is. The first that fits counts.
+const KINDS: [(&str, &str); 38] = [
+    ("mamba", RECURRENT),
+    ("falcon_mamba", RECURRENT),
+    ("rwkv", RECURRENT),
+    ("xlstm", RECURRENT),
+    ("jamba", HYBRID),
+    ("zamba", HYBRID),
+    ("bamba", HYBRID),
+    ("falcon_h1", HYBRID),
+    ("granitemoehybrid", HYBRID),
+    ("granite_hybrid", HYBRID),
+    ("nemotron_h", HYBRID),
+    ("recurrent_gemma", HYBRID),
+    ("qwen3_next", HYBRID),
+    ("qwen3_5", HYBRID),
+    ("lfm2", HYBRID),
+    ("lfm3", HYBRID),
+    ("kimi_linear", HYBRID),
+    ("olmo_hybrid", HYBRID),
+    ("bailing_hybrid", HYBRID),
+    ("minimax", HYBRID),
+    ("gemma3n", GEMMA_3N),
+    ("gemma4", GEMMA_4),
+    ("diffusion_gemma", "generates by diffusion: a token's activation depends on the tokens after it"),
+    ("llada", "generates by diffusion: a token's activation depends on the tokens after it"),
+    ("t5", ENCODER_DECODER),
+    ("mt5", ENCODER_DECODER),
+    ("umt5", ENCODER_DECODER),
+    ("switch_transformers", ENCODER_DECODER),
+    ("bart", ENCODER_DECODER),
+    ("whisper", ENCODER_DECODER),
+    ("bert", ENCODER),
+    ("roberta", ENCODER),
+    ("xlm-roberta", ENCODER),
+    ("distilbert", ENCODER),
+    ("modernbert", ENCODER),
+    ("deberta", ENCODER),
+    ("clip", PICTURES),
+    ("siglip", PICTURES),
+];
+
+const RECURRENT: &str =
+    "is a recurrent model: it has a state in place of attention, and no hooks of attention";
+const HYBRID: &str = "has recurrent or linear-attention layers between its attention layers";
+const GEMMA_3N: &str = "keeps four residual streams (AltUp) and adds embeddings in every block, so that no hook is the residual stream";
+const GEMMA_4: &str = "shares keys and values between layers and adds embeddings in every block";
+const ENCODER_DECODER: &str = "is an encoder with a decoder";
+const ENCODER: &str = "is an encoder: a token's activation depends on the tokens after it";
+const PICTURES: &str = "is not a language model but sees pictures";
+
+/// The error about a `model_type` that is not read.
+pub(super) fn error(kind: &str, path: &Path) -> Error {
+    let mut known: Vec<&str> = FAMILIES.into_iter().chain(AROUND.map(|(name, ..)| name)).collect();
+    known.sort_unstable();
+    let problem = match KINDS.iter().find(|(prefix, _)| kind.starts_with(prefix)) {
+        Some((_, what)) => {
+            format!("model_type is `{kind}`, which {what}; this version reads decoder-only transformers")
+        }
+        None => format!("model_type is `{kind}`, a family that is not read"),
+    };
+    let remedy = "import activations that another program computed (`sae import`), or take a model of a family that is read";
+    Error::format(path, problem).with_remedy(format!("{remedy}: {}", known.join(", ")))
+}
