@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::find::{Found, find};
 use super::ops::{position_losses, summed_cross_entropy};
-use super::{Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
+use super::{Beginning, BosRule, Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
 use crate::text::Contexts;
 use crate::{Error, Result};
 
@@ -31,11 +31,19 @@ fn sha256_of(files: &[PathBuf]) -> Result<String> {
     Ok(hexadecimal(&hash.finalize()))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl ModelSource {
+    /// SHA-256 of the configuration, in hexadecimal: the same weights compute something else with a different one.
+    ///
+    /// # Errors
+    /// As [`ModelSource::config`].
+    pub fn config_sha256(&self) -> Result<String> {
+        Ok(hexadecimal(&Sha256::digest(find(self)?.config()?.0)))
+    }
+
     /// SHA-256 of the weight files, in hexadecimal, as a [`LanguageModel`] made of them says it. Reads them, loads nothing.
     ///
     /// # Errors
@@ -45,10 +53,23 @@ impl ModelSource {
             Found::Embedded => Ok(hexadecimal(&Sha256::digest(crate::embedded::WEIGHTS))),
             Found::Folder(_, files) => sha256_of(&files),
             Found::Gguf(file) if !file.is_file() => {
-                Err(Error::request(format!("{} is no file", file.display())))
+                Err(Error::request(format!("{} is not a file", file.display())))
             }
             Found::Gguf(file) => sha256_of(&[file]),
         }
+    }
+}
+
+/// The token that begins contexts, if it has a row in the embedding.
+fn begin_token(tokenizer: &Tokenizer, config: &Config, from: &Path) -> Result<Option<u32>> {
+    match tokenizer.bos() {
+        Some(token) if token as usize >= config.vocab_size => {
+            let because = &tokenizer.beginning().because;
+            let size = config.vocab_size;
+            let text = format!("token {token} begins texts ({because}), but config.json says {size} tokens");
+            Err(Error::format(from, text))
+        }
+        token => Ok(token),
     }
 }
 
@@ -60,7 +81,7 @@ impl LanguageModel {
     pub fn load(source: &ModelSource) -> Result<Self> {
         let found = find(source)?;
         let (text, path) = found.config()?;
-        let config = Config::parse(&text, &path)?;
+        let mut config = Config::parse(&text, &path)?;
         let bos = config.bos_token_id;
         let (tokenizer, from, weights, sha256) = match &found {
             Found::Embedded => {
@@ -80,15 +101,16 @@ impl LanguageModel {
             }
             Found::Gguf(file) => {
                 let gguf = Gguf::open(file)?;
-                let tokenizer = Tokenizer::new(gguf.tokenizer()?, bos);
+                let tokenizer = Tokenizer::new(gguf.tokenizer()?, bos)
+                    .with_beginning(gguf.beginning()?)
+                    .with_chat_template(gguf.chat_template()?);
                 let sha256 = sha256_of(std::slice::from_ref(file))?;
                 (tokenizer, file.clone(), gguf.into_weights()?, sha256)
             }
         };
-        if tokenizer.len() > config.vocab_size {
-            let problem = format!("has {} tokens; config.json says {}", tokenizer.len(), config.vocab_size);
-            return Err(Error::format(&from, problem));
-        }
+        // A tokenizer may know tokens that the embedding has no row for (Gemma 3's for pictures): they matter only when a text
+        // makes one, which Contexts::check_tokens sees.
+        config.bos_token_id = begin_token(&tokenizer, &config, &from)?;
         let decoder = Decoder::new(config, weights)?;
         Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), sha256 })
     }
@@ -106,6 +128,44 @@ impl LanguageModel {
     /// Text to tokens and back.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The token that begins every context, if one does.
+    pub fn bos(&self) -> Option<u32> {
+        self.config().bos_token_id
+    }
+
+    /// Lets contexts begin as a person asks.
+    ///
+    /// # Errors
+    /// As [`Beginning::by`]; a begin token that the embedding has no row for.
+    pub fn set_bos(&mut self, rule: BosRule) -> Result<()> {
+        let beginning = self.tokenizer.beginning().by(rule)?;
+        self.begin(beginning)
+    }
+
+    /// Lets contexts begin as they did when a dataset was made: with `token`, or with none.
+    ///
+    /// # Errors
+    /// A begin token that the embedding has no row for.
+    pub fn begin_with(&mut self, token: Option<u32>) -> Result<()> {
+        let named = token.or(self.tokenizer.beginning().named);
+        self.begin(Beginning { token, named, because: "dataset.json".to_owned() })
+    }
+
+    fn begin(&mut self, beginning: Beginning) -> Result<()> {
+        let size = self.config().vocab_size;
+        match beginning.token {
+            Some(token) if token as usize >= size => Err(Error::request(format!(
+                "the begin token {token} ({}) is outside the model's vocabulary of {size} tokens",
+                beginning.because
+            ))),
+            token => {
+                self.decoder.set_bos(token);
+                self.tokenizer.set_beginning(beginning);
+                Ok(())
+            }
+        }
     }
 
     /// A name for people.

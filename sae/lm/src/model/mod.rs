@@ -13,6 +13,7 @@
 
 mod attention;
 mod block;
+mod bos;
 pub mod config;
 mod decoder;
 mod find;
@@ -27,15 +28,19 @@ pub mod ops;
 mod router;
 mod score;
 mod tap;
+mod token_text;
 mod tokenizer;
 mod tokenizer_files;
 mod weights;
 
+pub(crate) use bos::text_of;
+pub use bos::{Beginning, BosRule};
 pub use config::Config;
 pub use decoder::Decoder;
 pub use find::ModelSource;
 pub use hook::{Hook, Site};
 pub use hub::Hub;
+pub(crate) use language_model::hexadecimal;
 pub use language_model::{LanguageModel, losses, summed_loss};
 pub use mixture::MoeLayer;
 pub use mixture::stacked_names;

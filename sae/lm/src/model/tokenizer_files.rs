@@ -58,7 +58,7 @@ impl Merge<'_> {
 /// token, and ends the program if it is longer.
 pub(super) fn check_merges(bytes: &[u8], path: &Path) -> Result<()> {
     let written: Written<'_> = serde_json::from_slice(bytes)
-        .map_err(|e| Error::format(path, format!("is no tokenizer this program can read: {e}")))?;
+        .map_err(|e| Error::format(path, format!("is not a tokenizer that this program can read: {e}")))?;
     let Some(Model { vocab: Some(Numbers::ByToken(vocab)), merges: Some(merges), continuing_subword_prefix }) =
         written.model
     else {
@@ -83,20 +83,17 @@ pub(super) fn gpt2(folder: &Path) -> Result<tokenizers::Tokenizer> {
     let (vocab_path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::request(format!(
-                "{} has no tokenizer.json, and no vocab.json with merges.txt either",
-                folder.display()
-            )),
+            std::io::ErrorKind::NotFound => missing(folder),
             _ => Error::io(path, source),
         })
     };
     let numbers = |text: &str, path: &Path| {
         serde_json::from_str::<BTreeMap<String, u32>>(text)
-            .map_err(|e| Error::format(path, format!("is no table of tokens and their numbers: {e}")))
+            .map_err(|e| Error::format(path, format!("is not a table of tokens and their numbers: {e}")))
     };
     let vocab: Vocab = numbers(&read(&vocab_path)?, &vocab_path)?.into_iter().collect();
     let merges = merges(&read(&merges_path)?, &vocab, &merges_path)?;
-    let failed = |e: tokenizers::Error| Error::format(&vocab_path, format!("makes no tokenizer: {e}"));
+    let failed = |e: tokenizers::Error| Error::format(&vocab_path, format!("does not make a tokenizer: {e}"));
     let end = "<|endoftext|>";
     let has_end = vocab.contains_key(end);
     let model = BPE::builder().vocab_and_merges(vocab, merges).build().map_err(failed)?;
@@ -120,6 +117,20 @@ pub(super) fn gpt2(folder: &Path) -> Result<tokenizers::Tokenizer> {
         }
     }
     Ok(tokenizer)
+}
+
+/// What a folder without a tokenizer that is read here has, and what to do.
+fn missing(folder: &Path) -> Error {
+    let text =
+        format!("{} has no tokenizer.json, and no vocab.json with merges.txt either", folder.display());
+    let original =
+        ["tokenizer.model", "spiece.model", "tekken.json"].into_iter().find(|f| folder.join(f).is_file());
+    match original {
+        Some(file) => Error::request(format!("{text}; it has {file}, which is another library's format")).with_remedy(
+            "make tokenizer.json of it with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        ),
+        None => Error::request(text).with_remedy("copy tokenizer.json from where the model comes from"),
+    }
 }
 
 fn merges(text: &str, vocab: &Vocab, path: &Path) -> Result<Merges> {
@@ -181,6 +192,8 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         let error = || Tokenizer::from_folder(folder.path(), None).unwrap_err().to_string();
         assert!(error().contains("no tokenizer.json"));
+        write("tokenizer.model", "sentencepiece");
+        assert!(error().contains("tokenizer.model") && error().contains("save_pretrained"));
         write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<|endoftext|>": 5}"#);
         write("merges.txt", "#version: 0.2\na b\nĠ ab\n");
         let (tokenizer, from) = Tokenizer::from_folder(folder.path(), None).unwrap();
