@@ -19,7 +19,8 @@ pub struct Command {
     /// A Hugging Face folder, a GGUF file, a name on the hub, or `default` for the embedded model
     #[arg(long, default_value = "default", value_name = "DIR")]
     model: String,
-    /// Text files and folders (.txt, .md, .jsonl, .json, .csv, .parquet, .arrow, Hugging Face datasets, also .gz and .zst)
+    /// Text files and folders (.txt, .md, .jsonl, .json, .csv, .parquet, .arrow, Hugging Face datasets, also
+    /// .gz and .zst)
     #[arg(long, required_unless_present = "merge", num_args = 1.., value_name = "PATH")]
     text: Vec<PathBuf>,
     /// Field or column of the text [default: text, or input_ids (tokens), or messages (chats)]
@@ -55,7 +56,8 @@ pub struct Command {
     /// Rows of the model's batch, one context each [default: as many as make about 2048 tokens]
     #[arg(long)]
     batch_rows: Option<usize>,
-    /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset of them
+    /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset
+    /// of them
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     /// Make one dataset of the shards in --out

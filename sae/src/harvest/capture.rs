@@ -20,7 +20,8 @@ pub(super) struct Captured {
 struct Capture<'a> {
     hooks: &'a [Hook],
     values: Vec<Option<Tensor>>,
-    /// Zeros added to each value: their gradient is the gradient of the value, whatever comes before and after.
+    /// Zeros added to each value: their gradient is the gradient of the value, whatever comes before and
+    /// after.
     shifts: Option<Vec<Option<Var>>>,
     routing: Option<Vec<Routing>>,
 }

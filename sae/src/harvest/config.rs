@@ -10,8 +10,8 @@ use crate::{Error, Result};
 use lm::model::{Hook, LanguageModel, ModelSource};
 use lm::text::TextOptions;
 
-/// Tokens of a context where nothing else is asked for. Models of today take 100,000; attention over so many is slow and a
-/// dictionary learns nothing from it.
+/// Tokens of a context where nothing else is asked for. Models of today take 100,000; attention over so many
+/// is slow and a dictionary learns nothing from it.
 pub const CONTEXT_LENGTH: usize = 1024;
 
 /// Tokens of a batch where nothing else is asked for.
@@ -40,8 +40,8 @@ pub struct HarvestConfig {
     pub context_length: Option<usize>,
     /// Type of the stored activations.
     pub dtype: Dtype,
-    /// Rows of the model's batch, a context each; if not given as many as make about 2048 tokens: more would not be faster, and would
-    /// not stay in the caches.
+    /// Rows of the model's batch, a context each; if not given as many as make about 2048 tokens: more would
+    /// not be faster, and would not stay in the caches.
     pub batch_rows: Option<usize>,
     /// Tokens after which a part is closed.
     pub rows_per_part: u64,
@@ -75,7 +75,8 @@ impl Default for HarvestConfig {
     }
 }
 
-/// Everything that decides which rows there are and in what order: what a harvest that continues must share with its beginning.
+/// Everything that decides which rows there are and in what order: what a harvest that continues must share
+/// with its beginning.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Settings {
     pub tokens: Option<u64>,
@@ -87,7 +88,8 @@ pub(super) struct Settings {
     pub text_column: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// SHA-256 of the tokenizer and of the model's configuration: with others, the same weights make other rows.
+    /// SHA-256 of the tokenizer and of the model's configuration: with others, the same weights make other
+    /// rows.
     #[serde(default)]
     pub tokenizer_sha256: String,
     #[serde(default)]

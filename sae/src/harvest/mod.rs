@@ -5,9 +5,9 @@
 //!                                                        (this thread)                (writer thread)
 //! ```
 //!
-//! A dataset has one row for every token of every document, in (document, position) order; BOS and padding have none, nor
-//! have tokens of roles that nobody asked for. The order of
-//! batches is a function of the options, so a harvest that was interrupted counts batches and continues where whole parts end. What is
+//! A dataset has one row for every token of every document, in (document, position) order; BOS and padding
+//! have none, nor have tokens of roles that nobody asked for. The order of batches is a function of the
+//! options, so a harvest that was interrupted counts batches and continues where whole parts end. What is
 //! known of a document goes with its first context.
 
 mod capture;

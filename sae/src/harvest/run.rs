@@ -97,8 +97,8 @@ struct Computed {
 /// Harvests; an interrupted harvest continues when it is asked for again with the same options.
 ///
 /// # Errors
-/// Options that make no sense, text or a model that cannot be read, activations that cannot be stored. What is whole on disk stays, and
-/// the same call continues there.
+/// Options that make no sense, text or a model that cannot be read, activations that cannot be stored. What
+/// is whole on disk stays, and the same call continues there.
 pub fn run(
     config: &HarvestConfig,
     model: &LanguageModel,
@@ -246,7 +246,8 @@ fn compute(
     Ok(Computed { batches: batch, known, remarks: batches.documents().remarks() })
 }
 
-/// Writes what arrives. When the sender is gone, early or at the end, or a batch cannot be stored, what came before is made whole.
+/// Writes what arrives. When the sender is gone, early or at the end, or a batch cannot be stored, what came
+/// before is made whole.
 fn write(
     receiver: Receiver<Message>,
     mut sinks: Vec<Sink>,

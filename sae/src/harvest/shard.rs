@@ -57,8 +57,9 @@ pub(super) struct Share {
     pub range: std::ops::Range<usize>,
 }
 
-/// Reads the text once and gives every shard the documents whose first token lies in its part of all tokens, so that the shards are
-/// consecutive and about equally long. Reading is a thousandth of what the model will take.
+/// Reads the text once and gives every shard the documents whose first token lies in its part of all tokens,
+/// so that the shards are consecutive and about equally long. Reading is a thousandth of what the model will
+/// take.
 pub(super) fn share(
     config: &HarvestConfig,
     tokenizer: &Tokenizer,

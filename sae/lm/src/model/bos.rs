@@ -77,8 +77,9 @@ impl Beginning {
     }
 }
 
-/// What the files of a folder say: `add_bos_token` of `tokenizer_config.json`, else the template of `tokenizer.json`. Where
-/// `tokenizer_config.json` is there and neither speaks, transformers adds none; where it is not there, `config.json` is all there is.
+/// What the files of a folder say: `add_bos_token` of `tokenizer_config.json`, else the template of
+/// `tokenizer.json`. Where `tokenizer_config.json` is there and neither speaks, transformers adds none; where
+/// it is not there, `config.json` is all there is.
 pub(super) fn of_folder(
     folder: &Path,
     tokenizer: &tokenizers::Tokenizer,

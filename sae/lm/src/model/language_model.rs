@@ -36,7 +36,8 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 impl ModelSource {
-    /// SHA-256 of the configuration, in hexadecimal: the same weights compute something else with a different one.
+    /// SHA-256 of the configuration, in hexadecimal: the same weights compute something else with a different
+    /// one.
     ///
     /// # Errors
     /// As [`ModelSource::config`].
@@ -44,7 +45,8 @@ impl ModelSource {
         Ok(hexadecimal(&Sha256::digest(find(self)?.config()?.0)))
     }
 
-    /// SHA-256 of the weight files, in hexadecimal, as a [`LanguageModel`] made of them says it. Reads them, loads nothing.
+    /// SHA-256 of the weight files, in hexadecimal, as a [`LanguageModel`] made of them says it. Reads them,
+    /// loads nothing.
     ///
     /// # Errors
     /// [`Error::Request`] if the model is not on this machine.
@@ -77,7 +79,8 @@ impl LanguageModel {
     /// Loads config, weights and tokenizer.
     ///
     /// # Errors
-    /// A model that is not there, files that are damaged or do not fit each other, a model this program does not know.
+    /// A model that is not there, files that are damaged or do not fit each other, a model this program does
+    /// not know.
     pub fn load(source: &ModelSource) -> Result<Self> {
         let found = find(source)?;
         let (text, path) = found.config()?;
@@ -108,8 +111,8 @@ impl LanguageModel {
                 (tokenizer, file.clone(), gguf.into_weights()?, sha256)
             }
         };
-        // A tokenizer may know tokens that the embedding has no row for (Gemma 3's for pictures): they matter only when a text
-        // makes one, which Contexts::check_tokens sees.
+        // A tokenizer may know tokens that the embedding has no row for (Gemma 3's for pictures): they matter
+        // only when a text makes one, which Contexts::check_tokens sees.
         config.bos_token_id = begin_token(&tokenizer, &config, &from)?;
         let decoder = Decoder::new(config, weights)?;
         Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), sha256 })
@@ -199,7 +202,8 @@ fn rows_of(logits: &Tensor) -> Result<Tensor> {
     Ok(logits.reshape((rows * len, v))?)
 }
 
-/// Next-token cross-entropy in nats of every position of a batch, None where no token of the same segment follows.
+/// Next-token cross-entropy in nats of every position of a batch, None where no token of the same segment
+/// follows.
 pub fn losses(logits: &Tensor, contexts: &Contexts) -> Result<Vec<Option<f32>>> {
     Ok(position_losses(&rows_of(logits)?, &contexts.targets())?)
 }

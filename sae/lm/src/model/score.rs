@@ -17,7 +17,8 @@ pub struct Score {
     pub bytes: u64,
     /// Their tokens.
     pub tokens: u64,
-    /// Σ −log₂ p(token) / bytes; every token is predicted that has one before it in its context, the first from BOS.
+    /// Σ −log₂ p(token) / bytes; every token is predicted that has one before it in its context, the first
+    /// from BOS.
     pub bits_per_byte: f64,
     /// Mean cross-entropy in nats per token.
     pub nats_per_token: f64,

@@ -9,7 +9,8 @@ use serde_json::Value;
 pub(super) enum TokenText {
     /// Every byte is a printable character (GPT-2, Llama 3, Qwen).
     ByteLevel(HashMap<char, u8>),
-    /// Text, after replacements (`▁` is a space), with bytes as `<0x0A>` where the tokenizer falls back on them (Llama 2, Gemma).
+    /// Text, after replacements (`▁` is a space), with bytes as `<0x0A>` where the tokenizer falls back on
+    /// them (Llama 2, Gemma).
     Pieces { replaced: Vec<(String, String)>, byte_fallback: bool },
 }
 
@@ -83,8 +84,8 @@ fn byte_of(c: char, alphabet: &HashMap<char, u8>) -> Vec<u8> {
     alphabet.get(&c).map_or_else(|| c.to_string().into_bytes(), |b| vec![*b])
 }
 
-/// GPT-2's printable characters and the bytes they stand for: printable Latin-1 bytes stand for themselves, the other bytes are
-/// numbered from U+0100 up.
+/// GPT-2's printable characters and the bytes they stand for: printable Latin-1 bytes stand for themselves,
+/// the other bytes are numbered from U+0100 up.
 fn byte_alphabet() -> HashMap<char, u8> {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let mut next = 0x100;

@@ -22,17 +22,18 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// From one that is built already. `bos` begins every context.
     pub fn new(mut inner: tokenizers::Tokenizer, bos: Option<u32>) -> Self {
-        // What a file says about the length of a batch's rows is about another program's batches: a harvest takes all of a text
-        // and no padding. Taking truncation away cannot fail; only setting one can.
+        // What a file says about the length of a batch's rows is about another program's batches: a harvest
+        // takes all of a text and no padding. Taking truncation away cannot fail; only setting one can.
         inner.with_padding(None);
         let _ = inner.with_truncation(None);
         Self { inner, beginning: Beginning::given(bos), chat: None }
     }
 
-    /// From a model's folder: `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`. Gives the file it was read from too.
+    /// From a model's folder: `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`. Gives the file it
+    /// was read from too.
     ///
-    /// `configured` is `bos_token_id` of `config.json`; whether texts begin with a token is what the tokenizer's own files say
-    /// (`docs/text.md`).
+    /// `configured` is `bos_token_id` of `config.json`; whether texts begin with a token is what the
+    /// tokenizer's own files say (`docs/text.md`).
     ///
     /// # Errors
     /// [`Error::Request`] if neither is there, [`Error::Format`] if what is there is damaged.
@@ -104,7 +105,8 @@ impl Tokenizer {
         self.chat.as_ref()
     }
 
-    /// Tokens of `text`, no special tokens added. Special tokens written out in the text are recognised, as in transformers.
+    /// Tokens of `text`, no special tokens added. Special tokens written out in the text are recognised, as
+    /// in transformers.
     ///
     /// # Errors
     /// [`Error::Data`] if the tokenizer cannot take the text.
@@ -114,7 +116,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Tokens of a text that follow the begin token: one that the text brings along is not doubled. See `docs/text.md`.
+    /// Tokens of a text that follow the begin token: one that the text brings along is not doubled. See
+    /// `docs/text.md`.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -144,8 +147,8 @@ impl Tokenizer {
 
     /// The bytes each token stands for, by number. Empty for numbers that no token has.
     ///
-    /// How they are written is what the tokenizer's decoder says: byte-level tokenizers write bytes as printable characters;
-    /// others (SentencePiece) write a space as `▁` and a byte as `<0x0A>`.
+    /// How they are written is what the tokenizer's decoder says: byte-level tokenizers write bytes as
+    /// printable characters; others (SentencePiece) write a space as `▁` and a byte as `<0x0A>`.
     pub fn token_bytes(&self) -> Vec<Vec<u8>> {
         let vocabulary = self.inner.get_vocab(true);
         let written = TokenText::of(&self.inner);

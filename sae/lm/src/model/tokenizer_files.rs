@@ -54,8 +54,8 @@ impl Merge<'_> {
     }
 }
 
-/// Every merge of a `tokenizer.json` makes a token of its vocabulary. The crate writes the pair into a buffer as long as the longest
-/// token, and ends the program if it is longer.
+/// Every merge of a `tokenizer.json` makes a token of its vocabulary. The crate writes the pair into a buffer
+/// as long as the longest token, and ends the program if it is longer.
 pub(super) fn check_merges(bytes: &[u8], path: &Path) -> Result<()> {
     let written: Written<'_> = serde_json::from_slice(bytes)
         .map_err(|e| Error::format(path, format!("is not a tokenizer that this program can read: {e}")))?;
@@ -78,7 +78,8 @@ pub(super) fn check_merges(bytes: &[u8], path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// GPT-2's own files: `vocab.json` (token → number), `merges.txt` (a pair a line, best first) and perhaps `added_tokens.json`.
+/// GPT-2's own files: `vocab.json` (token → number), `merges.txt` (a pair a line, best first) and perhaps
+/// `added_tokens.json`.
 pub(super) fn gpt2(folder: &Path) -> Result<tokenizers::Tokenizer> {
     let (vocab_path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let read = |path: &Path| {

@@ -1,7 +1,7 @@
 //! Chats as a model's own template writes them.
 //!
-//! Templates are Jinja, written for Python: they use functions that transformers gives them, and methods of Python's texts, lists
-//! and tables. [`ChatTemplate`] has the ones that published templates use.
+//! Templates are Jinja, written for Python: they use functions that transformers gives them, and methods of
+//! Python's texts, lists and tables. [`ChatTemplate`] has the ones that published templates use.
 
 use std::ops::Range;
 use std::path::Path;

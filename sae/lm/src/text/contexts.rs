@@ -4,8 +4,9 @@ use crate::{Error, Result};
 
 /// A batch of rows of packed contexts.
 ///
-/// A context is BOS (where the model begins texts with one) and consecutive tokens of one document. Several contexts may share a row; they have
-/// different segment numbers and do not see each other, so every value is what the model would compute for that context alone.
+/// A context is BOS (where the model begins texts with one) and consecutive tokens of one document. Several
+/// contexts may share a row; they have different segment numbers and do not see each other, so every value is
+/// what the model would compute for that context alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contexts {
     /// Rows of the batch.
@@ -115,12 +116,12 @@ struct Context<A> {
     about: Option<A>,
 }
 
-/// Packs documents into batches of `rows` rows of `len` tokens, in order. A batch comes with what is known of the documents that begin
-/// in it.
+/// Packs documents into batches of `rows` rows of `len` tokens, in order. A batch comes with what is known of
+/// the documents that begin in it.
 ///
-/// Contexts are placed first-fit into the open rows of a batch and a batch is closed when the next context fits nowhere, so every
-/// document's tokens appear in order over the batches and no batch mixes up what a reader must sort: rows in (document, position)
-/// order are found by sorting one batch.
+/// Contexts are placed first-fit into the open rows of a batch and a batch is closed when the next context
+/// fits nowhere, so every document's tokens appear in order over the batches and no batch mixes up what a
+/// reader must sort: rows in (document, position) order are found by sorting one batch.
 #[derive(Debug)]
 pub struct Packer<D, A> {
     documents: D,
@@ -130,7 +131,8 @@ pub struct Packer<D, A> {
     waiting: std::collections::VecDeque<Context<A>>,
 }
 
-/// Batches of documents of which nothing but their tokens is known; see [`Packer`]. `context_length` counts BOS.
+/// Batches of documents of which nothing but their tokens is known; see [`Packer`]. `context_length` counts
+/// BOS.
 ///
 /// # Errors
 /// [`Error::Request`] for a context length below 2 or no rows; of the iterator, the errors of `documents`.

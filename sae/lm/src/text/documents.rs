@@ -42,21 +42,23 @@ pub enum Content {
 pub struct TextOptions {
     /// The field of the text; `text`, `input_ids` or `messages` if not given.
     pub column: Option<String>,
-    /// The share of a single file of plain text that is held out, as stretches of it; None leaves such a file whole, unless it is
-    /// large.
+    /// The share of a single file of plain text that is held out, as stretches of it; None leaves such a file
+    /// whole, unless it is large.
     pub held_out_share: Option<f64>,
     /// How many tokens are wanted: stretches are cut so that a share of those can be held out.
     pub tokens: Option<u64>,
 }
 
-/// A text longer than this, in bytes, is cut into stretches of [`STRETCH`]: what works on it then takes no more memory than they do.
+/// A text longer than this, in bytes, is cut into stretches of [`STRETCH`]: what works on it then takes no
+/// more memory than they do.
 const LARGE: usize = 1 << 20;
 pub(super) const STRETCH: usize = 1 << 16;
 
 /// The records of one file.
 pub(super) type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
 
-/// All documents of some files and folders, read as they are asked for. Records without text are skipped and counted.
+/// All documents of some files and folders, read as they are asked for. Records without text are skipped and
+/// counted.
 pub struct Documents {
     found: Found,
     next: usize,
@@ -79,7 +81,8 @@ impl std::fmt::Debug for Documents {
 /// The files of `paths` that hold text, folders searched through, in order of name.
 ///
 /// # Errors
-/// [`Error::Request`] if a path is not there or there is no text at all, [`Error::Format`] for a file of another format.
+/// [`Error::Request`] if a path is not there or there is no text at all, [`Error::Format`] for a file of
+/// another format.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files::find(paths)?.files.into_iter().map(|file| file.path).collect())
 }
@@ -163,7 +166,8 @@ impl Documents {
         }))
     }
 
-    /// At the end of a file: a file that was named and has no text is an error, one that was met in a folder is listed.
+    /// At the end of a file: a file that was named and has no text is an error, one that was met in a folder
+    /// is listed.
     fn close(&mut self, reading: Reading) -> Result<()> {
         let file = &self.found.files[self.next - 1];
         match reading.finish(file, &self.options) {

@@ -182,7 +182,7 @@ impl Found {
         let saved = saved_files(folder);
         for path in entries {
             let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-            // What systems and tools hide is no text of the person's.
+            // What systems and tools hide is not what a person means by text.
             if name.starts_with('.') || name == "__MACOSX" || DESCRIPTIONS.contains(&name.as_str()) {
                 continue;
             }

@@ -90,7 +90,8 @@ fn parsed(text: &str) -> Result<(Json, bool), String> {
     }
 }
 
-/// `\ud83d` without its other half, which Python writes and JSON parsers refuse, as U+FFFD; None if there is none.
+/// `\ud83d` without its other half, which Python writes and JSON parsers refuse, as U+FFFD; None if there is
+/// none.
 fn without_halves(text: &str) -> Option<String> {
     let unit = |at: usize| {
         let code = text.get(at..at + 6)?.strip_prefix("\\u")?;

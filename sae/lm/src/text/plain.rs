@@ -11,9 +11,9 @@ use crate::{Error, Result};
 
 /// No stretch is shorter, in bytes, than makes a few hundred tokens.
 const SHORTEST: u64 = 2048;
-/// Bytes of a token, about.
+/// Bytes per token, about.
 const TOKEN: u64 = 4;
-/// A file that is larger is cut even where others are beside it.
+/// A file that is larger is cut even where there are others.
 const LARGE: u64 = 1 << 20;
 /// Stretches of a text of which a share is held out, at least if it is long enough.
 const STRETCHES: u64 = 20;
@@ -28,8 +28,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// A file that is all the text there is gives up a share of itself, as it has no other document to hold out. A large file is read
-    /// piece by piece in any case.
+    /// A file that is all the text there is gives up a share of itself, as it has no other document to hold
+    /// out. A large file is read piece by piece in any case.
     pub fn of(file: &TextFile, options: &TextOptions, alone: bool) -> Result<Self> {
         let size = std::fs::metadata(&file.path).map_err(|e| Error::io(&file.path, e))?.len();
         // Text compresses to about a third.
@@ -54,7 +54,8 @@ impl Plan {
     /// The name of the split of stretch number `i`.
     fn split(&self, i: u64) -> Option<&'static str> {
         let every = self.every.filter(|_| self.stretch.is_some())?;
-        // Not the first, which is often a title and a table of contents; early, as the text may have fewer tokens than its size promises.
+        // Not the first, which is often a title and a table of contents; early, as the text may have fewer
+        // tokens than its size promises.
         Some(if i % every == every / 4 { "heldout" } else { "train" })
     }
 
@@ -108,7 +109,8 @@ pub(super) fn records(mut bytes: Box<dyn BufRead + Send>, path: &Path, plan: Pla
     })))
 }
 
-/// Where the first stretch of `text` ends: at the end of a line, or of a word, or at least of a character, near `stretch` bytes.
+/// Where the first stretch of `text` ends: at the end of a line, or of a word, or at least of a character,
+/// near `stretch` bytes.
 fn cut(text: &[u8], stretch: usize) -> usize {
     // No crumbs at the end.
     if text.len() <= stretch.saturating_add(stretch / 2) {

@@ -235,7 +235,7 @@ fn content(record: &mut Record, options: &TextOptions, report: &mut Report) -> R
     }
     let mut why = None;
     for (i, name) in options.candidates().iter().enumerate() {
-        // Of the default names `text` is for text alone: a list of numbers there is no tokens that anybody meant.
+        // Of the default names `text` is for text alone: nobody means a list of numbers there as tokens.
         let any_kind = i > 0 || options.column.is_some();
         match record.take(name) {
             None => continue,

@@ -17,7 +17,7 @@ const HELD_OUT: [&str; 11] = [
     "holdout",
 ];
 
-/// Whether a split of this name is held out; None if it is no usual name.
+/// Whether a split of this name is held out; None if the name is not a usual one.
 ///
 /// ```
 /// # use lm::text::held_out;
@@ -39,7 +39,8 @@ pub fn held_out(name: &str) -> Option<bool> {
     }
 }
 
-/// What the name of a file says without its endings: `test.jsonl`, `validation-00000-of-00001.parquet`, `wiki.test.txt`.
+/// What the name of a file says without its endings: `test.jsonl`, `validation-00000-of-00001.parquet`,
+/// `wiki.test.txt`.
 pub(super) fn of_file(path: &Path) -> Option<bool> {
     let name = path.file_name()?.to_string_lossy();
     let stem = name.split('.').collect::<Vec<_>>();

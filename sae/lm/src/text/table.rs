@@ -160,7 +160,8 @@ fn list(items: &ArrayRef) -> Value {
     messages.map_or(Value::Other("a list"), Value::Chat)
 }
 
-/// A value for a template. Fields that are null are left out of their structure, as Arrow has them in every row and JSON has not.
+/// A value for a template. Fields that are null are left out of their structure, as Arrow has them in every
+/// row and JSON has not.
 fn any(array: &ArrayRef, row: usize) -> Any {
     if array.is_null(row) {
         return Any::from(());
