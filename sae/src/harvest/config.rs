@@ -88,17 +88,11 @@ pub(super) struct Settings {
     pub text_column: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// SHA-256 of the tokenizer and of the model's configuration: with others, the same weights make other
-    /// rows.
-    #[serde(default)]
-    pub tokenizer_sha256: String,
-    #[serde(default)]
-    pub config_sha256: String,
 }
 
 impl HarvestConfig {
-    pub(super) fn settings(&self, model: &LanguageModel) -> Result<Settings> {
-        Ok(Settings {
+    pub(super) fn settings(&self, model: &LanguageModel) -> Settings {
+        Settings {
             tokens: self.tokens,
             batch_rows: self.batch_rows(model),
             gradients: self.gradients,
@@ -106,9 +100,7 @@ impl HarvestConfig {
             seed: self.seed,
             text_column: self.text_column.clone(),
             roles: self.roles.clone(),
-            tokenizer_sha256: model.tokenizer().sha256()?,
-            config_sha256: model.source().config_sha256()?,
-        })
+        }
     }
 
     /// How the text is read.

@@ -202,7 +202,7 @@ fn header(config: &HarvestConfig, model: &LanguageModel) -> Result<Manifest> {
     if !config.roles.is_empty() {
         header.left_out.push(format!("all but what {} says", config.roles.join(", ")));
     }
-    header.settings = serde_json::json!(config.settings(model)?);
+    header.settings = serde_json::json!(config.settings(model));
     Ok(header)
 }
 

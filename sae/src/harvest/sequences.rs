@@ -113,6 +113,8 @@ impl<'a> Sequences<'a> {
         })?;
         let text = match template.render(chat) {
             Ok(text) => text,
+            // The template itself is wrong, and no other chat would fare better.
+            Err(error @ Error::Request(_)) => return Err(error),
             Err(error) => {
                 self.refused.0 += 1;
                 self.refused.1.get_or_insert_with(|| error.to_string());
@@ -182,7 +184,7 @@ mod tests {
             "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
             "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "|": 2}, "merges": []}});
         let template = "{{ bos_token }}{% for m in messages %}{% if m.content == 'ab' and m.role == 'user' %}{{ raise_exception('no ab') }}{% endif %}{{ m.content|replace('bb', 'b') }}|{% endfor %}";
-        let template = ChatTemplate::new(template.to_owned(), "<s>", "").unwrap();
+        let template = ChatTemplate::new(template, "<s>", "");
         Tokenizer::from_bytes(json.to_string().as_bytes(), std::path::Path::new("t"), bos)
             .unwrap()
             .with_chat_template(Some(template))

@@ -31,20 +31,11 @@ fn sha256_of(files: &[PathBuf]) -> Result<String> {
     Ok(hexadecimal(&hash.finalize()))
 }
 
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl ModelSource {
-    /// SHA-256 of the configuration, in hexadecimal: the same weights compute something else with a different
-    /// one.
-    ///
-    /// # Errors
-    /// As [`ModelSource::config`].
-    pub fn config_sha256(&self) -> Result<String> {
-        Ok(hexadecimal(&Sha256::digest(find(self)?.config()?.0)))
-    }
-
     /// SHA-256 of the weight files, in hexadecimal, as a [`LanguageModel`] made of them says it. Reads them,
     /// loads nothing.
     ///

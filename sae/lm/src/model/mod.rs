@@ -40,7 +40,6 @@ pub use decoder::Decoder;
 pub use find::ModelSource;
 pub use hook::{Hook, Site};
 pub use hub::Hub;
-pub(crate) use language_model::hexadecimal;
 pub use language_model::{LanguageModel, losses, summed_loss};
 pub use mixture::MoeLayer;
 pub use mixture::stacked_names;

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use super::bos::{Beginning, of_folder};
 use super::token_text::TokenText;
 use super::tokenizer_files;
@@ -168,15 +166,6 @@ impl Tokenizer {
     pub fn special_tokens(&self) -> HashMap<u32, String> {
         let added = self.inner.get_added_tokens_decoder();
         added.iter().filter(|(_, t)| t.special).map(|(&id, t)| (id, t.content.clone())).collect()
-    }
-
-    /// SHA-256 of everything that decides which tokens a text makes, in hexadecimal.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if the tokenizer cannot be written.
-    pub fn sha256(&self) -> Result<String> {
-        let json = self.inner.to_string(false).map_err(|e| Error::data(format!("tokenizer: {e}")))?;
-        Ok(super::hexadecimal(&Sha256::digest(json)))
     }
 
     /// The underlying tokenizer.

@@ -84,7 +84,7 @@ pub(super) fn gpt2(folder: &Path) -> Result<tokenizers::Tokenizer> {
     let (vocab_path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => missing(folder),
+            std::io::ErrorKind::NotFound => no_tokenizer(folder),
             _ => Error::io(path, source),
         })
     };
@@ -120,18 +120,15 @@ pub(super) fn gpt2(folder: &Path) -> Result<tokenizers::Tokenizer> {
     Ok(tokenizer)
 }
 
-/// What a folder without a tokenizer that is read here has, and what to do.
-fn missing(folder: &Path) -> Error {
-    let text =
-        format!("{} has no tokenizer.json, and no vocab.json with merges.txt either", folder.display());
-    let original =
-        ["tokenizer.model", "spiece.model", "tekken.json"].into_iter().find(|f| folder.join(f).is_file());
-    match original {
-        Some(file) => Error::request(format!("{text}; it has {file}, which is another library's format")).with_remedy(
-            "make tokenizer.json of it with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
-        ),
-        None => Error::request(text).with_remedy("copy tokenizer.json from where the model comes from"),
-    }
+/// SentencePiece's own file is not read: transformers makes a tokenizer.json of it, with the steps that its class adds.
+fn no_tokenizer(folder: &Path) -> Error {
+    let remedy = "make tokenizer.json with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
+    let only = if folder.join("tokenizer.model").is_file() {
+        "only tokenizer.model, SentencePiece's own file"
+    } else {
+        "and no vocab.json with merges.txt either"
+    };
+    Error::request(format!("{} has no tokenizer.json, {only}", folder.display())).with_remedy(remedy)
 }
 
 fn merges(text: &str, vocab: &Vocab, path: &Path) -> Result<Merges> {
@@ -193,8 +190,8 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         let error = || Tokenizer::from_folder(folder.path(), None).unwrap_err().to_string();
         assert!(error().contains("no tokenizer.json"));
-        write("tokenizer.model", "sentencepiece");
-        assert!(error().contains("tokenizer.model") && error().contains("save_pretrained"));
+        write("tokenizer.model", "");
+        assert!(error().contains("only tokenizer.model") && error().contains("save_pretrained"));
         write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<|endoftext|>": 5}"#);
         write("merges.txt", "#version: 0.2\na b\nĠ ab\n");
         let (tokenizer, from) = Tokenizer::from_folder(folder.path(), None).unwrap();

@@ -86,7 +86,8 @@ fn texts(content: &Value) -> Vec<String> {
 /// How a model writes a chat.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    /// Or what is wrong with the template, which matters only to a text that has chats.
+    environment: Result<Environment<'static>, String>,
     bos: String,
     eos: String,
 }
@@ -96,70 +97,76 @@ const NAME: &str = "chat_template";
 
 impl ChatTemplate {
     /// From the text of a template.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if it is not one.
-    pub fn new(source: String, bos: &str, eos: &str) -> Result<Self> {
-        let mut environment = Environment::new();
-        // As transformers sets Jinja up.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(wrong)?;
-        environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(|_, value, method, arguments| {
-            python_method(value, method, arguments)
-        });
-        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_function("strftime_now", |format: String| strftime(&format, today()));
-        environment.add_filter(
-            "tojson",
-            |value: Value, options: Kwargs| -> Result<String, minijinja::Error> {
-                let indent = options.get::<Option<usize>>("indent")?;
-                let mut text = String::new();
-                json(&value, indent, 0, &mut text);
-                Ok(text)
-            },
-        );
-        environment.add_template_owned(NAME, without_generation(&source)).map_err(wrong)?;
-        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
+    pub fn new(source: &str, bos: &str, eos: &str) -> Self {
+        let environment = environment(source).map_err(|e| said(&e));
+        Self { environment, bos: bos.to_owned(), eos: eos.to_owned() }
     }
 
     /// `chat_template.jinja` of a model's folder, or `chat_template` of its `tokenizer_config.json`.
     ///
     /// # Errors
-    /// Files that cannot be read. A template that cannot be used is an error only of a text that needs it.
+    /// Files that are there and cannot be read.
     pub fn of_folder(folder: &Path) -> Result<Option<Self>> {
-        let (alone, config) = (folder.join("chat_template.jinja"), folder.join("tokenizer_config.json"));
-        let config: serde_json::Value = match std::fs::read(&config) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|e| Error::format(&config, format!("is not JSON: {e}")))?,
-            Err(_) => serde_json::Value::Null,
+        let read = |name: &str| {
+            let path = folder.join(name);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(text)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(Error::io(path, e)),
+            }
         };
-        let source = match std::fs::read_to_string(&alone) {
-            Ok(source) => Some(source),
-            Err(_) => default_of(&config["chat_template"]),
+        let name = "tokenizer_config.json";
+        let config = match read(name)? {
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|e| Error::format(folder.join(name), format!("is not JSON: {e}")))?,
+            None => serde_json::Value::Null,
         };
+        let source = read("chat_template.jinja")?.or_else(|| default_of(&config["chat_template"]));
         let token = |key: &str| text_of(&config[key]).unwrap_or_default();
-        Ok(source.and_then(|source| Self::new(source, token("bos_token"), token("eos_token")).ok()))
+        Ok(source.map(|source| Self::new(&source, token("bos_token"), token("eos_token"))))
     }
 
     /// The text of a chat.
     ///
     /// # Errors
-    /// [`Error::Data`] with what the template says about messages it does not take.
+    /// [`Error::Request`] if the template is not one, [`Error::Data`] with what it says about messages that
+    /// it does not take.
     pub fn render(&self, chat: &Chat) -> Result<String> {
         let context = context! {
             messages => chat.0.clone(), bos_token => self.bos.clone(), eos_token => self.eos.clone(),
             add_generation_prompt => false, tools => Value::from(()), documents => Value::from(()),
         };
-        let template = self.environment.get_template(NAME).map_err(wrong)?;
-        template.render(context).map_err(wrong)
+        let environment = self
+            .environment
+            .as_ref()
+            .map_err(|e| Error::request(format!("the model's chat template cannot be used: {e}")))?;
+        let rendered = environment.get_template(NAME).and_then(|template| template.render(context));
+        rendered.map_err(|e| Error::data(format!("the model's chat template: {}", said(&e))))
     }
 }
 
-fn wrong(error: minijinja::Error) -> Error {
-    let detail = error.detail().map_or_else(|| error.to_string(), str::to_owned);
-    Error::data(format!("the model's chat template: {detail}"))
+fn said(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.to_string(), str::to_owned)
+}
+
+/// As transformers sets Jinja up.
+fn environment(source: &str) -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment
+        .set_unknown_method_callback(|_, value, method, arguments| python_method(value, method, arguments));
+    environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_function("strftime_now", |format: String| strftime(&format, today()));
+    environment.add_filter("tojson", |value: Value, options: Kwargs| -> Result<String, minijinja::Error> {
+        let indent = options.get::<Option<usize>>("indent")?;
+        let mut text = String::new();
+        json(&value, indent, 0, &mut text);
+        Ok(text)
+    });
+    environment.add_template_owned(NAME, without_generation(source))?;
+    Ok(environment)
 }
 
 /// `chat_template` is a text, or a list of named ones.
@@ -392,13 +399,13 @@ mod tests {
     fn chatml_and_llama_write_a_chat_as_transformers_does() {
         // Written out by hand from the published templates.
         let chatml = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-        let template = ChatTemplate::new(chatml.to_owned(), "", "").unwrap();
+        let template = ChatTemplate::new(chatml, "", "");
         assert_eq!(
             template.render(&chat(TALK)).unwrap(),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi <you> <|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
         );
         let llama = "{{- bos_token }}\n{%- if messages[0]['role'] == 'system' %}\n    {%- set system = messages[0]['content']|trim %}\n    {%- set messages = messages[1:] %}\n{%- endif %}\n{{- '[' + system.upper() + ']' }}\n{%- for m in messages %}\n    {{- m.role.strip() + ': ' + m['content'].strip() + eos_token }}\n{%- endfor %}";
-        let template = ChatTemplate::new(llama.to_owned(), "<s>", "</s>").unwrap();
+        let template = ChatTemplate::new(llama, "<s>", "</s>");
         assert_eq!(
             template.render(&chat(TALK)).unwrap(),
             "<s>[BE BRIEF.]user: Hi <you></s>assistant: Hello.</s>"
@@ -408,10 +415,7 @@ mod tests {
     #[test]
     fn what_templates_use_of_python_is_there() {
         let render = |source: &str| {
-            ChatTemplate::new(source.to_owned(), "<s>", "</s>")
-                .unwrap()
-                .render(&chat(TALK))
-                .map_err(|e| e.to_string())
+            ChatTemplate::new(source, "<s>", "</s>").render(&chat(TALK)).map_err(|e| e.to_string())
         };
         assert_eq!(
             render("{{ {'b': [1, 'ü'], 'a': none} | tojson }}").unwrap(),
@@ -434,7 +438,8 @@ mod tests {
         );
         let error = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
         assert!(error.contains("roles must alternate"), "{error}");
-        assert!(ChatTemplate::new("{% if %}".into(), "", "").is_err());
+        let broken = ChatTemplate::new("{% if %}", "", "").render(&chat(TALK)).unwrap_err();
+        assert!(matches!(broken, Error::Request(_)), "{broken}");
     }
 
     #[test]

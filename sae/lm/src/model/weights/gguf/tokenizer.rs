@@ -84,9 +84,7 @@ impl Gguf {
             Ok(number.and_then(|n| tokens.get(n as usize)).cloned().unwrap_or_default())
         };
         let (bos, eos) = (token("bos")?, token("eos")?);
-        ChatTemplate::new(template.to_owned(), &bos, &eos)
-            .map(Some)
-            .map_err(|e| e.within(self.path().display()))
+        Ok(Some(ChatTemplate::new(template, &bos, &eos)))
     }
 
     /// True if texts begin with the begin token.
