@@ -110,10 +110,8 @@ fn without_halves(text: &str) -> Option<String> {
             }
             // An escaped backslash is two characters, and a `u` after it is a letter.
             _ if rest.starts_with('\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
-            _ => rest[1..].find('\\').map_or(rest.len(), |next| next + 1).min(rest.len()),
+            _ => rest.find('\\').unwrap_or(rest.len()),
         };
-        let step = step.min(rest.len());
-        let step = (step..=rest.len()).find(|&i| rest.is_char_boundary(i)).unwrap_or(rest.len());
         out.push_str(&rest[..step]);
         at += step;
     }

@@ -54,9 +54,10 @@ impl Plan {
     /// The name of the split of stretch number `i`.
     fn split(&self, i: u64) -> Option<&'static str> {
         let every = self.every.filter(|_| self.stretch.is_some())?;
-        // Not the first, which is often a title and a table of contents; early, as the text may have fewer
-        // tokens than its size promises.
-        Some(if i % every == every / 4 { "heldout" } else { "train" })
+        // Not the first, which is often a title and a table of contents; early, as the text may have fewer tokens
+        // than its size promises.
+        let chosen = (every / 4).max(1);
+        Some(if i % every == chosen { "heldout" } else { "train" })
     }
 
     /// What a person should know of it.
