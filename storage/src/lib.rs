@@ -110,7 +110,7 @@ pub use find::{Found, FoundKind, find_folders};
 pub use json::read_json;
 pub use layout::Layout;
 pub use lock::Lock;
-pub use manifest::{Dtype, Manifest, ModelRef, Part, RowsAre, Table, TextSource};
+pub use manifest::{Bos, Dtype, Manifest, ModelRef, Part, RowsAre, Table, TextSource};
 pub use part::PartWriter;
 pub use run::{Run, RunRecord, RunStatus};
 pub use table::{Batches, Scan, TableReader};

@@ -79,6 +79,15 @@ pub struct ModelRef {
     pub sha256: String,
 }
 
+/// How every context began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bos {
+    /// The token that did; none if contexts began with their text.
+    pub token: Option<u32>,
+    /// What decided it, for people: a file of the tokenizer and what it says, or an option.
+    pub because: String,
+}
+
 /// One file of text. How much of it became rows is in the table of documents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextSource {
@@ -145,6 +154,9 @@ pub struct Manifest {
     pub context_length: usize,
     /// The tokenizer's name or file.
     pub tokenizer: String,
+    /// How every context began. Datasets from before this was recorded began with the model's begin token, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bos: Option<Bos>,
     /// Where the text came from.
     #[serde(default)]
     pub text: Vec<TextSource>,
@@ -175,6 +187,7 @@ impl Manifest {
             dtype,
             context_length: 0,
             tokenizer: String::new(),
+            bos: None,
             text: Vec::new(),
             left_out: Vec::new(),
             settings: serde_json::Value::Null,

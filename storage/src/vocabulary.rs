@@ -60,11 +60,69 @@ pub fn read_bytes(reader: &TableReader) -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
+/// What each of consecutive tokens shows as. A character whose bytes lie in several tokens is shown whole at the first of them, and
+/// the others, which have nothing left to show, as `‹›`. Bytes that are not UTF-8 are shown as `‹e2›`.
+///
+/// ```
+/// let tokens: [&[u8]; 3] = [b"a\xe5", b"\xa5", b"\xbd!"];
+/// assert_eq!(storage::vocabulary::in_context(&tokens), ["a好", "‹›", "!"]);
+/// ```
+pub fn in_context(tokens: &[&[u8]]) -> Vec<String> {
+    let bytes = tokens.concat();
+    // Where each token ends in the bytes of all.
+    let ends = tokens.iter().scan(0, |end, token| {
+        *end += token.len();
+        Some(*end)
+    });
+    let mut shown: Vec<(String, usize)> = ends.map(|end| (String::new(), end)).collect();
+    let (mut at, mut token) = (0, 0);
+    let mut put = |text: &str, length: usize| {
+        while shown.get(token).is_some_and(|(_, end)| *end <= at) {
+            token += 1;
+        }
+        if let Some((before, _)) = shown.get_mut(token) {
+            before.push_str(text);
+        }
+        at += length;
+    };
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            put(c.encode_utf8(&mut [0; 4]), c.len_utf8());
+        }
+        for byte in chunk.invalid() {
+            put(&format!("‹{byte:02x}›"), 1);
+        }
+    }
+    let rest = |((text, _), token): ((String, usize), &&[u8])| {
+        if text.is_empty() && !token.is_empty() { "‹›".to_owned() } else { text }
+    };
+    shown.into_iter().zip(tokens).map(rest).collect()
+}
+
 /// Row = id; anything else would show wrong words.
 fn check_ids(batch: &RecordBatch, first: usize) -> Result<()> {
     let ids = primitive::<UInt32Type>(batch, TOKEN)?.values();
     match ids.iter().zip(first..).find(|&(&id, row)| id as usize != row) {
         Some((id, row)) => Err(Error::column(TOKEN, format!("id {row} in row {row}"), format!("id {id}"))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_context;
+
+    #[test]
+    fn characters_cut_across_tokens_are_shown_whole() {
+        let all = "né 好👩!".as_bytes();
+        for width in 1..=all.len() {
+            let tokens: Vec<&[u8]> = all.chunks(width).collect();
+            let shown = in_context(&tokens);
+            assert_eq!(shown.len(), tokens.len());
+            assert_eq!(shown.concat().replace("‹›", ""), "né 好👩!", "{width}");
+        }
+        let tokens: [&[u8]; 4] = [b"a\xe5", b"b", b"", b"\xff\xa5"];
+        assert_eq!(in_context(&tokens), ["a‹e5›", "b", "", "‹ff›‹a5›"]);
+        assert!(in_context(&[]).is_empty());
     }
 }

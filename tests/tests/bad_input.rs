@@ -60,11 +60,12 @@ fn text() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     fs::create_dir(at.join("folder")).unwrap();
-    let files: [(&str, &[u8]); 6] = [
+    let files: [(&str, &[u8]); 7] = [
         ("empty.txt", b""),
         ("empty.jsonl", b"{\"text\": \"\"}\n\n"),
-        ("line.jsonl", b"{\"text\": \"a\"}\n{\"txt\": 1}\n"),
-        ("latin.txt", b"caf\xe9"),
+        ("line.jsonl", b"{\"text\": \"a\"}\n{\"text\": \n"),
+        ("content.jsonl", b"{\"content\": \"a\"}\n"),
+        ("wide.txt", b"\xff\xfea\0"),
         ("table.parquet", b"PAR1 and then nothing"),
         ("text.docx", b"PK"),
     ];
@@ -72,14 +73,15 @@ fn text() {
         fs::write(at.join(name), bytes).unwrap();
     }
     let cases: &[Case<'_>] = &[
-        ("nowhere.txt", 2, &["nowhere.txt", "does not exist", "expected a text file or a folder"]),
+        ("nowhere.txt", 2, &["nowhere.txt", "does not exist", "name a text file or a folder"]),
         ("empty.txt", 2, &["the text has no tokens", "empty"]),
         ("empty.jsonl", 2, &["the text has no tokens", "empty"]),
-        ("folder", 2, &["no .txt, .jsonl or .parquet file", "folder"]),
-        ("line.jsonl", 1, &["line.jsonl", "line 2", "an object with a field `text`"]),
-        ("latin.txt", 1, &["latin.txt", "no UTF-8 text", "offset 3"]),
-        ("table.parquet", 1, &["table.parquet", "no readable Parquet file"]),
-        ("text.docx", 1, &["text.docx", "expected .txt, .jsonl or .parquet"]),
+        ("folder", 2, &["no file of text", "folder", ".parquet"]),
+        ("line.jsonl", 1, &["line.jsonl", "line 2", "expected an object"]),
+        ("wide.txt", 1, &["wide.txt", "UTF-16", "iconv"]),
+        ("table.parquet", 1, &["table.parquet", "not a readable Parquet file"]),
+        ("content.jsonl", 1, &["content.jsonl", "its fields are content", "--text-column"]),
+        ("text.docx", 1, &["text.docx", "expected .txt"]),
     ];
     for &(text, status, parts) in cases {
         let out = text.replace('.', "-");

@@ -6,22 +6,32 @@ use clap::Args;
 use storage::Dtype;
 
 use super::{Output, Session};
-use lm::model::{Hook, LanguageModel};
+use lm::model::{BosRule, Hook, LanguageModel};
 use sae::Result;
 use sae::harvest::{self, HarvestConfig, Harvested, Shard};
 
 /// Read a model's activations on text into a Parquet dataset
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  sae harvest --model default --text texts/ --hook blocks.2.hook_resid_post --routing --out data\n\nAn interrupted harvest goes on when the same command is given again.\nSeveral machines: give each the same command with --shard 0/8 to 7/8, then sae harvest --merge --out data."
+    after_help = "Example:\n  sae harvest --model default --text texts/ --hook blocks.2.hook_resid_post --routing --out data\n\nAn interrupted harvest continues when the same command is given again.\nSeveral machines: give each the same command with --shard 0/8 to 7/8, then sae harvest --merge --out data."
 )]
 pub struct Command {
     /// A Hugging Face folder, a GGUF file, a name on the hub, or `default` for the embedded model
     #[arg(long, default_value = "default", value_name = "DIR")]
     model: String,
-    /// Text files and folders (.txt, .jsonl with a field `text`, .parquet with a column `text`)
+    /// Text files and folders (.txt, .md, .jsonl, .json, .csv, .parquet, .arrow, Hugging Face datasets, also
+    /// .gz and .zst)
     #[arg(long, required_unless_present = "merge", num_args = 1.., value_name = "PATH")]
     text: Vec<PathBuf>,
+    /// Field or column of the text [default: text, or input_ids (tokens), or messages (chats)]
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Of chats, keep the rows of what these roles say, e.g. assistant [default: all rows]
+    #[arg(long, num_args = 1.., value_name = "ROLE")]
+    roles: Vec<String>,
+    /// Begin every context with the begin token: auto (as the tokenizer's files say), always or never
+    #[arg(long, default_value = "auto", value_name = "RULE")]
+    bos: BosRule,
     /// Where to take activations; may be given several times, then each gets a folder of its own in --out
     #[arg(long = "hook", value_name = "HOOK")]
     hooks: Vec<Hook>,
@@ -37,20 +47,21 @@ pub struct Command {
     /// Stop after so many tokens
     #[arg(long)]
     tokens: Option<u64>,
-    /// Tokens a context, BOS included [default: what the model was made for, at most 1024]
+    /// Tokens per context, BOS included [default: what the model was made for, at most 1024]
     #[arg(long)]
     context_length: Option<usize>,
     /// Type of stored activations: f16 or f32
     #[arg(long, default_value = "f16", value_parser = dtype)]
     dtype: Dtype,
-    /// Rows of the model's batch, a context each [default: as many as make about 2048 tokens]
+    /// Rows of the model's batch, one context each [default: as many as make about 2048 tokens]
     #[arg(long)]
     batch_rows: Option<usize>,
-    /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset of them
+    /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset
+    /// of them
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     /// Make one dataset of the shards in --out
-    #[arg(long, conflicts_with_all = ["shard", "text", "hooks", "routing", "gradients", "tokens"])]
+    #[arg(long, conflicts_with_all = ["shard", "text", "text_column", "roles", "hooks", "routing", "gradients", "tokens"])]
     merge: bool,
     /// Share of the documents to set aside where the text does not say which are held out
     #[arg(long, default_value_t = 0.05)]
@@ -75,6 +86,8 @@ impl Command {
         let config = HarvestConfig {
             model: session.model(&self.model)?,
             text: self.text,
+            text_column: self.text_column,
+            roles: self.roles,
             hooks: self.hooks,
             routing: self.routing,
             gradients: self.gradients,
@@ -87,7 +100,8 @@ impl Command {
             shard: self.shard,
             ..defaults
         };
-        let model = LanguageModel::load(&config.model)?;
+        let mut model = LanguageModel::load(&config.model)?;
+        model.set_bos(self.bos)?;
         let made = harvest::run(&config, &model, &self.out, &mut session.progress)?;
         Ok(output(&made))
     }

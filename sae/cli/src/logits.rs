@@ -53,13 +53,14 @@ impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let model = LanguageModel::load(&session.model(&self.model)?)?;
-        let bos = model.tokenizer().bos();
+        let bos = model.bos();
         let room = model.config().max_position_embeddings - usize::from(bos.is_some());
-        let mut tokens = model.tokenizer().encode(&self.text)?;
+        let mut tokens = model.tokenizer().encode_after_bos(&self.text)?;
         tokens.truncate(room);
         let n = tokens.len() + usize::from(bos.is_some());
         let mut batches = pack([Ok((0, tokens))], n.max(2), bos, 1)?;
         let contexts = batches.next().ok_or_else(|| Error::request("the text is empty"))??;
+        contexts.check_tokens(model.config().vocab_size)?;
         let mut record = Record(BTreeMap::new());
         let logits = model.forward(&contexts, &mut record)?.squeeze(0)?;
         record.0.insert("logits".into(), logits);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Output, Session};
-use lm::model::{self, LanguageModel};
+use lm::model::{self, BosRule, LanguageModel};
 use lm::text;
+use sae::Progress as _;
 use sae::{Error, Result};
 
 /// Measure a model's loss, perplexity and bits per byte on text, by domain
@@ -18,13 +19,19 @@ pub struct Command {
     /// A Hugging Face folder, a GGUF file, a name on the hub, or `default` for the embedded model
     #[arg(long, default_value = "default", value_name = "MODEL")]
     model: String,
-    /// Text files and folders (.txt, .jsonl with a field `text`, .parquet with a column `text`)
+    /// Text files and folders, as for harvest
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     text: Vec<PathBuf>,
+    /// Field or column of the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Begin every context with the begin token: auto (as the tokenizer's files say), always or never
+    #[arg(long, default_value = "auto", value_name = "RULE")]
+    bos: BosRule,
     /// Stop after about so many tokens; the last document is cut
     #[arg(long)]
     tokens: Option<usize>,
-    /// Tokens a context, BOS included [default: what the model was made for, at most 1024]
+    /// Tokens per context, BOS included [default: what the model was made for, at most 1024]
     #[arg(long)]
     context_length: Option<usize>,
     /// Rows of the model's batch
@@ -35,13 +42,14 @@ pub struct Command {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let model = LanguageModel::load(&session.model(&self.model)?)?;
+        let mut model = LanguageModel::load(&session.model(&self.model)?)?;
+        model.set_bos(self.bos)?;
         let longest = model.config().max_position_embeddings;
         let length = self.context_length.unwrap_or(longest.min(1024));
         if !(2..=longest).contains(&length) {
             return Err(Error::request(format!("the context length is {length}; expected 2 to {longest}")));
         }
-        let documents = self.documents(&model)?;
+        let documents = self.documents(&model, session)?;
         let scores = model::score(
             model.decoder(),
             model.tokenizer(),
@@ -66,9 +74,11 @@ impl Command {
     }
 
     /// The documents, as many as make the tokens that are asked for.
-    fn documents(&self, model: &LanguageModel) -> Result<Vec<text::Document>> {
+    fn documents(&self, model: &LanguageModel, session: &mut Session) -> Result<Vec<text::Document>> {
         let (mut documents, mut left) = (Vec::new(), self.tokens.unwrap_or(usize::MAX));
-        for document in text::open(&self.text)? {
+        let options = text::TextOptions { column: self.text_column.clone(), ..Default::default() };
+        let mut texts = text::texts(&self.text, &options)?;
+        for document in texts.by_ref() {
             let mut document = document?;
             if let Some(limit) = self.tokens.map(|_| left) {
                 let tokens = model.tokenizer().encode(&document.text)?;
@@ -82,6 +92,7 @@ impl Command {
                 break;
             }
         }
+        texts.report().remarks().iter().for_each(|remark| session.progress.remark(remark));
         match documents.is_empty() {
             true => Err(Error::request("the text has no documents")),
             false => Ok(documents),

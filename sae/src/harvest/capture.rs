@@ -20,7 +20,8 @@ pub(super) struct Captured {
 struct Capture<'a> {
     hooks: &'a [Hook],
     values: Vec<Option<Tensor>>,
-    /// Zeros added to each value: their gradient is the gradient of the value, whatever comes before and behind.
+    /// Zeros added to each value: their gradient is the gradient of the value, whatever comes before and
+    /// after.
     shifts: Option<Vec<Option<Var>>>,
     routing: Option<Vec<Routing>>,
 }
@@ -82,7 +83,7 @@ pub(super) fn capture(
 
 fn finish(tap: Capture<'_>) -> Result<Captured> {
     let values = tap.values.iter().zip(tap.hooks).map(|(value, hook)| {
-        numbers(value.as_ref().ok_or_else(|| Error::data(format!("the model never came to {hook}")))?)
+        numbers(value.as_ref().ok_or_else(|| Error::data(format!("the model never reached {hook}")))?)
     });
     let values = values.collect::<Result<_>>()?;
     Ok(Captured { values, gradients: Vec::new(), routing: tap.routing.unwrap_or_default() })

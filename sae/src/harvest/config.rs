@@ -8,9 +8,10 @@ use storage::Dtype;
 use super::Shard;
 use crate::{Error, Result};
 use lm::model::{Hook, LanguageModel, ModelSource};
+use lm::text::TextOptions;
 
-/// Tokens of a context where nothing else is asked for. Models of today take 100,000; attention over so many is slow and a
-/// dictionary learns nothing from it.
+/// Tokens of a context where nothing else is asked for. Models of today take 100,000; attention over so many
+/// is slow and a dictionary learns nothing from it.
 pub const CONTEXT_LENGTH: usize = 1024;
 
 /// Tokens of a batch where nothing else is asked for.
@@ -23,6 +24,10 @@ pub struct HarvestConfig {
     pub model: ModelSource,
     /// Text files and folders.
     pub text: Vec<PathBuf>,
+    /// The field of the text; `text`, `input_ids` or `messages` if not given.
+    pub text_column: Option<String>,
+    /// Of chats, keep the rows of what these roles say; all rows if there are none.
+    pub roles: Vec<String>,
     /// Where activations are taken; may be empty if only routing is wanted.
     pub hooks: Vec<Hook>,
     /// Write the experts' choices too.
@@ -31,12 +36,12 @@ pub struct HarvestConfig {
     pub gradients: bool,
     /// Rows to stop after; all of the text if not given.
     pub tokens: Option<u64>,
-    /// Tokens a context, BOS included; if not given the model's own, at most [`CONTEXT_LENGTH`].
+    /// Tokens per context, BOS included; if not given the model's own, at most [`CONTEXT_LENGTH`].
     pub context_length: Option<usize>,
     /// Type of the stored activations.
     pub dtype: Dtype,
-    /// Rows of the model's batch, a context each; if not given as many as make about 2048 tokens: more would not be faster, and would
-    /// not stay in the caches.
+    /// Rows of the model's batch, a context each; if not given as many as make about 2048 tokens: more would
+    /// not be faster, and would not stay in the caches.
     pub batch_rows: Option<usize>,
     /// Tokens after which a part is closed.
     pub rows_per_part: u64,
@@ -44,7 +49,7 @@ pub struct HarvestConfig {
     pub held_out_share: f64,
     /// Chooses the documents that are set aside.
     pub seed: u64,
-    /// Harvest a part of the documents only, into a folder beside those of the other parts.
+    /// Harvest a part of the documents only, into a folder next to those of the other parts.
     pub shard: Option<Shard>,
 }
 
@@ -53,6 +58,8 @@ impl Default for HarvestConfig {
         Self {
             model: ModelSource::Default,
             text: Vec::new(),
+            text_column: None,
+            roles: Vec::new(),
             hooks: Vec::new(),
             routing: false,
             gradients: false,
@@ -68,7 +75,8 @@ impl Default for HarvestConfig {
     }
 }
 
-/// Everything that decides which rows there are and in what order: what a harvest that goes on must share with its beginning.
+/// Everything that decides which rows there are and in what order: what a harvest that continues must share
+/// with its beginning.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Settings {
     pub tokens: Option<u64>,
@@ -76,6 +84,10 @@ pub(super) struct Settings {
     pub gradients: bool,
     pub held_out_share: f64,
     pub seed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_column: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
 }
 
 impl HarvestConfig {
@@ -86,10 +98,21 @@ impl HarvestConfig {
             gradients: self.gradients,
             held_out_share: self.held_out_share,
             seed: self.seed,
+            text_column: self.text_column.clone(),
+            roles: self.roles.clone(),
         }
     }
 
-    /// Tokens a context, never more than the model was made for.
+    /// How the text is read.
+    pub(super) fn text_options(&self) -> TextOptions {
+        TextOptions {
+            column: self.text_column.clone(),
+            held_out_share: Some(self.held_out_share),
+            tokens: self.tokens,
+        }
+    }
+
+    /// Tokens per context, never more than the model was made for.
     pub(super) fn context_length(&self, model: &LanguageModel) -> usize {
         let own = model.config().max_position_embeddings;
         self.context_length.unwrap_or(CONTEXT_LENGTH).min(own)
@@ -106,7 +129,7 @@ impl HarvestConfig {
             hook.width(model.config())?;
             if !hook.site.is_vector() {
                 return Err(Error::request(format!(
-                    "the value at `{hook}` is no vector of numbers for every token, which a dataset of activations is made of"
+                    "the value at `{hook}` is not a vector of numbers for every token, which a dataset of activations is made of"
                 )));
             }
         }

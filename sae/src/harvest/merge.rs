@@ -17,8 +17,9 @@ struct Cursor {
     shards: usize,
 }
 
-/// Makes one dataset (one a hook, if there are several) of the shards in `out` and removes their folders. Files are linked, not
-/// copied, where the file system can. A merge that was interrupted goes on when it is asked for again.
+/// Makes one dataset (one a hook, if there are several) of the shards in `out` and removes their folders.
+/// Files are linked, not copied, where the file system can. A merge that was interrupted continues when it is
+/// asked for again.
 pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
     let shards = shards(out)?;
     let names = names(&shards[0])?;

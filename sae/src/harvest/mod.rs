@@ -1,17 +1,20 @@
 //! Activations, gradients and routing of a language model on text, written to datasets.
 //!
 //! ```text
-//! documents ── tokens ── packed Contexts ── Decoder + Capture ──▶ Rows ──channel──▶ Sink ── parts, journal, manifest
-//!                                            (this thread)                (writer thread)
+//! documents ── sequences of tokens ── packed Contexts ── Decoder + Capture ──▶ Rows ──channel──▶ Sink ── parts, journal
+//!                                                        (this thread)                (writer thread)
 //! ```
 //!
-//! A dataset has one row for every token of every document, in (document, position) order; BOS and padding have none. The order of
-//! batches is a function of the options, so a harvest that was interrupted counts batches and goes on where whole parts end.
+//! A dataset has one row for every token of every document, in (document, position) order; BOS and padding
+//! have none, nor have tokens of roles that nobody asked for. The order of batches is a function of the
+//! options, so a harvest that was interrupted counts batches and continues where whole parts end. What is
+//! known of a document goes with its first context.
 
 mod capture;
 mod config;
 mod merge;
 mod run;
+mod sequences;
 mod shard;
 mod sink;
 mod source;
@@ -21,5 +24,5 @@ pub use config::{CONTEXT_LENGTH, HarvestConfig};
 pub use merge::merge;
 pub use run::{Harvested, run};
 pub use shard::Shard;
-pub(crate) use sink::Sink;
+pub(crate) use sink::{Sink, TableRows};
 pub(crate) use source::chance;

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
 use serde::Serialize;
-use storage::{Manifest, ModelRef, schema};
+use storage::documents::DocumentRow;
+use storage::{Bos, Manifest, ModelRef, schema};
 
 use super::HarvestConfig;
 use super::capture::{Captured, capture};
 use super::shard::share;
-use super::sink::Sink;
-use super::source::{Seen, TokenSource, files};
+use super::sink::{Sink, TableRows};
+use super::source::{About, TokenSource, files};
 use super::tables::Rows;
 use lm::model::{Hook, LanguageModel, shown};
 use lm::text;
@@ -37,9 +37,6 @@ pub struct Harvested {
     pub seconds: f64,
 }
 
-/// Rows of one batch for one dataset.
-type Tables = Vec<(&'static str, RecordBatch)>;
-
 /// A batch on its way to the writer, which makes tables of it while the next one is computed.
 struct Message {
     batch: u64,
@@ -49,15 +46,15 @@ struct Message {
 
 impl Message {
     /// The rows for each dataset.
-    fn datasets(&self, config: &HarvestConfig, model: &LanguageModel) -> Result<Vec<Tables>> {
+    fn datasets(&self, config: &HarvestConfig, model: &LanguageModel) -> Result<Vec<Vec<TableRows>>> {
         let mut datasets = Vec::new();
         for (i, hook) in config.hooks.iter().enumerate() {
             let width = hook.width(model.config())?;
             let table = self.rows.activations(&self.got, i, *hook, width, config.dtype)?;
-            datasets.push(vec![(schema::ACTIVATIONS, table)]);
+            datasets.push(vec![TableRows::activations(table)]);
         }
         if config.routing {
-            let table = (schema::ROUTING, self.rows.routing(&self.got)?);
+            let table = TableRows::routing(self.rows.routing(&self.got)?);
             match datasets.as_mut_slice() {
                 [only] => only.push(table),
                 _ => datasets.push(vec![table]),
@@ -67,7 +64,41 @@ impl Message {
     }
 }
 
-/// Harvests; an interrupted harvest goes on when it is asked for again with the same options.
+/// The documents that went by, by number.
+#[derive(Debug, Default)]
+struct Known {
+    rows: Vec<DocumentRow>,
+    /// Documents whose text does not say whether they are held out, and how many of them are.
+    undecided: (u64, u64),
+}
+
+impl Known {
+    fn add(&mut self, about: About) {
+        let About { row, undecided } = about;
+        self.undecided.0 += u64::from(undecided);
+        self.undecided.1 += u64::from(undecided && row.held_out);
+        self.rows.push(row);
+    }
+
+    /// In a shard that others come before, the first number is not 0.
+    fn domain(&self, document: u32) -> &str {
+        let first = self.rows.first().map_or(0, |row| row.document);
+        self.rows.get((document - first) as usize).map_or("", |row| &row.domain)
+    }
+}
+
+/// What the model's thread made.
+struct Computed {
+    batches: u64,
+    known: Known,
+    remarks: Vec<String>,
+}
+
+/// Harvests; an interrupted harvest continues when it is asked for again with the same options.
+///
+/// # Errors
+/// Options that make no sense, text or a model that cannot be read, activations that cannot be stored. What
+/// is whole on disk stays, and the same call continues there.
 pub fn run(
     config: &HarvestConfig,
     model: &LanguageModel,
@@ -84,12 +115,10 @@ pub fn run(
     let (folders, sinks) = begin(config, model, out)?;
     let first = sinks.iter().map(Sink::next_batch).min().unwrap_or(0);
     let source = TokenSource::open(config, model.tokenizer(), share)?;
-    let seen = source.seen.clone();
-    let seen = || seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-
     progress.begin("harvest", config.tokens, "tokens");
+    source.notes().iter().for_each(|note| progress.remark(note));
     if first > 0 {
-        progress.remark(&format!("going on in {} at batch {first}", out.display()));
+        progress.remark(&format!("continuing in {} at batch {first}", out.display()));
     }
     let begun = Instant::now();
     let (sender, receiver) = sync_channel::<Message>(WAITING);
@@ -98,38 +127,46 @@ pub fn run(
             .name("harvest writer".into())
             .spawn_scoped(scope, move || write(receiver, sinks, config, model))
             .map_err(|e| Error::io(out, e))?;
-        let computed = compute(config, model, source, first, &seen, &sender, progress);
+        let computed = compute(config, model, source, first, &sender, progress);
         drop(sender);
         let sinks = writer.join().map_err(|_| Error::data("the writer of the harvest failed"))??;
         Ok::<_, Error>((sinks, computed))
     })?;
-    let batches = computed?;
-
-    let seen = seen();
-    let rows = seen.rows.iter().map(|d| u64::from(d.tokens)).sum();
+    let Computed { batches, known, remarks } = computed?;
+    remarks.iter().for_each(|remark| progress.remark(remark));
+    let rows = known.rows.iter().map(|d| u64::from(d.tokens)).sum();
     // A shard may have nothing to do where there are more shards than documents.
     if rows == 0 && config.shard.is_none() {
         return Err(Error::request("the text has no tokens: all of its documents are empty"));
     }
-    if seen.undecided > 0 {
-        let share = 100.0 * config.held_out_share;
-        let n = seen.undecided;
-        progress.remark(&format!(
-            "{n} documents do not say whether they are held out; {share} % of them were set aside"
-        ));
+    if let Some(note) = set_aside(config, &known) {
+        progress.remark(&note);
     }
-    let vocabulary: Vec<_> = model.tokenizer().token_bytes().into_iter().map(|b| (shown(&b), b)).collect();
-    let tables = [
-        (schema::DOCUMENTS, storage::documents::to_batch(&seen.rows)?),
-        (schema::VOCABULARY, storage::vocabulary::to_batch(&vocabulary)?),
-    ];
-    for sink in sinks {
-        sink.finish(batches, &tables)?;
-    }
-    let held_out = seen.rows.iter().filter(|d| d.held_out).count() as u64;
-    let documents = seen.rows.len() as u64;
+    finish(model, sinks, batches, &known)?;
+    let held_out = known.rows.iter().filter(|d| d.held_out).count() as u64;
+    let documents = known.rows.len() as u64;
     progress.end(&format!("{rows} rows of {documents} documents, {held_out} held out, in {}", out.display()));
     Ok(Harvested { datasets: folders, rows, documents, held_out, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// What was done about documents that do not say whether they are held out.
+fn set_aside(config: &HarvestConfig, known: &Known) -> Option<String> {
+    let (undecided, held_out) = known.undecided;
+    let share = 100.0 * config.held_out_share;
+    let what = match held_out {
+        0 => format!("none of them was set aside ({share} % were to be)"),
+        n => format!("{n} of them were set aside ({share} % were to be)"),
+    };
+    (undecided > 0).then(|| format!("{undecided} documents do not say whether they are held out; {what}"))
+}
+
+fn finish(model: &LanguageModel, sinks: Vec<Sink>, batches: u64, known: &Known) -> Result<()> {
+    let vocabulary: Vec<_> = model.tokenizer().token_bytes().into_iter().map(|b| (shown(&b), b)).collect();
+    let tables = [
+        (schema::DOCUMENTS, storage::documents::to_batch(&known.rows)?),
+        (schema::VOCABULARY, storage::vocabulary::to_batch(&vocabulary)?),
+    ];
+    sinks.into_iter().try_for_each(|sink| sink.finish(batches, &tables))
 }
 
 /// The folders and their sinks: the hooks' in order, then the routing's if it has its own.
@@ -158,35 +195,42 @@ fn header(config: &HarvestConfig, model: &LanguageModel) -> Result<Manifest> {
     header.context_length = config.context_length(model);
     header.tokenizer = format!("{} tokens, tokenizer.json of {}", model.tokenizer().len(), model.id());
     header.text = files(config)?;
-    header.left_out = vec!["BOS".into(), "padding".into()];
+    let beginning = model.tokenizer().beginning();
+    header.bos = Some(Bos { token: beginning.token, because: beginning.because.clone() });
+    header.left_out = beginning.token.map(|_| "BOS".to_owned()).into_iter().collect();
+    header.left_out.push("padding".into());
+    if !config.roles.is_empty() {
+        header.left_out.push(format!("all but what {} says", config.roles.join(", ")));
+    }
     header.settings = serde_json::json!(config.settings(model));
     Ok(header)
 }
 
-/// Runs the model over every batch from number `first` on; gives the number of batches.
-fn compute<'a>(
+/// Runs the model over every batch from number `first` on.
+fn compute(
     config: &HarvestConfig,
     model: &LanguageModel,
     source: TokenSource<'_>,
     first: u64,
-    seen: &impl Fn() -> std::sync::MutexGuard<'a, Seen>,
     sender: &SyncSender<Message>,
     progress: &mut dyn Progress,
-) -> Result<u64> {
-    let bos = model.tokenizer().bos();
-    let (mut batch, mut done) = (0, 0);
-    for contexts in text::pack(source, config.context_length(model), bos, config.batch_rows(model))? {
-        let contexts = contexts?;
+) -> Result<Computed> {
+    let length = config.context_length(model);
+    let mut batches = text::pack_with(source, length, model.bos(), config.batch_rows(model))?;
+    let (mut batch, mut done, mut known) = (0, 0, Known::default());
+    while let Some(next) = batches.next() {
+        let (contexts, begun) = next?;
+        begun.into_iter().for_each(|about| known.add(about));
         if batch >= first {
-            // Where a harvest goes on, its rate counts from here.
+            // Where a harvest continues, its rate counts from here.
             progress.advance(done, "");
+            contexts.check_tokens(model.config().vocab_size)?;
             let got = capture(model.decoder(), &contexts, &config.hooks, config.routing, config.gradients)?;
-            let rows =
-                Rows::new(&contexts, |d| seen().row(d).map_or_else(String::new, |r| r.domain.clone()))?;
+            let rows = Rows::new(&contexts, |document| known.domain(document))?;
             done += rows.len() as u64;
             if sender.send(Message { batch, rows, got }).is_err() {
                 // The writer stopped with an error, which the caller gets from it.
-                return Ok(batch);
+                break;
             }
         } else {
             done += contexts.document_tokens() as u64;
@@ -194,15 +238,16 @@ fn compute<'a>(
         batch += 1;
         if progress.stop_requested() {
             return Err(Error::stopped(format!(
-                "{done} tokens are kept; give the same command again to go on"
+                "{done} tokens are kept; give the same command again to continue"
             )));
         }
     }
     progress.advance(done, "");
-    Ok(batch)
+    Ok(Computed { batches: batch, known, remarks: batches.documents().remarks() })
 }
 
-/// Writes what arrives. When the sender is gone, early or at the end, or a batch cannot be stored, what came before is made whole.
+/// Writes what arrives. When the sender is gone, early or at the end, or a batch cannot be stored, what came
+/// before is made whole.
 fn write(
     receiver: Receiver<Message>,
     mut sinks: Vec<Sink>,

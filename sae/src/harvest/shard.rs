@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::HarvestConfig;
+use super::sequences::Sequences;
 use lm::model::Tokenizer;
 use lm::text;
 
@@ -22,7 +23,8 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let wrong = || format!("`{text}` is no shard; expected i/n with 0 ≤ i < n ≤ 100000, e.g. 0/8 to 7/8");
+        let wrong =
+            || format!("`{text}` is not a shard; expected i/n with 0 ≤ i < n ≤ 100000, e.g. 0/8 to 7/8");
         let (index, count) = text.split_once('/').ok_or_else(wrong)?;
         let shard =
             Self { index: index.parse().map_err(|_| wrong())?, count: count.parse().map_err(|_| wrong())? };
@@ -37,17 +39,27 @@ impl Shard {
     }
 }
 
+/// What a document of the text makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Length {
+    /// Rows, cut where the harvest ends.
+    pub rows: u64,
+    /// Sequences of tokens that have rows: most documents are one. Each has a number.
+    pub sequences: u32,
+}
+
 /// The documents of one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Share {
-    /// Tokens of every document of the text, cut where the harvest ends. Documents of 0 tokens have no number.
-    pub lengths: Vec<u32>,
+    /// Of every document of the text.
+    pub lengths: Vec<Length>,
     /// The shard's documents in `lengths`.
     pub range: std::ops::Range<usize>,
 }
 
-/// Reads the text once and gives every shard the documents whose first token lies in its part of all tokens, so that the shards are
-/// consecutive and about equally long. Reading is a thousandth of what the model will take.
+/// Reads the text once and gives every shard the documents whose first token lies in its part of all tokens,
+/// so that the shards are consecutive and about equally long. Reading is a thousandth of what the model will
+/// take.
 pub(super) fn share(
     config: &HarvestConfig,
     tokenizer: &Tokenizer,
@@ -56,10 +68,16 @@ pub(super) fn share(
 ) -> Result<Share> {
     progress.begin("count the text's tokens", None, "documents");
     let (mut lengths, mut left) = (Vec::new(), config.tokens.unwrap_or(u64::MAX));
-    for document in text::open(&config.text)? {
-        let tokens = tokenizer.encode(&document?.text)?.len() as u64;
-        lengths.push(u32::try_from(tokens.min(left)).unwrap_or(u32::MAX));
-        left -= tokens.min(left);
+    let mut sequences = Sequences::new(tokenizer, &config.roles);
+    for document in text::documents(&config.text, &config.text_options())? {
+        let mut length = Length::default();
+        for tokens in sequences.of(document?.text)? {
+            let rows = tokens.rows().min(left);
+            left -= rows;
+            length.rows += rows;
+            length.sequences += u32::from(rows > 0);
+        }
+        lengths.push(length);
         progress.advance(lengths.len() as u64, "");
         if left == 0 {
             break;
@@ -73,15 +91,15 @@ pub(super) fn share(
     Ok(share)
 }
 
-fn divide(lengths: Vec<u32>, shard: Shard) -> Share {
-    let total: u64 = lengths.iter().map(|&n| u64::from(n)).sum();
+fn divide(lengths: Vec<Length>, shard: Shard) -> Share {
+    let total: u64 = lengths.iter().map(|length| length.rows).sum();
     // The first document that begins at or after a shard's part of the tokens.
     let bound = |index: usize| {
         let wanted = u128::from(total) * index as u128 / shard.count as u128;
         let mut at = 0u128;
-        let before = |n: &&u32| {
+        let before = |length: &&Length| {
             let here = at;
-            at += u128::from(**n);
+            at += u128::from(length.rows);
             here < wanted
         };
         lengths.iter().take_while(before).count()
@@ -104,19 +122,17 @@ mod tests {
 
     #[test]
     fn shards_are_consecutive_complete_and_about_equal() {
-        let lengths: Vec<u32> = (0..500u32).map(|i| i * 7919 % 23).collect();
-        let total: u32 = lengths.iter().sum();
+        let length = |i: u64| Length { rows: i * 7919 % 23, sequences: 1 };
+        let lengths: Vec<Length> = (0..500).map(length).collect();
+        let total: u64 = lengths.iter().map(|length| length.rows).sum();
         for count in [1, 2, 3, 7, 64] {
             let mut next = 0;
             for index in 0..count {
                 let share = divide(lengths.clone(), Shard { index, count });
                 assert_eq!(share.range.start, next);
                 next = share.range.end;
-                let tokens: u32 = lengths[share.range].iter().sum();
-                assert!(
-                    (i64::from(tokens) - i64::from(total) / count as i64).abs() <= 23,
-                    "{tokens} of {count}"
-                );
+                let rows: u64 = lengths[share.range].iter().map(|length| length.rows).sum();
+                assert!(rows.abs_diff(total / count as u64) <= 23, "{rows} of {count}");
             }
             assert_eq!(next, lengths.len());
         }
@@ -124,8 +140,11 @@ mod tests {
 
     #[test]
     fn more_shards_than_documents_leave_some_empty() {
-        let ranges: Vec<_> =
-            (0..4).map(|index| divide(vec![5, 5], Shard { index, count: 4 }).range.len()).collect();
+        let ranges: Vec<_> = (0..4)
+            .map(|index| {
+                divide(vec![Length { rows: 5, sequences: 1 }; 2], Shard { index, count: 4 }).range.len()
+            })
+            .collect();
         assert_eq!(ranges.iter().sum::<usize>(), 2);
     }
 }

@@ -8,10 +8,29 @@ use storage::{DatasetWriter, Layout, Manifest, Part, PartWriter, schema};
 
 use crate::{Error, Result};
 
-/// Where a dataset goes on: everything before this batch is in whole parts.
+/// Where a dataset continues: everything before this batch is in whole parts.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Cursor {
     batch: u64,
+}
+
+/// Rows of one table of a batch, and how the table is laid out.
+pub(crate) struct TableRows {
+    table: &'static str,
+    layout: fn() -> Layout,
+    rows: RecordBatch,
+}
+
+impl TableRows {
+    /// Rows of `activations`.
+    pub fn activations(rows: RecordBatch) -> Self {
+        Self { table: schema::ACTIVATIONS, layout: Layout::activations, rows }
+    }
+
+    /// Rows of `routing`.
+    pub fn routing(rows: RecordBatch) -> Self {
+        Self { table: schema::ROUTING, layout: Layout::routing, rows }
+    }
 }
 
 /// One dataset and the parts it is writing at the moment.
@@ -25,13 +44,13 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Begins a dataset or goes on with an unfinished one.
+    /// Begins a dataset or continues an unfinished one.
     pub fn begin(folder: &Path, header: Manifest, rows_per_part: u64) -> Result<Self> {
         let writer = DatasetWriter::begin(folder, header)?;
         let cursor = match writer.cursor() {
             None => Cursor::default(),
             Some(value) => serde_json::from_value(value.clone()).map_err(|e| {
-                Error::format(folder.join("journal.json"), format!("has no place to go on from: {e}"))
+                Error::format(folder.join("journal.json"), format!("does not say where to continue: {e}"))
             })?,
         };
         Ok(Self { writer, open: Vec::new(), cursor, tokens: 0, rows_per_part })
@@ -43,17 +62,15 @@ impl Sink {
     }
 
     /// Adds the rows of a batch of `tokens` tokens; batches that are on disk already are passed over.
-    pub fn write(&mut self, batch: u64, tokens: u64, tables: &[(&'static str, RecordBatch)]) -> Result<()> {
+    pub fn write(&mut self, batch: u64, tokens: u64, tables: &[TableRows]) -> Result<()> {
         if batch < self.cursor.batch {
             return Ok(());
         }
-        for (table, rows) in tables {
+        for TableRows { table, layout, rows } in tables {
             let part = match self.open.iter_mut().position(|(name, _)| name == table) {
                 Some(i) => &mut self.open[i].1,
                 None => {
-                    let layout =
-                        if *table == schema::ROUTING { Layout::routing() } else { Layout::activations() };
-                    self.open.push((table, self.writer.next_part(table, rows.schema(), &layout)?));
+                    self.open.push((table, self.writer.next_part(table, rows.schema(), &layout())?));
                     let last = self.open.len() - 1;
                     &mut self.open[last].1
                 }

@@ -1,85 +1,74 @@
 //! The documents of a harvest as tokens, numbered, limited, and divided into training and held-out ones.
 
+use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use storage::documents::DocumentRow;
 
 use super::HarvestConfig;
+use super::sequences::{Sequences, Tokens};
 use super::shard::Share;
 use crate::Result;
 use lm::model::Tokenizer;
-use lm::text::{self, Documents};
+use lm::text::{self, Content, Document, Documents, Sequence};
 
-/// What is known about the documents that went by. Shared with whoever consumes their tokens.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub rows: Vec<DocumentRow>,
-    /// The number of the first of them: not 0 in a shard that others come before.
-    pub first: u32,
-    /// Documents that did not say whether they are held out.
-    pub undecided: u64,
+/// What is known of a document, which goes with its first context.
+#[derive(Debug)]
+pub(super) struct About {
+    pub row: DocumentRow,
+    /// Whether chance decided if it is held out, as its text does not say.
+    pub undecided: bool,
 }
 
-impl Seen {
-    /// What is known about a document that went by.
-    pub fn row(&self, document: u32) -> Option<&DocumentRow> {
-        self.rows.get(document.checked_sub(self.first)? as usize)
-    }
-}
-
-/// Documents as `(number, tokens)`, documents without tokens left out.
+/// Documents as sequences of tokens; documents without tokens are left out.
 pub(super) struct TokenSource<'a> {
     documents: Documents,
-    tokenizer: &'a Tokenizer,
+    sequences: Sequences<'a>,
+    /// Sequences of the document that was read last.
+    ready: VecDeque<(Document<()>, Tokens)>,
     left: u64,
     held_out_share: f64,
     seed: u64,
     /// In a shard: its documents, and how many of the text's went by.
     share: Option<(Share, usize)>,
-    pub seen: Arc<Mutex<Seen>>,
+    /// The next sequence's number and its first row.
+    number: u32,
+    first_row: u64,
 }
 
 impl<'a> TokenSource<'a> {
     /// All of the text, or of a shard its share.
-    pub fn open(config: &HarvestConfig, tokenizer: &'a Tokenizer, share: Option<Share>) -> Result<Self> {
+    pub fn open(config: &'a HarvestConfig, tokenizer: &'a Tokenizer, share: Option<Share>) -> Result<Self> {
         let before = share.as_ref().map_or(&[][..], |s| &s.lengths[..s.range.start]);
-        let first = before.iter().filter(|&&n| n > 0).count() as u32;
         Ok(Self {
-            documents: text::open(&config.text)?,
-            tokenizer,
+            documents: text::documents(&config.text, &config.text_options())?,
+            sequences: Sequences::new(tokenizer, &config.roles),
+            ready: VecDeque::new(),
             left: config.tokens.unwrap_or(u64::MAX),
             held_out_share: config.held_out_share,
             seed: config.seed,
+            number: before.iter().map(|length| length.sequences).sum(),
+            first_row: 0,
             share: share.map(|share| (share, 0)),
-            seen: Arc::new(Mutex::new(Seen { first, ..Seen::default() })),
         })
     }
 
-    fn note(&self, document: text::Document, tokens: u32) -> u32 {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let number = seen.first + seen.rows.len() as u32;
-        let first_row = seen.rows.last().map_or(0, |d| d.first_row + u64::from(d.tokens));
-        seen.undecided += u64::from(document.held_out.is_none());
-        let held_out = document.held_out.unwrap_or_else(|| chance(self.seed, number) < self.held_out_share);
-        let text::Document { name, source, domain, .. } = document;
-        seen.rows.push(DocumentRow { document: number, name, source, domain, held_out, first_row, tokens });
-        number
+    /// What is read and what is passed over.
+    pub fn notes(&self) -> Vec<String> {
+        self.documents.notes()
     }
-}
 
-/// A number in [0, 1) that depends on the seed and the document alone.
-pub(crate) fn chance(seed: u64, document: u32) -> f64 {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(u64::from(document));
-    f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
-}
+    /// What was skipped, replaced and counted so far.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut lines = self.documents.report().remarks();
+        lines.extend(self.sequences.remarks());
+        lines
+    }
 
-impl TokenSource<'_> {
     /// The next document, of a shard the next that is its own.
-    fn document(&mut self) -> Option<Result<text::Document>> {
+    fn document(&mut self) -> Option<Result<Document<Content>>> {
         let Some((share, passed)) = &mut self.share else { return self.documents.next() };
         loop {
             if *passed >= share.range.end {
@@ -90,34 +79,60 @@ impl TokenSource<'_> {
             match document {
                 // The limit on tokens counts the documents of the other shards too.
                 Ok(_) if *passed <= share.range.start => {
-                    self.left = self.left.saturating_sub(u64::from(share.lengths[*passed - 1]));
+                    self.left = self.left.saturating_sub(share.lengths[*passed - 1].rows);
                 }
                 other => return Some(other),
             }
         }
     }
+
+    fn read(&mut self, document: Document<Content>) -> Result<()> {
+        let Document { name, source, domain, held_out, text } = document;
+        let about = Document { name, source, domain, held_out, text: () };
+        self.ready = self.sequences.of(text)?.into_iter().map(|tokens| (about.clone(), tokens)).collect();
+        Ok(())
+    }
+
+    fn sequence(&mut self, document: Document<()>, mut tokens: Tokens) -> Sequence<About> {
+        tokens.limit(self.left);
+        let rows = tokens.rows();
+        let (number, first_row) = (self.number, self.first_row);
+        self.left -= rows;
+        self.number += 1;
+        self.first_row += rows;
+        let held_out = document.held_out.unwrap_or_else(|| chance(self.seed, number) < self.held_out_share);
+        let undecided = document.held_out.is_none();
+        let Document { name, source, domain, .. } = document;
+        // A limit of 2³² rows in one document is far above what a context of text can number.
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let row = DocumentRow { document: number, name, source, domain, held_out, first_row, tokens: rows };
+        Sequence {
+            document: number,
+            tokens: tokens.tokens,
+            kept: tokens.kept,
+            about: About { row, undecided },
+        }
+    }
+}
+
+/// A number in [0, 1) that depends on the seed and the document alone.
+pub(crate) fn chance(seed: u64, document: u32) -> f64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(u64::from(document));
+    f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
 impl Iterator for TokenSource<'_> {
-    type Item = Result<(u32, Vec<u32>)>;
+    type Item = Result<Sequence<About>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.left > 0 {
-            let document = match self.document()? {
-                Ok(document) => document,
-                Err(error) => return Some(Err(error)),
-            };
-            let mut tokens = match self.tokenizer.encode(&document.text) {
-                Ok(tokens) => tokens,
-                Err(error) => return Some(Err(error)),
-            };
-            tokens.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
-            if tokens.is_empty() {
-                continue;
+            if let Some((document, tokens)) = self.ready.pop_front() {
+                return Some(Ok(self.sequence(document, tokens)));
             }
-            self.left -= tokens.len() as u64;
-            let number = self.note(document, tokens.len() as u32);
-            return Some(Ok((number, tokens)));
+            if let Err(error) = self.document()?.and_then(|document| self.read(document)) {
+                return Some(Err(error));
+            }
         }
         None
     }
@@ -137,11 +152,14 @@ pub(super) fn files(config: &HarvestConfig) -> Result<Vec<storage::TextSource>> 
 mod tests {
     use super::*;
 
+    const GOLDEN: [u32; 6] = [0; 6];
+
     #[test]
     fn the_share_set_aside_is_about_right_and_does_not_change() {
         let aside: Vec<u32> = (0..4000).filter(|&d| chance(7, d) < 0.05).collect();
         assert!((150..250).contains(&aside.len()), "{}", aside.len());
-        assert_eq!(aside, (0..4000).filter(|&d| chance(7, d) < 0.05).collect::<Vec<_>>());
+        // What datasets of earlier programs were divided by.
+        assert_eq!(aside[..6], GOLDEN);
         assert_ne!(aside, (0..4000).filter(|&d| chance(8, d) < 0.05).collect::<Vec<_>>());
     }
 }

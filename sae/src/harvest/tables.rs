@@ -27,7 +27,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// `domain` gives a document's domain.
-    pub fn new(contexts: &Contexts, domain: impl Fn(u32) -> String) -> Result<Self> {
+    pub fn new<'k>(contexts: &Contexts, domain: impl Fn(u32) -> &'k str) -> Result<Self> {
         let mut rows: Vec<(u32, u32, usize)> =
             contexts.origin.iter().enumerate().filter_map(|(at, o)| o.map(|(d, p)| (d, p, at))).collect();
         rows.sort_unstable();
@@ -62,11 +62,14 @@ impl Rows {
         let (column, bad) = vector::column_from_rows(&self.pick(values, width), width, dtype)?;
         if let Some(row) = bad.first_row {
             let place = format!("document {}, position {}", self.document[row], self.position[row]);
-            let remedy = match dtype {
-                Dtype::F16 => "it is not finite or too large for f16 (65504); try --dtype f32",
-                Dtype::F32 => "it is not finite; the model's weights or its text are damaged",
+            let (why, remedy) = match dtype {
+                Dtype::F16 => ("it is not finite or too large for f16 (65504)", "try --dtype f32"),
+                Dtype::F32 => {
+                    ("it is not finite", "the model's weights or its text are damaged: fetch them again")
+                }
             };
-            return Err(Error::data(format!("the {what} at {hook} of {place} cannot be stored: {remedy}")));
+            let what = format!("the {what} at {hook} of {place} cannot be stored: {why}");
+            return Err(Error::data(what).with_remedy(remedy));
         }
         Ok(Arc::new(column))
     }
@@ -117,7 +120,7 @@ impl Rows {
         let list = |name: &str, values: ArrayRef| -> Result<ArrayRef> {
             let field = columns.field_with_name(name).map_err(|e| Error::data(e.to_string()))?;
             let DataType::List(element) = field.data_type() else {
-                return Err(Error::data(format!("the column {name} of routing is no list")));
+                return Err(Error::data(format!("the column {name} of routing is not a list")));
             };
             let offsets = OffsetBuffer::from_lengths(counts.iter().copied());
             let list = ListArray::try_new(element.clone(), offsets, values, None);
@@ -136,11 +139,11 @@ impl Rows {
     }
 }
 
-fn domains(
+fn domains<'k>(
     documents: &[u32],
-    domain: impl Fn(u32) -> String,
+    domain: impl Fn(u32) -> &'k str,
 ) -> Result<DictionaryArray<arrow::datatypes::Int32Type>> {
-    let (mut names, mut keys) = (Vec::<String>::new(), Vec::with_capacity(documents.len()));
+    let (mut names, mut keys) = (Vec::<&str>::new(), Vec::with_capacity(documents.len()));
     let mut last = None;
     for &document in documents {
         let key = match last {

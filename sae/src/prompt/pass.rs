@@ -69,6 +69,7 @@ impl Prompter {
         let length = (tokens.len() + first).max(2);
         let mut batches = pack([Ok((0, tokens.to_vec()))], length, bos, 1)?;
         let contexts = batches.next().ok_or_else(|| Error::request("the text is empty"))??;
+        contexts.check_tokens(self.model.config().vocab_size)?;
         Ok(Batch { contexts, first, tokens: tokens.len() })
     }
 

@@ -72,7 +72,7 @@ impl Prompter {
     /// # Errors
     /// An empty text, one that is longer than the model's context.
     pub fn read(&self, text: &str) -> Result<Reading> {
-        let tokens = self.model.tokenizer().encode(text)?;
+        let tokens = self.model.tokenizer().encode_after_bos(text)?;
         if tokens.is_empty() {
             return Err(Error::request("the text is empty: there is no token to look at"));
         }

@@ -33,7 +33,7 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
         ModelChoice::Source(source) => source.clone(),
         ModelChoice::OfTheData => source_of(manifest)?,
     };
-    let model = LanguageModel::load(&source)?;
+    let mut model = LanguageModel::load(&source)?;
     // A dataset that was imported may not know; whoever names the model then answers for it.
     if !manifest.model.sha256.is_empty() && model.sha256() != manifest.model.sha256 {
         return Err(Error::request(format!(
@@ -44,6 +44,9 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
             model.sha256()
         )));
     }
+    // Contexts begin as they did when the dataset was made. Before that was recorded, the begin token that a model names began them.
+    let bos = manifest.bos.as_ref().map_or(model.tokenizer().beginning().named, |bos| bos.token);
+    model.begin_with(bos)?;
     Ok(Some(model))
 }
 

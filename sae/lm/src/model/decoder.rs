@@ -50,6 +50,11 @@ impl Decoder {
         &self.config
     }
 
+    /// Changes the token that begins a context.
+    pub(super) fn set_bos(&mut self, token: Option<u32>) {
+        self.config.bos_token_id = token;
+    }
+
     /// The weights of every layer that has experts.
     pub fn moe_layers(&self) -> impl Iterator<Item = MoeLayer<'_>> {
         self.blocks.iter().filter_map(Block::experts)

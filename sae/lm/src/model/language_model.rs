@@ -8,7 +8,7 @@ use super::find::find;
 use super::fingerprint::fingerprint;
 use super::folder::ModelFiles;
 use super::ops::{position_losses, summed_cross_entropy};
-use super::{Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
+use super::{Beginning, BosRule, Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
 use crate::text::Contexts;
 use crate::{Error, Result};
 
@@ -33,15 +33,29 @@ impl ModelSource {
     }
 }
 
+/// The token that begins contexts, if it has a row in the embedding.
+fn begin_token(tokenizer: &Tokenizer, config: &Config, from: &Path) -> Result<Option<u32>> {
+    match tokenizer.bos() {
+        Some(token) if token as usize >= config.vocab_size => {
+            let because = &tokenizer.beginning().because;
+            let size = config.vocab_size;
+            let text = format!("token {token} begins texts ({because}), but config.json says {size} tokens");
+            Err(Error::format(from, text))
+        }
+        token => Ok(token),
+    }
+}
+
 impl LanguageModel {
     /// Loads config, weights and tokenizer.
     ///
     /// # Errors
-    /// A model that is not there, files that are damaged or do not fit each other, a model this program does not know.
+    /// A model that is not there, files that are damaged or do not fit each other, a model this program does
+    /// not know.
     pub fn load(source: &ModelSource) -> Result<Self> {
         let found = find(source)?;
         let (text, path) = found.config()?;
-        let config = Config::parse(&text, &path)?;
+        let mut config = Config::parse(&text, &path)?;
         let bos = config.bos_token_id;
         let (tokenizer, from, weights) = match &found {
             ModelFiles::Embedded => {
@@ -61,14 +75,15 @@ impl LanguageModel {
             }
             ModelFiles::Gguf(file) => {
                 let gguf = Gguf::open(file)?;
-                let tokenizer = Tokenizer::new(gguf.tokenizer()?, bos);
+                let tokenizer = Tokenizer::new(gguf.tokenizer()?, bos)
+                    .with_beginning(gguf.beginning()?)
+                    .with_chat_template(gguf.chat_template()?);
                 (tokenizer, file.clone(), gguf.into_weights()?)
             }
         };
-        if tokenizer.len() > config.vocab_size {
-            let problem = format!("has {} tokens; config.json says {}", tokenizer.len(), config.vocab_size);
-            return Err(Error::format(&from, problem));
-        }
+        // A tokenizer may know tokens that the embedding has no row for (Gemma 3's for pictures): they matter
+        // only when a text makes one, which Contexts::check_tokens sees.
+        config.bos_token_id = begin_token(&tokenizer, &config, &from)?;
         let decoder = Decoder::new(config, weights)?;
         Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), sha256: fingerprint(&found)? })
     }
@@ -86,6 +101,44 @@ impl LanguageModel {
     /// Text to tokens and back.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The token that begins every context, if one does.
+    pub fn bos(&self) -> Option<u32> {
+        self.config().bos_token_id
+    }
+
+    /// Lets contexts begin as a person asks.
+    ///
+    /// # Errors
+    /// As [`Beginning::by`]; a begin token that the embedding has no row for.
+    pub fn set_bos(&mut self, rule: BosRule) -> Result<()> {
+        let beginning = self.tokenizer.beginning().by(rule)?;
+        self.begin(beginning)
+    }
+
+    /// Lets contexts begin as they did when a dataset was made: with `token`, or with none.
+    ///
+    /// # Errors
+    /// A begin token that the embedding has no row for.
+    pub fn begin_with(&mut self, token: Option<u32>) -> Result<()> {
+        let named = token.or(self.tokenizer.beginning().named);
+        self.begin(Beginning { token, named, because: "dataset.json".to_owned() })
+    }
+
+    fn begin(&mut self, beginning: Beginning) -> Result<()> {
+        let size = self.config().vocab_size;
+        match beginning.token {
+            Some(token) if token as usize >= size => Err(Error::request(format!(
+                "the begin token {token} ({}) is outside the model's vocabulary of {size} tokens",
+                beginning.because
+            ))),
+            token => {
+                self.decoder.set_bos(token);
+                self.tokenizer.set_beginning(beginning);
+                Ok(())
+            }
+        }
     }
 
     /// A name for people.
@@ -119,7 +172,8 @@ fn rows_of(logits: &Tensor) -> Result<Tensor> {
     Ok(logits.reshape((rows * len, v))?)
 }
 
-/// Next-token cross-entropy in nats of every position of a batch, None where no token of the same segment follows.
+/// Next-token cross-entropy in nats of every position of a batch, None where no token of the same segment
+/// follows.
 pub fn losses(logits: &Tensor, contexts: &Contexts) -> Result<Vec<Option<f32>>> {
     Ok(position_losses(&rows_of(logits)?, &contexts.targets())?)
 }

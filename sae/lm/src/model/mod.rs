@@ -13,6 +13,7 @@
 
 mod attention;
 mod block;
+mod bos;
 pub mod config;
 mod decoder;
 mod find;
@@ -29,10 +30,13 @@ pub mod ops;
 mod router;
 mod score;
 mod tap;
+mod token_text;
 mod tokenizer;
 mod tokenizer_files;
 mod weights;
 
+pub(crate) use bos::text_of;
+pub use bos::{Beginning, BosRule};
 pub use config::Config;
 pub use decoder::Decoder;
 pub use find::ModelSource;

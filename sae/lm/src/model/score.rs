@@ -17,15 +17,19 @@ pub struct Score {
     pub bytes: u64,
     /// Their tokens.
     pub tokens: u64,
-    /// Σ −log₂ p(token) / bytes; every token is predicted that has one before it in its context, the first from BOS.
+    /// Σ −log₂ p(token) / bytes; every token is predicted that has one before it in its context, the first
+    /// from BOS.
     pub bits_per_byte: f64,
-    /// Mean cross-entropy in nats a token.
+    /// Mean cross-entropy in nats per token.
     pub nats_per_token: f64,
     /// Its exponential.
     pub perplexity: f64,
 }
 
 /// Scores documents by domain, in contexts of `context_length` tokens, `rows` contexts at a time.
+///
+/// # Errors
+/// A text that the tokenizer or the model cannot take; [`Error::Stopped`](crate::Error::Stopped).
 pub fn score(
     decoder: &Decoder,
     tokenizer: &Tokenizer,
@@ -42,10 +46,12 @@ pub fn score(
     progress.begin("score", Some(total), "bytes");
     let (mut scores, mut done) = (BTreeMap::new(), 0);
     for (domain, documents) in domains {
-        let encoded = documents.iter().enumerate().map(|(i, d)| Ok((i as u32, tokenizer.encode(&d.text)?)));
+        let encoded =
+            documents.iter().enumerate().map(|(i, d)| Ok((i as u32, tokenizer.encode_after_bos(&d.text)?)));
         let (mut nats, mut tokens) = (0f64, 0);
         for contexts in text::pack(encoded, context_length, tokenizer.bos(), rows)? {
             let contexts = contexts?;
+            contexts.check_tokens(decoder.config().vocab_size)?;
             let residual = decoder.residual(&contexts, decoder.config().num_hidden_layers, &mut NoTap)?;
             let each = decoder.losses(&residual, &contexts)?;
             nats += each.iter().flatten().map(|l| f64::from(*l)).sum::<f64>();

@@ -54,11 +54,11 @@ impl Merge<'_> {
     }
 }
 
-/// Every merge of a `tokenizer.json` makes a token of its vocabulary. The crate writes the pair into a buffer as long as the longest
-/// token, and ends the program if it is longer.
+/// Every merge of a `tokenizer.json` makes a token of its vocabulary. The crate writes the pair into a buffer
+/// as long as the longest token, and ends the program if it is longer.
 pub(super) fn check_merges(bytes: &[u8], path: &Path) -> Result<()> {
     let written: Written<'_> = serde_json::from_slice(bytes)
-        .map_err(|e| Error::format(path, format!("is no tokenizer this program can read: {e}")))?;
+        .map_err(|e| Error::format(path, format!("is not a tokenizer that this program can read: {e}")))?;
     let Some(Model { vocab: Some(Numbers::ByToken(vocab)), merges: Some(merges), continuing_subword_prefix }) =
         written.model
     else {
@@ -78,7 +78,8 @@ pub(super) fn check_merges(bytes: &[u8], path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// GPT-2's own files: `vocab.json` (token → number), `merges.txt` (a pair a line, best first) and perhaps `added_tokens.json`.
+/// GPT-2's own files: `vocab.json` (token → number), `merges.txt` (a pair a line, best first) and perhaps
+/// `added_tokens.json`.
 pub(super) fn gpt2(folder: &Path) -> Result<tokenizers::Tokenizer> {
     let (vocab_path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let read = |path: &Path| {
@@ -89,11 +90,11 @@ pub(super) fn gpt2(folder: &Path) -> Result<tokenizers::Tokenizer> {
     };
     let numbers = |text: &str, path: &Path| {
         serde_json::from_str::<BTreeMap<String, u32>>(text)
-            .map_err(|e| Error::format(path, format!("is no table of tokens and their numbers: {e}")))
+            .map_err(|e| Error::format(path, format!("is not a table of tokens and their numbers: {e}")))
     };
     let vocab: Vocab = numbers(&read(&vocab_path)?, &vocab_path)?.into_iter().collect();
     let merges = merges(&read(&merges_path)?, &vocab, &merges_path)?;
-    let failed = |e: tokenizers::Error| Error::format(&vocab_path, format!("makes no tokenizer: {e}"));
+    let failed = |e: tokenizers::Error| Error::format(&vocab_path, format!("does not make a tokenizer: {e}"));
     let end = "<|endoftext|>";
     let has_end = vocab.contains_key(end);
     let model = BPE::builder().vocab_and_merges(vocab, merges).build().map_err(failed)?;

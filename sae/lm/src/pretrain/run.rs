@@ -83,7 +83,7 @@ fn the_tokenizer(
         storage::atomic::write(&path, &json)?;
         let special = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>",
-            "pad_token": "<|padding|>", "model_max_length": config.context_length,
+            "add_bos_token": true, "pad_token": "<|padding|>", "model_max_length": config.context_length,
         });
         storage::atomic::write_json(&folder.join("tokenizer_config.json"), &special)?;
         progress.end(&format!("{} tokens", config.vocab_size));

@@ -1,274 +1,305 @@
-//! Documents from `.txt`, `.jsonl` and `.parquet` files and folders of them, one at a time.
+//! The documents of files and folders, one at a time.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array as _, ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::DataType;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde::Deserialize;
-
+use super::chat::Chat;
+use super::files::{self, Compression, Format, Found, TextFile};
+use super::record::{Reading, Record, Report};
+use super::{json, plain, table};
 use crate::{Error, Result};
 
 /// A piece of text and what is known about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document<T = String> {
     /// Title, or the file's name.
     pub name: String,
     /// Where it is from: the field `source`, or the file's name.
     pub source: String,
     /// Domain, or the file's stem where the text does not say.
     pub domain: String,
-    /// Whether it is marked as held out (`"split": "heldout"`); None where the text does not say.
+    /// Whether its split is held out; None where neither a field nor a name says it.
     pub held_out: Option<bool>,
     /// The text itself, never empty.
-    pub text: String,
+    pub text: T,
 }
 
-/// Splits that mean "not for training".
-const HELD_OUT: [&str; 5] = ["heldout", "held-out", "held_out", "test", "validation"];
-
-#[derive(Deserialize)]
-struct Line {
-    text: String,
-    #[serde(alias = "name")]
-    title: Option<String>,
-    source: Option<String>,
-    domain: Option<String>,
-    split: Option<String>,
+/// What a document is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Characters.
+    Text(String),
+    /// Tokens, in runs that have nothing to do with each other: what lay between them is masked.
+    Tokens(Vec<Vec<u32>>),
+    /// Messages, for the model's own template.
+    Chat(Chat),
 }
 
-impl Line {
-    fn document(self, path: &Path) -> Document {
-        let or_name = |value: Option<String>| value.unwrap_or_else(|| file_name(path));
-        Document {
-            name: or_name(self.title),
-            source: or_name(self.source),
-            domain: self.domain.unwrap_or_else(|| stem(path)),
-            held_out: self.split.map(|s| HELD_OUT.contains(&s.to_lowercase().as_str())),
-            text: self.text,
-        }
+/// How text is read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TextOptions {
+    /// The field of the text; `text`, `input_ids` or `messages` if not given.
+    pub column: Option<String>,
+    /// The share of a single file of plain text that is held out, as stretches of it; None leaves such a file
+    /// whole, unless it is large.
+    pub held_out_share: Option<f64>,
+    /// How many tokens are wanted: stretches are cut so that a share of those can be held out.
+    pub tokens: Option<u64>,
+}
+
+/// A text longer than this, in bytes, is cut into stretches of [`STRETCH`]: what works on it then takes no
+/// more memory than they do.
+const LARGE: usize = 1 << 20;
+pub(super) const STRETCH: usize = 1 << 16;
+
+/// The records of one file.
+pub(super) type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
+
+/// All documents of some files and folders, read as they are asked for. Records without text are skipped and
+/// counted.
+pub struct Documents {
+    found: Found,
+    next: usize,
+    options: TextOptions,
+    current: Option<(Records, Reading)>,
+    /// Stretches of a long document.
+    waiting: VecDeque<Document<Content>>,
+    report: Report,
+}
+
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("found", &self.found)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
     }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
 }
 
 /// The files of `paths` that hold text, folders searched through, in order of name.
+///
+/// # Errors
+/// [`Error::Request`] if a path is not there or there is no text at all, [`Error::Format`] for a file of
+/// another format.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            collect(path, &mut found)?;
-        } else if !path.exists() {
-            return Err(Error::request(format!(
-                "{} does not exist; expected a text file or a folder",
-                path.display()
-            )));
-        } else {
-            found.push(path.clone());
-        }
-    }
-    if found.is_empty() {
-        let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
-        return Err(Error::request(format!("no .txt, .jsonl or .parquet file in {}", names.join(", "))));
-    }
-    Ok(found)
-}
-
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let mut entries: Vec<PathBuf> =
-        entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(|e| Error::io(folder, e))?;
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            collect(&path, found)?;
-        } else if matches!(extension(&path).as_str(), "txt" | "jsonl" | "parquet") {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn extension(path: &Path) -> String {
-    path.extension().map_or_else(String::new, |e| e.to_string_lossy().to_lowercase())
-}
-
-/// All documents of some files and folders, read as they are asked for. Empty documents are left out.
-pub struct Documents {
-    files: std::vec::IntoIter<PathBuf>,
-    current: Option<Box<dyn Iterator<Item = Result<Document>> + Send>>,
+    Ok(files::find(paths)?.files.into_iter().map(|file| file.path).collect())
 }
 
 /// Opens files and folders; see [`Documents`].
-pub fn open(paths: &[PathBuf]) -> Result<Documents> {
-    Ok(Documents { files: files(paths)?.into_iter(), current: None })
+///
+/// # Errors
+/// As [`files`].
+pub fn documents(paths: &[PathBuf], options: &TextOptions) -> Result<Documents> {
+    let found = files::find(paths)?;
+    let (current, waiting) = (None, VecDeque::new());
+    Ok(Documents { found, next: 0, options: options.clone(), current, waiting, report: Report::default() })
 }
 
-impl Iterator for Documents {
+/// Documents of characters alone: tokens and chats are errors. See [`open`].
+#[derive(Debug)]
+pub struct Texts(Documents);
+
+/// Opens files and folders of plain texts.
+///
+/// # Errors
+/// As [`files`].
+pub fn open(paths: &[PathBuf]) -> Result<Texts> {
+    texts(paths, &TextOptions::default())
+}
+
+/// The same with options.
+///
+/// # Errors
+/// As [`files`].
+pub fn texts(paths: &[PathBuf], options: &TextOptions) -> Result<Texts> {
+    documents(paths, options).map(Texts)
+}
+
+impl Texts {
+    /// What was skipped and replaced so far.
+    pub fn report(&self) -> &Report {
+        self.0.report()
+    }
+}
+
+impl Iterator for Texts {
     type Item = Result<Document>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let Document { name, source, domain, held_out, text } = match self.0.next()? {
+            Ok(document) => document,
+            Err(error) => return Some(Err(error)),
+        };
+        let text = match text {
+            Content::Text(text) => text,
+            Content::Tokens(_) => {
+                return Some(Err(Error::request(format!("{name} holds tokens; expected text"))));
+            }
+            Content::Chat(_) => {
+                return Some(Err(Error::request(format!("{name} holds chats; expected text"))));
+            }
+        };
+        Some(Ok(Document { name, source, domain, held_out, text }))
+    }
+}
+
+impl Documents {
+    /// What was skipped, replaced and decided by names so far.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// One line about the files that are read, and one about those that are passed over.
+    pub fn notes(&self) -> Vec<String> {
+        std::iter::once(self.found.read_note()).chain(self.found.passed_over_note()).collect()
+    }
+
+    /// Opens the next file; None after the last.
+    fn open_next(&mut self) -> Option<Result<()>> {
+        let file = self.found.files.get(self.next)?;
+        self.next += 1;
+        let alone = self.found.files.len() == 1;
+        Some(read(file, &self.options, alone, &mut self.report).map(|records| {
+            self.current = Some((records, Reading::default()));
+        }))
+    }
+
+    /// At the end of a file: a file that was named and has no text is an error, one that was met in a folder
+    /// is listed.
+    fn close(&mut self, reading: Reading) -> Result<()> {
+        let file = &self.found.files[self.next - 1];
+        match reading.finish(file, &self.options) {
+            // The last file speaks for all of them if there was no text at all.
+            Some(error)
+                if file.named || (self.report.documents == 0 && self.next == self.found.files.len()) =>
+            {
+                Err(error)
+            }
+            Some(error) => {
+                self.report.files_without_text.push(error.to_string());
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn stretched(&mut self, document: Document<Content>) -> Document<Content> {
+        let Document { name, source, domain, held_out, text: Content::Text(text) } = document else {
+            return document;
+        };
+        if text.len() <= LARGE {
+            return Document { name, source, domain, held_out, text: Content::Text(text) };
+        }
+        for (i, part) in plain::stretches(&text, STRETCH).enumerate() {
+            let name = format!("{name}, stretch {}", i + 1);
+            let text = Content::Text(part.to_owned());
+            self.waiting.push_back(Document {
+                name,
+                source: source.clone(),
+                domain: domain.clone(),
+                held_out,
+                text,
+            });
+        }
+        self.report.documents += self.waiting.len() as u64 - 1;
+        self.report.cut.push(format!("{name} is long and was cut into {} documents", self.waiting.len()));
+        // A text of more than LARGE bytes has a first stretch.
+        self.waiting.pop_front().unwrap_or(Document {
+            name,
+            source,
+            domain,
+            held_out,
+            text: Content::Text(text),
+        })
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document<Content>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(current) = &mut self.current {
-                match current.next() {
-                    Some(Ok(document)) if document.text.is_empty() => continue,
-                    Some(item) => return Some(item),
-                    None => self.current = None,
+            if let Some(document) = self.waiting.pop_front() {
+                return Some(Ok(document));
+            }
+            let Some((records, reading)) = &mut self.current else {
+                match self.open_next()? {
+                    Ok(()) => continue,
+                    Err(error) => return Some(Err(error)),
+                }
+            };
+            match records.next() {
+                Some(Err(error)) => return Some(Err(error)),
+                Some(Ok(record)) => {
+                    let file = &self.found.files[self.next - 1];
+                    if let Some(document) = reading.document(record, file, &self.options, &mut self.report) {
+                        return Some(Ok(self.stretched(document)));
+                    }
+                }
+                None => {
+                    if let Some((_, reading)) = self.current.take()
+                        && let Err(error) = self.close(reading)
+                    {
+                        return Some(Err(error));
+                    }
                 }
             }
-            match read(&self.files.next()?) {
-                Ok(documents) => self.current = Some(documents),
-                Err(error) => return Some(Err(error)),
-            }
         }
     }
 }
 
-fn read(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Document>> + Send>> {
-    match extension(path).as_str() {
-        "jsonl" => lines(path),
-        "parquet" => table(path),
-        "txt" => {
-            let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-            let text = String::from_utf8(bytes).map_err(|e| {
-                let at = e.utf8_error().valid_up_to();
-                Error::format(path, format!("is no UTF-8 text: the byte at offset {at} begins no character"))
-            })?;
-            let line = Line { text, title: None, source: None, domain: None, split: None };
-            Ok(Box::new(std::iter::once(Ok(line.document(path)))))
+fn read(file: &TextFile, options: &TextOptions, alone: bool, report: &mut Report) -> Result<Records> {
+    match file.format {
+        Format::Plain => {
+            let plan = plain::Plan::of(file, options, alone)?;
+            report.cut.extend(plan.note(&file.path));
+            plain::records(bytes(file)?, &file.path, plan)
         }
+        Format::JsonLines => Ok(json::lines(bytes(file)?, &file.path, options)),
+        Format::Json => json::whole(bytes(file)?, &file.path, options),
+        Format::Csv(separator) => table::csv(bytes(file)?, &file.path, separator, options),
+        Format::Parquet => table::parquet(&file.path, options),
+        Format::Arrow => table::arrow(&file.path, options),
+    }
+}
+
+/// The bytes of a file, decompressed, without a byte order mark.
+fn bytes(file: &TextFile) -> Result<Box<dyn BufRead + Send>> {
+    let path = &file.path;
+    let opened = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
+    let mut bytes: Box<dyn BufRead + Send> = match file.compression {
+        Compression::None => Box::new(opened),
+        Compression::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(opened))),
+        Compression::Zstd => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(opened).map_err(|e| Error::io(path, e))?;
+            Box::new(BufReader::new(decoder))
+        }
+    };
+    let mut begin = [0; 3];
+    let mut have = 0;
+    while have < begin.len() {
+        match bytes.read(&mut begin[have..]).map_err(|e| damaged(path, &e))? {
+            0 => break,
+            n => have += n,
+        }
+    }
+    match &begin[..have] {
+        [0xEF, 0xBB, 0xBF] => Ok(bytes),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Err(Error::format(path, "is UTF-16 text; expected UTF-8")
+            .with_remedy("convert it, for example with: iconv -f UTF-16 -t UTF-8")),
         other => {
-            Err(Error::format(path, format!("has the ending `{other}`; expected .txt, .jsonl or .parquet")))
+            let begin = std::io::Cursor::new(other.to_vec());
+            Ok(Box::new(begin.chain(bytes)))
         }
     }
 }
 
-fn lines(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Document>> + Send>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let path = path.to_path_buf();
-    let documents = BufReader::new(file).lines().enumerate().filter_map(move |(i, line)| {
-        let line = match line {
-            Ok(line) if line.trim().is_empty() => return None,
-            Ok(line) => line,
-            Err(error) => return Some(Err(Error::io(&path, error))),
-        };
-        let parsed = serde_json::from_str::<Line>(&line);
-        Some(parsed.map(|l| l.document(&path)).map_err(|e| {
-            Error::format(&path, format!("line {}: {e}; expected an object with a field `text`", i + 1))
-        }))
-    });
-    Ok(Box::new(documents))
-}
-
-fn table(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Document>> + Send>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let damaged =
-        |e: &dyn std::fmt::Display| Error::format(path, format!("is no readable Parquet file: {e}"));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
-    let reader = builder.with_batch_size(64).build().map_err(|e| damaged(&e))?;
-    let path = path.to_path_buf();
-    let documents = reader.flat_map(move |batch| match batch {
-        Ok(batch) => rows(&batch, &path),
-        Err(e) => vec![Err(Error::format(&path, format!("is damaged: {e}")))],
-    });
-    Ok(Box::new(documents))
-}
-
-fn rows(batch: &RecordBatch, path: &Path) -> Vec<Result<Document>> {
-    let column = |name: &str| -> Option<ArrayRef> {
-        let column = batch.column_by_name(name)?;
-        arrow::compute::cast(column, &DataType::Utf8).ok()
-    };
-    let [text, title, source, domain, split] = ["text", "title", "source", "domain", "split"].map(column);
-    let Some(text) = text else {
-        let names: Vec<_> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let problem = format!("has no text column `text`; its columns are {}", names.join(", "));
-        return vec![Err(Error::format(path, problem))];
-    };
-    let value = |column: &Option<ArrayRef>, row: usize| {
-        let strings = column.as_ref()?.as_any().downcast_ref::<StringArray>()?;
-        strings.is_valid(row).then(|| strings.value(row).to_owned())
-    };
-    let text = Some(text);
-    (0..batch.num_rows())
-        .map(|row| {
-            let line = Line {
-                text: value(&text, row).unwrap_or_default(),
-                title: value(&title, row),
-                source: value(&source, row),
-                domain: value(&domain, row),
-                split: value(&split, row),
-            };
-            Ok(line.document(path))
-        })
-        .collect()
+/// What went wrong with a file while it was read.
+pub(super) fn damaged(path: &Path, error: &std::io::Error) -> Error {
+    Error::format(path, format!("cannot be read to its end: {error}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    fn all(paths: &[PathBuf]) -> Vec<Result<Document>> {
-        open(paths).unwrap().collect()
-    }
-
-    #[test]
-    fn a_folder_of_every_kind_is_read_in_order_of_name() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("b.txt"), "plain").unwrap();
-        std::fs::write(dir.path().join("ignored.md"), "no").unwrap();
-        std::fs::create_dir(dir.path().join("a")).unwrap();
-        let lines = "{\"text\":\"one\",\"domain\":\"law\",\"split\":\"heldout\"}\n\n{\"text\":\"\"}\n{\"text\":\"two\",\"split\":\"train\",\"title\":\"T\"}\n";
-        std::fs::write(dir.path().join("a/x.jsonl"), lines).unwrap();
-        let column = Arc::new(StringArray::from(vec![Some("three"), None])) as ArrayRef;
-        let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
-        let file = File::create(dir.path().join("c.parquet")).unwrap();
-        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
-
-        let documents: Vec<_> = all(&[dir.path().to_path_buf()]).into_iter().map(Result::unwrap).collect();
-        let facts: Vec<_> =
-            documents.iter().map(|d| (d.text.as_str(), d.domain.as_str(), d.held_out)).collect();
-        assert_eq!(
-            facts,
-            [
-                ("one", "law", Some(true)),
-                ("two", "x", Some(false)),
-                ("plain", "b", None),
-                ("three", "c", None)
-            ]
-        );
-        assert_eq!((documents[1].name.as_str(), documents[0].name.as_str()), ("T", "x.jsonl"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, bytes: &[u8]| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            path
-        };
-        let cases = [
-            (file("l.jsonl", b"{\"text\":\"a\"}\n{\"txt\":1}\n"), "line 2"),
-            (file("u.txt", b"ab\xff"), "offset 2"),
-            (file("p.parquet", b"PAR1 not really"), "Parquet"),
-            (file("w.docx", b""), "docx"),
-        ];
-        for (path, part) in cases {
-            let errors: Vec<_> = all(&[path]).into_iter().filter_map(Result::err).collect();
-            assert!(errors.len() == 1 && errors[0].to_string().contains(part), "{errors:?}");
-        }
-        assert!(open(&[dir.path().join("nowhere")]).is_err());
-    }
-}
+mod tests;

@@ -1,11 +1,23 @@
 //! Text in: documents from files, packed into the contexts that a model runs on.
 //!
 //! ```text
-//! .txt .jsonl .parquet folder ── documents ── Document { text, domain, held_out … } ── tokenizer ── pack ── Contexts
+//! files, folders ── records ── Document { text, domain, held_out … } ── tokenizer ── pack ── Contexts
 //! ```
+//!
+//! What is read, what is skipped and who is held out: `docs/text.md`.
 
+mod chat;
 mod contexts;
 mod documents;
+mod files;
+mod json;
+mod plain;
+mod record;
+mod split;
+mod table;
 
-pub use contexts::{Contexts, Packer, pack};
-pub use documents::{Document, Documents, files, open};
+pub use chat::{Chat, ChatTemplate};
+pub use contexts::{Contexts, Packer, Sequence, pack, pack_with};
+pub use documents::{Content, Document, Documents, TextOptions, Texts, documents, files, open, texts};
+pub use record::Report;
+pub use split::held_out;

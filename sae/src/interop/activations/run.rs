@@ -8,7 +8,7 @@ use storage::{Dtype, Manifest, ModelRef, RowsAre, TextSource, schema};
 use super::Columns;
 use super::ledger::{Ledger, Rules};
 use super::source::{self, Chunk, Facts, Names, Source};
-use crate::harvest::Sink;
+use crate::harvest::{Sink, TableRows};
 use crate::{Error, Progress, Result};
 use lm::model::{Tokenizer, shown};
 
@@ -243,7 +243,7 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
         let chunk = chunk?;
         let n = (chunk.values.len() / header.d_model).min((limit - ledger.rows()) as usize);
         let rows = enter(chunk, n, &header, &mut ledger, vocabulary.as_deref())?;
-        sink.write(chunks, n as u64, &[(schema::ACTIVATIONS, rows)])?;
+        sink.write(chunks, n as u64, &[TableRows::activations(rows)])?;
         chunks += 1;
         progress.advance(ledger.rows(), "");
         if ledger.rows() >= limit {

@@ -9,7 +9,7 @@ use storage::{Dtype, Manifest, ModelRef, RowsAre, schema};
 use super::draw::{Drawn, Rules, draw, shares};
 use super::picture::{Picture, files, size};
 use super::whiten::{self, Moments};
-use crate::harvest::Sink;
+use crate::harvest::{Sink, TableRows};
 use crate::interop::activations::{Columns, Imported, Run, sources};
 use crate::{Error, Progress, Result};
 
@@ -146,7 +146,7 @@ pub fn run(config: &ImagesConfig, out: &Path, progress: &mut dyn Progress) -> Re
         sink.write(
             i as u64,
             (drawn.kept.len() + drawn.held_out.len()) as u64,
-            &[(schema::ACTIVATIONS, batch)],
+            &[TableRows::activations(batch)],
         )?;
         flat += drawn.flat;
         progress.advance(rows, "");

@@ -51,7 +51,7 @@ pub struct Config {
     pub logit_scale: f64,
     /// Logits become c · tanh(logit / c).
     pub logit_cap: Option<f64>,
-    /// Token that begins a context, if the model has one.
+    /// Token that begins every context, if one does: of a loaded model what its tokenizer's files say, not `config.json` alone.
     pub bos_token_id: Option<u32>,
     /// Token that ends a document.
     pub eos_token_id: Option<u32>,

@@ -12,10 +12,11 @@ use crate::model::weights::gguf::Part;
 use crate::{Error, Result};
 
 /// Small files that are taken where they are there.
-const SMALL: [&str; 6] = [
+const SMALL: [&str; 7] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "chat_template.jinja",
     "special_tokens_map.json",
     "vocab.json",
     "merges.txt",

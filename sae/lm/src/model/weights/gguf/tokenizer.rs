@@ -20,6 +20,8 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::Gguf;
 use super::pretokeniser;
 use crate::Result;
+use crate::model::Beginning;
+use crate::text::ChatTemplate;
 
 /// A SentencePiece token longer than this, in bytes, is no token; the number of merges grows with its square.
 const LONGEST_TOKEN: usize = 256;
@@ -68,6 +70,30 @@ impl Gguf {
             Some(name) => Ok(name),
             None => Ok(pretokeniser::of_architecture(self.architecture()?, tokens)),
         }
+    }
+
+    /// How contexts begin: `named` is the begin token, which is added only if the file's flag (or, where it has none, the rule of
+    /// llama.cpp for its kind of tokenizer) says so.
+    pub(in crate::model) fn beginning(&self) -> Result<Beginning> {
+        let named = self.size("tokenizer.ggml.bos_token_id")?.and_then(|token| u32::try_from(token).ok());
+        let begins = self.begins_texts()?;
+        let because = match self.flag("tokenizer.ggml.add_bos_token")? {
+            Some(flag) => format!("tokenizer.ggml.add_bos_token is {flag}"),
+            None => "tokenizer.ggml.model and .pre, as llama.cpp reads them".to_owned(),
+        };
+        Ok(Beginning { token: named.filter(|_| begins), named, because })
+    }
+
+    /// The template of chats.
+    pub(in crate::model) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
+        let Some(template) = self.text("tokenizer.chat_template")? else { return Ok(None) };
+        let tokens = self.texts("tokenizer.ggml.tokens")?.unwrap_or_default();
+        let token = |key: &str| -> Result<String> {
+            let number = self.size(&format!("tokenizer.ggml.{key}_token_id"))?;
+            Ok(number.and_then(|n| tokens.get(n as usize)).cloned().unwrap_or_default())
+        };
+        let (bos, eos) = (token("bos")?, token("eos")?);
+        Ok(Some(ChatTemplate::new(template, &bos, &eos)))
     }
 
     /// True if texts begin with the begin token.

@@ -1,0 +1,462 @@
+//! Chats as a model's own template writes them.
+//!
+//! Templates are Jinja, written for Python: they use functions that transformers gives them, and methods of
+//! Python's texts, lists and tables. [`ChatTemplate`] has the ones that published templates use.
+
+use std::ops::Range;
+use std::path::Path;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::{Environment, ErrorKind, context};
+
+use crate::model::text_of;
+use crate::{Error, Result};
+
+/// The messages of a chat: a list of tables with `role` and `content`, in the order of the file.
+#[derive(Debug, Clone)]
+pub struct Chat(pub(super) Value);
+
+impl PartialEq for Chat {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Chat {
+    /// The messages of a JSON text.
+    ///
+    /// # Errors
+    /// A text that is not a list of objects that each have a `role`.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        Self::of(serde_json::from_str(text).map_err(|e| e.to_string())?)
+            .ok_or_else(|| "not a list of messages".to_owned())
+    }
+
+    /// The messages, if they are a list of tables with a `role` each.
+    pub(super) fn of(messages: Value) -> Option<Self> {
+        let all = (messages.kind() == ValueKind::Seq).then(|| messages.try_iter().ok()).flatten()?;
+        let mut count = 0;
+        for message in all {
+            message.get_attr("role").ok()?.as_str()?;
+            count += 1;
+        }
+        (count > 0).then_some(Self(messages))
+    }
+
+    fn messages(&self) -> impl Iterator<Item = (String, Vec<String>)> {
+        self.0.try_iter().into_iter().flatten().map(|message| {
+            let role = message.get_attr("role").ok().and_then(|r| r.as_str().map(str::to_owned));
+            (role.unwrap_or_default(), texts(&message.get_attr("content").unwrap_or_default()))
+        })
+    }
+
+    /// Where in `rendered` the contents of the messages of `roles` are.
+    ///
+    /// None if a content is not there as it was written, so that nobody could say which tokens are whose.
+    pub fn places(&self, rendered: &str, roles: &[String]) -> Option<Vec<Range<usize>>> {
+        let (mut places, mut from) = (Vec::new(), 0);
+        for (role, contents) in self.messages() {
+            for content in contents {
+                // Many templates trim what a message says.
+                let content = content.trim();
+                let at = from + rendered[from..].find(content)?;
+                from = at + content.len();
+                if roles.contains(&role) {
+                    places.push(at..from);
+                }
+            }
+        }
+        Some(places)
+    }
+}
+
+/// The texts of a content: itself, or those of its parts.
+fn texts(content: &Value) -> Vec<String> {
+    match content.as_str() {
+        Some(text) => vec![text.to_owned()],
+        None if content.kind() == ValueKind::Seq => {
+            let parts = content.try_iter().into_iter().flatten();
+            parts.filter_map(|part| part.get_attr("text").ok()?.as_str().map(str::to_owned)).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// How a model writes a chat.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    /// Or what is wrong with the template, which matters only to a text that has chats.
+    environment: Result<Environment<'static>, String>,
+    bos: String,
+    eos: String,
+}
+
+/// The name of the template in its environment.
+const NAME: &str = "chat_template";
+
+impl ChatTemplate {
+    /// From the text of a template.
+    pub fn new(source: &str, bos: &str, eos: &str) -> Self {
+        let environment = environment(source).map_err(|e| said(&e));
+        Self { environment, bos: bos.to_owned(), eos: eos.to_owned() }
+    }
+
+    /// `chat_template.jinja` of a model's folder, or `chat_template` of its `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// Files that are there and cannot be read.
+    pub fn of_folder(folder: &Path) -> Result<Option<Self>> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(text)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(Error::io(path, e)),
+            }
+        };
+        let name = "tokenizer_config.json";
+        let config = match read(name)? {
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|e| Error::format(folder.join(name), format!("is not JSON: {e}")))?,
+            None => serde_json::Value::Null,
+        };
+        let source = read("chat_template.jinja")?.or_else(|| default_of(&config["chat_template"]));
+        let token = |key: &str| text_of(&config[key]).unwrap_or_default();
+        Ok(source.map(|source| Self::new(&source, token("bos_token"), token("eos_token"))))
+    }
+
+    /// The text of a chat.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the template is not one, [`Error::Data`] with what it says about messages that
+    /// it does not take.
+    pub fn render(&self, chat: &Chat) -> Result<String> {
+        let context = context! {
+            messages => chat.0.clone(), bos_token => self.bos.clone(), eos_token => self.eos.clone(),
+            add_generation_prompt => false, tools => Value::from(()), documents => Value::from(()),
+        };
+        let environment = self
+            .environment
+            .as_ref()
+            .map_err(|e| Error::request(format!("the model's chat template cannot be used: {e}")))?;
+        let rendered = environment.get_template(NAME).and_then(|template| template.render(context));
+        rendered.map_err(|e| Error::data(format!("the model's chat template: {}", said(&e))))
+    }
+}
+
+fn said(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.to_string(), str::to_owned)
+}
+
+/// As transformers sets Jinja up.
+fn environment(source: &str) -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment
+        .set_unknown_method_callback(|_, value, method, arguments| python_method(value, method, arguments));
+    environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_function("strftime_now", |format: String| strftime(&format, today()));
+    environment.add_filter("tojson", |value: Value, options: Kwargs| -> Result<String, minijinja::Error> {
+        let indent = options.get::<Option<usize>>("indent")?;
+        let mut text = String::new();
+        json(&value, indent, 0, &mut text);
+        Ok(text)
+    });
+    environment.add_template_owned(NAME, without_generation(source))?;
+    Ok(environment)
+}
+
+/// `chat_template` is a text, or a list of named ones.
+fn default_of(templates: &serde_json::Value) -> Option<String> {
+    let named = |wanted: &str| {
+        let all = templates.as_array()?;
+        all.iter().find(|t| t["name"] == wanted)?["template"].as_str()
+    };
+    templates.as_str().or_else(|| named("default")).map(str::to_owned)
+}
+
+/// Marks of what an assistant says are for training with transformers; what is between them stays.
+fn without_generation(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let Some(end) = rest[at..].find("%}") else { break };
+        let tag = &rest[at..at + end + 2];
+        let word = tag[2..tag.len() - 2].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
+        out.push_str(&rest[..at]);
+        match word {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        rest = &rest[at + end + 2..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Python's methods of texts and tables that Jinja for Rust does not have.
+fn python_method(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, minijinja::Error> {
+    let unknown = || minijinja::Error::new(ErrorKind::UnknownMethod, format!("there is no method {method}"));
+    let given = |i: usize| arguments.get(i).and_then(Value::as_str);
+    if value.kind() == ValueKind::Map {
+        let keys = || value.try_iter().into_iter().flatten();
+        return match (method, arguments) {
+            ("keys", []) => Ok(keys().collect()),
+            ("values", []) => keys().map(|key| value.get_item(&key)).collect(),
+            ("items", []) => {
+                keys().map(|key| Ok(Value::from(vec![key.clone(), value.get_item(&key)?]))).collect()
+            }
+            ("get", [key]) => Ok(found(value, key).unwrap_or_else(|| Value::from(()))),
+            ("get", [key, other]) => Ok(found(value, key).unwrap_or_else(|| other.clone())),
+            _ => Err(unknown()),
+        };
+    }
+    let Some(text) = value.as_str() else { return Err(unknown()) };
+    let any_of = |i: usize, test: &dyn Fn(&str) -> bool| -> Option<bool> {
+        match arguments.get(i)? {
+            one if one.as_str().is_some() => one.as_str().map(test),
+            several => Some(several.try_iter().ok()?.any(|one| one.as_str().is_some_and(test))),
+        }
+    };
+    let set = given(0).map(|set| set.to_owned());
+    let cut = |c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c));
+    let parts = |parts: &mut dyn Iterator<Item = &str>| parts.map(Value::from).collect::<Value>();
+    let limit = arguments.get(1).and_then(Value::as_i64).filter(|n| *n >= 0).map(|n| n as usize + 1);
+    Ok(match method {
+        "strip" => text.trim_matches(cut).into(),
+        "lstrip" => text.trim_start_matches(cut).into(),
+        "rstrip" => text.trim_end_matches(cut).into(),
+        "upper" => text.to_uppercase().into(),
+        "lower" => text.to_lowercase().into(),
+        "title" | "capitalize" => capitalised(text, method == "title").into(),
+        "startswith" => any_of(0, &|part| text.starts_with(part)).ok_or_else(unknown)?.into(),
+        "endswith" => any_of(0, &|part| text.ends_with(part)).ok_or_else(unknown)?.into(),
+        "removeprefix" => text.strip_prefix(given(0).ok_or_else(unknown)?).unwrap_or(text).into(),
+        "removesuffix" => text.strip_suffix(given(0).ok_or_else(unknown)?).unwrap_or(text).into(),
+        "split" => match (given(0), limit) {
+            (None, _) => parts(&mut text.split_whitespace()),
+            (Some(at), None) => parts(&mut text.split(at)),
+            (Some(at), Some(limit)) => parts(&mut text.splitn(limit, at)),
+        },
+        "rsplit" => {
+            let at = given(0).ok_or_else(unknown)?;
+            let mut all: Vec<&str> = text.rsplitn(limit.unwrap_or(usize::MAX), at).collect();
+            all.reverse();
+            parts(&mut all.into_iter())
+        }
+        "splitlines" => parts(&mut text.lines()),
+        "replace" => {
+            let (from, to) = (given(0).ok_or_else(unknown)?, given(1).ok_or_else(unknown)?);
+            match arguments.get(2).and_then(Value::as_i64) {
+                Some(times) if times >= 0 => text.replacen(from, to, times as usize).into(),
+                _ => text.replace(from, to).into(),
+            }
+        }
+        "find" => {
+            let at = text.find(given(0).ok_or_else(unknown)?);
+            at.map_or(-1, |at| text[..at].chars().count() as i64).into()
+        }
+        "count" => text.matches(given(0).ok_or_else(unknown)?).count().into(),
+        "isdigit" => (!text.is_empty() && text.chars().all(char::is_numeric)).into(),
+        "isspace" => (!text.is_empty() && text.chars().all(char::is_whitespace)).into(),
+        "join" => {
+            let all = arguments.first().ok_or_else(unknown)?.try_iter()?;
+            all.map(|part| part.to_string()).collect::<Vec<_>>().join(text).into()
+        }
+        _ => return Err(unknown()),
+    })
+}
+
+fn found(table: &Value, key: &Value) -> Option<Value> {
+    table.get_item(key).ok().filter(|value| !value.is_undefined())
+}
+
+/// The first letter large and the others small: of every word, or of the text.
+fn capitalised(text: &str, every_word: bool) -> String {
+    let mut first = true;
+    text.chars()
+        .flat_map(|c| {
+            let large = first && c.is_alphabetic();
+            first = if every_word { !c.is_alphabetic() } else { false };
+            if large { c.to_uppercase().collect::<Vec<_>>() } else { c.to_lowercase().collect() }
+        })
+        .collect()
+}
+
+/// JSON as Python's `json.dumps(…, ensure_ascii=False)` writes it.
+fn json(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) {
+    let line = |out: &mut String, depth: usize| {
+        if let Some(indent) = indent {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent * depth));
+        }
+    };
+    // Python has no space after the comma at the end of a line.
+    let comma = if indent.is_some() { "," } else { ", " };
+    match value.kind() {
+        ValueKind::Undefined | ValueKind::None => out.push_str("null"),
+        ValueKind::Map => {
+            out.push('{');
+            for (i, key) in value.try_iter().into_iter().flatten().enumerate() {
+                out.push_str(if i > 0 { comma } else { "" });
+                line(out, depth + 1);
+                quoted(&key.to_string(), out);
+                out.push_str(": ");
+                json(&value.get_item(&key).unwrap_or_default(), indent, depth + 1, out);
+            }
+            if value.len() > Some(0) {
+                line(out, depth);
+            }
+            out.push('}');
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            out.push('[');
+            for (i, item) in value.try_iter().into_iter().flatten().enumerate() {
+                out.push_str(if i > 0 { comma } else { "" });
+                line(out, depth + 1);
+                json(&item, indent, depth + 1, out);
+            }
+            if value.len() > Some(0) {
+                line(out, depth);
+            }
+            out.push(']');
+        }
+        ValueKind::String => quoted(value.as_str().unwrap_or_default(), out),
+        _ => out.push_str(&value.to_string()),
+    }
+}
+
+fn quoted(text: &str, out: &mut String) {
+    // Neither escapes letters beyond ASCII, and both escape what JSON has to.
+    out.push_str(&serde_json::Value::from(text).to_string());
+}
+
+/// Year, month and day, by the system's clock, in UTC.
+fn today() -> (i64, u32, u32) {
+    let seconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    civil((seconds / 86400) as i64)
+}
+
+/// The date `days` after 1 January 1970.
+fn civil(days: i64) -> (i64, u32, u32) {
+    // Years begin in March here, so that a leap day is the last of its year.
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = (day_of_year - (153 * month + 2) / 5 + 1) as u32;
+    let month = if month < 10 { month + 3 } else { month - 9 } as u32;
+    (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+fn strftime(format: &str, (year, month, day): (i64, u32, u32)) -> String {
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let name = MONTHS[(month as usize + 11) % 12];
+    let short = &name[..3];
+    let parts = [
+        ("%Y", year.to_string()),
+        ("%m", format!("{month:02}")),
+        ("%d", format!("{day:02}")),
+        ("%B", name.to_owned()),
+        ("%b", short.to_owned()),
+        ("%y", format!("{:02}", year.rem_euclid(100))),
+    ];
+    parts.iter().fold(format.to_owned(), |text, (code, part)| text.replace(code, part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(json: &str) -> Chat {
+        Chat::from_json(json).unwrap()
+    }
+
+    const TALK: &str = r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": " Hi <you> "},
+        {"role": "assistant", "content": "Hello."}]"#;
+
+    #[test]
+    fn chatml_and_llama_write_a_chat_as_transformers_does() {
+        // Written out by hand from the published templates.
+        let chatml = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+        let template = ChatTemplate::new(chatml, "", "");
+        assert_eq!(
+            template.render(&chat(TALK)).unwrap(),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi <you> <|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
+        );
+        let llama = "{{- bos_token }}\n{%- if messages[0]['role'] == 'system' %}\n    {%- set system = messages[0]['content']|trim %}\n    {%- set messages = messages[1:] %}\n{%- endif %}\n{{- '[' + system.upper() + ']' }}\n{%- for m in messages %}\n    {{- m.role.strip() + ': ' + m['content'].strip() + eos_token }}\n{%- endfor %}";
+        let template = ChatTemplate::new(llama, "<s>", "</s>");
+        assert_eq!(
+            template.render(&chat(TALK)).unwrap(),
+            "<s>[BE BRIEF.]user: Hi <you></s>assistant: Hello.</s>"
+        );
+    }
+
+    #[test]
+    fn what_templates_use_of_python_is_there() {
+        let render = |source: &str| {
+            ChatTemplate::new(source, "<s>", "</s>").render(&chat(TALK)).map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            render("{{ {'b': [1, 'ü'], 'a': none} | tojson }}").unwrap(),
+            r#"{"b": [1, "ü"], "a": null}"#
+        );
+        assert_eq!(render("{{ {'a': [1]} | tojson(indent=2) }}").unwrap(), "{\n  \"a\": [\n    1\n  ]\n}");
+        assert_eq!(render("{{ '</think>a</think>b'.split('</think>')[-1].lstrip('\\n') }}").unwrap(), "b");
+        assert_eq!(
+            render("{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}").unwrap(),
+            "role=system;content=Be brief.;"
+        );
+        assert_eq!(
+            render("{{ messages[0].get('name', 'none') }}{{ 'ab'.startswith('a') }}").unwrap(),
+            "nonetrue"
+        );
+        assert_eq!(
+            render("{% generation %}x{% endgeneration %}{% for m in messages %}{% break %}{% endfor %}")
+                .unwrap(),
+            "x"
+        );
+        let error = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
+        assert!(error.contains("roles must alternate"), "{error}");
+        let broken = ChatTemplate::new("{% if %}", "", "").render(&chat(TALK)).unwrap_err();
+        assert!(matches!(broken, Error::Request(_)), "{broken}");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_454), (2026, 1, 1));
+        assert_eq!(strftime("%d %b %Y", (2026, 1, 9)), "09 Jan 2026");
+        assert_eq!(strftime("%B %d, %Y", (2024, 12, 31)), "December 31, 2024");
+    }
+
+    #[test]
+    fn the_words_of_a_role_are_found_in_the_rendered_text() {
+        let roles = ["assistant".to_owned()];
+        let places = |text: &str| chat(TALK).places(text, &roles);
+        assert_eq!(places("Be brief.|Hi <you>|Hello.|"), Some(vec![19..25]));
+        assert_eq!(places("Be brief.|HI|Hello."), None, "the template changed what the user said");
+        assert!(Chat::from_json(r#"[{"content": "x"}]"#).is_err() && Chat::from_json("[]").is_err());
+    }
+}
