@@ -1,6 +1,6 @@
 //! Numeric ground floor: plain slices in, plain slices out.
 //!
-//! No tensors, no files, no randomness, no threads of its own except where a function says so. Matrices are row-major;
+//! No tensors, no files, no state, no threads of its own except where a function says so. Matrices are row-major;
 //! `[n, d]` means `n` rows of `d` numbers. Every kernel has a naive twin in its tests.
 //!
 //! | file | computes |
@@ -29,6 +29,7 @@
 //! | [`listed`] | dot products at listed pairs of rows, in the order that memory likes |
 //! | [`keep`] | rows that keep their k largest numbers and have 0 elsewhere |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
+//! | [`chance`] | random numbers as a function of seed, purpose and position |
 //!
 //! # Bits
 //! Loops are compiled three times, portable, for AVX2 and for AVX-512, and pick at run time. No variant fuses multiply and add and all
@@ -85,6 +86,7 @@ pub(crate) fn has_avx512() -> bool {
 pub mod adam;
 pub mod best;
 pub mod bf16;
+pub mod chance;
 pub mod columns;
 pub mod eigen;
 pub mod encode;

@@ -1,13 +1,12 @@
 //! The indexed tokens, in memory, and which half of the documents each belongs to.
 
 use arrow::datatypes::UInt32Type;
-use rand::RngCore as _;
 use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN};
 use storage::{Dataset, Scan, TableReader, column};
 
 use crate::features::tokens::Tokens;
-use crate::train::random::{Purpose, generator};
 use crate::{Error, Progress, Result, rows};
+use kernels::chance::{Purpose, generator};
 
 /// What stands before the first token of a document.
 pub const START: u32 = u32::MAX;

@@ -17,7 +17,6 @@ mod best;
 mod buckets;
 mod coactive;
 mod describe;
-mod draw;
 mod examples;
 mod heads;
 mod index;

@@ -1,14 +1,13 @@
 //! What the model goes on to say.
 
-use rand::RngCore as _;
 use serde::Serialize;
 
 use super::pass::With;
 use super::predictions::Logits;
 use super::prompter::Prompter;
 use super::reading::Reading;
-use crate::train::random::{Purpose, generator};
 use crate::{Error, Progress, Result};
+use kernels::chance::{Generator, Purpose, generator, uniform};
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -100,7 +99,7 @@ impl Prompter {
             Sampling::Greedy => largest(logits.iter().map(|&v| f64::from(v))),
             Sampling::Drawn { temperature, seed } => {
                 let mut rng = generator(seed, Purpose::Continuations, step, 0);
-                largest(logits.iter().map(|&v| f64::from(v / temperature) + gumbel(rng.next_u64())))
+                largest(logits.iter().map(|&v| f64::from(v / temperature) + gumbel(&mut rng)))
             }
         };
         Ok((token, Logits::new(&logits).log(token) as f32))
@@ -108,9 +107,8 @@ impl Prompter {
 }
 
 /// −ln(−ln u), u uniform in (0, 1).
-fn gumbel(bits: u64) -> f64 {
-    let u = ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    -(-u.ln()).ln()
+fn gumbel(rng: &mut Generator) -> f64 {
+    -(-uniform(rng).ln()).ln()
 }
 
 /// The index of the largest, the first of equals.

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{self, Purpose, generator};
 
 use super::Text;
 use crate::experts::read::Source;
@@ -113,15 +111,12 @@ pub fn controls(masked: &[(u16, u16)], model: &LanguageModel, draws: u16, seed: 
         return Vec::new();
     }
     let draw = |number: u16| {
-        // Each draw has a stream of its own.
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(number.into());
+        let mut rng = generator(seed, Purpose::Masks, number.into(), 0);
         let mut drawn = Vec::with_capacity(masked.len());
         for (layer, masked) in &layers {
             let count = shapes.get(layer).map_or(0, |&(count, _)| count as u16);
             let mut others: Vec<u16> = (0..count).filter(|e| !masked.contains(e)).collect();
-            others.shuffle(&mut rng);
-            others.truncate(masked.len());
+            chance::choose(&mut others, masked.len(), &mut rng);
             others.sort_unstable();
             drawn.extend(others.into_iter().map(|expert| (*layer, expert)));
         }

@@ -1,7 +1,6 @@
 //! Points move: towards those they hold to, away from others met by chance.
 
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{Purpose, below, generator};
 
 use super::graph::Edge;
 
@@ -21,7 +20,7 @@ pub struct Descent<'a> {
     every: Vec<f32>,
     /// The pass in which each edge moves next.
     next: Vec<f32>,
-    rng: ChaCha8Rng,
+    seed: u64,
 }
 
 impl<'a> Descent<'a> {
@@ -29,12 +28,13 @@ impl<'a> Descent<'a> {
     pub fn new(edges: &'a [Edge], epochs: usize, seed: u64) -> Self {
         let strongest = edges.iter().map(|edge| edge.strength).fold(0.0, f32::max);
         let every: Vec<f32> = edges.iter().map(|edge| strongest / edge.strength.max(1e-9)).collect();
-        Self { edges, epochs, next: every.clone(), every, rng: ChaCha8Rng::seed_from_u64(seed ^ 0x6465_7363) }
+        Self { edges, epochs, next: every.clone(), every, seed }
     }
 
     /// One pass: every edge whose time has come moves both its ends, and the first away from [`CHANCE`] others. Steps become shorter
     /// from pass to pass.
     pub fn pass(&mut self, places: &mut [[f32; 2]], epoch: usize) {
+        let mut rng = generator(self.seed, Purpose::MapMoves, epoch as u64, 0);
         let rate = 1.0 - epoch as f32 / self.epochs as f32;
         for (i, edge) in self.edges.iter().enumerate() {
             if self.next[i] > epoch as f32 + 1.0 {
@@ -48,7 +48,7 @@ impl<'a> Descent<'a> {
                 places[b][axis] -= pull[axis];
             }
             for _ in 0..CHANCE {
-                let other = self.rng.random_range(0..places.len() as u32) as usize;
+                let other = below(places.len(), &mut rng);
                 if other != a {
                     let push = step(places[a], places[other], repulsion).map(|g| g * rate);
                     (0..2).for_each(|axis| places[a][axis] += push[axis]);
