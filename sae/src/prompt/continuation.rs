@@ -1,8 +1,8 @@
-//! What the model goes on to say.
+//! Continuations: the tokens that the model adds to a text.
 
 use serde::Serialize;
 
-use super::pass::With;
+use super::pass::Intervention;
 use super::predictions::Logits;
 use super::prompter::Prompter;
 use super::reading::Reading;
@@ -13,15 +13,16 @@ use kernels::chance::{Generator, Purpose, generator, uniform};
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sampling {
-    /// The likeliest, ties by number.
+    /// The likeliest token; of equals the one with the lower number.
     #[default]
     Greedy,
-    /// Drawn from softmax(logits / temperature), as the token with the largest logit / temperature + Gumbel noise. The noise is a
-    /// function of (seed, step, token), so that with and without a change the same is drawn until the predictions differ.
+    /// Drawn from softmax(logits / temperature), as the token with the largest logit / temperature + Gumbel noise. The noise
+    /// is a function of (seed, step, token), so that with and without a change the same tokens are drawn until the
+    /// predictions differ.
     Drawn {
-        /// > 0.
+        /// Above 0; 1 is the model's own distribution.
         temperature: f32,
-        /// Decides the noise.
+        /// Seed of the noise.
         seed: u64,
     },
 }
@@ -33,21 +34,22 @@ pub struct Continuation {
     pub tokens: Vec<u32>,
     /// Their text.
     pub text: String,
-    /// ln p of each when it was chosen, by the model that chose it.
+    /// ln p of each token when it was chosen, in the pass that chose it.
     pub log_probabilities: Vec<f32>,
-    /// Whether the model ended it.
+    /// Whether the model ended it (with its end-of-sequence token).
     pub ended: bool,
 }
 
 impl Prompter {
-    /// `tokens` tokens at most behind a reading's text. A change that is not for chosen tokens goes on at the tokens that follow.
+    /// Continues a reading's text by at most `tokens` tokens. A change everywhere applies to the new tokens too, one at chosen
+    /// tokens does not.
     ///
     /// # Errors
-    /// More tokens than the model's context has room for, a temperature that is not above 0.
+    /// More tokens than the model's context has room for, or a temperature that is not above 0.
     pub fn continuation(
         &self,
         reading: &Reading,
-        with: With<'_>,
+        with: Intervention<'_>,
         tokens: usize,
         sampling: Sampling,
         progress: &mut dyn Progress,
@@ -55,7 +57,7 @@ impl Prompter {
         let room = self.room() - reading.len();
         if tokens > room {
             return Err(Error::request(format!(
-                "`{}` has room for {room} tokens behind these {}, not for {tokens}",
+                "`{}` has room for {room} more tokens after these {}, not for {tokens}",
                 self.model.id(),
                 reading.len()
             )));
@@ -64,7 +66,7 @@ impl Prompter {
             && !(temperature > 0.0 && temperature.is_finite())
         {
             return Err(Error::request(format!(
-                "the temperature is {temperature}; expected a number above 0"
+                "the temperature is {temperature}, expected a number above 0"
             )));
         }
         progress.begin("continuation", Some(tokens as u64), "tokens");
@@ -89,8 +91,8 @@ impl Prompter {
         Ok(made)
     }
 
-    /// The token behind `all` and ln of its probability.
-    fn next(&self, all: &[u32], with: With<'_>, sampling: Sampling, step: u64) -> Result<(u32, f32)> {
+    /// The token after `all` and ln of its probability.
+    fn next(&self, all: &[u32], with: Intervention<'_>, sampling: Sampling, step: u64) -> Result<(u32, f32)> {
         let batch = self.batch(all)?;
         let residual = self.through(&batch, with)?;
         let last = residual.narrow(1, batch.first + batch.tokens - 1, 1)?;
