@@ -29,6 +29,8 @@
 //! | [`listed`] | dot products at listed pairs of rows, in the order that memory likes |
 //! | [`keep`] | rows that keep their k largest numbers and have 0 elsewhere |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
+//! | [`pairs`] | every row of one matrix with every row of another, folded as the products come |
+//! | [`wide`] | dot products, norms and unit rows in f64 |
 //! | [`chance`] | random numbers as a function of seed, purpose and position |
 //!
 //! # Bits
@@ -102,6 +104,7 @@ pub mod listed;
 pub mod median;
 pub mod memory;
 pub mod norm;
+pub mod pairs;
 pub mod pieces;
 pub mod product;
 pub mod quantile;
@@ -110,6 +113,7 @@ pub mod spare;
 pub mod topk;
 
 pub mod vector;
+pub mod wide;
 
 /// The instruction sets that decide the bits of [`gemm`], [`product`] and [`bf16`] on this machine and those that [`int8`] uses, e.g.
 /// `x86_64 avx2 fma avx512f avx512bf16 avx512-vnni`.

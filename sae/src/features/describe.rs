@@ -14,6 +14,7 @@ use super::rows::{Logits, logits, neighbours};
 use super::summary::Activations;
 use super::tokens::Tokens;
 use crate::dictionary::Dictionary;
+use kernels::wide::{dot, norm};
 
 /// Tokens listed in `fires_on`.
 const FIRES_ON: usize = 10;
@@ -117,18 +118,4 @@ impl Describer<'_> {
 
 fn coactive(partners: Vec<Partner>) -> Vec<(u32, u32, f32)> {
     partners.into_iter().map(|p| (p.feature, p.count, p.lift as f32)).collect()
-}
-
-/// Norms of the rows of `matrix[n, d]`.
-pub fn row_norms(matrix: &[f32], d: usize) -> Vec<f32> {
-    matrix.par_chunks(d).map(|row| norm(row) as f32).collect()
-}
-
-fn norm(row: &[f32]) -> f64 {
-    dot(row, row).sqrt()
-}
-
-/// Dot product of two rows, summed in f64.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }

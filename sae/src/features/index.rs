@@ -11,7 +11,7 @@ use storage::schema::VOCABULARY;
 
 use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
-use super::describe::{Describer, Description, row_norms};
+use super::describe::{Describer, Description};
 use super::examples::ExampleOptions;
 use super::heads::{self, Wanted, Written};
 use super::map::{self, alive};
@@ -125,7 +125,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     let encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
     let describer = Describer {
         dictionary: &subject.dictionary,
-        norms: &row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
+        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
         unembedding: unembedding.as_deref(),
         tokens: &encoded.tokens,
         coactivity: &encoded.coactivity,

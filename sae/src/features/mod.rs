@@ -31,4 +31,3 @@ pub(crate) mod tokens;
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use index::{IndexOptions, IndexSummary, index};
 pub use map::map;
-pub use summary::BINS;

@@ -1,12 +1,12 @@
-//! Choosing documents: all of them or the held-out ones, and as many as a limit on tokens allows.
+//! Choosing whole documents until a limit on tokens is reached.
 
 use std::ops::Range;
 
 use kernels::chance::{Purpose, generator, shuffle};
 
-/// A document's part in the choice.
+/// A document and its rows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Which {
+pub struct DocumentRows {
     /// Number of the document.
     pub document: u32,
     /// Its rows in the table of activations.
@@ -20,18 +20,19 @@ pub struct Choice {
     pub ranges: Vec<Range<u64>>,
     /// Rows in them.
     pub tokens: u64,
-    /// Documents of which rows were chosen.
+    /// Documents with chosen rows.
     pub documents: u64,
 }
 
-/// Chooses whole documents in an order drawn with `seed` until `limit` tokens are reached; the last is cut there. Without
-/// a limit, or with a generous one, all.
+/// Chooses whole documents in an order drawn by `seed` until `limit` tokens are reached; the last is cut there. All of them
+/// without a limit or with one that is not reached.
 ///
 /// Taking the first rows instead would look at one domain alone where documents are ordered by source.
-pub fn choose(documents: &[Which], limit: Option<u64>, seed: u64) -> Choice {
+pub fn choose(documents: &[DocumentRows], limit: Option<u64>, seed: u64) -> Choice {
     let total: u64 = documents.iter().map(|d| d.rows.end - d.rows.start).sum();
     let limit = limit.unwrap_or(total);
-    let mut order: Vec<&Which> = documents.iter().filter(|d| !d.rows.is_empty()).collect();
+    let mut order: Vec<&DocumentRows> = documents.iter().filter(|d| !d.rows.is_empty()).collect();
+    // Where all are taken their order does not matter.
     if limit < total {
         order.sort_by_key(|d| d.document);
         shuffle(&mut order, &mut generator(seed, Purpose::Documents, 0, 0));
@@ -61,11 +62,11 @@ pub fn choose(documents: &[Which], limit: Option<u64>, seed: u64) -> Choice {
 mod tests {
     use super::*;
 
-    fn documents(lengths: &[u64]) -> Vec<Which> {
+    fn documents(lengths: &[u64]) -> Vec<DocumentRows> {
         let mut first = 0;
         let documents = lengths.iter().enumerate().map(|(document, &length)| {
             first += length;
-            Which { document: document as u32, rows: first - length..first }
+            DocumentRows { document: document as u32, rows: first - length..first }
         });
         documents.collect()
     }
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn holes_between_documents_stay_holes() {
-        let which = [Which { document: 4, rows: 10..20 }, Which { document: 9, rows: 30..31 }];
+        let which = [DocumentRows { document: 4, rows: 10..20 }, DocumentRows { document: 9, rows: 30..31 }];
         assert_eq!(choose(&which, None, 0).ranges, [10..20, 30..31]);
     }
 }

@@ -8,7 +8,7 @@ mod model;
 mod reader;
 mod subject;
 
-pub use choice::{Choice, Which, choose};
+pub use choice::{Choice, DocumentRows, choose};
 pub use documents::documents;
 pub use model::{ModelChoice, load_model, source_of};
 pub use reader::{RowBatch, RowReader};

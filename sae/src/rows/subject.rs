@@ -7,6 +7,7 @@ use storage::{Dataset, RunRecord};
 
 use crate::dictionary::Dictionary;
 use crate::{Error, Result};
+use lm::model::hexadecimal;
 
 /// A dictionary and a dataset.
 #[derive(Debug)]
@@ -58,5 +59,5 @@ pub fn weights_sha256(dir: &Path) -> Result<String> {
     let mut file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(|e| Error::io(&path, e))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize()))
 }

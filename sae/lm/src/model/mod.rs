@@ -36,7 +36,7 @@ pub use decoder::Decoder;
 pub use find::ModelSource;
 pub use hook::{Hook, Site};
 pub use hub::Hub;
-pub use language_model::{LanguageModel, losses, summed_loss};
+pub use language_model::{LanguageModel, hexadecimal, losses, summed_loss};
 pub use mixture::MoeLayer;
 pub use mixture::stacked_names;
 pub use router::Routing;

@@ -7,7 +7,6 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
 use serde::Serialize;
 use storage::experts::CellRow;
 
@@ -16,13 +15,9 @@ use super::outputs::outputs;
 use crate::dictionary::Dictionary;
 use crate::experts::figures::short;
 use crate::{Error, Progress, Result};
-use kernels::gemm::rows_times_rows;
+use kernels::pairs::{ROWS, fold_products};
+use kernels::wide;
 use lm::model::{LanguageModel, MoeLayer};
-
-/// Rows of the other set that one task looks at.
-const ROWS: usize = 64;
-/// Rows of the reference that are multiplied at a time.
-const COLUMNS: usize = 1024;
 
 /// The cells of a reference.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -158,10 +153,10 @@ impl Vectors {
             let mut whole = true;
             for (block, &width) in blocks.iter().zip(&widths) {
                 let block = &block[row * width..][..width];
-                let norm = block.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-                whole &= norm > 0.0;
-                let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-                numbers.extend(block.iter().map(|x| (f64::from(*x) * scale) as f32));
+                whole &= wide::norm(block) > 0.0;
+                let first = numbers.len();
+                numbers.extend_from_slice(block);
+                wide::scale_to_unit(&mut numbers[first..]);
             }
             has_direction.push(whole);
         }
@@ -174,31 +169,23 @@ impl Vectors {
 }
 
 /// For every row of `other` the nearest row of `reference` and their cosine, the mean over blocks; ties to the lower number.
+/// `None` for a row without a direction.
 fn nearest(other: &Vectors, reference: &Vectors) -> Vec<Option<(usize, f64)>> {
-    let width = reference.width;
-    let of_block = |block: usize| {
-        let rows = &other.numbers[block * ROWS * width..][..(other.count - block * ROWS).min(ROWS) * width];
-        let n = rows.len() / width;
-        let mut best: Vec<Option<(usize, f32)>> = vec![None; n];
-        let mut products = vec![0.0; n * COLUMNS];
-        for (index, columns) in reference.numbers.chunks(COLUMNS * width).enumerate() {
-            let count = columns.len() / width;
-            let out = &mut products[..n * count];
-            rows_times_rows(out, rows, columns, n, count, width);
-            for (best, row) in best.iter_mut().zip(out.chunks_exact(count)) {
-                for (at, &product) in (index * COLUMNS..).zip(row) {
-                    if reference.has_direction[at] && best.is_none_or(|(_, most)| product > most) {
-                        *best = Some((at, product));
-                    }
-                }
+    fold_products(
+        (&other.numbers, &reference.numbers, reference.width),
+        0..other.count,
+        ROWS,
+        |row| (row, None),
+        |(_, best): &mut (usize, Option<(usize, f32)>), at, product| {
+            if reference.has_direction[at] && best.is_none_or(|(_, most)| product > most) {
+                *best = Some((at, product));
             }
-        }
-        let own = &other.has_direction[block * ROWS..];
-        let cosine = |(at, product): (usize, f32)| (at, f64::from(product) / reference.blocks as f64);
-        best.into_iter().zip(own).map(|(best, own)| best.filter(|_| *own).map(cosine)).collect::<Vec<_>>()
-    };
-    let parts: Vec<_> = (0..other.count.div_ceil(ROWS)).into_par_iter().map(of_block).collect();
-    parts.into_iter().flatten().collect()
+        },
+        |(row, best)| {
+            let best = best.filter(|_| other.has_direction[row]);
+            best.map(|(at, product)| (at, f64::from(product) / reference.blocks as f64))
+        },
+    )
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::super::describe::dot;
 use super::Heads;
 use crate::dictionary::Dictionary;
 use crate::{Error, Result};
+use kernels::wide::dot;
 use lm::model::{Decoder, Hook, Site, Tap};
 use lm::text::Contexts;
 

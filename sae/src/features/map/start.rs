@@ -1,6 +1,7 @@
 //! Where points are before they move: along the two main directions of the decoder rows.
 
 use kernels::chance::{Purpose, generator, uniform};
+use kernels::wide::unit_rows;
 use rayon::prelude::*;
 
 /// Rounds of the power iteration; a picture needs no more digits.
@@ -15,7 +16,8 @@ const CHUNK: usize = 1024;
 pub fn along_main_directions(matrix: &[f32], d: usize, alive: &[u32], seed: u64) -> Vec<[f32; 2]> {
     let mut rng = generator(seed, Purpose::MapStart, 0, 0);
     let mut between = |bound: f64| bound * (2.0 * uniform(&mut rng) - 1.0);
-    let rows: Vec<f32> = alive.par_iter().flat_map_iter(|f| unit(&matrix[*f as usize * d..][..d])).collect();
+    let rows = alive.iter().flat_map(|f| &matrix[*f as usize * d..][..d]).copied().collect::<Vec<f32>>();
+    let rows = unit_rows(&rows, d);
     let mut mean = vec![0.0; d];
     sum(&rows, d, |_| 1.0).into_iter().zip(&mut mean).for_each(|(s, m)| *m = s / alive.len().max(1) as f64);
     let mut axes: Vec<Vec<f64>> = Vec::new();
@@ -68,11 +70,6 @@ fn orthonormalise(axis: &mut [f64], others: &[Vec<f64>]) {
     }
     let norm = dot64(axis, axis).sqrt();
     axis.iter_mut().for_each(|a| *a = if norm > 1e-300 { *a / norm } else { 0.0 });
-}
-
-fn unit(row: &[f32]) -> Vec<f32> {
-    let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    row.iter().map(|x| if norm > 0.0 { (f64::from(*x) / norm) as f32 } else { 0.0 }).collect()
 }
 
 fn dot(row: &[f32], axis: &[f64]) -> f64 {
