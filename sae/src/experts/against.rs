@@ -38,12 +38,13 @@ pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<
     let (a, b) = (Source::open(dir)?, Source::open(other)?);
     if a.rows() != b.rows() {
         return Err(Error::request(format!(
-            "{} has {} rows of routing, {} has {}; both must be harvested from the same text with the same settings",
+            "{} has {} rows of routing, {} has {}",
             dir.display(),
             a.rows(),
             other.display(),
             b.rows()
-        )));
+        ))
+        .with_remedy("harvest both from the same text with the same settings"));
     }
     let experts = match (a.declared().experts, b.declared().experts) {
         (Some(a), Some(b)) if a != b => {
@@ -127,15 +128,15 @@ fn pair(a: &Choice<'_>, b: &Choice<'_>, experts: usize, layers: &mut BTreeMap<u1
     let key = |c: &Choice<'_>| (c.document, c.position, c.token, c.layer);
     if key(a) != key(b) {
         return Err(Error::data(format!(
-            "{}, token {}: the other dataset has document {}, position {}, layer {}, token {} there; both must be harvested from \
-             the same text with the same tokenizer",
+            "{}, token {}: the other dataset has document {}, position {}, layer {}, token {} there",
             a.place(),
             a.token,
             b.document,
             b.position,
             b.layer,
             b.token
-        )));
+        ))
+        .with_remedy("harvest both from the same text with the same tokenizer"));
     }
     let layer = layers.entry(a.layer).or_default();
     for (choice, slots) in [a, b].into_iter().zip(&mut layer.slots) {

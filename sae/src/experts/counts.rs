@@ -12,7 +12,7 @@ use storage::experts::{BalanceRow, InformationRow, SpecialisationRow};
 use super::balance::total;
 use super::figures::{balance_of_slots, short};
 use super::specialisation::{InDomain, specialisation};
-use crate::{Error, Result};
+use crate::{Error, Result, csv_file};
 
 /// Columns that must be there, in any order.
 const COLUMNS: [&str; 6] = ["model", "layer", "domain", "routing", "expert", "count"];
@@ -52,11 +52,13 @@ pub fn read_counts(path: &Path) -> Result<BTreeMap<String, Counts>> {
 }
 
 fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, Counts>> {
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| fields(line));
+    let wrong = |line: usize, problem: &str| Error::format(path, format!("line {line}: {problem}"));
+    let records = csv_file::records(text).map_err(|(line, problem)| wrong(line, &problem))?;
+    let mut records = records.into_iter();
+    let (_, header) = records.next().unwrap_or_default();
     let mut places = [0; 6];
     for (place, name) in places.iter_mut().zip(COLUMNS) {
-        *place = header.iter().position(|h| *h == name).ok_or_else(|| {
+        *place = header.iter().position(|h| h.trim() == name).ok_or_else(|| {
             Error::format(
                 path,
                 format!("line 1: no column `{name}`; expected the columns {}", COLUMNS.join(", ")),
@@ -65,20 +67,15 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, Counts>> {
     }
     let mut models: BTreeMap<String, Counts> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for (number, line) in lines {
-        let row = Row::parse(line, &places, header.len())
-            .map_err(|problem| Error::format(path, format!("line {}: {problem}", number + 1)))?;
+    for (line, fields) in records {
+        let row = Row::parse(&fields, &places, header.len()).map_err(|problem| wrong(line, &problem))?;
         let key = (row.model.clone(), row.layer, row.domain.clone(), row.top1, row.expert);
         if !seen.insert(key) {
             let problem = format!(
-                "line {}: a second count for {}, layer {}, {}, expert {}; expected one",
-                number + 1,
-                row.model,
-                row.layer,
-                row.domain,
-                row.expert
+                "a second count for {}, layer {}, {}, expert {}, expected one",
+                row.model, row.layer, row.domain, row.expert
             );
-            return Err(Error::format(path, problem));
+            return Err(wrong(line, &problem));
         }
         models.entry(row.model.clone()).or_default().add(row);
     }
@@ -86,10 +83,6 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, Counts>> {
         return Err(Error::format(path, "has no counts"));
     }
     Ok(models)
-}
-
-fn fields(line: &str) -> Vec<&str> {
-    line.split(',').map(|field| field.trim().trim_matches('"')).collect()
 }
 
 struct Row {
@@ -102,12 +95,11 @@ struct Row {
 }
 
 impl Row {
-    fn parse(line: &str, places: &[usize; 6], width: usize) -> std::result::Result<Self, String> {
-        let fields = fields(line);
+    fn parse(fields: &[String], places: &[usize; 6], width: usize) -> std::result::Result<Self, String> {
         if fields.len() != width {
             return Err(format!("{} fields, expected {width}", fields.len()));
         }
-        let [model, layer, domain, routing, expert, count] = places.map(|place| fields[place]);
+        let [model, layer, domain, routing, expert, count] = places.map(|place| fields[place].trim());
         let wrong = |name: &str, value: &str, wanted: &str| format!("{name} is `{value}`, expected {wanted}");
         let top1 = match routing {
             "topk" => false,
@@ -120,7 +112,8 @@ impl Row {
             layer: layer.parse().map_err(|_| wrong("layer", layer, "a number from 0 to 65535"))?,
             domain: domain.to_owned(),
             top1,
-            expert: expert.ok_or_else(|| wrong("expert", fields[places[4]], "a number from 0 to 65535"))?,
+            expert: expert
+                .ok_or_else(|| wrong("expert", fields[places[4]].trim(), "a number from 0 to 65535"))?,
             count: count.parse().map_err(|_| wrong("count", count, "a number, 0 or more"))?,
         })
     }
@@ -289,6 +282,7 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named() {
+        assert!(message("m,0,\"a,topk,0,1\n").contains("line 2: a quotation mark opens"));
         assert!(message("m,0,a,topk,0\n").contains("line 2: 5 fields, expected 6"));
         assert!(message("m,0,a,topk,0,1\nm,0,a,top2,0,1\n").contains("line 3: routing is `top2`"));
         assert!(message("m,0,a,topk,70000,1\n").contains("expert is `70000`"));
@@ -304,6 +298,10 @@ mod tests {
         let file = |body: &str| parse(&format!("{HEAD}{body}"), Path::new("c.csv")).unwrap();
         let both = "m,0,a,topk,0,6\nm,0,a,topk,2,4\nm,0,a,top1,0,5\n";
         assert_eq!(file(both)["m"].k(), Ok(Some(2)));
+        assert_eq!(
+            file("\"m\",0,\"law, French\",topk, 0,6\n")["m"].layers[&0].keys().next().unwrap(),
+            "law, French"
+        );
         assert_eq!(file(both)["m"].experts(), 3);
         assert_eq!(file("m,0,a,topk,0,6\n")["m"].k(), Ok(None));
         let odd = file("m,0,a,topk,0,6\nm,0,a,top1,0,5\n")["m"].k().unwrap_err();

@@ -49,10 +49,8 @@ impl Source {
         let here = !routing.join(storage::dataset::MANIFEST).exists();
         let dataset = Dataset::open(if here { dir } else { &routing })?;
         if !dataset.has_table(ROUTING) {
-            return Err(Error::request(format!(
-                "{} has no routing table; harvest a mixture-of-experts model with --routing",
-                dir.display()
-            )));
+            return Err(Error::request(format!("{} has no routing table", dir.display()))
+                .with_remedy("harvest a mixture-of-experts model with --routing"));
         }
         let table = dataset.table(ROUTING)?;
         if table.rows() == 0 {

@@ -52,8 +52,10 @@ impl ScoreKind {
         let between = telling.iter().all(|row| row.iter().all(|s| (0.0..=1.0).contains(s)));
         if said.is_none() && between && telling.len() >= 8 {
             return Err(Error::data(
-                "scores lie between 0 and 1 but do not sum to 1: neither logits nor softmax; say \"score_kind\": \"sigmoid\" \
-                 (or \"logits\") in the settings of dataset.json",
+                "scores lie between 0 and 1 but do not sum to 1: neither logits nor softmax",
+            )
+            .with_remedy(
+                "put \"score_kind\": \"sigmoid\" (or \"logits\") into the settings of dataset.json",
             ));
         }
         Ok((said.unwrap_or(Self::Logits), None))

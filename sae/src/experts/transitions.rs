@@ -30,9 +30,9 @@ impl Transitions {
         {
             return Err(Error::data(format!(
                 "{}: it comes after document {document}, position {position}, layer {layer}; expected rows in (document, \
-                 position, layer) order, each once. Sort the table or harvest the routing again",
+                 position, layer) order, each once",
                 choice.place()
-            )));
+            )).with_remedy("sort the table or harvest the routing again"));
         }
         let same_token = self.last.is_some_and(|(d, p, _)| (d, p) == (choice.document, choice.position));
         if let (true, Some((_, _, layer))) = (same_token, self.last) {

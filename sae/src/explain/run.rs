@@ -143,10 +143,8 @@ impl Index {
         let (Some(features), Some(activations), Some(codes)) =
             (run.features()?, run.activations()?, run.codes()?)
         else {
-            return Err(Error::request(format!(
-                "{} has no feature index of this version; make it with `sae index`",
-                dir.display()
-            )));
+            return Err(Error::request(format!("{} has no feature index of this version", dir.display()))
+                .with_remedy("make it with `sae index`"));
         };
         let about = run.index()?;
         let indexed = about.as_ref().and_then(|index| index.get("data")).and_then(serde_json::Value::as_str);
@@ -166,9 +164,10 @@ impl Index {
         }
         if !dataset.has_table(VOCABULARY) || !dataset.table(ACTIVATIONS)?.has_column(storage::schema::TOKEN) {
             return Err(Error::request(format!(
-                "{} does not say what its tokens are called; import it again with --tokenizer",
+                "{} does not say what its tokens are called",
                 data.display()
-            )));
+            ))
+            .with_remedy("import it again with --tokenizer"));
         }
         let vocabulary = storage::vocabulary::read(&dataset.table(VOCABULARY)?)?;
         let columns = storage::features::scalar_columns(&features)?;
@@ -203,9 +202,10 @@ impl Index {
         {
             None => Ok(found),
             Some(_) => Err(Error::data(format!(
-                "{}: the activations are not those that the feature table counts; make the index anew with `sae index`",
+                "{}: the activations are not those that the feature table counts",
                 self.activations.path().display()
-            ))),
+            ))
+            .with_remedy("make the index again with `sae index`")),
         }
     }
 }
@@ -345,8 +345,8 @@ fn explanation(feature: u32, text: String, scores: &Measured) -> Explanation {
 
 fn missing(row: &ActivationRow) -> Error {
     Error::data(format!(
-        "feature {} fires on document {}, position {}, which the dataset does not have; give the dataset that was indexed with \
-         --data, or make the index anew with `sae index`",
+        "feature {} fires on document {}, position {}, which the dataset does not have",
         row.feature, row.document, row.position
     ))
+    .with_remedy("give the dataset that was indexed with --data, or make the index again with `sae index`")
 }

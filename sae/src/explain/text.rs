@@ -97,10 +97,12 @@ impl Text {
         match missing {
             None => Ok(()),
             Some((document, rows)) => Err(Error::data(format!(
-                "{}: document {document} has not the {rows} rows that were indexed; give the dataset that the index was made \
-                 from with --data, or make the index anew with `sae index`",
+                "{}: document {document} has not the {rows} rows that were indexed",
                 dataset.dir().display()
-            ))),
+            ))
+            .with_remedy(
+                "give the dataset that was indexed with --data, or make the index again with `sae index`",
+            )),
         }
     }
 
@@ -115,9 +117,10 @@ impl Text {
         let domain = |(document, _)| {
             let at = of.binary_search_by_key(&document, |(number, _)| *number).map_err(|_| {
                 Error::data(format!(
-                    "{}: document {document} has rows but is not in the table of documents; harvest the dataset again",
+                    "{}: document {document} has rows but is not in the table of documents",
                     dataset.dir().display()
                 ))
+                .with_remedy("harvest the dataset again")
             })?;
             Ok((names.partition_point(|name| *name < of[at].1) as u32, Half::Made))
         };

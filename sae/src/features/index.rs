@@ -174,9 +174,10 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
     let (_, width) = matrix.dims2()?;
     if width != subject.dictionary.d_in {
         return Err(Error::request(format!(
-            "the model's residual stream has width {width}, the dictionary {}; give the model of the dataset with --model",
+            "the model's residual stream has width {width}, the dictionary {}",
             subject.dictionary.d_in
-        )));
+        ))
+        .with_remedy("give the model of the dataset with --model"));
     }
     let values = matrix.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
     Ok((

@@ -18,7 +18,7 @@ impl Tokens {
     /// Appends a row. Rows must come in (document, position) order and there may be at most 2³² of them.
     pub fn push(&mut self, document: u32, position: u32, token: impl Into<Option<u32>>) -> Result<()> {
         let row = u32::try_from(self.positions.len()).map_err(|_| {
-            Error::request("an index holds at most 4294967295 tokens; limit them with --tokens")
+            Error::request("an index holds at most 4294967295 tokens").with_remedy("limit them with --tokens")
         })?;
         match (self.documents.last(), self.positions.last()) {
             (Some(&(last, _)), Some(&at)) if last == document => {

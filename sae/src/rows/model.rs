@@ -23,8 +23,9 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
         let what = manifest.rows_are.name();
         return match choice {
             ModelChoice::Source(_) => Err(Error::request(format!(
-                "the rows of the dataset are {what}, not tokens: no language model made them; leave --model out"
-            ))),
+                "the rows of the dataset are {what}, not tokens: no language model made them"
+            ))
+            .with_remedy("leave --model out")),
             _ => Ok(None),
         };
     }
@@ -37,12 +38,12 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     // A dataset that was imported may not know; whoever names the model then answers for it.
     if !manifest.model.sha256.is_empty() && model.sha256() != manifest.model.sha256 {
         return Err(Error::request(format!(
-            "the dataset was made with `{}`, weights {}, but {source} has weights {}; give that model with --model or \
-             harvest again",
+            "the dataset was made with `{}`, weights {}, but {source} has weights {}",
             manifest.model.id,
             manifest.model.sha256,
             model.sha256()
-        )));
+        ))
+        .with_remedy("give that model with --model, or harvest again"));
     }
     Ok(Some(model))
 }
@@ -52,9 +53,9 @@ pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
     match &manifest.model.path {
         Some(path) => Ok(ModelSource::parse(path)),
         None => Err(Error::request(format!(
-            "the dataset does not say where its model `{}` is; give the folder with --model, or do without with \
-             --no-model",
+            "the dataset does not say where its model `{}` is",
             manifest.model.id
-        ))),
+        ))
+        .with_remedy("give the folder with --model, or use --no-model")),
     }
 }

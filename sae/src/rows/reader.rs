@@ -54,10 +54,10 @@ impl RowReader {
         let width = dataset.manifest().d_model;
         if width != d {
             return Err(Error::request(format!(
-                "{}: activations have width {width}, but the dictionary takes {d}; give the dataset it was trained on or \
-                 one of the same model and hook",
+                "{}: activations have width {width}, but the dictionary takes {d}",
                 dataset.dir().display()
-            )));
+            ))
+            .with_remedy("give the dataset that it was trained on, or one of the same model and hook"));
         }
         Ok(Self {
             table: dataset.table(ACTIVATIONS)?,
@@ -118,14 +118,14 @@ fn check_finite(batch: &RowBatch, first: usize, d: usize, table: &TableReader) -
     let Some(at) = batch.activations[first * d..].iter().position(|v| !v.is_finite()) else { return Ok(()) };
     let row = first + at / d;
     Err(Error::data(format!(
-        "{}: document {}, position {}: component {} of the activation is {}, expected a finite number; harvest the dataset \
-         again (with f32 if activations exceed 65504, the most that f16 holds)",
+        "{}: document {}, position {}: component {} of the activation is {}, expected a finite number",
         table.path().display(),
         batch.documents[row],
         batch.positions[row],
         at % d,
         batch.activations[first * d + at],
-    )))
+    ))
+    .with_remedy("harvest the dataset again (with f32 if activations exceed 65504, the most that f16 holds)"))
 }
 
 #[cfg(test)]

@@ -31,10 +31,10 @@ impl Subject {
         let (trained, found) = (&record.hook, dataset.manifest().hook.clone().unwrap_or_default());
         if !trained.is_empty() && *trained != found {
             return Err(Error::request(format!(
-                "{}: activations were taken at `{found}`, but the dictionary was trained at `{trained}`; give a dataset of \
-                 that hook with --data",
+                "{}: activations were taken at `{found}`, but the dictionary was trained at `{trained}`",
                 dataset.dir().display()
-            )));
+            ))
+            .with_remedy("give a dataset of that hook with --data"));
         }
         let norm_limit = record.norm_limit.map(|limit| limit as f32);
         Ok(Self { dictionary, dictionary_sha256: weights_sha256(dir)?, dataset, norm_limit })

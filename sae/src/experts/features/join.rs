@@ -122,9 +122,10 @@ fn open_routing(subject: &Subject, named: Option<&Path>) -> Result<Source> {
     }
     if of_data.model.sha256 != of_routing.model.sha256 {
         return Err(Error::request(format!(
-            "the activations are of `{}`, weights {}, the routing of `{}`, weights {}; give the routing of the same model",
+            "the activations are of `{}`, weights {}, the routing of `{}`, weights {}",
             of_data.model.id, of_data.model.sha256, of_routing.model.id, of_routing.model.sha256
-        )));
+        ))
+        .with_remedy("give the routing of the same model"));
     }
     Ok(source)
 }
@@ -196,18 +197,19 @@ fn missing(met: bool, (document, position, _): (u32, u32, u32)) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(format!(
-        "document {document}, position {position} has an activation but no row of routing; give the routing table of the same \
-         harvest (--routing), in (document, position) order"
-    )))
+        "document {document}, position {position} has an activation but no row of routing"
+    ))
+    .with_remedy("give the routing table of the same harvest (--routing), in (document, position) order"))
 }
 
 fn check(choice: &Choice<'_>, token: u32, experts: usize) -> Result<()> {
     if choice.token != token {
         return Err(Error::data(format!(
-            "{}: token {}, but the activation there belongs to token {token}; give the routing table of the same harvest",
+            "{}: token {}, but the activation there belongs to token {token}",
             choice.place(),
             choice.token
-        )));
+        ))
+        .with_remedy("give the routing table of the same harvest"));
     }
     choice.check(experts, WeightRule::Any)
 }

@@ -35,10 +35,9 @@ impl Joint {
         let bytes = layers.len() * features * experts * size_of::<u32>();
         if bytes > BYTES {
             return Err(Error::request(format!(
-                "joint counts of {features} features and {experts} experts in {} layers take {bytes} bytes, more than {BYTES}; \
-                 name fewer layers with --layers",
+                "joint counts of {features} features and {experts} experts in {} layers take {bytes} bytes, more than {BYTES}",
                 layers.len()
-            )));
+            )).with_remedy("name fewer layers with --layers"));
         }
         let layer = || Layer {
             tokens: 0,

@@ -46,9 +46,9 @@ pub fn by_domain(
     match found.is_empty() {
         false => Ok(found),
         true => Err(Error::request(format!(
-            "no expert is specialised in {domain}: none has there twice the share of every other domain; name experts with \
-             --expert LAYER:EXPERT"
-        ))),
+            "no expert is specialised in {domain}: none has there twice the share of every other domain"
+        ))
+        .with_remedy("name experts with --expert LAYER:EXPERT")),
     }
 }
 
@@ -71,7 +71,7 @@ fn by_layer(experts: &[(u16, u16)]) -> BTreeMap<u16, Vec<u16>> {
 /// The experts in order, each once, or an error that says why they can not be taken out.
 pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Vec<(u16, u16)>> {
     if experts.is_empty() {
-        return Err(Error::request("no expert to mask; give --domain or --expert LAYER:EXPERT"));
+        return Err(Error::request("no expert to mask").with_remedy("give --domain or --expert LAYER:EXPERT"));
     }
     experts.sort_unstable();
     experts.dedup();

@@ -91,7 +91,7 @@ pub fn mask(dir: &Path, options: &MaskOptions, progress: &mut dyn Progress) -> R
         Choose::Domain(domain) => by_domain(&source, domain, &text, progress)?,
     };
     let model = load_model(&options.model, source.dataset().manifest())?
-        .ok_or_else(|| Error::request("masking needs the model; give --model"))?;
+        .ok_or_else(|| Error::request("masking needs the model").with_remedy("give --model"))?;
     let masked = checked(masked, &model)?;
     let mask = match &options.choose {
         Choose::Experts(_) => name(&masked),

@@ -58,7 +58,7 @@ pub fn of_dataset(
 ) -> Result<WeightsReport> {
     let source = Source::open(dir)?;
     let model = load_model(choice, source.dataset().manifest())?
-        .ok_or_else(|| Error::request("this needs the model's weights; give --model"))?;
+        .ok_or_else(|| Error::request("this needs the model's weights").with_remedy("give --model"))?;
     let mut report = of_model(&model, seed, progress)?;
     report.gaps.clear();
     match sparsity(&source, &model, tokens, progress) {

@@ -98,10 +98,7 @@ pub fn run(dir: &Path, options: &ImportOptions, progress: &mut dyn Progress) -> 
     let path = &options.file;
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(Error::format(
-            path,
-            "it is compressed; unpack it first (gunzip) and give the file that comes out",
-        ));
+        return Err(Error::format(path, "it is compressed").with_remedy("unpack it first (gunzip)"));
     }
     let text = std::str::from_utf8(&bytes)
         .map_err(|e| Error::format(path, format!("byte {} is no UTF-8, expected text", e.valid_up_to())))?;
@@ -138,14 +135,12 @@ fn source_name(options: &ImportOptions) -> Result<String> {
     let name = options.name.clone().unwrap_or_else(of_file);
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
     if name == RULES {
-        return Err(Error::request(format!(
-            "`{RULES}` is where `sae explain` keeps its own; give another name with --name"
-        )));
+        return Err(Error::request(format!("`{RULES}` is where `sae explain` keeps its own"))
+            .with_remedy("give a different name with --name"));
     }
     if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        return Err(Error::request(format!(
-            "`{name}` can not be a source's name; give one of letters, digits, -, _ and . with --name"
-        )));
+        return Err(Error::request(format!("`{name}` can not be a source's name"))
+            .with_remedy("give a name of letters, digits, spaces, -, _ and . with --name"));
     }
     Ok(name)
 }
@@ -182,10 +177,8 @@ fn list(path: &Path, text: &str, options: &ImportOptions, reading: &mut Reading)
     let records: Value =
         serde_json::from_str(text).map_err(|e| Error::format(path, format!("{e}, expected a JSON list")))?;
     let Value::Array(records) = records else {
-        return Err(Error::format(
-            path,
-            "expected a JSON list of explanations; records in lines belong into a file .jsonl",
-        ));
+        return Err(Error::format(path, "expected a JSON list of explanations")
+            .with_remedy("give a file with one record per line the ending .jsonl"));
     };
     let mut format = None;
     for (number, record) in records.iter().enumerate() {
@@ -227,11 +220,12 @@ fn check_features(path: &Path, rows: &[Explanation], features: usize) -> Result<
         Some(row) => Err(Error::format(
             path,
             format!(
-                "it explains feature {}, but the dictionary has the features 0 to {}; give the explanations of this dictionary",
+                "it explains feature {}, but the dictionary has the features 0 to {}",
                 row.feature,
                 features.saturating_sub(1)
             ),
-        )),
+        )
+        .with_remedy("give the explanations of this dictionary")),
     }
 }
 

@@ -100,9 +100,9 @@ pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result
     match Heads::at(&hook, config).filter(|heads| heads.width() == d) {
         Some(heads) => Ok(Ok(OfHeads { model, heads })),
         None => Err(Error::request(format!(
-            "the dictionary takes activations of width {d} at {hook}, which this model does not have there; give the model of the \
-             dataset with --model"
-        ))),
+            "the dictionary takes activations of width {d} at {hook}, which this model does not have there"
+        ))
+        .with_remedy("give the model of the dataset with --model")),
     }
 }
 

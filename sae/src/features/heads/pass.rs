@@ -193,7 +193,9 @@ impl Pass<'_> {
             }
         }
         let rows: Option<Vec<AttributionRow>> = rows.into_iter().collect();
-        rows.ok_or_else(|| Error::data("an example lies in no context of the text; index the run again"))
+        rows.ok_or_else(|| {
+            Error::data("an example lies in no context of the text").with_remedy("index the run again")
+        })
     }
 
     /// The contexts of the examples as the harvest cut them, in the order of the text.

@@ -25,18 +25,20 @@ const MANY: usize = 10_000;
 pub fn map(dir: &Path, epochs: Option<usize>, seed: u64, progress: &mut dyn Progress) -> Result<usize> {
     let run = Run::open(dir)?;
     let table = run.features()?.ok_or_else(|| {
-        Error::request(format!("{} has no feature index; make it with `sae index`", dir.display()))
+        Error::request(format!("{} has no feature index", dir.display()))
+            .with_remedy("make it with `sae index`")
     })?;
     let neighbours = storage::features::neighbours(&table)?;
     let dead = storage::features::scalar_columns(&table)?.dead;
     let dictionary = Dictionary::load(dir)?;
     if neighbours.len() != dictionary.d_sae {
         return Err(Error::data(format!(
-            "{}: the index has {} features, the dictionary {}; make the index anew with `sae index`",
+            "{}: the index has {} features, the dictionary {}",
             dir.display(),
             neighbours.len(),
             dictionary.d_sae
-        )));
+        ))
+        .with_remedy("make the index again with `sae index`"));
     }
     write(&run.features_dir(), &dictionary, &alive(dead.into_iter()), &neighbours, epochs, seed, progress)
 }
