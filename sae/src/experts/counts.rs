@@ -1,7 +1,7 @@
-//! Counts from elsewhere: a CSV with the columns `model, layer, domain, routing, expert, count`.
+//! Imported counts: a CSV file with the columns `model, layer, domain, routing, expert, count`.
 //!
-//! `routing` is `topk` (all chosen experts) or `top1` (the strongest alone). Where both are there, the top-1 counts tell how many
-//! tokens there were, and both together tell k.
+//! `routing` is `topk` (all chosen experts) or `top1` (the strongest only). With both, the top-1 counts tell how many tokens
+//! there were, and both together tell k.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const MOST_EXPERTS: usize = 1 << 16;
 pub struct CountsModel {
     /// Its name in the file.
     pub model: String,
-    /// Experts a token; `None` where the counts do not tell.
+    /// Experts per token; `None` if the counts do not tell.
     pub k: Option<u64>,
     /// By layer, and by layer and domain.
     pub balance: Vec<BalanceRow>,
@@ -32,7 +32,7 @@ pub struct CountsModel {
     pub specialisation: Vec<SpecialisationRow>,
     /// By layer.
     pub information: Vec<InformationRow>,
-    /// What the counts can not give, and why.
+    /// Figures that the counts cannot give, and why.
     pub gaps: Vec<String>,
 }
 
@@ -133,7 +133,7 @@ impl Counts {
         self.layers.values().flat_map(BTreeMap::values).flatten().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// Experts a token, where top-k and top-1 counts tell the same everywhere.
+    /// Experts per token, if top-k and top-1 counts agree everywhere.
     fn k(&self) -> std::result::Result<Option<u64>, String> {
         let mut k = None;
         for (layer, domains) in &self.layers {
@@ -144,9 +144,9 @@ impl Counts {
                 }
                 let here = chosen / first;
                 if here * first != chosen || k.is_some_and(|k| k != here) {
-                    let said = k.map_or("a whole number".to_owned(), |k| format!("{k}, as before"));
+                    let expected = k.map_or("a whole number".to_owned(), |k| format!("{k}, as before"));
                     return Err(format!(
-                        "layer {layer}, {domain}: {chosen} choices of {first} tokens are {:.3} a token, expected {said}",
+                        "layer {layer}, {domain}: {chosen} choices of {first} tokens are {:.3} per token, expected {expected}",
                         chosen as f64 / first as f64
                     ));
                 }
@@ -168,19 +168,22 @@ fn of_model(model: String, counts: &Counts, k: Option<u64>, path: &Path) -> Resu
     if let (Some(own), Some(k)) = (own, k)
         && own != k
     {
-        return Err(Error::request(format!("{model}: {k} experts a token were said, the counts have {own}")));
+        return Err(Error::request(format!(
+            "{model}: --k is {k}, but the counts have {own} experts per token"
+        )));
     }
     let k = own.or(k).filter(|&k| k > 0);
     let experts = counts.experts();
     let mut found = CountsModel { model, k, ..CountsModel::default() };
     if k.is_none() {
-        found
-            .gaps
-            .push("experts a token are not known (no top-1 counts): no shares of tokens; give --k".into());
+        found.gaps.push(
+            "experts per token are not known (no top-1 counts), so there are no shares of tokens: give --k"
+                .into(),
+        );
     }
     found
         .gaps
-        .push("counts tell nothing of co-activation, transitions, vocabulary, weights or scores".into());
+        .push("counts tell nothing about co-activation, transitions, vocabulary, weights or scores".into());
     for (&layer, domains) in &counts.layers {
         of_layer(layer, domains, experts, k, &mut found)
             .map_err(|problem| Error::format(path, format!("{}: {problem}", found.model)))?;
@@ -214,7 +217,7 @@ fn of_layer(
         found.gaps.push(format!("layer {layer} has a single expert: balance is 1 by definition"));
     } else if tokens.is_some_and(|tokens| tokens < experts as u64) {
         found.gaps.push(format!(
-            "layer {layer}: fewer tokens than its {experts} experts; figures of balance mean nothing below one token an expert"
+            "layer {layer}: fewer tokens than its {experts} experts; figures of balance mean nothing below one token per expert"
         ));
     }
     for (domain, slots, tokens) in &chosen {
@@ -231,14 +234,14 @@ fn of_layer(
     Ok(())
 }
 
-/// Tokens of a domain, from the top-1 counts or by k; `None` where neither tells. A token chooses an expert once, and chooses k.
+/// Tokens of a domain, from the top-1 counts or by k; `None` if neither tells. A token chooses k different experts.
 fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<Option<u64>, String> {
     let slots = total(chosen);
     let tokens = match (total(first), k) {
         (0, None) => return Ok(None),
         (0, Some(k)) if !slots.is_multiple_of(k) => {
             return Err(format!(
-                "{slots} choices are no whole number of tokens at {k} experts a token; check --k"
+                "{slots} choices are not a whole number of tokens at {k} experts per token: check --k"
             ));
         }
         (0, Some(k)) => slots / k,
@@ -246,7 +249,7 @@ fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<
     };
     match chosen.iter().position(|&n| n > tokens) {
         Some(expert) => Err(format!(
-            "expert {expert} was chosen {} times by {tokens} tokens; a token chooses an expert once at most. Check the counts \
+            "expert {expert} was chosen {} times by {tokens} tokens; a token chooses an expert at most once: check the counts \
              and --k",
             chosen[expert]
         )),
@@ -305,7 +308,7 @@ mod tests {
         assert_eq!(file(both)["m"].experts(), 3);
         assert_eq!(file("m,0,a,topk,0,6\n")["m"].k(), Ok(None));
         let odd = file("m,0,a,topk,0,6\nm,0,a,top1,0,5\n")["m"].k().unwrap_err();
-        assert!(odd.contains("1.200 a token"), "{odd}");
+        assert!(odd.contains("1.200 per token"), "{odd}");
     }
 
     #[test]

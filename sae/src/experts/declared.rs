@@ -75,7 +75,7 @@ fn config(dataset: &Dataset) -> Option<Value> {
 fn unknown_kind(dir: &Path, name: &str) -> Error {
     Error::format(
         dir.join("dataset.json"),
-        format!("score_kind is `{name}`; expected logits, probabilities or sigmoid"),
+        format!("score_kind is `{name}`, expected logits, probabilities or sigmoid"),
     )
 }
 

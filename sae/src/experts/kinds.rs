@@ -1,4 +1,4 @@
-//! Which kinds of tokens choose which expert: line breaks, spaces, digits, punctuation, beginnings and pieces of words.
+//! Kinds of tokens by expert: line breaks, spaces, digits, punctuation, beginnings and pieces of words.
 //!
 //! Kinds stand where domains stand in [`specialisation`](super::specialisation): share of the kind's tokens that chose the expert,
 //! and the 2× rule. The experts that published analyses call "whitespace" or "digits" are those.
@@ -30,7 +30,7 @@ pub enum Kind {
     WordPiece,
     /// Letters, at least one of them beyond ASCII: é, ü, я.
     OtherLetters,
-    /// Bytes that are no whole UTF-8 text.
+    /// Bytes that are not whole UTF-8 text.
     Bytes,
     /// Letters with digits or signs between them.
     Mixed,

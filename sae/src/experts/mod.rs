@@ -8,11 +8,11 @@
 //! COUNTS.csv ──── counts ── balance, specialisation
 //! two tables ──── against ── router saturation
 //! a run, routing ─ features ── which features live in which expert
-//! a model ──────── weights ─── experts that are alike, how sparse they are, cells of one set in another
-//! a model, routing mask ────── what is lost without some experts
+//! a model ──────── weights ─── similar experts, their sparsity, cells of one set in another
+//! a model, routing mask ────── loss of each domain without some experts
 //! ```
 //!
-//! One pass, memory by layers × experts². What the data can not give is a gap that is named, never a number.
+//! One pass, memory by layers × experts². A figure that the data cannot give is a named gap, never a number.
 
 mod against;
 mod balance;

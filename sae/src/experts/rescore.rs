@@ -55,7 +55,7 @@ pub fn documents(source: &Source) -> Result<Vec<(u32, Vec<u32>)>> {
             let Some((_, tokens)) = documents.last_mut() else { continue };
             if tokens.len() != choice.position as usize {
                 return Err(Error::data(format!(
-                    "{}: position {} was expected; the model can not be run over a dataset with gaps",
+                    "{}: position {} was expected; the model cannot be run over a dataset with gaps",
                     choice.place(),
                     tokens.len()
                 ))

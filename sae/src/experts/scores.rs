@@ -37,20 +37,20 @@ impl ScoreKind {
         }
     }
 
-    /// What `rows` of scores are, whatever is `said` of them, and a remark where that is a surprise. Rows with a single
+    /// What `rows` of scores are, whatever is `declared`, and a remark if they differ. Rows with a single
     /// expert say nothing.
-    pub fn of(rows: &[&[f32]], said: Option<Self>) -> Result<(Self, Option<String>)> {
+    pub fn of(rows: &[&[f32]], declared: Option<Self>) -> Result<(Self, Option<String>)> {
         let telling: Vec<&&[f32]> = rows.iter().filter(|row| row.len() > 1).collect();
-        if telling.is_empty() || said == Some(Self::Sigmoid) {
-            return Ok((said.unwrap_or(Self::Logits), None));
+        if telling.is_empty() || declared == Some(Self::Sigmoid) {
+            return Ok((declared.unwrap_or(Self::Logits), None));
         }
         if telling.iter().all(|row| is_distribution(row)) {
             let remark = "scores are probabilities already (none below 0, every sum 1): taken as such, z-loss is not available";
-            let surprise = said != Some(Self::Probabilities);
+            let surprise = declared != Some(Self::Probabilities);
             return Ok((Self::Probabilities, surprise.then(|| remark.to_owned())));
         }
         let between = telling.iter().all(|row| row.iter().all(|s| (0.0..=1.0).contains(s)));
-        if said.is_none() && between && telling.len() >= 8 {
+        if declared.is_none() && between && telling.len() >= 8 {
             return Err(Error::data(
                 "scores lie between 0 and 1 but do not sum to 1: neither logits nor softmax",
             )
@@ -58,7 +58,7 @@ impl ScoreKind {
                 "put \"score_kind\": \"sigmoid\" (or \"logits\") into the settings of dataset.json",
             ));
         }
-        Ok((said.unwrap_or(Self::Logits), None))
+        Ok((declared.unwrap_or(Self::Logits), None))
     }
 }
 
@@ -216,7 +216,7 @@ fn probabilities(choice: &Choice<'_>, kind: ScoreKind) -> Result<(Vec<f64>, Opti
     };
     if wrong {
         return Err(Error::data(format!(
-            "{}: scores that are no {} (sum {sum}), as those of the first rows are; a table must hold one kind of score",
+            "{}: scores are not {} (sum {sum}), but those of the first rows are: a table holds one kind of score",
             choice.place(),
             if kind == ScoreKind::Probabilities { "probabilities" } else { "sigmoids" }
         )));

@@ -31,7 +31,7 @@ pub struct Summary {
     /// Everything there is to say about balance.
     #[serde(flatten)]
     pub more: Figures,
-    /// What the data can not give, and why.
+    /// Figures that the data cannot give, and why.
     pub gaps: Vec<String>,
     /// Rows counted and seconds that the pass took.
     pub rows: u64,
@@ -39,7 +39,7 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-/// The tables beside `load` and `layers`.
+/// The tables besides `load` and `layers`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Figures {
     /// By layer, and by layer and domain.
@@ -76,7 +76,7 @@ pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Pr
     }
     if counts.scores.is_none() {
         counts.gaps.push(
-            "load-balance loss, z-loss and margins of probabilities need the router's scores: the table keeps none; give --model"
+            "load-balance loss, z-loss and margins of probabilities need the router's scores, which the table does not keep: give --model"
                 .to_owned(),
         );
     }
@@ -135,10 +135,10 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
     let concentration = counts.vocabulary.concentration(layer);
     information.types = Some(concentration.types);
     information.types_tokens = Some(concentration.tokens);
-    information.vocabulary_top_k = concentration.top_k;
-    information.vocabulary_top_k_by_tokens = concentration.top_k_by_tokens;
-    information.vocabulary_top_1 = concentration.top_1;
-    information.vocabulary_top_1_by_tokens = concentration.top_1_by_tokens;
+    information.vocabulary_top_k = concentration.mean_max_share_top_k;
+    information.vocabulary_top_k_by_tokens = concentration.mean_max_share_top_k_by_tokens;
+    information.vocabulary_top_1 = concentration.mean_max_share_top_1;
+    information.vocabulary_top_1_by_tokens = concentration.mean_max_share_top_1_by_tokens;
     more.information.push(information);
     more.vocabulary.extend(counts.vocabulary.listed(layer));
     if let Some(pairs) = counts.pairs.as_ref().and_then(|pairs| pairs.get(&layer)) {
@@ -146,7 +146,7 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
     }
 }
 
-/// More rows of logits than this that look like probabilities are no chance.
+/// A larger share than this of rows of logits that look like probabilities is not chance.
 const MIXED: f64 = 0.01;
 
 fn write(summary: &Summary) -> Result<()> {
@@ -172,7 +172,7 @@ fn remark_on(counts: &mut Tally, progress: &mut dyn Progress) {
         let load = counts.usage.over_all(layer);
         if load.tokens < experts as u64 {
             counts.gaps.push(format!(
-                "layer {layer}: {} tokens for {experts} experts; figures of balance mean nothing below one token an expert",
+                "layer {layer}: {} tokens for {experts} experts; figures of balance mean nothing below one token per expert",
                 load.tokens
             ));
         }

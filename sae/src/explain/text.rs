@@ -10,7 +10,7 @@ use kernels::chance::{Purpose, generator};
 
 /// What stands before the first token of a document.
 pub const START: u32 = u32::MAX;
-/// Where the row before was left out of the dataset nobody knows its token; no rule names it.
+/// Stands for the token before where the dataset left that row out: its token is not known, and no rule names it.
 pub const UNKNOWN: u32 = u32::MAX - 1;
 
 /// Which documents: rules are made from one half and measured on the other.
@@ -73,7 +73,7 @@ impl Text {
             }
             progress.advance(text.len() as u64, "");
             if progress.stop_requested() {
-                return Err(Error::stopped("nothing was written; older explanations stay as they are"));
+                return Err(Error::stopped("nothing was written; older explanations are kept"));
             }
         }
         text.check(&indexed, dataset)?;
@@ -97,7 +97,7 @@ impl Text {
         match missing {
             None => Ok(()),
             Some((document, rows)) => Err(Error::data(format!(
-                "{}: document {document} has not the {rows} rows that were indexed",
+                "{}: document {document} does not have the {rows} rows that were indexed",
                 dataset.dir().display()
             ))
             .with_remedy(

@@ -1,4 +1,4 @@
-//! Which features fire on the same tokens, from a sample of the rows that is kept in memory.
+//! Features that fire on the same tokens, counted on a sample of the rows that is kept in memory.
 
 use std::ops::Range;
 

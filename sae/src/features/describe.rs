@@ -1,4 +1,4 @@
-//! Everything about a range of features, from their sorted activations and the dictionary's weights.
+//! The description of a range of features, from their sorted activations and the dictionary's weights.
 
 use std::ops::Range;
 
@@ -25,19 +25,25 @@ const OTHERS: usize = 8;
 
 /// What descriptions are made from.
 pub struct Describer<'a> {
+    /// The dictionary whose features are described.
     pub dictionary: &'a Dictionary,
     /// Norms of the decoder's rows, `[F]`.
     pub norms: &'a [f32],
-    /// `[V, d]`; `None` when logits can not be said.
+    /// The model's unembedding, `[V, d]`; `None` if features have no logits.
     pub unembedding: Option<&'a [f32]>,
+    /// The indexed tokens.
     pub tokens: &'a Tokens,
+    /// Which features fire on the same tokens.
     pub coactivity: &'a Coactivity,
+    /// How examples are chosen.
     pub examples: &'a ExampleOptions,
 }
 
 /// A feature's rows in two of the tables; `first_row` and `label` are not filled in.
 pub struct Description {
+    /// The row of `features.parquet`.
     pub row: FeatureRow,
+    /// The rows of `examples.parquet`.
     pub examples: Vec<ExampleRow>,
 }
 

@@ -1,4 +1,4 @@
-//! Which activations of a feature are shown: the strongest, some of every strength, and some at random.
+//! Examples of a feature: its strongest activations, some of every strength, and some at random.
 
 use std::ops::Range;
 

@@ -36,7 +36,7 @@ pub struct IndexOptions {
     pub tokens: Option<u64>,
     /// Rows encoded at a time.
     pub batch: usize,
-    /// Which examples are kept.
+    /// How examples are chosen.
     pub examples: ExampleOptions,
     /// Rows from which co-activation is counted, at most.
     pub coactive_rows: u64,
@@ -101,7 +101,7 @@ pub struct IndexSummary {
     pub attributed: u64,
     /// What `attribution.parquet` holds, or why it is not there; null where the dictionary is not one of heads.
     pub attribution: Option<String>,
-    /// Which examples were kept.
+    /// How examples were chosen.
     pub examples: ExampleOptions,
 }
 
@@ -235,7 +235,7 @@ fn encode(
         })?;
         progress.advance(tokens.len() as u64, "");
         if progress.stop_requested() {
-            return Err(Error::stopped("the index was not finished; an older one stays as it is"));
+            return Err(Error::stopped("the index was not finished; an older one is kept"));
         }
     }
     by_token.finish()?;
@@ -303,7 +303,7 @@ fn write_tables(
             }
             progress.advance(all.end.min(start + CHUNK) as u64, "");
             if progress.stop_requested() {
-                return Err(Error::stopped("the index was not finished; an older one stays as it is"));
+                return Err(Error::stopped("the index was not finished; an older one is kept"));
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// Token and place of every indexed row; rows are numbered from 0 in (document, position) order.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    /// Empty where rows are no tokens.
+    /// Empty if rows are not tokens.
     tokens: Vec<u32>,
     positions: Vec<u32>,
     /// (document, its first row), ascending in both.
@@ -46,7 +46,7 @@ impl Tokens {
         self.documents.len()
     }
 
-    /// Token of every row; none at all where rows are no tokens.
+    /// Token of every row; empty if rows are not tokens.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }

@@ -1,4 +1,4 @@
-//! What an analysis of a run looks at: its dataset, which rows of it, and the model that made them.
+//! What an analysis of a run works on: its dataset, the chosen rows, and the model that made them.
 
 mod choice;
 mod documents;

@@ -5,7 +5,7 @@ use storage::Manifest;
 use crate::{Error, Result};
 use lm::model::{LanguageModel, ModelSource};
 
-/// Which model an analysis uses.
+/// The model that an analysis uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ModelChoice {
     /// The one that the dataset names.
@@ -17,7 +17,10 @@ pub enum ModelChoice {
     Without,
 }
 
-/// Loads the model, and refuses one whose weights are not those that made the dataset.
+/// Loads the model of an analysis; `None` if it goes without one.
+///
+/// # Errors
+/// A model that is missing or cannot be read, or whose weights are not those that made the dataset.
 pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<LanguageModel>> {
     if !manifest.rows_are.tokens() {
         let what = manifest.rows_are.name();
@@ -48,7 +51,10 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     Ok(Some(model))
 }
 
-/// Where the dataset says that its model is: a folder or `default`.
+/// The model that the dataset names: a folder or `default`.
+///
+/// # Errors
+/// A dataset that does not say where its model is.
 pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
     match &manifest.model.path {
         Some(path) => Ok(ModelSource::parse(path)),

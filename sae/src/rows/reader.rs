@@ -17,7 +17,7 @@ pub struct RowBatch {
     pub documents: Vec<u32>,
     /// Position of each row in its document.
     pub positions: Vec<u32>,
-    /// Token of each row; empty where rows are no tokens.
+    /// Token of each row; empty if rows are not tokens.
     pub tokens: Vec<u32>,
     /// Activations, `[rows, d]`.
     pub activations: Vec<f32>,

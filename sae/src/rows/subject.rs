@@ -14,7 +14,7 @@ use lm::model::hexadecimal;
 pub struct Subject {
     /// The dictionary, for raw activations.
     pub dictionary: Dictionary,
-    /// SHA-256 of its weight file, hexadecimal.
+    /// SHA-256 of its weight file, in hexadecimal.
     pub dictionary_sha256: String,
     /// The dataset.
     pub dataset: Dataset,
@@ -23,7 +23,10 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Opens the run in `dir` and `data`, or the dataset that the run was trained on.
+    /// Opens the run in `dir` with the dataset `data`, or else with the one that it was trained on.
+    ///
+    /// # Errors
+    /// A run or dataset that cannot be read, or a dataset of a different hook.
     pub fn open(dir: &Path, data: Option<&Path>) -> Result<Self> {
         let record = RunRecord::read(dir)?;
         let dictionary = Dictionary::load(dir)?;
@@ -49,8 +52,8 @@ pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
 /// A folder that a file of the run in `dir` names, in the same way.
 pub fn named_in(dir: &Path, name: &str) -> PathBuf {
     let named = PathBuf::from(name);
-    let beside = dir.join(&named);
-    if !named.exists() && beside.exists() { beside } else { named }
+    let inside = dir.join(&named);
+    if !named.exists() && inside.exists() { inside } else { named }
 }
 
 /// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal.

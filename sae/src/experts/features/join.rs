@@ -20,7 +20,7 @@ use crate::{Error, Progress, Result};
 pub struct FeatureExpertsOptions {
     /// Dataset; the one that the run was trained on when `None`.
     pub data: Option<PathBuf>,
-    /// Dataset with the routing table; where the data is when `None`: in its own folder, or beside it in `routing/`.
+    /// Dataset with the routing table; `None`: that of the activations, or `routing/` next to it.
     pub routing: Option<PathBuf>,
     /// Layers; all when `None`.
     pub layers: Option<Vec<u16>>,
@@ -183,7 +183,7 @@ impl Walk {
                 self.at += 1;
             }
         }
-        // The table has ended: the last token may have been met, those behind it have not.
+        // The table has ended: the last token may have been seen, those after it have not.
         for place in &places[next..] {
             missing(met, *place)?;
             met = false;

@@ -1,4 +1,4 @@
-//! From joint counts to pairs of feature and expert that are no chance.
+//! From joint counts to pairs of feature and expert that are not due to chance.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct Criteria {
     pub lives: f64,
     /// … and an expert is a feature when the lower ends of both conditional probabilities are at least this.
     pub is: f64,
-    /// Both need at least this lift: an expert that everybody chooses is nobody's home.
+    /// Both need at least this lift: an expert that nearly every token chooses is not a feature's home.
     pub lift: f64,
 }
 
@@ -99,7 +99,7 @@ fn of_feature(
             b: layer.chosen[expert],
             n: layer.tokens,
         };
-        // Nothing can be said of what always or never happens.
+        // What always or never happens cannot be tested.
         if table.b == 0 || table.b == table.n || table.a == table.n {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Which experts a mask and its controls take out.
+//! The experts that a mask and its controls take out.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub fn by_domain(
 ) -> Result<Vec<(u16, u16)>> {
     if !source.domains().iter().any(|d| d == domain) {
         let there = source.domains().join(", ");
-        return Err(Error::request(format!("no domain `{domain}`; the dataset has {there}")));
+        return Err(Error::request(format!("there is no domain `{domain}`: the dataset has {there}")));
     }
     let overview = source.overview(progress)?;
     let experts = source.declared().experts.unwrap_or(overview.highest);
@@ -46,13 +46,13 @@ pub fn by_domain(
     match found.is_empty() {
         false => Ok(found),
         true => Err(Error::request(format!(
-            "no expert is specialised in {domain}: none has there twice the share of every other domain"
+            "no expert is specialised in {domain}: none has twice the share there that it has in every other domain"
         ))
         .with_remedy("name experts with --expert LAYER:EXPERT")),
     }
 }
 
-/// Experts and experts a token of the layers that have any.
+/// Experts and experts per token of the layers that have any.
 fn shapes(model: &LanguageModel) -> BTreeMap<u16, (usize, usize)> {
     let blocks = (0u16..).zip(&model.config().blocks);
     let shape = |(layer, block): (u16, &lm::model::config::BlockConfig)| match &block.mlp {
@@ -68,7 +68,10 @@ fn by_layer(experts: &[(u16, u16)]) -> BTreeMap<u16, Vec<u16>> {
     layers
 }
 
-/// The experts in order, each once, or an error that says why they can not be taken out.
+/// The experts in order, each once.
+///
+/// # Errors
+/// No expert, an expert or a layer that the model does not have, or a layer with too few experts left for a token.
 pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Vec<(u16, u16)>> {
     if experts.is_empty() {
         return Err(Error::request("no expert to mask").with_remedy("give --domain or --expert LAYER:EXPERT"));
@@ -81,12 +84,12 @@ pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Ve
             let there: Vec<String> = shapes.keys().map(u16::to_string).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             return Err(Error::request(format!(
-                "layer {layer} has no experts; the layers with experts are {there}"
+                "layer {layer} has no experts: the layers with experts are {there}"
             )));
         };
         if let Some(expert) = masked.iter().find(|&&e| usize::from(e) >= count) {
             return Err(Error::request(format!(
-                "layer {layer} has no expert {expert}; its experts are 0…{}",
+                "layer {layer} has no expert {expert}: its experts are 0…{}",
                 count - 1
             )));
         }

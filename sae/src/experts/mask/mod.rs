@@ -29,7 +29,7 @@ use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{LanguageModel, NoTap, Tap};
 
-/// Which experts to take out.
+/// The experts to mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choose {
     /// Those specialised in this domain (2× rule over the dataset's routing).
@@ -66,7 +66,7 @@ pub struct MaskReport {
     pub held_out: bool,
     /// By domain.
     pub domains: Vec<MaskingRow>,
-    /// What could not be said, and why.
+    /// Figures that could not be computed, and why.
     pub gaps: Vec<String>,
 }
 
@@ -196,7 +196,7 @@ fn measure(
     Ok(sums)
 }
 
-/// Writes the report beside those of other masks.
+/// Writes the report, keeping those of other masks.
 fn publish(dir: &Path, report: &MaskReport) -> Result<()> {
     let folder = dir.join("experts");
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;

@@ -1,7 +1,7 @@
 //! Voronoi cells: every expert or feature of one set goes to the nearest of a reference, and the sizes of the cells say which of the
 //! reference are missed (0), matched (1) or split (2 or more) in the other set.
 //!
-//! Theory of top-k gating (2309.13850) counts fitted experts so around the true ones. Vectors are made of blocks of unit length, router row
+//! Theory of top-k gating (2309.13850) counts fitted experts around the true ones in this way. Vectors are made of blocks of unit length, router row
 //! and outputs of an expert, encoder row and decoder row of a feature, so that the nearest by distance is the nearest by cosine
 //! and neither block outweighs the other. Both sets must live in one space: checkpoints of one model, dictionaries of one hook.
 
@@ -22,7 +22,7 @@ use lm::model::{LanguageModel, MoeLayer};
 /// The cells of a reference.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cells {
-    /// One row an expert or feature of the reference.
+    /// One row per expert or feature of the reference.
     pub cells: Vec<CellRow>,
     /// Cells of size 0.
     pub missed: u64,
@@ -32,7 +32,7 @@ pub struct Cells {
     pub split: u64,
     /// Of the other set: how many were put into a cell.
     pub placed: u64,
-    /// Of both sets: how many have no direction (all zeros) and were left aside.
+    /// Of both sets: how many have no direction (all zeros) and were left out.
     pub left_out: u64,
 }
 
@@ -121,7 +121,7 @@ impl Cells {
         self.left_out += (other.zeros() + reference.zeros()) as u64;
         for (number, cell) in rows.iter().enumerate() {
             match cell.size {
-                // Without a direction of its own it can not be missed.
+                // Without a direction of its own it cannot be missed.
                 0 if !reference.has_direction[number] => {}
                 0 => self.missed += 1,
                 1 => self.matched += 1,

@@ -34,7 +34,7 @@ pub struct WeightsReport {
     pub similarity: Vec<SimilarityRow>,
     /// By layer and expert; empty where `gaps` says why.
     pub sparsity: Vec<SparsityRow>,
-    /// What could not be said, and why.
+    /// Figures that could not be computed, and why.
     pub gaps: Vec<String>,
 }
 
@@ -57,8 +57,9 @@ pub fn of_dataset(
     progress: &mut dyn Progress,
 ) -> Result<WeightsReport> {
     let source = Source::open(dir)?;
-    let model = load_model(choice, source.dataset().manifest())?
-        .ok_or_else(|| Error::request("this needs the model's weights").with_remedy("give --model"))?;
+    let model = load_model(choice, source.dataset().manifest())?.ok_or_else(|| {
+        Error::request("the comparison needs the model's weights").with_remedy("give --model")
+    })?;
     let mut report = of_model(&model, seed, progress)?;
     report.gaps.clear();
     match sparsity(&source, &model, tokens, progress) {

@@ -7,7 +7,7 @@
 //! m = μᵀx + mean(b),    v = s²ᵀ(x ∘ x) + var(b),    P(active) = Φ(m / √v) = ½ (1 + erf(m / √(2v)))
 //! ```
 //!
-//! The paper routes by −erf(m / √(2v)), so that tokens go to the experts that are sparsest for them. Here it is a figure beside the
+//! The paper routes by −erf(m / √(2v)), so that tokens go to the experts that are sparsest for them. Here it is a figure next to the
 //! measured share of active units: near it where the assumption holds. In a gated expert a unit is active where its gate is, so the
 //! rows of the gate stand for `W_enc`. The equations are reconstructed from the paper's captions and a re-implementation.
 
@@ -68,7 +68,7 @@ pub fn sparsity(
 fn refuse_smooth(layers: &[MoeLayer<'_>]) -> Result<()> {
     match layers.iter().find(|layer| layer.experts.activation != Activation::Relu) {
         Some(layer) => Err(Error::request(format!(
-            "no sparsity is to be expected of the experts of layer {}: their activation is {}, whose units are never exactly 0; \
+            "the experts of layer {} have no expected sparsity: their activation is {}, whose units are never exactly 0; \
              MoE-X's formula is for ReLU",
             layer.layer,
             name(layer.experts.activation)

@@ -101,7 +101,7 @@ pub fn run(dir: &Path, options: &ImportOptions, progress: &mut dyn Progress) -> 
         return Err(Error::format(path, "it is compressed").with_remedy("unpack it first (gunzip)"));
     }
     let text = std::str::from_utf8(&bytes)
-        .map_err(|e| Error::format(path, format!("byte {} is no UTF-8, expected text", e.valid_up_to())))?;
+        .map_err(|e| Error::format(path, format!("byte {} is not UTF-8, expected text", e.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     progress.begin("import", Some(bytes.len() as u64), "bytes");
     let mut reading = Reading::default();
@@ -135,11 +135,13 @@ fn source_name(options: &ImportOptions) -> Result<String> {
     let name = options.name.clone().unwrap_or_else(of_file);
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
     if name == RULES {
-        return Err(Error::request(format!("`{RULES}` is where `sae explain` keeps its own"))
-            .with_remedy("give a different name with --name"));
+        return Err(Error::request(format!(
+            "`{RULES}` is the name of the explanations that `sae explain` makes"
+        ))
+        .with_remedy("give a different name with --name"));
     }
     if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        return Err(Error::request(format!("`{name}` can not be a source's name"))
+        return Err(Error::request(format!("`{name}` cannot be a source's name"))
             .with_remedy("give a name of letters, digits, spaces, -, _ and . with --name"));
     }
     Ok(name)
@@ -200,13 +202,11 @@ fn take(
         let keys: Vec<&str> = record.as_object().map_or_else(Vec::new, |o| o.keys().map(String::as_str).collect());
         wrong(format!(
             "found {}, expected an object with `index` and `description` (Neuronpedia) or with `feature` and `text`",
-            if keys.is_empty() { "no object".to_owned() } else { format!("the fields {}", keys.join(", ")) }
+            if keys.is_empty() { "something else".to_owned() } else { format!("the fields {}", keys.join(", ")) }
         ))
     })?;
     if *format.get_or_insert(found) != found {
-        return Err(wrong(
-            "it is of another format than the records before; give a file of one format".into(),
-        ));
+        return Err(wrong("it has a different format from the records before; a file has one format".into()));
     }
     match found {
         Format::Neuronpedia => neuronpedia::read(record, options.layer.as_deref(), reading).map_err(wrong),
@@ -220,7 +220,7 @@ fn check_features(path: &Path, rows: &[Explanation], features: usize) -> Result<
         Some(row) => Err(Error::format(
             path,
             format!(
-                "it explains feature {}, but the dictionary has the features 0 to {}",
+                "it explains feature {}, but the dictionary's features are 0 to {}",
                 row.feature,
                 features.saturating_sub(1)
             ),

@@ -19,7 +19,7 @@ pub(super) fn read(record: &Value, layer: Option<&str>, reading: &mut Reading) -
     match &reading.of {
         Some(first) if *first != of => {
             return Err(format!(
-                "it is of model `{}`, layer `{}`, the records before of `{}`, `{}`; a run has one: choose with --layer",
+                "it is of model `{}`, layer `{}`, the records before of `{}`, `{}`; a run has one layer: choose it with --layer",
                 of.0, of.1, first.0, first.1
             ));
         }

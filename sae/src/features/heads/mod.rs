@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The pattern is taken as given: what made the head look there is not part of the sum. Values are those of the model's `hook_v`,
-//! which query heads of a group share. A dictionary of `hook_attn_out` lies behind W_O, where heads have been added up; it has no
+//! which query heads of a group share. A dictionary of `hook_attn_out` lies after W_O, where heads have been added up; it has no
 //! such slices and gets neither table.
 
 mod pass;
@@ -44,7 +44,7 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// The heads at `hook`; `None` where it is no `hook_z`, or the model has no such block.
+    /// The heads at `hook`; `None` if it is not a `hook_z`, or the model has no such block.
     pub fn at(hook: &Hook, config: &Config) -> Option<Self> {
         let block = config.blocks.get(hook.layer).filter(|_| hook.site == Site::AttnZ)?;
         let attention = &block.attention;
@@ -85,7 +85,7 @@ pub struct OfHeads {
     heads: Heads,
 }
 
-/// The heads that the dictionary of `subject` takes, or what is to be said instead.
+/// The heads that the dictionary of `subject` reads, or the reason why there are none.
 pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result::Result<OfHeads, Written>> {
     let hook = subject.dataset.manifest().hook.as_deref();
     let hook = hook.filter(|_| subject.dataset.manifest().rows_are.tokens()).map(str::parse::<Hook>);
@@ -107,7 +107,7 @@ pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result
 }
 
 impl OfHeads {
-    /// Writes both tables into `folder`. What can not be attributed is left out, and the reason is given.
+    /// Writes both tables into `folder`. If examples cannot be attributed they are left out and the reason is returned.
     pub fn write(
         &self,
         subject: &Subject,

@@ -75,7 +75,7 @@ pub fn attribute(
         return Ok(Err("the dataset does not say how many tokens the model saw at once".into()));
     }
     if let Some(document) = text.tokens.first_with_a_gap() {
-        return Ok(Err(format!("document {document} has rows left out, so its contexts can not be rebuilt")));
+        return Ok(Err(format!("document {document} has rows left out, so its contexts cannot be rebuilt")));
     }
     let pass = Pass { model, heads, dictionary, text, bos: model.config().bos_token_id };
     let mut table = create::<AttributionRow>(path)?;
@@ -111,7 +111,7 @@ struct Check {
 
 impl Check {
     fn add(&mut self, wanted: &Wanted, parts: &Parts) {
-        // A gap that is no number must not pass.
+        // NaN compares as false: it must not pass for a small difference.
         if self.worst.is_none() || parts.gap() > self.gap || parts.gap().is_nan() {
             (self.gap, self.worst) = (parts.gap(), Some(*wanted));
         }
@@ -189,7 +189,7 @@ impl Pass<'_> {
             }
             finished += places.len() as u64;
             if done(finished) {
-                return Err(Error::stopped("the index was not finished; an older one stays as it is"));
+                return Err(Error::stopped("the index was not finished; an older one is kept"));
             }
         }
         let rows: Option<Vec<AttributionRow>> = rows.into_iter().collect();

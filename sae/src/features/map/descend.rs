@@ -1,4 +1,4 @@
-//! Points move: towards those they hold to, away from others met by chance.
+//! The descent: points move towards their neighbours and away from random others.
 
 use kernels::chance::{Purpose, below, generator};
 
@@ -7,12 +7,12 @@ use super::graph::Edge;
 /// 1/(1 + a d^2b) is the closeness of two points at distance d: UMAP's fit to spread 1 and least distance 0.1.
 const A: f32 = 1.576_943_5;
 const B: f32 = 0.895_060_9;
-/// Points met by chance for each edge.
+/// Random points that the first end of an edge is pushed away from.
 const CHANCE: usize = 5;
 /// Longest step of a coordinate.
 const STEP: f32 = 4.0;
 
-/// The state of the descent: which edge moves when, and what chance says.
+/// The state of the descent: when each edge moves next.
 pub struct Descent<'a> {
     edges: &'a [Edge],
     epochs: usize,

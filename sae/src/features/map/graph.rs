@@ -1,8 +1,8 @@
-//! The fuzzy graph: how strongly features hold to their neighbours.
+//! The fuzzy graph: how strongly features are tied to their neighbours.
 
 use std::collections::HashMap;
 
-/// Steps in which the width of a neighbourhood is found.
+/// Steps of the bisection for the width of a neighbourhood.
 const STEPS: usize = 40;
 
 /// Two features, by their places in the list of those alive, and how strongly they hold together, in (0, 1].

@@ -1,4 +1,4 @@
-//! Features in a plane: near when their decoder rows are alike.
+//! Features in a plane: close together if their decoder rows are similar.
 //!
 //! The method is UMAP's (McInnes, Healy & Melville 2018, arXiv:1802.03426) on the neighbours that the index has already found by cosine:
 //! a fuzzy graph of them ([`graph`]), places along the two main directions of the decoder at first ([`start`]), then attraction along
@@ -17,11 +17,14 @@ use storage::map::{FILE, PointRow};
 use crate::dictionary::Dictionary;
 use crate::{Error, Progress, Result};
 
-/// Features from which on fewer passes are enough.
+/// Number of features from which fewer passes are enough.
 const MANY: usize = 10_000;
 
-/// Lays out the features of the indexed run in `dir` and writes `features/map.parquet`; how many there are. Features that fired on nothing
-/// have no place.
+/// Lays out the features of the indexed run in `dir`, writes `features/map.parquet` and returns how many have a place: those that
+/// fired at all.
+///
+/// # Errors
+/// A run without an index or with one of a different dictionary, or [`Error::Stopped`].
 pub fn map(dir: &Path, epochs: Option<usize>, seed: u64, progress: &mut dyn Progress) -> Result<usize> {
     let run = Run::open(dir)?;
     let table = run.features()?.ok_or_else(|| {
@@ -86,7 +89,7 @@ fn places(
         descent.pass(&mut places, epoch);
         progress.advance(epoch as u64 + 1, "");
         if progress.stop_requested() {
-            return Err(Error::stopped("no map was written; an older one stays as it is"));
+            return Err(Error::stopped("no map was written; an older one is kept"));
         }
     }
     progress.end(&format!("{} features", alive.len()));

@@ -1,4 +1,4 @@
-//! Where points are before they move: along the two main directions of the decoder rows.
+//! First places of the points: along the two main directions of the decoder rows.
 
 use kernels::chance::{Purpose, generator, uniform};
 use kernels::wide::unit_rows;
