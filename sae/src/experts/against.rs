@@ -6,10 +6,9 @@ use std::path::Path;
 use arrow::record_batch::RecordBatch;
 use storage::experts::AgainstRow;
 
-use super::balance::Balance;
-use super::choice::Choice;
-use super::figures::short;
-use super::read::{Rows, Source};
+use super::figures::Balance;
+use super::routing::{Choice, Rows, Source, WeightRule};
+use super::tables::short;
 use crate::{Error, Progress, Result};
 
 /// What [`against`] found.
@@ -140,7 +139,7 @@ fn pair(a: &Choice<'_>, b: &Choice<'_>, experts: usize, layers: &mut BTreeMap<u1
     }
     let layer = layers.entry(a.layer).or_default();
     for (choice, slots) in [a, b].into_iter().zip(&mut layer.slots) {
-        choice.check(experts, super::choice::WeightRule::Any)?;
+        choice.check(experts, WeightRule::Any)?;
         slots.resize(experts, 0);
         choice.experts.iter().for_each(|&e| slots[usize::from(e)] += 1);
     }

@@ -1,6 +1,6 @@
 //! Published routing counts of OLMoE-1B-7B and Mixtral-8x7B give the published figures of balance.
 
-use super::balance::Balance;
+use super::figures::Balance;
 
 /// Slot counts of (model, layer, domain, routing), by expert.
 fn slots(model: &str, layer: &str, domain: &str, routing: &str) -> Vec<u64> {

@@ -2,10 +2,8 @@
 
 use candle_core::DType;
 
-use super::choice::Choice;
-use super::read::{Rows, Source};
-use super::scores::ScoreKind;
-use super::tally::Scores;
+use super::counts::Scores;
+use super::routing::{Choice, Rows, ScoreKind, Source};
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{Hook, LanguageModel, Routing, Tap};

@@ -9,11 +9,11 @@ use storage::experts::{
 };
 use storage::row;
 
-use super::figures;
-use super::read::Source;
+use super::counts::{Tally, tally};
+use super::figures::{InDomain, specialisation, total};
 use super::rescore::rescore;
-use super::specialisation::{InDomain, specialisation};
-use super::tally::{Tally, tally};
+use super::routing::Source;
+use super::tables;
 use crate::rows::ModelChoice;
 use crate::{Error, Progress, Result};
 
@@ -83,8 +83,8 @@ pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Pr
     remark_on(&mut counts, progress);
     let summary = Summary {
         domains: counts.usage.domains().to_vec(),
-        layers: figures::layers(&counts.usage),
-        load: figures::load(&counts.usage),
+        layers: tables::layers(&counts.usage),
+        load: tables::load(&counts.usage),
         more: more(&counts),
         gaps: counts.gaps,
         folder: dataset.join("experts"),
@@ -101,7 +101,7 @@ fn more(counts: &Tally) -> Figures {
         transitions: counts
             .transitions
             .as_ref()
-            .map_or_else(Vec::new, |t| figures::transitions(t, &counts.usage)),
+            .map_or_else(Vec::new, |t| tables::transitions(t, &counts.usage)),
         ..Figures::default()
     };
     for layer in counts.usage.layers() {
@@ -117,10 +117,10 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
     let (usage, all) = (&counts.usage, counts.usage.over_all(layer));
     let scores = counts.scores.as_ref();
     let of_all = scores.map(|scores| scores.over_all(layer));
-    more.balance.push(figures::balance(layer, None, &all, of_all.as_ref()));
+    more.balance.push(tables::balance(layer, None, &all, of_all.as_ref()));
     for (d, (domain, load)) in usage.domains().iter().zip(usage.by_domain(layer)).enumerate() {
         let scores = scores.and_then(|scores| scores.by_domain(layer).get(d));
-        more.balance.push(figures::balance(layer, Some(domain), load, scores));
+        more.balance.push(tables::balance(layer, Some(domain), load, scores));
     }
     let domains: Vec<InDomain<'_>> = usage
         .domains()
@@ -129,7 +129,7 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
         .map(|(domain, load)| InDomain { domain, tokens: Some(load.tokens), slots: &load.slots })
         .collect();
     // The mean, for layers in which tokens choose different numbers of experts.
-    let k = super::balance::total(&all.slots) as f64 / all.tokens.max(1) as f64;
+    let k = total(&all.slots) as f64 / all.tokens.max(1) as f64;
     let (rows, mut information) = specialisation(layer, Some(k), &domains);
     more.specialisation.extend(rows);
     let concentration = counts.vocabulary.concentration(layer);
@@ -142,7 +142,7 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
     more.information.push(information);
     more.vocabulary.extend(counts.vocabulary.listed(layer));
     if let Some(pairs) = counts.pairs.as_ref().and_then(|pairs| pairs.get(&layer)) {
-        more.pairs.extend(figures::pairs(layer, pairs, &all));
+        more.pairs.extend(tables::pairs(layer, pairs, &all));
     }
 }
 

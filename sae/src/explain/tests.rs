@@ -309,7 +309,10 @@ fn what_is_stopped_or_wrong_leaves_the_old_rules() {
     fixture::dataset(&other, header(FEATURES), &shorter, &vec![-1.0; 30 * 40 * FEATURES], 1);
     let options = ExplainOptions { data: Some(other), ..ExplainOptions::default() };
     let message = planted.explain(&options).unwrap_err().to_string();
-    assert!(message.contains("document 10 has not the 90 rows") && message.contains("--data"), "{message}");
+    assert!(
+        message.contains("document 10 does not have the 90 rows") && message.contains("--data"),
+        "{message}"
+    );
     let options = ExplainOptions { least: 1.5, ..ExplainOptions::default() };
     assert!(planted.explain(&options).unwrap_err().to_string().contains("not 1.5"));
     assert_eq!(planted.said(), before);

@@ -10,8 +10,7 @@ use storage::row::RowWriter;
 use super::joint::Joint;
 use super::pairs::{Criteria, Tested, test};
 use crate::dictionary::Encoder;
-use crate::experts::choice::{Choice, WeightRule};
-use crate::experts::read::{Rows, Source};
+use crate::experts::routing::{Choice, Rows, Source, WeightRule};
 use crate::rows::{RowBatch, RowReader, Subject, choose, documents};
 use crate::{Error, Progress, Result};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use kernels::chance::{self, Purpose, generator};
 
 use super::Text;
-use crate::experts::read::Source;
-use crate::experts::specialisation::{InDomain, specialisation};
-use crate::experts::usage::Usage;
+use crate::experts::counts::Usage;
+use crate::experts::figures::{InDomain, specialisation};
+use crate::experts::routing::Source;
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
 use lm::model::config::MlpConfig;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use storage::schema::DOCUMENTS;
 
 use crate::Result;
-use crate::experts::read::Source;
 use crate::experts::rescore::documents;
+use crate::experts::routing::Source;
 
 /// Documents to measure.
 #[derive(Debug, Clone, Default)]

@@ -13,7 +13,7 @@ use storage::experts::CellRow;
 use super::layers;
 use super::outputs::outputs;
 use crate::dictionary::Dictionary;
-use crate::experts::figures::short;
+use crate::experts::tables::short;
 use crate::{Error, Progress, Result};
 use kernels::pairs::{ROWS, fold_products};
 use kernels::wide;

@@ -22,7 +22,7 @@ pub use cells::{Cells, cells_of_experts, cells_of_features};
 pub use similarity::{DUPLICATE, similarity};
 pub use sparsity::sparsity;
 
-use super::read::Source;
+use super::routing::Source;
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{LanguageModel, MoeLayer};

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use storage::experts::SimilarityRow;
 
 use super::outputs::outputs;
-use crate::experts::figures::short;
+use crate::experts::tables::short;
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::MoeLayer;

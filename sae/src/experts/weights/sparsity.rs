@@ -18,9 +18,9 @@ use candle_core::cpu::erf::erf_f64;
 use storage::experts::SparsityRow;
 
 use super::layers;
-use crate::experts::figures::short;
-use crate::experts::read::Source;
 use crate::experts::rescore::{contexts, documents};
+use crate::experts::routing::Source;
+use crate::experts::tables::short;
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::config::Activation;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::{Choice, WeightRule};
 use super::kinds::Kinds;
 use super::pairs::Pairs;
-use super::read::{Overview, Source};
-use super::scores::{ScoreKind, ScoreSums};
+use super::scores::ScoreSums;
 use super::transitions::Transitions;
 use super::usage::Usage;
 use super::vocabulary::Vocabulary;
+use crate::experts::routing::{Choice, Overview, ScoreKind, Source, WeightRule};
 use crate::{Progress, Result};
 
 /// Memory that pairs and transitions may take, bytes; if they need more they are left out, which is noted as a gap.

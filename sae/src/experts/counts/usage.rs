@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::{Choice, WeightRule};
+use crate::experts::figures::total;
+use crate::experts::routing::{Choice, WeightRule};
 use crate::{Error, Result};
 
 /// Sums over the tokens of one domain (or of all) in one layer.
@@ -59,7 +60,7 @@ impl Load {
 
     /// Share of all slots that went to `expert`, 0 when there are no slots.
     pub fn share(&self, expert: usize) -> f64 {
-        match super::balance::total(&self.slots) {
+        match total(&self.slots) {
             0 => 0.0,
             total => self.slots[expert] as f64 / total as f64,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::Choice;
+use crate::experts::routing::Choice;
 use crate::{Error, Result};
 
 /// Counts of (expert, expert of the next layer that has experts).

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use storage::experts::VocabularyRow;
 
-use super::choice::Choice;
+use crate::experts::routing::Choice;
 
 /// Least tokens of a type that is counted: a token that occurs once chose its expert "always".
 pub const LEAST_TOKENS: u32 = 10;

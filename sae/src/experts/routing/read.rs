@@ -13,7 +13,7 @@ use storage::{Dataset, Scan, TableReader, column};
 
 use super::choice::Choice;
 use super::declared::Declared;
-use super::scores::ScoreKind;
+use super::score_kind::ScoreKind;
 use crate::{Error, Progress, Result};
 
 /// Rows decoded at a time.

@@ -2,11 +2,8 @@
 
 use storage::experts::{BalanceRow, ExpertLayerRow, ExpertLoadRow, PairRow, TransitionRow};
 
-use super::balance::{Balance, total};
-use super::pairs::Pairs;
-use super::scores::ScoreSums;
-use super::transitions::Transitions;
-use super::usage::{Load, Usage};
+use super::counts::{Load, Pairs, ScoreSums, Transitions, Usage};
+use super::figures::{Balance, total};
 
 /// Experts are counted in u16 on disk.
 pub fn short(n: usize) -> u16 {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use storage::Dataset;
 
 use super::choice::WeightRule;
-use super::scores::ScoreKind;
+use super::score_kind::ScoreKind;
 use crate::rows::source_of;
 use crate::{Error, Result};
 

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use storage::experts::{BalanceRow, InformationRow, SpecialisationRow};
 
-use super::balance::total;
-use super::figures::{balance_of_slots, short};
-use super::specialisation::{InDomain, specialisation};
+use super::figures::{InDomain, specialisation, total};
+use super::tables::{balance_of_slots, short};
 use crate::{Error, Result, csv_file};
 
 /// Columns that must be there, in any order.
