@@ -55,6 +55,8 @@ pub enum Purpose {
     Weights = 18,
     /// Pre-training: order of the text's pieces; position: epoch.
     Pieces = 19,
+    /// Examples and load tests: made-up data.
+    Samples = 20,
 }
 
 /// A stream of random numbers; made by [`generator`].
@@ -123,7 +125,7 @@ mod tests {
 
     /// First and second 64 bits of every purpose at seed 7, position (1, 2), by another implementation: the block function of
     /// RFC 8439 with 8 rounds, a 64-bit counter and no nonce, in Python.
-    const GOLDEN: [(Purpose, u64, u64); 19] = [
+    const GOLDEN: [(Purpose, u64, u64); 20] = [
         (Purpose::Blocks, 0x16ed_de9c_f1c5_f824, 0xf640_05a9_b06f_5f45),
         (Purpose::Rows, 0x25b8_27b6_911b_9084, 0x4a33_3836_8b24_7798),
         (Purpose::Directions, 0x950d_64bb_e625_89f0, 0xe1fb_6efb_7280_10ff),
@@ -143,6 +145,7 @@ mod tests {
         (Purpose::Masks, 0x73af_928c_18a0_10e5, 0x8fbb_2a30_da67_ed86),
         (Purpose::Weights, 0xf80a_f06d_8e8d_94e9, 0x6761_c967_7773_56b0),
         (Purpose::Pieces, 0x1f76_271e_7e62_393b, 0x854b_aa5f_122a_9c2d),
+        (Purpose::Samples, 0x2857_d92c_caa3_9cba, 0xd91a_5ebc_388d_9145),
     ];
 
     #[test]
