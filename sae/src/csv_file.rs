@@ -3,13 +3,13 @@
 /// A record: the line that it begins on, counted from 1, and its fields.
 pub(crate) type Record = (usize, Vec<String>);
 
-/// The records of a text; empty lines are left out. A field in quotation marks may hold commas, line ends and, doubled,
-/// quotation marks. Records may differ in their number of fields.
+/// The records of a text; empty lines are left out. A field in quotation marks may hold commas, line ends
+/// and, doubled, quotation marks. Records may differ in their number of fields.
 ///
 /// # Errors
-/// The line on which a record begins whose quotation marks do not match, and what is wrong with it. The crate `csv` would
-/// take one that never closes for the end of the file, and text after one that closes for a part of the field: half a
-/// file would pass for whole.
+/// The line on which a record begins whose quotation marks do not match, and what is wrong with it. The crate
+/// `csv` would take one that never closes for the end of the file, and text after one that closes for a part
+/// of the field: half a file would pass for whole.
 pub(crate) fn records(text: &str) -> Result<Vec<Record>, (usize, String)> {
     // Spreadsheets begin UTF-8 with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

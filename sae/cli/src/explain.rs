@@ -9,7 +9,8 @@ use sae::Result;
 use sae::explain::import::{self, ImportOptions};
 use sae::explain::{self, ExplainOptions};
 
-/// Explain an indexed run's features by rules of tokens, with scores on documents that the rules were not made from
+/// Explain an indexed run's features by rules of tokens, with scores on documents that the rules were not
+/// made from
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sae explain topk\n  sae explain topk --import batch-0.jsonl")]
 pub struct Command {
@@ -22,8 +23,8 @@ pub struct Command {
     /// Least F1 and least correlation of a rule that is kept
     #[arg(long, default_value_t = ExplainOptions::default().least, value_name = "SHARE")]
     least: f64,
-    /// Import another tool's explanations instead: Neuronpedia's export (.jsonl, .json), or feature, text, score, method,
-    /// author (.jsonl, .csv)
+    /// Import another tool's explanations instead: Neuronpedia's export (.jsonl, .json), or feature, text,
+    /// score, method, author (.jsonl, .csv)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "least"])]
     import: Option<PathBuf>,
     /// Name of the imported source; a source of the same name is replaced [default: the file's name]

@@ -1,19 +1,21 @@
 //! Randomness as a pure function of (seed, purpose, position): nothing to store, nothing to restore.
 //!
-//! The one module of the house that draws random numbers. It lives on the ground floor because every floor draws: the
-//! language models' first weights, the documents that are held out, the rows that a run is trained on, the places of
-//! features on a map. Like the other kernels it is plain numbers in, plain numbers out: no state outlives a call, and no
-//! clock or system generator is asked. So a checkpoint holds no generator, only the position in the data, and work that is
-//! cut differently over threads still draws the same.
+//! The one module of the house that draws random numbers. It lives on the ground floor because every floor
+//! draws: the language models' first weights, the documents that are held out, the rows that a run is trained
+//! on, the places of features on a map. Like the other kernels it is plain numbers in, plain numbers out: no
+//! state outlives a call, and no clock or system generator is asked. So a checkpoint holds no generator, only
+//! the position in the data, and work that is cut differently over threads still draws the same.
 //!
-//! [`generator`] keys ChaCha with 8 rounds (Bernstein 2008) by the four numbers; everything else is written out here,
-//! so that no new version of a library changes what a seed means. Golden values in the tests pin every stream.
+//! [`generator`] keys ChaCha with 8 rounds (Bernstein 2008) by the four numbers; everything else is written
+//! out here, so that no new version of a library changes what a seed means. Golden values in the tests pin
+//! every stream.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-/// What random numbers are for. Each purpose has a stream of its own, so that two users with the same seed and position
-/// do not draw the same numbers. The numbers are part of what a seed means: never reuse or renumber one.
+/// What random numbers are for. Each purpose has a stream of its own, so that two users with the same seed
+/// and position do not draw the same numbers. The numbers are part of what a seed means: never reuse or
+/// renumber one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -84,8 +86,8 @@ impl Generator {
     }
 }
 
-/// A uniform number: 53 bits, half a step above 0, so that its logarithm is finite. Never 0; rounding makes it 1 less than
-/// once in 2^53 draws.
+/// A uniform number: 53 bits, half a step above 0, so that its logarithm is finite. Never 0; rounding makes
+/// it 1 less than once in 2^53 draws.
 pub fn uniform(rng: &mut Generator) -> f64 {
     ((rng.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
 }
@@ -109,7 +111,8 @@ pub fn shuffle<T>(items: &mut [T], rng: &mut Generator) {
     }
 }
 
-/// Keeps `count` of `items`, or all if there are no more, drawn without replacement; they are left in random order.
+/// Keeps `count` of `items`, or all if there are no more, drawn without replacement; they are left in random
+/// order.
 pub fn choose<T>(items: &mut Vec<T>, count: usize, rng: &mut Generator) {
     // Fisher–Yates from the first place up stops when enough places are filled: `count` draws, however many items there are.
     for place in 0..count.min(items.len()) {
@@ -123,8 +126,8 @@ pub fn choose<T>(items: &mut Vec<T>, count: usize, rng: &mut Generator) {
 mod tests {
     use super::*;
 
-    /// First and second 64 bits of every purpose at seed 7, position (1, 2), by another implementation: the block function of
-    /// RFC 8439 with 8 rounds, a 64-bit counter and no nonce, in Python.
+    /// First and second 64 bits of every purpose at seed 7, position (1, 2), by another implementation: the
+    /// block function of RFC 8439 with 8 rounds, a 64-bit counter and no nonce, in Python.
     const GOLDEN: [(Purpose, u64, u64); 20] = [
         (Purpose::Blocks, 0x16ed_de9c_f1c5_f824, 0xf640_05a9_b06f_5f45),
         (Purpose::Rows, 0x25b8_27b6_911b_9084, 0x4a33_3836_8b24_7798),

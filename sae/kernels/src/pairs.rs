@@ -1,7 +1,7 @@
 //! Every row of one matrix with every row of another, by blocked products, without a matrix of all of them.
 //!
-//! Whoever looks for the nearest rows folds the products of a row as they come. Blocks have a fixed size and no result depends
-//! on another, so no bit depends on the number of threads.
+//! Whoever looks for the nearest rows folds the products of a row as they come. Blocks have a fixed size and
+//! no result depends on another, so no bit depends on the number of threads.
 
 use std::ops::Range;
 
@@ -14,8 +14,9 @@ pub const ROWS: usize = 64;
 /// Rows of the other matrix that they meet at a time: 64 × 4096 products are 1 MB, which stays in the cache.
 pub const COLUMNS: usize = 4096;
 
-/// For each row `i` in `rows` of `a[n, d]`: `start(i)` makes a state, `fold(&mut state, j, aᵢ · bⱼ)` sees every row j of
-/// `b[m, d]` in ascending order, and `finish` turns the state into a result. Results are in the rows' order.
+/// For each row `i` in `rows` of `a[n, d]`: `start(i)` makes a state, `fold(&mut state, j, aᵢ · bⱼ)` sees
+/// every row j of `b[m, d]` in ascending order, and `finish` turns the state into a result. Results are in
+/// the rows' order.
 ///
 /// A task holds the states of `block` rows (1 to [`ROWS`]) at once: choose fewer where a state is large.
 pub fn fold_products<S, T: Send>(

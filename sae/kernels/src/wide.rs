@@ -1,5 +1,6 @@
-//! Dot products and norms of `f32` rows, summed in `f64` in the order of their numbers: for results that are written down once
-//! and read often, where the digits matter more than the time. Hot loops use [`vector`](crate::vector).
+//! Dot products and norms of `f32` rows, summed in `f64` in the order of their numbers: for results that are
+//! written down once and read often, where the digits matter more than the time. Hot loops use
+//! [`vector`](crate::vector).
 
 use rayon::prelude::*;
 

@@ -73,7 +73,8 @@ struct Dot {
     most: f64,
 }
 
-/// A figure over the measured L0, for every method at its defaults (penalised methods: at all their coefficients).
+/// A figure over the measured L0, for every method at its defaults (penalised methods: at all their
+/// coefficients).
 fn curves(means: &[MeanRow], figure: &str) -> Vec<Curve> {
     let mut curves: Vec<Curve> = Vec::new();
     for group in Group::all(means) {

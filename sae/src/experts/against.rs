@@ -31,8 +31,12 @@ struct Layer {
     slots: [Vec<u64>; 2],
 }
 
-/// Router saturation of the routing table of `dir` against that of `other`: mean |E ∩ E′| / k by layer, and how often the
-/// strongest expert is the same. Both must hold the same tokens in the same order. Writes `DIR/experts/against.parquet`.
+/// Router saturation of the routing table of `dir` against that of `other`: mean |E ∩ E′| / k by layer, and
+/// how often the strongest expert is the same. Both must hold the same tokens in the same order. Writes
+/// `DIR/experts/against.parquet`.
+///
+/// # Errors
+/// Datasets without routing, of different tokens or of different numbers of experts, or [`Error::Stopped`].
 pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<Against> {
     let (a, b) = (Source::open(dir)?, Source::open(other)?);
     if a.rows() != b.rows() {

@@ -30,7 +30,8 @@ fn assert_printed(found: f64, printed: f64, decimals: i32, what: &str) {
     assert!((found - printed).abs() <= 0.5001 * 10f64.powi(-decimals), "{what}: {found}, expected {printed}");
 }
 
-/// (model, layer, domain), then CV, H / ln E, effective experts, the largest and the smallest share in per cent with ids.
+/// (model, layer, domain), then CV, H / ln E, effective experts, the largest and the smallest share in per
+/// cent with ids.
 type Anchor = ([&'static str; 3], f64, f64, f64, (f64, usize), (f64, usize));
 
 const PER_DOMAIN: [Anchor; 8] = [

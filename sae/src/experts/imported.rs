@@ -1,7 +1,7 @@
 //! Imported counts: a CSV file with the columns `model, layer, domain, routing, expert, count`.
 //!
-//! `routing` is `topk` (all chosen experts) or `top1` (the strongest only). With both, the top-1 counts tell how many tokens
-//! there were, and both together tell k.
+//! `routing` is `topk` (all chosen experts) or `top1` (the strongest only). With both, the top-1 counts tell
+//! how many tokens there were, and both together tell k.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -45,6 +45,10 @@ pub struct Counts {
 }
 
 /// Reads the file: model → counts.
+///
+/// # Errors
+/// A file that cannot be read, a missing column, or a record that is damaged or counts something a second
+/// time.
 pub fn read_counts(path: &Path) -> Result<BTreeMap<String, Counts>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     parse(&text, path)
@@ -157,6 +161,9 @@ impl Counts {
 }
 
 /// The figures that counts alone can give. `k` is used where the counts do not tell it.
+///
+/// # Errors
+/// As [`read_counts`]; counts that cannot be true, or a `k` that they contradict.
 pub fn summarise_counts(path: &Path, k: Option<u64>) -> Result<Vec<CountsModel>> {
     let models = read_counts(path)?;
     models.into_iter().map(|(name, counts)| of_model(name, &counts, k, path)).collect()
@@ -233,7 +240,8 @@ fn of_layer(
     Ok(())
 }
 
-/// Tokens of a domain, from the top-1 counts or by k; `None` if neither tells. A token chooses k different experts.
+/// Tokens of a domain, from the top-1 counts or by k; `None` if neither tells. A token chooses k different
+/// experts.
 fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<Option<u64>, String> {
     let slots = total(chosen);
     let tokens = match (total(first), k) {
@@ -256,7 +264,11 @@ fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<
     }
 }
 
-/// Writes `OUT/MODEL/experts/{balance, specialisation, information}.parquet` for every model; gives the folders.
+/// Writes `OUT/MODEL/experts/{balance, specialisation, information}.parquet` for every model; gives the
+/// folders.
+///
+/// # Errors
+/// A folder or file that cannot be written.
 pub fn write_counts(out: &Path, models: &[CountsModel]) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for model in models {

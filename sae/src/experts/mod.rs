@@ -1,4 +1,5 @@
-//! How a mixture of experts is used: from a dataset's routing table, or from imported counts, to figures that can be trusted.
+//! How a mixture of experts is used: from a dataset's routing table, or from imported counts, to figures that
+//! can be trusted.
 //!
 //! ```text
 //! routing table ─ routing/ ─ Choice ─ counts/ ─┬ usage ── load, balance, specialisation by domain (figures/)

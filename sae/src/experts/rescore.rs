@@ -12,7 +12,11 @@ use lm::text::{Contexts, pack};
 /// Tokens through the model at a time.
 const TOKENS: usize = 4096;
 
-/// Runs the model that `choice` names; `None` when it names none. Its weights must be those that made the dataset.
+/// Runs the model that `choice` names; `None` when it names none. Its weights must be those that made the
+/// dataset.
+///
+/// # Errors
+/// A model that cannot be loaded or run on the tokens of the dataset, or [`Error::Stopped`].
 pub fn rescore(source: &Source, choice: &ModelChoice, progress: &mut dyn Progress) -> Result<Option<Scores>> {
     let Some(model) = load_model(choice, source.dataset().manifest())? else { return Ok(None) };
     let documents = documents(source)?;
@@ -35,6 +39,9 @@ pub fn rescore(source: &Source, choice: &ModelChoice, progress: &mut dyn Progres
 }
 
 /// Tokens of every document, from its first, as the routing table has them.
+///
+/// # Errors
+/// Rows that are not in order or have gaps.
 pub fn documents(source: &Source) -> Result<Vec<(u32, Vec<u32>)>> {
     let mut documents: Vec<(u32, Vec<u32>)> = Vec::new();
     let mut last = None;
@@ -66,6 +73,9 @@ pub fn documents(source: &Source) -> Result<Vec<(u32, Vec<u32>)>> {
 }
 
 /// The contexts that the dataset was harvested in, so that the model sees the same.
+///
+/// # Errors
+/// Documents that the model cannot take.
 pub fn contexts(
     source: &Source,
     model: &LanguageModel,

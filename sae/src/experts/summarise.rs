@@ -56,17 +56,25 @@ pub struct Figures {
     pub vocabulary: Vec<VocabularyRow>,
     /// By layer, expert and kind of token, whose name is in `domain`.
     pub kinds: Vec<SpecialisationRow>,
-    /// `load_balancing_loss_func` of transformers over all layers' tokens; k = balanced. `None` without scores.
+    /// `load_balancing_loss_func` of transformers over all layers' tokens; k = balanced. `None` without
+    /// scores.
     pub hugging_face_balance_loss: Option<f64>,
 }
 
-/// Streams the routing table of `dataset` (or of `DATASET/routing`, where several hooks share one) and writes the tables of
-/// `DATASET/experts`. What needs the router's scores is null where the table keeps none.
+/// Streams the routing table of `dataset` (or of `DATASET/routing`, where several hooks share one) and writes
+/// the tables of `DATASET/experts`. What needs the router's scores is null where the table keeps none.
+///
+/// # Errors
+/// As [`summarise_with`].
 pub fn summarise(dataset: &Path, progress: &mut dyn Progress) -> Result<Summary> {
     summarise_with(dataset, &ModelChoice::Without, progress)
 }
 
 /// As [`summarise`]; where the table keeps no scores, `model` is run over the dataset's tokens to have them.
+///
+/// # Errors
+/// A dataset without routing, a row that cannot be true, a model that is not that of the dataset, a table
+/// that cannot be written, or [`Error::Stopped`].
 pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Progress) -> Result<Summary> {
     let started = std::time::Instant::now();
     let source = Source::open(dataset)?;

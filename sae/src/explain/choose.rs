@@ -1,4 +1,5 @@
-//! The search for the rule that describes best where a feature fires, on the half of the documents that rules are made from.
+//! The search for the rule that describes best where a feature fires, on the half of the documents that rules
+//! are made from.
 
 use super::counts::Counts;
 use super::rule::Rule;
@@ -50,9 +51,9 @@ pub fn best_set(candidates: &[Candidate], fired: u64, most: usize) -> Option<Nam
     best
 }
 
-/// The at most `size` candidates of largest F1 = 2 Σ hits / (fired + Σ rows), a ratio of sums. Dinkelbach (1967): if λ is the
-/// largest ratio, the best candidates are those with the largest 2 hits − λ rows above 0. From λ = 0 on, the ratio of the
-/// best candidates is the next λ, which rises until it is the largest.
+/// The at most `size` candidates of largest F1 = 2 Σ hits / (fired + Σ rows), a ratio of sums. Dinkelbach
+/// (1967): if λ is the largest ratio, the best candidates are those with the largest 2 hits − λ rows above 0.
+/// From λ = 0 on, the ratio of the best candidates is the next λ, which rises until it is the largest.
 fn of_size(candidates: &[Candidate], fired: u64, size: usize) -> Vec<Candidate> {
     let (mut lambda, mut kept) = (0.0, Vec::new());
     loop {
@@ -108,8 +109,8 @@ impl Firings {
         }
     }
 
-    /// The candidates that `name` makes of (token, token before), with their hits; pairs that it makes nothing of are left out,
-    /// and so are candidates with too few hits. `rows` counts a candidate's tokens.
+    /// The candidates that `name` makes of (token, token before), with their hits; pairs that it makes
+    /// nothing of are left out, and so are candidates with too few hits. `rows` counts a candidate's tokens.
     fn candidates(
         &self,
         name: impl Fn(u32, u32) -> Option<u32>,
@@ -145,8 +146,8 @@ impl Firings {
         best_set(&self.candidates(known, rows), self.fired, MAX_NAMES)
     }
 
-    /// Chooses previous tokens for `tokens`, then tokens for those, and so on in turn, each the best for the other. The score
-    /// never falls.
+    /// Chooses previous tokens for `tokens`, then tokens for those, and so on in turn, each the best for the
+    /// other. The score never falls.
     fn both(&self, mut tokens: Vec<u32>, counts: &Counts) -> Option<(Rule, f64)> {
         let mut best: Option<(Rule, f64)> = None;
         for _ in 0..MAX_ROUNDS {
@@ -163,10 +164,10 @@ impl Firings {
     }
 }
 
-/// The rule of largest F1, less [`NAME_PENALTY`] for each name after the first: a set of tokens, of previous tokens, of domains,
-/// or of tokens after previous tokens. Single sets are optimal. For tokens after previous tokens an optimum would need a
-/// search through pairs of sets; this climbs from the best set of tokens, from the best set of previous tokens and from the
-/// most frequent pair.
+/// The rule of largest F1, less [`NAME_PENALTY`] for each name after the first: a set of tokens, of previous
+/// tokens, of domains, or of tokens after previous tokens. Single sets are optimal. For tokens after previous
+/// tokens an optimum would need a search through pairs of sets; this climbs from the best set of tokens, from
+/// the best set of previous tokens and from the most frequent pair.
 pub fn choose(firings: &Firings, counts: &Counts, domains: usize) -> Option<Rule> {
     let of_domain =
         |&(name, hits): &(u32, u64)| Candidate { name, hits, rows: counts.domain(name, Half::Made) };

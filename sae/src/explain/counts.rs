@@ -6,8 +6,8 @@ use super::text::{Half, START, Text, UNKNOWN};
 /// Numbers of tokens in (made, measured).
 type Both = [u32; 2];
 
-/// Counts of tokens, previous tokens, domains and pairs of adjacent tokens. The pairs take 12 bytes each, and 12 bytes per token
-/// while they are counted.
+/// Counts of tokens, previous tokens, domains and pairs of adjacent tokens. The pairs take 12 bytes each, and
+/// 12 bytes per token while they are counted.
 #[derive(Debug)]
 pub struct Counts {
     rows: Both,

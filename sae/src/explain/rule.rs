@@ -5,7 +5,8 @@ use super::text::{Place, START};
 /// Where a feature fires. Tokens and domains are in the order in which they are named, none twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
-    /// On one of these tokens, after one of those; an empty list stands for any token. At most one list is empty.
+    /// On one of these tokens, after one of those; an empty list stands for any token. At most one list is
+    /// empty.
     Tokens {
         /// The tokens.
         tokens: Vec<u32>,

@@ -95,12 +95,12 @@ enum Outcome {
     Rare,
 }
 
-/// Finds a rule for every feature of the indexed run in `dir` and writes `RUN/explanations/rules.parquet`, replacing an older
-/// one only when all is done.
+/// Finds a rule for every feature of the indexed run in `dir` and writes `RUN/explanations/rules.parquet`,
+/// replacing an older one only when all is done.
 ///
 /// # Errors
-/// A run without an index, a dataset that is not the indexed one or has no tokens, fewer than two documents, a `least` outside
-/// 0 to 1, [`Error::Stopped`].
+/// A run without an index, a dataset that is not the indexed one or has no tokens, fewer than two documents,
+/// a `least` outside 0 to 1, [`Error::Stopped`].
 pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress) -> Result<ExplainSummary> {
     if !(0.0..=1.0).contains(&options.least) {
         return Err(Error::request(format!(

@@ -10,7 +10,8 @@ use kernels::chance::{Purpose, generator};
 
 /// What stands before the first token of a document.
 pub const START: u32 = u32::MAX;
-/// Stands for the token before where the dataset left that row out: its token is not known, and no rule names it.
+/// Stands for the token before where the dataset left that row out: its token is not known, and no rule names
+/// it.
 pub const UNKNOWN: u32 = u32::MAX - 1;
 
 /// Which documents: rules are made from one half and measured on the other.
@@ -47,6 +48,9 @@ pub struct Text {
 
 impl Text {
     /// Reads the tokens of the rows that `codes`, a table of the index, has; documents are parted by `seed`.
+    ///
+    /// # Errors
+    /// A dataset that is not the indexed one, or [`Error::Stopped`].
     pub fn read(
         dataset: &Dataset,
         codes: &TableReader,
@@ -129,8 +133,8 @@ impl Text {
         Ok(())
     }
 
-    /// Within each domain, documents in an order drawn by `seed` go to the half that has fewer tokens of that domain, so that both
-    /// halves have all of them; at a tie to the half that has fewer tokens at all.
+    /// Within each domain, documents in an order drawn by `seed` go to the half that has fewer tokens of that
+    /// domain, so that both halves have all of them; at a tie to the half that has fewer tokens at all.
     fn part(&mut self, seed: u64) {
         let drawn = |document: u32| generator(seed, Purpose::Halves, u64::from(document), 0).next_u64();
         let spans = self.rows.spans().zip(&self.of).enumerate();

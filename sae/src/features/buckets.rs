@@ -1,5 +1,5 @@
-//! From token order to feature order in bounded memory: codes are spilled to one file a range of features while they
-//! stream by, and each file is sorted when its turn comes.
+//! From token order to feature order in bounded memory: codes are spilled to one file a range of features
+//! while they stream by, and each file is sorted when its turn comes.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};

@@ -95,7 +95,8 @@ impl Describer<'_> {
         Description { row, examples: examples.into_iter().map(|example| self.example(id, example)).collect() }
     }
 
-    /// The feature's rows in the table of activations, made one by one: a dense feature has one for every token.
+    /// The feature's rows in the table of activations, made one by one: a dense feature has one for every
+    /// token.
     pub fn activations(&self, bucket: &Bucket, feature: u32) -> impl Iterator<Item = ActivationRow> {
         let of = bucket.of(feature as usize);
         of.rows.iter().zip(of.values).map(move |(&row, &value)| ActivationRow {

@@ -54,9 +54,10 @@ pub struct Example {
 impl Activations<'_> {
     /// Examples of `feature`, by (interval, rank).
     ///
-    /// The strongest are taken greedily, passing over a token within a window's length of one already taken in the
-    /// same document: otherwise a feature that stays on for a paragraph would show that paragraph twenty times. The
-    /// fifths and the random examples are uniform samples of their activations, those of the top list included.
+    /// The strongest are taken greedily, passing over a token within a window's length of one already taken
+    /// in the same document: otherwise a feature that stays on for a paragraph would show that paragraph
+    /// twenty times. The fifths and the random examples are uniform samples of their activations, those of
+    /// the top list included.
     pub fn examples(&self, feature: u32, tokens: &Tokens, options: &ExampleOptions) -> Vec<Example> {
         let mut chosen: Vec<Example> =
             self.group(RANDOM, self.random(feature, options), tokens, options).collect();

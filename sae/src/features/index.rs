@@ -42,8 +42,8 @@ pub struct IndexOptions {
     pub coactive_rows: u64,
     /// Whether features get places in the plane.
     pub map: bool,
-    /// Strongest examples of a feature that are traced to the tokens they come from, in dictionaries of attention heads; at most
-    /// those that are kept.
+    /// Strongest examples of a feature that are traced to the tokens they come from, in dictionaries of
+    /// attention heads; at most those that are kept.
     pub sources_of: usize,
 }
 
@@ -95,18 +95,24 @@ pub struct IndexSummary {
     pub coactive_rows: u64,
     /// Whether `top_logits` and `bottom_logits` are filled in, and if not, why.
     pub logits: String,
-    /// Heads that decoder rows are shared out among; 0 where the dictionary is not one of heads or the model is not there.
+    /// Heads that decoder rows are shared out among; 0 where the dictionary is not one of heads or the model
+    /// is not there.
     pub heads: usize,
     /// Examples that were traced to their sources.
     pub attributed: u64,
-    /// What `attribution.parquet` holds, or why it is not there; null where the dictionary is not one of heads.
+    /// What `attribution.parquet` holds, or why it is not there; null where the dictionary is not one of
+    /// heads.
     pub attribution: Option<String>,
     /// How examples were chosen.
     pub examples: ExampleOptions,
 }
 
-/// Indexes the run in `run_dir` into `RUN/features`. An index that is there already is replaced at the very end, its
-/// labels are kept.
+/// Indexes the run in `run_dir` into `RUN/features`. An index that is there already is replaced at the very
+/// end, its labels are kept.
+///
+/// # Errors
+/// A run or dataset that cannot be read or do not belong together, a model of the wrong weights or width, an
+/// index that cannot be written, or [`Error::Stopped`].
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexSummary> {
     let subject = Subject::open(run_dir, options.data.as_deref())?;
     let model = load_model(&options.model, subject.dataset.manifest())?;

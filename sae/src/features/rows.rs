@@ -17,12 +17,13 @@ pub struct Logits {
     pub top: Vec<(u32, f32)>,
     /// Smallest logits, ascending.
     pub bottom: Vec<(u32, f32)>,
-    /// Tokens of the whole vocabulary in [`HISTOGRAM_BINS`] equal bins from the smallest logit to the largest.
+    /// Tokens of the whole vocabulary in [`HISTOGRAM_BINS`] equal bins from the smallest logit to the
+    /// largest.
     pub histogram: Vec<u32>,
 }
 
-/// For each decoder row of `features`, the `count` largest and smallest of `decoder[F, d] · unembedding[V, d]ᵀ`, and how all
-/// of them are spread.
+/// For each decoder row of `features`, the `count` largest and smallest of `decoder[F, d] · unembedding[V,
+/// d]ᵀ`, and how all of them are spread.
 pub fn logits(
     decoder: &[f32],
     unembedding: &[f32],
@@ -71,8 +72,8 @@ fn spread(numbers: &[f32]) -> Vec<u32> {
     counts
 }
 
-/// For each decoder row of `features`, the `count` other rows of `decoder[F, d]` of the largest cosine. Rows of
-/// norm 0 have no neighbours and are nobody's.
+/// For each decoder row of `features`, the `count` other rows of `decoder[F, d]` of the largest cosine. Rows
+/// of norm 0 have no neighbours and are nobody's.
 pub fn neighbours(
     decoder: &[f32],
     norms: &[f32],

@@ -25,8 +25,8 @@ pub struct Summary {
 }
 
 impl Activations<'_> {
-    /// Statistics. `tokens` is the token of every row; if rows are not tokens it is empty, and so is `fires_on`. `most_frequent` is
-    /// how many tokens to list.
+    /// Statistics. `tokens` is the token of every row; if rows are not tokens it is empty, and so is
+    /// `fires_on`. `most_frequent` is how many tokens to list.
     pub fn summarise(&self, tokens: &[u32], most_frequent: usize) -> Summary {
         let max = self.max();
         let mut histogram = [0; HISTOGRAM_BINS];
@@ -58,7 +58,8 @@ impl Activations<'_> {
     }
 }
 
-/// The one of `parts` equal parts of (0, max] that holds `value`, from 0 = the weakest; each part is open below, closed above.
+/// The one of `parts` equal parts of (0, max] that holds `value`, from 0 = the weakest; each part is open
+/// below, closed above.
 pub fn part(value: f32, max: f32, parts: usize) -> usize {
     // The product is exact, so a value on a boundary is not pushed over it by rounding.
     let place = f64::from(value) * parts as f64 / f64::from(max);

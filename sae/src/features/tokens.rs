@@ -1,4 +1,5 @@
-//! The tokens of the indexed rows, kept in memory: 8 bytes a row, so that any window of text can be looked up.
+//! The tokens of the indexed rows, kept in memory: 8 bytes a row, so that any window of text can be looked
+//! up.
 
 use std::ops::Range;
 
@@ -16,6 +17,9 @@ pub struct Tokens {
 
 impl Tokens {
     /// Appends a row. Rows must come in (document, position) order and there may be at most 2³² of them.
+    ///
+    /// # Errors
+    /// Rows that are not in order, or too many of them.
     pub fn push(&mut self, document: u32, position: u32, token: impl Into<Option<u32>>) -> Result<()> {
         let row = u32::try_from(self.positions.len()).map_err(|_| {
             Error::request("an index holds at most 4294967295 tokens").with_remedy("limit them with --tokens")
@@ -61,8 +65,8 @@ impl Tokens {
         self.documents[self.document_index(row)].0
     }
 
-    /// Rows around `row`, at most `before` before it and `after` after it, in its document and without a gap in the
-    /// positions (a row that was left out of the dataset ends the window).
+    /// Rows around `row`, at most `before` before it and `after` after it, in its document and without a gap
+    /// in the positions (a row that was left out of the dataset ends the window).
     pub fn window(&self, row: u32, before: u32, after: u32) -> Range<u32> {
         let index = self.document_index(row);
         let first = self.documents[index].1.max(row.saturating_sub(before));
@@ -85,7 +89,8 @@ impl Tokens {
         self.documents.iter().enumerate().map(|(index, &(document, _))| (document, self.rows_of(index)))
     }
 
-    /// Which of [`Tokens::spans`] is `document`, its first row, and which of its rows is at `position`; `None` where none is.
+    /// Which of [`Tokens::spans`] is `document`, its first row, and which of its rows is at `position`;
+    /// `None` where none is.
     pub fn at(&self, document: u32, position: u32) -> Option<(usize, usize, usize)> {
         let index = self.find(document)?;
         let rows = self.rows_of(index);

@@ -17,9 +17,9 @@ pub struct Nearest {
     pub second: Option<f32>,
 }
 
-/// For each row of `a[n, d]` the nearest of `b[m, d]`, m > 0. A row of length 0 has cosine 0 with everything. The bits do not
-/// depend on the number of threads. `done` is told how many rows are finished and says whether to stop; then the answer is
-/// `None`.
+/// For each row of `a[n, d]` the nearest of `b[m, d]`, m > 0. A row of length 0 has cosine 0 with everything.
+/// The bits do not depend on the number of threads. `done` is told how many rows are finished and says
+/// whether to stop; then the answer is `None`.
 pub fn nearest(a: &[f32], b: &[f32], d: usize, mut done: impl FnMut(usize) -> bool) -> Option<Vec<Nearest>> {
     let (a, b) = (unit_rows(a, d), unit_rows(b, d));
     let n = a.len() / d;

@@ -12,8 +12,8 @@ use kernels::gather::dot_rows;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// The summed cross-entropy of all tokens of the text but the first, nats. (The first is predicted from BOS and depends on
-    /// no code.)
+    /// The summed cross-entropy of all tokens of the text but the first, nats. (The first is predicted from
+    /// BOS and depends on no code.)
     Loss,
     /// The logit of a token.
     Logit {
@@ -26,15 +26,16 @@ pub enum Target {
 
 /// The effect of every code on a target, T.
 ///
-/// With x = Σ cᵢ · W_decᵢ + (everything else), removing code cᵢ moves x by −cᵢ · W_decᵢ, so that to first order
+/// With x = Σ cᵢ · W_decᵢ + (everything else), removing code cᵢ moves x by −cᵢ · W_decᵢ, so that to first
+/// order
 ///
 /// ```text
 /// effectᵢ = cᵢ · (W_decᵢ · ∂T/∂x) ≈ T(unchanged) − T(without the code)
 /// ```
 ///
-/// (activation × gradient, "attribution patching": Nanda 2023; Syed et al. 2023; for features of dictionaries Marks et al.
-/// 2024). A code that helps has a negative effect on the loss. One backward pass gives all effects. They are estimates: to
-/// be sure of one, ablate its feature.
+/// (activation × gradient, "attribution patching": Nanda 2023; Syed et al. 2023; for features of dictionaries
+/// Marks et al. 2024). A code that helps has a negative effect on the loss. One backward pass gives all
+/// effects. They are estimates: to be sure of one, ablate its feature.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attribution {
     /// What the effects are on.

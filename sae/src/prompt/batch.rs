@@ -15,6 +15,9 @@ pub(super) struct Batch {
 
 impl Batch {
     /// `tokens` after `bos`, if the model has one.
+    ///
+    /// # Errors
+    /// No tokens.
     pub fn new(tokens: &[u32], bos: Option<u32>) -> Result<Self> {
         let first = usize::from(bos.is_some());
         // Shorter contexts are refused: they cannot hold a token and the one that follows it.

@@ -73,8 +73,8 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    /// Features whose code at token `token` changes, ascending, and c' − c, given what fires there. Several changes of
-    /// one feature are applied in order.
+    /// Features whose code at token `token` changes, ascending, and c' − c, given what fires there. Several
+    /// changes of one feature are applied in order.
     pub(super) fn differences(&self, features: &[u32], values: &[f32], token: usize) -> (Vec<u32>, Vec<f32>) {
         let code = |feature| features.binary_search(&feature).map_or(0.0, |i| values[i]);
         let mut changed = std::collections::BTreeMap::new();

@@ -16,9 +16,9 @@ pub enum Sampling {
     /// The likeliest token; of equals the one with the lower number.
     #[default]
     Greedy,
-    /// Drawn from softmax(logits / temperature), as the token with the largest logit / temperature + Gumbel noise. The noise
-    /// is a function of (seed, step, token), so that with and without a change the same tokens are drawn until the
-    /// predictions differ.
+    /// Drawn from softmax(logits / temperature), as the token with the largest logit / temperature + Gumbel
+    /// noise. The noise is a function of (seed, step, token), so that with and without a change the same
+    /// tokens are drawn until the predictions differ.
     Drawn {
         /// Above 0; 1 is the model's own distribution.
         temperature: f32,
@@ -41,8 +41,8 @@ pub struct Continuation {
 }
 
 impl Prompter {
-    /// Continues a reading's text by at most `tokens` tokens. A change everywhere applies to the new tokens too, one at chosen
-    /// tokens does not.
+    /// Continues a reading's text by at most `tokens` tokens. A change everywhere applies to the new tokens
+    /// too, one at chosen tokens does not.
     ///
     /// # Errors
     /// More tokens than the model's context has room for, or a temperature that is not above 0.

@@ -1,4 +1,5 @@
-//! What changes of features do to the model's predictions on a text, compared with random directions of the same length.
+//! What changes of features do to the model's predictions on a text, compared with random directions of the
+//! same length.
 
 use candle_core::Tensor;
 use serde::Serialize;
@@ -30,9 +31,11 @@ pub struct Effect {
     pub before: Vec<Option<f32>>,
     /// With the change.
     pub after: Outcome,
-    /// With steps of the same lengths in random directions, one entry per draw: a draw has one direction for all tokens.
+    /// With steps of the same lengths in random directions, one entry per draw: a draw has one direction for
+    /// all tokens.
     pub controls: Vec<Outcome>,
-    /// For every token the likeliest next tokens with and without the change, `[n]`, the likeliest without it first.
+    /// For every token the likeliest next tokens with and without the change, `[n]`, the likeliest without it
+    /// first.
     pub shifts: Vec<Vec<Shift>>,
 }
 
@@ -95,8 +98,8 @@ fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
 }
 
 impl Prompter {
-    /// What `plan` does to the predictions on a reading, compared with `controls` draws of random directions of the same
-    /// length.
+    /// What `plan` does to the predictions on a reading, compared with `controls` draws of random directions
+    /// of the same length.
     ///
     /// # Errors
     /// [`Error::Stopped`], or a failed tensor operation.

@@ -9,13 +9,14 @@
 //!                                                         └─▶ Continuation: the tokens that the model adds
 //! ```
 //!
-//! What the dictionary misses is kept: a change is added to the true activation, never to the reconstruction. BOS has no
-//! row in a dataset, so no dictionary was trained on it: it has no codes and is never changed, and neither are tokens whose
-//! norm is above the limit of training. Positions count the text's own tokens from 0, as in a dataset.
+//! What the dictionary misses is kept: a change is added to the true activation, never to the reconstruction.
+//! BOS has no row in a dataset, so no dictionary was trained on it: it has no codes and is never changed, and
+//! neither are tokens whose norm is above the limit of training. Positions count the text's own tokens from
+//! 0, as in a dataset.
 //!
-//! Values know nothing of the model: [`change`], [`predictions`], [`batch`], [`experts`], then [`reading`]. [`prompter`] holds
-//! model and dictionary; its methods are where their subjects are: [`pass`], [`read`], [`plan`], [`effect`], [`attribution`],
-//! [`continuation`]. None of the files imports one that imports it.
+//! Values know nothing of the model: [`change`], [`predictions`], [`batch`], [`experts`], then [`reading`].
+//! [`prompter`] holds model and dictionary; its methods are where their subjects are: [`pass`], [`read`],
+//! [`plan`], [`effect`], [`attribution`], [`continuation`]. None of the files imports one that imports it.
 
 mod attribution;
 mod batch;

@@ -50,8 +50,8 @@ impl Prompter {
         Batch::new(tokens, self.model.config().bos_token_id)
     }
 
-    /// The value at the hook and the final residual stream of the unchanged model, both `[1, len, width]`, with what its
-    /// routers chose.
+    /// The value at the hook and the final residual stream of the unchanged model, both `[1, len, width]`,
+    /// with what its routers chose.
     pub(super) fn clean(&self, batch: &Batch) -> Result<(Tensor, Tensor, Vec<LayerExperts>)> {
         let layers = self.model.config().num_hidden_layers;
         let mut tap = CleanTap { hook: self.hook, batch, value: None, experts: Vec::new() };
@@ -61,7 +61,8 @@ impl Prompter {
         Ok((value, residual, experts))
     }
 
-    /// The final residual stream with `value` at the hook, `[1, len, d_model]`; what comes before the hook is unchanged.
+    /// The final residual stream with `value` at the hook, `[1, len, d_model]`; what comes before the hook is
+    /// unchanged.
     pub(super) fn after(&self, batch: &Batch, value: &Tensor) -> Result<Tensor> {
         let decoder = self.model.decoder();
         let layers = self.model.config().num_hidden_layers;
@@ -81,8 +82,8 @@ impl Prompter {
         self.model.decoder().residual(&batch.contexts, layers, &mut tap)
     }
 
-    /// `value [1, len, d]` at the hook with the intervention, x' = x + δ at the text's tokens, and ‖δ‖ of each token, `[n]`;
-    /// `None` where nothing changes.
+    /// `value [1, len, d]` at the hook with the intervention, x' = x + δ at the text's tokens, and ‖δ‖ of
+    /// each token, `[n]`; `None` where nothing changes.
     pub(super) fn changed(
         &self,
         batch: &Batch,

@@ -9,7 +9,8 @@ impl Prompter {
     /// Checks `changes` against a reading and looks up the maxima that their strengths are shares of.
     ///
     /// # Errors
-    /// A feature or a token that does not exist, a strength that is not a finite number, a feature whose maximum is not known.
+    /// A feature or a token that does not exist, a strength that is not a finite number, a feature whose
+    /// maximum is not known.
     pub fn plan(&self, reading: &Reading, changes: &[Change]) -> Result<Plan> {
         let mut plan = Plan::default();
         for change in changes {
@@ -61,7 +62,8 @@ impl Prompter {
         Ok(maximum.value)
     }
 
-    /// The activation that a strength of 1 stands for: the feature's maximum in the index, or without an index on the text.
+    /// The activation that a strength of 1 stands for: the feature's maximum in the index, or without an
+    /// index on the text.
     ///
     /// # Errors
     /// A feature that never fired there.

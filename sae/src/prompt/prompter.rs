@@ -39,12 +39,13 @@ pub struct PrompterInfo {
 }
 
 impl Prompter {
-    /// Opens the run in `dir` with the model and the hook of its dataset, or of `data`. No row of the dataset is read, so it may
-    /// be gone if `run.json` still names the model.
+    /// Opens the run in `dir` with the model and the hook of its dataset, or of `data`. No row of the dataset
+    /// is read, so it may be gone if `run.json` still names the model.
     ///
     /// # Errors
-    /// A run without a dictionary or without a model, a model that is missing or whose weights differ from those that made
-    /// the dataset, a hook that it does not have, a feature table that does not fit the dictionary.
+    /// A run without a dictionary or without a model, a model that is missing or whose weights differ from
+    /// those that made the dataset, a hook that it does not have, a feature table that does not fit the
+    /// dictionary.
     pub fn open(dir: &Path, data: Option<&Path>, model: &ModelChoice) -> Result<Self> {
         let record = RunRecord::read(dir)?;
         if !dir.join(crate::dictionary::CONFIG).exists() {
@@ -84,8 +85,8 @@ impl Prompter {
         Self::new(dictionary, model, named.parse()?, limit, maxima)
     }
 
-    /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are not changed; `maxima`, `[d_sae]`, are
-    /// the features' strongest activations, if known.
+    /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are not changed;
+    /// `maxima`, `[d_sae]`, are the features' strongest activations, if known.
     ///
     /// # Errors
     /// A hook that the model does not have or whose width is not the dictionary's.

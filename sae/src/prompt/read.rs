@@ -61,8 +61,8 @@ impl Prompter {
         Ok(reading)
     }
 
-    /// Calls `each` for every token with the logits after it, of each of `residuals` (`[1, len, d_model]`). Results are in
-    /// the tokens' order.
+    /// Calls `each` for every token with the logits after it, of each of `residuals` (`[1, len, d_model]`).
+    /// Results are in the tokens' order.
     pub(super) fn at_each<T: Send>(
         &self,
         reading: &Reading,

@@ -18,7 +18,8 @@ pub struct Reading {
     pub codes: Codes,
     /// ‖x‖ at the hook, `[n]`.
     pub norms: Vec<f32>,
-    /// Whether a token's norm is above the limit of training: such tokens have no codes and are never changed, `[n]`.
+    /// Whether a token's norm is above the limit of training: such tokens have no codes and are never
+    /// changed, `[n]`.
     pub left_out: Vec<bool>,
     /// The experts of each token, one entry per layer with a router; empty for a model without experts.
     pub experts: Vec<LayerExperts>,

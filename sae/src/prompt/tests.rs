@@ -217,7 +217,8 @@ fn without_an_index_the_text_gives_the_unit() {
     assert_eq!(plan.maxima, [Maximum { feature, value: strongest, of: MaximumSource::Text }]);
 }
 
-/// c · (W_dec · ∂T/∂x) against the change of T itself for small steps along W_dec, at places that the stream passes and that it does not.
+/// c · (W_dec · ∂T/∂x) against the change of T itself for small steps along W_dec, at places that the stream
+/// passes and that it does not.
 #[test]
 fn attributions_agree_with_finite_differences() {
     for hook in [
@@ -370,7 +371,8 @@ fn tokens_beyond_the_limit_have_no_codes_and_stay() {
     }
 }
 
-/// The greedy continuation against argmax of whole passes; the same noise gives the same draws; changes for chosen tokens end with the text.
+/// The greedy continuation against argmax of whole passes; the same noise gives the same draws; changes for
+/// chosen tokens end with the text.
 #[test]
 fn continuations_follow_the_predictions() {
     let prompter = at("blocks.0.hook_resid_post");

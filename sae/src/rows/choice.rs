@@ -24,8 +24,8 @@ pub struct Choice {
     pub documents: u64,
 }
 
-/// Chooses whole documents in an order drawn by `seed` until `limit` tokens are reached; the last is cut there. All of them
-/// without a limit or with one that is not reached.
+/// Chooses whole documents in an order drawn by `seed` until `limit` tokens are reached; the last is cut
+/// there. All of them without a limit or with one that is not reached.
 ///
 /// Taking the first rows instead would look at one domain alone where documents are ordered by source.
 pub fn choose(documents: &[DocumentRows], limit: Option<u64>, seed: u64) -> Choice {
@@ -91,8 +91,8 @@ mod tests {
         assert_ne!(choice, choose(&documents, Some(205), 4));
     }
 
-    /// Seed 3 puts twelve documents in the order 3, 2, 4, 11, 6, … (by another implementation of the generator): the first
-    /// four and half of the fifth are taken.
+    /// Seed 3 puts twelve documents in the order 3, 2, 4, 11, 6, … (by another implementation of the
+    /// generator): the first four and half of the fifth are taken.
     #[test]
     fn the_order_of_a_seed_is_golden() {
         let choice = choose(&documents(&[10; 12]), Some(45), 3);

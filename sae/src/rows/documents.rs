@@ -7,10 +7,12 @@ use storage::schema::{ACTIVATIONS, DOCUMENTS};
 use super::DocumentRows;
 use crate::{Error, Result};
 
-/// The documents of a dataset with their rows in `activations`, in row order: `tokens` rows each, from `first_row` on.
+/// The documents of a dataset with their rows in `activations`, in row order: `tokens` rows each, from
+/// `first_row` on.
 ///
 /// # Errors
-/// Tables that cannot be read, a document that ends after the last row or begins before the one in front of it ends.
+/// Tables that cannot be read, a document that ends after the last row or begins before the one in front of
+/// it ends.
 pub fn documents(dataset: &Dataset) -> Result<Vec<(DocumentRow, DocumentRows)>> {
     let rows = storage::documents::read(&dataset.table(DOCUMENTS)?)?;
     place(rows, dataset.table(ACTIVATIONS)?.rows()).map_err(|problem| {
@@ -19,7 +21,8 @@ pub fn documents(dataset: &Dataset) -> Result<Vec<(DocumentRow, DocumentRows)>> 
     })
 }
 
-/// Puts the documents in row order and gives each its rows of the `there` rows of activations; an error says what does not fit.
+/// Puts the documents in row order and gives each its rows of the `there` rows of activations; an error says
+/// what does not fit.
 fn place(
     mut documents: Vec<DocumentRow>,
     there: u64,

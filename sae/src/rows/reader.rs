@@ -35,8 +35,8 @@ impl RowBatch {
     }
 }
 
-/// Batches of exactly `batch` rows (the last may have fewer), whatever the files' row groups are, so that results do not
-/// depend on how a dataset was cut into files.
+/// Batches of exactly `batch` rows (the last may have fewer), whatever the files' row groups are, so that
+/// results do not depend on how a dataset was cut into files.
 #[derive(Debug)]
 pub struct RowReader {
     table: TableReader,
@@ -50,6 +50,9 @@ pub struct RowReader {
 
 impl RowReader {
     /// Reads `ranges` of the activations of `dataset`, whose width must be `d`.
+    ///
+    /// # Errors
+    /// A dataset of a different width, or a table that cannot be opened.
     pub fn new(dataset: &Dataset, ranges: &[Range<u64>], batch: usize, d: usize) -> Result<Self> {
         let width = dataset.manifest().d_model;
         if width != d {
@@ -70,6 +73,9 @@ impl RowReader {
     }
 
     /// The next batch; `None` at the end.
+    ///
+    /// # Errors
+    /// Rows that cannot be read, or an activation that is not finite.
     pub fn next_batch(&mut self) -> Result<Option<RowBatch>> {
         let mut batch = RowBatch::default();
         while batch.len() < self.batch {
@@ -138,7 +144,8 @@ mod tests {
         std::iter::from_fn(|| reader.next_batch().transpose()).collect()
     }
 
-    /// However the dataset was cut into files and whatever ranges are read, batches have one size and rows stay together.
+    /// However the dataset was cut into files and whatever ranges are read, batches have one size and rows
+    /// stay together.
     #[test]
     fn batches_are_of_one_size() {
         let folder = tempfile::tempdir().unwrap();

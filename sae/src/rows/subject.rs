@@ -44,7 +44,8 @@ impl Subject {
     }
 }
 
-/// The dataset's folder as the run names it: from the working directory, or from the run's folder when both were moved.
+/// The dataset's folder as the run names it: from the working directory, or from the run's folder when both
+/// were moved.
 pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
     named_in(dir, &record.data)
 }
@@ -57,6 +58,9 @@ pub fn named_in(dir: &Path, name: &str) -> PathBuf {
 }
 
 /// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal.
+///
+/// # Errors
+/// A weight file that cannot be read.
 pub fn weights_sha256(dir: &Path) -> Result<String> {
     let path = dir.join("sae_weights.safetensors");
     let mut file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;

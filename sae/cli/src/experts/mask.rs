@@ -23,7 +23,8 @@ const SHOWN: usize = 12;
 pub struct Command {
     /// Dataset with a routing table (`sae harvest --routing`)
     dataset: PathBuf,
-    /// Mask the experts specialised in this domain (2× rule); can be repeated, each domain is measured on its own
+    /// Mask the experts specialised in this domain (2× rule); can be repeated, each domain is measured on its
+    /// own
     #[arg(long, value_name = "D", required_unless_present = "expert")]
     domain: Vec<String>,
     /// Mask these experts, all at once

@@ -14,8 +14,9 @@ use sae::{Error, Result};
 
 /// Show which features fire on a text, what they do, and what happens if they are changed
 ///
-/// Changes are added to the true activation, x' = x + Σ (c' − c)·W_dec, so what the dictionary misses is kept. Strengths
-/// are shares of each feature's own maximum. Ablations are applied first, then clamps, then additions.
+/// Changes are added to the true activation, x' = x + Σ (c' − c)·W_dec, so what the dictionary misses is
+/// kept. Strengths are shares of each feature's own maximum. Ablations are applied first, then clamps, then
+/// additions.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae prompt topk --text 'The court held that the'                     features of every token\n  \
@@ -30,8 +31,9 @@ pub struct Command {
     /// Text to read
     #[arg(long)]
     text: String,
-    /// Order of a token's features: activation, share (of the feature's own maximum), loss, or logit:TOKEN[@POSITION]
-    /// (TOKEN by its text or as #NUMBER; the logit after the last token if no position is given)
+    /// Order of a token's features: activation, share (of the feature's own maximum), loss, or
+    /// logit:TOKEN[@POSITION] (TOKEN by its text or as #NUMBER; the logit after the last token if no position
+    /// is given)
     #[arg(long, default_value = "activation", value_name = "WHAT")]
     by: String,
     /// Features shown per token (--json has all of them)
@@ -46,7 +48,8 @@ pub struct Command {
     /// Add a share of a feature's maximum to it
     #[arg(long, value_name = "F=SHARE", value_delimiter = ',', value_parser = strength, allow_hyphen_values = true)]
     add: Vec<(u32, f32)>,
-    /// Change features only at these tokens, counted from 0 [default: at all, those of the continuation included]
+    /// Change features only at these tokens, counted from 0 [default: at all, those of the continuation
+    /// included]
     #[arg(long, value_name = "POSITION", value_delimiter = ',')]
     at: Vec<usize>,
     /// Random directions of the same length to compare with

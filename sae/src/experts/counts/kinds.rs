@@ -1,7 +1,8 @@
 //! Kinds of tokens by expert: line breaks, spaces, digits, punctuation, beginnings and pieces of words.
 //!
-//! Kinds stand where domains stand in [`specialisation`](crate::experts::figures::specialisation): share of the kind's tokens that chose the expert,
-//! and the 2× rule. The experts that published analyses call "whitespace" or "digits" are those.
+//! Kinds stand where domains stand in [`specialisation`](crate::experts::figures::specialisation): share of
+//! the kind's tokens that chose the expert, and the 2× rule. The experts that published analyses call
+//! "whitespace" or "digits" are those.
 
 use std::collections::BTreeMap;
 

@@ -32,6 +32,9 @@ impl ScoreSums {
     }
 
     /// Adds a token. `kind` must be the same for all.
+    ///
+    /// # Errors
+    /// Scores that are not one per expert, not finite or not of `kind`.
     pub fn add(&mut self, choice: &Choice<'_>, kind: ScoreKind) -> Result<()> {
         let scores = choice.scores;
         if scores.len() != self.probability.len() {
@@ -103,15 +106,15 @@ impl ScoreSums {
         if self.z_tokens == 0 { 0.0 } else { self.like_probabilities as f64 / self.z_tokens as f64 }
     }
 
-    /// Load-balance loss `E Σ_e f_e P_e` with f_e the share of slots and P_e the mean probability (Switch's convention, for any
-    /// k): 1 = balanced. `None` without slots.
+    /// Load-balance loss `E Σ_e f_e P_e` with f_e the share of slots and P_e the mean probability (Switch's
+    /// convention, for any k): 1 = balanced. `None` without slots.
     pub fn balance_loss(&self) -> Option<f64> {
         let slots = total(&self.slots);
         (slots > 0).then(|| self.product() * self.slots.len() as f64 / (slots as f64 * self.tokens as f64))
     }
 
-    /// What `load_balancing_loss_func` of transformers gives for these tokens: k slots a token are summed, not averaged, so that
-    /// k = balanced. It pools the tokens of all layers: merge them before.
+    /// What `load_balancing_loss_func` of transformers gives for these tokens: k slots a token are summed,
+    /// not averaged, so that k = balanced. It pools the tokens of all layers: merge them before.
     pub fn hugging_face_loss(&self) -> Option<f64> {
         (self.tokens > 0)
             .then(|| self.product() * self.slots.len() as f64 / (self.tokens as f64 * self.tokens as f64))
@@ -204,7 +207,8 @@ mod tests {
         assert_eq!(p.z_loss(), None, "what the softmax took away does not come back");
     }
 
-    /// Two layers with opposite imbalance: balanced when pooled, as the Hugging Face function does, not by themselves.
+    /// Two layers with opposite imbalance: balanced when pooled, as the Hugging Face function does, not by
+    /// themselves.
     #[test]
     fn pooling_layers_hides_imbalance() {
         let (to_0, to_1) = ([5f32, 0.0], [0f32, 5.0]);

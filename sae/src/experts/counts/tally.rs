@@ -1,4 +1,5 @@
-//! Everything that one pass over a routing table counts. Memory: layers × experts² and a bounded number of token types.
+//! Everything that one pass over a routing table counts. Memory: layers × experts² and a bounded number of
+//! token types.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,8 @@ use super::vocabulary::Vocabulary;
 use crate::experts::routing::{Choice, Overview, ScoreKind, Source, WeightRule};
 use crate::{Progress, Result};
 
-/// Memory that pairs and transitions may take, bytes; if they need more they are left out, which is noted as a gap.
+/// Memory that pairs and transitions may take, bytes; if they need more they are left out, which is noted as
+/// a gap.
 const BYTES_TOGETHER: usize = 256 << 20;
 
 /// Counts of a routing table.
@@ -80,6 +82,9 @@ impl Scores {
 }
 
 /// Counts the whole table.
+///
+/// # Errors
+/// A table that cannot be read, a row that cannot be true, or [`Error::Stopped`](crate::Error::Stopped).
 pub fn tally(source: &Source, progress: &mut dyn Progress) -> Result<Tally> {
     let overview = source.overview(progress)?;
     let mut tally = Tally::new(source, &overview, progress)?;

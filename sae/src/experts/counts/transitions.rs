@@ -22,7 +22,11 @@ impl Transitions {
         Self { experts, ..Self::default() }
     }
 
-    /// Counts a row. Rows of one token must follow each other with ascending layers, as a routing table has them.
+    /// Counts a row. Rows of one token must follow each other with ascending layers, as a routing table has
+    /// them.
+    ///
+    /// # Errors
+    /// A row that is not in order.
     pub fn add(&mut self, choice: &Choice<'_>) -> Result<()> {
         let here = (choice.document, choice.position, choice.layer);
         if let Some(last @ (document, position, layer)) = self.last

@@ -78,7 +78,8 @@ impl Load {
 }
 
 impl Load {
-    /// Share of the tokens that chose any expert; `None` without tokens. Below 1 only where a token may skip the layer.
+    /// Share of the tokens that chose any expert; `None` without tokens. Below 1 only where a token may skip
+    /// the layer.
     pub fn activation_density(&self) -> Option<f64> {
         (self.tokens > 0).then(|| self.used as f64 / self.tokens as f64)
     }
@@ -111,6 +112,9 @@ impl Usage {
     }
 
     /// Counts one token's choice in one layer; `domain` is an index into the domains given to [`Usage::new`].
+    ///
+    /// # Errors
+    /// A choice that cannot be true.
     pub fn add(&mut self, domain: usize, choice: &Choice<'_>) -> Result<()> {
         choice.check(self.experts, self.rule)?;
         let Self { experts, domains, layers, .. } = self;

@@ -10,7 +10,8 @@ use crate::experts::routing::Choice;
 pub const LEAST_TOKENS: u32 = 10;
 /// Tokens listed per expert, by count and by lift each.
 pub const LISTED: usize = 32;
-/// Memory for the counts. More types than fit are left out, the rarest first, and the summary says how many were kept.
+/// Memory for the counts. More types than fit are left out, the rarest first, and the summary says how many
+/// were kept.
 const BYTES: usize = 384 << 20;
 
 /// Counts of (token type, expert) for every layer.
@@ -97,7 +98,8 @@ impl Vocabulary {
         self.type_of.get(&token).copied()
     }
 
-    /// Counts a row whose token is `kind` by [`Vocabulary::type_of`]. Its layer must be one of those given to [`Vocabulary::new`].
+    /// Counts a row whose token is `kind` by [`Vocabulary::type_of`]. Its layer must be one of those given to
+    /// [`Vocabulary::new`].
     pub fn add(&mut self, kind: Option<u32>, choice: &Choice<'_>) {
         let experts = self.experts;
         let Some(layer) = self.layers.get_mut(&choice.layer) else { return };

@@ -66,6 +66,10 @@ pub struct FeatureExperts {
 const BATCH: usize = 8192;
 
 /// Joins and tests; writes `RUN/features/experts.parquet`.
+///
+/// # Errors
+/// A run without a dictionary, activations and routing that are not of the same tokens and model, layers
+/// without routing, or [`Error::Stopped`].
 pub fn feature_experts(
     run: &Path,
     options: &FeatureExpertsOptions,
@@ -141,7 +145,8 @@ fn layers(options: &FeatureExpertsOptions, there: &std::collections::BTreeSet<u1
     }
 }
 
-/// Walks through the routing table, which has the tokens in the same order as the activations but maybe more of them.
+/// Walks through the routing table, which has the tokens in the same order as the activations but maybe more
+/// of them.
 struct Walk {
     batches: storage::Batches,
     batch: Option<RecordBatch>,
@@ -154,8 +159,8 @@ impl Walk {
         Ok(Self { batches: source.scan()?, batch: None, at: 0, experts })
     }
 
-    /// Gives every row of routing up to the last token of `places` to `take`, with the number of its token; rows of tokens that
-    /// are not among them are passed over.
+    /// Gives every row of routing up to the last token of `places` to `take`, with the number of its token;
+    /// rows of tokens that are not among them are passed over.
     fn up_to(&mut self, places: &[(u32, u32, u32)], mut take: impl FnMut(usize, &Choice<'_>)) -> Result<()> {
         let mut next = 0;
         let mut met = false;
@@ -268,7 +273,8 @@ mod tests {
         values: Vec<f32>,
     }
 
-    /// Two documents of 60 and 41 tokens; feature 0 fires exactly where layer 1 chooses expert 2, feature 1 on even tokens.
+    /// Two documents of 60 and 41 tokens; feature 0 fires exactly where layer 1 chooses expert 2, feature 1
+    /// on even tokens.
     fn case() -> Case {
         let folder = tempfile::tempdir().unwrap();
         let texts = texts(&[60, 41], 50, 1);

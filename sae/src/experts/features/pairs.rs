@@ -157,9 +157,10 @@ mod tests {
     const FEATURES: usize = 300;
     const EXPERTS: u16 = 16;
 
-    /// 4000 tokens choose 2 of 16 experts and fire features at random, each with its own density. Planted: feature 7 fires
-    /// only where expert 3 is chosen, on every fourth such token; feature 8 fires where expert 5 is chosen, 95 % of the time, and
-    /// nearly nowhere else; feature 9 never fires where expert 1 is.
+    /// 4000 tokens choose 2 of 16 experts and fire features at random, each with its own density. Planted:
+    /// feature 7 fires only where expert 3 is chosen, on every fourth such token; feature 8 fires where
+    /// expert 5 is chosen, 95 % of the time, and nearly nowhere else; feature 9 never fires where expert 1
+    /// is.
     fn planted(seed: u64) -> Joint {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut joint = Joint::new(FEATURES, EXPERTS.into(), &[2]).unwrap();
@@ -203,7 +204,8 @@ mod tests {
         assert!(with_chance <= 4, "{with_chance} of 20 draws");
     }
 
-    /// Benjamini–Hochberg: over 20 draws the mean share of chance among what is found stays at the stated rate.
+    /// Benjamini–Hochberg: over 20 draws the mean share of chance among what is found stays at the stated
+    /// rate.
     #[test]
     fn false_discoveries_stay_at_the_rate() {
         let mut share = 0.0;

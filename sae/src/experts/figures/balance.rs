@@ -1,7 +1,8 @@
 //! How evenly a layer's slots are spread over its experts.
 //!
-//! A slot is one choice of one expert by one token: a router that gives every token k experts fills k slots a token.
-//! With n_e the slots of expert e and f_e = n_e / Σ n its share, a perfectly balanced layer has f_e = 1/E.
+//! A slot is one choice of one expert by one token: a router that gives every token k experts fills k slots a
+//! token. With n_e the slots of expert e and f_e = n_e / Σ n its share, a perfectly balanced layer has f_e =
+//! 1/E.
 
 pub use storage::experts::DEAD_SHARE;
 

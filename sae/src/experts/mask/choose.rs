@@ -13,6 +13,9 @@ use lm::model::LanguageModel;
 use lm::model::config::MlpConfig;
 
 /// The experts that the 2× rule calls specialised in `domain`, by the documents that are not measured.
+///
+/// # Errors
+/// A domain that does not exist or has no specialised expert.
 pub fn by_domain(
     source: &Source,
     domain: &str,
@@ -71,7 +74,8 @@ fn by_layer(experts: &[(u16, u16)]) -> BTreeMap<u16, Vec<u16>> {
 /// The experts in order, each once.
 ///
 /// # Errors
-/// No expert, an expert or a layer that the model does not have, or a layer with too few experts left for a token.
+/// No expert, an expert or a layer that the model does not have, or a layer with too few experts left for a
+/// token.
 pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Vec<(u16, u16)>> {
     if experts.is_empty() {
         return Err(Error::request("no expert to mask").with_remedy("give --domain or --expert LAYER:EXPERT"));

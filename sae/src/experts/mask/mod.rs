@@ -1,11 +1,12 @@
 //! What a model loses without some of its experts, by domain.
 //!
-//! The experts that the 2× rule calls specialised in a domain, or experts named by hand, are taken out of the router's choice: their
-//! logits become −∞, so that the choice and the weights are those of a model that never had them. Controls take out as many others
-//! of the same layers, drawn by seed: what a domain loses to the first and not to the others it loses because of *these* experts.
+//! The experts that the 2× rule calls specialised in a domain, or experts named by hand, are taken out of the
+//! router's choice: their logits become −∞, so that the choice and the weights are those of a model that
+//! never had them. Controls take out as many others of the same layers, drawn by seed: what a domain loses to
+//! the first and not to the others it loses because of *these* experts.
 //!
-//! Experts are chosen by the routing of documents that are not held out and losses are measured on those that are, where the dataset
-//! has both, so that nothing is chosen by what it is measured on.
+//! Experts are chosen by the routing of documents that are not held out and losses are measured on those that
+//! are, where the dataset has both, so that nothing is chosen by what it is measured on.
 
 mod choose;
 mod tap;
@@ -77,12 +78,12 @@ impl MaskReport {
     }
 }
 
-/// Masks experts of the dataset's model and measures its loss on the dataset's documents. Writes `DATASET/experts/masking.parquet`
-/// and `masked.parquet`; what they hold of other masks stays.
+/// Masks experts of the dataset's model and measures its loss on the dataset's documents. Writes
+/// `DATASET/experts/masking.parquet` and `masked.parquet`; what they hold of other masks stays.
 ///
 /// # Errors
-/// A domain or an expert that is not there, a domain without specialised experts, a mask that leaves a layer fewer experts than a
-/// token needs, a model whose weights are not those that made the dataset.
+/// A domain or an expert that is not there, a domain without specialised experts, a mask that leaves a layer
+/// fewer experts than a token needs, a model whose weights are not those that made the dataset.
 pub fn mask(dir: &Path, options: &MaskOptions, progress: &mut dyn Progress) -> Result<MaskReport> {
     let source = Source::open(dir)?;
     let text = text(&source, options.tokens)?;

@@ -81,6 +81,10 @@ impl Choice<'_> {
     }
 
     /// An error that names the row when it cannot come from a layer of `experts` experts with this rule.
+    ///
+    /// # Errors
+    /// What cannot be true: an expert that does not exist or is chosen twice, numbers that are not finite,
+    /// weights that do not sum as `rule` says.
     pub fn check(&self, experts: usize, rule: WeightRule) -> Result<()> {
         if self.experts.len() != self.weights.len() {
             let (e, w) = (self.experts.len(), self.weights.len());

@@ -1,4 +1,5 @@
-//! A dataset's routing table: what one token was routed to, what is declared about the router, and the reader.
+//! A dataset's routing table: what one token was routed to, what is declared about the router, and the
+//! reader.
 
 mod choice;
 mod declared;

@@ -95,6 +95,9 @@ impl Source {
     }
 
     /// Number of the domain of `document`, an index into [`Source::domains`].
+    ///
+    /// # Errors
+    /// A document that the table of documents does not have.
     pub fn domain_of(&self, document: u32) -> Result<usize> {
         self.domain_of.get(&document).copied().ok_or_else(|| {
             Error::data(format!("routing of document {document}: documents.parquet has no such document"))
@@ -135,7 +138,11 @@ impl Source {
         Ok(found)
     }
 
-    /// The kind of scores, by the first rows of their column, and a remark if it differs from what is declared.
+    /// The kind of scores, by the first rows of their column, and a remark if it differs from what is
+    /// declared.
+    ///
+    /// # Errors
+    /// Scores of no known kind.
     pub fn score_kind(&self) -> Result<(ScoreKind, Option<String>)> {
         let rows = Some(0..self.rows().min(BATCH as u64));
         let batches: Vec<RecordBatch> = self
@@ -152,6 +159,9 @@ impl Source {
     }
 
     /// Calls `take` with the domain and the choice of every row, in row order.
+    ///
+    /// # Errors
+    /// A table that cannot be read, an error of `take`, or [`Error::Stopped`].
     pub fn each(
         &self,
         progress: &mut dyn Progress,
@@ -197,6 +207,9 @@ impl Source {
     }
 
     /// The columns of a [`Choice`], for a caller that walks through two tables at once.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
     pub fn scan(&self) -> Result<storage::Batches> {
         let mut columns = vec![DOCUMENT, POSITION, TOKEN, LAYER, EXPERTS, WEIGHTS, ENTROPY];
         columns.extend(self.has_scores().then_some(SCORES));

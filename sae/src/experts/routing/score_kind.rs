@@ -1,7 +1,7 @@
 //! The kind of scores that a routing table keeps.
 //!
-//! Fields called `router_logits` hold logits in some versions of transformers and probabilities in others, so the kind is found
-//! from the numbers and only then compared with what is declared.
+//! Fields called `router_logits` hold logits in some versions of transformers and probabilities in others, so
+//! the kind is found from the numbers and only then compared with what is declared.
 
 use crate::{Error, Result};
 
@@ -38,6 +38,9 @@ impl ScoreKind {
 
     /// What `rows` of scores are, whatever is `declared`, and a remark if they differ. Rows with a single
     /// expert say nothing.
+    ///
+    /// # Errors
+    /// Scores from 0 to 1 that do not sum to 1, if no kind is declared.
     pub fn of(rows: &[&[f32]], declared: Option<Self>) -> Result<(Self, Option<String>)> {
         let telling: Vec<&&[f32]> = rows.iter().filter(|row| row.len() > 1).collect();
         if telling.is_empty() || declared == Some(Self::Sigmoid) {

@@ -1,9 +1,10 @@
-//! Voronoi cells: every expert or feature of one set goes to the nearest of a reference, and the sizes of the cells say which of the
-//! reference are missed (0), matched (1) or split (2 or more) in the other set.
+//! Voronoi cells: every expert or feature of one set goes to the nearest of a reference, and the sizes of the
+//! cells say which of the reference are missed (0), matched (1) or split (2 or more) in the other set.
 //!
-//! Theory of top-k gating (2309.13850) counts fitted experts around the true ones in this way. Vectors are made of blocks of unit length, router row
-//! and outputs of an expert, encoder row and decoder row of a feature, so that the nearest by distance is the nearest by cosine
-//! and neither block outweighs the other. Both sets must live in one space: checkpoints of one model, dictionaries of one hook.
+//! Theory of top-k gating (2309.13850) counts fitted experts around the true ones in this way. Vectors are
+//! made of blocks of unit length, router row and outputs of an expert, encoder row and decoder row of a
+//! feature, so that the nearest by distance is the nearest by cosine and neither block outweighs the other.
+//! Both sets must live in one space: checkpoints of one model, dictionaries of one hook.
 
 use std::path::Path;
 
@@ -77,7 +78,8 @@ pub fn cells_of_experts(
     Ok(found)
 }
 
-/// Cells of the features of the run in `reference` among those of the run in `other`. Writes `OTHER/features/cells.parquet`.
+/// Cells of the features of the run in `reference` among those of the run in `other`. Writes
+/// `OTHER/features/cells.parquet`.
 ///
 /// # Errors
 /// Dictionaries of different width.
@@ -143,7 +145,8 @@ struct Vectors {
 }
 
 impl Vectors {
-    /// `count` rows of each of `blocks`, side by side. A row of which any block is all zeros has no direction.
+    /// `count` rows of each of `blocks`, side by side. A row of which any block is all zeros has no
+    /// direction.
     fn of(count: usize, blocks: &[&[f32]]) -> Self {
         let widths: Vec<usize> = blocks.iter().map(|block| block.len() / count.max(1)).collect();
         let width = widths.iter().sum();
@@ -168,8 +171,8 @@ impl Vectors {
     }
 }
 
-/// For every row of `other` the nearest row of `reference` and their cosine, the mean over blocks; ties to the lower number.
-/// `None` for a row without a direction.
+/// For every row of `other` the nearest row of `reference` and their cosine, the mean over blocks; ties to
+/// the lower number. `None` for a row without a direction.
 fn nearest(other: &Vectors, reference: &Vectors) -> Vec<Option<(usize, f64)>> {
     fold_products(
         (&other.numbers, &reference.numbers, reference.width),
@@ -202,7 +205,8 @@ mod tests {
         of.iter().map(|x| x + by * (rng.random::<f32>() - 0.5)).collect()
     }
 
-    /// Planted: of six features of the reference 0 is missed, 1 to 4 are matched in another order and scale, 5 is split in three.
+    /// Planted: of six features of the reference 0 is missed, 1 to 4 are matched in another order and scale,
+    /// 5 is split in three.
     #[test]
     fn missed_matched_split() {
         let folder = tempfile::tempdir().unwrap();

@@ -47,8 +47,9 @@ pub fn of_model(model: &LanguageModel, seed: u64, progress: &mut dyn Progress) -
     })
 }
 
-/// Looks at the experts of the model that made a dataset, for ReLU ones also at how sparse they are on up to `tokens` of its
-/// tokens. Writes `DATASET/experts/similarity.parquet` and, where there is anything to write, `sparsity.parquet`.
+/// Looks at the experts of the model that made a dataset, for ReLU ones also at how sparse they are on up to
+/// `tokens` of its tokens. Writes `DATASET/experts/similarity.parquet` and, where there is anything to write,
+/// `sparsity.parquet`.
 pub fn of_dataset(
     dir: &Path,
     choice: &ModelChoice,

@@ -1,4 +1,5 @@
-//! What experts put out for the same random inputs: a signature that does not depend on the order of hidden units.
+//! What experts put out for the same random inputs: a signature that does not depend on the order of hidden
+//! units.
 
 use candle_core::{Device, Tensor};
 use kernels::chance::{Purpose, generator, normal};
@@ -10,8 +11,9 @@ use lm::model::ops::Dispatch;
 /// Random inputs an expert is given.
 const PROBES: usize = 64;
 
-/// Every expert's outputs for [`PROBES`] inputs of independent standard normal numbers, which have the length of an input after its
-/// norm: `[E, PROBES · d_model]`, row by row. Layers of the same width get the same inputs.
+/// Every expert's outputs for [`PROBES`] inputs of independent standard normal numbers, which have the length
+/// of an input after its norm: `[E, PROBES · d_model]`, row by row. Layers of the same width get the same
+/// inputs.
 pub fn outputs(layer: &MoeLayer<'_>, seed: u64) -> Result<Vec<f32>> {
     let (experts, d) = layer.router.dims2()?;
     let mut rng = generator(seed, Purpose::Probes, 0, 0);

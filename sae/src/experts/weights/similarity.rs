@@ -1,4 +1,5 @@
-//! How alike the experts of a layer are: by what their router rows ask for, by their weights, and by what they do.
+//! How alike the experts of a layer are: by what their router rows ask for, by their weights, and by what
+//! they do.
 
 use candle_core::Tensor;
 use storage::experts::SimilarityRow;

@@ -1,5 +1,6 @@
-//! Explanations as CSV: a line of column names, among them `feature` and `text`, then one record per explanation. The columns
-//! `method`, `author`, `score` and `score:KIND` are optional; any other column is an error.
+//! Explanations as CSV: a line of column names, among them `feature` and `text`, then one record per
+//! explanation. The columns `method`, `author`, `score` and `score:KIND` are optional; any other column is an
+//! error.
 
 use std::path::Path;
 

@@ -6,8 +6,8 @@
 //! | `.jsonl` of one's own (`plain`) | `feature`, `text`, and if one likes `method`, `author`, `score` or `scores` |
 //! | `.csv` (`csv`) | the same as columns; further scores are columns `score:KIND` |
 //!
-//! A file is read as a whole or not at all: a record that is not understood is an error that names the line. To read a source again replaces
-//! what it held.
+//! A file is read as a whole or not at all: a record that is not understood is an error that names the line.
+//! To read a source again replaces what it held.
 
 mod csv;
 mod neuronpedia;

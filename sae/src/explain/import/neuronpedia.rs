@@ -1,6 +1,6 @@
-//! Neuronpedia's explanations: rows of the export's `explanations/batch-N.jsonl` (`modelId`, `layer`, `index`, `description`, `typeName`,
-//! `explanationModelName`, `authorId`, with `scores` where the export has them), and the objects of its interface (`/api/feature`),
-//! which hold a feature's in `explanations`.
+//! Neuronpedia's explanations: rows of the export's `explanations/batch-N.jsonl` (`modelId`, `layer`,
+//! `index`, `description`, `typeName`, `explanationModelName`, `authorId`, with `scores` where the export has
+//! them), and the objects of its interface (`/api/feature`), which hold a feature's in `explanations`.
 
 use serde_json::Value;
 use storage::explanations::{Explanation, Score};

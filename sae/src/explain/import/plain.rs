@@ -1,6 +1,6 @@
-//! Records of one's own: `{"feature": 12, "text": "trees", "score": 0.8, "method": "by hand", "author": "Ada"}`. `scores` may hold several
-//! by kind, `{"f1": 0.8, "recall": 0.9}`; `score` alone is of the kind `score`. Other fields are an error, so that a misspelt one
-//! is not lost in silence.
+//! Records of one's own: `{"feature": 12, "text": "trees", "score": 0.8, "method": "by hand", "author":
+//! "Ada"}`. `scores` may hold several by kind, `{"f1": 0.8, "recall": 0.9}`; `score` alone is of the kind
+//! `score`. Other fields are an error, so that a misspelt one is not lost in silence.
 
 use serde_json::Value;
 use storage::explanations::{Explanation, Score};

@@ -1,17 +1,18 @@
-//! Features of attention heads: dictionaries trained at `blocks.N.attn.hook_z`, the heads' outputs side by side before W_O
-//! (Kissane et al. 2024, arXiv 2406.17759).
+//! Features of attention heads: dictionaries trained at `blocks.N.attn.hook_z`, the heads' outputs side by
+//! side before W_O (Kissane et al. 2024, arXiv 2406.17759).
 //!
-//! There a decoder row falls into one slice a head, which says how much the feature writes through each ([`weights`]). And since
-//! `z[h, t] = Σ_s pattern[h, t, s] · v[h, s]`, a pre-activation is a sum over source tokens and heads, direct feature attribution:
+//! There a decoder row falls into one slice a head, which says how much the feature writes through each
+//! ([`weights`]). And since `z[h, t] = Σ_s pattern[h, t, s] · v[h, s]`, a pre-activation is a sum over source
+//! tokens and heads, direct feature attribution:
 //!
 //! ```text
 //! z_f(t) = W_enc[f] · (z(t) − b_dec) + b_enc[f]
 //!        = Σ_s Σ_h pattern[h, t, s] · (W_enc[f, h] · v[h, s])  +  b_enc[f] − W_enc[f] · b_dec
 //! ```
 //!
-//! The pattern is taken as given: what made the head look there is not part of the sum. Values are those of the model's `hook_v`,
-//! which query heads of a group share. A dictionary of `hook_attn_out` lies after W_O, where heads have been added up; it has no
-//! such slices and gets neither table.
+//! The pattern is taken as given: what made the head look there is not part of the sum. Values are those of
+//! the model's `hook_v`, which query heads of a group share. A dictionary of `hook_attn_out` lies after W_O,
+//! where heads have been added up; it has no such slices and gets neither table.
 
 mod pass;
 mod sources;
@@ -107,7 +108,8 @@ pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result
 }
 
 impl OfHeads {
-    /// Writes both tables into `folder`. If examples cannot be attributed they are left out and the reason is returned.
+    /// Writes both tables into `folder`. If examples cannot be attributed they are left out and the reason is
+    /// returned.
     pub fn write(
         &self,
         subject: &Subject,

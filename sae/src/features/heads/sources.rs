@@ -42,7 +42,8 @@ pub struct Parts {
     pub sources: Vec<f64>,
     /// Of every head, from all tokens.
     pub heads: Vec<f64>,
-    /// The pre-activation as the dictionary computes it from the value at the hook; nothing of the above is used for it.
+    /// The pre-activation as the dictionary computes it from the value at the hook; nothing of the above is
+    /// used for it.
     pub whole: f64,
 }
 

@@ -4,7 +4,8 @@ use kernels::chance::{Purpose, below, generator};
 
 use super::graph::Edge;
 
-/// 1/(1 + a d^2b) is the closeness of two points at distance d: UMAP's fit to spread 1 and least distance 0.1.
+/// 1/(1 + a d^2b) is the closeness of two points at distance d: UMAP's fit to spread 1 and least distance
+/// 0.1.
 const A: f32 = 1.576_943_5;
 const B: f32 = 0.895_060_9;
 /// Random points that the first end of an edge is pushed away from.
@@ -31,8 +32,8 @@ impl<'a> Descent<'a> {
         Self { edges, epochs, next: every.clone(), every, seed }
     }
 
-    /// One pass: every edge whose time has come moves both its ends, and the first away from [`CHANCE`] others. Steps become shorter
-    /// from pass to pass.
+    /// One pass: every edge whose time has come moves both its ends, and the first away from [`CHANCE`]
+    /// others. Steps become shorter from pass to pass.
     pub fn pass(&mut self, places: &mut [[f32; 2]], epoch: usize) {
         let mut rng = generator(self.seed, Purpose::MapMoves, epoch as u64, 0);
         let rate = 1.0 - epoch as f32 / self.epochs as f32;
@@ -73,7 +74,8 @@ fn attraction(squared: f32) -> f32 {
     -2.0 * A * B * squared.powf(B - 1.0) / (1.0 + A * squared.powf(B))
 }
 
-/// d ln(1 − closeness) / d(place), over (place − other): away from the other. The small number keeps it finite where both are at one place.
+/// d ln(1 − closeness) / d(place), over (place − other): away from the other. The small number keeps it
+/// finite where both are at one place.
 fn repulsion(squared: f32) -> f32 {
     2.0 * B / ((0.001 + squared) * (1.0 + A * squared.powf(B)))
 }

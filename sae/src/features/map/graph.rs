@@ -13,10 +13,11 @@ pub struct Edge {
     pub strength: f32,
 }
 
-/// The edges between `alive` features (ascending), from each one's `neighbours` (feature, cosine). Each pair once, sorted.
+/// The edges between `alive` features (ascending), from each one's `neighbours` (feature, cosine). Each pair
+/// once, sorted.
 ///
-/// A feature's nearest neighbour is held with 1, the others with exp(−(d − d₁)/σ), where d is 1 − cosine and σ is such that
-/// the sum is log₂ of their number. A pair holds with a + b − ab of its two directions.
+/// A feature's nearest neighbour is held with 1, the others with exp(−(d − d₁)/σ), where d is 1 − cosine and
+/// σ is such that the sum is log₂ of their number. A pair holds with a + b − ab of its two directions.
 pub fn edges(alive: &[u32], neighbours: &[Vec<(u32, f32)>]) -> Vec<Edge> {
     let mut place = vec![u32::MAX; neighbours.len()];
     for (i, feature) in alive.iter().enumerate() {

@@ -1,9 +1,10 @@
 //! Features in a plane: close together if their decoder rows are similar.
 //!
-//! The method is UMAP's (McInnes, Healy & Melville 2018, arXiv:1802.03426) on the neighbours that the index has already found by cosine:
-//! a fuzzy graph of them ([`graph`]), places along the two main directions of the decoder at first ([`start`]), then attraction along
-//! the edges and repulsion from random points ([`descend`]). Everything that is random depends on the seed only, and one thread does the descent,
-//! so the same index gives the same map on any machine of a kind.
+//! The method is UMAP's (McInnes, Healy & Melville 2018, arXiv:1802.03426) on the neighbours that the index
+//! has already found by cosine: a fuzzy graph of them ([`graph`]), places along the two main directions of
+//! the decoder at first ([`start`]), then attraction along the edges and repulsion from random points
+//! ([`descend`]). Everything that is random depends on the seed only, and one thread does the descent, so the
+//! same index gives the same map on any machine of a kind.
 
 mod descend;
 mod graph;
@@ -20,8 +21,8 @@ use crate::{Error, Progress, Result};
 /// Number of features from which fewer passes are enough.
 const MANY: usize = 10_000;
 
-/// Lays out the features of the indexed run in `dir`, writes `features/map.parquet` and returns how many have a place: those that
-/// fired at all.
+/// Lays out the features of the indexed run in `dir`, writes `features/map.parquet` and returns how many have
+/// a place: those that fired at all.
 ///
 /// # Errors
 /// A run without an index or with one of a different dictionary, or [`Error::Stopped`].

@@ -11,8 +11,8 @@ const RADIUS: f64 = 10.0;
 /// Rows summed by one task; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1024;
 
-/// Places for the rows `alive` of `matrix[F, d]`: their unit vectors on the two main directions, scaled to [`RADIUS`], with a
-/// little noise so that equal rows can part.
+/// Places for the rows `alive` of `matrix[F, d]`: their unit vectors on the two main directions, scaled to
+/// [`RADIUS`], with a little noise so that equal rows can part.
 pub fn along_main_directions(matrix: &[f32], d: usize, alive: &[u32], seed: u64) -> Vec<[f32; 2]> {
     let mut rng = generator(seed, Purpose::MapStart, 0, 0);
     let mut between = |bound: f64| bound * (2.0 * uniform(&mut rng) - 1.0);
