@@ -1,20 +1,22 @@
 //! Pictures and tables of `docs/experts.md`, from the tables that `sae experts` writes.
 //!
-//!     cargo run --release --example expert_plots -- sae-demo/data sae-demo/topk docs/experts      a dataset, a run, where to
+//!     cargo run --release --example expert_plots -- sae-demo/data sae-demo/topk docs/experts      dataset, run, folder for pictures
 //!     cargo run --release --example expert_plots -- --counts counts/olmoe docs/experts            imported counts
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
+use plotters::prelude::*;
+use plotters::style::FontStyle;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use storage::experts::{
     BalanceRow, FeatureExpertRow, MaskingRow, PairRow, SpecialisationRow, VocabularyRow, read_load,
 };
 use storage::{Dataset, TableReader, features, row, schema, vocabulary};
 
 /// Side of a cell in pixels.
-const CELL: f64 = 15.0;
+const CELL: i32 = 15;
 
 /// One grid of a picture.
 struct Panel {
@@ -26,60 +28,53 @@ struct Panel {
 }
 
 /// Blue below 1, white at 1, red above, by logarithm: 8 times and 1/8 are full.
-fn colour(ratio: f64) -> String {
+fn colour(ratio: f64) -> RGBColor {
     let t = (ratio.max(1e-9).ln() / 8f64.ln()).clamp(-1.0, 1.0);
     let mix = |end: f64| (255.0 + (end - 255.0) * t.abs()) as u8;
-    let [r, g, b] =
-        if t < 0.0 { [mix(33.0), mix(102.0), mix(172.0)] } else { [mix(178.0), mix(24.0), mix(43.0)] };
-    format!("#{r:02x}{g:02x}{b:02x}")
+    match t < 0.0 {
+        true => RGBColor(mix(33.0), mix(102.0), mix(172.0)),
+        false => RGBColor(mix(178.0), mix(24.0), mix(43.0)),
+    }
+}
+
+/// Text of a size in pixels, anchored at a side of its lower edge.
+fn text(size: f64, side: HPos) -> TextStyle<'static> {
+    // The backend divides sizes by 1.24.
+    TextStyle::from(("sans-serif", 1.24 * size)).color(&RGBColor(0, 0, 0)).pos(Pos::new(side, VPos::Bottom))
 }
 
 /// Panels below each other, one picture.
 fn picture(path: &Path, panels: &[Panel], legend: &str) {
-    let label =
-        panels.iter().flat_map(|p| &p.rows).map(|name| name.chars().count()).max().unwrap_or(0) as f64 * 6.2
-            + 12.0;
-    let width = panels.iter().map(|p| p.columns.len()).max().unwrap_or(0) as f64 * CELL + label + 12.0;
-    let mut body = String::new();
-    let mut y = 14.0;
+    let longest = panels.iter().flat_map(|p| &p.rows).map(|name| name.chars().count()).max().unwrap_or(0);
+    let columns = panels.iter().map(|p| p.columns.len()).max().unwrap_or(0) as i32;
+    let label = (longest as f64 * 6.2) as i32 + 12;
+    let width = (columns * CELL + label + 12).max((legend.len() as f64 * 5.6) as i32 + 8);
+    let height: i32 = panels.iter().map(|panel| panel.rows.len() as i32 * CELL + 36).sum();
+    let root = SVGBackend::new(path, (width as u32, height as u32 + 24)).into_drawing_area();
+    root.fill(&WHITE).unwrap();
+    let mut y = 14;
     for panel in panels {
-        let _ = writeln!(body, "<text x=\"4\" y=\"{y}\" font-weight=\"bold\">{}</text>", panel.title);
-        y += 14.0;
-        for (i, name) in panel.columns.iter().enumerate() {
-            let x = label + (i as f64 + 0.5) * CELL;
-            let _ = writeln!(
-                body,
-                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\" font-size=\"8\">{name}</text>"
-            );
+        let title =
+            TextStyle { font: text(10.0, HPos::Left).font.style(FontStyle::Bold), ..text(10.0, HPos::Left) };
+        root.draw(&Text::new(panel.title.clone(), (4, y), title)).unwrap();
+        y += 14;
+        for (i, name) in (0..).zip(&panel.columns) {
+            let middle = label + i * CELL + CELL / 2;
+            root.draw(&Text::new(name.clone(), (middle, y), text(8.0, HPos::Center))).unwrap();
         }
-        y += 4.0;
+        y += 4;
         for (name, values) in panel.rows.iter().zip(&panel.values) {
-            let _ = writeln!(
-                body,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>",
-                label - 6.0,
-                y + 11.0
-            );
-            for (i, &value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-                let (x, side) = (label + i as f64 * CELL, CELL - 1.0);
-                let _ = writeln!(
-                    body,
-                    "<path d=\"M{x} {y}h{side}v{side}h-{side}z\" fill=\"{}\"/>",
-                    colour(value)
-                );
+            root.draw(&Text::new(name.clone(), (label - 6, y + 13), text(10.0, HPos::Right))).unwrap();
+            for (i, &value) in (0..).zip(values).filter(|(_, value)| !value.is_nan()) {
+                let (x, side) = (label + i * CELL, CELL - 1);
+                root.draw(&Rectangle::new([(x, y), (x + side, y + side)], colour(value).filled())).unwrap();
             }
             y += CELL;
         }
-        y += 18.0;
+        y += 18;
     }
-    let _ = writeln!(body, "<text x=\"4\" y=\"{y}\" fill=\"#555\">{legend}</text>");
-    let width = width.max(legend.len() as f64 * 5.6 + 8.0);
-    let svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{:.0}\" font-family=\"sans-serif\" font-size=\"10\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n",
-        y + 8.0
-    );
-    std::fs::write(path, svg).unwrap();
+    root.draw(&Text::new(legend.to_owned(), (4, y + 2), text(10.0, HPos::Left))).unwrap();
+    root.present().unwrap();
     println!("{}", path.display());
 }
 
@@ -91,7 +86,7 @@ fn numbers(n: usize) -> Vec<String> {
     (0..n).map(|i| i.to_string()).collect()
 }
 
-/// Share of a domain's tokens over what a balanced layer gives, domains × experts, a panel a layer.
+/// Share of a domain's tokens over what a balanced layer gives, domains × experts, one panel per layer.
 fn by_domain(rows: &[SpecialisationRow]) -> Vec<Panel> {
     let mut layers: BTreeMap<u16, BTreeMap<String, BTreeMap<u16, f64>>> = BTreeMap::new();
     for row in rows {
@@ -132,7 +127,7 @@ fn pairs(folder: &Path) -> Vec<Panel> {
     }
     let panel = |(layer, lifts): (u16, BTreeMap<(u16, u16), f64>)| {
         let experts = lifts.keys().map(|pair| pair.1 + 1).max().unwrap_or(0);
-        // Each pair once.
+        // The table has each pair once: the other half stays empty.
         let of = |a: u16, b: u16| lifts.get(&(a, b)).copied().unwrap_or(f64::NAN);
         Panel {
             title: format!("layer {layer}"),
@@ -274,7 +269,7 @@ fn lives_in(run: &Path, texts: &[String]) {
     }
 }
 
-/// Counts from elsewhere: domains × experts.
+/// Imported counts: domains × experts.
 fn of_counts(model: &Path, out: &Path) {
     let name = model.file_name().unwrap().to_string_lossy();
     let folder = model.join("experts");
@@ -314,7 +309,7 @@ fn main() {
     picture(
         &out.join("pairs.svg"),
         &pairs(&folder),
-        "lift of two experts of a token; red 8 times, white 1, blue an eighth",
+        "lift of two experts of one token: red 8 times, white 1, blue an eighth",
     );
     experts(&folder, &texts);
     strongest_pairs(&folder);

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example moe_scale -- make /tmp/moe            1,000,000 tokens × 48 layers × 8 of 128 experts
 //!     cargo run --release --example moe_scale -- make /tmp/moe 10000 4 16 2
-//!     cargo run --release --example moe_scale -- measure /tmp/moe         rows a second, peak memory
+//!     cargo run --release --example moe_scale -- measure /tmp/moe         rows per second, peak memory
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
@@ -11,12 +11,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, ListArray, RecordBatch, UInt16Array, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::DataType;
+use kernels::chance::{Generator, Purpose, below, generator, uniform};
 use storage::documents::DocumentRow;
 use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, documents, schema};
 
-/// Tokens of a document.
+/// Tokens per document.
 const LENGTH: usize = 1000;
-/// Different tokens; how often they come is near Zipf's law.
+/// Different tokens; their frequencies are close to Zipf's law.
 const VOCABULARY: f64 = 50_000.0;
 
 struct Shape {
@@ -26,35 +27,18 @@ struct Shape {
     k: usize,
 }
 
-/// xorshift64*: quick, and good enough for a load test.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// Half of a token's experts belong to the token, the others are drawn.
-fn choose(token: u32, layer: usize, shape: &Shape, chance: &mut Chance, chosen: &mut Vec<u16>) {
+fn choose(token: u32, layer: usize, shape: &Shape, chance: &mut Generator, chosen: &mut Vec<u16>) {
     let from = chosen.len();
-    let mut own = Chance((u64::from(token) << 16 | layer as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut own = generator(1, Purpose::Samples, u64::from(token), layer as u64);
     while chosen.len() < from + shape.k {
         let rank = chosen.len() - from;
-        let draw = if rank.is_multiple_of(2) { own.next() } else { chance.next() };
-        let expert = ((draw >> 33) % shape.experts as u64) as u16;
-        if chosen[from..].contains(&expert) {
-            // The token's own sequence goes on, so this ends.
-            continue;
+        let rng = if rank.is_multiple_of(2) { &mut own } else { &mut *chance };
+        let expert = below(shape.experts, rng) as u16;
+        // A draw that is taken already is drawn again.
+        if !chosen[from..].contains(&expert) {
+            chosen.push(expert);
         }
-        chosen.push(expert);
     }
 }
 
@@ -65,12 +49,12 @@ fn list(name: &str, k: usize, rows: usize, values: ArrayRef) -> ArrayRef {
     Arc::new(ListArray::new(inner.clone(), offsets, values, None))
 }
 
-fn batch(document: usize, shape: &Shape, chance: &mut Chance) -> RecordBatch {
+fn batch(document: usize, shape: &Shape, chance: &mut Generator) -> RecordBatch {
     let tokens = LENGTH.min(shape.tokens - document * LENGTH);
     let rows = tokens * shape.layers;
     let (mut token, mut chosen) = (Vec::with_capacity(rows), Vec::with_capacity(rows * shape.k));
     for _ in 0..tokens {
-        let id = (VOCABULARY.powf(chance.unit()) - 1.0) as u32;
+        let id = (VOCABULARY.powf(uniform(chance)) - 1.0) as u32;
         for layer in 0..shape.layers {
             token.push(id);
             choose(id, layer, shape, chance, &mut chosen);
@@ -96,7 +80,7 @@ fn make(folder: &Path, shape: &Shape) {
     header.settings = serde_json::json!({ "experts": shape.experts });
     let mut writer = DatasetWriter::begin(folder, header).unwrap();
     let mut part = writer.next_part(schema::ROUTING, schema::routing(), &Layout::routing()).unwrap();
-    let mut chance = Chance(1);
+    let mut chance = generator(1, Purpose::Samples, u64::MAX, 0);
     let mut rows = Vec::new();
     for document in 0..shape.tokens.div_ceil(LENGTH) {
         part.write(&batch(document, shape, &mut chance)).unwrap();

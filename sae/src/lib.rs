@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+mod csv_file;
 pub mod demo;
 pub mod dictionary;
 pub mod evaluate;

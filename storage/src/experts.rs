@@ -25,6 +25,9 @@ pub use together::{AgainstRow, FeatureExpertRow, PairRow, TransitionRow, Vocabul
 pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
 pub use weights::{CellRow, SimilarityRow, SparsityRow};
 
+/// An expert with a smaller share of a layer's slots than this counts as dead.
+pub const DEAD_SHARE: f64 = 0.001;
+
 /// Load of one expert, over all text or over one domain.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct ExpertLoadRow {
@@ -65,7 +68,7 @@ pub struct ExpertLayerRow {
     pub effective_experts: f64,
     /// Mean entropy of the router, in nats.
     pub router_entropy: f64,
-    /// Experts with less than 0.001 of the slots.
+    /// Experts with less than [`DEAD_SHARE`] of the slots.
     pub dead: u16,
 }
 

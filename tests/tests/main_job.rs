@@ -214,7 +214,7 @@ fn prompt(at: &Path) {
     assert_eq!(changed["tokens"]["controls"].as_array().unwrap().len(), 2);
     assert_eq!(json["continuations"].as_array().unwrap().len(), 3);
     let table = sae(at, &line.replace(" --json", "")).ok();
-    assert!(table.stdout.contains("‖δ‖/‖x‖") && table.stdout.contains("goes on, changed"), "{table}");
+    assert!(table.stdout.contains("‖δ‖/‖x‖") && table.stdout.contains("continued, changed"), "{table}");
     let shares = sae(at, "prompt run --text Dear_reader --by share").ok();
     assert!(shares.stdout.contains(" %)"), "{shares}");
     sae(at, "prompt run --text a --ablate 256").refused(2, &["no feature 256", "256 features"]);

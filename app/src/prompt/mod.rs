@@ -6,12 +6,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use sae::prompt::{Prompter, Sampling, With};
+use sae::prompt::{Intervention, Prompter, Sampling};
 use sae::{ModelChoice, Quiet};
 
 pub use sae::prompt::{
-    At, Attribution, Change, Edit, Effect, LayerExperts, Maximum, MaximumOf, Opened as About, Prediction,
-    Reading, Shift, Spread, Target,
+    Attribution, Change, Edit, Effect, LayerExperts, Maximum, MaximumSource, Prediction,
+    PrompterInfo as About, Reading, Scope, Shift, Spread, Target,
 };
 
 use crate::data::{Vocabulary, problem};
@@ -123,7 +123,7 @@ impl Engine {
         let prompter = self.prompter(run)?;
         let vocabulary = prompter.model().config().vocab_size as u32;
         Ok(Opened {
-            about: prompter.opened(),
+            about: prompter.info(),
             vocabulary: Vocabulary::from_texts((0..vocabulary).map(|token| prompter.token_text(token))),
         })
     }
@@ -172,10 +172,10 @@ impl Engine {
         let prompter = self.prompter(run)?;
         let plan = prompter.plan(reading, changes).map_err(problem)?;
         let direction = prompter.direction(going.seed, 0);
-        let mut ways = vec![(Which::Plain, With::Nothing)];
+        let mut ways = vec![(Which::Plain, Intervention::Nothing)];
         if !plan.is_empty() {
-            ways.push((Which::Changed, With::Changes(&plan)));
-            ways.push((Which::Control, With::Control(&plan, &direction)));
+            ways.push((Which::Changed, Intervention::Changes(&plan)));
+            ways.push((Which::Control, Intervention::Control(&plan, &direction)));
         }
         let Going { tokens, temperature, seed } = going;
         let sampling =

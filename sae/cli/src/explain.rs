@@ -1,4 +1,4 @@
-//! `sae explain`: what features are about, by rules of tokens or as other tools said.
+//! `sae explain`: explanations of features, by rules of tokens or imported from other tools.
 
 use std::path::PathBuf;
 
@@ -9,26 +9,28 @@ use sae::Result;
 use sae::explain::import::{self, ImportOptions};
 use sae::explain::{self, ExplainOptions};
 
-/// Explain an indexed run's features by rules of tokens, with scores on documents that the rules were not made from
+/// Explain an indexed run's features by rules of tokens, with scores on documents that the rules were not
+/// made from
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sae explain topk\n  sae explain topk --import batch-0.jsonl")]
 pub struct Command {
-    /// The run; `sae index` must have been there
+    /// Indexed run (see `sae index`)
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Dataset [default: the one that was indexed]
+    /// Dataset to explain on [default: the one that was indexed]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The least F1 and correlation with which a rule is kept
+    /// Least F1 and least correlation of a rule that is kept
     #[arg(long, default_value_t = ExplainOptions::default().least, value_name = "SHARE")]
     least: f64,
-    /// Read explanations of another tool instead: Neuronpedia's export (.jsonl, .json) or feature, text, score, method, author (.jsonl, .csv)
+    /// Import another tool's explanations instead: Neuronpedia's export (.jsonl, .json), or feature, text,
+    /// score, method, author (.jsonl, .csv)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "least"])]
     import: Option<PathBuf>,
-    /// What the imported source is called; one of the same name is replaced [default: the file's name]
+    /// Name of the imported source; a source of the same name is replaced [default: the file's name]
     #[arg(long, requires = "import")]
     name: Option<String>,
-    /// The layer or source id to take from a Neuronpedia export of several
+    /// Layer or source id to take from a Neuronpedia export of several
     #[arg(long, requires = "import", value_name = "ID")]
     layer: Option<String>,
 }
@@ -56,7 +58,7 @@ fn explained(summary: &explain::ExplainSummary) -> Output {
     output.row(
         "features",
         format!(
-            "{} of {} explained; {} have no rule with F1 and correlation of {} or more, {} fired too rarely",
+            "{} of {} explained; {} have no rule with F1 and correlation ≥ {}, {} fire too rarely",
             summary.explained, summary.features, summary.unexplained, summary.least, summary.rare
         ),
     );
@@ -64,7 +66,7 @@ fn explained(summary: &explain::ExplainSummary) -> Output {
         .row("made from", format!("{} tokens of {} documents", summary.tokens_made, summary.documents_made));
     output.row(
         "measured on",
-        format!("{} tokens of {} others", summary.tokens_measured, summary.documents_measured),
+        format!("{} tokens of {} other documents", summary.tokens_measured, summary.documents_measured),
     );
     if let (Some(f1), Some(correlation)) = (summary.mean_f1, summary.mean_correlation) {
         output.row("mean F1", format!("{f1:.3}"));

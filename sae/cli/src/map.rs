@@ -1,4 +1,4 @@
-//! `sae map`: where features lie in a plane.
+//! `sae map`: features laid out in a plane.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use clap::Args;
 use super::{Output, Session};
 use sae::{Result, features};
 
-/// Lay out the features of an indexed run in a plane, near when their decoder rows are alike
+/// Lay out the features of an indexed run in a plane, close together if their decoder rows are similar
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sae map topk\n  sae-app \"topk#map\"")]
 pub struct Command {
-    /// The run; `sae index` must have been there
+    /// Indexed run (see `sae index`)
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Passes over the neighbours [default: 500, or 200 from 10,000 features on]
+    /// Passes over the graph of neighbours [default: 500, or 200 for 10,000 features and more]
     #[arg(long)]
     epochs: Option<usize>,
 }

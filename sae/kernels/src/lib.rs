@@ -1,6 +1,6 @@
 //! Numeric ground floor: plain slices in, plain slices out.
 //!
-//! No tensors, no files, no randomness, no threads of its own except where a function says so. Matrices are row-major;
+//! No tensors, no files, no state, no threads of its own except where a function says so. Matrices are row-major;
 //! `[n, d]` means `n` rows of `d` numbers. Every kernel has a naive twin in its tests.
 //!
 //! | file | computes |
@@ -29,6 +29,9 @@
 //! | [`listed`] | dot products at listed pairs of rows, in the order that memory likes |
 //! | [`keep`] | rows that keep their k largest numbers and have 0 elsewhere |
 //! | [`encode`] | rows → pre-activations, in chunks of a fixed size |
+//! | [`pairs`] | every row of one matrix with every row of another, folded as the products come |
+//! | [`wide`] | dot products, norms and unit rows in f64 |
+//! | [`chance`] | random numbers as a function of seed, purpose and position |
 //!
 //! # Bits
 //! Loops are compiled three times, portable, for AVX2 and for AVX-512, and pick at run time. No variant fuses multiply and add and all
@@ -85,6 +88,7 @@ pub(crate) fn has_avx512() -> bool {
 pub mod adam;
 pub mod best;
 pub mod bf16;
+pub mod chance;
 pub mod columns;
 pub mod eigen;
 pub mod encode;
@@ -100,6 +104,7 @@ pub mod listed;
 pub mod median;
 pub mod memory;
 pub mod norm;
+pub mod pairs;
 pub mod pieces;
 pub mod product;
 pub mod quantile;
@@ -108,6 +113,7 @@ pub mod spare;
 pub mod topk;
 
 pub mod vector;
+pub mod wide;
 
 /// The instruction sets that decide the bits of [`gemm`], [`product`] and [`bf16`] on this machine and those that [`int8`] uses, e.g.
 /// `x86_64 avx2 fma avx512f avx512bf16 avx512-vnni`.

@@ -91,7 +91,7 @@ pub fn run(folder: &Path, options: &CompareOptions, progress: &mut dyn Progress)
     storage::row::write(&out.join("runs.parquet"), &rows)?;
     storage::row::write(&out.join("means.parquet"), &means)?;
     for (name, text) in
-        plot::pictures(&means).into_iter().chain([("comparison.md", page::page(&rows, &means))])
+        plot::pictures(&means)?.into_iter().chain([("comparison.md", page::page(&rows, &means))])
     {
         storage::atomic::write(&out.join(name), text.as_bytes())?;
     }

@@ -1,40 +1,62 @@
-//! Pictures of a comparison, written as SVG by hand: lines over L0, and dots with whiskers.
+//! Pictures of a comparison, as SVG: curves over L0, and dots with whiskers.
 
-use std::fmt::Write as _;
+use std::ops::Range;
 
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use storage::sweep::MeanRow;
 
 use super::means::Group;
+use crate::{Error, Result};
 
 /// Eight colours that are told apart without seeing all of them (Okabe and Ito 2008), the last one for text.
-const COLOURS: [&str; 8] =
-    ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#333333"];
-const TEXT: &str = "#333333";
-const GRID: &str = "#DDDDDD";
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(0x00, 0x72, 0xB2),
+    RGBColor(0xD5, 0x5E, 0x00),
+    RGBColor(0x00, 0x9E, 0x73),
+    RGBColor(0xCC, 0x79, 0xA7),
+    RGBColor(0xE6, 0x9F, 0x00),
+    RGBColor(0x56, 0xB4, 0xE9),
+    RGBColor(0x8C, 0x6D, 0x1F),
+    TEXT,
+];
+const TEXT: RGBColor = RGBColor(0x33, 0x33, 0x33);
+const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
+/// Family and size; the backend writes 12 pixels for 15.
+const FONT: (&str, i32) = ("sans-serif", 15);
+/// Radius of a dot, pixels.
+const DOT: i32 = 4;
 
-/// Name and text of every picture.
-pub(super) fn pictures(means: &[MeanRow]) -> Vec<(&'static str, String)> {
-    let over_l0 = [
+/// Name and text of every picture that has something to show.
+///
+/// # Errors
+/// A picture that cannot be drawn.
+pub(super) fn pictures(means: &[MeanRow]) -> Result<Vec<(&'static str, String)>> {
+    let mut pictures = Vec::new();
+    let mut add = |name: &'static str, drawn: Option<Drawn<String>>| -> Result<()> {
+        if let Some(drawn) = drawn {
+            let picture = drawn.map_err(|error| Error::data(format!("drawing {name}: {error}")))?;
+            pictures.push((name, picture));
+        }
+        Ok(())
+    };
+    for (name, figure, label) in [
         ("fve.svg", "fve", "fraction of variance explained"),
         ("ce.svg", "ce_increase", "increase of cross-entropy, nats"),
-        ("kl.svg", "kl", "KL to the model as it is, nats"),
-    ];
-    let mut pictures: Vec<_> = over_l0
-        .into_iter()
-        .filter_map(|(name, figure, label)| Some((name, lines(&curves(means, figure), label)?)))
-        .collect();
-    let dotted = [
+        ("kl.svg", "kl", "KL to the unchanged model, nats"),
+    ] {
+        add(name, lines(&curves(means, figure), label))?;
+    }
+    for (name, figure, label) in [
         ("dead.svg", "dead_share", "share of features that are dead"),
         ("under-used.svg", "under_used_share", "share of features that are under-used"),
         ("groups.svg", "ce_increase", "increase of cross-entropy, nats"),
-    ];
-    pictures.extend(
-        dotted
-            .into_iter()
-            .filter_map(|(name, figure, label)| Some((name, dots(&whiskers(means, figure), label)?))),
-    );
-    pictures.extend(dots(&l0_ranges(means), "features of a token: 5 %, median, 95 %").map(|p| ("l0.svg", p)));
-    pictures
+    ] {
+        add(name, dots(&whiskers(means, figure), label))?;
+    }
+    add("l0.svg", dots(&l0_ranges(means), "features per token: 5 %, median, 95 %"))?;
+    Ok(pictures)
 }
 
 /// Points (x, mean, standard deviation) of one method.
@@ -51,7 +73,8 @@ struct Dot {
     most: f64,
 }
 
-/// A figure over the measured L0, for every method at its defaults (penalised methods: at all their coefficients).
+/// A figure over the measured L0, for every method at its defaults (penalised methods: at all their
+/// coefficients).
 fn curves(means: &[MeanRow], figure: &str) -> Vec<Curve> {
     let mut curves: Vec<Curve> = Vec::new();
     for group in Group::all(means) {
@@ -95,140 +118,133 @@ fn l0_ranges(means: &[MeanRow]) -> Vec<Dot> {
         .collect()
 }
 
-/// A number's place between two others.
-#[derive(Clone, Copy)]
-struct Axis {
-    from: f64,
-    to: f64,
-    at: f64,
-    length: f64,
-}
+/// What drawing gives: the backend's errors have no type that is worth a name.
+type Drawn<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-impl Axis {
-    /// An axis that has room for `values`; `None` without any.
-    fn around(values: impl Iterator<Item = f64>, at: f64, length: f64) -> Option<Self> {
-        let finite: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        let (least, most) =
-            (finite.iter().copied().reduce(f64::min)?, finite.iter().copied().reduce(f64::max)?);
-        let margin = if most > least { 0.06 * (most - least) } else { 0.5 * most.abs().max(1e-3) };
-        Some(Self { from: least - margin, to: most + margin, at, length })
-    }
-
-    fn place(&self, value: f64) -> f64 {
-        self.at + self.length * (value - self.from) / (self.to - self.from)
-    }
-
-    /// About five round numbers.
-    fn ticks(&self) -> Vec<f64> {
-        let rough = (self.to - self.from) / 5.0;
-        let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough);
-        let step = step.unwrap_or(rough);
-        let first = (self.from / step).ceil() as i64;
-        let last = (self.to / step).floor() as i64;
-        (first..=last).map(|n| n as f64 * step).collect()
-    }
+/// The range that has room for `values`; `None` without any.
+fn range(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
+    let finite: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    let (least, most) = (finite.iter().copied().reduce(f64::min)?, finite.iter().copied().reduce(f64::max)?);
+    let margin = if most > least { 0.06 * (most - least) } else { 0.5 * most.abs().max(1e-3) };
+    Some(least - margin..most + margin)
 }
 
 /// A number with as many digits as tell it from its neighbours on an axis.
-fn label(value: f64, axis: &Axis) -> String {
-    let digits = (1.0 - (axis.to - axis.from).log10()).ceil().clamp(0.0, 6.0) as usize;
+fn label(value: f64, axis: &Range<f64>) -> String {
+    let digits = (1.0 - (axis.end - axis.start).log10()).ceil().clamp(0.0, 6.0) as usize;
     format!("{value:.digits$}")
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// Text anchored at a side of its middle.
+fn anchored(side: HPos) -> TextStyle<'static> {
+    TextStyle::from(FONT).color(&TEXT).pos(Pos::new(side, VPos::Center))
 }
 
-/// A document of this size around `body`.
-fn svg(width: f64, height: f64, body: &str) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"sans-serif\" font-size=\"12\" \
-         fill=\"{TEXT}\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n"
-    )
-}
-
-fn line(out: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str, width: f64) {
-    let _ = writeln!(
-        out,
-        "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>"
-    );
-}
-
-fn text(out: &mut String, (x, y): (f64, f64), anchor: &str, what: &str) {
-    let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escape(what));
-}
-
-fn dot(out: &mut String, (x, y): (f64, f64), colour: &str) {
-    let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");
-}
-
-/// A curve a method over L0, with a whisker of one standard deviation to both sides.
-fn lines(curves: &[Curve], y_label: &str) -> Option<String> {
-    let (width, height, left, top) = (760.0, 420.0, 70.0, 40.0);
+/// One curve per method over L0, with whiskers of one standard deviation.
+fn lines(curves: &[Curve], y_label: &str) -> Option<Drawn<String>> {
     let points = || curves.iter().flat_map(|curve| &curve.points);
-    let x = Axis::around(points().map(|p| p.0), left, 480.0)?;
-    let y =
-        Axis::around(points().flat_map(|p| [p.1 - p.2, p.1 + p.2]), height - 50.0, -(height - 50.0 - top))?;
-    let mut body = String::new();
-    text(&mut body, (left, 22.0), "start", y_label);
-    for tick in y.ticks() {
-        line(&mut body, (x.at, y.place(tick)), (x.at + x.length, y.place(tick)), GRID, 1.0);
-        text(&mut body, (x.at - 8.0, y.place(tick) + 4.0), "end", &label(tick, &y));
-    }
-    for tick in x.ticks() {
-        line(&mut body, (x.place(tick), y.at), (x.place(tick), y.at + 5.0), TEXT, 1.0);
-        text(&mut body, (x.place(tick), y.at + 20.0), "middle", &label(tick, &x));
-    }
-    text(&mut body, (x.at + x.length / 2.0, height - 10.0), "middle", "L0, features of a token");
-    for (i, curve) in curves.iter().enumerate() {
-        let colour = COLOURS[i % COLOURS.len()];
-        // More methods than colours: the second round is dashed.
-        let dash = if i < COLOURS.len() { "" } else { " stroke-dasharray=\"6 3\"" };
-        let place = |p: &(f64, f64, f64)| (x.place(p.0), y.place(p.1));
-        let path: Vec<String> =
-            curve.points.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let _ = writeln!(
-            body,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"{dash}/>",
-            path.join(" ")
-        );
-        for p in &curve.points {
-            let at = x.place(p.0);
-            line(&mut body, (at, y.place(p.1 - p.2)), (at, y.place(p.1 + p.2)), colour, 1.6);
-            dot(&mut body, place(p), colour);
-        }
-        let row = top + 10.0 + 20.0 * i as f64;
-        let _ = writeln!(
-            body,
-            "<line x1=\"570\" y1=\"{row:.1}\" x2=\"592\" y2=\"{row:.1}\" stroke=\"{colour}\" stroke-width=\"1.6\"{dash}/>"
-        );
-        dot(&mut body, (581.0, row), colour);
-        text(&mut body, (600.0, row + 4.0), "start", &curve.name);
-    }
-    Some(svg(width, height, &body))
+    let x = range(points().map(|p| p.0))?;
+    let y = range(points().flat_map(|p| [p.1 - p.2, p.1 + p.2]))?;
+    let mut svg = String::new();
+    Some(draw_lines(&mut svg, curves, (x, y), y_label).map(|()| svg))
 }
 
-/// A row a dot.
-fn dots(rows: &[Dot], x_label: &str) -> Option<String> {
-    let (row_height, top) = (18.0, 40.0);
-    let letters = rows.iter().map(|row| row.name.chars().count()).max()?;
-    let left = 7.0 * letters as f64 + 20.0;
-    let x = Axis::around(rows.iter().flat_map(|row| [row.least, row.most]), left, 440.0)?;
-    let bottom = top + row_height * rows.len() as f64;
-    let mut body = String::new();
-    text(&mut body, (left, 22.0), "start", x_label);
-    for tick in x.ticks() {
-        line(&mut body, (x.place(tick), top), (x.place(tick), bottom), GRID, 1.0);
-        text(&mut body, (x.place(tick), bottom + 18.0), "middle", &label(tick, &x));
+fn draw_lines(
+    svg: &mut String,
+    curves: &[Curve],
+    (x, y): (Range<f64>, Range<f64>),
+    y_label: &str,
+) -> Drawn<()> {
+    let (plot_width, legend_left) = (550, 570);
+    let root = SVGBackend::with_string(svg, (760, 420)).into_drawing_area();
+    root.fill(&WHITE)?;
+    root.draw(&Text::new(y_label.to_owned(), (70, 20), anchored(HPos::Left)))?;
+    let (plot, _) = root.split_horizontally(plot_width);
+    let mut chart = ChartBuilder::on(&plot)
+        .margin_top(40)
+        .x_label_area_size(50)
+        .y_label_area_size(70)
+        .build_cartesian_2d(x.clone(), y.clone())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(GRID)
+        .axis_style(GRID)
+        .x_labels(8)
+        .y_labels(8)
+        .label_style(TextStyle::from(FONT).color(&TEXT))
+        .x_label_formatter(&|value| label(*value, &x))
+        .y_label_formatter(&|value| label(*value, &y))
+        .x_desc("L0, features per token")
+        .draw()?;
+    for (i, curve) in curves.iter().enumerate() {
+        let style = COLOURS[i % COLOURS.len()].stroke_width(2);
+        // More methods than colours: the second round is dashed.
+        let dashed = i >= COLOURS.len();
+        let means = curve.points.iter().map(|p| (p.0, p.1));
+        let key = 50 + 20 * i as i32;
+        let sample = [(legend_left, key), (legend_left + 22, key)];
+        if dashed {
+            chart.draw_series(DashedLineSeries::new(means.clone(), 6, 3, style))?;
+            root.draw(&DashedPathElement::new(sample, 6, 3, style))?;
+        } else {
+            chart.draw_series(LineSeries::new(means.clone(), style))?;
+            root.draw(&PathElement::new(sample, style))?;
+        }
+        let whisker = |p: &(f64, f64, f64)| PathElement::new([(p.0, p.1 - p.2), (p.0, p.1 + p.2)], style);
+        chart.draw_series(curve.points.iter().map(whisker))?;
+        chart.draw_series(means.map(|place| Circle::new(place, DOT, style.filled())))?;
+        root.draw(&Circle::new((legend_left + 11, key), DOT, style.filled()))?;
+        root.draw(&Text::new(curve.name.clone(), (legend_left + 30, key), anchored(HPos::Left)))?;
     }
-    for (i, row) in rows.iter().enumerate() {
-        let y = top + row_height * (i as f64 + 0.5);
-        text(&mut body, (left - 8.0, y + 4.0), "end", &row.name);
-        line(&mut body, (x.place(row.least), y), (x.place(row.most), y), COLOURS[0], 1.6);
-        dot(&mut body, (x.place(row.mean), y), COLOURS[0]);
+    root.present()?;
+    Ok(())
+}
+
+/// One row per dot.
+fn dots(rows: &[Dot], x_label: &str) -> Option<Drawn<String>> {
+    let x = range(rows.iter().flat_map(|row| [row.least, row.most]))?;
+    let mut svg = String::new();
+    Some(draw_dots(&mut svg, rows, x, x_label).map(|()| svg))
+}
+
+fn draw_dots(svg: &mut String, rows: &[Dot], x: Range<f64>, x_label: &str) -> Drawn<()> {
+    let (row_height, top, bottom) = (18, 40, 30);
+    let letters = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0) as i32;
+    // The width of a letter is a guess: SVG does not know the font that it will be shown in.
+    let left = 7 * letters + 20;
+    let height = top + row_height * rows.len() as i32 + bottom;
+    let root = SVGBackend::with_string(svg, ((left + 470) as u32, height as u32)).into_drawing_area();
+    root.fill(&WHITE)?;
+    root.draw(&Text::new(x_label.to_owned(), (left, 20), anchored(HPos::Left)))?;
+    let mut chart = ChartBuilder::on(&root)
+        .margin_top(top)
+        .margin_right(30)
+        .x_label_area_size(bottom)
+        .y_label_area_size(left)
+        .build_cartesian_2d(x.clone(), rows.len() as f64..0.0)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(GRID)
+        .axis_style(GRID)
+        .x_labels(8)
+        .y_labels(0)
+        .label_style(TextStyle::from(FONT).color(&TEXT))
+        .x_label_formatter(&|value| label(*value, &x))
+        .draw()?;
+    let style = COLOURS[0].stroke_width(2);
+    let middles = || (0..).map(|i| f64::from(i) + 0.5).zip(rows);
+    chart.draw_series(middles().map(|(y, row)| PathElement::new([(row.least, y), (row.most, y)], style)))?;
+    chart.draw_series(middles().map(|(y, row)| Circle::new((row.mean, y), DOT, style.filled())))?;
+    for (i, row) in (0..).zip(rows) {
+        let middle = top + row_height * i + row_height / 2;
+        root.draw(&Text::new(row.name.clone(), (left - 8, middle), anchored(HPos::Right)))?;
     }
-    Some(svg(left + 470.0, bottom + 30.0, &body))
+    root.present()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -236,24 +252,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_inside() {
-        let axis = |from, to| Axis { from, to, at: 0.0, length: 100.0 };
-        assert_eq!(axis(0.0, 1.0).ticks().len(), 6);
-        let ticks = axis(0.913, 0.957).ticks();
-        assert!(
-            ticks.iter().all(|t| (0.913..=0.957).contains(t)) && (3..=6).contains(&ticks.len()),
-            "{ticks:?}"
-        );
-        assert_eq!(label(0.92, &axis(0.913, 0.957)), "0.920");
-        assert_eq!(label(32.0, &axis(10.0, 70.0)), "32");
-        assert_eq!(axis(0.0, 10.0).place(5.0), 50.0);
+    fn labels_tell_neighbours_apart() {
+        assert_eq!(label(0.92, &(0.913..0.957)), "0.920");
+        assert_eq!(label(32.0, &(10.0..70.0)), "32");
+        assert_eq!(range([2.0, f64::NAN, 12.0].into_iter()), Some(1.4..12.6));
+        assert_eq!(range([f64::NAN].into_iter()), None);
+    }
+
+    /// Whiskers and dots lie where their numbers are: from the SVG's own coordinates.
+    #[test]
+    fn dots_lie_between_their_whiskers() {
+        let row = |name: &str, least, mean, most| Dot { name: name.into(), least, mean, most };
+        let picture =
+            dots(&[row("first", 0.0, 2.0, 10.0), row("second", 5.0, 5.0, 5.0)], "x").unwrap().unwrap();
+        let numbers = |line: &str, attribute: &str| -> Vec<f64> {
+            let (_, rest) = line.split_once(&format!(" {attribute}=\"")).unwrap();
+            rest.split('"').next().unwrap().split([' ', ',']).filter_map(|n| n.parse().ok()).collect()
+        };
+        let style = "#0072B2";
+        let find = |tag: &str| -> Vec<&str> {
+            picture.lines().filter(|l| l.starts_with(tag) && l.contains(style)).collect()
+        };
+        let (whiskers, circles) = (find("<polyline"), find("<circle"));
+        assert_eq!((whiskers.len(), circles.len()), (2, 2));
+        let whisker = numbers(whiskers[0], "points");
+        let (from, to) = (whisker[0], whisker[2]);
+        let at = numbers(circles[0], "cx")[0];
+        assert!(to > from + 100.0 && ((at - from) / (to - from) - 0.2).abs() < 0.01, "{whisker:?}, {at}");
+        assert_eq!(whisker[1], numbers(circles[0], "cy")[0]);
+        let second = numbers(circles[1], "cx")[0];
+        assert!(((second - from) / (to - from) - 0.5).abs() < 0.01);
+        assert_eq!(numbers(circles[1], "cy")[0] - numbers(circles[0], "cy")[0], 18.0);
+        assert!(picture.contains("first") && picture.contains("second"));
     }
 
     #[test]
-    fn names_can_not_break_the_picture() {
+    fn names_cannot_break_the_picture() {
         let row = Dot { name: "<a & b>".into(), least: 1.0, mean: 1.0, most: 1.0 };
-        let picture = dots(&[row], "x").unwrap();
+        let picture = dots(&[row], "x").unwrap().unwrap();
         assert!(picture.contains("&lt;a &amp; b&gt;") && !picture.contains("<a"));
         assert!(dots(&[], "x").is_none() && lines(&[], "y").is_none());
+    }
+
+    #[test]
+    fn zz_render() {
+        for name in ["demo", "smollm2"] {
+            let path = std::path::PathBuf::from(format!("../docs/comparisons/{name}/means.parquet"));
+            let table = storage::row::open::<MeanRow>(&path).unwrap();
+            let rows = storage::row::read::<MeanRow>(&table, Default::default()).unwrap();
+            std::fs::create_dir_all(format!("/tmp/an_pics/{name}")).unwrap();
+            for (file, picture) in pictures(&rows).unwrap() {
+                std::fs::write(format!("/tmp/an_pics/{name}/{file}"), picture).unwrap();
+            }
+        }
     }
 }

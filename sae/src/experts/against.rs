@@ -6,10 +6,9 @@ use std::path::Path;
 use arrow::record_batch::RecordBatch;
 use storage::experts::AgainstRow;
 
-use super::balance::Balance;
-use super::choice::Choice;
-use super::figures::short;
-use super::read::{Rows, Source};
+use super::figures::Balance;
+use super::routing::{Choice, Rows, Source, WeightRule};
+use super::tables::short;
 use crate::{Error, Progress, Result};
 
 /// What [`against`] found.
@@ -32,18 +31,23 @@ struct Layer {
     slots: [Vec<u64>; 2],
 }
 
-/// Router saturation of the routing table of `dir` against that of `other`: mean |E ∩ E′| / k by layer, and how often the
-/// strongest expert is the same. Both must hold the same tokens in the same order. Writes `DIR/experts/against.parquet`.
+/// Router saturation of the routing table of `dir` against that of `other`: mean |E ∩ E′| / k by layer, and
+/// how often the strongest expert is the same. Both must hold the same tokens in the same order. Writes
+/// `DIR/experts/against.parquet`.
+///
+/// # Errors
+/// Datasets without routing, of different tokens or of different numbers of experts, or [`Error::Stopped`].
 pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<Against> {
     let (a, b) = (Source::open(dir)?, Source::open(other)?);
     if a.rows() != b.rows() {
         return Err(Error::request(format!(
-            "{} has {} rows of routing, {} has {}; both must be harvested from the same text with the same settings",
+            "{} has {} rows of routing, {} has {}",
             dir.display(),
             a.rows(),
             other.display(),
             b.rows()
-        )));
+        ))
+        .with_remedy("harvest both from the same text with the same settings"));
     }
     let experts = match (a.declared().experts, b.declared().experts) {
         (Some(a), Some(b)) if a != b => {
@@ -127,19 +131,19 @@ fn pair(a: &Choice<'_>, b: &Choice<'_>, experts: usize, layers: &mut BTreeMap<u1
     let key = |c: &Choice<'_>| (c.document, c.position, c.token, c.layer);
     if key(a) != key(b) {
         return Err(Error::data(format!(
-            "{}, token {}: the other dataset has document {}, position {}, layer {}, token {} there; both must be harvested from \
-             the same text with the same tokenizer",
+            "{}, token {}: the other dataset has document {}, position {}, layer {}, token {} there",
             a.place(),
             a.token,
             b.document,
             b.position,
             b.layer,
             b.token
-        )));
+        ))
+        .with_remedy("harvest both from the same text with the same tokenizer"));
     }
     let layer = layers.entry(a.layer).or_default();
     for (choice, slots) in [a, b].into_iter().zip(&mut layer.slots) {
-        choice.check(experts, super::choice::WeightRule::Any)?;
+        choice.check(experts, WeightRule::Any)?;
         slots.resize(experts, 0);
         choice.experts.iter().for_each(|&e| slots[usize::from(e)] += 1);
     }

@@ -1,6 +1,6 @@
 //! Published routing counts of OLMoE-1B-7B and Mixtral-8x7B give the published figures of balance.
 
-use super::balance::Balance;
+use super::figures::Balance;
 
 /// Slot counts of (model, layer, domain, routing), by expert.
 fn slots(model: &str, layer: &str, domain: &str, routing: &str) -> Vec<u64> {
@@ -30,7 +30,8 @@ fn assert_printed(found: f64, printed: f64, decimals: i32, what: &str) {
     assert!((found - printed).abs() <= 0.5001 * 10f64.powi(-decimals), "{what}: {found}, expected {printed}");
 }
 
-/// (model, layer, domain), then CV, H / ln E, effective experts, the largest and the smallest share in per cent with ids.
+/// (model, layer, domain), then CV, H / ln E, effective experts, the largest and the smallest share in per
+/// cent with ids.
 type Anchor = ([&'static str; 3], f64, f64, f64, (f64, usize), (f64, usize));
 
 const PER_DOMAIN: [Anchor; 8] = [

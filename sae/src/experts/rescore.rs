@@ -2,10 +2,8 @@
 
 use candle_core::DType;
 
-use super::choice::Choice;
-use super::read::{Rows, Source};
-use super::scores::ScoreKind;
-use super::tally::Scores;
+use super::counts::Scores;
+use super::routing::{Choice, Rows, ScoreKind, Source};
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{Hook, LanguageModel, Routing, Tap};
@@ -14,7 +12,11 @@ use lm::text::{Contexts, pack};
 /// Tokens through the model at a time.
 const TOKENS: usize = 4096;
 
-/// Runs the model that `choice` names; `None` when it names none. Its weights must be those that made the dataset.
+/// Runs the model that `choice` names; `None` when it names none. Its weights must be those that made the
+/// dataset.
+///
+/// # Errors
+/// A model that cannot be loaded or run on the tokens of the dataset, or [`Error::Stopped`].
 pub fn rescore(source: &Source, choice: &ModelChoice, progress: &mut dyn Progress) -> Result<Option<Scores>> {
     let Some(model) = load_model(choice, source.dataset().manifest())? else { return Ok(None) };
     let documents = documents(source)?;
@@ -37,6 +39,9 @@ pub fn rescore(source: &Source, choice: &ModelChoice, progress: &mut dyn Progres
 }
 
 /// Tokens of every document, from its first, as the routing table has them.
+///
+/// # Errors
+/// Rows that are not in order or have gaps.
 pub fn documents(source: &Source) -> Result<Vec<(u32, Vec<u32>)>> {
     let mut documents: Vec<(u32, Vec<u32>)> = Vec::new();
     let mut last = None;
@@ -55,10 +60,11 @@ pub fn documents(source: &Source) -> Result<Vec<(u32, Vec<u32>)>> {
             let Some((_, tokens)) = documents.last_mut() else { continue };
             if tokens.len() != choice.position as usize {
                 return Err(Error::data(format!(
-                    "{}: position {} was expected; the model can not be run over a dataset with gaps. Harvest it again",
+                    "{}: position {} was expected; the model cannot be run over a dataset with gaps",
                     choice.place(),
                     tokens.len()
-                )));
+                ))
+                .with_remedy("harvest it again"));
             }
             tokens.push(choice.token);
         }
@@ -67,6 +73,9 @@ pub fn documents(source: &Source) -> Result<Vec<(u32, Vec<u32>)>> {
 }
 
 /// The contexts that the dataset was harvested in, so that the model sees the same.
+///
+/// # Errors
+/// Documents that the model cannot take.
 pub fn contexts(
     source: &Source,
     model: &LanguageModel,

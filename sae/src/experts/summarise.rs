@@ -9,11 +9,11 @@ use storage::experts::{
 };
 use storage::row;
 
-use super::figures;
-use super::read::Source;
+use super::counts::{Tally, tally};
+use super::figures::{InDomain, specialisation, total};
 use super::rescore::rescore;
-use super::specialisation::{InDomain, specialisation};
-use super::tally::{Tally, tally};
+use super::routing::Source;
+use super::tables;
 use crate::rows::ModelChoice;
 use crate::{Error, Progress, Result};
 
@@ -31,7 +31,7 @@ pub struct Summary {
     /// Everything there is to say about balance.
     #[serde(flatten)]
     pub more: Figures,
-    /// What the data can not give, and why.
+    /// Figures that the data cannot give, and why.
     pub gaps: Vec<String>,
     /// Rows counted and seconds that the pass took.
     pub rows: u64,
@@ -39,7 +39,7 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-/// The tables beside `load` and `layers`.
+/// The tables besides `load` and `layers`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Figures {
     /// By layer, and by layer and domain.
@@ -56,17 +56,25 @@ pub struct Figures {
     pub vocabulary: Vec<VocabularyRow>,
     /// By layer, expert and kind of token, whose name is in `domain`.
     pub kinds: Vec<SpecialisationRow>,
-    /// `load_balancing_loss_func` of transformers over all layers' tokens; k = balanced. `None` without scores.
+    /// `load_balancing_loss_func` of transformers over all layers' tokens; k = balanced. `None` without
+    /// scores.
     pub hugging_face_balance_loss: Option<f64>,
 }
 
-/// Streams the routing table of `dataset` (or of `DATASET/routing`, where several hooks share one) and writes the tables of
-/// `DATASET/experts`. What needs the router's scores is null where the table keeps none.
+/// Streams the routing table of `dataset` (or of `DATASET/routing`, where several hooks share one) and writes
+/// the tables of `DATASET/experts`. What needs the router's scores is null where the table keeps none.
+///
+/// # Errors
+/// As [`summarise_with`].
 pub fn summarise(dataset: &Path, progress: &mut dyn Progress) -> Result<Summary> {
     summarise_with(dataset, &ModelChoice::Without, progress)
 }
 
 /// As [`summarise`]; where the table keeps no scores, `model` is run over the dataset's tokens to have them.
+///
+/// # Errors
+/// A dataset without routing, a row that cannot be true, a model that is not that of the dataset, a table
+/// that cannot be written, or [`Error::Stopped`].
 pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Progress) -> Result<Summary> {
     let started = std::time::Instant::now();
     let source = Source::open(dataset)?;
@@ -76,15 +84,15 @@ pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Pr
     }
     if counts.scores.is_none() {
         counts.gaps.push(
-            "load-balance loss, z-loss and margins of probabilities need the router's scores: the table keeps none; give --model"
+            "load-balance loss, z-loss and margins of probabilities need the router's scores, which the table does not keep: give --model"
                 .to_owned(),
         );
     }
     remark_on(&mut counts, progress);
     let summary = Summary {
         domains: counts.usage.domains().to_vec(),
-        layers: figures::layers(&counts.usage),
-        load: figures::load(&counts.usage),
+        layers: tables::layers(&counts.usage),
+        load: tables::load(&counts.usage),
         more: more(&counts),
         gaps: counts.gaps,
         folder: dataset.join("experts"),
@@ -101,7 +109,7 @@ fn more(counts: &Tally) -> Figures {
         transitions: counts
             .transitions
             .as_ref()
-            .map_or_else(Vec::new, |t| figures::transitions(t, &counts.usage)),
+            .map_or_else(Vec::new, |t| tables::transitions(t, &counts.usage)),
         ..Figures::default()
     };
     for layer in counts.usage.layers() {
@@ -117,10 +125,10 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
     let (usage, all) = (&counts.usage, counts.usage.over_all(layer));
     let scores = counts.scores.as_ref();
     let of_all = scores.map(|scores| scores.over_all(layer));
-    more.balance.push(figures::balance(layer, None, &all, of_all.as_ref()));
+    more.balance.push(tables::balance(layer, None, &all, of_all.as_ref()));
     for (d, (domain, load)) in usage.domains().iter().zip(usage.by_domain(layer)).enumerate() {
         let scores = scores.and_then(|scores| scores.by_domain(layer).get(d));
-        more.balance.push(figures::balance(layer, Some(domain), load, scores));
+        more.balance.push(tables::balance(layer, Some(domain), load, scores));
     }
     let domains: Vec<InDomain<'_>> = usage
         .domains()
@@ -129,24 +137,24 @@ fn of_layer(layer: u16, counts: &Tally, more: &mut Figures) {
         .map(|(domain, load)| InDomain { domain, tokens: Some(load.tokens), slots: &load.slots })
         .collect();
     // The mean, for layers in which tokens choose different numbers of experts.
-    let k = super::balance::total(&all.slots) as f64 / all.tokens.max(1) as f64;
+    let k = total(&all.slots) as f64 / all.tokens.max(1) as f64;
     let (rows, mut information) = specialisation(layer, Some(k), &domains);
     more.specialisation.extend(rows);
     let concentration = counts.vocabulary.concentration(layer);
     information.types = Some(concentration.types);
     information.types_tokens = Some(concentration.tokens);
-    information.vocabulary_top_k = concentration.top_k;
-    information.vocabulary_top_k_by_tokens = concentration.top_k_by_tokens;
-    information.vocabulary_top_1 = concentration.top_1;
-    information.vocabulary_top_1_by_tokens = concentration.top_1_by_tokens;
+    information.vocabulary_top_k = concentration.mean_max_share_top_k;
+    information.vocabulary_top_k_by_tokens = concentration.mean_max_share_top_k_by_tokens;
+    information.vocabulary_top_1 = concentration.mean_max_share_top_1;
+    information.vocabulary_top_1_by_tokens = concentration.mean_max_share_top_1_by_tokens;
     more.information.push(information);
     more.vocabulary.extend(counts.vocabulary.listed(layer));
     if let Some(pairs) = counts.pairs.as_ref().and_then(|pairs| pairs.get(&layer)) {
-        more.pairs.extend(figures::pairs(layer, pairs, &all));
+        more.pairs.extend(tables::pairs(layer, pairs, &all));
     }
 }
 
-/// More rows of logits than this that look like probabilities are no chance.
+/// A larger share than this of rows of logits that look like probabilities is not chance.
 const MIXED: f64 = 0.01;
 
 fn write(summary: &Summary) -> Result<()> {
@@ -172,7 +180,7 @@ fn remark_on(counts: &mut Tally, progress: &mut dyn Progress) {
         let load = counts.usage.over_all(layer);
         if load.tokens < experts as u64 {
             counts.gaps.push(format!(
-                "layer {layer}: {} tokens for {experts} experts; figures of balance mean nothing below one token an expert",
+                "layer {layer}: {} tokens for {experts} experts; figures of balance mean nothing below one token per expert",
                 load.tokens
             ));
         }

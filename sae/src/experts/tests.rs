@@ -183,8 +183,9 @@ fn a_layer_of_one_expert() {
     assert_eq!((found.more.pairs.len(), found.more.transitions.len()), (0, 0));
 }
 
-/// Synthetic routing: the first expert is uniform over 6, the second its partner (0↔1, 2↔3, 4↔5) with probability 0.6, else one of
-/// the other four; in the next layer the first expert is kept with probability 0.7. The tables give all of it back.
+/// Synthetic routing: the first expert is uniform over 6, the second its partner (0↔1, 2↔3, 4↔5) with
+/// probability 0.6, else one of the other four; in the next layer the first expert is kept with probability
+/// 0.7. The tables give all of it back.
 #[test]
 fn known_probabilities_come_back_from_the_tables() {
     let mut rng = ChaCha8Rng::seed_from_u64(9);

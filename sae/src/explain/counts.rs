@@ -1,4 +1,4 @@
-//! How many tokens of each half a rule applies to, whatever fires there.
+//! How many tokens of each half a rule applies to, whether or not the feature fires there.
 
 use super::rule::Rule;
 use super::text::{Half, START, Text, UNKNOWN};
@@ -6,8 +6,8 @@ use super::text::{Half, START, Text, UNKNOWN};
 /// Numbers of tokens in (made, measured).
 type Both = [u32; 2];
 
-/// Counts of tokens, previous tokens, domains and pairs of adjacent tokens. The pairs take 12 bytes each, and 12 bytes a token while
-/// they are counted.
+/// Counts of tokens, previous tokens, domains and pairs of adjacent tokens. The pairs take 12 bytes each, and
+/// 12 bytes per token while they are counted.
 #[derive(Debug)]
 pub struct Counts {
     rows: Both,
@@ -47,7 +47,7 @@ impl Counts {
         counts
     }
 
-    /// Where a previous token is counted: the start of a document is one more token.
+    /// Index of a previous token in `before`: the start of a document counts as one more token.
     fn slot(&self, before: u32) -> Option<usize> {
         match before {
             UNKNOWN => None,
@@ -92,12 +92,12 @@ impl Counts {
         u64::from(self.rows[half as usize])
     }
 
-    /// How often `token` stands in `half`.
+    /// Occurrences of `token` in `half`.
     pub fn token(&self, token: u32, half: Half) -> u64 {
         self.tokens.get(token as usize).map_or(0, |n| u64::from(n[half as usize]))
     }
 
-    /// How many tokens of `half` stand behind `before`.
+    /// Tokens of `half` that come after `before`.
     pub fn before(&self, before: u32, half: Half) -> u64 {
         self.slot(before).and_then(|slot| self.before.get(slot)).map_or(0, |n| u64::from(n[half as usize]))
     }
@@ -107,7 +107,7 @@ impl Counts {
         self.domains.get(domain as usize).map_or(0, |n| u64::from(n[half as usize]))
     }
 
-    /// How often `token` stands behind `before` in `half`.
+    /// Occurrences of `token` after `before` in `half`.
     pub fn pair(&self, token: u32, before: u32, half: Half) -> u64 {
         let token = token as usize;
         let (Some(start), Some(end)) = (self.starts.get(token), self.starts.get(token + 1)) else { return 0 };

@@ -1,7 +1,7 @@
 //! How well a rule describes a feature, on tokens that it was not made from.
 
-/// Sums over the tokens of [`super::text::Half::Measured`]. a(x) is the feature's activation on token x, m(x) is 1 where the rule applies,
-/// else 0.
+/// Sums over the tokens of [`super::text::Half::Measured`]. a(x) is the feature's activation on token x, m(x)
+/// is 1 where the rule applies, else 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sums {
     /// Tokens.
@@ -34,11 +34,13 @@ pub struct Measured {
 }
 
 impl Sums {
-    /// The scores; `None` where they do not exist: the rule applies to no token or to all, or the activation is the same everywhere.
+    /// The scores; `None` where they do not exist: the rule applies to no token or to all, or the activation
+    /// is the same everywhere.
     ///
-    /// The rule predicts the mean activation of the tokens that it applies to, μ m(x). This is the simulation of Bills et al. 2023,
-    /// "Language models can explain neurons in language models", whose score is the correlation of simulated and true
-    /// activations; a rule stands where they have a language model. μ > 0 does not change a correlation, so with means over the N tokens
+    /// The rule predicts the mean activation of the tokens that it applies to, μ m(x). This is the simulation
+    /// of Bills et al. 2023, "Language models can explain neurons in language models", whose score is the
+    /// correlation of simulated and true activations; a rule stands where they have a language model. μ > 0
+    /// does not change a correlation, so with means over the N tokens
     ///
     /// ```text
     /// ρ = (mean(a·m) − mean(a) mean(m)) / √((mean(a²) − mean(a)²) (mean(m) − mean(m)²))

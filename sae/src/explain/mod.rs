@@ -1,4 +1,5 @@
-//! Explanations of features, with scores: rules that are found in the index, and what other tools said, read in.
+//! Explanations of features, with scores: rules found in the index, and explanations imported from other
+//! tools.
 //!
 //! ```text
 //! RUN/features/activations ──┐ by feature
@@ -7,15 +8,17 @@
 //! a file of another tool ─▶ import ──────────────────────────────────▶ RUN/explanations/NAME.parquet
 //! ```
 //!
-//! A rule says where a feature fires: on tokens of a set T, behind tokens of a set P, on tokens of T behind tokens of P, or in texts of some
-//! domains. Where h tokens are matched by the rule and fired on, m are matched and f are fired on, F1 = 2h / (m + f). The rule of
-//! largest F1 is chosen, each name beyond the first costing [`PRICE`]; sets have at most [`MOST`] names. Scores are those of the other half:
-//! [`Measured`] has the formulas. A rule whose F1 or correlation is below [`ExplainOptions::least`] there is not kept: the feature has no
-//! explanation. F1 alone would not do, since a feature that fires at random on half of all tokens has an F1 of 2/3 with a rule that
-//! always applies; its correlation is 0.
+//! A rule says where a feature fires: on tokens of a set T, after tokens of a set P, on tokens of T after
+//! tokens of P, or in texts of some domains. Where h tokens are matched by the rule and fired on, m are
+//! matched and f are fired on, F1 = 2h / (m + f). The rule of largest F1 is chosen, each name after the first
+//! costing [`NAME_PENALTY`]; sets have at most [`MAX_NAMES`] names. Scores are those of the other half:
+//! [`Measured`] has the formulas. A rule whose F1 or correlation is below [`ExplainOptions::least`] there is
+//! not kept: the feature has no explanation. F1 alone would not do, since a feature that fires at random on
+//! half of all tokens has an F1 of 2/3 with a rule that always applies; its correlation is 0.
 //!
-//! One pass over the tokens and one over the activations by feature. Memory: 8 bytes a token, as the index that it is made from, and
-//! 12 bytes for every different pair of adjacent tokens (and as much a token while these are counted); a feature's activations at a time.
+//! One pass over the tokens and one over the activations by feature. Memory: 8 bytes per token, like the
+//! index that it is made from, and 12 bytes for every different pair of adjacent tokens (and as much per
+//! token while these are counted); activations one feature at a time.
 
 mod choose;
 mod counts;
@@ -27,7 +30,7 @@ mod run;
 mod tests;
 mod text;
 
-pub use choose::{MOST, PRICE};
+pub use choose::{MAX_NAMES, NAME_PENALTY};
 pub use measure::Measured;
 pub use run::{Best, ExplainOptions, ExplainSummary, explain};
 

@@ -1,15 +1,16 @@
-//! What a rule says, and in which words.
+//! Rules, and their wording.
 
 use super::text::{Place, START};
 
-/// Where a feature is said to fire. Tokens and domains are in the order in which they are named, none twice.
+/// Where a feature fires. Tokens and domains are in the order in which they are named, none twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
-    /// On one of these tokens, behind one of those; an empty list stands for any token. Not both are empty.
+    /// On one of these tokens, after one of those; an empty list stands for any token. At most one list is
+    /// empty.
     Tokens {
         /// The tokens.
         tokens: Vec<u32>,
-        /// What may stand before them.
+        /// The tokens that may come before them.
         before: Vec<u32>,
     },
     /// In all of the texts of these domains.
@@ -17,7 +18,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Whether the rule applies there.
+    /// Whether the rule applies at `place`.
     pub fn applies(&self, place: &Place) -> bool {
         match self {
             Self::Domains(domains) => domains.contains(&place.domain),
@@ -28,7 +29,7 @@ impl Rule {
         }
     }
 
-    /// The rule in words; `vocabulary` and `domains` say what numbers are called.
+    /// The rule in words, with tokens by `vocabulary` and domains by `domains`.
     pub fn words(&self, vocabulary: &[String], domains: &[String]) -> String {
         let token = |token: &u32| {
             vocabulary.get(*token as usize).map_or_else(|| format!("token {token}"), |text| quoted(text))
@@ -50,7 +51,7 @@ impl Rule {
                     [one] => Some(format!("on the token {one}")),
                     many => Some(format!("on one of the tokens {}", listed(many, "or"))),
                 };
-                let words: Vec<String> = on.into_iter().chain(behind(before, token)).collect();
+                let words: Vec<String> = on.into_iter().chain(after(before, token)).collect();
                 words.join(" ")
             }
         }
@@ -58,11 +59,11 @@ impl Rule {
 }
 
 /// "after ‹x› or at the beginning of a text".
-fn behind(before: &[u32], name: impl Fn(&u32) -> String) -> Option<String> {
+fn after(before: &[u32], name: impl Fn(&u32) -> String) -> Option<String> {
     let names: Vec<String> = before.iter().filter(|b| **b != START).map(name).collect();
-    let after = (!names.is_empty()).then(|| format!("after {}", listed(&names, "or")));
+    let tokens = (!names.is_empty()).then(|| format!("after {}", listed(&names, "or")));
     let start = before.contains(&START).then(|| "at the beginning of a text".to_owned());
-    let both: Vec<String> = after.into_iter().chain(start).collect();
+    let both: Vec<String> = tokens.into_iter().chain(start).collect();
     (!both.is_empty()).then(|| both.join(" or "))
 }
 

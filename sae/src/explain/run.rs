@@ -1,4 +1,4 @@
-//! The pass over the features: a rule each, measured, and kept if it is good enough.
+//! The pass over the features: each gets a rule, which is measured and kept if it is good enough.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,12 @@ const CHUNK: u64 = 1 << 20;
 pub struct ExplainOptions {
     /// Dataset; the one that was indexed when `None`.
     pub data: Option<PathBuf>,
-    /// The least F1 and the least correlation, on tokens that the rule was not made from, with which a rule is kept.
+    /// Least F1 and least correlation of a rule that is kept, on tokens that it was not made from.
+    /// From 0 to 1.
     pub least: f64,
     /// Tokens of each half that a feature must fire on to be given a rule.
     pub firings: u64,
-    /// Decides which documents rules are made from.
+    /// Seed of the choice of documents that rules are made from.
     pub seed: u64,
 }
 
@@ -40,10 +41,10 @@ impl Default for ExplainOptions {
     }
 }
 
-/// What was explained.
+/// What [`explain`] did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExplainSummary {
-    /// The table.
+    /// The table that was written.
     pub table: PathBuf,
     /// Features of the dictionary.
     pub features: u64,
@@ -55,13 +56,13 @@ pub struct ExplainSummary {
     pub rare: u64,
     /// Documents that rules were made from.
     pub documents_made: u64,
-    /// Tokens of those.
+    /// Tokens of the documents that rules were made from.
     pub tokens_made: u64,
     /// Documents that rules were measured on.
     pub documents_measured: u64,
-    /// Tokens of those.
+    /// Tokens of the documents that rules were measured on.
     pub tokens_measured: u64,
-    /// The least F1 and correlation.
+    /// Least F1 and correlation that were asked for.
     pub least: f64,
     /// Mean F1 of the rules that were kept; `None` if there are none.
     pub mean_f1: Option<f64>,
@@ -87,19 +88,23 @@ pub struct Best {
 /// Rules that a summary names.
 const SHOWN: usize = 10;
 
-/// What became of a feature.
+/// The result for one feature.
 enum Outcome {
     Explained(Explanation, Measured),
     Unexplained,
     Rare,
 }
 
-/// Finds a rule for every feature of the indexed run in `dir` and writes `RUN/explanations/rules.parquet`; what it held is replaced at
-/// the very end.
+/// Finds a rule for every feature of the indexed run in `dir` and writes `RUN/explanations/rules.parquet`,
+/// replacing an older one only when all is done.
+///
+/// # Errors
+/// A run without an index, a dataset that is not the indexed one or has no tokens, fewer than two documents,
+/// a `least` outside 0 to 1, [`Error::Stopped`].
 pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress) -> Result<ExplainSummary> {
     if !(0.0..=1.0).contains(&options.least) {
         return Err(Error::request(format!(
-            "the least F1 and correlation is in 0 to 1, not {}",
+            "the least F1 and correlation is {}, expected a number from 0 to 1",
             options.least
         )));
     }
@@ -108,7 +113,7 @@ pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress
     for half in [Half::Made, Half::Measured] {
         if text.documents(half) == 0 {
             return Err(Error::data(format!(
-                "{}: fewer than two documents were indexed; rules are made from one half of the documents and measured on the other",
+                "{}: fewer than two documents were indexed, and rules are made from one half of the documents and measured on the other",
                 dir.display()
             )));
         }
@@ -143,10 +148,8 @@ impl Index {
         let (Some(features), Some(activations), Some(codes)) =
             (run.features()?, run.activations()?, run.codes()?)
         else {
-            return Err(Error::request(format!(
-                "{} has no feature index of this version; make it with `sae index`",
-                dir.display()
-            )));
+            return Err(Error::request(format!("{} has no feature index that can be read", dir.display()))
+                .with_remedy("make it with `sae index`"));
         };
         let about = run.index()?;
         let indexed = about.as_ref().and_then(|index| index.get("data")).and_then(serde_json::Value::as_str);
@@ -165,10 +168,8 @@ impl Index {
             )));
         }
         if !dataset.has_table(VOCABULARY) || !dataset.table(ACTIVATIONS)?.has_column(storage::schema::TOKEN) {
-            return Err(Error::request(format!(
-                "{} does not say what its tokens are called; import it again with --tokenizer",
-                data.display()
-            )));
+            return Err(Error::request(format!("{} has no texts for its tokens", data.display()))
+                .with_remedy("import it again with --tokenizer"));
         }
         let vocabulary = storage::vocabulary::read(&dataset.table(VOCABULARY)?)?;
         let columns = storage::features::scalar_columns(&features)?;
@@ -203,9 +204,10 @@ impl Index {
         {
             None => Ok(found),
             Some(_) => Err(Error::data(format!(
-                "{}: the activations are not those that the feature table counts; make the index anew with `sae index`",
+                "{}: the activations are not those that the feature table counts",
                 self.activations.path().display()
-            ))),
+            ))
+            .with_remedy("make the index again with `sae index`")),
         }
     }
 }
@@ -230,7 +232,7 @@ impl Explainer<'_> {
             outcomes.extend(found?);
             progress.advance(outcomes.len() as u64, "");
             if progress.stop_requested() {
-                return Err(Error::stopped("nothing was written; older explanations stay as they are"));
+                return Err(Error::stopped("nothing was written; older explanations are kept"));
             }
         }
         let scores: Vec<Measured> = outcomes
@@ -288,9 +290,9 @@ impl Explainer<'_> {
         let mut best: Vec<Best> = outcomes
             .iter()
             .filter_map(|outcome| match outcome {
-                Outcome::Explained(said, s) => Some(Best {
-                    feature: said.feature,
-                    text: said.text.clone(),
+                Outcome::Explained(explanation, s) => Some(Best {
+                    feature: explanation.feature,
+                    text: explanation.text.clone(),
                     f1: s.f1,
                     correlation: s.correlation,
                 }),
@@ -345,8 +347,8 @@ fn explanation(feature: u32, text: String, scores: &Measured) -> Explanation {
 
 fn missing(row: &ActivationRow) -> Error {
     Error::data(format!(
-        "feature {} fires on document {}, position {}, which the dataset does not have; give the dataset that was indexed with \
-         --data, or make the index anew with `sae index`",
+        "feature {} fires on document {}, position {}, which the dataset does not have",
         row.feature, row.document, row.position
     ))
+    .with_remedy("give the dataset that was indexed with --data, or make the index again with `sae index`")
 }

@@ -6,7 +6,7 @@ use storage::Run;
 use storage::explanations::{Explanation, read};
 use tempfile::TempDir;
 
-use super::choose::{Atom, Firings, MOST, PRICE, best_set, choose};
+use super::choose::{Candidate, Firings, MAX_NAMES, NAME_PENALTY, best_set, choose};
 use super::counts::Counts;
 use super::rule::Rule;
 use super::text::{Half, Place, START, Text};
@@ -197,16 +197,21 @@ fn pearson(x: &[f64], y: &[f64]) -> f64 {
     covariance / (of(&|i| (x[i] - mx).powi(2)) * of(&|i| (y[i] - my).powi(2))).sqrt()
 }
 
-/// Every set of at most that many atoms, tried.
-fn exhaustive(atoms: &[Atom], fired: u64, most: usize) -> f64 {
-    (1u32..1 << atoms.len())
+/// Every set of at most that many candidates, tried.
+fn exhaustive(candidates: &[Candidate], fired: u64, most: usize) -> f64 {
+    (1u32..1 << candidates.len())
         .filter(|set| set.count_ones() as usize <= most)
         .map(|set| {
-            let of = |f: fn(&Atom) -> u64| {
-                atoms.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, a)| f(a)).sum::<u64>()
-                    as f64
+            let of = |f: fn(&Candidate) -> u64| {
+                candidates
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| set >> i & 1 == 1)
+                    .map(|(_, a)| f(a))
+                    .sum::<u64>() as f64
             };
-            2.0 * of(|a| a.hits) / (fired as f64 + of(|a| a.rows)) - PRICE * f64::from(set.count_ones() - 1)
+            2.0 * of(|a| a.hits) / (fired as f64 + of(|a| a.rows))
+                - NAME_PENALTY * f64::from(set.count_ones() - 1)
         })
         .fold(f64::MIN, f64::max)
 }
@@ -214,19 +219,19 @@ fn exhaustive(atoms: &[Atom], fired: u64, most: usize) -> f64 {
 #[test]
 fn sets_are_the_best_there_are() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let mut sizes = [0; MOST + 1];
+    let mut sizes = [0; MAX_NAMES + 1];
     for case in 0..300 {
-        let atoms: Vec<Atom> = (0..rng.random_range(1..11))
+        let candidates: Vec<Candidate> = (0..rng.random_range(1..11))
             .map(|name| {
                 let rows = rng.random_range(1..60);
-                Atom { name, hits: rng.random_range(1..=rows), rows }
+                Candidate { name, hits: rng.random_range(1..=rows), rows }
             })
             .collect();
-        let fired = atoms.iter().map(|a| a.hits).sum::<u64>() + rng.random_range(0..80);
-        let most = rng.random_range(1..=MOST);
-        let found = best_set(&atoms, fired, most).unwrap();
-        let best = exhaustive(&atoms, fired, most);
-        assert!((found.worth - best).abs() < 1e-12, "case {case}: {found:?}, but {best} is possible");
+        let fired = candidates.iter().map(|a| a.hits).sum::<u64>() + rng.random_range(0..80);
+        let most = rng.random_range(1..=MAX_NAMES);
+        let found = best_set(&candidates, fired, most).unwrap();
+        let best = exhaustive(&candidates, fired, most);
+        assert!((found.score - best).abs() < 1e-12, "case {case}: {found:?}, but {best} is possible");
         assert!(found.names.len() <= most);
         sizes[found.names.len()] += 1;
     }
@@ -258,7 +263,7 @@ fn a_chosen_rule_is_as_good_as_trying_all_of_them() {
             .copied()
             .collect();
         let rule = choose(&Firings::of(&fired), &counts, 2).unwrap();
-        let worth = |rule: &Rule| {
+        let score = |rule: &Rule| {
             let matched = places.iter().filter(|p| rule.applies(p)).count();
             let both = fired.iter().filter(|p| rule.applies(p)).count();
             assert_eq!(matched as u64, counts.matched(rule, Half::Made));
@@ -266,12 +271,12 @@ fn a_chosen_rule_is_as_good_as_trying_all_of_them() {
                 Rule::Domains(domains) => domains.len(),
                 Rule::Tokens { tokens, before } => tokens.len() + before.len(),
             };
-            2.0 * both as f64 / (matched + fired.len()) as f64 - PRICE * (names as f64 - 1.0)
+            2.0 * both as f64 / (matched + fired.len()) as f64 - NAME_PENALTY * (names as f64 - 1.0)
         };
         let set = |bits: u32| (0..5).filter(|i| bits >> i & 1 == 1).collect::<Vec<u32>>();
         let all = (1..1u32 << 10).map(|bits| Rule::Tokens { tokens: set(bits & 31), before: set(bits >> 5) });
-        let best = all.map(|rule| worth(&rule)).fold(f64::MIN, f64::max);
-        let found = worth(&rule);
+        let best = all.map(|rule| score(&rule)).fold(f64::MIN, f64::max);
+        let found = score(&rule);
         assert!(found <= best + 1e-12 && found > best - 0.05, "{rule:?}: {found}, but {best} is possible");
         equal += usize::from((found - best).abs() < 1e-12);
     }
@@ -304,7 +309,10 @@ fn what_is_stopped_or_wrong_leaves_the_old_rules() {
     fixture::dataset(&other, header(FEATURES), &shorter, &vec![-1.0; 30 * 40 * FEATURES], 1);
     let options = ExplainOptions { data: Some(other), ..ExplainOptions::default() };
     let message = planted.explain(&options).unwrap_err().to_string();
-    assert!(message.contains("document 10 has not the 90 rows") && message.contains("--data"), "{message}");
+    assert!(
+        message.contains("document 10 does not have the 90 rows") && message.contains("--data"),
+        "{message}"
+    );
     let options = ExplainOptions { least: 1.5, ..ExplainOptions::default() };
     assert!(planted.explain(&options).unwrap_err().to_string().contains("not 1.5"));
     assert_eq!(planted.said(), before);

@@ -1,17 +1,17 @@
 //! The indexed tokens, in memory, and which half of the documents each belongs to.
 
 use arrow::datatypes::UInt32Type;
-use rand::RngCore as _;
 use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN};
 use storage::{Dataset, Scan, TableReader, column};
 
 use crate::features::tokens::Tokens;
-use crate::train::random::{Purpose, generator};
 use crate::{Error, Progress, Result, rows};
+use kernels::chance::{Purpose, generator};
 
 /// What stands before the first token of a document.
 pub const START: u32 = u32::MAX;
-/// Where the row before was left out of the dataset nobody knows its token; no rule names it.
+/// Stands for the token before where the dataset left that row out: its token is not known, and no rule names
+/// it.
 pub const UNKNOWN: u32 = u32::MAX - 1;
 
 /// Which documents: rules are made from one half and measured on the other.
@@ -48,6 +48,9 @@ pub struct Text {
 
 impl Text {
     /// Reads the tokens of the rows that `codes`, a table of the index, has; documents are parted by `seed`.
+    ///
+    /// # Errors
+    /// A dataset that is not the indexed one, or [`Error::Stopped`].
     pub fn read(
         dataset: &Dataset,
         codes: &TableReader,
@@ -74,7 +77,7 @@ impl Text {
             }
             progress.advance(text.len() as u64, "");
             if progress.stop_requested() {
-                return Err(Error::stopped("nothing was written; older explanations stay as they are"));
+                return Err(Error::stopped("nothing was written; older explanations are kept"));
             }
         }
         text.check(&indexed, dataset)?;
@@ -98,10 +101,12 @@ impl Text {
         match missing {
             None => Ok(()),
             Some((document, rows)) => Err(Error::data(format!(
-                "{}: document {document} has not the {rows} rows that were indexed; give the dataset that the index was made \
-                 from with --data, or make the index anew with `sae index`",
+                "{}: document {document} does not have the {rows} rows that were indexed",
                 dataset.dir().display()
-            ))),
+            ))
+            .with_remedy(
+                "give the dataset that was indexed with --data, or make the index again with `sae index`",
+            )),
         }
     }
 
@@ -116,9 +121,10 @@ impl Text {
         let domain = |(document, _)| {
             let at = of.binary_search_by_key(&document, |(number, _)| *number).map_err(|_| {
                 Error::data(format!(
-                    "{}: document {document} has rows but is not in the table of documents; harvest the dataset again",
+                    "{}: document {document} has rows but is not in the table of documents",
                     dataset.dir().display()
                 ))
+                .with_remedy("harvest the dataset again")
             })?;
             Ok((names.partition_point(|name| *name < of[at].1) as u32, Half::Made))
         };
@@ -127,8 +133,8 @@ impl Text {
         Ok(())
     }
 
-    /// Within each domain, documents in an order drawn by `seed` go to the half that has fewer tokens of that domain, so that both
-    /// halves have all of them; at a tie to the half that has fewer tokens at all.
+    /// Within each domain, documents in an order drawn by `seed` go to the half that has fewer tokens of that
+    /// domain, so that both halves have all of them; at a tie to the half that has fewer tokens at all.
     fn part(&mut self, seed: u64) {
         let drawn = |document: u32| generator(seed, Purpose::Halves, u64::from(document), 0).next_u64();
         let spans = self.rows.spans().zip(&self.of).enumerate();

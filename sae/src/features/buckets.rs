@@ -1,5 +1,5 @@
-//! From token order to feature order in bounded memory: codes are spilled to one file a range of features while they
-//! stream by, and each file is sorted when its turn comes.
+//! From token order to feature order in bounded memory: codes are spilled to one file a range of features
+//! while they stream by, and each file is sorted when its turn comes.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -129,7 +129,8 @@ impl Bucket {
                 .and_then(|local| next.get_mut(local))
                 .filter(|place| **place < total)
                 .ok_or_else(|| {
-                    Error::format(path, "a record belongs to another bucket; run the index again")
+                    Error::format(path, "a record belongs to another bucket")
+                        .with_remedy("run the index again")
                 })?;
             rows[*place] = u32::from_le_bytes(row);
             values[*place] = f32::from_le_bytes(value);

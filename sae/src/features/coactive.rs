@@ -1,4 +1,4 @@
-//! Which features fire on the same tokens, from a sample of the rows that is kept in memory.
+//! Features that fire on the same tokens, counted on a sample of the rows that is kept in memory.
 
 use std::ops::Range;
 
@@ -57,8 +57,8 @@ impl Coactivity {
 
     /// For each of `features`, the up to `limit` features that fire with it more often than by chance.
     ///
-    /// Ordered by `count · ln(lift)`, the pair's share of the two features' mutual information: by count alone the
-    /// features that always fire would come first, by lift alone pairs that met once.
+    /// Ordered by `count · ln(lift)`, the pair's share of the two features' mutual information: by count
+    /// alone the features that always fire would come first, by lift alone pairs that met once.
     pub fn partners(&self, features: Range<usize>, limit: usize) -> Vec<Vec<Partner>> {
         let scratch = || (vec![0u32; self.features.offsets.len() - 1], Vec::new());
         features

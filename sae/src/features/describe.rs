@@ -1,4 +1,4 @@
-//! Everything about a range of features, from their sorted activations and the dictionary's weights.
+//! The description of a range of features, from their sorted activations and the dictionary's weights.
 
 use std::ops::Range;
 
@@ -14,6 +14,7 @@ use super::rows::{Logits, logits, neighbours};
 use super::summary::Activations;
 use super::tokens::Tokens;
 use crate::dictionary::Dictionary;
+use kernels::wide::{dot, norm};
 
 /// Tokens listed in `fires_on`.
 const FIRES_ON: usize = 10;
@@ -24,19 +25,25 @@ const OTHERS: usize = 8;
 
 /// What descriptions are made from.
 pub struct Describer<'a> {
+    /// The dictionary whose features are described.
     pub dictionary: &'a Dictionary,
     /// Norms of the decoder's rows, `[F]`.
     pub norms: &'a [f32],
-    /// `[V, d]`; `None` when logits can not be said.
+    /// The model's unembedding, `[V, d]`; `None` if features have no logits.
     pub unembedding: Option<&'a [f32]>,
+    /// The indexed tokens.
     pub tokens: &'a Tokens,
+    /// Which features fire on the same tokens.
     pub coactivity: &'a Coactivity,
+    /// How examples are chosen.
     pub examples: &'a ExampleOptions,
 }
 
 /// A feature's rows in two of the tables; `first_row` and `label` are not filled in.
 pub struct Description {
+    /// The row of `features.parquet`.
     pub row: FeatureRow,
+    /// The rows of `examples.parquet`.
     pub examples: Vec<ExampleRow>,
 }
 
@@ -88,7 +95,8 @@ impl Describer<'_> {
         Description { row, examples: examples.into_iter().map(|example| self.example(id, example)).collect() }
     }
 
-    /// The feature's rows in the table of activations, made one by one: a dense feature has one for every token.
+    /// The feature's rows in the table of activations, made one by one: a dense feature has one for every
+    /// token.
     pub fn activations(&self, bucket: &Bucket, feature: u32) -> impl Iterator<Item = ActivationRow> {
         let of = bucket.of(feature as usize);
         of.rows.iter().zip(of.values).map(move |(&row, &value)| ActivationRow {
@@ -117,18 +125,4 @@ impl Describer<'_> {
 
 fn coactive(partners: Vec<Partner>) -> Vec<(u32, u32, f32)> {
     partners.into_iter().map(|p| (p.feature, p.count, p.lift as f32)).collect()
-}
-
-/// Norms of the rows of `matrix[n, d]`.
-pub fn row_norms(matrix: &[f32], d: usize) -> Vec<f32> {
-    matrix.par_chunks(d).map(|row| norm(row) as f32).collect()
-}
-
-fn norm(row: &[f32]) -> f64 {
-    dot(row, row).sqrt()
-}
-
-/// Dot product of two rows, summed in f64.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }

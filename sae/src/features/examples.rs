@@ -1,10 +1,10 @@
-//! Which activations of a feature are shown: the strongest, some of every strength, and some at random.
+//! Examples of a feature: its strongest activations, some of every strength, and some at random.
 
 use std::ops::Range;
 
-use super::draw::draw;
 use super::summary::{Activations, part};
 use super::tokens::Tokens;
+use kernels::chance::{Purpose, choose, generator};
 
 /// Fifths of (0, max] that are sampled.
 pub const INTERVALS: usize = 5;
@@ -54,14 +54,15 @@ pub struct Example {
 impl Activations<'_> {
     /// Examples of `feature`, by (interval, rank).
     ///
-    /// The strongest are taken greedily, passing over a token within a window's length of one already taken in the
-    /// same document: otherwise a feature that stays on for a paragraph would show that paragraph twenty times. The
-    /// fifths and the random examples are uniform samples of their activations, those of the top list included.
+    /// The strongest are taken greedily, passing over a token within a window's length of one already taken
+    /// in the same document: otherwise a feature that stays on for a paragraph would show that paragraph
+    /// twenty times. The fifths and the random examples are uniform samples of their activations, those of
+    /// the top list included.
     pub fn examples(&self, feature: u32, tokens: &Tokens, options: &ExampleOptions) -> Vec<Example> {
         let mut chosen: Vec<Example> =
-            self.group(RANDOM, self.random(feature, tokens, options), tokens, options).collect();
+            self.group(RANDOM, self.random(feature, options), tokens, options).collect();
         chosen.extend(self.group(0, self.strongest(tokens, options), tokens, options));
-        for (interval, indices) in self.by_interval(feature, tokens, options).into_iter().enumerate() {
+        for (interval, indices) in self.by_interval(feature, options).into_iter().enumerate() {
             chosen.extend(self.group(interval as i8 + 1, indices, tokens, options));
         }
         chosen
@@ -95,48 +96,34 @@ impl Activations<'_> {
         taken
     }
 
-    fn by_interval(
-        &self,
-        feature: u32,
-        tokens: &Tokens,
-        options: &ExampleOptions,
-    ) -> [Vec<usize>; INTERVALS] {
+    /// A sample of each fifth, the strongest fifth first.
+    fn by_interval(&self, feature: u32, options: &ExampleOptions) -> [Vec<usize>; INTERVALS] {
         let max = self.max();
         let mut members: [Vec<usize>; INTERVALS] = Default::default();
         for (index, &value) in self.values.iter().enumerate() {
             members[INTERVALS - 1 - part(value, max, INTERVALS)].push(index);
         }
-        members.map(|all| self.sample(all, options.per_interval, 1, feature, tokens, options.seed))
+        std::array::from_fn(|fifth| {
+            let all = std::mem::take(&mut members[fifth]);
+            self.sample(all, options.per_interval, (options.seed, feature, fifth as u64 + 1))
+        })
     }
 
-    fn random(&self, feature: u32, tokens: &Tokens, options: &ExampleOptions) -> Vec<usize> {
+    fn random(&self, feature: u32, options: &ExampleOptions) -> Vec<usize> {
         let all = (0..self.values.len()).collect();
-        self.sample(all, options.random, 2, feature, tokens, options.seed)
+        self.sample(all, options.random, (options.seed, feature, 0))
     }
 
-    /// A uniform sample of `count` of `indices`, strongest first.
+    /// A uniform sample of `count` of the activations `indices`, strongest first.
     fn sample(
         &self,
-        indices: Vec<usize>,
+        mut indices: Vec<usize>,
         count: usize,
-        purpose: u64,
-        feature: u32,
-        tokens: &Tokens,
-        seed: u64,
+        (seed, feature, interval): (u64, u32, u64),
     ) -> Vec<usize> {
-        let lot = |&index: &usize| {
-            let row = self.rows[index];
-            (draw(seed, purpose, feature, tokens.document(row), tokens.position(row)), row)
-        };
-        let mut drawn: Vec<((u64, u32), usize)> =
-            indices.into_iter().map(|index| (lot(&index), index)).collect();
-        if count < drawn.len() {
-            drawn.select_nth_unstable(count);
-            drawn.truncate(count);
-        }
-        let mut kept: Vec<usize> = drawn.into_iter().map(|(_, index)| index).collect();
-        kept.sort_unstable_by(|&a, &b| self.stronger(a, b));
-        kept
+        choose(&mut indices, count, &mut generator(seed, Purpose::Examples, u64::from(feature), interval));
+        indices.sort_unstable_by(|&a, &b| self.stronger(a, b));
+        indices
     }
 
     /// Higher value first, then earlier row.

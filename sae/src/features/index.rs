@@ -11,7 +11,7 @@ use storage::schema::VOCABULARY;
 
 use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
-use super::describe::{Describer, Description, row_norms};
+use super::describe::{Describer, Description};
 use super::examples::ExampleOptions;
 use super::heads::{self, Wanted, Written};
 use super::map::{self, alive};
@@ -36,14 +36,14 @@ pub struct IndexOptions {
     pub tokens: Option<u64>,
     /// Rows encoded at a time.
     pub batch: usize,
-    /// Which examples are kept.
+    /// How examples are chosen.
     pub examples: ExampleOptions,
     /// Rows from which co-activation is counted, at most.
     pub coactive_rows: u64,
     /// Whether features get places in the plane.
     pub map: bool,
-    /// Strongest examples of a feature that are traced to the tokens they come from, in dictionaries of attention heads; at most
-    /// those that are kept.
+    /// Strongest examples of a feature that are traced to the tokens they come from, in dictionaries of
+    /// attention heads; at most those that are kept.
     pub sources_of: usize,
 }
 
@@ -95,18 +95,24 @@ pub struct IndexSummary {
     pub coactive_rows: u64,
     /// Whether `top_logits` and `bottom_logits` are filled in, and if not, why.
     pub logits: String,
-    /// Heads that decoder rows are shared out among; 0 where the dictionary is not one of heads or the model is not there.
+    /// Heads that decoder rows are shared out among; 0 where the dictionary is not one of heads or the model
+    /// is not there.
     pub heads: usize,
     /// Examples that were traced to their sources.
     pub attributed: u64,
-    /// What `attribution.parquet` holds, or why it is not there; null where the dictionary is not one of heads.
+    /// What `attribution.parquet` holds, or why it is not there; null where the dictionary is not one of
+    /// heads.
     pub attribution: Option<String>,
-    /// Which examples were kept.
+    /// How examples were chosen.
     pub examples: ExampleOptions,
 }
 
-/// Indexes the run in `run_dir` into `RUN/features`. An index that is there already is replaced at the very end, its
-/// labels are kept.
+/// Indexes the run in `run_dir` into `RUN/features`. An index that is there already is replaced at the very
+/// end, its labels are kept.
+///
+/// # Errors
+/// A run or dataset that cannot be read or do not belong together, a model of the wrong weights or width, an
+/// index that cannot be written, or [`Error::Stopped`].
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexSummary> {
     let subject = Subject::open(run_dir, options.data.as_deref())?;
     let model = load_model(&options.model, subject.dataset.manifest())?;
@@ -125,7 +131,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     let encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
     let describer = Describer {
         dictionary: &subject.dictionary,
-        norms: &row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
+        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
         unembedding: unembedding.as_deref(),
         tokens: &encoded.tokens,
         coactivity: &encoded.coactivity,
@@ -174,9 +180,10 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
     let (_, width) = matrix.dims2()?;
     if width != subject.dictionary.d_in {
         return Err(Error::request(format!(
-            "the model's residual stream has width {width}, the dictionary {}; give the model of the dataset with --model",
+            "the model's residual stream has width {width}, the dictionary {}",
             subject.dictionary.d_in
-        )));
+        ))
+        .with_remedy("give the model of the dataset with --model"));
     }
     let values = matrix.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
     Ok((
@@ -234,7 +241,7 @@ fn encode(
         })?;
         progress.advance(tokens.len() as u64, "");
         if progress.stop_requested() {
-            return Err(Error::stopped("the index was not finished; an older one stays as it is"));
+            return Err(Error::stopped("the index was not finished; an older one is kept"));
         }
     }
     by_token.finish()?;
@@ -302,7 +309,7 @@ fn write_tables(
             }
             progress.advance(all.end.min(start + CHUNK) as u64, "");
             if progress.stop_requested() {
-                return Err(Error::stopped("the index was not finished; an older one stays as it is"));
+                return Err(Error::stopped("the index was not finished; an older one is kept"));
             }
         }
     }

@@ -7,17 +7,17 @@
 //!                    decoder, unembedding ──▶ logits, neighbours ────┘
 //! ```
 //!
-//! A dictionary of attention heads gets two tables more, and the model runs once more over the contexts of the strongest examples
-//! (`heads`).
+//! A dictionary of attention heads gets two tables more, and the model runs once more over the contexts of
+//! the strongest examples (`heads`).
 //!
-//! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes a token, one bucket of
-//! activations (about 100 MB), the sample for co-activation (at most 400 MB), and the unembedding.
+//! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes a token,
+//! one bucket of activations (about 100 MB), the sample for co-activation (at most 400 MB), and the
+//! unembedding.
 
 mod best;
 mod buckets;
 mod coactive;
 mod describe;
-mod draw;
 mod examples;
 mod heads;
 mod index;
@@ -32,4 +32,3 @@ pub(crate) mod tokens;
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use index::{IndexOptions, IndexSummary, index};
 pub use map::map;
-pub use summary::BINS;

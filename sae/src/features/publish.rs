@@ -1,4 +1,4 @@
-//! A folder that is made beside its place and takes it only when whole.
+//! A folder that is made next to its place and moved there only when it is whole.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,11 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Begins anew: what an interrupted attempt left is removed, a second one at the same time is refused.
+    /// Begins a new folder: what an interrupted attempt left is removed, a second attempt at the same time is
+    /// refused.
+    ///
+    /// # Errors
+    /// A folder that cannot be made, or a second attempt at the same time.
     pub fn begin(place: &Path) -> Result<Self> {
         recover(place)?;
         let folder = beside(place, ".partial");
@@ -37,6 +41,9 @@ impl Partial {
     }
 
     /// Puts the folder in its place; the one that was there is removed only afterwards.
+    ///
+    /// # Errors
+    /// A folder that cannot be moved into place.
     pub fn publish(mut self) -> Result<()> {
         self.lock = None;
         let old = beside(&self.place, ".old");

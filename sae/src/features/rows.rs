@@ -1,21 +1,13 @@
-//! What can be said about features from their weights alone: the tokens they promote and their nearest neighbours.
-//!
-//! Products are made in blocks of fixed size, so there is never a matrix of all features by all features or by the whole
-//! vocabulary, and no bit depends on the number of threads.
+//! What features' weights alone tell: the tokens that they promote and their nearest neighbours.
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use storage::schema::features::HISTOGRAM_BINS;
 
 use super::best::Best;
-use kernels::gemm::rows_times_rows;
+use kernels::pairs::{ROWS, fold_products};
 
-/// Features of a block.
-const BLOCK: usize = 64;
-/// Columns of a block: rows of the other matrix.
-const COLUMNS: usize = 4096;
-/// Logits that a task keeps.
+/// Logits that a task keeps at a time, 16 MB.
 const KEPT: usize = 4 << 20;
 
 /// The tokens that a feature makes likelier and less likely, with logits.
@@ -25,12 +17,13 @@ pub struct Logits {
     pub top: Vec<(u32, f32)>,
     /// Smallest logits, ascending.
     pub bottom: Vec<(u32, f32)>,
-    /// Tokens of the whole vocabulary in [`HISTOGRAM_BINS`] equal bins from the smallest logit to the largest.
+    /// Tokens of the whole vocabulary in [`HISTOGRAM_BINS`] equal bins from the smallest logit to the
+    /// largest.
     pub histogram: Vec<u32>,
 }
 
-/// For each decoder row of `features`, the `count` largest and smallest of `decoder[F, d] · unembedding[V, d]ᵀ`, and how all of them are
-/// spread. The range of the bins is known only when all logits are, so a task keeps them: of as many features as 16 MB hold, at least one.
+/// For each decoder row of `features`, the `count` largest and smallest of `decoder[F, d] · unembedding[V,
+/// d]ᵀ`, and how all of them are spread.
 pub fn logits(
     decoder: &[f32],
     unembedding: &[f32],
@@ -42,13 +35,15 @@ pub fn logits(
     if vocabulary == 0 {
         return vec![Logits::default(); features.len()];
     }
-    blocks(features, (KEPT / vocabulary).clamp(1, BLOCK), |block| {
-        let mut all = vec![0.0; block.len() * vocabulary];
-        for_products(decoder, unembedding, d, block, |local, token, logit| {
-            all[local * vocabulary + token as usize] = logit;
-        });
-        all.chunks_exact(vocabulary).map(|logits| summary(logits, count)).collect()
-    })
+    // The range of the bins is known only when all logits are, so a task keeps those of its features.
+    fold_products(
+        (decoder, unembedding, d),
+        features,
+        KEPT / vocabulary,
+        |_| Vec::with_capacity(vocabulary),
+        |logits, _, logit| logits.push(logit),
+        |logits| summary(&logits, count),
+    )
 }
 
 fn summary(logits: &[f32], count: usize) -> Logits {
@@ -77,8 +72,8 @@ fn spread(numbers: &[f32]) -> Vec<u32> {
     counts
 }
 
-/// For each decoder row of `features`, the `count` other rows of `decoder[F, d]` of the largest cosine. Rows of norm 0
-/// have no neighbours and are nobody's.
+/// For each decoder row of `features`, the `count` other rows of `decoder[F, d]` of the largest cosine. Rows
+/// of norm 0 have no neighbours and are nobody's.
 pub fn neighbours(
     decoder: &[f32],
     norms: &[f32],
@@ -86,52 +81,25 @@ pub fn neighbours(
     features: Range<usize>,
     count: usize,
 ) -> Vec<Vec<(u32, f32)>> {
-    blocks(features, BLOCK, |block| {
-        let start = block.start;
-        let mut best: Vec<_> = block.clone().map(|_| Best::new(count)).collect();
-        for_products(decoder, decoder, d, block, |local, other, product| {
-            let (a, b) = (f64::from(norms[start + local]), f64::from(norms[other as usize]));
-            if start + local != other as usize && a * b > 0.0 {
-                best[local].offer(other, f64::from(product) / (a * b));
+    fold_products(
+        (decoder, decoder, d),
+        features,
+        ROWS,
+        |feature| (feature, Best::new(count)),
+        |(feature, best), other, product| {
+            let norms = f64::from(norms[*feature]) * f64::from(norms[other]);
+            if *feature != other && norms > 0.0 {
+                best.offer(other as u32, f64::from(product) / norms);
             }
-        });
-        let list =
-            |best: Best| best.into_vec().into_iter().map(|(other, cosine)| (other, cosine as f32)).collect();
-        best.into_iter().map(list).collect()
-    })
-}
-
-/// `of` every `size` of `features`, in parallel, results in order.
-fn blocks<T: Send>(
-    features: Range<usize>,
-    size: usize,
-    of: impl Fn(Range<usize>) -> Vec<T> + Sync,
-) -> Vec<T> {
-    let starts: Vec<usize> = features.clone().step_by(size).collect();
-    let parts: Vec<Vec<T>> =
-        starts.into_par_iter().map(|start| of(start..features.end.min(start + size))).collect();
-    parts.into_iter().flatten().collect()
-}
-
-/// Calls `with(row in block, row of b, product)` for every pair of a row of `a` in `block` and a row of `b`.
-fn for_products(a: &[f32], b: &[f32], d: usize, block: Range<usize>, mut with: impl FnMut(usize, u32, f32)) {
-    let rows = &a[block.start * d..block.end * d];
-    let mut products = vec![0.0; block.len() * COLUMNS];
-    for (index, columns) in b.chunks(COLUMNS * d).enumerate() {
-        let width = columns.len() / d;
-        let out = &mut products[..block.len() * width];
-        rows_times_rows(out, rows, columns, block.len(), width, d);
-        for (local, row) in out.chunks_exact(width).enumerate() {
-            for (column, &product) in row.iter().enumerate() {
-                with(local, (index * COLUMNS + column) as u32, product);
-            }
-        }
-    }
+        },
+        |(_, best)| best.into_vec().into_iter().map(|(other, cosine)| (other, cosine as f32)).collect(),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernels::pairs::COLUMNS;
 
     /// Small integers, so that products are exact and ties happen.
     fn matrix(rows: usize, d: usize, salt: usize) -> Vec<f32> {

@@ -1,7 +1,6 @@
 //! What one feature does over all indexed tokens: how often, how strongly, on which tokens.
 
-/// Bins of a feature's histogram.
-pub const BINS: usize = 40;
+use storage::schema::features::HISTOGRAM_BINS;
 
 /// The activations of one feature: rows ascending, values above 0.
 #[derive(Debug, Clone, Copy)]
@@ -19,19 +18,20 @@ pub struct Summary {
     pub mean: f32,
     /// Largest value, 0 for a dead feature.
     pub max: f32,
-    /// Tokens in each of [`BINS`] equal bins over (0, max], each open below and closed above.
-    pub histogram: [u32; BINS],
+    /// Tokens in each of the table's equal bins over (0, max], each open below and closed above.
+    pub histogram: [u32; HISTOGRAM_BINS],
     /// Its most frequent tokens with how often it fired on them; most frequent first, ties by token.
     pub fires_on: Vec<(u32, u32)>,
 }
 
 impl Activations<'_> {
-    /// Statistics; `tokens` is the token of every row (empty: rows are no tokens, `fires_on` stays empty), `most_frequent` how many tokens to list.
+    /// Statistics. `tokens` is the token of every row; if rows are not tokens it is empty, and so is
+    /// `fires_on`. `most_frequent` is how many tokens to list.
     pub fn summarise(&self, tokens: &[u32], most_frequent: usize) -> Summary {
         let max = self.max();
-        let mut histogram = [0; BINS];
+        let mut histogram = [0; HISTOGRAM_BINS];
         for &value in self.values {
-            histogram[part(value, max, BINS)] += 1;
+            histogram[part(value, max, HISTOGRAM_BINS)] += 1;
         }
         Summary { mean: self.mean(), max, histogram, fires_on: self.fires_on(tokens, most_frequent) }
     }
@@ -58,7 +58,8 @@ impl Activations<'_> {
     }
 }
 
-/// Which of `parts` equal parts of (0, max] holds `value`, from 0 = the weakest; each part is open below, closed above.
+/// The one of `parts` equal parts of (0, max] that holds `value`, from 0 = the weakest; each part is open
+/// below, closed above.
 pub fn part(value: f32, max: f32, parts: usize) -> usize {
     // The product is exact, so a value on a boundary is not pushed over it by rounding.
     let place = f64::from(value) * parts as f64 / f64::from(max);
@@ -74,7 +75,7 @@ mod tests {
         let (rows, values) = ([0, 2, 3, 5], [1.0, 4.0, 0.1, 0.05]);
         let summary = Activations { rows: &rows, values: &values }.summarise(&[7, 1, 9, 7, 2, 2], 2);
         assert_eq!((summary.max, summary.mean), (4.0, 1.2875));
-        let mut histogram = [0; BINS];
+        let mut histogram = [0; HISTOGRAM_BINS];
         // Bins are 0.1 wide; 0.1 as f32 is a little more than a tenth.
         (histogram[9], histogram[39], histogram[1], histogram[0]) = (1, 1, 1, 1);
         assert_eq!(summary.histogram, histogram);
@@ -84,7 +85,10 @@ mod tests {
     #[test]
     fn a_dead_feature() {
         let summary = Activations { rows: &[], values: &[] }.summarise(&[1, 2], 10);
-        assert_eq!(summary, Summary { mean: 0.0, max: 0.0, histogram: [0; BINS], fires_on: vec![] });
+        assert_eq!(
+            summary,
+            Summary { mean: 0.0, max: 0.0, histogram: [0; HISTOGRAM_BINS], fires_on: vec![] }
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The tokens of the indexed rows, kept in memory: 8 bytes a row, so that any window of text can be looked up.
+//! The tokens of the indexed rows, kept in memory: 8 bytes a row, so that any window of text can be looked
+//! up.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use crate::{Error, Result};
 /// Token and place of every indexed row; rows are numbered from 0 in (document, position) order.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    /// Empty where rows are no tokens.
+    /// Empty if rows are not tokens.
     tokens: Vec<u32>,
     positions: Vec<u32>,
     /// (document, its first row), ascending in both.
@@ -16,9 +17,12 @@ pub struct Tokens {
 
 impl Tokens {
     /// Appends a row. Rows must come in (document, position) order and there may be at most 2³² of them.
+    ///
+    /// # Errors
+    /// Rows that are not in order, or too many of them.
     pub fn push(&mut self, document: u32, position: u32, token: impl Into<Option<u32>>) -> Result<()> {
         let row = u32::try_from(self.positions.len()).map_err(|_| {
-            Error::request("an index holds at most 4294967295 tokens; limit them with --tokens")
+            Error::request("an index holds at most 4294967295 tokens").with_remedy("limit them with --tokens")
         })?;
         match (self.documents.last(), self.positions.last()) {
             (Some(&(last, _)), Some(&at)) if last == document => {
@@ -46,7 +50,7 @@ impl Tokens {
         self.documents.len()
     }
 
-    /// Token of every row; none at all where rows are no tokens.
+    /// Token of every row; empty if rows are not tokens.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
@@ -61,8 +65,8 @@ impl Tokens {
         self.documents[self.document_index(row)].0
     }
 
-    /// Rows around `row`, at most `before` before it and `after` after it, in its document and without a gap in the
-    /// positions (a row that was left out of the dataset ends the window).
+    /// Rows around `row`, at most `before` before it and `after` after it, in its document and without a gap
+    /// in the positions (a row that was left out of the dataset ends the window).
     pub fn window(&self, row: u32, before: u32, after: u32) -> Range<u32> {
         let index = self.document_index(row);
         let first = self.documents[index].1.max(row.saturating_sub(before));
@@ -85,7 +89,8 @@ impl Tokens {
         self.documents.iter().enumerate().map(|(index, &(document, _))| (document, self.rows_of(index)))
     }
 
-    /// Which of [`Tokens::spans`] is `document`, its first row, and which of its rows is at `position`; `None` where none is.
+    /// Which of [`Tokens::spans`] is `document`, its first row, and which of its rows is at `position`;
+    /// `None` where none is.
     pub fn at(&self, document: u32, position: u32) -> Option<(usize, usize, usize)> {
         let index = self.find(document)?;
         let rows = self.rows_of(index);

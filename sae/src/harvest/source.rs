@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use rand::{RngCore as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{Purpose, generator, uniform};
 use storage::documents::DocumentRow;
 
 use super::HarvestConfig;
@@ -100,7 +99,7 @@ impl<'a> TokenSource<'a> {
         self.left -= rows;
         self.number += 1;
         self.first_row += rows;
-        let held_out = document.held_out.unwrap_or_else(|| chance(self.seed, number) < self.held_out_share);
+        let held_out = document.held_out.unwrap_or_else(|| is_held_out(self.seed, number, self.held_out_share));
         let undecided = document.held_out.is_none();
         let Document { name, source, domain, .. } = document;
         // A limit of 2³² rows in one document is far above what a context of text can number.
@@ -115,11 +114,10 @@ impl<'a> TokenSource<'a> {
     }
 }
 
-/// A number in [0, 1) that depends on the seed and the document alone.
-pub(crate) fn chance(seed: u64, document: u32) -> f64 {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(u64::from(document));
-    f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
+/// Whether a document that does not say so itself is held out, when `share` of them are: depends on the seed and the
+/// document alone.
+pub(crate) fn is_held_out(seed: u64, document: u32, share: f64) -> bool {
+    uniform(&mut generator(seed, Purpose::HeldOut, u64::from(document), 0)) < share
 }
 
 impl Iterator for TokenSource<'_> {
@@ -152,14 +150,14 @@ pub(super) fn files(config: &HarvestConfig) -> Result<Vec<storage::TextSource>> 
 mod tests {
     use super::*;
 
-    const GOLDEN: [u32; 6] = [0; 6];
+    /// First of the documents that seed 7 holds out at 5 %, by another implementation of the generator.
+    const GOLDEN: [u32; 10] = [20, 36, 47, 60, 71, 102, 116, 172, 174, 192];
 
     #[test]
     fn the_share_set_aside_is_about_right_and_does_not_change() {
-        let aside: Vec<u32> = (0..4000).filter(|&d| chance(7, d) < 0.05).collect();
-        assert!((150..250).contains(&aside.len()), "{}", aside.len());
-        // What datasets of earlier programs were divided by.
-        assert_eq!(aside[..6], GOLDEN);
-        assert_ne!(aside, (0..4000).filter(|&d| chance(8, d) < 0.05).collect::<Vec<_>>());
+        let aside = |seed| (0..4000).filter(|&d| is_held_out(seed, d, 0.05)).collect::<Vec<u32>>();
+        assert!((150..250).contains(&aside(7).len()), "{}", aside(7).len());
+        assert_eq!(aside(7)[..GOLDEN.len()], GOLDEN);
+        assert_ne!(aside(8)[..GOLDEN.len()], GOLDEN);
     }
 }

@@ -1,13 +1,10 @@
 //! The nearest row of another matrix for every row, by cosine.
 
-use rayon::prelude::*;
+use kernels::pairs::{ROWS, fold_products};
+use kernels::wide::unit_rows;
 
-use kernels::gemm::rows_times_rows;
-
-/// Rows of a block.
-const BLOCK: usize = 64;
-/// Rows of the other matrix that it meets at a time.
-const COLUMNS: usize = 4096;
+/// Rows between two calls of `done`: many blocks, so that all threads have work.
+const ROWS_AT_ONCE: usize = 64 * ROWS;
 
 /// The best match of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,15 +17,23 @@ pub struct Nearest {
     pub second: Option<f32>,
 }
 
-/// For each row of `a[n, d]` the nearest of `b[m, d]`, m > 0. A row of length 0 has cosine 0 with everything. Blocks have a fixed size and
-/// no result depends on another, so the bits do not depend on the number of threads. `done` is told how many rows are finished.
+/// For each row of `a[n, d]` the nearest of `b[m, d]`, m > 0. A row of length 0 has cosine 0 with everything.
+/// The bits do not depend on the number of threads. `done` is told how many rows are finished and says
+/// whether to stop; then the answer is `None`.
 pub fn nearest(a: &[f32], b: &[f32], d: usize, mut done: impl FnMut(usize) -> bool) -> Option<Vec<Nearest>> {
     let (a, b) = (unit_rows(a, d), unit_rows(b, d));
-    let mut found = Vec::with_capacity(a.len() / d);
-    // Many blocks at a time, so that whoever waits is told and asked now and then.
-    for blocks in a.chunks(64 * BLOCK * d) {
-        let parts: Vec<Vec<Nearest>> = blocks.par_chunks(BLOCK * d).map(|rows| block(rows, &b, d)).collect();
-        found.extend(parts.into_iter().flatten());
+    let n = a.len() / d;
+    let mut found = Vec::with_capacity(n);
+    for first in (0..n).step_by(ROWS_AT_ONCE) {
+        let rows = first..n.min(first + ROWS_AT_ONCE);
+        found.extend(fold_products(
+            (&a, &b, d),
+            rows,
+            ROWS,
+            |_| TwoBest::default(),
+            TwoBest::offer,
+            Nearest::from,
+        ));
         if done(found.len()) {
             return None;
         }
@@ -36,49 +41,45 @@ pub fn nearest(a: &[f32], b: &[f32], d: usize, mut done: impl FnMut(usize) -> bo
     Some(found)
 }
 
-fn block(rows: &[f32], b: &[f32], d: usize) -> Vec<Nearest> {
-    let n = rows.len() / d;
-    let mut best = vec![(0u32, f32::NEG_INFINITY, f32::NEG_INFINITY); n];
-    let mut products = vec![0.0; n * COLUMNS];
-    for (index, columns) in b.chunks(COLUMNS * d).enumerate() {
-        let width = columns.len() / d;
-        let out = &mut products[..n * width];
-        rows_times_rows(out, rows, columns, n, width, d);
-        for (best, cosines) in best.iter_mut().zip(out.chunks_exact(width)) {
-            for (column, &cosine) in cosines.iter().enumerate() {
-                if cosine > best.1 {
-                    *best = ((index * COLUMNS + column) as u32, cosine, best.1);
-                } else if cosine > best.2 {
-                    best.2 = cosine;
-                }
-            }
-        }
-    }
-    let clamp = |cosine: f32| cosine.clamp(-1.0, 1.0);
-    best.into_iter()
-        .map(|(row, cosine, second)| Nearest {
-            row,
-            cosine: clamp(cosine),
-            second: second.is_finite().then(|| clamp(second)),
-        })
-        .collect()
+/// The largest cosine with its row, and the second largest.
+struct TwoBest {
+    row: u32,
+    first: f32,
+    second: f32,
 }
 
-/// The rows of `matrix[n, d]` scaled to length 1; zeros stay zeros.
-fn unit_rows(matrix: &[f32], d: usize) -> Vec<f32> {
-    let mut rows = matrix.to_vec();
-    rows.par_chunks_mut(d).for_each(|row| {
-        let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-        if norm > 0.0 {
-            row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+impl Default for TwoBest {
+    fn default() -> Self {
+        Self { row: 0, first: f32::NEG_INFINITY, second: f32::NEG_INFINITY }
+    }
+}
+
+impl TwoBest {
+    fn offer(&mut self, row: usize, cosine: f32) {
+        if cosine > self.first {
+            *self = Self { row: row as u32, first: cosine, second: self.first };
+        } else if cosine > self.second {
+            self.second = cosine;
         }
-    });
-    rows
+    }
+}
+
+impl From<TwoBest> for Nearest {
+    fn from(best: TwoBest) -> Self {
+        // Rounding can make a cosine a little more than 1.
+        let clamp = |cosine: f32| cosine.clamp(-1.0, 1.0);
+        Self {
+            row: best.row,
+            cosine: clamp(best.first),
+            second: best.second.is_finite().then(|| clamp(best.second)),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernels::pairs::COLUMNS;
 
     fn matrix(rows: usize, d: usize, salt: usize) -> Vec<f32> {
         (0..rows * d).map(|i| ((i * i * 7 + i * salt + salt) % 23) as f32 - 11.0).collect()

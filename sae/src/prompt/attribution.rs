@@ -1,4 +1,4 @@
-//! What each code does to the loss or to a logit, by the slope at the hook.
+//! What each code does to the loss or to a logit, estimated by the gradient at the hook.
 
 use candle_core::{Tensor, Var};
 use serde::Serialize;
@@ -12,32 +12,35 @@ use kernels::gather::dot_rows;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// The cross-entropy of the text's tokens behind the first, summed, nats. (That of the first, which BOS predicts, depends on no code.)
+    /// The summed cross-entropy of all tokens of the text but the first, nats. (The first is predicted from
+    /// BOS and depends on no code.)
     Loss,
     /// The logit of a token.
     Logit {
-        /// Which token.
+        /// The token.
         token: u32,
-        /// Behind which token of the text.
+        /// The token of the text that it follows, counted from 0.
         position: usize,
     },
 }
 
 /// The effect of every code on a target, T.
 ///
-/// With x = Σ cᵢ · W_decᵢ + (everything else), removing code cᵢ moves x by −cᵢ · W_decᵢ, so that to first order
+/// With x = Σ cᵢ · W_decᵢ + (everything else), removing code cᵢ moves x by −cᵢ · W_decᵢ, so that to first
+/// order
 ///
 /// ```text
-/// effectᵢ = cᵢ · (W_decᵢ · ∂T/∂x) ≈ T(as it is) − T(without the code)
+/// effectᵢ = cᵢ · (W_decᵢ · ∂T/∂x) ≈ T(unchanged) − T(without the code)
 /// ```
 ///
-/// (activation × gradient, "attribution patching": Nanda 2023; Syed et al. 2023; for features of dictionaries Marks et al. 2024.) Of the
-/// loss, a negative effect belongs to a code that helps. One backward pass gives all of them. An estimate: to be sure of one, ablate it.
+/// (activation × gradient, "attribution patching": Nanda 2023; Syed et al. 2023; for features of dictionaries
+/// Marks et al. 2024). A code that helps has a negative effect on the loss. One backward pass gives all
+/// effects. They are estimates: to be sure of one, ablate its feature.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attribution {
-    /// On what.
+    /// What the effects are on.
     pub target: Target,
-    /// What the target is as the text stands.
+    /// The target's value without a change.
     pub value: f32,
     /// The effect of each of the reading's codes, in their order.
     pub effects: Vec<f32>,
@@ -47,15 +50,15 @@ impl Prompter {
     /// The effects of a reading's codes on `target`.
     ///
     /// # Errors
-    /// The loss of a text of one token, a token or a position that is not there.
+    /// The loss of a text of one token, a token or a position that does not exist.
     pub fn attribute(&self, reading: &Reading, target: Target) -> Result<Attribution> {
         self.check(reading, target)?;
         let shift = Var::zeros(reading.value.shape(), reading.value.dtype(), reading.value.device())?;
-        let residual = self.behind(&reading.batch, &(&reading.value + shift.as_tensor())?)?;
+        let residual = self.after(&reading.batch, &(&reading.value + shift.as_tensor())?)?;
         let scalar = self.target(reading, target, &residual)?;
         let gradients = scalar.backward()?;
         let gradient = gradients.get(&shift).ok_or_else(|| {
-            Error::data(format!("no gradient reached {}: nothing behind it depends on it", self.hook))
+            Error::data(format!("no gradient reached {}: nothing after it depends on it", self.hook))
         })?;
         let gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
         let (d, codes) = (self.dictionary.d_in, &reading.codes);
@@ -78,14 +81,15 @@ impl Prompter {
     fn check(&self, reading: &Reading, target: Target) -> Result<()> {
         let (n, vocabulary) = (reading.len(), self.model.config().vocab_size);
         match target {
-            Target::Loss if n < 2 => Err(Error::request(
-                "a text of one token has no next token whose loss could be looked at; give a longer one, or ask for a logit",
-            )),
+            Target::Loss if n < 2 => {
+                Err(Error::request("a text of one token has no next token to take the loss of")
+                    .with_remedy("give a longer text, or ask for a logit"))
+            }
             Target::Logit { position, .. } if position >= n => Err(Error::request(format!(
-                "the text has no token {position}; its {n} tokens are numbered from 0"
+                "the text has no token {position}: its {n} tokens are numbered from 0"
             ))),
             Target::Logit { token, .. } if token as usize >= vocabulary => {
-                Err(Error::request(format!("there is no token {token}; the vocabulary has {vocabulary}")))
+                Err(Error::request(format!("there is no token {token}: the vocabulary has {vocabulary}")))
             }
             _ => Ok(()),
         }

@@ -1,28 +1,28 @@
-//! What the model goes on to say.
+//! Continuations: the tokens that the model adds to a text.
 
-use rand::RngCore as _;
 use serde::Serialize;
 
-use super::pass::With;
+use super::pass::Intervention;
 use super::predictions::Logits;
 use super::prompter::Prompter;
 use super::reading::Reading;
-use crate::train::random::{Purpose, generator};
 use crate::{Error, Progress, Result};
+use kernels::chance::{Generator, Purpose, generator, uniform};
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sampling {
-    /// The likeliest, ties by number.
+    /// The likeliest token; of equals the one with the lower number.
     #[default]
     Greedy,
-    /// Drawn from softmax(logits / temperature), as the token with the largest logit / temperature + Gumbel noise. The noise is a
-    /// function of (seed, step, token), so that with and without a change the same is drawn until the predictions differ.
+    /// Drawn from softmax(logits / temperature), as the token with the largest logit / temperature + Gumbel
+    /// noise. The noise is a function of (seed, step, token), so that with and without a change the same
+    /// tokens are drawn until the predictions differ.
     Drawn {
-        /// > 0.
+        /// Above 0; 1 is the model's own distribution.
         temperature: f32,
-        /// Decides the noise.
+        /// Seed of the noise.
         seed: u64,
     },
 }
@@ -34,21 +34,22 @@ pub struct Continuation {
     pub tokens: Vec<u32>,
     /// Their text.
     pub text: String,
-    /// ln p of each when it was chosen, by the model that chose it.
+    /// ln p of each token when it was chosen, in the pass that chose it.
     pub log_probabilities: Vec<f32>,
-    /// Whether the model ended it.
+    /// Whether the model ended it (with its end-of-sequence token).
     pub ended: bool,
 }
 
 impl Prompter {
-    /// `tokens` tokens at most behind a reading's text. A change that is not for chosen tokens goes on at the tokens that follow.
+    /// Continues a reading's text by at most `tokens` tokens. A change everywhere applies to the new tokens
+    /// too, one at chosen tokens does not.
     ///
     /// # Errors
-    /// More tokens than the model's context has room for, a temperature that is not above 0.
+    /// More tokens than the model's context has room for, or a temperature that is not above 0.
     pub fn continuation(
         &self,
         reading: &Reading,
-        with: With<'_>,
+        with: Intervention<'_>,
         tokens: usize,
         sampling: Sampling,
         progress: &mut dyn Progress,
@@ -56,7 +57,7 @@ impl Prompter {
         let room = self.room() - reading.len();
         if tokens > room {
             return Err(Error::request(format!(
-                "`{}` has room for {room} tokens behind these {}, not for {tokens}",
+                "`{}` has room for {room} more tokens after these {}, not for {tokens}",
                 self.model.id(),
                 reading.len()
             )));
@@ -65,7 +66,7 @@ impl Prompter {
             && !(temperature > 0.0 && temperature.is_finite())
         {
             return Err(Error::request(format!(
-                "the temperature is {temperature}; expected a number above 0"
+                "the temperature is {temperature}, expected a number above 0"
             )));
         }
         progress.begin("continuation", Some(tokens as u64), "tokens");
@@ -90,8 +91,8 @@ impl Prompter {
         Ok(made)
     }
 
-    /// The token behind `all` and ln of its probability.
-    fn next(&self, all: &[u32], with: With<'_>, sampling: Sampling, step: u64) -> Result<(u32, f32)> {
+    /// The token after `all` and ln of its probability.
+    fn next(&self, all: &[u32], with: Intervention<'_>, sampling: Sampling, step: u64) -> Result<(u32, f32)> {
         let batch = self.batch(all)?;
         let residual = self.through(&batch, with)?;
         let last = residual.narrow(1, batch.first + batch.tokens - 1, 1)?;
@@ -100,7 +101,7 @@ impl Prompter {
             Sampling::Greedy => largest(logits.iter().map(|&v| f64::from(v))),
             Sampling::Drawn { temperature, seed } => {
                 let mut rng = generator(seed, Purpose::Continuations, step, 0);
-                largest(logits.iter().map(|&v| f64::from(v / temperature) + gumbel(rng.next_u64())))
+                largest(logits.iter().map(|&v| f64::from(v / temperature) + gumbel(&mut rng)))
             }
         };
         Ok((token, Logits::new(&logits).log(token) as f32))
@@ -108,9 +109,8 @@ impl Prompter {
 }
 
 /// −ln(−ln u), u uniform in (0, 1).
-fn gumbel(bits: u64) -> f64 {
-    let u = ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    -(-u.ln()).ln()
+fn gumbel(rng: &mut Generator) -> f64 {
+    -(-uniform(rng).ln()).ln()
 }
 
 /// The index of the largest, the first of equals.

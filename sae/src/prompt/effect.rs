@@ -1,45 +1,48 @@
-//! What changes of features do to the model's predictions on a text, beside what a random direction of the same length does.
+//! What changes of features do to the model's predictions on a text, compared with random directions of the
+//! same length.
 
 use candle_core::Tensor;
 use serde::Serialize;
 
 use super::change::Plan;
-use super::pass::With;
+use super::pass::Intervention;
 use super::predictions::{Shift, TOP};
 use super::prompter::Prompter;
 use super::reading::Reading;
 use crate::{Error, Progress, Result};
 
-/// Predictions with something at the hook, compared with those without; a number for each of the `n` tokens.
+/// Predictions with an intervention, compared with those without; one number per token, `n` in all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Outcome {
-    /// KL(as it is ‖ with the change) of what is predicted behind the token, nats, `[n]`.
+    /// KL(unchanged ‖ changed) of the prediction after the token, nats, `[n]`.
     pub kl: Vec<f32>,
-    /// Cross-entropy of the token that follows, nats; none behind the last, `[n]`.
+    /// Cross-entropy of the token that follows, nats; none for the last, `[n]`.
     pub losses: Vec<Option<f32>>,
 }
 
-/// What a plan does.
+/// What a plan does to the predictions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Effect {
     /// ‖δ‖ of each token, `[n]`.
     pub deltas: Vec<f32>,
     /// ‖δ‖ / ‖x‖ of each token, `[n]`.
     pub ratios: Vec<f32>,
-    /// Cross-entropy as it is, `[n]`.
+    /// Cross-entropy without the change, nats, `[n]`.
     pub before: Vec<Option<f32>>,
     /// With the change.
     pub after: Outcome,
-    /// With steps of the same lengths in random directions, one a draw: the same direction at all tokens.
+    /// With steps of the same lengths in random directions, one entry per draw: a draw has one direction for
+    /// all tokens.
     pub controls: Vec<Outcome>,
-    /// Behind every token the likeliest tokens with and without the change, `[n]`, from the likeliest as it is down.
+    /// For every token the likeliest next tokens with and without the change, `[n]`, the likeliest without it
+    /// first.
     pub shifts: Vec<Vec<Shift>>,
 }
 
-/// A mean over tokens, of the draws of a control.
+/// A mean over tokens, summarised over the draws of a control.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
-    /// Of the draws.
+    /// Mean of the draws.
     pub mean: f64,
     /// The lowest of the draws.
     pub low: f64,
@@ -53,14 +56,14 @@ impl Outcome {
         mean(self.kl.iter().copied()).unwrap_or_default()
     }
 
-    /// Mean cross-entropy over the tokens that another follows; none in a text of one.
+    /// Mean cross-entropy over the tokens that have a next one; none in a text of one token.
     pub fn mean_loss(&self) -> Option<f64> {
         mean(self.losses.iter().flatten().copied())
     }
 }
 
 impl Effect {
-    /// Mean ‖δ‖/‖x‖ over the tokens that were changed; none if none was.
+    /// Mean ‖δ‖/‖x‖ over the changed tokens; none if no token was changed.
     pub fn mean_ratio(&self) -> Option<f64> {
         mean(self.ratios.iter().copied().filter(|ratio| *ratio > 0.0))
     }
@@ -95,7 +98,11 @@ fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
 }
 
 impl Prompter {
-    /// What `plan` does to the predictions on a reading, beside `controls` draws of random directions of the same length.
+    /// What `plan` does to the predictions on a reading, compared with `controls` draws of random directions
+    /// of the same length.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or a failed tensor operation.
     pub fn effect(
         &self,
         reading: &Reading,
@@ -104,7 +111,7 @@ impl Prompter {
         progress: &mut dyn Progress,
     ) -> Result<Effect> {
         progress.begin("changes", Some(u64::from(controls) + 1), "passes");
-        let (residual, deltas) = self.replaced(reading, With::Changes(plan))?;
+        let (residual, deltas) = self.replaced(reading, Intervention::Changes(plan))?;
         let targets = reading.targets();
         let both = self.at_each(reading, &[&reading.residual, &residual], |token, logits| {
             let loss = targets[token].map(|next| -logits[1].log(next) as f32);
@@ -132,10 +139,10 @@ impl Prompter {
                 return Err(Error::stopped("the controls were not finished"));
             }
             let direction = self.direction(seed, draw);
-            let (residual, _) = self.replaced(reading, With::Control(plan, &direction))?;
+            let (residual, _) = self.replaced(reading, Intervention::Control(plan, &direction))?;
             effect.controls.push(self.outcome(reading, &residual)?);
         }
-        progress.end(&format!("KL {:.4} nats a token", effect.after.mean_kl()));
+        progress.end(&format!("KL {:.4} nats per token", effect.after.mean_kl()));
         Ok(effect)
     }
 
@@ -149,9 +156,9 @@ impl Prompter {
     }
 
     /// The final residual stream with the change, and ‖δ‖ of each token.
-    pub(super) fn replaced(&self, reading: &Reading, with: With<'_>) -> Result<(Tensor, Vec<f32>)> {
+    pub(super) fn replaced(&self, reading: &Reading, with: Intervention<'_>) -> Result<(Tensor, Vec<f32>)> {
         match self.changed(&reading.batch, &reading.value, with)? {
-            Some((value, done)) => Ok((self.behind(&reading.batch, &value)?, done.deltas)),
+            Some((value, deltas)) => Ok((self.after(&reading.batch, &value)?, deltas)),
             None => Ok((reading.residual.clone(), vec![0.0; reading.len()])),
         }
     }

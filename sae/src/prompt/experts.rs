@@ -1,9 +1,9 @@
-//! Which experts the tokens of a text go to.
+//! The experts that the tokens of a text are routed to.
 
 use candle_core::Tensor;
 use serde::Serialize;
 
-use super::pass::Batch;
+use super::batch::Batch;
 use crate::Result;
 use lm::model::{Hook, Routing, Tap};
 
@@ -14,11 +14,11 @@ pub struct LayerExperts {
     pub layer: usize,
     /// Number of experts E.
     pub experts: usize,
-    /// Experts a token, k.
+    /// Experts per token, k.
     pub k: usize,
     /// Chosen experts `[n, k]`, the best score first.
     pub chosen: Vec<u32>,
-    /// Weights that their outputs are multiplied with, `[n, k]`; 0 for a choice that was dropped.
+    /// Weights of their outputs, `[n, k]`; 0 for a choice that was dropped.
     pub weights: Vec<f32>,
 }
 
@@ -30,15 +30,15 @@ impl LayerExperts {
     }
 }
 
-/// Keeps the value at a hook, and what the routers choose for the text's tokens.
-pub(super) struct Seen<'a> {
+/// A tap that keeps the value at a hook and the routers' choices for the text's tokens.
+pub(super) struct CleanTap<'a> {
     pub hook: Hook,
     pub batch: &'a Batch,
     pub value: Option<Tensor>,
     pub experts: Vec<LayerExperts>,
 }
 
-impl Tap for Seen<'_> {
+impl Tap for CleanTap<'_> {
     fn wants(&self, hook: &Hook) -> bool {
         *hook == self.hook
     }

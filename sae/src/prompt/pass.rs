@@ -2,50 +2,33 @@
 
 use candle_core::{Device, Tensor};
 
+use super::batch::Batch;
 use super::change::Plan;
-use super::experts::{LayerExperts, Seen};
+use super::experts::{CleanTap, LayerExperts};
 use super::prompter::Prompter;
-use crate::train::random::{Purpose, generator, normal};
 use crate::{Error, Result};
+use kernels::chance::{Purpose, generator, normal};
 use kernels::feature::norm_squared;
 use kernels::gather::add_rows;
 use lm::model::{Hook, NoTap, Tap};
-use lm::text::{Contexts, pack};
 
 /// A direction of length 1, `[d]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Direction(pub(super) Vec<f32>);
 
-/// What happens at the hook.
+/// What happens to the activation at the hook.
 #[derive(Debug, Clone, Copy, Default)]
-pub enum With<'a> {
+pub enum Intervention<'a> {
     /// Nothing.
     #[default]
     Nothing,
     /// The changes of features.
     Changes(&'a Plan),
-    /// At every token a step of the same length as theirs, in this direction.
+    /// A step in this direction, at every token as long as that of the changes.
     Control(&'a Plan, &'a Direction),
 }
 
-/// One text as a batch of the model.
-#[derive(Debug, Clone)]
-pub(super) struct Batch {
-    pub contexts: Contexts,
-    /// Where the text's first token is: behind BOS, if there is one.
-    pub first: usize,
-    /// Tokens of the text.
-    pub tokens: usize,
-}
-
-/// What was done to each token of a text.
-#[derive(Debug, Default)]
-pub(super) struct Done {
-    /// ‖δ‖, `[n]`.
-    pub deltas: Vec<f32>,
-}
-
-/// Puts something in the place of what it sees at one hook.
+/// Replaces the value at one hook.
 struct AtHook<F> {
     hook: Hook,
     replace: F,
@@ -62,31 +45,30 @@ impl<F: FnMut(&Tensor) -> Result<Option<Tensor>>> Tap for AtHook<F> {
 }
 
 impl Prompter {
-    /// `tokens` behind BOS, if the model has one.
+    /// `tokens` as a batch of the model.
     pub(super) fn batch(&self, tokens: &[u32]) -> Result<Batch> {
-        let bos = self.model.config().bos_token_id;
-        let first = usize::from(bos.is_some());
-        let length = (tokens.len() + first).max(2);
-        let mut batches = pack([Ok((0, tokens.to_vec()))], length, bos, 1)?;
-        let contexts = batches.next().ok_or_else(|| Error::request("the text is empty"))??;
-        contexts.check_tokens(self.model.config().vocab_size)?;
-        Ok(Batch { contexts, first, tokens: tokens.len() })
+        let batch = Batch::new(tokens, self.model.config().bos_token_id)?;
+        batch.contexts.check_tokens(self.model.config().vocab_size)?;
+        Ok(batch)
     }
 
-    /// The value at the hook and the final residual stream, both `[1, len, width]`, of the model as it is, with what its routers chose.
+    /// The value at the hook and the final residual stream of the unchanged model, both `[1, len, width]`,
+    /// with what its routers chose.
     pub(super) fn clean(&self, batch: &Batch) -> Result<(Tensor, Tensor, Vec<LayerExperts>)> {
         let layers = self.model.config().num_hidden_layers;
-        let mut tap = Seen { hook: self.hook, batch, value: None, experts: Vec::new() };
+        let mut tap = CleanTap { hook: self.hook, batch, value: None, experts: Vec::new() };
         let residual = self.model.decoder().residual(&batch.contexts, layers, &mut tap)?;
-        let Seen { value, experts, .. } = tap;
-        let value = value.ok_or_else(|| Error::data(format!("the model never came to {}", self.hook)))?;
+        let CleanTap { value, experts, .. } = tap;
+        let value = value.ok_or_else(|| Error::data(format!("the model has no value at {}", self.hook)))?;
         Ok((value, residual, experts))
     }
 
-    /// The final residual stream with `value` at the hook, `[1, len, d_model]`; what comes before the hook is as it is.
-    pub(super) fn behind(&self, batch: &Batch, value: &Tensor) -> Result<Tensor> {
+    /// The final residual stream with `value` at the hook, `[1, len, d_model]`; what comes before the hook is
+    /// unchanged.
+    pub(super) fn after(&self, batch: &Batch, value: &Tensor) -> Result<Tensor> {
         let decoder = self.model.decoder();
         let layers = self.model.config().num_hidden_layers;
+        // A hook between blocks lets the pass begin there; inside a block everything is computed again up to it.
         if let Some(first) = self.hook.enters() {
             return decoder.through(value.clone(), first..layers, &batch.contexts, &mut NoTap);
         }
@@ -94,25 +76,26 @@ impl Prompter {
         decoder.residual(&batch.contexts, layers, &mut tap)
     }
 
-    /// The final residual stream of the whole model, changed on the way.
-    pub(super) fn through(&self, batch: &Batch, with: With<'_>) -> Result<Tensor> {
+    /// The final residual stream of the whole model, changed at the hook.
+    pub(super) fn through(&self, batch: &Batch, with: Intervention<'_>) -> Result<Tensor> {
         let layers = self.model.config().num_hidden_layers;
         let change = |value: &Tensor| Ok(self.changed(batch, value, with)?.map(|(value, _)| value));
         let mut tap = AtHook { hook: self.hook, replace: change };
         self.model.decoder().residual(&batch.contexts, layers, &mut tap)
     }
 
-    /// `value [1, len, d]` at the hook with the change, x' = x + δ at the text's tokens; `None` where nothing changes.
+    /// `value [1, len, d]` at the hook with the intervention, x' = x + δ at the text's tokens, and ‖δ‖ of
+    /// each token, `[n]`; `None` where nothing changes.
     pub(super) fn changed(
         &self,
         batch: &Batch,
         value: &Tensor,
-        with: With<'_>,
-    ) -> Result<Option<(Tensor, Done)>> {
+        with: Intervention<'_>,
+    ) -> Result<Option<(Tensor, Vec<f32>)>> {
         let (plan, direction) = match with {
-            With::Nothing => return Ok(None),
-            With::Changes(plan) => (plan, None),
-            With::Control(plan, direction) => (plan, Some(direction)),
+            Intervention::Nothing => return Ok(None),
+            Intervention::Changes(plan) => (plan, None),
+            Intervention::Control(plan, direction) => (plan, Some(direction)),
         };
         if plan.is_empty() {
             return Ok(None);
@@ -121,12 +104,12 @@ impl Prompter {
         let mut values: Vec<f32> = value.flatten_all()?.to_vec1()?;
         let rows = &mut values[batch.first * d..(batch.first + batch.tokens) * d];
         let codes = self.dictionary.encode(rows);
-        let mut done = Done { deltas: vec![0.0; batch.tokens] };
+        let mut deltas = vec![0.0; batch.tokens];
         for (token, row) in rows.chunks_exact_mut(d).enumerate() {
-            let (features, values) = codes.row(token);
             if self.is_left_out(row) {
                 continue;
             }
+            let (features, values) = codes.row(token);
             let (features, differences) = plan.differences(features, values, token);
             if features.is_empty() {
                 continue;
@@ -134,14 +117,15 @@ impl Prompter {
             let mut delta = vec![0.0; d];
             add_rows(&mut delta, &self.dictionary.w_dec, &features, &differences);
             let norm = norm_squared(&delta).sqrt();
+            // A control keeps the length of the step and replaces its direction.
             if let Some(Direction(direction)) = direction {
                 delta.iter_mut().zip(direction).for_each(|(delta, u)| *delta = norm * u);
             }
             row.iter_mut().zip(&delta).for_each(|(x, delta)| *x += delta);
-            done.deltas[token] = norm;
+            deltas[token] = norm;
         }
         let changed = Tensor::from_vec(values, value.shape(), &Device::Cpu)?;
-        Ok(Some((changed, done)))
+        Ok(Some((changed, deltas)))
     }
 
     /// Whether training left such an activation out because of its norm.
@@ -149,7 +133,7 @@ impl Prompter {
         self.norm_limit.is_some_and(|limit| norm_squared(row).sqrt() > limit)
     }
 
-    /// Draw number `draw` of a random direction: uniform on the sphere, a function of the seed and the number.
+    /// Random direction number `draw`, uniform on the sphere: a function of the seed and the number.
     pub fn direction(&self, seed: u64, draw: u64) -> Direction {
         let mut rng = generator(seed, Purpose::Controls, draw, 0);
         let mut direction: Vec<f32> = (0..self.dictionary.d_in).map(|_| normal(&mut rng)).collect();

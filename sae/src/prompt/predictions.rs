@@ -1,24 +1,16 @@
-//! What a model predicts behind tokens: losses, likeliest tokens, divergence from another prediction.
+//! What a model predicts after a token: loss, likeliest tokens, divergence from a different prediction.
 
-use candle_core::Tensor;
-use rayon::prelude::*;
 use serde::Serialize;
 
-use super::prompter::Prompter;
-use super::reading::Reading;
-use crate::Result;
-
-/// Likeliest tokens that are kept.
+/// Likeliest tokens that a prediction keeps.
 pub(super) const TOP: usize = 5;
-/// Tokens whose logits are held at a time.
-const CHUNK: usize = 16;
 
-/// What is predicted behind one token.
+/// What is predicted after one token.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Prediction {
-    /// Cross-entropy of the token that follows, nats; none behind the last.
+    /// Cross-entropy of the token that follows, nats; none for the last.
     pub loss: Option<f32>,
-    /// The likeliest tokens and their probabilities, from the likeliest down.
+    /// The likeliest tokens and their probabilities, likeliest first.
     pub top: Vec<(u32, f32)>,
 }
 
@@ -27,7 +19,7 @@ pub struct Prediction {
 pub struct Shift {
     /// The token.
     pub token: u32,
-    /// As it is.
+    /// Without the change.
     pub before: f32,
     /// With the change.
     pub after: f32,
@@ -76,45 +68,5 @@ impl<'a> Logits<'a> {
             .sum();
         // Rounding can leave −1e−17 where both are equal.
         sum.max(0.0) as f32
-    }
-}
-
-impl Prompter {
-    /// Calls `each` for every token with the logits behind it of every final residual stream; results are in the tokens' order.
-    pub(super) fn at_each<T: Send>(
-        &self,
-        reading: &Reading,
-        residuals: &[&Tensor],
-        each: impl Fn(usize, &[Logits<'_>]) -> T + Sync,
-    ) -> Result<Vec<T>> {
-        let n = reading.len();
-        let mut results = Vec::with_capacity(n);
-        for first in (0..n).step_by(CHUNK) {
-            let tokens = CHUNK.min(n - first);
-            let logits = residuals.iter().map(|residual| {
-                let rows = residual.narrow(1, reading.batch.first + first, tokens)?.contiguous()?;
-                Ok(self.model.decoder().logits(&rows)?.flatten_all()?.to_vec1::<f32>()?)
-            });
-            let logits: Vec<Vec<f32>> = logits.collect::<Result<_>>()?;
-            let part = |i: usize| {
-                let of = |all: &Vec<f32>| -> std::ops::Range<usize> {
-                    let width = all.len() / tokens;
-                    i * width..(i + 1) * width
-                };
-                let rows: Vec<Logits<'_>> = logits.iter().map(|all| Logits::new(&all[of(all)])).collect();
-                each(first + i, &rows)
-            };
-            results.par_extend((0..tokens).into_par_iter().map(part));
-        }
-        Ok(results)
-    }
-
-    /// What the model as it is predicts behind every token, with its `k` likeliest.
-    pub(super) fn predictions(&self, reading: &Reading, k: usize) -> Result<Vec<Prediction>> {
-        let targets = reading.targets();
-        self.at_each(reading, &[&reading.residual], |token, logits| Prediction {
-            loss: targets[token].map(|next| -logits[0].log(next) as f32),
-            top: logits[0].top(k),
-        })
     }
 }

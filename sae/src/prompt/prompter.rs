@@ -1,4 +1,4 @@
-//! A run's dictionary in its place in the model.
+//! The model with a run's dictionary at its hook.
 
 use std::path::Path;
 
@@ -23,51 +23,53 @@ pub struct Prompter {
     shown: Vec<String>,
 }
 
-/// What a [`Prompter`] was made of, for people.
+/// Facts about a [`Prompter`], to show to people.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Opened {
+pub struct PrompterInfo {
     /// The model's name.
     pub model: String,
-    /// Where the dictionary is.
+    /// The hook that the dictionary reads.
     pub hook: String,
     /// Number of features.
     pub d_sae: usize,
-    /// Most tokens that a text and its continuation may have.
+    /// Most tokens that a text and its continuation may have together.
     pub room: usize,
     /// Whether the run has an index, which knows each feature's maximum.
     pub indexed: bool,
 }
 
 impl Prompter {
-    /// Opens the run in `dir` with the model and the hook of its dataset, or of `data`. A dataset that is gone is no hindrance where
-    /// `run.json` still names the model: no row of it is read.
+    /// Opens the run in `dir` with the model and the hook of its dataset, or of `data`. No row of the dataset
+    /// is read, so it may be gone if `run.json` still names the model.
     ///
     /// # Errors
-    /// A run without a dictionary or without a model, a model that is not there or has other weights than those that made the dataset, a hook that it does
-    /// not have, a feature table that does not fit the dictionary.
+    /// A run without a dictionary or without a model, a model that is missing or whose weights differ from
+    /// those that made the dataset, a hook that it does not have, a feature table that does not fit the
+    /// dictionary.
     pub fn open(dir: &Path, data: Option<&Path>, model: &ModelChoice) -> Result<Self> {
         let record = RunRecord::read(dir)?;
         if !dir.join(crate::dictionary::CONFIG).exists() {
             return Err(Error::request(format!(
-                "{} has no dictionary: there is no {}, which is written when training ends; finish the training with `sae train --resume`",
+                "{} has no dictionary: there is no {}, which is written when training ends",
                 dir.display(),
                 crate::dictionary::CONFIG
-            )));
+            ))
+            .with_remedy("finish the training with `sae train --resume`"));
         }
         let dictionary = Dictionary::load(dir)?;
         let manifest = manifest(dir, data, &record)?;
         let named = manifest.hook.clone().unwrap_or_default();
         if !record.hook.is_empty() && record.hook != named {
             return Err(Error::request(format!(
-                "the dataset was taken at `{named}`, but the dictionary of {} was trained at `{}`; give a dataset of that hook \
-                 with --data",
+                "the dataset was taken at `{named}`, but the dictionary of {} was trained at `{}`",
                 dir.display(),
                 record.hook
-            )));
+            ))
+            .with_remedy("give a dataset of that hook with --data"));
         }
         if named.is_empty() {
             return Err(Error::request(format!(
-                "{} does not say at which hook its activations were taken, so it has no place in a model",
+                "{} does not name the hook of its activations, so its dictionary has no place in a model",
                 dir.display()
             )));
         }
@@ -83,8 +85,8 @@ impl Prompter {
         Self::new(dictionary, model, named.parse()?, limit, maxima)
     }
 
-    /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are let alone; `maxima [F]` are the features'
-    /// strongest activations, if they are known.
+    /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are not changed;
+    /// `maxima`, `[d_sae]`, are the features' strongest activations, if known.
     ///
     /// # Errors
     /// A hook that the model does not have or whose width is not the dictionary's.
@@ -98,10 +100,11 @@ impl Prompter {
         let width = hook.width(model.config())?;
         if width != dictionary.d_in {
             return Err(Error::request(format!(
-                "{hook} of `{}` has width {width}, the dictionary takes {}; give the model that the dataset was made with",
+                "{hook} of `{}` has width {width}, the dictionary takes {}",
                 model.id(),
                 dictionary.d_in
-            )));
+            ))
+            .with_remedy("give the model that the dataset was made with"));
         }
         if !hook.site.is_vector() {
             return Err(Error::request(format!("nothing can be added to the values at {hook}")));
@@ -120,9 +123,9 @@ impl Prompter {
         &self.model
     }
 
-    /// What it was made of.
-    pub fn opened(&self) -> Opened {
-        Opened {
+    /// Its model, hook and sizes.
+    pub fn info(&self) -> PrompterInfo {
+        PrompterInfo {
             model: self.model.id().to_owned(),
             hook: self.hook.to_string(),
             d_sae: self.dictionary.d_sae,
@@ -131,22 +134,22 @@ impl Prompter {
         }
     }
 
-    /// What a token shows as.
+    /// A token as it is shown; empty for a number outside the vocabulary.
     pub fn token_text(&self, token: u32) -> &str {
         self.shown.get(token as usize).map_or("", String::as_str)
     }
 
-    /// The token that `text` names: its number as `#17`, or a text that is exactly one token.
+    /// The token that `text` names: by its number as `#17`, or by a text that is exactly one token.
     ///
     /// # Errors
-    /// A number beyond the vocabulary, a text of no or several tokens, which the message lists.
+    /// A number outside the vocabulary, or a text of no or several tokens, which the message lists.
     pub fn token(&self, text: &str) -> Result<u32> {
         let vocabulary = self.model.config().vocab_size;
         if let Some(number) = text.strip_prefix('#').and_then(|n| n.parse::<u32>().ok()) {
             return match (number as usize) < vocabulary {
                 true => Ok(number),
                 false => Err(Error::request(format!(
-                    "there is no token {number}; the vocabulary has {vocabulary}"
+                    "there is no token {number}: the vocabulary has {vocabulary}"
                 ))),
             };
         }
@@ -158,10 +161,10 @@ impl Prompter {
                     tokens.iter().map(|&token| format!("`{}` (#{token})", self.token_text(token))).collect();
                 let parts = if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
                 Err(Error::request(format!(
-                    "`{text}` is {} tokens ({parts}); a logit belongs to one: give one of them, with its space if it has one, \
-                     or its number as #NUMBER",
+                    "`{text}` is {} tokens ({parts}), and a logit belongs to one",
                     tokens.len()
-                )))
+                ))
+                .with_remedy("give one of them, with its space if it has one, or its number as #NUMBER"))
             }
         }
     }
@@ -173,7 +176,7 @@ impl Prompter {
     }
 }
 
-/// What is known of the data: of its folder, or of `run.json` where the folder is gone.
+/// The dataset's manifest: from its folder, or from `run.json` if the folder is gone.
 fn manifest(dir: &Path, data: Option<&Path>, record: &RunRecord) -> Result<Manifest> {
     let folder = data.map_or_else(|| data_of(dir, record), Path::to_owned);
     match Dataset::open(&folder) {
@@ -197,11 +200,8 @@ fn maxima(dir: &Path, features: usize) -> Result<Option<Vec<f32>>> {
         true => Ok(Some(maxima)),
         false => Err(Error::format(
             table.path(),
-            format!(
-                "has {} features, the dictionary {features}; make the index again: sae index {}",
-                maxima.len(),
-                dir.display()
-            ),
-        )),
+            format!("has {} features, the dictionary has {features}", maxima.len()),
+        )
+        .with_remedy(format!("make the index again: sae index {}", dir.display()))),
     }
 }

@@ -56,8 +56,8 @@ const TOKENIZER: &str = r#"{"version":"1.0","truncation":null,"padding":null,"ad
 "continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
 "vocab":{"<s>":0,"a":1,"b":2},"merges":[]}}"#;
 
-/// Writes a mixture-of-experts model with large random weights (so that what it predicts depends on what it sees) and loads
-/// it: two layers, width 16, 60 tokens, BOS 0.
+/// Writes a mixture-of-experts model with large random weights (so that what it predicts depends on what it
+/// sees) and loads it: two layers, width 16, 60 tokens, BOS 0.
 pub fn model(folder: &Path) -> LanguageModel {
     let config = Architecture {
         vocab_size: 60,

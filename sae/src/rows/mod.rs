@@ -1,4 +1,4 @@
-//! What an analysis of a run looks at: its dataset, which rows of it, and the model that made them.
+//! What an analysis of a run works on: its dataset, the chosen rows, and the model that made them.
 
 mod choice;
 mod documents;
@@ -8,7 +8,7 @@ mod model;
 mod reader;
 mod subject;
 
-pub use choice::{Choice, Which, choose};
+pub use choice::{Choice, DocumentRows, choose};
 pub use documents::documents;
 pub use model::{ModelChoice, load_model, source_of};
 pub use reader::{RowBatch, RowReader};

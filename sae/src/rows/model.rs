@@ -5,7 +5,7 @@ use storage::Manifest;
 use crate::{Error, Result};
 use lm::model::{LanguageModel, ModelSource};
 
-/// Which model an analysis uses.
+/// The model that an analysis uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ModelChoice {
     /// The one that the dataset names.
@@ -17,14 +17,18 @@ pub enum ModelChoice {
     Without,
 }
 
-/// Loads the model, and refuses one whose weights are not those that made the dataset.
+/// Loads the model of an analysis; `None` if it goes without one.
+///
+/// # Errors
+/// A model that is missing or cannot be read, or whose weights are not those that made the dataset.
 pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<LanguageModel>> {
     if !manifest.rows_are.tokens() {
         let what = manifest.rows_are.name();
         return match choice {
             ModelChoice::Source(_) => Err(Error::request(format!(
-                "the rows of the dataset are {what}, not tokens: no language model made them; leave --model out"
-            ))),
+                "the rows of the dataset are {what}, not tokens: no language model made them"
+            ))
+            .with_remedy("leave --model out")),
             _ => Ok(None),
         };
     }
@@ -37,12 +41,12 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     // A dataset that was imported may not know; whoever names the model then answers for it.
     if !manifest.model.sha256.is_empty() && model.sha256() != manifest.model.sha256 {
         return Err(Error::request(format!(
-            "the dataset was made with `{}`, weights {}, but {source} has weights {}; give that model with --model or \
-             harvest again",
+            "the dataset was made with `{}`, weights {}, but {source} has weights {}",
             manifest.model.id,
             manifest.model.sha256,
             model.sha256()
-        )));
+        ))
+        .with_remedy("give that model with --model, or harvest again"));
     }
     // Contexts begin as they did when the dataset was made. Before that was recorded, the begin token that a model names began them.
     let bos = manifest.bos.as_ref().map_or(model.tokenizer().beginning().named, |bos| bos.token);
@@ -50,14 +54,17 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     Ok(Some(model))
 }
 
-/// Where the dataset says that its model is: a folder or `default`.
+/// The model that the dataset names: a folder or `default`.
+///
+/// # Errors
+/// A dataset that does not say where its model is.
 pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
     match &manifest.model.path {
         Some(path) => Ok(ModelSource::parse(path)),
         None => Err(Error::request(format!(
-            "the dataset does not say where its model `{}` is; give the folder with --model, or do without with \
-             --no-model",
+            "the dataset does not say where its model `{}` is",
             manifest.model.id
-        ))),
+        ))
+        .with_remedy("give the folder with --model, or use --no-model")),
     }
 }

@@ -17,7 +17,7 @@ pub struct RowBatch {
     pub documents: Vec<u32>,
     /// Position of each row in its document.
     pub positions: Vec<u32>,
-    /// Token of each row; empty where rows are no tokens.
+    /// Token of each row; empty if rows are not tokens.
     pub tokens: Vec<u32>,
     /// Activations, `[rows, d]`.
     pub activations: Vec<f32>,
@@ -35,8 +35,8 @@ impl RowBatch {
     }
 }
 
-/// Batches of exactly `batch` rows (the last may have fewer), whatever the files' row groups are, so that results do not
-/// depend on how a dataset was cut into files.
+/// Batches of exactly `batch` rows (the last may have fewer), whatever the files' row groups are, so that
+/// results do not depend on how a dataset was cut into files.
 #[derive(Debug)]
 pub struct RowReader {
     table: TableReader,
@@ -50,14 +50,17 @@ pub struct RowReader {
 
 impl RowReader {
     /// Reads `ranges` of the activations of `dataset`, whose width must be `d`.
+    ///
+    /// # Errors
+    /// A dataset of a different width, or a table that cannot be opened.
     pub fn new(dataset: &Dataset, ranges: &[Range<u64>], batch: usize, d: usize) -> Result<Self> {
         let width = dataset.manifest().d_model;
         if width != d {
             return Err(Error::request(format!(
-                "{}: activations have width {width}, but the dictionary takes {d}; give the dataset it was trained on or \
-                 one of the same model and hook",
+                "{}: activations have width {width}, but the dictionary takes {d}",
                 dataset.dir().display()
-            )));
+            ))
+            .with_remedy("give the dataset that it was trained on, or one of the same model and hook"));
         }
         Ok(Self {
             table: dataset.table(ACTIVATIONS)?,
@@ -70,6 +73,9 @@ impl RowReader {
     }
 
     /// The next batch; `None` at the end.
+    ///
+    /// # Errors
+    /// Rows that cannot be read, or an activation that is not finite.
     pub fn next_batch(&mut self) -> Result<Option<RowBatch>> {
         let mut batch = RowBatch::default();
         while batch.len() < self.batch {
@@ -118,14 +124,14 @@ fn check_finite(batch: &RowBatch, first: usize, d: usize, table: &TableReader) -
     let Some(at) = batch.activations[first * d..].iter().position(|v| !v.is_finite()) else { return Ok(()) };
     let row = first + at / d;
     Err(Error::data(format!(
-        "{}: document {}, position {}: component {} of the activation is {}, expected a finite number; harvest the dataset \
-         again (with f32 if activations exceed 65504, the most that f16 holds)",
+        "{}: document {}, position {}: component {} of the activation is {}, expected a finite number",
         table.path().display(),
         batch.documents[row],
         batch.positions[row],
         at % d,
         batch.activations[first * d + at],
-    )))
+    ))
+    .with_remedy("harvest the dataset again (with f32 if activations exceed 65504, the most that f16 holds)"))
 }
 
 #[cfg(test)]
@@ -138,7 +144,8 @@ mod tests {
         std::iter::from_fn(|| reader.next_batch().transpose()).collect()
     }
 
-    /// However the dataset was cut into files and whatever ranges are read, batches have one size and rows stay together.
+    /// However the dataset was cut into files and whatever ranges are read, batches have one size and rows
+    /// stay together.
     #[test]
     fn batches_are_of_one_size() {
         let folder = tempfile::tempdir().unwrap();

@@ -7,13 +7,14 @@ use storage::{Dataset, RunRecord};
 
 use crate::dictionary::Dictionary;
 use crate::{Error, Result};
+use lm::model::hexadecimal;
 
 /// A dictionary and a dataset.
 #[derive(Debug)]
 pub struct Subject {
     /// The dictionary, for raw activations.
     pub dictionary: Dictionary,
-    /// SHA-256 of its weight file, hexadecimal.
+    /// SHA-256 of its weight file, in hexadecimal.
     pub dictionary_sha256: String,
     /// The dataset.
     pub dataset: Dataset,
@@ -22,7 +23,10 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Opens the run in `dir` and `data`, or the dataset that the run was trained on.
+    /// Opens the run in `dir` with the dataset `data`, or else with the one that it was trained on.
+    ///
+    /// # Errors
+    /// A run or dataset that cannot be read, or a dataset of a different hook.
     pub fn open(dir: &Path, data: Option<&Path>) -> Result<Self> {
         let record = RunRecord::read(dir)?;
         let dictionary = Dictionary::load(dir)?;
@@ -30,17 +34,18 @@ impl Subject {
         let (trained, found) = (&record.hook, dataset.manifest().hook.clone().unwrap_or_default());
         if !trained.is_empty() && *trained != found {
             return Err(Error::request(format!(
-                "{}: activations were taken at `{found}`, but the dictionary was trained at `{trained}`; give a dataset of \
-                 that hook with --data",
+                "{}: activations were taken at `{found}`, but the dictionary was trained at `{trained}`",
                 dataset.dir().display()
-            )));
+            ))
+            .with_remedy("give a dataset of that hook with --data"));
         }
         let norm_limit = record.norm_limit.map(|limit| limit as f32);
         Ok(Self { dictionary, dictionary_sha256: weights_sha256(dir)?, dataset, norm_limit })
     }
 }
 
-/// The dataset's folder as the run names it: from the working directory, or from the run's folder when both were moved.
+/// The dataset's folder as the run names it: from the working directory, or from the run's folder when both
+/// were moved.
 pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
     named_in(dir, &record.data)
 }
@@ -48,15 +53,18 @@ pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
 /// A folder that a file of the run in `dir` names, in the same way.
 pub fn named_in(dir: &Path, name: &str) -> PathBuf {
     let named = PathBuf::from(name);
-    let beside = dir.join(&named);
-    if !named.exists() && beside.exists() { beside } else { named }
+    let inside = dir.join(&named);
+    if !named.exists() && inside.exists() { inside } else { named }
 }
 
 /// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal.
+///
+/// # Errors
+/// A weight file that cannot be read.
 pub fn weights_sha256(dir: &Path) -> Result<String> {
     let path = dir.join("sae_weights.safetensors");
     let mut file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(|e| Error::io(&path, e))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize()))
 }

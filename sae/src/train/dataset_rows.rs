@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use storage::documents::{self, DocumentRow};
+use storage::documents::DocumentRow;
+use storage::schema::ACTIVATIONS;
 use storage::schema::activations::{ACTIVATION, GRADIENT};
-use storage::schema::{ACTIVATIONS, DOCUMENTS};
 use storage::{Dataset, TableReader};
 
 use super::rows::RowSource;
-use crate::{Error, Result};
+use crate::{Error, Result, rows};
 
 /// Ranges asked of the table at once: what is decoded for them is in memory beside the pool.
 pub(super) const RANGES_AT_ONCE: usize = 16;
@@ -28,20 +28,7 @@ impl DatasetRows {
     /// The activations of `dataset`.
     pub(crate) fn open(dataset: &Dataset) -> Result<Self> {
         let table = dataset.table(ACTIVATIONS)?;
-        let documents = documents::read(&dataset.table(DOCUMENTS)?)?;
-        let rows = table.rows();
-        for document in &documents {
-            let end = document.first_row.saturating_add(u64::from(document.tokens));
-            if end > rows {
-                return Err(Error::format(
-                    dataset.path().join("documents.parquet"),
-                    format!(
-                        "document {} ends at row {end}; the table of activations has {rows}",
-                        document.document
-                    ),
-                ));
-            }
-        }
+        let documents = rows::documents(dataset)?.into_iter().map(|(row, _)| row).collect();
         let (path, d) = (dataset.path().to_path_buf(), dataset.manifest().d_model);
         Ok(Self { path, table, documents, d, with_gradients: false })
     }

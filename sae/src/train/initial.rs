@@ -67,8 +67,8 @@ fn overlaps(state: &TrainState, rows: &[f32], k: usize) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::{Purpose, generator, normal};
     use super::*;
+    use kernels::chance::{Purpose, generator, normal};
 
     /// `Σ ‖x − b_dec − s·x̂‖²` with the k largest positive pre-activations, number by number.
     fn error(state: &TrainState, rows: &[f32], k: usize, s: f64) -> f64 {

@@ -8,7 +8,7 @@ use super::tests::{planted, planted_unevenly, small_config, weights, write};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::{Dictionary, Selection};
-use crate::train::random::{Purpose, generator, normal};
+use kernels::chance::{Purpose, generator, normal};
 use lm::progress::StopAfter;
 
 /// 2500 rows of planted features with gradients; every fifth document is held out.

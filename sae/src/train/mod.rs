@@ -8,7 +8,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `config` | `train.toml`, its defaults, what makes no sense |
-//! | `order`, `random` | which row comes when: a pure function of (seed, epoch, pool) |
+//! | `order` | which row comes when: a pure function of (seed, epoch, pool) |
 //! | `source`, `rows`, `dataset_rows`, `pools`, `batches` | reading rows, ahead and in bounded memory |
 //! | `statistics` | input scale, variance, geometric median: measured once on a sample |
 //! | `state` | parameters, moments, silence of features |
@@ -40,7 +40,6 @@ mod matches;
 pub mod measure;
 mod order;
 mod pools;
-pub(crate) mod random;
 mod record;
 mod rows;
 mod schedule;

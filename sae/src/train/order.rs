@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::random::{Purpose, generator, shuffle};
+use kernels::chance::{Purpose, generator, shuffle};
 
 /// The stream of training rows.
 #[derive(Debug, Clone)]

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, DictionaryArray, UInt32Array};
 use arrow::datatypes::Int32Type;
 use arrow::record_batch::RecordBatch;
-use rand::RngCore;
 use storage::documents::{self, DocumentRow};
 use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, Run, RunRecord, RunStatus, schema, vector};
 
-use super::random::{Purpose, generator, normal};
 use super::*;
 use crate::Quiet;
 use crate::dictionary::Dictionary;
+use kernels::chance::{Purpose, generator, normal};
 use lm::progress::StopAfter;
 
 const HOOK: &str = "blocks.0.hook_resid_post";

@@ -1,6 +1,6 @@
 //! What training changes: the four parameters with their Adam moments, and how long each feature has been silent.
 
-use super::random::{Purpose, generator, normal};
+use kernels::chance::{Purpose, generator, normal};
 use kernels::feature::make_unit;
 use kernels::memory::use_large_pages;
 

@@ -1,7 +1,5 @@
 use super::*;
-use crate::train::random::{Purpose, generator, normal};
-use rand::RngCore as _;
-
+use kernels::chance::{Purpose, generator, normal};
 const BATCH: usize = 4096;
 
 /// `n` numbers of a tail: exponential, or log-normal with σ = 1.5.

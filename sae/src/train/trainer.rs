@@ -11,13 +11,13 @@ use super::checkpoint::{self, Holds, Record};
 use super::config::Resolved;
 use super::history::Keeper;
 use super::initial;
-use super::random::{Purpose, generator, shuffle};
 use super::schedule::Schedule;
 use super::state::{Parameter, TrainState};
 use super::statistics::Statistics;
 use super::step::{Stepper, Tokens};
 use super::window::{Figures, Window};
 use crate::{Error, Result};
+use kernels::chance::{Purpose, generator, shuffle};
 
 /// Where a run begins: before its first step, or where a checkpoint was written.
 pub(crate) struct Start {

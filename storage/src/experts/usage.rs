@@ -30,7 +30,7 @@ row! {
         load_entropy: Option<f64>,
         /// exp(entropy of the load).
         effective_experts: Option<f64>,
-        /// Experts with less than 0.001 of the slots.
+        /// Experts with less than [`DEAD_SHARE`](super::DEAD_SHARE) of the slots.
         dead: Option<u16>,
         /// Experts with less than 0.005 of the slots, dead ones included.
         cold: Option<u16>,

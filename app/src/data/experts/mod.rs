@@ -43,7 +43,7 @@ pub struct LayerUsage {
     pub effective_experts: f64,
     /// Mean entropy of the router's distribution, nats.
     pub router_entropy: f64,
-    /// Experts with less than 0.001 of the slots.
+    /// Experts with less than [`DEAD`] of the slots.
     pub dead: u16,
     /// All text first, then each domain in the order of [`ExpertUsage::domains`].
     pub loads: Vec<Vec<ExpertLoad>>,
@@ -60,8 +60,7 @@ pub struct ExpertLoad {
     pub weight: f64,
 }
 
-/// An expert with a smaller share of the slots counts as dead.
-pub const DEAD: f64 = 0.001;
+pub use storage::experts::DEAD_SHARE as DEAD;
 
 impl LayerUsage {
     /// Number of experts.

@@ -5,7 +5,7 @@ use egui::{
 };
 
 use crate::data::Columns;
-use crate::prompt::{At, Change, Edit, Maximum, MaximumOf};
+use crate::prompt::{Change, Edit, Maximum, MaximumSource, Scope};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format};
 
@@ -92,7 +92,7 @@ impl Changes {
                 Kind::Clamp => Edit::Clamp(row.strength),
                 Kind::Add => Edit::Add(row.strength),
             },
-            at: row.at.map_or(At::Everywhere, |token| At::Tokens(vec![token])),
+            at: row.at.map_or(Scope::Everywhere, |token| Scope::Tokens(vec![token])),
         };
         let idle = |row: &&Row| !(row.kind == Kind::Add && row.strength == 0.0);
         self.rows.iter().filter(idle).map(change).collect()
@@ -232,7 +232,7 @@ impl Row {
         let said = panel.maxima.iter().find(|maximum| maximum.feature == self.feature);
         let indexed = panel.columns.and_then(|c| c.max.get(self.feature as usize)).filter(|max| **max > 0.0);
         match (said, indexed) {
-            (Some(Maximum { value, of: MaximumOf::Text, .. }), _) => {
+            (Some(Maximum { value, of: MaximumSource::Text, .. }), _) => {
                 format!(
                     "1 is {}, its maximum on this text: the run has no index",
                     format::value(f64::from(*value))
@@ -258,11 +258,11 @@ mod tests {
         assert_eq!((changes.features().collect::<Vec<_>>(), changes.active()), (vec![3], vec![]));
         changes.rows[0].strength = 1.5;
         changes.rows[0].at = Some(2);
-        let change = Change { feature: 3, edit: Edit::Add(1.5), at: At::Tokens(vec![2]) };
+        let change = Change { feature: 3, edit: Edit::Add(1.5), at: Scope::Tokens(vec![2]) };
         assert_eq!(changes.active(), [change]);
         changes.rows[0].kind = Kind::Ablate;
         changes.rows[0].at = None;
-        assert_eq!(changes.active(), [Change { feature: 3, edit: Edit::Ablate, at: At::Everywhere }]);
+        assert_eq!(changes.active(), [Change { feature: 3, edit: Edit::Ablate, at: Scope::Everywhere }]);
         changes.rows[0].kind = Kind::Clamp;
         changes.rows[0].strength = 0.0;
         assert_eq!(changes.active()[0].edit, Edit::Clamp(0.0), "held at nothing is a change");

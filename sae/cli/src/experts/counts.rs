@@ -9,7 +9,7 @@ use crate::Output;
 use sae::Result;
 use sae::experts::{summarise_counts, write_counts};
 
-/// Figures of every model of the file, and its tables if a folder is given.
+/// Prints the figures of every model in the file, and writes their tables if a folder is given.
 pub fn run(path: &Path, k: Option<u64>, out: Option<&Path>) -> Result<Output> {
     let models = summarise_counts(path, k)?;
     let folders = out.map(|out| write_counts(out, &models)).transpose()?.unwrap_or_default();

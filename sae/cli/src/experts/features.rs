@@ -9,40 +9,43 @@ use crate::{Output, Session};
 use sae::Result;
 use sae::experts::features::{Correction, Criteria, FeatureExperts, FeatureExpertsOptions, feature_experts};
 
-/// Pairs that the table shows; all of them are in the Parquet file and with `--json`.
+/// Pairs shown in the terminal; the Parquet file and `--json` have all of them.
 const SHOWN: usize = 10;
 
-/// How p is corrected for the number of pairs.
+/// Correction for the number of tests.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum CorrectionName {
-    /// At most the stated share of the findings is chance
+    /// Controls the expected share of chance findings among all findings
     #[default]
     BenjaminiHochberg,
-    /// With at most the stated probability anything among the findings is chance
+    /// Controls the probability that any finding at all is chance
     Bonferroni,
 }
 
 /// Options of the join.
 #[derive(Debug, Args)]
 pub struct Join {
-    /// Layers to look at, e.g. 1,2 [default: all]
+    /// Layers to test, e.g. 1,2 [default: all]
     #[arg(long, value_delimiter = ',', value_name = "L", requires = "features")]
     layers: Option<Vec<u16>>,
-    /// Tokens at most
+    /// Most tokens to use [default: all]
     #[arg(long, requires = "features")]
     tokens: Option<u64>,
-    /// Error rate of all tests together
+    /// Error rate over all tests
     #[arg(long, default_value_t = 0.05, value_name = "P", requires = "features")]
     rate: f64,
-    /// What the error rate is of
+    /// What the error rate means
     #[arg(long, value_enum, default_value_t, requires = "features")]
     correction: CorrectionName,
 }
 
-/// Joins, tests and prints.
+/// Joins features with routing, tests all pairs and prints the findings.
 pub fn run(run: &Path, routing: Option<PathBuf>, join: Join, session: &mut Session) -> Result<Output> {
     if !(join.rate > 0.0 && join.rate < 1.0) {
-        return Err(sae::Error::request(format!("an error rate is between 0 and 1, not {}", join.rate)));
+        return Err(sae::Error::request(format!(
+            "--rate is {}, expected a number between 0 and 1",
+            join.rate
+        )));
     }
     let correction = match join.correction {
         CorrectionName::BenjaminiHochberg => Correction::BenjaminiHochberg,
@@ -65,7 +68,7 @@ fn output(found: &FeatureExperts) -> Output {
     output.row(
         "tested",
         format!(
-            "{} pairs of {} features and {} experts in {} layers; {} feature-layers had too few tokens",
+            "{} pairs of {} features and {} experts in {} layers; {} pairs of feature and layer had too few tokens",
             found.tests,
             found.features,
             found.experts,
@@ -73,10 +76,10 @@ fn output(found: &FeatureExperts) -> Output {
             found.rare
         ),
     );
-    let bound = found.threshold.map_or("none stands".into(), |p| format!("p ≤ {p:.2e}"));
+    let bound = found.threshold.map_or("none is significant".into(), |p| format!("p ≤ {p:.2e}"));
     output.row(
-        "stand",
-        format!("{} pairs ({bound}), {} more that never met", found.significant, found.avoided),
+        "significant",
+        format!("{} pairs ({bound}), and {} that never occur together", found.significant, found.avoided),
     );
     let lines = |output: &mut Output, name: &str, rows: &[FeatureExpertRow]| {
         output.row(name, rows.len());

@@ -10,32 +10,33 @@ use crate::{Output, Session};
 use sae::Result;
 use sae::experts::mask::{Choose, MaskOptions, MaskReport, mask};
 
-/// Experts named in the table; all of them are in the Parquet file and with `--json`.
+/// Experts shown in the terminal; the Parquet file and `--json` have all of them.
 const SHOWN: usize = 12;
 
-/// Take experts out of the router's choice and say what each domain loses
+/// Mask experts in the router's choice and measure how much each domain's loss rises
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae experts mask data --domain french                  the experts specialised in French\n  \
-    sae experts mask data --domain french --domain code    one after the other\n  \
+    sae experts mask data --domain french --domain code    … then those specialised in code\n  \
     sae experts mask data --expert 1:3,2:7                 these two together"
 )]
 pub struct Command {
-    /// A dataset with a routing table (`sae harvest --routing`)
+    /// Dataset with a routing table (`sae harvest --routing`)
     dataset: PathBuf,
-    /// Take out the experts specialised in this domain (2× rule); may be given again
+    /// Mask the experts specialised in this domain (2× rule); can be repeated, each domain is measured on its
+    /// own
     #[arg(long, value_name = "D", required_unless_present = "expert")]
     domain: Vec<String>,
-    /// Take out these experts, all together
+    /// Mask these experts, all at once
     #[arg(long, value_name = "LAYER:EXPERT", value_delimiter = ',', value_parser = expert, conflicts_with = "domain")]
     expert: Vec<(u16, u16)>,
-    /// The dataset's model, where it is no longer where it was
+    /// Folder of the dataset's model, if it has moved
     #[arg(long, value_name = "DIR")]
     model: Option<String>,
-    /// Tokens measured of each domain, at most
+    /// Most tokens measured per domain
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     tokens: u64,
-    /// Draws of as many other experts to compare with
+    /// Random draws of as many other experts to compare with
     #[arg(long, default_value_t = 5, value_name = "N")]
     controls: u16,
 }
@@ -47,7 +48,7 @@ fn expert(text: &str) -> std::result::Result<(u16, u16), String> {
 }
 
 impl Command {
-    /// Masks and prints.
+    /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let masks = match self.expert.is_empty() {
             true => self.domain.into_iter().map(Choose::Domain).collect(),
@@ -90,7 +91,7 @@ fn table(output: &mut Output, report: &MaskReport) {
         output.row(
             &format!("  {}", row.domain),
             format!(
-                "{:.4} → {:.4} nats a token, {:+.4}{}; {control}; {} predictions",
+                "{:.4} → {:.4} nats per token, {:+.4}{}; {control}; {} predictions",
                 row.before,
                 row.after,
                 row.after - row.before,
@@ -99,8 +100,11 @@ fn table(output: &mut Output, report: &MaskReport) {
             ),
         );
     }
-    let measured =
-        if report.held_out { "held-out documents; experts chosen by the others" } else { "all documents" };
+    let measured = if report.held_out {
+        "held-out documents; the experts were chosen on the others"
+    } else {
+        "all documents"
+    };
     output.row("  measured on", measured);
     report.gaps.iter().for_each(|gap| output.row("  not known", gap));
 }

@@ -1,4 +1,4 @@
-//! What is printed of a dataset's routing.
+//! How a dataset's routing is printed.
 
 use serde_json::{Value, json};
 use storage::experts::{BalanceRow, ExpertLayerRow, InformationRow};
@@ -16,7 +16,7 @@ pub fn layer_json(l: &ExpertLayerRow) -> Value {
     })
 }
 
-/// Three lines a layer and what could not be said.
+/// Three lines per layer, then the figures that are not known.
 pub fn summary(s: Summary) -> Output {
     let mut lines: Vec<(String, String)> = Vec::new();
     for balance in s.more.balance.iter().filter(|row| row.domain.is_none()) {
@@ -37,7 +37,7 @@ pub fn summary(s: Summary) -> Output {
 pub fn even(b: &BalanceRow) -> String {
     let count = |n: Option<u16>| n.map_or_else(|| "–".to_owned(), |n| n.to_string());
     format!(
-        "{} experts, {} a token: effective {}, load entropy {}, CV {}, max violation {}, Gini {}, dead {}, cold {}",
+        "{} experts, {} per token: effective {}, load entropy {}, CV {}, max violation {}, Gini {}, dead {}, cold {}",
         b.experts,
         count(b.k),
         number(b.effective_experts, 1),
@@ -65,7 +65,7 @@ fn router(b: &BalanceRow) -> String {
     )
 }
 
-/// What experts are specialised in.
+/// How specialised experts are.
 pub fn special(i: &InformationRow) -> String {
     format!(
         "expert and domain: {} of {} bits ({} by chance), {} specialised (2× rule); expert and token: {} (top-k), {} (top-1) over {} types",
@@ -79,14 +79,14 @@ pub fn special(i: &InformationRow) -> String {
     )
 }
 
-/// One line a layer.
+/// One line per layer.
 pub fn against(found: &Against) -> Output {
     let mut output = Output::new(json!({ "tokens": found.tokens, "layers": found.layers }));
     for l in &found.layers {
         output.row(
             &format!("layer {}", l.layer),
             format!(
-                "the same {} of {} experts of a token ({:.3} by chance), the same strongest expert {}; CV {} and {}",
+                "shared: {} of the {} experts per token ({:.3} by chance), the strongest expert {}; CV {} and {}",
                 number(l.top_k, 4),
                 l.k,
                 l.by_chance,

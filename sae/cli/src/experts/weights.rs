@@ -17,23 +17,23 @@ use sae::{Error, Result};
 /// Compare a model's experts by their weights: router rows, duplicates, expected sparsity
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae experts weights default     cosines and duplicates, by weights alone\n  \
-    sae experts weights data        of the dataset's model; for ReLU experts also how sparse they are on its tokens"
+    after_help = "Examples:\n  sae experts weights default     cosines and duplicates, from weights alone\n  \
+    sae experts weights data        the dataset's model; for ReLU experts also their sparsity on its tokens"
 )]
 pub struct Command {
-    /// A model, or a dataset with a routing table whose model is looked at
+    /// Model, or dataset with a routing table whose model is compared
     #[arg(value_name = "MODEL|DATASET")]
     input: PathBuf,
-    /// The dataset's model, where it is no longer where it was
+    /// Folder of the dataset's model, if it has moved
     #[arg(long, value_name = "DIR")]
     model: Option<String>,
-    /// Tokens on which active units are counted
+    /// Tokens to count active units on
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     tokens: u64,
 }
 
 impl Command {
-    /// Looks and prints.
+    /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let seed = session.seed.unwrap_or_default();
         let is_dataset =
@@ -46,7 +46,7 @@ impl Command {
             return Ok(output);
         }
         if self.model.is_some() {
-            return Err(Error::request("--model belongs to a dataset; a model is given alone"));
+            return Err(Error::request("--model is for a dataset; a model is given alone"));
         }
         let model = LanguageModel::load(&ModelSource::parse(&self.input.display().to_string()))?;
         Ok(table(&weights::of_model(&model, seed, &mut session.progress)?))
@@ -77,7 +77,7 @@ fn table(report: &WeightsReport) -> Output {
             output.row(
                 "  active units",
                 format!(
-                    "expected {:.4}, measured {:.4}, error {:.4} a token; mean over {} experts",
+                    "expected {:.4}, measured {:.4}, error {:.4} per token; mean over {} experts",
                     mean(|row| row.expected),
                     mean(|row| row.measured),
                     mean(|row| row.error),
@@ -90,7 +90,7 @@ fn table(report: &WeightsReport) -> Output {
     output
 }
 
-/// Lowest, mean and highest cosine, and whose it is.
+/// Lowest, highest and mean cosine, and the pair with the highest.
 fn spread(rows: &[&SimilarityRow], of: fn(&SimilarityRow) -> Option<f64>) -> String {
     let known: Vec<(f64, &SimilarityRow)> = rows.iter().filter_map(|row| Some((of(row)?, *row))).collect();
     let Some((most, row)) = known.iter().max_by(|a, b| a.0.total_cmp(&b.0)) else { return "–".to_owned() };
@@ -99,21 +99,21 @@ fn spread(rows: &[&SimilarityRow], of: fn(&SimilarityRow) -> Option<f64>) -> Str
     format!("{} to {most:.3} (experts {} and {}), mean {mean:.3}", number(least, 3), row.a, row.b)
 }
 
-/// Say which experts or features of a reference are missed, matched or split in another model or run
+/// Find which experts or features of a reference are missed, matched or split in another model or run
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae experts cells topk-wide topk       features of `topk` among those of `topk-wide`\n  \
     sae experts cells model-sft model      experts of `model` among those of `model-sft`"
 )]
 pub struct CellsCommand {
-    /// A run or a model
+    /// Run or model to compare
     other: PathBuf,
-    /// The run or model whose features or experts have the cells
+    /// Run or model whose features or experts define the cells
     reference: PathBuf,
 }
 
 impl CellsCommand {
-    /// Looks and prints.
+    /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let is_run = |path: &Path| path.join("sae_weights.safetensors").exists();
         let (of, found) = match (is_run(&self.other), is_run(&self.reference)) {
@@ -131,10 +131,11 @@ impl CellsCommand {
                 let (run, model) =
                     if of_other { (&self.other, &self.reference) } else { (&self.reference, &self.other) };
                 return Err(Error::request(format!(
-                    "{} is a dictionary, {} is none; give two runs (their features) or two models (their experts)",
+                    "{} is a dictionary, {} is not",
                     run.display(),
                     model.display()
-                )));
+                ))
+                .with_remedy("give two runs (to compare features) or two models (to compare experts)"));
             }
         };
         Ok(cells(&found, of))
@@ -145,12 +146,12 @@ fn cells(found: &Cells, of: &str) -> Output {
     let mut output = Output::new(json!(found));
     let all = found.cells.len();
     output.row(&format!("{of} of the reference"), all);
-    output.row("missed", format!("{}: nothing of the other set is nearest to them", found.missed));
-    output.row("matched", format!("{}: by one", found.matched));
+    output.row("missed", format!("{}: nearest to none of the other set", found.missed));
+    output.row("matched", format!("{}: nearest to exactly one", found.matched));
     output.row(
         "split",
         format!(
-            "{}: between two or more, at most {}",
+            "{}: nearest to two or more, at most {}",
             found.split,
             found.cells.iter().map(|c| c.size).max().unwrap_or(0)
         ),
@@ -158,8 +159,10 @@ fn cells(found: &Cells, of: &str) -> Output {
     let cosines: Vec<f64> = found.cells.iter().filter_map(|cell| cell.best_cosine).collect();
     if !cosines.is_empty() {
         let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
-        output
-            .row("nearest", format!("mean cosine {mean:.3} over the {} cells that hold any", cosines.len()));
+        output.row(
+            "nearest",
+            format!("mean cosine {mean:.3} over the {} cells that are not empty", cosines.len()),
+        );
     }
     if found.left_out > 0 {
         output.row("left out", format!("{} of both sets have no direction", found.left_out));

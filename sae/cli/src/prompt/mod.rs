@@ -1,4 +1,4 @@
-//! `sae prompt`: a text of one's own through the model and a dictionary.
+//! `sae prompt`: a text through the model and a dictionary.
 
 mod show;
 
@@ -6,38 +6,40 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::show::{Answer, By, Continued};
+use self::show::{Answer, Continued, Order};
 use super::evaluate::choice;
 use super::{Output, Session};
-use sae::prompt::{At, Change, Edit, Prompter, Reading, Sampling, Target, With};
+use sae::prompt::{Change, Edit, Intervention, Prompter, Reading, Sampling, Scope, Target};
 use sae::{Error, Result};
 
-/// Look at what a text's tokens fire, what that does, and what happens if features are changed
+/// Show which features fire on a text, what they do, and what happens if they are changed
 ///
-/// Features are changed on the true activation, x' = x + Σ (c' − c)·W_dec, so that what the dictionary misses stays as it is. Strengths are
-/// shares of a feature's own maximum. First come ablations, then clamps, then additions.
+/// Changes are added to the true activation, x' = x + Σ (c' − c)·W_dec, so what the dictionary misses is
+/// kept. Strengths are shares of each feature's own maximum. Ablations are applied first, then clamps, then
+/// additions.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae prompt topk --text 'The court held that the'                     features of every token\n  \
-    sae prompt topk --text 'The court held that' --by loss               by what they do to the loss\n  \
-    sae prompt topk --text 'The court held that' --by 'logit: the'       … to the logit of ` the` behind the last token\n  \
-    sae prompt topk --text 'The court' --ablate 12 --add 77=1.5 --tokens 20  what is said with and without"
+    sae prompt topk --text 'The court held that' --by loss               ordered by their effect on the loss\n  \
+    sae prompt topk --text 'The court held that' --by 'logit: the'       … on the logit of ` the` after the last token\n  \
+    sae prompt topk --text 'The court' --ablate 12 --add 77=1.5 --tokens 20  continuations with and without"
 )]
 pub struct Command {
-    /// The run
+    /// Run whose dictionary is used
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// The text
+    /// Text to read
     #[arg(long)]
     text: String,
-    /// Order of a token's features: activation, share (of the feature's own maximum), loss, or logit:TOKEN[@POSITION] (behind the last token if no position is given; a token by
-    /// its text or as #NUMBER)
+    /// Order of a token's features: activation, share (of the feature's own maximum), loss, or
+    /// logit:TOKEN[@POSITION] (TOKEN by its text or as #NUMBER; the logit after the last token if no position
+    /// is given)
     #[arg(long, default_value = "activation", value_name = "WHAT")]
     by: String,
-    /// Features of a token that the table shows; all of them are in --json
+    /// Features shown per token (--json has all of them)
     #[arg(long, default_value_t = 6, value_name = "N")]
     top: usize,
-    /// Take these features out
+    /// Set these features to 0
     #[arg(long, value_name = "F", value_delimiter = ',')]
     ablate: Vec<u32>,
     /// Hold a feature at a share of its maximum
@@ -46,22 +48,23 @@ pub struct Command {
     /// Add a share of a feature's maximum to it
     #[arg(long, value_name = "F=SHARE", value_delimiter = ',', value_parser = strength, allow_hyphen_values = true)]
     add: Vec<(u32, f32)>,
-    /// Change them at these tokens alone, counted from 0 [default: at all, also of the continuation]
+    /// Change features only at these tokens, counted from 0 [default: at all, those of the continuation
+    /// included]
     #[arg(long, value_name = "POSITION", value_delimiter = ',')]
     at: Vec<usize>,
     /// Random directions of the same length to compare with
     #[arg(long, default_value_t = 5, value_name = "N")]
     controls: u16,
-    /// Continue the text by so many tokens, with and without the changes
+    /// Tokens to continue the text by, with and without the changes
     #[arg(long, default_value_t = 0, value_name = "N")]
     tokens: usize,
-    /// Draw the continuation at this temperature instead of taking the likeliest token
+    /// Sample the continuation at this temperature instead of taking the likeliest token
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
     /// Dataset that names the model and the hook [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The model, where it is no longer where it was
+    /// Folder of the model, if it has moved
     #[arg(long, value_name = "DIR")]
     model: Option<String>,
 }
@@ -94,17 +97,17 @@ impl Command {
         let direction = prompter.direction(seed, 0);
         let mut continued = Vec::new();
         if self.tokens > 0 {
-            let mut withs = vec![("as it is", With::Nothing)];
+            let mut interventions = vec![("as it is", Intervention::Nothing)];
             if !plan.is_empty() {
-                withs.push(("changed", With::Changes(&plan)));
+                interventions.push(("changed", Intervention::Changes(&plan)));
                 if self.controls > 0 {
-                    withs.push(("control", With::Control(&plan, &direction)));
+                    interventions.push(("control", Intervention::Control(&plan, &direction)));
                 }
             }
-            for (name, with) in withs {
+            for (name, with) in interventions {
                 let progress = &mut session.progress;
-                let said = prompter.continuation(&reading, with, self.tokens, sampling, progress)?;
-                continued.push(Continued { name, said });
+                let continuation = prompter.continuation(&reading, with, self.tokens, sampling, progress)?;
+                continued.push(Continued { name, continuation });
             }
         }
         let answer = Answer {
@@ -118,14 +121,14 @@ impl Command {
             continued,
         };
         let by = match target {
-            Some(_) => By::Effect,
-            None if self.by == "share" => By::Share,
-            None => By::Activation,
+            Some(_) => Order::Effect,
+            None if self.by == "share" => Order::Share,
+            None => Order::Activation,
         };
         Ok(answer.output(by, self.top))
     }
 
-    /// What `--by` asks for.
+    /// The target of the effects that `--by` orders by, if it does.
     fn target(&self, prompter: &Prompter, reading: &Reading) -> Result<Option<Target>> {
         let last = reading.len() - 1;
         match self.by.as_str() {
@@ -134,7 +137,7 @@ impl Command {
             other => {
                 let Some(logit) = other.strip_prefix("logit:") else {
                     return Err(Error::request(format!(
-                        "--by is `{other}`; expected activation, share, loss, or logit:TOKEN[@POSITION]"
+                        "--by is `{other}`, expected activation, share, loss, or logit:TOKEN[@POSITION]"
                     )));
                 };
                 let place = logit.rsplit_once('@').and_then(|(token, at)| Some((token, at.parse().ok()?)));
@@ -145,7 +148,7 @@ impl Command {
     }
 
     fn changes(&self) -> Vec<Change> {
-        let at = if self.at.is_empty() { At::Everywhere } else { At::Tokens(self.at.clone()) };
+        let at = if self.at.is_empty() { Scope::Everywhere } else { Scope::Tokens(self.at.clone()) };
         let ablated = self.ablate.iter().map(|&feature| (feature, Edit::Ablate));
         let clamped = self.clamp.iter().map(|&(feature, share)| (feature, Edit::Clamp(share)));
         let added = self.add.iter().map(|&(feature, share)| (feature, Edit::Add(share)));

@@ -4,25 +4,25 @@ use serde_json::{Value, json};
 
 use crate::Output;
 use sae::prompt::{
-    Attribution, Change, Continuation, Edit, Effect, Maximum, MaximumOf, Prompter, Reading, Sampling, Spread,
-    Target,
+    Attribution, Change, Continuation, Edit, Effect, Maximum, MaximumSource, Prompter, Reading, Sampling,
+    Spread, Target,
 };
 
-/// What a token's features are ordered by.
+/// Order of a token's features.
 #[derive(Debug, Clone, Copy)]
-pub enum By {
+pub enum Order {
     Activation,
     Share,
     Effect,
 }
 
-/// A continuation and with what it was made.
+/// A continuation and the name of the intervention it was made with.
 pub struct Continued {
     pub name: &'static str,
-    pub said: Continuation,
+    pub continuation: Continuation,
 }
 
-/// Everything that was found out.
+/// Everything that `sae prompt` shows.
 pub struct Answer<'a> {
     pub prompter: &'a Prompter,
     pub reading: &'a Reading,
@@ -38,21 +38,21 @@ pub struct Answer<'a> {
 struct Code {
     feature: u32,
     activation: f32,
-    /// Of the feature's own maximum.
+    /// Share of the feature's own maximum.
     share: Option<f32>,
     effect: Option<f32>,
 }
 
 impl Answer<'_> {
-    pub fn output(&self, by: By, top: usize) -> Output {
+    pub fn output(&self, by: Order, top: usize) -> Output {
         let mut output = Output::new(self.json());
-        let opened = self.prompter.opened();
+        let opened = self.prompter.info();
         output.row("model", &opened.model);
         output.row("at", format!("{}, {} features", opened.hook, opened.d_sae));
         let losses: Vec<f32> = self.reading.predictions.iter().filter_map(|p| p.loss).collect();
         let loss = match losses.len() {
             0 => String::new(),
-            n => format!(", loss {:.4} nats a token", losses.iter().sum::<f32>() / n as f32),
+            n => format!(", loss {:.4} nats per token", losses.iter().sum::<f32>() / n as f32),
         };
         output.row("text", format!("{} tokens{loss}", self.reading.len()));
         if let Some(attribution) = &self.attribution {
@@ -65,9 +65,9 @@ impl Answer<'_> {
         if let Some(effect) = &self.effect {
             self.changed(&mut output, effect);
         }
-        for Continued { name, said } in &self.continued {
-            let end = if said.ended { " (end)" } else { "" };
-            output.row(&format!("goes on, {name}"), format!("{:?}{end}", said.text));
+        for Continued { name, continuation } in &self.continued {
+            let end = if continuation.ended { " (end)" } else { "" };
+            output.row(&format!("continued, {name}"), format!("{:?}{end}", continuation.text));
         }
         output
     }
@@ -79,15 +79,15 @@ impl Answer<'_> {
     fn target(&self, attribution: &Attribution) -> String {
         let value = attribution.value;
         match attribution.target {
-            Target::Loss => format!("on the summed loss, {value:.4} nats; what is below 0 helps"),
+            Target::Loss => format!("on the summed loss, {value:.4} nats; below 0 helps"),
             Target::Logit { token, position } => {
-                format!("on the logit of {:?} behind token {position}, {value:.4}", self.text(token))
+                format!("on the logit of {:?} after token {position}, {value:.4}", self.text(token))
             }
         }
     }
 
     /// The codes of a token, in order.
-    fn codes(&self, token: usize, by: By) -> Vec<Code> {
+    fn codes(&self, token: usize, by: Order) -> Vec<Code> {
         let codes = &self.reading.codes;
         let range = codes.offsets[token]..codes.offsets[token + 1];
         let of = |i: usize| Code {
@@ -102,25 +102,25 @@ impl Answer<'_> {
         };
         let mut all: Vec<Code> = range.map(of).collect();
         let size = |code: &Code| match by {
-            By::Activation => code.activation,
-            By::Share => code.share.unwrap_or_default(),
-            By::Effect => code.effect.unwrap_or_default().abs(),
+            Order::Activation => code.activation,
+            Order::Share => code.share.unwrap_or_default(),
+            Order::Effect => code.effect.unwrap_or_default().abs(),
         };
-        // Behind the last token effects on the loss are all 0: activations order what effects do not.
+        // At the last token effects on the loss are all 0: there activations decide the order.
         let order =
             |a: &Code, b: &Code| size(b).total_cmp(&size(a)).then(b.activation.total_cmp(&a.activation));
         all.sort_by(|a, b| order(a, b).then(a.feature.cmp(&b.feature)));
         all
     }
 
-    fn features(&self, token: usize, by: By, top: usize) -> String {
+    fn features(&self, token: usize, by: Order, top: usize) -> String {
         if self.reading.left_out[token] {
-            return "left out because of its norm: training never saw such an activation".to_owned();
+            return "left out: its norm is above the limit of training".to_owned();
         }
         let codes = self.codes(token, by);
         let one = |code: &Code| match (code.effect, code.share) {
             (Some(effect), _) => format!("{} {:.3} ({effect:+.4})", code.feature, code.activation),
-            (None, Some(share)) if matches!(by, By::Share) => {
+            (None, Some(share)) if matches!(by, Order::Share) => {
                 format!("{} {:.3} ({:.1} %)", code.feature, code.activation, 100.0 * share)
             }
             _ => format!("{} {:.3}", code.feature, code.activation),
@@ -135,8 +135,8 @@ impl Answer<'_> {
             let unit = self.maxima.iter().find(|maximum| maximum.feature == change.feature);
             let unit = unit.map_or(String::new(), |maximum| {
                 let of = match maximum.of {
-                    MaximumOf::Index => "the index",
-                    MaximumOf::Text => "this text; the run has no index",
+                    MaximumSource::Index => "the index",
+                    MaximumSource::Text => "this text; the run has no index",
                 };
                 format!(", of its maximum {:.4} in {of}", maximum.value)
             });
@@ -150,15 +150,15 @@ impl Answer<'_> {
         let ratio = effect.mean_ratio();
         let changed = effect.deltas.iter().filter(|delta| **delta > 0.0).count();
         let step = ratio.map_or_else(
-            || "nothing changes: they fire nowhere".to_owned(),
-            |ratio| format!("{ratio:.4}, mean of {changed} changed tokens"),
+            || "nothing changes: the features do not fire here".to_owned(),
+            |ratio| format!("{ratio:.4}, mean over {changed} changed tokens"),
         );
         output.row("‖δ‖/‖x‖", step);
         let of = |spread: Option<Spread>| match spread {
             Some(s) => format!("; control {:.4} ({:.4} to {:.4})", s.mean, s.low, s.high),
             None => "; no control".to_owned(),
         };
-        output.row("KL", format!("{:.4} nats a token{}", effect.after.mean_kl(), of(effect.control_kl())));
+        output.row("KL", format!("{:.4} nats per token{}", effect.after.mean_kl(), of(effect.control_kl())));
         if let (Some(before), Some(after)) = (effect.mean_before(), effect.after.mean_loss()) {
             output.row("loss", format!("{before:.4} → {after:.4}{}", of(effect.control_loss())));
         }
@@ -169,7 +169,7 @@ impl Answer<'_> {
         let continuations: Vec<Value> = self
             .continued
             .iter()
-            .map(|Continued { name, said }| json!({ "with": name, "continuation": said }))
+            .map(|Continued { name, continuation }| json!({ "with": name, "continuation": continuation }))
             .collect();
         let target = self.attribution.as_ref().map(|a| json!({ "target": a.target, "value": a.value }));
         let effect = self.effect.as_ref().map(|effect| {
@@ -183,7 +183,7 @@ impl Answer<'_> {
             })
         });
         json!({
-            "opened": self.prompter.opened(),
+            "opened": self.prompter.info(),
             "text": self.reading.text,
             "effect_on": target,
             "tokens": tokens,
@@ -214,7 +214,7 @@ impl Answer<'_> {
             "loss": prediction.loss,
             "experts": experts,
             "top": prediction.top.iter().map(likely).collect::<Vec<_>>(),
-            "features": self.codes(token, By::Activation).iter().map(code).collect::<Vec<_>>(),
+            "features": self.codes(token, Order::Activation).iter().map(code).collect::<Vec<_>>(),
         })
     }
 }

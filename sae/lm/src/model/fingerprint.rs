@@ -35,7 +35,12 @@ pub(super) fn fingerprint(files: &ModelFiles) -> Result<String> {
         }
         ModelFiles::Gguf(first) => gguf::parts(first)?.iter().try_for_each(|path| hash.file(path))?,
     }
-    Ok(hash.0.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hexadecimal(&hash.0.finalize()))
+}
+
+/// Bytes in hexadecimal, two digits each.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 struct Hash(Sha256);

@@ -42,6 +42,7 @@ pub use decoder::Decoder;
 pub use find::ModelSource;
 pub use hook::{Hook, Site};
 pub use hub::Hub;
+pub use fingerprint::hexadecimal;
 pub use language_model::{LanguageModel, losses, summed_loss};
 pub use mixture::MoeLayer;
 pub use mixture::stacked_names;

@@ -1,8 +1,6 @@
 //! The training text as tokens, and the order in which it is seen.
 
-use rand::SeedableRng as _;
-use rand::seq::SliceRandom as _;
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{Purpose, generator, shuffle};
 
 use super::PretrainConfig;
 use crate::model::Tokenizer;
@@ -67,9 +65,7 @@ impl TrainingText {
     /// The batches of pass number `epoch` over the text: the pieces in an order that depends on the seed and the pass alone.
     pub fn epoch(&self, epoch: u64) -> Result<impl Iterator<Item = Result<Contexts>> + '_> {
         let mut order: Vec<u32> = (0..self.pieces.len() as u32).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(epoch + 1);
-        order.shuffle(&mut rng);
+        shuffle(&mut order, &mut generator(self.seed, Purpose::Pieces, epoch, 0));
         let piece = |i: u32| {
             let (begin, end) = self.pieces[i as usize];
             Ok((i, self.tokens[begin as usize..end as usize].to_vec()))

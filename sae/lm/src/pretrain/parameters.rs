@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
-use rand::{RngCore as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{Purpose, generator, normal};
 
 use super::Architecture;
 use crate::model::{Decoder, Weights, stacked_names};
@@ -49,25 +48,19 @@ fn shapes(c: &Architecture) -> BTreeMap<String, Vec<usize>> {
     shapes
 }
 
-/// Standard normal numbers by Box and Muller, the same on every machine.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let mut uniform = || (f64::from(rng.next_u32()) + 0.5) / f64::from(u32::MAX);
-    (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
-}
-
 impl Parameters {
     /// Random weights: gains 1, matrices normal.
     pub fn random(config: &Architecture, seed: u64) -> Result<Self> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut variables = BTreeMap::new();
-        for (name, shape) in shapes(config) {
+        for (number, (name, shape)) in (0..).zip(shapes(config)) {
+            let mut rng = generator(seed, Purpose::Weights, number, 0);
             let n = shape.iter().product();
             let writes = name.ends_with("o_proj.weight") || name.ends_with("experts.down_proj");
             let spread =
                 if writes { SPREAD / (2.0 * config.num_hidden_layers as f64).sqrt() } else { SPREAD };
             let numbers: Vec<f32> = match shape.len() {
                 1 => vec![1.0; n],
-                _ => (0..n).map(|_| (spread * normal(&mut rng)) as f32).collect(),
+                _ => (0..n).map(|_| (spread * f64::from(normal(&mut rng))) as f32).collect(),
             };
             let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu)?;
             variables.insert(name, Var::from_tensor(&tensor)?);

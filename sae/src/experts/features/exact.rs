@@ -1,4 +1,5 @@
-//! Tests of a 2 × 2 table: Fisher's exact p, Wilson's interval, mutual information, and corrections for many tests.
+//! Tests of a 2 × 2 table: Fisher's exact p, Wilson's interval, mutual information, and corrections for many
+//! tests.
 
 /// z of a 95 % interval.
 const Z: f64 = 1.959_963_984_540_054;
@@ -34,7 +35,8 @@ impl Table {
         cells.into_iter().map(term).sum::<f64>().max(0.0)
     }
 
-    /// Two-sided p of Fisher's exact test: twice the smaller tail of the hypergeometric distribution, at most 1.
+    /// Two-sided p of Fisher's exact test: twice the smaller tail of the hypergeometric distribution, at most
+    /// 1.
     ///
     /// Exact also where counts are small, where a χ² approximation finds things that are not there.
     pub fn p(&self, factorials: &LogFactorials) -> f64 {
@@ -124,8 +126,8 @@ pub enum Correction {
 }
 
 impl Correction {
-    /// The largest p that is still found among `tests` tests at `rate`, or `None` when nothing is. `p` holds those that may be
-    /// small; the order does not matter.
+    /// The largest p that is still found among `tests` tests at `rate`, or `None` when nothing is. `p` holds
+    /// those that may be small; the order does not matter.
     pub fn threshold(self, p: &[f64], tests: u64, rate: f64) -> Option<f64> {
         let bound = rate / tests.max(1) as f64;
         match self {

@@ -10,8 +10,7 @@ use storage::row::RowWriter;
 use super::joint::Joint;
 use super::pairs::{Criteria, Tested, test};
 use crate::dictionary::Encoder;
-use crate::experts::choice::{Choice, WeightRule};
-use crate::experts::read::{Rows, Source};
+use crate::experts::routing::{Choice, Rows, Source, WeightRule};
 use crate::rows::{RowBatch, RowReader, Subject, choose, documents};
 use crate::{Error, Progress, Result};
 
@@ -20,7 +19,7 @@ use crate::{Error, Progress, Result};
 pub struct FeatureExpertsOptions {
     /// Dataset; the one that the run was trained on when `None`.
     pub data: Option<PathBuf>,
-    /// Dataset with the routing table; where the data is when `None`: in its own folder, or beside it in `routing/`.
+    /// Dataset with the routing table; `None`: that of the activations, or `routing/` next to it.
     pub routing: Option<PathBuf>,
     /// Layers; all when `None`.
     pub layers: Option<Vec<u16>>,
@@ -67,6 +66,10 @@ pub struct FeatureExperts {
 const BATCH: usize = 8192;
 
 /// Joins and tests; writes `RUN/features/experts.parquet`.
+///
+/// # Errors
+/// A run without a dictionary, activations and routing that are not of the same tokens and model, layers
+/// without routing, or [`Error::Stopped`].
 pub fn feature_experts(
     run: &Path,
     options: &FeatureExpertsOptions,
@@ -122,9 +125,10 @@ fn open_routing(subject: &Subject, named: Option<&Path>) -> Result<Source> {
     }
     if of_data.model.sha256 != of_routing.model.sha256 {
         return Err(Error::request(format!(
-            "the activations are of `{}`, weights {}, the routing of `{}`, weights {}; give the routing of the same model",
+            "the activations are of `{}`, weights {}, the routing of `{}`, weights {}",
             of_data.model.id, of_data.model.sha256, of_routing.model.id, of_routing.model.sha256
-        )));
+        ))
+        .with_remedy("give the routing of the same model"));
     }
     Ok(source)
 }
@@ -141,7 +145,8 @@ fn layers(options: &FeatureExpertsOptions, there: &std::collections::BTreeSet<u1
     }
 }
 
-/// Walks through the routing table, which has the tokens in the same order as the activations but maybe more of them.
+/// Walks through the routing table, which has the tokens in the same order as the activations but maybe more
+/// of them.
 struct Walk {
     batches: storage::Batches,
     batch: Option<RecordBatch>,
@@ -154,8 +159,8 @@ impl Walk {
         Ok(Self { batches: source.scan()?, batch: None, at: 0, experts })
     }
 
-    /// Gives every row of routing up to the last token of `places` to `take`, with the number of its token; rows of tokens that
-    /// are not among them are passed over.
+    /// Gives every row of routing up to the last token of `places` to `take`, with the number of its token;
+    /// rows of tokens that are not among them are passed over.
     fn up_to(&mut self, places: &[(u32, u32, u32)], mut take: impl FnMut(usize, &Choice<'_>)) -> Result<()> {
         let mut next = 0;
         let mut met = false;
@@ -182,7 +187,7 @@ impl Walk {
                 self.at += 1;
             }
         }
-        // The table has ended: the last token may have been met, those behind it have not.
+        // The table has ended: the last token may have been seen, those after it have not.
         for place in &places[next..] {
             missing(met, *place)?;
             met = false;
@@ -196,18 +201,19 @@ fn missing(met: bool, (document, position, _): (u32, u32, u32)) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(format!(
-        "document {document}, position {position} has an activation but no row of routing; give the routing table of the same \
-         harvest (--routing), in (document, position) order"
-    )))
+        "document {document}, position {position} has an activation but no row of routing"
+    ))
+    .with_remedy("give the routing table of the same harvest (--routing), in (document, position) order"))
 }
 
 fn check(choice: &Choice<'_>, token: u32, experts: usize) -> Result<()> {
     if choice.token != token {
         return Err(Error::data(format!(
-            "{}: token {}, but the activation there belongs to token {token}; give the routing table of the same harvest",
+            "{}: token {}, but the activation there belongs to token {token}",
             choice.place(),
             choice.token
-        )));
+        ))
+        .with_remedy("give the routing table of the same harvest"));
     }
     choice.check(experts, WeightRule::Any)
 }
@@ -267,7 +273,8 @@ mod tests {
         values: Vec<f32>,
     }
 
-    /// Two documents of 60 and 41 tokens; feature 0 fires exactly where layer 1 chooses expert 2, feature 1 on even tokens.
+    /// Two documents of 60 and 41 tokens; feature 0 fires exactly where layer 1 chooses expert 2, feature 1
+    /// on even tokens.
     fn case() -> Case {
         let folder = tempfile::tempdir().unwrap();
         let texts = texts(&[60, 41], 50, 1);

@@ -31,14 +31,16 @@ pub struct Layer {
 
 impl Joint {
     /// Nothing counted yet. Layers × features × experts × 4 bytes must be within `BYTES`.
+    ///
+    /// # Errors
+    /// More memory than is allowed.
     pub fn new(features: usize, experts: usize, layers: &[u16]) -> Result<Self> {
         let bytes = layers.len() * features * experts * size_of::<u32>();
         if bytes > BYTES {
             return Err(Error::request(format!(
-                "joint counts of {features} features and {experts} experts in {} layers take {bytes} bytes, more than {BYTES}; \
-                 name fewer layers with --layers",
+                "joint counts of {features} features and {experts} experts in {} layers take {bytes} bytes, more than {BYTES}",
                 layers.len()
-            )));
+            )).with_remedy("name fewer layers with --layers"));
         }
         let layer = || Layer {
             tokens: 0,
@@ -50,7 +52,8 @@ impl Joint {
         Ok(Self { features, experts, layers })
     }
 
-    /// Counts the features of a token, which are different, and what it chose in `layer`. Other layers than those given at the beginning are passed over.
+    /// Counts the features of a token, which are different, and what it chose in `layer`. Other layers than
+    /// those given at the beginning are passed over.
     pub fn choose(&mut self, layer: u16, features: &[u32], experts: &[u16]) {
         let width = self.experts;
         let Some(layer) = self.layers.get_mut(&layer) else { return };

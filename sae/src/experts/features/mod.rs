@@ -1,7 +1,7 @@
 //! Features and experts: which features live in which expert, which expert is a feature.
 //!
-//! One pass over a run's dataset: every token is encoded, and what fired is counted together with what the routers chose for
-//! the same (document, position).
+//! One pass over a run's dataset: every token is encoded, and what fired is counted together with what the
+//! routers chose for the same (document, position).
 
 mod exact;
 mod join;

@@ -1,4 +1,4 @@
-//! From joint counts to pairs of feature and expert that are no chance.
+//! From joint counts to pairs of feature and expert that are not due to chance.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct Criteria {
     pub lives: f64,
     /// … and an expert is a feature when the lower ends of both conditional probabilities are at least this.
     pub is: f64,
-    /// Both need at least this lift: an expert that everybody chooses is nobody's home.
+    /// Both need at least this lift: an expert that nearly every token chooses is not a feature's home.
     pub lift: f64,
 }
 
@@ -99,7 +99,7 @@ fn of_feature(
             b: layer.chosen[expert],
             n: layer.tokens,
         };
-        // Nothing can be said of what always or never happens.
+        // What always or never happens cannot be tested.
         if table.b == 0 || table.b == table.n || table.a == table.n {
             continue;
         }
@@ -157,9 +157,10 @@ mod tests {
     const FEATURES: usize = 300;
     const EXPERTS: u16 = 16;
 
-    /// 4000 tokens choose 2 of 16 experts and fire features at random, each with its own density. Planted: feature 7 fires
-    /// only where expert 3 is chosen, on every fourth such token; feature 8 fires where expert 5 is chosen, 95 % of the time, and
-    /// nearly nowhere else; feature 9 never fires where expert 1 is.
+    /// 4000 tokens choose 2 of 16 experts and fire features at random, each with its own density. Planted:
+    /// feature 7 fires only where expert 3 is chosen, on every fourth such token; feature 8 fires where
+    /// expert 5 is chosen, 95 % of the time, and nearly nowhere else; feature 9 never fires where expert 1
+    /// is.
     fn planted(seed: u64) -> Joint {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut joint = Joint::new(FEATURES, EXPERTS.into(), &[2]).unwrap();
@@ -203,7 +204,8 @@ mod tests {
         assert!(with_chance <= 4, "{with_chance} of 20 draws");
     }
 
-    /// Benjamini–Hochberg: over 20 draws the mean share of chance among what is found stays at the stated rate.
+    /// Benjamini–Hochberg: over 20 draws the mean share of chance among what is found stays at the stated
+    /// rate.
     #[test]
     fn false_discoveries_stay_at_the_rate() {
         let mut share = 0.0;

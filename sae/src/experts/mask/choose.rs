@@ -1,20 +1,21 @@
-//! Which experts a mask and its controls take out.
+//! The experts that a mask and its controls take out.
 
 use std::collections::BTreeMap;
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{self, Purpose, generator};
 
 use super::Text;
-use crate::experts::read::Source;
-use crate::experts::specialisation::{InDomain, specialisation};
-use crate::experts::usage::Usage;
+use crate::experts::counts::Usage;
+use crate::experts::figures::{InDomain, specialisation};
+use crate::experts::routing::Source;
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
 use lm::model::config::MlpConfig;
 
 /// The experts that the 2× rule calls specialised in `domain`, by the documents that are not measured.
+///
+/// # Errors
+/// A domain that does not exist or has no specialised expert.
 pub fn by_domain(
     source: &Source,
     domain: &str,
@@ -23,7 +24,7 @@ pub fn by_domain(
 ) -> Result<Vec<(u16, u16)>> {
     if !source.domains().iter().any(|d| d == domain) {
         let there = source.domains().join(", ");
-        return Err(Error::request(format!("no domain `{domain}`; the dataset has {there}")));
+        return Err(Error::request(format!("there is no domain `{domain}`: the dataset has {there}")));
     }
     let overview = source.overview(progress)?;
     let experts = source.declared().experts.unwrap_or(overview.highest);
@@ -48,13 +49,13 @@ pub fn by_domain(
     match found.is_empty() {
         false => Ok(found),
         true => Err(Error::request(format!(
-            "no expert is specialised in {domain}: none has there twice the share of every other domain; name experts with \
-             --expert LAYER:EXPERT"
-        ))),
+            "no expert is specialised in {domain}: none has twice the share there that it has in every other domain"
+        ))
+        .with_remedy("name experts with --expert LAYER:EXPERT")),
     }
 }
 
-/// Experts and experts a token of the layers that have any.
+/// Experts and experts per token of the layers that have any.
 fn shapes(model: &LanguageModel) -> BTreeMap<u16, (usize, usize)> {
     let blocks = (0u16..).zip(&model.config().blocks);
     let shape = |(layer, block): (u16, &lm::model::config::BlockConfig)| match &block.mlp {
@@ -70,10 +71,14 @@ fn by_layer(experts: &[(u16, u16)]) -> BTreeMap<u16, Vec<u16>> {
     layers
 }
 
-/// The experts in order, each once, or an error that says why they can not be taken out.
+/// The experts in order, each once.
+///
+/// # Errors
+/// No expert, an expert or a layer that the model does not have, or a layer with too few experts left for a
+/// token.
 pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Vec<(u16, u16)>> {
     if experts.is_empty() {
-        return Err(Error::request("no expert to mask; give --domain or --expert LAYER:EXPERT"));
+        return Err(Error::request("no expert to mask").with_remedy("give --domain or --expert LAYER:EXPERT"));
     }
     experts.sort_unstable();
     experts.dedup();
@@ -83,12 +88,12 @@ pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Ve
             let there: Vec<String> = shapes.keys().map(u16::to_string).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             return Err(Error::request(format!(
-                "layer {layer} has no experts; the layers with experts are {there}"
+                "layer {layer} has no experts: the layers with experts are {there}"
             )));
         };
         if let Some(expert) = masked.iter().find(|&&e| usize::from(e) >= count) {
             return Err(Error::request(format!(
-                "layer {layer} has no expert {expert}; its experts are 0…{}",
+                "layer {layer} has no expert {expert}: its experts are 0…{}",
                 count - 1
             )));
         }
@@ -113,15 +118,12 @@ pub fn controls(masked: &[(u16, u16)], model: &LanguageModel, draws: u16, seed: 
         return Vec::new();
     }
     let draw = |number: u16| {
-        // Each draw has a stream of its own.
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(number.into());
+        let mut rng = generator(seed, Purpose::Masks, number.into(), 0);
         let mut drawn = Vec::with_capacity(masked.len());
         for (layer, masked) in &layers {
             let count = shapes.get(layer).map_or(0, |&(count, _)| count as u16);
             let mut others: Vec<u16> = (0..count).filter(|e| !masked.contains(e)).collect();
-            others.shuffle(&mut rng);
-            others.truncate(masked.len());
+            chance::choose(&mut others, masked.len(), &mut rng);
             others.sort_unstable();
             drawn.extend(others.into_iter().map(|expert| (*layer, expert)));
         }

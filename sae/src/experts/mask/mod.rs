@@ -1,11 +1,12 @@
 //! What a model loses without some of its experts, by domain.
 //!
-//! The experts that the 2× rule calls specialised in a domain, or experts named by hand, are taken out of the router's choice: their
-//! logits become −∞, so that the choice and the weights are those of a model that never had them. Controls take out as many others
-//! of the same layers, drawn by seed: what a domain loses to the first and not to the others it loses because of *these* experts.
+//! The experts that the 2× rule calls specialised in a domain, or experts named by hand, are taken out of the
+//! router's choice: their logits become −∞, so that the choice and the weights are those of a model that
+//! never had them. Controls take out as many others of the same layers, drawn by seed: what a domain loses to
+//! the first and not to the others it loses because of *these* experts.
 //!
-//! Experts are chosen by the routing of documents that are not held out and losses are measured on those that are, where the dataset
-//! has both, so that nothing is chosen by what it is measured on.
+//! Experts are chosen by the routing of documents that are not held out and losses are measured on those that
+//! are, where the dataset has both, so that nothing is chosen by what it is measured on.
 
 mod choose;
 mod tap;
@@ -23,13 +24,13 @@ use storage::row;
 use self::choose::{by_domain, checked, controls};
 use self::tap::Masked;
 use self::text::{Text, text};
-use super::read::Source;
 use super::rescore::contexts;
+use super::routing::Source;
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{LanguageModel, NoTap, Tap};
 
-/// Which experts to take out.
+/// The experts to mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choose {
     /// Those specialised in this domain (2× rule over the dataset's routing).
@@ -66,7 +67,7 @@ pub struct MaskReport {
     pub held_out: bool,
     /// By domain.
     pub domains: Vec<MaskingRow>,
-    /// What could not be said, and why.
+    /// Figures that could not be computed, and why.
     pub gaps: Vec<String>,
 }
 
@@ -77,12 +78,12 @@ impl MaskReport {
     }
 }
 
-/// Masks experts of the dataset's model and measures its loss on the dataset's documents. Writes `DATASET/experts/masking.parquet`
-/// and `masked.parquet`; what they hold of other masks stays.
+/// Masks experts of the dataset's model and measures its loss on the dataset's documents. Writes
+/// `DATASET/experts/masking.parquet` and `masked.parquet`; what they hold of other masks stays.
 ///
 /// # Errors
-/// A domain or an expert that is not there, a domain without specialised experts, a mask that leaves a layer fewer experts than a
-/// token needs, a model whose weights are not those that made the dataset.
+/// A domain or an expert that is not there, a domain without specialised experts, a mask that leaves a layer
+/// fewer experts than a token needs, a model whose weights are not those that made the dataset.
 pub fn mask(dir: &Path, options: &MaskOptions, progress: &mut dyn Progress) -> Result<MaskReport> {
     let source = Source::open(dir)?;
     let text = text(&source, options.tokens)?;
@@ -91,7 +92,7 @@ pub fn mask(dir: &Path, options: &MaskOptions, progress: &mut dyn Progress) -> R
         Choose::Domain(domain) => by_domain(&source, domain, &text, progress)?,
     };
     let model = load_model(&options.model, source.dataset().manifest())?
-        .ok_or_else(|| Error::request("masking needs the model; give --model"))?;
+        .ok_or_else(|| Error::request("masking needs the model").with_remedy("give --model"))?;
     let masked = checked(masked, &model)?;
     let mask = match &options.choose {
         Choose::Experts(_) => name(&masked),
@@ -196,7 +197,7 @@ fn measure(
     Ok(sums)
 }
 
-/// Writes the report beside those of other masks.
+/// Writes the report, keeping those of other masks.
 fn publish(dir: &Path, report: &MaskReport) -> Result<()> {
     let folder = dir.join("experts");
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;

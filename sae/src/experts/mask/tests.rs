@@ -69,8 +69,8 @@ fn run(model: &LanguageModel, tap: &mut dyn Tap) -> (Vec<f32>, Vec<(Vec<u32>, Ve
     (logits.flatten_all().unwrap().to_vec1().unwrap(), chosen.routing)
 }
 
-/// Writes the model in `folder` to `out` without `gone[layer]`: its tensors and its row of the router are taken out, the experts behind
-/// it move up, and config.json has one expert less. Knows nothing of masks.
+/// Writes the model in `folder` to `out` without `gone[layer]`: its tensors and its row of the router are
+/// taken out, the experts behind it move up, and config.json has one expert less. Knows nothing of masks.
 fn without_experts(folder: &Path, out: &Path, gone: &[usize]) {
     let mut config: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
@@ -209,7 +209,8 @@ fn nonsense_is_refused() {
     assert!(report.gaps.iter().any(|gap| gap.contains("not enough other experts")));
 }
 
-/// Experts of a domain come from the 2× rule over documents that are not measured; taking them out hurts that domain most.
+/// Experts of a domain come from the 2× rule over documents that are not measured; taking them out hurts that
+/// domain most.
 #[test]
 fn experts_of_a_domain() {
     let folder = tempfile::tempdir().unwrap();

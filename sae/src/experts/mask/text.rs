@@ -1,12 +1,12 @@
-//! Which documents of a dataset are measured, and which tell where experts are at home.
+//! The documents that a mask is measured on, and those that experts are chosen by.
 
 use std::collections::BTreeSet;
 
 use storage::schema::DOCUMENTS;
 
 use crate::Result;
-use crate::experts::read::Source;
 use crate::experts::rescore::documents;
+use crate::experts::routing::Source;
 
 /// Documents to measure.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +21,7 @@ pub struct Text {
     pub gaps: Vec<String>,
 }
 
-/// Held-out documents if every domain has some and others beside them, up to `tokens` of each domain.
+/// The held-out documents if every domain has some and also others, up to `tokens` tokens per domain.
 pub fn text(source: &Source, tokens: u64) -> Result<Text> {
     let rows = storage::documents::read(&source.dataset().table(DOCUMENTS)?)?;
     let marked: BTreeSet<u32> = rows.iter().filter(|row| row.held_out).map(|row| row.document).collect();

@@ -1,33 +1,29 @@
-//! Voronoi cells: every expert or feature of one set goes to the nearest of a reference, and the sizes of the cells say which of the
-//! reference are missed (0), matched (1) or split (2 or more) in the other set.
+//! Voronoi cells: every expert or feature of one set goes to the nearest of a reference, and the sizes of the
+//! cells say which of the reference are missed (0), matched (1) or split (2 or more) in the other set.
 //!
-//! Theory of top-k gating (2309.13850) counts fitted experts so around the true ones. Vectors are made of blocks of unit length, router row
-//! and outputs of an expert, encoder row and decoder row of a feature, so that the nearest by distance is the nearest by cosine
-//! and neither block outweighs the other. Both sets must live in one space: checkpoints of one model, dictionaries of one hook.
+//! Theory of top-k gating (2309.13850) counts fitted experts around the true ones in this way. Vectors are
+//! made of blocks of unit length, router row and outputs of an expert, encoder row and decoder row of a
+//! feature, so that the nearest by distance is the nearest by cosine and neither block outweighs the other.
+//! Both sets must live in one space: checkpoints of one model, dictionaries of one hook.
 
 use std::path::Path;
 
-use rayon::prelude::*;
 use serde::Serialize;
 use storage::experts::CellRow;
 
 use super::layers;
 use super::outputs::outputs;
 use crate::dictionary::Dictionary;
-use crate::experts::figures::short;
+use crate::experts::tables::short;
 use crate::{Error, Progress, Result};
-use kernels::gemm::rows_times_rows;
+use kernels::pairs::{ROWS, fold_products};
+use kernels::wide;
 use lm::model::{LanguageModel, MoeLayer};
-
-/// Rows of the other set that one task looks at.
-const ROWS: usize = 64;
-/// Rows of the reference that are multiplied at a time.
-const COLUMNS: usize = 1024;
 
 /// The cells of a reference.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cells {
-    /// One row an expert or feature of the reference.
+    /// One row per expert or feature of the reference.
     pub cells: Vec<CellRow>,
     /// Cells of size 0.
     pub missed: u64,
@@ -37,7 +33,7 @@ pub struct Cells {
     pub split: u64,
     /// Of the other set: how many were put into a cell.
     pub placed: u64,
-    /// Of both sets: how many have no direction (all zeros) and were left aside.
+    /// Of both sets: how many have no direction (all zeros) and were left out.
     pub left_out: u64,
 }
 
@@ -82,7 +78,8 @@ pub fn cells_of_experts(
     Ok(found)
 }
 
-/// Cells of the features of the run in `reference` among those of the run in `other`. Writes `OTHER/features/cells.parquet`.
+/// Cells of the features of the run in `reference` among those of the run in `other`. Writes
+/// `OTHER/features/cells.parquet`.
 ///
 /// # Errors
 /// Dictionaries of different width.
@@ -126,7 +123,7 @@ impl Cells {
         self.left_out += (other.zeros() + reference.zeros()) as u64;
         for (number, cell) in rows.iter().enumerate() {
             match cell.size {
-                // Without a direction of its own it can not be missed.
+                // Without a direction of its own it cannot be missed.
                 0 if !reference.has_direction[number] => {}
                 0 => self.missed += 1,
                 1 => self.matched += 1,
@@ -148,7 +145,8 @@ struct Vectors {
 }
 
 impl Vectors {
-    /// `count` rows of each of `blocks`, side by side. A row of which any block is all zeros has no direction.
+    /// `count` rows of each of `blocks`, side by side. A row of which any block is all zeros has no
+    /// direction.
     fn of(count: usize, blocks: &[&[f32]]) -> Self {
         let widths: Vec<usize> = blocks.iter().map(|block| block.len() / count.max(1)).collect();
         let width = widths.iter().sum();
@@ -158,10 +156,10 @@ impl Vectors {
             let mut whole = true;
             for (block, &width) in blocks.iter().zip(&widths) {
                 let block = &block[row * width..][..width];
-                let norm = block.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-                whole &= norm > 0.0;
-                let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-                numbers.extend(block.iter().map(|x| (f64::from(*x) * scale) as f32));
+                whole &= wide::norm(block) > 0.0;
+                let first = numbers.len();
+                numbers.extend_from_slice(block);
+                wide::scale_to_unit(&mut numbers[first..]);
             }
             has_direction.push(whole);
         }
@@ -173,32 +171,24 @@ impl Vectors {
     }
 }
 
-/// For every row of `other` the nearest row of `reference` and their cosine, the mean over blocks; ties to the lower number.
+/// For every row of `other` the nearest row of `reference` and their cosine, the mean over blocks; ties to
+/// the lower number. `None` for a row without a direction.
 fn nearest(other: &Vectors, reference: &Vectors) -> Vec<Option<(usize, f64)>> {
-    let width = reference.width;
-    let of_block = |block: usize| {
-        let rows = &other.numbers[block * ROWS * width..][..(other.count - block * ROWS).min(ROWS) * width];
-        let n = rows.len() / width;
-        let mut best: Vec<Option<(usize, f32)>> = vec![None; n];
-        let mut products = vec![0.0; n * COLUMNS];
-        for (index, columns) in reference.numbers.chunks(COLUMNS * width).enumerate() {
-            let count = columns.len() / width;
-            let out = &mut products[..n * count];
-            rows_times_rows(out, rows, columns, n, count, width);
-            for (best, row) in best.iter_mut().zip(out.chunks_exact(count)) {
-                for (at, &product) in (index * COLUMNS..).zip(row) {
-                    if reference.has_direction[at] && best.is_none_or(|(_, most)| product > most) {
-                        *best = Some((at, product));
-                    }
-                }
+    fold_products(
+        (&other.numbers, &reference.numbers, reference.width),
+        0..other.count,
+        ROWS,
+        |row| (row, None),
+        |(_, best): &mut (usize, Option<(usize, f32)>), at, product| {
+            if reference.has_direction[at] && best.is_none_or(|(_, most)| product > most) {
+                *best = Some((at, product));
             }
-        }
-        let own = &other.has_direction[block * ROWS..];
-        let cosine = |(at, product): (usize, f32)| (at, f64::from(product) / reference.blocks as f64);
-        best.into_iter().zip(own).map(|(best, own)| best.filter(|_| *own).map(cosine)).collect::<Vec<_>>()
-    };
-    let parts: Vec<_> = (0..other.count.div_ceil(ROWS)).into_par_iter().map(of_block).collect();
-    parts.into_iter().flatten().collect()
+        },
+        |(row, best)| {
+            let best = best.filter(|_| other.has_direction[row]);
+            best.map(|(at, product)| (at, f64::from(product) / reference.blocks as f64))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -215,7 +205,8 @@ mod tests {
         of.iter().map(|x| x + by * (rng.random::<f32>() - 0.5)).collect()
     }
 
-    /// Planted: of six features of the reference 0 is missed, 1 to 4 are matched in another order and scale, 5 is split in three.
+    /// Planted: of six features of the reference 0 is missed, 1 to 4 are matched in another order and scale,
+    /// 5 is split in three.
     #[test]
     fn missed_matched_split() {
         let folder = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ pub use cells::{Cells, cells_of_experts, cells_of_features};
 pub use similarity::{DUPLICATE, similarity};
 pub use sparsity::sparsity;
 
-use super::read::Source;
+use super::routing::Source;
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{LanguageModel, MoeLayer};
@@ -34,7 +34,7 @@ pub struct WeightsReport {
     pub similarity: Vec<SimilarityRow>,
     /// By layer and expert; empty where `gaps` says why.
     pub sparsity: Vec<SparsityRow>,
-    /// What could not be said, and why.
+    /// Figures that could not be computed, and why.
     pub gaps: Vec<String>,
 }
 
@@ -47,8 +47,9 @@ pub fn of_model(model: &LanguageModel, seed: u64, progress: &mut dyn Progress) -
     })
 }
 
-/// Looks at the experts of the model that made a dataset, for ReLU ones also at how sparse they are on up to `tokens` of its
-/// tokens. Writes `DATASET/experts/similarity.parquet` and, where there is anything to write, `sparsity.parquet`.
+/// Looks at the experts of the model that made a dataset, for ReLU ones also at how sparse they are on up to
+/// `tokens` of its tokens. Writes `DATASET/experts/similarity.parquet` and, where there is anything to write,
+/// `sparsity.parquet`.
 pub fn of_dataset(
     dir: &Path,
     choice: &ModelChoice,
@@ -57,8 +58,9 @@ pub fn of_dataset(
     progress: &mut dyn Progress,
 ) -> Result<WeightsReport> {
     let source = Source::open(dir)?;
-    let model = load_model(choice, source.dataset().manifest())?
-        .ok_or_else(|| Error::request("this needs the model's weights; give --model"))?;
+    let model = load_model(choice, source.dataset().manifest())?.ok_or_else(|| {
+        Error::request("the comparison needs the model's weights").with_remedy("give --model")
+    })?;
     let mut report = of_model(&model, seed, progress)?;
     report.gaps.clear();
     match sparsity(&source, &model, tokens, progress) {

@@ -1,10 +1,11 @@
-//! How alike the experts of a layer are: by what their router rows ask for, by their weights, and by what they do.
+//! How alike the experts of a layer are: by what their router rows ask for, by their weights, and by what
+//! they do.
 
 use candle_core::Tensor;
 use storage::experts::SimilarityRow;
 
 use super::outputs::outputs;
-use crate::experts::figures::short;
+use crate::experts::tables::short;
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::MoeLayer;

@@ -1,15 +1,18 @@
-//! How many hidden units of a ReLU expert are active: as the mean and the variance of its weights let expect, and as it is.
+//! How many hidden units of a ReLU expert are active: as the mean and the variance of its weights let expect,
+//! and as it is.
 //!
-//! MoE-X (2503.07639) takes the weights of an expert's hidden units as draws from one normal distribution a coordinate. With μ and s²
-//! the mean and variance over hidden units of each column of `W_enc`, the pre-activation of a unit at input x is then normal with
+//! MoE-X (2503.07639) takes the weights of an expert's hidden units as draws from one normal distribution a
+//! coordinate. With μ and s² the mean and variance over hidden units of each column of `W_enc`, the
+//! pre-activation of a unit at input x is then normal with
 //!
 //! ```text
 //! m = μᵀx + mean(b),    v = s²ᵀ(x ∘ x) + var(b),    P(active) = Φ(m / √v) = ½ (1 + erf(m / √(2v)))
 //! ```
 //!
-//! The paper routes by −erf(m / √(2v)), so that tokens go to the experts that are sparsest for them. Here it is a figure beside the
-//! measured share of active units: near it where the assumption holds. In a gated expert a unit is active where its gate is, so the
-//! rows of the gate stand for `W_enc`. The equations are reconstructed from the paper's captions and a re-implementation.
+//! The paper routes by −erf(m / √(2v)), so that tokens go to the experts that are sparsest for them. Here it
+//! is a figure next to the measured share of active units: near it where the assumption holds. In a gated
+//! expert a unit is active where its gate is, so the rows of the gate stand for `W_enc`. The equations are
+//! reconstructed from the paper's captions and a re-implementation.
 
 use std::collections::BTreeMap;
 
@@ -18,19 +21,20 @@ use candle_core::cpu::erf::erf_f64;
 use storage::experts::SparsityRow;
 
 use super::layers;
-use crate::experts::figures::short;
-use crate::experts::read::Source;
 use crate::experts::rescore::{contexts, documents};
+use crate::experts::routing::Source;
+use crate::experts::tables::short;
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::config::Activation;
 use lm::model::{Hook, LanguageModel, MoeLayer, Routing, Site, Tap};
 
-/// Expected and measured share of active units of every expert on the tokens that choose it: over the first batches of the dataset that
-/// hold `tokens` tokens, or all of it.
+/// Expected and measured share of active units of every expert on the tokens that choose it: over the first
+/// batches of the dataset that hold `tokens` tokens, or all of it.
 ///
 /// # Errors
-/// A request error for experts whose units are never exactly 0 (SiLU, GELU): no sparsity is to be expected of them.
+/// A request error for experts whose units are never exactly 0 (SiLU, GELU): no sparsity is to be expected of
+/// them.
 pub fn sparsity(
     source: &Source,
     model: &LanguageModel,
@@ -68,7 +72,7 @@ pub fn sparsity(
 fn refuse_smooth(layers: &[MoeLayer<'_>]) -> Result<()> {
     match layers.iter().find(|layer| layer.experts.activation != Activation::Relu) {
         Some(layer) => Err(Error::request(format!(
-            "no sparsity is to be expected of the experts of layer {}: their activation is {}, whose units are never exactly 0; \
+            "the experts of layer {} have no expected sparsity: their activation is {}, whose units are never exactly 0; \
              MoE-X's formula is for ReLU",
             layer.layer,
             name(layer.experts.activation)
@@ -250,7 +254,8 @@ mod tests {
         (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0
     }
 
-    /// Two experts of 20,000 units whose weights have known means; what is expected is the share that a Monte Carlo count gives.
+    /// Two experts of 20,000 units whose weights have known means; what is expected is the share that a Monte
+    /// Carlo count gives.
     #[test]
     fn expected_is_what_is_counted_for_normal_weights() {
         let (d, hidden) = (12, 20_000);

@@ -1,4 +1,5 @@
-//! A whole model of ReLU experts and a whole dataset: active units by loops over the checkpoint's own tensors.
+//! A whole model of ReLU experts and a whole dataset: active units by loops over the checkpoint's own
+//! tensors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,8 @@ use crate::Quiet;
 use crate::rows::fixture::{self, Routed, header, texts};
 use lm::model::{Hook, ModelSource, Routing, Site, Tap};
 
-/// A model of two layers of four experts with this activation, and a dataset that has its tokens in a routing table.
+/// A model of two layers of four experts with this activation, and a dataset that has its tokens in a routing
+/// table.
 fn model_and_data(folder: &Path, activation: &str) -> (LanguageModel, std::path::PathBuf) {
     let at = folder.join("model");
     fixture::model(&at);

@@ -1,15 +1,13 @@
-//! Explanations as CSV (RFC 4180): a line of names, among them `feature` and `text`, then a line each. `method`, `author`, `score` and
-//! `score:KIND` may be there; another column is an error.
-//!
-//! Read here and not by the crate `csv`, which takes a quotation mark that never closes for the end of the file, and text behind one that
-//! closes for a part of the field: half of a file would pass for whole.
+//! Explanations as CSV: a line of column names, among them `feature` and `text`, then one record per
+//! explanation. The columns `method`, `author`, `score` and `score:KIND` are optional; any other column is an
+//! error.
 
 use std::path::Path;
 
 use storage::explanations::{Explanation, Score};
 
 use super::Reading;
-use crate::{Error, Result};
+use crate::{Error, Result, csv_file};
 
 /// What a column holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,11 +34,10 @@ impl Column {
 
 /// Reads all records.
 pub(super) fn read(path: &Path, text: &str, reading: &mut Reading) -> Result<()> {
-    let records = Records { rest: text, line: 1 };
     let wrong = |line: usize, problem: String| Error::format(path, format!("line {line}: {problem}"));
+    let records = csv_file::records(text).map_err(|(line, problem)| wrong(line, problem))?;
     let mut columns = Vec::new();
-    for record in records {
-        let (line, fields) = record.map_err(|(line, problem)| wrong(line, problem))?;
+    for (line, fields) in records {
         if columns.is_empty() {
             columns = head(&fields).map_err(|problem| wrong(line, problem))?;
             continue;
@@ -55,9 +52,9 @@ pub(super) fn read(path: &Path, text: &str, reading: &mut Reading) -> Result<()>
 }
 
 fn head(fields: &[String]) -> std::result::Result<Vec<Column>, String> {
-    let expected = "expected columns feature, text and, if you like, method, author, score, score:KIND";
+    let expected = "expected the columns feature and text, and optionally method, author, score, score:KIND";
     let column = |name: &String| {
-        Column::named(name).ok_or_else(|| format!("`{name}` is no column of explanations; {expected}"))
+        Column::named(name).ok_or_else(|| format!("`{name}` is not a column of explanations; {expected}"))
     };
     let columns: Vec<Column> = fields.iter().map(column).collect::<std::result::Result<_, _>>()?;
     for (needed, name) in [(Column::Feature, "feature"), (Column::Text, "text")] {
@@ -66,7 +63,7 @@ fn head(fields: &[String]) -> std::result::Result<Vec<Column>, String> {
         }
     }
     match columns.iter().enumerate().find(|(i, column)| columns[..*i].contains(column)) {
-        Some((i, _)) => Err(format!("the column `{}` is there twice", fields[i])),
+        Some((i, _)) => Err(format!("the column `{}` appears twice", fields[i])),
         None => Ok(columns),
     }
 }
@@ -99,83 +96,4 @@ fn take(columns: &[Column], fields: &[String], reading: &mut Reading) -> std::re
         reading.rows.push(row);
     }
     Ok(())
-}
-
-/// Records of a text, each with the line that it begins on. A field in quotation marks may hold commas, line ends and, doubled, quotation
-/// marks. Empty lines are passed over.
-struct Records<'a> {
-    rest: &'a str,
-    line: usize,
-}
-
-type Record = std::result::Result<(usize, Vec<String>), (usize, String)>;
-
-impl Iterator for Records<'_> {
-    type Item = Record;
-
-    fn next(&mut self) -> Option<Record> {
-        loop {
-            if self.rest.is_empty() {
-                return None;
-            }
-            let line = self.line;
-            let mut fields = Vec::new();
-            loop {
-                let field = match self.field() {
-                    Ok(field) => field,
-                    Err(problem) => {
-                        self.rest = "";
-                        return Some(Err((line, problem)));
-                    }
-                };
-                fields.push(field);
-                match self.rest.strip_prefix(',') {
-                    Some(rest) => self.rest = rest,
-                    None => break,
-                }
-            }
-            self.end_line();
-            if fields.iter().any(|field| !field.is_empty()) {
-                return Some(Ok((line, fields)));
-            }
-        }
-    }
-}
-
-impl Records<'_> {
-    fn end_line(&mut self) {
-        let rest = self.rest.strip_prefix('\r').unwrap_or(self.rest);
-        self.rest = rest.strip_prefix('\n').unwrap_or(rest);
-        self.line += 1;
-    }
-
-    fn field(&mut self) -> std::result::Result<String, String> {
-        let Some(mut rest) = self.rest.strip_prefix('"') else {
-            let end = self.rest.find([',', '\n', '\r']).unwrap_or(self.rest.len());
-            let (field, rest) = self.rest.split_at(end);
-            self.rest = rest;
-            return Ok(field.to_owned());
-        };
-        let mut field = String::new();
-        loop {
-            let end = rest.find('"').ok_or("a quotation mark opens and none closes")?;
-            field.push_str(&rest[..end]);
-            rest = &rest[end + 1..];
-            match rest.strip_prefix('"') {
-                Some(more) => {
-                    field.push('"');
-                    rest = more;
-                }
-                None => break,
-            }
-        }
-        self.line += field.matches('\n').count();
-        self.rest = rest;
-        match rest.chars().next() {
-            None | Some(',' | '\n' | '\r') => Ok(field),
-            Some(other) => Err(format!(
-                "`{other}` behind a closing quotation mark, expected a comma or the end of the line"
-            )),
-        }
-    }
 }

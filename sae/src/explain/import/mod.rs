@@ -6,8 +6,8 @@
 //! | `.jsonl` of one's own (`plain`) | `feature`, `text`, and if one likes `method`, `author`, `score` or `scores` |
 //! | `.csv` (`csv`) | the same as columns; further scores are columns `score:KIND` |
 //!
-//! A file is read as a whole or not at all: a record that is not understood is an error that names the line. To read a source again replaces
-//! what it held.
+//! A file is read as a whole or not at all: a record that is not understood is an error that names the line.
+//! To read a source again replaces what it held.
 
 mod csv;
 mod neuronpedia;
@@ -98,13 +98,10 @@ pub fn run(dir: &Path, options: &ImportOptions, progress: &mut dyn Progress) -> 
     let path = &options.file;
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(Error::format(
-            path,
-            "it is compressed; unpack it first (gunzip) and give the file that comes out",
-        ));
+        return Err(Error::format(path, "it is compressed").with_remedy("unpack it first (gunzip)"));
     }
     let text = std::str::from_utf8(&bytes)
-        .map_err(|e| Error::format(path, format!("byte {} is no UTF-8, expected text", e.valid_up_to())))?;
+        .map_err(|e| Error::format(path, format!("byte {} is not UTF-8, expected text", e.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     progress.begin("import", Some(bytes.len() as u64), "bytes");
     let mut reading = Reading::default();
@@ -139,13 +136,13 @@ fn source_name(options: &ImportOptions) -> Result<String> {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
     if name == RULES {
         return Err(Error::request(format!(
-            "`{RULES}` is where `sae explain` keeps its own; give another name with --name"
-        )));
+            "`{RULES}` is the name of the explanations that `sae explain` makes"
+        ))
+        .with_remedy("give a different name with --name"));
     }
     if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        return Err(Error::request(format!(
-            "`{name}` can not be a source's name; give one of letters, digits, -, _ and . with --name"
-        )));
+        return Err(Error::request(format!("`{name}` cannot be a source's name"))
+            .with_remedy("give a name of letters, digits, spaces, -, _ and . with --name"));
     }
     Ok(name)
 }
@@ -182,10 +179,8 @@ fn list(path: &Path, text: &str, options: &ImportOptions, reading: &mut Reading)
     let records: Value =
         serde_json::from_str(text).map_err(|e| Error::format(path, format!("{e}, expected a JSON list")))?;
     let Value::Array(records) = records else {
-        return Err(Error::format(
-            path,
-            "expected a JSON list of explanations; records in lines belong into a file .jsonl",
-        ));
+        return Err(Error::format(path, "expected a JSON list of explanations")
+            .with_remedy("give a file with one record per line the ending .jsonl"));
     };
     let mut format = None;
     for (number, record) in records.iter().enumerate() {
@@ -207,13 +202,11 @@ fn take(
         let keys: Vec<&str> = record.as_object().map_or_else(Vec::new, |o| o.keys().map(String::as_str).collect());
         wrong(format!(
             "found {}, expected an object with `index` and `description` (Neuronpedia) or with `feature` and `text`",
-            if keys.is_empty() { "no object".to_owned() } else { format!("the fields {}", keys.join(", ")) }
+            if keys.is_empty() { "something else".to_owned() } else { format!("the fields {}", keys.join(", ")) }
         ))
     })?;
     if *format.get_or_insert(found) != found {
-        return Err(wrong(
-            "it is of another format than the records before; give a file of one format".into(),
-        ));
+        return Err(wrong("it has a different format from the records before; a file has one format".into()));
     }
     match found {
         Format::Neuronpedia => neuronpedia::read(record, options.layer.as_deref(), reading).map_err(wrong),
@@ -227,11 +220,12 @@ fn check_features(path: &Path, rows: &[Explanation], features: usize) -> Result<
         Some(row) => Err(Error::format(
             path,
             format!(
-                "it explains feature {}, but the dictionary has the features 0 to {}; give the explanations of this dictionary",
+                "it explains feature {}, but the dictionary's features are 0 to {}",
                 row.feature,
                 features.saturating_sub(1)
             ),
-        )),
+        )
+        .with_remedy("give the explanations of this dictionary")),
     }
 }
 

@@ -1,6 +1,6 @@
-//! Neuronpedia's explanations: rows of the export's `explanations/batch-N.jsonl` (`modelId`, `layer`, `index`, `description`, `typeName`,
-//! `explanationModelName`, `authorId`, with `scores` where the export has them), and the objects of its interface (`/api/feature`),
-//! which hold a feature's in `explanations`.
+//! Neuronpedia's explanations: rows of the export's `explanations/batch-N.jsonl` (`modelId`, `layer`,
+//! `index`, `description`, `typeName`, `explanationModelName`, `authorId`, with `scores` where the export has
+//! them), and the objects of its interface (`/api/feature`), which hold a feature's in `explanations`.
 
 use serde_json::Value;
 use storage::explanations::{Explanation, Score};
@@ -19,7 +19,7 @@ pub(super) fn read(record: &Value, layer: Option<&str>, reading: &mut Reading) -
     match &reading.of {
         Some(first) if *first != of => {
             return Err(format!(
-                "it is of model `{}`, layer `{}`, the records before of `{}`, `{}`; a run has one: choose with --layer",
+                "it is of model `{}`, layer `{}`, the records before of `{}`, `{}`; a run has one layer: choose it with --layer",
                 of.0, of.1, first.0, first.1
             ));
         }

@@ -1,6 +1,6 @@
-//! Records of one's own: `{"feature": 12, "text": "trees", "score": 0.8, "method": "by hand", "author": "Ada"}`. `scores` may hold several
-//! by kind, `{"f1": 0.8, "recall": 0.9}`; `score` alone is of the kind `score`. Other fields are an error, so that a misspelt one
-//! is not lost in silence.
+//! Records of one's own: `{"feature": 12, "text": "trees", "score": 0.8, "method": "by hand", "author":
+//! "Ada"}`. `scores` may hold several by kind, `{"f1": 0.8, "recall": 0.9}`; `score` alone is of the kind
+//! `score`. Other fields are an error, so that a misspelt one is not lost in silence.
 
 use serde_json::Value;
 use storage::explanations::{Explanation, Score};
@@ -14,11 +14,11 @@ pub(super) fn read(record: &Value, reading: &mut Reading) -> Result<(), String> 
     let unknown =
         record.as_object().into_iter().flat_map(|o| o.keys()).find(|key| !FIELDS.contains(&key.as_str()));
     if let Some(key) = unknown {
-        return Err(format!("`{key}` is no field of an explanation, expected {}", FIELDS.join(", ")));
+        return Err(format!("`{key}` is not a field of an explanation, expected {}", FIELDS.join(", ")));
     }
     let feature = feature(record.get("feature"), "feature")?;
-    let said = text(record, "text")?.trim();
-    if said.is_empty() {
+    let explained = text(record, "text")?.trim();
+    if explained.is_empty() {
         reading.empty += 1;
         return Ok(());
     }
@@ -37,7 +37,7 @@ pub(super) fn read(record: &Value, reading: &mut Reading) -> Result<(), String> 
     }
     reading.rows.push(Explanation {
         feature,
-        text: said.to_owned(),
+        text: explained.to_owned(),
         method: text(record, "method")?.to_owned(),
         by: text(record, "author")?.to_owned(),
         scores,

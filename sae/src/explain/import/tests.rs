@@ -144,14 +144,14 @@ fn what_is_not_understood_is_named_by_its_line() {
         ),
         ("a.jsonl", "\n", "no explanations"),
         ("a.json", "{}", "expected a JSON list"),
-        ("a.csv", "feature,words\n1,x", "line 1: `words` is no column"),
+        ("a.csv", "feature,words\n1,x", "line 1: `words` is not a column"),
         ("a.csv", "feature,score\n1,2", "there is no column `text`"),
-        ("a.csv", "feature,text,text\n1,x,y", "the column `text` is there twice"),
+        ("a.csv", "feature,text,text\n1,x,y", "the column `text` appears twice"),
         ("a.csv", "feature,text\n1,x,y", "line 2: 3 fields, expected 2"),
         ("a.csv", "feature,text\n1,\"two\nlines\"\none,x", "line 4: `feature` is `one`"),
         ("a.csv", "feature,text,score\n1,x,nan", "`score` is `nan`"),
         ("a.csv", "feature,text\n1,\"x", "a quotation mark opens and none closes"),
-        ("a.csv", "feature,text\n1,\"x\"y", "`y` behind a closing quotation mark"),
+        ("a.csv", "feature,text\n1,\"x\"y", "`y` after a closing quotation mark"),
         ("a.txt", "trees", "expected a file .jsonl, .json or .csv"),
     ] {
         let message = import(&folder, file, content).unwrap_err().to_string();

@@ -1,17 +1,18 @@
-//! Features of attention heads: dictionaries trained at `blocks.N.attn.hook_z`, the heads' outputs side by side before W_O
-//! (Kissane et al. 2024, arXiv 2406.17759).
+//! Features of attention heads: dictionaries trained at `blocks.N.attn.hook_z`, the heads' outputs side by
+//! side before W_O (Kissane et al. 2024, arXiv 2406.17759).
 //!
-//! There a decoder row falls into one slice a head, which says how much the feature writes through each ([`weights`]). And since
-//! `z[h, t] = Σ_s pattern[h, t, s] · v[h, s]`, a pre-activation is a sum over source tokens and heads, direct feature attribution:
+//! There a decoder row falls into one slice a head, which says how much the feature writes through each
+//! ([`weights`]). And since `z[h, t] = Σ_s pattern[h, t, s] · v[h, s]`, a pre-activation is a sum over source
+//! tokens and heads, direct feature attribution:
 //!
 //! ```text
 //! z_f(t) = W_enc[f] · (z(t) − b_dec) + b_enc[f]
 //!        = Σ_s Σ_h pattern[h, t, s] · (W_enc[f, h] · v[h, s])  +  b_enc[f] − W_enc[f] · b_dec
 //! ```
 //!
-//! The pattern is taken as given: what made the head look there is not part of the sum. Values are those of the model's `hook_v`,
-//! which query heads of a group share. A dictionary of `hook_attn_out` lies behind W_O, where heads have been added up; it has no
-//! such slices and gets neither table.
+//! The pattern is taken as given: what made the head look there is not part of the sum. Values are those of
+//! the model's `hook_v`, which query heads of a group share. A dictionary of `hook_attn_out` lies after W_O,
+//! where heads have been added up; it has no such slices and gets neither table.
 
 mod pass;
 mod sources;
@@ -44,7 +45,7 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// The heads at `hook`; `None` where it is no `hook_z`, or the model has no such block.
+    /// The heads at `hook`; `None` if it is not a `hook_z`, or the model has no such block.
     pub fn at(hook: &Hook, config: &Config) -> Option<Self> {
         let block = config.blocks.get(hook.layer).filter(|_| hook.site == Site::AttnZ)?;
         let attention = &block.attention;
@@ -85,7 +86,7 @@ pub struct OfHeads {
     heads: Heads,
 }
 
-/// The heads that the dictionary of `subject` takes, or what is to be said instead.
+/// The heads that the dictionary of `subject` reads, or the reason why there are none.
 pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result::Result<OfHeads, Written>> {
     let hook = subject.dataset.manifest().hook.as_deref();
     let hook = hook.filter(|_| subject.dataset.manifest().rows_are.tokens()).map(str::parse::<Hook>);
@@ -100,14 +101,15 @@ pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result
     match Heads::at(&hook, config).filter(|heads| heads.width() == d) {
         Some(heads) => Ok(Ok(OfHeads { model, heads })),
         None => Err(Error::request(format!(
-            "the dictionary takes activations of width {d} at {hook}, which this model does not have there; give the model of the \
-             dataset with --model"
-        ))),
+            "the dictionary takes activations of width {d} at {hook}, which this model does not have there"
+        ))
+        .with_remedy("give the model of the dataset with --model")),
     }
 }
 
 impl OfHeads {
-    /// Writes both tables into `folder`. What can not be attributed is left out, and the reason is given.
+    /// Writes both tables into `folder`. If examples cannot be attributed they are left out and the reason is
+    /// returned.
     pub fn write(
         &self,
         subject: &Subject,

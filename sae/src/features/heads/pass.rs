@@ -16,13 +16,16 @@ use lm::text::{Contexts, pack};
 
 /// Tokens that are listed for an example.
 pub const SOURCES: usize = 64;
-/// Examples whose rows are in memory at once, about a kilobyte each; every wave is a pass over their contexts.
+/// Examples whose rows are in memory at once, about a kilobyte each; every wave is a pass over their
+/// contexts.
 const WAVE: usize = 1 << 18;
-/// Tokens of a batch of the model, about: the pattern takes as many numbers for each head and token of a context.
+/// Tokens of a batch of the model, about: the pattern takes as many numbers for each head and token of a
+/// context.
 const TOKENS: usize = 1024;
 /// How far the parts may be from their whole, of what is added up: rounding to f32 is a thousandth of this.
 const LINEAR: f64 = 1e-3;
-/// How far the pre-activations may be from the examples' values, as root mean squares: f16 moves them by less than a thousandth.
+/// How far the pre-activations may be from the examples' values, as root mean squares: f16 moves them by less
+/// than a thousandth.
 const ALIKE: f64 = 0.02;
 
 /// An example whose sources are wanted.
@@ -59,9 +62,9 @@ pub struct Text<'a> {
 
 /// Writes the sources of `wanted`, which is sorted by feature, to `path`; gives the number of rows.
 ///
-/// Nothing is written, and the reason given, where the numbers would not be what they say: the text has gaps, so that contexts can
-/// not be rebuilt; the heads' patterns and values do not add up to the value at the hook; the model now gives other activations
-/// than those that were indexed.
+/// Nothing is written, and the reason given, where the numbers would not be what they say: the text has gaps,
+/// so that contexts can not be rebuilt; the heads' patterns and values do not add up to the value at the
+/// hook; the model now gives other activations than those that were indexed.
 pub fn attribute(
     model: &Decoder,
     heads: &Heads,
@@ -75,7 +78,7 @@ pub fn attribute(
         return Ok(Err("the dataset does not say how many tokens the model saw at once".into()));
     }
     if let Some(document) = text.tokens.first_with_a_gap() {
-        return Ok(Err(format!("document {document} has rows left out, so its contexts can not be rebuilt")));
+        return Ok(Err(format!("document {document} has rows left out, so its contexts cannot be rebuilt")));
     }
     let pass = Pass { model, heads, dictionary, text, bos: model.config().bos_token_id };
     let mut table = create::<AttributionRow>(path)?;
@@ -111,7 +114,7 @@ struct Check {
 
 impl Check {
     fn add(&mut self, wanted: &Wanted, parts: &Parts) {
-        // A gap that is no number must not pass.
+        // NaN compares as false: it must not pass for a small difference.
         if self.worst.is_none() || parts.gap() > self.gap || parts.gap().is_nan() {
             (self.gap, self.worst) = (parts.gap(), Some(*wanted));
         }
@@ -189,11 +192,13 @@ impl Pass<'_> {
             }
             finished += places.len() as u64;
             if done(finished) {
-                return Err(Error::stopped("the index was not finished; an older one stays as it is"));
+                return Err(Error::stopped("the index was not finished; an older one is kept"));
             }
         }
         let rows: Option<Vec<AttributionRow>> = rows.into_iter().collect();
-        rows.ok_or_else(|| Error::data("an example lies in no context of the text; index the run again"))
+        rows.ok_or_else(|| {
+            Error::data("an example lies in no context of the text").with_remedy("index the run again")
+        })
     }
 
     /// The contexts of the examples as the harvest cut them, in the order of the text.

@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::super::describe::dot;
 use super::Heads;
 use crate::dictionary::Dictionary;
 use crate::{Error, Result};
+use kernels::wide::dot;
 use lm::model::{Decoder, Hook, Site, Tap};
 use lm::text::Contexts;
 
@@ -42,7 +42,8 @@ pub struct Parts {
     pub sources: Vec<f64>,
     /// Of every head, from all tokens.
     pub heads: Vec<f64>,
-    /// The pre-activation as the dictionary computes it from the value at the hook; nothing of the above is used for it.
+    /// The pre-activation as the dictionary computes it from the value at the hook; nothing of the above is
+    /// used for it.
     pub whole: f64,
 }
 

@@ -1,8 +1,9 @@
-//! Attribution against a model from which tokens and heads are taken away: every part is what the pre-activation loses by it.
+//! Attribution against a model from which tokens and heads are taken away: every part is what the
+//! pre-activation loses by it.
 //!
-//! The sum is linear in the values as long as the pattern stays, and the pattern does not depend on the layer's own values. So a
-//! source's part is the difference that its values make when they are set to zero. The models here compute attention as they always
-//! do, in one context alone; patterns are never looked at.
+//! The sum is linear in the values as long as the pattern stays, and the pattern does not depend on the
+//! layer's own values. So a source's part is the difference that its values make when they are set to zero.
+//! The models here compute attention as they always do, in one context alone; patterns are never looked at.
 
 use std::path::Path;
 

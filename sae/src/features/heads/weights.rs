@@ -1,7 +1,7 @@
 //! How much a feature writes through each head.
 //!
-//! The share is `‖W_dec[f, h]‖ / Σ_h ‖W_dec[f, h]‖`: norms over the sum of norms, not squares, as Kissane et al. (2024) define it
-//! and as SAEDashboard's "decoder weights distribution" shows it.
+//! The share is `‖W_dec[f, h]‖ / Σ_h ‖W_dec[f, h]‖`: norms over the sum of norms, not squares, as Kissane et
+//! al. (2024) define it and as SAEDashboard's "decoder weights distribution" shows it.
 
 use std::path::Path;
 

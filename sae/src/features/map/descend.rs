@@ -1,19 +1,19 @@
-//! Points move: towards those they hold to, away from others met by chance.
+//! The descent: points move towards their neighbours and away from random others.
 
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{Purpose, below, generator};
 
 use super::graph::Edge;
 
-/// 1/(1 + a d^2b) is the closeness of two points at distance d: UMAP's fit to spread 1 and least distance 0.1.
+/// 1/(1 + a d^2b) is the closeness of two points at distance d: UMAP's fit to spread 1 and least distance
+/// 0.1.
 const A: f32 = 1.576_943_5;
 const B: f32 = 0.895_060_9;
-/// Points met by chance for each edge.
+/// Random points that the first end of an edge is pushed away from.
 const CHANCE: usize = 5;
 /// Longest step of a coordinate.
 const STEP: f32 = 4.0;
 
-/// The state of the descent: which edge moves when, and what chance says.
+/// The state of the descent: when each edge moves next.
 pub struct Descent<'a> {
     edges: &'a [Edge],
     epochs: usize,
@@ -21,7 +21,7 @@ pub struct Descent<'a> {
     every: Vec<f32>,
     /// The pass in which each edge moves next.
     next: Vec<f32>,
-    rng: ChaCha8Rng,
+    seed: u64,
 }
 
 impl<'a> Descent<'a> {
@@ -29,12 +29,13 @@ impl<'a> Descent<'a> {
     pub fn new(edges: &'a [Edge], epochs: usize, seed: u64) -> Self {
         let strongest = edges.iter().map(|edge| edge.strength).fold(0.0, f32::max);
         let every: Vec<f32> = edges.iter().map(|edge| strongest / edge.strength.max(1e-9)).collect();
-        Self { edges, epochs, next: every.clone(), every, rng: ChaCha8Rng::seed_from_u64(seed ^ 0x6465_7363) }
+        Self { edges, epochs, next: every.clone(), every, seed }
     }
 
-    /// One pass: every edge whose time has come moves both its ends, and the first away from [`CHANCE`] others. Steps become shorter
-    /// from pass to pass.
+    /// One pass: every edge whose time has come moves both its ends, and the first away from [`CHANCE`]
+    /// others. Steps become shorter from pass to pass.
     pub fn pass(&mut self, places: &mut [[f32; 2]], epoch: usize) {
+        let mut rng = generator(self.seed, Purpose::MapMoves, epoch as u64, 0);
         let rate = 1.0 - epoch as f32 / self.epochs as f32;
         for (i, edge) in self.edges.iter().enumerate() {
             if self.next[i] > epoch as f32 + 1.0 {
@@ -48,7 +49,7 @@ impl<'a> Descent<'a> {
                 places[b][axis] -= pull[axis];
             }
             for _ in 0..CHANCE {
-                let other = self.rng.random_range(0..places.len() as u32) as usize;
+                let other = below(places.len(), &mut rng);
                 if other != a {
                     let push = step(places[a], places[other], repulsion).map(|g| g * rate);
                     (0..2).for_each(|axis| places[a][axis] += push[axis]);
@@ -73,7 +74,8 @@ fn attraction(squared: f32) -> f32 {
     -2.0 * A * B * squared.powf(B - 1.0) / (1.0 + A * squared.powf(B))
 }
 
-/// d ln(1 − closeness) / d(place), over (place − other): away from the other. The small number keeps it finite where both are at one place.
+/// d ln(1 − closeness) / d(place), over (place − other): away from the other. The small number keeps it
+/// finite where both are at one place.
 fn repulsion(squared: f32) -> f32 {
     2.0 * B / ((0.001 + squared) * (1.0 + A * squared.powf(B)))
 }

@@ -1,8 +1,8 @@
-//! The fuzzy graph: how strongly features hold to their neighbours.
+//! The fuzzy graph: how strongly features are tied to their neighbours.
 
 use std::collections::HashMap;
 
-/// Steps in which the width of a neighbourhood is found.
+/// Steps of the bisection for the width of a neighbourhood.
 const STEPS: usize = 40;
 
 /// Two features, by their places in the list of those alive, and how strongly they hold together, in (0, 1].
@@ -13,10 +13,11 @@ pub struct Edge {
     pub strength: f32,
 }
 
-/// The edges between `alive` features (ascending), from each one's `neighbours` (feature, cosine). Each pair once, sorted.
+/// The edges between `alive` features (ascending), from each one's `neighbours` (feature, cosine). Each pair
+/// once, sorted.
 ///
-/// A feature's nearest neighbour is held with 1, the others with exp(−(d − d₁)/σ), where d is 1 − cosine and σ is such that
-/// the sum is log₂ of their number. A pair holds with a + b − ab of its two directions.
+/// A feature's nearest neighbour is held with 1, the others with exp(−(d − d₁)/σ), where d is 1 − cosine and
+/// σ is such that the sum is log₂ of their number. A pair holds with a + b − ab of its two directions.
 pub fn edges(alive: &[u32], neighbours: &[Vec<(u32, f32)>]) -> Vec<Edge> {
     let mut place = vec![u32::MAX; neighbours.len()];
     for (i, feature) in alive.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Where points are before they move: along the two main directions of the decoder rows.
+//! First places of the points: along the two main directions of the decoder rows.
 
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{Purpose, generator, uniform};
+use kernels::wide::unit_rows;
 use rayon::prelude::*;
 
 /// Rounds of the power iteration; a picture needs no more digits.
@@ -11,16 +11,18 @@ const RADIUS: f64 = 10.0;
 /// Rows summed by one task; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1024;
 
-/// Places for the rows `alive` of `matrix[F, d]`: their unit vectors on the two main directions, scaled to [`RADIUS`], with a
-/// little noise so that equal rows can part.
+/// Places for the rows `alive` of `matrix[F, d]`: their unit vectors on the two main directions, scaled to
+/// [`RADIUS`], with a little noise so that equal rows can part.
 pub fn along_main_directions(matrix: &[f32], d: usize, alive: &[u32], seed: u64) -> Vec<[f32; 2]> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x6d61_7073);
-    let rows: Vec<f32> = alive.par_iter().flat_map_iter(|f| unit(&matrix[*f as usize * d..][..d])).collect();
+    let mut rng = generator(seed, Purpose::MapStart, 0, 0);
+    let mut between = |bound: f64| bound * (2.0 * uniform(&mut rng) - 1.0);
+    let rows = alive.iter().flat_map(|f| &matrix[*f as usize * d..][..d]).copied().collect::<Vec<f32>>();
+    let rows = unit_rows(&rows, d);
     let mut mean = vec![0.0; d];
     sum(&rows, d, |_| 1.0).into_iter().zip(&mut mean).for_each(|(s, m)| *m = s / alive.len().max(1) as f64);
     let mut axes: Vec<Vec<f64>> = Vec::new();
     for _ in 0..2 {
-        let mut axis: Vec<f64> = (0..d).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let mut axis: Vec<f64> = (0..d).map(|_| between(1.0)).collect();
         for _ in 0..ROUNDS {
             orthonormalise(&mut axis, &axes);
             let off = dot64(&axis, &mean);
@@ -40,7 +42,7 @@ pub fn along_main_directions(matrix: &[f32], d: usize, alive: &[u32], seed: u64)
         .map(|row| [dot(row, &axes[0]) - offs[0], dot(row, &axes[1]) - offs[1]])
         .collect();
     let far = raw.iter().flatten().fold(0.0, |far: f64, x| far.max(x.abs())).max(f64::MIN_POSITIVE);
-    raw.iter().map(|place| place.map(|x| (x / far * RADIUS + rng.random_range(-1e-2..1e-2)) as f32)).collect()
+    raw.iter().map(|place| place.map(|x| (x / far * RADIUS + between(1e-2)) as f32)).collect()
 }
 
 /// Σ weight(row) · row.
@@ -68,11 +70,6 @@ fn orthonormalise(axis: &mut [f64], others: &[Vec<f64>]) {
     }
     let norm = dot64(axis, axis).sqrt();
     axis.iter_mut().for_each(|a| *a = if norm > 1e-300 { *a / norm } else { 0.0 });
-}
-
-fn unit(row: &[f32]) -> Vec<f32> {
-    let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    row.iter().map(|x| if norm > 0.0 { (f64::from(*x) / norm) as f32 } else { 0.0 }).collect()
 }
 
 fn dot(row: &[f32], axis: &[f64]) -> f64 {

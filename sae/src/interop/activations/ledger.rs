@@ -6,7 +6,7 @@ use storage::documents::DocumentRow;
 
 use super::Run;
 use super::source::Chunk;
-use crate::harvest::chance;
+use crate::harvest::is_held_out;
 use crate::{Error, Result};
 
 /// How rows become documents.
@@ -116,7 +116,7 @@ impl Ledger {
             name,
             source: of(chunk.file.file_name()),
             domain: of(chunk.file.file_stem()),
-            held_out: chance(self.rules.seed, number) < self.rules.held_out_share,
+            held_out: is_held_out(self.rules.seed, number, self.rules.held_out_share),
             first_row: self.rows,
             tokens: 0,
         });

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use kernels::chance::{Purpose, below, generator, uniform};
 
 use super::picture::Picture;
 
@@ -57,18 +56,12 @@ fn band(rules: Rules, number: u64, height: usize) -> Range<usize> {
     if rules.held_out_share == 0.0 || height < rows + rules.patch {
         return 0..0;
     }
-    let mut rng = rng(rules.seed, number, 0);
+    let mut rng = generator(rules.seed, Purpose::Bands, number, 0);
     // At least one side has room for a patch.
-    let top = rng.random_range(0..=height - rows);
+    let top = below(height - rows + 1, &mut rng);
     let (above, below) = (top, height - rows - top);
     let top = if above.max(below) >= rules.patch { top } else { 0 };
     top..top + rows
-}
-
-fn rng(seed: u64, number: u64, purpose: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(2 * number + purpose);
-    rng
 }
 
 /// Up to `count` places of picture number `number`. The same for the same seed, however often it is asked.
@@ -80,20 +73,20 @@ pub(super) fn draw(picture: &Picture, number: u64, count: usize, rules: Rules) -
     let band = band(rules, number, picture.height);
     // Upper edges: of patches above the band, then below it; inside it.
     let above = (band.start + 1).saturating_sub(patch);
-    let below = (picture.height + 1).saturating_sub(patch + band.end);
+    let under = (picture.height + 1).saturating_sub(patch + band.end);
     let inside = if band.is_empty() { 0 } else { band.len() + 1 - patch };
-    let mut rng = rng(rules.seed, number, 1);
+    let mut rng = generator(rules.seed, Purpose::Patches, number, 0);
     let mut buffer = Vec::new();
     for _ in 0..count * TRIES {
         if drawn.kept.len() + drawn.held_out.len() == count {
             break;
         }
-        let held_out = inside > 0 && rng.random_bool(rules.held_out_share);
-        let x = rng.random_range(0..=picture.width - patch);
+        let held_out = inside > 0 && uniform(&mut rng) < rules.held_out_share;
+        let x = below(picture.width - patch + 1, &mut rng);
         let y = if held_out {
-            band.start + rng.random_range(0..inside)
+            band.start + below(inside, &mut rng)
         } else {
-            let y = rng.random_range(0..above + below);
+            let y = below(above + under, &mut rng);
             if y < above { y } else { y - above + band.end }
         };
         buffer.clear();

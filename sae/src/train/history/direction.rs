@@ -31,7 +31,7 @@ fn dot(a: &[i8], b: &[i8]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::random::{Purpose, generator, normal};
+    use kernels::chance::{Purpose, generator, normal};
 
     fn random(d: usize, seed: u64) -> Vec<f32> {
         let mut rng = generator(seed, Purpose::Directions, 3, d as u64);

@@ -79,9 +79,7 @@ fn quantiles(mut times: Vec<u64>) -> Option<Quantiles> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::random::{Purpose, generator};
-    use rand::RngCore as _;
-
+    use kernels::chance::{Purpose, generator};
     /// A feature's life as a picture, a letter a snapshot: `f` it fired, `.` it did not, `d` it did not and is dead, `x` it fired and is
     /// dead.
     fn life(picture: &str) -> Vec<HistoryRow> {

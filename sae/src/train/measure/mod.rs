@@ -16,7 +16,6 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::config::Method;
-use super::random::{Purpose, generator, normal};
 use super::state::TrainState;
 use super::step::options::{Aux, Budgets, Rule, Search};
 use super::step::parts::PARTS;
@@ -26,6 +25,7 @@ use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::{GradientNorm, Score};
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
 use crate::{Error, Progress, Result};
+use kernels::chance::{Purpose, generator, normal};
 use planted::planted;
 
 /// Batches that are made; steps take them in turn.

@@ -1,9 +1,7 @@
 //! Rows of a sparse dictionary that is known.
 
-use rand::RngCore as _;
-
-use crate::train::random::{Purpose, generator, normal};
 use crate::train::state::TrainState;
+use kernels::chance::{Purpose, generator, normal};
 
 /// Rows `[n, d]` of mean ‖x‖² = d: each a sum of `k` of 4·d random directions with exponential weights, and a little noise.
 pub(super) fn planted(d: usize, k: usize, n: usize, seed: u64) -> Vec<f32> {

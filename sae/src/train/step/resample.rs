@@ -5,11 +5,9 @@
 //! direction with a fifth of the mean norm of the encoder rows that are alive, bias and moments are 0. The paper draws from many batches;
 //! we draw from the batch of the step at hand, so no more features are resampled at once than it has tokens.
 
-use rand::RngCore as _;
-
 use super::Stepper;
-use crate::train::random::{Purpose, generator};
 use crate::train::state::TrainState;
+use kernels::chance::{Purpose, generator, uniform};
 use kernels::feature::{make_unit, norm_squared};
 use kernels::reduce::sum_of_squares;
 
@@ -42,7 +40,7 @@ fn draw(errors: &[f32], d: usize, n: usize, seed: u64, step: u64) -> Vec<usize> 
         .chunks_exact(d)
         .enumerate()
         .map(|(token, e)| {
-            let uniform = ((rng.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+            let uniform = uniform(&mut rng);
             (uniform.ln() / sum_of_squares(e).powi(2).max(f64::MIN_POSITIVE), token)
         })
         .collect();

@@ -10,8 +10,8 @@ use super::update::EncoderGradients;
 use super::*;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
-use crate::train::random::{Purpose, generator, normal};
 use crate::train::state::Parameter;
+use kernels::chance::{Purpose, generator, normal};
 use kernels::encode::{chunk_rows, products};
 
 const D: usize = 9;

@@ -1,7 +1,7 @@
 //! Experts of one layer that are chosen together: all C(k, 2) pairs of every token.
 //!
-//! OLMoE's published script counts only the k − 1 pairs that follow each other in the order of weights; that count is kept
-//! beside under its own name, for comparison, and is nothing but smaller.
+//! OLMoE's published script counts only the k − 1 pairs that follow each other in the order of weights; that
+//! count is kept given as well under its own name, for comparison; it is never larger.
 
 /// Pair counts of one layer.
 #[derive(Debug, Clone, PartialEq)]

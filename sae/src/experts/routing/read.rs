@@ -13,15 +13,15 @@ use storage::{Dataset, Scan, TableReader, column};
 
 use super::choice::Choice;
 use super::declared::Declared;
-use super::scores::ScoreKind;
+use super::score_kind::ScoreKind;
 use crate::{Error, Progress, Result};
 
 /// Rows decoded at a time.
 const BATCH: usize = 32 << 10;
-/// Batches that wait to be counted, at most.
+/// Most batches that wait to be counted.
 const WAITING: usize = 2;
 
-/// A routing table with what is known about it.
+/// A routing table, its documents' domains and what is declared about its router.
 #[derive(Debug)]
 pub struct Source {
     dataset: Dataset,
@@ -31,28 +31,29 @@ pub struct Source {
     declared: Declared,
 }
 
-/// What one look at the small columns tells.
+/// What the small columns tell in one pass.
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
     /// Layers, ascending.
     pub layers: BTreeSet<u16>,
-    /// How often each token is seen, in the first row's layer.
+    /// Occurrences of each token, in the first row's layer.
     pub seen: HashMap<u32, u32>,
-    /// Highest expert that was chosen and one; 0 when none was.
+    /// One more than the highest chosen expert; 0 if none was chosen.
     pub highest: usize,
 }
 
 impl Source {
-    /// The routing table of this folder, or of its subfolder `routing`, where several hooks share one.
+    /// Opens the routing table of this folder, or of its subfolder `routing` if several hooks share one.
+    ///
+    /// # Errors
+    /// A folder that is not a dataset, or has no routing table or an empty one.
     pub fn open(dir: &Path) -> Result<Self> {
         let routing = dir.join(ROUTING);
         let here = !routing.join(storage::dataset::MANIFEST).exists();
         let dataset = Dataset::open(if here { dir } else { &routing })?;
         if !dataset.has_table(ROUTING) {
-            return Err(Error::request(format!(
-                "{} has no routing table; harvest a mixture-of-experts model with --routing",
-                dir.display()
-            )));
+            return Err(Error::request(format!("{} has no routing table", dir.display()))
+                .with_remedy("harvest a mixture-of-experts model with --routing"));
         }
         let table = dataset.table(ROUTING)?;
         if table.rows() == 0 {
@@ -94,13 +95,19 @@ impl Source {
     }
 
     /// Number of the domain of `document`, an index into [`Source::domains`].
+    ///
+    /// # Errors
+    /// A document that the table of documents does not have.
     pub fn domain_of(&self, document: u32) -> Result<usize> {
         self.domain_of.get(&document).copied().ok_or_else(|| {
             Error::data(format!("routing of document {document}: documents.parquet has no such document"))
         })
     }
 
-    /// Reads layers and tokens, and the chosen experts where nobody says how many there are.
+    /// Reads layers and tokens, and the chosen experts if their number is not declared.
+    ///
+    /// # Errors
+    /// A table that cannot be read, or [`Error::Stopped`].
     pub fn overview(&self, progress: &mut dyn Progress) -> Result<Overview> {
         let count_experts = self.declared.experts.is_none();
         let mut columns = vec![LAYER, TOKEN];
@@ -131,7 +138,11 @@ impl Source {
         Ok(found)
     }
 
-    /// What the column of scores holds, by its first rows, and a remark where that is a surprise.
+    /// The kind of scores, by the first rows of their column, and a remark if it differs from what is
+    /// declared.
+    ///
+    /// # Errors
+    /// Scores of no known kind.
     pub fn score_kind(&self) -> Result<(ScoreKind, Option<String>)> {
         let rows = Some(0..self.rows().min(BATCH as u64));
         let batches: Vec<RecordBatch> = self
@@ -148,6 +159,9 @@ impl Source {
     }
 
     /// Calls `take` with the domain and the choice of every row, in row order.
+    ///
+    /// # Errors
+    /// A table that cannot be read, an error of `take`, or [`Error::Stopped`].
     pub fn each(
         &self,
         progress: &mut dyn Progress,
@@ -179,7 +193,7 @@ impl Source {
         progress.begin("experts", Some(self.rows()), "rows");
         std::thread::scope(|threads| {
             let (give, get) = sync_channel(WAITING);
-            // Ends when the batches do, or when nobody takes them any more.
+            // Ends with the batches, or when the receiver is gone.
             threads.spawn(move || batches.into_iter().try_for_each(|batch| give.send(batch).map_err(drop)));
             let mut rows = 0;
             for batch in get {
@@ -193,6 +207,9 @@ impl Source {
     }
 
     /// The columns of a [`Choice`], for a caller that walks through two tables at once.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
     pub fn scan(&self) -> Result<storage::Batches> {
         let mut columns = vec![DOCUMENT, POSITION, TOKEN, LAYER, EXPERTS, WEIGHTS, ENTROPY];
         columns.extend(self.has_scores().then_some(SCORES));
@@ -219,7 +236,7 @@ impl<'a, T: ArrowPrimitiveType> Lists<'a, T> {
         let list: &ListArray = column::lists(batch, name)?;
         let values = list.values().as_primitive_opt::<T>().filter(|values| values.null_count() == 0);
         let values = values.ok_or_else(|| {
-            Error::data(format!("routing: column `{name}` is no list of numbers without nulls"))
+            Error::data(format!("routing: column `{name}` is not a list of numbers without nulls"))
         })?;
         Ok(Self { offsets: list.value_offsets(), values: values.values() })
     }

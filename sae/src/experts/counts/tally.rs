@@ -1,18 +1,19 @@
-//! Everything that one pass over a routing table counts. Memory: layers × experts² and a bounded number of token types.
+//! Everything that one pass over a routing table counts. Memory: layers × experts² and a bounded number of
+//! token types.
 
 use std::collections::BTreeMap;
 
-use super::choice::{Choice, WeightRule};
 use super::kinds::Kinds;
 use super::pairs::Pairs;
-use super::read::{Overview, Source};
-use super::scores::{ScoreKind, ScoreSums};
+use super::scores::ScoreSums;
 use super::transitions::Transitions;
 use super::usage::Usage;
 use super::vocabulary::Vocabulary;
+use crate::experts::routing::{Choice, Overview, ScoreKind, Source, WeightRule};
 use crate::{Progress, Result};
 
-/// Memory that pairs and transitions may take; beyond it they are left out, and that is said.
+/// Memory that pairs and transitions may take, bytes; if they need more they are left out, which is noted as
+/// a gap.
 const BYTES_TOGETHER: usize = 256 << 20;
 
 /// Counts of a routing table.
@@ -30,7 +31,7 @@ pub struct Tally {
     pub kinds: Option<Kinds>,
     /// Sums of scores by layer and domain; `None` where none were kept.
     pub scores: Option<Scores>,
-    /// What the data can not give, and why, one sentence each.
+    /// Figures that the data cannot give, and why, one sentence each.
     pub gaps: Vec<String>,
     /// Rows counted.
     pub rows: u64,
@@ -60,7 +61,7 @@ impl Scores {
         sums[domain].add(choice, *kind)
     }
 
-    /// Sums of a layer, one a domain; empty when the layer has none.
+    /// Sums of a layer, one per domain; empty if the layer has none.
     pub fn by_domain(&self, layer: u16) -> &[ScoreSums] {
         self.layers.get(&layer).map_or(&[], Vec::as_slice)
     }
@@ -81,6 +82,9 @@ impl Scores {
 }
 
 /// Counts the whole table.
+///
+/// # Errors
+/// A table that cannot be read, a row that cannot be true, or [`Error::Stopped`](crate::Error::Stopped).
 pub fn tally(source: &Source, progress: &mut dyn Progress) -> Result<Tally> {
     let overview = source.overview(progress)?;
     let mut tally = Tally::new(source, &overview, progress)?;
@@ -129,7 +133,7 @@ impl Tally {
             gaps.push("kinds of tokens are not known: the dataset has no vocabulary".into());
         }
         if source.declared().rule == WeightRule::Any {
-            gaps.push("nobody says what a token's weights must sum to: the sums were not checked".into());
+            gaps.push("the sum of a token's weights is not declared: sums were not checked".into());
         }
         let scores = match source.has_scores() {
             true => Some(scores(source, experts, &mut gaps)?),
@@ -174,7 +178,7 @@ impl Tally {
     }
 }
 
-/// Looks at the first rows to see what the scores are.
+/// Sums for the kind of scores that the first rows have.
 fn scores(source: &Source, experts: usize, gaps: &mut Vec<String>) -> Result<Scores> {
     let (kind, remark) = source.score_kind()?;
     gaps.extend(remark);

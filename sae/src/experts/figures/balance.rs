@@ -1,10 +1,11 @@
 //! How evenly a layer's slots are spread over its experts.
 //!
-//! A slot is one choice of one expert by one token: a router that gives every token k experts fills k slots a token.
-//! With n_e the slots of expert e and f_e = n_e / Σ n its share, a perfectly balanced layer has f_e = 1/E.
+//! A slot is one choice of one expert by one token: a router that gives every token k experts fills k slots a
+//! token. With n_e the slots of expert e and f_e = n_e / Σ n its share, a perfectly balanced layer has f_e =
+//! 1/E.
 
-/// An expert with a smaller share of the slots than this counts as dead.
-pub const DEAD_SHARE: f64 = 0.001;
+pub use storage::experts::DEAD_SHARE;
+
 /// An expert with a smaller share than this counts as cold; dead ones are cold too.
 pub const COLD_SHARE: f64 = 0.005;
 

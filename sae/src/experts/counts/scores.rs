@@ -1,64 +1,8 @@
-//! What needs the router's whole distribution: load-balance loss, z-loss, margins.
-//!
-//! Fields called `router_logits` hold logits in some versions of transformers and probabilities in others, so what the
-//! numbers are is looked at, not believed.
+//! Sums that need the router's whole distribution: load-balance loss, z-loss, margins.
 
-use super::choice::Choice;
+use crate::experts::figures::{entropy, total};
+use crate::experts::routing::{Choice, ScoreKind, is_distribution};
 use crate::{Error, Result};
-
-/// What the scores of a table are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScoreKind {
-    /// Before the softmax.
-    Logits,
-    /// After it: no z-loss can be had.
-    Probabilities,
-    /// Sigmoids, each for itself (DeepSeek-V3); shares of their sum stand for probabilities.
-    Sigmoid,
-}
-
-/// Scores whose sum is this near to 1 are probabilities; they may have been stored in half precision.
-const SUM_TOLERANCE: f64 = 1e-3;
-
-/// All ≥ 0 and summing to 1.
-fn is_distribution(scores: &[f32]) -> bool {
-    let sum: f64 = scores.iter().map(|&s| f64::from(s)).sum();
-    scores.iter().all(|&s| s >= 0.0) && (sum - 1.0).abs() <= SUM_TOLERANCE
-}
-
-impl ScoreKind {
-    /// Reads the name that a dataset's settings give.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "logits" | "logit" => Some(Self::Logits),
-            "probabilities" | "softmax" | "softmax_prob" => Some(Self::Probabilities),
-            "sigmoid" | "sigmoid+bias" => Some(Self::Sigmoid),
-            _ => None,
-        }
-    }
-
-    /// What `rows` of scores are, whatever is `said` of them, and a remark where that is a surprise. Rows with a single
-    /// expert say nothing.
-    pub fn of(rows: &[&[f32]], said: Option<Self>) -> Result<(Self, Option<String>)> {
-        let telling: Vec<&&[f32]> = rows.iter().filter(|row| row.len() > 1).collect();
-        if telling.is_empty() || said == Some(Self::Sigmoid) {
-            return Ok((said.unwrap_or(Self::Logits), None));
-        }
-        if telling.iter().all(|row| is_distribution(row)) {
-            let remark = "scores are probabilities already (none below 0, every sum 1): taken as such, z-loss is not available";
-            let surprise = said != Some(Self::Probabilities);
-            return Ok((Self::Probabilities, surprise.then(|| remark.to_owned())));
-        }
-        let between = telling.iter().all(|row| row.iter().all(|s| (0.0..=1.0).contains(s)));
-        if said.is_none() && between && telling.len() >= 8 {
-            return Err(Error::data(
-                "scores lie between 0 and 1 but do not sum to 1: neither logits nor softmax; say \"score_kind\": \"sigmoid\" \
-                 (or \"logits\") in the settings of dataset.json",
-            ));
-        }
-        Ok((said.unwrap_or(Self::Logits), None))
-    }
-}
 
 /// Sums over the tokens of one layer (and domain).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,6 +32,9 @@ impl ScoreSums {
     }
 
     /// Adds a token. `kind` must be the same for all.
+    ///
+    /// # Errors
+    /// Scores that are not one per expert, not finite or not of `kind`.
     pub fn add(&mut self, choice: &Choice<'_>, kind: ScoreKind) -> Result<()> {
         let scores = choice.scores;
         if scores.len() != self.probability.len() {
@@ -113,7 +60,7 @@ impl ScoreSums {
             self.z_squared += z * z;
             self.z_tokens += 1;
         }
-        self.entropy += super::balance::entropy(&p);
+        self.entropy += entropy(&p);
         self.margins(choice, &p);
         Ok(())
     }
@@ -159,15 +106,15 @@ impl ScoreSums {
         if self.z_tokens == 0 { 0.0 } else { self.like_probabilities as f64 / self.z_tokens as f64 }
     }
 
-    /// Load-balance loss `E Σ_e f_e P_e` with f_e the share of slots and P_e the mean probability (Switch's convention, for any
-    /// k): 1 = balanced. `None` without slots.
+    /// Load-balance loss `E Σ_e f_e P_e` with f_e the share of slots and P_e the mean probability (Switch's
+    /// convention, for any k): 1 = balanced. `None` without slots.
     pub fn balance_loss(&self) -> Option<f64> {
-        let slots = super::balance::total(&self.slots);
+        let slots = total(&self.slots);
         (slots > 0).then(|| self.product() * self.slots.len() as f64 / (slots as f64 * self.tokens as f64))
     }
 
-    /// What `load_balancing_loss_func` of transformers gives for these tokens: k slots a token are summed, not averaged, so that
-    /// k = balanced. It pools the tokens of all layers: merge them before.
+    /// What `load_balancing_loss_func` of transformers gives for these tokens: k slots a token are summed,
+    /// not averaged, so that k = balanced. It pools the tokens of all layers: merge them before.
     pub fn hugging_face_loss(&self) -> Option<f64> {
         (self.tokens > 0)
             .then(|| self.product() * self.slots.len() as f64 / (self.tokens as f64 * self.tokens as f64))
@@ -214,7 +161,7 @@ fn probabilities(choice: &Choice<'_>, kind: ScoreKind) -> Result<(Vec<f64>, Opti
     };
     if wrong {
         return Err(Error::data(format!(
-            "{}: scores that are no {} (sum {sum}), as those of the first rows are; a table must hold one kind of score",
+            "{}: scores are not {} (sum {sum}), but those of the first rows are: a table holds one kind of score",
             choice.place(),
             if kind == ScoreKind::Probabilities { "probabilities" } else { "sigmoids" }
         )));
@@ -260,7 +207,8 @@ mod tests {
         assert_eq!(p.z_loss(), None, "what the softmax took away does not come back");
     }
 
-    /// Two layers with opposite imbalance: balanced when pooled, as the Hugging Face function does, not by themselves.
+    /// Two layers with opposite imbalance: balanced when pooled, as the Hugging Face function does, not by
+    /// themselves.
     #[test]
     fn pooling_layers_hides_imbalance() {
         let (to_0, to_1) = ([5f32, 0.0], [0f32, 5.0]);
@@ -273,19 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_are_seen_for_what_they_are() {
-        let p: &[f32] = &[0.7, 0.2, 0.1];
+    fn a_row_of_another_kind_is_refused() {
         let z: &[f32] = &[1.5, -0.2, 0.1];
-        let (kind, remark) = ScoreKind::of(&[p, p], Some(ScoreKind::Logits)).unwrap();
-        assert_eq!(kind, ScoreKind::Probabilities);
-        assert!(remark.unwrap().contains("probabilities already"));
-        assert_eq!(ScoreKind::of(&[p, p], Some(ScoreKind::Probabilities)).unwrap().1, None);
-        // A row of logits may look like probabilities by chance; not all of them.
-        assert_eq!(ScoreKind::of(&[p, z], None).unwrap().0, ScoreKind::Logits);
-        let sigmoid: &[f32] = &[0.7, 0.9, 0.1];
-        let message = ScoreKind::of(&[sigmoid; 8], None).unwrap_err().to_string();
-        assert!(message.contains("sigmoid"), "{message}");
-        assert_eq!(ScoreKind::of(&[sigmoid; 8], Some(ScoreKind::Sigmoid)).unwrap().0, ScoreKind::Sigmoid);
         let message = ScoreSums::new(3)
             .add(&Choice { document: 4, scores: z, ..Choice::default() }, ScoreKind::Probabilities)
             .unwrap_err()

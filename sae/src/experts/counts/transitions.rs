@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::Choice;
+use crate::experts::routing::Choice;
 use crate::{Error, Result};
 
 /// Counts of (expert, expert of the next layer that has experts).
@@ -22,7 +22,11 @@ impl Transitions {
         Self { experts, ..Self::default() }
     }
 
-    /// Counts a row. Rows of one token must follow each other with ascending layers, as a routing table has them.
+    /// Counts a row. Rows of one token must follow each other with ascending layers, as a routing table has
+    /// them.
+    ///
+    /// # Errors
+    /// A row that is not in order.
     pub fn add(&mut self, choice: &Choice<'_>) -> Result<()> {
         let here = (choice.document, choice.position, choice.layer);
         if let Some(last @ (document, position, layer)) = self.last
@@ -30,9 +34,9 @@ impl Transitions {
         {
             return Err(Error::data(format!(
                 "{}: it comes after document {document}, position {position}, layer {layer}; expected rows in (document, \
-                 position, layer) order, each once. Sort the table or harvest the routing again",
+                 position, layer) order, each once",
                 choice.place()
-            )));
+            )).with_remedy("sort the table or harvest the routing again"));
         }
         let same_token = self.last.is_some_and(|(d, p, _)| (d, p) == (choice.document, choice.position));
         if let (true, Some((_, _, layer))) = (same_token, self.last) {

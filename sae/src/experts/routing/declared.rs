@@ -1,5 +1,5 @@
-//! What a dataset or its model says about the router: a table alone does not tell of experts that nobody ever chose, nor what
-//! its weights should add up to.
+//! What a dataset or its model says about the router: a table alone does not tell of experts that nobody ever
+//! chose, nor what its weights should add up to.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use storage::Dataset;
 
 use super::choice::WeightRule;
-use super::scores::ScoreKind;
+use super::score_kind::ScoreKind;
 use crate::rows::source_of;
 use crate::{Error, Result};
 
@@ -26,7 +26,8 @@ pub struct Declared {
 const EXPERTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
 
 impl Declared {
-    /// Settings of the dataset (`experts`, `weights`, `score_kind`), else the config of its model if that is still there.
+    /// Settings of the dataset (`experts`, `weights`, `score_kind`), else the config of its model if that is
+    /// still there.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         let settings = &dataset.manifest().settings;
         let config = config(dataset);
@@ -75,7 +76,7 @@ fn config(dataset: &Dataset) -> Option<Value> {
 fn unknown_kind(dir: &Path, name: &str) -> Error {
     Error::format(
         dir.join("dataset.json"),
-        format!("score_kind is `{name}`; expected logits, probabilities or sigmoid"),
+        format!("score_kind is `{name}`, expected logits, probabilities or sigmoid"),
     )
 }
 

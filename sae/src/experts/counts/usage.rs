@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::{Choice, WeightRule};
+use crate::experts::figures::total;
+use crate::experts::routing::{Choice, WeightRule};
 use crate::{Error, Result};
 
 /// Sums over the tokens of one domain (or of all) in one layer.
@@ -59,7 +60,7 @@ impl Load {
 
     /// Share of all slots that went to `expert`, 0 when there are no slots.
     pub fn share(&self, expert: usize) -> f64 {
-        match super::balance::total(&self.slots) {
+        match total(&self.slots) {
             0 => 0.0,
             total => self.slots[expert] as f64 / total as f64,
         }
@@ -77,7 +78,8 @@ impl Load {
 }
 
 impl Load {
-    /// Share of the tokens that chose any expert; `None` without tokens. Below 1 only where a token may skip the layer.
+    /// Share of the tokens that chose any expert; `None` without tokens. Below 1 only where a token may skip
+    /// the layer.
     pub fn activation_density(&self) -> Option<f64> {
         (self.tokens > 0).then(|| self.used as f64 / self.tokens as f64)
     }
@@ -110,6 +112,9 @@ impl Usage {
     }
 
     /// Counts one token's choice in one layer; `domain` is an index into the domains given to [`Usage::new`].
+    ///
+    /// # Errors
+    /// A choice that cannot be true.
     pub fn add(&mut self, domain: usize, choice: &Choice<'_>) -> Result<()> {
         choice.check(self.experts, self.rule)?;
         let Self { experts, domains, layers, .. } = self;

@@ -1,7 +1,8 @@
-//! Which kinds of tokens choose which expert: line breaks, spaces, digits, punctuation, beginnings and pieces of words.
+//! Kinds of tokens by expert: line breaks, spaces, digits, punctuation, beginnings and pieces of words.
 //!
-//! Kinds stand where domains stand in [`specialisation`](super::specialisation): share of the kind's tokens that chose the expert,
-//! and the 2× rule. The experts that published analyses call "whitespace" or "digits" are those.
+//! Kinds stand where domains stand in [`specialisation`](crate::experts::figures::specialisation): share of
+//! the kind's tokens that chose the expert, and the 2× rule. The experts that published analyses call
+//! "whitespace" or "digits" are those.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,9 @@ use storage::Dataset;
 use storage::experts::SpecialisationRow;
 use storage::schema::VOCABULARY;
 
-use super::choice::Choice;
-use super::specialisation::{InDomain, specialisation};
 use crate::Result;
+use crate::experts::figures::{InDomain, specialisation, total};
+use crate::experts::routing::Choice;
 
 /// What a token looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +31,7 @@ pub enum Kind {
     WordPiece,
     /// Letters, at least one of them beyond ASCII: é, ü, я.
     OtherLetters,
-    /// Bytes that are no whole UTF-8 text.
+    /// Bytes that are not whole UTF-8 text.
     Bytes,
     /// Letters with digits or signs between them.
     Mixed,
@@ -128,7 +129,7 @@ impl Kinds {
                 .map(|(kind, of)| InDomain { domain: kind.name(), tokens: Some(of.tokens), slots: &of.slots })
                 .collect();
             let sum = |of: fn(&OfKind) -> u64| counts.iter().map(of).sum::<u64>() as f64;
-            let k = sum(|of| super::balance::total(&of.slots)) / sum(|of| of.tokens).max(1.0);
+            let k = sum(|of| total(&of.slots)) / sum(|of| of.tokens).max(1.0);
             specialisation(layer, Some(k), &kinds).0
         };
         self.layers.iter().flat_map(of_layer).collect()

@@ -1,7 +1,7 @@
-//! Counts from elsewhere: a CSV with the columns `model, layer, domain, routing, expert, count`.
+//! Imported counts: a CSV file with the columns `model, layer, domain, routing, expert, count`.
 //!
-//! `routing` is `topk` (all chosen experts) or `top1` (the strongest alone). Where both are there, the top-1 counts tell how many
-//! tokens there were, and both together tell k.
+//! `routing` is `topk` (all chosen experts) or `top1` (the strongest only). With both, the top-1 counts tell
+//! how many tokens there were, and both together tell k.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use storage::experts::{BalanceRow, InformationRow, SpecialisationRow};
 
-use super::balance::total;
-use super::figures::{balance_of_slots, short};
-use super::specialisation::{InDomain, specialisation};
-use crate::{Error, Result};
+use super::figures::{InDomain, specialisation, total};
+use super::tables::{balance_of_slots, short};
+use crate::{Error, Result, csv_file};
 
 /// Columns that must be there, in any order.
 const COLUMNS: [&str; 6] = ["model", "layer", "domain", "routing", "expert", "count"];
@@ -24,7 +23,7 @@ const MOST_EXPERTS: usize = 1 << 16;
 pub struct CountsModel {
     /// Its name in the file.
     pub model: String,
-    /// Experts a token; `None` where the counts do not tell.
+    /// Experts per token; `None` if the counts do not tell.
     pub k: Option<u64>,
     /// By layer, and by layer and domain.
     pub balance: Vec<BalanceRow>,
@@ -32,7 +31,7 @@ pub struct CountsModel {
     pub specialisation: Vec<SpecialisationRow>,
     /// By layer.
     pub information: Vec<InformationRow>,
-    /// What the counts can not give, and why.
+    /// Figures that the counts cannot give, and why.
     pub gaps: Vec<String>,
 }
 
@@ -46,17 +45,23 @@ pub struct Counts {
 }
 
 /// Reads the file: model → counts.
+///
+/// # Errors
+/// A file that cannot be read, a missing column, or a record that is damaged or counts something a second
+/// time.
 pub fn read_counts(path: &Path) -> Result<BTreeMap<String, Counts>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     parse(&text, path)
 }
 
 fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, Counts>> {
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| fields(line));
+    let wrong = |line: usize, problem: &str| Error::format(path, format!("line {line}: {problem}"));
+    let records = csv_file::records(text).map_err(|(line, problem)| wrong(line, &problem))?;
+    let mut records = records.into_iter();
+    let (_, header) = records.next().unwrap_or_default();
     let mut places = [0; 6];
     for (place, name) in places.iter_mut().zip(COLUMNS) {
-        *place = header.iter().position(|h| *h == name).ok_or_else(|| {
+        *place = header.iter().position(|h| h.trim() == name).ok_or_else(|| {
             Error::format(
                 path,
                 format!("line 1: no column `{name}`; expected the columns {}", COLUMNS.join(", ")),
@@ -65,20 +70,15 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, Counts>> {
     }
     let mut models: BTreeMap<String, Counts> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for (number, line) in lines {
-        let row = Row::parse(line, &places, header.len())
-            .map_err(|problem| Error::format(path, format!("line {}: {problem}", number + 1)))?;
+    for (line, fields) in records {
+        let row = Row::parse(&fields, &places, header.len()).map_err(|problem| wrong(line, &problem))?;
         let key = (row.model.clone(), row.layer, row.domain.clone(), row.top1, row.expert);
         if !seen.insert(key) {
             let problem = format!(
-                "line {}: a second count for {}, layer {}, {}, expert {}; expected one",
-                number + 1,
-                row.model,
-                row.layer,
-                row.domain,
-                row.expert
+                "a second count for {}, layer {}, {}, expert {}, expected one",
+                row.model, row.layer, row.domain, row.expert
             );
-            return Err(Error::format(path, problem));
+            return Err(wrong(line, &problem));
         }
         models.entry(row.model.clone()).or_default().add(row);
     }
@@ -86,10 +86,6 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, Counts>> {
         return Err(Error::format(path, "has no counts"));
     }
     Ok(models)
-}
-
-fn fields(line: &str) -> Vec<&str> {
-    line.split(',').map(|field| field.trim().trim_matches('"')).collect()
 }
 
 struct Row {
@@ -102,12 +98,11 @@ struct Row {
 }
 
 impl Row {
-    fn parse(line: &str, places: &[usize; 6], width: usize) -> std::result::Result<Self, String> {
-        let fields = fields(line);
+    fn parse(fields: &[String], places: &[usize; 6], width: usize) -> std::result::Result<Self, String> {
         if fields.len() != width {
             return Err(format!("{} fields, expected {width}", fields.len()));
         }
-        let [model, layer, domain, routing, expert, count] = places.map(|place| fields[place]);
+        let [model, layer, domain, routing, expert, count] = places.map(|place| fields[place].trim());
         let wrong = |name: &str, value: &str, wanted: &str| format!("{name} is `{value}`, expected {wanted}");
         let top1 = match routing {
             "topk" => false,
@@ -120,7 +115,8 @@ impl Row {
             layer: layer.parse().map_err(|_| wrong("layer", layer, "a number from 0 to 65535"))?,
             domain: domain.to_owned(),
             top1,
-            expert: expert.ok_or_else(|| wrong("expert", fields[places[4]], "a number from 0 to 65535"))?,
+            expert: expert
+                .ok_or_else(|| wrong("expert", fields[places[4]].trim(), "a number from 0 to 65535"))?,
             count: count.parse().map_err(|_| wrong("count", count, "a number, 0 or more"))?,
         })
     }
@@ -140,7 +136,7 @@ impl Counts {
         self.layers.values().flat_map(BTreeMap::values).flatten().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// Experts a token, where top-k and top-1 counts tell the same everywhere.
+    /// Experts per token, if top-k and top-1 counts agree everywhere.
     fn k(&self) -> std::result::Result<Option<u64>, String> {
         let mut k = None;
         for (layer, domains) in &self.layers {
@@ -151,9 +147,9 @@ impl Counts {
                 }
                 let here = chosen / first;
                 if here * first != chosen || k.is_some_and(|k| k != here) {
-                    let said = k.map_or("a whole number".to_owned(), |k| format!("{k}, as before"));
+                    let expected = k.map_or("a whole number".to_owned(), |k| format!("{k}, as before"));
                     return Err(format!(
-                        "layer {layer}, {domain}: {chosen} choices of {first} tokens are {:.3} a token, expected {said}",
+                        "layer {layer}, {domain}: {chosen} choices of {first} tokens are {:.3} per token, expected {expected}",
                         chosen as f64 / first as f64
                     ));
                 }
@@ -165,6 +161,9 @@ impl Counts {
 }
 
 /// The figures that counts alone can give. `k` is used where the counts do not tell it.
+///
+/// # Errors
+/// As [`read_counts`]; counts that cannot be true, or a `k` that they contradict.
 pub fn summarise_counts(path: &Path, k: Option<u64>) -> Result<Vec<CountsModel>> {
     let models = read_counts(path)?;
     models.into_iter().map(|(name, counts)| of_model(name, &counts, k, path)).collect()
@@ -175,19 +174,22 @@ fn of_model(model: String, counts: &Counts, k: Option<u64>, path: &Path) -> Resu
     if let (Some(own), Some(k)) = (own, k)
         && own != k
     {
-        return Err(Error::request(format!("{model}: {k} experts a token were said, the counts have {own}")));
+        return Err(Error::request(format!(
+            "{model}: --k is {k}, but the counts have {own} experts per token"
+        )));
     }
     let k = own.or(k).filter(|&k| k > 0);
     let experts = counts.experts();
     let mut found = CountsModel { model, k, ..CountsModel::default() };
     if k.is_none() {
-        found
-            .gaps
-            .push("experts a token are not known (no top-1 counts): no shares of tokens; give --k".into());
+        found.gaps.push(
+            "experts per token are not known (no top-1 counts), so there are no shares of tokens: give --k"
+                .into(),
+        );
     }
     found
         .gaps
-        .push("counts tell nothing of co-activation, transitions, vocabulary, weights or scores".into());
+        .push("counts tell nothing about co-activation, transitions, vocabulary, weights or scores".into());
     for (&layer, domains) in &counts.layers {
         of_layer(layer, domains, experts, k, &mut found)
             .map_err(|problem| Error::format(path, format!("{}: {problem}", found.model)))?;
@@ -221,7 +223,7 @@ fn of_layer(
         found.gaps.push(format!("layer {layer} has a single expert: balance is 1 by definition"));
     } else if tokens.is_some_and(|tokens| tokens < experts as u64) {
         found.gaps.push(format!(
-            "layer {layer}: fewer tokens than its {experts} experts; figures of balance mean nothing below one token an expert"
+            "layer {layer}: fewer tokens than its {experts} experts; figures of balance mean nothing below one token per expert"
         ));
     }
     for (domain, slots, tokens) in &chosen {
@@ -238,14 +240,15 @@ fn of_layer(
     Ok(())
 }
 
-/// Tokens of a domain, from the top-1 counts or by k; `None` where neither tells. A token chooses an expert once, and chooses k.
+/// Tokens of a domain, from the top-1 counts or by k; `None` if neither tells. A token chooses k different
+/// experts.
 fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<Option<u64>, String> {
     let slots = total(chosen);
     let tokens = match (total(first), k) {
         (0, None) => return Ok(None),
         (0, Some(k)) if !slots.is_multiple_of(k) => {
             return Err(format!(
-                "{slots} choices are no whole number of tokens at {k} experts a token; check --k"
+                "{slots} choices are not a whole number of tokens at {k} experts per token: check --k"
             ));
         }
         (0, Some(k)) => slots / k,
@@ -253,7 +256,7 @@ fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<
     };
     match chosen.iter().position(|&n| n > tokens) {
         Some(expert) => Err(format!(
-            "expert {expert} was chosen {} times by {tokens} tokens; a token chooses an expert once at most. Check the counts \
+            "expert {expert} was chosen {} times by {tokens} tokens; a token chooses an expert at most once: check the counts \
              and --k",
             chosen[expert]
         )),
@@ -261,7 +264,11 @@ fn tokens(chosen: &Slots, first: &Slots, k: Option<u64>) -> std::result::Result<
     }
 }
 
-/// Writes `OUT/MODEL/experts/{balance, specialisation, information}.parquet` for every model; gives the folders.
+/// Writes `OUT/MODEL/experts/{balance, specialisation, information}.parquet` for every model; gives the
+/// folders.
+///
+/// # Errors
+/// A folder or file that cannot be written.
 pub fn write_counts(out: &Path, models: &[CountsModel]) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for model in models {
@@ -289,6 +296,7 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named() {
+        assert!(message("m,0,\"a,topk,0,1\n").contains("line 2: a quotation mark opens"));
         assert!(message("m,0,a,topk,0\n").contains("line 2: 5 fields, expected 6"));
         assert!(message("m,0,a,topk,0,1\nm,0,a,top2,0,1\n").contains("line 3: routing is `top2`"));
         assert!(message("m,0,a,topk,70000,1\n").contains("expert is `70000`"));
@@ -304,10 +312,14 @@ mod tests {
         let file = |body: &str| parse(&format!("{HEAD}{body}"), Path::new("c.csv")).unwrap();
         let both = "m,0,a,topk,0,6\nm,0,a,topk,2,4\nm,0,a,top1,0,5\n";
         assert_eq!(file(both)["m"].k(), Ok(Some(2)));
+        assert_eq!(
+            file("\"m\",0,\"law, French\",topk, 0,6\n")["m"].layers[&0].keys().next().unwrap(),
+            "law, French"
+        );
         assert_eq!(file(both)["m"].experts(), 3);
         assert_eq!(file("m,0,a,topk,0,6\n")["m"].k(), Ok(None));
         let odd = file("m,0,a,topk,0,6\nm,0,a,top1,0,5\n")["m"].k().unwrap_err();
-        assert!(odd.contains("1.200 a token"), "{odd}");
+        assert!(odd.contains("1.200 per token"), "{odd}");
     }
 
     #[test]

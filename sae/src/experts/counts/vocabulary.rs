@@ -1,16 +1,17 @@
-//! Which tokens choose which expert, among token types that were seen often enough to say something.
+//! Tokens by expert, for token types that occur often enough to tell something.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use storage::experts::VocabularyRow;
 
-use super::choice::Choice;
+use crate::experts::routing::Choice;
 
-/// A type seen less often is left out: a token seen once chose its expert "always".
+/// Least tokens of a type that is counted: a token that occurs once chose its expert "always".
 pub const LEAST_TOKENS: u32 = 10;
-/// Tokens listed for an expert, by count and by lift each.
+/// Tokens listed per expert, by count and by lift each.
 pub const LISTED: usize = 32;
-/// Memory for the counts. More types than fit are left out, the rarest first, and the summary says how many were kept.
+/// Memory for the counts. More types than fit are left out, the rarest first, and the summary says how many
+/// were kept.
 const BYTES: usize = 384 << 20;
 
 /// Counts of (token type, expert) for every layer.
@@ -38,21 +39,22 @@ struct Layer {
     slots: Vec<u64>,
 }
 
-/// Means over types of max_e N_{x,e} / N_x.
+/// How concentrated tokens are on one expert: means over token types x of the largest share of an expert,
+/// max_e N_{x,e} / N_x.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Concentration {
-    /// Types looked at.
+    /// Types with enough tokens.
     pub types: u64,
     /// Their tokens.
     pub tokens: u64,
-    /// Every type counts the same; all k experts.
-    pub top_k: Option<f64>,
-    /// Every token counts the same.
-    pub top_k_by_tokens: Option<f64>,
-    /// A token's strongest expert alone.
-    pub top_1: Option<f64>,
-    /// The same by tokens.
-    pub top_1_by_tokens: Option<f64>,
+    /// Mean over types, for a token's k chosen experts.
+    pub mean_max_share_top_k: Option<f64>,
+    /// The same, weighted by the tokens of each type.
+    pub mean_max_share_top_k_by_tokens: Option<f64>,
+    /// Mean over types, for a token's strongest expert only.
+    pub mean_max_share_top_1: Option<f64>,
+    /// The same, weighted by the tokens of each type.
+    pub mean_max_share_top_1_by_tokens: Option<f64>,
 }
 
 impl Vocabulary {
@@ -62,12 +64,12 @@ impl Vocabulary {
     }
 
     fn within(bytes: usize, experts: usize, layers: &BTreeSet<u16>, seen: &HashMap<u32, u32>) -> Self {
-        let a_type = layers.len().max(1) * (2 * experts + 1) * size_of::<u32>();
+        let bytes_per_type = layers.len().max(1) * (2 * experts + 1) * size_of::<u32>();
         let mut often: Vec<(u32, u32)> =
             seen.iter().filter(|(_, n)| **n >= LEAST_TOKENS).map(|(t, n)| (*n, *t)).collect();
         // The most frequent first, then by token, so that the choice does not depend on the map's order.
         often.sort_unstable_by_key(|&(n, token)| (std::cmp::Reverse(n), token));
-        let room = (bytes / a_type).min(often.len());
+        let room = (bytes / bytes_per_type).min(often.len());
         let mut tokens: Vec<u32> = often[..room].iter().map(|&(_, token)| token).collect();
         tokens.sort_unstable();
         let layer = Layer {
@@ -91,12 +93,13 @@ impl Vocabulary {
         self.left_out
     }
 
-    /// Where the counts of `token` are; the rows of a token's layers follow each other, so ask once a token.
+    /// The type of `token`. The rows of a token's layers follow each other, so one call per token is enough.
     pub fn type_of(&self, token: u32) -> Option<u32> {
         self.type_of.get(&token).copied()
     }
 
-    /// Counts a row whose token is `kind` by [`Vocabulary::type_of`]. Its layer must be one of those given to [`Vocabulary::new`].
+    /// Counts a row whose token is `kind` by [`Vocabulary::type_of`]. Its layer must be one of those given to
+    /// [`Vocabulary::new`].
     pub fn add(&mut self, kind: Option<u32>, choice: &Choice<'_>) {
         let experts = self.experts;
         let Some(layer) = self.layers.get_mut(&choice.layer) else { return };
@@ -112,12 +115,12 @@ impl Vocabulary {
         }
     }
 
-    /// Types of `layer` that are seen there often enough.
+    /// Types that occur often enough in `layer`.
     fn types<'a>(&self, layer: &'a Layer) -> impl Iterator<Item = usize> + 'a {
         (0..self.tokens.len()).filter(|&t| layer.seen[t] >= LEAST_TOKENS)
     }
 
-    /// How much a token says about its expert in `layer`.
+    /// How much a token tells about its expert in `layer`.
     pub fn concentration(&self, layer: u16) -> Concentration {
         let Some(of) = self.layers.get(&layer) else { return Concentration::default() };
         let mut sums = [0.0; 4];
@@ -138,10 +141,10 @@ impl Vocabulary {
         Concentration {
             types,
             tokens,
-            top_k: mean(sums[0], types),
-            top_k_by_tokens: mean(sums[1], tokens),
-            top_1: mean(sums[2], types),
-            top_1_by_tokens: mean(sums[3], tokens),
+            mean_max_share_top_k: mean(sums[0], types),
+            mean_max_share_top_k_by_tokens: mean(sums[1], tokens),
+            mean_max_share_top_1: mean(sums[2], types),
+            mean_max_share_top_1_by_tokens: mean(sums[3], tokens),
         }
     }
 
@@ -204,8 +207,11 @@ mod tests {
         // Token 7: 20 of 20 choose expert 0, the strongest is 2 in 15. Token 8: always 1 and 2. Token 9 is too rare, and token 1,
         // which was promised but never came, too.
         assert_eq!((c.types, c.tokens), (2, 32));
-        assert_eq!((c.top_k, c.top_k_by_tokens), (Some(1.0), Some(1.0)));
-        assert_eq!((c.top_1, c.top_1_by_tokens), (Some((0.75 + 1.0) / 2.0), Some(27.0 / 32.0)));
+        assert_eq!((c.mean_max_share_top_k, c.mean_max_share_top_k_by_tokens), (Some(1.0), Some(1.0)));
+        assert_eq!(
+            (c.mean_max_share_top_1, c.mean_max_share_top_1_by_tokens),
+            (Some((0.75 + 1.0) / 2.0), Some(27.0 / 32.0))
+        );
         assert_eq!(counted(1 << 20).concentration(5), Concentration::default());
     }
 

@@ -81,6 +81,10 @@ impl Choice<'_> {
     }
 
     /// An error that names the row when it cannot come from a layer of `experts` experts with this rule.
+    ///
+    /// # Errors
+    /// What cannot be true: an expert that does not exist or is chosen twice, numbers that are not finite,
+    /// weights that do not sum as `rule` says.
     pub fn check(&self, experts: usize, rule: WeightRule) -> Result<()> {
         if self.experts.len() != self.weights.len() {
             let (e, w) = (self.experts.len(), self.weights.len());
@@ -89,9 +93,10 @@ impl Choice<'_> {
         if let Some(&expert) = self.experts.iter().find(|&&e| usize::from(e) >= experts) {
             let last = experts.saturating_sub(1);
             return Err(Error::data(format!(
-                "{}: expert {expert}, but the model's experts are 0…{last}; harvest the routing again with --routing",
+                "{}: expert {expert}, but the model's experts are 0…{last}",
                 self.place()
-            )));
+            ))
+            .with_remedy("harvest the routing again with --routing"));
         }
         if let Some(i) = (1..self.experts.len()).find(|&i| self.experts[..i].contains(&self.experts[i])) {
             return Err(Error::data(format!("{}: expert {} is chosen twice", self.place(), self.experts[i])));
@@ -104,10 +109,9 @@ impl Choice<'_> {
         }
         match rule.broken(self.weights) {
             Some(sum) => Err(Error::data(format!(
-                "{}: the weights sum to {sum}, but the model's rule is {rule}; they are not the weights that were applied. \
-                 Harvest the routing again, or say \"weights\": \"any\" in the settings of dataset.json",
+                "{}: the weights sum to {sum}, but the model's rule is {rule}; they are not the weights that were applied",
                 self.place()
-            ))),
+            )).with_remedy("harvest the routing again, or put \"weights\": \"any\" into the settings of dataset.json")),
             None => Ok(()),
         }
     }

@@ -2,18 +2,15 @@
 
 use storage::experts::{BalanceRow, ExpertLayerRow, ExpertLoadRow, PairRow, TransitionRow};
 
-use super::balance::{Balance, total};
-use super::pairs::Pairs;
-use super::scores::ScoreSums;
-use super::transitions::Transitions;
-use super::usage::{Load, Usage};
+use super::counts::{Load, Pairs, ScoreSums, Transitions, Usage};
+use super::figures::{Balance, total};
 
 /// Experts are counted in u16 on disk.
 pub fn short(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
 
-/// One row a layer that was used at all.
+/// One row per layer that was used at all.
 pub fn layers(usage: &Usage) -> Vec<ExpertLayerRow> {
     let row = |layer: u16| {
         let load = usage.over_all(layer);
@@ -35,7 +32,7 @@ pub fn layers(usage: &Usage) -> Vec<ExpertLayerRow> {
     usage.layers().filter_map(row).collect()
 }
 
-/// One row a (layer, domain, expert); all domains together first.
+/// One row per (layer, domain, expert); all domains together first.
 pub fn load(usage: &Usage) -> Vec<ExpertLoadRow> {
     let mut rows = Vec::new();
     for layer in usage.layers() {
@@ -54,12 +51,12 @@ fn of_domain(layer: u16, domain: Option<&String>, load: &Load) -> impl Iterator<
         domain: domain.cloned(),
         tokens: load.slots[expert],
         share: load.share(expert),
-        // Nobody chose it: `tokens` says so, and there is no mean of nothing.
+        // An expert that was never chosen has no mean weight; `tokens` is 0 then.
         weight: load.mean_weight(expert).unwrap_or(0.0),
     })
 }
 
-/// What slot counts alone give. Figures of a layer or domain that nobody used are gaps.
+/// Figures that slot counts alone give. Those of a layer or domain without choices are gaps.
 pub fn balance_of_slots(layer: u16, domain: Option<&str>, slots: &[u64]) -> BalanceRow {
     let balance = Balance::of(slots);
     BalanceRow {
@@ -78,7 +75,7 @@ pub fn balance_of_slots(layer: u16, domain: Option<&str>, slots: &[u64]) -> Bala
     }
 }
 
-/// What a routing table gives, with what its scores add where there are any.
+/// Figures that a routing table gives, with those of its scores if it has any.
 pub fn balance(layer: u16, domain: Option<&str>, load: &Load, scores: Option<&ScoreSums>) -> BalanceRow {
     BalanceRow {
         k: Some(short(load.k)),

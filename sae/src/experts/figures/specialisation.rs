@@ -4,7 +4,8 @@ use storage::experts::{InformationRow, SpecialisationRow};
 
 use super::balance::{entropy, total};
 
-/// An expert is specialised in a domain when its share there is at least so many times that in any other (Monet).
+/// An expert is specialised in a domain when its share there is at least so many times that in any other
+/// (Monet).
 pub const SKEW: f64 = 2.0;
 /// … and it was chosen there so often: one choice against none is no finding.
 pub const LEAST_COUNT: u64 = 10;
@@ -21,15 +22,16 @@ pub struct InDomain<'a> {
 }
 
 impl InDomain<'_> {
-    /// Share of the domain's tokens that chose `expert`, or where tokens are not known its share of the slots, which is the
-    /// same up to a factor k.
+    /// Share of the domain's tokens that chose `expert`, or where tokens are not known its share of the
+    /// slots, which is the same up to a factor k.
     fn rate(&self, expert: usize, by_tokens: bool) -> f64 {
         let of = if by_tokens { self.tokens.unwrap_or_default() } else { total(self.slots) };
         self.slots[expert] as f64 / of as f64
     }
 }
 
-/// One row an expert and domain, and the layer's summary. Domains without any choice are left out: nothing is known of them.
+/// One row an expert and domain, and the layer's summary. Domains without any choice are left out: nothing is
+/// known of them.
 pub fn specialisation(
     layer: u16,
     k: Option<f64>,

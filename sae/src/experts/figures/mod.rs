@@ -1,0 +1,7 @@
+//! Figures of slot counts alone: how even a layer is, and how specialised its experts are.
+
+mod balance;
+mod specialisation;
+
+pub use balance::{Balance, COLD_SHARE, DEAD_SHARE, entropy, total};
+pub use specialisation::{InDomain, LEAST_COUNT, SKEW, specialisation};
