@@ -41,12 +41,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod address;
 pub mod args;
 pub mod data;
 pub mod load;
 pub mod prompt;
 pub mod shell;
+pub mod stores;
 pub mod theme;
 pub mod training;
 pub mod views;

@@ -28,16 +28,25 @@ pub struct Engine {
     prompter: Arc<Shared>,
 }
 
-/// Finds the engine that another view of the run has.
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.prompter, &other.prompter)
+    }
+}
+
+/// Finds the engine that another view of the run holds.
 #[derive(Debug, Default)]
 pub struct EngineOfRun(Weak<Shared>);
 
 impl EngineOfRun {
-    /// That engine, or a new one.
-    pub fn get(&mut self) -> Engine {
-        let prompter = self.0.upgrade().unwrap_or_default();
-        self.0 = Arc::downgrade(&prompter);
-        Engine { prompter }
+    /// Finds `engine` from now on, as long as a view holds it.
+    pub fn new(engine: &Engine) -> Self {
+        Self(Arc::downgrade(&engine.prompter))
+    }
+
+    /// The engine, if a view still holds it.
+    pub fn get(&self) -> Option<Engine> {
+        self.0.upgrade().map(|prompter| Engine { prompter })
     }
 }
 
@@ -251,13 +260,14 @@ mod tests {
 
     #[test]
     fn views_of_a_run_share_its_model_and_the_last_one_takes_it_along() {
-        let mut of_run = EngineOfRun::default();
-        let (first, second) = (of_run.get(), of_run.get());
-        assert!(Arc::ptr_eq(&first.prompter, &second.prompter));
-        let gone = Arc::downgrade(&first.prompter);
+        assert_eq!(EngineOfRun::default().get(), None);
+        let first = Engine::default();
+        let of_run = EngineOfRun::new(&first);
+        let second = of_run.get();
+        assert_eq!(second.as_ref(), Some(&first));
+        assert_ne!(second, Some(Engine::default()));
         drop((first, second));
-        assert!(gone.upgrade().is_none());
-        drop(of_run.get());
+        assert_eq!(of_run.get(), None);
     }
 
     #[test]

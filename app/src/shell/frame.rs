@@ -5,13 +5,13 @@ use std::sync::mpsc::Receiver;
 
 use egui::{Context, Frame, Margin, Panel, RichText, Ui};
 
-use super::command::{Command, Menu};
 use super::palette::{self, Palette};
 use super::{DesktopPicker, FolderPicker, Settings, SettingsFile, Workspace, tree};
+use crate::action::{Action, Command, Menu, Save};
 use crate::address::Place;
 use crate::load::{Lane, Problem, Requested, Workers};
 use crate::theme::{self, space, tokens::height, tokens::size};
-use crate::views::{Action, Save, Scene, welcome};
+use crate::views::{Scene, welcome};
 use crate::widgets::notice;
 
 /// How the window is started.
@@ -165,6 +165,9 @@ impl App {
             self.problems.push(problem.clone());
         }
         self.follow(ctx);
+        self.look_up();
+        // What the views asked for in their logic is under way before they are drawn.
+        self.apply(ctx);
         let until = self.said.as_ref().map(|(_, until)| *until);
         if until.is_some_and(|until| until <= self.now) {
             self.said = None;
@@ -172,6 +175,19 @@ impl App {
             ctx.request_repaint_after_secs((until - self.now) as f32);
         }
         self.set_title(ctx);
+    }
+
+    /// Lets the palette look for features by name.
+    fn look_up(&mut self) {
+        let here = self.here();
+        let folder = self.workspace.as_ref().and_then(|workspace| workspace.folder.value().cloned());
+        let known = palette::Known {
+            folder: folder.as_deref(),
+            here: here.as_ref(),
+            recent: &self.settings.recent,
+            stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
+        };
+        self.palette.logic(known, &self.workers);
     }
 
     fn follow(&mut self, ctx: &Context) {
@@ -240,8 +256,7 @@ impl App {
             folder: folder.as_deref(),
             here: here.as_ref(),
             recent: &self.settings.recent,
-            stores: self.workspace.as_mut().map(|w| &mut w.stores),
-            workers: Some(&self.workers),
+            stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
         };
         self.palette.show(ui.ctx(), known, &mut self.actions);
         drop_here(ui.ctx());
@@ -269,14 +284,7 @@ impl App {
             return welcome::show(ui, recent, Some(&nothing), &mut self.actions);
         }
         let before = tabs.here();
-        let stores = &mut workspace.stores;
-        let mut scene = Scene {
-            workers: &self.workers,
-            folder: &folder,
-            stores,
-            now: self.now,
-            actions: &mut self.actions,
-        };
+        let mut scene = Scene::new(&folder, &workspace.stores, self.now, &mut self.actions);
         let edited = tabs.ui(ui, &mut scene);
         let after = tabs.here();
         if after != before

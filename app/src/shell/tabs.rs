@@ -9,8 +9,9 @@ use egui_tiles::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::Place;
+use crate::load::Workers;
 use crate::theme::tokens;
-use crate::views::{self, Scene, View};
+use crate::views::{self, Scene, View, ViewCommand};
 
 /// A pane. On disk it is only its place.
 pub struct Pane(pub Box<dyn View>);
@@ -180,19 +181,19 @@ impl Tabs {
         self.tree.tiles.tiles().filter(|tile| tile.is_pane()).count()
     }
 
-    /// Lets the pane in front search; false when it can not.
-    pub fn search(&mut self) -> bool {
+    /// Passes a command on to the pane in front; false when it has no use for it.
+    pub fn perform(&mut self, command: ViewCommand) -> bool {
         match self.front.and_then(|front| self.tree.tiles.get_mut(front)) {
-            Some(Tile::Pane(pane)) => pane.0.search(),
+            Some(Tile::Pane(pane)) => pane.0.perform(command),
             _ => false,
         }
     }
 
     /// Every pane's own logic.
-    pub fn logic(&mut self, scene: &mut Scene<'_>) {
+    pub fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         for tile in self.tree.tiles.tiles_mut() {
             if let Tile::Pane(pane) = tile {
-                pane.0.logic(scene);
+                pane.0.logic(scene, workers);
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use egui::{Label, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
 
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{DatasetEntry, Folder, RunEntry, Status};
 use crate::theme::{palette, space, tokens::size};
-use crate::views::Action;
 use crate::views::runs::status_colour;
 use crate::widgets::{facts, format, notice, table};
 

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::history::History;
 use super::tabs::Tabs;
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{self, Folder, Status};
 use crate::load::{Lane, Requested, Workers};
-use crate::views::{Action, Scene, Stores};
+use crate::stores::Stores;
+use crate::views::Scene;
 
 /// Seconds between two looks at the records while a run is being trained.
 const LIVE: f64 = 2.0;
@@ -92,8 +94,7 @@ impl Workspace {
             self.ask(workers);
         }
         if let Some(tabs) = &mut self.tabs {
-            let mut scene = Scene { workers, folder: &folder, stores: &mut self.stores, now, actions };
-            tabs.logic(&mut scene);
+            tabs.logic(&mut Scene::new(&folder, &self.stores, now, actions), workers);
         }
     }
 

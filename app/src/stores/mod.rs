@@ -1,97 +1,57 @@
-//! What is loaded of runs and datasets, shared by all views of the same folder.
+//! What is loaded of runs and datasets, shared by all views of the same folder. Views read it; the shell alone changes it.
+
+mod dataset;
+mod notebook;
+mod run;
+
+pub use dataset::DatasetStore;
+pub use notebook::Notebook;
+pub use run::{RunStore, Selection};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::features::Ordered;
-use super::notebook::Notebook;
-use crate::data::{
-    self, Columns, Documents, ExpertUsage, Explanations, Metrics, Points, TokenLists, Vocabulary,
-};
-use crate::load::{Keyed, Lane, Problem, Requested, Workers};
-use crate::prompt::{Engine, EngineOfRun, Opened};
+use crate::load::{Problem, Workers};
+use crate::prompt::Engine;
 use crate::training::Trainings;
+
+/// Data that a view needs from the stores.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Need {
+    /// The training curves of a run.
+    Curves {
+        /// Folder of the run.
+        run: PathBuf,
+        /// When the file with the curves was written: a newer file is read again.
+        written: Option<SystemTime>,
+    },
+    /// The feature table of a run: numbers, tokens, labels, explanations, vocabulary, notes.
+    Features(PathBuf),
+    /// The notes of a run.
+    Notes(PathBuf),
+    /// The positions of a run's features on its map.
+    Map(PathBuf),
+    /// The vocabulary of a run.
+    Vocabulary(PathBuf),
+    /// The dictionary of a run and the model that it belongs to, loaded into this engine.
+    Model(PathBuf, Engine),
+    /// The load of the experts on a dataset.
+    Experts(PathBuf),
+    /// The documents of a dataset and its vocabulary.
+    Documents(PathBuf),
+}
 
 /// All stores of the open folder.
 #[derive(Debug, Default)]
 pub struct Stores {
     runs: HashMap<PathBuf, RunStore>,
     datasets: HashMap<PathBuf, DatasetStore>,
-    /// Features that the palette found by name: of a run, a text and versions of what is searched.
-    pub named: Keyed<(PathBuf, String, [u64; 2]), Vec<(u32, String)>>,
-    /// Trainings that this window began. They outlast a folder that is closed or read anew.
+    /// Trainings that this window started. They outlast a folder that is closed or read again.
     pub trainings: Trainings,
-    /// Whether the person asked for the form of a new training, which the runs show.
-    pub train: bool,
-    /// The experts of the features in front.
-    pub of_feature: super::experts::of_feature::OfFeature,
-}
-
-/// What is loaded of one run.
-#[derive(Debug)]
-pub struct RunStore {
-    path: PathBuf,
-    /// Its curves.
-    pub metrics: Requested<Metrics>,
-    /// When the file that the curves were asked from last was written.
-    pub metrics_of: Option<SystemTime>,
-    /// The numbers of all its features.
-    pub columns: Requested<Columns>,
-    /// Their tokens and labels.
-    pub tokens: Requested<TokenLists>,
-    /// What is said about them by rules and by other tools.
-    pub explanations: Requested<Explanations>,
-    /// Texts of its tokens.
-    pub vocabulary: Requested<Vocabulary>,
-    /// Reads single features' pages.
-    pub pages: data::features::Pages,
-    /// Whether their tables are open; what is wrong with them is said by the page.
-    prepared: Requested<()>,
-    /// The features as the table shows them: what "next" and "previous" follow.
-    pub order: Option<Arc<Ordered>>,
-    /// What people say about its features.
-    pub notes: Notebook,
-    /// Where its features lie in the plane.
-    pub map: Requested<Points>,
-    /// What was chosen on the map.
-    pub chosen: Chosen,
-    /// Its model, for typed texts, while a view has it.
-    pub engine: EngineOfRun,
-    /// The model once it is there.
-    pub opened: Requested<Opened>,
-    /// A text that another view wants to see in the prompt.
-    pub proposed: Option<String>,
-}
-
-/// Features that were chosen in one view for the others.
-#[derive(Clone, Debug, Default)]
-pub struct Chosen {
-    /// Raised with every choice.
-    pub version: u64,
-    /// Ascending; `None` when nothing is chosen.
-    pub features: Option<Arc<Vec<u32>>>,
-}
-
-impl Chosen {
-    /// Makes another choice.
-    pub fn set(&mut self, features: Option<Arc<Vec<u32>>>) {
-        self.version += 1;
-        self.features = features;
-    }
-}
-
-/// What is loaded of one dataset.
-#[derive(Debug)]
-pub struct DatasetStore {
-    path: PathBuf,
-    /// Load of the experts.
-    pub experts: Requested<ExpertUsage>,
-    /// Its documents.
-    pub documents: Requested<Documents>,
-    /// Texts of its tokens.
-    pub vocabulary: Requested<Vocabulary>,
+    // What is returned for runs and datasets of which nothing has been asked for yet.
+    empty_run: RunStore,
+    empty_dataset: DatasetStore,
 }
 
 impl Stores {
@@ -101,128 +61,52 @@ impl Stores {
         Self { trainings: self.trainings, ..Self::default() }
     }
 
-    /// The store of the run in `path`.
-    pub fn run(&mut self, path: &Path) -> &mut RunStore {
+    /// What is loaded of the run in `path`; an empty store where nothing was asked for.
+    pub fn run(&self, path: &Path) -> &RunStore {
+        self.runs.get(path).unwrap_or(&self.empty_run)
+    }
+
+    /// What is loaded of the dataset in `path`; an empty store where nothing was asked for.
+    pub fn dataset(&self, path: &Path) -> &DatasetStore {
+        self.datasets.get(path).unwrap_or(&self.empty_dataset)
+    }
+
+    /// The store of the run in `path`, to be changed.
+    pub fn run_mut(&mut self, path: &Path) -> &mut RunStore {
         self.runs.entry(path.to_owned()).or_insert_with(|| RunStore::new(path))
     }
 
-    /// The store of the dataset in `path`.
-    pub fn dataset(&mut self, path: &Path) -> &mut DatasetStore {
+    fn dataset_mut(&mut self, path: &Path) -> &mut DatasetStore {
         self.datasets.entry(path.to_owned()).or_insert_with(|| DatasetStore::new(path))
     }
 
+    /// Starts to load what is needed, unless it is loaded or on its way; `again`: in any case.
+    pub fn load(&mut self, need: &Need, again: bool, workers: &Workers) {
+        match need {
+            Need::Curves { run, written } => self.run_mut(run).load_curves(*written, again, workers),
+            Need::Features(run) => self.run_mut(run).load_features(again, workers),
+            Need::Notes(run) => self.run_mut(run).notes.load(workers),
+            Need::Map(run) => self.run_mut(run).load_map(again, workers),
+            Need::Vocabulary(run) => self.run_mut(run).load_vocabulary(again, workers),
+            Need::Model(run, engine) => self.run_mut(run).load_model(engine, again, workers),
+            Need::Experts(dataset) => self.dataset_mut(dataset).load_experts(again, workers),
+            Need::Documents(dataset) => self.dataset_mut(dataset).load_documents(again, workers),
+        }
+    }
+
     /// Writes the notes that are not known to be in their files; for the end of the program.
+    ///
+    /// # Errors
+    /// The first file that cannot be written.
     pub fn finish(&mut self) -> Result<(), Problem> {
+        // All of them are tried before the first problem is reported.
         let finished: Vec<_> = self.runs.values_mut().map(|run| run.notes.finish()).collect();
         finished.into_iter().collect()
     }
 
     /// Takes everything that has arrived.
     pub fn poll(&mut self, workers: &Workers) {
-        for run in self.runs.values_mut() {
-            run.metrics.poll(workers);
-            run.columns.poll(workers);
-            run.tokens.poll(workers);
-            run.explanations.poll(workers);
-            run.prepared.poll(workers);
-            run.vocabulary.poll(workers);
-            run.map.poll(workers);
-            run.opened.poll(workers);
-            run.notes.poll(workers);
-        }
-        for dataset in self.datasets.values_mut() {
-            dataset.experts.poll(workers);
-            dataset.documents.poll(workers);
-            dataset.vocabulary.poll(workers);
-        }
-    }
-}
-
-impl RunStore {
-    fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            metrics: Requested::new(),
-            metrics_of: None,
-            columns: Requested::new(),
-            tokens: Requested::new(),
-            explanations: Requested::new(),
-            vocabulary: Requested::new(),
-            pages: data::features::Pages::default(),
-            prepared: Requested::new(),
-            order: None,
-            notes: Notebook::new(path),
-            map: Requested::new(),
-            chosen: Chosen::default(),
-            engine: EngineOfRun::default(),
-            opened: Requested::new(),
-            proposed: None,
-        }
-    }
-
-    /// Reads the curves if the file was `written` at another time than when they were read last.
-    pub fn ask_metrics(&mut self, workers: &Workers, written: Option<SystemTime>) {
-        if (self.metrics.untouched() || self.metrics_of != written) && !self.metrics.loading() {
-            let path = self.path.clone();
-            self.metrics_of = written;
-            self.metrics.ask(workers, Lane::Folders, move || data::run::read_metrics(&path));
-        }
-    }
-
-    /// Reads the feature table's columns, token lists and explanations.
-    pub fn ask_features(&mut self, workers: &Workers) {
-        let path = self.path.clone();
-        self.columns.ask(workers, Lane::Tables, move || data::features::read_columns(&path));
-        self.ask_vocabulary(workers);
-        let (path, pages) = (self.path.clone(), self.pages.clone());
-        self.prepared.ask(workers, Lane::Pages, move || pages.prepare(&path));
-        let path = self.path.clone();
-        self.tokens.ask(workers, Lane::Tables, move || data::features::read_token_lists(&path));
-        let path = self.path.clone();
-        self.explanations.ask(workers, Lane::Tables, move || data::explanations::read(&path));
-        self.notes.ask(workers);
-    }
-
-    /// Reads where the features lie.
-    pub fn ask_map(&mut self, workers: &Workers) {
-        let path = self.path.clone();
-        self.map.ask(workers, Lane::Tables, move || data::features::read_points(&path));
-    }
-
-    /// Loads the dictionary and the model that it belongs to.
-    pub fn ask_model(&mut self, workers: &Workers, engine: Engine) {
-        let path = self.path.clone();
-        self.opened.ask(workers, Lane::Model, move || engine.open(&path));
-    }
-
-    /// Reads the vocabulary.
-    pub fn ask_vocabulary(&mut self, workers: &Workers) {
-        let path = self.path.clone();
-        self.vocabulary.ask(workers, Lane::Folders, move || data::vocabulary::of_run(&path));
-    }
-}
-
-impl DatasetStore {
-    fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            experts: Requested::new(),
-            documents: Requested::new(),
-            vocabulary: Requested::new(),
-        }
-    }
-
-    /// Reads the experts' load.
-    pub fn ask_experts(&mut self, workers: &Workers) {
-        let path = self.path.clone();
-        self.experts.ask(workers, Lane::Folders, move || data::experts::read(&path));
-    }
-
-    /// Reads the list of documents and the vocabulary.
-    pub fn ask_documents(&mut self, workers: &Workers) {
-        let path = self.path.clone();
-        self.documents.ask(workers, Lane::Tables, move || data::dataset::read_documents(&path));
-        let path = self.path.clone();
-        self.vocabulary.ask(workers, Lane::Tables, move || data::vocabulary::of_dataset(&path));
+        self.runs.values_mut().for_each(|run| run.poll(workers));
+        self.datasets.values_mut().for_each(|dataset| dataset.poll(workers));
     }
 }

@@ -7,7 +7,7 @@ use crate::data::notes::{self, Edit, Notes};
 use crate::load::{Lane, Problem, Requested, Workers};
 
 /// Notes of one run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Notebook {
     path: PathBuf,
     shown: Arc<Notes>,
@@ -25,24 +25,20 @@ pub struct Notebook {
 impl Notebook {
     /// Of the run in `path`; nothing is read yet.
     pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            shown: Arc::default(),
-            version: 0,
-            read: Requested::new(),
-            written: Requested::new(),
-            under_way: Vec::new(),
-            waiting: Vec::new(),
-            failed: false,
-        }
+        Self { path: path.to_owned(), ..Self::default() }
     }
 
     /// Reads the file, once.
-    pub fn ask(&mut self, workers: &Workers) {
-        if self.read.untouched() {
+    pub fn load(&mut self, workers: &Workers) {
+        if self.untouched() {
             let path = self.path.clone();
             self.read.ask(workers, Lane::Folders, move || notes::read(&path));
         }
+    }
+
+    /// Whether the file was never asked for.
+    pub fn untouched(&self) -> bool {
+        self.read.untouched()
     }
 
     /// The notes, with everything that was changed here.
@@ -92,7 +88,10 @@ impl Notebook {
         }
     }
 
-    /// Writes what is not yet known to be in the file; for the end of the program. To make an edit twice changes nothing.
+    /// Writes what is not yet known to be in the file; for the end of the program. Making an edit twice changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn finish(&mut self) -> Result<(), Problem> {
         let mut edits = std::mem::take(&mut self.under_way);
         edits.append(&mut self.waiting);
@@ -133,7 +132,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let workers = Workers::start(&egui::Context::default()).unwrap();
         let mut book = Notebook::new(dir.path());
-        book.ask(&workers);
+        book.load(&workers);
         for i in 0..50 {
             book.change(label(i % 7, &format!("v{i}")));
             book.poll(&workers);
@@ -151,7 +150,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let workers = Workers::start(&egui::Context::default()).unwrap();
         let mut book = Notebook::new(dir.path());
-        book.ask(&workers);
+        book.load(&workers);
         settle(&mut book, &workers);
         notes::write(dir.path(), &[label(3, "theirs")]).unwrap();
         book.change(label(4, "ours"));

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use egui::{Align, Button, Frame, Label, Layout, Link, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::Action;
+use crate::action::Action;
+use crate::action::Command;
 use crate::load::Problem;
-use crate::shell::Command;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::notice;
 

@@ -64,6 +64,8 @@ pub struct Scatter {
     /// The few points in view, of the last frame.
     few: Option<(Key, Vec<usize>)>,
     picture: Requested<Picture>,
+    /// The picture to be made next.
+    wanted: Option<Wanted>,
     /// Of which the picture was asked for last.
     asked: Option<Key>,
     /// The picture as the graphics card has it, with its version.
@@ -87,6 +89,13 @@ struct Key {
     dark: bool,
 }
 
+/// What a picture is made from.
+struct Wanted {
+    key: Key,
+    plane: Arc<Plane>,
+    colours: Arc<Vec<Color32>>,
+}
+
 /// Cells, with where they lie in the plane.
 #[derive(Debug)]
 struct Picture {
@@ -103,8 +112,20 @@ impl Scatter {
         self.view = None;
     }
 
+    /// Once a frame: takes a picture that has arrived and has the next one made.
+    pub fn logic(&mut self, workers: &Workers) {
+        self.picture.poll(workers);
+        // One after the other: asking again before the answer is there would put it off for as long as the hand moves.
+        if !self.picture.loading()
+            && let Some(Wanted { key, plane, colours }) = self.wanted.take()
+        {
+            self.asked = Some(key);
+            self.picture.ask(workers, Lane::Sort, move || Ok(paint(&plane, &colours, key)));
+        }
+    }
+
     /// Draws the cloud into all the room there is.
-    pub fn show(&mut self, ui: &mut Ui, workers: &Workers, cloud: &Cloud<'_>) -> Asked {
+    pub fn show(&mut self, ui: &mut Ui, cloud: &Cloud<'_>) -> Asked {
         let p = palette(ui);
         let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
         response.widget_info(|| {
@@ -122,7 +143,7 @@ impl Scatter {
         asked.lasso = self.surround(ui, &response, rect, view);
 
         let key = Key { rect, view, version: cloud.version, dark: ui.visuals().dark_mode };
-        self.points(ui, workers, cloud, key);
+        self.points(ui, cloud, key);
         let painter = ui.painter().with_clip_rect(rect);
         let places = cloud.plane.places();
         for i in cloud.ringed {
@@ -152,7 +173,7 @@ impl Scatter {
     }
 
     /// Draws the points: the few one by one, the many from the newest picture.
-    fn points(&mut self, ui: &Ui, workers: &Workers, cloud: &Cloud<'_>, key: Key) {
+    fn points(&mut self, ui: &Ui, cloud: &Cloud<'_>, key: Key) {
         let (low, high) = seen_of(key.rect, key.view);
         let painter = ui.painter().with_clip_rect(key.rect);
         if cloud.plane.at_most(low, high) <= SINGLE {
@@ -169,12 +190,15 @@ impl Scatter {
             }
             return;
         }
-        self.picture.poll(workers);
-        // One after the other: asking anew before the answer is there would put it off for as long as the hand moves.
-        if self.asked != Some(key) && !self.picture.loading() {
-            self.asked = Some(key);
+        if self.asked == Some(key) {
+            self.wanted = None;
+        } else {
+            if !self.picture.loading() {
+                // While a picture is made, its arrival wakes the window.
+                ui.ctx().request_repaint();
+            }
             let (plane, colours) = (Arc::clone(cloud.plane), Arc::clone(cloud.colours));
-            self.picture.ask(workers, Lane::Sort, move || Ok(paint(&plane, &colours, key)));
+            self.wanted = Some(Wanted { key, plane, colours });
         }
         // A picture of other places lies about these; one in older colours stays until the next is there.
         let same = |picture: &&Arc<Picture>| picture.of == id(cloud.plane);

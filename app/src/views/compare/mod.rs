@@ -13,7 +13,8 @@ use super::{Scene, View};
 use crate::address::Place;
 use crate::data::compare::{self, Fate};
 use crate::data::{Columns, Comparison, FeaturePage};
-use crate::load::{Lane, Requested};
+use crate::load::{Lane, Requested, Workers};
+use crate::stores::Need;
 use crate::theme::tokens::{self, height};
 use crate::theme::{palette, space};
 use crate::widgets::plane::Plane;
@@ -84,19 +85,13 @@ impl CompareView {
         [Some(self.run.clone()), other.and_then(|other| scene.folder.find_run(&other, &self.run))]
     }
 
-    fn columns(&self, scene: &mut Scene<'_>) -> [Option<Arc<Columns>>; 2] {
-        let workers = scene.workers;
-        self.folders(scene).map(|folder| {
-            let store = scene.stores.run(&folder?);
-            if store.columns.untouched() {
-                store.ask_features(workers);
-            }
-            store.columns.value().cloned()
-        })
+    fn columns(&self, scene: &Scene<'_>) -> [Option<Arc<Columns>>; 2] {
+        self.folders(scene).map(|folder| scene.stores.run(&folder?).columns.value().cloned())
     }
 
-    fn ask_list(&mut self, scene: &mut Scene<'_>) {
+    fn ask_list(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let Some(comparison) = self.comparison.value().cloned() else { return };
+        self.folders(scene).into_iter().flatten().for_each(|folder| scene.load_features(&folder));
         let columns = self.columns(scene);
         let versions = [
             self.comparison.version(),
@@ -108,7 +103,7 @@ impl CompareView {
         }
         self.asked = Some((self.wish, versions));
         let wish = self.wish;
-        self.listed.ask(scene.workers, Lane::Sort, move || {
+        self.listed.ask(workers, Lane::Sort, move || {
             Ok(list(&comparison, [columns[0].as_deref(), columns[1].as_deref()], wish))
         });
     }
@@ -120,7 +115,7 @@ impl CompareView {
         Some(if self.wish.side == 0 { [chosen, nearest] } else { [nearest, chosen] })
     }
 
-    fn ask_pages(&mut self, scene: &mut Scene<'_>) {
+    fn ask_pages(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let Some(pair) = self.pair() else { return };
         let folders = self.folders(scene);
         let wanted = [0, 1].map(|side| folders[side].is_some().then_some(pair[side]));
@@ -132,10 +127,10 @@ impl CompareView {
             if let Some(folder) = folder {
                 let store = scene.stores.run(&folder);
                 if store.vocabulary.untouched() {
-                    store.ask_vocabulary(scene.workers);
+                    scene.load(Need::Vocabulary(folder.clone()));
                 }
                 let (reader, feature) = (store.pages.clone(), pair[side]);
-                self.pages[side].ask(scene.workers, Lane::Pages, move || reader.read(&folder, feature));
+                self.pages[side].ask(workers, Lane::Pages, move || reader.read(&folder, feature));
             }
         }
     }
@@ -226,7 +221,7 @@ impl CompareView {
         }
     }
 
-    fn densities(&mut self, ui: &mut Ui, listed: &Listed, scene: &Scene<'_>) {
+    fn densities(&mut self, ui: &mut Ui, listed: &Listed) {
         let p = palette(ui);
         facts::section(ui, "Density of both");
         if listed.plane.is_empty() {
@@ -245,9 +240,8 @@ impl CompareView {
             square: true,
             ringed: &ringed,
         };
-        let asked = ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| {
-            self.scatter.show(ui, scene.workers, &cloud)
-        });
+        let asked =
+            ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| self.scatter.show(ui, &cloud));
         let asked = asked.inner;
         if let Some(i) = asked.clicked {
             self.chosen = Some(listed.pairs[i]);
@@ -296,19 +290,19 @@ impl View for CompareView {
 
     fn turn_to(&mut self, _place: &Place) {}
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         if self.comparison.untouched() {
             let (run, with) = (self.run.clone(), self.with.clone());
             self.comparison.ask(workers, Lane::Tables, move || compare::read(&run, &with));
         }
         self.comparison.poll(workers);
-        self.ask_list(scene);
+        self.ask_list(scene, workers);
         self.listed.poll(workers);
-        self.ask_pages(scene);
+        self.ask_pages(scene, workers);
         for page in &mut self.pages {
             page.poll(workers);
         }
+        self.scatter.logic(workers);
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -335,7 +329,7 @@ impl View for CompareView {
         Panel::right("pair").frame(frame).default_size(440.0).size_range(260.0..=900.0).show(ui, |ui| {
             // A panel becomes as narrow as what is in it, and that arrives in parts.
             ui.take_available_width();
-            self.densities(ui, &listed, scene);
+            self.densities(ui, &listed);
             ui.add_space(space::L);
             let folders = self.folders(scene);
             pair::show(ui, self.pair(), &folders, &self.pages, scene);

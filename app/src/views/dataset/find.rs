@@ -8,12 +8,13 @@ use egui::{
     WidgetInfo, vec2,
 };
 
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::search::{self, Found, LISTED, Needle};
 use crate::data::{Documents, Vocabulary};
-use crate::load::{Lane, Streamed};
+use crate::load::{Lane, Streamed, Workers};
 use crate::theme::{palette, space, tokens::height, tokens::size};
-use crate::views::{Action, Scene};
+use crate::views::Scene;
 use crate::widgets::sheet::{self, Cell, Sheet};
 use crate::widgets::{facts, format, notice, table, text};
 
@@ -24,6 +25,8 @@ pub struct Find {
     exact: bool,
     token: bool,
     found: Streamed<Found>,
+    /// What is to be searched for next.
+    asked: Option<Needle>,
     /// What the places are of.
     of: Option<Needle>,
     focus: bool,
@@ -35,12 +38,18 @@ impl Find {
         self.focus = true;
     }
 
-    /// Takes what has arrived.
-    pub fn logic(&mut self, scene: &Scene<'_>) {
-        self.found.poll(scene.workers);
+    /// Starts the search that was asked for; takes what has arrived.
+    pub fn logic(&mut self, dataset: &Path, workers: &Workers) {
+        if let Some(needle) = self.asked.take() {
+            self.of = Some(needle.clone());
+            let dir = dataset.to_owned();
+            self.found.ask(workers, Lane::Scans, move |feed| search::search(&dir, &needle, feed));
+        }
+        self.found.poll(workers);
     }
 
-    fn begin(&mut self, dataset: &Path, scene: &Scene<'_>) {
+    /// Asks for a search for what was typed.
+    fn begin(&mut self, ui: &Ui) {
         if self.typed.is_empty() {
             return;
         }
@@ -49,9 +58,8 @@ impl Find {
         } else {
             Needle::Phrase { text: self.typed.clone(), exact: self.exact }
         };
-        self.of = Some(needle.clone());
-        let dir = dataset.to_owned();
-        self.found.ask(scene.workers, Lane::Scans, move |feed| search::search(&dir, &needle, feed));
+        self.asked = Some(needle);
+        ui.ctx().request_repaint();
     }
 
     /// Draws field, progress and places.
@@ -85,7 +93,7 @@ impl Find {
             ui.add_enabled(!self.token, egui::Checkbox::new(&mut self.exact, "match case"));
         });
         if begin {
-            self.begin(dataset, scene);
+            self.begin(ui);
         }
         self.status(ui);
         self.copy(ui, documents, vocabulary, scene);

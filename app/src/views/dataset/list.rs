@@ -9,7 +9,7 @@ use egui::{
 
 use crate::address::Place;
 use crate::data::{DocumentRow, Documents};
-use crate::load::{Keyed, Lane};
+use crate::load::{Keyed, Lane, Workers};
 use crate::theme::{palette, space, tokens::height, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format, table};
@@ -50,10 +50,10 @@ pub struct List {
 
 impl List {
     /// Narrows the list in the background.
-    pub fn logic(&mut self, scene: &Scene<'_>, documents: &Arc<Documents>) {
+    pub fn logic(&mut self, workers: &Workers, documents: &Arc<Documents>) {
         let (filter, documents) = (self.filter.clone(), Arc::clone(documents));
         let key = (self.filter.clone(), documents.rows.len());
-        self.shown.want(scene.workers, Lane::Sort, &key, move || {
+        self.shown.want(workers, Lane::Sort, &key, move || {
             let mut domains: Vec<String> = documents.rows.iter().map(|row| row.domain.clone()).collect();
             domains.sort();
             domains.dedup();

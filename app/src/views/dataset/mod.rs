@@ -15,12 +15,13 @@ pub use token::about as about_feature;
 
 use egui::{Button, CollapsingHeader, Frame, Key, Margin, Panel, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::{Action, Scene, View};
+use super::{Scene, View, ViewCommand};
+use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::dataset::TEXT_PAGE;
 use crate::data::{DatasetInfo, DocumentRow, Documents, Vocabulary, codes, routing};
-use crate::load::{Keyed, Lane};
-use crate::shell::Command;
+use crate::load::{Keyed, Lane, Workers};
+use crate::stores::Need;
 use crate::theme::{palette, space};
 use crate::widgets::{facts, notice, reading};
 
@@ -249,8 +250,7 @@ impl View for DatasetView {
         (self.document, self.token) = (document, token);
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let entry = scene.folder.dataset(&self.dataset);
         let Some(info) = entry.and_then(|d| d.info.as_ref().ok()) else { return };
         let (has_documents, has_rows) = (info.has_documents, info.has_activations);
@@ -263,18 +263,14 @@ impl View for DatasetView {
         });
         let run = self.run(&runs);
         if let Some(run) = &run {
-            let store = scene.stores.run(run);
-            if store.columns.untouched() {
-                store.ask_features(workers);
-            }
+            scene.load_features(run);
         }
-        self.find.logic(scene);
-        let store = scene.stores.dataset(&self.dataset);
-        if has_documents && store.documents.untouched() {
-            store.ask_documents(workers);
+        self.find.logic(&self.dataset, workers);
+        if has_documents {
+            scene.load_documents(&self.dataset);
         }
-        let Some(documents) = store.documents.value().cloned() else { return };
-        self.list.logic(scene, &documents);
+        let Some(documents) = scene.stores.dataset(&self.dataset).documents.value().cloned() else { return };
+        self.list.logic(workers, &documents);
         let Some(row) = self.document.and_then(|number| documents.get(number)) else { return };
         let token = self.token.is_some();
         let wants = page::Wants {
@@ -322,7 +318,7 @@ impl View for DatasetView {
         Frame::new().inner_margin(margin).show(ui, |ui| {
             if let Some(problem) = &problem {
                 if notice::problem(ui, "The documents can not be read", problem) {
-                    scene.stores.dataset(&self.dataset).ask_documents(scene.workers);
+                    scene.act(Action::Retry(Need::Documents(self.dataset.clone())));
                 }
                 return;
             }
@@ -349,7 +345,10 @@ impl View for DatasetView {
         });
     }
 
-    fn search(&mut self) -> bool {
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        if command != ViewCommand::Search {
+            return false;
+        }
         self.side = Side::Find;
         self.find.focus();
         true

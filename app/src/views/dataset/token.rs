@@ -6,11 +6,12 @@ use egui::{Align, Checkbox, ComboBox, Label, Layout, Link, RichText, Role, Sense
 
 use super::colour::Colour;
 use super::page::Page;
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Columns, RowFacts, TokenLists, Vocabulary, codes};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
-use crate::views::{Action, Scene};
+use crate::views::Scene;
 use crate::widgets::{bars, facts, format, notice, plot, text};
 
 /// Features that are listed before the rest is asked for.
@@ -105,8 +106,7 @@ impl Token<'_> {
             let end = (self.position - self.start) as usize + 1;
             let tokens = self.tokens.get(end.saturating_sub(PROMPTED)..end).unwrap_or_default();
             let text = tokens.iter().map(|token| self.vocabulary.show(*token)).collect();
-            scene.stores.run(&run).proposed = Some(text);
-            scene.go(Place::Prompt { run, feature: None });
+            scene.act(Action::Prompt { run, feature: None, text });
         }
     }
 

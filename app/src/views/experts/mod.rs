@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 
 use egui::{Align, Button, ComboBox, Frame, Key, Layout, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::{Action, Scene, View};
+use super::{Scene, View};
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::experts::tables::{self, Special, Together, Transitions};
 use crate::data::{AgainstRow, ExpertUsage, VocabularyRow};
-use crate::load::{Keyed, Lane, Problem};
+use crate::load::{Keyed, Lane, Problem, Workers};
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, notice, sheet};
 
@@ -93,9 +95,8 @@ impl ExpertsView {
     }
 
     /// Asks for what the page in front shows.
-    fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage) {
-        let (workers, lane, layer, dir) =
-            (scene.workers, Lane::Tables, self.number(usage), self.dataset.clone());
+    fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage, workers: &Workers) {
+        let (lane, layer, dir) = (Lane::Tables, self.number(usage), self.dataset.clone());
         match self.page {
             Page::Load => {}
             Page::Together => {
@@ -109,18 +110,12 @@ impl ExpertsView {
                 let also = self.dataset.clone();
                 self.special.want(workers, lane, &(), move || tables::special(&also));
                 self.words.want(workers, lane, &layer, move || tables::vocabulary(&dir, layer));
-                let store = scene.stores.dataset(&self.dataset);
-                if store.vocabulary.untouched() {
-                    store.ask_documents(workers);
-                }
+                scene.load_documents(&self.dataset);
             }
             Page::Compare => {
                 self.against.want(workers, lane, &(), move || tables::against(&dir));
                 if let Some(other) = &self.other {
-                    let store = scene.stores.dataset(other);
-                    if store.experts.untouched() {
-                        store.ask_experts(workers);
-                    }
+                    scene.load_experts(other);
                 }
             }
         }
@@ -341,16 +336,12 @@ impl View for ExpertsView {
 
     fn turn_to(&mut self, _place: &Place) {}
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let store = scene.stores.dataset(&self.dataset);
-        if store.experts.untouched() {
-            store.ask_experts(workers);
-        }
-        if let Some(usage) = store.experts.value().cloned() {
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        scene.load_experts(&self.dataset);
+        if let Some(usage) = scene.stores.dataset(&self.dataset).experts.value().cloned() {
             self.domain = self.domain.min(usage.domains.len());
             self.layer = self.layer.min(usage.layers.len().saturating_sub(1));
-            self.ask(scene, &usage);
+            self.ask(scene, &usage, workers);
         }
     }
 
@@ -358,7 +349,7 @@ impl View for ExpertsView {
         let store = scene.stores.dataset(&self.dataset);
         if let Some(problem) = store.experts.problem() {
             if no_usage(ui, problem) {
-                store.ask_experts(scene.workers);
+                scene.act(Action::Retry(Need::Experts(self.dataset.clone())));
             }
             return;
         }

@@ -1,40 +1,38 @@
 //! The experts that a feature's tokens go to: a section of the feature's page.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use egui::{RichText, Ui};
 
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::FeatureExpertRow;
-use crate::data::experts::features;
-use crate::load::{Keyed, Lane};
+use crate::load::Keyed;
 use crate::theme::{palette, space};
-use crate::views::{Action, Scene};
+use crate::views::Scene;
 use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format, notice};
 
-/// What is loaded: of each run the feature in front.
-#[derive(Debug, Default)]
-pub struct OfFeature(HashMap<PathBuf, Keyed<u32, Option<Vec<FeatureExpertRow>>>>);
-
-/// Draws the section of `feature` of `run` where its dataset has experts; asks for what is missing by itself.
-pub fn show(ui: &mut Ui, run: &Path, feature: u32, scene: &mut Scene<'_>) {
+/// Draws the section of `feature` of `run` where its dataset has experts. `experts` is what is loaded for the feature
+/// in front; `None` inside where features and experts are not joined.
+pub fn show(
+    ui: &mut Ui,
+    run: &Path,
+    feature: u32,
+    experts: &Keyed<u32, Option<Vec<FeatureExpertRow>>>,
+    scene: &mut Scene<'_>,
+) {
     let Some(data) = scene.folder.data_of(run) else { return };
     let (dataset, has_experts) = (data.path.clone(), data.info.as_ref().is_ok_and(|info| info.has_experts));
-    let part = scene.stores.of_feature.0.entry(run.to_owned()).or_default();
-    let dir = run.to_owned();
-    part.want(scene.workers, Lane::Pages, &feature, move || features::of_feature(&dir, feature));
-    let problem = part.problem(&feature).cloned();
-    let rows = part.get(&feature);
+    let rows = experts.get(&feature);
     let heading = |ui: &mut Ui| {
         ui.add_space(space::L);
         facts::section(ui, "Experts");
     };
     let say = |ui: &mut Ui, text: String| ui.label(RichText::new(text).color(palette(ui).weak));
-    if let Some(problem) = problem {
+    if let Some(problem) = experts.problem(&feature) {
         heading(ui);
-        return notice::problem_line(ui, &problem);
+        return notice::problem_line(ui, problem);
     }
     match rows.as_deref() {
         // Only models with experts have something to miss.

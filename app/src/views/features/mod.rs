@@ -16,11 +16,13 @@ pub use order::{Key, Ordered, Query, Source};
 use rows::Column;
 use spread::Spread;
 
-use super::{Action, RunStore, Save, Scene, View};
+use super::{Scene, View, ViewCommand};
+use crate::action::{Action, Save};
 use crate::address::Place;
 use crate::data::notes::{Change, Edit};
 use crate::data::{self, Number};
-use crate::load::{Lane, Requested};
+use crate::load::{Lane, Requested, Workers};
+use crate::stores::{Need, RunStore};
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::{notice, table};
 
@@ -41,8 +43,8 @@ pub struct FeaturesView {
     spread_over: Option<u64>,
     /// Whether the histograms are shown; as the room allows until the person says.
     histograms: Option<bool>,
-    /// The choice made on the map that the query holds.
-    chosen: u64,
+    /// The version of the selection made on the map that the query holds.
+    selection: u64,
     /// The selected feature.
     selected: Option<u32>,
     scroll_to: Option<u64>,
@@ -64,7 +66,7 @@ impl FeaturesView {
             spreads: Requested::new(),
             spread_over: None,
             histograms: None,
-            chosen: 0,
+            selection: 0,
             selected: None,
             scroll_to: None,
             focus_search: false,
@@ -74,7 +76,7 @@ impl FeaturesView {
     }
 
     /// Asks for the order anew when the query or the data changed.
-    fn ask_order(&mut self, scene: &mut Scene<'_>) {
+    fn ask_order(&mut self, scene: &Scene<'_>, workers: &Workers) {
         let store = scene.stores.run(&self.run);
         let Some(columns) = store.columns.value().cloned() else { return };
         let versions = [
@@ -94,7 +96,7 @@ impl FeaturesView {
         let (notes, spreads) = (Arc::clone(store.notes.notes()), self.spreads.value().cloned());
         let explanations = store.explanations.value().cloned();
         self.asked = Some((query.clone(), versions));
-        self.order.ask(scene.workers, Lane::Sort, move || {
+        self.order.ask(workers, Lane::Sort, move || {
             let source = Source {
                 columns: &columns,
                 tokens: tokens.as_deref(),
@@ -107,7 +109,7 @@ impl FeaturesView {
         // After the rows, which the person waits for.
         if self.spread_over != Some(versions[0]) {
             self.spread_over = Some(versions[0]);
-            self.spreads.ask(scene.workers, Lane::Sort, move || Ok(spread::all(&for_spreads)));
+            self.spreads.ask(workers, Lane::Sort, move || Ok(spread::all(&for_spreads)));
         }
     }
 
@@ -202,8 +204,7 @@ impl FeaturesView {
             self.scroll_to = Some(0);
         }
         if let Some((feature, on)) = asked.bookmark {
-            let edit = Edit { feature, change: Change::Bookmarked(on) };
-            scene.stores.run(&self.run).notes.change(edit);
+            scene.note(&self.run, Edit { feature, change: Change::Bookmarked(on) });
         }
         if let Some(feature) = asked.select.or(asked.open) {
             self.selected = Some(feature);
@@ -295,21 +296,21 @@ impl View for FeaturesView {
 
     fn turn_to(&mut self, _place: &Place) {}
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let store = scene.stores.run(&self.run);
-        if store.columns.untouched() {
-            store.ask_features(workers);
-        }
-        if self.chosen != store.chosen.version {
-            self.chosen = store.chosen.version;
-            self.query.within.clone_from(&store.chosen.features);
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        scene.load_features(&self.run);
+        let selection = &scene.stores.run(&self.run).selection;
+        if self.selection != selection.version {
+            self.selection = selection.version;
+            self.query.within.clone_from(&selection.features);
             self.scroll_to = Some(0);
         }
         self.spreads.poll(workers);
-        self.ask_order(scene);
-        self.order.poll(workers);
-        scene.stores.run(&self.run).order = self.order.value().cloned();
+        self.ask_order(scene, workers);
+        if self.order.poll(workers)
+            && let Some(order) = self.order.value()
+        {
+            scene.act(Action::Order { run: self.run.clone(), features: Arc::clone(&order.rows) });
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -318,7 +319,7 @@ impl View for FeaturesView {
         let all = columns.as_ref().map_or(0, |c| c.len());
         if let (0, Some(problem)) = (all, store.columns.problem()) {
             if notice::problem(ui, "The features can not be read", problem) {
-                store.ask_features(scene.workers);
+                scene.act(Action::Retry(Need::Features(self.run.clone())));
             }
             return;
         }
@@ -364,9 +365,9 @@ impl View for FeaturesView {
         self.table(ui, &ordered.rows, scene);
     }
 
-    fn search(&mut self) -> bool {
-        self.focus_search = true;
-        true
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        self.focus_search |= command == ViewCommand::Search;
+        command == ViewCommand::Search
     }
 
     fn feature(&self) -> Option<(&Path, u32)> {

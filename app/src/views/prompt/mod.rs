@@ -16,10 +16,12 @@ use egui::{
 
 use self::changes::Changes;
 use self::side::{Asked, Side};
-use super::{Action, Scene, View};
+use super::{Scene, View, ViewCommand};
+use crate::action::Action;
 use crate::address::Place;
 use crate::load::Workers;
 use crate::prompt::{Aim, Engine, Going, Opened};
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format, notice};
 
@@ -98,7 +100,13 @@ pub struct PromptView {
     changes: Changes,
     going: Going,
     options: token::Options,
-    /// The model; not loaded for a tab behind others.
+    /// A text to be read once the model is loaded.
+    proposed: Option<String>,
+    /// The model is to continue the texts.
+    continues: bool,
+    /// Whether the view was ever drawn: the model is not loaded for a tab that nobody looks at.
+    seen: bool,
+    /// The model, held so that it stays loaded.
     engine: Option<Engine>,
 }
 
@@ -116,6 +124,9 @@ impl PromptView {
             changes: Changes::default(),
             going: Going { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
+            proposed: None,
+            continues: false,
+            seen: false,
             engine: None,
         };
         view.look_for(feature);
@@ -234,8 +245,8 @@ impl PromptView {
         shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Shade the text by"));
     }
 
-    /// How the text goes on.
-    fn controls(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+    /// Starts and stops continuations.
+    fn controls(&mut self, ui: &mut Ui) {
         ui.horizontal_wrapped(|ui| {
             let some = self.sides.iter().any(|side| side.reading().is_some());
             let busy = self.sides.iter().any(Side::going_on);
@@ -244,7 +255,8 @@ impl PromptView {
                 button.on_hover_text("Let the model go on, with and without the changes (Ctrl+Enter)");
             let key = some && !busy && ui.input_mut(|i| i.consume_key(egui::Modifiers::COMMAND, Key::Enter));
             if button.clicked() || key {
-                self.go_on(scene);
+                self.continues = true;
+                ui.ctx().request_repaint();
             }
             if busy && ui.button("Stop").clicked() {
                 self.sides.iter_mut().for_each(Side::stop);
@@ -266,15 +278,6 @@ impl PromptView {
                 self.going.seed += 1;
             }
         });
-    }
-
-    fn go_on(&mut self, scene: &mut Scene<'_>) {
-        let Some(engine) = self.engine.clone() else { return };
-        let asked =
-            Asked { engine, run: self.run.clone(), aim: None, changes: self.changes.active(), seed: 0 };
-        for side in &mut self.sides {
-            side.go_on(scene.workers, &asked, self.going);
-        }
     }
 
     fn keyboard(&mut self, ui: &Ui) {
@@ -396,16 +399,28 @@ impl PromptView {
         serde_json::to_string_pretty(&value).unwrap_or_default()
     }
 
-    /// Asks for what the index knows of the features; gives the model if it is loaded.
-    fn ask(&mut self, workers: &Workers, scene: &mut Scene<'_>) -> Option<Engine> {
+    /// Asks for the model and for what the index knows of the features; returns the model once it is loaded.
+    fn ask(&mut self, scene: &mut Scene<'_>) -> Option<Engine> {
         let indexed = scene.folder.run(&self.run).is_some_and(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
-        let store = scene.stores.run(&self.run);
-        store.notes.ask(workers);
-        if indexed && store.columns.untouched() {
-            store.ask_features(workers);
+        if indexed {
+            scene.load_features(&self.run);
         }
-        store.opened.value()?;
-        self.engine.clone()
+        let store = scene.stores.run(&self.run);
+        if store.notes.untouched() {
+            scene.load(Need::Notes(self.run.clone()));
+        }
+        if !self.seen {
+            return None;
+        }
+        // The engine that the views of this run share comes before one of our own.
+        let shared = store.engine.get();
+        let register = shared.is_none() || store.opened.untouched();
+        let engine = shared.or(self.engine.take()).unwrap_or_default();
+        if register {
+            scene.load(Need::Model(self.run.clone(), engine.clone()));
+        }
+        self.engine = Some(engine.clone());
+        store.opened.value().map(|_| engine)
     }
 }
 
@@ -424,31 +439,33 @@ impl View for PromptView {
         }
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let Some(engine) = self.ask(workers, scene) else { return };
-        if let (Some(text), Some(side)) =
-            (scene.stores.run(&self.run).proposed.take(), self.sides.get_mut(self.front))
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        let Some(engine) = self.ask(scene) else { return };
+        if let Some(side) = self.sides.get_mut(self.front)
+            && let Some(text) = self.proposed.take()
         {
             side.propose(text);
         }
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.going.seed);
         let asked = Asked { engine, run: self.run.clone(), aim, changes, seed };
+        let continues = std::mem::take(&mut self.continues);
         for side in &mut self.sides {
             side.logic(workers, &asked);
+            if continues {
+                side.go_on(workers, &asked, self.going);
+            }
         }
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
         let store = scene.stores.run(&self.run);
-        let engine = self.engine.get_or_insert_with(|| store.engine.get()).clone();
-        if store.opened.untouched() {
-            store.ask_model(workers, engine.clone());
+        if !std::mem::replace(&mut self.seen, true) {
+            ui.ctx().request_repaint();
         }
-        if let Some(problem) = store.opened.problem().cloned() {
-            if notice::problem(ui, "The model of this run can not be loaded", &problem) {
-                store.ask_model(workers, engine);
+        if let Some(problem) = store.opened.problem() {
+            let again = notice::problem(ui, "The model of this run cannot be loaded", problem);
+            if let (true, Some(engine)) = (again, self.engine.clone()) {
+                scene.act(Action::Retry(Need::Model(self.run.clone(), engine)));
             }
             return;
         }
@@ -472,7 +489,7 @@ impl View for PromptView {
                 ui.set_max_width(ui.available_width() - space::M);
                 self.body(ui, &opened, scene);
                 ui.add_space(space::M);
-                self.controls(ui, scene);
+                self.controls(ui);
                 ui.add_space(space::S);
                 match &self.sides[..] {
                     [left, right] => ui.columns(2, |columns| {
@@ -487,13 +504,14 @@ impl View for PromptView {
         self.keyboard(ui);
     }
 
-    fn search(&mut self) -> bool {
-        match self.sides.get_mut(self.front) {
-            Some(side) => {
-                side.focus();
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        match command {
+            ViewCommand::Search => self.sides.get_mut(self.front).map(Side::focus).is_some(),
+            ViewCommand::ReadText(text) => {
+                self.proposed = Some(text);
                 true
             }
-            None => false,
+            ViewCommand::ShowTrainingForm => false,
         }
     }
 }

@@ -4,10 +4,11 @@ use egui::{CollapsingHeader, Label, RichText, Ui};
 
 use super::hints::{Hint, hints};
 use super::train;
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Metrics, RunEntry, RunInfo, Status};
 use crate::theme::{palette, space, tokens::size};
-use crate::views::{Action, Scene};
+use crate::views::Scene;
 use crate::widgets::{facts, format, notice};
 
 /// Colour of a status.

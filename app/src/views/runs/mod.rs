@@ -14,9 +14,11 @@ use std::path::PathBuf;
 
 use egui::{Frame, Margin, Panel, ScrollArea, Ui};
 
-use super::{Scene, View};
+use super::{Scene, View, ViewCommand};
 use crate::address::Place;
 use crate::data::{Folder, RunEntry};
+use crate::load::Workers;
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::{facts, notice};
 
@@ -146,16 +148,14 @@ impl View for RunsView {
         }
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        if std::mem::take(&mut scene.stores.train) {
-            self.mode = Mode::Train;
-        }
+    fn logic(&mut self, scene: &mut Scene<'_>, _workers: &Workers) {
         self.settle(scene);
-        let (workers, folder) = (scene.workers, scene.folder);
         for path in self.selected.iter().chain(&self.focus) {
-            // A run that is being trained writes the file anew; the folder's records say when.
-            let written = folder.run(path).and_then(|r| r.info.as_ref().ok()?.metrics_written);
-            scene.stores.run(path).ask_metrics(workers, written);
+            // A run that is being trained writes the file again and again; the folder's records say when.
+            let written = scene.folder.run(path).and_then(|r| r.info.as_ref().ok()?.metrics_written);
+            if scene.stores.run(path).curves_are_old(written) {
+                scene.load(Need::Curves { run: path.clone(), written });
+            }
         }
     }
 
@@ -202,6 +202,14 @@ impl View for RunsView {
                 Mode::Train => train::form(ui, &mut self.form, scene),
             }
         });
+    }
+
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        if command != ViewCommand::ShowTrainingForm {
+            return false;
+        }
+        self.mode = Mode::Train;
+        true
     }
 }
 

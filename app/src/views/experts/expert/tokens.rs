@@ -6,10 +6,11 @@ use std::path::Path;
 use egui::{Align, Button, ComboBox, Label, Layout, Link, ProgressBar, RichText, Role, Ui, WidgetInfo, vec2};
 
 use super::super::either;
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::experts::tokens::{self, ChosenToken, Order, Piece, Wanted};
 use crate::data::{ExpertUsage, Vocabulary};
-use crate::load::{Lane, Streamed};
+use crate::load::{Lane, Streamed, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format, notice, reading, text};
@@ -33,11 +34,11 @@ impl Tokens {
     /// Asks for what is to be shown, and takes what has arrived.
     pub fn logic(
         &mut self,
-        scene: &mut Scene<'_>,
+        scene: &Scene<'_>,
         dataset: &Path,
-        layer: u16,
-        expert: u16,
+        (layer, expert): (u16, u16),
         usage: &ExpertUsage,
+        workers: &Workers,
     ) {
         let order = if self.strongest { Order::Strongest } else { Order::Spread };
         self.domain = self.domain.take().filter(|domain| usage.domains.contains(domain));
@@ -61,12 +62,12 @@ impl Tokens {
             let wanted = Wanted { layer, expert, order, documents };
             self.wanted = Some(wanted.clone());
             let dir = dataset.to_owned();
-            self.found.ask(scene.workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, 0, feed));
+            self.found.ask(workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, 0, feed));
         } else if let (Some(from), Some(wanted)) = (self.more.take(), self.wanted.clone()) {
             let dir = dataset.to_owned();
-            self.found.go_on(scene.workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, from, feed));
+            self.found.go_on(workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, from, feed));
         }
-        self.found.poll(scene.workers);
+        self.found.poll(workers);
     }
 
     /// The line above the list.
@@ -131,8 +132,7 @@ impl Tokens {
             }
             if let (true, Some(run)) = (asked.prompt, run) {
                 let text = token.tokens.iter().map(|token| vocabulary.show(*token)).collect();
-                scene.stores.run(run).proposed = Some(text);
-                scene.go(Place::Prompt { run: run.to_owned(), feature: None });
+                scene.act(Action::Prompt { run: run.to_owned(), feature: None, text });
             }
         }
         let count = shown.len();
