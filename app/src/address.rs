@@ -29,7 +29,7 @@ pub enum Place {
         /// Folder of the run.
         run: PathBuf,
     },
-    /// The features of a run beside those of another.
+    /// The features of a run compared with those of a different run.
     Compare {
         /// Folder of the run.
         run: PathBuf,
@@ -185,7 +185,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What was typed behind `sae-app`: a folder, and perhaps a place in it.
+/// What was typed after `sae-app`: a folder, and perhaps a place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The folder before the `#`.
@@ -195,7 +195,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address. A `#` in a folder's own name is fine: only a known place behind the last `#` counts.
+    /// Reads an address. A `#` in a folder's own name is fine: only a known place after the last `#` counts.
     pub fn parse(text: &str) -> Result<Self, String> {
         if Path::new(text).exists() {
             return Ok(Self { folder: PathBuf::from(text), place: None });
@@ -242,7 +242,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is no place. Places are #features, #feature=N, #feature=N&example=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
+                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts and #expert=LAYER:EXPERT."
                 ));
             }

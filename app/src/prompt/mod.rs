@@ -59,7 +59,7 @@ pub struct Opened {
     pub vocabulary: Vocabulary,
 }
 
-/// What features of a token are ordered by, beside their activation.
+/// What features of a token are ordered by, besides their activation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Aim {
     /// Their effect on the summed loss of the text.
@@ -97,7 +97,7 @@ impl Which {
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Plain => "as it is",
+            Self::Plain => "unchanged",
             Self::Changed => "with the changes",
             Self::Control => "with a random direction of the same length",
         }
@@ -155,7 +155,7 @@ impl Engine {
         prompter.attribute(reading, target).map_err(problem)
     }
 
-    /// What `changes` do to a reading's predictions, beside random directions drawn by `seed`.
+    /// What `changes` do to a reading's predictions, compared with random directions drawn by `seed`.
     pub fn change(
         &self,
         run: &Path,

@@ -51,7 +51,7 @@ impl App {
                 let bytes = (save.make)()?;
                 super::settings::write_beside(&path, &bytes).map_err(|e| {
                     Problem::new(format!("Cannot save {}: {e}.", path.display()))
-                        .with_remedy("Choose another folder or make room on the disk.")
+                        .with_remedy("Choose a different folder or make room on the disk.")
                 })?;
                 Ok(shown)
             });
@@ -72,5 +72,5 @@ fn png(image: &egui::ColorImage) -> Result<Vec<u8>, Problem> {
     let [width, height] = image.size.map(|n| n as u32);
     let rgba = image.pixels.iter().flat_map(egui::Color32::to_array).collect();
     let icon = egui::IconData { rgba, width, height };
-    icon.to_png_bytes().map_err(|e| Problem::new(format!("The picture can not be written as PNG: {e}.")))
+    icon.to_png_bytes().map_err(|e| Problem::new(format!("The picture cannot be written as PNG: {e}.")))
 }

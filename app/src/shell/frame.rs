@@ -146,7 +146,7 @@ impl App {
         }
     }
 
-    /// Everything that is no drawing; once a frame.
+    /// Everything but drawing; once per frame.
     pub fn logic(&mut self, ctx: &Context) {
         self.now = ctx.input(|i| i.time);
         if let Some(Some(folder)) = self.picker.poll() {
@@ -279,7 +279,7 @@ impl App {
         };
         if folder.runs.is_empty() && folder.datasets.is_empty() {
             let nothing =
-                Problem::new(format!("There is no run and no dataset in {}.", workspace.root.display()))
+                Problem::new(format!("There are no runs or datasets in {}.", workspace.root.display()))
                     .with_remedy("Open the folder that `sae demo` or `sae train` printed.");
             return welcome::show(ui, recent, Some(&nothing), &mut self.actions);
         }
@@ -333,7 +333,7 @@ impl App {
                         );
                     } else if self.workspace.as_ref().is_some_and(Workspace::is_live) {
                         ui.label(RichText::new("live").size(size::SMALL).color(p.accent))
-                            .on_hover_text("A run is being trained; what it writes is followed");
+                            .on_hover_text("A run is being trained; the window follows its files");
                     }
                 });
             });

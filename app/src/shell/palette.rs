@@ -77,7 +77,7 @@ impl Palette {
         self.text.is_some()
     }
 
-    /// Once a frame: looks for features by name, on a worker, because a million names are no work for a frame.
+    /// Once per frame: looks for features by name, on a worker, because a million names are no work for a frame.
     pub fn logic(&mut self, known: Known<'_>, workers: &Workers) {
         let Some(text) = &self.text else { return };
         let Some((run, needle, versions)) = lookup(text, known) else { return };
@@ -114,7 +114,7 @@ impl Palette {
         let modal = Modal::new(egui::Id::unique("palette")).area(area).show(ctx, |ui| {
             ui.set_width(560.0);
             let field = TextEdit::singleline(text)
-                .hint_text("Command, run, name or number of a feature, path")
+                .hint_text("Command, run, feature name or number, path")
                 .desired_width(f32::INFINITY);
             let field = ui.add(field.margin(egui::Margin::symmetric(8, 6)));
             field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Palette"));
@@ -126,7 +126,7 @@ impl Palette {
             }
             ui.add_space(space::XS);
             if entries.is_empty() && !searching {
-                ui.label(RichText::new("Nothing of that name").color(palette(ui).weak));
+                ui.label(RichText::new("No matches").color(palette(ui).weak));
             }
             ScrollArea::vertical().max_height(400.0).show(ui, |ui| {
                 for (i, entry) in entries.iter().take(SHOWN).enumerate() {

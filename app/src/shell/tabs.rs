@@ -52,7 +52,7 @@ impl Tabs {
         tabs
     }
 
-    /// As [`Tabs::to_json`] wrote them; `None` when they can not be read or are empty.
+    /// As [`Tabs::to_json`] wrote them; `None` when they cannot be read or are empty.
     pub fn from_json(layout: &serde_json::Value) -> Option<Self> {
         let tree: Tree<Pane> = serde_json::from_value(layout.clone()).ok()?;
         tree.root()?;
@@ -86,7 +86,7 @@ impl Tabs {
         self.front.filter(fits).or_else(|| self.tree.tiles.tile_ids().find(fits))
     }
 
-    /// A new pane beside the one in front.
+    /// A new pane next to the one in front.
     fn open(&mut self, place: &Place) -> TileId {
         let id = self.tree.tiles.insert_pane(Pane(views::open(place)));
         let parent = self.front.and_then(|front| self.tree.tiles.parent_of(front)).or(self.tree.root());

@@ -66,7 +66,7 @@ impl Workspace {
         self.folder.ask(workers, Lane::Folders, move || data::folder::find(&root));
     }
 
-    /// Forgets everything that was loaded and reads it anew.
+    /// Drops everything that was loaded and reads it again.
     pub fn reload(&mut self, workers: &Workers) {
         self.stores = std::mem::take(&mut self.stores).emptied();
         self.layout = self.tabs.as_ref().and_then(Tabs::to_json);
@@ -75,7 +75,7 @@ impl Workspace {
         self.ask(workers);
     }
 
-    /// Once a frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
+    /// Once per frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
     pub fn logic(&mut self, workers: &Workers, now: f64, actions: &mut Vec<Action>) {
         self.folder.poll(workers);
         self.stores.poll(workers);

@@ -51,7 +51,7 @@ impl Notebook {
         self.version
     }
 
-    /// Why they can not be read or written.
+    /// Why they cannot be read or written.
     pub fn problem(&self) -> Option<&Problem> {
         self.written.problem().or(self.read.problem())
     }
@@ -64,7 +64,7 @@ impl Notebook {
         self.waiting.push(edit);
     }
 
-    /// Once a frame: takes what arrived, sends off what waits.
+    /// Once per frame: takes what arrived, sends off what waits.
     pub fn poll(&mut self, workers: &Workers) {
         if self.read.poll(workers)
             && let Some(read) = self.read.value().cloned()

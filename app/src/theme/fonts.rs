@@ -38,7 +38,7 @@ const FALLBACKS: [(&str, &[u8]); 23] = embedded![
     "NotoSansSymbols2-Regular",
 ];
 
-/// The fonts of egui, and behind them those for all other scripts.
+/// The fonts of egui, and after them those for all other scripts.
 pub fn definitions() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
     for (name, bytes) in FALLBACKS {

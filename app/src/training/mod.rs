@@ -1,6 +1,6 @@
 //! Training from the window: the program `sae` as a process of its own, told by the same configuration file as in a terminal.
 //!
-//! Neither takes the other with it: the trainer has its own process group and writes into files, so it goes on when the window is
+//! Neither takes the other with it: the trainer has its own process group and writes into files, so it continues when the window is
 //! closed or falls; and what becomes of the trainer is a value that a thread keeps for the window. To pause is to interrupt it, as
 //! Ctrl-C does: it writes a checkpoint and ends. The curves come from the run's folder, as for any run that is being trained.
 
@@ -23,12 +23,12 @@ pub struct TrainingJob {
     pub data: Option<PathBuf>,
     /// The configuration, as `sae train --config` takes it; the defaults, or the run's own, when `None`.
     pub config: Option<PathBuf>,
-    /// Whether to go on with a run that is there.
+    /// Whether to resume an existing run.
     pub resume: bool,
 }
 
 impl TrainingJob {
-    /// What stands behind `sae`.
+    /// The arguments after `sae`.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["train".into()];
         for (name, path) in
@@ -51,9 +51,10 @@ impl TrainingJob {
             let text = argument.to_string_lossy();
             let plain = |c: char| c.is_alphanumeric() || "-_./,:=+".contains(c);
             line.push(' ');
-            match text.chars().all(plain) {
-                true => line += &text,
-                false => line += &format!("'{}'", text.replace('\'', r"'\''")),
+            if text.chars().all(plain) {
+                line += &text;
+            } else {
+                line += &format!("'{}'", text.replace('\'', r"'\''"));
             }
         }
         line
@@ -107,7 +108,7 @@ impl Training {
 /// The trainings that this window began, one a folder.
 #[derive(Debug, Default)]
 pub struct Trainings {
-    /// The program, where it is not beside the window.
+    /// The program, where it is not next to the window's.
     pub program: Option<PathBuf>,
     all: Vec<Training>,
 }

@@ -96,7 +96,7 @@ fn run(program: &Path, job: &TrainingJob, shared: &Shared, ctx: &egui::Context) 
     own_group(&mut command);
     let mut child = command.spawn().map_err(|error| {
         Problem::new(format!("Cannot start `{}`: {error}.", program.display())).with_remedy(
-            "Put the program `sae` beside the window, or name it as \"program\" in the window's settings.",
+            "Put the program `sae` next to `sae-app`, or name it as \"program\" in the window's settings.",
         )
     })?;
     let status = wait(&mut child, &output, shared, ctx)?;
@@ -122,7 +122,7 @@ fn wait(
         match ended {
             Ok(Some(status)) => return Ok(status),
             Ok(None) => {}
-            Err(error) => return Err(Problem::new(format!("The training can not be followed: {error}."))),
+            Err(error) => return Err(Problem::new(format!("The training cannot be followed: {error}."))),
         }
         if shared.interrupt.swap(false, Ordering::AcqRel)
             && let Err(why) = interrupt(child.id())
@@ -151,7 +151,7 @@ fn stage(status: ExitStatus, output: &Output, job: &TrainingJob) -> Stage {
         }
         (None, None) => {
             let remedy = if job.out.join("checkpoints").exists() {
-                "Resume goes on from the newest checkpoint."
+                "Resume continues from the newest checkpoint."
             } else {
                 "Start it again."
             };
@@ -177,8 +177,8 @@ fn interrupt(process: u32) -> Result<(), String> {
     let done = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).stderr(Stdio::null()).status();
     match done {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(format!("process {process} can not be interrupted")),
-        Err(error) => Err(format!("`sh` can not be started to interrupt process {process}: {error}")),
+        Ok(_) => Err(format!("process {process} cannot be interrupted")),
+        Err(error) => Err(format!("`sh` cannot be started to interrupt process {process}: {error}")),
     }
 }
 
@@ -206,7 +206,7 @@ impl Output {
         File::create(&path).map_err(|e| unwritable(&path, &e))
     }
 
-    /// The end of what was written; nothing where that can not be read.
+    /// The end of what was written; nothing where that cannot be read.
     fn read(&self, name: &str) -> String {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = File::open(self.folder.join(name))?;
@@ -239,5 +239,5 @@ impl Drop for Output {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(format!("Cannot write {}: {error}.", path.display()))
-        .with_remedy("Make room on the disk, or let TMPDIR name another folder.")
+        .with_remedy("Make room on the disk, or set TMPDIR to a different folder.")
 }

@@ -1,4 +1,4 @@
-//! The features of a run in a plane: near when their directions are alike.
+//! The features of a run in a plane: similar directions are near each other.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl MapView {
             combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Coloured by"));
             let lasso = ui.add(Button::new("Lasso").selected(self.scatter.surrounding));
             if lasso
-                .on_hover_text("Drag around features to choose them; Shift-drag does so at any time")
+                .on_hover_text("Drag around features to select them; Shift-drag works at any time")
                 .clicked()
             {
                 self.scatter.surrounding = !self.scatter.surrounding;
@@ -113,7 +113,7 @@ impl MapView {
         });
         facts::caption(
             ui,
-            "Near means alike in direction; the axes mean nothing. Drag to move, wheel to zoom, click to open.",
+            "Nearby features have similar directions; the axes have no meaning. Drag to move, scroll to zoom, click to open.",
         );
         ui.add_space(space::XS);
     }
@@ -220,7 +220,7 @@ impl View for MapView {
         self.dark = ui.visuals().dark_mode;
         let store = scene.stores.run(&self.run);
         if let Some(problem) = store.map.problem().or(store.columns.problem()) {
-            if notice::problem(ui, "The map can not be shown", problem) {
+            if notice::problem(ui, "The map cannot be shown", problem) {
                 scene.act(Action::Retry(Need::Map(self.run.clone())));
                 scene.act(Action::Retry(Need::Features(self.run.clone())));
             }

@@ -46,7 +46,7 @@ pub trait View {
     /// Turns to another place that this pane can show ([`Place::same_pane`]).
     fn turn_to(&mut self, place: &Place);
 
-    /// Once a frame, drawn or not: asks for what is missing, takes what has arrived.
+    /// Once per frame, drawn or not: asks for what is missing, takes what has arrived.
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers);
 
     /// Draws. What drawing finds missing it notes in the view's own state, for the next [`View::logic`].

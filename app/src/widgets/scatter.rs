@@ -112,7 +112,7 @@ impl Scatter {
         self.view = None;
     }
 
-    /// Once a frame: takes a picture that has arrived and has the next one made.
+    /// Once per frame: takes a picture that has arrived and has the next one made.
     pub fn logic(&mut self, workers: &Workers) {
         self.picture.poll(workers);
         // One after the other: asking again before the answer is there would put it off for as long as the hand moves.

@@ -19,7 +19,7 @@ pub enum Cell {
     Count(u64),
     /// A number.
     Value(f64),
-    /// A share in 0..=1, with a bar behind it.
+    /// A share in 0..=1, drawn over a bar.
     Share(f64),
     /// How many times as often as chance has it.
     Times(f64),
@@ -319,7 +319,7 @@ impl Sheet<'_> {
             serde_json::Value::Object(fields.collect())
         };
         let rows: Vec<serde_json::Value> = (0..self.rows).map(row).collect();
-        // Writing to a string can not fail.
+        // Writing to a string cannot fail.
         serde_json::to_string_pretty(&rows).unwrap_or_default()
     }
 }

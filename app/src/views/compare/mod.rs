@@ -1,4 +1,4 @@
-//! Two dictionaries beside each other: what became of each feature, where the densities moved, and both pages of a pair.
+//! Two dictionaries side by side: what became of each feature, where the densities moved, and both pages of a pair.
 
 mod pair;
 mod rows;
@@ -148,8 +148,9 @@ impl CompareView {
             }
             ui.add_space(space::M);
             let alike =
-                Slider::new(&mut self.wish.threshold, 0.3..=0.99).fixed_decimals(2).text("alike from cosine");
-            ui.add(alike).on_hover_text("From this cosine of decoder rows on two features count as alike");
+                Slider::new(&mut self.wish.threshold, 0.3..=0.99).fixed_decimals(2).text("match if cosine ≥");
+            ui.add(alike)
+                .on_hover_text("Two features match when the cosine of their decoder rows is at least this");
         });
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
@@ -225,11 +226,14 @@ impl CompareView {
         let p = palette(ui);
         facts::section(ui, "Density of both");
         if listed.plane.is_empty() {
-            let why = "Needs an index of both runs in the open folder; `sae index` makes it.";
+            let why = "Both runs need an index in the open folder; `sae index` builds it.";
             ui.label(RichText::new(why).color(p.weak));
             return;
         }
-        facts::caption(ui, "Across: this feature; up: its nearest; logarithms. Click to choose.");
+        facts::caption(
+            ui,
+            "Horizontal: this feature; vertical: its nearest; both logarithmic. Click to select.",
+        );
         let ringed: Vec<usize> =
             self.chosen.and_then(|f| listed.pairs.binary_search(&f).ok()).into_iter().collect();
         let cloud = Cloud {
@@ -308,7 +312,7 @@ impl View for CompareView {
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         self.wish.dark = ui.visuals().dark_mode;
         if let Some(problem) = self.comparison.problem() {
-            if notice::problem(ui, "The comparison can not be read", problem) {
+            if notice::problem(ui, "The comparison cannot be read", problem) {
                 self.comparison = Requested::new();
             }
             return;
@@ -335,7 +339,11 @@ impl View for CompareView {
             pair::show(ui, self.pair(), &folders, &self.pages, scene);
         });
         if listed.rows.is_empty() {
-            return notice::empty(ui, "No such feature", "Choose another kind above, or move the cosine.");
+            return notice::empty(
+                ui,
+                "No matching feature",
+                "Choose a different outcome above, or move the cosine threshold.",
+            );
         }
         self.table(ui, &comparison, &listed, scene);
     }

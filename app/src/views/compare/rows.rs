@@ -51,7 +51,7 @@ pub const COLUMNS: [PairColumn; 7] = [
         Some(Key::Nearest),
     ),
     column("cosine", 90.0, Side::Right, "Cosine of the two decoder rows", Some(Key::Cosine)),
-    column("fate", 92.0, Side::Left, "What became of it", None),
+    column("outcome", 92.0, Side::Left, "What became of the feature in the other dictionary", None),
     column(
         "nearest of",
         88.0,

@@ -88,7 +88,7 @@ impl Find {
         });
         ui.horizontal(|ui| {
             ui.checkbox(&mut self.token, "whole token").on_hover_text(
-                "Only tokens that read exactly so, spaces included; #123 is the token with that number",
+                "Only tokens with exactly this text, spaces included; #123 is the token with that ID",
             );
             ui.add_enabled(!self.token, egui::Checkbox::new(&mut self.exact, "match case"));
         });
@@ -117,11 +117,11 @@ impl Find {
                     self.found.stop();
                 }
             });
-            facts::caption(ui, format!("{} places so far", format::grouped(listed)));
+            facts::caption(ui, format!("{} matches so far", format::grouped(listed)));
             return;
         }
         let Some(needle) = &self.of else {
-            facts::caption(ui, "Searches the whole text. Enter begins; / comes here.");
+            facts::caption(ui, "Searches the whole text. Press Enter to start, / to return here.");
             return;
         };
         let total = self.found.pieces().iter().find_map(|f| match f {
@@ -133,13 +133,13 @@ impl Find {
         };
         let said = match total {
             None if self.found.stopped() => {
-                format!("{} places before it was stopped", format::grouped(listed))
+                format!("{} matches before it was stopped", format::grouped(listed))
             }
             None => String::new(),
-            Some(0) => format!("“{of}” is nowhere in this text."),
-            Some(1) => format!("“{of}” is at one place"),
+            Some(0) => format!("No matches for “{of}”."),
+            Some(1) => format!("1 match for “{of}”"),
             Some(total) if total > LISTED => {
-                format!("“{of}” is at {} places, the first {LISTED} are listed", format::grouped(total))
+                format!("{} matches for “{of}”, the first {LISTED} are listed", format::grouped(total))
             }
             Some(total) => format!("“{of}” is at {} places", format::grouped(total)),
         };

@@ -199,7 +199,7 @@ impl DatasetView {
         let Some(token) = position.checked_sub(page.start).and_then(|i| page.tokens.get(i as usize)) else {
             return notice::empty(
                 ui,
-                "The chosen token is on another page",
+                "The selected token is on a different page",
                 "Turn back, or choose one here.",
             );
         };
@@ -288,7 +288,7 @@ impl View for DatasetView {
         let info = match &entry.info {
             Ok(info) => info,
             Err(problem) => {
-                if notice::problem(ui, "This dataset can not be opened", problem) {
+                if notice::problem(ui, "This dataset cannot be opened", problem) {
                     scene.act(Action::Do(Command::Reload));
                 }
                 return;
@@ -317,7 +317,7 @@ impl View for DatasetView {
         let margin = Margin::symmetric(space::L as i8, space::M as i8);
         Frame::new().inner_margin(margin).show(ui, |ui| {
             if let Some(problem) = &problem {
-                if notice::problem(ui, "The documents can not be read", problem) {
+                if notice::problem(ui, "The documents cannot be read", problem) {
                     scene.act(Action::Retry(Need::Documents(self.dataset.clone())));
                 }
                 return;
@@ -326,7 +326,7 @@ impl View for DatasetView {
                 (Some(row), _, _) => self.reader(ui, row, &vocabulary, scene),
                 (None, None, _) if info.has_documents => notice::loading(ui, "Reading the documents…"),
                 (None, None, _) => {
-                    let how = "A harvest of text has one; this dataset was made by something else.";
+                    let how = "`sae harvest` writes one from text; this dataset was made in a different way.";
                     notice::empty(ui, "This dataset has no table of documents", how);
                 }
                 (None, Some(documents), Some(number)) => {
@@ -338,8 +338,8 @@ impl View for DatasetView {
                     notice::empty(ui, &format!("There is no document {number}"), &how);
                 }
                 (None, Some(_), None) => {
-                    let how = "Choose one at the left, or find a word or a phrase in all of them.";
-                    notice::empty(ui, "No document chosen", how);
+                    let how = "Select one on the left, or search for a word or phrase in all of them.";
+                    notice::empty(ui, "No document selected", how);
                 }
             }
         });

@@ -35,7 +35,7 @@ pub fn show(
         notice::empty(
             ui,
             "Nothing to compare with",
-            "Harvest the same text with another model or checkpoint (`sae harvest --routing`) into this folder, then `sae experts`.",
+            "Harvest the same text with a different model or checkpoint (`sae harvest --routing`) into this folder, then run `sae experts`.",
         );
     } else {
         pick(ui, choice.others, choice.other);

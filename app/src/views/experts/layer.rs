@@ -27,11 +27,15 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::XL;
         let each = [
-            (format!("{} of {experts}", layer.k), "experts a token", "Experts that a token goes to"),
+            (
+                format!("{} of {experts}", layer.k),
+                "experts per token",
+                "Experts that each token is routed to",
+            ),
             (
                 format!("{} of {experts}", format::value(layer.effective_experts)),
                 "effective experts",
-                "exp of the load's entropy: experts as if all were used alike",
+                "Exponential of the load's entropy: the number of equally used experts with the same entropy",
             ),
             (
                 format::quality(Some(layer.load_entropy)),
@@ -147,9 +151,13 @@ pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut
     let columns = [
         column("layer", 64.0, "Number of the block"),
         column("experts", 72.0, "Experts in it"),
-        column("k", 40.0, "Experts a token goes to"),
+        column("k", 40.0, "Experts per token"),
         column("tokens", 80.0, "Tokens counted"),
-        column("effective", 84.0, "exp of the load's entropy: experts as if all were used alike"),
+        column(
+            "effective",
+            84.0,
+            "Exponential of the load's entropy: the number of equally used experts with the same entropy",
+        ),
         column("load entropy", 100.0, "Entropy of the load over ln(experts): 1 for a uniform load"),
         column("router entropy", 112.0, "Mean entropy of the router's distribution over tokens, in nats"),
         column("CV", 72.0, "Standard deviation of the load over its mean; 0 for a uniform load"),

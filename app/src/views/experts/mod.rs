@@ -45,7 +45,7 @@ const PAGES: [(Page, &str, &str); 6] = [
     (Page::Transitions, "Transitions", "From the experts of a layer to those of the next"),
     (Page::Domains, "Domains", "Kinds of text that experts are specialised in"),
     (Page::Words, "Vocabulary", "Tokens that experts are chosen for"),
-    (Page::Compare, "Compare", "With another model or checkpoint"),
+    (Page::Compare, "Compare", "With a different model or checkpoint"),
 ];
 
 /// The experts of one dataset.
@@ -297,7 +297,7 @@ where
     T: Send + Sync + 'static,
 {
     if let Some(problem) = part.problem(key) {
-        if notice::problem(ui, "This can not be shown", &problem.clone()) {
+        if notice::problem(ui, "This cannot be shown", &problem.clone()) {
             part.again();
         }
         return None;

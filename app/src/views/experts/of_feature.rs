@@ -41,11 +41,11 @@ pub fn show(
         Some(None) => {
             heading(ui);
             let name = scene.folder.name_of(run).into_owned();
-            say(ui, format!("Not joined yet: `sae experts --features {name}`."));
+            say(ui, format!("Not joined yet; run `sae experts --features {name}`."));
         }
         Some(Some(rows)) if rows.is_empty() => {
             heading(ui);
-            say(ui, "It fired too rarely to say which experts its tokens go to.".to_owned());
+            say(ui, "It fired too rarely to tell which experts its tokens are routed to.".to_owned());
         }
         Some(Some(rows)) => {
             ui.add_space(space::L);
@@ -58,18 +58,18 @@ pub fn show(
 fn table(ui: &mut Ui, rows: &[FeatureExpertRow], dataset: &Path, scene: &mut Scene<'_>) {
     let columns = [
         column("layer", 52.0, "The block"),
-        column("expert", 60.0, "The expert; ○ the feature lives in it, ● the expert is the feature"),
+        column("expert", 60.0, "The expert; ○ the feature lies within it, ● the feature defines it"),
         column("P(e | f)", 84.0, "Of the feature's tokens, how many chose the expert"),
-        column("lift", 64.0, "Against chance: 1 if feature and expert knew nothing of each other"),
+        column("lift", 64.0, "Compared with chance: 1 if feature and expert were independent"),
         column(
             "",
             72.0,
-            "○ the feature lives in the expert, ● the expert is the feature; nothing where it may be chance",
+            "○ the feature lies within the expert, ● the feature defines the expert; “chance?” where the join is not significant",
         ),
     ];
     let state = |row: &FeatureExpertRow| match (row.is_feature, row.lives_in, row.significant) {
-        (true, ..) => "● is it",
-        (_, true, _) => "○ lives in",
+        (true, ..) => "● defines",
+        (_, true, _) => "○ within",
         (.., false) => "chance?",
         _ => "",
     };

@@ -22,7 +22,7 @@ pub fn show(ui: &mut Ui, found: &Together, layer: Option<&LayerUsage>, lift: &mu
          token's experts are counted, whatever their rank.",
     );
     ui.horizontal(|ui| {
-        either(ui, lift, ["lift", "tokens"], ["Against chance", "As counted"]);
+        either(ui, lift, ["lift", "tokens"], ["Compared with chance", "As counted"]);
     });
     ui.add_space(space::S);
     map(ui, found, *lift, asked);
@@ -87,7 +87,7 @@ fn pairs(ui: &mut Ui, found: &Together, asked: &mut Asked) {
         column("tokens", 88.0, "Tokens that chose both"),
         column("P(b | a)", 96.0, "Of the tokens that chose a, how many chose b too"),
         column("P(a | b)", 96.0, "Of the tokens that chose b, how many chose a too"),
-        column("lift", 80.0, "Against chance: 1 if each were chosen on its own"),
+        column("lift", 80.0, "Compared with chance: 1 if the experts were chosen independently"),
     ];
     let cell = |row: usize, column: usize| {
         let pair = &found.pairs[row];

@@ -19,8 +19,10 @@ pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Asked
         ),
     );
     ui.horizontal(|ui| {
-        let hovers =
-            ["Against chance", "Of the slots that come from an expert, how many go where; rows sum to 1"];
+        let hovers = [
+            "Compared with chance",
+            "Of the slots that come from an expert, how many go where; rows sum to 1",
+        ];
         either(ui, lift, ["lift", "probability"], hovers);
     });
     ui.add_space(space::S);
@@ -79,7 +81,7 @@ fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Asked) {
         column("to", 64.0, "Expert of the next layer"),
         column("tokens", 88.0, "Tokens that chose both"),
         column("probability", 104.0, "Of the slots that come from the expert; sums to 1 over where they go"),
-        column("lift", 80.0, "Against chance: 1 if each were chosen on its own"),
+        column("lift", 80.0, "Compared with chance: 1 if the experts were chosen independently"),
     ];
     let number = |x: f64| Some(x).filter(|x| x.is_finite());
     let cell = |row: usize, column: usize| {

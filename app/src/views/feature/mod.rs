@@ -99,7 +99,7 @@ impl FeatureView {
             ui.label(RichText::new(format!("Feature {feature}")).size(size::TITLE).color(p.strong));
             if page.row.count == 0 {
                 ui.label(RichText::new("dead").color(p.warning))
-                    .on_hover_text("It fired on none of the indexed tokens");
+                    .on_hover_text("It did not fire on any indexed token");
             }
             if self.page.loading() {
                 ui.spinner();
@@ -311,7 +311,7 @@ impl View for FeatureView {
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         if let Some(problem) = self.page.problem() {
-            if notice::problem(ui, &format!("Feature {} can not be shown", self.feature), problem) {
+            if notice::problem(ui, &format!("Feature {} cannot be shown", self.feature), problem) {
                 self.asked = None;
             }
             return;

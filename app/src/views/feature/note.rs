@@ -44,7 +44,7 @@ impl Field {
 }
 
 impl Draft {
-    /// Once a frame: what is to be kept. Words for another feature than `feature` are kept at once.
+    /// Once per frame: what is to be kept. Words for another feature than `feature` are kept at once.
     pub fn take(&mut self, feature: u32, now: f64) -> Vec<Edit> {
         let at_once = self.feature != feature;
         let of = self.feature;

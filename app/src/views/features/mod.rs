@@ -75,7 +75,7 @@ impl FeaturesView {
         }
     }
 
-    /// Asks for the order anew when the query or the data changed.
+    /// Asks for the order again when the query or the data changed.
     fn ask_order(&mut self, scene: &Scene<'_>, workers: &Workers) {
         let store = scene.stores.run(&self.run);
         let Some(columns) = store.columns.value().cloned() else { return };
@@ -318,7 +318,7 @@ impl View for FeaturesView {
         let columns = store.columns.value().cloned();
         let all = columns.as_ref().map_or(0, |c| c.len());
         if let (0, Some(problem)) = (all, store.columns.problem()) {
-            if notice::problem(ui, "The features can not be read", problem) {
+            if notice::problem(ui, "The features cannot be read", problem) {
                 scene.act(Action::Retry(Need::Features(self.run.clone())));
             }
             return;
@@ -358,7 +358,7 @@ impl View for FeaturesView {
             });
         }
         if ordered.rows.is_empty() && !self.order.loading() {
-            let how = "Take a filter away, shorten the search or show the dead ones.";
+            let how = "Remove a filter, shorten the search or show dead features.";
             return notice::empty(ui, "No feature passes the filter", how);
         }
         self.keyboard(ui, &ordered.rows, scene);

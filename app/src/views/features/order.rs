@@ -70,7 +70,7 @@ pub struct Query {
     /// Text to be found in the label, an explanation, the note or one of the tokens; a number finds that feature too. `fires:`,
     /// `promotes:`, `label:`, `explained:` and `note:` look in one place only.
     pub text: String,
-    /// Ranges of columns, one a column at most; a value that is no number is in none.
+    /// Ranges of columns, at most one per column; NaN is in none.
     pub ranges: Vec<Range>,
     /// Whether features that never fired are left out.
     pub hide_dead: bool,
@@ -170,7 +170,7 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
     Ordered { rows: Arc::new(rows), counts }
 }
 
-/// Sorts by a key of 32 bits, with the feature's number behind it: a million in a few hundredths of a second.
+/// Sorts by a key of 32 bits, followed by the feature's number: a million in a few hundredths of a second.
 fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
     let down = query.descending;
     match query.key {

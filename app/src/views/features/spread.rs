@@ -93,9 +93,10 @@ impl Spread {
 
 fn on_axis(number: Number, value: f32) -> Option<f64> {
     let value = f64::from(value);
-    match number.is_logarithmic() {
-        true => (value > 0.0 && value.is_finite()).then(|| value.log10()),
-        false => value.is_finite().then_some(value),
+    if number.is_logarithmic() {
+        (value > 0.0 && value.is_finite()).then(|| value.log10())
+    } else {
+        value.is_finite().then_some(value)
     }
 }
 

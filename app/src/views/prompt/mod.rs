@@ -53,12 +53,12 @@ impl By {
 
     fn about(self) -> &'static str {
         match self {
-            Self::Activation => "How strongly each feature fires on the token",
-            Self::Share => "Its activation against the feature's own maximum",
+            Self::Activation => "Activation of each feature on the token",
+            Self::Share => "Activation divided by the feature's own maximum",
             Self::Loss => {
-                "What it does to the summed loss of the text: activation × gradient; below 0 it helps"
+                "Effect on the summed loss of the text: activation × gradient; below 0 the feature lowers the loss"
             }
-            Self::Logit => "What it does to the logit of a token: activation × gradient",
+            Self::Logit => "Effect on the logit of a token: activation × gradient",
         }
     }
 
@@ -82,7 +82,7 @@ enum Shade {
     Feature(u32),
     /// How unexpected each token is.
     Loss,
-    /// How far the changes move what is predicted behind each token.
+    /// How far the changes move the prediction after each token.
     Divergence,
 }
 
@@ -173,19 +173,19 @@ impl PromptView {
             );
             facts::caption(ui, caption);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                let copy = ui.button("Copy as JSON").on_hover_text("Copy what is known of the prompt");
+                let copy = ui.button("Copy as JSON").on_hover_text("Copy the results for this prompt");
                 if copy.clicked() {
                     scene.act(Action::Copy(self.json()));
                 }
                 let two = self.sides.len() == 2;
                 let button = ui.add(Button::new("Second prompt").selected(two));
-                button
-                    .widget_info(|| WidgetInfo::selected(Role::Button, true, two, "Second prompt beside it"));
+                button.widget_info(|| WidgetInfo::selected(Role::Button, true, two, "Add a second prompt"));
                 if button.on_hover_text("Two prompts side by side, with the same changes").clicked() {
                     self.front = 0;
-                    match two {
-                        true => self.sides.truncate(1),
-                        false => self.sides.push(Side::new("Second prompt")),
+                    if two {
+                        self.sides.truncate(1);
+                    } else {
+                        self.sides.push(Side::new("Second prompt"));
                     }
                 }
             });
@@ -209,13 +209,13 @@ impl PromptView {
             }
             if self.by == By::Logit {
                 let field =
-                    TextEdit::singleline(&mut self.logit).hint_text(" the or #17").desired_width(90.0);
+                    TextEdit::singleline(&mut self.logit).hint_text(" Paris or #17").desired_width(90.0);
                 let field = ui.add(field);
                 field.widget_info(|| {
                     WidgetInfo::labeled(Role::TextInput, true, "Token whose logit is looked at")
                 });
                 field.on_hover_text(
-                    "One token, with its space if it has one, behind the chosen token or the last",
+                    "A single token, with its leading space if it has one, predicted after the selected token or the last",
                 );
             }
             ui.add_space(space::M);
@@ -251,8 +251,8 @@ impl PromptView {
             let some = self.sides.iter().any(|side| side.reading().is_some());
             let busy = self.sides.iter().any(Side::going_on);
             let button = ui.add_enabled(some && !busy, Button::new("Continue"));
-            let button =
-                button.on_hover_text("Let the model go on, with and without the changes (Ctrl+Enter)");
+            let button = button
+                .on_hover_text("Let the model continue the text, with and without the changes (Ctrl+Enter)");
             let key = some && !busy && ui.input_mut(|i| i.consume_key(egui::Modifiers::COMMAND, Key::Enter));
             if button.clicked() || key {
                 self.continues = true;
@@ -268,12 +268,12 @@ impl PromptView {
             tokens.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, "Tokens of the continuation"));
             let mut temperature = self.going.temperature;
             let drag = DragValue::new(&mut temperature).range(0.0..=4.0).speed(0.01).prefix("temperature ");
-            let drag = ui.add(drag).on_hover_text("0 takes the likeliest token each time");
+            let drag = ui.add(drag).on_hover_text("0 takes the most likely token each time");
             drag.widget_info(|| {
                 WidgetInfo::labeled(Role::SpinButton, true, "Temperature of the continuation")
             });
             self.going.temperature = temperature;
-            let again = ui.button("Draw again").on_hover_text("Other random directions and draws");
+            let again = ui.button("Resample").on_hover_text("Draw new random directions and new samples");
             if again.clicked() {
                 self.going.seed += 1;
             }

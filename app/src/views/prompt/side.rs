@@ -1,4 +1,4 @@
-//! One prompt: its field, its tokens, what the changes do to it, how it goes on.
+//! One prompt: its field, its tokens, what the changes do to it, its continuations.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl Side {
         self.reading.get(&self.text)
     }
 
-    /// The effects that are asked for, if they are here, or why they can not be.
+    /// The effects that are asked for, if they are here, or why they cannot be.
     pub fn attribution(&self) -> Option<Result<Arc<Attribution>, Problem>> {
         let key = (self.text.clone(), self.aim.clone()?);
         self.attribution
@@ -213,14 +213,14 @@ impl Side {
                 button.widget_info(|| {
                     WidgetInfo::labeled(Role::Button, new, format!("Read the {}", name.to_lowercase()))
                 });
-                if button.on_hover_text("Run the model on it (Enter)").clicked() {
+                if button.on_hover_text("Run the model on the text (Enter)").clicked() {
                     self.read();
                 }
             });
         });
         let line_end = KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter);
         let field = TextEdit::multiline(&mut self.typed)
-            .hint_text("Text for the model; Enter reads it, Shift+Enter ends a line")
+            .hint_text("Text for the model; Enter runs it, Shift+Enter starts a new line")
             .desired_rows(3)
             .desired_width(f32::INFINITY)
             .return_key(Some(line_end))
@@ -287,7 +287,7 @@ impl Side {
             let loss = if losses.is_empty() {
                 String::new()
             } else {
-                format!(" · loss {} nats a token", format::value(mean))
+                format!(" · loss {} nats/token", format::value(mean))
             };
             facts::caption(ui, format!("{} tokens{loss}", of.len()));
             return;
@@ -316,23 +316,23 @@ impl Side {
         };
         ui.spacing_mut().item_spacing.y = 2.0;
         let kl = format::value(effect.after.mean_kl());
-        let about = "KL(as it is ‖ with the changes) of the predictions, mean over the tokens";
-        figure(ui, &kl, "KL, nats a token", &spread(effect.control_kl()), about);
+        let about = "KL(unchanged ‖ changed) of the predictions, mean over the tokens";
+        figure(ui, &kl, "KL, nats/token", &spread(effect.control_kl()), about);
         if let (Some(before), Some(after)) = (effect.mean_before(), effect.after.mean_loss()) {
             let loss = format!("{} → {}", format::value(before), format::value(after));
             let about = "Cross-entropy of the text without and with the changes";
-            figure(ui, &loss, "loss, nats a token", &spread(effect.control_loss()), about);
+            figure(ui, &loss, "loss, nats/token", &spread(effect.control_loss()), about);
         }
         let ratio = effect.mean_ratio().map_or_else(|| "0".to_owned(), format::value);
         let count = effect.deltas.iter().filter(|delta| **delta > 0.0).count();
-        let about = "Length of the change against that of the activation, mean over the changed tokens";
+        let about = "Norm of the change divided by the norm of the activation, mean over the changed tokens";
         figure(ui, &ratio, "‖δ‖/‖x‖", &format!("{count} of {} tokens changed", of.len()), about);
         if self.effect.get(&key).is_none() {
             ui.spinner();
         }
     }
 
-    /// How the text goes on.
+    /// The continuations.
     pub fn continuations(&self, ui: &mut Ui) {
         let p = palette(ui);
         if let Some(problem) = self.said.problem() {
@@ -346,7 +346,7 @@ impl Side {
                 continue;
             };
             let cut = if said.whole || self.said.loading() { "" } else { ", stopped" };
-            facts::caption(ui, format!("{} goes on {}{cut}", self.name, which.name()));
+            facts::caption(ui, format!("{} continued, {}{cut}", self.name, which.name()));
             let mut job = egui::text::LayoutJob::default();
             job.wrap.max_width = ui.available_width();
             for (part, colour) in [(&self.text, p.weak), (&said.text, p.strong)] {

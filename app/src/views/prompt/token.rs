@@ -1,4 +1,4 @@
-//! What is known of the chosen token: its features, and what is predicted behind it.
+//! What is known of the selected token: its features and the prediction after it.
 
 use egui::{Align, Checkbox, Label, Layout, Link, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
@@ -74,7 +74,7 @@ pub fn show(
     let Some(reading) = side.reading() else { return Answer::default() };
     let Some(token) = side.chosen.filter(|token| *token < reading.len()) else {
         facts::section(ui, "Token");
-        hint(ui, "Click a token, or go through them with the arrow keys.");
+        hint(ui, "Click a token, or step through them with the arrow keys.");
         return Answer::default();
     };
     let p = palette(ui);
@@ -104,7 +104,7 @@ fn features(
 ) -> Answer {
     facts::section(ui, "Features");
     if reading.left_out[token] {
-        hint(ui, "Its norm is above the limit of training: it has no features and is never changed.");
+        hint(ui, "Its norm exceeds the limit set in training, so it has no features and is never changed.");
         return Answer::default();
     }
     let attribution = match side.attribution() {
@@ -114,7 +114,7 @@ fn features(
         }
         Some(Ok(attribution)) => Some(attribution),
         None if order == Order::Effect => {
-            hint(ui, "Looking for the effects…");
+            hint(ui, "Computing effects…");
             None
         }
         None => None,
@@ -132,7 +132,7 @@ fn features(
         return Answer::default();
     }
     let size_of = |line: &Line| line.effect.map(f32::abs).or(line.share).unwrap_or(line.activation);
-    // Behind the last token effects on the loss are all 0: activations order what effects do not.
+    // After the last token effects on the loss are all 0: activations order what effects do not.
     lines.sort_by(|a, b| size_of(b).total_cmp(&size_of(a)).then(b.activation.total_cmp(&a.activation)));
     let most = size_of(&lines[0]);
     let listed = if options.all { lines.len() } else { lines.len().min(FEATURES) };
@@ -144,7 +144,7 @@ fn features(
     if lines.len() > FEATURES {
         ui.add_space(space::XS);
         let rest = lines.len() - FEATURES;
-        let name = if options.all { "Strongest alone".to_owned() } else { format!("{rest} more") };
+        let name = if options.all { "Strongest only".to_owned() } else { format!("{rest} more") };
         if ui.link(name).clicked() {
             options.all = !options.all;
         }
@@ -227,10 +227,10 @@ impl Line {
     }
 }
 
-/// What the model expects behind the token, and with the changes.
+/// What the model predicts after the token, with and without the changes.
 fn predictions(ui: &mut Ui, side: &Side, reading: &Reading, token: usize, opened: &Opened) {
     let p = palette(ui);
-    facts::section(ui, "Predicted behind it");
+    facts::section(ui, "Next token");
     let changed = side.changed();
     let effect = changed.as_ref().map(|changed| &changed.effect);
     if let Some(effect) = effect {

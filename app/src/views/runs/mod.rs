@@ -3,6 +3,7 @@
 mod curves;
 mod decimate;
 mod details;
+mod evaluation;
 mod hints;
 mod table;
 mod tradeoff;
@@ -99,7 +100,7 @@ impl RunsView {
             for (name, mode, about) in [
                 ("Curves", Mode::Curves, "The logged numbers of the selected runs, step by step"),
                 ("Trade-off", Mode::Tradeoff, "Quality over sparsity of all runs of the folder"),
-                ("Train", Mode::Train, "Begin a training of this folder's datasets"),
+                ("Train", Mode::Train, "Train a dictionary on one of this folder's datasets"),
             ] {
                 let button = ui.add(egui::Button::new(name).selected(self.mode == mode));
                 if button.on_hover_text(about).clicked() {
@@ -164,7 +165,7 @@ impl View for RunsView {
             scene.folder.datasets.iter().any(|data| data.info.as_ref().is_ok_and(|i| i.has_activations));
         if scene.folder.runs.is_empty() && trainable {
             Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
-                facts::caption(ui, "There are no runs in this folder yet.");
+                facts::caption(ui, "No runs yet. Train one here.");
                 train::form(ui, &mut self.form, scene);
             });
             return;

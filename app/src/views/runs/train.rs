@@ -52,13 +52,15 @@ impl Form {
         self.name.clone().unwrap_or_else(|| proposal(folder))
     }
 
-    /// What would be started; why it can not be.
+    /// What would be started; why it cannot be.
     fn job(&self, folder: &Folder) -> Result<TrainingJob, &'static str> {
         let data = self.dataset(folder).ok_or("There is no dataset with activations in this folder.")?;
         let config = match &self.configuration {
             Configuration::Defaults => None,
             Configuration::OfRun(run) => Some(run.join("train.toml")),
-            Configuration::File if self.file.trim().is_empty() => return Err("Give the file."),
+            Configuration::File if self.file.trim().is_empty() => {
+                return Err("Enter the configuration file.");
+            }
             // As in a terminal whose folder is the open one.
             Configuration::File => Some(folder.root.join(self.file.trim())),
         };
@@ -66,11 +68,11 @@ impl Form {
         let name = name.trim();
         let inside = |part| matches!(part, std::path::Component::Normal(_));
         if name.is_empty() || !Path::new(name).components().all(inside) {
-            return Err("Give the run a name: a folder inside this one.");
+            return Err("Enter a name for the run: a folder inside this one.");
         }
         let out = folder.root.join(name);
         if folder.run(&out).is_some() || folder.dataset(&out).is_some() {
-            return Err("There is something of that name already.");
+            return Err("A run or dataset with that name exists already.");
         }
         Ok(TrainingJob { out, data: Some(data.path.clone()), config, resume: false })
     }
@@ -188,7 +190,7 @@ fn unborn(ui: &mut Ui, scene: &mut Scene<'_>) {
         match training.stage() {
             Stage::Failed(problem) => {
                 ui.horizontal(|ui| {
-                    ui.label(RichText::new(format!("{name} was not begun")).color(palette(ui).strong));
+                    ui.label(RichText::new(format!("{name} did not start")).color(palette(ui).strong));
                     if ui.small_button("Dismiss").clicked() {
                         forgotten = Some(training.job.out.clone());
                     }
@@ -198,7 +200,7 @@ fn unborn(ui: &mut Ui, scene: &mut Scene<'_>) {
             _ => {
                 ui.horizontal(|ui| {
                     ui.spinner();
-                    ui.label(format!("{name} begins"));
+                    ui.label(format!("{name} is starting"));
                     facts::caption(ui, training.last_line());
                 });
             }
@@ -225,7 +227,7 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
         match &stage {
             Some((Stage::Running, _)) => {
                 let pause =
-                    ui.button("Pause").on_hover_text("Write a checkpoint and stop; Resume goes on from it");
+                    ui.button("Pause").on_hover_text("Write a checkpoint and stop; Resume continues from it");
                 if pause.clicked() {
                     scene.act(Action::PauseTraining { run: run.path.clone(), process: None });
                 }
@@ -236,7 +238,7 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
             _ => match (&info.status, info.trainer) {
                 (Status::Finished, _) => {}
                 (Status::Running, Some(process)) => {
-                    let about = format!("Process {process} trains it: it writes a checkpoint and stops");
+                    let about = format!("Process {process}, which trains it, writes a checkpoint and stops");
                     if ui.button("Pause").on_hover_text(about).clicked() {
                         scene.act(Action::PauseTraining { run: run.path.clone(), process: Some(process) });
                     }
@@ -244,7 +246,7 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
                 // A run that says that it is running, where nobody holds its folder, was killed, or runs on another machine;
                 // the trainer refuses a folder that is held.
                 _ => {
-                    let resume = ui.button("Resume").on_hover_text("Go on from the newest checkpoint");
+                    let resume = ui.button("Resume").on_hover_text("Continue from the newest checkpoint");
                     if resume.clicked() {
                         scene.act(Action::Train(resumed(run, info, scene.folder)));
                     }
@@ -255,7 +257,7 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
             failed = Some(problem.clone());
         }
         if info.train_toml.is_some() {
-            let again = ui.button("Train alike…").on_hover_text("Another run with this configuration");
+            let again = ui.button("Train a copy…").on_hover_text("Train a new run with this configuration");
             asked.again = again.clicked();
         }
     });

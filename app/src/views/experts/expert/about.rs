@@ -77,7 +77,7 @@ impl About<'_> {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = space::XL;
             let slots = format!(
-                "Of all slots, {} a token; the uniform share is {}",
+                "Of all slots, {} per token; the uniform share is {}",
                 layer.k,
                 format::percent(1.0 / layer.experts() as f64)
             );
@@ -180,15 +180,15 @@ impl About<'_> {
 
     fn features(&self, ui: &mut Ui, run: &mut Option<PathBuf>, scene: &mut Scene<'_>, asked: &mut Asked) {
         let Some(chosen) = run.clone() else {
-            facts::section(ui, "Features that live here");
+            facts::section(ui, "Features within this expert");
             return hint(ui, "No run of this folder was trained on this dataset.");
         };
         let key = (chosen.clone(), self.layer, self.expert);
         let found = self.parts.features.get(&key);
         if found.as_deref().is_some_and(Option::is_none) {
-            facts::section(ui, "Features that live here");
+            facts::section(ui, "Features within this expert");
             let name = self.runs.iter().find(|r| r.0 == chosen).map_or("RUN", |r| r.1.as_str());
-            hint(ui, &format!("Not joined yet: `sae experts --features {name}`."));
+            hint(ui, &format!("Not joined yet; run `sae experts --features {name}`."));
             if self.runs.len() > 1 {
                 self.pick(ui, run);
             }
@@ -203,7 +203,7 @@ impl About<'_> {
             column("feature", 72.0, "The feature"),
             column("fires on", 0.0, "Its label, or the tokens that it fires on most"),
             column("P(e | f)", 76.0, "Of the feature's tokens, how many chose this expert"),
-            column("lift", 60.0, "Against chance"),
+            column("lift", 60.0, "Compared with chance"),
             column("tokens", 64.0, "Tokens on which it fired and that chose this expert"),
         ];
         let cell = |row: usize, column: usize| {
@@ -231,13 +231,13 @@ impl About<'_> {
             marked: None,
         };
         let mut follow = None;
-        self.part(ui, &self.parts.features, &key, "Features that live here", &sheet, asked, |row, _| {
+        self.part(ui, &self.parts.features, &key, "Features within this expert", &sheet, asked, |row, _| {
             follow = rows.get(row).map(|row| row.feature);
             None
         });
         if let Some(found) = found {
             let said = format!(
-                "{} live here (○), {} pairs of {} stand after correction; ● the expert is the feature",
+                "{} lie within this expert (○); {} pairs of {} are significant after correction; ● the feature defines the expert",
                 format::grouped(found.lives_in),
                 format::grouped(found.significant),
                 format::grouped(found.all)
@@ -274,7 +274,7 @@ impl About<'_> {
             column("expert", 72.0, "Chosen by the same tokens"),
             column("tokens", 80.0, "Tokens that chose both"),
             column("P(other | this)", 108.0, "Of this expert's tokens, how many chose the other too"),
-            column("lift", 72.0, "Against chance: 1 if each were chosen on its own"),
+            column("lift", 72.0, "Compared with chance: 1 if the experts were chosen independently"),
         ];
         let cell = |row: usize, column: usize| {
             let pair = rows[row];
@@ -332,7 +332,7 @@ impl About<'_> {
                 108.0,
                 "Of the slots that come from the earlier expert, how many go to the later",
             ),
-            column("lift", 72.0, "Against chance"),
+            column("lift", 72.0, "Compared with chance"),
         ];
         let number = |x: f64| Some(x).filter(|x| x.is_finite());
         let cell = |row: usize, column: usize| {

@@ -75,7 +75,7 @@ impl Tokens {
         ui.horizontal(|ui| {
             facts::section(ui, "Tokens in context");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                ui.checkbox(&mut self.breaks, "line breaks").on_hover_text("Begin a new line after ↵");
+                ui.checkbox(&mut self.breaks, "line breaks").on_hover_text("Start a new line after ↵");
                 let name = self.domain.clone().unwrap_or_else(|| "All text".into());
                 let combo = ComboBox::from_id_salt("domain of tokens").selected_text(name).width(112.0);
                 let shown = combo.show_ui(ui, |ui| {
