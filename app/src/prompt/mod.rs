@@ -52,7 +52,7 @@ impl EngineOfRun {
 
 /// A model that is there.
 #[derive(Debug)]
-pub struct Opened {
+pub struct LoadedModel {
     /// What it is.
     pub about: About,
     /// Texts of its tokens.
@@ -75,7 +75,7 @@ pub enum Aim {
 
 /// What changes do to a text.
 #[derive(Debug)]
-pub struct Changed {
+pub struct ChangeEffect {
     /// To its predictions.
     pub effect: Effect,
     /// What a strength of 1 is.
@@ -84,7 +84,7 @@ pub struct Changed {
 
 /// With what a text is continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum ContinuationKind {
     /// As it is.
     Plain,
     /// With the changes.
@@ -93,7 +93,7 @@ pub enum Which {
     Control,
 }
 
-impl Which {
+impl ContinuationKind {
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
@@ -106,7 +106,7 @@ impl Which {
 
 /// How a text is to be continued.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Going {
+pub struct SamplingOptions {
     /// Tokens at most.
     pub tokens: usize,
     /// 0: the likeliest token each time.
@@ -117,9 +117,9 @@ pub struct Going {
 
 /// A continuation as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct Continuation {
     /// With what.
-    pub which: Which,
+    pub which: ContinuationKind,
     /// Its text.
     pub text: String,
     /// Whether it has come to its end.
@@ -128,10 +128,10 @@ pub struct Said {
 
 impl Engine {
     /// Loads the model, if it is not there yet.
-    pub fn open(&self, run: &Path) -> Result<Opened, Problem> {
+    pub fn open(&self, run: &Path) -> Result<LoadedModel, Problem> {
         let prompter = self.prompter(run)?;
         let vocabulary = prompter.model().config().vocab_size as u32;
-        Ok(Opened {
+        Ok(LoadedModel {
             about: prompter.opened(),
             vocabulary: Vocabulary::from_texts((0..vocabulary).map(|token| prompter.token_text(token))),
         })
@@ -162,11 +162,11 @@ impl Engine {
         reading: &Reading,
         changes: &[Change],
         seed: u64,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<ChangeEffect, Problem> {
         let prompter = self.prompter(run)?;
         let plan = prompter.plan(reading, changes).map_err(problem)?;
         let effect = prompter.effect(reading, &plan, (CONTROLS, seed), &mut Quiet).map_err(problem)?;
-        Ok(Changed { effect, maxima: plan.maxima })
+        Ok(ChangeEffect { effect, maxima: plan.maxima })
     }
 
     /// Continues a reading's text, token by token: as it is and, if there are changes, with them and with a random direction.
@@ -175,26 +175,26 @@ impl Engine {
         run: &Path,
         reading: &Reading,
         changes: &[Change],
-        going: Going,
-        feed: &Feed<Said>,
+        going: SamplingOptions,
+        feed: &Feed<Continuation>,
     ) -> Result<(), Problem> {
         let prompter = self.prompter(run)?;
         let plan = prompter.plan(reading, changes).map_err(problem)?;
         let direction = prompter.direction(going.seed, 0);
-        let mut ways = vec![(Which::Plain, With::Nothing)];
+        let mut ways = vec![(ContinuationKind::Plain, With::Nothing)];
         if !plan.is_empty() {
-            ways.push((Which::Changed, With::Changes(&plan)));
-            ways.push((Which::Control, With::Control(&plan, &direction)));
+            ways.push((ContinuationKind::Changed, With::Changes(&plan)));
+            ways.push((ContinuationKind::Control, With::Control(&plan, &direction)));
         }
-        let Going { tokens, temperature, seed } = going;
+        let SamplingOptions { tokens, temperature, seed } = going;
         let sampling =
             if temperature > 0.0 { Sampling::Drawn { temperature, seed } } else { Sampling::Greedy };
         let total = (tokens * ways.len()) as u64;
         for (i, (which, with)) in ways.into_iter().enumerate() {
             let mut telling =
-                Telling { feed, which, text: String::new(), before: (i * tokens) as u64, total };
+                ContinuationProgress { feed, which, text: String::new(), before: (i * tokens) as u64, total };
             match prompter.continuation(reading, with, tokens, sampling, &mut telling) {
-                Ok(made) => feed.send(Said { which, text: made.text, whole: true }),
+                Ok(made) => feed.send(Continuation { which, text: made.text, whole: true }),
                 // Nobody waits for it any more.
                 Err(sae::Error::Stopped(_)) => return Ok(()),
                 Err(error) => return Err(problem(error)),
@@ -227,21 +227,21 @@ fn at_the_terminal(run: &Path, problem: Problem) -> Problem {
 }
 
 /// Passes a continuation on as it grows.
-struct Telling<'a> {
-    feed: &'a Feed<Said>,
-    which: Which,
+struct ContinuationProgress<'a> {
+    feed: &'a Feed<Continuation>,
+    which: ContinuationKind,
     text: String,
     /// Tokens of the continuations before this one.
     before: u64,
     total: u64,
 }
 
-impl sae::Progress for Telling<'_> {
+impl sae::Progress for ContinuationProgress<'_> {
     fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
 
     fn advance(&mut self, done: u64, token: &str) {
         self.text.push_str(token);
-        self.feed.send(Said { which: self.which, text: self.text.clone(), whole: false });
+        self.feed.send(Continuation { which: self.which, text: self.text.clone(), whole: false });
         self.feed.progress(self.before + done, self.total);
     }
 

@@ -9,7 +9,7 @@ use super::palette::{self, Palette};
 use super::{DesktopPicker, FolderPicker, Settings, SettingsFile, Workspace, tree};
 use crate::action::{Action, Command, Menu, Save};
 use crate::address::Place;
-use crate::load::{Lane, Problem, Requested, Workers};
+use crate::load::{Lane, Problem, Request, Workers};
 use crate::theme::{self, space, tokens::height, tokens::size};
 use crate::views::{Scene, welcome};
 use crate::widgets::notice;
@@ -42,11 +42,11 @@ pub struct App {
     pub(super) workers: Workers,
     pub(super) settings: Settings,
     settings_file: SettingsFile,
-    saved: Requested<()>,
+    saved: Request<()>,
     /// Waits for the person to say where.
     pub(super) saving: Option<Save>,
     /// The path of a file that was saved.
-    pub(super) exported: Requested<String>,
+    pub(super) exported: Request<String>,
     /// A picture of the window that is being taken, and its name.
     pub(super) picture: Option<(String, Receiver<egui::ColorImage>)>,
     pub(super) picker: Box<dyn FolderPicker>,
@@ -76,9 +76,9 @@ impl App {
             workers: Workers::start(ctx)?,
             settings,
             settings_file: options.settings,
-            saved: Requested::new(),
+            saved: Request::new(),
             saving: None,
-            exported: Requested::new(),
+            exported: Request::new(),
             picture: None,
             picker: options.picker,
             palette: Palette::default(),
@@ -181,13 +181,13 @@ impl App {
     fn look_up(&mut self) {
         let here = self.here();
         let folder = self.workspace.as_ref().and_then(|workspace| workspace.folder.value().cloned());
-        let known = palette::Known {
+        let scope = palette::SearchScope {
             folder: folder.as_deref(),
             here: here.as_ref(),
             recent: &self.settings.recent,
             stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
         };
-        self.palette.logic(known, &self.workers);
+        self.palette.logic(scope, &self.workers);
     }
 
     fn follow(&mut self, ctx: &Context) {
@@ -252,13 +252,13 @@ impl App {
         egui::CentralPanel::default()
             .frame(Frame::new().fill(theme::palette(ui).ground))
             .show(ui, |ui| self.centre(ui));
-        let known = palette::Known {
+        let scope = palette::SearchScope {
             folder: folder.as_deref(),
             here: here.as_ref(),
             recent: &self.settings.recent,
             stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
         };
-        self.palette.show(ui.ctx(), known, &mut self.actions);
+        self.palette.show(ui.ctx(), scope, &mut self.actions);
         drop_here(ui.ctx());
         if !self.actions.is_empty() {
             ui.ctx().request_repaint();

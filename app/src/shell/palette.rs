@@ -11,7 +11,7 @@ use egui::{
 use crate::action::{Action, Command};
 use crate::address::{Address, Place};
 use crate::data::{DatasetEntry, Folder, Notes, RunEntry, TokenLists};
-use crate::load::{Keyed, Lane, Workers};
+use crate::load::{KeyedRequest, Lane, Workers};
 use crate::stores::Stores;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::table;
@@ -31,7 +31,7 @@ pub struct Palette {
     /// Enter was pressed while names were still being looked for: what is found first is meant.
     entered: bool,
     /// The features found by name.
-    named: Keyed<Lookup, Vec<(u32, String)>>,
+    named: KeyedRequest<Lookup, Vec<(u32, String)>>,
 }
 
 /// A search for features by name: the run, the text, and the versions of its tokens and notes.
@@ -39,7 +39,7 @@ type Lookup = (PathBuf, String, [u64; 2]);
 
 /// What the palette can find besides commands.
 #[derive(Clone, Copy, Default)]
-pub struct Known<'a> {
+pub struct SearchScope<'a> {
     /// The open folder.
     pub folder: Option<&'a Folder>,
     /// The place in front.
@@ -78,10 +78,10 @@ impl Palette {
     }
 
     /// Once per frame: looks for features by name, on a worker, because a million names are no work for a frame.
-    pub fn logic(&mut self, known: Known<'_>, workers: &Workers) {
+    pub fn logic(&mut self, scope: SearchScope<'_>, workers: &Workers) {
         let Some(text) = &self.text else { return };
-        let Some((run, needle, versions)) = lookup(text, known) else { return };
-        let Some(store) = known.stores.map(|stores| stores.run(&run)) else { return };
+        let Some((run, needle, versions)) = lookup(text, scope) else { return };
+        let Some(store) = scope.stores.map(|stores| stores.run(&run)) else { return };
         let notes = Arc::clone(store.notes.notes());
         let tokens = store.tokens.value().cloned();
         let key = (run, needle.clone(), versions);
@@ -89,9 +89,9 @@ impl Palette {
     }
 
     /// Draws it and reports what was chosen.
-    pub fn show(&mut self, ctx: &Context, known: Known<'_>, actions: &mut Vec<Action>) {
+    pub fn show(&mut self, ctx: &Context, scope: SearchScope<'_>, actions: &mut Vec<Action>) {
         let Some(text) = &mut self.text else { return };
-        let (entries, searching) = entries(ctx, text, known, &self.named);
+        let (entries, searching) = entries(ctx, text, scope, &self.named);
         self.chosen = self.chosen.min(entries.len().saturating_sub(1));
         let (down, up, enter) = ctx.input_mut(|i| {
             (
@@ -166,8 +166,8 @@ fn line(ui: &mut Ui, entry: &Entry, chosen: bool) -> bool {
 fn entries(
     ctx: &Context,
     text: &str,
-    known: Known<'_>,
-    found: &Keyed<Lookup, Vec<(u32, String)>>,
+    scope: SearchScope<'_>,
+    found: &KeyedRequest<Lookup, Vec<(u32, String)>>,
 ) -> (Vec<Entry>, bool) {
     let text = text.trim();
     let commands = Command::ALL.into_iter().map(|command| {
@@ -175,17 +175,17 @@ fn entries(
         let (name, about) = (command.name().to_owned(), command.tooltip().to_owned());
         Entry { name, about, key, action: Action::Do(command) }
     });
-    let recent = known.recent.iter().map(|folder| {
+    let recent = scope.recent.iter().map(|folder| {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
         let about = folder.display().to_string();
         Entry::new(format!("Open recent {name}"), about, Action::Open(folder.clone()))
     });
-    let places = known.folder.into_iter().flat_map(places);
+    let places = scope.folder.into_iter().flat_map(places);
     let scored = commands.chain(places).chain(recent);
     let mut scored: Vec<_> = scored.filter_map(|entry| Some((score(&entry.name, text)?, entry))).collect();
     scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-    let (features, searching) = features(text, known, found);
-    let direct = direct(text, known.folder, known.here);
+    let (features, searching) = features(text, scope, found);
+    let direct = direct(text, scope.folder, scope.here);
     let all = direct.into_iter().chain(features).chain(scored.into_iter().map(|(_, entry)| entry));
     (all.collect(), searching)
 }
@@ -230,13 +230,13 @@ fn places_of_dataset(dataset: &DatasetEntry) -> Vec<Entry> {
 }
 
 /// The search for features by name that `text` asks for: in the run in front, or in the first that is loaded.
-fn lookup(text: &str, known: Known<'_>) -> Option<Lookup> {
+fn lookup(text: &str, scope: SearchScope<'_>) -> Option<Lookup> {
     let needle = text.trim().to_lowercase();
     if needle.chars().count() < LETTERS || needle.chars().all(|c| c.is_ascii_digit()) {
         return None;
     }
-    let (folder, stores) = (known.folder?, known.stores?);
-    let here = known.here.and_then(Place::folder);
+    let (folder, stores) = (scope.folder?, scope.stores?);
+    let here = scope.here.and_then(Place::folder);
     let mut runs = here.into_iter().chain(folder.runs.iter().map(|run| run.path.as_path()));
     let run = runs.find(|run| folder.run(run).is_some() && stores.run(run).tokens.value().is_some())?;
     let store = stores.run(run);
@@ -244,8 +244,12 @@ fn lookup(text: &str, known: Known<'_>) -> Option<Lookup> {
 }
 
 /// The features that were found by name, and whether they are still being looked for.
-fn features(text: &str, known: Known<'_>, found: &Keyed<Lookup, Vec<(u32, String)>>) -> (Vec<Entry>, bool) {
-    let (Some(folder), Some(key)) = (known.folder, lookup(text, known)) else {
+fn features(
+    text: &str,
+    scope: SearchScope<'_>,
+    found: &KeyedRequest<Lookup, Vec<(u32, String)>>,
+) -> (Vec<Entry>, bool) {
+    let (Some(folder), Some(key)) = (scope.folder, lookup(text, scope)) else {
         return (Vec::new(), false);
     };
     let run = &key.0;
@@ -331,10 +335,10 @@ mod tests {
 
     #[test]
     fn paths_and_addresses_are_places() {
-        let (ctx, none) = (Context::default(), Keyed::default());
-        let (found, _) = entries(&ctx, "/tmp/x", Known::default(), &none);
+        let (ctx, none) = (Context::default(), KeyedRequest::default());
+        let (found, _) = entries(&ctx, "/tmp/x", SearchScope::default(), &none);
         assert_eq!(found[0].action, Action::Open("/tmp/x".into()));
-        let (found, _) = entries(&ctx, "some/run#feature=3", Known::default(), &none);
+        let (found, _) = entries(&ctx, "some/run#feature=3", SearchScope::default(), &none);
         assert_eq!(found[0].action, Action::Go(Place::Feature { run: "some/run".into(), feature: 3 }));
     }
 }

@@ -7,7 +7,7 @@ use super::tabs::Tabs;
 use crate::action::Action;
 use crate::address::Place;
 use crate::data::{self, Folder, Status};
-use crate::load::{Lane, Requested, Workers};
+use crate::load::{Lane, Request, Workers};
 use crate::stores::Stores;
 use crate::views::Scene;
 
@@ -21,7 +21,7 @@ pub struct Workspace {
     /// The folder.
     pub root: PathBuf,
     /// What is in it.
-    pub folder: Requested<Folder>,
+    pub folder: Request<Folder>,
     /// What is loaded of it.
     pub stores: Stores,
     /// Where the person has been.
@@ -47,7 +47,7 @@ impl Workspace {
     ) -> Self {
         let mut workspace = Self {
             root: root.to_owned(),
-            folder: Requested::new(),
+            folder: Request::new(),
             stores: Stores::default(),
             history: History::default(),
             tabs: None,

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use crate::data::{self, Documents, ExpertUsage, Vocabulary};
-use crate::load::{Lane, Requested, Workers};
+use crate::load::{Lane, Request, Workers};
 
 /// What is loaded of one dataset.
 #[derive(Debug, Default)]
 pub struct DatasetStore {
     path: PathBuf,
     /// The load of the experts.
-    pub experts: Requested<ExpertUsage>,
+    pub experts: Request<ExpertUsage>,
     /// Its documents.
-    pub documents: Requested<Documents>,
+    pub documents: Request<Documents>,
     /// The texts of its tokens.
-    pub vocabulary: Requested<Vocabulary>,
+    pub vocabulary: Request<Vocabulary>,
 }
 
 impl DatasetStore {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::notes::{self, Edit, Notes};
-use crate::load::{Lane, Problem, Requested, Workers};
+use crate::load::{Lane, Problem, Request, Workers};
 
 /// Notes of one run.
 #[derive(Debug, Default)]
@@ -12,8 +12,8 @@ pub struct Notebook {
     path: PathBuf,
     shown: Arc<Notes>,
     version: u64,
-    read: Requested<Notes>,
-    written: Requested<Notes>,
+    read: Request<Notes>,
+    written: Request<Notes>,
     /// Being written.
     under_way: Vec<Edit>,
     /// To be written next.

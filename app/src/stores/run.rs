@@ -6,41 +6,41 @@ use std::time::SystemTime;
 
 use super::Notebook;
 use crate::data::{self, Columns, Explanations, Metrics, Points, TokenLists, Vocabulary};
-use crate::load::{Lane, Requested, Workers};
-use crate::prompt::{Engine, EngineOfRun, Opened};
+use crate::load::{Lane, Request, Workers};
+use crate::prompt::{Engine, EngineOfRun, LoadedModel};
 
 /// What is loaded of one run.
 #[derive(Debug, Default)]
 pub struct RunStore {
     path: PathBuf,
     /// Its training curves.
-    pub metrics: Requested<Metrics>,
+    pub metrics: Request<Metrics>,
     /// When the file was written that the curves were last read from.
     pub metrics_written: Option<SystemTime>,
     /// The numbers of all its features.
-    pub columns: Requested<Columns>,
+    pub columns: Request<Columns>,
     /// The tokens and labels of its features.
-    pub tokens: Requested<TokenLists>,
+    pub tokens: Request<TokenLists>,
     /// Explanations of its features, by rules and by other tools.
-    pub explanations: Requested<Explanations>,
+    pub explanations: Request<Explanations>,
     /// The texts of its tokens.
-    pub vocabulary: Requested<Vocabulary>,
+    pub vocabulary: Request<Vocabulary>,
     /// Reads the pages of single features.
     pub pages: data::features::Pages,
     /// Whether the tables of the pages are open; a page itself reports what is wrong with them.
-    prepared: Requested<()>,
+    prepared: Request<()>,
     /// The features as the table shows them, which "next" and "previous" follow.
     pub order: Option<Arc<Vec<u32>>>,
     /// What people wrote about its features.
     pub notes: Notebook,
     /// The positions of its features on the map.
-    pub map: Requested<Points>,
+    pub map: Request<Points>,
     /// The features that were selected on the map.
     pub selection: Selection,
     /// Its model for typed texts, as long as a view holds it.
     pub engine: EngineOfRun,
     /// The model once it is loaded.
-    pub opened: Requested<Opened>,
+    pub opened: Request<LoadedModel>,
 }
 
 /// Features that one view selected for the others.

@@ -10,7 +10,7 @@ use super::{Scene, View};
 use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Columns, Number, Points};
-use crate::load::{Lane, Requested, Workers};
+use crate::load::{Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::tokens::{self, Palette};
 use crate::theme::{palette, space, tokens::size};
@@ -26,12 +26,12 @@ pub struct MapView {
     run: PathBuf,
     scatter: Scatter,
     coloured_by: Number,
-    colours: Requested<Vec<Color32>>,
+    colours: Request<Vec<Color32>>,
     asked: Option<ColourKey>,
     dark: bool,
     /// The corners of a lasso whose features are to be found.
     lasso: Option<Vec<[f32; 2]>>,
-    lassoed: Requested<Vec<u32>>,
+    lassoed: Request<Vec<u32>>,
     /// The feature that was looked at last is ringed.
     last: Option<u32>,
 }
@@ -43,11 +43,11 @@ impl MapView {
             run: run.to_owned(),
             scatter: Scatter::default(),
             coloured_by: Number::Density,
-            colours: Requested::new(),
+            colours: Request::new(),
             asked: None,
             dark: true,
             lasso: None,
-            lassoed: Requested::new(),
+            lassoed: Request::new(),
             last: None,
         }
     }

@@ -10,7 +10,7 @@ use egui::{
 };
 
 use super::plane::Plane;
-use crate::load::{Lane, Requested, Workers};
+use crate::load::{Lane, Request, Workers};
 use crate::theme::palette;
 
 /// Points in view up to which each is drawn for itself.
@@ -23,7 +23,7 @@ const BEYOND: f32 = 0.25;
 const NEAR: f32 = 9.0;
 
 /// Middle of what is seen in the plane, and points of the screen for one unit.
-type Seen = ([f32; 2], [f32; 2]);
+type Viewport = ([f32; 2], [f32; 2]);
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub struct Cloud<'a> {
 
 /// What the pointer did.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// The point under the pointer.
     pub hovered: Option<usize>,
     /// The point that was clicked.
@@ -57,15 +57,15 @@ pub struct Asked {
 #[derive(Default)]
 pub struct Scatter {
     /// `None`: everything.
-    view: Option<Seen>,
+    view: Option<Viewport>,
     /// Whether dragging surrounds instead of moving.
     pub surrounding: bool,
     lasso: Vec<Pos2>,
     /// The few points in view, of the last frame.
     few: Option<(Key, Vec<usize>)>,
-    picture: Requested<Picture>,
+    picture: Request<Picture>,
     /// The picture to be made next.
-    wanted: Option<Wanted>,
+    wanted: Option<PictureJob>,
     /// Of which the picture was asked for last.
     asked: Option<Key>,
     /// The picture as the graphics card has it, with its version.
@@ -84,13 +84,13 @@ impl std::fmt::Debug for Scatter {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Key {
     rect: Rect,
-    view: Seen,
+    view: Viewport,
     version: u64,
     dark: bool,
 }
 
 /// What a picture is made from.
-struct Wanted {
+struct PictureJob {
     key: Key,
     plane: Arc<Plane>,
     colours: Arc<Vec<Color32>>,
@@ -117,7 +117,7 @@ impl Scatter {
         self.picture.poll(workers);
         // One after the other: asking again before the answer is there would put it off for as long as the hand moves.
         if !self.picture.loading()
-            && let Some(Wanted { key, plane, colours }) = self.wanted.take()
+            && let Some(PictureJob { key, plane, colours }) = self.wanted.take()
         {
             self.asked = Some(key);
             self.picture.ask(workers, Lane::Sort, move || Ok(paint(&plane, &colours, key)));
@@ -125,14 +125,14 @@ impl Scatter {
     }
 
     /// Draws the cloud into all the room there is.
-    pub fn show(&mut self, ui: &mut Ui, cloud: &Cloud<'_>) -> Asked {
+    pub fn show(&mut self, ui: &mut Ui, cloud: &Cloud<'_>) -> Interaction {
         let p = palette(ui);
         let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
         response.widget_info(|| {
             WidgetInfo::labeled(Role::Image, true, format!("{}: {} points", cloud.name, cloud.plane.len()))
         });
         ui.painter().rect_filled(rect, 2.0, p.well);
-        let mut asked = Asked::default();
+        let mut asked = Interaction::default();
         let Some(all) = whole(cloud.plane, rect, cloud.square) else { return asked };
         let mut view = self.view.unwrap_or(all);
         self.moved(ui, &response, rect, &mut view);
@@ -198,7 +198,7 @@ impl Scatter {
                 ui.ctx().request_repaint();
             }
             let (plane, colours) = (Arc::clone(cloud.plane), Arc::clone(cloud.colours));
-            self.wanted = Some(Wanted { key, plane, colours });
+            self.wanted = Some(PictureJob { key, plane, colours });
         }
         // A picture of other places lies about these; one in older colours stays until the next is there.
         let same = |picture: &&Arc<Picture>| picture.of == id(cloud.plane);
@@ -291,7 +291,7 @@ pub fn inside(corners: &[[f32; 2]], place: [f32; 2]) -> bool {
 }
 
 /// The view that shows all points, with a margin.
-fn whole(plane: &Plane, rect: Rect, square: bool) -> Option<Seen> {
+fn whole(plane: &Plane, rect: Rect, square: bool) -> Option<Viewport> {
     let (low, high) = plane.bounds()?;
     if rect.width() < 2.0 || rect.height() < 2.0 {
         return None;
@@ -306,15 +306,15 @@ fn whole(plane: &Plane, rect: Rect, square: bool) -> Option<Seen> {
 }
 
 /// The part of the plane that `rect` shows: its lowest and its highest corner.
-fn seen_of(rect: Rect, view: Seen) -> ([f32; 2], [f32; 2]) {
+fn seen_of(rect: Rect, view: Viewport) -> ([f32; 2], [f32; 2]) {
     (to_plane(rect.left_bottom(), rect, view), to_plane(rect.right_top(), rect, view))
 }
 
-fn to_screen(place: [f32; 2], rect: Rect, (middle, scale): Seen) -> Pos2 {
+fn to_screen(place: [f32; 2], rect: Rect, (middle, scale): Viewport) -> Pos2 {
     rect.center() + vec2((place[0] - middle[0]) * scale[0], (middle[1] - place[1]) * scale[1])
 }
 
-fn to_plane(at: Pos2, rect: Rect, (middle, scale): Seen) -> [f32; 2] {
+fn to_plane(at: Pos2, rect: Rect, (middle, scale): Viewport) -> [f32; 2] {
     let off: Vec2 = at - rect.center();
     [middle[0] + off.x / scale[0], middle[1] - off.y / scale[1]]
 }

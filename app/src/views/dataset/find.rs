@@ -12,7 +12,7 @@ use crate::action::Action;
 use crate::address::Place;
 use crate::data::search::{self, Found, LISTED, Needle};
 use crate::data::{Documents, Vocabulary};
-use crate::load::{Lane, Streamed, Workers};
+use crate::load::{Lane, StreamedRequest, Workers};
 use crate::theme::{palette, space, tokens::height, tokens::size};
 use crate::views::Scene;
 use crate::widgets::sheet::{self, Cell, Sheet};
@@ -24,7 +24,7 @@ pub struct Find {
     typed: String,
     exact: bool,
     token: bool,
-    found: Streamed<Found>,
+    found: StreamedRequest<Found>,
     /// What is to be searched for next.
     asked: Option<Needle>,
     /// What the places are of.

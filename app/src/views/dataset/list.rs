@@ -9,7 +9,7 @@ use egui::{
 
 use crate::address::Place;
 use crate::data::{DocumentRow, Documents};
-use crate::load::{Keyed, Lane, Workers};
+use crate::load::{KeyedRequest, Lane, Workers};
 use crate::theme::{palette, space, tokens::height, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format, table};
@@ -34,7 +34,7 @@ impl Filter {
 
 /// What is shown, as indices into the documents, and all kinds of text there are.
 #[derive(Debug, Default)]
-struct Shown {
+struct ListedDocuments {
     rows: Vec<usize>,
     domains: Vec<String>,
     tokens: u64,
@@ -44,7 +44,7 @@ struct Shown {
 #[derive(Debug, Default)]
 pub struct List {
     filter: Filter,
-    shown: Keyed<(Filter, usize), Shown>,
+    shown: KeyedRequest<(Filter, usize), ListedDocuments>,
     last: Option<u32>,
 }
 
@@ -60,7 +60,7 @@ impl List {
             let passing = documents.rows.iter().enumerate().filter(|(_, row)| filter.passes(row));
             let rows: Vec<usize> = passing.map(|(i, _)| i).collect();
             let tokens = rows.iter().map(|i| u64::from(documents.rows[*i].tokens)).sum();
-            Ok(Shown { rows, domains, tokens })
+            Ok(ListedDocuments { rows, domains, tokens })
         });
     }
 
@@ -116,7 +116,7 @@ impl List {
         });
     }
 
-    fn controls(&mut self, ui: &mut Ui, shown: &Shown) {
+    fn controls(&mut self, ui: &mut Ui, shown: &ListedDocuments) {
         let field = TextEdit::singleline(&mut self.filter.name).hint_text("name or number");
         let field = ui.add(field.desired_width(ui.available_width() - space::S));
         field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Filter documents"));

@@ -20,7 +20,7 @@ use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::dataset::TEXT_PAGE;
 use crate::data::{DatasetInfo, DocumentRow, Documents, Vocabulary, codes, routing};
-use crate::load::{Keyed, Lane, Workers};
+use crate::load::{KeyedRequest, Lane, Workers};
 use crate::stores::Need;
 use crate::theme::{palette, space};
 use crate::widgets::{facts, notice, reading};
@@ -52,14 +52,14 @@ pub struct DatasetView {
     style: reading::Style,
     options: token::Options,
     /// Whether the tables of the index hold codes by token, and where the routing is; looked up once.
-    has: Keyed<Vec<PathBuf>, Has>,
+    has: KeyedRequest<Vec<PathBuf>, Tables>,
     /// Bring the chosen token into view.
     scroll: bool,
 }
 
 /// What there is besides the text.
 #[derive(Debug, Default)]
-struct Has {
+struct Tables {
     routing: bool,
     /// Runs with a table of features by token.
     codes: Vec<PathBuf>,
@@ -80,7 +80,7 @@ impl DatasetView {
             colour: colour::Colour::default(),
             style: reading::Style::default(),
             options: token::Options::default(),
-            has: Keyed::default(),
+            has: KeyedRequest::default(),
             scroll: false,
         };
         view.turn_to(place);
@@ -259,7 +259,7 @@ impl View for DatasetView {
         let (dir, asked) = (self.dataset.clone(), paths.clone());
         self.has.want(workers, Lane::Folders, &paths, move || {
             let codes = asked.into_iter().filter(|run| codes::exist(run)).collect();
-            Ok(Has { routing: routing::folder_of(&dir).is_some(), codes })
+            Ok(Tables { routing: routing::folder_of(&dir).is_some(), codes })
         });
         let run = self.run(&runs);
         if let Some(run) = &run {
@@ -273,9 +273,9 @@ impl View for DatasetView {
         self.list.logic(workers, &documents);
         let Some(row) = self.document.and_then(|number| documents.get(number)) else { return };
         let token = self.token.is_some();
-        let wants = page::Wants {
+        let wants = page::PageNeeds {
             routing: self.has.last().is_some_and(|has| has.routing),
-            codes: run.as_deref().filter(|_| token || self.colour.by == colour::By::Features),
+            codes: run.as_deref().filter(|_| token || self.colour.by == colour::ColourSource::Features),
             row: self.token.filter(|_| has_rows),
         };
         self.page.logic(workers, &self.dataset, row, self.start, wants);

@@ -118,9 +118,9 @@ impl DatasetView {
     /// Why there are no colours although they are wanted.
     fn colour_problem(&self, ui: &mut Ui) {
         let problem = match self.colour.by {
-            super::colour::By::Nothing => None,
-            super::colour::By::Experts => self.page.routing().and_then(Result::err),
-            super::colour::By::Features => self.page.codes().and_then(Result::err),
+            super::colour::ColourSource::Nothing => None,
+            super::colour::ColourSource::Experts => self.page.routing().and_then(Result::err),
+            super::colour::ColourSource::Features => self.page.codes().and_then(Result::err),
         };
         if let Some(problem) = problem {
             notice::problem_line(ui, &problem);

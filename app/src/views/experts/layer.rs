@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
-use super::Asked;
+use super::Interaction;
 use crate::data::experts::DEAD;
 use crate::data::{ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
@@ -10,7 +10,7 @@ use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format};
 
 /// Bars of the experts of `layer`, with the uniform share as a line, then their numbers.
-pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Asked) {
+pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Interaction) {
     facts::section(ui, &format!("Layer {}", layer.layer));
     figures(ui, layer);
     ui.add_space(space::S);
@@ -55,7 +55,7 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
     });
 }
 
-fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Asked) {
+fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction) {
     let p = palette(ui);
     let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
     let width = (loads.len() as f32 * 44.0).clamp(240.0, ui.available_width().clamp(240.0, 1400.0));
@@ -107,7 +107,7 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Asked) {
     }
 }
 
-fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Asked) {
+fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Interaction) {
     let columns = [
         column("expert", 72.0, "Number of the expert"),
         column("share", 96.0, "Share of the layer's slots"),
@@ -147,7 +147,7 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
 }
 
 /// The figures of all layers, over all text.
-pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut Asked) {
+pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut Interaction) {
     let columns = [
         column("layer", 64.0, "Number of the block"),
         column("experts", 72.0, "Experts in it"),

@@ -20,7 +20,7 @@ use crate::action::Action;
 use crate::address::Place;
 use crate::data::experts::tables::{self, Special, Together, Transitions};
 use crate::data::{AgainstRow, ExpertUsage, VocabularyRow};
-use crate::load::{Keyed, Lane, Problem, Workers};
+use crate::load::{KeyedRequest, Lane, Problem, Workers};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, notice, sheet};
@@ -57,11 +57,11 @@ pub struct ExpertsView {
     domain: usize,
     /// Index into the layers with experts.
     layer: usize,
-    together: Keyed<u16, Together>,
-    transitions: Keyed<u16, Option<Transitions>>,
-    special: Keyed<(), Special>,
-    words: Keyed<u16, Vec<VocabularyRow>>,
-    against: Keyed<(), Vec<AgainstRow>>,
+    together: KeyedRequest<u16, Together>,
+    transitions: KeyedRequest<u16, Option<Transitions>>,
+    special: KeyedRequest<(), Special>,
+    words: KeyedRequest<u16, Vec<VocabularyRow>>,
+    against: KeyedRequest<(), Vec<AgainstRow>>,
     show_lift: bool,
     by_lift: bool,
     specialised: bool,
@@ -77,11 +77,11 @@ impl ExpertsView {
             page: Page::default(),
             domain: 0,
             layer: 0,
-            together: Keyed::default(),
-            transitions: Keyed::default(),
-            special: Keyed::default(),
-            words: Keyed::default(),
-            against: Keyed::default(),
+            together: KeyedRequest::default(),
+            transitions: KeyedRequest::default(),
+            special: KeyedRequest::default(),
+            words: KeyedRequest::default(),
+            against: KeyedRequest::default(),
             show_lift: true,
             by_lift: true,
             specialised: false,
@@ -191,7 +191,7 @@ impl ExpertsView {
 
     fn body(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>) {
         let layer = self.number(usage);
-        let mut asked = Asked::default();
+        let mut asked = Interaction::default();
         match self.page {
             Page::Load => self.load(ui, usage, &mut asked),
             Page::Together => {
@@ -230,7 +230,7 @@ impl ExpertsView {
         asked.apply(&self.dataset, scene);
     }
 
-    fn load(&mut self, ui: &mut Ui, usage: &ExpertUsage, asked: &mut Asked) {
+    fn load(&mut self, ui: &mut Ui, usage: &ExpertUsage, asked: &mut Interaction) {
         let name = self.domain_name(usage).to_owned();
         heatmap::show(ui, usage, self.domain, &mut self.layer, asked);
         ui.add_space(space::L);
@@ -241,7 +241,7 @@ impl ExpertsView {
         layer::table(ui, usage, &mut self.layer, asked);
     }
 
-    fn compare(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>, asked: &mut Asked) {
+    fn compare(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>, asked: &mut Interaction) {
         let others: Vec<(PathBuf, String)> = scene
             .folder
             .datasets
@@ -266,16 +266,16 @@ impl ExpertsView {
 
 /// What a page wants done.
 #[derive(Debug, Default)]
-struct Asked {
+struct Interaction {
     /// Layer and expert to open.
     expert: Option<(u16, u16)>,
     /// Text for the clipboard.
     copied: Option<String>,
 }
 
-impl Asked {
+impl Interaction {
     /// Takes what was asked of a table; `open` says which expert a link means.
-    fn of_sheet(&mut self, asked: sheet::Asked, open: impl FnOnce(usize, usize) -> Option<(u16, u16)>) {
+    fn of_sheet(&mut self, asked: sheet::Interaction, open: impl FnOnce(usize, usize) -> Option<(u16, u16)>) {
         self.copied = asked.copied.or(self.copied.take());
         self.expert = asked.clicked.and_then(|(row, column)| open(row, column)).or(self.expert);
     }
@@ -291,7 +291,12 @@ impl Asked {
 }
 
 /// A part that is here; else why not, or that it is on its way.
-fn ready<K, T>(ui: &mut Ui, part: &mut Keyed<K, T>, key: &K, loading: &str) -> Option<std::sync::Arc<T>>
+fn ready<K, T>(
+    ui: &mut Ui,
+    part: &mut KeyedRequest<K, T>,
+    key: &K,
+    loading: &str,
+) -> Option<std::sync::Arc<T>>
 where
     K: Clone + PartialEq + Send + Sync + 'static,
     T: Send + Sync + 'static,

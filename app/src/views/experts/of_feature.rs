@@ -7,7 +7,7 @@ use egui::{RichText, Ui};
 use crate::action::Action;
 use crate::address::Place;
 use crate::data::FeatureExpertRow;
-use crate::load::Keyed;
+use crate::load::KeyedRequest;
 use crate::theme::{palette, space};
 use crate::views::Scene;
 use crate::widgets::sheet::{Cell, Sheet, column};
@@ -19,7 +19,7 @@ pub fn show(
     ui: &mut Ui,
     run: &Path,
     feature: u32,
-    experts: &Keyed<u32, Option<Vec<FeatureExpertRow>>>,
+    experts: &KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
     scene: &mut Scene<'_>,
 ) {
     let Some(data) = scene.folder.data_of(run) else { return };

@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Asked, doublings, doublings_legend, either, explain};
+use super::{Interaction, doublings, doublings_legend, either, explain};
 use crate::data::experts::tables::Transitions;
 use crate::theme::{palette, space};
 use crate::widgets::format;
@@ -10,7 +10,7 @@ use crate::widgets::matrix::{self, Matrix};
 use crate::widgets::sheet::{Cell, Sheet, column};
 
 /// Draws map and table.
-pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Asked) {
+pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Interaction) {
     explain(
         ui,
         &format!(
@@ -31,7 +31,7 @@ pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Asked
     pairs(ui, found, asked);
 }
 
-fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Asked) {
+fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Interaction) {
     let p = palette(ui);
     let (rows, columns) = (found.lift.rows, found.lift.columns);
     let most = found.probability.values.iter().copied().filter(|v| v.is_finite()).fold(0.01, f64::max);
@@ -75,7 +75,7 @@ fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Asked) {
     }
 }
 
-fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Asked) {
+fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Interaction) {
     let columns = [
         column("from", 64.0, "Expert of the layer"),
         column("to", 64.0, "Expert of the next layer"),

@@ -84,7 +84,7 @@ impl Default for Options {
 
 /// What the person did.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// The activation of the example under the pointer.
     pub hovered: Option<f32>,
     /// Text to be copied.
@@ -99,7 +99,7 @@ pub struct Asked {
 
 /// What the page's address and folder say about its examples.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Named {
+pub struct AddressedExample {
     /// The example that the address names.
     pub chosen: Option<usize>,
     /// Whether it is to be brought into view.
@@ -166,9 +166,9 @@ pub fn list(
     page: &FeaturePage,
     vocabulary: &Vocabulary,
     options: &Options,
-    named: Named,
-) -> Asked {
-    let mut asked = Asked::default();
+    named: AddressedExample,
+) -> Interaction {
+    let mut asked = Interaction::default();
     if let Some(gap) = &page.gap {
         notice::problem_line(ui, gap);
         return asked;
@@ -206,9 +206,9 @@ fn group(
     page: &FeaturePage,
     vocabulary: &Vocabulary,
     options: &Options,
-    named: Named,
+    named: AddressedExample,
     interval: i8,
-    asked: &mut Asked,
+    asked: &mut Interaction,
 ) {
     let is_named = |i: usize| named.chosen == Some(i);
     let by_source = options.by_source(page);
@@ -231,7 +231,7 @@ fn group(
     heading(ui, interval, page.row.max, listed.len(), count);
     for (i, example) in listed {
         let (max, has_documents) = (page.row.max, named.has_documents);
-        let one = One { i, example, max, vocabulary, options, by_source, has_documents };
+        let one = ExampleRow { i, example, max, vocabulary, options, by_source, has_documents };
         let salt = (example.interval, example.document, example.position);
         let drawn = ui.push_id(salt, |ui| one.show(ui, is_named(i), asked));
         if named.scroll && is_named(i) {
@@ -281,7 +281,7 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, shown: usize, all: usize) {
 
 /// An example and what it is drawn with.
 #[derive(Clone, Copy)]
-struct One<'a> {
+struct ExampleRow<'a> {
     /// Its number on the page.
     i: usize,
     example: &'a Example,
@@ -292,9 +292,9 @@ struct One<'a> {
     has_documents: bool,
 }
 
-impl One<'_> {
+impl ExampleRow<'_> {
     /// Draws it; gives its place.
-    fn show(&self, ui: &mut Ui, chosen: bool, asked: &mut Asked) -> egui::Rect {
+    fn show(&self, ui: &mut Ui, chosen: bool, asked: &mut Interaction) -> egui::Rect {
         let ground = ui.painter().add(egui::Shape::Noop);
         let rect = one(ui, self, asked);
         if chosen {
@@ -312,8 +312,8 @@ impl One<'_> {
     }
 }
 
-fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
-    let One { example, max, vocabulary, options, .. } = *shown;
+fn one(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) -> egui::Rect {
+    let ExampleRow { example, max, vocabulary, options, .. } = *shown;
     let (from, to) = visible(example, options.context);
     let start = example.start + from as u32;
     let sources = example.sources.as_ref().filter(|_| shown.by_source);
@@ -359,8 +359,8 @@ fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
     drawn.response.rect
 }
 
-fn menu(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) {
-    let One { i, example, vocabulary, has_documents, .. } = *shown;
+fn menu(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) {
+    let ExampleRow { i, example, vocabulary, has_documents, .. } = *shown;
     if ui.button("Copy text").clicked() {
         asked.copy = Some(export::plain(example, vocabulary));
         ui.close();

@@ -12,7 +12,7 @@ const FEW: usize = 4;
 
 /// What a run has to say, and what is unfolded.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct Section<'a> {
     pub explanations: &'a Explanations,
     pub feature: u32,
     /// What the run is called, for the command that explains it.
@@ -22,7 +22,7 @@ pub struct Shown<'a> {
 }
 
 /// Draws the section; nothing where there is nothing to say and nothing to be done.
-pub fn show(ui: &mut Ui, shown: &Shown<'_>, all: &mut bool) {
+pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) {
     let said = shown.explanations.of(shown.feature);
     if said.is_empty() && !shown.alive && shown.explanations.gaps.is_empty() {
         return;

@@ -19,7 +19,7 @@ use crate::address::Place;
 use crate::data::experts::features;
 use crate::data::notes::{Change, Edit};
 use crate::data::{FeatureExpertRow, FeaturePage, Vocabulary, export};
-use crate::load::{Keyed, Lane, Requested, Workers};
+use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::features::name_of;
@@ -39,10 +39,10 @@ pub struct FeatureView {
     example: Option<u32>,
     /// Bring it into view when it is there.
     scroll: bool,
-    page: Requested<FeaturePage>,
+    page: Request<FeaturePage>,
     asked: Option<u32>,
     /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
-    experts: Keyed<u32, Option<Vec<FeatureExpertRow>>>,
+    experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
     options: examples::Options,
     logarithmic: bool,
     draft: note::Draft,
@@ -62,9 +62,9 @@ impl FeatureView {
             feature: 0,
             example: None,
             scroll: false,
-            page: Requested::new(),
+            page: Request::new(),
             asked: None,
-            experts: Keyed::default(),
+            experts: KeyedRequest::default(),
             options: examples::Options::default(),
             logarithmic: true,
             draft: note::Draft::default(),
@@ -184,7 +184,7 @@ impl FeatureView {
             edit = draft.text(ui, &notes, now);
             if let Some(explanations) = &said {
                 let (feature, alive) = (page.row.feature, page.row.count > 0);
-                let shown = explanations::Shown { explanations, feature, run: &run, alive };
+                let shown = explanations::Section { explanations, feature, run: &run, alive };
                 explanations::show(ui, &shown, all);
             }
         });
@@ -198,7 +198,8 @@ impl FeatureView {
     fn examples(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
         let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
         let chosen = self.example.map(|example| example as usize);
-        let named = examples::Named { chosen, scroll: self.scroll, has_documents: dataset.is_some() };
+        let named =
+            examples::AddressedExample { chosen, scroll: self.scroll, has_documents: dataset.is_some() };
         let asked = examples::list(ui, page, vocabulary, &self.options, named);
         // A page of another feature may still be in front.
         self.scroll &= page.row.feature != self.feature;

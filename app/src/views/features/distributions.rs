@@ -4,7 +4,7 @@ use egui::{
     Align, DragValue, Layout, Rect, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 
-use super::order::{Ordered, Query};
+use super::order::{Query, TableOrder};
 use super::spread::{BINS, Spread};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::format;
@@ -13,7 +13,7 @@ use crate::widgets::format;
 const HEIGHT: f32 = 44.0;
 
 /// Draws the panel and changes `query`.
-pub fn show(ui: &mut Ui, spreads: &[Spread], ordered: &Ordered, dead: u64, query: &mut Query) {
+pub fn show(ui: &mut Ui, spreads: &[Spread], ordered: &TableOrder, dead: u64, query: &mut Query) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         for (i, spread) in spreads.iter().enumerate() {
             one(ui, spread, ordered.counts.get(i).map(Vec::as_slice), query);

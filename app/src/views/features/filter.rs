@@ -3,14 +3,14 @@
 
 use egui::{Align, Button, ComboBox, Layout, RichText, Role, TextEdit, Ui, WidgetInfo};
 
-use super::order::{Only, Query};
-use super::rows::Columns as Shown;
+use super::order::{NoteFilter, Query};
+use super::rows::Columns as ShownColumns;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::format;
 
 /// What the person asked for besides another query.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// Save the table as it stands.
     pub export: bool,
     /// To the map.
@@ -27,20 +27,20 @@ pub struct Bar<'a> {
     /// Whether the histograms are shown.
     pub histograms: &'a mut bool,
     /// Which columns are shown.
-    pub columns: &'a mut Shown,
+    pub columns: &'a mut ShownColumns,
     /// Whether there is a map to go to.
     pub has_map: bool,
 }
 
 /// Draws the bar and changes `query`.
-pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Asked {
-    let mut asked = Asked::default();
+pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Interaction {
+    let mut asked = Interaction::default();
     ui.horizontal(|ui| {
         search(ui, query, bar.focus);
         ui.add_space(space::XS);
         let only =
             ComboBox::from_id_salt("only").width(112.0).selected_text(query.only.name()).show_ui(ui, |ui| {
-                for only in Only::ALL {
+                for only in NoteFilter::ALL {
                     ui.selectable_value(&mut query.only, only, only.name());
                 }
             });

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use egui::{Frame, Key as Keyboard, Margin, Panel, Ui};
 use egui_table::{Column as Width, HeaderRow, Table};
 
-pub use order::{Key, Ordered, Query, Source};
+pub use order::{Key, Query, Source, TableOrder};
 use rows::Column;
 use spread::Spread;
 
@@ -21,7 +21,7 @@ use crate::action::{Action, Save};
 use crate::address::Place;
 use crate::data::notes::{Change, Edit};
 use crate::data::{self, Number};
-use crate::load::{Lane, Requested, Workers};
+use crate::load::{Lane, Request, Workers};
 use crate::stores::{Need, RunStore};
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::{notice, table};
@@ -35,10 +35,10 @@ pub struct FeaturesView {
     run: PathBuf,
     query: Query,
     shown: rows::Columns,
-    order: Requested<Ordered>,
+    order: Request<TableOrder>,
     /// What `order` was last asked for: the query and the versions of what it was made from.
     asked: Option<(Query, [u64; 6])>,
-    spreads: Requested<Vec<Spread>>,
+    spreads: Request<Vec<Spread>>,
     /// The version of the columns that `spreads` were made from.
     spread_over: Option<u64>,
     /// Whether the histograms are shown; as the room allows until the person says.
@@ -61,9 +61,9 @@ impl FeaturesView {
             run: run.to_owned(),
             query: Query::default(),
             shown: rows::Columns::default(),
-            order: Requested::new(),
+            order: Request::new(),
             asked: None,
-            spreads: Requested::new(),
+            spreads: Request::new(),
             spread_over: None,
             histograms: None,
             selection: 0,
@@ -178,7 +178,7 @@ impl FeaturesView {
             query: &self.query,
             selected: self.selected,
             salt: ui.scope_id(),
-            asked: rows::Asked::default(),
+            asked: rows::Interaction::default(),
         };
         let mut drawn = Table::new()
             // Other columns have other widths.
@@ -193,7 +193,7 @@ impl FeaturesView {
         self.apply(delegate.asked, scene);
     }
 
-    fn apply(&mut self, asked: rows::Asked, scene: &mut Scene<'_>) {
+    fn apply(&mut self, asked: rows::Interaction, scene: &mut Scene<'_>) {
         if let Some(key) = asked.sort {
             if self.query.key == key {
                 self.query.descending = !self.query.descending;
@@ -214,7 +214,7 @@ impl FeaturesView {
         }
     }
 
-    fn bar(&mut self, ui: &mut Ui, ordered: &Ordered, all: usize, scene: &mut Scene<'_>) {
+    fn bar(&mut self, ui: &mut Ui, ordered: &TableOrder, all: usize, scene: &mut Scene<'_>) {
         let mut histograms = self.histograms.unwrap_or(ui.available_width() >= ROOM);
         let before = histograms;
         let store = scene.stores.run(&self.run);

@@ -34,7 +34,7 @@ pub struct Range {
 
 /// Features that somebody said something about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Only {
+pub enum NoteFilter {
     /// All of them.
     #[default]
     All,
@@ -48,7 +48,7 @@ pub enum Only {
     Noted,
 }
 
-impl Only {
+impl NoteFilter {
     /// All choices.
     pub const ALL: [Self; 5] = [Self::All, Self::Bookmarked, Self::Labelled, Self::Explained, Self::Noted];
 
@@ -75,7 +75,7 @@ pub struct Query {
     /// Whether features that never fired are left out.
     pub hide_dead: bool,
     /// Bookmarked ones, …
-    pub only: Only,
+    pub only: NoteFilter,
     /// Features that were chosen elsewhere, ascending.
     pub within: Option<Arc<Vec<u32>>>,
     /// Sorted by …
@@ -90,7 +90,7 @@ impl Query {
         self.text.trim().is_empty()
             && self.ranges.is_empty()
             && !self.hide_dead
-            && self.only == Only::All
+            && self.only == NoteFilter::All
             && self.within.is_none()
     }
 
@@ -135,7 +135,7 @@ impl Source<'_> {
 
 /// The answer to a query.
 #[derive(Clone, Debug, Default)]
-pub struct Ordered {
+pub struct TableOrder {
     /// The features that pass, in order.
     pub rows: Arc<Vec<u32>>,
     /// For each spread, how many of `rows` are in each of its bins.
@@ -144,15 +144,15 @@ pub struct Ordered {
 
 /// The features that pass `query`, in its order. Equal ones stay in the order of their numbers; numbers that are not
 /// finite come last either way.
-pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
+pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> TableOrder {
     let columns = source.columns;
     let search = Search::new(query.text.trim(), source);
     let said = |feature: u32| match query.only {
-        Only::All => true,
-        Only::Bookmarked => source.notes.bookmarked(feature),
-        Only::Labelled => source.label(feature).is_some(),
-        Only::Explained => source.explanation(feature).is_some(),
-        Only::Noted => source.notes.get(feature).is_some_and(|note| !note.text.is_empty()),
+        NoteFilter::All => true,
+        NoteFilter::Bookmarked => source.notes.bookmarked(feature),
+        NoteFilter::Labelled => source.label(feature).is_some(),
+        NoteFilter::Explained => source.explanation(feature).is_some(),
+        NoteFilter::Noted => source.notes.get(feature).is_some_and(|note| !note.text.is_empty()),
     };
     let mut rows: Vec<u32> = (0..columns.len() as u32)
         .filter(|f| {
@@ -167,7 +167,7 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
     let count = |spread: &Spread| if all { spread.counts.clone() } else { spread.count(&rows) };
     let counts = spreads.iter().map(count).collect();
     sort(&mut rows, query, source);
-    Ordered { rows: Arc::new(rows), counts }
+    TableOrder { rows: Arc::new(rows), counts }
 }
 
 /// Sorts by a key of 32 bits, followed by the feature's number: a million in a few hundredths of a second.
@@ -415,10 +415,10 @@ mod tests {
         assert_eq!(range(Number::Density, 0.01, 0.2), [1, 2]);
         assert_eq!(range(Number::Mean, 0.0, 9.0), [0, 2], "what is no number is in no range");
         let only = |only| ask(Query { only, ..Query::default() });
-        assert_eq!(only(Only::Bookmarked), [3]);
-        assert_eq!(only(Only::Labelled), [1, 2]);
-        assert_eq!(only(Only::Explained), [1, 3]);
-        assert_eq!(only(Only::Noted), [2]);
+        assert_eq!(only(NoteFilter::Bookmarked), [3]);
+        assert_eq!(only(NoteFilter::Labelled), [1, 2]);
+        assert_eq!(only(NoteFilter::Explained), [1, 3]);
+        assert_eq!(only(NoteFilter::Noted), [2]);
         assert_eq!(ask(Query { within: Some(Arc::new(vec![1, 3])), ..Query::default() }), [1, 3]);
     }
 

@@ -15,12 +15,12 @@ use egui::{
 };
 
 use self::changes::Changes;
-use self::side::{Asked, Side};
+use self::side::{Inputs, Side};
 use super::{Scene, View, ViewCommand};
 use crate::action::Action;
 use crate::address::Place;
 use crate::load::Workers;
-use crate::prompt::{Aim, Engine, Going, Opened};
+use crate::prompt::{Aim, Engine, LoadedModel, SamplingOptions};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format, notice};
@@ -30,7 +30,7 @@ const PANEL: f32 = 360.0;
 
 /// What a token's features are ordered by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum By {
+enum SortKey {
     #[default]
     Activation,
     Share,
@@ -38,7 +38,7 @@ enum By {
     Logit,
 }
 
-impl By {
+impl SortKey {
     const ALL: [Self; 4] = [Self::Activation, Self::Share, Self::Loss, Self::Logit];
 
     /// What stands on its button.
@@ -94,11 +94,11 @@ pub struct PromptView {
     sides: Vec<Side>,
     /// The side whose token is looked at.
     front: usize,
-    by: By,
+    by: SortKey,
     logit: String,
     shade: Shade,
     changes: Changes,
-    going: Going,
+    going: SamplingOptions,
     options: token::Options,
     /// A text to be read once the model is loaded.
     proposed: Option<String>,
@@ -118,11 +118,11 @@ impl PromptView {
             feature: None,
             sides: vec![Side::new("Prompt")],
             front: 0,
-            by: By::default(),
+            by: SortKey::default(),
             logit: String::new(),
             shade: Shade::default(),
             changes: Changes::default(),
-            going: Going { tokens: 24, temperature: 0.0, seed: 0 },
+            going: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
             proposed: None,
             continues: false,
@@ -145,9 +145,11 @@ impl PromptView {
     fn aim(&self) -> Option<Aim> {
         let position = self.sides.get(self.front).and_then(|side| side.chosen);
         match self.by {
-            By::Loss => Some(Aim::Loss),
-            By::Logit if !self.logit.is_empty() => Some(Aim::Logit { token: self.logit.clone(), position }),
-            By::Activation | By::Share | By::Logit => None,
+            SortKey::Loss => Some(Aim::Loss),
+            SortKey::Logit if !self.logit.is_empty() => {
+                Some(Aim::Logit { token: self.logit.clone(), position })
+            }
+            SortKey::Activation | SortKey::Share | SortKey::Logit => None,
         }
     }
 
@@ -155,12 +157,12 @@ impl PromptView {
     fn order(&self) -> token::Order {
         match (self.by, self.aim()) {
             (_, Some(_)) => token::Order::Effect,
-            (By::Share, None) => token::Order::Share,
+            (SortKey::Share, None) => token::Order::Share,
             _ => token::Order::Activation,
         }
     }
 
-    fn head(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+    fn head(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let p = palette(ui);
         ui.horizontal(|ui| {
             ui.label(RichText::new("Prompt").size(size::TITLE).color(p.strong));
@@ -193,7 +195,7 @@ impl PromptView {
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             facts::caption(ui, "features by");
-            for by in By::ALL {
+            for by in SortKey::ALL {
                 let button = ui.add(Button::selectable(self.by == by, by.short()));
                 button.widget_info(|| {
                     WidgetInfo::selected(
@@ -207,7 +209,7 @@ impl PromptView {
                     self.by = by;
                 }
             }
-            if self.by == By::Logit {
+            if self.by == SortKey::Logit {
                 let field =
                     TextEdit::singleline(&mut self.logit).hint_text(" Paris or #17").desired_width(90.0);
                 let field = ui.add(field);
@@ -294,7 +296,7 @@ impl PromptView {
         }
     }
 
-    fn body(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+    fn body(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let strongest = match self.shade {
             Shade::Feature(feature) => self.strongest(feature, scene),
             _ => 0.0,
@@ -332,7 +334,7 @@ impl PromptView {
         indexed.filter(|max| *max > 0.0).unwrap_or_else(|| texts.fold(0.0, f32::max))
     }
 
-    fn panel(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+    fn panel(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let chosen = self.sides.get(self.front).and_then(|side| side.chosen);
         let maxima: Vec<_> = self.sides.iter().flat_map(Side::maxima).collect();
         let routed = scene
@@ -366,7 +368,7 @@ impl PromptView {
             opened,
             self.order(),
             &mut self.options,
-            &token::Known {
+            &token::FeatureContext {
                 columns: columns.as_deref(),
                 shaded: if let Shade::Feature(feature) = self.shade { Some(feature) } else { None },
                 has_experts: routed.is_some(),
@@ -447,7 +449,7 @@ impl View for PromptView {
             side.propose(text);
         }
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.going.seed);
-        let asked = Asked { engine, run: self.run.clone(), aim, changes, seed };
+        let asked = Inputs { engine, run: self.run.clone(), aim, changes, seed };
         let continues = std::mem::take(&mut self.continues);
         for side in &mut self.sides {
             side.logic(workers, &asked);

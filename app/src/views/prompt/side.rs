@@ -9,9 +9,10 @@ use egui::{
 };
 
 use super::Shade;
-use crate::load::{Keyed, Lane, Problem, Streamed, Workers};
+use crate::load::{KeyedRequest, Lane, Problem, StreamedRequest, Workers};
 use crate::prompt::{
-    Aim, Attribution, Change, Changed, Engine, Going, Maximum, Opened, Reading, Said, Spread, Which,
+    Aim, Attribution, Change, ChangeEffect, Continuation, ContinuationKind, Engine, LoadedModel, Maximum,
+    Reading, SamplingOptions, Spread,
 };
 use crate::theme::{Palette, palette, space, tokens::size};
 use crate::widgets::{facts, format, notice, reading, text};
@@ -26,7 +27,7 @@ const WIDE: f32 = 480.0;
 const LINE: f32 = 20.0;
 
 /// What all sides are asked for.
-pub struct Asked {
+pub struct Inputs {
     pub engine: Engine,
     pub run: PathBuf,
     pub aim: Option<Aim>,
@@ -44,10 +45,10 @@ pub struct Side {
     text: String,
     /// The token that is looked at.
     pub chosen: Option<usize>,
-    reading: Keyed<String, Reading>,
-    attribution: Keyed<(String, Aim), Attribution>,
-    effect: Keyed<(String, Vec<Change>, u64), Changed>,
-    said: Streamed<Said>,
+    reading: KeyedRequest<String, Reading>,
+    attribution: KeyedRequest<(String, Aim), Attribution>,
+    effect: KeyedRequest<(String, Vec<Change>, u64), ChangeEffect>,
+    said: StreamedRequest<Continuation>,
     /// What was asked for last, and what its answers belong to.
     aim: Option<Aim>,
     changes: Option<(Vec<Change>, u64)>,
@@ -62,10 +63,10 @@ impl Side {
             typed: String::new(),
             text: String::new(),
             chosen: None,
-            reading: Keyed::default(),
-            attribution: Keyed::default(),
-            effect: Keyed::default(),
-            said: Streamed::default(),
+            reading: KeyedRequest::default(),
+            attribution: KeyedRequest::default(),
+            effect: KeyedRequest::default(),
+            said: StreamedRequest::default(),
             aim: None,
             changes: None,
             focus: true,
@@ -98,7 +99,7 @@ impl Side {
     }
 
     /// What the changes do, if there are any and it is known.
-    pub fn changed(&self) -> Option<Arc<Changed>> {
+    pub fn changed(&self) -> Option<Arc<ChangeEffect>> {
         let (changes, seed) = self.changes.clone()?;
         self.effect.get(&(self.text.clone(), changes, seed))
     }
@@ -117,7 +118,7 @@ impl Side {
     }
 
     /// Asks for what is missing, takes what has arrived.
-    pub fn logic(&mut self, workers: &Workers, asked: &Asked) {
+    pub fn logic(&mut self, workers: &Workers, asked: &Inputs) {
         self.said.poll(workers);
         self.aim.clone_from(&asked.aim);
         self.changes = (!asked.changes.is_empty()).then(|| (asked.changes.clone(), asked.seed));
@@ -142,7 +143,7 @@ impl Side {
     }
 
     /// Lets the model go on.
-    pub fn go_on(&mut self, workers: &Workers, asked: &Asked, going: Going) {
+    pub fn go_on(&mut self, workers: &Workers, asked: &Inputs, going: SamplingOptions) {
         let Some(reading) = self.reading() else { return };
         let (engine, run, changes) = (asked.engine.clone(), asked.run.clone(), asked.changes.clone());
         self.said.ask(workers, Lane::Model, move |feed| engine.go_on(&run, &reading, &changes, going, feed));
@@ -172,7 +173,13 @@ impl Side {
     }
 
     /// Draws field, tokens and figures; gives the token that was clicked.
-    pub fn show(&mut self, ui: &mut Ui, opened: &Opened, shade: (Shade, f32), front: bool) -> Option<usize> {
+    pub fn show(
+        &mut self,
+        ui: &mut Ui,
+        opened: &LoadedModel,
+        shade: (Shade, f32),
+        front: bool,
+    ) -> Option<usize> {
         self.field(ui);
         ui.add_space(space::S);
         if self.text.is_empty() {
@@ -240,7 +247,7 @@ impl Side {
         &self,
         ui: &mut Ui,
         of: &Reading,
-        opened: &Opened,
+        opened: &LoadedModel,
         shade: (Shade, f32),
         front: bool,
     ) -> Option<usize> {
@@ -341,7 +348,7 @@ impl Side {
         if self.said.pieces().is_empty() && self.said.loading() {
             ui.spinner();
         }
-        for which in [Which::Plain, Which::Changed, Which::Control] {
+        for which in [ContinuationKind::Plain, ContinuationKind::Changed, ContinuationKind::Control] {
             let Some(said) = self.said.pieces().iter().rev().find(|said| said.which == which) else {
                 continue;
             };

@@ -4,7 +4,7 @@ use egui::{Align, Checkbox, Label, Layout, Link, RichText, Role, Sense, Ui, Widg
 
 use super::side::Side;
 use crate::data::Columns;
-use crate::prompt::{Opened, Reading};
+use crate::prompt::{LoadedModel, Reading};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{bars, facts, format, notice, text};
 
@@ -29,7 +29,7 @@ pub struct Options {
 }
 
 /// What is known elsewhere.
-pub struct Known<'a> {
+pub struct FeatureContext<'a> {
     /// The index.
     pub columns: Option<&'a Columns>,
     /// The feature that shades the text.
@@ -42,7 +42,7 @@ pub struct Known<'a> {
 
 /// What the person wants.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct Interaction {
     /// To see this feature's page.
     pub follow: Option<u32>,
     /// To have the text shaded by this feature, or no longer.
@@ -66,16 +66,16 @@ struct Line {
 pub fn show(
     ui: &mut Ui,
     side: &Side,
-    opened: &Opened,
+    opened: &LoadedModel,
     order: Order,
     options: &mut Options,
-    known: &Known<'_>,
-) -> Answer {
-    let Some(reading) = side.reading() else { return Answer::default() };
+    known: &FeatureContext<'_>,
+) -> Interaction {
+    let Some(reading) = side.reading() else { return Interaction::default() };
     let Some(token) = side.chosen.filter(|token| *token < reading.len()) else {
         facts::section(ui, "Token");
         hint(ui, "Click a token, or step through them with the arrow keys.");
-        return Answer::default();
+        return Interaction::default();
     };
     let p = palette(ui);
     let shown = text::in_list(&opened.vocabulary.show(reading.tokens[token]));
@@ -100,12 +100,12 @@ fn features(
     token: usize,
     order: Order,
     options: &mut Options,
-    known: &Known<'_>,
-) -> Answer {
+    known: &FeatureContext<'_>,
+) -> Interaction {
     facts::section(ui, "Features");
     if reading.left_out[token] {
         hint(ui, "Its norm exceeds the limit set in training, so it has no features and is never changed.");
-        return Answer::default();
+        return Interaction::default();
     }
     let attribution = match side.attribution() {
         Some(Err(problem)) => {
@@ -129,14 +129,14 @@ fn features(
     let mut lines: Vec<Line> = (codes.offsets[token]..codes.offsets[token + 1]).map(line).collect();
     if lines.is_empty() {
         hint(ui, "No feature fires on this token.");
-        return Answer::default();
+        return Interaction::default();
     }
     let size_of = |line: &Line| line.effect.map(f32::abs).or(line.share).unwrap_or(line.activation);
     // After the last token effects on the loss are all 0: activations order what effects do not.
     lines.sort_by(|a, b| size_of(b).total_cmp(&size_of(a)).then(b.activation.total_cmp(&a.activation)));
     let most = size_of(&lines[0]);
     let listed = if options.all { lines.len() } else { lines.len().min(FEATURES) };
-    let mut answer = Answer::default();
+    let mut answer = Interaction::default();
     ui.spacing_mut().item_spacing.y = 1.0;
     for line in &lines[..listed] {
         line.show(ui, most, known, &mut answer);
@@ -153,14 +153,14 @@ fn features(
 }
 
 /// An activation against the feature's maximum in the index, or where there is none on the text.
-fn share(feature: u32, activation: f32, side: &Side, known: &Known<'_>) -> Option<f32> {
+fn share(feature: u32, activation: f32, side: &Side, known: &FeatureContext<'_>) -> Option<f32> {
     let indexed = known.columns.and_then(|columns| columns.max.get(feature as usize).copied());
     let max = indexed.filter(|max| *max > 0.0).or_else(|| side.reading()?.maximum(feature))?;
     Some(activation / max)
 }
 
 impl Line {
-    fn show(&self, ui: &mut Ui, most: f32, known: &Known<'_>, answer: &mut Answer) {
+    fn show(&self, ui: &mut Ui, most: f32, known: &FeatureContext<'_>, answer: &mut Interaction) {
         let p = palette(ui);
         let feature = self.feature;
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
@@ -228,7 +228,7 @@ impl Line {
 }
 
 /// What the model predicts after the token, with and without the changes.
-fn predictions(ui: &mut Ui, side: &Side, reading: &Reading, token: usize, opened: &Opened) {
+fn predictions(ui: &mut Ui, side: &Side, reading: &Reading, token: usize, opened: &LoadedModel) {
     let p = palette(ui);
     facts::section(ui, "Next token");
     let changed = side.changed();

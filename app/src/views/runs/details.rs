@@ -36,14 +36,19 @@ pub fn meaning(status: &Status) -> &'static str {
 }
 
 /// Draws the details of `run`.
-pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, scene: &mut Scene<'_>) -> train::Asked {
+pub fn show(
+    ui: &mut Ui,
+    run: &RunEntry,
+    metrics: Option<&Metrics>,
+    scene: &mut Scene<'_>,
+) -> train::Interaction {
     let p = palette(ui);
     ui.add(Label::new(RichText::new(&run.name).size(size::HEADING).color(p.strong)).truncate());
     let info = match &run.info {
         Ok(info) => info,
         Err(problem) => {
             notice::problem_line(ui, problem);
-            return train::Asked::default();
+            return train::Interaction::default();
         }
     };
     ui.horizontal(|ui| {

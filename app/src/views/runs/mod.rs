@@ -111,7 +111,7 @@ impl RunsView {
         ui.add_space(space::S);
     }
 
-    fn apply(&mut self, asked: table::Asked, scene: &mut Scene<'_>) {
+    fn apply(&mut self, asked: table::Interaction, scene: &mut Scene<'_>) {
         if let Some(sort) = asked.sort {
             self.sort = sort;
         }

@@ -17,7 +17,7 @@ pub type Sort = Option<(usize, bool)>;
 
 /// What the person did.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     pub sort: Option<Sort>,
     pub select: Option<PathBuf>,
     pub toggle: Option<PathBuf>,
@@ -106,7 +106,7 @@ pub fn show(
     selected: &[PathBuf],
     focus: Option<&PathBuf>,
     sort: Sort,
-) -> Asked {
+) -> Interaction {
     let mut runs: Vec<&RunEntry> = folder.runs.iter().collect();
     if let Some((column, descending)) = sort {
         runs.sort_by(|a, b| compare(a, b, column, descending));
@@ -125,7 +125,7 @@ pub fn show(
         .collect();
     let shown =
         Table::new().id_salt("runs").num_rows(runs.len() as u64).headers([HeaderRow::new(height::HEAD)]);
-    let mut delegate = Rows { runs, selected, focus, sort, asked: Asked::default() };
+    let mut delegate = Rows { runs, selected, focus, sort, asked: Interaction::default() };
     table::show(ui, shown, &columns, &mut delegate);
     delegate.asked
 }
@@ -149,7 +149,7 @@ struct Rows<'a> {
     selected: &'a [PathBuf],
     focus: Option<&'a PathBuf>,
     sort: Sort,
-    asked: Asked,
+    asked: Interaction,
 }
 
 impl Rows<'_> {

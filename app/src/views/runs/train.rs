@@ -213,14 +213,14 @@ fn unborn(ui: &mut Ui, scene: &mut Scene<'_>) {
 
 /// What the person asked for at a run.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// The form, with the configuration of this run.
     pub again: bool,
 }
 
 /// Pause, resume, again; what the process says; why it failed.
-pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) -> Asked {
-    let mut asked = Asked::default();
+pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) -> Interaction {
+    let mut asked = Interaction::default();
     let stage = scene.stores.trainings.of(&run.path).map(|training| (training.stage(), training.last_line()));
     let mut failed: Option<Problem> = None;
     ui.horizontal(|ui| {

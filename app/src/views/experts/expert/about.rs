@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use egui::{Align, ComboBox, Layout, RichText, Role, Ui, WidgetInfo};
 
-use super::super::{Asked, either, words};
+use super::super::{Interaction, either, words};
 use super::Parts;
 use crate::address::Place;
 use crate::data::experts::tables::Transitions;
 use crate::data::{ExpertUsage, FeatureExpertRow};
-use crate::load::Keyed;
+use crate::load::KeyedRequest;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::views::dataset::about_feature;
@@ -39,7 +39,7 @@ impl About<'_> {
         run: &mut Option<PathBuf>,
         dataset: &Path,
         scene: &mut Scene<'_>,
-        asked: &mut Asked,
+        asked: &mut Interaction,
     ) {
         self.figures(ui);
         ui.add_space(space::L);
@@ -96,7 +96,7 @@ impl About<'_> {
         });
     }
 
-    fn domains(&self, ui: &mut Ui, asked: &mut Asked) {
+    fn domains(&self, ui: &mut Ui, asked: &mut Interaction) {
         let columns = [
             column("domain", 0.0, "Kind of text"),
             column("count", 72.0, "Tokens of the domain that chose the expert"),
@@ -138,7 +138,7 @@ impl About<'_> {
         by_lift: &mut bool,
         dataset: &Path,
         scene: &mut Scene<'_>,
-        asked: &mut Asked,
+        asked: &mut Interaction,
     ) {
         let words = scene.stores.dataset(dataset).vocabulary.value().cloned().unwrap_or_default();
         let found = self.parts.words.get(&self.layer);
@@ -178,7 +178,13 @@ impl About<'_> {
         }
     }
 
-    fn features(&self, ui: &mut Ui, run: &mut Option<PathBuf>, scene: &mut Scene<'_>, asked: &mut Asked) {
+    fn features(
+        &self,
+        ui: &mut Ui,
+        run: &mut Option<PathBuf>,
+        scene: &mut Scene<'_>,
+        asked: &mut Interaction,
+    ) {
         let Some(chosen) = run.clone() else {
             facts::section(ui, "Features within this expert");
             return hint(ui, "No run of this folder was trained on this dataset.");
@@ -266,7 +272,7 @@ impl About<'_> {
         });
     }
 
-    fn partners(&self, ui: &mut Ui, asked: &mut Asked) {
+    fn partners(&self, ui: &mut Ui, asked: &mut Interaction) {
         let found = self.parts.together.get(&self.layer);
         let mut rows = found.as_ref().map_or_else(Vec::new, |found| found.partners(self.expert));
         rows.retain(|pair| pair.count > 0);
@@ -302,9 +308,9 @@ impl About<'_> {
     fn transitions(
         &self,
         ui: &mut Ui,
-        part: &Keyed<u16, Option<Transitions>>,
+        part: &KeyedRequest<u16, Option<Transitions>>,
         layer: u16,
-        asked: &mut Asked,
+        asked: &mut Interaction,
     ) {
         let Some(found) = part.get(&layer) else {
             if let Some(problem) = part.problem(&layer) {
@@ -355,11 +361,11 @@ impl About<'_> {
     fn part<K, T>(
         &self,
         ui: &mut Ui,
-        part: &Keyed<K, T>,
+        part: &KeyedRequest<K, T>,
         key: &K,
         title: &str,
         sheet: &Sheet<'_>,
-        asked: &mut Asked,
+        asked: &mut Interaction,
         open: impl FnOnce(usize, usize) -> Option<(u16, u16)>,
     ) where
         K: Clone + PartialEq + Send + Sync + 'static,

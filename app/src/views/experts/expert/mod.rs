@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use egui::{Button, Frame, Link, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::{Asked, no_usage};
+use super::{Interaction, no_usage};
 use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::experts::features::{self, OfExpert};
 use crate::data::experts::tables::{self, Special, Together, Transitions};
 use crate::data::{ExpertUsage, LayerUsage, VocabularyRow};
-use crate::load::{Keyed, Lane, Workers};
+use crate::load::{KeyedRequest, Lane, Workers};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::{Scene, View};
@@ -41,13 +41,13 @@ pub struct ExpertView {
 /// What is loaded for the page.
 #[derive(Debug, Default)]
 struct Parts {
-    special: Keyed<(), Special>,
-    together: Keyed<u16, Together>,
-    words: Keyed<u16, Vec<VocabularyRow>>,
-    onward: Keyed<u16, Option<Transitions>>,
+    special: KeyedRequest<(), Special>,
+    together: KeyedRequest<u16, Together>,
+    words: KeyedRequest<u16, Vec<VocabularyRow>>,
+    onward: KeyedRequest<u16, Option<Transitions>>,
     /// From the layer before.
-    backward: Keyed<u16, Option<Transitions>>,
-    features: Keyed<(PathBuf, u16, u16), Option<OfExpert>>,
+    backward: KeyedRequest<u16, Option<Transitions>>,
+    features: KeyedRequest<(PathBuf, u16, u16), Option<OfExpert>>,
 }
 
 impl ExpertView {
@@ -135,7 +135,7 @@ impl ExpertView {
     fn body(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>) {
         let runs = self.runs(scene);
         let run = self.run.clone().filter(|run| runs.iter().any(|r| r.0 == *run));
-        let mut asked = Asked::default();
+        let mut asked = Interaction::default();
         let mut about = |view: &mut Self, ui: &mut Ui, scene: &mut Scene<'_>| {
             let page = about::About {
                 usage,

@@ -10,7 +10,7 @@ use crate::action::Action;
 use crate::address::Place;
 use crate::data::experts::tokens::{self, ChosenToken, Order, Piece, Wanted};
 use crate::data::{ExpertUsage, Vocabulary};
-use crate::load::{Lane, Streamed, Workers};
+use crate::load::{Lane, StreamedRequest, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format, notice, reading, text};
@@ -18,7 +18,7 @@ use crate::widgets::{facts, format, notice, reading, text};
 /// Which tokens are shown, and what was found.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    found: Streamed<Piece>,
+    found: StreamedRequest<Piece>,
     /// What `found` is of.
     asked: Option<(u16, u16, Order, Option<String>)>,
     wanted: Option<Wanted>,
@@ -170,7 +170,7 @@ impl Tokens {
 
 /// What the person wants of a token.
 #[derive(Debug, Default)]
-struct AskedOfToken {
+struct TokenInteraction {
     /// To read on at this position of its document.
     read: Option<u32>,
     /// To try its text in the prompt.
@@ -186,7 +186,7 @@ fn one(
     vocabulary: &Vocabulary,
     style: reading::Style,
     has_prompt: bool,
-) -> AskedOfToken {
+) -> TokenInteraction {
     let p = palette(ui);
     let marked = token.marked();
     let ground = |weight: &f32| match *weight {
@@ -194,7 +194,7 @@ fn one(
         _ => egui::Color32::TRANSPARENT,
     };
     let grounds: Vec<_> = token.weights.iter().map(ground).collect();
-    let mut asked = AskedOfToken::default();
+    let mut asked = TokenInteraction::default();
     ui.horizontal_top(|ui| {
         ui.allocate_ui_with_layout(vec2(72.0, 22.0), Layout::top_down(Align::Max), |ui| {
             ui.set_width(72.0);
