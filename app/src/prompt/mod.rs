@@ -1,5 +1,6 @@
-//! A language model at work on what a person typed. This is the one room of the window that names the crate `sae`; everything else sees
-//! plain values: readings, effects, continuations. Everything here takes from milliseconds to minutes and runs on [`Lane::Model`].
+//! A language model at work on what a person typed. This is the one room of the window that names the crate `sae`;
+//! everything else sees plain values: readings, effects, continuations. Everything here takes from milliseconds to
+//! minutes and runs on [`Lane::Model`].
 //!
 //! [`Lane::Model`]: crate::load::Lane::Model
 
@@ -50,12 +51,12 @@ impl EngineOfRun {
     }
 }
 
-/// A model that is there.
+/// A model that is loaded.
 #[derive(Debug)]
 pub struct LoadedModel {
-    /// What it is.
+    /// Its name, its hook and the dictionary that belongs to it.
     pub about: About,
-    /// Texts of its tokens.
+    /// The texts of its tokens.
     pub vocabulary: Vocabulary,
 }
 
@@ -68,7 +69,7 @@ pub enum Aim {
     Logit {
         /// The token, by its text or as #NUMBER.
         token: String,
-        /// Behind which token of the text; the last when `None`.
+        /// The token of the text after which the logit is predicted; the last when `None`.
         position: Option<usize>,
     },
 }
@@ -76,20 +77,20 @@ pub enum Aim {
 /// What changes do to a text.
 #[derive(Debug)]
 pub struct ChangeEffect {
-    /// To its predictions.
+    /// The effect on its predictions.
     pub effect: Effect,
-    /// What a strength of 1 is.
+    /// The activations that a strength of 1 stands for.
     pub maxima: Vec<Maximum>,
 }
 
-/// With what a text is continued.
+/// What the model does to the activations while it continues a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContinuationKind {
-    /// As it is.
+    /// Nothing.
     Plain,
-    /// With the changes.
+    /// It makes the changes.
     Changed,
-    /// With steps of the same length in a random direction.
+    /// It makes changes of the same length in a random direction.
     Control,
 }
 
@@ -104,30 +105,33 @@ impl ContinuationKind {
     }
 }
 
-/// How a text is to be continued.
+/// How the tokens of a continuation are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplingOptions {
-    /// Tokens at most.
+    /// The most tokens of a continuation.
     pub tokens: usize,
-    /// 0: the likeliest token each time.
+    /// The temperature of sampling; 0 takes the most likely token each time.
     pub temperature: f32,
-    /// Of draws and of the random direction.
+    /// The seed of the samples and of the random direction.
     pub seed: u64,
 }
 
 /// A continuation as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continuation {
-    /// With what.
-    pub which: ContinuationKind,
-    /// Its text.
+    /// What was done to the activations.
+    pub kind: ContinuationKind,
+    /// The text without the prompt.
     pub text: String,
-    /// Whether it has come to its end.
+    /// Whether it is complete.
     pub whole: bool,
 }
 
 impl Engine {
-    /// Loads the model, if it is not there yet.
+    /// Loads the model, unless it is loaded.
+    ///
+    /// # Errors
+    /// The dictionary or its model cannot be found or read.
     pub fn open(&self, run: &Path) -> Result<LoadedModel, Problem> {
         let prompter = self.prompter(run)?;
         let vocabulary = prompter.model().config().vocab_size as u32;
@@ -137,12 +141,18 @@ impl Engine {
         })
     }
 
-    /// What the tokens of `text` fire.
+    /// The features that fire on the tokens of `text`.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or the text is too long for it.
     pub fn read(&self, run: &Path, text: &str) -> Result<Reading, Problem> {
         self.prompter(run)?.read(text).map_err(problem)
     }
 
-    /// The effect of every code of a reading.
+    /// The effect of every activation of a reading on `aim`.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or `aim` names no single token.
     pub fn attribute(&self, run: &Path, reading: &Reading, aim: &Aim) -> Result<Attribution, Problem> {
         let prompter = self.prompter(run)?;
         let target = match aim {
@@ -156,6 +166,9 @@ impl Engine {
     }
 
     /// What `changes` do to a reading's predictions, compared with random directions drawn by `seed`.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or it cannot make the changes.
     pub fn change(
         &self,
         run: &Path,
@@ -169,32 +182,36 @@ impl Engine {
         Ok(ChangeEffect { effect, maxima: plan.maxima })
     }
 
-    /// Continues a reading's text, token by token: as it is and, if there are changes, with them and with a random direction.
-    pub fn go_on(
+    /// Continues a reading's text, token by token: unchanged and, if there are changes, with them and with a random
+    /// direction.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or it cannot make the changes.
+    pub fn continue_text(
         &self,
         run: &Path,
         reading: &Reading,
         changes: &[Change],
-        going: SamplingOptions,
+        options: SamplingOptions,
         feed: &Feed<Continuation>,
     ) -> Result<(), Problem> {
         let prompter = self.prompter(run)?;
         let plan = prompter.plan(reading, changes).map_err(problem)?;
-        let direction = prompter.direction(going.seed, 0);
+        let direction = prompter.direction(options.seed, 0);
         let mut ways = vec![(ContinuationKind::Plain, With::Nothing)];
         if !plan.is_empty() {
             ways.push((ContinuationKind::Changed, With::Changes(&plan)));
             ways.push((ContinuationKind::Control, With::Control(&plan, &direction)));
         }
-        let SamplingOptions { tokens, temperature, seed } = going;
+        let SamplingOptions { tokens, temperature, seed } = options;
         let sampling =
             if temperature > 0.0 { Sampling::Drawn { temperature, seed } } else { Sampling::Greedy };
         let total = (tokens * ways.len()) as u64;
-        for (i, (which, with)) in ways.into_iter().enumerate() {
+        for (i, (kind, with)) in ways.into_iter().enumerate() {
             let mut telling =
-                ContinuationProgress { feed, which, text: String::new(), before: (i * tokens) as u64, total };
+                ContinuationProgress { feed, kind, text: String::new(), before: (i * tokens) as u64, total };
             match prompter.continuation(reading, with, tokens, sampling, &mut telling) {
-                Ok(made) => feed.send(Continuation { which, text: made.text, whole: true }),
+                Ok(made) => feed.send(Continuation { kind, text: made.text, whole: true }),
                 // Nobody waits for it any more.
                 Err(sae::Error::Stopped(_)) => return Ok(()),
                 Err(error) => return Err(problem(error)),
@@ -229,7 +246,7 @@ fn at_the_terminal(run: &Path, problem: Problem) -> Problem {
 /// Passes a continuation on as it grows.
 struct ContinuationProgress<'a> {
     feed: &'a Feed<Continuation>,
-    which: ContinuationKind,
+    kind: ContinuationKind,
     text: String,
     /// Tokens of the continuations before this one.
     before: u64,
@@ -241,7 +258,7 @@ impl sae::Progress for ContinuationProgress<'_> {
 
     fn advance(&mut self, done: u64, token: &str) {
         self.text.push_str(token);
-        self.feed.send(Continuation { which: self.which, text: self.text.clone(), whole: false });
+        self.feed.send(Continuation { kind: self.kind, text: self.text.clone(), whole: false });
         self.feed.progress(self.before + done, self.total);
     }
 

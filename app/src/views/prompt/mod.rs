@@ -98,7 +98,7 @@ pub struct PromptView {
     logit: String,
     shade: Shade,
     changes: Changes,
-    going: SamplingOptions,
+    sampling: SamplingOptions,
     options: token::Options,
     /// A text to be read once the model is loaded.
     proposed: Option<String>,
@@ -122,7 +122,7 @@ impl PromptView {
             logit: String::new(),
             shade: Shade::default(),
             changes: Changes::default(),
-            going: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
+            sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
             proposed: None,
             continues: false,
@@ -251,7 +251,7 @@ impl PromptView {
     fn controls(&mut self, ui: &mut Ui) {
         ui.horizontal_wrapped(|ui| {
             let some = self.sides.iter().any(|side| side.reading().is_some());
-            let busy = self.sides.iter().any(Side::going_on);
+            let busy = self.sides.iter().any(Side::is_continuing);
             let button = ui.add_enabled(some && !busy, Button::new("Continue"));
             let button = button
                 .on_hover_text("Let the model continue the text, with and without the changes (Ctrl+Enter)");
@@ -266,18 +266,18 @@ impl PromptView {
             if let Some((done, total)) = self.sides.iter().find_map(Side::progress).filter(|_| busy) {
                 facts::caption(ui, format!("{done} of {total} tokens"));
             }
-            let tokens = ui.add(DragValue::new(&mut self.going.tokens).range(1..=512).suffix(" tokens"));
+            let tokens = ui.add(DragValue::new(&mut self.sampling.tokens).range(1..=512).suffix(" tokens"));
             tokens.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, "Tokens of the continuation"));
-            let mut temperature = self.going.temperature;
+            let mut temperature = self.sampling.temperature;
             let drag = DragValue::new(&mut temperature).range(0.0..=4.0).speed(0.01).prefix("temperature ");
             let drag = ui.add(drag).on_hover_text("0 takes the most likely token each time");
             drag.widget_info(|| {
                 WidgetInfo::labeled(Role::SpinButton, true, "Temperature of the continuation")
             });
-            self.going.temperature = temperature;
+            self.sampling.temperature = temperature;
             let again = ui.button("Resample").on_hover_text("Draw new random directions and new samples");
             if again.clicked() {
-                self.going.seed += 1;
+                self.sampling.seed += 1;
             }
         });
     }
@@ -448,13 +448,13 @@ impl View for PromptView {
         {
             side.propose(text);
         }
-        let (aim, changes, seed) = (self.aim(), self.changes.active(), self.going.seed);
+        let (aim, changes, seed) = (self.aim(), self.changes.active(), self.sampling.seed);
         let asked = Inputs { engine, run: self.run.clone(), aim, changes, seed };
         let continues = std::mem::take(&mut self.continues);
         for side in &mut self.sides {
             side.logic(workers, &asked);
             if continues {
-                side.go_on(workers, &asked, self.going);
+                side.continue_text(workers, &asked, self.sampling);
             }
         }
     }
@@ -496,10 +496,10 @@ impl View for PromptView {
                 match &self.sides[..] {
                     [left, right] => ui.columns(2, |columns| {
                         for (ui, side) in columns.iter_mut().zip([left, right]) {
-                            side.continuations(ui);
+                            side.show_continuations(ui);
                         }
                     }),
-                    sides => sides.iter().for_each(|side| side.continuations(ui)),
+                    sides => sides.iter().for_each(|side| side.show_continuations(ui)),
                 }
             });
         });

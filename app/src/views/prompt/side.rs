@@ -48,7 +48,7 @@ pub struct Side {
     reading: KeyedRequest<String, Reading>,
     attribution: KeyedRequest<(String, Aim), Attribution>,
     effect: KeyedRequest<(String, Vec<Change>, u64), ChangeEffect>,
-    said: StreamedRequest<Continuation>,
+    continuations: StreamedRequest<Continuation>,
     /// What was asked for last, and what its answers belong to.
     aim: Option<Aim>,
     changes: Option<(Vec<Change>, u64)>,
@@ -66,7 +66,7 @@ impl Side {
             reading: KeyedRequest::default(),
             attribution: KeyedRequest::default(),
             effect: KeyedRequest::default(),
-            said: StreamedRequest::default(),
+            continuations: StreamedRequest::default(),
             aim: None,
             changes: None,
             focus: true,
@@ -119,7 +119,7 @@ impl Side {
 
     /// Asks for what is missing, takes what has arrived.
     pub fn logic(&mut self, workers: &Workers, asked: &Inputs) {
-        self.said.poll(workers);
+        self.continuations.poll(workers);
         self.aim.clone_from(&asked.aim);
         self.changes = (!asked.changes.is_empty()).then(|| (asked.changes.clone(), asked.seed));
         if self.text.is_empty() {
@@ -142,31 +142,33 @@ impl Side {
         }
     }
 
-    /// Lets the model go on.
-    pub fn go_on(&mut self, workers: &Workers, asked: &Inputs, going: SamplingOptions) {
+    /// Lets the model continue the text.
+    pub fn continue_text(&mut self, workers: &Workers, asked: &Inputs, options: SamplingOptions) {
         let Some(reading) = self.reading() else { return };
         let (engine, run, changes) = (asked.engine.clone(), asked.run.clone(), asked.changes.clone());
-        self.said.ask(workers, Lane::Model, move |feed| engine.go_on(&run, &reading, &changes, going, feed));
+        self.continuations.ask(workers, Lane::Model, move |feed| {
+            engine.continue_text(&run, &reading, &changes, options, feed)
+        });
     }
 
-    /// Whether the model is going on.
-    pub fn going_on(&self) -> bool {
-        self.said.loading()
+    /// Whether the model is continuing the text.
+    pub fn is_continuing(&self) -> bool {
+        self.continuations.loading()
     }
 
-    /// Tokens said so far and in all.
+    /// Tokens of all continuations, so far and in total.
     pub fn progress(&self) -> Option<(u64, u64)> {
-        self.said.progress().filter(|_| self.said.loading())
+        self.continuations.progress().filter(|_| self.continuations.loading())
     }
 
     /// Stops it.
     pub fn stop(&mut self) {
-        self.said.stop();
+        self.continuations.stop();
     }
 
     fn read(&mut self) {
         if self.typed != self.text {
-            self.said.clear();
+            self.continuations.clear();
             self.chosen = None;
         }
         self.text.clone_from(&self.typed);
@@ -340,20 +342,20 @@ impl Side {
     }
 
     /// The continuations.
-    pub fn continuations(&self, ui: &mut Ui) {
+    pub fn show_continuations(&self, ui: &mut Ui) {
         let p = palette(ui);
-        if let Some(problem) = self.said.problem() {
+        if let Some(problem) = self.continuations.problem() {
             notice::problem_line(ui, problem);
         }
-        if self.said.pieces().is_empty() && self.said.loading() {
+        if self.continuations.pieces().is_empty() && self.continuations.loading() {
             ui.spinner();
         }
-        for which in [ContinuationKind::Plain, ContinuationKind::Changed, ContinuationKind::Control] {
-            let Some(said) = self.said.pieces().iter().rev().find(|said| said.which == which) else {
+        for kind in [ContinuationKind::Plain, ContinuationKind::Changed, ContinuationKind::Control] {
+            let Some(said) = self.continuations.pieces().iter().rev().find(|said| said.kind == kind) else {
                 continue;
             };
-            let cut = if said.whole || self.said.loading() { "" } else { ", stopped" };
-            facts::caption(ui, format!("{} continued, {}{cut}", self.name, which.name()));
+            let cut = if said.whole || self.continuations.loading() { "" } else { ", stopped" };
+            facts::caption(ui, format!("{} continued, {}{cut}", self.name, kind.name()));
             let mut job = egui::text::LayoutJob::default();
             job.wrap.max_width = ui.available_width();
             for (part, colour) in [(&self.text, p.weak), (&said.text, p.strong)] {
@@ -385,14 +387,14 @@ impl Side {
                 "features": (codes.offsets[token]..codes.offsets[token + 1]).map(code).collect::<Vec<_>>(),
             })
         };
-        let said: Vec<_> = self.said.pieces().iter().filter(|said| said.whole).collect();
+        let said: Vec<_> = self.continuations.pieces().iter().filter(|said| said.whole).collect();
         Some(serde_json::json!({
             "text": self.text,
             "effect_on": attribution.as_ref().map(|attribution| attribution.target),
             "tokens": (0..reading.len()).map(token).collect::<Vec<_>>(),
             "changed": changed.as_ref().map(|changed| &changed.effect),
             "maxima": changed.as_ref().map(|changed| &changed.maxima),
-            "continuations": said.iter().map(|said| (said.which.name(), &said.text)).collect::<Vec<_>>(),
+            "continuations": said.iter().map(|said| (said.kind.name(), &said.text)).collect::<Vec<_>>(),
         }))
     }
 }
