@@ -1,7 +1,9 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
-//! `DATASET#document=4&token=40` · `DATASET#experts` · `DATASET#expert=2:11` (layer 2, expert 11)
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` ·
+//! `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
+//! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
+//! `DATASET#expert=2:11` (layer 2, expert 11)
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -196,6 +198,9 @@ pub struct Address {
 
 impl Address {
     /// Reads an address. A `#` in a folder's own name is fine: only a known place after the last `#` counts.
+    ///
+    /// # Errors
+    /// The part after the `#` is not a place; the message lists the places.
     pub fn parse(text: &str) -> Result<Self, String> {
         if Path::new(text).exists() {
             return Ok(Self { folder: PathBuf::from(text), place: None });

@@ -40,6 +40,9 @@ In the window, Ctrl+P lists every command.
 ";
 
 /// Reads the arguments after the program's name.
+///
+/// # Errors
+/// An unknown option, a second path or an address without a place; the message is for the terminal.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, String> {
     let mut path: Option<OsString> = None;
     let mut only_paths = false;

@@ -1,10 +1,11 @@
-//! The window of SAE Workbench (`sae-app`): look at the features of a language model, at the text that makes them fire,
-//! and at what the experts of a mixture-of-experts model do.
+//! The window of SAE Workbench (`sae-app`): look at the features of a language model, at the text that makes
+//! them fire, and at what the experts of a mixture-of-experts model do.
 //!
-//! It shows what lies in a folder. The only file that it writes there is `RUN/notes.json`, with what a person says about
-//! features; runs are written by the program `sae`, which it starts. It knows no file formats and no mathematics: the
-//! crate `storage` reads everything, and every number on the screen is one that the files hold, or a count of them. A
-//! text that a person types is the exception: [`prompt`] runs a model on it, and only that room names the crate `sae`.
+//! It shows what lies in a folder. The only file that it writes there is `RUN/notes.json`, with what a person
+//! says about features; runs are written by the program `sae`, which it starts. It knows no file formats and
+//! no mathematics: the crate `storage` reads everything, and every number on the screen is one that the files
+//! hold, or a count of them. A text that a person types is the exception: [`prompt`] runs a model on it, and
+//! only that room names the crate `sae`.
 //!
 //! # How data flows
 //!
@@ -21,9 +22,9 @@
 //!   shell::apply  (the one place where anything outside a view changes)
 //! ```
 //!
-//! A frame: `shell::App::logic` takes what has arrived, applies what the last frame's drawing asked for, lets every view
-//! ask for what it misses and applies that too; `shell::App::draw` draws. Nothing on this path reads a file, sorts a
-//! table or waits.
+//! A frame: `shell::App::logic` takes what has arrived, applies what the last frame's drawing asked for, lets
+//! every view ask for what it misses and applies that too; `shell::App::draw` draws. Nothing on this path
+//! reads a file, sorts a table or waits.
 //!
 //! # Where things are
 //!
@@ -42,8 +43,8 @@
 //! | [`views`] | the tabs, one file or folder per view: runs, features, map, feature, compare, dataset, experts, prompt, welcome |
 //! | [`shell`] | the window's state, menus, palette, tree, tabs, history, settings; applies actions |
 //!
-//! A new view is a file in `views`, a [`address::Place`] and a line in [`views::open`]; a new command is a variant of
-//! [`action::Command`], from which menus, keys and the palette follow.
+//! A new view is a file in `views`, a [`address::Place`] and a line in [`views::open`]; a new command is a
+//! variant of [`action::Command`], from which menus, keys and the palette follow.
 
 #![forbid(unsafe_code)]
 

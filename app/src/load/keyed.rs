@@ -1,4 +1,5 @@
-//! A value that belongs to a key: what a view shows changes, and an answer for something else must not pass for it.
+//! A value that belongs to a key: what a view shows changes, and an answer for something else must not pass
+//! for it.
 
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ where
     K: Clone + PartialEq + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    /// Asks for the value of `key`, unless that was the last thing asked, and takes what has arrived. Call once a frame.
+    /// Asks for the value of `key`, unless that was the last thing asked, and takes what has arrived. Call
+    /// once a frame.
     pub fn want(
         &mut self,
         workers: &Workers,

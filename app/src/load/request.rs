@@ -64,8 +64,8 @@ impl<T: Send + Sync + 'static> Request<T> {
             if newest.load(Ordering::Relaxed) != mine {
                 return;
             }
-            // Dropped last (locals go in reverse order), so that the window wakes when the answer is there, or, if `make`
-            // panics, when the sender is gone, which is then the news.
+            // Dropped last (locals go in reverse order), so that the window wakes when the answer is there,
+            // or, if `make` panics, when the sender is gone, which is then the news.
             let _wake = Wake(ctx);
             let sender = sender;
             let made = make();

@@ -1,6 +1,6 @@
-//! A language model at work on what a person typed. This is the one room of the window that names the crate `sae`;
-//! everything else sees plain values: readings, effects, continuations. Everything here takes from milliseconds to
-//! minutes and runs on [`Lane::Model`].
+//! A language model at work on what a person typed. This is the one room of the window that names the crate
+//! `sae`; everything else sees plain values: readings, effects, continuations. Everything here takes from
+//! milliseconds to minutes and runs on [`Lane::Model`].
 //!
 //! [`Lane::Model`]: crate::load::Lane::Model
 
@@ -182,8 +182,8 @@ impl Engine {
         Ok(ChangeEffect { effect, maxima: plan.maxima })
     }
 
-    /// Continues a reading's text, token by token: unchanged and, if there are changes, with them and with a random
-    /// direction.
+    /// Continues a reading's text, token by token: unchanged and, if there are changes, with them and with a
+    /// random direction.
     ///
     /// # Errors
     /// The model cannot be loaded, or it cannot make the changes.

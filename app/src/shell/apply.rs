@@ -36,7 +36,8 @@ impl App {
         }
     }
 
-    /// Does what changes the loaded data of the open folder and the trainings; without a folder there is nothing to change.
+    /// Does what changes the loaded data of the open folder and the trainings; without a folder there is
+    /// nothing to change.
     fn change_stores(&mut self, action: Action, ctx: &Context) {
         let Some(workspace) = &mut self.workspace else { return };
         let stores = &mut workspace.stores;

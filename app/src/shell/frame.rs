@@ -64,6 +64,9 @@ pub struct App {
 
 impl App {
     /// Starts the workers, puts on the look and opens what was asked for.
+    ///
+    /// # Errors
+    /// The worker threads cannot be started.
     pub fn new(ctx: &Context, options: Options) -> Result<Self, Problem> {
         theme::install(ctx);
         // Zoom keys are commands like all others.

@@ -1,7 +1,7 @@
 //! The frame around the views: state, menus, tree, tabs, palette, history, settings.
 //!
-//! `logic` runs once per frame before anything is drawn: it takes what has arrived, follows live runs and applies the
-//! [`Action`](crate::action::Action)s that were collected. Drawing only collects more of them.
+//! `logic` runs once per frame before anything is drawn: it takes what has arrived, follows live runs and
+//! applies the [`Action`](crate::action::Action)s that were collected. Drawing only collects more of them.
 
 mod apply;
 mod files;

@@ -1,5 +1,5 @@
-//! Ctrl+P: every command, run and dataset by a few letters, and every feature that has a name; a number goes to that
-//! feature; a path opens it.
+//! Ctrl+P: every command, run and dataset by a few letters, and every feature that has a name; a number goes
+//! to that feature; a path opens it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +77,8 @@ impl Palette {
         self.text.is_some()
     }
 
-    /// Once per frame: looks for features by name, on a worker, because a million names are no work for a frame.
+    /// Once per frame: looks for features by name, on a worker, because a million names are no work for a
+    /// frame.
     pub fn logic(&mut self, scope: SearchScope<'_>, workers: &Workers) {
         let Some(text) = &self.text else { return };
         let Some((run, needle, versions)) = lookup(text, scope) else { return };

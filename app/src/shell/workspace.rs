@@ -128,7 +128,8 @@ impl Workspace {
     }
 }
 
-/// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are any.
+/// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are
+/// any.
 fn first_places(folder: &Folder) -> Vec<Place> {
     let mut places = Vec::new();
     if !folder.runs.is_empty() || folder.datasets.is_empty() {

@@ -1,4 +1,5 @@
-//! What is loaded of runs and datasets, shared by all views of the same folder. Views read it; the shell alone changes it.
+//! What is loaded of runs and datasets, shared by all views of the same folder. Views read it; the shell
+//! alone changes it.
 
 mod dataset;
 mod notebook;

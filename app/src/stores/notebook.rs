@@ -1,4 +1,5 @@
-//! The notes of a run as the window shows them: a change is seen at once and written in the background, in order, none lost.
+//! The notes of a run as the window shows them: a change is seen at once and written in the background, in
+//! order, none lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,7 +89,8 @@ impl Notebook {
         }
     }
 
-    /// Writes what is not yet known to be in the file; for the end of the program. Making an edit twice changes nothing.
+    /// Writes what is not yet known to be in the file; for the end of the program. Making an edit twice
+    /// changes nothing.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -1,5 +1,5 @@
-//! Fonts for the text of tokens, in any script. They are inside the program: what a token looks like must not depend on
-//! the machine. `assets/fonts/README.md` says where they come from and under which licences.
+//! Fonts for the text of tokens, in any script. They are inside the program: what a token looks like must not
+//! depend on the machine. `assets/fonts/README.md` says where they come from and under which licences.
 
 use std::sync::Arc;
 

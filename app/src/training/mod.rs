@@ -1,8 +1,10 @@
-//! Training from the window: the program `sae` as a process of its own, told by the same configuration file as in a terminal.
+//! Training from the window: the program `sae` as a process of its own, told by the same configuration file
+//! as in a terminal.
 //!
-//! Neither takes the other with it: the trainer has its own process group and writes into files, so it continues when the window is
-//! closed or falls; and what becomes of the trainer is a value that a thread keeps for the window. To pause is to interrupt it, as
-//! Ctrl-C does: it writes a checkpoint and ends. The curves come from the run's folder, as for any run that is being trained.
+//! Neither takes the other with it: the trainer has its own process group and writes into files, so it
+//! continues when the window is closed or falls; and what becomes of the trainer is a value that a thread
+//! keeps for the window. To pause is to interrupt it, as Ctrl-C does: it writes a checkpoint and ends. The
+//! curves come from the run's folder, as for any run that is being trained.
 
 mod process;
 
@@ -114,7 +116,8 @@ pub struct Trainings {
 }
 
 impl Trainings {
-    /// Begins a training, in the place of one of the same folder that has ended. `ctx` is woken when it changes.
+    /// Begins a training, in the place of one of the same folder that has ended. `ctx` is woken when it
+    /// changes.
     pub fn start(&mut self, job: TrainingJob, ctx: &egui::Context) {
         if self.of(&job.out).is_some_and(Training::is_alive) {
             return;

@@ -134,7 +134,8 @@ fn wait(
     }
 }
 
-/// What an end means: the run's own record says whether it was stopped whole, the program's answer why it failed.
+/// What an end means: the run's own record says whether it was stopped whole, the program's answer why it
+/// failed.
 fn stage(status: ExitStatus, output: &Output, job: &TrainingJob) -> Stage {
     if status.success() {
         return Stage::Finished;
@@ -160,7 +161,8 @@ fn stage(status: ExitStatus, output: &Output, job: &TrainingJob) -> Stage {
     }
 }
 
-/// A process group of its own: Ctrl-C in the terminal that the window was started from is not meant for the training.
+/// A process group of its own: Ctrl-C in the terminal that the window was started from is not meant for the
+/// training.
 #[cfg(unix)]
 fn own_group(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;

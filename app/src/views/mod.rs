@@ -1,8 +1,9 @@
-//! What the tabs show. One view a file or folder; each is a struct with its own state that implements [`View`].
+//! What the tabs show. One view a file or folder; each is a struct with its own state that implements
+//! [`View`].
 //!
 //! A view reads what it needs through [`Scene`] and never changes anything outside itself: it sends
-//! [`Action`](crate::action::Action)s, which the shell applies in one place. The types see to that: a scene lends what
-//! is loaded for reading only, and only [`View::logic`] is given the workers that read files.
+//! [`Action`](crate::action::Action)s, which the shell applies in one place. The types see to that: a scene
+//! lends what is loaded for reading only, and only [`View::logic`] is given the workers that read files.
 
 pub mod compare;
 pub mod dataset;

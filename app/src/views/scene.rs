@@ -8,7 +8,8 @@ use crate::data::Folder;
 use crate::data::notes::Edit;
 use crate::stores::{Need, Stores};
 
-/// Everything outside a view, for one frame: to be read. What a view wants changed it asks for with an [`Action`].
+/// Everything outside a view, for one frame: to be read. What a view wants changed it asks for with an
+/// [`Action`].
 pub struct Scene<'a> {
     /// The open folder.
     pub folder: &'a Folder,
@@ -45,7 +46,8 @@ impl<'a> Scene<'a> {
         self.act(Action::Note { run: run.to_owned(), edit });
     }
 
-    /// Asks for the feature table of `run`, with its tokens, explanations and notes, unless it was asked for before.
+    /// Asks for the feature table of `run`, with its tokens, explanations and notes, unless it was asked for
+    /// before.
     pub fn load_features(&mut self, run: &Path) {
         if self.stores.run(run).columns.untouched() {
             self.load(Need::Features(run.to_owned()));

@@ -1,4 +1,5 @@
-//! A map of coloured cells: rows × columns, with the cell under the pointer or the keyboard's cursor told to the caller.
+//! A map of coloured cells: rows × columns, with the cell under the pointer or the keyboard's cursor told to
+//! the caller.
 
 use egui::{
     Align2, Color32, EventFilter, FontId, Key, Mesh, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui,

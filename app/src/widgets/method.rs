@@ -1,6 +1,7 @@
 //! The names of training methods on the screen.
 
-/// How a method is called on the screen: by the name that the field knows it by, next to its name in `train.toml`.
+/// How a method is called on the screen: by the name that the field knows it by, next to its name in
+/// `train.toml`.
 pub fn name(method: &str) -> &str {
     match method {
         "topk" => "TopK",

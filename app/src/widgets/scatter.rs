@@ -1,6 +1,7 @@
-//! Many points in a plane: dragged, zoomed, hovered, clicked, surrounded. Up to a few thousand in view are drawn one by one;
-//! more as a picture with cells of three points of the screen, brighter where there are many. Pictures are made on a worker: while one
-//! is made, the last one moves with the pointer, so that a frame costs the same for a thousand points and for a million.
+//! Many points in a plane: dragged, zoomed, hovered, clicked, surrounded. Up to a few thousand in view are
+//! drawn one by one; more as a picture with cells of three points of the screen, brighter where there are
+//! many. Pictures are made on a worker: while one is made, the last one moves with the pointer, so that a
+//! frame costs the same for a thousand points and for a million.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::theme::palette;
 const SINGLE: usize = 4000;
 /// Side of a cell, in points of the screen.
 const CELL: f32 = 3.0;
-/// How far a picture goes beyond what is seen, on each side: what a quick hand uncovers before the next one is there.
+/// How far a picture goes beyond what is seen, on each side: what a quick hand uncovers before the next one
+/// is there.
 const BEYOND: f32 = 0.25;
 /// How near the pointer must be to a point.
 const NEAR: f32 = 9.0;
@@ -115,7 +117,8 @@ impl Scatter {
     /// Once per frame: takes a picture that has arrived and has the next one made.
     pub fn logic(&mut self, workers: &Workers) {
         self.picture.poll(workers);
-        // One after the other: asking again before the answer is there would put it off for as long as the hand moves.
+        // One after the other: asking again before the answer is there would put it off for as long as the
+        // hand moves.
         if !self.picture.loading()
             && let Some(PictureJob { key, plane, colours }) = self.wanted.take()
         {
@@ -351,7 +354,8 @@ fn paint(plane: &Arc<Plane>, colours: &[Color32], key: Key) -> Picture {
     Picture { image: Arc::new(image), corners, of: id(plane) }
 }
 
-/// What a picture for `rect` covers, and its cells across and down. The cells of the part that is seen begin at its corner.
+/// What a picture for `rect` covers, and its cells across and down. The cells of the part that is seen begin
+/// at its corner.
 fn room_around(rect: Rect) -> (Rect, usize, usize) {
     let wider = rect.expand2((rect.size() * BEYOND / CELL).ceil() * CELL);
     let (wide, high) = ((wider.width() / CELL) as usize + 1, (wider.height() / CELL) as usize + 1);

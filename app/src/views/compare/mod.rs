@@ -1,4 +1,5 @@
-//! Two dictionaries side by side: what became of each feature, where the densities moved, and both pages of a pair.
+//! Two dictionaries side by side: what became of each feature, where the densities moved, and both pages of a
+//! pair.
 
 mod pair;
 mod rows;
@@ -31,7 +32,8 @@ struct FeatureList {
     fates: Vec<Fate>,
     /// How many of each fate, in the order of [`Fate::ALL`].
     counts: [usize; 4],
-    /// Pairs whose densities are both known, as logarithms; their features, ascending, and the colours of what became of them.
+    /// Pairs whose densities are both known, as logarithms; their features, ascending, and the colours of
+    /// what became of them.
     plane: Arc<Plane>,
     pairs: Vec<u32>,
     colours: Arc<Vec<Color32>>,

@@ -195,7 +195,8 @@ impl DatasetView {
         let Some(Ok(page)) = self.page.text() else {
             return notice::loading(ui, "Reading the token…");
         };
-        // The page may have been turned away from the chosen token; what is shown stays that of the page in front.
+        // The page may have been turned away from the chosen token; what is shown stays that of the page in
+        // front.
         let Some(token) = position.checked_sub(page.start).and_then(|i| page.tokens.get(i as usize)) else {
             return notice::empty(
                 ui,

@@ -1,4 +1,5 @@
-//! What is loaded of the page of text in front: tokens, routing, features, raw rows; each on its own, in the background.
+//! What is loaded of the page of text in front: tokens, routing, features, raw rows; each on its own, in the
+//! background.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -195,7 +195,8 @@ fn table(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, asked: &mut Inte
     asked.of_sheet(answer, |_, _| None);
 }
 
-/// Share of the slots that lie with another expert: total variation distance. Only between layers of equally many experts.
+/// Share of the slots that lie with another expert: total variation distance. Only between layers of equally
+/// many experts.
 fn moved(a: &LayerUsage, b: &LayerUsage) -> Option<f64> {
     if a.experts() != b.experts() {
         return None;

@@ -1,5 +1,5 @@
-//! The experts of a mixture-of-experts model on one dataset: load, co-activation, transitions, what they are specialised in,
-//! and a comparison with another dataset. An expert's own page is in `expert`.
+//! The experts of a mixture-of-experts model on one dataset: load, co-activation, transitions, what they are
+//! specialised in, and a comparison with another dataset. An expert's own page is in `expert`.
 
 mod compare;
 mod domains;
@@ -314,7 +314,8 @@ where
     found
 }
 
-/// Why there is no usage to show: not counted yet, or nothing to count. True when the person wants to try again.
+/// Why there is no usage to show: not counted yet, or nothing to count. True when the person wants to try
+/// again.
 fn no_usage(ui: &mut Ui, problem: &Problem) -> bool {
     notice::problem(ui, "There is no usage of experts to show", problem)
 }

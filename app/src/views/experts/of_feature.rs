@@ -13,8 +13,8 @@ use crate::views::Scene;
 use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format, notice};
 
-/// Draws the section of `feature` of `run` where its dataset has experts. `experts` is what is loaded for the feature
-/// in front; `None` inside where features and experts are not joined.
+/// Draws the section of `feature` of `run` where its dataset has experts. `experts` is what is loaded for the
+/// feature in front; `None` inside where features and experts are not joined.
 pub fn show(
     ui: &mut Ui,
     run: &Path,

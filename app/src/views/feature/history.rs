@@ -25,7 +25,8 @@ pub fn show(ui: &mut Ui, history: &FeatureHistory) {
     }
 }
 
-/// The events in words. A snapshot's tokens are when something was seen: it happened after the snapshot before.
+/// The events in words. A snapshot's tokens are when something was seen: it happened after the snapshot
+/// before.
 pub fn sentences(history: &FeatureHistory) -> Vec<String> {
     let at = |tokens: u64| format!("{} tokens", format::count(tokens));
     let end = history.moments.last().map(|moment| moment.tokens);
@@ -114,8 +115,8 @@ fn lanes(history: &FeatureHistory) -> [Lane; 3] {
     ]
 }
 
-/// The charts, one below the other, over the same snapshots. Snapshots stand at equal distances: early ones lie close together in tokens,
-/// and most happens there.
+/// The charts, one below the other, over the same snapshots. Snapshots stand at equal distances: early ones
+/// lie close together in tokens, and most happens there.
 fn charts(ui: &mut Ui, history: &FeatureHistory) {
     let p = palette(ui);
     let lanes = lanes(history);

@@ -1,5 +1,5 @@
-//! What the person says about a feature: name, text, bookmark. Typed words are kept when the cursor leaves the field, when
-//! another feature is shown, and after a second of rest.
+//! What the person says about a feature: name, text, bookmark. Typed words are kept when the cursor leaves
+//! the field, when another feature is shown, and after a second of rest.
 
 use egui::{Role, TextEdit, Ui, WidgetInfo};
 

@@ -1,5 +1,5 @@
-//! Above the feature table: search, what somebody said, dead or alive; and below it what is filtered, to be taken away piece
-//! by piece.
+//! Above the feature table: search, what somebody said, dead or alive; and below it what is filtered, to be
+//! taken away piece by piece.
 
 use egui::{Align, Button, ComboBox, Layout, RichText, Role, TextEdit, Ui, WidgetInfo};
 

@@ -344,7 +344,8 @@ impl View for FeaturesView {
         if self.histograms.unwrap_or(wide) {
             let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
             let panel = Panel::right("histograms").frame(frame).default_size(236.0).size_range(180.0..=420.0);
-            // The room is kept from the first frame on: a table that becomes narrower under the pointer is no table to click in.
+            // The room is kept from the first frame on: a table that becomes narrower under the pointer is no
+            // table to click in.
             panel.show(ui, |ui| match self.spreads.value().cloned() {
                 Some(spreads) => {
                     let alive = spreads.iter().find(|s| s.number == Number::Density).map(Spread::total);

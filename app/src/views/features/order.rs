@@ -67,8 +67,8 @@ impl NoteFilter {
 /// What the person asked the table for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
-    /// Text to be found in the label, an explanation, the note or one of the tokens; a number finds that feature too. `fires:`,
-    /// `promotes:`, `label:`, `explained:` and `note:` look in one place only.
+    /// Text to be found in the label, an explanation, the note or one of the tokens; a number finds that
+    /// feature too. `fires:`, `promotes:`, `label:`, `explained:` and `note:` look in one place only.
     pub text: String,
     /// Ranges of columns, at most one per column; NaN is in none.
     pub ranges: Vec<Range>,
@@ -142,8 +142,8 @@ pub struct TableOrder {
     pub counts: Vec<Vec<u32>>,
 }
 
-/// The features that pass `query`, in its order. Equal ones stay in the order of their numbers; numbers that are not
-/// finite come last either way.
+/// The features that pass `query`, in its order. Equal ones stay in the order of their numbers; numbers that
+/// are not finite come last either way.
 pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> TableOrder {
     let columns = source.columns;
     let search = Search::new(query.text.trim(), source);
@@ -177,7 +177,8 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
         Key::Feature if down => rows.reverse(),
         Key::Feature => {}
         Key::Number(Number::Count) => {
-            // Counts beyond what a key holds do not happen: there are no more tokens than documents have positions.
+            // Counts beyond what a key holds do not happen: there are no more tokens than documents have
+            // positions.
             let count = |f: u32| u32::try_from(source.columns.count[f as usize]).unwrap_or(u32::MAX - 1);
             by_key(rows, down, |f| Some(count(f).min(LAST - 1)));
         }

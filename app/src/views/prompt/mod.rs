@@ -1,6 +1,7 @@
 //! A text of one's own: what its tokens fire, what that does, and what happens when features are changed.
 //!
-//! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the chosen token.
+//! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the
+//! chosen token.
 
 mod changes;
 mod experts;
@@ -195,35 +196,38 @@ impl PromptView {
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             facts::caption(ui, "features by");
-            for by in SortKey::ALL {
-                let button = ui.add(Button::selectable(self.by == by, by.short()));
-                button.widget_info(|| {
-                    WidgetInfo::selected(
-                        Role::RadioButton,
-                        true,
-                        self.by == by,
-                        format!("Features by {}", by.name()),
-                    )
-                });
-                if button.on_hover_text(by.about()).clicked() {
-                    self.by = by;
-                }
-            }
-            if self.by == SortKey::Logit {
-                let field =
-                    TextEdit::singleline(&mut self.logit).hint_text(" Paris or #17").desired_width(90.0);
-                let field = ui.add(field);
-                field.widget_info(|| {
-                    WidgetInfo::labeled(Role::TextInput, true, "Token whose logit is looked at")
-                });
-                field.on_hover_text(
-                    "A single token, with its leading space if it has one, predicted after the selected token or the last",
-                );
-            }
+            self.sort_keys(ui);
             ui.add_space(space::M);
             facts::caption(ui, "shade by");
             self.shades(ui);
         });
+    }
+
+    /// What a token's features are ordered by, and of which token the logit is meant.
+    fn sort_keys(&mut self, ui: &mut Ui) {
+        for by in SortKey::ALL {
+            let button = ui.add(Button::selectable(self.by == by, by.short()));
+            button.widget_info(|| {
+                WidgetInfo::selected(
+                    Role::RadioButton,
+                    true,
+                    self.by == by,
+                    format!("Features by {}", by.name()),
+                )
+            });
+            if button.on_hover_text(by.about()).clicked() {
+                self.by = by;
+            }
+        }
+        if self.by == SortKey::Logit {
+            let field = TextEdit::singleline(&mut self.logit).hint_text(" Paris or #17").desired_width(90.0);
+            let field = ui.add(field);
+            field
+                .widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Token whose logit is looked at"));
+            field.on_hover_text(
+                "A single token, with its leading space if it has one, predicted after the selected token or the last",
+            );
+        }
     }
 
     fn shades(&mut self, ui: &mut Ui) {

@@ -247,8 +247,8 @@ pub(super) fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
     [round.unwrap_or(10.0 * power); 3]
 }
 
-/// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those are few at 2 and
-/// 5 times them too, so that every number on the axis is a round one.
+/// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those
+/// are few at 2 and 5 times them too, so that every number on the axis is a round one.
 fn decades(bounds: (f64, f64)) -> Vec<GridMark> {
     let span = bounds.1 - bounds.0;
     let parts: &[f64] = match span {

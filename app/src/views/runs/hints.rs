@@ -1,5 +1,5 @@
-//! What may be wrong with a run, judged by what its files say. Every rule is here, with its evidence and what to do; a rule
-//! whose numbers a run does not have says nothing.
+//! What may be wrong with a run, judged by what its files say. Every rule is here, with its evidence and what
+//! to do; a rule whose numbers a run does not have says nothing.
 //!
 //! The bounds are rules of thumb to look twice, not laws.
 

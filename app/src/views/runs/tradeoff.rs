@@ -1,5 +1,5 @@
-//! What sparsity costs: every run of the folder as a point, L0 across, quality up. The line joins the runs that no other one
-//! beats in both.
+//! What sparsity costs: every run of the folder as a point, L0 across, quality up. The line joins the runs
+//! that no other one beats in both.
 
 use std::path::PathBuf;
 

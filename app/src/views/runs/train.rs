@@ -243,8 +243,8 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
                         scene.act(Action::PauseTraining { run: run.path.clone(), process: Some(process) });
                     }
                 }
-                // A run that says that it is running, where nobody holds its folder, was killed, or runs on another machine;
-                // the trainer refuses a folder that is held.
+                // A run that says that it is running, where nobody holds its folder, was killed, or runs on
+                // another machine; the trainer refuses a folder that is held.
                 _ => {
                     let resume = ui.button("Resume").on_hover_text("Continue from the newest checkpoint");
                     if resume.clicked() {
@@ -272,8 +272,9 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
     asked
 }
 
-/// Going on with `run`: with its own configuration, on the dataset that it was trained on where that is in the folder, perhaps moved.
-/// (A run with an index is shown with the dataset of the index, which may be another: then the run's own record decides.)
+/// Going on with `run`: with its own configuration, on the dataset that it was trained on where that is in
+/// the folder, perhaps moved. (A run with an index is shown with the dataset of the index, which may be
+/// another: then the run's own record decides.)
 fn resumed(run: &RunEntry, info: &RunInfo, folder: &Folder) -> TrainingJob {
     let found = folder.data_of(&run.path).filter(|_| !info.indexed && has_configuration(run));
     let config = found.map(|_| run.path.join("train.toml"));

@@ -199,23 +199,7 @@ fn one(
         ui.allocate_ui_with_layout(vec2(72.0, 22.0), Layout::top_down(Align::Max), |ui| {
             ui.set_width(72.0);
             ui.spacing_mut().item_spacing.y = 0.0;
-            let weight = format::value(f64::from(token.weight));
-            let link = ui.add(Link::new(RichText::new(weight)));
-            let name = format!("Read on in document {} at {}", token.document, token.position);
-            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
-            if link.on_hover_text(name).clicked() {
-                asked.read = Some(token.position);
-            }
-            ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(p.weak)).truncate());
-            if has_prompt {
-                let link = ui.add(Link::new(RichText::new("prompt").size(size::SMALL)));
-                let name = format!(
-                    "Try the text of document {} at {} in the prompt",
-                    token.document, token.position
-                );
-                link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
-                asked.prompt = link.on_hover_text("Try this text in the prompt").clicked();
-            }
+            gutter(ui, token, kind, has_prompt, &mut asked);
         });
         ui.add_space(space::XS);
         let of = reading::Text {
@@ -225,20 +209,40 @@ fn one(
             scroll: false,
             style,
         };
-        let answer = reading::show(ui, vocabulary, &of, |ui, i| {
-            let shown = text::in_list(&vocabulary.show(token.tokens[i]));
-            ui.monospace(RichText::new(shown).color(palette(ui).strong));
-            let weight = token.weights[i];
-            let said = if weight > 0.0 {
-                format!("weight {}", format::value(f64::from(weight)))
-            } else {
-                "not chosen".into()
-            };
-            ui.label(said);
-            ui.weak(format!("position {}", format::grouped(u64::from(token.start) + i as u64)));
-        });
+        let answer = reading::show(ui, vocabulary, &of, |ui, i| card(ui, token, vocabulary, i));
         asked.read = answer.clicked.map(|i| token.start + i as u32).or(asked.read);
     });
     ui.add_space(space::XS);
     asked
+}
+
+/// The expert's weight, the kind of text and the way to the prompt, at the left of the text.
+fn gutter(ui: &mut Ui, token: &ChosenToken, kind: &str, has_prompt: bool, asked: &mut TokenInteraction) {
+    let weight = format::value(f64::from(token.weight));
+    let link = ui.add(Link::new(RichText::new(weight)));
+    let name = format!("Read on in document {} at {}", token.document, token.position);
+    link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
+    if link.on_hover_text(name).clicked() {
+        asked.read = Some(token.position);
+    }
+    ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(palette(ui).weak)).truncate());
+    if has_prompt {
+        let link = ui.add(Link::new(RichText::new("prompt").size(size::SMALL)));
+        let name = format!("Try the text of document {} at {} in the prompt", token.document, token.position);
+        link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
+        asked.prompt = link.on_hover_text("Try this text in the prompt").clicked();
+    }
+}
+
+/// What the tooltip of a token says.
+fn card(ui: &mut Ui, of: &ChosenToken, vocabulary: &Vocabulary, i: usize) {
+    let shown = text::in_list(&vocabulary.show(of.tokens[i]));
+    ui.monospace(RichText::new(shown).color(palette(ui).strong));
+    let weight = of.weights[i];
+    ui.label(if weight > 0.0 {
+        format!("weight {}", format::value(f64::from(weight)))
+    } else {
+        "not routed to this expert".to_owned()
+    });
+    ui.weak(format!("position {}", format::grouped(u64::from(of.start) + i as u64)));
 }
