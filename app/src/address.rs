@@ -1,7 +1,9 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` · `DATASET#documents` · `DATASET#document=4` ·
-//! `DATASET#document=4&token=40` · `DATASET#experts` · `DATASET#expert=2:11` (layer 2, expert 11)
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` ·
+//! `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
+//! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
+//! `DATASET#expert=2:11` (layer 2, expert 11)
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,7 @@ pub enum Place {
         /// Folder of the run.
         run: PathBuf,
     },
-    /// The features of a run beside those of another.
+    /// The features of a run compared with those of a different run.
     Compare {
         /// Folder of the run.
         run: PathBuf,
@@ -185,7 +187,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What was typed behind `sae-app`: a folder, and perhaps a place in it.
+/// What was typed after `sae-app`: a folder, and perhaps a place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The folder before the `#`.
@@ -195,7 +197,10 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address. A `#` in a folder's own name is fine: only a known place behind the last `#` counts.
+    /// Reads an address. A `#` in a folder's own name is fine: only a known place after the last `#` counts.
+    ///
+    /// # Errors
+    /// The part after the `#` is not a place; the message lists the places.
     pub fn parse(text: &str) -> Result<Self, String> {
         if Path::new(text).exists() {
             return Ok(Self { folder: PathBuf::from(text), place: None });
@@ -242,7 +247,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is no place. Places are #features, #feature=N, #feature=N&example=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
+                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts and #expert=LAYER:EXPERT."
                 ));
             }

@@ -1,4 +1,4 @@
-//! The command line: what was typed behind `sae-app`.
+//! The command line: what was typed after `sae-app`.
 
 use std::ffi::OsString;
 
@@ -39,7 +39,10 @@ Examples:
 In the window, Ctrl+P lists every command.
 ";
 
-/// Reads the arguments behind the program's name.
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// An unknown option, a second path or an address without a place; the message is for the terminal.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, String> {
     let mut path: Option<OsString> = None;
     let mut only_paths = false;
@@ -59,7 +62,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, String> {
     }
     let address = match path {
         None => None,
-        // A name that is no text can not have a place behind it.
+        // A name that is not text cannot have a place after it.
         Some(path) => Some(match path.to_str() {
             Some(text) => Address::parse(text)?,
             None => Address { folder: path.into(), place: None },

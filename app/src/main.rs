@@ -49,7 +49,7 @@ fn window(options: Options) -> ExitCode {
         Err(error) => fail(
             1,
             &format!(
-                "the window can not be opened: {error}.\n\
+                "the window cannot be opened: {error}.\n\
              Check that the display can be reached (DISPLAY, WAYLAND_DISPLAY) and that OpenGL is installed (libgl1, libegl1)."
             ),
         ),
@@ -62,7 +62,7 @@ fn has_display() -> bool {
         .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
 }
 
-/// A closed pipe behind `--help` is no failure.
+/// A pipe that closes after `--help` is not a failure.
 fn print(text: &str) -> ExitCode {
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS

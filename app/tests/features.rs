@@ -193,10 +193,10 @@ fn what_is_surrounded_on_the_map_is_what_the_table_shows() {
     let map = window.get_by_label_contains("Map of features: ").rect();
     let at = |x: f32, y: f32| map.min + egui::vec2(map.width() * x, map.height() * y);
     drag(&mut window, &[at(0.2, 0.2), at(0.5, 0.2), at(0.5, 0.9), at(0.2, 0.9), at(0.2, 0.3)]);
-    wait_for_part(&mut window, " chosen");
+    wait_for_part(&mut window, " selected");
     click(&mut window, "Show in the table");
     wait_for_part(&mut window, " of 2 048 features");
-    window.get_by_label_contains("chosen on the map");
+    window.get_by_label_contains("selected on the map");
     assert_eq!(window.state().here(), Some(features()));
 }
 
@@ -230,7 +230,7 @@ fn two_dictionaries_are_compared() {
     wait_for_part(&mut window, "Densities of pairs: ");
     window.get_by_label_contains("split ").click();
     window.run_steps(4);
-    wait_for(&mut window, "No such feature");
+    wait_for(&mut window, "No matching feature");
     window.get_by_label_contains("merged ").click();
     wait(&mut window, "merged ones", |w| w.query_all_by_label_contains("Pair of feature ").next().is_some());
     let first = window.query_all_by_label_contains("Pair of feature ").next().unwrap();
@@ -291,11 +291,11 @@ fn a_feature_s_page_tells_its_history_where_the_run_has_kept_it() {
     let mut window = open(&dir, page);
     wait_for(&mut window, "In training");
     wait_for(&mut window, "History of the feature at 21 snapshots");
-    wait_for(&mut window, &format!("Fires since {} tokens.", app::widgets::format::count(born)));
-    wait_for_part(&mut window, "Its direction is its final one (cosine ≥ 0.9) since ");
+    wait_for(&mut window, &format!("First fired at {} tokens.", app::widgets::format::count(born)));
+    wait_for_part(&mut window, "Direction settled at ");
     drop(window);
     let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 13 });
-    wait_for_part(&mut window, "Dead since 3.33 M tokens: silent for 500 k tokens and more.");
+    wait_for_part(&mut window, "Dead since 3.33 M tokens: silent for at least 500 k tokens.");
     drop(window);
     // What is damaged is named, and hides nothing else.
     std::fs::write(run.join("history/events.parquet"), b"PAR1").unwrap();
@@ -399,5 +399,5 @@ fn without_explanations_a_page_says_how_to_get_some_and_a_damaged_source_is_name
     std::fs::write(storage::explanations::path(&run, "bad"), "no table").unwrap();
     let mut window = open(&dir, Place::Feature { run, feature: 3 });
     wait_for_part(&mut window, "bad.parquet");
-    wait_for_part(&mut window, "None of those made is good enough");
+    wait_for_part(&mut window, "No rule reached F1 0.5");
 }

@@ -44,7 +44,7 @@ fn welcome() {
 
 #[test]
 fn runs() {
-    look("runs", Some(&Place::Curves { run: run() }), &["Logarithmic FVE", "loss_recovered"]);
+    look("runs", Some(&Place::Curves { run: run() }), &["Logarithmic FVE", "Loss recovered"]);
 }
 
 #[test]

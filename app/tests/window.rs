@@ -40,7 +40,7 @@ fn a_folder_that_is_not_there_is_named_with_the_remedy() {
 fn an_empty_folder_is_no_failure() {
     let empty = tempfile::tempdir().unwrap();
     let mut window = window(Options { folder: Some(empty.path().into()), ..options() });
-    wait_for_part(&mut window, "There is no run and no dataset");
+    wait_for_part(&mut window, "There are no runs or datasets");
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn the_curves_and_numbers_of_a_clicked_run_are_shown() {
     wait_for(&mut window, "Logarithmic Loss");
     window.get_by_label_contains("Not evaluated yet");
     click(&mut window, "Run topk-2k");
-    wait_for(&mut window, "loss_recovered");
+    wait_for(&mut window, "Loss recovered");
     wait_for(&mut window, "Logarithmic FVE");
 }
 
@@ -154,7 +154,7 @@ fn a_run_whose_index_is_damaged_opens_and_says_what_is_wrong() {
     std::fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
     let place = Place::Features { run };
     let mut window = window(Options { folder: Some(dir.path().into()), place: Some(place), ..options() });
-    wait_for_part(&mut window, "can not be read");
+    wait_for_part(&mut window, "cannot be read");
     window.get_by_label_contains("features.parquet");
     window.get_by_label("Try again");
 }

@@ -84,7 +84,7 @@ fn bytes(dir: &Path) -> u64 {
     entries.map(size).sum()
 }
 
-/// Forgets what the system has of these files in memory, as after a start of the machine. False where `dd` can not do it.
+/// Forgets what the system has of these files in memory, as after a start of the machine. False where `dd` cannot do it.
 fn forget(dir: &Path) -> bool {
     std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()).all(|path| {
         if path.is_dir() {

@@ -1,32 +1,34 @@
-//! A value that belongs to a key: what a view shows changes, and an answer for something else must not pass for it.
+//! A value that belongs to a key: what a view shows changes, and an answer for something else must not pass
+//! for it.
 
 use std::sync::Arc;
 
-use super::{Lane, Problem, Requested, Workers};
+use super::{Lane, Problem, Request, Workers};
 
 /// The newest value and what it is of.
 #[derive(Debug)]
-pub struct Keyed<K, T> {
+pub struct KeyedRequest<K, T> {
     asked: Option<K>,
-    made: Requested<(K, Arc<T>)>,
+    made: Request<(K, Arc<T>)>,
 }
 
-impl<K, T> Default for Keyed<K, T>
+impl<K, T> Default for KeyedRequest<K, T>
 where
     K: Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
     fn default() -> Self {
-        Self { asked: None, made: Requested::new() }
+        Self { asked: None, made: Request::new() }
     }
 }
 
-impl<K, T> Keyed<K, T>
+impl<K, T> KeyedRequest<K, T>
 where
     K: Clone + PartialEq + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    /// Asks for the value of `key`, unless that was the last thing asked, and takes what has arrived. Call once a frame.
+    /// Asks for the value of `key`, unless that was the last thing asked, and takes what has arrived. Call
+    /// once a frame.
     pub fn want(
         &mut self,
         workers: &Workers,
@@ -72,8 +74,8 @@ mod tests {
     #[test]
     fn values_are_of_their_key_alone() {
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut value: Keyed<u32, u32> = Keyed::default();
-        let settle = |value: &mut Keyed<u32, u32>, key: u32| {
+        let mut value: KeyedRequest<u32, u32> = KeyedRequest::default();
+        let settle = |value: &mut KeyedRequest<u32, u32>, key: u32| {
             let start = Instant::now();
             while value.get(&key).is_none() && value.problem(&key).is_none() {
                 let make = move || if key == 9 { Err(Problem::new("no")) } else { Ok(key * 10) };

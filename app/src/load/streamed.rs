@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use super::{Lane, Problem, Requested, Workers};
+use super::{Lane, Problem, Request, Workers};
 
 /// Pieces wake the window at most this often.
 const WAKE: Duration = Duration::from_millis(80);
@@ -58,35 +58,35 @@ impl<T> Feed<T> {
 
 /// Pieces of a pass over a table, in the order in which they were found.
 #[derive(Debug)]
-pub struct Streamed<T> {
+pub struct StreamedRequest<T> {
     pieces: Vec<T>,
     coming: Option<Receiver<T>>,
     progress: Arc<Progress>,
     newest: Arc<AtomicU64>,
-    end: Requested<()>,
+    end: Request<()>,
     stopped: bool,
 }
 
-impl<T> Default for Streamed<T> {
+impl<T> Default for StreamedRequest<T> {
     fn default() -> Self {
         Self {
             pieces: Vec::new(),
             coming: None,
             progress: Arc::default(),
             newest: Arc::default(),
-            end: Requested::new(),
+            end: Request::new(),
             stopped: false,
         }
     }
 }
 
-impl<T> Drop for Streamed<T> {
+impl<T> Drop for StreamedRequest<T> {
     fn drop(&mut self) {
         self.newest.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl<T: Send + 'static> Streamed<T> {
+impl<T: Send + 'static> StreamedRequest<T> {
     /// Begins a pass and forgets the pieces of the one before, which is stopped.
     pub fn ask(
         &mut self,
@@ -133,7 +133,7 @@ impl<T: Send + 'static> Streamed<T> {
     }
 }
 
-impl<T> Streamed<T> {
+impl<T> StreamedRequest<T> {
     /// Stops the pass; what was found stays.
     pub fn stop(&mut self) {
         if self.loading() {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
 
-    fn until(done: impl Fn(&mut Streamed<u32>) -> bool, s: &mut Streamed<u32>, w: &Workers) {
+    fn until(done: impl Fn(&mut StreamedRequest<u32>) -> bool, s: &mut StreamedRequest<u32>, w: &Workers) {
         let start = Instant::now();
         while !done(s) {
             s.poll(w);
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn pieces_arrive_while_the_pass_goes_on_and_it_can_be_stopped() {
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut s = Streamed::default();
+        let mut s = StreamedRequest::default();
         let (gone, left) = sync_channel(1);
         s.ask(&workers, Lane::Scans, move |feed| {
             feed.progress(1, 10);
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_dropped_list_stops_its_pass() {
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut s: Streamed<u32> = Streamed::default();
+        let mut s: StreamedRequest<u32> = StreamedRequest::default();
         let (gone, left) = sync_channel(1);
         s.ask(&workers, Lane::Scans, move |feed| {
             while !feed.cancelled() {

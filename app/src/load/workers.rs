@@ -51,6 +51,9 @@ pub struct Workers {
 
 impl Workers {
     /// Starts the threads; `ctx` is woken when an answer is there.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
     pub fn start(ctx: &Context) -> Result<Self, Problem> {
         let mut lanes = Vec::with_capacity(LANES.len());
         for (_, name) in LANES {
@@ -59,7 +62,8 @@ impl Workers {
                 .name(name.to_owned())
                 .spawn(move || {
                     while let Ok(job) = receiver.recv() {
-                        // A job that panics drops its answer channel, which its asker reports; the lane goes on.
+                        // A job that panics drops its answer channel, which its asker reports; the lane goes
+                        // on.
                         let _ = catch_unwind(AssertUnwindSafe(job));
                     }
                 })

@@ -1,5 +1,6 @@
-//! A language model at work on what a person typed. This is the one room of the window that names the crate `sae`; everything else sees
-//! plain values: readings, effects, continuations. Everything here takes from milliseconds to minutes and runs on [`Lane::Model`].
+//! A language model at work on what a person typed. This is the one room of the window that names the crate
+//! `sae`; everything else sees plain values: readings, effects, continuations. Everything here takes from
+//! milliseconds to minutes and runs on [`Lane::Model`].
 //!
 //! [`Lane::Model`]: crate::load::Lane::Model
 
@@ -28,29 +29,38 @@ pub struct Engine {
     prompter: Arc<Shared>,
 }
 
-/// Finds the engine that another view of the run has.
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.prompter, &other.prompter)
+    }
+}
+
+/// Finds the engine that another view of the run holds.
 #[derive(Debug, Default)]
 pub struct EngineOfRun(Weak<Shared>);
 
 impl EngineOfRun {
-    /// That engine, or a new one.
-    pub fn get(&mut self) -> Engine {
-        let prompter = self.0.upgrade().unwrap_or_default();
-        self.0 = Arc::downgrade(&prompter);
-        Engine { prompter }
+    /// Finds `engine` from now on, as long as a view holds it.
+    pub fn new(engine: &Engine) -> Self {
+        Self(Arc::downgrade(&engine.prompter))
+    }
+
+    /// The engine, if a view still holds it.
+    pub fn get(&self) -> Option<Engine> {
+        self.0.upgrade().map(|prompter| Engine { prompter })
     }
 }
 
-/// A model that is there.
+/// A model that is loaded.
 #[derive(Debug)]
-pub struct Opened {
-    /// What it is.
+pub struct LoadedModel {
+    /// Its name, its hook and the dictionary that belongs to it.
     pub about: About,
-    /// Texts of its tokens.
+    /// The texts of its tokens.
     pub vocabulary: Vocabulary,
 }
 
-/// What features of a token are ordered by, beside their activation.
+/// What features of a token are ordered by, besides their activation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Aim {
     /// Their effect on the summed loss of the text.
@@ -59,81 +69,90 @@ pub enum Aim {
     Logit {
         /// The token, by its text or as #NUMBER.
         token: String,
-        /// Behind which token of the text; the last when `None`.
+        /// The token of the text after which the logit is predicted; the last when `None`.
         position: Option<usize>,
     },
 }
 
 /// What changes do to a text.
 #[derive(Debug)]
-pub struct Changed {
-    /// To its predictions.
+pub struct ChangeEffect {
+    /// The effect on its predictions.
     pub effect: Effect,
-    /// What a strength of 1 is.
+    /// The activations that a strength of 1 stands for.
     pub maxima: Vec<Maximum>,
 }
 
-/// With what a text is continued.
+/// What the model does to the activations while it continues a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// As it is.
+pub enum ContinuationKind {
+    /// Nothing.
     Plain,
-    /// With the changes.
+    /// It makes the changes.
     Changed,
-    /// With steps of the same length in a random direction.
+    /// It makes changes of the same length in a random direction.
     Control,
 }
 
-impl Which {
+impl ContinuationKind {
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Plain => "as it is",
+            Self::Plain => "unchanged",
             Self::Changed => "with the changes",
             Self::Control => "with a random direction of the same length",
         }
     }
 }
 
-/// How a text is to be continued.
+/// How the tokens of a continuation are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Going {
-    /// Tokens at most.
+pub struct SamplingOptions {
+    /// The most tokens of a continuation.
     pub tokens: usize,
-    /// 0: the likeliest token each time.
+    /// The temperature of sampling; 0 takes the most likely token each time.
     pub temperature: f32,
-    /// Of draws and of the random direction.
+    /// The seed of the samples and of the random direction.
     pub seed: u64,
 }
 
 /// A continuation as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// With what.
-    pub which: Which,
-    /// Its text.
+pub struct Continuation {
+    /// What was done to the activations.
+    pub kind: ContinuationKind,
+    /// The text without the prompt.
     pub text: String,
-    /// Whether it has come to its end.
+    /// Whether it is complete.
     pub whole: bool,
 }
 
 impl Engine {
-    /// Loads the model, if it is not there yet.
-    pub fn open(&self, run: &Path) -> Result<Opened, Problem> {
+    /// Loads the model, unless it is loaded.
+    ///
+    /// # Errors
+    /// The dictionary or its model cannot be found or read.
+    pub fn open(&self, run: &Path) -> Result<LoadedModel, Problem> {
         let prompter = self.prompter(run)?;
         let vocabulary = prompter.model().config().vocab_size as u32;
-        Ok(Opened {
+        Ok(LoadedModel {
             about: prompter.info(),
             vocabulary: Vocabulary::from_texts((0..vocabulary).map(|token| prompter.token_text(token))),
         })
     }
 
-    /// What the tokens of `text` fire.
+    /// The features that fire on the tokens of `text`.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or the text is too long for it.
     pub fn read(&self, run: &Path, text: &str) -> Result<Reading, Problem> {
         self.prompter(run)?.read(text).map_err(problem)
     }
 
-    /// The effect of every code of a reading.
+    /// The effect of every activation of a reading on `aim`.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or `aim` names no single token.
     pub fn attribute(&self, run: &Path, reading: &Reading, aim: &Aim) -> Result<Attribution, Problem> {
         let prompter = self.prompter(run)?;
         let target = match aim {
@@ -146,46 +165,53 @@ impl Engine {
         prompter.attribute(reading, target).map_err(problem)
     }
 
-    /// What `changes` do to a reading's predictions, beside random directions drawn by `seed`.
+    /// What `changes` do to a reading's predictions, compared with random directions drawn by `seed`.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or it cannot make the changes.
     pub fn change(
         &self,
         run: &Path,
         reading: &Reading,
         changes: &[Change],
         seed: u64,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<ChangeEffect, Problem> {
         let prompter = self.prompter(run)?;
         let plan = prompter.plan(reading, changes).map_err(problem)?;
         let effect = prompter.effect(reading, &plan, (CONTROLS, seed), &mut Quiet).map_err(problem)?;
-        Ok(Changed { effect, maxima: plan.maxima })
+        Ok(ChangeEffect { effect, maxima: plan.maxima })
     }
 
-    /// Continues a reading's text, token by token: as it is and, if there are changes, with them and with a random direction.
-    pub fn go_on(
+    /// Continues a reading's text, token by token: unchanged and, if there are changes, with them and with a
+    /// random direction.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or it cannot make the changes.
+    pub fn continue_text(
         &self,
         run: &Path,
         reading: &Reading,
         changes: &[Change],
-        going: Going,
-        feed: &Feed<Said>,
+        options: SamplingOptions,
+        feed: &Feed<Continuation>,
     ) -> Result<(), Problem> {
         let prompter = self.prompter(run)?;
         let plan = prompter.plan(reading, changes).map_err(problem)?;
-        let direction = prompter.direction(going.seed, 0);
-        let mut ways = vec![(Which::Plain, Intervention::Nothing)];
+        let direction = prompter.direction(options.seed, 0);
+        let mut ways = vec![(ContinuationKind::Plain, Intervention::Nothing)];
         if !plan.is_empty() {
-            ways.push((Which::Changed, Intervention::Changes(&plan)));
-            ways.push((Which::Control, Intervention::Control(&plan, &direction)));
+            ways.push((ContinuationKind::Changed, Intervention::Changes(&plan)));
+            ways.push((ContinuationKind::Control, Intervention::Control(&plan, &direction)));
         }
-        let Going { tokens, temperature, seed } = going;
+        let SamplingOptions { tokens, temperature, seed } = options;
         let sampling =
             if temperature > 0.0 { Sampling::Drawn { temperature, seed } } else { Sampling::Greedy };
         let total = (tokens * ways.len()) as u64;
-        for (i, (which, with)) in ways.into_iter().enumerate() {
+        for (i, (kind, with)) in ways.into_iter().enumerate() {
             let mut telling =
-                Telling { feed, which, text: String::new(), before: (i * tokens) as u64, total };
+                ContinuationProgress { feed, kind, text: String::new(), before: (i * tokens) as u64, total };
             match prompter.continuation(reading, with, tokens, sampling, &mut telling) {
-                Ok(made) => feed.send(Said { which, text: made.text, whole: true }),
+                Ok(made) => feed.send(Continuation { kind, text: made.text, whole: true }),
                 // Nobody waits for it any more.
                 Err(sae::Error::Stopped(_)) => return Ok(()),
                 Err(error) => return Err(problem(error)),
@@ -218,21 +244,21 @@ fn at_the_terminal(run: &Path, problem: Problem) -> Problem {
 }
 
 /// Passes a continuation on as it grows.
-struct Telling<'a> {
-    feed: &'a Feed<Said>,
-    which: Which,
+struct ContinuationProgress<'a> {
+    feed: &'a Feed<Continuation>,
+    kind: ContinuationKind,
     text: String,
     /// Tokens of the continuations before this one.
     before: u64,
     total: u64,
 }
 
-impl sae::Progress for Telling<'_> {
+impl sae::Progress for ContinuationProgress<'_> {
     fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
 
     fn advance(&mut self, done: u64, token: &str) {
         self.text.push_str(token);
-        self.feed.send(Said { which: self.which, text: self.text.clone(), whole: false });
+        self.feed.send(Continuation { kind: self.kind, text: self.text.clone(), whole: false });
         self.feed.progress(self.before + done, self.total);
     }
 
@@ -251,13 +277,14 @@ mod tests {
 
     #[test]
     fn views_of_a_run_share_its_model_and_the_last_one_takes_it_along() {
-        let mut of_run = EngineOfRun::default();
-        let (first, second) = (of_run.get(), of_run.get());
-        assert!(Arc::ptr_eq(&first.prompter, &second.prompter));
-        let gone = Arc::downgrade(&first.prompter);
+        assert_eq!(EngineOfRun::default().get(), None);
+        let first = Engine::default();
+        let of_run = EngineOfRun::new(&first);
+        let second = of_run.get();
+        assert_eq!(second.as_ref(), Some(&first));
+        assert_ne!(second, Some(Engine::default()));
         drop((first, second));
-        assert!(gone.upgrade().is_none());
-        drop(of_run.get());
+        assert_eq!(of_run.get(), None);
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::sync::mpsc::Receiver;
 
 use egui::{Context, Frame, Margin, Panel, RichText, Ui};
 
-use super::command::{Command, Menu};
 use super::palette::{self, Palette};
 use super::{DesktopPicker, FolderPicker, Settings, SettingsFile, Workspace, tree};
+use crate::action::{Action, Command, Menu, Save};
 use crate::address::Place;
-use crate::load::{Lane, Problem, Requested, Workers};
+use crate::load::{Lane, Problem, Request, Workers};
 use crate::theme::{self, space, tokens::height, tokens::size};
-use crate::views::{Action, Save, Scene, welcome};
+use crate::views::{Scene, welcome};
 use crate::widgets::notice;
 
 /// How the window is started.
@@ -42,11 +42,11 @@ pub struct App {
     pub(super) workers: Workers,
     pub(super) settings: Settings,
     settings_file: SettingsFile,
-    saved: Requested<()>,
+    saved: Request<()>,
     /// Waits for the person to say where.
     pub(super) saving: Option<Save>,
     /// The path of a file that was saved.
-    pub(super) exported: Requested<String>,
+    pub(super) exported: Request<String>,
     /// A picture of the window that is being taken, and its name.
     pub(super) picture: Option<(String, Receiver<egui::ColorImage>)>,
     pub(super) picker: Box<dyn FolderPicker>,
@@ -64,6 +64,9 @@ pub struct App {
 
 impl App {
     /// Starts the workers, puts on the look and opens what was asked for.
+    ///
+    /// # Errors
+    /// The worker threads cannot be started.
     pub fn new(ctx: &Context, options: Options) -> Result<Self, Problem> {
         theme::install(ctx);
         // Zoom keys are commands like all others.
@@ -76,9 +79,9 @@ impl App {
             workers: Workers::start(ctx)?,
             settings,
             settings_file: options.settings,
-            saved: Requested::new(),
+            saved: Request::new(),
             saving: None,
-            exported: Requested::new(),
+            exported: Request::new(),
             picture: None,
             picker: options.picker,
             palette: Palette::default(),
@@ -146,7 +149,7 @@ impl App {
         }
     }
 
-    /// Everything that is no drawing; once a frame.
+    /// Everything but drawing; once per frame.
     pub fn logic(&mut self, ctx: &Context) {
         self.now = ctx.input(|i| i.time);
         if let Some(Some(folder)) = self.picker.poll() {
@@ -165,6 +168,9 @@ impl App {
             self.problems.push(problem.clone());
         }
         self.follow(ctx);
+        self.look_up();
+        // What the views asked for in their logic is under way before they are drawn.
+        self.apply(ctx);
         let until = self.said.as_ref().map(|(_, until)| *until);
         if until.is_some_and(|until| until <= self.now) {
             self.said = None;
@@ -172,6 +178,19 @@ impl App {
             ctx.request_repaint_after_secs((until - self.now) as f32);
         }
         self.set_title(ctx);
+    }
+
+    /// Lets the palette look for features by name.
+    fn look_up(&mut self) {
+        let here = self.here();
+        let folder = self.workspace.as_ref().and_then(|workspace| workspace.folder.value().cloned());
+        let scope = palette::SearchScope {
+            folder: folder.as_deref(),
+            here: here.as_ref(),
+            recent: &self.settings.recent,
+            stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
+        };
+        self.palette.logic(scope, &self.workers);
     }
 
     fn follow(&mut self, ctx: &Context) {
@@ -236,14 +255,13 @@ impl App {
         egui::CentralPanel::default()
             .frame(Frame::new().fill(theme::palette(ui).ground))
             .show(ui, |ui| self.centre(ui));
-        let known = palette::Known {
+        let scope = palette::SearchScope {
             folder: folder.as_deref(),
             here: here.as_ref(),
             recent: &self.settings.recent,
-            stores: self.workspace.as_mut().map(|w| &mut w.stores),
-            workers: Some(&self.workers),
+            stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
         };
-        self.palette.show(ui.ctx(), known, &mut self.actions);
+        self.palette.show(ui.ctx(), scope, &mut self.actions);
         drop_here(ui.ctx());
         if !self.actions.is_empty() {
             ui.ctx().request_repaint();
@@ -264,19 +282,12 @@ impl App {
         };
         if folder.runs.is_empty() && folder.datasets.is_empty() {
             let nothing =
-                Problem::new(format!("There is no run and no dataset in {}.", workspace.root.display()))
+                Problem::new(format!("There are no runs or datasets in {}.", workspace.root.display()))
                     .with_remedy("Open the folder that `sae demo` or `sae train` printed.");
             return welcome::show(ui, recent, Some(&nothing), &mut self.actions);
         }
         let before = tabs.here();
-        let stores = &mut workspace.stores;
-        let mut scene = Scene {
-            workers: &self.workers,
-            folder: &folder,
-            stores,
-            now: self.now,
-            actions: &mut self.actions,
-        };
+        let mut scene = Scene::new(&folder, &workspace.stores, self.now, &mut self.actions);
         let edited = tabs.ui(ui, &mut scene);
         let after = tabs.here();
         if after != before
@@ -325,7 +336,7 @@ impl App {
                         );
                     } else if self.workspace.as_ref().is_some_and(Workspace::is_live) {
                         ui.label(RichText::new("live").size(size::SMALL).color(p.accent))
-                            .on_hover_text("A run is being trained; what it writes is followed");
+                            .on_hover_text("A run is being trained; the window follows its files");
                     }
                 });
             });

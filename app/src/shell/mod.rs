@@ -1,12 +1,13 @@
-//! The frame around the views: state, commands, menus, tree, tabs, palette, history, settings.
+//! The frame around the views: state, menus, tree, tabs, palette, history, settings.
 //!
-//! `logic` runs once a frame before anything is drawn: it takes what arrived, follows live runs and applies what was
-//! asked for. `ui` only draws and collects [`Action`](crate::views::Action)s.
+//! `logic` runs once per frame before anything is drawn: it takes what has arrived, follows live runs and
+//! applies the [`Action`](crate::action::Action)s that were collected. Drawing only collects more of them.
 
 mod apply;
-mod command;
+mod files;
 mod frame;
 mod history;
+mod navigate;
 mod palette;
 mod picker;
 mod settings;
@@ -14,9 +15,10 @@ mod tabs;
 mod tree;
 mod workspace;
 
-pub use command::{Command, Menu};
+pub use crate::action::{Command, Menu};
 pub use frame::{App, Options};
 pub use history::History;
 pub use picker::{DesktopPicker, FixedPicker, FolderPicker};
 pub use settings::{Settings, SettingsFile};
+use tabs::Tabs;
 pub use workspace::Workspace;

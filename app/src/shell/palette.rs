@@ -1,5 +1,5 @@
-//! Ctrl+P: every command, run and dataset by a few letters, and every feature that has a name; a number goes to that
-//! feature; a path opens it.
+//! Ctrl+P: every command, run and dataset by a few letters, and every feature that has a name; a number goes
+//! to that feature; a path opens it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use egui::{
     Context, Key, Label, Modal, Modifiers, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
 };
 
-use super::Command;
+use crate::action::{Action, Command};
 use crate::address::{Address, Place};
-use crate::data::{Folder, Notes, TokenLists};
-use crate::load::{Lane, Workers};
+use crate::data::{DatasetEntry, Folder, Notes, RunEntry, TokenLists};
+use crate::load::{KeyedRequest, Lane, Workers};
+use crate::stores::Stores;
 use crate::theme::{palette, space, tokens::size};
-use crate::views::{Action, Stores};
 use crate::widgets::table;
 
 /// Entries that are shown.
@@ -30,11 +30,16 @@ pub struct Palette {
     chosen: usize,
     /// Enter was pressed while names were still being looked for: what is found first is meant.
     entered: bool,
+    /// The features found by name.
+    named: KeyedRequest<Lookup, Vec<(u32, String)>>,
 }
 
+/// A search for features by name: the run, the text, and the versions of its tokens and notes.
+type Lookup = (PathBuf, String, [u64; 2]);
+
 /// What the palette can find besides commands.
-#[derive(Default)]
-pub struct Known<'a> {
+#[derive(Clone, Copy, Default)]
+pub struct SearchScope<'a> {
     /// The open folder.
     pub folder: Option<&'a Folder>,
     /// The place in front.
@@ -42,9 +47,7 @@ pub struct Known<'a> {
     /// Folders opened before.
     pub recent: &'a [PathBuf],
     /// What is loaded.
-    pub stores: Option<&'a mut Stores>,
-    /// Where names are looked for.
-    pub workers: Option<&'a Workers>,
+    pub stores: Option<&'a Stores>,
 }
 
 struct Entry {
@@ -52,6 +55,13 @@ struct Entry {
     about: String,
     key: String,
     action: Action,
+}
+
+impl Entry {
+    /// An entry without a key.
+    fn new(name: String, about: String, action: Action) -> Self {
+        Self { name, about, key: String::new(), action }
+    }
 }
 
 impl Palette {
@@ -67,10 +77,22 @@ impl Palette {
         self.text.is_some()
     }
 
+    /// Once per frame: looks for features by name, on a worker, because a million names are no work for a
+    /// frame.
+    pub fn logic(&mut self, scope: SearchScope<'_>, workers: &Workers) {
+        let Some(text) = &self.text else { return };
+        let Some((run, needle, versions)) = lookup(text, scope) else { return };
+        let Some(store) = scope.stores.map(|stores| stores.run(&run)) else { return };
+        let notes = Arc::clone(store.notes.notes());
+        let tokens = store.tokens.value().cloned();
+        let key = (run, needle.clone(), versions);
+        self.named.want(workers, Lane::Sort, &key, move || Ok(named(&needle, &notes, tokens.as_deref())));
+    }
+
     /// Draws it and reports what was chosen.
-    pub fn show(&mut self, ctx: &Context, known: Known<'_>, actions: &mut Vec<Action>) {
+    pub fn show(&mut self, ctx: &Context, scope: SearchScope<'_>, actions: &mut Vec<Action>) {
         let Some(text) = &mut self.text else { return };
-        let (entries, searching) = entries(ctx, text, known);
+        let (entries, searching) = entries(ctx, text, scope, &self.named);
         self.chosen = self.chosen.min(entries.len().saturating_sub(1));
         let (down, up, enter) = ctx.input_mut(|i| {
             (
@@ -93,17 +115,19 @@ impl Palette {
         let modal = Modal::new(egui::Id::unique("palette")).area(area).show(ctx, |ui| {
             ui.set_width(560.0);
             let field = TextEdit::singleline(text)
-                .hint_text("Command, run, name or number of a feature, path")
+                .hint_text("Command, run, feature name or number, path")
                 .desired_width(f32::INFINITY);
             let field = ui.add(field.margin(egui::Margin::symmetric(8, 6)));
             field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Palette"));
             field.request_focus();
             if field.changed() {
                 self.chosen = 0;
+                // For the names, which are looked up before the next frame.
+                ui.ctx().request_repaint();
             }
             ui.add_space(space::XS);
             if entries.is_empty() && !searching {
-                ui.label(RichText::new("Nothing of that name").color(palette(ui).weak));
+                ui.label(RichText::new("No matches").color(palette(ui).weak));
             }
             ScrollArea::vertical().max_height(400.0).show(ui, |ui| {
                 for (i, entry) in entries.iter().take(SHOWN).enumerate() {
@@ -140,111 +164,105 @@ fn line(ui: &mut Ui, entry: &Entry, chosen: bool) -> bool {
 }
 
 /// What `text` may mean, best first, and whether more is still being looked for.
-fn entries(ctx: &Context, text: &str, known: Known<'_>) -> (Vec<Entry>, bool) {
+fn entries(
+    ctx: &Context,
+    text: &str,
+    scope: SearchScope<'_>,
+    found: &KeyedRequest<Lookup, Vec<(u32, String)>>,
+) -> (Vec<Entry>, bool) {
     let text = text.trim();
-    let Known { folder, here, recent, stores, workers } = known;
-    let mut found: Vec<(i32, Entry)> = Vec::new();
-    let mut offer = |name: String, about: String, key: String, action: Action| {
-        if let Some(score) = score(&name, text) {
-            found.push((score, Entry { name, about, key, action }));
-        }
-    };
-    for command in Command::ALL {
+    let commands = Command::ALL.into_iter().map(|command| {
         let key = command.shortcut().map(|s| ctx.format_shortcut(&s)).unwrap_or_default();
-        offer(command.name().to_owned(), command.tooltip().to_owned(), key, Action::Do(command));
-    }
-    if let Some(folder) = folder {
-        for run in &folder.runs {
-            let about = run.path.display().to_string();
-            if run.info.as_ref().is_ok_and(|i| i.indexed) {
-                let place = Place::Features { run: run.path.clone() };
-                offer(format!("Features of {}", run.name), about.clone(), String::new(), Action::Go(place));
-            }
-            if run.info.as_ref().is_ok_and(|i| i.mapped) {
-                let place = Place::Map { run: run.path.clone() };
-                offer(format!("Map of {}", run.name), about.clone(), String::new(), Action::Go(place));
-            }
-            for with in run.info.as_ref().map_or(&[][..], |i| &i.comparisons) {
-                let place = Place::Compare { run: run.path.clone(), with: with.clone() };
-                offer(
-                    format!("Compare {} with {with}", run.name),
-                    about.clone(),
-                    String::new(),
-                    Action::Go(place),
-                );
-            }
-            if run.info.is_ok() {
-                let place = Place::Prompt { run: run.path.clone(), feature: None };
-                offer(format!("Prompt {}", run.name), about.clone(), String::new(), Action::Go(place));
-            }
-            offer(
-                format!("Curves of {}", run.name),
-                about,
-                String::new(),
-                Action::Go(Place::Curves { run: run.path.clone() }),
-            );
-        }
-        for dataset in &folder.datasets {
-            let about = dataset.path.display().to_string();
-            let place = Place::Dataset { dataset: dataset.path.clone(), document: None };
-            offer(format!("Documents of {}", dataset.name), about.clone(), String::new(), Action::Go(place));
-            if dataset.info.as_ref().is_ok_and(|i| i.has_experts) {
-                let place = Place::Experts { dataset: dataset.path.clone() };
-                offer(format!("Experts of {}", dataset.name), about, String::new(), Action::Go(place));
-            }
-        }
-    }
-    for recent in recent {
-        let name = recent.file_name().unwrap_or(recent.as_os_str()).to_string_lossy();
-        let about = recent.display().to_string();
-        offer(format!("Open recent {name}"), about, String::new(), Action::Open(recent.clone()));
-    }
-    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-    let mut entries: Vec<Entry> = direct(text, folder, here).into_iter().collect();
-    let mut searching = false;
-    if let (Some(folder), Some(stores), Some(workers)) = (folder, stores, workers) {
-        let named = features(text, folder, stores, here, workers);
-        searching = named.1;
-        entries.extend(named.0);
-    }
-    entries.extend(found.into_iter().map(|(_, entry)| entry));
-    (entries, searching)
+        let (name, about) = (command.name().to_owned(), command.tooltip().to_owned());
+        Entry { name, about, key, action: Action::Do(command) }
+    });
+    let recent = scope.recent.iter().map(|folder| {
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+        let about = folder.display().to_string();
+        Entry::new(format!("Open recent {name}"), about, Action::Open(folder.clone()))
+    });
+    let places = scope.folder.into_iter().flat_map(places);
+    let scored = commands.chain(places).chain(recent);
+    let mut scored: Vec<_> = scored.filter_map(|entry| Some((score(&entry.name, text)?, entry))).collect();
+    scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    let (features, searching) = features(text, scope, found);
+    let direct = direct(text, scope.folder, scope.here);
+    let all = direct.into_iter().chain(features).chain(scored.into_iter().map(|(_, entry)| entry));
+    (all.collect(), searching)
 }
 
-/// Features whose name has the text in it, of the run in front or of the first that is loaded, and whether they are still being looked
-/// for: on a worker, because a million of names is no work for a frame.
+/// All places of the runs and datasets of a folder.
+fn places(folder: &Folder) -> impl Iterator<Item = Entry> {
+    folder.runs.iter().flat_map(places_of_run).chain(folder.datasets.iter().flat_map(places_of_dataset))
+}
+
+fn places_of_run(run: &RunEntry) -> Vec<Entry> {
+    let about = run.path.display().to_string();
+    let entry = |name: String, place: Place| Entry::new(name, about.clone(), Action::Go(place));
+    let (name, path) = (&run.name, || run.path.clone());
+    let mut entries = Vec::new();
+    if let Ok(info) = &run.info {
+        if info.indexed {
+            entries.push(entry(format!("Features of {name}"), Place::Features { run: path() }));
+        }
+        if info.mapped {
+            entries.push(entry(format!("Map of {name}"), Place::Map { run: path() }));
+        }
+        entries.extend(info.comparisons.iter().map(|with| {
+            let place = Place::Compare { run: path(), with: with.clone() };
+            entry(format!("Compare {name} with {with}"), place)
+        }));
+        entries.push(entry(format!("Prompt {name}"), Place::Prompt { run: path(), feature: None }));
+    }
+    entries.push(entry(format!("Curves of {name}"), Place::Curves { run: path() }));
+    entries
+}
+
+fn places_of_dataset(dataset: &DatasetEntry) -> Vec<Entry> {
+    let about = dataset.path.display().to_string();
+    let entry = |name: String, place: Place| Entry::new(name, about.clone(), Action::Go(place));
+    let (name, path) = (&dataset.name, || dataset.path.clone());
+    let documents = Place::Dataset { dataset: path(), document: None };
+    let mut entries = vec![entry(format!("Documents of {name}"), documents)];
+    if dataset.info.as_ref().is_ok_and(|info| info.has_experts) {
+        entries.push(entry(format!("Experts of {name}"), Place::Experts { dataset: path() }));
+    }
+    entries
+}
+
+/// The search for features by name that `text` asks for: in the run in front, or in the first that is loaded.
+fn lookup(text: &str, scope: SearchScope<'_>) -> Option<Lookup> {
+    let needle = text.trim().to_lowercase();
+    if needle.chars().count() < LETTERS || needle.chars().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let (folder, stores) = (scope.folder?, scope.stores?);
+    let here = scope.here.and_then(Place::folder);
+    let mut runs = here.into_iter().chain(folder.runs.iter().map(|run| run.path.as_path()));
+    let run = runs.find(|run| folder.run(run).is_some() && stores.run(run).tokens.value().is_some())?;
+    let store = stores.run(run);
+    Some((run.to_owned(), needle, [store.tokens.version(), store.notes.version()]))
+}
+
+/// The features that were found by name, and whether they are still being looked for.
 fn features(
     text: &str,
-    folder: &Folder,
-    stores: &mut Stores,
-    here: Option<&Place>,
-    workers: &Workers,
+    scope: SearchScope<'_>,
+    found: &KeyedRequest<Lookup, Vec<(u32, String)>>,
 ) -> (Vec<Entry>, bool) {
-    let nothing = (Vec::new(), false);
-    let needle = text.to_lowercase();
-    let mut runs =
-        here.and_then(Place::folder).into_iter().chain(folder.runs.iter().map(|r| r.path.as_path()));
-    let Some(run) = runs.find(|run| folder.run(run).is_some() && stores.run(run).tokens.value().is_some())
-    else {
-        return nothing;
+    let (Some(folder), Some(key)) = (scope.folder, lookup(text, scope)) else {
+        return (Vec::new(), false);
     };
-    if needle.chars().count() < LETTERS || needle.chars().all(|c| c.is_ascii_digit()) {
-        return nothing;
+    let run = &key.0;
+    let entry = |(feature, label): &(u32, String)| {
+        let place = Place::Feature { run: run.clone(), feature: *feature };
+        let about = format!("feature {feature} of {}", folder.name_of(run));
+        Entry::new(label.clone(), about, Action::Go(place))
+    };
+    match found.get(&key) {
+        Some(found) => (found.iter().map(entry).collect(), false),
+        None => (Vec::new(), found.problem(&key).is_none()),
     }
-    let store = stores.run(run);
-    let notes = Arc::clone(store.notes.notes());
-    let tokens = store.tokens.value().cloned();
-    let key = (run.to_owned(), needle.clone(), [store.tokens.version(), store.notes.version()]);
-    stores.named.want(workers, Lane::Sort, &key, move || Ok(named(&needle, &notes, tokens.as_deref())));
-    let found = stores.named.get(&key);
-    let searching = found.is_none() && stores.named.problem(&key).is_none();
-    let entry = |(feature, label): &(u32, String)| Entry {
-        name: label.clone(),
-        about: format!("feature {feature} of {}", folder.name_of(run)),
-        key: String::new(),
-        action: Action::Go(Place::Feature { run: run.to_owned(), feature: *feature }),
-    };
-    (found.iter().flat_map(|found| found.iter()).map(entry).collect(), searching)
 }
 
 /// The first features whose label, a person's or else the index's, has `needle` in it.
@@ -261,9 +279,7 @@ fn named(needle: &str, notes: &Notes, tokens: Option<&TokenLists>) -> Vec<(u32, 
 
 /// What was typed is itself a place: a feature's number, an address, a path.
 fn direct(text: &str, folder: Option<&Folder>, here: Option<&Place>) -> Option<Entry> {
-    let entry = |name: String, about: &str, action| {
-        Some(Entry { name, about: about.to_owned(), key: String::new(), action })
-    };
+    let entry = |name: String, about: &str, action| Some(Entry::new(name, about.to_owned(), action));
     if let (Ok(feature), Some(folder)) = (text.trim_start_matches('#').parse::<u32>(), folder) {
         let indexed =
             |path: &Path| folder.run(path).is_some_and(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
@@ -320,10 +336,10 @@ mod tests {
 
     #[test]
     fn paths_and_addresses_are_places() {
-        let ctx = Context::default();
-        let (found, _) = entries(&ctx, "/tmp/x", Known::default());
+        let (ctx, none) = (Context::default(), KeyedRequest::default());
+        let (found, _) = entries(&ctx, "/tmp/x", SearchScope::default(), &none);
         assert_eq!(found[0].action, Action::Open("/tmp/x".into()));
-        let (found, _) = entries(&ctx, "some/run#feature=3", Known::default());
+        let (found, _) = entries(&ctx, "some/run#feature=3", SearchScope::default(), &none);
         assert_eq!(found[0].action, Action::Go(Place::Feature { run: "some/run".into(), feature: 3 }));
     }
 }

@@ -11,7 +11,8 @@ pub trait FolderPicker {
     fn ask(&mut self, ctx: &Context);
     /// The answer, once: `Some(None)` when the person changed their mind.
     fn poll(&mut self) -> Option<Option<PathBuf>>;
-    /// Begins to ask where to save a file, `name` being proposed; the answer comes from [`FolderPicker::poll_file`].
+    /// Begins to ask where to save a file, `name` being proposed; the answer comes from
+    /// [`FolderPicker::poll_file`].
     fn ask_file(&mut self, ctx: &Context, name: &str);
     /// The answer, once: `Some(None)` when the person changed their mind.
     fn poll_file(&mut self) -> Option<Option<PathBuf>>;

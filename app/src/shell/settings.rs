@@ -1,8 +1,8 @@
 //! What the window remembers: theme, zoom, recent folders and the tabs of each folder.
 //!
 //! One JSON file, `sae-workbench/window.json` in the user's configuration folder (`$XDG_CONFIG_HOME`, else
-//! `~/.config`), written beside, fsynced and renamed. A file that cannot be read or written is reported and the window
-//! works on with what it has.
+//! `~/.config`), written to a temporary file, fsynced and renamed. A file that cannot be read or written is
+//! reported and the window works on with what it has.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct Settings {
     pub tree: bool,
     /// Folders opened last, newest first.
     pub recent: Vec<PathBuf>,
-    /// The program that trains; `sae` beside the window when `None`.
+    /// The program that trains; the `sae` next to `sae-app` when `None`.
     pub program: Option<PathBuf>,
     /// The tabs of each recent folder, as the shell wrote them.
     pub layouts: Vec<(PathBuf, serde_json::Value)>,
@@ -105,7 +105,10 @@ impl SettingsFile {
         }
     }
 
-    /// Writes the settings beside the old ones and puts them in their place.
+    /// Writes the settings to a temporary file and puts it in the place of the old one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write(&self, settings: &Settings) -> Result<(), Problem> {
         let Some(path) = &self.0 else { return Ok(()) };
         let attempt = || -> std::io::Result<()> {
@@ -119,7 +122,8 @@ impl SettingsFile {
     }
 }
 
-/// Writes `bytes` beside `path`, fsyncs and renames: the old file or the new one, never half of each.
+/// Writes `bytes` to a file next to `path`, fsyncs and renames: the old file or the new one, never half of
+/// each.
 pub(super) fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));

@@ -9,8 +9,9 @@ use egui_tiles::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::Place;
+use crate::load::Workers;
 use crate::theme::tokens;
-use crate::views::{self, Scene, View};
+use crate::views::{self, Scene, View, ViewCommand};
 
 /// A pane. On disk it is only its place.
 pub struct Pane(pub Box<dyn View>);
@@ -51,7 +52,7 @@ impl Tabs {
         tabs
     }
 
-    /// As [`Tabs::to_json`] wrote them; `None` when they can not be read or are empty.
+    /// As [`Tabs::to_json`] wrote them; `None` when they cannot be read or are empty.
     pub fn from_json(layout: &serde_json::Value) -> Option<Self> {
         let tree: Tree<Pane> = serde_json::from_value(layout.clone()).ok()?;
         tree.root()?;
@@ -85,7 +86,7 @@ impl Tabs {
         self.front.filter(fits).or_else(|| self.tree.tiles.tile_ids().find(fits))
     }
 
-    /// A new pane beside the one in front.
+    /// A new pane next to the one in front.
     fn open(&mut self, place: &Place) -> TileId {
         let id = self.tree.tiles.insert_pane(Pane(views::open(place)));
         let parent = self.front.and_then(|front| self.tree.tiles.parent_of(front)).or(self.tree.root());
@@ -180,19 +181,19 @@ impl Tabs {
         self.tree.tiles.tiles().filter(|tile| tile.is_pane()).count()
     }
 
-    /// Lets the pane in front search; false when it can not.
-    pub fn search(&mut self) -> bool {
+    /// Passes a command on to the pane in front; false when it has no use for it.
+    pub fn perform(&mut self, command: ViewCommand) -> bool {
         match self.front.and_then(|front| self.tree.tiles.get_mut(front)) {
-            Some(Tile::Pane(pane)) => pane.0.search(),
+            Some(Tile::Pane(pane)) => pane.0.perform(command),
             _ => false,
         }
     }
 
     /// Every pane's own logic.
-    pub fn logic(&mut self, scene: &mut Scene<'_>) {
+    pub fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         for tile in self.tree.tiles.tiles_mut() {
             if let Tile::Pane(pane) = tile {
-                pane.0.logic(scene);
+                pane.0.logic(scene, workers);
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use egui::{Label, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
 
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{DatasetEntry, Folder, RunEntry, Status};
 use crate::theme::{palette, space, tokens::size};
-use crate::views::Action;
 use crate::views::runs::status_colour;
-use crate::widgets::{facts, format, notice, table};
+use crate::widgets::{facts, format, method, notice, table};
 
 /// Height of a line.
 const LINE: f32 = 26.0;
@@ -19,7 +19,7 @@ pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Ve
         ui.add_space(space::M);
         heading(ui, "Runs", folder.runs.len());
         if folder.runs.is_empty() {
-            hint(ui, "none; `sae train` makes one");
+            hint(ui, "No runs yet; `sae train` makes one");
         }
         for run in &folder.runs {
             show_run(ui, run, here, actions);
@@ -27,7 +27,7 @@ pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Ve
         ui.add_space(space::L);
         heading(ui, "Datasets", folder.datasets.len());
         if folder.datasets.is_empty() {
-            hint(ui, "none; `sae harvest` makes one");
+            hint(ui, "No datasets yet; `sae harvest` makes one");
         }
         for dataset in &folder.datasets {
             show_dataset(ui, dataset, here, actions);
@@ -65,7 +65,7 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
         Ok(info) => format!(
             "{}\n{} · {} features · {state}",
             run.path.display(),
-            info.method,
+            method::name(&info.method),
             format::count(info.d_sae)
         ),
         Err(problem) => problem.to_string(),
@@ -96,12 +96,12 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
         line(ui, &shown, here, Place::Map { run: run.path.clone() }, actions);
     }
     if info.status == Status::Finished {
-        let hover = format!("Type a text and see what features of {} it fires", run.name);
+        let hover = format!("Type a text and see which features of {} fire on it", run.name);
         let shown = Line { name: "Prompt", right: "", dot: None, indent: space::L, hover: &hover };
         line(ui, &shown, here, Place::Prompt { run: run.path.clone(), feature: None }, actions);
     }
     for with in &info.comparisons {
-        let hover = format!("The features of {} beside those of {with}", run.name);
+        let hover = format!("The features of {} compared with those of {with}", run.name);
         let name = format!("Compare with {with}");
         let shown = Line { name: &name, right: "", dot: None, indent: space::L, hover: &hover };
         line(ui, &shown, here, Place::Compare { run: run.path.clone(), with: with.clone() }, actions);
@@ -122,7 +122,7 @@ fn show_dataset(ui: &mut Ui, dataset: &DatasetEntry, here: Option<&Place>, actio
             );
             ((p.good, "complete"), format!("{} rows", format::count(info.rows)), hover)
         }
-        Err(problem) => ((p.error, "can not be opened"), String::new(), problem.to_string()),
+        Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
     };
     line(
         ui,

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::history::History;
 use super::tabs::Tabs;
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{self, Folder, Status};
-use crate::load::{Lane, Requested, Workers};
-use crate::views::{Action, Scene, Stores};
+use crate::load::{Lane, Request, Workers};
+use crate::stores::Stores;
+use crate::views::Scene;
 
 /// Seconds between two looks at the records while a run is being trained.
 const LIVE: f64 = 2.0;
@@ -19,7 +21,7 @@ pub struct Workspace {
     /// The folder.
     pub root: PathBuf,
     /// What is in it.
-    pub folder: Requested<Folder>,
+    pub folder: Request<Folder>,
     /// What is loaded of it.
     pub stores: Stores,
     /// Where the person has been.
@@ -45,7 +47,7 @@ impl Workspace {
     ) -> Self {
         let mut workspace = Self {
             root: root.to_owned(),
-            folder: Requested::new(),
+            folder: Request::new(),
             stores: Stores::default(),
             history: History::default(),
             tabs: None,
@@ -64,7 +66,7 @@ impl Workspace {
         self.folder.ask(workers, Lane::Folders, move || data::folder::find(&root));
     }
 
-    /// Forgets everything that was loaded and reads it anew.
+    /// Drops everything that was loaded and reads it again.
     pub fn reload(&mut self, workers: &Workers) {
         self.stores = std::mem::take(&mut self.stores).emptied();
         self.layout = self.tabs.as_ref().and_then(Tabs::to_json);
@@ -73,7 +75,7 @@ impl Workspace {
         self.ask(workers);
     }
 
-    /// Once a frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
+    /// Once per frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
     pub fn logic(&mut self, workers: &Workers, now: f64, actions: &mut Vec<Action>) {
         self.folder.poll(workers);
         self.stores.poll(workers);
@@ -92,8 +94,7 @@ impl Workspace {
             self.ask(workers);
         }
         if let Some(tabs) = &mut self.tabs {
-            let mut scene = Scene { workers, folder: &folder, stores: &mut self.stores, now, actions };
-            tabs.logic(&mut scene);
+            tabs.logic(&mut Scene::new(&folder, &self.stores, now, actions), workers);
         }
     }
 
@@ -127,7 +128,8 @@ impl Workspace {
     }
 }
 
-/// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are any.
+/// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are
+/// any.
 fn first_places(folder: &Folder) -> Vec<Place> {
     let mut places = Vec::new();
     if !folder.runs.is_empty() || folder.datasets.is_empty() {

@@ -1,5 +1,5 @@
-//! Fonts for the text of tokens, in any script. They are inside the program: what a token looks like must not depend on
-//! the machine. `assets/fonts/README.md` says where they come from and under which licences.
+//! Fonts for the text of tokens, in any script. They are inside the program: what a token looks like must not
+//! depend on the machine. `assets/fonts/README.md` says where they come from and under which licences.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ const FALLBACKS: [(&str, &[u8]); 23] = embedded![
     "NotoSansSymbols2-Regular",
 ];
 
-/// The fonts of egui, and behind them those for all other scripts.
+/// The fonts of egui, and after them those for all other scripts.
 pub fn definitions() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
     for (name, bytes) in FALLBACKS {

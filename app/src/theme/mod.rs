@@ -1,7 +1,7 @@
 //! How the window looks: the design tokens and their application to egui.
 //!
-//! Colours, spacing and type sizes are named in [`tokens`] and nowhere else; everything else asks for them by role
-//! ([`tokens::Palette::accent`], [`tokens::space::M`]). A test below keeps it so.
+//! Colours, spacing and type sizes are named in [`tokens`] and nowhere else; everything else asks for them by
+//! role ([`tokens::Palette::accent`], [`tokens::space::M`]). A test below keeps it so.
 
 mod fonts;
 pub mod tokens;

@@ -1,7 +1,8 @@
 //! The design tokens: every colour, distance and type size of the window, by the role it plays.
 //!
-//! Ground colours go from `well` (deepest: fields and plots) over `ground` (panes) and `side` (bars and the tree) to
-//! `raised` (menus, dialogs). One accent marks what can be clicked or is selected; amber is kept for activation.
+//! Ground colours go from `well` (deepest: fields and plots) over `ground` (panes) and `side` (bars and the
+//! tree) to `raised` (menus, dialogs). One accent marks what can be clicked or is selected; amber is kept for
+//! activation.
 
 use egui::{Color32, Theme, Ui};
 
@@ -207,7 +208,8 @@ impl Palette {
         if share.sqrt() > 0.5 { self.on_activation } else { self.text }
     }
 
-    /// Ground of a token that adds (`share` > 0) or takes away, -1..=1 of the most; none for 0. Amber is kept for activation.
+    /// Ground of a token that adds (`share` > 0) or takes away, -1..=1 of the most; none for 0. Amber is kept
+    /// for activation.
     pub fn signed_shade(&self, share: f32) -> Color32 {
         if share.is_nan() || share == 0.0 {
             return Color32::TRANSPARENT;
@@ -217,8 +219,9 @@ impl Palette {
         mix(self.ground, end, 0.06 + 0.44 * share.abs().min(1.0).sqrt())
     }
 
-    /// Ground of text that belongs to the `i`-th of many kinds, from hardly tinted (0) to clearly (1). Neighbouring numbers have
-    /// far hues; with more than about a dozen kinds colours look alike, so the kind is also said in words where it matters.
+    /// Ground of text that belongs to the `i`-th of many kinds, from hardly tinted (0) to clearly (1).
+    /// Neighbouring numbers have far hues; with more than about a dozen kinds colours look alike, so the kind
+    /// is also said in words where it matters.
     pub fn kind(&self, i: usize, strength: f32) -> Color32 {
         let dark = self.ground.intensity() < 0.5;
         // Steps of the golden ratio never come near a hue that was used shortly before.

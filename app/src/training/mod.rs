@@ -1,8 +1,10 @@
-//! Training from the window: the program `sae` as a process of its own, told by the same configuration file as in a terminal.
+//! Training from the window: the program `sae` as a process of its own, told by the same configuration file
+//! as in a terminal.
 //!
-//! Neither takes the other with it: the trainer has its own process group and writes into files, so it goes on when the window is
-//! closed or falls; and what becomes of the trainer is a value that a thread keeps for the window. To pause is to interrupt it, as
-//! Ctrl-C does: it writes a checkpoint and ends. The curves come from the run's folder, as for any run that is being trained.
+//! Neither takes the other with it: the trainer has its own process group and writes into files, so it
+//! continues when the window is closed or falls; and what becomes of the trainer is a value that a thread
+//! keeps for the window. To pause is to interrupt it, as Ctrl-C does: it writes a checkpoint and ends. The
+//! curves come from the run's folder, as for any run that is being trained.
 
 mod process;
 
@@ -16,19 +18,19 @@ use crate::load::Problem;
 
 /// What is to be trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct TrainingJob {
     /// Folder of the run.
     pub out: PathBuf,
     /// The dataset; the one that the configuration names when `None`.
     pub data: Option<PathBuf>,
     /// The configuration, as `sae train --config` takes it; the defaults, or the run's own, when `None`.
     pub config: Option<PathBuf>,
-    /// Whether to go on with a run that is there.
+    /// Whether to resume an existing run.
     pub resume: bool,
 }
 
-impl Wish {
-    /// What stands behind `sae`.
+impl TrainingJob {
+    /// The arguments after `sae`.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["train".into()];
         for (name, path) in
@@ -51,9 +53,10 @@ impl Wish {
             let text = argument.to_string_lossy();
             let plain = |c: char| c.is_alphanumeric() || "-_./,:=+".contains(c);
             line.push(' ');
-            match text.chars().all(plain) {
-                true => line += &text,
-                false => line += &format!("'{}'", text.replace('\'', r"'\''")),
+            if text.chars().all(plain) {
+                line += &text;
+            } else {
+                line += &format!("'{}'", text.replace('\'', r"'\''"));
             }
         }
         line
@@ -64,9 +67,9 @@ impl Wish {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The process works.
-    Runs,
+    Running,
     /// It was interrupted and writes its checkpoint.
-    Pauses,
+    Pausing,
     /// It wrote a checkpoint and ended.
     Paused,
     /// It came to its end.
@@ -79,7 +82,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct Training {
     /// What was asked for.
-    pub wish: Wish,
+    pub job: TrainingJob,
     shared: Arc<Shared>,
 }
 
@@ -89,53 +92,60 @@ impl Training {
         self.shared.stage()
     }
 
+    fn pause(&mut self) {
+        self.shared.pause();
+    }
+
     /// Whether its process is there.
     pub fn is_alive(&self) -> bool {
-        matches!(self.stage(), Stage::Runs | Stage::Pauses)
+        matches!(self.stage(), Stage::Running | Stage::Pausing)
     }
 
-    /// The last line that it said.
-    pub fn said(&self) -> String {
-        self.shared.said()
-    }
-
-    /// Interrupts it.
-    pub fn pause(&self) {
-        self.shared.pause();
+    /// The last line that it printed.
+    pub fn last_line(&self) -> String {
+        self.shared.last_line()
     }
 }
 
 /// The trainings that this window began, one a folder.
 #[derive(Debug, Default)]
 pub struct Trainings {
-    /// The program, where it is not beside the window.
+    /// The program, where it is not next to the window's.
     pub program: Option<PathBuf>,
     all: Vec<Training>,
 }
 
 impl Trainings {
-    /// Begins a training, in the place of one of the same folder that has ended. `ctx` is woken when it changes.
-    pub fn start(&mut self, wish: Wish, ctx: &egui::Context) {
-        if self.of(&wish.out).is_some_and(Training::is_alive) {
+    /// Begins a training, in the place of one of the same folder that has ended. `ctx` is woken when it
+    /// changes.
+    pub fn start(&mut self, job: TrainingJob, ctx: &egui::Context) {
+        if self.of(&job.out).is_some_and(Training::is_alive) {
             return;
         }
-        self.all.retain(|training| training.wish.out != wish.out);
+        self.all.retain(|training| training.job.out != job.out);
         let program = self.program.clone().unwrap_or_else(beside_the_window);
-        let shared = process::start(program, &wish, ctx);
-        self.all.push(Training { wish, shared });
+        let shared = process::start(program, &job, ctx);
+        self.all.push(Training { job, shared });
     }
 
-    /// Interrupts a training that somebody else began: `process` trains the run in `out`.
+    /// Pauses the training of the run in `out`, if this window started it.
+    pub fn pause(&mut self, out: &Path) {
+        if let Some(training) = self.all.iter_mut().find(|training| training.job.out == out) {
+            training.pause();
+        }
+    }
+
+    /// Pauses a training that this window did not start: `process` trains the run in `out`.
     pub fn pause_other(&mut self, out: &Path, process: u32, ctx: &egui::Context) {
-        self.all.retain(|training| training.wish.out != out);
-        let wish = Wish { out: out.to_owned(), data: None, config: None, resume: true };
+        self.all.retain(|training| training.job.out != out);
+        let job = TrainingJob { out: out.to_owned(), data: None, config: None, resume: true };
         let shared = process::pause_other(process, out, ctx);
-        self.all.push(Training { wish, shared });
+        self.all.push(Training { job, shared });
     }
 
     /// The training of the run in `out`.
     pub fn of(&self, out: &Path) -> Option<&Training> {
-        self.all.iter().find(|training| training.wish.out == out)
+        self.all.iter().find(|training| training.job.out == out)
     }
 
     /// All of them, the newest last.
@@ -143,9 +153,9 @@ impl Trainings {
         &self.all
     }
 
-    /// Forgets what became of the training of `out`.
-    pub fn forget(&mut self, out: &Path) {
-        self.all.retain(|training| training.wish.out != out || training.is_alive());
+    /// Forgets the training of `out`, unless its process is still there.
+    pub fn dismiss(&mut self, out: &Path) {
+        self.all.retain(|training| training.job.out != out || training.is_alive());
     }
 
     /// Whether a process works.
@@ -167,17 +177,17 @@ mod tests {
 
     #[test]
     fn a_wish_is_what_a_person_would_type() {
-        let wish = Wish {
+        let job = TrainingJob {
             out: "runs/it's new".into(),
             data: Some("/data".into()),
             config: Some("sweep.toml".into()),
             resume: true,
         };
         assert_eq!(
-            wish.line(),
+            job.line(),
             r"sae train --config sweep.toml --data /data --out 'runs/it'\''s new' --resume"
         );
-        let plain = Wish { data: None, config: None, resume: false, ..wish };
+        let plain = TrainingJob { data: None, config: None, resume: false, ..job };
         assert_eq!(plain.arguments(), ["train", "--out", "runs/it's new"]);
     }
 }

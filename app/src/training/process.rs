@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Stage, Wish};
+use super::{Stage, TrainingJob};
 use crate::data::{self, Status};
 use crate::load::Problem;
 
 /// Between two looks at the process.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How much of what it said is looked at.
+/// How many bytes at the end of its output are looked at.
 const TAIL: u64 = 4096;
 
 /// What the thread tells the window.
 #[derive(Debug)]
 pub struct Shared {
     stage: Mutex<Stage>,
-    said: Mutex<String>,
+    last_line: Mutex<String>,
     interrupt: AtomicBool,
 }
 
@@ -30,19 +30,19 @@ impl Shared {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn said(&self) -> String {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn last_line(&self) -> String {
+        self.last_line.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn pause(&self) {
-        if self.stage() == Stage::Runs {
-            self.set(Stage::Pauses);
+        if self.stage() == Stage::Running {
+            self.set(Stage::Pausing);
             self.interrupt.store(true, Ordering::Release);
         }
     }
 
     fn new(stage: Stage) -> Self {
-        Self { stage: Mutex::new(stage), said: Mutex::default(), interrupt: AtomicBool::new(false) }
+        Self { stage: Mutex::new(stage), last_line: Mutex::default(), interrupt: AtomicBool::new(false) }
     }
 
     fn set(&self, stage: Stage) {
@@ -51,11 +51,11 @@ impl Shared {
 }
 
 /// Starts the process on a thread of its own: even a program on a sleeping disk holds up no frame.
-pub fn start(program: PathBuf, wish: &Wish, ctx: &egui::Context) -> Arc<Shared> {
-    let shared = Arc::new(Shared::new(Stage::Runs));
-    let (mine, wish, ctx) = (Arc::clone(&shared), wish.clone(), ctx.clone());
+pub fn start(program: PathBuf, job: &TrainingJob, ctx: &egui::Context) -> Arc<Shared> {
+    let shared = Arc::new(Shared::new(Stage::Running));
+    let (mine, job, ctx) = (Arc::clone(&shared), job.clone(), ctx.clone());
     let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
-        let stage = run(&program, &wish, &mine, &ctx).unwrap_or_else(Stage::Failed);
+        let stage = run(&program, &job, &mine, &ctx).unwrap_or_else(Stage::Failed);
         mine.set(stage);
         ctx.request_repaint();
     });
@@ -67,7 +67,7 @@ pub fn start(program: PathBuf, wish: &Wish, ctx: &egui::Context) -> Arc<Shared> 
 
 /// Interrupts a process that trains the run in `out`, and waits until it has let go of the folder.
 pub fn pause_other(process: u32, out: &Path, ctx: &egui::Context) -> Arc<Shared> {
-    let shared = Arc::new(Shared::new(Stage::Pauses));
+    let shared = Arc::new(Shared::new(Stage::Pausing));
     let (mine, out, ctx) = (Arc::clone(&shared), out.to_owned(), ctx.clone());
     let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
         let stage = match interrupt(process) {
@@ -88,19 +88,19 @@ pub fn pause_other(process: u32, out: &Path, ctx: &egui::Context) -> Arc<Shared>
     shared
 }
 
-fn run(program: &Path, wish: &Wish, shared: &Shared, ctx: &egui::Context) -> Result<Stage, Problem> {
+fn run(program: &Path, job: &TrainingJob, shared: &Shared, ctx: &egui::Context) -> Result<Stage, Problem> {
     let output = Output::create()?;
     let mut command = Command::new(program);
-    command.args(wish.arguments()).arg("--json").stdin(Stdio::null());
+    command.args(job.arguments()).arg("--json").stdin(Stdio::null());
     command.stdout(output.writer("json")?).stderr(output.writer("log")?);
     own_group(&mut command);
     let mut child = command.spawn().map_err(|error| {
         Problem::new(format!("Cannot start `{}`: {error}.", program.display())).with_remedy(
-            "Put the program `sae` beside the window, or name it as \"program\" in the window's settings.",
+            "Put the program `sae` next to `sae-app`, or name it as \"program\" in the window's settings.",
         )
     })?;
     let status = wait(&mut child, &output, shared, ctx)?;
-    Ok(stage(status, &output, wish))
+    Ok(stage(status, &output, job))
 }
 
 /// Waits for the end; passes on what the process says, and interrupts it when asked to.
@@ -113,35 +113,36 @@ fn wait(
     loop {
         let ended = child.try_wait();
         let line = output.last_line("log");
-        let mut said = shared.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said != line {
-            *said = line;
+        let mut shown = shared.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shown != line {
+            *shown = line;
             ctx.request_repaint();
         }
-        drop(said);
+        drop(shown);
         match ended {
             Ok(Some(status)) => return Ok(status),
             Ok(None) => {}
-            Err(error) => return Err(Problem::new(format!("The training can not be followed: {error}."))),
+            Err(error) => return Err(Problem::new(format!("The training cannot be followed: {error}."))),
         }
         if shared.interrupt.swap(false, Ordering::AcqRel)
             && let Err(why) = interrupt(child.id())
         {
-            shared.set(Stage::Runs);
-            *shared.said.lock().unwrap_or_else(PoisonError::into_inner) = why;
+            shared.set(Stage::Running);
+            *shared.last_line.lock().unwrap_or_else(PoisonError::into_inner) = why;
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// What an end means: the run's own record says whether it was stopped whole, the program's answer why it failed.
-fn stage(status: ExitStatus, output: &Output, wish: &Wish) -> Stage {
+/// What an end means: the run's own record says whether it was stopped whole, the program's answer why it
+/// failed.
+fn stage(status: ExitStatus, output: &Output, job: &TrainingJob) -> Stage {
     if status.success() {
         return Stage::Finished;
     }
     let answer: Option<serde_json::Value> = serde_json::from_str(&output.read("json")).ok();
     let error = answer.as_ref().and_then(|answer| answer.get("error")?.as_str());
-    let stopped = data::run::read_info(&wish.out).is_ok_and(|info| info.status == Status::Stopped);
+    let stopped = data::run::read_info(&job.out).is_ok_and(|info| info.status == Status::Stopped);
     match (error, status.code()) {
         (Some(_), Some(1)) if stopped => Stage::Paused,
         (Some(error), _) => Stage::Failed(data::problem(error)),
@@ -150,8 +151,8 @@ fn stage(status: ExitStatus, output: &Output, wish: &Wish) -> Stage {
             Stage::Failed(Problem::new(format!("`sae` ended with status {code}. {line}").trim_end()))
         }
         (None, None) => {
-            let remedy = if wish.out.join("checkpoints").exists() {
-                "Resume goes on from the newest checkpoint."
+            let remedy = if job.out.join("checkpoints").exists() {
+                "Resume continues from the newest checkpoint."
             } else {
                 "Start it again."
             };
@@ -160,7 +161,8 @@ fn stage(status: ExitStatus, output: &Output, wish: &Wish) -> Stage {
     }
 }
 
-/// A process group of its own: Ctrl-C in the terminal that the window was started from is not meant for the training.
+/// A process group of its own: Ctrl-C in the terminal that the window was started from is not meant for the
+/// training.
 #[cfg(unix)]
 fn own_group(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;
@@ -177,8 +179,8 @@ fn interrupt(process: u32) -> Result<(), String> {
     let done = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).stderr(Stdio::null()).status();
     match done {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(format!("process {process} can not be interrupted")),
-        Err(error) => Err(format!("`sh` can not be started to interrupt process {process}: {error}")),
+        Ok(_) => Err(format!("process {process} cannot be interrupted")),
+        Err(error) => Err(format!("`sh` cannot be started to interrupt process {process}: {error}")),
     }
 }
 
@@ -206,7 +208,7 @@ impl Output {
         File::create(&path).map_err(|e| unwritable(&path, &e))
     }
 
-    /// The end of what was written; nothing where that can not be read.
+    /// The end of what was written; nothing where that cannot be read.
     fn read(&self, name: &str) -> String {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = File::open(self.folder.join(name))?;
@@ -239,5 +241,5 @@ impl Drop for Output {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(format!("Cannot write {}: {error}.", path.display()))
-        .with_remedy("Make room on the disk, or let TMPDIR name another folder.")
+        .with_remedy("Make room on the disk, or set TMPDIR to a different folder.")
 }

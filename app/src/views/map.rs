@@ -1,4 +1,4 @@
-//! The features of a run in a plane: near when their directions are alike.
+//! The features of a run in a plane: similar directions are near each other.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,9 +7,11 @@ use egui::{Button, Color32, ComboBox, Frame, Margin, RichText, Role, Ui, WidgetI
 
 use super::features::{COLOURS, name_of};
 use super::{Scene, View};
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Columns, Number, Points};
-use crate::load::{Lane, Requested};
+use crate::load::{Lane, Request, Workers};
+use crate::stores::Need;
 use crate::theme::tokens::{self, Palette};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::scatter::{self, Cloud, Scatter};
@@ -24,10 +26,12 @@ pub struct MapView {
     run: PathBuf,
     scatter: Scatter,
     coloured_by: Number,
-    colours: Requested<Vec<Color32>>,
+    colours: Request<Vec<Color32>>,
     asked: Option<ColourKey>,
     dark: bool,
-    lassoed: Requested<Vec<u32>>,
+    /// The corners of a lasso whose features are to be found.
+    lasso: Option<Vec<[f32; 2]>>,
+    lassoed: Request<Vec<u32>>,
     /// The feature that was looked at last is ringed.
     last: Option<u32>,
 }
@@ -39,21 +43,22 @@ impl MapView {
             run: run.to_owned(),
             scatter: Scatter::default(),
             coloured_by: Number::Density,
-            colours: Requested::new(),
+            colours: Request::new(),
             asked: None,
             dark: true,
-            lassoed: Requested::new(),
+            lasso: None,
+            lassoed: Request::new(),
             last: None,
         }
     }
 
-    fn ask_colours(&mut self, scene: &mut Scene<'_>) {
+    fn ask_colours(&mut self, scene: &Scene<'_>, workers: &Workers) {
         let store = scene.stores.run(&self.run);
         let (Some(points), Some(columns)) = (store.map.value().cloned(), store.columns.value().cloned())
         else {
             return;
         };
-        let order = store.order.clone().filter(|order| order.rows.len() < columns.len());
+        let order = store.order.clone().filter(|order| order.len() < columns.len());
         let order_key = order.as_ref().map_or(0, |order| Arc::as_ptr(order) as usize);
         let key = (store.map.version(), store.columns.version(), order_key, self.coloured_by, self.dark);
         if self.asked == Some(key) {
@@ -62,8 +67,8 @@ impl MapView {
         self.asked = Some(key);
         let palette = tokens::of(if self.dark { egui::Theme::Dark } else { egui::Theme::Light });
         let number = self.coloured_by;
-        self.colours.ask(scene.workers, Lane::Sort, move || {
-            Ok(colours(&points, &columns, order.as_ref().map(|o| o.rows.as_slice()), number, palette))
+        self.colours.ask(workers, Lane::Sort, move || {
+            Ok(colours(&points, &columns, order.as_ref().map(|order| order.as_slice()), number, palette))
         });
     }
 
@@ -84,7 +89,7 @@ impl MapView {
             combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Coloured by"));
             let lasso = ui.add(Button::new("Lasso").selected(self.scatter.surrounding));
             if lasso
-                .on_hover_text("Drag around features to choose them; Shift-drag does so at any time")
+                .on_hover_text("Drag around features to select them; Shift-drag works at any time")
                 .clicked()
             {
                 self.scatter.surrounding = !self.scatter.surrounding;
@@ -92,25 +97,23 @@ impl MapView {
             if ui.button("Show all").on_hover_text("Show the whole map again (double-click)").clicked() {
                 self.scatter.reset();
             }
-            let chosen = scene.stores.run(&self.run).chosen.features.clone();
-            if let Some(chosen) = chosen {
-                ui.label(
-                    RichText::new(format!("{} chosen", format::grouped(chosen.len() as u64))).color(p.accent),
-                );
+            if let Some(selected) = &scene.stores.run(&self.run).selection.features {
+                let count = format!("{} selected", format::grouped(selected.len() as u64));
+                ui.label(RichText::new(count).color(p.accent));
                 if ui.button("Show in the table").clicked() {
                     scene.go(Place::Features { run: self.run.clone() });
                 }
-                if ui.button("Forget").on_hover_text("Choose nothing").clicked() {
-                    scene.stores.run(&self.run).chosen.set(None);
+                if ui.button("Clear").on_hover_text("Clear the selection").clicked() {
+                    scene.act(Action::Select { run: self.run.clone(), features: None });
                 }
             }
-            if self.colours.loading() || self.lassoed.loading() {
+            if self.colours.loading() || self.lasso.is_some() || self.lassoed.loading() {
                 ui.spinner();
             }
         });
         facts::caption(
             ui,
-            "Near means alike in direction; the axes mean nothing. Drag to move, wheel to zoom, click to open.",
+            "Nearby features have similar directions; the axes have no meaning. Drag to move, scroll to zoom, click to open.",
         );
         ui.add_space(space::XS);
     }
@@ -148,9 +151,11 @@ impl MapView {
         });
     }
 
-    fn surround(&mut self, corners: Vec<[f32; 2]>, points: &Arc<Points>, scene: &Scene<'_>) {
-        let points = Arc::clone(points);
-        self.lassoed.ask(scene.workers, Lane::Sort, move || {
+    /// Looks for the features inside a lasso.
+    fn ask_lassoed(&mut self, scene: &Scene<'_>, workers: &Workers) {
+        let Some(points) = scene.stores.run(&self.run).map.value().cloned() else { return };
+        let Some(corners) = self.lasso.take() else { return };
+        self.lassoed.ask(workers, Lane::Sort, move || {
             let places = points.features.iter().zip(points.plane.places());
             Ok(places.filter(|(_, place)| scatter::inside(&corners, **place)).map(|(f, _)| *f).collect())
         });
@@ -194,31 +199,30 @@ impl View for MapView {
 
     fn turn_to(&mut self, _place: &Place) {}
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let store = scene.stores.run(&self.run);
-        if store.columns.untouched() {
-            store.ask_features(workers);
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        scene.load_features(&self.run);
+        if scene.stores.run(&self.run).map.untouched() {
+            scene.load(Need::Map(self.run.clone()));
         }
-        if store.map.untouched() {
-            store.ask_map(workers);
-        }
+        self.ask_lassoed(scene, workers);
         if self.lassoed.poll(workers)
             && let Some(features) = self.lassoed.value().cloned()
         {
-            store.chosen.set((!features.is_empty()).then_some(features));
+            let features = (!features.is_empty()).then_some(features);
+            scene.act(Action::Select { run: self.run.clone(), features });
         }
         self.colours.poll(workers);
-        self.ask_colours(scene);
+        self.ask_colours(scene, workers);
+        self.scatter.logic(workers);
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         self.dark = ui.visuals().dark_mode;
         let store = scene.stores.run(&self.run);
         if let Some(problem) = store.map.problem().or(store.columns.problem()) {
-            if notice::problem(ui, "The map can not be shown", problem) {
-                store.ask_map(scene.workers);
-                store.ask_features(scene.workers);
+            if notice::problem(ui, "The map cannot be shown", problem) {
+                scene.act(Action::Retry(Need::Map(self.run.clone())));
+                scene.act(Action::Retry(Need::Features(self.run.clone())));
             }
             return;
         }
@@ -241,7 +245,7 @@ impl View for MapView {
                 square: true,
                 ringed: &ringed,
             };
-            let asked = self.scatter.show(ui, scene.workers, &cloud);
+            let asked = self.scatter.show(ui, &cloud);
             if let Some(i) = asked.hovered {
                 self.hover(ui, points.features[i], scene);
             }
@@ -251,7 +255,8 @@ impl View for MapView {
                 scene.go(Place::Feature { run: self.run.clone(), feature });
             }
             if let Some(corners) = asked.lasso {
-                self.surround(corners, &points, scene);
+                self.lasso = Some(corners);
+                ui.ctx().request_repaint();
             }
         });
     }

@@ -1,7 +1,9 @@
-//! What the tabs show. One view a file or folder; each is a struct with its own state that implements [`View`].
+//! What the tabs show. One view a file or folder; each is a struct with its own state that implements
+//! [`View`].
 //!
-//! A view reads what it needs through [`Scene`] and never changes anything outside itself: it sends [`Action`]s, which
-//! the shell applies in one place after the frame's views are drawn.
+//! A view reads what it needs through [`Scene`] and never changes anything outside itself: it sends
+//! [`Action`](crate::action::Action)s, which the shell applies in one place. The types see to that: a scene
+//! lends what is loaded for reading only, and only [`View::logic`] is given the workers that read files.
 
 pub mod compare;
 pub mod dataset;
@@ -9,26 +11,34 @@ pub mod experts;
 pub mod feature;
 pub mod features;
 pub mod map;
-mod notebook;
 pub mod prompt;
 pub mod runs;
 mod scene;
-mod stores;
 pub mod welcome;
 
-pub use notebook::Notebook;
-pub use scene::{Action, Save, Scene};
-pub use stores::{Chosen, DatasetStore, RunStore, Stores};
+pub use scene::Scene;
 
 use std::path::Path;
 
 use egui::Ui;
 
 use crate::address::Place;
+use crate::load::Workers;
+
+/// What the shell passes on to the view in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ViewCommand {
+    /// Put the cursor into the search field.
+    Search,
+    /// Show the form for a new training.
+    ShowTrainingForm,
+    /// Run the model on this text.
+    ReadText(String),
+}
 
 /// A tab's content.
 pub trait View {
-    /// Where this is: what an address of it says, and what is remembered of it.
+    /// The place that is shown: what its address names, and what is remembered of it.
     fn place(&self) -> Place;
 
     /// Title of the tab.
@@ -37,18 +47,19 @@ pub trait View {
     /// Turns to another place that this pane can show ([`Place::same_pane`]).
     fn turn_to(&mut self, place: &Place);
 
-    /// Once a frame, drawn or not: asks for what is missing, takes what has arrived.
-    fn logic(&mut self, scene: &mut Scene<'_>);
+    /// Once per frame, drawn or not: asks for what is missing, takes what has arrived.
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers);
 
-    /// Draws.
+    /// Draws. What drawing finds missing it notes in the view's own state, for the next [`View::logic`].
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>);
 
-    /// The person wants to search here. False when there is nothing to search.
-    fn search(&mut self) -> bool {
+    /// Does what the shell passes on to the view in front. False when the view has no use for it.
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        let _ = command;
         false
     }
 
-    /// The feature that is looked at here, with its run.
+    /// The feature that is shown or selected here, with its run.
     fn feature(&self) -> Option<(&Path, u32)> {
         None
     }

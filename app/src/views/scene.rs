@@ -1,31 +1,31 @@
-//! What a view may see and say.
+//! What a view sees of the world outside it, and how it asks for changes there.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::Folder;
-use crate::load::{Problem, Workers};
-use crate::shell::Command;
+use crate::data::notes::Edit;
+use crate::stores::{Need, Stores};
 
-use super::Stores;
-
-/// Everything outside a view, for one frame.
+/// Everything outside a view, for one frame: to be read. What a view wants changed it asks for with an
+/// [`Action`].
 pub struct Scene<'a> {
-    /// Where background work is sent.
-    pub workers: &'a Workers,
     /// The open folder.
     pub folder: &'a Folder,
     /// What is loaded of its runs and datasets, shared by the views.
-    pub stores: &'a mut Stores,
-    /// The window's clock, seconds.
+    pub stores: &'a Stores,
+    /// The window's clock, in seconds.
     pub now: f64,
-    /// What the view wants done.
-    pub actions: &'a mut Vec<Action>,
+    actions: &'a mut Vec<Action>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// A scene whose actions are collected in `actions`.
+    pub fn new(folder: &'a Folder, stores: &'a Stores, now: f64, actions: &'a mut Vec<Action>) -> Self {
+        Self { folder, stores, now, actions }
+    }
+
     /// Asks for something to be done after this frame.
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
@@ -35,54 +35,36 @@ impl Scene<'_> {
     pub fn go(&mut self, place: Place) {
         self.act(Action::Go(place));
     }
-}
 
-/// What a view, a menu or the palette wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Go to a place of the open folder.
-    Go(Place),
-    /// Do a command.
-    Do(Command),
-    /// Open a folder.
-    Open(PathBuf),
-    /// Put text on the clipboard.
-    Copy(String),
-    /// Save something as a file; the person says where.
-    Save(Save),
-    /// Save a picture of a part of the window, under this name.
-    Picture(String, egui::Rect),
-    /// Say what went wrong, where there is no better place for it.
-    Report(Problem),
-}
-
-/// Something to be saved. It is made on a worker, when the person has said where.
-#[derive(Clone)]
-pub struct Save {
-    /// The name that is proposed.
-    pub name: String,
-    /// Makes the file's bytes.
-    pub make: Arc<dyn Fn() -> Result<Vec<u8>, Problem> + Send + Sync>,
-}
-
-impl Save {
-    /// To be made by `make`.
-    pub fn new(
-        name: impl Into<String>,
-        make: impl Fn() -> Result<Vec<u8>, Problem> + Send + Sync + 'static,
-    ) -> Self {
-        Self { name: name.into(), make: Arc::new(make) }
+    /// Asks for data that is not loaded yet.
+    pub fn load(&mut self, need: Need) {
+        self.act(Action::Load(need));
     }
-}
 
-impl fmt::Debug for Save {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Save({})", self.name)
+    /// Asks for an edit of the notes of `run`.
+    pub fn note(&mut self, run: &Path, edit: Edit) {
+        self.act(Action::Note { run: run.to_owned(), edit });
     }
-}
 
-impl PartialEq for Save {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.make, &other.make)
+    /// Asks for the feature table of `run`, with its tokens, explanations and notes, unless it was asked for
+    /// before.
+    pub fn load_features(&mut self, run: &Path) {
+        if self.stores.run(run).columns.untouched() {
+            self.load(Need::Features(run.to_owned()));
+        }
+    }
+
+    /// Asks for the documents of `dataset` and its vocabulary, unless they were asked for before.
+    pub fn load_documents(&mut self, dataset: &Path) {
+        if self.stores.dataset(dataset).documents.untouched() {
+            self.load(Need::Documents(dataset.to_owned()));
+        }
+    }
+
+    /// Asks for the load of the experts on `dataset`, unless it was asked for before.
+    pub fn load_experts(&mut self, dataset: &Path) {
+        if self.stores.dataset(dataset).experts.untouched() {
+            self.load(Need::Experts(dataset.to_owned()));
+        }
     }
 }

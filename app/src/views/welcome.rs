@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use egui::{Align, Button, Frame, Label, Layout, Link, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::Action;
+use crate::action::Action;
+use crate::action::Command;
 use crate::load::Problem;
-use crate::shell::Command;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::notice;
 
@@ -20,10 +20,8 @@ pub fn show(ui: &mut Ui, recent: &[PathBuf], problem: Option<&Problem>, actions:
             ui.label(RichText::new("SAE Workbench").size(28.0).color(p.strong));
             ui.add_space(space::XS);
             ui.label(
-                RichText::new(
-                    "Look at the features of a language model, and at the text that makes them fire.",
-                )
-                .color(p.weak),
+                RichText::new("Explore the features of a language model and the text that makes them fire.")
+                    .color(p.weak),
             );
             ui.add_space(space::XL);
             if let Some(problem) = problem {
@@ -59,7 +57,7 @@ fn first_time(ui: &mut Ui) {
         ui.add_space(space::XS);
         ui.label(
             RichText::new(
-                "This makes a small dictionary from the model that comes along, in about three minutes:",
+                "This command trains a small dictionary on the built-in model in about half a minute:",
             )
             .color(p.text),
         );

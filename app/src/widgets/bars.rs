@@ -1,6 +1,6 @@
 //! Bars: histograms and small ranked lists.
 
-use egui::{Align2, Color32, FontId, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, Color32, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 use super::format;
 use crate::theme::{palette, tokens::size};
@@ -30,79 +30,100 @@ impl Bins<'_> {
     fn share(&self, value: f32) -> f32 {
         (value - self.low) / (self.high - self.low)
     }
+
+    fn total(&self) -> u64 {
+        self.counts.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// The bin's range and count in words.
+    fn describe(&self, bin: usize) -> String {
+        let edge = |bin: usize| format::value(self.value(bin as f64 / self.counts.len() as f64));
+        let count = self.counts[bin];
+        let share = format::percent(f64::from(count) / self.total().max(1) as f64);
+        let count = format::grouped(u64::from(count));
+        format!("{} to {}\n{count} {}, {share}", edge(bin), edge(bin + 1), self.unit)
+    }
 }
 
 /// A histogram with the bin under the pointer spelled out. `marked` is a value to be pointed at.
 pub fn histogram(ui: &mut Ui, bins: &Bins<'_>, height: f32, logarithmic: bool, marked: Option<f32>) {
-    let p = palette(ui);
-    let Bins { name, unit, counts, low, high } = *bins;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
-    let total: u64 = counts.iter().map(|c| u64::from(*c)).sum();
+    let (count, total) = (bins.counts.len(), bins.total());
     response.widget_info(|| {
-        WidgetInfo::labeled(Role::Image, true, format!("{name}: {total} values in {} bins", counts.len()))
+        let name = format!("{}: {total} values in {count} bins", bins.name);
+        WidgetInfo::labeled(Role::Image, true, name)
     });
-    let base = rect.bottom() - 16.0;
-    let plot = egui::Rect::from_min_max(rect.min, pos2(rect.right(), base));
-    let scale = |count: u32| if logarithmic { f64::from(count).ln_1p() } else { f64::from(count) };
-    let top = counts.iter().copied().map(scale).fold(0.0, f64::max);
-    let width = plot.width() / counts.len().max(1) as f32;
-    let hovered = response
-        .hover_pos()
-        .map(|pos| ((pos.x - plot.left()) / width) as usize)
-        .filter(|bin| *bin < counts.len());
-    let painter = ui.painter();
-    for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let tall = (scale(*count) / top * f64::from(plot.height() - 2.0)).max(1.0) as f32;
-        let left = plot.left() + bin as f32 * width;
-        let bar = egui::Rect::from_min_max(
-            pos2(left + 0.5, base - tall),
-            pos2((left + width - 0.5).max(left + 1.0), base),
-        );
-        let middle = bins.value((bin as f64 + 0.5) / counts.len() as f64) as f32;
-        let colour = match hovered == Some(bin) {
-            true => p.accent,
-            // What goes both ways has two colours; activations get stronger to the right.
-            false if low < 0.0 && middle < 0.0 => p.negative,
-            false if low < 0.0 => p.positive,
-            false => p.shade(middle / high),
-        };
-        painter.rect_filled(bar, 1.0, colour);
-    }
-    painter.hline(plot.x_range(), base, Stroke::new(1.0, p.line_strong));
-    let font = FontId::proportional(size::SMALL);
-    let start = format::value(f64::from(low));
-    painter.text(pos2(plot.left(), rect.bottom()), Align2::LEFT_BOTTOM, start, font.clone(), p.weak);
-    if low < 0.0 && high > 0.0 {
-        let x = plot.left() + plot.width() * bins.share(0.0);
-        painter.vline(x, plot.y_range(), Stroke::new(1.0, p.line_strong));
-        painter.text(pos2(x, rect.bottom()), Align2::CENTER_BOTTOM, "0", font.clone(), p.weak);
-    }
-    let end = format::value(f64::from(high));
-    painter.text(pos2(plot.right(), rect.bottom()), Align2::RIGHT_BOTTOM, end, font, p.weak);
-    if let Some(value) = marked.filter(|_| high > low) {
-        let x = plot.left() + plot.width() * bins.share(value).clamp(0.0, 1.0);
-        painter.vline(x, plot.y_range(), Stroke::new(1.5, p.strong));
-        let side = if x > plot.center().x { Align2::RIGHT_TOP } else { Align2::LEFT_TOP };
-        let gap = if x > plot.center().x { -4.0 } else { 4.0 };
-        let font = FontId::proportional(size::SMALL);
-        painter.text(pos2(x + gap, plot.top()), side, format::value(f64::from(value)), font, p.strong);
+    // The numbers of the axis stand below the bars.
+    let plot = Rect::from_min_max(rect.min, pos2(rect.right(), rect.bottom() - 16.0));
+    let width = plot.width() / count.max(1) as f32;
+    let hovered = response.hover_pos().map(|pos| ((pos.x - plot.left()) / width) as usize);
+    let hovered = hovered.filter(|bin| *bin < count);
+    draw_bars(ui, bins, plot, logarithmic, hovered);
+    draw_axis(ui, bins, plot, rect.bottom());
+    if let Some(value) = marked.filter(|_| bins.high > bins.low) {
+        draw_mark(ui, bins, plot, value);
     }
     if let Some(bin) = hovered {
-        let edge = |b: usize| format::value(bins.value(b as f64 / counts.len() as f64));
-        let share = f64::from(counts[bin]) / total.max(1) as f64;
-        response.on_hover_text_at_pointer(format!(
-            "{} to {}\n{} {unit}, {}",
-            edge(bin),
-            edge(bin + 1),
-            format::grouped(u64::from(counts[bin])),
-            format::percent(share)
-        ));
+        response.on_hover_text_at_pointer(bins.describe(bin));
     }
 }
 
-/// A thin bar behind a number: `share` in 0..=1 of the room.
-pub fn inline_bar(ui: &Ui, rect: egui::Rect, share: f32, colour: Color32) {
-    let bar = egui::Rect::from_min_size(
+fn draw_bars(ui: &Ui, bins: &Bins<'_>, plot: Rect, logarithmic: bool, hovered: Option<usize>) {
+    let p = palette(ui);
+    let Bins { counts, low, high, .. } = *bins;
+    let scale = |count: u32| if logarithmic { f64::from(count).ln_1p() } else { f64::from(count) };
+    let top = counts.iter().copied().map(scale).fold(0.0, f64::max);
+    let width = plot.width() / counts.len().max(1) as f32;
+    let base = plot.bottom();
+    for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        // A single firing among millions is still seen.
+        let tall = (scale(*count) / top * f64::from(plot.height() - 2.0)).max(1.0) as f32;
+        let left = plot.left() + bin as f32 * width;
+        let right = (left + width - 0.5).max(left + 1.0);
+        let bar = Rect::from_min_max(pos2(left + 0.5, base - tall), pos2(right, base));
+        let middle = bins.value((bin as f64 + 0.5) / counts.len() as f64) as f32;
+        // What goes both ways has two colours; activations get stronger to the right.
+        let colour = if hovered == Some(bin) {
+            p.accent
+        } else if low < 0.0 && middle < 0.0 {
+            p.negative
+        } else if low < 0.0 {
+            p.positive
+        } else {
+            p.shade(middle / high)
+        };
+        ui.painter().rect_filled(bar, 1.0, colour);
+    }
+}
+
+/// The base line with the numbers at its ends, and zero where it lies between them.
+fn draw_axis(ui: &Ui, bins: &Bins<'_>, plot: Rect, bottom: f32) {
+    let (p, painter) = (palette(ui), ui.painter());
+    painter.hline(plot.x_range(), plot.bottom(), Stroke::new(1.0, p.line_strong));
+    let number = |x: f32, align: Align2, text: String| {
+        painter.text(pos2(x, bottom), align, text, FontId::proportional(size::SMALL), p.weak)
+    };
+    number(plot.left(), Align2::LEFT_BOTTOM, format::value(f64::from(bins.low)));
+    if bins.low < 0.0 && bins.high > 0.0 {
+        let x = plot.left() + plot.width() * bins.share(0.0);
+        painter.vline(x, plot.y_range(), Stroke::new(1.0, p.line_strong));
+        number(x, Align2::CENTER_BOTTOM, "0".to_owned());
+    }
+    number(plot.right(), Align2::RIGHT_BOTTOM, format::value(f64::from(bins.high)));
+}
+
+fn draw_mark(ui: &Ui, bins: &Bins<'_>, plot: Rect, value: f32) {
+    let (p, painter) = (palette(ui), ui.painter());
+    let x = plot.left() + plot.width() * bins.share(value).clamp(0.0, 1.0);
+    painter.vline(x, plot.y_range(), Stroke::new(1.5, p.strong));
+    let (side, gap) = if x > plot.center().x { (Align2::RIGHT_TOP, -4.0) } else { (Align2::LEFT_TOP, 4.0) };
+    let font = FontId::proportional(size::SMALL);
+    painter.text(pos2(x + gap, plot.top()), side, format::value(f64::from(value)), font, p.strong);
+}
+
+/// A thin bar under a number: `share` in 0..=1 of the room.
+pub fn inline_bar(ui: &Ui, rect: Rect, share: f32, colour: Color32) {
+    let bar = Rect::from_min_size(
         pos2(rect.left(), rect.bottom() - 2.0),
         vec2(rect.width() * share.clamp(0.0, 1.0), 2.0),
     );

@@ -14,7 +14,8 @@ use crate::theme::{palette, tokens::Palette, tokens::size};
 pub struct Window<'a> {
     /// Tokens of the window; empty where rows are no tokens, which then show as their positions.
     pub tokens: &'a [u32],
-    /// Activation at each; as long as `tokens`, or empty when there is none. Of rows that are no tokens, one for each.
+    /// Activation at each; as long as `tokens`, or empty when there is none. Of rows that are no tokens, one
+    /// for each.
     pub values: &'a [f32],
     /// Activation that gets the full colour.
     pub max: f32,
@@ -54,7 +55,8 @@ impl Window<'_> {
         self.tokens.len().max(self.values.len())
     }
 
-    /// What row `i` shows as: its token's text, or where it is. Nothing is made up for rows that came without text.
+    /// What row `i` shows as: its token's text, or where it is. Nothing is made up for rows that came without
+    /// text.
     fn text(&self, vocabulary: &Vocabulary, i: usize) -> String {
         match self.tokens.get(i) {
             Some(token) => vocabulary.show(*token).into_owned(),

@@ -1,4 +1,5 @@
-//! A map of coloured cells: rows × columns, with the cell under the pointer or the keyboard's cursor told to the caller.
+//! A map of coloured cells: rows × columns, with the cell under the pointer or the keyboard's cursor told to
+//! the caller.
 
 use egui::{
     Align2, Color32, EventFilter, FontId, Key, Mesh, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui,
@@ -37,7 +38,7 @@ pub struct Matrix<'a> {
 }
 
 /// What the person does with it.
-pub struct Answer {
+pub struct Interaction {
     /// The cell under the pointer or, while the map has the focus, under the cursor.
     pub pointed: Option<At>,
     /// The cell that was clicked, or chosen with Enter.
@@ -76,7 +77,7 @@ const FOOT: f32 = 18.0;
 
 impl Matrix<'_> {
     /// Draws it.
-    pub fn show(&self, ui: &mut Ui) -> Answer {
+    pub fn show(&self, ui: &mut Ui) -> Interaction {
         let (least, most) = self.cell;
         let wide = ((ui.available_width() - self.names) / self.columns.max(1) as f32).floor();
         let tall = (self.height / self.rows.max(1) as f32).floor();
@@ -102,7 +103,7 @@ impl Matrix<'_> {
         let named = press.filter(|pos| pos.x < grid.origin.x);
         let row = named.and_then(|pos| grid.at(pos2(grid.origin.x, pos.y))).map(|at| at.0);
         let enter = cursor.is_some() && ui.input(|i| i.key_pressed(Key::Enter));
-        Answer { pointed, clicked: by_mouse.or(cursor.filter(|_| enter)), row, response }
+        Interaction { pointed, clicked: by_mouse.or(cursor.filter(|_| enter)), row, response }
     }
 
     /// Moves the cursor with the arrow keys while the map has the focus.

@@ -5,6 +5,7 @@ pub mod example;
 pub mod facts;
 pub mod format;
 pub mod matrix;
+pub mod method;
 pub mod notice;
 pub mod plane;
 pub mod plot;

@@ -1,4 +1,4 @@
-//! The states that are no data: loading, nothing here, something is wrong.
+//! The states without data: loading, nothing here, something is wrong.
 
 use egui::{Align, Button, Layout, RichText, Role, Spinner, Ui, WidgetInfo};
 
@@ -24,7 +24,7 @@ pub fn loading(ui: &mut Ui, what: &str) {
     });
 }
 
-/// There is nothing to show, which is no failure; `how` says how to get something.
+/// There is nothing to show, which is not a failure; `how` tells how to get something.
 pub fn empty(ui: &mut Ui, what: &str, how: &str) {
     centred(ui, |ui| {
         ui.label(RichText::new(what).size(size::HEADING).color(palette(ui).strong));

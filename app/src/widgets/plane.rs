@@ -1,4 +1,5 @@
-//! Places in a plane, sorted into squares, so that what is near a place or inside a rectangle is found without looking at all.
+//! Places in a plane, sorted into squares, so that what is near a place or inside a rectangle is found
+//! without looking at all.
 
 /// Places a square has on average, about.
 const EACH: usize = 4;
@@ -86,8 +87,8 @@ impl Plane {
         }
     }
 
-    /// The place nearest to `at` no further than `reach`, distances measured with these scales of the axes; of equally near ones the
-    /// first.
+    /// The place nearest to `at` no further than `reach`, distances measured with these scales of the axes;
+    /// of equally near ones the first.
     pub fn nearest(&self, at: [f32; 2], scale: [f32; 2], reach: f32) -> Option<usize> {
         let by = scale.map(|scale| reach / scale);
         let mut best: Option<(f32, usize)> = None;

@@ -5,7 +5,8 @@ use egui::{Align2, FontId, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 use super::format;
 use crate::theme::{palette, tokens::size};
 
-/// Values as bars up and down from zero, one a value or, where there are more than pixels, the extremes of each pixel.
+/// Values as bars up and down from zero, one a value or, where there are more than pixels, the extremes of
+/// each pixel.
 pub fn strip(ui: &mut Ui, name: &str, values: &[f32], height: f32) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());

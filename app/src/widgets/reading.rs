@@ -40,7 +40,7 @@ pub struct Text<'a> {
 
 /// What the person does with it: indices of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct Interaction {
     /// The token under the pointer.
     pub pointed: Option<usize>,
     /// The token that was clicked.
@@ -53,7 +53,7 @@ pub fn show(
     vocabulary: &Vocabulary,
     of: &Text<'_>,
     card: impl FnOnce(&mut Ui, usize),
-) -> Answer {
+) -> Interaction {
     let (job, ends) = layout(ui, vocabulary, of);
     let plain = job.text.clone();
     let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
@@ -89,7 +89,7 @@ pub fn show(
     if let Some(i) = pointed {
         response.on_hover_cursor(egui::CursorIcon::PointingHand).on_hover_ui_at_pointer(|ui| card(ui, i));
     }
-    Answer { pointed, clicked }
+    Interaction { pointed, clicked }
 }
 
 /// The job, and the character at which each token ends.

@@ -1,6 +1,7 @@
-//! Many points in a plane: dragged, zoomed, hovered, clicked, surrounded. Up to a few thousand in view are drawn one by one;
-//! more as a picture with cells of three points of the screen, brighter where there are many. Pictures are made on a worker: while one
-//! is made, the last one moves with the pointer, so that a frame costs the same for a thousand points and for a million.
+//! Many points in a plane: dragged, zoomed, hovered, clicked, surrounded. Up to a few thousand in view are
+//! drawn one by one; more as a picture with cells of three points of the screen, brighter where there are
+//! many. Pictures are made on a worker: while one is made, the last one moves with the pointer, so that a
+//! frame costs the same for a thousand points and for a million.
 
 use std::sync::Arc;
 
@@ -10,20 +11,21 @@ use egui::{
 };
 
 use super::plane::Plane;
-use crate::load::{Lane, Requested, Workers};
+use crate::load::{Lane, Request, Workers};
 use crate::theme::palette;
 
 /// Points in view up to which each is drawn for itself.
 const SINGLE: usize = 4000;
 /// Side of a cell, in points of the screen.
 const CELL: f32 = 3.0;
-/// How far a picture goes beyond what is seen, on each side: what a quick hand uncovers before the next one is there.
+/// How far a picture goes beyond what is seen, on each side: what a quick hand uncovers before the next one
+/// is there.
 const BEYOND: f32 = 0.25;
 /// How near the pointer must be to a point.
 const NEAR: f32 = 9.0;
 
 /// Middle of what is seen in the plane, and points of the screen for one unit.
-type Seen = ([f32; 2], [f32; 2]);
+type Viewport = ([f32; 2], [f32; 2]);
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +46,7 @@ pub struct Cloud<'a> {
 
 /// What the pointer did.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// The point under the pointer.
     pub hovered: Option<usize>,
     /// The point that was clicked.
@@ -57,13 +59,15 @@ pub struct Asked {
 #[derive(Default)]
 pub struct Scatter {
     /// `None`: everything.
-    view: Option<Seen>,
+    view: Option<Viewport>,
     /// Whether dragging surrounds instead of moving.
     pub surrounding: bool,
     lasso: Vec<Pos2>,
     /// The few points in view, of the last frame.
     few: Option<(Key, Vec<usize>)>,
-    picture: Requested<Picture>,
+    picture: Request<Picture>,
+    /// The picture to be made next.
+    wanted: Option<PictureJob>,
     /// Of which the picture was asked for last.
     asked: Option<Key>,
     /// The picture as the graphics card has it, with its version.
@@ -82,9 +86,16 @@ impl std::fmt::Debug for Scatter {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Key {
     rect: Rect,
-    view: Seen,
+    view: Viewport,
     version: u64,
     dark: bool,
+}
+
+/// What a picture is made from.
+struct PictureJob {
+    key: Key,
+    plane: Arc<Plane>,
+    colours: Arc<Vec<Color32>>,
 }
 
 /// Cells, with where they lie in the plane.
@@ -103,15 +114,28 @@ impl Scatter {
         self.view = None;
     }
 
+    /// Once per frame: takes a picture that has arrived and has the next one made.
+    pub fn logic(&mut self, workers: &Workers) {
+        self.picture.poll(workers);
+        // One after the other: asking again before the answer is there would put it off for as long as the
+        // hand moves.
+        if !self.picture.loading()
+            && let Some(PictureJob { key, plane, colours }) = self.wanted.take()
+        {
+            self.asked = Some(key);
+            self.picture.ask(workers, Lane::Sort, move || Ok(paint(&plane, &colours, key)));
+        }
+    }
+
     /// Draws the cloud into all the room there is.
-    pub fn show(&mut self, ui: &mut Ui, workers: &Workers, cloud: &Cloud<'_>) -> Asked {
+    pub fn show(&mut self, ui: &mut Ui, cloud: &Cloud<'_>) -> Interaction {
         let p = palette(ui);
         let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
         response.widget_info(|| {
             WidgetInfo::labeled(Role::Image, true, format!("{}: {} points", cloud.name, cloud.plane.len()))
         });
         ui.painter().rect_filled(rect, 2.0, p.well);
-        let mut asked = Asked::default();
+        let mut asked = Interaction::default();
         let Some(all) = whole(cloud.plane, rect, cloud.square) else { return asked };
         let mut view = self.view.unwrap_or(all);
         self.moved(ui, &response, rect, &mut view);
@@ -122,7 +146,7 @@ impl Scatter {
         asked.lasso = self.surround(ui, &response, rect, view);
 
         let key = Key { rect, view, version: cloud.version, dark: ui.visuals().dark_mode };
-        self.points(ui, workers, cloud, key);
+        self.points(ui, cloud, key);
         let painter = ui.painter().with_clip_rect(rect);
         let places = cloud.plane.places();
         for i in cloud.ringed {
@@ -152,7 +176,7 @@ impl Scatter {
     }
 
     /// Draws the points: the few one by one, the many from the newest picture.
-    fn points(&mut self, ui: &Ui, workers: &Workers, cloud: &Cloud<'_>, key: Key) {
+    fn points(&mut self, ui: &Ui, cloud: &Cloud<'_>, key: Key) {
         let (low, high) = seen_of(key.rect, key.view);
         let painter = ui.painter().with_clip_rect(key.rect);
         if cloud.plane.at_most(low, high) <= SINGLE {
@@ -169,12 +193,15 @@ impl Scatter {
             }
             return;
         }
-        self.picture.poll(workers);
-        // One after the other: asking anew before the answer is there would put it off for as long as the hand moves.
-        if self.asked != Some(key) && !self.picture.loading() {
-            self.asked = Some(key);
+        if self.asked == Some(key) {
+            self.wanted = None;
+        } else {
+            if !self.picture.loading() {
+                // While a picture is made, its arrival wakes the window.
+                ui.ctx().request_repaint();
+            }
             let (plane, colours) = (Arc::clone(cloud.plane), Arc::clone(cloud.colours));
-            self.picture.ask(workers, Lane::Sort, move || Ok(paint(&plane, &colours, key)));
+            self.wanted = Some(PictureJob { key, plane, colours });
         }
         // A picture of other places lies about these; one in older colours stays until the next is there.
         let same = |picture: &&Arc<Picture>| picture.of == id(cloud.plane);
@@ -267,7 +294,7 @@ pub fn inside(corners: &[[f32; 2]], place: [f32; 2]) -> bool {
 }
 
 /// The view that shows all points, with a margin.
-fn whole(plane: &Plane, rect: Rect, square: bool) -> Option<Seen> {
+fn whole(plane: &Plane, rect: Rect, square: bool) -> Option<Viewport> {
     let (low, high) = plane.bounds()?;
     if rect.width() < 2.0 || rect.height() < 2.0 {
         return None;
@@ -282,15 +309,15 @@ fn whole(plane: &Plane, rect: Rect, square: bool) -> Option<Seen> {
 }
 
 /// The part of the plane that `rect` shows: its lowest and its highest corner.
-fn seen_of(rect: Rect, view: Seen) -> ([f32; 2], [f32; 2]) {
+fn seen_of(rect: Rect, view: Viewport) -> ([f32; 2], [f32; 2]) {
     (to_plane(rect.left_bottom(), rect, view), to_plane(rect.right_top(), rect, view))
 }
 
-fn to_screen(place: [f32; 2], rect: Rect, (middle, scale): Seen) -> Pos2 {
+fn to_screen(place: [f32; 2], rect: Rect, (middle, scale): Viewport) -> Pos2 {
     rect.center() + vec2((place[0] - middle[0]) * scale[0], (middle[1] - place[1]) * scale[1])
 }
 
-fn to_plane(at: Pos2, rect: Rect, (middle, scale): Seen) -> [f32; 2] {
+fn to_plane(at: Pos2, rect: Rect, (middle, scale): Viewport) -> [f32; 2] {
     let off: Vec2 = at - rect.center();
     [middle[0] + off.x / scale[0], middle[1] - off.y / scale[1]]
 }
@@ -327,7 +354,8 @@ fn paint(plane: &Arc<Plane>, colours: &[Color32], key: Key) -> Picture {
     Picture { image: Arc::new(image), corners, of: id(plane) }
 }
 
-/// What a picture for `rect` covers, and its cells across and down. The cells of the part that is seen begin at its corner.
+/// What a picture for `rect` covers, and its cells across and down. The cells of the part that is seen begin
+/// at its corner.
 fn room_around(rect: Rect) -> (Rect, usize, usize) {
     let wider = rect.expand2((rect.size() * BEYOND / CELL).ceil() * CELL);
     let (wide, high) = ((wider.width() / CELL) as usize + 1, (wider.height() / CELL) as usize + 1);

@@ -19,7 +19,7 @@ pub enum Cell {
     Count(u64),
     /// A number.
     Value(f64),
-    /// A share in 0..=1, with a bar behind it.
+    /// A share in 0..=1, drawn over a bar.
     Share(f64),
     /// How many times as often as chance has it.
     Times(f64),
@@ -135,7 +135,7 @@ pub struct Sheet<'a> {
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Asked {
+pub struct Interaction {
     /// The row and column of the link that was clicked.
     pub clicked: Option<(usize, usize)>,
     /// Text for the clipboard.
@@ -144,7 +144,7 @@ pub struct Asked {
 
 impl Sheet<'_> {
     /// Heading with the copy buttons, then the table.
-    pub fn show_titled(&self, ui: &mut Ui, title: &str, caption: &str) -> Asked {
+    pub fn show_titled(&self, ui: &mut Ui, title: &str, caption: &str) -> Interaction {
         let mut copied = None;
         let wide: f32 = self.widths(ui.available_width()).iter().sum();
         let size = vec2(wide.min(ui.available_width()), 22.0);
@@ -164,16 +164,16 @@ impl Sheet<'_> {
                 super::facts::caption(ui, caption);
             });
         });
-        Asked { copied, ..self.show(ui) }
+        Interaction { copied, ..self.show(ui) }
     }
 
     /// Draws the table.
-    pub fn show(&self, ui: &mut Ui) -> Asked {
+    pub fn show(&self, ui: &mut Ui) -> Interaction {
         let id = ui.make_persistent_id(("sheet", self.id));
         let mut sort: Option<(usize, bool)> = ui.data(|d| d.get_temp(id)).unwrap_or_default();
         let order = self.order(sort);
         let widths = self.widths(ui.available_width());
-        let mut asked = Asked::default();
+        let mut asked = Interaction::default();
         ui.spacing_mut().item_spacing.y = 0.0;
         let (rect, _) = ui.allocate_exact_size(vec2(widths.iter().sum(), height::ROW), egui::Sense::hover());
         for (i, cell) in places(rect, &widths).enumerate() {
@@ -233,7 +233,15 @@ impl Sheet<'_> {
         (0..self.columns.len()).map(|c| if shares(c) { largest(c) } else { 1.0 }).collect()
     }
 
-    fn row(&self, ui: &mut Ui, row: usize, rect: Rect, widths: &[f32], full: &[f64], asked: &mut Asked) {
+    fn row(
+        &self,
+        ui: &mut Ui,
+        row: usize,
+        rect: Rect,
+        widths: &[f32],
+        full: &[f64],
+        asked: &mut Interaction,
+    ) {
         let p = palette(ui);
         for (i, place) in places(rect, widths).enumerate() {
             let cell = (self.cell)(row, i);
@@ -319,7 +327,7 @@ impl Sheet<'_> {
             serde_json::Value::Object(fields.collect())
         };
         let rows: Vec<serde_json::Value> = (0..self.rows).map(row).collect();
-        // Writing to a string can not fail.
+        // Writing to a string cannot fail.
         serde_json::to_string_pretty(&rows).unwrap_or_default()
     }
 }

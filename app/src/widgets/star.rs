@@ -32,6 +32,6 @@ pub fn show(ui: &mut Ui, on: bool, feature: u32) -> bool {
         ui.painter().add(mesh);
     }
     ui.painter().add(egui::Shape::closed_line(points, Stroke::new(1.0, colour)));
-    let hover = if on { "Bookmarked; click to forget (B)" } else { "Bookmark (B)" };
+    let hover = if on { "Bookmarked; click to remove (B)" } else { "Bookmark (B)" };
     response.on_hover_text(hover).clicked()
 }

@@ -107,8 +107,8 @@ pub fn plain_head(ui: &mut Ui, name: &str, side: Side, hover: &str) {
     });
 }
 
-/// Whether a row is being drawn in the part of the table that can be seen. The table offers every row also to its
-/// sticky columns, of which there are none; a second widget there would take the clicks of the first.
+/// Whether a row is being drawn in the part of the table that can be seen. The table offers every row also to
+/// its sticky columns, of which there are none; a second widget there would take the clicks of the first.
 pub fn is_seen(ui: &Ui) -> bool {
     ui.clip_rect().width() > 0.0
 }
@@ -127,7 +127,8 @@ pub fn row_ground(ui: &Ui, rect: egui::Rect, selected: bool, hovered: bool) {
     ui.painter().rect_filled(rect, 0.0, fill);
 }
 
-/// Shows `table` with the widths given in `columns` until the person changes one, and with the person's own afterwards.
+/// Shows `table` with the widths given in `columns` until the person changes one, and with the person's own
+/// afterwards.
 pub fn show(
     ui: &mut Ui,
     table: egui_table::Table,

@@ -28,7 +28,7 @@ pub fn in_line(text: &str) -> String {
         .collect()
 }
 
-/// Characters that turn or hide their surroundings; shown, so that text can not lie about itself.
+/// Characters that turn or hide their surroundings; shown, so that text cannot lie about itself.
 fn is_format(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
 }

@@ -234,7 +234,7 @@ pub fn comparison(run: &Path, features: u32, other: &Path, others: u32) -> Resul
     Ok(())
 }
 
-/// A run whose record can not be read.
+/// A run whose record cannot be read.
 pub fn damaged_run(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     Ok(std::fs::write(

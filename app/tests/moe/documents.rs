@@ -116,7 +116,7 @@ fn a_phrase_is_found_and_gone_to() {
     window.get_by_label("Find in the text").type_text("DEEP FOREST");
     window.run_steps(2);
     window.key_press(egui::Key::Enter);
-    wait_for_part(&mut window, "is at 2 places");
+    wait_for_part(&mut window, "2 matches for");
     let place = window.query_all_by_label_contains("Place in document 1, position ").next().unwrap();
     place.click();
     window.run_steps(3);
@@ -197,12 +197,12 @@ fn a_dataset_of_routing_alone_is_read_too() {
     wait_for_part(&mut window, "holds the routing alone");
 }
 
-/// The folder's model is made up, so the prompt says that it can not be loaded; that it is the prompt of the token's run is what counts.
+/// The folder's model is made up, so the prompt says that it cannot be loaded; that it is the prompt of the token's run is what counts.
 #[test]
 fn a_token_leads_to_the_prompt() {
     let mut window = at(token(3, 4));
     wait_for(&mut window, "Try the text up to this token in the prompt");
     click(&mut window, "Try the text up to this token in the prompt");
-    wait_for(&mut window, "The model of this run can not be loaded");
+    wait_for(&mut window, "The model of this run cannot be loaded");
     assert_eq!(here(&window), Some(Place::Prompt { run: routed::run(), feature: None }));
 }

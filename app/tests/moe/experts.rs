@@ -265,7 +265,7 @@ fn an_experts_token_is_tried_in_the_prompt_and_what_was_not_joined_is_no_failure
     std::fs::remove_file(run.join("features/experts.parquet")).unwrap();
     let place = Some(Place::Expert { dataset: root.join("data"), layer: 1, expert: routed::CODE });
     let mut window = window(Options { folder: Some(root), place, ..options() });
-    wait_for_part(&mut window, "Not joined yet: `sae experts --features topk`.");
+    wait_for_part(&mut window, "Not joined yet; run `sae experts --features topk`.");
     wait_for_part(&mut window, "Try the text of document ");
     let link = window.query_all_by_label_contains("Try the text of document ").next().unwrap();
     link.click_accesskit();

@@ -20,12 +20,12 @@ fn an_ablation_shows_what_the_library_measures() {
     wait(&mut window, "the features", |w| listed(w).len() == 8);
     let feature = listed(&window)[0];
     click(&mut window, &format!("Change feature {feature}"));
-    assert!(window.query_by_label("KL, nats a token").is_none(), "a new row changes nothing");
+    assert!(window.query_by_label("KL, nats/token").is_none(), "a new row changes nothing");
     click(&mut window, &format!("ablate feature {feature}"));
     let prompter = prompted::prompter();
     let wanted = effect(&prompter, &[Change { feature, edit: Edit::Ablate, at: Scope::Everywhere }]);
     assert!(wanted.after.mean_kl() > 0.0);
-    wait_for(&mut window, "KL, nats a token");
+    wait_for(&mut window, "KL, nats/token");
     wait_for(&mut window, &format::value(wanted.after.mean_kl()));
     wait_for(&mut window, &format::value(wanted.mean_ratio().unwrap()));
     let control = wanted.control_kl().unwrap();
@@ -33,7 +33,7 @@ fn an_ablation_shows_what_the_library_measures() {
     let loss = (wanted.mean_before().unwrap(), wanted.after.mean_loss().unwrap());
     wait_for(&mut window, &format!("{} → {}", format::value(loss.0), format::value(loss.1)));
     click(&mut window, &format!("Remove the change of feature {feature}"));
-    wait(&mut window, "no change", |w| w.query_by_label("KL, nats a token").is_none());
+    wait(&mut window, "no change", |w| w.query_by_label("KL, nats/token").is_none());
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_slider_adds_in_units_of_the_features_maximum() {
     read(&mut window, "Prompt", TEXT);
     wait_for(&mut window, "Remove the change of feature 7");
     slide(&mut window, 7, 3);
-    wait_for(&mut window, "KL, nats a token");
+    wait_for(&mut window, "KL, nats/token");
     let strength = strength(&window, 7);
     assert!(strength > 0.0, "the slider moved to {strength}");
     let prompter = prompted::prompter();
@@ -60,19 +60,17 @@ fn the_text_goes_on_with_and_without() {
     read(&mut window, "Prompt", TEXT);
     click(&mut window, "clamp feature 7");
     slide(&mut window, 7, 40);
-    wait_for(&mut window, "KL, nats a token");
+    wait_for(&mut window, "KL, nats/token");
     let strength = strength(&window, 7);
     click(&mut window, "Continue");
-    wait_for(&mut window, "Prompt goes on with a random direction of the same length");
+    wait_for(&mut window, "Prompt continued, with a random direction of the same length");
     let prompter = prompted::prompter();
     let reading = prompter.read(TEXT).unwrap();
     let change = Change { feature: 7, edit: Edit::Clamp(strength), at: Scope::Everywhere };
     let plan = prompter.plan(&reading, &[change]).unwrap();
-    for (name, with) in
-        [("as it is", Intervention::Nothing), ("with the changes", Intervention::Changes(&plan))]
-    {
+    for (name, with) in [("unchanged", Intervention::Nothing), ("with the changes", Intervention::Changes(&plan))] {
         let said = prompter.continuation(&reading, with, 24, Sampling::Greedy, &mut Quiet).unwrap();
-        wait_for(&mut window, &format!("Prompt goes on {name}"));
+        wait_for(&mut window, &format!("Prompt continued, {name}"));
         wait_for(&mut window, &format!("{TEXT}{}", said.text));
     }
 }

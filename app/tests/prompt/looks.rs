@@ -17,11 +17,11 @@ fn a_changed_prompt() {
         let place = Place::Prompt { run: prompted::run(), feature: Some(7) };
         let mut window = draw(theme, Some(prompted::root()), Some(place));
         read(&mut window, "Prompt", TEXT);
-        click(&mut window, "Second prompt beside it");
+        click(&mut window, "Add a second prompt");
         read(&mut window, "Second prompt", "fn main() {");
         click(&mut window, "clamp feature 7");
         slide(&mut window, 7, 30);
-        wait_for(&mut window, "loss, nats a token");
+        wait_for(&mut window, "loss, nats/token");
         window.key_press(egui::Key::Escape);
         window.run_steps(2);
         window.key_press(egui::Key::ArrowRight);
@@ -31,7 +31,7 @@ fn a_changed_prompt() {
         let feature = listed(&window)[0];
         click(&mut window, &format!("Shade by feature {feature}"));
         click(&mut window, "Continue");
-        wait_for(&mut window, "Second prompt goes on with a random direction of the same length");
+        wait_for(&mut window, "Second prompt continued, with a random direction of the same length");
         wait(&mut window, "the end", |w| {
             use egui_kittest::kittest::Queryable as _;
             w.query_by_label("Stop").is_none()

@@ -57,7 +57,7 @@ fn the_tree_leads_there() {
 #[test]
 fn a_run_without_a_dictionary_says_so_and_the_window_goes_on() {
     let mut window = at(Place::Prompt { run: prompted::without_a_model(), feature: None });
-    wait_for(&mut window, "The model of this run can not be loaded");
+    wait_for(&mut window, "The model of this run cannot be loaded");
     wait_for_part(&mut window, "has no dictionary");
     assert!(window.query_by_label("Try again").is_some());
     click(&mut window, "Prompt of steer");

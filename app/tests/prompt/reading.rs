@@ -76,7 +76,7 @@ fn a_feature_leads_to_its_page_and_shades_the_text() {
 fn two_prompts_stand_side_by_side() {
     let mut window = prompt(None);
     read(&mut window, "Prompt", TEXT);
-    click(&mut window, "Second prompt beside it");
+    click(&mut window, "Add a second prompt");
     read(&mut window, "Second prompt", "fn main() {");
     let left = window.get_by_role_and_label(egui::accesskit::Role::Document, TEXT).rect();
     let right = window.get_by_role_and_label(egui::accesskit::Role::Document, "fn main() {").rect();

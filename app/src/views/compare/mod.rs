@@ -1,4 +1,5 @@
-//! Two dictionaries beside each other: what became of each feature, where the densities moved, and both pages of a pair.
+//! Two dictionaries side by side: what became of each feature, where the densities moved, and both pages of a
+//! pair.
 
 mod pair;
 mod rows;
@@ -13,7 +14,8 @@ use super::{Scene, View};
 use crate::address::Place;
 use crate::data::compare::{self, Fate};
 use crate::data::{Columns, Comparison, FeaturePage};
-use crate::load::{Lane, Requested};
+use crate::load::{Lane, Request, Workers};
+use crate::stores::Need;
 use crate::theme::tokens::{self, height};
 use crate::theme::{palette, space};
 use crate::widgets::plane::Plane;
@@ -25,12 +27,13 @@ const ALIKE: f32 = 0.7;
 
 /// A feature and its nearest in the other dictionary, in the order of the table.
 #[derive(Clone, Debug, Default)]
-struct Listed {
+struct FeatureList {
     rows: Vec<u32>,
     fates: Vec<Fate>,
     /// How many of each fate, in the order of [`Fate::ALL`].
     counts: [usize; 4],
-    /// Pairs whose densities are both known, as logarithms; their features, ascending, and the colours of what became of them.
+    /// Pairs whose densities are both known, as logarithms; their features, ascending, and the colours of
+    /// what became of them.
     plane: Arc<Plane>,
     pairs: Vec<u32>,
     colours: Arc<Vec<Color32>>,
@@ -38,7 +41,7 @@ struct Listed {
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Wish {
+struct ListOptions {
     side: usize,
     threshold: f32,
     fate: Option<Fate>,
@@ -51,13 +54,13 @@ struct Wish {
 pub struct CompareView {
     run: PathBuf,
     with: String,
-    comparison: Requested<Comparison>,
-    wish: Wish,
-    listed: Requested<Listed>,
-    asked: Option<(Wish, [u64; 3])>,
+    comparison: Request<Comparison>,
+    options: ListOptions,
+    listed: Request<FeatureList>,
+    asked: Option<(ListOptions, [u64; 3])>,
     scatter: Scatter,
     chosen: Option<u32>,
-    pages: [Requested<FeaturePage>; 2],
+    pages: [Request<FeaturePage>; 2],
     pages_of: Option<[Option<u32>; 2]>,
 }
 
@@ -67,13 +70,19 @@ impl CompareView {
         Self {
             run: run.to_owned(),
             with: with.to_owned(),
-            comparison: Requested::new(),
-            wish: Wish { side: 0, threshold: ALIKE, fate: None, sort: rows::Sort::default(), dark: true },
-            listed: Requested::new(),
+            comparison: Request::new(),
+            options: ListOptions {
+                side: 0,
+                threshold: ALIKE,
+                fate: None,
+                sort: rows::Sort::default(),
+                dark: true,
+            },
+            listed: Request::new(),
             asked: None,
             scatter: Scatter::default(),
             chosen: None,
-            pages: [Requested::new(), Requested::new()],
+            pages: [Request::new(), Request::new()],
             pages_of: None,
         }
     }
@@ -84,43 +93,37 @@ impl CompareView {
         [Some(self.run.clone()), other.and_then(|other| scene.folder.find_run(&other, &self.run))]
     }
 
-    fn columns(&self, scene: &mut Scene<'_>) -> [Option<Arc<Columns>>; 2] {
-        let workers = scene.workers;
-        self.folders(scene).map(|folder| {
-            let store = scene.stores.run(&folder?);
-            if store.columns.untouched() {
-                store.ask_features(workers);
-            }
-            store.columns.value().cloned()
-        })
+    fn columns(&self, scene: &Scene<'_>) -> [Option<Arc<Columns>>; 2] {
+        self.folders(scene).map(|folder| scene.stores.run(&folder?).columns.value().cloned())
     }
 
-    fn ask_list(&mut self, scene: &mut Scene<'_>) {
+    fn ask_list(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let Some(comparison) = self.comparison.value().cloned() else { return };
+        self.folders(scene).into_iter().flatten().for_each(|folder| scene.load_features(&folder));
         let columns = self.columns(scene);
         let versions = [
             self.comparison.version(),
             columns[0].as_ref().map_or(0, |c| c.len() as u64),
             columns[1].as_ref().map_or(0, |c| c.len() as u64),
         ];
-        if self.asked == Some((self.wish, versions)) {
+        if self.asked == Some((self.options, versions)) {
             return;
         }
-        self.asked = Some((self.wish, versions));
-        let wish = self.wish;
-        self.listed.ask(scene.workers, Lane::Sort, move || {
-            Ok(list(&comparison, [columns[0].as_deref(), columns[1].as_deref()], wish))
+        self.asked = Some((self.options, versions));
+        let options = self.options;
+        self.listed.ask(workers, Lane::Sort, move || {
+            Ok(list(&comparison, [columns[0].as_deref(), columns[1].as_deref()], options))
         });
     }
 
     /// Both features of the chosen pair, in the order run, other.
     fn pair(&self) -> Option<[u32; 2]> {
         let (chosen, comparison) = (self.chosen?, self.comparison.value()?);
-        let nearest = *comparison.sides[self.wish.side].nearest.get(chosen as usize)?;
-        Some(if self.wish.side == 0 { [chosen, nearest] } else { [nearest, chosen] })
+        let nearest = *comparison.sides[self.options.side].nearest.get(chosen as usize)?;
+        Some(if self.options.side == 0 { [chosen, nearest] } else { [nearest, chosen] })
     }
 
-    fn ask_pages(&mut self, scene: &mut Scene<'_>) {
+    fn ask_pages(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let Some(pair) = self.pair() else { return };
         let folders = self.folders(scene);
         let wanted = [0, 1].map(|side| folders[side].is_some().then_some(pair[side]));
@@ -132,29 +135,31 @@ impl CompareView {
             if let Some(folder) = folder {
                 let store = scene.stores.run(&folder);
                 if store.vocabulary.untouched() {
-                    store.ask_vocabulary(scene.workers);
+                    scene.load(Need::Vocabulary(folder.clone()));
                 }
                 let (reader, feature) = (store.pages.clone(), pair[side]);
-                self.pages[side].ask(scene.workers, Lane::Pages, move || reader.read(&folder, feature));
+                self.pages[side].ask(workers, Lane::Pages, move || reader.read(&folder, feature));
             }
         }
     }
 
-    fn head(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &Listed, scene: &Scene<'_>) {
+    fn head(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &FeatureList, scene: &Scene<'_>) {
         let names = [scene.folder.name_of(&self.run).into_owned(), other_name(comparison, &self.with)];
         ui.horizontal_wrapped(|ui| {
             for (side, name) in names.iter().enumerate() {
-                let button = Button::new(format!("Features of {name}")).selected(self.wish.side == side);
-                if ui.add(button).clicked() && self.wish.side != side {
-                    self.wish.side = side;
-                    self.wish.fate = None;
+                let button = Button::new(format!("Features of {name}")).selected(self.options.side == side);
+                if ui.add(button).clicked() && self.options.side != side {
+                    self.options.side = side;
+                    self.options.fate = None;
                     self.chosen = None;
                 }
             }
             ui.add_space(space::M);
-            let alike =
-                Slider::new(&mut self.wish.threshold, 0.3..=0.99).fixed_decimals(2).text("alike from cosine");
-            ui.add(alike).on_hover_text("From this cosine of decoder rows on two features count as alike");
+            let alike = Slider::new(&mut self.options.threshold, 0.3..=0.99)
+                .fixed_decimals(2)
+                .text("match if cosine ≥");
+            ui.add(alike)
+                .on_hover_text("Two features match when the cosine of their decoder rows is at least this");
         });
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
@@ -162,21 +167,21 @@ impl CompareView {
             if ui
                 .add(
                     Button::new(format!("all {}", format::grouped(all as u64)))
-                        .selected(self.wish.fate.is_none()),
+                        .selected(self.options.fate.is_none()),
                 )
                 .clicked()
             {
-                self.wish.fate = None;
+                self.options.fate = None;
             }
             for (fate, count) in Fate::ALL.into_iter().zip(listed.counts) {
                 let share = format::percent(count as f64 / all.max(1) as f64);
                 let text = format!("{} {} · {share}", fate.name(), format::grouped(count as u64));
-                let button = ui.add(Button::new(text).selected(self.wish.fate == Some(fate)));
+                let button = ui.add(Button::new(text).selected(self.options.fate == Some(fate)));
                 if button.on_hover_text(fate.about()).clicked() {
-                    self.wish.fate = if self.wish.fate == Some(fate) { None } else { Some(fate) };
+                    self.options.fate = if self.options.fate == Some(fate) { None } else { Some(fate) };
                 }
             }
-            let mean = comparison.mean_max_cosine[self.wish.side];
+            let mean = comparison.mean_max_cosine[self.options.side];
             facts::caption(ui, format!("mean largest cosine {mean:.3}")).on_hover_text(
                 "Mean over the features of their largest cosine with the other dictionary (MMCS)",
             );
@@ -184,7 +189,7 @@ impl CompareView {
         ui.add_space(space::XS);
     }
 
-    fn table(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &Listed, scene: &mut Scene<'_>) {
+    fn table(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &FeatureList, scene: &mut Scene<'_>) {
         let folders = self.folders(scene);
         let columns = self.columns(scene);
         let fixed: f32 = rows::COLUMNS.iter().map(|c| c.width).sum();
@@ -197,15 +202,15 @@ impl CompareView {
                     .id(egui::Id::unique(("compare", c.name)))
             })
             .collect();
-        let side = self.wish.side;
+        let side = self.options.side;
         let mut delegate = rows::Rows {
             rows: &listed.rows,
             fates: &listed.fates,
             side: &comparison.sides[side],
             columns: [columns[side].as_deref(), columns[1 - side].as_deref()],
             chosen: self.chosen,
-            sort: self.wish.sort,
-            asked: rows::Asked::default(),
+            sort: self.options.sort,
+            asked: rows::Interaction::default(),
         };
         let drawn = Table::new()
             .id_salt(("compare", &self.run, &self.with))
@@ -214,7 +219,7 @@ impl CompareView {
         table::show(ui, drawn, &widths, &mut delegate);
         let asked = delegate.asked;
         if let Some(sort) = asked.sort {
-            self.wish.sort = sort;
+            self.options.sort = sort;
         }
         if let Some(feature) = asked.select {
             self.chosen = Some(feature);
@@ -226,15 +231,18 @@ impl CompareView {
         }
     }
 
-    fn densities(&mut self, ui: &mut Ui, listed: &Listed, scene: &Scene<'_>) {
+    fn densities(&mut self, ui: &mut Ui, listed: &FeatureList) {
         let p = palette(ui);
         facts::section(ui, "Density of both");
         if listed.plane.is_empty() {
-            let why = "Needs an index of both runs in the open folder; `sae index` makes it.";
+            let why = "Both runs need an index in the open folder; `sae index` builds it.";
             ui.label(RichText::new(why).color(p.weak));
             return;
         }
-        facts::caption(ui, "Across: this feature; up: its nearest; logarithms. Click to choose.");
+        facts::caption(
+            ui,
+            "Horizontal: this feature; vertical: its nearest; both logarithmic. Click to select.",
+        );
         let ringed: Vec<usize> =
             self.chosen.and_then(|f| listed.pairs.binary_search(&f).ok()).into_iter().collect();
         let cloud = Cloud {
@@ -245,9 +253,8 @@ impl CompareView {
             square: true,
             ringed: &ringed,
         };
-        let asked = ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| {
-            self.scatter.show(ui, scene.workers, &cloud)
-        });
+        let asked =
+            ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| self.scatter.show(ui, &cloud));
         let asked = asked.inner;
         if let Some(i) = asked.clicked {
             self.chosen = Some(listed.pairs[i]);
@@ -259,15 +266,16 @@ fn other_name(comparison: &Comparison, with: &str) -> String {
     comparison.other.file_name().map_or_else(|| with.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], wish: Wish) -> Listed {
-    let fates = comparison.fates(wish.side, wish.threshold);
+fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], options: ListOptions) -> FeatureList {
+    let fates = comparison.fates(options.side, options.threshold);
     let counts = Fate::ALL.map(|fate| fates.iter().filter(|f| **f == fate).count());
-    let side = &comparison.sides[wish.side];
-    let mut rows: Vec<u32> =
-        (0..fates.len() as u32).filter(|f| wish.fate.is_none_or(|fate| fates[*f as usize] == fate)).collect();
-    rows::sort(&mut rows, side, wish.sort);
-    let mut listed = Listed { counts, ..Listed::default() };
-    if let (Some(here), Some(there)) = (columns[wish.side], columns[1 - wish.side]) {
+    let side = &comparison.sides[options.side];
+    let mut rows: Vec<u32> = (0..fates.len() as u32)
+        .filter(|f| options.fate.is_none_or(|fate| fates[*f as usize] == fate))
+        .collect();
+    rows::sort(&mut rows, side, options.sort);
+    let mut listed = FeatureList { counts, ..FeatureList::default() };
+    if let (Some(here), Some(there)) = (columns[options.side], columns[1 - options.side]) {
         let log = |columns: &Columns, f: u32| {
             columns.density.get(f as usize).filter(|d| **d > 0.0).map(|d| d.log10())
         };
@@ -276,13 +284,13 @@ fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], wish: Wish) -> 
         let place =
             |feature: &u32| Some([log(here, *feature)?, log(there, *side.nearest.get(*feature as usize)?)?]);
         pairs.retain(|feature| place(feature).is_some());
-        let palette = tokens::of(if wish.dark { egui::Theme::Dark } else { egui::Theme::Light });
+        let palette = tokens::of(if options.dark { egui::Theme::Dark } else { egui::Theme::Light });
         let colour = |feature: &u32| rows::colour(palette, fates[*feature as usize]);
         listed.plane = Arc::new(Plane::new(pairs.iter().filter_map(place).collect()));
         listed.colours = Arc::new(pairs.iter().map(colour).collect());
         listed.pairs = pairs;
     }
-    Listed { rows, fates, ..listed }
+    FeatureList { rows, fates, ..listed }
 }
 
 impl View for CompareView {
@@ -296,26 +304,26 @@ impl View for CompareView {
 
     fn turn_to(&mut self, _place: &Place) {}
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         if self.comparison.untouched() {
             let (run, with) = (self.run.clone(), self.with.clone());
             self.comparison.ask(workers, Lane::Tables, move || compare::read(&run, &with));
         }
         self.comparison.poll(workers);
-        self.ask_list(scene);
+        self.ask_list(scene, workers);
         self.listed.poll(workers);
-        self.ask_pages(scene);
+        self.ask_pages(scene, workers);
         for page in &mut self.pages {
             page.poll(workers);
         }
+        self.scatter.logic(workers);
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        self.wish.dark = ui.visuals().dark_mode;
+        self.options.dark = ui.visuals().dark_mode;
         if let Some(problem) = self.comparison.problem() {
-            if notice::problem(ui, "The comparison can not be read", problem) {
-                self.comparison = Requested::new();
+            if notice::problem(ui, "The comparison cannot be read", problem) {
+                self.comparison = Request::new();
             }
             return;
         }
@@ -325,7 +333,7 @@ impl View for CompareView {
             return notice::loading(ui, "Reading the comparison…");
         };
         // The list may still be of the other side.
-        if listed.fates.len() != comparison.sides[self.wish.side].nearest.len() {
+        if listed.fates.len() != comparison.sides[self.options.side].nearest.len() {
             return notice::loading(ui, "Sorting…");
         }
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {
@@ -335,13 +343,17 @@ impl View for CompareView {
         Panel::right("pair").frame(frame).default_size(440.0).size_range(260.0..=900.0).show(ui, |ui| {
             // A panel becomes as narrow as what is in it, and that arrives in parts.
             ui.take_available_width();
-            self.densities(ui, &listed, scene);
+            self.densities(ui, &listed);
             ui.add_space(space::L);
             let folders = self.folders(scene);
             pair::show(ui, self.pair(), &folders, &self.pages, scene);
         });
         if listed.rows.is_empty() {
-            return notice::empty(ui, "No such feature", "Choose another kind above, or move the cosine.");
+            return notice::empty(
+                ui,
+                "No matching feature",
+                "Choose a different outcome above, or move the cosine threshold.",
+            );
         }
         self.table(ui, &comparison, &listed, scene);
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use egui::{Label, RichText, ScrollArea, Ui};
 
 use crate::data::{FeaturePage, Vocabulary};
-use crate::load::Requested;
+use crate::load::Request;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::bars::{self, Bins};
@@ -22,7 +22,7 @@ pub fn show(
     ui: &mut Ui,
     pair: Option<[u32; 2]>,
     folders: &[Option<PathBuf>; 2],
-    pages: &[Requested<FeaturePage>; 2],
+    pages: &[Request<FeaturePage>; 2],
     scene: &mut Scene<'_>,
 ) {
     let Some(pair) = pair else {
@@ -45,7 +45,7 @@ fn one(
     ui: &mut Ui,
     feature: u32,
     folder: Option<&PathBuf>,
-    page: &Requested<FeaturePage>,
+    page: &Request<FeaturePage>,
     scene: &mut Scene<'_>,
 ) {
     let p = palette(ui);

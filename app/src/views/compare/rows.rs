@@ -51,7 +51,7 @@ pub const COLUMNS: [PairColumn; 7] = [
         Some(Key::Nearest),
     ),
     column("cosine", 90.0, Side::Right, "Cosine of the two decoder rows", Some(Key::Cosine)),
-    column("fate", 92.0, Side::Left, "What became of it", None),
+    column("outcome", 92.0, Side::Left, "What became of the feature in the other dictionary", None),
     column(
         "nearest of",
         88.0,
@@ -65,7 +65,7 @@ pub const COLUMNS: [PairColumn; 7] = [
 
 /// What the person did.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     pub sort: Option<Sort>,
     pub select: Option<u32>,
     /// Of the other dictionary? and which feature.
@@ -105,7 +105,7 @@ pub struct Rows<'a> {
     pub columns: [Option<&'a Columns>; 2],
     pub chosen: Option<u32>,
     pub sort: Sort,
-    pub asked: Asked,
+    pub asked: Interaction,
 }
 
 impl Rows<'_> {

@@ -18,7 +18,7 @@ const NAMED: usize = 14;
 
 /// What the colours say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum By {
+pub enum ColourSource {
     /// Nothing.
     #[default]
     Nothing,
@@ -32,7 +32,7 @@ pub enum By {
 #[derive(Clone, Debug, Default)]
 pub struct Colour {
     /// What they say.
-    pub by: By,
+    pub by: ColourSource,
     /// The block, for experts; the first there is when `None`.
     pub layer: Option<u16>,
     /// One expert alone, by its weight.
@@ -53,7 +53,7 @@ impl Colour {
             self.features.push(feature);
             let surplus = self.features.len().saturating_sub(MOST);
             self.features.drain(..surplus);
-            self.by = By::Features;
+            self.by = ColourSource::Features;
         }
     }
 
@@ -61,14 +61,19 @@ impl Colour {
     pub fn choose(&mut self, ui: &mut Ui, has_routing: bool, has_runs: bool) {
         facts::caption(ui, "colour by");
         for (by, name, can, why) in [
-            (By::Nothing, "nothing", true, ""),
+            (ColourSource::Nothing, "nothing", true, ""),
             (
-                By::Experts,
+                ColourSource::Experts,
                 "experts",
                 has_routing,
                 "This dataset has no routing table: harvest with --routing",
             ),
-            (By::Features, "features", has_runs, "No run of this folder was indexed on this dataset"),
+            (
+                ColourSource::Features,
+                "features",
+                has_runs,
+                "No run of this folder was indexed on this dataset",
+            ),
         ] {
             let button = ui.add_enabled(can, Button::selectable(self.by == by, name));
             button.widget_info(|| {
@@ -89,9 +94,9 @@ impl Colour {
         names: &dyn Fn(u32) -> Option<String>,
     ) -> Option<(u16, u16)> {
         match self.by {
-            By::Nothing => None,
-            By::Experts => self.experts(ui, page),
-            By::Features => {
+            ColourSource::Nothing => None,
+            ColourSource::Experts => self.experts(ui, page),
+            ColourSource::Features => {
                 self.feature_chips(ui, names);
                 None
             }
@@ -202,15 +207,15 @@ impl Colour {
         columns: Option<&Columns>,
     ) -> Vec<Color32> {
         match self.by {
-            By::Nothing => Vec::new(),
-            By::Experts => {
+            ColourSource::Nothing => Vec::new(),
+            ColourSource::Experts => {
                 let routing = page.routing().and_then(Result::ok);
                 let layer = routing
                     .as_ref()
                     .and_then(|r| self.layer.and_then(|layer| r.layer(layer)).or_else(|| r.layers.first()));
                 layer.map_or_else(Vec::new, |layer| by_expert(p, layer, self.only, tokens))
             }
-            By::Features => {
+            ColourSource::Features => {
                 let codes = page.codes().and_then(Result::ok);
                 let grounds =
                     codes.map(|codes| by_feature(p, &codes, &self.features, start, tokens, columns));
@@ -303,7 +308,7 @@ mod tests {
     fn features_are_taken_in_and_out_and_the_oldest_makes_room() {
         let mut colour = Colour::default();
         (0..9).for_each(|f| colour.toggle(f));
-        assert_eq!((colour.features.len(), colour.features[0], colour.by), (8, 1, By::Features));
+        assert_eq!((colour.features.len(), colour.features[0], colour.by), (8, 1, ColourSource::Features));
         colour.toggle(4);
         assert!(!colour.features.contains(&4));
     }

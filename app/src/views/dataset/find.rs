@@ -8,12 +8,13 @@ use egui::{
     WidgetInfo, vec2,
 };
 
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::search::{self, Found, LISTED, Needle};
 use crate::data::{Documents, Vocabulary};
-use crate::load::{Lane, Streamed};
+use crate::load::{Lane, StreamedRequest, Workers};
 use crate::theme::{palette, space, tokens::height, tokens::size};
-use crate::views::{Action, Scene};
+use crate::views::Scene;
 use crate::widgets::sheet::{self, Cell, Sheet};
 use crate::widgets::{facts, format, notice, table, text};
 
@@ -23,7 +24,9 @@ pub struct Find {
     typed: String,
     exact: bool,
     token: bool,
-    found: Streamed<Found>,
+    found: StreamedRequest<Found>,
+    /// What is to be searched for next.
+    asked: Option<Needle>,
     /// What the places are of.
     of: Option<Needle>,
     focus: bool,
@@ -35,12 +38,18 @@ impl Find {
         self.focus = true;
     }
 
-    /// Takes what has arrived.
-    pub fn logic(&mut self, scene: &Scene<'_>) {
-        self.found.poll(scene.workers);
+    /// Starts the search that was asked for; takes what has arrived.
+    pub fn logic(&mut self, dataset: &Path, workers: &Workers) {
+        if let Some(needle) = self.asked.take() {
+            self.of = Some(needle.clone());
+            let dir = dataset.to_owned();
+            self.found.ask(workers, Lane::Scans, move |feed| search::search(&dir, &needle, feed));
+        }
+        self.found.poll(workers);
     }
 
-    fn begin(&mut self, dataset: &Path, scene: &Scene<'_>) {
+    /// Asks for a search for what was typed.
+    fn begin(&mut self, ui: &Ui) {
         if self.typed.is_empty() {
             return;
         }
@@ -49,9 +58,8 @@ impl Find {
         } else {
             Needle::Phrase { text: self.typed.clone(), exact: self.exact }
         };
-        self.of = Some(needle.clone());
-        let dir = dataset.to_owned();
-        self.found.ask(scene.workers, Lane::Scans, move |feed| search::search(&dir, &needle, feed));
+        self.asked = Some(needle);
+        ui.ctx().request_repaint();
     }
 
     /// Draws field, progress and places.
@@ -80,12 +88,12 @@ impl Find {
         });
         ui.horizontal(|ui| {
             ui.checkbox(&mut self.token, "whole token").on_hover_text(
-                "Only tokens that read exactly so, spaces included; #123 is the token with that number",
+                "Only tokens with exactly this text, spaces included; #123 is the token with that ID",
             );
             ui.add_enabled(!self.token, egui::Checkbox::new(&mut self.exact, "match case"));
         });
         if begin {
-            self.begin(dataset, scene);
+            self.begin(ui);
         }
         self.status(ui);
         self.copy(ui, documents, vocabulary, scene);
@@ -109,11 +117,11 @@ impl Find {
                     self.found.stop();
                 }
             });
-            facts::caption(ui, format!("{} places so far", format::grouped(listed)));
+            facts::caption(ui, format!("{} matches so far", format::grouped(listed)));
             return;
         }
         let Some(needle) = &self.of else {
-            facts::caption(ui, "Searches the whole text. Enter begins; / comes here.");
+            facts::caption(ui, "Searches the whole text. Press Enter to start, / to return here.");
             return;
         };
         let total = self.found.pieces().iter().find_map(|f| match f {
@@ -125,13 +133,13 @@ impl Find {
         };
         let said = match total {
             None if self.found.stopped() => {
-                format!("{} places before it was stopped", format::grouped(listed))
+                format!("{} matches before it was stopped", format::grouped(listed))
             }
             None => String::new(),
-            Some(0) => format!("“{of}” is nowhere in this text."),
-            Some(1) => format!("“{of}” is at one place"),
+            Some(0) => format!("No matches for “{of}”."),
+            Some(1) => format!("1 match for “{of}”"),
             Some(total) if total > LISTED => {
-                format!("“{of}” is at {} places, the first {LISTED} are listed", format::grouped(total))
+                format!("{} matches for “{of}”, the first {LISTED} are listed", format::grouped(total))
             }
             Some(total) => format!("“{of}” is at {} places", format::grouped(total)),
         };

@@ -9,7 +9,7 @@ use egui::{
 
 use crate::address::Place;
 use crate::data::{DocumentRow, Documents};
-use crate::load::{Keyed, Lane};
+use crate::load::{KeyedRequest, Lane, Workers};
 use crate::theme::{palette, space, tokens::height, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format, table};
@@ -34,7 +34,7 @@ impl Filter {
 
 /// What is shown, as indices into the documents, and all kinds of text there are.
 #[derive(Debug, Default)]
-struct Shown {
+struct ListedDocuments {
     rows: Vec<usize>,
     domains: Vec<String>,
     tokens: u64,
@@ -44,23 +44,23 @@ struct Shown {
 #[derive(Debug, Default)]
 pub struct List {
     filter: Filter,
-    shown: Keyed<(Filter, usize), Shown>,
+    shown: KeyedRequest<(Filter, usize), ListedDocuments>,
     last: Option<u32>,
 }
 
 impl List {
     /// Narrows the list in the background.
-    pub fn logic(&mut self, scene: &Scene<'_>, documents: &Arc<Documents>) {
+    pub fn logic(&mut self, workers: &Workers, documents: &Arc<Documents>) {
         let (filter, documents) = (self.filter.clone(), Arc::clone(documents));
         let key = (self.filter.clone(), documents.rows.len());
-        self.shown.want(scene.workers, Lane::Sort, &key, move || {
+        self.shown.want(workers, Lane::Sort, &key, move || {
             let mut domains: Vec<String> = documents.rows.iter().map(|row| row.domain.clone()).collect();
             domains.sort();
             domains.dedup();
             let passing = documents.rows.iter().enumerate().filter(|(_, row)| filter.passes(row));
             let rows: Vec<usize> = passing.map(|(i, _)| i).collect();
             let tokens = rows.iter().map(|i| u64::from(documents.rows[*i].tokens)).sum();
-            Ok(Shown { rows, domains, tokens })
+            Ok(ListedDocuments { rows, domains, tokens })
         });
     }
 
@@ -116,7 +116,7 @@ impl List {
         });
     }
 
-    fn controls(&mut self, ui: &mut Ui, shown: &Shown) {
+    fn controls(&mut self, ui: &mut Ui, shown: &ListedDocuments) {
         let field = TextEdit::singleline(&mut self.filter.name).hint_text("name or number");
         let field = ui.add(field.desired_width(ui.available_width() - space::S));
         field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Filter documents"));

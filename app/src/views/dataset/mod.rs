@@ -15,12 +15,13 @@ pub use token::about as about_feature;
 
 use egui::{Button, CollapsingHeader, Frame, Key, Margin, Panel, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::{Action, Scene, View};
+use super::{Scene, View, ViewCommand};
+use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::dataset::TEXT_PAGE;
 use crate::data::{DatasetInfo, DocumentRow, Documents, Vocabulary, codes, routing};
-use crate::load::{Keyed, Lane};
-use crate::shell::Command;
+use crate::load::{KeyedRequest, Lane, Workers};
+use crate::stores::Need;
 use crate::theme::{palette, space};
 use crate::widgets::{facts, notice, reading};
 
@@ -51,14 +52,14 @@ pub struct DatasetView {
     style: reading::Style,
     options: token::Options,
     /// Whether the tables of the index hold codes by token, and where the routing is; looked up once.
-    has: Keyed<Vec<PathBuf>, Has>,
+    has: KeyedRequest<Vec<PathBuf>, Tables>,
     /// Bring the chosen token into view.
     scroll: bool,
 }
 
 /// What there is besides the text.
 #[derive(Debug, Default)]
-struct Has {
+struct Tables {
     routing: bool,
     /// Runs with a table of features by token.
     codes: Vec<PathBuf>,
@@ -79,7 +80,7 @@ impl DatasetView {
             colour: colour::Colour::default(),
             style: reading::Style::default(),
             options: token::Options::default(),
-            has: Keyed::default(),
+            has: KeyedRequest::default(),
             scroll: false,
         };
         view.turn_to(place);
@@ -194,11 +195,12 @@ impl DatasetView {
         let Some(Ok(page)) = self.page.text() else {
             return notice::loading(ui, "Reading the token…");
         };
-        // The page may have been turned away from the chosen token; what is shown stays that of the page in front.
+        // The page may have been turned away from the chosen token; what is shown stays that of the page in
+        // front.
         let Some(token) = position.checked_sub(page.start).and_then(|i| page.tokens.get(i as usize)) else {
             return notice::empty(
                 ui,
-                "The chosen token is on another page",
+                "The selected token is on a different page",
                 "Turn back, or choose one here.",
             );
         };
@@ -249,8 +251,7 @@ impl View for DatasetView {
         (self.document, self.token) = (document, token);
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let entry = scene.folder.dataset(&self.dataset);
         let Some(info) = entry.and_then(|d| d.info.as_ref().ok()) else { return };
         let (has_documents, has_rows) = (info.has_documents, info.has_activations);
@@ -259,27 +260,23 @@ impl View for DatasetView {
         let (dir, asked) = (self.dataset.clone(), paths.clone());
         self.has.want(workers, Lane::Folders, &paths, move || {
             let codes = asked.into_iter().filter(|run| codes::exist(run)).collect();
-            Ok(Has { routing: routing::folder_of(&dir).is_some(), codes })
+            Ok(Tables { routing: routing::folder_of(&dir).is_some(), codes })
         });
         let run = self.run(&runs);
         if let Some(run) = &run {
-            let store = scene.stores.run(run);
-            if store.columns.untouched() {
-                store.ask_features(workers);
-            }
+            scene.load_features(run);
         }
-        self.find.logic(scene);
-        let store = scene.stores.dataset(&self.dataset);
-        if has_documents && store.documents.untouched() {
-            store.ask_documents(workers);
+        self.find.logic(&self.dataset, workers);
+        if has_documents {
+            scene.load_documents(&self.dataset);
         }
-        let Some(documents) = store.documents.value().cloned() else { return };
-        self.list.logic(scene, &documents);
+        let Some(documents) = scene.stores.dataset(&self.dataset).documents.value().cloned() else { return };
+        self.list.logic(workers, &documents);
         let Some(row) = self.document.and_then(|number| documents.get(number)) else { return };
         let token = self.token.is_some();
-        let wants = page::Wants {
+        let wants = page::PageNeeds {
             routing: self.has.last().is_some_and(|has| has.routing),
-            codes: run.as_deref().filter(|_| token || self.colour.by == colour::By::Features),
+            codes: run.as_deref().filter(|_| token || self.colour.by == colour::ColourSource::Features),
             row: self.token.filter(|_| has_rows),
         };
         self.page.logic(workers, &self.dataset, row, self.start, wants);
@@ -292,7 +289,7 @@ impl View for DatasetView {
         let info = match &entry.info {
             Ok(info) => info,
             Err(problem) => {
-                if notice::problem(ui, "This dataset can not be opened", problem) {
+                if notice::problem(ui, "This dataset cannot be opened", problem) {
                     scene.act(Action::Do(Command::Reload));
                 }
                 return;
@@ -321,8 +318,8 @@ impl View for DatasetView {
         let margin = Margin::symmetric(space::L as i8, space::M as i8);
         Frame::new().inner_margin(margin).show(ui, |ui| {
             if let Some(problem) = &problem {
-                if notice::problem(ui, "The documents can not be read", problem) {
-                    scene.stores.dataset(&self.dataset).ask_documents(scene.workers);
+                if notice::problem(ui, "The documents cannot be read", problem) {
+                    scene.act(Action::Retry(Need::Documents(self.dataset.clone())));
                 }
                 return;
             }
@@ -330,7 +327,7 @@ impl View for DatasetView {
                 (Some(row), _, _) => self.reader(ui, row, &vocabulary, scene),
                 (None, None, _) if info.has_documents => notice::loading(ui, "Reading the documents…"),
                 (None, None, _) => {
-                    let how = "A harvest of text has one; this dataset was made by something else.";
+                    let how = "`sae harvest` writes one from text; this dataset was made in a different way.";
                     notice::empty(ui, "This dataset has no table of documents", how);
                 }
                 (None, Some(documents), Some(number)) => {
@@ -342,14 +339,17 @@ impl View for DatasetView {
                     notice::empty(ui, &format!("There is no document {number}"), &how);
                 }
                 (None, Some(_), None) => {
-                    let how = "Choose one at the left, or find a word or a phrase in all of them.";
-                    notice::empty(ui, "No document chosen", how);
+                    let how = "Select one on the left, or search for a word or phrase in all of them.";
+                    notice::empty(ui, "No document selected", how);
                 }
             }
         });
     }
 
-    fn search(&mut self) -> bool {
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        if command != ViewCommand::Search {
+            return false;
+        }
         self.side = Side::Find;
         self.find.focus();
         true

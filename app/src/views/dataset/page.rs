@@ -1,4 +1,5 @@
-//! What is loaded of the page of text in front: tokens, routing, features, raw rows; each on its own, in the background.
+//! What is loaded of the page of text in front: tokens, routing, features, raw rows; each on its own, in the
+//! background.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use crate::data::codes::{self, TokenCodes};
 use crate::data::dataset::{self, TEXT_PAGE};
 use crate::data::{DocumentRow, DocumentText, Routing, RowFacts, Rows, routing, rows};
-use crate::load::{Keyed, Lane, Problem, Workers};
+use crate::load::{KeyedRequest, Lane, Problem, Workers};
 
 /// Document and first position.
 pub type At = (u32, u32);
@@ -16,18 +17,18 @@ pub type At = (u32, u32);
 pub struct Page {
     at: Option<At>,
     run: Option<PathBuf>,
-    text: Keyed<At, DocumentText>,
-    routing: Keyed<At, Routing>,
-    codes: Keyed<(PathBuf, At), TokenCodes>,
-    rows: Keyed<At, Rows>,
-    facts: Keyed<(At, u32), RowFacts>,
+    text: KeyedRequest<At, DocumentText>,
+    routing: KeyedRequest<At, Routing>,
+    codes: KeyedRequest<(PathBuf, At), TokenCodes>,
+    rows: KeyedRequest<At, Rows>,
+    facts: KeyedRequest<(At, u32), RowFacts>,
     wants_routing: bool,
     wants_rows: bool,
 }
 
 /// What the view needs besides the text.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wants<'a> {
+pub struct PageNeeds<'a> {
     /// The routers' choices.
     pub routing: bool,
     /// The features of this run.
@@ -47,7 +48,7 @@ impl Page {
         dir: &Path,
         document: &DocumentRow,
         start: u32,
-        wants: Wants<'_>,
+        wants: PageNeeds<'_>,
     ) {
         let at = (document.document, start);
         self.at = Some(at);
@@ -123,7 +124,7 @@ impl Page {
 }
 
 /// `None` while it is on its way.
-fn part<K, T>(keyed: &Keyed<K, T>, key: &K) -> Option<Result<Arc<T>, Problem>>
+fn part<K, T>(keyed: &KeyedRequest<K, T>, key: &K) -> Option<Result<Arc<T>, Problem>>
 where
     K: Clone + PartialEq + Send + Sync + 'static,
     T: Send + Sync + 'static,

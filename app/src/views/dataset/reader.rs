@@ -28,7 +28,7 @@ impl DatasetView {
         let page = match self.page.text() {
             None => return notice::loading(ui, "Reading the text…"),
             Some(Err(problem)) => {
-                if notice::problem(ui, "This page can not be read", &problem) {
+                if notice::problem(ui, "This page cannot be read", &problem) {
                     self.page.again();
                 }
                 return;
@@ -36,7 +36,7 @@ impl DatasetView {
             Some(Ok(page)) => page,
         };
         if page.tokens.is_empty() && row.tokens > 0 {
-            return notice::empty(ui, "There is no text", "The rows of this dataset came without tokens.");
+            return notice::empty(ui, "There is no text", "The rows of this dataset have no tokens.");
         }
         if page.tokens.is_empty() {
             return notice::empty(ui, "This document is empty", "It has no tokens in this dataset.");
@@ -99,7 +99,7 @@ impl DatasetView {
             self.colour.choose(ui, has_routing, !runs.is_empty());
             ui.add_space(space::M);
             ui.toggle_value(&mut self.style.marks, "marks").on_hover_text("Show spaces as ·");
-            ui.toggle_value(&mut self.style.breaks, "lines").on_hover_text("Begin a new line after ↵");
+            ui.toggle_value(&mut self.style.breaks, "lines").on_hover_text("Start a new line after ↵");
         });
         let lists = self.run(&runs).and_then(|run| {
             let store = scene.stores.run(&run);
@@ -118,9 +118,9 @@ impl DatasetView {
     /// Why there are no colours although they are wanted.
     fn colour_problem(&self, ui: &mut Ui) {
         let problem = match self.colour.by {
-            super::colour::By::Nothing => None,
-            super::colour::By::Experts => self.page.routing().and_then(Result::err),
-            super::colour::By::Features => self.page.codes().and_then(Result::err),
+            super::colour::ColourSource::Nothing => None,
+            super::colour::ColourSource::Experts => self.page.routing().and_then(Result::err),
+            super::colour::ColourSource::Features => self.page.codes().and_then(Result::err),
         };
         if let Some(problem) = problem {
             notice::problem_line(ui, &problem);

@@ -6,11 +6,12 @@ use egui::{Align, Checkbox, ComboBox, Label, Layout, Link, RichText, Role, Sense
 
 use super::colour::Colour;
 use super::page::Page;
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Columns, RowFacts, TokenLists, Vocabulary, codes};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
-use crate::views::{Action, Scene};
+use crate::views::Scene;
 use crate::widgets::{bars, facts, format, notice, plot, text};
 
 /// Features that are listed before the rest is asked for.
@@ -105,8 +106,7 @@ impl Token<'_> {
             let end = (self.position - self.start) as usize + 1;
             let tokens = self.tokens.get(end.saturating_sub(PROMPTED)..end).unwrap_or_default();
             let text = tokens.iter().map(|token| self.vocabulary.show(*token)).collect();
-            scene.stores.run(&run).proposed = Some(text);
-            scene.go(Place::Prompt { run, feature: None });
+            scene.act(Action::Prompt { run, feature: None, text });
         }
     }
 
@@ -130,7 +130,7 @@ impl Token<'_> {
             Some(Ok(codes)) => codes,
         };
         let Some(found) = codes::strongest(&codes, self.position) else {
-            return hint(ui, "This token is not among those that were indexed.");
+            return hint(ui, "This token was not indexed.");
         };
         if found.is_empty() {
             return hint(ui, "No feature fires on this token.");
@@ -152,7 +152,7 @@ impl Token<'_> {
         if found.len() > FEATURES {
             ui.add_space(space::XS);
             let rest = found.len() - FEATURES;
-            let name = if options.all { "Strongest alone".to_owned() } else { format!("{rest} more") };
+            let name = if options.all { "Strongest only".to_owned() } else { format!("{rest} more") };
             if ui.link(name).clicked() {
                 options.all = !options.all;
             }
@@ -394,7 +394,7 @@ fn hint(ui: &mut Ui, text: &str) {
     ui.label(RichText::new(text).color(palette(ui).weak));
 }
 
-/// Why a token can not be shown: it is not there.
+/// Why a token cannot be shown: it is not there.
 pub fn missing(document: u32, tokens: u32, position: u32) -> Problem {
     Problem::new(format!("Document {document} has no token {position}."))
         .with_remedy(format!("Its tokens are 0 to {}.", tokens.saturating_sub(1)))

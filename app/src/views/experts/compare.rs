@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use egui::{Align2, ComboBox, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
-use super::{Asked, either, explain};
+use super::{Interaction, either, explain};
 use crate::data::{AgainstRow, ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
@@ -29,13 +29,13 @@ pub fn show(
     choice: &mut Choice<'_>,
     against: Option<&[AgainstRow]>,
     scene: &mut Scene<'_>,
-    asked: &mut Asked,
+    asked: &mut Interaction,
 ) {
     if choice.others.is_empty() {
         notice::empty(
             ui,
             "Nothing to compare with",
-            "Harvest the same text with another model or checkpoint (`sae harvest --routing`) into this folder, then `sae experts`.",
+            "Harvest the same text with a different model or checkpoint (`sae harvest --routing`) into this folder, then run `sae experts`.",
         );
     } else {
         pick(ui, choice.others, choice.other);
@@ -155,7 +155,7 @@ fn bars(ui: &mut Ui, a: &[f64], b: &[f64], layer: u16) {
     }
 }
 
-fn table(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, asked: &mut Asked) {
+fn table(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, asked: &mut Interaction) {
     let columns = [
         column("layer", 64.0, "Number of the block"),
         column("effective", 84.0, "Effective experts, this dataset"),
@@ -195,7 +195,8 @@ fn table(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, asked: &mut Aske
     asked.of_sheet(answer, |_, _| None);
 }
 
-/// Share of the slots that lie with another expert: total variation distance. Only between layers of equally many experts.
+/// Share of the slots that lie with another expert: total variation distance. Only between layers of equally
+/// many experts.
 fn moved(a: &LayerUsage, b: &LayerUsage) -> Option<f64> {
     if a.experts() != b.experts() {
         return None;
@@ -204,7 +205,7 @@ fn moved(a: &LayerUsage, b: &LayerUsage) -> Option<f64> {
     Some(pairs.map(|(a, b)| (a.share - b.share).abs()).sum::<f64>() / 2.0)
 }
 
-fn agreement(ui: &mut Ui, rows: &[AgainstRow], asked: &mut Asked) {
+fn agreement(ui: &mut Ui, rows: &[AgainstRow], asked: &mut Interaction) {
     let columns = [
         column("layer", 64.0, "Number of the block"),
         column("tokens", 88.0, "Tokens compared"),

@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Asked, doublings, doublings_legend, explain};
+use super::{Interaction, doublings, doublings_legend, explain};
 use crate::data::experts::tables::Special;
 use crate::data::{InformationRow, SpecialisationRow};
 use crate::theme::{palette, space};
@@ -11,7 +11,7 @@ use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format, notice};
 
 /// Draws figures, map and table of `layer`.
-pub fn show(ui: &mut Ui, found: &Special, layer: u16, specialised: &mut bool, asked: &mut Asked) {
+pub fn show(ui: &mut Ui, found: &Special, layer: u16, specialised: &mut bool, asked: &mut Interaction) {
     let rows: Vec<&SpecialisationRow> = found.experts.iter().filter(|row| row.layer == layer).collect();
     let mut domains: Vec<&str> = rows.iter().map(|row| row.domain.as_str()).collect();
     domains.sort_unstable();
@@ -69,7 +69,7 @@ fn figures(ui: &mut Ui, row: &InformationRow) {
     });
 }
 
-fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, asked: &mut Asked) {
+fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, asked: &mut Interaction) {
     let p = palette(ui);
     let experts = rows.iter().map(|row| usize::from(row.expert) + 1).max().unwrap_or(0);
     let mut cells: Vec<Option<&SpecialisationRow>> = vec![None; experts * domains.len()];
@@ -116,7 +116,7 @@ fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, a
     doublings_legend(ui, "¼ of k / E", "4 times k / E");
 }
 
-fn table(ui: &mut Ui, rows: &[&SpecialisationRow], layer: u16, specialised: bool, asked: &mut Asked) {
+fn table(ui: &mut Ui, rows: &[&SpecialisationRow], layer: u16, specialised: bool, asked: &mut Interaction) {
     let columns = [
         column("expert", 72.0, "Number of the expert"),
         column("domain", 140.0, "Kind of text"),

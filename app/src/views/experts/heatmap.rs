@@ -2,14 +2,14 @@
 
 use egui::{Ui, vec2};
 
-use super::{Asked, doublings, doublings_legend, explain};
+use super::{Interaction, doublings, doublings_legend, explain};
 use crate::data::ExpertUsage;
 use crate::theme::{palette, space};
 use crate::widgets::format;
 use crate::widgets::matrix::Matrix;
 
 /// Draws the map; a click opens an expert, a click on a layer's name chooses it.
-pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usize, asked: &mut Asked) {
+pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usize, asked: &mut Interaction) {
     explain(
         ui,
         "Share of its layer's slots against a uniform share. A line through a cell: never chosen. Click a cell for the \

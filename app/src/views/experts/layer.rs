@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
-use super::Asked;
+use super::Interaction;
 use crate::data::experts::DEAD;
 use crate::data::{ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
@@ -10,7 +10,7 @@ use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format};
 
 /// Bars of the experts of `layer`, with the uniform share as a line, then their numbers.
-pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Asked) {
+pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Interaction) {
     facts::section(ui, &format!("Layer {}", layer.layer));
     figures(ui, layer);
     ui.add_space(space::S);
@@ -27,11 +27,15 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::XL;
         let each = [
-            (format!("{} of {experts}", layer.k), "experts a token", "Experts that a token goes to"),
+            (
+                format!("{} of {experts}", layer.k),
+                "experts per token",
+                "Experts that each token is routed to",
+            ),
             (
                 format!("{} of {experts}", format::value(layer.effective_experts)),
                 "effective experts",
-                "exp of the load's entropy: experts as if all were used alike",
+                "Exponential of the load's entropy: the number of equally used experts with the same entropy",
             ),
             (
                 format::quality(Some(layer.load_entropy)),
@@ -51,7 +55,7 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
     });
 }
 
-fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Asked) {
+fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction) {
     let p = palette(ui);
     let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
     let width = (loads.len() as f32 * 44.0).clamp(240.0, ui.available_width().clamp(240.0, 1400.0));
@@ -103,7 +107,7 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Asked) {
     }
 }
 
-fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Asked) {
+fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Interaction) {
     let columns = [
         column("expert", 72.0, "Number of the expert"),
         column("share", 96.0, "Share of the layer's slots"),
@@ -143,13 +147,17 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
 }
 
 /// The figures of all layers, over all text.
-pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut Asked) {
+pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut Interaction) {
     let columns = [
         column("layer", 64.0, "Number of the block"),
         column("experts", 72.0, "Experts in it"),
-        column("k", 40.0, "Experts a token goes to"),
+        column("k", 40.0, "Experts per token"),
         column("tokens", 80.0, "Tokens counted"),
-        column("effective", 84.0, "exp of the load's entropy: experts as if all were used alike"),
+        column(
+            "effective",
+            84.0,
+            "Exponential of the load's entropy: the number of equally used experts with the same entropy",
+        ),
         column("load entropy", 100.0, "Entropy of the load over ln(experts): 1 for a uniform load"),
         column("router entropy", 112.0, "Mean entropy of the router's distribution over tokens, in nats"),
         column("CV", 72.0, "Standard deviation of the load over its mean; 0 for a uniform load"),

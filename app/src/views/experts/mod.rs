@@ -1,5 +1,5 @@
-//! The experts of a mixture-of-experts model on one dataset: load, co-activation, transitions, what they are specialised in,
-//! and a comparison with another dataset. An expert's own page is in `expert`.
+//! The experts of a mixture-of-experts model on one dataset: load, co-activation, transitions, what they are
+//! specialised in, and a comparison with another dataset. An expert's own page is in `expert`.
 
 mod compare;
 mod domains;
@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 
 use egui::{Align, Button, ComboBox, Frame, Key, Layout, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::{Action, Scene, View};
+use super::{Scene, View};
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::experts::tables::{self, Special, Together, Transitions};
 use crate::data::{AgainstRow, ExpertUsage, VocabularyRow};
-use crate::load::{Keyed, Lane, Problem};
+use crate::load::{KeyedRequest, Lane, Problem, Workers};
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, notice, sheet};
 
@@ -43,7 +45,7 @@ const PAGES: [(Page, &str, &str); 6] = [
     (Page::Transitions, "Transitions", "From the experts of a layer to those of the next"),
     (Page::Domains, "Domains", "Kinds of text that experts are specialised in"),
     (Page::Words, "Vocabulary", "Tokens that experts are chosen for"),
-    (Page::Compare, "Compare", "With another model or checkpoint"),
+    (Page::Compare, "Compare", "With a different model or checkpoint"),
 ];
 
 /// The experts of one dataset.
@@ -55,11 +57,11 @@ pub struct ExpertsView {
     domain: usize,
     /// Index into the layers with experts.
     layer: usize,
-    together: Keyed<u16, Together>,
-    transitions: Keyed<u16, Option<Transitions>>,
-    special: Keyed<(), Special>,
-    words: Keyed<u16, Vec<VocabularyRow>>,
-    against: Keyed<(), Vec<AgainstRow>>,
+    together: KeyedRequest<u16, Together>,
+    transitions: KeyedRequest<u16, Option<Transitions>>,
+    special: KeyedRequest<(), Special>,
+    words: KeyedRequest<u16, Vec<VocabularyRow>>,
+    against: KeyedRequest<(), Vec<AgainstRow>>,
     show_lift: bool,
     by_lift: bool,
     specialised: bool,
@@ -75,11 +77,11 @@ impl ExpertsView {
             page: Page::default(),
             domain: 0,
             layer: 0,
-            together: Keyed::default(),
-            transitions: Keyed::default(),
-            special: Keyed::default(),
-            words: Keyed::default(),
-            against: Keyed::default(),
+            together: KeyedRequest::default(),
+            transitions: KeyedRequest::default(),
+            special: KeyedRequest::default(),
+            words: KeyedRequest::default(),
+            against: KeyedRequest::default(),
             show_lift: true,
             by_lift: true,
             specialised: false,
@@ -93,9 +95,8 @@ impl ExpertsView {
     }
 
     /// Asks for what the page in front shows.
-    fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage) {
-        let (workers, lane, layer, dir) =
-            (scene.workers, Lane::Tables, self.number(usage), self.dataset.clone());
+    fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage, workers: &Workers) {
+        let (lane, layer, dir) = (Lane::Tables, self.number(usage), self.dataset.clone());
         match self.page {
             Page::Load => {}
             Page::Together => {
@@ -109,18 +110,12 @@ impl ExpertsView {
                 let also = self.dataset.clone();
                 self.special.want(workers, lane, &(), move || tables::special(&also));
                 self.words.want(workers, lane, &layer, move || tables::vocabulary(&dir, layer));
-                let store = scene.stores.dataset(&self.dataset);
-                if store.vocabulary.untouched() {
-                    store.ask_documents(workers);
-                }
+                scene.load_documents(&self.dataset);
             }
             Page::Compare => {
                 self.against.want(workers, lane, &(), move || tables::against(&dir));
                 if let Some(other) = &self.other {
-                    let store = scene.stores.dataset(other);
-                    if store.experts.untouched() {
-                        store.ask_experts(workers);
-                    }
+                    scene.load_experts(other);
                 }
             }
         }
@@ -196,7 +191,7 @@ impl ExpertsView {
 
     fn body(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>) {
         let layer = self.number(usage);
-        let mut asked = Asked::default();
+        let mut asked = Interaction::default();
         match self.page {
             Page::Load => self.load(ui, usage, &mut asked),
             Page::Together => {
@@ -235,7 +230,7 @@ impl ExpertsView {
         asked.apply(&self.dataset, scene);
     }
 
-    fn load(&mut self, ui: &mut Ui, usage: &ExpertUsage, asked: &mut Asked) {
+    fn load(&mut self, ui: &mut Ui, usage: &ExpertUsage, asked: &mut Interaction) {
         let name = self.domain_name(usage).to_owned();
         heatmap::show(ui, usage, self.domain, &mut self.layer, asked);
         ui.add_space(space::L);
@@ -246,7 +241,7 @@ impl ExpertsView {
         layer::table(ui, usage, &mut self.layer, asked);
     }
 
-    fn compare(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>, asked: &mut Asked) {
+    fn compare(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>, asked: &mut Interaction) {
         let others: Vec<(PathBuf, String)> = scene
             .folder
             .datasets
@@ -271,16 +266,16 @@ impl ExpertsView {
 
 /// What a page wants done.
 #[derive(Debug, Default)]
-struct Asked {
+struct Interaction {
     /// Layer and expert to open.
     expert: Option<(u16, u16)>,
     /// Text for the clipboard.
     copied: Option<String>,
 }
 
-impl Asked {
+impl Interaction {
     /// Takes what was asked of a table; `open` says which expert a link means.
-    fn of_sheet(&mut self, asked: sheet::Asked, open: impl FnOnce(usize, usize) -> Option<(u16, u16)>) {
+    fn of_sheet(&mut self, asked: sheet::Interaction, open: impl FnOnce(usize, usize) -> Option<(u16, u16)>) {
         self.copied = asked.copied.or(self.copied.take());
         self.expert = asked.clicked.and_then(|(row, column)| open(row, column)).or(self.expert);
     }
@@ -296,13 +291,18 @@ impl Asked {
 }
 
 /// A part that is here; else why not, or that it is on its way.
-fn ready<K, T>(ui: &mut Ui, part: &mut Keyed<K, T>, key: &K, loading: &str) -> Option<std::sync::Arc<T>>
+fn ready<K, T>(
+    ui: &mut Ui,
+    part: &mut KeyedRequest<K, T>,
+    key: &K,
+    loading: &str,
+) -> Option<std::sync::Arc<T>>
 where
     K: Clone + PartialEq + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
     if let Some(problem) = part.problem(key) {
-        if notice::problem(ui, "This can not be shown", &problem.clone()) {
+        if notice::problem(ui, "This cannot be shown", &problem.clone()) {
             part.again();
         }
         return None;
@@ -314,7 +314,8 @@ where
     found
 }
 
-/// Why there is no usage to show: not counted yet, or nothing to count. True when the person wants to try again.
+/// Why there is no usage to show: not counted yet, or nothing to count. True when the person wants to try
+/// again.
 fn no_usage(ui: &mut Ui, problem: &Problem) -> bool {
     notice::problem(ui, "There is no usage of experts to show", problem)
 }
@@ -341,16 +342,12 @@ impl View for ExpertsView {
 
     fn turn_to(&mut self, _place: &Place) {}
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let store = scene.stores.dataset(&self.dataset);
-        if store.experts.untouched() {
-            store.ask_experts(workers);
-        }
-        if let Some(usage) = store.experts.value().cloned() {
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        scene.load_experts(&self.dataset);
+        if let Some(usage) = scene.stores.dataset(&self.dataset).experts.value().cloned() {
             self.domain = self.domain.min(usage.domains.len());
             self.layer = self.layer.min(usage.layers.len().saturating_sub(1));
-            self.ask(scene, &usage);
+            self.ask(scene, &usage, workers);
         }
     }
 
@@ -358,7 +355,7 @@ impl View for ExpertsView {
         let store = scene.stores.dataset(&self.dataset);
         if let Some(problem) = store.experts.problem() {
             if no_usage(ui, problem) {
-                store.ask_experts(scene.workers);
+                scene.act(Action::Retry(Need::Experts(self.dataset.clone())));
             }
             return;
         }

@@ -1,40 +1,38 @@
 //! The experts that a feature's tokens go to: a section of the feature's page.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use egui::{RichText, Ui};
 
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::FeatureExpertRow;
-use crate::data::experts::features;
-use crate::load::{Keyed, Lane};
+use crate::load::KeyedRequest;
 use crate::theme::{palette, space};
-use crate::views::{Action, Scene};
+use crate::views::Scene;
 use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format, notice};
 
-/// What is loaded: of each run the feature in front.
-#[derive(Debug, Default)]
-pub struct OfFeature(HashMap<PathBuf, Keyed<u32, Option<Vec<FeatureExpertRow>>>>);
-
-/// Draws the section of `feature` of `run` where its dataset has experts; asks for what is missing by itself.
-pub fn show(ui: &mut Ui, run: &Path, feature: u32, scene: &mut Scene<'_>) {
+/// Draws the section of `feature` of `run` where its dataset has experts. `experts` is what is loaded for the
+/// feature in front; `None` inside where features and experts are not joined.
+pub fn show(
+    ui: &mut Ui,
+    run: &Path,
+    feature: u32,
+    experts: &KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
+    scene: &mut Scene<'_>,
+) {
     let Some(data) = scene.folder.data_of(run) else { return };
     let (dataset, has_experts) = (data.path.clone(), data.info.as_ref().is_ok_and(|info| info.has_experts));
-    let part = scene.stores.of_feature.0.entry(run.to_owned()).or_default();
-    let dir = run.to_owned();
-    part.want(scene.workers, Lane::Pages, &feature, move || features::of_feature(&dir, feature));
-    let problem = part.problem(&feature).cloned();
-    let rows = part.get(&feature);
+    let rows = experts.get(&feature);
     let heading = |ui: &mut Ui| {
         ui.add_space(space::L);
         facts::section(ui, "Experts");
     };
     let say = |ui: &mut Ui, text: String| ui.label(RichText::new(text).color(palette(ui).weak));
-    if let Some(problem) = problem {
+    if let Some(problem) = experts.problem(&feature) {
         heading(ui);
-        return notice::problem_line(ui, &problem);
+        return notice::problem_line(ui, problem);
     }
     match rows.as_deref() {
         // Only models with experts have something to miss.
@@ -43,11 +41,11 @@ pub fn show(ui: &mut Ui, run: &Path, feature: u32, scene: &mut Scene<'_>) {
         Some(None) => {
             heading(ui);
             let name = scene.folder.name_of(run).into_owned();
-            say(ui, format!("Not joined yet: `sae experts --features {name}`."));
+            say(ui, format!("Not joined yet; run `sae experts --features {name}`."));
         }
         Some(Some(rows)) if rows.is_empty() => {
             heading(ui);
-            say(ui, "It fired too rarely to say which experts its tokens go to.".to_owned());
+            say(ui, "It fired too rarely to tell which experts its tokens are routed to.".to_owned());
         }
         Some(Some(rows)) => {
             ui.add_space(space::L);
@@ -60,18 +58,18 @@ pub fn show(ui: &mut Ui, run: &Path, feature: u32, scene: &mut Scene<'_>) {
 fn table(ui: &mut Ui, rows: &[FeatureExpertRow], dataset: &Path, scene: &mut Scene<'_>) {
     let columns = [
         column("layer", 52.0, "The block"),
-        column("expert", 60.0, "The expert; ○ the feature lives in it, ● the expert is the feature"),
+        column("expert", 60.0, "The expert; ○ the feature lies within it, ● the feature defines it"),
         column("P(e | f)", 84.0, "Of the feature's tokens, how many chose the expert"),
-        column("lift", 64.0, "Against chance: 1 if feature and expert knew nothing of each other"),
+        column("lift", 64.0, "Compared with chance: 1 if feature and expert were independent"),
         column(
             "",
             72.0,
-            "○ the feature lives in the expert, ● the expert is the feature; nothing where it may be chance",
+            "○ the feature lies within the expert, ● the feature defines the expert; “chance?” where the join is not significant",
         ),
     ];
     let state = |row: &FeatureExpertRow| match (row.is_feature, row.lives_in, row.significant) {
-        (true, ..) => "● is it",
-        (_, true, _) => "○ lives in",
+        (true, ..) => "● defines",
+        (_, true, _) => "○ within",
         (.., false) => "chance?",
         _ => "",
     };

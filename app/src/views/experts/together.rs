@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Asked, doublings, doublings_legend, either, explain};
+use super::{Interaction, doublings, doublings_legend, either, explain};
 use crate::data::LayerUsage;
 use crate::data::experts::tables::Together;
 use crate::theme::{palette, space};
@@ -11,7 +11,13 @@ use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{format, notice};
 
 /// Draws map and table.
-pub fn show(ui: &mut Ui, found: &Together, layer: Option<&LayerUsage>, lift: &mut bool, asked: &mut Asked) {
+pub fn show(
+    ui: &mut Ui,
+    found: &Together,
+    layer: Option<&LayerUsage>,
+    lift: &mut bool,
+    asked: &mut Interaction,
+) {
     if found.pairs.iter().all(|pair| pair.count == 0) {
         let how = "Where a token goes to one expert, none are chosen together.";
         return notice::empty(ui, &format!("No two experts of layer {} met", found.layer), how);
@@ -22,7 +28,7 @@ pub fn show(ui: &mut Ui, found: &Together, layer: Option<&LayerUsage>, lift: &mu
          token's experts are counted, whatever their rank.",
     );
     ui.horizontal(|ui| {
-        either(ui, lift, ["lift", "tokens"], ["Against chance", "As counted"]);
+        either(ui, lift, ["lift", "tokens"], ["Compared with chance", "As counted"]);
     });
     ui.add_space(space::S);
     map(ui, found, *lift, asked);
@@ -34,7 +40,7 @@ pub fn show(ui: &mut Ui, found: &Together, layer: Option<&LayerUsage>, lift: &mu
     }
 }
 
-fn map(ui: &mut Ui, found: &Together, lift: bool, asked: &mut Asked) {
+fn map(ui: &mut Ui, found: &Together, lift: bool, asked: &mut Interaction) {
     let p = palette(ui);
     let experts = found.lift.rows;
     let most = found.pairs.first().map_or(1, |pair| pair.count).max(1) as f64;
@@ -80,14 +86,14 @@ fn map(ui: &mut Ui, found: &Together, lift: bool, asked: &mut Asked) {
     }
 }
 
-fn pairs(ui: &mut Ui, found: &Together, asked: &mut Asked) {
+fn pairs(ui: &mut Ui, found: &Together, asked: &mut Interaction) {
     let columns = [
         column("a", 56.0, "The expert with the lower number"),
         column("b", 56.0, "The other"),
         column("tokens", 88.0, "Tokens that chose both"),
         column("P(b | a)", 96.0, "Of the tokens that chose a, how many chose b too"),
         column("P(a | b)", 96.0, "Of the tokens that chose b, how many chose a too"),
-        column("lift", 80.0, "Against chance: 1 if each were chosen on its own"),
+        column("lift", 80.0, "Compared with chance: 1 if the experts were chosen independently"),
     ];
     let cell = |row: usize, column: usize| {
         let pair = &found.pairs[row];

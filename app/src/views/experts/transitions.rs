@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Asked, doublings, doublings_legend, either, explain};
+use super::{Interaction, doublings, doublings_legend, either, explain};
 use crate::data::experts::tables::Transitions;
 use crate::theme::{palette, space};
 use crate::widgets::format;
@@ -10,7 +10,7 @@ use crate::widgets::matrix::{self, Matrix};
 use crate::widgets::sheet::{Cell, Sheet, column};
 
 /// Draws map and table.
-pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Asked) {
+pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Interaction) {
     explain(
         ui,
         &format!(
@@ -19,8 +19,10 @@ pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Asked
         ),
     );
     ui.horizontal(|ui| {
-        let hovers =
-            ["Against chance", "Of the slots that come from an expert, how many go where; rows sum to 1"];
+        let hovers = [
+            "Compared with chance",
+            "Of the slots that come from an expert, how many go where; rows sum to 1",
+        ];
         either(ui, lift, ["lift", "probability"], hovers);
     });
     ui.add_space(space::S);
@@ -29,7 +31,7 @@ pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Asked
     pairs(ui, found, asked);
 }
 
-fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Asked) {
+fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Interaction) {
     let p = palette(ui);
     let (rows, columns) = (found.lift.rows, found.lift.columns);
     let most = found.probability.values.iter().copied().filter(|v| v.is_finite()).fold(0.01, f64::max);
@@ -73,13 +75,13 @@ fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Asked) {
     }
 }
 
-fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Asked) {
+fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Interaction) {
     let columns = [
         column("from", 64.0, "Expert of the layer"),
         column("to", 64.0, "Expert of the next layer"),
         column("tokens", 88.0, "Tokens that chose both"),
         column("probability", 104.0, "Of the slots that come from the expert; sums to 1 over where they go"),
-        column("lift", 80.0, "Against chance: 1 if each were chosen on its own"),
+        column("lift", 80.0, "Compared with chance: 1 if the experts were chosen independently"),
     ];
     let number = |x: f64| Some(x).filter(|x| x.is_finite());
     let cell = |row: usize, column: usize| {

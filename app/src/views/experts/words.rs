@@ -3,7 +3,7 @@
 use egui::text::{LayoutJob, TextFormat};
 use egui::{FontId, Label, Link, Role, Ui, WidgetInfo, vec2};
 
-use super::{Asked, either, explain};
+use super::{Interaction, either, explain};
 use crate::data::{InformationRow, Vocabulary, VocabularyRow};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::sheet::{Cell, Sheet, column};
@@ -19,7 +19,7 @@ pub fn show(
     information: Option<&InformationRow>,
     vocabulary: &Vocabulary,
     by_lift: &mut bool,
-    asked: &mut Asked,
+    asked: &mut Interaction,
 ) {
     let Some(first) = rows.first() else {
         return notice::empty(ui, "No tokens", "No token was seen ten times or more in this layer.");
@@ -100,7 +100,7 @@ fn line(
     rows: &[&VocabularyRow],
     vocabulary: &Vocabulary,
     by_lift: bool,
-    asked: &mut Asked,
+    asked: &mut Interaction,
 ) {
     ui.horizontal(|ui| {
         ui.set_height(22.0);
@@ -149,7 +149,7 @@ fn chips(ui: &Ui, rows: &[&VocabularyRow], vocabulary: &Vocabulary) -> LayoutJob
     job
 }
 
-fn table(ui: &mut Ui, rows: &[VocabularyRow], layer: u16, vocabulary: &Vocabulary, asked: &mut Asked) {
+fn table(ui: &mut Ui, rows: &[VocabularyRow], layer: u16, vocabulary: &Vocabulary, asked: &mut Interaction) {
     let columns = [
         column("expert", 72.0, "Number of the expert"),
         column("token", 160.0, "The token"),

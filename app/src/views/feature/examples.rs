@@ -9,7 +9,7 @@ use crate::data::{Example, FeaturePage, Vocabulary, export};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::example::{self, Shares, Window};
-use crate::widgets::{facts, format};
+use crate::widgets::{facts, format, notice};
 
 /// Widest context either side that the control offers; it then means all there is.
 const ALL: u32 = 64;
@@ -84,7 +84,7 @@ impl Default for Options {
 
 /// What the person did.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// The activation of the example under the pointer.
     pub hovered: Option<f32>,
     /// Text to be copied.
@@ -99,7 +99,7 @@ pub struct Asked {
 
 /// What the page's address and folder say about its examples.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Named {
+pub struct AddressedExample {
     /// The example that the address names.
     pub chosen: Option<usize>,
     /// Whether it is to be brought into view.
@@ -114,7 +114,7 @@ pub fn controls(ui: &mut Ui, page: &FeaturePage, options: &mut Options) {
         facts::section(ui, "Examples");
         facts::caption(ui, format!("{}", page.examples.len()));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.checkbox(&mut options.breaks, "line breaks").on_hover_text("Begin a new line after ↵");
+            ui.checkbox(&mut options.breaks, "line breaks").on_hover_text("Start a new line after ↵");
             ui.checkbox(&mut options.repeats, "repeats")
                 .on_hover_text("Show texts that were shown above again");
             let combo = ComboBox::from_id_salt("group")
@@ -166,18 +166,18 @@ pub fn list(
     page: &FeaturePage,
     vocabulary: &Vocabulary,
     options: &Options,
-    named: Named,
-) -> Asked {
-    let mut asked = Asked::default();
+    named: AddressedExample,
+) -> Interaction {
+    let mut asked = Interaction::default();
     if let Some(gap) = &page.gap {
-        crate::widgets::notice::problem_line(ui, gap);
+        notice::problem_line(ui, gap);
         return asked;
     }
     if page.examples.is_empty() {
         let why = if page.row.count == 0 {
-            "This feature fired on none of the indexed tokens."
+            "This feature did not fire on any indexed token."
         } else {
-            "The index holds no examples for this feature."
+            "The index holds no examples of this feature."
         };
         ui.label(RichText::new(why).color(palette(ui).weak));
         return asked;
@@ -185,56 +185,60 @@ pub fn list(
     if let Some(example) = named.chosen.filter(|example| *example >= page.examples.len()) {
         let what = format!("Feature {} has no example {example}.", page.row.feature);
         let remedy = format!("Its examples are 0 to {}.", page.examples.len() - 1);
-        crate::widgets::notice::problem_line(ui, &Problem::new(what).with_remedy(remedy));
+        notice::problem_line(ui, &Problem::new(what).with_remedy(remedy));
     }
-    let is_chosen = |i: usize| named.chosen == Some(i);
-    let by_source = options.by_source(page);
-    let all_examples = || page.examples.iter().enumerate();
     for interval in [0, 1, 2, 3, 4, 5, -1] {
-        // What an address names is shown whatever the choice of groups.
-        let shown = |(i, e): &(usize, &Example)| {
-            let wanted = options.group.has(interval) && (e.sources.is_some() || !by_source);
-            e.interval == interval && (wanted || is_chosen(*i))
-        };
-        let group: Vec<(usize, &Example)> = all_examples().filter(shown).collect();
-        if group.is_empty() {
-            continue;
-        }
-        let all = group.len();
-        // Within a group: what is among the strongest may well stand for its interval too.
-        let mut seen = HashSet::new();
-        let group: Vec<(usize, &Example)> = group
-            .into_iter()
-            .filter(|(i, e)| seen.insert(text_of(e, options.context)) || options.repeats || is_chosen(*i))
-            .collect();
-        heading(ui, interval, page.row.max, group.len(), all);
-        for (i, example) in group {
-            let one = One {
-                i,
-                example,
-                max: page.row.max,
-                vocabulary,
-                options,
-                by_source,
-                has_documents: named.has_documents,
-            };
-            let drawn = ui.push_id((example.interval, example.document, example.position), |ui| {
-                one.show(ui, is_chosen(i), &mut asked)
-            });
-            if named.scroll && is_chosen(i) {
-                ui.scroll_to_rect(drawn.inner, Some(Align::Center));
-            }
-        }
-        ui.add_space(space::M);
+        group(ui, page, vocabulary, options, named, interval, &mut asked);
     }
     let without = page.examples.iter().filter(|e| e.sources.is_none()).count();
-    if by_source && without > 0 {
+    if options.by_source(page) && without > 0 {
         let words = format!(
-            "{without} examples are not shown: the index traced the strongest alone to their sources."
+            "{without} examples are not shown: the index traced only the strongest ones to their sources."
         );
         ui.label(RichText::new(words).size(size::SMALL).color(palette(ui).weak));
     }
     asked
+}
+
+/// The examples of one interval with their heading; nothing where there are none to show.
+fn group(
+    ui: &mut Ui,
+    page: &FeaturePage,
+    vocabulary: &Vocabulary,
+    options: &Options,
+    named: AddressedExample,
+    interval: i8,
+    asked: &mut Interaction,
+) {
+    let is_named = |i: usize| named.chosen == Some(i);
+    let by_source = options.by_source(page);
+    // What an address names is shown whatever groups are selected.
+    let shown = |(i, e): &(usize, &Example)| {
+        let wanted = options.group.has(interval) && (e.sources.is_some() || !by_source);
+        e.interval == interval && (wanted || is_named(*i))
+    };
+    let all: Vec<(usize, &Example)> = page.examples.iter().enumerate().filter(shown).collect();
+    if all.is_empty() {
+        return;
+    }
+    // Repeats within a group only: one of the strongest may well stand for its interval too.
+    let mut seen = HashSet::new();
+    let count = all.len();
+    let listed: Vec<(usize, &Example)> = all
+        .into_iter()
+        .filter(|(i, e)| seen.insert(text_of(e, options.context)) || options.repeats || is_named(*i))
+        .collect();
+    heading(ui, interval, page.row.max, listed.len(), count);
+    for (i, example) in listed {
+        let (max, has_documents) = (page.row.max, named.has_documents);
+        let one = ExampleRow { i, example, max, vocabulary, options, by_source, has_documents };
+        let salt = (example.interval, example.document, example.position);
+        let drawn = ui.push_id(salt, |ui| one.show(ui, is_named(i), asked));
+        if named.scroll && is_named(i) {
+            ui.scroll_to_rect(drawn.inner, Some(Align::Center));
+        }
+    }
+    ui.add_space(space::M);
 }
 
 /// What makes two examples the same to a reader: the tokens that are shown.
@@ -277,7 +281,7 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, shown: usize, all: usize) {
 
 /// An example and what it is drawn with.
 #[derive(Clone, Copy)]
-struct One<'a> {
+struct ExampleRow<'a> {
     /// Its number on the page.
     i: usize,
     example: &'a Example,
@@ -288,9 +292,9 @@ struct One<'a> {
     has_documents: bool,
 }
 
-impl One<'_> {
+impl ExampleRow<'_> {
     /// Draws it; gives its place.
-    fn show(&self, ui: &mut Ui, chosen: bool, asked: &mut Asked) -> egui::Rect {
+    fn show(&self, ui: &mut Ui, chosen: bool, asked: &mut Interaction) -> egui::Rect {
         let ground = ui.painter().add(egui::Shape::Noop);
         let rect = one(ui, self, asked);
         if chosen {
@@ -308,8 +312,8 @@ impl One<'_> {
     }
 }
 
-fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
-    let One { example, max, vocabulary, options, .. } = *shown;
+fn one(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) -> egui::Rect {
+    let ExampleRow { example, max, vocabulary, options, .. } = *shown;
     let (from, to) = visible(example, options.context);
     let start = example.start + from as u32;
     let sources = example.sources.as_ref().filter(|_| shown.by_source);
@@ -355,8 +359,8 @@ fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
     drawn.response.rect
 }
 
-fn menu(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) {
-    let One { i, example, vocabulary, has_documents, .. } = *shown;
+fn menu(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) {
+    let ExampleRow { i, example, vocabulary, has_documents, .. } = *shown;
     if ui.button("Copy text").clicked() {
         asked.copy = Some(export::plain(example, vocabulary));
         ui.close();

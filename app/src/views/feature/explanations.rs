@@ -12,7 +12,7 @@ const FEW: usize = 4;
 
 /// What a run has to say, and what is unfolded.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct Section<'a> {
     pub explanations: &'a Explanations,
     pub feature: u32,
     /// What the run is called, for the command that explains it.
@@ -22,7 +22,7 @@ pub struct Shown<'a> {
 }
 
 /// Draws the section; nothing where there is nothing to say and nothing to be done.
-pub fn show(ui: &mut Ui, shown: &Shown<'_>, all: &mut bool) {
+pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) {
     let said = shown.explanations.of(shown.feature);
     if said.is_empty() && !shown.alive && shown.explanations.gaps.is_empty() {
         return;
@@ -32,9 +32,10 @@ pub fn show(ui: &mut Ui, shown: &Shown<'_>, all: &mut bool) {
     shown.explanations.gaps.iter().for_each(|gap| notice::problem_line(ui, gap));
     if said.is_empty() {
         let weak = palette(ui).weak;
-        let text = match shown.explanations.sources.is_empty() {
-            true => format!("None were made yet: `sae explain {}`.", shown.run),
-            false => "None of those made is good enough, or nobody said anything.".to_owned(),
+        let text = if shown.explanations.sources.is_empty() {
+            format!("No explanations yet; run `sae explain {}`.", shown.run)
+        } else {
+            "No rule reached F1 0.5, and no other explanation was imported.".to_owned()
         };
         ui.label(RichText::new(text).color(weak));
         return;
@@ -47,7 +48,7 @@ pub fn show(ui: &mut Ui, shown: &Shown<'_>, all: &mut bool) {
         ui.push_id(("explanation", i), |ui| explanation(ui, one, &shown.explanations.sources));
     }
     if said.len() > FEW {
-        let name = if *all { "Best alone".to_owned() } else { format!("{} more", said.len() - FEW) };
+        let name = if *all { "Best only".to_owned() } else { format!("{} more", said.len() - FEW) };
         if ui.link(name).clicked() {
             *all = !*all;
         }
@@ -121,12 +122,12 @@ fn words(kind: &str) -> (&str, &'static str) {
         ),
         kind if kind.starts_with("eleuther_fuzz") => (
             kind,
-            "Whether a language model that knows the explanation can tell texts with the right tokens marked from others; as the source says",
+            "Whether a language model that knows the explanation can tell texts with the right tokens marked from others; as defined by the source",
         ),
         kind if kind.starts_with("eleuther_recall") || kind.starts_with("eleuther_detection") => (
             kind,
-            "Whether a language model that knows the explanation can tell texts that the feature fires on from others; as the source says",
+            "Whether a language model that knows the explanation can tell texts that the feature fires on from others; as defined by the source",
         ),
-        kind => (kind, "As the source says"),
+        kind => (kind, "As defined by the source"),
     }
 }

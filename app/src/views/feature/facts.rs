@@ -144,7 +144,8 @@ fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
     });
 }
 
-/// How strongly the feature writes to each token of the vocabulary: most of it near zero, what it is for at the ends.
+/// How strongly the feature writes to each token of the vocabulary: most of it near zero, what it is for at
+/// the ends.
 fn logit_weights(ui: &mut Ui, row: &FeatureRow) {
     let (Some((_, low)), Some((_, high))) = (row.bottom_logits.first(), row.top_logits.first()) else {
         return;
@@ -195,7 +196,8 @@ fn columns(ui: &mut Ui, add: impl FnOnce(&mut Ui, &mut Ui)) {
     });
 }
 
-/// Tokens at the left, their numbers at the right, on a ground as strong as the share that comes with the number.
+/// Tokens at the left, their numbers at the right, on a ground as strong as the share that comes with the
+/// number.
 fn token_list<T>(
     ui: &mut Ui,
     title: &str,

@@ -87,7 +87,8 @@ pub fn full(sources: &Sources) -> f32 {
     sources.tokens.iter().map(|(.., value)| value.abs()).fold(0.0, f32::max)
 }
 
-/// The line below an example: where it comes from in words, and what is not in the window that begins at `start`.
+/// The line below an example: where it comes from in words, and what is not in the window that begins at
+/// `start`.
 pub fn line(ui: &mut Ui, example: &Example, vocabulary: &Vocabulary, start: u32) {
     let Some(sources) = &example.sources else { return };
     let words = words(example, sources, vocabulary, start);

@@ -25,12 +25,13 @@ pub fn show(ui: &mut Ui, history: &FeatureHistory) {
     }
 }
 
-/// The events in words. A snapshot's tokens are when something was seen: it happened after the snapshot before.
+/// The events in words. A snapshot's tokens are when something was seen: it happened after the snapshot
+/// before.
 pub fn sentences(history: &FeatureHistory) -> Vec<String> {
     let at = |tokens: u64| format!("{} tokens", format::count(tokens));
     let end = history.moments.last().map(|moment| moment.tokens);
     let mut said = vec![match history.born {
-        Some(born) => format!("Fires since {}.", at(born)),
+        Some(born) => format!("First fired at {}.", at(born)),
         None => "It never fired.".to_owned(),
     }];
     match history.revivals {
@@ -39,18 +40,16 @@ pub fn sentences(history: &FeatureHistory) -> Vec<String> {
         times => said.push(format!("It was dead and fired again, {times} times.")),
     }
     if let Some(died) = history.died {
-        said.push(format!("Dead since {}: silent for {} and more.", at(died), at(history.dead_after)));
+        said.push(format!("Dead since {}: silent for at least {}.", at(died), at(history.dead_after)));
     }
     let same = format::value(history.same_cosine);
     let same = same.trim_end_matches('0');
     said.extend(history.settled.map(|settled| match settled {
-        0 => "Its direction is the one that it began with.".to_owned(),
+        0 => "Its direction never changed.".to_owned(),
         settled if Some(settled) == end => {
-            format!(
-                "Its direction became its final one (cosine ≥ {same}) only after the last snapshot but one."
-            )
+            format!("Its direction settled (cosine ≥ {same}) only after the last snapshot but one.")
         }
-        settled => format!("Its direction is its final one (cosine ≥ {same}) since {}.", at(settled)),
+        settled => format!("Direction settled at {} (cosine ≥ {same}).", at(settled)),
     }));
     said
 }
@@ -91,7 +90,7 @@ fn lanes(history: &FeatureHistory) -> [Lane; 3] {
     [
         Lane {
             name: "fires on",
-            about: "Share of the tokens since the snapshot before, logarithmic; at the lower edge it fired on none",
+            about: "Share of the tokens since the previous snapshot, on a logarithmic scale; at the lower edge it fired on none",
             heights: moments.iter().map(rate).collect(),
             ends: ends(fired),
             line: None,
@@ -99,7 +98,7 @@ fn lanes(history: &FeatureHistory) -> [Lane; 3] {
         },
         Lane {
             name: "cosine with its final direction",
-            about: "Of its decoder row at the snapshot and its last one",
+            about: "Cosine of its decoder row at the snapshot with the last one",
             heights: moments.iter().map(|m| m.final_cosine.map(|c| c.max(0.0))).collect(),
             ends: ["1".to_owned(), "0".to_owned()],
             line: Some(history.same_cosine as f32),
@@ -107,7 +106,7 @@ fn lanes(history: &FeatureHistory) -> [Lane; 3] {
         },
         Lane {
             name: "moved",
-            about: "1 − cosine of its decoder rows at the snapshot and at the one before",
+            about: "1 − cosine of its decoder rows at this snapshot and at the previous one",
             heights: moments.iter().map(|m| m.moved.map(|v| v / most.max(f32::MIN_POSITIVE))).collect(),
             ends: [format::value(f64::from(most)), "0".to_owned()],
             line: None,
@@ -116,8 +115,8 @@ fn lanes(history: &FeatureHistory) -> [Lane; 3] {
     ]
 }
 
-/// The charts, one below the other, over the same snapshots. Snapshots stand at equal distances: early ones lie close together in tokens,
-/// and most happens there.
+/// The charts, one below the other, over the same snapshots. Snapshots stand at equal distances: early ones
+/// lie close together in tokens, and most happens there.
 fn charts(ui: &mut Ui, history: &FeatureHistory) {
     let p = palette(ui);
     let lanes = lanes(history);

@@ -12,12 +12,15 @@ use std::sync::Arc;
 
 use egui::{Button, Frame, Margin, RichText, ScrollArea, Ui};
 
-use super::{Action, Save, Scene, View};
+use super::experts::of_feature;
+use super::{Scene, View};
+use crate::action::{Action, Command, Save};
 use crate::address::Place;
+use crate::data::experts::features;
 use crate::data::notes::{Change, Edit};
-use crate::data::{FeaturePage, Vocabulary, export};
-use crate::load::{Lane, Requested};
-use crate::shell::Command;
+use crate::data::{FeatureExpertRow, FeaturePage, Vocabulary, export};
+use crate::load::{KeyedRequest, Lane, Request, Workers};
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::features::name_of;
 use crate::widgets::{format, notice, star};
@@ -36,8 +39,10 @@ pub struct FeatureView {
     example: Option<u32>,
     /// Bring it into view when it is there.
     scroll: bool,
-    page: Requested<FeaturePage>,
+    page: Request<FeaturePage>,
     asked: Option<u32>,
+    /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
+    experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
     options: examples::Options,
     logarithmic: bool,
     draft: note::Draft,
@@ -57,8 +62,9 @@ impl FeatureView {
             feature: 0,
             example: None,
             scroll: false,
-            page: Requested::new(),
+            page: Request::new(),
             asked: None,
+            experts: KeyedRequest::default(),
             options: examples::Options::default(),
             logarithmic: true,
             draft: note::Draft::default(),
@@ -88,12 +94,12 @@ impl FeatureView {
             let bookmarked = notes.bookmarked(feature);
             if star::show(ui, bookmarked, feature) {
                 let edit = Edit { feature, change: Change::Bookmarked(!bookmarked) };
-                scene.stores.run(&self.run).notes.change(edit);
+                scene.note(&self.run, edit);
             }
             ui.label(RichText::new(format!("Feature {feature}")).size(size::TITLE).color(p.strong));
             if page.row.count == 0 {
                 ui.label(RichText::new("dead").color(p.warning))
-                    .on_hover_text("It fired on none of the indexed tokens");
+                    .on_hover_text("It did not fire on any indexed token");
             }
             if self.page.loading() {
                 ui.spinner();
@@ -116,7 +122,7 @@ impl FeatureView {
             });
         });
         let edit = self.draft.label(ui, &notes, page.row.label.as_deref(), scene.now);
-        edit.into_iter().for_each(|edit| scene.stores.run(&self.run).notes.change(edit));
+        edit.into_iter().for_each(|edit| scene.note(&self.run, edit));
     }
 
     fn export(
@@ -178,12 +184,12 @@ impl FeatureView {
             edit = draft.text(ui, &notes, now);
             if let Some(explanations) = &said {
                 let (feature, alive) = (page.row.feature, page.row.count > 0);
-                let shown = explanations::Shown { explanations, feature, run: &run, alive };
+                let shown = explanations::Section { explanations, feature, run: &run, alive };
                 explanations::show(ui, &shown, all);
             }
         });
-        edit.into_iter().for_each(|edit| scene.stores.run(&self.run).notes.change(edit));
-        super::experts::of_feature::show(ui, &self.run, page.row.feature, scene);
+        edit.into_iter().for_each(|edit| scene.note(&self.run, edit));
+        of_feature::show(ui, &self.run, page.row.feature, &self.experts, scene);
         if let Some(feature) = follow {
             self.go(scene, feature);
         }
@@ -192,7 +198,8 @@ impl FeatureView {
     fn examples(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
         let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
         let chosen = self.example.map(|example| example as usize);
-        let named = examples::Named { chosen, scroll: self.scroll, has_documents: dataset.is_some() };
+        let named =
+            examples::AddressedExample { chosen, scroll: self.scroll, has_documents: dataset.is_some() };
         let asked = examples::list(ui, page, vocabulary, &self.options, named);
         // A page of another feature may still be in front.
         self.scroll &= page.row.feature != self.feature;
@@ -208,9 +215,8 @@ impl FeatureView {
         if let Some(text) = asked.copy {
             scene.act(Action::Copy(text));
         }
-        if asked.prompt.is_some() {
-            scene.stores.run(&self.run).proposed = asked.prompt;
-            scene.go(Place::Prompt { run: self.run.clone(), feature: Some(self.feature) });
+        if let Some(text) = asked.prompt {
+            scene.act(Action::Prompt { run: self.run.clone(), feature: Some(self.feature), text });
         }
         if let (Some((document, token)), Some(dataset)) = (asked.read, dataset) {
             scene.go(Place::Token { dataset, document, token });
@@ -254,7 +260,7 @@ impl FeatureView {
     /// Keeps typed words when their time has come.
     fn keep(&mut self, scene: &mut Scene<'_>) {
         for edit in self.draft.take(self.feature, scene.now) {
-            scene.stores.run(&self.run).notes.change(edit);
+            scene.note(&self.run, edit);
         }
     }
 }
@@ -281,26 +287,32 @@ impl View for FeatureView {
         self.scroll = self.example.is_some();
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        // For the order of the table, the number of indexed tokens and the notes.
+        scene.load_features(&self.run);
         let store = scene.stores.run(&self.run);
-        if store.columns.untouched() {
-            // The order of the table and the number of indexed tokens.
-            store.ask_features(workers);
+        if store.notes.untouched() {
+            scene.load(Need::Notes(self.run.clone()));
         }
-        store.notes.ask(workers);
         if self.asked != Some(self.feature) {
             self.asked = Some(self.feature);
             let (pages, run, feature) = (store.pages.clone(), self.run.clone(), self.feature);
             self.page.ask(workers, Lane::Pages, move || pages.read(&run, feature));
         }
         self.page.poll(workers);
+        // Only the features of a dataset that has experts, or that is in the folder at all, can have any.
+        if scene.folder.data_of(&self.run).is_some()
+            && let Some(feature) = self.page.value().map(|page| page.row.feature)
+        {
+            let run = self.run.clone();
+            self.experts.want(workers, Lane::Pages, &feature, move || features::of_feature(&run, feature));
+        }
         self.keep(scene);
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         if let Some(problem) = self.page.problem() {
-            if notice::problem(ui, &format!("Feature {} can not be shown", self.feature), problem) {
+            if notice::problem(ui, &format!("Feature {} cannot be shown", self.feature), problem) {
                 self.asked = None;
             }
             return;

@@ -1,5 +1,5 @@
-//! What the person says about a feature: name, text, bookmark. Typed words are kept when the cursor leaves the field, when
-//! another feature is shown, and after a second of rest.
+//! What the person says about a feature: name, text, bookmark. Typed words are kept when the cursor leaves
+//! the field, when another feature is shown, and after a second of rest.
 
 use egui::{Role, TextEdit, Ui, WidgetInfo};
 
@@ -44,7 +44,7 @@ impl Field {
 }
 
 impl Draft {
-    /// Once a frame: what is to be kept. Words for another feature than `feature` are kept at once.
+    /// Once per frame: what is to be kept. Words for another feature than `feature` are kept at once.
     pub fn take(&mut self, feature: u32, now: f64) -> Vec<Edit> {
         let at_once = self.feature != feature;
         let of = self.feature;

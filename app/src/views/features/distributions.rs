@@ -1,8 +1,10 @@
-//! Histograms of the columns, beside the table. Dragged over, they filter.
+//! Histograms of the columns, next to the table. Dragged over, they filter.
 
-use egui::{Align, DragValue, Layout, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{
+    Align, DragValue, Layout, Rect, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
 
-use super::order::{Ordered, Query};
+use super::order::{Query, TableOrder};
 use super::spread::{BINS, Spread};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::format;
@@ -11,7 +13,7 @@ use crate::widgets::format;
 const HEIGHT: f32 = 44.0;
 
 /// Draws the panel and changes `query`.
-pub fn show(ui: &mut Ui, spreads: &[Spread], ordered: &Ordered, dead: u64, query: &mut Query) {
+pub fn show(ui: &mut Ui, spreads: &[Spread], ordered: &TableOrder, dead: u64, query: &mut Query) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         for (i, spread) in spreads.iter().enumerate() {
             one(ui, spread, ordered.counts.get(i).map(Vec::as_slice), query);
@@ -75,7 +77,6 @@ fn parse(number: crate::data::Number, text: &str) -> Option<f64> {
 }
 
 fn bars(ui: &mut Ui, spread: &Spread, passing: Option<&[u32]>, range: &mut Option<(f32, f32)>) {
-    let p = palette(ui);
     let (rect, response) =
         ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::click_and_drag());
     let name = spread.number.name();
@@ -94,16 +95,28 @@ fn bars(ui: &mut Ui, spread: &Spread, passing: Option<&[u32]>, range: &mut Optio
     if !ui.is_rect_visible(rect) {
         return;
     }
-    let painter = ui.painter();
+    draw(ui, rect, spread, passing, *range);
+    if let Some(at) = response.hover_pos() {
+        let bin = ((share(at.x) * BINS as f64) as usize).min(BINS - 1);
+        let text = describe(spread, passing, bin);
+        response
+            .on_hover_cursor(egui::CursorIcon::ResizeHorizontal)
+            .on_hover_text_at_pointer(format!("{text}\nDrag to filter, double-click to clear"));
+    }
+}
+
+/// The range that passes, all features in grey and those that pass in the accent colour.
+fn draw(ui: &Ui, rect: Rect, spread: &Spread, passing: Option<&[u32]>, range: Option<(f32, f32)>) {
+    let (p, painter) = (palette(ui), ui.painter());
     painter.rect_filled(rect, 2.0, p.well);
-    if let Some((from, to)) = *range {
+    if let Some((from, to)) = range {
         let x = |value: f32, end: f64| {
             let share = spread.share(value).unwrap_or(end).clamp(0.0, 1.0) as f32;
             rect.left() + share * rect.width()
         };
-        let chosen =
-            egui::Rect::from_x_y_ranges(x(from, 0.0)..=x(to, 1.0).max(x(from, 0.0) + 1.0), rect.y_range());
-        painter.rect_filled(chosen, 0.0, p.selection);
+        let (left, right) = (x(from, 0.0), x(to, 1.0));
+        let selected = Rect::from_x_y_ranges(left..=right.max(left + 1.0), rect.y_range());
+        painter.rect_filled(selected, 0.0, p.selection);
     }
     // Roots of counts: the few at the ends are as much of interest as the many in the middle.
     let top = spread.counts.iter().copied().max().unwrap_or(1).max(1) as f32;
@@ -113,7 +126,7 @@ fn bars(ui: &mut Ui, spread: &Spread, passing: Option<&[u32]>, range: &mut Optio
             let tall = ((count as f32 / top).sqrt() * (HEIGHT - 3.0)).max(1.5);
             let left = rect.left() + bin as f32 * width;
             let ends = (pos2(left + 0.5, rect.bottom() - tall), pos2(left + width - 0.5, rect.bottom()));
-            painter.rect_filled(egui::Rect::from_min_max(ends.0, ends.1), 0.0, colour);
+            painter.rect_filled(Rect::from_min_max(ends.0, ends.1), 0.0, colour);
         }
     };
     for (bin, count) in spread.counts.iter().enumerate() {
@@ -123,19 +136,15 @@ fn bars(ui: &mut Ui, spread: &Spread, passing: Option<&[u32]>, range: &mut Optio
         bar(bin, *count, p.accent);
     }
     painter.hline(rect.x_range(), rect.bottom() - 0.5, Stroke::new(1.0, p.line_strong));
-    let Some(at) = response.hover_pos() else { return };
-    let bin = ((share(at.x) * BINS as f64) as usize).min(BINS - 1);
+}
+
+/// A bin's range and count in words.
+fn describe(spread: &Spread, passing: Option<&[u32]>, bin: usize) -> String {
     let edge = |bin: usize| spread.number.text(f64::from(spread.value(bin as f64 / BINS as f64)));
-    let mut text = format!(
-        "{} to {}\n{} features",
-        edge(bin),
-        edge(bin + 1),
-        format::grouped(u64::from(spread.counts[bin]))
-    );
+    let count = |counts: &[u32]| format::grouped(u64::from(counts[bin]));
+    let mut text = format!("{} to {}\n{} features", edge(bin), edge(bin + 1), count(&spread.counts));
     if let Some(passing) = passing.filter(|passing| passing[bin] != spread.counts[bin]) {
-        text += &format!(", {} of them shown", format::grouped(u64::from(passing[bin])));
+        text += &format!(", {} of them shown", count(passing));
     }
-    response
-        .on_hover_cursor(egui::CursorIcon::ResizeHorizontal)
-        .on_hover_text_at_pointer(format!("{text}\nDrag to filter, double-click to stop"));
+    text
 }

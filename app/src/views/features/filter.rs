@@ -1,16 +1,16 @@
-//! Above the feature table: search, what somebody said, dead or alive; and below it what is filtered, to be taken away piece
-//! by piece.
+//! Above the feature table: search, what somebody said, dead or alive; and below it what is filtered, to be
+//! taken away piece by piece.
 
 use egui::{Align, Button, ComboBox, Layout, RichText, Role, TextEdit, Ui, WidgetInfo};
 
-use super::order::{Only, Query};
-use super::rows::Columns as Shown;
+use super::order::{NoteFilter, Query};
+use super::rows::Columns as ShownColumns;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::format;
 
 /// What the person asked for besides another query.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// Save the table as it stands.
     pub export: bool,
     /// To the map.
@@ -27,20 +27,20 @@ pub struct Bar<'a> {
     /// Whether the histograms are shown.
     pub histograms: &'a mut bool,
     /// Which columns are shown.
-    pub columns: &'a mut Shown,
+    pub columns: &'a mut ShownColumns,
     /// Whether there is a map to go to.
     pub has_map: bool,
 }
 
 /// Draws the bar and changes `query`.
-pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Asked {
-    let mut asked = Asked::default();
+pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Interaction {
+    let mut asked = Interaction::default();
     ui.horizontal(|ui| {
         search(ui, query, bar.focus);
         ui.add_space(space::XS);
         let only =
             ComboBox::from_id_salt("only").width(112.0).selected_text(query.only.name()).show_ui(ui, |ui| {
-                for only in Only::ALL {
+                for only in NoteFilter::ALL {
                     ui.selectable_value(&mut query.only, only, only.name());
                 }
             });
@@ -52,15 +52,17 @@ pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Asked {
         ui.checkbox(&mut query.hide_dead, "Hide dead").on_hover_text(hover);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let toggle = ui.add(Button::new("Histograms").selected(*bar.histograms));
-            if toggle.on_hover_text("How the numbers are spread; drag over them to filter").clicked() {
+            if toggle.on_hover_text("The distributions of the numbers; drag over one to filter").clicked() {
                 *bar.histograms = !*bar.histograms;
             }
             bar.columns.menu(ui);
-            let export = ui.button("Export…").on_hover_text("Save the table as it stands, as CSV");
+            let export = ui.button("Export…").on_hover_text("Save the table as shown, as CSV");
             asked.export = export.clicked();
             if bar.has_map {
-                asked.map =
-                    ui.button("Map").on_hover_text("The features in a plane, near when alike").clicked();
+                asked.map = ui
+                    .button("Map")
+                    .on_hover_text("The features in a plane; similar directions are near each other")
+                    .clicked();
             }
         });
     });
@@ -117,7 +119,7 @@ pub fn summary(ui: &mut Ui, query: &mut Query, shown: usize, all: usize, loading
             query.set_range(number, None);
         }
         if let Some(within) = &query.within
-            && chip(ui, &format!("{} chosen on the map", format::grouped(within.len() as u64)))
+            && chip(ui, &format!("{} selected on the map", format::grouped(within.len() as u64)))
         {
             query.within = None;
         }
@@ -133,5 +135,5 @@ fn chip(ui: &mut Ui, text: &str) -> bool {
     let shown = RichText::new(format!("{text}  ×")).size(size::SMALL).color(palette(ui).accent);
     let button = ui.add(Button::new(shown).small());
     button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Remove filter {text}")));
-    button.on_hover_text("Take this filter away").clicked()
+    button.on_hover_text("Remove this filter").clicked()
 }

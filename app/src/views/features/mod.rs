@@ -12,15 +12,17 @@ use std::sync::Arc;
 use egui::{Frame, Key as Keyboard, Margin, Panel, Ui};
 use egui_table::{Column as Width, HeaderRow, Table};
 
-pub use order::{Key, Ordered, Query, Source};
+pub use order::{Key, Query, Source, TableOrder};
 use rows::Column;
 use spread::Spread;
 
-use super::{Action, RunStore, Save, Scene, View};
+use super::{Scene, View, ViewCommand};
+use crate::action::{Action, Save};
 use crate::address::Place;
 use crate::data::notes::{Change, Edit};
 use crate::data::{self, Number};
-use crate::load::{Lane, Requested};
+use crate::load::{Lane, Request, Workers};
+use crate::stores::{Need, RunStore};
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::{notice, table};
 
@@ -33,16 +35,16 @@ pub struct FeaturesView {
     run: PathBuf,
     query: Query,
     shown: rows::Columns,
-    order: Requested<Ordered>,
+    order: Request<TableOrder>,
     /// What `order` was last asked for: the query and the versions of what it was made from.
     asked: Option<(Query, [u64; 6])>,
-    spreads: Requested<Vec<Spread>>,
+    spreads: Request<Vec<Spread>>,
     /// The version of the columns that `spreads` were made from.
     spread_over: Option<u64>,
     /// Whether the histograms are shown; as the room allows until the person says.
     histograms: Option<bool>,
-    /// The choice made on the map that the query holds.
-    chosen: u64,
+    /// The version of the selection made on the map that the query holds.
+    selection: u64,
     /// The selected feature.
     selected: Option<u32>,
     scroll_to: Option<u64>,
@@ -59,12 +61,12 @@ impl FeaturesView {
             run: run.to_owned(),
             query: Query::default(),
             shown: rows::Columns::default(),
-            order: Requested::new(),
+            order: Request::new(),
             asked: None,
-            spreads: Requested::new(),
+            spreads: Request::new(),
             spread_over: None,
             histograms: None,
-            chosen: 0,
+            selection: 0,
             selected: None,
             scroll_to: None,
             focus_search: false,
@@ -73,8 +75,8 @@ impl FeaturesView {
         }
     }
 
-    /// Asks for the order anew when the query or the data changed.
-    fn ask_order(&mut self, scene: &mut Scene<'_>) {
+    /// Asks for the order again when the query or the data changed.
+    fn ask_order(&mut self, scene: &Scene<'_>, workers: &Workers) {
         let store = scene.stores.run(&self.run);
         let Some(columns) = store.columns.value().cloned() else { return };
         let versions = [
@@ -94,7 +96,7 @@ impl FeaturesView {
         let (notes, spreads) = (Arc::clone(store.notes.notes()), self.spreads.value().cloned());
         let explanations = store.explanations.value().cloned();
         self.asked = Some((query.clone(), versions));
-        self.order.ask(scene.workers, Lane::Sort, move || {
+        self.order.ask(workers, Lane::Sort, move || {
             let source = Source {
                 columns: &columns,
                 tokens: tokens.as_deref(),
@@ -107,7 +109,7 @@ impl FeaturesView {
         // After the rows, which the person waits for.
         if self.spread_over != Some(versions[0]) {
             self.spread_over = Some(versions[0]);
-            self.spreads.ask(scene.workers, Lane::Sort, move || Ok(spread::all(&for_spreads)));
+            self.spreads.ask(workers, Lane::Sort, move || Ok(spread::all(&for_spreads)));
         }
     }
 
@@ -176,7 +178,7 @@ impl FeaturesView {
             query: &self.query,
             selected: self.selected,
             salt: ui.scope_id(),
-            asked: rows::Asked::default(),
+            asked: rows::Interaction::default(),
         };
         let mut drawn = Table::new()
             // Other columns have other widths.
@@ -191,7 +193,7 @@ impl FeaturesView {
         self.apply(delegate.asked, scene);
     }
 
-    fn apply(&mut self, asked: rows::Asked, scene: &mut Scene<'_>) {
+    fn apply(&mut self, asked: rows::Interaction, scene: &mut Scene<'_>) {
         if let Some(key) = asked.sort {
             if self.query.key == key {
                 self.query.descending = !self.query.descending;
@@ -202,8 +204,7 @@ impl FeaturesView {
             self.scroll_to = Some(0);
         }
         if let Some((feature, on)) = asked.bookmark {
-            let edit = Edit { feature, change: Change::Bookmarked(on) };
-            scene.stores.run(&self.run).notes.change(edit);
+            scene.note(&self.run, Edit { feature, change: Change::Bookmarked(on) });
         }
         if let Some(feature) = asked.select.or(asked.open) {
             self.selected = Some(feature);
@@ -213,7 +214,7 @@ impl FeaturesView {
         }
     }
 
-    fn bar(&mut self, ui: &mut Ui, ordered: &Ordered, all: usize, scene: &mut Scene<'_>) {
+    fn bar(&mut self, ui: &mut Ui, ordered: &TableOrder, all: usize, scene: &mut Scene<'_>) {
         let mut histograms = self.histograms.unwrap_or(ui.available_width() >= ROOM);
         let before = histograms;
         let store = scene.stores.run(&self.run);
@@ -295,21 +296,21 @@ impl View for FeaturesView {
 
     fn turn_to(&mut self, _place: &Place) {}
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let store = scene.stores.run(&self.run);
-        if store.columns.untouched() {
-            store.ask_features(workers);
-        }
-        if self.chosen != store.chosen.version {
-            self.chosen = store.chosen.version;
-            self.query.within.clone_from(&store.chosen.features);
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        scene.load_features(&self.run);
+        let selection = &scene.stores.run(&self.run).selection;
+        if self.selection != selection.version {
+            self.selection = selection.version;
+            self.query.within.clone_from(&selection.features);
             self.scroll_to = Some(0);
         }
         self.spreads.poll(workers);
-        self.ask_order(scene);
-        self.order.poll(workers);
-        scene.stores.run(&self.run).order = self.order.value().cloned();
+        self.ask_order(scene, workers);
+        if self.order.poll(workers)
+            && let Some(order) = self.order.value()
+        {
+            scene.act(Action::Order { run: self.run.clone(), features: Arc::clone(&order.rows) });
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -317,8 +318,8 @@ impl View for FeaturesView {
         let columns = store.columns.value().cloned();
         let all = columns.as_ref().map_or(0, |c| c.len());
         if let (0, Some(problem)) = (all, store.columns.problem()) {
-            if notice::problem(ui, "The features can not be read", problem) {
-                store.ask_features(scene.workers);
+            if notice::problem(ui, "The features cannot be read", problem) {
+                scene.act(Action::Retry(Need::Features(self.run.clone())));
             }
             return;
         }
@@ -343,7 +344,8 @@ impl View for FeaturesView {
         if self.histograms.unwrap_or(wide) {
             let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
             let panel = Panel::right("histograms").frame(frame).default_size(236.0).size_range(180.0..=420.0);
-            // The room is kept from the first frame on: a table that becomes narrower under the pointer is no table to click in.
+            // The room is kept from the first frame on: a table that becomes narrower under the pointer is no
+            // table to click in.
             panel.show(ui, |ui| match self.spreads.value().cloned() {
                 Some(spreads) => {
                     let alive = spreads.iter().find(|s| s.number == Number::Density).map(Spread::total);
@@ -357,16 +359,16 @@ impl View for FeaturesView {
             });
         }
         if ordered.rows.is_empty() && !self.order.loading() {
-            let how = "Take a filter away, shorten the search or show the dead ones.";
+            let how = "Remove a filter, shorten the search or show dead features.";
             return notice::empty(ui, "No feature passes the filter", how);
         }
         self.keyboard(ui, &ordered.rows, scene);
         self.table(ui, &ordered.rows, scene);
     }
 
-    fn search(&mut self) -> bool {
-        self.focus_search = true;
-        true
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        self.focus_search |= command == ViewCommand::Search;
+        command == ViewCommand::Search
     }
 
     fn feature(&self) -> Option<(&Path, u32)> {

@@ -34,7 +34,7 @@ pub struct Range {
 
 /// Features that somebody said something about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Only {
+pub enum NoteFilter {
     /// All of them.
     #[default]
     All,
@@ -48,7 +48,7 @@ pub enum Only {
     Noted,
 }
 
-impl Only {
+impl NoteFilter {
     /// All choices.
     pub const ALL: [Self; 5] = [Self::All, Self::Bookmarked, Self::Labelled, Self::Explained, Self::Noted];
 
@@ -67,15 +67,15 @@ impl Only {
 /// What the person asked the table for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
-    /// Text to be found in the label, an explanation, the note or one of the tokens; a number finds that feature too. `fires:`,
-    /// `promotes:`, `label:`, `explained:` and `note:` look in one place only.
+    /// Text to be found in the label, an explanation, the note or one of the tokens; a number finds that
+    /// feature too. `fires:`, `promotes:`, `label:`, `explained:` and `note:` look in one place only.
     pub text: String,
-    /// Ranges of columns, one a column at most; a value that is no number is in none.
+    /// Ranges of columns, at most one per column; NaN is in none.
     pub ranges: Vec<Range>,
     /// Whether features that never fired are left out.
     pub hide_dead: bool,
     /// Bookmarked ones, …
-    pub only: Only,
+    pub only: NoteFilter,
     /// Features that were chosen elsewhere, ascending.
     pub within: Option<Arc<Vec<u32>>>,
     /// Sorted by …
@@ -90,7 +90,7 @@ impl Query {
         self.text.trim().is_empty()
             && self.ranges.is_empty()
             && !self.hide_dead
-            && self.only == Only::All
+            && self.only == NoteFilter::All
             && self.within.is_none()
     }
 
@@ -135,24 +135,24 @@ impl Source<'_> {
 
 /// The answer to a query.
 #[derive(Clone, Debug, Default)]
-pub struct Ordered {
+pub struct TableOrder {
     /// The features that pass, in order.
-    pub rows: Vec<u32>,
+    pub rows: Arc<Vec<u32>>,
     /// For each spread, how many of `rows` are in each of its bins.
     pub counts: Vec<Vec<u32>>,
 }
 
-/// The features that pass `query`, in its order. Equal ones stay in the order of their numbers; numbers that are not
-/// finite come last either way.
-pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
+/// The features that pass `query`, in its order. Equal ones stay in the order of their numbers; numbers that
+/// are not finite come last either way.
+pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> TableOrder {
     let columns = source.columns;
     let search = Search::new(query.text.trim(), source);
     let said = |feature: u32| match query.only {
-        Only::All => true,
-        Only::Bookmarked => source.notes.bookmarked(feature),
-        Only::Labelled => source.label(feature).is_some(),
-        Only::Explained => source.explanation(feature).is_some(),
-        Only::Noted => source.notes.get(feature).is_some_and(|note| !note.text.is_empty()),
+        NoteFilter::All => true,
+        NoteFilter::Bookmarked => source.notes.bookmarked(feature),
+        NoteFilter::Labelled => source.label(feature).is_some(),
+        NoteFilter::Explained => source.explanation(feature).is_some(),
+        NoteFilter::Noted => source.notes.get(feature).is_some_and(|note| !note.text.is_empty()),
     };
     let mut rows: Vec<u32> = (0..columns.len() as u32)
         .filter(|f| {
@@ -167,17 +167,18 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> Ordered {
     let count = |spread: &Spread| if all { spread.counts.clone() } else { spread.count(&rows) };
     let counts = spreads.iter().map(count).collect();
     sort(&mut rows, query, source);
-    Ordered { rows, counts }
+    TableOrder { rows: Arc::new(rows), counts }
 }
 
-/// Sorts by a key of 32 bits, with the feature's number behind it: a million in a few hundredths of a second.
+/// Sorts by a key of 32 bits, followed by the feature's number: a million in a few hundredths of a second.
 fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
     let down = query.descending;
     match query.key {
         Key::Feature if down => rows.reverse(),
         Key::Feature => {}
         Key::Number(Number::Count) => {
-            // Counts beyond what a key holds do not happen: there are no more tokens than documents have positions.
+            // Counts beyond what a key holds do not happen: there are no more tokens than documents have
+            // positions.
             let count = |f: u32| u32::try_from(source.columns.count[f as usize]).unwrap_or(u32::MAX - 1);
             by_key(rows, down, |f| Some(count(f).min(LAST - 1)));
         }
@@ -360,7 +361,7 @@ mod tests {
             explanations: Some(&explanations()),
             vocabulary: Some(&vocabulary),
         };
-        order(&query, source, &[]).rows
+        order(&query, source, &[]).rows.to_vec()
     }
 
     #[test]
@@ -415,10 +416,10 @@ mod tests {
         assert_eq!(range(Number::Density, 0.01, 0.2), [1, 2]);
         assert_eq!(range(Number::Mean, 0.0, 9.0), [0, 2], "what is no number is in no range");
         let only = |only| ask(Query { only, ..Query::default() });
-        assert_eq!(only(Only::Bookmarked), [3]);
-        assert_eq!(only(Only::Labelled), [1, 2]);
-        assert_eq!(only(Only::Explained), [1, 3]);
-        assert_eq!(only(Only::Noted), [2]);
+        assert_eq!(only(NoteFilter::Bookmarked), [3]);
+        assert_eq!(only(NoteFilter::Labelled), [1, 2]);
+        assert_eq!(only(NoteFilter::Explained), [1, 3]);
+        assert_eq!(only(NoteFilter::Noted), [2]);
         assert_eq!(ask(Query { within: Some(Arc::new(vec![1, 3])), ..Query::default() }), [1, 3]);
     }
 
@@ -433,7 +434,7 @@ mod tests {
         let notes = Notes::default();
         let source = bare(&columns, &notes);
         let query = Query { key: Key::Token, ..Query::default() };
-        assert_eq!(order(&query, source, &[]).rows, [0, 1, 2, 3]);
+        assert_eq!(*order(&query, source, &[]).rows, [0, 1, 2, 3]);
     }
 
     #[test]
@@ -449,7 +450,7 @@ mod tests {
             source,
             &spreads,
         );
-        assert_eq!(few.rows, [1]);
+        assert_eq!(*few.rows, [1]);
         assert!(few.counts.iter().all(|counts| counts.iter().sum::<u32>() <= 1));
     }
 }

@@ -130,7 +130,7 @@ impl Columns {
 
 /// What the person did in the table.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     pub sort: Option<Key>,
     pub select: Option<u32>,
     pub open: Option<u32>,
@@ -146,7 +146,7 @@ pub struct Rows<'a> {
     pub selected: Option<u32>,
     /// Keeps the rows of two tables apart.
     pub salt: egui::Id,
-    pub asked: Asked,
+    pub asked: Interaction,
 }
 
 impl Rows<'_> {

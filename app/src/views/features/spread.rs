@@ -1,5 +1,5 @@
-//! How a column's values are spread over all features: counts in equal bins, of the logarithm where a column runs over
-//! decades.
+//! How a column's values are spread over all features: counts in equal bins, of the logarithm where a column
+//! runs over decades.
 
 use crate::data::{Columns, Number};
 
@@ -24,7 +24,8 @@ pub struct Spread {
 /// The bin of a feature that is on no axis.
 const NOWHERE: u8 = BINS as u8;
 
-/// The histograms of all columns that have more than one value. Counts of tokens are left to density, which says the same.
+/// The histograms of all columns that have more than one value. Counts of tokens are left to density, which
+/// says the same.
 pub fn all(columns: &Columns) -> Vec<Spread> {
     Number::ALL
         .iter()
@@ -82,7 +83,8 @@ impl Spread {
         (if self.number.is_logarithmic() { 10f64.powf(at) } else { at }) as f32
     }
 
-    /// The range between two places on the axis. At the ends it takes in what lies there, whatever rounding does.
+    /// The range between two places on the axis. At the ends it takes in what lies there, whatever rounding
+    /// does.
     pub fn range(&self, a: f64, b: f64) -> (f32, f32) {
         let (from, to) = (a.min(b), a.max(b));
         let low = if from <= 0.0 { self.value(0.0).next_down() } else { self.value(from) };
@@ -93,9 +95,10 @@ impl Spread {
 
 fn on_axis(number: Number, value: f32) -> Option<f64> {
     let value = f64::from(value);
-    match number.is_logarithmic() {
-        true => (value > 0.0 && value.is_finite()).then(|| value.log10()),
-        false => value.is_finite().then_some(value),
+    if number.is_logarithmic() {
+        (value > 0.0 && value.is_finite()).then(|| value.log10())
+    } else {
+        value.is_finite().then_some(value)
     }
 }
 

@@ -103,7 +103,7 @@ impl Changes {
         facts::section(ui, "Changes");
         if self.rows.is_empty() {
             let how =
-                "Change a feature to see what it does: by its number here, or with + in the list of a token.";
+                "Change a feature to see its effect: enter its number here, or click + in a token's list.";
             ui.label(RichText::new(how).color(palette(ui).weak));
         }
         let (mut follow, mut gone) = (None, None);
@@ -127,7 +127,7 @@ impl Changes {
     fn entry(&mut self, ui: &mut Ui, panel: &Panel<'_>) {
         ui.horizontal(|ui| {
             let field =
-                TextEdit::singleline(&mut self.typed).hint_text("number of a feature").desired_width(150.0);
+                TextEdit::singleline(&mut self.typed).hint_text("feature number").desired_width(150.0);
             let field = ui.add(field);
             field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Feature to change"));
             let entered = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
@@ -165,7 +165,7 @@ impl Row {
                 remove.widget_info(|| {
                     WidgetInfo::labeled(Role::Button, true, format!("Remove the change of feature {feature}"))
                 });
-                gone = remove.on_hover_text("Change it no longer").clicked();
+                gone = remove.on_hover_text("Remove this change").clicked();
                 ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                     let about = RichText::new((panel.name)(feature)).size(size::SMALL).color(p.weak);
                     ui.add(Label::new(about).truncate());
@@ -220,7 +220,7 @@ impl Row {
                 ui.selectable_value(&mut self.at, Some(token), format!("token {token}"));
             }
             if one.is_none() {
-                ui.label(RichText::new("choose a token to change it alone").color(palette(ui).weak));
+                ui.label(RichText::new("select a token to change it alone").color(palette(ui).weak));
             }
         });
         let name = format!("Where feature {} is changed", self.feature);
@@ -234,7 +234,7 @@ impl Row {
         match (said, indexed) {
             (Some(Maximum { value, of: MaximumSource::Text, .. }), _) => {
                 format!(
-                    "1 is {}, its maximum on this text: the run has no index",
+                    "1 is {}, its maximum on this text, as the run has no index",
                     format::value(f64::from(*value))
                 )
             }

@@ -6,7 +6,8 @@ use crate::prompt::LayerExperts;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format};
 
-/// Draws the section of `token`; gives the (layer, expert) whose page the person wants to see. Without pages experts are names alone.
+/// Draws the section of `token`; gives the (layer, expert) whose page the person wants to see. Without pages
+/// experts are names alone.
 pub fn show(ui: &mut Ui, layers: &[LayerExperts], token: usize, has_pages: bool) -> Option<(u16, u16)> {
     facts::section(ui, "Experts");
     let mut follow = None;

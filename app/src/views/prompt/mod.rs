@@ -1,6 +1,7 @@
 //! A text of one's own: what its tokens fire, what that does, and what happens when features are changed.
 //!
-//! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the chosen token.
+//! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the
+//! chosen token.
 
 mod changes;
 mod experts;
@@ -15,11 +16,13 @@ use egui::{
 };
 
 use self::changes::Changes;
-use self::side::{Asked, Side};
-use super::{Action, Scene, View};
+use self::side::{Inputs, Side};
+use super::{Scene, View, ViewCommand};
+use crate::action::Action;
 use crate::address::Place;
 use crate::load::Workers;
-use crate::prompt::{Aim, Engine, Going, Opened};
+use crate::prompt::{Aim, Engine, LoadedModel, SamplingOptions};
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format, notice};
 
@@ -28,7 +31,7 @@ const PANEL: f32 = 360.0;
 
 /// What a token's features are ordered by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum By {
+enum SortKey {
     #[default]
     Activation,
     Share,
@@ -36,7 +39,7 @@ enum By {
     Logit,
 }
 
-impl By {
+impl SortKey {
     const ALL: [Self; 4] = [Self::Activation, Self::Share, Self::Loss, Self::Logit];
 
     /// What stands on its button.
@@ -51,12 +54,12 @@ impl By {
 
     fn about(self) -> &'static str {
         match self {
-            Self::Activation => "How strongly each feature fires on the token",
-            Self::Share => "Its activation against the feature's own maximum",
+            Self::Activation => "Activation of each feature on the token",
+            Self::Share => "Activation divided by the feature's own maximum",
             Self::Loss => {
-                "What it does to the summed loss of the text: activation × gradient; below 0 it helps"
+                "Effect on the summed loss of the text: activation × gradient; below 0 the feature lowers the loss"
             }
-            Self::Logit => "What it does to the logit of a token: activation × gradient",
+            Self::Logit => "Effect on the logit of a token: activation × gradient",
         }
     }
 
@@ -80,7 +83,7 @@ enum Shade {
     Feature(u32),
     /// How unexpected each token is.
     Loss,
-    /// How far the changes move what is predicted behind each token.
+    /// How far the changes move the prediction after each token.
     Divergence,
 }
 
@@ -92,13 +95,19 @@ pub struct PromptView {
     sides: Vec<Side>,
     /// The side whose token is looked at.
     front: usize,
-    by: By,
+    by: SortKey,
     logit: String,
     shade: Shade,
     changes: Changes,
-    going: Going,
+    sampling: SamplingOptions,
     options: token::Options,
-    /// The model; not loaded for a tab behind others.
+    /// A text to be read once the model is loaded.
+    proposed: Option<String>,
+    /// The model is to continue the texts.
+    continues: bool,
+    /// Whether the view was ever drawn: the model is not loaded for a tab that nobody looks at.
+    seen: bool,
+    /// The model, held so that it stays loaded.
     engine: Option<Engine>,
 }
 
@@ -110,12 +119,15 @@ impl PromptView {
             feature: None,
             sides: vec![Side::new("Prompt")],
             front: 0,
-            by: By::default(),
+            by: SortKey::default(),
             logit: String::new(),
             shade: Shade::default(),
             changes: Changes::default(),
-            going: Going { tokens: 24, temperature: 0.0, seed: 0 },
+            sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
+            proposed: None,
+            continues: false,
+            seen: false,
             engine: None,
         };
         view.look_for(feature);
@@ -134,9 +146,11 @@ impl PromptView {
     fn aim(&self) -> Option<Aim> {
         let position = self.sides.get(self.front).and_then(|side| side.chosen);
         match self.by {
-            By::Loss => Some(Aim::Loss),
-            By::Logit if !self.logit.is_empty() => Some(Aim::Logit { token: self.logit.clone(), position }),
-            By::Activation | By::Share | By::Logit => None,
+            SortKey::Loss => Some(Aim::Loss),
+            SortKey::Logit if !self.logit.is_empty() => {
+                Some(Aim::Logit { token: self.logit.clone(), position })
+            }
+            SortKey::Activation | SortKey::Share | SortKey::Logit => None,
         }
     }
 
@@ -144,12 +158,12 @@ impl PromptView {
     fn order(&self) -> token::Order {
         match (self.by, self.aim()) {
             (_, Some(_)) => token::Order::Effect,
-            (By::Share, None) => token::Order::Share,
+            (SortKey::Share, None) => token::Order::Share,
             _ => token::Order::Activation,
         }
     }
 
-    fn head(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+    fn head(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let p = palette(ui);
         ui.horizontal(|ui| {
             ui.label(RichText::new("Prompt").size(size::TITLE).color(p.strong));
@@ -162,19 +176,19 @@ impl PromptView {
             );
             facts::caption(ui, caption);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                let copy = ui.button("Copy as JSON").on_hover_text("Copy what is known of the prompt");
+                let copy = ui.button("Copy as JSON").on_hover_text("Copy the results for this prompt");
                 if copy.clicked() {
                     scene.act(Action::Copy(self.json()));
                 }
                 let two = self.sides.len() == 2;
                 let button = ui.add(Button::new("Second prompt").selected(two));
-                button
-                    .widget_info(|| WidgetInfo::selected(Role::Button, true, two, "Second prompt beside it"));
+                button.widget_info(|| WidgetInfo::selected(Role::Button, true, two, "Add a second prompt"));
                 if button.on_hover_text("Two prompts side by side, with the same changes").clicked() {
                     self.front = 0;
-                    match two {
-                        true => self.sides.truncate(1),
-                        false => self.sides.push(Side::new("Second prompt")),
+                    if two {
+                        self.sides.truncate(1);
+                    } else {
+                        self.sides.push(Side::new("Second prompt"));
                     }
                 }
             });
@@ -182,35 +196,38 @@ impl PromptView {
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             facts::caption(ui, "features by");
-            for by in By::ALL {
-                let button = ui.add(Button::selectable(self.by == by, by.short()));
-                button.widget_info(|| {
-                    WidgetInfo::selected(
-                        Role::RadioButton,
-                        true,
-                        self.by == by,
-                        format!("Features by {}", by.name()),
-                    )
-                });
-                if button.on_hover_text(by.about()).clicked() {
-                    self.by = by;
-                }
-            }
-            if self.by == By::Logit {
-                let field =
-                    TextEdit::singleline(&mut self.logit).hint_text(" the or #17").desired_width(90.0);
-                let field = ui.add(field);
-                field.widget_info(|| {
-                    WidgetInfo::labeled(Role::TextInput, true, "Token whose logit is looked at")
-                });
-                field.on_hover_text(
-                    "One token, with its space if it has one, behind the chosen token or the last",
-                );
-            }
+            self.sort_keys(ui);
             ui.add_space(space::M);
             facts::caption(ui, "shade by");
             self.shades(ui);
         });
+    }
+
+    /// What a token's features are ordered by, and of which token the logit is meant.
+    fn sort_keys(&mut self, ui: &mut Ui) {
+        for by in SortKey::ALL {
+            let button = ui.add(Button::selectable(self.by == by, by.short()));
+            button.widget_info(|| {
+                WidgetInfo::selected(
+                    Role::RadioButton,
+                    true,
+                    self.by == by,
+                    format!("Features by {}", by.name()),
+                )
+            });
+            if button.on_hover_text(by.about()).clicked() {
+                self.by = by;
+            }
+        }
+        if self.by == SortKey::Logit {
+            let field = TextEdit::singleline(&mut self.logit).hint_text(" Paris or #17").desired_width(90.0);
+            let field = ui.add(field);
+            field
+                .widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Token whose logit is looked at"));
+            field.on_hover_text(
+                "A single token, with its leading space if it has one, predicted after the selected token or the last",
+            );
+        }
     }
 
     fn shades(&mut self, ui: &mut Ui) {
@@ -234,17 +251,18 @@ impl PromptView {
         shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Shade the text by"));
     }
 
-    /// How the text goes on.
-    fn controls(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+    /// Starts and stops continuations.
+    fn controls(&mut self, ui: &mut Ui) {
         ui.horizontal_wrapped(|ui| {
             let some = self.sides.iter().any(|side| side.reading().is_some());
-            let busy = self.sides.iter().any(Side::going_on);
+            let busy = self.sides.iter().any(Side::is_continuing);
             let button = ui.add_enabled(some && !busy, Button::new("Continue"));
-            let button =
-                button.on_hover_text("Let the model go on, with and without the changes (Ctrl+Enter)");
+            let button = button
+                .on_hover_text("Let the model continue the text, with and without the changes (Ctrl+Enter)");
             let key = some && !busy && ui.input_mut(|i| i.consume_key(egui::Modifiers::COMMAND, Key::Enter));
             if button.clicked() || key {
-                self.go_on(scene);
+                self.continues = true;
+                ui.ctx().request_repaint();
             }
             if busy && ui.button("Stop").clicked() {
                 self.sides.iter_mut().for_each(Side::stop);
@@ -252,29 +270,20 @@ impl PromptView {
             if let Some((done, total)) = self.sides.iter().find_map(Side::progress).filter(|_| busy) {
                 facts::caption(ui, format!("{done} of {total} tokens"));
             }
-            let tokens = ui.add(DragValue::new(&mut self.going.tokens).range(1..=512).suffix(" tokens"));
+            let tokens = ui.add(DragValue::new(&mut self.sampling.tokens).range(1..=512).suffix(" tokens"));
             tokens.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, "Tokens of the continuation"));
-            let mut temperature = self.going.temperature;
+            let mut temperature = self.sampling.temperature;
             let drag = DragValue::new(&mut temperature).range(0.0..=4.0).speed(0.01).prefix("temperature ");
-            let drag = ui.add(drag).on_hover_text("0 takes the likeliest token each time");
+            let drag = ui.add(drag).on_hover_text("0 takes the most likely token each time");
             drag.widget_info(|| {
                 WidgetInfo::labeled(Role::SpinButton, true, "Temperature of the continuation")
             });
-            self.going.temperature = temperature;
-            let again = ui.button("Draw again").on_hover_text("Other random directions and draws");
+            self.sampling.temperature = temperature;
+            let again = ui.button("Resample").on_hover_text("Draw new random directions and new samples");
             if again.clicked() {
-                self.going.seed += 1;
+                self.sampling.seed += 1;
             }
         });
-    }
-
-    fn go_on(&mut self, scene: &mut Scene<'_>) {
-        let Some(engine) = self.engine.clone() else { return };
-        let asked =
-            Asked { engine, run: self.run.clone(), aim: None, changes: self.changes.active(), seed: 0 };
-        for side in &mut self.sides {
-            side.go_on(scene.workers, &asked, self.going);
-        }
     }
 
     fn keyboard(&mut self, ui: &Ui) {
@@ -291,7 +300,7 @@ impl PromptView {
         }
     }
 
-    fn body(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+    fn body(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let strongest = match self.shade {
             Shade::Feature(feature) => self.strongest(feature, scene),
             _ => 0.0,
@@ -329,7 +338,7 @@ impl PromptView {
         indexed.filter(|max| *max > 0.0).unwrap_or_else(|| texts.fold(0.0, f32::max))
     }
 
-    fn panel(&mut self, ui: &mut Ui, opened: &Opened, scene: &mut Scene<'_>) {
+    fn panel(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let chosen = self.sides.get(self.front).and_then(|side| side.chosen);
         let maxima: Vec<_> = self.sides.iter().flat_map(Side::maxima).collect();
         let routed = scene
@@ -363,7 +372,7 @@ impl PromptView {
             opened,
             self.order(),
             &mut self.options,
-            &token::Known {
+            &token::FeatureContext {
                 columns: columns.as_deref(),
                 shaded: if let Shade::Feature(feature) = self.shade { Some(feature) } else { None },
                 has_experts: routed.is_some(),
@@ -396,16 +405,28 @@ impl PromptView {
         serde_json::to_string_pretty(&value).unwrap_or_default()
     }
 
-    /// Asks for what the index knows of the features; gives the model if it is loaded.
-    fn ask(&mut self, workers: &Workers, scene: &mut Scene<'_>) -> Option<Engine> {
+    /// Asks for the model and for what the index knows of the features; returns the model once it is loaded.
+    fn ask(&mut self, scene: &mut Scene<'_>) -> Option<Engine> {
         let indexed = scene.folder.run(&self.run).is_some_and(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
-        let store = scene.stores.run(&self.run);
-        store.notes.ask(workers);
-        if indexed && store.columns.untouched() {
-            store.ask_features(workers);
+        if indexed {
+            scene.load_features(&self.run);
         }
-        store.opened.value()?;
-        self.engine.clone()
+        let store = scene.stores.run(&self.run);
+        if store.notes.untouched() {
+            scene.load(Need::Notes(self.run.clone()));
+        }
+        if !self.seen {
+            return None;
+        }
+        // The engine that the views of this run share comes before one of our own.
+        let shared = store.engine.get();
+        let register = shared.is_none() || store.opened.untouched();
+        let engine = shared.or(self.engine.take()).unwrap_or_default();
+        if register {
+            scene.load(Need::Model(self.run.clone(), engine.clone()));
+        }
+        self.engine = Some(engine.clone());
+        store.opened.value().map(|_| engine)
     }
 }
 
@@ -424,31 +445,33 @@ impl View for PromptView {
         }
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let Some(engine) = self.ask(workers, scene) else { return };
-        if let (Some(text), Some(side)) =
-            (scene.stores.run(&self.run).proposed.take(), self.sides.get_mut(self.front))
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        let Some(engine) = self.ask(scene) else { return };
+        if let Some(side) = self.sides.get_mut(self.front)
+            && let Some(text) = self.proposed.take()
         {
             side.propose(text);
         }
-        let (aim, changes, seed) = (self.aim(), self.changes.active(), self.going.seed);
-        let asked = Asked { engine, run: self.run.clone(), aim, changes, seed };
+        let (aim, changes, seed) = (self.aim(), self.changes.active(), self.sampling.seed);
+        let asked = Inputs { engine, run: self.run.clone(), aim, changes, seed };
+        let continues = std::mem::take(&mut self.continues);
         for side in &mut self.sides {
             side.logic(workers, &asked);
+            if continues {
+                side.continue_text(workers, &asked, self.sampling);
+            }
         }
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
         let store = scene.stores.run(&self.run);
-        let engine = self.engine.get_or_insert_with(|| store.engine.get()).clone();
-        if store.opened.untouched() {
-            store.ask_model(workers, engine.clone());
+        if !std::mem::replace(&mut self.seen, true) {
+            ui.ctx().request_repaint();
         }
-        if let Some(problem) = store.opened.problem().cloned() {
-            if notice::problem(ui, "The model of this run can not be loaded", &problem) {
-                store.ask_model(workers, engine);
+        if let Some(problem) = store.opened.problem() {
+            let again = notice::problem(ui, "The model of this run cannot be loaded", problem);
+            if let (true, Some(engine)) = (again, self.engine.clone()) {
+                scene.act(Action::Retry(Need::Model(self.run.clone(), engine)));
             }
             return;
         }
@@ -472,28 +495,29 @@ impl View for PromptView {
                 ui.set_max_width(ui.available_width() - space::M);
                 self.body(ui, &opened, scene);
                 ui.add_space(space::M);
-                self.controls(ui, scene);
+                self.controls(ui);
                 ui.add_space(space::S);
                 match &self.sides[..] {
                     [left, right] => ui.columns(2, |columns| {
                         for (ui, side) in columns.iter_mut().zip([left, right]) {
-                            side.continuations(ui);
+                            side.show_continuations(ui);
                         }
                     }),
-                    sides => sides.iter().for_each(|side| side.continuations(ui)),
+                    sides => sides.iter().for_each(|side| side.show_continuations(ui)),
                 }
             });
         });
         self.keyboard(ui);
     }
 
-    fn search(&mut self) -> bool {
-        match self.sides.get_mut(self.front) {
-            Some(side) => {
-                side.focus();
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        match command {
+            ViewCommand::Search => self.sides.get_mut(self.front).map(Side::focus).is_some(),
+            ViewCommand::ReadText(text) => {
+                self.proposed = Some(text);
                 true
             }
-            None => false,
+            ViewCommand::ShowTrainingForm => false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One prompt: its field, its tokens, what the changes do to it, how it goes on.
+//! One prompt: its field, its tokens, what the changes do to it, its continuations.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use egui::{
 };
 
 use super::Shade;
-use crate::load::{Keyed, Lane, Problem, Streamed, Workers};
+use crate::load::{KeyedRequest, Lane, Problem, StreamedRequest, Workers};
 use crate::prompt::{
-    Aim, Attribution, Change, Changed, Engine, Going, Maximum, Opened, Reading, Said, Spread, Which,
+    Aim, Attribution, Change, ChangeEffect, Continuation, ContinuationKind, Engine, LoadedModel, Maximum,
+    Reading, SamplingOptions, Spread,
 };
 use crate::theme::{Palette, palette, space, tokens::size};
 use crate::widgets::{facts, format, notice, reading, text};
@@ -26,7 +27,7 @@ const WIDE: f32 = 480.0;
 const LINE: f32 = 20.0;
 
 /// What all sides are asked for.
-pub struct Asked {
+pub struct Inputs {
     pub engine: Engine,
     pub run: PathBuf,
     pub aim: Option<Aim>,
@@ -44,10 +45,10 @@ pub struct Side {
     text: String,
     /// The token that is looked at.
     pub chosen: Option<usize>,
-    reading: Keyed<String, Reading>,
-    attribution: Keyed<(String, Aim), Attribution>,
-    effect: Keyed<(String, Vec<Change>, u64), Changed>,
-    said: Streamed<Said>,
+    reading: KeyedRequest<String, Reading>,
+    attribution: KeyedRequest<(String, Aim), Attribution>,
+    effect: KeyedRequest<(String, Vec<Change>, u64), ChangeEffect>,
+    continuations: StreamedRequest<Continuation>,
     /// What was asked for last, and what its answers belong to.
     aim: Option<Aim>,
     changes: Option<(Vec<Change>, u64)>,
@@ -62,10 +63,10 @@ impl Side {
             typed: String::new(),
             text: String::new(),
             chosen: None,
-            reading: Keyed::default(),
-            attribution: Keyed::default(),
-            effect: Keyed::default(),
-            said: Streamed::default(),
+            reading: KeyedRequest::default(),
+            attribution: KeyedRequest::default(),
+            effect: KeyedRequest::default(),
+            continuations: StreamedRequest::default(),
             aim: None,
             changes: None,
             focus: true,
@@ -88,7 +89,7 @@ impl Side {
         self.reading.get(&self.text)
     }
 
-    /// The effects that are asked for, if they are here, or why they can not be.
+    /// The effects that are asked for, if they are here, or why they cannot be.
     pub fn attribution(&self) -> Option<Result<Arc<Attribution>, Problem>> {
         let key = (self.text.clone(), self.aim.clone()?);
         self.attribution
@@ -98,7 +99,7 @@ impl Side {
     }
 
     /// What the changes do, if there are any and it is known.
-    pub fn changed(&self) -> Option<Arc<Changed>> {
+    pub fn changed(&self) -> Option<Arc<ChangeEffect>> {
         let (changes, seed) = self.changes.clone()?;
         self.effect.get(&(self.text.clone(), changes, seed))
     }
@@ -117,8 +118,8 @@ impl Side {
     }
 
     /// Asks for what is missing, takes what has arrived.
-    pub fn logic(&mut self, workers: &Workers, asked: &Asked) {
-        self.said.poll(workers);
+    pub fn logic(&mut self, workers: &Workers, asked: &Inputs) {
+        self.continuations.poll(workers);
         self.aim.clone_from(&asked.aim);
         self.changes = (!asked.changes.is_empty()).then(|| (asked.changes.clone(), asked.seed));
         if self.text.is_empty() {
@@ -141,38 +142,46 @@ impl Side {
         }
     }
 
-    /// Lets the model go on.
-    pub fn go_on(&mut self, workers: &Workers, asked: &Asked, going: Going) {
+    /// Lets the model continue the text.
+    pub fn continue_text(&mut self, workers: &Workers, asked: &Inputs, options: SamplingOptions) {
         let Some(reading) = self.reading() else { return };
         let (engine, run, changes) = (asked.engine.clone(), asked.run.clone(), asked.changes.clone());
-        self.said.ask(workers, Lane::Model, move |feed| engine.go_on(&run, &reading, &changes, going, feed));
+        self.continuations.ask(workers, Lane::Model, move |feed| {
+            engine.continue_text(&run, &reading, &changes, options, feed)
+        });
     }
 
-    /// Whether the model is going on.
-    pub fn going_on(&self) -> bool {
-        self.said.loading()
+    /// Whether the model is continuing the text.
+    pub fn is_continuing(&self) -> bool {
+        self.continuations.loading()
     }
 
-    /// Tokens said so far and in all.
+    /// Tokens of all continuations, so far and in total.
     pub fn progress(&self) -> Option<(u64, u64)> {
-        self.said.progress().filter(|_| self.said.loading())
+        self.continuations.progress().filter(|_| self.continuations.loading())
     }
 
     /// Stops it.
     pub fn stop(&mut self) {
-        self.said.stop();
+        self.continuations.stop();
     }
 
     fn read(&mut self) {
         if self.typed != self.text {
-            self.said.clear();
+            self.continuations.clear();
             self.chosen = None;
         }
         self.text.clone_from(&self.typed);
     }
 
     /// Draws field, tokens and figures; gives the token that was clicked.
-    pub fn show(&mut self, ui: &mut Ui, opened: &Opened, shade: (Shade, f32), front: bool) -> Option<usize> {
+    pub fn show(
+        &mut self,
+        ui: &mut Ui,
+        opened: &LoadedModel,
+        shade: (Shade, f32),
+        front: bool,
+    ) -> Option<usize> {
         self.field(ui);
         ui.add_space(space::S);
         if self.text.is_empty() {
@@ -213,14 +222,14 @@ impl Side {
                 button.widget_info(|| {
                     WidgetInfo::labeled(Role::Button, new, format!("Read the {}", name.to_lowercase()))
                 });
-                if button.on_hover_text("Run the model on it (Enter)").clicked() {
+                if button.on_hover_text("Run the model on the text (Enter)").clicked() {
                     self.read();
                 }
             });
         });
         let line_end = KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter);
         let field = TextEdit::multiline(&mut self.typed)
-            .hint_text("Text for the model; Enter reads it, Shift+Enter ends a line")
+            .hint_text("Text for the model; Enter runs it, Shift+Enter starts a new line")
             .desired_rows(3)
             .desired_width(f32::INFINITY)
             .return_key(Some(line_end))
@@ -240,7 +249,7 @@ impl Side {
         &self,
         ui: &mut Ui,
         of: &Reading,
-        opened: &Opened,
+        opened: &LoadedModel,
         shade: (Shade, f32),
         front: bool,
     ) -> Option<usize> {
@@ -287,7 +296,7 @@ impl Side {
             let loss = if losses.is_empty() {
                 String::new()
             } else {
-                format!(" · loss {} nats a token", format::value(mean))
+                format!(" · loss {} nats/token", format::value(mean))
             };
             facts::caption(ui, format!("{} tokens{loss}", of.len()));
             return;
@@ -316,37 +325,37 @@ impl Side {
         };
         ui.spacing_mut().item_spacing.y = 2.0;
         let kl = format::value(effect.after.mean_kl());
-        let about = "KL(as it is ‖ with the changes) of the predictions, mean over the tokens";
-        figure(ui, &kl, "KL, nats a token", &spread(effect.control_kl()), about);
+        let about = "KL(unchanged ‖ changed) of the predictions, mean over the tokens";
+        figure(ui, &kl, "KL, nats/token", &spread(effect.control_kl()), about);
         if let (Some(before), Some(after)) = (effect.mean_before(), effect.after.mean_loss()) {
             let loss = format!("{} → {}", format::value(before), format::value(after));
             let about = "Cross-entropy of the text without and with the changes";
-            figure(ui, &loss, "loss, nats a token", &spread(effect.control_loss()), about);
+            figure(ui, &loss, "loss, nats/token", &spread(effect.control_loss()), about);
         }
         let ratio = effect.mean_ratio().map_or_else(|| "0".to_owned(), format::value);
         let count = effect.deltas.iter().filter(|delta| **delta > 0.0).count();
-        let about = "Length of the change against that of the activation, mean over the changed tokens";
+        let about = "Norm of the change divided by the norm of the activation, mean over the changed tokens";
         figure(ui, &ratio, "‖δ‖/‖x‖", &format!("{count} of {} tokens changed", of.len()), about);
         if self.effect.get(&key).is_none() {
             ui.spinner();
         }
     }
 
-    /// How the text goes on.
-    pub fn continuations(&self, ui: &mut Ui) {
+    /// The continuations.
+    pub fn show_continuations(&self, ui: &mut Ui) {
         let p = palette(ui);
-        if let Some(problem) = self.said.problem() {
+        if let Some(problem) = self.continuations.problem() {
             notice::problem_line(ui, problem);
         }
-        if self.said.pieces().is_empty() && self.said.loading() {
+        if self.continuations.pieces().is_empty() && self.continuations.loading() {
             ui.spinner();
         }
-        for which in [Which::Plain, Which::Changed, Which::Control] {
-            let Some(said) = self.said.pieces().iter().rev().find(|said| said.which == which) else {
+        for kind in [ContinuationKind::Plain, ContinuationKind::Changed, ContinuationKind::Control] {
+            let Some(said) = self.continuations.pieces().iter().rev().find(|said| said.kind == kind) else {
                 continue;
             };
-            let cut = if said.whole || self.said.loading() { "" } else { ", stopped" };
-            facts::caption(ui, format!("{} goes on {}{cut}", self.name, which.name()));
+            let cut = if said.whole || self.continuations.loading() { "" } else { ", stopped" };
+            facts::caption(ui, format!("{} continued, {}{cut}", self.name, kind.name()));
             let mut job = egui::text::LayoutJob::default();
             job.wrap.max_width = ui.available_width();
             for (part, colour) in [(&self.text, p.weak), (&said.text, p.strong)] {
@@ -378,14 +387,14 @@ impl Side {
                 "features": (codes.offsets[token]..codes.offsets[token + 1]).map(code).collect::<Vec<_>>(),
             })
         };
-        let said: Vec<_> = self.said.pieces().iter().filter(|said| said.whole).collect();
+        let said: Vec<_> = self.continuations.pieces().iter().filter(|said| said.whole).collect();
         Some(serde_json::json!({
             "text": self.text,
             "effect_on": attribution.as_ref().map(|attribution| attribution.target),
             "tokens": (0..reading.len()).map(token).collect::<Vec<_>>(),
             "changed": changed.as_ref().map(|changed| &changed.effect),
             "maxima": changed.as_ref().map(|changed| &changed.maxima),
-            "continuations": said.iter().map(|said| (said.which.name(), &said.text)).collect::<Vec<_>>(),
+            "continuations": said.iter().map(|said| (said.kind.name(), &said.text)).collect::<Vec<_>>(),
         }))
     }
 }

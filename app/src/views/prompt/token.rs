@@ -1,10 +1,10 @@
-//! What is known of the chosen token: its features, and what is predicted behind it.
+//! What is known of the selected token: its features and the prediction after it.
 
 use egui::{Align, Checkbox, Label, Layout, Link, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
 use super::side::Side;
 use crate::data::Columns;
-use crate::prompt::{Opened, Reading};
+use crate::prompt::{LoadedModel, Reading};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{bars, facts, format, notice, text};
 
@@ -29,7 +29,7 @@ pub struct Options {
 }
 
 /// What is known elsewhere.
-pub struct Known<'a> {
+pub struct FeatureContext<'a> {
     /// The index.
     pub columns: Option<&'a Columns>,
     /// The feature that shades the text.
@@ -42,7 +42,7 @@ pub struct Known<'a> {
 
 /// What the person wants.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct Interaction {
     /// To see this feature's page.
     pub follow: Option<u32>,
     /// To have the text shaded by this feature, or no longer.
@@ -66,16 +66,16 @@ struct Line {
 pub fn show(
     ui: &mut Ui,
     side: &Side,
-    opened: &Opened,
+    opened: &LoadedModel,
     order: Order,
     options: &mut Options,
-    known: &Known<'_>,
-) -> Answer {
-    let Some(reading) = side.reading() else { return Answer::default() };
+    known: &FeatureContext<'_>,
+) -> Interaction {
+    let Some(reading) = side.reading() else { return Interaction::default() };
     let Some(token) = side.chosen.filter(|token| *token < reading.len()) else {
         facts::section(ui, "Token");
-        hint(ui, "Click a token, or go through them with the arrow keys.");
-        return Answer::default();
+        hint(ui, "Click a token, or step through them with the arrow keys.");
+        return Interaction::default();
     };
     let p = palette(ui);
     let shown = text::in_list(&opened.vocabulary.show(reading.tokens[token]));
@@ -100,12 +100,12 @@ fn features(
     token: usize,
     order: Order,
     options: &mut Options,
-    known: &Known<'_>,
-) -> Answer {
+    known: &FeatureContext<'_>,
+) -> Interaction {
     facts::section(ui, "Features");
     if reading.left_out[token] {
-        hint(ui, "Its norm is above the limit of training: it has no features and is never changed.");
-        return Answer::default();
+        hint(ui, "Its norm exceeds the limit set in training, so it has no features and is never changed.");
+        return Interaction::default();
     }
     let attribution = match side.attribution() {
         Some(Err(problem)) => {
@@ -114,7 +114,7 @@ fn features(
         }
         Some(Ok(attribution)) => Some(attribution),
         None if order == Order::Effect => {
-            hint(ui, "Looking for the effects…");
+            hint(ui, "Computing effects…");
             None
         }
         None => None,
@@ -129,14 +129,14 @@ fn features(
     let mut lines: Vec<Line> = (codes.offsets[token]..codes.offsets[token + 1]).map(line).collect();
     if lines.is_empty() {
         hint(ui, "No feature fires on this token.");
-        return Answer::default();
+        return Interaction::default();
     }
     let size_of = |line: &Line| line.effect.map(f32::abs).or(line.share).unwrap_or(line.activation);
-    // Behind the last token effects on the loss are all 0: activations order what effects do not.
+    // After the last token effects on the loss are all 0: activations order what effects do not.
     lines.sort_by(|a, b| size_of(b).total_cmp(&size_of(a)).then(b.activation.total_cmp(&a.activation)));
     let most = size_of(&lines[0]);
     let listed = if options.all { lines.len() } else { lines.len().min(FEATURES) };
-    let mut answer = Answer::default();
+    let mut answer = Interaction::default();
     ui.spacing_mut().item_spacing.y = 1.0;
     for line in &lines[..listed] {
         line.show(ui, most, known, &mut answer);
@@ -144,7 +144,7 @@ fn features(
     if lines.len() > FEATURES {
         ui.add_space(space::XS);
         let rest = lines.len() - FEATURES;
-        let name = if options.all { "Strongest alone".to_owned() } else { format!("{rest} more") };
+        let name = if options.all { "Strongest only".to_owned() } else { format!("{rest} more") };
         if ui.link(name).clicked() {
             options.all = !options.all;
         }
@@ -153,14 +153,14 @@ fn features(
 }
 
 /// An activation against the feature's maximum in the index, or where there is none on the text.
-fn share(feature: u32, activation: f32, side: &Side, known: &Known<'_>) -> Option<f32> {
+fn share(feature: u32, activation: f32, side: &Side, known: &FeatureContext<'_>) -> Option<f32> {
     let indexed = known.columns.and_then(|columns| columns.max.get(feature as usize).copied());
     let max = indexed.filter(|max| *max > 0.0).or_else(|| side.reading()?.maximum(feature))?;
     Some(activation / max)
 }
 
 impl Line {
-    fn show(&self, ui: &mut Ui, most: f32, known: &Known<'_>, answer: &mut Answer) {
+    fn show(&self, ui: &mut Ui, most: f32, known: &FeatureContext<'_>, answer: &mut Interaction) {
         let p = palette(ui);
         let feature = self.feature;
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
@@ -227,10 +227,10 @@ impl Line {
     }
 }
 
-/// What the model expects behind the token, and with the changes.
-fn predictions(ui: &mut Ui, side: &Side, reading: &Reading, token: usize, opened: &Opened) {
+/// What the model predicts after the token, with and without the changes.
+fn predictions(ui: &mut Ui, side: &Side, reading: &Reading, token: usize, opened: &LoadedModel) {
     let p = palette(ui);
-    facts::section(ui, "Predicted behind it");
+    facts::section(ui, "Next token");
     let changed = side.changed();
     let effect = changed.as_ref().map(|changed| &changed.effect);
     if let Some(effect) = effect {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use egui::{Align, ComboBox, Layout, RichText, ScrollArea, Ui};
+use egui::{Align, ComboBox, Layout, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_plot::{GridInput, GridMark, HoverPosition, Line, Plot, uniform_grid_spacer};
 
 use super::decimate::decimate;
@@ -14,21 +14,21 @@ use crate::widgets::{format, notice};
 
 /// A metric: column, name, what it is, logarithmic at first.
 const METRICS: [(&str, &str, &str, bool); 10] = [
-    ("losses/overall_loss", "Loss", "What training minimises", true),
+    ("losses/overall_loss", "Loss", "The objective that training minimises", true),
     ("metrics/explained_variance", "FVE", "Fraction of variance explained, centred", false),
-    ("metrics/l0", "L0", "Mean number of features a token", false),
-    ("sparsity/dead_share", "Dead", "Share of features that did not fire lately", false),
+    ("metrics/l0", "L0", "Mean number of active features per token", false),
+    ("sparsity/dead_share", "Dead", "Share of features that have not fired recently", false),
     ("losses/mse_loss", "Squared error", "Mean over tokens of the squared error", true),
     (
         "losses/auxiliary_reconstruction_loss",
         "Auxiliary loss",
-        "What the dead features are trained with",
+        "Auxiliary loss, which trains dead features",
         true,
     ),
-    ("sparsity/dead_features", "Dead features", "Number of features that did not fire lately", false),
-    ("details/current_learning_rate", "Learning rate", "Of the step", false),
-    ("details/tokens_per_second", "Tokens a second", "Speed since the row before", false),
-    ("weights/W_dec_norms", "Decoder norms", "Mean norm of the decoder's rows", false),
+    ("sparsity/dead_features", "Dead features", "Number of features that have not fired recently", false),
+    ("details/current_learning_rate", "Learning rate", "Learning rate of the step", false),
+    ("details/tokens_per_second", "Tokens per second", "Throughput since the previous logged step", false),
+    ("weights/W_dec_norms", "Decoder norms", "Mean norm of the decoder rows", false),
 ];
 
 /// Narrowest plot.
@@ -80,9 +80,7 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
                 ui.selectable_value(&mut options.axis, Axis::Steps, "over steps");
                 ui.selectable_value(&mut options.axis, Axis::Tokens, "over tokens");
             });
-            shown
-                .response
-                .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Horizontal axis"));
+            shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Horizontal axis"));
         });
     });
     ui.add_space(space::S);
@@ -134,6 +132,40 @@ fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
 }
 
 fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, axis: Axis) {
+    head(ui, metric, series, logarithmic);
+    let (column, ..) = METRICS[metric];
+    let values = || {
+        let curves = series.iter().filter_map(|one| one.metrics.curve(column));
+        curves.flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
+    };
+    // Where nothing is above 0 there are no logarithms to show.
+    let log = *logarithmic && values().any(|value| value > 0.0);
+    let ends = around(values()).into_iter().flatten();
+    let shown = ends
+        .fold(axes(ui, column, log, axis), |shown, end| shown.include_y(if log { end.log10() } else { end }));
+    let width = ui.available_width().max(1.0);
+    shown.show(ui, |plot| {
+        let bounds = plot.plot_bounds();
+        let auto = plot.auto_bounds().x || !bounds.is_valid_x();
+        for one in series {
+            let (Some(ys), Some(first), Some(last)) =
+                (one.metrics.curve(column), one.xs.first(), one.xs.last())
+            else {
+                continue;
+            };
+            let (from, to) = if auto { (*first, *last) } else { (bounds.min()[0], bounds.max()[0]) };
+            let mut points = decimate(&one.xs, ys, from, to, width as usize);
+            if log {
+                points.retain(|point| point[1] > 0.0);
+                points.iter_mut().for_each(|point| point[1] = point[1].log10());
+            }
+            plot.line(Line::new(one.name.clone(), points).color(one.colour).width(1.5));
+        }
+    });
+}
+
+/// The metric's name, its last value where there is only one curve, and the choice of a logarithmic axis.
+fn head(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool) {
     let p = palette(ui);
     let (column, name, about, _) = METRICS[metric];
     ui.horizontal(|ui| {
@@ -146,32 +178,26 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let toggle = ui.checkbox(logarithmic, RichText::new("log").size(size::SMALL));
-            toggle.widget_info(|| {
-                egui::WidgetInfo::selected(
-                    egui::Role::CheckBox,
-                    true,
-                    *logarithmic,
-                    format!("Logarithmic {name}"),
-                )
-            });
+            let label = format!("Logarithmic {name}");
+            toggle.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, *logarithmic, &label));
         });
     });
-    let values = || {
-        let curves = series.iter().filter_map(|one| one.metrics.curve(column));
-        curves.flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
-    };
-    // Where nothing is above 0 there are no logarithms to show.
-    let log = *logarithmic && values().any(|value| value > 0.0);
+}
+
+/// The axes of a plot, with zoom and cursor shared by all plots. Where `log`, the plot holds logarithms.
+fn axes<'a>(ui: &Ui, column: &'static str, log: bool, axis: Axis) -> Plot<'a> {
+    let p = palette(ui);
     let unit = if axis == Axis::Steps { "step" } else { "token" };
     let back = move |y: f64| if log { 10f64.powf(y) } else { y };
-    let shown = Plot::new(("curve", column, log, axis == Axis::Steps))
+    let linked = egui::Id::unique(("curves", axis == Axis::Steps));
+    Plot::new(("curve", column, log, axis == Axis::Steps))
         .height(150.0)
         .show_axes([true, true])
         .allow_scroll(false)
         .allow_zoom([true, false])
         .set_margin_fraction(egui::vec2(0.0, 0.08))
-        .link_axis(egui::Id::unique(("curves", axis == Axis::Steps)), [true, false])
-        .link_cursor(egui::Id::unique(("curves", axis == Axis::Steps)), [true, false])
+        .link_axis(linked, [true, false])
+        .link_cursor(linked, [true, false])
         .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
         .y_axis_formatter(move |mark, _| number(column, back(mark.value)))
         .y_axis_min_width(44.0)
@@ -192,30 +218,7 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
                 number(column, back(position.y))
             )),
             HoverPosition::Elsewhere { .. } => None,
-        });
-    let shown = around(values())
-        .into_iter()
-        .flatten()
-        .fold(shown, |shown, end| shown.include_y(if log { end.log10() } else { end }));
-    let width = ui.available_width().max(1.0);
-    shown.show(ui, |plot| {
-        let bounds = plot.plot_bounds();
-        let auto = plot.auto_bounds().x || !bounds.is_valid_x();
-        for one in series {
-            let (Some(ys), Some(first), Some(last)) =
-                (one.metrics.curve(column), one.xs.first(), one.xs.last())
-            else {
-                continue;
-            };
-            let (from, to) = if auto { (*first, *last) } else { (bounds.min()[0], bounds.max()[0]) };
-            let mut points = decimate(&one.xs, ys, from, to, width as usize);
-            if log {
-                points.retain(|point| point[1] > 0.0);
-                points.iter_mut().for_each(|point| point[1] = point[1].log10());
-            }
-            plot.line(Line::new(one.name.clone(), points).color(one.colour).width(1.5));
-        }
-    });
+        })
 }
 
 /// Ends of an axis around a value that never changes, which gives an axis no length by itself.
@@ -244,8 +247,8 @@ pub(super) fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
     [round.unwrap_or(10.0 * power); 3]
 }
 
-/// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those are few at 2 and
-/// 5 times them too, so that every number on the axis is a round one.
+/// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those
+/// are few at 2 and 5 times them too, so that every number on the axis is a round one.
 fn decades(bounds: (f64, f64)) -> Vec<GridMark> {
     let span = bounds.1 - bounds.0;
     let parts: &[f64] = match span {

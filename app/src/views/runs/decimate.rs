@@ -1,7 +1,7 @@
 //! Fewer points, same picture: the smallest and the largest value of each pixel column.
 
-/// The points of a curve within `from..=to`, at most about two for each of `columns`. `xs` ascends; values that are not
-/// finite break nothing and are left out.
+/// The points of a curve within `from..=to`, at most about two for each of `columns`. `xs` ascends; values
+/// that are not finite break nothing and are left out.
 pub fn decimate(xs: &[f64], ys: &[f32], from: f64, to: f64, columns: usize) -> Vec<[f64; 2]> {
     let n = xs.len().min(ys.len());
     let xs = &xs[..n];

@@ -1,14 +1,15 @@
-//! One run beside the curves: what it is, how good it is, how it was made.
+//! One run, next to the curves: what it is, how good it is, how it was made.
 
 use egui::{CollapsingHeader, Label, RichText, Ui};
 
 use super::hints::{Hint, hints};
 use super::train;
+use crate::action::Action;
 use crate::address::Place;
-use crate::data::{Metrics, RunEntry, RunInfo, Status};
+use crate::data::{Metrics, RunEntry, Status};
 use crate::theme::{palette, space, tokens::size};
-use crate::views::{Action, Scene};
-use crate::widgets::{facts, format, notice};
+use crate::views::Scene;
+use crate::widgets::{facts, method, notice};
 
 /// Colour of a status.
 pub fn colour(ui: &Ui, status: &Status) -> egui::Color32 {
@@ -24,25 +25,30 @@ pub fn colour(ui: &Ui, status: &Status) -> egui::Color32 {
 /// What a status means and what can be done.
 pub fn meaning(status: &Status) -> &'static str {
     match status {
-        Status::Running => "It is being trained; the curves follow.",
+        Status::Running => "It is being trained; the curves are updated.",
         Status::Finished => "All steps are done.",
-        Status::Stopped => "It was stopped; Resume or `sae train --resume` goes on.",
+        Status::Stopped => "It was paused; Resume or `sae train --resume` continues it.",
         Status::Silent => {
-            "It says that it runs, but nothing was written for a quarter of an hour; Resume or `sae train --resume` goes on."
+            "Its record says that it is running, but nothing has been written for a quarter of an hour; Resume or `sae train --resume` continues it."
         }
         Status::Failed => "It ended with an error.",
     }
 }
 
 /// Draws the details of `run`.
-pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, scene: &mut Scene<'_>) -> train::Asked {
+pub fn show(
+    ui: &mut Ui,
+    run: &RunEntry,
+    metrics: Option<&Metrics>,
+    scene: &mut Scene<'_>,
+) -> train::Interaction {
     let p = palette(ui);
     ui.add(Label::new(RichText::new(&run.name).size(size::HEADING).color(p.strong)).truncate());
     let info = match &run.info {
         Ok(info) => info,
         Err(problem) => {
             notice::problem_line(ui, problem);
-            return train::Asked::default();
+            return train::Interaction::default();
         }
     };
     ui.horizontal(|ui| {
@@ -58,7 +64,7 @@ pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, scene: &mut 
     ui.add_space(space::S);
     let asked = train::controls(ui, run, info, scene);
     let open = ui.add_enabled(info.indexed, egui::Button::new("Open features"));
-    if open.on_disabled_hover_text("This run has no feature index; `sae index` makes it").clicked() {
+    if open.on_disabled_hover_text("This run has no feature index; `sae index` builds it").clicked() {
         scene.act(Action::Go(Place::Features { run: run.path.clone() }));
     }
     ui.add_space(space::M);
@@ -66,9 +72,15 @@ pub fn show(ui: &mut Ui, run: &RunEntry, metrics: Option<&Metrics>, scene: &mut 
         hint(ui, &found);
     }
     ui.add_space(space::S);
-    evaluation(ui, info);
+    super::evaluation::show(ui, info);
     facts::section(ui, "Configuration");
-    facts::facts(ui, "configuration", info.configuration.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+    let written = |(name, value): &(String, String)| match name.as_str() {
+        "method" => method::name(value).to_owned(),
+        _ => value.clone(),
+    };
+    let values: Vec<String> = info.configuration.iter().map(written).collect();
+    let names = info.configuration.iter().map(|(name, _)| name.as_str());
+    facts::facts(ui, "configuration", names.zip(values.iter().map(String::as_str)));
     if let Some(toml) = &info.train_toml {
         ui.add_space(space::M);
         CollapsingHeader::new("train.toml").show(ui, |ui| {
@@ -92,26 +104,4 @@ fn hint(ui: &mut Ui, hint: &Hint) {
             ui.label(RichText::new(hint.remedy).size(size::SMALL).color(p.weak));
         });
     ui.add_space(space::S);
-}
-
-fn evaluation(ui: &mut Ui, info: &RunInfo) {
-    facts::section(ui, "Evaluation");
-    if info.evaluation.is_empty() {
-        facts::caption(ui, "Not evaluated yet; `sae evaluate` does it.");
-    } else {
-        let rows: Vec<(&str, String)> =
-            info.evaluation.iter().map(|(name, value)| (name.as_str(), shown(name, *value))).collect();
-        facts::facts(ui, "evaluation", rows.iter().map(|(n, v)| (*n, v.as_str())));
-    }
-    ui.add_space(space::L);
-}
-
-fn shown(name: &str, value: f64) -> String {
-    if name.ends_with("_share") {
-        format::percent(value)
-    } else if value.fract() == 0.0 && (0.0..1e15).contains(&value) && value.abs() >= 10.0 {
-        format::grouped(value as u64)
-    } else {
-        format::value(value)
-    }
 }

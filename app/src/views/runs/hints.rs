@@ -1,5 +1,5 @@
-//! What may be wrong with a run, judged by what its files say. Every rule is here, with its evidence and what to do; a rule
-//! whose numbers a run does not have says nothing.
+//! What may be wrong with a run, judged by what its files say. Every rule is here, with its evidence and what
+//! to do; a rule whose numbers a run does not have says nothing.
 //!
 //! The bounds are rules of thumb to look twice, not laws.
 
@@ -35,7 +35,7 @@ const DIVERGED: f64 = 1.5;
 const STILL_RISING: f64 = 0.005;
 /// Median change of the loss from one logged step to the next, as a share, when batches are not alike.
 const RESTLESS: f64 = 0.15;
-/// Firings that a feature saw on average, under which it can not have learned much.
+/// Firings that a feature saw on average, under which it cannot have learned much.
 const FIRINGS: f64 = 500.0;
 
 type Rule = fn(&RunInfo, Option<&Metrics>) -> Option<Hint>;
@@ -52,7 +52,7 @@ fn dead(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
     let share = info.dead_share.filter(|share| *share > DEAD)?;
     Some(Hint {
         what: "Many features are dead",
-        evidence: format!("{} never fired ({})", format::percent(share), info.measured_on),
+        evidence: format!("{} are dead ({})", format::percent(share), info.measured_on),
         remedy: "Look for a few dimensions with a very large mean or variance in the activations; lower the learning rate, \
                  give the auxiliary loss more weight, or train fewer features.",
     })
@@ -62,9 +62,9 @@ fn explains_little(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
     let fve = info.fve.filter(|fve| *fve < FVE_LOW)?;
     let k = info.k.map(|k| format!(" with k = {k} in {} dimensions", info.d_in)).unwrap_or_default();
     Some(Hint {
-        what: "It explains little of the variance",
+        what: "Little of the variance is explained",
         evidence: format!("FVE {fve:.3}{k} ({})", info.measured_on),
-        remedy: "A larger k or more features; a penalty that is less strict.",
+        remedy: "Use a larger k, more features or a weaker penalty.",
     })
 }
 
@@ -72,7 +72,7 @@ fn loss_not_kept(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
     let fve = info.fve.filter(|fve| *fve > FVE_HIGH)?;
     let recovered = info.loss_recovered.filter(|recovered| *recovered < RECOVERED_LOW)?;
     Some(Hint {
-        what: "Variance is explained, the model's loss is not kept",
+        what: "Variance is explained, but the model's loss is not recovered",
         evidence: format!("FVE {fve:.3}, loss recovered {recovered:.3} ({})", info.measured_on),
         remedy: "A few outlier dimensions may hold most of the variance. Leave out the tokens that carry them (the first of \
                  a context) or scale the dimensions before training.",
@@ -84,7 +84,7 @@ fn shrinks(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
     Some(Hint {
         what: "Reconstructions are too short",
         evidence: format!("‖x̂‖ / ‖x‖ is {ratio:.3} ({})", info.measured_on),
-        remedy: "A penalty on the size of codes shrinks them: jumprelu, gated or top-k methods do not.",
+        remedy: "A penalty on the size of activations shrinks them; JumpReLU, gated and TopK methods do not.",
     })
 }
 
@@ -92,7 +92,7 @@ fn thresholds_differ(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
     let (training, threshold) = info.l0_by_threshold?;
     let share = (threshold - training).abs() / training.max(f64::MIN_POSITIVE);
     (share > L0_DIFFERS).then(|| Hint {
-        what: "Thresholds select another number of features than training did",
+        what: "Thresholds select a different number of features than training did",
         evidence: format!("L0 {training:.1} in training, {threshold:.1} by threshold (run.json)"),
         remedy: "The held-out text may differ from the text of training; fit on more tokens (threshold_tokens).",
     })
@@ -109,7 +109,7 @@ fn diverged(info: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
             format::value(least)
         ),
         remedy: if info.method == "p-anneal" || info.method == "relu" {
-            "With a penalty that grows this can be meant; else lower the learning rate or warm up longer."
+            "A growing penalty can raise the loss on purpose; otherwise lower the learning rate or warm up longer."
         } else {
             "Lower the learning rate or warm up longer."
         },
@@ -122,16 +122,16 @@ fn restless(_: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
     let loss = loss.get(loss.len() / 2..).filter(|half| half.len() >= 10)?;
     let change = |w: &[f64]| ((w[1] - w[0]) / w[0].max(f64::MIN_POSITIVE)).abs();
     let mut changes: Vec<f64> = loss.windows(2).map(change).collect();
-    // The median: one jump is another matter.
+    // The median, so that a single jump does not count.
     changes.sort_by(f64::total_cmp);
     let median = changes[changes.len() / 2];
     (median > RESTLESS).then(|| Hint {
-        what: "Batches are not alike",
+        what: "Batches differ from each other",
         evidence: format!(
-            "in its second half the loss changes by {} from one logged step to the next (metrics.parquet)",
+            "in the second half of training the loss changes by {} between logged steps (median, metrics.parquet)",
             format::percent(median)
         ),
-        remedy: "Rows may come in the order of the corpus: shuffle over more of it. Or the batch is small.",
+        remedy: "The rows may follow the order of the corpus: shuffle over more of it. Or use a larger batch.",
     })
 }
 
@@ -154,9 +154,9 @@ fn too_short(info: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
         _ => return None,
     };
     (info.status == crate::data::Status::Finished).then_some(Hint {
-        what: "It was trained briefly",
+        what: "Trained on few tokens",
         evidence,
-        remedy: "More tokens; or fewer features for the tokens there are.",
+        remedy: "Train on more tokens, or with fewer features.",
     })
 }
 
@@ -213,20 +213,20 @@ mod tests {
     #[test]
     fn each_rule_speaks_when_its_evidence_is_there() {
         assert_eq!(found(|i, _| i.dead_share = Some(0.3)), ["Many features are dead"]);
-        assert_eq!(found(|i, _| i.fve = Some(0.5)), ["It explains little of the variance"]);
-        let lost = ["Variance is explained, the model's loss is not kept"];
+        assert_eq!(found(|i, _| i.fve = Some(0.5)), ["Little of the variance is explained"]);
+        let lost = ["Variance is explained, but the model's loss is not recovered"];
         assert_eq!(found(|i, _| i.loss_recovered = Some(0.5)), lost);
         assert_eq!(found(|i, _| i.evaluation[0].1 = 0.7), ["Reconstructions are too short"]);
-        let differ = ["Thresholds select another number of features than training did"];
+        let differ = ["Thresholds select a different number of features than training did"];
         assert_eq!(found(|i, _| i.l0_by_threshold = Some((32.0, 60.0))), differ);
         assert_eq!(found(|_, m| m.curves[0].1[99] = 50.0), ["The loss rose again"]);
-        assert_eq!(found(|i, _| i.tokens = 10_000), ["It was trained briefly"]);
-        assert_eq!(found(|_, m| m.curves[1].1[99] = 0.97), ["It was trained briefly"]);
+        assert_eq!(found(|i, _| i.tokens = 10_000), ["Trained on few tokens"]);
+        assert_eq!(found(|_, m| m.curves[1].1[99] = 0.97), ["Trained on few tokens"]);
         let restless = found(|_, m| {
             for (i, value) in m.curves[0].1.iter_mut().enumerate() {
                 *value *= if i % 2 == 0 { 1.0 } else { 1.3 };
             }
         });
-        assert_eq!(restless, ["Batches are not alike"]);
+        assert_eq!(restless, ["Batches differ from each other"]);
     }
 }

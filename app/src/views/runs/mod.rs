@@ -3,6 +3,7 @@
 mod curves;
 mod decimate;
 mod details;
+mod evaluation;
 mod hints;
 mod table;
 mod tradeoff;
@@ -14,9 +15,11 @@ use std::path::PathBuf;
 
 use egui::{Frame, Margin, Panel, ScrollArea, Ui};
 
-use super::{Scene, View};
+use super::{Scene, View, ViewCommand};
 use crate::address::Place;
 use crate::data::{Folder, RunEntry};
+use crate::load::Workers;
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::{facts, notice};
 
@@ -97,7 +100,7 @@ impl RunsView {
             for (name, mode, about) in [
                 ("Curves", Mode::Curves, "The logged numbers of the selected runs, step by step"),
                 ("Trade-off", Mode::Tradeoff, "Quality over sparsity of all runs of the folder"),
-                ("Train", Mode::Train, "Begin a training of this folder's datasets"),
+                ("Train", Mode::Train, "Train a dictionary on one of this folder's datasets"),
             ] {
                 let button = ui.add(egui::Button::new(name).selected(self.mode == mode));
                 if button.on_hover_text(about).clicked() {
@@ -108,7 +111,7 @@ impl RunsView {
         ui.add_space(space::S);
     }
 
-    fn apply(&mut self, asked: table::Asked, scene: &mut Scene<'_>) {
+    fn apply(&mut self, asked: table::Interaction, scene: &mut Scene<'_>) {
         if let Some(sort) = asked.sort {
             self.sort = sort;
         }
@@ -146,16 +149,14 @@ impl View for RunsView {
         }
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        if std::mem::take(&mut scene.stores.train) {
-            self.mode = Mode::Train;
-        }
+    fn logic(&mut self, scene: &mut Scene<'_>, _workers: &Workers) {
         self.settle(scene);
-        let (workers, folder) = (scene.workers, scene.folder);
         for path in self.selected.iter().chain(&self.focus) {
-            // A run that is being trained writes the file anew; the folder's records say when.
-            let written = folder.run(path).and_then(|r| r.info.as_ref().ok()?.metrics_written);
-            scene.stores.run(path).ask_metrics(workers, written);
+            // A run that is being trained writes the file again and again; the folder's records say when.
+            let written = scene.folder.run(path).and_then(|r| r.info.as_ref().ok()?.metrics_written);
+            if scene.stores.run(path).curves_are_old(written) {
+                scene.load(Need::Curves { run: path.clone(), written });
+            }
         }
     }
 
@@ -164,7 +165,7 @@ impl View for RunsView {
             scene.folder.datasets.iter().any(|data| data.info.as_ref().is_ok_and(|i| i.has_activations));
         if scene.folder.runs.is_empty() && trainable {
             Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
-                facts::caption(ui, "There are no runs in this folder yet.");
+                facts::caption(ui, "No runs yet. Train one here.");
                 train::form(ui, &mut self.form, scene);
             });
             return;
@@ -202,6 +203,14 @@ impl View for RunsView {
                 Mode::Train => train::form(ui, &mut self.form, scene),
             }
         });
+    }
+
+    fn perform(&mut self, command: ViewCommand) -> bool {
+        if command != ViewCommand::ShowTrainingForm {
+            return false;
+        }
+        self.mode = Mode::Train;
+        true
     }
 }
 

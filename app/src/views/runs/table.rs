@@ -10,14 +10,14 @@ use super::details;
 use crate::data::{Folder, RunEntry, RunInfo};
 use crate::theme::{palette, tokens::height};
 use crate::widgets::table::{self, Side, Sorted};
-use crate::widgets::{format, notice};
+use crate::widgets::{format, method, notice};
 
 /// By which column, largest first?
 pub type Sort = Option<(usize, bool)>;
 
 /// What the person did.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     pub sort: Option<Sort>,
     pub select: Option<PathBuf>,
     pub toggle: Option<PathBuf>,
@@ -34,17 +34,17 @@ const COLUMNS: [RunColumn; 10] = [
     RunColumn("run", 240.0, Side::Left, "Folder of the run", |_| None, |_| String::new()),
     RunColumn(
         "method",
-        120.0,
+        168.0,
         Side::Left,
-        "How tokens and features are matched",
+        "How active features are selected for each token",
         |_| None,
-        |i| i.method.clone(),
+        |i| method::name(&i.method).to_owned(),
     ),
     RunColumn(
         "k",
         52.0,
         Side::Right,
-        "Features a token may have",
+        "Active features per token that training allows",
         |i| i.k.map(|k| k as f64),
         |i| i.k.map_or_else(|| format::MISSING.to_owned(), |k| k.to_string()),
     ),
@@ -76,7 +76,7 @@ const COLUMNS: [RunColumn; 10] = [
         "L0",
         64.0,
         Side::Right,
-        "Mean number of features a token",
+        "Mean number of active features per token",
         |i| i.l0,
         |i| i.l0.map_or_else(|| format::MISSING.to_owned(), |l0| format!("{l0:.1}")),
     ),
@@ -84,7 +84,7 @@ const COLUMNS: [RunColumn; 10] = [
         "dead",
         76.0,
         Side::Right,
-        "Share of features that never fired",
+        "Share of dead features: in the evaluation if there is one, else in the last window of training",
         |i| i.dead_share,
         |i| i.dead_share.map_or_else(|| format::MISSING.to_owned(), format::percent),
     ),
@@ -96,7 +96,7 @@ const COLUMNS: [RunColumn; 10] = [
         |i| Some(i.tokens as f64),
         |i| format::count(i.tokens),
     ),
-    RunColumn("status", 96.0, Side::Left, "How the run stands", |_| None, |i| i.status.name().to_owned()),
+    RunColumn("status", 96.0, Side::Left, "Status of the run", |_| None, |i| i.status.name().to_owned()),
 ];
 
 /// Draws the table.
@@ -106,7 +106,7 @@ pub fn show(
     selected: &[PathBuf],
     focus: Option<&PathBuf>,
     sort: Sort,
-) -> Asked {
+) -> Interaction {
     let mut runs: Vec<&RunEntry> = folder.runs.iter().collect();
     if let Some((column, descending)) = sort {
         runs.sort_by(|a, b| compare(a, b, column, descending));
@@ -125,7 +125,7 @@ pub fn show(
         .collect();
     let shown =
         Table::new().id_salt("runs").num_rows(runs.len() as u64).headers([HeaderRow::new(height::HEAD)]);
-    let mut delegate = Rows { runs, selected, focus, sort, asked: Asked::default() };
+    let mut delegate = Rows { runs, selected, focus, sort, asked: Interaction::default() };
     table::show(ui, shown, &columns, &mut delegate);
     delegate.asked
 }
@@ -149,7 +149,7 @@ struct Rows<'a> {
     selected: &'a [PathBuf],
     focus: Option<&'a PathBuf>,
     sort: Sort,
-    asked: Asked,
+    asked: Interaction,
 }
 
 impl Rows<'_> {

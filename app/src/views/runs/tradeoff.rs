@@ -1,5 +1,5 @@
-//! What sparsity costs: every run of the folder as a point, L0 across, quality up. The line joins the runs that no other one
-//! beats in both.
+//! What sparsity costs: every run of the folder as a point, L0 across, quality up. The line joins the runs
+//! that no other one beats in both.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ const NEAR: f32 = 14.0;
 pub fn show(ui: &mut Ui, selected: &[PathBuf], scene: &Scene<'_>) -> Option<PathBuf> {
     let p = palette(ui);
     ui.label(
-        RichText::new("Up and to the left is better. Filled: held-out text (sae evaluate); hollow: the last step of training. Click a run to select it.")
+        RichText::new("Up and to the left is better. Filled: held-out text (`sae evaluate`); hollow: last step of training. Click a run to select it.")
             .color(p.weak),
     );
     ui.add_space(space::S);
@@ -55,6 +55,27 @@ pub fn show(ui: &mut Ui, selected: &[PathBuf], scene: &Scene<'_>) -> Option<Path
     clicked
 }
 
+/// A run in the plot.
+struct PlottedRun<'a> {
+    run: &'a RunEntry,
+    /// L0 and quality.
+    place: [f64; 2],
+    /// Whether both were measured on held-out text.
+    held_out: bool,
+}
+
+/// The runs that have both numbers.
+fn plotted(runs: &[RunEntry], quality: Quality) -> Vec<PlottedRun<'_>> {
+    runs.iter()
+        .filter_map(|run| {
+            let info = run.info.as_ref().ok()?;
+            let place = [info.l0?, quality(info)?];
+            let finite = place.iter().all(|number| number.is_finite());
+            finite.then_some(PlottedRun { run, place, held_out: !info.evaluation.is_empty() })
+        })
+        .collect()
+}
+
 fn plot(
     ui: &mut Ui,
     name: &str,
@@ -63,27 +84,40 @@ fn plot(
     scene: &Scene<'_>,
 ) -> Option<PathBuf> {
     let p = palette(ui);
-    let points: Vec<(&RunEntry, [f64; 2], bool)> = scene
-        .folder
-        .runs
-        .iter()
-        .filter_map(|run| {
-            let info = run.info.as_ref().ok()?;
-            Some((run, [info.l0?, quality(info)?], !info.evaluation.is_empty()))
-        })
-        .filter(|(_, place, _)| place.iter().all(|x| x.is_finite()))
-        .collect();
-    if points.is_empty() {
-        let how = "`sae evaluate` measures it.";
+    let runs = plotted(&scene.folder.runs, quality);
+    if runs.is_empty() {
         ui.scope(|ui| {
             ui.set_height(200.0);
-            notice::empty(ui, "No run has this number", how);
+            notice::empty(ui, "No run has this metric", "Run `sae evaluate` to measure it.");
         });
         return None;
     }
-    facts::caption(ui, format!("{} runs", points.len()));
+    facts::caption(ui, format!("{} runs", runs.len()));
+    let shown = axes(ui, name).show(ui, |plot| {
+        let places: Vec<[f64; 2]> = runs.iter().map(|one| one.place).collect();
+        plot.line(Line::new("", front(&places)).color(p.line_strong).width(1.0).allow_hover(false));
+        for PlottedRun { run, place, held_out } in &runs {
+            let at = selected.iter().position(|path| *path == run.path);
+            let point = Points::new(run.name.clone(), vec![*place])
+                .color(at.map_or(p.weak, |i| p.curve(i)))
+                .filled(*held_out)
+                .shape(MarkerShape::Circle)
+                .radius(if at.is_some() { 6.0 } else { 4.5 });
+            plot.points(point);
+        }
+    });
+    let at = shown.response.interact_pointer_pos().filter(|_| shown.response.clicked())?;
+    let distance = |one: &&PlottedRun<'_>| {
+        let [x, y] = one.place;
+        shown.transform.position_from_point(&PlotPoint::new(x, y)).distance(at)
+    };
+    let nearest = runs.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    (distance(&nearest) <= NEAR).then(|| nearest.run.path.clone())
+}
+
+fn axes<'a>(ui: &Ui, name: &str) -> Plot<'a> {
     let named = name.to_owned();
-    let shown = Plot::new(("trade-off", name))
+    Plot::new(("trade-off", name))
         .height((ui.available_height() - 16.0).clamp(180.0, 420.0))
         .allow_scroll(false)
         .set_margin_fraction(egui::vec2(0.12, 0.12))
@@ -93,7 +127,7 @@ fn plot(
         .x_axis_formatter(|mark, _| format::value(mark.value))
         .y_axis_formatter(|mark, _| format::value(mark.value))
         .y_axis_min_width(44.0)
-        .grid_color(p.line)
+        .grid_color(palette(ui).line)
         .grid_fade(0.0)
         .label_formatter(move |at| match at {
             HoverPosition::NearDataPoint { plot_name, position, .. } if !plot_name.is_empty() => {
@@ -101,28 +135,6 @@ fn plot(
             }
             _ => None,
         })
-        .show(ui, |plot| {
-            let front: Vec<[f64; 2]> = front(&points.iter().map(|(_, place, _)| *place).collect::<Vec<_>>());
-            plot.line(Line::new("", front).color(p.line_strong).width(1.0).allow_hover(false));
-            for (run, place, evaluated) in &points {
-                let at = selected.iter().position(|s| *s == run.path);
-                let colour = at.map_or(p.weak, |i| p.curve(i));
-                let radius = if at.is_some() { 6.0 } else { 4.5 };
-                plot.points(
-                    Points::new(run.name.clone(), vec![*place])
-                        .color(colour)
-                        .filled(*evaluated)
-                        .shape(MarkerShape::Circle)
-                        .radius(radius),
-                );
-            }
-        });
-    let at = shown.response.interact_pointer_pos().filter(|_| shown.response.clicked())?;
-    let distance = |place: &[f64; 2]| {
-        shown.transform.position_from_point(&PlotPoint::new(place[0], place[1])).distance(at)
-    };
-    let nearest = points.iter().min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1)))?;
-    (distance(&nearest.1) <= NEAR).then(|| nearest.0.path.clone())
 }
 
 /// The points that no other one beats in both: less L0 and more quality. From left to right.

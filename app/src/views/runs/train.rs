@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use egui::{Button, ComboBox, Label, RichText, Role, ScrollArea, TextEdit, Ui, WidgetInfo};
 
+use crate::action::Action;
 use crate::data::{DatasetEntry, Folder, RunEntry, RunInfo, Status};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
-use crate::training::{Stage, Wish};
+use crate::training::{Stage, TrainingJob};
 use crate::views::Scene;
 use crate::widgets::{facts, notice};
 
@@ -51,13 +52,15 @@ impl Form {
         self.name.clone().unwrap_or_else(|| proposal(folder))
     }
 
-    /// What would be started; why it can not be.
-    fn wish(&self, folder: &Folder) -> Result<Wish, &'static str> {
+    /// What would be started; why it cannot be.
+    fn job(&self, folder: &Folder) -> Result<TrainingJob, &'static str> {
         let data = self.dataset(folder).ok_or("There is no dataset with activations in this folder.")?;
         let config = match &self.configuration {
             Configuration::Defaults => None,
             Configuration::OfRun(run) => Some(run.join("train.toml")),
-            Configuration::File if self.file.trim().is_empty() => return Err("Give the file."),
+            Configuration::File if self.file.trim().is_empty() => {
+                return Err("Enter the configuration file.");
+            }
             // As in a terminal whose folder is the open one.
             Configuration::File => Some(folder.root.join(self.file.trim())),
         };
@@ -65,13 +68,13 @@ impl Form {
         let name = name.trim();
         let inside = |part| matches!(part, std::path::Component::Normal(_));
         if name.is_empty() || !Path::new(name).components().all(inside) {
-            return Err("Give the run a name: a folder inside this one.");
+            return Err("Enter a name for the run: a folder inside this one.");
         }
         let out = folder.root.join(name);
         if folder.run(&out).is_some() || folder.dataset(&out).is_some() {
-            return Err("There is something of that name already.");
+            return Err("A run or dataset with that name exists already.");
         }
-        Ok(Wish { out, data: Some(data.path.clone()), config, resume: false })
+        Ok(TrainingJob { out, data: Some(data.path.clone()), config, resume: false })
     }
 }
 
@@ -103,21 +106,21 @@ pub fn form(ui: &mut Ui, form: &mut Form, scene: &mut Scene<'_>) {
             ui.end_row();
         });
         ui.add_space(space::M);
-        let wish = form.wish(folder);
+        let job = form.job(folder);
         ui.horizontal(|ui| {
-            let start = ui.add_enabled(wish.is_ok(), Button::new("Start training"));
-            if let Err(why) = &wish {
+            let start = ui.add_enabled(job.is_ok(), Button::new("Start training"));
+            if let Err(why) = &job {
                 ui.label(RichText::new(*why).color(palette(ui).weak));
             }
-            if let (true, Ok(wish)) = (start.clicked(), &wish) {
-                scene.stores.trainings.start(wish.clone(), ui.ctx());
+            if let (true, Ok(job)) = (start.clicked(), &job) {
+                scene.act(Action::Train(job.clone()));
                 form.name = None;
             }
         });
-        if let Ok(wish) = &wish {
+        if let Ok(job) = &job {
             ui.add_space(space::S);
             facts::caption(ui, "The same in a terminal:");
-            let line = RichText::new(wish.line()).monospace().size(size::SMALL);
+            let line = RichText::new(job.line()).monospace().size(size::SMALL);
             ui.add(Label::new(line).selectable(true).wrap());
         }
         ui.add_space(space::L);
@@ -180,16 +183,16 @@ fn has_configuration(run: &RunEntry) -> bool {
 fn unborn(ui: &mut Ui, scene: &mut Scene<'_>) {
     let mut forgotten = None;
     for training in scene.stores.trainings.all() {
-        if scene.folder.run(&training.wish.out).is_some() {
+        if scene.folder.run(&training.job.out).is_some() {
             continue;
         }
-        let name = training.wish.out.file_name().unwrap_or_default().to_string_lossy();
+        let name = training.job.out.file_name().unwrap_or_default().to_string_lossy();
         match training.stage() {
             Stage::Failed(problem) => {
                 ui.horizontal(|ui| {
-                    ui.label(RichText::new(format!("{name} was not begun")).color(palette(ui).strong));
+                    ui.label(RichText::new(format!("{name} did not start")).color(palette(ui).strong));
                     if ui.small_button("Dismiss").clicked() {
-                        forgotten = Some(training.wish.out.clone());
+                        forgotten = Some(training.job.out.clone());
                     }
                 });
                 notice::problem_line(ui, &problem);
@@ -197,57 +200,55 @@ fn unborn(ui: &mut Ui, scene: &mut Scene<'_>) {
             _ => {
                 ui.horizontal(|ui| {
                     ui.spinner();
-                    ui.label(format!("{name} begins"));
-                    facts::caption(ui, training.said());
+                    ui.label(format!("{name} is starting"));
+                    facts::caption(ui, training.last_line());
                 });
             }
         }
     }
     if let Some(out) = forgotten {
-        scene.stores.trainings.forget(&out);
+        scene.act(Action::DismissTraining(out));
     }
 }
 
 /// What the person asked for at a run.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Interaction {
     /// The form, with the configuration of this run.
     pub again: bool,
 }
 
 /// Pause, resume, again; what the process says; why it failed.
-pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) -> Asked {
-    let mut asked = Asked::default();
-    let stage = scene.stores.trainings.of(&run.path).map(|training| (training.stage(), training.said()));
+pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) -> Interaction {
+    let mut asked = Interaction::default();
+    let stage = scene.stores.trainings.of(&run.path).map(|training| (training.stage(), training.last_line()));
     let mut failed: Option<Problem> = None;
     ui.horizontal(|ui| {
         match &stage {
-            Some((Stage::Runs, _)) => {
+            Some((Stage::Running, _)) => {
                 let pause =
-                    ui.button("Pause").on_hover_text("Write a checkpoint and stop; Resume goes on from it");
-                if pause.clicked()
-                    && let Some(training) = scene.stores.trainings.of(&run.path)
-                {
-                    training.pause();
+                    ui.button("Pause").on_hover_text("Write a checkpoint and stop; Resume continues from it");
+                if pause.clicked() {
+                    scene.act(Action::PauseTraining { run: run.path.clone(), process: None });
                 }
             }
-            Some((Stage::Pauses, _)) => {
+            Some((Stage::Pausing, _)) => {
                 ui.add_enabled(false, Button::new("Pausing…"));
             }
             _ => match (&info.status, info.trainer) {
                 (Status::Finished, _) => {}
                 (Status::Running, Some(process)) => {
-                    let about = format!("Process {process} trains it: it writes a checkpoint and stops");
+                    let about = format!("Process {process}, which trains it, writes a checkpoint and stops");
                     if ui.button("Pause").on_hover_text(about).clicked() {
-                        scene.stores.trainings.pause_other(&run.path, process, ui.ctx());
+                        scene.act(Action::PauseTraining { run: run.path.clone(), process: Some(process) });
                     }
                 }
-                // A run that says that it is running, where nobody holds its folder, was killed, or runs on another machine;
-                // the trainer refuses a folder that is held.
+                // A run that says that it is running, where nobody holds its folder, was killed, or runs on
+                // another machine; the trainer refuses a folder that is held.
                 _ => {
-                    let resume = ui.button("Resume").on_hover_text("Go on from the newest checkpoint");
+                    let resume = ui.button("Resume").on_hover_text("Continue from the newest checkpoint");
                     if resume.clicked() {
-                        scene.stores.trainings.start(resumed(run, info, scene.folder), ui.ctx());
+                        scene.act(Action::Train(resumed(run, info, scene.folder)));
                     }
                 }
             },
@@ -256,11 +257,11 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
             failed = Some(problem.clone());
         }
         if info.train_toml.is_some() {
-            let again = ui.button("Train alike…").on_hover_text("Another run with this configuration");
+            let again = ui.button("Train a copy…").on_hover_text("Train a new run with this configuration");
             asked.again = again.clicked();
         }
     });
-    if let Some((Stage::Runs | Stage::Pauses, said)) = &stage
+    if let Some((Stage::Running | Stage::Pausing, said)) = &stage
         && !said.is_empty()
     {
         facts::caption(ui, said.as_str()).on_hover_text(said);
@@ -271,10 +272,11 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
     asked
 }
 
-/// Going on with `run`: with its own configuration, on the dataset that it was trained on where that is in the folder, perhaps moved.
-/// (A run with an index is shown with the dataset of the index, which may be another: then the run's own record decides.)
-fn resumed(run: &RunEntry, info: &RunInfo, folder: &Folder) -> Wish {
+/// Going on with `run`: with its own configuration, on the dataset that it was trained on where that is in
+/// the folder, perhaps moved. (A run with an index is shown with the dataset of the index, which may be
+/// another: then the run's own record decides.)
+fn resumed(run: &RunEntry, info: &RunInfo, folder: &Folder) -> TrainingJob {
     let found = folder.data_of(&run.path).filter(|_| !info.indexed && has_configuration(run));
     let config = found.map(|_| run.path.join("train.toml"));
-    Wish { out: run.path.clone(), data: found.map(|data| data.path.clone()), config, resume: true }
+    TrainingJob { out: run.path.clone(), data: found.map(|data| data.path.clone()), config, resume: true }
 }

@@ -1,20 +1,25 @@
-//! The left column of an expert's page: load, domains, tokens, features, partners, neighbours in other layers.
+//! The left column of an expert's page: load, domains, tokens, features, partners, neighbours in other
+//! layers.
 
 use std::path::{Path, PathBuf};
 
 use egui::{Align, ComboBox, Layout, RichText, Role, Ui, WidgetInfo};
 
-use super::super::{Asked, either, words};
+use super::super::{Interaction, either, words};
 use super::Parts;
 use crate::address::Place;
+use crate::data::experts::features::OfExpert;
 use crate::data::experts::tables::Transitions;
 use crate::data::{ExpertUsage, FeatureExpertRow};
-use crate::load::Keyed;
+use crate::load::KeyedRequest;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::views::dataset::about_feature;
 use crate::widgets::sheet::{Cell, Sheet, column, times};
 use crate::widgets::{facts, format, notice};
+
+/// The title of the section of features.
+const WITHIN: &str = "Features within this expert";
 
 /// What the column shows.
 pub struct About<'a> {
@@ -39,7 +44,7 @@ impl About<'_> {
         run: &mut Option<PathBuf>,
         dataset: &Path,
         scene: &mut Scene<'_>,
-        asked: &mut Asked,
+        asked: &mut Interaction,
     ) {
         self.figures(ui);
         ui.add_space(space::L);
@@ -77,7 +82,7 @@ impl About<'_> {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = space::XL;
             let slots = format!(
-                "Of all slots, {} a token; the uniform share is {}",
+                "Of all slots, {} per token; the uniform share is {}",
                 layer.k,
                 format::percent(1.0 / layer.experts() as f64)
             );
@@ -96,7 +101,7 @@ impl About<'_> {
         });
     }
 
-    fn domains(&self, ui: &mut Ui, asked: &mut Asked) {
+    fn domains(&self, ui: &mut Ui, asked: &mut Interaction) {
         let columns = [
             column("domain", 0.0, "Kind of text"),
             column("count", 72.0, "Tokens of the domain that chose the expert"),
@@ -138,7 +143,7 @@ impl About<'_> {
         by_lift: &mut bool,
         dataset: &Path,
         scene: &mut Scene<'_>,
-        asked: &mut Asked,
+        asked: &mut Interaction,
     ) {
         let words = scene.stores.dataset(dataset).vocabulary.value().cloned().unwrap_or_default();
         let found = self.parts.words.get(&self.layer);
@@ -178,78 +183,90 @@ impl About<'_> {
         }
     }
 
-    fn features(&self, ui: &mut Ui, run: &mut Option<PathBuf>, scene: &mut Scene<'_>, asked: &mut Asked) {
+    fn features(
+        &self,
+        ui: &mut Ui,
+        run: &mut Option<PathBuf>,
+        scene: &mut Scene<'_>,
+        asked: &mut Interaction,
+    ) {
         let Some(chosen) = run.clone() else {
-            facts::section(ui, "Features that live here");
+            facts::section(ui, WITHIN);
             return hint(ui, "No run of this folder was trained on this dataset.");
         };
         let key = (chosen.clone(), self.layer, self.expert);
         let found = self.parts.features.get(&key);
         if found.as_deref().is_some_and(Option::is_none) {
-            facts::section(ui, "Features that live here");
+            facts::section(ui, WITHIN);
             let name = self.runs.iter().find(|r| r.0 == chosen).map_or("RUN", |r| r.1.as_str());
-            hint(ui, &format!("Not joined yet: `sae experts --features {name}`."));
-            if self.runs.len() > 1 {
-                self.pick(ui, run);
+            hint(ui, &format!("Not joined yet; run `sae experts --features {name}`."));
+        } else {
+            let found = found.as_deref().and_then(Option::as_ref);
+            if let Some(feature) = self.feature_table(ui, &key, found, scene, asked) {
+                scene.go(Place::Feature { run: chosen, feature });
             }
-            return;
         }
-        let found = found.as_deref().and_then(Option::as_ref);
-        let rows: &[FeatureExpertRow] = found.as_ref().map_or(&[], |found| &found.rows);
-        let store = scene.stores.run(&chosen);
-        let (lists, texts) =
-            (store.tokens.value().cloned(), store.vocabulary.value().cloned().unwrap_or_default());
+        if self.runs.len() > 1 {
+            self.pick(ui, run);
+        }
+    }
+
+    /// The table of the features within the expert; the feature that was clicked.
+    fn feature_table(
+        &self,
+        ui: &mut Ui,
+        key: &(PathBuf, u16, u16),
+        found: Option<&OfExpert>,
+        scene: &Scene<'_>,
+        asked: &mut Interaction,
+    ) -> Option<u32> {
+        let rows: &[FeatureExpertRow] = found.map_or(&[], |found| &found.rows);
+        let store = scene.stores.run(&key.0);
+        let lists = store.tokens.value().map(AsRef::as_ref);
+        let texts = store.vocabulary.value().cloned().unwrap_or_default();
+        let about = |row: &FeatureExpertRow| {
+            let mark = match (row.is_feature, row.lives_in) {
+                (true, _) => "● ",
+                (false, true) => "○ ",
+                (false, false) => "",
+            };
+            format!("{mark}{}", about_feature(row.feature, lists, &texts))
+        };
         let columns = [
             column("feature", 72.0, "The feature"),
             column("fires on", 0.0, "Its label, or the tokens that it fires on most"),
-            column("P(e | f)", 76.0, "Of the feature's tokens, how many chose this expert"),
-            column("lift", 60.0, "Against chance"),
-            column("tokens", 64.0, "Tokens on which it fired and that chose this expert"),
+            column("P(e | f)", 76.0, "Share of the feature's tokens that are routed to this expert"),
+            column("lift", 60.0, "Compared with chance"),
+            column("tokens", 64.0, "Tokens on which it fired and that are routed to this expert"),
         ];
         let cell = |row: usize, column: usize| {
             let row = &rows[row];
             match column {
                 0 => Cell::Link(u64::from(row.feature), format!("Go to feature {}", row.feature)),
-                1 if row.is_feature => {
-                    Cell::Text(format!("● {}", about_feature(row.feature, lists.as_deref(), &texts)))
-                }
-                1 if row.lives_in => {
-                    Cell::Text(format!("○ {}", about_feature(row.feature, lists.as_deref(), &texts)))
-                }
-                1 => Cell::Text(about_feature(row.feature, lists.as_deref(), &texts)),
+                1 => Cell::Text(about(row)),
                 2 => Cell::Share(row.expert_given_feature),
                 3 => Cell::Times(row.lift),
                 _ => Cell::Count(row.joint),
             }
         };
-        let sheet = Sheet {
-            id: "of features",
-            columns: &columns,
-            rows: rows.len(),
-            cell: &cell,
-            most: 12,
-            marked: None,
-        };
+        let (columns, rows_shown) = (&columns, rows.len());
+        let sheet =
+            Sheet { id: "of features", columns, rows: rows_shown, cell: &cell, most: 12, marked: None };
         let mut follow = None;
-        self.part(ui, &self.parts.features, &key, "Features that live here", &sheet, asked, |row, _| {
+        self.part(ui, &self.parts.features, key, WITHIN, &sheet, asked, |row, _| {
             follow = rows.get(row).map(|row| row.feature);
             None
         });
         if let Some(found) = found {
-            let said = format!(
-                "{} live here (○), {} pairs of {} stand after correction; ● the expert is the feature",
+            let summary = format!(
+                "{} lie within this expert (○); {} pairs of {} are significant after correction; ● the feature defines the expert",
                 format::grouped(found.lives_in),
                 format::grouped(found.significant),
                 format::grouped(found.all)
             );
-            ui.label(RichText::new(said).size(size::SMALL).color(palette(ui).weak));
+            ui.label(RichText::new(summary).size(size::SMALL).color(palette(ui).weak));
         }
-        if self.runs.len() > 1 {
-            self.pick(ui, run);
-        }
-        if let Some(feature) = follow {
-            scene.go(Place::Feature { run: chosen, feature });
-        }
+        follow
     }
 
     fn pick(&self, ui: &mut Ui, run: &mut Option<PathBuf>) {
@@ -266,7 +283,7 @@ impl About<'_> {
         });
     }
 
-    fn partners(&self, ui: &mut Ui, asked: &mut Asked) {
+    fn partners(&self, ui: &mut Ui, asked: &mut Interaction) {
         let found = self.parts.together.get(&self.layer);
         let mut rows = found.as_ref().map_or_else(Vec::new, |found| found.partners(self.expert));
         rows.retain(|pair| pair.count > 0);
@@ -274,7 +291,7 @@ impl About<'_> {
             column("expert", 72.0, "Chosen by the same tokens"),
             column("tokens", 80.0, "Tokens that chose both"),
             column("P(other | this)", 108.0, "Of this expert's tokens, how many chose the other too"),
-            column("lift", 72.0, "Against chance: 1 if each were chosen on its own"),
+            column("lift", 72.0, "Compared with chance: 1 if the experts were chosen independently"),
         ];
         let cell = |row: usize, column: usize| {
             let pair = rows[row];
@@ -302,9 +319,9 @@ impl About<'_> {
     fn transitions(
         &self,
         ui: &mut Ui,
-        part: &Keyed<u16, Option<Transitions>>,
+        part: &KeyedRequest<u16, Option<Transitions>>,
         layer: u16,
-        asked: &mut Asked,
+        asked: &mut Interaction,
     ) {
         let Some(found) = part.get(&layer) else {
             if let Some(problem) = part.problem(&layer) {
@@ -332,7 +349,7 @@ impl About<'_> {
                 108.0,
                 "Of the slots that come from the earlier expert, how many go to the later",
             ),
-            column("lift", 72.0, "Against chance"),
+            column("lift", 72.0, "Compared with chance"),
         ];
         let number = |x: f64| Some(x).filter(|x| x.is_finite());
         let cell = |row: usize, column: usize| {
@@ -355,11 +372,11 @@ impl About<'_> {
     fn part<K, T>(
         &self,
         ui: &mut Ui,
-        part: &Keyed<K, T>,
+        part: &KeyedRequest<K, T>,
         key: &K,
         title: &str,
         sheet: &Sheet<'_>,
-        asked: &mut Asked,
+        asked: &mut Interaction,
         open: impl FnOnce(usize, usize) -> Option<(u16, u16)>,
     ) where
         K: Clone + PartialEq + Send + Sync + 'static,

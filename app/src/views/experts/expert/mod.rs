@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 
 use egui::{Button, Frame, Link, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::{Asked, no_usage};
+use super::{Interaction, no_usage};
+use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::experts::features::{self, OfExpert};
 use crate::data::experts::tables::{self, Special, Together, Transitions};
 use crate::data::{ExpertUsage, LayerUsage, VocabularyRow};
-use crate::load::{Keyed, Lane};
-use crate::shell::Command;
+use crate::load::{KeyedRequest, Lane, Workers};
+use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
-use crate::views::{Action, Scene, View};
+use crate::views::{Scene, View};
 use crate::widgets::{format, notice};
 
 /// Below this width the two columns go one under the other.
@@ -40,13 +41,13 @@ pub struct ExpertView {
 /// What is loaded for the page.
 #[derive(Debug, Default)]
 struct Parts {
-    special: Keyed<(), Special>,
-    together: Keyed<u16, Together>,
-    words: Keyed<u16, Vec<VocabularyRow>>,
-    onward: Keyed<u16, Option<Transitions>>,
+    special: KeyedRequest<(), Special>,
+    together: KeyedRequest<u16, Together>,
+    words: KeyedRequest<u16, Vec<VocabularyRow>>,
+    onward: KeyedRequest<u16, Option<Transitions>>,
     /// From the layer before.
-    backward: Keyed<u16, Option<Transitions>>,
-    features: Keyed<(PathBuf, u16, u16), Option<OfExpert>>,
+    backward: KeyedRequest<u16, Option<Transitions>>,
+    features: KeyedRequest<(PathBuf, u16, u16), Option<OfExpert>>,
 }
 
 impl ExpertView {
@@ -73,8 +74,8 @@ impl ExpertView {
             .collect()
     }
 
-    fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage) {
-        let (workers, layer, expert) = (scene.workers, self.layer, self.expert);
+    fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage, workers: &Workers) {
+        let (layer, expert) = (self.layer, self.expert);
         let dir = || self.dataset.clone();
         let lane = Lane::Tables;
         let (a, b, c, d) = (dir(), dir(), dir(), dir());
@@ -92,10 +93,7 @@ impl ExpertView {
         if let Some(run) = chosen.or_else(|| runs.first().map(|r| r.0.clone())) {
             let key = (run.clone(), layer, expert);
             self.run = Some(run.clone());
-            let store = scene.stores.run(&run);
-            if store.columns.untouched() {
-                store.ask_features(workers);
-            }
+            scene.load_features(&run);
             self.parts
                 .features
                 .want(workers, Lane::Scans, &key, move || features::of_expert(&run, layer, expert, FEATURES));
@@ -137,7 +135,7 @@ impl ExpertView {
     fn body(&mut self, ui: &mut Ui, usage: &ExpertUsage, scene: &mut Scene<'_>) {
         let runs = self.runs(scene);
         let run = self.run.clone().filter(|run| runs.iter().any(|r| r.0 == *run));
-        let mut asked = Asked::default();
+        let mut asked = Interaction::default();
         let mut about = |view: &mut Self, ui: &mut Ui, scene: &mut Scene<'_>| {
             let page = about::About {
                 usage,
@@ -198,20 +196,14 @@ impl View for ExpertView {
         }
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>) {
-        let workers = scene.workers;
-        let store = scene.stores.dataset(&self.dataset);
-        if store.experts.untouched() {
-            store.ask_experts(workers);
-        }
-        if store.vocabulary.untouched() {
-            store.ask_documents(workers);
-        }
-        let Some(usage) = store.experts.value().cloned() else { return };
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        scene.load_experts(&self.dataset);
+        scene.load_documents(&self.dataset);
+        let Some(usage) = scene.stores.dataset(&self.dataset).experts.value().cloned() else { return };
         let there = usage.layer(self.layer).is_some_and(|l| usize::from(self.expert) < l.experts());
         if there {
-            self.ask(scene, &usage);
-            self.tokens.logic(scene, &self.dataset, self.layer, self.expert, &usage);
+            self.ask(scene, &usage, workers);
+            self.tokens.logic(scene, &self.dataset, (self.layer, self.expert), &usage, workers);
         }
     }
 
@@ -219,7 +211,7 @@ impl View for ExpertView {
         let store = scene.stores.dataset(&self.dataset);
         if let Some(problem) = store.experts.problem() {
             if no_usage(ui, problem) {
-                store.ask_experts(scene.workers);
+                scene.act(Action::Retry(Need::Experts(self.dataset.clone())));
             }
             return;
         }

@@ -6,10 +6,11 @@ use std::path::Path;
 use egui::{Align, Button, ComboBox, Label, Layout, Link, ProgressBar, RichText, Role, Ui, WidgetInfo, vec2};
 
 use super::super::either;
+use crate::action::Action;
 use crate::address::Place;
 use crate::data::experts::tokens::{self, ChosenToken, Order, Piece, Wanted};
 use crate::data::{ExpertUsage, Vocabulary};
-use crate::load::{Lane, Streamed};
+use crate::load::{Lane, StreamedRequest, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format, notice, reading, text};
@@ -17,7 +18,7 @@ use crate::widgets::{facts, format, notice, reading, text};
 /// Which tokens are shown, and what was found.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    found: Streamed<Piece>,
+    found: StreamedRequest<Piece>,
     /// What `found` is of.
     asked: Option<(u16, u16, Order, Option<String>)>,
     wanted: Option<Wanted>,
@@ -33,11 +34,11 @@ impl Tokens {
     /// Asks for what is to be shown, and takes what has arrived.
     pub fn logic(
         &mut self,
-        scene: &mut Scene<'_>,
+        scene: &Scene<'_>,
         dataset: &Path,
-        layer: u16,
-        expert: u16,
+        (layer, expert): (u16, u16),
         usage: &ExpertUsage,
+        workers: &Workers,
     ) {
         let order = if self.strongest { Order::Strongest } else { Order::Spread };
         self.domain = self.domain.take().filter(|domain| usage.domains.contains(domain));
@@ -61,12 +62,12 @@ impl Tokens {
             let wanted = Wanted { layer, expert, order, documents };
             self.wanted = Some(wanted.clone());
             let dir = dataset.to_owned();
-            self.found.ask(scene.workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, 0, feed));
+            self.found.ask(workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, 0, feed));
         } else if let (Some(from), Some(wanted)) = (self.more.take(), self.wanted.clone()) {
             let dir = dataset.to_owned();
-            self.found.go_on(scene.workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, from, feed));
+            self.found.go_on(workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, from, feed));
         }
-        self.found.poll(scene.workers);
+        self.found.poll(workers);
     }
 
     /// The line above the list.
@@ -74,7 +75,7 @@ impl Tokens {
         ui.horizontal(|ui| {
             facts::section(ui, "Tokens in context");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                ui.checkbox(&mut self.breaks, "line breaks").on_hover_text("Begin a new line after ↵");
+                ui.checkbox(&mut self.breaks, "line breaks").on_hover_text("Start a new line after ↵");
                 let name = self.domain.clone().unwrap_or_else(|| "All text".into());
                 let combo = ComboBox::from_id_salt("domain of tokens").selected_text(name).width(112.0);
                 let shown = combo.show_ui(ui, |ui| {
@@ -131,8 +132,7 @@ impl Tokens {
             }
             if let (true, Some(run)) = (asked.prompt, run) {
                 let text = token.tokens.iter().map(|token| vocabulary.show(*token)).collect();
-                scene.stores.run(run).proposed = Some(text);
-                scene.go(Place::Prompt { run: run.to_owned(), feature: None });
+                scene.act(Action::Prompt { run: run.to_owned(), feature: None, text });
             }
         }
         let count = shown.len();
@@ -170,7 +170,7 @@ impl Tokens {
 
 /// What the person wants of a token.
 #[derive(Debug, Default)]
-struct AskedOfToken {
+struct TokenInteraction {
     /// To read on at this position of its document.
     read: Option<u32>,
     /// To try its text in the prompt.
@@ -186,7 +186,7 @@ fn one(
     vocabulary: &Vocabulary,
     style: reading::Style,
     has_prompt: bool,
-) -> AskedOfToken {
+) -> TokenInteraction {
     let p = palette(ui);
     let marked = token.marked();
     let ground = |weight: &f32| match *weight {
@@ -194,28 +194,12 @@ fn one(
         _ => egui::Color32::TRANSPARENT,
     };
     let grounds: Vec<_> = token.weights.iter().map(ground).collect();
-    let mut asked = AskedOfToken::default();
+    let mut asked = TokenInteraction::default();
     ui.horizontal_top(|ui| {
         ui.allocate_ui_with_layout(vec2(72.0, 22.0), Layout::top_down(Align::Max), |ui| {
             ui.set_width(72.0);
             ui.spacing_mut().item_spacing.y = 0.0;
-            let weight = format::value(f64::from(token.weight));
-            let link = ui.add(Link::new(RichText::new(weight)));
-            let name = format!("Read on in document {} at {}", token.document, token.position);
-            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
-            if link.on_hover_text(name).clicked() {
-                asked.read = Some(token.position);
-            }
-            ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(p.weak)).truncate());
-            if has_prompt {
-                let link = ui.add(Link::new(RichText::new("prompt").size(size::SMALL)));
-                let name = format!(
-                    "Try the text of document {} at {} in the prompt",
-                    token.document, token.position
-                );
-                link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
-                asked.prompt = link.on_hover_text("Try this text in the prompt").clicked();
-            }
+            gutter(ui, token, kind, has_prompt, &mut asked);
         });
         ui.add_space(space::XS);
         let of = reading::Text {
@@ -225,20 +209,40 @@ fn one(
             scroll: false,
             style,
         };
-        let answer = reading::show(ui, vocabulary, &of, |ui, i| {
-            let shown = text::in_list(&vocabulary.show(token.tokens[i]));
-            ui.monospace(RichText::new(shown).color(palette(ui).strong));
-            let weight = token.weights[i];
-            let said = if weight > 0.0 {
-                format!("weight {}", format::value(f64::from(weight)))
-            } else {
-                "not chosen".into()
-            };
-            ui.label(said);
-            ui.weak(format!("position {}", format::grouped(u64::from(token.start) + i as u64)));
-        });
+        let answer = reading::show(ui, vocabulary, &of, |ui, i| card(ui, token, vocabulary, i));
         asked.read = answer.clicked.map(|i| token.start + i as u32).or(asked.read);
     });
     ui.add_space(space::XS);
     asked
+}
+
+/// The expert's weight, the kind of text and the way to the prompt, at the left of the text.
+fn gutter(ui: &mut Ui, token: &ChosenToken, kind: &str, has_prompt: bool, asked: &mut TokenInteraction) {
+    let weight = format::value(f64::from(token.weight));
+    let link = ui.add(Link::new(RichText::new(weight)));
+    let name = format!("Read on in document {} at {}", token.document, token.position);
+    link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
+    if link.on_hover_text(name).clicked() {
+        asked.read = Some(token.position);
+    }
+    ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(palette(ui).weak)).truncate());
+    if has_prompt {
+        let link = ui.add(Link::new(RichText::new("prompt").size(size::SMALL)));
+        let name = format!("Try the text of document {} at {} in the prompt", token.document, token.position);
+        link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
+        asked.prompt = link.on_hover_text("Try this text in the prompt").clicked();
+    }
+}
+
+/// What the tooltip of a token says.
+fn card(ui: &mut Ui, of: &ChosenToken, vocabulary: &Vocabulary, i: usize) {
+    let shown = text::in_list(&vocabulary.show(of.tokens[i]));
+    ui.monospace(RichText::new(shown).color(palette(ui).strong));
+    let weight = of.weights[i];
+    ui.label(if weight > 0.0 {
+        format!("weight {}", format::value(f64::from(weight)))
+    } else {
+        "not routed to this expert".to_owned()
+    });
+    ui.weak(format!("position {}", format::grouped(u64::from(of.start) + i as u64)));
 }

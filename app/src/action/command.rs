@@ -25,7 +25,7 @@ pub enum Command {
     PreviousFeature,
     /// Some living feature.
     RandomFeature,
-    /// Bookmark the feature in front, or forget it.
+    /// Add or remove the bookmark of the feature in front.
     Bookmark,
     /// Copy the address of this place.
     CopyAddress,
@@ -41,7 +41,7 @@ pub enum Command {
     ShowPrompt,
     /// Save a picture of the pane in front.
     SavePicture,
-    /// The same place once more, at the right.
+    /// The same place a second time, at the right.
     SplitRight,
     /// The tab after the one in front.
     NextTab,
@@ -134,35 +134,37 @@ impl Command {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::OpenFolder => ("Open folder…", "Open a folder with runs and datasets"),
-            Self::Reload => ("Reload", "Look for runs and datasets again and read them anew"),
+            Self::Reload => ("Reload", "Look for runs and datasets again and reload them"),
             Self::Quit => ("Quit", "Leave SAE Workbench"),
-            Self::Palette => ("Command palette…", "Every command, run and feature by name"),
-            Self::Back => ("Back", "To the place before this one"),
-            Self::Forward => ("Forward", "To the place after this one"),
-            Self::Search => ("Search features", "Put the cursor into the search field of the feature table"),
+            Self::Palette => ("Command palette…", "Find commands, runs and features by name"),
+            Self::Back => ("Back", "Return to the previous place"),
+            Self::Forward => ("Forward", "Go to the next place in the history"),
+            Self::Search => ("Search features", "Move the cursor to the search field of the feature table"),
             Self::NextFeature => ("Next feature", "The next feature in the order of the table"),
             Self::PreviousFeature => ("Previous feature", "The previous feature in the order of the table"),
-            Self::RandomFeature => ("Random feature", "Any feature that fires, of those in the table"),
-            Self::Bookmark => ("Bookmark", "Bookmark the feature in front, or forget the bookmark"),
-            Self::CopyAddress => ("Copy address", "Copy where you are; sae-app opens it again"),
-            Self::ShowRuns => ("Runs", "All runs of the folder, with their curves"),
-            Self::Train => ("Train…", "Begin a training of one of the folder's datasets"),
-            Self::ShowFeatures => ("Features", "The feature table of the run last looked at"),
-            Self::ShowMap => ("Map", "The features of the run last looked at in a plane"),
-            Self::ShowPrompt => {
-                ("Prompt", "Type a text and see what it fires and what changing features does")
+            Self::RandomFeature => ("Random feature", "A random feature of the table that is not dead"),
+            Self::Bookmark => ("Bookmark", "Add or remove a bookmark for the current feature"),
+            Self::CopyAddress => {
+                ("Copy address", "Copy the address of this place, which `sae-app` opens again")
             }
-            Self::SavePicture => ("Save picture…", "Save what the pane in front shows as PNG"),
-            Self::SplitRight => ("Split right", "The same place once more, beside this one"),
-            Self::NextTab => ("Next tab", "The tab to the right of the one in front"),
-            Self::PreviousTab => ("Previous tab", "The tab to the left of the one in front"),
-            Self::CloseTab => ("Close tab", "Close the tab in front"),
-            Self::ResetLayout => ("Reset layout", "Put the tabs back as they were at first"),
-            Self::ToggleTree => ("Folder panel", "Show or hide the runs and datasets at the left"),
-            Self::ToggleTheme => ("Dark or light", "Switch between the dark and the light look"),
+            Self::ShowRuns => ("Runs", "All runs of the folder, with their curves"),
+            Self::Train => ("Train…", "Train a dictionary on one of the folder's datasets"),
+            Self::ShowFeatures => ("Features", "The feature table of the current run"),
+            Self::ShowMap => ("Map", "The features of the current run in a plane"),
+            Self::ShowPrompt => {
+                ("Prompt", "Type a text, see which features fire and what changing them does")
+            }
+            Self::SavePicture => ("Save picture…", "Save the current pane as a PNG image"),
+            Self::SplitRight => ("Split right", "Open this place a second time, to the right"),
+            Self::NextTab => ("Next tab", "The tab to the right of the current one"),
+            Self::PreviousTab => ("Previous tab", "The tab to the left of the current one"),
+            Self::CloseTab => ("Close tab", "Close the current tab"),
+            Self::ResetLayout => ("Reset layout", "Restore the initial tabs"),
+            Self::ToggleTree => ("Folder panel", "Show or hide the panel of runs and datasets"),
+            Self::ToggleTheme => ("Dark or light", "Switch between the dark and the light theme"),
             Self::ZoomIn => ("Zoom in", "Make everything larger"),
             Self::ZoomOut => ("Zoom out", "Make everything smaller"),
-            Self::ZoomReset => ("Reset zoom", "Back to the designed size"),
+            Self::ZoomReset => ("Reset zoom", "Back to the default size"),
         }
     }
 

@@ -9,7 +9,7 @@ use super::workers::Job;
 use super::{Lane, Problem, Workers};
 
 /// A value made in the background. The last whole value stays until a newer one arrives.
-pub struct Requested<T> {
+pub struct Request<T> {
     /// Raised by every `ask`; jobs and answers of an older one are stale.
     generation: Arc<AtomicU64>,
     answer: Option<Receiver<Result<T, Problem>>>,
@@ -20,7 +20,7 @@ pub struct Requested<T> {
     version: u64,
 }
 
-impl<T> std::fmt::Debug for Requested<T> {
+impl<T> std::fmt::Debug for Request<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Requested")
             .field("has_value", &self.value.is_some())
@@ -30,7 +30,7 @@ impl<T> std::fmt::Debug for Requested<T> {
     }
 }
 
-impl<T> Default for Requested<T> {
+impl<T> Default for Request<T> {
     fn default() -> Self {
         Self {
             generation: Arc::default(),
@@ -43,7 +43,7 @@ impl<T> Default for Requested<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Requested<T> {
+impl<T: Send + Sync + 'static> Request<T> {
     /// Nothing asked yet.
     pub fn new() -> Self {
         Self::default()
@@ -64,8 +64,8 @@ impl<T: Send + Sync + 'static> Requested<T> {
             if newest.load(Ordering::Relaxed) != mine {
                 return;
             }
-            // Dropped last (locals go in reverse order), so that the window wakes when the answer is there, or, if `make`
-            // panics, when the sender is gone, which is then the news.
+            // Dropped last (locals go in reverse order), so that the window wakes when the answer is there,
+            // or, if `make` panics, when the sender is gone, which is then the news.
             let _wake = Wake(ctx);
             let sender = sender;
             let made = make();
@@ -110,7 +110,7 @@ impl<T: Send + Sync + 'static> Requested<T> {
     }
 }
 
-impl<T> Requested<T> {
+impl<T> Request<T> {
     /// The newest whole value.
     pub fn value(&self) -> Option<&Arc<T>> {
         self.value.as_ref()
@@ -152,7 +152,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Instant;
 
-    fn settle<T: Send + Sync + 'static>(r: &mut Requested<T>, w: &Workers) {
+    fn settle<T: Send + Sync + 'static>(r: &mut Request<T>, w: &Workers) {
         let start = Instant::now();
         while r.loading() && start.elapsed() < Duration::from_secs(5) {
             r.poll(w);
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_stale_answer_is_dropped_and_the_old_value_kept_meanwhile() {
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut r = Requested::new();
+        let mut r = Request::new();
         r.ask(&workers, Lane::Pages, || Ok(1));
         settle(&mut r, &workers);
         assert_eq!(r.value().map(|v| **v), Some(1));
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_failed_request_keeps_the_value_and_says_why() {
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut r = Requested::new();
+        let mut r = Request::new();
         r.ask(&workers, Lane::Sort, || Ok(1));
         settle(&mut r, &workers);
         r.ask(&workers, Lane::Sort, || Err(Problem::new("no")));
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_panicking_job_is_a_problem_and_the_lane_survives() {
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut r: Requested<u8> = Requested::new();
+        let mut r: Request<u8> = Request::new();
         r.ask(&workers, Lane::Sort, || panic!("on purpose"));
         settle(&mut r, &workers);
         assert!(r.problem().is_some());
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_full_lane_is_no_loss() {
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut many: Vec<Requested<usize>> = (0..200).map(|_| Requested::new()).collect();
+        let mut many: Vec<Request<usize>> = (0..200).map(|_| Request::new()).collect();
         for (i, r) in many.iter_mut().enumerate() {
             r.ask(&workers, Lane::Folders, move || Ok(i));
         }

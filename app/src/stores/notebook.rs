@@ -1,19 +1,20 @@
-//! The notes of a run as the window shows them: a change is seen at once and written in the background, in order, none lost.
+//! The notes of a run as the window shows them: a change is seen at once and written in the background, in
+//! order, none lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::notes::{self, Edit, Notes};
-use crate::load::{Lane, Problem, Requested, Workers};
+use crate::load::{Lane, Problem, Request, Workers};
 
 /// Notes of one run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Notebook {
     path: PathBuf,
     shown: Arc<Notes>,
     version: u64,
-    read: Requested<Notes>,
-    written: Requested<Notes>,
+    read: Request<Notes>,
+    written: Request<Notes>,
     /// Being written.
     under_way: Vec<Edit>,
     /// To be written next.
@@ -25,24 +26,20 @@ pub struct Notebook {
 impl Notebook {
     /// Of the run in `path`; nothing is read yet.
     pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            shown: Arc::default(),
-            version: 0,
-            read: Requested::new(),
-            written: Requested::new(),
-            under_way: Vec::new(),
-            waiting: Vec::new(),
-            failed: false,
-        }
+        Self { path: path.to_owned(), ..Self::default() }
     }
 
     /// Reads the file, once.
-    pub fn ask(&mut self, workers: &Workers) {
-        if self.read.untouched() {
+    pub fn load(&mut self, workers: &Workers) {
+        if self.untouched() {
             let path = self.path.clone();
             self.read.ask(workers, Lane::Folders, move || notes::read(&path));
         }
+    }
+
+    /// Whether the file was never asked for.
+    pub fn untouched(&self) -> bool {
+        self.read.untouched()
     }
 
     /// The notes, with everything that was changed here.
@@ -55,7 +52,7 @@ impl Notebook {
         self.version
     }
 
-    /// Why they can not be read or written.
+    /// Why they cannot be read or written.
     pub fn problem(&self) -> Option<&Problem> {
         self.written.problem().or(self.read.problem())
     }
@@ -68,7 +65,7 @@ impl Notebook {
         self.waiting.push(edit);
     }
 
-    /// Once a frame: takes what arrived, sends off what waits.
+    /// Once per frame: takes what arrived, sends off what waits.
     pub fn poll(&mut self, workers: &Workers) {
         if self.read.poll(workers)
             && let Some(read) = self.read.value().cloned()
@@ -92,7 +89,11 @@ impl Notebook {
         }
     }
 
-    /// Writes what is not yet known to be in the file; for the end of the program. To make an edit twice changes nothing.
+    /// Writes what is not yet known to be in the file; for the end of the program. Making an edit twice
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn finish(&mut self) -> Result<(), Problem> {
         let mut edits = std::mem::take(&mut self.under_way);
         edits.append(&mut self.waiting);
@@ -133,7 +134,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let workers = Workers::start(&egui::Context::default()).unwrap();
         let mut book = Notebook::new(dir.path());
-        book.ask(&workers);
+        book.load(&workers);
         for i in 0..50 {
             book.change(label(i % 7, &format!("v{i}")));
             book.poll(&workers);
@@ -151,7 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let workers = Workers::start(&egui::Context::default()).unwrap();
         let mut book = Notebook::new(dir.path());
-        book.ask(&workers);
+        book.load(&workers);
         settle(&mut book, &workers);
         notes::write(dir.path(), &[label(3, "theirs")]).unwrap();
         book.change(label(4, "ours"));

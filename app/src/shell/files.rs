@@ -1,0 +1,76 @@
+//! Pictures of the window, and files that the person saves.
+
+use egui::{Context, ViewportCommand};
+
+use super::App;
+use crate::action::{Action, Save};
+use crate::load::{Lane, Problem};
+
+impl App {
+    /// Asks for a picture of the window and saves the part within `rect`.
+    pub(super) fn picture(&mut self, ctx: &Context, name: String, rect: egui::Rect) {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let (wake, scale) = (ctx.clone(), ctx.pixels_per_point());
+        let callback = egui::ScreenshotCallback::new(move |image: std::sync::Arc<egui::ColorImage>| {
+            let whole = egui::vec2(image.width() as f32, image.height() as f32) / scale;
+            let part = rect.intersect(egui::Rect::from_min_size(egui::Pos2::ZERO, whole));
+            if part.is_positive() {
+                let _ = sender.try_send(image.region(&part, Some(scale)));
+            }
+            wake.request_repaint();
+        });
+        ctx.send_viewport_cmd(ViewportCommand::Screenshot(callback));
+        ctx.request_repaint();
+        self.picture = Some((name, receiver));
+    }
+
+    /// The same for the pane in front.
+    pub(super) fn picture_of_front(&mut self, ctx: &Context) {
+        let rect = self.workspace.as_ref().and_then(|workspace| workspace.tabs.as_ref()?.front_rect());
+        if let Some(rect) = rect {
+            self.picture(ctx, "sae-workbench.png".to_owned(), rect);
+        }
+    }
+
+    /// A picture that has been taken is saved like everything else.
+    pub(super) fn take_picture(&mut self) {
+        let Some((name, receiver)) = &self.picture else { return };
+        let Ok(image) = receiver.try_recv() else { return };
+        let name = name.clone();
+        self.picture = None;
+        self.actions.push(Action::Save(Save::new(name, move || png(&image))));
+    }
+
+    /// When the person has said where, the file is made and written on a worker.
+    pub(super) fn save_files(&mut self) {
+        if let Some(path) = self.picker.poll_file()
+            && let (Some(path), Some(save)) = (path, self.saving.take())
+        {
+            let shown = path.display().to_string();
+            self.exported.ask(&self.workers, Lane::Settings, move || {
+                let bytes = (save.make)()?;
+                super::settings::write_beside(&path, &bytes).map_err(|e| {
+                    Problem::new(format!("Cannot save {}: {e}.", path.display()))
+                        .with_remedy("Choose a different folder or make room on the disk.")
+                })?;
+                Ok(shown)
+            });
+        }
+        if self.exported.poll(&self.workers) {
+            match (self.exported.problem().cloned(), self.exported.value().cloned()) {
+                (Some(problem), _) => self.problems.push(problem),
+                (None, Some(path)) => self.say(format!("Saved {path}")),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+/// An image as PNG.
+fn png(image: &egui::ColorImage) -> Result<Vec<u8>, Problem> {
+    use eframe::icon_data::IconDataExt as _;
+    let [width, height] = image.size.map(|n| n as u32);
+    let rgba = image.pixels.iter().flat_map(egui::Color32::to_array).collect();
+    let icon = egui::IconData { rgba, width, height };
+    icon.to_png_bytes().map_err(|e| Problem::new(format!("The picture cannot be written as PNG: {e}.")))
+}

@@ -1,0 +1,20 @@
+//! The names of training methods on the screen.
+
+/// How a method is called on the screen: by the name that the field knows it by, next to its name in
+/// `train.toml`.
+pub fn name(method: &str) -> &str {
+    match method {
+        "topk" => "TopK",
+        "mutual-choice" => "mutual choice (BatchTopK)",
+        "feature-choice" => "feature choice",
+        "gradient" => "gradient TopK",
+        "gradient-mutual" => "gradient, mutual choice",
+        "gradient-feature" => "gradient, feature choice",
+        "relu" => "ReLU (L1)",
+        "jumprelu" => "JumpReLU",
+        "gated" => "gated",
+        "matryoshka" => "Matryoshka",
+        "p-anneal" => "p-annealing",
+        other => other,
+    }
+}
