@@ -84,18 +84,18 @@ impl Hub {
     /// read, offline. [`Error::Network`]: the hub cannot be reached or breaks off again and again; what has
     /// arrived is kept. [`Error::Stopped`].
     pub fn fetch(&self, name: &str, revision: Option<&str>, progress: &mut dyn Progress) -> Result<PathBuf> {
-        let revision = revision.unwrap_or("main");
-        if let Ok(folder) = snapshot(&self.cache, name, Some(revision))
+        if let Ok(folder) = snapshot(&self.cache, name, revision)
             && is_whole(&folder)
         {
             return Ok(folder);
         }
+        let revision = revision.unwrap_or("main");
         if self.offline {
+            let cache = self.cache.display();
             return Err(Error::request(format!(
-                "{name} at revision {revision} is not whole in Hugging Face's cache, {}, and HF_HUB_OFFLINE is set; unset it, or copy \
-                 the model's folder here and give that",
-                self.cache.display()
-            )));
+                "{name} at revision {revision} is not whole in Hugging Face's cache, {cache}, and HF_HUB_OFFLINE is set"
+            ))
+            .with_remedy("unset it, or copy the model's folder here and give that"));
         }
         let client = Client::new(self)?;
         let listing = listing(&client, name, revision)?;
