@@ -170,13 +170,13 @@ fn models() {
     model(&at.join("short"), "model.safetensors", |bytes| bytes[..bytes.len() / 2].to_vec());
     model(&at.join("tokens"), "tokenizer.json", |bytes| bytes[..bytes.len() / 2].to_vec());
     let cases: &[Case<'_>] = &[
-        ("nowhere", 2, &["nowhere is no folder", "config.json", "`default`"]),
+        ("nowhere", 2, &["nowhere is not a folder", "config.json", "`default`"]),
         ("nothing", 2, &["nothing has no config.json", "model.safetensors", "`default`"]),
         ("bert", 1, &["bert/config.json", "model_type is `bert`", "olmoe"]),
         ("clipped", 1, &["clipped/config.json", "clip_qkv"]),
         ("wide", 1, &["wide/model.safetensors", "has shape", "config.json asks for"]),
-        ("no-json", 1, &["no-json/config.json", "no valid JSON"]),
-        ("short", 1, &["short/model.safetensors", "tensor `", "data bytes", "to end by"]),
+        ("no-json", 1, &["no-json/config.json", "not valid JSON"]),
+        ("short", 1, &["short/model.safetensors", "tensor `", "data bytes", "where the file ends"]),
         ("tokens", 1, &["tokens/tokenizer.json", "no tokenizer"]),
     ];
     for &(model, status, parts) in cases {
@@ -308,7 +308,7 @@ fn what_is_analysed() {
         ("run --no-model --data wide", 2, &["wide: activations have width 9", "takes 8"]),
         ("run --no-model --data bad", 1, &["document 9, position 20", "NaN"]),
         ("run", 2, &["made up", "--model"]),
-        ("run --model nowhere", 2, &["nowhere is no folder", "`default`"]),
+        ("run --model nowhere", 2, &["nowhere is not a folder", "`default`"]),
         ("run --model default", 2, &["made up", "harvest again"]),
     ];
     for command in ["evaluate", "index"] {

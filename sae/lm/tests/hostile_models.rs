@@ -1,6 +1,6 @@
-//! Damaged and hostile model files: reading them ends in success or an error, never in a panic and never in memory that the file
-//! does not justify. Small whole files are changed at random, a few thousand times in a normal run; what one costs is counted by the
-//! allocator.
+//! Damaged and hostile model files: reading them ends in success or an error, never in a panic and never in
+//! memory that the file does not justify. Small whole files are changed at random, a few thousand times in a
+//! normal run; what one costs is counted by the allocator.
 //!
 //!     SAE_FUZZ_CASES=1000000 cargo test --test hostile_models -- --nocapture
 //!     SAE_FUZZ_CASE=4711 cargo test --test hostile_models -- --nocapture         # one case of each reader

@@ -1,7 +1,8 @@
 //! Real GGUF files, where there are some: `SAE_MODELS=FOLDER cargo test --test real_models -- --nocapture`.
 //!
-//! Every tensor of every `*.gguf` in the folder must be taken, and every line of `lines.json` there (a list of texts), or of a few of
-//! our own, must come back from its tokens. The tokens are written to `NAME.tokens.json`, to be compared with another program's.
+//! Every tensor of every `*.gguf` in the folder must be taken, and every line of `lines.json` there (a list
+//! of texts), or of a few of our own, must come back from its tokens. The tokens are written to
+//! `NAME.tokens.json`, to be compared with another program's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -46,7 +46,8 @@ struct Latent {
     /// To the queries' latent and its norm, if there is one.
     q_down: Option<(Linear, Norm)>,
     q_up: Linear,
-    /// To the latent of keys and values, and the part of k that all heads share, `[kv_rank + d_rope, d_model]`.
+    /// To the latent of keys and values, and the part of k that all heads share,
+    /// `[kv_rank + d_rope, d_model]`.
     kv_down: Linear,
     kv_norm: Norm,
     /// `[heads · (d_nope + d_value), kv_rank]`.
@@ -120,7 +121,8 @@ impl Attention {
         self.out.forward(&tap.visit(Site::AttnZ, z)?)
     }
 
-    /// The whole branch as one operation, if nothing inside it is looked at and it has the form that is known there.
+    /// The whole branch as one operation, if nothing inside it is looked at and it has the form that is known
+    /// there.
     pub fn branch(
         &self,
         norm: Option<&Norm>,

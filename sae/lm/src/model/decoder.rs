@@ -65,7 +65,8 @@ impl Decoder {
         Hook::of(&self.config)
     }
 
-    /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream after them.
+    /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream after
+    /// them.
     pub fn residual(&self, contexts: &Contexts, layers: usize, tap: &mut dyn Tap) -> Result<Tensor> {
         contexts.check_tokens(self.config.vocab_size)?;
         let x = self.embed(contexts, tap)?;
@@ -132,20 +133,23 @@ impl Decoder {
         }
     }
 
-    /// Next-token cross-entropy in nats of every position of a batch with the final residual stream `[rows, len, d_model]`, None
-    /// where no token of the same segment follows. The logits are never held whole.
+    /// Next-token cross-entropy in nats of every position of a batch with the final residual stream
+    /// `[rows, len, d_model]`, None where no token of the same segment follows. The logits are never held
+    /// whole.
     pub fn losses(&self, residual: &Tensor, contexts: &Contexts) -> Result<Vec<Option<f32>>> {
         let (hidden, unembedding) = self.before_the_logits(residual)?;
         Ok(unembedding.position_losses(&hidden, &contexts.targets())?)
     }
 
-    /// The sum of [`Decoder::losses`], differentiable with regard to the residual stream (not the output matrix).
+    /// The sum of [`Decoder::losses`], differentiable with regard to the residual stream (not the output
+    /// matrix).
     pub fn summed_loss(&self, residual: &Tensor, contexts: &Contexts) -> Result<Tensor> {
         let (hidden, unembedding) = self.before_the_logits(residual)?;
         Ok(unembedding.summed_loss(&hidden, contexts.targets())?)
     }
 
-    /// Losses and divergences of the predictions with other final residual streams than the first, all `[rows, len, d_model]`.
+    /// Losses and divergences of the predictions with other final residual streams than the first, all
+    /// `[rows, len, d_model]`.
     pub fn compare(&self, clean: &Tensor, others: &[Tensor], contexts: &Contexts) -> Result<Compared> {
         let (clean, unembedding) = self.before_the_logits(clean)?;
         let others: Vec<Tensor> =
@@ -160,8 +164,9 @@ impl Decoder {
         Ok((hidden, Unembedding { output: self.output.clone(), scale, cap }))
     }
 
-    /// What a direction of the residual stream does to the logits, `[V, d_model]`: the output matrix with the final norm's gain
-    /// folded in. The norm's division (and a layer norm's mean), which depends on the token, is left out.
+    /// What a direction of the residual stream does to the logits, `[V, d_model]`: the output matrix with the
+    /// final norm's gain folded in. The norm's division (and a layer norm's mean), which depends on the
+    /// token, is left out.
     pub fn unembedding(&self) -> Result<Tensor> {
         Ok(self.output.broadcast_mul(&self.norm.gain)?)
     }

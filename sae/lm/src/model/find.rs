@@ -12,11 +12,13 @@ use crate::{Error, Progress, Result};
 pub enum ModelSource {
     /// The small mixture-of-experts model inside this program.
     Default,
-    /// A Hugging Face folder: `config.json`, weights in safetensors files, a tokenizer. Or a folder with one GGUF model.
+    /// A Hugging Face folder: `config.json`, weights in safetensors files, a tokenizer. Or a folder with one
+    /// GGUF model.
     Folder(PathBuf),
     /// A GGUF file, or one of the files that a GGUF model is split into.
     Gguf(PathBuf),
-    /// A model of the Hugging Face hub, in this machine's cache or to be [fetched](ModelSource::fetch) into it.
+    /// A model of the Hugging Face hub, in this machine's cache or to be [fetched](ModelSource::fetch) into
+    /// it.
     Hub {
         /// `ORGANISATION/NAME`.
         name: String,
@@ -43,7 +45,8 @@ impl ModelSource {
         }
     }
 
-    /// Fetches a model of the hub into Hugging Face's cache if it is not whole there; of other sources nothing.
+    /// Fetches a model of the hub into Hugging Face's cache if it is not whole there; of other sources
+    /// nothing.
     ///
     /// # Errors
     /// As [`Hub::fetch`].
@@ -56,7 +59,8 @@ impl ModelSource {
         }
     }
 
-    /// A name that means the same model wherever and whenever it is read: whole paths, and the commit of a hub model.
+    /// A name that means the same model wherever and whenever it is read: whole paths, and the commit of a
+    /// hub model.
     ///
     /// # Errors
     /// A path that is not there, a hub model that is not in the cache.
@@ -84,7 +88,8 @@ impl ModelSource {
         Config::parse(&text, &path)
     }
 
-    /// The text of its `config.json`, or what a GGUF file says in those words. A folder needs no weights for that.
+    /// The text of its `config.json`, or what a GGUF file says in those words. A folder needs no weights for
+    /// that.
     ///
     /// # Errors
     /// A model that is not there, a file that is not read.

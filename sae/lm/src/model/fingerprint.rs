@@ -11,8 +11,9 @@ use crate::{Error, Result};
 /// Files next to the weights that make tokens of text. Only those that are there count.
 const TOKENIZER: [&str; 4] = ["tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json"];
 
-/// SHA-256, in hexadecimal, of configuration, tokenizer and weights, each with its name and length before it: weights alone do not
-/// tell two models apart that differ in their rotary embedding or their vocabulary. Of a GGUF model, of all its files.
+/// SHA-256, in hexadecimal, of configuration, tokenizer and weights, each with its name and length before it:
+/// weights alone do not tell two models apart that differ in their rotary embedding or their vocabulary. Of a
+/// GGUF model, of all its files.
 ///
 /// # Errors
 /// A file that cannot be read.

@@ -75,8 +75,8 @@ fn gguf_model(folder: &Path) -> Result<Option<ModelFiles>> {
     }
 }
 
-/// The models among file names: GGUF files, of several parts the first. Files that only go with a model (the part that sees pictures,
-/// importance matrices) are left out.
+/// The models among file names: GGUF files, of several parts the first. Files that only go with a model (the
+/// part that sees pictures, importance matrices) are left out.
 pub(super) fn gguf_models<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let alone = |name: &&str| {
         let lower = name.to_lowercase();
@@ -98,8 +98,8 @@ fn file_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The safetensors files that make the model: `model.safetensors`, those that the index names, or, where neither is there, the only
-/// file or complete set of numbered files.
+/// The safetensors files that make the model: `model.safetensors`, those that the index names, or, where
+/// neither is there, the only file or complete set of numbered files.
 fn safetensors(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
     let one = folder.join("model.safetensors");
     if one.is_file() {

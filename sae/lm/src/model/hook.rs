@@ -119,7 +119,8 @@ impl Site {
         )
     }
 
-    /// Numbers of a token (of a query, for a pattern) at this site of `block`; none if the block has no such place.
+    /// Numbers of a token (of a query, for a pattern) at this site of `block`; none if the block has no such
+    /// place.
     fn width(self, d_model: usize, block: &BlockConfig) -> Option<usize> {
         let a = &block.attention;
         let experts = match &block.mlp {
@@ -170,7 +171,8 @@ impl Hook {
         Self { layer, site }
     }
 
-    /// The first block that the value here enters as the whole residual stream: replacing it is running the model from that block on.
+    /// The first block that the value here enters as the whole residual stream: replacing it is running the
+    /// model from that block on.
     pub fn enters(&self) -> Option<usize> {
         match self.site {
             Site::ResidPre => Some(self.layer),
@@ -247,8 +249,8 @@ impl FromStr for Hook {
     }
 }
 
-/// The hook that other tools' names stand for: module paths of Hugging Face (`model.layers.2.mlp`, whose output is meant), SAELens's
-/// and dictionary_learning's short forms (`resid_post_2`).
+/// The hook that other tools' names stand for: module paths of Hugging Face (`model.layers.2.mlp`, whose
+/// output is meant), SAELens's and dictionary_learning's short forms (`resid_post_2`).
 fn meant(name: &str) -> Option<Hook> {
     let number = name.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?;
     let has = |part: &str| name.contains(part);

@@ -56,7 +56,8 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Finds the prefix: checkpoints of the bare decoder have none, those of models that also see pictures a longer one.
+    /// Finds the prefix: checkpoints of the bare decoder have none, those of models that also see pictures a
+    /// longer one.
     pub fn new(weights: &'a mut Weights, config: &Config) -> Self {
         let prefixes: &[&'static str] = match config.layout {
             TensorLayout::Llama => &["model.", "", "language_model.model.", "model.language_model."],
@@ -90,8 +91,9 @@ impl<'a> Loader<'a> {
         self.take("wpe.weight", &[config.max_position_embeddings, config.hidden_size])
     }
 
-    /// The output matrix `[V, d_model]`: the file's own, or the embedding. A file may have one although its configuration says that the
-    /// embedding is used; if its numbers are different, they count, as in transformers 5.
+    /// The output matrix `[V, d_model]`: the file's own, or the embedding. A file may have one although its
+    /// configuration says that the embedding is used; if its numbers are different, they count, as in
+    /// transformers 5.
     pub fn output(&mut self, config: &Config, embedding: &Tensor) -> Result<Tensor> {
         let name = self.output_name();
         if config.tie_word_embeddings && !self.weights.has(&name) {

@@ -29,7 +29,8 @@ impl Mlp {
         }
     }
 
-    /// The whole branch as one operation, if nothing inside it is looked at and every token goes through the same matrices.
+    /// The whole branch as one operation, if nothing inside it is looked at and every token goes through the
+    /// same matrices.
     pub fn branch(&self, norm: Option<&Norm>, join: Join, tap: &Visitor<'_>) -> Option<MlpBranch> {
         let Self::Dense(dense) = self else { return None };
         let trained = dense.up.is_trained() || dense.down.is_trained() || norm.is_some_and(Norm::is_trained);

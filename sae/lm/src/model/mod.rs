@@ -8,8 +8,9 @@
 //!                                        Tap: reads or replaces the value at any Hook, sees every Routing
 //! ```
 //!
-//! The weights may be variables: then the same code is what [`pretrain`](crate::pretrain) differentiates. Every operation has a
-//! backward pass (see [`ops`]); candle's fused ones, which lose the gradient in silence, are not used.
+//! The weights may be variables: then the same code is what [`pretrain`](crate::pretrain) differentiates.
+//! Every operation has a backward pass (see [`ops`]); candle's fused ones, which lose the gradient in
+//! silence, are not used.
 
 mod attention;
 mod block;

@@ -32,7 +32,8 @@ pub struct Routing {
     pub dropped: Vec<bool>,
     /// Router logits `[tokens, E]`, differentiable.
     pub logits: Tensor,
-    /// The scores as a distribution `[tokens, E]`, differentiable: softmax of the logits, or sigmoids over their sum.
+    /// The scores as a distribution `[tokens, E]`, differentiable: softmax of the logits, or sigmoids over
+    /// their sum.
     pub probabilities: Tensor,
 }
 
@@ -50,7 +51,8 @@ pub(super) struct Router {
 }
 
 impl Router {
-    /// Routes `x [rows, len, d_model]`, shows the record to the tap; the weights are a differentiable `[tokens, k]`.
+    /// Routes `x [rows, len, d_model]`, shows the record to the tap; the weights are a differentiable
+    /// `[tokens, k]`.
     ///
     /// `sequences [tokens]` tells what a capacity counts over.
     pub fn route(&self, x: &Tensor, sequences: &[u32], tap: &mut Visitor<'_>) -> Result<(Routing, Tensor)> {
@@ -100,8 +102,8 @@ impl Router {
         Ok((routing, weights))
     }
 
-    /// The k best experts of every token, `[tokens, k]`. An expert whose logit a tap made −∞ is out of the question, also where
-    /// a correction is added to its score, as long as k others are left.
+    /// The k best experts of every token, `[tokens, k]`. An expert whose logit a tap made −∞ is out of the
+    /// question, also where a correction is added to its score, as long as k others are left.
     fn choose(&self, scores: &Tensor, logits: &Tensor) -> Result<Vec<u32>> {
         let scores = scores.flatten_all()?.to_vec1::<f32>()?;
         let logits = logits.flatten_all()?.to_vec1::<f32>()?;
@@ -147,7 +149,8 @@ fn best(row: &[f32], k: usize) -> Vec<u32> {
     order
 }
 
-/// Puts every expert outside the best groups out of the question. A group is worth the sum of its best scores.
+/// Puts every expert outside the best groups out of the question. A group is worth the sum of its best
+/// scores.
 fn only_best_groups(row: &mut [f32], groups: Groups) {
     let size = row.len() / groups.count;
     let worth = |group: &[f32]| {
@@ -200,7 +203,8 @@ mod tests {
         capacity: None,
     };
 
-    /// The published vector z = (2, 1, .5, 0, −.5, −1, 1.5, .2) for every token: an input of ones makes the weight column the logits.
+    /// The published vector z = (2, 1, .5, 0, −.5, −1, 1.5, .2) for every token: an input of ones makes the
+    /// weight column the logits.
     fn route(config: RouterConfig, correction: Option<[f32; 8]>, k: usize, tokens: usize) -> Routing {
         let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
         let gate = Linear { weight: z.reshape((8, 1)).unwrap(), bias: None };

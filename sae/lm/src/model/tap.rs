@@ -27,10 +27,12 @@ pub trait Tap {
     /// True if [`Tap::at`] should be called for `hook`.
     fn wants(&self, hook: &Hook) -> bool;
 
-    /// The value at a wanted hook, `[rows, len, width]` (a pattern is `[rows, heads, len, len]`). A tensor of the same shape in return takes its place.
+    /// The value at a wanted hook, `[rows, len, width]` (a pattern is `[rows, heads, len, len]`). A tensor of
+    /// the same shape in return takes its place.
     fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>>;
 
-    /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding included).
+    /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding
+    /// included).
     fn routing(&mut self, _routing: &Routing) -> Result<()> {
         Ok(())
     }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::model::Config;
 
-/// A mixture-of-experts decoder of OLMoE's architecture. Field names and order are those of its `config.json`.
+/// A mixture-of-experts decoder of OLMoE's architecture. Field names and order are those of its
+/// `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
     /// `olmoe`.

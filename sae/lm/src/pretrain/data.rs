@@ -62,7 +62,8 @@ impl TrainingText {
         Ok(Self { tokens, pieces, seed: config.seed, context_length, rows, bos: tokenizer.bos() })
     }
 
-    /// The batches of pass number `epoch` over the text: the pieces in an order that depends on the seed and the pass alone.
+    /// The batches of pass number `epoch` over the text: the pieces in an order that depends on the seed and
+    /// the pass alone.
     pub fn epoch(&self, epoch: u64) -> Result<impl Iterator<Item = Result<Contexts>> + '_> {
         let mut order: Vec<u32> = (0..self.pieces.len() as u32).collect();
         shuffle(&mut order, &mut generator(self.seed, Purpose::Pieces, epoch, 0));

@@ -6,8 +6,8 @@
 //!                                                              └────────── AdamW ◀────────┘
 //! ```
 //!
-//! The result is a Hugging Face folder that `transformers` loads as `OlmoeForCausalLM`. A run is a function of its
-//! [`PretrainConfig`]: stopped and resumed it makes the same bits.
+//! The result is a Hugging Face folder that `transformers` loads as `OlmoeForCausalLM`. A run is a function
+//! of its [`PretrainConfig`]: stopped and resumed it makes the same bits.
 
 mod architecture;
 mod checkpoint;

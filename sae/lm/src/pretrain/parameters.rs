@@ -85,7 +85,8 @@ impl Parameters {
         Decoder::new(config.config()?, Weights::new(tensors, "the model in training"))
     }
 
-    /// The checkpoint as Hugging Face stores it, in f16: one tensor for each expert's gate, up and down matrix.
+    /// The checkpoint as Hugging Face stores it, in f16: one tensor for each expert's gate, up and down
+    /// matrix.
     pub fn to_hugging_face(&self, config: &Architecture) -> Result<Vec<u8>> {
         let mut tensors: HashMap<String, Tensor> = HashMap::new();
         for (name, var) in self.iter() {

@@ -27,7 +27,8 @@ pub struct Pretrained {
     pub held_out: BTreeMap<String, Score>,
 }
 
-/// Trains a model and stores it in `folder`; with `resume` it continues from the folder's checkpoint, bit for bit.
+/// Trains a model and stores it in `folder`; with `resume` it continues from the folder's checkpoint, bit for
+/// bit.
 pub fn run(
     config: &PretrainConfig,
     folder: &Path,

@@ -9,7 +9,8 @@ use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, TokenizerB
 
 use crate::{Error, Result};
 
-/// Makes the tokenizer from `texts` and gives its `tokenizer.json`. Digits stand alone; token 0 is `<|endoftext|>`, 1 `<|padding|>`.
+/// Makes the tokenizer from `texts` and gives its `tokenizer.json`. Digits stand alone; token 0 is
+/// `<|endoftext|>`, 1 `<|padding|>`.
 pub fn train<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_size: usize) -> Result<String> {
     let failed = |e: tokenizers::Error| Error::data(format!("making the tokenizer: {e}"));
     let special = ["<|endoftext|>", "<|padding|>"].map(|t| AddedToken::from(t, true));

@@ -75,13 +75,14 @@ pub struct Subject<'a> {
     pub each: usize,
 }
 
-/// Reads whole files and `cases` damaged ones: `read` gives whether a file was read. No case panics, none costs more than allowed.
+/// Reads whole files and `cases` damaged ones: `read` gives whether a file was read. No case panics, none
+/// costs more than allowed.
 ///
 /// `SAE_FUZZ_CASE` runs one case alone and says what it costs.
 ///
-/// Cases are read in threads of a thousand. The `tokenizers` crate keeps the words that a tokenizer has cut in a table of the thread,
-/// one entry a tokenizer, until the thread ends: over many cases in one thread the table grows, and doubles in a case that has nothing
-/// to do with it.
+/// Cases are read in threads of a thousand. The `tokenizers` crate keeps the words that a tokenizer has cut
+/// in a table of the thread, one entry a tokenizer, until the thread ends: over many cases in one thread the
+/// table grows, and doubles in a case that has nothing to do with it.
 pub fn hostile(subject: &Subject<'_>, cases: u64, mut read: impl FnMut(Vec<u8>) -> bool + Send) {
     let Subject { name, whole, .. } = *subject;
     // Threads and caches of libraries are made once, now.

@@ -1,5 +1,5 @@
-//! What each family's `config.json` says and leaves unsaid. What it leaves to the family's class is in `defaults.json`, which
-//! `tests/parity/defaults.py` writes from transformers 5.23.
+//! What each family's `config.json` says and leaves unsaid. What it leaves to the family's class is in
+//! `defaults.json`, which `tests/parity/defaults.py` writes from transformers 5.23.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Typed reading of a JSON object whose keys have had other names, and of what its class takes where it says nothing.
+//! Typed reading of a JSON object whose keys have had other names, and of what its class takes where it says
+//! nothing.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -20,7 +21,8 @@ pub(super) struct Fields<'a> {
     path: &'a Path,
 }
 
-/// Names that families have defaults for; a configuration made of a GGUF file says null for those that the file leaves out.
+/// Names that families have defaults for; a configuration made of a GGUF file says null for those that the
+/// file leaves out.
 pub(in crate::model) fn names_with_defaults(family: &str) -> impl Iterator<Item = &'static str> {
     DEFAULTS.get(family).and_then(Value::as_object).into_iter().flat_map(|map| map.keys().map(String::as_str))
 }
@@ -42,7 +44,8 @@ impl<'a> Fields<'a> {
         Self { defaults: DEFAULTS.get(family).and_then(Value::as_object), ..self }
     }
 
-    /// The first of `names` that has a value; if the object has none of the names, the default of the first that has one.
+    /// The first of `names` that has a value; if the object has none of the names, the default of the first
+    /// that has one.
     pub fn get(&self, names: &[&'a str]) -> Option<(&'a str, &'a Value)> {
         let first = |map: &'a Map<String, Value>| {
             names

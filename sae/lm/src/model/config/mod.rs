@@ -1,8 +1,8 @@
 //! What a model is: a `config.json` of any family, read into one checked form.
 //!
-//! Hugging Face has a different name for the same switch in every family, and a default that no file has; both are known here
-//! alone. The rest of the room sees a [`Config`]: an embedding, blocks that each know what they are, a final norm and an output
-//! matrix.
+//! Hugging Face has a different name for the same switch in every family, and a default that no file has;
+//! both are known here alone. The rest of the room sees a [`Config`]: an embedding, blocks that each know
+//! what they are, a final norm and an output matrix.
 
 mod attention;
 mod check;
@@ -163,8 +163,8 @@ pub struct QkNorm {
     pub norm: NormConfig,
 }
 
-/// Multi-head latent attention: q and [k, v] are made from normed low-rank latents, and a part of k that is shared by all heads is
-/// the only one that is rotated. A head's q and k are `[nope, rope]`.
+/// Multi-head latent attention: q and [k, v] are made from normed low-rank latents, and a part of k that is
+/// shared by all heads is the only one that is rotated. A head's q and k are `[nope, rope]`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatentConfig {
     /// Rank of the queries' latent; none: queries are made from x.
@@ -229,7 +229,8 @@ impl Config {
     /// Reads and checks the text of a `config.json`; `path` is named in errors.
     ///
     /// # Errors
-    /// [`Error::Format`]: text that is not JSON, a family or option that is not read, numbers that do not fit each other.
+    /// [`Error::Format`]: text that is not JSON, a family or option that is not read, numbers that do not fit
+    /// each other.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let json: serde_json::Value =
             serde_json::from_str(text).map_err(|e| Error::format(path, format!("is not valid JSON: {e}")))?;

@@ -7,7 +7,7 @@ use super::text_part::AROUND;
 use crate::Error;
 
 /// What a `model_type` begins with and what kind of model that is. The first that fits counts.
-const KINDS: [(&str, &str); 38] = [
+const KINDS: [(&str, &str); 36] = [
     ("mamba", RECURRENT),
     ("falcon_mamba", RECURRENT),
     ("rwkv", RECURRENT),
@@ -17,7 +17,6 @@ const KINDS: [(&str, &str); 38] = [
     ("bamba", HYBRID),
     ("falcon_h1", HYBRID),
     ("granitemoehybrid", HYBRID),
-    ("granite_hybrid", HYBRID),
     ("nemotron_h", HYBRID),
     ("recurrent_gemma", HYBRID),
     ("qwen3_next", HYBRID),
@@ -27,7 +26,6 @@ const KINDS: [(&str, &str); 38] = [
     ("kimi_linear", HYBRID),
     ("olmo_hybrid", HYBRID),
     ("bailing_hybrid", HYBRID),
-    ("minimax", HYBRID),
     ("gemma3n", GEMMA_3N),
     ("gemma4", GEMMA_4),
     ("diffusion_gemma", "generates by diffusion: a token's activation depends on the tokens after it"),

@@ -40,16 +40,16 @@ pub enum Scaling {
         /// The original context.
         original: f64,
     },
-    /// LongRoPE (Ding et al. 2024, arXiv:2402.13753): every rate divided by a number of its own, and a factor on cosines and sines.
-    /// These are the numbers for contexts up to the original one.
+    /// LongRoPE (Ding et al. 2024, arXiv:2402.13753): every rate divided by a number of its own, and a factor
+    /// on cosines and sines. These are the numbers for contexts up to the original one.
     Divided {
         /// A divisor for every rate, `[dims / 2]`.
         divisors: Vec<f64>,
         /// What cosines and sines are multiplied by.
         attention_factor: f64,
     },
-    /// YaRN (Peng et al. 2023, arXiv:2309.00071): a linear ramp between the two, over dimensions, and a factor on cosines and
-    /// sines.
+    /// YaRN (Peng et al. 2023, arXiv:2309.00071): a linear ramp between the two, over dimensions, and a
+    /// factor on cosines and sines.
     Yarn {
         /// The factor.
         factor: f64,
@@ -118,8 +118,8 @@ impl RopeConfig {
     }
 }
 
-/// The configuration's fields about the rotary embedding, in the form of transformers 5 (`rope_parameters`) or 4 (`rope_theta`,
-/// `rope_scaling`).
+/// The configuration's fields about the rotary embedding, in the form of transformers 5 (`rope_parameters`)
+/// or 4 (`rope_theta`, `rope_scaling`).
 pub(super) struct RopeFields<'a> {
     all: Fields<'a>,
     own: Option<Fields<'a>>,

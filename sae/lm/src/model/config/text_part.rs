@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::fields::Fields;
 use crate::Result;
 
-/// Models around a language model that is one of the families read, the family where `text_config` does not name it, and whether its
-/// output matrix is the embedding where the model does not say.
+/// Models around a language model that is one of the families read, the family where `text_config` does not
+/// name it, and whether its output matrix is the embedding where the model does not say.
 pub(super) const AROUND: [(&str, &str, bool); 3] =
     [("gemma3", "gemma3_text", true), ("llava", "llama", false), ("mistral3", "mistral", true)];
 

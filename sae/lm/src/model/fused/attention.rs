@@ -1,4 +1,5 @@
-//! The attention branch: `x + scale · norm(W_o attention(q, k, v))`, q, k and v from norm(x), normed and rotated.
+//! The attention branch: `x + scale · norm(W_o attention(q, k, v))`, q, k and v from norm(x), normed and
+//! rotated.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -130,7 +131,8 @@ impl AttentionBranch {
         }
     }
 
-    /// Attention and the output matrix, `[tokens, d_model]` in pieces of a block of queries; `finish` is told the first token.
+    /// Attention and the output matrix, `[tokens, d_model]` in pieces of a block of queries; `finish` is told
+    /// the first token.
     fn attended(
         &self,
         w: Widths,

@@ -151,7 +151,8 @@ impl MlpBranch {
         })
     }
 
-    /// The gradient that reaches x through the branch, where that of the result is `g`; with `and_g`, g itself added to it.
+    /// The gradient that reaches x through the branch, where that of the result is `g`; with `and_g`, g
+    /// itself added to it.
     fn backward(&self, x: &[f32], g: &[f32], saved: &Saved, and_g: bool) -> Result<Vec<f32>> {
         let (norm, join) = (InputNorm::of(self.norm.as_ref())?, self.join.numbers()?);
         let (up, down) = (Product::back(&self.up)?, Product::back(&self.down)?);

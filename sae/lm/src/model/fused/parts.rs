@@ -114,7 +114,8 @@ impl<'a> Product<'a> {
         self.mat().shape()
     }
 
-    /// Columns `at..` of `out [rows, width]` become the product of `x [rows, in]`, the bias added, or it is added to them.
+    /// Columns `at..` of `out [rows, width]` become the product of `x [rows, in]`, the bias added, or it is
+    /// added to them.
     pub fn rows(&self, x: Mat<'_>, mode: Into, out: &mut [f32], width: usize, at: usize) {
         let (_, n) = self.widths();
         let rows = x.shape().0;

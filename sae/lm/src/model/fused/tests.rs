@@ -1,4 +1,5 @@
-//! Branches as one operation against the same blocks operation by operation, on packed contexts longer than a block of queries.
+//! Branches as one operation against the same blocks operation by operation, on packed contexts longer than a
+//! block of queries.
 
 use std::path::Path;
 
@@ -8,7 +9,8 @@ use crate::Result;
 use crate::model::{Config, Decoder, Hook, Site, Tap, Weights};
 use crate::text::Contexts;
 
-/// Adds a variable of zeros to the embedding, and looks at everything if it is to keep branches from being one operation.
+/// Adds a variable of zeros to the embedding, and looks at everything if it is to keep branches from being
+/// one operation.
 struct Watch {
     everything: bool,
     shift: Option<Var>,

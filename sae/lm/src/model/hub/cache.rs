@@ -35,8 +35,8 @@ pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// The folder of one commit of a model: `models--ORG--NAME/snapshots/COMMIT`, found by `refs/REVISION`, by the commit itself or, in a
-/// cache that was copied without its `refs`, as the only one there.
+/// The folder of one commit of a model: `models--ORG--NAME/snapshots/COMMIT`, found by `refs/REVISION`, by
+/// the commit itself or, in a cache that was copied without its `refs`, as the only one there.
 ///
 /// # Errors
 /// [`Error::Request`]: it is not there, and how it is fetched.

@@ -137,12 +137,12 @@ impl<'a> Client<'a> {
         ))
     }
 
-    /// Downloads into `blob` by way of `blob.incomplete`, which is resumed. `advance` gets the number of bytes that are there and
-    /// answers whether to stop.
+    /// Downloads into `blob` by way of `blob.incomplete`, which is resumed. `advance` gets the number of
+    /// bytes that are there and answers whether to stop.
     ///
     /// # Errors
-    /// [`Error::Network`] when repeating does not help or what arrived is damaged, [`Error::Request`] when the hub refuses,
-    /// [`Error::Stopped`].
+    /// [`Error::Network`] when repeating does not help or what arrived is damaged, [`Error::Request`] when
+    /// the hub refuses, [`Error::Stopped`].
     pub fn download(
         &self,
         path: &str,

@@ -6,17 +6,19 @@
 //!                               └─▶ resolve/COMMIT/FILE ─▶ blobs/HASH.incomplete ─ checked ─▶ blobs/HASH ◀─ snapshots/COMMIT/FILE
 //! ```
 //!
-//! The cache is the one that Python's `huggingface_hub` uses, in its layout: what one of them fetched the other finds. A model that is
-//! there whole is used as it is, nobody is asked; a commit (`NAME@COMMIT`) says which. `refs/REVISION` is written last, so what was
-//! interrupted is not found by name, and is resumed where it was.
+//! The cache is the one that Python's `huggingface_hub` uses, in its layout: what one of them fetched the
+//! other finds. A model that is there whole is used as it is, nobody is asked; a commit (`NAME@COMMIT`) says
+//! which. `refs/REVISION` is written last, so what was interrupted is not found by name, and is resumed where
+//! it was.
 //!
-//! Environment: `HF_HUB_CACHE` or `HF_HOME` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` or the file that `hf auth login`
-//! leaves, `HF_HUB_OFFLINE` (ask nobody), `SSL_CERT_FILE` (whom to trust), `HTTPS_PROXY`. The token goes to the endpoint alone, not to where it sends us.
+//! Environment: `HF_HUB_CACHE` or `HF_HOME` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` or the
+//! file that `hf auth login` leaves, `HF_HUB_OFFLINE` (ask nobody), `SSL_CERT_FILE` (whom to trust),
+//! `HTTPS_PROXY`. The token goes to the endpoint alone, not to where it sends us.
 //!
-//! The client is our own, on `ureq` with `rustls` (blocking, 12 crates that were not there before, no system library). The crate
-//! `hf-hub` 1.0 brings 130 more (tokio, hyper, aws-lc with cmake, a database); 0.5 appends a whole file to half of one where a server
-//! does not know ranges, compares neither length nor hash, cannot be interrupted, and does not know `HF_TOKEN`, `HF_HUB_CACHE` and
-//! `HF_HUB_OFFLINE`.
+//! The client is our own, on `ureq` with `rustls` (blocking, 12 crates that were not there before, no system
+//! library). The crate `hf-hub` 1.0 brings 130 more (tokio, hyper, aws-lc with cmake, a database); 0.5
+//! appends a whole file to half of one where a server does not know ranges, compares neither length nor hash,
+//! cannot be interrupted, and does not know `HF_TOKEN`, `HF_HUB_CACHE` and `HF_HUB_OFFLINE`.
 
 mod cache;
 mod download;
@@ -49,7 +51,8 @@ pub struct Hub {
     pub cache: PathBuf,
     /// What `hf auth login` gives.
     pub token: Option<String>,
-    /// Whom to trust instead of Mozilla's list, as PEM: networks that look into TLS have an authority of their own.
+    /// Whom to trust instead of Mozilla's list, as PEM: networks that look into TLS have an authority of
+    /// their own.
     pub certificates: Option<PathBuf>,
     /// Ask nobody.
     pub offline: bool,
@@ -77,22 +80,22 @@ impl Hub {
     /// The folder of a model, fetched if it is not whole in the cache.
     ///
     /// # Errors
-    /// [`Error::Request`]: no such model or revision, one that needs a token, one without files that can be read, offline.
-    /// [`Error::Network`]: the hub cannot be reached or breaks off again and again; what has arrived is kept.
-    /// [`Error::Stopped`].
+    /// [`Error::Request`]: no such model or revision, one that needs a token, one without files that can be
+    /// read, offline. [`Error::Network`]: the hub cannot be reached or breaks off again and again; what has
+    /// arrived is kept. [`Error::Stopped`].
     pub fn fetch(&self, name: &str, revision: Option<&str>, progress: &mut dyn Progress) -> Result<PathBuf> {
-        let revision = revision.unwrap_or("main");
-        if let Ok(folder) = snapshot(&self.cache, name, Some(revision))
+        if let Ok(folder) = snapshot(&self.cache, name, revision)
             && is_whole(&folder)
         {
             return Ok(folder);
         }
+        let revision = revision.unwrap_or("main");
         if self.offline {
+            let cache = self.cache.display();
             return Err(Error::request(format!(
-                "{name} at revision {revision} is not whole in Hugging Face's cache, {}, and HF_HUB_OFFLINE is set; unset it, or copy \
-                 the model's folder here and give that",
-                self.cache.display()
-            )));
+                "{name} at revision {revision} is not whole in Hugging Face's cache, {cache}, and HF_HUB_OFFLINE is set"
+            ))
+            .with_remedy("unset it, or copy the model's folder here and give that"));
         }
         let client = Client::new(self)?;
         let listing = listing(&client, name, revision)?;

@@ -199,6 +199,10 @@ fn a_model_is_fetched_once_and_found_without_a_network() {
         assert_eq!(hub.fetch("org/name", revision, &mut Quiet).unwrap(), folder);
     }
     assert!(server.asked().is_empty());
+    // A cache that was copied without its refs.
+    std::fs::remove_dir_all(model.join("refs")).unwrap();
+    assert_eq!(offline.fetch("org/name", None, &mut Quiet).unwrap(), folder);
+    assert!(offline.fetch("org/name", Some("main"), &mut Quiet).is_err());
     let error = offline.fetch("org/other", None, &mut Quiet).unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE") && error.contains("org/other"), "{error}");
 }

@@ -1,4 +1,5 @@
-//! Next-token cross-entropy without a copy of the logits: the gradient is `softmax(logits) − one-hot(target)`.
+//! Next-token cross-entropy without a copy of the logits: the gradient is
+//! `softmax(logits) − one-hot(target)`.
 
 use std::sync::Arc;
 
@@ -34,7 +35,8 @@ fn check(logits: &Tensor, targets: &[Option<u32>]) -> Result<()> {
     Ok(())
 }
 
-/// Cross-entropy in nats of every position that has a target. `logits [tokens, vocabulary]`, `targets [tokens]`.
+/// Cross-entropy in nats of every position that has a target. `logits [tokens, vocabulary]`,
+/// `targets [tokens]`.
 pub fn position_losses(logits: &Tensor, targets: &[Option<u32>]) -> Result<Vec<Option<f32>>> {
     check(logits, targets)?;
     with_slice(logits, |logits| losses(logits, targets))

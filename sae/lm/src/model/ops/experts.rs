@@ -1,6 +1,7 @@
 //! The experts of a mixture-of-experts layer: gated MLPs, each run on the tokens that chose it.
 //!
-//! Expert e maps a token x to `W_down,e (act(W_gate,e x) ∘ W_up,e x)`. Tokens arrive sorted by expert, one row per choice.
+//! Expert e maps a token x to `W_down,e (act(W_gate,e x) ∘ W_up,e x)`. Tokens arrive sorted by expert, one
+//! row per choice.
 
 use std::sync::Arc;
 

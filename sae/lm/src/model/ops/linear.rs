@@ -1,7 +1,7 @@
 //! Dense and grouped products with weight matrices: `y = x Wᵀ`, every row with the matrix of its group.
 //!
-//! candle's matmul computes the gradient of both factors; here the weights' is computed only when somebody asks for it, which is
-//! half the work and all the memory of a backward pass through a frozen model.
+//! candle's matmul computes the gradient of both factors; here the weights' is computed only when somebody
+//! asks for it, which is half the work and all the memory of a backward pass through a frozen model.
 
 use std::sync::Arc;
 
@@ -16,12 +16,15 @@ use kernels::product::{Right, multiply, panels};
 /// Rows of a weight's gradient that one task computes.
 const GRADIENT_ROWS: usize = 64;
 
-/// Rows a task computes, between these; packing the weights anew for each task is then a small part of its work.
+/// Rows a task computes, between these; packing the weights anew for each task is then a small part of its
+/// work.
 const TASK_ROWS: (usize, usize) = (16, 256);
-/// Into how many tasks a product is cut at least, if its rows suffice: a number that does not depend on the machine.
+/// Into how many tasks a product is cut at least, if its rows suffice: a number that does not depend on the
+/// machine.
 const TASKS: usize = 8;
 
-/// Rows of a task of a product with one matrix, which is packed once for all tasks; with fewer rows than this packing does not pay.
+/// Rows of a task of a product with one matrix, which is packed once for all tasks; with fewer rows than this
+/// packing does not pay.
 pub(in crate::model) const TOKENS: usize = 96;
 
 #[derive(Clone)]
@@ -47,7 +50,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
 }
 
-/// `x [rows, in]` sorted by group, `weight [groups, out, in]`, rows `offsets[g]..offsets[g + 1]` in group g → `[rows, out]`.
+/// `x [rows, in]` sorted by group, `weight [groups, out, in]`, rows `offsets[g]..offsets[g + 1]` in group g →
+/// `[rows, out]`.
 pub fn grouped_linear(x: &Tensor, weight: &Tensor, offsets: &Arc<Vec<usize>>) -> Result<Tensor> {
     let (groups, output, input) = weight.dims3()?;
     let rows = offsets.last().copied().unwrap_or(0);

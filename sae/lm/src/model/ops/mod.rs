@@ -1,8 +1,8 @@
 //! Differentiable operations that candle lacks or does slowly on a CPU.
 //!
-//! candle's fused softmax, norms and rotary embedding have no backward pass and drop the gradient without an error, and its
-//! composed forms allocate a tensor a step. Each operation here is one pass over the data with a hand-derived gradient,
-//! checked in its tests against the composed form under candle's autograd.
+//! candle's fused softmax, norms and rotary embedding have no backward pass and drop the gradient without an
+//! error, and its composed forms allocate a tensor a step. Each operation here is one pass over the data with
+//! a hand-derived gradient, checked in its tests against the composed form under candle's autograd.
 
 mod activation;
 mod attention;
@@ -99,7 +99,8 @@ pub(crate) mod testing {
         Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()).unwrap()
     }
 
-    /// Both results, and the gradients of Σ r ∘ result for a fixed random r, agree within `tolerance` of the largest entry.
+    /// Both results, and the gradients of Σ r ∘ result for a fixed random r, agree within `tolerance` of the
+    /// largest entry.
     pub fn agree(vars: &[&Var], fused: &Tensor, composed: &Tensor, tolerance: f32) {
         close(fused, composed, tolerance, "result");
         let weights = normal(fused.dims(), 99);

@@ -7,7 +7,8 @@ use super::{slice, with_slice};
 use kernels::norm;
 use kernels::pieces::equal_pieces;
 
-/// Rows whose partial sums of the gain's gradient are reduced together, in order; fixed, so that bits do not depend on threads.
+/// Rows whose partial sums of the gain's gradient are reduced together, in order; fixed, so that bits do not
+/// depend on threads.
 const CHUNK: usize = 256;
 
 struct RmsNorm {

@@ -1,4 +1,5 @@
-//! Rotary position embedding, half-split (GPT-NeoX, Llama as Hugging Face stores it) or in neighbouring pairs (DeepSeek).
+//! Rotary position embedding, half-split (GPT-NeoX, Llama as Hugging Face stores it) or in neighbouring pairs
+//! (DeepSeek).
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use kernels::pieces::equal_pieces;
 /// Tokens a task turns.
 const CHUNK: usize = 64;
 
-/// Angles of every token of a batch: cosines and sines of every position, `[positions, dims / 2]`, and the tokens' positions.
+/// Angles of every token of a batch: cosines and sines of every position, `[positions, dims / 2]`, and the
+/// tokens' positions.
 #[derive(Debug, Clone)]
 pub struct Rotation {
     cos: Arc<Vec<f32>>,

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
-/// Bytes that can be read anywhere. A file is read, not mapped: a mapped file that somebody shortens ends the program.
+/// Bytes that can be read anywhere. A file is read, not mapped: a mapped file that somebody shortens ends the
+/// program.
 #[derive(Debug)]
 pub struct Bytes {
     path: PathBuf,

@@ -1,6 +1,7 @@
 //! What has to be done to stored numbers before they are what Hugging Face's name means.
 //!
-//! llama.cpp's converter rearranges some tensors; these are the ways back. Matrices are row-major `[out, in]`.
+//! llama.cpp's converter rearranges some tensors; these are the ways back. Matrices are row-major
+//! `[out, in]`.
 
 /// A rearrangement or shift of a whole tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,8 +9,8 @@ pub(super) enum Change {
     None,
     /// Norm weights stored as 1 + w.
     MinusOne,
-    /// Rows of `heads` heads, the two halves of a head's rotation interleaved (row 2i and 2i+1 are a pair) → first halves, then
-    /// second halves (row i and i + d_head/2 are a pair).
+    /// Rows of `heads` heads, the two halves of a head's rotation interleaved (row 2i and 2i+1 are a pair) →
+    /// first halves, then second halves (row i and i + d_head/2 are a pair).
     HalfSplit {
         heads: usize,
     },
@@ -19,11 +20,13 @@ pub(super) enum Change {
     },
     /// The last two dimensions swapped.
     Transposed,
-    /// `[…, 2·n, m]`: n gate rows then n up rows → gate and up rows in turn, then the last two dimensions swapped.
+    /// `[…, 2·n, m]`: n gate rows then n up rows → gate and up rows in turn, then the last two dimensions
+    /// swapped.
     InterleavedTransposed,
     /// `[…, 2·n]`: n gate numbers then n up numbers → in turn.
     Interleaved,
-    /// Head by head keys `[rank, nope]` and values `[value, rank]` → keys `[nope, rank]` and values (DeepSeek).
+    /// Head by head keys `[rank, nope]` and values `[value, rank]` → keys `[nope, rank]` and values
+    /// (DeepSeek).
     KeysTransposed {
         nope: usize,
         value: usize,

@@ -1,4 +1,5 @@
-//! How numbers are stored: floating-point types one by one, quantised ones in blocks (see [`gguf`](super::gguf)).
+//! How numbers are stored: floating-point types one by one, quantised ones in blocks (see
+//! [`gguf`](super::gguf)).
 
 use half::{bf16, f16};
 use rayon::prelude::*;

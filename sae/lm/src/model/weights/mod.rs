@@ -6,8 +6,8 @@
 //! *.gguf ──────── header, names, blocks ┘
 //! ```
 //!
-//! Opening reads and checks headers only. A tensor is read and turned into f32 when it is taken, piece by piece, so a model is in
-//! memory once: a file is never held whole next to the tensors made of it.
+//! Opening reads and checks headers only. A tensor is read and turned into f32 when it is taken, piece by
+//! piece, so a model is in memory once: a file is never held whole next to the tensors made of it.
 
 mod bytes;
 mod change;
@@ -173,8 +173,8 @@ impl Weights {
     /// The tensor `name` as f32; its shape must be `shape` and its numbers finite.
     ///
     /// # Errors
-    /// [`Error::Format`] naming the tensor: it is not there, was taken already, or has a different shape or type, NaN or infinite
-    /// numbers; [`Error::Io`].
+    /// [`Error::Format`] naming the tensor: it is not there, was taken already, or has a different shape or
+    /// type, NaN or infinite numbers; [`Error::Io`].
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let entry = self.tensors.get_mut(name).filter(|entry| entry.stored.is_some());
         let Some(entry) = entry else {
@@ -237,7 +237,8 @@ impl Weights {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// Names of the tensors that nobody took, in order: what is left after a model is built, the model does not know.
+    /// Names of the tensors that nobody took, in order: what is left after a model is built, the model does
+    /// not know.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
         self.tensors.iter().filter(|(_, entry)| entry.stored.is_some()).map(|(name, _)| name.as_str())
     }

@@ -5,9 +5,10 @@
 //! NAME_scales [E, out, in/32]     u8 ─┴─▶ NAME [E, in, out]
 //! NAME[e, 32·g + 2·i + h, r] = FP4[half h of blocks[e, r, g, i], the low one first] · 2^(scales[e, r, g] − 127)
 //! ```
-//! FP4 (E2M1) has a sign, two bits of exponent and one of fraction. Every product is an f32 as it is, so nothing is rounded; 255 stands
-//! for no number (OCP Microscaling Formats 1.0) and is refused with the other numbers that are not finite. GGUF's blocks of the same
-//! format have their halves in a different order (see [`gguf`](super::gguf)).
+//! FP4 (E2M1) has a sign, two bits of exponent and one of fraction. Every product is an f32 as it is, so
+//! nothing is rounded; 255 stands for no number (OCP Microscaling Formats 1.0) and is refused with the other
+//! numbers that are not finite. GGUF's blocks of the same format have their halves in a different order (see
+//! [`gguf`](super::gguf)).
 
 use rayon::prelude::*;
 

@@ -3,8 +3,8 @@
 //! ```text
 //! u64 little endian: bytes of the JSON | {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …} | data
 //! ```
-//! The offsets count from the end of the JSON. By the format tensors fill the data; some writers align them, so bytes that belong to no
-//! tensor are passed over. Tensors that share bytes are damage.
+//! The offsets count from the end of the JSON. By the format tensors fill the data; some writers align them,
+//! so bytes that belong to no tensor are passed over. Tensors that share bytes are damage.
 
 use std::collections::BTreeMap;
 use std::fmt;

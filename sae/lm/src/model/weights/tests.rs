@@ -142,7 +142,8 @@ fn a_header_that_does_not_describe_the_file_is_refused() {
     }
 }
 
-/// Two rows of one block each: the codes in order from the low half of the first byte on, times 2^(scale − 127); rows become columns.
+/// Two rows of one block each: the codes in order from the low half of the first byte on, times 2^(scale −
+/// 127); rows become columns.
 #[test]
 fn mxfp4_by_hand() {
     let counted: Vec<u8> = (0..8u8).map(|i| (2 * i) | ((2 * i + 1) << 4)).collect();

@@ -1,7 +1,8 @@
-//! Attention of blocks of queries, on slices: forward, and backward with the pattern computed again instead of kept.
+//! Attention of blocks of queries, on slices: forward, and backward with the pattern computed again instead
+//! of kept.
 //!
-//! A block's scores, 64 queries by the keys that they can see, stay in the cache. Keys (and for the backward pass values) are
-//! turned into panels once and serve all the blocks and heads that read them.
+//! A block's scores, 64 queries by the keys that they can see, stay in the cache. Keys (and for the backward
+//! pass values) are turned into panels once and serve all the blocks and heads that read them.
 
 use std::ops::Range;
 
@@ -13,7 +14,8 @@ use kernels::pieces::{equal_pieces, pieces};
 use kernels::product::{PANEL, Right, multiply, pack_into, panel_numbers};
 use kernels::spare::Spare;
 
-/// Queries handled together: they need no key after the last of them, which saves half the work of a causal pattern.
+/// Queries handled together: they need no key after the last of them, which saves half the work of a causal
+/// pattern.
 pub const BLOCK: usize = 64;
 
 /// Heads side by side, somewhere in the columns of a matrix `[tokens, width]`.
@@ -86,7 +88,8 @@ struct Space {
     bend: Vec<f32>,
 }
 
-/// Gradients of queries, keys and values, a piece for every row and key head: `[len, group · d_head]`, `[len, d_head]`, `[len, d_value]`.
+/// Gradients of queries, keys and values, a piece for every row and key head: `[len, group · d_head]`,
+/// `[len, d_head]`, `[len, d_value]`.
 pub struct Gradients<'a> {
     attend: &'a Attend,
     numbers: Vec<f32>,
@@ -222,8 +225,9 @@ impl Attend {
 
     /// Gradients where `g [tokens, heads · d_value]` is that of z.
     ///
-    /// With G the gradient of Z:  dV = Pᵀ G,  dP = G Vᵀ,  dS = P ∘ (dP − rowsum(P ∘ dP)), dQ = scale · dS K,  dK = scale · dSᵀ Q.
-    /// Blocks and heads that share keys add up. A soft cap multiplies dS by 1 − (capped score / cap)².
+    /// With G the gradient of Z:  dV = Pᵀ G,  dP = G Vᵀ,  dS = P ∘ (dP − rowsum(P ∘ dP)), dQ = scale · dS K,
+    /// dK = scale · dSᵀ Q. Blocks and heads that share keys add up. A soft cap multiplies dS by 1 − (capped
+    /// score / cap)².
     pub fn backward(&self, x: &Inputs<'_>, g: &[f32]) -> Gradients<'_> {
         let (keys, values) = (self.turned_keys(x), self.turned(x.v, self.d_value));
         let spare = Spare::<Space>::default();

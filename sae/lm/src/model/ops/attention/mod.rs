@@ -58,7 +58,8 @@ pub struct Heads {
     pub soft_cap: Option<f32>,
     /// A token sees itself and this many − 1 tokens before it.
     pub window: Option<usize>,
-    /// A logit a head that takes part in the softmax and stands for nothing, `[heads]`. No gradient reaches it.
+    /// A logit a head that takes part in the softmax and stands for nothing, `[heads]`. No gradient reaches
+    /// it.
     pub sinks: Option<Arc<Vec<f32>>>,
 }
 
@@ -80,7 +81,8 @@ fn shape(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &AttentionMask
     Ok(Attend { mask: mask.clone(), heads: heads.clone(), d_head, d_value: v_width / kv })
 }
 
-/// `q [rows, len, heads · d_head]`, `k [rows, len, kv_heads · d_head]`, `v [rows, len, kv_heads · d_value]` → z `[rows, len, heads · d_value]`.
+/// `q [rows, len, heads · d_head]`, `k [rows, len, kv_heads · d_head]`, `v [rows, len, kv_heads · d_value]` →
+/// z `[rows, len, heads · d_value]`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &AttentionMask) -> Result<Tensor> {
     let op = shape(q, k, v, heads, mask)?;
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)

@@ -1,4 +1,5 @@
-//! Attention from candle's operations: slow, for those who want to see the pattern or to change it, and the twin of the fast one.
+//! Attention from candle's operations: slow, for those who want to see the pattern or to change it, and the
+//! twin of the fast one.
 
 use candle_core::{D, Result, Tensor};
 
@@ -27,7 +28,8 @@ pub fn pattern(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &Attenti
     candle_nn::ops::softmax(&scores, D::Minus1)?.narrow(3, 0, len)
 }
 
-/// What [`attention`](super::attention) gives for a `pattern [rows, heads, len, len]` and `v [rows, len, kv_heads · d_value]`.
+/// What [`attention`](super::attention) gives for a `pattern [rows, heads, len, len]` and
+/// `v [rows, len, kv_heads · d_value]`.
 pub fn mix(pattern: &Tensor, v: &Tensor, heads: &Heads) -> Result<Tensor> {
     let (rows, len, width) = v.dims3()?;
     let z = pattern.contiguous()?.matmul(&split(v, heads.kv_heads, heads.heads)?)?;

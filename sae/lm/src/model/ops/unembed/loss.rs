@@ -1,5 +1,5 @@
-//! Next-token cross-entropy. The gradient is made in the forward pass, `dh = (softmax(logits) − one-hot) W`, from logits that a task keeps, at
-//! most 128 MB; the output matrix gets none.
+//! Next-token cross-entropy. The gradient is made in the forward pass, `dh = (softmax(logits) − one-hot) W`,
+//! from logits that a task keeps, at most 128 MB; the output matrix gets none.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -62,7 +62,8 @@ impl Unembedding {
         targets.iter().enumerate().map(|(i, target)| target.map(|_| softmax.loss(i))).collect()
     }
 
-    /// `dh = scale · (softmax(logits) − one-hot) W`, positions without a target left out; a cap multiplies by 1 − (logit / cap)².
+    /// `dh = scale · (softmax(logits) − one-hot) W`, positions without a target left out; a cap multiplies by
+    /// 1 − (logit / cap)².
     fn slopes(
         &self,
         softmax: &Softmax,
@@ -160,7 +161,8 @@ mod tests {
     use super::super::super::{position_losses, summed_cross_entropy};
     use super::*;
 
-    /// Against the logits made by candle and the loss on them, whose own test is against candle's cross-entropy.
+    /// Against the logits made by candle and the loss on them, whose own test is against candle's
+    /// cross-entropy.
     #[test]
     fn agrees_with_the_loss_of_whole_logits() {
         let (n, d, v) = (300, 6, 40);

@@ -1,8 +1,8 @@
 //! From hidden states to what logits are wanted for, without ever holding the logits of a batch.
 //!
-//! A vocabulary of 262,144 tokens makes the logits of 4,096 positions 4 GB. Here a task takes some positions through the vocabulary in
-//! chunks. Logits are made the other way round, `[V, positions]`: then the output matrix is read row by row as it lies, and a softmax
-//! goes over all positions at once.
+//! A vocabulary of 262,144 tokens makes the logits of 4,096 positions 4 GB. Here a task takes some positions
+//! through the vocabulary in chunks. Logits are made the other way round, `[V, positions]`: then the output
+//! matrix is read row by row as it lies, and a softmax goes over all positions at once.
 
 mod compare;
 mod loss;

@@ -72,7 +72,8 @@ impl Builder<'_> {
         self.gguf.header.tensors.contains_key(name)
     }
 
-    /// A file says all that there is to say: what it leaves out is absent, not the default of Hugging Face's class.
+    /// A file says all that there is to say: what it leaves out is absent, not the default of Hugging Face's
+    /// class.
     fn leave_nothing_open(&mut self) {
         let family = self.json.get("model_type").and_then(Json::as_str).unwrap_or_default().to_owned();
         for name in names_with_defaults(&family) {

@@ -1,7 +1,8 @@
 //! Quantised blocks → f32.
 //!
-//! A block is a few numbers of few bits with a common scale, and often a common offset. "Legacy" blocks have 32 numbers; K blocks
-//! have 256 in sub-blocks of 16 or 32 whose scales are quantised too. Layouts: ggml's `ggml-common.h`.
+//! A block is a few numbers of few bits with a common scale, and often a common offset. "Legacy" blocks have
+//! 32 numbers; K blocks have 256 in sub-blocks of 16 or 32 whose scales are quantised too. Layouts: ggml's
+//! `ggml-common.h`.
 
 use half::f16;
 
@@ -140,7 +141,8 @@ fn q2_k(bytes: &[u8], out: &mut [f32]) {
     });
 }
 
-/// The two-bit numbers of a group of 16: 128 numbers lie in 32 bytes, the first 32 of them in the lowest bits.
+/// The two-bit numbers of a group of 16: 128 numbers lie in 32 bytes, the first 32 of them in the lowest
+/// bits.
 fn two_bits(bits: &[u8], group: usize) -> impl Iterator<Item = u8> {
     let (part, shift, half) = (group / 8, group % 8 / 2 * 2, group % 2);
     bits[part * 32 + half * 16..][..16].iter().map(move |byte| byte >> shift & 3)
@@ -173,7 +175,8 @@ fn scale_and_offset(packed: &[u8], i: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(offset))
 }
 
-/// The four-bit numbers of sub-block `i` of eight: 64 numbers lie in 32 bytes, the first 32 of them in the low halves.
+/// The four-bit numbers of sub-block `i` of eight: 64 numbers lie in 32 bytes, the first 32 of them in the
+/// low halves.
 fn four_bits(bits: &[u8], i: usize) -> impl Iterator<Item = u8> {
     bits[i / 2 * 32..][..32].iter().map(move |byte| byte >> (i % 2 * 4) & 15)
 }

@@ -1,7 +1,7 @@
 //! Which architectures are read, and what their tensors are called in Hugging Face's files.
 //!
-//! `#` stands for the number of a block, `@` for the number of an expert. A rule names the tensor without `.weight` or `.bias`,
-//! which both sides share, unless both sides end in one of them.
+//! `#` stands for the number of a block, `@` for the number of an expert. A rule names the tensor without
+//! `.weight` or `.bias`, which both sides share, unless both sides end in one of them.
 
 use super::Gguf;
 use crate::Result;
@@ -116,8 +116,8 @@ pub(super) enum How {
     WithUp(&'static str),
     /// The same, in turn, matrices transposed.
     WithUpInTurn(&'static str),
-    /// Keys of all heads, turned; put together head by head with the values of the tensor named here, unless the file also has the
-    /// tensor of both.
+    /// Keys of all heads, turned; put together head by head with the values of the tensor named here, unless
+    /// the file also has the tensor of both.
     KeysAndValues {
         values: &'static str,
         together: &'static str,

@@ -44,8 +44,8 @@ impl Gguf {
     /// Opens the model that `path` is a part of and reads its headers.
     ///
     /// # Errors
-    /// [`Error::Format`](crate::Error::Format) if a file is not a whole GGUF file of version 2 or 3, or the files do not belong
-    /// together; [`Error::Request`](crate::Error::Request) if one is missing.
+    /// [`Error::Format`](crate::Error::Format) if a file is not a whole GGUF file of version 2 or 3, or the
+    /// files do not belong together; [`Error::Request`](crate::Error::Request) if one is missing.
     pub fn open(path: &Path) -> Result<Self> {
         Self::new(parts(path)?.iter().map(|file| Bytes::open(file)).collect::<Result<_>>()?)
     }

@@ -15,7 +15,8 @@ const SMALLEST_EXPERT: usize = 16;
 /// Every tensor of the file under Hugging Face's name.
 ///
 /// # Errors
-/// A tensor that no rule of the family names, two that become one name, or a shape that a rule cannot work with.
+/// A tensor that no rule of the family names, two that become one name, or a shape that a rule cannot work
+/// with.
 pub(super) fn entries(gguf: &Gguf) -> Result<BTreeMap<String, Entry>> {
     let family = Family::of(gguf)?;
     let namer = Namer { gguf, rules: family.rules(), heads: heads(gguf)? };
@@ -191,7 +192,8 @@ impl Namer<'_> {
         Ok((0..experts).map(one).collect())
     }
 
-    /// `[heads, rank, nope]` keys and `[heads, value, rank]` values → head by head `[heads · (nope + value), rank]`.
+    /// `[heads, rank, nope]` keys and `[heads, value, rank]` values → head by head
+    /// `[heads · (nope + value), rank]`.
     fn with_values(&self, keys: &TensorInfo, values_name: &str) -> Result<Entry, String> {
         let values = self.gguf.header.tensors.get(values_name);
         let values = values.ok_or_else(|| format!("`{values_name}` is missing"))?;

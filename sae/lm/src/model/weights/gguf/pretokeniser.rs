@@ -1,4 +1,5 @@
-//! How byte-level tokenizers cut text into words before merging, by llama.cpp's name for it (`tokenizer.ggml.pre`).
+//! How byte-level tokenizers cut text into words before merging, by llama.cpp's name for it
+//! (`tokenizer.ggml.pre`).
 
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -86,8 +87,9 @@ pub(super) fn named(name: &str) -> Result<Pretokeniser, String> {
     })
 }
 
-/// The name of an architecture's pre-tokeniser where a file has none, or `default` as files made in spring 2024 and some since have:
-/// that of the only tokenizer that its models were published with. Others get llama.cpp's default, as there.
+/// The name of an architecture's pre-tokeniser where a file has none, or `default` as files made in spring
+/// 2024 and some since have: that of the only tokenizer that its models were published with. Others get
+/// llama.cpp's default, as there.
 pub(super) fn of_architecture(architecture: &str, tokens: usize) -> &'static str {
     match architecture {
         "gpt2" => "gpt-2",
@@ -114,7 +116,8 @@ fn digits() -> Result<PreTokenizerWrapper, String> {
     Ok(Sequence::new(vec![Digits::new(true).into(), gpt_2()]).into())
 }
 
-/// Cuts by each expression in turn: what it finds and what is between are words, which the next one cuts further.
+/// Cuts by each expression in turn: what it finds and what is between are words, which the next one cuts
+/// further.
 fn words(expressions: &[&str]) -> Result<PreTokenizerWrapper, String> {
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
     for expression in expressions {

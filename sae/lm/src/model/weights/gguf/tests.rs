@@ -226,7 +226,8 @@ fn what_a_file_leaves_out_is_not_the_default_of_a_class() {
     assert_eq!(config.blocks[0].attention.window, None);
 }
 
-/// Keys `[heads, rank, nope]` and values `[heads, value, rank]` are the two parts of Hugging Face's matrix, keys turned.
+/// Keys `[heads, rank, nope]` and values `[heads, value, rank]` are the two parts of Hugging Face's matrix,
+/// keys turned.
 #[test]
 fn keys_and_values_of_deepseek_come_together() {
     let (heads, rank, nope, value) = (2, 4, 3, 2);
@@ -296,7 +297,8 @@ fn olmo_3_and_phi_3_are_told_by_their_keys() {
     assert_eq!(phi.max_position_embeddings, 32, "the long factors are not used");
 }
 
-/// YaRN's factor on cosines cancels where a file has DeepSeek's multiplier, and the scores are scaled instead.
+/// YaRN's factor on cosines cancels where a file has DeepSeek's multiplier, and the scores are scaled
+/// instead.
 #[test]
 fn yarn_of_deepseek_scales_scores() {
     let file = llama()

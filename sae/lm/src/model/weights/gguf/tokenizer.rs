@@ -200,8 +200,8 @@ fn sentence_piece(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-/// Every way to make a normal token of two tokens, best score first. Of equals, the one with the longer left part comes first, as in
-/// Hugging Face's converter.
+/// Every way to make a normal token of two tokens, best score first. Of equals, the one with the longer left
+/// part comes first, as in Hugging Face's converter.
 fn scored_merges(gguf: &Gguf, tokens: &Tokens<'_>) -> Result<Merges> {
     let key = "tokenizer.ggml.scores";
     let scores = gguf.required(key, gguf.floats(key)?)?;
