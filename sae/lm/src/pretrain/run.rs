@@ -42,7 +42,7 @@ pub fn run(
             format!("{} holds a run already; go on with --resume or choose another folder", folder.display())
         }));
     }
-    let (train, held_out) = data::read(config)?;
+    let (train, held_out) = data::read(config, progress)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let tokenizer = the_tokenizer(config, folder, &train, resume, progress)?;
     let text = TrainingText::new(config, &train, &tokenizer, progress)?;
