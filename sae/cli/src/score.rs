@@ -78,6 +78,7 @@ impl Command {
         let (mut documents, mut left) = (Vec::new(), self.tokens.unwrap_or(usize::MAX));
         let options = text::TextOptions { column: self.text_column.clone(), ..Default::default() };
         let mut texts = text::texts(&self.text, &options)?;
+        texts.notes().iter().for_each(|note| session.progress.remark(note));
         for document in texts.by_ref() {
             let mut document = document?;
             if let Some(limit) = self.tokens.map(|_| left) {

@@ -21,12 +21,15 @@ pub struct TrainingText {
 }
 
 /// Documents to train on, and the held-out ones.
-pub fn read(config: &PretrainConfig) -> Result<(Vec<Document>, Vec<Document>)> {
+pub fn read(config: &PretrainConfig, progress: &mut dyn Progress) -> Result<(Vec<Document>, Vec<Document>)> {
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
-    for document in text::open(&config.text)? {
+    let mut texts = text::open(&config.text)?;
+    texts.notes().iter().for_each(|note| progress.remark(note));
+    for document in texts.by_ref() {
         let document = document?;
         if document.held_out == Some(true) { held_out.push(document) } else { train.push(document) }
     }
+    texts.report().remarks().iter().for_each(|remark| progress.remark(remark));
     if train.is_empty() {
         return Err(Error::request("the text has no documents to train on (all are empty or held out)"));
     }

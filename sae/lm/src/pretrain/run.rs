@@ -46,7 +46,7 @@ pub fn run(
                 .with_remedy("continue it with --resume, or choose a different folder")
         });
     }
-    let (train, held_out) = data::read(config)?;
+    let (train, held_out) = data::read(config, progress)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let tokenizer = the_tokenizer(config, folder, &train, resume, progress)?;
     let text = TrainingText::new(config, &train, &tokenizer, progress)?;

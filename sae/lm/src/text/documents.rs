@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::chat::Chat;
 use super::files::{self, Compression, Format, Found, TextFile};
 use super::record::{Reading, Record, Report};
-use super::{json, plain, table};
+use super::{csv, json, plain, table};
 use crate::{Error, Result};
 
 /// A piece of text and what is known about it.
@@ -118,6 +118,11 @@ pub fn texts(paths: &[PathBuf], options: &TextOptions) -> Result<Texts> {
 }
 
 impl Texts {
+    /// What is read and what is passed over, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        self.0.notes()
+    }
+
     /// What was skipped and replaced so far.
     pub fn report(&self) -> &Report {
         self.0.report()
@@ -151,7 +156,7 @@ impl Documents {
         &self.report
     }
 
-    /// One line about the files that are read, and one about those that are passed over.
+    /// What is read and what is passed over, a line each.
     pub fn notes(&self) -> Vec<String> {
         std::iter::once(self.found.read_note()).chain(self.found.passed_over_note()).collect()
     }
@@ -259,7 +264,7 @@ fn read(file: &TextFile, options: &TextOptions, alone: bool, report: &mut Report
         }
         Format::JsonLines => Ok(json::lines(bytes(file)?, &file.path, options)),
         Format::Json => json::whole(bytes(file)?, &file.path, options),
-        Format::Csv(separator) => table::csv(bytes(file)?, &file.path, separator, options),
+        Format::Csv(separator) => csv::rows(bytes(file)?, &file.path, separator, options),
         Format::Parquet => table::parquet(&file.path, options),
         Format::Arrow => table::arrow(&file.path, options),
     }

@@ -8,6 +8,7 @@
 
 mod chat;
 mod contexts;
+mod csv;
 mod documents;
 mod files;
 mod json;

@@ -1,7 +1,7 @@
-//! Records of tables: Parquet, Arrow streams and files, CSV.
+//! Records of tables: Parquet, Arrow streams and files.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _, Seek as _};
+use std::io::{BufReader, Read as _, Seek as _};
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch, StringArray};
@@ -186,26 +186,4 @@ fn any(array: &ArrayRef, row: usize) -> Any {
         }
         _ => text().map_or(Any::from(()), Any::from),
     }
-}
-
-/// The rows of a table of text with a line of names.
-pub(super) fn csv(
-    bytes: Box<dyn BufRead + Send>,
-    path: &Path,
-    separator: u8,
-    options: &TextOptions,
-) -> Result<Records> {
-    let damaged = |e: csv::Error| Error::format(path, format!("is not a readable table: {e}"));
-    let mut reader = csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(bytes);
-    let header = reader.byte_headers().map_err(damaged)?;
-    let names: Vec<String> = header.iter().map(|n| String::from_utf8_lossy(n).trim().to_owned()).collect();
-    let (path, options) = (path.to_path_buf(), options.clone());
-    Ok(Box::new(reader.into_byte_records().zip(1..).map(move |(row, number)| {
-        let row = row.map_err(|e| Error::format(&path, format!("record {number}: {e}")))?;
-        // A row that is shorter than the line of names lacks the last fields.
-        let fields = names.iter().zip(&row).map(|(name, value)| {
-            (name.clone(), if options.reads(name) { Value::text(value) } else { Value::Unread })
-        });
-        Ok(Record { fields: fields.collect(), number, instead: None })
-    })))
 }
