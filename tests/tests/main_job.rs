@@ -266,7 +266,7 @@ fn weights(at: &Path) {
     let cells = sae(at, "experts cells run run --json").ok().json();
     assert_eq!((&cells["missed"], &cells["split"]), (&0.into(), &0.into()));
     files_are_there(&at.join("run/features"), &["cells.parquet"]);
-    sae(at, "experts cells run default").refused(2, &["run is a dictionary", "default is none"]);
+    sae(at, "experts cells run default").refused(2, &["run is a dictionary", "default is not"]);
 }
 
 fn the_configuration_gives_the_run_again(at: &Path) {

@@ -14,7 +14,7 @@ use crate::{Error, Progress, Result};
 /// What [`against`] found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Against {
-    /// One row a layer.
+    /// One row per layer.
     pub layers: Vec<AgainstRow>,
     /// Tokens compared.
     pub tokens: u64,
@@ -52,7 +52,7 @@ pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<
     let experts = match (a.declared().experts, b.declared().experts) {
         (Some(a), Some(b)) if a != b => {
             return Err(Error::request(format!(
-                "{} has {a} experts a layer, {} has {b}; only routers of the same experts can be compared",
+                "{} has {a} experts per layer, {} has {b}; only routers of the same experts can be compared",
                 dir.display(),
                 other.display()
             )));

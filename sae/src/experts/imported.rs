@@ -357,7 +357,7 @@ mod tests {
             std::fs::write(&path, format!("{HEAD}{body}")).unwrap();
             summarise_counts(&path, k).unwrap_err().to_string()
         };
-        // Two experts a token: 50 tokens, of which 60 chose expert 0.
+        // Two experts per token: 50 tokens, of which 60 chose expert 0.
         let message = attempt("m,0,a,topk,0,60\nm,0,a,topk,1,40\n", Some(2));
         assert!(message.contains("expert 0 was chosen 60 times by 50 tokens"), "{message}");
         let message = attempt("m,3,a,topk,0,60\nm,3,a,topk,1,41\n", Some(2));

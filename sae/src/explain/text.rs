@@ -36,7 +36,7 @@ pub struct Place {
     pub half: Half,
 }
 
-/// Tokens of the indexed rows: 8 bytes a row.
+/// Tokens of the indexed rows: 8 bytes per row.
 #[derive(Debug, Default)]
 pub struct Text {
     rows: Tokens,

@@ -3,14 +3,14 @@
 //! ```text
 //! rows of a dataset ── encode ──▶ codes ── Spill ──▶ buckets of features ── sorted ──▶ activations-00000.parquet
 //!        │                          └── sampled rows ──▶ Coactivity ─┐       │ Summary, examples
-//!        └──▶ Tokens (8 bytes a row, in memory)                      ├───────┴──▶ features.parquet, examples.parquet
+//!        └──▶ Tokens (8 bytes per row, in memory)                    ├───────┴──▶ features.parquet, examples.parquet
 //!                    decoder, unembedding ──▶ logits, neighbours ────┘
 //! ```
 //!
 //! A dictionary of attention heads gets two tables more, and the model runs once more over the contexts of
 //! the strongest examples (`heads`).
 //!
-//! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes a token,
+//! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes per token,
 //! one bucket of activations (about 100 MB), the sample for co-activation (at most 400 MB), and the
 //! unembedding.
 

@@ -1,4 +1,4 @@
-//! The tokens of the indexed rows, kept in memory: 8 bytes a row, so that any window of text can be looked
+//! The tokens of the indexed rows, kept in memory: 8 bytes per row, so that any window of text can be looked
 //! up.
 
 use std::ops::Range;

@@ -10,6 +10,7 @@ use super::*;
 use crate::dictionary::Dictionary;
 use crate::rows::{ModelChoice, fixture};
 use crate::{Quiet, Result};
+use kernels::chance::{Purpose, generator, uniform};
 use lm::model::{Hook, LanguageModel, ModelSource, NoTap, Site, Tap};
 use lm::progress::StopAfter;
 
@@ -399,7 +400,19 @@ fn continuations_follow_the_predictions() {
         let sampling = Sampling::Drawn { temperature, seed };
         prompter.continuation(&reading, Intervention::Nothing, 12, sampling, &mut Quiet).unwrap().tokens
     };
-    assert_eq!(drawn(1, 1.0), [0; 12]);
+    // By definition, from whole passes: the largest of logit / T + Gumbel noise, whose stream is that of (seed, step).
+    let mut all = reading.tokens.clone();
+    for (step, token) in (0..).zip(drawn(1, 3.0)) {
+        let batch = prompter.batch(&all).unwrap();
+        let logits = prompter.model.forward(&batch.contexts, &mut NoTap).unwrap();
+        let logits: Vec<Vec<f32>> = logits.squeeze(0).unwrap().to_vec2().unwrap();
+        let mut rng = generator(1, Purpose::Continuations, step, 0);
+        let noisy: Vec<f64> =
+            logits[all.len()].iter().map(|&v| f64::from(v / 3.0) - (-uniform(&mut rng).ln()).ln()).collect();
+        let best = (0..60).max_by(|&a: &usize, &b: &usize| noisy[a].total_cmp(&noisy[b])).unwrap();
+        assert_eq!(token as usize, best, "step {step}");
+        all.push(token);
+    }
     assert_ne!(drawn(1, 3.0), drawn(2, 3.0));
     // Cold drawing is greedy.
     assert_eq!(drawn(1, 1e-4)[..6], found.tokens);

@@ -113,7 +113,7 @@ impl ScoreSums {
         (slots > 0).then(|| self.product() * self.slots.len() as f64 / (slots as f64 * self.tokens as f64))
     }
 
-    /// What `load_balancing_loss_func` of transformers gives for these tokens: k slots a token are summed,
+    /// What `load_balancing_loss_func` of transformers gives for these tokens: k slots per token are summed,
     /// not averaged, so that k = balanced. It pools the tokens of all layers: merge them before.
     pub fn hugging_face_loss(&self) -> Option<f64> {
         (self.tokens > 0)

@@ -17,7 +17,7 @@ pub struct Transitions {
 }
 
 impl Transitions {
-    /// Nothing counted yet, for `experts` experts a layer: 8 E² bytes a pair of layers.
+    /// Nothing counted yet, for `experts` experts per layer: 8 E² bytes per pair of layers.
     pub fn new(experts: usize) -> Self {
         Self { experts, ..Self::default() }
     }

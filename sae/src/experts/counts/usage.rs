@@ -93,7 +93,7 @@ impl Load {
 /// Usage of the experts of every layer, by domain.
 #[derive(Debug, Clone)]
 pub struct Usage {
-    /// Experts a layer.
+    /// Experts per layer.
     experts: usize,
     rule: WeightRule,
     domains: Vec<String>,
@@ -101,7 +101,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Nothing counted yet, for a model with `experts` experts a layer and tokens of these `domains`.
+    /// Nothing counted yet, for a model with `experts` experts per layer and tokens of these `domains`.
     pub fn new(experts: usize, domains: Vec<String>) -> Self {
         Self { experts, rule: WeightRule::Any, domains, layers: BTreeMap::new() }
     }
@@ -126,7 +126,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Experts a layer.
+    /// Experts per layer.
     pub fn experts(&self) -> usize {
         self.experts
     }
@@ -141,7 +141,7 @@ impl Usage {
         self.layers.keys().copied()
     }
 
-    /// Loads of `layer`, one a domain; empty when the layer was not seen.
+    /// Loads of `layer`, one per domain; empty when the layer was not seen.
     pub fn by_domain(&self, layer: u16) -> &[Load] {
         self.layers.get(&layer).map_or(&[], Vec::as_slice)
     }

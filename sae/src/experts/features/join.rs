@@ -42,7 +42,7 @@ pub struct FeatureExperts {
     pub features: u64,
     /// Layers looked at.
     pub layers: Vec<u16>,
-    /// Experts a layer.
+    /// Experts per layer.
     pub experts: usize,
     /// Pairs of feature and expert that were tested, all layers.
     pub tests: u64,

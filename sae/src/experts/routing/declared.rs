@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// What is known of the router before the first row is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Declared {
-    /// Experts a layer.
+    /// Experts per layer.
     pub experts: Option<usize>,
     /// What a token's weights add up to.
     pub rule: WeightRule,

@@ -1,7 +1,7 @@
 //! Features of attention heads: dictionaries trained at `blocks.N.attn.hook_z`, the heads' outputs side by
 //! side before W_O (Kissane et al. 2024, arXiv 2406.17759).
 //!
-//! There a decoder row falls into one slice a head, which says how much the feature writes through each
+//! There a decoder row falls into one slice per head, which says how much the feature writes through each
 //! ([`weights`]). And since `z[h, t] = Σ_s pattern[h, t, s] · v[h, s]`, a pre-activation is a sum over source
 //! tokens and heads, direct feature attribution:
 //!

@@ -12,7 +12,7 @@ use lm::text::Contexts;
 /// What the heads of one layer did on a batch of contexts.
 #[derive(Debug)]
 pub struct Seen {
-    /// Tokens a row.
+    /// Tokens per row.
     len: usize,
     /// `[rows, heads, len, len]`.
     pattern: Vec<f32>,

@@ -14,7 +14,7 @@ use crate::dictionary::Dictionary;
 /// Rows that are made before they are written.
 const BATCH: usize = 16 << 10;
 
-/// Writes the table: a row a feature, dead ones too.
+/// Writes the table: one row per feature, dead ones too.
 pub fn write(path: &Path, dictionary: &Dictionary, heads: &Heads) -> Result<()> {
     let mut table = create::<HeadsRow>(path)?;
     for start in (0..dictionary.d_sae).step_by(BATCH) {
