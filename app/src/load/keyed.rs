@@ -28,7 +28,7 @@ where
     T: Send + Sync + 'static,
 {
     /// Asks for the value of `key`, unless that was the last thing asked, and takes what has arrived. Call
-    /// once a frame.
+    /// once per frame.
     pub fn want(
         &mut self,
         workers: &Workers,

@@ -77,7 +77,7 @@ impl<T: Send + Sync + 'static> Request<T> {
         self.offer(workers);
     }
 
-    /// Takes an answer that has arrived. True when there is news. Call once a frame.
+    /// Takes an answer that has arrived. True when there is news. Call once per frame.
     pub fn poll(&mut self, workers: &Workers) -> bool {
         self.offer(workers);
         let Some(answer) = &self.answer else { return false };

@@ -117,7 +117,7 @@ impl<T: Send + 'static> StreamedRequest<T> {
         });
     }
 
-    /// Takes what has arrived. Call once a frame.
+    /// Takes what has arrived. Call once per frame.
     pub fn poll(&mut self, workers: &Workers) {
         // The end first: what was sent before it is then in the channel.
         self.end.poll(workers);

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use egui::{
-    Context, Key, Label, Modal, Modifiers, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo,
+    Context, Key, Label, Modal, Modifiers, Response, RichText, Role, ScrollArea, Sense, TextEdit, Ui,
+    WidgetInfo,
 };
 
 use crate::action::{Action, Command};
@@ -28,6 +29,8 @@ const LETTERS: usize = 2;
 pub struct Palette {
     text: Option<String>,
     chosen: usize,
+    /// The list is to be scrolled to its top.
+    to_top: bool,
     /// Enter was pressed while names were still being looked for: what is found first is meant.
     entered: bool,
     /// The features found by name.
@@ -69,6 +72,7 @@ impl Palette {
     pub fn toggle(&mut self) {
         self.text = if self.text.is_some() { None } else { Some(String::new()) };
         self.chosen = 0;
+        self.to_top = true;
         self.entered = false;
     }
 
@@ -92,7 +96,9 @@ impl Palette {
     /// Draws it and reports what was chosen.
     pub fn show(&mut self, ctx: &Context, scope: SearchScope<'_>, actions: &mut Vec<Action>) {
         let Some(text) = &mut self.text else { return };
-        let (entries, searching) = entries(ctx, text, scope, &self.named);
+        let (mut entries, searching) = entries(ctx, text, scope, &self.named);
+        // What is not shown cannot be selected either.
+        entries.truncate(SHOWN);
         self.chosen = self.chosen.min(entries.len().saturating_sub(1));
         let (down, up, enter) = ctx.input_mut(|i| {
             (
@@ -101,12 +107,14 @@ impl Palette {
                 i.consume_key(Modifiers::NONE, Key::Enter),
             )
         });
+        let before = self.chosen;
         if down && self.chosen + 1 < entries.len() {
             self.chosen += 1;
         }
         if up {
             self.chosen = self.chosen.saturating_sub(1);
         }
+        let moved = self.chosen != before;
         self.entered |= enter;
         let mut done = (self.entered && !searching).then_some(self.chosen);
         self.entered &= searching;
@@ -122,6 +130,7 @@ impl Palette {
             field.request_focus();
             if field.changed() {
                 self.chosen = 0;
+                self.to_top = true;
                 // For the names, which are looked up before the next frame.
                 ui.ctx().request_repaint();
             }
@@ -129,9 +138,19 @@ impl Palette {
             if entries.is_empty() && !searching {
                 ui.label(RichText::new("No matches").color(palette(ui).weak));
             }
-            ScrollArea::vertical().max_height(400.0).show(ui, |ui| {
-                for (i, entry) in entries.iter().take(SHOWN).enumerate() {
-                    if line(ui, entry, i == self.chosen) {
+            // Without a least height the list stays as low as the shortest one that was ever shown here.
+            let room = (ctx.content_rect().height() - 160.0).clamp(84.0, 440.0);
+            let mut list = ScrollArea::vertical().max_height(room).min_scrolled_height(room);
+            if std::mem::take(&mut self.to_top) {
+                list = list.vertical_scroll_offset(0.0);
+            }
+            list.show(ui, |ui| {
+                for (i, entry) in entries.iter().enumerate() {
+                    let response = line(ui, entry, i == self.chosen);
+                    if moved && i == self.chosen {
+                        response.scroll_to_me(None);
+                    }
+                    if response.clicked() {
                         done = Some(i);
                     }
                 }
@@ -146,7 +165,7 @@ impl Palette {
     }
 }
 
-fn line(ui: &mut Ui, entry: &Entry, chosen: bool) -> bool {
+fn line(ui: &mut Ui, entry: &Entry, chosen: bool) -> Response {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), 28.0), Sense::click());
     response.widget_info(|| WidgetInfo::selected(Role::ListBoxOption, true, chosen, &entry.name));
@@ -160,7 +179,7 @@ fn line(ui: &mut Ui, entry: &Entry, chosen: bool) -> bool {
             ui.add(Label::new(RichText::new(&entry.about).size(size::SMALL).color(p.weak)).truncate());
         });
     });
-    response.clicked()
+    response
 }
 
 /// What `text` may mean, best first, and whether more is still being looked for.

@@ -16,7 +16,7 @@ pub struct Plane {
     side: usize,
     /// Square `i`, row by row, holds `sorted[starts[i]..starts[i + 1]]`.
     starts: Vec<u32>,
-    /// Indices of places by square, ascending in each, beside their places.
+    /// Indices of places by square, ascending in each, next to their places.
     sorted: Vec<(u32, [f32; 2])>,
 }
 

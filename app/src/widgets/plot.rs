@@ -44,7 +44,7 @@ pub fn strip(ui: &mut Ui, name: &str, values: &[f32], height: f32) {
     }
 }
 
-/// Least and greatest of each of at most `bins` pieces of the values; what is no number counts as 0.
+/// Least and greatest of each of at most `bins` pieces of the values; NaN counts as 0.
 fn extremes(values: &[f32], bins: usize) -> Vec<(f32, f32)> {
     let each = values.len().div_ceil(bins.max(1)).max(1);
     let of = |piece: &[f32]| {

@@ -1,4 +1,4 @@
-//! Kinds of text that the experts of a layer are specialised in, with the counts behind it.
+//! Kinds of text that the experts of a layer are specialised in, with their counts.
 
 use egui::{Ui, vec2};
 

@@ -369,7 +369,7 @@ fn menu(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) {
         asked.copy = Some(export::with_values(example, vocabulary));
         ui.close();
     }
-    // Rows that are no tokens have no text.
+    // Rows that are not tokens have no text.
     if !example.tokens.is_empty() && ui.button("Try this text in the prompt").clicked() {
         asked.prompt = Some(export::plain(example, vocabulary));
         ui.close();

@@ -241,7 +241,7 @@ impl FeatureView {
             |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
         ui.scope_builder(column(left), |ui| {
             ScrollArea::vertical().id_salt("facts").auto_shrink(false).show(ui, |ui| {
-                // Room for the bar, so that it lies on no number.
+                // Room for the scroll bar, so that it does not cover numbers.
                 ui.set_max_width(ui.available_width() - space::M);
                 self.facts(ui, page, vocabulary, scene);
             });

@@ -21,7 +21,7 @@ use crate::widgets::{facts, format, notice, reading, text};
 const NAME: f32 = 110.0;
 /// Width of their values.
 const VALUE: f32 = 96.0;
-/// Width from which on there is room behind them.
+/// Width from which on there is room after them.
 const WIDE: f32 = 480.0;
 /// Height of a line of them.
 const LINE: f32 = 20.0;
@@ -49,6 +49,8 @@ pub struct Side {
     attribution: KeyedRequest<(String, Aim), Attribution>,
     effect: KeyedRequest<(String, Vec<Change>, u64), ChangeEffect>,
     continuations: StreamedRequest<Continuation>,
+    /// The changes that the continuations were made with.
+    continued_with: Vec<Change>,
     /// What was asked for last, and what its answers belong to.
     aim: Option<Aim>,
     changes: Option<(Vec<Change>, u64)>,
@@ -67,6 +69,7 @@ impl Side {
             attribution: KeyedRequest::default(),
             effect: KeyedRequest::default(),
             continuations: StreamedRequest::default(),
+            continued_with: Vec::new(),
             aim: None,
             changes: None,
             focus: true,
@@ -146,6 +149,7 @@ impl Side {
     pub fn continue_text(&mut self, workers: &Workers, asked: &Inputs, options: SamplingOptions) {
         let Some(reading) = self.reading() else { return };
         let (engine, run, changes) = (asked.engine.clone(), asked.run.clone(), asked.changes.clone());
+        self.continued_with.clone_from(&changes);
         self.continuations.ask(workers, Lane::Model, move |feed| {
             engine.continue_text(&run, &reading, &changes, options, feed)
         });
@@ -355,10 +359,15 @@ impl Side {
                 continue;
             };
             let cut = if said.whole || self.continuations.loading() { "" } else { ", stopped" };
-            facts::caption(ui, format!("{} continued, {}{cut}", self.name, kind.name()));
+            // A text that was made with other changes than those on the screen must not pass for theirs.
+            let changes = self.changes.as_ref().map_or(&[][..], |(changes, _)| changes);
+            let stale = kind != ContinuationKind::Plain && *changes != *self.continued_with;
+            let (note, colour) =
+                if stale { (" (before the latest change; continue again)", p.weak) } else { ("", p.strong) };
+            facts::caption(ui, format!("{} continued, {}{cut}{note}", self.name, kind.name()));
             let mut job = egui::text::LayoutJob::default();
             job.wrap.max_width = ui.available_width();
-            for (part, colour) in [(&self.text, p.weak), (&said.text, p.strong)] {
+            for (part, colour) in [(&self.text, p.weak), (&said.text, colour)] {
                 let format = egui::TextFormat::simple(egui::FontId::monospace(size::MONO), colour);
                 job.append(part, 0.0, format);
             }
