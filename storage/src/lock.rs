@@ -1,4 +1,4 @@
-//! One writer a folder.
+//! One writer per folder.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -15,33 +15,36 @@ pub struct Lock {
     path: PathBuf,
     /// Keeps the lock while it is open.
     file: File,
+    held: bool,
 }
 
 impl Lock {
-    /// Takes `DIR/.lock`, or says at once that another process has it.
+    /// Takes `DIR/.lock`, or says at once that another process has it. Where the file system has no locks (some network and
+    /// FUSE ones), nothing is held and [`Lock::is_held`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Busy`]; [`Error::Io`] if the file cannot be made.
     pub fn take(dir: &Path) -> Result<Self> {
         let path = dir.join(NAME);
         // Not truncated: what is in it belongs to whoever has the lock.
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let file = open.map_err(Error::io(&path))?;
-        match file.try_lock() {
-            // Whoever had it may have removed the name while we waited to look: then ours is a lock on nothing.
-            Ok(()) if is_current(&path, &file) => {
-                // So that others can say who writes. Best effort: the lock itself is what counts.
-                let _ = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
-                Ok(Self { path, file })
-            }
-            Ok(()) => Err(Error::Busy { path }),
-            Err(TryLockError::WouldBlock) => Err(Error::Busy { path }),
-            // A file system without locks (some network ones): working without is better than not at all.
-            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
-                Ok(Self { path, file })
-            }
-            Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+        let Some(held) = outcome(file.try_lock()) else { return Err(Error::Busy { path }) };
+        // Whoever had it may have removed the name while we waited to look: then ours is a lock on nothing.
+        if held && !is_current(&path, &file) {
+            return Err(Error::Busy { path });
         }
+        // So that others can say who writes. Best effort: the lock itself is what counts.
+        let _ = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
+        Ok(Self { path, file, held })
     }
 
-    /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that can not be said for sure (another
+    /// Whether another process is kept out; false where the file system has no locks.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that cannot be said for sure (another
     /// machine's process, systems other than Linux). To look is to take the lock for a moment if it is free, so ask only of a folder that
     /// somebody should be writing into.
     pub fn holder(dir: &Path) -> Option<u32> {
@@ -56,6 +59,17 @@ impl Lock {
             // Left behind by a process that was killed, or a file system without locks.
             _ => None,
         }
+    }
+}
+
+/// Whether a lock is held; None where somebody else has it.
+fn outcome(tried: std::result::Result<(), TryLockError>) -> Option<bool> {
+    match tried {
+        Ok(()) => Some(true),
+        Err(TryLockError::WouldBlock) => None,
+        // Systems say it in many ways (ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL): the file is open, so what fails is locking.
+        // Working without is better than not at all.
+        Err(TryLockError::Error(_)) => Some(false),
     }
 }
 
@@ -93,6 +107,16 @@ impl Drop for Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_written_without() {
+        // ENOLCK, EOPNOTSUPP, ENOSYS and EINVAL of Linux.
+        for number in [37, 95, 38, 22] {
+            let error = std::io::Error::from_raw_os_error(number);
+            assert_eq!(outcome(Err(TryLockError::Error(error))), Some(false), "{number}");
+        }
+        assert_eq!((outcome(Ok(())), outcome(Err(TryLockError::WouldBlock))), (Some(true), None));
+    }
 
     #[test]
     fn one_at_a_time_and_others_can_say_who() {

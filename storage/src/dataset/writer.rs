@@ -13,7 +13,7 @@ use crate::atomic::{self, PARTIAL};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::manifest::{Manifest, Part, Table};
+use crate::manifest::{Dtype, Manifest, Part, Table};
 use crate::part::PartWriter;
 use crate::schema::SINGLE_FILE;
 
@@ -22,10 +22,10 @@ use crate::schema::SINGLE_FILE;
 #[derive(Debug)]
 pub struct DatasetWriter {
     dir: PathBuf,
-    journal: Journal,
-    /// Parts given out per table, committed ones included.
+    pub(super) journal: Journal,
+    /// The number of each table's next part.
     issued: BTreeMap<String, usize>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl DatasetWriter {
@@ -60,13 +60,30 @@ impl DatasetWriter {
             atomic::write_json(&path, &journal)?;
             journal
         };
-        let issued = journal.tables.iter().map(|(name, table)| (name.clone(), table.parts.len())).collect();
-        Ok(Self { dir: dir.to_owned(), journal, issued, _lock: lock })
+        let next =
+            |table: &Table| table.parts.iter().map(|part| number_of(&part.file) + 1).max().unwrap_or(0);
+        let issued = journal.tables.iter().map(|(name, table)| (name.clone(), next(table))).collect();
+        Ok(Self { dir: dir.to_owned(), journal, issued, lock })
     }
 
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Type of the activations: the header's, or f32 after [`DatasetWriter::widen`].
+    pub fn dtype(&self) -> Dtype {
+        self.journal.header.dtype
+    }
+
+    /// Width of an activation.
+    pub(super) fn width(&self) -> usize {
+        self.journal.header.d_model
+    }
+
+    /// Whether other processes are kept out; false where the file system has no locks.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_held()
     }
 
     /// What the last commit gave; `None` at the beginning.
@@ -120,6 +137,7 @@ impl DatasetWriter {
             tables.entry(table).or_default().push(part);
         }
         let mut next = Journal::new(self.journal.header.clone());
+        next.widened = self.journal.widened;
         next.tables = tables;
         next.cursor = Some(cursor);
         atomic::write_json(&self.dir.join(journal::FILE), &next)?;
@@ -146,6 +164,13 @@ fn file_name(table: &str, number: usize) -> String {
     } else {
         format!("{table}-{number:05}.parquet")
     }
+}
+
+/// The number in the name of a part; 0 for tables of one file.
+fn number_of(file: &str) -> usize {
+    let number =
+        file.strip_suffix(".parquet").and_then(|stem| stem.rsplit_once('-')).map(|(_, number)| number);
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Whether `next_part` can have made this name. Nothing else in the folder is ever removed.
