@@ -182,7 +182,7 @@ fn what_is_wrong_with_pictures_is_named() {
     std::fs::create_dir(at.join("empty")).unwrap();
     assert!(error("empty", 4).contains("no .png"));
     std::fs::write(at.join("text.png"), "no picture").unwrap();
-    assert!(error("text.png", 4).contains("text.png: is no PNG or JPEG file"));
+    assert!(error("text.png", 4).contains("text.png: is not a PNG or JPEG file"));
     GrayImage::from_pixel(50, 50, Luma([99])).save(at.join("grey.png")).unwrap();
     assert!(error("grey.png", 4).contains("a covariance needs more"));
     assert!(error("grey.png", 1).contains("4 to 4096"));
