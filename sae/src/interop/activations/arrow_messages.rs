@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stream: message … end        message: FF FF FF FF | u32 size | flatbuffer [size] | body [bodyLength]        end: size 0
-//! file:   ARROW1 00 00 | stream | footer | i32 bytes of the footer | ARROW1
+//! file:   ARROW1 00 00 … | stream | footer | i32 bytes of the footer | ARROW1
 //! ```
 //! A file (Feather version 2 is one) is read as the stream inside it; its footer, which lists the same messages, is not needed.
 
@@ -54,10 +54,13 @@ impl Messages {
             .with_remedy(remedy));
         }
         file = messages.file;
-        let (start, end) =
-            if start.starts_with(MAGIC) { (8, before_footer(&mut file, path, length)?) } else { (0, length) };
+        let (start, end) = if start.starts_with(MAGIC) {
+            (first_message(&mut file).map_err(io)?, before_footer(&mut file, path, length)?)
+        } else {
+            (0, length)
+        };
         file.seek(SeekFrom::Start(start)).map_err(io)?;
-        Ok(Self { path: path.to_path_buf(), file, left: end - start })
+        Ok(Self { path: path.to_path_buf(), file, left: end.saturating_sub(start) })
     }
 
     /// The next message with its prefix and its body; None at the end.
@@ -109,6 +112,15 @@ impl Messages {
     fn damaged(&self, text: &str) -> Error {
         Error::format(&self.path, format!("is not an Arrow stream or file, or a damaged one: {text}"))
     }
+}
+
+/// Where the first message of a file begins: the magic is padded with zeros, to 8 bytes by pyarrow and to 64 by arrow-rs.
+fn first_message(file: &mut File) -> std::io::Result<u64> {
+    let mut padding = Vec::new();
+    file.seek(SeekFrom::Start(8))?;
+    file.take(64).read_to_end(&mut padding)?;
+    let zeros = padding.iter().take_while(|byte| **byte == 0).count() as u64;
+    Ok(8 + zeros / 8 * 8)
 }
 
 /// Where the footer of a file begins.
