@@ -1,5 +1,5 @@
-//! Damaged and hostile files of activations and pictures: an import ends in success or an error, never in a panic and never in memory
-//! that the file does not justify. See `hostile_models.rs`.
+//! Damaged and hostile files of activations and pictures: an import ends in success or an error, never in a
+//! panic and never in memory that the file does not justify. See `hostile_models.rs`.
 //!
 //!     SAE_FUZZ_CASES=1000000 cargo test --test hostile_imports -- --nocapture
 //!     SAE_FUZZ_READER="parquet zstd" …        one reader alone: npy, safetensors, arrow, "arrow file", "arrow lz4", … pictures
@@ -129,7 +129,8 @@ fn picture(format: image::ImageFormat) -> Vec<u8> {
 /// One test: memory is counted for the process.
 #[test]
 fn damaged_files_are_refused_or_read() {
-    // Panics inside the decoders are errors; their messages would fill the screen. Those of this test are wanted.
+    // Panics inside the decoders are errors; their messages would fill the screen. Those of this test are
+    // wanted.
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.location().is_some_and(|place| place.file().contains("sae/tests")) {
@@ -180,7 +181,8 @@ fn damaged_files_are_refused_or_read() {
     }
 
     for (name, format) in [("a.png", image::ImageFormat::Png), ("a.jpg", image::ImageFormat::Jpeg)] {
-        // A byte of a picture may stand for a thousand of pixels; those are kept as three numbers, then as one.
+        // A byte of a picture may stand for a thousand of pixels; those are kept as three numbers, then as
+        // one.
         let subject =
             Subject { name, whole: &[picture(format)], header: 1 << 20, fixed: 8 << 20, each: 60_000 };
         let mut turn = 0u64;

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 /// The file that is locked.
 const NAME: &str = ".lock";
 
-/// Held by the process that writes into a folder; the system lets go of it when the process ends, however it ends.
+/// Held by the process that writes into a folder; the system lets go of it when the process ends, however it
+/// ends.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -19,8 +20,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes `DIR/.lock`, or says at once that another process has it. Where the file system has no locks (some network and
-    /// FUSE ones), nothing is held and [`Lock::is_held`] tells.
+    /// Takes `DIR/.lock`, or says at once that another process has it. Where the file system has no locks
+    /// (some network and FUSE ones), nothing is held and [`Lock::is_held`] tells.
     ///
     /// # Errors
     /// [`Error::Busy`]; [`Error::Io`] if the file cannot be made.
@@ -44,9 +45,9 @@ impl Lock {
         self.held
     }
 
-    /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that cannot be said for sure (another
-    /// machine's process, systems other than Linux). To look is to take the lock for a moment if it is free, so ask only of a folder that
-    /// somebody should be writing into.
+    /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that
+    /// cannot be said for sure (another machine's process, systems other than Linux). To look is to take the
+    /// lock for a moment if it is free, so ask only of a folder that somebody should be writing into.
     pub fn holder(dir: &Path) -> Option<u32> {
         let path = dir.join(NAME);
         let mut file = File::open(&path).ok()?;
@@ -67,13 +68,14 @@ fn outcome(tried: std::result::Result<(), TryLockError>) -> Option<bool> {
     match tried {
         Ok(()) => Some(true),
         Err(TryLockError::WouldBlock) => None,
-        // Systems say it in many ways (ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL): the file is open, so what fails is locking.
-        // Working without is better than not at all.
+        // Systems say it in many ways (ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL): the file is open, so what fails
+        // is locking. Working without is better than not at all.
         Err(TryLockError::Error(_)) => Some(false),
     }
 }
 
-/// Whether a process has `path` open. A number alone is not enough to send signals to: on a shared disk it is another machine's.
+/// Whether a process has `path` open. A number alone is not enough to send signals to: on a shared disk it is
+/// another machine's.
 fn has_open(process: u32, path: &Path) -> bool {
     let Ok(whole) = fs::canonicalize(path) else { return false };
     let Ok(open) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };

@@ -1,7 +1,7 @@
 //! Activations of f16 written again as f32, when a number comes that f16 cannot hold.
 //!
-//! A dataset has one type. Its whole parts are read and written again under new names, then the journal names those and the new type at
-//! once: whoever is interrupted before that still has the old ones.
+//! A dataset has one type. Its whole parts are read and written again under new names, then the journal names
+//! those and the new type at once: whoever is interrupted before that still has the old ones.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +24,9 @@ use crate::schema::{ACTIVATIONS, fixed_size_list};
 use crate::table::{Scan, TableReader};
 
 impl DatasetWriter {
-    /// Makes the dataset one of f32: its whole parts are written again, and [`DatasetWriter::begin`] with the old header continues
-    /// it. Of a dataset of f32 nothing changes. Parts that are not committed yet must be first.
+    /// Makes the dataset one of f32: its whole parts are written again, and [`DatasetWriter::begin`] with the
+    /// old header continues it. Of a dataset of f32 nothing changes. Parts that are not committed yet must be
+    /// first.
     ///
     /// # Errors
     /// What reading and writing parts gives; the dataset is then as it was.

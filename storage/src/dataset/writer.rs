@@ -29,8 +29,8 @@ pub struct DatasetWriter {
 }
 
 impl DatasetWriter {
-    /// Begins a dataset in `dir`, or goes on with the one that was interrupted there if it was begun with the same header.
-    /// Files of an interrupted commit are removed. `header` must have no tables.
+    /// Begins a dataset in `dir`, or goes on with the one that was interrupted there if it was begun with the
+    /// same header. Files of an interrupted commit are removed. `header` must have no tables.
     pub fn begin(dir: &Path, header: Manifest) -> Result<Self> {
         if !header.tables.is_empty() || header.rows != 0 {
             let message = "a header has no tables and no rows yet".to_owned();
@@ -96,8 +96,8 @@ impl DatasetWriter {
         &self.journal.tables
     }
 
-    /// Begins the next part of a table: `TABLE-00000.parquet` and so on; `vocabulary` and `documents`, which are one
-    /// file, have no number. Finish it and give it to [`DatasetWriter::commit`].
+    /// Begins the next part of a table: `TABLE-00000.parquet` and so on; `vocabulary` and `documents`, which
+    /// are one file, have no number. Finish it and give it to [`DatasetWriter::commit`].
     pub fn next_part(&mut self, table: &str, schema: SchemaRef, layout: &Layout) -> Result<PartWriter> {
         let valid = !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         if !valid {
@@ -110,8 +110,8 @@ impl DatasetWriter {
         PartWriter::create(&path, schema, layout)
     }
 
-    /// Takes over a finished part of another dataset of the same kind, by a hard link where the file system has them, else by a
-    /// copy. Give the result to [`DatasetWriter::commit`].
+    /// Takes over a finished part of another dataset of the same kind, by a hard link where the file system
+    /// has them, else by a copy. Give the result to [`DatasetWriter::commit`].
     pub fn adopt_part(&mut self, table: &str, from: &Path, part: &Part) -> Result<Part> {
         super::check_length(from, part)?;
         let number = self.issued.entry(table.to_owned()).or_default();

@@ -1,7 +1,8 @@
-//! Arrow's streams and files (Feather version 2), and folders of them as Hugging Face `datasets` keeps them: `data-*.arrow` and a
-//! `state.json` that names them.
+//! Arrow's streams and files (Feather version 2), and folders of them as Hugging Face `datasets` keeps them:
+//! `data-*.arrow` and a `state.json` that names them.
 //!
-//! SAELens caches activations so: a column with the hook's name (`[tokens, d]` per row) and, from version 6 on, `token_ids`.
+//! SAELens caches activations so: a column with the hook's name (`[tokens, d]` per row) and, from version 6
+//! on, `token_ids`.
 
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,8 @@ impl Batches {
             if self.ended {
                 return Ok(None);
             }
-            // The decoder looks at a message without a body when the next one comes, so the last one needs an end.
+            // The decoder looks at a message without a body when the next one comes, so the last one needs an
+            // end.
             let message = self.messages.next()?;
             self.ended = message.is_none();
             self.waiting = Buffer::from(message.unwrap_or_else(|| END.to_vec()));

@@ -1,10 +1,12 @@
-//! Messages of Arrow's stream format, one by one, checked against the length of the file before anything is reserved for them.
+//! Messages of Arrow's stream format, one by one, checked against the length of the file before anything is
+//! reserved for them.
 //!
 //! ```text
 //! stream: message … end        message: FF FF FF FF | u32 size | flatbuffer [size] | body [bodyLength]        end: size 0
 //! file:   ARROW1 00 00 … | stream | footer | i32 bytes of the footer | ARROW1
 //! ```
-//! A file (Feather version 2 is one) is read as the stream inside it; its footer, which lists the same messages, is not needed.
+//! A file (Feather version 2 is one) is read as the stream inside it; its footer, which lists the same
+//! messages, is not needed.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -22,7 +24,8 @@ const FEATHER_1: &[u8; 4] = b"FEA1";
 const CONTINUATION: [u8; 4] = [0xFF; 4];
 /// What the decoder reads as the end of a stream.
 pub(super) const END: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
-/// Bytes that one byte can stand for at most: an LZ4 block's longest match, a zstd block of 128 KiB in four bytes.
+/// Bytes that one byte can stand for at most: an LZ4 block's longest match, a zstd block of 128 KiB in four
+/// bytes.
 const LZ4: u64 = 255;
 const ZSTD: u64 = 1 << 15;
 
@@ -114,7 +117,8 @@ impl Messages {
     }
 }
 
-/// Where the first message of a file begins: the magic is padded with zeros, to 8 bytes by pyarrow and to 64 by arrow-rs.
+/// Where the first message of a file begins: the magic is padded with zeros, to 8 bytes by pyarrow and to 64
+/// by arrow-rs.
 fn first_message(file: &mut File) -> std::io::Result<u64> {
     let mut padding = Vec::new();
     file.seek(SeekFrom::Start(8))?;
@@ -138,7 +142,8 @@ fn before_footer(file: &mut File, path: &Path, length: u64) -> Result<u64> {
     end.filter(|end| *end >= 8 && tail[4..] == *MAGIC).ok_or_else(cut)
 }
 
-/// A compressed buffer says how long it is when it is unpacked, and the library makes room for that before it looks.
+/// A compressed buffer says how long it is when it is unpacked, and the library makes room for that before it
+/// looks.
 fn check_compression(batch: RecordBatch<'_>, body: &[u8]) -> Result<(), String> {
     let Some(compression) = batch.compression() else { return Ok(()) };
     let most = if compression.codec() == CompressionType::LZ4_FRAME { LZ4 } else { ZSTD };

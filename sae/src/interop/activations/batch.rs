@@ -88,12 +88,12 @@ fn domain_column(runs: &[Run]) -> Result<DictionaryArray<Int32Type>> {
     DictionaryArray::try_new(Int32Array::from(keys), names).map_err(|e| Error::data(e.to_string()))
 }
 
-/// Runs a decoder of a library on bytes that may be damaged: a panic in there is an error of the file. `damaged` says what a file
-/// is that does not decode, such as "is a damaged Parquet file".
+/// Runs a decoder of a library on bytes that may be damaged: a panic in there is an error of the file.
+/// `damaged` says what a file is that does not decode, such as "is a damaged Parquet file".
 ///
 /// # Errors
-/// [`Error::Io`] where the system could not read, else [`Error::Format`]; what the library knows but does not read is not called
-/// damaged.
+/// [`Error::Io`] where the system could not read, else [`Error::Format`]; what the library knows but does not
+/// read is not called damaged.
 pub(in crate::interop) fn guarded<T, E: std::error::Error + 'static>(
     path: &Path,
     damaged: &str,

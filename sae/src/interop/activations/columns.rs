@@ -1,4 +1,5 @@
-//! Tables as chunks: a column of lists, of lists of lists, or one column per dimension, with tokens, documents, positions and a mask.
+//! Tables as chunks: a column of lists, of lists of lists, or one column per dimension, with tokens,
+//! documents, positions and a mask.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -138,7 +139,8 @@ impl Table {
         Ok((d, self.sequences().then_some(rows)))
     }
 
-    /// The rows of a batch; `d` is their width, of the first if not given. `sequence` counts sequences over all files.
+    /// The rows of a batch; `d` is their width, of the first if not given. `sequence` counts sequences over
+    /// all files.
     ///
     /// # Errors
     /// Columns that are missing, null or of other types and widths than expected, with file, row and column.

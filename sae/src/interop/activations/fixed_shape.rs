@@ -1,4 +1,5 @@
-//! Columns of Arrow's extension type `arrow.fixed_shape_tensor`: `[d]` or `[tokens, d]` per row, stored as one flat list.
+//! Columns of Arrow's extension type `arrow.fixed_shape_tensor`: `[d]` or `[tokens, d]` per row, stored as
+//! one flat list.
 //!
 //! The field's metadata say the shape: `{"shape": [16, 768], "dim_names": …, "permutation": …}`.
 
@@ -24,7 +25,8 @@ pub(super) struct Shape {
 /// The shape that a field's metadata say; None for fields that are not tensors.
 ///
 /// # Errors
-/// Metadata that are not a shape, more than two dimensions, dimensions in another order than they are stored in.
+/// Metadata that are not a shape, more than two dimensions, dimensions in another order than they are stored
+/// in.
 pub(super) fn shape(field: &Field) -> Result<Option<Shape>, String> {
     #[derive(serde::Deserialize)]
     struct Metadata {

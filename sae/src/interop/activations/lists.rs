@@ -21,7 +21,8 @@ pub(super) fn is_float(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Float16 | DataType::Float32 | DataType::Float64)
 }
 
-/// The values inside lists, from the first row's first to the last row's last, and where each row's are in them.
+/// The values inside lists, from the first row's first to the last row's last, and where each row's are in
+/// them.
 ///
 /// # Errors
 /// The first row that is null; an array of another type.

@@ -1,4 +1,5 @@
-//! Activations that were computed elsewhere, as a dataset. `docs/imports.md` says what is read and how columns are recognised.
+//! Activations that were computed elsewhere, as a dataset. `docs/imports.md` says what is read and how
+//! columns are recognised.
 //!
 //! ```text
 //! .npy ────────────── npy ┐
@@ -7,9 +8,10 @@
 //! .parquet ────── parquet ┘  tokens, documents, positions     held-out marks              manifest
 //! ```
 //!
-//! A chunk is some megabytes, so memory does not grow with the files; of Arrow files one record batch is in memory, as large as its
-//! writer made it. What an array of three dimensions or a list of lists holds is sequences: each is a document. Rows without documents
-//! are cut into runs, so that some can be held out. Rows without tokens stay without: nothing is made up for them.
+//! A chunk is some megabytes, so memory does not grow with the files; of Arrow files one record batch is in
+//! memory, as large as its writer made it. What an array of three dimensions or a list of lists holds is
+//! sequences: each is a document. Rows without documents are cut into runs, so that some can be held out.
+//! Rows without tokens stay without: nothing is made up for them.
 //!
 //! An interrupted import counts chunks and continues where whole parts end, as a harvest does.
 

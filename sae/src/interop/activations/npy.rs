@@ -1,7 +1,7 @@
 //! `.npy`: one array, `[rows, d]` or `[sequences, tokens, d]`.
 //!
-//! `\x93NUMPY`, version, length of the header, then a Python dictionary of `descr`, `fortran_order` and `shape`, then the numbers
-//! (NumPy Enhancement Proposal 1).
+//! `\x93NUMPY`, version, length of the header, then a Python dictionary of `descr`, `fortran_order` and
+//! `shape`, then the numbers (NumPy Enhancement Proposal 1).
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! What a Parquet file may make its library reserve, checked before the library sees it.
 //!
-//! The library makes room for as many columns as an entry of the footer says, for as many bytes as a page says that it unpacks
-//! to, and for as many values as a dictionary or a list says, before it looks whether they are there. The footer and the headers of
-//! the pages are read here for that, and nothing else of them.
+//! The library makes room for as many columns as an entry of the footer says, for as many bytes as a page
+//! says that it unpacks to, and for as many values as a dictionary or a list says, before it looks whether
+//! they are there. The footer and the headers of the pages are read here for that, and nothing else of them.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use crate::{Error, Result};
 
 /// Groups in groups of a schema; a list of lists has four.
 const DEEPEST: usize = 64;
-/// Values in lists that a byte of a page stands for at most, and those that a page may have besides. A run of equal levels and
-/// values takes about six bytes per row however wide it is.
+/// Values in lists that a byte of a page stands for at most, and those that a page may have besides. A run of
+/// equal levels and values takes about six bytes per row however wide it is.
 const VALUES_PER_BYTE: u64 = 4096;
 const VALUES: u64 = 1 << 16;
 /// Bytes of a page's header at first; statistics of long texts may make it longer.
@@ -25,7 +25,8 @@ const HEADER: u64 = 512;
 /// Checks the footer.
 ///
 /// # Errors
-/// A file that is not Parquet, is encrypted, or has a footer that breaks off or describes more columns than it has.
+/// A file that is not Parquet, is encrypted, or has a footer that breaks off or describes more columns than
+/// it has.
 pub(super) fn check_footer(path: &Path) -> Result<()> {
     let bytes = Bytes::open(path)?;
     let mut tail = [0; 8];
@@ -110,7 +111,8 @@ fn check_schema(children: &[i64]) -> Result<(), String> {
 /// Checks the headers of the pages of the columns whose roots are `wanted`.
 ///
 /// # Errors
-/// A codec that is not read; pages that reach beyond their column, or say more of themselves than their bytes can hold.
+/// A codec that is not read; pages that reach beyond their column, or say more of themselves than their bytes
+/// can hold.
 pub(super) fn check_pages(path: &Path, metadata: &ParquetMetaData, wanted: &[&str]) -> Result<()> {
     let bytes = Bytes::open(path)?;
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {

@@ -13,7 +13,8 @@ use crate::harvest::Sink;
 use crate::{Error, Progress, Result};
 use lm::model::{Tokenizer, shown};
 
-/// Rows of a document where nothing says what a document is; fewer where that would make less than [`LEAST_DOCUMENTS`].
+/// Rows of a document where nothing says what a document is; fewer where that would make less than
+/// [`LEAST_DOCUMENTS`].
 const ROWS_PER_DOCUMENT: u64 = 256;
 /// So that there are some to hold out.
 const LEAST_DOCUMENTS: u64 = 100;
@@ -23,7 +24,8 @@ const LEAST_DOCUMENTS: u64 = 100;
 pub struct ImportConfig {
     /// Files of one kind, and folders of them.
     pub inputs: Vec<PathBuf>,
-    /// Column or tensor of the activations, or what columns of one dimension each are called before their number.
+    /// Column or tensor of the activations, or what columns of one dimension each are called before their
+    /// number.
     pub column: Option<String>,
     /// Column or tensor of the tokens, for `.npy` a file; `none`: there are none.
     pub tokens: Option<String>,
@@ -232,7 +234,8 @@ pub fn check(config: &ImportConfig, progress: &mut dyn Progress) -> Result<u64> 
 /// Imports; an interrupted import continues when it is asked for again with the same options.
 ///
 /// # Errors
-/// What cannot be read or does not fit, with file, row and column; numbers that are not finite; a folder that is taken.
+/// What cannot be read or does not fit, with file, row and column; numbers that are not finite; a folder that
+/// is taken.
 pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Result<Imported> {
     config.check()?;
     let source = source::open(&config.inputs, &config.names())?;
@@ -255,7 +258,10 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
         let chunk = chunk?.without_padding();
         let n = (chunk.values.len() / header.d_model).min((limit - ledger.rows()) as usize);
         let rows = enter(chunk, n, &header, &mut ledger, vocabulary.as_deref())?;
-        sink.write(chunks, n as u64, &[(schema::ACTIVATIONS, rows)])?;
+        // A chunk may be all padding.
+        if n > 0 {
+            sink.write(chunks, n as u64, &[(schema::ACTIVATIONS, rows)])?;
+        }
         chunks += 1;
         progress.advance(ledger.rows(), "");
         if ledger.rows() >= limit {

@@ -47,7 +47,8 @@ struct Input {
 /// Opens files and folders.
 ///
 /// # Errors
-/// Files that are not there, of several kinds or of none that is read; what the reader of that kind finds at their beginnings.
+/// Files that are not there, of several kinds or of none that is read; what the reader of that kind finds at
+/// their beginnings.
 pub(super) fn open(inputs: &[PathBuf], names: &Names) -> Result<Source> {
     let (kind, inputs) = find(inputs)?;
     let files: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
@@ -152,7 +153,8 @@ fn splits_of(folder: &Path) -> Result<Vec<String>> {
     Ok(splits)
 }
 
-/// Files of a folder in order of name; of a data set those that its state names, split after split, shard after shard.
+/// Files of a folder in order of name; of a data set those that its state names, split after split, shard
+/// after shard.
 fn in_folder(folder: &Path, split: Option<&str>, found: &mut Vec<Input>) -> Result<()> {
     if folder.join(SPLITS).is_file() {
         let splits = splits_of(folder)?;

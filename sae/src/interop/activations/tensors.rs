@@ -1,4 +1,5 @@
-//! `.safetensors`: a tensor `[rows, d]` or `[sequences, tokens, d]`, and tensors of tokens, documents, positions and a mask with it.
+//! `.safetensors`: a tensor `[rows, d]` or `[sequences, tokens, d]`, and tensors of tokens, documents,
+//! positions and a mask with it.
 
 use std::path::{Path, PathBuf};
 
@@ -139,8 +140,8 @@ fn runs(documents: &[u32]) -> Vec<(String, usize)> {
 /// Opens files with tensors of the same names and width.
 ///
 /// # Errors
-/// Files that are not safetensors, no tensor or several that could be the activations, tensors next to it that do not fit
-/// its rows, files that differ.
+/// Files that are not safetensors, no tensor or several that could be the activations, tensors next to it
+/// that do not fit its rows, files that differ.
 pub(super) fn open(files: &[PathBuf], names: &Names) -> Result<(Facts, Chunks)> {
     let opened: Vec<Tensors> = files.iter().map(|file| Tensors::open(file, names)).collect::<Result<_>>()?;
     let first = opened.first().ok_or_else(|| Error::request("no files"))?;

@@ -611,7 +611,8 @@ fn padding_is_left_out_by_the_mask_that_comes_with_the_rows() {
     assert!(desk.refused(&desk.config(&["none.parquet"])).contains("every row is padding"));
 }
 
-/// As `DatasetDict.save_to_disk` leaves it, and as the Hub's converter names files: splits that are held out, and nothing else is.
+/// As `DatasetDict.save_to_disk` leaves it, and as the Hub's converter names files: splits that are held out,
+/// and nothing else is.
 #[test]
 fn splits_of_a_data_set_say_what_is_held_out() {
     let desk = Desk::new();

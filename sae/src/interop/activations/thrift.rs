@@ -86,7 +86,8 @@ impl<'a> Reader<'a> {
         Ok((head & 15, n as usize))
     }
 
-    /// Reads a struct: `field` gets number and type of each field, and whether it read the value; what it left is skipped.
+    /// Reads a struct: `field` gets number and type of each field, and whether it read the value; what it
+    /// left is skipped.
     pub fn fields(&mut self, field: &mut dyn FnMut(&mut Self, i64, u8) -> Result<bool>) -> Result<()> {
         self.depth += 1;
         if self.depth > DEEPEST {

@@ -75,7 +75,8 @@ fn whitened_rows_have_the_identity_as_covariance() {
     apply(&whitening, &mut known);
     apply(&whitening, &mut new);
     assert!(from_identity(&known, d) < 1e-3, "{}", from_identity(&known, d));
-    // Of other rows up to chance: an element of a covariance over n rows deviates by about 1/√n = 0.005, the diagonal by less.
+    // Of other rows up to chance: an element of a covariance over n rows deviates by about 1/√n = 0.005, the
+    // diagonal by less.
     assert!(from_identity(&new, d) < 0.03, "{}", from_identity(&new, d));
     // And back.
     for (row, old) in new.chunks_exact(d).zip(before.chunks_exact(d)) {
