@@ -1,7 +1,8 @@
-//! Damaged and hostile files of activations and pictures: an import ends in success or an error, never in a panic and never in memory
-//! that the file does not justify. See `hostile_models.rs`.
+//! Damaged and hostile files of activations and pictures: an import ends in success or an error, never in a
+//! panic and never in memory that the file does not justify. See `hostile_models.rs`.
 //!
 //!     SAE_FUZZ_CASES=1000000 cargo test --test hostile_imports -- --nocapture
+//!     SAE_FUZZ_READER="parquet zstd" …        one reader alone: npy, safetensors, arrow, "arrow file", "arrow lz4", … pictures
 
 #![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
@@ -16,7 +17,12 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::Field;
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use common::{Subject, cases, hostile};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use sae::Quiet;
 use sae::interop::activations::{ImportConfig, check};
 use sae::interop::images::{self, ImagesConfig};
@@ -70,17 +76,29 @@ fn tables() -> Vec<RecordBatch> {
     ]
 }
 
-fn parquet(batch: &RecordBatch) -> Vec<u8> {
+fn parquet(batch: &RecordBatch, compression: Compression) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    let properties = WriterProperties::builder().set_compression(compression).build();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
     writer.write(batch).unwrap();
     writer.close().unwrap();
     bytes
 }
 
-fn arrow(batch: &RecordBatch) -> Vec<u8> {
+fn arrow(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema()).unwrap();
+    let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(&mut bytes, &batch.schema(), options).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    bytes
+}
+
+/// Feather's second version.
+fn feather(batch: &RecordBatch) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = FileWriter::try_new(&mut bytes, &batch.schema()).unwrap();
     writer.write(batch).unwrap();
     writer.finish().unwrap();
     drop(writer);
@@ -111,7 +129,8 @@ fn picture(format: image::ImageFormat) -> Vec<u8> {
 /// One test: memory is counted for the process.
 #[test]
 fn damaged_files_are_refused_or_read() {
-    // Panics inside the decoders are errors; their messages would fill the screen. Those of this test are wanted.
+    // Panics inside the decoders are errors; their messages would fill the screen. Those of this test are
+    // wanted.
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.location().is_some_and(|place| place.file().contains("sae/tests")) {
@@ -125,23 +144,45 @@ fn damaged_files_are_refused_or_read() {
         npy("<f2", "True", "(6, 3)", 36),
         npy("<f8", "False", "(2, 3, 2)", 96),
     ];
+    let wanted = std::env::var("SAE_FUZZ_READER").ok();
+    let import = |name: &str, whole: &[Vec<u8>], header: usize, fixed: usize, each: usize| {
+        let (reader, path) =
+            (name.split(' ').next().unwrap_or(name), at(&format!("a.{name}").replace(' ', ".")));
+        let path = path.with_extension(reader);
+        if wanted.as_ref().is_none_or(|wanted| wanted == name) {
+            let subject = Subject { name, whole, header, fixed, each };
+            hostile(&subject, cases(1500), |bytes| read(&path, &bytes));
+        }
+    };
     // A chunk is at most 8 MB, and a file that small has less.
-    let subject = Subject { name: "npy", whole: &files, header: 80, fixed: 64 << 10, each: 64 };
-    hostile(&subject, cases(1500), |bytes| read(&at("a.npy"), &bytes));
-    let subject =
-        Subject { name: "safetensors", whole: &[safetensors()], header: 200, fixed: 64 << 10, each: 64 };
-    hostile(&subject, cases(1500), |bytes| read(&at("a.safetensors"), &bytes));
+    import("npy", &files, 80, 64 << 10, 64);
+    import("safetensors", &[safetensors()], 200, 64 << 10, 64);
     let tables = tables();
-    let files: Vec<Vec<u8>> = tables.iter().map(arrow).collect();
-    // Arrow's decoder reserves up to 64 MB for a length that it was told, and reads no more than there is.
-    let subject = Subject { name: "arrow", whole: &files, header: 1200, fixed: 80 << 20, each: 64 };
-    hostile(&subject, cases(1500), |bytes| read(&at("a.arrow"), &bytes));
-    let files: Vec<Vec<u8>> = tables.iter().map(parquet).collect();
-    let subject = Subject { name: "parquet", whole: &files, header: 1 << 20, fixed: 4 << 20, each: 2048 };
-    hostile(&subject, cases(1500), |bytes| read(&at("a.parquet"), &bytes));
+    let plain: Vec<Vec<u8>> = tables.iter().map(|table| arrow(table, None)).collect();
+    import("arrow", &plain, 1200, 1 << 20, 64);
+    let files: Vec<Vec<u8>> = tables.iter().map(feather).collect();
+    import("arrow file", &files, 1200, 1 << 20, 64);
+    // A byte may stand for many where it is compressed: 255 of LZ4, 32,768 of zstd.
+    let packed = |compression| -> Vec<Vec<u8>> {
+        tables.iter().map(|table| arrow(table, Some(compression))).collect()
+    };
+    import("arrow lz4", &packed(CompressionType::LZ4_FRAME), 1200, 1 << 20, 1024);
+    import("arrow zstd", &packed(CompressionType::ZSTD), 1200, 1 << 20, 100_000);
+    let packed =
+        |compression| -> Vec<Vec<u8>> { tables.iter().map(|table| parquet(table, compression)).collect() };
+    import("parquet", &packed(Compression::UNCOMPRESSED), 1 << 20, 4 << 20, 2048);
+    import("parquet snappy", &packed(Compression::SNAPPY), 1 << 20, 4 << 20, 4096);
+    import("parquet gzip", &packed(Compression::GZIP(GzipLevel::default())), 1 << 20, 4 << 20, 8192);
+    import("parquet lz4", &packed(Compression::LZ4_RAW), 1 << 20, 4 << 20, 4096);
+    import("parquet zstd", &packed(Compression::ZSTD(ZstdLevel::default())), 1 << 20, 4 << 20, 100_000);
+    import("parquet brotli", &packed(Compression::BROTLI(BrotliLevel::default())), 1 << 20, 4 << 20, 1 << 19);
+    if wanted.is_some_and(|wanted| wanted != "pictures") {
+        return;
+    }
 
     for (name, format) in [("a.png", image::ImageFormat::Png), ("a.jpg", image::ImageFormat::Jpeg)] {
-        // A byte of a picture may stand for a thousand of pixels; those are kept as three numbers, then as one.
+        // A byte of a picture may stand for a thousand of pixels; those are kept as three numbers, then as
+        // one.
         let subject =
             Subject { name, whole: &[picture(format)], header: 1 << 20, fixed: 8 << 20, each: 60_000 };
         let mut turn = 0u64;

@@ -1,4 +1,4 @@
-//! One writer a folder.
+//! One writer per folder.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -9,41 +9,45 @@ use crate::error::{Error, Result};
 /// The file that is locked.
 const NAME: &str = ".lock";
 
-/// Held by the process that writes into a folder; the system lets go of it when the process ends, however it ends.
+/// Held by the process that writes into a folder; the system lets go of it when the process ends, however it
+/// ends.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
     /// Keeps the lock while it is open.
     file: File,
+    held: bool,
 }
 
 impl Lock {
-    /// Takes `DIR/.lock`, or says at once that another process has it.
+    /// Takes `DIR/.lock`, or says at once that another process has it. Where the file system has no locks
+    /// (some network and FUSE ones), nothing is held and [`Lock::is_held`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Busy`]; [`Error::Io`] if the file cannot be made.
     pub fn take(dir: &Path) -> Result<Self> {
         let path = dir.join(NAME);
         // Not truncated: what is in it belongs to whoever has the lock.
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let file = open.map_err(Error::io(&path))?;
-        match file.try_lock() {
-            // Whoever had it may have removed the name while we waited to look: then ours is a lock on nothing.
-            Ok(()) if is_current(&path, &file) => {
-                // So that others can say who writes. Best effort: the lock itself is what counts.
-                let _ = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
-                Ok(Self { path, file })
-            }
-            Ok(()) => Err(Error::Busy { path }),
-            Err(TryLockError::WouldBlock) => Err(Error::Busy { path }),
-            // A file system without locks (some network ones): working without is better than not at all.
-            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
-                Ok(Self { path, file })
-            }
-            Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+        let Some(held) = outcome(file.try_lock()) else { return Err(Error::Busy { path }) };
+        // Whoever had it may have removed the name while we waited to look: then ours is a lock on nothing.
+        if held && !is_current(&path, &file) {
+            return Err(Error::Busy { path });
         }
+        // So that others can say who writes. Best effort: the lock itself is what counts.
+        let _ = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
+        Ok(Self { path, file, held })
     }
 
-    /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that can not be said for sure (another
-    /// machine's process, systems other than Linux). To look is to take the lock for a moment if it is free, so ask only of a folder that
-    /// somebody should be writing into.
+    /// Whether another process is kept out; false where the file system has no locks.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that
+    /// cannot be said for sure (another machine's process, systems other than Linux). To look is to take the
+    /// lock for a moment if it is free, so ask only of a folder that somebody should be writing into.
     pub fn holder(dir: &Path) -> Option<u32> {
         let path = dir.join(NAME);
         let mut file = File::open(&path).ok()?;
@@ -59,7 +63,19 @@ impl Lock {
     }
 }
 
-/// Whether a process has `path` open. A number alone is not enough to send signals to: on a shared disk it is another machine's.
+/// Whether a lock is held; None where somebody else has it.
+fn outcome(tried: std::result::Result<(), TryLockError>) -> Option<bool> {
+    match tried {
+        Ok(()) => Some(true),
+        Err(TryLockError::WouldBlock) => None,
+        // Systems say it in many ways (ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL): the file is open, so what fails
+        // is locking. Working without is better than not at all.
+        Err(TryLockError::Error(_)) => Some(false),
+    }
+}
+
+/// Whether a process has `path` open. A number alone is not enough to send signals to: on a shared disk it is
+/// another machine's.
 fn has_open(process: u32, path: &Path) -> bool {
     let Ok(whole) = fs::canonicalize(path) else { return false };
     let Ok(open) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
@@ -93,6 +109,16 @@ impl Drop for Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_written_without() {
+        // ENOLCK, EOPNOTSUPP, ENOSYS and EINVAL of Linux.
+        for number in [37, 95, 38, 22] {
+            let error = std::io::Error::from_raw_os_error(number);
+            assert_eq!(outcome(Err(TryLockError::Error(error))), Some(false), "{number}");
+        }
+        assert_eq!((outcome(Ok(())), outcome(Err(TryLockError::WouldBlock))), (Some(true), None));
+    }
 
     #[test]
     fn one_at_a_time_and_others_can_say_who() {

@@ -15,16 +15,17 @@ const EXAMPLES: &str = "\
 Examples:
   sae import acts.npy --out data                                   # [rows, d] or [sequences, tokens, d]; f2, f4, f8
   sae import acts.npy --tokens ids.npy --tokenizer gpt2/ --model gpt2 --hook blocks.6.hook_resid_post --out data
-  sae import acts.safetensors --column layer6 --out data           # a tensor; tokens, documents, positions beside it
+  sae import acts.safetensors --column layer6 --out data           # a tensor; tokens, documents, positions, a mask with it
   sae import cached/ --tokenizer pythia/ --out data                # SAELens's cached activations (Arrow)
   sae import shards/ --dry-run --out data                          # Parquet: a column of lists, or dim_0, dim_1, …
   sae import --images photographs/ --patch 16 --patches 100000 --out patches
 
 Then: sae train --data data …, sae index RUN --no-model, sae evaluate RUN --no-model.
+Padding is left out where an attention_mask says so; the test and validation splits of a DatasetDict are held out.
 Rows without tokens stay without: the index and the window show where they are, not text.
-An interrupted import goes on when the same command is given again.";
+An interrupted import continues when the same command is given again.";
 
-/// Make a dataset of activations computed elsewhere (.npy, .safetensors, Arrow, Parquet) or of patches of pictures
+/// Make a dataset of activations computed elsewhere (.npy, .safetensors, Arrow, Feather, Parquet) or of patches of pictures
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Command {
@@ -34,13 +35,13 @@ pub struct Command {
     /// Folder for the dataset
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Say what would be read and stop
+    /// Show what would be read, and stop
     #[arg(long)]
     dry_run: bool,
-    /// Column or tensor of the activations; what columns of one dimension each are called before their number
+    /// Column or tensor of the activations; for one column per dimension, what stands before the number
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
-    /// Column or tensor of the tokens, for .npy a file; `none` if what is there is none [default: token, token_ids, input_ids, …]
+    /// Column or tensor of the tokens, for .npy a file; `none` to leave them out [default: token, token_ids, input_ids, …]
     #[arg(long, value_name = "NAME")]
     tokens: Option<String>,
     /// Column or tensor of the documents; `none` to leave them out [default: document, doc_id, sample_id, …]
@@ -49,10 +50,13 @@ pub struct Command {
     /// Column or tensor of the positions; `none` to leave them out [default: position, token_pos, pos]
     #[arg(long, value_name = "NAME")]
     position_column: Option<String>,
+    /// Column or tensor, for .npy a file, that is 0 where a row is padding; `none` to keep all [default: attention_mask]
+    #[arg(long, value_name = "NAME")]
+    mask_column: Option<String>,
     /// Rows of a document where nothing says what documents are [default: 256, less for few rows]
     #[arg(long, value_name = "ROWS")]
     rows_per_document: Option<u64>,
-    /// The model that made the activations: if it is here its weights are noted, so that `sae evaluate` can splice; else a name
+    /// The model that made the activations: if its weights are here they are noted, so that `sae evaluate` can splice; else a name
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// Where they were taken, a TransformerLens name [default: the column's name if it is one]
@@ -95,6 +99,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// As [`activations::run`] and [`images::run`].
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if !self.images.is_empty() {
             let config = self.images(session);
@@ -110,7 +117,9 @@ impl Command {
             ("--no-whitening", self.no_whitening),
         ];
         if let Some((option, _)) = of_pictures.iter().find(|(_, given)| *given) {
-            return Err(Error::request(format!("{option} is about pictures: name them with --images")));
+            return Err(
+                Error::request(format!("{option} is about pictures")).with_remedy("name them with --images")
+            );
         }
         let config = self.activations(session)?;
         if self.dry_run {
@@ -143,6 +152,7 @@ impl Command {
             tokens: self.tokens.clone(),
             documents: self.document_column.clone(),
             positions: self.position_column.clone(),
+            mask: self.mask_column.clone(),
             rows_per_document: self.rows_per_document,
             model: self.model.as_deref().map_or(Ok(defaults.model), |name| model(name, session))?,
             hook: self.hook.clone(),
@@ -188,5 +198,6 @@ fn planned(plan: &Plan) -> Output {
     output.row("hook", plan.hook.as_deref().unwrap_or("not known; --hook names it"));
     let size = |bytes: u64| format!("{:.1} MB before compression", bytes as f64 / 1e6);
     output.row("disk", plan.bytes.map_or_else(unknown, size));
+    plan.notes.iter().for_each(|note| output.row("note", note));
     output
 }

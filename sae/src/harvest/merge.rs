@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use storage::documents::DocumentRow;
-use storage::{Dataset, DatasetWriter, Layout, Manifest, documents, schema};
+use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, documents, schema};
 
 use super::{Harvested, Shard};
 use crate::{Error, Progress, Result};
@@ -105,9 +105,9 @@ fn names(shard: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// What all shards of a dataset share.
-fn header(manifest: &Manifest) -> Manifest {
-    Manifest { rows: 0, tables: Default::default(), ..manifest.clone() }
+/// What all shards of a dataset share. One of them may have met a number too large for f16.
+fn header(manifest: &Manifest, dtype: Dtype) -> Manifest {
+    Manifest { dtype, rows: 0, tables: Default::default(), ..manifest.clone() }
 }
 
 fn one(
@@ -119,9 +119,11 @@ fn one(
 ) -> Result<Dataset> {
     let datasets: Vec<Dataset> =
         shards.iter().map(|shard| Ok(Dataset::open(&shard.join(name))?)).collect::<Result<_>>()?;
-    let common = header(datasets[0].manifest());
+    let wide = datasets.iter().any(|dataset| dataset.manifest().dtype == Dtype::F32);
+    let dtype = if wide { Dtype::F32 } else { Dtype::F16 };
+    let common = header(datasets[0].manifest(), dtype);
     for dataset in &datasets {
-        if header(dataset.manifest()) != common {
+        if header(dataset.manifest(), dtype) != common {
             return Err(Error::format(
                 dataset.dir().join(storage::MANIFEST),
                 format!("was made with other settings than {}", datasets[0].dir().display()),
@@ -171,7 +173,13 @@ fn adopted(
     table: &str,
 ) -> Result<Vec<(String, storage::Part)>> {
     let parts = dataset.manifest().tables.get(table).map_or(&[][..], |t| t.parts.as_slice());
-    let adopt = |part| Ok((table.to_owned(), writer.adopt_part(table, dataset.dir(), part)?));
+    let widens = table == schema::ACTIVATIONS && dataset.manifest().dtype != writer.dtype();
+    let adopt = |part| {
+        let from = dataset.dir();
+        let adopted =
+            if widens { writer.adopt_widened(from, part) } else { writer.adopt_part(table, from, part) };
+        Ok((table.to_owned(), adopted?))
+    };
     parts.iter().map(adopt).collect()
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use storage::documents::DocumentRow;
-use storage::{Bos, Manifest, ModelRef, schema};
+use storage::{Bos, Dtype, Manifest, ModelRef, schema};
 
 use super::HarvestConfig;
 use super::capture::{Captured, capture};
@@ -45,12 +45,25 @@ struct Message {
 }
 
 impl Message {
-    /// The rows for each dataset.
-    fn datasets(&self, config: &HarvestConfig, model: &LanguageModel) -> Result<Vec<Vec<TableRows>>> {
+    /// The rows for each dataset. A sink of f16 that gets a number too large for it goes over to f32 first.
+    fn datasets(
+        &self,
+        config: &HarvestConfig,
+        model: &LanguageModel,
+        sinks: &mut [Sink],
+    ) -> Result<Vec<Vec<TableRows>>> {
         let mut datasets = Vec::new();
         for (i, hook) in config.hooks.iter().enumerate() {
             let width = hook.width(model.config())?;
-            let table = self.rows.activations(&self.got, i, *hook, width, config.dtype)?;
+            let sink = &mut sinks[i];
+            // Looking costs a pass over the values; the failure that asks for it is rare.
+            let table = match self.rows.activations(&self.got, i, *hook, width, sink.dtype()) {
+                Err(_) if sink.dtype() == Dtype::F16 && self.rows.overflow(&self.got, i, width) => {
+                    sink.widen(self.batch)?;
+                    self.rows.activations(&self.got, i, *hook, width, sink.dtype())?
+                }
+                table => table?,
+            };
             datasets.push(vec![TableRows::activations(table)]);
         }
         if config.routing {
@@ -114,6 +127,7 @@ pub fn run(
     };
     let (folders, sinks) = begin(config, model, out)?;
     let first = sinks.iter().map(Sink::next_batch).min().unwrap_or(0);
+    sinks.iter().filter_map(Sink::note).take(1).for_each(|note| progress.remark(&note));
     let source = TokenSource::open(config, model.tokenizer(), share)?;
     progress.begin("harvest", config.tokens, "tokens");
     source.notes().iter().for_each(|note| progress.remark(note));
@@ -132,6 +146,13 @@ pub fn run(
         let sinks = writer.join().map_err(|_| Error::data("the writer of the harvest failed"))??;
         Ok::<_, Error>((sinks, computed))
     })?;
+    for (hook, sink) in config.hooks.iter().zip(&sinks) {
+        if sink.dtype() != config.dtype {
+            progress.remark(&format!(
+                "activations at {hook} are stored as f32: some are too large for f16 (65504)"
+            ));
+        }
+    }
     let Computed { batches, known, remarks } = computed?;
     remarks.iter().for_each(|remark| progress.remark(remark));
     let rows = known.rows.iter().map(|d| u64::from(d.tokens)).sum();
@@ -256,7 +277,7 @@ fn write(
 ) -> Result<Vec<Sink>> {
     let (mut next, mut problem) = (0, None);
     for message in receiver {
-        match message.datasets(config, model) {
+        match message.datasets(config, model, &mut sinks) {
             Ok(datasets) => {
                 for (sink, tables) in sinks.iter_mut().zip(&datasets) {
                     sink.write(message.batch, message.rows.len() as u64, tables)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
-use storage::{DatasetWriter, Layout, Manifest, Part, PartWriter, schema};
+use storage::{DatasetWriter, Dtype, Layout, Manifest, Part, PartWriter, schema};
 
 use crate::{Error, Result};
 
@@ -54,6 +54,29 @@ impl Sink {
             })?,
         };
         Ok(Self { writer, open: Vec::new(), cursor, tokens: 0, rows_per_part })
+    }
+
+    /// Type of the activations.
+    pub fn dtype(&self) -> Dtype {
+        self.writer.dtype()
+    }
+
+    /// Goes over from f16 to f32: makes everything before `next_batch` whole and writes it again. After it, the same command
+    /// continues.
+    ///
+    /// # Errors
+    /// What reading and writing parts gives; everything before `next_batch` is then whole and f16.
+    pub fn widen(&mut self, next_batch: u64) -> Result<()> {
+        self.commit(next_batch)?;
+        Ok(self.writer.widen()?)
+    }
+
+    /// What a user should know about the folder's file system.
+    pub fn note(&self) -> Option<String> {
+        let folder = self.writer.dir().display();
+        let text =
+            format!("{folder} is on a file system without locks: start no second command that writes there");
+        (!self.writer.is_locked()).then_some(text)
     }
 
     /// The first batch that is not in a whole part yet.

@@ -62,16 +62,23 @@ impl Rows {
         let (column, bad) = vector::column_from_rows(&self.pick(values, width), width, dtype)?;
         if let Some(row) = bad.first_row {
             let place = format!("document {}, position {}", self.document[row], self.position[row]);
-            let (why, remedy) = match dtype {
-                Dtype::F16 => ("it is not finite or too large for f16 (65504)", "try --dtype f32"),
-                Dtype::F32 => {
-                    ("it is not finite", "the model's weights or its text are damaged: fetch them again")
-                }
-            };
-            let what = format!("the {what} at {hook} of {place} cannot be stored: {why}");
-            return Err(Error::data(what).with_remedy(remedy));
+            let problem = format!("the {what} at {hook} of {place} cannot be stored: it is not finite");
+            return Err(Error::data(problem).with_remedy("check the model's weights"));
         }
         Ok(Arc::new(column))
+    }
+
+    /// Whether all activations `[n, width]` of hook number `i` are finite and some are too large for f16.
+    pub fn overflow(&self, got: &Captured, i: usize, width: usize) -> bool {
+        let values = self.at.iter().flat_map(|&at| &got.values[i][at * width..][..width]);
+        let mut largest = 0f32;
+        for value in values {
+            if !value.is_finite() {
+                return false;
+            }
+            largest = largest.max(value.abs());
+        }
+        !half::f16::from_f32(largest).is_finite()
     }
 
     /// Rows of `activations` for hook number `i` of the harvest.

@@ -21,6 +21,9 @@ pub(super) struct Journal {
     version: u64,
     /// The manifest as it was when the work began.
     pub header: Manifest,
+    /// Whether the work began with f16 and went over to the header's f32.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub widened: bool,
     /// Whole parts.
     pub tables: BTreeMap<String, Table>,
     /// Where the writer's owner wants to go on; `None` before the first commit.
@@ -29,7 +32,8 @@ pub(super) struct Journal {
 
 impl Journal {
     pub fn new(header: Manifest) -> Self {
-        Self { format: FORMAT.to_owned(), version: VERSION, header, tables: BTreeMap::new(), cursor: None }
+        let format = FORMAT.to_owned();
+        Self { format, version: VERSION, header, widened: false, tables: BTreeMap::new(), cursor: None }
     }
 
     pub fn read(path: &Path) -> Result<Self> {
@@ -39,7 +43,9 @@ impl Journal {
     /// Settings that differ between the two headers, one `name: there A, here B` each; `None` when equal.
     pub fn difference(&self, header: &Manifest) -> Option<String> {
         let there = serde_json::to_value(&self.header).unwrap_or_default();
-        let here = serde_json::to_value(header).unwrap_or_default();
+        // The command that began with f16 is the one that continues.
+        let dtype = if self.widened { self.header.dtype } else { header.dtype };
+        let here = serde_json::to_value(Manifest { dtype, ..header.clone() }).unwrap_or_default();
         let mut lines = Vec::new();
         compare("", &there, &here, &mut lines);
         (!lines.is_empty()).then(|| lines.join("; "))

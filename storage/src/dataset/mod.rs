@@ -2,6 +2,7 @@
 
 mod journal;
 mod verify;
+mod widen;
 mod writer;
 
 use std::collections::BTreeMap;

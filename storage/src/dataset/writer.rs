@@ -13,7 +13,7 @@ use crate::atomic::{self, PARTIAL};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::manifest::{Manifest, Part, Table};
+use crate::manifest::{Dtype, Manifest, Part, Table};
 use crate::part::PartWriter;
 use crate::schema::SINGLE_FILE;
 
@@ -22,15 +22,15 @@ use crate::schema::SINGLE_FILE;
 #[derive(Debug)]
 pub struct DatasetWriter {
     dir: PathBuf,
-    journal: Journal,
-    /// Parts given out per table, committed ones included.
+    pub(super) journal: Journal,
+    /// The number of each table's next part.
     issued: BTreeMap<String, usize>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl DatasetWriter {
-    /// Begins a dataset in `dir`, or goes on with the one that was interrupted there if it was begun with the same header.
-    /// Files of an interrupted commit are removed. `header` must have no tables.
+    /// Begins a dataset in `dir`, or goes on with the one that was interrupted there if it was begun with the
+    /// same header. Files of an interrupted commit are removed. `header` must have no tables.
     pub fn begin(dir: &Path, header: Manifest) -> Result<Self> {
         if !header.tables.is_empty() || header.rows != 0 {
             let message = "a header has no tables and no rows yet".to_owned();
@@ -60,13 +60,30 @@ impl DatasetWriter {
             atomic::write_json(&path, &journal)?;
             journal
         };
-        let issued = journal.tables.iter().map(|(name, table)| (name.clone(), table.parts.len())).collect();
-        Ok(Self { dir: dir.to_owned(), journal, issued, _lock: lock })
+        let next =
+            |table: &Table| table.parts.iter().map(|part| number_of(&part.file) + 1).max().unwrap_or(0);
+        let issued = journal.tables.iter().map(|(name, table)| (name.clone(), next(table))).collect();
+        Ok(Self { dir: dir.to_owned(), journal, issued, lock })
     }
 
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Type of the activations: the header's, or f32 after [`DatasetWriter::widen`].
+    pub fn dtype(&self) -> Dtype {
+        self.journal.header.dtype
+    }
+
+    /// Width of an activation.
+    pub(super) fn width(&self) -> usize {
+        self.journal.header.d_model
+    }
+
+    /// Whether other processes are kept out; false where the file system has no locks.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_held()
     }
 
     /// What the last commit gave; `None` at the beginning.
@@ -79,8 +96,8 @@ impl DatasetWriter {
         &self.journal.tables
     }
 
-    /// Begins the next part of a table: `TABLE-00000.parquet` and so on; `vocabulary` and `documents`, which are one
-    /// file, have no number. Finish it and give it to [`DatasetWriter::commit`].
+    /// Begins the next part of a table: `TABLE-00000.parquet` and so on; `vocabulary` and `documents`, which
+    /// are one file, have no number. Finish it and give it to [`DatasetWriter::commit`].
     pub fn next_part(&mut self, table: &str, schema: SchemaRef, layout: &Layout) -> Result<PartWriter> {
         let valid = !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         if !valid {
@@ -93,8 +110,8 @@ impl DatasetWriter {
         PartWriter::create(&path, schema, layout)
     }
 
-    /// Takes over a finished part of another dataset of the same kind, by a hard link where the file system has them, else by a
-    /// copy. Give the result to [`DatasetWriter::commit`].
+    /// Takes over a finished part of another dataset of the same kind, by a hard link where the file system
+    /// has them, else by a copy. Give the result to [`DatasetWriter::commit`].
     pub fn adopt_part(&mut self, table: &str, from: &Path, part: &Part) -> Result<Part> {
         super::check_length(from, part)?;
         let number = self.issued.entry(table.to_owned()).or_default();
@@ -120,6 +137,7 @@ impl DatasetWriter {
             tables.entry(table).or_default().push(part);
         }
         let mut next = Journal::new(self.journal.header.clone());
+        next.widened = self.journal.widened;
         next.tables = tables;
         next.cursor = Some(cursor);
         atomic::write_json(&self.dir.join(journal::FILE), &next)?;
@@ -146,6 +164,13 @@ fn file_name(table: &str, number: usize) -> String {
     } else {
         format!("{table}-{number:05}.parquet")
     }
+}
+
+/// The number in the name of a part; 0 for tables of one file.
+fn number_of(file: &str) -> usize {
+    let number =
+        file.strip_suffix(".parquet").and_then(|stem| stem.rsplit_once('-')).map(|(_, number)| number);
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Whether `next_part` can have made this name. Nothing else in the folder is ever removed.

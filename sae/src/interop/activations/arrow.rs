@@ -1,26 +1,30 @@
-//! Arrow's stream format, as Hugging Face `datasets` keeps it: a folder of `data-*.arrow` and a `state.json` that names them.
+//! Arrow's streams and files (Feather version 2), and folders of them as Hugging Face `datasets` keeps them:
+//! `data-*.arrow` and a `state.json` that names them.
 //!
-//! SAELens caches activations so: a column with the hook's name (`[tokens, d]` a row) and, from version 6 on, `token_ids`.
+//! SAELens caches activations so: a column with the hook's name (`[tokens, d]` per row) and, from version 6
+//! on, `token_ids`.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 
+use super::arrow_messages::{END, Messages};
+use super::batch::guarded;
+use super::chunk::{Chunk, Chunks, Facts, Names, rows_at_once, until_error};
 use super::columns::Table;
-use super::source::{Chunk, Facts, Names, rows_at_once};
 use crate::{Error, Result};
-use lm::model::Hook;
 
 /// What `datasets` writes last.
 pub(super) const STATE: &str = "state.json";
-/// Bytes read at once.
-const PIECE: usize = 1 << 20;
+/// What a message is that the library cannot decode.
+const DAMAGED: &str = "is not an Arrow stream or file, or a damaged one";
 
 /// The files that a folder's state names, in order.
+///
+/// # Errors
+/// A state that cannot be read, names no files or files that are not next to it.
 pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     #[derive(serde::Deserialize)]
     struct State {
@@ -34,40 +38,41 @@ pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let path = folder.join(STATE);
     let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
     let state: State = serde_json::from_slice(&text)
-        .map_err(|e| Error::format(&path, format!("is no state of a Hugging Face dataset: {e}")))?;
+        .map_err(|e| Error::format(&path, format!("is not the state of a Hugging Face dataset: {e}")))?;
     let file = |DataFile { filename }: DataFile| {
         if Path::new(&filename).file_name() != Some(filename.as_ref()) {
             return Err(Error::format(
                 &path,
-                format!("names the file `{filename}`; expected a file beside it"),
+                format!("names the file `{filename}`; expected a file next to it"),
             ));
         }
         let file = folder.join(&filename);
-        match file.is_file() {
-            true => Ok(file),
-            false => Err(Error::format(&path, format!("names {filename}, which is not beside it"))),
+        if !file.is_file() {
+            return Err(Error::format(&path, format!("names {filename}, which is not next to it")));
         }
+        Ok(file)
     };
     let files: Vec<PathBuf> = state.files.into_iter().map(file).collect::<Result<_>>()?;
     if files.is_empty() { Err(Error::format(&path, "names no files")) } else { Ok(files) }
 }
 
-/// Record batches of one file. The decoder is fed piece by piece, so that a length in a damaged file allocates nothing.
+/// Record batches of one file.
 struct Batches {
     path: PathBuf,
-    file: File,
+    messages: Messages,
     decoder: StreamDecoder,
     waiting: Buffer,
+    ended: bool,
 }
 
 impl Batches {
     fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
         Ok(Self {
             path: path.to_path_buf(),
-            file,
+            messages: Messages::open(path)?,
             decoder: StreamDecoder::new(),
             waiting: Buffer::from(Vec::<u8>::new()),
+            ended: false,
         })
     }
 
@@ -75,28 +80,27 @@ impl Batches {
         loop {
             while !self.waiting.is_empty() {
                 let (decoder, waiting) = (&mut self.decoder, &mut self.waiting);
-                if let Some(batch) = super::batch::guarded(&self.path, "Arrow", || decoder.decode(waiting))? {
+                if let Some(batch) = guarded(&self.path, DAMAGED, || decoder.decode(waiting))? {
                     return Ok(Some(batch));
                 }
             }
-            let mut piece = vec![0; PIECE];
-            let read = self.file.read(&mut piece).map_err(|e| Error::io(&self.path, e))?;
-            if read == 0 {
-                let decoder = &mut self.decoder;
-                super::batch::guarded(&self.path, "Arrow", || decoder.finish())?;
+            if self.ended {
                 return Ok(None);
             }
-            piece.truncate(read);
-            self.waiting = Buffer::from(piece);
+            // The decoder looks at a message without a body when the next one comes, so the last one needs an
+            // end.
+            let message = self.messages.next()?;
+            self.ended = message.is_none();
+            self.waiting = Buffer::from(message.unwrap_or_else(|| END.to_vec()));
         }
     }
 }
 
 /// Opens files of one schema.
-pub(super) fn open(
-    files: &[PathBuf],
-    names: &Names,
-) -> Result<(Facts, Box<dyn Iterator<Item = Result<Chunk>>>)> {
+///
+/// # Errors
+/// Files that are not Arrow, have no rows or no column that could be the activations.
+pub(super) fn open(files: &[PathBuf], names: &Names) -> Result<(Facts, Chunks)> {
     let path = files.first().ok_or_else(|| Error::request("no files"))?;
     let mut batches = Batches::open(path)?;
     let first = loop {
@@ -108,16 +112,7 @@ pub(super) fn open(
     };
     let table = Table::choose(&first.schema(), names, path)?;
     let (d, length) = table.shape(&first.slice(0, 1), path)?;
-    let facts = Facts {
-        d,
-        dtype: table.dtype(),
-        rows: None,
-        tokens: table.tokens.is_some(),
-        documents: table.sequences() || table.documents.is_some(),
-        length,
-        hook: table.name().filter(|name| name.parse::<Hook>().is_ok()).map(str::to_owned),
-        about: table.about(d),
-    };
+    let facts = table.facts(d, length, None);
     let rest: Vec<PathBuf> = files.iter().skip(1).cloned().collect();
     let mut files = rest.into_iter();
     let at_once = (rows_at_once(d) / length.unwrap_or(1)).max(1);
@@ -141,5 +136,5 @@ pub(super) fn open(
             }
         }
     };
-    Ok((facts, super::batch::until_error(next)))
+    Ok((facts, until_error(next)))
 }

@@ -1,4 +1,4 @@
-//! Rows as batches of the dataset's table, and two helpers of the readers.
+//! Rows as batches of the dataset's table, and a guard around the decoders of libraries.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::Int32Type;
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
 use storage::{Dtype, RowsAre, schema, vector};
 
 use crate::{Error, Result};
@@ -44,7 +46,7 @@ impl Columns {
     ) -> Result<RecordBatch> {
         let (column, bad) = vector::column_from_rows(&self.values, d, dtype)?;
         if let Some(row) = bad.first_row {
-            return Err(Error::data(not_finite(&self.values[row * d..][..d], &place(row), dtype)));
+            return Err(not_finite(&self.values[row * d..][..d], &place(row), dtype));
         }
         let numbers = |values: Vec<u32>| Arc::new(UInt32Array::from(values)) as ArrayRef;
         let mut columns = vec![numbers(self.documents), numbers(self.positions)];
@@ -59,12 +61,15 @@ impl Columns {
     }
 }
 
-fn not_finite(row: &[f32], place: &str, dtype: Dtype) -> String {
+fn not_finite(row: &[f32], place: &str, dtype: Dtype) -> Error {
     match row.iter().position(|x| !x.is_finite()) {
-        Some(column) => format!("{place}: number {column} is {}, expected a finite number", row[column]),
+        Some(column) => {
+            Error::data(format!("{place}: number {column} is {}, expected a finite number", row[column]))
+        }
         None => {
             let largest = row.iter().fold(0f32, |m, x| m.max(x.abs()));
-            format!("{place}: {largest} is too large for {dtype:?} (65504); import with --dtype f32")
+            Error::data(format!("{place}: {largest} is too large for {dtype:?} (65504)"))
+                .with_remedy("import with --dtype f32")
         }
     }
 }
@@ -84,30 +89,48 @@ fn domain_column(runs: &[Run]) -> Result<DictionaryArray<Int32Type>> {
 }
 
 /// Runs a decoder of a library on bytes that may be damaged: a panic in there is an error of the file.
-pub(in crate::interop) fn guarded<T, E: std::fmt::Display>(
+/// `damaged` says what a file is that does not decode, such as "is a damaged Parquet file".
+///
+/// # Errors
+/// [`Error::Io`] where the system could not read, else [`Error::Format`]; what the library knows but does not
+/// read is not called damaged.
+pub(in crate::interop) fn guarded<T, E: std::error::Error + 'static>(
     path: &Path,
-    kind: &str,
+    damaged: &str,
     read: impl FnOnce() -> Result<T, E>,
 ) -> Result<T> {
-    let problem = match catch_unwind(AssertUnwindSafe(read)) {
+    let error = match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "its contents contradict each other".to_owned(),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(Error::format(path, format!("{damaged}: its contents contradict each other"))),
     };
-    Err(Error::format(path, format!("is no {kind} file, or a damaged one: {problem}")))
+    if let Some(kind) = system_error(&error) {
+        return Err(Error::io(path, std::io::Error::new(kind, error.to_string())));
+    }
+    let problem = if is_unsupported(&error) {
+        format!("holds what is not read here: {error}")
+    } else {
+        format!("{damaged}: {error}")
+    };
+    Err(Error::format(path, problem))
 }
 
-/// Items until the first error, which is the last.
-pub(super) fn until_error<T: 'static>(
-    mut next: impl FnMut() -> Result<Option<T>> + 'static,
-) -> Box<dyn Iterator<Item = Result<T>>> {
-    let mut over = false;
-    Box::new(std::iter::from_fn(move || {
-        if over {
-            return None;
-        }
-        let item = next().transpose();
-        over = !matches!(item, Some(Ok(_)));
-        item
-    }))
+fn is_unsupported(error: &(dyn std::error::Error + 'static)) -> bool {
+    let arrow = error.downcast_ref::<ArrowError>();
+    let parquet = error.downcast_ref::<ParquetError>();
+    matches!(arrow, Some(ArrowError::NotYetImplemented(_))) || matches!(parquet, Some(ParquetError::NYI(_)))
+}
+
+/// The kind of an error of the system among the causes; the end of a file is one of the file.
+fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let kinds = causes.filter_map(|error| error.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    // Decoders report damage as invalid data, and as kinds of their own.
+    let of_file = [
+        std::io::ErrorKind::UnexpectedEof,
+        std::io::ErrorKind::InvalidData,
+        std::io::ErrorKind::InvalidInput,
+    ];
+    let kind = kinds.last()?;
+    (!of_file.contains(&kind) && kind != std::io::ErrorKind::Other).then_some(kind)
 }

@@ -1,4 +1,5 @@
-//! Tables as chunks: a column of lists, of lists of lists, or one column a dimension; tokens, documents and positions beside.
+//! Tables as chunks: a column of lists, of lists of lists, or one column per dimension, with tokens,
+//! documents, positions and a mask.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,19 +9,21 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Schema};
 use storage::Dtype;
 
+use super::chunk::{Chunk, Facts, Names, Role, listed, mask_note};
+use super::fixed_shape::{self, Shape};
 use super::integers::token;
 use super::lists::{floats, inside, is_float, values};
-use super::source::{Chunk, Names, Role, listed};
 use crate::{Error, Result};
+use lm::model::Hook;
 
 /// Where the activations of a table are.
 #[derive(Debug, Clone, PartialEq)]
 enum Activations {
-    /// A list a row.
+    /// A list per row.
     Lists(String),
-    /// A list of lists a row: a sequence.
-    Sequences(String),
-    /// A column a dimension, in order.
+    /// A list of lists per row, or a flat list of this shape `[tokens, d]`: a sequence.
+    Sequences(String, Option<[usize; 2]>),
+    /// A column per dimension, in order.
     Dimensions(Vec<String>),
 }
 
@@ -29,10 +32,11 @@ enum Activations {
 pub(super) struct Table {
     activations: Activations,
     /// The type of the numbers.
-    pub number: DataType,
-    pub tokens: Option<String>,
-    pub documents: Option<String>,
-    pub positions: Option<String>,
+    number: DataType,
+    tokens: Option<String>,
+    documents: Option<String>,
+    positions: Option<String>,
+    mask: Option<String>,
 }
 
 impl Table {
@@ -46,12 +50,13 @@ impl Table {
         let optional = |role| Ok(names.find(role, &there, file)?.map(str::to_owned));
         let documents: Result<_> = optional(Role::Document);
         let positions: Result<_> = optional(Role::Position);
-        let sequences = matches!(activations, Activations::Sequences(_));
+        let sequences = matches!(activations, Activations::Sequences(..));
         Ok(Self {
             number,
             tokens: optional(Role::Token)?,
             documents: if sequences { None } else { documents? },
             positions: if sequences { None } else { positions? },
+            mask: optional(Role::Mask)?,
             activations,
         })
     }
@@ -59,33 +64,33 @@ impl Table {
     /// The names of all columns that are read.
     pub fn columns(&self) -> Vec<&str> {
         let activations = match &self.activations {
-            Activations::Lists(name) | Activations::Sequences(name) => std::slice::from_ref(name),
+            Activations::Lists(name) | Activations::Sequences(name, _) => std::slice::from_ref(name),
             Activations::Dimensions(names) => names.as_slice(),
         };
-        let beside = [&self.tokens, &self.documents, &self.positions].into_iter().flatten();
-        activations.iter().chain(beside).map(String::as_str).collect()
+        let others = [&self.tokens, &self.documents, &self.positions, &self.mask].into_iter().flatten();
+        activations.iter().chain(others).map(String::as_str).collect()
     }
 
     /// Whether a row of the table is a sequence of rows.
     pub fn sequences(&self) -> bool {
-        matches!(self.activations, Activations::Sequences(_))
+        matches!(self.activations, Activations::Sequences(..))
     }
 
     /// The name of the column of activations, if it is one.
-    pub fn name(&self) -> Option<&str> {
+    fn name(&self) -> Option<&str> {
         match &self.activations {
-            Activations::Lists(name) | Activations::Sequences(name) => Some(name),
+            Activations::Lists(name) | Activations::Sequences(name, _) => Some(name),
             Activations::Dimensions(_) => None,
         }
     }
 
     /// What is read, for people.
-    pub fn about(&self, d: usize) -> String {
+    fn about(&self, d: usize) -> String {
         let number = self.number.to_string().to_lowercase();
         match &self.activations {
-            Activations::Lists(name) => format!("column `{name}`, {d} numbers a row, {number}"),
-            Activations::Sequences(name) => {
-                format!("column `{name}`, sequences of {d} numbers a token, {number}")
+            Activations::Lists(name) => format!("column `{name}`, {d} numbers per row, {number}"),
+            Activations::Sequences(name, _) => {
+                format!("column `{name}`, sequences of {d} numbers per token, {number}")
             }
             Activations::Dimensions(names) => {
                 let last = names.last().map_or("", String::as_str);
@@ -94,12 +99,26 @@ impl Table {
         }
     }
 
-    /// The type that holds the numbers.
-    pub fn dtype(&self) -> Dtype {
-        if self.number == DataType::Float16 { Dtype::F16 } else { Dtype::F32 }
+    /// What is known of rows of width `d` in sequences of `length`; `rows` are those of the tables.
+    pub fn facts(&self, d: usize, length: Option<usize>, rows: Option<u64>) -> Facts {
+        Facts {
+            d,
+            dtype: if self.number == DataType::Float16 { Dtype::F16 } else { Dtype::F32 },
+            rows: rows.filter(|_| !self.sequences() && self.mask.is_none()),
+            tokens: self.tokens.is_some(),
+            documents: self.sequences() || self.documents.is_some(),
+            length,
+            hook: self.name().filter(|name| name.parse::<Hook>().is_ok()).map(str::to_owned),
+            about: self.about(d),
+            padded: self.mask.is_some(),
+            notes: self.mask.iter().map(|mask| mask_note(mask)).collect(),
+        }
     }
 
     /// Width of the rows and, of sequences, the length of the first.
+    ///
+    /// # Errors
+    /// As [`Table::chunk`], and rows without numbers.
     pub fn shape(&self, batch: &RecordBatch, file: &Path) -> Result<(usize, Option<usize>)> {
         let chunk = self.chunk(batch, None, (file, 0), &mut 0)?;
         let rows = if let Some(runs) = &chunk.documents
@@ -120,7 +139,11 @@ impl Table {
         Ok((d, self.sequences().then_some(rows)))
     }
 
-    /// The rows of a batch; `d` is their width, of the first if not given. `sequence` counts sequences over all files.
+    /// The rows of a batch; `d` is their width, of the first if not given. `sequence` counts sequences over
+    /// all files.
+    ///
+    /// # Errors
+    /// Columns that are missing, null or of other types and widths than expected, with file, row and column.
     pub fn chunk(
         &self,
         batch: &RecordBatch,
@@ -134,8 +157,10 @@ impl Table {
         match &self.activations {
             Activations::Lists(name) => chunk.values = at.vectors(name, at.column(batch, name)?, d)?,
             Activations::Dimensions(names) => chunk.values = at.dimensions(batch, names)?,
-            Activations::Sequences(name) => {
-                let (rows, spans) = at.lists(name, at.column(batch, name)?)?;
+            Activations::Sequences(name, shape) => {
+                let column = at.column(batch, name)?;
+                let nested = shape.map(|[tokens, d]| at.nested(name, column, tokens, d)).transpose()?;
+                let (rows, spans) = at.lists(name, nested.as_ref().unwrap_or(column))?;
                 let d = match d {
                     Some(d) => Some(d),
                     None => width_of_first(&rows),
@@ -155,9 +180,17 @@ impl Table {
         if let Some(name) = &self.tokens {
             let column = at.column(batch, name)?;
             chunk.tokens = Some(match &lengths {
-                Some(lengths) => at.token_lists(name, column, lengths)?,
+                Some(lengths) => at.integer_lists(name, column, lengths)?,
                 None => at.integers(name, column)?,
             });
+        }
+        if let Some(name) = &self.mask {
+            let column = at.column(batch, name)?;
+            let mask = match &lengths {
+                Some(lengths) => at.integer_lists(name, column, lengths)?,
+                None => at.integers(name, column)?,
+            };
+            chunk.mask = Some(mask.iter().map(|real| *real != 0).collect());
         }
         if let Some(name) = &self.documents {
             chunk.documents = Some(at.keys(name, at.column(batch, name)?)?);
@@ -169,61 +202,78 @@ impl Table {
     }
 }
 
-/// Chooses the column or columns of activations.
-fn activations(schema: &Schema, names: &Names, file: &Path) -> Result<(Activations, DataType)> {
-    let mut lists = Vec::new();
+/// A column that could be the activations.
+struct Candidate<'a> {
+    name: &'a str,
+    number: &'a DataType,
+    nested: bool,
+    shape: Result<Option<Shape>, String>,
+}
+
+fn candidates(schema: &Schema) -> Vec<Candidate<'_>> {
+    let mut found = Vec::new();
     for field in schema.fields() {
         let Some(inner) = inside(field.data_type()) else { continue };
-        match inside(inner) {
-            None if is_float(inner) => lists.push((field.name().as_str(), false, inner.clone())),
-            Some(number) if is_float(number) => lists.push((field.name().as_str(), true, number.clone())),
-            _ => {}
+        let (nested, number) = inside(inner).map_or((false, inner), |number| (true, number));
+        if is_float(number) {
+            found.push(Candidate { name: field.name(), number, nested, shape: fixed_shape::shape(field) });
         }
     }
-    let listed_names: Vec<&str> = lists.iter().map(|(name, ..)| *name).collect();
+    found
+}
+
+/// Chooses the column or columns of activations.
+fn activations(schema: &Schema, names: &Names, file: &Path) -> Result<(Activations, DataType)> {
+    let lists = candidates(schema);
     let chosen = match &names.column {
-        Some(name) if schema.field_with_name(name).is_ok() => {
-            let found = lists.iter().find(|(there, ..)| there == name);
-            Some(found.ok_or_else(|| {
-                let found =
-                    schema.field_with_name(name).map(|f| f.data_type().to_string()).unwrap_or_default();
-                Error::format(
-                    file,
-                    format!("column `{name}` is {found}; expected a list of floating-point numbers"),
-                )
-            })?)
-        }
-        Some(_) => None,
+        Some(name) => match schema.field_with_name(name) {
+            Ok(field) => Some(lists.iter().find(|list| list.name == name).ok_or_else(|| {
+                let found = field.data_type();
+                let problem =
+                    format!("column `{name}` is {found}; expected a list of floating-point numbers");
+                Error::format(file, problem)
+            })?),
+            Err(_) => None,
+        },
         None => match &lists[..] {
             [one] => Some(one),
-            several => Role::Activation
-                .usual()
-                .iter()
-                .find_map(|usual| several.iter().find(|(name, ..)| name == usual)),
+            several => {
+                let usual = Role::Activation.usual().iter();
+                usual.filter_map(|usual| several.iter().find(|list| list.name == *usual)).next()
+            }
         },
     };
-    if let Some((name, nested, number)) = chosen {
+    if let Some(Candidate { name, number, nested, shape }) = chosen {
+        let shape = shape.clone().map_err(|e| Error::format(file, format!("column `{name}` {e}")))?;
+        let shape = shape.and_then(|shape| Some([shape.tokens?, shape.d]));
         let name = (*name).to_owned();
-        let activations = if *nested { Activations::Sequences(name) } else { Activations::Lists(name) };
-        return Ok((activations, number.clone()));
+        let activations = if *nested || shape.is_some() {
+            Activations::Sequences(name, shape)
+        } else {
+            Activations::Lists(name)
+        };
+        return Ok((activations, (*number).clone()));
     }
     if let Some(found) = dimensions(schema, names.column.as_deref(), file)? {
         return Ok(found);
     }
     let all: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    let problem = match (&names.column, listed_names.is_empty()) {
-        (Some(name), _) => {
-            format!("has no column `{name}` and no columns `{name}0`, `{name}1`, …; it has {}", listed(&all))
-        }
-        (None, false) => {
-            format!("has several columns of vectors: {}; choose one with --column", listed(&listed_names))
-        }
-        (None, true) => format!(
-            "has no column of vectors and no columns NAME0, NAME1, … of numbers; it has {}; choose with --column",
-            listed(&all)
+    let lists: Vec<&str> = lists.iter().map(|list| list.name).collect();
+    Err(match &names.column {
+        Some(name) => Error::format(
+            file,
+            format!("has no column `{name}` and no columns `{name}0`, `{name}1`, …; it has {}", listed(&all)),
         ),
-    };
-    Err(Error::format(file, problem))
+        None if lists.is_empty() => Error::format(
+            file,
+            format!(
+                "has no column of vectors and no columns NAME0, NAME1, … of numbers; it has {}",
+                listed(&all)
+            ),
+        ),
+        None => Error::format(file, format!("has several columns of vectors: {}", listed(&lists)))
+            .with_remedy("choose one with --column"),
+    })
 }
 
 /// Columns `PREFIX0`, `PREFIX1`, … of numbers; without `prefix` the largest such set.
@@ -238,7 +288,7 @@ fn dimensions(schema: &Schema, prefix: Option<&str>, file: &Path) -> Result<Opti
     }
     let found = match prefix {
         Some(prefix) => sets.get_key_value(prefix),
-        // One column with a number at its end is no vector.
+        // One column with a number at its end is not a vector.
         None => sets.iter().filter(|(_, set)| set.len() > 1).max_by_key(|(_, set)| set.len()),
     };
     let Some((prefix, set)) = found else { return Ok(None) };
@@ -287,6 +337,11 @@ impl At<'_> {
         values(column).map_err(|(row, problem)| self.error(row, name, &problem))
     }
 
+    /// Flat lists of `[tokens, d]` as lists of lists.
+    fn nested(&self, name: &str, column: &ArrayRef, tokens: usize, d: usize) -> Result<ArrayRef> {
+        fixed_shape::nested(column, tokens, d).map_err(|(row, problem)| self.error(row, name, &problem))
+    }
+
     /// Lists of one width, end to end.
     fn vectors(&self, name: &str, column: &ArrayRef, d: Option<usize>) -> Result<Vec<f32>> {
         let rows: Vec<std::ops::Range<usize>> = (0..column.len()).map(|row| row..row + 1).collect();
@@ -328,25 +383,32 @@ impl At<'_> {
     }
 
     fn integers(&self, name: &str, column: &ArrayRef) -> Result<Vec<u32>> {
+        let kind = column.data_type();
+        // A mask of booleans is one of 0 and 1.
+        let bits = (*kind == DataType::Boolean).then(|| cast(column, &DataType::UInt8)).transpose();
+        let bits = bits.map_err(|e| self.error(0, name, &e.to_string()))?;
+        let column = bits.as_ref().unwrap_or(column);
         if !column.data_type().is_integer() {
-            return Err(self.error(0, name, &format!("is {}, no integer", column.data_type())));
+            return Err(self.error(0, name, &format!("is {kind}; expected integers")));
         }
         // Wide enough for every integer type.
         let wide =
             cast(column, &DataType::Decimal128(38, 0)).map_err(|e| self.error(0, name, &e.to_string()))?;
         let wide = wide.as_primitive::<Decimal128Type>();
-        let number = |row: usize| match column.is_null(row) {
-            true => Err(self.error(row, name, "is null")),
-            false => token(wide.value(row), self.file, self.first_row + row as u64),
+        let number = |row: usize| {
+            if column.is_null(row) {
+                return Err(self.error(row, name, "is null"));
+            }
+            token(wide.value(row), self.file, self.first_row + row as u64)
         };
         (0..column.len()).map(number).collect()
     }
 
-    /// Lists of tokens as long as the sequences beside them.
-    fn token_lists(&self, name: &str, column: &ArrayRef, lengths: &[usize]) -> Result<Vec<u32>> {
+    /// Lists of integers, as long as the sequences of the same rows.
+    fn integer_lists(&self, name: &str, column: &ArrayRef, lengths: &[usize]) -> Result<Vec<u32>> {
         let (tokens, spans) = self.lists(name, column)?;
         if let Some(row) = (0..lengths.len()).find(|&row| spans[row].len() != lengths[row]) {
-            let problem = format!("has {} tokens beside {} activations", spans[row].len(), lengths[row]);
+            let problem = format!("has {} numbers for {} activations", spans[row].len(), lengths[row]);
             return Err(self.error(row, name, &problem));
         }
         // Numbers of rows are those of the tokens here; sequences name themselves.

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use lm::model::Bytes;
 
-/// A little-endian integer type.
+/// A little-endian integer type, or booleans as integers of one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Integer {
     pub bytes: usize,
@@ -13,6 +13,8 @@ pub(super) struct Integer {
 impl Integer {
     /// Of safetensors: `I64`, `U16` …
     pub fn of_safetensors(name: &str) -> Option<Self> {
+        // A boolean is a byte of 0 or 1.
+        let name = if name == "BOOL" { "U8" } else { name };
         let (kind, bits) = name.split_at_checked(1)?;
         let bits: usize = bits.parse().ok().filter(|bits| [8, 16, 32, 64].contains(bits))?;
         matches!(kind, "I" | "U").then_some(Self { bytes: bits / 8, signed: kind == "I" })
@@ -46,7 +48,10 @@ impl Integer {
 /// A number of a token, position or document, if it can be one.
 pub(super) fn token(value: i128, file: &std::path::Path, row: u64) -> Result<u32> {
     u32::try_from(value).map_err(|_| {
-        Error::format(file, format!("row {row}: {value} is no number of a token; expected 0 to 4294967295"))
+        Error::format(
+            file,
+            format!("row {row}: {value} is not the number of a token; expected 0 to 4294967295"),
+        )
     })
 }
 
@@ -71,7 +76,7 @@ mod tests {
         assert!(error.to_string().contains("row 11: -3"), "{error}");
         assert!(read(of("u8"), vec![255; 8]).is_err());
         assert_eq!(Integer::of_safetensors("I64"), Some(of("i8")));
-        assert!(["F32", "I7", "", "BOOL"].iter().all(|name| Integer::of_safetensors(name).is_none()));
+        assert!(["F32", "I7", "", "BOOLS"].iter().all(|name| Integer::of_safetensors(name).is_none()));
         assert!(["f4", "i16", "b1"].iter().all(|name| Integer::of_numpy(name).is_none()));
     }
 }

@@ -1,11 +1,13 @@
 //! Which rows are whose: documents, positions in them, and which are held out.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use storage::documents::DocumentRow;
 
 use super::Run;
-use super::source::Chunk;
+use super::chunk::Chunk;
+use super::source::is_held_out_split;
 use crate::harvest::is_held_out;
 use crate::{Error, Result};
 
@@ -18,6 +20,8 @@ pub(super) struct Rules {
     pub held_out_share: f64,
     /// Chooses them.
     pub seed: u64,
+    /// Whether splits say instead which are held out.
+    pub splits: bool,
 }
 
 /// The documents so far.
@@ -25,8 +29,12 @@ pub(super) struct Rules {
 pub(super) struct Ledger {
     rules: Rules,
     pub documents: Vec<DocumentRow>,
-    /// Names of documents that came from the source.
+    /// Names of documents that came from the source, in the split at hand: another numbers its own from 0.
     seen: HashSet<String>,
+    /// The split at hand.
+    split: Option<Arc<str>>,
+    /// The first row of that split.
+    split_start: u64,
     /// Rows so far.
     rows: u64,
     /// Position of the last row of the last document.
@@ -43,7 +51,15 @@ pub(super) struct Entries {
 
 impl Ledger {
     pub fn new(rules: Rules) -> Self {
-        Self { rules, documents: Vec::new(), seen: HashSet::new(), rows: 0, last: 0 }
+        Self {
+            rules,
+            documents: Vec::new(),
+            seen: HashSet::new(),
+            split: None,
+            split_start: 0,
+            rows: 0,
+            last: 0,
+        }
     }
 
     /// Rows so far.
@@ -54,16 +70,24 @@ impl Ledger {
     /// Enters the next `n` rows.
     ///
     /// # Errors
-    /// A document that comes back after another, positions that do not ascend, with file and row.
+    /// A document that comes back after a different one, positions that do not ascend, with file and row.
     pub fn enter(&mut self, chunk: &Chunk, n: usize) -> Result<Entries> {
         let mut entries = Entries::default();
         let mut row = 0;
+        let turned = self.rows > 0 && chunk.split != self.split;
+        if turned {
+            self.seen.clear();
+            self.split_start = self.rows;
+        }
+        self.split.clone_from(&chunk.split);
         for (name, length) in self.runs(chunk, n) {
             let length = length.min(n - row);
             if length == 0 {
                 continue;
             }
-            let continues = self.documents.last().is_some_and(|d| d.name == name);
+            // A document does not continue from one split to the next.
+            let within = !turned || row > 0;
+            let continues = within && self.documents.last().is_some_and(|d| d.name == name);
             if !continues {
                 self.begin(name, chunk, row)?;
             }
@@ -89,7 +113,7 @@ impl Ledger {
         let (mut row, end) = (self.rows, self.rows + n as u64);
         let mut runs = Vec::new();
         while row < end {
-            let first = row / per * per;
+            let first = self.split_start + (row - self.split_start) / per * per;
             let until = (first + per).min(end);
             runs.push((format!("rows from {first}"), (until - row) as usize));
             row = until;
@@ -100,23 +124,31 @@ impl Ledger {
     fn begin(&mut self, name: String, chunk: &Chunk, row: usize) -> Result<()> {
         if chunk.documents.is_some() && !self.seen.insert(name.clone()) {
             let problem = format!(
-                "row {}: document `{name}` came before and another since; rows must be grouped by document: sort them, or leave the \
-                 documents out with --document-column none",
-                chunk.first_row + row as u64
+                "row {}: document `{name}` came before and a different one since; rows must be grouped by document",
+                chunk.row_in_file(row)
             );
-            return Err(Error::format(&chunk.file, problem));
+            return Err(Error::format(&chunk.file, problem)
+                .with_remedy("sort the rows, or leave the documents out with --document-column none"));
         }
         let number = u32::try_from(self.documents.len())
             .map_err(|_| Error::format(&chunk.file, "has more than 4294967295 documents"))?;
+        let held_out = if self.rules.splits {
+            chunk.split.as_deref().is_some_and(is_held_out_split)
+        } else {
+            is_held_out(self.rules.seed, number, self.rules.held_out_share)
+        };
         let of = |part: Option<&std::ffi::OsStr>| {
             part.map_or_else(String::new, |p| p.to_string_lossy().into_owned())
         };
         self.documents.push(DocumentRow {
             document: number,
             name,
-            source: of(chunk.file.file_name()),
+            source: match &chunk.split {
+                Some(split) => format!("{split}/{}", of(chunk.file.file_name())),
+                None => of(chunk.file.file_name()),
+            },
             domain: of(chunk.file.file_stem()),
-            held_out: is_held_out(self.rules.seed, number, self.rules.held_out_share),
+            held_out,
             first_row: self.rows,
             tokens: 0,
         });
@@ -128,10 +160,8 @@ impl Ledger {
         let begun = self.documents.last().map_or(0, |d| d.tokens);
         let Some(positions) = &chunk.positions else {
             let end = begun.checked_add(length as u32).ok_or_else(|| {
-                Error::format(
-                    &chunk.file,
-                    "a document has more than 4294967295 rows; give --rows-per-document",
-                )
+                Error::format(&chunk.file, "a document has more than 4294967295 rows")
+                    .with_remedy("give --rows-per-document")
             })?;
             out.extend(begun..end);
             return Ok(());
@@ -139,12 +169,12 @@ impl Ledger {
         for (i, position) in positions[row..row + length].iter().enumerate() {
             if (begun > 0 || i > 0) && *position <= self.last {
                 let problem = format!(
-                    "row {}: position {position} after {}; positions must ascend in a document (sort the rows, or leave the positions \
-                     out with --position-column none)",
-                    chunk.first_row + (row + i) as u64,
+                    "row {}: position {position} after {}; positions must ascend in a document",
+                    chunk.row_in_file(row + i),
                     self.last
                 );
-                return Err(Error::format(&chunk.file, problem));
+                return Err(Error::format(&chunk.file, problem)
+                    .with_remedy("sort the rows, or leave the positions out with --position-column none"));
             }
             self.last = *position;
         }
@@ -158,7 +188,7 @@ mod tests {
     use super::*;
 
     fn ledger(rows_per_document: u64) -> Ledger {
-        Ledger::new(Rules { rows_per_document, held_out_share: 0.3, seed: 1 })
+        Ledger::new(Rules { rows_per_document, held_out_share: 0.3, seed: 1, splits: false })
     }
 
     fn chunk(documents: Option<&[(&str, usize)]>, positions: Option<&[u32]>) -> Chunk {
@@ -188,13 +218,36 @@ mod tests {
     }
 
     #[test]
-    fn documents_go_on_over_chunks_and_do_not_come_back() {
+    fn documents_continue_over_chunks_and_do_not_come_back() {
         let mut ledger = ledger(4);
         ledger.enter(&chunk(Some(&[("a", 2), ("b", 1)]), None), 3).unwrap();
         let entries = ledger.enter(&chunk(Some(&[("b", 2), ("c", 1)]), None), 3).unwrap();
         assert_eq!((entries.documents, entries.positions), (vec![1, 1, 2], vec![1, 2, 0]));
         let error = ledger.enter(&chunk(Some(&[("c", 1), ("a", 1)]), None), 2).unwrap_err().to_string();
         assert!(error.contains("x.npy: row 101: document `a` came before"), "{error}");
+    }
+
+    #[test]
+    fn splits_say_what_is_held_out_and_no_document_crosses_them() {
+        let rules = Rules { rows_per_document: 4, held_out_share: 0.9, seed: 1, splits: true };
+        let of = |split: &str, documents| Chunk { split: Some(split.into()), ..chunk(documents, None) };
+        let held_out = |ledger: &Ledger| -> Vec<_> {
+            ledger.documents.iter().map(|d| (d.name.clone(), d.tokens, d.held_out)).collect()
+        };
+        let mut runs = Ledger::new(rules.clone());
+        runs.enter(&of("train", None), 6).unwrap();
+        runs.enter(&of("test", None), 6).unwrap();
+        let name = |row: u64| format!("rows from {row}");
+        let expected = [(name(0), 4, false), (name(4), 2, false), (name(6), 4, true), (name(10), 2, true)];
+        assert_eq!(held_out(&runs), expected);
+        let mut named = Ledger::new(rules);
+        named.enter(&of("train", Some(&[("0", 2), ("1", 2)])), 4).unwrap();
+        named.enter(&of("test", Some(&[("1", 2), ("0", 1)])), 3).unwrap();
+        let name = |name: &str| name.to_owned();
+        let expected =
+            [(name("0"), 2, false), (name("1"), 2, false), (name("1"), 2, true), (name("0"), 1, true)];
+        assert_eq!(held_out(&named), expected);
+        assert_eq!(named.documents[3].source, "test/x.npy");
     }
 
     #[test]

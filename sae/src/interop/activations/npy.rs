@@ -1,17 +1,20 @@
 //! `.npy`: one array, `[rows, d]` or `[sequences, tokens, d]`.
 //!
-//! `\x93NUMPY`, version, length of the header, then a Python dictionary of `descr`, `fortran_order` and `shape`, then the numbers
-//! (NumPy Enhancement Proposal 1).
+//! `\x93NUMPY`, version, length of the header, then a Python dictionary of `descr`, `fortran_order` and
+//! `shape`, then the numbers (NumPy Enhancement Proposal 1).
 
 use std::path::{Path, PathBuf};
 
 use storage::Dtype;
 
+use super::chunk::{Chunk, Chunks, Facts, Names, Role, mask_note, rows_at_once, sequences, until_error};
 use super::integers::Integer;
-use super::source::{Chunk, Facts, Names, rows_at_once};
 use crate::{Error, Result};
-use lm::model::encoding::{F16, F32, F64};
+use lm::model::encoding::{BF16, F16, F32, F64};
 use lm::model::{Bytes, Encoding};
+
+/// What NumPy writes for numbers of two bytes that it does not know.
+const UNKNOWN: [&str; 2] = ["|V2", "<V2"];
 
 #[derive(Debug, Clone, Copy)]
 enum Number {
@@ -28,6 +31,8 @@ struct Array {
     shape: Vec<usize>,
     fortran: bool,
     number: Number,
+    /// Whether the type is a guess: bfloat16 of `ml_dtypes` is written as two bytes of anything.
+    guessed: bool,
 }
 
 impl Array {
@@ -36,7 +41,7 @@ impl Array {
         let problem = |text: String| Error::format(path, text);
         let mut start = [0; 8];
         if bytes.len() < 10 || bytes.read_at(0, &mut start).is_err() || start[..6] != *b"\x93NUMPY" {
-            return Err(problem("is no .npy file".into()));
+            return Err(problem("is not a .npy file".into()));
         }
         let width = if start[6] == 1 { 2 } else { 4 };
         let mut length = [0; 4];
@@ -44,6 +49,7 @@ impl Array {
         let length = u64::from(u32::from_le_bytes(length));
         let header = bytes.read_vec(8 + width as u64, length)?;
         let header = Header::parse(&String::from_utf8_lossy(&header)).map_err(problem)?;
+        let guessed = UNKNOWN.contains(&header.descr.as_str());
         let number = number(&header.descr).map_err(problem)?;
         let at = 8 + width as u64 + length;
         let size = match number {
@@ -60,7 +66,7 @@ impl Array {
             )));
         }
         let Header { shape, fortran, .. } = header;
-        Ok(Self { bytes, at, shape, fortran, number })
+        Ok(Self { bytes, at, shape, fortran, number, guessed })
     }
 
     fn rows(&self) -> u64 {
@@ -87,17 +93,25 @@ impl Array {
 }
 
 fn number(descr: &str) -> Result<Number, String> {
+    if UNKNOWN.contains(&descr) {
+        return Ok(Number::Float(&BF16));
+    }
     let (order, kind) = descr.split_at_checked(1).unwrap_or(("", ""));
     let one_byte = kind.ends_with('1') && order == "|";
     match (order, kind) {
         ("<", "f2") => Ok(Number::Float(&F16)),
         ("<", "f4") => Ok(Number::Float(&F32)),
         ("<", "f8") => Ok(Number::Float(&F64)),
+        // A boolean is a byte of 0 or 1.
+        ("|", "b1") => Integer::of_numpy("u1").map(Number::Integer).ok_or_else(String::new),
         _ => Integer::of_numpy(kind).filter(|_| order == "<" || one_byte).map(Number::Integer).ok_or_else(
             || {
-                let swapped =
-                    if order == ">" { " (the byte order is turned around: x.astype(\"<f4\"))" } else { "" };
-                format!("holds numbers of type {descr:?}; expected <f2, <f4, <f8 or integers{swapped}")
+                let why = match order {
+                    ">" => " (the byte order is turned around: x.astype(\"<f4\"))",
+                    "|" => " (x.astype(\"<f4\") makes some of it)",
+                    _ => "",
+                };
+                format!("holds numbers of type {descr:?}; expected <f2, <f4, <f8, bfloat16 or integers{why}")
             },
         ),
     }
@@ -126,7 +140,9 @@ impl Header {
             after("shape").ok_or_else(wrong)?,
         );
         if descr.starts_with('[') {
-            return Err("holds records of several fields; save the field with the activations alone".into());
+            return Err(
+                "holds records of several fields; expected the field with the activations alone".into()
+            );
         }
         let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"')).ok_or_else(wrong)?;
         let descr = descr[1..].split(quote).next().unwrap_or_default().to_owned();
@@ -155,15 +171,14 @@ impl Activations {
     fn open(path: &Path) -> Result<Self> {
         let array = Array::open(path)?;
         let Number::Float(encoding) = array.number else {
-            return Err(Error::format(path, "holds integers; activations are floating-point numbers"));
+            return Err(Error::format(path, "holds integers; expected floating-point numbers"));
         };
         let (d, length) = match array.shape[..] {
             [_, d] => (d, None),
             [_, length, d] if !array.fortran => (d, Some(length)),
             [_, _, _] => {
-                let remedy = "numpy.save(\"x.npy\", numpy.ascontiguousarray(x))";
-                let problem = format!("has three dimensions in Fortran order, which are not read; {remedy}");
-                return Err(Error::format(path, problem));
+                return Err(Error::format(path, "has three dimensions in Fortran order, which are not read")
+                    .with_remedy("numpy.save(\"x.npy\", numpy.ascontiguousarray(x))"));
             }
             _ => {
                 let problem =
@@ -178,23 +193,24 @@ impl Activations {
     }
 }
 
-/// Tokens of all rows, from one file.
-struct Tokens {
+/// An integer for each row, of all rows, from one file: tokens or a mask.
+struct Integers {
     array: Array,
     integer: Integer,
     read: u64,
 }
 
-impl Tokens {
+impl Integers {
     fn open(path: &Path, rows: u64) -> Result<Self> {
         let array = Array::open(path)?;
         let Number::Integer(integer) = array.number else {
-            return Err(Error::format(path, "holds no integers; tokens are numbers from 0 on"));
+            return Err(Error::format(path, "does not hold integers; expected one for each row")
+                .with_remedy("numpy.save(\"ids.npy\", ids.astype(\"<i8\"))"));
         };
         let there = array.shape.iter().map(|n| *n as u64).product::<u64>();
         if there != rows || (array.fortran && array.shape.len() > 1) {
             let problem = format!(
-                "has shape {:?}; expected one token for each of the {rows} rows, in C order",
+                "has shape {:?}; expected one number for each of the {rows} rows, in C order",
                 array.shape
             );
             return Err(Error::format(path, problem));
@@ -204,74 +220,71 @@ impl Tokens {
 
     fn next(&mut self, n: usize) -> Result<Vec<u32>> {
         let at = self.array.at + self.read * self.integer.bytes as u64;
-        let tokens = self.integer.read(&self.array.bytes, at, n, self.read)?;
+        let numbers = self.integer.read(&self.array.bytes, at, n, self.read)?;
         self.read += n as u64;
-        Ok(tokens)
+        Ok(numbers)
     }
 }
 
 /// Opens arrays of one width.
-pub(super) fn open(
-    files: &[PathBuf],
-    names: &Names,
-) -> Result<(Facts, Box<dyn Iterator<Item = Result<Chunk>>>)> {
+///
+/// # Errors
+/// Files that are not `.npy`, types and shapes that are not rows of activations, widths that differ.
+pub(super) fn open(files: &[PathBuf], names: &Names) -> Result<(Facts, Chunks)> {
     let opened: Vec<Activations> = files.iter().map(|file| Activations::open(file)).collect::<Result<_>>()?;
     let first = opened.first().ok_or_else(|| Error::request("no files"))?;
-    let (d, length, name) = (first.d, first.length, first.encoding.name);
+    let (d, length) = (first.d, first.length);
     if let Some(other) = opened.iter().find(|a| (a.d, a.length) != (d, length)) {
         let problem = format!("has shape {:?}, the first file {:?}", other.array.shape, first.array.shape);
         return Err(Error::format(other.array.bytes.path(), problem));
     }
     let rows = opened.iter().map(|a| a.array.rows()).sum();
-    let mut tokens = names.token_file().map(|path| Tokens::open(path, rows)).transpose()?;
+    let beside = |role| names.file(role).map(|path| Integers::open(path, rows)).transpose();
+    let (mut tokens, mut mask) = (beside(Role::Token)?, beside(Role::Mask)?);
+    let mut notes: Vec<String> =
+        names.file(Role::Mask).map(|p| mask_note(&p.to_string_lossy())).into_iter().collect();
+    if let Some(guess) = opened.iter().find(|a| a.array.guessed) {
+        notes.push(format!(
+            "{}: two bytes of an unnamed type (|V2), which is how NumPy saves bfloat16, are read as bfloat16",
+            guess.array.bytes.path().display()
+        ));
+    }
     let facts = Facts {
         d,
-        dtype: if opened.iter().all(|a| a.encoding.bytes == 2) { Dtype::F16 } else { Dtype::F32 },
-        rows: Some(rows),
+        dtype: if opened.iter().all(|a| a.encoding.name == F16.name) { Dtype::F16 } else { Dtype::F32 },
+        rows: mask.is_none().then_some(rows),
         tokens: tokens.is_some(),
         documents: length.is_some(),
         length,
         hook: None,
-        about: format!("arrays of {d} numbers a row, {}", name.to_lowercase()),
+        about: format!("arrays of {d} numbers per row, {}", first.encoding.name.to_lowercase()),
+        padded: mask.is_some(),
+        notes,
     };
     let mut opened = opened.into_iter();
     let (mut current, mut row) = (opened.next(), 0);
     let (mut sequences_before, at_once) = (0, rows_at_once(d));
     let next = move || {
-        let array = current.as_ref()?;
-        let n = (array.array.rows() - row).min(at_once as u64) as usize;
-        let chunk = (|| {
-            Ok(Chunk {
-                values: array.array.read(array.encoding, row, n, d)?,
-                tokens: tokens.as_mut().map(|tokens| tokens.next(n)).transpose()?,
-                documents: length.map(|length| sequences(sequences_before, length, row, n)),
-                positions: None,
-                file: array.array.bytes.path().to_path_buf(),
-                first_row: row,
-            })
-        })();
+        let Some(Activations { array, encoding, .. }) = current.as_ref() else { return Ok(None) };
+        let n = (array.rows() - row).min(at_once as u64) as usize;
+        let mask = mask.as_mut().map(|mask| mask.next(n)).transpose()?;
+        let chunk = Chunk {
+            values: array.read(encoding, row, n, d)?,
+            tokens: tokens.as_mut().map(|tokens| tokens.next(n)).transpose()?,
+            documents: length.map(|length| sequences(sequences_before, length, row, n)),
+            mask: mask.map(|mask| mask.iter().map(|real| *real != 0).collect()),
+            file: array.bytes.path().to_path_buf(),
+            first_row: row,
+            ..Chunk::default()
+        };
         row += n as u64;
-        if row == array.array.rows() {
+        if row == array.rows() {
             sequences_before += length.map_or(0, |length| row / length as u64);
             (current, row) = (opened.next(), 0);
         }
-        Some(chunk)
+        Ok(Some(chunk))
     };
-    Ok((facts, Box::new(std::iter::from_fn(next))))
-}
-
-/// The sequences of `length` rows that rows `[first, first + n)` belong to; `before` were in earlier files.
-pub(super) fn sequences(before: u64, length: usize, first: u64, n: usize) -> Vec<(String, usize)> {
-    let (length, end) = (length as u64, first + n as u64);
-    let mut runs = Vec::new();
-    let mut row = first;
-    while row < end {
-        let sequence = row / length;
-        let until = ((sequence + 1) * length).min(end);
-        runs.push((format!("sequence {}", before + sequence), (until - row) as usize));
-        row = until;
-    }
-    runs
+    Ok((facts, until_error(next)))
 }
 
 #[cfg(test)]
@@ -300,13 +313,7 @@ mod tests {
             assert!(Header::parse(bad).unwrap_err().contains("expected descr"), "{bad}");
         }
         assert!(number(">f4").unwrap_err().contains("byte order"));
-        assert!(number("<c8").is_err() && number("|b1").is_err() && number("").is_err());
+        assert!(number("<c8").is_err() && number("|V1").is_err() && number("").is_err());
         assert!(matches!(number("|u1"), Ok(Number::Integer(_))));
-    }
-
-    #[test]
-    fn sequences_are_cut_where_chunks_end() {
-        let name = |i: u64| format!("sequence {i}");
-        assert_eq!(sequences(10, 4, 2, 7), [(name(10), 2), (name(11), 4), (name(12), 1)]);
     }
 }

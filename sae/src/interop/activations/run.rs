@@ -6,13 +6,15 @@ use serde::Serialize;
 use storage::{Dtype, Manifest, ModelRef, RowsAre, TextSource, schema};
 
 use super::Columns;
+use super::chunk::{Chunk, Facts, Names};
 use super::ledger::{Ledger, Rules};
-use super::source::{self, Chunk, Facts, Names, Source};
+use super::source::{self, Source};
 use crate::harvest::{Sink, TableRows};
 use crate::{Error, Progress, Result};
 use lm::model::{Tokenizer, shown};
 
-/// Rows of a document where nothing says what a document is; fewer where that would make less than [`LEAST_DOCUMENTS`].
+/// Rows of a document where nothing says what a document is; fewer where that would make less than
+/// [`LEAST_DOCUMENTS`].
 const ROWS_PER_DOCUMENT: u64 = 256;
 /// So that there are some to hold out.
 const LEAST_DOCUMENTS: u64 = 100;
@@ -22,7 +24,8 @@ const LEAST_DOCUMENTS: u64 = 100;
 pub struct ImportConfig {
     /// Files of one kind, and folders of them.
     pub inputs: Vec<PathBuf>,
-    /// Column or tensor of the activations, or what columns of one dimension each are called before their number.
+    /// Column or tensor of the activations, or what columns of one dimension each are called before their
+    /// number.
     pub column: Option<String>,
     /// Column or tensor of the tokens, for `.npy` a file; `none`: there are none.
     pub tokens: Option<String>,
@@ -30,6 +33,8 @@ pub struct ImportConfig {
     pub documents: Option<String>,
     /// Column or tensor of the positions.
     pub positions: Option<String>,
+    /// Column or tensor, for `.npy` a file, that is 0 where a row is padding; such rows are left out.
+    pub mask: Option<String>,
     /// Rows of a document where the source has none.
     pub rows_per_document: Option<u64>,
     /// The model that made the activations; id `unknown` if nobody says.
@@ -58,6 +63,7 @@ impl Default for ImportConfig {
             tokens: None,
             documents: None,
             positions: None,
+            mask: None,
             rows_per_document: None,
             model: ModelRef { id: "unknown".into(), ..ModelRef::default() },
             hook: None,
@@ -109,6 +115,8 @@ pub struct Plan {
     pub hook: Option<String>,
     /// Bytes of the numbers before compression, where the rows are known.
     pub bytes: Option<u64>,
+    /// Choices that the files leave open and the import made.
+    pub notes: Vec<String>,
 }
 
 impl ImportConfig {
@@ -122,8 +130,8 @@ impl ImportConfig {
     }
 
     fn names(&self) -> Names {
-        let Self { column, tokens, documents, positions, .. } = self.clone();
-        Names { column, tokens, documents, positions }
+        let Self { column, tokens, documents, positions, mask, .. } = self.clone();
+        Names { column, tokens, documents, positions, mask }
     }
 
     fn rows_per_document(&self, facts: &Facts) -> u64 {
@@ -133,9 +141,10 @@ impl ImportConfig {
         self.rows_per_document.unwrap_or(usual)
     }
 
-    fn rules(&self, facts: &Facts) -> Rules {
+    fn rules(&self, source: &Source) -> Rules {
         let Self { held_out_share, seed, .. } = *self;
-        Rules { rows_per_document: self.rows_per_document(facts), held_out_share, seed }
+        let rows_per_document = self.rows_per_document(&source.facts);
+        Rules { rows_per_document, held_out_share, seed, splits: source.splits }
     }
 
     fn header(&self, source: &Source, vocabulary: usize) -> Manifest {
@@ -147,9 +156,13 @@ impl ImportConfig {
         if let Some(path) = &self.tokenizer {
             header.tokenizer = format!("{vocabulary} tokens, {}", path.display());
         }
+        if facts.padded {
+            header.left_out.push("padding".into());
+        }
         header.text = sources(&source.files);
         header.settings = serde_json::json!({"import": {
             "reads": facts.about,
+            "notes": facts.notes,
             "rows": self.rows,
             "rows_per_document": (!facts.documents).then(|| self.rows_per_document(facts)),
             "held_out_share": self.held_out_share,
@@ -190,6 +203,7 @@ pub fn plan(config: &ImportConfig) -> Result<Plan> {
         documents,
         hook: header.hook,
         bytes: rows.map(|rows| rows.saturating_mul((facts.d * header.dtype.bytes()) as u64)),
+        notes: facts.notes,
     })
 }
 
@@ -202,10 +216,10 @@ pub fn check(config: &ImportConfig, progress: &mut dyn Progress) -> Result<u64> 
     let source = source::open(&config.inputs, &config.names())?;
     let vocabulary = config.tokenizer.as_deref().map(vocabulary).transpose()?;
     let header = config.header(&source, 0);
-    let mut ledger = Ledger::new(config.rules(&source.facts));
+    let mut ledger = Ledger::new(config.rules(&source));
     progress.begin("check", source.facts.rows, header.rows_are.name());
     for chunk in source.chunks {
-        let chunk = chunk?;
+        let chunk = chunk?.without_padding();
         let n = chunk.values.len() / header.d_model;
         enter(chunk, n, &header, &mut ledger, vocabulary.as_deref())?;
         progress.advance(ledger.rows(), "");
@@ -217,33 +231,37 @@ pub fn check(config: &ImportConfig, progress: &mut dyn Progress) -> Result<u64> 
     Ok(ledger.rows())
 }
 
-/// Imports; an interrupted import goes on when it is asked for again with the same options.
+/// Imports; an interrupted import continues when it is asked for again with the same options.
 ///
 /// # Errors
-/// What cannot be read or does not fit, with file, row and column; numbers that are not finite; a folder that is taken.
+/// What cannot be read or does not fit, with file, row and column; numbers that are not finite; a folder that
+/// is taken.
 pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Result<Imported> {
     config.check()?;
     let source = source::open(&config.inputs, &config.names())?;
     let vocabulary = config.tokenizer.as_deref().map(vocabulary).transpose()?;
     if vocabulary.is_some() && !source.facts.tokens {
-        return Err(Error::request(
-            "a tokenizer was given, but there are no tokens: name them with --tokens",
-        ));
+        return Err(Error::request("a tokenizer was given, but there are no tokens")
+            .with_remedy("name them with --tokens"));
     }
     let header = config.header(&source, vocabulary.as_ref().map_or(0, Vec::len));
     let mut sink = Sink::begin(out, header.clone(), config.rows_per_part)?;
-    let mut ledger = Ledger::new(config.rules(&source.facts));
+    let mut ledger = Ledger::new(config.rules(&source));
     let limit = config.rows.unwrap_or(u64::MAX);
     progress.begin("import", source.facts.rows.map(|rows| rows.min(limit)), header.rows_are.name());
     if sink.next_batch() > 0 {
-        progress.remark(&format!("going on in {} at chunk {}", out.display(), sink.next_batch()));
+        progress.remark(&format!("continuing in {} at chunk {}", out.display(), sink.next_batch()));
     }
+    source.facts.notes.iter().cloned().chain(sink.note()).for_each(|note| progress.remark(&note));
     let mut chunks = 0;
     for chunk in source.chunks {
-        let chunk = chunk?;
+        let chunk = chunk?.without_padding();
         let n = (chunk.values.len() / header.d_model).min((limit - ledger.rows()) as usize);
         let rows = enter(chunk, n, &header, &mut ledger, vocabulary.as_deref())?;
-        sink.write(chunks, n as u64, &[TableRows::activations(rows)])?;
+        // A chunk may be all padding.
+        if n > 0 {
+            sink.write(chunks, n as u64, &[TableRows::activations(rows)])?;
+        }
         chunks += 1;
         progress.advance(ledger.rows(), "");
         if ledger.rows() >= limit {
@@ -252,12 +270,15 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
         if progress.stop_requested() {
             sink.commit(chunks)?;
             let kept = ledger.rows();
-            return Err(Error::stopped(format!(
-                "{kept} rows are kept; give the same command again to go on"
-            )));
+            return Err(Error::stopped(format!("{kept} rows are kept"))
+                .with_remedy("give the same command again to continue"));
         }
     }
     let (rows, documents) = (ledger.rows(), ledger.documents);
+    if rows == 0 {
+        return Err(Error::request("every row is padding: the mask is 0 everywhere")
+            .with_remedy("keep such rows with --mask-column none"));
+    }
     let mut tables = vec![(schema::DOCUMENTS, storage::documents::to_batch(&documents)?)];
     if let Some(vocabulary) = &vocabulary {
         tables.push((schema::VOCABULARY, storage::vocabulary::to_batch(vocabulary)?));
@@ -307,7 +328,7 @@ fn enter(
                 let name = ledger.documents.get(document as usize).map_or("", |d| &d.name);
                 format!("{file}: {name}, position {position}")
             }
-            None => format!("{file}: row {}", chunk.first_row + row as u64),
+            None => format!("{file}: row {}", chunk.row_in_file(row)),
         }
     };
     columns.batch(header.rows_are, header.d_model, header.dtype, &entries.domains, place)
@@ -319,11 +340,12 @@ fn check_tokens(tokens: &[u32], chunk: &Chunk, vocabulary: Option<&[(String, Vec
         None => Ok(()),
         Some(row) => {
             let problem = format!(
-                "row {}: token {} is none of the tokenizer's {size}; give the tokenizer of the model that made the activations",
-                chunk.first_row + row as u64,
+                "row {}: token {} is not among the tokenizer's {size}",
+                chunk.row_in_file(row),
                 tokens[row]
             );
-            Err(Error::format(&chunk.file, problem))
+            Err(Error::format(&chunk.file, problem)
+                .with_remedy("give the tokenizer of the model that made the activations"))
         }
     }
 }

@@ -1,143 +1,18 @@
 //! What an import reads from: files of one kind, one after another, as chunks of rows.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use storage::Dtype;
-
+use super::chunk::{Chunks, Facts, Names};
 use super::{arrow, npy, parquet, tensors};
 use crate::{Error, Result};
 
-/// Numbers of a chunk.
-const CHUNK: usize = 1 << 21;
-/// Word that switches off the search for a column.
-const NONE: &str = "none";
-
-/// Which columns or tensors to take; None: what their names tell.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Names {
-    pub column: Option<String>,
-    pub tokens: Option<String>,
-    pub documents: Option<String>,
-    pub positions: Option<String>,
-}
-
-/// What a column is for, and what it is called where nobody says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Activation,
-    Token,
-    Document,
-    Position,
-}
-
-impl Role {
-    /// Usual names, most telling first.
-    pub fn usual(self) -> &'static [&'static str] {
-        match self {
-            Self::Activation => {
-                &["activation", "activations", "acts", "hidden_states", "states", "embedding", "embeddings"]
-            }
-            Self::Token => &["token", "token_id", "token_ids", "tokens", "input_ids"],
-            Self::Document => {
-                &["document", "document_id", "doc_id", "doc", "sample_id", "text_idx", "sequence"]
-            }
-            Self::Position => &["position", "token_pos", "pos"],
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Activation => "activations",
-            Self::Token => "tokens",
-            Self::Document => "documents",
-            Self::Position => "positions",
-        }
-    }
-}
-
-impl Names {
-    fn given(&self, role: Role) -> Option<&str> {
-        match role {
-            Role::Activation => self.column.as_deref(),
-            Role::Token => self.tokens.as_deref(),
-            Role::Document => self.documents.as_deref(),
-            Role::Position => self.positions.as_deref(),
-        }
-    }
-
-    /// The column for `role` among `there`: the one that was named, else the first with a usual name.
-    ///
-    /// # Errors
-    /// A name that was given and is not there.
-    pub fn find<'a>(&self, role: Role, there: &[&'a str], file: &Path) -> Result<Option<&'a str>> {
-        let Some(name) = self.given(role) else {
-            return Ok(role
-                .usual()
-                .iter()
-                .find_map(|usual| there.iter().find(|name| *name == usual).copied()));
-        };
-        if name == NONE {
-            return Ok(None);
-        }
-        let found = there.iter().find(|there| **there == name).copied();
-        found.map(Some).ok_or_else(|| {
-            let problem = format!("has no `{name}` for the {}; it has {}", role.name(), listed(there));
-            Error::format(file, problem)
-        })
-    }
-
-    /// A file named for the tokens, of formats that have one array a file.
-    pub fn token_file(&self) -> Option<&Path> {
-        self.tokens.as_deref().filter(|name| *name != NONE).map(Path::new)
-    }
-}
-
-/// Some names, for a message.
-pub(super) fn listed(names: &[&str]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        names if names.len() > 12 => format!("{}, … ({} in all)", names[..12].join(", "), names.len()),
-        names => names.join(", "),
-    }
-}
-
-/// Consecutive rows of a file.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Chunk {
-    /// `[rows, d]`.
-    pub values: Vec<f32>,
-    /// Token of each row.
-    pub tokens: Option<Vec<u32>>,
-    /// What the rows' documents are called, and how many rows of each follow.
-    pub documents: Option<Vec<(String, usize)>>,
-    /// Position of each row in its document.
-    pub positions: Option<Vec<u32>>,
-    /// The file.
-    pub file: PathBuf,
-    /// Number of the first row in it.
-    pub first_row: u64,
-}
-
-/// What is known before the rows are read.
-#[derive(Debug, Clone)]
-pub(super) struct Facts {
-    /// Width of a row.
-    pub d: usize,
-    /// The type that holds the numbers as they are; f32 for f64 and bf16.
-    pub dtype: Dtype,
-    /// Rows of all files, where they say it.
-    pub rows: Option<u64>,
-    pub tokens: bool,
-    pub documents: bool,
-    /// Rows of a sequence, where all have the same.
-    pub length: Option<usize>,
-    /// Where the activations were taken, if a name tells.
-    pub hook: Option<String>,
-    /// What is read, for people: "column `x`, 768 numbers of f16".
-    pub about: String,
-}
-
-type Chunks = Box<dyn Iterator<Item = Result<Chunk>>>;
+/// Names of splits that are held out. What is not among them, and `train`, is trained on.
+const HELD_OUT: [&str; 9] =
+    ["test", "validation", "valid", "val", "dev", "eval", "heldout", "held-out", "held_out"];
+/// What `datasets` writes next to the folders of a data set's splits.
+const SPLITS: &str = "dataset_dict.json";
 
 /// Files of one kind.
 pub(super) struct Source {
@@ -145,11 +20,13 @@ pub(super) struct Source {
     pub files: Vec<PathBuf>,
     pub facts: Facts,
     pub chunks: Chunks,
+    /// Whether splits say which documents are held out.
+    pub splits: bool,
 }
 
-/// Rows of `d` numbers that make a chunk.
-pub(super) fn rows_at_once(d: usize) -> usize {
-    (CHUNK / d.max(1)).clamp(1, 1 << 16)
+/// Whether a split of this name is held out.
+pub(super) fn is_held_out_split(split: &str) -> bool {
+    HELD_OUT.contains(&split.to_lowercase().as_str())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,43 +37,74 @@ enum Kind {
     Parquet,
 }
 
+/// A file that is read.
+struct Input {
+    kind: Kind,
+    path: PathBuf,
+    split: Option<String>,
+}
+
 /// Opens files and folders.
+///
+/// # Errors
+/// Files that are not there, of several kinds or of none that is read; what the reader of that kind finds at
+/// their beginnings.
 pub(super) fn open(inputs: &[PathBuf], names: &Names) -> Result<Source> {
-    let (kind, files) = find(inputs)?;
-    let (facts, chunks) = match kind {
+    let (kind, inputs) = find(inputs)?;
+    let files: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
+    let (mut facts, chunks) = match kind {
         Kind::Npy => npy::open(&files, names)?,
         Kind::Safetensors => tensors::open(&files, names)?,
         Kind::Arrow => arrow::open(&files, names)?,
         Kind::Parquet => parquet::open(&files, names)?,
     };
-    Ok(Source { files, facts, chunks })
+    let held_out = |input: &Input| input.split.as_deref().is_some_and(is_held_out_split);
+    // Somebody who imports a test split alone wants to train on it.
+    let splits = inputs.iter().any(held_out) && !inputs.iter().all(held_out);
+    if !splits {
+        return Ok(Source { files, facts, chunks, splits });
+    }
+    let mut names: Vec<&str> =
+        inputs.iter().filter(|i| held_out(i)).filter_map(|i| i.split.as_deref()).collect();
+    names.dedup();
+    facts.notes.push(format!("held out are the splits {}, and nothing else", names.join(", ")));
+    let split = |input: &Input| Some((input.path.clone(), Arc::from(input.split.as_deref()?)));
+    let of: HashMap<PathBuf, Arc<str>> = inputs.iter().filter_map(split).collect();
+    let chunks = chunks.map(move |chunk| {
+        chunk.map(|mut chunk| {
+            chunk.split = of.get(&chunk.file).cloned();
+            chunk
+        })
+    });
+    Ok(Source { files, facts, chunks: Box::new(chunks), splits })
 }
 
-const KINDS: &str = ".npy, .safetensors, .parquet, .arrow, or a folder of Hugging Face datasets (state.json and data-*.arrow)";
+const KINDS: &str = ".npy, .safetensors, .parquet, .arrow, .feather, or a folder of Hugging Face datasets \
+                     (state.json and data-*.arrow)";
 
-fn find(inputs: &[PathBuf]) -> Result<(Kind, Vec<PathBuf>)> {
-    let mut found: Vec<(Kind, PathBuf)> = Vec::new();
+fn find(inputs: &[PathBuf]) -> Result<(Kind, Vec<Input>)> {
+    let mut found: Vec<Input> = Vec::new();
     for input in inputs {
         if input.is_dir() {
-            in_folder(input, &mut found)?;
+            in_folder(input, None, &mut found)?;
         } else if !input.exists() {
-            return Err(Error::request(format!("{} does not exist; expected {KINDS}", input.display())));
+            return Err(Error::request(format!("{} does not exist", input.display()))
+                .with_remedy(format!("name {KINDS}")));
         } else {
-            found.push((kind_of(input)?, input.clone()));
+            found.push(Input { kind: kind_of(input)?, path: input.clone(), split: split_of(input) });
         }
     }
-    let Some(&(kind, _)) = found.first() else {
+    let Some(first) = found.first() else {
         let names: Vec<_> = inputs.iter().map(|p| p.display().to_string()).collect();
         return Err(Error::request(format!("no activations in {}; expected {KINDS}", names.join(", "))));
     };
-    if let Some((_, other)) = found.iter().find(|(other, _)| *other != kind) {
-        return Err(Error::request(format!(
-            "{} and {} are of different kinds; import them one by one",
-            found[0].1.display(),
-            other.display()
-        )));
+    let kind = first.kind;
+    if let Some(other) = found.iter().find(|other| other.kind != kind) {
+        let (a, b) = (first.path.display(), other.path.display());
+        return Err(Error::request(format!("{a} and {b} are of different kinds"))
+            .with_remedy("import them one by one"));
     }
-    Ok((kind, found.into_iter().map(|(_, path)| path).collect()))
+    Ok((kind, found))
 }
 
 fn kind_of(path: &Path) -> Result<Kind> {
@@ -204,41 +112,98 @@ fn kind_of(path: &Path) -> Result<Kind> {
     let remedy = match extension.as_str() {
         "npy" => return Ok(Kind::Npy),
         "safetensors" => return Ok(Kind::Safetensors),
-        "arrow" => return Ok(Kind::Arrow),
+        "arrow" | "arrows" | "feather" | "ipc" => return Ok(Kind::Arrow),
         "parquet" => return Ok(Kind::Parquet),
         "npz" => "save the array alone: numpy.save(\"x.npy\", file[\"NAME\"])",
         "pt" | "pth" | "bin" | "pkl" => {
-            "pickled Python objects are not read; write the tensor with safetensors.torch.save_file({\"activations\": x}, \"x.safetensors\")"
+            "pickled Python objects are not read; write the tensor with \
+             safetensors.torch.save_file({\"activations\": x}, \"x.safetensors\")"
         }
         _ => "convert it to one of them",
     };
-    Err(Error::format(path, format!("is none of {KINDS}; {remedy}")))
+    Err(Error::format(path, format!("is none of {KINDS}")).with_remedy(remedy))
 }
 
-/// Files of a folder in order of name; of a dataset those that its state names; of shards of one, shard after shard.
-fn in_folder(folder: &Path, found: &mut Vec<(Kind, PathBuf)>) -> Result<()> {
+/// The split that a file's name tells, written as the Hub's converter does: `test-00000-of-00002.parquet`.
+fn split_of(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    let (rest, count) = stem.rsplit_once("-of-")?;
+    let (split, number) = rest.rsplit_once('-')?;
+    let number = [number, count].iter().all(|n| n.len() == 5 && n.bytes().all(|b| b.is_ascii_digit()));
+    (number && (split == "train" || is_held_out_split(split))).then(|| split.to_owned())
+}
+
+/// The names of the splits of a `DatasetDict`, in the order it gives them.
+fn splits_of(folder: &Path) -> Result<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Splits {
+        splits: Vec<String>,
+    }
+    let path = folder.join(SPLITS);
+    let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    let Splits { splits } = serde_json::from_slice(&text)
+        .map_err(|e| Error::format(&path, format!("does not name the splits of a data set: {e}")))?;
+    for split in &splits {
+        let plain = Path::new(split).file_name() == Some(split.as_ref());
+        if !plain || !folder.join(split).is_dir() {
+            let problem = format!("names the split `{split}`, which is not a folder next to it");
+            return Err(Error::format(&path, problem));
+        }
+    }
+    Ok(splits)
+}
+
+/// Files of a folder in order of name; of a data set those that its state names, split after split, shard
+/// after shard.
+fn in_folder(folder: &Path, split: Option<&str>, found: &mut Vec<Input>) -> Result<()> {
+    if folder.join(SPLITS).is_file() {
+        let splits = splits_of(folder)?;
+        return splits.iter().try_for_each(|split| in_folder(&folder.join(split), Some(split), found));
+    }
+    let split = split.map(str::to_owned);
     if folder.join(arrow::STATE).is_file() {
-        found.extend(arrow::files_of(folder)?.into_iter().map(|file| (Kind::Arrow, file)));
+        let files = arrow::files_of(folder)?.into_iter();
+        found.extend(files.map(|path| Input { kind: Kind::Arrow, path, split: split.clone() }));
         return Ok(());
     }
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
     let paths: Vec<PathBuf> =
         entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(|e| Error::io(folder, e))?;
     let (mut shards, mut files): (Vec<PathBuf>, Vec<PathBuf>) = paths.into_iter().partition(|p| p.is_dir());
+    // What begins with a dot is not data: other systems keep attributes of `x.npy` in `._x.npy`.
+    files.retain(|file| !file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
     files.sort();
-    for file in files {
-        if let Ok(kind) = kind_of(&file) {
-            found.push((kind, file));
+    for path in files {
+        if let Ok(kind) = kind_of(&path) {
+            let split = split.clone().or_else(|| split_of(&path));
+            found.push(Input { kind, path, split });
         }
     }
     // `shard_10` comes after `shard_9`.
     shards.retain(|shard| shard.join(arrow::STATE).is_file());
     shards.sort_by_key(|shard| (number_at_end(shard), shard.clone()));
-    shards.iter().try_for_each(|shard| in_folder(shard, found))
+    shards.iter().try_for_each(|shard| in_folder(shard, split.as_deref(), found))
 }
 
 fn number_at_end(path: &Path) -> u64 {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let digits = name.chars().rev().take_while(char::is_ascii_digit).collect::<Vec<_>>();
     digits.iter().rev().collect::<String>().parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_of_the_hub_tell_their_split() {
+        let split = |name: &str| split_of(Path::new(name));
+        assert_eq!(split("a/test-00000-of-00002.parquet").as_deref(), Some("test"));
+        assert_eq!(split("train-00001-of-00002.parquet").as_deref(), Some("train"));
+        for name in
+            ["data-00000-of-00001.arrow", "test.parquet", "test-0-of-1.parquet", "latest-00000-of-00001.npy"]
+        {
+            assert_eq!(split(name), None, "{name}");
+        }
+    }
 }

@@ -1,18 +1,21 @@
-//! `.safetensors`: a tensor `[rows, d]` or `[sequences, tokens, d]`, and tensors of tokens, documents and positions beside it.
+//! `.safetensors`: a tensor `[rows, d]` or `[sequences, tokens, d]`, and tensors of tokens, documents,
+//! positions and a mask with it.
 
 use std::path::{Path, PathBuf};
 
 use storage::Dtype;
 
+use super::chunk::{
+    Chunk, Chunks, Facts, Names, Role, listed, mask_note, rows_at_once, sequences, until_error,
+};
 use super::integers::Integer;
-use super::npy::sequences;
-use super::source::{Chunk, Facts, Names, Role, listed, rows_at_once};
 use crate::{Error, Result};
 use lm::model::safetensors::{Found, read_header};
 use lm::model::{Bytes, Encoding};
 
-/// A tensor of integers, one a row.
+/// A tensor of integers, one per row.
 struct Integers {
+    name: String,
     at: u64,
     integer: Integer,
 }
@@ -28,6 +31,7 @@ struct Tensors {
     tokens: Option<Integers>,
     documents: Option<Integers>,
     positions: Option<Integers>,
+    mask: Option<Integers>,
 }
 
 fn is_activations(found: &Found) -> bool {
@@ -49,11 +53,11 @@ impl Tensors {
         let Some(tensor) = chosen else {
             let fitting: Vec<&str> = fitting.iter().map(|t| t.name.as_str()).collect();
             let problem = format!(
-                "has {} tensors of floating-point numbers in two or three dimensions ({}); choose one with --column",
+                "has {} tensors of floating-point numbers in two or three dimensions ({})",
                 fitting.len(),
                 listed(&fitting)
             );
-            return Err(Error::format(path, problem));
+            return Err(Error::format(path, problem).with_remedy("choose one with --column"));
         };
         let encoding = tensor.encoding.clone().map_err(|dtype| {
             Error::format(
@@ -86,20 +90,21 @@ impl Tensors {
             let integer = found.encoding.as_ref().err().and_then(|dtype| Integer::of_safetensors(dtype));
             let fits = found.shape.iter().map(|n| *n as u64).product::<u64>() == rows;
             match integer.filter(|_| fits) {
-                Some(integer) => Ok(Some(Integers { at: found.at, integer })),
+                Some(integer) => Ok(Some(Integers { name: name.to_owned(), at: found.at, integer })),
                 None => {
                     let problem = format!(
                         "tensor `{name}` has shape {:?}; expected one integer for each of the {rows} rows",
                         found.shape
                     );
-                    Err(Error::format(path, problem))
+                    Err(Error::format(path, problem)
+                        .with_remedy(format!("leave it out with {} none", role.option())))
                 }
             }
         };
-        let (tokens, documents, positions) =
-            (beside(Role::Token)?, beside(Role::Document)?, beside(Role::Position)?);
+        let (tokens, documents, positions, mask) =
+            (beside(Role::Token)?, beside(Role::Document)?, beside(Role::Position)?, beside(Role::Mask)?);
         let (name, at) = (tensor.name.clone(), tensor.at);
-        Ok(Self { name, at, encoding, rows, d, length, tokens, documents, positions, bytes })
+        Ok(Self { name, at, encoding, rows, d, length, tokens, documents, positions, mask, bytes })
     }
 
     fn integers(&self, tensor: Option<&Integers>, first: u64, n: usize) -> Result<Option<Vec<u32>>> {
@@ -113,14 +118,17 @@ impl Tensors {
         let at = self.at + first * self.d as u64 * self.encoding.bytes as u64;
         self.encoding.read(&self.bytes, at, &mut values)?;
         let documents = self.integers(self.documents.as_ref(), first, n)?.map(|documents| runs(&documents));
+        let mask = self.integers(self.mask.as_ref(), first, n)?;
         let by_length = || self.length.map(|length| sequences(sequences_before, length, first, n));
         Ok(Chunk {
             values,
             tokens: self.integers(self.tokens.as_ref(), first, n)?,
             documents: documents.or_else(by_length),
             positions: self.integers(self.positions.as_ref(), first, n)?,
+            mask: mask.map(|mask| mask.iter().map(|real| *real != 0).collect()),
             file: self.bytes.path().to_path_buf(),
             first_row: first,
+            ..Chunk::default()
         })
     }
 }
@@ -130,18 +138,21 @@ fn runs(documents: &[u32]) -> Vec<(String, usize)> {
 }
 
 /// Opens files with tensors of the same names and width.
-pub(super) fn open(
-    files: &[PathBuf],
-    names: &Names,
-) -> Result<(Facts, Box<dyn Iterator<Item = Result<Chunk>>>)> {
+///
+/// # Errors
+/// Files that are not safetensors, no tensor or several that could be the activations, tensors next to it
+/// that do not fit its rows, files that differ.
+pub(super) fn open(files: &[PathBuf], names: &Names) -> Result<(Facts, Chunks)> {
     let opened: Vec<Tensors> = files.iter().map(|file| Tensors::open(file, names)).collect::<Result<_>>()?;
     let first = opened.first().ok_or_else(|| Error::request("no files"))?;
-    let kind =
-        |t: &Tensors| (t.d, t.length, t.tokens.is_some(), t.documents.is_some(), t.positions.is_some());
+    let kind = |t: &Tensors| {
+        let there = [&t.tokens, &t.documents, &t.positions, &t.mask].map(Option::is_some);
+        (t.d, t.length, there)
+    };
     if let Some(other) = opened.iter().find(|t| kind(t) != kind(first)) {
         let problem = format!(
-            "tensor `{}` and those beside it differ from the first file's: width {} after {}, or tokens, documents or positions are \
-             not in both",
+            "tensor `{}` and those with it differ from the first file's: width {} after {}, or tokens, documents, positions or a \
+             mask are not in both",
             other.name, other.d, first.d
         );
         return Err(Error::format(other.bytes.path(), problem));
@@ -150,12 +161,18 @@ pub(super) fn open(
     let facts = Facts {
         d,
         dtype: if opened.iter().all(|t| t.encoding.name == "F16") { Dtype::F16 } else { Dtype::F32 },
-        rows: Some(opened.iter().map(|t| t.rows).sum()),
+        rows: first.mask.is_none().then(|| opened.iter().map(|t| t.rows).sum()),
         tokens: first.tokens.is_some(),
         documents: length.is_some() || first.documents.is_some(),
         length,
         hook: first.name.parse::<lm::model::Hook>().is_ok().then(|| first.name.clone()),
-        about: format!("tensor `{}`, {d} numbers a row, {}", first.name, first.encoding.name.to_lowercase()),
+        about: format!(
+            "tensor `{}`, {d} numbers per row, {}",
+            first.name,
+            first.encoding.name.to_lowercase()
+        ),
+        padded: first.mask.is_some(),
+        notes: first.mask.iter().map(|mask| mask_note(&mask.name)).collect(),
     };
     let mut opened = opened.into_iter();
     let (mut current, mut row, mut before) = (opened.next(), 0, 0);
@@ -170,5 +187,5 @@ pub(super) fn open(
         }
         Ok(Some(chunk))
     };
-    Ok((facts, super::batch::until_error(next)))
+    Ok((facts, until_error(next)))
 }

@@ -3,14 +3,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, FixedSizeListArray, Float16Array, Float32Array, Float64Array, Int32Array, Int64Array,
-    LargeListArray, ListArray, RecordBatch, StringArray, UInt32Array,
+    ArrayRef, BooleanArray, FixedSizeListArray, Float16Array, Float32Array, Float64Array, Int32Array,
+    Int64Array, LargeListArray, ListArray, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, UInt32Type};
-use arrow::ipc::writer::StreamWriter;
+use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use half::{bf16, f16};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use storage::schema::activations::ACTIVATION;
 use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, TOKEN, VOCABULARY};
@@ -184,7 +187,7 @@ fn sequences_of_an_array_and_their_tokens() {
 }
 
 #[test]
-fn tensors_beside_each_other() {
+fn tensors_next_to_each_other() {
     let desk = Desk::new();
     let values = counted(6, 3);
     let brain: Vec<u8> = values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect();
@@ -312,10 +315,10 @@ fn cached_folders_of_sequences() {
     assert_eq!(dataset.manifest().context_length, 5);
     let plan = plan(&desk.config(&["cached"])).unwrap();
     assert_eq!((plan.files.len(), plan.documents.as_str(), plan.tokens), (2, "sequences of 5 rows", true));
-    assert_eq!(plan.reads, "column `blocks.2.hook_resid_pre`, sequences of 3 numbers a token, float32");
+    assert_eq!(plan.reads, "column `blocks.2.hook_resid_pre`, sequences of 3 numbers per token, float32");
     let state = r#"{"_data_files": [{"filename": "../data-00000-of-00001.arrow"}]}"#;
     fs::write(desk.path("cached/shard_9/state.json"), state).unwrap();
-    assert!(desk.refused(&desk.config(&["cached"])).contains("expected a file beside it"));
+    assert!(desk.refused(&desk.config(&["cached"])).contains("expected a file next to it"));
 }
 
 #[test]
@@ -391,7 +394,7 @@ fn shapes_and_types_that_do_not_fit_are_named() {
         (&["nothing.parquet"], "row 0, column `acts`: number 1 is null"),
         (&["two.parquet"], "several columns of vectors: a, b"),
         (&["text.parquet"], "has no column of vectors"),
-        (&["negative.parquet"], "row 1: -1 is no number of a token"),
+        (&["negative.parquet"], "row 1: -1 is not the number of a token"),
         (&["good.npy", "two.parquet"], "of different kinds"),
     ];
     for (files, expected) in cases {
@@ -404,7 +407,7 @@ fn shapes_and_types_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn an_interrupted_import_goes_on() {
+fn an_interrupted_import_continues() {
     let desk = Desk::new();
     let values = counted(150_000, 40);
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -418,7 +421,7 @@ fn an_interrupted_import_goes_on() {
         assert!(Dataset::open(&out).is_err());
     }
     let other = ImportConfig { seed: 9, ..config.clone() };
-    assert!(run(&other, &out, &mut Quiet).is_err(), "other settings do not go on");
+    assert!(run(&other, &out, &mut Quiet).is_err(), "other settings do not continue");
     run(&config, &out, &mut Quiet).unwrap();
     let (dataset, parts) = read(&out);
     assert!(whole == parts && whole.values == values);
@@ -433,4 +436,227 @@ fn u32s_are_numbers_too() {
     assert_eq!(numbers.data_type(), &DataType::UInt32);
     desk.parquet("a.parquet", vec![("acts", lists(floats(&[1.0; 4]), 2)), ("token", numbers)]);
     assert_eq!(desk.import(&desk.config(&["a.parquet"])).1.tokens, [u32::MAX, 0]);
+}
+
+#[test]
+fn parquet_in_every_compression() {
+    let desk = Desk::new();
+    let values = counted(500, 6);
+    let columns = || vec![("acts", lists(floats(&values), 6)), ("doc", floats_as_numbers(500))];
+    let batch = RecordBatch::try_from_iter(columns()).unwrap();
+    for compression in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let properties = WriterProperties::builder().set_compression(compression).build();
+        let file = File::create(desk.path("a.parquet")).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let (_, read) = desk.import(&desk.config(&["a.parquet"]));
+        assert_eq!((read.values == values, read.documents[499]), (true, 49), "{compression}");
+    }
+}
+
+/// Row / 10.
+fn floats_as_numbers(rows: i32) -> ArrayRef {
+    Arc::new(Int32Array::from_iter_values((0..rows).map(|row| row / 10)))
+}
+
+#[test]
+fn arrow_streams_and_files_compressed_or_not() {
+    let desk = Desk::new();
+    let values = counted(500, 6);
+    let columns = vec![("acts", lists(floats(&values), 6)), ("doc", floats_as_numbers(500))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+        let options = || IpcWriteOptions::default().try_with_compression(compression).unwrap();
+        let stream = File::create(desk.path("stream.arrow")).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(stream, &batch.schema(), options()).unwrap();
+        writer.write(&batch.slice(0, 200)).unwrap();
+        writer.write(&batch.slice(200, 300)).unwrap();
+        writer.finish().unwrap();
+        let file = File::create(desk.path("file.feather")).unwrap();
+        let mut writer = FileWriter::try_new_with_options(file, &batch.schema(), options()).unwrap();
+        writer.write(&batch.slice(0, 200)).unwrap();
+        writer.write(&batch.slice(200, 300)).unwrap();
+        writer.finish().unwrap();
+        for name in ["stream.arrow", "file.feather"] {
+            let (_, read) = desk.import(&desk.config(&[name]));
+            assert_eq!((read.values == values, read.documents[499]), (true, 49), "{name} {compression:?}");
+        }
+    }
+    let whole = fs::read(desk.path("file.feather")).unwrap();
+    fs::write(desk.path("cut.arrow"), &whole[..whole.len() / 2]).unwrap();
+    assert!(desk.refused(&desk.config(&["cut.arrow"])).contains("is a damaged Arrow file: it has no footer"));
+    fs::write(desk.path("old.feather"), b"FEA1\0\0\0\0FEA1").unwrap();
+    assert!(desk.refused(&desk.config(&["old.feather"])).contains("Feather file of version 1"));
+    fs::write(desk.path("text.parquet"), "no table at all").unwrap();
+    assert!(desk.refused(&desk.config(&["text.parquet"])).ends_with("text.parquet: is not a Parquet file"));
+}
+
+#[test]
+fn tensors_of_fixed_shape_are_vectors_or_sequences() {
+    let desk = Desk::new();
+    let values = counted(24, 3);
+    let table = |name: &str, width: i32, metadata: &str| {
+        let element = Arc::new(Field::new("item", DataType::Float32, true));
+        let data_type = DataType::FixedSizeList(element.clone(), width);
+        let metadata = [
+            ("ARROW:extension:name".to_owned(), "arrow.fixed_shape_tensor".to_owned()),
+            ("ARROW:extension:metadata".to_owned(), metadata.to_owned()),
+        ];
+        let field = Field::new("acts", data_type, true).with_metadata(metadata);
+        let column = FixedSizeListArray::new(element, width, floats(&values), None);
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::new(column)]).unwrap();
+        if name.ends_with("arrow") {
+            return desk.arrow(name, &[batch.slice(0, 2), batch.slice(2, batch.num_rows() - 2)]);
+        }
+        let mut writer =
+            ArrowWriter::try_new(File::create(desk.path(name)).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    };
+    for name in ["a.arrow", "a.parquet"] {
+        table(name, 3, r#"{"shape": [3]}"#);
+        let (dataset, read) = desk.import(&desk.config(&[name]));
+        assert_eq!((read.values.clone(), dataset.manifest().context_length), (values.clone(), 0), "{name}");
+        table(name, 12, r#"{"shape": [4, 3], "dim_names": ["token", "d"], "permutation": [0, 1]}"#);
+        let (dataset, read) = desk.import(&desk.config(&[name]));
+        assert_eq!((read.values, dataset.manifest().context_length), (values.clone(), 4), "{name}");
+        assert_eq!((read.documents[23], read.positions[23]), (5, 3));
+        for (metadata, expected) in [
+            (r#"{"shape": [4, 3], "permutation": [1, 0]}"#, "stored in another order"),
+            (r#"{"shape": [2, 2, 3]}"#, "expected [d] or [tokens, d]"),
+            (r#"{"shape": [5, 3]}"#, "has 12 numbers; its shape is [5, 3]"),
+            ("{}", "a tensor without a shape"),
+        ] {
+            table(name, 12, metadata);
+            let error = desk.refused(&desk.config(&[name]));
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+}
+
+/// Which of 3 × 4 rows are real: padded right, left, and one sequence whole.
+const REAL: [bool; 12] = [true, true, false, false, false, true, true, true, true, true, true, true];
+
+#[test]
+fn padding_is_left_out_by_the_mask_that_comes_with_the_rows() {
+    let desk = Desk::new();
+    let values = counted(12, 2);
+    let real: Vec<u32> = (0..12u32).filter(|row| REAL[*row as usize]).collect();
+    let expected = Read {
+        documents: vec![0, 0, 1, 1, 1, 2, 2, 2, 2],
+        positions: vec![0, 1, 0, 1, 2, 0, 1, 2, 3],
+        tokens: real.iter().map(|row| 100 + row).collect(),
+        values: real.iter().flat_map(|row| values[*row as usize * 2..][..2].to_vec()).collect(),
+    };
+    let raw = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|x| x.to_le_bytes()).collect() };
+    let ids: Vec<u8> = (100..112i64).flat_map(i64::to_le_bytes).collect();
+    let mask: Vec<u8> = REAL.iter().map(|real| u8::from(*real)).collect();
+
+    let floats_raw = raw(&values);
+    let tensors = [
+        ("hidden_states", TensorView::new(Stored::F32, vec![3, 4, 2], &floats_raw).unwrap()),
+        ("input_ids", TensorView::new(Stored::I64, vec![3, 4], &ids).unwrap()),
+        ("attention_mask", TensorView::new(Stored::BOOL, vec![3, 4], &mask).unwrap()),
+    ];
+    fs::write(desk.path("a.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let tokens: ArrayRef = Arc::new(Int64Array::from_iter_values(100..112));
+    let columns = |mask: ArrayRef| {
+        vec![
+            ("hidden_states", lists(lists(floats(&values), 2), 4)),
+            ("input_ids", lists(tokens.clone(), 4)),
+            ("attention_mask", lists(mask, 4)),
+        ]
+    };
+    desk.parquet(
+        "a.parquet",
+        columns(Arc::new(Int64Array::from_iter_values(REAL.iter().map(|r| i64::from(*r))))),
+    );
+    desk.arrow(
+        "a.arrow",
+        &[RecordBatch::try_from_iter(columns(Arc::new(BooleanArray::from(REAL.to_vec())))).unwrap()],
+    );
+    desk.npy("a.npy", "<f4", false, "(3, 4, 2)", raw(&values));
+    desk.npy("ids.npy", "<i8", false, "(3, 4)", ids.clone());
+    desk.npy("mask.npy", "|b1", false, "(3, 4)", mask.clone());
+    for name in ["a.safetensors", "a.parquet", "a.arrow", "a.npy"] {
+        let mut config = desk.config(&[name]);
+        if name == "a.npy" {
+            let file = |name: &str| Some(desk.path(name).display().to_string());
+            (config.tokens, config.mask) = (file("ids.npy"), file("mask.npy"));
+        }
+        assert_eq!(desk.import(&config).1, expected, "{name}");
+        let plan = plan(&config).unwrap();
+        assert!(plan.rows.is_none() && plan.notes[0].contains("are padding"), "{name}: {plan:?}");
+        let all = ImportConfig { mask: Some("none".into()), ..config };
+        assert_eq!(desk.import(&all).1.values, values, "{name}");
+    }
+    // Rows of no sequence keep their numbers in messages.
+    let mut bad = values.clone();
+    bad[2 * 9 + 1] = f32::INFINITY;
+    let flat: ArrayRef = Arc::new(BooleanArray::from(REAL.to_vec()));
+    desk.parquet("flat.parquet", vec![("acts", lists(floats(&bad), 2)), ("attention_mask", flat)]);
+    let error = desk.refused(&desk.config(&["flat.parquet"]));
+    assert!(error.contains("flat.parquet: row 9: number 1 is inf"), "{error}");
+    let none: ArrayRef = Arc::new(BooleanArray::from(vec![false; 12]));
+    desk.parquet("none.parquet", vec![("acts", lists(floats(&values), 2)), ("attention_mask", none)]);
+    assert!(desk.refused(&desk.config(&["none.parquet"])).contains("every row is padding"));
+}
+
+/// As `DatasetDict.save_to_disk` leaves it, and as the Hub's converter names files: splits that are held out,
+/// and nothing else is.
+#[test]
+fn splits_of_a_data_set_say_what_is_held_out() {
+    let desk = Desk::new();
+    let table = |sign: f32, sequences: usize| {
+        let values: Vec<f32> = (0..sequences * 8).map(|i| sign * (1.0 + i as f32)).collect();
+        RecordBatch::try_from_iter([("acts", lists(lists(floats(&values), 2), 4))]).unwrap()
+    };
+    for (split, sign, sequences) in [("train", 1.0, 30), ("test", -1.0, 10)] {
+        fs::create_dir_all(desk.path(&format!("saved/{split}"))).unwrap();
+        desk.arrow(&format!("saved/{split}/data-00000-of-00001.arrow"), &[table(sign, sequences)]);
+        let state = r#"{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}"#;
+        fs::write(desk.path(&format!("saved/{split}/state.json")), state).unwrap();
+        fs::create_dir_all(desk.path("hub")).unwrap();
+        let columns = vec![("acts", table(sign, sequences).column(0).clone())];
+        desk.parquet(&format!("hub/{split}-00000-of-00001.parquet"), columns);
+    }
+    fs::write(desk.path("saved/dataset_dict.json"), r#"{"splits": ["train", "test"]}"#).unwrap();
+    for folder in ["saved", "hub"] {
+        let (dataset, read) = desk.import(&desk.config(&[folder]));
+        let documents = documents::read(&dataset.table(DOCUMENTS).unwrap()).unwrap();
+        assert_eq!(documents.len(), 40);
+        for (row, document) in read.documents.iter().enumerate() {
+            let held_out = documents[*document as usize].held_out;
+            assert_eq!(held_out, read.values[2 * row] < 0.0, "{folder}: row {row}");
+        }
+        assert!(plan(&desk.config(&[folder])).unwrap().notes[0].contains("held out are the splits test"));
+    }
+    // A split alone is what somebody wants to train on.
+    let (dataset, _) = desk.import(&desk.config(&["saved/test"]));
+    assert!(documents::read(&dataset.table(DOCUMENTS).unwrap()).unwrap().iter().any(|d| !d.held_out));
+    fs::write(desk.path("saved/dataset_dict.json"), r#"{"splits": ["train", "../hub"]}"#).unwrap();
+    assert!(desk.refused(&desk.config(&["saved"])).contains("names the split `../hub`"));
+}
+
+#[test]
+fn two_bytes_without_a_type_are_bfloat16_with_a_note() {
+    let desk = Desk::new();
+    let values = counted(200, 3);
+    let bytes: Vec<u8> = values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect();
+    for descr in ["|V2", "<V2"] {
+        desk.npy("a.npy", descr, false, "(200, 3)", bytes.clone());
+        let (dataset, read) = desk.import(&desk.config(&["a.npy"]));
+        assert_eq!((read.values, dataset.manifest().dtype), (values.clone(), Dtype::F32));
+        let notes = plan(&desk.config(&["a.npy"])).unwrap().notes;
+        assert!(notes[0].contains("a.npy") && notes[0].contains("bfloat16"), "{notes:?}");
+    }
 }

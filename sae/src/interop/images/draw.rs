@@ -30,7 +30,8 @@ pub(super) struct Drawn {
     pub flat: usize,
 }
 
-/// `total` patches shared out by the number of places each picture has; the rest that division leaves goes to the first.
+/// `total` patches shared out by the number of places each picture has; the rest that division leaves goes to
+/// the first.
 pub(super) fn shares(sizes: &[(usize, usize)], patch: usize, total: usize) -> Vec<usize> {
     let places = |&(w, h): &(usize, usize)| {
         (w + 1).saturating_sub(patch) as u128 * (h + 1).saturating_sub(patch) as u128

@@ -7,6 +7,8 @@ use image::{DynamicImage, ImageReader, Limits};
 use crate::interop::activations::guarded;
 use crate::{Error, Result};
 
+/// What a file is that cannot be decoded.
+const DAMAGED: &str = "is not a PNG or JPEG file, or a damaged one";
 /// Bytes that a decoded picture may have, and the most that its decoder may use.
 const MOST_BYTES: u64 = 1 << 30;
 /// Bytes of pixels that a byte of a file can stand for at most: deflate makes 1032 of one.
@@ -23,6 +25,9 @@ pub(super) struct Picture {
 }
 
 /// The PNG and JPEG files of `paths`, folders searched through, in order of name.
+///
+/// # Errors
+/// Paths that cannot be read, none with a picture.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {
@@ -67,12 +72,12 @@ fn open(path: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>> {
 /// Width and height, from the header alone.
 ///
 /// # Errors
-/// A file that is no picture, a size that its bytes cannot hold.
+/// A file that is not a picture, a size that its bytes cannot hold.
 pub(super) fn size(path: &Path) -> Result<(usize, usize)> {
     let reader = open(path)?;
-    let (width, height) = guarded(path, "PNG or JPEG", || reader.into_dimensions())?;
+    let (width, height) = guarded(path, DAMAGED, || reader.into_dimensions())?;
     let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    // Three bytes a pixel, more in PNGs of 16 bits.
+    // Three bytes per pixel, more in PNGs of 16 bits.
     let pixels = u64::from(width) * u64::from(height) * 3;
     if pixels > MOST_BYTES || pixels / MOST_FOLD > bytes {
         let problem =
@@ -90,7 +95,7 @@ impl Picture {
     pub fn open(path: &Path, colour: bool) -> Result<Self> {
         size(path)?;
         let reader = open(path)?;
-        let decoded = guarded(path, "PNG or JPEG", || reader.decode())?;
+        let decoded = guarded(path, DAMAGED, || reader.decode())?;
         Ok(Self::of(&decoded, colour))
     }
 

@@ -122,10 +122,10 @@ impl Album<'_> {
     }
 }
 
-/// Imports; an interrupted import goes on when it is asked for again with the same options.
+/// Imports; an interrupted import continues when it is asked for again with the same options.
 ///
 /// # Errors
-/// Files that are no pictures or damaged, pictures without a patch that is not flat, a folder that is taken.
+/// Files that are not pictures or damaged, pictures without a patch that is not flat, a folder that is taken.
 pub fn run(config: &ImagesConfig, out: &Path, progress: &mut dyn Progress) -> Result<Imported> {
     config.check()?;
     let files = files(&config.inputs)?;
@@ -134,6 +134,7 @@ pub fn run(config: &ImagesConfig, out: &Path, progress: &mut dyn Progress) -> Re
     let album = Album { config, files, shares };
     let header = config.header(&album.files);
     let mut sink = Sink::begin(out, header, 1 << 18)?;
+    sink.note().iter().for_each(|note| progress.remark(note));
     let whitening = if config.whiten { Some(statistics(&album, progress)?) } else { None };
 
     progress.begin("import", Some(config.patches as u64), "patches");
@@ -182,7 +183,7 @@ fn stopped(progress: &dyn Progress, keep: impl FnOnce() -> Result<()>) -> Result
         return Ok(());
     }
     keep()?;
-    Err(Error::stopped("what is whole is kept; give the same command again to go on"))
+    Err(Error::stopped("what is whole is kept").with_remedy("give the same command again to continue"))
 }
 
 /// The whitening of the patches that are trained on.
@@ -198,11 +199,11 @@ fn statistics(album: &Album<'_>, progress: &mut dyn Progress) -> Result<Whitenin
     }
     if moments.rows() <= config.d() as u64 {
         return Err(Error::request(format!(
-            "{} patches that are not flat and not held out, of {} numbers each: a covariance needs more; take smaller patches, more of \
-             them, more pictures, or --no-whitening",
+            "{} patches that are not flat and not held out, of {} numbers each: a covariance needs more",
             moments.rows(),
             config.d()
-        )));
+        ))
+        .with_remedy("take smaller patches, more of them, more pictures, or --no-whitening"));
     }
     let (mean, covariance) = moments.finish();
     let whitening = whiten::zca(&mean, &covariance, config.floor, || progress.stop_requested());

@@ -75,7 +75,8 @@ fn whitened_rows_have_the_identity_as_covariance() {
     apply(&whitening, &mut known);
     apply(&whitening, &mut new);
     assert!(from_identity(&known, d) < 1e-3, "{}", from_identity(&known, d));
-    // Of other rows up to chance: an element of a covariance over n rows deviates by about 1/√n = 0.005, the diagonal by less.
+    // Of other rows up to chance: an element of a covariance over n rows deviates by about 1/√n = 0.005, the
+    // diagonal by less.
     assert!(from_identity(&new, d) < 0.03, "{}", from_identity(&new, d));
     // And back.
     for (row, old) in new.chunks_exact(d).zip(before.chunks_exact(d)) {
@@ -182,7 +183,7 @@ fn what_is_wrong_with_pictures_is_named() {
     std::fs::create_dir(at.join("empty")).unwrap();
     assert!(error("empty", 4).contains("no .png"));
     std::fs::write(at.join("text.png"), "no picture").unwrap();
-    assert!(error("text.png", 4).contains("text.png: is no PNG or JPEG file"));
+    assert!(error("text.png", 4).contains("text.png: is not a PNG or JPEG file"));
     GrayImage::from_pixel(50, 50, Luma([99])).save(at.join("grey.png")).unwrap();
     assert!(error("grey.png", 4).contains("a covariance needs more"));
     assert!(error("grey.png", 1).contains("4 to 4096"));

@@ -6,8 +6,9 @@ use storage::whitening::Whitening;
 use kernels::eigen;
 use kernels::gemm::rows_times_rows;
 
-/// Share of the mean variance below which a component is not amplified further, where nothing else is asked for. The smallest component
-/// of 16 × 16 patches of 17 photographs with grass and gravel had 0.0076 of it: there nothing is held back.
+/// Share of the mean variance below which a component is not amplified further, where nothing else is asked
+/// for. The smallest component of 16 × 16 patches of 17 photographs with grass and gravel had 0.0076 of it:
+/// there nothing is held back.
 pub(super) const FLOOR: f64 = 1e-3;
 /// Rows whose products are summed at once: they stay in the processor's cache.
 const BLOCK: usize = 64;
