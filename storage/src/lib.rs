@@ -112,5 +112,5 @@ pub use layout::Layout;
 pub use lock::Lock;
 pub use manifest::{Bos, Dtype, Manifest, ModelRef, Part, RowsAre, Table, TextSource};
 pub use part::PartWriter;
-pub use run::{Run, RunRecord, RunStatus};
+pub use run::{ExactSearch, LeftOut, Run, RunRecord, RunStatus};
 pub use table::{Batches, Scan, TableReader};

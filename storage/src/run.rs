@@ -86,15 +86,45 @@ pub struct RunRecord {
     pub updated: String,
     /// What the raw activations were multiplied by in training.
     pub input_scale: f64,
-    /// Norm of a raw activation above which rows were left out of training; `None` if none were.
+    /// Norm of a raw activation above which rows are left out of training; `None` if there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norm_limit: Option<f64>,
+    /// Where training left the search among candidates; `None` if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact_search: Option<ExactSearch>,
+    /// Rows that were left out of training because of their norm, of those that came by; `None` before training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+    /// γ = ‖μ‖/‖σ‖ of the activations that were trained on: norm of the mean over root mean square of the distance from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_ratio: Option<f64>,
     /// The last logged metrics.
     #[serde(default)]
     pub last: BTreeMap<String, f64>,
     /// How thresholds were fitted after training; `None` for methods that need none or are not done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<ThresholdFit>,
+}
+
+/// From where on training computed all pre-activations, because the search among candidates of a product in 8 bits missed too many
+/// active features.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExactSearch {
+    /// The first step without candidates, counted from 1.
+    pub from_step: u64,
+    /// Share of the active pairs of the step before that candidates had.
+    pub recall: f32,
+    /// The same in words.
+    pub reason: String,
+}
+
+/// Rows that were left out of training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Their number.
+    pub rows: u64,
+    /// The same as a share of all rows that came by.
+    pub share: f64,
 }
 
 /// Thresholds of a dictionary whose training selected codes from whole batches.

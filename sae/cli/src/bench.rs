@@ -23,10 +23,10 @@ pub struct Command {
     /// Number of features, F
     #[arg(long, default_value_t = 10_240)]
     d_sae: usize,
-    /// Active features a token
+    /// Active features per token
     #[arg(long, default_value_t = 32)]
     k: usize,
-    /// Tokens a step
+    /// Tokens per step
     #[arg(long, default_value_t = 2048)]
     batch: usize,
     /// Rows to take batches from: numbers of 32 bits, one after another, nothing else in the file
@@ -35,7 +35,7 @@ pub struct Command {
     /// Steps that are timed
     #[arg(long, default_value_t = 10)]
     steps: usize,
-    /// topk, mutual-choice, feature-choice, gradient, gradient-mutual or gradient-feature
+    /// topk, mutual-choice (BatchTopK; batch-topk is accepted), feature-choice, gradient, gradient-mutual or gradient-feature
     #[arg(long, default_value_t = Method::Topk)]
     method: Method,
     /// As `sae train --exact`: everything in f32
@@ -44,7 +44,7 @@ pub struct Command {
     /// Share of the features that are dead at every step
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     dead: f64,
-    /// Time other F, d, B, k, shares of dead features and threads, too, beside a law of growth; takes minutes
+    /// Time other F, d, B, k, shares of dead features and threads, too, next to a law of growth; takes minutes
     #[arg(long, conflicts_with = "data")]
     grow: bool,
 }
@@ -89,7 +89,7 @@ impl Command {
             output.row("memory", format!("{} MiB at most", bytes >> 20));
         }
         if let Some(candidates) = times.candidates_per_match {
-            output.row("candidates", format!("{candidates:.2} a match"));
+            output.row("candidates", format!("{candidates:.2} per active pair"));
         }
         if let Some(recall) = times.recall {
             output.row("recall", format!("{recall:.6}"));

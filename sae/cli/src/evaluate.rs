@@ -24,10 +24,10 @@ pub struct Command {
     /// Only reconstruction; no model is loaded
     #[arg(long, conflicts_with = "model")]
     no_model: bool,
-    /// Beside it, principal components with as many numbers a token
+    /// Also principal components with as many numbers per token
     #[arg(long)]
     pca: bool,
-    /// Beside it, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
+    /// Also, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
     #[arg(long)]
     threshold: bool,
     /// Tokens at most
@@ -52,7 +52,7 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
     output.row("FVE", number(e.fve));
     let spread =
-        e.l0_quantiles.map_or(String::new(), |q| format!(" ({} to {} on nine tokens of ten)", q[1], q[5]));
+        e.l0_quantiles.map_or(String::new(), |q| format!(" ({} to {} on nine of ten tokens)", q[1], q[5]));
     output.row("L0", format!("{:.1}{spread}", e.l0));
     let share = 100.0 * e.dead_share;
     output.row(
@@ -66,7 +66,14 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
         );
     }
     if e.left_out > 0 {
-        output.row("left out", format!("{} tokens, because of their norm", e.left_out));
+        output.row(
+            "left out",
+            format!(
+                "{} tokens ({:.2} %), because of their norm",
+                e.left_out,
+                100.0 * e.left_out as f64 / (e.left_out + e.tokens) as f64
+            ),
+        );
     }
     output.row("cosine", format!("{:.4}", e.cosine));
     output.row("norm ratio", number(e.l2_ratio));

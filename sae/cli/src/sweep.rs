@@ -35,7 +35,11 @@ pub(super) fn planned(plan: &Plan) -> Output {
             let tokens = super::progress::count(run.tokens() as f64);
             output.row(
                 &format!("  {}", run.name),
-                format!("{features} features, {tokens} tokens, {}", memory(run.bytes)),
+                format!(
+                    "{}, {features} features, {tokens} tokens, {}",
+                    run.config().method.label(),
+                    memory(run.bytes)
+                ),
             );
         }
     }

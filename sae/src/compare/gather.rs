@@ -93,7 +93,7 @@ const ELSEWHERE: [&str; 17] = [
     "block_rows",
     "pool_rows",
     "dead_after",
-    "max_activation_norm_multiple",
+    "max_norm",
 ];
 
 /// For each run the options in which it differs from its method's defaults, as `score_beta=4`. What all runs have in common is left out:

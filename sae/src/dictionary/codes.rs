@@ -31,6 +31,13 @@ impl Codes {
         (&self.features[range.clone()], &self.values[range])
     }
 
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        self.offsets.truncate(1);
+        self.features.clear();
+        self.values.clear();
+    }
+
     /// Appends a row; `features` must be ascending.
     pub fn push_row(&mut self, features: &[u32], values: &[f32]) {
         debug_assert!(features.is_sorted() && features.len() == values.len());

@@ -20,7 +20,7 @@ impl Encoder<'_> {
     /// The codes of `x[n, d]`, as [`Dictionary::encode`] gives them.
     ///
     /// # Panics
-    /// If the length of `x` is no multiple of `d_in`.
+    /// If the length of `x` is not a multiple of `d_in`.
     pub fn encode(&mut self, x: &[f32]) -> Codes {
         let dictionary = self.dictionary;
         assert!(

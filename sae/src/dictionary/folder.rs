@@ -105,7 +105,7 @@ impl Dictionary {
         let config: Config = serde_json::from_slice(&text).map_err(|e| {
             Error::format(
                 &path,
-                format!("is no SAELens v6 configuration: {e}; expected architecture, d_in, d_sae, …"),
+                format!("is not a SAELens v6 configuration: {e}; expected architecture, d_in, d_sae, …"),
             )
         })?;
         config.check().map_err(|problem| Error::format(&path, problem))?;

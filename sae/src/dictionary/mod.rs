@@ -1,11 +1,11 @@
-//! What a sparse autoencoder (SAE) is: two matrices, two biases and a rule that matches tokens with features.
+//! What a sparse autoencoder (SAE) is: two matrices, two biases and a rule that says which features of a token are active.
 //!
 //! With `d` = d_in and `F` = d_sae:
 //!
 //! ```text
-//! z     = (x − b_dec) · W_encᵀ + b_enc     pre-activations [n, F]; W_enc is held as [F, d], one row a feature
+//! z     = (x − b_dec) · W_encᵀ + b_enc     pre-activations [n, F]; W_enc is held as [F, d], one row per feature
 //! codes = selection(z)                     sparse, CSR ([`Codes`]); every code is > 0
-//! x̂     = codes · W_dec + b_dec            reconstruction [n, d]; W_dec is [F, d], one row a feature
+//! x̂     = codes · W_dec + b_dec            reconstruction [n, d]; W_dec is [F, d], one row per feature
 //! ```
 //!
 //! A [`Dictionary`] takes raw activations, as a model computes them: what training scaled is folded into it
@@ -44,11 +44,11 @@ pub struct Dictionary {
     pub d_in: usize,
     /// Number of features, `F`.
     pub d_sae: usize,
-    /// Encoder `[F, d]`, one row a feature (the transpose of SAELens's `W_enc`).
+    /// Encoder `[F, d]`, one row per feature (the transpose of SAELens's `W_enc`).
     pub w_enc: Vec<f32>,
     /// Encoder bias `[F]`.
     pub b_enc: Vec<f32>,
-    /// Decoder `[F, d]`, one row a feature: its direction.
+    /// Decoder `[F, d]`, one row per feature: its direction.
     pub w_dec: Vec<f32>,
     /// Decoder bias `[d]`, also subtracted before encoding.
     pub b_dec: Vec<f32>,
@@ -59,12 +59,12 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
-    /// The codes of `x[n, d]`. Memory beside the codes is bounded: rows go in chunks, one a thread.
+    /// The codes of `x[n, d]`. Memory besides the codes is bounded: rows go in chunks, one per thread.
     ///
     /// Values must be finite (readers of activations check that): a NaN is never selected.
     ///
     /// # Panics
-    /// If the length of `x` is no multiple of `d_in`.
+    /// If the length of `x` is not a multiple of `d_in`.
     pub fn encode(&self, x: &[f32]) -> Codes {
         self.encoder().encode(x)
     }

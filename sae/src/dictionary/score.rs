@@ -1,17 +1,17 @@
-//! What a match of a token with a feature is worth, for the allocation that decides about it.
+//! What a pair of a token and a feature is worth, for the allocation that decides whether it is active.
 //!
 //! ```text
 //! plain      score = relu(z)
 //! gradient   score = relu(z) · (λ + β·|W_dec ĝ|)        (g-SAE, Olmo et al. 2024)
 //! ```
 //!
-//! g is the gradient of the model's loss at the token's activation, ĝ is g brought to one scale. Only who is matched depends on the
+//! g is the gradient of the model's loss at the token's activation, ĝ is g brought to one scale. Only which pairs are active depends on the
 //! score: the code that is decoded is z.
 //!
 //! What the paper leaves open and what is done here:
 //! - λ = 1, β = 1 by default: its abstract speaks of augmenting the selection with gradients. λ = 0 is the pure product.
 //! - β means the same for every model and layer because ĝ has one scale: √d·g/‖g‖ of each token, or √d·g divided by the batch's root
-//!   mean square of ‖g‖. A direction without preference then has |W_dec ĝ| of root mean square 1, as much as the 1 beside λ.
+//!   mean square of ‖g‖. A direction without preference then has |W_dec ĝ| of root mean square 1, as much as the 1 next to λ.
 //! - A token with g = 0 (the last of a document) falls back to relu(z), times λ + β so that it competes with the others of its batch as
 //!   if its |W_dec ĝ| were 1.
 //! - With β = 0 the score is plain, whatever λ > 0 is: no factor is applied, so not a bit differs.
@@ -32,7 +32,7 @@ pub enum GradientNorm {
     Batch,
 }
 
-/// What a match is worth.
+/// What a pair is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Score {
     /// relu(z).

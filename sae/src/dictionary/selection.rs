@@ -3,7 +3,7 @@
 use super::Codes;
 use kernels::topk::{self, Candidates};
 
-/// The rule that matches tokens with features.
+/// The rule that selects the active features of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Selection {
     /// The `k` largest positive pre-activations of each token, ties to the lower feature.

@@ -58,7 +58,8 @@ impl Weights {
 
     fn tensors(&self) -> Result<SafeTensors<'_>> {
         SafeTensors::deserialize(&self.bytes).map_err(|e| {
-            Error::format(&self.path, format!("is no whole safetensors file ({e}); copy or train it again"))
+            Error::format(&self.path, format!("is not a whole safetensors file ({e})"))
+                .with_remedy("copy or train it again")
         })
     }
 

@@ -70,7 +70,7 @@ impl Behaviour {
         }
     }
 
-    /// This one's reconstructions beside what `shared` has of the same tokens: the model as it is, zeros and the mean.
+    /// This one's reconstructions next to what `shared` has of the same tokens: the model as it is, zeros and the mean.
     #[must_use]
     pub fn beside(mut self, shared: &Self) -> Self {
         (self.tokens, self.clean) = (shared.tokens, shared.clean);

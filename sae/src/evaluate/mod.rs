@@ -98,10 +98,10 @@ pub struct BaselineEvaluation {
 /// File in `RUN/evaluation` with what [`Beside::threshold`] asks for.
 pub const BY_THRESHOLD: &str = "threshold.json";
 
-/// What is measured beside the runs themselves.
+/// What is measured besides the runs themselves.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beside<'a> {
-    /// Principal components with so many numbers a token.
+    /// Principal components with so many numbers per token.
     pub pca: &'a [usize],
     /// Runs that take the k best of a token, selecting by one threshold with the same L0 instead; kept in
     /// `RUN/evaluation/threshold.json`.
@@ -124,10 +124,11 @@ pub fn many(
     let dataset = &first.dataset;
     if let Some(other) = subjects.iter().find(|subject| subject.dataset.dir() != dataset.dir()) {
         return Err(Error::request(format!(
-            "runs of {} and {} can not be measured in one pass; evaluate them one by one",
+            "runs of {} and {} cannot be measured in one pass",
             dataset.dir().display(),
             other.dataset.dir().display()
-        )));
+        ))
+        .with_remedy("evaluate them one by one"));
     }
     // All on the same tokens: a row that any of them left out of training is left out.
     let limits = subjects.iter().filter_map(|subject| subject.norm_limit);
@@ -172,7 +173,7 @@ pub fn many(
     Ok(Measured { runs: measured, by_threshold, baselines })
 }
 
-/// Evaluates the run in `run_dir` and what is asked for beside it: PCA with as many numbers a token as the run has features, kept in
+/// Evaluates the run in `run_dir` and what else is wanted: PCA with as many numbers per token as the run has features, kept in
 /// `RUN/evaluation/pca.json`, and one threshold.
 pub fn run_beside(
     run_dir: &Path,
@@ -247,11 +248,14 @@ fn choose_documents(dataset: &Dataset, options: &EvaluateOptions) -> Result<Choi
     let choice = choose(&wanted.collect::<Vec<_>>(), options.tokens, options.seed);
     if choice.tokens == 0 {
         return Err(Error::request(format!(
-            "{} has no {}; harvest a dataset with held-out documents and give it with --data, or evaluate on what the \
-             dictionary was trained on with --all-documents",
+            "{} has no {}",
             dataset.dir().display(),
             if options.all_documents { "rows" } else { "held-out documents" }
-        )));
+        ))
+        .with_remedy(
+            "harvest a dataset with held-out documents and give it with --data, or evaluate on what the dictionary was trained on \
+             with --all-documents",
+        ));
     }
     Ok(choice)
 }

@@ -107,10 +107,11 @@ fn collect(rows: &RowBatch, documents: &mut Vec<(u32, Vec<u32>)>) -> Result<()> 
         let Some((_, tokens)) = documents.last_mut() else { continue };
         if tokens.len() as u64 != u64::from(position) {
             return Err(Error::data(format!(
-                "document {document}: a row of position {position} where position {} was expected; contexts can not be \
-                 rebuilt from a dataset with gaps. Harvest it again, or evaluate without the model",
+                "document {document}: a row of position {position} where position {} was expected; contexts cannot be \
+                 rebuilt from a dataset with gaps",
                 tokens.len()
-            )));
+            ))
+            .with_remedy("harvest it again, or evaluate without the model"));
         }
         tokens.push(rows.tokens[i]);
     }
@@ -130,7 +131,7 @@ pub struct Setting<'a> {
     pub limit: Option<f32>,
     /// Mean activation, `[d]`.
     pub mean: &'a [f32],
-    /// Tokens a context, BOS counted.
+    /// Tokens per context, BOS counted.
     pub context_length: usize,
 }
 
@@ -220,7 +221,7 @@ fn batch(
 }
 
 /// The final residual stream with a replacement at the hook. What comes before the hook is as it was: where the hook's value is the whole
-/// stream, only the blocks behind it run.
+/// stream, only the blocks after it run.
 fn replaced(
     setting: &Setting<'_>,
     contexts: &Contexts,
@@ -246,6 +247,7 @@ pub fn check_energy(of_model: Energy, of_data: f64, hook: Hook) -> Result<()> {
     }
     Err(Error::data(format!(
         "at {hook} the model's activations have mean squared norm {of_model:.6}, the dataset's {of_data:.6}; expected the \
-         same. Give the model that the dataset was made with (--model), or harvest again"
-    )))
+         same"
+    ))
+    .with_remedy("give the model that the dataset was made with (--model), or harvest again"))
 }

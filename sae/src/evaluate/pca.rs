@@ -1,4 +1,4 @@
-//! Principal components as dictionaries: what a linear map that was not trained gives with as many numbers a token.
+//! Principal components as dictionaries: what a linear map that was not trained gives with as many numbers per token.
 //!
 //! A coefficient of a component may be negative and codes may not, so every component is two features, +v and −v, of which at most
 //! one is positive: x̂ = mean + Σ relu(±v·(x−mean))·(±v) is the projection, exactly. So PCA goes through the same code as every other

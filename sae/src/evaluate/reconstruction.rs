@@ -99,10 +99,10 @@ impl Reconstruction {
             None => (0, "a sum"),
         };
         Err(Error::data(format!(
-            "evaluated row {}: {what} holds NaN or infinity; expected finite numbers. Harvest the dataset again, in f32 \
-             if the model's activations exceed 65504",
+            "evaluated row {}: {what} holds NaN or infinity; expected finite numbers",
             first + row as u64
-        )))
+        ))
+        .with_remedy("harvest the dataset again, in f32 if the model's activations exceed 65504"))
     }
 
     /// Rows added.

@@ -28,7 +28,7 @@ pub struct Evaluation {
     pub nmse: Option<f64>,
     /// Mean squared error of a component.
     pub mse: f64,
-    /// Features a token.
+    /// Features per token.
     pub l0: f64,
     /// Standard deviation of the features of a token.
     #[serde(default)]
@@ -64,7 +64,7 @@ pub struct Evaluation {
     pub loss_recovered: Option<f64>,
     /// Against mean ablation.
     pub loss_recovered_mean_ablation: Option<f64>,
-    /// KL(clean ‖ reconstructed), nats a token.
+    /// KL(clean ‖ reconstructed), nats per token.
     pub kl: Option<f64>,
     /// KL(clean ‖ zeros).
     pub kl_zero: Option<f64>,
@@ -75,7 +75,7 @@ pub struct Evaluation {
 
     /// Tokens that were reconstructed.
     pub tokens: u64,
-    /// Tokens beside that whose norm is above the limit of training: they were left out, and kept their activation in the model.
+    /// More tokens, whose norm is above the limit of training: they were left out, and kept their activation in the model.
     #[serde(default)]
     pub left_out: u64,
     /// That limit.
@@ -91,7 +91,7 @@ pub struct Evaluation {
     pub data: String,
     /// Where the activations were taken.
     pub hook: String,
-    /// Tokens a context, BOS counted.
+    /// Tokens per context, BOS counted.
     pub context_length: usize,
     /// Name of the model.
     pub model: String,

@@ -55,10 +55,10 @@ impl Tap for SpliceAt<'_> {
         let (_, _, width) = value.dims3()?;
         if width != self.width {
             return Err(Error::request(format!(
-                "{hook} of this model has width {width}, the dictionary takes {}; give the model that the dataset was made \
-                 with",
+                "{hook} of this model has width {width}, the dictionary takes {}",
                 self.width
-            )));
+            ))
+            .with_remedy("give the model that the dataset was made with"));
         }
         self.seen = Some(value.clone());
         let mut values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;

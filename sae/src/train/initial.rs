@@ -15,10 +15,15 @@
 //! | SmolLM2, a million | 0.1942 | 0.1914 | 0.1911 | 0.1903 | 0.1899 | 0.1896 |
 //! | planted | 0.1673 | 0.1609 | 0.1602 | 0.1608 | 0.1603 | 0.1605 |
 
+use std::path::Path;
+
 use rayon::prelude::*;
 
 use super::state::TrainState;
+use crate::dictionary::{Dictionary, Selection};
+use crate::{Error, Result};
 use kernels::encode::{centre, products};
+use kernels::feature::make_unit;
 use kernels::gather::add_rows;
 use kernels::reduce;
 use kernels::topk::{self, Candidates};
@@ -32,7 +37,7 @@ const TASK_ROWS: usize = 16;
 
 /// Gives the encoder rows of a state that has done no step, `[F, d]` and tied, the norm that suits the first of `rows[n, d]`, where
 /// every token has its `k` best features. They stay as they are if no feature fires.
-pub(super) fn fit_encoder(state: &mut TrainState, rows: &[f32], k: usize) {
+pub fn fit_encoder(state: &mut TrainState, rows: &[f32], k: usize) {
     let d = state.d;
     let sums: Vec<[f64; 2]> = rows[..rows.len().min(ROWS * d)]
         .par_chunks(TASK_ROWS * d)
@@ -43,6 +48,46 @@ pub(super) fn fit_encoder(state: &mut TrainState, rows: &[f32], k: usize) {
         let norm = SHARE * (along / squares) as f32;
         state.w_enc.value.par_iter_mut().for_each(|w| *w *= norm);
     }
+}
+
+/// Gives a state that has done no step the weights of the run or the dictionary in `folder`, for activations that are multiplied by
+/// `scale`.
+///
+/// # Errors
+/// If it cannot be read, or has a different shape.
+pub fn take_weights(state: &mut TrainState, folder: &Path, scale: f32) -> Result<()> {
+    let raw = Dictionary::load(folder)?;
+    let (ours, theirs) = ((state.d, state.features), (raw.d_in, raw.d_sae));
+    if ours != theirs {
+        return Err(Error::format(folder, format!("has d_in and d_sae {theirs:?}; expected {ours:?}"))
+            .with_remedy("leave d_sae and expansion out to take those of the dictionary"));
+    }
+    let mut dictionary = raw.for_raw_activations(1.0 / scale);
+    // Decoder rows of every run have norm 1; others may not have.
+    for f in 0..state.features {
+        let row = f * state.d..(f + 1) * state.d;
+        let norm = make_unit(&mut dictionary.w_dec[row.clone()]);
+        if norm == 0.0 {
+            continue;
+        }
+        dictionary.w_enc[row].iter_mut().for_each(|w| *w *= norm);
+        dictionary.b_enc[f] *= norm;
+        if let Selection::Threshold(thresholds) = &mut dictionary.selection {
+            thresholds[f] *= norm;
+        }
+    }
+    if let (Selection::Threshold(thresholds), true) =
+        (&dictionary.selection, state.own.value.len() == state.features)
+    {
+        // The threshold of a feature is learned as its logarithm.
+        let known = state.own.value.iter_mut().zip(thresholds).filter(|(_, threshold)| **threshold > 0.0);
+        known.for_each(|(own, threshold)| *own = threshold.ln());
+    }
+    state.w_enc.value = dictionary.w_enc;
+    state.b_enc.value = dictionary.b_enc;
+    state.w_dec.value = dictionary.w_dec;
+    state.b_dec.value = dictionary.b_dec;
+    Ok(())
 }
 
 /// `Σ_b ⟨x_b − b_dec, x̂_b⟩` and `Σ_b ‖x̂_b‖²`.

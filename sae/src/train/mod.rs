@@ -8,62 +8,50 @@
 //! | file | subject |
 //! |---|---|
 //! | `config` | `train.toml`, its defaults, what makes no sense |
-//! | `order` | which row comes when: a pure function of (seed, epoch, pool) |
-//! | `source`, `rows`, `dataset_rows`, `pools`, `batches` | reading rows, ahead and in bounded memory |
+//! | `stream` | reading rows, in an order of their own, ahead and in bounded memory |
 //! | `statistics` | input scale, variance, geometric median: measured once on a sample |
 //! | `state` | parameters, moments, silence of features |
-//! | `step`, `matches` | one step of any method: matches, errors, gradients |
+//! | `step`, `pairs` | one step of any method: active pairs, errors, gradients |
 //! | `thresholds` | after the last step: thresholds of the methods that need a whole batch to select |
-//! | `schedule` | learning rate |
-//! | `trainer`, `window` | one run: its steps and what it logs |
-//! | `group`, `board` | runs that share batches, and the loop over them; a single run is a group of one |
+//! | `initial` | how long encoder rows are when training begins, or the weights of another run |
+//! | `runs` | runs from their first file to the dictionary: folder, loop, log, checkpoints |
 //! | `history` | what becomes of each feature: snapshots on the way, tables at the end |
-//! | `job`, `checkpoint`, `record`, `clock` | a run's folder and what is kept in it |
 //! | `sweep` | many runs from one file |
 //!
-//! [`run`] begins or resumes a run, [`resume`] goes on with one from its folder alone. A run that was killed and resumed has the same
+//! [`run`] begins or resumes a run, [`resume`] continues one from its folder alone. A run that was killed and resumed has the same
 //! final weights, to the bit, as one that was not, for any number of threads.
 
-mod ahead;
-mod batches;
-mod board;
-mod checkpoint;
-mod clock;
 mod config;
-mod dataset_rows;
-mod group;
 pub mod history;
 mod initial;
-mod job;
-mod matches;
 #[doc(hidden)]
 pub mod measure;
-mod order;
-mod pools;
-mod record;
-mod rows;
-mod schedule;
-mod source;
+mod pairs;
+mod runs;
 mod state;
 mod statistics;
 mod step;
+mod stream;
 pub mod sweep;
 mod thresholds;
-mod trainer;
-mod window;
 
 use std::path::{Path, PathBuf};
 
 use rayon::ThreadPool;
+use storage::run::LeftOut;
 
+pub use config::keys::{OPTIONS, OptionValue, TrainOption};
 pub use config::{
-    AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, Method, TrainConfig, default_learning_rate,
+    AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, MaxNorm, Method, TrainConfig,
+    default_learning_rate,
 };
-pub use job::read_config_file;
+pub use runs::job::read_config_file;
 
 use crate::{Error, Progress, Result};
-use job::{Entry, Job, read_config};
-use source::Source;
+use config::Resolved;
+use runs::group;
+use runs::job::{Entry, Job, read_config};
+use stream::source::Source;
 
 /// File of the resolved configuration in a run's folder.
 pub const CONFIG_FILE: &str = "train.toml";
@@ -73,6 +61,8 @@ pub const CONFIG_FILE: &str = "train.toml";
 pub struct TrainOutcome {
     /// The run's folder, with the dictionary.
     pub run: PathBuf,
+    /// Which features were active.
+    pub method: Method,
     /// Steps done.
     pub steps: u64,
     /// Tokens trained on.
@@ -83,7 +73,7 @@ pub struct TrainOutcome {
     pub loss: f64,
     /// Centred fraction of variance explained, over the last logged window of training rows.
     pub fve: f64,
-    /// Active features a token, over the last logged window.
+    /// Active features per token, over the last logged window.
     pub l0: f64,
     /// Features that had not fired for `dead_after` tokens when the last step began.
     pub dead: u64,
@@ -92,14 +82,16 @@ pub struct TrainOutcome {
     /// Tokens of silence after which a feature counts as dead.
     pub dead_after: u64,
     /// Rows left out because of their norm.
-    pub left_out: u64,
-    /// Active features a token on held-out tokens by the thresholds that were fitted, for methods that have such.
+    pub left_out: LeftOut,
+    /// γ = ‖μ‖/‖σ‖ of the activations; `None` for runs of earlier versions.
+    pub mean_ratio: Option<f64>,
+    /// Active features per token on held-out tokens by the thresholds that were fitted, for methods that have such.
     pub l0_threshold: Option<f64>,
 }
 
 /// Trains a dictionary on the dataset in `data` and keeps the run in `out`.
 ///
-/// With `resume`, goes on from the newest checkpoint in `out`; the configuration must then be the one that the run began with (threads,
+/// With `resume`, continues from the newest checkpoint in `out`; the configuration must then be the one that the run began with (threads,
 /// logging and checkpoints may differ). Without, `out` must not hold a run.
 ///
 /// Stopping ([`Progress::stop_requested`]) writes a checkpoint and gives [`Error::Stopped`].
@@ -112,8 +104,18 @@ pub fn run(
 ) -> Result<TrainOutcome> {
     let source = Source::open(data)?;
     let resolved = source.resolve(config)?;
+    run_resolved(&source, resolved, out, resume, progress)
+}
+
+fn run_resolved(
+    source: &Source,
+    resolved: Resolved,
+    out: &Path,
+    resume: bool,
+    progress: &mut dyn Progress,
+) -> Result<TrainOutcome> {
     let threads = thread_pool(resolved.config.threads)?;
-    let mut jobs = match Job::enter(&source, resolved, out, resume.into())? {
+    let mut jobs = match Job::enter(source, resolved, out, resume.into())? {
         Entry::Finished(outcome) => {
             progress.remark(&format!("{} is already finished", out.display()));
             return Ok(*outcome);
@@ -121,15 +123,16 @@ pub fn run(
         Entry::Job(job) => [*job],
     };
     jobs[0].resolved.remarks().iter().for_each(|remark| progress.remark(remark));
-    let mut outcomes = group::train(&source, &mut jobs, &threads, None, progress);
+    let mut outcomes = group::train(source, &mut jobs, &threads, None, progress);
     outcomes.pop().unwrap_or_else(|| Err(Error::request("no run was asked for")))
 }
 
-/// Goes on with the run in `out`, as its `train.toml` says.
+/// Continues the run in `out`, as its `train.toml` says.
 pub fn resume(out: &Path, progress: &mut dyn Progress) -> Result<TrainOutcome> {
     let config = read_config(out)?;
     let data = config.data.clone().ok_or_else(|| {
-        Error::format(out.join(CONFIG_FILE), "does not say where the data is; add `data = \"FOLDER\"`")
+        Error::format(out.join(CONFIG_FILE), "does not say where the data is")
+            .with_remedy("add `data = \"FOLDER\"`")
     })?;
     run(&config, &data, out, true, progress)
 }
@@ -143,7 +146,4 @@ fn thread_pool(threads: Option<usize>) -> Result<ThreadPool> {
 }
 
 #[cfg(test)]
-mod method_tests;
-#[cfg(test)]
-#[path = "run_tests.rs"]
 pub(crate) mod tests;

@@ -6,15 +6,15 @@ use kernels::memory::use_large_pages;
 
 /// A parameter and its Adam moments, all of one length.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Parameter {
-    pub(crate) value: Vec<f32>,
-    pub(crate) first: Vec<f32>,
-    pub(crate) second: Vec<f32>,
+pub struct Parameter {
+    pub value: Vec<f32>,
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
 }
 
 impl Parameter {
     /// `value` with moments 0.
-    pub(crate) fn new(value: Vec<f32>) -> Self {
+    pub fn new(value: Vec<f32>) -> Self {
         let zeros = vec![0.0; value.len()];
         Self { first: zeros.clone(), second: zeros, value }
     }
@@ -26,42 +26,42 @@ impl Parameter {
 
 /// State of a training run. With the configuration and the position in the data it decides everything that follows.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TrainState {
+pub struct TrainState {
     /// d.
-    pub(crate) d: usize,
+    pub d: usize,
     /// F.
-    pub(crate) features: usize,
+    pub features: usize,
     /// `[F, d]`
-    pub(crate) w_enc: Parameter,
+    pub w_enc: Parameter,
     /// `[F]`
-    pub(crate) b_enc: Parameter,
+    pub b_enc: Parameter,
     /// `[F, d]`, rows of norm 1.
-    pub(crate) w_dec: Parameter,
+    pub w_dec: Parameter,
     /// `[d]`
-    pub(crate) b_dec: Parameter,
-    /// What some methods learn beside that, `[F, n]`: `rule.own_parameters()` numbers a feature, none for most.
-    pub(crate) own: Parameter,
+    pub b_dec: Parameter,
+    /// What some methods learn besides, `[F, n]`: `rule.own_parameters()` numbers per feature, none for most.
+    pub own: Parameter,
     /// Tokens since each feature last fired, `[F]`.
-    pub(crate) since_fired: Vec<u64>,
+    pub since_fired: Vec<u64>,
     /// Tokens that each feature fired on since the last snapshot of the history, `[F]`; empty if no history is kept.
-    pub(crate) fired: Vec<u64>,
+    pub fired: Vec<u64>,
     /// Share of the tokens that each feature fires on, `[F]`: a moving average that began at 0.
-    pub(crate) rates: Vec<f32>,
+    pub rates: Vec<f32>,
     /// Share of the tokens that each feature should fire on, for aux-zipf, `[F]`; empty until it is known.
-    pub(crate) expected_rates: Vec<f32>,
+    pub expected_rates: Vec<f32>,
     /// Tokens of a batch for each feature in feature choice, `[F]`; empty until it begins.
-    pub(crate) budgets: Vec<u32>,
+    pub budgets: Vec<u32>,
     /// Factor of the sparsity penalty that is adapted while its power falls (p-anneal); 1 otherwise.
-    pub(crate) penalty_scale: f32,
+    pub penalty_scale: f32,
     /// Steps done.
-    pub(crate) step: u64,
+    pub step: u64,
 }
 
 impl TrainState {
     /// Decoder rows are random directions, encoder rows the same (tied; [`super::initial`] gives them another norm), `b_enc` is 0.
     ///
     /// A feature's direction depends on the seed and its number alone.
-    pub(crate) fn new(features: usize, b_dec: Vec<f32>, seed: u64) -> Self {
+    pub fn new(features: usize, b_dec: Vec<f32>, seed: u64) -> Self {
         let d = b_dec.len();
         let mut directions = vec![0.0; features * d];
         for (f, row) in directions.chunks_exact_mut(d).enumerate() {
@@ -90,13 +90,13 @@ impl TrainState {
     }
 
     /// Keeps the matrices in large pages, for steps gather their rows.
-    pub(crate) fn use_large_pages(&self) {
+    pub fn use_large_pages(&self) {
         self.w_enc.use_large_pages();
         self.w_dec.use_large_pages();
     }
 
     /// Features that have not fired for `dead_after` tokens, ascending.
-    pub(crate) fn dead(&self, dead_after: u64) -> impl Iterator<Item = u32> + '_ {
+    pub fn dead(&self, dead_after: u64) -> impl Iterator<Item = u32> + '_ {
         self.since_fired.iter().zip(0..).filter(move |(since, _)| **since >= dead_after).map(|(_, f)| f)
     }
 }

@@ -4,55 +4,100 @@ use serde::{Deserialize, Serialize};
 
 use super::InputNormalisation;
 use crate::{Error, Result};
+use kernels::feature::norm_squared;
 use kernels::{median, reduce};
 
 /// Rows of the sample, as in Gao et al. (2024).
-pub(crate) const SAMPLE_ROWS: usize = 32768;
+pub const SAMPLE_ROWS: usize = 32768;
 /// Weiszfeld's iteration ends when a step is this share of the mean distance.
 const MEDIAN_TOLERANCE: f64 = 1e-5;
 const MEDIAN_ITERATIONS: usize = 100;
+/// γ above which the input is measured about its mean.
+const LARGE_MEAN: f64 = 10.0;
+/// Share of the energy that varies below which rows count as the same: what rounding leaves of a constant.
+const SAME: f64 = 1e-13;
 
 /// Measured on raw activations; part of every checkpoint. All f32: JSON brings those back to the bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Statistics {
+pub struct Statistics {
     /// What activations are multiplied by.
-    pub(crate) input_scale: f32,
+    pub input_scale: f32,
     /// Mean of ‖x − mean(x)‖² after scaling.
-    pub(crate) input_variance: f32,
+    pub input_variance: f32,
     /// Rows with a raw norm above this are left out.
-    pub(crate) norm_limit: Option<f32>,
+    pub norm_limit: Option<f32>,
     /// Root mean square of each dimension of x − b_dec after scaling, `[d]`; runs of earlier versions do not have it.
     #[serde(default)]
-    pub(crate) rms: Vec<f32>,
+    pub rms: Vec<f32>,
+    /// γ = ‖μ‖/‖σ‖: norm of the mean over root mean square of ‖x − mean(x)‖; runs of earlier versions do not have it.
+    #[serde(default)]
+    pub mean_ratio: f32,
 }
 
-/// Measures `sample[n, d]`, scales it in place, and returns its geometric median `[d]` (the first `b_dec`) as well.
-pub(crate) fn measure(
-    sample: &mut [f32],
+/// Measures `sample[n, d]`, drops the rows above the norm limit from it and scales the others in place, and returns their geometric
+/// median `[d]` (the first `b_dec`) as well. Everything but the limit is measured on the rows that are trained on.
+///
+/// # Errors
+/// If there is nothing that a dictionary could learn: all rows are 0, or all are the same.
+pub fn measure(
+    sample: &mut Vec<f32>,
     d: usize,
     normalisation: InputNormalisation,
     norm_multiple: Option<f32>,
 ) -> Result<(Statistics, Vec<f32>)> {
+    let norm_limit = norm_multiple.and_then(|multiple| Some(multiple * median_norm(sample, d)?));
+    if let Some(limit) = norm_limit {
+        keep_within(sample, d, limit);
+    }
     let rows = sample.len() / d;
     let squares = reduce::sum_of_squares(sample);
     if rows == 0 || squares == 0.0 {
-        return Err(Error::data(format!(
-            "all {rows} sampled activations are 0; harvest another hook, or look at the dataset with `sae inspect`"
-        )));
+        return Err(Error::data(format!("all {rows} sampled activations are 0"))
+            .with_remedy("harvest a different hook, or look at the dataset with `sae inspect`"));
     }
-    let norm_limit = norm_multiple.map(|multiple| multiple * median_norm(sample, d));
+    let spread = spread(sample, d, squares);
+    if spread <= SAME * squares {
+        return Err(Error::data(format!(
+            "all {rows} sampled activations are the same vector; expected some that differ"
+        ))
+        .with_remedy("harvest a different hook, or look at the dataset with `sae inspect`"));
+    }
+    let mean_ratio = ((squares - spread).max(0.0) / spread).sqrt();
+    // A constant far larger than what varies does not measure the input: b_dec takes it away.
+    let energy = if mean_ratio > LARGE_MEAN { spread } else { squares };
     let input_scale = match normalisation {
         InputNormalisation::None => 1.0,
-        InputNormalisation::MeanSquare => (d as f64 * rows as f64 / squares).sqrt() as f32,
+        InputNormalisation::MeanSquare => (d as f64 * rows as f64 / energy).sqrt() as f32,
     };
     sample.iter_mut().for_each(|x| *x *= input_scale);
-    let mut columns = vec![0.0; d];
-    reduce::add_column_sums(&mut columns, sample);
-    let centred = reduce::centred_sum_of_squares(rows as u64, &columns, reduce::sum_of_squares(sample));
+    let centred = self::spread(sample, d, reduce::sum_of_squares(sample));
     let median = median::geometric(sample, d, MEDIAN_TOLERANCE, MEDIAN_ITERATIONS).point;
     let input_variance = (centred / rows as f64) as f32;
     let rms = root_mean_squares(sample, &median);
-    Ok((Statistics { input_scale, input_variance, norm_limit, rms }, median))
+    let statistics =
+        Statistics { input_scale, input_variance, norm_limit, rms, mean_ratio: mean_ratio as f32 };
+    Ok((statistics, median))
+}
+
+/// `Σ ‖x − mean x‖²` of `sample[n, d]`, whose `Σ ‖x‖²` is `squares`.
+fn spread(sample: &[f32], d: usize, squares: f64) -> f64 {
+    let mut columns = vec![0.0; d];
+    reduce::add_column_sums(&mut columns, sample);
+    reduce::centred_sum_of_squares((sample.len() / d) as u64, &columns, squares)
+}
+
+/// Removes rows with a norm above `limit` from `sample[n, d]`.
+fn keep_within(sample: &mut Vec<f32>, d: usize, limit: f32) {
+    let mut kept = 0;
+    for row in 0..sample.len() / d {
+        // The same test as in `batches`.
+        if norm_squared(&sample[row * d..(row + 1) * d]).sqrt() > limit {
+            continue;
+        }
+        sample.copy_within(row * d..(row + 1) * d, kept * d);
+        kept += 1;
+    }
+    sample.truncate(kept * d);
 }
 
 /// Of each dimension of `sample[n, d] − centre[d]`.
@@ -67,11 +112,16 @@ fn root_mean_squares(sample: &[f32], centre: &[f32]) -> Vec<f32> {
     sums.into_iter().map(|sum| (sum / rows).sqrt() as f32).collect()
 }
 
-fn median_norm(sample: &[f32], d: usize) -> f32 {
-    let mut norms: Vec<f64> = sample.chunks_exact(d).map(reduce::sum_of_squares).collect();
+/// The median norm of the rows that are not 0; none if all are.
+fn median_norm(sample: &[f32], d: usize) -> Option<f32> {
+    let mut norms: Vec<f64> =
+        sample.chunks_exact(d).map(reduce::sum_of_squares).filter(|n| *n > 0.0).collect();
     let middle = norms.len() / 2;
+    if norms.is_empty() {
+        return None;
+    }
     let (_, median, _) = norms.select_nth_unstable_by(middle, f64::total_cmp);
-    median.sqrt() as f32
+    Some(median.sqrt() as f32)
 }
 
 #[cfg(test)]
@@ -100,7 +150,60 @@ mod tests {
 
     #[test]
     fn zeros_are_refused() {
-        let message = measure(&mut [0.0; 12], 3, InputNormalisation::None, None).unwrap_err().to_string();
+        let message = measure(&mut vec![0.0; 12], 3, InputNormalisation::None, None).unwrap_err().to_string();
         assert!(message.contains("all 4 sampled activations are 0"), "{message}");
+    }
+
+    #[test]
+    fn a_constant_is_refused() {
+        let mut sample: Vec<f32> = [0.1, -70.3, 2.5].repeat(500);
+        let message = measure(&mut sample, 3, InputNormalisation::MeanSquare, Some(10.0)).unwrap_err();
+        assert!(message.to_string().contains("all 500 sampled activations are the same"), "{message}");
+    }
+
+    fn rows(n: usize) -> Vec<f32> {
+        (0..3 * n).map(|i| ((i * 7919) % 101) as f32 / 25.0 - 2.0).collect()
+    }
+
+    #[test]
+    fn rows_of_huge_norm_change_no_bit() {
+        let clean = rows(400);
+        let mut with = clean.clone();
+        for place in [700, 200, 0] {
+            with.splice(3 * place / 2 / 3 * 3..3 * place / 2 / 3 * 3, [900.0, -20.0, 800.0]);
+        }
+        // One row that even the square of the norm of overflows.
+        with.extend([3e30, 0.0, 0.0]);
+        let measured = |mut sample: Vec<f32>| {
+            let measured = measure(&mut sample, 3, InputNormalisation::MeanSquare, Some(10.0)).unwrap();
+            (sample, measured)
+        };
+        let ((a, (mut clean, b_dec)), (b, (spoilt, other))) = (measured(clean), measured(with));
+        // The median norm itself may move by a place.
+        assert!((clean.norm_limit.unwrap() / spoilt.norm_limit.unwrap() - 1.0).abs() < 0.02);
+        clean.norm_limit = spoilt.norm_limit;
+        assert!(a == b && clean == spoilt && b_dec == other);
+    }
+
+    #[test]
+    fn a_huge_constant_leaves_the_scale_of_what_varies() {
+        let plain = measure(&mut rows(400), 3, InputNormalisation::MeanSquare, Some(10.0)).unwrap().0;
+        assert!(plain.mean_ratio < 1.0, "{plain:?}");
+        let mut shifted: Vec<f32> = rows(400).chunks(3).flat_map(|r| [r[0] + 300.0, r[1], r[2]]).collect();
+        let (statistics, b_dec) =
+            measure(&mut shifted, 3, InputNormalisation::MeanSquare, Some(10.0)).unwrap();
+        assert!(statistics.mean_ratio > 100.0);
+        assert!((statistics.input_scale / plain.input_scale - 1.0).abs() < 0.05, "{statistics:?}");
+        assert!((statistics.input_variance - 3.0).abs() < 0.01);
+        assert!((b_dec[0] / statistics.input_scale - 300.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn the_limit_is_measured_on_rows_that_are_not_zero() {
+        let mut sample = rows(50);
+        sample.extend(vec![0.0; 3 * 60]);
+        let (statistics, _) = measure(&mut sample, 3, InputNormalisation::None, Some(10.0)).unwrap();
+        assert!(statistics.norm_limit.unwrap() > 5.0);
+        assert_eq!(sample.len(), 3 * 110);
     }
 }

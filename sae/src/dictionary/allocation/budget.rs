@@ -6,7 +6,7 @@
 
 use super::law::Zipf;
 
-/// Why budgets can not be met.
+/// Why budgets cannot be met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmet {
     /// Not every feature can have one token.

@@ -114,7 +114,7 @@ impl FromStr for BudgetLaw {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no law of budgets; there are `uniform`, `zipf:s,q` with s and q at least 0 (as zipf:0.7,10), and `fit`"
+                "`{text}` is not a law of budgets; there are `uniform`, `zipf:s,q` with s and q at least 0 (as zipf:0.7,10), and `fit`"
             )
         };
         match text {

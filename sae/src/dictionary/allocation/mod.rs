@@ -1,14 +1,14 @@
-//! Who is matched with whom: from scores `[B, F]` (tokens by features) to the pairs that are matched.
+//! Allocation: from scores `[B, F]` (tokens by features) to the pairs of a token and a feature that are active.
 //!
-//! All three maximise the sum of the scores of the matched pairs; they differ in what limits the number of pairs.
+//! All three maximise the sum of the scores of the active pairs; they differ in what limits the number of pairs.
 //!
 //! | allocation | limit | known as |
 //! |---|---|---|
-//! | token choice | at most k features a token | TopK (Gao et al. 2024) |
+//! | token choice | at most k features per token | TopK (Gao et al. 2024) |
 //! | mutual choice | at most M pairs in the batch; M = round(B·k) | mutual choice (Ayonrinde 2024), BatchTopK (Bussmann et al. 2024) |
 //! | feature choice | at most m_i tokens for feature i; Σ m_i = M | feature choice (Ayonrinde 2024) |
 //!
-//! A score must be above 0 to be matched. Ties go to the lower token, then to the lower feature. No limit depends on the order of
+//! A score must be above 0 for its pair to be active. Ties go to the lower token, then to the lower feature. No limit depends on the order of
 //! tokens, so permuting tokens permutes codes (ties aside).
 //!
 //! What the paper leaves open and what is done here: M = round(B·k); budgets are whole numbers, made by water-filling between 1 and a cap

@@ -1,4 +1,4 @@
-//! What makes no sense, said before anything is read or written.
+//! Configurations that make no sense, refused before anything is read or written.
 
 use super::{AuxLoss, JumpPenalty, Method, TrainConfig};
 use crate::dictionary::allocation::budget;
@@ -39,15 +39,15 @@ impl TrainConfig {
         if !(self.auxk_coefficient >= 0.0 && self.auxk_coefficient.is_finite()) {
             return wrong(format!("auxk_coefficient is {}; it must be 0 or more", self.auxk_coefficient));
         }
-        if self.max_activation_norm_multiple.is_some_and(|m| m.is_nan() || m <= 1.0) {
-            return wrong(
-                "max_activation_norm_multiple must be above 1: half of all rows are above the median"
-                    .to_owned(),
-            );
+        if let Some(multiple) = self.max_norm.multiple().filter(|m| m.is_nan() || *m <= 1.0) {
+            return wrong(format!(
+                "max_norm is {multiple}; it must be above 1, as half of all rows are above the median norm"
+            ));
         }
         self.check_method(d_sae)?;
         if self.threads == Some(0) {
-            return wrong("threads is 0; leave it out to use every processor".to_owned());
+            return Err(Error::request("threads is 0; it must be at least 1")
+                .with_remedy("leave it out to use every processor"));
         }
         if self.block_rows == 0 {
             return wrong("block_rows is 0; it must be at least 1".to_owned());
@@ -63,10 +63,8 @@ impl TrainConfig {
 
     fn check_method(&self, d_sae: usize) -> Result<()> {
         if let Some(option) = self.foreign_option() {
-            return Err(Error::request(format!(
-                "{option} has no meaning for method {}; leave it out",
-                self.method
-            )));
+            return Err(Error::request(format!("{option} has no meaning for method {}", self.method))
+                .with_remedy(format!("leave {option} out")));
         }
         for (name, number, allowed, expected) in self.ranges() {
             if number.is_some_and(|n| !allowed(n)) {
@@ -87,8 +85,9 @@ impl TrainConfig {
         if self.method.is_feature_choice() && self.k_start.is_some() && anneal > mutual {
             return Err(Error::request(format!(
                 "k falls during a share of {anneal} of the run, but feature choice, whose budgets need a k that stays, begins after \
-                 {mutual}; lower k_anneal_share or raise mutual_share"
-            )));
+                 {mutual}"
+            ))
+            .with_remedy("lower k_anneal_share or raise mutual_share"));
         }
         if let Some(widths) = &self.widths {
             let rising = widths.first().is_some_and(|&first| first > 0) && widths.is_sorted_by(|a, b| a < b);
@@ -98,13 +97,21 @@ impl TrainConfig {
                 )));
             }
         }
+        if self.from.is_some() && self.method == Method::Gated {
+            return Err(Error::request(
+                "from is given, but a gated run cannot begin with the weights of a dictionary",
+            )
+            .with_remedy("leave from out, or choose a method without gates"));
+        }
         if self.resample_every == Some(0) {
-            return Err(Error::request("resample_every is 0; leave it out to never resample"));
+            return Err(Error::request("resample_every is 0; it must be at least 1")
+                .with_remedy("leave it out to never resample"));
         }
         if self.resample_every.is_some() && self.freeze_decoder.is_some() {
             return Err(Error::request(
-                "resample_every gives features new decoder rows, which freeze_decoder forbids; leave one of them out",
-            ));
+                "resample_every gives features new decoder rows, which freeze_decoder forbids",
+            )
+            .with_remedy("leave one of them out"));
         }
         if self.shuffle_gradients && self.score_beta == Some(0.0) {
             return Err(Error::request(
@@ -113,16 +120,16 @@ impl TrainConfig {
         }
         if self.score_lambda == Some(0.0) && self.score_beta == Some(0.0) {
             return Err(Error::request(
-                "score_lambda and score_beta are both 0: no match would be worth anything",
+                "score_lambda and score_beta are both 0: no feature would be worth anything",
             ));
         }
         if self.is_feature_choice_from_the_start()
             && self.budget_law.unwrap_or(BudgetLaw::Fit) == BudgetLaw::Fit
         {
             return Err(Error::request(
-                "budget_law fit needs rates at which features fired, but with mutual_share 0 there are none; give budget_law \
-                 uniform or zipf:s,q, or a phase of mutual choice",
-            ));
+                "budget_law fit needs rates at which features fired, but with mutual_share 0 there are none",
+            )
+            .with_remedy("give budget_law uniform or zipf:s,q, or a phase of BatchTopK"));
         }
         Ok(())
     }

@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::nearest;
 
-/// How tokens are matched with features while training.
+/// Which features are active while training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "&'static str", try_from = "String")]
 pub enum Method {
-    /// The `k` largest positive pre-activations of each token (Gao et al. 2024).
+    /// TopK: the `k` largest positive pre-activations of each token (Gao et al. 2024; token choice, Ayonrinde 2024).
     Topk,
-    /// The B·k largest of the batch (mutual choice, Ayonrinde 2024; BatchTopK, Bussmann et al. 2024).
+    /// BatchTopK: the B·k largest of the batch (Bussmann et al. 2024; mutual choice, Ayonrinde 2024).
     MutualChoice,
-    /// Mutual choice first, then for each feature its m_i best tokens (feature choice, Ayonrinde 2024).
+    /// BatchTopK first, then for each feature its m_i best tokens (feature choice, Ayonrinde 2024).
     FeatureChoice,
     /// `topk` by a score with the gradient of the model's loss (g-SAE, Olmo et al. 2024).
     Gradient,
-    /// Mutual choice by that score.
+    /// BatchTopK by that score.
     GradientMutual,
     /// Feature choice by that score.
     GradientFeature,
@@ -27,9 +27,9 @@ pub enum Method {
     Relu,
     /// Every pre-activation above a learned threshold (Rajamanoharan et al. 2024b).
     Jumprelu,
-    /// A gate beside a magnitude (Rajamanoharan et al. 2024a).
+    /// A gate next to a magnitude (Rajamanoharan et al. 2024a).
     Gated,
-    /// Nested dictionaries over mutual choice (Bussmann et al. 2025).
+    /// Nested dictionaries over BatchTopK (Bussmann et al. 2025).
     Matryoshka,
     /// ReLU with a penalty Σ v^p whose p falls from 1 (Karvonen et al. 2024).
     PAnneal,
@@ -81,6 +81,27 @@ impl Method {
         }
     }
 
+    /// Other names that are read as this one: those of SAELens and `dictionary_learning`.
+    pub fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::Topk => &["top-k", "token-choice"],
+            Self::MutualChoice => &["batch-topk", "batchtopk"],
+            Self::Jumprelu => &["jump-relu"],
+            Self::Relu => &["standard"],
+            _ => &[],
+        }
+    }
+
+    /// The name with what else the method is called, for people: `mutual-choice (BatchTopK)`.
+    pub fn label(self) -> String {
+        match self {
+            Self::Topk => "topk (TopK, token choice)".to_owned(),
+            Self::MutualChoice => "mutual-choice (BatchTopK)".to_owned(),
+            Self::GradientMutual => "gradient-mutual (BatchTopK by gradients)".to_owned(),
+            other => other.name().to_owned(),
+        }
+    }
+
     /// Whether its score looks at gradients of the model's loss.
     pub fn scores_gradients(self) -> bool {
         matches!(self, Self::Gradient | Self::GradientMutual | Self::GradientFeature)
@@ -120,16 +141,37 @@ impl fmt::Display for Method {
 impl FromStr for Method {
     type Err = String;
 
+    /// Reads a name or an alias; `_` is `-`.
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|method| method.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
+        let name = text.replace('_', "-").to_ascii_lowercase();
+        let is_called = |method: &Self| method.name() == name || method.aliases().contains(&name.as_str());
+        Self::ALL.into_iter().find(is_called).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL
+                .into_iter()
+                .flat_map(|method| [&[method.name()], method.aliases()].concat())
+                .collect();
             let near = nearest(text, &names).map_or(String::new(), |name| format!("did you mean `{name}`? "));
-            format!("there is no method `{text}`; {near}There are {}", names.join(", "))
+            let labels = Self::ALL.map(Self::label);
+            format!("there is no method `{text}`; {near}There are {}", labels.join(", "))
         })
     }
 }
 
-/// Which loss features that fire too little get.
+impl TryFrom<String> for Method {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Method> for &'static str {
+    fn from(method: Method) -> Self {
+        method.name()
+    }
+}
+
+/// The auxiliary loss of features that fire too rarely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuxLoss {
@@ -169,8 +211,18 @@ mod tests {
             assert_eq!(method.name().parse::<Method>().unwrap(), method);
             assert_eq!(serde_json::to_value(method).unwrap(), method.name());
         }
-        let message = "batch-topk".parse::<Method>().unwrap_err();
-        assert!(message.contains("There are topk, mutual-choice"), "{message}");
-        assert!("mutual_choice".parse::<Method>().unwrap_err().contains("did you mean `mutual-choice`"));
+        for name in ["batch-topk", "batchtopk", "batch_topk", "BatchTopK", "mutual_choice"] {
+            assert_eq!(name.parse::<Method>().unwrap(), Method::MutualChoice);
+            let config: crate::train::TrainConfig = toml::from_str(&format!("method = \"{name}\"")).unwrap();
+            assert_eq!(config.method, Method::MutualChoice);
+        }
+        let message = "btach-topk".parse::<Method>().unwrap_err();
+        assert!(message.contains("did you mean `batch-topk`"), "{message}");
+        assert!(message.contains("mutual-choice (BatchTopK)"), "{message}");
+        let all: Vec<&str> = Method::ALL
+            .into_iter()
+            .flat_map(|method| [&[method.name()], method.aliases()].concat())
+            .collect();
+        assert!((0..all.len()).all(|i| !all[..i].contains(&all[i])), "a name names one method");
     }
 }

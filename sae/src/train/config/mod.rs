@@ -4,7 +4,8 @@
 //! a run records: giving it back reproduces the run.
 
 mod check;
-pub(crate) mod keys;
+pub mod keys;
+mod max_norm;
 mod method;
 mod options;
 
@@ -12,11 +13,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use max_norm::MaxNorm;
 pub(crate) use method::Inference;
 pub use method::{AuxLoss, FrozenDecoder, JumpPenalty, Method};
 
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
+use crate::train::step::LEAST_RECALL;
+use crate::train::step::options::Search;
 use crate::{Error, Result};
 
 /// What activations are multiplied by before training.
@@ -36,7 +40,10 @@ pub struct TrainConfig {
     /// Folder of the dataset of activations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// How tokens are matched with features.
+    /// Folder of a run, or of a dictionary, whose weights training begins with. Default: random directions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+    /// Which features are active.
     pub method: Method,
     /// Number of features, F. Default: `expansion` · d.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +51,7 @@ pub struct TrainConfig {
     /// Features per dimension, if `d_sae` is not given. Default 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expansion: Option<usize>,
-    /// Active features a token: at most, or on average where the batch has a budget. Without meaning for penalised methods.
+    /// Active features per token: at most, or on average where the batch has a budget. Without meaning for penalised methods.
     pub k: usize,
     /// k at the first step; it falls in a straight line to `k`. Default: `k`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +59,7 @@ pub struct TrainConfig {
     /// Share of the run, from its beginning, in which k falls. Default 0.1 if `k_start` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k_anneal_share: Option<f64>,
-    /// Multi-TopK: an eighth of the loss with this many times k matches is added (4 in Gao et al. 2024). Default: not.
+    /// Multi-TopK: an eighth of the loss with this many times k active features is added (4 in Gao et al. 2024). Default: not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multi_topk: Option<f64>,
     /// Law of the budgets of feature choice and of the rates that aux-zipf expects: `uniform`, `zipf:s,q`, `fit`. Default `fit`.
@@ -61,7 +68,7 @@ pub struct TrainConfig {
     /// Most tokens of a batch for one feature, as a share of the batch. Default 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_cap: Option<f64>,
-    /// Share of the run that is mutual choice before feature choice begins. Default 0.5.
+    /// Share of the run that is BatchTopK before feature choice begins. Default 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mutual_share: Option<f64>,
     /// λ of the gradient score relu(z)·(λ + β·|W_dec ĝ|). Default 1.
@@ -107,7 +114,7 @@ pub struct TrainConfig {
     /// Held-out tokens from which thresholds are fitted after training, at most. Default 1,000,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold_tokens: Option<u64>,
-    /// Tokens a step.
+    /// Tokens per step.
     pub batch: usize,
     /// Tokens to train on; rounded up to whole batches. More than the dataset has means several epochs. Default: one epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +133,7 @@ pub struct TrainConfig {
     pub beta2: f64,
     /// Adam's ε; 6.25e-10 as OpenAI's, small because the gradients of rare features are.
     pub epsilon: f64,
-    /// Which loss features that fire too little get. Default: `zipf` for feature choice, `none` for penalised methods, else `auxk`.
+    /// The auxiliary loss of features that fire too rarely. Default: `zipf` for feature choice, `none` for penalised methods, else `auxk`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aux: Option<AuxLoss>,
     /// Weight of that loss; 0 turns it off.
@@ -134,7 +141,7 @@ pub struct TrainConfig {
     /// ρ of aux-zipf: a feature that fires at less than this share of the rate that the law gives it is under-used. Default 0.3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aux_rho: Option<f64>,
-    /// Such features a token may use, at most. Default: the power of two nearest to d/2.
+    /// Such features that a token may use, at most. Default: the power of two nearest to d/2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k_aux: Option<usize>,
     /// A feature is dead when it has not fired for this many tokens. Default: an eighth of the run, at most 10 million.
@@ -142,10 +149,9 @@ pub struct TrainConfig {
     pub dead_after: Option<u64>,
     /// What activations are multiplied by before training; folded into the dictionary's biases afterwards.
     pub input_normalisation: InputNormalisation,
-    /// Rows with a norm above this multiple of the median norm are left out (and counted). Default: none are.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_activation_norm_multiple: Option<f32>,
-    /// Computes all pre-activations, and the help for dead features, in `f32`: no candidates, nothing in bfloat16.
+    /// Which rows are trained on and evaluated, by their norm. Default: those of at most 10 times the median norm.
+    pub max_norm: MaxNorm,
+    /// Computes all pre-activations, and the auxiliary loss, in `f32`: no candidates, nothing in bfloat16.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
     /// Seed of the first directions and, without `data_seed`, of the order of rows.
@@ -153,7 +159,7 @@ pub struct TrainConfig {
     /// Seed of the order of rows alone. Runs with the same one see the same batches, which a sweep then reads once. Default: `seed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_seed: Option<u64>,
-    /// Threads; the result does not depend on it. Default: one a processor.
+    /// Threads; the result does not depend on it. Default: one per processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
     /// Steps between rows of `metrics.parquet`. Default: a 200th of the run, at least 1, at most 100.
@@ -178,6 +184,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             data: None,
+            from: None,
             method: Method::Topk,
             d_sae: None,
             expansion: None,
@@ -216,7 +223,7 @@ impl Default for TrainConfig {
             k_aux: None,
             dead_after: None,
             input_normalisation: InputNormalisation::MeanSquare,
-            max_activation_norm_multiple: None,
+            max_norm: MaxNorm::Multiple(10.0),
             exact: false,
             seed: 0,
             data_seed: None,
@@ -233,21 +240,25 @@ impl Default for TrainConfig {
 
 /// A configuration with everything filled in that the training needs.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Resolved {
+pub struct Resolved {
     /// The same as a file.
-    pub(crate) config: TrainConfig,
+    pub config: TrainConfig,
     /// d.
-    pub(crate) d_in: usize,
+    pub d_in: usize,
     /// F.
-    pub(crate) d_sae: usize,
-    pub(crate) steps: u64,
-    pub(crate) learning_rate: f64,
-    pub(crate) warmup_steps: u64,
-    pub(crate) decay_steps: u64,
-    pub(crate) k_aux: usize,
-    pub(crate) dead_after: u64,
-    pub(crate) log_every: u64,
-    pub(crate) pool_rows: u64,
+    pub d_sae: usize,
+    pub steps: u64,
+    pub learning_rate: f64,
+    pub warmup_steps: u64,
+    pub decay_steps: u64,
+    pub k_aux: usize,
+    pub dead_after: u64,
+    pub log_every: u64,
+    pub pool_rows: u64,
+    /// How active pairs are searched.
+    pub search: Search,
+    /// Share of the active pairs that candidates must have; below it all pre-activations are computed from then on.
+    pub least_recall: f64,
 }
 
 /// Peak learning rate where none is given: `2e-4 / √(F / 2¹⁴)` for long runs (Gao et al. 2024), and more for short ones,
@@ -270,7 +281,9 @@ impl TrainConfig {
             (Some(d_sae), None) => d_sae,
             (None, expansion) => expansion.unwrap_or(16).saturating_mul(d_in),
             (Some(_), Some(_)) => {
-                return Err(Error::request("d_sae and expansion are both given; give one of them"));
+                return Err(
+                    Error::request("d_sae and expansion are both given").with_remedy("give one of them")
+                );
             }
         };
         self.check(d_sae)?;
@@ -310,6 +323,8 @@ impl TrainConfig {
             dead_after,
             log_every,
             pool_rows,
+            search: if self.exact { Search::Exact } else { Search::Auto },
+            least_recall: LEAST_RECALL,
         })
     }
 
@@ -323,7 +338,7 @@ impl TrainConfig {
         self.data_seed.unwrap_or(self.seed)
     }
 
-    /// Names of the fields in which a run with this configuration would give other weights than one with `other`.
+    /// Names of the fields in which a run with this configuration would give different weights from one with `other`.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         // What decides only how fast a run goes, where its data lies and what it writes on the way.
         const FREE: [&str; 6] =
@@ -386,7 +401,7 @@ mod tests {
         assert!(with(|c| c.epsilon = 0.0).contains("epsilon"));
         assert!(with(|c| c.auxk_coefficient = -1.0).contains("auxk_coefficient"));
         assert!(with(|c| c.decay_share = 1.5).contains("decay_share"));
-        assert!(with(|c| c.max_activation_norm_multiple = Some(0.5)).contains("median"));
+        assert!(with(|c| c.max_norm = MaxNorm::Multiple(0.5)).contains("median"));
         assert!(with(|c| c.threads = Some(0)).contains("threads"));
         assert!(with(|c| c.history = Some(1001)).contains("history"));
         assert!(with(|c| (c.d_sae, c.expansion) = (Some(4), Some(4))).contains("expansion"));

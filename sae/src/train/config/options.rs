@@ -4,10 +4,10 @@ use super::{AuxLoss, InputNormalisation, JumpPenalty, Method, Resolved};
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
 use crate::train::statistics::Statistics;
-use crate::train::step::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
+use crate::train::step::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule};
 use crate::train::step::{StepOptions, finds_candidates};
 
-/// Weight of the loss with more matches, as in Gao et al. (2024).
+/// Weight of the loss with more active features, as in Gao et al. (2024).
 const MULTI_WEIGHT: f64 = 0.125;
 /// Steepness of the tanh penalty (Conerly et al. 2025).
 const TANH_STEEPNESS: f32 = 4.0;
@@ -15,17 +15,13 @@ const TANH_STEEPNESS: f32 = 4.0;
 const RESAMPLING_SHARE: f64 = 0.6;
 
 impl Resolved {
-    /// Whether matches are found by candidates instead of in all pre-activations.
-    pub(crate) fn finds_candidates(&self) -> bool {
-        finds_candidates(self.rule(), self.score(), self.search(), (self.d_in, self.d_sae))
-    }
-
-    fn search(&self) -> Search {
-        if self.config.exact { Search::Exact } else { Search::Auto }
+    /// Whether active pairs are searched among candidates instead of in all pre-activations.
+    pub fn finds_candidates(&self) -> bool {
+        finds_candidates(self.rule(), self.score(), self.search, (self.d_in, self.d_sae))
     }
 
     /// Active features of a token at the first step; none where a penalty decides.
-    pub(crate) fn first_k(&self) -> Option<usize> {
+    pub fn first_k(&self) -> Option<usize> {
         let config = &self.config;
         (!config.method.is_penalised()).then(|| config.k_start.unwrap_or(config.k))
     }
@@ -35,7 +31,7 @@ impl Resolved {
     }
 
     /// Whether training reads gradients.
-    pub(crate) fn needs_gradients(&self) -> bool {
+    pub fn needs_gradients(&self) -> bool {
         self.score() != Score::Plain
     }
 
@@ -48,8 +44,8 @@ impl Resolved {
         Score::gradient(lambda, beta, config.gradient_norm.unwrap_or_default())
     }
 
-    /// Which pairs the method matches.
-    pub(crate) fn rule(&self) -> Rule {
+    /// Which pairs the method makes active.
+    pub fn rule(&self) -> Rule {
         match self.config.method {
             Method::Topk | Method::Gradient => Rule::Token,
             Method::MutualChoice | Method::GradientMutual | Method::Matryoshka => Rule::Mutual,
@@ -61,7 +57,7 @@ impl Resolved {
     }
 
     /// What a feature's own parameters are at the first step.
-    pub(crate) fn own_parameters(&self) -> Vec<f32> {
+    pub fn own_parameters(&self) -> Vec<f32> {
         match self.rule() {
             Rule::Jump { .. } => vec![self.config.jump_threshold.unwrap_or(1.0).ln() as f32; self.d_sae],
             rule => vec![0.0; rule.own_parameters() * self.d_sae],
@@ -69,7 +65,7 @@ impl Resolved {
     }
 
     /// What every step is told.
-    pub(crate) fn step_options(&self, statistics: &Statistics) -> StepOptions {
+    pub fn step_options(&self, statistics: &Statistics) -> StepOptions {
         let config = &self.config;
         let law = config.budget_law.unwrap_or(BudgetLaw::Fit);
         let warm = self.steps_of(config.sparsity_warmup_share);
@@ -113,8 +109,8 @@ impl Resolved {
             dead_after: self.dead_after,
             rate_window: self.dead_after,
             input_variance: f64::from(statistics.input_variance),
-            search: self.search(),
-            coarse_help: !config.exact,
+            search: self.search,
+            coarse_aux: !config.exact,
             rms: statistics.rms.clone(),
             betas: (config.beta1, config.beta2),
             epsilon: config.epsilon,
@@ -122,14 +118,14 @@ impl Resolved {
     }
 
     /// What a person should know before the run begins.
-    pub(crate) fn remarks(&self) -> Vec<String> {
+    pub fn remarks(&self) -> Vec<String> {
         let config = &self.config;
         let mut remarks = Vec::new();
         let per_feature = (config.k * config.batch) as f64 / self.d_sae as f64;
         if config.method.is_feature_choice() && per_feature < 8.0 {
             let batch = (8.0 * self.d_sae as f64 / config.k as f64).ceil();
             remarks.push(format!(
-                "batch · k / d_sae is {per_feature:.1} tokens a feature: budgets are coarse; a batch of {batch} gives 8"
+                "batch · k / d_sae is {per_feature:.1} tokens per feature: budgets are coarse; a batch of {batch} gives 8"
             ));
         }
         if config.method.is_penalised() && config.input_normalisation == InputNormalisation::None {

@@ -108,10 +108,10 @@ mod tests {
         assert_eq!(
             told(".fd.f"),
             (Some(10), None, 1),
-            "a new row (resampling) is no firing, and then it fires"
+            "a new row (resampling) is not a firing, and then it fires"
         );
         assert_eq!(told(".fd.d"), (Some(10), Some(40), 0), "a new row, and dead again without firing");
-        assert_eq!(told("..df"), (Some(30), None, 0), "a late birth is no revival");
+        assert_eq!(told("..df"), (Some(30), None, 0), "a late birth is not a revival");
         assert_eq!(told(".xfx"), (Some(10), Some(30), 1));
         assert_eq!(told(""), (None, None, 0));
     }

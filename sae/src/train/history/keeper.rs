@@ -30,7 +30,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// For the run in `run`, whose state is `state` and whose checkpoint says that counting began at `counted_from`. What lies behind
+    /// For the run in `run`, whose state is `state` and whose checkpoint says that counting began at `counted_from`. What lies after
     /// the state is dropped: it will come again.
     pub(crate) fn open(
         resolved: &Resolved,

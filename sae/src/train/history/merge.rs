@@ -43,9 +43,8 @@ pub(crate) fn finish(
     progress.begin("history", Some(u64::from(features)), "features");
     for first in (0..features).step_by(piece as usize) {
         if progress.stop_requested() {
-            return Err(Error::stopped(
-                "training was over but its history was not written yet; go on with --resume",
-            ));
+            return Err(Error::stopped("training was over but its history was not written yet")
+                .with_remedy("continue with --resume"));
         }
         let range = first..features.min(first.saturating_add(piece));
         let read = |table: &TableReader| read_snapshot(table, range.clone());
@@ -76,11 +75,9 @@ fn check(snapshots: &[TableReader], features: usize) -> Result<()> {
         None => Ok(()),
         Some(table) => Err(Error::format(
             table.path(),
-            format!(
-                "holds {} features, the run has {features}; remove the file and go on with --resume",
-                table.rows()
-            ),
-        )),
+            format!("holds {} features; expected {features}, as the run has", table.rows()),
+        )
+        .with_remedy("remove the file and continue with --resume")),
     }
 }
 

@@ -9,9 +9,10 @@ use storage::history::{
 use storage::row;
 
 use super::*;
+use crate::train::runs::checkpoint;
 use crate::train::state::TrainState;
 use crate::train::tests::{planted, small_config, weights, write};
-use crate::train::{TrainConfig, checkpoint, read_config_file, run};
+use crate::train::{TrainConfig, read_config_file, run};
 use crate::{Error, Quiet};
 use lm::progress::StopAfter;
 
@@ -141,7 +142,7 @@ fn stopped_killed_and_resumed_runs_have_the_same_history() {
             assert!(matches!(stopped, Err(Error::Stopped(_))), "{stopped:?}");
         }
         if killed {
-            // As if the process had been killed before its last checkpoint was written: there are snapshots behind the one before.
+            // As if the process had been killed before its last checkpoint was written: there are snapshots after the one before.
             let newest = checkpoint::newest(&out).unwrap().unwrap();
             std::fs::remove_dir_all(newest).unwrap();
         }

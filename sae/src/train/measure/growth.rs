@@ -1,22 +1,22 @@
-//! How the time of a step grows, beside a law.
+//! How the time of a step grows, next to a law.
 //!
 //! The parts of a step at a base shape, each grown by what it is proportional to:
 //!
 //! ```text
 //! search          B·F·d      the product in 8 bits
-//! errors, group   B·k·d      matches are decoded and gathered
+//! errors, group   B·k·d      active pairs are decoded and gathered
 //! update          F·d        gradients, Adam, norms, packing: every row of every matrix once
 //! prepare         B·d
 //! ```
 //!
-//! all divided by the number of threads. Dead features are not in the law: what they cost beyond it is what help for them costs.
+//! all divided by the number of threads. Dead features are not in the law: what they cost beyond it is what their auxiliary loss costs.
 
 use serde::Serialize;
 
 use super::{StepShape, StepTimes, time_steps};
 use crate::{Progress, Result};
 
-/// A shape beside the base.
+/// A shape next to the base.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
     /// What changed: `F`, `B`, `k`, `d`, `dead` or `threads`.
@@ -25,13 +25,13 @@ pub struct Point {
     pub shape: StepShape,
     /// Threads.
     pub threads: usize,
-    /// Measured, tokens a second.
+    /// Measured, tokens per second.
     pub tokens_per_second: f64,
     /// By the law.
     pub expected: f64,
 }
 
-/// How many features, tokens a batch, matches and dead features are looked at.
+/// How many features, tokens per batch, active and dead features are looked at.
 const FEATURES: [usize; 5] = [4096, 16_384, 65_536, 131_072, 262_144];
 const BATCHES: [usize; 4] = [512, 1024, 4096, 8192];
 const MATCHES: [usize; 4] = [8, 16, 64, 128];
@@ -77,7 +77,7 @@ pub fn growth(
     Ok((measured, points))
 }
 
-/// Tokens a second of `shape` by the law, from what was measured at the base.
+/// Tokens per second of `shape` by the law, from what was measured at the base.
 fn expected(measured: &StepTimes, shape: &StepShape, threads: usize) -> f64 {
     let base = &measured.shape;
     let ratio = |a: usize, b: usize| a as f64 / b as f64;

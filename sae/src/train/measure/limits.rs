@@ -15,9 +15,9 @@ use kernels::int8::tile::{Instructions, ROWS, Sums, tile};
 /// Upper limits, of all threads together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Limits {
-    /// Products in 8 bits of operands that lie in the first cache, billions of operations a second.
+    /// Products in 8 bits of operands that lie in the first cache, billions of operations per second.
     pub int8_gops: f64,
-    /// Products in `f32`, billions of operations a second.
+    /// Products in `f32`, billions of operations per second.
     pub f32_gops: f64,
     /// Reading two arrays and writing a third, too large for any cache, GB/s. What a write reads first is not counted.
     pub gigabytes_per_second: f64,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `planted` | rows to train on: a sparse dictionary that is known |
 //! | `limits` | what this machine's arithmetic and memory can do at most |
-//! | `growth` | how the time grows with F, d, B, k, dead features and threads, beside a law |
+//! | `growth` | how the time grows with F, d, B, k, dead features and threads, next to a law |
 
 pub mod growth;
 pub mod limits;
@@ -40,11 +40,11 @@ pub struct StepShape {
     pub d: usize,
     /// Features, F.
     pub features: usize,
-    /// Matches a token.
+    /// Active features per token.
     pub k: usize,
-    /// Tokens a step.
+    /// Tokens per step.
     pub batch: usize,
-    /// How tokens are matched: one of those without a penalty.
+    /// Which features are active: one of the methods without a penalty.
     pub method: Method,
     /// All pre-activations in f32.
     pub exact: bool,
@@ -72,19 +72,19 @@ pub struct StepTimes {
     pub milliseconds: Vec<f64>,
     /// Their median.
     pub median: f64,
-    /// Tokens a second at the median.
+    /// Tokens per second at the median.
     pub tokens_per_second: f64,
     /// Where the time went.
     pub parts: Vec<PartTime>,
-    /// Candidates computed in f32 for every match; `None` where all pre-activations were.
+    /// Candidates computed in f32 for every active pair; `None` where all pre-activations were.
     pub candidates_per_match: Option<f64>,
-    /// Share of the matches looked at again that candidates had; `None` where none were.
+    /// Share of the active pairs looked at again that candidates had; `None` where none were.
     pub recall: Option<f64>,
-    /// Tokens a second of encoding alone, with the same weights.
+    /// Tokens per second of encoding alone, with the same weights.
     pub encode_tokens_per_second: f64,
     /// Most memory that the process ever had, in bytes; `None` where the system does not say.
     pub peak_memory: Option<u64>,
-    /// 2·B·d·F operations of the encoder's product a second of the search, in billions.
+    /// 2·B·d·F operations of the encoder's product per second of the search, in billions.
     pub search_gops: f64,
 }
 
@@ -117,7 +117,7 @@ pub fn time_steps(
         false => Vec::new(),
     };
     let dead = features - (shape.dead * features as f64).round() as usize;
-    let (mut milliseconds, mut audit, mut matches) = (Vec::new(), Audit::default(), 0);
+    let (mut milliseconds, mut audit, mut active) = (Vec::new(), Audit::default(), 0);
     let mut before = stepper.parts().clone();
     progress.begin("bench", Some((steps + WARM_UP) as u64), "steps");
     for i in 0..steps + WARM_UP {
@@ -136,7 +136,7 @@ pub fn time_steps(
             milliseconds.push(began.elapsed().as_secs_f64() * 1e3);
         }
         audit.add(&report.audit);
-        matches += report.matches;
+        active += report.active;
         progress.advance(i as u64 + 1, "");
     }
     // Of steps: encoding comes after them.
@@ -170,13 +170,13 @@ pub fn time_steps(
     };
     let mut encoding: Vec<f64> = (0..steps).map(&mut encode).collect();
     encoding.sort_by(f64::total_cmp);
-    progress.end(&format!("{median:.1} ms a step"));
+    progress.end(&format!("{median:.1} ms per step"));
     Ok(StepTimes {
         shape,
         threads: threads.current_num_threads(),
         median,
         tokens_per_second: batch as f64 / median * 1e3,
-        candidates_per_match: known(audit.candidates, matches),
+        candidates_per_match: known(audit.candidates, active),
         recall: known(audit.found, audit.wanted),
         encode_tokens_per_second: batch as f64 / encoding[steps / 2],
         peak_memory,
@@ -220,7 +220,7 @@ impl StepShape {
             score,
             budgets: (rule == Rule::Feature).then_some(budgets),
             search: if self.exact { Search::Exact } else { Search::Auto },
-            coarse_help: !self.exact,
+            coarse_aux: !self.exact,
             ..options(self.d, self.k)
         })
     }
@@ -255,7 +255,7 @@ fn mean(x: &[f32], d: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| (sum / (x.len() / d) as f64) as f32).collect()
 }
 
-/// A step on one random batch `[rows, d]` that can be repeated, with `features` features and `k` matches a token. It uses the threads
+/// A step on one random batch `[rows, d]` that can be repeated, with `features` features and `k` active ones per token. It uses the threads
 /// of the pool that it is called in.
 pub fn repeated_step(d: usize, features: usize, k: usize, rows: usize) -> impl FnMut() -> Result<()> + Send {
     let x = planted(d, k, rows, 1);

@@ -1,119 +1,165 @@
-//! Errors of every reconstruction of a chunk of tokens, and slopes at its matches.
+//! Errors of every reconstruction of a batch, and slopes at its active pairs.
 
-use super::options::{Plan, Rule, StepOptions};
-use super::{Chunk, Helped, Matrices, penalty};
-use crate::train::matches::Matches;
+use rayon::prelude::*;
+
+use super::aux::AuxFeatures;
+use super::batch::CentredBatch;
+use super::context::Context;
+use super::options::Rule;
+use super::penalty::CodeCost;
+use super::select::{ActivePairs, ChunkPairs};
+use crate::train::pairs::Pairs;
 use crate::train::state::TrainState;
 use kernels::gather::{add_rows, dot_rows};
-use kernels::reduce;
+use kernels::{memory, reduce};
 
-/// What all chunks read.
-pub(super) struct Shared<'a> {
-    pub(super) state: &'a TrainState,
-    pub(super) options: &'a StepOptions,
-    pub(super) plan: &'a Plan,
-    pub(super) helped: &'a Helped,
-    pub(super) penalty_scale: f32,
+/// The errors `x̂ − x` of a batch, `[B, d]` each; a matrix that the loss does not have is empty.
+#[derive(Debug, Default)]
+pub struct Errors {
+    pub main: Vec<f32>,
+    /// Of a second reconstruction: of Multi-TopK, or from the gate's codes.
+    pub second: Vec<f32>,
+    /// What the features with the auxiliary loss leave of the residual.
+    pub aux: Vec<f32>,
+    /// Sums of the errors of the nested dictionaries from the i-th on; none for a single dictionary.
+    pub nested: Vec<Vec<f32>>,
+    /// A chunk's part of every sum.
+    pub sums: Vec<Sums>,
 }
 
 /// A chunk's part of every sum.
 #[derive(Debug, Default)]
-pub(super) struct Sums {
-    pub(super) squared_error: f64,
-    pub(super) second_squared_error: f64,
-    pub(super) aux_squared_error: f64,
+pub struct Sums {
+    pub squared_error: f64,
+    pub second_squared_error: f64,
+    pub aux_squared_error: f64,
     /// Of all nested dictionaries together.
-    pub(super) nested_squared_error: f64,
+    pub nested_squared_error: f64,
     /// What the codes cost, without λ.
-    pub(super) penalty: f64,
-    pub(super) squares: f64,
-    pub(super) error_columns: Vec<f64>,
-    pub(super) second_columns: Vec<f64>,
-    pub(super) nested_columns: Vec<f64>,
-    pub(super) columns: Vec<f64>,
+    pub penalty: f64,
+    pub squares: f64,
+    pub error_columns: Vec<f64>,
+    pub second_columns: Vec<f64>,
+    pub nested_columns: Vec<f64>,
+    pub columns: Vec<f64>,
 }
 
-/// A chunk's rows of every matrix; empty where a matrix is.
-pub(super) struct Views<'a> {
-    centred: &'a [f32],
-    errors: &'a mut [f32],
+/// A chunk's rows of every matrix.
+struct ChunkErrors<'a> {
+    main: &'a mut [f32],
     second: &'a mut [f32],
     aux: &'a mut [f32],
     nested: Vec<&'a mut [f32]>,
+    sums: &'a mut Sums,
 }
 
-impl<'a> Views<'a> {
-    /// Cuts the matrices into `chunks` pieces of `width` numbers.
-    pub(super) fn cut(matrices: &'a mut Matrices, width: usize, chunks: usize) -> Vec<Self> {
-        let mut errors = matrices.errors.chunks_mut(width);
-        let mut second = matrices.second.chunks_mut(width);
-        let mut aux = matrices.aux.chunks_mut(width);
-        let mut centred = matrices.centred.chunks(width);
-        let mut nested: Vec<_> = matrices.nested.iter_mut().map(|m| m.chunks_mut(width)).collect();
-        (0..chunks)
-            .map(|_| Self {
-                centred: centred.next().unwrap_or_default(),
-                errors: errors.next().unwrap_or_default(),
-                second: second.next().unwrap_or_default(),
-                aux: aux.next().unwrap_or_default(),
-                nested: nested.iter_mut().map(|m| m.next().unwrap_or_default()).collect(),
-            })
-            .collect()
+impl Errors {
+    /// Measures the errors of the active `pairs` of `batch`, whose activations are `x[B, d]`, and the slopes at those pairs.
+    pub fn measure(
+        &mut self,
+        context: &Context<'_>,
+        (batch, x): (&CentredBatch, &[f32]),
+        aux: &AuxFeatures,
+        cost: &CodeCost,
+        pairs: &mut ActivePairs,
+    ) {
+        self.resize(context, x.len(), aux);
+        let (width, centred) = (context.width(), batch.rows().centred);
+        (&mut pairs.chunks, x.par_chunks(width), centred.par_chunks(width), self.cut(width))
+            .into_par_iter()
+            .for_each(|(pairs, x, centred, errors)| errors.measure(context, aux, cost, x, centred, pairs));
+    }
+
+    /// Makes room for `n` numbers in each matrix that the loss has.
+    fn resize(&mut self, context: &Context<'_>, n: usize, aux: &AuxFeatures) {
+        let options = context.options;
+        let second = options.multi.is_some() || options.rule == Rule::Gated;
+        memory::resize(&mut self.main, n, 0.0);
+        memory::resize(&mut self.second, if second { n } else { 0 }, 0.0);
+        memory::resize(&mut self.aux, if aux.used { n } else { 0 }, 0.0);
+        self.nested.resize(options.widths.len().saturating_sub(1), Vec::new());
+        self.nested.iter_mut().for_each(|m| memory::resize(m, n, 0.0));
+        self.sums.resize_with(context.chunks(), Sums::default);
+    }
+
+    /// Cuts the matrices into chunks of `width` numbers.
+    fn cut(&mut self, width: usize) -> Vec<ChunkErrors<'_>> {
+        let mut main = self.main.chunks_mut(width);
+        let mut second = self.second.chunks_mut(width);
+        let mut aux = self.aux.chunks_mut(width);
+        let mut nested: Vec<_> = self.nested.iter_mut().map(|m| m.chunks_mut(width)).collect();
+        let chunk = |sums| ChunkErrors {
+            main: main.next().unwrap_or_default(),
+            second: second.next().unwrap_or_default(),
+            aux: aux.next().unwrap_or_default(),
+            nested: nested.iter_mut().map(|m| m.next().unwrap_or_default()).collect(),
+            sums,
+        };
+        self.sums.iter_mut().map(chunk).collect()
+    }
+
+    /// The errors that feature `f` is to blame for: of all nested dictionaries that have it.
+    pub fn of_feature(&self, f: usize, widths: &[usize]) -> &[f32] {
+        let level = widths.partition_point(|&width| width <= f);
+        self.nested.get(level).unwrap_or(&self.main)
     }
 }
 
-impl Chunk {
+impl ChunkErrors<'_> {
     /// Errors, slopes and sums of the chunk `x`.
-    pub(super) fn measure(&mut self, shared: &Shared<'_>, x: &[f32], views: &mut Views<'_>) {
-        let d = shared.state.d;
-        let Self { main, second, aux, dense, sums, .. } = self;
+    fn measure(
+        self,
+        context: &Context<'_>,
+        aux: &AuxFeatures,
+        cost: &CodeCost,
+        x: &[f32],
+        centred: &[f32],
+        pairs: &mut ChunkPairs,
+    ) {
+        let (state, d) = (context.state, context.state.d);
+        let Self { main: errors, second: second_errors, aux: q, mut nested, sums } = self;
+        let ChunkPairs { main, second, aux: aux_pairs, dense } = pairs;
         *sums = Sums::default();
-        [&mut *main, &mut *second, &mut *aux].into_iter().for_each(Matches::begin_slopes);
-        let has_second = !views.second.is_empty();
-        let has_aux = !views.aux.is_empty();
-        for (i, (error, c)) in views.errors.chunks_exact_mut(d).zip(views.centred.chunks_exact(d)).enumerate()
-        {
+        [&mut *main, &mut *second, &mut *aux_pairs].into_iter().for_each(Pairs::begin_slopes);
+        let has_second = !second_errors.is_empty();
+        let has_aux = !q.is_empty();
+        for (i, (error, c)) in errors.chunks_exact_mut(d).zip(centred.chunks_exact(d)).enumerate() {
             let row = i * d..(i + 1) * d;
-            match views.nested.is_empty() {
-                true => reconstruct(shared, main.row_mut(i), error, c),
+            match nested.is_empty() {
+                true => reconstruct(state, main.row_mut(i), error, c),
                 false => {
-                    let nested = views.nested.iter_mut().map(|m| &mut m[row.clone()]).collect();
+                    let nested = nested.iter_mut().map(|m| &mut m[row.clone()]).collect();
+                    let widths = &context.options.widths;
                     sums.nested_squared_error +=
-                        reconstruct_nested(shared, main.row_mut(i), error, nested, c);
+                        reconstruct_nested(state, widths, main.row_mut(i), error, nested, c);
                 }
             }
             sums.squared_error += reduce::sum_of_squares(error);
             if has_second {
-                let error = &mut views.second[row.clone()];
-                reconstruct(shared, second.row_mut(i), error, c);
+                let error = &mut second_errors[row.clone()];
+                reconstruct(state, second.row_mut(i), error, c);
                 sums.second_squared_error += reduce::sum_of_squares(error);
             }
-            if has_aux && !shared.helped.dense {
-                // Features that get help reconstruct the residual −error; `q` is what is wrong with that.
-                let q = &mut views.aux[row];
+            if has_aux && !aux.dense {
+                // Features with the auxiliary loss reconstruct the residual −error; `q` is what is wrong with that.
+                let q = &mut q[row];
                 q.copy_from_slice(error);
-                let (features, values, slopes) = aux.row_mut(i);
-                add_rows(q, &shared.state.w_dec.value, features, values);
-                dot_rows(slopes, &shared.state.w_dec.value, features, q);
+                let (features, values, slopes) = aux_pairs.row_mut(i);
+                add_rows(q, &state.w_dec.value, features, values);
+                dot_rows(slopes, &state.w_dec.value, features, q);
                 sums.aux_squared_error += reduce::sum_of_squares(q);
             }
         }
-        if has_aux && shared.helped.dense {
-            sums.aux_squared_error = dense.measure(shared.helped, views.errors, views.centred, views.aux, d);
+        if has_aux && aux.dense {
+            sums.aux_squared_error = dense.measure(aux, errors, centred, q, d);
         }
-        let costly = if shared.options.rule == Rule::Gated { second } else { main };
-        sums.penalty = penalty::apply(
-            costly,
-            shared.options.penalty,
-            shared.plan.sparsity * f64::from(shared.penalty_scale),
-            shared.plan.power,
-        );
+        sums.penalty = cost.apply(if context.options.rule == Rule::Gated { second } else { main });
         sums.squares = reduce::sum_of_squares(x);
-        let nested = views.nested.first().map(|m| &**m).unwrap_or_default();
+        let nested = nested.first().map(|m| &**m).unwrap_or_default();
         for (columns, matrix) in [
             (&mut sums.columns, x),
-            (&mut sums.error_columns, &*views.errors),
-            (&mut sums.second_columns, &*views.second),
+            (&mut sums.error_columns, &*errors),
+            (&mut sums.second_columns, &*second_errors),
             (&mut sums.nested_columns, nested),
         ] {
             columns.resize(d, 0.0);
@@ -125,9 +171,9 @@ impl Chunk {
 /// A token's features, codes and slopes.
 type Row<'a> = (&'a [u32], &'a [f32], &'a mut [f32]);
 
-/// `error = v · W_dec − c`, `slopes = error · W_decᵀ` at the matches.
-fn reconstruct(shared: &Shared<'_>, (features, values, slopes): Row<'_>, error: &mut [f32], c: &[f32]) {
-    let w_dec = &shared.state.w_dec.value;
+/// `error = v · W_dec − c`, `slopes = error · W_decᵀ` at the active pairs.
+fn reconstruct(state: &TrainState, (features, values, slopes): Row<'_>, error: &mut [f32], c: &[f32]) {
+    let w_dec = &state.w_dec.value;
     error.iter_mut().zip(c).for_each(|(e, c)| *e = -c);
     add_rows(error, w_dec, features, values);
     dot_rows(slopes, w_dec, features, error);
@@ -136,17 +182,18 @@ fn reconstruct(shared: &Shared<'_>, (features, values, slopes): Row<'_>, error: 
 /// The same for nested dictionaries. `error` becomes that of the largest, `nested[i]` the sum of those from the i-th on (there is one
 /// less than dictionaries: the last sum is `error` itself). Returns the sum of all squares.
 fn reconstruct_nested(
-    shared: &Shared<'_>,
+    state: &TrainState,
+    widths: &[usize],
     (features, values, slopes): Row<'_>,
     error: &mut [f32],
     mut nested: Vec<&mut [f32]>,
     c: &[f32],
 ) -> f64 {
-    let w_dec = &shared.state.w_dec.value;
+    let w_dec = &state.w_dec.value;
     error.iter_mut().zip(c).for_each(|(e, c)| *e = -c);
     let (mut start, mut squares) = (0, 0.0);
-    let mut ranges = Vec::with_capacity(shared.options.widths.len());
-    for (level, &width) in shared.options.widths.iter().enumerate() {
+    let mut ranges = Vec::with_capacity(widths.len());
+    for (level, &width) in widths.iter().enumerate() {
         let end = features.partition_point(|&f| (f as usize) < width);
         add_rows(error, w_dec, &features[start..end], &values[start..end]);
         squares += reduce::sum_of_squares(error);

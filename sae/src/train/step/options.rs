@@ -3,12 +3,12 @@
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
 
-/// Which pairs of a token and a feature are matched.
+/// Which pairs of a token and a feature are active.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Rule {
-    /// The k best features of each token.
+pub enum Rule {
+    /// The k best features of each token: TopK.
     Token,
-    /// The B·k best pairs of the batch.
+    /// The B·k best pairs of the batch: BatchTopK.
     Mutual,
     /// The m_i best tokens of each feature, after a phase of mutual choice.
     Feature,
@@ -19,19 +19,19 @@ pub(crate) enum Rule {
         /// ε: pre-activations within ε/2 of the threshold move it.
         bandwidth: f32,
     },
-    /// A gate z > 0 beside a magnitude; the feature's own parameters are the magnitude's r (its rows are e^r·W_enc) and bias.
+    /// A gate z > 0 next to a magnitude; the feature's own parameters are the magnitude's r (its rows are e^r·W_enc) and bias.
     Gated,
 }
 
 impl Rule {
-    /// Whether a token's matches depend on nothing but the token.
+    /// Whether a token's active features depend on nothing but the token.
     #[cfg(test)]
-    pub(crate) fn decides_alone(self) -> bool {
+    pub fn decides_alone(self) -> bool {
         !matches!(self, Self::Mutual | Self::Feature)
     }
 
-    /// Numbers that a feature learns beside its rows and its bias.
-    pub(crate) fn own_parameters(self) -> usize {
+    /// Numbers that a feature learns besides its rows and its bias.
+    pub fn own_parameters(self) -> usize {
         match self {
             Self::Jump { .. } => 1,
             Self::Gated => 2,
@@ -40,9 +40,9 @@ impl Rule {
     }
 }
 
-/// What codes cost, a token.
+/// What the codes of a token cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Penalty {
+pub enum Penalty {
     /// Nothing.
     None,
     /// λ·Σ v (decoder rows have norm 1). For gated, of the gate's codes.
@@ -57,22 +57,22 @@ pub(crate) enum Penalty {
 
 /// A number that moves along a straight line from one step to another and is constant before and after.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Ramp {
-    pub(crate) from: f64,
-    pub(crate) to: f64,
+pub struct Ramp {
+    pub from: f64,
+    pub to: f64,
     /// The last step with `from`.
-    pub(crate) begin: u64,
+    pub begin: u64,
     /// The first step with `to`.
-    pub(crate) end: u64,
+    pub end: u64,
 }
 
 impl Ramp {
-    pub(crate) fn constant(value: f64) -> Self {
+    pub fn constant(value: f64) -> Self {
         Self { from: value, to: value, begin: 0, end: 0 }
     }
 
     /// The value at step `t`, counted from 1.
-    pub(crate) fn at(&self, t: u64) -> f64 {
+    pub fn at(&self, t: u64) -> f64 {
         if t >= self.end {
             return self.to;
         }
@@ -81,48 +81,48 @@ impl Ramp {
     }
 }
 
-/// Multi-TopK (Gao et al. 2024): the loss of the reconstruction with `multiple`·k matches, times `weight`.
+/// Multi-TopK (Gao et al. 2024): the loss of the reconstruction with `multiple`·k features per token, times `weight`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Multi {
-    pub(crate) multiple: f64,
-    pub(crate) weight: f64,
+pub struct Multi {
+    pub multiple: f64,
+    pub weight: f64,
 }
 
 /// Budgets of feature choice.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Budgets {
-    pub(crate) law: BudgetLaw,
+pub struct Budgets {
+    pub law: BudgetLaw,
     /// Most tokens of a batch for one feature, as a share of the batch.
-    pub(crate) cap: f64,
+    pub cap: f64,
     /// Steps of mutual choice before feature choice begins.
-    pub(crate) after: u64,
+    pub after: u64,
 }
 
-/// Help for features that fire too little: see the module `step`.
+/// The loss of features that fire too rarely: see the module `step`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Aux {
+pub struct Aux {
     /// α; 0 turns it off.
-    pub(crate) coefficient: f64,
-    /// Features a token may use.
-    pub(crate) k: usize,
+    pub coefficient: f64,
+    /// Features that a token may use.
+    pub k: usize,
     /// aux-zipf's law of the rates that features should have, and ρ: below ρ times its rate a feature is under-used. `None` is AuxK.
-    pub(crate) zipf: Option<(BudgetLaw, f64)>,
+    pub zipf: Option<(BudgetLaw, f64)>,
 }
 
 /// Dead features get new rows (Bricken et al. 2023).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Resampling {
+pub struct Resampling {
     /// Steps between.
-    pub(crate) every: u64,
+    pub every: u64,
     /// The last step at which it may happen.
-    pub(crate) until: u64,
-    pub(crate) seed: u64,
+    pub until: u64,
+    pub seed: u64,
 }
 
 /// How the k best are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Search {
-    /// From candidates of a product in 8 bits where that is faster (see `step::prefilter`), else from all pre-activations.
+pub enum Search {
+    /// From candidates of a product in 8 bits where that is faster (see `step::select::rows`), else from all pre-activations.
     Auto,
     /// From all pre-activations in `f32`.
     Exact,
@@ -133,44 +133,44 @@ pub(crate) enum Search {
 
 /// What does not change from step to step.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct StepOptions {
-    pub(crate) rule: Rule,
-    pub(crate) score: Score,
-    /// Matches a token (on average over the batch, where the batch is what has a budget).
-    pub(crate) k: Ramp,
-    pub(crate) multi: Option<Multi>,
-    pub(crate) budgets: Option<Budgets>,
+pub struct StepOptions {
+    pub rule: Rule,
+    pub score: Score,
+    /// Active features per token (on average over the batch, where the batch is what has a budget).
+    pub k: Ramp,
+    pub multi: Option<Multi>,
+    pub budgets: Option<Budgets>,
     /// Matryoshka: numbers of features of the nested dictionaries, ascending, the last is F. Empty for a single one.
-    pub(crate) widths: Vec<usize>,
-    pub(crate) penalty: Penalty,
+    pub widths: Vec<usize>,
+    pub penalty: Penalty,
     /// λ.
-    pub(crate) sparsity: Ramp,
+    pub sparsity: Ramp,
     /// p of [`Penalty::Power`].
-    pub(crate) power: Ramp,
-    pub(crate) aux: Aux,
-    pub(crate) resampling: Option<Resampling>,
+    pub power: Ramp,
+    pub aux: Aux,
+    pub resampling: Option<Resampling>,
     /// Whether decoder rows stay as they are.
-    pub(crate) frozen_decoder: bool,
+    pub frozen_decoder: bool,
     /// Tokens of silence after which a feature is dead.
-    pub(crate) dead_after: u64,
+    pub dead_after: u64,
     /// Tokens over which rates are averaged.
-    pub(crate) rate_window: u64,
+    pub rate_window: u64,
     /// V: mean of ‖x − mean(x)‖² of the input.
-    pub(crate) input_variance: f64,
-    pub(crate) search: Search,
-    /// Whether help for dead features may be rounded to bfloat16 (see `step::dense_aux`).
-    pub(crate) coarse_help: bool,
+    pub input_variance: f64,
+    pub search: Search,
+    /// Whether the auxiliary loss may be rounded to bfloat16 (see `step::aux::dense`).
+    pub coarse_aux: bool,
     /// Root mean square of each dimension of x − b_dec when training began, `[d]`; empty if it is not known.
-    pub(crate) rms: Vec<f32>,
+    pub rms: Vec<f32>,
     /// β₁, β₂.
-    pub(crate) betas: (f64, f64),
+    pub betas: (f64, f64),
     /// ε.
-    pub(crate) epsilon: f64,
+    pub epsilon: f64,
 }
 
 impl StepOptions {
-    /// `topk` with nothing beside it.
-    pub(crate) fn topk(k: usize) -> Self {
+    /// `topk` with nothing else.
+    pub fn topk(k: usize) -> Self {
         Self {
             rule: Rule::Token,
             score: Score::Plain,
@@ -188,7 +188,7 @@ impl StepOptions {
             rate_window: 1_000_000,
             input_variance: 1.0,
             search: Search::Auto,
-            coarse_help: false,
+            coarse_aux: false,
             rms: Vec::new(),
             betas: (0.9, 0.999),
             epsilon: 6.25e-10,
@@ -196,7 +196,7 @@ impl StepOptions {
     }
 
     /// What step `t`, counted from 1, does.
-    pub(crate) fn plan(&self, t: u64) -> Plan {
+    pub fn plan(&self, t: u64) -> Plan {
         Plan {
             rule: match (self.rule, self.budgets) {
                 (Rule::Feature, Some(budgets)) if t <= budgets.after => Rule::Mutual,
@@ -210,35 +210,35 @@ impl StepOptions {
     }
 
     /// Share of a batch of `rows` tokens in the moving averages of rates.
-    pub(crate) fn rate_share(&self, rows: u64) -> f64 {
+    pub fn rate_share(&self, rows: u64) -> f64 {
         1.0 - (-(rows as f64) / self.rate_window.max(1) as f64).exp()
     }
 }
 
 /// What one step does.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Plan {
-    pub(crate) rule: Rule,
-    pub(crate) k: f64,
-    pub(crate) sparsity: f64,
-    pub(crate) power: f64,
-    pub(crate) power_before: f64,
+pub struct Plan {
+    pub rule: Rule,
+    pub k: f64,
+    pub sparsity: f64,
+    pub power: f64,
+    pub power_before: f64,
 }
 
 impl Plan {
-    /// Matches a token.
-    pub(crate) fn per_token(&self, multiple: f64) -> usize {
+    /// Active features per token.
+    pub fn per_token(&self, multiple: f64) -> usize {
         (self.k * multiple).round().max(1.0) as usize
     }
 
-    /// Matches a token in each reconstruction, of which there are two with `multi`.
-    pub(crate) fn levels(&self, multi: Option<Multi>, features: usize) -> [Option<usize>; 2] {
+    /// Active features per token in each reconstruction, of which there are two with `multi`.
+    pub fn levels(&self, multi: Option<Multi>, features: usize) -> [Option<usize>; 2] {
         [Some(1.0), multi.map(|multi| multi.multiple)]
             .map(|multiple| multiple.map(|multiple| self.per_token(multiple).min(features)))
     }
 
-    /// Matches of a batch of `rows` tokens: M.
-    pub(crate) fn per_batch(&self, rows: usize, multiple: f64) -> usize {
+    /// Active pairs of a batch of `rows` tokens: M.
+    pub fn per_batch(&self, rows: usize, multiple: f64) -> usize {
         (self.k * multiple * rows as f64).round().max(1.0) as usize
     }
 }

@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 /// Parts of a step, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// Centring, packing, budgets: what comes before the search.
     Prepare,
-    /// Pre-activations and who is matched with whom.
+    /// Pre-activations and which pairs are active.
     Search,
     /// Reconstructions, errors and slopes.
     Errors,
-    /// From matches by token to matches by feature.
+    /// From pairs by token to pairs by feature.
     Group,
     /// Gradients, Adam, unit norm, packing in 8 bits.
     Update,
 }
 
 /// All parts, for reports.
-pub(crate) const PARTS: [(Part, &str); 5] = [
+pub const PARTS: [(Part, &str); 5] = [
     (Part::Prepare, "prepare"),
     (Part::Search, "search"),
     (Part::Errors, "errors"),
@@ -28,7 +28,7 @@ pub(crate) const PARTS: [(Part, &str); 5] = [
 
 /// Time of each part, summed over steps.
 #[derive(Debug, Clone)]
-pub(crate) struct Parts {
+pub struct Parts {
     times: [Duration; PARTS.len()],
     last: Instant,
 }
@@ -41,19 +41,19 @@ impl Default for Parts {
 
 impl Parts {
     /// The first part begins.
-    pub(super) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.last = Instant::now();
     }
 
     /// `part` ends, the next begins.
-    pub(super) fn end(&mut self, part: Part) {
+    pub fn end(&mut self, part: Part) {
         let now = Instant::now();
         self.times[part as usize] += now - self.last;
         self.last = now;
     }
 
     /// Time of `part` so far.
-    pub(crate) fn of(&self, part: Part) -> Duration {
+    pub fn of(&self, part: Part) -> Duration {
         self.times[part as usize]
     }
 }

@@ -1,12 +1,12 @@
 //! What codes cost, and the slope of that.
 
-use super::Stepper;
-use super::options::{Penalty, Plan};
-use crate::train::matches::Matches;
-use crate::train::state::TrainState;
+use super::context::Context;
+use super::options::Penalty;
+use super::select::ActivePairs;
+use crate::train::pairs::Pairs;
 
 /// ε of (v + ε)^p: keeps the slope of small codes finite when p < 1. The paper of p-annealing (Karvonen et al. 2024) has none.
-pub(super) const POWER_OFFSET: f64 = 1e-3;
+pub const POWER_OFFSET: f64 = 1e-3;
 
 impl Penalty {
     /// The cost of a code, without λ.
@@ -34,36 +34,51 @@ impl Penalty {
     }
 }
 
-/// Adds the slopes of the penalty, with the factor `lambda`, to those of `matches`, and returns the sum of costs without it. Slopes are
-/// multiplied by 2/B later, the penalty has 1/B.
-pub(super) fn apply(matches: &mut Matches, penalty: Penalty, lambda: f64, power: f64) -> f64 {
-    if penalty == Penalty::None {
-        return 0.0;
-    }
-    let mut sum = 0.0;
-    for (slope, &v) in matches.slopes.iter_mut().zip(&matches.codes.values) {
-        sum += penalty.cost(f64::from(v), power);
-        *slope += (0.5 * lambda * penalty.slope(f64::from(v), power)) as f32;
-    }
-    sum
+/// What the codes of a step cost.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeCost {
+    pub penalty: Penalty,
+    /// λ of the step, times [`Self::scale`].
+    pub lambda: f64,
+    pub power: f64,
+    /// [`crate::train::state::TrainState::penalty_scale`] as it is after the step.
+    pub scale: f32,
 }
 
-impl Stepper {
+impl CodeCost {
+    /// What the codes of `pairs` cost.
+    ///
     /// While the power p falls, λ is multiplied by Σ v^(p before) / Σ v^p over the batch, so that the fall itself does not change what
     /// codes cost. (The paper averages over the last batches and anneals in stages; we adapt at every step, on the batch at hand.)
-    pub(super) fn adapt_penalty(&mut self, state: &TrainState, plan: &Plan) {
-        self.penalty_scale = state.penalty_scale;
-        if self.options.penalty != Penalty::Power || plan.power == plan.power_before {
-            return;
+    pub fn of(context: &Context<'_>, pairs: &ActivePairs) -> Self {
+        let Context { state, options, plan, .. } = context;
+        let mut scale = state.penalty_scale;
+        if options.penalty == Penalty::Power && plan.power != plan.power_before {
+            let total = |power: f64| -> f64 {
+                let codes = pairs.chunks.iter().flat_map(|chunk| &chunk.main.codes.values);
+                codes.map(|&v| Penalty::Power.cost(f64::from(v), power)).sum()
+            };
+            let (before, now) = (total(plan.power_before), total(plan.power));
+            if before > 0.0 && now > 0.0 {
+                scale = (f64::from(state.penalty_scale) * before / now) as f32;
+            }
         }
-        let total = |power: f64| -> f64 {
-            let codes = self.chunks.iter().flat_map(|chunk| &chunk.main.codes.values);
-            codes.map(|&v| Penalty::Power.cost(f64::from(v), power)).sum()
-        };
-        let (before, now) = (total(plan.power_before), total(plan.power));
-        if before > 0.0 && now > 0.0 {
-            self.penalty_scale = (f64::from(state.penalty_scale) * before / now) as f32;
+        let lambda = plan.sparsity * f64::from(scale);
+        Self { penalty: options.penalty, lambda, power: plan.power, scale }
+    }
+
+    /// Adds the slopes of the penalty to those of `pairs`, and returns the sum of costs without λ. Slopes are multiplied by 2/B later,
+    /// the penalty has 1/B.
+    pub fn apply(&self, pairs: &mut Pairs) -> f64 {
+        if self.penalty == Penalty::None {
+            return 0.0;
         }
+        let mut sum = 0.0;
+        for (slope, &v) in pairs.slopes.iter_mut().zip(&pairs.codes.values) {
+            sum += self.penalty.cost(f64::from(v), self.power);
+            *slope += (0.5 * self.lambda * self.penalty.slope(f64::from(v), self.power)) as f32;
+        }
+        sum
     }
 }
 

@@ -5,7 +5,7 @@
 //! direction with a fifth of the mean norm of the encoder rows that are alive, bias and moments are 0. The paper draws from many batches;
 //! we draw from the batch of the step at hand, so no more features are resampled at once than it has tokens.
 
-use super::Stepper;
+use super::options::StepOptions;
 use crate::train::state::TrainState;
 use kernels::chance::{Purpose, generator, uniform};
 use kernels::feature::{make_unit, norm_squared};
@@ -14,23 +14,20 @@ use kernels::reduce::sum_of_squares;
 /// Norm of a new encoder row, as a share of the mean of those alive.
 const ENCODER_SHARE: f32 = 0.2;
 
-impl Stepper {
-    /// Resamples if this step is one at which that is done; `x` is the step's batch.
-    pub(super) fn resample(&mut self, state: &mut TrainState, x: &[f32]) {
-        let Some(options) = self.options.resampling else { return };
-        if !state.step.is_multiple_of(options.every) || state.step > options.until {
-            return;
-        }
-        let dead: Vec<u32> = state.dead(self.options.dead_after).collect();
-        let tokens = draw(&self.matrices.errors, state.d, dead.len(), options.seed, state.step);
-        let norm = ENCODER_SHARE * mean_norm_alive(state, &dead);
-        if let Some(prefilter) = &mut self.prefilter {
-            prefilter.packed = None;
-        }
-        for (&f, token) in dead.iter().zip(tokens) {
-            renew(state, f as usize, &x[token * state.d..(token + 1) * state.d], norm);
-        }
+/// Resamples if this step is one at which that is done; `x[B, d]` and `errors[B, d]` are the step's batch and what is wrong with its
+/// reconstructions. Returns whether rows have changed.
+pub fn resample(state: &mut TrainState, options: &StepOptions, x: &[f32], errors: &[f32]) -> bool {
+    let Some(resampling) = options.resampling else { return false };
+    if !state.step.is_multiple_of(resampling.every) || state.step > resampling.until {
+        return false;
     }
+    let dead: Vec<u32> = state.dead(options.dead_after).collect();
+    let tokens = draw(errors, state.d, dead.len(), resampling.seed, state.step);
+    let norm = ENCODER_SHARE * mean_norm_alive(state, &dead);
+    for (&f, token) in dead.iter().zip(tokens) {
+        renew(state, f as usize, &x[token * state.d..(token + 1) * state.d], norm);
+    }
+    true
 }
 
 /// At most `n` different tokens, drawn with weights ‖e‖⁴: those with the largest ln(u)/weight (Efraimidis and Spirakis 2006).

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::train::TrainConfig;
 use crate::train::config::keys;
+use crate::train::{Method, TrainConfig};
 use crate::{Error, Result};
 
 /// A run that a sweep asks for.
@@ -34,7 +34,7 @@ pub struct Asked {
 }
 
 const SECTIONS: [&str; 3] = ["base", "cross", "run"];
-/// Beside the options of a run.
+/// What a run has besides its options.
 const NAME: &str = "name";
 
 /// Whether the file at `path` asks for a sweep and not for one run.
@@ -77,7 +77,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Asked>, String> {
     }
     for (i, run) in asked.iter().enumerate() {
         if asked[..i].iter().any(|other| other.name == run.name) {
-            return Err(format!("two runs are called `{}`; give one of them another `name`", run.name));
+            return Err(format!("two runs are called `{}`; give one of them a different `name`", run.name));
         }
     }
     Ok(asked)
@@ -156,7 +156,10 @@ fn part_of_name(key: &str, value: &Value) -> String {
             let path = PathBuf::from(text);
             return tidy(&path.file_name().map_or(text.clone(), |name| name.to_string_lossy().into_owned()));
         }
-        Value::String(text) if key == "method" => return tidy(text),
+        // An alias names the same folder as the method's own name.
+        Value::String(text) if key == "method" => {
+            return text.parse::<Method>().map_or_else(|_| tidy(text), |method| method.name().to_owned());
+        }
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join("_"),
         value => value.to_string(),
@@ -172,5 +175,5 @@ fn tidy(text: &str) -> String {
 
 fn check_name(name: &str) -> Result<(), String> {
     let bad = name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']);
-    if bad { Err(format!("`{name}` can not be the name of a run's folder")) } else { Ok(()) }
+    if bad { Err(format!("`{name}` cannot be the name of a run's folder")) } else { Ok(()) }
 }

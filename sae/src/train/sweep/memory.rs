@@ -1,14 +1,14 @@
 //! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to say so before anything begins.
 
 use crate::train::config::{AuxLoss, Resolved};
-use crate::train::dataset_rows::RANGES_AT_ONCE;
-use crate::train::group::TURN;
+use crate::train::runs::group::TURN;
 use crate::train::step::DENSE;
+use crate::train::stream::dataset_rows::RANGES_AT_ONCE;
 use kernels::encode::chunk_rows;
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
-/// Bytes of a match: its feature, value and slope by token; its token, value, slope and where they come from by feature.
+/// Bytes of an active pair: its feature, value and slope by token; its token, value, slope and where they come from by feature.
 const MATCH: u64 = 32;
 /// Bytes of a number while its page is decoded: as it is stored, in f32, and its levels.
 const DECODED: u64 = 12;
@@ -50,9 +50,9 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     state + counts + matrices + search + matches + collected
 }
 
-/// Bytes beside that until a quarter of the features is dead and gets help: the more of help by dense products, of codes and slopes in f32
+/// More bytes until a quarter of the features is dead and has the auxiliary loss: by dense products, of codes and slopes in f32
 /// and in bfloat16, of errors and activations in bfloat16, and of rows and gradients, up to [`DENSE`] features for each that a token may
-/// use; and by lists, of encoder rows, the same as panels, and a chunk of pre-activations a thread.
+/// use; and by lists, of encoder rows, the same as panels, and a chunk of pre-activations per thread.
 pub(super) fn of_help(resolved: &Resolved, threads: u64) -> u64 {
     if resolved.config.aux == Some(AuxLoss::None) {
         return 0;
@@ -66,7 +66,7 @@ pub(super) fn of_help(resolved: &Resolved, threads: u64) -> u64 {
     by_products.max(by_lists)
 }
 
-/// Bytes of what finds matches, for one matrix of features: rows in 8 bits, or panels in f32 and a chunk of pre-activations a thread.
+/// Bytes of what the search reads, for one matrix of features: rows in 8 bits, or panels in f32 and a chunk of pre-activations per thread.
 fn of_search(resolved: &Resolved, threads: u64) -> u64 {
     let (d, features) = (resolved.d_in as u64, resolved.d_sae as u64);
     if resolved.finds_candidates() {
@@ -75,7 +75,7 @@ fn of_search(resolved: &Resolved, threads: u64) -> u64 {
     NUMBER * features * (d + threads * chunk_rows(resolved.d_sae) as u64)
 }
 
-/// Bytes beside that when a run is over: the dictionary and its file, and the numbers that thresholds are read off.
+/// More bytes when a run is over: the dictionary and its file, and the numbers that thresholds are read off.
 pub(super) fn of_end(resolved: &Resolved, held_out: u64) -> u64 {
     let config = &resolved.config;
     let dictionary = 2 * NUMBER * 2 * (resolved.d_sae * resolved.d_in) as u64;

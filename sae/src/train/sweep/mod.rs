@@ -1,7 +1,7 @@
 //! Many runs from one file, over one pass of the data.
 //!
 //! ```text
-//! sweep.toml ── file ──▶ runs ── plan ──▶ waves of runs that see the same batches ── train::group ──▶ OUT/NAME/, OUT/sweep.parquet
+//! sweep.toml ── file ──▶ runs ── plan ──▶ waves of runs that see the same batches ── train::runs::group ──▶ OUT/NAME/, OUT/sweep.parquet
 //! ```
 //!
 //! | file | subject |

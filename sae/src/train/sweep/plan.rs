@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::file::Asked;
 use super::memory;
 use crate::train::config::{InputNormalisation, Resolved, TrainConfig};
-use crate::train::source::Source;
+use crate::train::stream::source::Source;
 use crate::{Error, Result};
 
 /// Share of the free memory that a sweep takes if it is not told.
@@ -15,9 +15,9 @@ const SHARE: f64 = 0.8;
 pub struct Planned {
     /// Its folder in the sweep's.
     pub name: String,
-    /// What it needs, in bytes, beside what it shares.
+    /// What it needs, in bytes, besides what it shares.
     pub bytes: u64,
-    /// What it needs beside that while many of its features are dead and get help.
+    /// What it needs besides while many of its features are dead and have the auxiliary loss.
     pub help: u64,
     pub(super) resolved: Resolved,
     pub(super) source: usize,
@@ -42,7 +42,7 @@ pub struct Wave {
     pub runs: Vec<usize>,
     /// What the wave needs, in bytes.
     pub bytes: u64,
-    /// What it needs beside that while many features of all its runs are dead.
+    /// What it needs besides while many features of all its runs are dead.
     pub help: u64,
 }
 
@@ -69,7 +69,8 @@ impl Plan {
         let threads = threads.unwrap_or(cores) as u64;
         for Asked { name, config } in asked {
             let data = config.data.as_deref().ok_or_else(|| {
-                Error::request(format!("run {name}: no dataset given; add data = \"FOLDER\" to [base]"))
+                Error::request(format!("run {name}: no dataset is given"))
+                    .with_remedy("add data = \"FOLDER\" to [base]")
             })?;
             let source = open(data, &mut sources, &mut paths)?;
             let resolved = sources[source].resolve(config).map_err(|error| of_run(name, error))?;
@@ -141,7 +142,7 @@ fn check_different(runs: &[Planned]) -> Result<()> {
 
 fn stream_of(run: &Planned) -> Stream {
     let config = &run.resolved.config;
-    let multiple = config.max_activation_norm_multiple.map(f32::to_bits);
+    let multiple = config.max_norm.multiple().map(f32::to_bits);
     (
         run.source,
         config.order_seed(),

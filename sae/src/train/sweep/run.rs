@@ -10,8 +10,8 @@ use storage::{Lock, RunRecord};
 use super::file::{self, Asked};
 use super::plan::{Plan, Planned, Wave, of_run};
 use super::{SWEEP_FILE, TABLE};
-use crate::train::board::Board;
-use crate::train::job::{Entry, Job, Resume, previous_run};
+use crate::train::runs::board::Board;
+use crate::train::runs::job::{Entry, Job, Resume, previous_run};
 use crate::train::{TrainConfig, TrainOutcome, group, thread_pool};
 use crate::{Error, Progress, Result};
 
@@ -24,7 +24,7 @@ pub struct SweptRun {
     pub config: TrainConfig,
     /// What came of it; the message of the error that ended it. `None` if it was not begun.
     pub outcome: Option<Result<TrainOutcome, String>>,
-    /// Whether it was stopped and can go on.
+    /// Whether it was stopped and can be resumed.
     pub stopped: bool,
 }
 
@@ -63,7 +63,7 @@ pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
 
 /// Trains the runs of `plan`, each in a folder of its name in `out`, and writes `OUT/sweep.parquet`.
 ///
-/// With `resume`, runs that are finished stay as they are, those that were begun go on from their newest checkpoints, and others are
+/// With `resume`, runs that are finished stay as they are, those that were begun are resumed from their newest checkpoints, and others are
 /// begun. Without, `out` must not hold a sweep.
 ///
 /// A run that fails does not end the others: see [`SweepOutcome::failures`]. Stopping writes a checkpoint of every run that is
@@ -71,16 +71,12 @@ pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
 pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<SweepOutcome> {
     let began = Instant::now();
     if out.join(SWEEP_FILE).exists() && !resume {
-        return Err(Error::request(format!(
-            "{} already holds a sweep; give --resume to go on with it, or another folder",
-            out.display()
-        )));
+        return Err(Error::request(format!("{} already holds a sweep", out.display()))
+            .with_remedy("give --resume to continue it, or a different folder"));
     }
     if resume && !out.join(SWEEP_FILE).exists() {
-        return Err(Error::request(format!(
-            "{} holds no sweep to resume; leave --resume out to begin one",
-            out.display()
-        )));
+        return Err(Error::request(format!("{} does not hold a sweep to resume", out.display()))
+            .with_remedy("leave --resume out to begin one"));
     }
     // Whatever can be refused is refused before hours go by.
     let may = if resume { Resume::May } else { Resume::Never };
@@ -117,7 +113,7 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
     progress.end(&summary);
     if stopped {
         return Err(Error::stopped(format!(
-            "{summary}; checkpoints of the others were written, go on with --resume"
+            "{summary}; checkpoints of the others were written, continue with --resume"
         )));
     }
     let runs = sweep.runs;
@@ -182,7 +178,7 @@ impl Sweep<'_> {
     }
 }
 
-/// What is said of several runs is said once.
+/// A remark about several runs is made once.
 fn remark(jobs: &[Job], progress: &mut dyn Progress) {
     let mut said: Vec<String> = Vec::new();
     for remark in jobs.iter().flat_map(|job| job.resolved.remarks()) {
@@ -227,7 +223,7 @@ fn row(out: &Path, run: &SweptRun) -> SweepRow {
         dead: count(|o| o.dead),
         dead_share: number(|o| o.dead_share),
         dead_after: count(|o| o.dead_after),
-        left_out: count(|o| o.left_out),
+        left_out: count(|o| o.left_out.rows),
         l0_threshold: number(|o| o.l0_threshold.unwrap_or(f64::NAN)),
     }
 }

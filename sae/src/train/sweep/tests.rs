@@ -7,7 +7,7 @@ use storage::{RunRecord, RunStatus, Scan};
 
 use super::file::parse;
 use super::*;
-use crate::train::method_tests::write_with_gradients;
+use crate::train::tests::methods::write_with_gradients;
 use crate::train::tests::{small_config, weights};
 use crate::train::{Method, TrainConfig};
 use crate::{Error, Quiet};
@@ -79,7 +79,7 @@ fn mistakes_are_answered_with_what_was_meant() {
     assert!(wrong("[base]\nk = 3").contains("there is no run"));
     assert!(wrong("[cross]\nk = []").contains("the list of `k` is empty"));
     assert!(wrong("[cross]\nk = [1, 1]").contains("two runs are called `topk-k1`"));
-    assert!(wrong("[[run]]\nname = \"../up\"").contains("can not be the name"));
+    assert!(wrong("[[run]]\nname = \"../up\"").contains("cannot be the name"));
     assert!(wrong("[[run]]\nk = [1, 2]").contains("[[run]]:"), "lists are crossed under [[cross]] alone");
     assert!(wrong("[cross]\nmethod = [\"topk\", \"batchtopk\"]").contains("batchtopk"));
 }

@@ -1,5 +1,5 @@
 //! The loss of every method written down densely, in double precision, from its definition: twice, in plain loops and in candle's
-//! tensors. Matches are found by sorting all scores. Shares no code with what it checks.
+//! tensors. Active pairs are found by sorting all scores. Shares no code with what it checks.
 
 use candle_core::{Device, Result, Tensor, Var};
 
@@ -14,10 +14,10 @@ pub(super) type Numbers = [Vec<f64>; 5];
 
 pub(super) const NAMES: [&str; 5] = ["W_enc", "b_enc", "W_dec", "b_dec", "own"];
 
-/// Which pairs are matched, `[B, F]`.
+/// Which pairs are active, `[B, F]`.
 type Mask = Vec<bool>;
 
-/// A loss with its matches, and everything that counts as constant, taken from the parameters it was made with.
+/// A loss with its active pairs, and everything that counts as constant, taken from the parameters it was made with.
 pub(super) struct Dense {
     options: StepOptions,
     x: Vec<f64>,
@@ -203,7 +203,7 @@ impl Dense {
         (plan.sparsity * self.power_scale, plan.power)
     }
 
-    /// The loss at `p`, the matches held.
+    /// The loss at `p`, the active pairs held.
     pub(super) fn loss(&self, p: &Numbers) -> f64 {
         let squares = |e: &[f64]| e.iter().map(|v| v * v).sum::<f64>();
         let (n, z) = (B as f64, self.pre_activations(p));

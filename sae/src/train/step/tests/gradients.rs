@@ -7,15 +7,15 @@ use super::*;
 fn kernel_gradients(case: &Case) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
     let (x, g, state) = (batch(), model_gradients(), &case.state);
     let mut stepper = Stepper::new(case.options.clone());
-    let report = stepper.forward(state, Tokens { x: &x, gradients: &g });
+    let (report, made) = stepper.forward(state, Tokens { x: &x, gradients: &g });
     let own = case.options.rule.own_parameters();
-    let mut all = [vec![], vec![], vec![], stepper.b_dec_gradient(D), vec![]];
+    let mut all = [vec![], vec![], vec![], made.b_dec(), vec![]];
     let (mut decoder, mut gradients) = (Vec::new(), EncoderGradients::default());
     let doubles = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     for f in 0..F {
         let own_values = &state.own.value[f * own..(f + 1) * own];
-        stepper.decoder_gradient(f, D, &mut decoder);
-        stepper.encoder_gradients(f, D, own_values, B as u64, &mut gradients);
+        made.decoder(f, &mut decoder);
+        made.encoder(f, own_values, &mut gradients);
         all[0].extend(doubles(&gradients.encoder.row));
         all[1].push(f64::from(gradients.encoder.bias));
         all[2].extend(doubles(&decoder));
@@ -25,12 +25,9 @@ fn kernel_gradients(case: &Case) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
         }
     }
     let mut mask = vec![false; B * F];
-    for (i, chunk) in stepper.chunks.iter().enumerate() {
-        for row in 0..chunk.main.codes.rows() {
-            let (features, values) = chunk.main.codes.row(row);
-            let fired = features.iter().zip(values).filter(|(_, v)| **v > 0.0);
-            fired.for_each(|(&f, _)| mask[(i * stepper.chunk_rows + row) * F + f as usize] = true);
-        }
+    for (token, (features, values)) in codes(&stepper).into_iter().enumerate() {
+        let fired = features.iter().zip(values).filter(|(_, v)| *v > 0.0);
+        fired.for_each(|(&f, _)| mask[token * F + f as usize] = true);
     }
     (report, all, mask)
 }
@@ -44,7 +41,7 @@ fn largest(numbers: &[f64]) -> f64 {
 }
 
 #[test]
-fn losses_and_matches_equal_the_dense_form() {
+fn losses_and_active_pairs_equal_the_dense_form() {
     for case in cases() {
         let (report, _, mask) = kernel_gradients(&case);
         let dense = dense(&case);
@@ -52,7 +49,7 @@ fn losses_and_matches_equal_the_dense_form() {
         let name = case.name;
         assert!((report.loss - expected).abs() < 1e-5 * expected, "{name}: {} and {expected}", report.loss);
         assert_eq!(mask, dense.main, "{name}");
-        assert_eq!(report.matches as usize, mask.iter().filter(|m| **m).count(), "{name}");
+        assert_eq!(report.active as usize, mask.iter().filter(|m| **m).count(), "{name}");
         assert_eq!(report.auxk > 0.0, name.contains("aux"), "{name}: {}", report.auxk);
     }
 }

@@ -5,11 +5,11 @@ mod dense;
 mod gradients;
 mod rules;
 
+use super::gradients::EncoderGradients;
 use super::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
-use super::update::EncoderGradients;
 use super::*;
 use crate::dictionary::allocation::law::BudgetLaw;
-use crate::dictionary::score::GradientNorm;
+use crate::dictionary::score::{GradientNorm, Score};
 use crate::train::state::Parameter;
 use kernels::chance::{Purpose, generator, normal};
 use kernels::encode::{chunk_rows, products};
@@ -52,6 +52,15 @@ fn batch() -> Vec<f32> {
 fn model_gradients() -> Vec<f32> {
     let scaled = |(i, g): (usize, f32)| if i / D % 5 == 2 { 0.0 } else { g * (1.0 + (i / D) as f32) };
     normals(B * D, 6).into_iter().enumerate().map(scaled).collect()
+}
+
+/// Features and codes of every token.
+fn codes(stepper: &Stepper) -> Vec<(Vec<u32>, Vec<f32>)> {
+    let rows = |chunk: &select::ChunkPairs| {
+        let row = |i: usize| (chunk.main.codes.row(i).0.to_vec(), chunk.main.codes.row(i).1.to_vec());
+        (0..chunk.main.codes.rows()).map(row).collect::<Vec<_>>()
+    };
+    stepper.memory.pairs.chunks.iter().flat_map(rows).collect()
 }
 
 /// A method at work: what it is called, what it is told, and the state that it needs.

@@ -55,10 +55,7 @@ fn permuting_tokens_permutes_codes() {
         let codes = |x: &[f32], g: &[f32]| {
             let mut stepper = Stepper::new(case.options.clone());
             stepper.forward(&case.state, Tokens { x, gradients: g });
-            let rows = |chunk: &Chunk| {
-                (0..chunk.main.codes.rows()).map(|i| chunk.main.codes.row(i).0.to_vec()).collect::<Vec<_>>()
-            };
-            stepper.chunks.iter().flat_map(rows).collect::<Vec<_>>()
+            codes(&stepper).into_iter().map(|(features, _)| features).collect::<Vec<_>>()
         };
         let (x, g) = (batch(), model_gradients());
         let (plain, moved) = (codes(&x, &g), codes(&permuted(&x), &permuted(&g)));
@@ -98,7 +95,11 @@ fn aux_zipf_is_auxk_when_nothing_is_expected() {
     zipf.rate_window = 100;
     let mut state = prepared();
     state.expected_rates = vec![0.02; F];
-    assert_ne!(train(&zipf, state, &[], 1).1[0].auxk, auxk.1[0].auxk, "under-used features are helped too");
+    assert_ne!(
+        train(&zipf, state, &[], 1).1[0].auxk,
+        auxk.1[0].auxk,
+        "under-used features have the loss too"
+    );
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn feature_choice_follows_its_phase_of_mutual_choice() {
     assert!(state.budgets.iter().all(|m| (1..=B as u32 / 2 + 1).contains(m)));
     let most = (0..F).max_by(|&a, &b| rates[a].total_cmp(&rates[b])).unwrap();
     assert_eq!(state.budgets[most], *state.budgets.iter().max().unwrap(), "ranks come from rates");
-    assert!(reports.iter().all(|r| r.matches <= 3 * B as u64));
+    assert!(reports.iter().all(|r| r.active <= 3 * B as u64));
 }
 
 #[test]
@@ -192,7 +193,8 @@ fn the_dictionary_of_a_method_has_the_codes_of_training() {
         let mut stepper = Stepper::new(case.options.clone());
         let state = &case.state;
         stepper.forward(state, &x);
-        let (w_enc, b_enc, selection) = crate::train::record::encoder(state, case.options.rule, 3, None);
+        let (w_enc, b_enc, selection) =
+            crate::train::runs::record::encoder(state, case.options.rule, 3, None);
         let dictionary = Dictionary {
             d_in: D,
             d_sae: F,
@@ -205,7 +207,7 @@ fn the_dictionary_of_a_method_has_the_codes_of_training() {
         };
         let codes = dictionary.encode(&x);
         for token in 0..B {
-            let (features, values) = stepper.chunks[0].main.codes.row(token);
+            let (features, values) = stepper.memory.pairs.chunks[0].main.codes.row(token);
             let fired: Vec<(u32, f32)> =
                 features.iter().copied().zip(values.iter().copied()).filter(|(_, v)| *v > 0.0).collect();
             let (features, values) = codes.row(token);

@@ -1,0 +1,160 @@
+//! A run's folder from its first file to the dictionary.
+
+use std::path::{Path, PathBuf};
+
+use rayon::ThreadPool;
+use storage::{Lock, RunRecord, RunStatus};
+
+use super::record;
+use super::trainer::Trainer;
+use crate::train::config::{Resolved, TrainConfig, keys};
+use crate::train::history;
+use crate::train::stream::source::Source;
+use crate::train::thresholds::{self, Trained};
+use crate::train::{CONFIG_FILE, TrainOutcome};
+use crate::{Error, Progress, Result};
+use storage::schema::metrics as names;
+
+/// What to do where a folder already holds a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Refuse.
+    Never,
+    /// Continue it; it must be there.
+    Must,
+    /// Continue it if it is there.
+    May,
+}
+
+impl From<bool> for Resume {
+    fn from(resume: bool) -> Self {
+        if resume { Self::Must } else { Self::Never }
+    }
+}
+
+/// A run that is to be trained. Its folder is locked.
+pub struct Job {
+    pub resolved: Resolved,
+    pub out: PathBuf,
+    pub record: RunRecord,
+    /// Whether there may be a checkpoint to resume from.
+    pub resumed: bool,
+    _lock: Lock,
+}
+
+/// A job, or what came of it when it was done before.
+pub enum Entry {
+    Job(Box<Job>),
+    Finished(Box<TrainOutcome>),
+}
+
+impl Job {
+    /// Begins or resumes the run in `out`: its folder shows that from here on.
+    pub fn enter(source: &Source, resolved: Resolved, out: &Path, resume: Resume) -> Result<Entry> {
+        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+        let lock = Lock::take(out)?;
+        let previous = previous_run(&resolved, out, resume)?;
+        if let Some(record) = previous.as_ref().filter(|record| record.status == RunStatus::Finished) {
+            // What a process that was killed right at the end left behind.
+            history::clean(out)?;
+            return Ok(Entry::Finished(Box::new(record::outcome(record, out, &resolved))));
+        }
+        let record = record::begin(&resolved, source.dataset().manifest(), previous.as_ref());
+        write_config(&resolved.config, out)?;
+        record.write(out)?;
+        let (out, resumed) = (out.to_owned(), previous.is_some());
+        Ok(Entry::Job(Box::new(Self { resolved, out, record, resumed, _lock: lock })))
+    }
+}
+
+/// Brings `run.json` up to date with `trainer`.
+pub fn note(record: &mut RunRecord, trainer: &Trainer<'_>, threads: &ThreadPool, out: &Path) -> Result<()> {
+    record::update(record, trainer, threads.current_num_threads());
+    Ok(record.write(out)?)
+}
+
+/// Fits thresholds where they are needed and writes the dictionary of a run whose last step is done.
+pub fn finish(
+    trainer: &Trainer<'_>,
+    (resolved, record, out): (&Resolved, &mut RunRecord, &Path),
+    source: &Source,
+    threads: &ThreadPool,
+    progress: &mut dyn Progress,
+) -> Result<TrainOutcome> {
+    record::update(record, trainer, threads.current_num_threads());
+    record::remarks(record, resolved, source.dataset().manifest()).iter().for_each(|r| progress.remark(r));
+    let trained = Trained {
+        resolved,
+        state: trainer.state(),
+        statistics: trainer.statistics(),
+        position: trainer.position(),
+        l0_training: trainer.last_row().and_then(|row| row.get(names::L0)).map_or(f64::NAN, f64::from),
+    };
+    let fitted = thresholds::fit(&trained, source, threads, progress)?;
+    let fitted = fitted.map(|fitted| {
+        record.thresholds = Some(fitted.record);
+        fitted.thresholds
+    });
+    history::finish(resolved, out, threads, progress)?;
+    record::dictionary(trainer, resolved, source.dataset(), fitted).save(out)?;
+    record.status = RunStatus::Finished;
+    record.write(out)?;
+    history::clean(out)?;
+    Ok(record::outcome(record, out, resolved))
+}
+
+/// The run that is already in `out`, if it may be gone on with.
+pub fn previous_run(resolved: &Resolved, out: &Path, resume: Resume) -> Result<Option<RunRecord>> {
+    if !out.join(storage::run::FILE).exists() {
+        return match resume {
+            Resume::Must => Err(Error::request(format!("{} does not hold a run to resume", out.display()))
+                .with_remedy("leave --resume out to begin one")),
+            _ => Ok(None),
+        };
+    }
+    let record = RunRecord::read(out)?;
+    if resume == Resume::Never {
+        return Err(Error::request(format!(
+            "{} already holds a run ({:?}, step {} of {})",
+            out.display(),
+            record.status,
+            record.step,
+            record.steps_total
+        ))
+        .with_remedy("give --resume to continue it, or a different folder"));
+    }
+    let differences = resolved.config.differences(&read_config(out)?);
+    if !differences.is_empty() {
+        let error = Error::request(format!(
+            "the run in {} began with a different configuration: {}",
+            out.display(),
+            differences.join(", ")
+        ));
+        return Err(match record.status {
+            // Its learning rate has fallen to 0, and every schedule has ended.
+            RunStatus::Finished => error.with_remedy(format!(
+                "the run is finished; begin a new one from its weights with --from {} and a different --out",
+                out.display()
+            )),
+            _ => error.with_remedy(format!("resume it with its own {CONFIG_FILE}, or begin a new run")),
+        });
+    }
+    Ok(Some(record))
+}
+
+/// The resolved configuration of the run in `out`.
+pub fn read_config(out: &Path) -> Result<TrainConfig> {
+    read_config_file(&out.join(CONFIG_FILE))
+}
+
+/// Reads a configuration from a file; a name that does not exist is answered with the nearest that does.
+pub fn read_config_file(path: &Path) -> Result<TrainConfig> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    keys::parse(&text, path)
+}
+
+fn write_config(config: &TrainConfig, out: &Path) -> Result<()> {
+    let path = out.join(CONFIG_FILE);
+    let text = toml::to_string(config).map_err(|e| Error::format(&path, e.to_string()))?;
+    Ok(storage::atomic::write(&path, text.as_bytes())?)
+}

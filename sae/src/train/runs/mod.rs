@@ -1,0 +1,21 @@
+//! Runs from their first file to the dictionary.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `job` | a run's folder: begun, resumed, finished |
+//! | `group`, `board` | runs that share batches, and the loop over them; a single run is a group of one |
+//! | `trainer` | one run in training: its steps, its log and its checkpoints |
+//! | `window` | figures of the steps since the last logged one |
+//! | `schedule` | learning rate |
+//! | `checkpoint` | what a run is resumed from |
+//! | `record`, `clock` | what a run says about itself |
+
+pub mod board;
+pub mod checkpoint;
+mod clock;
+pub mod group;
+pub mod job;
+pub mod record;
+mod schedule;
+pub mod trainer;
+mod window;

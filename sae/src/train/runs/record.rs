@@ -1,0 +1,194 @@
+//! What a run says about itself: `run.json`, and the dictionary's origin.
+
+use std::path::Path;
+
+use storage::schema::metrics as names;
+use storage::{Dataset, LeftOut, Manifest, RunRecord, RunStatus};
+
+use super::clock;
+use super::trainer::Trainer;
+use crate::Error;
+use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::train::TrainOutcome;
+use crate::train::config::Resolved;
+use crate::train::state::TrainState;
+use crate::train::step::options::Rule;
+
+/// The record of a run that begins, or resumes `previous`.
+pub fn begin(resolved: &Resolved, manifest: &Manifest, previous: Option<&RunRecord>) -> RunRecord {
+    let config = &resolved.config;
+    let mut record = previous.cloned().unwrap_or_else(RunRecord::new);
+    record.status = RunStatus::Running;
+    record.error = None;
+    record.method = config.method.name().to_owned();
+    record.k = if config.method.is_penalised() { 0 } else { config.k };
+    record.d_in = resolved.d_in;
+    record.d_sae = resolved.d_sae;
+    record.hook = manifest.hook.clone().unwrap_or_default();
+    record.model = manifest.model.clone();
+    record.data = config.data.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    record.seed = config.seed;
+    record.steps_total = resolved.steps;
+    record.tokens_total = resolved.steps * config.batch as u64;
+    record.versions = [("sae", env!("CARGO_PKG_VERSION").to_owned()), ("processor", kernels::processor())]
+        .map(|(name, version)| (name.to_owned(), version))
+        .into();
+    if previous.is_none() {
+        record.started = clock::now();
+    }
+    record.updated = clock::now();
+    record
+}
+
+/// Brings `record` up to date with `trainer`.
+pub fn update(record: &mut RunRecord, trainer: &Trainer<'_>, threads: usize) {
+    record.threads = threads;
+    record.step = trainer.state().step;
+    record.tokens_done = trainer.tokens_done();
+    record.wall_seconds = trainer.seconds();
+    record.input_scale = f64::from(trainer.statistics().input_scale);
+    record.exact_search = trainer.exact_search().cloned();
+    record.updated = clock::now();
+    if let Some(row) = trainer.last_row() {
+        record.last = row.values.iter().map(|(name, value)| (name.clone(), f64::from(*value))).collect();
+    }
+    let (rows, passed) = (trainer.left_out(), trainer.position());
+    record.left_out = Some(LeftOut { rows, share: rows as f64 / passed.max(1) as f64 });
+    record.norm_limit = trainer.statistics().norm_limit.map(f64::from);
+    record.mean_ratio = Some(f64::from(trainer.statistics().mean_ratio));
+}
+
+/// What a person should know about the rows that a run was trained on.
+pub fn remarks(record: &RunRecord, resolved: &Resolved, manifest: &Manifest) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let left_out = record.left_out.unwrap_or_default();
+    if let (1.., Some(multiple)) = (left_out.rows, resolved.config.max_norm.multiple()) {
+        let mut remark = format!(
+            "{} rows ({:.2} %) were left out: their norm is above {multiple} times the median",
+            left_out.rows,
+            100.0 * left_out.share
+        );
+        if manifest.hook.is_some() && !leaves_out_bos(manifest) {
+            remark.push_str(
+                "; the model has no BOS, so the first token of a context is the likely attention sink",
+            );
+        }
+        remark.push_str("; max_norm = none keeps such rows");
+        remarks.push(remark);
+    }
+    let dead = record.last.get(names::DEAD_SHARE).copied().unwrap_or_default();
+    if let (Some(ratio), true) = (record.mean_ratio, dead > MANY_DEAD) {
+        remarks.push(format!(
+            "{:.0} % of the features are dead; the mean of the activations is {ratio:.2} times as long as what varies about it \
+             (γ = ‖μ‖/‖σ‖)",
+            100.0 * dead
+        ));
+    }
+    remarks
+}
+
+/// Share of dead features from which on a run gives hints about it.
+const MANY_DEAD: f64 = 0.1;
+
+/// Whether rows of BOS are not in the dataset.
+fn leaves_out_bos(manifest: &Manifest) -> bool {
+    manifest.left_out.iter().any(|what| what.contains("BOS"))
+}
+
+/// Marks `record` as ended by `error`.
+pub fn end_with(record: &mut RunRecord, error: &Error) {
+    record.updated = clock::now();
+    record.status = match error {
+        Error::Stopped(_) => RunStatus::Stopped,
+        other => {
+            record.error = Some(other.to_string());
+            RunStatus::Failed
+        }
+    };
+}
+
+/// The outcome that `record` tells of.
+pub fn outcome(record: &RunRecord, run: &Path, resolved: &Resolved) -> TrainOutcome {
+    let last = |name: &str| record.last.get(name).copied().unwrap_or(f64::NAN);
+    TrainOutcome {
+        run: run.to_path_buf(),
+        method: resolved.config.method,
+        steps: record.step,
+        tokens: record.tokens_done,
+        seconds: record.wall_seconds,
+        loss: last(names::OVERALL_LOSS),
+        fve: last(names::EXPLAINED_VARIANCE),
+        l0: last(names::L0),
+        dead: last(names::DEAD_FEATURES) as u64,
+        dead_share: last(names::DEAD_SHARE),
+        dead_after: resolved.dead_after,
+        left_out: record.left_out.unwrap_or_default(),
+        mean_ratio: record.mean_ratio,
+        l0_threshold: record.thresholds.as_ref().map(|fit| fit.l0_threshold),
+    }
+}
+
+/// The dictionary that was trained, for raw activations, with the thresholds that were fitted for it.
+pub fn dictionary(
+    trainer: &Trainer<'_>,
+    resolved: &Resolved,
+    dataset: &Dataset,
+    fitted: Option<Vec<f32>>,
+) -> Dictionary {
+    let (state, manifest) = (trainer.state(), dataset.manifest());
+    let mut info = DictionaryInfo {
+        model_name: Some(manifest.model.id.clone()),
+        hook_name: manifest.hook.clone(),
+        dataset_path: Some(dataset.path().display().to_string()),
+        context_size: Some(manifest.context_length),
+        prepend_bos: Some(leaves_out_bos(manifest)),
+        ..DictionaryInfo::default()
+    };
+    let program = format!("sae-workbench {}", env!("CARGO_PKG_VERSION"));
+    info.other.insert("trained_by".to_owned(), program.into());
+    info.other.insert("training_method".to_owned(), resolved.config.method.name().into());
+    info.other.insert("training_tokens".to_owned(), trainer.tokens_done().into());
+    let (w_enc, b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
+    let dictionary = Dictionary {
+        d_in: state.d,
+        d_sae: state.features,
+        w_enc,
+        b_enc,
+        w_dec: state.w_dec.value.clone(),
+        b_dec: state.b_dec.value.clone(),
+        selection,
+        info,
+    };
+    dictionary.for_raw_activations(trainer.statistics().input_scale)
+}
+
+/// Encoder rows, biases and selection: gates become thresholds.
+pub fn encoder(
+    state: &TrainState,
+    rule: Rule,
+    k: usize,
+    fitted: Option<Vec<f32>>,
+) -> (Vec<f32>, Vec<f32>, Selection) {
+    let (mut w_enc, mut b_enc) = (state.w_enc.value.clone(), state.b_enc.value.clone());
+    let own = &state.own.value;
+    let thresholds = match rule {
+        _ if fitted.is_some() => fitted.unwrap_or_default(),
+        Rule::Jump { .. } => own.iter().map(|log| log.exp()).collect(),
+        Rule::Gated => {
+            // u + b_gate > 0 is e^r·u + b_mag > b_mag − e^r·b_gate.
+            let mut thresholds = Vec::with_capacity(state.features);
+            for (f, row) in w_enc.chunks_exact_mut(state.d).enumerate() {
+                let (factor, magnitude) = (own[2 * f].exp(), own[2 * f + 1]);
+                row.iter_mut().for_each(|w| *w *= factor);
+                thresholds.push((magnitude - factor * b_enc[f]).max(0.0));
+                b_enc[f] = magnitude;
+            }
+            thresholds
+        }
+        Rule::Active => vec![0.0; state.features],
+        Rule::Token | Rule::Mutual | Rule::Feature => {
+            return (w_enc, b_enc, Selection::TopK(k));
+        }
+    };
+    (w_enc, b_enc, Selection::Threshold(thresholds))
+}

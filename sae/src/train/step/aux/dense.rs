@@ -1,0 +1,188 @@
+//! The auxiliary loss where a token uses many of its features: the same loss as with lists of pairs, by dense products.
+//!
+//! With k_aux pairs per token out of n features, lists read k_aux rows per token, and then as many again for every gradient. As long
+//! as n is a few times k_aux, products with matrices that are mostly zeros are faster:
+//!
+//! ```text
+//! u = k_aux largest of relu(c · W_encᵀ + b_enc), else 0     [B, n]
+//! q = u · W_dec + e;  s = q · W_decᵀ where u > 0
+//! ∂L/∂W_dec = 2α' uᵀ q;  ∂L/∂W_enc = 2α' sᵀ c               [n, d]
+//! ```
+//!
+//! All five products are made in bfloat16 where the processor has it and `--exact` does not forbid it: they are a loss that nothing is
+//! measured by, of features that fire for no token, and were most of the time of a step with many dead features.
+
+use rayon::prelude::*;
+
+use super::AuxFeatures;
+use crate::train::step::batch::CentredBatch;
+use crate::train::step::select::ChunkPairs;
+use kernels::bf16;
+use kernels::gemm::{Into, Mat, MatMut};
+use kernels::keep;
+use kernels::product::{Right, multiply};
+use kernels::reduce;
+
+/// Features with the loss for each that a token may use, up to which products are dense.
+pub const DENSE: usize = 8;
+/// Features whose gradients one task makes: whole tiles.
+const TASK_FEATURES: usize = 10 * bf16::ROWS;
+
+/// Codes and slopes of a chunk, `[rows, n]`.
+#[derive(Debug, Default)]
+pub struct DenseAux {
+    pub codes: Vec<f32>,
+    slopes: Vec<f32>,
+    /// Bits of a row's positive codes, to be selected from.
+    bits: Vec<u32>,
+    /// A left factor in bfloat16.
+    left: bf16::Left,
+    /// uᵀ and sᵀ, `[n, rows]`, in bfloat16.
+    turned: [bf16::Left; 2],
+    /// q and c, `[rows, d]`, in bfloat16.
+    right: [bf16::Panels; 2],
+}
+
+/// Rows of the features, `[n, d]`, as right factors in bfloat16: W_encᵀ, W_dec and W_decᵀ.
+#[derive(Debug, Default)]
+pub struct Coarse {
+    encoder: bf16::Panels,
+    rows: bf16::Panels,
+    columns: bf16::Panels,
+}
+
+impl Coarse {
+    pub fn set_encoder(&mut self, encoder: &[f32], d: usize) {
+        self.encoder.set(Mat::new(encoder, encoder.len() / d, d).t());
+    }
+
+    pub fn set_decoder(&mut self, decoder: &[f32], d: usize) {
+        let decoder = Mat::new(decoder, decoder.len() / d, d);
+        self.rows.set(decoder);
+        self.columns.set(decoder.t());
+    }
+}
+
+/// What the auxiliary loss adds to the gradients of a feature.
+#[derive(Debug, Default)]
+pub struct AuxGradient {
+    /// `[d]`
+    pub decoder: Vec<f32>,
+    /// `[d]`
+    pub encoder: Vec<f32>,
+    pub bias: f32,
+}
+
+impl DenseAux {
+    /// Makes the codes `c · W_encᵀ` of the chunk `centred[rows, d]`, without biases.
+    pub fn encode(&mut self, aux: &AuxFeatures, centred: &[f32], d: usize) {
+        let (rows, n) = (centred.len() / d, aux.features.len());
+        let Some(coarse) = &aux.coarse else {
+            return aux.packed_encoder.products(&mut self.codes, centred, &aux.encoder, d);
+        };
+        self.left.set(Mat::new(centred, rows, d));
+        self.codes.resize(rows * n, 0.0);
+        let codes = MatMut::new(&mut self.codes, rows, n);
+        bf16::multiply(self.left.all(), &coarse.encoder, 1.0, Into::Overwrite, codes);
+    }
+
+    /// Makes row `row` of the codes the `k` largest positive of itself and `bias`, 0 elsewhere.
+    pub fn keep_best(&mut self, row: usize, bias: &[f32], k: usize) {
+        keep::best(&mut self.codes[row * bias.len()..(row + 1) * bias.len()], bias, k, &mut self.bits);
+    }
+
+    /// From errors and centred activations to `q`, and the slopes. Returns Σ‖q‖².
+    pub fn measure(
+        &mut self,
+        aux: &AuxFeatures,
+        errors: &[f32],
+        centred: &[f32],
+        q: &mut [f32],
+        d: usize,
+    ) -> f64 {
+        let n = aux.features.len();
+        let rows = errors.len() / d;
+        q.copy_from_slice(errors);
+        let codes = Mat::new(&self.codes, rows, n);
+        match &aux.coarse {
+            Some(coarse) => {
+                self.left.set(codes);
+                bf16::multiply(self.left.all(), &coarse.rows, 1.0, Into::Add, MatMut::new(q, rows, d));
+                self.left.set(Mat::new(q, rows, d));
+                self.slopes.resize(rows * n, 0.0);
+                let slopes = MatMut::new(&mut self.slopes, rows, n);
+                bf16::multiply(self.left.all(), &coarse.columns, 1.0, Into::Overwrite, slopes);
+                let [q_panels, centred_panels] = &mut self.right;
+                q_panels.set(Mat::new(q, rows, d));
+                centred_panels.set(Mat::new(centred, rows, d));
+            }
+            None => {
+                let decoder = Right::plain(Mat::new(&aux.decoder, n, d));
+                multiply(codes, &decoder, 1.0, Into::Add, MatMut::new(q, rows, d));
+                aux.packed_decoder.products(&mut self.slopes, q, &aux.decoder, d);
+            }
+        }
+        keep::where_positive(&mut self.slopes, &self.codes);
+        if aux.coarse.is_some() {
+            let [codes, slopes] = &mut self.turned;
+            codes.set(Mat::new(&self.codes, rows, n).t());
+            slopes.set(Mat::new(&self.slopes, rows, n).t());
+        }
+        reduce::sum_of_squares(q)
+    }
+}
+
+/// Makes `gradients` those of the features of `aux`, of the loss with the constant `scale`; `q[B, d]` is what is wrong with the
+/// reconstructed residual.
+pub fn set_gradients(
+    gradients: &mut Vec<AuxGradient>,
+    aux: &AuxFeatures,
+    chunks: &[ChunkPairs],
+    batch: &CentredBatch,
+    q: &[f32],
+    scale: f32,
+    d: usize,
+) {
+    let n = aux.features.len();
+    gradients.resize_with(n, AuxGradient::default);
+    let rows: Vec<(&DenseAux, &[f32], &[f32])> = chunks
+        .iter()
+        .scan(0, |start, chunk| {
+            let range = *start * d..(*start + chunk.dense.codes.len() / n) * d;
+            *start = range.end / d;
+            Some((&chunk.dense, &q[range.clone()], &batch.rows().centred[range]))
+        })
+        .collect();
+    gradients.par_chunks_mut(TASK_FEATURES).enumerate().for_each(|(task, gradients)| {
+        let (first, width) = (task * TASK_FEATURES, gradients.len());
+        let (mut decoder, mut encoder) = (vec![0.0; width * d], vec![0.0; width * d]);
+        let mut bias = vec![0.0; width];
+        // Chunk by chunk, in order.
+        for (dense, q, centred) in &rows {
+            let rows = q.len() / d;
+            let columns = |m| Mat::strided(m, rows, width, n).t();
+            let (codes, slopes) = (&dense.codes[first..], &dense.slopes[first..]);
+            let out = |m| MatMut::new(m, width, d);
+            if aux.coarse.is_some() {
+                let [q, centred] = &dense.right;
+                let [codes, slopes] = &dense.turned;
+                bf16::multiply(codes.rows(first, width), q, scale, Into::Add, out(&mut decoder));
+                bf16::multiply(slopes.rows(first, width), centred, scale, Into::Add, out(&mut encoder));
+            } else {
+                let right = |m| Right::plain(Mat::new(m, rows, d));
+                multiply(columns(codes), &right(q), scale, Into::Add, out(&mut decoder));
+                multiply(columns(slopes), &right(centred), scale, Into::Add, out(&mut encoder));
+            }
+            for row in slopes.chunks(n) {
+                bias.iter_mut().zip(row).for_each(|(bias, slope)| *bias += scale * slope);
+            }
+        }
+        for (i, gradient) in gradients.iter_mut().enumerate() {
+            gradient.decoder.clear();
+            gradient.decoder.extend_from_slice(&decoder[i * d..(i + 1) * d]);
+            gradient.encoder.clear();
+            gradient.encoder.extend_from_slice(&encoder[i * d..(i + 1) * d]);
+            gradient.bias = bias[i];
+        }
+    });
+}

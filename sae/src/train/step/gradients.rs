@@ -1,0 +1,179 @@
+//! Backward pass: gradients of every parameter, made feature by feature when they are asked for. No gradient matrix is ever stored.
+
+use super::aux::AuxFeatures;
+use super::aux::dense::{self, AuxGradient};
+use super::batch::CentredBatch;
+use super::errors::Errors;
+use super::loss::Scales;
+use super::options::{Penalty, Plan, Rule, StepOptions};
+use super::select::{ActivePairs, ChunkPairs};
+use crate::train::pairs::{Pairs, PairsByFeature};
+use kernels::feature::{self, EncoderGradient, Source};
+use kernels::reduce;
+
+/// Active pairs by feature, codes and slopes times the constants of their reconstructions.
+#[derive(Debug, Default)]
+pub struct FeaturePairs {
+    pub main: PairsByFeature,
+    second: PairsByFeature,
+    aux: PairsByFeature,
+    /// Of the features that have the auxiliary loss, where it is computed by dense products; empty where there is none.
+    pub dense: Vec<AuxGradient>,
+}
+
+/// All that gradients are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Gradients<'a> {
+    pub options: &'a StepOptions,
+    pub plan: Plan,
+    /// Tokens of the batch, B.
+    pub tokens: usize,
+    pub d: usize,
+    pub batch: &'a CentredBatch,
+    pub errors: &'a Errors,
+    pub aux: &'a AuxFeatures,
+    pub pairs: &'a FeaturePairs,
+    pub scales: Scales,
+}
+
+/// Gradients of what a feature has besides its decoder row, and memory to make them.
+#[derive(Debug, Default)]
+pub struct EncoderGradients {
+    pub encoder: EncoderGradient,
+    /// Of the parameters that only some rules have.
+    pub own: [f32; 2],
+    slopes: Vec<f32>,
+}
+
+impl FeaturePairs {
+    /// Groups `pairs` by feature; `features` of them in all, in chunks of `chunk_rows` tokens.
+    pub fn set(
+        &mut self,
+        (features, chunk_rows, d): (usize, usize, usize),
+        pairs: &ActivePairs,
+        batch: &CentredBatch,
+        errors: &Errors,
+        aux: &AuxFeatures,
+        scales: Scales,
+    ) {
+        let chunks =
+            |pairs_of: fn(&ChunkPairs) -> &Pairs| pairs.chunks.iter().map(pairs_of).collect::<Vec<_>>();
+        self.main.collect(&chunks(|c| &c.main), chunk_rows, features, scales.main as f32);
+        self.second.clear();
+        if !errors.second.is_empty() {
+            self.second.collect(&chunks(|c| &c.second), chunk_rows, features, scales.second as f32);
+        }
+        self.aux.clear();
+        if !aux.dense {
+            // Lists need the memory.
+            self.dense = Vec::new();
+        }
+        self.dense.clear();
+        match (scales.aux.map(|scale| scale as f32), aux.dense) {
+            (Some(scale), true) => {
+                dense::set_gradients(&mut self.dense, aux, &pairs.chunks, batch, &errors.aux, scale, d);
+            }
+            (Some(scale), false) => self.aux.collect(&chunks(|c| &c.aux), chunk_rows, features, scale),
+            (None, _) => {}
+        }
+    }
+}
+
+impl Gradients<'_> {
+    /// ∂L/∂b_dec through decoding: `2/B Σ_b e_b` over all reconstructions that are not frozen.
+    pub fn b_dec(&self) -> Vec<f64> {
+        let (mut sums, mut second) = (vec![0.0; self.d], vec![0.0; self.d]);
+        let nested = !self.errors.nested.is_empty();
+        for chunk in &self.errors.sums {
+            reduce::add(&mut sums, if nested { &chunk.nested_columns } else { &chunk.error_columns });
+            reduce::add(&mut second, &chunk.second_columns);
+        }
+        sums.iter_mut().for_each(|s| *s *= self.scales.main);
+        if self.options.rule != Rule::Gated {
+            sums.iter_mut().zip(second).for_each(|(s, second)| *s += self.scales.second * second);
+        }
+        sums
+    }
+
+    /// ∂L/∂W_dec of feature `f`.
+    pub fn decoder(&self, f: usize, out: &mut Vec<f32>) {
+        let Self { errors, pairs, .. } = self;
+        let main = pairs.main.source(f, errors.of_feature(f, &self.options.widths), &[]);
+        let mut second = pairs.second.source(f, &errors.second, &[]);
+        let aux = pairs.aux.source(f, &errors.aux, &[]);
+        if self.options.rule == Rule::Gated {
+            // The decoder is held constant where the gate's codes are decoded.
+            second.codes = &[];
+        }
+        feature::decoder_gradient(out, self.d, &[main, second, aux]);
+        if let Some(aux) = self.dense_aux(f) {
+            out.iter_mut().zip(&aux.decoder).for_each(|(g, aux)| *g += aux);
+        }
+    }
+
+    /// The other gradients of feature `f`, whose own parameters are `own`.
+    pub fn encoder(&self, f: usize, own: &[f32], out: &mut EncoderGradients) {
+        let (d, pairs, centred) = (self.d, self.pairs, self.batch.rows().centred);
+        let mut main = pairs.main.source(f, &[], centred);
+        let second = pairs.second.source(f, &[], centred);
+        let aux = pairs.aux.source(f, &[], centred);
+        let EncoderGradients { encoder, own: own_gradient, slopes } = out;
+        *own_gradient = [0.0; 2];
+        slopes.clear();
+        match self.options.rule {
+            Rule::Jump { bandwidth } => {
+                own_gradient[0] = self.threshold(&main, own, bandwidth);
+                let below = |(code, slope): (&f32, &f32)| if *code > 0.0 { *slope } else { 0.0 };
+                slopes.extend(main.codes.iter().zip(main.slopes).map(below));
+                main.slopes = slopes;
+                encoder.collect(d, &[main, second, aux]);
+            }
+            Rule::Gated => {
+                let (factor, bias) = (own[0].exp(), own[1]);
+                let scale = self.scales.main as f32;
+                // v = e^r·u + b: its derivative by r is e^r·u = v − b.
+                let by_r = |(code, slope): (&f32, &f32)| slope * (code / scale - bias);
+                own_gradient[0] = main.codes.iter().zip(main.slopes).map(by_r).sum();
+                own_gradient[1] = main.slopes.iter().sum();
+                slopes.extend(main.slopes.iter().map(|s| s * factor));
+                main.slopes = slopes;
+                encoder.collect(d, &[main, second, aux]);
+                encoder.bias = second.slopes.iter().chain(aux.slopes).sum();
+            }
+            _ => encoder.collect(d, &[main, second, aux]),
+        }
+        if let Some(aux) = self.dense_aux(f) {
+            encoder.row.iter_mut().zip(&aux.encoder).for_each(|(g, aux)| *g += aux);
+            encoder.bias += aux.bias;
+            encoder.input += aux.bias;
+        }
+    }
+
+    /// ∂L/∂log θ by straight-through estimation (Rajamanoharan et al. 2024): with K the box of width ε,
+    /// `∂v/∂θ = −θ/ε·K((z−θ)/ε)` and `∂[z>θ]/∂θ = −1/ε·K((z−θ)/ε)`.
+    fn threshold(&self, main: &Source<'_>, own: &[f32], bandwidth: f32) -> f32 {
+        let threshold = own[0].exp();
+        let scale = self.scales.main as f32;
+        let count = match self.options.penalty {
+            Penalty::Count => self.plan.sparsity / self.tokens as f64,
+            _ => 0.0,
+        };
+        let mut sum = 0.0;
+        for (code, slope) in main.codes.iter().zip(main.slopes) {
+            // Those with the code 0 were kept because they are in the box.
+            if code / scale < threshold + 0.5 * bandwidth {
+                sum -= (threshold * slope + count as f32) / bandwidth;
+            }
+        }
+        threshold * sum
+    }
+
+    /// What the auxiliary loss adds to the gradients of feature `f`, where it is computed by dense products.
+    fn dense_aux(&self, f: usize) -> Option<&AuxGradient> {
+        if !self.aux.dense || self.pairs.dense.is_empty() {
+            return None;
+        }
+        let place = self.aux.features.binary_search(&(f as u32)).ok()?;
+        self.pairs.dense.get(place)
+    }
+}

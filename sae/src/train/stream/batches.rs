@@ -1,0 +1,121 @@
+//! Batches of scaled rows from the stream.
+
+use super::pools::Pools;
+use crate::train::statistics::Statistics;
+use crate::{Error, Result};
+use kernels::feature::norm_squared;
+
+/// Rows of a batch, scaled.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Activations, times the input scale, `[rows, d]`.
+    pub x: Vec<f32>,
+    /// Gradients of the model's loss at the scaled activations, `[rows, d]`; empty if they are not read. The loss is a function of
+    /// x = x_scaled / scale, so they are those at x divided by the scale.
+    pub gradients: Vec<f32>,
+    /// Rows of the stream used or left out up to the end of this batch: where the next one begins.
+    pub position: u64,
+    /// Of those, rows left out.
+    pub left_out: u64,
+}
+
+/// Fills batches from the stream of rows, scales them, and leaves out rows whose norm is above the limit.
+pub struct Batches {
+    pools: Pools,
+    d: usize,
+    scale: f32,
+    limit: Option<f32>,
+    /// Rows of an epoch: so many rejected rows in a row mean that there are no others.
+    epoch_rows: u64,
+    left_out: u64,
+}
+
+impl Batches {
+    /// Batches of rows of `d` activations, followed by as many gradients or not, of a stream with `epoch_rows` rows.
+    pub fn new(pools: Pools, d: usize, statistics: &Statistics, epoch_rows: u64, left_out: u64) -> Self {
+        Self { pools, d, scale: statistics.input_scale, limit: statistics.norm_limit, epoch_rows, left_out }
+    }
+
+    /// Makes `batch` the next `rows` rows.
+    pub fn next(&mut self, batch: &mut Batch, rows: usize) -> Result<()> {
+        batch.x.clear();
+        batch.gradients.clear();
+        let (mut taken, mut rejected) = (0, 0);
+        while taken < rows {
+            let (row, gradient) = self.pools.next_row()?.split_at(self.d);
+            // A norm that overflows is above every limit.
+            if self.limit.is_some_and(|limit| norm_squared(row).sqrt() > limit) {
+                self.left_out += 1;
+                rejected += 1;
+                if rejected > self.epoch_rows {
+                    return Err(Error::data(format!(
+                        "none of {} rows has a norm below the limit {}",
+                        self.epoch_rows,
+                        self.limit.unwrap_or_default()
+                    ))
+                    .with_remedy("raise max_norm, or give max_norm = \"none\""));
+                }
+                continue;
+            }
+            batch.x.extend(row.iter().map(|x| x * self.scale));
+            batch.gradients.extend(gradient.iter().map(|g| g / self.scale));
+            taken += 1;
+            rejected = 0;
+        }
+        (batch.position, batch.left_out) = (self.pools.position(), self.left_out);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::order::Order;
+    use super::super::rows::tests::InMemory;
+    use super::*;
+
+    #[test]
+    fn rows_above_the_limit_are_left_out_and_counted() {
+        let x: Vec<f32> =
+            (0..50).flat_map(|i| if i % 10 == 3 { [100.0, 0.0] } else { [i as f32 / 50.0, 1.0] }).collect();
+        let pools = Pools::start(Box::new(InMemory { d: 2, x }), &Order::new(&[0..50], 4, 16, 1), 0).unwrap();
+        let statistics = Statistics {
+            input_scale: 2.0,
+            input_variance: 1.0,
+            norm_limit: Some(10.0),
+            rms: Vec::new(),
+            mean_ratio: 0.0,
+        };
+        let mut batches = Batches::new(pools, 2, &statistics, 50, 0);
+        let mut batch = Batch::default();
+        for _ in 0..5 {
+            batches.next(&mut batch, 9).unwrap();
+            assert_eq!((batch.x.len(), batch.gradients.len()), (18, 0));
+            assert!(batch.x.chunks(2).all(|r| r[1] == 2.0));
+        }
+        assert!((45..=50).contains(&batch.position));
+        batches.next(&mut batch, 1).unwrap();
+        assert_eq!(batch.left_out, batch.position - 46);
+    }
+
+    /// The loss does not change when activations are measured in another unit: g·dx = g'·dx'.
+    #[test]
+    fn gradients_are_scaled_against_activations() {
+        let x: Vec<f32> = (0..40).map(|i| i as f32 - 20.0).collect();
+        let pools =
+            Pools::start(Box::new(InMemory { d: 4, x: x.clone() }), &Order::new(&[0..10], 10, 10, 1), 0)
+                .unwrap();
+        let statistics = Statistics {
+            input_scale: 0.25,
+            input_variance: 1.0,
+            norm_limit: None,
+            rms: Vec::new(),
+            mean_ratio: 0.0,
+        };
+        let mut batch = Batch::default();
+        Batches::new(pools, 2, &statistics, 10, 0).next(&mut batch, 10).unwrap();
+        let products = |x: &[f32], g: &[f32]| x.iter().zip(g).map(|(x, g)| x * g).sum::<f32>();
+        let raw: f32 = x.chunks(4).map(|row| products(&row[..2], &row[2..])).sum();
+        assert_eq!(products(&batch.x, &batch.gradients), raw);
+        assert_eq!(batch.x.len(), 20);
+    }
+}

@@ -1,0 +1,131 @@
+//! Training rows of a dataset on disk.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use storage::documents::DocumentRow;
+use storage::schema::ACTIVATIONS;
+use storage::schema::activations::{ACTIVATION, GRADIENT};
+use storage::{Dataset, TableReader};
+
+use super::rows::RowSource;
+use crate::{Error, Result, rows};
+
+/// Ranges asked of the table at once: what is decoded for them is in memory besides the pool.
+pub const RANGES_AT_ONCE: usize = 16;
+
+/// The activations of a dataset, and their gradients next to them if they are wanted.
+#[derive(Debug, Clone)]
+pub struct DatasetRows {
+    path: PathBuf,
+    table: TableReader,
+    documents: Vec<DocumentRow>,
+    d: usize,
+    with_gradients: bool,
+}
+
+impl DatasetRows {
+    /// The activations of `dataset`.
+    pub fn open(dataset: &Dataset) -> Result<Self> {
+        let table = dataset.table(ACTIVATIONS)?;
+        let documents = rows::documents(dataset)?.into_iter().map(|(row, _)| row).collect();
+        let (path, d) = (dataset.path().to_path_buf(), dataset.manifest().d_model);
+        Ok(Self { path, table, documents, d, with_gradients: false })
+    }
+
+    /// Reads gradients too, which `method` needs; an error if the dataset has none.
+    pub fn with_gradients(mut self, method: &str) -> Result<Self> {
+        if !self.table.has_column(GRADIENT) {
+            return Err(Error::request(format!(
+                "{} has no gradients, which method {method} selects by",
+                self.path.display()
+            ))
+            .with_remedy("harvest it again with --gradients, or train with a different method"));
+        }
+        self.with_gradients = true;
+        Ok(self)
+    }
+
+    /// Rows of documents that are not held out, ascending; neighbours are joined.
+    pub fn training_ranges(&self) -> Vec<Range<u64>> {
+        self.ranges(false)
+    }
+
+    /// Rows of documents that are held out.
+    pub fn held_out_ranges(&self) -> Vec<Range<u64>> {
+        self.ranges(true)
+    }
+
+    fn ranges(&self, held_out: bool) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = self
+            .documents
+            .iter()
+            .filter(|document| document.held_out == held_out && document.tokens > 0)
+            .map(|document| document.first_row..document.first_row + u64::from(document.tokens))
+            .collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
+}
+
+impl RowSource for DatasetRows {
+    fn width(&self) -> usize {
+        if self.with_gradients { 2 * self.d } else { self.d }
+    }
+
+    fn read(&mut self, ranges: &[Range<u64>], out: &mut Vec<f32>) -> Result<()> {
+        let rows: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        out.clear();
+        out.reserve(rows as usize * self.width());
+        let columns: &[&str] = if self.with_gradients { &[ACTIVATION, GRADIENT] } else { &[ACTIVATION] };
+        let (mut activations, mut gradients) = (Vec::new(), Vec::new());
+        for some in ranges.chunks(RANGES_AT_ONCE) {
+            for batch in self.table.take(some, columns)? {
+                if !self.with_gradients {
+                    storage::vector::fixed_size_rows(&batch, ACTIVATION, out)?;
+                    continue;
+                }
+                activations.clear();
+                gradients.clear();
+                storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut activations)?;
+                storage::vector::fixed_size_rows(&batch, GRADIENT, &mut gradients)?;
+                for (x, g) in activations.chunks_exact(self.d).zip(gradients.chunks_exact(self.d)) {
+                    out.extend_from_slice(x);
+                    out.extend_from_slice(g);
+                }
+            }
+        }
+        if out.len() != rows as usize * self.width() {
+            return Err(Error::format(
+                &self.path,
+                format!("{rows} rows of width {} were asked for, {} numbers came", self.width(), out.len()),
+            ));
+        }
+        Ok(())
+    }
+
+    fn name(&self, column: usize) -> String {
+        if column < self.d { format!("activation {column}") } else { format!("gradient {}", column - self.d) }
+    }
+
+    fn describe(&mut self, row: u64) -> String {
+        let holds = |d: &&DocumentRow| (d.first_row..d.first_row + u64::from(d.tokens)).contains(&row);
+        let dataset = self.path.display();
+        match self.documents.iter().find(holds) {
+            Some(document) => format!(
+                "document {} ({}), position {}, of {dataset} (row {row})",
+                document.document,
+                document.name,
+                row - document.first_row
+            ),
+            None => format!("row {row} of {dataset}"),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A dataset as training reads it: rows to train on, rows that are held out, and the streams over both.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use storage::Dataset;
+
+use super::batches::Batches;
+use super::dataset_rows::DatasetRows;
+use super::order::Order;
+use super::pools::Pools;
+use crate::dictionary::Dictionary;
+use crate::train::config::{Resolved, TrainConfig};
+use crate::train::statistics::Statistics;
+use crate::{Error, Result};
+
+/// An open dataset. Everything that reads from it starts at a position that it is given: nothing here moves.
+pub struct Source {
+    dataset: Dataset,
+    path: PathBuf,
+    rows: DatasetRows,
+    training: Vec<Range<u64>>,
+    held_out: Vec<Range<u64>>,
+}
+
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
+}
+
+impl Source {
+    /// Opens the dataset in `data`, which must have rows to train on.
+    pub fn open(data: &Path) -> Result<Self> {
+        let dataset = Dataset::open(data)?;
+        let rows = DatasetRows::open(&dataset)?;
+        let (training, held_out) = (rows.training_ranges(), rows.held_out_ranges());
+        if total(&training) == 0 {
+            return Err(Error::request(format!(
+                "{} has no rows to train on: it is empty or all its documents are held out",
+                data.display()
+            )));
+        }
+        let path = std::path::absolute(data).map_err(|e| Error::io(data, e))?;
+        Ok(Self { dataset, path, rows, training, held_out })
+    }
+
+    /// The dataset.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Rows of an epoch.
+    pub fn training_rows(&self) -> u64 {
+        total(&self.training)
+    }
+
+    /// Rows of held-out documents.
+    pub fn held_out_rows(&self) -> u64 {
+        total(&self.held_out)
+    }
+
+    /// `config` with everything filled in that depends on this dataset. Says what makes no sense, and what the dataset lacks.
+    pub fn resolve(&self, config: &TrainConfig) -> Result<Resolved> {
+        let mut config = TrainConfig { data: Some(self.path.clone()), ..config.clone() };
+        if let Some(from) = &config.from {
+            let from = std::path::absolute(from).map_err(|e| Error::io(from, e))?;
+            if config.expansion.is_none() {
+                config.d_sae = config.d_sae.or(Some(Dictionary::load(&from)?.d_sae));
+            }
+            config.from = Some(from);
+        }
+        let resolved = config.resolve(self.dataset.manifest().d_model, self.training_rows())?;
+        if resolved.needs_gradients() {
+            self.rows.clone().with_gradients(config.method.name())?;
+        }
+        Ok(resolved)
+    }
+
+    /// The order of training rows.
+    pub fn order(&self, resolved: &Resolved) -> Order {
+        order_of(&self.training, resolved)
+    }
+
+    /// The stream of training rows from `position` on, with or without gradients after the activations.
+    pub fn pools(&self, resolved: &Resolved, gradients: bool, position: u64) -> Result<Pools> {
+        let rows = self.rows.clone();
+        let rows = if gradients { rows.with_gradients(resolved.config.method.name())? } else { rows };
+        Pools::start(Box::new(rows), &self.order(resolved), position)
+    }
+
+    /// The same in batches, of a stream from which nothing was left out yet.
+    pub fn training(
+        &self,
+        resolved: &Resolved,
+        statistics: &Statistics,
+        gradients: bool,
+        position: u64,
+    ) -> Result<Batches> {
+        let pools = self.pools(resolved, gradients, position)?;
+        Ok(Batches::new(pools, resolved.d_in, statistics, self.training_rows(), 0))
+    }
+
+    /// Rows of held-out documents, in batches, without gradients.
+    pub fn held_out(&self, resolved: &Resolved, statistics: &Statistics) -> Result<Batches> {
+        let pools = Pools::start(Box::new(self.rows.clone()), &order_of(&self.held_out, resolved), 0)?;
+        Ok(Batches::new(pools, resolved.d_in, statistics, self.held_out_rows(), 0))
+    }
+}
+
+fn order_of(ranges: &[Range<u64>], resolved: &Resolved) -> Order {
+    let config = &resolved.config;
+    Order::new(ranges, config.block_rows, resolved.pool_rows, config.order_seed())
+}
