@@ -32,6 +32,7 @@
 //! | [`prompt`] | a model at work on typed text; the only room that names `sae` |
 //! | [`training`] | the program `sae` as a process: begun, paused, followed |
 //! | [`theme`] | design tokens (the only place that names a colour) and their application |
+//! | [`words`] | numbers as people read them, what the columns of features are called; knows neither files nor widgets |
 //! | [`widgets`] | numbers, tables, histograms, shaded text, notices |
 //! | [`views`] | the tabs, one file or folder each: runs, features, map, feature, compare, dataset, experts, prompt, welcome |
 //! | [`shell`] | state, commands, menus, palette, tree, tabs, history, settings |
@@ -51,3 +52,4 @@ pub mod theme;
 pub mod training;
 pub mod views;
 pub mod widgets;
+pub mod words;

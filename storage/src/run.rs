@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::atomic;
 use crate::attention;
 use crate::error::{Error, Result};
-use crate::json::{read_json, read_versioned};
+use crate::evaluation::{self, Evaluation};
+use crate::index::IndexRecord;
+use crate::json::read_versioned;
 use crate::manifest::ModelRef;
 use crate::row::Row as _;
 use crate::schema;
@@ -215,14 +216,14 @@ impl Run {
         if paths.is_empty() { Ok(None) } else { TableReader::open_files(&paths, schema).map(Some) }
     }
 
-    /// What the index says about itself.
-    pub fn index(&self) -> Result<Option<Value>> {
-        optional_json(&self.features_dir().join("index.json"))
+    /// What the feature index is made of.
+    pub fn index(&self) -> Result<Option<IndexRecord>> {
+        IndexRecord::read(&self.features_dir())
     }
 
     /// The numbers of `sae evaluate`.
-    pub fn evaluation(&self) -> Result<Option<Value>> {
-        optional_json(&self.dir.join("evaluation").join("core.json"))
+    pub fn evaluation(&self) -> Result<Option<Evaluation>> {
+        Evaluation::read(&self.dir, evaluation::CORE)
     }
 
     /// `DIR/features`.
@@ -234,8 +235,4 @@ impl Run {
         let path = self.features_dir().join(name);
         if path.exists() { TableReader::open_file(&path, schema).map(Some) } else { Ok(None) }
     }
-}
-
-fn optional_json(path: &Path) -> Result<Option<Value>> {
-    if path.exists() { read_json(path).map(Some) } else { Ok(None) }
 }

@@ -246,8 +246,8 @@ pub fn write(root: &Path, made: &Made, say: &(dyn Fn(String) + Sync)) -> Result<
         by_feature(&index, made, say)?;
         by_token.join().map_err(|_| "the writer of codes panicked")?
     })?;
-    let about = serde_json::json!({"tokens": made.size.tokens, "data": format!("../{DATASET}")});
-    storage::atomic::write_json(&index.join("index.json"), &about)?;
+    let (tokens, data) = (u64::from(made.size.tokens), format!("../{DATASET}"));
+    storage::IndexRecord { tokens, data, ..storage::IndexRecord::new() }.write(&index)?;
     curves(&run, 500, 0.88).map_err(|e| e.to_string())?;
     let mut record = record("topk", made.size.features, RunStatus::Finished);
     record.data = format!("../{DATASET}");

@@ -9,7 +9,7 @@ use storage::{Dataset, Manifest, Scan};
 
 use super::problem;
 use crate::load::Problem;
-use crate::widgets::format;
+use crate::words::format;
 
 /// What a dataset's manifest says.
 #[derive(Clone, Debug, Default)]

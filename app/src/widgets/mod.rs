@@ -3,10 +3,8 @@
 pub mod bars;
 pub mod example;
 pub mod facts;
-pub mod format;
 pub mod matrix;
 pub mod notice;
-pub mod plane;
 pub mod plot;
 pub mod reading;
 pub mod scatter;
@@ -14,3 +12,6 @@ pub mod sheet;
 pub mod star;
 pub mod table;
 pub mod text;
+
+pub use crate::data::plane;
+pub use crate::words::format;

@@ -9,7 +9,7 @@ use egui::{
     Vec2, WidgetInfo, pos2, vec2,
 };
 
-use super::plane::Plane;
+use crate::data::plane::Plane;
 use crate::load::{Lane, Requested, Workers};
 use crate::theme::palette;
 

@@ -415,8 +415,9 @@ fn joined_run(dir: &Path, text: &Text, tokens: &[Routed]) -> Result<()> {
     let record = sample::record("topk", FEATURES, RunStatus::Finished);
     let model = ModelRef { sha256: "7a".repeat(32), ..record.model.clone() };
     RunRecord { data: "../data".into(), d_in: 4, model, ..record }.write(dir)?;
-    let index = serde_json::json!({ "tokens": tokens.len(), "data": "../data" });
-    storage::atomic::write_json(&dir.join("features/index.json"), &index)?;
+    let (tokens_in_all, data) = (tokens.len() as u64, "../data".to_owned());
+    storage::IndexRecord { tokens: tokens_in_all, data, ..storage::IndexRecord::new() }
+        .write(&dir.join("features"))?;
     let mut codes = CodesWriter::create(&dir.join("features/codes-00000.parquet"))?;
     for token in tokens {
         let (features, values): (Vec<u32>, Vec<f32>) = codes_of(token).into_iter().unzip();

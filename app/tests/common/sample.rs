@@ -317,16 +317,25 @@ pub fn finished_run(dir: &Path, features: u32, text: &Text) -> Result<()> {
         dir.join("train.toml"),
         "method = \"topk\"\nk = 32\nfeatures = 2048\nseed = 42\n\n[optimiser]\nlearning_rate = 4e-4\nwarm_up = 0.05\n",
     )?;
-    storage::atomic::write_json(
-        &dir.join("evaluation/core.json"),
-        &serde_json::json!({"tokens": 262_144, "fve": 0.868, "fvu": 0.132, "l0": 31.94, "dead_share": 0.0215, "cosine": 0.932,
-            "norm_ratio": 0.931, "ce_clean": 3.112, "ce_reconstructed": 3.244, "ce_zero": 8.901, "ce_mean": 7.012,
-            "loss_recovered": 0.977, "kl": 0.131}),
-    )?;
-    storage::atomic::write_json(
-        &dir.join("features/index.json"),
-        &serde_json::json!({"tokens": INDEXED, "data": "resid2"}),
-    )?;
+    let evaluation = storage::Evaluation {
+        tokens: 262_144,
+        fve: Some(0.868),
+        fvu: Some(0.132),
+        l0: 31.94,
+        dead_share: 0.0215,
+        cosine: 0.932,
+        l2_ratio: Some(0.931),
+        ce_clean: Some(3.112),
+        ce_reconstructed: Some(3.244),
+        ce_zero: Some(8.901),
+        ce_mean: Some(7.012),
+        loss_recovered: Some(0.977),
+        kl: Some(0.131),
+        ..storage::Evaluation::new()
+    };
+    evaluation.write(dir, storage::evaluation::CORE)?;
+    storage::IndexRecord { tokens: INDEXED, data: "resid2".into(), ..storage::IndexRecord::new() }
+        .write(&dir.join("features"))?;
     let tokens: Vec<_> = text.vocabulary.iter().map(|t| (t.clone(), t.as_bytes().to_vec())).collect();
     storage::vocabulary::write(&dir.join("features/vocabulary.parquet"), &tokens)?;
     let mut rows = FeatureWriter::create(&dir.join("features/features.parquet"))?;
@@ -423,7 +432,8 @@ pub fn wide_run(dir: &Path, features: u32) -> Result<()> {
         })?;
     }
     rows.finish()?;
-    Ok(())
+    let index = storage::IndexRecord { tokens: INDEXED, ..storage::IndexRecord::new() };
+    Ok(index.write(&dir.join("features"))?)
 }
 
 /// The token that a feature is about.

@@ -5,7 +5,7 @@ use egui::{CollapsingHeader, Label, RichText, Ui};
 use super::hints::{Hint, hints};
 use super::train;
 use crate::address::Place;
-use crate::data::{Metrics, RunEntry, RunInfo, Status};
+use crate::data::{Evaluation, Metrics, RunEntry, RunInfo, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::{Action, Scene};
 use crate::widgets::{facts, format, notice};
@@ -94,24 +94,47 @@ fn hint(ui: &mut Ui, hint: &Hint) {
     ui.add_space(space::S);
 }
 
-fn evaluation(ui: &mut Ui, info: &RunInfo) {
-    facts::section(ui, "Evaluation");
-    if info.evaluation.is_empty() {
-        facts::caption(ui, "Not evaluated yet; `sae evaluate` does it.");
-    } else {
-        let rows: Vec<(&str, String)> =
-            info.evaluation.iter().map(|(name, value)| (name.as_str(), shown(name, *value))).collect();
-        facts::facts(ui, "evaluation", rows.iter().map(|(n, v)| (*n, v.as_str())));
-    }
-    ui.add_space(space::L);
+/// A figure of the evaluation: its name, the number, how it is written.
+type Figure = (&'static str, fn(&Evaluation) -> Option<f64>, fn(f64) -> String);
+
+fn count(number: f64) -> String {
+    format::grouped(number.max(0.0) as u64)
 }
 
-fn shown(name: &str, value: f64) -> String {
-    if name.ends_with("_share") {
-        format::percent(value)
-    } else if value.fract() == 0.0 && (0.0..1e15).contains(&value) && value.abs() >= 10.0 {
-        format::grouped(value as u64)
-    } else {
-        format::value(value)
+const FIGURES: [Figure; 22] = [
+    ("FVE", |e| e.fve, format::value),
+    ("FVU", |e| e.fvu, format::value),
+    ("NMSE", |e| e.nmse, format::value),
+    ("L0", |e| Some(e.l0), format::value),
+    ("L0, standard deviation", |e| Some(e.l0_sd), format::value),
+    ("L1", |e| Some(e.l1), format::value),
+    ("dead features", |e| Some(e.dead as f64), count),
+    ("dead", |e| Some(e.dead_share), format::percent),
+    ("under-used", |e| Some(e.under_used_share), format::percent),
+    ("cosine", |e| Some(e.cosine), format::value),
+    ("L2 ratio ‖x̂‖ / ‖x‖", |e| e.l2_ratio, format::value),
+    ("reconstruction bias", |e| e.relative_reconstruction_bias, format::value),
+    ("CE, clean", |e| e.ce_clean, format::value),
+    ("CE, reconstructed", |e| e.ce_reconstructed, format::value),
+    ("CE, zero ablation", |e| e.ce_zero, format::value),
+    ("CE, mean ablation", |e| e.ce_mean, format::value),
+    ("loss recovered", |e| e.loss_recovered, format::value),
+    ("KL divergence", |e| e.kl, format::value),
+    ("KL score", |e| e.kl_score, format::value),
+    ("tokens", |e| Some(e.tokens as f64), count),
+    ("tokens left out", |e| Some(e.left_out as f64), count),
+    ("documents", |e| Some(e.documents as f64), count),
+];
+
+fn evaluation(ui: &mut Ui, info: &RunInfo) {
+    facts::section(ui, "Evaluation");
+    match &info.evaluation {
+        None => drop(facts::caption(ui, "Not evaluated yet; `sae evaluate` does it.")),
+        Some(evaluation) => {
+            let row = |(name, get, text): &Figure| Some((*name, text(get(evaluation)?)));
+            let rows: Vec<(&str, String)> = FIGURES.iter().filter_map(row).collect();
+            facts::facts(ui, "evaluation", rows.iter().map(|(name, text)| (*name, text.as_str())));
+        }
     }
+    ui.add_space(space::L);
 }

@@ -80,7 +80,7 @@ fn loss_not_kept(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
 }
 
 fn shrinks(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
-    let ratio = info.evaluated("l2_ratio").filter(|ratio| *ratio < SHRUNK)?;
+    let ratio = info.evaluation.as_ref().and_then(|e| e.l2_ratio).filter(|ratio| *ratio < SHRUNK)?;
     Some(Hint {
         what: "Reconstructions are too short",
         evidence: format!("‖x̂‖ / ‖x‖ is {ratio:.3} ({})", info.measured_on),
@@ -167,7 +167,7 @@ fn finite(values: &[f32]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Status;
+    use crate::data::{Evaluation, Status};
 
     fn healthy() -> (RunInfo, Metrics) {
         let info = RunInfo {
@@ -181,7 +181,7 @@ mod tests {
             loss_recovered: Some(0.98),
             l0: Some(32.0),
             dead_share: Some(0.01),
-            evaluation: vec![("l2_ratio".into(), 0.96)],
+            evaluation: Some(Evaluation { l2_ratio: Some(0.96), ..Evaluation::new() }),
             l0_by_threshold: Some((32.0, 33.0)),
             ..RunInfo::default()
         };
@@ -216,7 +216,10 @@ mod tests {
         assert_eq!(found(|i, _| i.fve = Some(0.5)), ["It explains little of the variance"]);
         let lost = ["Variance is explained, the model's loss is not kept"];
         assert_eq!(found(|i, _| i.loss_recovered = Some(0.5)), lost);
-        assert_eq!(found(|i, _| i.evaluation[0].1 = 0.7), ["Reconstructions are too short"]);
+        assert_eq!(
+            found(|i, _| i.evaluation.as_mut().unwrap().l2_ratio = Some(0.7)),
+            ["Reconstructions are too short"]
+        );
         let differ = ["Thresholds select another number of features than training did"];
         assert_eq!(found(|i, _| i.l0_by_threshold = Some((32.0, 60.0))), differ);
         assert_eq!(found(|_, m| m.curves[0].1[99] = 50.0), ["The loss rose again"]);

@@ -69,7 +69,7 @@ fn plot(
         .iter()
         .filter_map(|run| {
             let info = run.info.as_ref().ok()?;
-            Some((run, [info.l0?, quality(info)?], !info.evaluation.is_empty()))
+            Some((run, [info.l0?, quality(info)?], info.evaluation.is_some()))
         })
         .filter(|(_, place, _)| place.iter().all(|x| x.is_finite()))
         .collect();
