@@ -23,15 +23,17 @@ pub mod vocabulary;
 
 pub use compare::Comparison;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
-pub use experts::{ExpertLoad, ExpertUsage, LayerUsage};
+pub use experts::{ExpertLoadRow, ExpertUsage, LayerUsage};
 pub use explanations::Explanations;
-pub use features::{Columns, Example, FeaturePage, FeatureRow, Points, TokenLists};
+pub use features::{
+    Columns, Example, ExampleRow, FeatureColumns, FeaturePage, FeatureRow, Points, TokenLists,
+};
 pub use folder::{DatasetEntry, Folder, RunEntry};
-pub use heads::{HeadWeights, Sources};
+pub use heads::{AttributionRow, HeadsRow};
 pub use notes::Notes;
 pub use routing::{LayerRouting, Routing};
 pub use rows::{RowFacts, Rows};
-pub use run::{Metrics, RunInfo, Status};
+pub use run::{Curve, Metrics, MetricsColumns, RunInfo, Status};
 pub use storage::Evaluation;
 pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, SpecialisationRow, VocabularyRow};
 pub use vocabulary::Vocabulary;

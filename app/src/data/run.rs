@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+pub use storage::metrics::MetricsColumns;
 use storage::{Evaluation, RunRecord, RunStatus};
 
 use super::problem;
@@ -98,22 +99,18 @@ pub struct RunInfo {
     pub gaps: Vec<Problem>,
 }
 
-/// The curves of a run: one row a logged step.
+/// The log of a run's training, column by column.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    /// Steps, ascending.
-    pub step: Vec<u64>,
-    /// Tokens seen at each.
-    pub tokens: Vec<u64>,
-    /// The curves, by column name; NaN where the run has no such number.
-    pub curves: Vec<(String, Vec<f32>)>,
-}
+pub struct Metrics(pub MetricsColumns);
+
+/// A column of the log.
+pub type Curve = fn(&MetricsColumns) -> &Vec<Option<f32>>;
 
 impl Metrics {
-    /// The values of a column that has at least one finite value.
-    pub fn curve(&self, name: &str) -> Option<&[f32]> {
-        let (_, values) = self.curves.iter().find(|(n, _)| n == name)?;
-        values.iter().any(|v| v.is_finite()).then_some(values)
+    /// The values of a column that has at least one finite value; one per logged step.
+    pub fn curve(&self, curve: Curve) -> Option<&[Option<f32>]> {
+        let values = curve(&self.0);
+        values.iter().flatten().any(|value| value.is_finite()).then_some(values)
     }
 }
 
@@ -128,7 +125,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
     });
     // The evaluation is on held-out text and counts for more than the last batch of training.
     let evaluated = evaluation.as_ref();
-    let last = |name: &str| record.last.get(name).copied();
+    let last = record.last.unwrap_or_default();
     let train_toml = match std::fs::read_to_string(dir.join("train.toml")) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -145,10 +142,10 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         d_sae: record.d_sae as u64,
         tokens: record.tokens_done,
         seconds: record.wall_seconds,
-        fve: evaluated.and_then(|e| e.fve).or_else(|| last("metrics/explained_variance")),
+        fve: evaluated.and_then(|e| e.fve).or_else(|| last.explained_variance.map(f64::from)),
         loss_recovered: evaluated.and_then(|e| e.loss_recovered),
-        l0: evaluated.map(|e| e.l0).or_else(|| last("metrics/l0")),
-        dead_share: evaluated.map(|e| e.dead_share).or_else(|| last("sparsity/dead_share")),
+        l0: evaluated.map(|e| e.l0).or_else(|| last.l0.map(f64::from)),
+        dead_share: evaluated.map(|e| e.dead_share).or_else(|| last.dead_share.map(f64::from)),
         measured_on: if evaluated.is_some() {
             "evaluation/core.json"
         } else {
@@ -232,11 +229,5 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
 /// Reads the curves of the run in `dir`.
 pub fn read_metrics(dir: &Path) -> Result<Metrics, Problem> {
     let reader = storage::Run::open(dir).and_then(|run| run.metrics()).map_err(problem)?;
-    let rows = storage::metrics::read(&reader).map_err(problem)?;
-    let curve = |name: &str| rows.iter().map(|row| row.get(name).unwrap_or(f32::NAN)).collect();
-    Ok(Metrics {
-        step: rows.iter().map(|row| row.step).collect(),
-        tokens: rows.iter().map(|row| row.tokens).collect(),
-        curves: storage::schema::metrics::VALUES.map(|name| (name.to_owned(), curve(name))).into(),
-    })
+    MetricsColumns::read_all(&reader).map(Metrics).map_err(problem)
 }

@@ -150,7 +150,7 @@ fn group(method: &str, variant: &str, k: u64) -> String {
 /// A run as a row of the comparison.
 pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation) -> ComparisonRow {
     let Candidate { record, config, .. } = candidate;
-    let last = |name: &str| record.last.get(name).copied();
+    let last = record.last.unwrap_or_default();
     ComparisonRow {
         run: candidate.name.clone(),
         group: group(&record.method, variant, record.k as u64),
@@ -166,8 +166,8 @@ pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation)
             None if record.k > 0 => "best".to_owned(),
             None => "learned".to_owned(),
         },
-        l0_training: last(storage::schema::metrics::L0),
-        fve_training: last(storage::schema::metrics::EXPLAINED_VARIANCE),
+        l0_training: last.l0.map(f64::from),
+        fve_training: last.explained_variance.map(f64::from),
         seconds: Some(record.wall_seconds),
         ..measured(evaluation)
     }

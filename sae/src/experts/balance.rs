@@ -4,7 +4,7 @@
 //! With n_e the slots of expert e and f_e = n_e / Σ n its share, a perfectly balanced layer has f_e = 1/E.
 
 /// An expert with a smaller share of the slots than this counts as dead.
-pub const DEAD_SHARE: f64 = 0.001;
+pub const DEAD_SHARE: f64 = storage::experts::DEAD;
 /// An expert with a smaller share than this counts as cold; dead ones are cold too.
 pub const COLD_SHARE: f64 = 0.005;
 

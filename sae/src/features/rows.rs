@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use storage::schema::features::HISTOGRAM_BINS;
+use storage::features::HISTOGRAM_BINS;
 
 use super::best::Best;
 use kernels::gemm::rows_times_rows;

@@ -1,7 +1,7 @@
 //! What one feature does over all indexed tokens: how often, how strongly, on which tokens.
 
 /// Bins of a feature's histogram.
-pub const BINS: usize = 40;
+pub const BINS: usize = storage::features::HISTOGRAM_BINS;
 
 /// The activations of one feature: rows ascending, values above 0.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use storage::schema::metrics as names;
 use storage::{Dataset, Manifest, RunRecord, RunStatus};
 
 use super::TrainOutcome;
@@ -48,14 +47,9 @@ pub(super) fn update(record: &mut RunRecord, trainer: &Trainer<'_>, threads: usi
     record.wall_seconds = trainer.seconds();
     record.input_scale = f64::from(trainer.statistics().input_scale);
     record.updated = clock::now();
-    if let Some(row) = trainer.last_row() {
-        record.last = row.values.iter().map(|(name, value)| (name.clone(), f64::from(*value))).collect();
-    }
-    record.last.insert(LEFT_OUT.to_owned(), trainer.left_out() as f64);
+    record.last = trainer.last_row().copied().or(record.last);
+    record.left_out = trainer.left_out();
 }
-
-/// Name of the count of rows that were left out, among the last metrics.
-const LEFT_OUT: &str = "details/rows_left_out";
 
 /// Marks `record` as ended by `error`.
 pub(super) fn end_with(record: &mut RunRecord, error: &Error) {
@@ -71,19 +65,20 @@ pub(super) fn end_with(record: &mut RunRecord, error: &Error) {
 
 /// The outcome that `record` tells of.
 pub(super) fn outcome(record: &RunRecord, run: &Path, resolved: &Resolved) -> TrainOutcome {
-    let last = |name: &str| record.last.get(name).copied().unwrap_or(f64::NAN);
+    let last = record.last.unwrap_or_default();
+    let number = |value: Option<f32>| value.map_or(f64::NAN, f64::from);
     TrainOutcome {
         run: run.to_path_buf(),
         steps: record.step,
         tokens: record.tokens_done,
         seconds: record.wall_seconds,
-        loss: last(names::OVERALL_LOSS),
-        fve: last(names::EXPLAINED_VARIANCE),
-        l0: last(names::L0),
-        dead: last(names::DEAD_FEATURES) as u64,
-        dead_share: last(names::DEAD_SHARE),
+        loss: number(last.overall_loss),
+        fve: number(last.explained_variance),
+        l0: number(last.l0),
+        dead: number(last.dead_features) as u64,
+        dead_share: number(last.dead_share),
         dead_after: resolved.dead_after,
-        left_out: last(LEFT_OUT) as u64,
+        left_out: record.left_out,
         l0_threshold: record.thresholds.as_ref().map(|fit| fit.l0_threshold),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use egui::{Align, ComboBox, Label, Layout, RichText, Role, Slider, Ui, WidgetInfo};
 
 use super::heads;
-use crate::data::{Example, FeaturePage, Vocabulary, export};
+use crate::data::{Example, ExampleRow, FeaturePage, Vocabulary, export};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::example::{self, Shares, Window};
@@ -194,7 +194,7 @@ pub fn list(
         // What an address names is shown whatever the choice of groups.
         let shown = |(i, e): &(usize, &Example)| {
             let wanted = options.group.has(interval) && (e.sources.is_some() || !by_source);
-            e.interval == interval && (wanted || is_chosen(*i))
+            e.row.interval == interval && (wanted || is_chosen(*i))
         };
         let group: Vec<(usize, &Example)> = all_examples().filter(shown).collect();
         if group.is_empty() {
@@ -205,7 +205,9 @@ pub fn list(
         let mut seen = HashSet::new();
         let group: Vec<(usize, &Example)> = group
             .into_iter()
-            .filter(|(i, e)| seen.insert(text_of(e, options.context)) || options.repeats || is_chosen(*i))
+            .filter(|(i, e)| {
+                seen.insert(text_of(&e.row, options.context)) || options.repeats || is_chosen(*i)
+            })
             .collect();
         heading(ui, interval, page.row.max, group.len(), all);
         for (i, example) in group {
@@ -218,9 +220,10 @@ pub fn list(
                 by_source,
                 has_documents: named.has_documents,
             };
-            let drawn = ui.push_id((example.interval, example.document, example.position), |ui| {
-                one.show(ui, is_chosen(i), &mut asked)
-            });
+            let drawn = ui
+                .push_id((example.row.interval, example.row.document, example.row.position), |ui| {
+                    one.show(ui, is_chosen(i), &mut asked)
+                });
             if named.scroll && is_chosen(i) {
                 ui.scroll_to_rect(drawn.inner, Some(Align::Center));
             }
@@ -238,7 +241,7 @@ pub fn list(
 }
 
 /// What makes two examples the same to a reader: the tokens that are shown.
-fn text_of(example: &Example, context: u32) -> &[u32] {
+fn text_of(example: &ExampleRow, context: u32) -> &[u32] {
     let (from, to) = visible(example, context);
     &example.tokens[from..to]
 }
@@ -309,10 +312,11 @@ impl One<'_> {
 }
 
 fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
-    let One { example, max, vocabulary, options, .. } = *shown;
+    let One { example: whole, max, vocabulary, options, .. } = *shown;
+    let example = &whole.row;
     let (from, to) = visible(example, options.context);
     let start = example.start + from as u32;
-    let sources = example.sources.as_ref().filter(|_| shown.by_source);
+    let sources = whole.sources.as_ref().filter(|_| shown.by_source);
     let gives = sources.map(|sources| heads::of_window(example, sources, start, to - from));
     let shares = sources.zip(gives.as_deref()).map(|(s, of)| Shares { of, largest: heads::full(s) });
     let window = Window {
@@ -344,7 +348,7 @@ fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
             let text = example::show(ui, vocabulary, &window);
             text.context_menu(|ui| menu(ui, shown, asked));
             if shown.by_source {
-                heads::line(ui, example, vocabulary, start);
+                heads::line(ui, whole, vocabulary, start);
             }
         });
     });
@@ -356,7 +360,8 @@ fn one(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) -> egui::Rect {
 }
 
 fn menu(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) {
-    let One { i, example, vocabulary, has_documents, .. } = *shown;
+    let One { i, vocabulary, has_documents, .. } = *shown;
+    let example = &shown.example.row;
     if ui.button("Copy text").clicked() {
         asked.copy = Some(export::plain(example, vocabulary));
         ui.close();
@@ -383,7 +388,7 @@ fn menu(ui: &mut Ui, shown: &One<'_>, asked: &mut Asked) {
 }
 
 /// The part of the window within `context` tokens of the marked one.
-fn visible(example: &Example, context: u32) -> (usize, usize) {
+fn visible(example: &ExampleRow, context: u32) -> (usize, usize) {
     let all = (0, example.len());
     match example.marked() {
         Some(marked) if context < ALL => {
@@ -400,19 +405,26 @@ mod tests {
 
     #[test]
     fn the_window_is_cut_around_the_marked_token() {
-        let example = Example { position: 105, start: 100, tokens: (0..20).collect(), ..Example::default() };
+        let example =
+            ExampleRow { position: 105, start: 100, tokens: (0..20).collect(), ..ExampleRow::default() };
         assert_eq!(visible(&example, 2), (3, 8));
         assert_eq!(visible(&example, 10), (0, 16));
         assert_eq!(visible(&example, ALL), (0, 20));
-        let outside = Example { position: 5, ..example };
+        let outside = ExampleRow { position: 5, ..example };
         assert_eq!(visible(&outside, 2), (0, 20));
     }
 
     #[test]
     fn the_same_text_is_the_same_wherever_it_stands() {
-        let example = Example { position: 105, start: 100, tokens: (0..20).collect(), ..Example::default() };
-        let elsewhere =
-            Example { position: 9, start: 6, tokens: (2..9).collect(), document: 4, ..Example::default() };
+        let example =
+            ExampleRow { position: 105, start: 100, tokens: (0..20).collect(), ..ExampleRow::default() };
+        let elsewhere = ExampleRow {
+            position: 9,
+            start: 6,
+            tokens: (2..9).collect(),
+            document: 4,
+            ..ExampleRow::default()
+        };
         assert_eq!(text_of(&example, 2), text_of(&elsewhere, 2));
         assert_ne!(text_of(&example, 4), text_of(&elsewhere, 4));
     }

@@ -7,28 +7,55 @@ use egui::{Align, ComboBox, Layout, RichText, ScrollArea, Ui};
 use egui_plot::{GridInput, GridMark, HoverPosition, Line, Plot, uniform_grid_spacer};
 
 use super::decimate::decimate;
-use crate::data::Metrics;
+use crate::data::{Curve, Metrics};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{format, notice};
 
-/// A metric: column, name, what it is, logarithmic at first.
-const METRICS: [(&str, &str, &str, bool); 10] = [
-    ("losses/overall_loss", "Loss", "What training minimises", true),
-    ("metrics/explained_variance", "FVE", "Fraction of variance explained, centred", false),
-    ("metrics/l0", "L0", "Mean number of features a token", false),
-    ("sparsity/dead_share", "Dead", "Share of features that did not fire lately", false),
-    ("losses/mse_loss", "Squared error", "Mean over tokens of the squared error", true),
-    (
-        "losses/auxiliary_reconstruction_loss",
-        "Auxiliary loss",
-        "What the dead features are trained with",
-        true,
-    ),
-    ("sparsity/dead_features", "Dead features", "Number of features that did not fire lately", false),
-    ("details/current_learning_rate", "Learning rate", "Of the step", false),
-    ("details/tokens_per_second", "Tokens a second", "Speed since the row before", false),
-    ("weights/W_dec_norms", "Decoder norms", "Mean norm of the decoder's rows", false),
+/// A metric.
+struct Metric {
+    curve: Curve,
+    name: &'static str,
+    about: &'static str,
+    /// Whether it is logarithmic at first.
+    logarithmic: bool,
+    text: fn(f64) -> String,
+}
+
+const fn metric(curve: Curve, name: &'static str, about: &'static str) -> Metric {
+    Metric { curve, name, about, logarithmic: false, text: format::value }
+}
+
+fn count(value: f64) -> String {
+    if value >= 0.0 { format::count(value.round() as u64) } else { format::value(value) }
+}
+
+const METRICS: [Metric; 10] = [
+    Metric { logarithmic: true, ..metric(|m| &m.overall_loss, "Loss", "What training minimises") },
+    metric(|m| &m.explained_variance, "FVE", "Fraction of variance explained, centred"),
+    metric(|m| &m.l0, "L0", "Mean number of features per token"),
+    Metric {
+        text: format::percent,
+        ..metric(|m| &m.dead_share, "Dead", "Share of features that did not fire lately")
+    },
+    Metric {
+        logarithmic: true,
+        ..metric(|m| &m.mse_loss, "Squared error", "Mean over tokens of the squared error")
+    },
+    Metric {
+        logarithmic: true,
+        ..metric(|m| &m.auxiliary_loss, "Auxiliary loss", "What the dead features are trained with")
+    },
+    Metric {
+        text: count,
+        ..metric(|m| &m.dead_features, "Dead features", "Number of features that did not fire lately")
+    },
+    metric(|m| &m.learning_rate, "Learning rate", "Of the step"),
+    Metric {
+        text: count,
+        ..metric(|m| &m.tokens_per_second, "Tokens per second", "Speed since the row before")
+    },
+    metric(|m| &m.decoder_norms, "Decoder norms", "Mean norm of the decoder's rows"),
 ];
 
 /// Narrowest plot.
@@ -52,7 +79,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { axis: Axis::default(), logarithmic: METRICS.map(|m| m.3) }
+        Self { axis: Axis::default(), logarithmic: std::array::from_fn(|i| METRICS[i].logarithmic) }
     }
 }
 
@@ -94,12 +121,12 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
             notice::problem_line(ui, problem);
         }
         if let Some(metrics) = store.metrics.value() {
-            let counts = if options.axis == Axis::Steps { &metrics.step } else { &metrics.tokens };
+            let counts = if options.axis == Axis::Steps { &metrics.0.step } else { &metrics.0.tokens };
             let xs = Arc::new(counts.iter().map(|x| *x as f64).collect());
             series.push(Series { name, colour: p.curve(i), metrics: Arc::clone(metrics), xs });
         }
     }
-    if series.iter().all(|s| s.metrics.step.is_empty()) {
+    if series.iter().all(|s| s.metrics.0.step.is_empty()) {
         return match (loading, runs.is_empty()) {
             (true, _) => notice::loading(ui, "Reading the curves…"),
             (_, true) => notice::empty(
@@ -115,7 +142,7 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
 
 fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
     let there: Vec<usize> = (0..METRICS.len())
-        .filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].0).is_some()))
+        .filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].curve).is_some()))
         .collect();
     let columns = ((ui.available_width() / PLOT) as usize).clamp(1, 3);
     let width = (ui.available_width() - space::L * (columns as f32 - 1.0)) / columns as f32;
@@ -135,13 +162,14 @@ fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
 
 fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, axis: Axis) {
     let p = palette(ui);
-    let (column, name, about, _) = METRICS[metric];
+    let Metric { curve, name, about, text, .. } = METRICS[metric];
     ui.horizontal(|ui| {
         ui.label(RichText::new(name).color(p.strong)).on_hover_text(about);
         if let [one] = series
-            && let Some(last) = one.metrics.curve(column).and_then(|c| c.iter().rev().find(|v| v.is_finite()))
+            && let Some(values) = one.metrics.curve(curve)
+            && let Some(last) = values.iter().rev().flatten().find(|value| value.is_finite())
         {
-            ui.label(RichText::new(number(column, f64::from(*last))).color(p.weak))
+            ui.label(RichText::new(text(f64::from(*last))).color(p.weak))
                 .on_hover_text("The last logged value");
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -157,14 +185,14 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         });
     });
     let values = || {
-        let curves = series.iter().filter_map(|one| one.metrics.curve(column));
-        curves.flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
+        let curves = series.iter().filter_map(|one| one.metrics.curve(curve));
+        curves.flatten().flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
     };
     // Where nothing is above 0 there are no logarithms to show.
     let log = *logarithmic && values().any(|value| value > 0.0);
     let unit = if axis == Axis::Steps { "step" } else { "token" };
     let back = move |y: f64| if log { 10f64.powf(y) } else { y };
-    let shown = Plot::new(("curve", column, log, axis == Axis::Steps))
+    let shown = Plot::new(("curve", name, log, axis == Axis::Steps))
         .height(150.0)
         .show_axes([true, true])
         .allow_scroll(false)
@@ -173,7 +201,7 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         .link_axis(egui::Id::unique(("curves", axis == Axis::Steps)), [true, false])
         .link_cursor(egui::Id::unique(("curves", axis == Axis::Steps)), [true, false])
         .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
-        .y_axis_formatter(move |mark, _| number(column, back(mark.value)))
+        .y_axis_formatter(move |mark, _| text(back(mark.value)))
         .y_axis_min_width(44.0)
         .x_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 4.0)))
         .y_grid_spacer(move |input: GridInput| {
@@ -189,7 +217,7 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
             HoverPosition::NearDataPoint { plot_name, position, .. } => Some(format!(
                 "{plot_name}\n{unit} {}\n{}",
                 format::grouped(position.x.max(0.0) as u64),
-                number(column, back(position.y))
+                text(back(position.y))
             )),
             HoverPosition::Elsewhere { .. } => None,
         });
@@ -203,7 +231,7 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
         let auto = plot.auto_bounds().x || !bounds.is_valid_x();
         for one in series {
             let (Some(ys), Some(first), Some(last)) =
-                (one.metrics.curve(column), one.xs.first(), one.xs.last())
+                (one.metrics.curve(curve), one.xs.first(), one.xs.last())
             else {
                 continue;
             };
@@ -223,17 +251,6 @@ fn around(mut values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let first = values.next()?;
     let flat = values.all(|value| value == first);
     flat.then_some(if first == 0.0 { [0.0, 1.0] } else { [0.5 * first, 1.5 * first] })
-}
-
-/// A value of a metric, in the unit of that metric.
-fn number(column: &str, value: f64) -> String {
-    match column {
-        "sparsity/dead_share" => format::percent(value),
-        "sparsity/dead_features" | "details/tokens_per_second" if value >= 0.0 => {
-            format::count(value.round() as u64)
-        }
-        _ => format::value(value),
-    }
 }
 
 /// Distance of grid lines so that about `lines` of them, at round numbers, are within `bounds`.

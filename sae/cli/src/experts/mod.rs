@@ -13,7 +13,6 @@ use clap::{Args, Subcommand};
 use super::{Output, Session};
 use sae::experts;
 use sae::{Error, ModelChoice, Result};
-pub(super) use usage::layer_json;
 
 /// Say how a mixture of experts is used: by layer, domain, token, together and by feature
 #[derive(Debug, Args)]

@@ -82,7 +82,7 @@ impl ExpertView {
         self.parts.together.want(workers, lane, &layer, move || tables::together(&b, layer));
         self.parts.words.want(workers, lane, &layer, move || tables::vocabulary(&c, layer));
         self.parts.onward.want(workers, lane, &layer, move || tables::transitions(&d, layer));
-        let before = usage.layers.iter().map(|l| l.layer).filter(|l| *l < layer).max();
+        let before = usage.layers.iter().map(|l| l.balance.layer).filter(|l| *l < layer).max();
         if let Some(before) = before {
             let dir = self.dataset.clone();
             self.parts.backward.want(workers, lane, &before, move || tables::transitions(&dir, before));
@@ -227,7 +227,7 @@ impl View for ExpertView {
             return notice::loading(ui, "Reading the experts' load…");
         };
         let Some(layer) = usage.layer(self.layer) else {
-            let there: Vec<String> = usage.layers.iter().map(|l| l.layer.to_string()).collect();
+            let there: Vec<String> = usage.layers.iter().map(|l| l.balance.layer.to_string()).collect();
             let how = format!("The layers with experts are {}.", there.join(", "));
             return notice::empty(ui, &format!("Layer {} has no experts", self.layer), &how);
         };
