@@ -37,6 +37,7 @@
 //! | [`prompt`] | a model at work on typed text; the only room that names `sae` |
 //! | [`training`] | the program `sae` as a process: started, paused, followed |
 //! | [`theme`] | design tokens (the only place that names a colour) and their application |
+//! | [`words`] | numbers as people read them, what the columns of features are called; knows neither files nor widgets |
 //! | [`widgets`] | numbers, tables, histograms, shaded text, notices |
 //! | [`stores`] | what is loaded of runs and datasets, shared by all views; notes |
 //! | [`action`] | everything that can be asked for: actions, commands and their menus and keys |
@@ -60,3 +61,4 @@ pub mod theme;
 pub mod training;
 pub mod views;
 pub mod widgets;
+pub mod words;

@@ -109,7 +109,7 @@ fn a_run_with_many_dead_features_gets_a_hint_with_its_evidence() {
     let run = dir.path().join("ill");
     std::fs::create_dir(&run).unwrap();
     let mut record = sample::record("topk", 2048, RunStatus::Finished);
-    record.last.insert("sparsity/dead_share".into(), 0.42);
+    record.last.as_mut().unwrap().dead_share = Some(0.42);
     record.write(&run).unwrap();
     sample::curves(&run, 30, 0.9).unwrap();
     let place = Some(Place::Curves { run });

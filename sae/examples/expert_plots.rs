@@ -106,7 +106,7 @@ fn by_domain(rows: &[SpecialisationRow]) -> Vec<Panel> {
 }
 
 fn load(folder: &Path) -> Panel {
-    let table = TableReader::open_file(&folder.join("load.parquet"), &schema::expert_load()).unwrap();
+    let table = storage::row::open::<storage::experts::ExpertLoadRow>(&folder.join("load.parquet")).unwrap();
     let mut layers: BTreeMap<u16, Vec<f64>> = BTreeMap::new();
     for row in read_load(&table).unwrap().into_iter().filter(|row| row.domain.is_none()) {
         layers.entry(row.layer).or_default().push(row.share);
@@ -240,11 +240,7 @@ fn lives_in(run: &Path, texts: &[String]) {
         homes.iter().take(12).map(|((l, e), n)| format!("{l}:{e} {n}")).collect::<Vec<_>>().join(", ")
     );
     rows.sort_by(|a, b| b.mutual_information.total_cmp(&a.mutual_information));
-    let index = TableReader::open_file(
-        &run.join("features/features.parquet"),
-        &schema::features::features_of_any_version(),
-    )
-    .unwrap();
+    let index = storage::row::open::<features::FeatureRow>(&run.join("features/features.parquet")).unwrap();
     println!(
         "\n| feature | fires on | expert | P(expert given feature) | P(feature given expert) | lift | bits | |\n|---|---|---|---:|---:|---:|---:|---|"
     );

@@ -8,7 +8,7 @@ use storage::{Run, RunStatus};
 use crate::evaluate::{self, EvaluateOptions, Evaluation};
 use crate::experts;
 use crate::explain::{self, ExplainOptions, ExplainSummary};
-use crate::features::{self, IndexOptions, IndexSummary};
+use crate::features::{self, IndexOptions, IndexRecord};
 use crate::harvest::{self, HarvestConfig};
 use crate::train::{self, TrainConfig};
 use crate::{Error, Progress, Result};
@@ -25,7 +25,7 @@ pub struct Demo {
     /// How good it is on held-out documents.
     pub evaluation: Evaluation,
     /// What was indexed.
-    pub index: IndexSummary,
+    pub index: IndexRecord,
     /// How many features have a rule.
     pub explained: ExplainSummary,
     /// How the model uses its experts.

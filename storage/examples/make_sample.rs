@@ -13,10 +13,10 @@ use arrow::datatypes::{DataType, Field, Int32Type};
 use serde_json::json;
 use storage::documents::DocumentRow;
 use storage::examples::{ExampleRow, ExampleWriter};
-use storage::experts::{ExpertLayerRow, ExpertLoadRow};
+use storage::experts::{BalanceRow, ExpertLoadRow};
 use storage::feature_activations::{ActivationRow, ActivationWriter};
 use storage::features::{FeatureRow, FeatureWriter};
-use storage::metrics::{MetricsLog, Row};
+use storage::metrics::{MetricsLog, MetricsRow};
 use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, RunStatus, schema, vector};
 
 const ROWS: u32 = 3000;
@@ -166,8 +166,8 @@ fn experts(dataset: &Path) {
         },
     ];
     storage::experts::write_load(&dir.join("load.parquet"), &load).unwrap();
-    let layer = ExpertLayerRow { layer: 1, experts: 4, k: 2, tokens: 500, ..ExpertLayerRow::default() };
-    storage::experts::write_layers(&dir.join("layers.parquet"), &[layer]).unwrap();
+    let layer = BalanceRow { layer: 1, experts: 4, k: Some(2), tokens: Some(500), ..BalanceRow::default() };
+    storage::row::write(&dir.join("balance.parquet"), &[layer]).unwrap();
 }
 
 fn run(dir: &Path) -> serde_json::Value {
@@ -178,7 +178,8 @@ fn run(dir: &Path) -> serde_json::Value {
     record.write(dir).unwrap();
     let mut log = MetricsLog::open(&dir.join("metrics.parquet"), None).unwrap();
     for step in 0..20 {
-        let row = Row::new(step, step * 64, step as f64).with(schema::metrics::L0, 4.0);
+        let (tokens, seconds, l0) = (step * 64, step as f64, Some(4.0));
+        let row = MetricsRow { step, tokens, seconds, l0, ..MetricsRow::default() };
         log.append(row).unwrap();
     }
     log.flush().unwrap();
@@ -231,7 +232,7 @@ fn feature_row(feature: u32, count: u32, first_row: u64) -> FeatureRow {
         count: count.into(),
         density: count as f32 / ROWS as f32,
         dead: count == 0,
-        histogram: vec![0; schema::features::HISTOGRAM_BINS],
+        histogram: vec![0; storage::features::HISTOGRAM_BINS],
         first_row,
         top_logits: vec![(feature, 1.5), (feature + 1, 0.5)],
         coactive: vec![(feature ^ 1, 2, 1.25)],

@@ -5,11 +5,9 @@
 
 use std::path::Path;
 
-use crate::Layout;
 use crate::error::Result;
 use crate::row::{self, Row, RowWriter, row};
-use crate::schema::FEATURE;
-use crate::table::{Scan, TableReader};
+use crate::table::TableReader;
 
 /// The table of decoder weights by head, inside `features/`.
 pub const HEADS: &str = "heads.parquet";
@@ -17,7 +15,8 @@ pub const HEADS: &str = "heads.parquet";
 pub const ATTRIBUTION: &str = "attribution.parquet";
 
 row! {
-    /// `features/heads.parquet`: how a feature's decoder row is shared out among the heads. Every feature has a row.
+    /// How a feature's decoder row is shared out among the heads (Kissane et al. 2024, arXiv 2406.17759). Every feature has a row.
+    #[layout(feature_rows)]
     HeadsRow {
         /// The feature.
         feature: u32,
@@ -31,6 +30,7 @@ row! {
 row! {
     /// `features/attribution.parquet`: the tokens that one example's pre-activation comes from. With `Σ` over the lists,
     /// `pre_activation = Σ values + rest + bos + constant = Σ heads + constant`.
+    #[layout(feature_rows)]
     AttributionRow {
         /// The feature.
         feature: u32,
@@ -63,15 +63,32 @@ row! {
     }
 }
 
-/// Begins one of the two tables: a page for some features, as the other tables that are read by feature.
+impl AttributionRow {
+    /// Position, token and contribution of each listed token, by position.
+    pub fn listed(&self) -> impl Iterator<Item = (u32, u32, f32)> + '_ {
+        self.sources.iter().zip(&self.tokens).zip(&self.values).map(|((p, t), v)| (*p, *t, *v))
+    }
+
+    /// The contribution of the token at `position`, if it is listed.
+    pub fn value_at(&self, position: u32) -> Option<f32> {
+        self.listed().find(|(at, ..)| *at == position).map(|(.., value)| value)
+    }
+}
+
+/// Begins one of the two tables.
+///
+/// # Errors
+/// When the file cannot be created.
 pub fn create<R: Row>(path: &Path) -> Result<RowWriter<R>> {
-    RowWriter::create_as(path, &Layout::feature_rows())
+    RowWriter::create(path)
 }
 
 /// The rows of one feature, in the file's order. Only its row groups and pages are read.
+///
+/// # Errors
+/// When the table cannot be read.
 pub fn read<R: Row>(reader: &TableReader, feature: u32) -> Result<Vec<R>> {
-    let range = Some((FEATURE.to_owned(), u64::from(feature), u64::from(feature)));
-    row::read(reader, Scan { range, ..Scan::default() })
+    row::read_feature(reader, feature)
 }
 
 #[cfg(test)]

@@ -7,16 +7,36 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float32Array, UInt32Array};
-use arrow::datatypes::{Float32Type, SchemaRef, UInt32Type};
+use arrow::array::{ArrayRef, Float32Array, ListArray, UInt32Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Float32Type, SchemaRef, UInt32Type};
 
-use crate::column::{self, lists, primitive, spans};
+use crate::column::of_array::spans;
+use crate::column::{self, number_lists, primitive};
 use crate::error::{Error, Result};
 use crate::manifest::Part;
-use crate::schema::codes as names;
+use crate::row::{Row as _, row};
 use crate::schema::{DOCUMENT, POSITION};
 use crate::table::{Scan, TableReader};
-use crate::{Layout, PartWriter, schema};
+use crate::{PartWriter, schema};
+
+const FEATURES: &str = "features";
+const VALUES: &str = "values";
+
+row! {
+    /// The codes of one token, in (document, position) order.
+    #[layout(token_rows)]
+    CodesRow {
+        /// Number of the document.
+        document: u32,
+        /// The token's position in it.
+        position: u32,
+        /// The features that fire on the token, ascending.
+        features: Vec<u32>,
+        /// Their activations, all > 0.
+        values: Vec<f32>,
+    }
+}
 
 /// Codes of some tokens of one document, token by token.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -62,8 +82,8 @@ pub struct CodesWriter {
 impl CodesWriter {
     /// Begins the file.
     pub fn create(path: &Path) -> Result<Self> {
-        let schema = schema::codes();
-        let part = PartWriter::create(path, schema.clone(), &Layout::token_rows())?;
+        let schema = CodesRow::schema();
+        let part = PartWriter::create(path, schema.clone(), &CodesRow::layout())?;
         Ok(Self {
             part,
             schema,
@@ -85,7 +105,7 @@ impl CodesWriter {
         }
         if features.len() != values.len() {
             let expected = format!("{} values for as many features", features.len());
-            return Err(Error::column(names::VALUES, expected, values.len().to_string()));
+            return Err(Error::column(VALUES, expected, values.len().to_string()));
         }
         self.last = Some(here);
         self.documents.push(document);
@@ -106,18 +126,13 @@ impl CodesWriter {
         let numbers = |values: &mut Vec<u32>| -> ArrayRef {
             Arc::new(UInt32Array::from_iter_values(std::mem::take(values)))
         };
-        let lengths = std::mem::take(&mut self.lengths);
-        let features = numbers(&mut self.features);
-        let values: ArrayRef = Arc::new(Float32Array::from(std::mem::take(&mut self.values)));
-        let data_type = |name| Ok::<_, Error>(column::type_of(&self.schema, name)?.data_type());
-        let features = column::list_column(
-            names::FEATURES,
-            data_type(names::FEATURES)?,
-            features,
-            lengths.iter().copied(),
-        )?;
-        let values =
-            column::list_column(names::VALUES, data_type(names::VALUES)?, values, lengths.iter().copied())?;
+        let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut self.lengths));
+        let list = |data_type: DataType, values: ArrayRef| -> ArrayRef {
+            Arc::new(ListArray::new(schema::element(data_type), offsets.clone(), values, None))
+        };
+        let features = list(DataType::UInt32, numbers(&mut self.features));
+        let values = Arc::new(Float32Array::from(std::mem::take(&mut self.values)));
+        let values = list(DataType::Float32, values);
         let columns = vec![numbers(&mut self.documents), numbers(&mut self.positions), features, values];
         self.part.write(&column::batch(self.schema.clone(), columns)?)
     }
@@ -127,25 +142,15 @@ impl CodesWriter {
 pub fn read(reader: &TableReader, document: u32, positions: std::ops::Range<u32>) -> Result<TokenCodes> {
     let range = Some((DOCUMENT.to_owned(), u64::from(document), u64::from(document)));
     let mut codes = TokenCodes::default();
-    let columns = [POSITION, names::FEATURES, names::VALUES];
+    let columns = [POSITION, FEATURES, VALUES];
     reader.each(Scan { range, ..Scan::of(&columns) }, |batch| {
         let here = primitive::<UInt32Type>(batch, POSITION)?.values();
-        let (features, values) = (lists(batch, names::FEATURES)?, lists(batch, names::VALUES)?);
-        let inner = |name: &str, found: String| Error::column(name, "a list of numbers", found);
-        let numbers = features
-            .values()
-            .as_primitive_opt::<UInt32Type>()
-            .ok_or_else(|| inner(names::FEATURES, features.value_type().to_string()))?
-            .values();
-        let weights = values
-            .values()
-            .as_primitive_opt::<Float32Type>()
-            .ok_or_else(|| inner(names::VALUES, values.value_type().to_string()))?
-            .values();
+        let (features, numbers) = number_lists::<UInt32Type>(batch, FEATURES)?;
+        let (values, weights) = number_lists::<Float32Type>(batch, VALUES)?;
         for ((position, a), b) in here.iter().zip(spans(features)).zip(spans(values)) {
             if a.len() != b.len() {
                 let found = format!("{} features and {} values", a.len(), b.len());
-                return Err(Error::column(names::VALUES, "as many values as features", found));
+                return Err(Error::column(VALUES, "as many values as features", found));
             }
             if positions.contains(position) {
                 codes.positions.push(*position);
@@ -183,7 +188,7 @@ mod tests {
         assert!(writer.append(5, 0, &[], &[]).is_err(), "documents ascend");
         assert!(writer.append(900, 0, &[1], &[]).is_err(), "a value for every feature");
         let whole = writer.finish().unwrap();
-        let reader = TableReader::open_file(&path, &schema::codes()).unwrap();
+        let reader = TableReader::open_file(&path, &CodesRow::schema()).unwrap();
         let codes = read(&reader, 201, 100..130).unwrap();
         assert_eq!(codes.positions, (100..130).collect::<Vec<_>>());
         for position in 100..130 {

@@ -25,7 +25,7 @@ pub const OTHERS: &str = "others.parquet";
 
 row! {
     /// One feature and the nearest decoder row of the other dictionary.
-    NearestRow {
+    NearestRow columns NearestColumns {
         /// The feature.
         feature: u32,
         /// The feature of the other dictionary whose decoder row has the largest cosine with its own.

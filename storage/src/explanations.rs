@@ -2,49 +2,41 @@
 //! replaces, so what was read in once outlives a new index; whoever reads a source in again replaces its file and no other.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, StringArray, UInt32Array};
-use arrow::datatypes::{Float32Type, SchemaRef, UInt32Type};
-use arrow::record_batch::RecordBatch;
-
-use crate::column::{self, primitive, spans, strings};
 use crate::error::{Error, Result};
 use crate::manifest::Part;
-use crate::schema::FEATURE;
-use crate::schema::explanations as names;
-use crate::table::{Scan, TableReader};
-use crate::{Layout, PartWriter, schema};
+use crate::row::{self, entry, row};
+use crate::table::Scan;
 
 /// The folder of a run that holds them.
 pub const FOLDER: &str = "explanations";
 
-/// One explanation of one feature.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Explanation {
-    /// Which feature.
-    pub feature: u32,
-    /// What it is about.
-    pub text: String,
-    /// How the explanation was made.
-    pub method: String,
-    /// The program, model or person that made it; may be empty.
-    pub by: String,
-    /// How well it describes the feature, in the order of the source.
-    pub scores: Vec<Score>,
+row! {
+    /// One explanation of one feature, sorted by feature; a feature may have several.
+    #[layout(feature_rows)]
+    Explanation {
+        /// Number of the feature.
+        feature: u32,
+        /// What it is about.
+        text: String,
+        /// How the explanation was made.
+        method: String,
+        /// The program, model or person that made it; may be empty.
+        by: String,
+        /// How well it describes the feature: what is measured, and the figure, finite; in the order of the source.
+        scores: Vec<Score>,
+    }
 }
 
-/// A figure about an explanation.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Score {
-    /// What it measures.
-    pub kind: String,
-    /// The figure, finite.
-    pub value: f32,
+entry! {
+    /// A figure about an explanation.
+    Score {
+        /// What it measures.
+        kind: String,
+        /// The figure, finite.
+        value: f32,
+    }
 }
-
-/// Rows that are turned into a batch at a time.
-const BATCH: usize = 8192;
 
 /// Where the explanations of `source` lie in the run in `dir`.
 pub fn path(dir: &Path, source: &str) -> PathBuf {
@@ -73,56 +65,12 @@ pub fn write(dir: &Path, source: &str, rows: &mut [Explanation]) -> Result<Part>
     let folder = dir.join(FOLDER);
     std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     rows.sort_by_key(|row| row.feature);
-    let schema = schema::explanations();
-    let mut part = PartWriter::create(&path(dir, source), schema.clone(), &Layout::feature_rows())?;
-    for rows in rows.chunks(BATCH) {
-        part.write(&to_batch(&schema, rows)?)?;
-    }
-    part.finish()
+    row::write(&path(dir, source), rows)
 }
 
 /// Reads all explanations of `source` of the run in `dir`, by feature.
 pub fn read(dir: &Path, source: &str) -> Result<Vec<Explanation>> {
-    let reader = TableReader::open_file(&path(dir, source), &schema::explanations())?;
-    let mut rows = Vec::new();
-    reader.each(Scan::default(), |batch| from_batch(batch, &mut rows))?;
-    Ok(rows)
-}
-
-fn to_batch(schema: &SchemaRef, rows: &[Explanation]) -> Result<RecordBatch> {
-    let texts = |get: fn(&Explanation) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(rows.iter().map(get)))
-    };
-    let scores = || rows.iter().flat_map(|row| &row.scores);
-    let data_type = column::type_of(schema, names::SCORES)?.data_type();
-    let kinds = StringArray::from_iter_values(scores().map(|score| &score.kind));
-    let values = Float32Array::from_iter_values(scores().map(|score| score.value));
-    let structs = column::struct_values(names::SCORES, data_type, vec![Arc::new(kinds), Arc::new(values)])?;
-    let lengths = rows.iter().map(|row| row.scores.len());
-    let columns = vec![
-        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.feature))) as ArrayRef,
-        texts(|row| &row.text),
-        texts(|row| &row.method),
-        texts(|row| &row.by),
-        column::list_column(names::SCORES, data_type, structs, lengths)?,
-    ];
-    column::batch(schema.clone(), columns)
-}
-
-fn from_batch(batch: &RecordBatch, rows: &mut Vec<Explanation>) -> Result<()> {
-    let feature = primitive::<UInt32Type>(batch, FEATURE)?.values();
-    let texts = strings(batch, names::TEXT)?
-        .into_iter()
-        .zip(strings(batch, names::METHOD)?)
-        .zip(strings(batch, names::BY)?);
-    let (list, structs) = column::structs(batch, names::SCORES)?;
-    let kinds = column::field_texts(structs, names::SCORES, names::KIND)?;
-    let values = column::field::<Float32Type>(structs, names::SCORES, names::VALUE)?;
-    for ((((text, method), by), span), feature) in texts.zip(spans(list)).zip(feature) {
-        let score = |i: usize| Score { kind: kinds.value(i).to_owned(), value: values[i] };
-        rows.push(Explanation { feature: *feature, text, method, by, scores: span.map(score).collect() });
-    }
-    Ok(())
+    row::read(&row::open::<Explanation>(&path(dir, source))?, Scan::default())
 }
 
 #[cfg(test)]

@@ -1,31 +1,27 @@
 //! The codes sorted by feature: `features/activations-NNNNN.parquet`.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, UInt32Array};
-use arrow::datatypes::{Float32Type, SchemaRef, UInt32Type};
-use arrow::record_batch::RecordBatch;
-
-use crate::column::{self, primitive};
 use crate::error::{Error, Result};
 use crate::manifest::Part;
-use crate::schema::feature_activations::VALUE;
-use crate::schema::{DOCUMENT, FEATURE, POSITION};
+use crate::row::{self, RowQueue, row};
+use crate::schema::FEATURE;
 use crate::table::{Scan, TableReader};
-use crate::{Layout, PartWriter, schema};
 
-/// One pair of feature and token.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ActivationRow {
-    /// The feature.
-    pub feature: u32,
-    /// The document.
-    pub document: u32,
-    /// The token's position in it.
-    pub position: u32,
-    /// Activation, > 0.
-    pub value: f32,
+row! {
+    /// One pair of a feature and a token that it fires on, sorted by (feature, document, position).
+    #[layout(feature_rows)]
+    #[derive(Copy)]
+    ActivationRow {
+        /// Number of the feature.
+        feature: u32,
+        /// Number of the document.
+        document: u32,
+        /// The token's position in it.
+        position: u32,
+        /// The feature's activation there, > 0.
+        value: f32,
+    }
 }
 
 impl ActivationRow {
@@ -35,27 +31,26 @@ impl ActivationRow {
     }
 }
 
-/// Rows that are gathered before they are written.
-const BATCH: usize = 8192;
-
 /// Writes sorted rows. A row out of order is an error: readers rely on the order.
 #[derive(Debug)]
 pub struct ActivationWriter {
-    part: PartWriter,
-    schema: SchemaRef,
-    waiting: Vec<ActivationRow>,
+    queue: RowQueue<ActivationRow>,
     last: Option<(u32, u32, u32)>,
 }
 
 impl ActivationWriter {
     /// Begins the file.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
-        let schema = schema::feature_activations();
-        let part = PartWriter::create(path, schema.clone(), &Layout::feature_rows())?;
-        Ok(Self { part, schema, waiting: Vec::with_capacity(BATCH), last: None })
+        Ok(Self { queue: RowQueue::create(path)?, last: None })
     }
 
     /// Appends rows in (feature, document, position) order.
+    ///
+    /// # Errors
+    /// When a row is out of order or the file cannot be written.
     pub fn append(&mut self, rows: &[ActivationRow]) -> Result<()> {
         for row in rows {
             if let Some(last) = self.last.filter(|&last| row.key() <= last) {
@@ -63,67 +58,38 @@ impl ActivationWriter {
                 return Err(Error::column(FEATURE, expected, format!("{:?}", row.key())));
             }
             self.last = Some(row.key());
-            self.waiting.push(*row);
-            if self.waiting.len() == BATCH {
-                self.flush()?;
-            }
+            self.queue.append(*row)?;
         }
         Ok(())
     }
 
     /// Rows appended so far: the next one's row number.
     pub fn rows(&self) -> u64 {
-        self.part.rows() + self.waiting.len() as u64
+        self.queue.rows()
     }
 
     /// Writes what waits and closes the file.
-    pub fn finish(mut self) -> Result<Part> {
-        self.flush()?;
-        self.part.finish()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let batch = to_batch(&self.schema, &self.waiting)?;
-        self.waiting.clear();
-        self.part.write(&batch)
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(self) -> Result<Part> {
+        self.queue.finish()
     }
 }
 
 /// Reads the rows of one feature. Only its row groups and pages are read.
+///
+/// # Errors
+/// When the table cannot be read.
 pub fn read(reader: &TableReader, feature: u32) -> Result<Vec<ActivationRow>> {
-    let range = Some((FEATURE.to_owned(), u64::from(feature), u64::from(feature)));
-    collect(reader, Scan { range, ..Scan::default() })
+    row::read_feature(reader, feature)
 }
 
 /// Reads rows by number: `first_row .. first_row + count` of a feature's row in the feature table is its own. The
 /// fastest way, and the way to read only the first of many.
+///
+/// # Errors
+/// When the table cannot be read.
 pub fn read_rows(reader: &TableReader, rows: std::ops::Range<u64>) -> Result<Vec<ActivationRow>> {
-    collect(reader, Scan { rows: Some(rows), ..Scan::default() })
-}
-
-fn collect(reader: &TableReader, scan: Scan) -> Result<Vec<ActivationRow>> {
-    let mut rows = Vec::new();
-    reader.each(scan, |batch| {
-        let feature = primitive::<UInt32Type>(batch, FEATURE)?.values();
-        let document = primitive::<UInt32Type>(batch, DOCUMENT)?.values();
-        let position = primitive::<UInt32Type>(batch, POSITION)?.values();
-        let value = primitive::<Float32Type>(batch, VALUE)?.values();
-        rows.extend((0..batch.num_rows()).map(|i| ActivationRow {
-            feature: feature[i],
-            document: document[i],
-            position: position[i],
-            value: value[i],
-        }));
-        Ok(())
-    })?;
-    Ok(rows)
-}
-
-fn to_batch(schema: &SchemaRef, rows: &[ActivationRow]) -> Result<RecordBatch> {
-    let numbers = |get: fn(&ActivationRow) -> u32| -> ArrayRef {
-        Arc::new(UInt32Array::from_iter_values(rows.iter().map(get)))
-    };
-    let value = Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.value)));
-    let columns = vec![numbers(|r| r.feature), numbers(|r| r.document), numbers(|r| r.position), value];
-    column::batch(schema.clone(), columns)
+    row::read(reader, Scan { rows: Some(rows), ..Scan::default() })
 }

@@ -68,7 +68,7 @@ impl Layout {
             row_group_rows: 1 << 20,
             page_rows: 16 << 10,
             zstd_level: 3,
-            byte_stream_split: vec!["weights.list.element".to_owned(), schema::routing::ENTROPY.to_owned()],
+            byte_stream_split: vec!["weights.list.element".to_owned(), crate::routing::ENTROPY.to_owned()],
             delta: Vec::new(),
             sorting: vec![schema::DOCUMENT.to_owned(), schema::POSITION.to_owned()],
         }

@@ -1,48 +1,53 @@
 //! The log of a training run: `metrics.parquet`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Float64Array, UInt64Array};
-use arrow::datatypes::{Float32Type, Float64Type, UInt64Type};
-use arrow::record_batch::RecordBatch;
-
-use crate::column::{self, nullable_primitive, primitive};
 use crate::error::{Error, Result};
-use crate::schema::metrics as names;
+use crate::row::{self, row};
 use crate::table::{Scan, TableReader};
-use crate::{Layout, PartWriter, schema};
 
-/// One logged step.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Row {
-    /// Number of the step, from 0.
-    pub step: u64,
-    /// Tokens trained on so far.
-    pub tokens: u64,
-    /// Training time so far.
-    pub seconds: f64,
-    /// Numbers under the names of [`names::VALUES`]; one that a method does not have is left out.
-    pub values: BTreeMap<String, f32>,
-}
+/// The file's name.
+pub const FILE: &str = "metrics.parquet";
 
-impl Row {
-    /// A row without numbers.
-    pub fn new(step: u64, tokens: u64, seconds: f64) -> Self {
-        Self { step, tokens, seconds, values: BTreeMap::new() }
-    }
-
-    /// Adds a number.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: f32) -> Self {
-        self.values.insert(name.to_owned(), value);
-        self
-    }
-
-    /// A number by name.
-    pub fn get(&self, name: &str) -> Option<f32> {
-        self.values.get(name).copied()
+row! {
+    /// One logged step. Columns are named as SAELens names its metrics; null where a method has no such number. Figures are
+    /// means over the steps since the last logged one.
+    #[derive(serde::Deserialize, Copy)]
+    MetricsRow columns MetricsColumns {
+        /// Number of the step, from 0.
+        step: u64,
+        /// Tokens trained on, up to and including this step.
+        tokens: u64,
+        /// Training time up to this step, seconds, summed over resumptions.
+        seconds: f64,
+        /// The loss that is minimised.
+        overall_loss as "losses/overall_loss": Option<f32>,
+        /// Sum of squares of the error, mean over tokens.
+        mse_loss as "losses/mse_loss": Option<f32>,
+        /// AuxK: what dead features are trained with.
+        auxiliary_loss as "losses/auxiliary_reconstruction_loss": Option<f32>,
+        /// Fraction of variance explained (FVE), centred.
+        explained_variance as "metrics/explained_variance": Option<f32>,
+        /// 1 − FVE.
+        fvu as "metrics/fvu": Option<f32>,
+        /// Mean number of features per token.
+        l0 as "metrics/l0": Option<f32>,
+        /// Number of features that did not fire for `dead_after` tokens.
+        dead_features as "sparsity/dead_features": Option<f32>,
+        /// These over all features.
+        dead_share as "sparsity/dead_share": Option<f32>,
+        /// Learning rate of the step.
+        learning_rate as "details/current_learning_rate": Option<f32>,
+        /// Tokens per second since the last logged step.
+        tokens_per_second as "details/tokens_per_second": Option<f32>,
+        /// Mean norm of decoder rows.
+        decoder_norms as "weights/W_dec_norms": Option<f32>,
+        /// What codes cost (L1, L0, tanh, …), with its coefficient λ; only penalised methods.
+        sparsity_loss as "losses/sparsity_loss": Option<f32>,
+        /// Candidates of a product in 8 bits that were computed in f32, per match; null where all pre-activations were.
+        candidates_per_match as "details/candidates_per_match": Option<f32>,
+        /// Share of the matches that candidates had, of those looked at once more from all pre-activations.
+        selection_recall as "details/selection_recall": Option<f32>,
     }
 }
 
@@ -50,89 +55,61 @@ impl Row {
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
-    rows: Vec<Row>,
+    rows: Vec<MetricsRow>,
     /// Rows that the file has.
     flushed: Option<usize>,
 }
 
 impl MetricsLog {
-    /// With a step: goes on with the file there, rows of later steps dropped (they will be trained again). Without: begins
+    /// With a step: continues the file there, rows of later steps dropped (they will be trained again). Without: begins
     /// anew.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
     pub fn open(path: &Path, keep_up_to_step: Option<u64>) -> Result<Self> {
         let mut rows = Vec::new();
         if let Some(step) = keep_up_to_step.filter(|_| path.exists()) {
-            rows = read(&TableReader::open_file(path, &schema::metrics_steps())?)?;
+            rows = read(&row::open::<MetricsRow>(path)?)?;
             rows.retain(|row| row.step <= step);
         }
         Ok(Self { path: path.to_owned(), rows, flushed: None })
     }
 
-    /// Adds a row. Its names must be columns and its step must come after the last one's.
-    pub fn append(&mut self, row: Row) -> Result<()> {
-        if let Some(name) = row.values.keys().find(|name| !names::VALUES.contains(&name.as_str())) {
-            return Err(Error::column(name, names::VALUES.join(", "), "no such column"));
-        }
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// When its step does not come after the last one's.
+    pub fn append(&mut self, row: MetricsRow) -> Result<()> {
         if let Some(last) = self.rows.last().filter(|last| last.step >= row.step) {
-            return Err(Error::column(
-                names::STEP,
-                format!("a step after {}", last.step),
-                row.step.to_string(),
-            ));
+            return Err(Error::column("step", format!("a step after {}", last.step), row.step.to_string()));
         }
         self.rows.push(row);
         Ok(())
     }
 
     /// All rows so far.
-    pub fn rows(&self) -> &[Row] {
+    pub fn rows(&self) -> &[MetricsRow] {
         &self.rows
     }
 
     /// Writes the file if it does not have all rows.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         if self.flushed == Some(self.rows.len()) {
             return Ok(());
         }
-        let mut part = PartWriter::create(&self.path, schema::metrics(), &Layout::small_table())?;
-        part.write(&to_batch(&self.rows)?)?;
-        part.finish()?;
+        row::write(&self.path, &self.rows)?;
         self.flushed = Some(self.rows.len());
         Ok(())
     }
 }
 
-/// Reads all rows. A column that the file does not have gives no numbers.
-pub fn read(reader: &TableReader) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    reader.each(Scan::default(), |batch| {
-        let step = primitive::<UInt64Type>(batch, names::STEP)?;
-        let tokens = primitive::<UInt64Type>(batch, names::TOKENS)?;
-        let seconds = primitive::<Float64Type>(batch, names::SECONDS)?;
-        let first = rows.len();
-        rows.extend(
-            (0..batch.num_rows()).map(|i| Row::new(step.value(i), tokens.value(i), seconds.value(i))),
-        );
-        for name in names::VALUES.into_iter().filter(|name| reader.has_column(name)) {
-            let values = nullable_primitive::<Float32Type>(batch, name)?;
-            for (row, value) in rows[first..].iter_mut().zip(values) {
-                if let Some(value) = value {
-                    row.values.insert(name.to_owned(), value);
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(rows)
-}
-
-fn to_batch(rows: &[Row]) -> Result<RecordBatch> {
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.step))),
-        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.tokens))),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.seconds))),
-    ];
-    for name in names::VALUES {
-        columns.push(Arc::new(rows.iter().map(|row| row.get(name)).collect::<Float32Array>()));
-    }
-    column::batch(schema::metrics(), columns)
+/// Reads all rows.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn read(reader: &TableReader) -> Result<Vec<MetricsRow>> {
+    row::read(reader, Scan::default())
 }

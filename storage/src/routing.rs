@@ -1,16 +1,51 @@
 //! The experts' choices: batches of `routing-NNNNN.parquet` as Rust values.
 
-use arrow::array::{Array, AsArray, ListArray};
+use arrow::array::{Array as _, ListArray};
 use arrow::datatypes::{Float32Type, UInt16Type, UInt32Type};
 use arrow::record_batch::RecordBatch;
 
-use crate::column::{lists, primitive};
+use crate::column::{number_lists, primitive};
 use crate::error::{Error, Result};
-use crate::schema::routing as names;
+use crate::row::row;
 use crate::schema::{DOCUMENT, POSITION, TOKEN};
 
+pub use crate::schema::LAYER;
+
+/// The column `experts`.
+pub const EXPERTS: &str = "experts";
+/// The column `weights`.
+pub const WEIGHTS: &str = "weights";
+/// The column `entropy`.
+pub const ENTROPY: &str = "entropy";
+/// The column `scores`, which only tables with the router's whole distribution have.
+pub const SCORES: &str = "scores";
+/// What it holds.
+pub(crate) const ABOUT_SCORES: &str =
+    "The router's scores of all experts, `[E]`. Only where they were harvested.";
+
 /// The columns that [`Choices`] needs; entropies and scores are left aside.
-pub const COLUMNS: [&str; 6] = [DOCUMENT, POSITION, TOKEN, names::LAYER, names::EXPERTS, names::WEIGHTS];
+pub const COLUMNS: [&str; 6] = [DOCUMENT, POSITION, TOKEN, LAYER, EXPERTS, WEIGHTS];
+
+row! {
+    /// What one token chose in one layer of experts, in (document, position, layer) order.
+    #[layout(routing)]
+    RoutingRow {
+        /// Number of the document, from 0.
+        document: u32,
+        /// Number of the token in its document, from 0; BOS is not counted.
+        position: u32,
+        /// Id of the token.
+        token: u32,
+        /// Number of the block.
+        layer: u16,
+        /// The chosen experts, the strongest first; empty where the token skipped the layer.
+        experts: Vec<u16>,
+        /// The weights that were applied to them, one per expert.
+        weights: Vec<f32>,
+        /// Entropy of the router's whole distribution, nats.
+        entropy: f32,
+    }
+}
 
 /// What one token chose in one layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,30 +89,23 @@ impl<'a> Choices<'a> {
     /// A batch with [`COLUMNS`], checked: every expert has its weight.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         let number = |name: &str| Ok::<_, Error>(primitive::<UInt32Type>(batch, name)?.values().as_ref());
-        let (experts, weights) = (lists(batch, names::EXPERTS)?, lists(batch, names::WEIGHTS)?);
-        let numbers = experts
-            .values()
-            .as_primitive_opt::<UInt16Type>()
-            .ok_or_else(|| Error::column(names::EXPERTS, "UInt16", experts.value_type().to_string()))?;
-        let values = weights
-            .values()
-            .as_primitive_opt::<Float32Type>()
-            .ok_or_else(|| Error::column(names::WEIGHTS, "Float32", weights.value_type().to_string()))?;
+        let (experts, numbers) = number_lists::<UInt16Type>(batch, EXPERTS)?;
+        let (weights, values) = number_lists::<Float32Type>(batch, WEIGHTS)?;
         let uneven = (0..experts.len()).find(|&i| experts.value_length(i) != weights.value_length(i));
         if let Some(row) = uneven {
             let (a, b) = (experts.value_length(row), weights.value_length(row));
             let found = format!("{a} experts and {b} weights in row {row} of a batch");
-            return Err(Error::column(names::WEIGHTS, "as many weights as experts", found));
+            return Err(Error::column(WEIGHTS, "as many weights as experts", found));
         }
         Ok(Self {
             documents: number(DOCUMENT)?,
             positions: number(POSITION)?,
             tokens: number(TOKEN)?,
-            layers: primitive::<UInt16Type>(batch, names::LAYER)?.values(),
+            layers: primitive::<UInt16Type>(batch, LAYER)?.values(),
             experts,
-            numbers: numbers.values(),
+            numbers,
             weights,
-            values: values.values(),
+            values,
         })
     }
 

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::atomic;
-use crate::attention;
+use crate::attention::{self, AttributionRow, HeadsRow};
+use crate::codes::CodesRow;
 use crate::error::{Error, Result};
-use crate::json::{read_json, read_versioned};
+use crate::evaluation::{self, Evaluation};
+use crate::examples::{self, ExampleRow};
+use crate::feature_activations::ActivationRow;
+use crate::features::{self, FeatureRow};
+use crate::index::IndexRecord;
+use crate::json::read_versioned;
 use crate::manifest::ModelRef;
-use crate::row::Row as _;
-use crate::schema;
+use crate::metrics::{self, MetricsRow};
+use crate::row::{self, Row};
 use crate::table::TableReader;
+use crate::vocabulary::{self, TokenRow};
 
 /// `format` of `run.json`.
 pub const FORMAT: &str = "sae-workbench run";
@@ -98,9 +104,8 @@ pub struct RunRecord {
     /// γ = ‖μ‖/‖σ‖ of the activations that were trained on: norm of the mean over root mean square of the distance from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_ratio: Option<f64>,
-    /// The last logged metrics.
-    #[serde(default)]
-    pub last: BTreeMap<String, f64>,
+    /// The last logged row of `metrics.parquet`; null before the first.
+    pub last: Option<MetricsRow>,
     /// How thresholds were fitted after training; `None` for methods that need none or are not done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<ThresholdFit>,
@@ -195,45 +200,45 @@ impl Run {
 
     /// The log of training.
     pub fn metrics(&self) -> Result<TableReader> {
-        TableReader::open_file(&self.dir.join("metrics.parquet"), &schema::metrics_steps())
+        row::open::<MetricsRow>(&self.dir.join(metrics::FILE))
     }
 
     /// The feature table.
     pub fn features(&self) -> Result<Option<TableReader>> {
-        self.optional("features.parquet", &schema::features::features_of_any_version())
+        self.optional::<FeatureRow>(features::FILE)
     }
 
     /// Examples of features.
     pub fn examples(&self) -> Result<Option<TableReader>> {
-        self.optional("examples.parquet", &schema::examples())
+        self.optional::<ExampleRow>(examples::FILE)
     }
 
     /// Decoder weights by head; only dictionaries of attention heads have them.
     pub fn heads(&self) -> Result<Option<TableReader>> {
-        self.optional(attention::HEADS, &attention::HeadsRow::schema())
+        self.optional::<HeadsRow>(attention::HEADS)
     }
 
     /// Sources of examples; only dictionaries of attention heads have them.
     pub fn attribution(&self) -> Result<Option<TableReader>> {
-        self.optional(attention::ATTRIBUTION, &attention::AttributionRow::schema())
+        self.optional::<AttributionRow>(attention::ATTRIBUTION)
     }
 
     /// Token → text.
     pub fn vocabulary(&self) -> Result<Option<TableReader>> {
-        self.optional("vocabulary.parquet", &schema::vocabulary())
+        self.optional::<TokenRow>(vocabulary::FILE)
     }
 
     /// The codes by feature, all parts as one table.
     pub fn activations(&self) -> Result<Option<TableReader>> {
-        self.parts("activations", &schema::feature_activations())
+        self.parts::<ActivationRow>("activations")
     }
 
-    /// The codes by token; an index of an older version has none.
+    /// The codes by token.
     pub fn codes(&self) -> Result<Option<TableReader>> {
-        self.parts("codes", &schema::codes())
+        self.parts::<CodesRow>("codes")
     }
 
-    fn parts(&self, name: &str, schema: &arrow::datatypes::SchemaRef) -> Result<Option<TableReader>> {
+    fn parts<R: Row>(&self, name: &str) -> Result<Option<TableReader>> {
         let mut paths = Vec::new();
         loop {
             let path = self.features_dir().join(format!("{name}-{:05}.parquet", paths.len()));
@@ -242,17 +247,17 @@ impl Run {
             }
             paths.push(path);
         }
-        if paths.is_empty() { Ok(None) } else { TableReader::open_files(&paths, schema).map(Some) }
+        if paths.is_empty() { Ok(None) } else { TableReader::open_files(&paths, &R::schema()).map(Some) }
     }
 
-    /// What the index says about itself.
-    pub fn index(&self) -> Result<Option<Value>> {
-        optional_json(&self.features_dir().join("index.json"))
+    /// What the feature index is made of.
+    pub fn index(&self) -> Result<Option<IndexRecord>> {
+        IndexRecord::read(&self.features_dir())
     }
 
     /// The numbers of `sae evaluate`.
-    pub fn evaluation(&self) -> Result<Option<Value>> {
-        optional_json(&self.dir.join("evaluation").join("core.json"))
+    pub fn evaluation(&self) -> Result<Option<Evaluation>> {
+        Evaluation::read(&self.dir, evaluation::CORE)
     }
 
     /// `DIR/features`.
@@ -260,12 +265,8 @@ impl Run {
         self.dir.join("features")
     }
 
-    fn optional(&self, name: &str, schema: &arrow::datatypes::SchemaRef) -> Result<Option<TableReader>> {
+    fn optional<R: Row>(&self, name: &str) -> Result<Option<TableReader>> {
         let path = self.features_dir().join(name);
-        if path.exists() { TableReader::open_file(&path, schema).map(Some) } else { Ok(None) }
+        if path.exists() { row::open::<R>(&path).map(Some) } else { Ok(None) }
     }
-}
-
-fn optional_json(path: &Path) -> Result<Option<Value>> {
-    if path.exists() { read_json(path).map(Some) } else { Ok(None) }
 }

@@ -95,8 +95,8 @@ row! {
         under_used_share: Option<f64>,
         /// Mean cosine of activation and reconstruction.
         cosine: f64,
-        /// Mean ratio of their norms.
-        norm_ratio: Option<f64>,
+        /// Mean ratio of their norms, ‖x̂‖ / ‖x‖.
+        l2_ratio: Option<f64>,
         /// Cross-entropy of the model as it is, nats.
         ce_clean: Option<f64>,
         /// … with reconstructions at the hook.

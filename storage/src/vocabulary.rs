@@ -1,63 +1,76 @@
 //! Token → text: `vocabulary.parquet`.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringArray, UInt32Array};
-use arrow::datatypes::UInt32Type;
 use arrow::record_batch::RecordBatch;
 
-use crate::column::{self, find, primitive, strings};
 use crate::error::{Error, Result};
 use crate::manifest::Part;
+use crate::row::{self, row};
 use crate::schema::TOKEN;
-use crate::schema::vocabulary::{BYTES, TEXT};
-use crate::table::{Scan, TableReader};
-use crate::{Layout, PartWriter, schema};
+use crate::table::TableReader;
 
-/// The tokens in the order of their ids, as a batch of [`schema::vocabulary()`]: what each shows as, and its bytes.
-pub fn to_batch(tokens: &[(String, Vec<u8>)]) -> Result<RecordBatch> {
+/// The file's name inside `features/`.
+pub const FILE: &str = "vocabulary.parquet";
+
+row! {
+    /// One token, in the order of ids.
+    #[derive(Eq)]
+    TokenRow columns TokenColumns {
+        /// Id of the token, which is its row number.
+        token: u32,
+        /// What it shows as; bytes that are not UTF-8 as ‹xx›.
+        text: String,
+        /// The bytes that it stands for.
+        bytes: Vec<u8>,
+    }
+}
+
+fn rows(tokens: &[(String, Vec<u8>)]) -> Result<Vec<TokenRow>> {
     let ids = u32::try_from(tokens.len())
         .map_err(|_| Error::column(TOKEN, "at most 2^32 tokens", tokens.len().to_string()))?;
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt32Array::from_iter_values(0..ids)),
-        Arc::new(StringArray::from_iter_values(tokens.iter().map(|(text, _)| text))),
-        Arc::new(BinaryArray::from_iter_values(tokens.iter().map(|(_, bytes)| bytes))),
-    ];
-    column::batch(schema::vocabulary(), columns)
+    let row = |(token, (text, bytes)): (u32, &(String, Vec<u8>))| TokenRow {
+        token,
+        text: text.clone(),
+        bytes: bytes.clone(),
+    };
+    Ok((0..ids).zip(tokens).map(row).collect())
+}
+
+/// The tokens in the order of their ids as a batch: what each shows as, and its bytes.
+///
+/// # Errors
+/// When there are more than 2³² of them.
+pub fn to_batch(tokens: &[(String, Vec<u8>)]) -> Result<RecordBatch> {
+    row::batch(&rows(tokens)?)
 }
 
 /// Writes the tokens in the order of their ids as one file.
+///
+/// # Errors
+/// When there are more than 2³² of them or the file cannot be written.
 pub fn write(path: &Path, tokens: &[(String, Vec<u8>)]) -> Result<Part> {
-    let mut part = PartWriter::create(path, schema::vocabulary(), &Layout::small_table())?;
-    part.write(&to_batch(tokens)?)?;
-    part.finish()
+    row::write(path, &rows(tokens)?)
 }
 
 /// What each token shows as, by id.
+///
+/// # Errors
+/// When the table cannot be read or its rows are not in the order of ids.
 pub fn read(reader: &TableReader) -> Result<Vec<String>> {
-    let mut texts = Vec::new();
-    reader.each(Scan::of(&[TOKEN, TEXT]), |batch| {
-        check_ids(batch, texts.len())?;
-        texts.extend(strings(batch, TEXT)?);
-        Ok(())
-    })?;
-    Ok(texts)
+    let columns = TokenColumns::read(reader, &["token", "text"])?;
+    check_ids(reader, &columns.token)?;
+    Ok(columns.text)
 }
 
 /// The bytes of each token, by id.
+///
+/// # Errors
+/// When the table cannot be read or its rows are not in the order of ids.
 pub fn read_bytes(reader: &TableReader) -> Result<Vec<Vec<u8>>> {
-    let mut all = Vec::new();
-    reader.each(Scan::of(&[TOKEN, BYTES]), |batch| {
-        check_ids(batch, all.len())?;
-        let array = find(batch, BYTES)?;
-        let bytes = array
-            .as_binary_opt::<i32>()
-            .ok_or_else(|| Error::column(BYTES, "Binary", array.data_type().to_string()))?;
-        all.extend((0..bytes.len()).map(|row| bytes.value(row).to_vec()));
-        Ok(())
-    })?;
-    Ok(all)
+    let columns = TokenColumns::read(reader, &["token", "bytes"])?;
+    check_ids(reader, &columns.token)?;
+    Ok(columns.bytes)
 }
 
 /// What each of consecutive tokens shows as. A character whose bytes lie in several tokens is shown whole at the first of them, and
@@ -100,10 +113,12 @@ pub fn in_context(tokens: &[&[u8]]) -> Vec<String> {
 }
 
 /// Row = id; anything else would show wrong words.
-fn check_ids(batch: &RecordBatch, first: usize) -> Result<()> {
-    let ids = primitive::<UInt32Type>(batch, TOKEN)?.values();
-    match ids.iter().zip(first..).find(|&(&id, row)| id as usize != row) {
-        Some((id, row)) => Err(Error::column(TOKEN, format!("id {row} in row {row}"), format!("id {id}"))),
+fn check_ids(reader: &TableReader, ids: &[u32]) -> Result<()> {
+    match ids.iter().zip(0u32..).find(|&(&id, row)| id != row) {
+        Some((id, row)) => {
+            let error = Error::column(TOKEN, format!("id {row} in row {row}"), format!("id {id}"));
+            Err(error.in_file(reader.path()))
+        }
         None => Ok(()),
     }
 }

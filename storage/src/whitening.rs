@@ -9,8 +9,7 @@ use arrow::record_batch::RecordBatch;
 use crate::Dtype;
 use crate::column::{self, primitive};
 use crate::error::{Error, Result};
-use crate::schema;
-use crate::schema::whitening::{MEAN, RESTORE, WHITEN};
+use crate::schema::{self, MEAN, RESTORE, WHITEN};
 use crate::table::{Scan, TableReader};
 use crate::vector::{column_from_rows, fixed_size_rows};
 

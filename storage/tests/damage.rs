@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
 use common::dataset;
+use storage::feature_activations::ActivationRow;
+use storage::features::FeatureRow;
+use storage::row::Row as _;
 use storage::{Dataset, Error, Layout, PartWriter, Scan, TableReader, schema};
 
 const PART: &str = "activations-00000.parquet";
@@ -169,7 +172,7 @@ fn a_foreign_table_is_refused_by_column() {
     let mut part = PartWriter::create(&path, batch.schema(), &Layout::small_table()).unwrap();
     part.write(&batch).unwrap();
     part.finish().unwrap();
-    let error = TableReader::open_file(&path, &schema::feature_activations()).unwrap_err();
+    let error = TableReader::open_file(&path, &ActivationRow::schema()).unwrap_err();
     let Error::Schema { column, expected, found, .. } = &error else { panic!("{error}") };
     assert_eq!((column.as_str(), expected.as_str(), found.as_str()), ("feature", "UInt32", "UInt64"));
     names(&error, &path);
@@ -179,12 +182,12 @@ fn a_foreign_table_is_refused_by_column() {
     let mut part = PartWriter::create(&path, batch.schema(), &Layout::small_table()).unwrap();
     part.write(&batch).unwrap();
     part.finish().unwrap();
-    let error = TableReader::open_file(&path, &schema::feature_activations()).unwrap_err();
+    let error = TableReader::open_file(&path, &ActivationRow::schema()).unwrap_err();
     assert!(error.to_string().contains("`document`: expected UInt32, found no such column"), "{error}");
 
     fs::write(&path, "feature,document\n1,2\n").unwrap();
-    assert!(TableReader::open_file(&path, &schema::feature_activations()).is_err());
-    assert!(TableReader::open_file(folder.path(), &schema::feature_activations()).is_err());
-    let error = TableReader::open_file(&folder.path().join("no.parquet"), &schema::features()).unwrap_err();
+    assert!(TableReader::open_file(&path, &ActivationRow::schema()).is_err());
+    assert!(TableReader::open_file(folder.path(), &ActivationRow::schema()).is_err());
+    let error = TableReader::open_file(&folder.path().join("no.parquet"), &FeatureRow::schema()).unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 }

@@ -142,7 +142,7 @@ fn one_feature_reads_a_few_per_cent() {
     let mut writer = ActivationWriter::create(&path).unwrap();
     writer.append(&rows).unwrap();
     let part = writer.finish().unwrap();
-    let table = TableReader::open_file(&path, &schema::feature_activations()).unwrap();
+    let table = storage::row::open::<ActivationRow>(&path).unwrap();
     let footer = table.bytes_read();
     for feature in [0, 1, 3, 4_999, 9_999, 20_000] {
         let before = table.bytes_read();

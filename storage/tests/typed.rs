@@ -4,15 +4,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Float64Array, UInt64Array};
+use arrow::array::ArrayRef;
+use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 use storage::documents::DocumentRow;
 use storage::examples::{ExampleRow, ExampleWriter};
-use storage::experts::{ExpertLayerRow, ExpertLoadRow};
+use storage::experts::ExpertLoadRow;
 use storage::features::{FeatureRow, FeatureWriter};
-use storage::metrics::{MetricsLog, Row};
-use storage::schema::metrics as names;
+use storage::metrics::{MetricsLog, MetricsRow};
+use storage::row::{self, Row as _};
 use storage::{Dtype, Layout, PartWriter, Run, RunRecord, RunStatus, TableReader, schema, vector};
 
 fn list<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
@@ -73,7 +74,7 @@ fn features(path: &Path, rows: &[FeatureRow]) -> TableReader {
         writer.append(row.clone()).unwrap();
     }
     assert_eq!(writer.finish().unwrap().rows, rows.len() as u64);
-    TableReader::open_file(path, &schema::features()).unwrap()
+    row::open::<FeatureRow>(path).unwrap()
 }
 
 proptest! {
@@ -103,7 +104,7 @@ proptest! {
             writer.append(row.clone()).unwrap();
         }
         writer.finish().unwrap();
-        let table = TableReader::open_file(&path, &schema::examples()).unwrap();
+        let table = row::open::<ExampleRow>(&path).unwrap();
         for feature in 0..6 {
             let naive: Vec<_> = rows.iter().filter(|row| row.feature == feature).cloned().collect();
             prop_assert_eq!(storage::examples::read(&table, feature).unwrap(), naive);
@@ -165,48 +166,29 @@ fn values_that_f16_can_not_hold_are_counted() {
 }
 
 #[test]
-fn a_log_goes_on_where_the_checkpoint_was() {
+fn a_log_is_continued_where_the_checkpoint_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.parquet");
-    let row = |step: u64| Row::new(step, step * 10, step as f64 / 2.0).with(names::L0, step as f32);
+    let row = |step: u64| MetricsRow {
+        step,
+        tokens: step * 10,
+        seconds: step as f64 / 2.0,
+        l0: Some(step as f32),
+        ..MetricsRow::default()
+    };
     let mut log = MetricsLog::open(&path, None).unwrap();
     for step in [1, 2, 5, 8] {
         log.append(row(step)).unwrap();
     }
     log.flush().unwrap();
     let mut log = MetricsLog::open(&path, Some(5)).unwrap();
-    log.append(row(6).with(names::FVU, 0.25)).unwrap();
+    let with_fvu = MetricsRow { fvu: Some(0.25), ..row(6) };
+    log.append(with_fvu).unwrap();
     assert!(log.append(row(6)).is_err(), "steps rise");
-    assert!(log.append(row(7).with("no/such", 1.0)).is_err());
     log.flush().unwrap();
-    let table = TableReader::open_file(&path, &schema::metrics()).unwrap();
-    let rows = storage::metrics::read(&table).unwrap();
-    assert_eq!(rows, [row(1), row(2), row(5), row(6).with(names::FVU, 0.25)]);
-    assert_eq!(rows[0].get(names::FVU), None);
+    let rows = storage::metrics::read(&row::open::<MetricsRow>(&path).unwrap()).unwrap();
+    assert_eq!(rows, [row(1), row(2), row(5), with_fvu]);
     assert!(MetricsLog::open(&path, None).unwrap().rows().is_empty());
-}
-
-#[test]
-fn a_log_of_an_older_version_lacks_a_column_and_is_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("metrics.parquet");
-    let fields: Vec<_> = schema::metrics().fields().iter().take(9).cloned().collect();
-    let older = Arc::new(arrow::datatypes::Schema::new(fields));
-    let columns = older.fields().iter().map(|field| match field.name().as_str() {
-        names::STEP | names::TOKENS => Arc::new(UInt64Array::from(vec![4, 9])) as ArrayRef,
-        "seconds" => Arc::new(Float64Array::from(vec![0.5, 1.0])),
-        _ => Arc::new(Float32Array::from(vec![2.0, 3.0])),
-    });
-    let batch = RecordBatch::try_new(older.clone(), columns.collect()).unwrap();
-    let mut part = PartWriter::create(&path, older, &Layout::small_table()).unwrap();
-    part.write(&batch).unwrap();
-    part.finish().unwrap();
-    let mut log = MetricsLog::open(&path, Some(9)).unwrap();
-    assert_eq!((log.rows().len(), log.rows()[1].get(names::L0)), (2, Some(3.0)));
-    assert_eq!(log.rows()[1].get(names::SPARSITY_LOSS), None);
-    log.append(Row::new(10, 100, 2.0).with(names::SPARSITY_LOSS, 7.0)).unwrap();
-    log.flush().unwrap();
-    assert_eq!(MetricsLog::open(&path, Some(10)).unwrap().rows()[2].get(names::SPARSITY_LOSS), Some(7.0));
 }
 
 #[test]
@@ -231,15 +213,8 @@ fn documents_and_experts_come_back() {
     ];
     let path = folder.path().join("load.parquet");
     storage::experts::write_load(&path, &load).unwrap();
-    let table = TableReader::open_file(&path, &schema::expert_load()).unwrap();
+    let table = row::open::<ExpertLoadRow>(&path).unwrap();
     assert_eq!(storage::experts::read_load(&table).unwrap(), load);
-
-    let layers =
-        [ExpertLayerRow { layer: 3, experts: 16, k: 2, cv: 0.5, gini: 0.1, ..ExpertLayerRow::default() }];
-    let path = folder.path().join("layers.parquet");
-    storage::experts::write_layers(&path, &layers).unwrap();
-    let table = TableReader::open_file(&path, &schema::expert_layers()).unwrap();
-    assert_eq!(storage::experts::read_layers(&table).unwrap(), layers);
 }
 
 #[test]
@@ -248,7 +223,7 @@ fn a_run_opens_as_far_as_it_is() {
     let error = Run::open(folder.path()).unwrap_err();
     assert!(error.to_string().contains("run.json"), "{error}");
     let mut record = RunRecord { method: "topk".into(), k: 16, ..RunRecord::new() };
-    record.last.insert("metrics/l0".into(), 16.0);
+    record.last = Some(MetricsRow { step: 3, l0: Some(16.0), seconds: 0.5, ..MetricsRow::default() });
     record.write(folder.path()).unwrap();
     let run = Run::open(folder.path()).unwrap();
     assert_eq!(run.record(), &record);
@@ -263,30 +238,25 @@ fn a_run_opens_as_far_as_it_is() {
 }
 
 #[test]
-fn an_index_of_an_older_version_lacks_a_column_and_is_read() {
+fn a_table_that_lacks_a_column_is_refused_by_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let index = folder.path().join("features");
     std::fs::create_dir_all(&index).unwrap();
     RunRecord::new().write(folder.path()).unwrap();
-    let row = FeatureRow {
-        feature: 0,
-        count: 4,
-        histogram: vec![1, 3],
-        logit_histogram: vec![5, 6, 7],
-        top_logits: vec![(2, 0.5)],
-        ..FeatureRow::default()
-    };
-    let whole = features(&index.join("whole.parquet"), std::slice::from_ref(&row));
-    let older = schema::features::features_of_any_version();
-    assert_eq!(older.fields().len() + 1, schema::features().fields().len());
-    let names: Vec<&str> = older.fields().iter().map(|field| field.name().as_str()).collect();
+    let whole = features(&index.join("whole.parquet"), &[FeatureRow::default()]);
+    let fields = FeatureRow::fields().into_iter().filter(|field| field.name() != "logit_histogram");
+    let fewer = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let names: Vec<&str> = fewer.fields().iter().map(|field| field.name().as_str()).collect();
     let mut part =
-        PartWriter::create(&index.join("features.parquet"), older.clone(), &Layout::feature_rows()).unwrap();
+        PartWriter::create(&index.join("features.parquet"), fewer.clone(), &Layout::feature_rows()).unwrap();
     for batch in whole.columns(&names).unwrap() {
         part.write(&batch.unwrap()).unwrap();
     }
     part.finish().unwrap();
-    let table = Run::open(folder.path()).unwrap().features().unwrap().unwrap();
-    let found = storage::features::read(&table, 0..1).unwrap();
-    assert_eq!(found, [FeatureRow { logit_histogram: Vec::new(), ..row }]);
+    let error = Run::open(folder.path()).unwrap().features().unwrap_err();
+    assert!(
+        matches!(&error, storage::Error::Schema { column, .. } if column == "logit_histogram"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("features.parquet"), "{error}");
 }

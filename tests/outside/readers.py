@@ -82,7 +82,7 @@ def dataset_with_duckdb(path, expected):
     same("duckdb bytes", list(one(f"select bytes from '{path}/vocabulary.parquet' where token = 49")), expected["bytes_of_49"])
     same("duckdb documents", one(f"select count(*), sum(held_out::int)::bigint from '{path}/documents.parquet'"), [expected["documents"], expected["held_out"]])
     same("duckdb load", one(f"select count(*) from '{path}/experts/load.parquet'"), expected["load_rows"])
-    same("duckdb layers", one(f"select k from '{path}/experts/layers.parquet'"), 2)
+    same("duckdb balance", one(f"select k from '{path}/experts/balance.parquet'"), 2)
 
 
 def run_with_pyarrow(path, expected):

@@ -18,7 +18,7 @@ const WHOLE: [&str; 7] = [
     "core.json",
     "index.json",
     "features.parquet",
-    "layers.parquet",
+    "balance.parquet",
 ];
 
 /// Those files below `folder`, with their contents.

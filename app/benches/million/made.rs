@@ -246,8 +246,8 @@ pub fn write(root: &Path, made: &Made, say: &(dyn Fn(String) + Sync)) -> Result<
         by_feature(&index, made, say)?;
         by_token.join().map_err(|_| "the writer of codes panicked")?
     })?;
-    let about = serde_json::json!({"tokens": made.size.tokens, "data": format!("../{DATASET}")});
-    storage::atomic::write_json(&index.join("index.json"), &about)?;
+    let (tokens, data) = (u64::from(made.size.tokens), format!("../{DATASET}"));
+    storage::IndexRecord { tokens, data, ..storage::IndexRecord::new() }.write(&index)?;
     curves(&run, 500, 0.88).map_err(|e| e.to_string())?;
     let mut record = record("topk", made.size.features, RunStatus::Finished);
     record.data = format!("../{DATASET}");
@@ -294,7 +294,7 @@ fn feature_row(feature: u32, fired: &[(u32, f32)], first_row: u64, made: &Made) 
         encoder_norm: 0.9 + 0.4 * chance(f, 2) as f32,
         decoder_norm: 1.0,
         encoder_decoder_cosine: 0.6 + 0.3 * chance(f, 3) as f32,
-        histogram: vec![0; schema::features::HISTOGRAM_BINS],
+        histogram: vec![0; storage::features::HISTOGRAM_BINS],
         top_logits: (0..10).map(|i| (some(20 + i, WORDS), 3.1 - 0.21 * i as f32)).collect(),
         bottom_logits: (0..10).map(|i| (some(40 + i, WORDS), -2.2 + 0.14 * i as f32)).collect(),
         logit_histogram: (0..40)

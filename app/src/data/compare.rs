@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use storage::compare::NearestColumns;
 use storage::compare::{self, NearestRow};
 
 use super::problem;
@@ -21,12 +22,8 @@ pub struct Comparison {
 /// The features of one run, each with the nearest of the other; index = feature.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
-    /// Its nearest.
-    pub nearest: Vec<u32>,
-    /// The cosine of the two.
-    pub cosine: Vec<f32>,
-    /// Whether it is its nearest's nearest too.
-    pub mutual: Vec<bool>,
+    /// Each feature's nearest.
+    pub rows: NearestColumns,
     /// How many features of the other dictionary have it as their nearest.
     pub wanted_by: Vec<u32>,
 }
@@ -75,16 +72,16 @@ impl Comparison {
     /// What became of each feature of a side, if alike means a cosine of at least `threshold`.
     pub fn fates(&self, side: usize, threshold: f32) -> Vec<Fate> {
         let (here, there) = (&self.sides[side], &self.sides[1 - side]);
-        let mut near = vec![0u32; here.nearest.len()];
-        for (nearest, cosine) in there.nearest.iter().zip(&there.cosine) {
+        let mut near = vec![0u32; here.rows.nearest.len()];
+        for (nearest, cosine) in there.rows.nearest.iter().zip(&there.rows.cosine) {
             if *cosine >= threshold
                 && let Some(count) = near.get_mut(*nearest as usize)
             {
                 *count += 1;
             }
         }
-        (0..here.nearest.len())
-            .map(|f| match (here.cosine[f] >= threshold, near[f], here.mutual[f]) {
+        (0..here.rows.nearest.len())
+            .map(|f| match (here.rows.cosine[f] >= threshold, near[f], here.rows.mutual[f]) {
                 (_, 2.., _) => Fate::Split,
                 (true, _, true) => Fate::Matched,
                 (true, _, false) => Fate::Merged,
@@ -101,29 +98,23 @@ pub fn read(dir: &Path, name: &str) -> Result<Comparison, Problem> {
     let side = |file: &str, others: u64| -> Result<Side, Problem> {
         let path = folder.join(file);
         let table = storage::row::open::<NearestRow>(&path).map_err(problem)?;
-        let rows: Vec<NearestRow> = storage::row::read(&table, storage::Scan::default()).map_err(problem)?;
-        for (row, at) in rows.iter().zip(0..) {
-            if row.feature != at || u64::from(row.nearest) >= others {
+        let rows = NearestColumns::read_all(&table).map_err(problem)?;
+        for ((feature, nearest), at) in rows.feature.iter().zip(&rows.nearest).zip(0..) {
+            if *feature != at || u64::from(*nearest) >= others {
                 return Err(Problem::new(format!(
-                    "{}: row {at} holds feature {} with nearest {}; expected feature {at} and a nearest below {others}.",
+                    "{}: row {at} holds feature {feature} with nearest {nearest}; expected feature {at} and a nearest \
+                     below {others}.",
                     path.display(),
-                    row.feature,
-                    row.nearest
                 ))
                 .with_remedy("Make it anew with `sae match`."));
             }
         }
-        Ok(Side {
-            nearest: rows.iter().map(|row| row.nearest).collect(),
-            cosine: rows.iter().map(|row| row.cosine).collect(),
-            mutual: rows.iter().map(|row| row.mutual).collect(),
-            wanted_by: Vec::new(),
-        })
+        Ok(Side { rows, wanted_by: Vec::new() })
     };
     let mut sides = [side(compare::FEATURES, record.others)?, side(compare::OTHERS, record.features)?];
     for i in 0..2 {
-        let mut wanted = vec![0u32; sides[i].nearest.len()];
-        for nearest in &sides[1 - i].nearest {
+        let mut wanted = vec![0u32; sides[i].rows.nearest.len()];
+        for nearest in &sides[1 - i].rows.nearest {
             if let Some(count) = wanted.get_mut(*nearest as usize) {
                 *count += 1;
             }
@@ -144,19 +135,20 @@ mod tests {
     #[test]
     fn fates() {
         // 0 ↔ 0 matched; 1 is split into 1 and 2; 2 and 3 became 3; 4 is alone, and so is 4 on the other side.
-        let here = Side {
+        let here = NearestColumns {
             nearest: vec![0, 1, 3, 3, 0],
             cosine: vec![0.9, 0.8, 0.9, 0.8, 0.2],
             mutual: vec![true, true, true, false, false],
-            wanted_by: vec![],
+            ..NearestColumns::default()
         };
-        let there = Side {
+        let there = NearestColumns {
             nearest: vec![0, 1, 1, 2, 4],
             cosine: vec![0.9, 0.8, 0.75, 0.9, 0.1],
             mutual: vec![true, true, false, true, false],
-            wanted_by: vec![],
+            ..NearestColumns::default()
         };
-        let both = Comparison { sides: [here, there], ..Comparison::default() };
+        let sides = [here, there].map(|rows| Side { rows, wanted_by: vec![] });
+        let both = Comparison { sides, ..Comparison::default() };
         use Fate::{Alone, Matched, Merged, Split};
         assert_eq!(both.fates(0, 0.7), [Matched, Split, Matched, Merged, Alone]);
         assert_eq!(both.fates(1, 0.7), [Matched, Matched, Merged, Split, Alone]);

@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use arrow::datatypes::{UInt16Type, UInt32Type};
-use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, POSITION, ROUTING, TOKEN, routing::LAYER};
+pub use storage::documents::DocumentRow;
+use storage::schema::{ACTIVATIONS, DOCUMENT, DOCUMENTS, LAYER, POSITION, ROUTING, TOKEN};
 use storage::{Dataset, Manifest, Scan};
 
 use super::problem;
 use crate::load::Problem;
-use crate::widgets::format;
+use crate::words::format;
 
 /// What a dataset's manifest says.
 #[derive(Clone, Debug, Default)]
@@ -32,25 +33,6 @@ pub struct DatasetInfo {
     pub has_activations: bool,
     /// Whether there are documents to list.
     pub has_documents: bool,
-}
-
-/// One document of a dataset.
-#[derive(Clone, Debug, Default)]
-pub struct DocumentRow {
-    /// Its number.
-    pub document: u32,
-    /// Its name.
-    pub name: String,
-    /// Where it came from.
-    pub source: String,
-    /// What kind of text it is.
-    pub domain: String,
-    /// Whether it was kept out of training.
-    pub held_out: bool,
-    /// Its first row in the main table.
-    pub first_row: u64,
-    /// Its tokens.
-    pub tokens: u32,
 }
 
 /// All documents of a dataset.
@@ -136,17 +118,9 @@ fn facts(manifest: &Manifest) -> Vec<(String, String)> {
 /// Reads the list of documents of the dataset in `dir`.
 pub fn read_documents(dir: &Path) -> Result<Documents, Problem> {
     let dataset = Dataset::open(dir).map_err(problem)?;
-    let read = storage::documents::read(&dataset.table(DOCUMENTS).map_err(problem)?).map_err(problem)?;
-    let rows = read.into_iter().map(|row| DocumentRow {
-        document: row.document,
-        name: row.name,
-        source: row.source,
-        domain: row.domain,
-        held_out: row.held_out,
-        first_row: row.first_row,
-        tokens: row.tokens,
-    });
-    Ok(Documents { rows: rows.collect() })
+    let rows =
+        dataset.table(DOCUMENTS).and_then(|table| storage::documents::read(&table)).map_err(problem)?;
+    Ok(Documents { rows })
 }
 
 /// Tokens that are read at once.

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::features::ExampleRow;
+use super::heads::AttributionRow;
 use super::history::FeatureHistory;
-use super::{Columns, Example, Explanations, FeaturePage, Notes, Sources, TokenLists, Vocabulary};
+use super::{Columns, Example, Explanations, FeaturePage, Notes, TokenLists, Vocabulary};
 
 /// What the table of features is written from.
 #[derive(Clone, Copy, Debug)]
@@ -45,14 +47,14 @@ pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
             table.explanations.and_then(|e| e.best(*feature)).unwrap_or_default().to_owned(),
             note.map(|n| n.text.clone()).unwrap_or_default(),
             note.is_some_and(|n| n.bookmarked).to_string(),
-            columns.count[i].to_string(),
-            number(&columns.density),
-            number(&columns.mean),
-            number(&columns.max),
-            number(&columns.bias),
-            number(&columns.encoder_norm),
-            number(&columns.decoder_norm),
-            number(&columns.cosine),
+            columns.numbers.count[i].to_string(),
+            number(&columns.numbers.density),
+            number(&columns.numbers.mean),
+            number(&columns.numbers.max),
+            number(&columns.numbers.bias),
+            number(&columns.numbers.encoder_norm),
+            number(&columns.numbers.decoder_norm),
+            number(&columns.numbers.encoder_decoder_cosine),
             finite(&columns.events.born),
             finite(&columns.events.settled),
             finite(&columns.events.moved),
@@ -109,7 +111,7 @@ pub fn page_json(
         "neighbours": row.neighbours.iter().map(|(f, c)| json!({"feature": f, "cosine": c})).collect::<Value>(),
         "history": page.history.as_ref().map(history_json),
         "coactive": row.coactive.iter().map(|(f, n, l)| json!({"feature": f, "count": n, "lift": l})).collect::<Value>(),
-        "examples": page.examples.iter().map(|e| json!({
+        "examples": page.examples.iter().map(|Example { row: e, sources }| json!({
             "interval": e.interval,
             "document": e.document,
             "position": e.position,
@@ -118,7 +120,7 @@ pub fn page_json(
             "tokens": e.tokens,
             "texts": e.tokens.iter().map(|t| show(*t)).collect::<Vec<_>>(),
             "values": e.values,
-            "sources": e.sources.as_ref().map(|s| sources_json(s, vocabulary)),
+            "sources": sources.as_ref().map(|s| sources_json(s, vocabulary)),
         })).collect::<Value>(),
         "heads": page.heads.as_ref().map(|h| json!({"norms": h.norms, "shares": h.shares})),
     });
@@ -126,33 +128,33 @@ pub fn page_json(
 }
 
 /// Where an example comes from.
-fn sources_json(sources: &Sources, vocabulary: &Vocabulary) -> Value {
-    let token = |(position, token, value): &(u32, u32, f32)| json!({"position": position, "token": token, "text": vocabulary.show(*token), "value": value});
+fn sources_json(sources: &AttributionRow, vocabulary: &Vocabulary) -> Value {
+    let token = |(position, token, value): (u32, u32, f32)| json!({"position": position, "token": token, "text": vocabulary.show(token), "value": value});
     json!({
         "start": sources.start,
         "pre_activation": sources.pre_activation,
         "constant": sources.constant,
         "bos": sources.bos,
         "rest": sources.rest,
-        "tokens": sources.tokens.iter().map(token).collect::<Value>(),
+        "tokens": sources.listed().map(token).collect::<Value>(),
         "heads": sources.heads,
     })
 }
 
 fn history_json(history: &FeatureHistory) -> Value {
     json!({
-        "born": history.born,
-        "died": history.died,
-        "revivals": history.revivals,
-        "settled": history.settled,
+        "born": history.events.born,
+        "died": history.events.died,
+        "revivals": history.events.revivals,
+        "settled": history.events.settled,
         "dead_after": history.dead_after,
         "same_cosine": history.same_cosine,
-        "snapshots": history.moments.iter().map(|m| json!({
+        "snapshots": history.snapshots.iter().map(|m| json!({
             "tokens": m.tokens,
-            "rate": m.rate,
+            "rate": m.rate(),
             "dead": m.dead,
             "moved": m.moved,
-            "cosine_final": m.final_cosine,
+            "cosine_final": m.cosine_final,
         })).collect::<Value>(),
     })
 }
@@ -160,7 +162,7 @@ fn history_json(history: &FeatureHistory) -> Value {
 /// A feature's examples, one line each.
 pub fn examples_csv(page: &FeaturePage, vocabulary: &Vocabulary) -> String {
     let mut out = String::from("feature,interval,document,position,value,token,text\n");
-    for example in &page.examples {
+    for Example { row: example, .. } in &page.examples {
         let token = example.marked().map(|i| vocabulary.show(example.tokens[i]).into_owned());
         let fields = [
             page.row.feature.to_string(),
@@ -177,12 +179,12 @@ pub fn examples_csv(page: &FeaturePage, vocabulary: &Vocabulary) -> String {
 }
 
 /// An example's text.
-pub fn plain(example: &Example, vocabulary: &Vocabulary) -> String {
+pub fn plain(example: &ExampleRow, vocabulary: &Vocabulary) -> String {
     example.tokens.iter().map(|token| vocabulary.show(*token)).collect()
 }
 
 /// An example's text with the activation behind every token that has one: ` forest⟨14.68⟩`.
-pub fn with_values(example: &Example, vocabulary: &Vocabulary) -> String {
+pub fn with_values(example: &ExampleRow, vocabulary: &Vocabulary) -> String {
     let mut out = String::new();
     for (i, token) in example.tokens.iter().enumerate() {
         out += &vocabulary.show(*token);
@@ -219,8 +221,8 @@ fn line(out: &mut String, fields: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::FeatureRow;
     use crate::data::explanations::{Explanation, Score};
+    use crate::data::features::{FeatureColumns, FeatureRow};
     use crate::data::notes::{Change, Edit};
 
     #[test]
@@ -231,7 +233,8 @@ mod tests {
         let mut notes = Notes::default();
         notes.apply(&Edit { feature: 0, change: Change::Label("a \"b\", c\nd".into()) });
         let vocabulary = Vocabulary::from_texts([",", "\""]);
-        let columns = Columns { count: vec![3], density: vec![0.5], ..Columns::default() };
+        let numbers = FeatureColumns { count: vec![3], density: vec![0.5], ..FeatureColumns::default() };
+        let columns = Columns { numbers, ..Columns::default() };
         let table = Table {
             columns: &columns,
             tokens: Some(&tokens),
@@ -249,13 +252,21 @@ mod tests {
         let page = FeaturePage {
             row: FeatureRow { feature: 4, top_logits: vec![(1, 0.5)], ..FeatureRow::default() },
             examples: vec![Example {
-                position: 11,
-                start: 10,
-                tokens: vec![0, 1],
-                values: vec![0.0, 2.5],
-                value: 2.5,
-                sources: Some(Sources { tokens: vec![(11, 1, 0.5)], bos: Some(0.25), ..Sources::default() }),
-                ..Example::default()
+                row: ExampleRow {
+                    position: 11,
+                    start: 10,
+                    tokens: vec![0, 1],
+                    values: vec![0.0, 2.5],
+                    value: 2.5,
+                    ..ExampleRow::default()
+                },
+                sources: Some(AttributionRow {
+                    sources: vec![11],
+                    tokens: vec![1],
+                    values: vec![0.5],
+                    bos: Some(0.25),
+                    ..AttributionRow::default()
+                }),
             }],
             ..FeaturePage::default()
         };
@@ -273,7 +284,7 @@ mod tests {
         let sources = &read["examples"][0]["sources"];
         assert_eq!((&sources["bos"], &sources["tokens"][0]["text"]), (&json!(0.25), &json!(" b")));
         assert_eq!(read["heads"], Value::Null);
-        assert_eq!(with_values(&page.examples[0], &vocabulary), "a b⟨2.50⟩");
+        assert_eq!(with_values(&page.examples[0].row, &vocabulary), "a b⟨2.50⟩");
         assert_eq!(examples_csv(&page, &vocabulary).lines().nth(1), Some("4,0,0,11,2.5, b,a b"));
     }
 }

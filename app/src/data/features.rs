@@ -3,147 +3,28 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::AsArray;
-use arrow::datatypes::UInt32Type;
-use arrow::record_batch::RecordBatch;
-use storage::{Run, TableReader, schema};
+pub use storage::examples::ExampleRow;
+pub use storage::features::{FeatureColumns, FeatureRow};
+use storage::{Run, TableReader};
 
-use super::heads::{self, HeadWeights, Sources};
+use super::heads::{self, AttributionRow, HeadsRow};
 use super::history::{self, FeatureHistory};
+use super::plane::Plane;
 use super::{missing, problem};
 use crate::load::Problem;
-use crate::widgets::format;
-use crate::widgets::plane::Plane;
+use crate::words::Number;
 
 /// The numbers of all features, for sorting and filtering; index = feature.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     /// Tokens that were indexed.
     pub tokens: u64,
-    /// Tokens each feature fired on.
-    pub count: Vec<u64>,
-    /// count / tokens.
-    pub density: Vec<f32>,
-    /// Mean activation where it fired.
-    pub mean: Vec<f32>,
-    /// Largest activation.
-    pub max: Vec<f32>,
-    /// Encoder bias.
-    pub bias: Vec<f32>,
-    /// Norm of the encoder's column.
-    pub encoder_norm: Vec<f32>,
-    /// Norm of the decoder's row.
-    pub decoder_norm: Vec<f32>,
-    /// Cosine of the two.
-    pub cosine: Vec<f32>,
+    /// The columns of single numbers.
+    pub numbers: FeatureColumns,
     /// What became of them in training, where the run has kept it.
     pub events: history::Events,
-    /// Why that can not be read, if it is there.
+    /// Why that cannot be read, if it is there.
     pub gap: Option<Problem>,
-}
-
-/// A number that every feature has: by it the table can be sorted and filtered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Number {
-    /// Share of tokens it fires on.
-    Density,
-    /// Tokens it fired on.
-    Count,
-    /// Mean activation where it fires.
-    Mean,
-    /// Largest activation.
-    Max,
-    /// Encoder bias.
-    Bias,
-    /// Norm of the encoder's column.
-    EncoderNorm,
-    /// Norm of the decoder's row.
-    DecoderNorm,
-    /// Cosine of the two.
-    Cosine,
-    /// Tokens of training by which it had fired.
-    Born,
-    /// Tokens of training from which on its direction is its final one.
-    Settled,
-    /// Sum of its movements in training.
-    Moved,
-}
-
-impl Number {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 11] = [
-        Self::Density,
-        Self::Count,
-        Self::Mean,
-        Self::Max,
-        Self::Cosine,
-        Self::Bias,
-        Self::EncoderNorm,
-        Self::DecoderNorm,
-        Self::Born,
-        Self::Settled,
-        Self::Moved,
-    ];
-
-    /// Head of its column.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Density => "density",
-            Self::Count => "tokens",
-            Self::Mean => "mean",
-            Self::Max => "max",
-            Self::Bias => "bias",
-            Self::EncoderNorm => "encoder norm",
-            Self::DecoderNorm => "decoder norm",
-            Self::Cosine => "enc · dec",
-            Self::Born => "born",
-            Self::Settled => "settled",
-            Self::Moved => "moved",
-        }
-    }
-
-    /// What it is.
-    pub fn about(self) -> &'static str {
-        match self {
-            Self::Density => "Share of tokens it fires on; the bar is logarithmic",
-            Self::Count => "Tokens it fired on",
-            Self::Mean => "Mean activation where it fires",
-            Self::Max => "Largest activation",
-            Self::Bias => "Bias of its encoder",
-            Self::EncoderNorm => "Norm of its encoder column",
-            Self::DecoderNorm => "Norm of its decoder row",
-            Self::Cosine => "Cosine of its encoder column and its decoder row",
-            Self::Born => {
-                "Tokens of training by which it had fired first; – where it never did or the run has no history"
-            }
-            Self::Settled => {
-                "Tokens of training from which on its direction is its final one (cosine 0.9 or more)"
-            }
-            Self::Moved => {
-                "Sum over the snapshots of training of 1 − cosine of its decoder row with the one before"
-            }
-        }
-    }
-
-    /// Whether it runs over decades, and only for features that fire.
-    pub fn is_logarithmic(self) -> bool {
-        matches!(self, Self::Density | Self::Count | Self::Mean | Self::Max | Self::Born)
-    }
-
-    /// Whether the table shows it at first.
-    pub fn is_shown_at_first(self) -> bool {
-        matches!(self, Self::Density | Self::Count | Self::Mean | Self::Max)
-    }
-
-    /// As people read it.
-    pub fn text(self, value: f64) -> String {
-        match self {
-            Self::Density => format::percent(value),
-            Self::Count => format::count(value.max(0.0).round() as u64),
-            Self::Born | Self::Settled if value.is_finite() => format::count(value.max(0.0).round() as u64),
-            _ => format::value(value),
-        }
-    }
 }
 
 impl Columns {
@@ -153,14 +34,14 @@ impl Columns {
         let of = |values: &[f32]| values.get(i).copied().unwrap_or(f32::NAN);
         let alive = |values: &[f32]| if self.dead(feature) { f32::NAN } else { of(values) };
         match number {
-            Number::Density => of(&self.density),
-            Number::Count => self.count.get(i).map_or(f32::NAN, |count| *count as f32),
-            Number::Mean => alive(&self.mean),
-            Number::Max => alive(&self.max),
-            Number::Bias => of(&self.bias),
-            Number::EncoderNorm => of(&self.encoder_norm),
-            Number::DecoderNorm => of(&self.decoder_norm),
-            Number::Cosine => of(&self.cosine),
+            Number::Density => of(&self.numbers.density),
+            Number::Count => self.numbers.count.get(i).map_or(f32::NAN, |count| *count as f32),
+            Number::Mean => alive(&self.numbers.mean),
+            Number::Max => alive(&self.numbers.max),
+            Number::Bias => of(&self.numbers.bias),
+            Number::EncoderNorm => of(&self.numbers.encoder_norm),
+            Number::DecoderNorm => of(&self.numbers.decoder_norm),
+            Number::Cosine => of(&self.numbers.encoder_decoder_cosine),
             Number::Born => of(&self.events.born),
             Number::Settled => of(&self.events.settled),
             Number::Moved => of(&self.events.moved),
@@ -169,17 +50,17 @@ impl Columns {
 
     /// Number of features.
     pub fn len(&self) -> usize {
-        self.count.len()
+        self.numbers.count.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.count.is_empty()
+        self.numbers.count.is_empty()
     }
 
     /// Whether `feature` never fired on the indexed tokens.
     pub fn dead(&self, feature: u32) -> bool {
-        self.count.get(feature as usize) == Some(&0)
+        self.numbers.count.get(feature as usize) == Some(&0)
     }
 }
 
@@ -225,81 +106,18 @@ impl TokenLists {
     }
 }
 
-/// Everything the index says of one feature.
-#[derive(Clone, Debug, Default)]
-pub struct FeatureRow {
-    /// Which.
-    pub feature: u32,
-    /// Its name, if it has one.
-    pub label: Option<String>,
-    /// Tokens it fired on.
-    pub count: u64,
-    /// Share of tokens.
-    pub density: f32,
-    /// Mean activation where it fired.
-    pub mean: f32,
-    /// Largest activation.
-    pub max: f32,
-    /// Encoder bias.
-    pub bias: f32,
-    /// Norm of the encoder's column.
-    pub encoder_norm: f32,
-    /// Norm of the decoder's row.
-    pub decoder_norm: f32,
-    /// Cosine of the two.
-    pub encoder_decoder_cosine: f32,
-    /// Counts in equal bins over (0, max].
-    pub histogram: Vec<u32>,
-    /// Tokens it fires on, with how often.
-    pub fires_on: Vec<(u32, u32)>,
-    /// Tokens it promotes, strongest first.
-    pub top_logits: Vec<(u32, f32)>,
-    /// Tokens it suppresses, strongest first.
-    pub bottom_logits: Vec<(u32, f32)>,
-    /// Tokens of the whole vocabulary in equal bins from the smallest logit to the largest; empty where the index does not say.
-    pub logit_histogram: Vec<u32>,
-    /// Nearest decoder rows with cosine.
-    pub neighbours: Vec<(u32, f32)>,
-    /// Features that fire on the same tokens: count and lift.
-    pub coactive: Vec<(u32, u32, f32)>,
-}
-
 /// A window of text around a token that the feature fires on.
 #[derive(Clone, Debug, Default)]
 pub struct Example {
-    /// 0 = the strongest, 1…5 = fifths of (0, max] from the strongest down, −1 = random.
-    pub interval: i8,
-    /// Document of the text.
-    pub document: u32,
-    /// Position of the token that the example is about.
-    pub position: u32,
-    /// Activation there.
-    pub value: f32,
-    /// Position of the window's first token.
-    pub start: u32,
-    /// The window; empty where rows are no tokens.
-    pub tokens: Vec<u32>,
-    /// Activation at every token of the window.
-    pub values: Vec<f32>,
+    /// The window.
+    pub row: ExampleRow,
     /// The tokens that it comes from, where the index says.
-    pub sources: Option<Sources>,
+    pub sources: Option<AttributionRow>,
 }
 
-impl Example {
-    /// Index in the window of the token that the example is about.
-    pub fn marked(&self) -> Option<usize> {
-        let at = self.position.checked_sub(self.start)? as usize;
-        (at < self.len()).then_some(at)
-    }
-
-    /// Rows of the window. Rows that are no tokens have values alone.
-    pub fn len(&self) -> usize {
-        self.tokens.len().max(self.values.len())
-    }
-
-    /// Whether the window is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+impl From<ExampleRow> for Example {
+    fn from(row: ExampleRow) -> Self {
+        Self { row, sources: None }
     }
 }
 
@@ -313,7 +131,7 @@ pub struct FeaturePage {
     /// Why there are no examples, if they can not be read.
     pub gap: Option<Problem>,
     /// The decoder weight of each head, in a dictionary of attention heads.
-    pub heads: Option<HeadWeights>,
+    pub heads: Option<HeadsRow>,
     /// What could not be read of heads and sources.
     pub heads_gaps: Vec<Problem>,
     /// What became of it in training; none where the run has no history.
@@ -338,31 +156,16 @@ fn table(run: &Run) -> Result<TableReader, Problem> {
 /// Reads the numbers of all features of the run in `dir`.
 pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
     let run = Run::open(dir).map_err(problem)?;
-    let read = storage::features::scalar_columns(&table(&run)?).map_err(problem)?;
-    check_numbers(dir, &read.feature)?;
+    let numbers = storage::features::scalar_columns(&table(&run)?).map_err(problem)?;
+    check_numbers(dir, &numbers.feature)?;
     let index = run.index().map_err(problem)?;
-    let recorded = index.as_ref().and_then(|i| i.get("tokens")).and_then(serde_json::Value::as_u64);
-    // Without a record, the densest feature says how many tokens there were.
-    let densest = (0..read.count.len()).max_by_key(|i| read.count[*i]);
-    let derived =
-        densest.filter(|i| read.density[*i] > 0.0).map(|i| read.count[i] as f64 / f64::from(read.density[i]));
-    let (events, gap) = match history::read_events(dir, read.count.len()) {
+    let index =
+        index.ok_or_else(|| missing(dir, "record of its feature index (features/index.json)", INDEX_IT))?;
+    let (events, gap) = match history::read_events(dir, numbers.count.len()) {
         Ok(events) => (events, None),
         Err(problem) => (history::Events::default(), Some(problem)),
     };
-    Ok(Columns {
-        events,
-        gap,
-        tokens: recorded.or(derived.map(|t| t.round() as u64)).unwrap_or(0),
-        count: read.count,
-        density: read.density,
-        mean: read.mean,
-        max: read.max,
-        bias: read.bias,
-        encoder_norm: read.encoder_norm,
-        decoder_norm: read.decoder_norm,
-        cosine: read.encoder_decoder_cosine,
-    })
+    Ok(Columns { tokens: index.tokens, numbers, events, gap })
 }
 
 /// Row = feature; the table relies on it.
@@ -379,18 +182,18 @@ fn check_numbers(dir: &Path, features: &[u32]) -> Result<(), Problem> {
 
 /// Reads the tokens and labels of all features of the run in `dir`.
 pub fn read_token_lists(dir: &Path) -> Result<TokenLists, Problem> {
-    use schema::features::{FIRES_ON, LABEL, TOP_LOGITS};
     let run = Run::open(dir).map_err(problem)?;
     let mut lists = TokenLists::default();
     let mut feature = 0u32;
-    for batch in table(&run)?.columns(&[FIRES_ON, TOP_LOGITS, LABEL]).map_err(problem)? {
-        let batch = batch.map_err(problem)?;
-        push_tokens(&mut lists.fires_on, &batch, FIRES_ON)?;
-        push_tokens(&mut lists.top_logits, &batch, TOP_LOGITS)?;
-        let labels = storage::column::texts(&batch, LABEL).map_err(problem)?;
-        let named = labels.iter().zip(feature..).filter_map(|(label, f)| Some((f, label?.to_owned())));
+    for batch in table(&run)?.columns(&["fires_on", "top_logits", "label"]).map_err(problem)? {
+        let mut piece = FeatureColumns::default();
+        piece.append(&batch.map_err(problem)?).map_err(problem)?;
+        piece.fires_on.iter().for_each(|list| lists.fires_on.push(list.iter().map(|(token, _)| *token)));
+        piece.top_logits.iter().for_each(|list| lists.top_logits.push(list.iter().map(|(token, _)| *token)));
+        let features = piece.label.len() as u32;
+        let named = piece.label.into_iter().zip(feature..).filter_map(|(label, f)| Some((f, label?)));
         lists.labels.extend(named.filter(|(_, label)| !label.is_empty()));
-        feature += batch.num_rows() as u32;
+        feature += features;
     }
     Ok(lists)
 }
@@ -418,18 +221,6 @@ pub fn read_points(dir: &Path) -> Result<Points, Problem> {
     rows.sort_by_key(|row| row.feature);
     let plane = Arc::new(Plane::new(rows.iter().map(|row| [row.x, row.y]).collect()));
     Ok(Points { features: rows.into_iter().map(|row| row.feature).collect(), plane })
-}
-
-fn push_tokens(lists: &mut Lists, batch: &RecordBatch, name: &str) -> Result<(), Problem> {
-    let wrong = || Problem::new(format!("Column `{name}` is no list of tokens.")).with_remedy(INDEX_IT);
-    let list = storage::column::lists(batch, name).map_err(problem)?;
-    let structs = list.values().as_struct_opt().ok_or_else(wrong)?;
-    let tokens = structs.column_by_name(schema::TOKEN).and_then(|t| t.as_primitive_opt::<UInt32Type>());
-    let tokens = tokens.ok_or_else(wrong)?.values();
-    for span in list.value_offsets().windows(2) {
-        lists.push(tokens[span[0] as usize..span[1] as usize].iter().copied());
-    }
-    Ok(())
 }
 
 /// Reads single pages of a run; the tables are opened by the first and kept open for the others.
@@ -466,10 +257,8 @@ impl Pages {
             Ok(examples) => (examples, None),
             Err(problem) => (Vec::new(), Some(problem)),
         };
-        let places: Vec<(i8, u16)> = examples.iter().map(|row| (row.interval, row.rank)).collect();
         let mut examples: Vec<Example> = examples.into_iter().map(Into::into).collect();
-        let mut heads_gaps: Vec<Problem> =
-            heads.attach(feature, &places, &mut examples).err().into_iter().collect();
+        let mut heads_gaps: Vec<Problem> = heads.attach(feature, &mut examples).err().into_iter().collect();
         let weights = heads.weights(feature).unwrap_or_else(|problem| {
             heads_gaps.push(problem);
             None
@@ -480,7 +269,7 @@ impl Pages {
             Ok(history) => (history, None),
             Err(problem) => (None, Some(problem)),
         };
-        Ok(FeaturePage { row: row.into(), examples, gap, heads: weights, heads_gaps, history, history_gap })
+        Ok(FeaturePage { row, examples, gap, heads: weights, heads_gaps, history, history_gap })
     }
 
     /// Opens the tables of the run in `dir`, so that the first page comes as fast as the others: of a million features the list of
@@ -512,43 +301,4 @@ fn check_feature(dir: &Path, wanted: u32, found: u32) -> Result<(), Problem> {
     }
     Err(Problem::new(format!("{}: row {wanted} holds feature {found}.", dir.display()))
         .with_remedy("Make the index anew with `sae index`."))
-}
-
-impl From<storage::features::FeatureRow> for FeatureRow {
-    fn from(row: storage::features::FeatureRow) -> Self {
-        Self {
-            feature: row.feature,
-            label: row.label,
-            count: row.count,
-            density: row.density,
-            mean: row.mean,
-            max: row.max,
-            bias: row.bias,
-            encoder_norm: row.encoder_norm,
-            decoder_norm: row.decoder_norm,
-            encoder_decoder_cosine: row.encoder_decoder_cosine,
-            histogram: row.histogram,
-            fires_on: row.fires_on,
-            top_logits: row.top_logits,
-            bottom_logits: row.bottom_logits,
-            logit_histogram: row.logit_histogram,
-            neighbours: row.neighbours,
-            coactive: row.coactive,
-        }
-    }
-}
-
-impl From<storage::examples::ExampleRow> for Example {
-    fn from(row: storage::examples::ExampleRow) -> Self {
-        Self {
-            interval: row.interval,
-            document: row.document,
-            position: row.position,
-            value: row.value,
-            start: row.start,
-            tokens: row.tokens,
-            values: row.values,
-            sources: None,
-        }
-    }
 }

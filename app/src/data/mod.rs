@@ -14,6 +14,7 @@ pub mod folder;
 pub mod heads;
 pub mod history;
 pub mod notes;
+pub mod plane;
 pub mod routing;
 pub mod rows;
 pub mod run;
@@ -22,27 +23,35 @@ pub mod vocabulary;
 
 pub use compare::Comparison;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
-pub use experts::{ExpertLoad, ExpertUsage, LayerUsage};
+pub use experts::{ExpertLoadRow, ExpertUsage, LayerUsage};
 pub use explanations::Explanations;
-pub use features::{Columns, Example, FeaturePage, FeatureRow, Number, Points, TokenLists};
+pub use features::{
+    Columns, Example, ExampleRow, FeatureColumns, FeaturePage, FeatureRow, Points, TokenLists,
+};
 pub use folder::{DatasetEntry, Folder, RunEntry};
-pub use heads::{HeadWeights, Sources};
+pub use heads::{AttributionRow, HeadsRow};
 pub use notes::Notes;
 pub use routing::{LayerRouting, Routing};
 pub use rows::{RowFacts, Rows};
-pub use run::{Metrics, RunInfo, Status};
+pub use run::{Curve, Metrics, MetricsColumns, RunInfo, Status};
+pub use storage::Evaluation;
 pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, SpecialisationRow, VocabularyRow};
 pub use vocabulary::Vocabulary;
 
+pub use crate::words::Number;
+
 use crate::load::Problem;
 
-/// A storage error in the window's words. Its messages put the remedy behind the last semicolon.
-pub(crate) fn problem(error: impl std::fmt::Display) -> Problem {
-    let text = error.to_string();
-    match text.rsplit_once("; ") {
-        Some((what, remedy)) => Problem::new(sentence(what)).with_remedy(sentence(remedy)),
-        None => Problem::new(sentence(&text)),
-    }
+/// A storage error in the window's words.
+pub(crate) fn problem(error: storage::Error) -> Problem {
+    in_sentences(&error.to_string(), error.remedy())
+}
+
+/// An error's message and its remedy as sentences. A message ends with its remedy, which is shown apart and so only once.
+pub(crate) fn in_sentences(message: &str, remedy: Option<&str>) -> Problem {
+    let Some(remedy) = remedy else { return Problem::new(sentence(message)) };
+    let what = message.strip_suffix(remedy).and_then(|what| what.strip_suffix("; ")).unwrap_or(message);
+    Problem::new(sentence(what)).with_remedy(sentence(remedy))
 }
 
 /// With a capital and a full stop; a path at the beginning stays as it is.
@@ -57,4 +66,22 @@ fn sentence(text: &str) -> String {
 /// Something that the run should have and does not: `what` is missing, `remedy` makes it.
 fn missing(path: &std::path::Path, what: &str, remedy: &str) -> Problem {
     Problem::new(format!("{} has no {what}.", path.display())).with_remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_is_what_the_error_calls_so_and_stands_once() {
+        let path = std::path::PathBuf::from("/no/such/run.json");
+        let error =
+            storage::Error::Missing { path: path.clone(), remedy: "check the path; or make it".into() };
+        let shown = problem(error);
+        assert_eq!(shown.what, "/no/such/run.json: not found.");
+        assert_eq!(shown.remedy.as_deref(), Some("Check the path; or make it."));
+        // A semicolon alone makes no remedy.
+        let error = storage::Error::Argument { path, message: "two rows; expected one".into() };
+        assert_eq!(problem(error), Problem::new("/no/such/run.json: two rows; expected one."));
+    }
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-use storage::{RunRecord, RunStatus};
+pub use storage::metrics::MetricsColumns;
+use storage::{Evaluation, RunRecord, RunStatus};
 
 use super::problem;
 use crate::load::Problem;
-use crate::widgets::format;
+use crate::words::format;
 
 /// A run that says it is running and was silent for longer was probably killed.
 const SILENT: Duration = Duration::from_secs(15 * 60);
@@ -65,9 +65,9 @@ pub struct RunInfo {
     pub loss_recovered: Option<f64>,
     /// Mean features a token.
     pub l0: Option<f64>,
-    /// Share of features that never fired (see `dead_over`).
+    /// Share of features that fired on none of the evaluated tokens, or not lately in training.
     pub dead_share: Option<f64>,
-    /// Where the numbers come from: "held-out text" or "the last training batch".
+    /// Where the numbers come from: `evaluation/core.json` or the last logged step of training.
     pub measured_on: &'static str,
     /// Dataset that it was indexed on, or trained on before it has an index, as recorded.
     pub dataset: String,
@@ -78,7 +78,7 @@ pub struct RunInfo {
     /// What the record says, as name and value, in the order to be read.
     pub configuration: Vec<(String, String)>,
     /// The numbers of `evaluation/core.json`.
-    pub evaluation: Vec<(String, f64)>,
+    pub evaluation: Option<Evaluation>,
     /// Whether it has a feature index.
     pub indexed: bool,
     /// Whether its features have places on a map.
@@ -99,33 +99,18 @@ pub struct RunInfo {
     pub gaps: Vec<Problem>,
 }
 
-impl RunInfo {
-    /// A number of the evaluation, whatever it is nested in.
-    pub fn evaluated(&self, name: &str) -> Option<f64> {
-        find(&self.evaluation, name)
-    }
-}
-
-fn find(numbers: &[(String, f64)], name: &str) -> Option<f64> {
-    numbers.iter().find(|(n, _)| n.rsplit('.').next() == Some(name)).map(|(_, v)| *v)
-}
-
-/// The curves of a run: one row a logged step.
+/// The log of a run's training, column by column.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    /// Steps, ascending.
-    pub step: Vec<u64>,
-    /// Tokens seen at each.
-    pub tokens: Vec<u64>,
-    /// The curves, by column name; NaN where the run has no such number.
-    pub curves: Vec<(String, Vec<f32>)>,
-}
+pub struct Metrics(pub MetricsColumns);
+
+/// A column of the log.
+pub type Curve = fn(&MetricsColumns) -> &Vec<Option<f32>>;
 
 impl Metrics {
-    /// The values of a column that has at least one finite value.
-    pub fn curve(&self, name: &str) -> Option<&[f32]> {
-        let (_, values) = self.curves.iter().find(|(n, _)| n == name)?;
-        values.iter().any(|v| v.is_finite()).then_some(values)
+    /// The values of a column that has at least one finite value; one per logged step.
+    pub fn curve(&self, curve: Curve) -> Option<&[Option<f32>]> {
+        let values = curve(&self.0);
+        values.iter().flatten().any(|value| value.is_finite()).then_some(values)
     }
 }
 
@@ -138,13 +123,9 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         gaps.push(problem(error));
         None
     });
-    let mut numbers = Vec::new();
-    if let Some(evaluation) = &evaluation {
-        flatten("", evaluation, &mut numbers);
-    }
     // The evaluation is on held-out text and counts for more than the last batch of training.
-    let evaluated = |name: &str| find(&numbers, name);
-    let last = |name: &str| record.last.get(name).copied();
+    let evaluated = evaluation.as_ref();
+    let last = record.last.unwrap_or_default();
     let train_toml = match std::fs::read_to_string(dir.join("train.toml")) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -161,11 +142,11 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         d_sae: record.d_sae as u64,
         tokens: record.tokens_done,
         seconds: record.wall_seconds,
-        fve: evaluated("fve").or_else(|| last("metrics/explained_variance")),
-        loss_recovered: evaluated("loss_recovered"),
-        l0: evaluated("l0").or_else(|| last("metrics/l0")),
-        dead_share: evaluated("dead_share").or_else(|| last("sparsity/dead_share")),
-        measured_on: if evaluation.is_some() {
+        fve: evaluated.and_then(|e| e.fve).or_else(|| last.explained_variance.map(f64::from)),
+        loss_recovered: evaluated.and_then(|e| e.loss_recovered),
+        l0: evaluated.map(|e| e.l0).or_else(|| last.l0.map(f64::from)),
+        dead_share: evaluated.map(|e| e.dead_share).or_else(|| last.dead_share.map(f64::from)),
+        measured_on: if evaluated.is_some() {
             "evaluation/core.json"
         } else {
             "the last logged step of training"
@@ -174,7 +155,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         hook: record.hook.clone(),
         model_sha256: record.model.sha256.clone(),
         configuration: configuration(record),
-        evaluation: numbers.clone(),
+        evaluation,
         indexed: run.features_dir().join("features.parquet").exists(),
         mapped: run.features_dir().join(storage::map::FILE).exists(),
         comparisons: comparisons(dir),
@@ -194,8 +175,7 @@ pub fn trainer(dir: &Path) -> Option<u32> {
 
 /// What the index says that it is of. One that can not be read says so where it is opened.
 fn indexed_on(run: &storage::Run) -> Option<String> {
-    let index = run.index().ok()??;
-    Some(index.get("data")?.as_str()?.to_owned())
+    Some(run.index().ok()??.data)
 }
 
 fn comparisons(dir: &Path) -> Vec<String> {
@@ -246,40 +226,8 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
     rows
 }
 
-/// All numbers of a JSON value; the names of nested objects are joined with dots.
-fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, f64)>) {
-    match value {
-        Value::Number(number) => out.extend(number.as_f64().map(|n| (prefix.to_owned(), n))),
-        Value::Object(fields) => {
-            for (name, inner) in fields {
-                let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                flatten(&path, inner, out);
-            }
-        }
-        _ => {}
-    }
-}
-
 /// Reads the curves of the run in `dir`.
 pub fn read_metrics(dir: &Path) -> Result<Metrics, Problem> {
     let reader = storage::Run::open(dir).and_then(|run| run.metrics()).map_err(problem)?;
-    let rows = storage::metrics::read(&reader).map_err(problem)?;
-    let curve = |name: &str| rows.iter().map(|row| row.get(name).unwrap_or(f32::NAN)).collect();
-    Ok(Metrics {
-        step: rows.iter().map(|row| row.step).collect(),
-        tokens: rows.iter().map(|row| row.tokens).collect(),
-        curves: storage::schema::metrics::VALUES.map(|name| (name.to_owned(), curve(name))).into(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nested_numbers_keep_their_path() {
-        let mut out = Vec::new();
-        flatten("", &serde_json::json!({"fve": 0.5, "model": {"ce_clean": 2, "name": "x"}}), &mut out);
-        assert_eq!(out, [("fve".to_owned(), 0.5), ("model.ce_clean".to_owned(), 2.0)]);
-    }
+    MetricsColumns::read_all(&reader).map(Metrics).map_err(problem)
 }

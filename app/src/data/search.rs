@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use arrow::datatypes::{UInt16Type, UInt32Type};
-use storage::schema::routing::LAYER;
+use storage::schema::LAYER;
 use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, ROUTING, TOKEN, VOCABULARY};
 use storage::{Dataset, TableReader, column};
 

@@ -63,12 +63,11 @@ impl Vocabulary {
 
 /// The vocabulary that a run's index carries; an empty one if it says that its rows are no tokens.
 pub fn of_run(run: &Path) -> Result<Vocabulary, Problem> {
-    let index: Option<serde_json::Value> = storage::read_json(&run.join("features/index.json")).ok();
-    let rows_are = index.as_ref().and_then(|index| index.get("rows_are")?.as_str());
-    if rows_are.is_some_and(|what| what != storage::RowsAre::Tokens.name()) {
+    let opened = storage::Run::open(run).map_err(problem)?;
+    if opened.index().map_err(problem)?.is_some_and(|index| !index.rows_are.tokens()) {
         return Ok(Vocabulary::default());
     }
-    let reader = storage::Run::open(run).and_then(|run| run.vocabulary()).map_err(problem)?;
+    let reader = opened.vocabulary().map_err(problem)?;
     let reader = reader.ok_or_else(|| {
         missing(run, "vocabulary", "Tokens show as numbers; `sae index` writes it with the features.")
     })?;

@@ -15,7 +15,7 @@ pub use sae::prompt::{
     PrompterInfo as About, Reading, Scope, Shift, Spread, Target,
 };
 
-use crate::data::{Vocabulary, problem};
+use crate::data::{Vocabulary, in_sentences};
 use crate::load::{Feed, Problem};
 
 /// Random directions that a change is compared with.
@@ -230,6 +230,11 @@ impl Engine {
         *there = Some(Arc::clone(&made));
         Ok(made)
     }
+}
+
+/// An error of the library in the window's words.
+fn problem(error: sae::Error) -> Problem {
+    in_sentences(&error.to_string(), error.remedy())
 }
 
 /// Remedies of the library name options that the terminal has and the window has not.

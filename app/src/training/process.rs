@@ -141,11 +141,12 @@ fn stage(status: ExitStatus, output: &Output, job: &TrainingJob) -> Stage {
         return Stage::Finished;
     }
     let answer: Option<serde_json::Value> = serde_json::from_str(&output.read("json")).ok();
-    let error = answer.as_ref().and_then(|answer| answer.get("error")?.as_str());
+    let field = |name: &str| answer.as_ref().and_then(|answer| answer.get(name)?.as_str());
+    let error = field("error");
     let stopped = data::run::read_info(&job.out).is_ok_and(|info| info.status == Status::Stopped);
     match (error, status.code()) {
         (Some(_), Some(1)) if stopped => Stage::Paused,
-        (Some(error), _) => Stage::Failed(data::problem(error)),
+        (Some(error), _) => Stage::Failed(data::in_sentences(error, field("remedy"))),
         (None, Some(code)) => {
             let line = output.last_line("log");
             Stage::Failed(Problem::new(format!("`sae` ended with status {code}. {line}").trim_end()))

@@ -269,7 +269,9 @@ mod tests {
     #[test]
     fn what_the_table_leaves_out_is_grey() {
         let points = Points { features: vec![0, 2], ..Points::default() };
-        let columns = Columns { count: vec![1; 3], density: vec![0.1, 0.2, 0.3], ..Columns::default() };
+        let (count, density) = (vec![1; 3], vec![0.1, 0.2, 0.3]);
+        let numbers = crate::data::FeatureColumns { count, density, ..Default::default() };
+        let columns = Columns { numbers, ..Columns::default() };
         let p = tokens::of(egui::Theme::Dark);
         let all = colours(&points, &columns, None, Number::Density, p);
         assert!(all[0] != all[1] && !all.contains(&p.line_strong));

@@ -3,11 +3,9 @@
 pub mod bars;
 pub mod example;
 pub mod facts;
-pub mod format;
 pub mod matrix;
 pub mod method;
 pub mod notice;
-pub mod plane;
 pub mod plot;
 pub mod reading;
 pub mod scatter;
@@ -15,3 +13,6 @@ pub mod sheet;
 pub mod star;
 pub mod table;
 pub mod text;
+
+pub use crate::data::plane;
+pub use crate::words::format;

@@ -10,7 +10,7 @@ use egui::{
     Vec2, WidgetInfo, pos2, vec2,
 };
 
-use super::plane::Plane;
+use crate::data::plane::Plane;
 use crate::load::{Lane, Request, Workers};
 use crate::theme::palette;
 

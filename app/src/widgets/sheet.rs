@@ -33,6 +33,11 @@ impl Cell {
         value.filter(|v| v.is_finite()).map_or(Self::Missing, Self::Value)
     }
 
+    /// A count if there is one.
+    pub fn count(count: Option<impl Into<u64>>) -> Self {
+        count.map_or(Self::Missing, |n| Self::Count(n.into()))
+    }
+
     /// A share if there is one.
     pub fn share(value: Option<f64>) -> Self {
         value.filter(|v| v.is_finite()).map_or(Self::Missing, Self::Share)

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field};
 use storage::codes::CodesWriter;
 use storage::documents::{self, DocumentRow};
 use storage::experts::{
-    AgainstRow, ExpertLayerRow, ExpertLoadRow, FeatureExpertRow, InformationRow, PairRow, SpecialisationRow,
+    AgainstRow, BalanceRow, ExpertLoadRow, FeatureExpertRow, InformationRow, PairRow, SpecialisationRow,
     TransitionRow, VocabularyRow,
 };
 use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, RunStatus, row, schema};
@@ -291,7 +291,7 @@ fn count(dir: &Path, tokens: &[Routed]) -> Result<()> {
         words.extend(vocabulary(layer, tokens));
     }
     storage::experts::write_load(&dir.join("load.parquet"), &load)?;
-    storage::experts::write_layers(&dir.join("layers.parquet"), &layers)?;
+    row::write(&dir.join("balance.parquet"), &layers)?;
     row::write(&dir.join("pairs.parquet"), &pairs)?;
     row::write(&dir.join("transitions.parquet"), &transitions(tokens))?;
     row::write(&dir.join("specialisation.parquet"), &special)?;
@@ -300,24 +300,25 @@ fn count(dir: &Path, tokens: &[Routed]) -> Result<()> {
     Ok(())
 }
 
-fn balance(layer: u16, counts: &[u64], tokens: u64) -> ExpertLayerRow {
+fn balance(layer: u16, counts: &[u64], tokens: u64) -> BalanceRow {
     let slots: u64 = counts.iter().sum();
     let shares: Vec<f64> = counts.iter().map(|n| *n as f64 / slots as f64).collect();
     let uniform = 1.0 / EXPERTS as f64;
     let entropy: f64 = shares.iter().filter(|s| **s > 0.0).map(|s| -s * s.ln()).sum();
     let variance = shares.iter().map(|s| (s / uniform - 1.0).powi(2)).sum::<f64>() * uniform;
-    ExpertLayerRow {
+    BalanceRow {
         layer,
         experts: EXPERTS as u16,
-        k: 2,
-        tokens,
-        cv: variance.sqrt(),
-        max_violation: shares.iter().copied().fold(0.0, f64::max) / uniform - 1.0,
-        gini: 0.2,
-        load_entropy: entropy / (EXPERTS as f64).ln(),
-        effective_experts: entropy.exp(),
-        router_entropy: 1.4,
-        dead: shares.iter().filter(|s| **s < 0.001).count() as u16,
+        k: Some(2),
+        tokens: Some(tokens),
+        cv: Some(variance.sqrt()),
+        max_violation: Some(shares.iter().copied().fold(0.0, f64::max) / uniform - 1.0),
+        gini: Some(0.2),
+        load_entropy: Some(entropy / (EXPERTS as f64).ln()),
+        effective_experts: Some(entropy.exp()),
+        router_entropy: Some(1.4),
+        dead: Some(shares.iter().filter(|s| **s < 0.001).count() as u16),
+        ..BalanceRow::default()
     }
 }
 
@@ -415,8 +416,9 @@ fn joined_run(dir: &Path, text: &Text, tokens: &[Routed]) -> Result<()> {
     let record = sample::record("topk", FEATURES, RunStatus::Finished);
     let model = ModelRef { sha256: "7a".repeat(32), ..record.model.clone() };
     RunRecord { data: "../data".into(), d_in: 4, model, ..record }.write(dir)?;
-    let index = serde_json::json!({ "tokens": tokens.len(), "data": "../data" });
-    storage::atomic::write_json(&dir.join("features/index.json"), &index)?;
+    let (tokens_in_all, data) = (tokens.len() as u64, "../data".to_owned());
+    storage::IndexRecord { tokens: tokens_in_all, data, ..storage::IndexRecord::new() }
+        .write(&dir.join("features"))?;
     let mut codes = CodesWriter::create(&dir.join("features/codes-00000.parquet"))?;
     for token in tokens {
         let (features, values): (Vec<u32>, Vec<f32>) = codes_of(token).into_iter().unzip();

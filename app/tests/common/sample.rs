@@ -9,10 +9,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, DictionaryArray, RecordBatch, UInt32Array};
 use arrow::datatypes::Int32Type;
 use storage::examples::{ExampleRow, ExampleWriter};
-use storage::experts::{ExpertLayerRow, ExpertLoadRow};
+use storage::experts::{BalanceRow, ExpertLoadRow};
 use storage::explanations::{Explanation, Score};
 use storage::features::{FeatureRow, FeatureWriter};
-use storage::metrics::{MetricsLog, Row};
+use storage::metrics::{MetricsLog, MetricsRow};
 use storage::{
     DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, RunStatus, TextSource, documents, schema,
 };
@@ -265,9 +265,12 @@ pub fn record(method: &str, features: u32, status: RunStatus) -> RunRecord {
         started: "2026-03-01T10:00:00Z".into(),
         updated: "2026-03-01T10:01:33Z".into(),
         input_scale: 0.37,
-        last: [("metrics/explained_variance", 0.871), ("metrics/l0", 32.0), ("sparsity/dead_share", 0.021)]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into(),
+        last: Some(MetricsRow {
+            explained_variance: Some(0.871),
+            l0: Some(32.0),
+            dead_share: Some(0.021),
+            ..MetricsRow::default()
+        }),
         ..RunRecord::new()
     }
 }
@@ -280,22 +283,22 @@ pub fn curves(dir: &Path, steps: u64, quality: f32) -> Result<()> {
         let noise = |n: u64| (chance(i, n) as f32 - 0.5) * 0.02;
         let fvu = (1.0 - quality) + 0.9 * (-9.0 * t).exp() + noise(1) * (1.0 - t);
         let rate = 4e-4 * (t * 20.0).min(1.0) * (5.0 * (1.0 - t)).min(1.0);
-        log.append(
-            Row::new(i * 10, (i + 1) * 20_480, i as f64 * 0.46)
-                .with("losses/overall_loss", fvu * 31.0 + 0.4)
-                .with("losses/mse_loss", fvu * 31.0)
-                .with("losses/auxiliary_reconstruction_loss", 0.4 + noise(2))
-                .with("metrics/explained_variance", 1.0 - fvu)
-                .with("metrics/fvu", fvu)
-                .with("metrics/l0", 32.0 + noise(3) * 10.0)
-                .with(
-                    "sparsity/dead_features",
-                    (2000.0 * 0.3 * (t * 6.0).min(1.0) * (-4.0 * t).exp()).round(),
-                )
-                .with("sparsity/dead_share", 0.3 * (t * 6.0).min(1.0) * (-4.0 * t).exp())
-                .with("details/current_learning_rate", rate)
-                .with("details/tokens_per_second", 43_000.0 + noise(4) * 2e5),
-        )?;
+        log.append(MetricsRow {
+            step: i * 10,
+            tokens: (i + 1) * 20_480,
+            seconds: i as f64 * 0.46,
+            overall_loss: Some(fvu * 31.0 + 0.4),
+            mse_loss: Some(fvu * 31.0),
+            auxiliary_loss: Some(0.4 + noise(2)),
+            explained_variance: Some(1.0 - fvu),
+            fvu: Some(fvu),
+            l0: Some(32.0 + noise(3) * 10.0),
+            dead_features: Some((2000.0 * 0.3 * (t * 6.0).min(1.0) * (-4.0 * t).exp()).round()),
+            dead_share: Some(0.3 * (t * 6.0).min(1.0) * (-4.0 * t).exp()),
+            learning_rate: Some(rate),
+            tokens_per_second: Some(43_000.0 + noise(4) * 2e5),
+            ..MetricsRow::default()
+        })?;
     }
     Ok(log.flush()?)
 }
@@ -317,16 +320,25 @@ pub fn finished_run(dir: &Path, features: u32, text: &Text) -> Result<()> {
         dir.join("train.toml"),
         "method = \"topk\"\nk = 32\nfeatures = 2048\nseed = 42\n\n[optimiser]\nlearning_rate = 4e-4\nwarm_up = 0.05\n",
     )?;
-    storage::atomic::write_json(
-        &dir.join("evaluation/core.json"),
-        &serde_json::json!({"tokens": 262_144, "fve": 0.868, "fvu": 0.132, "l0": 31.94, "dead_share": 0.0215, "cosine": 0.932,
-            "norm_ratio": 0.931, "ce_clean": 3.112, "ce_reconstructed": 3.244, "ce_zero": 8.901, "ce_mean": 7.012,
-            "loss_recovered": 0.977, "kl": 0.131}),
-    )?;
-    storage::atomic::write_json(
-        &dir.join("features/index.json"),
-        &serde_json::json!({"tokens": INDEXED, "data": "resid2"}),
-    )?;
+    let evaluation = storage::Evaluation {
+        tokens: 262_144,
+        fve: Some(0.868),
+        fvu: Some(0.132),
+        l0: 31.94,
+        dead_share: 0.0215,
+        cosine: 0.932,
+        l2_ratio: Some(0.931),
+        ce_clean: Some(3.112),
+        ce_reconstructed: Some(3.244),
+        ce_zero: Some(8.901),
+        ce_mean: Some(7.012),
+        loss_recovered: Some(0.977),
+        kl: Some(0.131),
+        ..storage::Evaluation::new()
+    };
+    evaluation.write(dir, storage::evaluation::CORE)?;
+    storage::IndexRecord { tokens: INDEXED, data: "resid2".into(), ..storage::IndexRecord::new() }
+        .write(&dir.join("features"))?;
     let tokens: Vec<_> = text.vocabulary.iter().map(|t| (t.clone(), t.as_bytes().to_vec())).collect();
     storage::vocabulary::write(&dir.join("features/vocabulary.parquet"), &tokens)?;
     let mut rows = FeatureWriter::create(&dir.join("features/features.parquet"))?;
@@ -423,7 +435,8 @@ pub fn wide_run(dir: &Path, features: u32) -> Result<()> {
         })?;
     }
     rows.finish()?;
-    Ok(())
+    let index = storage::IndexRecord { tokens: INDEXED, ..storage::IndexRecord::new() };
+    Ok(index.write(&dir.join("features"))?)
 }
 
 /// The token that a feature is about.
@@ -685,22 +698,23 @@ fn experts(dir: &Path) -> Result<()> {
         let entropy: f64 = shares.iter().filter(|s| **s > 0.0).map(|s| -s * s.ln()).sum();
         let uniform = 1.0 / f64::from(experts);
         let variance: f64 = shares.iter().map(|s| (s / uniform - 1.0).powi(2)).sum::<f64>() * uniform;
-        figures.push(ExpertLayerRow {
+        figures.push(BalanceRow {
             layer,
             experts,
-            k: 2,
-            tokens,
-            cv: variance.sqrt(),
-            max_violation: shares.iter().copied().fold(0.0, f64::max) / uniform - 1.0,
-            gini: 0.29,
-            load_entropy: entropy,
-            effective_experts: entropy.exp(),
-            router_entropy: 1.9 - 0.1 * f64::from(layer),
-            dead: shares.iter().filter(|s| **s == 0.0).count() as u16,
+            k: Some(2),
+            tokens: Some(tokens),
+            cv: Some(variance.sqrt()),
+            max_violation: Some(shares.iter().copied().fold(0.0, f64::max) / uniform - 1.0),
+            gini: Some(0.29),
+            load_entropy: Some(entropy),
+            effective_experts: Some(entropy.exp()),
+            router_entropy: Some(1.9 - 0.1 * f64::from(layer)),
+            dead: Some(shares.iter().filter(|s| **s == 0.0).count() as u16),
+            ..BalanceRow::default()
         });
     }
     storage::experts::write_load(&dir.join("load.parquet"), &load)?;
-    storage::experts::write_layers(&dir.join("layers.parquet"), &figures)?;
+    storage::row::write(&dir.join("balance.parquet"), &figures)?;
     Ok(())
 }
 

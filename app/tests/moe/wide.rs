@@ -3,7 +3,7 @@
 use app::address::Place;
 use app::shell::Options;
 use egui_kittest::kittest::Queryable as _;
-use storage::experts::{ExpertLayerRow, ExpertLoadRow, PairRow, TransitionRow, VocabularyRow};
+use storage::experts::{BalanceRow, ExpertLoadRow, PairRow, TransitionRow, VocabularyRow};
 
 use super::common::sample::chance;
 use super::common::{click, options, routed, sample, wait_for, wait_for_part, window};
@@ -28,12 +28,12 @@ fn tables(dir: &std::path::Path) {
                 ..ExpertLoadRow::default()
             });
         }
-        layers.push(ExpertLayerRow {
+        layers.push(BalanceRow {
             layer,
             experts: EXPERTS,
-            k: 8,
-            tokens: 1_000_000,
-            ..ExpertLayerRow::default()
+            k: Some(8),
+            tokens: Some(1_000_000),
+            ..BalanceRow::default()
         });
     }
     for a in 0..EXPERTS {
@@ -67,7 +67,7 @@ fn tables(dir: &std::path::Path) {
         }
     }
     storage::experts::write_load(&dir.join("load.parquet"), &load).unwrap();
-    storage::experts::write_layers(&dir.join("layers.parquet"), &layers).unwrap();
+    storage::row::write(&dir.join("balance.parquet"), &layers).unwrap();
     storage::row::write(&dir.join("pairs.parquet"), &pairs).unwrap();
     storage::row::write(&dir.join("transitions.parquet"), &transitions).unwrap();
     storage::row::write(&dir.join("vocabulary.parquet"), &words).unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Output, Session, evaluate, experts};
+use super::{Output, Session, evaluate};
 use sae::Result;
 use sae::demo;
 
@@ -28,7 +28,7 @@ impl Command {
             "folder": self.out, "dataset": done.dataset, "run": done.run, "seconds": done.seconds,
             "features": done.index.features, "indexed_tokens": done.index.tokens,
             "explained": done.explained.explained,
-            "experts": done.experts.layers.iter().map(experts::layer_json).collect::<Vec<_>>(),
+            "experts": done.experts.layers().collect::<Vec<_>>(),
         });
         if let (Some(json), serde_json::Value::Object(more)) = (json.as_object_mut(), more) {
             json.extend(more);
@@ -39,11 +39,16 @@ impl Command {
         output.row("features", format!("{} indexed over {} tokens", done.index.features, done.index.tokens));
         output.row("explained", format!("{} of them by a rule of tokens", done.explained.explained));
         evaluate::rows(&done.evaluation, &mut output);
-        for l in &done.experts.layers {
+        for l in done.experts.layers() {
             let name = format!("experts, layer {}", l.layer);
             output.row(
                 &name,
-                format!("effective {:.1} of {}, dead {}", l.effective_experts, l.experts, l.dead),
+                format!(
+                    "effective {:.1} of {}, dead {}",
+                    l.effective_experts.unwrap_or_default(),
+                    l.experts,
+                    l.dead.unwrap_or_default()
+                ),
             );
         }
         output.row("time", super::progress::duration(done.seconds));

@@ -51,20 +51,17 @@ pub(super) fn choice(model: Option<&str>, no_model: bool, session: &mut Session)
 pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
     output.row("FVE", number(e.fve));
-    let spread =
-        e.l0_quantiles.map_or(String::new(), |q| format!(" ({} to {} on nine of ten tokens)", q[1], q[5]));
+    let spread = format!(" ({} to {} on nine of ten tokens)", e.l0_quantiles[1], e.l0_quantiles[5]);
     output.row("L0", format!("{:.1}{spread}", e.l0));
     let share = 100.0 * e.dead_share;
     output.row(
         "dead",
         format!("{} of {} ({share:.2} %, over {} {} tokens)", e.dead, e.d_sae, e.tokens, e.split),
     );
-    if let Some(share) = e.under_used_share {
-        output.row(
-            "under-used",
-            format!("{:.2} % fire less than a tenth as often as the mean feature", 100.0 * share),
-        );
-    }
+    output.row(
+        "under-used",
+        format!("{:.2} % fire less than a tenth as often as the mean feature", 100.0 * e.under_used_share),
+    );
     if e.left_out > 0 {
         output.row(
             "left out",
@@ -76,7 +73,7 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
         );
     }
     output.row("cosine", format!("{:.4}", e.cosine));
-    output.row("norm ratio", number(e.l2_ratio));
+    output.row("L2 ratio", number(e.l2_ratio));
     output.row("CE clean", number(e.ce_clean));
     output.row("CE reconstructed", number(e.ce_reconstructed));
     output.row("CE zero ablation", number(e.ce_zero));

@@ -12,6 +12,7 @@ use crate::evaluate::{BY_THRESHOLD, BaselineEvaluation, EvaluateOptions, Evaluat
 use crate::rows::Subject;
 use crate::train::{CONFIG_FILE, Method, TrainConfig, read_config_file};
 use crate::{ModelChoice, Result};
+use storage::evaluation::CORE;
 
 /// A finished run.
 #[derive(Debug, Clone)]
@@ -47,18 +48,17 @@ impl Candidate {
         let subject = Subject::open(&self.path, options.data.as_deref())?;
         let tokens = chosen_tokens(&subject.dataset, options)?;
         let read = |name: &str| {
-            // One that can not be read, of an older version for example, is made again.
-            let there: Evaluation = storage::read_json(&self.path.join("evaluation").join(name)).ok()?;
+            // One that cannot be read is made again.
+            let there = Evaluation::read(&self.path, name).ok()??;
             let same = there.dictionary_sha256 == subject.dictionary_sha256
                 && there.seed == options.seed
                 && there.norm_limit == options.norm_limit
                 && there.tokens + there.left_out == tokens
                 && there.split == if options.all_documents { "all" } else { "held-out" }
-                && there.l0_quantiles.is_some()
                 && there.ce_clean.is_some() == (options.model != ModelChoice::Without);
             same.then_some(there)
         };
-        let Some(own) = read("core.json") else { return Ok(None) };
+        let Some(own) = read(CORE) else { return Ok(None) };
         if !matches!(subject.dictionary.selection, Selection::TopK(_)) {
             return Ok(Some((own, None)));
         }
@@ -150,7 +150,7 @@ fn group(method: &str, variant: &str, k: u64) -> String {
 /// A run as a row of the comparison.
 pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation) -> ComparisonRow {
     let Candidate { record, config, .. } = candidate;
-    let last = |name: &str| record.last.get(name).copied();
+    let last = record.last.unwrap_or_default();
     ComparisonRow {
         run: candidate.name.clone(),
         group: group(&record.method, variant, record.k as u64),
@@ -166,8 +166,8 @@ pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation)
             None if record.k > 0 => "best".to_owned(),
             None => "learned".to_owned(),
         },
-        l0_training: last(storage::schema::metrics::L0),
-        fve_training: last(storage::schema::metrics::EXPLAINED_VARIANCE),
+        l0_training: last.l0.map(f64::from),
+        fve_training: last.explained_variance.map(f64::from),
         seconds: Some(record.wall_seconds),
         ..measured(evaluation)
     }
@@ -198,19 +198,19 @@ pub(super) fn baseline_row(beside: &Candidate, baseline: &BaselineEvaluation) ->
 }
 
 fn measured(e: &Evaluation) -> ComparisonRow {
-    let quantile = |i: usize| e.l0_quantiles.map(|quantiles| quantiles[i] as f64);
+    let quantile = |i: usize| Some(e.l0_quantiles[i] as f64);
     ComparisonRow {
         evaluated: e.tokens,
         fve: e.fve,
         l0: e.l0,
-        l0_sd: e.l0_sd,
+        l0_sd: Some(e.l0_sd),
         l0_p5: quantile(1),
         l0_median: quantile(3),
         l0_p95: quantile(5),
         dead_share: e.dead_share,
-        under_used_share: e.under_used_share,
+        under_used_share: Some(e.under_used_share),
         cosine: e.cosine,
-        norm_ratio: e.l2_ratio,
+        l2_ratio: e.l2_ratio,
         ce_clean: e.ce_clean,
         ce: e.ce_reconstructed,
         loss_recovered: e.loss_recovered,

@@ -19,7 +19,7 @@ pub(super) const FIGURES: [Figure; 16] = [
     ("dead_share", |row| Some(row.dead_share)),
     ("under_used_share", |row| row.under_used_share),
     ("cosine", |row| Some(row.cosine)),
-    ("norm_ratio", |row| row.norm_ratio),
+    ("l2_ratio", |row| row.l2_ratio),
     ("l0_training", |row| row.l0_training),
     ("fve_training", |row| row.fve_training),
     ("seconds", |row| row.seconds),

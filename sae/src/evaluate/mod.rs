@@ -18,14 +18,13 @@ mod threshold;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use storage::Dataset;
 
 pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
-pub use pca::{Baseline, Pca};
+pub use pca::Pca;
 pub use reconstruction::{Figures, QUANTILES, Reconstruction};
-pub use report::{Evaluation, FORMAT};
 pub use splice::{Energy, Splice, SpliceAt};
+pub use storage::evaluation::{BY_THRESHOLD, Baseline, BaselineEvaluation, Evaluation, FORMAT};
 
 use crate::dictionary::Dictionary;
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, load_model};
@@ -82,21 +81,6 @@ pub struct Measured {
     /// Of the baselines.
     pub baselines: Vec<BaselineEvaluation>,
 }
-
-/// A dictionary that was computed and not trained, and how good it is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct BaselineEvaluation {
-    /// Which.
-    pub baseline: Baseline,
-    /// Numbers that a token may use.
-    pub k: usize,
-    /// How good it is.
-    #[serde(flatten)]
-    pub evaluation: Evaluation,
-}
-
-/// File in `RUN/evaluation` with what [`Beside::threshold`] asks for.
-pub const BY_THRESHOLD: &str = "threshold.json";
 
 /// What is measured besides the runs themselves.
 #[derive(Debug, Clone, Copy, Default)]
@@ -158,13 +142,13 @@ pub fn many(
         let mut evaluation = dictionary.as_ref().and_then(|_| others.next());
         if let Some(evaluation) = &mut evaluation {
             evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
-            report::write(run, BY_THRESHOLD, evaluation)?;
+            evaluation.write(run, BY_THRESHOLD)?;
         }
         by_threshold.push(evaluation);
     }
     for ((evaluation, subject), run) in measured.iter_mut().zip(&subjects).zip(runs) {
         evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
-        evaluation.write(run)?;
+        evaluation.write(run, storage::evaluation::CORE)?;
     }
     let baselines = baselines.into_iter().zip(others);
     let baselines = baselines
@@ -191,7 +175,7 @@ pub fn run_beside(
     let beside = Beside { pca: &numbers, threshold };
     let measured = many(&[run_dir.to_owned()], beside, options, progress)?;
     if pca {
-        report::write(run_dir, "pca.json", &measured.baselines)?;
+        storage::evaluation::write_baselines(run_dir, &measured.baselines)?;
     }
     Ok(measured)
 }
@@ -211,7 +195,8 @@ fn measure(
     let mut evaluations = Vec::new();
     for (dictionary, sums) in dictionaries.iter().zip(&pass.reconstructions) {
         let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
-        let mut evaluation = provenance(dataset, &choice, options).with_reconstruction(&figures);
+        let mut evaluation = provenance(dataset, &choice, options);
+        report::add_reconstruction(&mut evaluation, &figures);
         (evaluation.d_sae, evaluation.left_out) = (dictionary.d_sae as u64, pass.left_out);
         evaluation.norm_limit = limit;
         evaluations.push(evaluation);
@@ -231,7 +216,7 @@ fn measure(
     check_energy(pass.energy, energy, hook)?;
     for (evaluation, behaviour) in evaluations.iter_mut().zip(pass.behaviours()) {
         match behaviour.figures() {
-            Some(figures) => *evaluation = std::mem::take(evaluation).with_behaviour(&figures),
+            Some(figures) => report::add_behaviour(evaluation, &figures),
             None => {
                 progress.remark("no evaluated document has two tokens: there is no prediction to compare");
                 break;
@@ -275,8 +260,6 @@ fn hook_of(dataset: &Dataset) -> Result<Hook> {
 fn provenance(dataset: &Dataset, choice: &Choice, options: &EvaluateOptions) -> Evaluation {
     let manifest = dataset.manifest();
     Evaluation {
-        format: FORMAT.to_owned(),
-        version: 1,
         documents: choice.documents,
         split: if options.all_documents { "all" } else { "held-out" }.to_owned(),
         data: dataset.dir().display().to_string(),
@@ -285,7 +268,6 @@ fn provenance(dataset: &Dataset, choice: &Choice, options: &EvaluateOptions) -> 
         model: manifest.model.id.clone(),
         model_sha256: manifest.model.sha256.clone(),
         seed: options.seed,
-        definitions: report::definitions(),
-        ..Evaluation::default()
+        ..Evaluation::new()
     }
 }

@@ -4,10 +4,8 @@
 //! one is positive: x̂ = mean + Σ relu(±v·(x−mean))·(±v) is the projection, exactly. So PCA goes through the same code as every other
 //! dictionary.
 
-use std::fmt;
-
-use serde::Serialize;
 use storage::Dataset;
+use storage::evaluation::Baseline;
 
 use super::splice::is_within;
 use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
@@ -21,35 +19,6 @@ const TOKENS: u64 = 200_000;
 const BATCH: usize = 4096;
 /// Rotations of all pairs, at most; ten are enough for any matrix that is one.
 const SWEEPS: usize = 30;
-
-/// Which of a token's coefficients are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Baseline {
-    /// Those of the k components with the largest variance: PCA.
-    PcaFirst,
-    /// The k that are largest in this token, of all components: a sparse code over an orthogonal basis.
-    PcaLargest,
-}
-
-impl Baseline {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::PcaFirst, Self::PcaLargest];
-
-    /// The name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::PcaFirst => "pca-first",
-            Self::PcaLargest => "pca-largest",
-        }
-    }
-}
-
-impl fmt::Display for Baseline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Mean and principal components of activations.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use storage::experts::{
-    BalanceRow, ExpertLayerRow, ExpertLoadRow, InformationRow, PairRow, SpecialisationRow, TransitionRow,
-    VocabularyRow,
+    BalanceRow, ExpertLoadRow, InformationRow, PairRow, SpecialisationRow, TransitionRow, VocabularyRow,
 };
 use storage::row;
 
@@ -24,8 +23,6 @@ pub struct Summary {
     pub folder: PathBuf,
     /// Domains, sorted.
     pub domains: Vec<String>,
-    /// Balance of every layer.
-    pub layers: Vec<ExpertLayerRow>,
     /// Load of every expert, over all domains and by domain.
     pub load: Vec<ExpertLoadRow>,
     /// Everything there is to say about balance.
@@ -39,7 +36,7 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-/// The tables besides `load` and `layers`.
+/// The tables besides `load`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Figures {
     /// By layer, and by layer and domain.
@@ -59,6 +56,13 @@ pub struct Figures {
     /// `load_balancing_loss_func` of transformers over all layers' tokens; k = balanced. `None` without
     /// scores.
     pub hugging_face_balance_loss: Option<f64>,
+}
+
+impl Summary {
+    /// Balance of every layer over all text.
+    pub fn layers(&self) -> impl Iterator<Item = &BalanceRow> {
+        self.more.balance.iter().filter(|row| row.domain.is_none())
+    }
 }
 
 /// Streams the routing table of `dataset` (or of `DATASET/routing`, where several hooks share one) and writes
@@ -91,7 +95,6 @@ pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Pr
     remark_on(&mut counts, progress);
     let summary = Summary {
         domains: counts.usage.domains().to_vec(),
-        layers: tables::layers(&counts.usage),
         load: tables::load(&counts.usage),
         more: more(&counts),
         gaps: counts.gaps,
@@ -161,7 +164,6 @@ fn write(summary: &Summary) -> Result<()> {
     let (folder, more) = (&summary.folder, &summary.more);
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     storage::experts::write_load(&folder.join("load.parquet"), &summary.load)?;
-    storage::experts::write_layers(&folder.join("layers.parquet"), &summary.layers)?;
     row::write(&folder.join("balance.parquet"), &more.balance)?;
     row::write(&folder.join("specialisation.parquet"), &more.specialisation)?;
     row::write(&folder.join("information.parquet"), &more.information)?;
@@ -287,21 +289,19 @@ mod tests {
             let mean = if chosen.is_empty() { 0.0 } else { chosen.iter().sum::<f64>() / chosen.len() as f64 };
             assert!((row.weight - mean).abs() < 1e-9);
         }
-        assert_eq!(found.layers.iter().map(|l| l.layer).collect::<Vec<_>>(), [0, 2]);
-        for layer in &found.layers {
+        assert_eq!(found.layers().map(|l| l.layer).collect::<Vec<_>>(), [0, 2]);
+        for layer in found.layers() {
             // Expert 5 is never drawn.
-            assert_eq!((layer.experts, layer.k, layer.tokens, layer.dead), (6, 2, 143, 1));
+            assert_eq!((layer.experts, layer.k, layer.tokens, layer.dead), (6, Some(2), Some(143), Some(1)));
             let entropy: f64 =
                 rows.iter().filter(|r| r.3 == layer.layer).map(|r| f64::from(r.6)).sum::<f64>() / 143.0;
-            assert!((layer.router_entropy - entropy).abs() < 1e-9);
-            assert!(layer.max_violation > 0.0 && layer.effective_experts < 5.0 + 1e-9);
+            assert!((layer.router_entropy.unwrap() - entropy).abs() < 1e-9);
+            assert!(layer.max_violation > Some(0.0) && layer.effective_experts < Some(5.0 + 1e-9));
         }
-        let read =
-            |name: &str, schema| storage::TableReader::open_file(&found.folder.join(name), &schema).unwrap();
-        let load = read("load.parquet", storage::schema::expert_load());
+        let load = row::open::<ExpertLoadRow>(&found.folder.join("load.parquet")).unwrap();
         assert_eq!(storage::experts::read_load(&load).unwrap(), found.load);
-        let layers = read("layers.parquet", storage::schema::expert_layers());
-        assert_eq!(storage::experts::read_layers(&layers).unwrap(), found.layers);
+        let balance = row::open::<BalanceRow>(&found.folder.join("balance.parquet")).unwrap();
+        assert_eq!(row::read::<BalanceRow>(&balance, Default::default()).unwrap(), found.more.balance);
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         let mut remarks = Remarks::default();
         let found = summarise(folder.path(), &mut remarks).unwrap();
         assert_eq!(found.folder, folder.path().join("experts"));
-        assert!(found.folder.join("layers.parquet").exists());
+        assert!(found.folder.join("balance.parquet").exists());
         for wanted in
             ["highest that was chosen", "the sums were not checked", "no vocabulary", "3 tokens for"]
         {

@@ -1,6 +1,6 @@
 //! Rows of the tables, from counts.
 
-use storage::experts::{BalanceRow, ExpertLayerRow, ExpertLoadRow, PairRow, TransitionRow};
+use storage::experts::{BalanceRow, ExpertLoadRow, PairRow, TransitionRow};
 
 use super::counts::{Load, Pairs, ScoreSums, Transitions, Usage};
 use super::figures::{Balance, total};
@@ -8,28 +8,6 @@ use super::figures::{Balance, total};
 /// Experts are counted in u16 on disk.
 pub fn short(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
-}
-
-/// One row per layer that was used at all.
-pub fn layers(usage: &Usage) -> Vec<ExpertLayerRow> {
-    let row = |layer: u16| {
-        let load = usage.over_all(layer);
-        let balance = Balance::of(&load.slots)?;
-        Some(ExpertLayerRow {
-            layer,
-            experts: short(usage.experts()),
-            k: short(load.k),
-            tokens: load.tokens,
-            cv: balance.cv,
-            max_violation: balance.max_violation,
-            gini: balance.gini,
-            load_entropy: balance.load_entropy,
-            effective_experts: balance.effective_experts,
-            router_entropy: load.router_entropy()?,
-            dead: short(balance.dead),
-        })
-    };
-    usage.layers().filter_map(row).collect()
 }
 
 /// One row per (layer, domain, expert); all domains together first.

@@ -152,7 +152,7 @@ impl Index {
                 .with_remedy("make it with `sae index`"));
         };
         let about = run.index()?;
-        let indexed = about.as_ref().and_then(|index| index.get("data")).and_then(serde_json::Value::as_str);
+        let indexed = about.as_ref().map(|index| index.data.as_str());
         let data = match (&options.data, indexed) {
             (Some(data), _) => data.clone(),
             (None, Some(indexed)) => named_in(dir, indexed),

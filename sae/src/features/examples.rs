@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+pub use storage::index::ExampleOptions;
+
 use super::summary::{Activations, part};
 use super::tokens::Tokens;
 use kernels::chance::{Purpose, choose, generator};
@@ -10,29 +12,6 @@ use kernels::chance::{Purpose, choose, generator};
 pub const INTERVALS: usize = 5;
 /// `interval` of a random example.
 pub const RANDOM: i8 = -1;
-
-/// How many examples, and how much text around them.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct ExampleOptions {
-    /// Strongest examples.
-    pub top: usize,
-    /// Examples of each fifth of (0, max].
-    pub per_interval: usize,
-    /// Examples drawn from all activations alike.
-    pub random: usize,
-    /// Tokens shown before an example's token.
-    pub before: u32,
-    /// Tokens shown after it.
-    pub after: u32,
-    /// Seed of the draws.
-    pub seed: u64,
-}
-
-impl Default for ExampleOptions {
-    fn default() -> Self {
-        Self { top: 20, per_interval: 5, random: 5, before: 24, after: 8, seed: 0 }
-    }
-}
 
 /// One example of a feature.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use storage::IndexRecord;
 use storage::codes::CodesWriter;
 use storage::examples::{ExampleRow, ExampleWriter};
 use storage::feature_activations::ActivationWriter;
@@ -62,58 +62,13 @@ impl Default for IndexOptions {
     }
 }
 
-/// What was indexed: `index.json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct IndexSummary {
-    /// Always `sae-workbench index`.
-    pub format: &'static str,
-    /// Version of the layout.
-    pub version: u32,
-    /// The dataset's folder.
-    pub data: String,
-    /// Name of the model that made it.
-    pub model: String,
-    /// SHA-256 of that model's weights.
-    pub model_sha256: String,
-    /// Where the activations were taken.
-    pub hook: Option<String>,
-    /// SHA-256 of the dictionary's weight file.
-    pub dictionary_sha256: String,
-    /// What the rows are: tokens, rows, patches.
-    pub rows_are: storage::RowsAre,
-    /// Tokens (or what the rows are) indexed; "dead" means over these.
-    pub tokens: u64,
-    /// Documents they come from, held-out ones included.
-    pub documents: u64,
-    /// Features of the dictionary.
-    pub features: u64,
-    /// Features that fired on none of the tokens.
-    pub dead: u64,
-    /// Rows of `activations`.
-    pub activations: u64,
-    /// Rows from which co-activation was counted.
-    pub coactive_rows: u64,
-    /// Whether `top_logits` and `bottom_logits` are filled in, and if not, why.
-    pub logits: String,
-    /// Heads that decoder rows are shared out among; 0 where the dictionary is not one of heads or the model
-    /// is not there.
-    pub heads: usize,
-    /// Examples that were traced to their sources.
-    pub attributed: u64,
-    /// What `attribution.parquet` holds, or why it is not there; null where the dictionary is not one of
-    /// heads.
-    pub attribution: Option<String>,
-    /// How examples were chosen.
-    pub examples: ExampleOptions,
-}
-
 /// Indexes the run in `run_dir` into `RUN/features`. An index that is there already is replaced at the very
 /// end, its labels are kept.
 ///
 /// # Errors
 /// A run or dataset that cannot be read or do not belong together, a model of the wrong weights or width, an
 /// index that cannot be written, or [`Error::Stopped`].
-pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexSummary> {
+pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexRecord> {
     let subject = Subject::open(run_dir, options.data.as_deref())?;
     let model = load_model(&options.model, subject.dataset.manifest())?;
     let (unembedding, logits) = unembedding(&subject, model.as_ref())?;
@@ -161,7 +116,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
         Err(written) => written,
     };
     let summary = summary(&subject, &choice, &encoded, logits, written, options);
-    storage::atomic::write_json(&partial.folder().join("index.json"), &summary)?;
+    summary.write(partial.folder())?;
     partial.publish()?;
     Ok(summary)
 }
@@ -341,12 +296,10 @@ fn summary(
     logits: String,
     of_heads: Written,
     options: &IndexOptions,
-) -> IndexSummary {
+) -> IndexRecord {
     let manifest = subject.dataset.manifest();
     let counts = encoded.buckets.counts();
-    IndexSummary {
-        format: "sae-workbench index",
-        version: 1,
+    IndexRecord {
         data: subject.dataset.dir().display().to_string(),
         model: manifest.model.id.clone(),
         model_sha256: manifest.model.sha256.clone(),
@@ -364,5 +317,6 @@ fn summary(
         attributed: of_heads.examples,
         attribution: of_heads.about,
         examples: options.examples,
+        ..IndexRecord::new()
     }
 }

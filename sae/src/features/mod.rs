@@ -30,5 +30,6 @@ mod tests;
 pub(crate) mod tokens;
 
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
-pub use index::{IndexOptions, IndexSummary, index};
+pub use index::{IndexOptions, index};
 pub use map::map;
+pub use storage::IndexRecord;

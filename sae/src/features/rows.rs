@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use storage::schema::features::HISTOGRAM_BINS;
+use storage::features::HISTOGRAM_BINS;
 
 use super::best::Best;
 use kernels::pairs::{ROWS, fold_products};

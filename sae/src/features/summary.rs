@@ -1,6 +1,6 @@
 //! What one feature does over all indexed tokens: how often, how strongly, on which tokens.
 
-use storage::schema::features::HISTOGRAM_BINS;
+use storage::features::HISTOGRAM_BINS;
 
 /// The activations of one feature: rows ascending, values above 0.
 #[derive(Debug, Clone, Copy)]

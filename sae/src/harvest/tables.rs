@@ -138,8 +138,8 @@ impl Rows {
             each(&self.position),
             each(&self.token),
             Arc::new(UInt16Array::from(layer)),
-            list(schema::routing::EXPERTS, Arc::new(UInt16Array::from(experts)))?,
-            list(schema::routing::WEIGHTS, Arc::new(Float32Array::from(weights)))?,
+            list(storage::routing::EXPERTS, Arc::new(UInt16Array::from(experts)))?,
+            list(storage::routing::WEIGHTS, Arc::new(Float32Array::from(weights)))?,
             Arc::new(Float32Array::from(entropy)),
         ];
         batch(schema::routing(), columns)

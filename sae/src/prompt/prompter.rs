@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use arrow::datatypes::Float32Type;
-use storage::{Dataset, Dtype, Manifest, Run, RunRecord, Scan, column, schema};
+use storage::{Dataset, Dtype, Manifest, Run, RunRecord};
 
 use crate::dictionary::Dictionary;
 use crate::rows::{ModelChoice, data_of, load_model};
@@ -192,10 +191,7 @@ fn manifest(dir: &Path, data: Option<&Path>, record: &RunRecord) -> Result<Manif
 /// Column `max` of the index, if there is one.
 fn maxima(dir: &Path, features: usize) -> Result<Option<Vec<f32>>> {
     let Some(table) = Run::open(dir)?.features()? else { return Ok(None) };
-    let mut maxima = Vec::with_capacity(features);
-    for batch in table.scan(Scan::of(&[schema::features::MAX]))? {
-        maxima.extend_from_slice(column::primitive::<Float32Type>(&batch?, schema::features::MAX)?.values());
-    }
+    let maxima = storage::features::FeatureColumns::read(&table, &["max"])?.max;
     match maxima.len() == features {
         true => Ok(Some(maxima)),
         false => Err(Error::format(

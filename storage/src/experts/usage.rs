@@ -3,12 +3,11 @@
 use crate::row::row;
 
 row! {
-    /// `experts/balance.parquet`: balance of one layer, over all text or over one domain. A figure that the data can not
-    /// give is null.
+    /// Balance of one layer, over all text or over one domain. A figure that the data cannot give is null.
     BalanceRow {
         /// The block.
         layer: u16,
-        /// `None`: all text.
+        /// The domain; null for all text.
         domain: Option<String>,
         /// Experts of the layer, E.
         experts: u16,
@@ -26,9 +25,9 @@ row! {
         max_violation: Option<f64>,
         /// Gini coefficient of the load.
         gini: Option<f64>,
-        /// Entropy of the load over ln E; 1 = balanced.
+        /// Entropy of the load over ln E, in [0, 1]; 1 = balanced.
         load_entropy: Option<f64>,
-        /// exp(entropy of the load).
+        /// exp(entropy of the load in nats): how many equally used experts would have it.
         effective_experts: Option<f64>,
         /// Experts with less than [`DEAD_SHARE`](super::DEAD_SHARE) of the slots.
         dead: Option<u16>,

@@ -1,40 +1,24 @@
-//! The one place where tables and columns are named. One file a table: its columns in order, with their types.
+//! Names of tables and of the columns that rows are found by, and the tables whose width is known at run time alone.
 //!
-//! Lists are lists and structs are structs, never JSON in a string. Their inner field is called `element`, as the
-//! Parquet specification wants it, so that every reader finds the same path (`activation.list.element`).
-//!
-//! Tables that are declared as a struct ([`crate::row`]) have their columns there: [`crate::experts`], [`crate::map`],
-//! [`crate::compare`], [`crate::attention`].
+//! Every other table is declared as a struct ([`crate::row`]), and its columns are named there and nowhere else. Lists are
+//! lists and structs are structs, never JSON in a string. Their inner field is called `element`, as the Parquet
+//! specification wants it, so that every reader finds the same path (`activation.list.element`).
 
 pub mod activations;
-pub mod codes;
-pub mod documents;
-pub mod examples;
-pub mod experts;
-pub mod explanations;
-pub mod feature_activations;
-pub mod features;
-pub mod metrics;
-pub mod routing;
-pub mod vocabulary;
-pub mod whitening;
+mod whitening;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+
+use crate::documents::DocumentRow;
+use crate::routing::RoutingRow;
+use crate::row::Row as _;
+use crate::vocabulary::TokenRow;
 
 pub use activations::{activations, activations_of};
-pub use codes::codes;
-pub use documents::documents;
-pub use examples::examples;
-pub use experts::{expert_layers, expert_load};
-pub use explanations::explanations;
-pub use feature_activations::feature_activations;
-pub use features::features;
-pub use metrics::{metrics, metrics_steps};
-pub use routing::{routing, routing_with_scores};
-pub use vocabulary::vocabulary;
 pub use whitening::whitening;
+pub(crate) use whitening::{MEAN, RESTORE, WHITEN};
 
 /// Name of the table of activations.
 pub const ACTIVATIONS: &str = "activations";
@@ -50,16 +34,51 @@ pub const WHITENING: &str = "whitening";
 /// Tables that fit into one file, which then has no number: `vocabulary.parquet`.
 pub const SINGLE_FILE: [&str; 3] = [VOCABULARY, DOCUMENTS, WHITENING];
 
-/// `document`: number of the document, from 0.
+/// The column `document`.
 pub const DOCUMENT: &str = "document";
-/// `position`: number of the token in its document, from 0, BOS not counted.
+/// The column `position`.
 pub const POSITION: &str = "position";
-/// `token`: id of the token.
+/// The column `token`.
 pub const TOKEN: &str = "token";
-/// `feature`: number of the feature.
+/// The column `feature`.
 pub const FEATURE: &str = "feature";
-/// `domain`: what kind of text it is.
+/// The column `domain`.
 pub const DOMAIN: &str = "domain";
+/// The column `layer`.
+pub const LAYER: &str = "layer";
+/// The column `expert`.
+pub const EXPERT: &str = "expert";
+
+/// A column and what it holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Its name and type, and whether it may be null.
+    pub field: Field,
+    /// What it holds, with its unit.
+    pub about: &'static str,
+}
+
+/// `documents.parquet`.
+pub fn documents() -> SchemaRef {
+    DocumentRow::schema()
+}
+
+/// `vocabulary.parquet`.
+pub fn vocabulary() -> SchemaRef {
+    TokenRow::schema()
+}
+
+/// `routing-NNNNN.parquet` without scores.
+pub fn routing() -> SchemaRef {
+    RoutingRow::schema()
+}
+
+/// [`routing`] and the router's scores of all experts.
+pub fn routing_with_scores() -> SchemaRef {
+    let mut fields = RoutingRow::fields();
+    fields.push(column(crate::routing::SCORES, list(DataType::Float32)));
+    schema(fields)
+}
 
 /// Schema of a dataset's table; `None` for a table that this version does not know.
 pub(crate) fn of_dataset(table: &str, manifest: &crate::Manifest) -> Option<SchemaRef> {
@@ -78,6 +97,16 @@ pub(crate) fn column(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, false)
 }
 
+/// A column that is never null, and what it holds.
+pub(crate) fn documented(name: &str, data_type: DataType, about: &'static str) -> Column {
+    Column { field: column(name, data_type), about }
+}
+
+/// The schema of documented columns.
+pub(crate) fn schema_of(columns: Vec<Column>) -> SchemaRef {
+    schema(columns.into_iter().map(|column| column.field).collect())
+}
+
 /// The inner field of every list.
 pub(crate) fn element(data_type: DataType) -> FieldRef {
     Arc::new(Field::new("element", data_type, false))
@@ -91,16 +120,6 @@ pub(crate) fn list(data_type: DataType) -> DataType {
 /// `FixedSizeList<data_type, width>`, nothing null.
 pub(crate) fn fixed_size_list(data_type: DataType, width: usize) -> DataType {
     DataType::FixedSizeList(element(data_type), i32::try_from(width).unwrap_or(i32::MAX))
-}
-
-/// Fields of a struct, nothing null.
-pub(crate) fn struct_fields(fields: &[(&str, DataType)]) -> Fields {
-    fields.iter().map(|(name, data_type)| column(name, data_type.clone())).collect()
-}
-
-/// `List<Struct{…}>`, nothing null.
-pub(crate) fn list_of_structs(fields: &[(&str, DataType)]) -> DataType {
-    list(DataType::Struct(struct_fields(fields)))
 }
 
 /// utf8 with few different values: stored and read as a dictionary.

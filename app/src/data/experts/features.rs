@@ -85,7 +85,7 @@ pub fn of_expert(run: &Path, layer: u16, expert: u16, most: usize) -> Result<Opt
     let Some(table) = open(run)? else { return Ok(None) };
     let mut found = OfExpert::default();
     let mut best: BinaryHeap<Ranked> = BinaryHeap::new();
-    let range = Some((storage::schema::experts::EXPERT.to_owned(), u64::from(expert), u64::from(expert)));
+    let range = Some((storage::schema::EXPERT.to_owned(), u64::from(expert), u64::from(expert)));
     let mut start = 0;
     while start < table.rows() {
         let end = (start + CHUNK).min(table.rows());

@@ -7,10 +7,9 @@ pub mod tokens;
 
 use std::path::Path;
 
-use storage::TableReader;
-use storage::experts::{ExpertLayerRow, ExpertLoadRow};
+use storage::Scan;
+pub use storage::experts::{BalanceRow, DEAD, ExpertLoadRow};
 
-use super::problem;
 use crate::load::Problem;
 
 /// The load of all layers.
@@ -25,42 +24,13 @@ pub struct ExpertUsage {
 /// One layer.
 #[derive(Clone, Debug, Default)]
 pub struct LayerUsage {
-    /// Which layer of the model.
-    pub layer: u16,
-    /// Experts a token goes to.
-    pub k: u16,
-    /// Tokens counted.
-    pub tokens: u64,
-    /// Coefficient of variation of the load.
-    pub cv: f64,
-    /// max load / mean load − 1.
-    pub max_violation: f64,
-    /// Gini coefficient of the load.
-    pub gini: f64,
-    /// Entropy of the load over ln(experts): 1 for a uniform load.
-    pub load_entropy: f64,
-    /// exp(entropy of the load in nats): experts as if all were used alike.
-    pub effective_experts: f64,
-    /// Mean entropy of the router's distribution, nats.
-    pub router_entropy: f64,
-    /// Experts with less than [`DEAD`] of the slots.
-    pub dead: u16,
-    /// All text first, then each domain in the order of [`ExpertUsage::domains`].
-    pub loads: Vec<Vec<ExpertLoad>>,
+    /// Its balance over all text.
+    pub balance: BalanceRow,
+    /// Load of every expert, index = expert: all text first, then each domain in the order of [`ExpertUsage::domains`].
+    pub loads: Vec<Vec<ExpertLoadRow>>,
 }
 
-/// One expert's load, index = expert.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ExpertLoad {
-    /// Tokens that went to it.
-    pub tokens: u64,
-    /// Its share of the slots (k a token).
-    pub share: f64,
-    /// Mean weight that was applied.
-    pub weight: f64,
-}
-
-pub use storage::experts::DEAD_SHARE as DEAD;
+pub use storage::experts::DEAD_SHARE;
 
 impl LayerUsage {
     /// Number of experts.
@@ -69,7 +39,7 @@ impl LayerUsage {
     }
 
     /// The load of `expert` over all text (0) or a domain (from 1 on).
-    pub fn load(&self, domain: usize, expert: usize) -> Option<&ExpertLoad> {
+    pub fn load(&self, domain: usize, expert: usize) -> Option<&ExpertLoadRow> {
         self.loads.get(domain)?.get(expert)
     }
 
@@ -90,7 +60,7 @@ impl LayerUsage {
 impl ExpertUsage {
     /// The layer with this number.
     pub fn layer(&self, layer: u16) -> Option<&LayerUsage> {
-        self.layers.iter().find(|l| l.layer == layer)
+        self.layers.iter().find(|l| l.balance.layer == layer)
     }
 
     /// Largest number of experts of a layer.
@@ -99,18 +69,14 @@ impl ExpertUsage {
     }
 }
 
-/// Reads `experts/load.parquet` and `experts/layers.parquet` of a dataset.
+/// Reads `experts/load.parquet` and `experts/balance.parquet` of a dataset.
 pub fn read(dataset: &Path) -> Result<ExpertUsage, Problem> {
-    let folder = tables::folder_of(dataset);
-    if !folder.join("load.parquet").exists() {
+    if !tables::folder_of(dataset).join("load.parquet").exists() {
         return Err(not_counted(dataset));
     }
-    let open = |name: &str, schema| TableReader::open_file(&folder.join(name), &schema).map_err(problem);
-    let load = open("load.parquet", storage::schema::expert_load())?;
-    let load = storage::experts::read_load(&load).map_err(problem)?;
-    let layers = open("layers.parquet", storage::schema::expert_layers())?;
-    let layers = storage::experts::read_layers(&layers).map_err(problem)?;
-    Ok(assemble(&load, &layers))
+    let load = tables::read(dataset, "load.parquet", Scan::default())?;
+    let balance = tables::read(dataset, "balance.parquet", Scan::default())?;
+    Ok(assemble(load, balance))
 }
 
 /// Why there are no tables, and what makes them.
@@ -124,40 +90,31 @@ fn not_counted(dataset: &Path) -> Problem {
     }
 }
 
-fn assemble(load: &[ExpertLoadRow], layers: &[ExpertLayerRow]) -> ExpertUsage {
+fn assemble(load: Vec<ExpertLoadRow>, balance: Vec<BalanceRow>) -> ExpertUsage {
     let mut domains: Vec<String> = load.iter().filter_map(|row| row.domain.clone()).collect();
     domains.sort();
     domains.dedup();
-    let mut rows: Vec<&ExpertLayerRow> = layers.iter().collect();
-    rows.sort_by_key(|row| row.layer);
-    let layers = rows
+    let mut layers: Vec<LayerUsage> = balance
         .into_iter()
-        .map(|row| {
-            let mut loads = vec![vec![ExpertLoad::default(); usize::from(row.experts)]; domains.len() + 1];
-            for entry in load.iter().filter(|entry| entry.layer == row.layer) {
-                let at = match &entry.domain {
-                    None => 0,
-                    Some(domain) => 1 + domains.binary_search(domain).unwrap_or(0),
-                };
-                if let Some(slot) = loads[at].get_mut(usize::from(entry.expert)) {
-                    *slot = ExpertLoad { tokens: entry.tokens, share: entry.share, weight: entry.weight };
-                }
-            }
-            LayerUsage {
-                layer: row.layer,
-                k: row.k,
-                tokens: row.tokens,
-                cv: row.cv,
-                max_violation: row.max_violation,
-                gini: row.gini,
-                load_entropy: row.load_entropy,
-                effective_experts: row.effective_experts,
-                router_entropy: row.router_entropy,
-                dead: row.dead,
-                loads,
-            }
+        .filter(|row| row.domain.is_none())
+        .map(|balance| LayerUsage {
+            loads: vec![vec![ExpertLoadRow::default(); usize::from(balance.experts)]; domains.len() + 1],
+            balance,
         })
         .collect();
+    layers.sort_by_key(|layer| layer.balance.layer);
+    for row in load {
+        let at = match &row.domain {
+            None => 0,
+            Some(domain) => 1 + domains.binary_search(domain).unwrap_or(0),
+        };
+        let Ok(layer) = layers.binary_search_by_key(&row.layer, |layer| layer.balance.layer) else {
+            continue;
+        };
+        if let Some(slot) = layers[layer].loads[at].get_mut(usize::from(row.expert)) {
+            *slot = row;
+        }
+    }
     ExpertUsage { layers, domains }
 }
 
@@ -174,10 +131,20 @@ mod tests {
             tokens,
             ..ExpertLoadRow::default()
         };
-        let load =
-            [entry(1, 0, None, 7), entry(0, 1, Some("law"), 3), entry(0, 1, None, 5), entry(0, 9, None, 1)];
-        let layer = |layer| ExpertLayerRow { layer, experts: 2, k: 1, ..ExpertLayerRow::default() };
-        let usage = assemble(&load, &[layer(1), layer(0)]);
+        let load = vec![
+            entry(1, 0, None, 7),
+            entry(0, 1, Some("law"), 3),
+            entry(0, 1, None, 5),
+            entry(0, 9, None, 1),
+        ];
+        let row = |layer, domain: Option<&str>| BalanceRow {
+            layer,
+            domain: domain.map(Into::into),
+            experts: 2,
+            ..BalanceRow::default()
+        };
+        let usage = assemble(load, vec![row(1, None), row(1, Some("law")), row(0, None)]);
+        assert_eq!(usage.layers.len(), 2);
         assert_eq!(usage.domains, ["law"]);
         assert_eq!(usage.layers[0].loads[0][1].tokens, 5);
         assert_eq!(usage.layers[0].loads[1][1].tokens, 3);

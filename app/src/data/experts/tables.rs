@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use storage::experts::{
     AgainstRow, InformationRow, PairRow, SpecialisationRow, TransitionRow, VocabularyRow,
 };
-use storage::schema::experts::LAYER;
+use storage::schema::LAYER;
 use storage::{MANIFEST, Scan, row};
 
 use crate::data::problem;
@@ -54,23 +54,6 @@ impl Grid {
     }
 }
 
-/// Two experts that some tokens chose both.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Pair {
-    /// The first.
-    pub a: u16,
-    /// The other.
-    pub b: u16,
-    /// Tokens that chose both.
-    pub count: u64,
-    /// P(b | a).
-    pub b_given_a: Option<f64>,
-    /// P(a | b).
-    pub a_given_b: Option<f64>,
-    /// Against independence: 1 = as often as chance has it.
-    pub lift: Option<f64>,
-}
-
 /// The experts of one layer that are chosen together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Together {
@@ -81,17 +64,23 @@ pub struct Together {
     /// Tokens of every pair.
     pub count: Grid,
     /// All pairs, the highest count first.
-    pub pairs: Vec<Pair>,
+    pub pairs: Vec<PairRow>,
 }
 
 impl Together {
     /// The partners of `expert` as pairs with it as the first, the highest count first.
-    pub fn partners(&self, expert: u16) -> Vec<Pair> {
-        let turned = |p: &Pair| Pair { a: p.b, b: p.a, b_given_a: p.a_given_b, a_given_b: p.b_given_a, ..*p };
+    pub fn partners(&self, expert: u16) -> Vec<PairRow> {
+        let turned = |p: &PairRow| PairRow {
+            a: p.b,
+            b: p.a,
+            b_given_a: p.a_given_b,
+            a_given_b: p.b_given_a,
+            ..p.clone()
+        };
         self.pairs
             .iter()
             .filter_map(|p| match () {
-                () if p.a == expert => Some(*p),
+                () if p.a == expert => Some(p.clone()),
                 () if p.b == expert => Some(turned(p)),
                 () => None,
             })
@@ -142,7 +131,7 @@ fn by_layer(layer: u16) -> Scan {
 }
 
 /// Reads a table; one that is not there is an error with the command that makes it.
-fn read<R: row::Row>(dir: &Path, name: &str, scan: Scan) -> Result<Vec<R>, Problem> {
+pub(super) fn read<R: row::Row>(dir: &Path, name: &str, scan: Scan) -> Result<Vec<R>, Problem> {
     let path = folder_of(dir).join(name);
     if !path.exists() {
         return Err(Problem::new(format!("{} does not exist.", path.display()))
@@ -157,27 +146,16 @@ fn highest(numbers: impl Iterator<Item = u16>) -> usize {
 
 /// Co-activation in `layer`.
 pub fn together(dir: &Path, layer: u16) -> Result<Together, Problem> {
-    let rows: Vec<PairRow> = read(dir, "pairs.parquet", by_layer(layer))?;
-    let experts = highest(rows.iter().map(|row| row.b));
+    let mut pairs: Vec<PairRow> = read(dir, "pairs.parquet", by_layer(layer))?;
+    let experts = highest(pairs.iter().map(|row| row.b));
     let (mut lift, mut count) = (Grid::new(experts, experts), Grid::new(experts, experts));
-    for row in &rows {
+    for row in &pairs {
         let (a, b) = (usize::from(row.a), usize::from(row.b));
         for (from, to) in [(a, b), (b, a)] {
             lift.set(from, to, row.lift.unwrap_or(f64::NAN));
             count.set(from, to, row.count as f64);
         }
     }
-    let mut pairs: Vec<Pair> = rows
-        .iter()
-        .map(|r| Pair {
-            a: r.a,
-            b: r.b,
-            count: r.count,
-            b_given_a: r.b_given_a,
-            a_given_b: r.a_given_b,
-            lift: r.lift,
-        })
-        .collect();
     pairs.sort_by(|a, b| b.count.cmp(&a.count).then((a.a, a.b).cmp(&(b.a, b.b))));
     Ok(Together { layer, lift, count, pairs })
 }
@@ -234,8 +212,14 @@ mod tests {
 
     #[test]
     fn partners_are_seen_from_the_expert() {
-        let pair =
-            |a, b, count| Pair { a, b, count, b_given_a: Some(0.1), a_given_b: Some(0.2), lift: Some(1.0) };
+        let pair = |a, b, count| PairRow {
+            a,
+            b,
+            count,
+            b_given_a: Some(0.1),
+            a_given_b: Some(0.2),
+            ..PairRow::default()
+        };
         let together =
             Together { pairs: vec![pair(1, 3, 9), pair(0, 2, 7), pair(0, 1, 5)], ..Together::default() };
         let partners = together.partners(1);

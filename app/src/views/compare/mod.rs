@@ -119,7 +119,7 @@ impl CompareView {
     /// Both features of the chosen pair, in the order run, other.
     fn pair(&self) -> Option<[u32; 2]> {
         let (chosen, comparison) = (self.chosen?, self.comparison.value()?);
-        let nearest = *comparison.sides[self.options.side].nearest.get(chosen as usize)?;
+        let nearest = *comparison.sides[self.options.side].rows.nearest.get(chosen as usize)?;
         Some(if self.options.side == 0 { [chosen, nearest] } else { [nearest, chosen] })
     }
 
@@ -277,12 +277,13 @@ fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], options: ListOp
     let mut listed = FeatureList { counts, ..FeatureList::default() };
     if let (Some(here), Some(there)) = (columns[options.side], columns[1 - options.side]) {
         let log = |columns: &Columns, f: u32| {
-            columns.density.get(f as usize).filter(|d| **d > 0.0).map(|d| d.log10())
+            columns.numbers.density.get(f as usize).filter(|d| **d > 0.0).map(|d| d.log10())
         };
         let mut pairs: Vec<u32> = rows.clone();
         pairs.sort_unstable();
-        let place =
-            |feature: &u32| Some([log(here, *feature)?, log(there, *side.nearest.get(*feature as usize)?)?]);
+        let place = |feature: &u32| {
+            Some([log(here, *feature)?, log(there, *side.rows.nearest.get(*feature as usize)?)?])
+        };
         pairs.retain(|feature| place(feature).is_some());
         let palette = tokens::of(if options.dark { egui::Theme::Dark } else { egui::Theme::Light });
         let colour = |feature: &u32| rows::colour(palette, fates[*feature as usize]);
@@ -333,7 +334,7 @@ impl View for CompareView {
             return notice::loading(ui, "Reading the comparison…");
         };
         // The list may still be of the other side.
-        if listed.fates.len() != comparison.sides[self.options.side].nearest.len() {
+        if listed.fates.len() != comparison.sides[self.options.side].rows.nearest.len() {
             return notice::loading(ui, "Sorting…");
         }
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {

@@ -79,7 +79,7 @@ fn one(
     tokens(ui, "fires on", row.fires_on.iter().map(|t| t.0), &vocabulary);
     tokens(ui, "promotes", row.top_logits.iter().map(|t| t.0), &vocabulary);
     ui.add_space(space::S);
-    for example in page.examples.iter().filter(|e| e.interval == 0).take(EXAMPLES) {
+    for example in page.examples.iter().map(|e| &e.row).filter(|row| row.interval == 0).take(EXAMPLES) {
         let Some(marked) = example.marked() else { continue };
         let (from, to) = (marked.saturating_sub(CONTEXT), (marked + CONTEXT + 1).min(example.tokens.len()));
         let window = Window {

@@ -77,9 +77,9 @@ pub fn sort(rows: &mut [u32], side: &Features, (key, down): Sort) {
     let at = |f: &u32| *f as usize;
     match key {
         Key::Feature => {}
-        Key::Nearest => rows.sort_by_key(|f| side.nearest[at(f)]),
+        Key::Nearest => rows.sort_by_key(|f| side.rows.nearest[at(f)]),
         Key::WantedBy => rows.sort_by_key(|f| side.wanted_by[at(f)]),
-        Key::Cosine => rows.sort_by(|a, b| side.cosine[at(a)].total_cmp(&side.cosine[at(b)])),
+        Key::Cosine => rows.sort_by(|a, b| side.rows.cosine[at(a)].total_cmp(&side.rows.cosine[at(b)])),
     }
     if down {
         rows.reverse();
@@ -159,17 +159,18 @@ impl TableDelegate for Rows<'_> {
     fn cell_ui(&mut self, ui: &mut Ui, cell: &CellInfo) {
         let Some(feature) = self.rows.get(cell.row_nr as usize).copied() else { return };
         let i = feature as usize;
-        let nearest = self.side.nearest[i];
-        let density =
-            |columns: Option<&Columns>, f: u32| match columns.and_then(|c| c.density.get(f as usize)) {
-                Some(density) => format::percent(f64::from(*density)),
-                None => format::MISSING.to_owned(),
-            };
+        let nearest = self.side.rows.nearest[i];
+        let density = |columns: Option<&Columns>, f: u32| match columns
+            .and_then(|c| c.numbers.density.get(f as usize))
+        {
+            Some(density) => format::percent(f64::from(*density)),
+            None => format::MISSING.to_owned(),
+        };
         match cell.col_nr {
             0 => self.link(ui, false, feature),
             1 => self.link(ui, true, nearest),
             2 => {
-                let cosine = self.side.cosine[i];
+                let cosine = self.side.rows.cosine[i];
                 let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
                 bars::inline_bar(ui, rect, cosine, palette(ui).accent.gamma_multiply(0.55));
                 table::number(ui, format!("{cosine:.3}"));
@@ -193,15 +194,17 @@ impl TableDelegate for Rows<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::compare::NearestColumns;
 
     #[test]
     fn rows_are_sorted_by_what_was_clicked() {
-        let side = Features {
+        let nearest = NearestColumns {
             nearest: vec![2, 0, 1],
             cosine: vec![0.5, 0.9, 0.7],
             mutual: vec![true; 3],
-            wanted_by: vec![0, 3, 1],
+            ..NearestColumns::default()
         };
+        let side = Features { rows: nearest, wanted_by: vec![0, 3, 1] };
         let by = |sort_by| {
             let mut rows = vec![0, 1, 2];
             sort(&mut rows, &side, sort_by);

@@ -250,7 +250,8 @@ fn by_feature(
     let places: HashMap<u32, usize> = features.iter().copied().zip(0..).collect();
     // Without the table's maxima, the largest value of the page is full.
     let largest = |feature: u32| {
-        let of_all = columns.and_then(|c| c.max.get(feature as usize)).copied().filter(|max| *max > 0.0);
+        let of_all =
+            columns.and_then(|c| c.numbers.max.get(feature as usize)).copied().filter(|max| *max > 0.0);
         of_all.unwrap_or_else(|| {
             let own = codes.features.iter().zip(&codes.values).filter(|(f, _)| **f == feature);
             own.map(|(_, value)| *value).fold(f32::MIN_POSITIVE, f32::max)
@@ -284,7 +285,9 @@ mod tests {
             features: vec![1, 4, 4],
             values: vec![1.0, 3.0, 4.0],
         };
-        let columns = Columns { max: vec![0.0, 2.0, 0.0, 0.0, 4.0], ..Columns::default() };
+        let max = vec![0.0, 2.0, 0.0, 0.0, 4.0];
+        let numbers = crate::data::FeatureColumns { max, ..Default::default() };
+        let columns = Columns { numbers, ..Columns::default() };
         let grounds = by_feature(p, &codes, &[4, 1], 5, 4, Some(&columns));
         // 4 has three quarters of its maximum, 1 half of its own.
         assert_eq!(grounds[0], p.kind(0, 0.75f32.sqrt()));

@@ -333,7 +333,8 @@ impl Line<'_> {
             ui.allocate_ui_with_layout(vec2(NUMBER, 20.0), Layout::right_to_left(Align::Center), |ui| {
                 ui.set_width(NUMBER);
                 let number = ui.label(RichText::new(format::value(f64::from(self.value))).color(p.text));
-                let max = columns.and_then(|c| c.max.get(self.feature as usize)).filter(|max| **max > 0.0);
+                let max =
+                    columns.and_then(|c| c.numbers.max.get(self.feature as usize)).filter(|max| **max > 0.0);
                 if let Some(max) = max {
                     let share = format::percent(f64::from(self.value / max));
                     number.on_hover_text(format!(

@@ -75,14 +75,14 @@ fn pick(ui: &mut Ui, others: &[(PathBuf, String)], other: &mut Option<PathBuf>) 
 
 fn side_by_side(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, layer: usize, by_rank: &mut bool) {
     let Some(own) = usage.layers.get(layer) else { return };
-    let Some(with) = other.layer(own.layer) else {
+    let Some(with) = other.layer(own.balance.layer) else {
         return notice::empty(
             ui,
-            &format!("The other has no experts in layer {}", own.layer),
+            &format!("The other has no experts in layer {}", own.balance.layer),
             "Choose another layer.",
         );
     };
-    facts::section(ui, &format!("Load of layer {}", own.layer));
+    facts::section(ui, &format!("Load of layer {}", own.balance.layer));
     let explained = if *by_rank {
         "Experts in the order of their load: which number an expert has does not matter."
     } else {
@@ -110,7 +110,7 @@ fn side_by_side(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, layer: us
             layer.loads.iter().take(1).flatten().map(|l| l.share).collect()
         }
     };
-    bars(ui, &shares(own), &shares(with), own.layer);
+    bars(ui, &shares(own), &shares(with), own.balance.layer);
 }
 
 fn bars(ui: &mut Ui, a: &[f64], b: &[f64], layer: u16) {
@@ -173,20 +173,20 @@ fn table(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, asked: &mut Inte
         ),
     ];
     let rows: Vec<(&LayerUsage, &LayerUsage)> =
-        usage.layers.iter().filter_map(|own| Some((own, other.layer(own.layer)?))).collect();
+        usage.layers.iter().filter_map(|own| Some((own, other.layer(own.balance.layer)?))).collect();
     let cell = |row: usize, column: usize| {
-        let (own, with) = rows[row];
+        let (own, with) = (&rows[row].0.balance, &rows[row].1.balance);
         match column {
             0 => Cell::Count(u64::from(own.layer)),
-            1 => Cell::Value(own.effective_experts),
-            2 => Cell::Value(with.effective_experts),
-            3 => Cell::Value(own.cv),
-            4 => Cell::Value(with.cv),
-            5 => Cell::Value(own.router_entropy),
-            6 => Cell::Value(with.router_entropy),
-            7 => Cell::Count(u64::from(own.dead)),
-            8 => Cell::Count(u64::from(with.dead)),
-            _ => Cell::share(moved(own, with)),
+            1 => Cell::value(own.effective_experts),
+            2 => Cell::value(with.effective_experts),
+            3 => Cell::value(own.cv),
+            4 => Cell::value(with.cv),
+            5 => Cell::value(own.router_entropy),
+            6 => Cell::value(with.router_entropy),
+            7 => Cell::count(own.dead),
+            8 => Cell::count(with.dead),
+            _ => Cell::share(moved(rows[row].0, rows[row].1)),
         }
     };
     let sheet =
@@ -241,13 +241,16 @@ fn agreement(ui: &mut Ui, rows: &[AgainstRow], asked: &mut Interaction) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ExpertLoad;
+    use crate::data::ExpertLoadRow;
 
     #[test]
     fn slots_that_moved() {
         let layer = |shares: &[f64]| LayerUsage {
             loads: vec![
-                shares.iter().map(|share| ExpertLoad { share: *share, ..ExpertLoad::default() }).collect(),
+                shares
+                    .iter()
+                    .map(|share| ExpertLoadRow { share: *share, ..ExpertLoadRow::default() })
+                    .collect(),
             ],
             ..LayerUsage::default()
         };

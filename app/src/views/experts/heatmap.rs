@@ -26,7 +26,7 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
         name: &name,
         rows: usage.layers.len(),
         columns: experts,
-        row_name: &|row| format!("layer {}", usage.layers[row].layer),
+        row_name: &|row| format!("layer {}", usage.layers[row].balance.layer),
         column_name: &|expert| expert.to_string(),
         colour: &|row, expert| ratio(row, expert).map(|ratio| p.diverging(doublings(ratio))),
         crossed: &|row, expert| load(row, expert).is_some_and(|load| load.tokens == 0),
@@ -39,7 +39,7 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
     if let Some(row) = answer.row {
         *selected = row;
     }
-    let number = |row: usize| usage.layers[row].layer;
+    let number = |row: usize| usage.layers[row].balance.layer;
     if let Some((row, expert)) = answer.clicked.filter(|at| load(at.0, at.1).is_some()) {
         asked.expert = Some((number(row), expert as u16));
     }

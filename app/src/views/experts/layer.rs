@@ -3,7 +3,7 @@
 use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 use super::Interaction;
-use crate::data::experts::DEAD;
+use crate::data::experts::DEAD_SHARE;
 use crate::data::{ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::sheet::{Cell, Sheet, column};
@@ -11,7 +11,7 @@ use crate::widgets::{facts, format};
 
 /// Bars of the experts of `layer`, with the uniform share as a line, then their numbers.
 pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Interaction) {
-    facts::section(ui, &format!("Layer {}", layer.layer));
+    facts::section(ui, &format!("Layer {}", layer.balance.layer));
     figures(ui, layer);
     ui.add_space(space::S);
     let uniform = 1.0 / layer.experts().max(1) as f64;
@@ -23,31 +23,34 @@ pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, a
 
 /// The balance of the layer over all text, in four numbers.
 fn figures(ui: &mut Ui, layer: &LayerUsage) {
-    let experts = layer.experts();
+    let (balance, experts) = (&layer.balance, layer.experts());
+    let value = |number: Option<f64>| number.map_or_else(|| format::MISSING.to_owned(), format::value);
+    let count = |number: Option<u16>| number.map_or_else(|| format::MISSING.to_owned(), |n| n.to_string());
+    let k = count(balance.k);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::XL;
         let each = [
             (
-                format!("{} of {experts}", layer.k),
+                format!("{k} of {experts}"),
                 "experts per token",
                 "Experts that each token is routed to",
             ),
             (
-                format!("{} of {experts}", format::value(layer.effective_experts)),
+                format!("{} of {experts}", value(balance.effective_experts)),
                 "effective experts",
                 "Exponential of the load's entropy: the number of equally used experts with the same entropy",
             ),
             (
-                format::quality(Some(layer.load_entropy)),
+                format::quality(balance.load_entropy),
                 "load entropy",
                 "Entropy of the load over ln(experts): 1 for a uniform load",
             ),
             (
-                format::value(layer.router_entropy),
+                value(balance.router_entropy),
                 "router entropy, nats",
                 "Mean entropy of the router's whole distribution over tokens",
             ),
-            (layer.dead.to_string(), "dead experts", "Experts with less than 0.1 % of the slots"),
+            (count(balance.dead), "dead experts", "Experts with less than 0.1 % of the slots"),
         ];
         for (value, name, hover) in each {
             facts::figure(ui, &value, name, hover);
@@ -61,7 +64,11 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
     let width = (loads.len() as f32 * 44.0).clamp(240.0, ui.available_width().clamp(240.0, 1400.0));
     let (rect, response) = ui.allocate_exact_size(vec2(width, 132.0), Sense::click());
     response.widget_info(|| {
-        WidgetInfo::labeled(Role::Image, true, format!("Load of the experts of layer {}", layer.layer))
+        WidgetInfo::labeled(
+            Role::Image,
+            true,
+            format!("Load of the experts of layer {}", layer.balance.layer),
+        )
     });
     let base = rect.bottom() - 16.0;
     let uniform = 1.0 / loads.len().max(1) as f64;
@@ -94,10 +101,10 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
     if response.clicked()
         && let Some(expert) = response.interact_pointer_pos().and_then(at)
     {
-        asked.expert = Some((layer.layer, expert as u16));
+        asked.expert = Some((layer.balance.layer, expert as u16));
     }
     if let Some(expert) = hovered {
-        let load = loads[expert];
+        let load = &loads[expert];
         response.on_hover_cursor(egui::CursorIcon::PointingHand).on_hover_text_at_pointer(format!(
             "expert {expert}\n{} of the slots, {} tokens\nmean weight {}",
             format::percent(load.share),
@@ -122,9 +129,9 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
     order.sort_by(|a, b| loads[*b].share.total_cmp(&loads[*a].share).then(a.cmp(b)));
     let cell = |row: usize, column: usize| {
         let expert = order[row];
-        let load = loads[expert];
+        let load = &loads[expert];
         match column {
-            0 => Cell::Link(expert as u64, format!("Go to expert {}:{expert}", layer.layer)),
+            0 => Cell::Link(expert as u64, format!("Go to expert {}:{expert}", layer.balance.layer)),
             1 => Cell::Share(load.share),
             2 => Cell::Times(load.share * loads.len() as f64),
             3 => Cell::Count(load.tokens),
@@ -142,8 +149,8 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
         most: 256,
         marked: None,
     };
-    let found = sheet.show_titled(ui, &format!("Experts of layer {}", layer.layer), domain_name);
-    asked.of_sheet(found, |row, _| Some((layer.layer, *order.get(row)? as u16)));
+    let found = sheet.show_titled(ui, &format!("Experts of layer {}", layer.balance.layer), domain_name);
+    asked.of_sheet(found, |row, _| Some((layer.balance.layer, *order.get(row)? as u16)));
 }
 
 /// The figures of all layers, over all text.
@@ -167,18 +174,19 @@ pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut
     ];
     let cell = |row: usize, column: usize| {
         let layer = &usage.layers[row];
+        let balance = &layer.balance;
         match column {
-            0 => Cell::Link(u64::from(layer.layer), format!("Layer {}", layer.layer)),
+            0 => Cell::Link(u64::from(balance.layer), format!("Layer {}", balance.layer)),
             1 => Cell::Count(layer.experts() as u64),
-            2 => Cell::Count(u64::from(layer.k)),
-            3 => Cell::Count(layer.tokens),
-            4 => Cell::Value(layer.effective_experts),
-            5 => Cell::Value(layer.load_entropy),
-            6 => Cell::Value(layer.router_entropy),
-            7 => Cell::Value(layer.cv),
-            8 => Cell::Value(layer.max_violation),
-            9 => Cell::Value(layer.gini),
-            _ => Cell::Count(u64::from(layer.dead)),
+            2 => Cell::count(balance.k),
+            3 => Cell::count(balance.tokens),
+            4 => Cell::value(balance.effective_experts),
+            5 => Cell::value(balance.load_entropy),
+            6 => Cell::value(balance.router_entropy),
+            7 => Cell::value(balance.cv),
+            8 => Cell::value(balance.max_violation),
+            9 => Cell::value(balance.gini),
+            _ => Cell::count(balance.dead),
         }
     };
     let sheet = Sheet {

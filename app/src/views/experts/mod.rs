@@ -91,7 +91,7 @@ impl ExpertsView {
     }
 
     fn number(&self, usage: &ExpertUsage) -> u16 {
-        usage.layers.get(self.layer).map_or(0, |layer| layer.layer)
+        usage.layers.get(self.layer).map_or(0, |layer| layer.balance.layer)
     }
 
     /// Asks for what the page in front shows.
@@ -148,7 +148,7 @@ impl ExpertsView {
         let combo = ComboBox::from_id_salt("layer").width(88.0);
         let combo = combo.selected_text(format!("layer {}", self.number(usage))).show_ui(ui, |ui| {
             for (i, layer) in usage.layers.iter().enumerate() {
-                ui.selectable_value(&mut self.layer, i, format!("layer {}", layer.layer));
+                ui.selectable_value(&mut self.layer, i, format!("layer {}", layer.balance.layer));
             }
         });
         combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Layer"));

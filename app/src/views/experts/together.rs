@@ -34,9 +34,9 @@ pub fn show(
     map(ui, found, *lift, asked);
     ui.add_space(space::L);
     pairs(ui, found, asked);
-    if let Some(layer) = layer {
+    if let Some(tokens) = layer.and_then(|layer| layer.balance.tokens) {
         ui.add_space(space::XS);
-        crate::widgets::facts::caption(ui, format!("over {} tokens", format::grouped(layer.tokens)));
+        crate::widgets::facts::caption(ui, format!("over {} tokens", format::grouped(tokens)));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use egui::{Align, ComboBox, Label, Layout, RichText, Role, Slider, Ui, WidgetInfo};
 
 use super::heads;
-use crate::data::{Example, FeaturePage, Vocabulary, export};
+use crate::data::{Example, ExampleRow, FeaturePage, Vocabulary, export};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::example::{self, Shares, Window};
@@ -215,7 +215,7 @@ fn group(
     // What an address names is shown whatever groups are selected.
     let shown = |(i, e): &(usize, &Example)| {
         let wanted = options.group.has(interval) && (e.sources.is_some() || !by_source);
-        e.interval == interval && (wanted || is_named(*i))
+        e.row.interval == interval && (wanted || is_named(*i))
     };
     let all: Vec<(usize, &Example)> = page.examples.iter().enumerate().filter(shown).collect();
     if all.is_empty() {
@@ -226,13 +226,13 @@ fn group(
     let count = all.len();
     let listed: Vec<(usize, &Example)> = all
         .into_iter()
-        .filter(|(i, e)| seen.insert(text_of(e, options.context)) || options.repeats || is_named(*i))
+        .filter(|(i, e)| seen.insert(text_of(&e.row, options.context)) || options.repeats || is_named(*i))
         .collect();
     heading(ui, interval, page.row.max, listed.len(), count);
     for (i, example) in listed {
         let (max, has_documents) = (page.row.max, named.has_documents);
-        let one = ExampleRow { i, example, max, vocabulary, options, by_source, has_documents };
-        let salt = (example.interval, example.document, example.position);
+        let one = ExampleLine { i, example, max, vocabulary, options, by_source, has_documents };
+        let salt = (example.row.interval, example.row.document, example.row.position);
         let drawn = ui.push_id(salt, |ui| one.show(ui, is_named(i), asked));
         if named.scroll && is_named(i) {
             ui.scroll_to_rect(drawn.inner, Some(Align::Center));
@@ -242,7 +242,7 @@ fn group(
 }
 
 /// What makes two examples the same to a reader: the tokens that are shown.
-fn text_of(example: &Example, context: u32) -> &[u32] {
+fn text_of(example: &ExampleRow, context: u32) -> &[u32] {
     let (from, to) = visible(example, context);
     &example.tokens[from..to]
 }
@@ -281,7 +281,7 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, shown: usize, all: usize) {
 
 /// An example and what it is drawn with.
 #[derive(Clone, Copy)]
-struct ExampleRow<'a> {
+struct ExampleLine<'a> {
     /// Its number on the page.
     i: usize,
     example: &'a Example,
@@ -292,7 +292,7 @@ struct ExampleRow<'a> {
     has_documents: bool,
 }
 
-impl ExampleRow<'_> {
+impl ExampleLine<'_> {
     /// Draws it; gives its place.
     fn show(&self, ui: &mut Ui, chosen: bool, asked: &mut Interaction) -> egui::Rect {
         let ground = ui.painter().add(egui::Shape::Noop);
@@ -312,11 +312,12 @@ impl ExampleRow<'_> {
     }
 }
 
-fn one(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) -> egui::Rect {
-    let ExampleRow { example, max, vocabulary, options, .. } = *shown;
+fn one(ui: &mut Ui, shown: &ExampleLine<'_>, asked: &mut Interaction) -> egui::Rect {
+    let ExampleLine { example: whole, max, vocabulary, options, .. } = *shown;
+    let example = &whole.row;
     let (from, to) = visible(example, options.context);
     let start = example.start + from as u32;
-    let sources = example.sources.as_ref().filter(|_| shown.by_source);
+    let sources = whole.sources.as_ref().filter(|_| shown.by_source);
     let gives = sources.map(|sources| heads::of_window(example, sources, start, to - from));
     let shares = sources.zip(gives.as_deref()).map(|(s, of)| Shares { of, largest: heads::full(s) });
     let window = Window {
@@ -348,7 +349,7 @@ fn one(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) -> egui::Re
             let text = example::show(ui, vocabulary, &window);
             text.context_menu(|ui| menu(ui, shown, asked));
             if shown.by_source {
-                heads::line(ui, example, vocabulary, start);
+                heads::line(ui, whole, vocabulary, start);
             }
         });
     });
@@ -359,8 +360,9 @@ fn one(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) -> egui::Re
     drawn.response.rect
 }
 
-fn menu(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) {
-    let ExampleRow { i, example, vocabulary, has_documents, .. } = *shown;
+fn menu(ui: &mut Ui, shown: &ExampleLine<'_>, asked: &mut Interaction) {
+    let ExampleLine { i, vocabulary, has_documents, .. } = *shown;
+    let example = &shown.example.row;
     if ui.button("Copy text").clicked() {
         asked.copy = Some(export::plain(example, vocabulary));
         ui.close();
@@ -387,7 +389,7 @@ fn menu(ui: &mut Ui, shown: &ExampleRow<'_>, asked: &mut Interaction) {
 }
 
 /// The part of the window within `context` tokens of the marked one.
-fn visible(example: &Example, context: u32) -> (usize, usize) {
+fn visible(example: &ExampleRow, context: u32) -> (usize, usize) {
     let all = (0, example.len());
     match example.marked() {
         Some(marked) if context < ALL => {
@@ -404,19 +406,26 @@ mod tests {
 
     #[test]
     fn the_window_is_cut_around_the_marked_token() {
-        let example = Example { position: 105, start: 100, tokens: (0..20).collect(), ..Example::default() };
+        let example =
+            ExampleRow { position: 105, start: 100, tokens: (0..20).collect(), ..ExampleRow::default() };
         assert_eq!(visible(&example, 2), (3, 8));
         assert_eq!(visible(&example, 10), (0, 16));
         assert_eq!(visible(&example, ALL), (0, 20));
-        let outside = Example { position: 5, ..example };
+        let outside = ExampleRow { position: 5, ..example };
         assert_eq!(visible(&outside, 2), (0, 20));
     }
 
     #[test]
     fn the_same_text_is_the_same_wherever_it_stands() {
-        let example = Example { position: 105, start: 100, tokens: (0..20).collect(), ..Example::default() };
-        let elsewhere =
-            Example { position: 9, start: 6, tokens: (2..9).collect(), document: 4, ..Example::default() };
+        let example =
+            ExampleRow { position: 105, start: 100, tokens: (0..20).collect(), ..ExampleRow::default() };
+        let elsewhere = ExampleRow {
+            position: 9,
+            start: 6,
+            tokens: (2..9).collect(),
+            document: 4,
+            ..ExampleRow::default()
+        };
         assert_eq!(text_of(&example, 2), text_of(&elsewhere, 2));
         assert_ne!(text_of(&example, 4), text_of(&elsewhere, 4));
     }

@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Label, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
-use crate::data::{Example, FeaturePage, HeadWeights, Sources, Vocabulary};
+use crate::data::{AttributionRow, Example, ExampleRow, FeaturePage, HeadsRow, Vocabulary};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::example::Source;
 use crate::widgets::{facts, format, notice, text};
@@ -22,7 +22,7 @@ pub fn section(ui: &mut Ui, page: &FeaturePage) {
     ui.add_space(space::L);
 }
 
-fn bars(ui: &mut Ui, weights: &HeadWeights) {
+fn bars(ui: &mut Ui, weights: &HeadsRow) {
     let p = palette(ui);
     let (all, row) = ui.allocate_exact_size(vec2(ui.available_width(), BARS), Sense::hover());
     let count = weights.shares.len();
@@ -55,7 +55,7 @@ fn bars(ui: &mut Ui, weights: &HeadWeights) {
 }
 
 /// The picture in words: the heads with the largest shares.
-fn summary(weights: &HeadWeights) -> String {
+fn summary(weights: &HeadsRow) -> String {
     let largest = largest(&weights.shares, |share| *share);
     let named = largest.map(|(head, share)| format!("head {head} {}", format::percent(f64::from(share))));
     let named: Vec<String> = named.collect();
@@ -70,11 +70,11 @@ fn largest(values: &[f32], size: impl Fn(&f32) -> f32) -> impl Iterator<Item = (
 }
 
 /// What each token of the window that begins at `start` gives.
-pub fn of_window(example: &Example, sources: &Sources, start: u32, len: usize) -> Vec<Source> {
+pub fn of_window(example: &ExampleRow, sources: &AttributionRow, start: u32, len: usize) -> Vec<Source> {
     let seen = sources.start..=example.position;
     (start..)
         .take(len)
-        .map(|position| match sources.at(position) {
+        .map(|position| match sources.value_at(position) {
             Some(value) => Source::Gives(value),
             None if seen.contains(&position) => Source::Little,
             None => Source::Unseen,
@@ -83,15 +83,15 @@ pub fn of_window(example: &Example, sources: &Sources, start: u32, len: usize) -
 }
 
 /// The contribution that gets the full colour.
-pub fn full(sources: &Sources) -> f32 {
-    sources.tokens.iter().map(|(.., value)| value.abs()).fold(0.0, f32::max)
+pub fn full(sources: &AttributionRow) -> f32 {
+    sources.values.iter().map(|value| value.abs()).fold(0.0, f32::max)
 }
 
 /// The line below an example: where it comes from in words, and what is not in the window that begins at
 /// `start`.
 pub fn line(ui: &mut Ui, example: &Example, vocabulary: &Vocabulary, start: u32) {
     let Some(sources) = &example.sources else { return };
-    let words = words(example, sources, vocabulary, start);
+    let words = words(&example.row, sources, vocabulary, start);
     let whole = format::value(f64::from(sources.pre_activation));
     let label = Label::new(RichText::new(words).size(size::SMALL).color(palette(ui).weak)).wrap();
     ui.add(label).on_hover_text(format!(
@@ -99,18 +99,18 @@ pub fn line(ui: &mut Ui, example: &Example, vocabulary: &Vocabulary, start: u32)
     ));
 }
 
-fn words(example: &Example, sources: &Sources, vocabulary: &Vocabulary, start: u32) -> String {
+fn words(example: &ExampleRow, sources: &AttributionRow, vocabulary: &Vocabulary, start: u32) -> String {
     let signed = |value: f32| format::signed(f64::from(value));
     let mut parts = Vec::new();
-    let most = sources.tokens.iter().max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
+    let most = sources.listed().max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
     if let Some((position, token, value)) = most {
-        let back = example.position.saturating_sub(*position);
+        let back = example.position.saturating_sub(position);
         let place =
             if back == 0 { "itself".to_owned() } else { format!("{} back", format::grouped(back.into())) };
-        let token = text::in_list(&vocabulary.show(*token));
-        parts.push(format!("most from “{token}”, {place} {}", signed(*value)));
+        let token = text::in_list(&vocabulary.show(token));
+        parts.push(format!("most from “{token}”, {place} {}", signed(value)));
     }
-    let before: Vec<f32> = sources.tokens.iter().filter(|t| t.0 < start).map(|t| t.2).collect();
+    let before: Vec<f32> = sources.listed().filter(|t| t.0 < start).map(|t| t.2).collect();
     if !before.is_empty() {
         let tokens = if before.len() == 1 { "token" } else { "tokens" };
         parts.push(format!("{} {tokens} further back {}", before.len(), signed(before.iter().sum())));
@@ -133,29 +133,27 @@ mod tests {
     use super::*;
 
     fn example() -> Example {
-        let sources = Sources {
+        let sources = AttributionRow {
             start: 90,
             pre_activation: 2.0,
             constant: -0.5,
             bos: Some(0.25),
             rest: 0.75,
-            tokens: vec![(92, 1, 0.5), (104, 0, -1.5), (105, 1, 0.25)],
+            sources: vec![92, 104, 105],
+            tokens: vec![1, 0, 1],
+            values: vec![0.5, -1.5, 0.25],
             heads: vec![0.1, -2.0, 1.0],
+            ..AttributionRow::default()
         };
-        Example {
-            position: 105,
-            start: 88,
-            tokens: vec![0; 20],
-            sources: Some(sources),
-            ..Example::default()
-        }
+        let row = ExampleRow { position: 105, start: 88, tokens: vec![0; 20], ..ExampleRow::default() };
+        Example { row, sources: Some(sources) }
     }
 
     #[test]
     fn a_token_gives_something_or_little_or_is_not_seen() {
         let example = example();
         let sources = example.sources.as_ref().unwrap();
-        let found = of_window(&example, sources, 88, 20);
+        let found = of_window(&example.row, sources, 88, 20);
         assert_eq!(
             found[..5],
             [Source::Unseen, Source::Unseen, Source::Little, Source::Little, Source::Gives(0.5),]
@@ -168,7 +166,7 @@ mod tests {
     fn words_name_what_is_not_in_the_window() {
         let vocabulary = Vocabulary::from_texts([" forest", " b"]);
         let example = example();
-        let found = words(&example, example.sources.as_ref().unwrap(), &vocabulary, 100);
+        let found = words(&example.row, example.sources.as_ref().unwrap(), &vocabulary, 100);
         assert_eq!(
             found,
             "most from “·forest”, 1 back −1.50  ·  1 token further back +0.50  ·  BOS +0.25  ·  others +0.75  ·  constant −0.50  \
@@ -178,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_picture_is_told_in_words() {
-        let weights = HeadWeights { norms: vec![0.1, 0.6, 0.3], shares: vec![0.1, 0.6, 0.3] };
+        let weights = HeadsRow { feature: 0, norms: vec![0.1, 0.6, 0.3], shares: vec![0.1, 0.6, 0.3] };
         assert_eq!(summary(&weights), "Decoder weight of 3 heads: most in head 1 60.0 %, head 2 30.0 %");
     }
 }

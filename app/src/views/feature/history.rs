@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Label, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
-use crate::data::history::{FeatureHistory, Moment};
+use crate::data::history::{FeatureHistory, HistoryRow};
 use crate::theme::{Palette, palette, space, tokens::size};
 use crate::widgets::{facts, format};
 
@@ -19,7 +19,7 @@ pub fn show(ui: &mut Ui, history: &FeatureHistory) {
     for sentence in sentences(history) {
         ui.add(Label::new(RichText::new(sentence).color(palette(ui).text)).wrap());
     }
-    if history.moments.len() > 1 {
+    if history.snapshots.len() > 1 {
         ui.add_space(space::S);
         charts(ui, history);
     }
@@ -29,22 +29,22 @@ pub fn show(ui: &mut Ui, history: &FeatureHistory) {
 /// before.
 pub fn sentences(history: &FeatureHistory) -> Vec<String> {
     let at = |tokens: u64| format!("{} tokens", format::count(tokens));
-    let end = history.moments.last().map(|moment| moment.tokens);
-    let mut said = vec![match history.born {
+    let end = history.snapshots.last().map(|moment| moment.tokens);
+    let mut said = vec![match history.events.born {
         Some(born) => format!("First fired at {}.", at(born)),
         None => "It never fired.".to_owned(),
     }];
-    match history.revivals {
+    match history.events.revivals {
         0 => {}
         1 => said.push("It was dead and fired again.".to_owned()),
         times => said.push(format!("It was dead and fired again, {times} times.")),
     }
-    if let Some(died) = history.died {
+    if let Some(died) = history.events.died {
         said.push(format!("Dead since {}: silent for at least {}.", at(died), at(history.dead_after)));
     }
     let same = format::value(history.same_cosine);
     let same = same.trim_end_matches('0');
-    said.extend(history.settled.map(|settled| match settled {
+    said.extend(history.events.settled.map(|settled| match settled {
         0 => "Its direction never changed.".to_owned(),
         settled if Some(settled) == end => {
             format!("Its direction settled (cosine ≥ {same}) only after the last snapshot but one.")
@@ -68,14 +68,14 @@ struct Lane {
 }
 
 fn lanes(history: &FeatureHistory) -> [Lane; 3] {
-    let moments = &history.moments;
-    let rates = || moments.iter().filter_map(|m| m.rate.filter(|rate| *rate > 0.0));
+    let moments = &history.snapshots;
+    let rates = || moments.iter().filter_map(|m| m.rate().filter(|rate| *rate > 0.0));
     let (low, high) = (rates().fold(1.0, f64::min), rates().fold(f64::MIN_POSITIVE, f64::max));
     // Decades, so that what is small once is not all the chart shows.
     let (low, high) = (low.log10().floor(), high.log10().ceil());
     let span = (high - low).max(1.0);
-    let rate = |m: &Moment| {
-        let rate = m.rate?;
+    let rate = |m: &HistoryRow| {
+        let rate = m.rate()?;
         Some(if rate > 0.0 { ((rate.log10() - low) / span) as f32 } else { 0.0 })
     };
     let most = moments.iter().filter_map(|m| m.moved).fold(0.0, f32::max);
@@ -99,7 +99,7 @@ fn lanes(history: &FeatureHistory) -> [Lane; 3] {
         Lane {
             name: "cosine with its final direction",
             about: "Cosine of its decoder row at the snapshot with the last one",
-            heights: moments.iter().map(|m| m.final_cosine.map(|c| c.max(0.0))).collect(),
+            heights: moments.iter().map(|m| m.cosine_final.map(|c| c.max(0.0))).collect(),
             ends: ["1".to_owned(), "0".to_owned()],
             line: Some(history.same_cosine as f32),
             bars: false,
@@ -122,7 +122,7 @@ fn charts(ui: &mut Ui, history: &FeatureHistory) {
     let lanes = lanes(history);
     let size = vec2(ui.available_width(), LANE * lanes.len() as f32 + AXIS);
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
-    let n = history.moments.len();
+    let n = history.snapshots.len();
     response.widget_info(|| {
         WidgetInfo::labeled(Role::Image, true, format!("History of the feature at {n} snapshots"))
     });
@@ -138,16 +138,16 @@ fn charts(ui: &mut Ui, history: &FeatureHistory) {
     for (i, lane) in lanes.iter().enumerate() {
         let top = rect.top() + i as f32 * LANE;
         let plot = Rect::from_min_max(pos2(rect.left(), top + CAPTION), pos2(rect.right(), top + LANE - 6.0));
-        draw(ui, lane, plot, &x, &history.moments, p);
+        draw(ui, lane, plot, &x, &history.snapshots, p);
     }
     axis(ui, history, rect, &x, p);
     let Some(i) = hovered else { return };
     let marked = Rect::from_min_max(rect.min, pos2(rect.right(), rect.bottom() - AXIS));
     ui.painter().vline(x(i), marked.y_range(), Stroke::new(1.0, p.weak));
-    response.on_hover_text_at_pointer(hover(&history.moments[i], &lanes));
+    response.on_hover_text_at_pointer(hover(&history.snapshots[i], &lanes));
 }
 
-fn draw(ui: &Ui, lane: &Lane, plot: Rect, x: &dyn Fn(usize) -> f32, moments: &[Moment], p: &Palette) {
+fn draw(ui: &Ui, lane: &Lane, plot: Rect, x: &dyn Fn(usize) -> f32, moments: &[HistoryRow], p: &Palette) {
     let painter = ui.painter();
     let small = FontId::proportional(size::SMALL);
     painter.rect_filled(plot, 2.0, p.well);
@@ -197,13 +197,13 @@ fn draw(ui: &Ui, lane: &Lane, plot: Rect, x: &dyn Fn(usize) -> f32, moments: &[M
 
 /// Tokens of some snapshots below the charts, as many as have room.
 fn axis(ui: &Ui, history: &FeatureHistory, rect: Rect, x: &dyn Fn(usize) -> f32, p: &Palette) {
-    let n = history.moments.len();
+    let n = history.snapshots.len();
     let every = n.div_ceil(5).max(1);
     let font = FontId::proportional(size::SMALL);
     let last = n - 1;
     // From the end, which is the number that people know.
     for i in (0..n).filter(|i| (last - i).is_multiple_of(every)) {
-        let text = format::count(history.moments[i].tokens);
+        let text = format::count(history.snapshots[i].tokens);
         let align = match i {
             0 => Align2::LEFT_BOTTOM,
             i if i == last => Align2::RIGHT_BOTTOM,
@@ -214,15 +214,15 @@ fn axis(ui: &Ui, history: &FeatureHistory, rect: Rect, x: &dyn Fn(usize) -> f32,
     }
 }
 
-fn hover(moment: &Moment, lanes: &[Lane; 3]) -> String {
+fn hover(moment: &HistoryRow, lanes: &[Lane; 3]) -> String {
     let or_missing = |text: Option<String>| text.unwrap_or_else(|| format::MISSING.to_owned());
     let mut text = format!("{} tokens", format::grouped(moment.tokens));
     if moment.dead {
         text += ", dead";
     }
     let values = [
-        or_missing(moment.rate.map(format::percent)),
-        or_missing(moment.final_cosine.map(|c| format!("{c:.3}"))),
+        or_missing(moment.rate().map(format::percent)),
+        or_missing(moment.cosine_final.map(|c| format!("{c:.3}"))),
         or_missing(moment.moved.map(|moved| format::value(f64::from(moved)))),
     ];
     for (lane, value) in lanes.iter().zip(values) {
@@ -237,31 +237,32 @@ fn hover(moment: &Moment, lanes: &[Lane; 3]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::history::EventsRow;
 
     fn history() -> FeatureHistory {
-        let moment = |(i, rate): (usize, Option<f64>)| Moment {
+        // Of 10 000 tokens between snapshots; none before the first.
+        let snapshot = |(i, fired): (usize, Option<u64>)| HistoryRow {
             tokens: i as u64 * 500_000,
-            rate,
-            dead: false,
+            over: if fired.is_some() { 10_000 } else { 0 },
+            fired: fired.unwrap_or_default(),
             moved: (i > 0).then_some(0.4 / i as f32),
-            final_cosine: Some(i as f32 / 4.0),
+            cosine_final: Some(i as f32 / 4.0),
+            ..HistoryRow::default()
         };
-        let rates = [None, Some(0.0), Some(0.002), Some(0.05), Some(0.0333)];
+        let fired = [None, Some(0), Some(20), Some(500), Some(333)];
         FeatureHistory {
-            moments: rates.into_iter().enumerate().map(moment).collect(),
-            born: Some(1_000_000),
-            settled: Some(1_500_000),
+            snapshots: fired.into_iter().enumerate().map(snapshot).collect(),
+            events: EventsRow { born: Some(1_000_000), settled: Some(1_500_000), ..EventsRow::default() },
             dead_after: 250_000,
             same_cosine: 0.9,
-            ..FeatureHistory::default()
         }
     }
 
     #[test]
     fn events_are_said_in_words() {
-        let of = |change: fn(&mut FeatureHistory)| {
+        let of = |change: fn(&mut EventsRow)| {
             let mut history = history();
-            change(&mut history);
+            change(&mut history.events);
             sentences(&history).join(" ")
         };
         assert_eq!(
@@ -296,8 +297,10 @@ mod tests {
         assert_eq!(rate.ends, ["10.0 %", "0.100 %"]);
         near(&cosine.heights, &[Some(0.0), Some(0.25), Some(0.5), Some(0.75), Some(1.0)]);
         near(&moved.heights, &[None, Some(1.0), Some(0.5), Some(1.0 / 3.0), Some(0.25)]);
-        let silent =
-            FeatureHistory { moments: vec![Moment { rate: Some(0.0), ..Moment::default() }; 3], ..history() };
+        let silent = FeatureHistory {
+            snapshots: vec![HistoryRow { over: 5, ..HistoryRow::default() }; 3],
+            ..history()
+        };
         assert_eq!(lanes(&silent)[0].heights, [Some(0.0); 3]);
     }
 }

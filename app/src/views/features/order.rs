@@ -179,7 +179,8 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
         Key::Number(Number::Count) => {
             // Counts beyond what a key holds do not happen: there are no more tokens than documents have
             // positions.
-            let count = |f: u32| u32::try_from(source.columns.count[f as usize]).unwrap_or(u32::MAX - 1);
+            let count =
+                |f: u32| u32::try_from(source.columns.numbers.count[f as usize]).unwrap_or(u32::MAX - 1);
             by_key(rows, down, |f| Some(count(f).min(LAST - 1)));
         }
         Key::Number(number) => {
@@ -309,6 +310,7 @@ impl<'a> Search<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::FeatureColumns;
     use crate::data::explanations::Explanation;
     use crate::data::notes::{Change, Edit};
 
@@ -322,15 +324,15 @@ mod tests {
             tokens.top_logits.push(promotes);
         }
         tokens.labels = vec![(1, "Animals".into())];
-        let columns = Columns {
-            tokens: 100,
+        let numbers = FeatureColumns {
             count: vec![50, 10, 10, 0],
             density: vec![0.5, 0.1, 0.1, 0.0],
             mean: vec![1.0, f32::NAN, 3.0, 2.0],
             max: vec![2.0, 4.0, 3.0, 0.0],
             bias: vec![0.0, -1.0, -2.0, 1.0],
-            ..Columns::default()
+            ..FeatureColumns::default()
         };
+        let columns = Columns { tokens: 100, numbers, ..Columns::default() };
         let mut notes = Notes::default();
         for (feature, change) in [
             (2, Change::Label("Woods".into())),

@@ -151,7 +151,7 @@ pub struct Rows<'a> {
 
 impl Rows<'_> {
     fn density(&self, ui: &mut Ui, feature: u32) {
-        let density = self.source.columns.density[feature as usize];
+        let density = self.source.columns.numbers.density[feature as usize];
         let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
         if density > 0.0 {
             // One token in ten million is the empty bar, every token the full one.
@@ -272,7 +272,7 @@ impl TableDelegate for Rows<'_> {
             Column::Label => self.label(ui, feature),
             Column::Number(Number::Density) => self.density(ui, feature),
             Column::Number(Number::Count) => {
-                table::number(ui, format::count(self.source.columns.count[feature as usize]));
+                table::number(ui, format::count(self.source.columns.numbers.count[feature as usize]));
             }
             Column::Number(number) => {
                 table::number(ui, number.text(f64::from(self.source.columns.get(number, feature))));

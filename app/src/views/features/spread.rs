@@ -105,10 +105,11 @@ fn on_axis(number: Number, value: f32) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::FeatureColumns;
 
     #[test]
     fn every_feature_that_has_the_number_is_in_one_bin() {
-        let columns = Columns {
+        let numbers = FeatureColumns {
             count: vec![0, 1, 10, 100, 1000],
             density: vec![0.0, 1e-4, 1e-3, 1e-2, 1e-1],
             mean: vec![0.0, 1.0, 2.0, f32::NAN, 4.0],
@@ -116,9 +117,10 @@ mod tests {
             bias: vec![-1.0, 0.0, 0.5, 0.75, 1.0],
             encoder_norm: vec![1.0; 5],
             decoder_norm: vec![1.0, 1.000_000_1, 1.0, 1.0, 1.0],
-            cosine: vec![0.5; 5],
-            ..Columns::default()
+            encoder_decoder_cosine: vec![0.5; 5],
+            ..FeatureColumns::default()
         };
+        let columns = Columns { numbers, ..Columns::default() };
         let spreads = all(&columns);
         let of = |number| spreads.iter().find(|s| s.number == number);
         assert_eq!(of(Number::Density).unwrap().counts.iter().sum::<u32>(), 4, "the dead one is on no axis");

@@ -230,7 +230,8 @@ impl Row {
     /// What a strength of 1 is.
     fn unit(&self, panel: &Panel<'_>) -> String {
         let said = panel.maxima.iter().find(|maximum| maximum.feature == self.feature);
-        let indexed = panel.columns.and_then(|c| c.max.get(self.feature as usize)).filter(|max| **max > 0.0);
+        let indexed =
+            panel.columns.and_then(|c| c.numbers.max.get(self.feature as usize)).filter(|max| **max > 0.0);
         match (said, indexed) {
             (Some(Maximum { value, of: MaximumSource::Text, .. }), _) => {
                 format!(

@@ -333,7 +333,7 @@ impl PromptView {
     /// What shades a token fully: the feature's maximum in the index, or without one on the texts.
     fn strongest(&self, feature: u32, scene: &mut Scene<'_>) -> f32 {
         let columns = scene.stores.run(&self.run).columns.value().cloned();
-        let indexed = columns.and_then(|columns| columns.max.get(feature as usize).copied());
+        let indexed = columns.and_then(|columns| columns.numbers.max.get(feature as usize).copied());
         let texts = self.sides.iter().filter_map(|side| side.reading()?.maximum(feature));
         indexed.filter(|max| *max > 0.0).unwrap_or_else(|| texts.fold(0.0, f32::max))
     }

@@ -154,7 +154,7 @@ fn features(
 
 /// An activation against the feature's maximum in the index, or where there is none on the text.
 fn share(feature: u32, activation: f32, side: &Side, known: &FeatureContext<'_>) -> Option<f32> {
-    let indexed = known.columns.and_then(|columns| columns.max.get(feature as usize).copied());
+    let indexed = known.columns.and_then(|columns| columns.numbers.max.get(feature as usize).copied());
     let max = indexed.filter(|max| *max > 0.0).or_else(|| side.reading()?.maximum(feature))?;
     Some(activation / max)
 }
@@ -216,7 +216,7 @@ impl Line {
             return;
         }
         let number = ui.label(RichText::new(activation).color(p.text));
-        let max = columns.and_then(|c| c.max.get(self.feature as usize)).filter(|max| **max > 0.0);
+        let max = columns.and_then(|c| c.numbers.max.get(self.feature as usize)).filter(|max| **max > 0.0);
         if let Some(max) = max {
             let share = format::percent(f64::from(self.activation / max));
             number.on_hover_text(format!(

@@ -7,28 +7,55 @@ use egui::{Align, ComboBox, Layout, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_plot::{GridInput, GridMark, HoverPosition, Line, Plot, uniform_grid_spacer};
 
 use super::decimate::decimate;
-use crate::data::Metrics;
+use crate::data::{Curve, Metrics};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{format, notice};
 
-/// A metric: column, name, what it is, logarithmic at first.
-const METRICS: [(&str, &str, &str, bool); 10] = [
-    ("losses/overall_loss", "Loss", "The objective that training minimises", true),
-    ("metrics/explained_variance", "FVE", "Fraction of variance explained, centred", false),
-    ("metrics/l0", "L0", "Mean number of active features per token", false),
-    ("sparsity/dead_share", "Dead", "Share of features that have not fired recently", false),
-    ("losses/mse_loss", "Squared error", "Mean over tokens of the squared error", true),
-    (
-        "losses/auxiliary_reconstruction_loss",
-        "Auxiliary loss",
-        "Auxiliary loss, which trains dead features",
-        true,
-    ),
-    ("sparsity/dead_features", "Dead features", "Number of features that have not fired recently", false),
-    ("details/current_learning_rate", "Learning rate", "Learning rate of the step", false),
-    ("details/tokens_per_second", "Tokens per second", "Throughput since the previous logged step", false),
-    ("weights/W_dec_norms", "Decoder norms", "Mean norm of the decoder rows", false),
+/// A metric.
+struct Metric {
+    curve: Curve,
+    name: &'static str,
+    about: &'static str,
+    /// Whether it is logarithmic at first.
+    logarithmic: bool,
+    text: fn(f64) -> String,
+}
+
+const fn metric(curve: Curve, name: &'static str, about: &'static str) -> Metric {
+    Metric { curve, name, about, logarithmic: false, text: format::value }
+}
+
+fn count(value: f64) -> String {
+    if value >= 0.0 { format::count(value.round() as u64) } else { format::value(value) }
+}
+
+const METRICS: [Metric; 10] = [
+    Metric { logarithmic: true, ..metric(|m| &m.overall_loss, "Loss", "The objective that training minimises") },
+    metric(|m| &m.explained_variance, "FVE", "Fraction of variance explained, centred"),
+    metric(|m| &m.l0, "L0", "Mean number of active features per token"),
+    Metric {
+        text: format::percent,
+        ..metric(|m| &m.dead_share, "Dead", "Share of features that have not fired recently")
+    },
+    Metric {
+        logarithmic: true,
+        ..metric(|m| &m.mse_loss, "Squared error", "Mean over tokens of the squared error")
+    },
+    Metric {
+        logarithmic: true,
+        ..metric(|m| &m.auxiliary_loss, "Auxiliary loss", "Auxiliary loss, which trains dead features")
+    },
+    Metric {
+        text: count,
+        ..metric(|m| &m.dead_features, "Dead features", "Number of features that have not fired recently")
+    },
+    metric(|m| &m.learning_rate, "Learning rate", "Learning rate of the step"),
+    Metric {
+        text: count,
+        ..metric(|m| &m.tokens_per_second, "Tokens per second", "Throughput since the previous logged step")
+    },
+    metric(|m| &m.decoder_norms, "Decoder norms", "Mean norm of the decoder rows"),
 ];
 
 /// Narrowest plot.
@@ -52,7 +79,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { axis: Axis::default(), logarithmic: METRICS.map(|m| m.3) }
+        Self { axis: Axis::default(), logarithmic: std::array::from_fn(|i| METRICS[i].logarithmic) }
     }
 }
 
@@ -92,12 +119,12 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
             notice::problem_line(ui, problem);
         }
         if let Some(metrics) = store.metrics.value() {
-            let counts = if options.axis == Axis::Steps { &metrics.step } else { &metrics.tokens };
+            let counts = if options.axis == Axis::Steps { &metrics.0.step } else { &metrics.0.tokens };
             let xs = Arc::new(counts.iter().map(|x| *x as f64).collect());
             series.push(Series { name, colour: p.curve(i), metrics: Arc::clone(metrics), xs });
         }
     }
-    if series.iter().all(|s| s.metrics.step.is_empty()) {
+    if series.iter().all(|s| s.metrics.0.step.is_empty()) {
         return match (loading, runs.is_empty()) {
             (true, _) => notice::loading(ui, "Reading the curves…"),
             (_, true) => notice::empty(
@@ -113,7 +140,7 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
 
 fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
     let there: Vec<usize> = (0..METRICS.len())
-        .filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].0).is_some()))
+        .filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].curve).is_some()))
         .collect();
     let columns = ((ui.available_width() / PLOT) as usize).clamp(1, 3);
     let width = (ui.available_width() - space::L * (columns as f32 - 1.0)) / columns as f32;
@@ -133,23 +160,23 @@ fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
 
 fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, axis: Axis) {
     head(ui, metric, series, logarithmic);
-    let (column, ..) = METRICS[metric];
+    let curve = METRICS[metric].curve;
     let values = || {
-        let curves = series.iter().filter_map(|one| one.metrics.curve(column));
-        curves.flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
+        let curves = series.iter().filter_map(|one| one.metrics.curve(curve));
+        curves.flatten().flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
     };
     // Where nothing is above 0 there are no logarithms to show.
     let log = *logarithmic && values().any(|value| value > 0.0);
     let ends = around(values()).into_iter().flatten();
     let shown = ends
-        .fold(axes(ui, column, log, axis), |shown, end| shown.include_y(if log { end.log10() } else { end }));
+        .fold(axes(ui, &METRICS[metric], log, axis), |shown, end| shown.include_y(if log { end.log10() } else { end }));
     let width = ui.available_width().max(1.0);
     shown.show(ui, |plot| {
         let bounds = plot.plot_bounds();
         let auto = plot.auto_bounds().x || !bounds.is_valid_x();
         for one in series {
             let (Some(ys), Some(first), Some(last)) =
-                (one.metrics.curve(column), one.xs.first(), one.xs.last())
+                (one.metrics.curve(curve), one.xs.first(), one.xs.last())
             else {
                 continue;
             };
@@ -167,13 +194,14 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
 /// The metric's name, its last value where there is only one curve, and the choice of a logarithmic axis.
 fn head(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool) {
     let p = palette(ui);
-    let (column, name, about, _) = METRICS[metric];
+    let Metric { curve, name, about, text, .. } = METRICS[metric];
     ui.horizontal(|ui| {
         ui.label(RichText::new(name).color(p.strong)).on_hover_text(about);
         if let [one] = series
-            && let Some(last) = one.metrics.curve(column).and_then(|c| c.iter().rev().find(|v| v.is_finite()))
+            && let Some(values) = one.metrics.curve(curve)
+            && let Some(last) = values.iter().rev().flatten().find(|value| value.is_finite())
         {
-            ui.label(RichText::new(number(column, f64::from(*last))).color(p.weak))
+            ui.label(RichText::new(text(f64::from(*last))).color(p.weak))
                 .on_hover_text("The last logged value");
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -185,12 +213,13 @@ fn head(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool) {
 }
 
 /// The axes of a plot, with zoom and cursor shared by all plots. Where `log`, the plot holds logarithms.
-fn axes<'a>(ui: &Ui, column: &'static str, log: bool, axis: Axis) -> Plot<'a> {
+fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a> {
     let p = palette(ui);
+    let text = metric.text;
     let unit = if axis == Axis::Steps { "step" } else { "token" };
     let back = move |y: f64| if log { 10f64.powf(y) } else { y };
     let linked = egui::Id::unique(("curves", axis == Axis::Steps));
-    Plot::new(("curve", column, log, axis == Axis::Steps))
+    Plot::new(("curve", metric.name, log, axis == Axis::Steps))
         .height(150.0)
         .show_axes([true, true])
         .allow_scroll(false)
@@ -199,7 +228,7 @@ fn axes<'a>(ui: &Ui, column: &'static str, log: bool, axis: Axis) -> Plot<'a> {
         .link_axis(linked, [true, false])
         .link_cursor(linked, [true, false])
         .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
-        .y_axis_formatter(move |mark, _| number(column, back(mark.value)))
+        .y_axis_formatter(move |mark, _| text(back(mark.value)))
         .y_axis_min_width(44.0)
         .x_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 4.0)))
         .y_grid_spacer(move |input: GridInput| {
@@ -215,7 +244,7 @@ fn axes<'a>(ui: &Ui, column: &'static str, log: bool, axis: Axis) -> Plot<'a> {
             HoverPosition::NearDataPoint { plot_name, position, .. } => Some(format!(
                 "{plot_name}\n{unit} {}\n{}",
                 format::grouped(position.x.max(0.0) as u64),
-                number(column, back(position.y))
+                text(back(position.y))
             )),
             HoverPosition::Elsewhere { .. } => None,
         })
@@ -226,17 +255,6 @@ fn around(mut values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let first = values.next()?;
     let flat = values.all(|value| value == first);
     flat.then_some(if first == 0.0 { [0.0, 1.0] } else { [0.5 * first, 1.5 * first] })
-}
-
-/// A value of a metric, in the unit of that metric.
-fn number(column: &str, value: f64) -> String {
-    match column {
-        "sparsity/dead_share" => format::percent(value),
-        "sparsity/dead_features" | "details/tokens_per_second" if value >= 0.0 => {
-            format::count(value.round() as u64)
-        }
-        _ => format::value(value),
-    }
 }
 
 /// Distance of grid lines so that about `lines` of them, at round numbers, are within `bounds`.

@@ -2,15 +2,15 @@
 
 /// The points of a curve within `from..=to`, at most about two for each of `columns`. `xs` ascends; values
 /// that are not finite break nothing and are left out.
-pub fn decimate(xs: &[f64], ys: &[f32], from: f64, to: f64, columns: usize) -> Vec<[f64; 2]> {
+pub fn decimate(xs: &[f64], ys: &[Option<f32>], from: f64, to: f64, columns: usize) -> Vec<[f64; 2]> {
     let n = xs.len().min(ys.len());
     let xs = &xs[..n];
     // One point beyond each end, so that the line reaches the border.
     let first = xs.partition_point(|x| *x < from).saturating_sub(1);
     let last = (xs.partition_point(|x| *x <= to) + 1).min(n).max(first);
     let columns = columns.max(1);
-    let finite = (first..last).filter(|i| ys[*i].is_finite());
-    let point = |i: usize| [xs[i], f64::from(ys[i])];
+    let finite = (first..last).filter(|i| ys[*i].is_some_and(f32::is_finite));
+    let point = |i: usize| [xs[i], f64::from(ys[i].unwrap_or(f32::NAN))];
     if last - first <= 2 * columns {
         return finite.map(point).collect();
     }
@@ -48,9 +48,10 @@ mod tests {
     #[test]
     fn spikes_survive_and_the_number_is_bounded() {
         let xs: Vec<f64> = (0..100_000).map(f64::from).collect();
-        let mut ys = vec![0.0f32; xs.len()];
-        ys[54_321] = 9.0;
-        ys[777] = f32::NAN;
+        let mut ys = vec![Some(0.0f32); xs.len()];
+        ys[54_321] = Some(9.0);
+        ys[777] = Some(f32::NAN);
+        ys[778] = None;
         let points = decimate(&xs, &ys, 0.0, 1e9, 300);
         assert!(points.len() <= 604, "{}", points.len());
         assert!(points.iter().any(|p| p[1] == 9.0));
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn few_points_stay_as_they_are_and_a_window_keeps_its_neighbours() {
         let xs = [0.0, 1.0, 2.0, 3.0, 4.0];
-        let ys = [5.0, f32::NAN, 7.0, 8.0, 9.0];
+        let ys = [Some(5.0), None, Some(7.0), Some(8.0), Some(9.0)];
         assert_eq!(decimate(&xs, &ys, 0.0, 4.0, 10), [[0.0, 5.0], [2.0, 7.0], [3.0, 8.0], [4.0, 9.0]]);
         assert_eq!(decimate(&xs, &ys, 3.0, 3.0, 10), [[2.0, 7.0], [3.0, 8.0], [4.0, 9.0]]);
         assert!(decimate(&[], &[], 0.0, 1.0, 10).is_empty());

@@ -2,7 +2,7 @@
 
 use egui::{Label, RichText, Ui};
 
-use crate::data::RunInfo;
+use crate::data::{Evaluation, RunInfo};
 use crate::theme::{palette, space};
 use crate::widgets::{facts, format};
 
@@ -16,94 +16,79 @@ enum Unit {
     Tokens,
 }
 
-/// A number of the evaluation: its field in `evaluation/core.json`, its label, its unit, what it measures.
-type Metric = (&'static str, &'static str, Unit, &'static str);
+/// A number of the evaluation: how it is read, its label, its unit, what it measures.
+type Metric = (fn(&Evaluation) -> Option<f64>, &'static str, Unit, &'static str);
 
 /// In the order in which they are shown.
-const METRICS: [Metric; 32] = [
-    ("fve", "FVE", Unit::Plain, "Fraction of variance explained"),
-    ("fvu", "FVU", Unit::Plain, "Fraction of variance unexplained, 1 − FVE"),
-    ("nmse", "Normalised MSE", Unit::Plain, "Squared error divided by the squared norm of the activations"),
-    ("mse", "MSE per dimension", Unit::Plain, "Mean squared error over tokens and raw dimensions"),
-    ("cosine", "Cosine", Unit::Plain, "Mean cosine of reconstruction and activation"),
-    ("l2_ratio", "L2 ratio", Unit::Plain, "Norm of the reconstruction divided by the norm of the activation"),
+const METRICS: [Metric; 31] = [
+    (|e| e.fve, "FVE", Unit::Plain, "Fraction of variance explained"),
+    (|e| e.fvu, "FVU", Unit::Plain, "Fraction of variance unexplained, 1 − FVE"),
+    (|e| e.nmse, "Normalised MSE", Unit::Plain, "Squared error divided by the squared norm of the activations"),
+    (|e| Some(e.mse), "MSE per dimension", Unit::Plain, "Mean squared error over tokens and raw dimensions"),
+    (|e| Some(e.cosine), "Cosine", Unit::Plain, "Mean cosine of reconstruction and activation"),
+    (|e| e.l2_ratio, "L2 ratio", Unit::Plain, "Norm of the reconstruction divided by the norm of the activation"),
     (
-        "relative_reconstruction_bias",
+        |e| e.relative_reconstruction_bias,
         "Relative reconstruction bias",
         Unit::Plain,
         "Below 1, reconstructions are shorter than they should be",
     ),
-    ("loss_recovered", "Loss recovered", Unit::Plain, "Cross-entropy recovered, compared with zero ablation"),
+    (|e| e.loss_recovered, "Loss recovered", Unit::Plain, "Cross-entropy recovered, compared with zero ablation"),
     (
-        "loss_recovered_mean_ablation",
+        |e| e.loss_recovered_mean_ablation,
         "Loss recovered (mean ablation)",
         Unit::Plain,
         "Cross-entropy recovered, compared with mean ablation",
     ),
-    ("ce_clean", "Loss, unchanged", Unit::Nats, "Cross-entropy of the unchanged model per predicted token"),
+    (|e| e.ce_clean, "Loss, unchanged", Unit::Nats, "Cross-entropy of the unchanged model per predicted token"),
     (
-        "ce_reconstructed",
+        |e| e.ce_reconstructed,
         "Loss, reconstructed",
         Unit::Nats,
         "Cross-entropy with the reconstruction spliced in",
     ),
-    ("ce_zero", "Loss, zero ablation", Unit::Nats, "Cross-entropy with zeros spliced in"),
-    ("ce_mean", "Loss, mean ablation", Unit::Nats, "Cross-entropy with the mean activation spliced in"),
-    ("kl_score", "KL score", Unit::Plain, "1 − KL of the reconstruction divided by KL of zero ablation"),
-    ("kl", "KL, reconstructed", Unit::Nats, "KL divergence from the unchanged model per predicted token"),
-    ("kl_zero", "KL, zero ablation", Unit::Nats, "KL divergence with zeros spliced in"),
-    ("kl_mean", "KL, mean ablation", Unit::Nats, "KL divergence with the mean activation spliced in"),
-    ("l0", "L0", Unit::Plain, "Mean number of active features per token"),
-    ("l0_sd", "L0, standard deviation", Unit::Plain, "Over tokens"),
-    ("l1", "L1", Unit::Plain, "Mean sum of a token's feature activations"),
-    ("dead_share", "Dead features, share", Unit::Share, "Features that never fired on the evaluated tokens"),
-    ("dead", "Dead features", Unit::Count, "Features that never fired on the evaluated tokens"),
+    (|e| e.ce_zero, "Loss, zero ablation", Unit::Nats, "Cross-entropy with zeros spliced in"),
+    (|e| e.ce_mean, "Loss, mean ablation", Unit::Nats, "Cross-entropy with the mean activation spliced in"),
+    (|e| e.kl_score, "KL score", Unit::Plain, "1 − KL of the reconstruction divided by KL of zero ablation"),
+    (|e| e.kl, "KL, reconstructed", Unit::Nats, "KL divergence from the unchanged model per predicted token"),
+    (|e| e.kl_zero, "KL, zero ablation", Unit::Nats, "KL divergence with zeros spliced in"),
+    (|e| e.kl_mean, "KL, mean ablation", Unit::Nats, "KL divergence with the mean activation spliced in"),
+    (|e| Some(e.l0), "L0", Unit::Plain, "Mean number of active features per token"),
+    (|e| Some(e.l0_sd), "L0, standard deviation", Unit::Plain, "Over tokens"),
+    (|e| Some(e.l1), "L1", Unit::Plain, "Mean sum of a token's feature activations"),
+    (|e| Some(e.dead_share), "Dead features, share", Unit::Share, "Features that never fired on the evaluated tokens"),
+    (|e| Some(e.dead as f64), "Dead features", Unit::Count, "Features that never fired on the evaluated tokens"),
     (
-        "under_used_share",
+        |e| Some(e.under_used_share),
         "Under-used features, share",
         Unit::Share,
         "Features that fired on hardly any of the evaluated tokens",
     ),
-    ("tokens", "Tokens", Unit::Tokens, "Tokens that were reconstructed"),
-    ("predicted_tokens", "Predicted tokens", Unit::Tokens, "Tokens whose loss was measured"),
-    ("left_out", "Left out", Unit::Tokens, "Tokens whose norm exceeds the limit set in training"),
-    ("norm_limit", "Norm limit", Unit::Plain, "Tokens with a larger norm are left out"),
-    ("documents", "Documents", Unit::Count, "Documents that the tokens are from"),
-    ("context_length", "Context length", Unit::Tokens, "Tokens per context of the model"),
-    ("d_sae", "Features", Unit::Count, "Width of the dictionary"),
-    ("seed", "Seed", Unit::Plain, "Seed by which the tokens were drawn"),
-    ("version", "Format version", Unit::Plain, "Version of the evaluation's file"),
+    (|e| Some(e.tokens as f64), "Tokens", Unit::Tokens, "Tokens that were reconstructed"),
+    (|e| Some(e.predicted_tokens as f64), "Predicted tokens", Unit::Tokens, "Tokens whose loss was measured"),
+    (|e| Some(e.left_out as f64), "Left out", Unit::Tokens, "Tokens whose norm exceeds the limit set in training"),
+    (|e| e.norm_limit.map(f64::from), "Norm limit", Unit::Plain, "Tokens with a larger norm are left out"),
+    (|e| Some(e.documents as f64), "Documents", Unit::Count, "Documents that the tokens are from"),
+    (|e| Some(e.context_length as f64), "Context length", Unit::Tokens, "Tokens per context of the model"),
+    (|e| Some(e.d_sae as f64), "Features", Unit::Count, "Width of the dictionary"),
+    (|e| Some(e.seed as f64), "Seed", Unit::Plain, "Seed by which the tokens were drawn"),
 ];
 
 /// Draws the section.
 pub fn show(ui: &mut Ui, info: &RunInfo) {
     facts::section(ui, "Evaluation");
-    if info.evaluation.is_empty() {
-        facts::caption(ui, "Not evaluated yet; run `sae evaluate`.");
-    }
-    let (mut known, other): (Vec<_>, Vec<_>) = info
-        .evaluation
-        .iter()
-        .map(|(field, value)| (rank(field), field, *value))
-        .partition(|n| n.0.is_some());
-    known.sort_by_key(|number| number.0);
-    ui.push_id("evaluation", |ui| {
-        ui.spacing_mut().item_spacing.y = 2.0;
-        for (rank, field, value) in known.into_iter().chain(other) {
-            match rank.and_then(|rank| METRICS.get(rank)) {
-                Some((_, label, unit, about)) => line(ui, label, &written(value, *unit), about),
-                // What a newer `sae` writes is shown under its own name.
-                None => line(ui, field, &written(value, Unit::Plain), "evaluation/core.json"),
+    match &info.evaluation {
+        None => drop(facts::caption(ui, "Not evaluated yet; run `sae evaluate`.")),
+        Some(evaluation) => drop(ui.push_id("evaluation", |ui| {
+            ui.spacing_mut().item_spacing.y = 2.0;
+            for (get, label, unit, about) in METRICS {
+                if let Some(value) = get(evaluation) {
+                    line(ui, label, &written(value, unit), about);
+                }
             }
-        }
-    });
+        })),
+    }
     ui.add_space(space::L);
-}
-
-/// The place of a field, which may be nested, among the known metrics.
-fn rank(field: &str) -> Option<usize> {
-    let last = field.rsplit('.').next();
-    METRICS.iter().position(|metric| Some(metric.0) == last)
 }
 
 fn line(ui: &mut Ui, label: &str, value: &str, about: &str) {
@@ -134,14 +119,9 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_their_units() {
-        let shown = |field: &str, value| {
-            let (_, label, unit, _) = METRICS[rank(field).unwrap()];
-            (label, written(value, unit))
-        };
-        assert_eq!(shown("ce_clean", 3.112), ("Loss, unchanged", "3.11 nats/token".to_owned()));
-        assert_eq!(shown("model.ce_clean", 3.112).0, "Loss, unchanged");
-        assert_eq!(shown("dead_share", 0.0215), ("Dead features, share", "2.15 %".to_owned()));
-        assert_eq!(shown("tokens", 262_144.0).0, "Tokens");
-        assert_eq!(rank("brand_new"), None);
+        assert_eq!(written(3.112, Unit::Nats), "3.11 nats/token");
+        assert_eq!(written(0.0215, Unit::Share), "2.15 %");
+        assert_eq!(written(262_144.0, Unit::Tokens), format::grouped(262_144));
+        assert_eq!(written(0.0, Unit::Count), "0");
     }
 }

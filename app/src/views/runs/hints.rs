@@ -80,7 +80,7 @@ fn loss_not_kept(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
 }
 
 fn shrinks(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
-    let ratio = info.evaluated("l2_ratio").filter(|ratio| *ratio < SHRUNK)?;
+    let ratio = info.evaluation.as_ref().and_then(|e| e.l2_ratio).filter(|ratio| *ratio < SHRUNK)?;
     Some(Hint {
         what: "Reconstructions are too short",
         evidence: format!("‖x̂‖ / ‖x‖ is {ratio:.3} ({})", info.measured_on),
@@ -99,7 +99,7 @@ fn thresholds_differ(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
 }
 
 fn diverged(info: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
-    let loss = finite(metrics?.curve("losses/overall_loss")?);
+    let loss = finite(metrics?.curve(|m| &m.overall_loss)?);
     let (least, last) = (loss.iter().copied().fold(f64::INFINITY, f64::min), *loss.last()?);
     (loss.len() >= 10 && least > 0.0 && last > DIVERGED * least).then(|| Hint {
         what: "The loss rose again",
@@ -117,7 +117,7 @@ fn diverged(info: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
 }
 
 fn restless(_: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
-    let loss = finite(metrics?.curve("losses/overall_loss")?);
+    let loss = finite(metrics?.curve(|m| &m.overall_loss)?);
     // The second half: at the beginning the loss falls, and should.
     let loss = loss.get(loss.len() / 2..).filter(|half| half.len() >= 10)?;
     let change = |w: &[f64]| ((w[1] - w[0]) / w[0].max(f64::MIN_POSITIVE)).abs();
@@ -138,7 +138,7 @@ fn restless(_: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
 fn too_short(info: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
     let firings = info.tokens as f64 * info.l0? / info.d_sae.max(1) as f64;
     let rise = metrics.and_then(|m| {
-        let fve = finite(m.curve("metrics/explained_variance")?);
+        let fve = finite(m.curve(|m| &m.explained_variance)?);
         (fve.len() >= 20).then(|| fve[fve.len() - 1] - fve[fve.len() - 1 - fve.len() / 10])
     });
     let evidence = match rise {
@@ -160,14 +160,14 @@ fn too_short(info: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
     })
 }
 
-fn finite(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|v| f64::from(*v)).filter(|v| v.is_finite()).collect()
+fn finite(values: &[Option<f32>]) -> Vec<f64> {
+    values.iter().flatten().map(|v| f64::from(*v)).filter(|v| v.is_finite()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Status;
+    use crate::data::{Evaluation, MetricsColumns, Status};
 
     fn healthy() -> (RunInfo, Metrics) {
         let info = RunInfo {
@@ -181,20 +181,18 @@ mod tests {
             loss_recovered: Some(0.98),
             l0: Some(32.0),
             dead_share: Some(0.01),
-            evaluation: vec![("l2_ratio".into(), 0.96)],
+            evaluation: Some(Evaluation { l2_ratio: Some(0.96), ..Evaluation::new() }),
             l0_by_threshold: Some((32.0, 33.0)),
             ..RunInfo::default()
         };
-        let steps = 0..100u64;
-        let curve = |f: fn(f32) -> f32| steps.clone().map(|s| f(s as f32)).collect::<Vec<f32>>();
-        let metrics = Metrics {
-            step: steps.clone().collect(),
-            tokens: steps.clone().collect(),
-            curves: vec![
-                ("losses/overall_loss".into(), curve(|s| 5.0 + 100.0 * (-s / 8.0).exp())),
-                ("metrics/explained_variance".into(), curve(|s| 0.94 - (-s / 8.0).exp())),
-            ],
-        };
+        let curve = |f: fn(f32) -> f32| (0..100).map(|s| Some(f(s as f32))).collect();
+        let metrics = Metrics(MetricsColumns {
+            step: (0..100).collect(),
+            tokens: (0..100).collect(),
+            overall_loss: curve(|s| 5.0 + 100.0 * (-s / 8.0).exp()),
+            explained_variance: curve(|s| 0.94 - (-s / 8.0).exp()),
+            ..MetricsColumns::default()
+        });
         (info, metrics)
     }
 
@@ -216,14 +214,17 @@ mod tests {
         assert_eq!(found(|i, _| i.fve = Some(0.5)), ["Little of the variance is explained"]);
         let lost = ["Variance is explained, but the model's loss is not recovered"];
         assert_eq!(found(|i, _| i.loss_recovered = Some(0.5)), lost);
-        assert_eq!(found(|i, _| i.evaluation[0].1 = 0.7), ["Reconstructions are too short"]);
+        assert_eq!(
+            found(|i, _| i.evaluation.as_mut().unwrap().l2_ratio = Some(0.7)),
+            ["Reconstructions are too short"]
+        );
         let differ = ["Thresholds select a different number of features than training did"];
         assert_eq!(found(|i, _| i.l0_by_threshold = Some((32.0, 60.0))), differ);
-        assert_eq!(found(|_, m| m.curves[0].1[99] = 50.0), ["The loss rose again"]);
+        assert_eq!(found(|_, m| m.0.overall_loss[99] = Some(50.0)), ["The loss rose again"]);
         assert_eq!(found(|i, _| i.tokens = 10_000), ["Trained on few tokens"]);
-        assert_eq!(found(|_, m| m.curves[1].1[99] = 0.97), ["Trained on few tokens"]);
+        assert_eq!(found(|_, m| m.0.explained_variance[99] = Some(0.97)), ["Trained on few tokens"]);
         let restless = found(|_, m| {
-            for (i, value) in m.curves[0].1.iter_mut().enumerate() {
+            for (i, value) in m.0.overall_loss.iter_mut().flatten().enumerate() {
                 *value *= if i % 2 == 0 { 1.0 } else { 1.3 };
             }
         });

@@ -71,7 +71,7 @@ fn plotted(runs: &[RunEntry], quality: Quality) -> Vec<PlottedRun<'_>> {
             let info = run.info.as_ref().ok()?;
             let place = [info.l0?, quality(info)?];
             let finite = place.iter().all(|number| number.is_finite());
-            finite.then_some(PlottedRun { run, place, held_out: !info.evaluation.is_empty() })
+            finite.then_some(PlottedRun { run, place, held_out: info.evaluation.is_some() })
         })
         .collect()
 }

@@ -13,7 +13,6 @@ use clap::{Args, Subcommand};
 use super::{Output, Session};
 use sae::experts;
 use sae::{Error, ModelChoice, Result};
-pub(super) use usage::layer_json;
 
 /// Analyse how a mixture-of-experts model uses its experts: by layer, domain, token, pair and feature
 #[derive(Debug, Args)]

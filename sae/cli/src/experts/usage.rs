@@ -1,25 +1,16 @@
 //! How a dataset's routing is printed.
 
-use serde_json::{Value, json};
-use storage::experts::{BalanceRow, ExpertLayerRow, InformationRow};
+use serde_json::json;
+use storage::experts::{BalanceRow, InformationRow};
 
 use super::number;
 use crate::Output;
 use sae::experts::{Against, Summary};
 
-/// Every number of a layer of `layers.parquet`.
-pub fn layer_json(l: &ExpertLayerRow) -> Value {
-    json!({
-        "layer": l.layer, "experts": l.experts, "k": l.k, "tokens": l.tokens, "cv": l.cv,
-        "max_violation": l.max_violation, "gini": l.gini, "load_entropy": l.load_entropy,
-        "effective_experts": l.effective_experts, "router_entropy": l.router_entropy, "dead": l.dead,
-    })
-}
-
 /// Three lines per layer, then the figures that are not known.
 pub fn summary(s: Summary) -> Output {
     let mut lines: Vec<(String, String)> = Vec::new();
-    for balance in s.more.balance.iter().filter(|row| row.domain.is_none()) {
+    for balance in s.layers() {
         lines.push((format!("layer {}", balance.layer), even(balance)));
         lines.push((String::new(), router(balance)));
         if let Some(information) = s.more.information.iter().find(|row| row.layer == balance.layer) {

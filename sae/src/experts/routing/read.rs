@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use arrow::array::{Array, ArrowPrimitiveType, AsArray, ListArray};
 use arrow::datatypes::{Float32Type, UInt16Type, UInt32Type};
 use arrow::record_batch::RecordBatch;
-use storage::schema::routing::{ENTROPY, EXPERTS, LAYER, SCORES, WEIGHTS};
+use storage::routing::{ENTROPY, EXPERTS, LAYER, SCORES, WEIGHTS};
 use storage::schema::{DOCUMENT, DOCUMENTS, POSITION, ROUTING, TOKEN};
 use storage::{Dataset, Scan, TableReader, column};
 

@@ -13,7 +13,6 @@ use crate::train::stream::source::Source;
 use crate::train::thresholds::{self, Trained};
 use crate::train::{CONFIG_FILE, TrainOutcome};
 use crate::{Error, Progress, Result};
-use storage::schema::metrics as names;
 
 /// What to do where a folder already holds a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +87,7 @@ pub fn finish(
         state: trainer.state(),
         statistics: trainer.statistics(),
         position: trainer.position(),
-        l0_training: trainer.last_row().and_then(|row| row.get(names::L0)).map_or(f64::NAN, f64::from),
+        l0_training: trainer.last_row().and_then(|row| row.l0).map_or(f64::NAN, f64::from),
     };
     let fitted = thresholds::fit(&trained, source, threads, progress)?;
     let fitted = fitted.map(|fitted| {

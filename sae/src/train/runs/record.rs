@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use storage::schema::metrics as names;
 use storage::{Dataset, LeftOut, Manifest, RunRecord, RunStatus};
 
 use super::clock;
@@ -49,9 +48,7 @@ pub fn update(record: &mut RunRecord, trainer: &Trainer<'_>, threads: usize) {
     record.input_scale = f64::from(trainer.statistics().input_scale);
     record.exact_search = trainer.exact_search().cloned();
     record.updated = clock::now();
-    if let Some(row) = trainer.last_row() {
-        record.last = row.values.iter().map(|(name, value)| (name.clone(), f64::from(*value))).collect();
-    }
+    record.last = trainer.last_row().copied().or(record.last);
     let (rows, passed) = (trainer.left_out(), trainer.position());
     record.left_out = Some(LeftOut { rows, share: rows as f64 / passed.max(1) as f64 });
     record.norm_limit = trainer.statistics().norm_limit.map(f64::from);
@@ -76,7 +73,7 @@ pub fn remarks(record: &RunRecord, resolved: &Resolved, manifest: &Manifest) -> 
         remark.push_str("; max_norm = none keeps such rows");
         remarks.push(remark);
     }
-    let dead = record.last.get(names::DEAD_SHARE).copied().unwrap_or_default();
+    let dead = record.last.and_then(|row| row.dead_share).map_or(0.0, f64::from);
     if let (Some(ratio), true) = (record.mean_ratio, dead > MANY_DEAD) {
         remarks.push(format!(
             "{:.0} % of the features are dead; the mean of the activations is {ratio:.2} times as long as what varies about it \
@@ -109,18 +106,19 @@ pub fn end_with(record: &mut RunRecord, error: &Error) {
 
 /// The outcome that `record` tells of.
 pub fn outcome(record: &RunRecord, run: &Path, resolved: &Resolved) -> TrainOutcome {
-    let last = |name: &str| record.last.get(name).copied().unwrap_or(f64::NAN);
+    let last = record.last.unwrap_or_default();
+    let number = |value: Option<f32>| value.map_or(f64::NAN, f64::from);
     TrainOutcome {
         run: run.to_path_buf(),
         method: resolved.config.method,
         steps: record.step,
         tokens: record.tokens_done,
         seconds: record.wall_seconds,
-        loss: last(names::OVERALL_LOSS),
-        fve: last(names::EXPLAINED_VARIANCE),
-        l0: last(names::L0),
-        dead: last(names::DEAD_FEATURES) as u64,
-        dead_share: last(names::DEAD_SHARE),
+        loss: number(last.overall_loss),
+        fve: number(last.explained_variance),
+        l0: number(last.l0),
+        dead: number(last.dead_features) as u64,
+        dead_share: number(last.dead_share),
         dead_after: resolved.dead_after,
         left_out: record.left_out.unwrap_or_default(),
         mean_ratio: record.mean_ratio,

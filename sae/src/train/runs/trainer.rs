@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 use storage::ExactSearch;
-use storage::metrics::{MetricsLog, Row};
+use storage::metrics::{MetricsLog, MetricsRow};
 
 use super::checkpoint::{self, Holds, Record};
 use super::schedule::Schedule;
@@ -242,7 +242,8 @@ impl<'a> Trainer<'a> {
 
     fn log_window(&mut self, learning_rate: f64) -> Result<()> {
         self.figures = self.window.figures(self.record.seconds);
-        let row = Row::new(self.state.step - 1, self.tokens_done(), self.record.seconds);
+        let (step, tokens, seconds) = (self.state.step - 1, self.tokens_done(), self.record.seconds);
+        let row = MetricsRow { step, tokens, seconds, ..MetricsRow::default() };
         self.log.append(self.figures.row(row, self.resolved.d_sae, learning_rate))?;
         self.window = Window::new(self.record.seconds);
         Ok(())
@@ -284,7 +285,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The last logged row.
-    pub fn last_row(&self) -> Option<&Row> {
+    pub fn last_row(&self) -> Option<&MetricsRow> {
         self.log.rows().last()
     }
 

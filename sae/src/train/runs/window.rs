@@ -1,7 +1,6 @@
 //! Figures of the steps since the last logged one.
 
-use storage::metrics::Row;
-use storage::schema::metrics as names;
+use storage::metrics::MetricsRow;
 
 use crate::train::step::StepReport;
 use kernels::reduce;
@@ -88,28 +87,26 @@ fn known(part: u64, whole: u64) -> f64 {
 }
 
 impl Figures {
-    /// The numbers as a row of `metrics.parquet`; those that are not finite are left out.
-    pub fn row(&self, mut row: Row, features: usize, learning_rate: f64) -> Row {
-        let values = [
-            (names::OVERALL_LOSS, self.loss),
-            (names::MSE_LOSS, self.mse),
-            (names::AUXILIARY_LOSS, self.auxk),
-            (names::SPARSITY_LOSS, self.penalty),
-            (names::EXPLAINED_VARIANCE, self.fve),
-            (names::FVU, 1.0 - self.fve),
-            (names::L0, self.l0),
-            (names::DEAD_FEATURES, self.dead as f64),
-            (names::DEAD_SHARE, self.dead as f64 / features as f64),
-            (names::LEARNING_RATE, learning_rate),
-            (names::TOKENS_PER_SECOND, self.tokens_per_second),
-            (names::W_DEC_NORMS, self.decoder_norm),
-            (names::CANDIDATES, self.candidates),
-            (names::RECALL, self.recall),
-        ];
-        for (name, value) in values.into_iter().filter(|(_, value)| value.is_finite()) {
-            row = row.with(name, value as f32);
+    /// The numbers in the row of `metrics.parquet`; those that are not finite are null.
+    pub fn row(&self, row: MetricsRow, features: usize, learning_rate: f64) -> MetricsRow {
+        let finite = |value: f64| value.is_finite().then_some(value as f32);
+        MetricsRow {
+            overall_loss: finite(self.loss),
+            mse_loss: finite(self.mse),
+            auxiliary_loss: finite(self.auxk),
+            sparsity_loss: finite(self.penalty),
+            explained_variance: finite(self.fve),
+            fvu: finite(1.0 - self.fve),
+            l0: finite(self.l0),
+            dead_features: finite(self.dead as f64),
+            dead_share: finite(self.dead as f64 / features as f64),
+            learning_rate: finite(learning_rate),
+            tokens_per_second: finite(self.tokens_per_second),
+            decoder_norms: finite(self.decoder_norm),
+            candidates_per_match: finite(self.candidates),
+            selection_recall: finite(self.recall),
+            ..row
         }
-        row
     }
 
     /// One short line for people.
@@ -148,8 +145,8 @@ mod tests {
         let figures = window.figures(1.0);
         assert!((figures.fve - (1.0 - 4.0 / 20.0)).abs() < 1e-12);
         assert_eq!((figures.l0, figures.loss), (1.5, 1.5));
-        let row = Figures { fve: f64::NAN, ..figures }.row(Row::new(0, 4, 0.1), 10, 1e-3);
-        assert_eq!((row.get(names::L0), row.get(names::FVU)), (Some(1.5), None));
+        let row = Figures { fve: f64::NAN, ..figures }.row(MetricsRow::default(), 10, 1e-3);
+        assert_eq!((row.l0, row.fvu), (Some(1.5), None));
         assert!(figures.note(10).contains("FVE 0.8000  L0 1.5"));
     }
 }

@@ -137,8 +137,9 @@ fn every_run_ends_in_the_bits_it_has_when_trained_alone() {
         let history = |run: &Path| std::fs::read(run.join("history/snapshots.parquet")).unwrap();
         assert!(history(&out.join(name)) == history(&alone), "{name}");
         let (a, b) = (RunRecord::read(&out.join(name)).unwrap(), RunRecord::read(&alone).unwrap());
-        assert_eq!((a.thresholds, a.status, a.step), (b.thresholds, b.status, b.step), "{name}");
-        assert_eq!(a.last.get("metrics/explained_variance"), b.last.get("metrics/explained_variance"));
+        assert_eq!((&a.thresholds, a.status, a.step), (&b.thresholds, b.status, b.step), "{name}");
+        let fve = |record: &RunRecord| record.last.unwrap().explained_variance;
+        assert_eq!(fve(&a), fve(&b));
     }
     let table = storage::row::open::<SweepRow>(&out.join(TABLE)).unwrap();
     let rows = storage::row::read::<SweepRow>(&table, Scan::default()).unwrap();

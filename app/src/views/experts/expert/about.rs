@@ -58,7 +58,7 @@ impl About<'_> {
         for (part, layer) in [
             (
                 &self.parts.backward,
-                self.usage.layers.iter().map(|l| l.layer).filter(|l| *l < self.layer).max(),
+                self.usage.layers.iter().map(|l| l.balance.layer).filter(|l| *l < self.layer).max(),
             ),
             (&self.parts.onward, Some(self.layer)),
         ] {
@@ -81,9 +81,10 @@ impl About<'_> {
             layer.rank(expert).map_or_else(String::new, |rank| format!("{rank} of {}", layer.experts()));
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = space::XL;
+            let known = |number: Option<String>| number.unwrap_or_else(|| format::MISSING.to_owned());
             let slots = format!(
                 "Of all slots, {} per token; the uniform share is {}",
-                layer.k,
+                known(layer.balance.k.map(|k| k.to_string())),
                 format::percent(1.0 / layer.experts() as f64)
             );
             facts::figure(ui, &format::percent(load.share), "of the slots", &slots);
@@ -92,7 +93,7 @@ impl About<'_> {
             let tokens = format!(
                 "{} of {} tokens chose it",
                 format::grouped(load.tokens),
-                format::grouped(layer.tokens)
+                known(layer.balance.tokens.map(format::grouped))
             );
             facts::figure(ui, &format::count(load.tokens), "tokens", &tokens);
             if load.tokens > 0 {
@@ -294,7 +295,7 @@ impl About<'_> {
             column("lift", 72.0, "Compared with chance: 1 if the experts were chosen independently"),
         ];
         let cell = |row: usize, column: usize| {
-            let pair = rows[row];
+            let pair = &rows[row];
             match column {
                 0 => Cell::Link(u64::from(pair.b), self.name(self.layer, pair.b)),
                 1 => Cell::Count(pair.count),

@@ -83,7 +83,7 @@ impl ExpertView {
         self.parts.together.want(workers, lane, &layer, move || tables::together(&b, layer));
         self.parts.words.want(workers, lane, &layer, move || tables::vocabulary(&c, layer));
         self.parts.onward.want(workers, lane, &layer, move || tables::transitions(&d, layer));
-        let before = usage.layers.iter().map(|l| l.layer).filter(|l| *l < layer).max();
+        let before = usage.layers.iter().map(|l| l.balance.layer).filter(|l| *l < layer).max();
         if let Some(before) = before {
             let dir = self.dataset.clone();
             self.parts.backward.want(workers, lane, &before, move || tables::transitions(&dir, before));
@@ -106,7 +106,7 @@ impl ExpertView {
             let title = format!("Expert {} of layer {}", self.expert, self.layer);
             ui.label(RichText::new(title).size(size::TITLE).color(p.strong));
             let load = layer.load(0, usize::from(self.expert));
-            if load.is_some_and(|load| load.share < crate::data::experts::DEAD) {
+            if load.is_some_and(|load| load.share < crate::data::experts::DEAD_SHARE) {
                 ui.label(RichText::new("dead").color(p.error)).on_hover_text("Less than 0.1 % of the slots");
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -219,7 +219,7 @@ impl View for ExpertView {
             return notice::loading(ui, "Reading the experts' load…");
         };
         let Some(layer) = usage.layer(self.layer) else {
-            let there: Vec<String> = usage.layers.iter().map(|l| l.layer.to_string()).collect();
+            let there: Vec<String> = usage.layers.iter().map(|l| l.balance.layer.to_string()).collect();
             let how = format!("The layers with experts are {}.", there.join(", "));
             return notice::empty(ui, &format!("Layer {} has no experts", self.layer), &how);
         };

@@ -1,0 +1,7 @@
+//! How the window says things: numbers as people read them, and what the columns of the features' table are called. It knows
+//! neither files nor widgets.
+
+pub mod format;
+mod number;
+
+pub use number::Number;

@@ -1,0 +1,18 @@
+//! How experts are used: `DATASET/experts/`, which `sae experts` writes.
+
+mod load;
+mod masking;
+mod together;
+mod usage;
+mod weights;
+
+pub use load::{ExpertLoadRow, read_load, write_load};
+pub use masking::{MaskedRow, MaskingRow};
+pub use together::{AgainstRow, FeatureExpertRow, PairRow, TransitionRow, VocabularyRow};
+pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
+pub use weights::{CellRow, SimilarityRow, SparsityRow};
+
+/// The folder of a dataset that holds them.
+pub const FOLDER: &str = "experts";
+/// An expert with a smaller share of its layer's slots counts as dead.
+pub const DEAD_SHARE: f64 = 0.001;
