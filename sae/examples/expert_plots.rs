@@ -13,7 +13,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use storage::experts::{
     BalanceRow, FeatureExpertRow, MaskingRow, PairRow, SpecialisationRow, VocabularyRow, read_load,
 };
-use storage::{Dataset, TableReader, features, row, schema, vocabulary};
+use storage::{Dataset, features, row, schema, vocabulary};
 
 /// Side of a cell in pixels.
 const CELL: i32 = 15;
@@ -106,7 +106,7 @@ fn by_domain(rows: &[SpecialisationRow]) -> Vec<Panel> {
 }
 
 fn load(folder: &Path) -> Panel {
-    let table = storage::row::open::<storage::experts::ExpertLoadRow>(&folder.join("load.parquet")).unwrap();
+    let table = row::open::<storage::experts::ExpertLoadRow>(&folder.join("load.parquet")).unwrap();
     let mut layers: BTreeMap<u16, Vec<f64>> = BTreeMap::new();
     for row in read_load(&table).unwrap().into_iter().filter(|row| row.domain.is_none()) {
         layers.entry(row.layer).or_default().push(row.share);
@@ -240,7 +240,7 @@ fn lives_in(run: &Path, texts: &[String]) {
         homes.iter().take(12).map(|((l, e), n)| format!("{l}:{e} {n}")).collect::<Vec<_>>().join(", ")
     );
     rows.sort_by(|a, b| b.mutual_information.total_cmp(&a.mutual_information));
-    let index = storage::row::open::<features::FeatureRow>(&run.join("features/features.parquet")).unwrap();
+    let index = row::open::<features::FeatureRow>(&run.join("features/features.parquet")).unwrap();
     println!(
         "\n| feature | fires on | expert | P(expert given feature) | P(feature given expert) | lift | bits | |\n|---|---|---|---:|---:|---:|---:|---|"
     );

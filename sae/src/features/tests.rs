@@ -5,7 +5,7 @@ use std::path::Path;
 use storage::examples::ExampleRow;
 use storage::feature_activations::ActivationRow;
 use storage::features::FeatureRow;
-use storage::schema::features::HISTOGRAM_BINS as BINS;
+use storage::features::HISTOGRAM_BINS as BINS;
 use storage::{Dataset, Run, Scan};
 
 use super::*;

@@ -8,7 +8,7 @@ pub mod tokens;
 use std::path::Path;
 
 use storage::Scan;
-pub use storage::experts::{BalanceRow, DEAD, ExpertLoadRow};
+pub use storage::experts::{BalanceRow, DEAD_SHARE, ExpertLoadRow};
 
 use crate::load::Problem;
 
@@ -29,8 +29,6 @@ pub struct LayerUsage {
     /// Load of every expert, index = expert: all text first, then each domain in the order of [`ExpertUsage::domains`].
     pub loads: Vec<Vec<ExpertLoadRow>>,
 }
-
-pub use storage::experts::DEAD_SHARE;
 
 impl LayerUsage {
     /// Number of experts.

@@ -87,7 +87,7 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
             Rect::from_min_max(pos2(left + gap, base - height(load.share)), pos2(left + step - gap, base));
         let colour = if hovered == Some(expert) { p.accent } else { p.curve(0).gamma_multiply(0.75) };
         painter.rect_filled(bar, 2.0, colour);
-        if load.share < DEAD {
+        if load.share < DEAD_SHARE {
             let mark = Rect::from_min_max(pos2(left + gap, base - 3.0), pos2(left + step - gap, base));
             painter.rect_filled(mark, 0.0, p.error);
         }
@@ -137,7 +137,7 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
             3 => Cell::Count(load.tokens),
             4 if load.tokens > 0 => Cell::Value(load.weight),
             4 => Cell::Missing,
-            _ if load.share < DEAD => Cell::Text("dead".into()),
+            _ if load.share < DEAD_SHARE => Cell::Text("dead".into()),
             _ => Cell::Text(String::new()),
         }
     };
