@@ -91,7 +91,7 @@ fn train_with_kills(
             std::thread::sleep(time.mul_f64(0.6 * chance.unit()));
             program.kill()
         };
-        resumed += usize::from(ended.stderr.contains("going on from step"));
+        resumed += usize::from(ended.stderr.contains("resuming from step"));
         if !ended.killed() {
             ended.ok();
             break;
@@ -114,7 +114,7 @@ fn ctrl_c_stops_training_with_a_checkpoint() {
     assert!(!run.join("cfg.json").exists(), "there is no dictionary yet");
 
     let ended = sae(at, "train --out run --resume").ok();
-    assert!(ended.stderr.contains("going on from step"), "{ended}");
+    assert!(ended.stderr.contains("resuming from step"), "{ended}");
     assert_eq!(RunRecord::read(&run).unwrap().status, RunStatus::Finished);
     assert!(weights(&run) == weights(&at.join("whole")));
 }

@@ -523,7 +523,7 @@ mod tests {
         assert!(wrong("budget-law = \"fit\"").contains("`budget_law`"));
         assert!(wrong("lambda = 3").contains("`score_lambda`"));
         assert!(wrong("lr = 1e-3").contains("unknown field `lr`; did you mean `learning_rate`?"));
-        assert!(wrong("zzz = 3").contains("there are data, method"));
+        assert!(wrong("zzz = 3").contains("there are data, from, method"));
         assert!(wrong("k = ").contains("train.toml"));
         assert!(wrong("budget_law = \"even\"").contains("zipf:s,q"));
         assert_eq!(parse("k = 7", Path::new("x")).unwrap().k, 7);

@@ -81,7 +81,16 @@ fn mistakes_are_answered_with_what_was_meant() {
     assert!(wrong("[cross]\nk = [1, 1]").contains("two runs are called `topk-k1`"));
     assert!(wrong("[[run]]\nname = \"../up\"").contains("cannot be the name"));
     assert!(wrong("[[run]]\nk = [1, 2]").contains("[[run]]:"), "lists are crossed under [[cross]] alone");
-    assert!(wrong("[cross]\nmethod = [\"topk\", \"batchtopk\"]").contains("batchtopk"));
+    assert!(wrong("[cross]\nmethod = [\"topk\", \"btachtopk\"]").contains("did you mean `batchtopk`"));
+}
+
+#[test]
+fn an_alias_names_the_folder_of_its_method() {
+    let runs = parse("[[cross]]\nmethod = [\"topk\", \"BatchTopK\"]\nseed = [0, 1]").unwrap();
+    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    assert_eq!(names, ["topk-seed0", "topk-seed1", "mutual-choice-seed0", "mutual-choice-seed1"]);
+    let runs = parse("[[cross]]\nname = \"short\"\nmethod = [\"topk\", \"batch_topk\"]").unwrap();
+    assert_eq!(runs[1].name, "short-mutual-choice");
 }
 
 fn asked(data: &Path, methods: &[Method]) -> Vec<Asked> {
@@ -256,6 +265,6 @@ fn what_makes_no_sense_is_said_before_anything_is_written() {
         run(&Plan::new(&asked(&data, &[Method::Topk]), None, None).unwrap(), &out, true, &mut Quiet)
             .unwrap_err()
             .to_string()
-            .contains("holds no sweep to resume")
+            .contains("does not hold a sweep to resume")
     );
 }

@@ -157,7 +157,7 @@ fn without_beta_a_gradient_run_is_a_topk_run_to_the_bit() {
 }
 
 #[test]
-fn what_a_method_can_not_do_is_said_before_anything_is_written() {
+fn what_a_method_cannot_do_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("data"), folder.path().join("run"));
     write(&data, &planted(600, 16, 40, 3).0, None, 16, 130, |_| false);
@@ -171,7 +171,7 @@ fn what_a_method_can_not_do_is_said_before_anything_is_written() {
     let message = refused(&|c| c.method = Method::GradientMutual);
     assert!(message.contains("has no gradients") && message.contains("--gradients"), "{message}");
     let message = refused(&|c| (c.method, c.k, c.batch) = (Method::FeatureChoice, 2, 40));
-    assert!(message.contains("a batch of 48 or more would do (of 384 for eight"), "{message}");
+    assert!(message.contains("a batch of 48 or more (384 gives eight"), "{message}");
     let message = refused(&|c| (c.method, c.budget_cap) = (Method::FeatureChoice, Some(0.01)));
     assert!(message.contains("budget_cap"), "{message}");
     let message = refused(&|c| (c.method, c.mutual_share) = (Method::FeatureChoice, Some(0.0)));

@@ -229,7 +229,7 @@ fn bad_requests_are_refused_before_anything_is_touched() {
     let attempt = |config: &TrainConfig, out: &Path, resume| {
         run(config, &data, out, resume, &mut Quiet).map(|_| ()).map_err(|e| e.to_string())
     };
-    assert!(attempt(&small_config(), &out, true).unwrap_err().contains("no run to resume"));
+    assert!(attempt(&small_config(), &out, true).unwrap_err().contains("does not hold a run to resume"));
     let short = TrainConfig { tokens: Some(300), ..small_config() };
     attempt(&short, &out, false).unwrap();
     let before = weights(&out);
