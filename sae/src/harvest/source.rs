@@ -152,13 +152,13 @@ pub(super) fn files(config: &HarvestConfig) -> Result<Vec<storage::TextSource>> 
 mod tests {
     use super::*;
 
-    const GOLDEN: [u32; 6] = [0; 6];
+    /// The first documents that seed 7 sets aside, by another implementation of ChaCha8.
+    const GOLDEN: [u32; 6] = [16, 31, 37, 59, 75, 106];
 
     #[test]
     fn the_share_set_aside_is_about_right_and_does_not_change() {
         let aside: Vec<u32> = (0..4000).filter(|&d| chance(7, d) < 0.05).collect();
         assert!((150..250).contains(&aside.len()), "{}", aside.len());
-        // What datasets of earlier programs were divided by.
         assert_eq!(aside[..6], GOLDEN);
         assert_ne!(aside, (0..4000).filter(|&d| chance(8, d) < 0.05).collect::<Vec<_>>());
     }
