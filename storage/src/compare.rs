@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::atomic;
 use crate::error::Result;
 use crate::json::read_versioned;
+use crate::record::record;
 use crate::row::row;
 
 /// `format` of the record.
@@ -39,31 +38,33 @@ row! {
     }
 }
 
-/// `compare.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// Always [`FORMAT`].
-    pub format: String,
-    /// See [`VERSION`].
-    pub version: u64,
-    /// Folder of the run.
-    pub run: PathBuf,
-    /// Folder of the run that it is compared with.
-    pub other: PathBuf,
-    /// SHA-256 of the run's weights.
-    pub sha256: String,
-    /// SHA-256 of the other's.
-    pub other_sha256: String,
-    /// Features of the run.
-    pub features: u64,
-    /// Features of the other.
-    pub others: u64,
-    /// Pairs that are each other's nearest.
-    pub mutual: u64,
-    /// Mean over the run's features of the largest cosine (mean max cosine similarity, MMCS).
-    pub mean_max_cosine: f64,
-    /// The same over the other's.
-    pub others_mean_max_cosine: f64,
+record! {
+    /// `compare.json`.
+    #[derive(Default)]
+    Comparison {
+        /// Always [`FORMAT`].
+        format: String,
+        /// See [`VERSION`].
+        version: u64,
+        /// Folder of the run.
+        run: PathBuf,
+        /// Folder of the run that it is compared with.
+        other: PathBuf,
+        /// SHA-256 of the run's weights.
+        sha256: String,
+        /// SHA-256 of the other's.
+        other_sha256: String,
+        /// Features of the run.
+        features: u64,
+        /// Features of the other.
+        others: u64,
+        /// Pairs that are each other's nearest.
+        mutual: u64,
+        /// Mean over the run's features of the largest cosine (mean max cosine similarity, MMCS).
+        mean_max_cosine: f64,
+        /// The same over the other's.
+        others_mean_max_cosine: f64,
+    }
 }
 
 impl Comparison {

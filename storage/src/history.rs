@@ -7,17 +7,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::json::read_versioned;
+use crate::record::record;
 use crate::row::{self, row};
 use crate::schema::FEATURE;
 use crate::table::{Scan, TableReader};
 
 mod snapshot;
 
+pub(crate) use snapshot::columns as snapshot_columns;
 pub use snapshot::{Snapshot, SnapshotWriter, open_snapshot, read_snapshot};
 
 /// `format` of the record.
@@ -94,64 +94,72 @@ row! {
     }
 }
 
-/// When a snapshot was taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
-    /// Steps done.
-    pub step: u64,
-    /// Tokens trained on.
-    pub tokens: u64,
+record! {
+    /// When a snapshot was taken.
+    #[derive(Copy, Default, Eq)]
+    Moment {
+        /// Steps done.
+        step: u64,
+        /// Tokens trained on.
+        tokens: u64,
+    }
 }
 
-/// Tokens by which a tenth, a quarter, half, three quarters and nine tenths of some features had come to something.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quantiles {
-    /// A tenth.
-    pub q10: u64,
-    /// A quarter.
-    pub q25: u64,
-    /// Half.
-    pub q50: u64,
-    /// Three quarters.
-    pub q75: u64,
-    /// Nine tenths.
-    pub q90: u64,
+record! {
+    /// Tokens by which a tenth, a quarter, half, three quarters and nine tenths of some features had come to something.
+    #[derive(Copy, Default, Eq)]
+    Quantiles {
+        /// A tenth.
+        q10: u64,
+        /// A quarter.
+        q25: u64,
+        /// Half.
+        q50: u64,
+        /// Three quarters.
+        q75: u64,
+        /// Nine tenths.
+        q90: u64,
+    }
 }
 
-/// All features of a run together.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct HistorySummary {
-    /// Features.
-    pub features: u64,
-    /// Those that never fired.
-    pub never_fired: u64,
-    /// Those that fired and are dead at the end.
-    pub died: u64,
-    /// Those that were dead at a snapshot and fired again.
-    pub revived: u64,
-    /// When those that fired were born; `None` if none did.
-    pub born: Option<Quantiles>,
-    /// When those that are alive at the end got the direction that they have at the end.
-    pub settled: Option<Quantiles>,
-    /// Mean over features of the cosine of their first and last decoder rows.
-    pub mean_cosine_first: Option<f64>,
+record! {
+    /// All features of a run together.
+    #[derive(Default)]
+    HistorySummary {
+        /// Features.
+        features: u64,
+        /// Those that never fired.
+        never_fired: u64,
+        /// Those that fired and are dead at the end.
+        died: u64,
+        /// Those that were dead at a snapshot and fired again.
+        revived: u64,
+        /// When those that fired were born; `None` if none did.
+        born: Option<Quantiles>,
+        /// When those that are alive at the end got the direction that they have at the end.
+        settled: Option<Quantiles>,
+        /// Mean over features of the cosine of their first and last decoder rows.
+        mean_cosine_first: Option<f64>,
+    }
 }
 
-/// `history.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct HistoryRecord {
-    /// Always [`FORMAT`].
-    pub format: String,
-    /// See [`VERSION`].
-    pub version: u64,
-    /// Snapshots in order; the last is the end of training.
-    pub snapshots: Vec<Moment>,
-    /// Tokens of silence after which a feature is dead.
-    pub dead_after: u64,
-    /// From this cosine on, a direction counts as the one that it became.
-    pub same_cosine: f64,
-    /// All features together.
-    pub summary: HistorySummary,
+record! {
+    /// `history.json`.
+    #[derive(Default)]
+    HistoryRecord {
+        /// Always [`FORMAT`].
+        format: String,
+        /// See [`VERSION`].
+        version: u64,
+        /// Snapshots in order; the last is the end of training.
+        snapshots: Vec<Moment>,
+        /// Tokens of silence after which a feature is dead.
+        dead_after: u64,
+        /// From this cosine on, a direction counts as the one that it became.
+        same_cosine: f64,
+        /// All features together.
+        summary: HistorySummary,
+    }
 }
 
 impl HistoryRecord {

@@ -20,7 +20,8 @@
 //!
 //! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
 //! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`explanations`], [`history`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
-//! [`schema`] is the one place where columns are named.
+//! Tables are declared as structs ([`row`]) and so are JSON files ([`record`]); [`catalogue`] lists all of them, and
+//! `docs/on-disk.md` is made from it.
 //!
 //! A dataset written and read back:
 //!
@@ -73,6 +74,7 @@
 
 pub mod atomic;
 pub mod attention;
+pub mod catalogue;
 pub mod codes;
 pub mod column;
 pub mod compare;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
+use crate::record::record;
+
 /// `format` of `dataset.json`.
 pub const FORMAT: &str = "sae-workbench dataset";
 /// Newest version of `dataset.json` that this program reads and the one that it writes.
@@ -67,56 +69,66 @@ impl RowsAre {
     }
 }
 
-/// Which model made the data.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelRef {
-    /// Name of the model, for people.
-    pub id: String,
-    /// Its folder at the time, if it was a folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// SHA-256 of its weights, in hexadecimal.
-    pub sha256: String,
+record! {
+    /// Which model made the data.
+    #[derive(Default, Eq)]
+    ModelRef {
+        /// Name of the model, for people.
+        id: String,
+        /// Its folder at the time, if it was a folder.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// SHA-256 of its weights, in hexadecimal.
+        sha256: String,
+    }
 }
 
-/// How every context began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bos {
-    /// The token that did; none if contexts began with their text.
-    pub token: Option<u32>,
-    /// What decided it, for people: a file of the tokenizer and what it says, or an option.
-    pub because: String,
+record! {
+    /// How every context began.
+    #[derive(Eq)]
+    Bos {
+        /// The token that did; none if contexts began with their text.
+        token: Option<u32>,
+        /// What decided it, for people: a file of the tokenizer and what it says, or an option.
+        because: String,
+    }
 }
 
-/// One file of text. How much of it became rows is in the table of documents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TextSource {
-    /// The file.
-    pub path: String,
-    /// Its length.
-    pub bytes: u64,
+record! {
+    /// One file of text. How much of it became rows is in the table of documents.
+    #[derive(Eq)]
+    TextSource {
+        /// The file.
+        path: String,
+        /// Its length.
+        bytes: u64,
+    }
 }
 
-/// One Parquet file of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Name inside the dataset's folder.
-    pub file: String,
-    /// Rows in it.
-    pub rows: u64,
-    /// Its length.
-    pub bytes: u64,
-    /// SHA-256 of the file, in hexadecimal.
-    pub sha256: String,
+record! {
+    /// One Parquet file of a table.
+    #[derive(Eq)]
+    Part {
+        /// Name inside the dataset's folder.
+        file: String,
+        /// Rows in it.
+        rows: u64,
+        /// Its length.
+        bytes: u64,
+        /// SHA-256 of the file, in hexadecimal.
+        sha256: String,
+    }
 }
 
-/// The parts of one table, in the order of its rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table {
-    /// Rows of all parts.
-    pub rows: u64,
-    /// The files.
-    pub parts: Vec<Part>,
+record! {
+    /// The parts of one table, in the order of its rows.
+    #[derive(Default, Eq)]
+    Table {
+        /// Rows of all parts.
+        rows: u64,
+        /// The files.
+        parts: Vec<Part>,
+    }
 }
 
 impl Table {
@@ -132,46 +144,47 @@ impl Table {
     }
 }
 
-/// `dataset.json`. A header for [`crate::DatasetWriter::begin`] is the same without `rows` and `tables`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Always [`FORMAT`].
-    pub format: String,
-    /// Version of the layout; see [`VERSION`].
-    pub version: u64,
-    /// The model that the text went through.
-    pub model: ModelRef,
-    /// Where the activations were taken (a TransformerLens name); `None` for a dataset without activations.
-    pub hook: Option<String>,
-    /// What a row is; tokens where nothing is said.
-    #[serde(default, skip_serializing_if = "RowsAre::tokens")]
-    pub rows_are: RowsAre,
-    /// Width of an activation.
-    pub d_model: usize,
-    /// Type of a stored activation.
-    pub dtype: Dtype,
-    /// Tokens that the model saw at once, with BOS.
-    pub context_length: usize,
-    /// The tokenizer's name or file.
-    pub tokenizer: String,
-    /// How every context began. Datasets from before this was recorded began with the model's begin token, if it had one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bos: Option<Bos>,
-    /// Where the text came from.
-    #[serde(default)]
-    pub text: Vec<TextSource>,
-    /// Tokens that the model saw and that have no row: "BOS", "padding".
-    #[serde(default)]
-    pub left_out: Vec<String>,
-    /// Everything else that decides what the rows are (seed, token limit, options).
-    #[serde(default)]
-    pub settings: serde_json::Value,
-    /// Rows of the main table: `activations`, or `routing` where there are none.
-    #[serde(default)]
-    pub rows: u64,
-    /// Table name → its parts.
-    #[serde(default)]
-    pub tables: BTreeMap<String, Table>,
+record! {
+    /// `dataset.json`. A header for [`crate::DatasetWriter::begin`] is the same without `rows` and `tables`.
+    Manifest {
+        /// Always [`FORMAT`].
+        format: String,
+        /// Version of the layout; see [`VERSION`].
+        version: u64,
+        /// The model that the text went through.
+        model: ModelRef,
+        /// Where the activations were taken (a TransformerLens name); `None` for a dataset without activations.
+        hook: Option<String>,
+        /// What a row is; tokens where nothing is said.
+        #[serde(default, skip_serializing_if = "RowsAre::tokens")]
+        rows_are: RowsAre,
+        /// Width of an activation.
+        d_model: usize,
+        /// Type of a stored activation.
+        dtype: Dtype,
+        /// Tokens that the model saw at once, with BOS.
+        context_length: usize,
+        /// The tokenizer's name or file.
+        tokenizer: String,
+        /// How every context began. Datasets from before this was recorded began with the model's begin token, if it had one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bos: Option<Bos>,
+        /// Where the text came from.
+        #[serde(default)]
+        text: Vec<TextSource>,
+        /// Tokens that the model saw and that have no row: "BOS", "padding".
+        #[serde(default)]
+        left_out: Vec<String>,
+        /// Everything else that decides what the rows are (seed, token limit, options).
+        #[serde(default)]
+        settings: serde_json::Value,
+        /// Rows of the main table: `activations`, or `routing` where there are none.
+        #[serde(default)]
+        rows: u64,
+        /// Table name → its parts.
+        #[serde(default)]
+        tables: BTreeMap<String, Table>,
+    }
 }
 
 impl Manifest {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::json::read_versioned;
+use crate::record::record;
 
 /// The file's name.
 pub const FILE: &str = "notes.json";
@@ -20,23 +21,25 @@ pub const FORMAT: &str = "sae-workbench notes";
 /// Newest version that this program reads and the one that it writes.
 pub const VERSION: u64 = 1;
 
-/// What a person said about one feature.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// Which feature.
-    pub feature: u32,
-    /// A name; shown in place of the index's own.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub label: String,
-    /// Any text.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub text: String,
-    /// Whether it is to be found again quickly.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub bookmarked: bool,
-    /// When it was changed last, seconds since 1970.
-    #[serde(default)]
-    pub changed: u64,
+record! {
+    /// What a person said about one feature.
+    #[derive(Default, Eq)]
+    Note {
+        /// Which feature.
+        feature: u32,
+        /// A name; shown in place of the index's own.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
+        /// Any text.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        text: String,
+        /// Whether it is to be found again quickly.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        bookmarked: bool,
+        /// When it was changed last, seconds since 1970.
+        #[serde(default)]
+        changed: u64,
+    }
 }
 
 impl Note {

@@ -17,6 +17,7 @@ use crate::index::IndexRecord;
 use crate::json::read_versioned;
 use crate::manifest::ModelRef;
 use crate::metrics::{self, MetricsRow};
+use crate::record::record;
 use crate::row::{self, Row};
 use crate::table::TableReader;
 use crate::vocabulary::{self, TokenRow};
@@ -43,110 +44,118 @@ pub enum RunStatus {
     Failed,
 }
 
-/// `run.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunRecord {
-    /// Always [`FORMAT`].
-    pub format: String,
-    /// Version of the layout; see [`VERSION`].
-    pub version: u64,
-    /// Where it stands.
-    pub status: RunStatus,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// `topk`, `mutual-choice` and so on.
-    pub method: String,
-    /// Features a token; 0 for methods without a budget.
-    pub k: usize,
-    /// Width of an activation.
-    pub d_in: usize,
-    /// Number of features.
-    pub d_sae: usize,
-    /// Where the activations were taken (a TransformerLens name).
-    pub hook: String,
-    /// The model of the data.
-    pub model: ModelRef,
-    /// The dataset's folder.
-    pub data: String,
-    /// Decides every random choice.
-    pub seed: u64,
-    /// Threads; they do not change the result.
-    pub threads: usize,
-    /// Tokens to train on.
-    pub tokens_total: u64,
-    /// Tokens trained on so far.
-    pub tokens_done: u64,
-    /// Steps done.
-    pub step: u64,
-    /// Steps to do.
-    pub steps_total: u64,
-    /// Training time, summed over resumptions.
-    pub wall_seconds: f64,
-    /// Program and libraries → version.
-    #[serde(default)]
-    pub versions: BTreeMap<String, String>,
-    /// When it began, RFC 3339.
-    pub started: String,
-    /// When this record was written, RFC 3339.
-    pub updated: String,
-    /// What the raw activations were multiplied by in training.
-    pub input_scale: f64,
-    /// Norm of a raw activation above which rows are left out of training; `None` if there is no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub norm_limit: Option<f64>,
-    /// Where training left the search among candidates; `None` if it did not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exact_search: Option<ExactSearch>,
-    /// Rows that were left out of training because of their norm, of those that came by; `None` before training.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_out: Option<LeftOut>,
-    /// γ = ‖μ‖/‖σ‖ of the activations that were trained on: norm of the mean over root mean square of the distance from it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean_ratio: Option<f64>,
-    /// The last logged row of `metrics.parquet`; null before the first.
-    pub last: Option<MetricsRow>,
-    /// How thresholds were fitted after training; `None` for methods that need none or are not done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thresholds: Option<ThresholdFit>,
+record! {
+    /// `run.json`.
+    #[derive(Default)]
+    RunRecord {
+        /// Always [`FORMAT`].
+        format: String,
+        /// Version of the layout; see [`VERSION`].
+        version: u64,
+        /// Where it stands.
+        status: RunStatus,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        /// `topk`, `mutual-choice` and so on.
+        method: String,
+        /// Features a token; 0 for methods without a budget.
+        k: usize,
+        /// Width of an activation.
+        d_in: usize,
+        /// Number of features.
+        d_sae: usize,
+        /// Where the activations were taken (a TransformerLens name).
+        hook: String,
+        /// The model of the data.
+        model: ModelRef,
+        /// The dataset's folder.
+        data: String,
+        /// Decides every random choice.
+        seed: u64,
+        /// Threads; they do not change the result.
+        threads: usize,
+        /// Tokens to train on.
+        tokens_total: u64,
+        /// Tokens trained on so far.
+        tokens_done: u64,
+        /// Steps done.
+        step: u64,
+        /// Steps to do.
+        steps_total: u64,
+        /// Training time, summed over resumptions.
+        wall_seconds: f64,
+        /// Program and libraries → version.
+        #[serde(default)]
+        versions: BTreeMap<String, String>,
+        /// When it began, RFC 3339.
+        started: String,
+        /// When this record was written, RFC 3339.
+        updated: String,
+        /// What the raw activations were multiplied by in training.
+        input_scale: f64,
+        /// Norm of a raw activation above which rows are left out of training; `None` if there is no limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        norm_limit: Option<f64>,
+        /// Where training left the search among candidates; `None` if it did not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exact_search: Option<ExactSearch>,
+        /// Rows that were left out of training because of their norm, of those that came by; `None` before training.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_out: Option<LeftOut>,
+        /// γ = ‖μ‖/‖σ‖ of the activations that were trained on: norm of the mean over root mean square of the distance from it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mean_ratio: Option<f64>,
+        /// The last logged row of `metrics.parquet`; null before the first.
+        last: Option<MetricsRow>,
+        /// How thresholds were fitted after training; `None` for methods that need none or are not done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thresholds: Option<ThresholdFit>,
+    }
 }
 
-/// From where on training computed all pre-activations, because the search among candidates of a product in 8 bits missed too many
-/// active features.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ExactSearch {
-    /// The first step without candidates, counted from 1.
-    pub from_step: u64,
-    /// Share of the active pairs of the step before that candidates had.
-    pub recall: f32,
-    /// The same in words.
-    pub reason: String,
+record! {
+    /// From where on training computed all pre-activations, because the search among candidates of a product in 8 bits missed too many
+    /// active features.
+    #[derive(Default)]
+    ExactSearch {
+        /// The first step without candidates, counted from 1.
+        from_step: u64,
+        /// Share of the active pairs of the step before that candidates had.
+        recall: f32,
+        /// The same in words.
+        reason: String,
+    }
 }
 
-/// Rows that were left out of training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct LeftOut {
-    /// Their number.
-    pub rows: u64,
-    /// The same as a share of all rows that came by.
-    pub share: f64,
+record! {
+    /// Rows that were left out of training.
+    #[derive(Copy, Default)]
+    LeftOut {
+        /// Their number.
+        rows: u64,
+        /// The same as a share of all rows that came by.
+        share: f64,
+    }
 }
 
-/// Thresholds of a dictionary whose training selected codes from whole batches.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ThresholdFit {
-    /// `one` for all features, or `each` feature its own.
-    pub kind: String,
-    /// Which tokens they were fitted on: `held-out`, `unused` (of the training documents, but not trained on) or `training`.
-    pub split: String,
-    /// Tokens they were fitted on.
-    pub tokens: u64,
-    /// Other tokens of the same kind, on which `l0_threshold` was measured.
-    pub check_tokens: u64,
-    /// Active features a token in training, over the last logged window.
-    pub l0_training: f64,
-    /// Active features a token by the thresholds.
-    pub l0_threshold: f64,
+record! {
+    /// Thresholds of a dictionary whose training selected codes from whole batches.
+    #[derive(Default)]
+    ThresholdFit {
+        /// `one` for all features, or `each` feature its own.
+        kind: String,
+        /// Which tokens they were fitted on: `held-out`, `unused` (of the training documents, but not trained on) or `training`.
+        split: String,
+        /// Tokens they were fitted on.
+        tokens: u64,
+        /// Other tokens of the same kind, on which `l0_threshold` was measured.
+        check_tokens: u64,
+        /// Active features a token in training, over the last logged window.
+        l0_training: f64,
+        /// Active features a token by the thresholds.
+        l0_threshold: f64,
+    }
 }
 
 impl RunRecord {

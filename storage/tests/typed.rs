@@ -1,5 +1,6 @@
 //! Rust values → tables → the same Rust values.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::needless_update, reason = "a new column need not be told to every test")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ prop_compose! {
             neighbours,
             coactive,
             label,
+            ..FeatureRow::default()
         }
     }
 }

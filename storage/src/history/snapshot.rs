@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Float32Type, SchemaRef, UInt32Type, UInt64Type}
 use crate::column::{self, booleans, primitive};
 use crate::error::{Error, Result};
 use crate::manifest::Part;
-use crate::schema::{self, FEATURE};
+use crate::schema::{self, Column, FEATURE, documented};
 use crate::table::{Scan, TableReader};
 use crate::{Layout, PartWriter};
 
@@ -52,20 +52,28 @@ pub struct Snapshot {
     pub directions: Vec<i8>,
 }
 
-fn schema_of(d: usize) -> SchemaRef {
+pub(crate) fn columns(d: usize) -> Vec<Column> {
     let width = i32::try_from(d).unwrap_or(i32::MAX);
-    schema::schema(vec![
-        schema::column(FEATURE, DataType::UInt32),
-        schema::column(STEP, DataType::UInt64),
-        schema::column(TOKENS, DataType::UInt64),
-        schema::column(OVER, DataType::UInt64),
-        schema::column(FIRED, DataType::UInt64),
-        schema::column(DEAD, DataType::Boolean),
-        schema::column(BIAS, DataType::Float32),
-        schema::column(ENCODER_NORM, DataType::Float32),
-        schema::column(COSINE, DataType::Float32),
-        schema::column(DIRECTION, DataType::FixedSizeBinary(width)),
-    ])
+    vec![
+        documented(FEATURE, DataType::UInt32, "Number of the feature, from 0; every feature has a row."),
+        documented(STEP, DataType::UInt64, "Steps done; the same in every row."),
+        documented(TOKENS, DataType::UInt64, "Tokens trained on; the same in every row."),
+        documented(OVER, DataType::UInt64, "Tokens that `fired` is counted over; the same in every row."),
+        documented(FIRED, DataType::UInt64, "Tokens of those that it fired on."),
+        documented(DEAD, DataType::Boolean, "Whether it had not fired for `dead_after` tokens."),
+        documented(BIAS, DataType::Float32, "Bias of its encoder as it was trained, for scaled activations."),
+        documented(ENCODER_NORM, DataType::Float32, "Norm of its encoder row."),
+        documented(COSINE, DataType::Float32, "Cosine of its encoder row and its decoder row."),
+        documented(
+            DIRECTION,
+            DataType::FixedSizeBinary(width),
+            "Its decoder row, `[d_in]`, in signed 8-bit numbers with a unit of its own: the direction alone.",
+        ),
+    ]
+}
+
+fn schema_of(d: usize) -> SchemaRef {
+    schema::schema_of(columns(d))
 }
 
 /// Writes a snapshot piece by piece.

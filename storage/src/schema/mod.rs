@@ -17,6 +17,7 @@ use crate::row::Row as _;
 use crate::vocabulary::TokenRow;
 
 pub use activations::{activations, activations_of};
+pub(crate) use whitening::columns as whitening_columns;
 pub use whitening::whitening;
 pub(crate) use whitening::{MEAN, RESTORE, WHITEN};
 

@@ -1,0 +1,323 @@
+//! Every file of a dataset, a run and a sweep with its columns or fields, from the declarations that write and read them.
+//! `docs/on-disk.md` is [`markdown`]; a test compares the two.
+
+use std::fmt::Write as _;
+
+use arrow::datatypes::{DataType, Field};
+
+use crate::record::{FieldDoc, Record};
+use crate::row::Row;
+use crate::schema::{self, Column, activations};
+use crate::{
+    Dtype, Manifest, RowsAre, RunRecord, attention, codes, compare, documents, evaluation, examples, experts,
+    explanations, feature_activations, features, history, index, manifest, map, metrics, notes, routing, run,
+    sweep, vocabulary,
+};
+
+/// A file and what it holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileDoc {
+    /// Its name inside the folder; what varies is in capitals.
+    pub path: &'static str,
+    /// What it is, or what a row of it is.
+    pub about: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// A Parquet table.
+    Table(Vec<Column>),
+    /// A JSON object.
+    Record(&'static [FieldDoc]),
+    /// Something that has a description of its own elsewhere.
+    Other,
+}
+
+/// A folder and its files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FolderDoc {
+    /// What it is called.
+    pub name: &'static str,
+    /// What there is to know of all of it.
+    pub about: &'static str,
+    /// Its files.
+    pub files: Vec<FileDoc>,
+}
+
+fn table<R: Row>(path: &'static str) -> FileDoc {
+    let columns =
+        R::fields().into_iter().zip(R::DOCS).map(|(field, about)| Column { field, about }).collect();
+    FileDoc { path, about: words(R::ABOUT), content: Content::Table(columns) }
+}
+
+fn record<R: Record>(path: &'static str) -> FileDoc {
+    FileDoc { path, about: words(R::ABOUT), content: Content::Record(R::FIELDS) }
+}
+
+fn columns(path: &'static str, about: &str, columns: Vec<Column>) -> FileDoc {
+    FileDoc { path, about: about.to_owned(), content: Content::Table(columns) }
+}
+
+fn other(path: &'static str, about: &str) -> FileDoc {
+    FileDoc { path, about: about.to_owned(), content: Content::Other }
+}
+
+/// Doc comments as one line.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// All folders.
+pub fn folders() -> Vec<FolderDoc> {
+    vec![dataset(), run(), sweep()]
+}
+
+fn dataset() -> FolderDoc {
+    // A row has all columns that any kind of rows has.
+    let mut all = activations::columns(RowsAre::Patches, 1, Dtype::F16);
+    let token = activations::columns(RowsAre::Tokens, 1, Dtype::F16).remove(2);
+    all.insert(2, token);
+    all.insert(5, activations::gradient(1));
+    let mut routed = table::<routing::RoutingRow>("routing-NNNNN.parquet");
+    if let Content::Table(columns) = &mut routed.content {
+        columns.push(schema::documented(
+            routing::SCORES,
+            schema::list(DataType::Float32),
+            routing::ABOUT_SCORES,
+        ));
+    }
+    FolderDoc {
+        name: "DATASET",
+        about: DATASET,
+        files: vec![
+            record::<Manifest>("dataset.json"),
+            record::<manifest::ModelRef>("dataset.json, `model`"),
+            record::<manifest::Bos>("dataset.json, `bos`"),
+            record::<manifest::TextSource>("dataset.json, `text`"),
+            record::<manifest::Table>("dataset.json, `tables`"),
+            record::<manifest::Part>("dataset.json, `tables`, `parts`"),
+            other(".lock", "Held while somebody writes."),
+            other(
+                "journal.json",
+                "Only while the dataset is being written: the whole parts so far and where to continue.",
+            ),
+            columns(
+                "activations-NNNNN.parquet",
+                "One row of activations, in (document, position) order.",
+                all,
+            ),
+            table::<documents::DocumentRow>("documents.parquet"),
+            table::<vocabulary::TokenRow>("vocabulary.parquet"),
+            routed,
+            columns(
+                "whitening.parquet",
+                "One component of a whitened activation, in order. Only whitened patches.",
+                schema::whitening_columns(1),
+            ),
+            table::<experts::ExpertLoadRow>("experts/load.parquet"),
+            table::<experts::BalanceRow>("experts/balance.parquet"),
+            table::<experts::SpecialisationRow>("experts/specialisation.parquet"),
+            with_note(
+                table::<experts::SpecialisationRow>("experts/kinds.parquet"),
+                "Here `domain` names a kind of token: line break, space, digits, punctuation, word begin, ….",
+            ),
+            table::<experts::InformationRow>("experts/information.parquet"),
+            table::<experts::PairRow>("experts/pairs.parquet"),
+            table::<experts::TransitionRow>("experts/transitions.parquet"),
+            table::<experts::VocabularyRow>("experts/vocabulary.parquet"),
+            table::<experts::AgainstRow>("experts/against.parquet"),
+            table::<experts::SimilarityRow>("experts/similarity.parquet"),
+            with_note(table::<experts::SparsityRow>("experts/sparsity.parquet"), "ReLU experts only."),
+            table::<experts::MaskingRow>("experts/masking.parquet"),
+            table::<experts::MaskedRow>("experts/masked.parquet"),
+        ],
+    }
+}
+
+fn with_note(mut file: FileDoc, note: &str) -> FileDoc {
+    file.about = format!("{} {note}", file.about);
+    file
+}
+
+fn run() -> FolderDoc {
+    FolderDoc {
+        name: "RUN",
+        about: RUN,
+        files: vec![
+            record::<RunRecord>("run.json"),
+            record::<run::ThresholdFit>("run.json, `thresholds`"),
+            record::<run::ExactSearch>("run.json, `exact_search`"),
+            record::<run::LeftOut>("run.json, `left_out`"),
+            other("train.toml", "The resolved configuration; giving it back reproduces the run."),
+            table::<metrics::MetricsRow>("metrics.parquet"),
+            other(
+                "checkpoints/STEP/",
+                "Weights, optimiser moments, counters, rates, budgets and the position in the data.",
+            ),
+            other(
+                "cfg.json, sae_weights.safetensors",
+                "The dictionary in SAELens's v6 layout, for raw activations: the input scale is folded into the biases.",
+            ),
+            columns(
+                "history/STEP.parquet",
+                "Only while the run is trained: every feature at a snapshot, sorted by feature.",
+                history::snapshot_columns(1),
+            ),
+            table::<history::HistoryRow>("history/snapshots.parquet"),
+            table::<history::EventsRow>("history/events.parquet"),
+            with_note(record::<history::HistoryRecord>("history/history.json"), "It is written last."),
+            record::<history::Moment>("history/history.json, `snapshots`"),
+            record::<history::HistorySummary>("history/history.json, `summary`"),
+            record::<history::Quantiles>("history/history.json, `summary`, `born` and `settled`"),
+            record::<index::IndexRecord>("features/index.json"),
+            record::<index::ExampleOptions>("features/index.json, `examples`"),
+            table::<features::FeatureRow>("features/features.parquet"),
+            table::<feature_activations::ActivationRow>("features/activations-NNNNN.parquet"),
+            table::<codes::CodesRow>("features/codes-NNNNN.parquet"),
+            table::<examples::ExampleRow>("features/examples.parquet"),
+            table::<attention::HeadsRow>("features/heads.parquet"),
+            table::<attention::AttributionRow>("features/attribution.parquet"),
+            table::<map::PointRow>("features/map.parquet"),
+            with_note(
+                table::<vocabulary::TokenRow>("features/vocabulary.parquet"),
+                "A copy of the dataset's, so that a run shows text alone.",
+            ),
+            table::<experts::FeatureExpertRow>("features/experts.parquet"),
+            table::<experts::CellRow>("features/cells.parquet"),
+            record::<evaluation::Evaluation>("evaluation/core.json"),
+            other(
+                "evaluation/threshold.json",
+                "As `core.json`, of the dictionary with one threshold in place of the k best of a token.",
+            ),
+            record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
+            table::<explanations::Explanation>("explanations/NAME.parquet"),
+            record::<notes::Note>("notes.json, `notes`"),
+            record::<compare::Comparison>("compare/NAME/compare.json"),
+            table::<compare::NearestRow>("compare/NAME/features.parquet, others.parquet"),
+        ],
+    }
+}
+
+fn sweep() -> FolderDoc {
+    FolderDoc {
+        name: "SWEEP",
+        about: SWEEP,
+        files: vec![
+            other("sweep.toml", "Every run with all its options; giving it back reproduces the sweep."),
+            table::<sweep::SweepRow>("sweep.parquet"),
+            other("NAME/", "A run each."),
+            table::<sweep::ComparisonRow>("comparison/runs.parquet"),
+            table::<sweep::MeanRow>("comparison/means.parquet"),
+            other("comparison/comparison.md, *.svg", "The same for people."),
+        ],
+    }
+}
+
+const DATASET: &str = "\
+Made by `sae harvest` and `sae import`. Without `dataset.json` it is unfinished.
+
+A document longer than a context is cut into consecutive contexts, each begun with BOS when the model has one; contexts of
+several short documents are packed into one row of a batch with block-diagonal attention, so a row is exactly what the model
+would compute for that document alone.
+
+Where rows are not tokens (`rows_are`), there is no column `token` and no vocabulary: nothing is made up. Documents are then
+runs of rows, or pictures and the held-out bands of pictures. An imported dataset with tokens has a vocabulary only if a
+tokenizer was given, and `model.sha256` is empty where nobody knows the weights. Several hooks in one pass: `NAME/HOOK/` is a
+dataset each, and `NAME/routing/` holds the routing table.";
+
+const RUN: &str = "\
+A trained dictionary, made by `sae train`; `features/` by `sae index`, which replaces that folder as a whole, `evaluation/` by
+`sae evaluate`, `compare/` by `sae match`, `explanations/` by `sae explain` and imports, `notes.json` by people.
+
+`activations` and `codes` hold the same pairs twice. By feature, a page of rows spans all documents, so a document's codes
+cannot be found by statistics; a reader of text needs them side by side, a reader of a feature the other way round.
+
+`notes.json` and `explanations/` lie next to `features/` and not in it, so that they outlive a new index; an explanation's
+source is a file of its own, and reading it in again replaces it and no other.
+
+`heads.parquet` and `attribution.parquet` exist for dictionaries at `attn.hook_z` alone: after W_O the heads have been added
+up. The index computes the attribution with the model on the example's own context; the attention pattern counts as given.
+It lists at most 64 sources, the largest in absolute value, by position; `rest` is the sum of the others. The table is left
+out, with the reason in `index.json`, where the sum would be a different number: the parts do not add up to the value at the
+hook, activations differ from the indexed ones by more than 2 %, or the text has gaps.";
+
+const SWEEP: &str = "\
+Made by `sae train --config sweep.toml` (docs/sweeps.md); `comparison/` by `sae compare`.";
+
+/// `docs/on-disk.md`.
+pub fn markdown() -> String {
+    let mut out = String::from(HEAD);
+    for folder in folders() {
+        let _ = write!(out, "\n## {}\n\n{}\n", folder.name, folder.about);
+        for file in folder.files {
+            let _ = write!(out, "\n### {}\n\n{}\n", file.path, file.about);
+            match file.content {
+                Content::Other => {}
+                Content::Table(columns) => {
+                    out += "\n| column | type | null | what it holds |\n|---|---|---|---|\n";
+                    for Column { field, about } in columns {
+                        let null = if field.is_nullable() { "yes" } else { "" };
+                        let _ = writeln!(
+                            out,
+                            "| `{}` | {} | {null} | {} |",
+                            field.name(),
+                            type_name(field.data_type()),
+                            cell(about)
+                        );
+                    }
+                }
+                Content::Record(fields) => {
+                    out += "\n| field | type | what it holds |\n|---|---|---|\n";
+                    for field in fields {
+                        let _ = writeln!(
+                            out,
+                            "| `{}` | `{}` | {} |",
+                            field.name,
+                            cell(field.kind),
+                            cell(field.about)
+                        );
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+const HEAD: &str = "\
+# Files on disk
+
+This page is generated from the declarations in `storage/src`; change them and run
+`UPDATE_DOCS=1 cargo test -p storage --test catalogue`.
+
+Everything but weights and configuration is Parquet that DuckDB, pyarrow, Polars and Spark read as it is. JSON files are
+written next to their name, fsynced and renamed. Lists are lists and structs are structs, never JSON in a string. A table may
+have further columns; one that lacks a column of this page, or has it with a different type, is refused with its name.
+`Option` in a JSON field's type means that it may be null or missing.
+";
+
+fn cell(text: &str) -> String {
+    words(text).replace('|', "\\|")
+}
+
+/// A type in the words of Arrow, short.
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::List(inner) => format!("List<{}>", type_name(inner.data_type())),
+        DataType::FixedSizeList(inner, _) => match inner.data_type() {
+            DataType::Float16 => "FixedSizeList<Float16 or Float32>".to_owned(),
+            inner => format!("FixedSizeList<{}>", type_name(inner)),
+        },
+        DataType::FixedSizeBinary(_) => "FixedSizeBinary".to_owned(),
+        DataType::Dictionary(_, values) => format!("{} (dictionary)", type_name(values)),
+        DataType::Struct(fields) => {
+            let field =
+                |field: &std::sync::Arc<Field>| format!("{} {}", field.name(), type_name(field.data_type()));
+            format!("Struct{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
