@@ -1,7 +1,7 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
 //! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` ·
-//! `RUN#compare=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
+//! `RUN#matching=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
 //! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
 //! `DATASET#expert=2:11` (layer 2, expert 11)
 
@@ -32,10 +32,10 @@ pub enum Place {
         run: PathBuf,
     },
     /// The features of a run compared with those of a different run.
-    Compare {
+    Matching {
         /// Folder of the run.
         run: PathBuf,
-        /// Name of the comparison in the run's folder `compare`.
+        /// Name of the matching in the run's folder `matching`.
         with: String,
     },
     /// One feature's page.
@@ -101,7 +101,7 @@ impl Place {
             Self::Curves { run }
             | Self::Features { run }
             | Self::Map { run }
-            | Self::Compare { run, .. }
+            | Self::Matching { run, .. }
             | Self::Feature { run, .. }
             | Self::Prompt { run, .. }
             | Self::Example { run, .. } => Some(run),
@@ -122,7 +122,7 @@ impl Place {
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
             Self::Map { .. } => Self::Map { run: at },
-            Self::Compare { with, .. } => Self::Compare { run: at, with },
+            Self::Matching { with, .. } => Self::Matching { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
             Self::Prompt { feature, .. } => Self::Prompt { run: at, feature },
             Self::Example { feature, example, .. } => Self::Example { run: at, feature, example },
@@ -167,7 +167,7 @@ impl fmt::Display for Place {
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
             Self::Map { run } => write!(f, "{}#map", run.display()),
-            Self::Compare { run, with } => write!(f, "{}#compare={with}", run.display()),
+            Self::Matching { run, with } => write!(f, "{}#matching={with}", run.display()),
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
             Self::Prompt { run, feature: None } => write!(f, "{}#prompt", run.display()),
             Self::Prompt { run, feature: Some(n) } => write!(f, "{}#prompt={n}", run.display()),
@@ -222,7 +222,7 @@ impl Address {
                 None => Place::Feature { run: path.clone(), feature: number(n)? },
             },
             Some(("prompt", n)) => Place::Prompt { run: path.clone(), feature: Some(number(n)?) },
-            Some(("compare", with)) => Place::Compare { run: path.clone(), with: with.to_owned() },
+            Some(("matching", with)) => Place::Matching { run: path.clone(), with: with.to_owned() },
             Some(("document", n)) => match n.split_once("&token=") {
                 Some((n, token)) => {
                     Place::Token { dataset: path.clone(), document: number(n)?, token: number(token)? }
@@ -247,7 +247,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #map, #compare=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
+                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #map, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts and #expert=LAYER:EXPERT."
                 ));
             }
@@ -271,7 +271,7 @@ mod tests {
             Place::Map { run: run.clone() },
             Place::Prompt { run: run.clone(), feature: None },
             Place::Prompt { run: run.clone(), feature: Some(9) },
-            Place::Compare { run: run.clone(), with: "topk-4k".into() },
+            Place::Matching { run: run.clone(), with: "topk-4k".into() },
             Place::Dataset { dataset: run.clone(), document: None },
             Place::Dataset { dataset: run.clone(), document: Some(4) },
             Place::Token { dataset: run.clone(), document: 4, token: 40 },

@@ -24,7 +24,7 @@ Usage: sae-app [PATH | ADDRESS]
   PATH      a run, a dataset, or a folder that holds some
   ADDRESS   a place in one: RUN#features, RUN#feature=123,
             RUN#feature=123&example=4, RUN#map,
-            RUN#compare=NAME, RUN#curves, DATASET#documents,
+            RUN#matching=NAME, RUN#curves, DATASET#documents,
             DATASET#document=4, DATASET#document=4&token=40,
             DATASET#experts, DATASET#expert=2:11 (layer 2, expert 11)
 

@@ -224,7 +224,7 @@ fn a_point_of_the_map_is_opened() {
 
 #[test]
 fn two_dictionaries_are_compared() {
-    let place = Place::Compare { run: run(), with: "topk-512".into() };
+    let place = Place::Matching { run: run(), with: "topk-512".into() };
     let mut window = window_at(Some(place));
     wait_for(&mut window, "Pair of feature 0");
     wait_for_part(&mut window, "Densities of pairs: ");

@@ -108,7 +108,7 @@ fn map() {
 
 #[test]
 fn compare() {
-    let place = Place::Compare { run: run(), with: "topk-512".into() };
+    let place = Place::Matching { run: run(), with: "topk-512".into() };
     look("compare", Some(&place), &["Pair of feature 0", "Densities of pairs: "]);
 }
 

@@ -219,7 +219,7 @@ fn a_person_goes_from_a_document_to_experts_and_to_a_comparison() {
     desk.xdotool(&["key", "ctrl+Page_Up", "key", "ctrl+Page_Down"]).unwrap();
 
     // Two dictionaries beside each other, and a pair of features with the mouse.
-    go(&desk, &format!("{}#compare=topk-512", folder.join("topk-2k").display()), &["\"compare\": {"]);
+    go(&desk, &format!("{}#matching=topk-512", folder.join("topk-2k").display()), &["\"compare\": {"]);
     let before = wait("the comparison", || desk.picture().filter(|(colours, _)| *colours > 100));
     desk.xdotool(&["mousemove", "--sync", "500", "300", "click", "1"]).unwrap();
     wait("the pair's pages", || desk.picture().filter(|now| *now != before));

@@ -14,7 +14,7 @@
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
-//! | how methods compare | [`compare::run`] |
+//! | how methods compare | [`comparison::run`] |
 //! | how it differs from another | [`matching::run`] |
 //! | how experts are used | [`experts::summarise`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
@@ -46,7 +46,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod compare;
+pub mod comparison;
 mod csv_file;
 pub mod demo;
 pub mod dictionary;

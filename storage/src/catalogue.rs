@@ -9,9 +9,9 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, codes, compare, documents, evaluation, examples, experts,
-    explanations, feature_activations, features, history, index, manifest, map, metrics, notes, routing, run,
-    sweep, vocabulary,
+    Dtype, Manifest, RowsAre, RunRecord, attention, codes, comparison, documents, evaluation, examples,
+    experts, explanations, feature_activations, features, history, index, manifest, map, matching, metrics,
+    notes, routing, run, sweep, vocabulary,
 };
 
 /// A file and what it holds.
@@ -195,8 +195,8 @@ fn run() -> FolderDoc {
             record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
             table::<explanations::Explanation>("explanations/NAME.parquet"),
             record::<notes::Note>("notes.json, `notes`"),
-            record::<compare::Comparison>("compare/NAME/compare.json"),
-            table::<compare::NearestRow>("compare/NAME/features.parquet, others.parquet"),
+            record::<matching::Matching>("matching/NAME/matching.json"),
+            table::<matching::NearestRow>("matching/NAME/features.parquet, others.parquet"),
         ],
     }
 }
@@ -209,8 +209,8 @@ fn sweep() -> FolderDoc {
             other("sweep.toml", "Every run with all its options; giving it back reproduces the sweep."),
             table::<sweep::SweepRow>("sweep.parquet"),
             other("NAME/", "A run each."),
-            table::<sweep::ComparisonRow>("comparison/runs.parquet"),
-            table::<sweep::MeanRow>("comparison/means.parquet"),
+            table::<comparison::ComparisonRow>("comparison/runs.parquet"),
+            table::<comparison::MeanRow>("comparison/means.parquet"),
             other("comparison/comparison.md, *.svg", "The same for people."),
         ],
     }
@@ -230,7 +230,7 @@ dataset each, and `NAME/routing/` holds the routing table.";
 
 const RUN: &str = "\
 A trained dictionary, made by `sae train`; `features/` by `sae index`, which replaces that folder as a whole, `evaluation/` by
-`sae evaluate`, `compare/` by `sae match`, `explanations/` by `sae explain` and imports, `notes.json` by people.
+`sae evaluate`, `matching/` by `sae match`, `explanations/` by `sae explain` and imports, `notes.json` by people.
 
 `activations` and `codes` hold the same pairs twice. By feature, a page of rows spans all documents, so a document's codes
 cannot be found by statistics; a reader of text needs them side by side, a reader of a feature the other way round.

@@ -264,7 +264,11 @@ fn training_options() {
             ("train --data data --config unknown.toml --out run", 1, &["unknown.toml", "unknown field `lr`"]),
             ("train --data data --config broken.toml --out run", 1, &["broken.toml", "line 1"]),
             ("train --data data --config nowhere.toml --out run", 1, &["nowhere.toml"]),
-            ("train --data data --d-sae 64 --k 4 --out none --resume", 2, &["none", "not hold a run to resume"]),
+            (
+                "train --data data --d-sae 64 --k 4 --out none --resume",
+                2,
+                &["none", "not hold a run to resume"],
+            ),
             ("train --out none --resume", 1, &["none"]),
         ],
     );

@@ -4,7 +4,6 @@
 //! failure comes out as a [`Problem`] that names the file and the remedy.
 
 pub mod codes;
-pub mod compare;
 pub mod dataset;
 pub mod experts;
 pub mod explanations;
@@ -13,6 +12,7 @@ pub mod features;
 pub mod folder;
 pub mod heads;
 pub mod history;
+pub mod matching;
 pub mod notes;
 pub mod plane;
 pub mod routing;
@@ -21,7 +21,6 @@ pub mod run;
 pub mod search;
 pub mod vocabulary;
 
-pub use compare::Comparison;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
 pub use experts::{ExpertLoadRow, ExpertUsage, LayerUsage};
 pub use explanations::Explanations;
@@ -30,6 +29,7 @@ pub use features::{
 };
 pub use folder::{DatasetEntry, Folder, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
+pub use matching::Matching;
 pub use notes::Notes;
 pub use routing::{LayerRouting, Routing};
 pub use rows::{RowFacts, Rows};

@@ -179,7 +179,7 @@ fn indexed_on(run: &storage::Run) -> Option<String> {
 }
 
 fn comparisons(dir: &Path) -> Vec<String> {
-    let names = storage::compare::find(dir).into_iter();
+    let names = storage::matching::find(dir).into_iter();
     names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
 }
 

@@ -228,7 +228,7 @@ fn places_of_run(run: &RunEntry) -> Vec<Entry> {
             entries.push(entry(format!("Map of {name}"), Place::Map { run: path() }));
         }
         entries.extend(info.comparisons.iter().map(|with| {
-            let place = Place::Compare { run: path(), with: with.clone() };
+            let place = Place::Matching { run: path(), with: with.clone() };
             entry(format!("Compare {name} with {with}"), place)
         }));
         entries.push(entry(format!("Prompt {name}"), Place::Prompt { run: path(), feature: None }));

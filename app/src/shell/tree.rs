@@ -104,7 +104,7 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
         let hover = format!("The features of {} compared with those of {with}", run.name);
         let name = format!("Compare with {with}");
         let shown = Line { name: &name, right: "", dot: None, indent: space::L, hover: &hover };
-        line(ui, &shown, here, Place::Compare { run: run.path.clone(), with: with.clone() }, actions);
+        line(ui, &shown, here, Place::Matching { run: run.path.clone(), with: with.clone() }, actions);
     }
 }
 

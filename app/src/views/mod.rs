@@ -5,12 +5,12 @@
 //! [`Action`](crate::action::Action)s, which the shell applies in one place. The types see to that: a scene
 //! lends what is loaded for reading only, and only [`View::logic`] is given the workers that read files.
 
-pub mod compare;
 pub mod dataset;
 pub mod experts;
 pub mod feature;
 pub mod features;
 pub mod map;
+pub mod matching;
 pub mod prompt;
 pub mod runs;
 mod scene;
@@ -71,7 +71,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Runs | Place::Curves { .. } => Box::new(runs::RunsView::new(place)),
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
-        Place::Compare { run, with } => Box::new(compare::CompareView::new(run, with)),
+        Place::Matching { run, with } => Box::new(matching::MatchingView::new(run, with)),
         Place::Feature { run, .. } | Place::Example { run, .. } => {
             Box::new(feature::FeatureView::new(run, place))
         }

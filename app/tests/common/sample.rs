@@ -191,7 +191,7 @@ pub fn explanations(run: &Path, features: u32, text: &Text) -> Result<()> {
 
 /// A comparison of two runs: most small features found their like, several large ones share one.
 pub fn comparison(run: &Path, features: u32, other: &Path, others: u32) -> Result<()> {
-    use storage::compare::{Comparison, FEATURES, FOLDER, NearestRow, OTHERS};
+    use storage::matching::{Comparison, FEATURES, FOLDER, NearestRow, OTHERS};
     let folder = run.join(FOLDER).join("topk-512");
     std::fs::create_dir_all(&folder)?;
     let cosine = |f: u32| 0.35 + 0.62 * chance(u64::from(f), 400) as f32;
@@ -219,8 +219,8 @@ pub fn comparison(run: &Path, features: u32, other: &Path, others: u32) -> Resul
     let mean =
         |rows: &[NearestRow]| rows.iter().map(|r| f64::from(r.cosine)).sum::<f64>() / rows.len() as f64;
     Comparison {
-        format: storage::compare::FORMAT.into(),
-        version: storage::compare::VERSION,
+        format: storage::matching::FORMAT.into(),
+        version: storage::matching::VERSION,
         run: run.into(),
         other: other.into(),
         features: u64::from(features),

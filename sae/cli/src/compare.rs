@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Output, Session};
 use sae::Result;
-use sae::compare::{self, CompareOptions};
+use sae::comparison::{self, CompareOptions};
 use sae::evaluate::EvaluateOptions;
 use sae::train::sweep::{self, Plan};
 
@@ -58,7 +58,7 @@ impl Command {
             no_pca: self.no_pca,
             out: self.out,
         };
-        let comparison = compare::run(&self.folder, &options, &mut session.progress)?;
+        let comparison = comparison::run(&self.folder, &options, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!({
             "out": comparison.out, "runs": comparison.runs, "means": comparison.means,
         }));

@@ -9,7 +9,7 @@ use sae::{Result, matching};
 
 /// Find for every feature the nearest one of another dictionary, by the cosine of decoder rows
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sae match topk wide\n  sae-app \"topk#compare=wide\"")]
+#[command(after_help = "Example:\n  sae match topk wide\n  sae-app \"topk#matching=wide\"")]
 pub struct Command {
     /// The run
     #[arg(value_name = "RUN")]
@@ -17,7 +17,7 @@ pub struct Command {
     /// The run to compare it with
     #[arg(value_name = "OTHER")]
     other: PathBuf,
-    /// Name of the comparison, a folder in RUN/compare [default: the name of OTHER]
+    /// Name of the matching, a folder in RUN/matching [default: the name of OTHER]
     #[arg(long)]
     name: Option<String>,
 }

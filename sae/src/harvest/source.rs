@@ -99,7 +99,8 @@ impl<'a> TokenSource<'a> {
         self.left -= rows;
         self.number += 1;
         self.first_row += rows;
-        let held_out = document.held_out.unwrap_or_else(|| is_held_out(self.seed, number, self.held_out_share));
+        let held_out =
+            document.held_out.unwrap_or_else(|| is_held_out(self.seed, number, self.held_out_share));
         let undecided = document.held_out.is_none();
         let Document { name, source, domain, .. } = document;
         // A limit of 2³² rows in one document is far above what a context of text can number.

@@ -8,7 +8,7 @@ mod nearest;
 
 use std::path::{Path, PathBuf};
 
-use storage::compare::{Comparison, FEATURES, FILE, FOLDER, FORMAT, NearestRow, OTHERS, VERSION};
+use storage::matching::{FEATURES, FILE, FOLDER, FORMAT, Matching, NearestRow, OTHERS, VERSION};
 
 pub use nearest::{Nearest, nearest};
 
@@ -16,14 +16,14 @@ use crate::dictionary::Dictionary;
 use crate::rows::weights_sha256;
 use crate::{Error, Progress, Result};
 
-/// Compares the runs in `run` and `other` and writes `RUN/compare/NAME/`; the folder's path and the record. `name` is by
+/// Compares the runs in `run` and `other` and writes `RUN/matching/NAME/`; the folder's path and the record. `name` is by
 /// default that of the other run's folder.
 pub fn run(
     run: &Path,
     other: &Path,
     name: Option<&str>,
     progress: &mut dyn Progress,
-) -> Result<(PathBuf, Comparison)> {
+) -> Result<(PathBuf, Matching)> {
     let (a, b) = (Dictionary::load(run)?, Dictionary::load(other)?);
     if a.d_in != b.d_in {
         return Err(Error::request(format!(
@@ -59,7 +59,7 @@ pub fn run(
     let mean =
         |rows: &[NearestRow]| rows.iter().map(|r| f64::from(r.cosine)).sum::<f64>() / rows.len() as f64;
     let whole = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
-    let record = Comparison {
+    let record = Matching {
         format: FORMAT.to_owned(),
         version: VERSION,
         run: whole(run)?,
@@ -88,7 +88,7 @@ fn both(a: &Dictionary, b: &Dictionary, what: &str, progress: &mut dyn Progress)
 }
 
 /// The record goes first and comes last: a folder with a record has the tables that belong to it.
-fn write(folder: &Path, features: &[NearestRow], others: &[NearestRow], record: &Comparison) -> Result<()> {
+fn write(folder: &Path, features: &[NearestRow], others: &[NearestRow], record: &Matching) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let old = folder.join(FILE);
     if old.exists() {
@@ -137,7 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = dictionaries(folder.path());
         let (place, record) = run(&a, &b, None, &mut Quiet).unwrap();
-        assert_eq!(place, a.join("compare/b"));
+        assert_eq!(place, a.join("matching/b"));
         assert_eq!((record.features, record.others), (40, 30));
         let read = |file: &str| -> Vec<NearestRow> {
             let table = storage::row::open::<NearestRow>(&place.join(file)).unwrap();
@@ -148,8 +148,8 @@ mod tests {
         assert!(features[9].cosine > 0.999_999 && features[9].second.unwrap() > 0.9);
         assert_eq!((others[4].nearest, others[4].mutual), (9, false));
         assert_eq!(record.mutual, others.iter().filter(|row| row.mutual).count() as u64);
-        assert_eq!(Comparison::read(&place).unwrap(), record);
-        assert_eq!(storage::compare::find(&a), [place]);
+        assert_eq!(Matching::read(&place).unwrap(), record);
+        assert_eq!(storage::matching::find(&a), [place]);
         let same = run(&a, &a, Some("itself"), &mut Quiet).unwrap().1;
         assert!(same.mutual == 40 && (same.mean_max_cosine - 1.0).abs() < 1e-6);
     }

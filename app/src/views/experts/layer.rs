@@ -30,11 +30,7 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::XL;
         let each = [
-            (
-                format!("{k} of {experts}"),
-                "experts per token",
-                "Experts that each token is routed to",
-            ),
+            (format!("{k} of {experts}"), "experts per token", "Experts that each token is routed to"),
             (
                 format!("{} of {experts}", value(balance.effective_experts)),
                 "effective experts",

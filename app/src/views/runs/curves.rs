@@ -31,7 +31,10 @@ fn count(value: f64) -> String {
 }
 
 const METRICS: [Metric; 10] = [
-    Metric { logarithmic: true, ..metric(|m| &m.overall_loss, "Loss", "The objective that training minimises") },
+    Metric {
+        logarithmic: true,
+        ..metric(|m| &m.overall_loss, "Loss", "The objective that training minimises")
+    },
     metric(|m| &m.explained_variance, "FVE", "Fraction of variance explained, centred"),
     metric(|m| &m.l0, "L0", "Mean number of active features per token"),
     Metric {
@@ -168,8 +171,9 @@ fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, a
     // Where nothing is above 0 there are no logarithms to show.
     let log = *logarithmic && values().any(|value| value > 0.0);
     let ends = around(values()).into_iter().flatten();
-    let shown = ends
-        .fold(axes(ui, &METRICS[metric], log, axis), |shown, end| shown.include_y(if log { end.log10() } else { end }));
+    let shown = ends.fold(axes(ui, &METRICS[metric], log, axis), |shown, end| {
+        shown.include_y(if log { end.log10() } else { end })
+    });
     let width = ui.available_width().max(1.0);
     shown.show(ui, |plot| {
         let bounds = plot.plot_bounds();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use storage::sweep::MeanRow;
+use storage::comparison::MeanRow;
 
 use super::means::Group;
 use crate::{Error, Result};

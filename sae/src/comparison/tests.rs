@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use storage::Scan;
-use storage::sweep::{ComparisonRow, MeanRow};
+use storage::comparison::{ComparisonRow, MeanRow};
 
 use super::means::means;
 use super::*;

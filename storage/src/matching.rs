@@ -1,4 +1,4 @@
-//! Two dictionaries beside each other: `RUN/compare/NAME/` with `compare.json` and two tables of [`NearestRow`],
+//! Two dictionaries matched feature by feature: `RUN/matching/NAME/` with `matching.json` and two tables of [`NearestRow`],
 //! `features.parquet` for the features of RUN and `others.parquet` for those of the other run.
 
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use crate::record::record;
 use crate::row::row;
 
 /// `format` of the record.
-pub const FORMAT: &str = "sae-workbench comparison";
+pub const FORMAT: &str = "sae-workbench matching";
 /// Newest version that this program reads and the one that it writes.
 pub const VERSION: u64 = 1;
-/// The folder of a run that holds its comparisons.
-pub const FOLDER: &str = "compare";
+/// The folder of a run that holds its matchings.
+pub const FOLDER: &str = "matching";
 /// The record; it is written last.
-pub const FILE: &str = "compare.json";
+pub const FILE: &str = "matching.json";
 /// The features of the run, each with its nearest in the other.
 pub const FEATURES: &str = "features.parquet";
 /// The features of the other run, each with its nearest in this one.
@@ -39,16 +39,16 @@ row! {
 }
 
 record! {
-    /// `compare.json`.
+    /// `matching.json`.
     #[derive(Default)]
-    Comparison {
+    Matching {
         /// Always [`FORMAT`].
         format: String,
         /// See [`VERSION`].
         version: u64,
         /// Folder of the run.
         run: PathBuf,
-        /// Folder of the run that it is compared with.
+        /// Folder of the run that it is matched with.
         other: PathBuf,
         /// SHA-256 of the run's weights.
         sha256: String,
@@ -67,19 +67,19 @@ record! {
     }
 }
 
-impl Comparison {
-    /// Writes `DIR/compare.json`.
+impl Matching {
+    /// Writes `DIR/matching.json`.
     pub fn write(&self, dir: &Path) -> Result<()> {
         atomic::write_json(&dir.join(FILE), self)
     }
 
-    /// Reads `DIR/compare.json`.
+    /// Reads `DIR/matching.json`.
     pub fn read(dir: &Path) -> Result<Self> {
         read_versioned(&dir.join(FILE), FORMAT, VERSION)
     }
 }
 
-/// The folders in `RUN/compare` that hold a comparison, sorted.
+/// The folders in `RUN/matching` that hold a matching, sorted.
 pub fn find(run: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(run.join(FOLDER)).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> =

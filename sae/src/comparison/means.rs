@@ -1,6 +1,6 @@
 //! Figures over the seeds of a group.
 
-use storage::sweep::{ComparisonRow, MeanRow};
+use storage::comparison::{ComparisonRow, MeanRow};
 
 /// A figure: its name and what it is of a row.
 pub(super) type Figure = (&'static str, fn(&ComparisonRow) -> Option<f64>);

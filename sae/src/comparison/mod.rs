@@ -20,7 +20,7 @@ mod plot;
 
 use std::path::{Path, PathBuf};
 
-use storage::sweep::{ComparisonRow, MeanRow};
+use storage::comparison::{ComparisonRow, MeanRow};
 
 use crate::evaluate::{self, BaselineEvaluation, Beside, EvaluateOptions, Evaluation};
 use crate::{Error, Progress, Result};

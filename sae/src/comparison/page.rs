@@ -1,6 +1,6 @@
 //! The tables of a comparison in Markdown.
 
-use storage::sweep::{ComparisonRow, MeanRow};
+use storage::comparison::{ComparisonRow, MeanRow};
 
 use super::means::Group;
 

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-pub use storage::compare::NearestColumns;
-use storage::compare::{self, NearestRow};
+pub use storage::matching::NearestColumns;
+use storage::matching::{self as files, NearestRow};
 
 use super::problem;
 use crate::load::Problem;
 
 /// A comparison of a run with another.
 #[derive(Clone, Debug, Default)]
-pub struct Comparison {
+pub struct Matching {
     /// The other run's folder, as recorded.
     pub other: PathBuf,
     /// Mean largest cosine of this run's features, and of the other's.
@@ -68,7 +68,7 @@ impl Fate {
     }
 }
 
-impl Comparison {
+impl Matching {
     /// What became of each feature of a side, if alike means a cosine of at least `threshold`.
     pub fn fates(&self, side: usize, threshold: f32) -> Vec<Fate> {
         let (here, there) = (&self.sides[side], &self.sides[1 - side]);
@@ -92,9 +92,9 @@ impl Comparison {
 }
 
 /// Reads the comparison `name` of the run in `dir`.
-pub fn read(dir: &Path, name: &str) -> Result<Comparison, Problem> {
-    let folder = dir.join(compare::FOLDER).join(name);
-    let record = compare::Comparison::read(&folder).map_err(problem)?;
+pub fn read(dir: &Path, name: &str) -> Result<Matching, Problem> {
+    let folder = dir.join(files::FOLDER).join(name);
+    let record = files::Matching::read(&folder).map_err(problem)?;
     let side = |file: &str, others: u64| -> Result<Side, Problem> {
         let path = folder.join(file);
         let table = storage::row::open::<NearestRow>(&path).map_err(problem)?;
@@ -111,7 +111,7 @@ pub fn read(dir: &Path, name: &str) -> Result<Comparison, Problem> {
         }
         Ok(Side { rows, wanted_by: Vec::new() })
     };
-    let mut sides = [side(compare::FEATURES, record.others)?, side(compare::OTHERS, record.features)?];
+    let mut sides = [side(files::FEATURES, record.others)?, side(files::OTHERS, record.features)?];
     for i in 0..2 {
         let mut wanted = vec![0u32; sides[i].rows.nearest.len()];
         for nearest in &sides[1 - i].rows.nearest {
@@ -121,7 +121,7 @@ pub fn read(dir: &Path, name: &str) -> Result<Comparison, Problem> {
         }
         sides[i].wanted_by = wanted;
     }
-    Ok(Comparison {
+    Ok(Matching {
         other: record.other,
         mean_max_cosine: [record.mean_max_cosine, record.others_mean_max_cosine],
         sides,
@@ -148,7 +148,7 @@ mod tests {
             ..NearestColumns::default()
         };
         let sides = [here, there].map(|rows| Side { rows, wanted_by: vec![] });
-        let both = Comparison { sides, ..Comparison::default() };
+        let both = Matching { sides, ..Matching::default() };
         use Fate::{Alone, Matched, Merged, Split};
         assert_eq!(both.fates(0, 0.7), [Matched, Split, Matched, Merged, Alone]);
         assert_eq!(both.fates(1, 0.7), [Matched, Matched, Merged, Split, Alone]);

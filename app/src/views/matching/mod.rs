@@ -12,8 +12,8 @@ use egui_table::{Column, HeaderRow, Table};
 
 use super::{Scene, View};
 use crate::address::Place;
-use crate::data::compare::{self, Fate};
-use crate::data::{Columns, Comparison, FeaturePage};
+use crate::data::matching::{self, Fate};
+use crate::data::{Columns, FeaturePage, Matching};
 use crate::load::{Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::tokens::{self, height};
@@ -51,10 +51,10 @@ struct ListOptions {
 
 /// A comparison of a run with another.
 #[derive(Debug)]
-pub struct CompareView {
+pub struct MatchingView {
     run: PathBuf,
     with: String,
-    comparison: Request<Comparison>,
+    comparison: Request<Matching>,
     options: ListOptions,
     listed: Request<FeatureList>,
     asked: Option<(ListOptions, [u64; 3])>,
@@ -64,7 +64,7 @@ pub struct CompareView {
     pages_of: Option<[Option<u32>; 2]>,
 }
 
-impl CompareView {
+impl MatchingView {
     /// The comparison `with` in the folder of `run`.
     pub fn new(run: &Path, with: &str) -> Self {
         Self {
@@ -143,7 +143,7 @@ impl CompareView {
         }
     }
 
-    fn head(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &FeatureList, scene: &Scene<'_>) {
+    fn head(&mut self, ui: &mut Ui, comparison: &Matching, listed: &FeatureList, scene: &Scene<'_>) {
         let names = [scene.folder.name_of(&self.run).into_owned(), other_name(comparison, &self.with)];
         ui.horizontal_wrapped(|ui| {
             for (side, name) in names.iter().enumerate() {
@@ -189,7 +189,7 @@ impl CompareView {
         ui.add_space(space::XS);
     }
 
-    fn table(&mut self, ui: &mut Ui, comparison: &Comparison, listed: &FeatureList, scene: &mut Scene<'_>) {
+    fn table(&mut self, ui: &mut Ui, comparison: &Matching, listed: &FeatureList, scene: &mut Scene<'_>) {
         let folders = self.folders(scene);
         let columns = self.columns(scene);
         let fixed: f32 = rows::COLUMNS.iter().map(|c| c.width).sum();
@@ -262,11 +262,11 @@ impl CompareView {
     }
 }
 
-fn other_name(comparison: &Comparison, with: &str) -> String {
+fn other_name(comparison: &Matching, with: &str) -> String {
     comparison.other.file_name().map_or_else(|| with.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], options: ListOptions) -> FeatureList {
+fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOptions) -> FeatureList {
     let fates = comparison.fates(options.side, options.threshold);
     let counts = Fate::ALL.map(|fate| fates.iter().filter(|f| **f == fate).count());
     let side = &comparison.sides[options.side];
@@ -294,9 +294,9 @@ fn list(comparison: &Comparison, columns: [Option<&Columns>; 2], options: ListOp
     FeatureList { rows, fates, ..listed }
 }
 
-impl View for CompareView {
+impl View for MatchingView {
     fn place(&self) -> Place {
-        Place::Compare { run: self.run.clone(), with: self.with.clone() }
+        Place::Matching { run: self.run.clone(), with: self.with.clone() }
     }
 
     fn title(&self, scene: &Scene<'_>) -> String {
@@ -308,7 +308,7 @@ impl View for CompareView {
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         if self.comparison.untouched() {
             let (run, with) = (self.run.clone(), self.with.clone());
-            self.comparison.ask(workers, Lane::Tables, move || compare::read(&run, &with));
+            self.comparison.ask(workers, Lane::Tables, move || matching::read(&run, &with));
         }
         self.comparison.poll(workers);
         self.ask_list(scene, workers);

@@ -4,7 +4,7 @@ use egui::{Color32, Link, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
 
 use crate::data::Columns;
-use crate::data::compare::{Fate, Side as Features};
+use crate::data::matching::{Fate, Side as Features};
 use crate::theme::tokens::Palette;
 use crate::theme::{palette, tokens::height};
 use crate::widgets::table::{self, Side, Sorted};
@@ -194,7 +194,7 @@ impl TableDelegate for Rows<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::compare::NearestColumns;
+    use crate::data::matching::NearestColumns;
 
     #[test]
     fn rows_are_sorted_by_what_was_clicked() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use storage::sweep::ComparisonRow;
+use storage::comparison::ComparisonRow;
 use storage::{FoundKind, RunRecord, RunStatus};
 
 use crate::dictionary::Selection;
