@@ -148,7 +148,7 @@ fn a_person_at_the_keyboard_finds_a_feature_and_bookmarks_it() {
     desk.xdotool(&["key", "n"]).unwrap();
     wait("feature 10", || desk.settings()?.contains("\"feature\": 10").then_some(()));
     desk.xdotool(&["key", "b"]).unwrap();
-    let run = folder.join("narrow/small");
+    let run = folder.join("topk");
     wait("the bookmark", || {
         storage::notes::read(&run).ok()?.iter().any(|n| n.feature == 10 && n.bookmarked).then_some(())
     });

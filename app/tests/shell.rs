@@ -67,7 +67,7 @@ fn a_place_is_shown_twice_and_tabs_are_turned_with_keys() {
 
     let mut window = window_at(None);
     wait_for(&mut window, "Run topk");
-    assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("narrow/small") }));
+    assert_eq!(window.state().here(), Some(Place::Curves { run: run() }));
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::PageDown);
     window.run_steps(3);
     assert!(matches!(window.state().here(), Some(Place::Features { .. })), "{:?}", window.state().here());

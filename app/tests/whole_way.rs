@@ -39,8 +39,7 @@ fn a_run_that_the_program_finished_is_shown_as_its_files_say() {
     let open = |place| window(Options { folder: Some(folder.clone()), place: Some(place), ..options() });
 
     // Every number of the evaluation.
-    let core = std::fs::read(run.join("evaluation/core.json")).unwrap();
-    let core: serde_json::Value = serde_json::from_slice(&core).unwrap();
+    let core = facts::evaluation_of(&run);
     let mut window = open(Place::Curves { run: run.clone() });
     wait_for(&mut window, "Logarithmic FVE");
     for name in ["fve", "l0", "cosine", "l2_ratio", "ce_clean", "ce_reconstructed", "loss_recovered", "kl"] {

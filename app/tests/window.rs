@@ -56,7 +56,8 @@ fn the_curves_and_numbers_of_a_clicked_run_are_shown() {
     wait_for(&mut window, "Logarithmic Loss");
     window.get_by_label_contains("Not evaluated yet");
     click(&mut window, "Run topk");
-    wait_for(&mut window, "loss_recovered");
+    let recovered = facts::evaluation_of(&run())["loss_recovered"].as_f64().unwrap();
+    wait_for(&mut window, &app::widgets::format::value(recovered));
     wait_for(&mut window, "Logarithmic FVE");
 }
 
@@ -205,8 +206,7 @@ fn the_palette_goes_anywhere() {
     window.key_press(egui::Key::Enter);
     wait(&mut window, "feature 23", |w| {
         // Of the run whose curves are in front.
-        let run = root().join("narrow/small");
-        w.state().here() == Some(Place::Feature { run, feature: 23 })
+        w.state().here() == Some(feature(23))
     });
 }
 

@@ -51,7 +51,7 @@ for data in (root / "data", root / "later"):
     load = one(f"select sum(tokens)::bigint from '{data}/experts/load.parquet' where domain is null")
     same("two experts per token and layer", load, 2 * 4 * rows)
 
-for run in (root / "topk", root / "narrow/small"):
+for run in (root / "topk", root / "variants/small"):
     features = f"'{run}/features/features.parquet'"
     pairs = one(f"select count(*) from '{run}/features/activations-*.parquet'")
     same("activations", one(f"select sum(count)::bigint from {features}"), pairs)

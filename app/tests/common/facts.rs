@@ -29,6 +29,11 @@ pub fn features() -> &'static [FeatureRow] {
     FEATURES.get_or_init(|| features_of(&run()))
 }
 
+/// `evaluation/core.json` of `run`.
+pub fn evaluation_of(run: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(run.join("evaluation/core.json")).unwrap()).unwrap()
+}
+
 /// Examples of a feature of `run`, in the order of the file.
 pub fn examples_of(run: &Path, feature: u32) -> Vec<ExampleRow> {
     storage::examples::read(&Run::open(run).unwrap().examples().unwrap().unwrap(), feature).unwrap()

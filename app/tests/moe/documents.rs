@@ -176,7 +176,7 @@ fn tokens_and_documents_that_are_not_there_are_said_so() {
 fn what_is_missing_or_damaged_is_said_where_it_would_be() {
     let folder = fixtures::copy(&root());
     // Two indexes of an older version, and a routing table that was overwritten in its middle.
-    for run in ["topk", "narrow/small"] {
+    for run in ["topk", "variants/small"] {
         damage::remove(&folder.join(run).join("features/codes-00000.parquet"));
     }
     damage::overwrite(&folder.join("data/routing-00000.parquet"), 0.75);
@@ -212,5 +212,5 @@ fn a_token_leads_to_the_prompt() {
             .any(|node| node.accesskit_node().label().is_some_and(|label| label.trim() == text.trim()))
     });
     let Some(Place::Prompt { run: of, feature: None }) = here(&window) else { panic!("{:?}", here(&window)) };
-    assert!(of == run() || of == root().join("narrow/small"), "{}", of.display());
+    assert_eq!(of, run());
 }

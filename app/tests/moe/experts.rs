@@ -267,7 +267,7 @@ fn an_experts_token_is_tried_in_the_prompt_and_what_was_not_joined_is_no_failure
     let run = folder.join("topk");
     damage::remove(&run.join("features/experts.parquet"));
     // The only run that could be asked.
-    std::fs::remove_dir_all(folder.join("narrow")).unwrap();
+    std::fs::remove_dir_all(folder.join("variants")).unwrap();
     let place = Some(Place::Expert { dataset: folder.join("data"), layer: 1, expert: 3 });
     let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for_part(&mut window, "Not joined yet: `sae experts --features topk`.");

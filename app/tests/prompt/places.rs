@@ -61,7 +61,7 @@ fn the_tree_leads_there() {
 #[test]
 fn a_run_without_a_dictionary_says_so_and_the_window_goes_on() {
     let folder = fixtures::copy(&root());
-    let small = folder.join("narrow/small");
+    let small = folder.join("variants/small");
     for file in ["cfg.json", "sae_weights.safetensors"] {
         damage::remove(&small.join(file));
     }
