@@ -19,20 +19,20 @@ fn look<'a>(name: &'a str, place: Place, size: [f32; 2], there: &'a [&'a str]) -
 }
 
 #[test]
-fn the_whole_window() {
+fn looks_of_the_whole_window() {
     whole("welcome", &[Theme::Light], None, None, &["sae demo"]);
     let place = Place::Curves { run: run() };
     whole("runs", DARK, Some(root()), Some(&place), &["Logarithmic FVE", "Evaluation"]);
 }
 
 #[test]
-fn features() {
+fn looks_of_features() {
     let there = ["256 features", facts::explained().rule.as_str(), "Histogram of max"];
     look("features", Place::Features { run: run() }, [640.0, 400.0], &there).take(|_| {});
 }
 
 #[test]
-fn feature() {
+fn looks_of_feature() {
     let explained = facts::explained();
     let place = Place::Feature { run: run(), feature: explained.feature };
     let there = ["Nearest decoder rows", explained.token.as_str()];
@@ -40,7 +40,7 @@ fn feature() {
 }
 
 #[test]
-fn heads() {
+fn looks_of_heads() {
     let place = Place::Feature { run: heads_root().join("topk"), feature: facts::of_heads() };
     let there = ["Decoder weight of 4 heads", "by source"];
     Look { folder: heads_root(), ..look("heads", place, [640.0, 480.0], &there) }.take(|window| {
@@ -50,7 +50,7 @@ fn heads() {
 }
 
 #[test]
-fn history() {
+fn looks_of_history() {
     let place = Place::Feature { run: run(), feature: facts::explained().feature };
     look("history", place, [640.0, 480.0], &["History of the feature"]).take(|window| {
         window.get_by_label_contains("History of the feature").scroll_to_me();
@@ -58,24 +58,24 @@ fn history() {
 }
 
 #[test]
-fn map() {
+fn looks_of_map() {
     look("map", Place::Map { run: run() }, [400.0, 300.0], &["Map of features: "]).take(|_| {});
 }
 
 #[test]
-fn compare() {
+fn looks_of_compare() {
     let place = Place::Compare { run: run(), with: "small".into() };
     look("compare", place, [640.0, 480.0], &["Pair of feature 0", "Densities of pairs: "]).take(|_| {});
 }
 
 #[test]
-fn experts() {
+fn looks_of_experts() {
     let place = Place::Experts { dataset: root().join("data") };
     look("experts", place, [640.0, 480.0], &["Load of the experts of layer 0"]).take(|_| {});
 }
 
 #[test]
-fn training() {
+fn looks_of_training() {
     if !can_draw() {
         return;
     }
