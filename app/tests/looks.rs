@@ -27,7 +27,7 @@ fn looks_of_the_whole_window() {
 
 #[test]
 fn looks_of_features() {
-    let there = ["256 features", facts::explained().rule.as_str(), "Histogram of max"];
+    let there = ["256 features", "number 0, as another tool says", "Histogram of max"];
     look("features", Place::Features { run: run() }, [640.0, 400.0], &there).take(|_| {});
 }
 
@@ -81,7 +81,7 @@ fn looks_of_training() {
     }
     let mut window = draw(Theme::Dark, egui::vec2(640.0, 480.0), false, Some(root()), Some(Place::Runs));
     wait_for_part(&mut window, "Logarithmic FVE");
-    click(&mut window, "Run mutual-choice");
+    click(&mut window, "Run unfinished");
     wait_for_part(&mut window, "Resume");
     click(&mut window, "Train");
     wait_for_part(&mut window, "Start training");

@@ -50,9 +50,9 @@ fn an_empty_folder_is_no_failure() {
 #[test]
 fn the_curves_and_numbers_of_a_clicked_run_are_shown() {
     let mut window = window_at(Some(Place::Runs));
-    wait_for(&mut window, "Run mutual-choice");
-    click(&mut window, "Run mutual-choice");
-    assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("mutual-choice") }));
+    wait_for(&mut window, "Run unfinished");
+    click(&mut window, "Run unfinished");
+    assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("unfinished") }));
     wait_for(&mut window, "Logarithmic Loss");
     window.get_by_label_contains("Not evaluated yet");
     click(&mut window, "Run topk");
@@ -145,11 +145,7 @@ fn the_value_of_a_token_is_shown_under_the_pointer() {
     let explained = facts::explained();
     let mut window = window_at(Some(feature(explained.feature)));
     wait_for(&mut window, "Strongest");
-    let text = window
-        .query_all_by_label_contains(&explained.token)
-        .filter(|node| node.rect().left() > 500.0)
-        .min_by(|a, b| a.rect().top().total_cmp(&b.rect().top()));
-    let at = text.unwrap().rect().left_top() + egui::vec2(12.0, 8.0);
+    let at = common::example(&window, &explained.token).rect().left_top() + egui::vec2(12.0, 8.0);
     window.hover_at(at);
     window.run_steps(8);
     wait_for_part(&mut window, "activation ");

@@ -171,11 +171,10 @@ pub fn specialised() -> (u16, u16, String) {
     (best.layer, best.expert, best.domain.clone())
 }
 
-/// The pair of feature and expert that share the most: feature, layer, expert.
+/// The feature that lives in an expert with the highest lift: feature, layer, expert.
 pub fn at_home() -> (u32, u16, u16) {
     let rows: Vec<FeatureExpertRow> = all(&run().join("features/experts.parquet"));
-    let best = rows.iter().filter(|row| row.significant);
-    let best = best.max_by(|a, b| a.mutual_information.total_cmp(&b.mutual_information));
-    let best = best.expect("a feature goes with an expert");
+    let best = rows.iter().filter(|row| row.lives_in).max_by(|a, b| a.lift.total_cmp(&b.lift));
+    let best = best.expect("a feature lives in an expert");
     (best.feature, best.layer, best.expert)
 }

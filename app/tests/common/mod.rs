@@ -99,6 +99,14 @@ pub fn wait_for_part(harness: &mut Harness<'static, App>, part: &str) {
     wait(harness, part, |h| h.query_all_by_label_contains(part).next().is_some());
 }
 
+/// The topmost text with `part` on the right of the page of a feature, where its examples are.
+pub fn example<'a>(harness: &'a Harness<'static, App>, part: &'a str) -> egui_kittest::Node<'a> {
+    let drawn = harness
+        .query_all_by_label_contains(part)
+        .filter(|node| node.accesskit_node().bounding_box().is_some() && node.rect().left() > 500.0);
+    drawn.min_by(|a, b| a.rect().top().total_cmp(&b.rect().top())).expect("an example")
+}
+
 /// Drags with the mouse through these points.
 pub fn drag(harness: &mut Harness<'static, App>, path: &[egui::Pos2]) {
     harness.hover_at(path[0]);

@@ -97,7 +97,8 @@ fn text_is_coloured_by_experts_and_by_features() {
     wait_for(&mut window, &format!("Expert 1:{first} alone"));
     click(&mut window, &format!("Expert 1:{first} alone"));
     wait_for(&mut window, &format!("Open expert 1:{first}"));
-    click(&mut window, &format!("Open expert 1:{first}"));
+    window.get_by_label(&format!("Open expert 1:{first}")).click_accesskit();
+    window.run_steps(3);
     wait(&mut window, "the expert", |w| here(w) == Some(expert(1, first)));
     click(&mut window, "Back");
     let feature = facts::codes_of(3, 10)[0].0;

@@ -6,7 +6,7 @@ use egui_kittest::kittest::Queryable as _;
 use app::shell::Options;
 use fixtures::damage;
 
-use super::common::{click, facts, options, root, run, wait, wait_for, wait_for_part, window};
+use super::common::{click, example, facts, options, root, run, wait, wait_for, wait_for_part, window};
 use super::{at, changed};
 
 #[test]
@@ -39,9 +39,7 @@ fn an_example_can_be_tried() {
     wait_for(&mut window, "Strongest");
     let token = facts::explained().token.as_str();
     // The menu of the first example, right of the facts.
-    let examples = window.query_all_by_label_contains(token).filter(|node| node.rect().left() > 500.0);
-    let first = examples.min_by(|a, b| a.rect().top().total_cmp(&b.rect().top()));
-    first.unwrap().click_secondary();
+    example(&window, token).click_secondary();
     window.run_steps(4);
     click(&mut window, "Try this text in the prompt");
     wait_for(&mut window, &format!("Remove the change of feature {}", changed()));
