@@ -19,15 +19,19 @@ fn look<'a>(name: &'a str, place: Place, size: [f32; 2], there: &'a [&'a str]) -
 }
 
 #[test]
-fn looks_of_the_whole_window() {
+fn looks_of_the_welcome() {
     whole("welcome", &[Theme::Light], None, None, &["sae demo"]);
+}
+
+#[test]
+fn looks_of_the_whole_window() {
     let place = Place::Curves { run: run() };
     whole("runs", DARK, Some(root()), Some(&place), &["Logarithmic FVE", "Evaluation"]);
 }
 
 #[test]
 fn looks_of_features() {
-    let there = ["256 features", "number 0, as another tool says", "Histogram of max"];
+    let there = ["256 features", "number 0, as another tool says"];
     look("features", Place::Features { run: run() }, [640.0, 400.0], &there).take(|_| {});
 }
 
@@ -36,14 +40,14 @@ fn looks_of_feature() {
     let explained = facts::explained();
     let place = Place::Feature { run: run(), feature: explained.feature };
     let there = ["Nearest decoder rows", explained.token.as_str()];
-    Look { themes: BOTH, ..look("feature", place, [640.0, 480.0], &there) }.take(|_| {});
+    Look { themes: BOTH, ..look("feature", place, [960.0, 560.0], &there) }.take(|_| {});
 }
 
 #[test]
 fn looks_of_heads() {
     let place = Place::Feature { run: heads_root().join("topk"), feature: facts::of_heads() };
     let there = ["Decoder weight of 4 heads", "by source"];
-    Look { folder: heads_root(), ..look("heads", place, [640.0, 480.0], &there) }.take(|window| {
+    Look { folder: heads_root(), ..look("heads", place, [900.0, 560.0], &there) }.take(|window| {
         click(window, "by source");
         wait_for_part(window, "most through");
     });
@@ -59,13 +63,13 @@ fn looks_of_history() {
 
 #[test]
 fn looks_of_map() {
-    look("map", Place::Map { run: run() }, [400.0, 300.0], &["Map of features: "]).take(|_| {});
+    look("map", Place::Map { run: run() }, [640.0, 400.0], &["Map of features: "]).take(|_| {});
 }
 
 #[test]
 fn looks_of_compare() {
     let place = Place::Compare { run: run(), with: "small".into() };
-    look("compare", place, [640.0, 480.0], &["Pair of feature 0", "Densities of pairs: "]).take(|_| {});
+    look("compare", place, [900.0, 480.0], &["Pair of feature 0", "Densities of pairs: "]).take(|_| {});
 }
 
 #[test]
@@ -79,7 +83,7 @@ fn looks_of_training() {
     if !can_draw() {
         return;
     }
-    let mut window = draw(Theme::Dark, egui::vec2(640.0, 480.0), false, Some(root()), Some(Place::Runs));
+    let mut window = draw(Theme::Dark, egui::vec2(1000.0, 560.0), false, Some(root()), Some(Place::Runs));
     wait_for_part(&mut window, "Logarithmic FVE");
     click(&mut window, "Run unfinished");
     wait_for_part(&mut window, "Resume");
@@ -89,6 +93,6 @@ fn looks_of_training() {
     // The folder's path is in the bar and in the line for a terminal.
     let line = window.get_by_label_contains("sae train --data ").rect();
     window.mask(line.expand(2.0));
-    window.mask(egui::Rect::from_min_max(egui::pos2(160.0, 0.0), egui::pos2(560.0, 36.0)));
+    window.mask(egui::Rect::from_min_max(egui::pos2(160.0, 0.0), egui::pos2(920.0, 36.0)));
     window.snapshot("training_dark");
 }

@@ -83,8 +83,9 @@ pub fn draw(
     folder: Option<PathBuf>,
     place: Option<Place>,
 ) -> Harness<'static, App> {
-    let home = tempfile::tempdir().unwrap();
-    let file = SettingsFile::at(home.path().join("window.json"));
+    // Kept: the window writes its settings there until it ends.
+    let home = tempfile::tempdir().unwrap().keep();
+    let file = SettingsFile::at(home.join("window.json"));
     let choice = if theme == Theme::Dark { Choice::Dark } else { Choice::Light };
     file.write(&Settings { theme: choice, tree, ..Settings::default() }).unwrap();
     let options = Options { folder, place, settings: file, ..options() };

@@ -31,7 +31,12 @@ fn an_expert() {
 #[test]
 fn a_document() {
     let there = ["fn merge", "Values by dimension"];
-    Look { themes: &[Theme::Dark, Theme::Light], ..look("document", token(3, 10), &there) }.take(|window| {
+    Look {
+        size: [1000.0, 480.0],
+        themes: &[Theme::Dark, Theme::Light],
+        ..look("document", token(3, 10), &there)
+    }
+    .take(|window| {
         wait(window, "the routing", |w| {
             w.query_by_label("Colour by experts").is_some_and(|n| !n.accesskit_node().is_disabled())
         });
