@@ -6,13 +6,14 @@ mod common;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{click, heads_root, options, run, sample, wait_for, wait_for_part, window, window_at};
+use common::{click, facts, heads_root, options, run, wait_for, wait_for_part, window, window_at};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use fixtures::damage;
 
-fn page(feature: u32) -> Harness<'static, App> {
+fn page() -> Harness<'static, App> {
     let root = heads_root();
-    let place = Some(Place::Feature { run: root.join("heads-512"), feature });
+    let place = Some(Place::Feature { run: root.join("topk"), feature: facts::of_heads() });
     window(Options { folder: Some(root), place, ..options() })
 }
 
@@ -22,10 +23,12 @@ fn there(window: &Harness<'static, App>, part: &str) -> usize {
 
 #[test]
 fn every_head_has_its_weight() {
-    let mut window = page(7);
-    wait_for_part(&mut window, "Decoder weight of 12 heads: most in head ");
-    let table = storage::Run::open(&heads_root().join("heads-512")).unwrap().heads().unwrap().unwrap();
-    let rows: Vec<storage::attention::HeadsRow> = storage::attention::read(&table, 7).unwrap();
+    let mut window = page();
+    wait_for_part(&mut window, "Decoder weight of 4 heads: most in head ");
+    let table = storage::Run::open(&heads_root().join("topk")).unwrap().heads().unwrap().unwrap();
+    let rows: Vec<storage::attention::HeadsRow> =
+        storage::attention::read(&table, facts::of_heads()).unwrap();
+    assert_eq!(rows[0].shares.len(), fixtures::HEADS);
     for (head, share) in rows[0].shares.iter().enumerate() {
         let share = app::widgets::format::percent(f64::from(*share));
         window.get_by_label(&format!("Head {head}: {share} of the decoder weight"));
@@ -34,7 +37,7 @@ fn every_head_has_its_weight() {
 
 #[test]
 fn examples_are_shaded_by_where_they_come_from() {
-    let mut window = page(7);
+    let mut window = page();
     wait_for(&mut window, "by source");
     wait_for(&mut window, "Lowest fifth");
     assert_eq!(there(&window, "most from"), 0);
@@ -51,24 +54,26 @@ fn examples_are_shaded_by_where_they_come_from() {
     click(&mut window, "by source");
     window.key_press(egui::Key::N);
     window.run_steps(3);
-    wait_for(&mut window, "Feature 8");
+    wait_for(&mut window, &format!("Feature {}", facts::of_heads() + 1));
     wait_for_part(&mut window, "most from “");
 }
 
 #[test]
 fn a_token_says_what_it_gives() {
-    let mut window = page(7);
+    let mut window = page();
     wait_for(&mut window, "by source");
     click(&mut window, "by source");
-    let first = window.query_all_by_label_contains(" forest").next().unwrap().rect();
-    window.hover_at(first.left_top() + egui::vec2(24.0, 10.0));
+    wait_for_part(&mut window, "most from “");
+    // The line below an example says where it comes from; the example's text is above it.
+    let below = window.query_all_by_label_contains("most from “").next().unwrap().rect();
+    window.hover_at(below.left_top() + egui::vec2(24.0, -14.0));
     window.run_steps(30);
     wait_for_part(&mut window, "contributes ");
 }
 
 #[test]
 fn a_dictionary_of_another_place_has_none_of_it() {
-    let mut window = window_at(Some(Place::Feature { run: run(), feature: 7 }));
+    let mut window = window_at(Some(Place::Feature { run: run(), feature: facts::explained().feature }));
     wait_for(&mut window, "Lowest fifth");
     window.run_steps(5);
     assert_eq!(there(&window, "by source") + there(&window, "Decoder weight"), 0);
@@ -76,17 +81,13 @@ fn a_dictionary_of_another_place_has_none_of_it() {
 
 #[test]
 fn damaged_tables_are_named_and_hide_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let (run, text) = (dir.path().join("own"), sample::text());
-    sample::finished_run(&run, 64, &text).unwrap();
-    sample::heads(&run, 64, 4, &text).unwrap();
+    let folder = fixtures::copy(&heads_root());
+    let run = folder.join("topk");
     for table in ["heads.parquet", "attribution.parquet"] {
-        let path = run.join("features").join(table);
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        damage::truncate(&run.join("features").join(table));
     }
-    let place = Some(Place::Feature { run, feature: 7 });
-    let mut window = window(Options { folder: Some(dir.path().into()), place, ..options() });
+    let place = Some(Place::Feature { run, feature: facts::of_heads() });
+    let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for(&mut window, "Lowest fifth");
     wait_for_part(&mut window, "heads.parquet");
     wait_for_part(&mut window, "attribution.parquet");

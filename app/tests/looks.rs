@@ -1,137 +1,98 @@
-//! Pictures of the window, dark and light. Without a graphics adapter (a software one is enough: mesa-vulkan-drivers) they
-//! are skipped, and say so.
+//! Pictures: each view alone and small, and few of the whole window.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use app::address::Place;
-use app::shell::App;
-use common::pictures::{self, can_draw, settle};
-use common::{root, run, wait_for_part};
+use common::pictures::{Look, can_draw, draw, settle, whole};
+use common::{click, facts, heads_root, root, run, wait_for_part};
 use egui::Theme;
-use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
-/// A window at `place` of the sample folder.
-fn draw(theme: Theme, place: Option<Place>) -> Harness<'static, App> {
-    pictures::draw(theme, place.is_some().then(root), place)
-}
+const DARK: &[Theme] = &[Theme::Dark];
+const BOTH: &[Theme] = &[Theme::Dark, Theme::Light];
 
-/// One picture in each look, taken when everything in `there` is.
-fn look(name: &str, place: Option<&Place>, there: &[&str]) {
-    if !can_draw() {
-        return;
-    }
-    let mut results = egui_kittest::SnapshotResults::new();
-    for (theme, suffix) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
-        let mut window = draw(theme, place.cloned());
-        for part in there {
-            wait_for_part(&mut window, part);
-        }
-        settle(&mut window);
-        if place.is_none() {
-            window.run_steps(4);
-        }
-        results.add(window.try_snapshot(format!("{name}_{suffix}")));
-    }
+/// A view of the sample folder.
+fn look<'a>(name: &'a str, place: Place, size: [f32; 2], there: &'a [&'a str]) -> Look<'a> {
+    Look { name, folder: root(), place, size, themes: DARK, there }
 }
 
 #[test]
-fn welcome() {
-    look("welcome", None, &["sae demo"]);
+fn looks_of_the_welcome() {
+    whole("welcome", &[Theme::Light], None, None, &["sae demo"]);
 }
 
 #[test]
-fn runs() {
-    look("runs", Some(&Place::Curves { run: run() }), &["Logarithmic FVE", "Loss recovered"]);
+fn looks_of_the_whole_window() {
+    let place = Place::Curves { run: run() };
+    whole("runs", DARK, Some(root()), Some(&place), &["Logarithmic FVE", "Evaluation"]);
 }
 
 #[test]
-fn features() {
-    // The labels come last.
-    look(
-        "features",
-        Some(&Place::Features { run: run() }),
-        &["2 048 features", "“forest”", "Histogram of max"],
-    );
+fn looks_of_features() {
+    let there = ["256 features", "number 0, as another tool says"];
+    look("features", Place::Features { run: run() }, [640.0, 400.0], &there).take(|_| {});
 }
 
 #[test]
-fn feature() {
-    look("feature", Some(&Place::Feature { run: run(), feature: 7 }), &["Nearest decoder rows", " forest"]);
+fn looks_of_feature() {
+    let explained = facts::explained();
+    let place = Place::Feature { run: run(), feature: explained.feature };
+    let there = ["Nearest decoder rows", explained.token.as_str()];
+    Look { themes: BOTH, ..look("feature", place, [960.0, 560.0], &there) }.take(|_| {});
 }
 
 #[test]
-fn heads() {
-    if !can_draw() {
-        return;
-    }
-    let mut results = egui_kittest::SnapshotResults::new();
-    for (theme, suffix) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
-        let root = common::heads_root();
-        let place = Place::Feature { run: root.join("heads-512"), feature: 7 };
-        let mut window = pictures::draw(theme, Some(root), Some(place));
-        wait_for_part(&mut window, "Decoder weight of 12 heads");
-        common::click(&mut window, "by source");
-        wait_for_part(&mut window, "most through");
-        settle(&mut window);
-        results.add(window.try_snapshot(format!("heads_{suffix}")));
-    }
+fn looks_of_heads() {
+    let place = Place::Feature { run: heads_root().join("topk"), feature: facts::of_heads() };
+    let there = ["Decoder weight of 4 heads", "by source"];
+    Look { folder: heads_root(), ..look("heads", place, [900.0, 560.0], &there) }.take(|window| {
+        click(window, "by source");
+        wait_for_part(window, "most through");
+    });
 }
 
 #[test]
-fn history() {
-    if !can_draw() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("sample");
-    let run = root.join("topk-64");
-    common::sample::finished_run(&run, 64, &common::sample::text()).unwrap();
-    common::sample::history(&run, 64).unwrap();
-    let mut results = egui_kittest::SnapshotResults::new();
-    for (theme, suffix) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
-        let place = Place::Feature { run: run.clone(), feature: 7 };
-        let mut window = pictures::draw(theme, Some(root.clone()), Some(place));
-        wait_for_part(&mut window, "History of the feature");
+fn looks_of_history() {
+    let place = Place::Feature { run: run(), feature: facts::explained().feature };
+    look("history", place, [640.0, 480.0], &["History of the feature"]).take(|window| {
         window.get_by_label_contains("History of the feature").scroll_to_me();
-        settle(&mut window);
-        results.add(window.try_snapshot(format!("history_{suffix}")));
-    }
+    });
 }
 
 #[test]
-fn map() {
-    look("map", Some(&Place::Map { run: run() }), &["Map of features: "]);
+fn looks_of_map() {
+    look("map", Place::Map { run: run() }, [640.0, 400.0], &["Map of features: "]).take(|_| {});
 }
 
 #[test]
-fn compare() {
-    let place = Place::Matching { run: run(), with: "topk-512".into() };
-    look("compare", Some(&place), &["Pair of feature 0", "Densities of pairs: "]);
+fn looks_of_compare() {
+    let place = Place::Matching { run: run(), with: "small".into() };
+    look("compare", place, [900.0, 480.0], &["Pair of feature 0", "Densities of pairs: "]).take(|_| {});
 }
 
 #[test]
-fn experts() {
-    let place = Place::Experts { dataset: root().join("resid2") };
-    look("experts", Some(&place), &["Load of the experts of layer 0"]);
+fn looks_of_experts() {
+    let place = Place::Experts { dataset: root().join("data") };
+    look("experts", place, [640.0, 480.0], &["Load of the experts of layer 0"]).take(|_| {});
 }
 
 #[test]
-fn training() {
+fn looks_of_training() {
     if !can_draw() {
         return;
     }
-    let mut window = draw(Theme::Dark, Some(Place::Runs));
+    let mut window = draw(Theme::Dark, egui::vec2(1000.0, 560.0), false, Some(root()), Some(Place::Runs));
     wait_for_part(&mut window, "Logarithmic FVE");
-    common::click(&mut window, "Run mutual-choice-2k");
+    click(&mut window, "Run unfinished");
     wait_for_part(&mut window, "Resume");
-    common::click(&mut window, "Train");
+    click(&mut window, "Train");
     wait_for_part(&mut window, "Start training");
     settle(&mut window);
-    // The folder's path is in the line for a terminal.
+    // The folder's path is in the bar and in the line for a terminal.
     let line = window.get_by_label_contains("sae train --data ").rect();
     window.mask(line.expand(2.0));
+    window.mask(egui::Rect::from_min_max(egui::pos2(160.0, 0.0), egui::pos2(920.0, 36.0)));
     window.snapshot("training_dark");
 }

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use app::address::Place;
 use app::shell::Options;
 use app::widgets::format;
-use common::{click, options, rows, sample, wait, wait_for, wait_for_part, window};
+use common::{click, options, rows, wait, wait_for, wait_for_part, window};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use made::{Made, Size};
 

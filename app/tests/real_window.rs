@@ -1,7 +1,7 @@
 //! The real program on a real (virtual) display, driven with the mouse. Needs Xvfb, xdotool and ImageMagick's `import`;
-//! where they are missing the test says so and does nothing.
+//! where they are missing the tests are reported as skipped.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
@@ -82,7 +82,8 @@ impl Desk {
         let missing: Vec<&str> =
             ["Xvfb", "xdotool", "import", "identify"].into_iter().filter(|p| !has(p)).collect();
         if !missing.is_empty() {
-            println!("SKIPPED: {} not installed (Debian: xvfb xdotool imagemagick)", missing.join(", "));
+            let why = format!("{} not installed (Debian: xvfb xdotool imagemagick)", missing.join(", "));
+            fixtures::skip("the program on a real display", &why);
             return None;
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,9 +135,8 @@ fn the_program_shows_a_folder_and_reacts_to_the_mouse() {
 
 #[test]
 fn a_person_at_the_keyboard_finds_a_feature_and_bookmarks_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("sample");
-    common::sample::folder(&folder, 256).unwrap();
+    let copied = fixtures::copy(&root());
+    let folder = copied.path();
     let Some(desk) = Desk::open(&folder) else { return };
     wait("a picture", || desk.picture().filter(|(colours, _)| *colours > 100));
     // The palette, a feature's number, and the next feature.
@@ -148,7 +148,7 @@ fn a_person_at_the_keyboard_finds_a_feature_and_bookmarks_it() {
     desk.xdotool(&["key", "n"]).unwrap();
     wait("feature 10", || desk.settings()?.contains("\"feature\": 10").then_some(()));
     desk.xdotool(&["key", "b"]).unwrap();
-    let run = folder.join("narrow/topk-512");
+    let run = folder.join("topk");
     wait("the bookmark", || {
         storage::notes::read(&run).ok()?.iter().any(|n| n.feature == 10 && n.bookmarked).then_some(())
     });
@@ -184,13 +184,11 @@ fn click_until(desk: &Desk, places: &[(u32, u32)], parts: &[&str]) {
 
 #[test]
 fn a_person_goes_from_a_document_to_experts_and_to_a_comparison() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("sample");
-    common::sample::folder(&folder, 256).unwrap();
-    common::routed::folder(&folder.join("moe")).unwrap();
+    let copied = fixtures::copy(&root());
+    let folder = copied.path();
     let Some(desk) = Desk::open(&folder) else { return };
     wait("a picture", || desk.picture().filter(|(colours, _)| *colours > 100));
-    let data = folder.join("moe").join(common::routed::data().file_name().unwrap());
+    let data = folder.join("data");
     let data = data.display();
 
     // A document, and a word of it with the mouse: somewhere in the text there is one.
@@ -219,7 +217,7 @@ fn a_person_goes_from_a_document_to_experts_and_to_a_comparison() {
     desk.xdotool(&["key", "ctrl+Page_Up", "key", "ctrl+Page_Down"]).unwrap();
 
     // Two dictionaries beside each other, and a pair of features with the mouse.
-    go(&desk, &format!("{}#matching=topk-512", folder.join("topk-2k").display()), &["\"compare\": {"]);
+    go(&desk, &format!("{}#matching=small", folder.join("topk").display()), &["\"compare\": {"]);
     let before = wait("the comparison", || desk.picture().filter(|(colours, _)| *colours > 100));
     desk.xdotool(&["mousemove", "--sync", "500", "300", "click", "1"]).unwrap();
     wait("the pair's pages", || desk.picture().filter(|now| *now != before));

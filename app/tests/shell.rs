@@ -6,26 +6,32 @@ mod common;
 
 use app::address::Place;
 use app::shell::Options;
-use common::{click, options, root, run, sample, wait, wait_for, wait_for_part, window, window_at};
+use common::{click, options, own_run, root, run, wait, wait_for, wait_for_part, window, window_at};
 use egui_kittest::kittest::Queryable as _;
-use storage::RunStatus;
+use storage::metrics::MetricsLog;
+use storage::{Run, RunRecord, RunStatus};
 
 #[test]
 fn a_feature_is_found_by_its_name_in_the_palette() {
-    let mut window = window_at(Some(Place::Features { run: run() }));
-    wait_for_part(&mut window, "“forest”");
+    let (folder, run) = own_run();
+    storage::notes::change(&run, &[(7, &|note| note.label = "quarrels about borders".into())]).unwrap();
+    let place = Some(Place::Features { run: run.clone() });
+    let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
+    wait_for(&mut window, "quarrels about borders");
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
     window.run_steps(3);
-    window.get_by_label("Palette").type_text("forest");
+    window.get_by_label("Palette").type_text("borders");
     window.run_steps(3);
     window.key_press(egui::Key::Enter);
-    wait(&mut window, "feature 7", |w| w.state().here() == Some(Place::Feature { run: run(), feature: 7 }));
+    wait(&mut window, "feature 7", |w| {
+        w.state().here() == Some(Place::Feature { run: run.clone(), feature: 7 })
+    });
 }
 
 #[test]
 fn every_command_is_in_the_palette() {
     let mut window = window_at(Some(Place::Runs));
-    wait_for(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Run topk");
     for command in app::shell::Command::ALL {
         window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
         window.run_steps(2);
@@ -60,8 +66,8 @@ fn a_place_is_shown_twice_and_tabs_are_turned_with_keys() {
     wait(&mut window, "one page", |w| count(w) == 1);
 
     let mut window = window_at(None);
-    wait_for(&mut window, "Run topk-2k");
-    assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("narrow/topk-512") }));
+    wait_for(&mut window, "Run topk");
+    assert_eq!(window.state().here(), Some(Place::Curves { run: run() }));
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::PageDown);
     window.run_steps(3);
     assert!(matches!(window.state().here(), Some(Place::Features { .. })), "{:?}", window.state().here());
@@ -72,13 +78,24 @@ fn a_place_is_shown_twice_and_tabs_are_turned_with_keys() {
 
 #[test]
 fn a_run_that_is_trained_is_followed() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = dir.path().join("live");
-    std::fs::create_dir(&run).unwrap();
-    sample::record("topk", 2048, RunStatus::Running).write(&run).unwrap();
-    sample::curves(&run, 10, 0.5).unwrap();
+    // A run as it was after its first rows, and as its trainer goes on.
+    let (folder, run) = own_run();
+    let whole = RunRecord::read(&run).unwrap();
+    let rows = storage::metrics::read(&Run::open(&run).unwrap().metrics().unwrap()).unwrap();
+    assert!(rows.len() > 20, "a test of nothing");
+    let train_until = |rows: &[storage::metrics::Row]| {
+        let mut log = MetricsLog::open(&run.join("metrics.parquet"), None).unwrap();
+        rows.iter().for_each(|row| log.append(row.clone()).unwrap());
+        log.flush().unwrap();
+        let last = rows.last().unwrap();
+        let values = last.values.iter().map(|(name, value)| (name.clone(), f64::from(*value)));
+        let (status, last_values) = (RunStatus::Running, values.collect());
+        let (step, tokens_done) = (last.step, last.tokens);
+        RunRecord { status, step, tokens_done, last: last_values, ..whole.clone() }.write(&run).unwrap();
+    };
+    train_until(&rows[..5]);
     let place = Some(Place::Curves { run: run.clone() });
-    let mut window = window(Options { folder: Some(dir.path().into()), place, ..options() });
+    let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for(&mut window, "Logarithmic FVE");
     wait_for(&mut window, "live");
     let shown = |w: &egui_kittest::Harness<'static, app::shell::App>| {
@@ -88,32 +105,31 @@ fn a_run_that_is_trained_is_followed() {
     let before = shown(&window);
     // The resolution of file times.
     std::thread::sleep(std::time::Duration::from_millis(20));
-    sample::curves(&run, 60, 0.9).unwrap();
+    train_until(&rows);
     wait(&mut window, "the newer numbers", |w| shown(w) != before);
 }
 
 #[test]
 fn quality_over_sparsity_is_shown_for_all_runs() {
     let mut window = window_at(Some(Place::Runs));
-    wait_for(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Run topk");
     click(&mut window, "Trade-off");
     wait_for(&mut window, "Loss recovered");
-    window.get_by_label("3 runs");
+    wait_for(&mut window, "3 runs");
     click(&mut window, "Curves");
     wait_for(&mut window, "Logarithmic FVE");
 }
 
 #[test]
 fn a_run_with_many_dead_features_gets_a_hint_with_its_evidence() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = dir.path().join("ill");
-    std::fs::create_dir(&run).unwrap();
-    let mut record = sample::record("topk", 2048, RunStatus::Finished);
-    record.last.as_mut().unwrap().dead_share = Some(0.42);
+    let (folder, run) = own_run();
+    let mut record = RunRecord::read(&run).unwrap();
+    record.last.insert(storage::schema::metrics::DEAD_SHARE.into(), 0.42);
     record.write(&run).unwrap();
-    sample::curves(&run, 30, 0.9).unwrap();
+    // Where a run was evaluated, those numbers come first.
+    std::fs::remove_dir_all(run.join("evaluation")).unwrap();
     let place = Some(Place::Curves { run });
-    let mut window = window(Options { folder: Some(dir.path().into()), place, ..options() });
+    let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for(&mut window, "Many features are dead");
     window.get_by_label_contains("42.0 % never fired");
 }
@@ -137,13 +153,13 @@ fn a_folder_that_is_dropped_on_the_window_is_opened() {
     window.run_steps(2);
     window.input_mut().dropped_files.push(std::sync::Arc::new(Dropped(root())));
     window.step();
-    wait_for(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Run topk");
 }
 
 #[test]
 fn a_training_is_begun_from_the_palette() {
     let mut window = window_at(Some(Place::Features { run: run() }));
-    wait_for_part(&mut window, "2 048 features");
+    wait_for_part(&mut window, "256 features");
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
     window.run_steps(3);
     window.get_by_label("Palette").type_text("Train…");

@@ -1,7 +1,7 @@
 //! Trainings that the window begins, pauses and goes on with: with a stand-in that does what it is told to, and with the program itself.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use app::address::Place;
 use app::shell::{App, Options, SettingsFile};
-use common::{click, options, sample, wait, wait_for, wait_for_part, window};
+use common::{click, options, wait, wait_for, wait_for_part, window};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use storage::{RunRecord, RunStatus};
@@ -19,7 +19,7 @@ use storage::{RunRecord, RunStatus};
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("folder");
-    sample::dataset(&root.join("resid2"), &sample::text()).unwrap();
+    fixtures::data_without_routing(&root.join("data"));
     (dir, root)
 }
 
@@ -27,7 +27,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 fn stand_in(dir: &Path, body: &str) -> PathBuf {
     let path = dir.join("stand-in");
     let arguments = dir.join("arguments");
-    // A shell cannot trap what was ignored when it began, as interrupts are in the background of a script.
+    // A shell can not trap what was ignored when it began, as interrupts are in the background of a script.
     let shell = match cfg!(target_os = "linux") {
         true => "/usr/bin/env -S --default-signal=INT sh",
         false => "/bin/sh",
@@ -64,7 +64,8 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     // What a trainer leaves in its folder, as it runs and when it was stopped.
     for (name, status) in [("running", RunStatus::Running), ("stopped", RunStatus::Stopped)] {
         std::fs::create_dir_all(dir.path().join(name)).unwrap();
-        sample::record("topk", 64, status).write(&dir.path().join(name)).unwrap();
+        let record = RunRecord::read(&common::run()).unwrap();
+        RunRecord { status, ..record }.write(&dir.path().join(name)).unwrap();
     }
     let here = dir.path().display();
     let body = format!(
@@ -80,7 +81,7 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     wait_for(&mut window, "Run run-1");
     click(&mut window, "Run run-1");
     wait_for(&mut window, "train: 12 %, 3 min left");
-    let data = root.join("resid2");
+    let data = root.join("data");
     let out = root.join("run-1");
     assert_eq!(
         arguments(dir.path()),
@@ -111,11 +112,11 @@ fn a_program_that_fails_says_why_where_it_was_begun() {
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
     click(&mut window, "Start training");
-    wait_for(&mut window, "run-1 did not start");
+    wait_for(&mut window, "run-1 was not begun");
     wait_for(&mut window, "K is 900, d_sae = 64.");
     window.get_by_label("Give a smaller k.");
     click(&mut window, "Dismiss");
-    assert!(window.query_by_label("run-1 did not start").is_none());
+    assert!(window.query_by_label("run-1 was not begun").is_none());
 }
 
 #[test]
@@ -145,9 +146,9 @@ fn names_that_would_hurt_are_refused() {
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
     for (name, why) in [
-        ("../elsewhere", "Enter a name for the run: a folder inside this one."),
-        ("", "Enter a name for the run: a folder inside this one."),
-        ("resid2", "A run or dataset with that name exists already."),
+        ("../elsewhere", "Give the run a name: a folder inside this one."),
+        ("", "Give the run a name: a folder inside this one."),
+        ("data", "There is something of that name already."),
     ] {
         window.get_by_label("Name of the run").focus();
         window.run_steps(2);
@@ -161,20 +162,9 @@ fn names_that_would_hurt_are_refused() {
     assert!(arguments(dir.path()).is_empty());
 }
 
-/// The program that is built with the workspace.
-fn real() -> Option<PathBuf> {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2)?.join("sae");
-    if !program.exists() {
-        println!("SKIPPED: {} is not built", program.display());
-        return None;
-    }
-    Some(program)
-}
-
 #[test]
 fn the_program_itself_trains_pauses_and_finishes() {
-    let Some(program) = real() else { return };
+    let Some(program) = common::program("trainings that the window begins") else { return };
     let (dir, root) = folder();
     let long = "d_sae = 16\nk = 2\nbatch = 64\ntokens = 500000000\nlog_every = 50\n";
     std::fs::write(root.join("long.toml"), long).unwrap();
@@ -226,5 +216,5 @@ fn the_program_itself_trains_pauses_and_finishes() {
     wait_for_part(&mut window, "wrong.toml --data ");
     click(&mut window, "Start training");
     wait_for_part(&mut window, "wrong.toml");
-    wait_for(&mut window, "run-2 did not start");
+    wait_for(&mut window, "run-2 was not begun");
 }

@@ -6,8 +6,12 @@ mod common;
 
 use app::address::Place;
 use app::shell::{FixedPicker, Options};
-use common::{click, options, root, rows, run, sample, wait, wait_for, wait_for_part, window, window_at};
+use common::{
+    click, data, facts, options, own_run, root, rows, run, wait, wait_for, wait_for_part, window, window_at,
+};
 use egui_kittest::kittest::Queryable as _;
+use fixtures::{FEATURES, damage};
+use storage::features::{FeatureRow, FeatureWriter};
 
 fn features() -> Place {
     Place::Features { run: run() }
@@ -23,10 +27,10 @@ fn a_newcomer_is_told_what_to_do_and_opens_a_folder() {
     window.run_steps(2);
     window.get_by_label("sae demo");
     click(&mut window, "Open folder…");
-    wait_for(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Run topk");
     assert!(window.query_by_label("sae demo").is_none());
     window.get_by_label("Run broken");
-    assert!(window.query_all_by_label("resid2").next().is_some());
+    assert!(window.query_all_by_label("data").next().is_some());
 }
 
 #[test]
@@ -46,13 +50,14 @@ fn an_empty_folder_is_no_failure() {
 #[test]
 fn the_curves_and_numbers_of_a_clicked_run_are_shown() {
     let mut window = window_at(Some(Place::Runs));
-    wait_for(&mut window, "Run mutual-choice-2k");
-    click(&mut window, "Run mutual-choice-2k");
-    assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("mutual-choice-2k") }));
+    wait_for(&mut window, "Run unfinished");
+    click(&mut window, "Run unfinished");
+    assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("unfinished") }));
     wait_for(&mut window, "Logarithmic Loss");
     window.get_by_label_contains("Not evaluated yet");
-    click(&mut window, "Run topk-2k");
-    wait_for(&mut window, "Loss recovered");
+    click(&mut window, "Run topk");
+    let recovered = facts::evaluation_of(&run())["loss_recovered"].as_f64().unwrap();
+    wait_for(&mut window, &app::widgets::format::value(recovered));
     wait_for(&mut window, "Logarithmic FVE");
 }
 
@@ -62,7 +67,7 @@ fn a_damaged_run_is_shown_as_such_and_the_others_work() {
     wait_for(&mut window, "Run broken");
     click(&mut window, "Run broken");
     wait_for_part(&mut window, "run.json");
-    click(&mut window, "Run topk-2k");
+    click(&mut window, "Run topk");
     wait_for(&mut window, "Logarithmic Loss");
 }
 
@@ -71,19 +76,30 @@ fn the_table_is_sorted_filtered_and_searched() {
     let mut window = window_at(Some(features()));
     wait(&mut window, "rows", |w| rows(w).starts_with(&[0, 1, 2]));
     click(&mut window, "Sort by feature");
-    wait(&mut window, "descending order", |w| rows(w).starts_with(&[2047, 2046]));
+    wait(&mut window, "descending order", |w| rows(w).starts_with(&[FEATURES - 1, FEATURES - 2]));
     click(&mut window, "Sort by max");
-    wait(&mut window, "order by max", |w| rows(w).first().is_some_and(|f| *f != 2047));
+    let max = |feature: &u32| facts::features()[*feature as usize].max;
+    let all = facts::features().iter().map(|row| row.max);
+    let largest = all.fold(0.0, f32::max);
+    wait(&mut window, "order by max", |w| {
+        let shown: Vec<f32> = rows(w).iter().map(max).collect();
+        shown.first() == Some(&largest) && shown.is_sorted_by(|a, b| a >= b)
+    });
     click(&mut window, "Sort by feature");
+    // The last token of the rule that explains it.
+    let rule = &facts::explained().rule;
+    let word = format!("explained:{}", rule.rsplit(' ').next().unwrap());
     window.get_by_label("Search features").focus();
     window.run_steps(2);
-    window.get_by_label("Search features").type_text("forest");
-    wait_for_part(&mut window, " of 2 048 features");
-    wait(&mut window, "the forest feature", |w| rows(w).contains(&7));
+    window.get_by_label("Search features").type_text(&word);
+    wait_for_part(&mut window, " of 256 features");
+    wait(&mut window, "the feature of that word", |w| rows(w).contains(&facts::explained().feature));
     click(&mut window, "Reset filter");
-    wait_for(&mut window, "2 048 features");
+    wait_for(&mut window, "256 features");
     click(&mut window, "Hide dead");
-    wait_for_part(&mut window, " of 2 048 features");
+    let alive = facts::features().iter().filter(|row| !row.dead).count();
+    assert_ne!(alive, FEATURES as usize, "a test of nothing");
+    wait_for_part(&mut window, &format!("{alive} of 256 features"));
 }
 
 #[test]
@@ -126,12 +142,10 @@ fn a_feature_is_opened_a_neighbour_followed_and_the_way_back_found() {
 
 #[test]
 fn the_value_of_a_token_is_shown_under_the_pointer() {
-    let mut window = window_at(Some(feature(7)));
-    wait_for_part(&mut window, " forest");
-    let text = window
-        .query_all_by_label_contains(" forest")
-        .min_by(|a, b| a.rect().top().total_cmp(&b.rect().top()));
-    let at = text.unwrap().rect().left_top() + egui::vec2(12.0, 8.0);
+    let explained = facts::explained();
+    let mut window = window_at(Some(feature(explained.feature)));
+    wait_for(&mut window, "Strongest");
+    let at = common::example(&window, &explained.token).rect().left_top() + egui::vec2(12.0, 8.0);
     window.hover_at(at);
     window.run_steps(8);
     wait_for_part(&mut window, "activation ");
@@ -141,19 +155,15 @@ fn the_value_of_a_token_is_shown_under_the_pointer() {
 #[test]
 fn a_feature_that_does_not_exist_says_which_do() {
     let mut window = window_at(Some(feature(5000)));
-    wait_for(&mut window, "Its features are 0 to 2047.");
+    wait_for(&mut window, "Its features are 0 to 255.");
 }
 
 #[test]
 fn a_run_whose_index_is_damaged_opens_and_says_what_is_wrong() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = dir.path().join("cut");
-    sample::finished_run(&run, 300, &sample::text()).unwrap();
-    let table = run.join("features/features.parquet");
-    let bytes = std::fs::read(&table).unwrap();
-    std::fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
+    let (dir, run) = own_run();
+    damage::truncate(&run.join("features/features.parquet"));
     let place = Place::Features { run };
-    let mut window = window(Options { folder: Some(dir.path().into()), place: Some(place), ..options() });
+    let mut window = window(Options { folder: Some(dir.path()), place: Some(place), ..options() });
     wait_for_part(&mut window, "cannot be read");
     window.get_by_label_contains("features.parquet");
     window.get_by_label("Try again");
@@ -161,7 +171,7 @@ fn a_run_whose_index_is_damaged_opens_and_says_what_is_wrong() {
 
 #[test]
 fn experts_are_shown_by_kind_of_text_and_layer() {
-    let dataset = root().join("resid2");
+    let dataset = data();
     let mut window = window_at(Some(Place::Experts { dataset }));
     wait_for(&mut window, "Expert load of 4 layers and 16 experts");
     for _ in 0..3 {
@@ -173,7 +183,7 @@ fn experts_are_shown_by_kind_of_text_and_layer() {
 
 #[test]
 fn a_document_is_read() {
-    let dataset = root().join("resid2");
+    let dataset = data();
     let mut window = window_at(Some(Place::Dataset { dataset: dataset.clone(), document: None }));
     wait_for(&mut window, "Document alice.txt");
     click(&mut window, "Document alice.txt");
@@ -184,16 +194,15 @@ fn a_document_is_read() {
 #[test]
 fn the_palette_goes_anywhere() {
     let mut window = window_at(Some(Place::Runs));
-    wait_for(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Run topk");
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
     wait_for(&mut window, "Palette");
-    window.get_by_label("Palette").type_text("123");
-    wait_for(&mut window, "Go to feature 123");
+    window.get_by_label("Palette").type_text("23");
+    wait_for(&mut window, "Go to feature 23");
     window.key_press(egui::Key::Enter);
-    wait(&mut window, "feature 123", |w| {
+    wait(&mut window, "feature 23", |w| {
         // Of the run whose curves are in front.
-        let run = root().join("narrow/topk-512");
-        w.state().here() == Some(Place::Feature { run, feature: 123 })
+        w.state().here() == Some(feature(23))
     });
 }
 
@@ -206,7 +215,7 @@ fn settings_that_can_not_be_written_are_reported_and_not_fatal() {
     let picker = Box::new(FixedPicker::new(root()));
     let mut window = window(Options { folder: Some(root()), place: None, settings, picker });
     wait_for_part(&mut window, "Cannot");
-    wait_for(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Run topk");
 }
 
 #[test]
@@ -214,7 +223,7 @@ fn theme_and_folder_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let file = app::shell::SettingsFile::at(dir.path().join("window.json"));
     let mut window = window(Options { folder: Some(root()), settings: file.clone(), ..options() });
-    wait_for(&mut window, "Run topk-2k");
+    wait_for(&mut window, "Run topk");
     click(&mut window, "Dark or light");
     wait(&mut window, "the settings", |_| {
         let settings = file.read().0;
@@ -222,11 +231,46 @@ fn theme_and_folder_are_remembered() {
     });
 }
 
+/// Makes the index of `run` as long as `features`, by its own rows over and over.
+fn widen(run: &std::path::Path, features: u32) {
+    let own = facts::features();
+    let record = storage::RunRecord::read(run).unwrap();
+    storage::RunRecord { d_sae: features as usize, ..record }.write(run).unwrap();
+    // Examples and all else would have to be as long; without them the table stands alone.
+    std::fs::remove_dir_all(run.join("features")).unwrap();
+    for folder in ["explanations", "history", "compare"] {
+        std::fs::remove_dir_all(run.join(folder)).unwrap();
+    }
+    std::fs::create_dir(run.join("features")).unwrap();
+    let names = ["vocabulary.parquet", "index.json"];
+    names.iter().for_each(|name| {
+        std::fs::copy(common::run().join("features").join(name), run.join("features").join(name)).unwrap();
+    });
+    let mut rows = FeatureWriter::create(&run.join("features/features.parquet")).unwrap();
+    for feature in 0..features {
+        // Lists make the writing long, and the table shows the first of them alone.
+        let row = &own[(feature % FEATURES) as usize];
+        rows.append(FeatureRow {
+            feature,
+            fires_on: row.fires_on.iter().take(1).copied().collect(),
+            histogram: Vec::new(),
+            top_logits: Vec::new(),
+            bottom_logits: Vec::new(),
+            logit_histogram: Vec::new(),
+            neighbours: Vec::new(),
+            coactive: Vec::new(),
+            label: None,
+            ..*row
+        })
+        .unwrap();
+    }
+    rows.finish().unwrap();
+}
+
 #[test]
 fn a_million_features_are_a_table_like_any_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = dir.path().join("wide");
-    sample::wide_run(&run, 1_000_000).unwrap();
+    let (_folder, run) = own_run();
+    widen(&run, 1_000_000);
     let place = Some(Place::Features { run: run.clone() });
     let mut window = window(Options { folder: Some(run), place, ..options() });
     wait_for(&mut window, "1 000 000 features");

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Opens a sample dataset and run with pyarrow and DuckDB; skips loudly where there is no Python or no package registry.
+# Opens a sample dataset and run with pyarrow and DuckDB; reports a skip where there is no Python or no package registry.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/skip.sh
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if ! python3 -m venv "$work/venv" || ! "$work/venv/bin/pip" install -q pyarrow duckdb numpy safetensors datasets pillow; then
-    echo "SKIPPED: other readers (no Python, or no package registry within reach)"
+    skip "other readers" "no Python, or no package registry within reach"
     exit 0
 fi
 cargo run -q --example make_sample -- "$work/sample"
 "$work/venv/bin/python" tests/outside/readers.py "$work/sample"
+cargo run -q --example sample -- "$work/real"
+"$work/venv/bin/python" tests/outside/real.py "$work/real"
 cargo build -q --bin sae
 mkdir "$work/inputs"
-HF_HOME="$work/hf" "$work/venv/bin/python" tests/outside/inputs.py target/debug/sae "$work/inputs"
+HF_HOME="$work/hf" "$work/venv/bin/python" tests/outside/inputs.py "${CARGO_TARGET_DIR:-target}/debug/sae" "$work/inputs"

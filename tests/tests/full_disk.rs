@@ -1,8 +1,8 @@
 //! A full disk: a clear error, nothing that passes for whole, and with more space the same command goes on. Needs root to mount a
-//! small tmpfs; without it the test says that it was skipped.
+//! small tmpfs; without it the test is reported as skipped.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ impl SmallDisk {
         std::fs::create_dir(&place).unwrap();
         let mounted = run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"], &place);
         if mounted.is_none() {
-            eprintln!("SKIPPED: a tmpfs can not be mounted here, so a full disk was not tested");
+            fixtures::skip("a full disk", "a tmpfs cannot be mounted here (it takes root)");
         }
         mounted.map(|()| Self(place))
     }

@@ -13,11 +13,18 @@ use storage::codes::CodesWriter;
 use storage::examples::{ExampleRow, ExampleWriter};
 use storage::feature_activations::{ActivationRow, ActivationWriter};
 use storage::features::{FeatureRow, FeatureWriter};
-use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunStatus, TextSource, documents, schema};
-
-use super::sample::{HOOK, chance, curves, record};
+use storage::{DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, TextSource, documents, schema};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A number in 0..1 that depends on `a` and `b` alone.
+pub fn chance(a: u64, b: u64) -> f64 {
+    let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    x ^= x >> 29;
+    x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^= x >> 32;
+    (x >> 11) as f64 / (1u64 << 53) as f64
+}
 
 /// How large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,13 +253,18 @@ pub fn write(root: &Path, made: &Made, say: &(dyn Fn(String) + Sync)) -> Result<
         by_feature(&index, made, say)?;
         by_token.join().map_err(|_| "the writer of codes panicked")?
     })?;
-    let (tokens, data) = (u64::from(made.size.tokens), format!("../{DATASET}"));
-    storage::IndexRecord { tokens, data, ..storage::IndexRecord::new() }.write(&index)?;
-    curves(&run, 500, 0.88).map_err(|e| e.to_string())?;
-    let mut record = record("topk", made.size.features, RunStatus::Finished);
-    record.data = format!("../{DATASET}");
-    // Last: a folder without it is no run.
-    record.write(&run)?;
+    // All that does not grow with the features is as a small real run has it.
+    let real = fixtures::sample().join("topk");
+    let own = storage::Run::open(&real)?;
+    let mut about = own.index()?.ok_or("the fixture has no index")?;
+    about.tokens = made.size.tokens.into();
+    about.features = made.size.features.into();
+    about.data = format!("../{DATASET}");
+    about.write(&index)?;
+    std::fs::copy(real.join("metrics.parquet"), run.join("metrics.parquet"))?;
+    // Last: a folder without it is not a run.
+    RunRecord { d_sae: made.size.features as usize, data: format!("../{DATASET}"), ..own.record().clone() }
+        .write(&run)?;
     Ok(())
 }
 
@@ -429,7 +441,7 @@ impl Made {
 /// The dataset: documents, vocabulary, activations.
 fn dataset(dir: &Path, made: &Made, tokens: &[(String, Vec<u8>)]) -> Result<()> {
     let model = ModelRef { id: "generated".into(), path: None, sha256: "5e".repeat(32) };
-    let mut header = Manifest::new(model, Some(HOOK.into()), WIDTH, Dtype::F16);
+    let mut header = Manifest::new(model, Some(fixtures::HOOK.into()), WIDTH, Dtype::F16);
     header.context_length = 1024;
     header.tokenizer = "tokenizer.json".into();
     header.text = vec![TextSource { path: "generated".into(), bytes: u64::from(made.size.tokens) * 5 }];

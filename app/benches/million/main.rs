@@ -18,8 +18,6 @@
 
 mod drive;
 mod made;
-#[path = "../../tests/common/sample.rs"]
-mod sample;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -293,7 +291,7 @@ fn pages(window: &mut Window, made: &Made) {
     let mut turn = 0;
     while times.len() < 20 {
         turn += 1;
-        let feature = (sample::chance(turn, 777) * f64::from(made.size.features)) as u32;
+        let feature = (made::chance(turn, 777) * f64::from(made.size.features)) as u32;
         if feature < 1000 || made.rows_of(feature).is_empty() {
             continue;
         }

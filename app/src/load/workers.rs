@@ -1,6 +1,8 @@
 //! The worker threads: one for each kind of work, so that a slow sort never holds up a page of text.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use egui::Context;
@@ -46,6 +48,8 @@ const DEPTH: usize = 16;
 #[derive(Debug)]
 pub struct Workers {
     lanes: Vec<SyncSender<Job>>,
+    /// Jobs that were handed over and are not done.
+    unfinished: Arc<AtomicUsize>,
     ctx: Context,
 }
 
@@ -56,8 +60,10 @@ impl Workers {
     /// A thread cannot be started.
     pub fn start(ctx: &Context) -> Result<Self, Problem> {
         let mut lanes = Vec::with_capacity(LANES.len());
+        let unfinished = Arc::new(AtomicUsize::new(0));
         for (_, name) in LANES {
             let (sender, receiver) = sync_channel::<Job>(DEPTH);
+            let done = Arc::clone(&unfinished);
             std::thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(move || {
@@ -65,6 +71,7 @@ impl Workers {
                         // A job that panics drops its answer channel, which its asker reports; the lane goes
                         // on.
                         let _ = catch_unwind(AssertUnwindSafe(job));
+                        done.fetch_sub(1, Ordering::AcqRel);
                     }
                 })
                 .map_err(|e| {
@@ -73,16 +80,26 @@ impl Workers {
                 })?;
             lanes.push(sender);
         }
-        Ok(Self { lanes, ctx: ctx.clone() })
+        Ok(Self { lanes, unfinished, ctx: ctx.clone() })
     }
 
     /// Hands `job` over, or gives it back when the lane is full.
     pub(super) fn offer(&self, lane: Lane, job: Job) -> Result<(), Job> {
         let Some(at) = LANES.iter().position(|(l, _)| *l == lane) else { return Err(job) };
+        // Counted before it is sent: its thread may be done with it at once.
+        self.unfinished.fetch_add(1, Ordering::AcqRel);
         match self.lanes[at].try_send(job) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Err(job),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                self.unfinished.fetch_sub(1, Ordering::AcqRel);
+                Err(job)
+            }
         }
+    }
+
+    /// Whether all that was handed over is done.
+    pub fn idle(&self) -> bool {
+        self.unfinished.load(Ordering::Acquire) == 0
     }
 
     /// What to wake when there is news.

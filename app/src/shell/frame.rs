@@ -127,6 +127,11 @@ impl App {
         self.workspace.as_ref()
     }
 
+    /// Whether nothing is at work in the background.
+    pub fn idle(&self) -> bool {
+        self.workers.idle()
+    }
+
     pub(super) fn say(&mut self, what: String) {
         self.said = Some((what, self.now + 4.0));
     }

@@ -1,13 +1,10 @@
-//! What the tests of the window share: a sample folder, made once a process, and a window to drive.
+//! What the tests of the window share: the fixtures, what their files say, and a window to drive.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod facts;
 pub mod pictures;
-pub mod prompted;
-pub mod routed;
-pub mod sample;
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use app::address::Place;
@@ -15,40 +12,43 @@ use app::shell::{App, FixedPicker, Options, SettingsFile};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use egui_kittest::{Harness, HarnessBuilder};
 
-/// The sample folder; nothing writes into it.
-pub fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER
-        .get_or_init(|| {
-            let dir = tempfile::tempdir().unwrap();
-            // A fixed name: it is part of the pictures.
-            sample::folder(&dir.path().join("sample"), 2048).unwrap();
-            dir
-        })
-        .path()
-}
-
-/// The folder to open.
+/// The folder to open; nothing writes into it.
 pub fn root() -> PathBuf {
-    folder().join("sample")
+    fixtures::sample().to_owned()
 }
 
 /// The run that has everything.
 pub fn run() -> PathBuf {
-    root().join("topk-2k")
+    root().join("topk")
+}
+
+/// The dataset that has everything.
+pub fn data() -> PathBuf {
+    root().join("data")
 }
 
 /// A folder with a dictionary of attention heads; nothing writes into it.
 pub fn heads_root() -> PathBuf {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let (run, text) = (dir.path().join("sample/heads-512"), sample::text());
-        sample::finished_run(&run, 512, &text).unwrap();
-        sample::heads(&run, 512, 12, &text).unwrap();
-        dir
-    });
-    folder.path().join("sample")
+    fixtures::heads().to_owned()
+}
+
+/// A copy of the folder and its run that has everything, for tests that write.
+pub fn own_run() -> (fixtures::Copied, PathBuf) {
+    let folder = fixtures::copy(&root());
+    let run = folder.join("topk");
+    (folder, run)
+}
+
+/// The program `sae` that is built with the workspace; where it is not, `what` is reported as skipped.
+pub fn program(what: &str) -> Option<PathBuf> {
+    let test = std::env::current_exe().unwrap();
+    // target/PROFILE/deps/TEST
+    let program = test.ancestors().nth(2)?.join(format!("sae{}", std::env::consts::EXE_SUFFIX));
+    let built = program.exists();
+    if !built {
+        fixtures::skip(what, &format!("{} is not built; build the whole workspace", program.display()));
+    }
+    built.then_some(program)
 }
 
 /// Options of a window that remembers nothing and picks the sample folder.
@@ -97,6 +97,14 @@ pub fn wait_for(harness: &mut Harness<'static, App>, label: &str) {
 /// Steps until a widget whose name contains `part` is there.
 pub fn wait_for_part(harness: &mut Harness<'static, App>, part: &str) {
     wait(harness, part, |h| h.query_all_by_label_contains(part).next().is_some());
+}
+
+/// The topmost text with `part` on the right of the page of a feature, where its examples are.
+pub fn example<'a>(harness: &'a Harness<'static, App>, part: &'a str) -> egui_kittest::Node<'a> {
+    let drawn = harness
+        .query_all_by_label_contains(part)
+        .filter(|node| node.accesskit_node().bounding_box().is_some() && node.rect().left() > 500.0);
+    drawn.min_by(|a, b| a.rect().top().total_cmp(&b.rect().top())).expect("an example")
 }
 
 /// Drags with the mouse through these points.

@@ -4,11 +4,13 @@ use app::address::Place;
 use app::shell::Options;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::common::{click, options, routed, sample, wait, wait_for, wait_for_part, window};
+use fixtures::damage;
+
+use super::common::{click, data, facts, options, root, run, wait, wait_for, wait_for_part, window};
 use super::{Window, at, copied, expert, press, token};
 
 fn document(document: u32) -> Place {
-    Place::Dataset { dataset: routed::data(), document: Some(document) }
+    Place::Dataset { dataset: data(), document: Some(document) }
 }
 
 /// Clicks at the beginning of the text in front.
@@ -30,26 +32,29 @@ fn a_token_shows_its_features_experts_and_row() {
     wait_for(&mut window, "No token chosen");
     click_text(&mut window, "Alice was beginning");
     assert_eq!(here(&window), Some(token(0, 0)));
-    let tokens = routed::route(&sample::text(), 0);
-    let first = &tokens[0];
-    let strongest = routed::codes_of(first).into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    let chosen = facts::routing_of(&data())[&(0, 0)].clone();
+    let strongest = facts::codes_of(0, 0)[0];
     wait_for(&mut window, &format!("Go to feature {}", strongest.0));
-    for layer in routed::LAYERS {
-        for chosen in first.chosen[usize::from(layer)] {
-            wait_for(&mut window, &format!("Go to expert {layer}:{chosen}"));
+    for (layer, experts) in &chosen {
+        for (expert, _) in experts {
+            wait_for(&mut window, &format!("Go to expert {layer}:{expert}"));
         }
     }
     wait_for(&mut window, "norm");
-    wait_for_part(&mut window, "Values by dimension: 4 values");
+    wait_for_part(&mut window, "Values by dimension: 128 values");
     window.get_by_label("Copy this token as JSON").click();
     window.step();
     let json: serde_json::Value = serde_json::from_str(&copied(&mut window)).unwrap();
     assert_eq!(json["features"][0]["feature"], strongest.0);
-    assert_eq!(json["routing"][1]["experts"], serde_json::json!(first.chosen[1]));
-    assert_eq!(json["activation"].as_array().unwrap().len(), 4);
-    let name = format!("Go to expert 0:{}", first.chosen[0][0]);
+    assert_eq!(
+        json["routing"][1]["experts"],
+        serde_json::json!(chosen[&1].iter().map(|(expert, _)| expert).collect::<Vec<_>>())
+    );
+    assert_eq!(json["activation"].as_array().unwrap().len(), 128);
+    let first = chosen[&0][0].0;
+    let name = format!("Go to expert 0:{first}");
     window.get_by_label(&name).click();
-    wait(&mut window, "the expert", |w| here(w) == Some(expert(0, first.chosen[0][0])));
+    wait(&mut window, "the expert", |w| here(w) == Some(expert(0, first)));
 }
 
 #[test]
@@ -87,24 +92,31 @@ fn text_is_coloured_by_experts_and_by_features() {
     click(&mut window, "Layer of the colours");
     window.run_steps(2);
     window.query_all_by_label("layer 1").last().unwrap().click();
-    wait_for(&mut window, "Expert 1:3 alone");
-    click(&mut window, "Expert 1:3 alone");
-    wait_for(&mut window, "Open expert 1:3");
-    click(&mut window, "Open expert 1:3");
-    wait(&mut window, "the expert", |w| here(w) == Some(expert(1, 3)));
+    // The token's own expert is among those of the text.
+    let first = facts::routing_of(&data())[&(3, 10)][&1][0].0;
+    wait_for(&mut window, &format!("Expert 1:{first} alone"));
+    click(&mut window, &format!("Expert 1:{first} alone"));
+    wait_for(&mut window, &format!("Open expert 1:{first}"));
+    window.get_by_label(&format!("Open expert 1:{first}")).click_accesskit();
+    window.run_steps(3);
+    wait(&mut window, "the expert", |w| here(w) == Some(expert(1, first)));
     click(&mut window, "Back");
-    wait_for(&mut window, "Colour the text by feature 5");
-    click(&mut window, "Colour the text by feature 5");
-    wait_for(&mut window, "Remove colour of feature 5");
+    let feature = facts::codes_of(3, 10)[0].0;
+    let colour = format!("Colour the text by feature {feature}");
+    wait_for(&mut window, &colour);
+    click(&mut window, &colour);
+    let remove = format!("Remove colour of feature {feature}");
+    wait_for(&mut window, &remove);
+    let more = [(feature + 1) % fixtures::FEATURES, (feature + 2) % fixtures::FEATURES];
     window.get_by_label("Add a feature to the colours").focus();
     window.run_steps(2);
-    window.get_by_label("Add a feature to the colours").type_text("12, 20");
+    window.get_by_label("Add a feature to the colours").type_text(&more.map(|f| f.to_string()).join(", "));
     window.run_steps(2);
     window.key_press(egui::Key::Enter);
-    wait_for(&mut window, "Remove colour of feature 20");
-    click(&mut window, "Remove colour of feature 5");
+    wait_for(&mut window, &format!("Remove colour of feature {}", more[1]));
+    click(&mut window, &remove);
     window.run_steps(2);
-    assert!(window.query_by_label("Remove colour of feature 5").is_none());
+    assert!(window.query_by_label(&remove).is_none());
 }
 
 #[test]
@@ -121,16 +133,15 @@ fn a_phrase_is_found_and_gone_to() {
     place.click();
     window.run_steps(3);
     let Some(Place::Token { document: 1, token, .. }) = here(&window) else { panic!("{:?}", here(&window)) };
-    let text = sample::text();
-    let word = |i: u32| text.vocabulary[text.documents[1][(token + i) as usize] as usize].as_str();
-    assert_eq!([word(0), word(1)], [" deep", " forest"]);
+    let rest: String = facts::words_of(1)[token as usize..].concat();
+    assert!(rest.trim_start().starts_with("deep forest"), "{}", &rest[..40]);
     // A whole token, which has its space.
     click(&mut window, "whole token");
     let field = window.get_by_label("Find in the text");
     field.focus();
     window.run_steps(2);
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
-    window.get_by_label("Find in the text").type_text("forest");
+    window.get_by_label("Find in the text").type_text("quuxforest");
     window.run_steps(2);
     window.key_press(egui::Key::Enter);
     wait_for_part(&mut window, "No token of the vocabulary reads");
@@ -138,7 +149,7 @@ fn a_phrase_is_found_and_gone_to() {
 
 #[test]
 fn documents_are_narrowed_by_name_and_mark() {
-    let mut window = at(Place::Dataset { dataset: routed::data(), document: None });
+    let mut window = at(Place::Dataset { dataset: data(), document: None });
     wait_for(&mut window, "Document alice.txt");
     click(&mut window, "Only held-out documents");
     wait_for_part(&mut window, "2 of 6 documents");
@@ -164,18 +175,14 @@ fn tokens_and_documents_that_are_not_there_are_said_so() {
 
 #[test]
 fn what_is_missing_or_damaged_is_said_where_it_would_be() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("moe");
-    routed::folder(&root).unwrap();
-    // An index of an older version, and a routing table that was overwritten in its middle.
-    std::fs::remove_file(root.join("topk/features/codes-00000.parquet")).unwrap();
-    let routing = root.join("data/routing-00000.parquet");
-    let mut bytes = std::fs::read(&routing).unwrap();
-    let end = bytes.len() - bytes.len() / 4;
-    bytes[4..end].fill(0xa5);
-    std::fs::write(&routing, bytes).unwrap();
-    let place = Place::Token { dataset: root.join("data"), document: 0, token: 3 };
-    let mut window = window(Options { folder: Some(root), place: Some(place), ..options() });
+    let folder = fixtures::copy(&root());
+    // Two indexes of an older version, and a routing table that was overwritten in its middle.
+    for run in ["topk", "variants/small"] {
+        damage::remove(&folder.join(run).join("features/codes-00000.parquet"));
+    }
+    damage::overwrite(&folder.join("data/routing-00000.parquet"), 0.75);
+    let place = Place::Token { dataset: folder.join("data"), document: 0, token: 3 };
+    let mut window = window(Options { folder: Some(folder.path()), place: Some(place), ..options() });
     wait_for_part(&mut window, "Alice was beginning");
     wait_for_part(&mut window, "no table of features by token");
     wait_for_part(&mut window, "routing-00000.parquet");
@@ -185,24 +192,26 @@ fn what_is_missing_or_damaged_is_said_where_it_would_be() {
 #[test]
 fn a_dataset_of_routing_alone_is_read_too() {
     let dir = tempfile::tempdir().unwrap();
-    let text = sample::text();
-    let tokens = routed::route(&text, 0);
-    routed::routing_alone(&dir.path().join("routing"), &text, &tokens).unwrap();
     let dataset = dir.path().join("routing");
+    fixtures::routing_alone(&dataset);
+    let chosen = facts::routing_of(&dataset)[&(3, 2)][&2][0].0;
     let place = Place::Token { dataset, document: 3, token: 2 };
     let mut window = window(Options { folder: Some(dir.path().into()), place: Some(place), ..options() });
     wait_for_part(&mut window, "fn merge");
-    let there = tokens.iter().find(|t| t.document == 3 && t.position == 2).unwrap();
-    wait_for(&mut window, &format!("Go to expert 2:{}", there.chosen[2][0]));
+    wait_for(&mut window, &format!("Go to expert 2:{chosen}"));
     wait_for_part(&mut window, "holds the routing alone");
 }
 
-/// The folder's model is made up, so the prompt says that it cannot be loaded; that it is the prompt of the token's run is what counts.
 #[test]
 fn a_token_leads_to_the_prompt() {
     let mut window = at(token(3, 4));
     wait_for(&mut window, "Try the text up to this token in the prompt");
     click(&mut window, "Try the text up to this token in the prompt");
-    wait_for(&mut window, "The model of this run cannot be loaded");
-    assert_eq!(here(&window), Some(Place::Prompt { run: routed::run(), feature: None }));
+    let text: String = facts::words_of(3)[..=4].concat();
+    wait(&mut window, "the text's tokens", |w| {
+        w.query_all_by_role(egui::accesskit::Role::Document)
+            .any(|node| node.accesskit_node().label().is_some_and(|label| label.trim() == text.trim()))
+    });
+    let Some(Place::Prompt { run: of, feature: None }) = here(&window) else { panic!("{:?}", here(&window)) };
+    assert_eq!(of, run());
 }

@@ -4,7 +4,9 @@ use app::address::Place;
 use app::shell::Options;
 use egui_kittest::kittest::Queryable as _;
 
-use super::common::{click, options, routed, sample, wait, wait_for, wait_for_part, window};
+use fixtures::damage;
+
+use super::common::{click, data, facts, options, root, run, wait, wait_for, wait_for_part, window};
 use super::{Window, at, click_cell, copied, expert, experts, token};
 
 fn here(window: &Window, place: &Place) -> bool {
@@ -14,9 +16,9 @@ fn here(window: &Window, place: &Place) -> bool {
 #[test]
 fn a_cell_of_the_load_opens_its_expert_and_the_way_back_is_found() {
     let mut window = at(experts());
-    let map = "Expert load of 3 layers and 8 experts";
+    let map = "Expert load of 4 layers and 16 experts";
     wait_for(&mut window, map);
-    click_cell(&mut window, map, 68.0, (3, 8), (1, 4));
+    click_cell(&mut window, map, 68.0, (4, 16), (1, 4));
     wait(&mut window, "expert 1:4", |w| here(w, &expert(1, 4)));
     wait_for(&mut window, "Expert 4 of layer 1");
     click(&mut window, "Back");
@@ -31,14 +33,16 @@ fn layers_are_stepped_through_with_the_keyboard() {
     wait_for(&mut window, "Load of the experts of layer 1");
     window.key_press(egui::Key::CloseBracket);
     wait_for(&mut window, "Load of the experts of layer 2");
+    window.key_press(egui::Key::CloseBracket);
+    wait_for(&mut window, "Load of the experts of layer 3");
     window.key_press(egui::Key::OpenBracket);
-    wait_for(&mut window, "Load of the experts of layer 1");
+    wait_for(&mut window, "Load of the experts of layer 2");
 }
 
 #[test]
 fn a_map_is_used_with_the_keyboard() {
     let mut window = at(experts());
-    let map = "Expert load of 3 layers and 8 experts";
+    let map = "Expert load of 4 layers and 16 experts";
     wait_for(&mut window, map);
     window.get_by_label(map).focus();
     window.run_steps(2);
@@ -58,12 +62,11 @@ fn numbers_of_a_layer_are_copied() {
     window.step();
     let csv = copied(&mut window);
     assert!(csv.starts_with("expert,share,against uniform,tokens,mean weight,state\n"), "{csv}");
-    assert_eq!(csv.lines().count(), 9);
+    assert_eq!(csv.lines().count(), 17);
     let total: u64 = csv.lines().skip(1).map(|l| l.split(',').nth(3).unwrap().parse::<u64>().unwrap()).sum();
-    let text = sample::text();
-    let tokens: usize = text.documents.iter().map(Vec::len).sum();
-    assert_eq!(total, 2 * tokens as u64, "two experts a token");
-    wait_for(&mut window, "Copied 9 lines");
+    let tokens = facts::routing_of(&data()).len() as u64;
+    assert_eq!(total, 2 * tokens, "two experts per token");
+    wait_for(&mut window, "Copied 17 lines");
 }
 
 #[test]
@@ -71,21 +74,21 @@ fn every_page_of_the_experts_has_its_map() {
     let mut window = at(experts());
     wait_for(&mut window, "Co-activation");
     click(&mut window, "Co-activation");
-    wait_for(&mut window, "Co-activation of 8 experts of layer 0");
+    wait_for(&mut window, "Co-activation of 16 experts of layer 0");
     click(&mut window, "Show tokens");
     click(&mut window, "Transitions");
     wait_for(&mut window, "Transitions from layer 0 to layer 1");
-    click_cell(&mut window, "Transitions from layer 0 to layer 1", 52.0, (8, 8), (2, 5));
+    click_cell(&mut window, "Transitions from layer 0 to layer 1", 52.0, (16, 16), (2, 5));
     wait(&mut window, "expert 0:2", |w| here(w, &expert(0, 2)));
     click(&mut window, "Back");
-    for _ in 0..2 {
+    for _ in 0..3 {
         window.key_press(egui::Key::CloseBracket);
         window.run_steps(2);
     }
-    wait_for(&mut window, "Nothing follows layer 2");
+    wait_for(&mut window, "Nothing follows layer 3");
     window.key_press(egui::Key::OpenBracket);
     click(&mut window, "Domains");
-    wait_for(&mut window, "Domains of the 8 experts of layer 1");
+    wait_for(&mut window, "Domains of the 16 experts of layer 2");
     click(&mut window, "specialised only");
     wait_for(&mut window, "code");
     click(&mut window, "Vocabulary");
@@ -112,13 +115,12 @@ fn two_checkpoints_are_compared() {
 
 #[test]
 fn an_expert_says_what_it_is_for_and_shows_its_tokens() {
-    let mut window = at(expert(1, routed::CODE));
-    wait_for(&mut window, "Expert 3 of layer 1");
-    wait_for_part(&mut window, "code · specialised");
+    let (layer, number, domain) = facts::specialised();
+    let mut window = at(expert(layer, number));
+    wait_for(&mut window, &format!("Expert {number} of layer {layer}"));
+    wait_for_part(&mut window, &format!("{domain} · specialised"));
     // Its tokens come straight from the routing table.
-    wait_for_part(&mut window, "Read on in document 3 at");
-    let examples = window.query_all_by_label_contains("Read on in document 3 at").count();
-    assert!(examples > 0);
+    wait_for_part(&mut window, "Read on in document ");
     click(&mut window, "Show strongest");
     wait_for(&mut window, "These are the largest weights.");
     let link = window.query_all_by_label_contains("Read on in document ").next().unwrap();
@@ -127,47 +129,59 @@ fn an_expert_says_what_it_is_for_and_shows_its_tokens() {
     let Some(Place::Token { document, token, .. }) = window.state().here() else {
         panic!("{:?}", window.state().here())
     };
-    let tokens = routed::route(&sample::text(), 0);
-    let there = tokens.iter().find(|t| t.document == document && t.position == token).unwrap();
-    assert!(there.chosen[1].contains(&routed::CODE), "the token that is read on from chose the expert");
+    let chosen = &facts::routing_of(&data())[&(document, token)][&layer];
+    assert!(
+        chosen.iter().any(|(expert, _)| *expert == number),
+        "the token that is read on from chose the expert"
+    );
 }
 
 #[test]
 fn the_next_expert_is_one_key_away_and_the_last_says_so() {
-    let mut window = at(expert(1, 6));
-    wait_for(&mut window, "Expert 6 of layer 1");
+    let mut window = at(expert(1, 14));
+    wait_for(&mut window, "Expert 14 of layer 1");
     window.key_press(egui::Key::N);
-    wait(&mut window, "expert 7", |w| here(w, &expert(1, 7)));
+    wait(&mut window, "expert 15", |w| here(w, &expert(1, 15)));
     window.key_press(egui::Key::N);
     wait_for(&mut window, "This is the last expert of layer 1");
     window.key_press(egui::Key::P);
-    wait(&mut window, "expert 6", |w| here(w, &expert(1, 6)));
+    wait(&mut window, "expert 14", |w| here(w, &expert(1, 14)));
 }
 
 #[test]
 fn an_expert_that_nobody_chose_is_marked_dead_and_has_no_tokens() {
-    let mut window = at(expert(2, routed::DEAD));
+    // Of so few tokens some experts are chosen by none.
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = folder.path().join("short");
+    fixtures::short_data(&dataset);
+    let load = facts::load_of(&dataset);
+    let unused = load.iter().find(|row| row.domain.is_none() && row.tokens == 0).expect("an unused expert");
+    let place = Some(Place::Expert { dataset, layer: unused.layer, expert: unused.expert });
+    let mut window = window(Options { folder: Some(folder.path().into()), place, ..options() });
     wait_for(&mut window, "dead");
     wait_for(&mut window, "No token of this text chose it.");
 }
 
 #[test]
 fn features_lead_to_experts_and_back() {
-    let feature = Place::Feature { run: routed::run(), feature: routed::CODE_FEATURE };
-    let mut window = at(expert(1, routed::CODE));
-    wait_for(&mut window, "Go to feature 5");
-    window.get_by_label("Go to feature 5").click_accesskit();
+    let (number, layer, home) = facts::at_home();
+    let feature = Place::Feature { run: run(), feature: number };
+    let mut window = at(expert(layer, home));
+    let link = format!("Go to feature {number}");
+    wait_for(&mut window, &link);
+    window.get_by_label(&link).click_accesskit();
     wait(&mut window, "the feature", |w| here(w, &feature));
     wait_for(&mut window, "Weights");
     // The section lies below the fold, and grows when its table has been read.
+    let back = format!("Go to expert {layer}:{home}");
     for _ in 0..20 {
         scroll_left(&mut window);
-        if window.query_by_label("Go to expert 1:3").is_some() {
+        if window.query_by_label(&back).is_some() {
             break;
         }
     }
-    window.get_by_label("Go to expert 1:3").click_accesskit();
-    wait(&mut window, "the expert again", |w| here(w, &expert(1, routed::CODE)));
+    window.get_by_label(&back).click_accesskit();
+    wait(&mut window, "the expert again", |w| here(w, &expert(layer, home)));
 }
 
 /// Scrolls the left column of a page down.
@@ -191,19 +205,17 @@ fn scroll_left(window: &mut Window) {
 fn experts_and_layers_that_are_not_there_are_named_with_those_that_are() {
     let mut window = at(expert(1, 99));
     wait_for(&mut window, "Layer 1 has no expert 99");
-    window.get_by_label("Its experts are 0 to 7.");
+    window.get_by_label("Its experts are 0 to 15.");
     let mut window = at(expert(9, 0));
     wait_for(&mut window, "Layer 9 has no experts");
-    window.get_by_label("The layers with experts are 0, 1, 2.");
+    window.get_by_label("The layers with experts are 0, 1, 2, 3.");
 }
 
 #[test]
 fn a_dataset_without_routing_or_without_counts_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
-    let text = sample::text();
-    routed::dataset(&dir.path().join("plain"), &text, None).unwrap();
-    let tokens = routed::route(&text, 0);
-    routed::dataset(&dir.path().join("raw"), &text, Some(&tokens)).unwrap();
+    fixtures::data_without_routing(&dir.path().join("plain"));
+    fixtures::uncounted_data(&dir.path().join("raw"));
     let open = |name: &str| {
         let place = Some(Place::Experts { dataset: dir.path().join(name) });
         window(Options { folder: Some(dir.path().into()), place, ..options() })
@@ -218,20 +230,13 @@ fn a_dataset_without_routing_or_without_counts_says_what_to_do() {
 
 #[test]
 fn a_cut_table_takes_its_page_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("moe");
-    routed::folder(&root).unwrap();
-    let data = root.join("data");
-    let cut = |name: &str| {
-        let path = data.join("experts").join(name);
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    };
-    cut("pairs.parquet");
-    std::fs::remove_file(data.join("experts/transitions.parquet")).unwrap();
-    let place = Some(Place::Experts { dataset: data.clone() });
-    let mut window = window(Options { folder: Some(root), place, ..options() });
-    wait_for(&mut window, "Expert load of 3 layers and 8 experts");
+    let folder = fixtures::copy(&root());
+    let tables = folder.join("data/experts");
+    damage::truncate(&tables.join("pairs.parquet"));
+    damage::remove(&tables.join("transitions.parquet"));
+    let place = Some(Place::Experts { dataset: folder.join("data") });
+    let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
+    wait_for(&mut window, "Expert load of 4 layers and 16 experts");
     click(&mut window, "Co-activation");
     wait_for_part(&mut window, "pairs.parquet");
     window.get_by_label("Try again");
@@ -239,7 +244,7 @@ fn a_cut_table_takes_its_page_alone() {
     wait_for_part(&mut window, "transitions.parquet does not exist");
     window.get_by_label_contains("sae experts");
     click(&mut window, "Domains");
-    wait_for(&mut window, "Domains of the 8 experts of layer 0");
+    wait_for(&mut window, "Domains of the 16 experts of layer 0");
 }
 
 #[test]
@@ -258,13 +263,13 @@ fn places_of_experts_and_tokens_are_typed_into_the_palette() {
 
 #[test]
 fn an_experts_token_is_tried_in_the_prompt_and_what_was_not_joined_is_no_failure() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("moe");
-    routed::folder(&root).unwrap();
-    let run = root.join("topk");
-    std::fs::remove_file(run.join("features/experts.parquet")).unwrap();
-    let place = Some(Place::Expert { dataset: root.join("data"), layer: 1, expert: routed::CODE });
-    let mut window = window(Options { folder: Some(root), place, ..options() });
+    let folder = fixtures::copy(&root());
+    let run = folder.join("topk");
+    damage::remove(&run.join("features/experts.parquet"));
+    // The only run that could be asked.
+    std::fs::remove_dir_all(folder.join("variants")).unwrap();
+    let place = Some(Place::Expert { dataset: folder.join("data"), layer: 1, expert: 3 });
+    let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for_part(&mut window, "Not joined yet; run `sae experts --features topk`.");
     wait_for_part(&mut window, "Try the text of document ");
     let link = window.query_all_by_label_contains("Try the text of document ").next().unwrap();

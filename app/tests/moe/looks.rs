@@ -1,75 +1,46 @@
-//! Pictures in both looks. Without a graphics adapter (a software one is enough: mesa-vulkan-drivers) they are skipped.
+//! Pictures of experts and documents.
 
 use app::address::Place;
 use egui::Theme;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
-use super::common::pictures::{self, can_draw, settle};
-use super::common::{click, routed, wait, wait_for, wait_for_part};
-use super::{Window, expert, experts, token};
+use super::common::pictures::Look;
+use super::common::{click, facts, root, wait, wait_for, wait_for_part};
+use super::{expert, experts, token};
 
-fn draw(theme: Theme, place: Place) -> Window {
-    pictures::draw(theme, Some(routed::root()), Some(place))
-}
-
-#[test]
-fn load_in_the_light_look() {
-    if can_draw() {
-        let mut window = draw(Theme::Light, experts());
-        wait_for(&mut window, "Load of the experts of layer 0");
-        settle(&mut window);
-        window.snapshot("moe_load_light");
-    }
+fn look<'a>(name: &'a str, place: Place, there: &'a [&'a str]) -> Look<'a> {
+    Look { name, folder: root(), place, size: [640.0, 480.0], themes: &[Theme::Dark], there }
 }
 
 #[test]
 fn co_activation() {
-    if can_draw() {
-        let mut window = draw(Theme::Dark, experts());
-        wait_for(&mut window, "Co-activation");
-        click(&mut window, "Co-activation");
-        wait_for(&mut window, "Co-activation of 8 experts of layer 0");
-        settle(&mut window);
-        window.snapshot("coactivation_dark");
-    }
+    look("coactivation", experts(), &["Co-activation"]).take(|window| {
+        click(window, "Co-activation");
+        wait_for(window, "Co-activation of 16 experts of layer 0");
+    });
 }
 
 #[test]
 fn an_expert() {
-    if can_draw() {
-        let mut window = draw(Theme::Dark, expert(1, routed::CODE));
-        wait_for_part(&mut window, "code · specialised");
-        wait_for_part(&mut window, "Read on in document");
-        wait_for(&mut window, "The whole table was looked through.");
-        wait_for(&mut window, "Go to feature 5");
-        settle(&mut window);
-        window.snapshot("expert_dark");
-    }
+    let (layer, number, domain) = facts::specialised();
+    let domain = format!("{domain} · specialised");
+    let there = [domain.as_str(), "Read on in document", "The whole table was looked through."];
+    look("expert", expert(layer, number), &there).take(|_| {});
 }
 
-fn reading(theme: Theme, name: &str) {
-    if can_draw() {
-        let mut window = draw(theme, token(3, 10));
-        wait_for_part(&mut window, "fn merge");
-        wait_for(&mut window, "Colour the text by feature 5");
-        wait_for_part(&mut window, "Values by dimension");
-        wait(&mut window, "the routing", |w| {
+#[test]
+fn a_document() {
+    let there = ["fn merge", "Values by dimension"];
+    Look {
+        size: [1000.0, 480.0],
+        themes: &[Theme::Dark, Theme::Light],
+        ..look("document", token(3, 10), &there)
+    }
+    .take(|window| {
+        wait(window, "the routing", |w| {
             w.query_by_label("Colour by experts").is_some_and(|n| !n.accesskit_node().is_disabled())
         });
-        click(&mut window, "Colour by experts");
-        wait_for(&mut window, "Layer of the colours");
-        settle(&mut window);
-        assert!(window.query_by_label("Layer of the colours").is_some());
-        window.snapshot(name);
-    }
-}
-
-#[test]
-fn a_document_in_the_dark_look() {
-    reading(Theme::Dark, "document_dark");
-}
-
-#[test]
-fn a_document_in_the_light_look() {
-    reading(Theme::Light, "document_light");
+        click(window, "Colour by experts");
+        wait_for_part(window, "Layer of the colours");
+    });
 }

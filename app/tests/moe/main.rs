@@ -1,4 +1,4 @@
-//! Experts, documents and tokens in the window, on the folder of a mixture-of-experts model: by the names of what is on the
+//! Experts, documents and tokens in the window, on the text and the model inside the program: by the names of what is on the
 //! screen, and in pictures.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -13,7 +13,7 @@ mod wide;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{options, routed, window};
+use common::{data, options, root, window};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
@@ -21,19 +21,19 @@ type Window = Harness<'static, App>;
 
 /// A window with the folder open at `place`.
 fn at(place: Place) -> Window {
-    window(Options { folder: Some(routed::root()), place: Some(place), ..options() })
+    window(Options { folder: Some(root()), place: Some(place), ..options() })
 }
 
 fn experts() -> Place {
-    Place::Experts { dataset: routed::data() }
+    Place::Experts { dataset: data() }
 }
 
 fn expert(layer: u16, expert: u16) -> Place {
-    Place::Expert { dataset: routed::data(), layer, expert }
+    Place::Expert { dataset: data(), layer, expert }
 }
 
 fn token(document: u32, token: u32) -> Place {
-    Place::Token { dataset: routed::data(), document, token }
+    Place::Token { dataset: data(), document, token }
 }
 
 /// Text that was put on the clipboard in the last frames.

@@ -5,8 +5,14 @@ use app::shell::Options;
 use egui_kittest::kittest::Queryable as _;
 use storage::experts::{BalanceRow, ExpertLoadRow, PairRow, TransitionRow, VocabularyRow};
 
-use super::common::sample::chance;
-use super::common::{click, options, routed, sample, wait_for, wait_for_part, window};
+use super::common::{click, options, wait_for, wait_for_part, window};
+
+/// A number in 0..1 that depends on `a` and `b` alone.
+fn chance(a: u64, b: u64) -> f64 {
+    let mut x = (a << 20 | b).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x ^= x >> 31;
+    (x.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64 / (1u64 << 53) as f64
+}
 
 const LAYERS: u16 = 48;
 const EXPERTS: u16 = 128;
@@ -93,8 +99,7 @@ fn frame(window: &mut super::Window) -> f64 {
 fn forty_eight_layers_of_128_experts_are_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("wide");
-    let text = sample::text();
-    routed::dataset(&data, &text, Some(&routed::route(&text, 0))).unwrap();
+    fixtures::uncounted_data(&data);
     tables(&data.join("experts"));
     let place = Some(Place::Experts { dataset: data });
     let mut window = window(Options { folder: Some(dir.path().into()), place, ..options() });

@@ -13,9 +13,11 @@ mod reading;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{options, prompted, wait, window};
+use common::{facts, options, root, run, wait, window};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use sae::ModelChoice;
+use sae::prompt::Prompter;
 
 type Window = Harness<'static, App>;
 
@@ -23,11 +25,21 @@ const TEXT: &str = "The court held that the";
 
 /// A window with the prompt of the run open.
 fn prompt(feature: Option<u32>) -> Window {
-    at(Place::Prompt { run: prompted::run(), feature })
+    at(Place::Prompt { run: run(), feature })
 }
 
 fn at(place: Place) -> Window {
-    window(Options { folder: Some(prompted::root()), place: Some(place), ..options() })
+    window(Options { folder: Some(root()), place: Some(place), ..options() })
+}
+
+/// The library's own answers, to compare with.
+fn prompter() -> Prompter {
+    Prompter::open(&run(), None, &ModelChoice::OfTheData).unwrap()
+}
+
+/// The feature whose changes are looked at.
+fn changed() -> u32 {
+    facts::explained().feature
 }
 
 /// Types `text` into the field of this name and presses Enter.

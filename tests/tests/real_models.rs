@@ -1,8 +1,8 @@
-//! Real GGUF files, where there are some: `SAE_MODELS=FOLDER cargo test --test real_models -- --nocapture`.
+//! A real GGUF file: SmolLM2-135M, which `tests/models/fetch.sh` fetches into `target/models`, or every `*.gguf` in the folder that
+//! `SAE_MODELS` names.
 //!
-//! Every tensor of every `*.gguf` in the folder must be taken, and every line of `lines.json` there (a list
-//! of texts), or of a few of our own, must come back from its tokens. The tokens are written to
-//! `NAME.tokens.json`, to be compared with another program's.
+//! Every tensor must be taken, and every line of `lines.json` beside a model (a list of texts), or of a few of our own, must come
+//! back from its tokens. With `SAE_MODELS` the tokens are written to `NAME.tokens.json`, to be compared with another program's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -26,15 +26,23 @@ const TEXTS: [&str; 12] = [
     "x\u{1F9FF}\u{10FFFF}\u{0} end",
 ];
 
-fn models() -> Vec<PathBuf> {
-    let Some(folder) = std::env::var_os("SAE_MODELS") else {
-        println!("SKIPPED: SAE_MODELS names no folder");
-        return Vec::new();
-    };
-    let entries = std::fs::read_dir(folder).unwrap();
+/// Name and number of parameters of the model that `tests/models/fetch.sh` fetches.
+const FETCHED: (&str, usize) = ("SmolLM2-135M-Instruct.Q4_1.gguf", 134_515_008);
+
+/// The models of the folder, none of them only where that was reported as skipped.
+fn models(what: &str) -> Vec<PathBuf> {
+    let test = std::env::current_exe().unwrap();
+    // target/PROFILE/deps/TEST
+    let fetched = test.ancestors().nth(3).unwrap().join("models");
+    let folder = std::env::var_os("SAE_MODELS").map_or(fetched, PathBuf::from);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten();
     let paths = entries.map(|entry| entry.unwrap().path());
     let mut models: Vec<PathBuf> = paths.filter(|p| p.extension().is_some_and(|e| e == "gguf")).collect();
     models.sort();
+    if models.is_empty() {
+        let why = format!("no .gguf file in {}; tests/models/fetch.sh fetches one", folder.display());
+        fixtures::skip(what, &why);
+    }
     models
 }
 
@@ -47,7 +55,7 @@ fn texts(model: &Path) -> Vec<String> {
 
 #[test]
 fn every_tensor_is_taken() {
-    for path in models() {
+    for path in models("tensors of a real model") {
         let gguf = Gguf::open(&path).unwrap();
         println!("{}: {}", path.display(), gguf.config().unwrap());
         let mut weights = gguf.into_weights().unwrap();
@@ -59,12 +67,15 @@ fn every_tensor_is_taken() {
         }
         println!("{} tensors, {numbers} numbers, {:.2} s", names.len(), started.elapsed().as_secs_f64());
         assert_eq!(weights.unused().count(), 0);
+        if path.ends_with(FETCHED.0) {
+            assert_eq!(numbers, FETCHED.1);
+        }
     }
 }
 
 #[test]
 fn texts_come_back_from_their_tokens() {
-    for path in models() {
+    for path in models("the tokenizer of a real model") {
         let started = Instant::now();
         let tokenizer = Gguf::open(&path).unwrap().tokenizer().unwrap();
         println!("{}: tokenizer in {:.2} s", path.display(), started.elapsed().as_secs_f64());
@@ -81,7 +92,9 @@ fn texts_come_back_from_their_tokens() {
             all.push(tokens);
         }
         println!("{} texts, {different} came back changed", all.len());
-        std::fs::write(path.with_extension("tokens.json"), serde_json::to_vec(&all).unwrap()).unwrap();
+        if std::env::var_os("SAE_MODELS").is_some() {
+            std::fs::write(path.with_extension("tokens.json"), serde_json::to_vec(&all).unwrap()).unwrap();
+        }
         assert_eq!(different, 0);
     }
 }
