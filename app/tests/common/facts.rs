@@ -145,8 +145,7 @@ pub fn codes_of(document: u32, position: u32) -> Vec<(u32, f32)> {
 /// Load of the experts of `dataset`.
 pub fn load_of(dataset: &Path) -> Vec<ExpertLoadRow> {
     let path = dataset.join("experts/load.parquet");
-    experts::read_load(&storage::TableReader::open_file(&path, &storage::schema::expert_load()).unwrap())
-        .unwrap()
+    all(&path)
 }
 
 fn all<R: Row>(path: &Path) -> Vec<R> {
@@ -160,7 +159,7 @@ pub fn events(run: &Path) -> Vec<EventsRow> {
 
 /// The nearest features of the comparison with `small`, in the order of `file`.
 pub fn nearest(file: &str) -> Vec<NearestRow> {
-    all(&run().join("compare/small").join(file))
+    all(&run().join("matching/small").join(file))
 }
 
 /// The most specialised expert of all layers: layer, expert, domain.
