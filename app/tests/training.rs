@@ -126,7 +126,7 @@ fn a_program_that_is_not_there_is_named() {
     wait_for(&mut window, "Start training");
     click(&mut window, "Start training");
     wait_for_part(&mut window, "Cannot start `");
-    window.get_by_label_contains("Put the program `sae` beside the window");
+    window.get_by_label_contains("Put the program `sae` next to `sae-app`");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn by(token: usize, codes: &sae::dictionary::Codes, value: &[f32]) -> Vec<u32> {
 fn an_empty_prompt_says_what_to_do() {
     let mut window = prompt(None);
     wait_for_part(&mut window, "Type a text and press Enter");
-    wait_for_part(&mut window, "Change a feature to see what it does");
+    wait_for_part(&mut window, "Change a feature to see its effect");
     let model = storage::RunRecord::read(&run()).unwrap().model.id;
     let head = format!("{model} · {} · {} features", fixtures::HOOK, fixtures::FEATURES);
     assert!(window.query_by_label_contains(&head).is_some());

@@ -141,7 +141,7 @@ impl Find {
             Some(total) if total > LISTED => {
                 format!("{} matches for “{of}”, the first {LISTED} are listed", format::grouped(total))
             }
-            Some(total) => format!("“{of}” is at {} places", format::grouped(total)),
+            Some(total) => format!("{} matches for “{of}”", format::grouped(total)),
         };
         facts::caption(ui, said);
     }

@@ -267,13 +267,13 @@ mod tests {
         };
         assert_eq!(
             of(|_| {}),
-            "Fires since 1.00 M tokens. Its direction is its final one (cosine ≥ 0.9) since 1.50 M tokens."
+            "First fired at 1.00 M tokens. Direction settled at 1.50 M tokens (cosine ≥ 0.9)."
         );
         let dead = of(|h| (h.died, h.revivals, h.settled) = (Some(2_000_000), 2, Some(0)));
         assert_eq!(
             dead,
-            "Fires since 1.00 M tokens. It was dead and fired again, 2 times. Dead since 2.00 M tokens: silent for 250 k tokens \
-             and more. Its direction is the one that it began with."
+            "First fired at 1.00 M tokens. It was dead and fired again, 2 times. Dead since 2.00 M tokens: silent for at \
+             least 250 k tokens. Its direction never changed."
         );
         assert!(of(|h| h.settled = Some(2_000_000)).contains("only after the last snapshot but one"));
         assert_eq!(of(|h| (h.born, h.settled) = (None, None)), "It never fired.");
