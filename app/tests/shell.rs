@@ -83,15 +83,13 @@ fn a_run_that_is_trained_is_followed() {
     let whole = RunRecord::read(&run).unwrap();
     let rows = storage::metrics::read(&Run::open(&run).unwrap().metrics().unwrap()).unwrap();
     assert!(rows.len() > 20, "a test of nothing");
-    let train_until = |rows: &[storage::metrics::Row]| {
+    let train_until = |rows: &[storage::metrics::MetricsRow]| {
         let mut log = MetricsLog::open(&run.join("metrics.parquet"), None).unwrap();
-        rows.iter().for_each(|row| log.append(row.clone()).unwrap());
+        rows.iter().for_each(|row| log.append(*row).unwrap());
         log.flush().unwrap();
-        let last = rows.last().unwrap();
-        let values = last.values.iter().map(|(name, value)| (name.clone(), f64::from(*value)));
-        let (status, last_values) = (RunStatus::Running, values.collect());
-        let (step, tokens_done) = (last.step, last.tokens);
-        RunRecord { status, step, tokens_done, last: last_values, ..whole.clone() }.write(&run).unwrap();
+        let last = *rows.last().unwrap();
+        let (status, step, tokens_done) = (RunStatus::Running, last.step, last.tokens);
+        RunRecord { status, step, tokens_done, last: Some(last), ..whole.clone() }.write(&run).unwrap();
     };
     train_until(&rows[..5]);
     let place = Some(Place::Curves { run: run.clone() });
@@ -124,7 +122,7 @@ fn quality_over_sparsity_is_shown_for_all_runs() {
 fn a_run_with_many_dead_features_gets_a_hint_with_its_evidence() {
     let (folder, run) = own_run();
     let mut record = RunRecord::read(&run).unwrap();
-    record.last.insert(storage::schema::metrics::DEAD_SHARE.into(), 0.42);
+    record.last.as_mut().unwrap().dead_share = Some(0.42);
     record.write(&run).unwrap();
     // Where a run was evaluated, those numbers come first.
     std::fs::remove_dir_all(run.join("evaluation")).unwrap();

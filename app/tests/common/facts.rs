@@ -13,7 +13,7 @@ use storage::history::{EventsRow, History};
 use storage::routing::Choices;
 use storage::row::Row;
 use storage::schema::{ACTIVATIONS, DOCUMENT, ROUTING, TOKEN};
-use storage::{Dataset, Run, Scan, codes, column, experts, row};
+use storage::{Dataset, Run, Scan, codes, column, row};
 
 use super::{data, run};
 

@@ -3,7 +3,7 @@
 use app::widgets::format;
 use egui_kittest::kittest::Queryable as _;
 use sae::Quiet;
-use sae::prompt::{At, Change, Edit, Effect, Prompter, Sampling, With};
+use sae::prompt::{Change, Edit, Effect, Intervention, Prompter, Sampling, Scope};
 
 use super::common::{click, wait, wait_for, wait_for_part};
 use super::{TEXT, changed, chosen, listed, prompt, prompter, read, slide, strength};
@@ -23,7 +23,7 @@ fn an_ablation_shows_what_the_library_measures() {
     assert!(window.query_by_label("KL, nats/token").is_none(), "a new row changes nothing");
     click(&mut window, &format!("ablate feature {feature}"));
     let prompter = prompter();
-    let wanted = effect(&prompter, &[Change { feature, edit: Edit::Ablate, at: At::Everywhere }]);
+    let wanted = effect(&prompter, &[Change { feature, edit: Edit::Ablate, at: Scope::Everywhere }]);
     assert!(wanted.after.mean_kl() > 0.0);
     wait_for(&mut window, "KL, nats/token");
     wait_for(&mut window, &format::value(wanted.after.mean_kl()));
@@ -46,7 +46,7 @@ fn a_slider_adds_in_units_of_the_features_maximum() {
     let strength = strength(&window, changed());
     assert!(strength > 0.0, "the slider moved to {strength}");
     let prompter = prompter();
-    let change = Change { feature: changed(), edit: Edit::Add(strength), at: At::Everywhere };
+    let change = Change { feature: changed(), edit: Edit::Add(strength), at: Scope::Everywhere };
     let wanted = effect(&prompter, &[change]);
     wait_for(&mut window, &format::value(wanted.after.mean_kl()));
     let reading = prompter.read(TEXT).unwrap();
@@ -66,9 +66,9 @@ fn the_text_goes_on_with_and_without() {
     wait_for(&mut window, "Prompt continued, with a random direction of the same length");
     let prompter = prompter();
     let reading = prompter.read(TEXT).unwrap();
-    let change = Change { feature: changed(), edit: Edit::Clamp(strength), at: At::Everywhere };
+    let change = Change { feature: changed(), edit: Edit::Clamp(strength), at: Scope::Everywhere };
     let plan = prompter.plan(&reading, &[change]).unwrap();
-    for (name, with) in [("unchanged", With::Nothing), ("with the changes", With::Changes(&plan))] {
+    for (name, with) in [("unchanged", Intervention::Nothing), ("with the changes", Intervention::Changes(&plan))] {
         let said = prompter.continuation(&reading, with, 24, Sampling::Greedy, &mut Quiet).unwrap();
         wait_for(&mut window, &format!("Prompt continued, {name}"));
         wait_for(&mut window, &format!("{TEXT}{}", said.text));
