@@ -46,7 +46,7 @@ fn examples_are_shaded_by_where_they_come_from() {
     // Of each that is shown the words below it, and no group without sources.
     assert!(there(&window, "most from “") > 0);
     assert_eq!(there(&window, "Lowest fifth") + there(&window, "drawn from all tokens"), 0);
-    wait_for_part(&mut window, "examples are not shown: the index traced the strongest");
+    wait_for_part(&mut window, "examples are not shown: the index traced only the strongest");
     click(&mut window, "by activation");
     wait_for(&mut window, "Lowest fifth");
     assert_eq!(there(&window, "most from"), 0);

@@ -332,7 +332,7 @@ fn a_feature_s_page_tells_its_history_where_the_run_has_kept_it() {
     let died = events.iter().find(|e| e.died.is_some()).expect("a feature died");
     let mut window = open(&dir, Place::Feature { run: run.clone(), feature: died.feature });
     let (since, silence) = (count(died.died.unwrap()), count(record.dead_after));
-    wait_for_part(&mut window, &format!("Dead since {since} tokens: silent for {silence} tokens and more."));
+    wait_for_part(&mut window, &format!("Dead since {since} tokens: silent for at least {silence} tokens."));
     drop(window);
     // What is damaged is named, and hides nothing else.
     std::fs::write(run.join("history/events.parquet"), b"PAR1").unwrap();

@@ -238,7 +238,7 @@ fn widen(run: &std::path::Path, features: u32) {
     storage::RunRecord { d_sae: features as usize, ..record }.write(run).unwrap();
     // Examples and all else would have to be as long; without them the table stands alone.
     std::fs::remove_dir_all(run.join("features")).unwrap();
-    for folder in ["explanations", "history", "compare"] {
+    for folder in ["explanations", "history", "matching"] {
         std::fs::remove_dir_all(run.join(folder)).unwrap();
     }
     std::fs::create_dir(run.join("features")).unwrap();

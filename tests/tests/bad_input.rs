@@ -130,7 +130,7 @@ fn harvest_options() {
 
     let line = "harvest --text text --routing --tokens 300 --out data";
     sae(at, line).ok();
-    refused(at, &[(line, 1, &["data", "already finished", "choose another folder"])]);
+    refused(at, &[(line, 1, &["data", "already finished", "choose a different folder"])]);
 }
 
 /// The embedded model as a folder, with one file changed.
@@ -177,7 +177,7 @@ fn models() {
         ("wide", 1, &["wide/model.safetensors", "has shape", "config.json asks for"]),
         ("no-json", 1, &["no-json/config.json", "not valid JSON"]),
         ("short", 1, &["short/model.safetensors", "tensor `", "data bytes", "where the file ends"]),
-        ("tokens", 1, &["tokens/tokenizer.json", "no tokenizer"]),
+        ("tokens", 1, &["tokens/tokenizer.json", "is not a tokenizer"]),
     ];
     for &(model, status, parts) in cases {
         refused(

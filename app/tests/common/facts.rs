@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use arrow::datatypes::UInt32Type;
-use storage::matching::NearestRow;
 use storage::examples::ExampleRow;
 use storage::experts::{ExpertLoadRow, FeatureExpertRow, SpecialisationRow};
 use storage::features::FeatureRow;
 use storage::history::{EventsRow, History};
+use storage::matching::NearestRow;
 use storage::routing::Choices;
 use storage::row::Row;
 use storage::schema::{ACTIVATIONS, DOCUMENT, ROUTING, TOKEN};

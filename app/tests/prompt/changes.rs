@@ -68,7 +68,9 @@ fn the_text_goes_on_with_and_without() {
     let reading = prompter.read(TEXT).unwrap();
     let change = Change { feature: changed(), edit: Edit::Clamp(strength), at: Scope::Everywhere };
     let plan = prompter.plan(&reading, &[change]).unwrap();
-    for (name, with) in [("unchanged", Intervention::Nothing), ("with the changes", Intervention::Changes(&plan))] {
+    for (name, with) in
+        [("unchanged", Intervention::Nothing), ("with the changes", Intervention::Changes(&plan))]
+    {
         let said = prompter.continuation(&reading, with, 24, Sampling::Greedy, &mut Quiet).unwrap();
         wait_for(&mut window, &format!("Prompt continued, {name}"));
         wait_for(&mut window, &format!("{TEXT}{}", said.text));

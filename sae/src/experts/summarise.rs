@@ -313,9 +313,7 @@ mod tests {
         let found = summarise(folder.path(), &mut remarks).unwrap();
         assert_eq!(found.folder, folder.path().join("experts"));
         assert!(found.folder.join("balance.parquet").exists());
-        for wanted in
-            ["highest that was chosen", "the sums were not checked", "no vocabulary", "3 tokens for"]
-        {
+        for wanted in ["highest that was chosen", "sums were not checked", "no vocabulary", "3 tokens for"] {
             assert!(remarks.0.iter().any(|r| r.contains(wanted)), "{wanted}: {:?}", remarks.0);
         }
     }

@@ -314,7 +314,7 @@ fn what_is_stopped_or_wrong_leaves_the_old_rules() {
         "{message}"
     );
     let options = ExplainOptions { least: 1.5, ..ExplainOptions::default() };
-    assert!(planted.explain(&options).unwrap_err().to_string().contains("not 1.5"));
+    assert!(planted.explain(&options).unwrap_err().to_string().contains("is 1.5, expected"));
     assert_eq!(planted.said(), before);
     std::fs::remove_dir_all(planted.run().join("features")).unwrap();
     let message = planted.explain(&ExplainOptions::default()).unwrap_err().to_string();

@@ -244,13 +244,22 @@ fn attributions_agree_with_finite_differences() {
                 f64::from(prompter.target(&reading, target, &residual).unwrap().to_scalar::<f32>().unwrap())
             };
             let mut largest: f64 = 0.0;
+            let (mut pairs, mut kinks) = (0, 0);
             for token in 0..reading.len() {
                 let (features, values) = reading.codes.row(token);
                 for (i, (&feature, &code)) in features.iter().zip(values).enumerate() {
                     let found = f64::from(attribution.effects[reading.codes.offsets[token] + i]);
-                    let h = 4e-3;
-                    let slope = (with(token, feature, h) - with(token, feature, -h)) / f64::from(2.0 * h);
-                    let wanted = f64::from(code) * slope;
+                    let slope =
+                        |h: f32| (with(token, feature, h) - with(token, feature, -h)) / f64::from(2.0 * h);
+                    let wanted = f64::from(code) * slope(4e-3);
+                    pairs += 1;
+                    // A router changes its choice in steps: where one lies between −h and h, the loss has no slope there.
+                    if (wanted - f64::from(code) * slope(2e-3)).abs()
+                        > 0.1 * wanted.abs() + 0.02 * f64::from(code)
+                    {
+                        kinks += 1;
+                        continue;
+                    }
                     largest = largest.max(found.abs());
                     let tolerance = 0.03 * wanted.abs() + 0.01 * f64::from(code);
                     assert!(
@@ -259,6 +268,7 @@ fn attributions_agree_with_finite_differences() {
                     );
                 }
             }
+            assert!(kinks * 10 <= pairs, "{hook} {target:?}: {kinks} of {pairs} have no slope");
             assert!(largest > 0.05, "{hook} {target:?}: a test of nothing, {largest}");
         }
     }
@@ -420,7 +430,7 @@ fn continuations_follow_the_predictions() {
     let feature = reading.codes.features[0];
     let longer = prompter.batch(&all).unwrap();
     let (value, ..) = prompter.clean(&longer).unwrap();
-    for (at, changed) in [(Scope::Everywhere, 10), (Scope::Tokens(vec![0, 3]), 2)] {
+    for (at, changed) in [(Scope::Everywhere, all.len()), (Scope::Tokens(vec![0, 3]), 2)] {
         let change = Change { feature, edit: Edit::Add(1.0), at };
         let plan = prompter.plan(&reading, &[change]).unwrap();
         let (_, deltas) = prompter.changed(&longer, &value, Intervention::Changes(&plan)).unwrap().unwrap();

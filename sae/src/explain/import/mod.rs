@@ -202,7 +202,7 @@ fn take(
         let keys: Vec<&str> = record.as_object().map_or_else(Vec::new, |o| o.keys().map(String::as_str).collect());
         wrong(format!(
             "found {}, expected an object with `index` and `description` (Neuronpedia) or with `feature` and `text`",
-            if keys.is_empty() { "something else".to_owned() } else { format!("the fields {}", keys.join(", ")) }
+            if keys.is_empty() { "no fields".to_owned() } else { format!("the fields {}", keys.join(", ")) }
         ))
     })?;
     if *format.get_or_insert(found) != found {

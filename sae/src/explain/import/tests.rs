@@ -117,11 +117,11 @@ fn what_is_not_understood_is_named_by_its_line() {
             "{\"feature\":1,\"text\":\"x\"}\n{\"latent\":4,\"said\":\"x\"}",
             "line 2: found the fields latent, said, expected",
         ),
-        ("a.jsonl", "[1]", "line 1: found no object"),
+        ("a.jsonl", "[1]", "line 1: found no fields"),
         ("a.jsonl", "{\"feature\":-1,\"text\":\"x\"}", "`feature` is -1"),
         ("a.jsonl", "{\"text\":\"x\"}", "`feature` is missing"),
         ("a.jsonl", "{\"feature\":1,\"text\":4}", "`text` is 4, expected text"),
-        ("a.jsonl", "{\"feature\":1,\"text\":\"x\",\"socre\":1}", "`socre` is no field"),
+        ("a.jsonl", "{\"feature\":1,\"text\":\"x\",\"socre\":1}", "`socre` is not a field"),
         (
             "a.jsonl",
             "{\"feature\":1,\"text\":\"x\",\"score\":\"good\"}",
@@ -135,7 +135,7 @@ fn what_is_not_understood_is_named_by_its_line() {
         (
             "a.jsonl",
             "{\"feature\":1,\"text\":\"x\"}\n{\"index\":1,\"description\":\"x\"}",
-            "line 2: it is of another format",
+            "line 2: it has a different format",
         ),
         (
             "a.jsonl",
