@@ -216,15 +216,15 @@ fn a_person_goes_from_a_document_to_experts_and_to_a_comparison() {
     desk.xdotool(&["key", "alt+Left"]).unwrap();
     desk.xdotool(&["key", "ctrl+Page_Up", "key", "ctrl+Page_Down"]).unwrap();
 
-    // Two dictionaries beside each other, and a pair of features with the mouse.
-    go(&desk, &format!("{}#matching=small", folder.join("topk").display()), &["\"compare\": {"]);
+    // Two matched dictionaries, and a pair of features with the mouse.
+    go(&desk, &format!("{}#matching=small", folder.join("topk").display()), &["\"matching\": {"]);
     let before = wait("the comparison", || desk.picture().filter(|(colours, _)| *colours > 100));
     desk.xdotool(&["mousemove", "--sync", "500", "300", "click", "1"]).unwrap();
     wait("the pair's pages", || desk.picture().filter(|now| *now != before));
     // Everything that was visited is there when the program ends and begins anew.
     desk.xdotool(&["key", "ctrl+q"]).unwrap();
     wait("what is remembered", || {
-        has_all(&desk, &["\"token\": {", "\"experts\": {", "\"expert\": {", "\"compare\": {"])
+        has_all(&desk, &["\"token\": {", "\"experts\": {", "\"expert\": {", "\"matching\": {"])
     });
 }
 

@@ -107,16 +107,17 @@ fn a_training_is_begun_paused_and_gone_on_with() {
 #[test]
 fn a_program_that_fails_says_why_where_it_was_begun() {
     let (dir, root) = folder();
-    let answer = r#"echo '{"error": "k is 900, d_sae = 64; give a smaller k"}'; exit 2"#;
+    let answer =
+        r#"echo '{"error": "k is 900, d_sae = 64; give a smaller k", "remedy": "give a smaller k"}'; exit 2"#;
     let program = stand_in(dir.path(), answer);
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
     click(&mut window, "Start training");
-    wait_for(&mut window, "run-1 was not begun");
+    wait_for(&mut window, "run-1 did not start");
     wait_for(&mut window, "K is 900, d_sae = 64.");
     window.get_by_label("Give a smaller k.");
     click(&mut window, "Dismiss");
-    assert!(window.query_by_label("run-1 was not begun").is_none());
+    assert!(window.query_by_label("run-1 did not start").is_none());
 }
 
 #[test]
@@ -146,9 +147,9 @@ fn names_that_would_hurt_are_refused() {
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
     for (name, why) in [
-        ("../elsewhere", "Give the run a name: a folder inside this one."),
-        ("", "Give the run a name: a folder inside this one."),
-        ("data", "There is something of that name already."),
+        ("../elsewhere", "Enter a name for the run: a folder inside this one."),
+        ("", "Enter a name for the run: a folder inside this one."),
+        ("data", "A run or dataset with that name exists already."),
     ] {
         window.get_by_label("Name of the run").focus();
         window.run_steps(2);
@@ -216,5 +217,5 @@ fn the_program_itself_trains_pauses_and_finishes() {
     wait_for_part(&mut window, "wrong.toml --data ");
     click(&mut window, "Start training");
     wait_for_part(&mut window, "wrong.toml");
-    wait_for(&mut window, "run-2 was not begun");
+    wait_for(&mut window, "run-2 did not start");
 }

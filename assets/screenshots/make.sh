@@ -23,6 +23,8 @@ open() {
     "$program" "$1" 2>/dev/null &
     window=$!
     until xdotool search --name 'SAE Workbench$' >/dev/null 2>&1; do sleep 0.1; done
+    # There is no window manager to give it the keyboard.
+    until xdotool windowfocus "$(xdotool search --name 'SAE Workbench$' | head -1)" 2>/dev/null; do sleep 0.1; done
     xdotool mousemove --sync 1359 859
 }
 

@@ -43,7 +43,7 @@ impl Command {
         output.row("layers", config.num_hidden_layers);
         output.row("d_model", config.hidden_size);
         if let Some((experts, k)) = config.experts() {
-            output.row("experts", format!("{k} of {experts} a token"));
+            output.row("experts", format!("{k} of {experts} per token"));
         }
         output.row("vocabulary", config.vocab_size);
         output.row("context", config.max_position_embeddings);

@@ -151,11 +151,11 @@ impl Site {
 /// A named place in a model, e.g. `blocks.2.hook_resid_post`.
 ///
 /// ```
-/// use sae::model::{Hook, Site};
+/// use lm::model::{Hook, Site};
 /// let hook: Hook = "blocks.2.hook_resid_post".parse()?;
 /// assert_eq!((hook.layer, hook.site), (2, Site::ResidPost));
 /// assert_eq!(hook.to_string(), "blocks.2.hook_resid_post");
-/// # Ok::<(), sae::Error>(())
+/// # Ok::<(), lm::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hook {

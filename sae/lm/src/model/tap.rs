@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Is shown the values at the hooks it wants and may replace them.
 ///
 /// ```
-/// use sae::model::{Hook, Tap};
+/// use lm::model::{Hook, Tap};
 ///
 /// /// Keeps the value at one hook.
 /// struct Keep(Hook, Option<candle_core::Tensor>);
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 ///     fn wants(&self, hook: &Hook) -> bool {
 ///         *hook == self.0
 ///     }
-///     fn at(&mut self, _: &Hook, value: &candle_core::Tensor) -> sae::Result<Option<candle_core::Tensor>> {
+///     fn at(&mut self, _: &Hook, value: &candle_core::Tensor) -> lm::Result<Option<candle_core::Tensor>> {
 ///         self.1 = Some(value.clone());
 ///         Ok(None)
 ///     }

@@ -429,7 +429,7 @@ mod tests {
         );
         assert_eq!(
             render("{{ messages[0].get('name', 'none') }}{{ 'ab'.startswith('a') }}").unwrap(),
-            "nonetrue"
+            "noneTrue"
         );
         assert_eq!(
             render("{% generation %}x{% endgeneration %}{% for m in messages %}{% break %}{% endfor %}")

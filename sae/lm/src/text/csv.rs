@@ -80,7 +80,7 @@ mod tests {
     fn quotes_long_fields_and_short_rows() {
         let long = "x".repeat(10_000);
         let names: Vec<String> = (0..40).map(|i| format!("c{i}")).collect();
-        let text = format!("a,text,{}\r\n1,\"say \"\"hi\"\",\n\nlast\n2,{long}", names.join(","));
+        let text = format!("a,text,{}\r\n1,\"say \"\"hi\"\"\",\n\nlast\n2,{long}", names.join(","));
         let bytes: Box<dyn BufRead + Send> =
             Box::new(std::io::BufReader::with_capacity(7, std::io::Cursor::new(text)));
         let records = rows(bytes, Path::new("t.csv"), b',', &TextOptions::default()).unwrap();

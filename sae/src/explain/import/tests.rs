@@ -130,7 +130,7 @@ fn what_is_not_understood_is_named_by_its_line() {
         (
             "a.jsonl",
             "{\"feature\":100,\"text\":\"x\"}",
-            "feature 100, but the dictionary has the features 0 to 99",
+            "feature 100, but the dictionary's features are 0 to 99",
         ),
         (
             "a.jsonl",
