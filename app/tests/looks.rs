@@ -26,7 +26,7 @@ fn looks_of_the_welcome() {
 #[test]
 fn looks_of_the_whole_window() {
     let place = Place::Curves { run: run() };
-    whole("runs", DARK, Some(root()), Some(&place), &["Logarithmic FVE", "Evaluation"]);
+    whole("runs", DARK, Some(&root()), Some(&place), &["Logarithmic FVE", "Evaluation"]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_run_that_the_program_finished_is_shown_as_its_files_say() {
     wait_for(&mut window, "64 features");
     wait(&mut window, "rows", |w| rows(w).starts_with(&[0, 1, 2]));
     let liveliest = features.iter().max_by_key(|row| row.count).unwrap();
-    let mut window = open(Place::Feature { run: run.clone(), feature: liveliest.feature });
+    let mut window = open(Place::Feature { run, feature: liveliest.feature });
     wait_for(&mut window, "Strongest");
     window.get_by_label(&format!("Activation histogram: {} values in 40 bins", liveliest.count));
     wait_for(&mut window, &format::value(f64::from(liveliest.max)));

@@ -64,6 +64,7 @@ impl Lock {
 }
 
 /// Whether a lock is held; None where somebody else has it.
+#[allow(clippy::needless_pass_by_value)] // It is what `try_lock` returns.
 fn outcome(tried: std::result::Result<(), TryLockError>) -> Option<bool> {
     match tried {
         Ok(()) => Some(true),

@@ -66,7 +66,7 @@ fn the_begin_token_is_what_the_tokenizer_or_the_person_says() {
     assert_eq!(token, None);
     assert_eq!(default.0, never.0, "the begin token has no row");
     assert!(default.1 != never.1);
-    assert_eq!(harvest("--model without --text a.jsonl", "folder"), (never.clone(), None));
+    assert_eq!(harvest("--model without --text a.jsonl", "folder"), (never, None));
     assert_eq!(harvest("--model without --text a.jsonl --bos always", "always"), (default.clone(), Some(0)));
     assert_eq!(harvest("--text own.jsonl", "own").0, default, "one begin token, not two");
     let (kept, _) = harvest("--text own.jsonl --bos never", "kept");

@@ -43,6 +43,7 @@ pub use crate::words::Number;
 use crate::load::Problem;
 
 /// A storage error in the window's words.
+#[allow(clippy::needless_pass_by_value)] // `map_err` gives it by value.
 pub(crate) fn problem(error: storage::Error) -> Problem {
     in_sentences(&error.to_string(), error.remedy())
 }

@@ -233,6 +233,7 @@ impl Engine {
 }
 
 /// An error of the library in the window's words.
+#[allow(clippy::needless_pass_by_value)] // `map_err` gives it by value.
 fn problem(error: sae::Error) -> Problem {
     in_sentences(&error.to_string(), error.remedy())
 }

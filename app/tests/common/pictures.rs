@@ -1,7 +1,7 @@
 //! Pictures that are compared with those in `app/tests/snapshots`. Without a graphics adapter (a software one is enough:
 //! mesa-vulkan-drivers) they are reported as skipped. `UPDATE_SNAPSHOTS=true cargo test -p app looks` makes all of them again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use app::address::Place;
@@ -95,13 +95,14 @@ pub fn draw(
 }
 
 /// The whole window, taken when everything in `there` is.
-pub fn whole(name: &str, themes: &[Theme], folder: Option<PathBuf>, place: Option<&Place>, there: &[&str]) {
+pub fn whole(name: &str, themes: &[Theme], folder: Option<&Path>, place: Option<&Place>, there: &[&str]) {
     if !can_draw() {
         return;
     }
     let mut results = SnapshotResults::new();
     for theme in themes {
-        let mut window = draw(*theme, vec2(1280.0, 800.0), true, folder.clone(), place.cloned());
+        let mut window =
+            draw(*theme, vec2(1280.0, 800.0), true, folder.map(Path::to_path_buf), place.cloned());
         there.iter().for_each(|part| wait_for_part(&mut window, part));
         settle(&mut window);
         // The path of the folder differs from run to run.

@@ -239,7 +239,7 @@ fn compute(
     let length = config.context_length(model);
     let mut batches = text::pack_with(source, length, model.bos(), config.batch_rows(model))?;
     let (mut batch, mut done, mut known) = (0, 0, Known::default());
-    while let Some(next) = batches.next() {
+    for next in batches.by_ref() {
         let (contexts, begun) = next?;
         begun.into_iter().for_each(|about| known.add(about));
         if batch >= first {

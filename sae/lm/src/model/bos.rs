@@ -142,7 +142,7 @@ mod tests {
     use super::super::Tokenizer;
     use super::*;
 
-    fn tokenizer_json(processor: Value) -> String {
+    fn tokenizer_json(processor: &Value) -> String {
         let special = |id: u32, content: &str| {
             serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
                 "normalized": false, "special": true})
@@ -164,9 +164,10 @@ mod tests {
              "special_tokens": {"<s>": {"id": "<s>", "ids": [2], "tokens": ["<s>"]}}}]})
     }
 
+    #[allow(clippy::needless_pass_by_value)] // Tests read better without borrows of literals.
     fn beginning(processor: Value, config: Option<Value>, configured: Option<u32>) -> Beginning {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("tokenizer.json"), tokenizer_json(processor)).unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer_json(&processor)).unwrap();
         if let Some(config) = config {
             std::fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
         }

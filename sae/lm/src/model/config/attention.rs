@@ -147,10 +147,7 @@ impl Family<'_> {
     pub fn positions(&self) -> Result<usize> {
         let all = self.fields.needed(&["max_position_embeddings", "n_positions", "n_ctx"])?;
         // Beyond its first context, LongRoPE turns by other rates, and Ministral 3 scales queries by their position.
-        let limit = match RopeFields::new(self.fields, None)?.first_context()? {
-            Some(first) => first,
-            None => return Ok(all),
-        };
+        let Some(limit) = RopeFields::new(self.fields, None)?.first_context()? else { return Ok(all) };
         Ok(all.min(limit))
     }
 

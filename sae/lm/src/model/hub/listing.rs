@@ -111,7 +111,8 @@ impl Listing {
                 true => Err(Error::request(format!("{name} has neither config.json nor a .gguf file"))),
             };
         }
-        if !has("tokenizer.json") && !(has("vocab.json") && has("merges.txt")) {
+        let reads = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
+        if !reads {
             return Err(Error::request(format!("{name} has neither tokenizer.json nor vocab.json and merges.txt"))
                 .with_remedy(format!(
                     "make one with transformers: AutoTokenizer.from_pretrained(\"{name}\").save_pretrained(FOLDER)"

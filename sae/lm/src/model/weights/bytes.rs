@@ -53,6 +53,11 @@ impl Bytes {
         self.len
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Fills `out` with the bytes from `at` on.
     pub fn read_at(&self, at: u64, out: &mut [u8]) -> Result<()> {
         let end = at.checked_add(out.len() as u64).filter(|end| *end <= self.len);

@@ -200,7 +200,7 @@ fn the_rotation_of_llama_3_1_is_that_of_its_config_json() {
         interleaved: false,
         scaling: Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 512.0 },
     };
-    let plain = RopeConfig { scaling: Scaling::None, ..scaled.clone() };
+    let plain = RopeConfig { scaling: Scaling::None, ..scaled };
     let divisors: Vec<f32> = plain.rates().iter().zip(scaled.rates()).map(|(a, b)| (a / b) as f32).collect();
     assert_ne!(divisors, [1.0, 1.0], "a test of nothing");
     let bytes = divisors.iter().flat_map(|d| d.to_le_bytes()).collect();
@@ -248,7 +248,7 @@ fn keys_and_values_of_deepseek_come_together() {
             assert_eq!(rows[head * (nope + value) + nope + i], expected, "value {i} of head {head}");
         }
     }
-    let both = file.clone().counted("blk.0.attn_kv_b.weight", &[10, 4], 5.0);
+    let both = file.counted("blk.0.attn_kv_b.weight", &[10, 4], 5.0);
     let both = weights(&both).take(name, &[10, 4]).unwrap();
     assert_eq!(numbers(&both), counted(40, 5.0));
     let alone = File::of("deepseek2").size("deepseek2.attention.head_count", heads).counted(
