@@ -14,6 +14,7 @@ cargo run -q --example make_sample -- "$work/sample"
 "$work/venv/bin/python" tests/outside/readers.py "$work/sample"
 cargo run -q --example sample -- "$work/real"
 "$work/venv/bin/python" tests/outside/real.py "$work/real"
-cargo build -q --bin sae
+# The tests of the workspace have built it; on its own it would be resolved with other features, which compiles half of the dependencies anew.
+[ -x "${CARGO_TARGET_DIR:-target}/debug/sae" ] || cargo build -q --bin sae
 mkdir "$work/inputs"
 HF_HOME="$work/hf" "$work/venv/bin/python" tests/outside/inputs.py "${CARGO_TARGET_DIR:-target}/debug/sae" "$work/inputs"
