@@ -363,7 +363,7 @@ fn features_are_sorted_and_filtered_by_when_they_were_born() {
     click(&mut window, "Columns");
     window.get_by_role_and_label(egui::accesskit::Role::CheckBox, "born").click();
     window.run_steps(3);
-    // Its heading may lie behind the edge of the table.
+    // Its heading may lie beyond the edge of the table.
     window.get_by_label("Sort by born").click_accesskit();
     wait(&mut window, "the order", |w| rows(w).first().is_some_and(|top| born(*top) == Some(last)));
     window.get_by_label_contains("Histogram of born").scroll_to_me();

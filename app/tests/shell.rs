@@ -78,7 +78,7 @@ fn a_place_is_shown_twice_and_tabs_are_turned_with_keys() {
 
 #[test]
 fn a_run_that_is_trained_is_followed() {
-    // A run as it was after its first rows, and as its trainer goes on.
+    // A run as it was after its first rows, and as its trainer continues.
     let (folder, run) = own_run();
     let whole = RunRecord::read(&run).unwrap();
     let rows = storage::metrics::read(&Run::open(&run).unwrap().metrics().unwrap()).unwrap();

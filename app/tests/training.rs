@@ -1,4 +1,4 @@
-//! Trainings that the window begins, pauses and goes on with: with a stand-in that does what it is told to, and with the program itself.
+//! Trainings that the window begins, pauses and resumes: with a stand-in that does what it is told to, and with the program itself.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -27,7 +27,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 fn stand_in(dir: &Path, body: &str) -> PathBuf {
     let path = dir.join("stand-in");
     let arguments = dir.join("arguments");
-    // A shell can not trap what was ignored when it began, as interrupts are in the background of a script.
+    // A shell cannot trap what was ignored when it began, as interrupts are in the background of a script.
     let shell = match cfg!(target_os = "linux") {
         true => "/usr/bin/env -S --default-signal=INT sh",
         false => "/bin/sh",

@@ -1,4 +1,4 @@
-//! A whole training step beside the dense product inside it, the least that any step costs.
+//! A whole training step next to the dense product inside it, the least that any step costs.
 
 #![allow(clippy::expect_used)] // A benchmark that fails may say so by ending.
 
@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sae::train::measure::repeated_step;
 
-/// (d, F, k, tokens a batch)
+/// (d, F, k, tokens per batch)
 const SHAPES: [(usize, usize, usize, usize); 2] = [(640, 10_240, 32, 2048), (128, 2048, 32, 2048)];
 
 fn train_step(c: &mut Criterion) {

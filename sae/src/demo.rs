@@ -34,7 +34,7 @@ pub struct Demo {
     pub seconds: f64,
 }
 
-/// Layer whose residual stream the demo's dictionary is trained on: behind the third of four blocks.
+/// Layer whose residual stream the demo's dictionary is trained on: after the third of four blocks.
 const LAYER: usize = 2;
 /// Features of the demo's dictionary.
 const FEATURES: usize = 2048;

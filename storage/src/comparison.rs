@@ -15,7 +15,7 @@ row! {
         variant: String,
         /// Where the activations were taken.
         hook: String,
-        /// Features a token that were asked for; 0 for methods without a budget.
+        /// Features per token that were asked for; 0 for methods without a budget.
         k: u64,
         /// Number of features.
         d_sae: u64,
@@ -29,7 +29,7 @@ row! {
         evaluated: u64,
         /// Fraction of variance explained.
         fve: Option<f64>,
-        /// Features a token.
+        /// Features per token.
         l0: f64,
         /// Standard deviation of the features of a token.
         l0_sd: Option<f64>,
@@ -55,7 +55,7 @@ row! {
         loss_recovered: Option<f64>,
         /// KL(clean ‖ reconstructed), nats a token.
         kl: Option<f64>,
-        /// Features a token in training, over the last logged window.
+        /// Features per token in training, over the last logged window.
         l0_training: Option<f64>,
         /// FVE in training, over it.
         fve_training: Option<f64>,

@@ -90,7 +90,7 @@ pub enum Error {
         /// What is there.
         found: String,
     },
-    /// A Parquet file that can not be read or written.
+    /// A Parquet file that cannot be read or written.
     #[error("{}: not a readable Parquet file (cut off, damaged or something else): {source}", path.display())]
     Parquet {
         /// The file.
@@ -120,7 +120,7 @@ pub enum Error {
         /// What it is.
         found: String,
     },
-    /// JSON that can not be understood.
+    /// JSON that cannot be understood.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Json {
         /// The file.

@@ -1,4 +1,4 @@
-//! Explanations of features: `RUN/explanations/NAME.parquet`, a file a source. They lie beside `features/`, which `sae index`
+//! Explanations of features: `RUN/explanations/NAME.parquet`, a file per source. They lie next to `features/`, which `sae index`
 //! replaces, so what was read in once outlives a new index; whoever reads a source in again replaces its file and no other.
 
 use std::path::{Path, PathBuf};

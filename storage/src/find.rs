@@ -30,8 +30,8 @@ pub struct Found {
     pub kind: FoundKind,
 }
 
-/// Finds datasets and runs in `root` and up to four folders deep, sorted by path. Folders that can not be read are passed
-/// over; a `root` that can not is an error.
+/// Finds datasets and runs in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
+/// over; a `root` that cannot is an error.
 pub fn find_folders(root: &Path) -> Result<Vec<Found>> {
     fs::read_dir(root).map_err(Error::io(root))?;
     let mut found = Vec::new();

@@ -1,8 +1,8 @@
 //! What became of each feature in training: `RUN/history/`.
 //!
 //! While a run is trained, every snapshot is a file of its own, `STEP.parquet`, with the features' counts and their decoder rows in 8 bits
-//! ([`Snapshot`]). When the last step is done they become two tables and a record, and are removed: `snapshots.parquet` has a row a feature
-//! and snapshot ([`HistoryRow`]), `events.parquet` a row a feature ([`EventsRow`]), and `history.json`, which is written last, says which
+//! ([`Snapshot`]). When the last step is done they become two tables and a record, and are removed: `snapshots.parquet` has a row per feature
+//! and snapshot ([`HistoryRow`]), `events.parquet` a row per feature ([`EventsRow`]), and `history.json`, which is written last, says which
 //! snapshots there are ([`HistoryRecord`]).
 
 use std::path::{Path, PathBuf};
@@ -226,7 +226,7 @@ impl History {
         &self.record
     }
 
-    /// The events of all features: a row a feature.
+    /// The events of all features: a row per feature.
     pub fn events(&self) -> &TableReader {
         &self.events
     }

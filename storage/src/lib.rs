@@ -4,7 +4,7 @@
 //!
 //! - **Whole or not there.** A file is written beside its name, fsynced and renamed; a dataset's manifest comes last. What
 //!   was interrupted says so, and goes on where whole parts end.
-//! - **Only what is asked.** Reads stream; parts, row groups and pages that can not hold the wanted rows are not read.
+//! - **Only what is asked.** Reads stream; parts, row groups and pages that cannot hold the wanted rows are not read.
 //! - **Plain files.** DuckDB, pyarrow, Polars and Spark open every table as it is.
 //!
 //! ```text
@@ -87,6 +87,7 @@ pub mod experts;
 pub mod explanations;
 pub mod feature_activations;
 pub mod features;
+mod field;
 mod find;
 pub mod history;
 pub mod index;

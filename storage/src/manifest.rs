@@ -216,7 +216,7 @@ impl Manifest {
 
     /// Rows of the main table, from `tables`.
     pub(crate) fn main_rows(&self) -> u64 {
-        use crate::schema::{ACTIVATIONS, ROUTING};
+        use crate::field::{ACTIVATIONS, ROUTING};
         let rows = |name: &str| self.tables.get(name).map(|table| table.rows);
         rows(ACTIVATIONS).or_else(|| rows(ROUTING)).unwrap_or_default()
     }

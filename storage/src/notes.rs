@@ -67,7 +67,7 @@ pub fn read(dir: &Path) -> Result<Vec<Note>> {
     Ok(notes)
 }
 
-/// Makes the changes, in order, and gives back all notes. A note that says nothing any more is dropped. A file that can not be
+/// Makes the changes, in order, and gives back all notes. A note that says nothing any more is dropped. A file that cannot be
 /// read is left as it is.
 pub fn change(dir: &Path, edits: &[(u32, &dyn Fn(&mut Note))]) -> Result<Vec<Note>> {
     let _lock = wait_for_turn(dir)?;

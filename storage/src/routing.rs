@@ -6,10 +6,10 @@ use arrow::record_batch::RecordBatch;
 
 use crate::column::{number_lists, primitive};
 use crate::error::{Error, Result};
+use crate::field::{DOCUMENT, POSITION, TOKEN};
 use crate::row::row;
-use crate::schema::{DOCUMENT, POSITION, TOKEN};
 
-pub use crate::schema::LAYER;
+pub use crate::field::LAYER;
 
 /// The column `experts`.
 pub const EXPERTS: &str = "experts";

@@ -59,7 +59,7 @@ record! {
         error: Option<String>,
         /// `topk`, `mutual-choice` and so on.
         method: String,
-        /// Features a token; 0 for methods without a budget.
+        /// Features per token; 0 for methods without a budget.
         k: usize,
         /// Width of an activation.
         d_in: usize,
@@ -151,9 +151,9 @@ record! {
         tokens: u64,
         /// Other tokens of the same kind, on which `l0_threshold` was measured.
         check_tokens: u64,
-        /// Active features a token in training, over the last logged window.
+        /// Active features per token in training, over the last logged window.
         l0_training: f64,
-        /// Active features a token by the thresholds.
+        /// Active features per token by the thresholds.
         l0_threshold: f64,
     }
 }

@@ -3,7 +3,7 @@
 use crate::row::row;
 
 row! {
-    /// `sweep.parquet`: one run of a sweep. What a run that is not finished can not say is null.
+    /// `sweep.parquet`: one run of a sweep. What a run that is not finished cannot say is null.
     SweepRow {
         /// Its folder in the sweep's.
         run: String,
@@ -13,7 +13,7 @@ row! {
         error: Option<String>,
         /// `topk`, `mutual-choice` and so on.
         method: String,
-        /// Features a token; 0 for methods without a budget.
+        /// Features per token; 0 for methods without a budget.
         k: u64,
         /// Number of features.
         d_sae: u64,
@@ -37,7 +37,7 @@ row! {
         loss: Option<f64>,
         /// FVE over it.
         fve: Option<f64>,
-        /// Features a token over it.
+        /// Features per token over it.
         l0: Option<f64>,
         /// Features silent for `dead_after` tokens.
         dead: Option<u64>,
@@ -47,7 +47,7 @@ row! {
         dead_after: Option<u64>,
         /// Rows left out because of their norm.
         left_out: Option<u64>,
-        /// Features a token by the thresholds that were fitted, on held-out tokens.
+        /// Features per token by the thresholds that were fitted, on held-out tokens.
         l0_threshold: Option<f64>,
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
+use crate::field::TOKEN;
 use crate::manifest::Part;
 use crate::row::{self, row};
-use crate::schema::TOKEN;
 use crate::table::TableReader;
 
 /// The file's name inside `features/`.

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// A test that waits longer than this for the program waits in vain.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The program that `cargo test` built beside this test.
+/// The program that `cargo test` built next to this test.
 fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let folder = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");

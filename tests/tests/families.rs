@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use lm::model::{Config, Decoder, Hook, Routing, Site, Tap, Weights, summed_loss};
 use lm::text::Contexts;
 
-/// Keeps the residual stream behind every block, and a zero added to it whose gradient is the stream's.
+/// Keeps the residual stream after every block, and a zero added to it whose gradient is the stream's.
 #[derive(Default)]
 struct Record {
     /// Look at every other value too: a block whose inside is looked at is computed operation by operation, another by one

@@ -1,4 +1,4 @@
-//! A full disk: a clear error, nothing that passes for whole, and with more space the same command goes on. Needs root to mount a
+//! A full disk: a clear error, nothing that passes for whole, and with more space the same command continues. Needs root to mount a
 //! small tmpfs; without it the test is reported as skipped.
 
 #![cfg(target_os = "linux")]

@@ -120,7 +120,7 @@ fn train(at: &Path) {
     assert_eq!(log.last().unwrap().l0.map(f64::from), json["l0"].as_f64());
 }
 
-/// Rules and a file of another tool beside them.
+/// Rules, and a file of another tool.
 fn explain(at: &Path, rows: u64) {
     let json = sae(at, "explain run --json --quiet --least 0.2").ok().json();
     has_keys(&json, "table features explained unexplained rare tokens_made tokens_measured mean_f1 best");

@@ -1,7 +1,7 @@
 //! A real GGUF file: SmolLM2-135M, which `tests/models/fetch.sh` fetches into `target/models`, or every `*.gguf` in the folder that
 //! `SAE_MODELS` names.
 //!
-//! Every tensor must be taken, and every line of `lines.json` beside a model (a list of texts), or of a few of our own, must come
+//! Every tensor must be taken, and every line of `lines.json` next to a model (a list of texts), or of a few of our own, must come
 //! back from its tokens. With `SAE_MODELS` the tokens are written to `NAME.tokens.json`, to be compared with another program's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

@@ -200,7 +200,7 @@ fn table(window: &mut Window) {
     all.report("dragging the panel's edge");
     let now = window.find("Search features").expect("the search field").left();
     assert!((now - edge).abs() > 5.0, "the panel did not move: {edge} → {now}");
-    // Brushing a histogram filters a million rows in the background while the table goes on being drawn.
+    // Brushing a histogram filters a million rows in the background while the table is still being drawn.
     let bars = window.find("Histogram of max").expect("the histogram of max");
     let at = |share: f32| pos2(bars.left() + share * bars.width(), bars.center().y);
     let mut all = Frames::default();

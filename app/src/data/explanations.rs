@@ -1,4 +1,4 @@
-//! What is said about features by rules of tokens and by other tools: `RUN/explanations/*.parquet`.
+//! Explanations of features by rules of tokens and by other tools: `RUN/explanations/*.parquet`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::load::Problem;
 /// An explanation and where it comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
-    /// What is said.
+    /// The explanations.
     pub explanation: Explanation,
     /// The source that says it, an index into [`Explanations::sources`].
     pub source: usize,
@@ -23,7 +23,7 @@ pub struct Explanations {
     pub sources: Vec<String>,
     /// By feature, the best of each first.
     rows: Vec<Said>,
-    /// Sources that can not be read.
+    /// Sources that cannot be read.
     pub gaps: Vec<Problem>,
 }
 
@@ -51,7 +51,7 @@ impl Explanations {
         made
     }
 
-    /// What is said of `feature`, the best first.
+    /// The explanations of `feature`, the best first.
     pub fn of(&self, feature: u32) -> &[Said] {
         let start = self.rows.partition_point(|said| said.explanation.feature < feature);
         let end = start + self.rows[start..].partition_point(|said| said.explanation.feature == feature);
@@ -63,13 +63,13 @@ impl Explanations {
         self.of(feature).first().map(|said| said.explanation.text.as_str())
     }
 
-    /// Whether nothing is said.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 }
 
-/// Reads the explanations of the run in `dir`; a source that can not be read does not hide the others.
+/// Reads the explanations of the run in `dir`; a source that cannot be read does not hide the others.
 pub fn read(dir: &Path) -> Result<Explanations, Problem> {
     let (mut read, mut gaps) = (Vec::new(), Vec::new());
     for source in storage::explanations::sources(dir).map_err(problem)? {

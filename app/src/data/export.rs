@@ -183,7 +183,7 @@ pub fn plain(example: &ExampleRow, vocabulary: &Vocabulary) -> String {
     example.tokens.iter().map(|token| vocabulary.show(*token)).collect()
 }
 
-/// An example's text with the activation behind every token that has one: ` forest⟨14.68⟩`.
+/// An example's text with the activation after every token that has one: ` forest⟨14.68⟩`.
 pub fn with_values(example: &ExampleRow, vocabulary: &Vocabulary) -> String {
     let mut out = String::new();
     for (i, token) in example.tokens.iter().enumerate() {

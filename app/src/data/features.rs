@@ -128,7 +128,7 @@ pub struct FeaturePage {
     pub row: FeatureRow,
     /// Its examples, by interval and rank.
     pub examples: Vec<Example>,
-    /// Why there are no examples, if they can not be read.
+    /// Why there are no examples, if they cannot be read.
     pub gap: Option<Problem>,
     /// The decoder weight of each head, in a dictionary of attention heads.
     pub heads: Option<HeadsRow>,
@@ -136,7 +136,7 @@ pub struct FeaturePage {
     pub heads_gaps: Vec<Problem>,
     /// What became of it in training; none where the run has no history.
     pub history: Option<FeatureHistory>,
-    /// Why that can not be read, if it is there.
+    /// Why that cannot be read, if it is there.
     pub history_gap: Option<Problem>,
 }
 

@@ -28,7 +28,7 @@ pub struct RunEntry {
     pub path: PathBuf,
     /// Path below the opened folder.
     pub name: String,
-    /// What it is, or why that can not be said.
+    /// What it is, or why that cannot be said.
     pub info: Result<RunInfo, Problem>,
 }
 
@@ -39,7 +39,7 @@ pub struct DatasetEntry {
     pub path: PathBuf,
     /// Path below the opened folder.
     pub name: String,
-    /// What it is, or why that can not be said.
+    /// What it is, or why that cannot be said.
     pub info: Result<DatasetInfo, Problem>,
 }
 
@@ -72,7 +72,7 @@ impl Folder {
     }
 
     /// Finds the dataset of every run: as the run names it, or from its own folder when both were moved; else by its name, if
-    /// there is one such of the same model and hook, or one beside the run.
+    /// there is one such of the same model and hook, or one next to the run.
     fn link(&mut self) {
         for run in &self.runs {
             let Ok(info) = &run.info else { continue };
@@ -106,7 +106,7 @@ impl Folder {
         self.runs.iter().filter(on).collect()
     }
 
-    /// The runs whose dictionary is of the same harvest as the routing in `dataset`: trained on it, or on a hook beside it.
+    /// The runs whose dictionary is of the same harvest as the routing in `dataset`: trained on it, or on a hook of the same harvest.
     pub fn runs_beside(&self, dataset: &Path) -> Vec<&RunEntry> {
         let shared = |data: &DatasetEntry| {
             data.path == dataset
@@ -154,7 +154,7 @@ pub(super) fn name_below(root: &Path, path: &Path) -> String {
     }
 }
 
-/// Finds the runs and datasets in and below `root`. One that can not be read is in the list with its problem.
+/// Finds the runs and datasets in and below `root`. One that cannot be read is in the list with its problem.
 pub fn find(root: &Path) -> Result<Folder, Problem> {
     let mut folder = Folder { root: root.to_owned(), ..Folder::default() };
     for found in storage::find_folders(root).map_err(|error| open_problem(root, error))? {

@@ -1,4 +1,4 @@
-//! Two dictionaries beside each other: which features found their like, which were split, merged or are alone.
+//! Two matched dictionaries: which features found their like, which were split, merged or are alone.
 
 use std::path::{Path, PathBuf};
 

@@ -118,7 +118,7 @@ impl Plane {
         self.along(place[1], 1) * self.side + self.along(place[0], 0)
     }
 
-    /// Which of the squares along an axis; the outermost ones go on for ever.
+    /// Which of the squares along an axis; the outermost ones have no end.
     fn along(&self, value: f32, axis: usize) -> usize {
         let room = (self.high[axis] - self.low[axis]).max(f32::MIN_POSITIVE);
         // A cast of a negative number is 0.

@@ -74,7 +74,7 @@ impl Routing {
     }
 }
 
-/// The folder whose table has the routing of the dataset in `dir`: its own, or `routing` beside the hooks of one harvest.
+/// The folder whose table has the routing of the dataset in `dir`: its own, or `routing` next to the hooks of one harvest.
 pub fn folder_of(dir: &Path) -> Option<PathBuf> {
     let has = |dir: &Path| Dataset::open(dir).is_ok_and(|dataset| dataset.has_table(ROUTING));
     if has(dir) {

@@ -49,7 +49,7 @@ pub struct RunInfo {
     pub status: Status,
     /// `topk`, `mutual-choice`, …
     pub method: String,
-    /// Features a token may have, where the method says so.
+    /// Features per token, where the method fixes them.
     pub k: Option<u64>,
     /// Width of the activations.
     pub d_in: u64,
@@ -63,7 +63,7 @@ pub struct RunInfo {
     pub fve: Option<f64>,
     /// Cross-entropy recovered.
     pub loss_recovered: Option<f64>,
-    /// Mean features a token.
+    /// Mean features per token.
     pub l0: Option<f64>,
     /// Share of features that fired on none of the evaluated tokens, or not lately in training.
     pub dead_share: Option<f64>,
@@ -173,7 +173,7 @@ pub fn trainer(dir: &Path) -> Option<u32> {
     storage::Lock::holder(dir)
 }
 
-/// What the index says that it is of. One that can not be read says so where it is opened.
+/// What the index says that it is of. One that cannot be read says so where it is opened.
 fn indexed_on(run: &storage::Run) -> Option<String> {
     Some(run.index().ok()??.data)
 }

@@ -56,7 +56,7 @@ pub enum Found {
     Total(u64),
 }
 
-/// The table whose rows are the tokens in order, and the layer to look at where it has one row a layer.
+/// The table whose rows are the tokens in order, and the layer to look at where it has one row per layer.
 pub(super) fn token_table(dataset: &Dataset) -> Result<(TableReader, bool), Problem> {
     let by_layer = !dataset.has_table(ACTIVATIONS);
     let name = if by_layer { ROUTING } else { ACTIVATIONS };
@@ -253,7 +253,7 @@ fn phrase(needle: &str, exact: bool, tokens: &[u32], words: &[Vec<u8>]) -> Vec<(
     text.match_indices(needle)
         .map(|(start, found)| {
             let first = token_of(from[start]);
-            // The last character may go on into the next token: it ends where the one after it begins.
+            // The last character may continue in the next token: it ends where the one after it begins.
             let end = start + found.len();
             let after = from.get(end).copied().unwrap_or(bytes.len());
             let last = token_of(after.saturating_sub(1).max(from[end - 1]));

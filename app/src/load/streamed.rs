@@ -155,7 +155,7 @@ impl<T> StreamedRequest<T> {
         &self.pieces
     }
 
-    /// Whether the pass goes on.
+    /// Whether the pass continues.
     pub fn loading(&self) -> bool {
         !self.stopped && self.end.loading()
     }

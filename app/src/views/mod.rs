@@ -1,4 +1,4 @@
-//! What the tabs show. One view a file or folder; each is a struct with its own state that implements
+//! What the tabs show. One view per file or folder; each is a struct with its own state that implements
 //! [`View`].
 //!
 //! A view reads what it needs through [`Scene`] and never changes anything outside itself: it sends

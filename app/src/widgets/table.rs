@@ -152,7 +152,7 @@ pub fn show(
         TableState { col_widths, parent_width: Some(ui.available_width()) }.store(ui.ctx(), id);
         ui.data_mut(|data| data.insert_temp(id, designed));
     }
-    // The head goes on where the columns end.
+    // The head continues where the columns end.
     let head = ui.available_rect_before_wrap().with_max_y(ui.cursor().top() + tokens::height::HEAD);
     ui.painter().rect_filled(head, 0.0, palette(ui).side);
     ui.painter().hline(head.x_range(), head.bottom() - 0.5, Stroke::new(1.0, palette(ui).line));

@@ -127,7 +127,7 @@ pub fn click(harness: &mut Harness<'static, App>, label: &str) {
     harness.run_steps(3);
 }
 
-/// The numbers behind `prefix` in names on the screen, from the top.
+/// The numbers after `prefix` in names on the screen, from the top.
 pub fn numbered(harness: &Harness<'static, App>, prefix: &str) -> Vec<u32> {
     let mut found: Vec<(f32, u32)> = harness
         .query_all_by_label_contains(prefix)

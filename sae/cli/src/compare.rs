@@ -19,7 +19,7 @@ pub struct Command {
     /// Folder with runs, as `sae train --config sweep.toml` makes it
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// A sweep to train first, or to go on with
+    /// A sweep to train first, or to resume
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder for tables and pictures [default: DIR/comparison]

@@ -11,7 +11,7 @@ use sae::demo;
 /// Do the main job on the embedded model and text: harvest, train, index, explain, evaluate, experts
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  sae demo --out sae-demo\n\nAn interrupted demo goes on when it is started again."
+    after_help = "Example:\n  sae demo --out sae-demo\n\nAn interrupted demo resumes when it is started again."
 )]
 pub struct Command {
     /// Folder for everything it makes

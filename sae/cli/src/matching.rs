@@ -1,4 +1,4 @@
-//! `sae match`: two dictionaries beside each other.
+//! `sae match`: two dictionaries, feature by feature.
 
 use std::path::PathBuf;
 

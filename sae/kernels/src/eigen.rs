@@ -1,7 +1,7 @@
 //! Eigenvectors of a symmetric matrix, by Jacobi's rotations.
 //!
 //! Each rotation makes one pair of elements off the diagonal 0; sweeps over all pairs converge quadratically (Golub & Van Loan, *Matrix
-//! Computations*, 8.5). Slow beside tridiagonal methods, and exact to the last digits even for eigenvalues far below the largest.
+//! Computations*, 8.5). Slow compared with tridiagonal methods, and exact to the last digits even for eigenvalues far below the largest.
 
 /// Eigenvalues, descending, and their eigenvectors: row i of `vectors` `[d, d]` belongs to `values[i]`.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,7 +13,7 @@ use super::group::{self, Grouping, row_and_place};
 
 /// Features of a task.
 const TASK_FEATURES: usize = 64;
-/// Room in the third cache for rows, beside the matrix that goes by.
+/// Room in the third cache for rows, next to the matrix that is streamed.
 const CACHE: usize = 8 << 20;
 
 /// How many rows of width `d` stay in the cache.

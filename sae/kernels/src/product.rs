@@ -3,7 +3,7 @@
 //! [`gemm`](super::gemm) packs both factors anew at every call, and its kernels reach half of what a processor with two 512-bit
 //! multipliers offers. Here a weight matrix is packed once for all tasks that use it, as panels of 32 columns, and the left factor is read
 //! where it lies. A tile of 12 rows and 32 columns stays in registers while it runs over all of k, so an entry of the result is one
-//! sum over k in order: the same bits whatever the number of rows beside it. Processors without AVX-512 get [`gemm`](super::gemm).
+//! sum over k in order: the same bits whatever the number of rows next to it. Processors without AVX-512 get [`gemm`](super::gemm).
 
 use super::gemm::{Into, Mat, MatMut, gemm};
 use super::pieces::equal_pieces;
@@ -267,7 +267,7 @@ mod tests {
             .collect()
     }
 
-    /// Rows further apart than they are long, and numbers behind them that must not be touched.
+    /// Rows further apart than they are long, and numbers after them that must not be touched.
     const GAP: usize = 5;
 
     fn check(m: usize, k: usize, n: usize, a_turned: bool, b_turned: bool, packed: bool) {

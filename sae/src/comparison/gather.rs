@@ -182,7 +182,7 @@ pub(super) fn threshold_row(candidate: &Candidate, variant: &str, evaluation: &E
 /// Marks runs that take the k best of a token in training and were measured with a threshold.
 const ONE: &str = "by one threshold";
 
-/// A computed baseline as a row, beside a run of the same data.
+/// A computed baseline as a row, next to a run of the same data.
 pub(super) fn baseline_row(beside: &Candidate, baseline: &BaselineEvaluation) -> ComparisonRow {
     let (name, k) = (baseline.baseline.name(), baseline.k as u64);
     ComparisonRow {
@@ -223,7 +223,7 @@ fn measured(e: &Evaluation) -> ComparisonRow {
 /// variants, k, seed.
 pub(super) fn place(row: &ComparisonRow) -> (String, u64, usize, String, u64, u64) {
     let method = Method::ALL.iter().position(|method| method.name() == row.method).unwrap_or(usize::MAX);
-    // PCA has a width of its own, and stands behind what it is compared with.
+    // PCA has a width of its own, and stands after what it is compared with.
     let width = if method == usize::MAX { u64::MAX } else { row.d_sae };
     (row.hook.clone(), width, method, row.variant.clone(), row.k, row.seed)
 }

@@ -54,7 +54,7 @@ pub struct Comparison {
 
 /// Compares the finished runs in `folder`.
 ///
-/// Runs that were evaluated on the same documents before are not evaluated again, so an interrupted comparison goes on where it was.
+/// Runs that were evaluated on the same documents before are not evaluated again, so an interrupted comparison resumes where it was.
 pub fn run(folder: &Path, options: &CompareOptions, progress: &mut dyn Progress) -> Result<Comparison> {
     let (candidates, unfinished) = gather::find(folder)?;
     if !unfinished.is_empty() {
@@ -101,7 +101,7 @@ pub fn run(folder: &Path, options: &CompareOptions, progress: &mut dyn Progress)
 /// A run's evaluation, and that with one threshold if it takes the k best of a token.
 type Evaluated = (Evaluation, Option<Evaluation>);
 
-/// The evaluations of runs that have one dataset and limit, and of PCA beside them.
+/// The evaluations of runs that have one dataset and limit, and of PCA next to them.
 fn evaluate_pool(
     candidates: &[Candidate],
     pool: &[usize],
@@ -121,7 +121,7 @@ fn evaluate_pool(
         pca.sort_unstable();
         pca.dedup();
     }
-    // Baselines need one run beside them, to know the data: the first is measured again.
+    // Baselines need one run with them, to know the data: the first is measured again.
     let missing = |(place, evaluation): (usize, &Option<Evaluated>)| {
         (evaluation.is_none() || place == 0 && !pca.is_empty()).then_some(place)
     };

@@ -4,7 +4,7 @@ use storage::comparison::{ComparisonRow, MeanRow};
 
 use super::means::Group;
 
-/// Columns: a heading, the figure, digits behind the point, and what it is multiplied by.
+/// Columns: a heading, the figure, digits after the point, and what it is multiplied by.
 const COLUMNS: [(&str, &str, usize, f64); 9] = [
     ("FVE", "fve", 4, 1.0),
     ("CE increase", "ce_increase", 4, 1.0),

@@ -99,7 +99,7 @@ fn runs_are_grouped_measured_and_written() {
     );
     let picture = std::fs::read_to_string(found.out.join("fve.svg")).unwrap();
     assert!(picture.starts_with("<svg") && picture.contains("mutual-choice") && !picture.contains("NaN"));
-    // Nothing has changed: evaluations are taken from the runs, except the first, beside which baselines are measured.
+    // Nothing has changed: evaluations are taken from the runs, except the first, next to which baselines are measured.
     let stamp = |name: &str| {
         std::fs::metadata(out.join(name).join("evaluation/core.json")).unwrap().modified().unwrap()
     };

@@ -35,7 +35,7 @@ struct World {
     d: usize,
 }
 
-/// One document's contexts alone, one a batch.
+/// One document's contexts alone, one per batch.
 fn alone(model: &LanguageModel, tokens: &[u32]) -> Vec<Contexts> {
     let documents = [Ok((0, tokens.to_vec()))];
     pack(documents, CONTEXT, model.config().bos_token_id, 1).unwrap().map(Result::unwrap).collect()

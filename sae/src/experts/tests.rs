@@ -233,7 +233,7 @@ fn known_probabilities_come_back_from_the_tables() {
     for from in 0..6u16 {
         let row: Vec<f64> = t.iter().filter(|t| t.from == from).map(|t| t.probability.unwrap()).collect();
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-        // Half of the tokens that chose `from` chose it first, the other half chose it beside its partner (0.6) or another.
+        // Half of the tokens that chose `from` chose it first, the other half chose it with its partner (0.6) or a different one.
         let wanted = |to: u16| {
             let kept = |first: u16| if to == first { 0.7 } else { 0.06 };
             let beside = |first: u16| if first == from ^ 1 { 0.6 } else { 0.1 };

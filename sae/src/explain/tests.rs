@@ -249,7 +249,7 @@ fn a_chosen_rule_is_as_good_as_trying_all_of_them() {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let cases = 12;
     for _ in 0..cases {
-        // It fires mostly on some tokens behind some tokens, of five that are looked at.
+        // It fires mostly on some tokens after some tokens, of five that are looked at.
         let draw =
             |rng: &mut ChaCha8Rng| -> Vec<u32> { (0..5).filter(|_| rng.random::<f32>() < 0.5).collect() };
         let (on, behind) = (draw(&mut rng), draw(&mut rng));

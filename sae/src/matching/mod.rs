@@ -1,4 +1,4 @@
-//! Two dictionaries beside each other, by the cosine of their decoder rows.
+//! Two dictionaries matched by the cosine of their decoder rows.
 //!
 //! For every feature of one, the nearest of the other, and whether that is mutual. The mean over features of the largest cosine (MMCS) is
 //! the measure of Sharkey et al. (2022) for how alike two dictionaries are; it is not symmetric, so both directions are given.

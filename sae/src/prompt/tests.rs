@@ -274,7 +274,7 @@ fn attributions_agree_with_finite_differences() {
     }
 }
 
-/// What comes behind a position has no effect on its logit, and the last token none on the loss.
+/// What comes after a position has no effect on its logit, and the last token none on the loss.
 #[test]
 fn effects_go_forward_only() {
     let prompter = at("blocks.0.hook_resid_post");
@@ -426,7 +426,7 @@ fn continuations_follow_the_predictions() {
     assert_ne!(drawn(1, 3.0), drawn(2, 3.0));
     // Cold drawing is greedy.
     assert_eq!(drawn(1, 1e-4)[..6], found.tokens);
-    // A feature that is added everywhere goes on at the tokens behind the text; one at a token does not.
+    // A feature that is added everywhere continues at the tokens after the text; one at a token does not.
     let feature = reading.codes.features[0];
     let longer = prompter.batch(&all).unwrap();
     let (value, ..) = prompter.clean(&longer).unwrap();

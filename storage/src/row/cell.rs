@@ -14,7 +14,7 @@ use crate::column::of_array::{
     booleans, nullable_primitive, primitive, spans, strings, structs, texts, vectors,
 };
 use crate::error::{Error, Result};
-use crate::schema;
+use crate::field;
 
 /// A type that is a column. `names` are those of the fields where a cell is a list of tuples, and empty elsewhere.
 pub trait Cell: Sized + Default {
@@ -71,7 +71,7 @@ macro_rules! numbers {
     ($native:ty, $type:ty, $array:ty) => {
         impl Cell for Vec<$native> {
             fn data_type(_: &[&str]) -> DataType {
-                schema::list(<$native as Cell>::data_type(&[]))
+                field::list(<$native as Cell>::data_type(&[]))
             }
             fn array<'a>(cells: impl Iterator<Item = &'a Self>, names: &[&str]) -> ArrayRef {
                 let (mut lengths, mut all) = (Vec::new(), Vec::new());
@@ -94,13 +94,13 @@ numbers!(f32, Float32Type, Float32Array);
 
 fn list(data_type: DataType, lengths: Vec<usize>, values: ArrayRef) -> ArrayRef {
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Arc::new(ListArray::new(schema::element(data_type), offsets, values, None))
+    Arc::new(ListArray::new(field::element(data_type), offsets, values, None))
 }
 
 /// A list of structs.
 impl<T: Entry> Cell for Vec<T> {
     fn data_type(names: &[&str]) -> DataType {
-        schema::list(DataType::Struct(T::fields(names)))
+        field::list(DataType::Struct(T::fields(names)))
     }
     fn array<'a>(cells: impl Iterator<Item = &'a Self>, names: &[&str]) -> ArrayRef
     where

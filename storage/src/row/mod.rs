@@ -31,10 +31,10 @@ use arrow::record_batch::RecordBatch;
 
 use crate::column;
 use crate::error::Result;
+use crate::field::{self, FEATURE};
 use crate::manifest::Part;
-use crate::schema::FEATURE;
 use crate::table::{Scan, TableReader};
-use crate::{Layout, PartWriter, schema};
+use crate::{Layout, PartWriter};
 
 pub use cell::Cell;
 pub use entry::Entry;
@@ -61,7 +61,7 @@ pub trait Row: Sized {
 
     /// The table's schema.
     fn schema() -> SchemaRef {
-        schema::schema(Self::fields())
+        field::schema(Self::fields())
     }
 }
 

@@ -62,7 +62,7 @@ impl std::fmt::Debug for Batches {
 }
 
 impl TableReader {
-    /// Streams the rows that `scan` describes. Row groups and pages that can not hold such rows are not read.
+    /// Streams the rows that `scan` describes. Row groups and pages that cannot hold such rows are not read.
     pub fn scan(&self, scan: Scan) -> Result<Batches> {
         let columns = match scan.columns {
             Some(columns) => columns,

@@ -1,5 +1,5 @@
 //! How the tokens of a dataset were shared among the experts of a mixture-of-experts model: load and balance here, in
-//! `tables` what `sae experts` writes beside them, in `features` the join with a run, in `tokens` the text of an expert.
+//! `tables` what else `sae experts` writes, in `features` the join with a run, in `tokens` the text of an expert.
 
 pub mod features;
 pub mod tables;
@@ -15,7 +15,7 @@ use crate::load::Problem;
 /// The load of all layers.
 #[derive(Clone, Debug, Default)]
 pub struct ExpertUsage {
-    /// One entry a layer, ascending.
+    /// One entry per layer, ascending.
     pub layers: Vec<LayerUsage>,
     /// Kinds of text that are counted apart.
     pub domains: Vec<String>,

@@ -1,4 +1,4 @@
-//! The tables that `sae experts` writes beside the load, read as far as a view shows them.
+//! The tables that `sae experts` writes besides the load, read as far as a view shows them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use storage::{MANIFEST, Scan, row};
 use crate::data::problem;
 use crate::load::Problem;
 
-/// Where the tables of the dataset in `dir` lie: in its own folder, or beside it where the hooks of one harvest share them.
+/// Where the tables of the dataset in `dir` lie: in its own folder, or next to it where the hooks of one harvest share them.
 pub fn folder_of(dir: &Path) -> PathBuf {
     let own = dir.join("experts");
     let shared = dir.parent().filter(|parent| parent.join("routing").join(MANIFEST).exists()).map(|parent| {
@@ -106,7 +106,7 @@ pub struct Transitions {
 }
 
 impl Transitions {
-    /// Where the tokens of `from` go on to, the likeliest first.
+    /// Where the tokens of `from` go next, the likeliest first.
     pub fn onward(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
         self.pairs.iter().filter(move |pair| pair.0 == from).map(|pair| pair.1)
     }

@@ -250,7 +250,7 @@ fn walk(
     Ok(())
 }
 
-/// Pieces put together: the tokens to show, and where to go on.
+/// Pieces put together: the tokens to show, and where to continue.
 pub fn assemble(pieces: &[Piece]) -> (Vec<&ChosenToken>, Option<u64>) {
     let (mut tokens, mut next) = (Vec::new(), None);
     for piece in pieces {

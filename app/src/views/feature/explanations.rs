@@ -1,4 +1,4 @@
-//! What is said about a feature: explanations with who made them, how, and how well they describe it.
+//! Explanations of a feature with who made them, how, and how well they describe it.
 
 use egui::{Label, RichText, Role, Ui, WidgetInfo};
 
@@ -87,7 +87,7 @@ fn or_missing(text: &str) -> &str {
     if text.is_empty() { format::MISSING } else { text }
 }
 
-/// A score with its name; what it measures is said on hover.
+/// A score with its name; hovering shows what it measures.
 fn badge(ui: &mut Ui, score: &Score) {
     let p = palette(ui);
     let (name, about) = words(&score.kind);

@@ -376,7 +376,7 @@ impl View for FeaturesView {
     }
 }
 
-/// What a feature is called, or where nobody named it, what is said about it: for lists of features.
+/// What a feature is called, or where nobody named it, its explanation: for lists of features.
 pub fn name_of(store: &RunStore, feature: u32) -> Option<String> {
     let tokens = store.tokens.value();
     let label = store.notes.notes().label(feature).or_else(|| tokens.and_then(|t| t.label(feature)));

@@ -6,7 +6,7 @@ use std::path::Path;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::TextOptions;
-use super::documents::{Records, damaged};
+use super::reader::{Records, damaged};
 use super::record::{Record, Value};
 use crate::Result;
 

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::chat::Chat;
 use super::files::{self, Compression, Format, Found, TextFile};
-use super::record::{Reading, Record, Report};
+use super::reader::{Records, STRETCH, TextOptions, damaged};
+use super::record::{Reading, Report};
 use super::{csv, json, plain, table};
 use crate::{Error, Result};
 
@@ -37,25 +38,9 @@ pub enum Content {
     Chat(Chat),
 }
 
-/// How text is read.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TextOptions {
-    /// The field of the text; `text`, `input_ids` or `messages` if not given.
-    pub column: Option<String>,
-    /// The share of a single file of plain text that is held out, as stretches of it; None leaves such a file
-    /// whole, unless it is large.
-    pub held_out_share: Option<f64>,
-    /// How many tokens are wanted: stretches are cut so that a share of those can be held out.
-    pub tokens: Option<u64>,
-}
-
 /// A text longer than this, in bytes, is cut into stretches of [`STRETCH`]: what works on it then takes no
 /// more memory than they do.
 const LARGE: usize = 1 << 20;
-pub(super) const STRETCH: usize = 1 << 16;
-
-/// The records of one file.
-pub(super) type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
 
 /// All documents of some files and folders, read as they are asked for. Records without text are skipped and
 /// counted.
@@ -299,11 +284,6 @@ fn bytes(file: &TextFile) -> Result<Box<dyn BufRead + Send>> {
             Ok(Box::new(begin.chain(bytes)))
         }
     }
-}
-
-/// What went wrong with a file while it was read.
-pub(super) fn damaged(path: &Path, error: &std::io::Error) -> Error {
-    Error::format(path, format!("cannot be read to its end: {error}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::TextOptions;
 use super::chat::Chat;
-use super::documents::{Records, damaged};
+use super::reader::{Records, damaged};
 use super::record::{Record, Value};
 use crate::{Error, Result};
 

@@ -13,12 +13,14 @@ mod documents;
 mod files;
 mod json;
 mod plain;
+mod reader;
 mod record;
 mod split;
 mod table;
 
 pub use chat::{Chat, ChatTemplate};
 pub use contexts::{Contexts, Packer, Sequence, pack, pack_with};
-pub use documents::{Content, Document, Documents, TextOptions, Texts, documents, files, open, texts};
+pub use documents::{Content, Document, Documents, Texts, documents, files, open, texts};
+pub use reader::TextOptions;
 pub use record::Report;
 pub use split::held_out;

@@ -4,8 +4,8 @@ use std::io::{BufRead, Read as _};
 use std::path::Path;
 
 use super::TextOptions;
-use super::documents::{Records, STRETCH, damaged};
 use super::files::{Compression, TextFile};
+use super::reader::{Records, STRETCH, damaged};
 use super::record::{Record, Value};
 use crate::{Error, Result};
 

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::TextOptions;
 use super::chat::Chat;
-use super::documents::Records;
+use super::reader::Records;
 use super::record::{Record, Value};
 use crate::{Error, Result};
 

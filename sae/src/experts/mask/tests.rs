@@ -70,7 +70,7 @@ fn run(model: &LanguageModel, tap: &mut dyn Tap) -> (Vec<f32>, Vec<(Vec<u32>, Ve
 }
 
 /// Writes the model in `folder` to `out` without `gone[layer]`: its tensors and its row of the router are
-/// taken out, the experts behind it move up, and config.json has one expert less. Knows nothing of masks.
+/// taken out, the experts after it move up, and config.json has one expert less. Knows nothing of masks.
 fn without_experts(folder: &Path, out: &Path, gone: &[usize]) {
     let mut config: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
@@ -178,7 +178,7 @@ fn named_experts_their_controls_and_the_tables() {
             (domain.control_low.unwrap(), domain.control.unwrap(), domain.control_high.unwrap());
         assert!(low <= mean && mean <= high);
     }
-    // A second mask is put beside the first, the same mask again in its place.
+    // A second mask is put next to the first, the same mask again in its place.
     let more = mask(&data, &options(Choose::Experts(vec![(0, 2)])), &mut Quiet).unwrap();
     mask(&data, &options(Choose::Experts(vec![(0, 2)])), &mut Quiet).unwrap();
     let read = row::open::<MaskingRow>(&data.join("experts/masking.parquet")).unwrap();

@@ -63,7 +63,7 @@ pub struct Text<'a> {
 /// Writes the sources of `wanted`, which is sorted by feature, to `path`; gives the number of rows.
 ///
 /// Nothing is written, and the reason given, where the numbers would not be what they say: the text has gaps,
-/// so that contexts can not be rebuilt; the heads' patterns and values do not add up to the value at the
+/// so that contexts cannot be rebuilt; the heads' patterns and values do not add up to the value at the
 /// hook; the model now gives other activations than those that were indexed.
 pub fn attribute(
     model: &Decoder,

@@ -71,7 +71,8 @@ impl FeaturePairs {
         self.dense.clear();
         match (scales.aux.map(|scale| scale as f32), aux.dense) {
             (Some(scale), true) => {
-                dense::set_gradients(&mut self.dense, aux, &pairs.chunks, batch, &errors.aux, scale, d);
+                let chunks: Vec<_> = pairs.chunks.iter().map(|chunk| &chunk.dense).collect();
+                dense::set_gradients(&mut self.dense, aux, &chunks, batch, &errors.aux, scale, d);
             }
             (Some(scale), false) => self.aux.collect(&chunks(|c| &c.aux), chunk_rows, features, scale),
             (None, _) => {}

@@ -58,7 +58,7 @@ pub(super) fn read(json: &Value, path: &Path) -> Result<Config> {
     let fields = Fields::new(&json, path)?;
     let kind = fields.text(&["model_type"])?.unwrap_or("(none)");
     if !FAMILIES.contains(&kind) {
-        return Err(refused::error(kind, path));
+        return Err(refused::error(kind, &FAMILIES, path));
     }
     let fields = fields.with_defaults_of(kind);
     if let Some((_, quantised)) = fields.get(&["quantization_config"]) {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::families::FAMILIES;
 use super::text_part::AROUND;
 use crate::Error;
 
@@ -55,9 +54,9 @@ const ENCODER_DECODER: &str = "is an encoder with a decoder";
 const ENCODER: &str = "is an encoder: a token's activation depends on the tokens after it";
 const PICTURES: &str = "is not a language model but sees pictures";
 
-/// The error about a `model_type` that is not read.
-pub(super) fn error(kind: &str, path: &Path) -> Error {
-    let mut known: Vec<&str> = FAMILIES.into_iter().chain(AROUND.map(|(name, ..)| name)).collect();
+/// The error about a `model_type` that is none of `families`, those that are read.
+pub(super) fn error(kind: &str, families: &[&'static str], path: &Path) -> Error {
+    let mut known: Vec<&str> = families.iter().copied().chain(AROUND.map(|(name, ..)| name)).collect();
     known.sort_unstable();
     let problem = match KINDS.iter().find(|(prefix, _)| kind.starts_with(prefix)) {
         Some((_, what)) => {

@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{

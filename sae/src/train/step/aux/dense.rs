@@ -16,7 +16,6 @@ use rayon::prelude::*;
 
 use super::AuxFeatures;
 use crate::train::step::batch::CentredBatch;
-use crate::train::step::select::ChunkPairs;
 use kernels::bf16;
 use kernels::gemm::{Into, Mat, MatMut};
 use kernels::keep;
@@ -137,7 +136,7 @@ impl DenseAux {
 pub fn set_gradients(
     gradients: &mut Vec<AuxGradient>,
     aux: &AuxFeatures,
-    chunks: &[ChunkPairs],
+    chunks: &[&DenseAux],
     batch: &CentredBatch,
     q: &[f32],
     scale: f32,
@@ -148,9 +147,9 @@ pub fn set_gradients(
     let rows: Vec<(&DenseAux, &[f32], &[f32])> = chunks
         .iter()
         .scan(0, |start, chunk| {
-            let range = *start * d..(*start + chunk.dense.codes.len() / n) * d;
+            let range = *start * d..(*start + chunk.codes.len() / n) * d;
             *start = range.end / d;
-            Some((&chunk.dense, &q[range.clone()], &batch.rows().centred[range]))
+            Some((*chunk, &q[range.clone()], &batch.rows().centred[range]))
         })
         .collect();
     gradients.par_chunks_mut(TASK_FEATURES).enumerate().for_each(|(task, gradients)| {
