@@ -1,4 +1,6 @@
 //! Test helpers: the program as a user starts it, a small text, a made-up dataset. They panic where a test should fail.
+
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod chance;
