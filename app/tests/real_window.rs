@@ -47,7 +47,9 @@ fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// A server on a display number that nobody uses; it finds one itself.
 fn display() -> (String, Running) {
     use std::io::BufRead as _;
-    let screen = ["-displayfd", "1", "-screen", "0", "1360x860x24", "-nolisten", "tcp"];
+    // Without -noreset the server starts over when the last of its clients leaves, and a window that comes at that
+    // moment is lost: every xdotool is such a client.
+    let screen = ["-displayfd", "1", "-screen", "0", "1360x860x24", "-nolisten", "tcp", "-noreset"];
     let mut server =
         Command::new("Xvfb").args(screen).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
@@ -68,7 +70,7 @@ fn picture(display: &str, file: &Path) -> Option<(u32, f64)> {
 struct Desk {
     display: String,
     home: tempfile::TempDir,
-    _program: Running,
+    program: Running,
     _server: Running,
     _alone: MutexGuard<'static, ()>,
 }
@@ -96,16 +98,25 @@ impl Desk {
             .env("XDG_CONFIG_HOME", home.path())
             .env("XDG_RUNTIME_DIR", home.path())
             .env_remove("WAYLAND_DISPLAY")
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(home.path().join("stderr")).unwrap())
             .spawn()
             .unwrap();
-        let desk = Self { display, home, _program: Running(program), _server: server, _alone: alone };
+        let mut desk = Self { display, home, program: Running(program), _server: server, _alone: alone };
         let window = wait("a window with the folder's name", || {
+            desk.check_that_it_runs();
             desk.xdotool(&["search", "--name", "^sample .* SAE Workbench$"])
         });
         // There is no window manager to do it.
         desk.xdotool(&["windowfocus", "--sync", window.lines().next().unwrap()]);
         Some(desk)
+    }
+
+    /// A program that ended will never show what is waited for; its last words are the reason.
+    fn check_that_it_runs(&mut self) {
+        if let Some(status) = self.program.0.try_wait().unwrap() {
+            let words = std::fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default();
+            panic!("the program ended with {status}: {words}");
+        }
     }
 
     fn xdotool(&self, args: &[&str]) -> Option<String> {

@@ -11,7 +11,7 @@ home=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$home"' EXIT
 
 exec 3<>"$home/number"
-Xvfb -displayfd 3 -screen 0 1360x860x24 -nolisten tcp 2>/dev/null &
+Xvfb -displayfd 3 -screen 0 1360x860x24 -nolisten tcp -noreset 2>/dev/null &
 until [ -s "$home/number" ]; do sleep 0.1; done
 DISPLAY=:$(cat "$home/number")
 export DISPLAY XDG_CONFIG_HOME="$home" XDG_RUNTIME_DIR="$home"
