@@ -3,6 +3,7 @@
 //! normal run; what one costs is counted by the allocator.
 //!
 //!     SAE_FUZZ_CASES=1000000 cargo test --test hostile_models -- --nocapture
+//!     SAE_FUZZ_READER=gguf …                    one reader alone: safetensors, gguf, config.json
 //!     SAE_FUZZ_CASE=4711 cargo test --test hostile_models -- --nocapture         # one case of each reader
 
 #![allow(clippy::panic, clippy::print_stdout, clippy::needless_pass_by_value, clippy::unwrap_used)]

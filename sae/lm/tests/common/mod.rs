@@ -61,6 +61,11 @@ pub fn cases(short: u64) -> u64 {
     std::env::var("SAE_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(short)
 }
 
+/// True if this reader is to be tested: any, or the one that `SAE_FUZZ_READER` names.
+pub fn wanted(name: &str) -> bool {
+    std::env::var("SAE_FUZZ_READER").map_or(true, |reader| reader == name)
+}
+
 /// Files that are damaged, and what reading them may cost.
 pub struct Subject<'a> {
     /// For messages.
@@ -76,7 +81,7 @@ pub struct Subject<'a> {
 }
 
 /// Reads whole files and `cases` damaged ones: `read` gives whether a file was read. No case panics, none
-/// costs more than allowed.
+/// costs more than allowed. Nothing is done for a reader that is not [`wanted`].
 ///
 /// `SAE_FUZZ_CASE` runs one case alone and says what it costs.
 ///
@@ -85,6 +90,9 @@ pub struct Subject<'a> {
 /// table grows, and doubles in a case that has nothing to do with it.
 pub fn hostile(subject: &Subject<'_>, cases: u64, mut read: impl FnMut(Vec<u8>) -> bool + Send) {
     let Subject { name, whole, .. } = *subject;
+    if !wanted(name) {
+        return;
+    }
     // Threads and caches of libraries are made once, now.
     rayon::broadcast(|_| drop(std::hint::black_box(vec![0u8; 4096])));
     for bytes in whole.iter().chain(whole) {
