@@ -109,7 +109,7 @@ record! {
         context_length: usize,
         /// Name of the model.
         model: String,
-        /// SHA-256 of the model's weights, in hexadecimal.
+        /// SHA-256 of the model, in hexadecimal.
         model_sha256: String,
         /// SHA-256 of the dictionary's weight file, in hexadecimal.
         dictionary_sha256: String,

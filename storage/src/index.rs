@@ -52,7 +52,7 @@ record! {
         data: String,
         /// Name of the model that made it.
         model: String,
-        /// SHA-256 of that model's weights, in hexadecimal; empty where nobody knows them.
+        /// SHA-256 of that model, in hexadecimal; empty if nobody knows its files.
         model_sha256: String,
         /// Where the activations were taken (a TransformerLens name); null where the dataset does not say.
         hook: Option<String>,

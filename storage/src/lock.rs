@@ -45,6 +45,14 @@ impl Lock {
         self.held
     }
 
+    /// What a person should know where nothing is held.
+    pub fn note(&self) -> Option<String> {
+        let dir = self.path.parent().unwrap_or(&self.path).display();
+        let text =
+            format!("{dir} is on a file system without locks: start no second command that writes there");
+        (!self.held).then_some(text)
+    }
+
     /// The process of this machine that holds the lock of `dir`; `None` when nobody does, and where that
     /// cannot be said for sure (another machine's process, systems other than Linux). To look is to take the
     /// lock for a moment if it is free, so ask only of a folder that somebody should be writing into.
@@ -118,6 +126,11 @@ mod tests {
             let error = std::io::Error::from_raw_os_error(number);
             assert_eq!(outcome(Err(TryLockError::Error(error))), Some(false), "{number}");
         }
+        let dir = tempfile::tempdir().unwrap();
+        let mut lock = Lock::take(dir.path()).unwrap();
+        assert_eq!(lock.note(), None);
+        lock.held = false;
+        assert!(lock.note().unwrap().starts_with(&dir.path().display().to_string()));
         assert_eq!((outcome(Ok(())), outcome(Err(TryLockError::WouldBlock))), (Some(true), None));
     }
 

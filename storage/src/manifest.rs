@@ -78,7 +78,7 @@ record! {
         /// Its folder at the time, if it was a folder.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
-        /// SHA-256 of its weights, in hexadecimal.
+        /// SHA-256 of its configuration, tokenizer and weights, in hexadecimal; empty if nobody knows them.
         sha256: String,
     }
 }

@@ -45,6 +45,18 @@ pub fn fixed_size_rows(batch: &RecordBatch, column: &str, out: &mut Vec<f32>) ->
     Ok(width)
 }
 
+/// Whether all values are finite and some are too large for f16.
+pub fn exceeds_f16<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
+    let mut largest = 0f32;
+    for value in values {
+        if !value.is_finite() {
+            return false;
+        }
+        largest = largest.max(value.abs());
+    }
+    !f16::from_f32(largest).is_finite()
+}
+
 /// Builds a vector column from `rows`, `[n, d]` row by row, and says where values are not finite in the stored type.
 pub fn column_from_rows(rows: &[f32], d: usize, dtype: Dtype) -> Result<(FixedSizeListArray, NonFinite)> {
     let width = i32::try_from(d).ok().filter(|&d| d > 0);

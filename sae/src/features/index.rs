@@ -83,6 +83,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     }
     let labels = labels(run_dir)?;
     let partial = Partial::begin(&run_dir.join("features"))?;
+    partial.note().iter().for_each(|note| progress.remark(note));
     let encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
     let describer = Describer {
         dictionary: &subject.dictionary,

@@ -35,6 +35,11 @@ impl Partial {
         Ok(Self { place: place.to_owned(), folder, lock: Some(lock) })
     }
 
+    /// What a person should know where the file system has no locks.
+    pub fn note(&self) -> Option<String> {
+        self.lock.as_ref().and_then(Lock::note)
+    }
+
     /// The folder to write into.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -131,6 +131,7 @@ fn one(
         }
     }
     let mut writer = DatasetWriter::begin(folder, common)?;
+    writer.note().iter().for_each(|note| progress.remark(note));
     let cursor: Cursor = match writer.cursor() {
         None => Cursor::default(),
         Some(value) => serde_json::from_value(value.clone()).map_err(|e| {
@@ -139,7 +140,8 @@ fn one(
     };
     for (i, dataset) in datasets.iter().enumerate() {
         if i >= cursor.shards {
-            adopt(&mut writer, dataset, i + 1)?;
+            let whole = *done;
+            adopt(&mut writer, dataset, i + 1, &mut |rows| progress.advance(whole, &rewritten(rows)))?;
         }
         *done += 1;
         progress.advance(*done, "");
@@ -150,17 +152,27 @@ fn one(
     let mut part = writer.next_part(schema::DOCUMENTS, schema::documents(), &Layout::small_table())?;
     part.write(&documents::to_batch(&all_documents(&datasets)?)?)?;
     let mut parts = vec![(schema::DOCUMENTS.to_owned(), part.finish()?)];
-    parts.extend(adopted(&mut writer, &datasets[0], schema::VOCABULARY)?);
+    parts.extend(adopted(&mut writer, &datasets[0], schema::VOCABULARY, &mut |_| ())?);
     writer.commit(parts, serde_json::json!(Cursor { shards: shards.len() }))?;
     Ok(writer.finish()?)
 }
 
-/// Takes a shard's rows over.
-fn adopt(writer: &mut DatasetWriter, dataset: &Dataset, shards: usize) -> Result<()> {
+/// What is shown while activations of f16 are written again as f32.
+fn rewritten(rows: u64) -> String {
+    format!("{rows} rows of a part rewritten as f32")
+}
+
+/// Takes a shard's rows over; `report` is told the rows of a part that are written again as f32.
+fn adopt(
+    writer: &mut DatasetWriter,
+    dataset: &Dataset,
+    shards: usize,
+    report: &mut dyn FnMut(u64),
+) -> Result<()> {
     let mut parts = Vec::new();
     for table in dataset.manifest().tables.keys() {
         if table != schema::DOCUMENTS && table != schema::VOCABULARY {
-            parts.extend(adopted(writer, dataset, table)?);
+            parts.extend(adopted(writer, dataset, table, report)?);
         }
     }
     writer.commit(parts, serde_json::json!(Cursor { shards }))?;
@@ -171,13 +183,16 @@ fn adopted(
     writer: &mut DatasetWriter,
     dataset: &Dataset,
     table: &str,
+    report: &mut dyn FnMut(u64),
 ) -> Result<Vec<(String, storage::Part)>> {
     let parts = dataset.manifest().tables.get(table).map_or(&[][..], |t| t.parts.as_slice());
     let widens = table == schema::ACTIVATIONS && dataset.manifest().dtype != writer.dtype();
     let adopt = |part| {
         let from = dataset.dir();
-        let adopted =
-            if widens { writer.adopt_widened(from, part) } else { writer.adopt_part(table, from, part) };
+        let adopted = match widens {
+            true => writer.adopt_widened(from, part, report),
+            false => writer.adopt_part(table, from, part),
+        };
         Ok((table.to_owned(), adopted?))
     };
     parts.iter().map(adopt).collect()

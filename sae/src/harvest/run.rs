@@ -1,8 +1,9 @@
 //! The harvest itself: batches through the model on this thread, Parquet written on another.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use storage::documents::DocumentRow;
@@ -51,6 +52,7 @@ impl Message {
         config: &HarvestConfig,
         model: &LanguageModel,
         sinks: &mut [Sink],
+        rewriting: &Rewriting,
     ) -> Result<Vec<Vec<TableRows>>> {
         let mut datasets = Vec::new();
         for (i, hook) in config.hooks.iter().enumerate() {
@@ -59,7 +61,9 @@ impl Message {
             // Looking costs a pass over the values; the failure that asks for it is rare.
             let table = match self.rows.activations(&self.got, i, *hook, width, sink.dtype()) {
                 Err(_) if sink.dtype() == Dtype::F16 && self.rows.overflow(&self.got, i, width) => {
-                    sink.widen(self.batch)?;
+                    let widened = sink.widen(self.batch, &mut |done, all| rewriting.set(done, all));
+                    rewriting.set(0, 0);
+                    widened?;
                     self.rows.activations(&self.got, i, *hook, width, sink.dtype())?
                 }
                 table => table?,
@@ -74,6 +78,38 @@ impl Message {
             }
         }
         Ok(datasets)
+    }
+}
+
+/// How far the writer's thread is with writing rows again as f32, for the model's thread, which shows it
+/// while it waits.
+#[derive(Debug, Default)]
+struct Rewriting {
+    done: AtomicU64,
+    /// 0 while nothing is written again.
+    all: AtomicU64,
+}
+
+impl Rewriting {
+    fn set(&self, done: u64, all: u64) {
+        self.done.store(done, Ordering::Relaxed);
+        self.all.store(all, Ordering::Relaxed);
+    }
+
+    /// Shows it for as long as `waiting`.
+    fn show(&self, progress: &mut dyn Progress, tokens: u64, mut waiting: impl FnMut() -> bool) {
+        while waiting() {
+            let (done, all) = (self.done.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed));
+            if all > 0 {
+                progress
+                    .advance(tokens, &format!("too large for f16: {done} of {all} rows rewritten as f32"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -102,6 +138,7 @@ impl Known {
 
 /// What the model's thread made.
 struct Computed {
+    tokens: u64,
     batches: u64,
     known: Known,
     remarks: Vec<String>,
@@ -136,13 +173,16 @@ pub fn run(
     }
     let begun = Instant::now();
     let (sender, receiver) = sync_channel::<Message>(WAITING);
+    let rewriting = &Rewriting::default();
     let (sinks, computed) = std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
             .name("harvest writer".into())
-            .spawn_scoped(scope, move || write(receiver, sinks, config, model))
+            .spawn_scoped(scope, move || write(receiver, sinks, config, model, rewriting))
             .map_err(|e| Error::io(out, e))?;
-        let computed = compute(config, model, source, first, &sender, progress);
+        let computed = compute(config, model, source, first, (&sender, rewriting), progress);
         drop(sender);
+        let tokens = computed.as_ref().map_or(0, |computed| computed.tokens);
+        rewriting.show(progress, tokens, || !writer.is_finished());
         let sinks = writer.join().map_err(|_| Error::data("the writer of the harvest failed"))??;
         Ok::<_, Error>((sinks, computed))
     })?;
@@ -153,7 +193,7 @@ pub fn run(
             ));
         }
     }
-    let Computed { batches, known, remarks } = computed?;
+    let Computed { batches, known, remarks, .. } = computed?;
     remarks.iter().for_each(|remark| progress.remark(remark));
     let rows = known.rows.iter().map(|d| u64::from(d.tokens)).sum();
     // A shard may have nothing to do where there are more shards than documents.
@@ -233,7 +273,7 @@ fn compute(
     model: &LanguageModel,
     source: TokenSource<'_>,
     first: u64,
-    sender: &SyncSender<Message>,
+    (sender, rewriting): (&SyncSender<Message>, &Rewriting),
     progress: &mut dyn Progress,
 ) -> Result<Computed> {
     let length = config.context_length(model);
@@ -249,6 +289,8 @@ fn compute(
             let got = capture(model.decoder(), &contexts, &config.hooks, config.routing, config.gradients)?;
             let rows = Rows::new(&contexts, |document| known.domain(document))?;
             done += rows.len() as u64;
+            // While rows are written again the writer takes nothing.
+            rewriting.show(progress, done, || rewriting.is_on());
             if sender.send(Message { batch, rows, got }).is_err() {
                 // The writer stopped with an error, which the caller gets from it.
                 break;
@@ -264,7 +306,7 @@ fn compute(
         }
     }
     progress.advance(done, "");
-    Ok(Computed { batches: batch, known, remarks: batches.documents().remarks() })
+    Ok(Computed { tokens: done, batches: batch, known, remarks: batches.documents().remarks() })
 }
 
 /// Writes what arrives. When the sender is gone, early or at the end, or a batch cannot be stored, what came
@@ -274,10 +316,11 @@ fn write(
     mut sinks: Vec<Sink>,
     config: &HarvestConfig,
     model: &LanguageModel,
+    rewriting: &Rewriting,
 ) -> Result<Vec<Sink>> {
     let (mut next, mut problem) = (0, None);
     for message in receiver {
-        match message.datasets(config, model, &mut sinks) {
+        match message.datasets(config, model, &mut sinks, rewriting) {
             Ok(datasets) => {
                 for (sink, tables) in sinks.iter_mut().zip(&datasets) {
                     sink.write(message.batch, message.rows.len() as u64, tables)?;

@@ -61,22 +61,19 @@ impl Sink {
         self.writer.dtype()
     }
 
-    /// Goes over from f16 to f32: makes everything before `next_batch` whole and writes it again. After it, the same command
-    /// continues.
+    /// Goes over from f16 to f32: makes everything before `next_batch` whole and writes it again. After it, the
+    /// same command continues. `report` is told the rows that are written again and how many there are.
     ///
     /// # Errors
     /// What reading and writing parts gives; everything before `next_batch` is then whole and f16.
-    pub fn widen(&mut self, next_batch: u64) -> Result<()> {
+    pub fn widen(&mut self, next_batch: u64, report: &mut dyn FnMut(u64, u64)) -> Result<()> {
         self.commit(next_batch)?;
-        Ok(self.writer.widen()?)
+        Ok(self.writer.widen(report)?)
     }
 
     /// What a user should know about the folder's file system.
     pub fn note(&self) -> Option<String> {
-        let folder = self.writer.dir().display();
-        let text =
-            format!("{folder} is on a file system without locks: start no second command that writes there");
-        (!self.writer.is_locked()).then_some(text)
+        self.writer.note()
     }
 
     /// The first batch that is not in a whole part yet.

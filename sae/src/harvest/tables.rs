@@ -70,15 +70,7 @@ impl Rows {
 
     /// Whether all activations `[n, width]` of hook number `i` are finite and some are too large for f16.
     pub fn overflow(&self, got: &Captured, i: usize, width: usize) -> bool {
-        let values = self.at.iter().flat_map(|&at| &got.values[i][at * width..][..width]);
-        let mut largest = 0f32;
-        for value in values {
-            if !value.is_finite() {
-                return false;
-            }
-            largest = largest.max(value.abs());
-        }
-        !half::f16::from_f32(largest).is_finite()
+        vector::exceeds_f16(self.at.iter().flat_map(|&at| &got.values[i][at * width..][..width]))
     }
 
     /// Rows of `activations` for hook number `i` of the harvest.

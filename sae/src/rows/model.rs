@@ -39,16 +39,18 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     };
     let mut model = LanguageModel::load(&source)?;
     // A dataset that was imported may not know; whoever names the model then answers for it.
-    if !manifest.model.sha256.is_empty() && model.sha256() != manifest.model.sha256 {
+    if !manifest.model.sha256.is_empty() && !model.is(&manifest.model.sha256) {
         return Err(Error::request(format!(
-            "the dataset was made with `{}`, weights {}, but {source} has weights {}",
+            "the dataset was made with `{}` (SHA-256 {}), but {source} is a different model (SHA-256 {}): \
+             weights, configuration or tokenizer differ",
             manifest.model.id,
             manifest.model.sha256,
             model.sha256()
         ))
         .with_remedy("give that model with --model, or harvest again"));
     }
-    // Contexts begin as they did when the dataset was made. Before that was recorded, the begin token that a model names began them.
+    // Contexts begin as they did when the dataset was made. Before that was recorded, the begin token that a
+    // model names began them.
     let bos = manifest.bos.as_ref().map_or(model.tokenizer().beginning().named, |bos| bos.token);
     model.begin_with(bos)?;
     Ok(Some(model))

@@ -122,7 +122,7 @@ fn run_resolved(
         }
         Entry::Job(job) => [*job],
     };
-    jobs[0].resolved.remarks().iter().for_each(|remark| progress.remark(remark));
+    jobs[0].lock.note().iter().chain(&jobs[0].resolved.remarks()).for_each(|remark| progress.remark(remark));
     let mut outcomes = group::train(source, &mut jobs, &threads, None, progress);
     outcomes.pop().unwrap_or_else(|| Err(Error::request("no run was asked for")))
 }

@@ -26,11 +26,11 @@ use crate::table::{Scan, TableReader};
 impl DatasetWriter {
     /// Makes the dataset one of f32: its whole parts are written again, and [`DatasetWriter::begin`] with the
     /// old header continues it. Of a dataset of f32 nothing changes. Parts that are not committed yet must be
-    /// first.
+    /// first. `report` is told the rows that are written and how many there are.
     ///
     /// # Errors
     /// What reading and writing parts gives; the dataset is then as it was.
-    pub fn widen(&mut self) -> Result<()> {
+    pub fn widen(&mut self, report: &mut dyn FnMut(u64, u64)) -> Result<()> {
         if self.dtype() == Dtype::F32 {
             return Ok(());
         }
@@ -41,9 +41,11 @@ impl DatasetWriter {
         next.cursor = self.journal.cursor.clone();
         next.widened = true;
         if let Some(old) = &old {
-            let mut table = Table::default();
+            let (mut table, mut done) = (Table::default(), 0);
             for part in &old.parts {
-                table.push(self.adopt_widened(&dir, part)?);
+                let widened = self.adopt_widened(&dir, part, &mut |rows| report(done + rows, old.rows))?;
+                table.push(widened);
+                done += part.rows;
             }
             next.tables.insert(ACTIVATIONS.to_owned(), table);
         }
@@ -57,16 +59,21 @@ impl DatasetWriter {
     }
 
     /// Takes over a finished part of activations of f16 as one of f32, as [`DatasetWriter::adopt_part`].
+    /// `report` is told the rows of the part that are written.
     ///
     /// # Errors
     /// A part that is missing or damaged, what writing gives.
-    pub fn adopt_widened(&mut self, from: &Path, part: &Part) -> Result<Part> {
+    pub fn adopt_widened(&mut self, from: &Path, part: &Part, report: &mut dyn FnMut(u64)) -> Result<Part> {
         super::check_length(from, part)?;
         let table = TableReader::open(from, std::slice::from_ref(part), None)?;
         let schema = wide(table.schema(), self.width());
         let mut writer = self.next_part(ACTIVATIONS, schema.clone(), &Layout::activations())?;
+        let mut done = 0;
         for batch in table.scan(Scan::default())? {
-            writer.write(&widened(&batch?, &schema)?)?;
+            let batch = batch?;
+            writer.write(&widened(&batch, &schema)?)?;
+            done += batch.num_rows() as u64;
+            report(done);
         }
         writer.finish()
     }
@@ -124,7 +131,9 @@ mod tests {
         let mut writer = DatasetWriter::begin(dir.path(), header.clone()).unwrap();
         add(&mut writer, 0, Dtype::F16);
         add(&mut writer, 10, Dtype::F16);
-        writer.widen().unwrap();
+        let mut reported = Vec::new();
+        writer.widen(&mut |done, all| reported.push((done, all))).unwrap();
+        assert_eq!(reported, [(10, 20), (20, 20)]);
         assert_eq!((writer.dtype(), writer.cursor()), (Dtype::F32, Some(&json!(10))));
         drop(writer);
         let other = Manifest { d_model: 3, ..header.clone() };
@@ -133,7 +142,7 @@ mod tests {
         assert_eq!(writer.dtype(), Dtype::F32);
         // Names go on from those that are there, not from their number.
         add(&mut writer, 20, Dtype::F32);
-        writer.widen().unwrap();
+        writer.widen(&mut |_, _| ()).unwrap();
         writer.finish().unwrap();
         let dataset = Dataset::open(dir.path()).unwrap();
         assert_eq!((dataset.manifest().dtype, dataset.manifest().rows), (Dtype::F32, 30));

@@ -81,9 +81,9 @@ impl DatasetWriter {
         self.journal.header.d_model
     }
 
-    /// Whether other processes are kept out; false where the file system has no locks.
-    pub fn is_locked(&self) -> bool {
-        self.lock.is_held()
+    /// What a person should know where the file system has no locks.
+    pub fn note(&self) -> Option<String> {
+        self.lock.note()
     }
 
     /// What the last commit gave; `None` at the beginning.

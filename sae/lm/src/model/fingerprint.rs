@@ -11,13 +11,27 @@ use crate::{Error, Result};
 /// Files next to the weights that make tokens of text. Only those that are there count.
 const TOKENIZER: [&str; 4] = ["tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json"];
 
-/// SHA-256, in hexadecimal, of configuration, tokenizer and weights, each with its name and length before it:
-/// weights alone do not tell two models apart that differ in their rotary embedding or their vocabulary. Of a
-/// GGUF model, of all its files.
+/// Files that decide which tokens begin a context and how a chat becomes text. Only those that are there
+/// count.
+const SETTINGS: [&str; 2] = ["tokenizer_config.json", "chat_template.jinja"];
+
+/// SHA-256 values, in hexadecimal, of what a model consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    /// Of every file that numbers and tokens depend on.
+    pub whole: String,
+    /// The same without [`SETTINGS`]: what datasets have that were made before those files counted. It
+    /// equals `whole` where there are no such files.
+    pub without_settings: String,
+}
+
+/// Hashes configuration, tokenizer, weights and settings, each with its name and length before it: weights
+/// alone do not tell two models apart that differ in their rotary embedding, their vocabulary or the token
+/// that begins their contexts. Of a GGUF model, all its files.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(super) fn fingerprint(files: &ModelFiles) -> Result<String> {
+pub(super) fn fingerprint(files: &ModelFiles) -> Result<Fingerprint> {
     let mut hash = Hash(Sha256::new());
     match files {
         ModelFiles::Embedded => {
@@ -36,7 +50,12 @@ pub(super) fn fingerprint(files: &ModelFiles) -> Result<String> {
         }
         ModelFiles::Gguf(first) => gguf::parts(first)?.iter().try_for_each(|path| hash.file(path))?,
     }
-    Ok(hexadecimal(&hash.0.finalize()))
+    let without_settings = hexadecimal(&hash.0.clone().finalize());
+    if let ModelFiles::Folder(folder, _) = files {
+        let settings = SETTINGS.iter().map(|name| folder.join(name)).filter(|path| path.is_file());
+        settings.into_iter().try_for_each(|path| hash.file(&path))?;
+    }
+    Ok(Fingerprint { whole: hexadecimal(&hash.0.finalize()), without_settings })
 }
 
 /// Bytes in hexadecimal, two digits each.
@@ -86,6 +105,7 @@ mod tests {
         };
         let before = found();
         assert_eq!(before, found());
+        assert_eq!(before.whole, before.without_settings);
         write("README.md", "x");
         write("merges.txt", "not read next to tokenizer.json");
         assert_eq!(before, found());
@@ -93,6 +113,15 @@ mod tests {
             write(name, "different");
             assert_ne!(before, found(), "{name}");
             write(name, name);
+        }
+        for name in SETTINGS {
+            write(name, "{}");
+            let with = found();
+            write(name, r#"{"add_bos_token": true}"#);
+            assert_ne!(with.whole, found().whole, "{name}");
+            assert_ne!(before.whole, found().whole, "{name}");
+            assert_eq!(before.without_settings, found().without_settings, "{name}");
+            std::fs::remove_file(folder.path().join(name)).unwrap();
         }
         // Bytes that move from one file to the next make a different model.
         write("config.json", "config.jsont");

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Tensor;
 
 use super::find::find;
-use super::fingerprint::fingerprint;
+use super::fingerprint::{Fingerprint, fingerprint};
 use super::folder::ModelFiles;
 use super::ops::{position_losses, summed_cross_entropy};
 use super::{Beginning, BosRule, Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
@@ -19,17 +19,17 @@ pub struct LanguageModel {
     tokenizer: Tokenizer,
     id: String,
     source: ModelSource,
-    sha256: String,
+    fingerprint: Fingerprint,
 }
 
 impl ModelSource {
-    /// SHA-256 of configuration, tokenizer and weights, in hexadecimal, as a [`LanguageModel`] made of them has it. Reads them, loads
-    /// nothing.
+    /// SHA-256 of configuration, tokenizer and weights, in hexadecimal, as a [`LanguageModel`] made of them
+    /// has it. Reads them, loads nothing.
     ///
     /// # Errors
     /// [`Error::Request`] if the model is not on this machine.
     pub fn sha256(&self) -> Result<String> {
-        fingerprint(&find(self)?)
+        Ok(fingerprint(&find(self)?)?.whole)
     }
 }
 
@@ -85,7 +85,8 @@ impl LanguageModel {
         // only when a text makes one, which Contexts::check_tokens sees.
         config.bos_token_id = begin_token(&tokenizer, &config, &from)?;
         let decoder = Decoder::new(config, weights)?;
-        Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), sha256: fingerprint(&found)? })
+        let fingerprint = fingerprint(&found)?;
+        Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), fingerprint })
     }
 
     /// The decoder itself.
@@ -151,9 +152,16 @@ impl LanguageModel {
         &self.source
     }
 
-    /// SHA-256 of configuration, tokenizer and weights, in hexadecimal.
+    /// SHA-256 of configuration, tokenizer (with the files that say how contexts begin and chats are written)
+    /// and weights, in hexadecimal.
     pub fn sha256(&self) -> &str {
-        &self.sha256
+        &self.fingerprint.whole
+    }
+
+    /// Whether a dataset that has this SHA-256 of its model was made with this one. Datasets that were made
+    /// before `tokenizer_config.json` and `chat_template.jinja` counted have it without those two files.
+    pub fn is(&self, sha256: &str) -> bool {
+        [&self.fingerprint.whole, &self.fingerprint.without_settings].into_iter().any(|own| own == sha256)
     }
 
     /// Logits `[rows, len, V]`.

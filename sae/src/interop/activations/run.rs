@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use storage::{Dtype, Manifest, ModelRef, RowsAre, TextSource, schema};
+use storage::{Dtype, Manifest, ModelRef, RowsAre, TextSource, schema, vector};
 
 use super::Columns;
 use super::chunk::{Chunk, Facts, Names};
@@ -215,12 +215,16 @@ pub fn check(config: &ImportConfig, progress: &mut dyn Progress) -> Result<u64> 
     config.check()?;
     let source = source::open(&config.inputs, &config.names())?;
     let vocabulary = config.tokenizer.as_deref().map(vocabulary).transpose()?;
-    let header = config.header(&source, 0);
+    let mut header = config.header(&source, 0);
     let mut ledger = Ledger::new(config.rules(&source));
     progress.begin("check", source.facts.rows, header.rows_are.name());
     for chunk in source.chunks {
         let chunk = chunk?.without_padding();
         let n = chunk.values.len() / header.d_model;
+        // As in an import, a number too large for f16 makes the rows f32.
+        if header.dtype == Dtype::F16 && vector::exceeds_f16(&chunk.values) {
+            header.dtype = Dtype::F32;
+        }
         enter(chunk, n, &header, &mut ledger, vocabulary.as_deref())?;
         progress.advance(ledger.rows(), "");
         if progress.stop_requested() {
@@ -244,8 +248,10 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
         return Err(Error::request("a tokenizer was given, but there are no tokens")
             .with_remedy("name them with --tokens"));
     }
-    let header = config.header(&source, vocabulary.as_ref().map_or(0, Vec::len));
+    let mut header = config.header(&source, vocabulary.as_ref().map_or(0, Vec::len));
     let mut sink = Sink::begin(out, header.clone(), config.rows_per_part)?;
+    // An earlier, interrupted import may have met a number too large for f16.
+    header.dtype = sink.dtype();
     let mut ledger = Ledger::new(config.rules(&source));
     let limit = config.rows.unwrap_or(u64::MAX);
     progress.begin("import", source.facts.rows.map(|rows| rows.min(limit)), header.rows_are.name());
@@ -257,6 +263,10 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
     for chunk in source.chunks {
         let chunk = chunk?.without_padding();
         let n = (chunk.values.len() / header.d_model).min((limit - ledger.rows()) as usize);
+        if header.dtype == Dtype::F16 && vector::exceeds_f16(&chunk.values[..n * header.d_model]) {
+            widen(&mut sink, chunks, ledger.rows(), progress)?;
+            header.dtype = sink.dtype();
+        }
         let rows = enter(chunk, n, &header, &mut ledger, vocabulary.as_deref())?;
         // A chunk may be all padding.
         if n > 0 {
@@ -295,6 +305,12 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
         documents: all,
         held_out,
     })
+}
+
+/// Goes over to f32: what was imported before chunk number `chunks` is written again.
+fn widen(sink: &mut Sink, chunks: u64, rows: u64, progress: &mut dyn Progress) -> Result<()> {
+    progress.remark("some activations are too large for f16 (65504): all are stored as f32");
+    sink.widen(chunks, &mut |done, all| progress.advance(rows, &format!("{done} of {all} rows rewritten")))
 }
 
 /// The first `n` rows of a chunk, as rows of the dataset.

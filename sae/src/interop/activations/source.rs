@@ -8,9 +8,6 @@ use super::chunk::{Chunks, Facts, Names};
 use super::{arrow, npy, parquet, tensors};
 use crate::{Error, Result};
 
-/// Names of splits that are held out. What is not among them, and `train`, is trained on.
-const HELD_OUT: [&str; 9] =
-    ["test", "validation", "valid", "val", "dev", "eval", "heldout", "held-out", "held_out"];
 /// What `datasets` writes next to the folders of a data set's splits.
 const SPLITS: &str = "dataset_dict.json";
 
@@ -24,9 +21,9 @@ pub(super) struct Source {
     pub splits: bool,
 }
 
-/// Whether a split of this name is held out.
+/// Whether a split of this name is held out. What is not known by its name is trained on.
 pub(super) fn is_held_out_split(split: &str) -> bool {
-    HELD_OUT.contains(&split.to_lowercase().as_str())
+    lm::text::held_out(split) == Some(true)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +127,7 @@ fn split_of(path: &Path) -> Option<String> {
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (split, number) = rest.rsplit_once('-')?;
     let number = [number, count].iter().all(|n| n.len() == 5 && n.bytes().all(|b| b.is_ascii_digit()));
-    (number && (split == "train" || is_held_out_split(split))).then(|| split.to_owned())
+    (number && lm::text::held_out(split).is_some()).then(|| split.to_owned())
 }
 
 /// The names of the splits of a `DatasetDict`, in the order it gives them.

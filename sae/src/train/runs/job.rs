@@ -38,7 +38,7 @@ pub struct Job {
     pub record: RunRecord,
     /// Whether there may be a checkpoint to resume from.
     pub resumed: bool,
-    _lock: Lock,
+    pub lock: Lock,
 }
 
 /// A job, or what came of it when it was done before.
@@ -62,7 +62,7 @@ impl Job {
         write_config(&resolved.config, out)?;
         record.write(out)?;
         let (out, resumed) = (out.to_owned(), previous.is_some());
-        Ok(Entry::Job(Box::new(Self { resolved, out, record, resumed, _lock: lock })))
+        Ok(Entry::Job(Box::new(Self { resolved, out, record, resumed, lock })))
     }
 }
 

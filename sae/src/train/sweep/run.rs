@@ -85,7 +85,8 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
             .map_err(|error| of_run(&planned.name, error))?;
     }
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let _lock = Lock::take(out)?;
+    let lock = Lock::take(out)?;
+    lock.note().iter().for_each(|note| progress.remark(note));
     write_runs(&plan.runs, &out.join(SWEEP_FILE))?;
     let mut sweep = Sweep {
         out,
