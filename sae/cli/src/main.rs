@@ -11,6 +11,7 @@ mod demo;
 mod evaluate;
 mod experts;
 mod explain;
+mod export;
 mod harvest;
 mod import;
 mod index;
@@ -77,6 +78,7 @@ enum Command {
     Evaluate(evaluate::Command),
     Experts(experts::Command),
     Explain(explain::Command),
+    Export(export::Command),
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
@@ -151,6 +153,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
         Command::Explain(command) => command.run(&mut session),
+        Command::Export(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
