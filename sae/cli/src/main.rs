@@ -11,6 +11,7 @@ mod demo;
 mod evaluate;
 mod experts;
 mod explain;
+mod export;
 mod find;
 mod harvest;
 mod import;
@@ -78,6 +79,7 @@ enum Command {
     Evaluate(evaluate::Command),
     Experts(experts::Command),
     Explain(explain::Command),
+    Export(export::Command),
     Find(find::Command),
     Inspect(inspect::Command),
     Logits(logits::Command),
@@ -153,6 +155,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
         Command::Explain(command) => command.run(&mut session),
+        Command::Export(command) => command.run(&mut session),
         Command::Find(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
