@@ -53,7 +53,8 @@ impl Captured {
 /// `tokens` rows at most of `dataset`, in whole documents drawn by `seed`; held-out ones if there are some.
 pub(super) fn of_dataset(dataset: &Dataset, d: usize, tokens: u64, seed: u64) -> Result<Sample> {
     let all = documents(dataset)?;
-    let held_out: Vec<_> = all.iter().filter(|(row, _)| row.held_out).map(|(_, which)| which.clone()).collect();
+    let held_out: Vec<_> =
+        all.iter().filter(|(row, _)| row.held_out).map(|(_, which)| which.clone()).collect();
     let which = match held_out.is_empty() {
         true => all.into_iter().map(|(_, which)| which).collect(),
         false => held_out,

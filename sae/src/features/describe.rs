@@ -50,7 +50,7 @@ pub struct Description {
 impl Describer<'_> {
     /// Describes `features`, which are in `bucket`, in order.
     pub fn describe(&self, bucket: &Bucket, features: Range<usize>) -> Vec<Description> {
-        let (decoder, d) = (&self.dictionary.w_dec, self.dictionary.d_in);
+        let (decoder, d) = (&self.dictionary.w_dec, self.dictionary.d_out());
         let logits = match self.unembedding {
             Some(unembedding) => logits(decoder, unembedding, d, features.clone(), LOGITS),
             None => vec![Logits::default(); features.len()],

@@ -18,7 +18,9 @@ use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
-use crate::rows::{Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model};
+use crate::rows::{
+    Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model, must_be_run,
+};
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
 
@@ -69,7 +71,14 @@ impl Default for IndexOptions {
 /// A run or dataset that cannot be read or do not belong together, a model of the wrong weights or width, an
 /// index that cannot be written, or [`Error::Stopped`].
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexRecord> {
+    must_be_run(run_dir, "an index")?;
     let subject = Subject::open(run_dir, options.data.as_deref())?;
+    if subject.dictionary.selection.is_signed() {
+        return Err(Error::request(
+            "an index is about features that are active or not; codes of this dictionary may be negative",
+        )
+        .with_remedy("`sae evaluate` and `sae prompt` take it"));
+    }
     let model = load_model(&options.model, subject.dataset.manifest())?;
     let (unembedding, logits) = unembedding(&subject, model.as_ref())?;
     if unembedding.is_none() {
@@ -86,7 +95,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     let encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
     let describer = Describer {
         dictionary: &subject.dictionary,
-        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
+        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_out()),
         unembedding: unembedding.as_deref(),
         tokens: &encoded.tokens,
         coactivity: &encoded.coactivity,
@@ -126,17 +135,19 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
     let Some(model) = model else {
         return Ok((None, "no model was given".into()));
     };
-    let hook = subject.dataset.manifest().hook.clone().unwrap_or_default();
+    let target = subject.dictionary.target.as_ref();
+    let written = target.map_or(&subject.dataset.manifest().hook, |target| &target.hook);
+    let hook = written.clone().unwrap_or_default();
     let site = hook.parse::<lm::model::Hook>()?.site;
     if !site.writes_to_the_stream() {
         return Ok((None, format!("directions at {hook} are not written into the residual stream")));
     }
     let matrix = model.unembedding()?;
     let (_, width) = matrix.dims2()?;
-    if width != subject.dictionary.d_in {
+    if width != subject.dictionary.d_out() {
         return Err(Error::request(format!(
             "the model's residual stream has width {width}, the dictionary {}",
-            subject.dictionary.d_in
+            subject.dictionary.d_out()
         ))
         .with_remedy("give the model of the dataset with --model"));
     }
