@@ -111,14 +111,28 @@ impl Session {
     fn source(&mut self, name: &str) -> Result<PathBuf> {
         // A run that is not there is said to be missing by who opens it, not looked for on the hub.
         match DictionarySource::parse(name) {
-            source if source.is_remote() => source.fetch(&mut self.progress),
-            _ => Ok(PathBuf::from(name)),
+            source @ DictionarySource::Hub { .. } => {
+                source.fetch(&mut self.progress).map_err(|error| not_there(name, error))
+            }
+            DictionarySource::Path(path) => Ok(path),
         }
     }
 
     /// The dictionary of that name.
     fn open_dictionary(&mut self, name: &str) -> Result<Opened> {
-        dictionaries::open(&DictionarySource::parse(name), &mut self.progress)
+        dictionaries::open_path(&self.source(name)?)
+    }
+}
+
+/// What is said of a path that is not there and may be a name of the hub.
+fn not_there(name: &str, error: Error) -> Error {
+    match error {
+        Error::Network(problem) => Error::request(format!(
+            "there is no file or folder {name}, and the hub cannot be asked: {}",
+            problem.what
+        ))
+        .with_remedy("check the path"),
+        error => error,
     }
 }
 

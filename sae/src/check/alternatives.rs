@@ -60,6 +60,8 @@ pub(super) struct Known {
     pub writes_to_the_stream: bool,
     /// Heads, at a hook of heads' outputs.
     pub heads: Option<usize>,
+    /// What thresholds are multiplied by in a reading that the reader of the format proposes.
+    pub threshold_factor: Option<f32>,
 }
 
 impl Known {
@@ -69,6 +71,7 @@ impl Known {
             "with-pre-bias" => self.pre_bias = true,
             "without-pre-bias" => self.pre_bias = false,
             "without-scale" => self.input_scale = 1.0,
+            "thresholds-published" => self.threshold_factor = None,
             _ => {}
         }
     }
@@ -106,8 +109,14 @@ pub(super) fn alternatives(dictionary: &Dictionary, known: &Known, sample: &Samp
         true => (unit, false),
         false => (scale, true),
     };
+    if let Some(factor) = known.threshold_factor {
+        push("thresholds-published", &format!("thresholds × {factor:.4}"), Change::Thresholds(factor));
+    }
     if factor.ln().abs() > SAME && dictionary.normalisation == Normalisation::None {
-        if matches!(dictionary.selection, Selection::Threshold(_)) && has_thresholds(dictionary) {
+        if matches!(dictionary.selection, Selection::Threshold(_))
+            && has_thresholds(dictionary)
+            && known.threshold_factor.is_none()
+        {
             push(
                 "thresholds-times-scale",
                 &format!("thresholds × {factor:.4}"),
@@ -305,6 +314,7 @@ mod tests {
             transcoder: false,
             writes_to_the_stream: true,
             heads: Some(2),
+            threshold_factor: None,
         }
     }
 

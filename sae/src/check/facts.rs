@@ -39,7 +39,7 @@ pub(super) fn of_reading(source: &str, reading: &Reading) -> Check {
         input_scale: f64::from(reading.input_scale),
         normalisation: reading.normalisation.clone(),
         decisions: decisions(reading),
-        published_l0: published_l0(reading),
+        published_l0: reading.published_l0,
         ..Check::new()
     }
 }
@@ -59,33 +59,5 @@ fn selection(selection: &Selection) -> String {
         Selection::TopK(k) => format!("topk, k {k}"),
         Selection::AbsTopK(k) => format!("abstopk, k {k}"),
         other => other.name().to_owned(),
-    }
-}
-
-/// Features per token as a folder or file name has them: `average_l0_71`, `L0_50`.
-fn published_l0(reading: &Reading) -> Option<f64> {
-    reading.files.iter().find_map(|file| {
-        let parts = file.iter().rev().map(|part| part.to_string_lossy().to_lowercase());
-        parts.filter_map(|part| number_after(&part, "l0_")).next()
-    })
-}
-
-fn number_after(text: &str, mark: &str) -> Option<f64> {
-    let rest = &text[text.rfind(mark)? + mark.len()..];
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok().filter(|n| *n > 0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn published_numbers_are_in_names() {
-        assert_eq!(number_after("average_l0_71", "l0_"), Some(71.0));
-        assert_eq!(number_after("sae-res-qwen3-1.7b-base-w32k-l0_50", "l0_"), Some(50.0));
-        for none in ["layer_3_width_16k_l0_small", "params.npz", "l0_", "average_l0_0"] {
-            assert_eq!(number_after(none, "l0_"), None, "{none}");
-        }
     }
 }

@@ -201,6 +201,7 @@ fn known(dictionary: &Dictionary, reading: &Reading, place: &Place) -> Known {
         transcoder: dictionary.target.is_some(),
         writes_to_the_stream: place.hook.is_some_and(|hook| hook.site.writes_to_the_stream()),
         heads,
+        threshold_factor: reading.alternatives.first().map(|alternative| alternative.threshold_factor),
     }
 }
 

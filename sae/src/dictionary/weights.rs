@@ -83,6 +83,12 @@ impl Weights {
         }
     }
 
+    /// The shape of tensor `name`, if there is one.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let tensors = self.tensors().ok()?;
+        tensors.tensor(name).ok().map(|view| view.shape().to_vec())
+    }
+
     fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>> {
         let tensors = self.tensors()?;
         let Ok(view) = tensors.tensor(name) else {

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use storage::Dataset;
 
 use super::behaviour::{Behaviour, Replacement};
-use super::passes::{ContextPass, batches, check_energy, collect, counted, stop};
+use super::passes::{batches, check_energy, collect, counted, stop};
 use super::splice::{Energy, is_within};
 use super::{EvaluateOptions, Evaluation, Reconstruction, choose_documents, hook_of, provenance, report};
 use crate::dictionary::Dictionary;

@@ -73,12 +73,7 @@ impl Default for IndexOptions {
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexRecord> {
     must_be_run(run_dir, "an index")?;
     let subject = Subject::open(run_dir, options.data.as_deref())?;
-    if subject.dictionary.selection.is_signed() {
-        return Err(Error::request(
-            "an index is about features that are active or not; codes of this dictionary may be negative",
-        )
-        .with_remedy("`sae evaluate` and `sae prompt` take it"));
-    }
+    subject.dictionary.needs_positive_codes("the feature index")?;
     let model = load_model(&options.model, subject.dataset.manifest())?;
     let (unembedding, logits) = unembedding(&subject, model.as_ref())?;
     if unembedding.is_none() {
@@ -135,9 +130,13 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
     let Some(model) = model else {
         return Ok((None, "no model was given".into()));
     };
-    let target = subject.dictionary.target.as_ref();
-    let written = target.map_or(&subject.dataset.manifest().hook, |target| &target.hook);
-    let hook = written.clone().unwrap_or_default();
+    let hook = match &subject.dictionary.target {
+        None => subject.dataset.manifest().hook.clone().unwrap_or_default(),
+        Some(target) => match &target.hook {
+            Some(hook) => hook.clone(),
+            None => return Ok((None, "where the transcoder's output is was not recorded".into())),
+        },
+    };
     let site = hook.parse::<lm::model::Hook>()?.site;
     if !site.writes_to_the_stream() {
         return Ok((None, format!("directions at {hook} are not written into the residual stream")));

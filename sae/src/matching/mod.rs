@@ -30,7 +30,7 @@ pub fn run(
     let (a, b) = (a.dictionary, b.dictionary);
     if a.d_out() != b.d_out() {
         return Err(Error::request(format!(
-            "{} is for activations of width {}, {} for width {}; only dictionaries of the same place can be compared",
+            "{} writes activations of width {}, {} of width {}; only dictionaries of the same place can be compared",
             run.display(),
             a.d_out(),
             other.display(),

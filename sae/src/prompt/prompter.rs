@@ -47,6 +47,8 @@ impl Prompter {
     /// dictionary.
     pub fn open(path: &Path, data: Option<&Path>, model: &ModelChoice) -> Result<Self> {
         let source = Source::open(path)?;
+        source.dictionary.needs_its_input("changing a feature on a text of your own")?;
+        source.dictionary.needs_raw_rows("changing a feature on a text of your own")?;
         let manifest = manifest(path, data, &source, model)?;
         let named = manifest.hook.clone().unwrap_or_default();
         if !source.hook().is_empty() && source.hook() != named {

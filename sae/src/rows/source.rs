@@ -7,8 +7,8 @@ use storage::RunRecord;
 
 use super::weights_sha256;
 use crate::dictionary::{CONFIG, Dictionary};
-use crate::interop::dictionaries::{self, Content, DictionarySource, Reading};
-use crate::{Error, Quiet, Result};
+use crate::interop::dictionaries::{Reading, open_path, recognise};
+use crate::{Error, Result};
 use lm::model::hexadecimal;
 
 /// A dictionary and where it is from.
@@ -49,13 +49,9 @@ impl Source {
             let (dictionary, sha256) = (Dictionary::load(path)?, weights_sha256(path)?);
             return Ok(Self { dictionary, sha256, origin: Origin::Run(Box::new(record)) });
         }
-        let opened = dictionaries::open(&DictionarySource::local(path), &mut Quiet)?;
-        let Content::Dictionary(dictionary) = opened.content else {
-            return Err(Error::request(format!("{} holds dictionaries of several layers", path.display()))
-                .with_remedy("give the file of one layer; `sae check` measures all of them"));
-        };
-        let sha256 = files_sha256(&opened.reading.files)?;
-        Ok(Self { dictionary, sha256, origin: Origin::Foreign(Box::new(opened.reading)) })
+        let (dictionary, reading) = open_path(path)?.dictionary()?;
+        let sha256 = files_sha256(&reading.files)?;
+        Ok(Self { dictionary, sha256, origin: Origin::Foreign(Box::new(reading)) })
     }
 
     /// The run's record; `None` for a dictionary of a different program.
@@ -104,7 +100,7 @@ pub fn is_run(path: &Path) -> bool {
 /// # Errors
 /// [`Error::Request`] for a dictionary of a different program, with how to make a run of it.
 pub fn must_be_run(path: &Path, what: &str) -> Result<()> {
-    if is_run(path) || !path.exists() || dictionaries::recognise(path).is_err() {
+    if is_run(path) || !path.exists() || recognise(path).is_err() {
         return Ok(());
     }
     let shown = path.display();

@@ -87,7 +87,7 @@ pub fn cells_of_experts(
 pub fn cells_of_features(other: &Path, reference: &Path, progress: &mut dyn Progress) -> Result<Cells> {
     must_be_run(other, "a table of cells")?;
     let (a, b) = (Dictionary::load(other)?, Source::open(reference)?.dictionary);
-    if a.d_in != b.d_in {
+    if (a.d_in, a.d_out()) != (b.d_in, b.d_out()) {
         return Err(Error::request(format!(
             "{} takes activations of width {}, {} of width {}; only dictionaries of the same hook can be compared",
             other.display(),
