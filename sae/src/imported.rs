@@ -16,10 +16,8 @@ use crate::{Error, Progress, Result};
 /// How to import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// What to check it on, where it belongs and how it is read.
+    /// What to check it on, where it belongs, how it is read, and the norm above which rows are left out wherever the run is used.
     pub check: CheckOptions,
-    /// Norm above which rows are left out wherever the run is used.
-    pub norm_limit: Option<f64>,
 }
 
 /// Makes a run in `out` of the dictionary that `opened` holds and that was given as `source`. A folder that is there already is not
@@ -62,7 +60,7 @@ pub fn run(
         updated: now(),
         // The dictionary is for raw activations.
         input_scale: 1.0,
-        norm_limit: options.norm_limit,
+        norm_limit: options.check.norm_limit,
         mean_ratio: check.rows.as_ref().map(|rows| rows.mean_ratio),
         imported: Some(imported(source, &reading, options)?),
         ..RunRecord::new()

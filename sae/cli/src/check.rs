@@ -8,8 +8,8 @@ use storage::check::{CheckReading, Judgement, Spread};
 
 use super::{Output, Session};
 use lm::model::Hook;
-use sae::Result;
 use sae::check::{self, CheckOptions};
+use sae::{Error, Result};
 
 /// Hooks that are shown; `--json` has all.
 const HOOKS: usize = 3;
@@ -44,6 +44,9 @@ pub(super) struct Measure {
     /// Take this reading for the documented one; `sae check` lists them
     #[arg(long, value_name = "ID")]
     pub(super) reading: Option<String>,
+    /// Leave rows whose norm is above this out [default: as a run says]
+    #[arg(long, value_name = "NORM")]
+    pub(super) norm_limit: Option<f64>,
     /// Tokens to measure on
     #[arg(long, default_value_t = CheckOptions::default().tokens)]
     tokens: u64,
@@ -52,12 +55,16 @@ pub(super) struct Measure {
 impl Measure {
     /// The options of the library.
     pub(super) fn options(self, session: &mut Session) -> Result<CheckOptions> {
+        if self.norm_limit.is_some_and(|limit| !(limit > 0.0 && limit.is_finite())) {
+            return Err(Error::request("--norm-limit must be a positive number"));
+        }
         let model = self.model.as_deref().map(|name| session.model(name)).transpose()?;
         Ok(CheckOptions {
             data: self.data,
             model,
             hook: self.hook,
             reading: self.reading,
+            norm_limit: self.norm_limit,
             tokens: self.tokens,
             seed: session.seed.unwrap_or_default(),
         })

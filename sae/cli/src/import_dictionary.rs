@@ -8,7 +8,7 @@ use super::check::{self, Measure};
 use super::{Output, Session};
 use sae::check::CheckOptions;
 use sae::imported::{self, ImportOptions};
-use sae::{Error, Progress as _, Result};
+use sae::{Progress as _, Result};
 
 /// Make a run of a dictionary that a different program trained: SAELens, Gemma Scope, Llama Scope, Qwen-Scope, dictionary_learning,
 /// sparsify, circuit-tracer and others. The format is recognised
@@ -25,9 +25,6 @@ pub struct Command {
     /// Folder for the run; it must not exist
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Leave rows whose norm is above this out wherever the run is used
-    #[arg(long, value_name = "NORM")]
-    norm_limit: Option<f64>,
     #[command(flatten)]
     measure: Measure,
 }
@@ -36,7 +33,7 @@ pub struct Command {
 pub(super) fn import(source: &str, out: &Path, data: Option<PathBuf>, session: &mut Session) -> Result<()> {
     let opened = session.open_dictionary(source)?;
     let check = CheckOptions { data, seed: session.seed.unwrap_or_default(), ..CheckOptions::default() };
-    let options = ImportOptions { check, ..ImportOptions::default() };
+    let options = ImportOptions { check };
     let (_, found) = imported::run(source, opened, out, &options, &mut session.progress)?;
     session.progress.remark(&format!("{}: {}", out.display(), found.verdict));
     Ok(())
@@ -48,11 +45,8 @@ impl Command {
     /// # Errors
     /// As [`imported::run`].
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        if self.norm_limit.is_some_and(|limit| !(limit > 0.0 && limit.is_finite())) {
-            return Err(Error::request("--norm-limit must be a positive number"));
-        }
         let opened = session.open_dictionary(&self.source)?;
-        let options = ImportOptions { check: self.measure.options(session)?, norm_limit: self.norm_limit };
+        let options = ImportOptions { check: self.measure.options(session)? };
         let (record, found) =
             imported::run(&self.source, opened, &self.out, &options, &mut session.progress)?;
         let mut output =

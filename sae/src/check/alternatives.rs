@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::sample::{Sample, centre, norms, outlier_limit};
+use super::sample::{Sample, centre, norms, outlier_limit, without_outliers};
 use crate::dictionary::weights::transposed;
 use crate::dictionary::{Dictionary, Normalisation, Selection};
 use kernels::wide::dot;
@@ -207,6 +207,12 @@ impl Change {
     /// The dictionary of this reading for rows as they are, if there is one: what an import with `--reading` keeps.
     pub fn folded(&self, dictionary: &Dictionary) -> Option<Dictionary> {
         match *self {
+            // A transcoder does not undo what was done to its input.
+            Self::Scale(scale) if dictionary.target.is_some() => {
+                let mut changed = dictionary.clone();
+                changed.w_enc.iter_mut().for_each(|w| *w *= scale);
+                Some(changed)
+            }
             Self::Scale(scale) => Some(dictionary.clone().for_raw_activations(scale)),
             Self::Centred => Some(for_centred(dictionary)),
             Self::HeadsInside { heads } => Some(for_heads_inside(dictionary, heads)),
@@ -231,12 +237,7 @@ impl Change {
             Self::HeadsInside { heads } => each(&|row| heads_inside(row, heads)),
             Self::Centred => each(&centre),
             Self::WithoutGain => Cow::Borrowed(sample.without_gain.as_deref().unwrap_or(&sample.rows)),
-            Self::WithoutOutliers => {
-                let norms = norms(&sample.rows, d);
-                let limit = outlier_limit(&norms);
-                let rows = sample.rows.chunks_exact(d).zip(&norms).filter(|(_, norm)| **norm <= limit);
-                Cow::Owned(rows.flat_map(|(row, _)| row).copied().collect())
-            }
+            Self::WithoutOutliers => Cow::Owned(without_outliers(&sample.rows, d)),
             Self::WithBos => Cow::Owned(sample.rows.iter().chain(&sample.bos).copied().collect()),
             Self::Reversed => each(&|row| row.reverse()),
             Self::Nothing

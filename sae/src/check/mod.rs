@@ -29,7 +29,7 @@ use crate::{Error, Progress, Result};
 use alternatives::{Alternative, Known, alternatives};
 pub(crate) use facts::decisions;
 use lm::model::{BosRule, Hook, LanguageModel, ModelSource, Site};
-use sample::{Sample, before_norm, capture, mean_ratio, normed, norms, outlier_limit};
+use sample::{Sample, before_norm, capture, mean_ratio, normed, norms, outlier_limit, without_outliers};
 use verdict::{Numbers, Verdict, judge};
 
 /// Rows on which the documented reading is compared at different hooks.
@@ -46,6 +46,8 @@ pub struct CheckOptions {
     pub hook: Option<Hook>,
     /// The reading that is taken for the documented one, by the id that a check gives it.
     pub reading: Option<String>,
+    /// Norm above which rows are left out.
+    pub norm_limit: Option<f64>,
     /// Tokens to measure on.
     pub tokens: u64,
     /// Seed of the choice of documents.
@@ -54,7 +56,7 @@ pub struct CheckOptions {
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { data: None, model: None, hook: None, reading: None, tokens: 2048, seed: 0 }
+        Self { data: None, model: None, hook: None, reading: None, norm_limit: None, tokens: 2048, seed: 0 }
     }
 }
 
@@ -69,13 +71,17 @@ pub struct Checked {
     pub model: Option<ModelRef>,
 }
 
-/// Fills in what nobody asked for: of a run the dataset that it names; of a dictionary that names no model the embedded one, if it has
+/// Fills in what nobody asked for: of a run the dataset that it names and its norm limit; of a dictionary that names no model the embedded one, if it has
 /// the hook in that width.
 pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
+    let record = RunRecord::read(path).ok();
+    if let Some(record) = &record {
+        options.norm_limit = options.norm_limit.or(record.norm_limit);
+    }
     if options.data.is_some() || options.model.is_some() {
         return;
     }
-    if let Ok(record) = RunRecord::read(path) {
+    if let Some(record) = record {
         let data = data_of(path, &record);
         if !record.data.is_empty() && data.exists() {
             options.data = Some(data);
@@ -246,7 +252,9 @@ impl Place {
                 None
             }
         };
-        if let Some(place) = &place {
+        let mut place = place;
+        if let Some(place) = &mut place {
+            place.sample.keep_within(options.norm_limit, dictionary.d_in);
             let norms = norms(&place.sample.rows, dictionary.d_in);
             let limit = outlier_limit(&norms);
             check.rows = Some(CheckRows {
@@ -372,7 +380,9 @@ impl Place {
     fn elsewhere(&self, dictionary: &Dictionary) -> Result<Vec<CheckHook>> {
         let mut all = Vec::new();
         for (hook, rows) in &self.hooks {
-            let figures = measure::figures(dictionary, rows, None)?;
+            // What is long at one hook is not at the next: each without its own.
+            let rows = without_outliers(rows, dictionary.d_in);
+            let figures = measure::figures(dictionary, &rows, None)?;
             all.push(CheckHook { hook: hook.to_string(), fve: figures.fve, l0: figures.l0 });
         }
         all.sort_by(|a, b| b.fve.unwrap_or(f64::MIN).total_cmp(&a.fve.unwrap_or(f64::MIN)));
