@@ -20,7 +20,7 @@ mod verdict;
 use std::path::{Path, PathBuf};
 
 use storage::check::{Check, CheckHook, CheckReading, CheckRows, Judgement};
-use storage::{Dataset, ModelRef, RunRecord};
+use storage::{Dataset, Decision, ModelRef, RunRecord};
 
 use crate::dictionary::Dictionary;
 use crate::interop::dictionaries::{Content, Opened, Reading};
@@ -136,6 +136,7 @@ pub fn check(
         }
         return Ok(Checked { check, dictionary: Some(dictionary), model: None });
     };
+    check.decisions.extend(place.decisions(&dictionary));
     let mut known = known(&dictionary, &reading, &place);
     let mut dictionary = dictionary;
     let mut all = alternatives(&dictionary, &known, &place.sample);
@@ -374,6 +375,21 @@ impl Place {
             hooks,
             mismatch,
         }))
+    }
+
+    /// What the rows say about the dictionary's shape.
+    fn decisions(&self, dictionary: &Dictionary) -> Vec<Decision> {
+        let decision =
+            |what: &str, value: String, why: String| Decision { what: what.to_owned(), value, why };
+        let Some(hook) = self.hook else { return Vec::new() };
+        let (d, model) = (dictionary.d_in, &self.model.id);
+        let mut all =
+            vec![decision("width", d.to_string(), format!("{hook} of {model} has as many numbers"))];
+        if let Some(heads) = self.heads.filter(|_| hook.site == Site::AttnZ) {
+            let value = format!("{heads} of {} numbers, one after the other", d / heads.max(1));
+            all.push(decision("heads", value, format!("so {model} has them at {hook}")));
+        }
+        all
     }
 
     /// What the dictionary explains at every hook, the best first.
