@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use storage::Check;
-use storage::check::{CheckReading, Judgement, Spread};
+use storage::check::{CheckHook, CheckReading, Judgement, Spread};
 
 use super::{Output, Session};
 use lm::model::Hook;
@@ -207,8 +207,10 @@ fn hooks(check: &Check, output: &mut Output) {
         return;
     }
     output.row("elsewhere", format!("{:>9}  {:>8}  of {} hooks, the best", "FVE", "L0", check.hooks.len()));
-    for hook in check.hooks.iter().take(HOOKS) {
-        let own = if Some(&hook.hook) == check.hook.as_ref() { "  (its own)" } else { "" };
+    let is_own = |hook: &CheckHook| Some(&hook.hook) == check.hook.as_ref();
+    let shown = check.hooks.iter().enumerate().filter(|(i, hook)| *i < HOOKS || is_own(hook));
+    for (_, hook) in shown {
+        let own = if is_own(hook) { "  its own" } else { "" };
         output.row(&format!("  {}", hook.hook), format!("{:>9}  {:>8.1}{own}", fve(hook.fve), hook.l0));
     }
 }

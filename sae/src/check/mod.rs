@@ -32,8 +32,8 @@ use lm::model::{BosRule, Hook, LanguageModel, ModelSource, Site};
 use sample::{Sample, before_norm, capture, mean_ratio, normed, norms, outlier_limit, without_outliers};
 use verdict::{Numbers, Verdict, judge};
 
-/// Rows on which the documented reading is compared at different hooks.
-const HOOK_ROWS: usize = 512;
+/// Numbers of all hooks' rows together, at most: 256 MB.
+const HOOK_NUMBERS: usize = 1 << 26;
 
 /// How to check.
 #[derive(Debug, Clone)]
@@ -219,7 +219,7 @@ struct Place {
     model: ModelRef,
     /// Heads of the model at the hook's layer.
     heads: Option<usize>,
-    /// Rows at several hooks, [`HOOK_ROWS`] each.
+    /// Rows of the same tokens at several hooks.
     hooks: Vec<(Hook, Vec<f32>)>,
     /// What the dictionary and the rows say of themselves and does not agree.
     mismatch: Option<String>,
@@ -356,9 +356,11 @@ impl Place {
             target: target.and_then(|target| captured.at(target)).map(<[f32]>::to_vec),
             without_gain,
         };
+        // Tokens from everywhere, so that all documents count.
+        let every = (sample.rows.len() * others.len()).div_ceil(HOOK_NUMBERS).max(1);
         let few = |other: &Hook| {
-            let rows = captured.at(*other)?;
-            Some((*other, rows[..rows.len().min(HOOK_ROWS * width)].to_vec()))
+            let rows = captured.at(*other)?.chunks_exact(width).step_by(every);
+            Some((*other, rows.flatten().copied().collect()))
         };
         let hooks = others.iter().filter_map(few).collect();
         let id = ModelRef {

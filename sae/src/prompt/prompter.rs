@@ -188,7 +188,8 @@ fn manifest(path: &Path, data: Option<&Path>, source: &Source, model: &ModelChoi
         return Ok(itself(named.cloned().unwrap_or_default()));
     }
     let folder = source.data(path, data).map_err(|error| match error {
-        Error::Request(problem) => Error::request(problem.what).with_remedy("name its model with --model"),
+        Error::Request(_) => Error::request(format!("{} does not say where its model is", path.display()))
+            .with_remedy("name it with --model"),
         error => error,
     })?;
     match Dataset::open(&folder) {
