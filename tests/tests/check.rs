@@ -29,7 +29,7 @@ fn made() -> &'static Path {
         let text = folder.path().join("text");
         std::fs::create_dir_all(&text).unwrap();
         for (name, bytes) in lm::embedded::CORPUS {
-            std::fs::write(text.join(name), &bytes[..whole_lines(bytes, 150_000)]).unwrap();
+            std::fs::write(text.join(name), &bytes[..whole_lines(bytes, 200_000)]).unwrap();
         }
         folder
     })
@@ -50,7 +50,7 @@ fn data(hook: &str) -> PathBuf {
         let config = HarvestConfig {
             text: vec![made().join("text")],
             hooks: vec![hook.parse().unwrap()],
-            tokens: Some(30_000),
+            tokens: Some(100_000),
             dtype: Dtype::F32,
             ..HarvestConfig::default()
         };
@@ -67,7 +67,7 @@ fn trained(data: &Path, method: Method, d_sae: usize) -> Dictionary {
         d_sae: Some(d_sae),
         k: 16,
         batch: 512,
-        tokens: Some(250_000),
+        tokens: Some(500_000),
         learning_rate: Some(2e-3),
         ..TrainConfig::default()
     };
