@@ -239,6 +239,12 @@ impl Change {
             Self::WithoutGain => Cow::Borrowed(sample.without_gain.as_deref().unwrap_or(&sample.rows)),
             Self::WithoutOutliers => Cow::Owned(without_outliers(&sample.rows, d)),
             Self::WithBos => Cow::Owned(sample.rows.iter().chain(&sample.bos).copied().collect()),
+            // Outliers would decide the control, too.
+            Self::Reversed if sample.target.is_none() => {
+                let mut rows = without_outliers(&sample.rows, d);
+                rows.chunks_exact_mut(d).for_each(<[f32]>::reverse);
+                Cow::Owned(rows)
+            }
             Self::Reversed => each(&|row| row.reverse()),
             Self::Nothing
             | Self::PreBias(_)

@@ -8,7 +8,7 @@
 //! - **A different reading** is meant if what it leaves unexplained is at most [`CLEARLY`] of what the documented one leaves, it
 //!   belongs to the rows, and it does not buy that with more features: no more than [`AS_SPARSE`] times as many per token, or, where
 //!   the documented reading explains nothing, no more than half the width.
-//! - **A different hook** by the same measure, with [`AT_HOME`].
+//! - **A different hook** by the same measure.
 //! - **L0** is far from the published one beyond a factor of [`FAR`].
 
 use storage::check::{CheckHook, CheckReading, Judgement};
@@ -21,8 +21,6 @@ pub(super) const WELL: f64 = 0.5;
 /// that chance moves their ratio by hundredths. Of dictionaries trained here, wrong readings left 1.07 times the error of the right one
 /// or more, and right ones 0.73 of that of a wrong one or less (docs/check.md).
 pub(super) const CLEARLY: f64 = 0.85;
-/// The same for a different hook. Hooks have activations of their own, some easier to explain than others, so more is asked.
-pub(super) const AT_HOME: f64 = 0.7;
 /// Errors that differ by less than this factor are the same: the simpler explanation is taken.
 const EQUAL: f64 = 1.1;
 /// How many times as many features a better reading may use.
@@ -185,7 +183,7 @@ fn better_hook<'a>(numbers: &Numbers<'a>, beyond: impl Fn(f64) -> f64) -> Option
     let best = numbers.hooks.iter().reduce(better)?;
     let (here_fve, best_fve) = (here.fve?, best.fve?);
     let sparse = best.l0 <= AS_SPARSE * here.l0.max(1.0) || beyond(here_fve) < BELONGS;
-    let better = 1.0 - best_fve <= AT_HOME * (1.0 - here_fve) && beyond(best_fve) >= BELONGS;
+    let better = 1.0 - best_fve <= CLEARLY * (1.0 - here_fve) && beyond(best_fve) >= BELONGS;
     (better && sparse && best.hook != numbers.hook).then_some(best)
 }
 
