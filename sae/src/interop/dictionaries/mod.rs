@@ -1,116 +1,71 @@
-//! stub
-use crate::dictionary::{CrossLayerTranscoder, Dictionary};
-use crate::{Error, Progress, Result};
-use std::path::{Path, PathBuf};
+//! Dictionaries of other programs, brought into one form ([`Dictionary`]): SAEs, transcoders, cross-layer transcoders.
+//!
+//! ```text
+//! SOURCE ─ fetch ─▶ folder or file ─ recognise ─▶ format ─ its reader ─▶ Dictionary + Reading: what was inferred, and why
+//! ```
+//!
+//! A format is recognised by its files, tensor names and configuration; nobody is asked for it. What no file says (a layer in a folder's
+//! name, an orientation) is inferred, and every inference is a [`Decision`]. `docs/dictionaries.md` has the formats and their traps.
 
-/// stub
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub enum DictionarySource {
-    Path(PathBuf),
-    Hub { a: u8 },
+mod names;
+mod reading;
+mod recognise;
+mod saelens;
+mod source;
+mod tensors;
+
+use std::path::Path;
+
+pub use reading::{Alternative, Content, Decision, Format, Opened, Reading};
+pub use recognise::recognise;
+pub use source::DictionarySource;
+
+use crate::dictionary::Dictionary;
+use crate::{Error, Progress, Result};
+use recognise::Place;
+
+/// Reads a source; one of the hub is fetched first if it is not in the cache.
+///
+/// # Errors
+/// A source that is not there or not of a format that is read; files that are damaged, incomplete or hold what no dictionary can: file,
+/// tensor, expectation and remedy.
+pub fn open(source: &DictionarySource, progress: &mut dyn Progress) -> Result<Opened> {
+    open_path(&source.fetch(progress)?)
 }
-impl DictionarySource {
-    /// stub
-    pub fn parse(name: &str) -> Self {
-        Self::Path(name.into())
-    }
-    /// stub
-    pub fn fetch(&self, _: &mut dyn Progress) -> Result<PathBuf> {
-        Err(Error::request("no"))
-    }
-}
-/// stub
-#[derive(Debug, Clone, Copy)]
-pub enum Format {
-    /// stub
-    SaeLens,
-}
-impl Format {
-    /// stub
-    pub fn name(self) -> &'static str {
-        "SAELens v6"
-    }
-}
-/// stub
-pub fn recognise(path: &Path) -> Result<Format> {
-    if path.join("cfg.json").exists() { Ok(Format::SaeLens) } else { Err(Error::request("no")) }
-}
-/// stub
-#[derive(Debug, Clone)]
-pub struct Opened {
-    /// stub
-    pub content: Content,
-    /// stub
-    pub reading: Reading,
-}
-/// stub
-#[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant)]
-pub enum Content {
-    /// stub
-    Dictionary(Dictionary),
-    /// stub
-    CrossLayer(CrossLayerTranscoder),
-    /// stub
-    Set(Vec<(usize, Dictionary)>),
-}
-/// stub
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Reading {
-    pub format: Format,
-    pub files: Vec<PathBuf>,
-    pub model: Option<String>,
-    pub hook_in: Option<String>,
-    pub hook_out: Option<String>,
-    pub pre_bias: bool,
-    pub input_scale: f32,
-    pub normalisation: String,
-    pub decisions: Vec<Decision>,
-    pub published_l0: Option<f64>,
-    pub alternatives: Vec<Alternative>,
-}
-/// stub
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Alternative {
-    pub threshold_factor: f32,
-}
-impl Opened {
-    /// stub
-    pub fn dictionary(self) -> Result<(Dictionary, Reading)> {
-        match self.content {
-            Content::Dictionary(d) => Ok((d, self.reading)),
-            _ => Err(Error::request("x")),
-        }
-    }
-}
-/// stub
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Decision {
-    pub what: String,
-    pub value: String,
-    pub why: String,
-}
-/// stub
+
+/// Reads a folder or file of this machine.
+///
+/// # Errors
+/// As [`open`].
 pub fn open_path(path: &Path) -> Result<Opened> {
-    let dictionary = Dictionary::load(&path)?;
-    let text = std::fs::read_to_string(path.join("cfg.json")).unwrap_or_default();
-    let v: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let reading = Reading {
-        format: Format::SaeLens,
-        files: vec![path.join("cfg.json"), path.join("sae_weights.safetensors")],
-        model: dictionary.info.model_name.clone(),
-        hook_in: dictionary.info.hook_name.clone(),
-        hook_out: dictionary.target.as_ref().and_then(|t| t.hook.clone()),
-        pre_bias: v["apply_b_dec_to_input"].as_bool().unwrap_or(true),
-        input_scale: 1.0,
-        normalisation: "none".into(),
-        decisions: vec![],
-        published_l0: None,
-        alternatives: vec![],
+    let place = Place::of(path)?;
+    let opened = match place.format {
+        Format::Run | Format::SaeLens6 => saelens::version_6(&place),
+        Format::SaeLens5 => saelens::version_5(&place),
+        format => {
+            Err(Error::format(&place.folder, format!("is of the format {format}, which is not read yet")))
+        }
+    }?;
+    check(&place, &opened)?;
+    Ok(opened)
+}
+
+/// What every reader must have seen to: shapes that agree.
+fn check(place: &Place, opened: &Opened) -> Result<()> {
+    let whole = |dictionary: &Dictionary| {
+        let (d, f, d_out) = (dictionary.d_in, dictionary.d_sae, dictionary.d_out());
+        dictionary.w_enc.len() == d * f
+            && dictionary.b_enc.len() == f
+            && dictionary.w_dec.len() == f * d_out
+            && dictionary.b_dec.len() == d_out
     };
-    Ok(Opened { content: Content::Dictionary(dictionary), reading })
+    let all = match &opened.content {
+        Content::Dictionary(dictionary) => whole(dictionary),
+        Content::Set(set) => set.iter().all(|(_, dictionary)| whole(dictionary)),
+        Content::CrossLayer(transcoder) => transcoder.layers.iter().all(whole),
+    };
+    match all {
+        true => Ok(()),
+        false => Err(Error::format(&place.folder, "holds tensors whose shapes do not agree")),
+    }
 }
