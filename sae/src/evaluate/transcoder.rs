@@ -193,7 +193,9 @@ impl Tap for Tapped<'_> {
     fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
         let mut values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         if *hook == self.run.from {
-            self.input = values;
+            self.input.clone_from(&values);
+        }
+        if *hook != self.run.to {
             return Ok(None);
         }
         let dictionary = self.run.dictionary;
