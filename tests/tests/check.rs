@@ -294,7 +294,7 @@ fn a_wrong_model() {
     assert_eq!(check.judgement, Judgement::Foreign, "{}", table(&check));
 }
 
-/// Thresholds in units of scaled activations beside weights for raw ones, as Llama Scope has them.
+/// Thresholds in units of scaled activations next to weights for raw ones, as Llama Scope has them.
 #[test]
 fn a_threshold_in_a_different_unit() {
     let at = tempfile::tempdir().unwrap();
