@@ -12,6 +12,8 @@
 //! | a model's values at a hook | [`lm::model::LanguageModel`] with a [`lm::model::Tap`] |
 //! | a dataset of activations | [`harvest::run`], or of those computed elsewhere [`interop::activations::run`] |
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
+//! | a dictionary of a different program | [`interop::dictionaries::open`], [`imported::run`] |
+//! | whether it was read as it was meant | [`check::check`] |
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
 //! | how methods compare | [`comparison::run`] |
@@ -27,7 +29,7 @@
 //! A dictionary by hand, and what it makes of a vector:
 //!
 //! ```
-//! use sae::dictionary::{Dictionary, DictionaryInfo, Selection};
+//! use sae::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 //!
 //! // Two features in three dimensions, the best of which is kept for each token.
 //! let dictionary = Dictionary {
@@ -38,6 +40,8 @@
 //!     w_dec: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
 //!     b_dec: vec![0.0; 3],
 //!     selection: Selection::TopK(1),
+//!     normalisation: Normalisation::None,
+//!     target: None,
 //!     info: DictionaryInfo::default(),
 //! };
 //! let codes = dictionary.encode(&[0.5, 2.0, 1.0]);
@@ -47,6 +51,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod comparison;
 mod csv_file;
 pub mod demo;
@@ -57,6 +62,7 @@ pub mod explain;
 pub mod export;
 pub mod features;
 pub mod harvest;
+pub mod imported;
 pub mod interop;
 pub mod matching;
 pub mod prompt;

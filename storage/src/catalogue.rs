@@ -9,9 +9,9 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, codes, comparison, documents, evaluation, examples,
-    experts, explanations, feature_activations, features, history, index, manifest, map, matching, metrics,
-    notes, routing, run, sweep, token_features, vocabulary,
+    Dtype, Manifest, RowsAre, RunRecord, attention, check, codes, comparison, documents, evaluation,
+    examples, experts, explanations, feature_activations, features, history, index, manifest, map, matching,
+    metrics, notes, routing, run, sweep, token_features, vocabulary,
 };
 
 /// A file and what it holds.
@@ -151,6 +151,9 @@ fn run() -> FolderDoc {
             record::<run::ThresholdFit>("run.json, `thresholds`"),
             record::<run::ExactSearch>("run.json, `exact_search`"),
             record::<run::LeftOut>("run.json, `left_out`"),
+            record::<run::Imported>("run.json, `imported`"),
+            record::<run::ImportedFile>("run.json, `imported`, `files`"),
+            record::<run::Decision>("run.json, `imported`, `decisions`"),
             other("train.toml", "The resolved configuration; giving it back reproduces the run."),
             table::<metrics::MetricsRow>("metrics.parquet"),
             other(
@@ -197,6 +200,12 @@ fn run() -> FolderDoc {
                 "As `core.json`, of the dictionary with one threshold in place of the k best of a token.",
             ),
             record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
+            record::<check::Check>("check.json"),
+            record::<check::CheckRows>("check.json, `rows`"),
+            record::<check::CheckReading>("check.json, `readings`"),
+            record::<check::CheckHook>("check.json, `hooks`"),
+            record::<check::CheckLayer>("check.json, `layers`"),
+            record::<check::Spread>("check.json, `encoder_norms`, `decoder_norms` and `thresholds`"),
             table::<explanations::Explanation>("explanations/NAME.parquet"),
             record::<notes::Note>("notes.json, `notes`"),
             record::<matching::Matching>("matching/NAME/matching.json"),
@@ -233,7 +242,7 @@ tokenizer was given, and `model.sha256` is empty where nobody knows the weights.
 dataset each, and `NAME/routing/` holds the routing table.";
 
 const RUN: &str = "\
-A trained dictionary, made by `sae train`; `features/` by `sae index`, which replaces that folder as a whole, `evaluation/` by
+A dictionary, trained by `sae train` or made of another program's files by `sae import dictionary`; `features/` by `sae index`, which replaces that folder as a whole, `evaluation/` by
 `sae evaluate`, `matching/` by `sae match`, `explanations/` by `sae explain` and imports, `notes.json` by people.
 
 `activations` and `codes` hold the same pairs twice. By feature, a page of rows spans all documents, so a document's codes

@@ -75,6 +75,7 @@
 pub mod atomic;
 pub mod attention;
 pub mod catalogue;
+pub mod check;
 pub mod codes;
 pub mod column;
 pub mod comparison;
@@ -112,6 +113,7 @@ pub mod vector;
 pub mod vocabulary;
 pub mod whitening;
 
+pub use check::Check;
 pub use dataset::{Dataset, DatasetWriter, JOURNAL, MANIFEST};
 pub use error::{Error, Result};
 pub use evaluation::Evaluation;
@@ -122,5 +124,5 @@ pub use layout::Layout;
 pub use lock::Lock;
 pub use manifest::{Bos, Dtype, Manifest, ModelRef, Part, RowsAre, Table, TextSource};
 pub use part::PartWriter;
-pub use run::{ExactSearch, LeftOut, Run, RunRecord, RunStatus};
+pub use run::{Decision, ExactSearch, Imported, ImportedFile, LeftOut, Run, RunRecord, RunStatus};
 pub use table::{Batches, Scan, TableReader};

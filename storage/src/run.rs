@@ -112,6 +112,61 @@ record! {
         /// How thresholds were fitted after training; `None` for methods that need none or are not done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         thresholds: Option<ThresholdFit>,
+        /// Where the dictionary came from, if it was imported and not trained here. The fields about training then say nothing: there are
+        /// no steps, no tokens and no `train.toml`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        imported: Option<Imported>,
+    }
+}
+
+record! {
+    /// Where an imported dictionary came from and how it was read.
+    #[derive(Default)]
+    Imported {
+        /// What it was given as: a folder, a file or a hub name.
+        source: String,
+        /// The format that it had on disk, in words.
+        layout: String,
+        /// Its files.
+        files: Vec<ImportedFile>,
+        /// Whether its decoder bias was subtracted before encoding, as documented. The run's dictionary always subtracts it, with an
+        /// encoder bias that makes the two equal.
+        pre_bias: bool,
+        /// What activations were multiplied by, as documented; folded into the run's dictionary.
+        input_scale: f64,
+        /// How activations were normalised besides; `none` if they were not.
+        normalisation: String,
+        /// The reading that was asked for in place of the documented one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reading: Option<String>,
+        /// What was inferred, and why.
+        decisions: Vec<Decision>,
+    }
+}
+
+record! {
+    /// A file of an imported dictionary.
+    #[derive(Default)]
+    ImportedFile {
+        /// Its path.
+        path: String,
+        /// Its length.
+        bytes: u64,
+        /// Its SHA-256, in hexadecimal.
+        sha256: String,
+    }
+}
+
+record! {
+    /// One thing that was inferred of a dictionary.
+    #[derive(Default, Eq)]
+    Decision {
+        /// What was decided about.
+        what: String,
+        /// What was decided.
+        value: String,
+        /// Why.
+        why: String,
     }
 }
 

@@ -19,7 +19,9 @@ use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
-use crate::rows::{Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model};
+use crate::rows::{
+    Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model, must_be_run,
+};
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
 
@@ -70,7 +72,9 @@ impl Default for IndexOptions {
 /// A run or dataset that cannot be read or do not belong together, a model of the wrong weights or width, an
 /// index that cannot be written, or [`Error::Stopped`].
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexRecord> {
+    must_be_run(run_dir, "an index")?;
     let subject = Subject::open(run_dir, options.data.as_deref())?;
+    subject.dictionary.needs_positive_codes("the feature index")?;
     let model = load_model(&options.model, subject.dataset.manifest())?;
     let (unembedding, logits) = unembedding(&subject, model.as_ref())?;
     if unembedding.is_none() {
@@ -89,7 +93,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     let inverted = inverted(&mut encoded, subject.dictionary.d_sae, partial.folder())?;
     let describer = Describer {
         dictionary: &subject.dictionary,
-        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
+        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_out()),
         unembedding: unembedding.as_deref(),
         tokens: &encoded.tokens,
         coactivity: &encoded.coactivity,
@@ -129,17 +133,23 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
     let Some(model) = model else {
         return Ok((None, "no model was given".into()));
     };
-    let hook = subject.dataset.manifest().hook.clone().unwrap_or_default();
+    let hook = match &subject.dictionary.target {
+        None => subject.dataset.manifest().hook.clone().unwrap_or_default(),
+        Some(target) => match &target.hook {
+            Some(hook) => hook.clone(),
+            None => return Ok((None, "where the transcoder's output is was not recorded".into())),
+        },
+    };
     let site = hook.parse::<lm::model::Hook>()?.site;
     if !site.writes_to_the_stream() {
         return Ok((None, format!("directions at {hook} are not written into the residual stream")));
     }
     let matrix = model.unembedding()?;
     let (_, width) = matrix.dims2()?;
-    if width != subject.dictionary.d_in {
+    if width != subject.dictionary.d_out() {
         return Err(Error::request(format!(
             "the model's residual stream has width {width}, the dictionary {}",
-            subject.dictionary.d_in
+            subject.dictionary.d_out()
         ))
         .with_remedy("give the model of the dataset with --model"));
     }

@@ -35,4 +35,5 @@ pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use find::{FoundBy, FoundFeature, FoundFeatures, find};
 pub use index::{IndexOptions, index};
 pub use map::map;
+pub(crate) use publish::Partial;
 pub use storage::IndexRecord;

@@ -27,6 +27,7 @@ const MANY: usize = 10_000;
 /// # Errors
 /// A run without an index or with one of a different dictionary, or [`Error::Stopped`].
 pub fn map(dir: &Path, epochs: Option<usize>, seed: u64, progress: &mut dyn Progress) -> Result<usize> {
+    crate::rows::must_be_run(dir, "a map")?;
     let run = Run::open(dir)?;
     let table = run.features()?.ok_or_else(|| {
         Error::request(format!("{} has no feature index", dir.display()))
@@ -83,7 +84,7 @@ fn places(
 ) -> Result<Vec<[f32; 2]>> {
     let epochs = epochs.unwrap_or(if alive.len() < MANY { 500 } else { 200 });
     let edges = graph::edges(alive, neighbours);
-    let mut places = start::along_main_directions(&dictionary.w_dec, dictionary.d_in, alive, seed);
+    let mut places = start::along_main_directions(&dictionary.w_dec, dictionary.d_out(), alive, seed);
     progress.begin("map", Some(epochs as u64), "passes");
     let mut descent = descend::Descent::new(&edges, epochs, seed);
     for epoch in 0..epochs {
