@@ -17,6 +17,8 @@ use crate::{Error, Result};
 
 pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
     let dictionary = &subject.dictionary;
+    dictionary.needs_its_input("dictionary_learning")?;
+    dictionary.needs_raw_rows("dictionary_learning")?;
     let folder = job.folder.join("trainer_0");
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     let path = folder.join("ae.pt");
@@ -35,6 +37,10 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
                 ("JumpReluAutoEncoder", None)
             }
         },
+        other @ (Selection::AbsTopK(_) | Selection::MatchingPursuit { .. }) => {
+            return Err(Error::request(format!("dictionary_learning has no class for {}", other.name()))
+                .with_remedy("export to saelens"));
+        }
     };
     storage::atomic::write_json(&folder.join("config.json"), &config(subject, class))?;
     Ok(dictionary.d_sae as u64)

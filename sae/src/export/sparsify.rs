@@ -1,6 +1,7 @@
 //! sparsify (EleutherAI): `HOOKPOINT/cfg.json` and `HOOKPOINT/sae.safetensors`. It knows TopK alone.
 //!
-//! Its encoder is `[F, d]` and its decoder too, and an SAE subtracts `b_dec` first: what a [`crate::dictionary::Dictionary`] holds.
+//! Its encoder is `[F, d]` and its decoder too; an SAE subtracts `b_dec` first, a transcoder nothing: what a
+//! [`crate::dictionary::Dictionary`] holds. Modules have Llama's names (`layers.2`); `--hookpoint` gives those of other models (`h.2`).
 
 use serde_json::json;
 
@@ -16,16 +17,26 @@ const UNIT: f32 = 1e-3;
 pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
     let dictionary = &subject.dictionary;
     let (d, f) = (dictionary.d_in, dictionary.d_sae);
+    dictionary.needs_raw_rows("sparsify")?;
     let k = k(&dictionary.selection, f, job)?;
     let hookpoint = hookpoint(subject, job)?;
     let folder = job.folder.join(&hookpoint);
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let tensors = [
+    let d_out = dictionary.d_out();
+    if d_out != d {
+        return Err(Error::request(format!(
+            "the transcoder goes from {d} to {d_out} dimensions; sparsify's have as many on both sides"
+        ))
+        .with_remedy("export it to saelens or circuit-tracer"));
+    }
+    let skip = dictionary.target.as_ref().and_then(|target| target.skip.as_deref());
+    let mut tensors = vec![
         Named::f32("encoder.weight", &[f, d], &dictionary.w_enc),
         Named::f32("encoder.bias", &[f], &dictionary.b_enc),
         Named::f32("W_dec", &[f, d], &dictionary.w_dec),
         Named::f32("b_dec", &[d], &dictionary.b_dec),
     ];
+    tensors.extend(skip.map(|skip| Named::f32("W_skip", &[d, d], skip)));
     weights::write(&folder.join("sae.safetensors"), &tensors)?;
     let config = json!({
         "activation": "topk",
@@ -35,8 +46,8 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
         "num_latents": f,
         "k": k,
         "multi_topk": false,
-        "skip_connection": false,
-        "transcode": false,
+        "skip_connection": skip.is_some(),
+        "transcode": dictionary.target.is_some(),
         "d_in": d,
     });
     storage::atomic::write_json(&folder.join("cfg.json"), &config)?;
@@ -64,8 +75,14 @@ fn k(selection: &Selection, features: usize, job: &mut Job<'_>) -> Result<usize>
             Ok(k)
         }
         (Selection::Threshold(_), Some(k)) => {
-            Err(Error::request(format!("--k is {k}; expected 1 to {features}, the number of features")))
+            Err(Error::request(format!("--k is {k}; expected 1 to {features}, the number of features"))
+                .with_remedy("give the number of features per token that sparsify is to keep"))
         }
+        (Selection::AbsTopK(_) | Selection::MatchingPursuit { .. }, _) => Err(Error::request(format!(
+            "sparsify has no {}: it keeps the k largest positive pre-activations per token",
+            selection.name()
+        ))
+        .with_remedy("export to saelens")),
     }
 }
 
@@ -80,9 +97,10 @@ fn hookpoint(subject: &Subject, job: &Job<'_>) -> Result<String> {
     }
     let named = match subject.place() {
         Some((block, "hook_resid_post")) => Some(format!("layers.{block}")),
-        Some((0, "hook_resid_pre")) => Some("embed_tokens".to_owned()),
-        Some((block, "hook_resid_pre")) => Some(format!("layers.{}", block - 1)),
-        Some((block, "hook_mlp_out")) => Some(format!("layers.{block}.mlp")),
+        // Before the first block stands the embedding alone in some models, positions added to it in others: no module has both.
+        Some((block @ 1.., "hook_resid_pre")) => Some(format!("layers.{}", block - 1)),
+        // sparsify names a transcoder by the module that it replaces.
+        Some((block, "hook_mlp_in" | "mlp.hook_in" | "hook_mlp_out")) => Some(format!("layers.{block}.mlp")),
         Some((block, "hook_attn_out")) => Some(format!("layers.{block}.self_attn")),
         _ => None,
     };

@@ -117,16 +117,20 @@ fn number(descr: &str) -> Result<Number, String> {
     }
 }
 
+/// What stands before the numbers.
 #[derive(Debug, PartialEq)]
-struct Header {
-    descr: String,
-    fortran: bool,
-    shape: Vec<usize>,
+pub(in crate::interop) struct Header {
+    /// NumPy's name of the numbers' type, e.g. `<f4`.
+    pub descr: String,
+    /// Whether columns lie one after the other.
+    pub fortran: bool,
+    /// Lengths of the dimensions.
+    pub shape: Vec<usize>,
 }
 
 impl Header {
     /// The dictionary that `numpy.save` writes; keys in any order.
-    fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || format!("has the header {:?}; expected descr, fortran_order and shape", text.trim_end());
         let after = |key: &str| {

@@ -7,12 +7,24 @@
 //! A format is recognised by its files, tensor names and configuration; nobody is asked for it. What no file says (a layer in a folder's
 //! name, an orientation) is inferred, and every inference is a [`Decision`]. `docs/dictionaries.md` has the formats and their traps.
 
+mod circuit_tracer;
+mod dictionary_learning;
+mod gemma_scope;
+mod gemma_scope2;
+mod llama_scope;
 mod names;
+mod npz;
+mod parts;
+mod pickle;
+mod qwen_scope;
 mod reading;
 mod recognise;
 mod saelens;
+mod single_file;
 mod source;
+mod sparsify;
 mod tensors;
+mod zip;
 
 use std::path::Path;
 
@@ -42,9 +54,15 @@ pub fn open_path(path: &Path) -> Result<Opened> {
     let opened = match place.format {
         Format::Run | Format::SaeLens6 => saelens::version_6(&place),
         Format::SaeLens5 => saelens::version_5(&place),
-        format => {
-            Err(Error::format(&place.folder, format!("is of the format {format}, which is not read yet")))
-        }
+        Format::GemmaScope => gemma_scope::read(&place),
+        Format::GemmaScope2 => gemma_scope2::read(&place),
+        Format::LlamaScope | Format::LlamaScopeR1 => llama_scope::read(&place),
+        Format::QwenScope => qwen_scope::read(&place),
+        Format::DictionaryLearning => dictionary_learning::read(&place),
+        Format::Sparsify => sparsify::read(&place),
+        Format::OpenAi | Format::Goodfire => single_file::read(&place),
+        Format::TranscoderSet => circuit_tracer::read_set(&place),
+        Format::CrossLayer => circuit_tracer::read_cross_layer(&place),
     }?;
     check(&place, &opened)?;
     Ok(opened)

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Format;
 use super::names::origin;
+use super::{
+    Format, circuit_tracer, dictionary_learning, gemma_scope, gemma_scope2, llama_scope, qwen_scope, sparsify,
+};
+use crate::dictionary::weights::Weights;
 use crate::dictionary::{CONFIG, WEIGHTS};
 use crate::{Error, Result};
 
@@ -40,15 +43,99 @@ impl Place {
         };
         let place =
             |format| Self { format, folder: folder.clone(), file: file.clone(), origin: origin(&whole) };
-        let has = |name: &str| folder.join(name).is_file();
-        if has(CONFIG) && has(WEIGHTS) {
-            if has(storage::run::FILE) {
-                return Ok(place(Format::Run));
-            }
-            let config = json(&folder.join(CONFIG))?;
-            return Ok(place(if is_version_6(&config) { Format::SaeLens6 } else { Format::SaeLens5 }));
+        match format_of(&folder, file.as_deref())? {
+            Some(format) => Ok(place(format)),
+            None => Err(nothing(path, &folder)),
         }
-        Err(Error::format(path, "is not a dictionary of a format that is read"))
+    }
+
+    /// The file that is meant, or else `name` in the folder.
+    pub fn file_or(&self, name: &str) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| self.folder.join(name))
+    }
+}
+
+/// The format by the names of files, and where these do not tell, by configurations and names of tensors.
+fn format_of(folder: &Path, file: Option<&Path>) -> Result<Option<Format>> {
+    let has = |name: &str| folder.join(name).is_file();
+    let named = file.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let named = named.as_deref();
+    // A file that is given counts, not what lies next to it.
+    let meant = |name: &str| named.map_or_else(|| has(name), |file| file == name);
+    if let Some(name) = named.filter(|name| name.ends_with(".pt") || name.ends_with(".pth")) {
+        return Ok(Some(match name {
+            dictionary_learning::FILE => Format::DictionaryLearning,
+            _ if name.ends_with(qwen_scope::ENDING) => Format::QwenScope,
+            // Told apart by its tensors when it is read.
+            _ => Format::OpenAi,
+        }));
+    }
+    if has(llama_scope::CONFIG) && has("checkpoints/final.safetensors") {
+        return Ok(Some(Format::LlamaScope));
+    }
+    if has(CONFIG) && (meant(WEIGHTS) || named == Some(CONFIG)) && has(WEIGHTS) {
+        if has(storage::run::FILE) {
+            return Ok(Some(Format::Run));
+        }
+        let config = json(&folder.join(CONFIG))?;
+        return Ok(Some(if is_version_6(&config) { Format::SaeLens6 } else { Format::SaeLens5 }));
+    }
+    if meant(sparsify::FILE) && has(CONFIG) {
+        return Ok(Some(Format::Sparsify));
+    }
+    if meant(gemma_scope::FILE) || named.is_some_and(|name| name.ends_with(".npz")) {
+        return Ok(Some(Format::GemmaScope));
+    }
+    if meant(gemma_scope2::FILE) {
+        return Ok(Some(Format::GemmaScope2));
+    }
+    if meant(dictionary_learning::FILE) {
+        return Ok(Some(Format::DictionaryLearning));
+    }
+    if meant(WEIGHTS) && has("config.json") {
+        let weights = Weights::read(&folder.join(WEIGHTS))?;
+        return Ok(weights.shape(llama_scope::LOG_THRESHOLD).map(|_| Format::LlamaScopeR1));
+    }
+    if has(circuit_tracer::CONFIG) {
+        let config = circuit_tracer::config(&folder.join(circuit_tracer::CONFIG))?;
+        return Ok(match config.get("model_kind").map(String::as_str) {
+            Some("transcoder_set") => Some(Format::TranscoderSet),
+            Some("cross_layer_transcoder") => Some(Format::CrossLayer),
+            _ => None,
+        });
+    }
+    Ok(within(folder, |name| name.ends_with(qwen_scope::ENDING)).first().map(|_| Format::QwenScope))
+}
+
+/// Names in a folder that satisfy `wanted`, ascending; a few.
+fn within(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| wanted(name));
+    names.sort();
+    names
+}
+
+/// Says what is there, and where in it a dictionary is.
+fn nothing(path: &Path, folder: &Path) -> Error {
+    let error = Error::format(path, "is not a dictionary of a format that is read");
+    let inside =
+        within(folder, |name| format_of(&folder.join(name), None).is_ok_and(|format| format.is_some()));
+    match &inside[..] {
+        [] => {
+            let there: Vec<String> =
+                within(folder, |name| !name.starts_with('.')).into_iter().take(8).collect();
+            error.with_remedy(format!(
+                "it holds {}; docs/dictionaries.md lists what files each format has",
+                if there.is_empty() { "nothing".to_owned() } else { there.join(", ") }
+            ))
+        }
+        [first, ..] => error.with_remedy(format!(
+            "give one of the {} in it, e.g. {}",
+            inside.len(),
+            folder.join(first).display()
+        )),
     }
 }
 
