@@ -1,6 +1,6 @@
 """Reads what `sae export` wrote with nothing of ours: exports.py SAE RUN WORK.
 
-RUN is an indexed run with token choice. Weights are read with numpy, safetensors, zipfile and pickletools (no torch: `peers.sh` has the
+RUN is an indexed run. Weights are read with numpy, safetensors, zipfile and pickletools (no torch: `peers.sh` has the
 peers' own classes), and codes and reconstructions are computed from each layout by its own program's rule and compared with the index's
 codes. Neuronpedia's files are checked against a schema that was written from its database's, field by field.
 """
@@ -270,6 +270,8 @@ def main():
     readers = {
         "saelens": (of_saelens, "."), "sparsify": (of_sparsify, "layers.*"), "dictionary-learning": (of_dictionary_learning, "trainer_0"),
     }
+    if "threshold" in load_file(run / "sae_weights.safetensors"):
+        del readers["sparsify"]
     for name, (reader, where) in readers.items():
         export(sae, run, work / name, "--to", name)
         (folder,) = [work / name] if where == "." else (work / name).glob(where)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The peers' own classes (SAELens, sparsify, dictionary_learning) load what `sae export` wrote: peers.sh RUN [DATA]
-# By hand: torch alone is a download of over 500 MB and took 5 minutes, so CI has `exports.py`, which reads the same files without it.
+# By hand: its packages took 5 minutes to install, torch alone has 1.2 GB, so CI has `exports.py`, which reads the same files without it.
 # SAE is the program, PEERS_VENV the environment, made where it is not there yet.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

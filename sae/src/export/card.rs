@@ -185,7 +185,7 @@ impl Card {
             }
             self.y += LINE + 3.0;
         }
-        self.y += 14.0;
+        self.y += 24.0;
     }
 
     fn lists(&mut self, indexed: &Indexed, feature: &Feature) {
@@ -224,11 +224,7 @@ impl Card {
 }
 
 fn share(density: f32) -> String {
-    if density >= 0.001 {
-        format!("{:.2} %", 100.0 * density)
-    } else {
-        format!("{:.1} per million", 1e6 * density)
-    }
+    if density >= 0.001 { format!("{:.2} %", 100.0 * density) } else { format!("{:.4} %", 100.0 * density) }
 }
 
 /// Cells that `text` takes: wide scripts and emoji take two per character, marks that combine none.

@@ -22,8 +22,6 @@ mod options;
 mod place;
 mod saelens;
 mod sparsify;
-#[cfg(test)]
-mod tests;
 mod text;
 mod torch_file;
 mod weights;

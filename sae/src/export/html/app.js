@@ -22,10 +22,12 @@ const dictionary = (() => {
     node.append(...children);
     return node;
   }
-  const token = (text) => make("span", { class: "token", title: text }, text);
+  // Spaces at the ends of a token are dots, as in explanations.
+  const token = (text) => make("span", { class: "token", title: text }, text.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length)));
   const count = (n) => n.toLocaleString("en");
-  const number = (n) => (n === null || n === undefined ? "–" : Math.abs(n) >= 1000 ? count(Math.round(n)) : String(n));
-  const share = (n) => (n === 0 ? "0" : n >= 0.001 ? (100 * n).toFixed(n >= 0.1 ? 1 : 2) + " %" : (1e6 * n).toPrecision(2) + " / M");
+  const number = (n) => (n === null || n === undefined ? "–" : Math.abs(n) >= 1000 ? count(Math.round(n)) : String(n).replace("-", "−"));
+  const signed = (n) => (n < 0 ? "−" : "+") + Math.abs(n).toFixed(3);
+  const share = (n) => (n === 0 ? "0" : n >= 0.001 ? (100 * n).toFixed(n >= 0.1 ? 1 : 2) + " %" : Number((100 * n).toPrecision(2)) + " %");
   const link = (feature) => make("a", { href: "#" + feature }, String(feature));
 
   // Shards
@@ -137,16 +139,16 @@ const dictionary = (() => {
 
   // A feature
 
-  function bars(counts, low, high, strong, what) {
+  function bars(counts, low, high, what) {
     const width = 100 / counts.length, most = Math.max(...counts, 1);
     // The square root shows the rare strong ones next to the many weak ones.
     const height = (n) => (n ? Math.max(1.5, 72 * Math.sqrt(n / most)) : 0);
     const rects = counts.map((n, i) => drawing("rect", {
-      x: i * width, y: 74 - height(n), width: width * 0.82, height: height(n), class: strong(i) ? "strong" : "",
+      x: i * width, y: 74 - height(n), width: width * 0.82, height: height(n),
     }, drawing("title", {}, `${count(n)} ${what}, ${number(+(low + (i * (high - low)) / counts.length).toPrecision(3))} to ${number(+(low + ((i + 1) * (high - low)) / counts.length).toPrecision(3))}`)));
     return [
       drawing("svg", { class: "bars", viewBox: "0 0 100 74", preserveAspectRatio: "none", role: "img", "aria-label": `Histogram of ${what}` }, ...rects),
-      make("div", { class: "scale" }, make("span", {}, number(low)), make("span", {}, "height: square root of the count"), make("span", {}, number(high))),
+      make("div", { class: "scale" }, make("span", {}, number(low)), make("span", {}, "√ of counts"), make("span", {}, number(high))),
     ];
   }
 
@@ -192,16 +194,16 @@ const dictionary = (() => {
       make("h1", { dir: "auto" }, "Feature " + one.feature + (one.label ? ": " + one.label : "")), ...told,
       one.note ? make("p", { class: "note", dir: "auto" }, one.note) : null,
       make("dl", { class: "figures" },
-        figure("Density", share(one.density)), figure(index.run.unit + " it fires on", count(one.count)),
+        figure("Density", share(one.density)), figure("Fires on", `${count(one.count)} ${index.run.unit}`),
         figure("Max", number(one.max)), figure("Mean where it fires", number(one.mean)),
         figure("Encoder bias", number(one.bias)), figure("Encoder · decoder", number(one.cosine))),
       make("div", { class: "feature" },
         make("div", {}, one.examples.length ? examples(one, words) : make("p", { class: "quiet" }, one.count ? "No examples were kept." : `It fired on none of the ${count(index.run.tokens)} ${index.run.unit}.`)),
         make("aside", {},
-          ...section("Activations where it fires", one.histogram, ...bars(one.histogram, 0, one.max, () => false, index.run.unit)),
-          ...section("Logits of the vocabulary", one.logit_histogram, ...bars(one.logit_histogram, low, high, (b) => b >= 38, "vocabulary entries")),
+          ...section("Activations where it fires", one.histogram, ...bars(one.histogram, 0, one.max, index.run.unit)),
+          ...section("Logits of the vocabulary", one.logit_histogram, ...bars(one.logit_histogram, low, high, "vocabulary entries")),
           ...section("Tokens it promotes and suppresses", one.top, make("div", { class: "pair" },
-            list(one.top.map(([t, v]) => [token(t), "+" + v])), list(one.bottom.map(([t, v]) => [token(t), String(v)])))),
+            list(one.top.map(([t, v]) => [token(t), signed(v)])), list(one.bottom.map(([t, v]) => [token(t), signed(v)])))),
           ...section("Fires most on", one.fires, list(one.fires.map(([t, n]) => [token(t), count(n)]))),
           ...section("Nearest directions", one.near, list(one.near.map(([f, c]) => [named(f), "cos " + c]))),
           ...section("Fires together with", one.together, list(one.together.map(([f, , lift]) => [named(f), "lift " + lift]))))),
