@@ -293,18 +293,12 @@ fn nothing_of_a_narrow_page_is_painted_over_something_else() {
 fn the_active_tab_stays_in_sight_when_a_pane_is_split() {
     let mut window = at(&root(), Place::Feature { run: run(), feature: 3 });
     wait_for(&mut window, "Nearest decoder rows");
-    for place in [
-        Place::Map { run: run() },
-        Place::Prompt { run: run(), feature: None },
-        Place::Matching { run: run(), with: "small".into() },
-    ] {
-        window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
-        wait_for(&mut window, "Palette");
-        window.get_by_label("Palette").type_text(&place.to_string());
-        window.run_steps(3);
-        window.key_press(egui::Key::Enter);
+    for key in [egui::Key::Num2, egui::Key::Num3, egui::Key::Num4] {
+        window.key_press_modifiers(egui::Modifiers::COMMAND, key);
         window.run_steps(6);
     }
+    click(&mut window, "Compare with small of topk");
+    window.run_steps(6);
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Backslash);
     window.run_steps(60);
     let tabs: Vec<egui::Rect> = window

@@ -227,6 +227,11 @@ struct Drawing<'a, 'b> {
     closable: bool,
 }
 
+/// Where it is kept by how much a strip of tabs is to be moved in the next frame.
+fn shift_of(group: TileId) -> egui::Id {
+    egui::Id::unique(("shift of tabs", group))
+}
+
 impl Behavior<Pane> for Drawing<'_, '_> {
     fn pane_ui(&mut self, ui: &mut Ui, id: TileId, pane: &mut Pane) -> UiResponse {
         let rect = ui.max_rect();
@@ -259,13 +264,28 @@ impl Behavior<Pane> for Drawing<'_, '_> {
             let seen = button.ctx.data(|data| data.get_temp::<(TileId, f32)>(key));
             let hidden = button.interact_rect.width() + 1.0 < button.rect.width();
             if hidden && seen != Some((id, width)) {
-                button.scroll_to_me(None);
+                // What can be seen of it ends where the strip does, at the right or at the left.
+                let right = button.rect.right() - button.interact_rect.right();
+                let left = button.rect.left() - button.interact_rect.left();
+                let by = if right > 0.5 { right } else { left };
+                button.ctx.data_mut(|data| data.insert_temp(shift_of(parent), by));
                 button.ctx.request_repaint();
             } else {
                 button.ctx.data_mut(|data| data.insert_temp(key, (id, width)));
             }
         }
         button
+    }
+
+    fn top_bar_right_ui(
+        &mut self,
+        _tiles: &Tiles<Pane>,
+        ui: &mut Ui,
+        group: TileId,
+        _tabs: &egui_tiles::Tabs,
+        offset: &mut f32,
+    ) {
+        *offset += ui.data_mut(|data| data.remove_temp::<f32>(shift_of(group))).unwrap_or_default();
     }
 
     fn is_tab_closable(&self, _tiles: &Tiles<Pane>, _id: TileId) -> bool {
