@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use egui::{Color32, Response, Stroke, Ui, Visuals, WidgetText};
+use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
 use egui_tiles::{
     Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
@@ -227,11 +227,6 @@ struct Drawing<'a, 'b> {
     closable: bool,
 }
 
-/// Where it is kept by how much a strip of tabs is to be moved in the next frame.
-fn shift_of(group: TileId) -> egui::Id {
-    egui::Id::unique(("shift of tabs", group))
-}
-
 impl Behavior<Pane> for Drawing<'_, '_> {
     fn pane_ui(&mut self, ui: &mut Ui, id: TileId, pane: &mut Pane) -> UiResponse {
         let rect = ui.max_rect();
@@ -248,44 +243,6 @@ impl Behavior<Pane> for Drawing<'_, '_> {
 
     fn tab_title_for_pane(&mut self, pane: &Pane) -> WidgetText {
         pane.0.title(self.scene).into()
-    }
-
-    /// The active tab of a group stays in sight when it changes or its strip becomes narrower, as when a pane is split. Afterwards the
-    /// strip is the person's to scroll.
-    fn on_tab_button(&mut self, tiles: &mut Tiles<Pane>, id: TileId, button: Response) -> Response {
-        let parent = tiles.parent_of(id);
-        let active = parent.and_then(|parent| match tiles.get(parent)? {
-            Tile::Container(Container::Tabs(tabs)) => tabs.active,
-            _ => None,
-        });
-        if let Some(parent) = parent.filter(|_| active == Some(id)) {
-            let width = tiles.rect(parent).map_or(0.0, |rect| rect.width().round());
-            let key = egui::Id::unique(("tab in sight", parent));
-            let seen = button.ctx.data(|data| data.get_temp::<(TileId, f32)>(key));
-            let hidden = button.interact_rect.width() + 1.0 < button.rect.width();
-            if hidden && seen != Some((id, width)) {
-                // What can be seen of it ends where the strip does, at the right or at the left.
-                let right = button.rect.right() - button.interact_rect.right();
-                let left = button.rect.left() - button.interact_rect.left();
-                let by = if right > 0.5 { right } else { left };
-                button.ctx.data_mut(|data| data.insert_temp(shift_of(parent), by));
-                button.ctx.request_repaint();
-            } else {
-                button.ctx.data_mut(|data| data.insert_temp(key, (id, width)));
-            }
-        }
-        button
-    }
-
-    fn top_bar_right_ui(
-        &mut self,
-        _tiles: &Tiles<Pane>,
-        ui: &mut Ui,
-        group: TileId,
-        _tabs: &egui_tiles::Tabs,
-        offset: &mut f32,
-    ) {
-        *offset += ui.data_mut(|data| data.remove_temp::<f32>(shift_of(group))).unwrap_or_default();
     }
 
     fn is_tab_closable(&self, _tiles: &Tiles<Pane>, _id: TileId) -> bool {
