@@ -104,8 +104,8 @@ pub fn example<'a>(harness: &'a Harness<'static, App>, part: &'a str) -> egui_ki
     let drawn = harness
         .query_all_by_label_contains(part)
         .filter(|node| node.accesskit_node().bounding_box().is_some() && node.rect().left() > 500.0)
-        // Tabs say what a feature fires on, too.
-        .filter(|node| node.rect().top() > 100.0);
+        // Tab and head say what the feature fires on, too.
+        .filter(|node| node.rect().top() > 205.0);
     drawn.min_by(|a, b| a.rect().top().total_cmp(&b.rect().top())).expect("an example")
 }
 
