@@ -290,35 +290,6 @@ fn nothing_of_a_narrow_page_is_painted_over_something_else() {
 }
 
 #[test]
-fn the_active_tab_stays_in_sight_when_a_pane_is_split() {
-    let mut window = at(&root(), Place::Feature { run: run(), feature: 3 });
-    wait_for(&mut window, "Nearest decoder rows");
-    for place in [
-        Place::Map { run: run() },
-        Place::Prompt { run: run(), feature: None },
-        Place::Matching { run: run(), with: "small".into() },
-    ] {
-        window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
-        wait_for(&mut window, "Palette");
-        window.get_by_label("Palette").type_text(&place.to_string());
-        window.run_steps(3);
-        window.key_press(egui::Key::Enter);
-        window.run_steps(6);
-    }
-    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Backslash);
-    window.run_steps(60);
-    let tabs: Vec<egui::Rect> = window
-        .query_all_by_label_contains("topk · small")
-        .map(|tab| tab.rect())
-        .filter(|r| r.top() < 72.0)
-        .collect();
-    assert!(tabs.len() >= 2, "{tabs:?}");
-    let left = tabs.iter().map(|rect| rect.left()).fold(f32::INFINITY, f32::min);
-    let of_left = tabs.iter().find(|rect| rect.left() == left).unwrap();
-    assert!(of_left.right() < 770.0, "the active tab of the left pane is at {of_left:?}");
-}
-
-#[test]
 fn every_firing_is_listed_and_leads_to_its_document() {
     let feature = facts::explained().feature;
     let mut window = at(&root(), Place::Feature { run: run(), feature });

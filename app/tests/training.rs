@@ -41,7 +41,9 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     for (name, status) in [("running", RunStatus::Running), ("stopped", RunStatus::Stopped)] {
         std::fs::create_dir_all(dir.path().join(name)).unwrap();
         let record = RunRecord::read(&common::run()).unwrap();
-        RunRecord { status, ..record }.write(&dir.path().join(name)).unwrap();
+        RunRecord { status, tokens_done: record.tokens_total / 2, ..record }
+            .write(&dir.path().join(name))
+            .unwrap();
     }
     let here = dir.path().display();
     let body = format!(
@@ -56,8 +58,8 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     click(&mut window, "Start training");
     wait_for(&mut window, "Run run-1");
     click(&mut window, "Run run-1");
-    // A bar and words, not a line of a log.
-    wait_for(&mut window, "train: 12.0 %");
+    // A bar and words, not a line of a log; the run's record is newer than a line of ten seconds ago.
+    wait_for(&mut window, "train: 50.0 %");
     wait_for_part(&mut window, "3 min left");
     let data = root.join("data");
     let out = root.join("run-1");

@@ -36,6 +36,14 @@ fn a_run_that_the_program_finished_is_shown_as_its_files_say() {
         sae(&program, dir.path(), line);
     }
     let (folder, run) = (dir.path().join("folder"), dir.path().join("folder/run"));
+    // The same search in a terminal: what fires on the word comes first, with how often.
+    let found = ["find", "folder/run", "the", "--json"];
+    let found = Command::new(&program).args(found).current_dir(dir.path()).output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    let best = &found["found"]["features"][0];
+    assert_eq!(best["why"], "fires_on", "{found:#}");
+    let (count, of) = (best["count"].as_u64().unwrap(), best["occurrences"].as_u64().unwrap());
+    assert!(count > 0 && count <= of && best["share"].as_f64().unwrap() == count as f64 / of as f64);
     let open = |place| window(Options { folder: Some(folder.clone()), place: Some(place), ..options() });
 
     // Every number of the evaluation.

@@ -30,12 +30,21 @@ pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> Offered {
     asked
 }
 
-/// A command in the type of a terminal; true when it is to be copied.
+/// A command with its paths cut to their last part: where folders lie is known, and long.
+fn short(command: &str) -> String {
+    let word = |word: &str| match word.rsplit_once('/') {
+        Some((_, last)) => format!("…/{last}"),
+        None => word.to_owned(),
+    };
+    command.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A command in the type of a terminal, its paths cut short; true when the whole of it is to be copied.
 pub fn command(ui: &mut Ui, command: &str) -> bool {
-    let text = RichText::new(command).monospace().size(size::SMALL).color(palette(ui).weak);
+    let text = RichText::new(short(command)).monospace().size(size::SMALL).color(palette(ui).weak);
     let label = ui.add(Label::new(text).truncate().sense(egui::Sense::click()));
     label.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Copy command {command}")));
-    label.on_hover_text("Click to copy").on_hover_cursor(egui::CursorIcon::Copy).clicked()
+    label.on_hover_text(format!("{command}\nClick to copy")).on_hover_cursor(egui::CursorIcon::Copy).clicked()
 }
 
 /// How far a process is: a bar where it says so, and its words.

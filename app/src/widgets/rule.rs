@@ -57,7 +57,7 @@ pub fn show(ui: &mut Ui, text: &str, points: f32) {
     };
     let room = ui.available_width();
     // From all pieces to one: the first that fits.
-    let job = (1..=pieces.len()).rev().map(|n| job(&pieces, n, p.text, p.weak, p.well, points));
+    let job = (1..=pieces.len()).rev().map(|n| job(&pieces, n, p.text, p.weak, p.control_hover, points));
     let mut fitting = None;
     for job in job {
         let galley = ui.fonts_mut(|fonts| fonts.layout_job(job.clone()));

@@ -225,7 +225,8 @@ fn a_dataset_without_routing_or_without_counts_says_what_to_do() {
     plain.get_by_label_contains("sae harvest --routing");
     let mut raw = open("raw");
     wait_for_part(&mut raw, "has not been counted yet");
-    raw.get_by_label_contains("sae experts");
+    raw.get_by_label("Count experts");
+    raw.get_by_label_contains("Copy command sae experts ");
 }
 
 #[test]

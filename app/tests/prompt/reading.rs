@@ -129,7 +129,14 @@ fn experts_without_a_dataset_are_names() {
     for dataset in ["data", "later"] {
         std::fs::remove_dir_all(folder.join(dataset)).unwrap();
     }
-    let place = Some(Place::Prompt { run: folder.join("topk"), feature: None });
+    // A run that is alone finds its dataset where its records say; here they say a place that is gone.
+    let run = folder.join("topk");
+    let gone = "/no/such/data".to_owned();
+    storage::RunRecord { data: gone.clone(), ..storage::RunRecord::read(&run).unwrap() }.write(&run).unwrap();
+    let features = run.join("features");
+    let index = storage::IndexRecord::read(&features).unwrap().unwrap();
+    storage::IndexRecord { data: gone, ..index }.write(&features).unwrap();
+    let place = Some(Place::Prompt { run, feature: None });
     let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     read(&mut window, "Prompt", TEXT);
     window.key_press(egui::Key::Escape);

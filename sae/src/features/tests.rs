@@ -254,7 +254,7 @@ fn every_column_as_by_brute_force() {
     }
     let read = |name: &str| std::fs::read(world.run().join("features").join(name));
     assert!(read("vocabulary.parquet").is_ok() && read("index.json").is_ok());
-    assert_eq!(std::fs::read_dir(world.run().join("features")).unwrap().count(), 7, "nothing else is left");
+    assert_eq!(std::fs::read_dir(world.run().join("features")).unwrap().count(), 8, "nothing else is left");
 }
 
 /// Same bytes for any number of threads.

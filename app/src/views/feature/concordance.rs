@@ -119,6 +119,8 @@ impl Concordance {
         let mut read = None;
         let mut drawn = 0..0;
         let salt = ("concordance", feature, self.order.name());
+        // Before the list, which counts with it how many lines there is room for.
+        ui.spacing_mut().item_spacing.y = 0.0;
         ScrollArea::vertical().id_salt(salt).auto_shrink(false).show_rows(
             ui,
             LINE,

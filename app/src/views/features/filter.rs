@@ -8,6 +8,9 @@ use super::rows::Columns as ShownColumns;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::format;
 
+/// Width from which on search and buttons are in one line.
+const ONE_LINE: f32 = 800.0;
+
 /// What the person asked for besides another query.
 #[derive(Debug, Default)]
 pub struct Interaction {
@@ -35,6 +38,8 @@ pub struct Bar<'a> {
 /// Draws the bar and changes `query`.
 pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Interaction {
     let mut asked = Interaction::default();
+    // All in one line would lie over each other.
+    let narrow = ui.available_width() < ONE_LINE;
     ui.horizontal(|ui| {
         search(ui, query, bar.focus);
         ui.add_space(space::XS);
@@ -50,23 +55,31 @@ pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Interaction {
             format::count(bar.tokens)
         );
         ui.checkbox(&mut query.hide_dead, "Hide dead").on_hover_text(hover);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let toggle = ui.add(Button::new("Histograms").selected(*bar.histograms));
-            if toggle.on_hover_text("The distributions of the numbers; drag over one to filter").clicked() {
-                *bar.histograms = !*bar.histograms;
-            }
-            bar.columns.menu(ui);
-            let export = ui.button("Export…").on_hover_text("Save the table as shown, as CSV");
-            asked.export = export.clicked();
-            if bar.has_map {
-                asked.map = ui
-                    .button("Map")
-                    .on_hover_text("The features in a plane; similar directions are near each other")
-                    .clicked();
-            }
-        });
+        if !narrow {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| buttons(ui, bar, &mut asked));
+        }
     });
+    if narrow {
+        ui.horizontal_wrapped(|ui| buttons(ui, bar, &mut asked));
+    }
     asked
+}
+
+/// What is done with the table, from the right.
+fn buttons(ui: &mut Ui, bar: &mut Bar<'_>, asked: &mut Interaction) {
+    let toggle = ui.add(Button::new("Histograms").selected(*bar.histograms));
+    if toggle.on_hover_text("The distributions of the numbers; drag over one to filter").clicked() {
+        *bar.histograms = !*bar.histograms;
+    }
+    bar.columns.menu(ui);
+    let export = ui.button("Export…").on_hover_text("Save the table as shown, as CSV");
+    asked.export = export.clicked();
+    if bar.has_map {
+        asked.map = ui
+            .button("Map")
+            .on_hover_text("The features in a plane; similar directions are near each other")
+            .clicked();
+    }
 }
 
 fn search(ui: &mut Ui, query: &mut Query, focus: bool) {
