@@ -274,6 +274,16 @@ mod tests {
         assert!((routing.weights[0] - 0.380_221).abs() < 1e-6);
     }
 
+    #[test]
+    fn a_capacity_counts_what_was_chosen_before() {
+        let mut used = Vec::new();
+        let first = over_capacity(&[0, 1, 0], 1, 3, &[4, 4, 4], 2, &mut used);
+        let rest = over_capacity(&[0, 1, 1, 0], 1, 3, &[4, 4, 4, 6], 2, &mut used);
+        let whole = over_capacity(&[0, 1, 0, 0, 1, 1, 0], 1, 3, &[4, 4, 4, 4, 4, 4, 6], 2, &mut Vec::new());
+        assert_eq!(whole, [false, false, false, true, false, true, false]);
+        assert_eq!([first, rest].concat(), whole);
+    }
+
     /// Replaces a layer's router logits.
     struct Without(Vec<usize>);
 
