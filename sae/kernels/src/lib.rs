@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`gemm`] | dense products of strided matrices |
 //! | [`product`] | the same with a right factor that is packed once and used many times |
+//! | [`few`] | the same with few rows and a right factor that is read once |
+//! | [`turn`] | transposed copies |
 //! | [`topk`] | the k largest positive entries of a row, ties to the lower index |
 //! | [`best`] | the M largest positive entries of a stream, ties to the lower index |
 //! | [`gather`] | weighted sums of chosen rows, dot products with chosen rows |
@@ -94,6 +96,7 @@ pub mod eigen;
 pub mod encode;
 pub mod exp;
 pub mod feature;
+pub mod few;
 pub mod gate;
 pub mod gather;
 pub mod gemm;
@@ -111,7 +114,7 @@ pub mod quantile;
 pub mod reduce;
 pub mod spare;
 pub mod topk;
-
+pub mod turn;
 pub mod vector;
 pub mod wide;
 

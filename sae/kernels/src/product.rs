@@ -7,11 +7,10 @@
 
 use super::gemm::{Into, Mat, MatMut, gemm};
 use super::pieces::equal_pieces;
+use super::turn::turn;
 
 /// Columns of a panel.
 pub const PANEL: usize = 32;
-/// Numbers of a column that packing turns at once.
-const TURN: usize = 16;
 
 /// True if products run in this file's own kernel.
 pub fn has_panels() -> bool {
@@ -56,14 +55,13 @@ fn pack_panel(mat: Mat<'_>, j: usize, panel: &mut [f32]) {
         }
         return;
     }
-    // A transposed matrix: whole cache lines of a few columns, then the next few rows.
-    for begin in (0..k).step_by(TURN) {
-        let end = k.min(begin + TURN);
-        for c in 0..width {
-            for p in begin..end {
-                panel[p * PANEL + c] = mat.at(p, first + c);
-            }
-        }
+    // A transposed matrix: its columns lie side by side.
+    let (data, row, column) = mat.parts();
+    if row == 1 && width > 0 {
+        return turn(&data[first * column..], column, (width, k), panel, PANEL);
+    }
+    for (p, out) in panel.chunks_exact_mut(PANEL).enumerate() {
+        out[..width].iter_mut().enumerate().for_each(|(c, out)| *out = mat.at(p, first + c));
     }
 }
 

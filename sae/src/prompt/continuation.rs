@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
+use super::batch::Batch;
 use super::pass::Intervention;
 use super::predictions::Logits;
 use super::prompter::Prompter;
 use super::reading::Reading;
 use crate::{Error, Progress, Result};
 use kernels::chance::{Generator, Purpose, generator, uniform};
+use lm::model::KeyValueCache;
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -42,7 +44,7 @@ pub struct Continuation {
 
 impl Prompter {
     /// Continues a reading's text by at most `tokens` tokens. A change everywhere applies to the new tokens
-    /// too, one at chosen tokens does not.
+    /// too, one at chosen tokens does not. What the model computed for a token is kept for those after it.
     ///
     /// # Errors
     /// More tokens than the model's context has room for, or a temperature that is not above 0.
@@ -70,13 +72,13 @@ impl Prompter {
             )));
         }
         progress.begin("continuation", Some(tokens as u64), "tokens");
-        let mut all = reading.tokens.clone();
+        let (mut batch, mut cache) = (reading.batch.clone().unpadded(), KeyValueCache::default());
         let mut made = Continuation::default();
         for step in 0..tokens {
-            let (token, log) = self.next(&all, with, sampling, step as u64)?;
+            let (token, log) = self.next(&batch, &mut cache, with, sampling, step as u64)?;
             made.log_probabilities.push(log);
             made.tokens.push(token);
-            all.push(token);
+            batch = batch.following(token);
             progress.advance(step as u64 + 1, self.token_text(token));
             if Some(token) == self.model.config().eos_token_id {
                 made.ended = true;
@@ -91,10 +93,16 @@ impl Prompter {
         Ok(made)
     }
 
-    /// The token after `all` and ln of its probability.
-    fn next(&self, all: &[u32], with: Intervention<'_>, sampling: Sampling, step: u64) -> Result<(u32, f32)> {
-        let batch = self.batch(all)?;
-        let residual = self.through(&batch, with)?;
+    /// The token after `batch`, which follows what is in `cache`, and ln of its probability.
+    fn next(
+        &self,
+        batch: &Batch,
+        cache: &mut KeyValueCache,
+        with: Intervention<'_>,
+        sampling: Sampling,
+        step: u64,
+    ) -> Result<(u32, f32)> {
+        let residual = self.following(batch, cache, with)?;
         let last = residual.narrow(1, batch.first + batch.tokens - 1, 1)?;
         let logits: Vec<f32> = self.model.decoder().logits(&last)?.flatten_all()?.to_vec1()?;
         let token = match sampling {

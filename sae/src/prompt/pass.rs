@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use kernels::chance::{Purpose, generator, normal};
 use kernels::feature::norm_squared;
 use kernels::gather::add_rows;
-use lm::model::{Hook, NoTap, Tap};
+use lm::model::{Hook, KeyValueCache, NoTap, Tap};
 
 /// A direction of length 1, `[d]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,12 +76,16 @@ impl Prompter {
         decoder.residual(&batch.contexts, layers, &mut tap)
     }
 
-    /// The final residual stream of the whole model, changed at the hook.
-    pub(super) fn through(&self, batch: &Batch, with: Intervention<'_>) -> Result<Tensor> {
-        let layers = self.model.config().num_hidden_layers;
+    /// The final residual stream of tokens that follow those in `cache`, changed at the hook as those were.
+    pub(super) fn following(
+        &self,
+        batch: &Batch,
+        cache: &mut KeyValueCache,
+        with: Intervention<'_>,
+    ) -> Result<Tensor> {
         let change = |value: &Tensor| Ok(self.changed(batch, value, with)?.map(|(value, _)| value));
         let mut tap = AtHook { hook: self.hook, replace: change };
-        self.model.decoder().residual(&batch.contexts, layers, &mut tap)
+        self.model.decoder().residual_after(&batch.contexts, cache, &mut tap)
     }
 
     /// `value [1, len, d]` at the hook with the intervention, x' = x + δ at the text's tokens, and ‖δ‖ of
@@ -110,7 +114,7 @@ impl Prompter {
                 continue;
             }
             let (features, values) = codes.row(token);
-            let (features, differences) = plan.differences(features, values, token);
+            let (features, differences) = plan.differences(features, values, batch.before + token);
             if features.is_empty() {
                 continue;
             }

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use storage::features::{FeatureRow, FeatureWriter};
 use storage::{Manifest, ModelRef};
 
+use super::batch::Batch;
 use super::*;
 use crate::dictionary::Dictionary;
 use crate::rows::{ModelChoice, fixture};
@@ -50,6 +51,26 @@ fn norm(row: &[f32]) -> f64 {
 
 fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+/// Changes the value at the hook.
+struct Changed<'a>(&'a Prompter, &'a Batch, Intervention<'a>);
+
+impl Tap for Changed<'_> {
+    fn wants(&self, hook: &Hook) -> bool {
+        *hook == self.0.hook
+    }
+
+    fn at(&mut self, _: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
+        Ok(self.0.changed(self.1, value, self.2)?.map(|(value, _)| value))
+    }
+}
+
+/// The final residual stream of a pass over all tokens, changed at the hook.
+fn through(prompter: &Prompter, batch: &Batch, with: Intervention<'_>) -> Tensor {
+    let layers = prompter.model.config().num_hidden_layers;
+    let mut tap = Changed(prompter, batch, with);
+    prompter.model.decoder().residual(&batch.contexts, layers, &mut tap).unwrap()
 }
 
 /// Keeps every value at one hook.
@@ -113,7 +134,7 @@ fn no_change_leaves_the_logits_as_they_are() {
         let feature = reading.codes.features[0];
         for changes in [vec![], vec![everywhere(feature, Edit::Add(0.0))]] {
             let plan = prompter.plan(&reading, &changes).unwrap();
-            let through = prompter.through(&reading.batch, Intervention::Changes(&plan)).unwrap();
+            let through = through(&prompter, &reading.batch, Intervention::Changes(&plan));
             assert_eq!(
                 numbers(&prompter.model.decoder().logits(&through).unwrap()),
                 numbers(&clean),
@@ -331,7 +352,7 @@ fn an_effect_agrees_with_the_decoders_comparison() {
     let plan = prompter.plan(&reading, &changes).unwrap();
     let effect = prompter.effect(&reading, &plan, (2, 9), &mut Quiet).unwrap();
     let direction = prompter.direction(9, 1);
-    let whole = |with| prompter.through(&reading.batch, with).unwrap();
+    let whole = |with| through(&prompter, &reading.batch, with);
     let clean = whole(Intervention::Nothing);
     let others = [whole(Intervention::Changes(&plan)), whole(Intervention::Control(&plan, &direction))];
     let compared = prompter.model.decoder().compare(&clean, &others, &reading.batch.contexts).unwrap();
@@ -435,6 +456,84 @@ fn continuations_follow_the_predictions() {
         let plan = prompter.plan(&reading, &[change]).unwrap();
         let (_, deltas) = prompter.changed(&longer, &value, Intervention::Changes(&plan)).unwrap().unwrap();
         assert_eq!(deltas.iter().filter(|delta| **delta > 0.0).count(), changed);
+    }
+}
+
+/// Every token of a continuation against a pass over all tokens before it, at hooks between blocks and inside them:
+/// what was computed for earlier tokens is kept with the changes that were made to them.
+#[test]
+fn continuations_with_changes_are_those_of_whole_passes() {
+    let sites = [
+        "hook_resid_pre",
+        "attn.hook_q",
+        "attn.hook_k",
+        "attn.hook_v",
+        "attn.hook_rot_k",
+        "attn.hook_z",
+        "hook_attn_out",
+        "hook_mlp_in",
+        "hook_mlp_out",
+        "hook_resid_post",
+    ];
+    for site in sites {
+        let prompter = at(&format!("blocks.0.{site}"));
+        let reading = prompter.read(TEXT).unwrap();
+        let feature = reading.codes.features[0];
+        let add = |at| Change { feature, edit: Edit::Add(2.0), at };
+        let everywhere = prompter.plan(&reading, &[add(Scope::Everywhere)]).unwrap();
+        let two = prompter.plan(&reading, &[add(Scope::Tokens(vec![1, 7]))]).unwrap();
+        let direction = prompter.direction(3, 0);
+        let interventions = [
+            Intervention::Nothing,
+            Intervention::Changes(&everywhere),
+            Intervention::Changes(&two),
+            Intervention::Control(&everywhere, &direction),
+        ];
+        let mut plain = None;
+        for (which, with) in interventions.into_iter().enumerate() {
+            let made = prompter.continuation(&reading, with, 40, Sampling::Greedy, &mut Quiet).unwrap();
+            let mut all = reading.tokens.clone();
+            for (step, (&token, log)) in made.tokens.iter().zip(&made.log_probabilities).enumerate() {
+                let residual = through(&prompter, &prompter.batch(&all).unwrap(), with);
+                let logits = prompter.model.decoder().logits(&residual).unwrap();
+                let logits: Vec<Vec<f32>> = logits.squeeze(0).unwrap().to_vec2().unwrap();
+                let last = &logits[all.len()];
+                let best = (0..60).max_by(|&a, &b| last[a].total_cmp(&last[b]).then(b.cmp(&a))).unwrap();
+                assert_eq!(token as usize, best, "{site}, intervention {which}, step {step}");
+                let sum: f64 = last.iter().map(|&v| f64::from(v).exp()).sum();
+                assert!((f64::from(*log) - (f64::from(last[best]) - sum.ln())).abs() < 1e-4);
+                all.push(token);
+            }
+            let logs = plain.get_or_insert_with(|| made.log_probabilities.clone());
+            assert_eq!(
+                *logs == made.log_probabilities,
+                which == 0,
+                "{site}: intervention {which} does something"
+            );
+        }
+    }
+}
+
+/// A text of one token after no begin token is padded to two: the padding is not continued.
+#[test]
+fn one_token_without_a_begin_token_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = fixture::model(folder.path());
+    model.begin_with(None).unwrap();
+    let prompter = prompter(model, "blocks.0.hook_resid_post", None);
+    let reading = prompter.read("a").unwrap();
+    assert_eq!((reading.batch.contexts.len, reading.batch.tokens), (2, 1));
+    let made =
+        prompter.continuation(&reading, Intervention::Nothing, 5, Sampling::Greedy, &mut Quiet).unwrap();
+    let mut all = reading.tokens.clone();
+    for &token in &made.tokens {
+        let batch = prompter.batch(&all).unwrap();
+        let logits = prompter.model.forward(&batch.contexts, &mut NoTap).unwrap();
+        let logits: Vec<Vec<f32>> = logits.squeeze(0).unwrap().to_vec2().unwrap();
+        let last = &logits[all.len() - 1];
+        let best = (0..60).max_by(|&a, &b| last[a].total_cmp(&last[b]).then(b.cmp(&a))).unwrap();
+        assert_eq!(token as usize, best);
+        all.push(token);
     }
 }
 

@@ -8,7 +8,7 @@ use super::Site;
 use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeConfig, TensorLayout};
 use super::fused::{AttentionBranch, Join};
 use super::load::{BlockLoader, Linear, Norm};
-use super::ops::{Attend, AttentionMask, Heads, Rotation, attention, mix, pattern, rope};
+use super::ops::{Attend, AttentionMask, Heads, Past, Rotation, attention, mix, pattern, rope};
 use super::tap::Visitor;
 use crate::Result;
 
@@ -104,15 +104,29 @@ impl Attention {
         Ok(Self { config: config.clone(), heads, projection, qk_norm, out })
     }
 
-    /// `x [rows, len, d_model]`, normed → what is added to the residual stream.
-    pub fn forward(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+    /// `x [rows, len, d_model]`, normed → what is added to the residual stream. With a `past` the tokens also
+    /// see those that are in it, and become part of it.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        batch: &Batch,
+        past: Option<&mut Past>,
+        tap: &mut Visitor<'_>,
+    ) -> Result<Tensor> {
         let (q, k, v) = self.project(x)?;
         let q = tap.visit(Site::Q, q)?;
         let k = tap.visit(Site::K, k)?;
         let v = tap.visit(Site::V, v)?;
         let q = tap.visit(Site::RotQ, self.rotate(q, batch)?)?;
         let k = tap.visit(Site::RotK, self.rotate(k, batch)?)?;
-        let z = if tap.wants(Site::Pattern) {
+        let z = if let Some(past) = past {
+            if tap.wants(Site::Pattern) {
+                let text = "the attention pattern of tokens that follow others is not kept whole";
+                return Err(crate::Error::request(text));
+            }
+            past.append(&k, &v, self.heads.kv_heads)?;
+            past.attend(&q, &self.heads, &batch.mask)?
+        } else if tap.wants(Site::Pattern) {
             let pattern = tap.visit(Site::Pattern, pattern(&q, &k, &v, &self.heads, &batch.mask)?)?;
             mix(&pattern, &v, &self.heads)?
         } else {
@@ -147,6 +161,7 @@ impl Attention {
             rotation,
             attend: Attend {
                 mask: batch.mask.clone(),
+                past: 0,
                 heads: self.heads.clone(),
                 d_head: self.config.d_head,
                 d_value: self.config.d_value,

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::attention::{Attention, Batch};
+use super::cache::LayerCache;
 use super::config::{BlockConfig, BlockForm, TensorLayout};
 use super::fused::Join;
 use super::load::{Loader, Norm};
@@ -58,11 +59,18 @@ impl Block {
         })
     }
 
-    /// `x [rows, len, d_model]` → the same shape, after the block.
-    pub fn forward(&self, x: Tensor, batch: &Batch, tap: &mut dyn Tap) -> Result<Tensor> {
+    /// `x [rows, len, d_model]` → the same shape, after the block. With a `cache` the tokens follow those that
+    /// are in it.
+    pub fn forward(
+        &self,
+        x: Tensor,
+        batch: &Batch,
+        mut cache: Option<&mut LayerCache>,
+        tap: &mut dyn Tap,
+    ) -> Result<Tensor> {
         let mut tap = Visitor::new(self.layer, tap);
         let before = tap.visit(Site::ResidPre, x)?;
-        let middle = self.attended(&before, batch, &mut tap)?;
+        let middle = self.attended(&before, batch, cache.as_deref_mut(), &mut tap)?;
         // In a parallel block the MLP does not see attention's output, and there is no place between the two.
         let (read, middle) = match self.form {
             BlockForm::Parallel => (before, middle),
@@ -71,18 +79,27 @@ impl Block {
                 (middle.clone(), middle)
             }
         };
-        let after = self.through_the_mlp(&read, &middle, batch, &mut tap)?;
+        let after = self.through_the_mlp(&read, &middle, batch, cache, &mut tap)?;
         tap.visit(Site::ResidPost, after)
     }
 
     /// The stream and what attention reads of it and writes.
-    fn attended(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+    fn attended(
+        &self,
+        x: &Tensor,
+        batch: &Batch,
+        cache: Option<&mut LayerCache>,
+        tap: &mut Visitor<'_>,
+    ) -> Result<Tensor> {
         let norm = self.output_norms.as_ref().map(|(norm, _)| norm);
         let input_norm = self.input_norms.as_ref().map(|(norm, _)| norm);
-        if let Some(branch) = self.attention.branch(input_norm, self.join(norm), batch, tap)? {
+        if cache.is_none()
+            && let Some(branch) = self.attention.branch(input_norm, self.join(norm), batch, tap)?
+        {
             return Ok(branch.apply(x)?);
         }
-        let mut out = self.attention.forward(&normed(input_norm, x)?, batch, tap)?;
+        let past = cache.map(|cache| &mut cache.past);
+        let mut out = self.attention.forward(&normed(input_norm, x)?, batch, past, tap)?;
         if let Some(norm) = norm {
             out = norm.forward(&out)?;
         }
@@ -96,18 +113,23 @@ impl Block {
         x: &Tensor,
         base: &Tensor,
         batch: &Batch,
+        cache: Option<&mut LayerCache>,
         tap: &mut Visitor<'_>,
     ) -> Result<Tensor> {
         let norm = self.output_norms.as_ref().map(|(_, norm)| norm);
         let input_norm = self.input_norms.as_ref().map(|(_, norm)| norm);
-        if let Some(branch) = self.mlp.branch(input_norm, self.join(norm), tap) {
+        // That packs the matrices, which does not pay for the few tokens that follow others.
+        if cache.is_none()
+            && let Some(branch) = self.mlp.branch(input_norm, self.join(norm), tap)
+        {
             return Ok(match self.form {
                 BlockForm::Parallel => branch.beside(x, base)?,
                 _ => branch.apply(x)?,
             });
         }
         let h = tap.visit(Site::MlpIn, normed(input_norm, x)?)?;
-        let mut out = self.mlp.forward(&h, batch, tap)?;
+        let used = cache.map(|cache| &mut cache.used);
+        let mut out = self.mlp.forward(&h, batch, used, tap)?;
         if let Some(norm) = norm {
             out = norm.forward(&out)?;
         }

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::attention::Batch;
 use super::block::Block;
+use super::cache::KeyValueCache;
 use super::config::RopeConfig;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
@@ -81,9 +82,33 @@ impl Decoder {
         contexts: &Contexts,
         tap: &mut dyn Tap,
     ) -> Result<Tensor> {
-        let batch = self.batch(contexts);
+        let batch = self.batch(contexts, AttentionMask::new(&contexts.segments, contexts.len));
         for block in &self.blocks[blocks] {
-            x = block.forward(x, &batch, tap)?;
+            x = block.forward(x, &batch, None, tap)?;
+        }
+        Ok(x)
+    }
+
+    /// Runs the whole model on the tokens that follow those that `cache` has seen: `[1, len, d_model]`, the final
+    /// residual stream of these tokens alone. They become part of the cache, with what `tap` makes of them. On
+    /// processors with AVX-512 the numbers are those of a pass over all tokens to the last bit, except where a
+    /// mixture's experts multiply.
+    ///
+    /// # Errors
+    /// Contexts that are not one row of one segment without padding, a tap that wants a pattern. After an error
+    /// the cache is of no use.
+    pub fn residual_after(
+        &self,
+        contexts: &Contexts,
+        cache: &mut KeyValueCache,
+        tap: &mut dyn Tap,
+    ) -> Result<Tensor> {
+        contexts.check_tokens(self.config.vocab_size)?;
+        cache.extend(contexts, self.blocks.len())?;
+        let batch = self.batch(contexts, AttentionMask::new(&cache.segments, cache.segments.len()));
+        let mut x = self.embed(contexts, tap)?;
+        for (block, cache) in self.blocks.iter().zip(&mut cache.layers) {
+            x = block.forward(x, &batch, Some(cache), tap)?;
         }
         Ok(x)
     }
@@ -106,13 +131,9 @@ impl Decoder {
         Ok((x + positions)?)
     }
 
-    fn batch(&self, contexts: &Contexts) -> Batch {
+    fn batch(&self, contexts: &Contexts, mask: AttentionMask) -> Batch {
         let rotation = |rope: &RopeConfig| (rope.clone(), Rotation::new(&contexts.positions, rope));
-        Batch {
-            mask: AttentionMask::new(&contexts.segments, contexts.len),
-            rotations: self.ropes.iter().map(rotation).collect(),
-            sequences: contexts.sequences(),
-        }
+        Batch { mask, rotations: self.ropes.iter().map(rotation).collect(), sequences: contexts.sequences() }
     }
 
     /// Logits `[rows, len, V]`.

@@ -81,10 +81,17 @@ impl Mixture {
         MoeLayer { layer, router: &self.router.gate.weight, experts: &self.experts }
     }
 
-    /// `x [rows, len, d_model]`, normed → what is added to the residual stream.
-    pub fn forward(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+    /// `x [rows, len, d_model]`, normed → what is added to the residual stream. If the tokens follow others of
+    /// their context, `used` is how often each expert was chosen there.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        batch: &Batch,
+        used: Option<&mut Vec<usize>>,
+        tap: &mut Visitor<'_>,
+    ) -> Result<Tensor> {
         let (rows, len, d) = x.dims3()?;
-        let (routing, weights) = self.router.route(x, &batch.sequences, tap)?;
+        let (routing, weights) = self.router.route(x, &batch.sequences, used, tap)?;
         let dispatch = Dispatch::new(&routing.chosen, routing.experts);
         let k = routing.k as u32;
         let tokens: Vec<u32> = dispatch.order.iter().map(|choice| choice / k).collect();

@@ -48,14 +48,21 @@ impl Mlp {
         })
     }
 
-    /// `x [rows, len, d_model]`, normed → what is added to the residual stream.
-    pub fn forward(&self, x: &Tensor, batch: &Batch, tap: &mut Visitor<'_>) -> Result<Tensor> {
+    /// `x [rows, len, d_model]`, normed → what is added to the residual stream; `used` as [`Mixture::forward`]
+    /// takes it.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        batch: &Batch,
+        used: Option<&mut Vec<usize>>,
+        tap: &mut Visitor<'_>,
+    ) -> Result<Tensor> {
         match self {
             Self::Dense(dense) => {
                 let post = tap.visit(Site::MlpPost, dense.hidden(x)?)?;
                 dense.down.forward(&post)
             }
-            Self::Mixture(mixture) => mixture.forward(x, batch, tap),
+            Self::Mixture(mixture) => mixture.forward(x, batch, used, tap),
         }
     }
 }

@@ -15,6 +15,7 @@
 mod attention;
 mod block;
 mod bos;
+mod cache;
 pub mod config;
 mod decoder;
 mod find;
@@ -38,6 +39,7 @@ mod weights;
 
 pub(crate) use bos::text_of;
 pub use bos::{Beginning, BosRule};
+pub use cache::KeyValueCache;
 pub use config::{Config, NormKind};
 pub use decoder::Decoder;
 pub use find::ModelSource;

@@ -54,8 +54,15 @@ impl Router {
     /// Routes `x [rows, len, d_model]`, shows the record to the tap; the weights are a differentiable
     /// `[tokens, k]`.
     ///
-    /// `sequences [tokens]` tells what a capacity counts over.
-    pub fn route(&self, x: &Tensor, sequences: &[u32], tap: &mut Visitor<'_>) -> Result<(Routing, Tensor)> {
+    /// `sequences [tokens]` tells what a capacity counts over; `used [E]`, what it counted before the first of
+    /// them.
+    pub fn route(
+        &self,
+        x: &Tensor,
+        sequences: &[u32],
+        used: Option<&mut Vec<usize>>,
+        tap: &mut Visitor<'_>,
+    ) -> Result<(Routing, Tensor)> {
         let (rows, len, _) = x.dims3()?;
         let tokens = rows * len;
         let logits = tap.visit(Site::RouterLogits, self.gate.forward(x)?)?.reshape((tokens, self.experts))?;
@@ -69,8 +76,12 @@ impl Router {
         let ids = Tensor::from_slice(&chosen, (tokens, self.k), x.device())?;
         tap.show(Site::ExpertIndices, &ids.reshape((rows, len, self.k))?)?;
         let mut weights = self.weights(&scores.gather(&ids, 1)?)?;
+        let mut own = Vec::new();
         let dropped = match self.config.capacity {
-            Some(capacity) => over_capacity(&chosen, self.k, self.experts, sequences, capacity),
+            Some(capacity) => {
+                let used = used.unwrap_or(&mut own);
+                over_capacity(&chosen, self.k, self.experts, sequences, capacity, used)
+            }
             None => Vec::new(),
         };
         if dropped.contains(&true) {
@@ -167,9 +178,17 @@ fn only_best_groups(row: &mut [f32], groups: Groups) {
     }
 }
 
-/// Which choices come after the first `capacity` ones of their expert in their sequence.
-fn over_capacity(chosen: &[u32], k: usize, experts: usize, sequences: &[u32], capacity: usize) -> Vec<bool> {
-    let mut used = vec![0usize; experts];
+/// Which choices come after the first `capacity` ones of their expert in their sequence. `used` counts them, from
+/// what the first sequence has used before.
+fn over_capacity(
+    chosen: &[u32],
+    k: usize,
+    experts: usize,
+    sequences: &[u32],
+    capacity: usize,
+    used: &mut Vec<usize>,
+) -> Vec<bool> {
+    used.resize(experts, 0);
     let mut dropped = Vec::with_capacity(chosen.len());
     for (token, choices) in chosen.chunks(k).enumerate() {
         if token > 0 && sequences[token] != sequences[token - 1] {
@@ -212,7 +231,7 @@ mod tests {
         let router = Router { gate, correction, k, experts: 8, config, shared: false };
         let x = Tensor::ones((1, tokens, 1), DType::F32, &Device::Cpu).unwrap();
         let sequences: Vec<u32> = (0..tokens as u32).map(|t| t / 3).collect();
-        router.route(&x, &sequences, &mut Visitor::new(3, &mut NoTap)).unwrap().0
+        router.route(&x, &sequences, None, &mut Visitor::new(3, &mut NoTap)).unwrap().0
     }
 
     fn check(routing: &Routing, chosen: [u32; 2], weights: [f32; 2]) {
@@ -255,6 +274,16 @@ mod tests {
         assert!((routing.weights[0] - 0.380_221).abs() < 1e-6);
     }
 
+    #[test]
+    fn a_capacity_counts_what_was_chosen_before() {
+        let mut used = Vec::new();
+        let first = over_capacity(&[0, 1, 0], 1, 3, &[4, 4, 4], 2, &mut used);
+        let rest = over_capacity(&[0, 1, 1, 0], 1, 3, &[4, 4, 4, 6], 2, &mut used);
+        let whole = over_capacity(&[0, 1, 0, 0, 1, 1, 0], 1, 3, &[4, 4, 4, 4, 4, 4, 6], 2, &mut Vec::new());
+        assert_eq!(whole, [false, false, false, true, false, true, false]);
+        assert_eq!([first, rest].concat(), whole);
+    }
+
     /// Replaces a layer's router logits.
     struct Without(Vec<usize>);
 
@@ -281,7 +310,7 @@ mod tests {
             let router = Router { gate, correction, k: 2, experts: 8, config, shared: false };
             let x = Tensor::ones((1, 1, 1), DType::F32, &Device::Cpu).unwrap();
             let mut tap = Without(out.to_vec());
-            router.route(&x, &[0], &mut Visitor::new(3, &mut tap)).unwrap().0
+            router.route(&x, &[0], None, &mut Visitor::new(3, &mut tap)).unwrap().0
         };
         // Softmax of the seven others by hand.
         let sum: f32 = [1f32, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2].iter().map(|z| z.exp()).sum();

@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{slice, with_slice};
+use kernels::few::few_rows;
 use kernels::gemm::{Into, Mat, MatMut, gemm};
 use kernels::pieces::equal_pieces;
 use kernels::product::{Right, multiply, panels};
@@ -113,8 +114,12 @@ impl Linear {
     }
 
     fn forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
-        if self.one_matrix() {
-            return rows_times(x, self.weight(weight, 0).t());
+        if self.offsets.len() == 2 {
+            let right = self.weight(weight, 0).t();
+            return match self.one_matrix() {
+                true => rows_times(x, right),
+                false => few_rows(Mat::new(x, self.rows(), self.input), right),
+            };
         }
         let mut y = vec![0.0; self.rows() * self.output];
         self.tasks(&mut y, self.output).into_par_iter().for_each(|t| {

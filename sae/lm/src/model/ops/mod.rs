@@ -16,7 +16,7 @@ mod unembed;
 
 pub(in crate::model) use activation::RowActivation;
 pub use activation::{activate, gated};
-pub(in crate::model) use attention::{Attend, Columns, Inputs};
+pub(in crate::model) use attention::{Attend, Columns, Inputs, Past};
 pub use attention::{AttentionMask, Heads, attention, mix, pattern};
 pub use cross_entropy::{position_losses, summed_cross_entropy};
 pub use experts::{Dispatch, ExpertWeights};

@@ -12,8 +12,8 @@ use kernels::pieces::equal_pieces;
 /// Tokens a task turns.
 const CHUNK: usize = 64;
 
-/// Angles of every token of a batch: cosines and sines of every position, `[positions, dims / 2]`, and the
-/// tokens' positions.
+/// Angles of every token of a batch: cosines and sines of every position from the first one on,
+/// `[positions, dims / 2]`, and the tokens' positions counted from there.
 #[derive(Debug, Clone)]
 pub struct Rotation {
     cos: Arc<Vec<f32>>,
@@ -28,12 +28,13 @@ impl Rotation {
     pub fn new(positions: &[u32], rope: &RopeConfig) -> Self {
         let rates: Vec<f32> = rope.rates().into_iter().map(|r| r as f32).collect();
         let factor = rope.attention_factor() as f32;
+        let first = positions.iter().min().copied().unwrap_or(0);
         let end = positions.iter().max().map_or(0, |p| p + 1);
         // transformers computes the angle in f32: do the same, so that long contexts agree to the last digits.
-        let angles: Vec<f32> = (0..end).flat_map(|p| rates.iter().map(move |&r| p as f32 * r)).collect();
+        let angles: Vec<f32> = (first..end).flat_map(|p| rates.iter().map(move |&r| p as f32 * r)).collect();
         let cos = Arc::new(angles.iter().map(|a| a.cos() * factor).collect());
         let sin = Arc::new(angles.iter().map(|a| a.sin() * factor).collect());
-        let positions = Arc::new(positions.to_vec());
+        let positions = Arc::new(positions.iter().map(|p| p - first).collect());
         Self { cos, sin, positions, dims: rope.dims, interleaved: rope.interleaved }
     }
 

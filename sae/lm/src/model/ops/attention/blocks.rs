@@ -55,20 +55,25 @@ pub struct Inputs<'a> {
 #[derive(Clone)]
 pub struct Attend {
     pub mask: AttentionMask,
+    /// Tokens at the beginning of the only row that have keys and values but no queries: 0 if all have.
+    pub past: usize,
     pub heads: Heads,
     pub d_head: usize,
     pub d_value: usize,
 }
 
 /// Panels of the transposed keys or values of every row and head.
+#[derive(Debug, Default)]
 pub struct Turned {
-    panels: Vec<f32>,
-    each: usize,
+    pub panels: Vec<f32>,
+    /// From one head's panels to the next one's.
+    pub each: usize,
 }
 
 impl Turned {
     fn of<'a>(&'a self, mat: Mat<'a>, number: usize) -> Right<'a> {
-        Right::packed(mat.t(), &self.panels[number * self.each..(number + 1) * self.each])
+        let (d, len) = mat.t().shape();
+        Right::packed(mat.t(), &self.panels[number * self.each..][..panel_numbers(d, len)])
     }
 }
 
@@ -108,12 +113,13 @@ impl Attend {
 
     /// Blocks of queries a row.
     fn blocks(&self) -> usize {
-        self.mask.len.div_ceil(BLOCK)
+        (self.mask.len - self.past).div_ceil(BLOCK)
     }
 
     /// The queries of a block, by their places in the row.
     fn queries(&self, block: usize) -> Range<usize> {
-        block * BLOCK..self.mask.len.min((block + 1) * BLOCK)
+        let first = self.past + block * BLOCK;
+        first..self.mask.len.min(first + BLOCK)
     }
 
     /// Row and queries of every block of the batch, in order.
@@ -168,7 +174,8 @@ impl Attend {
         capped: Option<&mut [f32]>,
     ) {
         let (queries, n) = (b.queries.len(), b.keys.len());
-        let q = q.head(self.tokens(b.row, &b.queries), b.head, self.d_head);
+        let with_queries = b.queries.start - self.past..b.queries.end - self.past;
+        let q = q.head(self.tokens(b.row, &with_queries), b.head, self.d_head);
         multiply(q, keys, self.heads.scale, Into::Overwrite, MatMut::new(p, queries, n));
         if let Some(cap) = self.heads.soft_cap {
             exp::soft_cap(p, cap);
@@ -212,13 +219,18 @@ impl Attend {
 
     /// z of all tokens, `[tokens, heads · d_value]`.
     pub fn forward(&self, x: &Inputs<'_>) -> Vec<f32> {
-        let (keys, blocks) = (self.turned_keys(x), self.all_blocks());
+        self.forward_with(x, &self.turned_keys(x))
+    }
+
+    /// The same with keys that were turned before.
+    pub(super) fn forward_with(&self, x: &Inputs<'_>, keys: &Turned) -> Vec<f32> {
+        let blocks = self.all_blocks();
         let width = self.heads.heads * self.d_value;
         let sizes: Vec<usize> = blocks.iter().map(|(_, queries)| queries.len() * width).collect();
         let spare = Spare::<Vec<f32>>::default();
         pieces(&sizes, |i, z| {
             let mut p = spare.take();
-            self.block(x, &keys, blocks[i].0, &blocks[i].1, &mut p, z);
+            self.block(x, keys, blocks[i].0, &blocks[i].1, &mut p, z);
             spare.give(p);
         })
     }

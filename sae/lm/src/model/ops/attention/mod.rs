@@ -3,6 +3,7 @@
 //! For each head and row: `S = scale · Q Kᵀ`, masked, `P = softmax(S)`, `Z = P V`.
 
 mod blocks;
+mod past;
 mod pattern;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{slice, with_slice};
 pub(in crate::model) use blocks::{Attend, Columns, Inputs};
+pub(in crate::model) use past::Past;
 pub use pattern::{mix, pattern};
 
 /// Which tokens a token may attend to: the earlier ones of its own segment, and itself.
@@ -78,7 +80,7 @@ fn shape(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &AttentionMask
     if !fits {
         candle_core::bail!("attention of q {:?}, k {:?}, v {:?}", q.dims(), k.dims(), v.dims());
     }
-    Ok(Attend { mask: mask.clone(), heads: heads.clone(), d_head, d_value: v_width / kv })
+    Ok(Attend { mask: mask.clone(), past: 0, heads: heads.clone(), d_head, d_value: v_width / kv })
 }
 
 /// `q [rows, len, heads · d_head]`, `k [rows, len, kv_heads · d_head]`, `v [rows, len, kv_heads · d_value]` →
