@@ -26,7 +26,7 @@
 //! A dictionary by hand, and what it makes of a vector:
 //!
 //! ```
-//! use sae::dictionary::{Dictionary, DictionaryInfo, Selection};
+//! use sae::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 //!
 //! // Two features in three dimensions, the best of which is kept for each token.
 //! let dictionary = Dictionary {
@@ -37,6 +37,8 @@
 //!     w_dec: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
 //!     b_dec: vec![0.0; 3],
 //!     selection: Selection::TopK(1),
+//!     normalisation: Normalisation::None,
+//!     target: None,
 //!     info: DictionaryInfo::default(),
 //! };
 //! let codes = dictionary.encode(&[0.5, 2.0, 1.0]);

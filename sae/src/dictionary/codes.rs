@@ -9,7 +9,7 @@ pub struct Codes {
     pub offsets: Vec<usize>,
     /// Features that are active, ascending within a row.
     pub features: Vec<u32>,
-    /// Their values, > 0.
+    /// Their values, > 0; of either sign if the selection [is signed](super::Selection::is_signed).
     pub values: Vec<f32>,
 }
 

@@ -29,12 +29,13 @@ impl Encoder<'_> {
             x.len(),
             dictionary.d_in
         );
+        let x = dictionary.normalisation.apply(x, dictionary.d_in);
         if self.search.is_none() {
-            self.search = Search::new(dictionary, x);
+            self.search = Search::new(dictionary, &x);
         }
         match &self.search {
-            Some(search) => search.encode(x),
-            None => dictionary.encode_exact(x),
+            Some(search) => search.encode(&x),
+            None => dictionary.encode_exact(&x),
         }
     }
 }

@@ -3,206 +3,146 @@
 //! | tensor | on disk | here |
 //! |---|---|---|
 //! | `W_enc` | `[d, F]` | `w_enc [F, d]`, transposed |
-//! | `W_dec` | `[F, d]` | `w_dec [F, d]` |
-//! | `b_enc`, `b_dec` | `[F]`, `[d]` | the same |
+//! | `W_dec` | `[F, d_out]` | `w_dec [F, d_out]` |
+//! | `b_enc`, `b_dec` | `[F]`, `[d_out]` | the same |
 //! | `threshold` | `[F]` (jumprelu) | [`Selection::Threshold`] |
+//! | `W_skip` | `[d_out, d]` | [`super::Target::skip`] |
 //!
-//! Written: `topk` (`rescale_acts_by_decoder_norm` false: codes are the pre-activations themselves) or `jumprelu`.
-//! Read: also `standard`, and the two options that other trainers use, folded into the tensors so that encoding and decoding
-//! stay one rule: `apply_b_dec_to_input` false and `rescale_acts_by_decoder_norm` true.
+//! Every [`Selection`] is written as the architecture that SAELens has for it (`rescale_acts_by_decoder_norm` false: codes are the
+//! pre-activations themselves). Every architecture is read ([`super::saelens`]).
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
+use super::saelens::{Config, cpu, float32, none};
 use super::weights::{self, Named, Weights, transposed};
-use super::{Dictionary, DictionaryInfo, Selection};
+use super::{Dictionary, Selection};
 use crate::{Error, Result};
-use kernels::feature::{make_unit, norm_squared};
+use kernels::feature::norm_squared;
 
 /// The dictionary's configuration, written last.
 pub(crate) const CONFIG: &str = "cfg.json";
-const WEIGHTS: &str = "sae_weights.safetensors";
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Config {
-    architecture: String,
-    d_in: usize,
-    d_sae: usize,
-    #[serde(default = "float32")]
-    dtype: String,
-    #[serde(default = "cpu")]
-    device: String,
-    #[serde(default = "yes")]
-    apply_b_dec_to_input: bool,
-    #[serde(default = "none")]
-    normalize_activations: String,
-    #[serde(default = "none")]
-    reshape_activations: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    k: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    rescale_acts_by_decoder_norm: Option<bool>,
-    #[serde(default)]
-    metadata: DictionaryInfo,
-}
-
-fn float32() -> String {
-    "float32".to_owned()
-}
-fn cpu() -> String {
-    "cpu".to_owned()
-}
-fn none() -> String {
-    "none".to_owned()
-}
-fn yes() -> bool {
-    true
-}
+/// Its tensors.
+pub(crate) const WEIGHTS: &str = "sae_weights.safetensors";
 
 impl Dictionary {
     /// Writes the dictionary to `folder`, which is made if it is missing. The configuration comes last, so a folder that has
     /// one has its weights.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let w_enc = transposed(&self.w_enc, self.d_sae, self.d_in);
-        let (d, f) = (self.d_in, self.d_sae);
-        let mut tensors = vec![
-            Named::f32("W_enc", &[d, f], &w_enc),
-            Named::f32("W_dec", &[f, d], &self.w_dec),
-            Named::f32("b_enc", &[f], &self.b_enc),
-            Named::f32("b_dec", &[d], &self.b_dec),
-        ];
-        let (architecture, k, rescale) = match &self.selection {
-            Selection::TopK(k) => ("topk", Some(*k), Some(false)),
-            Selection::Threshold(thresholds) => {
-                tensors.push(Named::f32("threshold", &[f], thresholds));
-                ("jumprelu", None, None)
+        let (d, f, d_out) = (self.d_in, self.d_sae, self.d_out());
+        let mut tensors =
+            vec![Named::f32("W_dec", &[f, d_out], &self.w_dec), Named::f32("b_dec", &[d_out], &self.b_dec)];
+        // Matching pursuit has no encoder of its own.
+        if !matches!(self.selection, Selection::MatchingPursuit { .. }) {
+            tensors.push(Named::f32("W_enc", &[d, f], &w_enc));
+            tensors.push(Named::f32("b_enc", &[f], &self.b_enc));
+        }
+        let mut config = self.config();
+        if let (Selection::Threshold(thresholds), true) =
+            (&self.selection, config.architecture.starts_with("jumprelu"))
+        {
+            tensors.push(Named::f32("threshold", &[f], thresholds));
+        }
+        if let Some(target) = &self.target {
+            config.d_out = Some(d_out);
+            config.apply_b_dec_to_input = false;
+            if let Some(hook) = &target.hook {
+                config.metadata.other.insert("hook_name_out".to_owned(), hook.clone().into());
             }
-        };
+            if let Some(skip) = &target.skip {
+                tensors.push(Named::f32("W_skip", &[d_out, d], skip));
+            }
+        }
         weights::write(&folder.join(WEIGHTS), &tensors)?;
-        let config = Config {
-            architecture: architecture.to_owned(),
-            d_in: self.d_in,
-            d_sae: self.d_sae,
-            dtype: float32(),
-            device: cpu(),
-            apply_b_dec_to_input: true,
-            normalize_activations: none(),
-            reshape_activations: none(),
-            k,
-            rescale_acts_by_decoder_norm: rescale,
-            metadata: self.info.clone(),
-        };
         storage::atomic::write_json(&folder.join(CONFIG), &config)?;
         Ok(())
     }
 
+    fn config(&self) -> Config {
+        let mut config = Config {
+            architecture: self.architecture(),
+            d_in: self.d_in,
+            d_sae: self.d_sae,
+            d_out: None,
+            dtype: float32(),
+            device: cpu(),
+            apply_b_dec_to_input: true,
+            normalize_activations: self.normalisation.name().to_owned(),
+            reshape_activations: none(),
+            k: None,
+            rescale_acts_by_decoder_norm: None,
+            residual_threshold: None,
+            max_iterations: None,
+            stop_on_duplicate_support: None,
+            metadata: self.info.clone(),
+        };
+        match self.selection {
+            Selection::TopK(k) | Selection::AbsTopK(k) => {
+                config.k = Some(k);
+                config.rescale_acts_by_decoder_norm = Some(false);
+            }
+            Selection::Threshold(_) => {}
+            Selection::MatchingPursuit { residual_threshold, max_iterations, stop_on_duplicate_support } => {
+                config.residual_threshold = Some(residual_threshold);
+                config.max_iterations = max_iterations;
+                config.stop_on_duplicate_support = Some(stop_on_duplicate_support);
+            }
+        }
+        config
+    }
+
+    /// SAELens's name for the architecture. A transcoder that selects by rank has a name that only this program knows.
+    fn architecture(&self) -> String {
+        let kind = match (&self.selection, &self.target) {
+            (Selection::Threshold(thresholds), Some(_)) if thresholds.iter().all(|t| *t == 0.0) => "",
+            (Selection::Threshold(_), _) => "jumprelu",
+            (selection, _) => selection.name(),
+        };
+        let Some(target) = &self.target else { return kind.to_owned() };
+        let skip = if target.skip.is_some() { "skip_transcoder" } else { "transcoder" };
+        if kind.is_empty() { skip.to_owned() } else { format!("{kind}_{skip}") }
+    }
+
     /// Reads a dictionary from a SAELens folder. Shapes must agree with the configuration and all numbers must be finite.
+    ///
+    /// # Errors
+    /// What is missing or does not fit: file, tensor and expectation.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
-        let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let config: Config = serde_json::from_slice(&text).map_err(|e| {
-            Error::format(
+        let config = Config::read(&path)?;
+        if config.is_scaled() {
+            // The factor of a normalisation is not in this file.
+            return Err(Error::format(
                 &path,
-                format!("is not a SAELens v6 configuration: {e}; expected architecture, d_in, d_sae, …"),
+                format!(
+                    "normalize_activations is `{}`; only what the tensors say is read",
+                    config.normalize_activations
+                ),
             )
-        })?;
-        config.check().map_err(|problem| Error::format(&path, problem))?;
-        let file = Weights::read(&folder.join(WEIGHTS))?;
-        let (d, f) = (config.d_in, config.d_sae);
-        let selection = match config.architecture.as_str() {
-            "topk" => Selection::TopK(config.k.unwrap_or_default()),
-            "jumprelu" => Selection::Threshold(file.tensor("threshold", &[f])?),
-            _ => Selection::Threshold(vec![0.0; f]),
-        };
-        let mut dictionary = Self {
-            d_in: d,
-            d_sae: f,
-            w_enc: transposed(&file.tensor("W_enc", &[d, f])?, d, f),
-            b_enc: file.tensor("b_enc", &[f])?,
-            w_dec: file.tensor("W_dec", &[f, d])?,
-            b_dec: file.tensor("b_dec", &[d])?,
-            selection,
-            info: config.metadata,
-        };
-        if config.rescale_acts_by_decoder_norm == Some(true) {
-            dictionary.fold_decoder_norms();
+            .with_remedy(
+                "import the dictionary, which looks for the factor, or fold the scale into the weights first",
+            ));
         }
-        if !config.apply_b_dec_to_input {
-            dictionary.fold_uncentred_input();
-        }
-        Ok(dictionary)
-    }
-
-    /// `z · ‖W_dec‖` is selected and decoded with unit rows: the same as encoder rows and biases times the norm.
-    fn fold_decoder_norms(&mut self) {
-        for (f, row) in self.w_dec.chunks_exact_mut(self.d_in).enumerate() {
-            let norm = make_unit(row);
-            self.w_enc[f * self.d_in..(f + 1) * self.d_in].iter_mut().for_each(|w| *w *= norm);
-            self.b_enc[f] *= norm;
-        }
-    }
-
-    /// `x · W + b` is `(x − b_dec) · W + (b + b_dec · W)`.
-    fn fold_uncentred_input(&mut self) {
-        for f in 0..self.d_sae {
-            let shift: f64 =
-                self.encoder_row(f).iter().zip(&self.b_dec).map(|(w, b)| f64::from(*w) * f64::from(*b)).sum();
-            self.b_enc[f] += shift as f32;
-        }
+        Self::from_saelens(config, &Weights::read(&folder.join(WEIGHTS))?)
     }
 
     /// Greatest distance of a decoder row's norm from 1.
     pub fn decoder_norm_error(&self) -> f32 {
         self.w_dec
-            .chunks_exact(self.d_in)
+            .chunks_exact(self.d_out())
             .map(|row| (norm_squared(row).sqrt() - 1.0).abs())
             .fold(0.0, f32::max)
-    }
-}
-
-impl Config {
-    fn check(&self) -> Result<(), String> {
-        if self.d_in == 0 || self.d_sae == 0 {
-            return Err(format!("d_in {} and d_sae {} must both be at least 1", self.d_in, self.d_sae));
-        }
-        match self.architecture.as_str() {
-            "topk" => match self.k {
-                Some(k) if (1..=self.d_sae).contains(&k) => {}
-                k => {
-                    return Err(format!(
-                        "k is {k:?}; a topk dictionary needs 1 ≤ k ≤ d_sae = {}",
-                        self.d_sae
-                    ));
-                }
-            },
-            "jumprelu" | "standard" => {}
-            other => {
-                return Err(format!(
-                    "architecture `{other}` is not supported; supported are topk, jumprelu and standard \
-                     (save batchtopk for inference in SAELens: it becomes jumprelu)"
-                ));
-            }
-        }
-        for (name, value) in [
-            ("normalize_activations", &self.normalize_activations),
-            ("reshape_activations", &self.reshape_activations),
-        ] {
-            // An empty folder entry cannot be guessed: the factor of a normalisation is not in the folder.
-            if value != "none" {
-                return Err(format!(
-                    "{name} is `{value}`; only `none` is supported: fold the scale into the weights first"
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{numbers, small};
+    use super::super::{Normalisation, Target};
     use super::*;
 
     fn rewrite_config(folder: &Path, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
@@ -214,12 +154,50 @@ mod tests {
 
     #[test]
     fn comes_back_to_the_bit() {
-        for selection in [Selection::TopK(3), Selection::Threshold(numbers(20, 6))] {
+        let pursuit = Selection::MatchingPursuit {
+            residual_threshold: 0.25,
+            max_iterations: Some(4),
+            stop_on_duplicate_support: false,
+        };
+        let selections =
+            [Selection::TopK(3), Selection::Threshold(numbers(20, 6)), Selection::AbsTopK(5), pursuit];
+        for selection in selections {
             let folder = tempfile::tempdir().unwrap();
             let mut dictionary = small(7, 20, selection);
+            if let Selection::MatchingPursuit { .. } = dictionary.selection {
+                dictionary.w_enc = dictionary.w_dec.clone();
+                dictionary.b_enc.fill(0.0);
+            }
+            dictionary.normalisation = Normalisation::LayerNorm;
             dictionary.info.hook_name = Some("blocks.1.hook_resid_post".to_owned());
             dictionary.info.other.insert("exclude_special_tokens".to_owned(), true.into());
             dictionary.save(folder.path()).unwrap();
+            assert_eq!(Dictionary::load(folder.path()).unwrap(), dictionary);
+        }
+    }
+
+    #[test]
+    fn transcoders_come_back_to_the_bit() {
+        let thresholds = numbers(20, 6);
+        for (selection, skip, architecture) in [
+            (Selection::Threshold(vec![0.0; 20]), false, "transcoder"),
+            (Selection::Threshold(vec![0.0; 20]), true, "skip_transcoder"),
+            (Selection::Threshold(thresholds.clone()), false, "jumprelu_transcoder"),
+            (Selection::Threshold(thresholds), true, "jumprelu_skip_transcoder"),
+            (Selection::TopK(4), true, "topk_skip_transcoder"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut dictionary = small(7, 20, selection);
+            dictionary.w_dec = numbers(20 * 3, 5);
+            dictionary.b_dec = numbers(3, 6);
+            dictionary.target = Some(Target {
+                d_out: 3,
+                skip: skip.then(|| numbers(21, 7)),
+                hook: Some("blocks.1.hook_mlp_out".to_owned()),
+            });
+            dictionary.save(folder.path()).unwrap();
+            let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
+            assert!(config.contains(&format!("\"architecture\": \"{architecture}\"")), "{config}");
             assert_eq!(Dictionary::load(folder.path()).unwrap(), dictionary);
         }
     }
@@ -311,8 +289,9 @@ mod tests {
             message()
         );
         for (key, value) in [
-            ("architecture", serde_json::json!("gated")),
-            ("normalize_activations", serde_json::json!("layer_norm")),
+            ("architecture", serde_json::json!("temporal")),
+            ("normalize_activations", serde_json::json!("expected_average_only_in")),
+            ("reshape_activations", serde_json::json!("hook_q")),
             ("k", serde_json::json!(0)),
             ("d_in", serde_json::json!(0)),
         ] {

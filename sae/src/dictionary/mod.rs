@@ -4,9 +4,13 @@
 //!
 //! ```text
 //! z     = (x − b_dec) · W_encᵀ + b_enc     pre-activations [n, F]; W_enc is held as [F, d], one row per feature
-//! codes = selection(z)                     sparse, CSR ([`Codes`]); every code is > 0
+//! codes = selection(z)                     sparse, CSR ([`Codes`]); every code is > 0, but for [`Selection::AbsTopK`]
 //! x̂     = codes · W_dec + b_dec            reconstruction [n, d]; W_dec is [F, d], one row per feature
 //! ```
+//!
+//! A transcoder has a [`Target`]: `W_dec` is `[F, d_out]`, `b_dec` is `[d_out]`, nothing is subtracted before encoding, and a skip path
+//! may add `x · W_skipᵀ`. What is known of every format of the field is brought into this one form
+//! ([`crate::interop::dictionaries`]).
 //!
 //! A [`Dictionary`] takes raw activations, as a model computes them: what training scaled is folded into it
 //! ([`Dictionary::for_raw_activations`]). It is kept as a SAELens v6 folder (`cfg.json`, `sae_weights.safetensors`), see
@@ -14,19 +18,31 @@
 
 pub mod allocation;
 mod codes;
+mod cross_layer;
 mod encoder;
 mod folder;
 mod info;
+mod needs;
+mod normalisation;
+mod pursuit;
+mod saelens;
 pub mod score;
 mod search;
 mod selection;
+mod target;
 pub(crate) mod weights;
 
 pub use codes::{ByFeature, Codes};
+pub use cross_layer::CrossLayerTranscoder;
 pub use encoder::Encoder;
-pub(crate) use folder::CONFIG;
+pub(crate) use folder::{CONFIG, WEIGHTS};
 pub use info::DictionaryInfo;
+pub use normalisation::Normalisation;
+pub(crate) use saelens::Config;
 pub use selection::Selection;
+pub use target::Target;
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
@@ -48,12 +64,16 @@ pub struct Dictionary {
     pub w_enc: Vec<f32>,
     /// Encoder bias `[F]`.
     pub b_enc: Vec<f32>,
-    /// Decoder `[F, d]`, one row per feature: its direction.
+    /// Decoder `[F, d_out]`, one row per feature: its direction. Without a target `d_out` is `d`.
     pub w_dec: Vec<f32>,
-    /// Decoder bias `[d]`, also subtracted before encoding.
+    /// Decoder bias `[d_out]`; without a target it is also subtracted before encoding.
     pub b_dec: Vec<f32>,
     /// Which pre-activations become codes.
     pub selection: Selection,
+    /// What is done to every row before encoding and undone after decoding.
+    pub normalisation: Normalisation,
+    /// What a transcoder reconstructs; `None` if the dictionary reconstructs its input.
+    pub target: Option<Target>,
     /// Where the dictionary comes from.
     pub info: DictionaryInfo,
 }
@@ -69,15 +89,32 @@ impl Dictionary {
         self.encoder().encode(x)
     }
 
-    /// The same from all pre-activations in `f32`.
+    /// Numbers of a reconstruction: `d_in`, or the target's width.
+    pub fn d_out(&self) -> usize {
+        self.target.as_ref().map_or(self.d_in, |target| target.d_out)
+    }
+
+    /// What is subtracted from a row before encoding, `[d_in]`: the decoder's bias, zeros for a transcoder.
+    pub fn subtracted(&self) -> Cow<'_, [f32]> {
+        match self.target {
+            None => Cow::Borrowed(&self.b_dec),
+            Some(_) => Cow::Owned(vec![0.0; self.d_in]),
+        }
+    }
+
+    /// The codes of rows that are normalised already, from all pre-activations in `f32`.
     fn encode_exact(&self, x: &[f32]) -> Codes {
+        if let Selection::MatchingPursuit { .. } = self.selection {
+            return self.pursue(x);
+        }
+        let subtracted = self.subtracted();
         let spare = Spare::<ChunkBuffer>::default();
         let parts: Vec<Codes> = x
             .par_chunks(chunk_rows(self.d_sae) * self.d_in)
             .map(|rows| {
                 let mut buffer = spare.take();
                 buffer.centred.resize(rows.len(), 0.0);
-                centre(&mut buffer.centred, rows, &self.b_dec);
+                centre(&mut buffer.centred, rows, &subtracted);
                 products(&mut buffer.products, &buffer.centred, &self.w_enc, self.d_in);
                 let codes = self.selection.select(&buffer.products, &self.b_enc, &mut buffer.candidates);
                 spare.give(buffer);
@@ -87,14 +124,16 @@ impl Dictionary {
         Codes::concatenate(&parts)
     }
 
-    /// Reconstructions `[n, d]` of the rows of `codes`.
+    /// Reconstructions `[n, d_out]` of the rows of `codes`, as far as codes alone say: without a skip path, and of the normalised rows
+    /// where rows are normalised. [`Dictionary::decode_with`] has everything.
     ///
     /// # Panics
     /// If a code names a feature that the dictionary does not have.
     pub fn decode(&self, codes: &Codes) -> Vec<f32> {
-        let mut out = vec![0.0; codes.rows() * self.d_in];
-        out.par_chunks_mut(DECODE_ROWS * self.d_in).enumerate().for_each(|(chunk, rows)| {
-            for (i, row) in rows.chunks_exact_mut(self.d_in).enumerate() {
+        let d = self.d_out();
+        let mut out = vec![0.0; codes.rows() * d];
+        out.par_chunks_mut(DECODE_ROWS * d).enumerate().for_each(|(chunk, rows)| {
+            for (i, row) in rows.chunks_exact_mut(d).enumerate() {
                 let (features, values) = codes.row(chunk * DECODE_ROWS + i);
                 row.copy_from_slice(&self.b_dec);
                 add_rows(row, &self.w_dec, features, values);
@@ -103,14 +142,29 @@ impl Dictionary {
         out
     }
 
+    /// Reconstructions `[n, d_out]` of the rows of `codes`, which are those of `x[n, d_in]`: with the skip path, in the units of `x`.
+    ///
+    /// # Panics
+    /// If a code names a feature that the dictionary does not have, or `x` has a different number of rows.
+    pub fn decode_with(&self, codes: &Codes, x: &[f32]) -> Vec<f32> {
+        assert_eq!(codes.rows() * self.d_in, x.len(), "codes and rows are of different tokens");
+        let mut out = self.decode(codes);
+        match &self.target {
+            None => self.normalisation.undo(&mut out, x, self.d_in),
+            Some(target) => target.add_skip(&mut out, x, self.d_in),
+        }
+        out
+    }
+
     /// Feature `f`'s encoder row, `[d]`.
     pub fn encoder_row(&self, f: usize) -> &[f32] {
         &self.w_enc[f * self.d_in..(f + 1) * self.d_in]
     }
 
-    /// Feature `f`'s decoder row, `[d]`.
+    /// Feature `f`'s decoder row, `[d_out]`.
     pub fn decoder_row(&self, f: usize) -> &[f32] {
-        &self.w_dec[f * self.d_in..(f + 1) * self.d_in]
+        let d = self.d_out();
+        &self.w_dec[f * d..(f + 1) * d]
     }
 
     /// Turns a dictionary that was trained on `x · scale` into the same one for raw `x`.
@@ -123,8 +177,10 @@ impl Dictionary {
         for bias in self.b_enc.iter_mut().chain(&mut self.b_dec) {
             *bias /= scale;
         }
-        if let Selection::Threshold(thresholds) = &mut self.selection {
-            thresholds.iter_mut().for_each(|t| *t /= scale);
+        match &mut self.selection {
+            Selection::Threshold(thresholds) => thresholds.iter_mut().for_each(|t| *t /= scale),
+            Selection::MatchingPursuit { residual_threshold, .. } => *residual_threshold /= scale,
+            Selection::TopK(_) | Selection::AbsTopK(_) => {}
         }
         self
     }
@@ -149,6 +205,8 @@ pub(crate) mod tests {
             w_dec: numbers(features * d, 3),
             b_dec: numbers(d, 4),
             selection,
+            normalisation: Normalisation::None,
+            target: None,
             info: DictionaryInfo::default(),
         }
     }
@@ -216,6 +274,59 @@ pub(crate) mod tests {
                         .map(|(&f, &v)| f64::from(v) * f64::from(dictionary.decoder_row(f as usize)[c]))
                         .sum::<f64>();
                 assert!((f64::from(out[i * 13 + c]) - exact).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn codes_of_largest_magnitude_keep_their_sign() {
+        let dictionary = small(24, 150, Selection::AbsTopK(9));
+        let x = numbers(24 * 300, 7);
+        let codes = dictionary.encode(&x);
+        let mut negative = 0;
+        for (i, row) in x.chunks_exact(24).enumerate() {
+            let z = naive_z(&dictionary, row);
+            let mut order: Vec<usize> = (0..150).collect();
+            order.sort_by(|&a, &b| z[b].abs().total_cmp(&z[a].abs()));
+            order.truncate(9);
+            order.sort_unstable();
+            let (features, values) = codes.row(i);
+            assert_eq!(features.iter().map(|&f| f as usize).collect::<Vec<_>>(), order, "row {i}");
+            for (&f, &v) in features.iter().zip(values) {
+                assert!((f64::from(v) - z[f as usize]).abs() < 1e-4);
+                negative += usize::from(v < 0.0);
+            }
+        }
+        assert!(negative > 300);
+    }
+
+    #[test]
+    fn a_transcoder_subtracts_nothing_and_adds_its_skip_path() {
+        let (d, d_out, features) = (12, 5, 40);
+        let mut dictionary = small(d, features, Selection::TopK(7));
+        dictionary.w_dec = numbers(features * d_out, 31);
+        dictionary.b_dec = numbers(d_out, 32);
+        let skip = numbers(d_out * d, 33);
+        dictionary.target = Some(Target { d_out, skip: Some(skip.clone()), hook: None });
+        let x = numbers(d * 90, 6);
+        let codes = dictionary.encode(&x);
+        let out = dictionary.decode_with(&codes, &x);
+        assert_eq!(out.len(), 90 * d_out);
+        for (i, row) in x.chunks_exact(d).enumerate() {
+            let (listed, values) = codes.row(i);
+            for (&f, &v) in listed.iter().zip(values) {
+                let z: f32 = row.iter().zip(dictionary.encoder_row(f as usize)).map(|(x, w)| x * w).sum();
+                assert!((z + dictionary.b_enc[f as usize] - v).abs() < 1e-5);
+            }
+            for c in 0..d_out {
+                let mut exact = f64::from(dictionary.b_dec[c]);
+                for (&f, &v) in listed.iter().zip(values) {
+                    exact += f64::from(v) * f64::from(dictionary.w_dec[f as usize * d_out + c]);
+                }
+                for (x, w) in row.iter().zip(&skip[c * d..(c + 1) * d]) {
+                    exact += f64::from(*x) * f64::from(*w);
+                }
+                assert!((f64::from(out[i * d_out + c]) - exact).abs() < 1e-4);
             }
         }
     }

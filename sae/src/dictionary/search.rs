@@ -46,13 +46,15 @@ impl<'a> Search<'a> {
     pub(super) fn new(dictionary: &'a Dictionary, x: &[f32]) -> Option<Self> {
         let (d, features) = (dictionary.d_in, dictionary.d_sae);
         let instructions = Instructions::detect();
-        let large = d >= SMALLEST.0 && features >= SMALLEST.1 && x.len() / d >= SMALLEST.2;
+        // Others rank magnitudes or have no pre-activations.
+        let ranked = matches!(dictionary.selection, Selection::TopK(_) | Selection::Threshold(_));
+        let large = ranked && d >= SMALLEST.0 && features >= SMALLEST.1 && x.len() / d >= SMALLEST.2;
         if !large || d > MAX_WIDTH || instructions == Instructions::Portable {
             return None;
         }
         Some(Self::packed(
             dictionary,
-            Fold::balancing(&root_mean_squares(x, &dictionary.b_dec)),
+            Fold::balancing(&root_mean_squares(x, &dictionary.subtracted())),
             instructions,
         ))
     }
@@ -61,8 +63,8 @@ impl<'a> Search<'a> {
         let mut panels = Panels::default();
         // What passes a threshold is what is positive without it.
         let bias = |f: usize| match &dictionary.selection {
-            Selection::TopK(_) => dictionary.b_enc[f],
             Selection::Threshold(thresholds) => dictionary.b_enc[f] - thresholds[f].max(0.0),
+            _ => dictionary.b_enc[f],
         };
         panels.pack(&dictionary.w_enc, &fold, bias);
         use_large_pages(&dictionary.w_enc);
@@ -73,7 +75,7 @@ impl<'a> Search<'a> {
     /// The codes of `x[n, d]`.
     pub(super) fn encode(&self, x: &[f32]) -> Codes {
         let Self { dictionary, chunks_at_once, .. } = self;
-        let (d, spare) = (dictionary.d_in, Spare::<Buffer>::default());
+        let (d, spare, subtracted) = (dictionary.d_in, Spare::<Buffer>::default(), dictionary.subtracted());
         let width = CHUNK_ROWS * d;
         let (mut centred, mut listed, mut products) = (Vec::new(), Listed::default(), Vec::new());
         let mut codes = Vec::with_capacity(x.len().div_ceil(width));
@@ -81,7 +83,7 @@ impl<'a> Search<'a> {
             memory::resize(&mut centred, x.len(), 0.0);
             (centred.par_chunks_mut(width), x.par_chunks(width))
                 .into_par_iter()
-                .for_each(|(centred, x)| centre(centred, x, &dictionary.b_dec));
+                .for_each(|(centred, x)| centre(centred, x, &subtracted));
             let chunks: Vec<Option<Lists>> = centred
                 .par_chunks(width)
                 .map(|rows| {
@@ -118,6 +120,8 @@ impl<'a> Search<'a> {
             Selection::Threshold(_) => {
                 buffer.shortlist.find_all(pairs, n * dictionary.d_sae, 0.0, *instructions);
             }
+            // `Search::new` does not take these.
+            Selection::AbsTopK(_) | Selection::MatchingPursuit { .. } => return None,
         }
         let mut lists = Lists::default();
         (0..n).for_each(|i| lists.push_row(buffer.shortlist.row(i)));
@@ -166,6 +170,7 @@ impl Dictionary {
                 }
                 codes.offsets.push(codes.features.len());
             }
+            Selection::AbsTopK(_) | Selection::MatchingPursuit { .. } => codes.push_row(&[], &[]),
         }
     }
 }

@@ -10,9 +10,37 @@ pub enum Selection {
     TopK(usize),
     /// Every pre-activation above its feature's threshold `[F]` and above 0 (JumpReLU; all zeros is ReLU).
     Threshold(Vec<f32>),
+    /// The `k` pre-activations of largest magnitude of each token with their sign, ties to the lower feature: codes may be negative.
+    AbsTopK(usize),
+    /// Greedy: the feature whose decoder row has the largest product with what is left of the token, again and again. `W_enc` is
+    /// `W_dec`, `b_enc` is zero.
+    MatchingPursuit {
+        /// Enough if the norm of what is left is below this; 0: never.
+        residual_threshold: f32,
+        /// Steps at most; `d_in` if none are given.
+        max_iterations: Option<usize>,
+        /// Enough if a step takes a feature again.
+        stop_on_duplicate_support: bool,
+    },
 }
 
 impl Selection {
+    /// Whether codes may be negative.
+    pub fn is_signed(&self) -> bool {
+        matches!(self, Self::AbsTopK(_))
+    }
+
+    /// `topk`, `jumprelu`, … in the words of SAELens.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TopK(_) => "topk",
+            Self::Threshold(thresholds) if thresholds.iter().all(|t| *t == 0.0) => "relu",
+            Self::Threshold(_) => "jumprelu",
+            Self::AbsTopK(_) => "abstopk",
+            Self::MatchingPursuit { .. } => "matching_pursuit",
+        }
+    }
+
     /// The codes of `products[n, F] + b_enc[F]`.
     pub(super) fn select(&self, products: &[f32], b_enc: &[f32], candidates: &mut Candidates) -> Codes {
         let mut codes = Codes::default();
@@ -36,6 +64,22 @@ impl Selection {
                     }
                     codes.offsets.push(codes.features.len());
                 }
+            }
+            Self::AbsTopK(k) => {
+                let (mut features, mut values) = (vec![0; *k], vec![0.0; *k]);
+                let (mut magnitudes, zeros) = (Vec::new(), vec![0.0; b_enc.len()]);
+                for row in products.chunks_exact(b_enc.len()) {
+                    let z = |f: usize| row[f] + b_enc[f];
+                    magnitudes.clear();
+                    magnitudes.extend((0..row.len()).map(|f| z(f).abs()));
+                    let n = topk::select(&magnitudes, &zeros, *k, candidates, &mut features, &mut values);
+                    values.iter_mut().zip(&features).take(n).for_each(|(v, f)| *v = z(*f as usize));
+                    codes.push_row(&features[..n], &values[..n]);
+                }
+            }
+            // Has no pre-activations: `Dictionary::encode_exact` does not come here.
+            Self::MatchingPursuit { .. } => {
+                products.chunks_exact(b_enc.len()).for_each(|_| codes.push_row(&[], &[]));
             }
         }
         codes

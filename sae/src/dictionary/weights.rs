@@ -83,6 +83,22 @@ impl Weights {
         }
     }
 
+    /// The names of all tensors, ascending.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .tensors()
+            .map(|tensors| tensors.names().into_iter().map(ToString::to_string).collect())
+            .unwrap_or_default();
+        names.sort();
+        names
+    }
+
+    /// The shape of tensor `name`, if there is one.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let tensors = self.tensors().ok()?;
+        tensors.tensor(name).ok().map(|view| view.shape().to_vec())
+    }
+
     fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>> {
         let tensors = self.tensors()?;
         let Ok(view) = tensors.tensor(name) else {

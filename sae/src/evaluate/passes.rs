@@ -52,6 +52,7 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
     let Some(d) = view.dictionaries.first().map(|dictionary| dictionary.d_in) else {
         return Err(Error::request("there is no dictionary to evaluate"));
     };
+    view.dictionaries.iter().try_for_each(|dictionary| dictionary.needs_its_input("the evaluation"))?;
     let mut reader = RowReader::new(view.dataset, &view.choice.ranges, batch, d)?;
     let empty = |dictionary: &&Dictionary| Reconstruction::new(d, dictionary.d_sae);
     let mut pass = RowPass {
@@ -76,7 +77,8 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
         let all = view.dictionaries.iter().zip(&mut encoders).zip(&mut pass.reconstructions);
         for ((dictionary, encoder), sums) in all {
             let codes = encoder.encode(&rows.activations);
-            sums.add(&rows.activations, &codes, &dictionary.decode(&codes))?;
+            let reconstructed = dictionary.decode_with(&codes, &rows.activations);
+            sums.add(&rows.activations, &codes, &reconstructed)?;
             stop(progress)?;
         }
         progress.advance(done, "");

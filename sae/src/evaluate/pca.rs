@@ -8,7 +8,7 @@ use storage::Dataset;
 use storage::evaluation::Baseline;
 
 use super::splice::is_within;
-use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use crate::rows::{RowReader, choose, documents};
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
@@ -83,6 +83,8 @@ impl Pca {
             w_dec: rows,
             b_dec: self.mean.clone(),
             selection: Selection::TopK(k),
+            normalisation: Normalisation::None,
+            target: None,
             info: DictionaryInfo::default(),
         }
     }

@@ -94,7 +94,7 @@ impl Splice<'_> {
             Self::Reconstruct(dictionary) => {
                 let rows: Vec<f32> =
                     places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
-                let reconstructed = dictionary.decode(&dictionary.encode(&rows));
+                let reconstructed = dictionary.decode_with(&dictionary.encode(&rows), &rows);
                 for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
                     values[i * d..(i + 1) * d].copy_from_slice(row);
                 }

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::*;
 use crate::Quiet;
-use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use crate::rows::fixture::{self, Text};
 use lm::model::{LanguageModel, NoTap, Tap};
 use lm::text::{Contexts, pack};
@@ -104,6 +104,8 @@ impl World {
             w_dec,
             b_dec,
             selection,
+            normalisation: Normalisation::None,
+            target: None,
             info: DictionaryInfo::default(),
         }
     }

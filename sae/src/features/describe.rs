@@ -50,7 +50,7 @@ pub struct Description {
 impl Describer<'_> {
     /// Describes `features`, which are in `bucket`, in order.
     pub fn describe(&self, bucket: &Bucket, features: Range<usize>) -> Vec<Description> {
-        let (decoder, d) = (&self.dictionary.w_dec, self.dictionary.d_in);
+        let (decoder, d) = (&self.dictionary.w_dec, self.dictionary.d_out());
         let logits = match self.unembedding {
             Some(unembedding) => logits(decoder, unembedding, d, features.clone(), LOGITS),
             None => vec![Logits::default(); features.len()],
@@ -86,7 +86,11 @@ impl Describer<'_> {
             bias: self.dictionary.b_enc[feature],
             encoder_norm: norm(encoder) as f32,
             decoder_norm: norm(decoder) as f32,
-            encoder_decoder_cosine: if norms > 0.0 { (dot(encoder, decoder) / norms) as f32 } else { 0.0 },
+            encoder_decoder_cosine: if norms > 0.0 && encoder.len() == decoder.len() {
+                (dot(encoder, decoder) / norms) as f32
+            } else {
+                0.0
+            },
             histogram: summary.histogram.to_vec(),
             fires_on: summary.fires_on,
             ..FeatureRow::default()

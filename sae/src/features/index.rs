@@ -70,6 +70,7 @@ impl Default for IndexOptions {
 /// index that cannot be written, or [`Error::Stopped`].
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexRecord> {
     let subject = Subject::open(run_dir, options.data.as_deref())?;
+    subject.dictionary.needs_positive_codes("the feature index")?;
     let model = load_model(&options.model, subject.dataset.manifest())?;
     let (unembedding, logits) = unembedding(&subject, model.as_ref())?;
     if unembedding.is_none() {
@@ -86,7 +87,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     let encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
     let describer = Describer {
         dictionary: &subject.dictionary,
-        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
+        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_out()),
         unembedding: unembedding.as_deref(),
         tokens: &encoded.tokens,
         coactivity: &encoded.coactivity,
@@ -126,17 +127,23 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
     let Some(model) = model else {
         return Ok((None, "no model was given".into()));
     };
-    let hook = subject.dataset.manifest().hook.clone().unwrap_or_default();
+    let hook = match &subject.dictionary.target {
+        None => subject.dataset.manifest().hook.clone().unwrap_or_default(),
+        Some(target) => match &target.hook {
+            Some(hook) => hook.clone(),
+            None => return Ok((None, "where the transcoder's output is was not recorded".into())),
+        },
+    };
     let site = hook.parse::<lm::model::Hook>()?.site;
     if !site.writes_to_the_stream() {
         return Ok((None, format!("directions at {hook} are not written into the residual stream")));
     }
     let matrix = model.unembedding()?;
     let (_, width) = matrix.dims2()?;
-    if width != subject.dictionary.d_in {
+    if width != subject.dictionary.d_out() {
         return Err(Error::request(format!(
             "the model's residual stream has width {width}, the dictionary {}",
-            subject.dictionary.d_in
+            subject.dictionary.d_out()
         ))
         .with_remedy("give the model of the dataset with --model"));
     }

@@ -25,13 +25,13 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<(PathBuf, Matching)> {
     let (a, b) = (Dictionary::load(run)?, Dictionary::load(other)?);
-    if a.d_in != b.d_in {
+    if a.d_out() != b.d_out() {
         return Err(Error::request(format!(
-            "{} is for activations of width {}, {} for width {}; only dictionaries of the same place can be compared",
+            "{} writes activations of width {}, {} of width {}; only dictionaries of the same place can be compared",
             run.display(),
-            a.d_in,
+            a.d_out(),
             other.display(),
-            b.d_in
+            b.d_out()
         )));
     }
     if a.d_sae == 0 || b.d_sae == 0 {
@@ -78,7 +78,7 @@ pub fn run(
 
 fn both(a: &Dictionary, b: &Dictionary, what: &str, progress: &mut dyn Progress) -> Result<Vec<Nearest>> {
     progress.begin(what, Some(a.d_sae as u64), "features");
-    let found = nearest(&a.w_dec, &b.w_dec, a.d_in, |done| {
+    let found = nearest(&a.w_dec, &b.w_dec, a.d_out(), |done| {
         progress.advance(done as u64, "");
         progress.stop_requested()
     });

@@ -56,6 +56,8 @@ impl Prompter {
             .with_remedy("finish the training with `sae train --resume`"));
         }
         let dictionary = Dictionary::load(dir)?;
+        dictionary.needs_its_input("changing a feature on a text of your own")?;
+        dictionary.needs_raw_rows("changing a feature on a text of your own")?;
         let manifest = manifest(dir, data, &record)?;
         let named = manifest.hook.clone().unwrap_or_default();
         if !record.hook.is_empty() && record.hook != named {

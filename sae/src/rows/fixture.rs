@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use storage::documents::DocumentRow;
 use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, schema, vector};
 
-use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use lm::model::{LanguageModel, ModelSource};
 use lm::pretrain::{Architecture, Parameters, PretrainConfig};
 
@@ -46,6 +46,8 @@ pub fn components(d: usize) -> Dictionary {
         w_dec: identity,
         b_dec: vec![0.0; d],
         selection: Selection::TopK(d),
+        normalisation: Normalisation::None,
+        target: None,
         info: DictionaryInfo::default(),
     }
 }
@@ -111,6 +113,8 @@ pub fn dictionary(d: usize, features: usize, k: usize, seed: u64) -> Dictionary 
         w_dec: draw(features * d),
         b_dec: draw(d),
         selection: Selection::TopK(k),
+        normalisation: Normalisation::None,
+        target: None,
         info: DictionaryInfo::default(),
     }
 }

@@ -57,6 +57,9 @@ pub fn fit_encoder(state: &mut TrainState, rows: &[f32], k: usize) {
 /// If it cannot be read, or has a different shape.
 pub fn take_weights(state: &mut TrainState, folder: &Path, scale: f32) -> Result<()> {
     let raw = Dictionary::load(folder)?;
+    raw.needs_its_input("training from a dictionary")?;
+    raw.needs_raw_rows("training from a dictionary")?;
+    raw.needs_pre_activations("training from a dictionary")?;
     let (ours, theirs) = ((state.d, state.features), (raw.d_in, raw.d_sae));
     if ours != theirs {
         return Err(Error::format(folder, format!("has d_in and d_sae {theirs:?}; expected {ours:?}"))

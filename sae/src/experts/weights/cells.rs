@@ -85,7 +85,7 @@ pub fn cells_of_experts(
 /// Dictionaries of different width.
 pub fn cells_of_features(other: &Path, reference: &Path, progress: &mut dyn Progress) -> Result<Cells> {
     let (a, b) = (Dictionary::load(other)?, Dictionary::load(reference)?);
-    if a.d_in != b.d_in {
+    if (a.d_in, a.d_out()) != (b.d_in, b.d_out()) {
         return Err(Error::request(format!(
             "{} takes activations of width {}, {} of width {}; only dictionaries of the same hook can be compared",
             other.display(),

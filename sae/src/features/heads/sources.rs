@@ -94,7 +94,7 @@ impl Seen {
     /// Takes the pre-activation of `feature` at `to` apart.
     pub fn parts(&self, dictionary: &Dictionary, heads: &Heads, feature: usize, to: Destination) -> Parts {
         let encoder = dictionary.encoder_row(feature);
-        let constant = f64::from(dictionary.b_enc[feature]) - dot(encoder, &dictionary.b_dec);
+        let constant = f64::from(dictionary.b_enc[feature]) - dot(encoder, &dictionary.subtracted());
         let token = to.row * self.len + to.at;
         let z = &self.z[token * heads.width()..(token + 1) * heads.width()];
         let mut parts = Parts {

@@ -83,7 +83,7 @@ fn places(
 ) -> Result<Vec<[f32; 2]>> {
     let epochs = epochs.unwrap_or(if alive.len() < MANY { 500 } else { 200 });
     let edges = graph::edges(alive, neighbours);
-    let mut places = start::along_main_directions(&dictionary.w_dec, dictionary.d_in, alive, seed);
+    let mut places = start::along_main_directions(&dictionary.w_dec, dictionary.d_out(), alive, seed);
     progress.begin("map", Some(epochs as u64), "passes");
     let mut descent = descend::Descent::new(&edges, epochs, seed);
     for epoch in 0..epochs {

@@ -23,7 +23,7 @@ use super::step::{Audit, StepOptions, Stepper, Tokens};
 use super::thread_pool;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::{GradientNorm, Score};
-use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use crate::{Error, Progress, Result};
 use kernels::chance::{Purpose, generator, normal};
 use planted::planted;
@@ -159,6 +159,8 @@ pub fn time_steps(
         w_dec: state.w_dec.value,
         b_dec: state.b_dec.value,
         selection: Selection::TopK(k),
+        normalisation: Normalisation::None,
+        target: None,
         info: DictionaryInfo::default(),
     };
     let mut encoder = dictionary.encoder();

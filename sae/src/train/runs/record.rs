@@ -7,7 +7,7 @@ use storage::{Dataset, LeftOut, Manifest, RunRecord, RunStatus};
 use super::clock;
 use super::trainer::Trainer;
 use crate::Error;
-use crate::dictionary::{Dictionary, DictionaryInfo, Selection};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use crate::train::TrainOutcome;
 use crate::train::config::Resolved;
 use crate::train::state::TrainState;
@@ -155,6 +155,8 @@ pub fn dictionary(
         w_dec: state.w_dec.value.clone(),
         b_dec: state.b_dec.value.clone(),
         selection,
+        normalisation: Normalisation::None,
+        target: None,
         info,
     };
     dictionary.for_raw_activations(trainer.statistics().input_scale)

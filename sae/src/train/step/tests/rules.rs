@@ -1,7 +1,7 @@
 //! What ties the methods to each other: limits in which one is another, and what holds over several steps.
 
 use super::*;
-use crate::dictionary::{Dictionary, DictionaryInfo};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation};
 
 /// States after some steps, with the reports.
 fn train(
@@ -203,6 +203,8 @@ fn the_dictionary_of_a_method_has_the_codes_of_training() {
             w_dec: state.w_dec.value.clone(),
             b_dec: state.b_dec.value.clone(),
             selection,
+            normalisation: Normalisation::None,
+            target: None,
             info: DictionaryInfo::default(),
         };
         let codes = dictionary.encode(&x);
