@@ -12,6 +12,8 @@
 //! | a model's values at a hook | [`lm::model::LanguageModel`] with a [`lm::model::Tap`] |
 //! | a dataset of activations | [`harvest::run`], or of those computed elsewhere [`interop::activations::run`] |
 //! | a dictionary | [`train::run`], then [`dictionary::Dictionary::load`] |
+//! | a dictionary of a different program | [`interop::dictionaries::open`], [`imported::run`] |
+//! | whether it was read as it was meant | [`check::check`] |
 //! | how good it is | [`evaluate::run`] |
 //! | what its features do | [`features::index`] |
 //! | how methods compare | [`comparison::run`] |
@@ -48,6 +50,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod comparison;
 mod csv_file;
 pub mod demo;
@@ -57,6 +60,7 @@ pub mod experts;
 pub mod explain;
 pub mod features;
 pub mod harvest;
+pub mod imported;
 pub mod interop;
 pub mod matching;
 pub mod prompt;

@@ -105,6 +105,10 @@ record! {
         data: String,
         /// Where the activations were taken (a TransformerLens name).
         hook: String,
+        /// Where the value is that a transcoder reconstructs: every number of reconstruction is about it, and the model runs with
+        /// reconstructions, zeros or the mean there. Missing for a dictionary that reconstructs its input.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
         /// Tokens per context, BOS counted.
         context_length: usize,
         /// Name of the model.

@@ -95,6 +95,10 @@ pub struct RunInfo {
     pub trainer: Option<u32>,
     /// Why it failed, if it did.
     pub failure: Option<String>,
+    /// Whether it was imported from a different program and not trained here.
+    pub imported: bool,
+    /// What a check of it said: the sentence, what to do about it, and whether it can be used as it was read.
+    pub check: Option<storage::Check>,
     /// What could not be read, though the run itself could.
     pub gaps: Vec<Problem>,
 }
@@ -164,6 +168,11 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         metrics_written: std::fs::metadata(dir.join("metrics.parquet")).and_then(|m| m.modified()).ok(),
         trainer: (record.status == RunStatus::Running).then(|| trainer(dir)).flatten(),
         failure: record.error.clone(),
+        imported: record.imported.is_some(),
+        check: storage::Check::read(dir).unwrap_or_else(|error| {
+            gaps.push(problem(error));
+            None
+        }),
         gaps,
     })
 }
@@ -198,6 +207,9 @@ fn status(dir: &Path, recorded: RunStatus) -> Status {
 }
 
 fn configuration(record: &RunRecord) -> Vec<(String, String)> {
+    if let Some(imported) = &record.imported {
+        return import_configuration(record, imported);
+    }
     let mut rows = vec![
         ("method", record.method.clone()),
         ("features", format::grouped(record.d_sae as u64)),
@@ -226,8 +238,39 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
     rows
 }
 
-/// Reads the curves of the run in `dir`.
+/// What there is to say of a dictionary that was not trained here.
+fn import_configuration(record: &RunRecord, imported: &storage::Imported) -> Vec<(String, String)> {
+    let yes_no = |yes: bool| if yes { "subtracted before encoding" } else { "not subtracted" }.to_owned();
+    let mut rows = vec![
+        ("selection", record.method.clone()),
+        ("imported from", imported.source.clone()),
+        ("format", imported.layout.clone()),
+        ("features", format::grouped(record.d_sae as u64)),
+        ("activation width", format::grouped(record.d_in as u64)),
+        ("k", if record.k > 0 { record.k.to_string() } else { format::MISSING.to_owned() }),
+        ("model", record.model.id.clone()),
+        ("hook", record.hook.clone()),
+        ("dataset", record.data.clone()),
+        ("decoder bias", yes_no(imported.pre_bias)),
+        ("input scale", format::value(imported.input_scale)),
+        ("normalisation", imported.normalisation.clone()),
+        ("reading", imported.reading.clone().unwrap_or_default()),
+        ("imported", record.started.clone()),
+    ];
+    rows.retain(|(_, value)| !value.is_empty());
+    let mut rows: Vec<_> = rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let decided = |one: &storage::Decision| (one.what.clone(), format!("{}: {}", one.value, one.why));
+    rows.extend(imported.decisions.iter().map(decided));
+    rows.extend(imported.files.iter().map(|file| ("file".to_owned(), file.path.clone())));
+    rows
+}
+
+/// Reads the curves of the run in `dir`; an imported one has none.
 pub fn read_metrics(dir: &Path) -> Result<Metrics, Problem> {
-    let reader = storage::Run::open(dir).and_then(|run| run.metrics()).map_err(problem)?;
+    let run = storage::Run::open(dir).map_err(problem)?;
+    if run.record().imported.is_some() {
+        return Ok(Metrics::default());
+    }
+    let reader = run.metrics().map_err(problem)?;
     MetricsColumns::read_all(&reader).map(Metrics).map_err(problem)
 }

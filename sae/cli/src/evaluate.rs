@@ -10,11 +10,14 @@ use sae::{ModelChoice, Result};
 
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sae evaluate topk --json")]
+#[command(
+    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n\n\
+                  Of a run the numbers are kept in RUN/evaluation; of a dictionary of a different program they are only printed."
+)]
 pub struct Command {
-    /// The run
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
+    /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
+    #[arg(value_name = "SOURCE")]
+    run: String,
     /// Dataset [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -85,6 +88,7 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        let run = session.source(&self.run)?;
         let options = EvaluateOptions {
             data: self.data,
             model: choice(self.model.as_deref(), self.no_model, session)?,
@@ -94,13 +98,13 @@ impl Command {
             ..EvaluateOptions::default()
         };
         if !(self.pca || self.threshold) {
-            let evaluation = evaluate::run(&self.run, &options, &mut session.progress)?;
+            let evaluation = evaluate::run(&run, &options, &mut session.progress)?;
             let mut output = Output::new(serde_json::json!(evaluation));
             rows(&evaluation, &mut output);
             return Ok(output);
         }
         let asked = (self.pca, self.threshold);
-        let measured = evaluate::run_beside(&self.run, asked, &options, &mut session.progress)?;
+        let measured = evaluate::run_beside(&run, asked, &options, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!({
             "run": measured.runs, "by_threshold": measured.by_threshold, "baselines": measured.baselines,
         }));

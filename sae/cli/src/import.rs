@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use storage::{Dtype, ModelRef};
 
-use super::{Output, Session};
+use super::{Output, Session, import_dictionary};
 use lm::model::ModelSource;
 use sae::interop::activations::{self, ImportConfig, Imported, Plan};
 use sae::interop::images::{self, ImagesConfig};
@@ -25,16 +25,30 @@ Padding is left out where an attention_mask says so; the test and validation spl
 Rows without tokens stay without: the index and the window show where they are, not text.
 An interrupted import continues when the same command is given again.";
 
-/// Make a dataset of activations computed elsewhere (.npy, .safetensors, Arrow, Feather, Parquet) or of patches of pictures
+/// Make a dataset of activations computed elsewhere (.npy, .safetensors, Arrow, Feather, Parquet) or of patches of pictures; with
+/// `dictionary`, a run of a dictionary that a different program trained
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Command {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    rows: Rows,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Dictionary(import_dictionary::Command),
+}
+
+#[derive(Debug, Args)]
+struct Rows {
     /// Files of one kind, in the order of their rows, or folders of them
     #[arg(value_name = "PATH", required_unless_present = "images")]
     inputs: Vec<PathBuf>,
     /// Folder for the dataset
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    out: Option<PathBuf>,
     /// Show what would be read, and stop
     #[arg(long)]
     dry_run: bool,
@@ -101,11 +115,21 @@ impl Command {
     /// Runs the command.
     ///
     /// # Errors
-    /// As [`activations::run`] and [`images::run`].
+    /// As [`activations::run`], [`images::run`] and [`sae::imported::run`].
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        match self.what {
+            Some(What::Dictionary(command)) => command.run(session),
+            None => self.rows.run(session),
+        }
+    }
+}
+
+impl Rows {
+    fn run(self, session: &mut Session) -> Result<Output> {
+        let out = self.out.clone().ok_or_else(|| Error::request("--out names the folder for the dataset"))?;
         if !self.images.is_empty() {
             let config = self.images(session);
-            return Ok(made(&images::run(&config, &self.out, &mut session.progress)?));
+            return Ok(made(&images::run(&config, &out, &mut session.progress)?));
         }
         // clap's `requires` gives way where the two exclude each other, so it cannot say this.
         let of_pictures = [
@@ -125,7 +149,7 @@ impl Command {
         if self.dry_run {
             return Ok(planned(&activations::plan(&config)?));
         }
-        Ok(made(&activations::run(&config, &self.out, &mut session.progress)?))
+        Ok(made(&activations::run(&config, &out, &mut session.progress)?))
     }
 
     fn images(&self, session: &Session) -> ImagesConfig {

@@ -4,17 +4,22 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Output, Session, evaluate};
+use super::{Output, Session, evaluate, import_dictionary};
 use sae::Result;
 use sae::features::{self, IndexOptions};
 
 /// Find out what a dictionary's features do: statistics, examples, logits, neighbours
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sae index topk --tokens 2000000")]
+#[command(
+    after_help = "Examples:\n  sae index topk --tokens 2000000\n  sae index gpt2-res/blocks.5.hook_resid_pre --data data --out gpt2-5"
+)]
 pub struct Command {
-    /// The run
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
+    /// A run; with --out also a dictionary of a different program (a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub)
+    #[arg(value_name = "SOURCE")]
+    run: String,
+    /// Make this run of a dictionary of a different program first, as `sae import dictionary` does
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
     /// Dataset [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -39,6 +44,14 @@ pub struct Command {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        let run = match &self.out {
+            Some(out) => {
+                let data = self.data.clone();
+                import_dictionary::import(&self.run, out, data, session)?;
+                out.clone()
+            }
+            None => session.source(&self.run)?,
+        };
         let defaults = IndexOptions::default();
         let options = IndexOptions {
             data: self.data,
@@ -48,9 +61,9 @@ impl Command {
             sources_of: self.sources_of.unwrap_or(defaults.sources_of),
             ..defaults
         };
-        let summary = features::index(&self.run, &options, &mut session.progress)?;
+        let summary = features::index(&run, &options, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!(summary));
-        output.row("index", self.run.join("features").display());
+        output.row("index", run.join("features").display());
         output.row("features", format!("{}, {} of them dead", summary.features, summary.dead));
         output.row("tokens", format!("{} of {} documents", summary.tokens, summary.documents));
         output.row("activations", summary.activations);

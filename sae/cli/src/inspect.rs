@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use storage::history::{HistoryRecord, Quantiles};
-use storage::{RunRecord, RunStatus};
+use storage::{Imported, RunRecord, RunStatus};
 
 use super::{Output, Session};
 use lm::model::{Hook, LanguageModel, Site};
@@ -60,6 +60,9 @@ fn run(dir: &Path) -> Result<Output> {
     let count = |n: u64| super::progress::count(n as f64);
     let mut output = Output::new(serde_json::json!({ "run": dir, "record": record, "history": history }));
     output.row("run", dir.display());
+    if let Some(imported) = &record.imported {
+        return Ok(import(&record, imported, output));
+    }
     let status = match record.status {
         RunStatus::Running => "running",
         RunStatus::Finished => "finished",
@@ -99,6 +102,24 @@ fn run(dir: &Path) -> Result<Output> {
         output.row("  first · last", format!("cosine {cosine:.3} on average"));
     }
     Ok(output)
+}
+
+/// What there is to say of a dictionary that was not trained here.
+fn import(record: &RunRecord, imported: &Imported, mut output: Output) -> Output {
+    output.row("imported", format!("{} ({}), {}", imported.source, imported.layout, record.started));
+    output.row("selection", &record.method);
+    output.row("hook", &record.hook);
+    output.row("features", format!("{} of width {}", record.d_sae, record.d_in));
+    if let Some(reading) = &imported.reading {
+        output.row("reading", reading);
+    }
+    for decision in &imported.decisions {
+        output.row(&format!("  {}", decision.what), format!("{}: {}", decision.value, decision.why));
+    }
+    for file in &imported.files {
+        output.row("file", format!("{}, SHA-256 {}", file.path, file.sha256));
+    }
+    output
 }
 
 /// What the value at a hook is like.

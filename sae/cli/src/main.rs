@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod check;
 mod compare;
 mod demo;
 mod evaluate;
@@ -13,6 +14,7 @@ mod experts;
 mod explain;
 mod harvest;
 mod import;
+mod import_dictionary;
 mod index;
 mod inspect;
 mod logits;
@@ -26,6 +28,7 @@ mod score;
 mod sweep;
 mod train;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +38,7 @@ use clap::{Args, Parser, Subcommand};
 use lm::model::ModelSource;
 use output::Output;
 use progress::Terminal;
+use sae::interop::dictionaries::{self, DictionarySource, Opened};
 use sae::{Error, Result};
 
 /// Sparse autoencoders for language models: harvest, train, evaluate, index
@@ -66,6 +70,7 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::Command),
+    Check(check::Command),
     Compare(compare::Command),
     Demo(demo::Command),
     Harvest(harvest::Command),
@@ -100,6 +105,34 @@ impl Session {
         let source = ModelSource::parse(name);
         source.fetch(&mut self.progress)?;
         Ok(source)
+    }
+
+    /// Where the run or foreign dictionary of that name is; one of the hub is fetched if it is not in the cache.
+    fn source(&mut self, name: &str) -> Result<PathBuf> {
+        // A run that is not there is said to be missing by who opens it, not looked for on the hub.
+        match DictionarySource::parse(name) {
+            source @ DictionarySource::Hub { .. } => {
+                source.fetch(&mut self.progress).map_err(|error| not_there(name, error))
+            }
+            DictionarySource::Path(path) => Ok(path),
+        }
+    }
+
+    /// The dictionary of that name.
+    fn open_dictionary(&mut self, name: &str) -> Result<Opened> {
+        dictionaries::open_path(&self.source(name)?)
+    }
+}
+
+/// What is said of a path that is not there and may be a name of the hub.
+fn not_there(name: &str, error: Error) -> Error {
+    match error {
+        Error::Network(problem) => Error::request(format!(
+            "there is no file or folder {name}, and the hub cannot be asked: {}",
+            problem.what
+        ))
+        .with_remedy("check the path"),
+        error => error,
     }
 }
 
@@ -140,6 +173,7 @@ fn run(program: Program) -> Result<Output> {
         Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
     match program.command {
         Command::Bench(command) => command.run(&mut session),
+        Command::Check(command) => command.run(&mut session),
         Command::Compare(command) => command.run(&mut session),
         Command::Demo(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),

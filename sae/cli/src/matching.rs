@@ -14,9 +14,10 @@ pub struct Command {
     /// The run
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// The run to compare it with
+    /// What to compare it with: a run, or a dictionary of a different program (a folder, a file, or OWNER/NAME[@REVISION][/PATH]
+    /// of the hub)
     #[arg(value_name = "OTHER")]
-    other: PathBuf,
+    other: String,
     /// Name of the matching, a folder in RUN/matching [default: the name of OTHER]
     #[arg(long)]
     name: Option<String>,
@@ -25,8 +26,8 @@ pub struct Command {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let (folder, record) =
-            matching::run(&self.run, &self.other, self.name.as_deref(), &mut session.progress)?;
+        let other = session.source(&self.other)?;
+        let (folder, record) = matching::run(&self.run, &other, self.name.as_deref(), &mut session.progress)?;
         let mut output = Output::new(serde_json::json!(record));
         output.row("comparison", folder.display());
         output.row("features", format!("{} and {}", record.features, record.others));

@@ -31,6 +31,30 @@ pub(super) struct Sample {
     pub without_gain: Option<Vec<f32>>,
 }
 
+impl Sample {
+    /// Leaves out rows whose norm is above `limit`.
+    pub fn keep_within(&mut self, limit: Option<f64>, d: usize) {
+        let Some(limit) = limit else { return };
+        let kept: Vec<bool> = norms(&self.rows, d).iter().map(|norm| *norm <= limit).collect();
+        let pick = |rows: &[f32]| -> Vec<f32> {
+            let width = rows.len() / kept.len().max(1);
+            let rows = rows.chunks_exact(width.max(1)).zip(&kept).filter(|(_, kept)| **kept);
+            rows.flat_map(|(row, _)| row).copied().collect()
+        };
+        self.target = self.target.take().map(|rows| pick(&rows));
+        self.without_gain = self.without_gain.take().map(|rows| pick(&rows));
+        self.rows = pick(&self.rows);
+    }
+}
+
+/// `rows[n, d]` without those of outlying norm.
+pub(super) fn without_outliers(rows: &[f32], d: usize) -> Vec<f32> {
+    let norms = norms(rows, d);
+    let limit = outlier_limit(&norms);
+    let kept = rows.chunks_exact(d).zip(&norms).filter(|(_, norm)| **norm <= limit);
+    kept.flat_map(|(row, _)| row).copied().collect()
+}
+
 /// Values of several hooks for the same tokens.
 #[derive(Debug)]
 pub(super) struct Captured {
@@ -53,7 +77,8 @@ impl Captured {
 /// `tokens` rows at most of `dataset`, in whole documents drawn by `seed`; held-out ones if there are some.
 pub(super) fn of_dataset(dataset: &Dataset, d: usize, tokens: u64, seed: u64) -> Result<Sample> {
     let all = documents(dataset)?;
-    let held_out: Vec<_> = all.iter().filter(|(row, _)| row.held_out).map(|(_, which)| which.clone()).collect();
+    let held_out: Vec<_> =
+        all.iter().filter(|(row, _)| row.held_out).map(|(_, which)| which.clone()).collect();
     let which = match held_out.is_empty() {
         true => all.into_iter().map(|(_, which)| which).collect(),
         false => held_out,

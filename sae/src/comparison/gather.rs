@@ -29,7 +29,8 @@ pub(super) fn find(folder: &Path) -> Result<(Vec<Candidate>, Vec<String>)> {
     for found in storage::find_folders(folder)?.into_iter().filter(|found| found.kind == FoundKind::Run) {
         let name = found.path.strip_prefix(folder).unwrap_or(&found.path).display().to_string();
         let record = RunRecord::read(&found.path)?;
-        if record.status != RunStatus::Finished {
+        // Without a configuration there is nothing to group an imported dictionary by.
+        if record.status != RunStatus::Finished || record.imported.is_some() {
             others.push(name);
             continue;
         }

@@ -59,7 +59,7 @@ pub fn run(folder: &Path, options: &CompareOptions, progress: &mut dyn Progress)
     let (candidates, unfinished) = gather::find(folder)?;
     if !unfinished.is_empty() {
         progress.remark(&format!(
-            "{} runs are not finished and are left out: {}",
+            "{} runs are left out, because they are not finished or were imported: {}",
             unfinished.len(),
             unfinished.join(", ")
         ));

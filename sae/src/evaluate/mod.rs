@@ -15,6 +15,7 @@ mod splice;
 #[cfg(test)]
 mod tests;
 mod threshold;
+mod transcoder;
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,7 @@ pub use splice::{Energy, Splice, SpliceAt};
 pub use storage::evaluation::{BY_THRESHOLD, Baseline, BaselineEvaluation, Evaluation, FORMAT};
 
 use crate::dictionary::Dictionary;
-use crate::rows::{Choice, ModelChoice, Subject, choose, documents, load_model};
+use crate::rows::{Choice, ModelChoice, Subject, choose, documents, is_run, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::Hook;
 use passes::{Setting, View, check_energy, over_contexts, over_rows};
@@ -65,7 +66,7 @@ impl Default for EvaluateOptions {
     }
 }
 
-/// Evaluates the run in `run_dir` and writes `RUN/evaluation/core.json`.
+/// Evaluates the run in `run_dir` and writes `RUN/evaluation/core.json`. Of a foreign dictionary nothing is written.
 pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progress) -> Result<Evaluation> {
     let measured = many(&[run_dir.to_owned()], Beside::default(), options, progress)?;
     measured.runs.into_iter().next().ok_or_else(|| Error::request("there is no run to evaluate"))
@@ -93,7 +94,7 @@ pub struct Beside<'a> {
 }
 
 /// Evaluates several runs on the same documents: rows are read once, and the model runs once as it is, with zeros and with the mean,
-/// then once for every dictionary. Writes `RUN/evaluation/core.json` of each.
+/// then once for every dictionary. Writes `RUN/evaluation/core.json` of each that is a run.
 ///
 /// The runs must have one dataset. Where training left rows out because of their norm, the lowest limit holds for all of them.
 pub fn many(
@@ -118,6 +119,12 @@ pub fn many(
     let limits = subjects.iter().filter_map(|subject| subject.norm_limit);
     let limit = options.norm_limit.or_else(|| limits.reduce(f32::min));
     let mut baselines = Vec::new();
+    if !beside.pca.is_empty() && subjects.iter().any(|subject| subject.dictionary.target.is_some()) {
+        return Err(Error::request(
+            "principal components of a transcoder's input say nothing about its target",
+        )
+        .with_remedy("leave --pca out"));
+    }
     if !beside.pca.is_empty() {
         let fitted = Pca::fit(dataset, limit, options.seed, progress)?;
         for &k in beside.pca {
@@ -142,13 +149,17 @@ pub fn many(
         let mut evaluation = dictionary.as_ref().and_then(|_| others.next());
         if let Some(evaluation) = &mut evaluation {
             evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
-            evaluation.write(run, BY_THRESHOLD)?;
+            if subject.is_run {
+                evaluation.write(run, BY_THRESHOLD)?;
+            }
         }
         by_threshold.push(evaluation);
     }
     for ((evaluation, subject), run) in measured.iter_mut().zip(&subjects).zip(runs) {
         evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
-        evaluation.write(run, storage::evaluation::CORE)?;
+        if subject.is_run {
+            evaluation.write(run, storage::evaluation::CORE)?;
+        }
     }
     let baselines = baselines.into_iter().zip(others);
     let baselines = baselines
@@ -174,14 +185,35 @@ pub fn run_beside(
     }
     let beside = Beside { pca: &numbers, threshold };
     let measured = many(&[run_dir.to_owned()], beside, options, progress)?;
-    if pca {
+    if pca && is_run(run_dir) {
         storage::evaluation::write_baselines(run_dir, &measured.baselines)?;
     }
     Ok(measured)
 }
 
-/// Measures dictionaries of one width on the chosen documents of `dataset`.
+/// Measures dictionaries of one width on the chosen documents of `dataset`; transcoders one by one.
 fn measure(
+    dataset: &Dataset,
+    dictionaries: &[&Dictionary],
+    limit: Option<f32>,
+    options: &EvaluateOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Evaluation>> {
+    if dictionaries.iter().all(|dictionary| dictionary.target.is_none()) {
+        return measure_together(dataset, dictionaries, limit, options, progress);
+    }
+    let mut evaluations = Vec::new();
+    for dictionary in dictionaries {
+        evaluations.extend(match dictionary.target {
+            Some(_) => vec![transcoder::measure(dataset, dictionary, limit, options, progress)?],
+            None => measure_together(dataset, &[*dictionary], limit, options, progress)?,
+        });
+    }
+    Ok(evaluations)
+}
+
+/// Measures dictionaries that reconstruct their input, in one pass.
+fn measure_together(
     dataset: &Dataset,
     dictionaries: &[&Dictionary],
     limit: Option<f32>,

@@ -92,7 +92,8 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
     Ok(pass)
 }
 
-fn stop(progress: &dyn Progress) -> Result<()> {
+/// An error if somebody asked for an end.
+pub fn stop(progress: &dyn Progress) -> Result<()> {
     if progress.stop_requested() {
         return Err(Error::stopped("the evaluation was not finished; an older one stays as it is"));
     }
@@ -100,7 +101,7 @@ fn stop(progress: &dyn Progress) -> Result<()> {
 }
 
 /// Documents' tokens, which must be there from the first on: contexts are rebuilt from them.
-fn collect(rows: &RowBatch, documents: &mut Vec<(u32, Vec<u32>)>) -> Result<()> {
+pub fn collect(rows: &RowBatch, documents: &mut Vec<(u32, Vec<u32>)>) -> Result<()> {
     for i in 0..rows.len() {
         let (document, position) = (rows.documents[i], rows.positions[i]);
         if documents.last().is_none_or(|(last, _)| *last != document) {
@@ -156,23 +157,37 @@ impl ContextPass {
     }
 }
 
+/// The documents as batches of contexts, their tokens checked.
+pub fn batches(
+    model: &LanguageModel,
+    documents: Vec<(u32, Vec<u32>)>,
+    context_length: usize,
+) -> Result<impl Iterator<Item = Result<Contexts>>> {
+    let config = model.config();
+    let (bos, size) = (config.bos_token_id, config.vocab_size);
+    let rows = (TOKENS / context_length.max(1)).clamp(1, 64);
+    let packed = pack(documents.into_iter().map(Ok), context_length, bos, rows)?;
+    Ok(packed.map(move |contexts| contexts.and_then(|c| c.check_tokens(size).map(|()| c))))
+}
+
+/// Whose predictions are compared. The token that BOS predicts is left out: its context has no activation that was replaced.
+pub fn counted(contexts: &Contexts) -> Vec<bool> {
+    contexts.origin.iter().map(Option::is_some).collect()
+}
+
 /// Runs the model over the documents as it is, with zeros and with the mean, and with every dictionary.
 pub fn over_contexts(
     setting: &Setting<'_>,
     documents: Vec<(u32, Vec<u32>)>,
     progress: &mut dyn Progress,
 ) -> Result<ContextPass> {
-    let config = setting.model.config();
-    let rows = (TOKENS / setting.context_length.max(1)).clamp(1, 64);
     let total: usize = documents.iter().map(|(_, tokens)| tokens.len()).sum();
-    let documents = documents.into_iter().map(Ok);
     let mut pass =
         ContextPass { own: vec![Behaviour::default(); setting.dictionaries.len()], ..ContextPass::default() };
     progress.begin("evaluate", Some(total as u64), "tokens");
     let mut done = 0;
-    for contexts in pack(documents, setting.context_length, config.bos_token_id, rows)? {
+    for contexts in batches(setting.model, documents, setting.context_length)? {
         let contexts = contexts?;
-        contexts.check_tokens(config.vocab_size)?;
         done += contexts.origin.iter().flatten().count() as u64;
         batch(setting, &contexts, &mut pass, progress)?;
         progress.advance(done, "");
@@ -194,8 +209,7 @@ fn batch(
     pass: &mut ContextPass,
     progress: &mut dyn Progress,
 ) -> Result<()> {
-    // The token that BOS predicts is left out: its context has no activation that was replaced.
-    let counted: Vec<bool> = contexts.origin.iter().map(Option::is_some).collect();
+    let counted = counted(contexts);
     let decoder = setting.model.decoder();
     let (hook, width, limit) = (setting.hook, setting.mean.len(), setting.limit);
     let tap = |splice| SpliceAt { hook, width, contexts, limit, splice, seen: None };

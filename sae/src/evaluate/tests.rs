@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::*;
 use crate::Quiet;
-use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection, Target};
 use crate::rows::fixture::{self, Text};
 use lm::model::{LanguageModel, NoTap, Tap};
 use lm::text::{Contexts, pack};
@@ -33,6 +33,7 @@ struct World {
     /// Of all documents, `[rows, d]`.
     activations: Vec<f32>,
     d: usize,
+    hook: &'static str,
 }
 
 /// One document's contexts alone, one per batch.
@@ -44,27 +45,32 @@ fn alone(model: &LanguageModel, tokens: &[u32]) -> Vec<Contexts> {
 impl World {
     /// A dataset of what a small random model computes for random tokens.
     fn new() -> Self {
+        Self::at(HOOK)
+    }
+
+    /// The same at `hook`.
+    fn at(hook: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let model = fixture::model(&folder.path().join("model"));
         let d = model.config().hidden_size;
         let texts = fixture::texts(&[30, 7, 25, 3, 14, 40, 1, 2, 1], 60, 6);
         let mut activations = Vec::new();
         for contexts in texts.iter().flat_map(|text| alone(&model, &text.tokens)) {
-            let mut tap = Keep(HOOK.parse().unwrap(), None);
+            let mut tap = Keep(hook.parse().unwrap(), None);
             model.forward(&contexts, &mut tap).unwrap();
             let values: Vec<f32> =
                 tap.1.unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
             let rows = values.chunks(d).zip(&contexts.origin).filter(|(_, origin)| origin.is_some());
             activations.extend(rows.flat_map(|(row, _)| row));
         }
-        let world = Self { folder, model, texts, activations, d };
+        let world = Self { folder, model, texts, activations, d, hook };
         world.write("data", &world.texts, &world.activations);
         world
     }
 
     fn write(&self, name: &str, texts: &[Text], activations: &[f32]) -> PathBuf {
         let mut head = fixture::header(self.d);
-        head.hook = Some(HOOK.into());
+        head.hook = Some(self.hook.into());
         head.context_length = CONTEXT;
         head.model = fixture::model_ref(&self.model);
         let path = self.folder.path().join(name);
@@ -75,7 +81,7 @@ impl World {
     fn evaluate(&self, dictionary: &Dictionary, options: &EvaluateOptions) -> Result<Evaluation> {
         let dir = fixture::run(&self.folder.path().join("run"), dictionary, &self.folder.path().join("data"));
         let mut record = storage::RunRecord::read(&dir).unwrap();
-        record.hook = HOOK.into();
+        record.hook = self.hook.into();
         record.write(&dir).unwrap();
         run(&dir, options, &mut Quiet)
     }
@@ -126,6 +132,51 @@ impl World {
 
 fn close(a: Option<f64>, b: f64) -> bool {
     a.is_some_and(|a| (a - b).abs() < 1e-4)
+}
+
+/// As a transcoder whose target is its own input, a dictionary is measured by other code, and gives the same numbers.
+#[test]
+fn a_transcoder_of_its_own_hook_measures_what_the_dictionary_does() {
+    let world = World::new();
+    let dictionary = fixture::dictionary(world.d, 40, 5, 3);
+    let mut transcoder = dictionary.clone();
+    // A transcoder subtracts nothing.
+    for f in 0..dictionary.d_sae {
+        let row = dictionary.encoder_row(f).iter().zip(&dictionary.b_dec);
+        transcoder.b_enc[f] -= row.map(|(w, b)| w * b).sum::<f32>();
+    }
+    transcoder.target = Some(Target { d_out: world.d, skip: None, hook: Some(HOOK.into()) });
+    let options = EvaluateOptions { norm_limit: Some(9.0), ..EvaluateOptions::default() };
+    let (a, b) =
+        (world.evaluate(&dictionary, &options).unwrap(), world.evaluate(&transcoder, &options).unwrap());
+    assert_eq!((a.tokens, a.left_out, a.dead, a.target), (b.tokens, b.left_out, b.dead, None));
+    assert_eq!(b.target.as_deref(), Some(HOOK));
+    assert!((a.l0 - b.l0).abs() < 1e-9 && close(a.fve, b.fve.unwrap()), "{:?} {:?}", a.fve, b.fve);
+    for (a, b) in [
+        (a.ce_clean, b.ce_clean),
+        (a.ce_reconstructed, b.ce_reconstructed),
+        (a.ce_zero, b.ce_zero),
+        (a.ce_mean, b.ce_mean),
+        (a.kl, b.kl),
+    ] {
+        assert!((a.unwrap() - b.unwrap()).abs() < 1e-4, "{a:?} {b:?}");
+    }
+}
+
+/// Nothing fires and the bias is the target's mean: nothing is explained, and the model loses what mean ablation costs.
+#[test]
+fn a_constant_transcoder_is_a_mean_ablation() {
+    let (from, to) = ("blocks.1.hook_mlp_in", "blocks.1.hook_mlp_out");
+    let world = World::at(from);
+    let target = World::at(to);
+    let mut transcoder = world.constant(target.mean());
+    transcoder.target = Some(Target { d_out: world.d, skip: None, hook: Some(to.into()) });
+    let e = world.evaluate(&transcoder, &EvaluateOptions::default()).unwrap();
+    assert!(e.fve.unwrap().abs() < 1e-4 && e.l0 == 0.0, "{:?}", e.fve);
+    assert!(close(e.ce_reconstructed, e.ce_mean.unwrap()) && close(e.kl, e.kl_mean.unwrap()));
+    assert!(e.kl.unwrap() > 1e-3, "the layer matters: {:?}", e.kl);
+    let without = EvaluateOptions { model: ModelChoice::Without, ..EvaluateOptions::default() };
+    assert!(world.evaluate(&transcoder, &without).unwrap_err().to_string().contains("--model"));
 }
 
 #[test]

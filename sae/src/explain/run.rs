@@ -15,7 +15,7 @@ use super::choose::{Firings, choose};
 use super::counts::Counts;
 use super::measure::{Measured, Sums};
 use super::text::{Half, Text};
-use crate::rows::{data_of, named_in};
+use crate::rows::{data_of, must_be_run, named_in};
 use crate::{Error, Progress, Result};
 
 /// Activations that are read at a time; a feature's are never parted.
@@ -144,6 +144,7 @@ struct Index {
 
 impl Index {
     fn open(dir: &Path, options: &ExplainOptions) -> Result<Self> {
+        must_be_run(dir, "explanations")?;
         let run = Run::open(dir)?;
         let (Some(features), Some(activations), Some(codes)) =
             (run.features()?, run.activations()?, run.codes()?)

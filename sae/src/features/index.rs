@@ -18,7 +18,9 @@ use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
-use crate::rows::{Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model};
+use crate::rows::{
+    Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model, must_be_run,
+};
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
 
@@ -69,6 +71,7 @@ impl Default for IndexOptions {
 /// A run or dataset that cannot be read or do not belong together, a model of the wrong weights or width, an
 /// index that cannot be written, or [`Error::Stopped`].
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexRecord> {
+    must_be_run(run_dir, "an index")?;
     let subject = Subject::open(run_dir, options.data.as_deref())?;
     subject.dictionary.needs_positive_codes("the feature index")?;
     let model = load_model(&options.model, subject.dataset.manifest())?;

@@ -32,4 +32,5 @@ pub(crate) mod tokens;
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use index::{IndexOptions, index};
 pub use map::map;
+pub(crate) use publish::Partial;
 pub use storage::IndexRecord;

@@ -13,10 +13,10 @@ use storage::matching::{FEATURES, FILE, FOLDER, FORMAT, Matching, NearestRow, OT
 pub use nearest::{Nearest, nearest};
 
 use crate::dictionary::Dictionary;
-use crate::rows::weights_sha256;
+use crate::rows::{Source, must_be_run};
 use crate::{Error, Progress, Result};
 
-/// Compares the runs in `run` and `other` and writes `RUN/matching/NAME/`; the folder's path and the record. `name` is by
+/// Compares the run in `run` with `other`, a run or a foreign dictionary, and writes `RUN/matching/NAME/`; the folder's path and the record. `name` is by
 /// default that of the other run's folder.
 pub fn run(
     run: &Path,
@@ -24,7 +24,10 @@ pub fn run(
     name: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<(PathBuf, Matching)> {
-    let (a, b) = (Dictionary::load(run)?, Dictionary::load(other)?);
+    must_be_run(run, "a matching")?;
+    let (a, b) = (Source::open(run)?, Source::open(other)?);
+    let (sha256, other_sha256) = (a.sha256, b.sha256);
+    let (a, b) = (a.dictionary, b.dictionary);
     if a.d_out() != b.d_out() {
         return Err(Error::request(format!(
             "{} writes activations of width {}, {} of width {}; only dictionaries of the same place can be compared",
@@ -64,8 +67,8 @@ pub fn run(
         version: VERSION,
         run: whole(run)?,
         other: whole(other)?,
-        sha256: weights_sha256(run)?,
-        other_sha256: weights_sha256(other)?,
+        sha256,
+        other_sha256,
         features: a.d_sae as u64,
         others: b.d_sae as u64,
         mutual: features.iter().filter(|row| row.mutual).count() as u64,
@@ -127,7 +130,7 @@ mod tests {
             row.iter().enumerate().map(|(i, x)| x * 2.0 + if i == 0 { 0.01 } else { 0.0 }).collect();
         b.w_dec[4 * 8..5 * 8].copy_from_slice(&off);
         for (name, dictionary) in [("a", &a), ("b", &b)] {
-            dictionary.save(&folder.join(name)).unwrap();
+            fixture::run(&folder.join(name), dictionary, &folder.join("data"));
         }
         (folder.join("a"), folder.join("b"))
     }

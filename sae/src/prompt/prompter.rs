@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use storage::{Dataset, Dtype, Manifest, Run, RunRecord};
+use storage::{Bos, Dataset, Dtype, Manifest, ModelRef, Run};
 
 use crate::dictionary::Dictionary;
-use crate::rows::{ModelChoice, data_of, load_model};
+use crate::rows::{ModelChoice, Source, load_model};
 use crate::{Error, Result};
 use lm::model::{Hook, LanguageModel, shown};
 
@@ -38,52 +38,46 @@ pub struct PrompterInfo {
 }
 
 impl Prompter {
-    /// Opens the run in `dir` with the model and the hook of its dataset, or of `data`. No row of the dataset
-    /// is read, so it may be gone if `run.json` still names the model.
+    /// Opens the run or the foreign dictionary at `path` with the model and the hook of its dataset, or of `data`. No row of the dataset
+    /// is read, so it may be gone if `run.json` still names the model; a foreign dictionary needs `data` or a model.
     ///
     /// # Errors
     /// A run without a dictionary or without a model, a model that is missing or whose weights differ from
     /// those that made the dataset, a hook that it does not have, a feature table that does not fit the
     /// dictionary.
-    pub fn open(dir: &Path, data: Option<&Path>, model: &ModelChoice) -> Result<Self> {
-        let record = RunRecord::read(dir)?;
-        if !dir.join(crate::dictionary::CONFIG).exists() {
-            return Err(Error::request(format!(
-                "{} has no dictionary: there is no {}, which is written when training ends",
-                dir.display(),
-                crate::dictionary::CONFIG
-            ))
-            .with_remedy("finish the training with `sae train --resume`"));
-        }
-        let dictionary = Dictionary::load(dir)?;
-        dictionary.needs_its_input("changing a feature on a text of your own")?;
-        dictionary.needs_raw_rows("changing a feature on a text of your own")?;
-        let manifest = manifest(dir, data, &record)?;
+    pub fn open(path: &Path, data: Option<&Path>, model: &ModelChoice) -> Result<Self> {
+        let source = Source::open(path)?;
+        source.dictionary.needs_its_input("changing a feature on a text of your own")?;
+        source.dictionary.needs_raw_rows("changing a feature on a text of your own")?;
+        let manifest = manifest(path, data, &source, model)?;
         let named = manifest.hook.clone().unwrap_or_default();
-        if !record.hook.is_empty() && record.hook != named {
+        if !source.hook().is_empty() && source.hook() != named {
             return Err(Error::request(format!(
                 "the dataset was taken at `{named}`, but the dictionary of {} was trained at `{}`",
-                dir.display(),
-                record.hook
+                path.display(),
+                source.hook()
             ))
             .with_remedy("give a dataset of that hook with --data"));
         }
         if named.is_empty() {
             return Err(Error::request(format!(
                 "{} does not name the hook of its activations, so its dictionary has no place in a model",
-                dir.display()
+                path.display()
             )));
         }
         let model = load_model(model, &manifest)?.ok_or_else(|| {
             Error::request(format!(
                 "{} has no language model to prompt: the rows that it was trained on are {}, not tokens of a text",
-                dir.display(),
+                path.display(),
                 manifest.rows_are.name()
             ))
         })?;
-        let maxima = maxima(dir, dictionary.d_sae)?;
-        let limit = record.norm_limit.map(|limit| limit as f32);
-        Self::new(dictionary, model, named.parse()?, limit, maxima)
+        let maxima = match source.record() {
+            Some(_) => maxima(path, source.dictionary.d_sae)?,
+            None => None,
+        };
+        let limit = source.record().and_then(|record| record.norm_limit).map(|limit| limit as f32);
+        Self::new(source.dictionary, model, named.parse()?, limit, maxima)
     }
 
     /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are not changed;
@@ -177,14 +171,31 @@ impl Prompter {
     }
 }
 
-/// The dataset's manifest: from its folder, or from `run.json` if the folder is gone.
-fn manifest(dir: &Path, data: Option<&Path>, record: &RunRecord) -> Result<Manifest> {
-    let folder = data.map_or_else(|| data_of(dir, record), Path::to_owned);
+/// The dataset's manifest: from its folder; from `run.json` if the folder is gone; of a dictionary without a dataset what it says itself.
+fn manifest(path: &Path, data: Option<&Path>, source: &Source, model: &ModelChoice) -> Result<Manifest> {
+    let record = source.record();
+    let itself = |model: ModelRef| {
+        let mut manifest =
+            Manifest::new(model, Some(source.hook().to_owned()), source.dictionary.d_in, Dtype::F32);
+        if source.dictionary.info.prepend_bos == Some(false) {
+            manifest.bos = Some(Bos { token: None, because: "the dictionary's prepend_bos".to_owned() });
+        }
+        manifest
+    };
+    let without_data = data.is_none() && record.is_none_or(|record| record.data.is_empty());
+    let named = record.map(|record| &record.model).filter(|model| model.path.is_some());
+    if without_data && (named.is_some() || matches!(model, ModelChoice::Source(_))) {
+        return Ok(itself(named.cloned().unwrap_or_default()));
+    }
+    let folder = source.data(path, data).map_err(|error| match error {
+        Error::Request(_) => Error::request(format!("{} does not say where its model is", path.display()))
+            .with_remedy("name it with --model"),
+        error => error,
+    })?;
     match Dataset::open(&folder) {
         Ok(dataset) => Ok(dataset.manifest().clone()),
-        Err(_) if data.is_none() && !folder.exists() && record.model.path.is_some() => {
-            let hook = Some(record.hook.clone());
-            Ok(Manifest::new(record.model.clone(), hook, record.d_in, Dtype::F32))
+        Err(_) if data.is_none() && !folder.exists() && named.is_some() => {
+            Ok(itself(named.cloned().unwrap_or_default()))
         }
         Err(error) => Err(error.into()),
     }

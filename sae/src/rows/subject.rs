@@ -1,10 +1,11 @@
-//! A run together with the dataset that it is analysed on.
+//! A dictionary together with the dataset that it is analysed on.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use storage::{Dataset, RunRecord};
 
+use super::Source;
 use crate::dictionary::Dictionary;
 use crate::{Error, Result};
 use lm::model::hexadecimal;
@@ -20,18 +21,19 @@ pub struct Subject {
     pub dataset: Dataset,
     /// Norm of an activation above which rows were left out of training.
     pub norm_limit: Option<f32>,
+    /// Whether it is a run, in whose folder results are kept.
+    pub is_run: bool,
 }
 
 impl Subject {
-    /// Opens the run in `dir` with the dataset `data`, or else with the one that it was trained on.
+    /// Opens the run or the foreign dictionary at `path` with the dataset `data`, or else with the one that the run names.
     ///
     /// # Errors
-    /// A run or dataset that cannot be read, or a dataset of a different hook.
-    pub fn open(dir: &Path, data: Option<&Path>) -> Result<Self> {
-        let record = RunRecord::read(dir)?;
-        let dictionary = Dictionary::load(dir)?;
-        let dataset = Dataset::open(&data.map_or_else(|| data_of(dir, &record), Path::to_owned))?;
-        let (trained, found) = (&record.hook, dataset.manifest().hook.clone().unwrap_or_default());
+    /// A dictionary or dataset that cannot be read, no dataset, or one of a different hook.
+    pub fn open(path: &Path, data: Option<&Path>) -> Result<Self> {
+        let source = Source::open(path)?;
+        let dataset = Dataset::open(&source.data(path, data)?)?;
+        let (trained, found) = (source.hook(), dataset.manifest().hook.clone().unwrap_or_default());
         if !trained.is_empty() && *trained != found {
             return Err(Error::request(format!(
                 "{}: activations were taken at `{found}`, but the dictionary was trained at `{trained}`",
@@ -39,8 +41,15 @@ impl Subject {
             ))
             .with_remedy("give a dataset of that hook with --data"));
         }
-        let norm_limit = record.norm_limit.map(|limit| limit as f32);
-        Ok(Self { dictionary, dictionary_sha256: weights_sha256(dir)?, dataset, norm_limit })
+        let norm_limit = source.record().and_then(|record| record.norm_limit).map(|limit| limit as f32);
+        let is_run = source.record().is_some();
+        Ok(Self {
+            dictionary: source.dictionary,
+            dictionary_sha256: source.sha256,
+            dataset,
+            norm_limit,
+            is_run,
+        })
     }
 }
 

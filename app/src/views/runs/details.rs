@@ -53,7 +53,11 @@ pub fn show(
     };
     ui.horizontal(|ui| {
         notice::status_dot(ui, colour(ui, &info.status), info.status.name());
-        ui.label(RichText::new(info.status.name()).color(p.weak)).on_hover_text(meaning(&info.status));
+        let (name, meaning) = match info.imported {
+            true => ("imported", "A different program trained it."),
+            false => (info.status.name(), meaning(&info.status)),
+        };
+        ui.label(RichText::new(name).color(p.weak)).on_hover_text(meaning);
     });
     if let Some(failure) = &info.failure {
         ui.label(RichText::new(failure).color(p.error));
@@ -70,6 +74,9 @@ pub fn show(
     ui.add_space(space::M);
     for found in hints(info, metrics) {
         hint(ui, &found);
+    }
+    if let Some(check) = &info.check {
+        super::check::show(ui, check);
     }
     ui.add_space(space::S);
     super::evaluation::show(ui, info);

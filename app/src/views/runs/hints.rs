@@ -136,6 +136,10 @@ fn restless(_: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
 }
 
 fn too_short(info: &RunInfo, metrics: Option<&Metrics>) -> Option<Hint> {
+    // Nobody knows how long an imported dictionary was trained.
+    if info.imported {
+        return None;
+    }
     let firings = info.tokens as f64 * info.l0? / info.d_sae.max(1) as f64;
     let rise = metrics.and_then(|m| {
         let fve = finite(m.curve(|m| &m.explained_variance)?);

@@ -1,5 +1,6 @@
 //! All runs of the folder: their numbers, the curves of the selected ones, the configuration of one.
 
+mod check;
 mod curves;
 mod decimate;
 mod details;

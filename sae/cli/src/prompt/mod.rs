@@ -25,9 +25,9 @@ use sae::{Error, Result};
     sae prompt topk --text 'The court' --ablate 12 --add 77=1.5 --tokens 20  continuations with and without"
 )]
 pub struct Command {
-    /// Run whose dictionary is used
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
+    /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
+    #[arg(value_name = "SOURCE")]
+    run: String,
     /// Text to read
     #[arg(long)]
     text: String,
@@ -79,7 +79,8 @@ impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let model = choice(self.model.as_deref(), false, session)?;
-        let prompter = Prompter::open(&self.run, self.data.as_deref(), &model)?;
+        let run = session.source(&self.run)?;
+        let prompter = Prompter::open(&run, self.data.as_deref(), &model)?;
         let reading = prompter.read(&self.text)?;
         let target = self.target(&prompter, &reading)?;
         let attribution = target.map(|target| prompter.attribute(&reading, target)).transpose()?;

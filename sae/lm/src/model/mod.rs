@@ -38,7 +38,7 @@ mod weights;
 
 pub(crate) use bos::text_of;
 pub use bos::{Beginning, BosRule};
-pub use config::Config;
+pub use config::{Config, NormKind};
 pub use decoder::Decoder;
 pub use find::ModelSource;
 pub use fingerprint::hexadecimal;

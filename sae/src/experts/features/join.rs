@@ -11,7 +11,7 @@ use super::joint::Joint;
 use super::pairs::{Criteria, Tested, test};
 use crate::dictionary::Encoder;
 use crate::experts::routing::{Choice, Rows, Source, WeightRule};
-use crate::rows::{RowBatch, RowReader, Subject, choose, documents};
+use crate::rows::{RowBatch, RowReader, Subject, choose, documents, must_be_run};
 use crate::{Error, Progress, Result};
 
 /// What to join and what counts as a finding.
@@ -75,6 +75,7 @@ pub fn feature_experts(
     options: &FeatureExpertsOptions,
     progress: &mut dyn Progress,
 ) -> Result<FeatureExperts> {
+    must_be_run(run, "a table of features and experts")?;
     let subject = Subject::open(run, options.data.as_deref())?;
     let source = open_routing(&subject, options.routing.as_deref())?;
     let which: Vec<_> = documents(&subject.dataset)?.into_iter().map(|(_, which)| which).collect();

@@ -15,6 +15,7 @@ use super::layers;
 use super::outputs::outputs;
 use crate::dictionary::Dictionary;
 use crate::experts::tables::short;
+use crate::rows::{Source, must_be_run};
 use crate::{Error, Progress, Result};
 use kernels::pairs::{ROWS, fold_products};
 use kernels::wide;
@@ -84,7 +85,8 @@ pub fn cells_of_experts(
 /// # Errors
 /// Dictionaries of different width.
 pub fn cells_of_features(other: &Path, reference: &Path, progress: &mut dyn Progress) -> Result<Cells> {
-    let (a, b) = (Dictionary::load(other)?, Dictionary::load(reference)?);
+    must_be_run(other, "a table of cells")?;
+    let (a, b) = (Dictionary::load(other)?, Source::open(reference)?.dictionary);
     if (a.d_in, a.d_out()) != (b.d_in, b.d_out()) {
         return Err(Error::request(format!(
             "{} takes activations of width {}, {} of width {}; only dictionaries of the same hook can be compared",

@@ -93,6 +93,7 @@ impl Format {
 
 /// Reads the file for the run in `dir`.
 pub fn run(dir: &Path, options: &ImportOptions, progress: &mut dyn Progress) -> Result<Imported> {
+    crate::rows::must_be_run(dir, "explanations")?;
     let record = RunRecord::read(dir)?;
     let name = source_name(options)?;
     let path = &options.file;

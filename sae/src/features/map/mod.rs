@@ -27,6 +27,7 @@ const MANY: usize = 10_000;
 /// # Errors
 /// A run without an index or with one of a different dictionary, or [`Error::Stopped`].
 pub fn map(dir: &Path, epochs: Option<usize>, seed: u64, progress: &mut dyn Progress) -> Result<usize> {
+    crate::rows::must_be_run(dir, "a map")?;
     let run = Run::open(dir)?;
     let table = run.features()?.ok_or_else(|| {
         Error::request(format!("{} has no feature index", dir.display()))

@@ -12,7 +12,7 @@
 
 pub mod board;
 pub mod checkpoint;
-mod clock;
+pub mod clock;
 pub mod group;
 pub mod job;
 pub mod record;

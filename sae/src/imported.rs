@@ -1,0 +1,99 @@
+//! A run made of a dictionary that a different program trained: record, provenance, the dictionary as a SAELens v6 folder, and the check
+//! that was made of it.
+
+use std::path::{Path, PathBuf};
+
+use storage::{Imported, ImportedFile, RunRecord, RunStatus};
+
+use crate::check::{CheckOptions, Checked, check, decisions};
+use crate::dictionary::{Dictionary, Selection};
+use crate::features::Partial;
+use crate::interop::dictionaries::{Opened, Reading};
+use crate::rows::files_sha256;
+use crate::train::now;
+use crate::{Error, Progress, Result};
+
+/// How to import.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// What to check it on, where it belongs, how it is read, and the norm above which rows are left out wherever the run is used.
+    pub check: CheckOptions,
+}
+
+/// Makes a run in `out` of the dictionary that `opened` holds and that was given as `source`. A folder that is there already is not
+/// touched; what an interrupted import left is removed by the next.
+///
+/// # Errors
+/// As [`check()`]; dictionaries of several layers at once; a folder that exists or cannot be written.
+pub fn run(
+    source: &str,
+    opened: Opened,
+    out: &Path,
+    options: &ImportOptions,
+    progress: &mut dyn Progress,
+) -> Result<(RunRecord, storage::Check)> {
+    if out.exists() {
+        return Err(Error::request(format!("{} exists", out.display()))
+            .with_remedy("give a folder that does not exist with --out"));
+    }
+    let reading = opened.reading.clone();
+    let Checked { check, dictionary, model } = check(source, opened, &options.check, progress)?;
+    let mut dictionary = dictionary.ok_or_else(|| {
+        Error::request(format!("{source} holds dictionaries of several layers, and a run has one"))
+            .with_remedy("give the file of one layer")
+    })?;
+    dictionary.info.hook_name.clone_from(&check.hook);
+    let record = RunRecord {
+        status: RunStatus::Finished,
+        method: dictionary.selection.name().to_owned(),
+        k: k(&dictionary),
+        d_in: dictionary.d_in,
+        d_sae: dictionary.d_sae,
+        hook: check.hook.clone().unwrap_or_default(),
+        model: model.unwrap_or_else(|| storage::ModelRef {
+            id: reading.model.clone().unwrap_or_default(),
+            ..storage::ModelRef::default()
+        }),
+        data: options.check.data.as_ref().map(|data| data.display().to_string()).unwrap_or_default(),
+        versions: [("sae".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+        started: now(),
+        updated: now(),
+        // The dictionary is for raw activations.
+        input_scale: 1.0,
+        norm_limit: options.check.norm_limit,
+        mean_ratio: check.rows.as_ref().map(|rows| rows.mean_ratio),
+        imported: Some(imported(source, &reading, options)?),
+        ..RunRecord::new()
+    };
+    let partial = Partial::begin(out)?;
+    dictionary.save(partial.folder())?;
+    check.write(partial.folder())?;
+    record.write(partial.folder())?;
+    partial.publish()?;
+    Ok((record, check))
+}
+
+fn k(dictionary: &Dictionary) -> usize {
+    match dictionary.selection {
+        Selection::TopK(k) | Selection::AbsTopK(k) => k,
+        _ => 0,
+    }
+}
+
+fn imported(source: &str, reading: &Reading, options: &ImportOptions) -> Result<Imported> {
+    let file = |path: &PathBuf| -> Result<ImportedFile> {
+        let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+        let sha256 = files_sha256(std::slice::from_ref(path))?;
+        Ok(ImportedFile { path: path.display().to_string(), bytes, sha256 })
+    };
+    Ok(Imported {
+        source: source.to_owned(),
+        layout: reading.format.name().to_owned(),
+        files: reading.files.iter().map(file).collect::<Result<_>>()?,
+        pre_bias: reading.pre_bias,
+        input_scale: f64::from(reading.input_scale),
+        normalisation: reading.normalisation.clone(),
+        reading: options.check.reading.clone(),
+        decisions: decisions(reading),
+    })
+}

@@ -1,0 +1,121 @@
+//! What an analysis is given: a run, or a dictionary that a different program made.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use storage::RunRecord;
+
+use super::weights_sha256;
+use crate::dictionary::{CONFIG, Dictionary};
+use crate::interop::dictionaries::{Reading, open_path, recognise};
+use crate::{Error, Result};
+use lm::model::hexadecimal;
+
+/// A dictionary and where it is from.
+#[derive(Debug)]
+pub struct Source {
+    /// The dictionary, for raw activations.
+    pub dictionary: Dictionary,
+    /// SHA-256 of its weights, in hexadecimal.
+    pub sha256: String,
+    /// What is known about it.
+    pub origin: Origin,
+}
+
+/// Where a dictionary is from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A run: results are kept in its folder.
+    Run(Box<RunRecord>),
+    /// Files of a different program: nothing is written next to them.
+    Foreign(Box<Reading>),
+}
+
+impl Source {
+    /// Opens the run or the dictionary at `path`.
+    ///
+    /// # Errors
+    /// Files that cannot be read, a run whose training has not ended, dictionaries of several layers at once.
+    pub fn open(path: &Path) -> Result<Self> {
+        if is_run(path) || !path.exists() {
+            let record = RunRecord::read(path)?;
+            if !path.join(CONFIG).exists() {
+                return Err(Error::request(format!(
+                    "{} has no dictionary: there is no {CONFIG}, which is written when training ends",
+                    path.display()
+                ))
+                .with_remedy("finish the training with `sae train --resume`"));
+            }
+            let (dictionary, sha256) = (Dictionary::load(path)?, weights_sha256(path)?);
+            return Ok(Self { dictionary, sha256, origin: Origin::Run(Box::new(record)) });
+        }
+        let (dictionary, reading) = open_path(path)?.dictionary()?;
+        let sha256 = files_sha256(&reading.files)?;
+        Ok(Self { dictionary, sha256, origin: Origin::Foreign(Box::new(reading)) })
+    }
+
+    /// The run's record; `None` for a dictionary of a different program.
+    pub fn record(&self) -> Option<&RunRecord> {
+        match &self.origin {
+            Origin::Run(record) => Some(record),
+            Origin::Foreign(_) => None,
+        }
+    }
+
+    /// The hook that it reads; empty if nobody says it.
+    pub fn hook(&self) -> &str {
+        match &self.origin {
+            Origin::Run(record) => &record.hook,
+            Origin::Foreign(reading) => reading.hook_in.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// The dataset to analyse it on: `data`, or the one that a run names.
+    ///
+    /// # Errors
+    /// A dictionary that names none.
+    pub fn data(&self, path: &Path, data: Option<&Path>) -> Result<PathBuf> {
+        let named = self.record().filter(|record| !record.data.is_empty());
+        match (data, named) {
+            (Some(data), _) => Ok(data.to_owned()),
+            (None, Some(record)) => Ok(super::data_of(path, record)),
+            (None, None) => {
+                let hook = if self.hook().is_empty() { "HOOK" } else { self.hook() };
+                Err(Error::request(format!("{} names no dataset to measure it on", path.display()))
+                    .with_remedy(format!(
+                        "name one with --data; `sae harvest --model MODEL --hook {hook} --text FILES --out data` makes it"
+                    )))
+            }
+        }
+    }
+}
+
+/// Whether the folder at `path` is a run.
+pub fn is_run(path: &Path) -> bool {
+    path.join(storage::run::FILE).is_file()
+}
+
+/// An error unless results can be kept in `path`: `what` would be written there.
+///
+/// # Errors
+/// [`Error::Request`] for a dictionary of a different program, with how to make a run of it.
+pub fn must_be_run(path: &Path, what: &str) -> Result<()> {
+    if is_run(path) || !path.exists() || recognise(path).is_err() {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Error::request(format!(
+        "{shown} is a dictionary of a different program, and {what} cannot be written there"
+    ))
+    .with_remedy(format!("make a run of it first: sae import dictionary {shown} --out RUN")))
+}
+
+/// SHA-256 of `files`, one after the other.
+pub fn files_sha256(files: &[PathBuf]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for path in files {
+        let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+        std::io::copy(&mut file, &mut hash).map_err(|e| Error::io(path, e))?;
+    }
+    Ok(hexadecimal(&hash.finalize()))
+}

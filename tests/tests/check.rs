@@ -1,0 +1,335 @@
+//! Dictionaries trained here and published wrongly on purpose, in the layout of a different program: the check names what is wrong.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use lm::model::{LanguageModel, ModelSource};
+use sae::Quiet;
+use sae::check::{CheckOptions, check};
+use sae::dictionary::{Dictionary, Selection};
+use sae::harvest::{self, HarvestConfig};
+use sae::interop::dictionaries::open_path;
+use sae::train::{self, Method, TrainConfig};
+use serde_json::{Value, json};
+use storage::check::{Check, Judgement};
+use storage::{Dataset, Dtype};
+use tests::{Chance, sae};
+
+const HOOK: &str = "blocks.2.hook_resid_post";
+/// Width of the embedded model.
+const D: usize = 128;
+
+/// A folder with what all cases need, made once: `text`, datasets by hook, runs.
+fn made() -> &'static Path {
+    static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text");
+        std::fs::create_dir_all(&text).unwrap();
+        for (name, bytes) in lm::embedded::CORPUS {
+            std::fs::write(text.join(name), &bytes[..whole_lines(bytes, 100_000)]).unwrap();
+        }
+        folder
+    })
+    .path()
+}
+
+/// The length of the whole lines among the first `most` bytes.
+fn whole_lines(bytes: &[u8], most: usize) -> usize {
+    bytes[..most.min(bytes.len())].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)
+}
+
+/// The dataset of `hook`, harvested when it is first asked for.
+fn data(hook: &str) -> PathBuf {
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = LOCK.lock();
+    let out = made().join(format!("data {hook}"));
+    if !out.exists() {
+        let config = HarvestConfig {
+            text: vec![made().join("text")],
+            hooks: vec![hook.parse().unwrap()],
+            dtype: Dtype::F32,
+            ..HarvestConfig::default()
+        };
+        harvest::run(&config, &LanguageModel::load(&ModelSource::Default).unwrap(), &out, &mut Quiet)
+            .unwrap();
+    }
+    out
+}
+
+/// A dictionary of `data`, good enough to be told from a wrong one.
+fn trained(data: &Path, method: Method, d_sae: usize) -> Dictionary {
+    let config = TrainConfig {
+        method,
+        d_sae: Some(d_sae),
+        k: 16,
+        batch: 512,
+        tokens: Some(500_000),
+        learning_rate: Some(2e-3),
+        ..TrainConfig::default()
+    };
+    let out = tempfile::tempdir().unwrap();
+    let run = out.path().join("run");
+    train::run(&config, data, &run, false, &mut Quiet).unwrap();
+    Dictionary::load(&run).unwrap()
+}
+
+/// The dictionary of most cases: TopK at [`HOOK`].
+fn topk() -> &'static Dictionary {
+    static MADE: OnceLock<Dictionary> = OnceLock::new();
+    MADE.get_or_init(|| trained(&data(HOOK), Method::Topk, 512))
+}
+
+/// `dictionary` as a SAELens folder that a different program published, with `changes` of its configuration.
+fn published(dictionary: &Dictionary, hook: &str, changes: &[(&str, Value)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dictionary = dictionary.clone();
+    dictionary.info.hook_name = Some(hook.to_owned());
+    dictionary.info.model_name = None;
+    dictionary.save(folder.path()).unwrap();
+    let path = folder.path().join("cfg.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (key, value) in changes {
+        config[*key] = value.clone();
+    }
+    std::fs::write(&path, config.to_string()).unwrap();
+    folder
+}
+
+/// The check of what is in `folder`, on `data` or, without, on the embedded model.
+fn checked(folder: &Path, data: Option<&Path>) -> Check {
+    let options = CheckOptions {
+        data: data.map(Path::to_owned),
+        model: data.is_none().then_some(ModelSource::Default),
+        ..CheckOptions::default()
+    };
+    check("published", open_path(folder).unwrap(), &options, &mut Quiet).unwrap().check
+}
+
+/// The readings as a table, for a test that fails.
+fn table(check: &Check) -> String {
+    let mut text = format!("{:?}: {}\n", check.judgement, check.verdict);
+    for r in &check.readings {
+        text += &format!("{:>24} FVE {:?} L0 {:.1}\n", r.id, r.fve, r.l0);
+    }
+    for h in check.hooks.iter().take(5) {
+        text += &format!("{:>40} FVE {:?} L0 {:.1}\n", h.hook, h.fve, h.l0);
+    }
+    text
+}
+
+#[track_caller]
+fn is_misread(check: &Check, id: &str) {
+    assert_eq!(check.judgement, Judgement::Misread, "{}", table(check));
+    let remedy = check.remedy.as_deref().unwrap_or_default();
+    assert!(remedy.contains(id), "{remedy}\n{}", table(check));
+}
+
+/// Mean norm of a token's row.
+fn mean_norm(data: &Path) -> f64 {
+    let rows = rows(data);
+    let norm = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    rows.chunks_exact(D).map(norm).sum::<f64>() / (rows.len() / D) as f64
+}
+
+/// All rows of a dataset, `[n, D]`.
+fn rows(data: &Path) -> Vec<f32> {
+    let table = Dataset::open(data).unwrap().table("activations").unwrap();
+    let mut rows = Vec::new();
+    for batch in table.scan(storage::Scan::default()).unwrap() {
+        storage::vector::fixed_size_rows(&batch.unwrap(), "activation", &mut rows).unwrap();
+    }
+    rows
+}
+
+/// Rows as a dataset, by the product's own import.
+fn imported(folder: &Path, name: &str, rows: &[f32]) -> PathBuf {
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {D}), }}\n", rows.len() / D);
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(rows.iter().flat_map(|x| x.to_le_bytes()));
+    std::fs::write(folder.join(format!("{name}.npy")), bytes).unwrap();
+    sae(folder, &format!("import {name}.npy --hook {HOOK} --out {name} --dtype f32")).ok();
+    folder.join(name)
+}
+
+#[test]
+fn read_as_it_was_meant() {
+    let folder = published(topk(), HOOK, &[]);
+    for data in [None, Some(data(HOOK))] {
+        let check = checked(folder.path(), data.as_deref());
+        assert_eq!(check.judgement, Judgement::Fits, "{}", table(&check));
+        assert_eq!(check.remedy, None);
+    }
+}
+
+#[test]
+fn a_pre_bias_that_is_not_meant_and_one_that_is_missing() {
+    // Trained with a pre-bias, published as one without.
+    let folder = published(topk(), HOOK, &[("apply_b_dec_to_input", json!(false))]);
+    is_misread(&checked(folder.path(), Some(&data(HOOK))), "--reading with-pre-bias");
+    // And the other way round: without one the encoder's bias holds it.
+    let mut folded = topk().clone();
+    for f in 0..folded.d_sae {
+        let shift: f32 = folded.encoder_row(f).iter().zip(&folded.b_dec).map(|(w, b)| w * b).sum();
+        folded.b_enc[f] -= shift;
+    }
+    let folder = published(&folded, HOOK, &[("apply_b_dec_to_input", json!(true))]);
+    is_misread(&checked(folder.path(), Some(&data(HOOK))), "--reading without-pre-bias");
+}
+
+/// Trained on `x·√d/mean norm`, published without a word of that.
+#[test]
+fn a_scale_that_is_not_said() {
+    let (d, factor) = ((D as f64).sqrt(), 12.0);
+    // The embedded model's rows are nearly of norm √d already: make them twelve times as long.
+    let at = tempfile::tempdir().unwrap();
+    let long: Vec<f32> = rows(&data(HOOK)).iter().map(|x| x * factor as f32).collect();
+    let long = imported(at.path(), "long", &long);
+    let scale = d / mean_norm(&long);
+    let raw = trained(&long, Method::MutualChoice, 512);
+    let scaled = raw.for_raw_activations((1.0 / scale) as f32);
+    let check = checked(published(&scaled, HOOK, &[]).path(), Some(&long));
+    is_misread(&check, "--reading with-scale");
+}
+
+#[test]
+fn a_square_decoder_that_lies_on_its_side() {
+    let square = trained(&data(HOOK), Method::Topk, D);
+    let mut turned = square.clone();
+    for f in 0..D {
+        for i in 0..D {
+            turned.w_dec[f * D + i] = square.w_dec[i * D + f];
+        }
+    }
+    let check = checked(published(&turned, HOOK, &[]).path(), Some(&data(HOOK)));
+    is_misread(&check, "--reading decoder-transposed");
+}
+
+/// What TransformerLens does to models with layer norms: the mean over the components is taken off the residual stream.
+#[test]
+fn centred_weights() {
+    let at = tempfile::tempdir().unwrap();
+    let mut chance = Chance::new(5);
+    let mut raw = rows(&data(HOOK));
+    let spread = mean_norm(&data(HOOK)) / (D as f64).sqrt();
+    // A layer norm lets a model use the mean for nothing, so it drifts.
+    for row in raw.chunks_exact_mut(D) {
+        let drift = (2.0 * spread * (chance.unit() + 0.5)) as f32;
+        row.iter_mut().for_each(|x| *x += drift);
+    }
+    let mut centred = raw.clone();
+    for row in centred.chunks_exact_mut(D) {
+        let mean = row.iter().sum::<f32>() / D as f32;
+        row.iter_mut().for_each(|x| *x -= mean);
+    }
+    let (raw, centred) = (imported(at.path(), "raw", &raw), imported(at.path(), "centred", &centred));
+    let folder = published(&trained(&centred, Method::Topk, 512), HOOK, &[]);
+    is_misread(&checked(folder.path(), Some(&raw)), "--reading centred");
+    assert_eq!(checked(folder.path(), Some(&centred)).judgement, Judgement::Fits);
+}
+
+/// A dataset with the rows of BOS, which models make a hundred times as long as others.
+#[test]
+fn rows_of_bos() {
+    let at = tempfile::tempdir().unwrap();
+    let mut with_bos = rows(&data(HOOK));
+    let bos: Vec<f32> = with_bos[..D].iter().rev().map(|x| x * 100.0).collect();
+    with_bos.chunks_exact_mut(D).step_by(64).for_each(|row| row.copy_from_slice(&bos));
+    let with_bos = imported(at.path(), "bos", &with_bos);
+    let check = checked(published(topk(), HOOK, &[]).path(), Some(&with_bos));
+    assert_eq!(check.judgement, Judgement::Rows, "{}", table(&check));
+    assert!(check.remedy.as_deref().unwrap().contains("--norm-limit"), "{:?}", check.remedy);
+}
+
+/// TransformerLens folds the gain of a norm into what reads it: its rows after the norm are without.
+#[test]
+fn folded_norms() {
+    let hook = "blocks.1.hook_mlp_in";
+    let at = tempfile::tempdir().unwrap();
+    let mut rows = rows(&data("blocks.1.hook_resid_mid"));
+    for row in rows.chunks_exact_mut(D) {
+        let rms = (row.iter().map(|x| x * x).sum::<f32>() / D as f32).sqrt();
+        row.iter_mut().for_each(|x| *x /= rms);
+    }
+    let folded = imported(at.path(), "folded", &rows);
+    let folder = published(&trained(&folded, Method::Topk, 512), hook, &[]);
+    let check = checked(folder.path(), None);
+    assert_eq!(check.judgement, Judgement::Misread, "{}", table(&check));
+    assert!(check.verdict.contains("fold_ln"), "{}", table(&check));
+}
+
+#[test]
+fn a_wrong_hook_and_a_wrong_layer() {
+    for hook in ["blocks.2.hook_mlp_out", "blocks.0.hook_resid_post", "blocks.3.hook_resid_post"] {
+        let check = checked(published(topk(), hook, &[]).path(), None);
+        assert_eq!(check.judgement, Judgement::Elsewhere, "{hook}: {}", table(&check));
+        assert!(
+            check.remedy.as_deref().unwrap().contains(&format!("--hook {HOOK}")),
+            "{hook}: {}",
+            table(&check)
+        );
+    }
+}
+
+/// A dictionary of a different model has the width, and its directions are others.
+#[test]
+fn a_wrong_model() {
+    let at = tempfile::tempdir().unwrap();
+    let mut chance = Chance::new(3);
+    // The same rows in a basis of its own, as a model that was trained from different first weights has them.
+    let basis: Vec<f32> = (0..D * D).map(|_| (chance.unit() - 0.5) as f32 * 0.3).collect();
+    let other: Vec<f32> = rows(&data(HOOK))
+        .chunks_exact(D)
+        .flat_map(|row| basis.chunks_exact(D).map(|b| row.iter().zip(b).map(|(x, y)| x * y).sum::<f32>()))
+        .collect();
+    let other = imported(at.path(), "other", &other);
+    let folder = published(&trained(&other, Method::Topk, 512), HOOK, &[]);
+    assert_eq!(checked(folder.path(), Some(&other)).judgement, Judgement::Fits);
+    let check = checked(folder.path(), None);
+    assert_eq!(check.judgement, Judgement::Foreign, "{}", table(&check));
+}
+
+/// Thresholds in units of scaled activations next to weights for raw ones, as Llama Scope has them.
+#[test]
+fn a_threshold_in_a_different_unit() {
+    let at = tempfile::tempdir().unwrap();
+    let long: Vec<f32> = rows(&data(HOOK)).iter().map(|x| x * 12.0).collect();
+    let long = imported(at.path(), "long", &long);
+    let scale = ((D as f64).sqrt() / mean_norm(&long)) as f32;
+    let mut dictionary = trained(&long, Method::MutualChoice, 512);
+    let Selection::Threshold(thresholds) = &mut dictionary.selection else { panic!("thresholds") };
+    thresholds.iter_mut().for_each(|t| *t /= scale);
+    let check = checked(published(&dictionary, HOOK, &[]).path(), Some(&long));
+    is_misread(&check, "--reading thresholds-times-scale");
+}
+
+/// What the verdict says to do, done: the imported run is read as it was meant, and evaluates as the one that was trained.
+#[test]
+fn the_remedy_helps() {
+    let at = tempfile::tempdir().unwrap();
+    let folder = published(topk(), HOOK, &[("apply_b_dec_to_input", json!(false))]);
+    std::fs::rename(folder.path(), at.path().join("wrong")).unwrap();
+    let data = data(HOOK);
+    std::os::unix::fs::symlink(&data, at.path().join("data")).unwrap();
+    sae(at.path(), "check wrong --data data").refused(1, &["not read as it was meant"]);
+    sae(at.path(), "index wrong --data data").refused(2, &["sae import dictionary wrong --out RUN"]);
+    sae(at.path(), "evaluate wrong").refused(2, &["--data"]);
+    let printed = sae(at.path(), "evaluate wrong --data data --no-model --all-documents --json").ok().json();
+    assert!(!at.path().join("wrong/evaluation").exists(), "nothing is written next to foreign files");
+    let import = "import dictionary wrong --data data --reading with-pre-bias --out run --json";
+    let made = sae(at.path(), import).ok().json();
+    assert_eq!(made["check"]["judgement"], "fits", "{made:#}");
+    assert_eq!(made["record"]["imported"]["reading"], "with-pre-bias");
+    let run = sae(at.path(), "evaluate run --no-model --all-documents --json").ok().json();
+    let fve = |json: &Value| json["fve"].as_f64().unwrap();
+    assert!(fve(&run) > fve(&printed) + 0.02, "{} and {}", fve(&run), fve(&printed));
+    sae(at.path(), "index run --no-model").ok();
+    sae(at.path(), "import dictionary wrong --out run").refused(2, &["run exists"]);
+    let inspected = sae(at.path(), "inspect run").ok();
+    assert!(inspected.stdout.contains("imported") && !inspected.stdout.contains("tokens"), "{inspected}");
+}
