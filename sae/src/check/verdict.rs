@@ -168,7 +168,7 @@ fn instead_of(numbers: &Numbers<'_>, documented: &CheckReading, other: &CheckRea
         number(documented.fve),
         count(documented.l0)
     );
-    let published = match numbers.published_l0 {
+    let published = match numbers.published_l0.filter(|l0| far(*l0, documented.l0)) {
         Some(l0) => format!(" (published: {})", count(l0)),
         None => String::new(),
     };

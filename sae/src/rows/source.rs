@@ -37,12 +37,14 @@ impl Source {
     /// # Errors
     /// Files that cannot be read, a run whose training has not ended, dictionaries of several layers at once.
     pub fn open(path: &Path) -> Result<Self> {
-        if is_run(path) || !path.exists() {
+        // A dataset in place of a run is a slip, not a dictionary of a different program.
+        if is_run(path) || !path.exists() || path.join(storage::MANIFEST).exists() {
             let record = RunRecord::read(path)?;
             if !path.join(CONFIG).exists() {
-                return Err(Error::request(format!(
-                    "{} has no dictionary: there is no {CONFIG}, which is written when training ends",
-                    path.display()
+                return Err(Error::data(format!(
+                    "{} has no dictionary: there is no {}, which is written when training ends",
+                    path.display(),
+                    path.join(CONFIG).display()
                 ))
                 .with_remedy("finish the training with `sae train --resume`"));
             }
