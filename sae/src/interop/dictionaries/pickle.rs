@@ -103,7 +103,7 @@ pub(super) fn read(path: &Path) -> Result<Saved> {
             .with_remedy("save the state dict alone: torch.save(sae.state_dict(), \"sae.pt\")")
     })?;
     let mut found = Vec::new();
-    machine.collect(top, "", DEPTH, &mut found);
+    machine.collect(top, "", DEPTH, &mut (2 * machine.values.len()), &mut found);
     let (mut tensors, mut plain) = (BTreeMap::new(), BTreeMap::new());
     for (name, id) in found {
         match &machine.values[id] {
@@ -407,8 +407,11 @@ impl Machine {
         let items = self.items(arguments)?.to_vec();
         let value = match (function, &items[..]) {
             ("OrderedDict", _) => Value::Dictionary(Vec::new()),
-            ("parameter", [tensor, ..]) => self.values[*tensor].clone(),
-            ("size", [sizes]) => self.values[*sizes].clone(),
+            // These stand for what they are made of.
+            ("parameter", [inner, ..]) | ("size", [inner]) => {
+                self.stack.push(*inner);
+                return Ok(());
+            }
             ("tensor", [storage, offset, shape, strides, ..]) => Value::Tensor {
                 storage: *storage,
                 offset: self.count(*offset)?,
@@ -421,19 +424,20 @@ impl Machine {
         Ok(())
     }
 
-    /// Names and places of all that is not a dictionary.
-    fn collect(&self, id: Id, name: &str, depth: usize, found: &mut Vec<(String, Id)>) {
-        match &self.values[id] {
-            Value::Dictionary(entries) if depth > 0 => {
-                for (key, value) in entries.iter().take(VALUES) {
-                    let Value::Text(key) = &self.values[*key] else { continue };
-                    let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                    if found.len() < VALUES {
-                        self.collect(*value, &name, depth - 1, found);
-                    }
-                }
+    /// Names and places of all that is not a dictionary. `visits` are left: dictionaries that hold each other have no end.
+    fn collect(&self, id: Id, name: &str, depth: usize, visits: &mut usize, found: &mut Vec<(String, Id)>) {
+        let Value::Dictionary(entries) = &self.values[id] else {
+            found.push((name.to_owned(), id));
+            return;
+        };
+        for (key, value) in entries {
+            if depth == 0 || *visits == 0 {
+                return;
             }
-            _ => found.push((name.to_owned(), id)),
+            *visits -= 1;
+            let Value::Text(key) = &self.values[*key] else { continue };
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            self.collect(*value, &name, depth - 1, visits, found);
         }
     }
 

@@ -90,7 +90,8 @@ impl Zip {
             )));
         }
         let packed = self.bytes.read_vec(at, member.packed)?;
-        let mut out = Vec::with_capacity(member.unpacked as usize);
+        // Grows with what is really there: the length that is promised may be a lie.
+        let mut out = Vec::new();
         let mut reader = flate2::read::DeflateDecoder::new(packed.as_slice()).take(member.unpacked + 1);
         reader.read_to_end(&mut out).map_err(|e| problem(&format!("cannot be unpacked: {e}")))?;
         if out.len() as u64 != member.unpacked {
