@@ -609,6 +609,12 @@ fn the_embedded_model_can_be_steered() {
     let prompter = prompter(model, "blocks.2.hook_resid_post", Some(vec![1.0; 40]));
     let reading = prompter.read("The court held that the").unwrap();
     assert_eq!(reading.tokens.iter().map(|&t| prompter.token_text(t)).collect::<String>(), reading.text);
+    // A character of several tokens is whole at the first of them.
+    let foreign = "naïve 好 𝄞".to_owned();
+    let tokens = prompter.read(&foreign).unwrap().tokens;
+    assert!(tokens.iter().any(|&token| prompter.token_text(token).contains('‹')), "{tokens:?}");
+    assert_eq!(prompter.texts(&tokens).concat().replace("‹›", ""), foreign);
+    assert_eq!((prompter.texts(&tokens).len(), prompter.text(&tokens)), (tokens.len(), foreign));
     let change = [everywhere(3, Edit::Add(40.0))];
     let plan = prompter.plan(&reading, &change).unwrap();
     let effect = prompter.effect(&reading, &plan, (1, 0), &mut Quiet).unwrap();
