@@ -39,16 +39,16 @@ fn every_head_has_its_weight() {
 fn examples_are_shaded_by_where_they_come_from() {
     let mut window = page();
     wait_for(&mut window, "by source");
-    wait_for(&mut window, "Lowest fifth");
+    wait_for(&mut window, "0–20 % of max");
     assert_eq!(there(&window, "most from"), 0);
     click(&mut window, "by source");
     wait_for(&mut window, "takes away");
     // Of each that is shown the words below it, and no group without sources.
     assert!(there(&window, "most from “") > 0);
-    assert_eq!(there(&window, "Lowest fifth") + there(&window, "drawn from all tokens"), 0);
+    assert_eq!(there(&window, "0–20 % of max") + there(&window, "drawn from all tokens"), 0);
     wait_for_part(&mut window, "examples are not shown: the index traced only the strongest");
     click(&mut window, "by activation");
-    wait_for(&mut window, "Lowest fifth");
+    wait_for(&mut window, "0–20 % of max");
     assert_eq!(there(&window, "most from"), 0);
     // The choice is kept from feature to feature.
     click(&mut window, "by source");
@@ -74,7 +74,7 @@ fn a_token_says_what_it_gives() {
 #[test]
 fn a_dictionary_of_another_place_has_none_of_it() {
     let mut window = window_at(Some(Place::Feature { run: run(), feature: facts::explained().feature }));
-    wait_for(&mut window, "Lowest fifth");
+    wait_for(&mut window, "0–20 % of max");
     window.run_steps(5);
     assert_eq!(there(&window, "by source") + there(&window, "Decoder weight"), 0);
 }
@@ -88,7 +88,7 @@ fn damaged_tables_are_named_and_hide_nothing_else() {
     }
     let place = Some(Place::Feature { run, feature: facts::of_heads() });
     let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
-    wait_for(&mut window, "Lowest fifth");
+    wait_for(&mut window, "0–20 % of max");
     wait_for_part(&mut window, "heads.parquet");
     wait_for_part(&mut window, "attribution.parquet");
     assert_eq!(there(&window, "by source"), 0);

@@ -434,7 +434,7 @@ fn without_explanations_a_page_says_how_to_get_some_and_a_damaged_source_is_name
     let (dir, run) = own_run();
     std::fs::remove_dir_all(run.join("explanations")).unwrap();
     let mut window = open(&dir, Place::Feature { run: run.clone(), feature: 3 });
-    wait_for_part(&mut window, "sae explain topk");
+    wait_for_part(&mut window, "sae explain ");
     drop(window);
     storage::explanations::write(&run, "rules", &mut [said(5, "five", &[])]).unwrap();
     std::fs::write(storage::explanations::path(&run, "bad"), "no table").unwrap();

@@ -20,7 +20,7 @@ fn look<'a>(name: &'a str, place: Place, size: [f32; 2], there: &'a [&'a str]) -
 
 #[test]
 fn looks_of_the_welcome() {
-    whole("welcome", &[Theme::Light], None, None, &["sae demo"]);
+    whole("welcome", &[Theme::Light], None, None, &["Make the demo"]);
 }
 
 #[test]

@@ -122,14 +122,15 @@ fn quality_over_sparsity_is_shown_for_all_runs() {
 fn a_run_with_many_dead_features_gets_a_hint_with_its_evidence() {
     let (folder, run) = own_run();
     let mut record = RunRecord::read(&run).unwrap();
-    record.last.as_mut().unwrap().dead_share = Some(0.42);
+    record.last.as_mut().unwrap().dead_features = Some(108.0);
     record.write(&run).unwrap();
-    // Where a run was evaluated, those numbers come first.
+    // Where a run was evaluated or indexed, those numbers come first.
     std::fs::remove_dir_all(run.join("evaluation")).unwrap();
+    std::fs::remove_dir_all(run.join("features")).unwrap();
     let place = Some(Place::Curves { run });
     let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for(&mut window, "Many features are dead");
-    window.get_by_label_contains("42.0 % are dead");
+    window.get_by_label_contains("42.2 %: 108 of 256 features were silent for the last ");
 }
 
 #[derive(Debug)]

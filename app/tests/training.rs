@@ -5,12 +5,11 @@
 
 mod common;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use app::address::Place;
 use app::shell::{App, Options, SettingsFile};
-use common::{click, options, wait, wait_for, wait_for_part, window};
+use common::{arguments, click, options, stand_in, wait, wait_for, wait_for_part, window};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use storage::{RunRecord, RunStatus};
@@ -21,29 +20,6 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     let root = dir.path().join("folder");
     fixtures::data_without_routing(&root.join("data"));
     (dir, root)
-}
-
-/// A program that notes how it was called and then runs `body` with the run's folder in `$out`.
-fn stand_in(dir: &Path, body: &str) -> PathBuf {
-    let path = dir.join("stand-in");
-    let arguments = dir.join("arguments");
-    // A shell cannot trap what was ignored when it began, as interrupts are in the background of a script.
-    let shell = match cfg!(target_os = "linux") {
-        true => "/usr/bin/env -S --default-signal=INT sh",
-        false => "/bin/sh",
-    };
-    let script = format!(
-        "#!{shell}\nprintf '%s\\n' \"$*\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --out ] && out=$2; shift; done\n{body}\n",
-        arguments.display()
-    );
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-fn arguments(dir: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(dir.join("arguments")).unwrap_or_default();
-    text.lines().map(ToOwned::to_owned).collect()
 }
 
 /// A window with `root` open whose settings name `program`.
@@ -80,7 +56,9 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     click(&mut window, "Start training");
     wait_for(&mut window, "Run run-1");
     click(&mut window, "Run run-1");
-    wait_for(&mut window, "train: 12 %, 3 min left");
+    // A bar and words, not a line of a log.
+    wait_for(&mut window, "train: 12.0 %");
+    wait_for_part(&mut window, "3 min left");
     let data = root.join("data");
     let out = root.join("run-1");
     assert_eq!(

@@ -25,10 +25,10 @@ fn feature(feature: u32) -> Place {
 fn a_newcomer_is_told_what_to_do_and_opens_a_folder() {
     let mut window = window(options());
     window.run_steps(2);
-    window.get_by_label("sae demo");
+    window.get_by_label_contains("Copy command sae demo");
     click(&mut window, "Open folder…");
     wait_for(&mut window, "Run topk");
-    assert!(window.query_by_label("sae demo").is_none());
+    assert!(window.query_by_label_contains("sae demo").is_none());
     window.get_by_label("Run broken");
     assert!(window.query_all_by_label("data").next().is_some());
 }

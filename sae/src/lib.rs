@@ -16,6 +16,7 @@
 //! | what its features do | [`features::index`] |
 //! | how methods compare | [`comparison::run`] |
 //! | how it differs from another | [`matching::run`] |
+//! | it in other programs, in a browser, in a paper | [`export::run`] |
 //! | how experts are used | [`experts::summarise`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | a small language model of your own | [`lm::pretrain::run`] |
@@ -53,6 +54,7 @@ pub mod dictionary;
 pub mod evaluate;
 pub mod experts;
 pub mod explain;
+pub mod export;
 pub mod features;
 pub mod harvest;
 pub mod interop;

@@ -11,7 +11,7 @@ use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, codes, comparison, documents, evaluation, examples,
     experts, explanations, feature_activations, features, history, index, manifest, map, matching, metrics,
-    notes, routing, run, sweep, vocabulary,
+    notes, routing, run, sweep, token_features, vocabulary,
 };
 
 /// A file and what it holds.
@@ -177,6 +177,10 @@ fn run() -> FolderDoc {
             table::<features::FeatureRow>("features/features.parquet"),
             table::<feature_activations::ActivationRow>("features/activations-NNNNN.parquet"),
             table::<codes::CodesRow>("features/codes-NNNNN.parquet"),
+            with_note(
+                table::<token_features::TokenFeatureRow>("features/token_features.parquet"),
+                "Only where rows are tokens.",
+            ),
             table::<examples::ExampleRow>("features/examples.parquet"),
             table::<attention::HeadsRow>("features/heads.parquet"),
             table::<attention::AttributionRow>("features/attribution.parquet"),

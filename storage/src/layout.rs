@@ -87,6 +87,11 @@ impl Layout {
         }
     }
 
+    /// Tables sorted by token of the vocabulary, of which one token is read at a time.
+    pub fn by_token() -> Self {
+        Self { sorting: vec![schema::TOKEN.to_owned()], ..Self::feature_rows() }
+    }
+
     /// Lists of a token in the order of the text, of which one document is read at a time.
     pub fn token_rows() -> Self {
         Self {

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
-//! [`examples`], [`feature_activations`], [`codes`], [`experts`], [`explanations`], [`history`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
+//! [`examples`], [`feature_activations`], [`codes`], [`token_features`], [`experts`], [`explanations`], [`history`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
 //! Tables are declared as structs ([`row`]) and so are JSON files ([`record`]); [`catalogue`] lists all of them, and
 //! `docs/on-disk.md` is made from it.
 //!
@@ -107,6 +107,7 @@ pub mod run;
 pub mod schema;
 pub mod sweep;
 mod table;
+pub mod token_features;
 pub mod vector;
 pub mod vocabulary;
 pub mod whitening;

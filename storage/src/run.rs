@@ -20,6 +20,7 @@ use crate::metrics::{self, MetricsRow};
 use crate::record::record;
 use crate::row::{self, Row};
 use crate::table::TableReader;
+use crate::token_features::{self, TokenFeatureRow};
 use crate::vocabulary::{self, TokenRow};
 
 /// `format` of `run.json`.
@@ -245,6 +246,11 @@ impl Run {
     /// The codes by token.
     pub fn codes(&self) -> Result<Option<TableReader>> {
         self.parts::<CodesRow>("codes")
+    }
+
+    /// Which features fire on which token of the vocabulary; an index of an older version has no such table.
+    pub fn token_features(&self) -> Result<Option<TableReader>> {
+        self.optional::<TokenFeatureRow>(token_features::FILE)
     }
 
     fn parts<R: Row>(&self, name: &str) -> Result<Option<TableReader>> {

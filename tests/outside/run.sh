@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if ! python3 -m venv "$work/venv" || ! "$work/venv/bin/pip" install -q pyarrow duckdb numpy safetensors datasets pillow; then
+if ! python3 -m venv "$work/venv" || ! "$work/venv/bin/pip" install -q pyarrow duckdb numpy safetensors datasets pillow pandas polars; then
     skip "other readers" "no Python, or no package registry within reach"
     exit 0
 fi
@@ -18,3 +18,7 @@ cargo run -q --example sample -- "$work/real"
 [ -x "${CARGO_TARGET_DIR:-target}/debug/sae" ] || cargo build -q --bin sae
 mkdir "$work/inputs"
 HF_HOME="$work/hf" "$work/venv/bin/python" tests/outside/inputs.py "${CARGO_TARGET_DIR:-target}/debug/sae" "$work/inputs"
+mkdir "$work/exports"
+sae=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sae")
+"$work/venv/bin/python" tests/outside/exports.py "$sae" "$work/real/topk" "$work/exports"
+PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"

@@ -93,6 +93,7 @@ impl Command {
     pub const ALL: [Self; 28] = [
         Self::OpenFolder,
         Self::Reload,
+        Self::SavePicture,
         Self::Quit,
         Self::Palette,
         Self::Back,
@@ -108,7 +109,6 @@ impl Command {
         Self::ShowFeatures,
         Self::ShowMap,
         Self::ShowPrompt,
-        Self::SavePicture,
         Self::SplitRight,
         Self::NextTab,
         Self::PreviousTab,
@@ -232,6 +232,23 @@ impl Command {
             Self::ZoomReset => (CTRL, Key::Num0),
         };
         Some(KeyboardShortcut::new(modifiers, key))
+    }
+
+    /// Whether it begins a new group of its menu.
+    pub fn begins_group(self) -> bool {
+        matches!(
+            self,
+            Self::SavePicture
+                | Self::Quit
+                | Self::Back
+                | Self::Search
+                | Self::Bookmark
+                | Self::ShowRuns
+                | Self::NextTab
+                | Self::ResetLayout
+                | Self::ToggleTheme
+                | Self::ZoomIn
+        )
     }
 
     /// Whether its key is a bare letter or sign, which a text field would swallow.

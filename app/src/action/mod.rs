@@ -13,7 +13,7 @@ use crate::address::Place;
 use crate::data::notes::Edit;
 use crate::load::Problem;
 use crate::stores::Need;
-use crate::training::TrainingJob;
+use crate::training::{Job, TrainingJob};
 
 /// Something to be done after the views have had their turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,14 @@ pub enum Action {
     },
     /// Dismiss the outcome of the training in this folder.
     DismissTraining(PathBuf),
+    /// Run a command next to the window.
+    Run(Job),
+    /// End the job of this number.
+    CancelJob(u64),
+    /// Dismiss the outcome of the job of this number.
+    DismissJob(u64),
+    /// Show what came of the job of this number: open the folder that it made, or read the open one again.
+    ShowJob(u64),
 }
 
 /// A file to be saved. A worker makes it once the person has chosen where.

@@ -19,6 +19,8 @@ use crate::words::Number;
 pub struct Columns {
     /// Tokens that were indexed.
     pub tokens: u64,
+    /// Of those, the ones on which it was counted which features fire together.
+    pub coactive_rows: u64,
     /// The columns of single numbers.
     pub numbers: FeatureColumns,
     /// What became of them in training, where the run has kept it.
@@ -165,7 +167,7 @@ pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
         Ok(events) => (events, None),
         Err(problem) => (history::Events::default(), Some(problem)),
     };
-    Ok(Columns { tokens: index.tokens, numbers, events, gap })
+    Ok(Columns { tokens: index.tokens, coactive_rows: index.coactive_rows, numbers, events, gap })
 }
 
 /// Row = feature; the table relies on it.

@@ -97,6 +97,40 @@ impl Folder {
         }
     }
 
+    /// A run that is opened alone still has its dataset where its record or its index says: that is added, so that its documents can be
+    /// read. Only where the record names a path that exists.
+    fn add_named_datasets(&mut self) {
+        let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+        for run in &self.runs {
+            let Ok(info) = &run.info else { continue };
+            if self.links.contains_key(&run.path) || info.dataset.is_empty() {
+                continue;
+            }
+            let named = Path::new(&info.dataset);
+            let beside = run.path.parent().map(|parent| parent.join(named.file_name().unwrap_or_default()));
+            let places = [Some(whole(named)), Some(whole(&run.path.join(named))), beside];
+            let same = |data: &Path| {
+                let info_of = dataset::read_info(data).ok()?;
+                let alike =
+                    info_of.model_sha256 == info.model_sha256 && info_of.hook.as_deref() == Some(&info.hook);
+                alike.then_some(())
+            };
+            let place = places.into_iter().flatten().find(|place| place.is_dir() && same(place).is_some());
+            found.extend(place.map(|place| (run.path.clone(), place)));
+        }
+        for (run, data) in found {
+            if self.dataset(&data).is_none() {
+                let name = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy().into_owned();
+                self.datasets.push(DatasetEntry {
+                    info: dataset::read_info(&data),
+                    path: data.clone(),
+                    name,
+                });
+            }
+            self.links.insert(run, data);
+        }
+    }
+
     /// The runs with an index of the dataset in `dataset`.
     pub fn runs_on(&self, dataset: &Path) -> Vec<&RunEntry> {
         let on = |run: &&RunEntry| {
@@ -172,6 +206,7 @@ pub fn find(root: &Path) -> Result<Folder, Problem> {
         }
     }
     folder.link();
+    folder.add_named_datasets();
     Ok(folder)
 }
 

@@ -3,12 +3,15 @@
 //! The only room that names `storage`. Every function here may block and is called from worker threads alone; every
 //! failure comes out as a [`Problem`] that names the file and the remedy.
 
+pub mod agreement;
 pub mod codes;
 pub mod dataset;
 pub mod experts;
 pub mod explanations;
 pub mod export;
 pub mod features;
+pub mod firing;
+pub mod firings;
 pub mod folder;
 pub mod heads;
 pub mod history;
@@ -21,19 +24,21 @@ pub mod run;
 pub mod search;
 pub mod vocabulary;
 
+pub use agreement::Agreement;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
 pub use experts::{ExpertLoadRow, ExpertUsage, LayerUsage};
 pub use explanations::Explanations;
 pub use features::{
     Columns, Example, ExampleRow, FeatureColumns, FeaturePage, FeatureRow, Points, TokenLists,
 };
+pub use firing::Firing;
 pub use folder::{DatasetEntry, Folder, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
 pub use matching::Matching;
 pub use notes::Notes;
 pub use routing::{LayerRouting, Routing};
 pub use rows::{RowFacts, Rows};
-pub use run::{Curve, Metrics, MetricsColumns, RunInfo, Status};
+pub use run::{Curve, DeadFeatures, Metrics, MetricsColumns, RunInfo, Status};
 pub use storage::Evaluation;
 pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, SpecialisationRow, VocabularyRow};
 pub use vocabulary::Vocabulary;

@@ -35,7 +35,7 @@ impl Status {
         match self {
             Self::Running => "running",
             Self::Finished => "finished",
-            Self::Stopped => "stopped",
+            Self::Stopped => "paused",
             Self::Failed => "failed",
             Self::Silent => "silent",
         }
@@ -65,10 +65,16 @@ pub struct RunInfo {
     pub loss_recovered: Option<f64>,
     /// Mean features per token.
     pub l0: Option<f64>,
-    /// Share of features that fired on none of the evaluated tokens, or not lately in training.
-    pub dead_share: Option<f64>,
-    /// Where the numbers come from: `evaluation/core.json` or the last logged step of training.
+    /// Where FVE, L0 and loss come from: `evaluation/core.json` or the last logged step of training.
     pub measured_on: &'static str,
+    /// How many features are dead, and over what.
+    pub dead: Option<DeadFeatures>,
+    /// Seed of the training.
+    pub seed: u64,
+    /// The model that made the activations.
+    pub model: String,
+    /// Tokens that training is to see.
+    pub tokens_total: u64,
     /// Dataset that it was indexed on, or trained on before it has an index, as recorded.
     pub dataset: String,
     /// Where its activations were taken.
@@ -83,6 +89,10 @@ pub struct RunInfo {
     pub indexed: bool,
     /// Whether its features have places on a map.
     pub mapped: bool,
+    /// Whether its features have explanations.
+    pub explained: bool,
+    /// Whether its features are joined with experts.
+    pub joined: bool,
     /// Names of the comparisons in it.
     pub comparisons: Vec<String>,
     /// `train.toml` as it stands.
@@ -97,6 +107,65 @@ pub struct RunInfo {
     pub failure: Option<String>,
     /// What could not be read, though the run itself could.
     pub gaps: Vec<Problem>,
+}
+
+/// Features that do not fire, and over what that is said: "dead" alone means nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeadFeatures {
+    /// How many.
+    pub count: u64,
+    /// Of so many.
+    pub features: u64,
+    /// Whether training says so, of its last tokens; else it is of all tokens that were evaluated or indexed.
+    pub in_training: bool,
+    /// In words: `72 of 4 608 fired on none of the 60 000 indexed tokens`.
+    pub about: String,
+}
+
+impl DeadFeatures {
+    /// Share of the dictionary.
+    pub fn share(&self) -> f64 {
+        self.count as f64 / self.features.max(1) as f64
+    }
+
+    /// By the evaluation, else by the index, else by the last logged step of training.
+    fn of(run: &storage::Run, evaluation: Option<&Evaluation>, dead_after: Option<u64>) -> Option<Self> {
+        let features = run.record().d_sae as u64;
+        let never = |count: u64, tokens: u64, kind: &str| {
+            let (count, of, tokens) =
+                (format::grouped(count), format::grouped(features), format::grouped(tokens));
+            format!("{count} of {of} features fired on none of the {tokens} {kind} tokens")
+        };
+        if let Some(evaluation) = evaluation {
+            let about = never(evaluation.dead, evaluation.tokens, "evaluated");
+            return Some(Self { count: evaluation.dead, features, in_training: false, about });
+        }
+        // An index that cannot be read says so where it is opened.
+        if let Some(index) = run.index().ok().flatten() {
+            let about = never(index.dead, index.tokens, "indexed");
+            return Some(Self { count: index.dead, features, in_training: false, about });
+        }
+        let last = run.record().last.unwrap_or_default();
+        let count =
+            last.dead_features.map(f64::from).or(last.dead_share.map(|s| f64::from(s) * features as f64))?;
+        let window = dead_after.map_or_else(
+            || "for a while at the end of training".to_owned(),
+            |tokens| format!("for the last {} tokens of training", format::grouped(tokens)),
+        );
+        let count = count.round() as u64;
+        let about = format!(
+            "{} of {} features were silent {window}",
+            format::grouped(count),
+            format::grouped(features)
+        );
+        Some(Self { count, features, in_training: true, about })
+    }
+}
+
+/// Tokens of silence after which training calls a feature dead, as the resolved configuration says.
+fn dead_after(train_toml: Option<&str>) -> Option<u64> {
+    let line = train_toml?.lines().find_map(|line| line.trim().strip_prefix("dead_after"))?;
+    line.trim_start().strip_prefix('=')?.replace('_', "").trim().parse().ok()
 }
 
 /// The log of a run's training, column by column.
@@ -145,12 +214,15 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         fve: evaluated.and_then(|e| e.fve).or_else(|| last.explained_variance.map(f64::from)),
         loss_recovered: evaluated.and_then(|e| e.loss_recovered),
         l0: evaluated.map(|e| e.l0).or_else(|| last.l0.map(f64::from)),
-        dead_share: evaluated.map(|e| e.dead_share).or_else(|| last.dead_share.map(f64::from)),
         measured_on: if evaluated.is_some() {
             "evaluation/core.json"
         } else {
             "the last logged step of training"
         },
+        dead: DeadFeatures::of(&run, evaluated, dead_after(train_toml.as_deref())),
+        seed: record.seed,
+        model: record.model.id.clone(),
+        tokens_total: record.tokens_total,
         dataset: indexed_on(&run).unwrap_or_else(|| record.data.clone()),
         hook: record.hook.clone(),
         model_sha256: record.model.sha256.clone(),
@@ -158,6 +230,8 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         evaluation,
         indexed: run.features_dir().join("features.parquet").exists(),
         mapped: run.features_dir().join(storage::map::FILE).exists(),
+        explained: storage::explanations::sources(dir).is_ok_and(|sources| !sources.is_empty()),
+        joined: run.features_dir().join("experts.parquet").exists(),
         comparisons: comparisons(dir),
         train_toml,
         l0_by_threshold: record.thresholds.as_ref().map(|t| (t.l0_training, t.l0_threshold)),
@@ -220,9 +294,10 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
     ];
     rows.retain(|(_, value)| !value.is_empty());
     let mut rows: Vec<_> = rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    rows.extend(
-        record.versions.iter().map(|(name, version)| (format!("version of {name}"), version.clone())),
-    );
+    rows.extend(record.versions.iter().map(|(name, version)| {
+        let name = if name == "processor" { "CPU".to_owned() } else { format!("version of {name}") };
+        (name, version.clone())
+    }));
     rows
 }
 
@@ -230,4 +305,16 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
 pub fn read_metrics(dir: &Path) -> Result<Metrics, Problem> {
     let reader = storage::Run::open(dir).and_then(|run| run.metrics()).map_err(problem)?;
     MetricsColumns::read_all(&reader).map(Metrics).map_err(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_of_dead_features_is_read_from_the_resolved_configuration() {
+        assert_eq!(dead_after(Some("method = \"topk\"\ndead_after = 75000\n")), Some(75_000));
+        assert_eq!(dead_after(Some("dead_after=1_000")), Some(1_000));
+        assert_eq!((dead_after(Some("k = 3")), dead_after(None)), (None, None));
+    }
 }

@@ -137,7 +137,8 @@ impl Engine {
         let vocabulary = prompter.model().config().vocab_size as u32;
         Ok(LoadedModel {
             about: prompter.info(),
-            vocabulary: Vocabulary::from_texts((0..vocabulary).map(|token| prompter.token_text(token))),
+            vocabulary: Vocabulary::from_texts((0..vocabulary).map(|token| prompter.token_text(token)))
+                .with_bytes(prompter.model().tokenizer().token_bytes()),
         })
     }
 

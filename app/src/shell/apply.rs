@@ -31,6 +31,10 @@ impl App {
                     self.go(&Place::Prompt { run, feature }, ctx);
                     self.perform(ViewCommand::ReadText(text));
                 }
+                Action::Run(job) => self.run_job(job, ctx),
+                Action::CancelJob(id) => self.jobs.cancel(id),
+                Action::DismissJob(id) => self.jobs.dismiss(id),
+                Action::ShowJob(id) => self.show_job(id),
                 action => self.change_stores(action, ctx),
             }
         }
@@ -60,7 +64,11 @@ impl App {
             | Action::Copy(_)
             | Action::Save(_)
             | Action::Picture(..)
-            | Action::Prompt { .. } => {}
+            | Action::Prompt { .. }
+            | Action::Run(_)
+            | Action::CancelJob(_)
+            | Action::DismissJob(_)
+            | Action::ShowJob(_) => {}
         }
     }
 
@@ -152,9 +160,9 @@ impl App {
         let on = !notes.notes().bookmarked(feature);
         notes.change(Edit { feature, change: Change::Bookmarked(on) });
         self.say(if on {
-            format!("Bookmarked feature {feature}")
+            format!("Bookmarked feature {feature} (B undoes it)")
         } else {
-            format!("Removed the bookmark of feature {feature}")
+            format!("Removed the bookmark of feature {feature} (B undoes it)")
         });
     }
 

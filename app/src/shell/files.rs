@@ -2,7 +2,8 @@
 
 use egui::{Context, ViewportCommand};
 
-use super::App;
+use super::path_prompt::PathFor;
+use super::{App, Picked};
 use crate::action::{Action, Save};
 use crate::load::{Lane, Problem};
 
@@ -43,18 +44,16 @@ impl App {
 
     /// When the person has said where, the file is made and written on a worker.
     pub(super) fn save_files(&mut self) {
-        if let Some(path) = self.picker.poll_file()
-            && let (Some(path), Some(save)) = (path, self.saving.take())
-        {
-            let shown = path.display().to_string();
-            self.exported.ask(&self.workers, Lane::Settings, move || {
-                let bytes = (save.make)()?;
-                super::settings::write_beside(&path, &bytes).map_err(|e| {
-                    Problem::new(format!("Cannot save {}: {e}.", path.display()))
-                        .with_remedy("Choose a different folder or make room on the disk.")
-                })?;
-                Ok(shown)
-            });
+        match self.picker.poll_file() {
+            Some(Picked::Chosen(path)) => self.save_to(path),
+            Some(Picked::Cancelled) => self.saving = None,
+            Some(Picked::NoDialog) => {
+                if let Some(save) = &self.saving {
+                    let proposed = self.folder_for_files().join(&save.name);
+                    self.path_prompt.ask(PathFor::Save, &proposed);
+                }
+            }
+            None => {}
         }
         if self.exported.poll(&self.workers) {
             match (self.exported.problem().cloned(), self.exported.value().cloned()) {
@@ -63,6 +62,27 @@ impl App {
                 (None, None) => {}
             }
         }
+    }
+
+    /// Where files are proposed to be saved: at the run in front, else in the open folder.
+    fn folder_for_files(&self) -> std::path::PathBuf {
+        let run = self.here().and_then(|place| place.folder().map(std::path::Path::to_path_buf));
+        let open = || self.workspace.as_ref().map(|workspace| workspace.root.clone());
+        run.or_else(open).unwrap_or_default()
+    }
+
+    /// Makes the file that waits and writes it to `path`.
+    pub(super) fn save_to(&mut self, path: std::path::PathBuf) {
+        let Some(save) = self.saving.take() else { return };
+        let shown = path.display().to_string();
+        self.exported.ask(&self.workers, Lane::Settings, move || {
+            let bytes = (save.make)()?;
+            super::settings::write_beside(&path, &bytes).map_err(|e| {
+                Problem::new(format!("Cannot save {}: {e}.", path.display()))
+                    .with_remedy("Choose a different folder or make room on the disk.")
+            })?;
+            Ok(shown)
+        });
     }
 }
 

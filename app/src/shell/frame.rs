@@ -6,11 +6,13 @@ use std::sync::mpsc::Receiver;
 use egui::{Context, Frame, Margin, Panel, RichText, Ui};
 
 use super::palette::{self, Palette};
-use super::{DesktopPicker, FolderPicker, Settings, SettingsFile, Workspace, tree};
+use super::path_prompt::{PathAnswer, PathFor, PathPrompt};
+use super::{DesktopPicker, FolderPicker, Picked, Settings, SettingsFile, Workspace, tree};
 use crate::action::{Action, Command, Menu, Save};
 use crate::address::Place;
 use crate::load::{Lane, Problem, Request, Workers};
 use crate::theme::{self, space, tokens::height, tokens::size};
+use crate::training::Jobs;
 use crate::views::{Scene, welcome};
 use crate::widgets::notice;
 
@@ -50,6 +52,11 @@ pub struct App {
     /// A picture of the window that is being taken, and its name.
     pub(super) picture: Option<(String, Receiver<egui::ColorImage>)>,
     pub(super) picker: Box<dyn FolderPicker>,
+    /// Asks for a path where the desktop has no dialog.
+    pub(super) path_prompt: PathPrompt,
+    /// The commands that run next to the window.
+    pub(super) jobs: Jobs,
+    demo: welcome::Demo,
     pub(super) palette: Palette,
     pub(super) workspace: Option<Workspace>,
     pub(super) actions: Vec<Action>,
@@ -84,6 +91,9 @@ impl App {
             exported: Request::new(),
             picture: None,
             picker: options.picker,
+            path_prompt: PathPrompt::default(),
+            jobs: Jobs::default(),
+            demo: welcome::Demo::find(),
             palette: Palette::default(),
             workspace: None,
             actions: Vec::new(),
@@ -157,9 +167,15 @@ impl App {
     /// Everything but drawing; once per frame.
     pub fn logic(&mut self, ctx: &Context) {
         self.now = ctx.input(|i| i.time);
-        if let Some(Some(folder)) = self.picker.poll() {
-            self.actions.push(Action::Open(folder));
+        match self.picker.poll() {
+            Some(Picked::Chosen(folder)) => self.actions.push(Action::Open(folder)),
+            Some(Picked::NoDialog) => {
+                let here = std::env::current_dir().unwrap_or_default();
+                self.path_prompt.ask(PathFor::Open, &here);
+            }
+            Some(Picked::Cancelled) | None => {}
         }
+        self.jobs.poll();
         let dropped = ctx.input(|i| i.raw.dropped_files.first().map(|f| f.path().to_owned()));
         self.actions.extend(dropped.map(Action::Open));
         self.keys(ctx);
@@ -201,10 +217,11 @@ impl App {
     fn follow(&mut self, ctx: &Context) {
         let Some(workspace) = &mut self.workspace else { return };
         let new = workspace.tabs.is_none();
-        workspace.logic(&self.workers, self.now, &mut self.actions);
+        workspace.logic(&self.workers, &self.jobs, self.now, &mut self.actions);
         let running = workspace.is_live();
         ctx.request_repaint_after_secs(if running { 1.0 } else { super::workspace::IDLE as f32 });
-        if new && workspace.tabs.is_some() {
+        let holds = workspace.folder.value().is_some_and(|f| !f.runs.is_empty() || !f.datasets.is_empty());
+        if new && workspace.tabs.is_some() && holds {
             let root = workspace.root.clone();
             self.settings.remember(&root);
             self.save();
@@ -213,7 +230,7 @@ impl App {
 
     fn keys(&mut self, ctx: &Context) {
         let typing = ctx.egui_wants_keyboard_input();
-        let blocked = self.palette.is_open();
+        let blocked = self.palette.is_open() || self.path_prompt.is_open();
         for command in Command::ALL {
             let Some(shortcut) = command.shortcut() else { continue };
             if (blocked && command != Command::Palette) || (command.is_bare_key() && typing) {
@@ -249,6 +266,7 @@ impl App {
         self.dark = ui.visuals().dark_mode;
         self.bar(ui);
         self.reports(ui);
+        self.list_jobs(ui);
         let folder = self.workspace.as_ref().and_then(|w| w.folder.value().cloned());
         let here = self.here();
         if let (Some(folder), true) = (&folder, self.settings.tree) {
@@ -267,6 +285,12 @@ impl App {
             stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
         };
         self.palette.show(ui.ctx(), scope, &mut self.actions);
+        match self.path_prompt.show(ui.ctx()) {
+            Some(PathAnswer::Path(PathFor::Open, folder)) => self.actions.push(Action::Open(folder)),
+            Some(PathAnswer::Path(PathFor::Save, file)) => self.save_to(file),
+            Some(PathAnswer::Cancelled(PathFor::Save)) => self.saving = None,
+            Some(PathAnswer::Cancelled(PathFor::Open)) | None => {}
+        }
         drop_here(ui.ctx());
         if !self.actions.is_empty() {
             ui.ctx().request_repaint();
@@ -274,25 +298,26 @@ impl App {
     }
 
     fn centre(&mut self, ui: &mut Ui) {
-        let recent = &self.settings.recent;
+        let (recent, jobs, demo) = (&self.settings.recent, &self.jobs, &self.demo);
+        let page = |problem| welcome::Welcome { recent, problem, jobs, demo };
         let Some(workspace) = &mut self.workspace else {
-            return welcome::show(ui, recent, None, &mut self.actions);
+            return welcome::show(ui, page(None), &mut self.actions);
         };
         let folder = workspace.folder.value().cloned();
         let (Some(folder), Some(tabs)) = (folder, workspace.tabs.as_mut()) else {
             return match workspace.folder.problem() {
-                Some(problem) => welcome::show(ui, recent, Some(problem), &mut self.actions),
+                Some(problem) => welcome::show(ui, page(Some(problem)), &mut self.actions),
                 None => notice::loading(ui, "Looking for runs and datasets…"),
             };
         };
         if folder.runs.is_empty() && folder.datasets.is_empty() {
             let nothing =
                 Problem::new(format!("There are no runs or datasets in {}.", workspace.root.display()))
-                    .with_remedy("Open the folder that `sae demo` or `sae train` printed.");
-            return welcome::show(ui, recent, Some(&nothing), &mut self.actions);
+                    .with_remedy("Open a folder with runs or datasets, or make the demo below.");
+            return welcome::show(ui, page(Some(&nothing)), &mut self.actions);
         }
         let before = tabs.here();
-        let mut scene = Scene::new(&folder, &workspace.stores, self.now, &mut self.actions);
+        let mut scene = Scene::new(&folder, &workspace.stores, &self.jobs, self.now, &mut self.actions);
         let edited = tabs.ui(ui, &mut scene);
         let after = tabs.here();
         if after != before
@@ -352,6 +377,9 @@ impl App {
         ui.set_min_width(220.0);
         for command in Command::ALL.into_iter().filter(|c| c.menu() == menu) {
             let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+            if command.begins_group() {
+                ui.separator();
+            }
             let button = egui::Button::new(command.name()).shortcut_text(key);
             if ui.add(button).on_hover_text(command.tooltip()).clicked() {
                 self.actions.push(Action::Do(command));

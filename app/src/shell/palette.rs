@@ -11,16 +11,18 @@ use egui::{
 
 use crate::action::{Action, Command};
 use crate::address::{Address, Place};
-use crate::data::{DatasetEntry, Folder, Notes, RunEntry, TokenLists};
+use crate::data::{self, DatasetEntry, Folder, Notes, RunEntry, TokenLists};
 use crate::load::{KeyedRequest, Lane, Workers};
 use crate::stores::Stores;
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::table;
+use crate::widgets::{format, table};
 
 /// Entries that are shown.
 const SHOWN: usize = 12;
 /// Features found by name that are offered.
 const FEATURES: usize = 8;
+/// Features that fire on what was typed that are offered.
+const FIRING: usize = 4;
 /// Letters from which on names of features are searched.
 const LETTERS: usize = 2;
 
@@ -34,7 +36,16 @@ pub struct Palette {
     /// Enter was pressed while names were still being looked for: what is found first is meant.
     entered: bool,
     /// The features found by name.
-    named: KeyedRequest<Lookup, Vec<(u32, String)>>,
+    named: KeyedRequest<Lookup, Vec<FoundFeature>>,
+}
+
+/// A feature that the palette offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FoundFeature {
+    feature: u32,
+    name: String,
+    /// Why it is offered.
+    why: String,
 }
 
 /// A search for features by name: the run, the text, and the versions of its tokens and notes.
@@ -89,8 +100,26 @@ impl Palette {
         let Some(store) = scope.stores.map(|stores| stores.run(&run)) else { return };
         let notes = Arc::clone(store.notes.notes());
         let tokens = store.tokens.value().cloned();
-        let key = (run, needle.clone(), versions);
-        self.named.want(workers, Lane::Sort, &key, move || Ok(named(&needle, &notes, tokens.as_deref())));
+        let key = (run.clone(), needle.clone(), versions);
+        let (columns, vocabulary) = (store.columns.value().cloned(), store.vocabulary.value().cloned());
+        self.named.want(workers, Lane::Sort, &key, move || {
+            let mut found = named(&needle, &notes, tokens.as_deref());
+            if let (Some(columns), Some(vocabulary)) = (columns, vocabulary) {
+                // An index that cannot be read says so in the table of features.
+                let firing = data::firing::find(&run, &needle, &vocabulary).unwrap_or_default();
+                let label = |f: u32| notes.label(f).or_else(|| tokens.as_ref().and_then(|t| t.label(f)));
+                for one in firing.best(&columns.numbers.density, FIRING) {
+                    if !found.iter().any(|other| other.feature == one.feature) {
+                        let name = label(one.feature)
+                            .map_or_else(|| format!("Feature {}", one.feature), str::to_owned);
+                        let (count, of) = (format::grouped(one.count), format::grouped(one.occurrences));
+                        let why = format!("fires on {count} of {of} · {needle}");
+                        found.push(FoundFeature { feature: one.feature, name, why });
+                    }
+                }
+            }
+            Ok(found)
+        });
     }
 
     /// Draws it and reports what was chosen.
@@ -187,7 +216,7 @@ fn entries(
     ctx: &Context,
     text: &str,
     scope: SearchScope<'_>,
-    found: &KeyedRequest<Lookup, Vec<(u32, String)>>,
+    found: &KeyedRequest<Lookup, Vec<FoundFeature>>,
 ) -> (Vec<Entry>, bool) {
     let text = text.trim();
     let commands = Command::ALL.into_iter().map(|command| {
@@ -267,16 +296,16 @@ fn lookup(text: &str, scope: SearchScope<'_>) -> Option<Lookup> {
 fn features(
     text: &str,
     scope: SearchScope<'_>,
-    found: &KeyedRequest<Lookup, Vec<(u32, String)>>,
+    found: &KeyedRequest<Lookup, Vec<FoundFeature>>,
 ) -> (Vec<Entry>, bool) {
     let (Some(folder), Some(key)) = (scope.folder, lookup(text, scope)) else {
         return (Vec::new(), false);
     };
     let run = &key.0;
-    let entry = |(feature, label): &(u32, String)| {
-        let place = Place::Feature { run: run.clone(), feature: *feature };
-        let about = format!("feature {feature} of {}", folder.name_of(run));
-        Entry::new(label.clone(), about, Action::Go(place))
+    let entry = |found: &FoundFeature| {
+        let place = Place::Feature { run: run.clone(), feature: found.feature };
+        let about = format!("{} · feature {} of {}", found.why, found.feature, folder.name_of(run));
+        Entry::new(found.name.clone(), about, Action::Go(place))
     };
     match found.get(&key) {
         Some(found) => (found.iter().map(entry).collect(), false),
@@ -285,14 +314,14 @@ fn features(
 }
 
 /// The first features whose label, a person's or else the index's, has `needle` in it.
-fn named(needle: &str, notes: &Notes, tokens: Option<&TokenLists>) -> Vec<(u32, String)> {
+fn named(needle: &str, notes: &Notes, tokens: Option<&TokenLists>) -> Vec<FoundFeature> {
     let own =
         notes.iter().filter(|note| !note.label.is_empty()).map(|note| (note.feature, note.label.as_str()));
     let of_index = tokens.into_iter().flat_map(|t| &t.labels).map(|(f, label)| (*f, label.as_str()));
     own.chain(of_index.filter(|(feature, _)| notes.label(*feature).is_none()))
         .filter(|(_, label)| label.to_lowercase().contains(needle))
         .take(FEATURES)
-        .map(|(feature, label)| (feature, label.to_owned()))
+        .map(|(feature, label)| FoundFeature { feature, name: label.to_owned(), why: "label".to_owned() })
         .collect()
 }
 

@@ -2,32 +2,47 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
 
 use egui::Context;
+
+/// What came of asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Picked {
+    /// This folder or file.
+    Chosen(PathBuf),
+    /// The person changed their mind.
+    Cancelled,
+    /// There is no dialog: no portal and no zenity, as over ssh.
+    NoDialog,
+}
+
+/// A dialog that is gone so soon was never seen.
+const UNSEEN: Duration = Duration::from_millis(400);
 
 /// Something that can ask the person for a folder without holding up the window.
 pub trait FolderPicker {
     /// Begins to ask; the answer comes from [`FolderPicker::poll`].
     fn ask(&mut self, ctx: &Context);
-    /// The answer, once: `Some(None)` when the person changed their mind.
-    fn poll(&mut self) -> Option<Option<PathBuf>>;
+    /// The answer, once.
+    fn poll(&mut self) -> Option<Picked>;
     /// Begins to ask where to save a file, `name` being proposed; the answer comes from
     /// [`FolderPicker::poll_file`].
     fn ask_file(&mut self, ctx: &Context, name: &str);
-    /// The answer, once: `Some(None)` when the person changed their mind.
-    fn poll_file(&mut self) -> Option<Option<PathBuf>>;
+    /// The answer, once.
+    fn poll_file(&mut self) -> Option<Picked>;
 }
 
 /// The desktop's own dialog, on a thread of its own.
 #[derive(Debug, Default)]
 pub struct DesktopPicker {
-    answer: Option<Receiver<Option<PathBuf>>>,
-    file: Option<Receiver<Option<PathBuf>>>,
+    answer: Option<Receiver<Picked>>,
+    file: Option<Receiver<Picked>>,
 }
 
 /// Runs a dialog on a thread of its own.
 fn begin(
-    answer: &mut Option<Receiver<Option<PathBuf>>>,
+    answer: &mut Option<Receiver<Picked>>,
     ctx: &Context,
     dialog: impl FnOnce() -> Option<PathBuf> + Send + 'static,
 ) {
@@ -37,7 +52,14 @@ fn begin(
     let (sender, receiver) = sync_channel(1);
     let ctx = ctx.clone();
     let asked = std::thread::Builder::new().name("sae-dialog".to_owned()).spawn(move || {
-        let _ = sender.send(dialog());
+        let begun = Instant::now();
+        let picked = match dialog() {
+            Some(path) => Picked::Chosen(path),
+            // The library says no more than that nothing was chosen.
+            None if begun.elapsed() < UNSEEN => Picked::NoDialog,
+            None => Picked::Cancelled,
+        };
+        let _ = sender.send(picked);
         ctx.request_repaint();
     });
     if asked.is_ok() {
@@ -45,11 +67,11 @@ fn begin(
     }
 }
 
-fn take(answer: &mut Option<Receiver<Option<PathBuf>>>) -> Option<Option<PathBuf>> {
+fn take(answer: &mut Option<Receiver<Picked>>) -> Option<Picked> {
     let taken = match answer.as_ref()?.try_recv() {
         Ok(taken) => taken,
         Err(TryRecvError::Empty) => return None,
-        Err(TryRecvError::Disconnected) => None,
+        Err(TryRecvError::Disconnected) => Picked::NoDialog,
     };
     *answer = None;
     Some(taken)
@@ -62,7 +84,7 @@ impl FolderPicker for DesktopPicker {
         });
     }
 
-    fn poll(&mut self) -> Option<Option<PathBuf>> {
+    fn poll(&mut self) -> Option<Picked> {
         take(&mut self.answer)
     }
 
@@ -73,7 +95,7 @@ impl FolderPicker for DesktopPicker {
         });
     }
 
-    fn poll_file(&mut self) -> Option<Option<PathBuf>> {
+    fn poll_file(&mut self) -> Option<Picked> {
         take(&mut self.file)
     }
 }
@@ -85,12 +107,26 @@ pub struct FixedPicker {
     pub folder: Option<PathBuf>,
     asked: bool,
     name: Option<String>,
+    no_dialog: bool,
 }
 
 impl FixedPicker {
     /// Will answer `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()), ..Self::default() }
+    }
+
+    /// As on a desktop without dialogs.
+    pub fn without_dialog() -> Self {
+        Self { no_dialog: true, ..Self::default() }
+    }
+
+    fn answer(&self, name: Option<&str>) -> Picked {
+        match &self.folder {
+            _ if self.no_dialog => Picked::NoDialog,
+            Some(folder) => Picked::Chosen(name.map_or_else(|| folder.clone(), |name| folder.join(name))),
+            None => Picked::Cancelled,
+        }
     }
 }
 
@@ -99,16 +135,16 @@ impl FolderPicker for FixedPicker {
         self.asked = true;
     }
 
-    fn poll(&mut self) -> Option<Option<PathBuf>> {
-        std::mem::take(&mut self.asked).then(|| self.folder.clone())
+    fn poll(&mut self) -> Option<Picked> {
+        std::mem::take(&mut self.asked).then(|| self.answer(None))
     }
 
     fn ask_file(&mut self, _ctx: &Context, name: &str) {
         self.name = Some(name.to_owned());
     }
 
-    fn poll_file(&mut self) -> Option<Option<PathBuf>> {
+    fn poll_file(&mut self) -> Option<Picked> {
         let name = self.name.take()?;
-        Some(self.folder.as_ref().map(|folder| folder.join(name)))
+        Some(self.answer(Some(&name)))
     }
 }

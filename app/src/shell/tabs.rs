@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
+use egui::{Color32, Response, Stroke, Ui, Visuals, WidgetText};
 use egui_tiles::{
     Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
@@ -243,6 +243,29 @@ impl Behavior<Pane> for Drawing<'_, '_> {
 
     fn tab_title_for_pane(&mut self, pane: &Pane) -> WidgetText {
         pane.0.title(self.scene).into()
+    }
+
+    /// The active tab of a group stays in sight when it changes or its strip becomes narrower, as when a pane is split. Afterwards the
+    /// strip is the person's to scroll.
+    fn on_tab_button(&mut self, tiles: &mut Tiles<Pane>, id: TileId, button: Response) -> Response {
+        let parent = tiles.parent_of(id);
+        let active = parent.and_then(|parent| match tiles.get(parent)? {
+            Tile::Container(Container::Tabs(tabs)) => tabs.active,
+            _ => None,
+        });
+        if let Some(parent) = parent.filter(|_| active == Some(id)) {
+            let width = tiles.rect(parent).map_or(0.0, |rect| rect.width().round());
+            let key = egui::Id::unique(("tab in sight", parent));
+            let seen = button.ctx.data(|data| data.get_temp::<(TileId, f32)>(key));
+            let hidden = button.interact_rect.width() + 1.0 < button.rect.width();
+            if hidden && seen != Some((id, width)) {
+                button.scroll_to_me(None);
+                button.ctx.request_repaint();
+            } else {
+                button.ctx.data_mut(|data| data.insert_temp(key, (id, width)));
+            }
+        }
+        button
     }
 
     fn is_tab_closable(&self, _tiles: &Tiles<Pane>, _id: TileId) -> bool {

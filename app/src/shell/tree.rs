@@ -1,13 +1,13 @@
 //! The panel at the left: runs and datasets, and what there is to see of each.
 
-use egui::{Label, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
+use egui::{RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
 
 use crate::action::Action;
 use crate::address::Place;
 use crate::data::{DatasetEntry, Folder, RunEntry, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::runs::status_colour;
-use crate::widgets::{facts, format, method, notice, table};
+use crate::widgets::{facts, format, method, notice, rule, table};
 
 /// Height of a line.
 const LINE: f32 = 26.0;
@@ -19,7 +19,7 @@ pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Ve
         ui.add_space(space::M);
         heading(ui, "Runs", folder.runs.len());
         if folder.runs.is_empty() {
-            hint(ui, "No runs yet; `sae train` makes one");
+            hint(ui, "No runs yet");
         }
         for run in &folder.runs {
             show_run(ui, run, here, actions);
@@ -27,7 +27,7 @@ pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Ve
         ui.add_space(space::L);
         heading(ui, "Datasets", folder.datasets.len());
         if folder.datasets.is_empty() {
-            hint(ui, "No datasets yet; `sae harvest` makes one");
+            hint(ui, "No datasets here");
         }
         for dataset in &folder.datasets {
             show_dataset(ui, dataset, here, actions);
@@ -172,6 +172,7 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
     if chosen || response.hovered() {
         table::row_ground(ui, rect, chosen, response.hovered());
     }
+    table::focus_ring(ui, &response);
     let inner = egui::Rect::from_min_max(
         rect.min + egui::vec2(space::M + line.indent, 0.0),
         rect.max - egui::vec2(space::M, 0.0),
@@ -188,7 +189,7 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
                 ui.label(RichText::new(line.right).size(size::SMALL).color(p.weak));
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                ui.add(Label::new(RichText::new(line.name).color(colour)).truncate());
+                rule::name(ui, line.name, RichText::new(line.name).color(colour));
             });
         });
     });

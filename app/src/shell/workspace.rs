@@ -9,6 +9,7 @@ use crate::address::Place;
 use crate::data::{self, Folder, Status};
 use crate::load::{Lane, Request, Workers};
 use crate::stores::Stores;
+use crate::training::Jobs;
 use crate::views::Scene;
 
 /// Seconds between two looks at the records while a run is being trained.
@@ -76,7 +77,7 @@ impl Workspace {
     }
 
     /// Once per frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
-    pub fn logic(&mut self, workers: &Workers, now: f64, actions: &mut Vec<Action>) {
+    pub fn logic(&mut self, workers: &Workers, jobs: &Jobs, now: f64, actions: &mut Vec<Action>) {
         self.folder.poll(workers);
         self.stores.poll(workers);
         let Some(folder) = self.folder.value().cloned() else { return };
@@ -94,7 +95,7 @@ impl Workspace {
             self.ask(workers);
         }
         if let Some(tabs) = &mut self.tabs {
-            tabs.logic(&mut Scene::new(&folder, &self.stores, now, actions), workers);
+            tabs.logic(&mut Scene::new(&folder, &self.stores, jobs, now, actions), workers);
         }
     }
 

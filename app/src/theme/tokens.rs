@@ -84,6 +84,8 @@ pub struct Palette {
     pub activation: Color32,
     /// Text on full activation.
     pub on_activation: Color32,
+    /// How much of that colour the ground of a token has just below half of the maximum, and from half on.
+    pub shade_ends: (f32, f32),
     /// Promoted: positive logits, load above uniform.
     pub positive: Color32,
     /// Suppressed: negative logits, load below uniform.
@@ -117,6 +119,7 @@ const DARK: Palette = Palette {
     selection: Color32::from_rgb(0x1f, 0x3e, 0x63),
     activation: Color32::from_rgb(0xf5, 0xa5, 0x24),
     on_activation: Color32::from_rgb(0x16, 0x10, 0x04),
+    shade_ends: (0.55, 0.67),
     positive: Color32::from_rgb(0x4f, 0xa8, 0xe8),
     negative: Color32::from_rgb(0xe3, 0x6d, 0x6d),
     good: Color32::from_rgb(0x4c, 0xc3, 0x8a),
@@ -152,6 +155,7 @@ const LIGHT: Palette = Palette {
     selection: Color32::from_rgb(0xcf, 0xe3, 0xfb),
     activation: Color32::from_rgb(0xff, 0xa6, 0x1a),
     on_activation: Color32::from_rgb(0x24, 0x17, 0x00),
+    shade_ends: (0.5, 0.5),
     positive: Color32::from_rgb(0x1b, 0x72, 0xc0),
     negative: Color32::from_rgb(0xc4, 0x3d, 0x3d),
     good: Color32::from_rgb(0x1a, 0x88, 0x53),
@@ -188,6 +192,9 @@ pub fn palette(ui: &Ui) -> &'static Palette {
     if ui.visuals().dark_mode { &DARK } else { &LIGHT }
 }
 
+/// The share of the maximum from which on text is dark.
+const HALF: f32 = 0.5;
+
 impl Palette {
     /// Colour of the `i`-th curve.
     pub fn curve(&self, i: usize) -> Color32 {
@@ -199,13 +206,21 @@ impl Palette {
         if share.is_nan() || share <= 0.0 {
             return Color32::TRANSPARENT;
         }
-        // A floor keeps the weakest activation visible; the square root spreads the many weak ones.
-        mix(self.ground, self.activation, 0.14 + 0.86 * share.min(1.0).sqrt())
+        // A floor keeps the weakest activation visible. Between grounds that are dark enough for light text and those that are light
+        // enough for dark text lie some on which neither is read well: they are left out, and a step at half the maximum is seen.
+        let share = share.min(1.0);
+        let (dark, light) = self.shade_ends;
+        let strength = if share < HALF {
+            0.12 + (dark - 0.12) * share / HALF
+        } else {
+            light + (1.0 - light) * (share - HALF) / (1.0 - HALF)
+        };
+        mix(self.ground, self.activation, strength)
     }
 
-    /// Text that is readable on [`Palette::shade`] of the same `share`.
+    /// Text that is readable on [`Palette::shade`] of the same `share`: at least 4.5 : 1.
     pub fn on_shade(&self, share: f32) -> Color32 {
-        if share.sqrt() > 0.5 { self.on_activation } else { self.text }
+        if share >= HALF { self.on_activation } else { self.strong }
     }
 
     /// Ground of a token that adds (`share` > 0) or takes away, -1..=1 of the most; none for 0. Amber is kept
@@ -282,6 +297,24 @@ mod tests {
         };
         let (a, b) = (luminance(a), luminance(b));
         (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn text_is_readable_on_every_shade_of_activation() {
+        for palette in [&DARK, &LIGHT] {
+            let mut before = f32::NEG_INFINITY;
+            for step in 1..=1000 {
+                let share = step as f32 / 1000.0;
+                let found = contrast(palette.on_shade(share), palette.shade(share));
+                assert!(found >= 4.5, "share {share}: contrast {found}");
+                // More activation is more colour, all the way.
+                let colour = contrast(palette.ground, palette.shade(share));
+                assert!(colour >= before - 0.02, "share {share}: {colour} after {before}");
+                before = colour;
+            }
+            assert!(contrast(palette.text, palette.ground) >= 4.5, "text without activation");
+            assert_ne!(palette.shade(0.001), palette.ground, "the least is still seen");
+        }
     }
 
     #[test]

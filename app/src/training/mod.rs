@@ -1,17 +1,19 @@
-//! Training from the window: the program `sae` as a process of its own, told by the same configuration file
-//! as in a terminal.
+//! Training from the window, and every other job: the program `sae` as a process of its own, told the same as
+//! in a terminal.
 //!
 //! Neither takes the other with it: the trainer has its own process group and writes into files, so it
 //! continues when the window is closed or falls; and what becomes of the trainer is a value that a thread
 //! keeps for the window. To pause is to interrupt it, as Ctrl-C does: it writes a checkpoint and ends. The
 //! curves come from the run's folder, as for any run that is being trained.
 
+mod jobs;
 mod process;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use jobs::{Job, Jobs, StartedJob};
 use process::Shared;
 
 use crate::load::Problem;
@@ -48,19 +50,24 @@ impl TrainingJob {
 
     /// The same, to be typed into a terminal.
     pub fn line(&self) -> String {
-        let mut line = String::from("sae");
-        for argument in self.arguments() {
-            let text = argument.to_string_lossy();
-            let plain = |c: char| c.is_alphanumeric() || "-_./,:=+".contains(c);
-            line.push(' ');
-            if text.chars().all(plain) {
-                line += &text;
-            } else {
-                line += &format!("'{}'", text.replace('\'', r"'\''"));
-            }
-        }
-        line
+        line(&self.arguments())
     }
+}
+
+/// A command as it is typed into a terminal.
+fn line(arguments: &[OsString]) -> String {
+    let mut line = String::from("sae");
+    for argument in arguments {
+        let text = argument.to_string_lossy();
+        let plain = |c: char| c.is_alphanumeric() || "-_./,:=+".contains(c);
+        line.push(' ');
+        if !text.is_empty() && text.chars().all(plain) {
+            line += &text;
+        } else {
+            line += &format!("'{}'", text.replace('\'', r"'\''"));
+        }
+    }
+    line
 }
 
 /// How a training stands.
@@ -124,7 +131,7 @@ impl Trainings {
         }
         self.all.retain(|training| training.job.out != job.out);
         let program = self.program.clone().unwrap_or_else(beside_the_window);
-        let shared = process::start(program, &job, ctx);
+        let shared = process::start(program, job.arguments(), Some(job.out.clone()), ctx);
         self.all.push(Training { job, shared });
     }
 

@@ -1,5 +1,6 @@
 //! The trainer's process, and the thread that waits for it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Stage, TrainingJob};
+use super::Stage;
 use crate::data::{self, Status};
 use crate::load::Problem;
 
@@ -50,17 +51,23 @@ impl Shared {
     }
 }
 
-/// Starts the process on a thread of its own: even a program on a sleeping disk holds up no frame.
-pub fn start(program: PathBuf, job: &TrainingJob, ctx: &egui::Context) -> Arc<Shared> {
+/// Starts the process on a thread of its own: even a program on a sleeping disk holds up no frame. `trains` is the folder of the run
+/// that it trains, whose record says whether it stopped whole.
+pub fn start(
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    trains: Option<PathBuf>,
+    ctx: &egui::Context,
+) -> Arc<Shared> {
     let shared = Arc::new(Shared::new(Stage::Running));
-    let (mine, job, ctx) = (Arc::clone(&shared), job.clone(), ctx.clone());
-    let thread = std::thread::Builder::new().name("sae-training".to_owned()).spawn(move || {
-        let stage = run(&program, &job, &mine, &ctx).unwrap_or_else(Stage::Failed);
+    let (mine, ctx) = (Arc::clone(&shared), ctx.clone());
+    let thread = std::thread::Builder::new().name("sae-process".to_owned()).spawn(move || {
+        let stage = run(&program, &arguments, trains.as_deref(), &mine, &ctx).unwrap_or_else(Stage::Failed);
         mine.set(stage);
         ctx.request_repaint();
     });
     if let Err(error) = thread {
-        shared.set(Stage::Failed(Problem::new(format!("Cannot start a thread for the training: {error}."))));
+        shared.set(Stage::Failed(Problem::new(format!("Cannot start a thread for `sae`: {error}."))));
     }
     shared
 }
@@ -88,10 +95,16 @@ pub fn pause_other(process: u32, out: &Path, ctx: &egui::Context) -> Arc<Shared>
     shared
 }
 
-fn run(program: &Path, job: &TrainingJob, shared: &Shared, ctx: &egui::Context) -> Result<Stage, Problem> {
+fn run(
+    program: &Path,
+    arguments: &[OsString],
+    trains: Option<&Path>,
+    shared: &Shared,
+    ctx: &egui::Context,
+) -> Result<Stage, Problem> {
     let output = Output::create()?;
     let mut command = Command::new(program);
-    command.args(job.arguments()).arg("--json").stdin(Stdio::null());
+    command.args(arguments).arg("--json").stdin(Stdio::null());
     command.stdout(output.writer("json")?).stderr(output.writer("log")?);
     own_group(&mut command);
     let mut child = command.spawn().map_err(|error| {
@@ -100,7 +113,7 @@ fn run(program: &Path, job: &TrainingJob, shared: &Shared, ctx: &egui::Context) 
         )
     })?;
     let status = wait(&mut child, &output, shared, ctx)?;
-    Ok(stage(status, &output, job))
+    Ok(stage(status, &output, trains, shared))
 }
 
 /// Waits for the end; passes on what the process says, and interrupts it when asked to.
@@ -122,7 +135,7 @@ fn wait(
         match ended {
             Ok(Some(status)) => return Ok(status),
             Ok(None) => {}
-            Err(error) => return Err(Problem::new(format!("The training cannot be followed: {error}."))),
+            Err(error) => return Err(Problem::new(format!("The process cannot be followed: {error}."))),
         }
         if shared.interrupt.swap(false, Ordering::AcqRel)
             && let Err(why) = interrupt(child.id())
@@ -136,15 +149,19 @@ fn wait(
 
 /// What an end means: the run's own record says whether it was stopped whole, the program's answer why it
 /// failed.
-fn stage(status: ExitStatus, output: &Output, job: &TrainingJob) -> Stage {
+fn stage(status: ExitStatus, output: &Output, trains: Option<&Path>, shared: &Shared) -> Stage {
     if status.success() {
         return Stage::Finished;
     }
     let answer: Option<serde_json::Value> = serde_json::from_str(&output.read("json")).ok();
     let field = |name: &str| answer.as_ref().and_then(|answer| answer.get(name)?.as_str());
     let error = field("error");
-    let stopped = data::run::read_info(&job.out).is_ok_and(|info| info.status == Status::Stopped);
+    // Of other work nothing is left that could be continued: to be interrupted is its end.
+    let cancelled = shared.stage() == Stage::Pausing;
+    let stopped = trains
+        .map_or(cancelled, |out| data::run::read_info(out).is_ok_and(|info| info.status == Status::Stopped));
     match (error, status.code()) {
+        (_, None) if trains.is_none() && cancelled => Stage::Paused,
         (Some(_), Some(1)) if stopped => Stage::Paused,
         (Some(error), _) => Stage::Failed(data::in_sentences(error, field("remedy"))),
         (None, Some(code)) => {
@@ -152,12 +169,13 @@ fn stage(status: ExitStatus, output: &Output, job: &TrainingJob) -> Stage {
             Stage::Failed(Problem::new(format!("`sae` ended with status {code}. {line}").trim_end()))
         }
         (None, None) => {
-            let remedy = if job.out.join("checkpoints").exists() {
+            let remedy = if trains.is_some_and(|out| out.join("checkpoints").exists()) {
                 "Resume continues from the newest checkpoint."
             } else {
                 "Start it again."
             };
-            Stage::Failed(Problem::new("The training was killed.").with_remedy(remedy))
+            let what = if trains.is_some() { "The training was killed." } else { "`sae` was killed." };
+            Stage::Failed(Problem::new(what).with_remedy(remedy))
         }
     }
 }

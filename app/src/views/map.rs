@@ -14,6 +14,7 @@ use crate::load::{Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::tokens::{self, Palette};
 use crate::theme::{palette, space, tokens::size};
+use crate::training::Job;
 use crate::widgets::scatter::{self, Cloud, Scatter};
 use crate::widgets::{facts, format, notice, text};
 
@@ -220,6 +221,11 @@ impl View for MapView {
         self.dark = ui.visuals().dark_mode;
         let store = scene.stores.run(&self.run);
         if let Some(problem) = store.map.problem().or(store.columns.problem()) {
+            let indexed = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok());
+            let unmapped = indexed.is_some_and(|info| info.indexed && !info.mapped);
+            if unmapped {
+                ui.vertical_centered(|ui| scene.offer(ui, "Make the map", Job::map(&self.run)));
+            }
             if notice::problem(ui, "The map cannot be shown", problem) {
                 scene.act(Action::Retry(Need::Map(self.run.clone())));
                 scene.act(Action::Retry(Need::Features(self.run.clone())));

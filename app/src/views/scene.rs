@@ -7,6 +7,8 @@ use crate::address::Place;
 use crate::data::Folder;
 use crate::data::notes::Edit;
 use crate::stores::{Need, Stores};
+use crate::training::{Job, Jobs};
+use crate::widgets::jobs;
 
 /// Everything outside a view, for one frame: to be read. What a view wants changed it asks for with an
 /// [`Action`].
@@ -15,6 +17,8 @@ pub struct Scene<'a> {
     pub folder: &'a Folder,
     /// What is loaded of its runs and datasets, shared by the views.
     pub stores: &'a Stores,
+    /// The commands that run next to the window.
+    pub jobs: &'a Jobs,
     /// The window's clock, in seconds.
     pub now: f64,
     actions: &'a mut Vec<Action>,
@@ -22,8 +26,26 @@ pub struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// A scene whose actions are collected in `actions`.
-    pub fn new(folder: &'a Folder, stores: &'a Stores, now: f64, actions: &'a mut Vec<Action>) -> Self {
-        Self { folder, stores, now, actions }
+    pub fn new(
+        folder: &'a Folder,
+        stores: &'a Stores,
+        jobs: &'a Jobs,
+        now: f64,
+        actions: &'a mut Vec<Action>,
+    ) -> Self {
+        Self { folder, stores, jobs, now, actions }
+    }
+
+    /// Offers a command as a button called `name`, with the command itself next to it.
+    pub fn offer(&mut self, ui: &mut egui::Ui, name: &str, job: Job) {
+        let line = job.line();
+        let asked = jobs::offer(ui, name, &line, self.jobs.running(&job));
+        if asked.run {
+            self.act(Action::Run(job));
+        }
+        if asked.copy {
+            self.act(Action::Copy(line));
+        }
     }
 
     /// Asks for something to be done after this frame.

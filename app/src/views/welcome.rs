@@ -8,10 +8,41 @@ use crate::action::Action;
 use crate::action::Command;
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::notice;
+use crate::training::{Job, Jobs};
+use crate::widgets::{jobs, notice};
 
-/// Draws the page; `problem` is why the last folder could not be opened.
-pub fn show(ui: &mut Ui, recent: &[PathBuf], problem: Option<&Problem>, actions: &mut Vec<Action>) {
+/// What the page offers.
+#[derive(Clone, Copy, Debug)]
+pub struct Welcome<'a> {
+    /// Folders opened before.
+    pub recent: &'a [PathBuf],
+    /// Why the last folder could not be opened.
+    pub problem: Option<&'a Problem>,
+    /// The commands that run next to the window.
+    pub jobs: &'a Jobs,
+    /// The demo.
+    pub demo: &'a Demo,
+}
+
+/// Where the demo is, or would be made.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    folder: PathBuf,
+    made: bool,
+}
+
+impl Demo {
+    /// Where `sae demo` makes it: looks at the disk once, when the window begins.
+    pub fn find() -> Self {
+        let folder = std::env::current_dir().unwrap_or_else(|_| std::env::temp_dir()).join("sae-demo");
+        let made = folder.join("topk").is_dir();
+        Self { folder, made }
+    }
+}
+
+/// Draws the page.
+pub fn show(ui: &mut Ui, page: Welcome<'_>, actions: &mut Vec<Action>) {
+    let Welcome { recent, problem, .. } = page;
     let p = palette(ui);
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.add_space((ui.available_height() * 0.16).max(space::XL));
@@ -43,33 +74,42 @@ pub fn show(ui: &mut Ui, recent: &[PathBuf], problem: Option<&Problem>, actions:
         ui.add_space(space::XL);
         ui.with_layout(Layout::top_down(Align::Center), |ui| {
             ui.allocate_ui_with_layout(egui::vec2(560.0, 0.0), Layout::top_down(Align::Min), |ui| {
-                if recent.is_empty() { first_time(ui) } else { folders(ui, recent, actions) }
+                if !recent.is_empty() {
+                    folders(ui, recent, actions);
+                    ui.add_space(space::L);
+                }
+                first_time(ui, page, actions);
             });
         });
     });
 }
 
-fn first_time(ui: &mut Ui) {
+/// The demo, and what a folder should hold.
+fn first_time(ui: &mut Ui, page: Welcome<'_>, actions: &mut Vec<Action>) {
     let p = palette(ui);
     Frame::new().fill(p.side).corner_radius(6).inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
         ui.set_width(ui.available_width());
-        ui.label(RichText::new("Nothing to open yet?").size(size::HEADING).color(p.strong));
+        let title = if page.recent.is_empty() { "Nothing to open yet?" } else { "A folder to try things on" };
+        ui.label(RichText::new(title).size(size::HEADING).color(p.strong));
         ui.add_space(space::XS);
-        ui.label(
-            RichText::new(
-                "This command trains a small dictionary on the built-in model in about half a minute:",
-            )
-            .color(p.text),
-        );
+        let what = "The demo trains a small dictionary on the built-in model, indexes and explains it, in about half a minute.";
+        ui.label(RichText::new(what).color(p.text));
         ui.add_space(space::S);
-        ui.add(Label::new(RichText::new("sae demo").monospace().color(p.accent)).selectable(true));
+        let Demo { folder, made } = page.demo;
+        if *made {
+            if ui.button("Open the demo").on_hover_text(folder.display().to_string()).clicked() {
+                actions.push(Action::Open(folder.clone()));
+            }
+        } else {
+            let job = Job::demo(folder);
+            let line = job.line();
+            let asked = jobs::offer(ui, "Make the demo", &line, page.jobs.running(&job));
+            actions.extend(asked.run.then_some(Action::Run(job)));
+            actions.extend(asked.copy.then_some(Action::Copy(line)));
+        }
         ui.add_space(space::S);
-        ui.label(
-            RichText::new(
-                "Then open the folder sae-demo here. A folder may hold any number of runs and datasets.",
-            )
-            .color(p.text),
-        );
+        let holds = "A folder may hold any number of runs (with run.json) and datasets (with dataset.json), up to four folders deep.";
+        ui.label(RichText::new(holds).size(size::SMALL).color(p.weak));
     });
 }
 

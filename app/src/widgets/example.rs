@@ -1,5 +1,6 @@
 //! Text with tokens shaded by how strongly a feature fires on them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use egui::text::{LayoutJob, TextFormat};
@@ -55,13 +56,13 @@ impl Window<'_> {
         self.tokens.len().max(self.values.len())
     }
 
-    /// What row `i` shows as: its token's text, or where it is. Nothing is made up for rows that came without
+    /// What each row shows as: its token's text, or where it is. Nothing is made up for rows that came without
     /// text.
-    fn text(&self, vocabulary: &Vocabulary, i: usize) -> String {
-        match self.tokens.get(i) {
-            Some(token) => vocabulary.show(*token).into_owned(),
-            None => format!(" {} ", u64::from(self.start) + i as u64),
-        }
+    fn texts<'a>(&self, vocabulary: &'a Vocabulary) -> Vec<Cow<'a, str>> {
+        let mut texts = vocabulary.in_context(self.tokens);
+        let places = texts.len()..self.len();
+        texts.extend(places.map(|i| Cow::Owned(format!(" {} ", u64::from(self.start) + i as u64))));
+        texts
     }
 }
 
@@ -112,9 +113,15 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> (LayoutJob, 
     job.wrap.break_anywhere = false;
     let mut ends = Vec::with_capacity(window.len());
     let mut chars = 0;
-    for i in 0..window.len() {
-        let raw = window.text(vocabulary, i);
-        let mut shown = if raw.is_empty() { "∅".to_owned() } else { text::in_line(&raw) };
+    for (i, raw) in window.texts(vocabulary).into_iter().enumerate() {
+        let marked = window.marked == Some(i);
+        // The rest of a character that the token before shows whole: seen only where there is something to say about it.
+        let fires = window.values.get(i).is_some_and(|value| *value > 0.0);
+        let mut shown = match &*raw {
+            "" if vocabulary.is_part(window.tokens.get(i)) && !marked && !fires => String::new(),
+            "" => text::NOTHING.to_owned(),
+            raw => text::in_line(raw),
+        };
         if window.breaks && raw.ends_with('\n') {
             shown.push('\n');
         }
@@ -125,7 +132,6 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, window: &Window<'_>) -> (LayoutJob, 
             None => (p.text, p.shade(share)),
             Some(shares) => shares.colours(i, p),
         };
-        let marked = window.marked == Some(i);
         let format = TextFormat {
             font_id: FontId::monospace(size::MONO),
             line_height: Some(20.0),

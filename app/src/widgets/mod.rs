@@ -3,11 +3,13 @@
 pub mod bars;
 pub mod example;
 pub mod facts;
+pub mod jobs;
 pub mod matrix;
 pub mod method;
 pub mod notice;
 pub mod plot;
 pub mod reading;
+pub mod rule;
 pub mod scatter;
 pub mod sheet;
 pub mod star;

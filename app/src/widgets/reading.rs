@@ -99,9 +99,12 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, of: &Text<'_>) -> (LayoutJob, Vec<us
     job.wrap.max_width = ui.available_width();
     let mut ends = Vec::with_capacity(of.tokens.len());
     let mut chars = 0;
-    for (i, token) in of.tokens.iter().enumerate() {
-        let shown = written(&vocabulary.show(*token), of.style);
+    for (i, raw) in vocabulary.in_context(of.tokens).into_iter().enumerate() {
         let ground = of.grounds.get(i).copied().unwrap_or(Color32::TRANSPARENT);
+        // The rest of a character that the token before shows whole: seen only where there is something to say about it.
+        let seen = of.chosen == Some(i) || ground != Color32::TRANSPARENT;
+        let rest = raw.is_empty() && vocabulary.is_part(of.tokens.get(i)) && !seen;
+        let shown = if rest { String::new() } else { written(&raw, of.style) };
         let colour = match ground {
             Color32::TRANSPARENT => p.text,
             // A ground of strong activation is light in both looks.
@@ -130,7 +133,7 @@ fn layout(ui: &Ui, vocabulary: &Vocabulary, of: &Text<'_>) -> (LayoutJob, Vec<us
 /// A token as it is written in running text; never empty, so that it can be pointed at.
 fn written(raw: &str, style: Style) -> String {
     if raw.is_empty() {
-        return "∅".to_owned();
+        return text::NOTHING.to_owned();
     }
     let line = |part: &str| {
         let line = text::in_line(part);

@@ -148,6 +148,21 @@ pub struct Interaction {
 }
 
 impl Sheet<'_> {
+    /// What the rows are ordered by: `at_first` until a head is clicked.
+    pub fn caption(&self, ui: &Ui, at_first: &str) -> String {
+        let sort: Option<(usize, bool)> = ui.data(|d| d.get_temp(self.state(ui))).unwrap_or_default();
+        match sort.and_then(|(column, down)| Some((self.columns.get(column)?.name, down))) {
+            None => at_first.to_owned(),
+            Some((name, true)) => format!("by {name}, largest first"),
+            Some((name, false)) => format!("by {name}, smallest first"),
+        }
+    }
+
+    /// Where the order is kept.
+    fn state(&self, ui: &Ui) -> egui::Id {
+        ui.scope_id().with(("sheet", self.id))
+    }
+
     /// Heading with the copy buttons, then the table.
     pub fn show_titled(&self, ui: &mut Ui, title: &str, caption: &str) -> Interaction {
         let mut copied = None;
@@ -174,7 +189,7 @@ impl Sheet<'_> {
 
     /// Draws the table.
     pub fn show(&self, ui: &mut Ui) -> Interaction {
-        let id = ui.make_persistent_id(("sheet", self.id));
+        let id = self.state(ui);
         let mut sort: Option<(usize, bool)> = ui.data(|d| d.get_temp(id)).unwrap_or_default();
         let order = self.order(sort);
         let widths = self.widths(ui.available_width());

@@ -1,9 +1,12 @@
 //! How tokens are written, in lists and in running text.
 
+/// What a token without text shows as.
+pub const NOTHING: &str = "∅";
+
 /// A token in a list: spaces at its ends and control characters made visible.
 pub fn in_list(text: &str) -> String {
     if text.is_empty() {
-        return "∅".to_owned();
+        return NOTHING.to_owned();
     }
     let visible = in_line(text);
     let inner = visible.trim_matches(' ');

@@ -46,7 +46,7 @@ pub fn value(x: f64) -> String {
     if !x.is_finite() {
         return MISSING.to_owned();
     }
-    match x.abs() {
+    let text = match x.abs() {
         0.0 => "0".to_owned(),
         a if a >= 1e6 => format!("{x:.2e}"),
         a if a >= 1000.0 => format!("{x:.0}"),
@@ -54,7 +54,48 @@ pub fn value(x: f64) -> String {
         a if a >= 1.0 => format!("{x:.2}"),
         a if a >= 0.001 => format!("{x:.4}"),
         _ => format!("{x:.1e}"),
+    };
+    minus(text)
+}
+
+/// The sign of a negative number as it is set everywhere in the window; that of an exponent stays.
+fn minus(text: String) -> String {
+    text.strip_prefix('-').map_or(text.clone(), |digits| format!("−{digits}"))
+}
+
+/// A number on an axis whose grid lines are `step` apart: as many digits as tell neighbours apart, and no more.
+pub fn tick(x: f64, step: f64) -> String {
+    if !x.is_finite() || !step.is_finite() || step <= 0.0 {
+        return value(x);
     }
+    let largest = x.abs().max(step);
+    if !(1e-4..1e6).contains(&largest) {
+        return if x == 0.0 { "0".to_owned() } else { format!("{x:.1e}") };
+    }
+    // A step of 0.25 needs two digits, one of 0.5 one.
+    let exact = |digits: &i32| {
+        ((step * 10f64.powi(*digits)).round() / 10f64.powi(*digits) - step).abs() < 1e-6 * step
+    };
+    let digits = (0..8).find(exact).unwrap_or(4) as usize;
+    let text = format!("{x:.digits$}");
+    // What rounds to zero has no sign.
+    if text.trim_start_matches('-').chars().all(|c| matches!(c, '0' | '.')) {
+        text.trim_start_matches('-').to_owned()
+    } else {
+        minus(text)
+    }
+}
+
+/// A round number on a logarithmic axis, without trailing zeros: `0.05`, `2`, `1e6`.
+pub fn round(x: f64) -> String {
+    if !x.is_finite() {
+        return MISSING.to_owned();
+    }
+    if x != 0.0 && !(1e-4..1e6).contains(&x.abs()) {
+        return format!("{x:.0e}");
+    }
+    let text = format!("{x:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A signed value with two digits after the point: `+3.41`, `−0.20`.
@@ -130,10 +171,21 @@ mod tests {
     }
 
     #[test]
+    fn marks_of_an_axis_are_told_apart_and_have_no_idle_digits() {
+        let ticks = |values: &[f64], step| values.iter().map(|x| tick(*x, step)).collect::<Vec<_>>();
+        assert_eq!(ticks(&[3.715, 3.720, 3.725], 0.005), ["3.715", "3.720", "3.725"]);
+        assert_eq!(ticks(&[0.0, 0.5, 1.0], 0.5), ["0.0", "0.5", "1.0"]);
+        assert_eq!(ticks(&[-1.0, 0.0, 2000.0], 1.0), ["−1", "0", "2000"]);
+        assert_eq!(ticks(&[-1e-12, 0.25], 0.25), ["0.00", "0.25"]);
+        assert_eq!(ticks(&[0.0, 2e-5], 1e-5), ["0", "2.0e-5"]);
+        assert_eq!([0.05, 2.0, 10.0, 2e6, 0.0].map(round), ["0.05", "2", "10", "2e6", "0"]);
+    }
+
+    #[test]
     fn values() {
         assert_eq!(value(12.345), "12.35");
         assert_eq!(value(0.03123), "0.0312");
-        assert_eq!(value(-1234.5), "-1234");
+        assert_eq!(value(-1234.5), "−1234");
         assert_eq!(value(f64::INFINITY), MISSING);
         assert_eq!(signed(-0.2), "−0.20");
         assert_eq!(duration(185.2), "3 min 05 s");

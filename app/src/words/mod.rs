@@ -3,5 +3,7 @@
 
 pub mod format;
 mod number;
+mod progress;
 
 pub use number::Number;
+pub use progress::ProgressLine;

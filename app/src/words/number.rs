@@ -77,7 +77,7 @@ impl Number {
                 "Tokens of training by which it had fired first; – where it never did or the run has no history"
             }
             Self::Settled => {
-                "Tokens of training from which on its direction is its final one (cosine 0.9 or more)"
+                "Tokens of training at which its direction settled: from there on its cosine with the final one is 0.9 or more"
             }
             Self::Moved => {
                 "Sum over the snapshots of training of 1 − cosine of its decoder row with the one before"

@@ -144,3 +144,29 @@ pub fn numbered(harness: &Harness<'static, App>, prefix: &str) -> Vec<u32> {
 pub fn rows(harness: &Harness<'static, App>) -> Vec<u32> {
     numbered(harness, "Row of feature ")
 }
+
+/// A program that notes how it was called and then runs `body` with the run's folder in `$out`.
+#[cfg(unix)]
+pub fn stand_in(dir: &std::path::Path, body: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = dir.join("stand-in");
+    let arguments = dir.join("arguments");
+    // A shell cannot trap what was ignored when it began, as interrupts are in the background of a script.
+    let shell = match cfg!(target_os = "linux") {
+        true => "/usr/bin/env -S --default-signal=INT sh",
+        false => "/bin/sh",
+    };
+    let script = format!(
+        "#!{shell}\nprintf '%s\\n' \"$*\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --out ] && out=$2; shift; done\n{body}\n",
+        arguments.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// How the stand-in was called.
+pub fn arguments(dir: &std::path::Path) -> Vec<String> {
+    let text = std::fs::read_to_string(dir.join("arguments")).unwrap_or_default();
+    text.lines().map(ToOwned::to_owned).collect()
+}

@@ -270,7 +270,8 @@ fn an_experts_token_is_tried_in_the_prompt_and_what_was_not_joined_is_no_failure
     std::fs::remove_dir_all(folder.join("variants")).unwrap();
     let place = Some(Place::Expert { dataset: folder.join("data"), layer: 1, expert: 3 });
     let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
-    wait_for_part(&mut window, "Not joined yet; run `sae experts --features topk`.");
+    wait_for(&mut window, "Join experts");
+    window.get_by_label_contains("Copy command sae experts --features ");
     wait_for_part(&mut window, "Try the text of document ");
     let link = window.query_all_by_label_contains("Try the text of document ").next().unwrap();
     link.click_accesskit();

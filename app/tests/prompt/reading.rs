@@ -48,6 +48,8 @@ fn a_tokens_features_are_those_of_the_library_in_every_order() {
     assert_ne!(by_loss, wanted, "a test of nothing");
     wait(&mut window, "the order by loss", |w| listed(w) == by_loss);
     click(&mut window, "Features by effect on a logit");
+    // Until somebody says of which token, nothing passes for its effect.
+    wait_for_part(&mut window, "Type a token above");
     window.get_by_label("Token whose logit is looked at").focus();
     window.run_steps(2);
     window.get_by_label("Token whose logit is looked at").type_text("#40");

@@ -11,6 +11,8 @@ mod demo;
 mod evaluate;
 mod experts;
 mod explain;
+mod export;
+mod find;
 mod harvest;
 mod import;
 mod index;
@@ -77,6 +79,8 @@ enum Command {
     Evaluate(evaluate::Command),
     Experts(experts::Command),
     Explain(explain::Command),
+    Export(export::Command),
+    Find(find::Command),
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
@@ -151,6 +155,8 @@ fn run(program: Program) -> Result<Output> {
         Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
         Command::Explain(command) => command.run(&mut session),
+        Command::Export(command) => command.run(&mut session),
+        Command::Find(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),

@@ -25,7 +25,7 @@ pub(crate) mod weights;
 pub use codes::{ByFeature, Codes};
 pub use encoder::Encoder;
 pub(crate) use folder::CONFIG;
-pub use info::DictionaryInfo;
+pub use info::{DictionaryInfo, SAE_LENS_LAYOUT};
 pub use selection::Selection;
 
 use rayon::prelude::*;

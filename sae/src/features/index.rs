@@ -14,6 +14,7 @@ use super::coactive::{Coactivity, in_sample, sample_size};
 use super::describe::{Describer, Description};
 use super::examples::ExampleOptions;
 use super::heads::{self, Wanted, Written};
+use super::inverted::{Inverted, TokenCounts};
 use super::map::{self, alive};
 use super::publish::Partial;
 use super::tokens::Tokens;
@@ -84,7 +85,8 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     let labels = labels(run_dir)?;
     let partial = Partial::begin(&run_dir.join("features"))?;
     partial.note().iter().for_each(|note| progress.remark(note));
-    let encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
+    let mut encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
+    let inverted = inverted(&mut encoded, subject.dictionary.d_sae, partial.folder())?;
     let describer = Describer {
         dictionary: &subject.dictionary,
         norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_in),
@@ -94,15 +96,15 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
         examples: &options.examples,
     };
     let mut wanted = of_heads.as_ref().ok().map(|_| Vec::new());
-    let neighbours =
-        write_tables(&describer, &encoded.buckets, &labels, partial.folder(), progress, &mut |example| {
-            if let Some(wanted) = &mut wanted
-                && example.interval == 0
-                && usize::from(example.rank) < options.sources_of
-            {
-                wanted.push(Wanted::of(example));
-            }
-        })?;
+    let pass = FeaturePass { describer, buckets: &encoded.buckets, labels: &labels, inverted };
+    let neighbours = pass.write(partial.folder(), progress, &mut |example| {
+        if let Some(wanted) = &mut wanted
+            && example.interval == 0
+            && usize::from(example.rank) < options.sources_of
+        {
+            wanted.push(Wanted::of(example));
+        }
+    })?;
     if options.map {
         let alive = alive(encoded.buckets.counts().iter().map(|count| *count == 0));
         let seed = options.examples.seed;
@@ -161,6 +163,8 @@ struct Encoded {
     tokens: Tokens,
     buckets: Buckets,
     coactivity: Coactivity,
+    /// Empty if rows are not tokens.
+    counts: TokenCounts,
 }
 
 fn encode(
@@ -173,6 +177,7 @@ fn encode(
     let dictionary = &subject.dictionary;
     let mut reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
     let (mut tokens, mut sample, mut spill) = (Tokens::default(), Codes::default(), None);
+    let mut counts = TokenCounts::default();
     let mut sampled = 0;
     let mut by_token = CodesWriter::create(&folder.join("codes-00000.parquet"))?;
     let mut encoder = dictionary.encoder();
@@ -188,6 +193,9 @@ fn encode(
         for i in 0..batch.len() {
             let (features, values) = codes.row(i);
             by_token.append(batch.documents[i], batch.positions[i], features, values)?;
+            if let Some(token) = batch.tokens.get(i) {
+                counts.add(*token, features.len());
+            }
         }
         let Some(spill) = &mut spill else { break };
         add(&batch, &codes, &mut tokens, spill, |row, features, values| {
@@ -203,7 +211,8 @@ fn encode(
     by_token.finish()?;
     progress.end(&format!("{} tokens of {} documents", tokens.len(), tokens.documents()));
     let spill = spill.ok_or_else(|| Error::data("there are no rows to index"))?;
-    Ok(Encoded { tokens, buckets: spill.finish()?, coactivity: Coactivity::new(sample, dictionary.d_sae) })
+    let coactivity = Coactivity::new(sample, dictionary.d_sae);
+    Ok(Encoded { tokens, buckets: spill.finish()?, coactivity, counts })
 }
 
 fn add(
@@ -232,48 +241,70 @@ fn add(
     Ok(())
 }
 
-/// Writes the tables; every feature's neighbours. `each` is shown every example.
-fn write_tables(
-    describer: &Describer<'_>,
-    buckets: &Buckets,
-    labels: &[Option<String>],
-    folder: &Path,
-    progress: &mut dyn Progress,
-    each: &mut dyn FnMut(&ExampleRow),
-) -> Result<Vec<Vec<(u32, f32)>>> {
-    let mut neighbours = Vec::with_capacity(describer.norms.len());
-    let mut features = FeatureWriter::create(&folder.join("features.parquet"))?;
-    let mut examples = ExampleWriter::create(&folder.join("examples.parquet"))?;
-    let mut activations = ActivationWriter::create(&folder.join("activations-00000.parquet"))?;
-    progress.begin("features", Some(describer.norms.len() as u64), "features");
-    for index in 0..buckets.len() {
-        let bucket = buckets.take(index)?;
-        let all = bucket.features();
-        for start in all.clone().step_by(CHUNK) {
-            for Description { mut row, examples: shown } in
-                describer.describe(&bucket, start..all.end.min(start + CHUNK))
-            {
-                row.first_row = activations.rows();
-                row.label = labels.get(row.feature as usize).cloned().flatten();
-                for one in describer.activations(&bucket, row.feature) {
-                    activations.append(&[one])?;
+/// The inverted index to be; none if rows are not tokens.
+fn inverted(encoded: &mut Encoded, features: usize, folder: &Path) -> Result<Option<Inverted>> {
+    let counts = std::mem::take(&mut encoded.counts);
+    if counts.is_empty() { Ok(None) } else { Inverted::create(folder, counts, features).map(Some) }
+}
+
+/// What the pass over the features is made from.
+struct FeaturePass<'a> {
+    describer: Describer<'a>,
+    buckets: &'a Buckets,
+    labels: &'a [Option<String>],
+    inverted: Option<Inverted>,
+}
+
+impl FeaturePass<'_> {
+    /// Writes the tables; every feature's neighbours. `each` is shown every example.
+    fn write(
+        mut self,
+        folder: &Path,
+        progress: &mut dyn Progress,
+        each: &mut dyn FnMut(&ExampleRow),
+    ) -> Result<Vec<Vec<(u32, f32)>>> {
+        let (describer, all_features) = (&self.describer, self.describer.norms.len());
+        let mut neighbours = Vec::with_capacity(all_features);
+        let mut features = FeatureWriter::create(&folder.join("features.parquet"))?;
+        let mut examples = ExampleWriter::create(&folder.join("examples.parquet"))?;
+        let mut activations = ActivationWriter::create(&folder.join("activations-00000.parquet"))?;
+        progress.begin("features", Some(all_features as u64), "features");
+        for index in 0..self.buckets.len() {
+            let bucket = self.buckets.take(index)?;
+            let all = bucket.features();
+            for start in all.clone().step_by(CHUNK) {
+                for Description { mut row, examples: shown } in
+                    describer.describe(&bucket, start..all.end.min(start + CHUNK))
+                {
+                    row.first_row = activations.rows();
+                    row.label = self.labels.get(row.feature as usize).cloned().flatten();
+                    for one in describer.activations(&bucket, row.feature) {
+                        activations.append(&[one])?;
+                    }
+                    if let Some(inverted) = &mut self.inverted {
+                        let of = bucket.of(row.feature as usize);
+                        inverted.add(row.feature, of, describer.tokens.tokens())?;
+                    }
+                    neighbours.push(row.neighbours.clone());
+                    features.append(row)?;
+                    shown.iter().for_each(&mut *each);
+                    shown.into_iter().try_for_each(|example| examples.append(example))?;
                 }
-                neighbours.push(row.neighbours.clone());
-                features.append(row)?;
-                shown.iter().for_each(&mut *each);
-                shown.into_iter().try_for_each(|example| examples.append(example))?;
-            }
-            progress.advance(all.end.min(start + CHUNK) as u64, "");
-            if progress.stop_requested() {
-                return Err(Error::stopped("the index was not finished; an older one is kept"));
+                progress.advance(all.end.min(start + CHUNK) as u64, "");
+                if progress.stop_requested() {
+                    return Err(Error::stopped("the index was not finished; an older one is kept"));
+                }
             }
         }
+        progress.end(&format!("{} activations", activations.rows()));
+        features.finish()?;
+        examples.finish()?;
+        activations.finish()?;
+        if let Some(inverted) = self.inverted {
+            inverted.finish(&folder.join(storage::token_features::FILE))?;
+        }
+        Ok(neighbours)
     }
-    progress.end(&format!("{} activations", activations.rows()));
-    features.finish()?;
-    examples.finish()?;
-    activations.finish()?;
-    Ok(neighbours)
 }
 
 /// So that a run shows text without its dataset.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rows of a dataset ── encode ──▶ codes ── Spill ──▶ buckets of features ── sorted ──▶ activations-00000.parquet
-//!        │                          └── sampled rows ──▶ Coactivity ─┐       │ Summary, examples
+//!        │                          └── sampled rows ──▶ Coactivity ─┐       │ Summary, examples, Inverted ──▶ token_features.parquet
 //!        └──▶ Tokens (8 bytes per row, in memory)                    ├───────┴──▶ features.parquet, examples.parquet
 //!                    decoder, unembedding ──▶ logits, neighbours ────┘
 //! ```
@@ -11,7 +11,7 @@
 //! the strongest examples (`heads`).
 //!
 //! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes per token,
-//! one bucket of activations (about 100 MB), the sample for co-activation (at most 400 MB), and the
+//! one bucket of activations (about 100 MB), later one range of tokens (64 MB), the sample for co-activation (at most 400 MB), and the
 //! unembedding.
 
 mod best;
@@ -19,8 +19,10 @@ mod buckets;
 mod coactive;
 mod describe;
 mod examples;
+mod find;
 mod heads;
 mod index;
+mod inverted;
 mod map;
 mod publish;
 mod rows;
@@ -30,6 +32,7 @@ mod tests;
 pub(crate) mod tokens;
 
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
+pub use find::{FoundBy, FoundFeature, FoundFeatures, find};
 pub use index::{IndexOptions, index};
 pub use map::map;
 pub use storage::IndexRecord;

@@ -325,3 +325,66 @@ fn a_foreign_model_is_refused() {
     let message = index(&world.run(), &options, &mut Quiet).unwrap_err().to_string();
     assert!(message.contains("was made with `fixture`"), "{message}");
 }
+
+#[test]
+fn a_search_finds_what_fires_on_every_word() {
+    let world = World::new();
+    index(&world.run(), &options(), &mut Quiet).unwrap();
+    let run = Run::open(&world.run()).unwrap();
+    let (dense, places) = (world.dense(), world.places());
+    let vocabulary = storage::vocabulary::read(&run.vocabulary().unwrap().unwrap()).unwrap();
+    let (a, b) = (places[0].2, places.iter().map(|place| place.2).find(|t| *t != places[0].2).unwrap());
+    let on = |token: u32, f: usize| {
+        let rows: Vec<usize> = (0..places.len()).filter(|row| places[*row].2 == token).collect();
+        (rows.iter().filter(|row| dense[**row][f] > 0.0).count() as u64, rows.len() as u64)
+    };
+    let text = |token: u32| vocabulary[token as usize].clone();
+
+    let one = find(&world.run(), &format!("\"{}\"", text(a)), usize::MAX).unwrap();
+    assert_eq!((one.words.clone(), one.gap.clone()), (vec![vec![text(a)]], None));
+    let mut counts = vec![(0, 0); FEATURES];
+    for found in &one.features {
+        if let FoundBy::FiresOn { count, occurrences, share, .. } = found.by {
+            assert!((share - count as f64 / occurrences as f64).abs() < 1e-12);
+            counts[found.feature as usize] = (count, occurrences);
+        }
+    }
+    for (f, (count, occurrences)) in counts.into_iter().enumerate() {
+        let expected = on(a, f);
+        assert_eq!(count, expected.0, "feature {f}");
+        assert!(count == 0 || occurrences == expected.1, "feature {f}");
+    }
+    // The order: of two that fire on the token, the one that fires more there and less elsewhere comes first.
+    let worth = |found: &FoundFeature| match found.by {
+        FoundBy::FiresOn { share, .. } => {
+            let fired = dense.iter().filter(|row| row[found.feature as usize] > 0.0).count();
+            share * (share * places.len() as f64 / fired as f64).ln().max(0.0)
+        }
+        _ => -1.0,
+    };
+    assert!(one.features.windows(2).all(|pair| worth(&pair[0]) >= worth(&pair[1]) - 1e-6));
+
+    let (a, b) = (text(a), text(b));
+    if [&a, &b].iter().all(|word| !word.trim().is_empty() && !word.trim().contains(char::is_whitespace)) {
+        let both = find(&world.run(), &format!("{a} {b}"), usize::MAX).unwrap();
+        let fires = |found: &FoundFeatures| {
+            let firing = found.features.iter().filter(|one| matches!(one.by, FoundBy::FiresOn { .. }));
+            firing.map(|one| one.feature).collect::<std::collections::BTreeSet<_>>()
+        };
+        let (first, second) =
+            (find(&world.run(), &a, usize::MAX).unwrap(), find(&world.run(), &b, usize::MAX).unwrap());
+        assert_eq!(fires(&both), &fires(&first) & &fires(&second));
+    }
+}
+
+#[test]
+fn a_search_of_an_older_index_says_what_to_run() {
+    let world = World::new();
+    index(&world.run(), &options(), &mut Quiet).unwrap();
+    std::fs::remove_file(world.run().join("features").join(storage::token_features::FILE)).unwrap();
+    let run = Run::open(&world.run()).unwrap();
+    let vocabulary = storage::vocabulary::read(&run.vocabulary().unwrap().unwrap()).unwrap();
+    let text = format!("\"{}\"", vocabulary[world.places()[0].2 as usize]);
+    let found = find(&world.run(), &text, 9).unwrap();
+    assert!(found.gap.is_some_and(|gap| gap.contains("sae index")));
+}

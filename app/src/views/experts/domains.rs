@@ -150,7 +150,8 @@ fn table(ui: &mut Ui, rows: &[&SpecialisationRow], layer: u16, specialised: bool
     };
     let sheet =
         Sheet { id: "domains", columns: &columns, rows: shown.len(), cell: &cell, most: 120, marked: None };
-    let answer = sheet.show_titled(ui, "Experts and domains", "the most specialised first");
+    let caption = sheet.caption(ui, "the most specialised first");
+    let answer = sheet.show_titled(ui, "Experts and domains", &caption);
     if shown.is_empty() {
         ui.label(
             egui::RichText::new("No expert of this layer is specialised in a domain.")

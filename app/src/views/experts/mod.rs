@@ -23,6 +23,7 @@ use crate::data::{AgainstRow, ExpertUsage, VocabularyRow};
 use crate::load::{KeyedRequest, Lane, Problem, Workers};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
+use crate::training::Job;
 use crate::widgets::{facts, notice, sheet};
 
 pub use expert::ExpertView;
@@ -320,6 +321,14 @@ fn no_usage(ui: &mut Ui, problem: &Problem) -> bool {
     notice::problem(ui, "There is no usage of experts to show", problem)
 }
 
+/// A dataset with routing whose experts nobody has counted.
+fn offer_counts(ui: &mut Ui, dataset: &Path, scene: &mut Scene<'_>) {
+    let info = scene.folder.dataset(dataset).and_then(|data| data.info.as_ref().ok());
+    if info.is_some_and(|info| info.has_experts) {
+        ui.vertical_centered(|ui| scene.offer(ui, "Count experts", Job::count_experts(dataset)));
+    }
+}
+
 /// `a` against `b` in doublings, as a part of two doublings: −1..=1. Nothing at all is −1.
 fn doublings(ratio: f64) -> f32 {
     if ratio > 0.0 { (ratio.log2() / 2.0).clamp(-1.0, 1.0) as f32 } else { -1.0 }
@@ -357,6 +366,7 @@ impl View for ExpertsView {
             if no_usage(ui, problem) {
                 scene.act(Action::Retry(Need::Experts(self.dataset.clone())));
             }
+            offer_counts(ui, &self.dataset, scene);
             return;
         }
         let Some(usage) = store.experts.value().cloned() else {

@@ -9,6 +9,7 @@ use crate::address::Place;
 use crate::data::FeatureExpertRow;
 use crate::load::KeyedRequest;
 use crate::theme::{palette, space};
+use crate::training::Job;
 use crate::views::Scene;
 use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format, notice};
@@ -40,8 +41,8 @@ pub fn show(
         Some(None) if !has_experts => {}
         Some(None) => {
             heading(ui);
-            let name = scene.folder.name_of(run).into_owned();
-            say(ui, format!("Not joined yet; run `sae experts --features {name}`."));
+            say(ui, "The features are not joined with the experts yet.".to_owned());
+            scene.offer(ui, "Join experts", Job::join_experts(run));
         }
         Some(Some(rows)) if rows.is_empty() => {
             heading(ui);

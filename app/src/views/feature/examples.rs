@@ -14,6 +14,11 @@ use crate::widgets::{facts, format, notice};
 /// Widest context either side that the control offers; it then means all there is.
 const ALL: u32 = 64;
 
+/// Width of all choices in a line.
+const CHOICES: f32 = 450.0;
+/// Width from which on title and choices are in one line.
+const ONE_LINE: f32 = 560.0;
+
 /// Which examples are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Group {
@@ -22,10 +27,12 @@ enum Group {
     Strongest,
     Intervals,
     Random,
+    /// Every firing there is, from the table of activations.
+    Every,
 }
 
 impl Group {
-    const ALL: [Self; 4] = [Self::All, Self::Strongest, Self::Intervals, Self::Random];
+    const ALL: [Self; 5] = [Self::All, Self::Strongest, Self::Intervals, Self::Random, Self::Every];
 
     fn name(self) -> &'static str {
         match self {
@@ -33,12 +40,13 @@ impl Group {
             Self::Strongest => "strongest",
             Self::Intervals => "by interval",
             Self::Random => "random",
+            Self::Every => "every firing",
         }
     }
 
     fn has(self, interval: i8) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Every => true,
             Self::Strongest => interval == 0,
             Self::Intervals => interval > 0,
             Self::Random => interval < 0,
@@ -70,6 +78,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether every firing is listed, and not the examples of the index.
+    pub fn is_every(&self) -> bool {
+        self.group == Group::Every
+    }
+
     /// Whether `page` is shown by source; a page without sources is not.
     fn by_source(&self, page: &FeaturePage) -> bool {
         self.shade == Shade::Source && page.has_sources()
@@ -110,32 +123,43 @@ pub struct AddressedExample {
 
 /// The line above the examples.
 pub fn controls(ui: &mut Ui, page: &FeaturePage, options: &mut Options) {
-    ui.horizontal(|ui| {
+    let title = |ui: &mut Ui| {
         facts::section(ui, "Examples");
         facts::caption(ui, format!("{}", page.examples.len()));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.checkbox(&mut options.breaks, "line breaks").on_hover_text("Start a new line after ↵");
-            ui.checkbox(&mut options.repeats, "repeats")
-                .on_hover_text("Show texts that were shown above again");
-            let combo = ComboBox::from_id_salt("group")
-                .width(92.0)
-                .selected_text(options.group.name())
-                .show_ui(ui, |ui| {
-                    for group in Group::ALL {
-                        ui.selectable_value(&mut options.group, group, group.name());
-                    }
-                });
-            combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Which examples"));
-            ui.style_mut().spacing.slider_width = 80.0;
-            let slider = Slider::new(&mut options.context, 2..=ALL).custom_formatter(|v, _| {
-                if v >= f64::from(ALL) { "all".to_owned() } else { format!("±{v:.0}") }
-            });
-            ui.add(slider.text("context")).on_hover_text("Tokens before and after the marked one");
+    };
+    if ui.available_width() < ONE_LINE {
+        ui.horizontal(title);
+        ui.horizontal_wrapped(|ui| choices(ui, options));
+    } else {
+        ui.horizontal(|ui| {
+            title(ui);
+            let room = ui.available_width() - CHOICES;
+            ui.add_space(room.max(0.0));
+            choices(ui, options);
         });
-    });
+    }
     if page.has_sources() {
         shades(ui, options);
     }
+}
+
+/// Which examples and how, from left to right.
+fn choices(ui: &mut Ui, options: &mut Options) {
+    ui.scope(|ui| {
+        ui.style_mut().spacing.slider_width = 80.0;
+        let slider = Slider::new(&mut options.context, 2..=ALL)
+            .custom_formatter(|v, _| if v >= f64::from(ALL) { "all".to_owned() } else { format!("±{v:.0}") });
+        ui.add(slider.text("context")).on_hover_text("Tokens before and after the marked one");
+    });
+    let combo =
+        ComboBox::from_id_salt("group").width(92.0).selected_text(options.group.name()).show_ui(ui, |ui| {
+            for group in Group::ALL {
+                ui.selectable_value(&mut options.group, group, group.name());
+            }
+        });
+    combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Which examples"));
+    ui.checkbox(&mut options.repeats, "repeats").on_hover_text("Show texts that were shown above again");
+    ui.checkbox(&mut options.breaks, "line breaks").on_hover_text("Start a new line after ↵");
 }
 
 /// What tokens are shaded by, and what the colours mean.
@@ -254,11 +278,7 @@ fn heading(ui: &mut Ui, interval: i8, max: f32, shown: usize, all: usize) {
         -1 => ("Random".to_owned(), "drawn from all tokens that it fires on".to_owned()),
         i => {
             let fifth = |n: i8| format::value(f64::from(max) * f64::from(n) / 5.0);
-            let title = match i {
-                1 => "Top fifth".to_owned(),
-                5 => "Lowest fifth".to_owned(),
-                i => format!("Fifth {i} from the top"),
-            };
+            let title = format!("{}–{} % of max", 20 * (5 - i), 20 * (6 - i));
             (title, format!("{} to {}", fifth(5 - i), fifth(6 - i)))
         }
     };
@@ -332,7 +352,12 @@ fn one(ui: &mut Ui, shown: &ExampleLine<'_>, asked: &mut Interaction) -> egui::R
     let drawn = ui.horizontal_top(|ui| {
         ui.allocate_ui_with_layout(egui::vec2(56.0, 20.0), Layout::right_to_left(Align::Center), |ui| {
             ui.set_width(56.0);
-            let value = format::value(f64::from(example.value));
+            // As many digits in every line, so that the points stand in a column.
+            let value = match max {
+                max if max >= 100.0 => format!("{:.1}", example.value),
+                max if max >= 1.0 => format!("{:.2}", example.value),
+                _ => format::value(f64::from(example.value)),
+            };
             let place = format!(
                 "document {}, position {}\nClick for more",
                 example.document,

@@ -5,6 +5,7 @@ use egui::{Label, RichText, Role, Ui, WidgetInfo};
 use crate::data::Explanations;
 use crate::data::explanations::{Said, Score};
 use crate::theme::{palette, space, tokens::size};
+use crate::widgets::jobs::{self, Offered};
 use crate::widgets::{facts, format, notice};
 
 /// Explanations that are shown before the rest is asked for.
@@ -15,30 +16,32 @@ const FEW: usize = 4;
 pub struct Section<'a> {
     pub explanations: &'a Explanations,
     pub feature: u32,
-    /// What the run is called, for the command that explains it.
-    pub run: &'a str,
+    /// The command that explains the run.
+    pub command: &'a str,
+    /// Whether it is at work.
+    pub running: bool,
     /// Whether the feature fires on anything.
     pub alive: bool,
 }
 
 /// Draws the section; nothing where there is nothing to say and nothing to be done.
-pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) {
+pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) -> Offered {
     let said = shown.explanations.of(shown.feature);
     if said.is_empty() && !shown.alive && shown.explanations.gaps.is_empty() {
-        return;
+        return Offered::default();
     }
     ui.add_space(space::L);
     facts::section(ui, "Explanations");
     shown.explanations.gaps.iter().for_each(|gap| notice::problem_line(ui, gap));
     if said.is_empty() {
         let weak = palette(ui).weak;
-        let text = if shown.explanations.sources.is_empty() {
-            format!("No explanations yet; run `sae explain {}`.", shown.run)
-        } else {
-            "No rule reached F1 0.5, and no other explanation was imported.".to_owned()
-        };
+        if shown.explanations.sources.is_empty() {
+            ui.label(RichText::new("No explanations yet.").color(weak));
+            return jobs::offer(ui, "Explain", shown.command, shown.running);
+        }
+        let text = "No rule reached F1 0.5, and no other explanation was imported.";
         ui.label(RichText::new(text).color(weak));
-        return;
+        return Offered::default();
     }
     let listed = if *all { said.len() } else { said.len().min(FEW) };
     for (i, one) in said[..listed].iter().enumerate() {
@@ -53,6 +56,7 @@ pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) {
             *all = !*all;
         }
     }
+    Offered::default()
 }
 
 fn explanation(ui: &mut Ui, said: &Said, sources: &[String]) {

@@ -5,7 +5,7 @@ use egui::{Label, Link, RichText, Role, Ui, WidgetInfo};
 use crate::data::{FeaturePage, FeatureRow, Vocabulary};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::bars::{self, Bins};
-use crate::widgets::{facts, format, notice, text};
+use crate::widgets::{facts, format, notice, rule, text};
 
 /// What the column is drawn from.
 #[derive(Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct Facts<'a> {
     pub vocabulary: &'a Vocabulary,
     /// Tokens that were indexed.
     pub indexed: u64,
+    /// Of those, the ones on which it was counted which features fire together.
+    pub coactive_rows: u64,
     /// An activation to be pointed at in the histogram.
     pub marked: Option<f32>,
     /// What a feature is called.
@@ -30,7 +32,7 @@ pub fn show(
     logarithmic: &mut bool,
     after_figures: impl FnOnce(&mut Ui),
 ) -> Option<u32> {
-    let Facts { page, vocabulary, indexed, marked, name } = *shown;
+    let Facts { page, vocabulary, indexed, coactive_rows, marked, name } = *shown;
     let row = &page.row;
     figures(ui, row, indexed);
     ui.add_space(space::M);
@@ -61,10 +63,14 @@ pub fn show(
     if !row.coactive.is_empty() {
         ui.add_space(space::L);
         facts::section(ui, "Fire on the same tokens");
-        let entries = row.coactive.iter().take(ENTRIES).map(|(f, count, lift)| {
-            (*f, [format::count(u64::from(*count)), format!("{}×", format::value(f64::from(*lift)))])
-        });
-        follow = ui.scope(|ui| relatives(ui, ["tokens", "lift"], name, entries)).inner.or(follow);
+        facts::caption(ui, counted_in(coactive_rows, indexed)).on_hover_text(
+            "P(other | this): of the tokens that this feature fires on, how many the other fires on too. \
+             Lift: compared with chance",
+        );
+        let entries = together(row, coactive_rows, indexed).into_iter().take(ENTRIES);
+        let entries = entries
+            .map(|(f, share, lift)| (f, [format::percent(share), format!("{}×", format::value(lift))]));
+        follow = ui.scope(|ui| relatives(ui, ["P(other | this)", "lift"], name, entries)).inner.or(follow);
     }
     if let Some(problem) = &page.history_gap {
         ui.add_space(space::L);
@@ -85,6 +91,26 @@ pub fn show(
     ];
     facts::facts(ui, "weights", rows.iter().map(|(name, value)| (*name, value.as_str())));
     follow
+}
+
+/// Over what co-activation was counted.
+fn counted_in(sample: u64, indexed: u64) -> String {
+    match sample {
+        0 => "counted in a sample of the tokens".to_owned(),
+        n if n >= indexed => format!("counted in all {} tokens", format::grouped(n)),
+        n => format!("in a sample of {} of {} tokens", format::grouped(n), format::grouped(indexed)),
+    }
+}
+
+/// The features that fire on the same tokens, with P(other | this) and lift, the largest share first. The sample is evenly spread, so
+/// this feature fires there as often as its density says.
+fn together(row: &FeatureRow, sample: u64, indexed: u64) -> Vec<(u32, f64, f64)> {
+    let fired = if sample >= indexed { row.count as f64 } else { f64::from(row.density) * sample as f64 };
+    let share = |count: u32| if fired > 0.0 { (f64::from(count) / fired).min(1.0) } else { f64::NAN };
+    let mut rows: Vec<_> =
+        row.coactive.iter().map(|(f, count, lift)| (*f, share(*count), f64::from(*lift))).collect();
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    rows
 }
 
 fn figures(ui: &mut Ui, row: &FeatureRow, indexed: u64) {
@@ -130,17 +156,11 @@ fn logits(ui: &mut Ui, row: &FeatureRow, vocabulary: &Vocabulary) {
     let logit =
         |logit: &f32| (format::signed(f64::from(*logit)), logit.abs() / strongest.max(f32::MIN_POSITIVE));
     columns(ui, |left, right| {
-        token_list(
-            left,
-            "promoted",
-            "Tokens that it makes likelier",
-            vocabulary,
-            p.positive,
-            &row.top_logits,
-            logit,
-        );
+        // As on the axis of the histogram below: less likely at the left.
         let hover = "Tokens that it makes less likely";
-        token_list(right, "suppressed", hover, vocabulary, p.negative, &row.bottom_logits, logit);
+        token_list(left, "suppressed", hover, vocabulary, p.negative, &row.bottom_logits, logit);
+        let hover = "Tokens that it makes likelier";
+        token_list(right, "promoted", hover, vocabulary, p.positive, &row.top_logits, logit);
     });
 }
 
@@ -273,11 +293,28 @@ fn relatives<const N: usize>(
                 let room = (ui.available_width() - 76.0 * N as f32).max(20.0);
                 ui.scope(|ui| {
                     ui.set_max_width(room);
-                    ui.add(Label::new(RichText::new(name).size(size::SMALL).color(p.weak)).truncate());
+                    rule::show(ui, &name, size::SMALL);
                 });
             }
         };
         line(ui, &mut add, &texts.map(|text| RichText::new(text).color(p.text)));
     }
     follow
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_a_sample_is_shown_as_a_share_of_it() {
+        let coactive = vec![(7, 30, 2.0), (9, 45, 101.1), (3, 30, 5.0)];
+        let row = FeatureRow { count: 3056, density: 0.005, coactive, ..FeatureRow::default() };
+        let rows = together(&row, 20_000, 600_000);
+        assert_eq!(rows.iter().map(|r| r.0).collect::<Vec<_>>(), [9, 3, 7], "the largest share first");
+        assert!((rows[0].1 - 0.45).abs() < 1e-6, "45 of the 100 of the sample, not of the 3 056 of all");
+        assert_eq!(counted_in(20_000, 600_000), "in a sample of 20 000 of 600 000 tokens");
+        assert_eq!(counted_in(50, 50), "counted in all 50 tokens");
+        assert!((together(&FeatureRow { count: 60, ..row }, 600_000, 600_000)[0].1 - 0.75).abs() < 1e-9);
+    }
 }

@@ -1,5 +1,6 @@
 //! One feature's page: what it is at the left, the text that makes it fire at the right.
 
+mod concordance;
 mod examples;
 mod explanations;
 mod facts;
@@ -10,7 +11,9 @@ mod note;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Button, Frame, Margin, RichText, ScrollArea, Ui};
+use egui::{Button, Frame, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
+
+use concordance::{Concordance, Source};
 
 use super::experts::of_feature;
 use super::{Scene, View};
@@ -22,13 +25,40 @@ use crate::data::{FeatureExpertRow, FeaturePage, Vocabulary, export};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
+use crate::training::Job;
 use crate::views::features::name_of;
-use crate::widgets::{format, notice, star};
+use crate::widgets::jobs::Offered;
+use crate::widgets::{notice, rule, star};
 
 /// Below this width the two columns go one under the other.
 const TWO_COLUMNS: f32 = 780.0;
 /// Width of the left column.
 const FACTS: f32 = 340.0;
+/// Width that the buttons of the head need.
+const BUTTONS: f32 = 520.0;
+/// Height of the list of all firings where the page is one column.
+const LISTED: f32 = 420.0;
+/// Characters of a feature's name in the tab, and of its run's.
+const TITLE_NAME: usize = 22;
+const TITLE_RUN: usize = 18;
+
+/// The buttons of the head, from the right.
+const COMMANDS: [(&str, Command); 5] = [
+    ("Try in prompt", Command::ShowPrompt),
+    ("Copy address", Command::CopyAddress),
+    ("Random", Command::RandomFeature),
+    ("Next", Command::NextFeature),
+    ("Previous", Command::PreviousFeature),
+];
+
+fn do_it(ui: &mut Ui, (text, command): (&str, Command), scene: &mut Scene<'_>) {
+    let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+    let hover = format!("{} ({key})", command.tooltip());
+    if ui.add(Button::new(text)).on_hover_text(hover).clicked() {
+        scene.act(Action::Do(command));
+        ui.close();
+    }
+}
 
 /// The page of one feature; it turns to others of the same run.
 #[derive(Debug)]
@@ -44,6 +74,7 @@ pub struct FeatureView {
     /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
     experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
     options: examples::Options,
+    concordance: Concordance,
     logarithmic: bool,
     draft: note::Draft,
     /// Whether all explanations are shown.
@@ -66,6 +97,7 @@ impl FeatureView {
             asked: None,
             experts: KeyedRequest::default(),
             options: examples::Options::default(),
+            concordance: Concordance::default(),
             logarithmic: true,
             draft: note::Draft::default(),
             all_explanations: false,
@@ -97,6 +129,7 @@ impl FeatureView {
                 scene.note(&self.run, edit);
             }
             ui.label(RichText::new(format!("Feature {feature}")).size(size::TITLE).color(p.strong));
+            let narrow = ui.available_width() < BUTTONS;
             if page.row.count == 0 {
                 ui.label(RichText::new("dead").color(p.warning))
                     .on_hover_text("It did not fire on any indexed token");
@@ -105,24 +138,45 @@ impl FeatureView {
                 ui.spinner();
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                if narrow {
+                    let more = ui.button("⋯");
+                    more.widget_info(|| WidgetInfo::labeled(Role::Button, true, "More actions"));
+                    egui::Popup::menu(&more)
+                        .show(|ui| COMMANDS.iter().rev().for_each(|one| do_it(ui, *one, scene)));
+                }
                 self.export(ui, page, vocabulary, scene);
-                for (text, command) in [
-                    ("Try in prompt", Command::ShowPrompt),
-                    ("Copy address", Command::CopyAddress),
-                    ("Random", Command::RandomFeature),
-                    ("Next", Command::NextFeature),
-                    ("Previous", Command::PreviousFeature),
-                ] {
-                    let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
-                    let hover = format!("{} ({key})", command.tooltip());
-                    if ui.add(Button::new(text)).on_hover_text(hover).clicked() {
-                        scene.act(Action::Do(command));
-                    }
+                if !narrow {
+                    COMMANDS.iter().for_each(|one| do_it(ui, *one, scene));
                 }
             });
         });
+        self.identity(ui, feature, scene);
         let edit = self.draft.label(ui, &notes, page.row.label.as_deref(), scene.now);
         edit.into_iter().for_each(|edit| scene.note(&self.run, edit));
+    }
+
+    /// Whose feature it is: run, model and hook.
+    fn identity(&self, ui: &mut Ui, feature: u32, scene: &mut Scene<'_>) {
+        let p = palette(ui);
+        let run = scene.folder.name_of(&self.run).into_owned();
+        let info = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok());
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = space::S;
+            let link = ui.add(egui::Link::new(RichText::new(&run).size(size::SMALL)));
+            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Features of {run}")));
+            if link.on_hover_text("The feature table of this run").clicked() {
+                scene.go(Place::Features { run: self.run.clone() });
+            }
+            let of = info.map(|info| format!("· {} · {}", info.model, info.hook)).unwrap_or_default();
+            ui.label(RichText::new(of).size(size::SMALL).color(p.weak));
+            let store = scene.stores.run(&self.run);
+            if store.notes.notes().label(feature).is_none()
+                && let Some(said) =
+                    store.explanations.value().and_then(|all| all.best(feature).map(str::to_owned))
+            {
+                rule::show(ui, &said, size::SMALL);
+            }
+        });
     }
 
     fn export(
@@ -169,14 +223,17 @@ impl FeatureView {
         let now = scene.now;
         let store = scene.stores.run(&self.run);
         let notes = Arc::clone(store.notes.notes());
-        let run = scene.folder.name_of(&self.run).into_owned();
+        let job = Job::explain(&self.run);
+        let (command, running) = (job.line(), scene.jobs.running(&job));
         let said = store.explanations.value().cloned();
         let (draft, all, mut edit) = (&mut self.draft, &mut self.all_explanations, None);
+        let mut asked = Offered::default();
         let name = |feature: u32| name_of(store, feature);
         let shown = facts::Facts {
             page,
             vocabulary,
             indexed: store.columns.value().map_or(0, |c| c.tokens),
+            coactive_rows: store.columns.value().map_or(0, |c| c.coactive_rows),
             marked: self.hovered,
             name: &name,
         };
@@ -184,15 +241,51 @@ impl FeatureView {
             edit = draft.text(ui, &notes, now);
             if let Some(explanations) = &said {
                 let (feature, alive) = (page.row.feature, page.row.count > 0);
-                let shown = explanations::Section { explanations, feature, run: &run, alive };
-                explanations::show(ui, &shown, all);
+                let (command, running) = (command.as_str(), running);
+                let shown = explanations::Section { explanations, feature, command, running, alive };
+                asked = explanations::show(ui, &shown, all);
             }
         });
         edit.into_iter().for_each(|edit| scene.note(&self.run, edit));
+        if asked.copy {
+            scene.act(Action::Copy(command));
+        }
+        if asked.run {
+            scene.act(Action::Run(job));
+        }
         of_feature::show(ui, &self.run, page.row.feature, &self.experts, scene);
         if let Some(feature) = follow {
             self.go(scene, feature);
         }
+    }
+
+    /// Every firing in place of the examples.
+    fn every(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
+        let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+        let documents =
+            dataset.as_ref().and_then(|path| scene.stores.dataset(path).documents.value().cloned());
+        let source = Source { run: &self.run, dataset: dataset.as_deref(), documents: documents.as_ref() };
+        let read = self.concordance.show(ui, &page.row, vocabulary, source);
+        if let (Some((document, token)), Some(dataset)) = (read, dataset) {
+            scene.go(Place::Token { dataset, document, token });
+        }
+    }
+
+    /// Asks for the firings while they are shown.
+    fn ask_every(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        let Some(feature) =
+            self.page.value().map(|page| page.row.feature).filter(|_| self.options.is_every())
+        else {
+            return;
+        };
+        let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+        if let Some(dataset) = &dataset {
+            scene.load_documents(dataset);
+        }
+        let documents =
+            dataset.as_ref().and_then(|path| scene.stores.dataset(path).documents.value().cloned());
+        let source = Source { run: &self.run, dataset: dataset.as_deref(), documents: documents.as_ref() };
+        self.concordance.logic(feature, source, workers);
     }
 
     fn examples(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
@@ -229,7 +322,13 @@ impl FeatureView {
                 self.facts(ui, page, vocabulary, scene);
                 ui.add_space(space::XL);
                 examples::controls(ui, page, &mut self.options);
-                self.examples(ui, page, vocabulary, scene);
+                if self.options.is_every() {
+                    // A list in a list has a height of its own.
+                    ui.set_max_height(LISTED);
+                    self.every(ui, page, vocabulary, scene);
+                } else {
+                    self.examples(ui, page, vocabulary, scene);
+                }
             });
             return;
         }
@@ -248,6 +347,9 @@ impl FeatureView {
         });
         ui.scope_builder(column(right), |ui| {
             examples::controls(ui, page, &mut self.options);
+            if self.options.is_every() {
+                return self.every(ui, page, vocabulary, scene);
+            }
             let salt = ("examples", page.row.feature);
             ScrollArea::vertical().id_salt(salt).auto_shrink(false).show(ui, |ui| {
                 ui.set_max_width(ui.available_width() - space::M);
@@ -274,8 +376,15 @@ impl View for FeatureView {
         }
     }
 
-    fn title(&self, _scene: &Scene<'_>) -> String {
-        format!("Feature {}", format::grouped(u64::from(self.feature)))
+    /// Two runs have features of the same number: the tab says which it is, by name if it has one, and whose.
+    fn title(&self, scene: &Scene<'_>) -> String {
+        let store = scene.stores.run(&self.run);
+        let name = name_of(store, self.feature).map(|name| rule::short(&name, TITLE_NAME));
+        let run = rule::middle(&scene.folder.name_of(&self.run), TITLE_RUN);
+        match name {
+            Some(name) => format!("{} {name} · {run}", self.feature),
+            None => format!("Feature {} · {run}", self.feature),
+        }
     }
 
     fn turn_to(&mut self, place: &Place) {
@@ -300,6 +409,7 @@ impl View for FeatureView {
             self.page.ask(workers, Lane::Pages, move || pages.read(&run, feature));
         }
         self.page.poll(workers);
+        self.ask_every(scene, workers);
         // Only the features of a dataset that has experts, or that is in the folder at all, can have any.
         if scene.folder.data_of(&self.run).is_some()
             && let Some(feature) = self.page.value().map(|page| page.row.feature)

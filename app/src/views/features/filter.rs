@@ -71,7 +71,7 @@ pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Interaction {
 
 fn search(ui: &mut Ui, query: &mut Query, focus: bool) {
     let field = TextEdit::singleline(&mut query.text)
-        .hint_text("Search label, note, token or number  ( / )")
+        .hint_text("Search token, phrase, label or number  ( / )")
         .desired_width(250.0)
         .align(egui::Align2::LEFT_CENTER)
         .char_limit(200);
@@ -85,8 +85,8 @@ fn search(ui: &mut Ui, query: &mut Query, focus: bool) {
         response.surrender_focus();
     }
     response.on_hover_text(
-        "Looks in labels, notes, the tokens a feature fires on and those it promotes.\n\
-        In one of them only: label:… note:… fires:… promotes:…",
+        "First what fires on the text (of several words: on each of them), then labels, explanations and notes, then what \
+        promotes it.\nIn one of them only: fires:… label:… explained:… note:… promotes:…",
     );
     if !query.text.is_empty() && ui.add(Button::new("×").small()).on_hover_text("Clear the search").clicked()
     {

@@ -12,18 +12,20 @@ use std::sync::Arc;
 use egui::{Frame, Key as Keyboard, Margin, Panel, Ui};
 use egui_table::{Column as Width, HeaderRow, Table};
 
-pub use order::{Key, Query, Source, TableOrder};
+pub use order::{Key, Query, Source, TableOrder, Why};
 use rows::Column;
 use spread::Spread;
 
 use super::{Scene, View, ViewCommand};
 use crate::action::{Action, Save};
 use crate::address::Place;
+use crate::data::firing::{self, FiringGap};
 use crate::data::notes::{Change, Edit};
-use crate::data::{self, Number};
-use crate::load::{Lane, Request, Workers};
+use crate::data::{self, Firing, Number};
+use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::{Need, RunStore};
 use crate::theme::{palette, space, tokens::height};
+use crate::training::Job;
 use crate::widgets::{notice, table};
 
 /// From this width on the histograms are shown at first.
@@ -37,7 +39,9 @@ pub struct FeaturesView {
     shown: rows::Columns,
     order: Request<TableOrder>,
     /// What `order` was last asked for: the query and the versions of what it was made from.
-    asked: Option<(Query, [u64; 6])>,
+    asked: Option<(Query, [u64; 7])>,
+    /// What fires on the text that is searched for; the key is the text and the version of the vocabulary.
+    firing: KeyedRequest<(String, u64), Firing>,
     spreads: Request<Vec<Spread>>,
     /// The version of the columns that `spreads` were made from.
     spread_over: Option<u64>,
@@ -63,6 +67,7 @@ impl FeaturesView {
             shown: rows::Columns::default(),
             order: Request::new(),
             asked: None,
+            firing: KeyedRequest::default(),
             spreads: Request::new(),
             spread_over: None,
             histograms: None,
@@ -79,6 +84,12 @@ impl FeaturesView {
     fn ask_order(&mut self, scene: &Scene<'_>, workers: &Workers) {
         let store = scene.stores.run(&self.run);
         let Some(columns) = store.columns.value().cloned() else { return };
+        let firing = match self.firing_key(store) {
+            // What fires on the text decides the order: rows that would move at once are not worth showing.
+            Some(key) if self.firing.get(&key).is_none() && self.firing.problem(&key).is_none() => return,
+            Some(key) => self.firing.get(&key),
+            None => None,
+        };
         let versions = [
             store.columns.version(),
             store.tokens.version(),
@@ -86,6 +97,7 @@ impl FeaturesView {
             store.notes.version(),
             self.spreads.version(),
             store.explanations.version(),
+            u64::from(firing.is_some()),
         ];
         if self.asked.as_ref().is_some_and(|(query, of)| *query == self.query && *of == versions) {
             return;
@@ -103,6 +115,7 @@ impl FeaturesView {
                 notes: &notes,
                 explanations: explanations.as_deref(),
                 vocabulary: vocabulary.as_deref(),
+                firing: firing.as_deref(),
             };
             Ok(order::order(&query, source, spreads.as_deref().map_or(&[], Vec::as_slice)))
         });
@@ -110,6 +123,35 @@ impl FeaturesView {
         if self.spread_over != Some(versions[0]) {
             self.spread_over = Some(versions[0]);
             self.spreads.ask(workers, Lane::Sort, move || Ok(spread::all(&for_spreads)));
+        }
+    }
+
+    /// The search that asks what fires on its text, once the vocabulary is there.
+    fn firing_key(&self, store: &RunStore) -> Option<(String, u64)> {
+        store.vocabulary.value()?;
+        Some((order::fired_on(&self.query.text)?, store.vocabulary.version()))
+    }
+
+    fn ask_firing(&mut self, scene: &Scene<'_>, workers: &Workers) {
+        let store = scene.stores.run(&self.run);
+        let (Some(key), Some(vocabulary)) = (self.firing_key(store), store.vocabulary.value().cloned())
+        else {
+            return;
+        };
+        let (run, text) = (self.run.clone(), key.0.clone());
+        self.firing.want(workers, Lane::Tables, &key, move || firing::find(&run, &text, &vocabulary));
+    }
+
+    /// Why it is not known what fires on the text, and what to do about it.
+    fn firing_gap(&self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let Some(key) = self.firing_key(scene.stores.run(&self.run)) else { return };
+        if let Some(problem) = self.firing.problem(&key) {
+            return notice::problem_line(ui, problem);
+        }
+        if self.firing.get(&key).is_some_and(|firing| firing.gap == Some(FiringGap::OldIndex)) {
+            let what = "This index does not say which features fire on a token; found are the most frequent tokens of each only.";
+            ui.label(egui::RichText::new(what).color(palette(ui).weak));
+            scene.offer(ui, "Index again", Job::index(&self.run));
         }
     }
 
@@ -152,7 +194,8 @@ impl FeaturesView {
         }
     }
 
-    fn table(&mut self, ui: &mut Ui, order: &[u32], scene: &mut Scene<'_>) {
+    fn table(&mut self, ui: &mut Ui, ordered: &TableOrder, scene: &mut Scene<'_>) {
+        let order = &ordered.rows[..];
         let store = scene.stores.run(&self.run);
         let (Some(columns), tokens, vocabulary) = (
             store.columns.value().cloned(),
@@ -163,7 +206,12 @@ impl FeaturesView {
         };
         let notes = Arc::clone(store.notes.notes());
         let explanations = store.explanations.value().cloned();
-        let shown = self.shown.shown();
+        let mut shown = self.shown.shown();
+        if !ordered.why.is_empty() {
+            let after =
+                shown.iter().position(|column| matches!(column, Column::Number(_))).unwrap_or(shown.len());
+            shown.insert(after, Column::Why);
+        }
         let widths = widths(&shown, ui.available_width());
         let mut delegate = rows::Rows {
             order,
@@ -174,8 +222,11 @@ impl FeaturesView {
                 notes: &notes,
                 explanations: explanations.as_deref(),
                 vocabulary: vocabulary.as_deref(),
+                firing: None,
             },
+            why: &ordered.why,
             query: &self.query,
+            no_vocabulary: store.vocabulary.problem().is_some(),
             selected: self.selected,
             salt: ui.scope_id(),
             asked: rows::Interaction::default(),
@@ -195,7 +246,10 @@ impl FeaturesView {
 
     fn apply(&mut self, asked: rows::Interaction, scene: &mut Scene<'_>) {
         if let Some(key) = asked.sort {
-            if self.query.key == key {
+            let by_number = self.query.key == Key::Best && self.query.text.trim().is_empty();
+            let shown = if by_number { Key::Feature } else { self.query.key };
+            if shown == key {
+                self.query.key = key;
                 self.query.descending = !self.query.descending;
             } else {
                 self.query.key = key;
@@ -269,6 +323,7 @@ impl FeaturesView {
 fn widths(shown: &[Column], room: f32) -> Vec<Width> {
     let share = |column: Column| match column {
         Column::Label => 0.45,
+        Column::Why => 0.3,
         Column::FiresOn | Column::Promotes => 1.0,
         _ => 0.0,
     };
@@ -305,6 +360,7 @@ impl View for FeaturesView {
             self.scroll_to = Some(0);
         }
         self.spreads.poll(workers);
+        self.ask_firing(scene, workers);
         self.ask_order(scene, workers);
         if self.order.poll(workers)
             && let Some(order) = self.order.value()
@@ -340,6 +396,7 @@ impl View for FeaturesView {
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {
             self.bar(ui, &ordered, all, scene);
             problems.iter().for_each(|problem| notice::problem_line(ui, problem));
+            self.firing_gap(ui, scene);
         });
         if self.histograms.unwrap_or(wide) {
             let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
@@ -363,7 +420,7 @@ impl View for FeaturesView {
             return notice::empty(ui, "No feature passes the filter", how);
         }
         self.keyboard(ui, &ordered.rows, scene);
-        self.table(ui, &ordered.rows, scene);
+        self.table(ui, &ordered, scene);
     }
 
     fn perform(&mut self, command: ViewCommand) -> bool {

@@ -1,15 +1,19 @@
 //! Which features the table shows, and in which order. Computed on a worker from whole columns.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::spread::Spread;
-use crate::data::{Columns, Explanations, Notes, Number, TokenLists, Vocabulary};
+use crate::data::firing::worth;
+use crate::data::{Columns, Explanations, Firing, Notes, Number, TokenLists, Vocabulary};
 
 /// Columns by which the table can be sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// Number of the feature.
+    /// How well it answers the search; without one its number.
     #[default]
+    Best,
+    /// Number of the feature.
     Feature,
     /// Its label, or where it has none its best explanation; features with neither last.
     Label,
@@ -119,6 +123,8 @@ pub struct Source<'a> {
     pub explanations: Option<&'a Explanations>,
     /// Texts of tokens.
     pub vocabulary: Option<&'a Vocabulary>,
+    /// What fires on the text that is searched for.
+    pub firing: Option<&'a Firing>,
 }
 
 impl Source<'_> {
@@ -140,6 +146,48 @@ pub struct TableOrder {
     pub rows: Arc<Vec<u32>>,
     /// For each spread, how many of `rows` are in each of its bins.
     pub counts: Vec<Vec<u32>>,
+    /// Why each of `rows` is there; empty without a search.
+    pub why: Vec<Why>,
+}
+
+/// Why a search found a feature, the best answer first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Why {
+    /// Its number was typed.
+    Number,
+    /// It fires on so many of so many occurrences of the text.
+    FiresOn {
+        /// Occurrences on which it fires.
+        count: u64,
+        /// All indexed occurrences.
+        occurrences: u64,
+        /// Mean activation there.
+        mean: f64,
+    },
+    /// The text is part of one of the tokens that it fires on most.
+    FiresOnPart,
+    /// Its label.
+    Label,
+    /// An explanation.
+    Explanation,
+    /// Its note.
+    Note,
+    /// One of the tokens that it promotes most.
+    Promotes,
+}
+
+impl Why {
+    fn tier(self) -> u8 {
+        match self {
+            Self::Number => 0,
+            Self::FiresOn { .. } => 1,
+            Self::FiresOnPart => 2,
+            Self::Label => 3,
+            Self::Explanation => 4,
+            Self::Note => 5,
+            Self::Promotes => 6,
+        }
+    }
 }
 
 /// The features that pass `query`, in its order. Equal ones stay in the order of their numbers; numbers that
@@ -154,20 +202,42 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> TableOrde
         NoteFilter::Explained => source.explanation(feature).is_some(),
         NoteFilter::Noted => source.notes.get(feature).is_some_and(|note| !note.text.is_empty()),
     };
-    let mut rows: Vec<u32> = (0..columns.len() as u32)
-        .filter(|f| {
-            !(query.hide_dead && columns.dead(*f))
-                && query.ranges.iter().all(|r| (r.from..=r.to).contains(&columns.get(r.number, *f)))
-                && query.within.as_ref().is_none_or(|within| within.binary_search(f).is_ok())
-                && said(*f)
-                && search.as_ref().is_none_or(|s| s.finds(*f))
-        })
-        .collect();
+    let passes = |f: &u32| {
+        !(query.hide_dead && columns.dead(*f))
+            && query.ranges.iter().all(|r| (r.from..=r.to).contains(&columns.get(r.number, *f)))
+            && query.within.as_ref().is_none_or(|within| within.binary_search(f).is_ok())
+            && said(*f)
+    };
+    let passing = (0..columns.len() as u32).filter(passes);
+    let (mut rows, found): (Vec<u32>, HashMap<u32, Why>) = match &search {
+        None => (passing.collect(), HashMap::new()),
+        Some(search) => {
+            let found: HashMap<u32, Why> = passing.filter_map(|f| Some((f, search.finds(f)?))).collect();
+            let mut rows: Vec<u32> = found.keys().copied().collect();
+            rows.sort_unstable();
+            (rows, found)
+        }
+    };
     let all = rows.len() == columns.len();
     let count = |spread: &Spread| if all { spread.counts.clone() } else { spread.count(&rows) };
     let counts = spreads.iter().map(count).collect();
-    sort(&mut rows, query, source);
-    TableOrder { rows: Arc::new(rows), counts }
+    if query.key == Key::Best && search.is_some() {
+        best_first(&mut rows, &found, source);
+    } else {
+        sort(&mut rows, query, source);
+    }
+    let why = if found.is_empty() { Vec::new() } else { rows.iter().map(|f| found[f]).collect() };
+    TableOrder { rows: Arc::new(rows), counts, why }
+}
+
+/// What fires on the text first, by how well it answers; then what is called so, then what promotes it.
+fn best_first(rows: &mut [u32], found: &HashMap<u32, Why>, source: Source<'_>) {
+    let worth = |f: u32| {
+        let firing = source.firing.and_then(|firing| firing.of(f));
+        firing.map_or(0.0, |one| worth(one, &source.columns.numbers.density))
+    };
+    let tier = |f: &u32| found.get(f).map_or(u8::MAX, |why| why.tier());
+    rows.sort_by(|a, b| tier(a).cmp(&tier(b)).then(worth(*b).total_cmp(&worth(*a))).then(a.cmp(b)));
 }
 
 /// Sorts by a key of 32 bits, followed by the feature's number: a million in a few hundredths of a second.
@@ -175,7 +245,7 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
     let down = query.descending;
     match query.key {
         Key::Feature if down => rows.reverse(),
-        Key::Feature => {}
+        Key::Feature | Key::Best => {}
         Key::Number(Number::Count) => {
             // Counts beyond what a key holds do not happen: there are no more tokens than documents have
             // positions.
@@ -292,18 +362,53 @@ impl<'a> Search<'a> {
         Some(Self { place, number, needle: text.trim().to_lowercase(), wanted, source })
     }
 
-    fn finds(&self, feature: u32) -> bool {
+    /// Why `feature` is found; none where it is not.
+    fn finds(&self, feature: u32) -> Option<Why> {
         let looks = |place| self.place == Place::Anywhere || self.place == place;
         let wanted = |list: &[u32]| list.iter().any(|t| self.wanted.get(*t as usize) == Some(&true));
         let has = |text: &str| text.to_lowercase().contains(&self.needle);
         let tokens = self.source.tokens;
         let said = |e: &Explanations| e.of(feature).iter().any(|said| has(&said.explanation.text));
-        self.number == Some(feature)
-            || (looks(Place::Label) && self.source.label(feature).is_some_and(has))
-            || (looks(Place::Explained) && self.source.explanations.is_some_and(said))
-            || (looks(Place::Note) && self.source.notes.get(feature).is_some_and(|note| has(&note.text)))
-            || (looks(Place::FiresOn) && tokens.is_some_and(|t| wanted(t.fires_on.get(feature))))
-            || (looks(Place::Promotes) && tokens.is_some_and(|t| wanted(t.top_logits.get(feature))))
+        if self.number == Some(feature) {
+            return Some(Why::Number);
+        }
+        if looks(Place::FiresOn) {
+            if let Some(one) = self.source.firing.and_then(|firing| firing.of(feature)) {
+                let (count, occurrences, mean) = (one.count, one.occurrences, one.mean);
+                return Some(Why::FiresOn { count, occurrences, mean });
+            }
+            if tokens.is_some_and(|t| wanted(t.fires_on.get(feature))) {
+                return Some(Why::FiresOnPart);
+            }
+        }
+        let noted = || self.source.notes.get(feature).is_some_and(|note| has(&note.text));
+        if looks(Place::Label) && self.source.label(feature).is_some_and(has) {
+            Some(Why::Label)
+        } else if looks(Place::Explained) && self.source.explanations.is_some_and(said) {
+            Some(Why::Explanation)
+        } else if looks(Place::Note) && noted() {
+            Some(Why::Note)
+        } else if looks(Place::Promotes) && tokens.is_some_and(|t| wanted(t.top_logits.get(feature))) {
+            Some(Why::Promotes)
+        } else {
+            None
+        }
+    }
+}
+
+/// The text whose tokens a search asks about; none where it looks elsewhere. After `fires:` a space counts.
+pub fn fired_on(text: &str) -> Option<String> {
+    let text = text.trim_end();
+    match PREFIXES
+        .into_iter()
+        .find_map(|(prefix, place)| Some((text.trim_start().strip_prefix(prefix)?, place)))
+    {
+        Some((rest, Place::FiresOn)) if rest.starts_with(' ') && !rest.trim().is_empty() => {
+            Some(format!("\"{rest}\""))
+        }
+        Some((rest, Place::FiresOn)) if !rest.is_empty() => Some(rest.to_owned()),
+        Some(_) => None,
+        None => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
     }
 }
 
@@ -362,6 +467,7 @@ mod tests {
             notes: &notes,
             explanations: Some(&explanations()),
             vocabulary: Some(&vocabulary),
+            firing: None,
         };
         order(&query, source, &[]).rows.to_vec()
     }
@@ -397,7 +503,7 @@ mod tests {
     #[test]
     fn filters_by_text_number_ranges_and_life() {
         let find = |text: &str| ask(Query { text: text.into(), ..Query::default() });
-        assert_eq!(find("forest"), [0, 1, 2]);
+        assert_eq!(find("forest"), [0, 2, 1], "those that fire on it before the one that promotes it");
         assert_eq!(find("fires:forest"), [0, 2]);
         assert_eq!(find("fires: forest"), [2], "with the space before it");
         assert_eq!(find("promotes:forest"), [1]);
@@ -425,9 +531,50 @@ mod tests {
         assert_eq!(ask(Query { within: Some(Arc::new(vec![1, 3])), ..Query::default() }), [1, 3]);
     }
 
+    #[test]
+    fn what_fires_on_the_text_comes_first_and_says_how_often() {
+        let (columns, tokens, vocabulary, notes) = table();
+        let one = |feature, count| crate::data::firing::FiringFeature {
+            feature,
+            count,
+            occurrences: 10,
+            mean: 1.0,
+        };
+        // Feature 0 fires on half of all tokens: that it fires on half of these is no answer.
+        let firing = Firing::new(vec![one(0, 5), one(2, 3), one(3, 0)]);
+        let explanations = explanations();
+        let source = Source {
+            columns: &columns,
+            tokens: Some(&tokens),
+            notes: &notes,
+            explanations: Some(&explanations),
+            vocabulary: Some(&vocabulary),
+            firing: Some(&firing),
+        };
+        let query = Query { text: "forest".into(), ..Query::default() };
+        let answer = order(&query, source, &[]);
+        assert_eq!(*answer.rows, [2, 0, 3, 1]);
+        assert_eq!(answer.why[0], Why::FiresOn { count: 3, occurrences: 10, mean: 1.0 });
+        assert_eq!(answer.why[3], Why::Promotes);
+        // An order that was asked for stays, and so do the reasons.
+        let by_density = Query { key: Key::Number(Number::Density), descending: true, ..query };
+        let answer = order(&by_density, source, &[]);
+        assert_eq!(*answer.rows, [0, 1, 2, 3]);
+        assert_eq!(answer.why[1], Why::Promotes);
+        assert!(order(&Query::default(), source, &[]).why.is_empty());
+    }
+
+    #[test]
+    fn only_a_search_for_tokens_asks_what_fires_on_them() {
+        assert_eq!(fired_on(" court "), Some("court".into()));
+        assert_eq!(fired_on("fires: court"), Some("\" court\"".into()));
+        assert_eq!(fired_on("fires:court"), Some("court".into()));
+        assert_eq!((fired_on("label:court"), fired_on("fires:"), fired_on(" ")), (None, None, None));
+    }
+
     /// What there is when nothing but the numbers has been read.
     fn bare<'a>(columns: &'a Columns, notes: &'a Notes) -> Source<'a> {
-        Source { columns, tokens: None, notes, explanations: None, vocabulary: None }
+        Source { columns, tokens: None, notes, explanations: None, vocabulary: None, firing: None }
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use egui::{Color32, Label, Link, Popup, PopupCloseBehavior, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
 
-use super::order::{Key, Query, Source};
-use crate::data::Number;
-use crate::theme::{palette, tokens::height};
+use super::order::{Key, Query, Source, Why};
+use crate::data::{Number, Vocabulary};
+use crate::theme::{palette, tokens::height, tokens::size};
 use crate::widgets::table::{self, Side, Sorted};
-use crate::widgets::{bars, format, star, text};
+use crate::widgets::{bars, format, rule, star, text};
 
 /// What a column shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +16,8 @@ pub enum Column {
     Feature,
     Label,
     Number(Number),
+    /// Why a search found it; shown while there is one.
+    Why,
     FiresOn,
     Promotes,
 }
@@ -47,6 +49,7 @@ impl Column {
             Self::Feature => "feature",
             Self::Label => "label",
             Self::Number(number) => number.name(),
+            Self::Why => "found by",
             Self::FiresOn => "fires on",
             Self::Promotes => "promotes",
         }
@@ -60,6 +63,7 @@ impl Column {
                 "What somebody called it: you, or else the index; in weak type its best explanation"
             }
             Self::Number(number) => number.about(),
+            Self::Why => "Why the search found it: how often it fires on the text, or where else the text is",
             Self::FiresOn => "The tokens it fires on most often",
             Self::Promotes => "The tokens it makes likeliest",
         }
@@ -75,6 +79,7 @@ impl Column {
             Self::Number(Number::Count) => 76.0,
             Self::Number(Number::Mean | Number::Max | Number::Bias) => 72.0,
             Self::Number(_) => 96.0,
+            Self::Why => 150.0,
             Self::FiresOn | Self::Promotes => 140.0,
         }
     }
@@ -88,6 +93,7 @@ impl Column {
             Self::Star => None,
             Self::Feature => Some(Key::Feature),
             Self::Label => Some(Key::Label),
+            Self::Why => Some(Key::Best),
             Self::Number(number) => Some(Key::Number(number)),
             Self::FiresOn => Some(Key::Token),
             Self::Promotes => Some(Key::Promoted),
@@ -142,7 +148,11 @@ pub struct Rows<'a> {
     pub order: &'a [u32],
     pub shown: &'a [Column],
     pub source: Source<'a>,
+    /// Why each row is there; empty without a search.
+    pub why: &'a [Why],
     pub query: &'a Query,
+    /// Whether there is no vocabulary to wait for.
+    pub no_vocabulary: bool,
     pub selected: Option<u32>,
     /// Keeps the rows of two tables apart.
     pub salt: egui::Id,
@@ -161,13 +171,45 @@ impl Rows<'_> {
         table::number(ui, format::percent(f64::from(density)));
     }
 
+    fn why(&self, ui: &mut Ui, row: usize) {
+        let Some(why) = self.why.get(row).copied() else { return };
+        let text = self.query.text.trim();
+        let text = text.strip_prefix("fires:").or(text.strip_prefix("promotes:")).unwrap_or(text).trim();
+        let (words, hover) = match why {
+            Why::Number => ("its number".to_owned(), String::new()),
+            Why::FiresOn { count, occurrences, mean } => {
+                let (n, of) = (format::grouped(count), format::grouped(occurrences));
+                let hover = format!(
+                    "Fires on {n} of {of} indexed occurrences of “{text}” ({}), mean activation {}.\nOf several words the one \
+                     with the least share counts.",
+                    format::percent(count as f64 / occurrences.max(1) as f64),
+                    format::value(mean)
+                );
+                (format!("fires on {n} of {of} · {text}"), hover)
+            }
+            Why::FiresOnPart => (format!("fires on a token with {text}"), String::new()),
+            Why::Label => ("label".to_owned(), String::new()),
+            Why::Explanation => ("explanation".to_owned(), String::new()),
+            Why::Note => ("note".to_owned(), String::new()),
+            Why::Promotes => (format!("promotes {text}"), String::new()),
+        };
+        let p = palette(ui);
+        let colour = if matches!(why, Why::FiresOn { .. }) { p.strong } else { p.weak };
+        table::cell(ui, Side::Left, |ui| {
+            let label = ui.add(Label::new(RichText::new(words).color(colour)).truncate());
+            if !hover.is_empty() {
+                label.on_hover_text(hover);
+            }
+        });
+    }
+
     fn label(&self, ui: &mut Ui, feature: u32) {
         let p = palette(ui);
         let colour = if self.source.notes.label(feature).is_some() { p.strong } else { p.text };
         table::cell(ui, Side::Left, |ui| match self.source.label(feature) {
             Some(label) => drop(ui.add(Label::new(RichText::new(label).color(colour)).truncate())),
             None => match self.source.explanation(feature) {
-                Some(said) => drop(ui.add(Label::new(RichText::new(said).color(p.weak)).truncate())),
+                Some(said) => rule::show(ui, said, size::BODY),
                 None => drop(ui.label(RichText::new(format::MISSING).color(p.line_strong))),
             },
         });
@@ -175,7 +217,10 @@ impl Rows<'_> {
 
     fn tokens(&self, ui: &mut Ui, feature: u32, promoted: bool) {
         let p = palette(ui);
-        let (Some(lists), Some(vocabulary)) = (self.source.tokens, self.source.vocabulary) else {
+        // Without a vocabulary tokens show as numbers.
+        let none = Vocabulary::default();
+        let vocabulary = self.source.vocabulary.or(self.no_vocabulary.then_some(&none));
+        let (Some(lists), Some(vocabulary)) = (self.source.tokens, vocabulary) else {
             return table::cell(ui, Side::Left, |ui| {
                 ui.label(RichText::new("…").color(p.weak));
             });
@@ -199,7 +244,7 @@ fn chips<'a>(
     ground: Color32,
 ) -> egui::text::LayoutJob {
     use egui::text::{LayoutJob, TextFormat};
-    let font = egui::FontId::monospace(crate::theme::tokens::size::SMALL);
+    let font = egui::FontId::monospace(size::SMALL);
     let mut job = LayoutJob::default();
     for (i, token) in tokens.enumerate() {
         let format = TextFormat {
@@ -220,7 +265,9 @@ impl TableDelegate for Rows<'_> {
         let Some(key) = column.key() else {
             return table::plain_head(ui, column.name(), column.side(), column.about());
         };
-        let sorted = match (self.query.key == key, self.query.descending) {
+        let by_number = self.query.key == Key::Best && self.why.is_empty();
+        let by = if by_number { Key::Feature } else { self.query.key };
+        let sorted = match (by == key, self.query.descending && key != Key::Best) {
             (false, _) => Sorted::No,
             (true, false) => Sorted::Up,
             (true, true) => Sorted::Down,
@@ -244,6 +291,7 @@ impl TableDelegate for Rows<'_> {
             WidgetInfo::selected(Role::Row, true, selected, format!("Row of feature {feature}"))
         });
         table::row_ground(ui, rect, selected, response.hovered());
+        table::focus_ring(ui, &response);
         if response.double_clicked() {
             self.asked.open = Some(feature);
         } else if response.clicked() {
@@ -272,11 +320,12 @@ impl TableDelegate for Rows<'_> {
             Column::Label => self.label(ui, feature),
             Column::Number(Number::Density) => self.density(ui, feature),
             Column::Number(Number::Count) => {
-                table::number(ui, format::count(self.source.columns.numbers.count[feature as usize]));
+                table::number(ui, format::grouped(self.source.columns.numbers.count[feature as usize]));
             }
             Column::Number(number) => {
                 table::number(ui, number.text(f64::from(self.source.columns.get(number, feature))));
             }
+            Column::Why => self.why(ui, cell.row_nr as usize),
             Column::FiresOn => self.tokens(ui, feature, false),
             Column::Promotes => self.tokens(ui, feature, true),
         }

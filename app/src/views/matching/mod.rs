@@ -12,12 +12,13 @@ use egui_table::{Column, HeaderRow, Table};
 
 use super::{Scene, View};
 use crate::address::Place;
+use crate::data::agreement::{self, Agreement};
 use crate::data::matching::{self, Fate};
 use crate::data::{Columns, FeaturePage, Matching};
-use crate::load::{Lane, Request, Workers};
+use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::tokens::{self, height};
-use crate::theme::{palette, space};
+use crate::theme::{palette, space, tokens::size};
 use crate::widgets::plane::Plane;
 use crate::widgets::scatter::{Cloud, Scatter};
 use crate::widgets::{facts, format, notice, table};
@@ -62,6 +63,8 @@ pub struct MatchingView {
     chosen: Option<u32>,
     pages: [Request<FeaturePage>; 2],
     pages_of: Option<[Option<u32>; 2]>,
+    /// Whether the features of a pair fire on the same tokens; `None` inside where their indices cannot be compared.
+    agreement: KeyedRequest<[u32; 2], Option<Agreement>>,
 }
 
 impl MatchingView {
@@ -84,6 +87,7 @@ impl MatchingView {
             chosen: None,
             pages: [Request::new(), Request::new()],
             pages_of: None,
+            agreement: KeyedRequest::default(),
         }
     }
 
@@ -126,6 +130,11 @@ impl MatchingView {
     fn ask_pages(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let Some(pair) = self.pair() else { return };
         let folders = self.folders(scene);
+        if let [Some(first), Some(second)] = &folders {
+            let (first, second) = (first.clone(), second.clone());
+            self.agreement
+                .want(workers, Lane::Pages, &pair, move || agreement::of_pair([&first, &second], pair));
+        }
         let wanted = [0, 1].map(|side| folders[side].is_some().then_some(pair[side]));
         if self.pages_of == Some(wanted) {
             return;
@@ -161,6 +170,13 @@ impl MatchingView {
             ui.add(alike)
                 .on_hover_text("Two features match when the cosine of their decoder rows is at least this");
         });
+        if let Some(seed) = self.same_seed(scene) {
+            let text = format!(
+                "Both trainings began with seed {seed}, from the same decoder rows: that many features match, often with the same \
+                 number, says little. Compare different seeds, or look at the agreement of firing."
+            );
+            ui.label(RichText::new(text).size(size::SMALL).color(palette(ui).warning));
+        }
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             let all = listed.fates.len();
@@ -187,6 +203,13 @@ impl MatchingView {
             );
         });
         ui.add_space(space::XS);
+    }
+
+    /// The seed, where both runs were trained with the same one.
+    fn same_seed(&self, scene: &Scene<'_>) -> Option<u64> {
+        let seeds =
+            self.folders(scene).map(|folder| Some(scene.folder.run(&folder?)?.info.as_ref().ok()?.seed));
+        seeds[0].filter(|_| seeds[0] == seeds[1])
     }
 
     fn table(&mut self, ui: &mut Ui, comparison: &Matching, listed: &FeatureList, scene: &mut Scene<'_>) {
@@ -235,8 +258,7 @@ impl MatchingView {
         let p = palette(ui);
         facts::section(ui, "Density of both");
         if listed.plane.is_empty() {
-            let why = "Both runs need an index in the open folder; `sae index` builds it.";
-            ui.label(RichText::new(why).color(p.weak));
+            ui.label(RichText::new("Both runs need an index in the open folder.").color(p.weak));
             return;
         }
         facts::caption(
@@ -347,7 +369,11 @@ impl View for MatchingView {
             self.densities(ui, &listed);
             ui.add_space(space::L);
             let folders = self.folders(scene);
-            pair::show(ui, self.pair(), &folders, &self.pages, scene);
+            let agreement = self.pair().and_then(|pair| {
+                let known = self.agreement.get(&pair).map(|known| Ok(*known));
+                known.or_else(|| self.agreement.problem(&pair).map(|problem| Err(problem.clone())))
+            });
+            pair::show(ui, self.pair(), agreement, &folders, &self.pages, scene);
         });
         if listed.rows.is_empty() {
             return notice::empty(

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use egui::{Label, RichText, ScrollArea, Ui};
 
-use crate::data::{FeaturePage, Vocabulary};
-use crate::load::Request;
+use crate::data::{Agreement, FeaturePage, Vocabulary};
+use crate::load::{Problem, Request};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::bars::{self, Bins};
@@ -21,6 +21,7 @@ const CONTEXT: usize = 10;
 pub fn show(
     ui: &mut Ui,
     pair: Option<[u32; 2]>,
+    agreement: Option<Result<Option<Agreement>, Problem>>,
     folders: &[Option<PathBuf>; 2],
     pages: &[Request<FeaturePage>; 2],
     scene: &mut Scene<'_>,
@@ -30,6 +31,7 @@ pub fn show(
         ui.label(RichText::new("Choose a row to see both features.").color(palette(ui).weak));
         return;
     };
+    fires_on_the_same(ui, agreement);
     ScrollArea::vertical().id_salt("pair").auto_shrink(false).show(ui, |ui| {
         ui.spacing_mut().item_spacing.x = space::L;
         ui.columns_const(|columns: &mut [Ui; 2]| {
@@ -39,6 +41,37 @@ pub fn show(
             }
         });
     });
+}
+
+/// Whether both fire on the same tokens: the other half of what "matched" means.
+fn fires_on_the_same(ui: &mut Ui, agreement: Option<Result<Option<Agreement>, Problem>>) {
+    let p = palette(ui);
+    match agreement {
+        None => {}
+        Some(Err(problem)) => notice::problem_line(ui, &problem),
+        Some(Ok(None)) => {
+            drop(facts::caption(ui, "Indexed on different datasets: their firing cannot be compared."))
+        }
+        Some(Ok(Some(agreement))) => {
+            let share = agreement.share().map_or_else(|| format::MISSING.to_owned(), format::percent);
+            let count = |n: u64| format::grouped(n);
+            ui.horizontal_wrapped(|ui| {
+                ui.label(RichText::new("Agreement of firing").color(p.weak));
+                ui.label(RichText::new(share).color(p.strong)).on_hover_text(
+                    "Tokens on which both fire, divided by tokens on which either fires (Jaccard), over the tokens that both \
+                     runs have indexed",
+                );
+                let both = format!(
+                    "{} tokens in common of {} and {}",
+                    count(agreement.both),
+                    count(agreement.first),
+                    count(agreement.second)
+                );
+                ui.label(RichText::new(both).size(size::SMALL).color(p.weak));
+            });
+            ui.add_space(space::S);
+        }
+    }
 }
 
 fn one(

@@ -158,6 +158,7 @@ impl PromptView {
     fn order(&self) -> token::Order {
         match (self.by, self.aim()) {
             (_, Some(_)) => token::Order::Effect,
+            (SortKey::Logit, None) => token::Order::NoTarget,
             (SortKey::Share, None) => token::Order::Share,
             _ => token::Order::Activation,
         }
@@ -220,7 +221,8 @@ impl PromptView {
             }
         }
         if self.by == SortKey::Logit {
-            let field = TextEdit::singleline(&mut self.logit).hint_text(" Paris or #17").desired_width(90.0);
+            let field =
+                TextEdit::singleline(&mut self.logit).hint_text("\u{2423}Paris or #17").desired_width(110.0);
             let field = ui.add(field);
             field
                 .widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Token whose logit is looked at"));

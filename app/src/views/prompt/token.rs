@@ -20,6 +20,8 @@ pub enum Order {
     Share,
     /// The size of their effect.
     Effect,
+    /// Their effect on a logit, of which nobody has said whose; until then their activation.
+    NoTarget,
 }
 
 /// What is unfolded.
@@ -115,6 +117,13 @@ fn features(
         Some(Ok(attribution)) => Some(attribution),
         None if order == Order::Effect => {
             hint(ui, "Computing effects…");
+            None
+        }
+        None if order == Order::NoTarget => {
+            hint(
+                ui,
+                "Type a token above to order features by their effect on its logit; until then they are ordered by activation.",
+            );
             None
         }
         None => None,

@@ -20,10 +20,30 @@ struct Metric {
     /// Whether it is logarithmic at first.
     logarithmic: bool,
     text: fn(f64) -> String,
+    /// A mark of the axis, with the distance between marks.
+    tick: fn(f64, f64) -> String,
+    /// The least distance of two marks: 1 for what is counted.
+    least_step: f64,
 }
 
 const fn metric(curve: Curve, name: &'static str, about: &'static str) -> Metric {
-    Metric { curve, name, about, logarithmic: false, text: format::value }
+    Metric {
+        curve,
+        name,
+        about,
+        logarithmic: false,
+        text: format::value,
+        tick: format::tick,
+        least_step: 0.0,
+    }
+}
+
+fn share_tick(share: f64, step: f64) -> String {
+    format!("{} %", format::tick(share * 100.0, step * 100.0))
+}
+
+fn count_tick(value: f64, _step: f64) -> String {
+    count(value)
 }
 
 fn count(value: f64) -> String {
@@ -39,11 +59,17 @@ const METRICS: [Metric; 10] = [
     metric(|m| &m.l0, "L0", "Mean number of active features per token"),
     Metric {
         text: format::percent,
+        tick: share_tick,
         ..metric(|m| &m.dead_share, "Dead", "Share of features that have not fired recently")
     },
     Metric {
         logarithmic: true,
-        ..metric(|m| &m.mse_loss, "Squared error", "Mean over tokens of the squared error")
+        ..metric(
+            |m| &m.mse_loss,
+            "Squared error, normalised",
+            "Mean over tokens of the squared error, summed over the dimensions, of activations times the input scale; \
+             the evaluation's MSE is a mean over the raw dimensions",
+        )
     },
     Metric {
         logarithmic: true,
@@ -51,11 +77,15 @@ const METRICS: [Metric; 10] = [
     },
     Metric {
         text: count,
+        tick: count_tick,
+        least_step: 1.0,
         ..metric(|m| &m.dead_features, "Dead features", "Number of features that have not fired recently")
     },
     metric(|m| &m.learning_rate, "Learning rate", "Learning rate of the step"),
     Metric {
         text: count,
+        tick: count_tick,
+        least_step: 1.0,
         ..metric(|m| &m.tokens_per_second, "Tokens per second", "Throughput since the previous logged step")
     },
     metric(|m| &m.decoder_norms, "Decoder norms", "Mean norm of the decoder rows"),
@@ -219,7 +249,7 @@ fn head(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool) {
 /// The axes of a plot, with zoom and cursor shared by all plots. Where `log`, the plot holds logarithms.
 fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a> {
     let p = palette(ui);
-    let text = metric.text;
+    let Metric { text, tick, least_step, .. } = *metric;
     let unit = if axis == Axis::Steps { "step" } else { "token" };
     let back = move |y: f64| if log { 10f64.powf(y) } else { y };
     let linked = egui::Id::unique(("curves", axis == Axis::Steps));
@@ -232,14 +262,18 @@ fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a>
         .link_axis(linked, [true, false])
         .link_cursor(linked, [true, false])
         .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
-        .y_axis_formatter(move |mark, _| text(back(mark.value)))
+        .y_axis_formatter(move |mark, _| {
+            if log { format::round(back(mark.value)) } else { tick(mark.value, mark.step_size) }
+        })
         .y_axis_min_width(44.0)
         .x_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 4.0)))
         .y_grid_spacer(move |input: GridInput| {
             if log {
                 decades(input.bounds)
             } else {
-                uniform_grid_spacer(|input| steps(input.bounds, 3.0))(input)
+                uniform_grid_spacer(move |input| steps(input.bounds, 3.0).map(|step| step.max(least_step)))(
+                    input,
+                )
             }
         })
         .grid_color(p.line)
@@ -270,11 +304,15 @@ pub(super) fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
 }
 
 /// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those
-/// are few at 2 and 5 times them too, so that every number on the axis is a round one.
+/// are few at 3, or 2 and 5 times them too, so that every number on the axis is a round one. At most six, which have room
+/// for their numbers.
 fn decades(bounds: (f64, f64)) -> Vec<GridMark> {
     let span = bounds.1 - bounds.0;
+    // The distance of marks decides whether the plot writes their numbers; that there is room for all is seen to here.
+    let mark = |value: f64| GridMark { value, step_size: span.max(1e-9) };
     let parts: &[f64] = match span {
         s if s > 2.5 => &[1.0],
+        s if s > 1.2 => &[1.0, 3.0],
         s if s > 0.5 => &[1.0, 2.0, 5.0],
         // Hardly more than a factor of three: lines as on a straight axis.
         _ => {
@@ -285,16 +323,16 @@ fn decades(bounds: (f64, f64)) -> Vec<GridMark> {
             return (first..=last.min(first + 20))
                 .map(|i| i as f64 * step)
                 .filter(|value| *value > 0.0)
-                .map(|value| GridMark { value: value.log10(), step_size: span.max(1e-9) / 3.0 })
+                .map(|value| mark(value.log10()))
                 .collect();
         }
     };
-    let every = (span / 6.0).ceil().max(1.0);
+    let every = (span / 5.0).ceil().max(1.0);
     (bounds.0.floor() as i64..=bounds.1.ceil() as i64)
         .filter(|power| (*power as f64).rem_euclid(every) == 0.0)
         .flat_map(|power| parts.iter().map(move |part| power as f64 + part.log10()))
         .filter(|value| (bounds.0..=bounds.1).contains(value))
-        .map(|value| GridMark { value, step_size: every / parts.len() as f64 })
+        .map(mark)
         .collect()
 }
 
@@ -305,11 +343,28 @@ mod tests {
     #[test]
     fn logarithmic_axes_have_round_numbers_too() {
         let marks = |from: f64, to: f64| -> Vec<String> {
-            decades((from.log10(), to.log10())).iter().map(|m| format::value(10f64.powf(m.value))).collect()
+            decades((from.log10(), to.log10())).iter().map(|m| format::round(10f64.powf(m.value))).collect()
         };
-        assert_eq!(marks(3.0, 60.0), ["5.00", "10.00", "20.00", "50.00"]);
-        assert_eq!(marks(0.9, 20_000.0), ["1.00", "10.00", "100.0", "1000", "10000"]);
-        assert_eq!(marks(0.379, 0.421), ["0.3800", "0.4000", "0.4200"]);
+        assert_eq!(marks(3.0, 30.0), ["5", "10", "20"]);
+        assert_eq!(marks(3.0, 60.0), ["3", "10", "30"]);
+        assert_eq!(marks(0.9, 20_000.0), ["1", "10", "100", "1000", "10000"]);
+        assert_eq!(marks(0.379, 0.421), ["0.38", "0.4", "0.42"]);
+    }
+
+    /// A plot leaves out the numbers of lines that are nearer than about 20 points, and here all had vanished.
+    #[test]
+    fn every_logarithmic_axis_has_numbers_with_room_between_them() {
+        for tenths in 1..120 {
+            for from in [-3.3, -0.4, 0.0, 0.71] {
+                let span = f64::from(tenths) / 10.0;
+                let marks = decades((from, from + span));
+                let points = |mark: &GridMark| mark.value / span * 150.0;
+                assert!(!marks.is_empty(), "{from} {span}");
+                let near = marks.windows(2).find(|pair| points(&pair[1]) - points(&pair[0]) < 15.0);
+                assert!(near.is_none(), "{from} {span}: {near:?}");
+                assert!(marks.iter().all(|mark| mark.step_size / span * 150.0 > 60.0));
+            }
+        }
     }
 
     #[test]

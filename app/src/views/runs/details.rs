@@ -1,13 +1,16 @@
 //! One run, next to the curves: what it is, how good it is, how it was made.
 
+use std::path::PathBuf;
+
 use egui::{CollapsingHeader, Label, RichText, Ui};
 
 use super::hints::{Hint, hints};
 use super::train;
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::{Metrics, RunEntry, Status};
+use crate::data::{Metrics, RunEntry, RunInfo, Status};
 use crate::theme::{palette, space, tokens::size};
+use crate::training::Job;
 use crate::views::Scene;
 use crate::widgets::{facts, method, notice};
 
@@ -63,10 +66,10 @@ pub fn show(
     }
     ui.add_space(space::S);
     let asked = train::controls(ui, run, info, scene);
-    let open = ui.add_enabled(info.indexed, egui::Button::new("Open features"));
-    if open.on_disabled_hover_text("This run has no feature index; `sae index` builds it").clicked() {
+    if info.indexed && ui.button("Open features").clicked() {
         scene.act(Action::Go(Place::Features { run: run.path.clone() }));
     }
+    next_steps(ui, run, info, scene);
     ui.add_space(space::M);
     for found in hints(info, metrics) {
         hint(ui, &found);
@@ -88,6 +91,50 @@ pub fn show(
         });
     }
     asked
+}
+
+/// What can be done with a run whose dictionary is there, as buttons; what was done is not offered again.
+fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) {
+    if info.status != Status::Finished {
+        return;
+    }
+    ui.add_space(space::XS);
+    if !info.indexed {
+        scene.offer(ui, "Index", Job::index(&run.path));
+    }
+    if info.evaluation.is_none() {
+        scene.offer(ui, "Evaluate", Job::evaluate(&run.path));
+    }
+    if info.indexed && !info.explained {
+        scene.offer(ui, "Explain", Job::explain(&run.path));
+    }
+    let alike = |other: &&RunEntry| {
+        let Ok(other_info) = &other.info else { return false };
+        other.path != run.path
+            && other_info.d_in == info.d_in
+            && other_info.status == Status::Finished
+            && !info.comparisons.iter().any(|with| other.path.ends_with(with))
+    };
+    let others: Vec<(PathBuf, String)> = scene
+        .folder
+        .runs
+        .iter()
+        .filter(alike)
+        .map(|other| (other.path.clone(), other.name.clone()))
+        .collect();
+    if others.is_empty() {
+        return;
+    }
+    ui.menu_button("Match with…", |ui| {
+        for (other, name) in &others {
+            let job = Job::match_with(&run.path, other);
+            let button = ui.add_enabled(!scene.jobs.running(&job), egui::Button::new(name));
+            if button.on_hover_text(job.line()).clicked() {
+                scene.act(Action::Run(job));
+                ui.close();
+            }
+        }
+    });
 }
 
 fn hint(ui: &mut Ui, hint: &Hint) {

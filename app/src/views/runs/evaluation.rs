@@ -113,7 +113,7 @@ const METRICS: [Metric; 31] = [
 pub fn show(ui: &mut Ui, info: &RunInfo) {
     facts::section(ui, "Evaluation");
     match &info.evaluation {
-        None => drop(facts::caption(ui, "Not evaluated yet; run `sae evaluate`.")),
+        None => drop(facts::caption(ui, "Not evaluated yet; figures above are those of training.")),
         Some(evaluation) => drop(ui.push_id("evaluation", |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             for (get, label, unit, about) in METRICS {

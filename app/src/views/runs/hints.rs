@@ -49,10 +49,10 @@ pub fn hints(info: &RunInfo, metrics: Option<&Metrics>) -> Vec<Hint> {
 }
 
 fn dead(info: &RunInfo, _: Option<&Metrics>) -> Option<Hint> {
-    let share = info.dead_share.filter(|share| *share > DEAD)?;
+    let dead = info.dead.as_ref().filter(|dead| dead.share() > DEAD)?;
     Some(Hint {
         what: "Many features are dead",
-        evidence: format!("{} are dead ({})", format::percent(share), info.measured_on),
+        evidence: format!("{}: {}", format::percent(dead.share()), dead.about),
         remedy: "Look for a few dimensions with a very large mean or variance in the activations; lower the learning rate, \
                  give the auxiliary loss more weight, or train fewer features.",
     })
@@ -167,7 +167,7 @@ fn finite(values: &[Option<f32>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Evaluation, MetricsColumns, Status};
+    use crate::data::{DeadFeatures, Evaluation, MetricsColumns, Status};
 
     fn healthy() -> (RunInfo, Metrics) {
         let info = RunInfo {
@@ -180,7 +180,7 @@ mod tests {
             fve: Some(0.94),
             loss_recovered: Some(0.98),
             l0: Some(32.0),
-            dead_share: Some(0.01),
+            dead: Some(DeadFeatures { count: 20, features: 2048, ..DeadFeatures::default() }),
             evaluation: Some(Evaluation { l2_ratio: Some(0.96), ..Evaluation::new() }),
             l0_by_threshold: Some((32.0, 33.0)),
             ..RunInfo::default()
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn each_rule_speaks_when_its_evidence_is_there() {
-        assert_eq!(found(|i, _| i.dead_share = Some(0.3)), ["Many features are dead"]);
+        assert_eq!(found(|i, _| i.dead.as_mut().unwrap().count = 600), ["Many features are dead"]);
         assert_eq!(found(|i, _| i.fve = Some(0.5)), ["Little of the variance is explained"]);
         let lost = ["Variance is explained, but the model's loss is not recovered"];
         assert_eq!(found(|i, _| i.loss_recovered = Some(0.5)), lost);

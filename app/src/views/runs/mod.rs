@@ -46,6 +46,8 @@ pub struct RunsView {
     mode: Mode,
     form: train::Form,
     sort: table::Sort,
+    /// The model, hook and dataset whose trade-off is shown, where somebody said.
+    setting: Option<tradeoff::Setting>,
 }
 
 impl RunsView {
@@ -171,7 +173,8 @@ impl View for RunsView {
             return;
         }
         if scene.folder.runs.is_empty() {
-            let how = "Train a dictionary with `sae train`, or make everything at once with `sae demo`, and open that folder.";
+            let how =
+                "A training needs a dataset with activations, which `sae harvest` and `sae import` write.";
             return notice::empty(ui, "No runs in this folder", how);
         }
         self.table(ui, scene);
@@ -196,7 +199,7 @@ impl View for RunsView {
             match self.mode {
                 Mode::Curves => curves::show(ui, &self.selected, &mut self.options, scene),
                 Mode::Tradeoff => {
-                    if let Some(run) = tradeoff::show(ui, &self.selected, scene) {
+                    if let Some(run) = tradeoff::show(ui, &self.selected, &mut self.setting, scene) {
                         self.toggle(run);
                     }
                 }
@@ -214,10 +217,11 @@ impl View for RunsView {
     }
 }
 
-/// The run that is most worth a first look: one with an index, else one that can be read, else any.
+/// The run that is most worth a first look: one that was indexed and evaluated, else one with an index, else one that can be read, else any.
 fn best(folder: &Folder) -> Option<&RunEntry> {
     let with = |wanted: fn(&RunEntry) -> bool| folder.runs.iter().find(|run| wanted(run));
-    with(|run| run.info.as_ref().is_ok_and(|info| info.indexed))
+    with(|run| run.info.as_ref().is_ok_and(|info| info.indexed && info.evaluation.is_some()))
+        .or_else(|| with(|run| run.info.as_ref().is_ok_and(|info| info.indexed)))
         .or_else(|| with(|run| run.info.is_ok()))
         .or(folder.runs.first())
 }

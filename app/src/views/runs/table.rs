@@ -7,10 +7,10 @@ use egui::{Label, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, Column, HeaderCellInfo, HeaderRow, Table, TableDelegate};
 
 use super::details;
-use crate::data::{Folder, RunEntry, RunInfo};
+use crate::data::{DeadFeatures, Folder, RunEntry, RunInfo};
 use crate::theme::{palette, tokens::height};
 use crate::widgets::table::{self, Side, Sorted};
-use crate::widgets::{format, method, notice};
+use crate::widgets::{format, method, notice, rule};
 
 /// By which column, largest first?
 pub type Sort = Option<(usize, bool)>;
@@ -60,7 +60,7 @@ const COLUMNS: [RunColumn; 10] = [
         "FVE",
         70.0,
         Side::Right,
-        "Fraction of variance explained",
+        "Fraction of variance explained on held-out text; ○ in the last logged step of training",
         |i| i.fve,
         |i| format::quality(i.fve),
     ),
@@ -76,17 +76,23 @@ const COLUMNS: [RunColumn; 10] = [
         "L0",
         64.0,
         Side::Right,
-        "Mean number of active features per token",
+        "Mean number of active features per token on held-out text; ○ in the last logged step of training",
         |i| i.l0,
         |i| i.l0.map_or_else(|| format::MISSING.to_owned(), |l0| format!("{l0:.1}")),
     ),
     RunColumn(
         "dead",
-        76.0,
+        104.0,
         Side::Right,
-        "Share of dead features: in the evaluation if there is one, else in the last window of training",
-        |i| i.dead_share,
-        |i| i.dead_share.map_or_else(|| format::MISSING.to_owned(), format::percent),
+        "Features that fired on none of the evaluated tokens, else of the indexed ones; \
+         ○ silent in the last tokens of training. Hover over a number to see over what",
+        |i| i.dead.as_ref().map(DeadFeatures::share),
+        |i| {
+            let text = |dead: &DeadFeatures| {
+                format!("{} · {}", format::grouped(dead.count), format::percent(dead.share()))
+            };
+            i.dead.as_ref().map_or_else(|| format::MISSING.to_owned(), text)
+        },
     ),
     RunColumn(
         "tokens",
@@ -113,7 +119,7 @@ pub fn show(
     }
     // The name takes what the numbers leave.
     let fixed: f32 = COLUMNS.iter().map(|c| c.1).sum();
-    let rest = (ui.available_width() - fixed - 12.0).clamp(0.0, 400.0);
+    let rest = (ui.available_width() - fixed - 12.0).max(0.0);
     let columns: Vec<Column> = COLUMNS
         .iter()
         .enumerate()
@@ -144,6 +150,39 @@ fn compare(a: &RunEntry, b: &RunEntry, column: usize, descending: bool) -> Order
     }
 }
 
+/// What to say about a number of training that stands among numbers of held-out text; none for the others.
+fn of_training(column: &str, info: &RunInfo) -> (bool, Option<String>) {
+    let held_out = info.evaluation.is_some();
+    match column {
+        "FVE" if info.fve.is_some() && !held_out => {
+            (true, Some("In the last logged step of training".to_owned()))
+        }
+        "L0" if info.l0.is_some() && !held_out => {
+            (true, Some("In the last logged step of training".to_owned()))
+        }
+        "FVE" | "L0" | "recovered" if held_out => {
+            (false, Some("On held-out text (evaluation/core.json)".to_owned()))
+        }
+        "dead" => match &info.dead {
+            Some(dead) => (dead.in_training, Some(dead.about.clone())),
+            None => (false, None),
+        },
+        _ => (false, None),
+    }
+}
+
+/// A number, marked where it is one of training, with what it is about on hover.
+fn figure(ui: &mut Ui, text: String, (of_training, about): (bool, Option<String>)) {
+    let p = palette(ui);
+    table::cell(ui, Side::Right, |ui| {
+        let (text, colour) = if of_training { (format!("○ {text}"), p.weak) } else { (text, p.text) };
+        let label = ui.add(Label::new(RichText::new(text).color(colour)).truncate());
+        if let Some(about) = about {
+            label.on_hover_text(about);
+        }
+    });
+}
+
 struct Rows<'a> {
     runs: Vec<&'a RunEntry>,
     selected: &'a [PathBuf],
@@ -171,7 +210,7 @@ impl Rows<'_> {
             if response.on_hover_text("Show or hide the curves of this run").clicked() {
                 self.asked.toggle = Some(run.path.clone());
             }
-            ui.add(Label::new(RichText::new(&run.name).color(p.strong)).truncate());
+            rule::name(ui, &run.name, RichText::new(&run.name).color(p.strong));
         });
     }
 }
@@ -208,6 +247,7 @@ impl TableDelegate for Rows<'_> {
         let chosen = self.focus == Some(&run.path);
         response.widget_info(|| WidgetInfo::selected(Role::Row, true, chosen, format!("Run {}", run.name)));
         table::row_ground(ui, rect, chosen, response.hovered());
+        table::focus_ring(ui, &response);
         if response.double_clicked() {
             self.asked.open = run.info.as_ref().is_ok_and(|i| i.indexed).then(|| run.path.clone());
         } else if response.clicked() {
@@ -242,7 +282,7 @@ impl TableDelegate for Rows<'_> {
                 let label = ui.add(Label::new(RichText::new(text).color(palette(ui).text)).truncate());
                 label.on_hover_text(details::meaning(&info.status));
             }),
-            _ if column.2 == Side::Right => table::number(ui, text),
+            _ if column.2 == Side::Right => figure(ui, text, of_training(column.0, info)),
             _ => table::words(ui, text),
         }
     }

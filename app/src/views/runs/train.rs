@@ -10,7 +10,8 @@ use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::training::{Stage, TrainingJob};
 use crate::views::Scene;
-use crate::widgets::{facts, notice};
+use crate::widgets::{facts, jobs, notice};
+use crate::words::ProgressLine;
 
 /// Where the options come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -264,7 +265,10 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
     if let Some((Stage::Running | Stage::Pausing, said)) = &stage
         && !said.is_empty()
     {
-        facts::caption(ui, said.as_str()).on_hover_text(said);
+        let line = ProgressLine::parse(said);
+        // Only the training itself counts the run's tokens; what comes before and after has its own measure.
+        let line = if line.stage == "train" { line.at_least(info.tokens, info.tokens_total) } else { line };
+        jobs::progress(ui, &line, said);
     }
     if let Some(problem) = failed {
         notice::problem_line(ui, &problem);

@@ -13,6 +13,7 @@ use crate::data::experts::tables::Transitions;
 use crate::data::{ExpertUsage, FeatureExpertRow};
 use crate::load::KeyedRequest;
 use crate::theme::{palette, space, tokens::size};
+use crate::training::Job;
 use crate::views::Scene;
 use crate::views::dataset::about_feature;
 use crate::widgets::sheet::{Cell, Sheet, column, times};
@@ -199,8 +200,8 @@ impl About<'_> {
         let found = self.parts.features.get(&key);
         if found.as_deref().is_some_and(Option::is_none) {
             facts::section(ui, WITHIN);
-            let name = self.runs.iter().find(|r| r.0 == chosen).map_or("RUN", |r| r.1.as_str());
-            hint(ui, &format!("Not joined yet; run `sae experts --features {name}`."));
+            hint(ui, "The features of this run are not joined with the experts yet.");
+            scene.offer(ui, "Join experts", Job::join_experts(&chosen));
         } else {
             let found = found.as_deref().and_then(Option::as_ref);
             if let Some(feature) = self.feature_table(ui, &key, found, scene, asked) {

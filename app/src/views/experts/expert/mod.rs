@@ -64,14 +64,11 @@ impl ExpertView {
         }
     }
 
-    /// Runs of the same harvest that have a table of features and experts come first.
+    /// Runs of the same harvest; those that have a table of features and experts come first.
     fn runs(&self, scene: &Scene<'_>) -> Vec<(PathBuf, String)> {
-        scene
-            .folder
-            .runs_beside(&self.dataset)
-            .into_iter()
-            .map(|r| (r.path.clone(), r.name.clone()))
-            .collect()
+        let mut runs = scene.folder.runs_beside(&self.dataset);
+        runs.sort_by_key(|run| !run.info.as_ref().is_ok_and(|info| info.joined));
+        runs.into_iter().map(|r| (r.path.clone(), r.name.clone())).collect()
     }
 
     fn ask(&mut self, scene: &mut Scene<'_>, usage: &ExpertUsage, workers: &Workers) {

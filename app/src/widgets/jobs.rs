@@ -1,0 +1,147 @@
+//! Commands as buttons, and how far they are.
+
+use egui::{Align, Button, Label, Layout, ProgressBar, RichText, Role, Ui, WidgetInfo};
+
+use super::facts;
+use crate::theme::{palette, space, tokens::size};
+use crate::words::ProgressLine;
+
+/// What the person asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// To run the command.
+    pub run: bool,
+    /// To have the command on the clipboard.
+    pub copy: bool,
+}
+
+/// A button that runs a command, with the command next to it, to be copied. While it is `running` the button is off.
+pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> Offered {
+    let mut asked = Offered::default();
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.x = space::S;
+        let button = ui.add_enabled(!running, Button::new(name));
+        asked.run = button.on_hover_text(format!("Runs `{command}` next to the window")).clicked();
+        if running {
+            ui.spinner();
+        }
+        asked.copy = self::command(ui, command);
+    });
+    asked
+}
+
+/// A command in the type of a terminal; true when it is to be copied.
+pub fn command(ui: &mut Ui, command: &str) -> bool {
+    let text = RichText::new(command).monospace().size(size::SMALL).color(palette(ui).weak);
+    let label = ui.add(Label::new(text).truncate().sense(egui::Sense::click()));
+    label.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Copy command {command}")));
+    label.on_hover_text("Click to copy").on_hover_cursor(egui::CursorIcon::Copy).clicked()
+}
+
+/// How far a process is: a bar where it says so, and its words.
+pub fn progress(ui: &mut Ui, line: &ProgressLine, whole: &str) {
+    if let Some(share) = line.share {
+        let bar = ProgressBar::new(share).desired_height(6.0).fill(palette(ui).accent);
+        let bar = ui.add(bar.desired_width(ui.available_width().min(260.0)));
+        let percent = super::format::percent(f64::from(share));
+        bar.widget_info(|| {
+            WidgetInfo::labeled(Role::ProgressIndicator, true, format!("{}: {percent}", line.stage))
+        });
+    }
+    let words = match line.words() {
+        words if words.is_empty() => line.stage.clone(),
+        words => format!("{} · {words}", line.stage),
+    };
+    facts::caption(ui, words).on_hover_text(whole);
+}
+
+/// A line of the list of jobs.
+#[derive(Clone, Debug)]
+pub struct JobLine<'a> {
+    /// What it does.
+    pub title: &'a str,
+    /// The command.
+    pub command: &'a str,
+    /// What it printed last.
+    pub said: &'a str,
+    /// How long it has run.
+    pub took: &'a str,
+    /// How it stands.
+    pub state: JobState<'a>,
+}
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug)]
+pub enum JobState<'a> {
+    /// At work.
+    Running,
+    /// Asked to end.
+    Cancelling,
+    /// It came to its end.
+    Finished,
+    /// It was cancelled.
+    Cancelled,
+    /// It failed.
+    Failed(&'a crate::load::Problem),
+}
+
+/// What the person asked for at a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobAsked {
+    /// To end it.
+    pub cancel: bool,
+    /// To see what came of it.
+    pub show: bool,
+    /// To forget it.
+    pub dismiss: bool,
+    /// To have the command on the clipboard.
+    pub copy: bool,
+}
+
+/// Draws the line of a job.
+pub fn line(ui: &mut Ui, job: &JobLine<'_>) -> JobAsked {
+    let p = palette(ui);
+    let mut asked = JobAsked::default();
+    let button = |ui: &mut Ui, text: &str| {
+        let button = ui.add(Button::new(text).small());
+        button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{text} {}", job.title)));
+        button.clicked()
+    };
+    ui.horizontal(|ui| {
+        match job.state {
+            JobState::Running | JobState::Cancelling => drop(ui.add(egui::Spinner::new().size(12.0))),
+            JobState::Finished => super::notice::status_dot(ui, p.good, "finished"),
+            JobState::Cancelled => super::notice::status_dot(ui, p.warning, "cancelled"),
+            JobState::Failed(_) => super::notice::status_dot(ui, p.error, "failed"),
+        }
+        ui.label(RichText::new(job.title).color(p.strong));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            match job.state {
+                JobState::Running => asked.cancel = button(ui, "Cancel"),
+                JobState::Cancelling => drop(ui.add_enabled(false, Button::new("Cancelling…").small())),
+                JobState::Finished => {
+                    asked.dismiss = button(ui, "Dismiss");
+                    asked.show = button(ui, "Show");
+                }
+                JobState::Cancelled | JobState::Failed(_) => asked.dismiss = button(ui, "Dismiss"),
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                match job.state {
+                    JobState::Running | JobState::Cancelling => {
+                        progress(ui, &ProgressLine::parse(job.said), job.said)
+                    }
+                    JobState::Finished => drop(facts::caption(ui, format!("finished in {}", job.took))),
+                    JobState::Cancelled => {
+                        drop(facts::caption(ui, "cancelled; what was there before is kept"))
+                    }
+                    JobState::Failed(problem) => {
+                        let text = RichText::new(problem.to_string()).color(p.error);
+                        ui.add(Label::new(text).truncate()).on_hover_text(problem.to_string());
+                    }
+                }
+                asked.copy = command(ui, job.command);
+            });
+        });
+    });
+    asked
+}

@@ -1,0 +1,184 @@
+//! Where an export goes: made next to its place, moved there when it is whole, and never over what is not an export.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use storage::Lock;
+
+use crate::{Error, Result};
+
+/// The file by which an export is known.
+pub(super) const RECORD: &str = "export.json";
+/// `format` of the record.
+pub(super) const FORMAT: &str = "sae-workbench export";
+/// What a single file that was exported has in its first lines.
+pub(super) const MARK: &str = "sae-workbench export";
+
+/// The record of an export: what it was made of.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Provenance {
+    pub format: String,
+    pub version: u64,
+    pub to: String,
+    /// The run's folder.
+    pub run: PathBuf,
+    pub model: Option<String>,
+    pub hook: Option<String>,
+    /// SHA-256 of the weights that were exported.
+    pub dictionary_sha256: String,
+    /// The program that made it.
+    pub by: String,
+}
+
+/// A folder in the making. Dropped before it is published, it is removed.
+#[derive(Debug)]
+pub(super) struct Place {
+    out: PathBuf,
+    partial: PathBuf,
+    lock: Option<Lock>,
+}
+
+impl Place {
+    /// Begins a folder for `out`. What an interrupted attempt left is removed.
+    pub(super) fn begin(out: &Path) -> Result<Self> {
+        let out = plain(out)?;
+        may_be_replaced(&out)?;
+        let partial = hidden(&out, "partial");
+        fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+        let place = Self { lock: Some(Lock::take(&partial)?), out, partial };
+        for entry in fs::read_dir(&place.partial).map_err(|e| Error::io(&place.partial, e))? {
+            let path = entry.map_err(|e| Error::io(&place.partial, e))?.path();
+            if path.file_name().is_some_and(|name| name != ".lock") {
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(|e| Error::io(&path, e))?;
+            }
+        }
+        Ok(place)
+    }
+
+    /// The folder to write into.
+    pub(super) fn folder(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Puts the folder in its place; the number of its files and their size.
+    pub(super) fn publish(mut self, record: &Provenance) -> Result<(u64, u64)> {
+        storage::atomic::write_json(&self.partial.join(RECORD), record)?;
+        self.lock = None;
+        let size = size(&self.partial)?;
+        let old = hidden(&self.out, "old");
+        if old.exists() {
+            fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
+        }
+        let replaced = self.out.exists();
+        if replaced {
+            fs::rename(&self.out, &old).map_err(|e| Error::io(&self.out, e))?;
+        }
+        if let Err(error) = fs::rename(&self.partial, &self.out) {
+            if replaced {
+                // Best effort: the error that matters is the one above.
+                let _ = fs::rename(&old, &self.out);
+            }
+            return Err(Error::io(&self.out, error));
+        }
+        sync_names(&self.out)?;
+        if replaced {
+            fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
+        }
+        Ok(size)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lock = None;
+        if self.partial.exists() {
+            // Best effort: the next attempt removes what stays.
+            let _ = fs::remove_dir_all(&self.partial);
+        }
+    }
+}
+
+/// A single file, whole or absent.
+#[derive(Debug)]
+pub(super) struct PlacedFile(PathBuf);
+
+impl PlacedFile {
+    /// Refuses a path that holds something that is not an export.
+    pub(super) fn begin(out: &Path) -> Result<Self> {
+        if !out.exists() {
+            if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            }
+            return Ok(Self(out.to_owned()));
+        }
+        let ours = out.is_file() && {
+            let text = fs::read(out).map_err(|e| Error::io(out, e))?;
+            let head = text.get(..text.len().min(400)).unwrap_or_default();
+            String::from_utf8_lossy(head).contains(MARK)
+        };
+        if ours { Ok(Self(out.to_owned())) } else { Err(foreign(out)) }
+    }
+
+    /// Writes it.
+    pub(super) fn write(self, text: &str) -> Result<()> {
+        Ok(storage::atomic::write(&self.0, text.as_bytes())?)
+    }
+}
+
+/// `out` without a slash at its end, so that names can be put next to it.
+fn plain(out: &Path) -> Result<PathBuf> {
+    let out: PathBuf = out.components().collect();
+    if out.file_name().is_none() {
+        return Err(Error::request(format!("`{}` is not the name of a new folder", out.display()))
+            .with_remedy("give the path of a folder to make"));
+    }
+    Ok(out)
+}
+
+fn may_be_replaced(out: &Path) -> Result<()> {
+    if !out.exists() {
+        return Ok(());
+    }
+    if !out.is_dir() {
+        return Err(foreign(out));
+    }
+    let empty = fs::read_dir(out).map_err(|e| Error::io(out, e))?.next().is_none();
+    let record = out.join(RECORD);
+    let ours = || fs::read_to_string(&record).is_ok_and(|text| text.contains(FORMAT));
+    if empty || ours() { Ok(()) } else { Err(foreign(out)) }
+}
+
+fn foreign(out: &Path) -> Error {
+    Error::request(format!("{} exists and is not an export of this program", out.display()))
+        .with_remedy("choose a new path, or remove it yourself")
+}
+
+/// A hidden name next to `out`, which no person would choose.
+fn hidden(out: &Path, what: &str) -> PathBuf {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    out.with_file_name(format!(".{name}.sae-export-{what}"))
+}
+
+fn size(folder: &Path) -> Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        let metadata = entry.metadata().map_err(|e| Error::io(entry.path(), e))?;
+        if metadata.is_dir() {
+            let (n, size) = size(&entry.path())?;
+            (files, bytes) = (files + n, bytes + size);
+        } else {
+            (files, bytes) = (files + 1, bytes + metadata.len());
+        }
+    }
+    Ok((files, bytes))
+}
+
+/// Makes renames durable; only Unix needs and allows it.
+fn sync_names(place: &Path) -> Result<()> {
+    let Some(parent) = place.parent().filter(|_| cfg!(unix)) else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(parent, e))
+}

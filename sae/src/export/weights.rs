@@ -1,0 +1,87 @@
+//! The dictionary to export, and what is known about where it comes from.
+
+use std::path::{Path, PathBuf};
+
+use storage::{Run, RunRecord};
+
+use super::Format;
+use super::place::{FORMAT, Provenance};
+use crate::dictionary::Dictionary;
+use crate::rows::weights_sha256;
+use crate::{Error, Result};
+
+/// A dictionary with its origin.
+#[derive(Debug)]
+pub(super) struct Subject {
+    /// Its folder.
+    pub dir: PathBuf,
+    pub dictionary: Dictionary,
+    /// The run; `None` for a bare SAELens folder.
+    pub run: Option<Run>,
+}
+
+impl Subject {
+    pub(super) fn read(dir: &Path) -> Result<Self> {
+        let run = if dir.join(storage::run::FILE).exists() || !dir.join(crate::dictionary::CONFIG).exists() {
+            Some(Run::open(dir)?)
+        } else {
+            None
+        };
+        Ok(Self { dir: dir.to_owned(), dictionary: Dictionary::load(dir)?, run })
+    }
+
+    /// The run's record.
+    pub(super) fn record(&self) -> Option<&RunRecord> {
+        self.run.as_ref().map(Run::record)
+    }
+
+    /// The run, which shows features need.
+    pub(super) fn run(&self) -> Result<&Run> {
+        self.run.as_ref().ok_or_else(|| {
+            Error::request(format!("{} has no feature index: it is a bare dictionary", self.dir.display()))
+                .with_remedy("index it first (`sae index`)")
+        })
+    }
+
+    /// The model's name.
+    pub(super) fn model(&self) -> Option<&str> {
+        let of_run = self.record().map(|record| record.model.id.as_str()).filter(|id| !id.is_empty());
+        self.dictionary.info.model_name.as_deref().or(of_run)
+    }
+
+    /// The hook's TransformerLens name.
+    pub(super) fn hook(&self) -> Option<&str> {
+        let of_run = self.record().map(|record| record.hook.as_str()).filter(|hook| !hook.is_empty());
+        self.dictionary.info.hook_name.as_deref().or(of_run)
+    }
+
+    /// The block and the site of the hook: `(2, "hook_resid_post")`.
+    pub(super) fn place(&self) -> Option<(usize, &str)> {
+        let (block, site) = self.hook()?.strip_prefix("blocks.")?.split_once('.')?;
+        Some((block.parse().ok()?, site))
+    }
+
+    /// The folder's name.
+    pub(super) fn name(&self) -> String {
+        let whole = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// When the dictionary was finished, RFC 3339. Exports have no time of their own, so that they can be compared.
+    pub(super) fn time(&self) -> &str {
+        self.record().map_or("1970-01-01T00:00:00Z", |record| record.updated.as_str())
+    }
+
+    pub(super) fn provenance(&self, to: Format) -> Result<Provenance> {
+        Ok(Provenance {
+            format: FORMAT.to_owned(),
+            version: 1,
+            to: to.name().to_owned(),
+            run: std::path::absolute(&self.dir).map_err(|e| Error::io(&self.dir, e))?,
+            model: self.model().map(str::to_owned),
+            hook: self.hook().map(str::to_owned),
+            dictionary_sha256: weights_sha256(&self.dir)?,
+            by: concat!("sae-workbench ", env!("CARGO_PKG_VERSION")).to_owned(),
+        })
+    }
+}
