@@ -11,8 +11,11 @@ use crate::error::{Error, Result};
 /// Suffix of files that are being written; they are never read.
 pub(crate) const PARTIAL: &str = ".partial";
 
-/// Writes `bytes` beside `path`, fsyncs, renames over `path` and fsyncs the folder. After a crash or on a full disk
+/// Writes `bytes` next to `path`, fsyncs, renames over `path` and fsyncs the folder. After a crash or on a full disk
 /// `path` holds what it held before.
+///
+/// # Errors
+/// [`Error::Io`] with the file that cannot be written, synced or renamed; `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = partial_path(path);
     let written = write_new(&partial, bytes).and_then(|()| publish(&partial, path));
@@ -24,6 +27,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// [`write()`] of `value` as indented JSON with a newline at the end.
+///
+/// # Errors
+/// As [`write()`]; [`Error::Json`] for a value that JSON cannot hold.
 pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::json(path, &e))?;
     bytes.push(b'\n');

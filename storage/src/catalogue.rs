@@ -297,6 +297,30 @@ pub fn markdown() -> String {
             }
         }
     }
+    unlinked(&out)
+}
+
+/// Without links between items of the code, which lead nowhere on a page: "[`FORMAT`]" and
+/// "[`SHARE`](super::SHARE)" become names alone. Paths lose their `crate::`.
+fn unlinked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("[`") {
+        let (before, link) = rest.split_at(at);
+        out.push_str(before);
+        let Some(end) = link.find("`]") else {
+            rest = link;
+            break;
+        };
+        out.push('`');
+        out.push_str(link[2..end].trim_start_matches("crate::"));
+        out.push('`');
+        rest = &link[end + 2..];
+        if let Some(target) = rest.strip_prefix('(') {
+            rest = target.split_once(')').map_or(rest, |(_, after)| after);
+        }
+    }
+    out.push_str(rest);
     out
 }
 
@@ -332,5 +356,18 @@ fn type_name(data_type: &DataType) -> String {
             format!("Struct{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{markdown, unlinked};
+
+    #[test]
+    fn links_of_the_code_become_names() {
+        let text =
+            "Always [`FORMAT`]; a header for [`crate::Writer::begin`]; [`SHARE`](super::SHARE) of [0, 1].";
+        assert_eq!(unlinked(text), "Always `FORMAT`; a header for `Writer::begin`; `SHARE` of [0, 1].");
+        assert!(!markdown().contains("[`"));
     }
 }

@@ -81,6 +81,9 @@ pub struct CodesWriter {
 
 impl CodesWriter {
     /// Begins the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
         let schema = CodesRow::schema();
         let part = PartWriter::create(path, schema.clone(), &CodesRow::layout())?;
@@ -97,6 +100,9 @@ impl CodesWriter {
     }
 
     /// Appends the next token; `features` and `values` are equally long, and empty where nothing fires.
+    ///
+    /// # Errors
+    /// A token that is not after the last one, unequal lengths, what writing gives.
     pub fn append(&mut self, document: u32, position: u32, features: &[u32], values: &[f32]) -> Result<()> {
         let here = (document, position);
         if let Some(last) = self.last.filter(|&last| here <= last) {
@@ -117,6 +123,9 @@ impl CodesWriter {
     }
 
     /// Writes what waits and closes the file.
+    ///
+    /// # Errors
+    /// What writing the rest, syncing and renaming give.
     pub fn finish(mut self) -> Result<Part> {
         self.flush()?;
         self.part.finish()
@@ -139,6 +148,9 @@ impl CodesWriter {
 }
 
 /// Reads the tokens of `document` at `positions`. Only row groups and pages that hold the document are read.
+///
+/// # Errors
+/// A file that cannot be read, columns of different types.
 pub fn read(reader: &TableReader, document: u32, positions: std::ops::Range<u32>) -> Result<TokenCodes> {
     let range = Some((DOCUMENT.to_owned(), u64::from(document), u64::from(document)));
     let mut codes = TokenCodes::default();

@@ -25,7 +25,7 @@ row! {
         value: f32,
         /// Position of the window's first token.
         start: u32,
-        /// Tokens of the window; empty where rows are no tokens.
+        /// Tokens of the window; empty where rows are not tokens.
         tokens: Vec<u32>,
         /// The feature's activation at every row of the window; 0 where it does not fire.
         values: Vec<f32>,
@@ -39,7 +39,7 @@ impl ExampleRow {
         (at < self.len()).then_some(at)
     }
 
-    /// Rows of the window. Rows that are no tokens have values alone.
+    /// Rows of the window. Rows that are not tokens have values alone.
     pub fn len(&self) -> usize {
         self.tokens.len().max(self.values.len())
     }

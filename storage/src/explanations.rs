@@ -44,6 +44,9 @@ pub fn path(dir: &Path, source: &str) -> PathBuf {
 }
 
 /// The sources of the run in `dir` that there are, by name.
+///
+/// # Errors
+/// [`Error::Io`] for a folder that cannot be listed.
 pub fn sources(dir: &Path) -> Result<Vec<String>> {
     let folder = dir.join(FOLDER);
     if !folder.exists() {
@@ -61,6 +64,9 @@ pub fn sources(dir: &Path) -> Result<Vec<String>> {
 }
 
 /// Writes the explanations of `source`, sorted by feature, in place of those that it had. The order within a feature is kept.
+///
+/// # Errors
+/// [`Error::Io`] for a folder or file that cannot be made; what writing Parquet gives.
 pub fn write(dir: &Path, source: &str, rows: &mut [Explanation]) -> Result<Part> {
     let folder = dir.join(FOLDER);
     std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
@@ -69,6 +75,9 @@ pub fn write(dir: &Path, source: &str, rows: &mut [Explanation]) -> Result<Part>
 }
 
 /// Reads all explanations of `source` of the run in `dir`, by feature.
+///
+/// # Errors
+/// A file that is missing, cannot be read, or lacks a column.
 pub fn read(dir: &Path, source: &str) -> Result<Vec<Explanation>> {
     row::read(&row::open::<Explanation>(&path(dir, source))?, Scan::default())
 }

@@ -40,7 +40,7 @@ row! {
         histogram: Vec<u32>,
         /// Its first row in the table of activations; `count` rows from there are its own.
         first_row: u64,
-        /// Its most frequent tokens, the most frequent first, and how often it fired on each; empty where rows are no tokens.
+        /// Its most frequent tokens, the most frequent first, and how often it fired on each; empty where rows are not tokens.
         fires_on [token, count]: Vec<(u32, u32)>,
         /// The tokens that it makes likelier, the strongest first: decoder row · unembedding.
         top_logits [token, logit]: Vec<(u32, f32)>,

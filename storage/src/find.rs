@@ -32,6 +32,9 @@ pub struct Found {
 
 /// Finds datasets and runs in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
 /// over; a `root` that cannot is an error.
+///
+/// # Errors
+/// [`Error::Io`] if `root` cannot be listed.
 pub fn find_folders(root: &Path) -> Result<Vec<Found>> {
     fs::read_dir(root).map_err(Error::io(root))?;
     let mut found = Vec::new();
@@ -42,6 +45,9 @@ pub fn find_folders(root: &Path) -> Result<Vec<Found>> {
 
 impl Dataset {
     /// Folders of finished datasets in `root` and up to `depth` folders deep, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if `root` cannot be listed.
     pub fn find(root: &Path, depth: usize) -> Result<Vec<PathBuf>> {
         fs::read_dir(root).map_err(Error::io(root))?;
         let mut found = Vec::new();

@@ -169,11 +169,17 @@ impl HistoryRecord {
     }
 
     /// Writes `RUN/history/history.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be written.
     pub fn write(&self, run: &Path) -> Result<()> {
         atomic::write_json(&run.join(FOLDER).join(FILE), self)
     }
 
     /// Reads it; `None` where the run in `run` has no history.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is not a history, or is of a newer version.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         let path = run.join(FOLDER).join(FILE);
         if path.exists() { read_versioned(&path, FORMAT, VERSION).map(Some) } else { Ok(None) }
@@ -186,6 +192,9 @@ pub fn snapshot_path(run: &Path, step: u64) -> PathBuf {
 }
 
 /// Steps of the snapshots that a run in training keeps, ascending.
+///
+/// # Errors
+/// [`Error::Io`] for a folder that cannot be listed.
 pub fn snapshot_steps(run: &Path) -> Result<Vec<u64>> {
     let folder = run.join(FOLDER);
     let entries = match std::fs::read_dir(&folder) {
@@ -213,6 +222,9 @@ pub struct History {
 
 impl History {
     /// Opens the history of the run in `run`; `None` where it has none.
+    ///
+    /// # Errors
+    /// As [`HistoryRecord::read`]; tables that are missing or lack a column.
     pub fn open(run: &Path) -> Result<Option<Self>> {
         let Some(record) = HistoryRecord::read(run)? else { return Ok(None) };
         let folder = run.join(FOLDER);
@@ -232,6 +244,9 @@ impl History {
     }
 
     /// One feature at every snapshot, and what became of it. Only its pages are read.
+    ///
+    /// # Errors
+    /// Tables that cannot be read; [`Error::Damaged`] where rows of the feature are missing.
     pub fn of(&self, feature: u32) -> Result<(Vec<HistoryRow>, EventsRow)> {
         let range = Some((FEATURE.to_owned(), u64::from(feature), u64::from(feature)));
         let rows: Vec<HistoryRow> = row::read(&self.snapshots, Scan { range, ..Scan::default() })?;

@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// Reads a JSON file. Errors name the path, the line and the column.
+///
+/// # Errors
+/// A file that cannot be read; [`Error::Json`] for one that does not hold a `T`.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_bytes(path)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::json(path, &e))

@@ -2,8 +2,8 @@
 //!
 //! This crate knows Arrow, Parquet and JSON, and nothing of tensors, models or windows. It promises three things:
 //!
-//! - **Whole or not there.** A file is written beside its name, fsynced and renamed; a dataset's manifest comes last. What
-//!   was interrupted says so, and goes on where whole parts end.
+//! - **Whole or not there.** A file is written next to its place, fsynced and renamed; a dataset's manifest comes last. What
+//!   was interrupted has a journal, and continues where whole parts end.
 //! - **Only what is asked.** Reads stream; parts, row groups and pages that cannot hold the wanted rows are not read.
 //! - **Plain files.** DuckDB, pyarrow, Polars and Spark open every table as it is.
 //!
@@ -18,7 +18,7 @@
 //!                                                            ─ take ─▶ scattered row ranges
 //! ```
 //!
-//! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables beside it, and [`metrics`], [`features`],
+//! A run is simpler: [`RunRecord`] is `run.json`, [`Run`] opens the tables next to it, and [`metrics`], [`features`],
 //! [`examples`], [`feature_activations`], [`codes`], [`token_features`], [`experts`], [`explanations`], [`history`], [`documents`], [`vocabulary`] turn tables into Rust values and back.
 //! Tables are declared as structs ([`row`]) and so are JSON files ([`record`]); [`catalogue`] lists all of them, and
 //! `docs/on-disk.md` is made from it.

@@ -65,7 +65,7 @@ impl Lock {
                 file.read_to_string(&mut text).ok()?;
                 text.trim().parse().ok().filter(|process| has_open(*process, &path))
             }
-            // Left behind by a process that was killed, or a file system without locks.
+            // Left by a process that was killed, or a file system without locks.
             _ => None,
         }
     }

@@ -155,7 +155,7 @@ record! {
         model: ModelRef,
         /// Where the activations were taken (a TransformerLens name); `None` for a dataset without activations.
         hook: Option<String>,
-        /// What a row is; tokens where nothing is said.
+        /// What a row is; tokens unless something else is recorded.
         #[serde(default, skip_serializing_if = "RowsAre::tokens")]
         rows_are: RowsAre,
         /// Width of an activation.

@@ -69,11 +69,17 @@ record! {
 
 impl Matching {
     /// Writes `DIR/matching.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
         atomic::write_json(&dir.join(FILE), self)
     }
 
     /// Reads `DIR/matching.json`.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be read.
     pub fn read(dir: &Path) -> Result<Self> {
         read_versioned(&dir.join(FILE), FORMAT, VERSION)
     }

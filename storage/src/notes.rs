@@ -1,7 +1,7 @@
-//! What people say about features: `RUN/notes.json`. It lies beside the run's record and not in `features/`, because `sae index`
+//! What people say about features: `RUN/notes.json`. It lies next to the run's record and not in `features/`, because `sae index`
 //! replaces that folder and a person's words must outlive it.
 //!
-//! A change is made to what the file holds at that moment, under a lock, and written beside, fsynced and renamed: two
+//! A change is made to what the file holds at that moment, under a lock, and written to a second file, fsynced and renamed: two
 //! windows on the same run add to each other, and a crash leaves the old file or the new one.
 
 use std::fs::File;
@@ -57,6 +57,9 @@ struct Notes {
 }
 
 /// The notes of the run in `dir`, by feature; none when there is no file.
+///
+/// # Errors
+/// A file that cannot be read, does not hold notes, or is of a newer version.
 pub fn read(dir: &Path) -> Result<Vec<Note>> {
     let path = dir.join(FILE);
     if !path.exists() {
@@ -67,8 +70,11 @@ pub fn read(dir: &Path) -> Result<Vec<Note>> {
     Ok(notes)
 }
 
-/// Makes the changes, in order, and gives back all notes. A note that says nothing any more is dropped. A file that cannot be
-/// read is left as it is.
+/// Makes the changes, in order, and gives back all notes. A note that says nothing any more is dropped. A file
+/// that cannot be read is left as it is.
+///
+/// # Errors
+/// As [`read`]; a file that cannot be locked or written.
 pub fn change(dir: &Path, edits: &[(u32, &dyn Fn(&mut Note))]) -> Result<Vec<Note>> {
     let _lock = wait_for_turn(dir)?;
     let mut notes = read(dir)?;

@@ -26,6 +26,9 @@ pub struct PartWriter {
 
 impl PartWriter {
     /// Begins `path` with the given columns. A file of that name stays as it is until `finish`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be made, [`Error::Parquet`] for a layout that Parquet does not take.
     pub fn create(path: &Path, schema: SchemaRef, layout: &Layout) -> Result<Self> {
         let properties = layout.properties(&schema).map_err(Error::parquet(path))?;
         let partial = partial_path(path);
@@ -41,6 +44,9 @@ impl PartWriter {
     }
 
     /// Appends rows. The batch must have this file's columns.
+    ///
+    /// # Errors
+    /// A batch with different columns, what writing gives; nothing can follow a write that failed.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         check_batch(&self.schema, batch)?;
         let writer = self.writer.as_mut().ok_or_else(|| Error::Argument {
@@ -68,6 +74,9 @@ impl PartWriter {
     }
 
     /// Writes the footer, fsyncs and renames. The part's `file` is the name without the folder.
+    ///
+    /// # Errors
+    /// What writing, syncing and renaming give; the unfinished file is then removed. An earlier write that failed.
     pub fn finish(mut self) -> Result<Part> {
         let partial = partial_path(&self.path);
         let Some(writer) = self.writer.take() else {

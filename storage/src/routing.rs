@@ -87,6 +87,9 @@ pub struct Choices<'a> {
 
 impl<'a> Choices<'a> {
     /// A batch with [`COLUMNS`], checked: every expert has its weight.
+    ///
+    /// # Errors
+    /// A column that is missing or of a different type; a row with fewer weights than experts.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         let number = |name: &str| Ok::<_, Error>(primitive::<UInt32Type>(batch, name)?.values().as_ref());
         let (experts, numbers) = number_lists::<UInt16Type>(batch, EXPERTS)?;

@@ -1,4 +1,4 @@
-//! A training run: `run.json` and the tables beside it.
+//! A training run: `run.json` and the tables next to it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub enum RunStatus {
     Running,
     /// All steps done.
     Finished,
-    /// Stopped by a person; it can go on.
+    /// Stopped by a person; it can be resumed.
     Stopped,
     /// Ended by an error, see `error`.
     Failed,
@@ -221,6 +221,9 @@ impl RunRecord {
     }
 
     /// Reads `DIR/run.json`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a folder without `run.json`; a file that cannot be read or is of a newer version.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         if !path.exists() {
@@ -235,6 +238,9 @@ impl RunRecord {
     }
 
     /// Writes `DIR/run.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
         atomic::write_json(&dir.join(FILE), self)
     }
@@ -249,6 +255,9 @@ pub struct Run {
 
 impl Run {
     /// Reads the record.
+    ///
+    /// # Errors
+    /// As [`RunRecord::read`].
     pub fn open(dir: &Path) -> Result<Self> {
         Ok(Self { dir: dir.to_owned(), record: RunRecord::read(dir)? })
     }
@@ -264,46 +273,73 @@ impl Run {
     }
 
     /// The log of training.
+    ///
+    /// # Errors
+    /// A table that is missing, cannot be read, or lacks a column.
     pub fn metrics(&self) -> Result<TableReader> {
         row::open::<MetricsRow>(&self.dir.join(metrics::FILE))
     }
 
     /// The feature table.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn features(&self) -> Result<Option<TableReader>> {
         self.optional::<FeatureRow>(features::FILE)
     }
 
     /// Examples of features.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn examples(&self) -> Result<Option<TableReader>> {
         self.optional::<ExampleRow>(examples::FILE)
     }
 
     /// Decoder weights by head; only dictionaries of attention heads have them.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn heads(&self) -> Result<Option<TableReader>> {
         self.optional::<HeadsRow>(attention::HEADS)
     }
 
     /// Sources of examples; only dictionaries of attention heads have them.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn attribution(&self) -> Result<Option<TableReader>> {
         self.optional::<AttributionRow>(attention::ATTRIBUTION)
     }
 
     /// Token → text.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn vocabulary(&self) -> Result<Option<TableReader>> {
         self.optional::<TokenRow>(vocabulary::FILE)
     }
 
     /// The codes by feature, all parts as one table.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn activations(&self) -> Result<Option<TableReader>> {
         self.parts::<ActivationRow>("activations")
     }
 
     /// The codes by token.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn codes(&self) -> Result<Option<TableReader>> {
         self.parts::<CodesRow>("codes")
     }
 
     /// Which features fire on which token of the vocabulary; an index of an older version has no such table.
+    ///
+    /// # Errors
+    /// A table that is there and cannot be read, or lacks a column.
     pub fn token_features(&self) -> Result<Option<TableReader>> {
         self.optional::<TokenFeatureRow>(token_features::FILE)
     }
@@ -321,11 +357,17 @@ impl Run {
     }
 
     /// What the feature index is made of.
+    ///
+    /// # Errors
+    /// A record that is there and cannot be read.
     pub fn index(&self) -> Result<Option<IndexRecord>> {
         IndexRecord::read(&self.features_dir())
     }
 
     /// The numbers of `sae evaluate`.
+    ///
+    /// # Errors
+    /// A record that is there and cannot be read.
     pub fn evaluation(&self) -> Result<Option<Evaluation>> {
         Evaluation::read(&self.dir, evaluation::CORE)
     }

@@ -175,6 +175,9 @@ pub fn relevance(share: f64, density: f64) -> f64 {
 /// and each piece counts as a word. Text in quotation marks stands for the token that reads exactly so, spaces and case included.
 ///
 /// A word that cannot be spelled with these tokens is the error.
+///
+/// # Errors
+/// The word that no token reads like.
 pub fn spell<'a>(
     text: &str,
     vocabulary: impl Iterator<Item = &'a str> + Clone,

@@ -22,6 +22,9 @@ pub struct NonFinite {
 }
 
 /// Appends the rows of a vector column to `out`, `[rows, d]` row by row, and returns d.
+///
+/// # Errors
+/// A column that is missing, is not of lists of f16 or f32 of one width, or has nulls.
 pub fn fixed_size_rows(batch: &RecordBatch, column: &str, out: &mut Vec<f32>) -> Result<usize> {
     let array = crate::column::find(batch, column)?;
     let wrong =
@@ -58,6 +61,9 @@ pub fn exceeds_f16<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
 }
 
 /// Builds a vector column from `rows`, `[n, d]` row by row, and says where values are not finite in the stored type.
+///
+/// # Errors
+/// A number of values that is not a multiple of `d`, or a `d` of 0.
 pub fn column_from_rows(rows: &[f32], d: usize, dtype: Dtype) -> Result<(FixedSizeListArray, NonFinite)> {
     let width = i32::try_from(d).ok().filter(|&d| d > 0);
     let Some(width) = width.filter(|_| rows.len().is_multiple_of(d)) else {

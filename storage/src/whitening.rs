@@ -25,6 +25,9 @@ pub struct Whitening {
 }
 
 /// As a batch of [`schema::whitening()`], for a [`crate::PartWriter`].
+///
+/// # Errors
+/// Matrices that are not `[d, d]`.
 pub fn to_batch(whitening: &Whitening) -> Result<RecordBatch> {
     let d = whitening.mean.len();
     let matrix =
@@ -39,6 +42,9 @@ pub fn to_batch(whitening: &Whitening) -> Result<RecordBatch> {
 }
 
 /// Reads it.
+///
+/// # Errors
+/// A table that cannot be read, or whose matrices are not `[d, d]`.
 pub fn read(reader: &TableReader) -> Result<Whitening> {
     let mut read = Whitening::default();
     reader.each(Scan::default(), |batch| {

@@ -23,7 +23,7 @@ fn the_demo_s_dictionary_is_good_and_stays_the_same() {
     let run = || sae(folder.path(), "demo --json --out demo").ok().json();
     let mut first = run();
     let number = |json: &Value, name: &str| {
-        json[name].as_f64().unwrap_or_else(|| panic!("`{name}` is no number in {json:#}"))
+        json[name].as_f64().unwrap_or_else(|| panic!("`{name}` is not a number in {json:#}"))
     };
     for key in KEYS {
         number(&first, key);

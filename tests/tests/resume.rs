@@ -1,4 +1,4 @@
-//! Killed and gone on with: what comes out is what an undisturbed run gives.
+//! Killed and resumed: what comes out is what an undisturbed run gives.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
@@ -46,7 +46,7 @@ fn killed_training_gives_the_same_weights() {
     for threads in [1, 2] {
         let run = at.join(format!("killed-{threads}"));
         let (kills, resumed) = train_with_kills(at, &run, threads, time, &mut Chance::new(threads));
-        assert!(kills > 0 && resumed > 0, "{kills} kills hit, {resumed} went on from a checkpoint");
+        assert!(kills > 0 && resumed > 0, "{kills} kills hit, {resumed} resumed from a checkpoint");
         assert!(weights(&run) == weights(&at.join("whole")), "{threads} threads, {kills} kills");
         assert_eq!(RunRecord::read(&run).unwrap().status, RunStatus::Finished);
         assert!(steps(&run).is_sorted_by(|a, b| a < b), "no step is logged twice");
@@ -61,7 +61,7 @@ fn killed_training_gives_the_same_weights() {
     }
 }
 
-/// Kills that hit, and starts that went on from a checkpoint.
+/// Kills that hit, and starts that resumed from a checkpoint.
 fn train_with_kills(
     at: &Path,
     run: &Path,
@@ -133,7 +133,7 @@ fn an_interrupted_harvest_gives_the_same_rows() {
 
     let [whole, data] = ["whole", "data"].map(|name| Dataset::open(&at.join(name)).unwrap());
     data.verify(&mut |_, _| {}).unwrap();
-    assert!(data.manifest().tables["activations"].parts.len() > 1, "it went on where whole parts ended");
+    assert!(data.manifest().tables["activations"].parts.len() > 1, "it continued where whole parts ended");
     for name in whole.manifest().tables.keys() {
         assert!(table(&whole, name) == table(&data, name), "the table {name} differs");
     }

@@ -1,4 +1,4 @@
-//! A sweep as a user starts it: what it says before, killed and gone on with, compared.
+//! A sweep as a user starts it: what it tells before, killed and resumed, compared.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]

@@ -72,7 +72,7 @@ impl Command {
             true => growth(shape, free_memory(), self.steps, threads, seed, &mut session.progress)?,
             false => (time_steps(shape, rows, self.steps, threads, seed, &mut session.progress)?, Vec::new()),
         };
-        // After the steps: its arrays are no memory of theirs.
+        // After the steps: its arrays are not part of their memory.
         let limits = limits(threads)?;
         let mut output = Output::new(serde_json::json!({
             "processor": kernels::processor(), "times": times, "limits": limits, "growth": points,

@@ -21,7 +21,7 @@ Examples:
   sae import --images photographs/ --patch 16 --patches 100000 --out patches
 
 Then: sae train --data data …, sae index RUN --no-model, sae evaluate RUN --no-model.
-Padding is left out where an attention_mask says so; the test and validation splits of a DatasetDict are held out.
+Rows that an attention_mask marks as padding are left out; the test and validation splits of a DatasetDict are held out.
 Rows without tokens stay without: the index and the window show where they are, not text.
 An interrupted import continues when the same command is given again.";
 

@@ -55,7 +55,7 @@ impl Terminal {
 
     fn line(&self, text: &str) {
         if !self.quiet {
-            // A closed stderr is no reason to stop a long job.
+            // A closed stderr is not a reason to stop a long job.
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }

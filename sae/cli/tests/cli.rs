@@ -20,7 +20,7 @@ fn every_command_explains_itself_with_an_example() {
         .skip_while(|line| !line.starts_with("Commands:"))
         .skip(1)
         .take_while(|line| !line.is_empty())
-        // A longer description goes on in a deeper column.
+        // A longer description continues in a deeper column.
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")

@@ -33,7 +33,7 @@ pub fn available() -> bool {
     false
 }
 
-/// The nearest bfloat16, ties to even; what is no number may become an infinity.
+/// The nearest bfloat16, ties to even; what is not a number may become an infinity.
 #[inline(always)]
 fn round(v: f32) -> u32 {
     let bits = v.to_bits();
@@ -88,7 +88,7 @@ impl Left {
     /// Rows from `first` on, which begins a tile, `n` of them or those that are left.
     ///
     /// # Panics
-    /// If `first` is no multiple of [`ROWS`].
+    /// If `first` is not a multiple of [`ROWS`].
     pub fn rows(&self, first: usize, n: usize) -> LeftRows<'_> {
         assert!(first.is_multiple_of(ROWS) && first <= self.rows, "row {first} begins no tile");
         let rows = n.min(self.rows - first);

@@ -198,7 +198,7 @@ mod tests {
         for threads in [1, 2, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut grouped = Grouping::default();
-            // The second time with what the first left behind.
+            // The second time with what the first left.
             for chunk_rows in [7, 50] {
                 let chunks: Vec<Vec<Vec<u32>>> = rows.chunks(chunk_rows).map(<[_]>::to_vec).collect();
                 pool.install(|| grouped.set(40, &chunks, chunk_rows, true));

@@ -1,6 +1,6 @@
 //! Numeric ground floor: plain slices in, plain slices out.
 //!
-//! No tensors, no files, no state, no threads of its own except where a function says so. Matrices are row-major;
+//! No tensors, no files, no state, no threads of its own except where the documentation of a function tells. Matrices are row-major;
 //! `[n, d]` means `n` rows of `d` numbers. Every kernel has a naive twin in its tests.
 //!
 //! | file | computes |

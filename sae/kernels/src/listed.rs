@@ -144,7 +144,7 @@ mod tests {
             lists
         };
         let mut listed = Listed::default();
-        // The second time with what the first left behind.
+        // The second time with what the first left.
         for chunks in [vec![chunk(0..4), chunk(4..8), chunk(8..9)], vec![chunk(0..3)], vec![]] {
             listed.set(features, &chunks.iter().collect::<Vec<_>>(), 4);
             let mut out = vec![9.0; 3];

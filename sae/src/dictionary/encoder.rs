@@ -25,7 +25,7 @@ impl Encoder<'_> {
         let dictionary = self.dictionary;
         assert!(
             x.len().is_multiple_of(dictionary.d_in),
-            "{} numbers are no rows of {}",
+            "{} numbers are not rows of {}",
             x.len(),
             dictionary.d_in
         );

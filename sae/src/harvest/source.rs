@@ -115,7 +115,7 @@ impl<'a> TokenSource<'a> {
     }
 }
 
-/// Whether a document that does not say so itself is held out, when `share` of them are: depends on the seed and the
+/// Whether a document that does not say whether it is held out is, when `share` of them are: depends on the seed and the
 /// document alone.
 pub(crate) fn is_held_out(seed: u64, document: u32, share: f64) -> bool {
     uniform(&mut generator(seed, Purpose::HeldOut, u64::from(document), 0)) < share

@@ -38,7 +38,7 @@ pub fn run(
         )));
     }
     if a.d_sae == 0 || b.d_sae == 0 {
-        return Err(Error::data("a dictionary without features can not be compared"));
+        return Err(Error::data("a dictionary without features cannot be compared"));
     }
     let folder = run.join(FOLDER).join(name_of(other, name)?);
     let there = both(&a, &b, "features of the run", progress)?;
@@ -109,7 +109,7 @@ fn name_of(other: &Path, name: Option<&str>) -> Result<String> {
         None => whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
     };
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '#']) {
-        return Err(Error::request(format!("`{name}` is no name for a folder; give one with --name")));
+        return Err(Error::request(format!("`{name}` is not a name for a folder; give one with --name")));
     }
     Ok(name)
 }

@@ -88,7 +88,7 @@ impl Prompter {
                 return Err(Error::stopped("the continuation was not finished"));
             }
         }
-        made.text = made.tokens.iter().map(|&token| self.token_text(token)).collect();
+        made.text = self.text(&made.tokens);
         progress.end(&format!("{} tokens", made.tokens.len()));
         Ok(made)
     }

@@ -20,6 +20,7 @@ pub struct Prompter {
     /// The strongest activation of each feature, `[F]`, if there is an index.
     pub(super) maxima: Option<Vec<f32>>,
     shown: Vec<String>,
+    bytes: Vec<Vec<u8>>,
 }
 
 /// Facts about a [`Prompter`], to show to people.
@@ -104,8 +105,9 @@ impl Prompter {
         if !hook.site.is_vector() {
             return Err(Error::request(format!("nothing can be added to the values at {hook}")));
         }
-        let shown = model.tokenizer().token_bytes().iter().map(|bytes| shown(bytes)).collect();
-        Ok(Self { dictionary, model, hook, norm_limit, maxima, shown })
+        let bytes = model.tokenizer().token_bytes();
+        let shown = bytes.iter().map(|bytes| shown(bytes)).collect();
+        Ok(Self { dictionary, model, hook, norm_limit, maxima, shown, bytes })
     }
 
     /// The dictionary.
@@ -132,6 +134,21 @@ impl Prompter {
     /// A token as it is shown; empty for a number outside the vocabulary.
     pub fn token_text(&self, token: u32) -> &str {
         self.shown.get(token as usize).map_or("", String::as_str)
+    }
+
+    /// What each of consecutive tokens shows as. A character whose bytes lie in several tokens is whole at the
+    /// first of them.
+    pub fn texts(&self, tokens: &[u32]) -> Vec<String> {
+        storage::vocabulary::in_context(&self.bytes_of(tokens).collect::<Vec<_>>())
+    }
+
+    /// The text that consecutive tokens make.
+    pub fn text(&self, tokens: &[u32]) -> String {
+        shown(&self.bytes_of(tokens).collect::<Vec<_>>().concat())
+    }
+
+    fn bytes_of<'a>(&'a self, tokens: &'a [u32]) -> impl Iterator<Item = &'a [u8]> {
+        tokens.iter().map(|&token| self.bytes.get(token as usize).map_or(&[][..], Vec::as_slice))
     }
 
     /// The token that `text` names: by its number as `#17`, or by a text that is exactly one token.

@@ -92,7 +92,7 @@ fn a_reading_is_what_model_and_dictionary_say() {
     let prompter = at("blocks.0.hook_resid_post");
     let reading = prompter.read(TEXT).unwrap();
     assert_eq!(reading.tokens, [1, 2, 2, 1, 2, 1, 1, 2]);
-    // BOS comes first and is no token of the text.
+    // BOS comes first and is not a token of the text.
     assert_eq!((reading.batch.first, reading.batch.contexts.tokens[0]), (1, 0));
     let mut watch = Watch("blocks.0.hook_resid_post".parse().unwrap(), Vec::new());
     let contexts = &reading.batch.contexts;
@@ -228,7 +228,7 @@ fn strengths_are_shares_of_the_features_own_maximum() {
     }
 }
 
-/// Without an index the unit is the maximum on the text, and says so.
+/// Without an index the unit is the maximum on the text, and the answer tells which.
 #[test]
 fn without_an_index_the_text_gives_the_unit() {
     let prompter = at("blocks.0.hook_resid_post");
@@ -365,7 +365,7 @@ fn an_effect_agrees_with_the_decoders_comparison() {
             assert!((found.kl[token] - kl).abs() < 1e-3 * (1.0 + kl));
         }
     }
-    assert!(effect.after.kl[7] > 0.0, "behind the last token, too");
+    assert!(effect.after.kl[7] > 0.0, "after the last token, too");
     for (token, shifts) in effect.shifts.iter().enumerate() {
         let (before, top) = (&reading.predictions[token].top, &shifts[..5]);
         assert_eq!(top.iter().map(|s| (s.token, s.before)).collect::<Vec<_>>(), before[..]);
@@ -681,7 +681,7 @@ fn a_run_without_a_model_says_what_is_missing() {
     assert!(message.contains("begun has no dictionary") && message.contains("--resume"), "{message}");
     let nothing = Prompter::open(&run, None, &ModelChoice::Without).unwrap_err().to_string();
     assert!(nothing.contains("no language model"), "{nothing}");
-    // Rows that are no tokens.
+    // Rows that are not tokens.
     let model = ModelRef { id: "pictures".into(), path: None, sha256: String::new() };
     let patches = Manifest { rows_are: storage::RowsAre::Patches, model, ..fixture::header(16) };
     let texts = fixture::texts(&[10], 60, 1);
@@ -708,6 +708,12 @@ fn the_embedded_model_can_be_steered() {
     let prompter = prompter(model, "blocks.2.hook_resid_post", Some(vec![1.0; 40]));
     let reading = prompter.read("The court held that the").unwrap();
     assert_eq!(reading.tokens.iter().map(|&t| prompter.token_text(t)).collect::<String>(), reading.text);
+    // A character of several tokens is whole at the first of them.
+    let foreign = "naïve 好 𝄞".to_owned();
+    let tokens = prompter.read(&foreign).unwrap().tokens;
+    assert!(tokens.iter().any(|&token| prompter.token_text(token).contains('‹')), "{tokens:?}");
+    assert_eq!(prompter.texts(&tokens).concat().replace("‹›", ""), foreign);
+    assert_eq!((prompter.texts(&tokens).len(), prompter.text(&tokens)), (tokens.len(), foreign));
     let change = [everywhere(3, Edit::Add(40.0))];
     let plan = prompter.plan(&reading, &change).unwrap();
     let effect = prompter.effect(&reading, &plan, (1, 0), &mut Quiet).unwrap();

@@ -1,4 +1,4 @@
-//! `journal.json`: which parts of an unfinished dataset are whole, and where to go on.
+//! `journal.json`: which parts of an unfinished dataset are whole, and where to continue.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) struct Journal {
     pub widened: bool,
     /// Whole parts.
     pub tables: BTreeMap<String, Table>,
-    /// Where the writer's owner wants to go on; `None` before the first commit.
+    /// Where the writer's owner wants to continue; `None` before the first commit.
     pub cursor: Option<Value>,
 }
 
@@ -36,6 +36,8 @@ impl Journal {
         Self { format, version: VERSION, header, widened: false, tables: BTreeMap::new(), cursor: None }
     }
 
+    /// # Errors
+    /// A file that cannot be read, is not a journal, or is of a newer version.
     pub fn read(path: &Path) -> Result<Self> {
         read_versioned(path, FORMAT, VERSION)
     }
@@ -74,6 +76,6 @@ pub(super) fn unfinished(dir: &Path) -> Error {
         }
         Err(error) => error.to_string(),
     };
-    let remedy = "repeat the command that was interrupted: it goes on after the last whole part".to_owned();
+    let remedy = "repeat the command that was interrupted: it continues after the last whole part".to_owned();
     Error::Unfinished { path: dir.to_owned(), detail, remedy }
 }

@@ -39,6 +39,11 @@ impl fmt::Debug for Dataset {
 impl Dataset {
     /// Opens the dataset in `dir`. A folder without a manifest, with a part that is missing or has another length than
     /// the manifest says is an error.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a folder without a manifest, [`Error::Unfinished`] for one that has a journal instead; a
+    /// manifest that cannot be read or contradicts itself; parts that are missing or
+    /// whose length is not the manifest's.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(MANIFEST);
         if !path.exists() {
@@ -74,6 +79,9 @@ impl Dataset {
 
     /// The reader of a table. Columns and types of known tables are checked; gradients and other further columns may be
     /// there.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a table that the dataset does not have; as [`TableReader::open`].
     pub fn table(&self, name: &str) -> Result<TableReader> {
         let mut tables = self.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(reader) = tables.get(name) {

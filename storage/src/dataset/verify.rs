@@ -13,6 +13,9 @@ const CHUNK: usize = 1 << 20;
 
 impl Dataset {
     /// Reads every part and compares its SHA-256 with the manifest's. `progress` gets bytes done and bytes in all.
+    ///
+    /// # Errors
+    /// A part that is missing or cannot be read; [`Error::Damaged`] for one with a different length or SHA-256.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let total = self.manifest().bytes();
         let mut done = 0;

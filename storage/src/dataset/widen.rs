@@ -140,7 +140,7 @@ mod tests {
         assert!(DatasetWriter::begin(dir.path(), other).is_err());
         let mut writer = DatasetWriter::begin(dir.path(), header).unwrap();
         assert_eq!(writer.dtype(), Dtype::F32);
-        // Names go on from those that are there, not from their number.
+        // Names continue from those that are there, not from their number.
         add(&mut writer, 20, Dtype::F32);
         writer.widen(&mut |_, _| ()).unwrap();
         writer.finish().unwrap();

@@ -1,4 +1,4 @@
-//! Writing a dataset part by part, so that an interrupted run goes on where whole parts end.
+//! Writing a dataset part by part, so that an interrupted run continues where whole parts end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,8 +29,13 @@ pub struct DatasetWriter {
 }
 
 impl DatasetWriter {
-    /// Begins a dataset in `dir`, or goes on with the one that was interrupted there if it was begun with the
+    /// Begins a dataset in `dir`, or continues the one that was interrupted there if it was begun with the
     /// same header. Files of an interrupted commit are removed. `header` must have no tables.
+    ///
+    /// # Errors
+    /// [`Error::Finished`] where a dataset is, [`Error::Busy`] where another process writes, [`Error::Differs`] where one
+    /// was begun with a different header, [`Error::Foreign`] where tables lie without a journal; what reading and
+    /// writing give.
     pub fn begin(dir: &Path, header: Manifest) -> Result<Self> {
         if !header.tables.is_empty() || header.rows != 0 {
             let message = "a header has no tables and no rows yet".to_owned();
@@ -46,7 +51,8 @@ impl DatasetWriter {
             let journal = Journal::read(&path)?;
             if let Some(difference) = journal.difference(&header) {
                 let remedy =
-                    "give the same settings to go on, choose another folder, or remove this one".to_owned();
+                    "give the same settings to continue, choose a different folder, or remove this one"
+                        .to_owned();
                 return Err(Error::Differs { path, difference, remedy });
             }
             for part in journal.tables.values().flat_map(|table| &table.parts) {
@@ -98,6 +104,9 @@ impl DatasetWriter {
 
     /// Begins the next part of a table: `TABLE-00000.parquet` and so on; `vocabulary` and `documents`, which
     /// are one file, have no number. Finish it and give it to [`DatasetWriter::commit`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a name that is not one of a table; [`Error::Io`] for a file that cannot be made.
     pub fn next_part(&mut self, table: &str, schema: SchemaRef, layout: &Layout) -> Result<PartWriter> {
         let valid = !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         if !valid {
@@ -112,6 +121,9 @@ impl DatasetWriter {
 
     /// Takes over a finished part of another dataset of the same kind, by a hard link where the file system
     /// has them, else by a copy. Give the result to [`DatasetWriter::commit`].
+    ///
+    /// # Errors
+    /// A part that is missing or has a different length; [`Error::Io`] for a file that cannot be copied.
     pub fn adopt_part(&mut self, table: &str, from: &Path, part: &Part) -> Result<Part> {
         super::check_length(from, part)?;
         let number = self.issued.entry(table.to_owned()).or_default();
@@ -129,7 +141,11 @@ impl DatasetWriter {
         Ok(Part { file, ..part.clone() })
     }
 
-    /// Makes parts part of the dataset, all or none of them, with the place where to go on after them.
+    /// Makes parts part of the dataset, all or none of them, with the place where to continue after them.
+    ///
+    /// # Errors
+    /// A part that is missing or has a different length; [`Error::Io`] for a journal that cannot be written. Nothing is
+    /// committed then.
     pub fn commit(&mut self, parts: Vec<(String, Part)>, cursor: Value) -> Result<()> {
         let mut tables = self.journal.tables.clone();
         for (table, part) in parts {
@@ -146,6 +162,9 @@ impl DatasetWriter {
     }
 
     /// Writes the manifest. From here on the dataset is finished.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a manifest that cannot be written or files that cannot be removed; as [`Dataset::open`].
     pub fn finish(self) -> Result<Dataset> {
         remove_orphans(&self.dir, &self.journal)?;
         let mut manifest = self.journal.header.clone();

@@ -86,6 +86,9 @@ pub struct SnapshotWriter {
 
 impl SnapshotWriter {
     /// Begins the file for decoder rows of `d` numbers.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be made.
     pub fn create(path: &Path, d: usize) -> Result<Self> {
         let schema = schema_of(d);
         // Directions hardly shrink, and nobody keeps them for long.
@@ -94,6 +97,9 @@ impl SnapshotWriter {
     }
 
     /// Appends the next features.
+    ///
+    /// # Errors
+    /// Directions that are not rows of `d` bytes; what writing gives.
     pub fn append(&mut self, piece: Snapshot) -> Result<()> {
         let n = piece.fired.len();
         let same = |number: u64| -> ArrayRef { Arc::new(UInt64Array::from_value(number, n)) };
@@ -117,17 +123,26 @@ impl SnapshotWriter {
     }
 
     /// Closes the file; before that nobody sees it.
+    ///
+    /// # Errors
+    /// What writing the footer, syncing and renaming give.
     pub fn finish(self) -> Result<Part> {
         self.part.finish()
     }
 }
 
 /// Opens a snapshot of decoder rows of `d` numbers.
+///
+/// # Errors
+/// A file that is missing or has different columns.
 pub fn open_snapshot(path: &Path, d: usize) -> Result<TableReader> {
     TableReader::open_file(path, &schema_of(d))
 }
 
 /// Reads some of its features.
+///
+/// # Errors
+/// A file that cannot be read; features that are not where their numbers say.
 pub fn read_snapshot(reader: &TableReader, features: Range<u32>) -> Result<Snapshot> {
     let mut read = Snapshot { first: features.start, ..Snapshot::default() };
     let rows = Some(u64::from(features.start)..u64::from(features.end));

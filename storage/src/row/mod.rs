@@ -203,7 +203,7 @@ macro_rules! columns {
                 Self::read(reader, &fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>())
             }
 
-            /// Reads the columns that are no lists: what is needed to sort, filter and search.
+            /// Reads the columns that are not lists: what is needed to sort, filter and search.
             ///
             /// # Errors
             /// When the table cannot be read.

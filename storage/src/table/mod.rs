@@ -33,6 +33,9 @@ struct Inner {
 
 impl TableReader {
     /// Opens parts in the order of their rows. `expected` columns must be there with their types; others may be.
+    ///
+    /// # Errors
+    /// A first part that is missing or cannot be read, or lacks an expected column.
     pub fn open(dir: &Path, parts: &[Part], expected: Option<SchemaRef>) -> Result<Self> {
         let mut readers = Vec::with_capacity(parts.len());
         let mut rows = 0;
@@ -51,6 +54,9 @@ impl TableReader {
     }
 
     /// Opens one file as a table.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be read, or lacks an expected column.
     pub fn open_file(path: &Path, expected: &SchemaRef) -> Result<Self> {
         let part = PartReader::new(path.to_owned(), 0, None, Some(expected.clone()))?;
         let loaded = part.loaded()?;
@@ -59,6 +65,9 @@ impl TableReader {
     }
 
     /// Opens several files as one table, in the given order, as [`TableReader::open_file`].
+    ///
+    /// # Errors
+    /// As [`TableReader::open_file`].
     pub fn open_files(paths: &[PathBuf], expected: &SchemaRef) -> Result<Self> {
         let mut parts: Vec<PartReader> = Vec::with_capacity(paths.len());
         let mut rows = 0;
@@ -101,6 +110,9 @@ impl TableReader {
     }
 
     /// Streams whole columns, all rows, in batches of 8192.
+    ///
+    /// # Errors
+    /// As [`TableReader::scan`].
     pub fn columns(&self, names: &[&str]) -> Result<Batches> {
         self.scan(Scan::of(names))
     }

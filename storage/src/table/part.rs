@@ -63,6 +63,9 @@ impl PartReader {
     }
 
     /// The footer, read at the first call.
+    ///
+    /// # Errors
+    /// A file that is missing, is not Parquet, is damaged, or lacks an expected column.
     pub fn loaded(&self) -> Result<&Loaded> {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
@@ -72,6 +75,9 @@ impl PartReader {
     }
 
     /// Rows of this part; from the manifest if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::loaded`].
     pub fn rows(&self) -> Result<u64> {
         match self.expected_rows {
             Some(rows) => Ok(rows),
@@ -80,6 +86,9 @@ impl PartReader {
     }
 
     /// The part's rows as rows of the table.
+    ///
+    /// # Errors
+    /// As [`Self::loaded`].
     pub fn range(&self) -> Result<Range<u64>> {
         Ok(self.first_row..self.first_row + self.rows()?)
     }
@@ -110,6 +119,9 @@ impl PartReader {
     }
 
     /// A reader of `selection` among the rows of `row_groups`.
+    ///
+    /// # Errors
+    /// As [`Self::loaded`]; what the Parquet reader refuses.
     pub fn reader(
         &self,
         columns: &[usize],
@@ -135,6 +147,9 @@ impl PartReader {
     }
 
     /// Indices of these columns in this file, which may have them in another order than the first part.
+    ///
+    /// # Errors
+    /// As [`Self::loaded`]; a column that the file does not have.
     pub fn column_indices(&self, names: &[String]) -> Result<Vec<usize>> {
         let schema = &self.loaded()?.schema;
         names

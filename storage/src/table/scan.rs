@@ -63,6 +63,10 @@ impl std::fmt::Debug for Batches {
 
 impl TableReader {
     /// Streams the rows that `scan` describes. Row groups and pages that cannot hold such rows are not read.
+    ///
+    /// # Errors
+    /// A column that the table does not have, rows beyond its end, a range over a column that is not of whole
+    /// numbers. Batches give what reading gives.
     pub fn scan(&self, scan: Scan) -> Result<Batches> {
         let columns = match scan.columns {
             Some(columns) => columns,

@@ -21,6 +21,8 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Foreign`] for a folder, [`Error::Io`] for a file that cannot be opened.
     pub fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self> {
         let file = File::open(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Missing {

@@ -19,6 +19,9 @@ const SPAN: u64 = 16 << 10;
 
 impl TableReader {
     /// Reads row ranges, in any order, also overlapping: one batch each, in the order asked.
+    ///
+    /// # Errors
+    /// A column that the table does not have, rows beyond its end, what reading gives.
     pub fn take(&self, ranges: &[Range<u64>], columns: &[&str]) -> Result<Vec<RecordBatch>> {
         let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
         let indices = columns.iter().map(|name| self.require(name)).collect::<Result<Vec<_>>>()?;

@@ -58,8 +58,8 @@ impl Answer<'_> {
         if let Some(attribution) = &self.attribution {
             output.row("effect", self.target(attribution));
         }
-        for token in 0..self.reading.len() {
-            let name = format!("{token} {:?}", self.text(self.reading.tokens[token]));
+        for (token, text) in self.prompter.texts(&self.reading.tokens).iter().enumerate() {
+            let name = format!("{token} {text:?}");
             output.row(&name, self.features(token, by, top));
         }
         if let Some(effect) = &self.effect {
@@ -165,7 +165,8 @@ impl Answer<'_> {
     }
 
     fn json(&self) -> Value {
-        let tokens: Vec<Value> = (0..self.reading.len()).map(|token| self.token(token)).collect();
+        let texts = self.prompter.texts(&self.reading.tokens);
+        let tokens: Vec<Value> = texts.iter().enumerate().map(|(i, text)| self.token(i, text)).collect();
         let continuations: Vec<Value> = self
             .continued
             .iter()
@@ -193,7 +194,7 @@ impl Answer<'_> {
         })
     }
 
-    fn token(&self, token: usize) -> Value {
+    fn token(&self, token: usize, text: &str) -> Value {
         let prediction = &self.reading.predictions[token];
         let code = |code: &Code| {
             let (feature, activation) = (code.feature, code.activation);
@@ -208,7 +209,7 @@ impl Answer<'_> {
         json!({
             "position": token,
             "token": self.reading.tokens[token],
-            "text": self.text(self.reading.tokens[token]),
+            "text": text,
             "norm": self.reading.norms[token],
             "left_out": self.reading.left_out[token],
             "loss": prediction.loss,

@@ -16,7 +16,7 @@
 //! With `x = x̂ + δx`, `w = ŵ + δw` (hats are what the 8 bits stand for) the error of a product is exactly
 //! `x·w − x̂·ŵ = δx·w + x̂·δw`. Roundings of different dimensions have no common sign, so each part has a standard deviation of
 //! `‖δx‖‖w‖/√d` and `‖x̂‖‖δw‖/√d`. The margin is [`MARGIN`] times their sum. A pair is lost only if the errors of both it and of the
-//! pair that took its place conspire beyond it: the distance is twice the margin. That is no proof (the bound that holds whatever the
+//! pair that took its place conspire beyond it: the distance is twice the margin. That is not a proof (the bound that holds whatever the
 //! roundings is √d times as wide, and would keep everything), so training measures the recall and logs it.
 //!
 //! Both factors may be scaled by dimension before ([`Fold`]): activations of language models have a few dimensions that are a hundred

@@ -65,7 +65,7 @@ pub(super) struct Quantised {
 /// Numbers that are taken together.
 const LANES: usize = 32;
 
-/// The larger of two; unlike `f32::max` a single instruction. `a` if `b` is no number.
+/// The larger of two; unlike `f32::max` a single instruction. `a` if `b` is not a number.
 #[inline(always)]
 pub(super) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }

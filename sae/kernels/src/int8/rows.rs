@@ -27,7 +27,7 @@ impl Rows {
     /// Makes these the rows `x[n, d]`, filled up to a multiple of `multiple`.
     ///
     /// # Panics
-    /// If `x` is no whole number of rows as wide as `fold`, or they are wider than [`MAX_WIDTH`].
+    /// If `x` is not a whole number of rows as wide as `fold`, or they are wider than [`MAX_WIDTH`].
     pub fn set(&mut self, x: &[f32], fold: &Fold, multiple: usize) {
         let d = fold.width();
         assert!(d > 0 && d <= MAX_WIDTH && x.len().is_multiple_of(d), "rows of {d} numbers");

@@ -1,4 +1,4 @@
-//! Which token begins every context, and which file says so.
+//! Which token begins every context, and which file decides it.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -78,7 +78,7 @@ impl Beginning {
 }
 
 /// What the files of a folder say: `add_bos_token` of `tokenizer_config.json`, else the template of
-/// `tokenizer.json`. Where `tokenizer_config.json` is there and neither speaks, transformers adds none; where
+/// `tokenizer.json`. Where `tokenizer_config.json` is there and neither decides, transformers adds none; where
 /// it is not there, `config.json` is all there is.
 pub(super) fn of_folder(
     folder: &Path,
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(token(llama(), None, Some(3)), Some(2));
         assert_eq!(token(Value::Null, Some(silent.clone()), Some(3)), None, "as transformers");
         assert_eq!(beginning(Value::Null, Some(silent), None).named, Some(2));
-        assert_eq!(token(Value::Null, None, Some(3)), Some(3), "no file of the tokenizer speaks");
+        assert_eq!(token(Value::Null, None, Some(3)), Some(3), "no file of the tokenizer decides");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Tokenizer {
         self.beginning.token
     }
 
-    /// How contexts begin, and which file says so.
+    /// How contexts begin, and which file decides it.
     pub fn beginning(&self) -> &Beginning {
         &self.beginning
     }

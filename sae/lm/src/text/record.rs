@@ -211,7 +211,7 @@ impl Reading {
 
     /// At the end of the file: an error if it has records and no text at all.
     pub fn finish(self, file: &TextFile, options: &TextOptions) -> Option<Error> {
-        // Empty texts are no mistake in what was asked for.
+        // Empty texts are not a mistake in what was asked for.
         let wrong = self.skipped.keys().any(|why| why != EMPTY);
         (self.given == 0 && wrong).then(|| {
             let reasons: Vec<String> = self.skipped.iter().map(|(why, n)| format!("{why} in {n}")).collect();

@@ -196,7 +196,7 @@ mod tests {
             let is: Vec<(u32, u16)> =
                 found.rows.iter().filter(|r| r.is_feature).map(|r| (r.feature, r.expert)).collect();
             assert_eq!(is, [(8, 5)]);
-            // What the planted features do to other experts is no chance either: who chose 3 chose the others less.
+            // What the planted features do to other experts is not chance either: who chose 3 chose the others less.
             let chance = found.rows.iter().filter(|r| r.significant && !(7..=9).contains(&r.feature)).count();
             with_chance += usize::from(chance > 0);
             assert!(found.avoided >= 1, "feature 9 never met expert 1");

@@ -7,7 +7,7 @@ use super::balance::{entropy, total};
 /// An expert is specialised in a domain when its share there is at least so many times that in any other
 /// (Monet).
 pub const SKEW: f64 = 2.0;
-/// … and it was chosen there so often: one choice against none is no finding.
+/// … and it was chosen there so often: one choice against none is not a finding.
 pub const LEAST_COUNT: u64 = 10;
 
 /// What one layer did in one domain.
@@ -131,7 +131,7 @@ mod tests {
         // Twice the share is enough, a little less is not.
         let count = |n| specialisation(0, None, &[of("a", 1000, &[n, 0]), of("b", 1000, &[100, 0])]).1;
         assert_eq!((count(200).specialised, count(199).specialised), (Some(1), Some(0)));
-        // Nine choices against none are no finding.
+        // Nine choices against none are not a finding.
         let few = specialisation(0, None, &[of("a", 1000, &[9, 0]), of("b", 1000, &[0, 1000])]).1;
         assert_eq!(few.specialised, Some(1), "only expert 1 of domain b");
     }

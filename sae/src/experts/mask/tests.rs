@@ -202,7 +202,7 @@ fn nonsense_is_refused() {
     let message = attempt(Choose::Experts((0..15).map(|e| (2, e)).collect()));
     assert!(message.contains("leaves 1 of 16 experts, a token needs 2"), "{message}");
     assert!(!data.join("experts").exists());
-    // Nine others there are not: no control, and that is said.
+    // There are not nine others: no control, and a remark tells why.
     let report =
         mask(&data, &options(Choose::Experts((0..9).map(|e| (2, e)).collect())), &mut Quiet).unwrap();
     assert!(report.controls.is_empty() && report.domains[0].control.is_none());

@@ -65,7 +65,7 @@ pub fn of_dataset(
     report.gaps.clear();
     match sparsity(&source, &model, tokens, progress) {
         Ok(rows) => report.sparsity = rows,
-        // Other activations have no sparsity to expect; that is no reason to keep the rest back.
+        // Other activations have no sparsity to expect; that is not a reason to keep the rest back.
         Err(Error::Request(reason)) => report.gaps.push(reason.to_string()),
         Err(error) => return Err(error),
     }

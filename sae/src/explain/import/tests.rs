@@ -53,7 +53,7 @@ fn neuronpedia_exports() {
         said(41, "references to trees", "oai_token-act-pair", "gpt-4o-mini", &[]),
     ];
     assert_eq!(found, expected);
-    // Once more is the same, under another name it is beside.
+    // Once more is the same, under a different name it is next to the first.
     import(&folder, "batch-0.jsonl", NEURONPEDIA).unwrap();
     assert_eq!(read(folder.path(), "batch-0").unwrap(), expected);
     let named = ImportOptions { name: Some("gpt 2".into()), ..ImportOptions::default() };

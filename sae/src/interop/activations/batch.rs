@@ -46,6 +46,9 @@ impl Columns {
     ) -> Result<RecordBatch> {
         let (column, bad) = vector::column_from_rows(&self.values, d, dtype)?;
         if let Some(row) = bad.first_row {
+            // One that no type holds matters more than one that is too large for f16.
+            let infinite = self.values.chunks_exact(d).position(|row| row.iter().any(|x| !x.is_finite()));
+            let row = infinite.unwrap_or(row);
             return Err(not_finite(&self.values[row * d..][..d], &place(row), dtype));
         }
         let numbers = |values: Vec<u32>| Arc::new(UInt32Array::from(values)) as ArrayRef;

@@ -27,6 +27,7 @@ mod lists;
 mod npy;
 mod parquet;
 mod parquet_limits;
+mod parquet_shapes;
 mod run;
 mod source;
 mod tensors;

@@ -3,6 +3,8 @@
 //! The library makes room for as many columns as an entry of the footer says, for as many bytes as a page
 //! says that it unpacks to, and for as many values as a dictionary or a list says, before it looks whether
 //! they are there. The footer and the headers of the pages are read here for that, and nothing else of them.
+//! Every field must have its type (`parquet_shapes`): the library goes by the numbers of fields alone, so that
+//! it would read different values in a damaged file than are checked here.
 
 use std::path::Path;
 
@@ -10,7 +12,8 @@ use lm::model::Bytes;
 use parquet::basic::{Compression, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::thrift::{Fault, I32, LIST, Reader, STRUCT};
+use super::parquet_shapes::{FILE, PAGE};
+use super::thrift::{Fault, Reader};
 use crate::{Error, Result};
 
 /// Groups in groups of a schema; a list of lists has four.
@@ -48,15 +51,21 @@ pub(super) fn check_footer(path: &Path) -> Result<()> {
     let start = (bytes.len() - 8).checked_sub(length).filter(|start| *start >= 4);
     let start = start.ok_or_else(|| damaged(path, "its footer is longer than the file"))?;
     let footer = bytes.read_vec(start, length)?;
+    Reader::new(&footer).conform(FILE).map_err(|fault| {
+        damaged(
+            path,
+            match fault {
+                Fault::Short => "its footer breaks off",
+                Fault::Wrong => "its footer is not one of Parquet",
+            },
+        )
+    })?;
     let mut children = Vec::new();
-    let read = Reader::new(&footer).fields(&mut |reader, id, kind| {
-        if (id, kind) != (2, LIST) {
+    let read = Reader::new(&footer).fields(&mut |reader, id, _| {
+        if id != 2 {
             return Ok(false);
         }
-        let (kind, n) = reader.list()?;
-        if kind != STRUCT {
-            return Err(Fault::Wrong);
-        }
+        let (_, n) = reader.list()?;
         for _ in 0..n {
             children.push(children_of(reader)?);
         }
@@ -73,8 +82,8 @@ fn damaged(path: &Path, text: &str) -> Error {
 /// The number of children of an element of the schema.
 fn children_of(reader: &mut Reader<'_>) -> Result<i64, Fault> {
     let mut children = 0;
-    reader.fields(&mut |reader, id, kind| {
-        if (id, kind) != (5, I32) {
+    reader.fields(&mut |reader, id, _| {
+        if id != 5 {
             return Ok(false);
         }
         children = reader.integer()?;
@@ -210,7 +219,7 @@ fn header(bytes: &Bytes, at: u64, end: u64) -> Result<(Header, u64), Fault> {
         let some = length.min(end - at);
         let raw = bytes.read_vec(at, some).map_err(|_| Fault::Wrong)?;
         let mut reader = Reader::new(&raw);
-        match page(&mut reader) {
+        match page(&mut reader, &raw) {
             Ok(header) => return Ok((header, reader.at as u64)),
             Err(Fault::Short) if some < end - at => length *= 4,
             Err(fault) => return Err(fault),
@@ -218,14 +227,15 @@ fn header(bytes: &Bytes, at: u64, end: u64) -> Result<(Header, u64), Fault> {
     }
 }
 
-fn page(reader: &mut Reader<'_>) -> Result<Header, Fault> {
+fn page(reader: &mut Reader<'_>, raw: &[u8]) -> Result<Header, Fault> {
+    Reader::new(raw).conform(PAGE)?;
     let mut header = Header::default();
-    reader.fields(&mut |reader, id, kind| {
-        match (id, kind) {
-            (2, I32) => header.unpacked = reader.integer()?,
-            (3, I32) => header.packed = reader.integer()?,
-            (5 | 8, STRUCT) => header.values = values(reader)?,
-            (7, STRUCT) => header.entries = values(reader)?,
+    reader.fields(&mut |reader, id, _| {
+        match id {
+            2 => header.unpacked = reader.integer()?,
+            3 => header.packed = reader.integer()?,
+            5 | 8 => header.values = values(reader)?,
+            7 => header.entries = values(reader)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -236,8 +246,8 @@ fn page(reader: &mut Reader<'_>) -> Result<Header, Fault> {
 /// The first field of the header of a page's kind.
 fn values(reader: &mut Reader<'_>) -> Result<i64, Fault> {
     let mut values = 0;
-    reader.fields(&mut |reader, id, kind| {
-        if (id, kind) != (1, I32) {
+    reader.fields(&mut |reader, id, _| {
+        if id != 1 {
             return Ok(false);
         }
         values = reader.integer()?;

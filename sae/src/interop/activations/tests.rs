@@ -24,7 +24,7 @@ use crate::{Error, Quiet, Result};
 use lm::progress::StopAfter;
 
 /// What a dataset holds.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 struct Read {
     documents: Vec<u32>,
     positions: Vec<u32>,
@@ -338,12 +338,37 @@ fn bad_numbers_are_named_with_their_place() {
     assert!(error.contains("a.parquet: row 321: number 2 is NaN"), "{error}");
     values[5 * 321 + 2] = 70_000.0;
     desk.npy("c.npy", "<f4", false, "(400, 5)", values.iter().flat_map(|x| x.to_le_bytes()).collect());
-    let error = desk.refused(&ImportConfig { dtype: Some(Dtype::F16), ..desk.config(&["c.npy"]) });
-    assert!(
-        error.contains("row 321: 70000 is too large for F16") && error.contains("--dtype f32"),
-        "{error}"
-    );
     assert_eq!(desk.import(&desk.config(&["c.npy"])).1.values, values);
+}
+
+/// What was imported as f16 before stays, and the dataset is one of f32; so too where the import stopped in
+/// between.
+#[test]
+fn a_number_too_large_for_f16_makes_an_import_f32() {
+    let desk = Desk::new();
+    let mut values = counted(800, 5);
+    values[5 * 621 + 2] = 70_000.0;
+    let bytes = |some: &[f32]| some.iter().flat_map(|x| x.to_le_bytes()).collect();
+    desk.npy("a.npy", "<f4", false, "(400, 5)", bytes(&values[..2000]));
+    desk.npy("b.npy", "<f4", false, "(400, 5)", bytes(&values[2000..]));
+    let config =
+        |names: &[&str]| ImportConfig { dtype: Some(Dtype::F16), rows_per_part: 100, ..desk.config(names) };
+    let (dataset, read_at_once) = desk.import(&config(&["a.npy", "b.npy"]));
+    assert_eq!((dataset.manifest().dtype, &read_at_once.values), (Dtype::F32, &values));
+    assert_eq!(desk.import(&config(&["a.npy"])).0.manifest().dtype, Dtype::F16);
+    for stop in [1, 2] {
+        let (out, mut progress) = (desk.path(&format!("stopped-{stop}")), StopAfter::new(stop));
+        assert!(run(&config(&["a.npy", "b.npy"]), &out, &mut progress).is_err());
+        assert_eq!(progress.remarks.iter().any(|remark| remark.contains("too large for f16")), stop == 2);
+        run(&config(&["a.npy", "b.npy"]), &out, &mut Quiet).unwrap();
+        let (dataset, parts) = read(&out);
+        assert_eq!((dataset.manifest().dtype, parts), (Dtype::F32, read_at_once.clone()));
+    }
+    // A number that no type holds is refused as such.
+    values[5 * 622] = f32::INFINITY;
+    desk.npy("b.npy", "<f4", false, "(400, 5)", bytes(&values[2000..]));
+    let error = desk.refused(&config(&["a.npy", "b.npy"]));
+    assert!(error.contains("b.npy: row 222: number 0 is inf"), "{error}");
 }
 
 #[test]

@@ -9,12 +9,11 @@
 const DEEPEST: usize = 32;
 
 /// Types of values.
-pub(super) const I32: u8 = 5;
 const BINARY: u8 = 8;
-pub(super) const LIST: u8 = 9;
+const LIST: u8 = 9;
 const SET: u8 = 10;
 const MAP: u8 = 11;
-pub(super) const STRUCT: u8 = 12;
+const STRUCT: u8 = 12;
 
 /// Why bytes cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +100,8 @@ impl<'a> Reader<'a> {
                 self.depth -= 1;
                 return Ok(());
             }
-            id = if delta == 0 { self.integer()? } else { id + i64::from(delta) };
+            // Numbers of fields have 16 bits, and the library cuts longer ones.
+            id = if delta == 0 { i64::from(self.integer()? as i16) } else { id + i64::from(delta) };
             if !field(self, id, kind)? {
                 self.skip(kind, false)?;
             }
@@ -138,9 +138,68 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What a value has to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shape {
+    Bool,
+    Byte,
+    /// Of 16, 32 or 64 bits.
+    Integer,
+    Double,
+    Binary,
+    /// Of values of this shape.
+    List(&'static Shape),
+    /// With fields of these numbers; others may be anything.
+    Struct(&'static [(i64, Shape)]),
+}
+
+impl Reader<'_> {
+    /// Passes over a struct whose known fields must have their shapes. A reader that goes by the numbers of
+    /// fields alone, as the library does, would take what follows a field of a different type for something
+    /// else than [`Reader::skip`] does.
+    pub fn conform(&mut self, known: &'static [(i64, Shape)]) -> Result<()> {
+        self.fields(&mut |reader, id, kind| match known.iter().find(|(field, _)| *field == id) {
+            None => Ok(false),
+            Some((_, shape)) => reader.value(*shape, kind, false).map(|()| true),
+        })
+    }
+
+    fn value(&mut self, shape: Shape, kind: u8, in_list: bool) -> Result<()> {
+        match (shape, kind) {
+            (Shape::Bool, 1 | 2)
+            | (Shape::Byte, 3)
+            | (Shape::Integer, 4..=6)
+            | (Shape::Double, 7)
+            | (Shape::Binary, BINARY) => self.skip(kind, in_list),
+            (Shape::List(each), LIST) => {
+                let (kind, n) = self.list()?;
+                (0..n).try_for_each(|_| self.value(*each, kind, true))
+            }
+            (Shape::Struct(known), STRUCT) => self.conform(known),
+            _ => Err(Fault::Wrong),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_known_field_of_a_different_type_is_wrong() {
+        const KNOWN: &[(i64, Shape)] = &[(1, Shape::Integer), (2, Shape::List(&Shape::Binary))];
+        // 1: i32 −3, 2: ["a"], 3: a double
+        let whole = [0x15, 5, 0x19, 0x18, 1, b'a', 0x17, 1, 2, 3, 4, 5, 6, 7, 8, 0];
+        let read = |bytes: &[u8]| Reader::new(bytes).conform(KNOWN);
+        assert_eq!(read(&whole), Ok(()));
+        for (at, byte) in [(0, 0x17), (2, 0x18), (3, 0x15)] {
+            let mut bytes = whole;
+            bytes[at] = byte;
+            assert!(read(&bytes).is_err(), "{at}");
+        }
+        // Field 65,537 is field 1 in 16 bits.
+        assert_eq!(read(&[0x08, 0x82, 0x80, 0x08, 1, b'a', 0]), Err(Fault::Wrong));
+    }
 
     #[test]
     fn structs_as_the_specification_writes_them() {

@@ -25,7 +25,7 @@ pub(crate) struct Keeper {
     steps: Vec<u64>,
     batch: u64,
     dead_after: u64,
-    /// Step at which counting began: that of the last snapshot, or the one at which an older program's run is gone on with.
+    /// Step at which counting began: that of the last snapshot, or the one at which an older program's run is resumed.
     counted_from: u64,
 }
 

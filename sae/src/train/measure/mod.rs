@@ -105,7 +105,7 @@ pub fn time_steps(
     let batches = x.len() / (batch * d);
     if batches == 0 || !x.len().is_multiple_of(d) {
         return Err(Error::request(format!(
-            "{} numbers are no rows of {d}, or fewer than one batch of {batch}",
+            "{} numbers are not rows of {d}, or fewer than one batch of {batch}",
             x.len()
         )));
     }

@@ -81,7 +81,7 @@ pub fn write(run: &Path, state: &TrainState, record: &Record, keep: usize) -> Re
     if whole.exists() {
         return Ok(());
     }
-    // What a killed process left behind.
+    // What a killed process left.
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
     }

@@ -54,7 +54,7 @@ impl Job {
         let lock = Lock::take(out)?;
         let previous = previous_run(&resolved, out, resume)?;
         if let Some(record) = previous.as_ref().filter(|record| record.status == RunStatus::Finished) {
-            // What a process that was killed right at the end left behind.
+            // What a process that was killed right at the end left.
             history::clean(out)?;
             return Ok(Entry::Finished(Box::new(record::outcome(record, out, &resolved))));
         }
@@ -102,7 +102,7 @@ pub fn finish(
     Ok(record::outcome(record, out, resolved))
 }
 
-/// The run that is already in `out`, if it may be gone on with.
+/// The run that is already in `out`, if it may be resumed.
 pub fn previous_run(resolved: &Resolved, out: &Path, resume: Resume) -> Result<Option<RunRecord>> {
     if !out.join(storage::run::FILE).exists() {
         return match resume {

@@ -124,7 +124,7 @@ fn read(
             Arc::new(rows)
         }
     };
-    // Kept only as long as the pool itself lives anyway: of a larger dataset nothing stays behind.
+    // Kept only as long as the pool itself lives anyway: of a larger dataset nothing stays in memory.
     *cache = Some((plan.ranges, Arc::clone(&rows)));
     Ok(Pool { rows, order: plan.order, next: 0 })
 }

@@ -1,4 +1,4 @@
-//! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to say so before anything begins.
+//! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to tell it before anything begins.
 
 use crate::train::config::{AuxLoss, Resolved};
 use crate::train::runs::group::TURN;
@@ -95,7 +95,7 @@ pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool, runs: u
     (pools + batches) * width * NUMBER + decoded
 }
 
-/// Bytes of memory that are free, where the system says so.
+/// Bytes of memory that are free, where the system tells.
 pub fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

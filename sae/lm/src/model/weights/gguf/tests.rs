@@ -220,7 +220,7 @@ fn the_rotation_of_llama_3_1_is_that_of_its_config_json() {
 
 #[test]
 fn what_a_file_leaves_out_is_not_the_default_of_a_class() {
-    // Mistral's class has a window, Llama's a begin token; files of both say so or have none.
+    // Mistral's class has a window, Llama's a begin token; files of both name them or have none.
     let config = configured(&llama());
     assert_eq!((config.bos_token_id, config.eos_token_id), (None, None));
     assert_eq!(config.blocks[0].attention.window, None);

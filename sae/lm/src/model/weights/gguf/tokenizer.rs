@@ -23,7 +23,7 @@ use crate::Result;
 use crate::model::Beginning;
 use crate::text::ChatTemplate;
 
-/// A SentencePiece token longer than this, in bytes, is no token; the number of merges grows with its square.
+/// A SentencePiece token longer than this, in bytes, is not a token; the number of merges grows with its square.
 const LONGEST_TOKEN: usize = 256;
 /// Merges a token has on average at most; Gemma's have two.
 const MERGES_A_TOKEN: usize = 16;
@@ -73,7 +73,7 @@ impl Gguf {
     }
 
     /// How contexts begin: `named` is the begin token, which is added only if the file's flag (or, where it has none, the rule of
-    /// llama.cpp for its kind of tokenizer) says so.
+    /// llama.cpp for its kind of tokenizer) asks for it.
     pub(in crate::model) fn beginning(&self) -> Result<Beginning> {
         let named = self.size("tokenizer.ggml.bos_token_id")?.and_then(|token| u32::try_from(token).ok());
         let begins = self.begins_texts()?;
