@@ -108,20 +108,25 @@ impl Dictionary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{numbers, small};
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::tests::small;
     use super::*;
 
-    /// The rule row by row in f64, without chunks and shortcuts.
-    fn naive(dictionary: &Dictionary, x: &[f32], threshold: f64, max: usize, stop: bool) -> Vec<f64> {
+    /// The rule row by row in f64, without chunks and shortcuts: the codes, and by how much the closest of its choices was decided.
+    fn naive(dictionary: &Dictionary, x: &[f32], threshold: f64, max: usize, stop: bool) -> (Vec<f64>, f64) {
         let mut residual: Vec<f64> =
             x.iter().zip(&dictionary.b_dec).map(|(x, b)| f64::from(*x) - f64::from(*b)).collect();
-        let mut codes = vec![0.0; dictionary.d_sae];
+        let (mut codes, mut margin) = (vec![0.0; dictionary.d_sae], f64::INFINITY);
         for _ in 0..max {
             let products: Vec<f64> = (0..dictionary.d_sae)
                 .map(|f| residual.iter().zip(dictionary.decoder_row(f)).map(|(r, w)| r * f64::from(*w)).sum())
                 .collect();
-            let best =
-                (0..dictionary.d_sae).rev().max_by(|a, b| products[*a].total_cmp(&products[*b])).unwrap();
+            let mut order: Vec<usize> = (0..dictionary.d_sae).collect();
+            order.sort_by(|&a, &b| products[b].total_cmp(&products[a]));
+            let best = order[0];
+            margin = margin.min(products[best] - products[order[1]]);
             let value = products[best].max(0.0);
             let same = codes[best] != 0.0 || value == 0.0;
             codes[best] += value;
@@ -129,20 +134,28 @@ mod tests {
                 *r -= value * f64::from(*w);
             }
             let left = residual.iter().map(|r| r * r).sum::<f64>().sqrt();
+            if threshold > 0.0 {
+                margin = margin.min((left - threshold).abs());
+            }
             if (stop && same) || (threshold > 0.0 && left < threshold) {
                 break;
             }
         }
-        codes
+        (codes, margin)
     }
 
     #[test]
     fn codes_are_those_of_the_rule_row_by_row() {
-        let (d, features) = (12, 60);
+        let (d, features, rows) = (12, 60, 400);
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut draw =
+            |n: usize, scale: f32| -> Vec<f32> { (0..n).map(|_| rng.random_range(-scale..scale)).collect() };
         for (threshold, max, stop) in
             [(0.6, None, true), (0.0, Some(5), true), (0.9, Some(30), false), (0.0, None, false)]
         {
             let mut dictionary = small(d, features, Selection::TopK(1));
+            // Rows of a simple sequence repeat nearly, and which of two equal rows is taken only rounding says.
+            dictionary.w_dec = draw(features * d, 1.0);
             dictionary.w_dec.chunks_exact_mut(d).for_each(|row| {
                 kernels::feature::make_unit(row);
             });
@@ -151,12 +164,18 @@ mod tests {
                 max_iterations: max,
                 stop_on_duplicate_support: stop,
             };
-            let x: Vec<f32> = numbers(d * 400, 8).iter().map(|v| v * 3.0).collect();
+            let x = draw(rows * d, 3.0);
             let codes = dictionary.encode(&x);
-            assert_eq!(codes.rows(), 400);
-            let mut several = 0;
+            assert_eq!(codes.rows(), rows);
+            let (mut several, mut clear) = (0, 0);
             for (i, row) in x.chunks_exact(d).enumerate() {
-                let expected = naive(&dictionary, row, f64::from(threshold), max.unwrap_or(d), stop);
+                let (expected, margin) =
+                    naive(&dictionary, row, f64::from(threshold), max.unwrap_or(d), stop);
+                // f32 may decide otherwise where less than this decides.
+                if margin < 1e-5 {
+                    continue;
+                }
+                clear += 1;
                 let mut got = vec![0.0; features];
                 let (listed, values) = codes.row(i);
                 listed.iter().zip(values).for_each(|(f, v)| got[*f as usize] = *v);
@@ -165,7 +184,8 @@ mod tests {
                     assert!((f64::from(*a) - b).abs() < 1e-4, "row {i}: {a} {b}");
                 }
             }
-            assert!(several > 100, "{several} rows took more than two features");
+            assert!(clear > rows * 9 / 10, "only {clear} of {rows} rows were clear");
+            assert!(several > rows / 2, "{several} rows took more than two features");
         }
     }
 }

@@ -155,13 +155,18 @@ impl Dictionary {
     pub(crate) fn from_saelens(config: Config, file: &Weights) -> Result<Self> {
         let (d, f) = (config.d_in, config.d_sae);
         let d_out = if config.is_transcoder() { config.d_out.unwrap_or(d) } else { d };
+        let pursues = config.architecture == "matching_pursuit";
+        let w_enc = match pursues {
+            true => Vec::new(),
+            false => transposed(&file.tensor("W_enc", &[d, f])?, d, f),
+        };
         let w_dec = file.tensor("W_dec", &[f, d_out])?;
         let b_dec = file.tensor("b_dec", &[d_out])?;
         let normalisation = Normalisation::named(&config.normalize_activations).unwrap_or_default();
         let mut dictionary = Self {
             d_in: d,
             d_sae: f,
-            w_enc: Vec::new(),
+            w_enc,
             b_enc: vec![0.0; f],
             w_dec,
             b_dec,
@@ -170,11 +175,10 @@ impl Dictionary {
             target: None,
             info: config.metadata.clone(),
         };
-        if config.architecture == "matching_pursuit" {
+        if pursues {
             dictionary.pursue_as(&config);
             return Ok(dictionary);
         }
-        dictionary.w_enc = transposed(&file.tensor("W_enc", &[d, f])?, d, f);
         if config.architecture == "gated" {
             let gate =
                 [file.tensor("b_gate", &[f])?, file.tensor("r_mag", &[f])?, file.tensor("b_mag", &[f])?];
