@@ -204,6 +204,20 @@ fn what_is_mixed_up_is_told_apart() {
         .unwrap();
     let message = open_path(&folder).unwrap_err().to_string();
     assert!(message.contains("sae.safetensors") && message.contains("encoder.bias"), "{message}");
+    // A skip path that only a transcoder can have, and a transcoder of a whole layer.
+    let (_home, folder) = copied("sparsify/skip/layers.2.mlp");
+    let layer = folder.with_file_name("layers.2");
+    std::fs::rename(&folder, &layer).unwrap();
+    let reading = open_path(&layer).unwrap().reading;
+    assert_eq!(
+        (reading.hook_in.as_deref(), reading.hook_out.as_deref()),
+        (Some("blocks.2.hook_resid_pre"), Some("blocks.2.hook_resid_post"))
+    );
+    let config = std::fs::read_to_string(layer.join("cfg.json")).unwrap();
+    std::fs::write(layer.join("cfg.json"), config.replace("\"transcode\": true", "\"transcode\": false"))
+        .unwrap();
+    let message = open_path(&layer).unwrap_err().to_string();
+    assert!(message.contains("W_skip") && message.contains("transcode"), "{message}");
     // A layer that is missing.
     let (_home, folder) = copied("circuit_tracer/clt");
     std::fs::remove_file(folder.join("W_enc_1.safetensors")).unwrap();

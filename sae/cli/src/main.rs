@@ -111,32 +111,18 @@ impl Session {
         Ok(source)
     }
 
-    /// Where the run or foreign dictionary of that name is; one of the hub is fetched if it is not in the cache.
-    fn source(&mut self, name: &str) -> Result<PathBuf> {
+    /// Where the run or foreign dictionary of that name is; one of the hub is looked for in the cache.
+    fn source(&self, name: &str) -> Result<PathBuf> {
         // A run that is not there is said to be missing by who opens it, not looked for on the hub.
         match DictionarySource::parse(name) {
-            source @ DictionarySource::Hub { .. } => {
-                source.fetch(&mut self.progress).map_err(|error| not_there(name, error))
-            }
+            source @ DictionarySource::Hub { .. } => source.locate(),
             DictionarySource::Path(path) => Ok(path),
         }
     }
 
     /// The dictionary of that name.
-    fn open_dictionary(&mut self, name: &str) -> Result<Opened> {
+    fn open_dictionary(&self, name: &str) -> Result<Opened> {
         dictionaries::open_path(&self.source(name)?)
-    }
-}
-
-/// What is said of a path that is not there and may be a name of the hub.
-fn not_there(name: &str, error: Error) -> Error {
-    match error {
-        Error::Network(problem) => Error::request(format!(
-            "there is no file or folder {name}, and the hub cannot be asked: {}",
-            problem.what
-        ))
-        .with_remedy("check the path"),
-        error => error,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dictionaries of other programs, brought into one form ([`Dictionary`]): SAEs, transcoders, cross-layer transcoders.
 //!
 //! ```text
-//! SOURCE ─ fetch ─▶ folder or file ─ recognise ─▶ format ─ its reader ─▶ Dictionary + Reading: what was inferred, and why
+//! SOURCE ─ locate ─▶ folder or file ─ recognise ─▶ format ─ its reader ─▶ Dictionary + Reading: what was inferred, and why
 //! ```
 //!
 //! A format is recognised by its files, tensor names and configuration; nobody is asked for it. What no file says (a layer in a folder's
@@ -33,16 +33,16 @@ pub use recognise::recognise;
 pub use source::DictionarySource;
 
 use crate::dictionary::Dictionary;
-use crate::{Error, Progress, Result};
+use crate::{Error, Result};
 use recognise::Place;
 
-/// Reads a source; one of the hub is fetched first if it is not in the cache.
+/// Reads a source; one of the hub is looked for in Hugging Face's cache.
 ///
 /// # Errors
 /// A source that is not there or not of a format that is read; files that are damaged, incomplete or hold what no dictionary can: file,
 /// tensor, expectation and remedy.
-pub fn open(source: &DictionarySource, progress: &mut dyn Progress) -> Result<Opened> {
-    open_path(&source.fetch(progress)?)
+pub fn open(source: &DictionarySource) -> Result<Opened> {
+    open_path(&source.locate()?)
 }
 
 /// Reads a folder or file of this machine.

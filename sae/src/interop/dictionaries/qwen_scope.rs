@@ -44,6 +44,13 @@ pub(super) fn read(place: &Place) -> Result<Opened> {
     }
     let (b_enc, b_dec) = (tensors.vector("b_enc")?, tensors.vector("b_dec")?);
     let (features, d) = (b_enc.len(), b_dec.len());
+    if k > features {
+        reading.decide(
+            "k",
+            features.to_string(),
+            format!("the name says {k}, but there are only {features} features"),
+        );
+    }
     let parts = Parts {
         w_enc: tensors.matrix("W_enc", [features, d], Lies::AsHere, &mut reading)?,
         w_dec: tensors.matrix("W_dec", [features, d], Lies::Transposed, &mut reading)?,

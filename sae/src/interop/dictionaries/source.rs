@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Progress, Result};
+use crate::{Error, Result};
 use lm::model::Hub;
 
 /// Where a dictionary is: a folder, a file, or `owner/name[@revision][/path/inside]` of the Hugging Face hub.
@@ -32,18 +32,30 @@ impl DictionarySource {
         hub(text).unwrap_or_else(|| Self::Path(path.to_path_buf()))
     }
 
-    /// The folder or file on this machine, fetched into Hugging Face's cache if it is not there.
+    /// The folder or file on this machine. A repository of the hub is looked for in Hugging Face's cache; it is not downloaded.
     ///
     /// # Errors
-    /// A path that is not there; a repository, revision or path inside that does not exist; no network.
-    pub fn fetch(&self, progress: &mut dyn Progress) -> Result<PathBuf> {
+    /// A path that is not there; a repository, revision or path inside that is not in the cache, and the command that brings it there.
+    pub fn locate(&self) -> Result<PathBuf> {
+        self.locate_in(&Hub::from_environment())
+    }
+
+    fn locate_in(&self, hub: &Hub) -> Result<PathBuf> {
         match self {
             Self::Path(path) if path.exists() => Ok(path.clone()),
             Self::Path(path) => Err(Error::io(path, std::io::ErrorKind::NotFound.into())),
             Self::Hub { name, revision, inside } => {
-                let hub = Hub::from_environment();
-                let folder = hub.fetch(name, revision.as_deref(), progress)?;
-                Ok(folder.join(inside))
+                let download = download(name, revision.as_deref(), inside);
+                let found = hub.cached(name, revision.as_deref());
+                let place = found.map_err(|error| error.with_remedy(download.as_str()))?.join(inside);
+                match place.exists() {
+                    true => Ok(place),
+                    false => Err(Error::request(format!(
+                        "{self} is not in Hugging Face's cache, {}",
+                        hub.cache.display()
+                    ))
+                    .with_remedy(download)),
+                }
             }
         }
     }
@@ -62,6 +74,23 @@ impl std::fmt::Display for DictionarySource {
             }
         }
     }
+}
+
+/// The command that brings a source into the cache, and no more of the repository than that.
+fn download(name: &str, revision: Option<&str>, inside: &str) -> String {
+    let revision = revision.map(|revision| format!(" --revision {revision}")).unwrap_or_default();
+    let file = Path::new(inside)
+        .extension()
+        .is_some_and(|end| ["pt", "pth", "npz", "safetensors"].iter().any(|e| end == *e));
+    let part = match (inside.is_empty(), file) {
+        (true, _) => String::new(),
+        (false, true) => format!(" {inside}"),
+        (false, false) => format!(" --include \"{inside}/*\""),
+    };
+    format!(
+        "check the path, or for a dictionary of the hub run `hf download {name}{revision}{part}` (here, or on a machine with a \
+         network and copy its cache)"
+    )
 }
 
 /// `owner/name[@revision][/path/inside]`.
@@ -116,5 +145,27 @@ mod tests {
         }
         // What is there wins: tests run in the crate's folder.
         assert_eq!(DictionarySource::parse("src/interop"), DictionarySource::Path("src/interop".into()));
+    }
+
+    #[test]
+    fn a_repository_is_found_in_the_cache_or_its_download_is_named() {
+        let cache = tempfile::tempdir().unwrap();
+        let snapshot = cache.path().join("models--google--gemma-scope-2b-pt-res/snapshots/0123abc");
+        std::fs::create_dir_all(snapshot.join("layer_3/width_16k/average_l0_59")).unwrap();
+        let hub = Hub { cache: cache.path().to_path_buf(), offline: true, ..Hub::from_environment() };
+        let locate = |text: &str| DictionarySource::parse(text).locate_in(&hub);
+        let there = "google/gemma-scope-2b-pt-res/layer_3/width_16k/average_l0_59";
+        assert_eq!(locate(there).unwrap(), snapshot.join("layer_3/width_16k/average_l0_59"));
+        for (text, command) in [
+            (
+                "google/gemma-scope-2b-pt-res/layer_4/width_16k/average_l0_9",
+                "hf download google/gemma-scope-2b-pt-res --include \"layer_4/width_16k/average_l0_9/*\"",
+            ),
+            ("Qwen/SAE@abc/layer0.sae.pt", "hf download Qwen/SAE --revision abc layer0.sae.pt`"),
+            ("a/b", "hf download a/b`"),
+        ] {
+            let error = locate(text).unwrap_err();
+            assert!(error.remedy().is_some_and(|remedy| remedy.contains(command)), "{error}");
+        }
     }
 }

@@ -34,6 +34,13 @@ pub(super) fn read(place: &Place) -> Result<Opened> {
     let transcodes = yes("transcode");
     reading.pre_bias = !transcodes;
     hooks(place, transcodes, &mut reading);
+    if tensors.has("W_skip") && !transcodes {
+        return Err(Error::format(
+            &reading.files[1],
+            "has a W_skip, but cfg.json does not have transcode: an SAE with a skip path is not read",
+        )
+        .with_remedy("load it with sparsify"));
+    }
     if transcodes && reading.hook_out.is_none() {
         // It is a transcoder wherever its output is.
         reading.hook_out = Some("unknown".to_owned());
@@ -73,8 +80,14 @@ fn hooks(place: &Place, transcodes: bool, reading: &mut Reading) {
         _ => return,
     };
     let hook = format!("blocks.{layer}.{site}");
-    if transcodes && site == "hook_mlp_out" {
-        let entrance = format!("blocks.{layer}.hook_mlp_in");
+    if transcodes {
+        let entrance = match site {
+            "hook_mlp_out" => "hook_mlp_in",
+            "hook_resid_post" => "hook_resid_pre",
+            // What sparsify takes for the input of an attention module has no name of its own here.
+            _ => return,
+        };
+        let entrance = format!("blocks.{layer}.{entrance}");
         reading.decide("hook", &*entrance, format!("a transcoder of the module {name} reads its input"));
         (reading.hook_in, reading.hook_out) = (Some(entrance), Some(hook));
         return;

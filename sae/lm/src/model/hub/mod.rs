@@ -77,6 +77,14 @@ impl Hub {
         }
     }
 
+    /// The folder of a repository in the cache, whatever it holds and however much of it is there.
+    ///
+    /// # Errors
+    /// [`Error::Request`]: it is not in the cache, or in several revisions and none is said.
+    pub fn cached(&self, name: &str, revision: Option<&str>) -> Result<PathBuf> {
+        snapshot(&self.cache, name, revision)
+    }
+
     /// The folder of a model, fetched if it is not whole in the cache.
     ///
     /// # Errors
