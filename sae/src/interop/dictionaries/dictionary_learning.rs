@@ -177,7 +177,11 @@ fn inferred(tensors: &Tensors, reading: &mut Reading) -> &'static str {
     ];
     let class = classes.iter().find(|(names, _)| names.iter().all(|name| tensors.has(name)));
     let class = class.map_or("AutoEncoder", |(_, class)| *class);
-    reading.decide("class", class, "config.json names none; the tensors are those of this class");
+    let why = match class {
+        "BatchTopKSAE" => "a guess: config.json names none, and an AutoEncoderTopK has the same tensors",
+        _ => "config.json names none; the tensors are those of this class",
+    };
+    reading.decide("class", class, why);
     class
 }
 

@@ -39,7 +39,7 @@ pub(super) fn read(place: &Place) -> Result<Opened> {
         skip: None,
     };
     if embedding {
-        // The published SAE is of the scaled embedding, the hook's value is before the scaling.
+        // The published SAE is of rows of the embedding matrix; the hook's value is these times √d, and so is what comes out.
         let root = (d as f32).sqrt();
         parts.w_enc.iter_mut().for_each(|w| *w /= root);
         parts.w_dec.iter_mut().chain(&mut parts.b_dec).for_each(|w| *w *= root);
