@@ -36,7 +36,8 @@ fn main() -> lm::Result<()> {
     let model = LanguageModel::load(&ModelSource::parse(&name))?;
     let (decoder, layers) = (model.decoder(), model.config().num_hidden_layers);
     let text = include_str!("../src/lib.rs");
-    let mut tokens: Vec<u32> = model.bos().into_iter().chain(model.tokenizer().encode(text)?).take(n).collect();
+    let mut tokens: Vec<u32> =
+        model.bos().into_iter().chain(model.tokenizer().encode(text)?).take(n).collect();
     let next = |residual: &candle_core::Tensor| -> lm::Result<u32> {
         let last = residual.narrow(1, residual.dim(1)? - 1, 1)?;
         Ok(decoder.logits(&last)?.flatten_all()?.argmax(0)?.to_scalar()?)
@@ -46,7 +47,8 @@ fn main() -> lm::Result<()> {
     let (mut kept, mut whole, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let begun = Instant::now();
-        let token = next(&decoder.residual_after(&contexts(&tokens, cache.len()), &mut cache, &mut NoTap)?)?;
+        let token =
+            next(&decoder.residual_after(&contexts(&tokens, cache.len()), &mut cache, &mut NoTap)?)?;
         kept.push(begun.elapsed().as_secs_f64());
         let begun = Instant::now();
         let again = next(&decoder.residual(&contexts(&tokens, 0), layers, &mut NoTap)?)?;

@@ -284,7 +284,7 @@ mod tests {
             c.insert("d_sae".to_owned(), 21.into());
         });
         assert!(
-            message().contains("`W_enc`") && message().contains(WEIGHTS) && message().contains("[7, 21]"),
+            message().contains("`W_dec`") && message().contains(WEIGHTS) && message().contains("[21, 7]"),
             "{}",
             message()
         );

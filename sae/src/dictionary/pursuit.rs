@@ -111,11 +111,13 @@ mod tests {
     use super::super::tests::{numbers, small};
     use super::*;
 
-    /// The rule row by row in f64, without chunks and shortcuts.
-    fn naive(dictionary: &Dictionary, x: &[f32], threshold: f64, max: usize, stop: bool) -> Vec<f64> {
+    /// The rule row by row in f64, without chunks and shortcuts. Also how near the choices were: the least distance between the best
+    /// product and the second best of a step.
+    fn naive(dictionary: &Dictionary, x: &[f32], threshold: f64, max: usize, stop: bool) -> (Vec<f64>, f64) {
         let mut residual: Vec<f64> =
             x.iter().zip(&dictionary.b_dec).map(|(x, b)| f64::from(*x) - f64::from(*b)).collect();
         let mut codes = vec![0.0; dictionary.d_sae];
+        let mut nearest = f64::INFINITY;
         for _ in 0..max {
             let products: Vec<f64> = (0..dictionary.d_sae)
                 .map(|f| residual.iter().zip(dictionary.decoder_row(f)).map(|(r, w)| r * f64::from(*w)).sum())
@@ -123,6 +125,8 @@ mod tests {
             let best =
                 (0..dictionary.d_sae).rev().max_by(|a, b| products[*a].total_cmp(&products[*b])).unwrap();
             let value = products[best].max(0.0);
+            let others = (0..dictionary.d_sae).filter(|f| *f != best);
+            nearest = others.map(|f| products[best] - products[f]).fold(nearest, f64::min);
             let same = codes[best] != 0.0 || value == 0.0;
             codes[best] += value;
             for (r, w) in residual.iter_mut().zip(dictionary.decoder_row(best)) {
@@ -133,7 +137,7 @@ mod tests {
                 break;
             }
         }
-        codes
+        (codes, nearest)
     }
 
     #[test]
@@ -154,9 +158,15 @@ mod tests {
             let x: Vec<f32> = numbers(d * 400, 8).iter().map(|v| v * 3.0).collect();
             let codes = dictionary.encode(&x);
             assert_eq!(codes.rows(), 400);
-            let mut several = 0;
+            let (mut several, mut undecided) = (0, 0);
             for (i, row) in x.chunks_exact(d).enumerate() {
-                let expected = naive(&dictionary, row, f64::from(threshold), max.unwrap_or(d), stop);
+                let (expected, nearest) =
+                    naive(&dictionary, row, f64::from(threshold), max.unwrap_or(d), stop);
+                // In f32 either of two features that are so near may be the best, and what follows differs.
+                if nearest < 1e-4 {
+                    undecided += 1;
+                    continue;
+                }
                 let mut got = vec![0.0; features];
                 let (listed, values) = codes.row(i);
                 listed.iter().zip(values).for_each(|(f, v)| got[*f as usize] = *v);
@@ -165,7 +175,10 @@ mod tests {
                     assert!((f64::from(*a) - b).abs() < 1e-4, "row {i}: {a} {b}");
                 }
             }
-            assert!(several > 100, "{several} rows took more than two features");
+            assert!(
+                several > 100 && undecided < 40,
+                "{several} rows took several features, {undecided} are undecided"
+            );
         }
     }
 }
