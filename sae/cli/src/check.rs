@@ -148,6 +148,11 @@ fn facts(check: &Check, output: &mut Output) {
         true => format!("{}", check.d_in),
         false => format!("{} → {}", check.d_in, check.d_out),
     };
+    if !check.layers.is_empty() {
+        let layers = check.layers.len();
+        output.row("features", format!("{} of width {width}, in {layers} layers together", check.d_sae));
+        return;
+    }
     output.row("features", format!("{} of width {width}, {}", check.d_sae, check.selection));
     output.row("encoder norms", spread(&check.encoder_norms));
     output.row("decoder norms", spread(&check.decoder_norms));

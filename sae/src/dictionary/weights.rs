@@ -69,7 +69,8 @@ impl Weights {
         let numbers = self.numbers(name, &view)?;
         match numbers.iter().position(|v| !v.is_finite()) {
             Some(i) => Err(self
-                .problem(format!("tensor `{name}` holds {} at index {i}; all must be finite", numbers[i]))),
+                .problem(format!("tensor `{name}` holds {} at index {i}; all must be finite", numbers[i]))
+                .with_remedy("copy or download the file again; a training that diverged has to run again")),
             None => Ok(numbers),
         }
     }
@@ -103,12 +104,14 @@ impl Weights {
         let tensors = self.tensors()?;
         let Ok(view) = tensors.tensor(name) else {
             let there = tensors.names().join(", ");
-            return Err(self.problem(format!("has no tensor `{name}`; it has {there}")));
+            return Err(self
+                .problem(format!("has no tensor `{name}`; it has {there}"))
+                .with_remedy(MIXED_UP));
         };
         if view.shape() != shape {
-            return Err(
-                self.problem(format!("tensor `{name}` has shape {:?}; expected {shape:?}", view.shape()))
-            );
+            return Err(self
+                .problem(format!("tensor `{name}` has shape {:?}; expected {shape:?}", view.shape()))
+                .with_remedy(MIXED_UP));
         }
         Ok(view)
     }
@@ -133,6 +136,9 @@ impl Weights {
         Error::format(&self.path, problem)
     }
 }
+
+const MIXED_UP: &str =
+    "weights and configuration are of different dictionaries, or incomplete: copy or download them again";
 
 /// `[cols, rows]` from `[rows, cols]`, in blocks that stay in cache.
 pub(crate) fn transposed(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {

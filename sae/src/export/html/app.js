@@ -37,8 +37,9 @@ const dictionary = (() => {
     if (!waiting.has(number)) {
       waiting.set(number, new Promise((done, failed) => {
         const script = make("script", { src: `data/shard-${number}.js` });
-        script.onload = () => (shards.has(number) ? done(shards.get(number)) : failed(new Error("it holds nothing")));
-        script.onerror = () => { waiting.delete(number); failed(new Error("it cannot be read")); };
+        const fail = (why) => { waiting.delete(number); failed(new Error(why)); };
+        script.onload = () => (shards.has(number) ? done(shards.get(number)) : fail("it holds nothing"));
+        script.onerror = () => fail("it cannot be read");
         document.head.append(script);
       }));
     }
@@ -222,8 +223,13 @@ const dictionary = (() => {
         before === null ? "" : make("a", { href: "#" + before, rel: "prev" }, "← " + before), after === null ? "" : make("a", { href: "#" + after, rel: "next" }, after + " →")));
   }
 
+  // An address that somebody mistyped is not one of ours, and is shown as it is.
+  function place() {
+    try { return decodeURIComponent(location.hash.slice(1)); } catch { return location.hash.slice(1); }
+  }
+
   async function show() {
-    const main = document.getElementById("main"), hash = decodeURIComponent(location.hash.slice(1));
+    const main = document.getElementById("main"), hash = place();
     if (index.feature.length === 1 && !hash) { location.replace("#" + index.feature[0]); return; }
     const i = hash === "" ? undefined : places.get(Number(hash));
     head(i);
@@ -237,7 +243,7 @@ const dictionary = (() => {
     const number = Math.floor(i / index.shard);
     try {
       const shard = await load(number);
-      if (decodeURIComponent(location.hash.slice(1)) !== hash) return;
+      if (place() !== hash) return;
       main.replaceChildren(...feature(shard.features[i % index.shard], shard.words).filter(Boolean));
       scrollTo(0, 0);
     } catch (error) {

@@ -85,7 +85,15 @@ pub(super) fn read_set(place: &Place) -> Result<Opened> {
         )
         .with_remedy("files of several sets are mixed up"));
     }
-    Ok(Opened { content: Content::Set(set), reading })
+    let content = match set.pop() {
+        // A set of one layer is a dictionary like any other.
+        Some((_, dictionary)) if set.is_empty() => Content::Dictionary(dictionary),
+        last => {
+            set.extend(last);
+            Content::Set(set)
+        }
+    };
+    Ok(Opened { content, reading })
 }
 
 /// Where the set's transcoders of a layer read and write.

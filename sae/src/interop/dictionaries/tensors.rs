@@ -90,7 +90,8 @@ impl Tensors {
                             "tensor `{name}` holds {} at index {i}; all must be finite",
                             tensor.numbers[i]
                         ),
-                    )),
+                    )
+                    .with_remedy("download or copy the file again")),
                 }
             }
         }
