@@ -88,7 +88,7 @@ fn a_search_lists_what_fires_on_the_word_and_says_how_often() {
     let both = |f: &u32| fired[f].intersection(&there).count() > 0 && fired[f].intersection(&the).count() > 0;
     let expected = fired.keys().filter(|f| both(f)).count();
     wait_for_part(&mut window, " of 256 features");
-    wait(&mut window, "features that fire on both", |w| rows(w).iter().all(|f| both(f)) == (expected > 0));
+    wait(&mut window, "features that fire on both", |w| rows(w).iter().all(&both) == (expected > 0));
 }
 
 #[test]

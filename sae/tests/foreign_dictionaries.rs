@@ -187,7 +187,7 @@ fn code_in_a_pickle_is_named_and_never_run() {
     let bytes = std::fs::read(&file).unwrap();
     let (old, new) = (b"torch._utils\n_rebuild_tensor_v2\n", b"os__________\nsystem____________\n");
     let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
-    let mut hostile = bytes.clone();
+    let mut hostile = bytes;
     hostile[at..at + new.len()].copy_from_slice(new);
     std::fs::write(&file, hostile).unwrap();
     let error = open_path(&folder).unwrap_err();

@@ -180,7 +180,7 @@ pub fn relevance(share: f64, density: f64) -> f64 {
 /// The word that no token reads like.
 pub fn spell<'a>(
     text: &str,
-    vocabulary: impl Iterator<Item = &'a str> + Clone,
+    vocabulary: &(impl Iterator<Item = &'a str> + Clone),
 ) -> std::result::Result<Vec<Vec<u32>>, String> {
     let texts = || (0..).zip(vocabulary.clone());
     if let Some(exact) = text.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn words_are_spelled_in_tokens() {
         let vocabulary = [" court", "Court", "s", "the", " the", "u", "co", "\n"];
-        let spell = |text| spell(text, vocabulary.iter().copied());
+        let spell = |text| spell(text, &vocabulary.iter().copied());
         assert_eq!(spell("The court"), Ok(vec![vec![3, 4], vec![0, 1]]));
         assert_eq!(spell("courts"), Ok(vec![vec![0, 1], vec![2]]), "the longest piece first");
         assert_eq!(spell("\" court\""), Ok(vec![vec![0]]));

@@ -56,7 +56,7 @@ pub fn worth(one: &FiringFeature, density: &[f32]) -> f64 {
 /// Finds the features of the run in `dir` that fire on every word of `text`.
 pub fn find(dir: &Path, text: &str, vocabulary: &Vocabulary) -> Result<Firing, Problem> {
     let gap = |gap| Ok(Firing { rows: Vec::new(), gap: Some(gap) });
-    let words = match token_features::spell(text, vocabulary.texts()) {
+    let words = match token_features::spell(text, &vocabulary.texts()) {
         Ok(words) => words,
         Err(word) => return gap(FiringGap::NotSpelled(word)),
     };

@@ -137,11 +137,11 @@ pub fn line(ui: &mut Ui, job: &JobLine<'_>) -> JobAsked {
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 match job.state {
                     JobState::Running | JobState::Cancelling => {
-                        progress(ui, &ProgressLine::parse(job.said), job.said)
+                        progress(ui, &ProgressLine::parse(job.said), job.said);
                     }
                     JobState::Finished => drop(facts::caption(ui, format!("finished in {}", job.took))),
                     JobState::Cancelled => {
-                        drop(facts::caption(ui, "cancelled; what was there before is kept"))
+                        drop(facts::caption(ui, "cancelled; what was there before is kept"));
                     }
                     JobState::Failed(problem) => {
                         let text = RichText::new(problem.to_string()).color(p.error);

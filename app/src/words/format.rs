@@ -60,7 +60,10 @@ pub fn value(x: f64) -> String {
 
 /// The sign of a negative number as it is set everywhere in the window; that of an exponent stays.
 fn minus(text: String) -> String {
-    text.strip_prefix('-').map_or(text.clone(), |digits| format!("−{digits}"))
+    match text.strip_prefix('-') {
+        Some(digits) => format!("−{digits}"),
+        None => text,
+    }
 }
 
 /// A number on an axis whose grid lines are `step` apart: as many digits as tell neighbours apart, and no more.

@@ -6,6 +6,8 @@
 //!
 //! A text of TOKENS tokens (200) is continued by one token in each of ROUNDS rounds (15), once each way; the tokens must be the same.
 
+#![allow(clippy::print_stdout)]
+
 use std::time::Instant;
 
 use lm::model::{KeyValueCache, LanguageModel, ModelSource, NoTap};

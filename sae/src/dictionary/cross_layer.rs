@@ -37,10 +37,10 @@ impl CrossLayerTranscoder {
         let one = |layer: usize| {
             let mut out = self.layers[layer].decode_with(&codes[layer], &x[layer]);
             let d = self.layers[layer].d_out();
-            for earlier in 0..layer {
-                let decoder = &self.later[earlier][layer - earlier - 1];
+            for (earlier, (codes, later)) in codes.iter().zip(&self.later).enumerate().take(layer) {
+                let decoder = &later[layer - earlier - 1];
                 out.par_chunks_exact_mut(d).enumerate().for_each(|(i, row)| {
-                    let (features, values) = codes[earlier].row(i);
+                    let (features, values) = codes.row(i);
                     add_rows(row, decoder, features, values);
                 });
             }

@@ -127,7 +127,7 @@ impl Dictionary {
                 "import the dictionary, which looks for the factor, or fold the scale into the weights first",
             ));
         }
-        Self::from_saelens(config, &Weights::read(&folder.join(WEIGHTS))?)
+        Self::from_saelens(&config, &Weights::read(&folder.join(WEIGHTS))?)
     }
 
     /// Greatest distance of a decoder row's norm from 1.

@@ -152,7 +152,7 @@ impl Config {
 impl Dictionary {
     /// The dictionary of a configuration that was [checked](Config::check) and its tensors. Options that other trainers use are folded
     /// into the tensors, so that encoding and decoding stay one rule.
-    pub(crate) fn from_saelens(config: Config, file: &Weights) -> Result<Self> {
+    pub(crate) fn from_saelens(config: &Config, file: &Weights) -> Result<Self> {
         let (d, f) = (config.d_in, config.d_sae);
         let d_out = if config.is_transcoder() { config.d_out.unwrap_or(d) } else { d };
         let pursues = config.architecture == "matching_pursuit";
@@ -176,7 +176,7 @@ impl Dictionary {
             info: config.metadata.clone(),
         };
         if pursues {
-            dictionary.pursue_as(&config);
+            dictionary.pursue_as(config);
             return Ok(dictionary);
         }
         if config.architecture == "gated" {
@@ -185,7 +185,7 @@ impl Dictionary {
             dictionary.fold_gate(&gate);
         } else {
             dictionary.b_enc = file.tensor("b_enc", &[f])?;
-            dictionary.selection = selection(&config, file)?;
+            dictionary.selection = selection(config, file)?;
         }
         if config.is_transcoder() {
             let skip = config.architecture.contains("skip");

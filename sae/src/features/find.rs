@@ -123,7 +123,7 @@ fn firing_on(run: &Run, text: &str, density: &[f32]) -> Result<(Search, Vec<Firi
         return Ok((search, Vec::new()));
     };
     let vocabulary = storage::vocabulary::read(&vocabulary)?;
-    match token_features::spell(text, vocabulary.iter().map(String::as_str)) {
+    match token_features::spell(text, &vocabulary.iter().map(String::as_str)) {
         Ok(words) => search.tokens = words,
         Err(word) => {
             search.gap = Some(format!("“{word}” cannot be spelled with the tokens of this run"));

@@ -525,7 +525,7 @@ fn one_token_without_a_begin_token_is_continued() {
     assert_eq!((reading.batch.contexts.len, reading.batch.tokens), (2, 1));
     let made =
         prompter.continuation(&reading, Intervention::Nothing, 5, Sampling::Greedy, &mut Quiet).unwrap();
-    let mut all = reading.tokens.clone();
+    let mut all = reading.tokens;
     for &token in &made.tokens {
         let batch = prompter.batch(&all).unwrap();
         let logits = prompter.model.forward(&batch.contexts, &mut NoTap).unwrap();

@@ -50,7 +50,7 @@ fn fires_on_the_same(ui: &mut Ui, agreement: Option<Result<Option<Agreement>, Pr
         None => {}
         Some(Err(problem)) => notice::problem_line(ui, &problem),
         Some(Ok(None)) => {
-            drop(facts::caption(ui, "Indexed on different datasets: their firing cannot be compared."))
+            drop(facts::caption(ui, "Indexed on different datasets: their firing cannot be compared."));
         }
         Some(Ok(Some(agreement))) => {
             let share = agreement.share().map_or_else(|| format::MISSING.to_owned(), format::percent);

@@ -234,7 +234,7 @@ mod tests {
         other.save(&a).unwrap();
         reference.save(&b).unwrap();
         // Tables are written to runs alone.
-        [&a, &b].map(|run| storage::RunRecord::new().write(run).unwrap());
+        [&a, &b].into_iter().for_each(|run| storage::RunRecord::new().write(run).unwrap());
         let found = cells_of_features(&a, &b, &mut Quiet).unwrap();
         let sizes: Vec<u32> = found.cells.iter().map(|c| c.size).collect();
         assert_eq!(sizes, [0, 1, 1, 1, 1, 3]);

@@ -51,7 +51,7 @@ impl Index {
             .push(row.top_logits.iter().take(NAMED).map(|(token, _)| visible(&words.one(*token))).collect());
     }
 
-    pub(super) fn value(self, run: Value, shard: usize) -> Value {
+    pub(super) fn value(&self, run: &Value, shard: usize) -> Value {
         json!({
             "run": run, "shard": shard, "feature": self.feature, "count": self.count, "density": self.density,
             "max": self.max, "label": self.label, "text": self.text, "score": self.score, "fires": self.fires,

@@ -58,7 +58,7 @@ pub(super) fn write_folder(subject: &Subject, job: &mut Job<'_>, progress: &mut 
     })?;
     put(&mut shard)?;
     let run = about(subject, &indexed, chosen.len())?;
-    let text = script_json(&index.value(run, SHARD))?;
+    let text = script_json(&index.value(&run, SHARD))?;
     write(&folder.join("index.js"), &format!("dictionary.index({text});\n"))?;
     write(&job.folder.join("style.css"), STYLE)?;
     write(&job.folder.join("app.js"), SCRIPT)?;
@@ -93,7 +93,7 @@ pub(super) fn write_one_file(
         Ok(())
     })?;
     let run = about(subject, &indexed, chosen.len())?;
-    let index = script_json(&index.value(run, ONE_FILE))?;
+    let index = script_json(&index.value(&run, ONE_FILE))?;
     let shard = script_json(&shard.take())?;
     let head = format!("<style>\n{STYLE}</style>");
     let body = format!(

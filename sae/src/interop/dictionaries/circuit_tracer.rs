@@ -61,8 +61,7 @@ pub(super) fn read_set(place: &Place) -> Result<Opened> {
         .with_remedy("download the weights"));
     }
     let mut reading = Reading::new(Format::TranscoderSet);
-    reading.files =
-        std::iter::once(config_path.clone()).chain(files.iter().map(|(_, file)| file.clone())).collect();
+    reading.files = std::iter::once(config_path).chain(files.iter().map(|(_, file)| file.clone())).collect();
     reading.pre_bias = false;
     reading.model = config.get("model_name").filter(|name| !name.is_empty()).cloned();
     let k = config.get("k").and_then(|k| k.parse().ok());

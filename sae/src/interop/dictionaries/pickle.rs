@@ -348,7 +348,7 @@ impl Machine {
         let pairs = items.as_chunks::<2>();
         match (&mut self.values[id], pairs) {
             (Value::Dictionary(entries), (pairs, [])) => {
-                entries.extend(pairs.iter().map(|[key, value]| (*key, *value)))
+                entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
             _ => return Err("sets entries of what is not a dictionary".to_owned()),
         }

@@ -158,6 +158,7 @@ impl Reading {
 
 /// What a source holds.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // One of them is held at a time, next to megabytes of weights.
 pub enum Content {
     /// An SAE or a transcoder.
     Dictionary(Dictionary),

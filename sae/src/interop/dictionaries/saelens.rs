@@ -30,7 +30,7 @@ const METADATA: [&str; 12] = [
 /// A folder of version 6, also that of a run.
 pub(super) fn version_6(place: &Place) -> Result<Opened> {
     let config = Config::read(&place.folder.join(CONFIG))?;
-    read(place, config, Reading::new(place.format))
+    read(place, &config, Reading::new(place.format))
 }
 
 /// A folder of an older version.
@@ -44,7 +44,7 @@ pub(super) fn version_5(place: &Place) -> Result<Opened> {
         Error::format(&path, format!("is not a SAELens configuration: {e}; expected d_in, d_sae, …"))
     })?;
     config.check().map_err(|problem| Error::format(&path, problem))?;
-    read(place, config, reading)
+    read(place, &config, reading)
 }
 
 /// The configuration of version 6 that says the same, by SAELens's own rules.
@@ -115,7 +115,7 @@ fn upgraded(flat: &Map<String, Value>, reading: &mut Reading) -> Result<Value, S
     }))
 }
 
-fn read(place: &Place, config: Config, mut reading: Reading) -> Result<Opened> {
+fn read(place: &Place, config: &Config, mut reading: Reading) -> Result<Opened> {
     let path = place.folder.join(WEIGHTS);
     let weights = Weights::read(&path)?;
     reading.files = vec![place.folder.join(CONFIG), path];
