@@ -113,14 +113,14 @@ pub struct RunInfo {
     pub gaps: Vec<Problem>,
 }
 
-/// Features that do not fire, and over what that is said: "dead" alone means nothing.
+/// Features that do not fire, and over which tokens: "dead" alone means nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeadFeatures {
     /// How many.
     pub count: u64,
     /// Of so many.
     pub features: u64,
-    /// Whether training says so, of its last tokens; else it is of all tokens that were evaluated or indexed.
+    /// Whether it is of training's last tokens; otherwise it is of all tokens that were evaluated or indexed.
     pub in_training: bool,
     /// In words: `72 of 4 608 fired on none of the 60 000 indexed tokens`.
     pub about: String,
@@ -144,7 +144,7 @@ impl DeadFeatures {
             let about = never(evaluation.dead, evaluation.tokens, "evaluated");
             return Some(Self { count: evaluation.dead, features, in_training: false, about });
         }
-        // An index that cannot be read says so where it is opened.
+        // Why an index cannot be read is shown where it is opened.
         if let Some(index) = run.index().ok().flatten() {
             let about = never(index.dead, index.tokens, "indexed");
             return Some(Self { count: index.dead, features, in_training: false, about });
@@ -256,7 +256,7 @@ pub fn trainer(dir: &Path) -> Option<u32> {
     storage::Lock::holder(dir)
 }
 
-/// What the index says that it is of. One that cannot be read says so where it is opened.
+/// What the index is of, by its own record. Why one cannot be read is shown where it is opened.
 fn indexed_on(run: &storage::Run) -> Option<String> {
     Some(run.index().ok()??.data)
 }

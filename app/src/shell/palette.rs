@@ -105,7 +105,7 @@ impl Palette {
         self.named.want(workers, Lane::Sort, &key, move || {
             let mut found = named(&needle, &notes, tokens.as_deref());
             if let (Some(columns), Some(vocabulary)) = (columns, vocabulary) {
-                // An index that cannot be read says so in the table of features.
+                // The table of features shows why an index cannot be read.
                 let firing = data::firing::find(&run, &needle, &vocabulary).unwrap_or_default();
                 let label = |f: u32| notes.label(f).or_else(|| tokens.as_ref().and_then(|t| t.label(f)));
                 for one in firing.best(&columns.numbers.density, FIRING) {

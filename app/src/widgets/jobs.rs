@@ -47,7 +47,7 @@ pub fn command(ui: &mut Ui, command: &str) -> bool {
     label.on_hover_text(format!("{command}\nClick to copy")).on_hover_cursor(egui::CursorIcon::Copy).clicked()
 }
 
-/// How far a process is: a bar where it says so, and its words.
+/// How far a process is: a bar if it reports a share, and its words.
 pub fn progress(ui: &mut Ui, line: &ProgressLine, whole: &str) {
     if let Some(share) = line.share {
         let bar = ProgressBar::new(share).desired_height(6.0).fill(palette(ui).accent);

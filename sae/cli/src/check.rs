@@ -87,7 +87,7 @@ impl Command {
     }
 }
 
-/// What is said of a dictionary that should not be used.
+/// The error for a dictionary that should not be used.
 pub(super) fn failure(check: &Check) -> String {
     let what = match check.judgement {
         Judgement::Misread => "is not read as it was meant",

@@ -113,7 +113,7 @@ impl Session {
 
     /// Where the run or foreign dictionary of that name is; one of the hub is looked for in the cache.
     fn source(&self, name: &str) -> Result<PathBuf> {
-        // A run that is not there is said to be missing by who opens it, not looked for on the hub.
+        // Whoever opens a run reports that it is missing; it is not looked for on the hub.
         match DictionarySource::parse(name) {
             source @ DictionarySource::Hub { .. } => source.locate(),
             DictionarySource::Path(path) => Ok(path),

@@ -20,7 +20,7 @@ const LINE: f32 = 21.0;
 const CELLS: usize = 98;
 /// Cells before the token that an example is about, if there is text enough.
 const BEFORE: usize = 62;
-/// Examples where nothing is said.
+/// Examples if no number is given.
 const EXAMPLES: usize = 6;
 /// Characters of a line of the explanation.
 const WRAPPED: usize = 100;

@@ -71,6 +71,8 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
 /// Strings are quoted as JSON, which YAML reads.
 fn config(subject: &Subject, site_in: &str, site_out: &str, file: &str) -> String {
     let model = subject.model().unwrap_or_default();
+    // Our name of the MLP's input after its norm; TransformerLens means the value before the norm by the same name.
+    let site_in = if site_in == "hook_mlp_in" { "mlp.hook_in" } else { site_in };
     let mut text = String::new();
     for (key, value) in [
         ("model_kind", "transcoder_set"),

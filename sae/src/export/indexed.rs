@@ -1,4 +1,4 @@
-//! Features of an index, one after the other, with what is said about them.
+//! Features of an index, one after the other, with their labels and explanations.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -113,7 +113,7 @@ pub struct ExportOptions {
     pub set: Option<String>,
 }
 
-/// Examples per feature where nothing is said.
+/// Examples per feature if no number is given.
 pub const EXAMPLES: usize = 24;
 
 impl ExportOptions {

@@ -138,7 +138,7 @@ impl Tensors {
         };
         let how = if lies == Lies::AsHere { "as it is" } else { "transposed" };
         let why = if as_here && other {
-            "square: the format's documentation says so".to_owned()
+            "square: it lies as the format documents".to_owned()
         } else if lies == documented {
             format!("the biases have {rows} and {columns} numbers, and the format is documented so")
         } else {

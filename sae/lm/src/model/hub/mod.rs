@@ -80,7 +80,7 @@ impl Hub {
     /// The folder of a repository in the cache, whatever it holds and however much of it is there.
     ///
     /// # Errors
-    /// [`Error::Request`]: it is not in the cache, or in several revisions and none is said.
+    /// [`Error::Request`]: it is not in the cache, or in several revisions and none is given.
     pub fn cached(&self, name: &str, revision: Option<&str>) -> Result<PathBuf> {
         snapshot(&self.cache, name, revision)
     }
