@@ -107,6 +107,14 @@ impl Dictionary {
         if let Selection::MatchingPursuit { .. } = self.selection {
             return self.pursue(x);
         }
+        self.by_chunks(x, |buffer| {
+            products(&mut buffer.products, &buffer.centred, &self.w_enc, self.d_in);
+            self.selection.select(&buffer.products, &self.b_enc, &mut buffer.candidates)
+        })
+    }
+
+    /// The codes of `x[n, d]`, chunk by chunk: `encode` is given a buffer whose `centred` has the chunk's rows without what is subtracted.
+    fn by_chunks(&self, x: &[f32], encode: impl Fn(&mut ChunkBuffer) -> Codes + Sync) -> Codes {
         let subtracted = self.subtracted();
         let spare = Spare::<ChunkBuffer>::default();
         let parts: Vec<Codes> = x
@@ -115,8 +123,7 @@ impl Dictionary {
                 let mut buffer = spare.take();
                 buffer.centred.resize(rows.len(), 0.0);
                 centre(&mut buffer.centred, rows, &subtracted);
-                products(&mut buffer.products, &buffer.centred, &self.w_enc, self.d_in);
-                let codes = self.selection.select(&buffer.products, &self.b_enc, &mut buffer.candidates);
+                let codes = encode(&mut buffer);
                 spare.give(buffer);
                 codes
             })

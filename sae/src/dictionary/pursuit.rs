@@ -1,10 +1,7 @@
 //! Matching pursuit: a token's codes are found one feature at a time, each from what the ones before it left.
 
-use rayon::prelude::*;
-
 use super::{Codes, Dictionary, Selection};
-use kernels::encode::{ChunkBuffer, centre, chunk_rows, products};
-use kernels::spare::Spare;
+use kernels::encode::{ChunkBuffer, products};
 use kernels::wide;
 
 /// A row on its way.
@@ -18,20 +15,7 @@ struct Token {
 impl Dictionary {
     /// The codes of `x[n, d]` by matching pursuit. Products of all rows of a chunk that are not done are computed together.
     pub(super) fn pursue(&self, x: &[f32]) -> Codes {
-        let subtracted = self.subtracted();
-        let spare = Spare::<ChunkBuffer>::default();
-        let parts: Vec<Codes> = x
-            .par_chunks(chunk_rows(self.d_sae) * self.d_in)
-            .map(|rows| {
-                let mut buffer = spare.take();
-                buffer.centred.resize(rows.len(), 0.0);
-                centre(&mut buffer.centred, rows, &subtracted);
-                let codes = self.pursue_chunk(&mut buffer);
-                spare.give(buffer);
-                codes
-            })
-            .collect();
-        Codes::concatenate(&parts)
+        self.by_chunks(x, |buffer| self.pursue_chunk(buffer))
     }
 
     /// The codes of the rows in `buffer.centred`, which is used up.

@@ -146,7 +146,7 @@ fn firing_on(run: &Run, text: &str, density: &[f32]) -> Result<(Search, Vec<Firi
     Ok((search, firing))
 }
 
-/// What is said about features.
+/// Labels and explanations of features.
 struct Known {
     labels: HashMap<u32, String>,
     explanations: HashMap<u32, Vec<String>>,
