@@ -32,6 +32,8 @@ pub struct Frozen {
     embedding: Vec<f32>,
     /// `[V]`.
     logits: Vec<f32>,
+    /// The same without the cap, `[V]`.
+    uncapped: Vec<f32>,
 }
 
 /// One block at the text.
@@ -164,6 +166,8 @@ impl Decoder {
         let blocks = frozen.collect::<Result<_>>()?;
         let last = residual.narrow(1, contexts.len - 1, 1)?.contiguous()?;
         let (norm, output) = self.head();
+        let uncapped =
+            (norm.forward(&last)?.reshape((1, ()))?.matmul(&output.t()?)? * self.config().logit_scale)?;
         Ok(Frozen {
             len: contexts.len,
             d_model: self.config().hidden_size,
@@ -173,9 +177,9 @@ impl Decoder {
             logit_scale: self.config().logit_scale,
             embedding,
             logits: self.logits(&last)?.flatten_all()?.to_vec1()?,
+            uncapped: uncapped.flatten_all()?.to_vec1()?,
         })
     }
-
 }
 
 impl Frozen {
@@ -209,6 +213,11 @@ impl Frozen {
         &self.logits
     }
 
+    /// The same before a cap on them, if the model has one.
+    pub fn logits_before_cap(&self) -> &[f32] {
+        &self.uncapped
+    }
+
     /// The values at [`Site::ResidPre`], [`Site::ResidMid`], [`Site::MlpIn`] or [`Site::MlpOut`] of a layer,
     /// `[len, d_model]`.
     ///
@@ -240,7 +249,8 @@ impl Frozen {
     /// # Errors
     /// A layer or a site that the model does not have, gradients of a different shape.
     pub fn back(&self, layer: usize, post: &Tensor, read: Option<(Site, &Tensor)>) -> Result<Tensor> {
-        let block = self.blocks.get(layer).ok_or_else(|| Error::request(format!("there is no layer {layer}")))?;
+        let block =
+            self.blocks.get(layer).ok_or_else(|| Error::request(format!("there is no layer {layer}")))?;
         let (mut at_mid, mut at_pre) = (post.clone(), None);
         match read {
             None => {}
