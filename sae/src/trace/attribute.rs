@@ -11,11 +11,13 @@ use super::target::{Question, Start, Target, logit_directions};
 use super::transcoders::Transcoders;
 use crate::{Error, Progress, Result};
 use kernels::vector::dot;
-use lm::model::{Decoder, Frozen, Site};
+use lm::model::{Config, Decoder, Frozen, Site};
 use lm::text::Contexts;
 
-/// Targets of one backward pass.
+/// Targets of one backward pass at most.
 const BATCH: usize = 256;
+/// Numbers of its gradient at most, which longer texts reach with fewer targets.
+const GRADIENT: usize = 1 << 24;
 /// Passes after which features are ranked again, where not all of them are nodes.
 const BATCHES_PER_RANKING: usize = 4;
 
@@ -35,6 +37,20 @@ impl Default for TraceOptions {
     fn default() -> Self {
         Self { target: Target::default(), max_features: 7500, skip_first: true }
     }
+}
+
+/// Targets of one backward pass for a text of `len` tokens.
+fn batch(len: usize, d: usize) -> usize {
+    (GRADIENT / (len * d).max(1)).clamp(1, BATCH)
+}
+
+/// Bytes that the passes over a text of `len` tokens need besides the model: what the forward pass keeps, and gradients.
+pub(super) fn memory(config: &Config, len: usize) -> u64 {
+    let heads: usize = config.blocks.iter().map(|block| block.attention.heads).sum();
+    // The pattern as computed and as kept, and five values of the stream's width for each block.
+    let kept = 2 * heads * len * len + 5 * config.num_hidden_layers * len * config.hidden_size;
+    let gradients = 8 * batch(len, config.hidden_size) * len * config.hidden_size;
+    4 * (kept + gradients) as u64
 }
 
 /// The attribution graph of a text, `contexts` of one row.
@@ -162,7 +178,7 @@ impl Tracer<'_> {
         };
         for of_layer in nodes.chunk_by(|&a, &b| layer(a) == layer(b)) {
             let Some(transcoder) = self.transcoders.layers.get(&layer(of_layer[0])) else { continue };
-            for batch in of_layer.chunks(BATCH) {
+            for batch in of_layer.chunks(batch(self.frozen.len(), self.frozen.d_model())) {
                 if progress.stop_requested() {
                     return Err(Error::stopped("no graph was written"));
                 }

@@ -1,10 +1,12 @@
 //! What a graph is asked about.
 
+use std::path::Path;
+
 use candle_core::{Device, Tensor};
 
 use super::transcoders::Transcoders;
 use crate::{Error, Result};
-use lm::model::{Decoder, Frozen, Site};
+use lm::model::{Decoder, Frozen, Site, Tokenizer};
 
 /// What a graph explains.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +48,56 @@ pub enum Target {
 impl Default for Target {
     fn default() -> Self {
         Self::Likeliest { mass: 0.95, most: 10 }
+    }
+}
+
+impl Target {
+    /// Reads `logits`, `token:TEXT`, `feature:LAYER:FEATURE[@POSITION]`, `router:LAYER:EXPERT` or `direction:LAYER:FILE`
+    /// (a JSON list of numbers).
+    ///
+    /// # Errors
+    /// Anything else; a text that is not one token; a file that cannot be read or holds something else.
+    pub fn parse(text: &str, tokenizer: &Tokenizer) -> Result<Self> {
+        let unknown = || {
+            Error::request(format!("`{text}` is not a target")).with_remedy(
+                "give logits, token:TEXT, feature:LAYER:FEATURE, feature:LAYER:FEATURE@POSITION, router:LAYER:EXPERT or \
+                 direction:LAYER:FILE",
+            )
+        };
+        let number = |text: &str| text.parse::<usize>().map_err(|_| unknown());
+        if text == "logits" {
+            return Ok(Self::default());
+        }
+        let (kind, rest) = text.split_once(':').ok_or_else(unknown)?;
+        if kind == "token" {
+            return match tokenizer.encode_after_bos(rest)?[..] {
+                [token] => Ok(Self::Token(token)),
+                ref several => Err(Error::request(format!("`{rest}` is {} tokens, not one", several.len()))
+                    .with_remedy(
+                        "most words are one token only with the space before them: --target 'token: word'",
+                    )),
+            };
+        }
+        let (layer, rest) = rest.split_once(':').ok_or_else(unknown)?;
+        let layer = number(layer)?;
+        match kind {
+            "router" => Ok(Self::Router { layer, expert: number(rest)? }),
+            "direction" => {
+                let path = Path::new(rest);
+                let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+                let direction = serde_json::from_slice(&bytes)
+                    .map_err(|e| Error::format(path, format!("is not a JSON list of numbers: {e}")))?;
+                Ok(Self::Direction { layer, direction })
+            }
+            "feature" => {
+                let (feature, position) = match rest.split_once('@') {
+                    None => (rest, None),
+                    Some((feature, position)) => (feature, Some(number(position)?)),
+                };
+                Ok(Self::Feature { layer, feature: feature.parse().map_err(|_| unknown())?, position })
+            }
+            _ => Err(unknown()),
+        }
     }
 }
 
