@@ -46,7 +46,7 @@ row! {
         feature: Option<u32>,
         /// Token of an embedding or a logit.
         token: Option<u32>,
-        /// The token, or what was asked about, as it is shown.
+        /// The token that the node is at or of, or what was asked about, as it is shown.
         name: Option<String>,
         /// Activation of a feature.
         activation: Option<f32>,

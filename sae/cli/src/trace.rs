@@ -139,11 +139,12 @@ fn strongest(job: &TraceJob, output: &mut Output) -> Result<()> {
     for node in nodes.iter().take(LISTED) {
         let (layer, feature) = (node.layer.unwrap_or_default(), node.feature.unwrap_or_default());
         let place = node.position.unwrap_or_default();
+        let name = node.name.as_deref().unwrap_or_default();
         let activation = node.activation.unwrap_or_default();
         let influence = node.influence;
         output.row(
             "feature",
-            format!("{feature} of layer {layer} at token {place}  activation {activation:.3}  influence {influence:.4}"),
+            format!("{feature} of layer {layer} at token {place} {name:?}  activation {activation:.3}  influence {influence:.4}"),
         );
     }
     Ok(())

@@ -139,6 +139,7 @@ fn of_kind(kind: &NodeKind, prompt: &Prompt) -> GraphNodeRow {
             let row = GraphNodeRow {
                 layer: number(*layer),
                 position: number(*position),
+                name: prompt.tokens.get(*position).cloned(),
                 feature: Some(*feature),
                 activation: Some(*activation),
                 ..GraphNodeRow::default()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::dictionary::{Dictionary, Target};
 use crate::interop::dictionaries::{Content, Opened};
 use crate::{Error, Result};
+use kernels::gather::add_rows;
 use lm::model::{Config, Hook, Site};
 
 /// One transcoder for each of some layers; of a cross-layer transcoder also what they write into later ones.
@@ -145,6 +146,36 @@ impl Transcoders {
     /// The layers whose MLPs are replaced, ascending.
     pub fn covered(&self) -> impl Iterator<Item = usize> + '_ {
         self.layers.keys().copied()
+    }
+
+    /// Whether the layer has one.
+    pub fn has(&self, layer: usize) -> bool {
+        self.layers.contains_key(&layer)
+    }
+
+    /// Whether one of them reads the values at `hook`.
+    pub fn reads(&self, hook: &Hook) -> bool {
+        self.layers.get(&hook.layer).is_some_and(|transcoder| transcoder.site == hook.site)
+    }
+
+    /// What they say of the MLP's output of `layer`, `[n, d_model]`, from what those of the layers up to it have read,
+    /// `[n, d_model]` each. A layer that has read nothing gives nothing.
+    pub fn output(&self, layer: usize, inputs: &BTreeMap<usize, Vec<f32>>) -> Vec<f32> {
+        let (Some(own), Some(x)) = (self.layers.get(&layer), inputs.get(&layer)) else { return Vec::new() };
+        let d = own.dictionary.d_out();
+        let mut out = own.dictionary.decode_with(&own.dictionary.encode(x), x);
+        for (&earlier, transcoder) in self.layers.range(..layer) {
+            let (Some(decoder), Some(x)) = (transcoder.later.get(layer - earlier - 1), inputs.get(&earlier))
+            else {
+                continue;
+            };
+            let codes = transcoder.dictionary.encode(x);
+            for (i, row) in out.chunks_exact_mut(d).enumerate() {
+                let (features, values) = codes.row(i);
+                add_rows(row, decoder, features, values);
+            }
+        }
+        out
     }
 
     /// Features of all layers.
