@@ -67,6 +67,7 @@ pub mod interop;
 pub mod matching;
 pub mod prompt;
 mod rows;
+pub mod trace;
 pub mod train;
 
 pub use lm::{Error, Progress, Quiet, Result};

@@ -10,8 +10,8 @@ use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, check, codes, comparison, documents, evaluation,
-    examples, experts, explanations, feature_activations, features, history, index, manifest, map, matching,
-    metrics, notes, routing, run, sweep, token_features, vocabulary,
+    examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
+    matching, metrics, notes, routing, run, sweep, token_features, vocabulary,
 };
 
 /// A file and what it holds.
@@ -72,7 +72,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep()]
+    vec![dataset(), run(), sweep(), attribution_graph()]
 }
 
 fn dataset() -> FolderDoc {
@@ -228,6 +228,24 @@ fn sweep() -> FolderDoc {
         ],
     }
 }
+
+fn attribution_graph() -> FolderDoc {
+    FolderDoc {
+        name: "GRAPH",
+        about: GRAPH,
+        files: vec![
+            with_note(record::<graph::Graph>("graph.json"), "It is written last."),
+            record::<graph::GraphTranscoder>("graph.json, `transcoders`"),
+            table::<graph::GraphNodeRow>("nodes.parquet"),
+            table::<graph::GraphEdgeRow>("edges.parquet"),
+            other("graph_files/", "The kept nodes and edges as circuit-tracer and Neuronpedia show them."),
+        ],
+    }
+}
+
+const GRAPH: &str = "\
+Made by `sae trace`: which features of which tokens lead to a prediction. What the edges into a node add up to, together with
+what biases give it, is the node's `value`.";
 
 const DATASET: &str = "\
 Made by `sae harvest` and `sae import`. Without `dataset.json` it is unfinished.

@@ -90,6 +90,7 @@ pub mod feature_activations;
 pub mod features;
 mod field;
 mod find;
+pub mod graph;
 pub mod history;
 pub mod index;
 mod json;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Output, Session};
-use sae::evaluate::{self, EvaluateOptions, Evaluation};
+use sae::evaluate::{self, EvaluateOptions, Evaluation, TogetherEvaluation};
+use sae::trace::Transcoders;
 use sae::{ModelChoice, Result};
 
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
@@ -33,6 +34,9 @@ pub struct Command {
     /// Also, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
     #[arg(long)]
     threshold: bool,
+    /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once
+    #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "no_model"])]
+    together: Vec<String>,
     /// Tokens at most
     #[arg(long)]
     tokens: Option<u64>,
@@ -85,6 +89,24 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     output.row("KL", number(e.kl));
 }
 
+/// The lines about transcoders that are in place at once.
+fn together_rows(e: &TogetherEvaluation, output: &mut Output) {
+    let layers = e.layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    output.row("together", format!("layers {layers}, {} tokens", e.tokens));
+    output.row(
+        "  CE replaced",
+        format!(
+            "{:.4} (clean {:.4}, zeros {:.4}, means {:.4})",
+            e.ce_replaced, e.ce_clean, e.ce_zero, e.ce_mean
+        ),
+    );
+    if let Some(share) = e.loss_recovered {
+        output.row("  loss recovered", format!("{share:.4}"));
+    }
+    output.row("  KL", format!("{:.4}", e.kl));
+    output.row("  agreement", format!("{:.4} of the likeliest tokens stay", e.agreement));
+}
+
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
@@ -99,8 +121,19 @@ impl Command {
         };
         if !(self.pca || self.threshold) {
             let evaluation = evaluate::run(&run, &options, &mut session.progress)?;
-            let mut output = Output::new(serde_json::json!(evaluation));
+            if self.together.is_empty() {
+                let mut output = Output::new(serde_json::json!(evaluation));
+                rows(&evaluation, &mut output);
+                return Ok(output);
+            }
+            let all = std::iter::once(&self.run).chain(&self.together);
+            let opened = all.map(|name| Ok((session.source(name)?, session.open_dictionary(name)?)));
+            let transcoders = Transcoders::new(opened.collect::<Result<Vec<_>>>()?)?;
+            let data = evaluate::data_of(&run, options.data.as_deref())?;
+            let together = evaluate::together(&data, &transcoders, &options, &mut session.progress)?;
+            let mut output = Output::new(serde_json::json!({ "run": evaluation, "together": together }));
             rows(&evaluation, &mut output);
+            together_rows(&together, &mut output);
             return Ok(output);
         }
         let asked = (self.pca, self.threshold);

@@ -28,6 +28,7 @@ mod progress;
 mod prompt;
 mod score;
 mod sweep;
+mod trace;
 mod train;
 
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ enum Command {
     Pretrain(pretrain::Command),
     Prompt(Box<prompt::Command>),
     Score(score::Command),
+    Trace(trace::Command),
 }
 
 /// What every command is given.
@@ -182,6 +184,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Pretrain(command) => command.run(&mut session),
         Command::Prompt(command) => command.run(&mut session),
         Command::Score(command) => command.run(&mut session),
+        Command::Trace(command) => command.run(&mut session),
     }
 }
 

@@ -15,6 +15,7 @@ mod splice;
 #[cfg(test)]
 mod tests;
 mod threshold;
+mod together;
 mod transcoder;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use pca::Pca;
 pub use reconstruction::{Figures, QUANTILES, Reconstruction};
 pub use splice::{Energy, Splice, SpliceAt};
 pub use storage::evaluation::{BY_THRESHOLD, Baseline, BaselineEvaluation, Evaluation, FORMAT};
+pub use together::{TogetherEvaluation, data_of, together};
 
 use crate::dictionary::Dictionary;
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, is_run, load_model};

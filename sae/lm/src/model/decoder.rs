@@ -56,6 +56,15 @@ impl Decoder {
         self.config.bos_token_id = token;
     }
 
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The final norm and the output matrix `[V, d_model]`.
+    pub(super) fn head(&self) -> (&Norm, &Tensor) {
+        (&self.norm, &self.output)
+    }
+
     /// The weights of every layer that has experts.
     pub fn moe_layers(&self) -> impl Iterator<Item = MoeLayer<'_>> {
         self.blocks.iter().filter_map(Block::experts)

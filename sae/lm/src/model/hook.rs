@@ -75,7 +75,8 @@ impl Site {
         Self::ResidPost,
     ];
 
-    fn suffix(self) -> &'static str {
+    /// What a hook's name ends in, e.g. `hook_resid_post`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Embed => "hook_embed",
             Self::PosEmbed => "hook_pos_embed",
@@ -217,8 +218,8 @@ impl Hook {
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.site {
-            Site::Embed | Site::PosEmbed => f.write_str(self.site.suffix()),
-            site => write!(f, "blocks.{}.{}", self.layer, site.suffix()),
+            Site::Embed | Site::PosEmbed => f.write_str(self.site.name()),
+            site => write!(f, "blocks.{}.{}", self.layer, site.name()),
         }
     }
 }
@@ -236,7 +237,7 @@ impl FromStr for Hook {
             };
             Error::request(format!("unknown hook `{name}`")).with_remedy(remedy)
         };
-        if let Some(site) = [Site::Embed, Site::PosEmbed].into_iter().find(|s| s.suffix() == name) {
+        if let Some(site) = [Site::Embed, Site::PosEmbed].into_iter().find(|s| s.name() == name) {
             return Ok(Self::new(0, site));
         }
         let rest = name.strip_prefix("blocks.").ok_or_else(unknown)?;
@@ -244,7 +245,7 @@ impl FromStr for Hook {
         // `parse` takes a sign.
         let digits = layer.bytes().all(|b| b.is_ascii_digit());
         let layer = layer.parse().ok().filter(|_| digits).ok_or_else(unknown)?;
-        let site = Site::OF_BLOCKS.into_iter().find(|s| s.suffix() == suffix).ok_or_else(unknown)?;
+        let site = Site::OF_BLOCKS.into_iter().find(|s| s.name() == suffix).ok_or_else(unknown)?;
         Ok(Self { layer, site })
     }
 }

@@ -103,6 +103,7 @@ impl TrainConfig {
             )
             .with_remedy("leave from out, or choose a method without gates"));
         }
+        self.check_target()?;
         if self.resample_every == Some(0) {
             return Err(Error::request("resample_every is 0; it must be at least 1")
                 .with_remedy("leave it out to never resample"));
@@ -132,6 +133,25 @@ impl TrainConfig {
             .with_remedy("give budget_law uniform or zipf:s,q, or a phase of BatchTopK"));
         }
         Ok(())
+    }
+
+    /// What a transcoder cannot have.
+    fn check_target(&self) -> Result<()> {
+        let cannot = [
+            (
+                self.method.scores_gradients(),
+                "gradients are those of the input, not of what a transcoder writes",
+            ),
+            (self.method == Method::Gated, "gates become thresholds only where input and output are one"),
+            (self.resample_every.is_some(), "new rows for dead features are directions of the input"),
+            (self.from.is_some(), "training from a dictionary needs one that reconstructs its input"),
+        ];
+        match cannot.iter().find(|(given, _)| *given && self.target.is_some()) {
+            Some((_, why)) => Err(Error::request(format!("target is given, but {why}")).with_remedy(
+                "leave target out, or choose method topk, batch-topk, feature-choice, relu or jumprelu",
+            )),
+            None => Ok(()),
+        }
     }
 
     fn is_feature_choice_from_the_start(&self) -> bool {

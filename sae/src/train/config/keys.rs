@@ -110,6 +110,13 @@ impl TrainConfig {
 pub const OPTIONS: &[TrainOption] = &[
     option("data", "Run", OptionValue::Text, "DIR", "The dataset, as `sae harvest` made it"),
     option(
+        "target",
+        "Run",
+        OptionValue::Text,
+        "DIR",
+        "Train a transcoder: the dataset of what is reconstructed, harvested in one pass with --data [default: --data itself]",
+    ),
+    option(
         "from",
         "Run",
         OptionValue::Text,
@@ -523,7 +530,7 @@ mod tests {
         assert!(wrong("budget-law = \"fit\"").contains("`budget_law`"));
         assert!(wrong("lambda = 3").contains("`score_lambda`"));
         assert!(wrong("lr = 1e-3").contains("unknown field `lr`; did you mean `learning_rate`?"));
-        assert!(wrong("zzz = 3").contains("there are data, from, method"));
+        assert!(wrong("zzz = 3").contains("there are data, target, from, method"));
         assert!(wrong("k = ").contains("train.toml"));
         assert!(wrong("budget_law = \"even\"").contains("zipf:s,q"));
         assert_eq!(parse("k = 7", Path::new("x")).unwrap().k, 7);

@@ -40,6 +40,9 @@ pub struct TrainConfig {
     /// Folder of the dataset of activations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Folder of the dataset of what a transcoder reconstructs, of the same tokens as `data`. Default: `data` itself is reconstructed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<PathBuf>,
     /// Folder of a run, or of a dictionary, whose weights training begins with. Default: random directions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
@@ -184,6 +187,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             data: None,
+            target: None,
             from: None,
             method: Method::Topk,
             d_sae: None,
