@@ -83,9 +83,12 @@ pub struct TrainConfig {
     /// Control: every token is scored with the gradient of another token of its batch, drawn by `seed`. Default: not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shuffle_gradients: bool,
-    /// Control: decoder rows stay what they were at the first step. Default: they are trained.
+    /// Control: decoder rows stay what they were at the first step, or near it. Default: they are trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze_decoder: Option<FrozenDecoder>,
+    /// Control: encoder rows and their biases stay what they were at the first step. Default: they are trained.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub freeze_encoder: bool,
     /// Matryoshka: features of the nested dictionaries, ascending, the last is F. Default: F/16, F/8, F/4, F/2, F.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
@@ -200,6 +203,7 @@ impl Default for TrainConfig {
             gradient_norm: None,
             shuffle_gradients: false,
             freeze_decoder: None,
+            freeze_encoder: false,
             widths: None,
             sparsity_coefficient: None,
             sparsity_warmup_share: None,
