@@ -246,7 +246,11 @@ fn controls_change_what_they_say_and_nothing_else() {
         assert_ne!(frozen.w_enc, first, "{method}: the encoder learns");
     }
     for method in [Method::Topk, Method::MutualChoice, Method::Jumprelu] {
-        let config = TrainConfig { freeze_decoder: Some(FrozenDecoder::Soft), ..config_of(method) };
+        let config = TrainConfig {
+            freeze_decoder: Some(FrozenDecoder::Soft),
+            learning_rate: Some(0.1),
+            ..config_of(method)
+        };
         let soft = Dictionary::load(&train(&format!("soft {method}"), &config)).unwrap();
         let first = state::directions(96, d, config.seed);
         let rows = soft.w_dec.chunks_exact(d).zip(first.chunks_exact(d));
