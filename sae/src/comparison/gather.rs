@@ -12,7 +12,7 @@ use crate::evaluate::{
     BY_THRESHOLD, Baseline, BaselineEvaluation, EvaluateOptions, Evaluation, WithDocuments, chosen_tokens,
 };
 use crate::rows::Subject;
-use crate::train::{CONFIG_FILE, FrozenDecoder, Method, TrainConfig, read_config_file};
+use crate::train::{CONFIG_FILE, Method, TrainConfig, read_config_file};
 use crate::{ModelChoice, Result};
 use storage::evaluation::CORE;
 
@@ -152,17 +152,6 @@ fn group(method: &str, variant: &str, k: u64) -> String {
     if k > 0 { format!("{name} k {k}") } else { name }
 }
 
-/// Which control a run is; empty if it is none.
-fn control(config: &TrainConfig) -> &'static str {
-    match config.freeze_decoder {
-        Some(FrozenDecoder::Random) => "frozen decoder",
-        Some(FrozenDecoder::Soft) => "softly frozen decoder",
-        None if config.freeze_encoder => "frozen encoder",
-        None if config.shuffle_gradients => "shuffled gradients",
-        None => "",
-    }
-}
-
 /// A run as a row of the comparison.
 pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation) -> ComparisonRow {
     let Candidate { record, config, .. } = candidate;
@@ -172,7 +161,7 @@ pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation)
         group: group(&record.method, variant, record.k as u64),
         method: record.method.clone(),
         variant: variant.to_owned(),
-        control: control(config).to_owned(),
+        control: config.control().to_owned(),
         hook: record.hook.clone(),
         k: record.k as u64,
         d_sae: record.d_sae as u64,

@@ -7,7 +7,6 @@ use kernels::reduce;
 use kernels::topk::{self, Candidates};
 use kernels::wide::scale_to_unit;
 
-use super::pca::Pca;
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 
 /// Where streams of random numbers for rows and orders begin, apart from those of directions in prompts.
@@ -27,16 +26,16 @@ pub fn raw_largest(mean: &[f32], k: usize) -> Dictionary {
 
 /// `features` random directions of norm 1, of which a token takes the k best. The encoder has the one norm that reconstructs `sample[n, d]`
 /// best: without it codes would overlap to something many times as long as the token.
-pub fn random_rows(fitted: &Pca, sample: &[f32], features: usize, k: usize, seed: u64) -> Dictionary {
-    let (d, k) = (fitted.mean.len(), k.min(features));
+pub fn random_rows(mean: &[f32], sample: &[f32], features: usize, k: usize, seed: u64) -> Dictionary {
+    let (d, k) = (mean.len(), k.min(features));
     let mut rows = vec![0.0; features * d];
     for (f, row) in rows.chunks_exact_mut(d).enumerate() {
         let mut rng = generator(seed, Purpose::Controls, ROWS + f as u64, 0);
         row.fill_with(|| normal(&mut rng));
         scale_to_unit(row);
     }
-    let norm = best_norm(&rows, &fitted.mean, sample, k);
-    tied(rows, norm, &fitted.mean, k)
+    let norm = best_norm(&rows, mean, sample, k);
+    tied(rows, norm, mean, k)
 }
 
 /// `dictionary` with its decoder rows in an order drawn by `seed`.
@@ -120,8 +119,7 @@ mod tests {
     fn random_rows_have_the_norm_that_reconstructs_best_and_a_permutation_keeps_the_codes() {
         let (d, features, k) = (12, 80, 5);
         let x = sample(200, d);
-        let fitted = Pca { mean: vec![0.5; d], components: Vec::new(), variances: Vec::new() };
-        let dictionary = random_rows(&fitted, &x, features, k, 1);
+        let dictionary = random_rows(&vec![0.5; d], &x, features, k, 1);
         let least = error(&dictionary, &x);
         for factor in [0.9, 0.98, 1.02, 1.1] {
             let mut other = dictionary.clone();

@@ -8,7 +8,7 @@
 
 mod behaviour;
 mod by_document;
-mod controls;
+pub(crate) mod controls;
 mod geometry;
 mod passes;
 mod pca;
@@ -198,7 +198,7 @@ fn computed_controls(
         made.push((Baseline::RawLargest, k, controls::raw_largest(&fitted.mean, k)));
     }
     for &(features, k) in shapes {
-        made.push((Baseline::RandomRows, k, controls::random_rows(fitted, sample, features, k, seed)));
+        made.push((Baseline::RandomRows, k, controls::random_rows(&fitted.mean, sample, features, k, seed)));
     }
     if let (false, Selection::TopK(k)) = (shapes.is_empty(), &first.dictionary.selection) {
         made.push((Baseline::PermutedDecoder, *k, controls::permuted(&first.dictionary, seed)));

@@ -279,6 +279,17 @@ fn power_of_two_near(x: f64) -> usize {
 }
 
 impl TrainConfig {
+    /// Which control the run is, in words; empty if it is none.
+    pub fn control(&self) -> &'static str {
+        match self.freeze_decoder {
+            Some(FrozenDecoder::Random) => "frozen decoder",
+            Some(FrozenDecoder::Soft) => "softly frozen decoder",
+            None if self.freeze_encoder => "frozen encoder",
+            None if self.shuffle_gradients => "shuffled gradients",
+            None => "",
+        }
+    }
+
     /// Fills in the defaults that depend on the data: `rows` training rows of width `d_in`. Says what makes no sense.
     pub(crate) fn resolve(&self, d_in: usize, rows: u64) -> Result<Resolved> {
         let d_sae = match (self.d_sae, self.expansion) {
