@@ -65,6 +65,7 @@ pub mod harvest;
 pub mod imported;
 pub mod interop;
 pub mod matching;
+pub mod probe;
 pub mod prompt;
 mod rows;
 pub mod trace;

@@ -200,6 +200,11 @@ fn run() -> FolderDoc {
                 "As `core.json`, of the dictionary with one threshold in place of the k best of a token.",
             ),
             record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
+            table::<evaluation::EvaluatedDocumentRow>("evaluation/documents.parquet"),
+            other(
+                "evaluation/threshold-documents.parquet",
+                "As `documents.parquet`, of the evaluation in `threshold.json`.",
+            ),
             record::<check::Check>("check.json"),
             record::<check::CheckRows>("check.json, `rows`"),
             record::<check::CheckReading>("check.json, `readings`"),
@@ -224,6 +229,7 @@ fn sweep() -> FolderDoc {
             other("NAME/", "A run each."),
             table::<comparison::ComparisonRow>("comparison/runs.parquet"),
             table::<comparison::MeanRow>("comparison/means.parquet"),
+            table::<comparison::DifferenceRow>("comparison/differences.parquet"),
             other("comparison/comparison.md, *.svg", "The same for people."),
         ],
     }

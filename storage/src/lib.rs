@@ -102,6 +102,7 @@ pub mod matching;
 pub mod metrics;
 pub mod notes;
 mod part;
+pub mod probe;
 pub mod record;
 pub mod routing;
 pub mod row;

@@ -60,6 +60,7 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     output.row("FVE", number(e.fve));
     let spread = format!(" ({} to {} on nine of ten tokens)", e.l0_quantiles[1], e.l0_quantiles[5]);
     output.row("L0", format!("{:.1}{spread}", e.l0));
+    let percent = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{:.2} %", 100.0 * n));
     let share = 100.0 * e.dead_share;
     output.row(
         "dead",
@@ -73,14 +74,38 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
         output.row(
             "left out",
             format!(
-                "{} tokens ({:.2} %), because of their norm",
+                "{} tokens ({:.2} %), because of their norm; they hold {} of Σ‖x‖²",
                 e.left_out,
-                100.0 * e.left_out as f64 / (e.left_out + e.tokens) as f64
+                100.0 * e.left_out as f64 / (e.left_out + e.tokens) as f64,
+                percent(e.left_out_mass)
             ),
         );
     }
     output.row("cosine", format!("{:.4}", e.cosine));
     output.row("L2 ratio", number(e.l2_ratio));
+    output.row("reconstruction bias", number(e.relative_reconstruction_bias));
+    output.row(
+        "frequent features",
+        format!(
+            "{} fire on more than 1 % of tokens, {} on more than 10 %",
+            percent(e.over_1_percent),
+            percent(e.over_10_percent)
+        ),
+    );
+    output.row(
+        "their firings",
+        format!("{} and {} of all", percent(e.firings_over_1_percent), percent(e.firings_over_10_percent)),
+    );
+    output.row("mean |cosine| of rows", number(e.decoder_cosine));
+    output.row(
+        "largest cosine",
+        format!(
+            "{} of decoder rows, {} of encoder rows, on average",
+            number(e.max_decoder_cosine),
+            number(e.max_encoder_cosine)
+        ),
+    );
+    output.row("γ = ‖mean‖ / ‖spread‖", number(e.mean_to_spread));
     output.row("CE clean", number(e.ce_clean));
     output.row("CE reconstructed", number(e.ce_reconstructed));
     output.row("CE zero ablation", number(e.ce_zero));
@@ -139,7 +164,7 @@ impl Command {
         let asked = (self.pca, self.threshold);
         let measured = evaluate::run_beside(&run, asked, &options, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!({
-            "run": measured.runs, "by_threshold": measured.by_threshold, "baselines": measured.baselines,
+            "run": measured.runs, "by_threshold": measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect::<Vec<_>>(), "baselines": measured.baselines,
         }));
         measured.runs.iter().for_each(|evaluation| rows(evaluation, &mut output));
         let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
@@ -147,7 +172,7 @@ impl Command {
             let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));
             format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
         };
-        measured.by_threshold.iter().flatten().for_each(|e| output.row("by one threshold", line(e)));
+        measured.by_threshold.iter().flatten().for_each(|(e, _)| output.row("by one threshold", line(e)));
         for beside in &measured.baselines {
             output.row(&format!("{} {}", beside.baseline, beside.k), line(&beside.evaluation));
         }

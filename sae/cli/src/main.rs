@@ -24,6 +24,7 @@ mod map;
 mod matching;
 mod output;
 mod pretrain;
+mod probe;
 mod progress;
 mod prompt;
 mod score;
@@ -90,6 +91,7 @@ enum Command {
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
+    Probe(Box<probe::Command>),
     Prompt(Box<prompt::Command>),
     Score(score::Command),
     Trace(trace::Command),
@@ -182,6 +184,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
+        Command::Probe(command) => command.run(&mut session),
         Command::Prompt(command) => command.run(&mut session),
         Command::Score(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),

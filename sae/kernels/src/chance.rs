@@ -29,7 +29,8 @@ pub enum Purpose {
     Resampling = 4,
     /// Training: which token's gradient a token is given in the control that shuffles them; position: step.
     Gradients = 5,
-    /// Prompt: directions that changes of features are compared with; position: draw.
+    /// Controls: directions that changes of features are compared with, position: draw; rows that nothing trained, orders and resamples of
+    /// documents, from positions that their makers keep apart.
     Controls = 6,
     /// Prompt: tokens drawn after a text; position: step.
     Continuations = 7,

@@ -1,6 +1,6 @@
 //! Configurations that make no sense, refused before anything is read or written.
 
-use super::{AuxLoss, JumpPenalty, Method, TrainConfig};
+use super::{AuxLoss, FrozenDecoder, JumpPenalty, Method, TrainConfig};
 use crate::dictionary::allocation::budget;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::train::step::prepare::{cap, unmet_budgets};
@@ -114,6 +114,16 @@ impl TrainConfig {
             )
             .with_remedy("leave one of them out"));
         }
+        if self.freeze_decoder == Some(FrozenDecoder::Soft) && self.from.is_some() {
+            return Err(Error::request(
+                "freeze_decoder soft keeps rows near the random directions of the seed, and from gives others",
+            )
+            .with_remedy("leave from out, or give freeze_decoder random to keep the rows of the dictionary"));
+        }
+        if self.freeze_encoder && self.freeze_decoder.is_some() {
+            return Err(Error::request("with freeze_encoder and freeze_decoder nothing would be trained")
+                .with_remedy("leave one of them out"));
+        }
         if self.shuffle_gradients && self.score_beta == Some(0.0) {
             return Err(Error::request(
                 "shuffle_gradients is given, but with score_beta 0 gradients are not read",
@@ -176,6 +186,8 @@ impl TrainConfig {
             ("score_beta", self.score_beta.is_some(), gradients),
             ("gradient_norm", self.gradient_norm.is_some(), gradients),
             ("shuffle_gradients", self.shuffle_gradients, gradients),
+            // A penalty makes codes sparse through the encoder alone.
+            ("freeze_encoder", self.freeze_encoder, budget || jump),
             ("widths", self.widths.is_some(), method == Method::Matryoshka),
             ("sparsity_coefficient", self.sparsity_coefficient.is_some(), !budget),
             ("sparsity_warmup_share", self.sparsity_warmup_share.is_some(), !budget),

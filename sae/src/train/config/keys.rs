@@ -219,8 +219,15 @@ pub const OPTIONS: &[TrainOption] = &[
         "freeze_decoder",
         "Method",
         OptionValue::Text,
-        "random",
-        "Control: decoder rows stay the random directions that they begin as",
+        "HOW",
+        "Control: decoder rows stay the random directions that they begin as (random), or within a cosine of 0.8 of them (soft)",
+    ),
+    option(
+        "freeze_encoder",
+        "Method",
+        OptionValue::Flag,
+        "",
+        "Control: encoder rows and biases stay what they begin as; only the decoder is trained",
     ),
     option(
         "widths",
