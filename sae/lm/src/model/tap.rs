@@ -29,10 +29,16 @@ pub trait Tap {
 
     /// The value at a wanted hook, `[rows, len, width]` (a pattern is `[rows, heads, len, len]`). A tensor of
     /// the same shape in return takes its place.
+    ///
+    /// # Errors
+    /// Whatever the tap cannot do with the value; the model then stops.
     fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>>;
 
     /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding
     /// included).
+    ///
+    /// # Errors
+    /// As [`Tap::at`].
     fn routing(&mut self, _routing: &Routing) -> Result<()> {
         Ok(())
     }
