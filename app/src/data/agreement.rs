@@ -33,6 +33,9 @@ impl Agreement {
 }
 
 /// Compares a feature of one run with a feature of another; `None` where their indices are of different datasets.
+///
+/// # Errors
+/// A run without an index, a table of activations or that feature; files that cannot be read.
 pub fn of_pair(runs: [&Path; 2], features: [u32; 2]) -> Result<Option<Agreement>, Problem> {
     let mut of = Vec::with_capacity(2);
     for (dir, feature) in runs.into_iter().zip(features) {

@@ -70,6 +70,9 @@ impl Explanations {
 }
 
 /// Reads the explanations of the run in `dir`; a source that cannot be read does not hide the others.
+///
+/// # Errors
+/// A folder of explanations that cannot be listed.
 pub fn read(dir: &Path) -> Result<Explanations, Problem> {
     let (mut read, mut gaps) = (Vec::new(), Vec::new());
     for source in storage::explanations::sources(dir).map_err(problem)? {

@@ -81,6 +81,9 @@ impl Firings {
 }
 
 /// Reads the firings of `feature` of the run in `dir`.
+///
+/// # Errors
+/// A run without an index, a table of activations or that feature; files that cannot be read.
 pub fn read(dir: &Path, feature: u32) -> Result<Firings, Problem> {
     const AGAIN: &str = "Make the index anew with `sae index`.";
     let run = Run::open(dir).map_err(problem)?;
@@ -96,6 +99,9 @@ pub fn read(dir: &Path, feature: u32) -> Result<Firings, Problem> {
 }
 
 /// The text around places (document, position) of the dataset in `dir`: up to `before` tokens before each and `after` after it.
+///
+/// # Errors
+/// A dataset without activations; a place that it does not have; a document that has rows left out.
 pub fn contexts(
     dir: &Path,
     documents: &Documents,

@@ -189,6 +189,9 @@ pub(super) fn name_below(root: &Path, path: &Path) -> String {
 }
 
 /// Finds the runs and datasets in and below `root`. One that cannot be read is in the list with its problem.
+///
+/// # Errors
+/// A folder that cannot be listed.
 pub fn find(root: &Path) -> Result<Folder, Problem> {
     let mut folder = Folder { root: root.to_owned(), ..Folder::default() };
     for found in storage::find_folders(root).map_err(|error| open_problem(root, error))? {

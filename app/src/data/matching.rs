@@ -92,6 +92,10 @@ impl Matching {
 }
 
 /// Reads the comparison `name` of the run in `dir`.
+///
+/// # Errors
+/// Files that are missing or cannot be read; a row of a different feature, or with a neighbour that is not
+/// there.
 pub fn read(dir: &Path, name: &str) -> Result<Matching, Problem> {
     let folder = dir.join(files::FOLDER).join(name);
     let record = files::Matching::read(&folder).map_err(problem)?;

@@ -51,6 +51,10 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A shape that no step has; a file of rows that cannot be read or is not rows of that width; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let shape = StepShape {
             d: self.d,

@@ -73,6 +73,9 @@ impl Measure {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary, dataset or model that cannot be found or read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let opened = session.open_dictionary(&self.source)?;
         let mut options = self.measure.options(session)?;

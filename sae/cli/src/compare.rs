@@ -41,6 +41,10 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A sweep file that cannot be read, a folder without finished runs, files that cannot be read or
+    /// written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let mut failures = None;
         if let Some(config) = &self.config {

@@ -134,6 +134,10 @@ fn together_rows(e: &TogetherEvaluation, output: &mut Output) {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary, dataset or model that cannot be found or read, or that do not belong together; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = session.source(&self.run)?;
         let options = EvaluateOptions {

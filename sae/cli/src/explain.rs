@@ -37,6 +37,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A run without an index, a dataset or a file of explanations that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if let Some(file) = self.import {
             let options = ImportOptions { file, name: self.name, layer: self.layer };

@@ -62,6 +62,10 @@ fn formats() -> impl clap::builder::TypedValueParser<Value = Format> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A list of features that is not one; a run that cannot be read, or lacks what the format needs; files
+    /// that cannot be written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let choice = match (&self.features, self.top, self.label) {
             (Some(list), ..) => Choice::list(list)?,

@@ -27,6 +27,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A run without an index, an empty text, tables that cannot be read.
     pub fn run(self, _session: &mut Session) -> Result<Output> {
         let found = features::find(&self.run, &self.text, self.limit)?;
         let mut output =

@@ -78,6 +78,10 @@ pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A model or text that cannot be read, a hook that the model does not have, a folder that is taken; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if self.merge {
             return Ok(output(&harvest::merge(&self.out, &mut session.progress)?));

@@ -43,6 +43,10 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary, dataset or model that cannot be found or read, or that do not belong together; files
+    /// that cannot be written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = match &self.out {
             Some(out) => {

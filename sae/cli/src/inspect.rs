@@ -20,6 +20,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A run or model that cannot be found or read.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if Path::new(&self.model).join(storage::run::FILE).is_file() {
             return run(Path::new(&self.model));

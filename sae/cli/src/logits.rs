@@ -51,6 +51,9 @@ impl Tap for Record {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A model that cannot be read, an empty text, a file that cannot be written.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let model = LanguageModel::load(&session.model(&self.model)?)?;
         let bos = model.bos();

@@ -21,6 +21,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A run that cannot be read or written to; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let seed = session.seed.unwrap_or(0);
         let points = features::map(&self.run, self.epochs, seed, &mut session.progress)?;

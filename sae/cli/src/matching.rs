@@ -25,6 +25,10 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be found or read, widths that differ, a folder that cannot be written to; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let other = session.source(&self.other)?;
         let (folder, record) = matching::run(&self.run, &other, self.name.as_deref(), &mut session.progress)?;

@@ -42,6 +42,10 @@ fn repeat(text: &str) -> Result<(String, u32), String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// Options that make no sense, text that cannot be read, a folder that is taken or has nothing to resume;
+    /// an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let config = self.config(session)?;
         let result = pretrain::run(&config, &self.out, self.resume, &mut session.progress)?;

@@ -95,6 +95,10 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// No dataset, options that make no sense, a folder that is taken or has nothing to resume, files that
+    /// cannot be read or written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if let Some(asked) = self.sweep(session)? {
             let plan = self.plan(&asked, session)?;

@@ -67,6 +67,10 @@ pub struct Comparison {
 /// Compares the finished runs in `folder`.
 ///
 /// Runs that were evaluated on the same documents before are not evaluated again, so an interrupted comparison resumes where it was.
+///
+/// # Errors
+/// No finished run in `folder`; a run, its dataset or its model that cannot be read; files that cannot be
+/// written. A stop that was asked for; evaluations that are done stay.
 pub fn run(folder: &Path, options: &CompareOptions, progress: &mut dyn Progress) -> Result<Comparison> {
     let (candidates, unfinished) = gather::find(folder)?;
     if !unfinished.is_empty() {

@@ -75,6 +75,9 @@ impl Default for EvaluateOptions {
 }
 
 /// Evaluates the run in `run_dir` and writes `RUN/evaluation/core.json`. Of a foreign dictionary nothing is written.
+///
+/// # Errors
+/// As [`many`].
 pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progress) -> Result<Evaluation> {
     let measured = many(&[run_dir.to_owned()], Beside::default(), options, progress)?;
     measured.runs.into_iter().next().ok_or_else(|| Error::request("there is no run to evaluate"))
@@ -115,6 +118,10 @@ pub struct Beside<'a> {
 /// then once for every dictionary. Writes `RUN/evaluation/core.json` of each that is a run.
 ///
 /// The runs must have one dataset. Where training left rows out because of their norm, the lowest limit holds for all of them.
+///
+/// # Errors
+/// A run, dataset or model that cannot be read; runs of several datasets; PCA of a transcoder; a model that
+/// does not compute what the dataset holds; a reconstruction that is not finite; a stop that was asked for.
 pub fn many(
     runs: &[PathBuf],
     beside: Beside<'_>,
@@ -226,6 +233,9 @@ fn keep(
 
 /// Evaluates the run in `run_dir` and what else is wanted: PCA with as many numbers per token as the run has features, kept in
 /// `RUN/evaluation/pca.json`, and one threshold.
+///
+/// # Errors
+/// As [`many`].
 pub fn run_beside(
     run_dir: &Path,
     (pca, threshold): (bool, bool),

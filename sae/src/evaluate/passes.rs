@@ -54,6 +54,10 @@ pub struct View<'a> {
 }
 
 /// Reconstructs the chosen rows of the dataset by every dictionary.
+///
+/// # Errors
+/// No dictionary, or one that needs an input that the dataset does not have; rows that cannot be read; a
+/// reconstruction that is not finite; a stop that was asked for.
 pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> Result<RowPass> {
     let Some(d) = view.dictionaries.first().map(|dictionary| dictionary.d_in) else {
         return Err(Error::request("there is no dictionary to evaluate"));
@@ -114,6 +118,9 @@ fn leave_out(rows: &mut RowBatch, d: usize, limit: Option<f32>, pass: &mut RowPa
 }
 
 /// An error if somebody asked for an end.
+///
+/// # Errors
+/// [`Error::Stopped`].
 pub fn stop(progress: &dyn Progress) -> Result<()> {
     if progress.stop_requested() {
         return Err(Error::stopped("the evaluation was not finished; an older one stays as it is"));
@@ -122,6 +129,9 @@ pub fn stop(progress: &dyn Progress) -> Result<()> {
 }
 
 /// Documents' tokens, which must be there from the first on: contexts are rebuilt from them.
+///
+/// # Errors
+/// A document whose rows do not follow each other from position 0 on, with both positions.
 pub fn collect(rows: &RowBatch, documents: &mut Vec<(u32, Vec<u32>)>) -> Result<()> {
     for i in 0..rows.len() {
         let (document, position) = (rows.documents[i], rows.positions[i]);
@@ -179,6 +189,9 @@ impl ContextPass {
 }
 
 /// The documents as batches of contexts, their tokens checked.
+///
+/// # Errors
+/// A context length below 2; of the iterator, a token that is not in the model's vocabulary.
 pub fn batches(
     model: &LanguageModel,
     documents: Vec<(u32, Vec<u32>)>,
@@ -197,6 +210,9 @@ pub fn counted(contexts: &Contexts) -> Vec<bool> {
 }
 
 /// Runs the model over the documents as it is, with zeros and with the mean, and with every dictionary.
+///
+/// # Errors
+/// As [`batches`]; a model that fails on them; a stop that was asked for.
 pub fn over_contexts(
     setting: &Setting<'_>,
     documents: Vec<(u32, Vec<u32>)>,
@@ -281,6 +297,9 @@ fn replaced(
 }
 
 /// The model must compute what the dataset holds, or its loss says nothing about this dictionary.
+///
+/// # Errors
+/// Mean squared norms that differ, with both.
 pub fn check_energy(of_model: Energy, of_data: f64, hook: Hook) -> Result<()> {
     let of_model = of_model.sum / (of_model.tokens.max(1)) as f64;
     if (of_model - of_data).abs() <= ENERGY_TOLERANCE * of_data.max(f64::MIN_POSITIVE) {

@@ -35,6 +35,9 @@ pub struct Pca {
 
 impl Pca {
     /// Of rows of `dataset` that are not held out and whose norm is not above `limit`; with the first [`SAMPLE`] of them, `[n, d]`.
+    ///
+    /// # Errors
+    /// Fewer than two rows; rows that cannot be read; a stop that was asked for.
     pub fn fit(
         dataset: &Dataset,
         limit: Option<f32>,

@@ -77,6 +77,9 @@ impl Reconstruction {
     }
 
     /// Adds `x[n, d]` with their `codes` and reconstructions `x_hat[n, d]`.
+    ///
+    /// # Errors
+    /// An activation or a reconstruction that is not finite, with its row.
     pub fn add(&mut self, x: &[f32], codes: &Codes, x_hat: &[f32]) -> Result<()> {
         let d = self.sums.mean.len();
         let parts: Vec<Sums> = x

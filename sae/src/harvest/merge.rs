@@ -20,6 +20,10 @@ struct Cursor {
 /// Makes one dataset (one a hook, if there are several) of the shards in `out` and removes their folders.
 /// Files are linked, not copied, where the file system can. A merge that was interrupted continues when it is
 /// asked for again.
+///
+/// # Errors
+/// A shard that is missing, unfinished or of a different harvest; no tokens in all of them; files that cannot
+/// be written; a stop that was asked for.
 pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
     let shards = shards(out)?;
     let names = names(&shards[0])?;

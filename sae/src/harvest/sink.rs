@@ -45,6 +45,9 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// Begins a dataset or continues an unfinished one.
+    ///
+    /// # Errors
+    /// A folder that holds a different dataset or cannot be written to; a damaged journal.
     pub fn begin(folder: &Path, header: Manifest, rows_per_part: u64) -> Result<Self> {
         let writer = DatasetWriter::begin(folder, header)?;
         let cursor = match writer.cursor() {
@@ -82,6 +85,9 @@ impl Sink {
     }
 
     /// Adds the rows of a batch of `tokens` tokens; batches that are on disk already are passed over.
+    ///
+    /// # Errors
+    /// Rows with a different schema than those before; a disk that is full or fails.
     pub fn write(&mut self, batch: u64, tokens: u64, tables: &[TableRows]) -> Result<()> {
         if batch < self.cursor.batch {
             return Ok(());
@@ -102,6 +108,9 @@ impl Sink {
     }
 
     /// Makes everything before `next_batch` whole.
+    ///
+    /// # Errors
+    /// A disk that is full or fails.
     pub fn commit(&mut self, next_batch: u64) -> Result<()> {
         if next_batch <= self.cursor.batch {
             return Ok(());
@@ -119,6 +128,9 @@ impl Sink {
     }
 
     /// Adds tables of one file each (documents, vocabulary) and writes the manifest.
+    ///
+    /// # Errors
+    /// A disk that is full or fails.
     pub fn finish(mut self, batches: u64, tables: &[(&'static str, RecordBatch)]) -> Result<()> {
         self.commit(batches)?;
         let mut parts = Vec::new();

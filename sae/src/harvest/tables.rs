@@ -27,6 +27,9 @@ pub(super) struct Rows {
 
 impl Rows {
     /// `domain` gives a document's domain.
+    ///
+    /// # Errors
+    /// A column of domains that Arrow refuses.
     pub fn new<'k>(contexts: &Contexts, domain: impl Fn(u32) -> &'k str) -> Result<Self> {
         let mut rows: Vec<(u32, u32, usize)> =
             contexts.origin.iter().enumerate().filter_map(|(at, o)| o.map(|(d, p)| (d, p, at))).collect();
@@ -74,6 +77,9 @@ impl Rows {
     }
 
     /// Rows of `activations` for hook number `i` of the harvest.
+    ///
+    /// # Errors
+    /// A number that is not finite as `dtype`, with document and position.
     pub fn activations(
         &self,
         got: &Captured,
@@ -96,6 +102,9 @@ impl Rows {
     }
 
     /// Rows of `routing`: for every token its layers in order.
+    ///
+    /// # Errors
+    /// Columns that the schema of routing does not have.
     pub fn routing(&self, got: &Captured) -> Result<RecordBatch> {
         let layers = got.routing.len();
         let each = |column: &[u32]| -> ArrayRef {

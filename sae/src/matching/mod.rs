@@ -18,6 +18,10 @@ use crate::{Error, Progress, Result};
 
 /// Compares the run in `run` with `other`, a run or a foreign dictionary, and writes `RUN/matching/NAME/`; the folder's path and the record. `name` is by
 /// default that of the other run's folder.
+///
+/// # Errors
+/// A dictionary that cannot be read or has no features; widths that differ; a name that is not a folder's;
+/// files that cannot be written; a stop that was asked for.
 pub fn run(
     run: &Path,
     other: &Path,

@@ -113,6 +113,9 @@ pub fn must_be_run(path: &Path, what: &str) -> Result<()> {
 }
 
 /// SHA-256 of `files`, one after the other.
+///
+/// # Errors
+/// A file that cannot be read.
 pub fn files_sha256(files: &[PathBuf]) -> Result<String> {
     let mut hash = Sha256::new();
     for path in files {

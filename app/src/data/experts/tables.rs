@@ -145,6 +145,9 @@ fn highest(numbers: impl Iterator<Item = u16>) -> usize {
 }
 
 /// Co-activation in `layer`.
+///
+/// # Errors
+/// A table that is missing or cannot be read.
 pub fn together(dir: &Path, layer: u16) -> Result<Together, Problem> {
     let mut pairs: Vec<PairRow> = read(dir, "pairs.parquet", by_layer(layer))?;
     let experts = highest(pairs.iter().map(|row| row.b));
@@ -161,6 +164,9 @@ pub fn together(dir: &Path, layer: u16) -> Result<Together, Problem> {
 }
 
 /// From `layer` to the next with experts; `None` for the last.
+///
+/// # Errors
+/// A table that is missing or cannot be read.
 pub fn transitions(dir: &Path, layer: u16) -> Result<Option<Transitions>, Problem> {
     let rows: Vec<TransitionRow> = read(dir, "transitions.parquet", by_layer(layer))?;
     let Some(first) = rows.first() else { return Ok(None) };
@@ -185,6 +191,9 @@ pub fn transitions(dir: &Path, layer: u16) -> Result<Option<Transitions>, Proble
 }
 
 /// What the experts of all layers are specialised in.
+///
+/// # Errors
+/// A table that is missing or cannot be read.
 pub fn special(dir: &Path) -> Result<Special, Problem> {
     Ok(Special {
         experts: read(dir, "specialisation.parquet", Scan::default())?,
@@ -193,11 +202,17 @@ pub fn special(dir: &Path) -> Result<Special, Problem> {
 }
 
 /// The listed tokens of the experts of `layer`.
+///
+/// # Errors
+/// A table that is missing or cannot be read.
 pub fn vocabulary(dir: &Path, layer: u16) -> Result<Vec<VocabularyRow>, Problem> {
     read(dir, "vocabulary.parquet", by_layer(layer))
 }
 
 /// How much the routers agree with those of another dataset, if that was computed.
+///
+/// # Errors
+/// A table that cannot be read.
 pub fn against(dir: &Path) -> Result<Vec<AgainstRow>, Problem> {
     if folder_of(dir).join("against.parquet").exists() {
         read(dir, "against.parquet", Scan::default())

@@ -78,6 +78,9 @@ pub enum Piece {
 }
 
 /// Finds a page of tokens. `from` is the place to begin at, as [`Piece::Next`] gave it; 0 at first.
+///
+/// # Errors
+/// A dataset without routing, or whose table cannot be read.
 pub fn find(dir: &Path, wanted: &Wanted, from: u64, feed: &Feed<Piece>) -> Result<(), Problem> {
     let table = table(dir)?;
     match wanted.order {

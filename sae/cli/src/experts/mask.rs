@@ -49,6 +49,10 @@ fn expert(text: &str) -> std::result::Result<(u16, u16), String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dataset without routing, an expert that it does not have, a model that cannot be found; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let masks = match self.expert.is_empty() {
             true => self.domain.into_iter().map(Choose::Domain).collect(),

@@ -62,6 +62,9 @@ enum Analysis {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// No input, or options that do not go with it; files that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         match self.analysis {
             Some(Analysis::Mask(command)) => return command.run(session),

@@ -34,6 +34,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dataset or model that cannot be read; `--model` where the input is a model; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let seed = session.seed.unwrap_or_default();
         let is_dataset =
@@ -114,6 +117,9 @@ pub struct CellsCommand {
 
 impl CellsCommand {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary and a model, which cannot be compared; files that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let is_run = |path: &Path| path.join("sae_weights.safetensors").exists();
         let (of, found) = match (is_run(&self.other), is_run(&self.reference)) {

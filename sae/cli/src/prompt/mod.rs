@@ -77,6 +77,10 @@ fn strength(text: &str) -> std::result::Result<(u32, f32), String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary or model that cannot be found or read, or that do not belong together; a text, target or
+    /// change that makes no sense for them; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let model = choice(self.model.as_deref(), false, session)?;
         let run = session.source(&self.run)?;

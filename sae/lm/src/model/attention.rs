@@ -66,6 +66,10 @@ pub(super) struct Attention {
 }
 
 impl Attention {
+    /// Takes the weights of a layer's attention.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(loader: &mut BlockLoader<'_, '_>, config: &AttentionConfig, d_model: usize) -> Result<Self> {
         let projection = match (config.latent, loader.layout()) {
             (Some(latent), _) => Projection::Latent(Box::new(Latent::load(loader, config, latent, d_model)?)),
@@ -107,6 +111,10 @@ impl Attention {
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream. With a `past` the tokens also
     /// see those that are in it, and become part of it.
+    ///
+    /// # Errors
+    /// An error of the tap; an attention pattern that is asked for where a `past` is given; shapes that do
+    /// not fit.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -138,6 +146,9 @@ impl Attention {
 
     /// The whole branch as one operation, if nothing inside it is looked at and it has the form that is known
     /// there.
+    ///
+    /// # Errors
+    /// A rotation that `batch` was not made for.
     pub fn branch(
         &self,
         norm: Option<&Norm>,

@@ -29,6 +29,10 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Takes the weights of block `layer`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(loader: &mut Loader<'_>, config: &BlockConfig, layer: usize, d_model: usize) -> Result<Self> {
         let inputs = match (loader.layout(), config.form) {
             (_, BlockForm::PostNorm) => None,
@@ -62,6 +66,9 @@ impl Block {
 
     /// `x [rows, len, d_model]` → the same shape, after the block. With a `cache` the tokens follow those that
     /// are in it.
+    ///
+    /// # Errors
+    /// An error of the tap; shapes that do not fit.
     pub fn forward(
         &self,
         x: Tensor,

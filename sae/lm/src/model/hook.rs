@@ -197,6 +197,9 @@ impl Hook {
     }
 
     /// Numbers a token has at this hook, or an error that names the model's hooks.
+    ///
+    /// # Errors
+    /// A hook that a model of this `config` does not have.
     pub fn width(&self, config: &Config) -> Result<usize> {
         let hooks = Self::of(config);
         let found = hooks.iter().find(|(hook, _)| hook == self).map(|(_, width)| *width);

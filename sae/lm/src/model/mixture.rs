@@ -36,6 +36,10 @@ pub(super) struct Mixture {
 }
 
 impl Mixture {
+    /// Takes the router, the experts and what all tokens go through.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `c` says, with its name.
     pub fn load(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d_model: usize) -> Result<Self> {
         // transformers 5 keeps Mixtral's experts as it keeps everybody's, if asked for its own format.
         let renamed = c.naming == ExpertNaming::Mixtral && loader.has("mlp.gate.weight");
@@ -83,6 +87,9 @@ impl Mixture {
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream. If the tokens follow others of
     /// their context, `used` is how often each expert was chosen there.
+    ///
+    /// # Errors
+    /// An error of the tap; a replacement of a different shape; an `x` of a different width.
     pub fn forward(
         &self,
         x: &Tensor,

@@ -20,6 +20,10 @@ pub(super) enum Mlp {
 }
 
 impl Mlp {
+    /// Takes the weights of a block's MLP or of its experts.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(loader: &mut BlockLoader<'_, '_>, config: &MlpConfig, d_model: usize) -> Result<Self> {
         match config {
             MlpConfig::Dense(dense) => Ok(Self::Dense(Dense::load(loader, "mlp", dense, d_model)?)),
@@ -50,6 +54,9 @@ impl Mlp {
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream; `used` as [`Mixture::forward`]
     /// takes it.
+    ///
+    /// # Errors
+    /// An error of the tap; an `x` of a different width.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -77,6 +84,10 @@ pub(super) struct Dense {
 }
 
 impl Dense {
+    /// Takes the weights at `prefix`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(
         loader: &mut BlockLoader<'_, '_>,
         prefix: &str,
@@ -123,6 +134,10 @@ impl Dense {
         })
     }
 
+    /// `x [.., d_model]` → `[.., d_model]`.
+    ///
+    /// # Errors
+    /// An `x` of a different width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.down.forward(&self.hidden(x)?)
     }

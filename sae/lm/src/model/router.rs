@@ -56,6 +56,9 @@ impl Router {
     ///
     /// `sequences [tokens]` tells what a capacity counts over; `used [E]`, what it counted before the first of
     /// them.
+    ///
+    /// # Errors
+    /// An error of the tap; an `x` of a different width.
     pub fn route(
         &self,
         x: &Tensor,

@@ -63,6 +63,9 @@ pub struct Architecture {
 
 impl Architecture {
     /// What the rest of the program calls a configuration.
+    ///
+    /// # Errors
+    /// Numbers that no model can have, such as heads that do not divide d_model.
     pub fn config(&self) -> Result<Config> {
         let path = Path::new("config.json");
         let json = serde_json::to_value(self)

@@ -29,6 +29,9 @@ pub fn file(folder: &Path) -> PathBuf {
 }
 
 /// Writes everything that the rest of the run depends on.
+///
+/// # Errors
+/// A folder that cannot be written to.
 pub fn save(
     folder: &Path,
     config: &PretrainConfig,
@@ -56,6 +59,9 @@ pub fn save(
 }
 
 /// Puts a checkpoint back; gives where it was made.
+///
+/// # Errors
+/// A checkpoint that is missing, damaged, or of a different configuration or shapes.
 pub fn load(
     folder: &Path,
     config: &PretrainConfig,

@@ -121,6 +121,9 @@ impl PretrainConfig {
     }
 
     /// An error if the numbers make no sense together.
+    ///
+    /// # Errors
+    /// No text; the first number that is out of its range, with that range.
     pub fn check(&self) -> Result<()> {
         let ok = |ok: bool, problem: &str| if ok { Ok(()) } else { Err(Error::request(problem)) };
         ok(!self.text.is_empty(), "no text given: name files or folders")?;

@@ -63,6 +63,9 @@ pub struct Loss {
 }
 
 /// Runs the model and gives its loss: `mean cross-entropy + balance_weight · balance + z_weight · z`.
+///
+/// # Errors
+/// As [`Decoder::residual`]; a model without routers.
 pub fn loss(decoder: &Decoder, contexts: &Contexts, balance_weight: f64, z_weight: f64) -> Result<Loss> {
     let mut routers = RouterLosses::new(contexts)?;
     let logits = decoder.forward(contexts, &mut routers)?;

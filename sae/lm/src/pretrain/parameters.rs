@@ -50,6 +50,9 @@ fn shapes(c: &Architecture) -> BTreeMap<String, Vec<usize>> {
 
 impl Parameters {
     /// Random weights: gains 1, matrices normal.
+    ///
+    /// # Errors
+    /// None for an architecture that [`Architecture::config`] accepts.
     pub fn random(config: &Architecture, seed: u64) -> Result<Self> {
         let mut variables = BTreeMap::new();
         for (number, (name, shape)) in (0..).zip(shapes(config)) {
@@ -79,6 +82,9 @@ impl Parameters {
     }
 
     /// A decoder that reads these variables: it changes with them and its gradients are theirs.
+    ///
+    /// # Errors
+    /// As [`Architecture::config`] and [`Decoder::new`].
     pub fn decoder(&self, config: &Architecture) -> Result<Decoder> {
         let tensors =
             self.variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
@@ -87,6 +93,9 @@ impl Parameters {
 
     /// The checkpoint as Hugging Face stores it, in f16: one tensor for each expert's gate, up and down
     /// matrix.
+    ///
+    /// # Errors
+    /// Variables that are not those of `config`.
     pub fn to_hugging_face(&self, config: &Architecture) -> Result<Vec<u8>> {
         let mut tensors: HashMap<String, Tensor> = HashMap::new();
         for (name, var) in self.iter() {
@@ -121,6 +130,9 @@ impl Parameters {
     }
 
     /// Writes `config.json` and `model.safetensors` into `folder`.
+    ///
+    /// # Errors
+    /// As [`Parameters::to_hugging_face`]; a folder that cannot be written to.
     pub fn save(&self, config: &Architecture, folder: &Path) -> Result<()> {
         storage::atomic::write(&folder.join("model.safetensors"), &self.to_hugging_face(config)?)?;
         storage::atomic::write_json(&folder.join("config.json"), config)?;

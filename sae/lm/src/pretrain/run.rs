@@ -29,6 +29,10 @@ pub struct Pretrained {
 
 /// Trains a model and stores it in `folder`; with `resume` it continues from the folder's checkpoint, bit for
 /// bit.
+///
+/// # Errors
+/// A configuration that makes no sense; text that cannot be read or tokenised; a `folder` that holds a run
+/// already, or none to resume; a gradient that is not finite; a stop that was asked for, after a checkpoint.
 pub fn run(
     config: &PretrainConfig,
     folder: &Path,

@@ -100,6 +100,9 @@ pub struct Kinds {
 
 impl Kinds {
     /// For the tokens of this dataset; `None` where it has no vocabulary.
+    ///
+    /// # Errors
+    /// A vocabulary that cannot be read.
     pub fn of(dataset: &Dataset, experts: usize) -> Result<Option<Self>> {
         if !dataset.has_table(VOCABULARY) {
             return Ok(None);

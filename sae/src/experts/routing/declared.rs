@@ -28,6 +28,9 @@ const EXPERTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_expert
 impl Declared {
     /// Settings of the dataset (`experts`, `weights`, `score_kind`), else the config of its model if that is
     /// still there.
+    ///
+    /// # Errors
+    /// A `score_kind` that is not known, and which are.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         let settings = &dataset.manifest().settings;
         let config = config(dataset);

@@ -16,6 +16,9 @@ pub const DUPLICATE: f64 = 0.9;
 const COLUMNS: usize = 4096;
 
 /// All pairs of experts of every layer. `seed` draws the random inputs of the output cosine.
+///
+/// # Errors
+/// As [`outputs`]; a stop that was asked for.
 pub fn similarity(
     layers: &[MoeLayer<'_>],
     seed: u64,

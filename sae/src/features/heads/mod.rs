@@ -87,6 +87,9 @@ pub struct OfHeads {
 }
 
 /// The heads that the dictionary of `subject` reads, or the reason why there are none.
+///
+/// # Errors
+/// A hook that is not one; a model whose heads have a different width than the dictionary reads.
 pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result::Result<OfHeads, Written>> {
     let hook = subject.dataset.manifest().hook.as_deref();
     let hook = hook.filter(|_| subject.dataset.manifest().rows_are.tokens()).map(str::parse::<Hook>);
@@ -110,6 +113,9 @@ pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result
 impl OfHeads {
     /// Writes both tables into `folder`. If examples cannot be attributed they are left out and the reason is
     /// returned.
+    ///
+    /// # Errors
+    /// Files that cannot be written; a model that fails; a stop that was asked for.
     pub fn write(
         &self,
         subject: &Subject,

@@ -65,6 +65,9 @@ pub struct Text<'a> {
 /// Nothing is written, and the reason given, where the numbers would not be what they say: the text has gaps,
 /// so that contexts cannot be rebuilt; the heads' patterns and values do not add up to the value at the
 /// hook; the model now gives other activations than those that were indexed.
+///
+/// # Errors
+/// A file that cannot be written; a model that fails; a stop that was asked for.
 pub fn attribute(
     model: &Decoder,
     heads: &Heads,

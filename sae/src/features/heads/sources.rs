@@ -80,6 +80,9 @@ impl Tap for Watch {
 
 impl Seen {
     /// Runs the model over `contexts`, no further than the layer of the heads.
+    ///
+    /// # Errors
+    /// A model that fails, or that does not have these heads.
     pub fn run(decoder: &Decoder, heads: &Heads, contexts: &Contexts) -> Result<Self> {
         let layer = heads.layer;
         let mut watch = Watch { layer, kept: [Site::Pattern, Site::V, Site::AttnZ].map(|site| (site, None)) };

@@ -34,6 +34,9 @@ pub fn recognise(path: &Path) -> Result<Format> {
 
 impl Place {
     /// Recognises `path`.
+    ///
+    /// # Errors
+    /// As [`recognise`].
     pub fn of(path: &Path) -> Result<Self> {
         let whole = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
         let about = std::fs::metadata(&whole).map_err(|e| Error::io(path, e))?;

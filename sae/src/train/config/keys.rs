@@ -9,6 +9,9 @@ use super::TrainConfig;
 use crate::{Error, Result};
 
 /// Reads `text`, which came from `path`.
+///
+/// # Errors
+/// Text that is not TOML; a key that does not exist, and the nearest that does; a value of the wrong type.
 pub fn parse(text: &str, path: &Path) -> Result<TrainConfig> {
     let problem = |message: String| Error::format(path, message);
     let table: Table = text.parse().map_err(|e: toml::de::Error| problem(e.to_string()))?;
@@ -17,6 +20,9 @@ pub fn parse(text: &str, path: &Path) -> Result<TrainConfig> {
 }
 
 /// Says which of `keys` is none of `known`, and what was probably meant.
+///
+/// # Errors
+/// The first key that is not among them.
 pub fn check_names<'a>(keys: impl IntoIterator<Item = &'a String>, known: &[&str]) -> Result<(), String> {
     let Some(key) = keys.into_iter().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
     let near = match nearest(key, known) {

@@ -90,6 +90,10 @@ pub struct StepTimes {
 
 /// Times `steps` steps of a new dictionary, on `threads` threads, all cores if `None`. Batches are taken from `rows` `[n, d]` in turn; from
 /// rows made of a planted dictionary if there are none.
+///
+/// # Errors
+/// A shape that no step has, such as k > F; `rows` that are not rows of width d, or fewer than a batch;
+/// threads that the system does not give; a stop that was asked for.
 pub fn time_steps(
     shape: StepShape,
     rows: Option<Vec<f32>>,

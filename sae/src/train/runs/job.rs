@@ -49,6 +49,9 @@ pub enum Entry {
 
 impl Job {
     /// Begins or resumes the run in `out`: its folder shows that from here on.
+    ///
+    /// # Errors
+    /// As [`previous_run`]; a folder that a different process is training in, or that cannot be written to.
     pub fn enter(source: &Source, resolved: Resolved, out: &Path, resume: Resume) -> Result<Entry> {
         std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
         let lock = Lock::take(out)?;
@@ -67,12 +70,19 @@ impl Job {
 }
 
 /// Brings `run.json` up to date with `trainer`.
+///
+/// # Errors
+/// A `run.json` that cannot be written.
 pub fn note(record: &mut RunRecord, trainer: &Trainer<'_>, threads: &ThreadPool, out: &Path) -> Result<()> {
     record::update(record, trainer, threads.current_num_threads());
     Ok(record.write(out)?)
 }
 
 /// Fits thresholds where they are needed and writes the dictionary of a run whose last step is done.
+///
+/// # Errors
+/// Rows that thresholds cannot be fitted on or that cannot be read; files that cannot be written; a stop that
+/// was asked for.
 pub fn finish(
     trainer: &Trainer<'_>,
     (resolved, record, out): (&Resolved, &mut RunRecord, &Path),
@@ -103,6 +113,10 @@ pub fn finish(
 }
 
 /// The run that is already in `out`, if it may be resumed.
+///
+/// # Errors
+/// A run where none may be, none where one must be; a run that began with a different configuration, and in
+/// what it differs.
 pub fn previous_run(resolved: &Resolved, out: &Path, resume: Resume) -> Result<Option<RunRecord>> {
     if !out.join(storage::run::FILE).exists() {
         return match resume {
@@ -142,11 +156,17 @@ pub fn previous_run(resolved: &Resolved, out: &Path, resume: Resume) -> Result<O
 }
 
 /// The resolved configuration of the run in `out`.
+///
+/// # Errors
+/// As [`read_config_file`].
 pub fn read_config(out: &Path) -> Result<TrainConfig> {
     read_config_file(&out.join(CONFIG_FILE))
 }
 
 /// Reads a configuration from a file; a name that does not exist is answered with the nearest that does.
+///
+/// # Errors
+/// A file that cannot be read or is not TOML; a name that does not exist; a value of the wrong type.
 pub fn read_config_file(path: &Path) -> Result<TrainConfig> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     keys::parse(&text, path)

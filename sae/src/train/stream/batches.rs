@@ -42,6 +42,9 @@ impl Batches {
     }
 
     /// Makes `batch` the next `rows` rows.
+    ///
+    /// # Errors
+    /// Rows that cannot be read; a whole epoch of rows above the norm's limit.
     pub fn next(&mut self, batch: &mut Batch, rows: usize) -> Result<()> {
         batch.x.clear();
         batch.gradients.clear();

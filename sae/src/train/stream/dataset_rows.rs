@@ -26,6 +26,9 @@ pub struct DatasetRows {
 
 impl DatasetRows {
     /// The activations of `dataset`.
+    ///
+    /// # Errors
+    /// A dataset without activations, or whose documents cannot be read.
     pub fn open(dataset: &Dataset) -> Result<Self> {
         let table = dataset.table(ACTIVATIONS)?;
         let documents = rows::documents(dataset)?.into_iter().map(|(row, _)| row).collect();
@@ -34,6 +37,9 @@ impl DatasetRows {
     }
 
     /// Reads gradients too, which `method` needs; an error if the dataset has none.
+    ///
+    /// # Errors
+    /// A dataset without gradients.
     pub fn with_gradients(mut self, method: &str) -> Result<Self> {
         if !self.table.has_column(GRADIENT) {
             return Err(Error::request(format!(

@@ -38,6 +38,9 @@ fn total(ranges: &[Range<u64>]) -> u64 {
 
 impl Source {
     /// Opens the dataset in `data`, which must have rows to train on, and that of a transcoder's `target`.
+    ///
+    /// # Errors
+    /// A folder that is not a finished dataset, or that has no rows to train on.
     pub fn open(data: &Path, target: Option<&Path>) -> Result<Self> {
         let dataset = Dataset::open(data)?;
         let rows = DatasetRows::open(&dataset)?;
@@ -74,6 +77,10 @@ impl Source {
     }
 
     /// `config` with everything filled in that depends on this dataset. Says what makes no sense, and what the dataset lacks.
+    ///
+    /// # Errors
+    /// Options that make no sense, alone or with this dataset; a dictionary to begin from that cannot be
+    /// read; gradients that the method needs and the dataset lacks.
     pub fn resolve(&self, config: &TrainConfig) -> Result<Resolved> {
         let target = self.target.as_ref().map(|target| target.path.clone());
         let mut config = TrainConfig { data: Some(self.path.clone()), target, ..config.clone() };
@@ -97,6 +104,9 @@ impl Source {
     }
 
     /// The stream of training rows from `position` on, with or without gradients after the activations; with targets if there are any.
+    ///
+    /// # Errors
+    /// As [`DatasetRows::with_gradients`] and [`Pools::start`].
     pub fn pools(&self, resolved: &Resolved, gradients: bool, position: u64) -> Result<Pools> {
         let rows = self.rows.clone();
         let rows: Box<dyn RowSource> = match &self.target {
@@ -108,6 +118,9 @@ impl Source {
     }
 
     /// The same in batches, of a stream from which nothing was left out yet.
+    ///
+    /// # Errors
+    /// As [`Source::pools`].
     pub fn training(
         &self,
         resolved: &Resolved,
@@ -120,6 +133,9 @@ impl Source {
     }
 
     /// Rows of held-out documents, in batches, without gradients and targets.
+    ///
+    /// # Errors
+    /// As [`Pools::start`].
     pub fn held_out(&self, resolved: &Resolved, statistics: &Statistics) -> Result<Batches> {
         let pools = Pools::start(Box::new(self.rows.clone()), &order_of(&self.held_out, resolved), 0)?;
         Ok(Batches::new(pools, resolved.d_in, statistics, self.held_out_rows(), 0))

@@ -38,6 +38,9 @@ const SECTIONS: [&str; 3] = ["base", "cross", "run"];
 const NAME: &str = "name";
 
 /// Whether the file at `path` asks for a sweep and not for one run.
+///
+/// # Errors
+/// A file that cannot be read or is not TOML.
 pub fn is_sweep(path: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let table: Table = text.parse().map_err(|e: toml::de::Error| Error::format(path, e.to_string()))?;
@@ -45,6 +48,10 @@ pub fn is_sweep(path: &Path) -> Result<bool> {
 }
 
 /// The runs that the file at `path` asks for, in its order: crossed ones first, then single ones.
+///
+/// # Errors
+/// A file that cannot be read or is not TOML; a key that does not exist; a value of the wrong type; runs that
+/// the sections do not describe, with the section.
 pub fn read_file(path: &Path) -> Result<Vec<Asked>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     parse(&text).map_err(|problem| Error::format(path, problem))

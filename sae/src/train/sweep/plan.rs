@@ -65,6 +65,10 @@ type Stream = (usize, u64, u64, u64, usize, InputNormalisation, Option<u32>);
 
 impl Plan {
     /// Opens the data and fills everything in. `limit` is how many bytes a wave may need; by default most of what is free.
+    ///
+    /// # Errors
+    /// A run without a dataset, with options that make no sense, or equal to another one, with its name; a
+    /// dataset that cannot be read.
     pub fn new(asked: &[Asked], limit: Option<u64>, threads: Option<usize>) -> Result<Self> {
         let (mut sources, mut paths): (Vec<Source>, Vec<Read>) = (Vec::new(), Vec::new());
         let mut runs: Vec<Planned> = Vec::new();

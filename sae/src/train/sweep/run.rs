@@ -57,6 +57,9 @@ impl SweepOutcome {
 }
 
 /// The runs that the sweep in `out` was begun with.
+///
+/// # Errors
+/// As [`read_file`](super::read_file), of `OUT/sweep.toml`.
 pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
     file::read_file(&out.join(SWEEP_FILE))
 }
@@ -68,6 +71,10 @@ pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
 ///
 /// A run that fails does not end the others: see [`SweepOutcome::failures`]. Stopping writes a checkpoint of every run that is
 /// being trained and gives [`Error::Stopped`].
+///
+/// # Errors
+/// An `out` that holds a sweep already, or none to resume; a run in it that began with a different
+/// configuration; files that cannot be written; [`Error::Stopped`].
 pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<SweepOutcome> {
     let began = Instant::now();
     if out.join(SWEEP_FILE).exists() && !resume {

@@ -7,6 +7,9 @@ use crate::Result;
 
 impl<'a> Family<'a> {
     /// Whether a layer has experts.
+    ///
+    /// # Errors
+    /// A `moe_layer_freq` other than 1, fields of the wrong type.
     pub fn has_experts(&self, layer: usize) -> Result<bool> {
         let f = &self.fields;
         Ok(match self.kind {
@@ -29,6 +32,10 @@ impl<'a> Family<'a> {
     }
 
     /// The experts of the layers that have some.
+    ///
+    /// # Errors
+    /// No number of experts, of experts per token or of hidden units; a router or an activation that is not
+    /// read.
     pub fn experts(&self) -> Result<ExpertsConfig> {
         let f = &self.fields;
         let names = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];

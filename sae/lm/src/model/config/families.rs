@@ -121,6 +121,10 @@ impl Family<'_> {
         })
     }
 
+    /// The norms' kind and ε.
+    ///
+    /// # Errors
+    /// An ε that is not a finite number.
     pub fn norm(&self) -> Result<NormConfig> {
         let kind = match self.kind {
             "gpt2" | "gpt_neox" => NormKind::Layer,
@@ -148,6 +152,10 @@ impl Family<'_> {
         })
     }
 
+    /// The activation of the MLP.
+    ///
+    /// # Errors
+    /// A name that is not one of those below, and which they are.
     pub fn activation(&self) -> Result<Activation> {
         let names = ["hidden_activation", "hidden_act", "activation_function"];
         match self.fields.text(&names)?.unwrap_or("silu") {
@@ -163,6 +171,9 @@ impl Family<'_> {
     }
 
     /// A dense MLP of `hidden` units.
+    ///
+    /// # Errors
+    /// As [`Family::activation`].
     pub fn dense(&self, hidden: usize, bias: bool) -> Result<DenseConfig> {
         let gated = !self.is(&["gpt2", "gpt_neox"]);
         Ok(DenseConfig { hidden, activation: self.activation()?, gated, bias, joined: false })

@@ -75,6 +75,9 @@ impl Widths {
 
 impl AttentionBranch {
     /// `x [rows, len, d_model]` → x and the branch's output added.
+    ///
+    /// # Errors
+    /// An `x` of a different width than the weights, or tensors that are not f32 on the CPU.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         let saved = x.track_op().then(Mutex::default);
         x.contiguous()?.apply_op1(Op { branch: self, saved })

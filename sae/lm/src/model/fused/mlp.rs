@@ -124,12 +124,18 @@ impl Parts<'_> {
 
 impl MlpBranch {
     /// `x [.., d_model]` → x and the branch's output added.
+    ///
+    /// # Errors
+    /// An `x` of a different width than the weights, or tensors that are not f32 on the CPU.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         let saved = x.track_op().then(Mutex::default);
         x.contiguous()?.apply_op1(Op { branch: self, saved })
     }
 
     /// Reads `x` and adds to `base`.
+    ///
+    /// # Errors
+    /// As [`MlpBranch::apply`], and a `base` of a different shape than `x`.
     pub fn beside(self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         let saved = x.track_op().then(Mutex::default);
         x.contiguous()?.apply_op2(&base.contiguous()?, Beside(Op { branch: self, saved }))

@@ -16,6 +16,10 @@ pub struct RowNorm<'a> {
 }
 
 impl<'a> RowNorm<'a> {
+    /// Borrows the numbers of `norm`.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn of(norm: &'a Norm) -> Result<Self> {
         let bias = norm.bias.as_ref().map(Numbers::of).transpose()?;
         Ok(Self { gain: Numbers::of(&norm.gain)?, bias, eps: norm.eps as f32 })
@@ -54,6 +58,10 @@ impl<'a> RowNorm<'a> {
 pub struct InputNorm<'a>(Option<RowNorm<'a>>);
 
 impl<'a> InputNorm<'a> {
+    /// Borrows the numbers of `norm`, if there is one.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn of(norm: Option<&'a Norm>) -> Result<Self> {
         Ok(Self(norm.map(RowNorm::of).transpose()?))
     }
@@ -86,12 +94,18 @@ pub struct Product<'a> {
 
 impl<'a> Product<'a> {
     /// For `y = x Wᵀ + b`.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn forward(linear: &'a Linear) -> Result<Self> {
         let bias = linear.bias.as_ref().map(Numbers::of).transpose()?;
         Self::packed(linear, bias, false)
     }
 
     /// For `dx = g W`.
+    ///
+    /// # Errors
+    /// As [`Product::forward`].
     pub fn back(linear: &'a Linear) -> Result<Self> {
         Self::packed(linear, None, true)
     }
@@ -141,6 +155,10 @@ pub struct Joining<'a> {
 }
 
 impl Join {
+    /// Borrows the numbers.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn numbers(&self) -> Result<Joining<'_>> {
         Ok(Joining { norm: self.norm.as_ref().map(RowNorm::of).transpose()?, scale: self.scale })
     }

@@ -89,6 +89,10 @@ impl<'a> Client<'a> {
     }
 
     /// A small text.
+    ///
+    /// # Errors
+    /// A repository, revision or file that the hub refuses; a text that is too long; a network that stays
+    /// away after every repetition.
     pub fn text(&self, path: &str, name: &str, revision: &str) -> Result<String> {
         let mut repeat = Repeat::new(self.hub.pause);
         loop {

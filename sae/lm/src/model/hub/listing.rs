@@ -77,6 +77,9 @@ struct Large {
 
 impl Listing {
     /// From the hub's answer; an error says what is wrong with it.
+    ///
+    /// # Errors
+    /// An answer that is not such a description, or a commit that is not a plain name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let answer: Answer = serde_json::from_str(text)
             .map_err(|e| format!("does not answer with a description of the model: {e}"))?;
@@ -169,6 +172,9 @@ impl Listing {
     }
 
     /// The files that the index at `path` names.
+    ///
+    /// # Errors
+    /// An index that cannot be read or is not one; a name in it that the repository does not have.
     pub fn shards(&self, path: &Path) -> Result<Vec<&RepositoryFile>> {
         #[derive(Deserialize)]
         struct Index {

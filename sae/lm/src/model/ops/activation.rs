@@ -19,11 +19,17 @@ pub(in crate::model) struct RowActivation {
 }
 
 /// `act(x)`, element by element.
+///
+/// # Errors
+/// An `x` that is not f32 on the CPU.
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     x.contiguous()?.apply_op1(RowActivation { activation, gated: false })
 }
 
 /// `act(gate) ∘ up` of `x [.., 2 · hidden]`, gate first → `[.., hidden]`.
+///
+/// # Errors
+/// An `x` that is not f32 on the CPU, or whose last dimension is odd.
 pub fn gated(x: &Tensor, activation: Activation) -> Result<Tensor> {
     x.contiguous()?.apply_op1(RowActivation { activation, gated: true })
 }

@@ -61,6 +61,10 @@ pub struct ExpertWeights {
 
 impl ExpertWeights {
     /// `x [choices, d_model]` sorted by expert → each expert's output, `[choices, d_model]`.
+    ///
+    /// # Errors
+    /// An `x` of a different width than the experts, or with a number of rows that `dispatch` was not made
+    /// for.
     pub fn forward(&self, x: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
         let rows = |bias: &Tensor| bias.index_select(&dispatch.experts(x)?, 0);
         let mut hidden = grouped_linear(x, &self.gate_up, &dispatch.offsets)?;

@@ -37,6 +37,9 @@ struct Linear {
 }
 
 /// `x [.., in]`, `weight [out, in]`, `bias [out]` → `[.., out]`.
+///
+/// # Errors
+/// Widths that differ; tensors that are not f32 on the CPU.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (output, input) = weight.dims2()?;
     let rows = x.elem_count() / input.max(1);
@@ -53,6 +56,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 
 /// `x [rows, in]` sorted by group, `weight [groups, out, in]`, rows `offsets[g]..offsets[g + 1]` in group g →
 /// `[rows, out]`.
+///
+/// # Errors
+/// Widths that differ; offsets that are not those of `groups` groups of all rows.
 pub fn grouped_linear(x: &Tensor, weight: &Tensor, offsets: &Arc<Vec<usize>>) -> Result<Tensor> {
     let (groups, output, input) = weight.dims3()?;
     let rows = offsets.last().copied().unwrap_or(0);

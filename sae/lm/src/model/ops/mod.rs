@@ -47,6 +47,9 @@ pub(in crate::model) struct Numbers<'a> {
 
 impl<'a> Numbers<'a> {
     /// An error if the tensor is not what it should be.
+    ///
+    /// # Errors
+    /// A tensor that is not contiguous f32 on the CPU.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let range = match (&*storage, layout.contiguous_offsets()) {

@@ -28,6 +28,9 @@ struct TaskSums {
 }
 
 /// Updates all decoder rows. Returns their mean norm before it was made 1.
+///
+/// # Errors
+/// A row that is not finite after the step, with the step and its feature.
 pub fn update(
     state: &mut TrainState,
     gradients: &Gradients<'_>,

@@ -36,6 +36,9 @@ struct Memory {
 }
 
 /// Updates what features have besides their decoder rows, and adds to `b_dec_gradient[d]` what goes through their encoder rows.
+///
+/// # Errors
+/// A row, bias or threshold that is not finite after the step, with the step and its feature.
 pub fn update(
     state: &mut TrainState,
     gradients: &Gradients<'_>,

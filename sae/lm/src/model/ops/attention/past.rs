@@ -28,6 +28,9 @@ pub struct Past {
 
 impl Past {
     /// Adds tokens: `k [1, len, kv_heads · d_head]`, `v [1, len, kv_heads · d_value]`.
+    ///
+    /// # Errors
+    /// More than one row, or a width that is not that of the tokens before.
     pub fn append(&mut self, k: &Tensor, v: &Tensor, kv_heads: usize) -> Result<()> {
         let (rows, len, width) = k.dims3()?;
         let fits = rows == 1 && kv_heads > 0 && width.is_multiple_of(kv_heads) && v.dims3()?.1 == len;
@@ -65,6 +68,9 @@ impl Past {
 
     /// z of the last tokens, `[1, len, heads · d_value]`, where their queries are `q [1, len, heads · d_head]`;
     /// `mask` is that of all tokens. No gradient reaches q.
+    ///
+    /// # Errors
+    /// A `q`, `heads` or `mask` that does not belong to the keys kept here.
     pub fn attend(&self, q: &Tensor, heads: &Heads, mask: &AttentionMask) -> Result<Tensor> {
         let (rows, len, width) = q.dims3()?;
         let (n, kv, tokens) = (heads.heads, self.kv_heads, self.tokens);

@@ -96,6 +96,10 @@ impl Unembedding {
     }
 
     /// Cross-entropy in nats of every position of `hidden [tokens, d_model]` that has a target.
+    ///
+    /// # Errors
+    /// A `hidden` of a different shape than the output matrix and `targets` have it; a target that is not
+    /// below V.
     pub fn position_losses(&self, hidden: &Tensor, targets: &[Option<u32>]) -> Result<Vec<Option<f32>>> {
         let d = self.check(hidden, targets)?;
         let (n, spare) = (self.positions(targets.len())?, Spare::<Space>::default());
@@ -108,6 +112,9 @@ impl Unembedding {
     }
 
     /// The sum of [`Unembedding::position_losses`], differentiable with regard to `hidden`.
+    ///
+    /// # Errors
+    /// As [`Unembedding::position_losses`].
     pub fn summed_loss(&self, hidden: &Tensor, targets: Vec<Option<u32>>) -> Result<Tensor> {
         self.check(hidden, &targets)?;
         let gradient = hidden.track_op().then(Mutex::default);

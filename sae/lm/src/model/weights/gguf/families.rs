@@ -53,6 +53,9 @@ const FAMILIES: [(&str, &str, Family); 18] = [
 
 impl Family {
     /// The family of a file. Mixtral's files say `llama` and have experts.
+    ///
+    /// # Errors
+    /// A file that does not name its architecture, or one that is not read, and which are.
     pub fn of(gguf: &Gguf) -> Result<Self> {
         let architecture = gguf.architecture()?;
         let experts = gguf.size("llama.expert_count")?.unwrap_or(0);
