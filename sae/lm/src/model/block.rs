@@ -145,7 +145,7 @@ impl Block {
     pub fn experts(&self) -> Option<MoeLayer<'_>> {
         match &self.mlp {
             Mlp::Mixture(mixture) => Some(mixture.weights(self.layer)),
-            Mlp::Dense(_) => None,
+            Mlp::Dense(_) | Mlp::Monet(_) => None,
         }
     }
 

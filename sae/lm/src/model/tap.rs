@@ -31,6 +31,11 @@ pub trait Tap {
     /// the same shape in return takes its place.
     fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>>;
 
+    /// False if [`Tap::routing`] does nothing with what it is shown, which may be dear to list.
+    fn wants_routing(&self) -> bool {
+        true
+    }
+
     /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding
     /// included).
     fn routing(&mut self, _routing: &Routing) -> Result<()> {
@@ -44,6 +49,10 @@ pub struct NoTap;
 
 impl Tap for NoTap {
     fn wants(&self, _: &Hook) -> bool {
+        false
+    }
+
+    fn wants_routing(&self) -> bool {
         false
     }
 
@@ -103,6 +112,10 @@ impl<'a> Visitor<'a> {
             )));
         }
         Ok(())
+    }
+
+    pub fn wants_routing(&self) -> bool {
+        self.tap.wants_routing()
     }
 
     pub fn routing(&mut self, routing: &Routing) -> Result<()> {
