@@ -19,6 +19,8 @@ pub struct MoeLayer<'a> {
     pub layer: usize,
     /// The router's rows `[E, d_model]`; none if it goes by the experts' own weights (MoE-X).
     pub router: Option<&'a Tensor>,
+    /// Gain of the norm that the stream goes through before the router, `[d_model]`; none if there is no such norm.
+    pub gain: Option<&'a Tensor>,
     /// The experts.
     pub experts: &'a ExpertWeights,
 }
@@ -77,12 +79,12 @@ impl Mixture {
         Ok(Self { router, experts, shared })
     }
 
-    pub fn weights(&self, layer: usize) -> MoeLayer<'_> {
+    pub fn weights<'a>(&'a self, layer: usize, gain: Option<&'a Tensor>) -> MoeLayer<'a> {
         let router = match &self.router.gate {
             Gate::Rows(rows) => Some(&rows.weight),
             Gate::Sparsity(_) => None,
         };
-        MoeLayer { layer, router, experts: &self.experts }
+        MoeLayer { layer, router, gain, experts: &self.experts }
     }
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream. If the tokens follow others of

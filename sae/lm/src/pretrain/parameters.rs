@@ -62,9 +62,12 @@ fn of_branch(c: &ModelConfig, layer: usize, d: usize) -> Vec<(&'static str, Vec<
     };
     match c.branch {
         Branch::Dense { intermediate_size: hidden } => {
-            let gate = (c.model_type == "llama").then_some(("mlp.gate_proj.weight", vec![hidden, d]));
-            let rest = [("mlp.up_proj.weight", vec![hidden, d]), ("mlp.down_proj.weight", vec![d, hidden])];
-            gate.into_iter().chain(rest).collect()
+            // Gate and up are one variable: a model made of two would hold a copy that training does not reach.
+            let up = match c.model_type {
+                "llama" => ("mlp.gate_up_proj.weight", vec![2 * hidden, d]),
+                _ => ("mlp.up_proj.weight", vec![hidden, d]),
+            };
+            vec![up, ("mlp.down_proj.weight", vec![d, hidden])]
         }
         Branch::PlainMoe { intermediate_size: hidden, num_experts: e, router, .. } => {
             let gate = (router == "learned").then_some(("mlp.gate.weight", vec![e, d]));
@@ -217,6 +220,13 @@ impl Parameters {
         for (name, var) in self.iter() {
             let half = var.as_tensor().to_dtype(DType::F16)?;
             match name.split_once(".experts.") {
+                None if name.ends_with("mlp.gate_up_proj.weight") => {
+                    let hidden = half.dim(0)? / 2;
+                    for (part, from) in [("gate_proj", 0), ("up_proj", hidden)] {
+                        let own = half.narrow(0, from, hidden)?.contiguous()?;
+                        tensors.insert(name.replace("gate_up_proj", part), own);
+                    }
+                }
                 None => {
                     tensors.insert(name.to_owned(), half);
                 }

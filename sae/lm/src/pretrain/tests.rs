@@ -51,8 +51,14 @@ fn the_mixture_with_a_top_k_router_keeps_its_bits() {
     let config = small(Kind::TopK, &text(folder.path()));
     let out = folder.path().join("model");
     run(&config, &out, false, &mut Quiet).unwrap();
-    assert_eq!(sha(&out.join("config.json")), "CONFIG");
-    assert_eq!(sha(&out.join("model.safetensors")), "MODEL");
+    assert_eq!(
+        sha(&out.join("config.json")),
+        "6901f8f6a1d613b74dccb8a3aa7c9d81f6195d268f6d751d369aae423a2f67d9"
+    );
+    assert_eq!(
+        sha(&out.join("model.safetensors")),
+        "0a1bf3f52795d1eb0b95710460010b1a3b02bffd0b8edfca61c965dc8f956c7b"
+    );
 }
 
 fn contexts(model: &LanguageModel) -> Contexts {

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn planted_duplicates_are_found_and_no_others() {
         let (router, experts) = planted();
-        let layer = MoeLayer { layer: 2, router: Some(&router), experts: &experts };
+        let layer = MoeLayer { layer: 2, router: Some(&router), gain: None, experts: &experts };
         let rows = similarity(&[layer], 1, &mut Quiet).unwrap();
         assert_eq!(rows.len(), E * (E - 1) / 2);
         let duplicates: Vec<(u16, u16)> = rows.iter().filter(|r| r.duplicate).map(|r| (r.a, r.b)).collect();
@@ -167,7 +167,7 @@ mod tests {
             [&gate_up[e * 2 * HIDDEN * D..][..2 * HIDDEN * D], &down[e * D * HIDDEN..][..D * HIDDEN]].concat()
         };
         for row in
-            similarity(&[MoeLayer { layer: 0, router: Some(&router), experts: &experts }], 1, &mut Quiet)
+            similarity(&[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }], 1, &mut Quiet)
                 .unwrap()
         {
             let (a, b) = (usize::from(row.a), usize::from(row.b));
@@ -192,7 +192,7 @@ mod tests {
         let (router, experts) = planted();
         let router = (router * 0.0).unwrap();
         let rows =
-            similarity(&[MoeLayer { layer: 0, router: Some(&router), experts: &experts }], 1, &mut Quiet)
+            similarity(&[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }], 1, &mut Quiet)
                 .unwrap();
         assert!(rows.iter().all(|r| r.router_cosine.is_none() && r.weights_cosine.is_some()));
     }
