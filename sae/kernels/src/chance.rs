@@ -54,7 +54,8 @@ pub enum Purpose {
     Probes = 16,
     /// Experts: those masked in the controls of a mask; position: draw.
     Masks = 17,
-    /// Pre-training: first weights; position: tensor.
+    /// Pre-training: first weights; position: tensor, 0; experts made of a dense model; position: layer, 1; noise
+    /// of a gate; position: layer, 2 + step.
     Weights = 18,
     /// Pre-training: order of the text's pieces; position: epoch.
     Pieces = 19,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::cell::RefCell;
+
 use candle_core::Tensor;
 
 use super::Site;
@@ -9,6 +11,7 @@ use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeCon
 use super::frozen::{FrozenAttention, FrozenNorm, Seen};
 use super::fused::{AttentionBranch, Join};
 use super::load::{BlockLoader, Linear, Norm};
+use super::monet::Gates;
 use super::ops::{Attend, AttentionMask, Heads, Past, Rotation, attention, mix, pattern, rope};
 use super::tap::Visitor;
 use crate::{Error, Result};
@@ -24,6 +27,8 @@ pub(super) struct Batch {
     pub rotations: Vec<(RopeConfig, Rotation)>,
     /// The sequence of every token, `[rows · len]`.
     pub sequences: Vec<u32>,
+    /// What routers decided that later blocks share (Monet).
+    pub gates: RefCell<Option<Gates>>,
 }
 
 impl Batch {

@@ -172,8 +172,11 @@ impl Block {
     /// The weights of its experts; none in a dense block.
     pub fn experts(&self) -> Option<MoeLayer<'_>> {
         match &self.mlp {
-            Mlp::Mixture(mixture) => Some(mixture.weights(self.layer)),
-            Mlp::Dense(_) => None,
+            Mlp::Mixture(mixture) => {
+                let gain = self.input_norms.as_ref().map(|(_, norm)| &norm.gain);
+                Some(mixture.weights(self.layer, gain))
+            }
+            Mlp::Dense(_) | Mlp::Monet(_) => None,
         }
     }
 

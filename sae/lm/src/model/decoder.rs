@@ -1,5 +1,6 @@
 //! The whole decoder: embedding, blocks, final norm, output matrix.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -151,7 +152,8 @@ impl Decoder {
 
     fn batch(&self, contexts: &Contexts, mask: AttentionMask) -> Batch {
         let rotation = |rope: &RopeConfig| (rope.clone(), Rotation::new(&contexts.positions, rope));
-        Batch { mask, rotations: self.ropes.iter().map(rotation).collect(), sequences: contexts.sequences() }
+        let rotations = self.ropes.iter().map(rotation).collect();
+        Batch { mask, rotations, sequences: contexts.sequences(), gates: RefCell::default() }
     }
 
     /// Logits `[rows, len, V]`.
