@@ -178,13 +178,18 @@ impl Target {
                 let moe = of_layer.ok_or_else(|| {
                     Error::request(format!("layer {layer} has no experts, so it has no router"))
                 })?;
-                let experts = moe.router.dim(0)?;
+                let router = moe.router.ok_or_else(|| {
+                    Error::request(format!(
+                        "the router of layer {layer} has no row for an expert, so it cannot be a target"
+                    ))
+                })?;
+                let experts = router.dim(0)?;
                 if *expert >= experts {
                     return Err(Error::request(format!(
                         "layer {layer} has no expert {expert}: it has {experts}"
                     )));
                 }
-                let row = moe.router.get(*expert)?.flatten_all()?.to_vec1()?;
+                let row = router.get(*expert)?.flatten_all()?.to_vec1()?;
                 Ok(asked(format!("router {layer}, expert {expert}"), *layer, Site::MlpIn, last, row))
             }
             Self::Direction { layer, direction } => {
