@@ -8,7 +8,7 @@ use storage::FoundKind;
 use super::{DatasetInfo, RunInfo, dataset, problem, run};
 use crate::load::Problem;
 
-/// Runs and datasets found in and below a folder.
+/// Runs, datasets and graphs found in and below a folder.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     /// The folder that was opened.
@@ -17,6 +17,8 @@ pub struct Folder {
     pub runs: Vec<RunEntry>,
     /// Datasets, by name.
     pub datasets: Vec<DatasetEntry>,
+    /// Attribution graphs, by name.
+    pub graphs: Vec<GraphEntry>,
     /// Run → dataset, as far as they are both here.
     links: HashMap<PathBuf, PathBuf>,
 }
@@ -41,6 +43,17 @@ pub struct DatasetEntry {
     pub name: String,
     /// What it is, or why that cannot be said.
     pub info: Result<DatasetInfo, Problem>,
+}
+
+/// An attribution graph's folder, readable or not.
+#[derive(Clone, Debug)]
+pub struct GraphEntry {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Path below the opened folder.
+    pub name: String,
+    /// Its record, or why it cannot be read.
+    pub info: Result<storage::graph::Graph, Problem>,
 }
 
 impl Folder {
@@ -158,6 +171,9 @@ impl Folder {
         if let Some(dataset) = self.dataset(path) {
             return dataset.name.as_str().into();
         }
+        if let Some(graph) = self.graphs.iter().find(|graph| graph.path == path) {
+            return graph.name.as_str().into();
+        }
         path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy())
     }
 }
@@ -200,6 +216,10 @@ pub fn find(root: &Path) -> Result<Folder, Problem> {
             FoundKind::Run => {
                 let info = run::read_info(&path);
                 folder.runs.push(RunEntry { path, name, info });
+            }
+            FoundKind::Graph => {
+                let info = storage::graph::Graph::read(&path).map_err(problem);
+                folder.graphs.push(GraphEntry { path, name, info });
             }
             // Opening an unfinished one fails with how far it came and what to do.
             FoundKind::Dataset | FoundKind::UnfinishedDataset => {

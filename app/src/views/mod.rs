@@ -9,6 +9,7 @@ pub mod dataset;
 pub mod experts;
 pub mod feature;
 pub mod features;
+pub mod graph;
 pub mod map;
 pub mod matching;
 pub mod prompt;
@@ -70,6 +71,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
     match place {
         Place::Runs | Place::Curves { .. } => Box::new(runs::RunsView::new(place)),
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
+        Place::Graph { graph } => Box::new(graph::GraphView::new(graph)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Matching { run, with } => Box::new(matching::MatchingView::new(run, with)),
         Place::Feature { run, .. } | Place::Example { run, .. } => {
