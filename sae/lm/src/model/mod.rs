@@ -45,7 +45,7 @@ pub use decoder::Decoder;
 pub use find::ModelSource;
 pub use fingerprint::hexadecimal;
 pub use hook::{Hook, Site};
-pub use hub::Hub;
+pub use hub::{Hub, HubFile};
 pub use language_model::{LanguageModel, losses, summed_loss};
 pub use mixture::MoeLayer;
 pub use mixture::stacked_names;

@@ -51,7 +51,7 @@ impl RepositoryFile {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub commit: String,
-    files: Vec<RepositoryFile>,
+    pub files: Vec<RepositoryFile>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ impl Listing {
     /// From the hub's answer; an error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let answer: Answer = serde_json::from_str(text)
-            .map_err(|e| format!("does not answer with a description of the model: {e}"))?;
+            .map_err(|e| format!("does not answer with a description of the repository: {e}"))?;
         if !is_plain(&answer.sha) {
             return Err(format!("names the commit `{}`", answer.sha));
         }
@@ -92,7 +92,7 @@ impl Listing {
         Ok(Self { commit: answer.sha, files: answer.siblings.into_iter().map(file).collect() })
     }
 
-    fn find(&self, file: &str) -> Option<&RepositoryFile> {
+    pub fn find(&self, file: &str) -> Option<&RepositoryFile> {
         self.files.iter().find(|f| f.file == file)
     }
 
