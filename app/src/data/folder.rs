@@ -19,8 +19,21 @@ pub struct Folder {
     pub datasets: Vec<DatasetEntry>,
     /// Attribution graphs, by name.
     pub graphs: Vec<GraphEntry>,
+    /// A dictionary of a different program, where that is what was opened.
+    pub foreign: Option<ForeignDictionary>,
     /// Run → dataset, as far as they are both here.
     links: HashMap<PathBuf, PathBuf>,
+}
+
+/// A folder or file in the format of a different program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignDictionary {
+    /// The folder or file.
+    pub source: PathBuf,
+    /// What people call its format.
+    pub format: String,
+    /// A folder that does not exist yet, for the run that is made of it.
+    pub out: PathBuf,
 }
 
 /// A run's folder, readable or not.
@@ -57,6 +70,11 @@ pub struct GraphEntry {
 }
 
 impl Folder {
+    /// A dictionary of a different program, and no run or dataset.
+    pub fn of_foreign(foreign: ForeignDictionary) -> Self {
+        Self { root: foreign.source.clone(), foreign: Some(foreign), ..Self::default() }
+    }
+
     /// The run in `path`.
     pub fn run(&self, path: &Path) -> Option<&RunEntry> {
         self.runs.iter().find(|r| r.path == path)

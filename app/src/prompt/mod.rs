@@ -4,6 +4,8 @@
 //!
 //! [`Lane::Model`]: crate::load::Lane::Model
 
+pub mod foreign;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Output, Session, evaluate, import_dictionary};
+use super::kept::Kept;
+use super::{Output, Session, evaluate};
 use sae::Result;
 use sae::features::{self, IndexOptions};
 
@@ -17,9 +18,8 @@ pub struct Command {
     /// A run; with --out also a dictionary of a different program (a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub)
     #[arg(value_name = "SOURCE")]
     run: String,
-    /// Make this run of a dictionary of a different program first, as `sae import dictionary` does
-    #[arg(long, value_name = "RUN")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    kept: Kept,
     /// Dataset [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -48,14 +48,7 @@ impl Command {
     /// A dictionary, dataset or model that cannot be found or read, or that do not belong together; files
     /// that cannot be written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let run = match &self.out {
-            Some(out) => {
-                let data = self.data.clone();
-                import_dictionary::import(&self.run, out, data, session)?;
-                out.clone()
-            }
-            None => session.source(&self.run)?,
-        };
+        let run = self.kept.source(&self.run, self.data.as_deref(), session)?;
         let defaults = IndexOptions::default();
         let options = IndexOptions {
             data: self.data,

@@ -19,6 +19,7 @@ mod import;
 mod import_dictionary;
 mod index;
 mod inspect;
+mod kept;
 mod logits;
 mod map;
 mod matching;
@@ -115,17 +116,17 @@ impl Session {
         Ok(source)
     }
 
-    /// Where the run or foreign dictionary of that name is; one of the hub is looked for in the cache.
-    fn source(&self, name: &str) -> Result<PathBuf> {
+    /// Where the run or foreign dictionary of that name is; one of the hub is fetched if it is not in the cache.
+    fn source(&mut self, name: &str) -> Result<PathBuf> {
         // Whoever opens a run reports that it is missing; it is not looked for on the hub.
         match DictionarySource::parse(name) {
-            source @ DictionarySource::Hub { .. } => source.locate(),
+            source @ DictionarySource::Hub { .. } => source.fetch(&mut self.progress),
             DictionarySource::Path(path) => Ok(path),
         }
     }
 
     /// The dictionary of that name.
-    fn open_dictionary(&self, name: &str) -> Result<Opened> {
+    fn open_dictionary(&mut self, name: &str) -> Result<Opened> {
         dictionaries::open_path(&self.source(name)?)
     }
 }

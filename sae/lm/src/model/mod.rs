@@ -49,7 +49,7 @@ pub use find::ModelSource;
 pub use fingerprint::hexadecimal;
 pub use frozen::Frozen;
 pub use hook::{Hook, Site};
-pub use hub::Hub;
+pub use hub::{Hub, HubFile};
 pub use language_model::{LanguageModel, losses, summed_loss};
 pub use mixture::MoeLayer;
 pub use router::{ProductOfRouters, Routing};

@@ -51,7 +51,7 @@ impl RepositoryFile {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub commit: String,
-    files: Vec<RepositoryFile>,
+    pub files: Vec<RepositoryFile>,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +82,7 @@ impl Listing {
     /// An answer that is not such a description, or a commit that is not a plain name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let answer: Answer = serde_json::from_str(text)
-            .map_err(|e| format!("does not answer with a description of the model: {e}"))?;
+            .map_err(|e| format!("does not answer with a description of the repository: {e}"))?;
         if !is_plain(&answer.sha) {
             return Err(format!("names the commit `{}`", answer.sha));
         }
@@ -95,7 +95,7 @@ impl Listing {
         Ok(Self { commit: answer.sha, files: answer.siblings.into_iter().map(file).collect() })
     }
 
-    fn find(&self, file: &str) -> Option<&RepositoryFile> {
+    pub fn find(&self, file: &str) -> Option<&RepositoryFile> {
         self.files.iter().find(|f| f.file == file)
     }
 
