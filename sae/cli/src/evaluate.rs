@@ -1,9 +1,8 @@
 //! `sae evaluate`: how good a dictionary is.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::inputs::RunInputs;
 use super::{Output, Session};
 use sae::evaluate::{self, EvaluateOptions, Evaluation};
 use sae::{ModelChoice, Result};
@@ -18,15 +17,8 @@ pub struct Command {
     /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
     #[arg(value_name = "SOURCE")]
     run: String,
-    /// Dataset [default: the one the run was trained on]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Model to splice the dictionary into [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
-    /// Only reconstruction; no model is loaded
-    #[arg(long, conflicts_with = "model")]
-    no_model: bool,
+    #[command(flatten)]
+    inputs: RunInputs,
     /// Also principal components with as many numbers per token
     #[arg(long)]
     pca: bool,
@@ -94,8 +86,8 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = session.source(&self.run)?;
         let options = EvaluateOptions {
-            data: self.data,
-            model: choice(self.model.as_deref(), self.no_model, session)?,
+            model: self.inputs.model.choice(session)?,
+            data: self.inputs.data,
             tokens: self.tokens,
             all_documents: self.all_documents,
             seed: session.seed.unwrap_or_default(),

@@ -31,13 +31,13 @@ An interrupted import continues when the same command is given again.";
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Command {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<ImportKind>,
     #[command(flatten)]
     rows: Rows,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ImportKind {
     Dictionary(import_dictionary::Command),
 }
 
@@ -118,7 +118,7 @@ impl Command {
     /// As [`activations::run`], [`images::run`] and [`sae::imported::run`].
     pub fn run(self, session: &mut Session) -> Result<Output> {
         match self.what {
-            Some(What::Dictionary(command)) => command.run(session),
+            Some(ImportKind::Dictionary(command)) => command.run(session),
             None => self.rows.run(session),
         }
     }

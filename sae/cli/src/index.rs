@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Output, Session, evaluate, import_dictionary};
+use super::inputs::RunInputs;
+use super::{Output, Session, import_dictionary};
 use sae::Result;
 use sae::features::{self, IndexOptions};
 
@@ -20,15 +21,8 @@ pub struct Command {
     /// Make this run of a dictionary of a different program first, as `sae import dictionary` does
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Dataset [default: the one the run was trained on]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Model for the logits [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
-    /// Leave the logits out; no model is loaded
-    #[arg(long, conflicts_with = "model")]
-    no_model: bool,
+    #[command(flatten)]
+    inputs: RunInputs,
     /// Tokens at most, in whole documents; each takes 8 bytes of memory
     #[arg(long)]
     tokens: Option<u64>,
@@ -50,7 +44,7 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = match &self.out {
             Some(out) => {
-                let data = self.data.clone();
+                let data = self.inputs.data.clone();
                 import_dictionary::import(&self.run, out, data, session)?;
                 out.clone()
             }
@@ -58,8 +52,8 @@ impl Command {
         };
         let defaults = IndexOptions::default();
         let options = IndexOptions {
-            data: self.data,
-            model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
+            model: self.inputs.model.choice(session)?,
+            data: self.inputs.data,
             tokens: self.tokens,
             map: !self.no_map,
             sources_of: self.sources_of.unwrap_or(defaults.sources_of),

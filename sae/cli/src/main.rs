@@ -18,6 +18,7 @@ mod harvest;
 mod import;
 mod import_dictionary;
 mod index;
+mod inputs;
 mod inspect;
 mod logits;
 mod map;

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 
 use super::{Output, Session};
-use sae::train::sweep::{self, Asked, Plan};
+use sae::train::sweep::{self, NamedConfig, Plan};
 use sae::train::{self, OPTIONS, OptionValue, TrainConfig, TrainOption, TrainOutcome};
 use sae::{Error, Result};
 
@@ -122,26 +122,26 @@ impl Command {
             .ok_or_else(|| Error::request("no dataset is given").with_remedy("give --data DIR"))?;
         if self.dry_run {
             let name = self.out.display().to_string();
-            return Ok(super::sweep::planned(&self.plan(&[Asked { name, config }], session)?));
+            return Ok(super::sweep::planned(&self.plan(&[NamedConfig { name, config }], session)?));
         }
         Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
     }
 
     /// The runs of the sweep that is asked for, if one is.
-    fn sweep(&self, session: &Session) -> Result<Option<Vec<Asked>>> {
+    fn sweep(&self, session: &Session) -> Result<Option<Vec<NamedConfig>>> {
         let asked = match &self.config {
             Some(path) if sweep::is_sweep(path)? => sweep::read_file(path)?,
             None if self.resume && self.out.join(sweep::SWEEP_FILE).exists() => sweep::read_out(&self.out)?,
             _ => return Ok(None),
         };
-        let over = |asked: Asked| {
+        let over = |asked: NamedConfig| {
             let config = self.over(&asked.config, session)?;
-            Ok(Asked { name: asked.name, config })
+            Ok(NamedConfig { name: asked.name, config })
         };
         asked.into_iter().map(over).collect::<Result<Vec<_>>>().map(Some)
     }
 
-    fn plan(&self, asked: &[Asked], session: &Session) -> Result<Plan> {
+    fn plan(&self, asked: &[NamedConfig], session: &Session) -> Result<Plan> {
         if let Some(gib) = self.memory.filter(|gib| !(*gib > 0.0 && gib.is_finite())) {
             return Err(Error::request(format!("--memory is {gib}; it must be a number of GiB above 0")));
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use egui::{Frame, Key as Keyboard, Margin, Panel, Ui};
 use egui_table::{Column as Width, HeaderRow, Table};
 
-pub use order::{Key, Query, Source, TableOrder, Why};
+pub use order::{Key, MatchReason, Query, Source, TableOrder};
 use rows::Column;
 use spread::Spread;
 
@@ -210,7 +210,7 @@ impl FeaturesView {
         if !ordered.why.is_empty() {
             let after =
                 shown.iter().position(|column| matches!(column, Column::Number(_))).unwrap_or(shown.len());
-            shown.insert(after, Column::Why);
+            shown.insert(after, Column::MatchReason);
         }
         let widths = widths(&shown, ui.available_width());
         let mut delegate = rows::Rows {
@@ -323,7 +323,7 @@ impl FeaturesView {
 fn widths(shown: &[Column], room: f32) -> Vec<Width> {
     let share = |column: Column| match column {
         Column::Label => 0.45,
-        Column::Why => 0.3,
+        Column::MatchReason => 0.3,
         Column::FiresOn | Column::Promotes => 1.0,
         _ => 0.0,
     };

@@ -8,7 +8,7 @@ use storage::experts::FeatureExpertRow;
 use storage::row::RowWriter;
 
 use super::joint::Joint;
-use super::pairs::{Criteria, Tested, test};
+use super::pairs::{Criteria, PairTests, test};
 use crate::dictionary::Encoder;
 use crate::experts::routing::{Choice, Rows, Source, WeightRule};
 use crate::rows::{RowBatch, RowReader, Subject, choose, documents, must_be_run};
@@ -228,7 +228,7 @@ fn count(encoder: &mut Encoder<'_>, rows: &RowBatch, walk: &mut Walk, joint: &mu
 
 fn publish(
     run: &Path,
-    tested: &Tested,
+    tested: &PairTests,
     joint: &Joint,
     options: &FeatureExpertsOptions,
     experts: usize,
