@@ -65,8 +65,10 @@ pub mod harvest;
 pub mod imported;
 pub mod interop;
 pub mod matching;
+pub mod probe;
 pub mod prompt;
 mod rows;
+pub mod trace;
 pub mod train;
 
 pub use lm::{Error, Progress, Quiet, Result};

@@ -10,8 +10,8 @@ use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, check, codes, comparison, documents, evaluation,
-    examples, experts, explanations, feature_activations, features, history, index, manifest, map, matching,
-    metrics, notes, routing, run, sweep, token_features, vocabulary,
+    examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
+    matching, metrics, notes, routing, run, sweep, token_features, vocabulary,
 };
 
 /// A file and what it holds.
@@ -72,7 +72,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep()]
+    vec![dataset(), run(), sweep(), attribution_graph()]
 }
 
 fn dataset() -> FolderDoc {
@@ -200,6 +200,11 @@ fn run() -> FolderDoc {
                 "As `core.json`, of the dictionary with one threshold in place of the k best of a token.",
             ),
             record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
+            table::<evaluation::EvaluatedDocumentRow>("evaluation/documents.parquet"),
+            other(
+                "evaluation/threshold-documents.parquet",
+                "As `documents.parquet`, of the evaluation in `threshold.json`.",
+            ),
             record::<check::Check>("check.json"),
             record::<check::CheckRows>("check.json, `rows`"),
             record::<check::CheckReading>("check.json, `readings`"),
@@ -224,10 +229,29 @@ fn sweep() -> FolderDoc {
             other("NAME/", "A run each."),
             table::<comparison::ComparisonRow>("comparison/runs.parquet"),
             table::<comparison::MeanRow>("comparison/means.parquet"),
+            table::<comparison::DifferenceRow>("comparison/differences.parquet"),
             other("comparison/comparison.md, *.svg", "The same for people."),
         ],
     }
 }
+
+fn attribution_graph() -> FolderDoc {
+    FolderDoc {
+        name: "GRAPH",
+        about: GRAPH,
+        files: vec![
+            with_note(record::<graph::Graph>("graph.json"), "It is written last."),
+            record::<graph::GraphTranscoder>("graph.json, `transcoders`"),
+            table::<graph::GraphNodeRow>("nodes.parquet"),
+            table::<graph::GraphEdgeRow>("edges.parquet"),
+            other("graph_files/", "The kept nodes and edges as circuit-tracer and Neuronpedia show them."),
+        ],
+    }
+}
+
+const GRAPH: &str = "\
+Made by `sae trace`: which features of which tokens lead to a prediction. What the edges into a node add up to, together with
+what biases give it, is the node's `value`.";
 
 const DATASET: &str = "\
 Made by `sae harvest` and `sae import`. Without `dataset.json` it is unfinished.

@@ -25,10 +25,12 @@ mod map;
 mod matching;
 mod output;
 mod pretrain;
+mod probe;
 mod progress;
 mod prompt;
 mod score;
 mod sweep;
+mod trace;
 mod train;
 
 use std::path::PathBuf;
@@ -90,8 +92,10 @@ enum Command {
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
+    Probe(Box<probe::Command>),
     Prompt(Box<prompt::Command>),
     Score(score::Command),
+    Trace(trace::Command),
 }
 
 /// What every command is given.
@@ -181,8 +185,10 @@ fn run(program: Program) -> Result<Output> {
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
+        Command::Probe(command) => command.run(&mut session),
         Command::Prompt(command) => command.run(&mut session),
         Command::Score(command) => command.run(&mut session),
+        Command::Trace(command) => command.run(&mut session),
     }
 }
 

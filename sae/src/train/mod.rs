@@ -108,7 +108,7 @@ pub fn run(
     resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<TrainOutcome> {
-    let source = Source::open(data)?;
+    let source = Source::open(data, config.target.as_deref())?;
     let resolved = source.resolve(config)?;
     run_resolved(&source, resolved, out, resume, progress)
 }

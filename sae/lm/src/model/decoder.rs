@@ -1,5 +1,6 @@
 //! The whole decoder: embedding, blocks, final norm, output matrix.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -57,6 +58,15 @@ impl Decoder {
     /// Changes the token that begins a context.
     pub(super) fn set_bos(&mut self, token: Option<u32>) {
         self.config.bos_token_id = token;
+    }
+
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The final norm and the output matrix `[V, d_model]`.
+    pub(super) fn head(&self) -> (&Norm, &Tensor) {
+        (&self.norm, &self.output)
     }
 
     /// The weights of every layer that has experts.
@@ -142,7 +152,8 @@ impl Decoder {
 
     fn batch(&self, contexts: &Contexts, mask: AttentionMask) -> Batch {
         let rotation = |rope: &RopeConfig| (rope.clone(), Rotation::new(&contexts.positions, rope));
-        Batch { mask, rotations: self.ropes.iter().map(rotation).collect(), sequences: contexts.sequences() }
+        let rotations = self.ropes.iter().map(rotation).collect();
+        Batch { mask, rotations, sequences: contexts.sequences(), gates: RefCell::default() }
     }
 
     /// Logits `[rows, len, V]`.

@@ -8,6 +8,7 @@ use super::config::{DenseConfig, MlpConfig, TensorLayout};
 use super::fused::{Join, MlpBranch};
 use super::load::{BlockLoader, Linear, Norm};
 use super::mixture::Mixture;
+use super::monet::Monet;
 use super::ops::{RowActivation, activate, gated};
 use super::tap::Visitor;
 use crate::Result;
@@ -17,6 +18,7 @@ use crate::Result;
 pub(super) enum Mlp {
     Dense(Dense),
     Mixture(Box<Mixture>),
+    Monet(Box<Monet>),
 }
 
 impl Mlp {
@@ -30,6 +32,7 @@ impl Mlp {
             MlpConfig::Experts(experts) => {
                 Ok(Self::Mixture(Box::new(Mixture::load(loader, experts, d_model)?)))
             }
+            MlpConfig::Monet(monet) => Ok(Self::Monet(Box::new(Monet::load(loader, monet, d_model)?))),
         }
     }
 
@@ -70,6 +73,7 @@ impl Mlp {
                 dense.down.forward(&post)
             }
             Self::Mixture(mixture) => mixture.forward(x, batch, used, tap),
+            Self::Monet(monet) => monet.forward(x, &mut batch.gates.borrow_mut(), tap),
         }
     }
 }

@@ -34,6 +34,11 @@ pub trait Tap {
     /// Whatever the tap cannot do with the value; the model then stops.
     fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>>;
 
+    /// False if [`Tap::routing`] does nothing with what it is shown, which may be dear to list.
+    fn wants_routing(&self) -> bool {
+        true
+    }
+
     /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding
     /// included).
     ///
@@ -50,6 +55,10 @@ pub struct NoTap;
 
 impl Tap for NoTap {
     fn wants(&self, _: &Hook) -> bool {
+        false
+    }
+
+    fn wants_routing(&self) -> bool {
         false
     }
 
@@ -115,6 +124,10 @@ impl<'a> Visitor<'a> {
             )));
         }
         Ok(())
+    }
+
+    pub fn wants_routing(&self) -> bool {
+        self.tap.wants_routing()
     }
 
     /// Shows what a layer's router chose.

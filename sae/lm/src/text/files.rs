@@ -88,6 +88,15 @@ fn format_of(path: &Path) -> Option<(Format, Compression)> {
     (!whole).then_some((format, compression))
 }
 
+/// The compression that a name says.
+pub(super) fn compression(path: &Path) -> Compression {
+    match path.extension().and_then(|end| end.to_str()) {
+        Some("gz") => Compression::Gzip,
+        Some("zst" | "zstd") => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
 /// What comes after the first point of a name: `jsonl.gz`.
 pub(super) fn ending(path: &Path) -> String {
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().to_lowercase());

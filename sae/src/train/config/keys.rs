@@ -116,6 +116,13 @@ impl TrainConfig {
 pub const OPTIONS: &[TrainOption] = &[
     option("data", "Run", OptionValue::Text, "DIR", "The dataset, as `sae harvest` made it"),
     option(
+        "target",
+        "Run",
+        OptionValue::Text,
+        "DIR",
+        "Train a transcoder: the dataset of what is reconstructed, harvested in one pass with --data [default: --data itself]",
+    ),
+    option(
         "from",
         "Run",
         OptionValue::Text,
@@ -218,8 +225,15 @@ pub const OPTIONS: &[TrainOption] = &[
         "freeze_decoder",
         "Method",
         OptionValue::Text,
-        "random",
-        "Control: decoder rows stay the random directions that they begin as",
+        "HOW",
+        "Control: decoder rows stay the random directions that they begin as (random), or within a cosine of 0.8 of them (soft)",
+    ),
+    option(
+        "freeze_encoder",
+        "Method",
+        OptionValue::Flag,
+        "",
+        "Control: encoder rows and biases stay what they begin as; only the decoder is trained",
     ),
     option(
         "widths",
@@ -529,7 +543,7 @@ mod tests {
         assert!(wrong("budget-law = \"fit\"").contains("`budget_law`"));
         assert!(wrong("lambda = 3").contains("`score_lambda`"));
         assert!(wrong("lr = 1e-3").contains("unknown field `lr`; did you mean `learning_rate`?"));
-        assert!(wrong("zzz = 3").contains("there are data, from, method"));
+        assert!(wrong("zzz = 3").contains("there are data, target, from, method"));
         assert!(wrong("k = ").contains("train.toml"));
         assert!(wrong("budget_law = \"even\"").contains("zipf:s,q"));
         assert_eq!(parse("k = 7", Path::new("x")).unwrap().k, 7);

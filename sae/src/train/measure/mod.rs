@@ -134,7 +134,7 @@ pub fn time_steps(
         }
         let rows = &x[i % batches * batch * d..][..batch * d];
         let began = Instant::now();
-        let tokens = Tokens { x: rows, gradients: &gradients };
+        let tokens = Tokens { x: rows, gradients: &gradients, targets: &[] };
         let report = threads.install(|| stepper.step(&mut state, tokens, 1e-4))?;
         if i >= WARM_UP {
             milliseconds.push(began.elapsed().as_secs_f64() * 1e3);

@@ -248,6 +248,7 @@ mod tests {
                 norm_limit: Some(4.5),
                 rms: vec![0.1, 0.7, 1.0 / 3.0],
                 mean_ratio: 0.3,
+                target: None,
             },
             holds: Holds::default(),
         }

@@ -61,7 +61,7 @@ impl Job {
             history::clean(out)?;
             return Ok(Entry::Finished(Box::new(record::outcome(record, out, &resolved))));
         }
-        let record = record::begin(&resolved, source.dataset().manifest(), previous.as_ref());
+        let record = record::begin(&resolved, source, previous.as_ref());
         write_config(&resolved.config, out)?;
         record.write(out)?;
         let (out, resumed) = (out.to_owned(), previous.is_some());
@@ -105,7 +105,7 @@ pub fn finish(
         fitted.thresholds
     });
     history::finish(resolved, out, threads, progress)?;
-    record::dictionary(trainer, resolved, source.dataset(), fitted).save(out)?;
+    record::dictionary(trainer, resolved, source, fitted).save(out)?;
     record.status = RunStatus::Finished;
     record.write(out)?;
     history::clean(out)?;

@@ -132,12 +132,15 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Before the first step, whose batch is `x[B, d]`.
-    fn begin(&mut self, x: &[f32], threads: &ThreadPool) -> Result<()> {
+    /// Before the first step, which `batch` is for.
+    fn begin(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<()> {
         // Weights of a run have the norm that suits them.
         let random = self.resolved.config.from.is_none();
         if let Some(k) = self.resolved.first_k().filter(|_| random) {
-            threads.install(|| initial::fit_encoder(&mut self.state, x, k));
+            threads.install(|| match batch.targets.is_empty() {
+                true => initial::fit_encoder(&mut self.state, &batch.x, k),
+                false => initial::fit_transcoder(&mut self.state, &batch.x, &batch.targets, k),
+            });
         }
         if self.history.is_due(0) {
             self.history.take(&mut self.state, threads)?;
@@ -153,11 +156,12 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<Option<String>> {
         let began = Instant::now();
         if self.state.step == 0 {
-            self.begin(&batch.x, threads)?;
+            self.begin(batch, threads)?;
         }
         let rate = self.schedule.rate(self.state.step + 1);
         let Self { stepper, state, shuffled, resolved, .. } = self;
-        let tokens = Tokens { x: &batch.x, gradients: gradients(resolved, state.step, batch, shuffled) };
+        let gradients = gradients(resolved, state.step, batch, shuffled);
+        let tokens = Tokens { x: &batch.x, gradients, targets: &batch.targets };
         let report = threads.install(|| stepper.step(state, tokens, rate));
         let report = report.map_err(|error| self.with_checkpoint(error))?;
         self.window.add(&report);

@@ -81,6 +81,7 @@ mod tests {
             norm_limit: limit,
             rms: Vec::new(),
             mean_ratio: 0.0,
+            target: None,
         };
         Batches::new(pools, 2, &statistics, 200, 0)
     }

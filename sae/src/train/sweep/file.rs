@@ -159,7 +159,7 @@ fn choices<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a Value>, String> {
 /// `k16`, `seed2`, `blocks.2.hook_resid_post`.
 fn part_of_name(key: &str, value: &Value) -> String {
     let text = match value {
-        Value::String(text) if key == "data" => {
+        Value::String(text) if key == "data" || key == "target" => {
             let path = PathBuf::from(text);
             return tidy(&path.file_name().map_or(text.clone(), |name| name.to_string_lossy().into_owned()));
         }

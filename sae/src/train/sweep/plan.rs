@@ -57,6 +57,9 @@ pub struct Plan {
     pub(super) sources: Vec<Source>,
 }
 
+/// A dataset, and that of a transcoder's target.
+type Read = (PathBuf, Option<PathBuf>);
+
 /// What decides which batches a run sees.
 type Stream = (usize, u64, u64, u64, usize, InputNormalisation, Option<u32>);
 
@@ -67,7 +70,7 @@ impl Plan {
     /// A run without a dataset, with options that make no sense, or equal to another one, with its name; a
     /// dataset that cannot be read.
     pub fn new(asked: &[NamedConfig], limit: Option<u64>, threads: Option<usize>) -> Result<Self> {
-        let (mut sources, mut paths): (Vec<Source>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+        let (mut sources, mut paths): (Vec<Source>, Vec<Read>) = (Vec::new(), Vec::new());
         let mut runs: Vec<PlannedRun> = Vec::new();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = threads.unwrap_or(cores) as u64;
@@ -76,7 +79,7 @@ impl Plan {
                 Error::request(format!("run {name}: no dataset is given"))
                     .with_remedy("add data = \"FOLDER\" to [base]")
             })?;
-            let source = open(data, &mut sources, &mut paths)?;
+            let source = open((data, config.target.as_deref()), &mut sources, &mut paths)?;
             let resolved = sources[source].resolve(config).map_err(|error| of_run(name, error))?;
             let (bytes, help) = (memory::of_run(&resolved, threads), memory::of_help(&resolved, threads));
             runs.push(PlannedRun { name: name.clone(), bytes, help, resolved, source });
@@ -103,12 +106,16 @@ impl Plan {
     }
 }
 
-fn open(data: &Path, sources: &mut Vec<Source>, paths: &mut Vec<PathBuf>) -> Result<usize> {
-    if let Some(found) = paths.iter().position(|path| path == data) {
+fn open(
+    (data, target): (&Path, Option<&Path>),
+    sources: &mut Vec<Source>,
+    paths: &mut Vec<Read>,
+) -> Result<usize> {
+    if let Some(found) = paths.iter().position(|(d, t)| d == data && t.as_deref() == target) {
         return Ok(found);
     }
-    sources.push(Source::open(data)?);
-    paths.push(data.to_owned());
+    sources.push(Source::open(data, target)?);
+    paths.push((data.to_owned(), target.map(Path::to_owned)));
     Ok(sources.len() - 1)
 }
 
@@ -202,7 +209,8 @@ fn bytes_of(wave: &[usize], runs: &[PlannedRun], sources: &[Source]) -> u64 {
     let members = || wave.iter().map(|&i| &runs[i]);
     let Some(first) = members().next() else { return 0 };
     let source = &sources[first.source];
-    let gradients = members().any(|run| run.resolved.needs_gradients());
+    let gradients =
+        members().any(|run| run.resolved.needs_gradients() || run.resolved.config.target.is_some());
     let ends = members().map(|run| memory::of_end(&run.resolved, source.held_out_rows()));
     let end = ends.max().unwrap_or(0);
     let stream = memory::of_stream(&first.resolved, source.training_rows(), gradients, wave.len());
