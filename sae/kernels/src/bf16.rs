@@ -4,8 +4,8 @@
 //! enough for the gradients of a loss that only helps dead features along (`step::dense_aux`), and for nothing else here.
 //!
 //! ```text
-//! left [n, K]   ──▶ Left    two of a row's numbers a word                 ┐
-//! right [K, m]  ──▶ Panels  two of a column's numbers a word, 64 columns  ├─ tile: 6 rows × 64 columns of sums ──▶ out [n, m]
+//! left [n, K]   ──▶ Left    two of a row's numbers per word               ┐
+//! right [K, m]  ──▶ Panels  two of a column's numbers per word, 64 columns ├─ tile: 6 rows × 64 columns of sums ──▶ out [n, m]
 //!                           side by side                                  ┘
 //! ```
 

@@ -26,7 +26,7 @@ const WAITING: usize = 1;
 /// What a harvest made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Harvested {
-    /// The datasets' folders: one a hook, and one for the routing where it is not with the only hook.
+    /// The datasets' folders: one per hook, and one for the routing where it is not with the only hook.
     pub datasets: Vec<PathBuf>,
     /// Rows, the same in each dataset.
     pub rows: u64,

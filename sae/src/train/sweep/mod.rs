@@ -30,7 +30,7 @@ pub use run::{SweepOutcome, SweptRun, read_out, run};
 
 /// File in a sweep's folder that spells out every run; giving it back reproduces the sweep.
 pub const SWEEP_FILE: &str = "sweep.toml";
-/// File with a row a run.
+/// File with a row per run.
 pub const TABLE: &str = "sweep.parquet";
 
 #[cfg(test)]

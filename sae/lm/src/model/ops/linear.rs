@@ -95,7 +95,7 @@ impl Linear {
         self.offsets.last().copied().unwrap_or(0)
     }
 
-    /// Cuts an output of `width` numbers a row into tasks.
+    /// Cuts an output of `width` numbers per row into tasks.
     fn tasks<'a>(&self, mut out: &'a mut [f32], width: usize) -> Vec<Task<'a>> {
         let most = self.rows().div_ceil(TASKS).next_multiple_of(16).clamp(TASK_ROWS.0, TASK_ROWS.1);
         let mut tasks = Vec::new();
