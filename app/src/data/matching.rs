@@ -110,7 +110,7 @@ pub fn read(dir: &Path, name: &str) -> Result<Matching, Problem> {
                      below {others}.",
                     path.display(),
                 ))
-                .with_remedy("Make it anew with `sae match`."));
+                .with_remedy("Make it again with `sae match`."));
             }
         }
         Ok(Side { rows, wanted_by: Vec::new() })

@@ -23,7 +23,7 @@ pub struct Command {
     /// Also principal components with as many numbers per token
     #[arg(long)]
     pca: bool,
-    /// Also, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
+    /// Also, for a TopK dictionary, one threshold with the same L0 in place of the k best per token
     #[arg(long)]
     threshold: bool,
     /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once

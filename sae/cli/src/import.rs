@@ -52,7 +52,7 @@ struct Rows {
     /// Show what would be read, and stop
     #[arg(long)]
     dry_run: bool,
-    /// Column or tensor of the activations; for one column per dimension, what stands before the number
+    /// Column or tensor of the activations; for one column per dimension, the name before the number
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
     /// Column or tensor of the tokens, for .npy a file; `none` to leave them out [default: token, token_ids, input_ids, …]
@@ -67,7 +67,7 @@ struct Rows {
     /// Column or tensor, for .npy a file, that is 0 where a row is padding; `none` to keep all [default: attention_mask]
     #[arg(long, value_name = "NAME")]
     mask_column: Option<String>,
-    /// Rows of a document where nothing says what documents are [default: 256, less for few rows]
+    /// Rows per document where the files do not tell documents apart [default: 256, fewer for few rows]
     #[arg(long, value_name = "ROWS")]
     rows_per_document: Option<u64>,
     /// The model that made the activations: if its weights are here they are noted, so that `sae evaluate` can splice; else a name
@@ -82,7 +82,7 @@ struct Rows {
     /// Type of stored activations: f16 or f32 [default: that of the files; f32 for f64, bf16 and pictures]
     #[arg(long, value_parser = super::harvest::dtype)]
     dtype: Option<Dtype>,
-    /// Stop after so many rows
+    /// Stop after this many rows
     #[arg(long)]
     rows: Option<u64>,
     /// Share of the documents, or of each picture's height, to set aside

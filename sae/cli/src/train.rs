@@ -77,7 +77,7 @@ pub struct Command {
     /// Folder for the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// All options as TOML (a run's train.toml), or a sweep of many runs; what is given on the command line comes first
+    /// All options as TOML (a run's train.toml), or a sweep of many runs; options on the command line override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Resume from the newest checkpoint in --out
@@ -85,10 +85,10 @@ pub struct Command {
     resume: bool,
     #[command(flatten)]
     options: Options,
-    /// Memory in GiB that the runs of a sweep may take together [default: most of what is free]
+    /// Memory in GiB for all runs of a sweep that train together [default: most of what is free]
     #[arg(long, value_name = "GIB")]
     memory: Option<f64>,
-    /// Only say what would be trained and what memory it needs
+    /// Only show what would be trained, and the memory it needs
     #[arg(long)]
     dry_run: bool,
 }

@@ -62,7 +62,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<NamedConfig>, String> {
     let sweep: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
     if let Some(option) = sweep.keys().find(|key| keys::known().contains(&key.as_str())) {
         return Err(format!(
-            "`{option}` stands outside; in a sweep the options of all runs stand under [base]"
+            "`{option}` is outside of every section; in a sweep the options of all runs are under [base]"
         ));
     }
     keys::check_names(sweep.keys(), &SECTIONS)?;
