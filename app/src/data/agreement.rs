@@ -72,8 +72,8 @@ pub fn of_pair(runs: [&Path; 2], features: [u32; 2]) -> Result<Option<Agreement>
 /// The documents that an index has.
 fn documents(run: &Run) -> Result<HashSet<u32>, Problem> {
     let codes = run.codes().map_err(problem)?;
-    let codes =
-        codes.ok_or_else(|| missing(run.dir(), "codes by token", "Make the index again with `sae index`."))?;
+    let codes = codes
+        .ok_or_else(|| missing(run.dir(), "codes by token", "Make the index again with `sae index`."))?;
     let mut found = HashSet::new();
     for batch in codes.columns(&[DOCUMENT]).map_err(problem)? {
         let batch = batch.map_err(problem)?;

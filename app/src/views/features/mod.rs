@@ -210,7 +210,7 @@ impl FeaturesView {
         if !ordered.why.is_empty() {
             let after =
                 shown.iter().position(|column| matches!(column, Column::Number(_))).unwrap_or(shown.len());
-            shown.insert(after, Column::MatchReason);
+            shown.insert(after, Column::Why);
         }
         let widths = widths(&shown, ui.available_width());
         let mut delegate = rows::Rows {
@@ -323,7 +323,7 @@ impl FeaturesView {
 fn widths(shown: &[Column], room: f32) -> Vec<Width> {
     let share = |column: Column| match column {
         Column::Label => 0.45,
-        Column::MatchReason => 0.3,
+        Column::Why => 0.3,
         Column::FiresOn | Column::Promotes => 1.0,
         _ => 0.0,
     };

@@ -17,7 +17,7 @@ pub enum Column {
     Label,
     Number(Number),
     /// Why a search found it; shown while there is one.
-    MatchReason,
+    Why,
     FiresOn,
     Promotes,
 }
@@ -49,7 +49,7 @@ impl Column {
             Self::Feature => "feature",
             Self::Label => "label",
             Self::Number(number) => number.name(),
-            Self::MatchReason => "found by",
+            Self::Why => "found by",
             Self::FiresOn => "fires on",
             Self::Promotes => "promotes",
         }
@@ -79,7 +79,7 @@ impl Column {
             Self::Number(Number::Count) => 76.0,
             Self::Number(Number::Mean | Number::Max | Number::Bias) => 72.0,
             Self::Number(_) => 96.0,
-            Self::MatchReason => 150.0,
+            Self::Why => 150.0,
             Self::FiresOn | Self::Promotes => 140.0,
         }
     }
@@ -93,7 +93,7 @@ impl Column {
             Self::Star => None,
             Self::Feature => Some(Key::Feature),
             Self::Label => Some(Key::Label),
-            Self::MatchReason => Some(Key::Best),
+            Self::Why => Some(Key::Best),
             Self::Number(number) => Some(Key::Number(number)),
             Self::FiresOn => Some(Key::Token),
             Self::Promotes => Some(Key::Promoted),
@@ -325,7 +325,7 @@ impl TableDelegate for Rows<'_> {
             Column::Number(number) => {
                 table::number(ui, number.text(f64::from(self.source.columns.get(number, feature))));
             }
-            Column::MatchReason => self.why(ui, cell.row_nr as usize),
+            Column::Why => self.why(ui, cell.row_nr as usize),
             Column::FiresOn => self.tokens(ui, feature, false),
             Column::Promotes => self.tokens(ui, feature, true),
         }
