@@ -55,7 +55,7 @@ row! {
         ce: Option<f64>,
         /// Against zero ablation.
         loss_recovered: Option<f64>,
-        /// KL(clean ‖ reconstructed), nats a token.
+        /// KL(clean ‖ reconstructed), nats per token.
         kl: Option<f64>,
         /// E‖x̂‖² / E[x·x̂].
         reconstruction_bias: Option<f64>,

@@ -174,7 +174,7 @@ fn from_activations(
     Ok(tokens)
 }
 
-/// A dataset of routing alone has a row a token and layer: those of its first layer are the text.
+/// A dataset of routing alone has a row per token and layer: those of its first layer are the text.
 fn from_routing(dataset: &Dataset, document: &DocumentRow, page: Range<u32>) -> Result<Vec<u32>, Problem> {
     let number = u64::from(document.document);
     let range = Some((DOCUMENT.to_owned(), number, number));

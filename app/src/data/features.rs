@@ -181,7 +181,7 @@ fn check_numbers(dir: &Path, features: &[u32]) -> Result<(), Problem> {
             "{}: row {row} holds feature {feature}, expected feature {row}.",
             dir.join("features/features.parquet").display()
         ))
-        .with_remedy("Make the index anew with `sae index`.")),
+        .with_remedy("Make the index again with `sae index`.")),
     }
 }
 
@@ -318,5 +318,5 @@ fn check_feature(dir: &Path, wanted: u32, found: u32) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(format!("{}: row {wanted} holds feature {found}.", dir.display()))
-        .with_remedy("Make the index anew with `sae index`."))
+        .with_remedy("Make the index again with `sae index`."))
 }

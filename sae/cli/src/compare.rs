@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::inputs::OptionalModel;
 use super::{Output, Session};
 use sae::Result;
 use sae::comparison::{self, CompareOptions};
@@ -28,12 +29,8 @@ pub struct Command {
     /// Held-out tokens to measure on, at most
     #[arg(long)]
     tokens: Option<u64>,
-    /// Model to splice dictionaries into [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
-    /// Only reconstruction; no model is loaded
-    #[arg(long, conflicts_with = "model")]
-    no_model: bool,
+    #[command(flatten)]
+    model: OptionalModel,
     /// Leave out the controls that are computed: principal components, raw dimensions, random rows, a permuted decoder
     #[arg(long, visible_alias = "no-pca")]
     no_controls: bool,
@@ -54,7 +51,7 @@ impl Command {
         }
         let options = CompareOptions {
             evaluate: EvaluateOptions {
-                model: super::evaluate::choice(self.model.as_deref(), self.no_model, session)?,
+                model: self.model.choice(session)?,
                 tokens: self.tokens,
                 seed: session.seed.unwrap_or_default(),
                 ..EvaluateOptions::default()

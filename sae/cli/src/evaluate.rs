@@ -1,9 +1,8 @@
 //! `sae evaluate`: how good a dictionary is.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::inputs::RunInputs;
 use super::{Output, Session};
 use sae::evaluate::{self, EvaluateOptions, Evaluation, TogetherEvaluation};
 use sae::trace::Transcoders;
@@ -19,19 +18,12 @@ pub struct Command {
     /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
     #[arg(value_name = "SOURCE")]
     run: String,
-    /// Dataset [default: the one the run was trained on]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Model to splice the dictionary into [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
-    /// Only reconstruction; no model is loaded
-    #[arg(long, conflicts_with = "model")]
-    no_model: bool,
+    #[command(flatten)]
+    inputs: RunInputs,
     /// Also principal components with as many numbers per token
     #[arg(long)]
     pca: bool,
-    /// Also, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
+    /// Also, for a TopK dictionary, one threshold with the same L0 in place of the k best per token
     #[arg(long)]
     threshold: bool,
     /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once
@@ -141,8 +133,8 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = session.source(&self.run)?;
         let options = EvaluateOptions {
-            data: self.data,
-            model: choice(self.model.as_deref(), self.no_model, session)?,
+            model: self.inputs.model.choice(session)?,
+            data: self.inputs.data,
             tokens: self.tokens,
             all_documents: self.all_documents,
             seed: session.seed.unwrap_or_default(),
@@ -166,7 +158,7 @@ impl Command {
             return Ok(output);
         }
         let asked = (self.pca, self.threshold);
-        let measured = evaluate::run_beside(&run, asked, &options, &mut session.progress)?;
+        let measured = evaluate::run_with_extras(&run, asked, &options, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!({
             "run": measured.runs, "by_threshold": measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect::<Vec<_>>(), "baselines": measured.baselines,
         }));
@@ -177,8 +169,8 @@ impl Command {
             format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
         };
         measured.by_threshold.iter().flatten().for_each(|(e, _)| output.row("by one threshold", line(e)));
-        for beside in &measured.baselines {
-            output.row(&format!("{} {}", beside.baseline, beside.k), line(&beside.evaluation));
+        for baseline in &measured.baselines {
+            output.row(&format!("{} {}", baseline.baseline, baseline.k), line(&baseline.evaluation));
         }
         Ok(output)
     }

@@ -9,7 +9,7 @@ use super::{Output, Session};
 use sae::Result;
 use sae::export::{self, Choice, ExportOptions, Format};
 
-/// Export a run to another program's format, to pages for a browser, or one feature to a picture
+/// Export a run to a different program's format, to pages for a browser, or one feature to a picture
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  sae export topk --to dictionary-learning --out topk-dl\n  sae export topk --to html --out pages\n  \

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::inputs::RunInputs;
 use super::kept::Kept;
-use super::{Output, Session, evaluate};
+use super::{Output, Session};
 use sae::Result;
 use sae::features::{self, IndexOptions};
 
@@ -20,15 +21,8 @@ pub struct Command {
     run: String,
     #[command(flatten)]
     kept: Kept,
-    /// Dataset [default: the one the run was trained on]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Model for the logits [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
-    /// Leave the logits out; no model is loaded
-    #[arg(long, conflicts_with = "model")]
-    no_model: bool,
+    #[command(flatten)]
+    inputs: RunInputs,
     /// Tokens at most, in whole documents; each takes 8 bytes of memory
     #[arg(long)]
     tokens: Option<u64>,
@@ -48,11 +42,11 @@ impl Command {
     /// A dictionary, dataset or model that cannot be found or read, or that do not belong together; files
     /// that cannot be written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let run = self.kept.source(&self.run, self.data.as_deref(), session)?;
+        let run = self.kept.source(&self.run, self.inputs.data.as_deref(), session)?;
         let defaults = IndexOptions::default();
         let options = IndexOptions {
-            data: self.data,
-            model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
+            model: self.inputs.model.choice(session)?,
+            data: self.inputs.data,
             tokens: self.tokens,
             map: !self.no_map,
             sources_of: self.sources_of.unwrap_or(defaults.sources_of),

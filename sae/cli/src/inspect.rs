@@ -10,7 +10,7 @@ use super::{Output, Session};
 use lm::model::{Hook, LanguageModel, Site};
 use sae::Result;
 
-/// Show a model's shape and its hooks, or how a run stands and what became of its features in training
+/// Show a model's shape and its hooks, or the state of a run and the history of its features in training
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sae inspect default\n  sae inspect run")]
 pub struct Command {
@@ -57,7 +57,7 @@ impl Command {
     }
 }
 
-/// How the run in `dir` stands.
+/// The state of the run in `dir`.
 fn run(dir: &Path) -> Result<Output> {
     let (record, history) = (RunRecord::read(dir)?, HistoryRecord::read(dir)?);
     let count = |n: u64| super::progress::count(n as f64);

@@ -20,7 +20,7 @@ pub struct Command {
     /// A Hugging Face folder, or `default` for the embedded model
     #[arg(long, default_value = "default", value_name = "DIR")]
     model: String,
-    /// The text; as much of it as fits into one context is used
+    /// The text; only what fits into one context is used
     #[arg(long)]
     text: String,
     /// The file to write: tokens [n], logits [n, V], blocks.L.hook_resid_post [n, d_model], routing.L [n, k]

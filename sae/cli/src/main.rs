@@ -1,4 +1,4 @@
-//! The terminal program: one file a command, each parses, calls the library and hands back what to print.
+//! The terminal program: one file per command; each parses, calls the library and hands back what to print.
 //!
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
@@ -18,6 +18,7 @@ mod harvest;
 mod import;
 mod import_dictionary;
 mod index;
+mod inputs;
 mod inspect;
 mod kept;
 mod logits;

@@ -98,6 +98,10 @@ enum SplitName {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// Prompts, a dictionary or a model that cannot be found or read, or that do not belong together; a seed
+    /// of 2³² or more; a folder that cannot be written to; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let sources = self.sources.iter().map(|name| session.source(name)).collect::<Result<Vec<_>>>()?;
         let first = u32::try_from(session.seed.unwrap_or(42))

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 
 use super::{Output, Session};
-use sae::train::sweep::{self, Asked, Plan};
+use sae::train::sweep::{self, NamedConfig, Plan};
 use sae::train::{self, OPTIONS, OptionValue, TrainConfig, TrainOption, TrainOutcome};
 use sae::{Error, Result};
 
@@ -77,7 +77,7 @@ pub struct Command {
     /// Folder for the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// All options as TOML (a run's train.toml), or a sweep of many runs; what is given on the command line comes first
+    /// All options as TOML (a run's train.toml), or a sweep of many runs; options on the command line override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Resume from the newest checkpoint in --out
@@ -85,10 +85,10 @@ pub struct Command {
     resume: bool,
     #[command(flatten)]
     options: Options,
-    /// Memory in GiB that the runs of a sweep may take together [default: most of what is free]
+    /// Memory in GiB for all runs of a sweep that train together [default: most of what is free]
     #[arg(long, value_name = "GIB")]
     memory: Option<f64>,
-    /// Only say what would be trained and what memory it needs
+    /// Only show what would be trained, and the memory it needs
     #[arg(long)]
     dry_run: bool,
 }
@@ -122,26 +122,26 @@ impl Command {
             .ok_or_else(|| Error::request("no dataset is given").with_remedy("give --data DIR"))?;
         if self.dry_run {
             let name = self.out.display().to_string();
-            return Ok(super::sweep::planned(&self.plan(&[Asked { name, config }], session)?));
+            return Ok(super::sweep::planned(&self.plan(&[NamedConfig { name, config }], session)?));
         }
         Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
     }
 
     /// The runs of the sweep that is asked for, if one is.
-    fn sweep(&self, session: &Session) -> Result<Option<Vec<Asked>>> {
+    fn sweep(&self, session: &Session) -> Result<Option<Vec<NamedConfig>>> {
         let asked = match &self.config {
             Some(path) if sweep::is_sweep(path)? => sweep::read_file(path)?,
             None if self.resume && self.out.join(sweep::SWEEP_FILE).exists() => sweep::read_out(&self.out)?,
             _ => return Ok(None),
         };
-        let over = |asked: Asked| {
+        let over = |asked: NamedConfig| {
             let config = self.over(&asked.config, session)?;
-            Ok(Asked { name: asked.name, config })
+            Ok(NamedConfig { name: asked.name, config })
         };
         asked.into_iter().map(over).collect::<Result<Vec<_>>>().map(Some)
     }
 
-    fn plan(&self, asked: &[Asked], session: &Session) -> Result<Plan> {
+    fn plan(&self, asked: &[NamedConfig], session: &Session) -> Result<Plan> {
         if let Some(gib) = self.memory.filter(|gib| !(*gib > 0.0 && gib.is_finite())) {
             return Err(Error::request(format!("--memory is {gib}; it must be a number of GiB above 0")));
         }

@@ -189,7 +189,7 @@ pub(super) fn threshold_row(candidate: &Candidate, variant: &str, evaluation: &E
 const ONE: &str = "by one threshold";
 
 /// A computed baseline as a row, next to a run of the same data.
-pub(super) fn baseline_row(beside: &Candidate, baseline: &BaselineEvaluation) -> ComparisonRow {
+pub(super) fn baseline_row(candidate: &Candidate, baseline: &BaselineEvaluation) -> ComparisonRow {
     let (name, k) = (baseline.baseline.name(), baseline.k as u64);
     let control = match baseline.baseline {
         Baseline::PcaFirst => "first principal components",
@@ -203,7 +203,7 @@ pub(super) fn baseline_row(beside: &Candidate, baseline: &BaselineEvaluation) ->
         control: control.to_owned(),
         group: group(name, "", k),
         method: name.to_owned(),
-        hook: beside.record.hook.clone(),
+        hook: candidate.record.hook.clone(),
         k,
         d_sae: baseline.evaluation.d_sae,
         selection: "best".to_owned(),

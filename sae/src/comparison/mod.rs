@@ -30,7 +30,7 @@ use storage::RunRecord;
 use storage::comparison::{ComparisonRow, DifferenceRow, MeanRow};
 
 use crate::evaluate::{
-    self, BaselineEvaluation, Beside, EvaluateOptions, EvaluatedDocumentRow, WithDocuments,
+    self, BaselineEvaluation, EvaluateOptions, EvaluatedDocumentRow, Extras, WithDocuments,
 };
 use crate::{Error, Progress, Result};
 use bootstrap::{Draws, Run};
@@ -203,11 +203,11 @@ fn evaluate_pool(
             places.len()
         ));
         let runs: Vec<PathBuf> = some.iter().map(|&place| candidates[pool[place]].path.clone()).collect();
-        let beside = match n {
-            0 => Beside { pca: &pca, controls: &controls, threshold: true },
-            _ => Beside { threshold: true, ..Beside::default() },
+        let extras = match n {
+            0 => Extras { pca: &pca, controls: &controls, threshold: true },
+            _ => Extras { threshold: true, ..Extras::default() },
         };
-        let measured = evaluate::many(&runs, beside, &evaluate, progress)?;
+        let measured = evaluate::many(&runs, extras, &evaluate, progress)?;
         let own = measured.runs.into_iter().zip(measured.documents).zip(measured.by_threshold);
         for (&place, evaluated) in some.iter().zip(own) {
             evaluations[place] = Some(evaluated);

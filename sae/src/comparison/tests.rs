@@ -6,7 +6,7 @@ use storage::Scan;
 use storage::comparison::{ComparisonRow, MeanRow};
 
 use super::*;
-use crate::train::sweep::{Asked, Plan};
+use crate::train::sweep::{NamedConfig, Plan};
 use crate::train::tests::{planted, small_config, write};
 use crate::train::{FrozenDecoder, Method, TrainConfig};
 use crate::{ModelChoice, Quiet};
@@ -36,7 +36,7 @@ fn means_and_spread_are_over_seeds() {
 fn sweep(folder: &Path) -> PathBuf {
     let (data, out) = (folder.join("data"), folder.join("sweep"));
     write(&data, &planted(2500, 16, 40, 3).0, None, 16, 130, |document| document % 5 == 4);
-    let asked = |name: &str, method, seed, freeze_decoder| Asked {
+    let asked = |name: &str, method, seed, freeze_decoder| NamedConfig {
         name: name.to_owned(),
         config: TrainConfig { data: Some(data.clone()), method, seed, freeze_decoder, ..small_config() },
     };

@@ -79,7 +79,7 @@ impl Default for EvaluateOptions {
 /// # Errors
 /// As [`many`].
 pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progress) -> Result<Evaluation> {
-    let measured = many(&[run_dir.to_owned()], Beside::default(), options, progress)?;
+    let measured = many(&[run_dir.to_owned()], Extras::default(), options, progress)?;
     measured.runs.into_iter().next().ok_or_else(|| Error::request("there is no run to evaluate"))
 }
 
@@ -103,7 +103,7 @@ pub type WithDocuments = (Evaluation, Vec<EvaluatedDocumentRow>);
 
 /// What is measured besides the runs themselves.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Beside<'a> {
+pub struct Extras<'a> {
     /// Principal components with so many numbers per token.
     pub pca: &'a [usize],
     /// The controls that are computed, for dictionaries of so many features and so many active ones per token: the activation's own
@@ -124,7 +124,7 @@ pub struct Beside<'a> {
 /// does not compute what the dataset holds; a reconstruction that is not finite; a stop that was asked for.
 pub fn many(
     runs: &[PathBuf],
-    beside: Beside<'_>,
+    extras: Extras<'_>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Measured> {
@@ -144,7 +144,7 @@ pub fn many(
     let limits = subjects.iter().filter_map(|subject| subject.norm_limit);
     let limit = options.norm_limit.or_else(|| limits.reduce(f32::min));
     let mut baselines = Vec::new();
-    let computed = !beside.pca.is_empty() || !beside.controls.is_empty();
+    let computed = !extras.pca.is_empty() || !extras.controls.is_empty();
     if computed && subjects.iter().any(|subject| subject.dictionary.target.is_some()) {
         return Err(Error::request(
             "principal components and other controls of a transcoder's input say nothing about its target",
@@ -153,13 +153,13 @@ pub fn many(
     }
     if computed {
         let (fitted, sample) = Pca::fit(dataset, limit, options.seed, progress)?;
-        for &k in beside.pca {
+        for &k in extras.pca {
             baselines.extend(Baseline::PCA.map(|baseline| (baseline, k, fitted.dictionary(baseline, k))));
         }
-        baselines.extend(computed_controls(beside.controls, &fitted, &sample, first, options.seed));
+        baselines.extend(computed_controls(extras.controls, &fitted, &sample, first, options.seed));
     }
     let mut thresholds = Vec::new();
-    for subject in subjects.iter().filter(|_| beside.threshold) {
+    for subject in subjects.iter().filter(|_| extras.threshold) {
         let dictionary = &subject.dictionary;
         thresholds.push(threshold::by_threshold(dictionary, dataset, limit, options.seed, progress)?);
     }
@@ -236,7 +236,7 @@ fn keep(
 ///
 /// # Errors
 /// As [`many`].
-pub fn run_beside(
+pub fn run_with_extras(
     run_dir: &Path,
     (pca, threshold): (bool, bool),
     options: &EvaluateOptions,
@@ -249,8 +249,8 @@ pub fn run_beside(
         let evaluation = run(run_dir, &alone, progress)?;
         numbers.push((evaluation.l0.round() as usize).max(1));
     }
-    let beside = Beside { pca: &numbers, threshold, ..Beside::default() };
-    let measured = many(&[run_dir.to_owned()], beside, options, progress)?;
+    let extras = Extras { pca: &numbers, threshold, ..Extras::default() };
+    let measured = many(&[run_dir.to_owned()], extras, options, progress)?;
     if pca && is_run(run_dir) {
         storage::evaluation::write_baselines(run_dir, &measured.baselines)?;
     }

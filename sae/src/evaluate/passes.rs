@@ -184,7 +184,7 @@ impl ContextPass {
     /// The behaviour with each dictionary.
     pub fn behaviours(self) -> impl Iterator<Item = Behaviour> {
         let shared = self.shared;
-        self.own.into_iter().map(move |own| own.beside(&shared))
+        self.own.into_iter().map(move |own| own.with_shared(&shared))
     }
 }
 
@@ -231,7 +231,7 @@ pub fn over_contexts(
         progress.advance(done, "");
     }
     let recovered = match pass.own.as_slice() {
-        [alone] => alone.clone().beside(&pass.shared).figures().and_then(|f| f.loss_recovered),
+        [alone] => alone.clone().with_shared(&pass.shared).figures().and_then(|f| f.loss_recovered),
         _ => None,
     };
     progress.end(&match recovered {

@@ -17,7 +17,7 @@ struct Cursor {
     shards: usize,
 }
 
-/// Makes one dataset (one a hook, if there are several) of the shards in `out` and removes their folders.
+/// Makes one dataset (one per hook, if there are several) of the shards in `out` and removes their folders.
 /// Files are linked, not copied, where the file system can. A merge that was interrupted continues when it is
 /// asked for again.
 ///
@@ -88,7 +88,7 @@ fn shards(out: &Path) -> Result<Vec<PathBuf>> {
     Ok((0..count).map(|index| Shard { index, count }.folder(out)).collect())
 }
 
-/// The datasets of a shard, by their folders inside it: itself, or one a hook.
+/// The datasets of a shard, by their folders inside it: itself, or one per hook.
 fn names(shard: &Path) -> Result<Vec<String>> {
     let is_one =
         |folder: &Path| [storage::MANIFEST, storage::JOURNAL].iter().any(|f| folder.join(f).exists());

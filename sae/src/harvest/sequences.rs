@@ -74,8 +74,10 @@ impl<'a> Sequences<'a> {
     /// template refuses.
     pub fn of(&mut self, content: Content) -> Result<Vec<Tokens>> {
         if !self.roles.is_empty() && !matches!(content, Content::Chat(_)) {
-            return Err(Error::request("only chats have roles, and the text has documents that are none")
-                .with_remedy("leave out --roles, or give files with `messages`"));
+            return Err(Error::request(
+                "only chats have roles, and the text has documents that are not chats",
+            )
+            .with_remedy("leave out --roles, or give files with `messages`"));
         }
         let all = match content {
             Content::Text(text) => {

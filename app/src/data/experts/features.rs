@@ -15,7 +15,7 @@ const CHUNK: u64 = 1 << 17;
 
 /// The features of one expert.
 #[derive(Clone, Debug, Default)]
-pub struct OfExpert {
+pub struct ExpertFeatures {
     /// The pairs that are shown, the most mutual information first; those that live here before all others.
     pub rows: Vec<FeatureExpertRow>,
     /// Pairs of this expert that stand after correction.
@@ -87,9 +87,14 @@ impl Eq for Ranked {}
 ///
 /// # Errors
 /// A table that cannot be read.
-pub fn of_expert(run: &Path, layer: u16, expert: u16, most: usize) -> Result<Option<OfExpert>, Problem> {
+pub fn of_expert(
+    run: &Path,
+    layer: u16,
+    expert: u16,
+    most: usize,
+) -> Result<Option<ExpertFeatures>, Problem> {
     let Some(table) = open(run)? else { return Ok(None) };
-    let mut found = OfExpert::default();
+    let mut found = ExpertFeatures::default();
     let mut best: BinaryHeap<Ranked> = BinaryHeap::new();
     let range = Some((storage::schema::EXPERT.to_owned(), u64::from(expert), u64::from(expert)));
     let mut start = 0;

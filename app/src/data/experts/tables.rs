@@ -56,7 +56,7 @@ impl Grid {
 
 /// The experts of one layer that are chosen together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Together {
+pub struct CoActivations {
     /// The block.
     pub layer: u16,
     /// Lift of every pair.
@@ -67,7 +67,7 @@ pub struct Together {
     pub pairs: Vec<PairRow>,
 }
 
-impl Together {
+impl CoActivations {
     /// The partners of `expert` as pairs with it as the first, the highest count first.
     pub fn partners(&self, expert: u16) -> Vec<PairRow> {
         let turned = |p: &PairRow| PairRow {
@@ -119,7 +119,7 @@ impl Transitions {
 
 /// What the experts are specialised in.
 #[derive(Clone, Debug, Default)]
-pub struct Special {
+pub struct Specialisations {
     /// By layer, expert and domain.
     pub experts: Vec<SpecialisationRow>,
     /// By layer.
@@ -148,7 +148,7 @@ fn highest(numbers: impl Iterator<Item = u16>) -> usize {
 ///
 /// # Errors
 /// A table that is missing or cannot be read.
-pub fn together(dir: &Path, layer: u16) -> Result<Together, Problem> {
+pub fn together(dir: &Path, layer: u16) -> Result<CoActivations, Problem> {
     let mut pairs: Vec<PairRow> = read(dir, "pairs.parquet", by_layer(layer))?;
     let experts = highest(pairs.iter().map(|row| row.b));
     let (mut lift, mut count) = (Grid::new(experts, experts), Grid::new(experts, experts));
@@ -160,7 +160,7 @@ pub fn together(dir: &Path, layer: u16) -> Result<Together, Problem> {
         }
     }
     pairs.sort_by(|a, b| b.count.cmp(&a.count).then((a.a, a.b).cmp(&(b.a, b.b))));
-    Ok(Together { layer, lift, count, pairs })
+    Ok(CoActivations { layer, lift, count, pairs })
 }
 
 /// From `layer` to the next with experts; `None` for the last.
@@ -194,8 +194,8 @@ pub fn transitions(dir: &Path, layer: u16) -> Result<Option<Transitions>, Proble
 ///
 /// # Errors
 /// A table that is missing or cannot be read.
-pub fn special(dir: &Path) -> Result<Special, Problem> {
-    Ok(Special {
+pub fn special(dir: &Path) -> Result<Specialisations, Problem> {
+    Ok(Specialisations {
         experts: read(dir, "specialisation.parquet", Scan::default())?,
         layers: read(dir, "information.parquet", Scan::default())?,
     })
@@ -235,8 +235,10 @@ mod tests {
             a_given_b: Some(0.2),
             ..PairRow::default()
         };
-        let together =
-            Together { pairs: vec![pair(1, 3, 9), pair(0, 2, 7), pair(0, 1, 5)], ..Together::default() };
+        let together = CoActivations {
+            pairs: vec![pair(1, 3, 9), pair(0, 2, 7), pair(0, 1, 5)],
+            ..CoActivations::default()
+        };
         let partners = together.partners(1);
         assert_eq!(partners.iter().map(|p| (p.a, p.b, p.count)).collect::<Vec<_>>(), [(1, 3, 9), (1, 0, 5)]);
         assert_eq!((partners[1].b_given_a, partners[1].a_given_b), (Some(0.2), Some(0.1)));

@@ -1,4 +1,4 @@
-//! Every firing of a feature, one a line, the token that it fires on in one column: what comes before and after it lines up.
+//! Every firing of a feature, one per line, the token that it fires on in one column: what comes before and after it lines up.
 
 use std::collections::HashMap;
 use std::ops::Range;

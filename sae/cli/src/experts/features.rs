@@ -43,6 +43,10 @@ pub struct Join {
 }
 
 /// Joins features with routing, tests all pairs and prints the findings.
+///
+/// # Errors
+/// A `--rate` that is not between 0 and 1; a run or routing that cannot be read or does not belong together;
+/// an interruption.
 pub fn run(source: &str, routing: Option<PathBuf>, join: Join, session: &mut Session) -> Result<Output> {
     if !(join.rate > 0.0 && join.rate < 1.0) {
         return Err(sae::Error::request(format!(

@@ -131,7 +131,7 @@ impl Block {
             && let Some(branch) = self.mlp.branch(input_norm, self.join(norm), tap)
         {
             return Ok(match self.form {
-                BlockForm::Parallel => branch.beside(x, base)?,
+                BlockForm::Parallel => branch.apply_onto(x, base)?,
                 _ => branch.apply(x)?,
             });
         }

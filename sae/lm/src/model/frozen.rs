@@ -74,6 +74,9 @@ pub(super) struct FrozenNorm {
 
 impl FrozenNorm {
     /// `x [1, len, d]`: what the norm reads at the text.
+    ///
+    /// # Errors
+    /// An `x` of several rows, or of a different width than the norm.
     pub fn new(norm: &Norm, x: &Tensor) -> Result<Self> {
         let x = x.squeeze(0)?;
         let centred = norm.bias.is_some();

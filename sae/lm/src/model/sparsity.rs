@@ -24,12 +24,19 @@ pub(super) struct ExpectedSparsity {
 }
 
 impl ExpectedSparsity {
+    /// A router of these encoders.
+    ///
+    /// # Errors
+    /// Encoders that are not three-dimensional.
     pub fn new(encoders: Tensor) -> Result<Self> {
         let kept = if encoders.track_op() { None } else { Some(moments(&encoders)?) };
         Ok(Self { encoders, kept })
     }
 
     /// Scores `[.., E]` of `x [.., d_model]`.
+    ///
+    /// # Errors
+    /// An `x` of a different width than the encoders.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (mean, variance) = match &self.kept {
             Some(kept) => kept.clone(),

@@ -130,6 +130,10 @@ impl<'a> Visitor<'a> {
         self.tap.wants_routing()
     }
 
+    /// Shows what a layer's router chose.
+    ///
+    /// # Errors
+    /// An error of the tap.
     pub fn routing(&mut self, routing: &Routing) -> Result<()> {
         self.tap.routing(routing)
     }

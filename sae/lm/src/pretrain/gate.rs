@@ -87,6 +87,9 @@ impl DenseGate {
     }
 
     /// The value that takes the place of `value`.
+    ///
+    /// # Errors
+    /// A value of a shape that the router's logits did not have.
     pub fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
         match hook.site {
             Site::RouterLogits => {
@@ -127,6 +130,9 @@ impl DenseGate {
 
     /// EvoMoE's load-balancing loss of the layer that has just run: E² times the mean over experts of (mean gate
     /// · share of tokens that it ran for). `real [tokens]` tells padding from tokens.
+    ///
+    /// # Errors
+    /// Numbers of tokens that are not those of `real`.
     pub fn balance(&mut self, real: &[bool]) -> Result<Option<Tensor>> {
         let Some(gates) = self.gates.take() else { return Ok(None) };
         let experts = gates.dim(D::Minus1)?;

@@ -217,6 +217,9 @@ impl Parameters {
 
     /// The checkpoint as Hugging Face stores it, in f16 (statistics of routers in f32): one tensor for each expert's gate, up and down
     /// matrix.
+    ///
+    /// # Errors
+    /// Variables whose shapes are not those of such a model.
     pub fn to_hugging_face(&self) -> Result<Vec<u8>> {
         let mut tensors: HashMap<String, Tensor> =
             self.kept.iter().map(|(name, kept)| (name.clone(), kept.clone())).collect();

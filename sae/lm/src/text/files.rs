@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub(super) enum Format {
     /// A text of its own: `.txt`, `.md`.
     Plain,
-    /// An object a line.
+    /// An object per line.
     JsonLines,
     /// One JSON text, or objects after each other.
     Json,

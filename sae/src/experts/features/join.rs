@@ -8,7 +8,7 @@ use storage::experts::FeatureExpertRow;
 use storage::row::RowWriter;
 
 use super::joint::Joint;
-use super::pairs::{Criteria, Tested, test};
+use super::pairs::{Criteria, PairTests, test};
 use crate::dictionary::Encoder;
 use crate::experts::routing::{Choice, Rows, Source, WeightRule};
 use crate::rows::{RowBatch, RowReader, Subject, choose, documents};
@@ -230,7 +230,7 @@ fn count(encoder: &mut Encoder<'_>, rows: &RowBatch, walk: &mut Walk, joint: &mu
 }
 
 /// Writes the table into the run; its path.
-fn write(run: &Path, tested: &Tested) -> Result<PathBuf> {
+fn write(run: &Path, tested: &PairTests) -> Result<PathBuf> {
     let folder = run.join("features");
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     let table = folder.join("experts.parquet");

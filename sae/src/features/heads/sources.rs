@@ -11,7 +11,7 @@ use lm::text::Contexts;
 
 /// What the heads of one layer did on a batch of contexts.
 #[derive(Debug)]
-pub struct Seen {
+pub struct HeadActivity {
     /// Tokens per row.
     len: usize,
     /// `[rows, heads, len, len]`.
@@ -78,7 +78,7 @@ impl Tap for Watch {
     }
 }
 
-impl Seen {
+impl HeadActivity {
     /// Runs the model over `contexts`, no further than the layer of the heads.
     ///
     /// # Errors

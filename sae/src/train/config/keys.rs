@@ -350,7 +350,7 @@ pub const OPTIONS: &[TrainOption] = &[
         "Dead features",
         OptionValue::Number,
         "SHARE",
-        "With --aux zipf a feature that fires at less than this share of the rate that the law gives it is under-used [default: 0.3]",
+        "With --aux zipf, a feature is under-used if it fires at less than this share of the rate that the law gives it [default: 0.3]",
     ),
     option(
         "dead_after",

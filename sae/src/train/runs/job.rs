@@ -10,7 +10,7 @@ use super::trainer::Trainer;
 use crate::train::config::{Resolved, TrainConfig, keys};
 use crate::train::history;
 use crate::train::stream::source::Source;
-use crate::train::thresholds::{self, Trained};
+use crate::train::thresholds::{self, TrainedRun};
 use crate::train::{CONFIG_FILE, TrainOutcome};
 use crate::{Error, Progress, Result};
 
@@ -92,7 +92,7 @@ pub fn finish(
 ) -> Result<TrainOutcome> {
     record::update(record, trainer, threads.current_num_threads());
     record::remarks(record, resolved, source.dataset().manifest()).iter().for_each(|r| progress.remark(r));
-    let trained = Trained {
+    let trained = TrainedRun {
         resolved,
         state: trainer.state(),
         statistics: trainer.statistics(),

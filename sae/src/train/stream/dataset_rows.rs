@@ -83,6 +83,9 @@ impl DatasetRows {
 
 impl DatasetRows {
     /// An error unless row i of `other` is of the same token as row i of this, for all rows.
+    ///
+    /// # Errors
+    /// Datasets whose documents, or what of them is held out, differ.
     pub fn must_be_aligned(&self, other: &Self) -> Result<()> {
         let shape = |rows: &Self| -> Vec<(u64, u32, bool)> {
             rows.documents.iter().map(|d| (d.first_row, d.tokens, d.held_out)).collect()

@@ -23,14 +23,14 @@ mod memory;
 mod plan;
 mod run;
 
-pub use file::{Asked, is_sweep, read_file};
+pub use file::{NamedConfig, is_sweep, read_file};
 pub use memory::available as available_memory;
-pub use plan::{Plan, Planned, Wave};
+pub use plan::{Plan, PlannedRun, Wave};
 pub use run::{SweepOutcome, SweptRun, read_out, run};
 
 /// File in a sweep's folder that spells out every run; giving it back reproduces the sweep.
 pub const SWEEP_FILE: &str = "sweep.toml";
-/// File with a row a run.
+/// File with a row per run.
 pub const TABLE: &str = "sweep.parquet";
 
 #[cfg(test)]

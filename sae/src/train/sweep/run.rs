@@ -7,8 +7,8 @@ use rayon::ThreadPool;
 use storage::sweep::SweepRow;
 use storage::{Lock, RunRecord};
 
-use super::file::{self, Asked};
-use super::plan::{Plan, Planned, Wave, of_run};
+use super::file::{self, NamedConfig};
+use super::plan::{Plan, PlannedRun, Wave, of_run};
 use super::{SWEEP_FILE, TABLE};
 use crate::train::runs::board::Board;
 use crate::train::runs::job::{Entry, Job, Resume, previous_run};
@@ -60,7 +60,7 @@ impl SweepOutcome {
 ///
 /// # Errors
 /// As [`read_file`](super::read_file), of `OUT/sweep.toml`.
-pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
+pub fn read_out(out: &Path) -> Result<Vec<NamedConfig>> {
     file::read_file(&out.join(SWEEP_FILE))
 }
 
@@ -128,7 +128,7 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
     Ok(SweepOutcome { out: out.to_owned(), runs, seconds: began.elapsed().as_secs_f64() })
 }
 
-fn not_begun(planned: &Planned) -> SweptRun {
+fn not_begun(planned: &PlannedRun) -> SweptRun {
     SweptRun { name: planned.name.clone(), config: planned.config().clone(), outcome: None, stopped: false }
 }
 
@@ -167,7 +167,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, i: usize, planned: &Planned, result: Result<TrainOutcome>) {
+    fn settle(&mut self, i: usize, planned: &PlannedRun, result: Result<TrainOutcome>) {
         let run = &mut self.runs[i];
         match result {
             Ok(outcome) => {
@@ -237,7 +237,7 @@ fn row(out: &Path, run: &SweptRun) -> SweepRow {
 }
 
 /// Writes every run with all its options: a sweep that needs no base and no lists.
-fn write_runs(runs: &[Planned], path: &Path) -> Result<()> {
+fn write_runs(runs: &[PlannedRun], path: &Path) -> Result<()> {
     let problem = |e: toml::ser::Error| Error::format(path, e.to_string());
     let mut text = String::new();
     for run in runs {

@@ -29,7 +29,7 @@ const BLOCK_ROWS: usize = 4096;
 
 /// What thresholds are fitted for.
 #[derive(Debug, Clone, Copy)]
-pub struct Trained<'a> {
+pub struct TrainedRun<'a> {
     pub resolved: &'a Resolved,
     pub state: &'a TrainState,
     pub statistics: &'a Statistics,
@@ -41,7 +41,7 @@ pub struct Trained<'a> {
 
 /// What was fitted.
 #[derive(Debug)]
-pub struct Fitted {
+pub struct FittedThresholds {
     /// `[F]`, for scaled activations.
     pub thresholds: Vec<f32>,
     pub record: ThresholdFit,
@@ -53,12 +53,12 @@ pub struct Fitted {
 /// # Errors
 /// If rows cannot be read, or the work is stopped.
 pub fn fit(
-    trained: &Trained<'_>,
+    trained: &TrainedRun<'_>,
     source: &Source,
     threads: &ThreadPool,
     progress: &mut dyn Progress,
-) -> Result<Option<Fitted>> {
-    let Trained { resolved, state, statistics, position, l0_training } = *trained;
+) -> Result<Option<FittedThresholds>> {
+    let TrainedRun { resolved, state, statistics, position, l0_training } = *trained;
     if !resolved.config.method.fits_thresholds() {
         return Ok(None);
     }
@@ -105,7 +105,7 @@ pub fn fit(
         l0_training,
         l0_threshold,
     };
-    Ok(Some(Fitted { thresholds, record }))
+    Ok(Some(FittedThresholds { thresholds, record }))
 }
 
 /// Rows, a block at a time.

@@ -58,6 +58,9 @@ impl MonetConfig {
 
 impl Family<'_> {
     /// Monet's experts in `layer`.
+    ///
+    /// # Errors
+    /// A size that is missing, groups of 0 layers, a decomposition that is not read.
     pub fn monet(&self, layer: usize) -> Result<MonetConfig> {
         let f = &self.fields;
         let groups = f.needed(&["moe_groups"])?;

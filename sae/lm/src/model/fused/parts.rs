@@ -4,8 +4,8 @@ use candle_core::Result;
 
 use super::super::load::{Linear, Norm};
 use super::super::ops::Numbers;
-use kernels::gemm::{Into, Mat, MatMut};
-use kernels::product::{Right, multiply, panels};
+use kernels::gemm::{Mat, MatMut, WriteMode};
+use kernels::product::{RightFactor, multiply, panels};
 use kernels::{exp, norm};
 
 /// A norm's numbers.
@@ -130,10 +130,10 @@ impl<'a> Product<'a> {
 
     /// Columns `at..` of `out [rows, width]` become the product of `x [rows, in]`, the bias added, or it is
     /// added to them.
-    pub fn rows(&self, x: Mat<'_>, mode: Into, out: &mut [f32], width: usize, at: usize) {
+    pub fn rows(&self, x: Mat<'_>, mode: WriteMode, out: &mut [f32], width: usize, at: usize) {
         let (_, n) = self.widths();
         let rows = x.shape().0;
-        let right = Right::packed(self.mat(), &self.panels);
+        let right = RightFactor::packed(self.mat(), &self.panels);
         multiply(x, &right, 1.0, mode, MatMut::strided(&mut out[at..], rows, n, width));
         if let Some(bias) = &self.bias {
             out.chunks_exact_mut(width).for_each(|row| norm::add(&mut row[at..at + n], 1.0, bias));

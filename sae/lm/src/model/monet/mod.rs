@@ -71,6 +71,10 @@ pub(super) fn threshold(topk: usize, side: usize) -> f64 {
 }
 
 impl Monet {
+    /// Takes the weights of a layer's experts and, where it has them, of its routers.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(loader: &mut BlockLoader<'_, '_>, config: &MonetConfig, d: usize) -> Result<Self> {
         let (n, heads) = (config.side, config.heads);
         let router = match config.owns_router {
@@ -110,6 +114,9 @@ impl Monet {
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream. `gates` holds what the last
     /// layer with routers decided.
+    ///
+    /// # Errors
+    /// Gates of a different layer than the one that chooses these experts; an error of the tap.
     pub fn forward(&self, x: &Tensor, gates: &mut Option<Gates>, tap: &mut Visitor<'_>) -> Result<Tensor> {
         let (rows, len, d) = x.dims3()?;
         if let Some(router) = &self.router {

@@ -15,6 +15,9 @@ struct PerToken {
 
 /// `a [T, p, q]`, `b [T, q, r]` → `[T, p, r]`, one product for every token. Zeros of `a` cost nothing in the
 /// forward pass.
+///
+/// # Errors
+/// Numbers of tokens or inner widths that differ; tensors that are not f32 on the CPU.
 pub fn per_token(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (tokens, rows, inner) = a.dims3()?;
     let (of_b, inner_of_b, columns) = b.dims3()?;

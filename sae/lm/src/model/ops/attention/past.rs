@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::with_slice;
-use super::blocks::{Attend, Columns, Inputs, Turned};
+use super::blocks::{Attend, Columns, Inputs, TransposedPanels};
 use super::{AttentionMask, Heads};
 use kernels::gemm::Mat;
 use kernels::product::{PANEL, pack_into, panel_numbers};
@@ -22,7 +22,7 @@ pub struct Past {
     values: Vec<f32>,
     tokens: usize,
     /// The keys of each head, with room for more tokens.
-    turned: Turned,
+    turned: TransposedPanels,
     room: usize,
 }
 
@@ -54,7 +54,7 @@ impl Past {
         if self.tokens > self.room {
             self.room = self.tokens.next_power_of_two().max(ROOM);
             let each = panel_numbers(d, self.room);
-            self.turned = Turned { panels: vec![0.0; self.kv_heads * each], each };
+            self.turned = TransposedPanels { panels: vec![0.0; self.kv_heads * each], each };
             first = 0;
         }
         let tokens = self.tokens - first;

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use super::super::{slice, with_slice};
 use super::{CHUNK, Softmax, Unembedding, turned};
 use kernels::columns;
-use kernels::gemm::{Into, Mat, MatMut};
-use kernels::product::{Right, multiply};
+use kernels::gemm::{Mat, MatMut, WriteMode};
+use kernels::product::{RightFactor, multiply};
 use kernels::spare::Spare;
 
 struct Loss {
@@ -89,8 +89,8 @@ impl Unembedding {
             if let Some(cap) = self.cap.map(|c| c as f32) {
                 slopes.iter_mut().zip(logits).for_each(|(g, l)| *g *= 1.0 - (l / cap) * (l / cap));
             }
-            let mode = if part == 0 { Into::Overwrite } else { Into::Add };
-            let w = Right::plain(Mat::new(&output[first * d..], rows, d));
+            let mode = if part == 0 { WriteMode::Overwrite } else { WriteMode::Add };
+            let w = RightFactor::plain(Mat::new(&output[first * d..], rows, d));
             multiply(Mat::new(slopes, rows, n).t(), &w, self.scale as f32, mode, MatMut::new(d_hidden, n, d));
         }
     }

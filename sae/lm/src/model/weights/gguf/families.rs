@@ -99,7 +99,7 @@ impl Family {
 
 /// What to do with a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum TensorChange {
     AsItIs,
     MinusOne,
     /// Rows of query heads, rotation pairs interleaved.
@@ -132,9 +132,9 @@ pub(super) enum How {
 }
 
 /// ggml's name, Hugging Face's name, and what to do.
-pub(super) type Rule = (&'static str, &'static str, How);
+pub(super) type Rule = (&'static str, &'static str, TensorChange);
 
-use How::{
+use TensorChange::{
     AsItIs, EachTransposed, HeadByHead, Keys, KeysAndValues, Left, MinusOne, OneRow, PerExpert, Queries,
     Transposed, UsedElsewhere, WithUp, WithUpInTurn,
 };
