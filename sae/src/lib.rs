@@ -68,6 +68,7 @@ pub mod matching;
 pub mod probe;
 pub mod prompt;
 mod rows;
+pub mod saebench;
 pub mod train;
 
 pub use lm::{Error, Progress, Quiet, Result};

@@ -11,7 +11,7 @@ use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, check, codes, comparison, documents, evaluation,
     examples, experts, explanations, feature_activations, features, history, index, manifest, map, matching,
-    metrics, notes, routing, run, sweep, token_features, vocabulary,
+    metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary,
 };
 
 /// A file and what it holds.
@@ -72,7 +72,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep()]
+    vec![dataset(), run(), sweep(), probe()]
 }
 
 fn dataset() -> FolderDoc {
@@ -234,6 +234,31 @@ fn sweep() -> FolderDoc {
         ],
     }
 }
+
+fn probe() -> FolderDoc {
+    FolderDoc {
+        name: "PROBES",
+        about: PROBES,
+        files: vec![
+            record::<probes::Probe>("probe.json"),
+            table::<probes::ProbeRow>("probes.parquet"),
+            other(
+                "sets/SET-KEY.parquet",
+                "The rows of `probes.parquet` of one set: what is finished of an interrupted probe.",
+            ),
+            table::<probes::ProbeSetRow>("sets.parquet"),
+            table::<probes::ProbeMeanRow>("means.parquet"),
+            table::<probes::PromptActivationRow>("activations/SET-KEY.parquet"),
+            other(
+                "sae_probes/DICTIONARY/sae_probes_MODEL/SETTING_setting/SET_HOOK_PENALTY.json",
+                "The same as sae-probes writes it: the published splits with the first seed.",
+            ),
+        ],
+    }
+}
+
+const PROBES: &str = "\
+Made by `sae probe`. `probes.parquet` is written last; without it the folder is unfinished, and the same command resumes.";
 
 const DATASET: &str = "\
 Made by `sae harvest` and `sae import`. Without `dataset.json` it is unfinished.
