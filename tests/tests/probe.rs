@@ -34,7 +34,7 @@ fn splits_are_the_published_ones() {
     let male = split("5_hist_fig_ismale");
     assert_eq!(male.train[..5], [3182, 3527, 925, 2841, 4416]);
     assert_eq!(male.test[..5], [584, 299, 329, 1797, 12]);
-    assert_eq!(split("131_temp_cat_Typical").train[..5], [869, 211, 796, 654, 192]);
+    assert_eq!(split("131_temp_cat_Typical Time").train[..5], [869, 211, 796, 654, 192]);
 }
 
 /// Lines of two files of the corpus, a third of them twice, as a set of two classes.
