@@ -70,6 +70,7 @@ pub mod matching;
 pub mod probe;
 pub mod prompt;
 mod rows;
+pub mod saebench;
 pub mod trace;
 pub mod train;
 

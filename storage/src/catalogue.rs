@@ -11,7 +11,7 @@ use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, check, codes, comparison, documents, evaluation,
     examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
-    matching, metrics, notes, routing, run, sweep, token_features, vocabulary,
+    matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary,
 };
 
 /// A file and what it holds.
@@ -72,7 +72,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep(), attribution_graph()]
+    vec![dataset(), run(), sweep(), probe(), attribution_graph()]
 }
 
 fn dataset() -> FolderDoc {
@@ -249,9 +249,34 @@ fn attribution_graph() -> FolderDoc {
     }
 }
 
+fn probe() -> FolderDoc {
+    FolderDoc {
+        name: "PROBES",
+        about: PROBES,
+        files: vec![
+            record::<probes::Probe>("probe.json"),
+            table::<probes::ProbeRow>("probes.parquet"),
+            other(
+                "sets/SET-KEY.parquet",
+                "The rows of `probes.parquet` of one set: what is finished of an interrupted probe.",
+            ),
+            table::<probes::ProbeSetRow>("sets.parquet"),
+            table::<probes::ProbeMeanRow>("means.parquet"),
+            table::<probes::PromptActivationRow>("activations/SET-KEY.parquet"),
+            other(
+                "sae_probes/DICTIONARY/sae_probes_MODEL/SETTING_setting/SET_HOOK_PENALTY.json",
+                "The same as sae-probes writes it: the published splits with the first seed.",
+            ),
+        ],
+    }
+}
+
 const GRAPH: &str = "\
 Made by `sae trace`: which features of which tokens lead to a prediction. What the edges into a node add up to, together with
 what biases give it, is the node's `value`.";
+
+const PROBES: &str = "\
+Made by `sae probe`. `probes.parquet` is written last; without it the folder is unfinished, and the same command resumes.";
 
 const DATASET: &str = "\
 Made by `sae harvest` and `sae import`. Without `dataset.json` it is unfinished.

@@ -37,6 +37,8 @@ row! {
         dictionary: String,
         /// Which control it is, in words; empty for a dictionary that is to be judged.
         control: String,
+        /// Where the activations were taken.
+        hook: String,
         /// `l1` or `l2`.
         penalty: String,
         /// Columns that the probe was given; 0 means all of them.
@@ -100,6 +102,8 @@ row! {
         dictionary: String,
         /// See [`ProbeRow::control`].
         control: String,
+        /// See [`ProbeRow::hook`].
+        hook: String,
         /// See [`ProbeRow::penalty`].
         penalty: String,
         /// See [`ProbeRow::k`].

@@ -1,17 +1,19 @@
 //! `sae evaluate`: how good a dictionary is.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 
 use super::inputs::RunInputs;
 use super::{Output, Session};
 use sae::evaluate::{self, EvaluateOptions, Evaluation, TogetherEvaluation};
 use sae::trace::Transcoders;
-use sae::{ModelChoice, Result};
+use sae::{Result, saebench};
 
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n\n\
+    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n\n\
                   Of a run the numbers are kept in RUN/evaluation; of a dictionary of a different program they are only printed."
 )]
 pub struct Command {
@@ -29,6 +31,12 @@ pub struct Command {
     /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once
     #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "no_model"])]
     together: Vec<String>,
+    /// Also write the results as files of SAEBench
+    #[arg(long, value_name = "DIR", conflicts_with = "no_model")]
+    saebench: Option<PathBuf>,
+    /// Also the probes of this folder, which `sae probe` wrote, as files of SAEBench
+    #[arg(long, value_name = "DIR", requires = "saebench")]
+    probes: Option<PathBuf>,
     /// Tokens at most
     #[arg(long)]
     tokens: Option<u64>,
@@ -125,6 +133,17 @@ fn together_rows(e: &TogetherEvaluation, output: &mut Output) {
 }
 
 impl Command {
+    /// Writes SAEBench's files where they are asked for.
+    fn write_saebench(&self, run: &Path, evaluation: &Evaluation, output: &mut Output) -> Result<()> {
+        let Some(dir) = &self.saebench else { return Ok(()) };
+        output.row("SAEBench", saebench::write_core(run, evaluation, dir)?.display());
+        if let Some(probes) = &self.probes {
+            let path = saebench::write_sparse_probing(run, &evaluation.dictionary_sha256, probes, dir)?;
+            output.row("SAEBench", path.display());
+        }
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -134,7 +153,7 @@ impl Command {
         let run = session.source(&self.run)?;
         let options = EvaluateOptions {
             model: self.inputs.model.choice(session)?,
-            data: self.inputs.data,
+            data: self.inputs.data.clone(),
             tokens: self.tokens,
             all_documents: self.all_documents,
             seed: session.seed.unwrap_or_default(),
@@ -145,6 +164,7 @@ impl Command {
             if self.together.is_empty() {
                 let mut output = Output::new(serde_json::json!(evaluation));
                 rows(&evaluation, &mut output);
+                self.write_saebench(&run, &evaluation, &mut output)?;
                 return Ok(output);
             }
             let all = std::iter::once(&self.run).chain(&self.together);
@@ -155,6 +175,7 @@ impl Command {
             let mut output = Output::new(serde_json::json!({ "run": evaluation, "together": together }));
             rows(&evaluation, &mut output);
             together_rows(&together, &mut output);
+            self.write_saebench(&run, &evaluation, &mut output)?;
             return Ok(output);
         }
         let asked = (self.pca, self.threshold);
@@ -162,7 +183,10 @@ impl Command {
         let mut output = Output::new(serde_json::json!({
             "run": measured.runs, "by_threshold": measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect::<Vec<_>>(), "baselines": measured.baselines,
         }));
-        measured.runs.iter().for_each(|evaluation| rows(evaluation, &mut output));
+        for evaluation in &measured.runs {
+            rows(evaluation, &mut output);
+            self.write_saebench(&run, evaluation, &mut output)?;
+        }
         let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
         let line = |e: &Evaluation| {
             let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));

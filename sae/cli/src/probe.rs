@@ -171,19 +171,19 @@ impl Command {
 
 /// A block of lines for each setting, split and penalty: a line per dictionary and control, a column per k.
 fn table(means: &[ProbeMeanRow], output: &mut Output) {
-    let block = |row: &ProbeMeanRow| (row.setting.clone(), row.split.clone());
-    let mut blocks: Vec<(String, String)> = Vec::new();
+    let block = |row: &ProbeMeanRow| (row.hook.clone(), row.setting.clone(), row.split.clone());
+    let mut blocks: Vec<(String, String, String)> = Vec::new();
     for row in means {
         if !blocks.contains(&block(row)) {
             blocks.push(block(row));
         }
     }
-    for (setting, split) in blocks {
+    for (hook, setting, split) in blocks {
         let here: Vec<&ProbeMeanRow> =
-            means.iter().filter(|row| (&row.setting, &row.split) == (&setting, &split)).collect();
+            means.iter().filter(|row| block(row) == (hook.clone(), setting.clone(), split.clone())).collect();
         let seen: Vec<f64> = here.iter().filter_map(|row| row.detectable).collect();
         let range = seen.iter().copied().reduce(f64::min).zip(seen.iter().copied().reduce(f64::max));
-        output.row(&format!("{setting}, {split} splits"), "mean AUC [95 % over sets]");
+        output.row(&format!("{hook}, {setting}, {split} splits"), "mean AUC [95 % over sets]");
         if let Some((least, most)) = range {
             output.row(
                 "  smallest difference from raw dimensions that could have been seen",

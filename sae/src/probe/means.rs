@@ -14,15 +14,15 @@ const SETS: u64 = 4 << 40;
 /// A difference so many standard errors from 0 is seen four times of five in a two-sided test at 5 %.
 const SEEN: f64 = 2.8;
 
-/// Setting, split, penalty, k, dictionary.
-type Key<'a> = (&'a str, &'a str, &'a str, u32, &'a str);
+/// Setting, split, penalty, k, dictionary, hook.
+type Key<'a> = (&'a str, &'a str, &'a str, u32, &'a str, &'a str);
 
 /// The means of `rows`, those of one table together, in the order in which dictionaries were probed.
 pub(super) fn means(rows: &[ProbeRow]) -> Vec<ProbeMeanRow> {
     let mut groups: BTreeMap<Key<'_>, Vec<&ProbeRow>> = BTreeMap::new();
     let mut order: Vec<Key<'_>> = Vec::new();
     for row in rows {
-        let key = (&*row.setting, &*row.split, &*row.penalty, row.k, &*row.dictionary);
+        let key = (&*row.setting, &*row.split, &*row.penalty, row.k, &*row.dictionary, &*row.hook);
         let group = groups.entry(key).or_default();
         if group.is_empty() {
             order.push(key);
@@ -31,11 +31,11 @@ pub(super) fn means(rows: &[ProbeRow]) -> Vec<ProbeMeanRow> {
     }
     let place: BTreeMap<&str, usize> =
         order.iter().rev().enumerate().map(|(i, key)| (key.4, usize::MAX - i)).collect();
-    order.sort_by_key(|key| (key.0, std::cmp::Reverse(key.1), key.2, key.3, place.get(key.4)));
+    order.sort_by_key(|key| (key.5, key.0, std::cmp::Reverse(key.1), key.2, key.3, place.get(key.4)));
     order
         .iter()
         .map(|key| {
-            let raw = groups.get(&(key.0, key.1, key.2, key.3, RAW));
+            let raw = groups.get(&(key.0, key.1, key.2, key.3, RAW, key.5));
             mean(&groups[key], raw.map(Vec::as_slice))
         })
         .collect()
@@ -79,6 +79,7 @@ fn mean(rows: &[&ProbeRow], raw: Option<&[&ProbeRow]>) -> ProbeMeanRow {
         split: first.split.clone(),
         dictionary: first.dictionary.clone(),
         control: first.control.clone(),
+        hook: first.hook.clone(),
         penalty: first.penalty.clone(),
         k: first.k,
         sets: values.len() as u32,

@@ -38,7 +38,8 @@ use storage::probe::{FORMAT, Probe, ProbeMeanRow, ProbeRow, ProbeSetRow, VERSION
 
 pub use activations::Pooling;
 pub use logistic::Penalty;
-pub use sets::LabelledSet;
+pub use sets::{LabelledSet, read as read_sets};
+pub use split::Split;
 pub use tasks::{Setting, Splits};
 
 use crate::dictionary::Dictionary;
@@ -207,10 +208,14 @@ fn finish(
     Ok(Probed { out: out.to_owned(), sets: described, means })
 }
 
-fn describe(set: &LabelledSet) -> ProbeSetRow {
+/// The split of `set` in the normal setting as sae-probes draws it with `seed`; `None` if there are too few prompts.
+pub fn published_split(set: &LabelledSet, seed: u32) -> Option<Split> {
     let everywhere: Vec<usize> = (0..set.prompts.len().min(split::MOST)).collect();
-    let split = split::Sizes::normal(set.prompts.len())
-        .and_then(|sizes| split::draw(&set.labels, &everywhere, sizes, 42));
+    split::draw(&set.labels, &everywhere, split::Sizes::normal(set.prompts.len())?, seed)
+}
+
+fn describe(set: &LabelledSet) -> ProbeSetRow {
+    let split = published_split(set, 42);
     let [negative, positive] = set.classes.clone();
     ProbeSetRow {
         set: set.name.clone(),
@@ -357,7 +362,7 @@ fn probe_sets(
     progress.begin("probe", Some(sets.len() as u64), "sets");
     let mut all = Vec::new();
     for (done, set) in sets.iter().enumerate() {
-        let path = folder.join(format!("{}.parquet", set.name));
+        let path = folder.join(format!("{}-{}.parquet", set.name, set.key()));
         if path.exists() {
             let table = storage::row::open::<ProbeRow>(&path)?;
             all.extend(storage::row::read::<ProbeRow>(&table, Scan::default())?);
@@ -365,7 +370,7 @@ fn probe_sets(
             stop(progress)?;
             let mut rows = Vec::new();
             for reading in readings {
-                rows.extend(probe_set(subjects, reading, set, readings.len() > 1, options)?);
+                rows.extend(probe_set(subjects, reading, set, options)?);
             }
             storage::row::write(&path, &rows)?;
             all.extend(rows);
@@ -380,6 +385,7 @@ fn probe_sets(
 struct Candidate {
     name: String,
     control: &'static str,
+    hook: Hook,
     columns: Kind,
 }
 
@@ -399,7 +405,6 @@ fn probe_set(
     subjects: &[Subject],
     reading: &Reading<'_>,
     set: &LabelledSet,
-    several: bool,
     options: &ProbeOptions,
 ) -> Result<Vec<ProbeRow>> {
     let here: Vec<&Subject> = subjects.iter().filter(|subject| subject.hook == reading.hook).collect();
@@ -413,7 +418,7 @@ fn probe_set(
         there.extend(also);
         labels.extend(&shifted.labels);
     }
-    let candidates = candidates(&here, &x, d, several);
+    let candidates = candidates(&here, &x, d);
     let tasks = tasks::of(set, &there, &options.settings, &options.splits, &options.seeds);
     let work: Vec<(&Task, &Candidate)> =
         tasks.iter().flat_map(|task| candidates.iter().map(move |candidate| (task, candidate))).collect();
@@ -425,20 +430,20 @@ fn probe_set(
 }
 
 /// The dictionaries, then the controls.
-fn candidates(here: &[&Subject], x: &[f32], d: usize, several: bool) -> Vec<Candidate> {
+fn candidates(here: &[&Subject], x: &[f32], d: usize) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for subject in here {
         let codes = subject.dictionary.encode(x);
         candidates.push(Candidate {
             name: subject.name.clone(),
             control: subject.control,
+            hook: subject.hook,
             columns: Kind::Fixed(Columns::Codes(codes, subject.dictionary.d_sae)),
         });
     }
     let Some(first) = here.first() else { return candidates };
-    let at = |name: &str| if several { format!("{name} at {}", first.hook) } else { name.to_owned() };
     let mut control = |name: &str, control: &'static str, columns: Kind| {
-        candidates.push(Candidate { name: at(name), control, columns });
+        candidates.push(Candidate { name: name.to_owned(), control, hook: first.hook, columns });
     };
     control(RAW, "raw dimensions", Kind::Fixed(Columns::Dense(x.to_vec(), d)));
     control("principal components", "principal components", Kind::Components);
@@ -545,6 +550,7 @@ fn row(
         seed: task.seed,
         dictionary: candidate.name.clone(),
         control: candidate.control.to_owned(),
+        hook: candidate.hook.to_string(),
         penalty: penalty.name().to_owned(),
         k: k as u32,
         train: train.labels.len() as u32,

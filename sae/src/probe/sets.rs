@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::csv_file;
 use crate::{Error, Progress, Result};
+use lm::model::hexadecimal;
 
 /// Names of the column of text, best first.
 const TEXT: [&str; 3] = ["prompt", "text", "sentence"];
@@ -24,6 +27,24 @@ pub struct LabelledSet {
     pub classes: [String; 2],
     /// Prompts of a different distribution with the same question; `None` where there are none.
     pub shifted: Option<Box<LabelledSet>>,
+}
+
+impl LabelledSet {
+    /// What tells this set from others of its name: 16 hexadecimal digits made of its prompts and labels, the shifted ones among them.
+    pub(super) fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut part = Some(self);
+        while let Some(set) = part {
+            for (prompt, label) in set.prompts.iter().zip(&set.labels) {
+                hash.update((prompt.len() as u64).to_le_bytes());
+                hash.update(prompt);
+                hash.update([u8::from(*label)]);
+            }
+            hash.update(u64::MAX.to_le_bytes());
+            part = set.shifted.as_deref();
+        }
+        hexadecimal(&hash.finalize())[..16].to_owned()
+    }
 }
 
 /// The sets in `folder`, by number and name; `only` these if any are named. Tables that have no text or not two classes are passed over,
