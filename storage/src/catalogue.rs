@@ -11,7 +11,7 @@ use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, check, codes, comparison, documents, evaluation,
     examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
-    matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary,
+    matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -104,6 +104,7 @@ fn dataset() -> FolderDoc {
                 "journal.json",
                 "Only while the dataset is being written: the whole parts so far and where to continue.",
             ),
+            other("merged.json", "Only while `sae harvest --merge` removes the shards that it has merged."),
             columns(
                 "activations-NNNNN.parquet",
                 "One row of activations, in (document, position) order.",
@@ -227,6 +228,10 @@ fn sweep() -> FolderDoc {
             other("sweep.toml", "Every run with all its options; giving it back reproduces the sweep."),
             table::<sweep::SweepRow>("sweep.parquet"),
             other("NAME/", "A run each."),
+            with_note(
+                record::<work::Work>("shards/shard-I-of-N/work.json"),
+                "Only of a sweep that was trained in shards.",
+            ),
             table::<comparison::ComparisonRow>("comparison/runs.parquet"),
             table::<comparison::MeanRow>("comparison/means.parquet"),
             table::<comparison::DifferenceRow>("comparison/differences.parquet"),

@@ -114,6 +114,7 @@ pub mod token_features;
 pub mod vector;
 pub mod vocabulary;
 pub mod whitening;
+pub mod work;
 
 pub use check::Check;
 pub use dataset::{Dataset, DatasetWriter, JOURNAL, MANIFEST};

@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 
 use super::{Output, Session};
+use sae::harvest::Shard;
 use sae::train::sweep::{self, NamedConfig, Plan};
 use sae::train::{self, OPTIONS, OptionValue, TrainConfig, TrainOption, TrainOutcome};
 use sae::{Error, Result};
@@ -68,7 +69,7 @@ impl FromArgMatches for Options {
 /// Train a sparse autoencoder, or many of them, on a dataset of activations
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae train --data data --d-sae 2048 --k 32 --tokens 4000000 --out topk\n  sae train --out topk --resume\n  sae train --config sweep.toml --out sweep      # docs/sweeps.md"
+    after_help = "Examples:\n  sae train --data data --d-sae 2048 --k 32 --tokens 4000000 --out topk\n  sae train --out topk --resume\n  sae train --config sweep.toml --out sweep      # docs/sweeps.md\n  sae train --config sweep.toml --shard 3/8 --out sweep      # docs/scale-out.md"
 )]
 pub struct Command {
     /// The dataset, as `sae harvest` made it
@@ -88,6 +89,13 @@ pub struct Command {
     /// Memory in GiB for all runs of a sweep that train together [default: most of what is free]
     #[arg(long, value_name = "GIB")]
     memory: Option<f64>,
+    /// Train part i of n (counted from 0) of a sweep's runs; when all n are done, --merge makes one sweep of
+    /// them. The same command continues what was interrupted
+    #[arg(long, value_name = "I/N", requires = "config", conflicts_with = "resume")]
+    shard: Option<Shard>,
+    /// Check that every run of the sweep in --config was trained by the shards, and write its table
+    #[arg(long, requires = "config", conflicts_with_all = ["shard", "resume", "dry_run"])]
+    merge: bool,
     /// Only show what would be trained, and the memory it needs
     #[arg(long)]
     dry_run: bool,
@@ -101,12 +109,25 @@ impl Command {
     /// cannot be read or written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if let Some(asked) = self.sweep(session)? {
-            let plan = self.plan(&asked, session)?;
+            let mut plan = self.plan(&asked, session)?;
+            if self.merge {
+                return Ok(super::sweep::swept(&sweep::merge(&plan, &self.out, &mut session.progress)?));
+            }
+            if let Some(shard) = self.shard {
+                plan = self.plan(&sweep::share(&asked, shard), session)?;
+            }
             if self.dry_run {
                 return Ok(super::sweep::planned(&plan));
             }
-            let outcome = sweep::run(&plan, &self.out, self.resume, &mut session.progress)?;
+            let outcome = match self.shard {
+                Some(shard) => sweep::run_shard(&plan, shard, &self.out, &mut session.progress)?,
+                None => sweep::run(&plan, &self.out, self.resume, &mut session.progress)?,
+            };
             return Ok(super::sweep::swept(&outcome));
+        }
+        if self.shard.is_some() || self.merge {
+            return Err(Error::request("--config asks for one run, which cannot be cut into shards")
+                .with_remedy("write a sweep: docs/sweeps.md"));
         }
         if self.resume && self.config.is_none() && self.data.is_none() {
             return Ok(report(&train::resume(&self.out, &mut session.progress)?));

@@ -168,7 +168,9 @@ pub fn run(
     let source = TokenSource::open(config, model.tokenizer(), share)?;
     progress.begin("harvest", config.tokens, "tokens");
     source.notes().iter().for_each(|note| progress.remark(note));
-    if first > 0 {
+    if first == u64::MAX {
+        progress.remark(&format!("{} is already finished", out.display()));
+    } else if first > 0 {
         progress.remark(&format!("continuing in {} at batch {first}", out.display()));
     }
     let begun = Instant::now();
@@ -242,10 +244,14 @@ fn begin(config: &HarvestConfig, model: &LanguageModel, out: &Path) -> Result<(V
     let sink = |(folder, hook): (&PathBuf, &Option<Hook>)| {
         let d_model = hook.map_or(Ok(header.d_model), |hook| hook.width(model.config()))?;
         let hook = hook.map(|hook| hook.to_string());
-        Sink::begin(folder, Manifest { hook, d_model, ..header.clone() }, config.rows_per_part)
+        Sink::begin_or_finished(folder, Manifest { hook, d_model, ..header.clone() }, config.rows_per_part)
     };
-    let sinks = folders.iter().zip(&hooks).map(sink).collect::<Result<_>>()?;
-    Ok((folders, sinks))
+    let sinks: Vec<Sink> = folders.iter().zip(&hooks).map(sink).collect::<Result<_>>()?;
+    // A shard may be given again by whoever gives out the shards. A person who does so is told.
+    match folders.first().filter(|_| config.shard.is_none() && sinks.iter().all(Sink::is_finished)) {
+        Some(folder) => Err(storage::Error::Finished { path: folder.clone() }.into()),
+        None => Ok((folders, sinks)),
+    }
 }
 
 fn header(config: &HarvestConfig, model: &LanguageModel) -> Result<Manifest> {

@@ -46,18 +46,13 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<Pretrained> {
     config.check()?;
-    if checkpoint::file(folder).exists() != resume {
-        let folder = folder.display();
-        return Err(if resume {
-            Error::request(format!("{folder} has no checkpoint to resume from"))
-                .with_remedy("leave --resume out to begin")
-        } else {
-            Error::request(format!("{folder} holds a run already"))
-                .with_remedy("continue it with --resume, or choose a different folder")
-        });
-    }
+    check_begun(folder, resume)?;
     let (train, held_out) = data::read(config, progress)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    let lock = storage::Lock::take(folder)?;
+    lock.note().iter().for_each(|note| progress.remark(note));
+    // A second process may have begun while this one read the text.
+    check_begun(folder, resume)?;
     let tokenizer = the_tokenizer(config, folder, &train, resume, progress)?;
     let text = TrainingText::new(config, &train, &tokenizer, progress)?;
     drop(train);
@@ -86,6 +81,21 @@ fn active(config: &PretrainConfig, parameters: &Parameters) -> usize {
         false => var.elem_count(),
     };
     parameters.iter().map(one).sum()
+}
+
+/// Whether `folder` is as `resume` has it.
+fn check_begun(folder: &Path, resume: bool) -> Result<()> {
+    if checkpoint::file(folder).exists() != resume {
+        let folder = folder.display();
+        return Err(if resume {
+            Error::request(format!("{folder} has no checkpoint to resume from"))
+                .with_remedy("leave --resume out to begin")
+        } else {
+            Error::request(format!("{folder} holds a run already"))
+                .with_remedy("continue it with --resume, or choose a different folder")
+        });
+    }
+    Ok(())
 }
 
 /// The tokenizer of the model that the run begins with, or the run's own.

@@ -76,12 +76,11 @@ pub fn read_out(out: &Path) -> Result<Vec<NamedConfig>> {
 /// An `out` that holds a sweep already, or none to resume; a run in it that began with a different
 /// configuration; files that cannot be written; [`Error::Stopped`].
 pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<SweepOutcome> {
-    let began = Instant::now();
-    if out.join(SWEEP_FILE).exists() && !resume {
+    if begun_files(out) && !resume {
         return Err(Error::request(format!("{} already holds a sweep", out.display()))
             .with_remedy("give --resume to continue it, or a different folder"));
     }
-    if resume && !out.join(SWEEP_FILE).exists() {
+    if resume && !begun_files(out) {
         return Err(Error::request(format!("{} does not hold a sweep to resume", out.display()))
             .with_remedy("leave --resume out to begin one"));
     }
@@ -95,13 +94,21 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
     let lock = Lock::take(out)?;
     lock.note().iter().for_each(|note| progress.remark(note));
     write_runs(&plan.runs, &out.join(SWEEP_FILE))?;
-    let mut sweep = Sweep {
-        out,
-        runs: plan.runs.iter().map(not_begun).collect(),
-        board: Board::new(plan.runs.iter().map(|run| run.name.clone())),
-        threads: thread_pool(plan.runs.first().and_then(|run| run.resolved.config.threads))?,
-        may,
-    };
+    train_all(&mut Sweep::new(plan, out, may)?, plan, progress, true)
+}
+
+/// Whether `out` holds a sweep.
+pub(super) fn begun_files(out: &Path) -> bool {
+    out.join(SWEEP_FILE).exists()
+}
+
+/// Trains what is not finished, wave by wave; with `table`, `sweep.parquet` tells after each.
+pub(super) fn train_all(
+    sweep: &mut Sweep<'_>,
+    plan: &Plan,
+    progress: &mut dyn Progress,
+    table: bool,
+) -> Result<SweepOutcome> {
     progress.begin("train", Some(plan.tokens()), "tokens");
     let mut stopped = false;
     for wave in &plan.waves {
@@ -110,7 +117,9 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
             break;
         }
         sweep.train(plan, wave, progress)?;
-        sweep.write_table()?;
+        if table {
+            sweep.write_table()?;
+        }
         stopped = sweep.runs.iter().any(|run| run.stopped);
         if stopped {
             break;
@@ -121,18 +130,20 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
     progress.end(&summary);
     if stopped {
         return Err(Error::stopped(format!(
-            "{summary}; checkpoints of the others were written, continue with --resume"
+            "{summary}; checkpoints of the others were written, continue with {}",
+            if table { "--resume" } else { "the same command" }
         )));
     }
-    let runs = sweep.runs;
-    Ok(SweepOutcome { out: out.to_owned(), runs, seconds: began.elapsed().as_secs_f64() })
+    Ok(sweep.outcome())
 }
 
 fn not_begun(planned: &PlannedRun) -> SweptRun {
     SweptRun { name: planned.name.clone(), config: planned.config().clone(), outcome: None, stopped: false }
 }
 
-struct Sweep<'a> {
+/// A sweep that is being trained, or put together of what is trained.
+pub(super) struct Sweep<'a> {
+    began: Instant,
     out: &'a Path,
     runs: Vec<SweptRun>,
     board: Board,
@@ -140,7 +151,31 @@ struct Sweep<'a> {
     may: Resume,
 }
 
-impl Sweep<'_> {
+impl<'a> Sweep<'a> {
+    /// The runs of `plan`, none of them looked at yet.
+    pub(super) fn new(plan: &Plan, out: &'a Path, may: Resume) -> Result<Self> {
+        Ok(Self {
+            began: Instant::now(),
+            out,
+            runs: plan.runs.iter().map(not_begun).collect(),
+            board: Board::new(plan.runs.iter().map(|run| run.name.clone())),
+            threads: thread_pool(plan.runs.first().and_then(|run| run.resolved.config.threads))?,
+            may,
+        })
+    }
+
+    /// How it came out so far.
+    pub(super) fn outcome(&self) -> SweepOutcome {
+        let seconds = self.began.elapsed().as_secs_f64();
+        SweepOutcome { out: self.out.to_owned(), runs: self.runs.clone(), seconds }
+    }
+
+    /// Writes `sweep.toml` and `sweep.parquet`.
+    pub(super) fn write(&self, plan: &Plan) -> Result<()> {
+        self.write_table()?;
+        write_runs(&plan.runs, &self.out.join(SWEEP_FILE))
+    }
+
     /// Trains the runs of `wave` that are not finished.
     fn train(&mut self, plan: &Plan, wave: &Wave, progress: &mut dyn Progress) -> Result<()> {
         let (mut jobs, mut going) = (Vec::new(), Vec::new());
@@ -167,7 +202,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, i: usize, planned: &PlannedRun, result: Result<TrainOutcome>) {
+    pub(super) fn settle(&mut self, i: usize, planned: &PlannedRun, result: Result<TrainOutcome>) {
         let run = &mut self.runs[i];
         match result {
             Ok(outcome) => {
