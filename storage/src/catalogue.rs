@@ -9,7 +9,7 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, check, codes, comparison, documents, evaluation,
+    Dtype, Manifest, RowsAre, RunRecord, attention, check, claims, codes, comparison, documents, evaluation,
     examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
     matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary, work,
 };
@@ -214,6 +214,9 @@ fn run() -> FolderDoc {
             record::<check::Spread>("check.json, `encoder_norms`, `decoder_norms` and `thresholds`"),
             table::<explanations::Explanation>("explanations/NAME.parquet"),
             record::<notes::Note>("notes.json, `notes`"),
+            record::<claims::Claim>("claims.json, `claims`"),
+            record::<claims::ClaimScores>("claims.json, `claims`, `scores`"),
+            record::<claims::ClaimPlace>("claims.json, `claims`, `counterexamples`"),
             record::<matching::Matching>("matching/NAME/matching.json"),
             table::<matching::NearestRow>("matching/NAME/features.parquet, others.parquet"),
         ],
@@ -297,12 +300,12 @@ dataset each, and `NAME/routing/` holds the routing table.";
 
 const RUN: &str = "\
 A dictionary, trained by `sae train` or made of another program's files by `sae import dictionary`; `features/` by `sae index`, which replaces that folder as a whole, `evaluation/` by
-`sae evaluate`, `matching/` by `sae match`, `explanations/` by `sae explain` and imports, `notes.json` by people.
+`sae evaluate`, `matching/` by `sae match`, `explanations/` by `sae explain` and imports, `notes.json` and `claims.json` by people.
 
 `activations` and `codes` hold the same pairs twice. By feature, a page of rows spans all documents, so a document's codes
 cannot be found by statistics; a reader of text needs them side by side, a reader of a feature the other way round.
 
-`notes.json` and `explanations/` lie next to `features/` and not in it, so that they outlive a new index; an explanation's
+`notes.json`, `claims.json` and `explanations/` lie next to `features/` and not in it, so that they outlive a new index; an explanation's
 source is a file of its own, and reading it in again replaces it and no other.
 
 `heads.parquet` and `attribution.parquet` exist for dictionaries at `attn.hook_z` alone: after W_O the heads have been added

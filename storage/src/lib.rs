@@ -76,6 +76,7 @@ pub mod atomic;
 pub mod attention;
 pub mod catalogue;
 pub mod check;
+pub mod claims;
 pub mod codes;
 pub mod column;
 pub mod comparison;

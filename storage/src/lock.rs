@@ -115,6 +115,21 @@ impl Drop for Lock {
     }
 }
 
+/// Waits until nobody else changes the file that `path` locks; until the file that is returned is dropped it is ours. This is not the lock
+/// of [`Lock`], which a training holds for hours.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be made or locked.
+pub(crate) fn wait_for_turn(path: &Path) -> Result<File> {
+    let file = File::create(path).map_err(Error::io(path))?;
+    match file.lock() {
+        Ok(()) => Ok(file),
+        // A file system without locks (some network ones): working without is better than not at all.
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(file),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,14 +4,14 @@
 //! A change is made to what the file holds at that moment, under a lock, and written to a second file, fsynced and renamed: two
 //! windows on the same run add to each other, and a crash leaves the old file or the new one.
 
-use std::fs::File;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::atomic;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::json::read_versioned;
+use crate::lock::wait_for_turn;
 use crate::record::record;
 
 /// The file's name.
@@ -76,7 +76,7 @@ pub fn read(dir: &Path) -> Result<Vec<Note>> {
 /// # Errors
 /// As [`read`]; a file that cannot be locked or written.
 pub fn change(dir: &Path, edits: &[(u32, &dyn Fn(&mut Note))]) -> Result<Vec<Note>> {
-    let _lock = wait_for_turn(dir)?;
+    let _lock = wait_for_turn(&dir.join(".notes.lock"))?;
     let mut notes = read(dir)?;
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -99,18 +99,6 @@ pub fn change(dir: &Path, edits: &[(u32, &dyn Fn(&mut Note))]) -> Result<Vec<Not
     let file = Notes { format: FORMAT.to_owned(), version: VERSION, notes };
     atomic::write_json(&dir.join(FILE), &file)?;
     Ok(file.notes)
-}
-
-/// Waits until nobody else changes the notes. The lock is not the one of [`crate::Lock`], which a training holds for hours.
-fn wait_for_turn(dir: &Path) -> Result<File> {
-    let path = dir.join(".notes.lock");
-    let file = File::create(&path).map_err(Error::io(&path))?;
-    match file.lock() {
-        Ok(()) => Ok(file),
-        // A file system without locks (some network ones): working without is better than not at all.
-        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(file),
-        Err(error) => Err(Error::io(&path)(error)),
-    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,30 @@ pub struct Measured {
 }
 
 impl Sums {
+    /// Adds those of other tokens.
+    pub fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.matched += other.matched;
+        self.fired += other.fired;
+        self.both += other.both;
+        self.activation += other.activation;
+        self.squares += other.squares;
+        self.explained += other.explained;
+    }
+
+    /// Those of the tokens that are not among `part`.
+    pub fn without(&self, part: &Self) -> Self {
+        Self {
+            rows: self.rows - part.rows,
+            matched: self.matched - part.matched,
+            fired: self.fired - part.fired,
+            both: self.both - part.both,
+            activation: self.activation - part.activation,
+            squares: self.squares - part.squares,
+            explained: self.explained - part.explained,
+        }
+    }
+
     /// The scores; `None` where they do not exist: the rule applies to no token or to all, or the activation
     /// is the same everywhere.
     ///

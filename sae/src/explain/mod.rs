@@ -16,11 +16,14 @@
 //! not kept: the feature has no explanation. F1 alone would not do, since a feature that fires at random on
 //! half of all tokens has an F1 of 2/3 with a rule that always applies; its correlation is 0.
 //!
+//! Rules that people write are in [`claims`]; those that were kept are scored here too, as explanations.
+//!
 //! One pass over the tokens and one over the activations by feature. Memory: 8 bytes per token, like the
 //! index that it is made from, and 12 bytes for every different pair of adjacent tokens (and as much per
 //! token while these are counted); activations one feature at a time.
 
 mod choose;
+pub mod claims;
 mod counts;
 pub mod import;
 mod measure;
@@ -36,3 +39,6 @@ pub use run::{Best, ExplainOptions, ExplainSummary, explain};
 
 /// The source whose explanations are rules; no import may have its name.
 pub const RULES: &str = "rules";
+
+/// The source whose explanations are claims that people kept, scored like rules.
+pub const CLAIMS: &str = "claims";

@@ -68,7 +68,7 @@ fn after(before: &[u32], name: impl Fn(&u32) -> String) -> Option<String> {
 }
 
 /// "a, b or c".
-fn listed(names: &[String], last: &str) -> String {
+pub(super) fn listed(names: &[String], last: &str) -> String {
     match names {
         [front @ .., end] if !front.is_empty() => format!("{} {last} {end}", front.join(", ")),
         names => names.concat(),
@@ -76,7 +76,7 @@ fn listed(names: &[String], last: &str) -> String {
 }
 
 /// A token with its spaces and line ends made visible, as the window shows tokens in lists.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let trimmed = text.trim_matches(' ');
     let (before, after) = match trimmed {
         "" => (text.len(), 0),

@@ -10,11 +10,12 @@ use storage::feature_activations::{ActivationRow, read_rows};
 use storage::schema::{ACTIVATIONS, VOCABULARY};
 use storage::{Dataset, Run, TableReader};
 
-use super::RULES;
 use super::choose::{Firings, choose};
+use super::claims::{self, Tester, TokenTexts};
 use super::counts::Counts;
 use super::measure::{Measured, Sums};
 use super::text::{Half, Text};
+use super::{CLAIMS, RULES};
 use crate::rows::{data_of, must_be_run, named_in};
 use crate::{Error, Progress, Result};
 
@@ -68,6 +69,8 @@ pub struct ExplainSummary {
     pub mean_f1: Option<f64>,
     /// Mean correlation of the rules that were kept.
     pub mean_correlation: Option<f64>,
+    /// Claims of people that were scored on the same documents.
+    pub claims: u64,
     /// The rules with the largest F1.
     pub best: Vec<Best>,
 }
@@ -108,7 +111,7 @@ pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress
             options.least
         )));
     }
-    let index = Index::open(dir, options)?;
+    let index = Index::open(dir, options.data.as_deref())?;
     let text = Text::read(&index.dataset, &index.codes, options.seed, progress)?;
     for half in [Half::Made, Half::Measured] {
         if text.documents(half) == 0 {
@@ -129,21 +132,45 @@ pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress
         }
     }
     storage::explanations::write(dir, RULES, &mut kept)?;
-    Ok(summary)
+    let claims = score_claims(dir, &index, &text, options.seed, progress)?;
+    Ok(ExplainSummary { claims, ..summary })
+}
+
+/// Scores the claims that people kept, as explanations next to the rules; gives how many.
+fn score_claims(
+    dir: &Path,
+    index: &Index,
+    text: &Text,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<u64> {
+    let mut claims = storage::claims::read(dir)?;
+    claims.retain(|claim| !claim.withdrawn);
+    // Where all were withdrawn, what was said of them is replaced as well.
+    if claims.is_empty() && !storage::explanations::path(dir, CLAIMS).exists() {
+        return Ok(0);
+    }
+    let texts = TokenTexts::of(index)?;
+    let tester = Tester { index, text, texts: &texts, seed };
+    let mut rows = claims::explanations(&tester, &claims, progress)?;
+    storage::explanations::write(dir, CLAIMS, &mut rows)?;
+    Ok(rows.len() as u64)
 }
 
 /// The tables that rules are made from.
-struct Index {
-    dataset: Dataset,
-    codes: TableReader,
-    activations: TableReader,
+#[derive(Debug)]
+pub(super) struct Index {
+    pub dataset: Dataset,
+    pub codes: TableReader,
+    pub activations: TableReader,
     /// (first row, rows) of each feature in `activations`.
-    spans: Vec<(u64, u64)>,
-    vocabulary: Vec<String>,
+    pub spans: Vec<(u64, u64)>,
+    pub vocabulary: Vec<String>,
 }
 
 impl Index {
-    fn open(dir: &Path, options: &ExplainOptions) -> Result<Self> {
+    /// Those of the run in `dir`, with the tokens of `data`, or of the dataset that was indexed.
+    pub fn open(dir: &Path, data: Option<&Path>) -> Result<Self> {
         must_be_run(dir, "explanations")?;
         let run = Run::open(dir)?;
         let (Some(features), Some(activations), Some(codes)) =
@@ -154,8 +181,8 @@ impl Index {
         };
         let about = run.index()?;
         let indexed = about.as_ref().map(|index| index.data.as_str());
-        let data = match (&options.data, indexed) {
-            (Some(data), _) => data.clone(),
+        let data = match (data, indexed) {
+            (Some(data), _) => data.to_owned(),
             (None, Some(indexed)) => named_in(dir, indexed),
             (None, None) => data_of(dir, run.record()),
         };
@@ -316,12 +343,14 @@ impl Explainer<'_> {
             least: self.options.least,
             mean_f1: mean(|s| s.f1),
             mean_correlation: mean(|s| s.correlation),
+            claims: 0,
             best,
         }
     }
 }
 
-fn add(sums: &mut Sums, applies: bool, value: f64) {
+/// Counts a token that the feature fires on with `value`.
+pub(super) fn add(sums: &mut Sums, applies: bool, value: f64) {
     sums.activation += value;
     sums.squares += value * value;
     if applies {
@@ -346,7 +375,7 @@ fn explanation(feature: u32, text: String, scores: &Measured) -> Explanation {
     }
 }
 
-fn missing(row: &ActivationRow) -> Error {
+pub(super) fn missing(row: &ActivationRow) -> Error {
     Error::data(format!(
         "feature {} fires on document {}, position {}, which the dataset does not have",
         row.feature, row.document, row.position

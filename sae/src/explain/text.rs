@@ -170,6 +170,46 @@ impl Text {
         self.of.iter().filter(|(_, of)| *of == half).count()
     }
 
+    /// Documents that have rows.
+    pub fn spans(&self) -> usize {
+        self.of.len()
+    }
+
+    /// The rows of the document `index` of [`Self::spans`].
+    pub fn rows_of(&self, index: usize) -> std::ops::Range<usize> {
+        self.rows.rows_of(index)
+    }
+
+    /// The number of the document `index`.
+    pub fn document_of(&self, index: usize) -> u32 {
+        self.rows.document_at(index)
+    }
+
+    /// The domain of the document `index`, an index into [`Self::domains`].
+    pub fn domain_of(&self, index: usize) -> u32 {
+        self.of[index].0
+    }
+
+    /// The half of the document `index`.
+    pub fn half_of(&self, index: usize) -> Half {
+        self.of[index].1
+    }
+
+    /// Which document (an index) has a row at `position` of `document`, its first row, and which of its rows that is.
+    pub fn find(&self, document: u32, position: u32) -> Option<(usize, usize, usize)> {
+        self.rows.at(document, position)
+    }
+
+    /// The token of every row.
+    pub fn tokens(&self) -> &[u32] {
+        self.rows.tokens()
+    }
+
+    /// The position of every row in its document.
+    pub fn positions(&self) -> &[u32] {
+        self.rows.positions()
+    }
+
     /// What stands at `position` of `document`; `None` where no row was indexed.
     pub fn at(&self, document: u32, position: u32) -> Option<Place> {
         let (index, first, within) = self.rows.at(document, position)?;

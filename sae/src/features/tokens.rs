@@ -60,6 +60,11 @@ impl Tokens {
         self.positions[row as usize]
     }
 
+    /// Position of every row in its document.
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
     /// Document of `row`.
     pub fn document(&self, row: u32) -> u32 {
         self.documents[self.document_index(row)].0
@@ -112,7 +117,13 @@ impl Tokens {
         (0..self.documents.len()).find(|index| !whole(index)).map(|index| self.documents[index].0)
     }
 
-    fn rows_of(&self, index: usize) -> Range<usize> {
+    /// The number of the document `index` of [`Tokens::spans`].
+    pub fn document_at(&self, index: usize) -> u32 {
+        self.documents[index].0
+    }
+
+    /// The rows of the document `index` of [`Tokens::spans`].
+    pub fn rows_of(&self, index: usize) -> Range<usize> {
         let end = self.documents.get(index + 1).map_or(self.positions.len(), |next| next.1 as usize);
         self.documents[index].1 as usize..end
     }

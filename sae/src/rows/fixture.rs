@@ -164,7 +164,8 @@ pub fn dataset(dir: &Path, header: Manifest, texts: &[Text], activations: &[f32]
         written.push((schema::ACTIVATIONS.to_owned(), part.finish().unwrap()));
     }
     written.push(write_documents(&mut writer, texts));
-    let words: Vec<(String, Vec<u8>)> = (0..50u32).map(|t| (format!("w{t}"), vec![t as u8])).collect();
+    let words: Vec<(String, Vec<u8>)> =
+        (0..50u32).map(|t| (format!("w{t}"), format!("w{t}").into_bytes())).collect();
     let mut part =
         writer.next_part(schema::VOCABULARY, schema::vocabulary(), &Layout::small_table()).unwrap();
     part.write(&storage::vocabulary::to_batch(&words).unwrap()).unwrap();

@@ -23,7 +23,7 @@ use serde_json::Value;
 use storage::RunRecord;
 use storage::explanations::Explanation;
 
-use super::RULES;
+use super::{CLAIMS, RULES};
 use crate::{Error, Progress, Result};
 
 /// What to read.
@@ -139,9 +139,9 @@ fn source_name(options: &ImportOptions) -> Result<String> {
     let of_file = || options.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = options.name.clone().unwrap_or_else(of_file);
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
-    if name == RULES {
+    if [RULES, CLAIMS].contains(&name.as_str()) {
         return Err(Error::request(format!(
-            "`{RULES}` is the name of the explanations that `sae explain` makes"
+            "`{name}` is the name of the explanations that `sae explain` makes"
         ))
         .with_remedy("give a different name with --name"));
     }
