@@ -6,7 +6,6 @@ mod common;
 
 use app::shell::{Options, SettingsFile};
 use common::{click, options, program, wait, wait_for, wait_for_part, window};
-use egui_kittest::kittest::Queryable as _;
 
 #[test]
 fn a_foreign_dictionary_is_recognised_and_imported() {

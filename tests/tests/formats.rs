@@ -258,3 +258,31 @@ fn documented(table: &str) {
     }
     assert_eq!(old, table, "docs/dictionaries.md has a different table; UPDATE_DOCS=1 writes this one");
 }
+
+/// The commands that need a run make one; the others print, and nothing is written next to foreign files.
+#[test]
+fn commands_take_a_source_as_they_take_a_run() {
+    let copied = fixtures::copy(fixtures::sample());
+    let at = &copied.path();
+    sae(at, "export topk --to sparsify --out foreign").ok();
+    let source = "foreign/layers.2";
+    let files = || std::fs::read_dir(at.join(source)).unwrap().count();
+    let before = files();
+    let explained = sae(at, &format!("explain {source} --data data --no-model --out explained --json")).ok();
+    assert!(explained.json()["explained"].as_u64().unwrap() > 0, "{explained}");
+    assert!(at.join("explained/explanations/rules.parquet").exists());
+    let mapped = sae(at, &format!("map {source} --data data --no-model --out mapped --json")).ok().json();
+    assert!(mapped["features"].as_u64().unwrap() > 0 && at.join("mapped/features/map.parquet").exists());
+    let of_run = sae(at, "experts --features topk --json").ok().json();
+    let of_source = sae(at, &format!("experts --features {source} --data data --json")).ok().json();
+    assert_eq!((&of_source["tests"], &of_source["table"]), (&of_run["tests"], &serde_json::Value::Null));
+    let matched = sae(at, &format!("match {source} topk --json")).ok().json();
+    assert_eq!(matched["mutual"], u64::from(fixtures::FEATURES));
+    sae(at, &format!("match {source} topk --out matched")).ok();
+    assert!(at.join("matched/matching/topk").is_dir());
+    assert_eq!(files(), before);
+    for line in ["explain", "map", "index"] {
+        sae(at, &format!("{line} {source}")).refused(2, &["sae import dictionary", "--out RUN"]);
+    }
+    sae(at, &format!("experts --features {source}")).refused(2, &["--data"]);
+}
