@@ -242,7 +242,7 @@ fn write(run: &Path, tested: &PairTests) -> Result<PathBuf> {
 
 fn found(
     table: Option<PathBuf>,
-    tested: &Tested,
+    tested: &PairTests,
     joint: &Joint,
     options: &FeatureExpertsOptions,
     experts: usize,
