@@ -45,15 +45,6 @@ pub struct Command {
     all_documents: bool,
 }
 
-/// The choice that `--model` and `--no-model` make.
-pub(super) fn choice(model: Option<&str>, no_model: bool, session: &mut Session) -> Result<ModelChoice> {
-    Ok(match model {
-        _ if no_model => ModelChoice::Without,
-        Some(name) => ModelChoice::Source(session.model(name)?),
-        None => ModelChoice::OfTheData,
-    })
-}
-
 /// The lines of an evaluation's table.
 pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));

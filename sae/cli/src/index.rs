@@ -1,7 +1,5 @@
 //! `sae index`: the tables that the window shows features from.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use super::inputs::RunInputs;

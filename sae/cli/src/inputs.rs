@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Session, evaluate};
+use super::Session;
 use sae::{ModelChoice, Result};
 
 /// `--model` of commands that need a model.
@@ -46,7 +46,7 @@ impl ModelOption {
     /// # Errors
     /// A model that cannot be fetched.
     pub fn choice(&self, session: &mut Session) -> Result<ModelChoice> {
-        evaluate::choice(self.model.as_deref(), false, session)
+        choice(self.model.as_deref(), false, session)
     }
 }
 
@@ -56,6 +56,15 @@ impl OptionalModel {
     /// # Errors
     /// A model that cannot be fetched.
     pub fn choice(&self, session: &mut Session) -> Result<ModelChoice> {
-        evaluate::choice(self.model.model.as_deref(), self.no_model, session)
+        choice(self.model.model.as_deref(), self.no_model, session)
     }
+}
+
+/// The choice that `--model` and `--no-model` make.
+pub fn choice(model: Option<&str>, no_model: bool, session: &mut Session) -> Result<ModelChoice> {
+    Ok(match model {
+        _ if no_model => ModelChoice::Without,
+        Some(name) => ModelChoice::Source(session.model(name)?),
+        None => ModelChoice::OfTheData,
+    })
 }

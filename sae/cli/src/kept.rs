@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Output, Session, evaluate, import_dictionary};
+use super::{Output, Session, import_dictionary, inputs};
 use sae::features::{self, IndexOptions};
 use sae::{Progress as _, Result};
 
@@ -63,7 +63,7 @@ impl Indexed {
         if makes {
             let options = IndexOptions {
                 data: data.map(Path::to_owned),
-                model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
+                model: inputs::choice(self.model.as_deref(), self.no_model, session)?,
                 map,
                 ..IndexOptions::default()
             };

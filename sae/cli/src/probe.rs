@@ -109,7 +109,7 @@ impl Command {
         let options = ProbeOptions {
             only: self.only,
             data: self.data,
-            model: super::evaluate::choice(self.model.as_deref(), false, session)?,
+            model: super::inputs::choice(self.model.as_deref(), false, session)?,
             hook: self.hook,
             pooling: match self.pool {
                 PoolName::Last => Pooling::Last,
