@@ -3,7 +3,7 @@
 //! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` ·
 //! `RUN#matching=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
 //! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
-//! `DATASET#expert=2:11` (layer 2, expert 11)
+//! `DATASET#expert=2:11` (layer 2, expert 11) · `GRAPH#graph`
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,11 @@ pub enum Place {
         /// Folder of the dataset.
         dataset: PathBuf,
     },
+    /// An attribution graph.
+    Graph {
+        /// Folder of the graph.
+        graph: PathBuf,
+    },
     /// One expert's page.
     Expert {
         /// Folder of the dataset.
@@ -105,6 +110,7 @@ impl Place {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Runs => None,
+            Self::Graph { graph } => Some(graph),
             Self::Curves { run }
             | Self::Features { run }
             | Self::Map { run }
@@ -127,6 +133,7 @@ impl Place {
         let at = folder.to_owned();
         match self {
             Self::Runs => Self::Runs,
+            Self::Graph { .. } => Self::Graph { graph: at },
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
             Self::Map { .. } => Self::Map { run: at },
@@ -174,6 +181,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runs => f.write_str("#runs"),
+            Self::Graph { graph } => write!(f, "{}#graph", graph.display()),
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
             Self::Map { run } => write!(f, "{}#map", run.display()),
@@ -256,11 +264,12 @@ impl Address {
             None if place == "curves" => Place::Curves { run: path.clone() },
             None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
             None if place == "experts" => Place::Experts { dataset: path.clone() },
+            None if place == "graph" => Place::Graph { graph: path.clone() },
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
                     "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
-                     #document=N&token=N, #experts and #expert=LAYER:EXPERT."
+                     #document=N&token=N, #experts, #expert=LAYER:EXPERT and #graph."
                 ));
             }
         };
@@ -290,6 +299,7 @@ mod tests {
             Place::Token { dataset: run.clone(), document: 4, token: 40 },
             Place::Experts { dataset: run.clone() },
             Place::Expert { dataset: run.clone(), layer: 2, expert: 11 },
+            Place::Graph { graph: run.clone() },
         ] {
             let read = Address::parse(&place.to_string()).unwrap();
             assert_eq!(read, Address { folder: run.clone(), place: Some(place) });

@@ -21,7 +21,8 @@ Look at the features of a language model, and at the text that makes them fire.
 
 Usage: sae-app [PATH | ADDRESS]
 
-  PATH      a run, a dataset, or a folder that holds some
+  PATH      a run, a dataset, or a folder that holds some; also a dictionary
+            of a different program, to be imported
   ADDRESS   a place in one: RUN#features, RUN#feature=123,
             RUN#feature=123&example=4, RUN#map,
             RUN#matching=NAME, RUN#curves, DATASET#documents,

@@ -46,6 +46,16 @@
 //!
 //! A new view is a file in `views`, a [`address::Place`] and a line in [`views::open`]; a new command is a
 //! variant of [`action::Command`], from which menus, keys and the palette follow.
+//!
+//! Every place has an address, which the command line takes and the window copies:
+//!
+//! ```
+//! use app::address::{Address, Place};
+//!
+//! let address = Address::parse("runs/topk#feature=123")?;
+//! assert_eq!(address.place, Some(Place::Feature { run: "runs/topk".into(), feature: 123 }));
+//! # Ok::<(), String>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

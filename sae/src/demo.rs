@@ -51,6 +51,10 @@ const EVALUATED: u64 = 30_000;
 const HELD_OUT_MARK: &[u8] = b"\"split\": \"heldout\"";
 
 /// Does everything that is not done yet in `out`.
+///
+/// # Errors
+/// A folder that cannot be written to, or that holds runs which the demo did not make; a stop that was asked
+/// for.
 pub fn run(out: &Path, seed: Option<u64>, progress: &mut dyn Progress) -> Result<Demo> {
     let started = Instant::now();
     let (text, dataset, run) = (out.join("text"), out.join("data"), out.join("topk"));

@@ -20,6 +20,8 @@
 //! | how it differs from another | [`matching::run`] |
 //! | it in other programs, in a browser, in a paper | [`export::run`] |
 //! | how experts are used | [`experts::summarise`] |
+//! | which features know what is labelled | [`probe::run`] |
+//! | which features lead to a prediction | [`trace`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | a small language model of your own | [`lm::pretrain::run`] |
 //!
@@ -65,8 +67,11 @@ pub mod harvest;
 pub mod imported;
 pub mod interop;
 pub mod matching;
+pub mod probe;
 pub mod prompt;
 mod rows;
+pub mod saebench;
+pub mod trace;
 pub mod train;
 
 pub use lm::{Error, Progress, Quiet, Result};

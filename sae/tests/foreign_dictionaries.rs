@@ -6,23 +6,12 @@
 #[path = "dictionaries/mod.rs"]
 mod golden;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use golden::{WEIGHTS, copied, root, source};
+use golden::{WEIGHTS, copied, folders, root, source};
 use sae::dictionary::{Codes, Dictionary, Selection};
 use sae::interop::dictionaries::{Content, Format, Opened, open_path};
 use serde_json::Value;
-
-/// Every folder that has an `expected.json`, ascending.
-fn folders(from: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    if entries.iter().any(|path| path.ends_with("expected.json")) {
-        found.push(from.to_path_buf());
-    }
-    entries.iter().filter(|path| path.is_dir()).for_each(|path| folders(path, found));
-}
 
 fn expected(folder: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap()
@@ -61,16 +50,13 @@ fn single(opened: Opened, expected: &Value) -> Dictionary {
 
 #[test]
 fn every_format_gives_what_its_own_program_gives() {
-    let mut found = Vec::new();
-    folders(&root(), &mut found);
-    assert_eq!(found.len(), 33);
+    let found = folders();
+    assert_eq!(found.len(), 37);
     for folder in &found {
         let name = folder.strip_prefix(root()).unwrap().display().to_string();
         let expected = expected(folder);
         let [x, features, output] = ["x", "features", "output"].map(|key| flat(&expected[key]));
-        // Qwen-Scope has a file per layer in one folder.
-        let file = folder.join("layer0.sae.pt");
-        let opened = open_path(if file.exists() { &file } else { folder });
+        let opened = open_path(&golden::place(folder));
         let opened = opened.unwrap_or_else(|error| panic!("{name}: {error}"));
         let format = opened.reading.format;
         let (got, out) = if let Content::CrossLayer(transcoder) = &opened.content {
@@ -147,6 +133,21 @@ fn names_say_what_files_do_not() {
     };
     assert!((threshold(&dictionary) - 0.169_831_29).abs() < 1e-6);
     assert!((threshold(&other.of(&dictionary)) - 0.52).abs() < 1e-6);
+}
+
+/// A set without its config.yaml, as some were published, gives the same.
+#[test]
+fn a_set_without_its_configuration_is_read() {
+    let path = "mwhanna/qwen3-0.6b-transcoders-lowl0";
+    let (with, _) = open_path(&root().join(path)).unwrap().dictionary().unwrap();
+    let (_home, folder) = copied(path);
+    std::fs::remove_file(folder.join("config.yaml")).unwrap();
+    for place in [folder.clone(), folder.join("layer_3.safetensors")] {
+        let (without, reading) = open_path(&place).unwrap().dictionary().unwrap();
+        assert_eq!((&with.w_enc, &with.w_dec, &with.b_enc), (&without.w_enc, &without.w_dec, &without.b_enc));
+        assert_eq!(reading.hook_in.as_deref(), Some("blocks.3.hook_mlp_in"));
+        assert!(reading.decisions.iter().any(|d| d.why.contains("there is no config.yaml")));
+    }
 }
 
 #[test]

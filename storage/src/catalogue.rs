@@ -10,8 +10,8 @@ use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, check, claims, codes, comparison, documents, evaluation,
-    examples, experts, explanations, feature_activations, features, history, index, manifest, map, matching,
-    metrics, notes, routing, run, sweep, token_features, vocabulary,
+    examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
+    matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -72,7 +72,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep()]
+    vec![dataset(), run(), sweep(), probe(), attribution_graph()]
 }
 
 fn dataset() -> FolderDoc {
@@ -104,6 +104,7 @@ fn dataset() -> FolderDoc {
                 "journal.json",
                 "Only while the dataset is being written: the whole parts so far and where to continue.",
             ),
+            other("merged.json", "Only while `sae harvest --merge` removes the shards that it has merged."),
             columns(
                 "activations-NNNNN.parquet",
                 "One row of activations, in (document, position) order.",
@@ -200,6 +201,11 @@ fn run() -> FolderDoc {
                 "As `core.json`, of the dictionary with one threshold in place of the k best of a token.",
             ),
             record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
+            table::<evaluation::EvaluatedDocumentRow>("evaluation/documents.parquet"),
+            other(
+                "evaluation/threshold-documents.parquet",
+                "As `documents.parquet`, of the evaluation in `threshold.json`.",
+            ),
             record::<check::Check>("check.json"),
             record::<check::CheckRows>("check.json, `rows`"),
             record::<check::CheckReading>("check.json, `readings`"),
@@ -225,12 +231,60 @@ fn sweep() -> FolderDoc {
             other("sweep.toml", "Every run with all its options; giving it back reproduces the sweep."),
             table::<sweep::SweepRow>("sweep.parquet"),
             other("NAME/", "A run each."),
+            with_note(
+                record::<work::Work>("shards/shard-I-of-N/work.json"),
+                "Only of a sweep that was trained in shards.",
+            ),
             table::<comparison::ComparisonRow>("comparison/runs.parquet"),
             table::<comparison::MeanRow>("comparison/means.parquet"),
+            table::<comparison::DifferenceRow>("comparison/differences.parquet"),
             other("comparison/comparison.md, *.svg", "The same for people."),
         ],
     }
 }
+
+fn attribution_graph() -> FolderDoc {
+    FolderDoc {
+        name: "GRAPH",
+        about: GRAPH,
+        files: vec![
+            with_note(record::<graph::Graph>("graph.json"), "It is written last."),
+            record::<graph::GraphTranscoder>("graph.json, `transcoders`"),
+            table::<graph::GraphNodeRow>("nodes.parquet"),
+            table::<graph::GraphEdgeRow>("edges.parquet"),
+            other("graph_files/", "The kept nodes and edges as circuit-tracer and Neuronpedia show them."),
+        ],
+    }
+}
+
+fn probe() -> FolderDoc {
+    FolderDoc {
+        name: "PROBES",
+        about: PROBES,
+        files: vec![
+            record::<probes::Probe>("probe.json"),
+            table::<probes::ProbeRow>("probes.parquet"),
+            other(
+                "sets/SET-KEY.parquet",
+                "The rows of `probes.parquet` of one set: what is finished of an interrupted probe.",
+            ),
+            table::<probes::ProbeSetRow>("sets.parquet"),
+            table::<probes::ProbeMeanRow>("means.parquet"),
+            table::<probes::PromptActivationRow>("activations/SET-KEY.parquet"),
+            other(
+                "sae_probes/DICTIONARY/sae_probes_MODEL/SETTING_setting/SET_HOOK_PENALTY.json",
+                "The same as sae-probes writes it: the published splits with the first seed.",
+            ),
+        ],
+    }
+}
+
+const GRAPH: &str = "\
+Made by `sae trace`: which features of which tokens lead to a prediction. What the edges into a node add up to, together with
+what biases give it, is the node's `value`.";
+
+const PROBES: &str = "\
+Made by `sae probe`. `probes.parquet` is written last; without it the folder is unfinished, and the same command resumes.";
 
 const DATASET: &str = "\
 Made by `sae harvest` and `sae import`. Without `dataset.json` it is unfinished.

@@ -1,4 +1,4 @@
-//! The codes in the order of the text: `features/codes-NNNNN.parquet`, one row a token.
+//! The codes in the order of the text: `features/codes-NNNNN.parquet`, one row per token.
 //!
 //! The same numbers as in [`crate::feature_activations`], which is sorted by feature: there a token's features lie scattered over
 //! the whole table, and statistics exclude nearly nothing, because a page of rare features spans all documents. A reader who

@@ -10,6 +10,8 @@ use crate::atomic;
 use crate::error::{Error, Result};
 use crate::json::{read_json, read_versioned};
 use crate::record::{Record as _, record};
+use crate::row::{self, row};
+use crate::table::Scan;
 
 /// `format` of an [`Evaluation`].
 pub const FORMAT: &str = "sae-workbench evaluation";
@@ -23,6 +25,59 @@ pub const CORE: &str = "core.json";
 pub const BY_THRESHOLD: &str = "threshold.json";
 /// A list of [`BaselineEvaluation`].
 pub const BASELINES: &str = "pca.json";
+
+/// The [`EvaluatedDocumentRow`]s of `core.json`.
+pub const DOCUMENTS: &str = "documents.parquet";
+/// The [`EvaluatedDocumentRow`]s of `threshold.json`.
+pub const DOCUMENTS_BY_THRESHOLD: &str = "threshold-documents.parquet";
+
+row! {
+    /// What an evaluation found on one document: sums, so that figures over any choice of documents follow (intervals by bootstrap).
+    EvaluatedDocumentRow {
+        /// The document's number in the dataset.
+        document: u32,
+        /// Tokens that were reconstructed.
+        tokens: u64,
+        /// Σ‖x−x̂‖² over them.
+        residual: f64,
+        /// Active pairs.
+        active: u64,
+        /// Tokens whose predictions were compared; 0 without a model.
+        predicted: u64,
+        /// Sum of their cross-entropy with the model as it is, nats.
+        ce_clean: f64,
+        /// … with reconstructions at the hook.
+        ce_reconstructed: f64,
+        /// Sum of KL(clean ‖ reconstructed), nats.
+        kl: f64,
+    }
+}
+
+/// Writes the documents that go with the evaluation `name` of `run`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_documents(run: &Path, name: &str, documents: &[EvaluatedDocumentRow]) -> Result<()> {
+    let folder = run.join(FOLDER);
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    row::write(&folder.join(documents_of(name)), documents).map(|_| ())
+}
+
+/// Reads the documents that go with the evaluation `name` of `run`; `None` where there are none.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn read_documents(run: &Path, name: &str) -> Result<Option<Vec<EvaluatedDocumentRow>>> {
+    let path = run.join(FOLDER).join(documents_of(name));
+    if !path.exists() {
+        return Ok(None);
+    }
+    row::read(&row::open::<EvaluatedDocumentRow>(&path)?, Scan::default()).map(Some)
+}
+
+fn documents_of(name: &str) -> &'static str {
+    if name == BY_THRESHOLD { DOCUMENTS_BY_THRESHOLD } else { DOCUMENTS }
+}
 
 record! {
     /// How well a dictionary reconstructs the activations of some documents, and what the model loses with reconstructions
@@ -65,6 +120,47 @@ record! {
         l2_ratio: Option<f64>,
         /// E‖x̂‖² / E[x·x̂].
         relative_reconstruction_bias: Option<f64>,
+        /// Share of Σ‖x‖² that is in the rows left out, of all rows looked at: a few rows may hold most of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_out_mass: Option<f64>,
+        /// γ = ‖μ‖ / ‖σ‖, with μ the mean and σ the standard deviation of each component of the evaluated activations. Where it is far
+        /// above 1, many features die.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mean_to_spread: Option<f64>,
+        /// Mean ‖x‖.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        norm_in: Option<f64>,
+        /// Mean ‖x̂‖.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        norm_out: Option<f64>,
+        /// Mean over tokens of 1 − ‖x−x̂‖² / ‖x−m‖², with m the mean of the 256 tokens around it: the figure that SAEBench calls
+        /// legacy. A token near m decides it, so it is only for comparison with its files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fve_legacy: Option<f64>,
+        /// Share of features that fire on more than 1 % of the tokens, over d_sae.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over_1_percent: Option<f64>,
+        /// Share of features that fire on more than 10 % of the tokens, over d_sae.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over_10_percent: Option<f64>,
+        /// Share of all firings that is of features that fire on more than 1 % of the tokens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        firings_over_1_percent: Option<f64>,
+        /// Share of all firings that is of features that fire on more than 10 % of the tokens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        firings_over_10_percent: Option<f64>,
+        /// Mean over pairs of different features of |cos| of their decoder rows; 1/√d · √(2/π) for random rows in many dimensions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decoder_cosine: Option<f64>,
+        /// Mean over features of the largest cosine of its decoder row with the row of a different feature.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_decoder_cosine: Option<f64>,
+        /// The same of encoder rows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_encoder_cosine: Option<f64>,
+        /// Features whose rows were compared with those of all others for these three: all, or evenly spaced ones of a large dictionary.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cosine_features: Option<u64>,
 
         /// Mean next-token cross-entropy of the model as it is, in nats over `predicted_tokens`; the token after BOS is not
         /// counted.
@@ -154,7 +250,7 @@ impl Evaluation {
     }
 }
 
-/// A dictionary that is computed, not trained: principal components of which some of a token's coefficients are kept.
+/// A dictionary that is computed, not trained: what a figure is worth shows next to these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Baseline {
@@ -162,17 +258,29 @@ pub enum Baseline {
     PcaFirst,
     /// The k that are largest in this token, of all components: a sparse code over an orthogonal basis.
     PcaLargest,
+    /// The k coordinates of this token that are farthest from their means: the activation's own dimensions as features.
+    RawLargest,
+    /// The k best of random directions of norm 1, as many as the dictionary has, that nothing trained.
+    RandomRows,
+    /// A trained dictionary whose decoder rows were given to other features: the same codes, which no longer mean their rows.
+    PermutedDecoder,
 }
 
 impl Baseline {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::PcaFirst, Self::PcaLargest];
+    /// Those that are made of principal components.
+    pub const PCA: [Self; 2] = [Self::PcaFirst, Self::PcaLargest];
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::PcaFirst, Self::PcaLargest, Self::RawLargest, Self::RandomRows, Self::PermutedDecoder];
 
     /// The name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::PcaFirst => "pca-first",
             Self::PcaLargest => "pca-largest",
+            Self::RawLargest => "raw-largest",
+            Self::RandomRows => "random-rows",
+            Self::PermutedDecoder => "permuted-decoder",
         }
     }
 }
@@ -186,7 +294,8 @@ impl fmt::Display for Baseline {
 record! {
     /// A dictionary that was computed and not trained, and how good it is.
     BaselineEvaluation {
-        /// `pca-first` (the k components with the largest variance) or `pca-largest` (a token's k largest coefficients).
+        /// `pca-first` (the k components with the largest variance), `pca-largest` (a token's k largest coefficients), `raw-largest` (a
+        /// token's k coordinates farthest from their means), `random-rows` (random directions) or `permuted-decoder`.
         baseline: Baseline,
         /// Coefficients that a token may use.
         k: usize,

@@ -1,11 +1,11 @@
-//! Finding datasets and runs in a folder.
+//! Finding datasets, runs and graphs in a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, JOURNAL, MANIFEST};
 use crate::error::{Error, Result};
-use crate::run;
+use crate::{graph, run};
 
 /// How deep [`find_folders`] looks.
 const DEPTH: usize = 4;
@@ -19,6 +19,8 @@ pub enum FoundKind {
     UnfinishedDataset,
     /// It has `run.json`.
     Run,
+    /// It has `graph.json` of `sae trace`.
+    Graph,
 }
 
 /// A folder of ours.
@@ -30,7 +32,7 @@ pub struct Found {
     pub kind: FoundKind,
 }
 
-/// Finds datasets and runs in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
+/// Finds datasets, runs and graphs in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
 /// over; a `root` that cannot is an error.
 ///
 /// # Errors
@@ -69,6 +71,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<Found>) {
         Some(FoundKind::UnfinishedDataset)
     } else if folder.join(run::FILE).is_file() {
         Some(FoundKind::Run)
+    } else if folder.join(graph::FILE).is_file() && folder.join(graph::NODES).is_file() {
+        Some(FoundKind::Graph)
     } else {
         None
     };

@@ -28,9 +28,9 @@ pub const VERSION: u64 = 1;
 pub const FOLDER: &str = "history";
 /// The record; it is written last.
 pub const FILE: &str = "history.json";
-/// A row a feature and snapshot, sorted by both.
+/// A row per feature and snapshot, sorted by both.
 pub const SNAPSHOTS: &str = "snapshots.parquet";
-/// A row a feature, sorted, every feature present.
+/// A row per feature, sorted, every feature present.
 pub const EVENTS: &str = "events.parquet";
 
 row! {

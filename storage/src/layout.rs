@@ -13,7 +13,7 @@ use crate::schema;
 ///
 /// The preset of activations was chosen from `examples/encodings.rs` (low-rank vectors with noise and three large
 /// dimensions, 40 000 rows, 2 busy cores, so speeds are ± 30 %; sizes are exact). Size in per cent of the raw values,
-/// reading in millions of values a second, for d = 128 / 640:
+/// reading in millions of values per second, for d = 128 / 640:
 ///
 /// | stored as | f16: size | f16: read | f32: size | f32: read |
 /// |---|---|---|---|---|

@@ -60,7 +60,7 @@ pub struct Choice<'a> {
     pub layer: u16,
     /// The chosen experts, the strongest first; none where the token skipped the layer.
     pub experts: &'a [u16],
-    /// The weights that were applied, one an expert.
+    /// The weights that were applied, one per expert.
     pub weights: &'a [f32],
 }
 

@@ -68,6 +68,9 @@ record! {
         d_sae: usize,
         /// Where the activations were taken (a TransformerLens name).
         hook: String,
+        /// Where what a transcoder reconstructs was taken; `None` for a dictionary that reconstructs its input.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target_hook: Option<String>,
         /// The model of the data.
         model: ModelRef,
         /// The dataset's folder.

@@ -2,7 +2,7 @@
 
 RUN is an indexed run. Weights are read with numpy, safetensors, zipfile and pickletools (no torch: `peers.sh` has the
 peers' own classes), and codes and reconstructions are computed from each layout by its own program's rule and compared with the index's
-codes. Neuronpedia's files are checked against a schema that was written from its database's, field by field.
+codes, of transcoders with what SAELens's classes gave. Neuronpedia's files are checked against a schema that was written from its database's, field by field.
 """
 
 import gzip
@@ -262,6 +262,34 @@ def pages(out, run):
     check("every feature has its page", seen == index["feature"])
 
 
+# Transcoders that SAELens's classes made, with what these make of four rows; TopK ones have no place in a set.
+GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "sae/tests/dictionaries/saelens_v6"
+TRANSCODERS = ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"]
+
+
+def circuit_tracer(sae, work):
+    """By circuit-tracer's documented rules: its package is not on PyPI (the one of that name is a fork)."""
+    for name in TRANSCODERS:
+        imported = [sae, "import", "dictionary", GOLDEN / name, "--out", work / f"{name}-run", "--quiet"]
+        done = subprocess.run(imported, capture_output=True, text=True)
+        check(f"{name}: import", done.returncode == 0, done.stderr)
+        export(sae, work / f"{name}-run", work / name, "--to", "circuit-tracer")
+        lines = (work / name / "config.yaml").read_text().splitlines()
+        config = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in lines if ": " in line)}
+        check(f"{name}: the kind", config["model_kind"] == "transcoder_set", config)
+        (file,) = (work / name).glob("layer_*.safetensors")
+        check(f"{name}: the list", lines[lines.index("transcoders:") + 1] == f'- "{file.name}"', lines)
+        expected = json.loads((GOLDEN / name / "expected.json").read_text())
+        hook = expected.get("hook", config["feature_input_hook"])
+        check(f"{name}: a hook of TransformerLens without its block", hook and not hook.startswith("blocks."), hook)
+        t, x = wide(load_file(file)), np.array(expected["x"], np.float64)
+        z = x @ t["W_enc"].T + t["b_enc"]
+        codes = np.maximum(z, 0) * (z > t.get("activation_function.threshold", 0))
+        out = codes @ t["W_dec"] + t["b_dec"] + (x @ t["W_skip"].T if "W_skip" in t else 0)
+        check(f"{name}: codes", np.abs(codes - np.array(expected["features"])).max() < 1e-5)
+        check(f"{name}: outputs", np.abs(out - np.array(expected["output"])).max() < 1e-5)
+
+
 def main():
     sae, run, work = sys.argv[1], pathlib.Path(sys.argv[2]).resolve(), pathlib.Path(sys.argv[3]).resolve()
     data = pathlib.Path(sys.argv[4]).resolve() if len(sys.argv) > 4 else run.parent / "data"
@@ -288,6 +316,7 @@ def main():
     counts = neuronpedia(work / "neuronpedia", run)
     export(sae, run, work / "pages", "--to", "html")
     pages(work / "pages", run)
+    circuit_tracer(sae, work)
     print(f"exports: {checks} checks as expected ({len(codes)} tokens; Neuronpedia rows: {counts})")
 
 

@@ -22,3 +22,14 @@ mkdir "$work/exports"
 sae=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sae")
 "$work/venv/bin/python" tests/outside/exports.py "$sae" "$work/real/topk" "$work/exports"
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
+# Probes by scikit-learn, and SAEBench's files by its schemas.
+if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 ||
+    ! "$work/venv/bin/pip" download -q --no-deps -d "$work" sae-bench==0.6.0 || ! tests/probe/fetch.sh; then
+    skip "probes and SAEBench's schemas" "no package registry within reach"
+    exit 0
+fi
+prompts=${CARGO_TARGET_DIR:-target}/sae-probes
+ten=131_temp_cat_Typical Time,132_temp_cat_Event Ordering,87_glue_cola,106_hate_hate,5_hist_fig_ismale,105_click_bait,100_news_fake,113_movie_sent,66_living-room,117_us_state_FL
+"$sae" probe "$work/real/topk" --sets "$prompts" --only "$ten" --k 1,5,20 --penalty l1,l2 --split published --out "$work/probes" --quiet
+"$work/venv/bin/python" tests/outside/probes.py "$work/probes" "$prompts"
+"$work/venv/bin/python" tests/outside/saebench.py "$sae" "$(echo "$work"/sae_bench-*.whl)" "$work/real/topk" "$prompts" "$work"

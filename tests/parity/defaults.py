@@ -11,8 +11,8 @@ import sys
 
 from transformers import CONFIG_MAPPING
 
-FAMILIES = """deepseek_v2 deepseek_v3 gemma2 gemma3_text gpt2 gpt_neox gpt_oss granite granitemoe granitemoeshared llama ministral
-ministral3 mistral mixtral olmo2 olmo3 olmoe phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3""".split()
+FAMILIES = """arcee deepseek_v2 deepseek_v3 gemma2 gemma3_text gpt2 gpt_neox gpt_oss granite granitemoe granitemoeshared llama ministral
+ministral3 mistral mixtral monet olmo2 olmo3 olmoe phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3""".split()
 
 FIELDS = """activation_function attention_bias attention_multiplier attn_logit_softcapping bos_token_id clip_qkv decoder_sparse_step
 embedding_multiplier eos_token_id final_logit_softcapping first_k_dense_replace head_dim hidden_act hidden_activation hidden_size
@@ -29,7 +29,20 @@ vocab_size""".split()
 STRETCHED = ("gpt_oss", "ministral3")
 
 
+# The configuration class that comes with Monet's checkpoints, which transformers does not have.
+OTHERS = {
+    "monet": {
+        "attention_bias": False, "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "relu2", "hidden_size": 4096,
+        "max_position_embeddings": 2048, "moe_decompose": "vertical", "moe_dim": 8, "moe_experts": 512, "moe_groups": 4,
+        "moe_heads": 8, "moe_topk": 32, "num_attention_heads": 32, "num_hidden_layers": 32, "rms_norm_eps": 1e-06,
+        "tie_word_embeddings": False, "vocab_size": 32000,
+    }
+}
+
+
 def defaults(family):
+    if family in OTHERS:
+        return OTHERS[family]
     cls = CONFIG_MAPPING[family]
     fields = {f.name: f.default for f in dataclasses.fields(cls)}
     found = {name: fields[name] for name in FIELDS if fields.get(name) not in (None, dataclasses.MISSING)}

@@ -24,10 +24,20 @@ pub fn sae(folder: &Path, line: &str) -> Ended {
     start(folder, line).end()
 }
 
+/// As [`sae`], with these variables of the environment.
+pub fn sae_with(folder: &Path, line: &str, variables: &[(&str, &str)]) -> Ended {
+    start_with(folder, line, variables).end()
+}
+
 /// Starts `sae LINE` in `folder`.
 pub fn start(folder: &Path, line: &str) -> Started {
+    start_with(folder, line, &[])
+}
+
+fn start_with(folder: &Path, line: &str, variables: &[(&str, &str)]) -> Started {
     let child = Command::new(program())
         .args(line.split_whitespace())
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

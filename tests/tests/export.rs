@@ -67,6 +67,12 @@ fn only_an_export_is_replaced() {
     sae(at, "export topk --to html --features 0-3 --out pages").ok();
     let shard = fs::read_to_string(at.join("pages/data/shard-0.js")).unwrap();
     assert!(shard.contains("\"feature\":3"));
+    // Nor is a file that a person put into an export.
+    fs::write(at.join("pages/data/notes.txt"), "mine").unwrap();
+    sae(at, "export topk --to html --features 0 --out pages").refused(2, &["data/notes.txt", "did not make"]);
+    assert_eq!(fs::read_to_string(at.join("pages/data/notes.txt")).unwrap(), "mine");
+    fs::remove_file(at.join("pages/data/notes.txt")).unwrap();
+    sae(at, "export topk --to html --features 0 --out pages").ok();
     fs::write(at.join("card.svg"), "<svg>a drawing</svg>").unwrap();
     sae(at, "export topk --to card --features 0 --out card.svg").refused(2, &["is not an export"]);
     // Nothing is left next to the exports.

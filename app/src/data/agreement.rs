@@ -33,6 +33,9 @@ impl Agreement {
 }
 
 /// Compares a feature of one run with a feature of another; `None` where their indices are of different datasets.
+///
+/// # Errors
+/// A run without an index, a table of activations or that feature; files that cannot be read.
 pub fn of_pair(runs: [&Path; 2], features: [u32; 2]) -> Result<Option<Agreement>, Problem> {
     let mut of = Vec::with_capacity(2);
     for (dir, feature) in runs.into_iter().zip(features) {
@@ -42,7 +45,7 @@ pub fn of_pair(runs: [&Path; 2], features: [u32; 2]) -> Result<Option<Agreement>
         let (Some(table), Some(activations)) =
             (run.features().map_err(problem)?, run.activations().map_err(problem)?)
         else {
-            return Err(missing(dir, "table of activations", "Make the index anew with `sae index`."));
+            return Err(missing(dir, "table of activations", "Make the index again with `sae index`."));
         };
         let at = u64::from(feature);
         let rows = storage::features::read(&table, at..at + 1).map_err(problem)?;
@@ -69,8 +72,8 @@ pub fn of_pair(runs: [&Path; 2], features: [u32; 2]) -> Result<Option<Agreement>
 /// The documents that an index has.
 fn documents(run: &Run) -> Result<HashSet<u32>, Problem> {
     let codes = run.codes().map_err(problem)?;
-    let codes =
-        codes.ok_or_else(|| missing(run.dir(), "codes by token", "Make the index anew with `sae index`."))?;
+    let codes = codes
+        .ok_or_else(|| missing(run.dir(), "codes by token", "Make the index again with `sae index`."))?;
     let mut found = HashSet::new();
     for batch in codes.columns(&[DOCUMENT]).map_err(problem)? {
         let batch = batch.map_err(problem)?;

@@ -9,6 +9,9 @@ use super::{missing, problem};
 use crate::load::Problem;
 
 /// Reads the codes of the tokens of `document` at `positions`, of the run in `run`.
+///
+/// # Errors
+/// A run whose index has no table of codes, or one that cannot be read.
 pub fn read(run: &Path, document: u32, positions: std::ops::Range<u32>) -> Result<TokenCodes, Problem> {
     let opened = Run::open(run).map_err(problem)?;
     let table = opened.codes().map_err(problem)?.ok_or_else(|| {

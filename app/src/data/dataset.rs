@@ -63,6 +63,9 @@ pub struct DocumentText {
 }
 
 /// Reads what the dataset in `dir` says about itself.
+///
+/// # Errors
+/// A folder that is not a finished dataset.
 pub fn read_info(dir: &Path) -> Result<DatasetInfo, Problem> {
     let dataset = Dataset::open(dir).map_err(problem)?;
     let manifest = dataset.manifest();
@@ -116,6 +119,9 @@ fn facts(manifest: &Manifest) -> Vec<(String, String)> {
 }
 
 /// Reads the list of documents of the dataset in `dir`.
+///
+/// # Errors
+/// A dataset without documents, or whose table cannot be read.
 pub fn read_documents(dir: &Path) -> Result<Documents, Problem> {
     let dataset = Dataset::open(dir).map_err(problem)?;
     let rows =
@@ -133,6 +139,9 @@ pub fn page(document: &DocumentRow, start: u32) -> Range<u32> {
 }
 
 /// Reads up to [`TEXT_PAGE`] tokens of a document from position `start` on.
+///
+/// # Errors
+/// A dataset that cannot be read, or has neither activations nor routing.
 pub fn read_text(dir: &Path, document: &DocumentRow, start: u32) -> Result<DocumentText, Problem> {
     let dataset = Dataset::open(dir).map_err(problem)?;
     let page = page(document, start);
@@ -165,7 +174,7 @@ fn from_activations(
     Ok(tokens)
 }
 
-/// A dataset of routing alone has a row a token and layer: those of its first layer are the text.
+/// A dataset of routing alone has a row per token and layer: those of its first layer are the text.
 fn from_routing(dataset: &Dataset, document: &DocumentRow, page: Range<u32>) -> Result<Vec<u32>, Problem> {
     let number = u64::from(document.document);
     let range = Some((DOCUMENT.to_owned(), number, number));

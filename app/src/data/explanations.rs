@@ -9,7 +9,7 @@ use crate::load::Problem;
 
 /// An explanation and where it comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct SourcedExplanation {
     /// The explanations.
     pub explanation: Explanation,
     /// The source that says it, an index into [`Explanations::sources`].
@@ -22,12 +22,12 @@ pub struct Explanations {
     /// Names of the sources.
     pub sources: Vec<String>,
     /// By feature, the best of each first.
-    rows: Vec<Said>,
+    rows: Vec<SourcedExplanation>,
     /// Sources that cannot be read.
     pub gaps: Vec<Problem>,
 }
 
-impl Said {
+impl SourcedExplanation {
     /// By what explanations of a feature are ordered: F1 if there is one, else the largest score; none comes last.
     fn rank(&self) -> f32 {
         let scores = &self.explanation.scores;
@@ -42,7 +42,9 @@ impl Explanations {
         let mut made = Self::default();
         for (source, (name, explanations)) in sources.into_iter().enumerate() {
             made.sources.push(name);
-            made.rows.extend(explanations.into_iter().map(|explanation| Said { explanation, source }));
+            made.rows.extend(
+                explanations.into_iter().map(|explanation| SourcedExplanation { explanation, source }),
+            );
         }
         // Stable: equally good ones stay in the order of their sources.
         made.rows.sort_by(|a, b| {
@@ -52,7 +54,7 @@ impl Explanations {
     }
 
     /// The explanations of `feature`, the best first.
-    pub fn of(&self, feature: u32) -> &[Said] {
+    pub fn of(&self, feature: u32) -> &[SourcedExplanation] {
         let start = self.rows.partition_point(|said| said.explanation.feature < feature);
         let end = start + self.rows[start..].partition_point(|said| said.explanation.feature == feature);
         &self.rows[start..end]
@@ -70,6 +72,9 @@ impl Explanations {
 }
 
 /// Reads the explanations of the run in `dir`; a source that cannot be read does not hide the others.
+///
+/// # Errors
+/// A folder of explanations that cannot be listed.
 pub fn read(dir: &Path) -> Result<Explanations, Problem> {
     let (mut read, mut gaps) = (Vec::new(), Vec::new());
     for source in storage::explanations::sources(dir).map_err(problem)? {

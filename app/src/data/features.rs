@@ -156,6 +156,9 @@ fn table(run: &Run) -> Result<TableReader, Problem> {
 }
 
 /// Reads the numbers of all features of the run in `dir`.
+///
+/// # Errors
+/// A run without an index; an index that cannot be read or whose features are not 0, 1, 2, ….
 pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
     let run = Run::open(dir).map_err(problem)?;
     let numbers = storage::features::scalar_columns(&table(&run)?).map_err(problem)?;
@@ -178,11 +181,14 @@ fn check_numbers(dir: &Path, features: &[u32]) -> Result<(), Problem> {
             "{}: row {row} holds feature {feature}, expected feature {row}.",
             dir.join("features/features.parquet").display()
         ))
-        .with_remedy("Make the index anew with `sae index`.")),
+        .with_remedy("Make the index again with `sae index`.")),
     }
 }
 
 /// Reads the tokens and labels of all features of the run in `dir`.
+///
+/// # Errors
+/// A run without an index, or one that cannot be read.
 pub fn read_token_lists(dir: &Path) -> Result<TokenLists, Problem> {
     let run = Run::open(dir).map_err(problem)?;
     let mut lists = TokenLists::default();
@@ -210,6 +216,9 @@ pub struct Points {
 }
 
 /// Reads the map of the run in `dir`.
+///
+/// # Errors
+/// A run without a map, or one that cannot be read.
 pub fn read_points(dir: &Path) -> Result<Points, Problem> {
     let run = Run::open(dir).map_err(problem)?;
     let path = run.features_dir().join(storage::map::FILE);
@@ -240,6 +249,10 @@ struct PageTables {
 
 impl Pages {
     /// Reads the page of `feature` of the run in `dir`.
+    ///
+    /// # Errors
+    /// A run without an index; no such feature, and which there are; a row of a different one. What else
+    /// cannot be read is a gap of the page.
     pub fn read(&self, dir: &Path, feature: u32) -> Result<FeaturePage, Problem> {
         let PageTables { features, examples, heads, history } = self.open(dir)?;
         let row = u64::from(feature);
@@ -276,6 +289,9 @@ impl Pages {
 
     /// Opens the tables of the run in `dir`, so that the first page comes as fast as the others: of a million features the list of
     /// where examples lie is long.
+    ///
+    /// # Errors
+    /// A run without an index, or one that cannot be read.
     pub fn prepare(&self, dir: &Path) -> Result<(), Problem> {
         self.open(dir).map(drop)
     }
@@ -302,5 +318,5 @@ fn check_feature(dir: &Path, wanted: u32, found: u32) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(format!("{}: row {wanted} holds feature {found}.", dir.display()))
-        .with_remedy("Make the index anew with `sae index`."))
+        .with_remedy("Make the index again with `sae index`."))
 }

@@ -54,6 +54,9 @@ pub fn worth(one: &FiringFeature, density: &[f32]) -> f64 {
 }
 
 /// Finds the features of the run in `dir` that fire on every word of `text`.
+///
+/// # Errors
+/// A folder that is not a run; a table that cannot be read.
 pub fn find(dir: &Path, text: &str, vocabulary: &Vocabulary) -> Result<Firing, Problem> {
     let gap = |gap| Ok(Firing { rows: Vec::new(), gap: Some(gap) });
     let words = match token_features::spell(text, &vocabulary.texts()) {

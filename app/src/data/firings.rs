@@ -81,8 +81,11 @@ impl Firings {
 }
 
 /// Reads the firings of `feature` of the run in `dir`.
+///
+/// # Errors
+/// A run without an index, a table of activations or that feature; files that cannot be read.
 pub fn read(dir: &Path, feature: u32) -> Result<Firings, Problem> {
-    const AGAIN: &str = "Make the index anew with `sae index`.";
+    const AGAIN: &str = "Make the index again with `sae index`.";
     let run = Run::open(dir).map_err(problem)?;
     let features = run.features().map_err(problem)?.ok_or_else(|| missing(dir, "feature index", AGAIN))?;
     let table = run.activations().map_err(problem)?;
@@ -96,6 +99,9 @@ pub fn read(dir: &Path, feature: u32) -> Result<Firings, Problem> {
 }
 
 /// The text around places (document, position) of the dataset in `dir`: up to `before` tokens before each and `after` after it.
+///
+/// # Errors
+/// A dataset without activations; a place that it does not have; a document that has rows left out.
 pub fn contexts(
     dir: &Path,
     documents: &Documents,
@@ -111,7 +117,7 @@ pub fn contexts(
     for (document, position) in places {
         let of = documents.get(*document).filter(|of| *position < of.tokens).ok_or_else(|| {
             Problem::new(format!("{} has no position {position} in document {document}.", dir.display()))
-                .with_remedy("Its index is of a different dataset; make it anew with `sae index`.")
+                .with_remedy("Its index is of a different dataset; make it again with `sae index`.")
         })?;
         let from = position.saturating_sub(before);
         let to = position.saturating_add(after + 1).min(of.tokens);

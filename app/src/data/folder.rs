@@ -8,7 +8,7 @@ use storage::FoundKind;
 use super::{DatasetInfo, RunInfo, dataset, problem, run};
 use crate::load::Problem;
 
-/// Runs and datasets found in and below a folder.
+/// Runs, datasets and graphs found in and below a folder.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     /// The folder that was opened.
@@ -17,8 +17,23 @@ pub struct Folder {
     pub runs: Vec<RunEntry>,
     /// Datasets, by name.
     pub datasets: Vec<DatasetEntry>,
+    /// Attribution graphs, by name.
+    pub graphs: Vec<GraphEntry>,
+    /// A dictionary of a different program, where that is what was opened.
+    pub foreign: Option<ForeignDictionary>,
     /// Run → dataset, as far as they are both here.
     links: HashMap<PathBuf, PathBuf>,
+}
+
+/// A folder or file in the format of a different program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignDictionary {
+    /// The folder or file.
+    pub source: PathBuf,
+    /// What people call its format.
+    pub format: String,
+    /// A folder that does not exist yet, for the run that is made of it.
+    pub out: PathBuf,
 }
 
 /// A run's folder, readable or not.
@@ -43,7 +58,23 @@ pub struct DatasetEntry {
     pub info: Result<DatasetInfo, Problem>,
 }
 
+/// An attribution graph's folder, readable or not.
+#[derive(Clone, Debug)]
+pub struct GraphEntry {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Path below the opened folder.
+    pub name: String,
+    /// Its record, or why it cannot be read.
+    pub info: Result<storage::graph::Graph, Problem>,
+}
+
 impl Folder {
+    /// A dictionary of a different program, and no run or dataset.
+    pub fn of_foreign(foreign: ForeignDictionary) -> Self {
+        Self { root: foreign.source.clone(), foreign: Some(foreign), ..Self::default() }
+    }
+
     /// The run in `path`.
     pub fn run(&self, path: &Path) -> Option<&RunEntry> {
         self.runs.iter().find(|r| r.path == path)
@@ -158,6 +189,9 @@ impl Folder {
         if let Some(dataset) = self.dataset(path) {
             return dataset.name.as_str().into();
         }
+        if let Some(graph) = self.graphs.iter().find(|graph| graph.path == path) {
+            return graph.name.as_str().into();
+        }
         path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy())
     }
 }
@@ -189,6 +223,9 @@ pub(super) fn name_below(root: &Path, path: &Path) -> String {
 }
 
 /// Finds the runs and datasets in and below `root`. One that cannot be read is in the list with its problem.
+///
+/// # Errors
+/// A folder that cannot be listed.
 pub fn find(root: &Path) -> Result<Folder, Problem> {
     let mut folder = Folder { root: root.to_owned(), ..Folder::default() };
     for found in storage::find_folders(root).map_err(|error| open_problem(root, error))? {
@@ -197,6 +234,10 @@ pub fn find(root: &Path) -> Result<Folder, Problem> {
             FoundKind::Run => {
                 let info = run::read_info(&path);
                 folder.runs.push(RunEntry { path, name, info });
+            }
+            FoundKind::Graph => {
+                let info = storage::graph::Graph::read(&path).map_err(problem);
+                folder.graphs.push(GraphEntry { path, name, info });
             }
             // Opening an unfinished one fails with how far it came and what to do.
             FoundKind::Dataset | FoundKind::UnfinishedDataset => {

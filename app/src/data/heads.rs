@@ -24,6 +24,9 @@ impl Tables {
     }
 
     /// The decoder weights of `feature` by head.
+    ///
+    /// # Errors
+    /// A table that cannot be opened or read.
     pub fn weights(&self, feature: u32) -> Result<Option<HeadsRow>, Problem> {
         let Some(table) = self.heads.clone()? else { return Ok(None) };
         let rows: Vec<HeadsRow> = read(&table, feature).map_err(problem)?;
@@ -31,6 +34,9 @@ impl Tables {
     }
 
     /// Gives those of `examples` of `feature` that have sources theirs.
+    ///
+    /// # Errors
+    /// A table that cannot be opened or read; the examples then have no sources.
     pub fn attach(&self, feature: u32, examples: &mut [Example]) -> Result<(), Problem> {
         let Some(table) = self.sources.clone()? else { return Ok(()) };
         let rows: Vec<AttributionRow> = read(&table, feature).map_err(problem)?;

@@ -22,6 +22,9 @@ pub struct FeatureHistory {
 }
 
 /// The history of `feature`.
+///
+/// # Errors
+/// A table that cannot be read; no such feature.
 pub fn of_feature(history: &History, feature: u32) -> Result<FeatureHistory, Problem> {
     let (snapshots, events) = history.of(feature).map_err(problem)?;
     let record = history.record();
@@ -40,6 +43,9 @@ pub struct Events {
 }
 
 /// Reads the events of all `features` of the run in `dir`.
+///
+/// # Errors
+/// A table that cannot be read, or whose rows are not the features of the index.
 pub fn read_events(dir: &Path, features: usize) -> Result<Events, Problem> {
     let Some(history) = History::open(dir).map_err(problem)? else { return Ok(Events::default()) };
     let rows: Vec<EventsRow> =

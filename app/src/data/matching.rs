@@ -30,7 +30,7 @@ pub struct Side {
 
 /// What became of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Correspondence {
     /// It and its nearest are each other's, and alike.
     Matched,
     /// Several features of the other dictionary are like it, and it is the nearest of all of them.
@@ -41,7 +41,7 @@ pub enum Fate {
     Alone,
 }
 
-impl Fate {
+impl Correspondence {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Matched, Self::Split, Self::Merged, Self::Alone];
 
@@ -70,7 +70,7 @@ impl Fate {
 
 impl Matching {
     /// What became of each feature of a side, if alike means a cosine of at least `threshold`.
-    pub fn fates(&self, side: usize, threshold: f32) -> Vec<Fate> {
+    pub fn fates(&self, side: usize, threshold: f32) -> Vec<Correspondence> {
         let (here, there) = (&self.sides[side], &self.sides[1 - side]);
         let mut near = vec![0u32; here.rows.nearest.len()];
         for (nearest, cosine) in there.rows.nearest.iter().zip(&there.rows.cosine) {
@@ -82,16 +82,20 @@ impl Matching {
         }
         (0..here.rows.nearest.len())
             .map(|f| match (here.rows.cosine[f] >= threshold, near[f], here.rows.mutual[f]) {
-                (_, 2.., _) => Fate::Split,
-                (true, _, true) => Fate::Matched,
-                (true, _, false) => Fate::Merged,
-                (false, ..) => Fate::Alone,
+                (_, 2.., _) => Correspondence::Split,
+                (true, _, true) => Correspondence::Matched,
+                (true, _, false) => Correspondence::Merged,
+                (false, ..) => Correspondence::Alone,
             })
             .collect()
     }
 }
 
 /// Reads the comparison `name` of the run in `dir`.
+///
+/// # Errors
+/// Files that are missing or cannot be read; a row of a different feature, or with a neighbour that is not
+/// there.
 pub fn read(dir: &Path, name: &str) -> Result<Matching, Problem> {
     let folder = dir.join(files::FOLDER).join(name);
     let record = files::Matching::read(&folder).map_err(problem)?;
@@ -106,7 +110,7 @@ pub fn read(dir: &Path, name: &str) -> Result<Matching, Problem> {
                      below {others}.",
                     path.display(),
                 ))
-                .with_remedy("Make it anew with `sae match`."));
+                .with_remedy("Make it again with `sae match`."));
             }
         }
         Ok(Side { rows, wanted_by: Vec::new() })
@@ -149,7 +153,7 @@ mod tests {
         };
         let sides = [here, there].map(|rows| Side { rows, wanted_by: vec![] });
         let both = Matching { sides, ..Matching::default() };
-        use Fate::{Alone, Matched, Merged, Split};
+        use Correspondence::{Alone, Matched, Merged, Split};
         assert_eq!(both.fates(0, 0.7), [Matched, Split, Matched, Merged, Alone]);
         assert_eq!(both.fates(1, 0.7), [Matched, Matched, Merged, Split, Alone]);
         assert_eq!(both.fates(0, 0.85), [Matched, Alone, Matched, Alone, Alone]);

@@ -14,6 +14,7 @@ pub mod features;
 pub mod firing;
 pub mod firings;
 pub mod folder;
+pub mod graph;
 pub mod heads;
 pub mod history;
 pub mod matching;
@@ -33,7 +34,7 @@ pub use features::{
     Columns, Example, ExampleRow, FeatureColumns, FeaturePage, FeatureRow, Points, TokenLists,
 };
 pub use firing::Firing;
-pub use folder::{DatasetEntry, Folder, RunEntry};
+pub use folder::{DatasetEntry, Folder, GraphEntry, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
 pub use matching::Matching;
 pub use notes::Notes;

@@ -86,11 +86,17 @@ impl FromIterator<Note> for Notes {
 }
 
 /// Reads the notes of the run in `dir`.
+///
+/// # Errors
+/// A file that cannot be read or is damaged.
 pub fn read(dir: &Path) -> Result<Notes, Problem> {
     storage::notes::read(dir).map(Notes::from_iter).map_err(problem)
 }
 
 /// Makes the edits in the file, on top of what others wrote meanwhile, and gives back all notes.
+///
+/// # Errors
+/// A file that cannot be read, is damaged or cannot be written.
 pub fn write(dir: &Path, edits: &[Edit]) -> Result<Notes, Problem> {
     let changes: Vec<_> =
         edits.iter().map(|edit| (edit.feature, |note: &mut Note| edit.change.apply(note))).collect();

@@ -94,6 +94,9 @@ pub(super) fn table(dir: &Path) -> Result<TableReader, Problem> {
 }
 
 /// Reads what was chosen for the tokens of `document` at `positions`.
+///
+/// # Errors
+/// A dataset without routing; a table that cannot be read or whose columns have the wrong type.
 pub fn read(dir: &Path, document: u32, positions: std::ops::Range<u32>) -> Result<Routing, Problem> {
     let table = table(dir)?;
     let range = Some((DOCUMENT.to_owned(), u64::from(document), u64::from(document)));

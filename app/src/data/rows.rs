@@ -103,6 +103,9 @@ impl Rows {
 }
 
 /// Reads the activations of `tokens` tokens of a document from position `start` on.
+///
+/// # Errors
+/// A dataset that cannot be read or holds no activations.
 pub fn read(dir: &Path, document: &DocumentRow, start: u32, tokens: u32) -> Result<Rows, Problem> {
     let dataset = Dataset::open(dir).map_err(problem)?;
     if !dataset.has_table(ACTIVATIONS) {

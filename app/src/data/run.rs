@@ -188,6 +188,9 @@ impl Metrics {
 }
 
 /// Reads what there is to know of the run in `dir` without its tables.
+///
+/// # Errors
+/// A folder that is not a run. What else cannot be read is in [`RunInfo::gaps`].
 pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
     let run = storage::Run::open(dir).map_err(problem)?;
     let record = run.record();
@@ -351,6 +354,9 @@ fn import_configuration(record: &RunRecord, imported: &storage::Imported) -> Vec
 }
 
 /// Reads the curves of the run in `dir`; an imported one has none.
+///
+/// # Errors
+/// A folder that is not a run; a log that cannot be read.
 pub fn read_metrics(dir: &Path) -> Result<Metrics, Problem> {
     let run = storage::Run::open(dir).map_err(problem)?;
     if run.record().imported.is_some() {

@@ -64,6 +64,10 @@ pub(super) fn token_table(dataset: &Dataset) -> Result<(TableReader, bool), Prob
 }
 
 /// Searches the text of the dataset in `dir`.
+///
+/// # Errors
+/// A dataset without tokens or vocabulary; a token that the vocabulary does not have; a table that cannot be
+/// read.
 pub fn search(dir: &Path, needle: &Needle, feed: &Feed<Found>) -> Result<(), Problem> {
     let dataset = Dataset::open(dir).map_err(problem)?;
     let words = dataset.table(VOCABULARY).map_err(problem)?;

@@ -105,6 +105,9 @@ impl Vocabulary {
 }
 
 /// The vocabulary that a run's index carries; an empty one if it says that its rows are no tokens.
+///
+/// # Errors
+/// A run whose index has no vocabulary, or one that cannot be read.
 pub fn of_run(run: &Path) -> Result<Vocabulary, Problem> {
     let opened = storage::Run::open(run).map_err(problem)?;
     if opened.index().map_err(problem)?.is_some_and(|index| !index.rows_are.tokens()) {
@@ -124,6 +127,9 @@ fn read(table: &storage::TableReader) -> Result<Vocabulary, Problem> {
 }
 
 /// A dataset's vocabulary.
+///
+/// # Errors
+/// A dataset without a vocabulary, or one that cannot be read.
 pub fn of_dataset(dataset: &Path) -> Result<Vocabulary, Problem> {
     let dataset = storage::Dataset::open(dataset).map_err(problem)?;
     let has_text = dataset.has_table(storage::schema::VOCABULARY);

@@ -4,6 +4,8 @@
 //!
 //! [`Lane::Model`]: crate::load::Lane::Model
 
+pub mod foreign;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -62,7 +64,7 @@ pub struct LoadedModel {
 
 /// What features of a token are ordered by, besides their activation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Aim {
+pub enum EffectTarget {
     /// Their effect on the summed loss of the text.
     Loss,
     /// Their effect on a logit.
@@ -154,11 +156,16 @@ impl Engine {
     ///
     /// # Errors
     /// The model cannot be loaded, or `aim` names no single token.
-    pub fn attribute(&self, run: &Path, reading: &Reading, aim: &Aim) -> Result<Attribution, Problem> {
+    pub fn attribute(
+        &self,
+        run: &Path,
+        reading: &Reading,
+        aim: &EffectTarget,
+    ) -> Result<Attribution, Problem> {
         let prompter = self.prompter(run)?;
         let target = match aim {
-            Aim::Loss => Target::Loss,
-            Aim::Logit { token, position } => Target::Logit {
+            EffectTarget::Loss => Target::Loss,
+            EffectTarget::Logit { token, position } => Target::Logit {
                 token: prompter.token(token).map_err(problem)?,
                 position: position.unwrap_or(reading.len().saturating_sub(1)),
             },

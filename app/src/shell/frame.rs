@@ -299,7 +299,7 @@ impl App {
 
     fn centre(&mut self, ui: &mut Ui) {
         let (recent, jobs, demo) = (&self.settings.recent, &self.jobs, &self.demo);
-        let page = |problem| welcome::Welcome { recent, problem, jobs, demo };
+        let page = |problem| welcome::Welcome { recent, problem, jobs, demo, foreign: None };
         let Some(workspace) = &mut self.workspace else {
             return welcome::show(ui, page(None), &mut self.actions);
         };
@@ -310,6 +310,10 @@ impl App {
                 None => notice::loading(ui, "Looking for runs and datasets…"),
             };
         };
+        if let Some(foreign) = &folder.foreign {
+            let page = welcome::Welcome { foreign: Some(foreign), ..page(None) };
+            return welcome::show(ui, page, &mut self.actions);
+        }
         if folder.runs.is_empty() && folder.datasets.is_empty() {
             let nothing =
                 Problem::new(format!("There are no runs or datasets in {}.", workspace.root.display()))

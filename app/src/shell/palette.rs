@@ -241,7 +241,12 @@ fn entries(
 
 /// All places of the runs and datasets of a folder.
 fn places(folder: &Folder) -> impl Iterator<Item = Entry> {
-    folder.runs.iter().flat_map(places_of_run).chain(folder.datasets.iter().flat_map(places_of_dataset))
+    let graphs = folder.graphs.iter().map(|graph| {
+        let place = Place::Graph { graph: graph.path.clone() };
+        Entry::new(format!("Graph {}", graph.name), graph.path.display().to_string(), Action::Go(place))
+    });
+    let of_datasets = folder.datasets.iter().flat_map(places_of_dataset);
+    folder.runs.iter().flat_map(places_of_run).chain(of_datasets).chain(graphs)
 }
 
 fn places_of_run(run: &RunEntry) -> Vec<Entry> {

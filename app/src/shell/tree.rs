@@ -4,7 +4,7 @@ use egui::{RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
 
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::{DatasetEntry, Folder, RunEntry, Status};
+use crate::data::{DatasetEntry, Folder, GraphEntry, RunEntry, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::runs::status_colour;
 use crate::widgets::{facts, format, method, notice, rule, table};
@@ -31,6 +31,13 @@ pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Ve
         }
         for dataset in &folder.datasets {
             show_dataset(ui, dataset, here, actions);
+        }
+        if !folder.graphs.is_empty() {
+            ui.add_space(space::L);
+            heading(ui, "Graphs", folder.graphs.len());
+            for graph in &folder.graphs {
+                show_graph(ui, graph, here, actions);
+            }
         }
     });
 }
@@ -142,6 +149,20 @@ fn show_dataset(ui: &mut Ui, dataset: &DatasetEntry, here: Option<&Place>, actio
             actions,
         );
     }
+}
+
+fn show_graph(ui: &mut Ui, graph: &GraphEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
+    let p = palette(ui);
+    let (dot, right, hover) = match &graph.info {
+        Ok(info) => {
+            let hover =
+                format!("{}\n{} · {}\n{}", graph.path.display(), info.model.id, info.target, info.text);
+            ((p.good, "complete"), format!("{} nodes", format::count(info.kept_nodes)), hover)
+        }
+        Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
+    };
+    let shown = Line { name: &graph.name, right: &right, dot: Some(dot), indent: 0.0, hover: &hover };
+    line(ui, &shown, here, Place::Graph { graph: graph.path.clone() }, actions);
 }
 
 struct Line<'a> {

@@ -6,8 +6,9 @@ use super::history::History;
 use super::tabs::Tabs;
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::{self, Folder, Status};
+use crate::data::{Folder, Status};
 use crate::load::{Lane, Request, Workers};
+use crate::prompt::foreign;
 use crate::stores::Stores;
 use crate::training::Jobs;
 use crate::views::Scene;
@@ -64,7 +65,7 @@ impl Workspace {
     /// Reads the folder's records again.
     pub fn ask(&mut self, workers: &Workers) {
         let root = self.root.clone();
-        self.folder.ask(workers, Lane::Folders, move || data::folder::find(&root));
+        self.folder.ask(workers, Lane::Folders, move || foreign::find(&root));
     }
 
     /// Drops everything that was loaded and reads it again.

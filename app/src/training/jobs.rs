@@ -64,6 +64,13 @@ impl Job {
         Self::new(format!("Match {} with {}", name(run), name(other)), &["match"], &[run, other])
     }
 
+    /// Makes the run `out` of a dictionary of a different program.
+    pub fn import(source: &Path, out: &Path) -> Self {
+        let mut job = Self::new(format!("Import {}", name(source)), &["import", "dictionary"], &[source]);
+        job.arguments.extend(["--out".into(), out.as_os_str().to_owned()]);
+        Self { opens: Some(out.to_owned()), ..job }
+    }
+
     /// Makes the demo in `folder`, which does not exist yet.
     pub fn demo(folder: &Path) -> Self {
         let job = Self::new("Make the demo".to_owned(), &["demo", "--out"], &[folder]);
@@ -180,6 +187,9 @@ mod tests {
         assert_eq!(Job::index(Path::new("a run")).line(), "sae index 'a run'");
         assert_eq!(Job::join_experts(Path::new("topk")).line(), "sae experts --features topk");
         assert_eq!(Job::match_with(Path::new("a"), Path::new("b")).line(), "sae match a b");
+        let import = Job::import(Path::new("gpt2/params.npz"), Path::new("here/params-run"));
+        assert_eq!(import.line(), "sae import dictionary gpt2/params.npz --out here/params-run");
+        assert_eq!(import.opens, Some("here/params-run".into()));
         assert_eq!(Job::demo(Path::new("x/sae-demo")).opens, Some("x/sae-demo".into()));
     }
 }

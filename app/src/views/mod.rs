@@ -10,6 +10,7 @@ pub mod dataset;
 pub mod experts;
 pub mod feature;
 pub mod features;
+pub mod graph;
 pub mod map;
 pub mod matching;
 pub mod prompt;
@@ -72,6 +73,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Runs | Place::Curves { .. } => Box::new(runs::RunsView::new(place)),
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
         Place::Claim { run, feature } => Box::new(claim::ClaimView::new(run, *feature)),
+        Place::Graph { graph } => Box::new(graph::GraphView::new(graph)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Matching { run, with } => Box::new(matching::MatchingView::new(run, with)),
         Place::Feature { run, .. } | Place::Example { run, .. } => {

@@ -6,6 +6,7 @@ use egui::{Align, Button, Frame, Label, Layout, Link, Margin, RichText, Role, Sc
 
 use crate::action::Action;
 use crate::action::Command;
+use crate::data::folder::ForeignDictionary;
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::training::{Job, Jobs};
@@ -22,6 +23,8 @@ pub struct Welcome<'a> {
     pub jobs: &'a Jobs,
     /// The demo.
     pub demo: &'a Demo,
+    /// What was opened, if it is a dictionary of a different program.
+    pub foreign: Option<&'a ForeignDictionary>,
 }
 
 /// Where the demo is, or would be made.
@@ -74,6 +77,10 @@ pub fn show(ui: &mut Ui, page: Welcome<'_>, actions: &mut Vec<Action>) {
         ui.add_space(space::XL);
         ui.with_layout(Layout::top_down(Align::Center), |ui| {
             ui.allocate_ui_with_layout(egui::vec2(560.0, 0.0), Layout::top_down(Align::Min), |ui| {
+                if let Some(foreign) = page.foreign {
+                    foreign_dictionary(ui, foreign, page.jobs, actions);
+                    ui.add_space(space::L);
+                }
                 if !recent.is_empty() {
                     folders(ui, recent, actions);
                     ui.add_space(space::L);
@@ -81,6 +88,33 @@ pub fn show(ui: &mut Ui, page: Welcome<'_>, actions: &mut Vec<Action>) {
                 first_time(ui, page, actions);
             });
         });
+    });
+}
+
+/// What was recognised, and the one thing to do with it.
+fn foreign_dictionary(ui: &mut Ui, foreign: &ForeignDictionary, jobs: &Jobs, actions: &mut Vec<Action>) {
+    let p = palette(ui);
+    Frame::new().fill(p.side).corner_radius(6).inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        let name = foreign.source.file_name().unwrap_or(foreign.source.as_os_str()).to_string_lossy();
+        ui.label(RichText::new(format!("{name}: {}", foreign.format)).size(size::HEADING).color(p.strong))
+            .on_hover_text(foreign.source.display().to_string());
+        ui.add_space(space::XS);
+        let what = format!(
+            "A dictionary of a different program. Importing it makes a run of it, {}, which is shown like any other; \
+             the files are not changed.",
+            foreign.out.display()
+        );
+        ui.label(RichText::new(what).color(p.text));
+        ui.add_space(space::S);
+        let job = Job::import(&foreign.source, &foreign.out);
+        let line = job.line();
+        let asked = jobs::offer(ui, "Import", &line, jobs.running(&job));
+        actions.extend(asked.run.then_some(Action::Run(job)));
+        actions.extend(asked.copy.then_some(Action::Copy(line)));
+        ui.add_space(space::S);
+        let measured = "With --data or --model the import also checks that it is read as it was meant.";
+        ui.label(RichText::new(measured).size(size::SMALL).color(p.weak));
     });
 }
 

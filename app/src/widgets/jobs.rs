@@ -8,7 +8,7 @@ use crate::words::ProgressLine;
 
 /// What the person asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offered {
+pub struct CommandClick {
     /// To run the command.
     pub run: bool,
     /// To have the command on the clipboard.
@@ -16,8 +16,8 @@ pub struct Offered {
 }
 
 /// A button that runs a command, with the command next to it, to be copied. While it is `running` the button is off.
-pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> Offered {
-    let mut asked = Offered::default();
+pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> CommandClick {
+    let mut asked = CommandClick::default();
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = space::S;
         let button = ui.add_enabled(!running, Button::new(name));
@@ -96,7 +96,7 @@ pub enum JobState<'a> {
 
 /// What the person asked for at a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JobAsked {
+pub struct JobClick {
     /// To end it.
     pub cancel: bool,
     /// To see what came of it.
@@ -108,9 +108,9 @@ pub struct JobAsked {
 }
 
 /// Draws the line of a job.
-pub fn line(ui: &mut Ui, job: &JobLine<'_>) -> JobAsked {
+pub fn line(ui: &mut Ui, job: &JobLine<'_>) -> JobClick {
     let p = palette(ui);
-    let mut asked = JobAsked::default();
+    let mut asked = JobClick::default();
     let button = |ui: &mut Ui, text: &str| {
         let button = ui.add(Button::new(text).small());
         button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{text} {}", job.title)));

@@ -3,7 +3,7 @@
 use egui::{Align, Label, Layout, Link, Rect, RichText, Role, Ui, WidgetInfo, pos2, vec2};
 
 use super::format;
-use super::table::{self, Side, Sorted};
+use super::table::{self, Side, SortState};
 use crate::theme::{palette, space, tokens::height, tokens::size};
 
 /// What stands in a cell. Numbers are shown short and copied in full.
@@ -200,12 +200,12 @@ impl Sheet<'_> {
             let sorted = match sort {
                 Some((column, down)) if column == i => {
                     if down {
-                        Sorted::Down
+                        SortState::Down
                     } else {
-                        Sorted::Up
+                        SortState::Up
                     }
                 }
-                _ => Sorted::No,
+                _ => SortState::No,
             };
             let (name, side, hover) = (self.columns[i].name, self.side(i), self.columns[i].hover);
             let builder = egui::UiBuilder::new().max_rect(cell).id_salt((id, i));

@@ -44,7 +44,7 @@ pub fn words(ui: &mut Ui, text: impl Into<String>) {
 
 /// How a column is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sorted {
+pub enum SortState {
     /// Not by this column.
     No,
     /// Smallest first.
@@ -54,7 +54,7 @@ pub enum Sorted {
 }
 
 /// A column head that sorts when clicked. Its accessible name is `Sort by NAME`.
-pub fn sort_head(ui: &mut Ui, name: &str, side: Side, sorted: Sorted, hover: &str) -> bool {
+pub fn sort_head(ui: &mut Ui, name: &str, side: Side, sorted: SortState, hover: &str) -> bool {
     let p = palette(ui);
     let rect = ui.max_rect();
     ui.painter().rect_filled(rect, 0.0, p.side);
@@ -62,25 +62,25 @@ pub fn sort_head(ui: &mut Ui, name: &str, side: Side, sorted: Sorted, hover: &st
     let id = ui.scope_id().with(("sort", name));
     let response = ui.interact(rect, id, Sense::click());
     response.widget_info(|| {
-        WidgetInfo::selected(Role::Button, true, sorted != Sorted::No, format!("Sort by {name}"))
+        WidgetInfo::selected(Role::Button, true, sorted != SortState::No, format!("Sort by {name}"))
     });
-    let colour = if response.hovered() || sorted != Sorted::No { p.strong } else { p.weak };
+    let colour = if response.hovered() || sorted != SortState::No { p.strong } else { p.weak };
     let arrow = match sorted {
-        Sorted::No => "",
-        Sorted::Up => "▴",
-        Sorted::Down => "▾",
+        SortState::No => "",
+        SortState::Up => "▴",
+        SortState::Down => "▾",
     };
     cell(ui, side, |ui| {
         let title = RichText::new(name).size(size::SMALL).color(colour);
         let mark = RichText::new(arrow).size(size::SMALL).color(p.accent);
         if side == Side::Right {
-            if sorted != Sorted::No {
+            if sorted != SortState::No {
                 ui.add(Label::new(mark));
             }
             ui.add(Label::new(title).truncate());
         } else {
             ui.add(Label::new(title).truncate());
-            if sorted != Sorted::No {
+            if sorted != SortState::No {
                 ui.add(Label::new(mark));
             }
         }

@@ -111,7 +111,7 @@ fn a_tokens_experts_are_those_of_the_library_and_lead_to_their_pages() {
         .iter()
         .flat_map(|layer| layer.of(3).map(|(expert, weight)| (layer.layer, expert, weight)))
         .collect();
-    assert_eq!(experts.len(), 4 * 2, "four layers, two experts a token");
+    assert_eq!(experts.len(), 4 * 2, "four layers, two experts per token");
     for (layer, expert, weight) in &experts {
         wait_for(&mut window, &format!("Go to expert {layer}:{expert}"));
         let weight = format::value(f64::from(*weight));

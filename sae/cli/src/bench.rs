@@ -29,7 +29,7 @@ pub struct Command {
     /// Tokens per step
     #[arg(long, default_value_t = 2048)]
     batch: usize,
-    /// Rows to take batches from: numbers of 32 bits, one after another, nothing else in the file
+    /// Rows to take batches from: a file of 32-bit floats and nothing else
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Steps that are timed
@@ -38,19 +38,23 @@ pub struct Command {
     /// topk, mutual-choice (BatchTopK; batch-topk is accepted), feature-choice, gradient, gradient-mutual or gradient-feature
     #[arg(long, default_value_t = Method::Topk)]
     method: Method,
-    /// As `sae train --exact`: everything in f32
+    /// Everything in f32, as with `sae train --exact`
     #[arg(long)]
     exact: bool,
     /// Share of the features that are dead at every step
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     dead: f64,
-    /// Time other F, d, B, k, shares of dead features and threads, too, next to a law of growth; takes minutes
+    /// Also time other F, d, B, k, shares of dead features and numbers of threads, next to a law of growth; takes minutes
     #[arg(long, conflicts_with = "data")]
     grow: bool,
 }
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A shape that no step has; a file of rows that cannot be read or is not rows of that width; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let shape = StepShape {
             d: self.d,

@@ -35,16 +35,16 @@ pub(super) struct Measure {
     /// Dataset to measure on [default: the one that a run names]
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     pub(super) data: Option<PathBuf>,
-    /// Model to measure on: it reads the text inside this program
+    /// Model to measure on, with the text inside this program
     #[arg(long, value_name = "MODEL")]
     pub(super) model: Option<String>,
     /// Where the dictionary belongs, a TransformerLens name [default: as its files say]
     #[arg(long)]
     pub(super) hook: Option<Hook>,
-    /// Take this reading for the documented one; `sae check` lists them
+    /// Use this reading in place of the documented one; `sae check` lists them
     #[arg(long, value_name = "ID")]
     pub(super) reading: Option<String>,
-    /// Leave rows whose norm is above this out [default: as a run says]
+    /// Leave out rows whose norm is above this [default: the run's limit]
     #[arg(long, value_name = "NORM")]
     pub(super) norm_limit: Option<f64>,
     /// Tokens to measure on
@@ -73,6 +73,9 @@ impl Measure {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary, dataset or model that cannot be found or read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let opened = session.open_dictionary(&self.source)?;
         let mut options = self.measure.options(session)?;

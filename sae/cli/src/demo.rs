@@ -21,6 +21,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to or holds something else; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let done = demo::run(&self.out, session.seed, &mut session.progress)?;
         let mut json = serde_json::json!(done.evaluation);

@@ -1,38 +1,42 @@
 //! `sae evaluate`: how good a dictionary is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::inputs::RunInputs;
 use super::{Output, Session};
-use sae::evaluate::{self, EvaluateOptions, Evaluation};
-use sae::{ModelChoice, Result};
+use sae::evaluate::{self, EvaluateOptions, Evaluation, TogetherEvaluation};
+use sae::trace::Transcoders;
+use sae::{Result, saebench};
 
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n\n\
+    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n\n\
                   Of a run the numbers are kept in RUN/evaluation; of a dictionary of a different program they are only printed."
 )]
 pub struct Command {
     /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
     #[arg(value_name = "SOURCE")]
     run: String,
-    /// Dataset [default: the one the run was trained on]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Model to splice the dictionary into [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
-    /// Only reconstruction; no model is loaded
-    #[arg(long, conflicts_with = "model")]
-    no_model: bool,
+    #[command(flatten)]
+    inputs: RunInputs,
     /// Also principal components with as many numbers per token
     #[arg(long)]
     pca: bool,
-    /// Also, for a dictionary that takes the k best of a token: one threshold with the same L0 instead
+    /// Also, for a TopK dictionary, one threshold with the same L0 in place of the k best per token
     #[arg(long)]
     threshold: bool,
+    /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once
+    #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "no_model"])]
+    together: Vec<String>,
+    /// Also write the results as files of SAEBench
+    #[arg(long, value_name = "DIR", conflicts_with = "no_model")]
+    saebench: Option<PathBuf>,
+    /// Also the probes of this folder, which `sae probe` wrote, as files of SAEBench
+    #[arg(long, value_name = "DIR", requires = "saebench")]
+    probes: Option<PathBuf>,
     /// Tokens at most
     #[arg(long)]
     tokens: Option<u64>,
@@ -41,21 +45,13 @@ pub struct Command {
     all_documents: bool,
 }
 
-/// The choice that `--model` and `--no-model` make.
-pub(super) fn choice(model: Option<&str>, no_model: bool, session: &mut Session) -> Result<ModelChoice> {
-    Ok(match model {
-        _ if no_model => ModelChoice::Without,
-        Some(name) => ModelChoice::Source(session.model(name)?),
-        None => ModelChoice::OfTheData,
-    })
-}
-
 /// The lines of an evaluation's table.
 pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
     output.row("FVE", number(e.fve));
     let spread = format!(" ({} to {} on nine of ten tokens)", e.l0_quantiles[1], e.l0_quantiles[5]);
     output.row("L0", format!("{:.1}{spread}", e.l0));
+    let percent = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{:.2} %", 100.0 * n));
     let share = 100.0 * e.dead_share;
     output.row(
         "dead",
@@ -69,14 +65,38 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
         output.row(
             "left out",
             format!(
-                "{} tokens ({:.2} %), because of their norm",
+                "{} tokens ({:.2} %), because of their norm; they hold {} of Σ‖x‖²",
                 e.left_out,
-                100.0 * e.left_out as f64 / (e.left_out + e.tokens) as f64
+                100.0 * e.left_out as f64 / (e.left_out + e.tokens) as f64,
+                percent(e.left_out_mass)
             ),
         );
     }
     output.row("cosine", format!("{:.4}", e.cosine));
     output.row("L2 ratio", number(e.l2_ratio));
+    output.row("reconstruction bias", number(e.relative_reconstruction_bias));
+    output.row(
+        "frequent features",
+        format!(
+            "{} fire on more than 1 % of tokens, {} on more than 10 %",
+            percent(e.over_1_percent),
+            percent(e.over_10_percent)
+        ),
+    );
+    output.row(
+        "their firings",
+        format!("{} and {} of all", percent(e.firings_over_1_percent), percent(e.firings_over_10_percent)),
+    );
+    output.row("mean |cosine| of rows", number(e.decoder_cosine));
+    output.row(
+        "largest cosine",
+        format!(
+            "{} of decoder rows, {} of encoder rows, on average",
+            number(e.max_decoder_cosine),
+            number(e.max_encoder_cosine)
+        ),
+    );
+    output.row("γ = ‖mean‖ / ‖spread‖", number(e.mean_to_spread));
     output.row("CE clean", number(e.ce_clean));
     output.row("CE reconstructed", number(e.ce_reconstructed));
     output.row("CE zero ablation", number(e.ce_zero));
@@ -85,13 +105,46 @@ pub(super) fn rows(e: &Evaluation, output: &mut Output) {
     output.row("KL", number(e.kl));
 }
 
+/// The lines about transcoders that are in place at once.
+fn together_rows(e: &TogetherEvaluation, output: &mut Output) {
+    let layers = e.layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    output.row("together", format!("layers {layers}, {} tokens", e.tokens));
+    output.row(
+        "  CE replaced",
+        format!(
+            "{:.4} (clean {:.4}, zeros {:.4}, means {:.4})",
+            e.ce_replaced, e.ce_clean, e.ce_zero, e.ce_mean
+        ),
+    );
+    if let Some(share) = e.loss_recovered {
+        output.row("  loss recovered", format!("{share:.4}"));
+    }
+    output.row("  KL", format!("{:.4}", e.kl));
+    output.row("  agreement", format!("{:.4} of the likeliest tokens stay", e.agreement));
+}
+
 impl Command {
+    /// Writes SAEBench's files where they are asked for.
+    fn write_saebench(&self, run: &Path, evaluation: &Evaluation, output: &mut Output) -> Result<()> {
+        let Some(dir) = &self.saebench else { return Ok(()) };
+        output.row("SAEBench", saebench::write_core(run, evaluation, dir)?.display());
+        if let Some(probes) = &self.probes {
+            let path = saebench::write_sparse_probing(run, &evaluation.dictionary_sha256, probes, dir)?;
+            output.row("SAEBench", path.display());
+        }
+        Ok(())
+    }
+
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary, dataset or model that cannot be found or read, or that do not belong together; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = session.source(&self.run)?;
         let options = EvaluateOptions {
-            data: self.data,
-            model: choice(self.model.as_deref(), self.no_model, session)?,
+            model: self.inputs.model.choice(session)?,
+            data: self.inputs.data.clone(),
             tokens: self.tokens,
             all_documents: self.all_documents,
             seed: session.seed.unwrap_or_default(),
@@ -99,24 +152,40 @@ impl Command {
         };
         if !(self.pca || self.threshold) {
             let evaluation = evaluate::run(&run, &options, &mut session.progress)?;
-            let mut output = Output::new(serde_json::json!(evaluation));
+            if self.together.is_empty() {
+                let mut output = Output::new(serde_json::json!(evaluation));
+                rows(&evaluation, &mut output);
+                self.write_saebench(&run, &evaluation, &mut output)?;
+                return Ok(output);
+            }
+            let all = std::iter::once(&self.run).chain(&self.together);
+            let opened = all.map(|name| Ok((session.source(name)?, session.open_dictionary(name)?)));
+            let transcoders = Transcoders::new(opened.collect::<Result<Vec<_>>>()?)?;
+            let data = evaluate::data_of(&run, options.data.as_deref())?;
+            let together = evaluate::together(&data, &transcoders, &options, &mut session.progress)?;
+            let mut output = Output::new(serde_json::json!({ "run": evaluation, "together": together }));
             rows(&evaluation, &mut output);
+            together_rows(&together, &mut output);
+            self.write_saebench(&run, &evaluation, &mut output)?;
             return Ok(output);
         }
         let asked = (self.pca, self.threshold);
-        let measured = evaluate::run_beside(&run, asked, &options, &mut session.progress)?;
+        let measured = evaluate::run_with_extras(&run, asked, &options, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!({
-            "run": measured.runs, "by_threshold": measured.by_threshold, "baselines": measured.baselines,
+            "run": measured.runs, "by_threshold": measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect::<Vec<_>>(), "baselines": measured.baselines,
         }));
-        measured.runs.iter().for_each(|evaluation| rows(evaluation, &mut output));
+        for evaluation in &measured.runs {
+            rows(evaluation, &mut output);
+            self.write_saebench(&run, evaluation, &mut output)?;
+        }
         let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
         let line = |e: &Evaluation| {
             let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));
             format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
         };
-        measured.by_threshold.iter().flatten().for_each(|e| output.row("by one threshold", line(e)));
-        for beside in &measured.baselines {
-            output.row(&format!("{} {}", beside.baseline, beside.k), line(&beside.evaluation));
+        measured.by_threshold.iter().flatten().for_each(|(e, _)| output.row("by one threshold", line(e)));
+        for baseline in &measured.baselines {
+            output.row(&format!("{} {}", baseline.baseline, baseline.k), line(&baseline.evaluation));
         }
         Ok(output)
     }

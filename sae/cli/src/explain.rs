@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::kept::Indexed;
 use super::{Output, Session};
 use sae::Result;
 use sae::explain::import::{self, ImportOptions};
@@ -12,11 +13,13 @@ use sae::explain::{self, ExplainOptions};
 /// Explain an indexed run's features by rules of tokens, with scores on documents that the rules were not
 /// made from
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sae explain topk\n  sae explain topk --import batch-0.jsonl")]
+#[command(after_help = "Examples:\n  sae explain topk\n  sae explain topk --import batch-0.jsonl\n  \
+    sae explain gpt2-res/blocks.5.hook_resid_pre --data data --out gpt2-5")]
 pub struct Command {
-    /// Indexed run (see `sae index`)
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
+    /// Indexed run (see `sae index`); with --out also a dictionary of a different program (a folder, a file, or
+    /// OWNER/NAME[@REVISION][/PATH] of the hub)
+    #[arg(value_name = "SOURCE")]
+    run: String,
     /// Dataset to explain on [default: the one that was indexed]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -33,14 +36,20 @@ pub struct Command {
     /// Layer or source id to take from a Neuronpedia export of several
     #[arg(long, requires = "import", value_name = "ID")]
     layer: Option<String>,
+    #[command(flatten)]
+    indexed: Indexed,
 }
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A run without an index, a dataset or a file of explanations that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        let run = self.indexed.run(&self.run, self.data.as_deref(), true, session)?;
         if let Some(file) = self.import {
             let options = ImportOptions { file, name: self.name, layer: self.layer };
-            return Ok(imported(&import::run(&self.run, &options, &mut session.progress)?));
+            return Ok(imported(&import::run(&run, &options, &mut session.progress)?));
         }
         let options = ExplainOptions {
             data: self.data,
@@ -48,7 +57,7 @@ impl Command {
             seed: session.seed.unwrap_or(0),
             ..ExplainOptions::default()
         };
-        Ok(explained(&explain::explain(&self.run, &options, &mut session.progress)?))
+        Ok(explained(&explain::explain(&run, &options, &mut session.progress)?))
     }
 }
 

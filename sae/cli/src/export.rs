@@ -9,7 +9,7 @@ use super::{Output, Session};
 use sae::Result;
 use sae::export::{self, Choice, ExportOptions, Format};
 
-/// Export a run to another program's format, to pages for a browser, or one feature to a picture
+/// Export a run to a different program's format, to pages for a browser, or one feature to a picture
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  sae export topk --to dictionary-learning --out topk-dl\n  sae export topk --to html --out pages\n  \
@@ -62,6 +62,10 @@ fn formats() -> impl clap::builder::TypedValueParser<Value = Format> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A list of features that is not one; a run that cannot be read, or lacks what the format needs; files
+    /// that cannot be written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let choice = match (&self.features, self.top, self.label) {
             (Some(list), ..) => Choice::list(list)?,

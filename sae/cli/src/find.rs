@@ -8,7 +8,7 @@ use super::{Output, Session};
 use sae::Result;
 use sae::features::{self, FoundBy, FoundFeature};
 
-/// Find the features that fire on a word or a phrase, that are called so, or that promote it
+/// Find the features that fire on a word or a phrase, that are named after it, or that promote it
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sae find topk court\n  sae find topk 'the court' --limit 5 --json\n\n\
 A word stands for every token that reads like it, whatever the case and the space before it; text in quotation marks \
@@ -17,7 +17,7 @@ pub struct Command {
     /// Indexed run (see `sae index`)
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// A word, or several: a feature must then fire on each of them
+    /// One word or several; a feature must fire on all of them
     #[arg(value_name = "TEXT")]
     text: String,
     /// Features to list
@@ -27,6 +27,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A run without an index, an empty text, tables that cannot be read.
     pub fn run(self, _session: &mut Session) -> Result<Output> {
         let found = features::find(&self.run, &self.text, self.limit)?;
         let mut output =

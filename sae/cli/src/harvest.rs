@@ -26,34 +26,34 @@ pub struct Command {
     /// Field or column of the text [default: text, or input_ids (tokens), or messages (chats)]
     #[arg(long, value_name = "NAME")]
     text_column: Option<String>,
-    /// Of chats, keep the rows of what these roles say, e.g. assistant [default: all rows]
+    /// Of chats, keep only the rows of these roles' messages, e.g. assistant [default: all rows]
     #[arg(long, num_args = 1.., value_name = "ROLE")]
     roles: Vec<String>,
-    /// Begin every context with the begin token: auto (as the tokenizer's files say), always or never
+    /// Begin every context with the begin token: auto (as the tokenizer's files configure), always or never
     #[arg(long, default_value = "auto", value_name = "RULE")]
     bos: BosRule,
-    /// Where to take activations; may be given several times, then each gets a folder of its own in --out
+    /// Where to take activations; with several, each gets its own folder in --out
     #[arg(long = "hook", value_name = "HOOK")]
     hooks: Vec<Hook>,
     /// Folder for the dataset
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Write which experts each token went to
+    /// Also write which experts each token went to
     #[arg(long)]
     routing: bool,
-    /// Write d(sum of next-token cross-entropy)/d(activation)
+    /// Also write d(sum of next-token cross-entropy)/d(activation)
     #[arg(long)]
     gradients: bool,
-    /// Stop after so many tokens
+    /// Stop after this many tokens
     #[arg(long)]
     tokens: Option<u64>,
-    /// Tokens per context, BOS included [default: what the model was made for, at most 1024]
+    /// Tokens per context, BOS included [default: the model's longest, at most 1024]
     #[arg(long)]
     context_length: Option<usize>,
     /// Type of stored activations: f16 or f32
     #[arg(long, default_value = "f16", value_parser = dtype)]
     dtype: Dtype,
-    /// Rows of the model's batch, one context each [default: as many as make about 2048 tokens]
+    /// Contexts per batch of the model [default: as many as make about 2048 tokens]
     #[arg(long)]
     batch_rows: Option<usize>,
     /// Harvest part i of n (counted from 0) of the documents; when all n are there, --merge makes one dataset
@@ -78,6 +78,10 @@ pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A model or text that cannot be read, a hook that the model does not have, a folder that is taken; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if self.merge {
             return Ok(output(&harvest::merge(&self.out, &mut session.progress)?));

@@ -31,13 +31,13 @@ An interrupted import continues when the same command is given again.";
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Command {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<ImportKind>,
     #[command(flatten)]
     rows: Rows,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ImportKind {
     Dictionary(import_dictionary::Command),
 }
 
@@ -52,7 +52,7 @@ struct Rows {
     /// Show what would be read, and stop
     #[arg(long)]
     dry_run: bool,
-    /// Column or tensor of the activations; for one column per dimension, what stands before the number
+    /// Column or tensor of the activations; for one column per dimension, the name before the number
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
     /// Column or tensor of the tokens, for .npy a file; `none` to leave them out [default: token, token_ids, input_ids, …]
@@ -67,7 +67,7 @@ struct Rows {
     /// Column or tensor, for .npy a file, that is 0 where a row is padding; `none` to keep all [default: attention_mask]
     #[arg(long, value_name = "NAME")]
     mask_column: Option<String>,
-    /// Rows of a document where nothing says what documents are [default: 256, less for few rows]
+    /// Rows per document where the files do not tell documents apart [default: 256, fewer for few rows]
     #[arg(long, value_name = "ROWS")]
     rows_per_document: Option<u64>,
     /// The model that made the activations: if its weights are here they are noted, so that `sae evaluate` can splice; else a name
@@ -82,7 +82,7 @@ struct Rows {
     /// Type of stored activations: f16 or f32 [default: that of the files; f32 for f64, bf16 and pictures]
     #[arg(long, value_parser = super::harvest::dtype)]
     dtype: Option<Dtype>,
-    /// Stop after so many rows
+    /// Stop after this many rows
     #[arg(long)]
     rows: Option<u64>,
     /// Share of the documents, or of each picture's height, to set aside
@@ -118,7 +118,7 @@ impl Command {
     /// As [`activations::run`], [`images::run`] and [`sae::imported::run`].
     pub fn run(self, session: &mut Session) -> Result<Output> {
         match self.what {
-            Some(What::Dictionary(command)) => command.run(session),
+            Some(ImportKind::Dictionary(command)) => command.run(session),
             None => self.rows.run(session),
         }
     }

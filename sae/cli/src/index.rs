@@ -1,10 +1,10 @@
 //! `sae index`: the tables that the window shows features from.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::{Output, Session, evaluate, import_dictionary};
+use super::inputs::RunInputs;
+use super::kept::Kept;
+use super::{Output, Session};
 use sae::Result;
 use sae::features::{self, IndexOptions};
 
@@ -17,18 +17,10 @@ pub struct Command {
     /// A run; with --out also a dictionary of a different program (a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub)
     #[arg(value_name = "SOURCE")]
     run: String,
-    /// Make this run of a dictionary of a different program first, as `sae import dictionary` does
-    #[arg(long, value_name = "RUN")]
-    out: Option<PathBuf>,
-    /// Dataset [default: the one the run was trained on]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Model for the logits [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
-    /// Leave the logits out; no model is loaded
-    #[arg(long, conflicts_with = "model")]
-    no_model: bool,
+    #[command(flatten)]
+    kept: Kept,
+    #[command(flatten)]
+    inputs: RunInputs,
     /// Tokens at most, in whole documents; each takes 8 bytes of memory
     #[arg(long)]
     tokens: Option<u64>,
@@ -43,19 +35,16 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary, dataset or model that cannot be found or read, or that do not belong together; files
+    /// that cannot be written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let run = match &self.out {
-            Some(out) => {
-                let data = self.data.clone();
-                import_dictionary::import(&self.run, out, data, session)?;
-                out.clone()
-            }
-            None => session.source(&self.run)?,
-        };
+        let run = self.kept.source(&self.run, self.inputs.data.as_deref(), session)?;
         let defaults = IndexOptions::default();
         let options = IndexOptions {
-            data: self.data,
-            model: evaluate::choice(self.model.as_deref(), self.no_model, session)?,
+            model: self.inputs.model.choice(session)?,
+            data: self.inputs.data,
             tokens: self.tokens,
             map: !self.no_map,
             sources_of: self.sources_of.unwrap_or(defaults.sources_of),

@@ -10,7 +10,7 @@ use super::{Output, Session};
 use lm::model::{Hook, LanguageModel, Site};
 use sae::Result;
 
-/// Show a model's shape and its hooks, or how a run stands and what became of its features in training
+/// Show a model's shape and its hooks, or the state of a run and the history of its features in training
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sae inspect default\n  sae inspect run")]
 pub struct Command {
@@ -20,6 +20,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A run or model that cannot be found or read.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if Path::new(&self.model).join(storage::run::FILE).is_file() {
             return run(Path::new(&self.model));
@@ -54,7 +57,7 @@ impl Command {
     }
 }
 
-/// How the run in `dir` stands.
+/// The state of the run in `dir`.
 fn run(dir: &Path) -> Result<Output> {
     let (record, history) = (RunRecord::read(dir)?, HistoryRecord::read(dir)?);
     let count = |n: u64| super::progress::count(n as f64);

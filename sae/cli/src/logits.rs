@@ -20,7 +20,7 @@ pub struct Command {
     /// A Hugging Face folder, or `default` for the embedded model
     #[arg(long, default_value = "default", value_name = "DIR")]
     model: String,
-    /// The text; as much of it as fits into one context is used
+    /// The text; only what fits into one context is used
     #[arg(long)]
     text: String,
     /// The file to write: tokens [n], logits [n, V], blocks.L.hook_resid_post [n, d_model], routing.L [n, k]
@@ -51,6 +51,9 @@ impl Tap for Record {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A model that cannot be read, an empty text, a file that cannot be written.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let model = LanguageModel::load(&session.model(&self.model)?)?;
         let bos = model.bos();

@@ -1,4 +1,4 @@
-//! The terminal program: one file a command, each parses, calls the library and hands back what to print.
+//! The terminal program: one file per command; each parses, calls the library and hands back what to print.
 //!
 //! Progress goes to stderr, the result to stdout as a short table or, with `--json`, as one JSON object. Exit status: 0, 1 (failed),
 //! 2 (the request makes no sense).
@@ -19,16 +19,20 @@ mod harvest;
 mod import;
 mod import_dictionary;
 mod index;
+mod inputs;
 mod inspect;
+mod kept;
 mod logits;
 mod map;
 mod matching;
 mod output;
 mod pretrain;
+mod probe;
 mod progress;
 mod prompt;
 mod score;
 mod sweep;
+mod trace;
 mod train;
 
 use std::path::PathBuf;
@@ -91,8 +95,10 @@ enum Command {
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
+    Probe(Box<probe::Command>),
     Prompt(Box<prompt::Command>),
     Score(score::Command),
+    Trace(trace::Command),
 }
 
 /// What every command is given.
@@ -113,17 +119,17 @@ impl Session {
         Ok(source)
     }
 
-    /// Where the run or foreign dictionary of that name is; one of the hub is looked for in the cache.
-    fn source(&self, name: &str) -> Result<PathBuf> {
+    /// Where the run or foreign dictionary of that name is; one of the hub is fetched if it is not in the cache.
+    fn source(&mut self, name: &str) -> Result<PathBuf> {
         // Whoever opens a run reports that it is missing; it is not looked for on the hub.
         match DictionarySource::parse(name) {
-            source @ DictionarySource::Hub { .. } => source.locate(),
+            source @ DictionarySource::Hub { .. } => source.fetch(&mut self.progress),
             DictionarySource::Path(path) => Ok(path),
         }
     }
 
     /// The dictionary of that name.
-    fn open_dictionary(&self, name: &str) -> Result<Opened> {
+    fn open_dictionary(&mut self, name: &str) -> Result<Opened> {
         dictionaries::open_path(&self.source(name)?)
     }
 }
@@ -183,8 +189,10 @@ fn run(program: Program) -> Result<Output> {
         Command::Inspect(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
+        Command::Probe(command) => command.run(&mut session),
         Command::Prompt(command) => command.run(&mut session),
         Command::Score(command) => command.run(&mut session),
+        Command::Trace(command) => command.run(&mut session),
     }
 }
 

@@ -1,35 +1,43 @@
 //! `sae match`: two dictionaries, feature by feature.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::kept::{self, Kept};
 use super::{Output, Session};
 use sae::{Result, matching};
 
 /// Find for every feature the nearest one of another dictionary, by the cosine of decoder rows
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sae match topk wide\n  sae-app \"topk#matching=wide\"")]
+#[command(after_help = "Examples:\n  sae match topk wide\n  sae-app \"topk#matching=wide\"\n  \
+    sae match sparsify/layers.5 dictionary-learning/trainer_0 --json\n\n\
+    Of a run the nearest features are kept in RUN/matching; of a dictionary of a different program without --out\n\
+    only the summary is printed.")]
 pub struct Command {
-    /// The run
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
-    /// What to compare it with: a run, or a dictionary of a different program (a folder, a file, or OWNER/NAME[@REVISION][/PATH]
-    /// of the hub)
+    /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
+    #[arg(value_name = "SOURCE")]
+    run: String,
+    /// What to compare it with, likewise
     #[arg(value_name = "OTHER")]
     other: String,
     /// Name of the matching, a folder in RUN/matching [default: the name of OTHER]
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    kept: Kept,
 }
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be found or read, widths that differ, a folder that cannot be written to; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let other = session.source(&self.other)?;
-        let (folder, record) = matching::run(&self.run, &other, self.name.as_deref(), &mut session.progress)?;
+        let run = self.kept.source(&self.run, None, session)?;
+        let (folder, record) = matching::run(&run, &other, self.name.as_deref(), &mut session.progress)?;
         let mut output = Output::new(serde_json::json!(record));
-        output.row("comparison", folder.display());
+        kept::row(&mut output, "comparison", folder.as_deref(), "--out RUN makes a run to keep it in");
         output.row("features", format!("{} and {}", record.features, record.others));
         output.row("mutual nearest", record.mutual);
         output.row("mean max cosine", format!("{:.4}", record.mean_max_cosine));

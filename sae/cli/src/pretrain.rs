@@ -26,10 +26,10 @@ pub struct Command {
     /// See a domain N times in each pass over the text
     #[arg(long, value_name = "DOMAIN=N", value_parser = repeat)]
     repeat: Vec<(String, u32)>,
-    /// All options as TOML; what is given on the command line comes first
+    /// All options as TOML; options on the command line override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Go on from the checkpoint in --out
+    /// Resume from the checkpoint in --out
     #[arg(long)]
     resume: bool,
 }
@@ -42,6 +42,10 @@ fn repeat(text: &str) -> Result<(String, u32), String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// Options that make no sense, text that cannot be read, a folder that is taken or has nothing to resume;
+    /// an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let config = self.config(session)?;
         let result = pretrain::run(&config, &self.out, self.resume, &mut session.progress)?;

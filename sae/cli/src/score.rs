@@ -41,6 +41,9 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A model or text that cannot be read, a context length that the model does not have; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let mut model = LanguageModel::load(&session.model(&self.model)?)?;
         model.set_bos(self.bos)?;

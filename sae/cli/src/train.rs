@@ -6,7 +6,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 
 use super::{Output, Session};
-use sae::train::sweep::{self, Asked, Plan};
+use sae::harvest::Shard;
+use sae::train::sweep::{self, NamedConfig, Plan};
 use sae::train::{self, OPTIONS, OptionValue, TrainConfig, TrainOption, TrainOutcome};
 use sae::{Error, Result};
 
@@ -68,7 +69,7 @@ impl FromArgMatches for Options {
 /// Train a sparse autoencoder, or many of them, on a dataset of activations
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae train --data data --d-sae 2048 --k 32 --tokens 4000000 --out topk\n  sae train --out topk --resume\n  sae train --config sweep.toml --out sweep      # docs/sweeps.md"
+    after_help = "Examples:\n  sae train --data data --d-sae 2048 --k 32 --tokens 4000000 --out topk\n  sae train --out topk --resume\n  sae train --config sweep.toml --out sweep      # docs/sweeps.md\n  sae train --config sweep.toml --shard 3/8 --out sweep      # docs/scale-out.md"
 )]
 pub struct Command {
     /// The dataset, as `sae harvest` made it
@@ -77,7 +78,7 @@ pub struct Command {
     /// Folder for the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// All options as TOML (a run's train.toml), or a sweep of many runs; what is given on the command line comes first
+    /// All options as TOML (a run's train.toml), or a sweep of many runs; options on the command line override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Resume from the newest checkpoint in --out
@@ -85,24 +86,48 @@ pub struct Command {
     resume: bool,
     #[command(flatten)]
     options: Options,
-    /// Memory in GiB that the runs of a sweep may take together [default: most of what is free]
+    /// Memory in GiB for all runs of a sweep that train together [default: most of what is free]
     #[arg(long, value_name = "GIB")]
     memory: Option<f64>,
-    /// Only say what would be trained and what memory it needs
+    /// Train part i of n (counted from 0) of a sweep's runs; when all n are done, --merge makes one sweep of
+    /// them. The same command continues what was interrupted
+    #[arg(long, value_name = "I/N", requires = "config", conflicts_with = "resume")]
+    shard: Option<Shard>,
+    /// Check that every run of the sweep in --config was trained by the shards, and write its table
+    #[arg(long, requires = "config", conflicts_with_all = ["shard", "resume", "dry_run"])]
+    merge: bool,
+    /// Only show what would be trained, and the memory it needs
     #[arg(long)]
     dry_run: bool,
 }
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// No dataset, options that make no sense, a folder that is taken or has nothing to resume, files that
+    /// cannot be read or written; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         if let Some(asked) = self.sweep(session)? {
-            let plan = self.plan(&asked, session)?;
+            let mut plan = self.plan(&asked, session)?;
+            if self.merge {
+                return Ok(super::sweep::swept(&sweep::merge(&plan, &self.out, &mut session.progress)?));
+            }
+            if let Some(shard) = self.shard {
+                plan = self.plan(&sweep::share(&asked, shard), session)?;
+            }
             if self.dry_run {
                 return Ok(super::sweep::planned(&plan));
             }
-            let outcome = sweep::run(&plan, &self.out, self.resume, &mut session.progress)?;
+            let outcome = match self.shard {
+                Some(shard) => sweep::run_shard(&plan, shard, &self.out, &mut session.progress)?,
+                None => sweep::run(&plan, &self.out, self.resume, &mut session.progress)?,
+            };
             return Ok(super::sweep::swept(&outcome));
+        }
+        if self.shard.is_some() || self.merge {
+            return Err(Error::request("--config asks for one run, which cannot be cut into shards")
+                .with_remedy("write a sweep: docs/sweeps.md"));
         }
         if self.resume && self.config.is_none() && self.data.is_none() {
             return Ok(report(&train::resume(&self.out, &mut session.progress)?));
@@ -118,26 +143,26 @@ impl Command {
             .ok_or_else(|| Error::request("no dataset is given").with_remedy("give --data DIR"))?;
         if self.dry_run {
             let name = self.out.display().to_string();
-            return Ok(super::sweep::planned(&self.plan(&[Asked { name, config }], session)?));
+            return Ok(super::sweep::planned(&self.plan(&[NamedConfig { name, config }], session)?));
         }
         Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
     }
 
     /// The runs of the sweep that is asked for, if one is.
-    fn sweep(&self, session: &Session) -> Result<Option<Vec<Asked>>> {
+    fn sweep(&self, session: &Session) -> Result<Option<Vec<NamedConfig>>> {
         let asked = match &self.config {
             Some(path) if sweep::is_sweep(path)? => sweep::read_file(path)?,
             None if self.resume && self.out.join(sweep::SWEEP_FILE).exists() => sweep::read_out(&self.out)?,
             _ => return Ok(None),
         };
-        let over = |asked: Asked| {
+        let over = |asked: NamedConfig| {
             let config = self.over(&asked.config, session)?;
-            Ok(Asked { name: asked.name, config })
+            Ok(NamedConfig { name: asked.name, config })
         };
         asked.into_iter().map(over).collect::<Result<Vec<_>>>().map(Some)
     }
 
-    fn plan(&self, asked: &[Asked], session: &Session) -> Result<Plan> {
+    fn plan(&self, asked: &[NamedConfig], session: &Session) -> Result<Plan> {
         if let Some(gib) = self.memory.filter(|gib| !(*gib > 0.0 && gib.is_finite())) {
             return Err(Error::request(format!("--memory is {gib}; it must be a number of GiB above 0")));
         }

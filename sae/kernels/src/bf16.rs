@@ -4,12 +4,12 @@
 //! enough for the gradients of a loss that only helps dead features along (`step::dense_aux`), and for nothing else here.
 //!
 //! ```text
-//! left [n, K]   ──▶ Left    two of a row's numbers a word                 ┐
-//! right [K, m]  ──▶ Panels  two of a column's numbers a word, 64 columns  ├─ tile: 6 rows × 64 columns of sums ──▶ out [n, m]
+//! left [n, K]   ──▶ Left    two of a row's numbers per word               ┐
+//! right [K, m]  ──▶ Panels  two of a column's numbers per word, 64 columns ├─ tile: 6 rows × 64 columns of sums ──▶ out [n, m]
 //!                           side by side                                  ┘
 //! ```
 
-use super::gemm::{Into, Mat, MatMut};
+use super::gemm::{Mat, MatMut, WriteMode};
 
 /// Rows of a tile.
 pub const ROWS: usize = 6;
@@ -48,14 +48,14 @@ fn pair(a: f32, b: f32) -> u32 {
 
 /// The left factor, filled up with rows of zeros to whole tiles.
 #[derive(Debug, Default)]
-pub struct Left {
+pub struct PackedLeft {
     rows: usize,
     words: usize,
     /// `[rows, words]`
     data: Vec<u32>,
 }
 
-impl Left {
+impl PackedLeft {
     /// Makes this `m[n, K]`.
     pub fn set(&mut self, m: Mat<'_>) {
         let (rows, depth) = m.shape();
@@ -153,7 +153,7 @@ impl Panels {
 ///
 /// # Panics
 /// If shapes do not fit together.
-pub fn multiply(left: LeftRows<'_>, right: &Panels, scale: f32, into: Into, out: MatMut<'_>) {
+pub fn multiply(left: LeftRows<'_>, right: &Panels, scale: f32, into: WriteMode, out: MatMut<'_>) {
     let (out, (rows, columns), stride) = out.parts();
     assert!(
         left.words == right.words && left.rows == rows && right.columns == columns,
@@ -176,8 +176,8 @@ pub fn multiply(left: LeftRows<'_>, right: &Panels, scale: f32, into: Into, out:
                 let at = (t * ROWS + r) * stride + p * COLUMNS;
                 let out = out[at..at + width].iter_mut().zip(sums);
                 match into {
-                    Into::Overwrite => out.for_each(|(out, sum)| *out = scale * sum),
-                    Into::Add => out.for_each(|(out, sum)| *out += scale * sum),
+                    WriteMode::Overwrite => out.for_each(|(out, sum)| *out = scale * sum),
+                    WriteMode::Add => out.for_each(|(out, sum)| *out += scale * sum),
                 }
             }
         }
@@ -292,17 +292,17 @@ mod tests {
                 (Mat::new(&a, n, depth), Mat::new(&b, depth, m)),
                 (Mat::new(&a, depth, n).t(), Mat::new(&b, m, depth).t()),
             ] {
-                let (mut left, mut right) = (Left::default(), Panels::default());
+                let (mut left, mut right) = (PackedLeft::default(), Panels::default());
                 left.set(a);
                 right.set(b);
                 let mut out = vec![1.0; n * m];
-                multiply(left.all(), &right, 0.5, Into::Add, MatMut::new(&mut out, n, m));
+                multiply(left.all(), &right, 0.5, WriteMode::Add, MatMut::new(&mut out, n, m));
                 // In pieces, too.
                 for first in (0..n).step_by(ROWS) {
                     let rows = left.rows(first, ROWS);
                     let mut piece = vec![1.0; rows.rows * m];
                     let into = MatMut::new(&mut piece, rows.rows, m);
-                    multiply(rows, &right, 0.5, Into::Add, into);
+                    multiply(rows, &right, 0.5, WriteMode::Add, into);
                     assert_eq!(piece, out[first * m..][..piece.len()]);
                 }
                 for (at, got) in out.iter().enumerate() {

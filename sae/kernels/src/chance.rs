@@ -29,7 +29,8 @@ pub enum Purpose {
     Resampling = 4,
     /// Training: which token's gradient a token is given in the control that shuffles them; position: step.
     Gradients = 5,
-    /// Prompt: directions that changes of features are compared with; position: draw.
+    /// Controls: directions that changes of features are compared with, position: draw; rows that nothing trained, orders and resamples of
+    /// documents, from positions that their makers keep apart.
     Controls = 6,
     /// Prompt: tokens drawn after a text; position: step.
     Continuations = 7,
@@ -53,7 +54,8 @@ pub enum Purpose {
     Probes = 16,
     /// Experts: those masked in the controls of a mask; position: draw.
     Masks = 17,
-    /// Pre-training: first weights; position: tensor.
+    /// Pre-training: first weights; position: tensor, 0; experts made of a dense model; position: layer, 1; noise
+    /// of a gate; position: layer, 2 + step.
     Weights = 18,
     /// Pre-training: order of the text's pieces; position: epoch.
     Pieces = 19,

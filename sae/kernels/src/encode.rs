@@ -1,7 +1,7 @@
 //! Rows to pre-activations without biases, a chunk of rows at a time, so that `[B, F]` never exists.
 
-use super::gemm::{Into, Mat, MatMut, rows_times_rows};
-use super::product::{self, Right, multiply};
+use super::gemm::{Mat, MatMut, WriteMode, rows_times_rows};
+use super::product::{self, RightFactor, multiply};
 use super::topk::Candidates;
 
 /// Numbers of a chunk's pre-activations: 16 MiB.
@@ -63,8 +63,8 @@ impl Packed {
     pub fn products(&self, out: &mut Vec<f32>, rows: &[f32], w: &[f32], d: usize) {
         let (n, features) = (rows.len() / d, w.len() / d);
         out.resize(n * features, 0.0);
-        let right = Right::packed(Mat::new(w, features, d).t(), &self.panels);
-        multiply(Mat::new(rows, n, d), &right, 1.0, Into::Overwrite, MatMut::new(out, n, features));
+        let right = RightFactor::packed(Mat::new(w, features, d).t(), &self.panels);
+        multiply(Mat::new(rows, n, d), &right, 1.0, WriteMode::Overwrite, MatMut::new(out, n, features));
     }
 }
 

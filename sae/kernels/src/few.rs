@@ -4,9 +4,9 @@
 //! made in a buffer that stays in the cache just before it is used. The kernel is that of [`product`](super::product), so where that has
 //! panels, a row has the same bits as among many.
 
-use super::gemm::{Into, Mat, MatMut};
+use super::gemm::{Mat, MatMut, WriteMode};
 use super::pieces::equal_pieces;
-use super::product::{PANEL, Right, has_panels, multiply, pack_into, panel_numbers};
+use super::product::{PANEL, RightFactor, has_panels, multiply, pack_into, panel_numbers};
 use super::spare::Spare;
 
 /// Columns of a task: a number that does not depend on the machine.
@@ -25,8 +25,8 @@ pub fn few_rows(a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
         let columns = i * COLUMNS..n.min((i + 1) * COLUMNS);
         let width = columns.len();
         if !has_panels() {
-            let b = Right::plain(b.columns(columns.start, columns.end));
-            return multiply(a, &b, 1.0, Into::Overwrite, MatMut::new(out, rows, width));
+            let b = RightFactor::plain(b.columns(columns.start, columns.end));
+            return multiply(a, &b, 1.0, WriteMode::Overwrite, MatMut::new(out, rows, width));
         }
         spare.with(|panel| {
             panel.resize(panel_numbers(k, PANEL), 0.0);
@@ -35,7 +35,7 @@ pub fn few_rows(a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
                 let b = b.columns(first, end);
                 pack_into(b, panel);
                 let out = MatMut::strided(&mut out[first - columns.start..], rows, end - first, width);
-                multiply(a, &Right::packed(b, panel), 1.0, Into::Overwrite, out);
+                multiply(a, &RightFactor::packed(b, panel), 1.0, WriteMode::Overwrite, out);
             }
         });
     });
@@ -73,7 +73,13 @@ mod tests {
             assert_eq!(found.len(), rows * n);
             let packed = panels(b);
             let mut many = vec![0.0; rows * n];
-            multiply(a, &Right::packed(b, &packed), 1.0, Into::Overwrite, MatMut::new(&mut many, rows, n));
+            multiply(
+                a,
+                &RightFactor::packed(b, &packed),
+                1.0,
+                WriteMode::Overwrite,
+                MatMut::new(&mut many, rows, n),
+            );
             assert!(!has_panels() || many == found, "{rows} {k} {n}");
             for (at, found) in found.iter().enumerate() {
                 let (i, j) = (at / n, at % n);

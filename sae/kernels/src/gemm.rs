@@ -24,7 +24,7 @@ pub struct MatMut<'a> {
 
 /// What happens to the numbers that are in the output already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Into {
+pub enum WriteMode {
     /// They are overwritten.
     Overwrite,
     /// The product is added to them.
@@ -118,12 +118,12 @@ impl<'a> MatMut<'a> {
 #[allow(unsafe_code)]
 // The output is a mutable borrow: taking it by value ends it with the call.
 #[allow(clippy::needless_pass_by_value)]
-pub fn gemm(a: Mat<'_>, b: Mat<'_>, scale: f32, mode: Into, out: MatMut<'_>) {
+pub fn gemm(a: Mat<'_>, b: Mat<'_>, scale: f32, mode: WriteMode, out: MatMut<'_>) {
     assert_eq!((a.rows, b.cols, a.cols), (out.rows, out.cols, b.rows), "shapes of a product");
     if out.rows == 0 || out.cols == 0 {
         return;
     }
-    let add = mode == Into::Add;
+    let add = mode == WriteMode::Add;
     // SAFETY: every matrix was checked against its slice when it was made, the shapes fit each other, and `out` is borrowed
     // mutably, so it overlaps neither factor. The naive twin is in the tests below.
     unsafe {
@@ -157,7 +157,7 @@ pub fn gemm(a: Mat<'_>, b: Mat<'_>, scale: f32, mode: Into, out: MatMut<'_>) {
 /// If the slices do not have the shapes that `n`, `f`, `d` give.
 pub fn rows_times_rows(out: &mut [f32], a: &[f32], b: &[f32], n: usize, f: usize, d: usize) {
     assert_eq!((out.len(), a.len(), b.len()), (n * f, n * d, f * d), "out [n, f], a [n, d], b [f, d]");
-    gemm(Mat::new(a, n, d), Mat::new(b, f, d).t(), 1.0, Into::Overwrite, MatMut::new(out, n, f));
+    gemm(Mat::new(a, n, d), Mat::new(b, f, d).t(), 1.0, WriteMode::Overwrite, MatMut::new(out, n, f));
 }
 
 #[cfg(test)]
@@ -182,13 +182,13 @@ mod tests {
                 let a = if at_ { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
                 let b = if bt { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
                 let before = numbers(m * n, 3);
-                for mode in [Into::Overwrite, Into::Add] {
+                for mode in [WriteMode::Overwrite, WriteMode::Add] {
                     let mut out = before.clone();
                     gemm(a, b, 0.5, mode, MatMut::new(&mut out, m, n));
                     for i in 0..m {
                         for j in 0..n {
                             let sum: f32 = (0..k).map(|p| a.at(i, p) * b.at(p, j)).sum();
-                            let base = if mode == Into::Add { before[i * n + j] } else { 0.0 };
+                            let base = if mode == WriteMode::Add { before[i * n + j] } else { 0.0 };
                             assert!((out[i * n + j] - base - 0.5 * sum).abs() < 1e-5);
                         }
                     }
@@ -205,7 +205,7 @@ mod tests {
             Mat::strided(&a, 2, 3, 6),
             Mat::strided(&a, 3, 2, 4),
             1.0,
-            Into::Overwrite,
+            WriteMode::Overwrite,
             MatMut::strided(&mut out, 2, 2, 5),
         );
         assert_eq!(&out[2..5], &[9.0; 3]);

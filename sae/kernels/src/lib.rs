@@ -3,6 +3,29 @@
 //! No tensors, no files, no state, no threads of its own except where the documentation of a function tells. Matrices are row-major;
 //! `[n, d]` means `n` rows of `d` numbers. Every kernel has a naive twin in its tests.
 //!
+//! ```text
+//! x [n, d] ─ int8 ─▶ pairs that may be among the largest ─ listed ─▶ their pre-activations ─┐
+//!          └ encode ─▶ all pre-activations, in chunks ──────────────────────────────────────┴ topk, best ─▶ active pairs
+//! active pairs ─ gather ─▶ reconstructions [n, d];  group ─▶ pairs by feature ─ feature, adam ─▶ updated rows
+//! ```
+//!
+//! The two largest products of a row with three features:
+//!
+//! ```
+//! use kernels::gemm::rows_times_rows;
+//! use kernels::topk::{Candidates, select};
+//!
+//! let x = [1.0, 2.0]; // [1, 2]
+//! let features = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0]; // [3, 2]
+//! let mut z = [0.0; 3];
+//! rows_times_rows(&mut z, &x, &features, 1, 3, 2);
+//! assert_eq!(z, [1.0, 2.0, -1.0]);
+//!
+//! let (mut active, mut values) = ([0; 2], [0.0; 2]);
+//! let n = select(&z, &[0.0; 3], 2, &mut Candidates::default(), &mut active, &mut values);
+//! assert_eq!((n, active, values), (2, [0, 1], [1.0, 2.0]));
+//! ```
+//!
 //! | file | computes |
 //! |---|---|
 //! | [`gemm`] | dense products of strided matrices |

@@ -5,7 +5,7 @@
 //! where it lies. A tile of 12 rows and 32 columns stays in registers while it runs over all of k, so an entry of the result is one
 //! sum over k in order: the same bits whatever the number of rows next to it. Processors without AVX-512 get [`gemm`](super::gemm).
 
-use super::gemm::{Into, Mat, MatMut, gemm};
+use super::gemm::{Mat, MatMut, WriteMode, gemm};
 use super::pieces::equal_pieces;
 use super::turn::turn;
 
@@ -22,7 +22,7 @@ pub fn has_panels() -> bool {
 
 /// The right factor `[k, n]` of products.
 #[derive(Debug, Clone, Copy)]
-pub struct Right<'a> {
+pub struct RightFactor<'a> {
     mat: Mat<'a>,
     /// Panels `[⌈n / 32⌉, k, 32]`, the last one filled up with zeros; empty if it is used as it lies.
     panels: &'a [f32],
@@ -71,7 +71,7 @@ pub fn panels(mat: Mat<'_>) -> Vec<f32> {
     equal_pieces(panel_numbers(k, n), k * PANEL, |j, panel| pack_panel(mat, j, panel))
 }
 
-impl<'a> Right<'a> {
+impl<'a> RightFactor<'a> {
     /// The matrix as it lies: for few rows, or where its rows are contiguous and it is small.
     pub fn plain(mat: Mat<'a>) -> Self {
         Self { mat, panels: &[] }
@@ -109,7 +109,7 @@ impl<'a> Right<'a> {
 /// If the shapes do not fit: a mistake of the caller, never of the input.
 // The output is a mutable borrow: taking it by value ends it with the call.
 #[allow(clippy::needless_pass_by_value)]
-pub fn multiply(a: Mat<'_>, b: &Right<'_>, scale: f32, mode: Into, out: MatMut<'_>) {
+pub fn multiply(a: Mat<'_>, b: &RightFactor<'_>, scale: f32, mode: WriteMode, out: MatMut<'_>) {
     #[cfg(target_arch = "x86_64")]
     if has_panels() && (!b.panels.is_empty() || b.mat.rows_contiguous().is_some()) {
         return avx512::multiply(a, b, scale, mode, out);
@@ -122,8 +122,8 @@ pub fn multiply(a: Mat<'_>, b: &Right<'_>, scale: f32, mode: Into, out: MatMut<'
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::super::gemm::{Into, Mat, MatMut};
-    use super::{PANEL, Right};
+    use super::super::gemm::{Mat, MatMut, WriteMode};
+    use super::{PANEL, RightFactor};
 
     /// Rows of a tile: 24 of the 32 registers hold its sums.
     const STRIP: usize = 12;
@@ -146,7 +146,7 @@ mod avx512 {
     }
 
     #[allow(clippy::needless_pass_by_value)]
-    pub fn multiply(a: Mat<'_>, b: &Right<'_>, scale: f32, mode: Into, out: MatMut<'_>) {
+    pub fn multiply(a: Mat<'_>, b: &RightFactor<'_>, scale: f32, mode: WriteMode, out: MatMut<'_>) {
         let ((m, k), (_, n)) = (a.shape(), b.mat.shape());
         let (c, c_shape, c_row) = out.parts();
         assert_eq!((m, n, k), (c_shape.0, c_shape.1, b.mat.shape().0), "shapes of a product");
@@ -180,7 +180,7 @@ mod avx512 {
                         c_row,
                         columns,
                         scale,
-                        add: mode == Into::Add,
+                        add: mode == WriteMode::Add,
                     };
                     tile(place, STRIP.min(m - i), left == PANEL);
                 }
@@ -276,8 +276,8 @@ mod tests {
         };
         let (a, b) = (matrix(&a_data, m, k, a_turned), matrix(&b_data, k, n, b_turned));
         let space = panels(b);
-        let right = if packed { Right::packed(b, &space) } else { Right::plain(b) };
-        for mode in [Into::Overwrite, Into::Add] {
+        let right = if packed { RightFactor::packed(b, &space) } else { RightFactor::plain(b) };
+        for mode in [WriteMode::Overwrite, WriteMode::Add] {
             let before = numbers(m * (n + GAP), 3);
             let mut out = before.clone();
             multiply(a, &right, 0.5, mode, MatMut::strided(&mut out, m, n, n + GAP));
@@ -288,7 +288,7 @@ mod tests {
                     continue;
                 }
                 let sum: f64 = (0..k).map(|p| f64::from(a.at(i, p)) * f64::from(b.at(p, j))).sum();
-                let base = if mode == Into::Add { f64::from(*before) } else { 0.0 };
+                let base = if mode == WriteMode::Add { f64::from(*before) } else { 0.0 };
                 assert!((f64::from(*found) - base - 0.5 * sum).abs() < 1e-5, "{m}x{k}x{n} at {i}, {j}");
             }
         }
@@ -311,14 +311,14 @@ mod tests {
         let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
         let b = Mat::new(&b, n, k).t();
         let space = panels(b);
-        let right = Right::packed(b, &space);
+        let right = RightFactor::packed(b, &space);
         let product = |a: &[f32]| {
             let mut out = vec![0.0; a.len() / k * n];
             multiply(
                 Mat::new(a, a.len() / k, k),
                 &right,
                 1.0,
-                Into::Overwrite,
+                WriteMode::Overwrite,
                 MatMut::new(&mut out, a.len() / k, n),
             );
             out
@@ -336,11 +336,11 @@ mod tests {
         let (a, b) = (numbers(3 * k, 1), numbers(n * k, 2));
         let b = Mat::new(&b, n, k).t();
         let space = panels(b);
-        let right = Right::packed(b, &space);
+        let right = RightFactor::packed(b, &space);
         let (mut all, mut some) = (vec![0.0; 3 * n], vec![0.0; 3 * 45]);
         let a = Mat::new(&a, 3, k);
-        multiply(a, &right, 1.0, Into::Overwrite, MatMut::new(&mut all, 3, n));
-        multiply(a, &right.columns(32, 77), 1.0, Into::Overwrite, MatMut::new(&mut some, 3, 45));
+        multiply(a, &right, 1.0, WriteMode::Overwrite, MatMut::new(&mut all, 3, n));
+        multiply(a, &right.columns(32, 77), 1.0, WriteMode::Overwrite, MatMut::new(&mut some, 3, 45));
         for i in 0..3 {
             for j in 0..45 {
                 assert!((some[i * 45 + j] - all[i * n + 32 + j]).abs() < 1e-6);

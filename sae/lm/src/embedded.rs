@@ -10,7 +10,7 @@ pub const WEIGHTS: &[u8] = include_bytes!("../../../assets/model/model.safetenso
 /// `tokenizer.json` of the embedded model.
 pub const TOKENIZER: &[u8] = include_bytes!("../../../assets/model/tokenizer.json");
 
-/// The embedded text: a `.jsonl` file a domain, held-out documents marked.
+/// The embedded text: a `.jsonl` file per domain, held-out documents marked.
 pub const CORPUS: [(&str, &[u8]); 5] = [
     ("code.jsonl", include_bytes!("../../../assets/corpus/code.jsonl")),
     ("english.jsonl", include_bytes!("../../../assets/corpus/english.jsonl")),

@@ -26,7 +26,7 @@
 //! let tokenizer = model.tokenizer();
 //! let tokens = tokenizer.encode("The court held that the contract was void.")?;
 //! let predicted = tokens.len() as f32;
-//! // One document, contexts of 64 tokens, one context a batch.
+//! // One document, contexts of 64 tokens, one context per batch.
 //! let contexts = pack([Ok((0, tokens))], 64, tokenizer.bos(), 1)?.next().expect("a text has a context")?;
 //! let logits = model.forward(&contexts, &mut NoTap)?;
 //! let nats_per_token = summed_loss(&logits, &contexts)?.to_scalar::<f32>()? / predicted;

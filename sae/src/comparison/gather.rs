@@ -8,7 +8,9 @@ use storage::comparison::ComparisonRow;
 use storage::{FoundKind, RunRecord, RunStatus};
 
 use crate::dictionary::Selection;
-use crate::evaluate::{BY_THRESHOLD, BaselineEvaluation, EvaluateOptions, Evaluation, chosen_tokens};
+use crate::evaluate::{
+    BY_THRESHOLD, Baseline, BaselineEvaluation, EvaluateOptions, Evaluation, WithDocuments, chosen_tokens,
+};
 use crate::rows::Subject;
 use crate::train::{CONFIG_FILE, Method, TrainConfig, read_config_file};
 use crate::{ModelChoice, Result};
@@ -45,7 +47,7 @@ impl Candidate {
     pub(super) fn evaluation(
         &self,
         options: &EvaluateOptions,
-    ) -> Result<Option<(Evaluation, Option<Evaluation>)>> {
+    ) -> Result<Option<(WithDocuments, Option<WithDocuments>)>> {
         let subject = Subject::open(&self.path, options.data.as_deref())?;
         let tokens = chosen_tokens(&subject.dataset, options)?;
         let read = |name: &str| {
@@ -56,8 +58,10 @@ impl Candidate {
                 && there.norm_limit == options.norm_limit
                 && there.tokens + there.left_out == tokens
                 && there.split == if options.all_documents { "all" } else { "held-out" }
-                && there.ce_clean.is_some() == (options.model != ModelChoice::Without);
-            same.then_some(there)
+                && there.ce_clean.is_some() == (options.model != ModelChoice::Without)
+                && there.cosine_features.is_some();
+            let documents = storage::evaluation::read_documents(&self.path, name).ok()??;
+            same.then_some((there, documents))
         };
         let Some(own) = read(CORE) else { return Ok(None) };
         if !matches!(subject.dictionary.selection, Selection::TopK(_)) {
@@ -157,6 +161,7 @@ pub(super) fn row(candidate: &Candidate, variant: &str, evaluation: &Evaluation)
         group: group(&record.method, variant, record.k as u64),
         method: record.method.clone(),
         variant: variant.to_owned(),
+        control: config.control().to_owned(),
         hook: record.hook.clone(),
         k: record.k as u64,
         d_sae: record.d_sae as u64,
@@ -184,13 +189,21 @@ pub(super) fn threshold_row(candidate: &Candidate, variant: &str, evaluation: &E
 const ONE: &str = "by one threshold";
 
 /// A computed baseline as a row, next to a run of the same data.
-pub(super) fn baseline_row(beside: &Candidate, baseline: &BaselineEvaluation) -> ComparisonRow {
+pub(super) fn baseline_row(candidate: &Candidate, baseline: &BaselineEvaluation) -> ComparisonRow {
     let (name, k) = (baseline.baseline.name(), baseline.k as u64);
+    let control = match baseline.baseline {
+        Baseline::PcaFirst => "first principal components",
+        Baseline::PcaLargest => "largest principal components",
+        Baseline::RawLargest => "raw dimensions",
+        Baseline::RandomRows => "random rows, not trained",
+        Baseline::PermutedDecoder => "permuted decoder",
+    };
     ComparisonRow {
         run: format!("{name}-k{k}"),
+        control: control.to_owned(),
         group: group(name, "", k),
         method: name.to_owned(),
-        hook: beside.record.hook.clone(),
+        hook: candidate.record.hook.clone(),
         k,
         d_sae: baseline.evaluation.d_sae,
         selection: "best".to_owned(),
@@ -216,6 +229,12 @@ fn measured(e: &Evaluation) -> ComparisonRow {
         ce: e.ce_reconstructed,
         loss_recovered: e.loss_recovered,
         kl: e.kl,
+        reconstruction_bias: e.relative_reconstruction_bias,
+        decoder_cosine: e.decoder_cosine,
+        max_decoder_cosine: e.max_decoder_cosine,
+        over_1_percent: e.over_1_percent,
+        left_out_mass: e.left_out_mass,
+        mean_to_spread: e.mean_to_spread,
         ..ComparisonRow::default()
     }
 }

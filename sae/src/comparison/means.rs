@@ -2,11 +2,13 @@
 
 use storage::comparison::{ComparisonRow, MeanRow};
 
+use super::student::quantile;
+
 /// A figure: its name and what it is of a row.
 pub(super) type Figure = (&'static str, fn(&ComparisonRow) -> Option<f64>);
 
 /// The figures that means are taken of.
-pub(super) const FIGURES: [Figure; 16] = [
+pub(super) const FIGURES: [Figure; 20] = [
     ("fve", |row| row.fve),
     ("ce_increase", |row| Some(row.ce? - row.ce_clean?)),
     ("kl", |row| row.kl),
@@ -20,37 +22,63 @@ pub(super) const FIGURES: [Figure; 16] = [
     ("under_used_share", |row| row.under_used_share),
     ("cosine", |row| Some(row.cosine)),
     ("l2_ratio", |row| row.l2_ratio),
+    ("reconstruction_bias", |row| row.reconstruction_bias),
+    ("decoder_cosine", |row| row.decoder_cosine),
+    ("max_decoder_cosine", |row| row.max_decoder_cosine),
+    ("over_1_percent", |row| row.over_1_percent),
     ("l0_training", |row| row.l0_training),
     ("fve_training", |row| row.fve_training),
     ("seconds", |row| row.seconds),
 ];
 
-/// The means of all figures of all groups. Rows of a group stand together.
-pub(super) fn means(rows: &[ComparisonRow]) -> Vec<MeanRow> {
-    let same =
-        |a: &ComparisonRow, b: &ComparisonRow| (&a.group, &a.hook, a.d_sae) == (&b.group, &b.hook, b.d_sae);
-    rows.chunk_by(same).flat_map(|group| FIGURES.iter().filter_map(|figure| mean(group, figure))).collect()
+/// Whether two rows differ in their seed alone. Rows of a group stand together.
+pub(super) fn same_group(a: &ComparisonRow, b: &ComparisonRow) -> bool {
+    (&a.group, &a.hook, a.d_sae) == (&b.group, &b.hook, b.d_sae)
+}
+
+/// The means of all figures of a group.
+pub(super) fn means(group: &[ComparisonRow]) -> Vec<MeanRow> {
+    FIGURES.iter().filter_map(|figure| mean(group, figure)).collect()
+}
+
+/// The values of a figure that are numbers.
+pub(super) fn values(group: &[ComparisonRow], of: fn(&ComparisonRow) -> Option<f64>) -> Vec<f64> {
+    group.iter().filter_map(of).filter(|value| value.is_finite()).collect()
+}
+
+/// Mean and variance (n − 1) of some numbers; no variance of one.
+pub(super) fn moments(values: &[f64]) -> (f64, Option<f64>) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (values.len() > 1).then(|| squares / (n - 1.0)))
 }
 
 fn mean(group: &[ComparisonRow], (figure, of): &Figure) -> Option<MeanRow> {
-    let values: Vec<f64> = group.iter().filter_map(of).filter(|value| value.is_finite()).collect();
+    let values = values(group, *of);
     let (first, n) = (group.first()?, values.len() as f64);
     if values.is_empty() {
         return None;
     }
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let (mean, variance) = moments(&values);
+    let sd = variance.map(f64::sqrt);
+    let half = sd.map(|sd| quantile(0.975, n - 1.0) * sd / n.sqrt());
     Some(MeanRow {
         group: first.group.clone(),
         method: first.method.clone(),
         variant: first.variant.clone(),
+        control: first.control.clone(),
         hook: first.hook.clone(),
         k: first.k,
         d_sae: first.d_sae,
         figure: (*figure).to_owned(),
         seeds: values.len() as u64,
         mean,
-        sd: (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()),
+        sd,
+        low: half.map(|half| mean - half),
+        high: half.map(|half| mean + half),
+        data_low: None,
+        data_high: None,
         least: values.iter().copied().fold(f64::INFINITY, f64::min),
         most: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
     })

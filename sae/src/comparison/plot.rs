@@ -293,17 +293,4 @@ mod tests {
         assert!(picture.contains("&lt;a &amp; b&gt;") && !picture.contains("<a"));
         assert!(dots(&[], "x").is_none() && lines(&[], "y").is_none());
     }
-
-    #[test]
-    fn zz_render() {
-        for name in ["demo", "smollm2"] {
-            let path = std::path::PathBuf::from(format!("../docs/comparisons/{name}/means.parquet"));
-            let table = storage::row::open::<MeanRow>(&path).unwrap();
-            let rows = storage::row::read::<MeanRow>(&table, Default::default()).unwrap();
-            std::fs::create_dir_all(format!("/tmp/an_pics/{name}")).unwrap();
-            for (file, picture) in pictures(&rows).unwrap() {
-                std::fs::write(format!("/tmp/an_pics/{name}/{file}"), picture).unwrap();
-            }
-        }
-    }
 }

@@ -72,7 +72,7 @@ impl Behaviour {
 
     /// This one's reconstructions next to what `shared` has of the same tokens: the model as it is, zeros and the mean.
     #[must_use]
-    pub fn beside(mut self, shared: &Self) -> Self {
+    pub fn with_shared(mut self, shared: &Self) -> Self {
         (self.tokens, self.clean) = (shared.tokens, shared.clean);
         for replacement in [Replacement::Zero, Replacement::Mean] {
             let index = replacement as usize;

@@ -7,6 +7,9 @@
 //! ```
 
 mod behaviour;
+mod by_document;
+pub(crate) mod controls;
+mod geometry;
 mod passes;
 mod pca;
 mod reconstruction;
@@ -15,6 +18,7 @@ mod splice;
 #[cfg(test)]
 mod tests;
 mod threshold;
+mod together;
 mod transcoder;
 
 use std::path::{Path, PathBuf};
@@ -25,11 +29,15 @@ pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
 pub use pca::Pca;
 pub use reconstruction::{Figures, QUANTILES, Reconstruction};
 pub use splice::{Energy, Splice, SpliceAt};
-pub use storage::evaluation::{BY_THRESHOLD, Baseline, BaselineEvaluation, Evaluation, FORMAT};
+pub use storage::evaluation::{
+    BY_THRESHOLD, Baseline, BaselineEvaluation, EvaluatedDocumentRow, Evaluation, FORMAT,
+};
+pub use together::{TogetherEvaluation, data_of, together};
 
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Dictionary, Selection};
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, is_run, load_model};
 use crate::{Error, Progress, Result};
+use by_document::ByDocument;
 use lm::model::Hook;
 use passes::{Setting, View, check_energy, over_contexts, over_rows};
 
@@ -67,8 +75,11 @@ impl Default for EvaluateOptions {
 }
 
 /// Evaluates the run in `run_dir` and writes `RUN/evaluation/core.json`. Of a foreign dictionary nothing is written.
+///
+/// # Errors
+/// As [`many`].
 pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progress) -> Result<Evaluation> {
-    let measured = many(&[run_dir.to_owned()], Beside::default(), options, progress)?;
+    let measured = many(&[run_dir.to_owned()], Extras::default(), options, progress)?;
     measured.runs.into_iter().next().ok_or_else(|| Error::request("there is no run to evaluate"))
 }
 
@@ -77,17 +88,27 @@ pub fn run(run_dir: &Path, options: &EvaluateOptions, progress: &mut dyn Progres
 pub struct Measured {
     /// Of each run.
     pub runs: Vec<Evaluation>,
+    /// The documents of each run's evaluation; none of a transcoder.
+    pub documents: Vec<Vec<EvaluatedDocumentRow>>,
     /// Of each run that takes the k best of a token, with one threshold instead; `None` for the others, and if it was not asked for.
-    pub by_threshold: Vec<Option<Evaluation>>,
+    pub by_threshold: Vec<Option<WithDocuments>>,
     /// Of the baselines.
     pub baselines: Vec<BaselineEvaluation>,
+    /// Their documents.
+    pub baseline_documents: Vec<Vec<EvaluatedDocumentRow>>,
 }
+
+/// An evaluation with what it found on each document.
+pub type WithDocuments = (Evaluation, Vec<EvaluatedDocumentRow>);
 
 /// What is measured besides the runs themselves.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Beside<'a> {
+pub struct Extras<'a> {
     /// Principal components with so many numbers per token.
     pub pca: &'a [usize],
+    /// The controls that are computed, for dictionaries of so many features and so many active ones per token: the activation's own
+    /// dimensions, random rows, and the first run with its decoder rows permuted.
+    pub controls: &'a [(usize, usize)],
     /// Runs that take the k best of a token, selecting by one threshold with the same L0 instead; kept in
     /// `RUN/evaluation/threshold.json`.
     pub threshold: bool,
@@ -97,9 +118,13 @@ pub struct Beside<'a> {
 /// then once for every dictionary. Writes `RUN/evaluation/core.json` of each that is a run.
 ///
 /// The runs must have one dataset. Where training left rows out because of their norm, the lowest limit holds for all of them.
+///
+/// # Errors
+/// A run, dataset or model that cannot be read; runs of several datasets; PCA of a transcoder; a model that
+/// does not compute what the dataset holds; a reconstruction that is not finite; a stop that was asked for.
 pub fn many(
     runs: &[PathBuf],
-    beside: Beside<'_>,
+    extras: Extras<'_>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Measured> {
@@ -119,20 +144,22 @@ pub fn many(
     let limits = subjects.iter().filter_map(|subject| subject.norm_limit);
     let limit = options.norm_limit.or_else(|| limits.reduce(f32::min));
     let mut baselines = Vec::new();
-    if !beside.pca.is_empty() && subjects.iter().any(|subject| subject.dictionary.target.is_some()) {
+    let computed = !extras.pca.is_empty() || !extras.controls.is_empty();
+    if computed && subjects.iter().any(|subject| subject.dictionary.target.is_some()) {
         return Err(Error::request(
-            "principal components of a transcoder's input say nothing about its target",
+            "principal components and other controls of a transcoder's input say nothing about its target",
         )
         .with_remedy("leave --pca out"));
     }
-    if !beside.pca.is_empty() {
-        let fitted = Pca::fit(dataset, limit, options.seed, progress)?;
-        for &k in beside.pca {
-            baselines.extend(Baseline::ALL.map(|baseline| (baseline, k, fitted.dictionary(baseline, k))));
+    if computed {
+        let (fitted, sample) = Pca::fit(dataset, limit, options.seed, progress)?;
+        for &k in extras.pca {
+            baselines.extend(Baseline::PCA.map(|baseline| (baseline, k, fitted.dictionary(baseline, k))));
         }
+        baselines.extend(computed_controls(extras.controls, &fitted, &sample, first, options.seed));
     }
     let mut thresholds = Vec::new();
-    for subject in subjects.iter().filter(|_| beside.threshold) {
+    for subject in subjects.iter().filter(|_| extras.threshold) {
         let dictionary = &subject.dictionary;
         thresholds.push(threshold::by_threshold(dictionary, dataset, limit, options.seed, progress)?);
     }
@@ -144,33 +171,72 @@ pub fn many(
         .collect();
     let mut measured = measure(dataset, &dictionaries, limit, options, progress)?;
     let mut others = measured.split_off(subjects.len()).into_iter();
-    let mut by_threshold = Vec::new();
+    let mut found = Measured::default();
     for (dictionary, (subject, run)) in thresholds.iter().zip(subjects.iter().zip(runs)) {
-        let mut evaluation = dictionary.as_ref().and_then(|_| others.next());
-        if let Some(evaluation) = &mut evaluation {
-            evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
-            if subject.is_run {
-                evaluation.write(run, BY_THRESHOLD)?;
-            }
-        }
-        by_threshold.push(evaluation);
+        let evaluated = match dictionary.as_ref().and_then(|_| others.next()) {
+            Some(evaluated) => Some(keep(subject, run, BY_THRESHOLD, evaluated)?),
+            None => None,
+        };
+        found.by_threshold.push(evaluated);
     }
-    for ((evaluation, subject), run) in measured.iter_mut().zip(&subjects).zip(runs) {
-        evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
-        if subject.is_run {
-            evaluation.write(run, storage::evaluation::CORE)?;
-        }
+    for ((evaluated, subject), run) in measured.into_iter().zip(&subjects).zip(runs) {
+        let (evaluation, documents) = keep(subject, run, storage::evaluation::CORE, evaluated)?;
+        found.runs.push(evaluation);
+        found.documents.push(documents);
     }
-    let baselines = baselines.into_iter().zip(others);
-    let baselines = baselines
-        .map(|((baseline, k, _), evaluation)| BaselineEvaluation { baseline, k, evaluation })
-        .collect();
-    Ok(Measured { runs: measured, by_threshold, baselines })
+    for ((baseline, k, _), (evaluation, documents)) in baselines.into_iter().zip(others) {
+        found.baselines.push(BaselineEvaluation { baseline, k, evaluation });
+        found.baseline_documents.push(documents);
+    }
+    Ok(found)
+}
+
+/// The controls for dictionaries of `shapes` (features, active ones per token), and `first` with its decoder permuted.
+fn computed_controls(
+    shapes: &[(usize, usize)],
+    fitted: &Pca,
+    sample: &[f32],
+    first: &Subject,
+    seed: u64,
+) -> Vec<(Baseline, usize, Dictionary)> {
+    let mut made = Vec::new();
+    let mut budgets: Vec<usize> = shapes.iter().map(|&(_, k)| k).collect();
+    budgets.sort_unstable();
+    budgets.dedup();
+    for k in budgets {
+        made.push((Baseline::RawLargest, k, controls::raw_largest(&fitted.mean, k)));
+    }
+    for &(features, k) in shapes {
+        made.push((Baseline::RandomRows, k, controls::random_rows(&fitted.mean, sample, features, k, seed)));
+    }
+    if let (false, Selection::TopK(k)) = (shapes.is_empty(), &first.dictionary.selection) {
+        made.push((Baseline::PermutedDecoder, *k, controls::permuted(&first.dictionary, seed)));
+    }
+    made
+}
+
+/// Notes which dictionary it is, and writes the evaluation where it belongs if that is a run.
+fn keep(
+    subject: &Subject,
+    run: &Path,
+    name: &str,
+    (mut evaluation, documents): WithDocuments,
+) -> Result<WithDocuments> {
+    evaluation.dictionary_sha256.clone_from(&subject.dictionary_sha256);
+    if subject.is_run {
+        // The documents first: an evaluation without them would be measured again.
+        storage::evaluation::write_documents(run, name, &documents)?;
+        evaluation.write(run, name)?;
+    }
+    Ok((evaluation, documents))
 }
 
 /// Evaluates the run in `run_dir` and what else is wanted: PCA with as many numbers per token as the run has features, kept in
 /// `RUN/evaluation/pca.json`, and one threshold.
-pub fn run_beside(
+///
+/// # Errors
+/// As [`many`].
+pub fn run_with_extras(
     run_dir: &Path,
     (pca, threshold): (bool, bool),
     options: &EvaluateOptions,
@@ -183,8 +249,8 @@ pub fn run_beside(
         let evaluation = run(run_dir, &alone, progress)?;
         numbers.push((evaluation.l0.round() as usize).max(1));
     }
-    let beside = Beside { pca: &numbers, threshold };
-    let measured = many(&[run_dir.to_owned()], beside, options, progress)?;
+    let extras = Extras { pca: &numbers, threshold, ..Extras::default() };
+    let measured = many(&[run_dir.to_owned()], extras, options, progress)?;
     if pca && is_run(run_dir) {
         storage::evaluation::write_baselines(run_dir, &measured.baselines)?;
     }
@@ -198,14 +264,17 @@ fn measure(
     limit: Option<f32>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
-) -> Result<Vec<Evaluation>> {
+) -> Result<Vec<WithDocuments>> {
     if dictionaries.iter().all(|dictionary| dictionary.target.is_none()) {
         return measure_together(dataset, dictionaries, limit, options, progress);
     }
     let mut evaluations = Vec::new();
     for dictionary in dictionaries {
         evaluations.extend(match dictionary.target {
-            Some(_) => vec![transcoder::measure(dataset, dictionary, limit, options, progress)?],
+            // Its target is not in the dataset, so nothing is kept of single documents.
+            Some(_) => {
+                vec![(transcoder::measure(dataset, dictionary, limit, options, progress)?, Vec::new())]
+            }
             None => measure_together(dataset, &[*dictionary], limit, options, progress)?,
         });
     }
@@ -219,21 +288,28 @@ fn measure_together(
     limit: Option<f32>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
-) -> Result<Vec<Evaluation>> {
+) -> Result<Vec<WithDocuments>> {
     let model = load_model(&options.model, dataset.manifest())?;
     let choice = choose_documents(dataset, options)?;
     let view = View { dataset, choice: &choice, dictionaries, limit, contexts: model.is_some() };
-    let pass = over_rows(&view, options.batch, progress)?;
+    let mut pass = over_rows(&view, options.batch, progress)?;
     let mut evaluations = Vec::new();
     for (dictionary, sums) in dictionaries.iter().zip(&pass.reconstructions) {
         let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
         let mut evaluation = provenance(dataset, &choice, options);
         report::add_reconstruction(&mut evaluation, &figures);
+        report::add_geometry(&mut evaluation, &geometry::Geometry::of(dictionary));
         (evaluation.d_sae, evaluation.left_out) = (dictionary.d_sae as u64, pass.left_out);
+        let energy = pass.left_out_energy + sums.mean_energy() * sums.rows() as f64;
+        evaluation.left_out_mass = (energy > 0.0).then(|| pass.left_out_energy / energy);
         evaluation.norm_limit = limit;
         evaluations.push(evaluation);
     }
-    let (Some(model), Some(sums)) = (&model, pass.reconstructions.first()) else { return Ok(evaluations) };
+    let by_document = std::mem::take(&mut pass.by_document);
+    let (Some(model), Some(sums)) = (&model, pass.reconstructions.first()) else {
+        return Ok(finish(evaluations, by_document));
+    };
+    let mut by_document = by_document;
     let hook = hook_of(dataset)?;
     let setting = Setting {
         model,
@@ -244,7 +320,7 @@ fn measure_together(
         context_length: dataset.manifest().context_length,
     };
     let energy = sums.mean_energy();
-    let pass = over_contexts(&setting, pass.documents, progress)?;
+    let pass = over_contexts(&setting, pass.documents, &mut by_document, progress)?;
     check_energy(pass.energy, energy, hook)?;
     for (evaluation, behaviour) in evaluations.iter_mut().zip(pass.behaviours()) {
         match behaviour.figures() {
@@ -255,7 +331,11 @@ fn measure_together(
             }
         }
     }
-    Ok(evaluations)
+    Ok(finish(evaluations, by_document))
+}
+
+fn finish(evaluations: Vec<Evaluation>, by_document: Vec<ByDocument>) -> Vec<WithDocuments> {
+    evaluations.into_iter().zip(by_document.into_iter().map(ByDocument::rows)).collect()
 }
 
 fn choose_documents(dataset: &Dataset, options: &EvaluateOptions) -> Result<Choice> {

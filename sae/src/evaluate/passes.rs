@@ -4,11 +4,13 @@ use candle_core::Tensor;
 use storage::Dataset;
 
 use super::behaviour::{Behaviour, Replacement};
+use super::by_document::ByDocument;
 use super::reconstruction::Reconstruction;
 use super::splice::{Energy, Splice, SpliceAt, is_within};
 use crate::dictionary::Dictionary;
 use crate::rows::{Choice, RowBatch, RowReader};
 use crate::{Error, Progress, Result};
+use kernels::wide::dot;
 use lm::model::ops::Compared;
 use lm::model::{Hook, LanguageModel, NoTap, Tap as _};
 use lm::text::{Contexts, pack};
@@ -28,8 +30,12 @@ pub struct RowPass {
     pub reconstructions: Vec<Reconstruction>,
     /// Tokens of every document, from its first; empty if they were not asked for.
     pub documents: Vec<(u32, Vec<u32>)>,
+    /// Sums of each document, of each dictionary.
+    pub by_document: Vec<ByDocument>,
     /// Rows whose norm is above the limit.
     pub left_out: u64,
+    /// Σ‖x‖² of these rows.
+    pub left_out_energy: f64,
 }
 
 /// What is looked at.
@@ -48,6 +54,10 @@ pub struct View<'a> {
 }
 
 /// Reconstructs the chosen rows of the dataset by every dictionary.
+///
+/// # Errors
+/// No dictionary, or one that needs an input that the dataset does not have; rows that cannot be read; a
+/// reconstruction that is not finite; a stop that was asked for.
 pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> Result<RowPass> {
     let Some(d) = view.dictionaries.first().map(|dictionary| dictionary.d_in) else {
         return Err(Error::request("there is no dictionary to evaluate"));
@@ -58,7 +68,9 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
     let mut pass = RowPass {
         reconstructions: view.dictionaries.iter().map(empty).collect(),
         documents: Vec::new(),
+        by_document: vec![ByDocument::default(); view.dictionaries.len()],
         left_out: 0,
+        left_out_energy: 0.0,
     };
     let mut encoders: Vec<_> = view.dictionaries.iter().map(|dictionary| dictionary.encoder()).collect();
     progress.begin("reconstruct", Some(view.choice.tokens), view.dataset.manifest().rows_are.name());
@@ -69,16 +81,14 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
         }
         done += rows.len() as u64;
         if view.limit.is_some() {
-            let within = rows.activations.chunks_exact(d).filter(|row| is_within(row, view.limit));
-            let within = within.flatten().copied().collect::<Vec<f32>>();
-            pass.left_out += (rows.len() - within.len() / d) as u64;
-            rows.activations = within;
+            leave_out(&mut rows, d, view.limit, &mut pass);
         }
         let all = view.dictionaries.iter().zip(&mut encoders).zip(&mut pass.reconstructions);
-        for ((dictionary, encoder), sums) in all {
+        for (((dictionary, encoder), sums), by_document) in all.zip(&mut pass.by_document) {
             let codes = encoder.encode(&rows.activations);
             let reconstructed = dictionary.decode_with(&codes, &rows.activations);
             sums.add(&rows.activations, &codes, &reconstructed)?;
+            by_document.add_rows(&rows.documents, (&rows.activations, &reconstructed, d), &codes);
             stop(progress)?;
         }
         progress.advance(done, "");
@@ -92,7 +102,25 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
     Ok(pass)
 }
 
+/// Takes the rows whose norm is above the limit out of `rows`, and counts them.
+fn leave_out(rows: &mut RowBatch, d: usize, limit: Option<f32>, pass: &mut RowPass) {
+    let (mut activations, mut documents) = (Vec::with_capacity(rows.activations.len()), Vec::new());
+    for (row, &document) in rows.activations.chunks_exact(d).zip(&rows.documents) {
+        if is_within(row, limit) {
+            activations.extend_from_slice(row);
+            documents.push(document);
+        } else {
+            pass.left_out += 1;
+            pass.left_out_energy += dot(row, row);
+        }
+    }
+    (rows.activations, rows.documents) = (activations, documents);
+}
+
 /// An error if somebody asked for an end.
+///
+/// # Errors
+/// [`Error::Stopped`].
 pub fn stop(progress: &dyn Progress) -> Result<()> {
     if progress.stop_requested() {
         return Err(Error::stopped("the evaluation was not finished; an older one stays as it is"));
@@ -101,6 +129,9 @@ pub fn stop(progress: &dyn Progress) -> Result<()> {
 }
 
 /// Documents' tokens, which must be there from the first on: contexts are rebuilt from them.
+///
+/// # Errors
+/// A document whose rows do not follow each other from position 0 on, with both positions.
 pub fn collect(rows: &RowBatch, documents: &mut Vec<(u32, Vec<u32>)>) -> Result<()> {
     for i in 0..rows.len() {
         let (document, position) = (rows.documents[i], rows.positions[i]);
@@ -153,11 +184,14 @@ impl ContextPass {
     /// The behaviour with each dictionary.
     pub fn behaviours(self) -> impl Iterator<Item = Behaviour> {
         let shared = self.shared;
-        self.own.into_iter().map(move |own| own.beside(&shared))
+        self.own.into_iter().map(move |own| own.with_shared(&shared))
     }
 }
 
 /// The documents as batches of contexts, their tokens checked.
+///
+/// # Errors
+/// A context length below 2; of the iterator, a token that is not in the model's vocabulary.
 pub fn batches(
     model: &LanguageModel,
     documents: Vec<(u32, Vec<u32>)>,
@@ -176,9 +210,13 @@ pub fn counted(contexts: &Contexts) -> Vec<bool> {
 }
 
 /// Runs the model over the documents as it is, with zeros and with the mean, and with every dictionary.
+///
+/// # Errors
+/// As [`batches`]; a model that fails on them; a stop that was asked for.
 pub fn over_contexts(
     setting: &Setting<'_>,
     documents: Vec<(u32, Vec<u32>)>,
+    by_document: &mut [ByDocument],
     progress: &mut dyn Progress,
 ) -> Result<ContextPass> {
     let total: usize = documents.iter().map(|(_, tokens)| tokens.len()).sum();
@@ -189,11 +227,11 @@ pub fn over_contexts(
     for contexts in batches(setting.model, documents, setting.context_length)? {
         let contexts = contexts?;
         done += contexts.origin.iter().flatten().count() as u64;
-        batch(setting, &contexts, &mut pass, progress)?;
+        batch(setting, &contexts, &mut pass, by_document, progress)?;
         progress.advance(done, "");
     }
     let recovered = match pass.own.as_slice() {
-        [alone] => alone.clone().beside(&pass.shared).figures().and_then(|f| f.loss_recovered),
+        [alone] => alone.clone().with_shared(&pass.shared).figures().and_then(|f| f.loss_recovered),
         _ => None,
     };
     progress.end(&match recovered {
@@ -207,6 +245,7 @@ fn batch(
     setting: &Setting<'_>,
     contexts: &Contexts,
     pass: &mut ContextPass,
+    by_document: &mut [ByDocument],
     progress: &mut dyn Progress,
 ) -> Result<()> {
     let counted = counted(contexts);
@@ -221,16 +260,18 @@ fn batch(
     let constants = [Replacement::Zero, Replacement::Mean];
     let others = [with(Splice::Constant(&zeros))?, with(Splice::Constant(setting.mean))?];
     pass.shared.add(&decoder.compare(&clean, &others, contexts)?, &constants, &counted);
-    for (dictionaries, own) in setting.dictionaries.chunks(TOGETHER).zip(pass.own.chunks_mut(TOGETHER)) {
+    let own = pass.own.chunks_mut(TOGETHER).zip(by_document.chunks_mut(TOGETHER));
+    for (dictionaries, (own, by_document)) in setting.dictionaries.chunks(TOGETHER).zip(own) {
         let mut others = Vec::new();
         for dictionary in dictionaries {
             others.push(with(Splice::Reconstruct(dictionary))?);
             stop(progress)?;
         }
         let compared = decoder.compare(&clean, &others, contexts)?;
-        for (own, other) in own.iter_mut().zip(compared.others) {
+        for ((own, by_document), other) in own.iter_mut().zip(by_document).zip(compared.others) {
             let alone = Compared { clean: compared.clean.clone(), others: vec![other] };
             own.add(&alone, &[Replacement::Reconstruction], &counted);
+            by_document.add_predictions(contexts, &alone, &counted);
         }
     }
     Ok(())
@@ -256,6 +297,9 @@ fn replaced(
 }
 
 /// The model must compute what the dataset holds, or its loss says nothing about this dictionary.
+///
+/// # Errors
+/// Mean squared norms that differ, with both.
 pub fn check_energy(of_model: Energy, of_data: f64, hook: Hook) -> Result<()> {
     let of_model = of_model.sum / (of_model.tokens.max(1)) as f64;
     if (of_model - of_data).abs() <= ENERGY_TOLERANCE * of_data.max(f64::MIN_POSITIVE) {

@@ -17,6 +17,8 @@ use kernels::gemm::rows_times_rows;
 const TOKENS: u64 = 200_000;
 /// Rows at a time.
 const BATCH: usize = 4096;
+/// Rows that are kept for whoever needs some.
+const SAMPLE: usize = 1024;
 /// Rotations of all pairs, at most; ten are enough for any matrix that is one.
 const SWEEPS: usize = 30;
 
@@ -32,23 +34,29 @@ pub struct Pca {
 }
 
 impl Pca {
-    /// Of rows of `dataset` that are not held out and whose norm is not above `limit`.
+    /// Of rows of `dataset` that are not held out and whose norm is not above `limit`; with the first [`SAMPLE`] of them, `[n, d]`.
+    ///
+    /// # Errors
+    /// Fewer than two rows; rows that cannot be read; a stop that was asked for.
     pub fn fit(
         dataset: &Dataset,
         limit: Option<f32>,
         seed: u64,
         progress: &mut dyn Progress,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Vec<f32>)> {
         let training = documents(dataset)?.into_iter().filter(|(row, _)| !row.held_out);
         let choice = choose(&training.map(|(_, which)| which).collect::<Vec<_>>(), Some(TOKENS), seed);
         let d = dataset.manifest().d_model;
         let mut reader = RowReader::new(dataset, &choice.ranges, BATCH, d)?;
-        let mut moments = Moments::new(d);
+        let (mut moments, mut sample) = (Moments::new(d), Vec::new());
         progress.begin("principal components", Some(choice.tokens), "tokens");
         let mut done = 0;
         while let Some(rows) = reader.next_batch()? {
             let within = rows.activations.chunks_exact(d).filter(|row| is_within(row, limit));
-            moments.add(&within.flatten().copied().collect::<Vec<f32>>());
+            let within: Vec<f32> = within.flatten().copied().collect();
+            let wanted = (SAMPLE * d).saturating_sub(sample.len()).min(within.len());
+            sample.extend_from_slice(&within[..wanted]);
+            moments.add(&within);
             done += rows.len() as u64;
             progress.advance(done, "");
             if progress.stop_requested() {
@@ -57,7 +65,7 @@ impl Pca {
         }
         let fitted = moments.fit();
         progress.end(&format!("{d} components of {done} tokens"));
-        fitted.ok_or_else(|| {
+        fitted.map(|fitted| (fitted, sample)).ok_or_else(|| {
             Error::request(format!(
                 "{} has fewer than two rows to take principal components of",
                 dataset.dir().display()
@@ -71,7 +79,7 @@ impl Pca {
         let k = k.min(d);
         let components = match baseline {
             Baseline::PcaFirst => &self.components[..k * d],
-            Baseline::PcaLargest => &self.components[..],
+            _ => &self.components[..],
         };
         let rows: Vec<f32> =
             components.chunks_exact(d).flat_map(|v| v.iter().copied().chain(v.iter().map(|x| -x))).collect();

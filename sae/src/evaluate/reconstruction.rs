@@ -20,6 +20,8 @@ pub struct Reconstruction {
 
 /// Share of the mean feature's rate below which a feature is under-used.
 const UNDER_USED: f64 = 0.1;
+/// Shares of the rows above which a feature counts as frequent, as in SAEBench.
+const FREQUENT: [f64; 2] = [0.01, 0.1];
 /// Which quantiles of the features of a token are told.
 pub const QUANTILES: [f64; 7] = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0];
 
@@ -56,6 +58,16 @@ pub struct Figures {
     pub l2_ratio: Option<f64>,
     /// `E‖x̂‖² / E[x·x̂]`; 1 = unbiased, below 1 means shrinkage.
     pub relative_reconstruction_bias: Option<f64>,
+    /// γ = ‖μ‖ / ‖σ‖ of the rows: their mean over the root of their total variance.
+    pub mean_to_spread: Option<f64>,
+    /// Mean ‖x‖ and mean ‖x̂‖.
+    pub norms: [f64; 2],
+    /// Mean of 1 − ‖x−x̂‖² / ‖x−m‖² over rows with x ≠ m, m the mean of the 256 rows around.
+    pub fve_legacy: Option<f64>,
+    /// Shares of features that fire on more than 1 % and 10 % of the rows.
+    pub frequent: [f64; 2],
+    /// Shares of all firings that are of such features.
+    pub frequent_firings: [Option<f64>; 2],
 }
 
 impl Reconstruction {
@@ -65,6 +77,9 @@ impl Reconstruction {
     }
 
     /// Adds `x[n, d]` with their `codes` and reconstructions `x_hat[n, d]`.
+    ///
+    /// # Errors
+    /// An activation or a reconstruction that is not finite, with its row.
     pub fn add(&mut self, x: &[f32], codes: &Codes, x_hat: &[f32]) -> Result<()> {
         let d = self.sums.mean.len();
         let parts: Vec<Sums> = x
@@ -149,11 +164,26 @@ impl Reconstruction {
             cosine: s.cosine / n,
             l2_ratio: ratio(s.ratio, s.nonzero as f64),
             relative_reconstruction_bias: ratio(s.energy_hat, s.dot),
+            mean_to_spread: {
+                let mean: f64 = s.mean.iter().map(|m| m * m).sum();
+                ratio(mean, s.squares.iter().sum::<f64>() / n).map(f64::sqrt)
+            },
+            norms: s.norms.map(|sum| sum / n),
+            fve_legacy: (s.apart > 0).then(|| s.explained / s.apart as f64),
+            frequent: FREQUENT.map(|share| self.firing_more_often(share).count() as f64 / features),
+            frequent_firings: FREQUENT
+                .map(|share| ratio(self.firing_more_often(share).sum::<u64>() as f64, s.active as f64)),
         })
     }
 }
 
 impl Reconstruction {
+    /// On how many rows each feature fires that fires on more than `share` of them.
+    fn firing_more_often(&self, share: f64) -> impl Iterator<Item = u64> {
+        let least = share * self.sums.rows as f64;
+        self.fired.iter().copied().filter(move |&n| n as f64 > least)
+    }
+
     /// Standard deviation of the number of features of a row.
     fn l0_spread(&self) -> f64 {
         let (rows, mean) = (self.sums.rows as f64, self.sums.active as f64 / self.sums.rows as f64);
@@ -201,6 +231,12 @@ struct Sums {
     l1: f64,
     /// Number of codes.
     active: u64,
+    /// Σ‖x‖, Σ‖x̂‖.
+    norms: [f64; 2],
+    /// Σ (1 − ‖x−x̂‖² / ‖x−m‖²) over rows with x ≠ m.
+    explained: f64,
+    /// Number of such rows.
+    apart: u64,
 }
 
 impl Sums {
@@ -218,6 +254,9 @@ impl Sums {
             ratio: 0.0,
             l1: 0.0,
             active: 0,
+            norms: [0.0; 2],
+            explained: 0.0,
+            apart: 0,
         }
     }
 
@@ -228,9 +267,20 @@ impl Sums {
         }
         let n = sums.rows as f64;
         sums.mean.iter_mut().for_each(|sum| *sum /= n);
-        for row in x.chunks_exact(d) {
-            for ((square, &value), mean) in sums.squares.iter_mut().zip(row).zip(&sums.mean) {
-                *square += (f64::from(value) - mean).powi(2);
+        for (row, x_hat) in x.chunks_exact(d).zip(x_hat.chunks_exact(d)) {
+            let (mut apart, mut residual) = (0.0, 0.0);
+            for (((square, &value), mean), &given) in
+                sums.squares.iter_mut().zip(row).zip(&sums.mean).zip(x_hat)
+            {
+                let value = f64::from(value);
+                let squared = (value - mean).powi(2);
+                *square += squared;
+                apart += squared;
+                residual += (value - f64::from(given)).powi(2);
+            }
+            if apart > 0.0 {
+                sums.explained += 1.0 - residual / apart;
+                sums.apart += 1;
             }
         }
         sums
@@ -252,6 +302,8 @@ impl Sums {
         self.energy += energy;
         self.energy_hat += energy_hat;
         self.dot += dot;
+        self.norms[0] += energy.sqrt();
+        self.norms[1] += energy_hat.sqrt();
         if energy > 0.0 {
             self.nonzero += 1;
             self.ratio += (energy_hat / energy).sqrt();
@@ -280,6 +332,9 @@ impl Sums {
         self.dot += other.dot;
         self.cosine += other.cosine;
         self.ratio += other.ratio;
+        self.norms.iter_mut().zip(other.norms).for_each(|(sum, part)| *sum += part);
+        self.explained += other.explained;
+        self.apart += other.apart;
     }
 }
 
@@ -348,6 +403,12 @@ mod tests {
         assert!(close(found.cosine, average(&cosine)));
         assert!(close(found.l2_ratio.unwrap(), average(&|i| norm(&y, i) / norm(&x, i))));
         assert!(close(found.relative_reconstruction_bias.unwrap(), energy(&y) / dot));
+        let gamma = (mean.iter().map(|m| m * m).sum::<f64>() / (variance / n as f64)).sqrt();
+        assert!(close(found.mean_to_spread.unwrap(), gamma), "{found:?}");
+        assert!(
+            close(found.norms[0], average(&|i| norm(&x, i)))
+                && close(found.norms[1], average(&|i| norm(&y, i)))
+        );
         for (found, exact) in sums.mean().iter().zip(&mean) {
             assert!((f64::from(*found) - exact).abs() < 1e-5);
         }
@@ -368,6 +429,9 @@ mod tests {
         assert!(close(f.l0, 4.5) && close(f.l0_sd, 8.25_f64.sqrt()), "{f:?}");
         // 450 codes, 15 a feature: a feature of fewer than 1.5 is under-used. Features 0 to 8 fire on 90, 80, … 10 rows.
         assert_eq!((f.dead, f.under_used_share), (21, 0.7));
+        // More than 10 % of 100 rows: features 0 to 7, with 90 + 80 + … + 20 of the 450 codes. More than 1 %: feature 8, too.
+        assert_eq!(f.frequent, [9.0 / 30.0, 8.0 / 30.0]);
+        assert_eq!(f.frequent_firings, [Some(1.0), Some(440.0 / 450.0)]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use storage::Evaluation;
 
 use super::behaviour::BehaviourFigures;
+use super::geometry::Geometry;
 use super::reconstruction::Figures;
 
 /// Fills in what the rows gave.
@@ -13,7 +14,18 @@ pub(super) fn add_reconstruction(e: &mut Evaluation, f: &Figures) {
     e.under_used_share = f.under_used_share;
     (e.cosine, e.l2_ratio) = (f.cosine, f.l2_ratio);
     e.relative_reconstruction_bias = f.relative_reconstruction_bias;
+    (e.mean_to_spread, e.fve_legacy) = (f.mean_to_spread, f.fve_legacy);
+    [e.norm_in, e.norm_out] = f.norms.map(Some);
+    [e.over_1_percent, e.over_10_percent] = f.frequent.map(Some);
+    [e.firings_over_1_percent, e.firings_over_10_percent] = f.frequent_firings;
     e.tokens = f.tokens;
+}
+
+/// Fills in what the weights gave.
+pub(super) fn add_geometry(e: &mut Evaluation, g: &Geometry) {
+    e.decoder_cosine = g.decoder;
+    (e.max_decoder_cosine, e.max_encoder_cosine) = (g.max_decoder, g.max_encoder);
+    e.cosine_features = Some(g.features as u64);
 }
 
 /// Fills in what the model gave.

@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use storage::Dataset;
 
 use super::behaviour::{Behaviour, Replacement};
+use super::geometry::Geometry;
 use super::passes::{batches, check_energy, collect, counted, stop};
 use super::splice::{Energy, is_within};
 use super::{EvaluateOptions, Evaluation, Reconstruction, choose_documents, hook_of, provenance, report};
@@ -57,6 +58,7 @@ pub(super) fn measure(
     let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
     let mut evaluation = provenance(dataset, &choice, options);
     report::add_reconstruction(&mut evaluation, &figures);
+    report::add_geometry(&mut evaluation, &Geometry::of(dictionary));
     evaluation.d_sae = dictionary.d_sae as u64;
     evaluation.left_out = choice.tokens.saturating_sub(figures.tokens);
     evaluation.norm_limit = limit;

@@ -13,7 +13,7 @@ use crate::{Error, Progress, Result};
 
 /// What [`against`] found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Against {
+pub struct RouterAgreement {
     /// One row per layer.
     pub layers: Vec<AgainstRow>,
     /// Tokens compared.
@@ -37,7 +37,7 @@ struct Layer {
 ///
 /// # Errors
 /// Datasets without routing, of different tokens or of different numbers of experts, or [`Error::Stopped`].
-pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<Against> {
+pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<RouterAgreement> {
     let (a, b) = (Source::open(dir)?, Source::open(other)?);
     if a.rows() != b.rows() {
         return Err(Error::request(format!(
@@ -70,7 +70,7 @@ pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     storage::row::write(&folder.join("against.parquet"), &rows)?;
     let tokens = rows.iter().map(|row| row.tokens).max().unwrap_or(0);
-    Ok(Against { layers: rows, tokens })
+    Ok(RouterAgreement { layers: rows, tokens })
 }
 
 fn compare(
@@ -185,7 +185,7 @@ mod tests {
         (10, position, 5, layer, experts.to_vec(), vec![0.5; experts.len()], 0.1)
     }
 
-    fn compared(a: &[Routed], b: &[Routed]) -> Result<Against> {
+    fn compared(a: &[Routed], b: &[Routed]) -> Result<RouterAgreement> {
         let folder = tempfile::tempdir().unwrap();
         let mut head = header(4);
         head.settings = serde_json::json!({ "experts": 8 });

@@ -32,7 +32,7 @@ mod tables;
 mod tests;
 pub mod weights;
 
-pub use against::{Against, against};
+pub use against::{RouterAgreement, against};
 pub use counts::{
     Concentration, Kind, Kinds, LEAST_TOKENS, LISTED, Load, Pairs, ScoreSums, Transitions, Usage, Vocabulary,
 };

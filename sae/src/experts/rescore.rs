@@ -102,6 +102,13 @@ impl Tap for Watch<'_> {
     }
 
     fn routing(&mut self, routing: &Routing) -> Result<()> {
+        if routing.product.is_some() {
+            return Err(Error::request(format!(
+                "layer {} has no score for each of its {} experts: Monet's are products of two routers' gates",
+                routing.layer, routing.experts
+            ))
+            .with_remedy("leave --model out; load, pairs and specialisation need no scores"));
+        }
         let logits: Vec<f32> = routing.logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let (experts, domains) = (routing.experts, self.source.domains().len());
         let scores = self.scores.get_or_insert_with(|| Scores::new(ScoreKind::Logits, experts, domains));

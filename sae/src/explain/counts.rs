@@ -4,21 +4,21 @@ use super::rule::Rule;
 use super::text::{Half, START, Text, UNKNOWN};
 
 /// Numbers of tokens in (made, measured).
-type Both = [u32; 2];
+type SplitCounts = [u32; 2];
 
 /// Counts of tokens, previous tokens, domains and pairs of adjacent tokens. The pairs take 12 bytes each, and
 /// 12 bytes per token while they are counted.
 #[derive(Debug)]
 pub struct Counts {
-    rows: Both,
-    tokens: Vec<Both>,
-    before: Vec<Both>,
-    domains: Vec<Both>,
+    rows: SplitCounts,
+    tokens: Vec<SplitCounts>,
+    before: Vec<SplitCounts>,
+    domains: Vec<SplitCounts>,
     /// The pairs of token t are `starts[t]..starts[t + 1]`.
     starts: Vec<usize>,
     /// The token before, ascending within a token's pairs.
     befores: Vec<u32>,
-    pairs: Vec<Both>,
+    pairs: Vec<SplitCounts>,
 }
 
 impl Counts {

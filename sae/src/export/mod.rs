@@ -77,7 +77,7 @@ pub fn run(run: &Path, options: &ExportOptions, progress: &mut dyn Progress) -> 
         Format::Html | Format::Card => html::write_folder(&subject, &mut job, progress)?,
     };
     let notes = job.notes;
-    let (files, bytes) = place.publish(&subject.provenance(options.to)?)?;
+    let (files, bytes) = place.publish(subject.provenance(options.to)?)?;
     Ok(Exported { to: options.to, path: options.out.clone(), files, bytes, features, notes })
 }
 

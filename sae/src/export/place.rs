@@ -1,9 +1,10 @@
 //! Where an export goes: made next to its place, moved there when it is whole, and never over what is not an export.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use storage::Lock;
 
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ pub(super) const FORMAT: &str = "sae-workbench export";
 pub(super) const MARK: &str = "sae-workbench export";
 
 /// The record of an export: what it was made of.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Provenance {
     pub format: String,
     pub version: u64,
@@ -29,6 +30,8 @@ pub(super) struct Provenance {
     pub dictionary_sha256: String,
     /// The program that made it.
     pub by: String,
+    /// Its files, ascending: a later export replaces these and no others.
+    pub files: Vec<String>,
 }
 
 /// A folder in the making. Dropped before it is published, it is removed.
@@ -63,10 +66,13 @@ impl Place {
     }
 
     /// Puts the folder in its place; the number of its files and their size.
-    pub(super) fn publish(mut self, record: &Provenance) -> Result<(u64, u64)> {
-        storage::atomic::write_json(&self.partial.join(RECORD), record)?;
+    pub(super) fn publish(mut self, mut record: Provenance) -> Result<(u64, u64)> {
         self.lock = None;
+        record.files = files(&self.partial)?;
+        storage::atomic::write_json(&self.partial.join(RECORD), &record)?;
         let size = size(&self.partial)?;
+        // Again: an export takes minutes, and somebody may have put a file there meanwhile.
+        may_be_replaced(&self.out)?;
         let old = hidden(&self.out, "old");
         if old.exists() {
             fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
@@ -114,9 +120,10 @@ impl PlacedFile {
             return Ok(Self(out.to_owned()));
         }
         let ours = out.is_file() && {
-            let text = fs::read(out).map_err(|e| Error::io(out, e))?;
-            let head = text.get(..text.len().min(400)).unwrap_or_default();
-            String::from_utf8_lossy(head).contains(MARK)
+            let mut head = Vec::new();
+            let file = fs::File::open(out).map_err(|e| Error::io(out, e))?;
+            file.take(400).read_to_end(&mut head).map_err(|e| Error::io(out, e))?;
+            String::from_utf8_lossy(&head).contains(MARK)
         };
         if ours { Ok(Self(out.to_owned())) } else { Err(foreign(out)) }
     }
@@ -145,9 +152,45 @@ fn may_be_replaced(out: &Path) -> Result<()> {
         return Err(foreign(out));
     }
     let empty = fs::read_dir(out).map_err(|e| Error::io(out, e))?.next().is_none();
-    let record = out.join(RECORD);
-    let ours = || fs::read_to_string(&record).is_ok_and(|text| text.contains(FORMAT));
-    if empty || ours() { Ok(()) } else { Err(foreign(out)) }
+    if empty {
+        return Ok(());
+    }
+    let text = fs::read(out.join(RECORD)).unwrap_or_default();
+    let Ok(record) = serde_json::from_slice::<Provenance>(&text) else { return Err(foreign(out)) };
+    if record.format != FORMAT {
+        return Err(foreign(out));
+    }
+    let known = |file: &String| record.files.contains(file) || file == RECORD;
+    let added: Vec<String> = files(out)?.into_iter().filter(|file| !known(file)).collect();
+    match &added[..] {
+        [] => Ok(()),
+        [first, ..] => Err(Error::request(format!(
+            "{} has {} that the export did not make, such as {first}, and would be removed as a whole",
+            out.display(),
+            if added.len() == 1 { "a file".to_owned() } else { format!("{} files", added.len()) }
+        ))
+        .with_remedy("move what you added elsewhere, or choose a new path")),
+    }
+}
+
+/// The files of a folder, by their paths inside it with `/`, ascending. A link is a file, whatever it leads to.
+fn files(folder: &Path) -> Result<Vec<String>> {
+    fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> Result<()> {
+        for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+            let entry = entry.map_err(|e| Error::io(folder, e))?;
+            let name = format!("{inside}{}", entry.file_name().to_string_lossy());
+            let kind = entry.file_type().map_err(|e| Error::io(entry.path(), e))?;
+            match kind.is_dir() {
+                true => walk(&entry.path(), &format!("{name}/"), found)?,
+                false => found.push(name),
+            }
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    walk(folder, "", &mut found)?;
+    found.sort();
+    Ok(found)
 }
 
 fn foreign(out: &Path) -> Error {

@@ -82,6 +82,7 @@ impl Subject {
             hook: self.hook().map(str::to_owned),
             dictionary_sha256: weights_sha256(&self.dir)?,
             by: concat!("sae-workbench ", env!("CARGO_PKG_VERSION")).to_owned(),
+            files: Vec::new(),
         })
     }
 }

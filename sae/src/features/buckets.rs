@@ -34,6 +34,9 @@ pub struct Spill {
 
 impl Spill {
     /// Opens `buckets` files in `folder`, which exists, for the activations of `features` features.
+    ///
+    /// # Errors
+    /// A file that cannot be made.
     pub fn create(folder: &Path, features: usize, buckets: usize) -> Result<Self> {
         let width = features.div_ceil(buckets.max(1)).max(1);
         let files = (0..features.div_ceil(width))
@@ -47,6 +50,9 @@ impl Spill {
     }
 
     /// Adds an activation; rows never decrease, and `feature` is below the number of features.
+    ///
+    /// # Errors
+    /// A disk that is full or fails.
     pub fn add(&mut self, feature: u32, row: u32, value: f32) -> Result<()> {
         let (path, file) = &mut self.files[feature as usize / self.width];
         let mut record = [0; RECORD];
@@ -59,6 +65,9 @@ impl Spill {
     }
 
     /// Ends the spilling; the buckets can now be read, in the order of the features.
+    ///
+    /// # Errors
+    /// A disk that is full or fails.
     pub fn finish(self) -> Result<Buckets> {
         let mut paths = Vec::new();
         for (path, mut file) in self.files {
@@ -89,6 +98,9 @@ impl Buckets {
     }
 
     /// Reads, sorts and removes bucket `index`.
+    ///
+    /// # Errors
+    /// A bucket that cannot be read, or is shorter than its counts.
     pub fn take(&self, index: usize) -> Result<Bucket> {
         let features = index * self.width..((index + 1) * self.width).min(self.features);
         let path = &self.paths[index];

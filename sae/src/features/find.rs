@@ -75,7 +75,8 @@ pub fn find(run_dir: &Path, text: &str, limit: usize) -> Result<FoundFeatures> {
     };
     let features = storage::features::FeatureColumns::read(&table, &["density", "label", "top_logits"])?;
     let (mut found, firing) = firing_on(&run, text, &features.density)?;
-    let known = Known { labels: labels(run_dir, &features.label)?, explanations: explanations_of(run_dir)? };
+    let known =
+        FeatureTexts { labels: labels(run_dir, &features.label)?, explanations: explanations_of(run_dir)? };
     let mut seen: Vec<bool> = vec![false; features.density.len()];
     let mut add = |feature: u32, by: FoundBy| {
         if let Some(seen) = seen.get_mut(feature as usize).filter(|seen| !**seen) {
@@ -147,12 +148,12 @@ fn firing_on(run: &Run, text: &str, density: &[f32]) -> Result<(Search, Vec<Firi
 }
 
 /// Labels and explanations of features.
-struct Known {
+struct FeatureTexts {
     labels: HashMap<u32, String>,
     explanations: HashMap<u32, Vec<String>>,
 }
 
-impl Known {
+impl FeatureTexts {
     fn describe(&self, feature: u32, by: FoundBy, density: &[f32]) -> FoundFeature {
         FoundFeature {
             feature,

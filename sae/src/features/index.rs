@@ -13,7 +13,7 @@ use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
 use super::describe::{Describer, Description};
 use super::examples::ExampleOptions;
-use super::heads::{self, Wanted, Written};
+use super::heads::{self, AttributionTarget, HeadTables};
 use super::inverted::{Inverted, TokenCounts};
 use super::map::{self, alive};
 use super::publish::Partial;
@@ -106,7 +106,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
             && example.interval == 0
             && usize::from(example.rank) < options.sources_of
         {
-            wanted.push(Wanted::of(example));
+            wanted.push(AttributionTarget::of(example));
         }
     })?;
     if options.map {
@@ -336,7 +336,7 @@ fn summary(
     choice: &Choice,
     encoded: &Encoded,
     logits: String,
-    of_heads: Written,
+    of_heads: HeadTables,
     options: &IndexOptions,
 ) -> IndexRecord {
     let manifest = subject.dataset.manifest();

@@ -74,6 +74,9 @@ pub struct Inverted {
 
 impl Inverted {
     /// Opens the files in `folder`, which exists.
+    ///
+    /// # Errors
+    /// A file that cannot be made.
     pub fn create(folder: &Path, counts: TokenCounts, features: usize) -> Result<Self> {
         let ends = counts.ranges(features, TARGET_BYTES / RECORD as u64);
         Self::with_ranges(folder, counts, ends)
@@ -91,6 +94,9 @@ impl Inverted {
     }
 
     /// Adds a feature; `tokens` is the token of every row.
+    ///
+    /// # Errors
+    /// A disk that is full or fails.
     pub fn add(&mut self, feature: u32, activations: Activations<'_>, tokens: &[u32]) -> Result<()> {
         let fired = activations.rows.iter().zip(activations.values);
         let token = |(row, value): (&u32, &f32)| Some((*tokens.get(*row as usize)?, *value));
@@ -114,6 +120,9 @@ impl Inverted {
     }
 
     /// Writes the table to `path` and removes the files; rows of the table.
+    ///
+    /// # Errors
+    /// A disk that is full or fails; a file that holds less than was written.
     pub fn finish(self, path: &Path) -> Result<u64> {
         let mut table = TokenFeatureWriter::create(path)?;
         let mut rows = 0;

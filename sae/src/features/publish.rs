@@ -52,10 +52,17 @@ impl Partial {
     pub fn publish(mut self) -> Result<()> {
         self.lock = None;
         let old = beside(&self.place, ".old");
-        if self.place.exists() {
+        let replaced = self.place.exists();
+        if replaced {
             rename(&self.place, &old)?;
         }
-        rename(&self.folder, &self.place)?;
+        if let Err(error) = rename(&self.folder, &self.place) {
+            if replaced {
+                // Best effort: where this fails too, the next attempt puts it back.
+                let _ = fs::rename(&old, &self.place);
+            }
+            return Err(error);
+        }
         sync_names(&self.place)?;
         if old.exists() {
             fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;

@@ -17,12 +17,26 @@ struct Cursor {
     shards: usize,
 }
 
-/// Makes one dataset (one a hook, if there are several) of the shards in `out` and removes their folders.
+/// Makes one dataset (one per hook, if there are several) of the shards in `out` and removes their folders.
 /// Files are linked, not copied, where the file system can. A merge that was interrupted continues when it is
 /// asked for again.
+///
+/// # Errors
+/// A shard that is missing, unfinished or of a different harvest; no tokens in all of them; files that cannot
+/// be written; a stop that was asked for.
 pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
-    let shards = shards(out)?;
-    let names = names(&shards[0])?;
+    let merged = out.join(MERGED);
+    let (shards, names): (Vec<PathBuf>, Vec<String>) = match merged.exists() {
+        true => {
+            let Merged { count, names } = storage::read_json(&merged)?;
+            ((0..count).map(|index| Shard { index, count }.folder(out)).collect(), names)
+        }
+        false => {
+            let shards = shards(out)?;
+            let names = names(&shards[0])?;
+            (shards, names)
+        }
+    };
     progress.begin("merge", Some((shards.len() * names.len()) as u64), "shards");
     let begun = Instant::now();
     let mut made = Harvested { datasets: Vec::new(), rows: 0, documents: 0, held_out: 0, seconds: 0.0 };
@@ -42,12 +56,32 @@ pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
     if made.rows == 0 {
         return Err(Error::request("the text has no tokens: all of its documents are empty"));
     }
-    for shard in &shards {
-        std::fs::remove_dir_all(shard).map_err(|e| Error::io(shard, e))?;
-    }
+    remove(out, &shards, names)?;
     made.seconds = begun.elapsed().as_secs_f64();
     progress.end(&format!("{} rows of {} shards in {}", made.rows, shards.len(), out.display()));
     Ok(made)
+}
+
+/// What is written when everything is merged and before the first shard is removed, so that a removal that was interrupted is not taken
+/// for shards that are missing.
+#[derive(Debug, Serialize, Deserialize)]
+struct Merged {
+    /// How many shards there were.
+    count: usize,
+    /// The datasets of each.
+    names: Vec<String>,
+}
+
+/// Where [`Merged`] is while shards are removed.
+const MERGED: &str = "merged.json";
+
+fn remove(out: &Path, shards: &[PathBuf], names: Vec<String>) -> Result<()> {
+    let path = out.join(MERGED);
+    storage::atomic::write_json(&path, &Merged { count: shards.len(), names })?;
+    for shard in shards.iter().filter(|shard| shard.exists()) {
+        std::fs::remove_dir_all(shard).map_err(|e| Error::io(shard, e))?;
+    }
+    std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))
 }
 
 /// The folders of all shards, in order; an error names those that are not there.
@@ -84,7 +118,7 @@ fn shards(out: &Path) -> Result<Vec<PathBuf>> {
     Ok((0..count).map(|index| Shard { index, count }.folder(out)).collect())
 }
 
-/// The datasets of a shard, by their folders inside it: itself, or one a hook.
+/// The datasets of a shard, by their folders inside it: itself, or one per hook.
 fn names(shard: &Path) -> Result<Vec<String>> {
     let is_one =
         |folder: &Path| [storage::MANIFEST, storage::JOURNAL].iter().any(|f| folder.join(f).exists());

@@ -26,7 +26,7 @@ const WAITING: usize = 1;
 /// What a harvest made.
 #[derive(Debug, Clone, Serialize)]
 pub struct Harvested {
-    /// The datasets' folders: one a hook, and one for the routing where it is not with the only hook.
+    /// The datasets' folders: one per hook, and one for the routing where it is not with the only hook.
     pub datasets: Vec<PathBuf>,
     /// Rows, the same in each dataset.
     pub rows: u64,
@@ -52,7 +52,7 @@ impl Message {
         config: &HarvestConfig,
         model: &LanguageModel,
         sinks: &mut [Sink],
-        rewriting: &Rewriting,
+        rewriting: &RewriteProgress,
     ) -> Result<Vec<Vec<TableRows>>> {
         let mut datasets = Vec::new();
         for (i, hook) in config.hooks.iter().enumerate() {
@@ -84,13 +84,13 @@ impl Message {
 /// How far the writer's thread is with writing rows again as f32, for the model's thread, which shows it
 /// while it waits.
 #[derive(Debug, Default)]
-struct Rewriting {
+struct RewriteProgress {
     done: AtomicU64,
     /// 0 while nothing is written again.
     all: AtomicU64,
 }
 
-impl Rewriting {
+impl RewriteProgress {
     fn set(&self, done: u64, all: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.all.store(all, Ordering::Relaxed);
@@ -115,13 +115,13 @@ impl Rewriting {
 
 /// The documents that went by, by number.
 #[derive(Debug, Default)]
-struct Known {
+struct DocumentLog {
     rows: Vec<DocumentRow>,
     /// Documents whose text does not say whether they are held out, and how many of them are.
     undecided: (u64, u64),
 }
 
-impl Known {
+impl DocumentLog {
     fn add(&mut self, about: About) {
         let About { row, undecided } = about;
         self.undecided.0 += u64::from(undecided);
@@ -137,10 +137,10 @@ impl Known {
 }
 
 /// What the model's thread made.
-struct Computed {
+struct ModelPass {
     tokens: u64,
     batches: u64,
-    known: Known,
+    known: DocumentLog,
     remarks: Vec<String>,
 }
 
@@ -168,12 +168,14 @@ pub fn run(
     let source = TokenSource::open(config, model.tokenizer(), share)?;
     progress.begin("harvest", config.tokens, "tokens");
     source.notes().iter().for_each(|note| progress.remark(note));
-    if first > 0 {
+    if first == u64::MAX {
+        progress.remark(&format!("{} is already finished", out.display()));
+    } else if first > 0 {
         progress.remark(&format!("continuing in {} at batch {first}", out.display()));
     }
     let begun = Instant::now();
     let (sender, receiver) = sync_channel::<Message>(WAITING);
-    let rewriting = &Rewriting::default();
+    let rewriting = &RewriteProgress::default();
     let (sinks, computed) = std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
             .name("harvest writer".into())
@@ -193,7 +195,7 @@ pub fn run(
             ));
         }
     }
-    let Computed { batches, known, remarks, .. } = computed?;
+    let ModelPass { batches, known, remarks, .. } = computed?;
     remarks.iter().for_each(|remark| progress.remark(remark));
     let rows = known.rows.iter().map(|d| u64::from(d.tokens)).sum();
     // A shard may have nothing to do where there are more shards than documents.
@@ -211,7 +213,7 @@ pub fn run(
 }
 
 /// What was done about documents that do not say whether they are held out.
-fn set_aside(config: &HarvestConfig, known: &Known) -> Option<String> {
+fn set_aside(config: &HarvestConfig, known: &DocumentLog) -> Option<String> {
     let (undecided, held_out) = known.undecided;
     let share = 100.0 * config.held_out_share;
     let what = match held_out {
@@ -221,7 +223,7 @@ fn set_aside(config: &HarvestConfig, known: &Known) -> Option<String> {
     (undecided > 0).then(|| format!("{undecided} documents do not say whether they are held out; {what}"))
 }
 
-fn finish(model: &LanguageModel, sinks: Vec<Sink>, batches: u64, known: &Known) -> Result<()> {
+fn finish(model: &LanguageModel, sinks: Vec<Sink>, batches: u64, known: &DocumentLog) -> Result<()> {
     let vocabulary: Vec<_> = model.tokenizer().token_bytes().into_iter().map(|b| (shown(&b), b)).collect();
     let tables = [
         (schema::DOCUMENTS, storage::documents::to_batch(&known.rows)?),
@@ -242,10 +244,14 @@ fn begin(config: &HarvestConfig, model: &LanguageModel, out: &Path) -> Result<(V
     let sink = |(folder, hook): (&PathBuf, &Option<Hook>)| {
         let d_model = hook.map_or(Ok(header.d_model), |hook| hook.width(model.config()))?;
         let hook = hook.map(|hook| hook.to_string());
-        Sink::begin(folder, Manifest { hook, d_model, ..header.clone() }, config.rows_per_part)
+        Sink::begin_or_finished(folder, Manifest { hook, d_model, ..header.clone() }, config.rows_per_part)
     };
-    let sinks = folders.iter().zip(&hooks).map(sink).collect::<Result<_>>()?;
-    Ok((folders, sinks))
+    let sinks: Vec<Sink> = folders.iter().zip(&hooks).map(sink).collect::<Result<_>>()?;
+    // A shard may be given again by whoever gives out the shards. A person who does so is told.
+    match folders.first().filter(|_| config.shard.is_none() && sinks.iter().all(Sink::is_finished)) {
+        Some(folder) => Err(storage::Error::Finished { path: folder.clone() }.into()),
+        None => Ok((folders, sinks)),
+    }
 }
 
 fn header(config: &HarvestConfig, model: &LanguageModel) -> Result<Manifest> {
@@ -273,12 +279,12 @@ fn compute(
     model: &LanguageModel,
     source: TokenSource<'_>,
     first: u64,
-    (sender, rewriting): (&SyncSender<Message>, &Rewriting),
+    (sender, rewriting): (&SyncSender<Message>, &RewriteProgress),
     progress: &mut dyn Progress,
-) -> Result<Computed> {
+) -> Result<ModelPass> {
     let length = config.context_length(model);
     let mut batches = text::pack_with(source, length, model.bos(), config.batch_rows(model))?;
-    let (mut batch, mut done, mut known) = (0, 0, Known::default());
+    let (mut batch, mut done, mut known) = (0, 0, DocumentLog::default());
     for next in batches.by_ref() {
         let (contexts, begun) = next?;
         begun.into_iter().for_each(|about| known.add(about));
@@ -306,7 +312,7 @@ fn compute(
         }
     }
     progress.advance(done, "");
-    Ok(Computed { tokens: done, batches: batch, known, remarks: batches.documents().remarks() })
+    Ok(ModelPass { tokens: done, batches: batch, known, remarks: batches.documents().remarks() })
 }
 
 /// Writes what arrives. When the sender is gone, early or at the end, or a batch cannot be stored, what came
@@ -316,7 +322,7 @@ fn write(
     mut sinks: Vec<Sink>,
     config: &HarvestConfig,
     model: &LanguageModel,
-    rewriting: &Rewriting,
+    rewriting: &RewriteProgress,
 ) -> Result<Vec<Sink>> {
     let (mut next, mut problem) = (0, None);
     for message in receiver {

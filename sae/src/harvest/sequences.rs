@@ -68,10 +68,16 @@ impl<'a> Sequences<'a> {
     }
 
     /// The sequences of a document; none for one that has no tokens or that the model cannot take.
+    ///
+    /// # Errors
+    /// A document without roles where `--roles` is given; text or a chat that the tokenizer or the model's
+    /// template refuses.
     pub fn of(&mut self, content: Content) -> Result<Vec<Tokens>> {
         if !self.roles.is_empty() && !matches!(content, Content::Chat(_)) {
-            return Err(Error::request("only chats have roles, and the text has documents that are none")
-                .with_remedy("leave out --roles, or give files with `messages`"));
+            return Err(Error::request(
+                "only chats have roles, and the text has documents that are not chats",
+            )
+            .with_remedy("leave out --roles, or give files with `messages`"));
         }
         let all = match content {
             Content::Text(text) => {

@@ -39,6 +39,9 @@ pub(super) struct TokenSource<'a> {
 
 impl<'a> TokenSource<'a> {
     /// All of the text, or of a shard its share.
+    ///
+    /// # Errors
+    /// Text that cannot be found or opened.
     pub fn open(config: &'a HarvestConfig, tokenizer: &'a Tokenizer, share: Option<Share>) -> Result<Self> {
         let before = share.as_ref().map_or(&[][..], |s| &s.lengths[..s.range.start]);
         Ok(Self {

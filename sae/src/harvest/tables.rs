@@ -27,6 +27,9 @@ pub(super) struct Rows {
 
 impl Rows {
     /// `domain` gives a document's domain.
+    ///
+    /// # Errors
+    /// A column of domains that Arrow refuses.
     pub fn new<'k>(contexts: &Contexts, domain: impl Fn(u32) -> &'k str) -> Result<Self> {
         let mut rows: Vec<(u32, u32, usize)> =
             contexts.origin.iter().enumerate().filter_map(|(at, o)| o.map(|(d, p)| (d, p, at))).collect();
@@ -74,6 +77,9 @@ impl Rows {
     }
 
     /// Rows of `activations` for hook number `i` of the harvest.
+    ///
+    /// # Errors
+    /// A number that is not finite as `dtype`, with document and position.
     pub fn activations(
         &self,
         got: &Captured,
@@ -96,6 +102,9 @@ impl Rows {
     }
 
     /// Rows of `routing`: for every token its layers in order.
+    ///
+    /// # Errors
+    /// Columns that the schema of routing does not have.
     pub fn routing(&self, got: &Captured) -> Result<RecordBatch> {
         let layers = got.routing.len();
         let each = |column: &[u32]| -> ArrayRef {
@@ -107,12 +116,19 @@ impl Rows {
         let (mut experts, mut weights, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         for &at in &self.at {
             for r in &got.routing {
-                let choices = at * r.k..(at + 1) * r.k;
+                if r.experts > usize::from(u16::MAX) + 1 {
+                    return Err(too_many(r.experts));
+                }
+                let all = at * r.k..(at + 1) * r.k;
+                // Monet's list is filled up with experts of weight 0, which nobody chose; they are its last.
+                let listed =
+                    r.weights[all.clone()].iter().filter(|w| r.product.is_none() || **w > 0.0).count();
+                let choices = all.start..all.start + listed;
                 layer.push(r.layer as u16);
                 experts.extend(r.chosen[choices.clone()].iter().map(|&e| e as u16));
                 weights.extend_from_slice(&r.weights[choices]);
                 entropy.push(r.entropy[at]);
-                counts.push(r.k);
+                counts.push(listed);
             }
         }
         let columns = schema::routing();
@@ -136,6 +152,11 @@ impl Rows {
         ];
         batch(schema::routing(), columns)
     }
+}
+
+fn too_many(experts: usize) -> Error {
+    Error::request(format!("a layer has {experts} experts; a routing table numbers 65,536"))
+        .with_remedy("harvest without --routing; the routers' gates are at mlp.hook_router_scores")
 }
 
 fn domains<'k>(

@@ -13,19 +13,23 @@ use storage::matching::{FEATURES, FILE, FOLDER, FORMAT, Matching, NearestRow, OT
 pub use nearest::{Nearest, nearest};
 
 use crate::dictionary::Dictionary;
-use crate::rows::{Source, must_be_run};
+use crate::rows::Source;
 use crate::{Error, Progress, Result};
 
-/// Compares the run in `run` with `other`, a run or a foreign dictionary, and writes `RUN/matching/NAME/`; the folder's path and the record. `name` is by
-/// default that of the other run's folder.
+/// Compares `run` with `other`, each a run or a dictionary of a different program, and writes `RUN/matching/NAME/`; the folder's path and
+/// the record. `name` is by default that of the other's folder. Next to the files of a different program nothing is written, and there is
+/// no folder.
+///
+/// # Errors
+/// Sources that cannot be read, dictionaries of different widths or without features, a bad name, [`Error::Stopped`].
 pub fn run(
     run: &Path,
     other: &Path,
     name: Option<&str>,
     progress: &mut dyn Progress,
-) -> Result<(PathBuf, Matching)> {
-    must_be_run(run, "a matching")?;
+) -> Result<(Option<PathBuf>, Matching)> {
     let (a, b) = (Source::open(run)?, Source::open(other)?);
+    let is_run = a.record().is_some();
     let (sha256, other_sha256) = (a.sha256, b.sha256);
     let (a, b) = (a.dictionary, b.dictionary);
     if a.d_out() != b.d_out() {
@@ -40,7 +44,10 @@ pub fn run(
     if a.d_sae == 0 || b.d_sae == 0 {
         return Err(Error::data("a dictionary without features cannot be compared"));
     }
-    let folder = run.join(FOLDER).join(name_of(other, name)?);
+    let folder = match is_run {
+        true => Some(run.join(FOLDER).join(name_of(other, name)?)),
+        false => None,
+    };
     let there = both(&a, &b, "features of the run", progress)?;
     let back = both(&b, &a, "features of the other", progress)?;
     let mutual = |from: &[Nearest], to: &[Nearest], i: usize| {
@@ -75,7 +82,9 @@ pub fn run(
         mean_max_cosine: mean(&features),
         others_mean_max_cosine: mean(&others),
     };
-    write(&folder, &features, &others, &record)?;
+    if let Some(folder) = &folder {
+        write(folder, &features, &others, &record)?;
+    }
     Ok((folder, record))
 }
 
@@ -140,6 +149,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = dictionaries(folder.path());
         let (place, record) = run(&a, &b, None, &mut Quiet).unwrap();
+        let place = place.unwrap();
         assert_eq!(place, a.join("matching/b"));
         assert_eq!((record.features, record.others), (40, 30));
         let read = |file: &str| -> Vec<NearestRow> {
@@ -158,7 +168,22 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_compared_is_said() {
+    fn of_foreign_dictionaries_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = dictionaries(folder.path());
+        let foreign = folder.path().join("foreign");
+        Dictionary::load(&a).unwrap().save(&foreign).unwrap();
+        let before = std::fs::read_dir(&foreign).unwrap().count();
+        let (place, record) = run(&foreign, &b, None, &mut Quiet).unwrap();
+        assert_eq!((place, std::fs::read_dir(&foreign).unwrap().count()), (None, before));
+        let kept = run(&a, &b, None, &mut Quiet).unwrap().1;
+        assert_eq!((record.mutual, record.mean_max_cosine), (kept.mutual, kept.mean_max_cosine));
+        let (back, _) = run(&b, &foreign, None, &mut Quiet).unwrap();
+        assert_eq!(back.unwrap(), b.join("matching/foreign"));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = dictionaries(folder.path());
         fixture::dictionary(9, 5, 2, 1).save(&folder.path().join("wide")).unwrap();

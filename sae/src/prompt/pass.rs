@@ -29,12 +29,12 @@ pub enum Intervention<'a> {
 }
 
 /// Replaces the value at one hook.
-struct AtHook<F> {
+struct HookReplacement<F> {
     hook: Hook,
     replace: F,
 }
 
-impl<F: FnMut(&Tensor) -> Result<Option<Tensor>>> Tap for AtHook<F> {
+impl<F: FnMut(&Tensor) -> Result<Option<Tensor>>> Tap for HookReplacement<F> {
     fn wants(&self, hook: &Hook) -> bool {
         *hook == self.hook
     }
@@ -72,7 +72,7 @@ impl Prompter {
         if let Some(first) = self.hook.enters() {
             return decoder.through(value.clone(), first..layers, &batch.contexts, &mut NoTap);
         }
-        let mut tap = AtHook { hook: self.hook, replace: |_: &Tensor| Ok(Some(value.clone())) };
+        let mut tap = HookReplacement { hook: self.hook, replace: |_: &Tensor| Ok(Some(value.clone())) };
         decoder.residual(&batch.contexts, layers, &mut tap)
     }
 
@@ -84,7 +84,7 @@ impl Prompter {
         with: Intervention<'_>,
     ) -> Result<Tensor> {
         let change = |value: &Tensor| Ok(self.changed(batch, value, with)?.map(|(value, _)| value));
-        let mut tap = AtHook { hook: self.hook, replace: change };
+        let mut tap = HookReplacement { hook: self.hook, replace: change };
         self.model.decoder().residual_after(&batch.contexts, cache, &mut tap)
     }
 

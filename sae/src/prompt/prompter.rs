@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use storage::{Bos, Dataset, Dtype, Manifest, ModelRef, Run};
+use storage::Run;
 
 use crate::dictionary::Dictionary;
-use crate::rows::{ModelChoice, Source, load_model};
+use crate::rows::{ModelChoice, Source, load_model, manifest_for};
 use crate::{Error, Result};
 use lm::model::{Hook, LanguageModel, shown};
 
@@ -50,7 +50,7 @@ impl Prompter {
         let source = Source::open(path)?;
         source.dictionary.needs_its_input("changing a feature on a text of your own")?;
         source.dictionary.needs_raw_rows("changing a feature on a text of your own")?;
-        let manifest = manifest(path, data, &source, model)?;
+        let manifest = manifest_for(path, data, &source, model)?;
         let named = manifest.hook.clone().unwrap_or_default();
         if !source.hook().is_empty() && source.hook() != named {
             return Err(Error::request(format!(
@@ -185,36 +185,6 @@ impl Prompter {
     pub fn room(&self) -> usize {
         let config = self.model.config();
         config.max_position_embeddings - usize::from(config.bos_token_id.is_some())
-    }
-}
-
-/// The dataset's manifest: from its folder; from `run.json` if the folder is gone; of a dictionary without a dataset what it says itself.
-fn manifest(path: &Path, data: Option<&Path>, source: &Source, model: &ModelChoice) -> Result<Manifest> {
-    let record = source.record();
-    let itself = |model: ModelRef| {
-        let mut manifest =
-            Manifest::new(model, Some(source.hook().to_owned()), source.dictionary.d_in, Dtype::F32);
-        if source.dictionary.info.prepend_bos == Some(false) {
-            manifest.bos = Some(Bos { token: None, because: "the dictionary's prepend_bos".to_owned() });
-        }
-        manifest
-    };
-    let without_data = data.is_none() && record.is_none_or(|record| record.data.is_empty());
-    let named = record.map(|record| &record.model).filter(|model| model.path.is_some());
-    if without_data && (named.is_some() || matches!(model, ModelChoice::Source(_))) {
-        return Ok(itself(named.cloned().unwrap_or_default()));
-    }
-    let folder = source.data(path, data).map_err(|error| match error {
-        Error::Request(_) => Error::request(format!("{} does not say where its model is", path.display()))
-            .with_remedy("name it with --model"),
-        error => error,
-    })?;
-    match Dataset::open(&folder) {
-        Ok(dataset) => Ok(dataset.manifest().clone()),
-        Err(_) if data.is_none() && !folder.exists() && named.is_some() => {
-            Ok(itself(named.cloned().unwrap_or_default()))
-        }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -14,7 +14,7 @@ use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunReco
 
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use lm::model::{LanguageModel, ModelSource};
-use lm::pretrain::{Architecture, Parameters, PretrainConfig};
+use lm::pretrain::{Architecture, ModelConfig, Parameters, PretrainConfig};
 
 /// A document of a fixture.
 #[derive(Debug, Clone)]
@@ -74,8 +74,9 @@ pub fn model(folder: &Path) -> LanguageModel {
         tie_word_embeddings: false,
         eos_token_id: None,
         pad_token_id: None,
-        ..PretrainConfig::default().model()
+        ..PretrainConfig::default().olmoe()
     };
+    let config = ModelConfig::from(config);
     let parameters = Parameters::random(&config, 17).unwrap();
     for (_, variable) in parameters.iter() {
         let louder = (variable.as_tensor() * 12.0).unwrap();

@@ -1,6 +1,10 @@
 //! The model that a dataset was made with.
 
-use storage::Manifest;
+use std::path::Path;
+
+use storage::{Bos, Dataset, Dtype, Manifest, ModelRef};
+
+use super::Source;
 
 use crate::{Error, Result};
 use lm::model::{LanguageModel, ModelSource};
@@ -68,5 +72,44 @@ pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
             manifest.model.id
         ))
         .with_remedy("give the folder with --model, or use --no-model")),
+    }
+}
+
+/// What is known of the rows that the dictionary at `path` reads: as its dataset or `data` says, or, of a dataset that is gone or was never
+/// named, as the dictionary itself does.
+///
+/// # Errors
+/// A dictionary that does not say where its model is, a dataset that cannot be read.
+pub fn manifest_for(
+    path: &Path,
+    data: Option<&Path>,
+    source: &Source,
+    model: &ModelChoice,
+) -> Result<Manifest> {
+    let record = source.record();
+    let itself = |model: ModelRef| {
+        let mut manifest =
+            Manifest::new(model, Some(source.hook().to_owned()), source.dictionary.d_in, Dtype::F32);
+        if source.dictionary.info.prepend_bos == Some(false) {
+            manifest.bos = Some(Bos { token: None, because: "the dictionary's prepend_bos".to_owned() });
+        }
+        manifest
+    };
+    let without_data = data.is_none() && record.is_none_or(|record| record.data.is_empty());
+    let named = record.map(|record| &record.model).filter(|model| model.path.is_some());
+    if without_data && (named.is_some() || matches!(model, ModelChoice::Source(_))) {
+        return Ok(itself(named.cloned().unwrap_or_default()));
+    }
+    let folder = source.data(path, data).map_err(|error| match error {
+        Error::Request(_) => Error::request(format!("{} does not say where its model is", path.display()))
+            .with_remedy("name it with --model"),
+        error => error,
+    })?;
+    match Dataset::open(&folder) {
+        Ok(dataset) => Ok(dataset.manifest().clone()),
+        Err(_) if data.is_none() && !folder.exists() && named.is_some() => {
+            Ok(itself(named.cloned().unwrap_or_default()))
+        }
+        Err(error) => Err(error.into()),
     }
 }

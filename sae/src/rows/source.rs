@@ -109,10 +109,15 @@ pub fn must_be_run(path: &Path, what: &str) -> Result<()> {
     Err(Error::request(format!(
         "{shown} is a dictionary of a different program, and {what} cannot be written there"
     ))
-    .with_remedy(format!("make a run of it first: sae import dictionary {shown} --out RUN")))
+    .with_remedy(format!(
+        "make a run of it first: sae import dictionary {shown} --out RUN; index, explain and map do that themselves with --data DIR --out RUN"
+    )))
 }
 
 /// SHA-256 of `files`, one after the other.
+///
+/// # Errors
+/// A file that cannot be read.
 pub fn files_sha256(files: &[PathBuf]) -> Result<String> {
     let mut hash = Sha256::new();
     for path in files {

@@ -27,27 +27,70 @@ use kernels::feature::make_unit;
 use kernels::gather::add_rows;
 use kernels::reduce;
 use kernels::topk::{self, Candidates};
+use kernels::vector::dot;
 
 /// The norm, as a share of the one that reconstructs untrained rows best.
 const SHARE: f32 = 0.5;
 /// Tokens that are looked at.
 const ROWS: usize = 256;
+/// Tokens from which a transcoder's decoder rows are made.
+const TRANSCODER_ROWS: usize = 1024;
+/// Features of a task.
+const TASK_FEATURES: usize = 64;
 /// Tokens of a task: its pre-activations of all features are in memory at once.
 const TASK_ROWS: usize = 16;
 
 /// Gives the encoder rows of a state that has done no step, `[F, d]` and tied, the norm that suits the first of `rows[n, d]`, where
 /// every token has its `k` best features. They stay as they are if no feature fires.
 pub fn fit_encoder(state: &mut TrainState, rows: &[f32], k: usize) {
-    let d = state.d;
-    let sums: Vec<[f64; 2]> = rows[..rows.len().min(ROWS * d)]
-        .par_chunks(TASK_ROWS * d)
-        .map(|rows| overlaps(state, rows, k))
-        .collect();
+    let rows = &rows[..rows.len().min(ROWS * state.d)];
+    let mut centred = vec![0.0; rows.len()];
+    centre(&mut centred, rows, &state.b_dec.value);
+    fit_norm(state, &centred, None, k);
+}
+
+/// The norm for encoder rows that read `x[n, d]` and are to reconstruct `wanted[n, d]`, or `x` itself.
+fn fit_norm(state: &mut TrainState, x: &[f32], wanted: Option<&[f32]>, k: usize) {
+    let width = TASK_ROWS * state.d;
+    let of_task = |(i, x): (usize, &[f32])| {
+        overlaps(state, x, wanted.map(|wanted| &wanted[i * width..i * width + x.len()]), k)
+    };
+    let sums: Vec<[f64; 2]> = x.par_chunks(width).enumerate().map(of_task).collect();
     let [along, squares] = sums.iter().fold([0.0, 0.0], |[a, b], [c, d]| [a + c, b + d]);
     if along > 0.0 && squares > 0.0 {
         let norm = SHARE * (along / squares) as f32;
         state.w_enc.value.par_iter_mut().for_each(|w| *w *= norm);
     }
+}
+
+/// Gives a state that has done no step the rows of a transcoder, from the first of `x[n, d]` and `targets[n, d]`: each decoder row is
+/// the mean of the targets, less their bias, weighted by how strongly the feature's random encoder row fires, and encoder rows get the
+/// norm that suits as in [`fit_encoder`]. Rows that never fire, or whose mean is 0, stay random.
+pub fn fit_transcoder(state: &mut TrainState, x: &[f32], targets: &[f32], k: usize) {
+    let d = state.d;
+    let n = x.len().min(TRANSCODER_ROWS * d);
+    let (x, mut wanted) = (&x[..n], vec![0.0; n]);
+    centre(&mut wanted, &targets[..n], &state.b_dec.value);
+    let rows = state
+        .w_enc
+        .value
+        .par_chunks(TASK_FEATURES * d)
+        .zip(state.w_dec.value.par_chunks_mut(TASK_FEATURES * d));
+    rows.for_each(|(encoder, decoder)| {
+        let mut z = Vec::new();
+        products(&mut z, encoder, x, d);
+        for (z, row) in z.chunks_exact(n / d).zip(decoder.chunks_exact_mut(d)) {
+            let mut sum = vec![0.0; d];
+            for (z, target) in z.iter().zip(wanted.chunks_exact(d)).filter(|(z, _)| **z > 0.0) {
+                sum.iter_mut().zip(target).for_each(|(sum, y)| *sum += z * y);
+            }
+            if make_unit(&mut sum) > 0.0 {
+                row.copy_from_slice(&sum);
+            }
+        }
+    });
+    let rows = ROWS.min(n / d) * d;
+    fit_norm(state, &x[..rows], Some(&wanted[..rows]), k);
 }
 
 /// Gives a state that has done no step the weights of the run or the dictionary in `folder`, for activations that are multiplied by
@@ -93,21 +136,23 @@ pub fn take_weights(state: &mut TrainState, folder: &Path, scale: f32) -> Result
     Ok(())
 }
 
-/// `Σ_b ⟨x_b − b_dec, x̂_b⟩` and `Σ_b ‖x̂_b‖²`.
-fn overlaps(state: &TrainState, rows: &[f32], k: usize) -> [f64; 2] {
+/// `Σ_b ⟨wanted_b, x̂_b⟩` and `Σ_b ‖x̂_b‖²`; without `wanted` it is `x`, and rows are tied.
+fn overlaps(state: &TrainState, x: &[f32], wanted: Option<&[f32]>, k: usize) -> [f64; 2] {
     let (d, k) = (state.d, k.min(state.features));
-    let (mut centred, mut z, mut reconstruction) = (vec![0.0; rows.len()], Vec::new(), vec![0.0; d]);
+    let (mut z, mut reconstruction) = (Vec::new(), vec![0.0; d]);
     let (mut features, mut codes) = (vec![0; k], vec![0.0; k]);
     let mut candidates = Candidates::default();
-    centre(&mut centred, rows, &state.b_dec.value);
-    products(&mut z, &centred, &state.w_enc.value, d);
+    products(&mut z, x, &state.w_enc.value, d);
     let mut sums = [0.0; 2];
-    for z in z.chunks_exact(state.features) {
+    for (i, z) in z.chunks_exact(state.features).enumerate() {
         let n = topk::select(z, &state.b_enc.value, k, &mut candidates, &mut features, &mut codes);
         reconstruction.fill(0.0);
         add_rows(&mut reconstruction, &state.w_dec.value, &features[..n], &codes[..n]);
-        // A code is ⟨x − b_dec, w⟩ itself.
-        sums[0] += reduce::sum_of_squares(&codes[..n]);
+        sums[0] += match wanted {
+            // A code is ⟨x − b_dec, w⟩ itself.
+            None => reduce::sum_of_squares(&codes[..n]),
+            Some(wanted) => f64::from(dot(&wanted[i * d..(i + 1) * d], &reconstruction)),
+        };
         sums[1] += reduce::sum_of_squares(&reconstruction);
     }
     sums

@@ -96,6 +96,11 @@ pub struct TrainOutcome {
 /// logging and checkpoints may differ). Without, `out` must not hold a run.
 ///
 /// Stopping ([`Progress::stop_requested`]) writes a checkpoint and gives [`Error::Stopped`].
+///
+/// # Errors
+/// A configuration that makes no sense with this dataset; a dataset or checkpoint that cannot be read; an
+/// `out` that holds a run already, a different one, or none to resume; a number that is not finite, after a
+/// checkpoint; [`Error::Stopped`].
 pub fn run(
     config: &TrainConfig,
     data: &Path,
@@ -103,7 +108,7 @@ pub fn run(
     resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<TrainOutcome> {
-    let source = Source::open(data)?;
+    let source = Source::open(data, config.target.as_deref())?;
     let resolved = source.resolve(config)?;
     run_resolved(&source, resolved, out, resume, progress)
 }
@@ -129,6 +134,9 @@ fn run_resolved(
 }
 
 /// Continues the run in `out`, as its `train.toml` says.
+///
+/// # Errors
+/// As [`run`], and a `train.toml` that is missing, damaged or does not say where the data is.
 pub fn resume(out: &Path, progress: &mut dyn Progress) -> Result<TrainOutcome> {
     let config = read_config(out)?;
     let data = config.data.clone().ok_or_else(|| {

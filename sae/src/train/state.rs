@@ -57,20 +57,27 @@ pub struct TrainState {
     pub step: u64,
 }
 
+/// The random directions of norm 1 that the rows of a run begin as, `[features, d]`. A direction depends on the seed and its number
+/// alone.
+pub fn directions(features: usize, d: usize, seed: u64) -> Vec<f32> {
+    let mut directions = vec![0.0; features * d];
+    for (f, row) in directions.chunks_exact_mut(d).enumerate() {
+        let mut rng = generator(seed, Purpose::Directions, f as u64, 0);
+        // A row of zeros has no direction; with d = 1 it could be drawn.
+        while make_unit(row) == 0.0 {
+            row.fill_with(|| normal(&mut rng));
+        }
+    }
+    directions
+}
+
 impl TrainState {
     /// Decoder rows are random directions, encoder rows the same (tied; [`super::initial`] gives them another norm), `b_enc` is 0.
     ///
     /// A feature's direction depends on the seed and its number alone.
     pub fn new(features: usize, b_dec: Vec<f32>, seed: u64) -> Self {
         let d = b_dec.len();
-        let mut directions = vec![0.0; features * d];
-        for (f, row) in directions.chunks_exact_mut(d).enumerate() {
-            let mut rng = generator(seed, Purpose::Directions, f as u64, 0);
-            // A row of zeros has no direction; with d = 1 it could be drawn.
-            while make_unit(row) == 0.0 {
-                row.fill_with(|| normal(&mut rng));
-            }
-        }
+        let directions = directions(features, d, seed);
         Self {
             d,
             features,

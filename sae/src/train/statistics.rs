@@ -32,6 +32,18 @@ pub struct Statistics {
     /// γ = ‖μ‖/‖σ‖: norm of the mean over root mean square of ‖x − mean(x)‖; runs of earlier versions do not have it.
     #[serde(default)]
     pub mean_ratio: f32,
+    /// Of a transcoder: what is measured of its target. `input_variance` is then that of the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetStatistics>,
+}
+
+/// What is measured before a transcoder is trained. It learns y · `scale` from (x − `input_shift`) · `input_scale`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatistics {
+    /// What targets are multiplied by.
+    pub scale: f32,
+    /// Geometric median of the input, `[d]`: what an SAE's decoder bias takes off.
+    pub input_shift: Vec<f32>,
 }
 
 /// Measures `sample[n, d]`, drops the rows above the norm limit from it and scales the others in place, and returns their geometric
@@ -74,9 +86,41 @@ pub fn measure(
     let median = median::geometric(sample, d, MEDIAN_TOLERANCE, MEDIAN_ITERATIONS).point;
     let input_variance = (centred / rows as f64) as f32;
     let rms = root_mean_squares(sample, &median);
-    let statistics =
-        Statistics { input_scale, input_variance, norm_limit, rms, mean_ratio: mean_ratio as f32 };
+    let statistics = Statistics {
+        input_scale,
+        input_variance,
+        norm_limit,
+        rms,
+        mean_ratio: mean_ratio as f32,
+        target: None,
+    };
     Ok((statistics, median))
+}
+
+/// The same for a transcoder, of `sample[n, 2d]`: inputs, each followed by its target. The median is that of the target.
+///
+/// # Errors
+/// As [`measure`], of the input or the target.
+pub fn measure_pairs(
+    sample: &[f32],
+    d: usize,
+    normalisation: InputNormalisation,
+    norm_multiple: Option<f32>,
+) -> Result<(Statistics, Vec<f32>)> {
+    let half =
+        |i: usize| sample.chunks_exact(2 * d).flat_map(|row| &row[i * d..(i + 1) * d]).copied().collect();
+    let (mut inputs, mut targets): (Vec<f32>, Vec<f32>) = (half(0), half(1));
+    let (input, median) = measure(&mut inputs, d, normalisation, norm_multiple)?;
+    if let Some(limit) = input.norm_limit {
+        // Targets of the rows that are trained on.
+        let kept = sample.chunks_exact(2 * d).filter(|row| norm_squared(&row[..d]).sqrt() <= limit);
+        targets = kept.flat_map(|row| &row[d..]).copied().collect();
+    }
+    let (target, b_dec) = measure(&mut targets, d, normalisation, None)
+        .map_err(|error| error.within("the target's dataset"))?;
+    let shift = median.iter().map(|x| x / input.input_scale).collect();
+    let about = TargetStatistics { scale: target.input_scale, input_shift: shift };
+    Ok((Statistics { input_variance: target.input_variance, target: Some(about), ..input }, b_dec))
 }
 
 /// `Σ ‖x − mean x‖²` of `sample[n, d]`, whose `Σ ‖x‖²` is `squares`.

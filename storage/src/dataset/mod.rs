@@ -14,7 +14,7 @@ pub use writer::DatasetWriter;
 
 use crate::error::{Error, Result};
 use crate::json::read_versioned;
-use crate::manifest::{FORMAT, Manifest, Part, VERSION};
+use crate::manifest::{Dtype, FORMAT, Manifest, Part, VERSION};
 use crate::schema;
 use crate::table::TableReader;
 
@@ -54,6 +54,15 @@ impl Dataset {
             check_length(dir, part)?;
         }
         Ok(Self { dir: dir.to_owned(), manifest, tables: Mutex::default() })
+    }
+
+    /// Whether a writer that was begun with `header` made this dataset: the same command, given again.
+    pub fn was_begun_with(&self, header: &Manifest) -> bool {
+        let bare = Manifest { tables: BTreeMap::new(), rows: 0, ..self.manifest.clone() };
+        let mut journal = journal::Journal::new(bare);
+        // Numbers too large for f16 may have turned up on the way.
+        journal.widened = self.manifest.dtype == Dtype::F32 && header.dtype == Dtype::F16;
+        journal.difference(header).is_none()
     }
 
     /// The folder.

@@ -43,6 +43,7 @@ impl DatasetWriter {
         }
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
         if dir.join(MANIFEST).exists() {
+            remove_journal(dir);
             return Err(Error::Finished { path: dir.to_owned() });
         }
         let lock = Lock::take(dir)?;
@@ -164,17 +165,21 @@ impl DatasetWriter {
     /// Writes the manifest. From here on the dataset is finished.
     ///
     /// # Errors
-    /// [`Error::Io`] for a manifest that cannot be written or files that cannot be removed; as [`Dataset::open`].
+    /// [`Error::Io`] for a manifest that cannot be written or parts that cannot be removed; as [`Dataset::open`].
     pub fn finish(self) -> Result<Dataset> {
         remove_orphans(&self.dir, &self.journal)?;
         let mut manifest = self.journal.header.clone();
         manifest.tables = self.journal.tables.clone();
         manifest.rows = manifest.main_rows();
         atomic::write_json(&self.dir.join(MANIFEST), &manifest)?;
-        let journal = self.dir.join(journal::FILE);
-        fs::remove_file(&journal).map_err(Error::io(&journal))?;
+        remove_journal(&self.dir);
         Dataset::open(&self.dir)
     }
+}
+
+/// Removes the journal of a dataset that is finished. Best effort: who finds it next to a manifest takes no notice of it.
+fn remove_journal(dir: &Path) {
+    let _ = fs::remove_file(dir.join(journal::FILE));
 }
 
 fn file_name(table: &str, number: usize) -> String {

@@ -3,7 +3,7 @@
 use crate::row::row;
 
 row! {
-    /// `experts/masking.parquet`: loss of one domain before and after a mask, in nats a token.
+    /// `experts/masking.parquet`: loss of one domain before and after a mask, in nats per token.
     MaskingRow {
         /// Name of the mask: the domain whose specialised experts were taken out, or experts by hand, `1:3,1:7`.
         mask: String,

@@ -27,6 +27,9 @@ pub trait Cell: Sized + Default {
     where
         Self: 'a;
     /// The cells of the column `name`.
+    ///
+    /// # Errors
+    /// A column of a different type, a null where there may be none.
     fn values(array: &ArrayRef, name: &str, names: &[&str]) -> Result<Vec<Self>>;
 }
 

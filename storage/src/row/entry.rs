@@ -14,6 +14,9 @@ pub trait Entry: Sized {
     /// Entries as an array.
     fn array(entries: &[&Self], names: &[&str]) -> StructArray;
     /// The entries of the column `column`.
+    ///
+    /// # Errors
+    /// A field that is missing or of a different type.
     fn values(structs: &StructArray, column: &str, names: &[&str]) -> Result<Vec<Self>>;
 }
 

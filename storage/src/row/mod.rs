@@ -52,6 +52,9 @@ pub trait Row: Sized {
     /// The columns of these rows, in the order of [`Row::fields`].
     fn columns(rows: &[Self]) -> Vec<ArrayRef>;
     /// Appends the rows of a batch.
+    ///
+    /// # Errors
+    /// A column that is missing or of a different type, a null where there may be none.
     fn append(batch: &RecordBatch, rows: &mut Vec<Self>) -> Result<()>;
 
     /// How the bytes of the table lie in its file.

@@ -40,7 +40,7 @@ impl TableReader {
         let mut readers = Vec::with_capacity(parts.len());
         let mut rows = 0;
         for part in parts {
-            readers.push(PartReader::new(dir.join(&part.file), rows, Some(part.rows), expected.clone())?);
+            readers.push(PartReader::new(dir.join(&part.file), rows, Some(part.rows), expected.clone()));
             rows += part.rows;
         }
         let schema = match readers.first() {
@@ -58,7 +58,7 @@ impl TableReader {
     /// # Errors
     /// A file that is missing or cannot be read, or lacks an expected column.
     pub fn open_file(path: &Path, expected: &SchemaRef) -> Result<Self> {
-        let part = PartReader::new(path.to_owned(), 0, None, Some(expected.clone()))?;
+        let part = PartReader::new(path.to_owned(), 0, None, Some(expected.clone()));
         let loaded = part.loaded()?;
         let (schema, rows) = (loaded.schema.clone(), loaded.rows);
         Ok(Self { inner: Arc::new(Inner { dir: path.to_owned(), parts: vec![part], schema, rows }) })
@@ -72,7 +72,7 @@ impl TableReader {
         let mut parts: Vec<PartReader> = Vec::with_capacity(paths.len());
         let mut rows = 0;
         for path in paths {
-            let part = PartReader::new(path.clone(), rows, None, Some(expected.clone()))?;
+            let part = PartReader::new(path.clone(), rows, None, Some(expected.clone()));
             rows += part.loaded()?.rows;
             parts.push(part);
         }

@@ -45,13 +45,14 @@ pub(super) struct Loaded {
 }
 
 impl PartReader {
+    /// A file that is opened when it is first read.
     pub fn new(
         path: PathBuf,
         first_row: u64,
         expected_rows: Option<u64>,
         expected: Option<SchemaRef>,
-    ) -> Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             path,
             first_row,
             expected_rows,
@@ -59,7 +60,7 @@ impl PartReader {
             first_schema: None,
             loaded: OnceLock::new(),
             bytes_read: Arc::default(),
-        })
+        }
     }
 
     /// The footer, read at the first call.

@@ -15,7 +15,7 @@ const CHUNK: u64 = 1 << 17;
 
 /// The features of one expert.
 #[derive(Clone, Debug, Default)]
-pub struct OfExpert {
+pub struct ExpertFeatures {
     /// The pairs that are shown, the most mutual information first; those that live here before all others.
     pub rows: Vec<FeatureExpertRow>,
     /// Pairs of this expert that stand after correction.
@@ -37,6 +37,9 @@ fn open(run: &Path) -> Result<Option<storage::TableReader>, Problem> {
 
 /// The experts that `feature` was seen with: what stands and is more than chance first, by lift. `None` when the run has no
 /// such table.
+///
+/// # Errors
+/// A table that cannot be read.
 pub fn of_feature(run: &Path, feature: u32) -> Result<Option<Vec<FeatureExpertRow>>, Problem> {
     let range = Some((FEATURE.to_owned(), u64::from(feature), u64::from(feature)));
     let Some(table) = open(run)? else { return Ok(None) };
@@ -81,9 +84,17 @@ impl Eq for Ranked {}
 
 /// The features of an expert: at most `most` of them, chosen in one pass over the table in bounded memory. `None` when the run has no
 /// such table.
-pub fn of_expert(run: &Path, layer: u16, expert: u16, most: usize) -> Result<Option<OfExpert>, Problem> {
+///
+/// # Errors
+/// A table that cannot be read.
+pub fn of_expert(
+    run: &Path,
+    layer: u16,
+    expert: u16,
+    most: usize,
+) -> Result<Option<ExpertFeatures>, Problem> {
     let Some(table) = open(run)? else { return Ok(None) };
-    let mut found = OfExpert::default();
+    let mut found = ExpertFeatures::default();
     let mut best: BinaryHeap<Ranked> = BinaryHeap::new();
     let range = Some((storage::schema::EXPERT.to_owned(), u64::from(expert), u64::from(expert)));
     let mut start = 0;

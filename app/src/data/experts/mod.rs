@@ -68,6 +68,9 @@ impl ExpertUsage {
 }
 
 /// Reads `experts/load.parquet` and `experts/balance.parquet` of a dataset.
+///
+/// # Errors
+/// Experts that were not counted yet; tables that cannot be read.
 pub fn read(dataset: &Path) -> Result<ExpertUsage, Problem> {
     if !tables::folder_of(dataset).join("load.parquet").exists() {
         return Err(not_counted(dataset));

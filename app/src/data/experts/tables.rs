@@ -56,7 +56,7 @@ impl Grid {
 
 /// The experts of one layer that are chosen together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Together {
+pub struct CoActivations {
     /// The block.
     pub layer: u16,
     /// Lift of every pair.
@@ -67,7 +67,7 @@ pub struct Together {
     pub pairs: Vec<PairRow>,
 }
 
-impl Together {
+impl CoActivations {
     /// The partners of `expert` as pairs with it as the first, the highest count first.
     pub fn partners(&self, expert: u16) -> Vec<PairRow> {
         let turned = |p: &PairRow| PairRow {
@@ -119,7 +119,7 @@ impl Transitions {
 
 /// What the experts are specialised in.
 #[derive(Clone, Debug, Default)]
-pub struct Special {
+pub struct Specialisations {
     /// By layer, expert and domain.
     pub experts: Vec<SpecialisationRow>,
     /// By layer.
@@ -145,7 +145,10 @@ fn highest(numbers: impl Iterator<Item = u16>) -> usize {
 }
 
 /// Co-activation in `layer`.
-pub fn together(dir: &Path, layer: u16) -> Result<Together, Problem> {
+///
+/// # Errors
+/// A table that is missing or cannot be read.
+pub fn together(dir: &Path, layer: u16) -> Result<CoActivations, Problem> {
     let mut pairs: Vec<PairRow> = read(dir, "pairs.parquet", by_layer(layer))?;
     let experts = highest(pairs.iter().map(|row| row.b));
     let (mut lift, mut count) = (Grid::new(experts, experts), Grid::new(experts, experts));
@@ -157,10 +160,13 @@ pub fn together(dir: &Path, layer: u16) -> Result<Together, Problem> {
         }
     }
     pairs.sort_by(|a, b| b.count.cmp(&a.count).then((a.a, a.b).cmp(&(b.a, b.b))));
-    Ok(Together { layer, lift, count, pairs })
+    Ok(CoActivations { layer, lift, count, pairs })
 }
 
 /// From `layer` to the next with experts; `None` for the last.
+///
+/// # Errors
+/// A table that is missing or cannot be read.
 pub fn transitions(dir: &Path, layer: u16) -> Result<Option<Transitions>, Problem> {
     let rows: Vec<TransitionRow> = read(dir, "transitions.parquet", by_layer(layer))?;
     let Some(first) = rows.first() else { return Ok(None) };
@@ -185,19 +191,28 @@ pub fn transitions(dir: &Path, layer: u16) -> Result<Option<Transitions>, Proble
 }
 
 /// What the experts of all layers are specialised in.
-pub fn special(dir: &Path) -> Result<Special, Problem> {
-    Ok(Special {
+///
+/// # Errors
+/// A table that is missing or cannot be read.
+pub fn special(dir: &Path) -> Result<Specialisations, Problem> {
+    Ok(Specialisations {
         experts: read(dir, "specialisation.parquet", Scan::default())?,
         layers: read(dir, "information.parquet", Scan::default())?,
     })
 }
 
 /// The listed tokens of the experts of `layer`.
+///
+/// # Errors
+/// A table that is missing or cannot be read.
 pub fn vocabulary(dir: &Path, layer: u16) -> Result<Vec<VocabularyRow>, Problem> {
     read(dir, "vocabulary.parquet", by_layer(layer))
 }
 
 /// How much the routers agree with those of another dataset, if that was computed.
+///
+/// # Errors
+/// A table that cannot be read.
 pub fn against(dir: &Path) -> Result<Vec<AgainstRow>, Problem> {
     if folder_of(dir).join("against.parquet").exists() {
         read(dir, "against.parquet", Scan::default())
@@ -220,8 +235,10 @@ mod tests {
             a_given_b: Some(0.2),
             ..PairRow::default()
         };
-        let together =
-            Together { pairs: vec![pair(1, 3, 9), pair(0, 2, 7), pair(0, 1, 5)], ..Together::default() };
+        let together = CoActivations {
+            pairs: vec![pair(1, 3, 9), pair(0, 2, 7), pair(0, 1, 5)],
+            ..CoActivations::default()
+        };
         let partners = together.partners(1);
         assert_eq!(partners.iter().map(|p| (p.a, p.b, p.count)).collect::<Vec<_>>(), [(1, 3, 9), (1, 0, 5)]);
         assert_eq!((partners[1].b_given_a, partners[1].a_given_b), (Some(0.2), Some(0.1)));

@@ -31,7 +31,7 @@ pub enum Order {
 
 /// What to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct TokenQuery {
     /// The block.
     pub layer: u16,
     /// The expert in it.
@@ -78,7 +78,10 @@ pub enum Piece {
 }
 
 /// Finds a page of tokens. `from` is the place to begin at, as [`Piece::Next`] gave it; 0 at first.
-pub fn find(dir: &Path, wanted: &Wanted, from: u64, feed: &Feed<Piece>) -> Result<(), Problem> {
+///
+/// # Errors
+/// A dataset without routing, or whose table cannot be read.
+pub fn find(dir: &Path, wanted: &TokenQuery, from: u64, feed: &Feed<Piece>) -> Result<(), Problem> {
     let table = table(dir)?;
     match wanted.order {
         Order::Spread => spread(&table, wanted, from, feed),
@@ -87,7 +90,7 @@ pub fn find(dir: &Path, wanted: &Wanted, from: u64, feed: &Feed<Piece>) -> Resul
 }
 
 /// Visits places of the table in an order in which any beginning is spread over all of it.
-fn spread(table: &TableReader, wanted: &Wanted, from: u64, feed: &Feed<Piece>) -> Result<(), Problem> {
+fn spread(table: &TableReader, wanted: &TokenQuery, from: u64, feed: &Feed<Piece>) -> Result<(), Problem> {
     let places = table.rows().div_ceil(PLACE);
     let mut found = 0;
     let mut visit = from;
@@ -124,7 +127,7 @@ fn reversed(n: u64, size: u64) -> u64 {
 /// A few examples of one place, spread over it.
 fn at(
     table: &TableReader,
-    wanted: &Wanted,
+    wanted: &TokenQuery,
     rows: std::ops::Range<u64>,
     most: usize,
 ) -> Result<Vec<ChosenToken>, Problem> {
@@ -136,7 +139,7 @@ fn at(
 }
 
 /// One pass over everything, the strongest kept.
-fn strongest(table: &TableReader, wanted: &Wanted, feed: &Feed<Piece>) -> Result<(), Problem> {
+fn strongest(table: &TableReader, wanted: &TokenQuery, feed: &Feed<Piece>) -> Result<(), Problem> {
     let order = |a: &ChosenToken, b: &ChosenToken| {
         b.weight.total_cmp(&a.weight).then(a.document.cmp(&b.document)).then(a.position.cmp(&b.position))
     };
@@ -219,7 +222,7 @@ impl Text {
 /// Gives every token of the rows that chose the expert to `take`, with its context as far as the rows reach.
 fn walk(
     table: &TableReader,
-    wanted: &Wanted,
+    wanted: &TokenQuery,
     rows: Option<std::ops::Range<u64>>,
     text: &mut Text,
     mut take: impl FnMut(ChosenToken),

@@ -79,7 +79,7 @@ fn side_by_side(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, layer: us
         return notice::empty(
             ui,
             &format!("The other has no experts in layer {}", own.balance.layer),
-            "Choose another layer.",
+            "Choose a different layer.",
         );
     };
     facts::section(ui, &format!("Load of layer {}", own.balance.layer));

@@ -3,7 +3,7 @@
 use egui::{Ui, vec2};
 
 use super::{Interaction, doublings, doublings_legend, explain};
-use crate::data::experts::tables::Special;
+use crate::data::experts::tables::Specialisations;
 use crate::data::{InformationRow, SpecialisationRow};
 use crate::theme::{palette, space};
 use crate::widgets::matrix::Matrix;
@@ -11,7 +11,13 @@ use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format, notice};
 
 /// Draws figures, map and table of `layer`.
-pub fn show(ui: &mut Ui, found: &Special, layer: u16, specialised: &mut bool, asked: &mut Interaction) {
+pub fn show(
+    ui: &mut Ui,
+    found: &Specialisations,
+    layer: u16,
+    specialised: &mut bool,
+    asked: &mut Interaction,
+) {
     let rows: Vec<&SpecialisationRow> = found.experts.iter().filter(|row| row.layer == layer).collect();
     let mut domains: Vec<&str> = rows.iter().map(|row| row.domain.as_str()).collect();
     domains.sort_unstable();

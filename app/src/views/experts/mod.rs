@@ -18,7 +18,7 @@ use egui::{Align, Button, ComboBox, Frame, Key, Layout, Margin, RichText, Role, 
 use super::{Scene, View};
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::experts::tables::{self, Special, Together, Transitions};
+use crate::data::experts::tables::{self, CoActivations, Specialisations, Transitions};
 use crate::data::{AgainstRow, ExpertUsage, VocabularyRow};
 use crate::load::{KeyedRequest, Lane, Problem, Workers};
 use crate::stores::Need;
@@ -58,9 +58,9 @@ pub struct ExpertsView {
     domain: usize,
     /// Index into the layers with experts.
     layer: usize,
-    together: KeyedRequest<u16, Together>,
+    together: KeyedRequest<u16, CoActivations>,
     transitions: KeyedRequest<u16, Option<Transitions>>,
-    special: KeyedRequest<(), Special>,
+    special: KeyedRequest<(), Specialisations>,
     words: KeyedRequest<u16, Vec<VocabularyRow>>,
     against: KeyedRequest<(), Vec<AgainstRow>>,
     show_lift: bool,

@@ -4,7 +4,7 @@ use egui::{Ui, vec2};
 
 use super::{Interaction, doublings, doublings_legend, either, explain};
 use crate::data::LayerUsage;
-use crate::data::experts::tables::Together;
+use crate::data::experts::tables::CoActivations;
 use crate::theme::{palette, space};
 use crate::widgets::matrix::{self, Matrix};
 use crate::widgets::sheet::{Cell, Sheet, column};
@@ -13,7 +13,7 @@ use crate::widgets::{format, notice};
 /// Draws map and table.
 pub fn show(
     ui: &mut Ui,
-    found: &Together,
+    found: &CoActivations,
     layer: Option<&LayerUsage>,
     lift: &mut bool,
     asked: &mut Interaction,
@@ -40,7 +40,7 @@ pub fn show(
     }
 }
 
-fn map(ui: &mut Ui, found: &Together, lift: bool, asked: &mut Interaction) {
+fn map(ui: &mut Ui, found: &CoActivations, lift: bool, asked: &mut Interaction) {
     let p = palette(ui);
     let experts = found.lift.rows;
     let most = found.pairs.first().map_or(1, |pair| pair.count).max(1) as f64;
@@ -86,7 +86,7 @@ fn map(ui: &mut Ui, found: &Together, lift: bool, asked: &mut Interaction) {
     }
 }
 
-fn pairs(ui: &mut Ui, found: &Together, asked: &mut Interaction) {
+fn pairs(ui: &mut Ui, found: &CoActivations, asked: &mut Interaction) {
     let columns = [
         column("a", 56.0, "The expert with the lower number"),
         column("b", 56.0, "The other"),

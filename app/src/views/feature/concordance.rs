@@ -1,4 +1,4 @@
-//! Every firing of a feature, one a line.
+//! Every firing of a feature, one per line.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 use egui::{Label, RichText, Role, Ui, WidgetInfo};
 
 use crate::data::Explanations;
-use crate::data::explanations::{Said, Score};
+use crate::data::explanations::{Score, SourcedExplanation};
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::jobs::{self, Offered};
+use crate::widgets::jobs::{self, CommandClick};
 use crate::widgets::{facts, format, notice};
 
 /// Explanations that are shown before the rest is asked for.
@@ -25,10 +25,10 @@ pub struct Section<'a> {
 }
 
 /// Draws the section; nothing where there is nothing to say and nothing to be done.
-pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) -> Offered {
+pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) -> CommandClick {
     let said = shown.explanations.of(shown.feature);
     if said.is_empty() && !shown.alive && shown.explanations.gaps.is_empty() {
-        return Offered::default();
+        return CommandClick::default();
     }
     ui.add_space(space::L);
     facts::section(ui, "Explanations");
@@ -41,7 +41,7 @@ pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) -> Offered {
         }
         let text = "No rule reached F1 0.5, and no other explanation was imported.";
         ui.label(RichText::new(text).color(weak));
-        return Offered::default();
+        return CommandClick::default();
     }
     let listed = if *all { said.len() } else { said.len().min(FEW) };
     for (i, one) in said[..listed].iter().enumerate() {
@@ -56,10 +56,10 @@ pub fn show(ui: &mut Ui, shown: &Section<'_>, all: &mut bool) -> Offered {
             *all = !*all;
         }
     }
-    Offered::default()
+    CommandClick::default()
 }
 
-fn explanation(ui: &mut Ui, said: &Said, sources: &[String]) {
+fn explanation(ui: &mut Ui, said: &SourcedExplanation, sources: &[String]) {
     let p = palette(ui);
     let explanation = &said.explanation;
     ui.spacing_mut().item_spacing.y = 2.0;

@@ -28,7 +28,7 @@ use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
 use crate::views::features::name_of;
-use crate::widgets::jobs::Offered;
+use crate::widgets::jobs::CommandClick;
 use crate::widgets::lines::Source;
 use crate::widgets::{notice, rule, star};
 
@@ -230,7 +230,7 @@ impl FeatureView {
         let (command, running) = (job.line(), scene.jobs.running(&job));
         let said = store.explanations.value().cloned();
         let (draft, all, mut edit) = (&mut self.draft, &mut self.all_explanations, None);
-        let mut asked = Offered::default();
+        let mut asked = CommandClick::default();
         let name = |feature: u32| name_of(store, feature);
         let shown = facts::Facts {
             page,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use egui::{Frame, Key as Keyboard, Margin, Panel, Ui};
 use egui_table::{Column as Width, HeaderRow, Table};
 
-pub use order::{Key, Query, Source, TableOrder, Why};
+pub use order::{Key, MatchReason, Query, Source, TableOrder};
 use rows::Column;
 use spread::Spread;
 

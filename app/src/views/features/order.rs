@@ -147,12 +147,12 @@ pub struct TableOrder {
     /// For each spread, how many of `rows` are in each of its bins.
     pub counts: Vec<Vec<u32>>,
     /// Why each of `rows` is there; empty without a search.
-    pub why: Vec<Why>,
+    pub why: Vec<MatchReason>,
 }
 
 /// Why a search found a feature, the best answer first.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Why {
+pub enum MatchReason {
     /// Its number was typed.
     Number,
     /// It fires on so many of so many occurrences of the text.
@@ -176,7 +176,7 @@ pub enum Why {
     Promotes,
 }
 
-impl Why {
+impl MatchReason {
     fn tier(self) -> u8 {
         match self {
             Self::Number => 0,
@@ -209,10 +209,11 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> TableOrde
             && said(*f)
     };
     let passing = (0..columns.len() as u32).filter(passes);
-    let (mut rows, found): (Vec<u32>, HashMap<u32, Why>) = match &search {
+    let (mut rows, found): (Vec<u32>, HashMap<u32, MatchReason>) = match &search {
         None => (passing.collect(), HashMap::new()),
         Some(search) => {
-            let found: HashMap<u32, Why> = passing.filter_map(|f| Some((f, search.finds(f)?))).collect();
+            let found: HashMap<u32, MatchReason> =
+                passing.filter_map(|f| Some((f, search.finds(f)?))).collect();
             let mut rows: Vec<u32> = found.keys().copied().collect();
             rows.sort_unstable();
             (rows, found)
@@ -231,7 +232,7 @@ pub fn order(query: &Query, source: Source<'_>, spreads: &[Spread]) -> TableOrde
 }
 
 /// What fires on the text first, by how well it answers; then what is called so, then what promotes it.
-fn best_first(rows: &mut [u32], found: &HashMap<u32, Why>, source: Source<'_>) {
+fn best_first(rows: &mut [u32], found: &HashMap<u32, MatchReason>, source: Source<'_>) {
     let worth = |f: u32| {
         let firing = source.firing.and_then(|firing| firing.of(f));
         firing.map_or(0.0, |one| worth(one, &source.columns.numbers.density))
@@ -363,33 +364,33 @@ impl<'a> Search<'a> {
     }
 
     /// Why `feature` is found; none where it is not.
-    fn finds(&self, feature: u32) -> Option<Why> {
+    fn finds(&self, feature: u32) -> Option<MatchReason> {
         let looks = |place| self.place == Place::Anywhere || self.place == place;
         let wanted = |list: &[u32]| list.iter().any(|t| self.wanted.get(*t as usize) == Some(&true));
         let has = |text: &str| text.to_lowercase().contains(&self.needle);
         let tokens = self.source.tokens;
         let said = |e: &Explanations| e.of(feature).iter().any(|said| has(&said.explanation.text));
         if self.number == Some(feature) {
-            return Some(Why::Number);
+            return Some(MatchReason::Number);
         }
         if looks(Place::FiresOn) {
             if let Some(one) = self.source.firing.and_then(|firing| firing.of(feature)) {
                 let (count, occurrences, mean) = (one.count, one.occurrences, one.mean);
-                return Some(Why::FiresOn { count, occurrences, mean });
+                return Some(MatchReason::FiresOn { count, occurrences, mean });
             }
             if tokens.is_some_and(|t| wanted(t.fires_on.get(feature))) {
-                return Some(Why::FiresOnPart);
+                return Some(MatchReason::FiresOnPart);
             }
         }
         let noted = || self.source.notes.get(feature).is_some_and(|note| has(&note.text));
         if looks(Place::Label) && self.source.label(feature).is_some_and(has) {
-            Some(Why::Label)
+            Some(MatchReason::Label)
         } else if looks(Place::Explained) && self.source.explanations.is_some_and(said) {
-            Some(Why::Explanation)
+            Some(MatchReason::Explanation)
         } else if looks(Place::Note) && noted() {
-            Some(Why::Note)
+            Some(MatchReason::Note)
         } else if looks(Place::Promotes) && tokens.is_some_and(|t| wanted(t.top_logits.get(feature))) {
-            Some(Why::Promotes)
+            Some(MatchReason::Promotes)
         } else {
             None
         }
@@ -554,13 +555,13 @@ mod tests {
         let query = Query { text: "forest".into(), ..Query::default() };
         let answer = order(&query, source, &[]);
         assert_eq!(*answer.rows, [2, 0, 3, 1]);
-        assert_eq!(answer.why[0], Why::FiresOn { count: 3, occurrences: 10, mean: 1.0 });
-        assert_eq!(answer.why[3], Why::Promotes);
+        assert_eq!(answer.why[0], MatchReason::FiresOn { count: 3, occurrences: 10, mean: 1.0 });
+        assert_eq!(answer.why[3], MatchReason::Promotes);
         // An order that was asked for stays, and so do the reasons.
         let by_density = Query { key: Key::Number(Number::Density), descending: true, ..query };
         let answer = order(&by_density, source, &[]);
         assert_eq!(*answer.rows, [0, 1, 2, 3]);
-        assert_eq!(answer.why[1], Why::Promotes);
+        assert_eq!(answer.why[1], MatchReason::Promotes);
         assert!(order(&Query::default(), source, &[]).why.is_empty());
     }
 

@@ -3,10 +3,10 @@
 use egui::{Color32, Label, Link, Popup, PopupCloseBehavior, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
 
-use super::order::{Key, Query, Source, Why};
+use super::order::{Key, MatchReason, Query, Source};
 use crate::data::{Number, Vocabulary};
 use crate::theme::{palette, tokens::height, tokens::size};
-use crate::widgets::table::{self, Side, Sorted};
+use crate::widgets::table::{self, Side, SortState};
 use crate::widgets::{bars, format, rule, star, text};
 
 /// What a column shows.
@@ -149,7 +149,7 @@ pub struct Rows<'a> {
     pub shown: &'a [Column],
     pub source: Source<'a>,
     /// Why each row is there; empty without a search.
-    pub why: &'a [Why],
+    pub why: &'a [MatchReason],
     pub query: &'a Query,
     /// Whether there is no vocabulary to wait for.
     pub no_vocabulary: bool,
@@ -176,8 +176,8 @@ impl Rows<'_> {
         let text = self.query.text.trim();
         let text = text.strip_prefix("fires:").or(text.strip_prefix("promotes:")).unwrap_or(text).trim();
         let (words, hover) = match why {
-            Why::Number => ("its number".to_owned(), String::new()),
-            Why::FiresOn { count, occurrences, mean } => {
+            MatchReason::Number => ("its number".to_owned(), String::new()),
+            MatchReason::FiresOn { count, occurrences, mean } => {
                 let (n, of) = (format::grouped(count), format::grouped(occurrences));
                 let hover = format!(
                     "Fires on {n} of {of} indexed occurrences of “{text}” ({}), mean activation {}.\nOf several words the one \
@@ -187,14 +187,14 @@ impl Rows<'_> {
                 );
                 (format!("fires on {n} of {of} · {text}"), hover)
             }
-            Why::FiresOnPart => (format!("fires on a token with {text}"), String::new()),
-            Why::Label => ("label".to_owned(), String::new()),
-            Why::Explanation => ("explanation".to_owned(), String::new()),
-            Why::Note => ("note".to_owned(), String::new()),
-            Why::Promotes => (format!("promotes {text}"), String::new()),
+            MatchReason::FiresOnPart => (format!("fires on a token with {text}"), String::new()),
+            MatchReason::Label => ("label".to_owned(), String::new()),
+            MatchReason::Explanation => ("explanation".to_owned(), String::new()),
+            MatchReason::Note => ("note".to_owned(), String::new()),
+            MatchReason::Promotes => (format!("promotes {text}"), String::new()),
         };
         let p = palette(ui);
-        let colour = if matches!(why, Why::FiresOn { .. }) { p.strong } else { p.weak };
+        let colour = if matches!(why, MatchReason::FiresOn { .. }) { p.strong } else { p.weak };
         table::cell(ui, Side::Left, |ui| {
             let label = ui.add(Label::new(RichText::new(words).color(colour)).truncate());
             if !hover.is_empty() {
@@ -268,9 +268,9 @@ impl TableDelegate for Rows<'_> {
         let by_number = self.query.key == Key::Best && self.why.is_empty();
         let by = if by_number { Key::Feature } else { self.query.key };
         let sorted = match (by == key, self.query.descending && key != Key::Best) {
-            (false, _) => Sorted::No,
-            (true, false) => Sorted::Up,
-            (true, true) => Sorted::Down,
+            (false, _) => SortState::No,
+            (true, false) => SortState::Up,
+            (true, true) => SortState::Down,
         };
         if table::sort_head(ui, column.name(), column.side(), sorted, column.about()) {
             self.asked.sort = Some(key);

@@ -13,7 +13,7 @@ use egui_table::{Column, HeaderRow, Table};
 use super::{Scene, View};
 use crate::address::Place;
 use crate::data::agreement::{self, Agreement};
-use crate::data::matching::{self, Fate};
+use crate::data::matching::{self, Correspondence};
 use crate::data::{Columns, FeaturePage, Matching};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::Need;
@@ -30,8 +30,8 @@ const ALIKE: f32 = 0.7;
 #[derive(Clone, Debug, Default)]
 struct FeatureList {
     rows: Vec<u32>,
-    fates: Vec<Fate>,
-    /// How many of each fate, in the order of [`Fate::ALL`].
+    fates: Vec<Correspondence>,
+    /// How many of each fate, in the order of [`Correspondence::ALL`].
     counts: [usize; 4],
     /// Pairs whose densities are both known, as logarithms; their features, ascending, and the colours of
     /// what became of them.
@@ -45,7 +45,7 @@ struct FeatureList {
 struct ListOptions {
     side: usize,
     threshold: f32,
-    fate: Option<Fate>,
+    fate: Option<Correspondence>,
     sort: rows::Sort,
     dark: bool,
 }
@@ -189,7 +189,7 @@ impl MatchingView {
             {
                 self.options.fate = None;
             }
-            for (fate, count) in Fate::ALL.into_iter().zip(listed.counts) {
+            for (fate, count) in Correspondence::ALL.into_iter().zip(listed.counts) {
                 let share = format::percent(count as f64 / all.max(1) as f64);
                 let text = format!("{} {} · {share}", fate.name(), format::grouped(count as u64));
                 let button = ui.add(Button::new(text).selected(self.options.fate == Some(fate)));
@@ -290,7 +290,7 @@ fn other_name(comparison: &Matching, with: &str) -> String {
 
 fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOptions) -> FeatureList {
     let fates = comparison.fates(options.side, options.threshold);
-    let counts = Fate::ALL.map(|fate| fates.iter().filter(|f| **f == fate).count());
+    let counts = Correspondence::ALL.map(|fate| fates.iter().filter(|f| **f == fate).count());
     let side = &comparison.sides[options.side];
     let mut rows: Vec<u32> = (0..fates.len() as u32)
         .filter(|f| options.fate.is_none_or(|fate| fates[*f as usize] == fate))

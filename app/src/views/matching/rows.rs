@@ -4,10 +4,10 @@ use egui::{Color32, Link, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
 
 use crate::data::Columns;
-use crate::data::matching::{Fate, Side as Features};
+use crate::data::matching::{Correspondence, Side as Features};
 use crate::theme::tokens::Palette;
 use crate::theme::{palette, tokens::height};
-use crate::widgets::table::{self, Side, Sorted};
+use crate::widgets::table::{self, Side, SortState};
 use crate::widgets::{bars, format};
 
 /// Columns that can be sorted by.
@@ -87,19 +87,19 @@ pub fn sort(rows: &mut [u32], side: &Features, (key, down): Sort) {
 }
 
 /// The colour of a fate.
-pub fn colour(p: &Palette, fate: Fate) -> Color32 {
+pub fn colour(p: &Palette, fate: Correspondence) -> Color32 {
     match fate {
-        Fate::Matched => p.good,
-        Fate::Split => p.accent,
-        Fate::Merged => p.curve(1),
-        Fate::Alone => p.weak,
+        Correspondence::Matched => p.good,
+        Correspondence::Split => p.accent,
+        Correspondence::Merged => p.curve(1),
+        Correspondence::Alone => p.weak,
     }
 }
 
 /// Draws the visible part.
 pub struct Rows<'a> {
     pub rows: &'a [u32],
-    pub fates: &'a [Fate],
+    pub fates: &'a [Correspondence],
     pub side: &'a Features,
     /// Numbers of these features, and of the nearest ones.
     pub columns: [Option<&'a Columns>; 2],
@@ -128,9 +128,9 @@ impl TableDelegate for Rows<'_> {
             return table::plain_head(ui, column.name, column.side, column.about);
         };
         let sorted = match (self.sort.0 == key, self.sort.1) {
-            (false, _) => Sorted::No,
-            (true, false) => Sorted::Up,
-            (true, true) => Sorted::Down,
+            (false, _) => SortState::No,
+            (true, false) => SortState::Up,
+            (true, true) => SortState::Down,
         };
         if table::sort_head(ui, column.name, column.side, sorted, column.about) {
             let down =

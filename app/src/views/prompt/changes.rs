@@ -34,8 +34,8 @@ impl Kind {
     fn about(self) -> &'static str {
         match self {
             Self::Ablate => "Take the feature out where it fires",
-            Self::Clamp => "Hold its activation at so many times its maximum, whether it fires or not",
-            Self::Add => "Add so many times its maximum to its activation",
+            Self::Clamp => "Hold its activation at this many times its maximum, whether it fires or not",
+            Self::Add => "Add this many times its maximum to its activation",
         }
     }
 }

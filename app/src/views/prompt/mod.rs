@@ -21,7 +21,7 @@ use super::{Scene, View, ViewCommand};
 use crate::action::Action;
 use crate::address::Place;
 use crate::load::Workers;
-use crate::prompt::{Aim, Engine, LoadedModel, SamplingOptions};
+use crate::prompt::{EffectTarget, Engine, LoadedModel, SamplingOptions};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format, notice};
@@ -143,12 +143,12 @@ impl PromptView {
         }
     }
 
-    fn aim(&self) -> Option<Aim> {
+    fn aim(&self) -> Option<EffectTarget> {
         let position = self.sides.get(self.front).and_then(|side| side.chosen);
         match self.by {
-            SortKey::Loss => Some(Aim::Loss),
+            SortKey::Loss => Some(EffectTarget::Loss),
             SortKey::Logit if !self.logit.is_empty() => {
-                Some(Aim::Logit { token: self.logit.clone(), position })
+                Some(EffectTarget::Logit { token: self.logit.clone(), position })
             }
             SortKey::Activation | SortKey::Share | SortKey::Logit => None,
         }

@@ -11,8 +11,8 @@ use egui::{
 use super::Shade;
 use crate::load::{KeyedRequest, Lane, Problem, StreamedRequest, Workers};
 use crate::prompt::{
-    Aim, Attribution, Change, ChangeEffect, Continuation, ContinuationKind, Engine, LoadedModel, Maximum,
-    Reading, SamplingOptions, Spread,
+    Attribution, Change, ChangeEffect, Continuation, ContinuationKind, EffectTarget, Engine, LoadedModel,
+    Maximum, Reading, SamplingOptions, Spread,
 };
 use crate::theme::{Palette, palette, space, tokens::size};
 use crate::widgets::{facts, format, notice, reading, text};
@@ -30,7 +30,7 @@ const LINE: f32 = 20.0;
 pub struct Inputs {
     pub engine: Engine,
     pub run: PathBuf,
-    pub aim: Option<Aim>,
+    pub aim: Option<EffectTarget>,
     pub changes: Vec<Change>,
     pub seed: u64,
 }
@@ -46,13 +46,13 @@ pub struct Side {
     /// The token that is looked at.
     pub chosen: Option<usize>,
     reading: KeyedRequest<String, Reading>,
-    attribution: KeyedRequest<(String, Aim), Attribution>,
+    attribution: KeyedRequest<(String, EffectTarget), Attribution>,
     effect: KeyedRequest<(String, Vec<Change>, u64), ChangeEffect>,
     continuations: StreamedRequest<Continuation>,
     /// The changes that the continuations were made with.
     continued_with: Vec<Change>,
     /// What was asked for last, and what its answers belong to.
-    aim: Option<Aim>,
+    aim: Option<EffectTarget>,
     changes: Option<(Vec<Change>, u64)>,
     focus: bool,
 }

@@ -9,7 +9,7 @@ use egui_table::{CellInfo, Column, HeaderCellInfo, HeaderRow, Table, TableDelega
 use super::details;
 use crate::data::{DeadFeatures, Folder, RunEntry, RunInfo};
 use crate::theme::{palette, tokens::height};
-use crate::widgets::table::{self, Side, Sorted};
+use crate::widgets::table::{self, Side, SortState};
 use crate::widgets::{format, method, notice, rule};
 
 /// By which column, largest first?
@@ -221,18 +221,18 @@ impl TableDelegate for Rows<'_> {
         let sorted = match self.sort {
             Some((at, down)) if at == cell.group_index => {
                 if down {
-                    Sorted::Down
+                    SortState::Down
                 } else {
-                    Sorted::Up
+                    SortState::Up
                 }
             }
-            _ => Sorted::No,
+            _ => SortState::No,
         };
         if table::sort_head(ui, column.0, column.2, sorted, column.3) {
             self.asked.sort = Some(match sorted {
-                Sorted::No => Some((cell.group_index, column.2 == Side::Right)),
-                Sorted::Up => Some((cell.group_index, true)),
-                Sorted::Down => Some((cell.group_index, false)),
+                SortState::No => Some((cell.group_index, column.2 == Side::Right)),
+                SortState::Up => Some((cell.group_index, true)),
+                SortState::Down => Some((cell.group_index, false)),
             });
         }
     }

@@ -10,6 +10,9 @@ use sae::Result;
 use sae::experts::{summarise_counts, write_counts};
 
 /// Prints the figures of every model in the file, and writes their tables if a folder is given.
+///
+/// # Errors
+/// A file of counts that cannot be read, with line and column; a folder that cannot be written to.
 pub fn run(path: &Path, k: Option<u64>, out: Option<&Path>) -> Result<Output> {
     let models = summarise_counts(path, k)?;
     let folders = out.map(|out| write_counts(out, &models)).transpose()?.unwrap_or_default();

@@ -1,11 +1,11 @@
-//! `sae experts --features RUN`.
+//! `sae experts --features SOURCE`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use storage::experts::FeatureExpertRow;
 
-use crate::{Output, Session};
+use crate::{Output, Session, kept};
 use sae::Result;
 use sae::experts::features::{Correction, Criteria, FeatureExperts, FeatureExpertsOptions, feature_experts};
 
@@ -28,6 +28,9 @@ pub struct Join {
     /// Layers to test, e.g. 1,2 [default: all]
     #[arg(long, value_delimiter = ',', value_name = "L", requires = "features")]
     layers: Option<Vec<u16>>,
+    /// Dataset of the activations [default: the one the run was trained on]
+    #[arg(long, value_name = "DIR", requires = "features")]
+    data: Option<PathBuf>,
     /// Most tokens to use [default: all]
     #[arg(long, requires = "features")]
     tokens: Option<u64>,
@@ -40,7 +43,11 @@ pub struct Join {
 }
 
 /// Joins features with routing, tests all pairs and prints the findings.
-pub fn run(run: &Path, routing: Option<PathBuf>, join: Join, session: &mut Session) -> Result<Output> {
+///
+/// # Errors
+/// A `--rate` that is not between 0 and 1; a run or routing that cannot be read or does not belong together;
+/// an interruption.
+pub fn run(source: &str, routing: Option<PathBuf>, join: Join, session: &mut Session) -> Result<Output> {
     if !(join.rate > 0.0 && join.rate < 1.0) {
         return Err(sae::Error::request(format!(
             "--rate is {}, expected a number between 0 and 1",
@@ -52,6 +59,7 @@ pub fn run(run: &Path, routing: Option<PathBuf>, join: Join, session: &mut Sessi
         CorrectionName::Bonferroni => Correction::Bonferroni,
     };
     let options = FeatureExpertsOptions {
+        data: join.data,
         routing,
         layers: join.layers,
         tokens: join.tokens,
@@ -59,7 +67,8 @@ pub fn run(run: &Path, routing: Option<PathBuf>, join: Join, session: &mut Sessi
         criteria: Criteria { rate: join.rate, correction, ..Criteria::default() },
         ..FeatureExpertsOptions::default()
     };
-    Ok(output(&feature_experts(run, &options, &mut session.progress)?))
+    let run = session.source(source)?;
+    Ok(output(&feature_experts(&run, &options, &mut session.progress)?))
 }
 
 fn output(found: &FeatureExperts) -> Output {
@@ -87,7 +96,8 @@ fn output(found: &FeatureExperts) -> Output {
     };
     lines(&mut output, "features that live in one expert", &found.lives_in);
     lines(&mut output, "experts that are a feature", &found.is_feature);
-    output.row("table", found.table.display());
+    let how = "`sae import dictionary` makes a run to keep it in";
+    kept::row(&mut output, "table", found.table.as_deref(), how);
     output
 }
 

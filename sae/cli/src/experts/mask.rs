@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::super::evaluate::choice;
+use super::super::inputs::ModelOption;
 use crate::{Output, Session};
 use sae::Result;
 use sae::experts::mask::{Choose, MaskOptions, MaskReport, mask};
@@ -30,9 +30,8 @@ pub struct Command {
     /// Mask these experts, all at once
     #[arg(long, value_name = "LAYER:EXPERT", value_delimiter = ',', value_parser = expert, conflicts_with = "domain")]
     expert: Vec<(u16, u16)>,
-    /// Folder of the dataset's model, if it has moved
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
+    #[command(flatten)]
+    model: ModelOption,
     /// Most tokens measured per domain
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     tokens: u64,
@@ -49,6 +48,10 @@ fn expert(text: &str) -> std::result::Result<(u16, u16), String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dataset without routing, an expert that it does not have, a model that cannot be found; an
+    /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let masks = match self.expert.is_empty() {
             true => self.domain.into_iter().map(Choose::Domain).collect(),
@@ -58,7 +61,7 @@ impl Command {
         for choose in masks {
             let options = MaskOptions {
                 choose,
-                model: choice(self.model.as_deref(), false, session)?,
+                model: self.model.choice(session)?,
                 tokens: self.tokens,
                 controls: self.controls,
                 seed: session.seed.unwrap_or_default(),

@@ -23,6 +23,7 @@ use sae::{Error, ModelChoice, Result};
     sae experts data --model default       … and figures that need the router's scores\n  \
     sae experts data --against data-sft    agreement of two routers on the same tokens\n  \
     sae experts --features topk            which features live in which expert\n  \
+    sae experts --features SOURCE --data D … of a dictionary of a different program, on the activations in D\n  \
     sae experts counts.csv                 from a table of counts: model,layer,domain,routing,expert,count\n  \
     sae experts mask data --domain code    loss of each domain without the experts of code\n  \
     sae experts weights default            which experts have similar weights"
@@ -33,9 +34,10 @@ pub struct Command {
     /// Dataset with a routing table (`sae harvest --routing`), or a CSV file of counts
     #[arg(value_name = "DATASET|COUNTS.csv", required_unless_present = "features")]
     input: Option<PathBuf>,
-    /// Join a run's features with the routing of the same tokens (from DATASET, if given)
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "against", "k", "out"])]
-    features: Option<PathBuf>,
+    /// Join the features of a run, or of a dictionary of a different program, with the routing of the same tokens (from DATASET, if
+    /// given)
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["model", "against", "k", "out"])]
+    features: Option<String>,
     #[command(flatten)]
     join: features::Join,
     /// Model to run again for the router's scores, which the table does not keep
@@ -62,6 +64,9 @@ enum Analysis {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// No input, or options that do not go with it; files that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         match self.analysis {
             Some(Analysis::Mask(command)) => return command.run(session),

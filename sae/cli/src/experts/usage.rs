@@ -5,7 +5,7 @@ use storage::experts::{BalanceRow, InformationRow};
 
 use super::number;
 use crate::Output;
-use sae::experts::{Against, Summary};
+use sae::experts::{RouterAgreement, Summary};
 
 /// Three lines per layer, then the figures that are not known.
 pub fn summary(s: Summary) -> Output {
@@ -71,7 +71,7 @@ pub fn special(i: &InformationRow) -> String {
 }
 
 /// One line per layer.
-pub fn against(found: &Against) -> Output {
+pub fn against(found: &RouterAgreement) -> Output {
     let mut output = Output::new(json!({ "tokens": found.tokens, "layers": found.layers }));
     for l in &found.layers {
         output.row(

@@ -7,7 +7,7 @@ use serde_json::json;
 use storage::dataset::MANIFEST;
 use storage::experts::SimilarityRow;
 
-use super::super::evaluate::choice;
+use super::super::inputs::ModelOption;
 use super::number;
 use crate::{Output, Session};
 use lm::model::{LanguageModel, ModelSource};
@@ -24,9 +24,8 @@ pub struct Command {
     /// Model, or dataset with a routing table whose model is compared
     #[arg(value_name = "MODEL|DATASET")]
     input: PathBuf,
-    /// Folder of the dataset's model, if it has moved
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
+    #[command(flatten)]
+    model: ModelOption,
     /// Tokens to count active units on
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     tokens: u64,
@@ -34,18 +33,21 @@ pub struct Command {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dataset or model that cannot be read; `--model` where the input is a model; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let seed = session.seed.unwrap_or_default();
         let is_dataset =
             self.input.join(MANIFEST).exists() || self.input.join("routing").join(MANIFEST).exists();
         if is_dataset {
-            let choice = choice(self.model.as_deref(), false, session)?;
+            let choice = self.model.choice(session)?;
             let report = weights::of_dataset(&self.input, &choice, self.tokens, seed, &mut session.progress)?;
             let mut output = table(&report);
             output.row("tables", self.input.join("experts").display());
             return Ok(output);
         }
-        if self.model.is_some() {
+        if self.model.is_given() {
             return Err(Error::request("--model is for a dataset; a model is given alone"));
         }
         let model = LanguageModel::load(&ModelSource::parse(&self.input.display().to_string()))?;
@@ -114,6 +116,9 @@ pub struct CellsCommand {
 
 impl CellsCommand {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary and a model, which cannot be compared; files that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let is_run = |path: &Path| path.join("sae_weights.safetensors").exists();
         let (of, found) = match (is_run(&self.other), is_run(&self.reference)) {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::show::{Answer, Continued, Order};
-use super::evaluate::choice;
+use self::show::{Answer, NamedContinuation, Order};
+use super::inputs::ModelOption;
 use super::{Output, Session};
 use sae::prompt::{Change, Edit, Intervention, Prompter, Reading, Sampling, Scope, Target};
 use sae::{Error, Result};
@@ -64,9 +64,8 @@ pub struct Command {
     /// Dataset that names the model and the hook [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Folder of the model, if it has moved
-    #[arg(long, value_name = "DIR")]
-    model: Option<String>,
+    #[command(flatten)]
+    model: ModelOption,
 }
 
 fn strength(text: &str) -> std::result::Result<(u32, f32), String> {
@@ -77,8 +76,12 @@ fn strength(text: &str) -> std::result::Result<(u32, f32), String> {
 
 impl Command {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// A dictionary or model that cannot be found or read, or that do not belong together; a text, target or
+    /// change that makes no sense for them; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let model = choice(self.model.as_deref(), false, session)?;
+        let model = self.model.choice(session)?;
         let run = session.source(&self.run)?;
         let prompter = Prompter::open(&run, self.data.as_deref(), &model)?;
         let reading = prompter.read(&self.text)?;
@@ -108,7 +111,7 @@ impl Command {
             for (name, with) in interventions {
                 let progress = &mut session.progress;
                 let continuation = prompter.continuation(&reading, with, self.tokens, sampling, progress)?;
-                continued.push(Continued { name, continuation });
+                continued.push(NamedContinuation { name, continuation });
             }
         }
         let answer = Answer {

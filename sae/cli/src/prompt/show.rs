@@ -17,7 +17,7 @@ pub enum Order {
 }
 
 /// A continuation and the name of the intervention it was made with.
-pub struct Continued {
+pub struct NamedContinuation {
     pub name: &'static str,
     pub continuation: Continuation,
 }
@@ -31,7 +31,7 @@ pub struct Answer<'a> {
     pub maxima: Vec<Maximum>,
     pub effect: Option<Effect>,
     pub sampling: Sampling,
-    pub continued: Vec<Continued>,
+    pub continued: Vec<NamedContinuation>,
 }
 
 /// A feature of a token.
@@ -65,7 +65,7 @@ impl Answer<'_> {
         if let Some(effect) = &self.effect {
             self.changed(&mut output, effect);
         }
-        for Continued { name, continuation } in &self.continued {
+        for NamedContinuation { name, continuation } in &self.continued {
             let end = if continuation.ended { " (end)" } else { "" };
             output.row(&format!("continued, {name}"), format!("{:?}{end}", continuation.text));
         }
@@ -170,7 +170,7 @@ impl Answer<'_> {
         let continuations: Vec<Value> = self
             .continued
             .iter()
-            .map(|Continued { name, continuation }| json!({ "with": name, "continuation": continuation }))
+            .map(|NamedContinuation { name, continuation }| json!({ "with": name, "continuation": continuation }))
             .collect();
         let target = self.attribution.as_ref().map(|a| json!({ "target": a.target, "value": a.value }));
         let effect = self.effect.as_ref().map(|effect| {

@@ -295,7 +295,7 @@ mod tests {
             for mut panel in panels.panels_mut() {
                 w.chunks_exact(d).enumerate().for_each(|(c, w)| panel.set(c, w, 0.0, &fold, &mut memory));
             }
-            // Independently: what 8 bits a row and a column make of the numbers.
+            // Independently: what 8 bits for each row and column make of the numbers.
             let to8 = |v: &[f32]| -> Vec<i32> {
                 let largest = v.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
                 v.iter()

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use std::cell::RefCell;
+
 use candle_core::Tensor;
 
 use super::Site;
 use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeConfig, TensorLayout};
+use super::frozen::{FrozenAttention, FrozenNorm, Seen};
 use super::fused::{AttentionBranch, Join};
 use super::load::{BlockLoader, Linear, Norm};
+use super::monet::Gates;
 use super::ops::{Attend, AttentionMask, Heads, Past, Rotation, attention, mix, pattern, rope};
 use super::tap::Visitor;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The hooks that attention passes on its way.
 const INSIDE: [Site; 8] =
@@ -23,12 +27,14 @@ pub(super) struct Batch {
     pub rotations: Vec<(RopeConfig, Rotation)>,
     /// The sequence of every token, `[rows · len]`.
     pub sequences: Vec<u32>,
+    /// What routers decided that later blocks share (Monet).
+    pub gates: RefCell<Option<Gates>>,
 }
 
 impl Batch {
     fn rotation(&self, rope: &RopeConfig) -> Result<&Rotation> {
         let found = self.rotations.iter().find(|(config, _)| config == rope).map(|(_, rotation)| rotation);
-        found.ok_or_else(|| crate::Error::data("a block's rotary embedding was not prepared".to_owned()))
+        found.ok_or_else(|| Error::data("a block's rotary embedding was not prepared".to_owned()))
     }
 }
 
@@ -65,6 +71,10 @@ pub(super) struct Attention {
 }
 
 impl Attention {
+    /// Takes the weights of a layer's attention.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(loader: &mut BlockLoader<'_, '_>, config: &AttentionConfig, d_model: usize) -> Result<Self> {
         let projection = match (config.latent, loader.layout()) {
             (Some(latent), _) => Projection::Latent(Box::new(Latent::load(loader, config, latent, d_model)?)),
@@ -106,6 +116,10 @@ impl Attention {
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream. With a `past` the tokens also
     /// see those that are in it, and become part of it.
+    ///
+    /// # Errors
+    /// An error of the tap; an attention pattern that is asked for where a `past` is given; shapes that do
+    /// not fit.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -122,7 +136,7 @@ impl Attention {
         let z = if let Some(past) = past {
             if tap.wants(Site::Pattern) {
                 let text = "the attention pattern of tokens that follow others is not kept whole";
-                return Err(crate::Error::request(text));
+                return Err(Error::request(text));
             }
             past.append(&k, &v, self.heads.kv_heads)?;
             past.attend(&q, &self.heads, &batch.mask)?
@@ -137,6 +151,9 @@ impl Attention {
 
     /// The whole branch as one operation, if nothing inside it is looked at and it has the form that is known
     /// there.
+    ///
+    /// # Errors
+    /// A rotation that `batch` was not made for.
     pub fn branch(
         &self,
         norm: Option<&Norm>,
@@ -169,6 +186,39 @@ impl Attention {
             out: self.out.clone(),
             join,
         }))
+    }
+
+    /// What it moves from token to token at a text: see [`Frozen`](super::Frozen). `output_norm` makes the norm of
+    /// what it gives.
+    ///
+    /// # Errors
+    /// Values that are clipped, or made from latents.
+    pub fn freeze(
+        &self,
+        input_norm: Option<FrozenNorm>,
+        output_norm: impl Fn(&Tensor) -> Result<Option<FrozenNorm>>,
+        scale: f64,
+        seen: &Seen,
+    ) -> Result<FrozenAttention> {
+        let reason = match &self.projection {
+            _ if self.config.clip.is_some() => "clips its values",
+            Projection::Latent(_) => "makes its values from latents",
+            Projection::Separate { v, .. } => {
+                return Ok(FrozenAttention {
+                    input_norm,
+                    output_norm: output_norm(&self.out.forward(seen.at(Site::AttnZ)?)?)?,
+                    values: v.weight.clone(),
+                    out: self.out.weight.clone(),
+                    scale,
+                    pattern: seen.at(Site::Pattern)?.squeeze(0)?.transpose(1, 2)?.contiguous()?,
+                    heads: self.heads.heads,
+                    kv_heads: self.heads.kv_heads,
+                });
+            }
+        };
+        Err(Error::request(format!(
+            "this model's attention {reason}, so it is not a linear map of the stream even with its pattern held"
+        )))
     }
 
     /// Queries, keys and values before the rotation.
@@ -216,7 +266,7 @@ fn joined_by_rows(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usiz
     let mut parts = loader.split("self_attn.qkv_proj", &rows, d)?.into_iter();
     match (parts.next(), parts.next(), parts.next()) {
         (Some(q), Some(k), Some(v)) => Ok(Projection::Separate { q, k, v }),
-        _ => Err(crate::Error::data("three matrices were asked for".to_owned())),
+        _ => Err(Error::data("three matrices were asked for".to_owned())),
     }
 }
 

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::attention::{Attention, Batch};
 use super::cache::LayerCache;
 use super::config::{BlockConfig, BlockForm, TensorLayout};
+use super::frozen::{FrozenBlock, FrozenNorm, Seen};
 use super::fused::Join;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
@@ -28,6 +29,10 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Takes the weights of block `layer`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(loader: &mut Loader<'_>, config: &BlockConfig, layer: usize, d_model: usize) -> Result<Self> {
         let inputs = match (loader.layout(), config.form) {
             (_, BlockForm::PostNorm) => None,
@@ -61,6 +66,9 @@ impl Block {
 
     /// `x [rows, len, d_model]` → the same shape, after the block. With a `cache` the tokens follow those that
     /// are in it.
+    ///
+    /// # Errors
+    /// An error of the tap; shapes that do not fit.
     pub fn forward(
         &self,
         x: Tensor,
@@ -123,7 +131,7 @@ impl Block {
             && let Some(branch) = self.mlp.branch(input_norm, self.join(norm), tap)
         {
             return Ok(match self.form {
-                BlockForm::Parallel => branch.beside(x, base)?,
+                BlockForm::Parallel => branch.apply_onto(x, base)?,
                 _ => branch.apply(x)?,
             });
         }
@@ -137,6 +145,26 @@ impl Block {
         Ok((base + out)?)
     }
 
+    /// The block at a text: see [`Frozen`](super::Frozen).
+    ///
+    /// # Errors
+    /// Attention that is not linear in the stream once its pattern is held.
+    pub fn freeze(&self, seen: Seen) -> Result<FrozenBlock> {
+        let parallel = self.form == BlockForm::Parallel;
+        let input = seen.at(Site::ResidPre)?;
+        let read = if parallel { input } else { seen.at(Site::ResidMid)? };
+        let norm = |norm: Option<&Norm>, x: &Tensor| norm.map(|norm| FrozenNorm::new(norm, x)).transpose();
+        let (for_attention, for_mlp) = self.input_norms.as_ref().map(|(a, m)| (a, m)).unzip();
+        let after_attention = self.output_norms.as_ref().map(|(norm, _)| norm);
+        let attention = self.attention.freeze(
+            norm(for_attention, input)?,
+            |out| norm(after_attention, out),
+            self.residual_scale,
+            &seen,
+        )?;
+        Ok(FrozenBlock { parallel, attention, mlp_norm: norm(for_mlp, read)?, seen })
+    }
+
     fn join(&self, norm: Option<&Norm>) -> Join {
         Join { norm: norm.cloned(), scale: self.residual_scale as f32 }
     }
@@ -144,8 +172,11 @@ impl Block {
     /// The weights of its experts; none in a dense block.
     pub fn experts(&self) -> Option<MoeLayer<'_>> {
         match &self.mlp {
-            Mlp::Mixture(mixture) => Some(mixture.weights(self.layer)),
-            Mlp::Dense(_) => None,
+            Mlp::Mixture(mixture) => {
+                let gain = self.input_norms.as_ref().map(|(_, norm)| &norm.gain);
+                Some(mixture.weights(self.layer, gain))
+            }
+            Mlp::Dense(_) | Mlp::Monet(_) => None,
         }
     }
 

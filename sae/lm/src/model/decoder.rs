@@ -1,5 +1,6 @@
 //! The whole decoder: embedding, blocks, final norm, output matrix.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -31,6 +32,9 @@ pub struct Decoder {
 
 impl Decoder {
     /// Takes the weights that `config` asks for; names and shapes are Hugging Face's.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn new(config: Config, mut weights: Weights) -> Result<Self> {
         let mut loader = Loader::new(&mut weights, &config);
         let embedding = loader.embedding(&config)?;
@@ -56,6 +60,15 @@ impl Decoder {
         self.config.bos_token_id = token;
     }
 
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The final norm and the output matrix `[V, d_model]`.
+    pub(super) fn head(&self) -> (&Norm, &Tensor) {
+        (&self.norm, &self.output)
+    }
+
     /// The weights of every layer that has experts.
     pub fn moe_layers(&self) -> impl Iterator<Item = MoeLayer<'_>> {
         self.blocks.iter().filter_map(Block::experts)
@@ -68,6 +81,9 @@ impl Decoder {
 
     /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream after
     /// them.
+    ///
+    /// # Errors
+    /// A token that is not in the vocabulary; the tap's own.
     pub fn residual(&self, contexts: &Contexts, layers: usize, tap: &mut dyn Tap) -> Result<Tensor> {
         contexts.check_tokens(self.config.vocab_size)?;
         let x = self.embed(contexts, tap)?;
@@ -75,6 +91,9 @@ impl Decoder {
     }
 
     /// Runs blocks `blocks` on the residual stream `x [rows, len, d_model]` before the first of them.
+    ///
+    /// # Errors
+    /// An error of the tap; an `x` of a different shape than the contexts.
     pub fn through(
         &self,
         mut x: Tensor,
@@ -133,16 +152,23 @@ impl Decoder {
 
     fn batch(&self, contexts: &Contexts, mask: AttentionMask) -> Batch {
         let rotation = |rope: &RopeConfig| (rope.clone(), Rotation::new(&contexts.positions, rope));
-        Batch { mask, rotations: self.ropes.iter().map(rotation).collect(), sequences: contexts.sequences() }
+        let rotations = self.ropes.iter().map(rotation).collect();
+        Batch { mask, rotations, sequences: contexts.sequences(), gates: RefCell::default() }
     }
 
     /// Logits `[rows, len, V]`.
+    ///
+    /// # Errors
+    /// As [`Decoder::residual`].
     pub fn forward(&self, contexts: &Contexts, tap: &mut dyn Tap) -> Result<Tensor> {
         let x = self.residual(contexts, self.blocks.len(), tap)?;
         self.logits(&x)
     }
 
     /// Logits `[rows, len, V]` of a final residual stream `[rows, len, d_model]`.
+    ///
+    /// # Errors
+    /// A last dimension that is not d_model.
     pub fn logits(&self, residual: &Tensor) -> Result<Tensor> {
         let mut logits = linear(&self.norm.forward(residual)?, &self.output, None)?;
         if self.config.logit_scale != 1.0 {
@@ -157,6 +183,9 @@ impl Decoder {
     /// Next-token cross-entropy in nats of every position of a batch with the final residual stream
     /// `[rows, len, d_model]`, None where no token of the same segment follows. The logits are never held
     /// whole.
+    ///
+    /// # Errors
+    /// A `residual` of a different shape than the contexts, or that is not f32 on the CPU.
     pub fn losses(&self, residual: &Tensor, contexts: &Contexts) -> Result<Vec<Option<f32>>> {
         let (hidden, unembedding) = self.before_the_logits(residual)?;
         Ok(unembedding.position_losses(&hidden, &contexts.targets())?)
@@ -164,6 +193,9 @@ impl Decoder {
 
     /// The sum of [`Decoder::losses`], differentiable with regard to the residual stream (not the output
     /// matrix).
+    ///
+    /// # Errors
+    /// As [`Decoder::losses`].
     pub fn summed_loss(&self, residual: &Tensor, contexts: &Contexts) -> Result<Tensor> {
         let (hidden, unembedding) = self.before_the_logits(residual)?;
         Ok(unembedding.summed_loss(&hidden, contexts.targets())?)
@@ -171,6 +203,9 @@ impl Decoder {
 
     /// Losses and divergences of the predictions with other final residual streams than the first, all
     /// `[rows, len, d_model]`.
+    ///
+    /// # Errors
+    /// As [`Decoder::losses`], for any of the residual streams.
     pub fn compare(&self, clean: &Tensor, others: &[Tensor], contexts: &Contexts) -> Result<Compared> {
         let (clean, unembedding) = self.before_the_logits(clean)?;
         let others: Vec<Tensor> =
@@ -188,6 +223,9 @@ impl Decoder {
     /// What a direction of the residual stream does to the logits, `[V, d_model]`: the output matrix with the
     /// final norm's gain folded in. The norm's division (and a layer norm's mean), which depends on the
     /// token, is left out.
+    ///
+    /// # Errors
+    /// None that a loaded decoder gives: the shapes were checked when it was made.
     pub fn unembedding(&self) -> Result<Tensor> {
         Ok(self.output.broadcast_mul(&self.norm.gain)?)
     }

@@ -36,13 +36,14 @@ pub enum Site {
     ResidMid,
     /// The MLP's (or router's and experts') input after its norm, `[B, T, d_model]`.
     MlpIn,
-    /// Logits of the router, `[B, T, E]`.
+    /// Logits of the router, `[B, T, E]`; of Monet's two routers, heads and halves, `[B, T, 2 · H · √E]`.
     RouterLogits,
     /// What the router chooses by: softmax, sigmoid or the logits themselves, `[B, T, E]`. Read only.
     RouterScores,
     /// The experts chosen, `[B, T, k]`, u32. Read only.
     ExpertIndices,
-    /// What the experts' outputs are multiplied by, `[B, T, k]`.
+    /// What the experts' outputs are multiplied by, `[B, T, k]`. Read only in Monet, where it follows from the
+    /// scores.
     ExpertWeights,
     /// Hidden units of a dense MLP after the activation (and the gate), `[B, T, d_mlp]`.
     MlpPost,
@@ -75,7 +76,8 @@ impl Site {
         Self::ResidPost,
     ];
 
-    fn suffix(self) -> &'static str {
+    /// What a hook's name ends in, e.g. `hook_resid_post`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Embed => "hook_embed",
             Self::PosEmbed => "hook_pos_embed",
@@ -125,8 +127,20 @@ impl Site {
         let a = &block.attention;
         let experts = match &block.mlp {
             MlpConfig::Experts(experts) => Some(experts),
-            MlpConfig::Dense(_) => None,
+            MlpConfig::Dense(_) | MlpConfig::Monet(_) => None,
         };
+        if let MlpConfig::Monet(monet) = &block.mlp {
+            let of_monet = match self {
+                Self::RouterLogits | Self::RouterScores if monet.owns_router => {
+                    Some(2 * monet.heads * monet.side)
+                }
+                Self::ExpertIndices | Self::ExpertWeights => Some(monet.recorded()),
+                _ => None,
+            };
+            if of_monet.is_some() {
+                return of_monet;
+            }
+        }
         match self {
             Self::Embed | Self::PosEmbed => None,
             Self::Q => Some(a.heads * a.d_head),
@@ -141,7 +155,7 @@ impl Site {
             Self::ExpertIndices | Self::ExpertWeights => experts.map(|e| e.k),
             Self::MlpPost => match &block.mlp {
                 MlpConfig::Dense(dense) => Some(dense.hidden),
-                MlpConfig::Experts(_) => None,
+                MlpConfig::Experts(_) | MlpConfig::Monet(_) => None,
             },
             Self::ResidPre | Self::AttnOut | Self::MlpIn | Self::MlpOut | Self::ResidPost => Some(d_model),
         }
@@ -196,6 +210,9 @@ impl Hook {
     }
 
     /// Numbers a token has at this hook, or an error that names the model's hooks.
+    ///
+    /// # Errors
+    /// A hook that a model of this `config` does not have.
     pub fn width(&self, config: &Config) -> Result<usize> {
         let hooks = Self::of(config);
         let found = hooks.iter().find(|(hook, _)| hook == self).map(|(_, width)| *width);
@@ -217,8 +234,8 @@ impl Hook {
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.site {
-            Site::Embed | Site::PosEmbed => f.write_str(self.site.suffix()),
-            site => write!(f, "blocks.{}.{}", self.layer, site.suffix()),
+            Site::Embed | Site::PosEmbed => f.write_str(self.site.name()),
+            site => write!(f, "blocks.{}.{}", self.layer, site.name()),
         }
     }
 }
@@ -236,7 +253,7 @@ impl FromStr for Hook {
             };
             Error::request(format!("unknown hook `{name}`")).with_remedy(remedy)
         };
-        if let Some(site) = [Site::Embed, Site::PosEmbed].into_iter().find(|s| s.suffix() == name) {
+        if let Some(site) = [Site::Embed, Site::PosEmbed].into_iter().find(|s| s.name() == name) {
             return Ok(Self::new(0, site));
         }
         let rest = name.strip_prefix("blocks.").ok_or_else(unknown)?;
@@ -244,7 +261,7 @@ impl FromStr for Hook {
         // `parse` takes a sign.
         let digits = layer.bytes().all(|b| b.is_ascii_digit());
         let layer = layer.parse().ok().filter(|_| digits).ok_or_else(unknown)?;
-        let site = Site::OF_BLOCKS.into_iter().find(|s| s.suffix() == suffix).ok_or_else(unknown)?;
+        let site = Site::OF_BLOCKS.into_iter().find(|s| s.name() == suffix).ok_or_else(unknown)?;
         Ok(Self { layer, site })
     }
 }

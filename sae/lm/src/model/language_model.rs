@@ -165,11 +165,17 @@ impl LanguageModel {
     }
 
     /// Logits `[rows, len, V]`.
+    ///
+    /// # Errors
+    /// As [`Decoder::residual`].
     pub fn forward(&self, contexts: &Contexts, tap: &mut dyn Tap) -> Result<Tensor> {
         self.decoder.forward(contexts, tap)
     }
 
     /// See [`Decoder::unembedding`].
+    ///
+    /// # Errors
+    /// As [`Decoder::unembedding`].
     pub fn unembedding(&self) -> Result<Tensor> {
         self.decoder.unembedding()
     }
@@ -182,11 +188,17 @@ fn rows_of(logits: &Tensor) -> Result<Tensor> {
 
 /// Next-token cross-entropy in nats of every position of a batch, None where no token of the same segment
 /// follows.
+///
+/// # Errors
+/// Logits of a different shape than `[rows, len, V]`, or a target that is not below V.
 pub fn losses(logits: &Tensor, contexts: &Contexts) -> Result<Vec<Option<f32>>> {
     Ok(position_losses(&rows_of(logits)?, &contexts.targets())?)
 }
 
 /// The sum of [`losses`], differentiable.
+///
+/// # Errors
+/// As [`losses`].
 pub fn summed_loss(logits: &Tensor, contexts: &Contexts) -> Result<Tensor> {
     Ok(summed_cross_entropy(&rows_of(logits)?, contexts.targets())?)
 }

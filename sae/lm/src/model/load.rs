@@ -20,6 +20,10 @@ impl Linear {
         self.weight.track_op()
     }
 
+    /// `x [.., in]` → `[.., out]`.
+    ///
+    /// # Errors
+    /// An `x` whose last dimension is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(linear(x, &self.weight, self.bias.as_ref())?)
     }
@@ -40,6 +44,9 @@ impl Norm {
     }
 
     /// Over the last dimension of `x`.
+    ///
+    /// # Errors
+    /// A last dimension that is not the gain's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match &self.bias {
             Some(bias) => layer_norm(x, &self.gain, bias, self.eps)?,
@@ -82,11 +89,17 @@ impl<'a> Loader<'a> {
     }
 
     /// `[V, d_model]`.
+    ///
+    /// # Errors
+    /// No such tensor, or one of a different shape.
     pub fn embedding(&mut self, config: &Config) -> Result<Tensor> {
         self.take(Self::embedding_name(self.layout), &[config.vocab_size, config.hidden_size])
     }
 
     /// The learned positions, `[positions, d_model]`.
+    ///
+    /// # Errors
+    /// No such tensor, or one of a different shape.
     pub fn positions(&mut self, config: &Config) -> Result<Tensor> {
         self.take("wpe.weight", &[config.max_position_embeddings, config.hidden_size])
     }
@@ -94,6 +107,9 @@ impl<'a> Loader<'a> {
     /// The output matrix `[V, d_model]`: the file's own, or the embedding. A file may have one although its
     /// configuration says that the embedding is used; if its numbers are different, they count, as in
     /// transformers 5.
+    ///
+    /// # Errors
+    /// No output matrix where the embedding is not used for it, or one of a different shape.
     pub fn output(&mut self, config: &Config, embedding: &Tensor) -> Result<Tensor> {
         let name = self.output_name();
         if config.tie_word_embeddings && !self.weights.has(&name) {
@@ -115,6 +131,10 @@ impl<'a> Loader<'a> {
         if self.weights.has(&long) { long } else { name.to_owned() }
     }
 
+    /// The norm before the output matrix.
+    ///
+    /// # Errors
+    /// No such tensor, or one of a different shape.
     pub fn final_norm(&mut self, config: &Config) -> Result<Norm> {
         let name = match self.layout {
             TensorLayout::Llama => "norm",
@@ -164,12 +184,19 @@ impl BlockLoader<'_, '_> {
         self.loader.weights.has(&self.name(name))
     }
 
+    /// Tensor `name` of this block.
+    ///
+    /// # Errors
+    /// No such tensor, or one of a different shape.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let name = self.name(name);
         self.loader.weights.take(&name, shape)
     }
 
     /// `NAME(e)` of every expert, stacked.
+    ///
+    /// # Errors
+    /// A matrix that is missing or has a different shape, with its name.
     pub fn stacked(
         &mut self,
         experts: usize,
@@ -180,12 +207,19 @@ impl BlockLoader<'_, '_> {
         self.loader.weights.take_stacked(names.into_iter(), shape)
     }
 
+    /// The norm `name` of this block, of width `d`.
+    ///
+    /// # Errors
+    /// No such tensor, or one of a different shape.
     pub fn norm(&mut self, name: &str, d: usize, norm: NormConfig) -> Result<Norm> {
         let name = format!("{}{name}", self.prefix);
         self.loader.norm(&name, d, norm)
     }
 
     /// `NAME.weight [out, in]` and, if there is one, `NAME.bias [out]`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape.
     pub fn linear(&mut self, name: &str, output: usize, input: usize, bias: bool) -> Result<Linear> {
         let weight = self.take(&format!("{name}.weight"), &[output, input])?;
         let bias = if bias { Some(self.take(&format!("{name}.bias"), &[output])?) } else { None };
@@ -193,6 +227,9 @@ impl BlockLoader<'_, '_> {
     }
 
     /// The same of a checkpoint that stores `[in, out]` (GPT-2).
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape.
     pub fn transposed(&mut self, name: &str, output: usize, input: usize) -> Result<Linear> {
         let weight = self.take(&format!("{name}.weight"), &[input, output])?.t()?.contiguous()?;
         let bias = Some(self.take(&format!("{name}.bias"), &[output])?);
@@ -200,6 +237,9 @@ impl BlockLoader<'_, '_> {
     }
 
     /// One matrix that holds several, one's rows after another's; without biases.
+    ///
+    /// # Errors
+    /// A tensor that is missing, or whose rows are not the sum of `rows`.
     pub fn split(&mut self, name: &str, rows: &[usize], input: usize) -> Result<Vec<Linear>> {
         let all = self.take(&format!("{name}.weight"), &[rows.iter().sum(), input])?;
         let mut at = 0;
@@ -211,6 +251,9 @@ impl BlockLoader<'_, '_> {
     }
 
     /// Two matrices that read the same input as one, the first one's rows first.
+    ///
+    /// # Errors
+    /// A tensor of the two that is missing or has a different shape.
     pub fn pair(&mut self, names: [&str; 2], output: usize, input: usize, bias: bool) -> Result<Linear> {
         let [first, second] = names.map(|name| self.linear(name, output, input, bias));
         let (first, second) = (first?, second?);

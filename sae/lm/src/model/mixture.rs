@@ -7,22 +7,20 @@ use super::config::{ExpertNaming, ExpertsConfig};
 use super::load::{BlockLoader, Linear};
 use super::mlp::Dense;
 use super::ops::{Dispatch, ExpertWeights};
-use super::router::Router;
+use super::router::{Gate, Router};
+use super::sparsity::ExpectedSparsity;
 use super::tap::Visitor;
 use crate::Result;
-
-/// Names under which pretraining keeps the experts of a layer stacked; Hugging Face stores them one by one.
-pub fn stacked_names(layer: usize) -> [String; 2] {
-    ["gate_up_proj", "down_proj"].map(|name| format!("model.layers.{layer}.mlp.experts.{name}"))
-}
 
 /// The weights of a layer of experts, as they lie in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct MoeLayer<'a> {
     /// Block.
     pub layer: usize,
-    /// The router's rows `[E, d_model]`.
-    pub router: &'a Tensor,
+    /// The router's rows `[E, d_model]`; none if it goes by the experts' own weights (MoE-X).
+    pub router: Option<&'a Tensor>,
+    /// Gain of the norm that the stream goes through before the router, `[d_model]`; none if there is no such norm.
+    pub gain: Option<&'a Tensor>,
     /// The experts.
     pub experts: &'a ExpertWeights,
 }
@@ -36,6 +34,10 @@ pub(super) struct Mixture {
 }
 
 impl Mixture {
+    /// Takes the router, the experts and what all tokens go through.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `c` says, with its name.
     pub fn load(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d_model: usize) -> Result<Self> {
         // transformers 5 keeps Mixtral's experts as it keeps everybody's, if asked for its own format.
         let renamed = c.naming == ExpertNaming::Mixtral && loader.has("mlp.gate.weight");
@@ -46,7 +48,11 @@ impl Mixture {
             ExpertNaming::GptOss => "mlp.router",
             ExpertNaming::Granite => "block_sparse_moe.router.layer",
         };
-        let gate = loader.linear(name, c.experts, d_model, c.router.bias)?;
+        let experts = experts(loader, c, naming, d_model)?;
+        let gate = match c.router.by_sparsity {
+            true => Gate::Sparsity(ExpectedSparsity::new(experts.gate_up.clone())?),
+            false => Gate::Rows(loader.linear(name, c.experts, d_model, c.router.bias)?),
+        };
         let correction = match c.router.correction {
             true => Some(loader.take(&format!("{name}.e_score_correction_bias"), &[c.experts])?.to_vec1()?),
             false => None,
@@ -74,15 +80,22 @@ impl Mixture {
             config: c.router,
             shared: shared.is_some(),
         };
-        Ok(Self { router, experts: experts(loader, c, naming, d_model)?, shared })
+        Ok(Self { router, experts, shared })
     }
 
-    pub fn weights(&self, layer: usize) -> MoeLayer<'_> {
-        MoeLayer { layer, router: &self.router.gate.weight, experts: &self.experts }
+    pub fn weights<'a>(&'a self, layer: usize, gain: Option<&'a Tensor>) -> MoeLayer<'a> {
+        let router = match &self.router.gate {
+            Gate::Rows(rows) => Some(&rows.weight),
+            Gate::Sparsity(_) => None,
+        };
+        MoeLayer { layer, router, gain, experts: &self.experts }
     }
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream. If the tokens follow others of
     /// their context, `used` is how often each expert was chosen there.
+    ///
+    /// # Errors
+    /// An error of the tap; a replacement of a different shape; an `x` of a different width.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -92,16 +105,26 @@ impl Mixture {
     ) -> Result<Tensor> {
         let (rows, len, d) = x.dims3()?;
         let (routing, weights) = self.router.route(x, &batch.sequences, used, tap)?;
-        let dispatch = Dispatch::new(&routing.chosen, routing.experts);
         let k = routing.k as u32;
+        // Where all experts are chosen and some have no weight, as in training with a dense gate, those need not run.
+        let some_idle = routing.k == routing.experts && routing.weights.contains(&0.0);
+        let dispatch = match some_idle {
+            true => Dispatch::of_weighed(&routing.chosen, &routing.weights, routing.experts),
+            false => Dispatch::new(&routing.chosen, routing.experts),
+        };
         let tokens: Vec<u32> = dispatch.order.iter().map(|choice| choice / k).collect();
-        let mut place = vec![0u32; dispatch.order.len()];
+        // A choice that is left out gets the row after the last, zeros.
+        let mut place = vec![dispatch.order.len() as u32; routing.chosen.len()];
         for (row, &choice) in dispatch.order.iter().enumerate() {
             place[choice as usize] = row as u32;
         }
         let index = |ids: Vec<u32>| Tensor::new(ids, x.device());
         let flat = x.reshape((rows * len, d))?;
         let y = self.experts.forward(&flat.index_select(&index(tokens)?, 0)?, &dispatch)?;
+        let y = match some_idle {
+            true => Tensor::cat(&[y, Tensor::zeros((1, d), x.dtype(), x.device())?], 0)?,
+            false => y,
+        };
         let y = y.index_select(&index(place)?, 0)?.reshape((rows * len, routing.k, d))?;
         let y = y.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1)?.reshape((rows, len, d))?;
         let Some((shared, gate)) = &self.shared else { return Ok(y) };
@@ -123,6 +146,7 @@ fn experts(
     let (e, hidden) = (c.experts, c.hidden);
     let mut biases = None;
     let (gate_up, down) = match naming {
+        _ if !c.gated => plain(loader, c, d)?,
         ExpertNaming::Mlp if loader.has("mlp.experts.gate_up_proj") => (
             loader.take("mlp.experts.gate_up_proj", &[e, 2 * hidden, d])?,
             loader.take("mlp.experts.down_proj", &[e, d, hidden])?,
@@ -142,7 +166,7 @@ fn experts(
             (untwine(&gate_up.transpose(1, 2)?.contiguous()?)?, down.transpose(1, 2)?.contiguous()?)
         }
     };
-    Ok(ExpertWeights { gate_up, down, biases, activation: c.activation })
+    Ok(ExpertWeights { gate_up, down, biases, activation: c.activation, gated: c.gated })
 }
 
 fn one_by_one(
@@ -158,6 +182,19 @@ fn one_by_one(
     let (gate, up) = (take(gate, [c.hidden, d])?, take(up, [c.hidden, d])?);
     let down = take(down, [d, c.hidden])?;
     Ok((Tensor::cat(&[gate, up], 1)?, down))
+}
+
+/// Experts without a gate, one by one or stacked.
+fn plain(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d: usize) -> Result<(Tensor, Tensor)> {
+    let (e, hidden) = (c.experts, c.hidden);
+    if loader.has("mlp.experts.up_proj") {
+        let up = loader.take("mlp.experts.up_proj", &[e, hidden, d])?;
+        return Ok((up, loader.take("mlp.experts.down_proj", &[e, d, hidden])?));
+    }
+    let mut take = |part: &str, shape: [usize; 2]| {
+        loader.stacked(e, |e| format!("mlp.experts.{e}.{part}.weight"), &shape)
+    };
+    Ok((take("up_proj", [hidden, d])?, take("down_proj", [d, hidden])?))
 }
 
 /// Rows that are gate and up in turn, `[E, 2 · hidden, n]` → all gate rows, then all up rows.

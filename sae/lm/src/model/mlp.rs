@@ -8,6 +8,7 @@ use super::config::{DenseConfig, MlpConfig, TensorLayout};
 use super::fused::{Join, MlpBranch};
 use super::load::{BlockLoader, Linear, Norm};
 use super::mixture::Mixture;
+use super::monet::Monet;
 use super::ops::{RowActivation, activate, gated};
 use super::tap::Visitor;
 use crate::Result;
@@ -17,15 +18,21 @@ use crate::Result;
 pub(super) enum Mlp {
     Dense(Dense),
     Mixture(Box<Mixture>),
+    Monet(Box<Monet>),
 }
 
 impl Mlp {
+    /// Takes the weights of a block's MLP or of its experts.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(loader: &mut BlockLoader<'_, '_>, config: &MlpConfig, d_model: usize) -> Result<Self> {
         match config {
             MlpConfig::Dense(dense) => Ok(Self::Dense(Dense::load(loader, "mlp", dense, d_model)?)),
             MlpConfig::Experts(experts) => {
                 Ok(Self::Mixture(Box::new(Mixture::load(loader, experts, d_model)?)))
             }
+            MlpConfig::Monet(monet) => Ok(Self::Monet(Box::new(Monet::load(loader, monet, d_model)?))),
         }
     }
 
@@ -50,6 +57,9 @@ impl Mlp {
 
     /// `x [rows, len, d_model]`, normed → what is added to the residual stream; `used` as [`Mixture::forward`]
     /// takes it.
+    ///
+    /// # Errors
+    /// An error of the tap; an `x` of a different width.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -63,6 +73,7 @@ impl Mlp {
                 dense.down.forward(&post)
             }
             Self::Mixture(mixture) => mixture.forward(x, batch, used, tap),
+            Self::Monet(monet) => monet.forward(x, &mut batch.gates.borrow_mut(), tap),
         }
     }
 }
@@ -77,6 +88,10 @@ pub(super) struct Dense {
 }
 
 impl Dense {
+    /// Takes the weights at `prefix`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has a different shape than `config` says, with its name.
     pub fn load(
         loader: &mut BlockLoader<'_, '_>,
         prefix: &str,
@@ -123,6 +138,10 @@ impl Dense {
         })
     }
 
+    /// `x [.., d_model]` → `[.., d_model]`.
+    ///
+    /// # Errors
+    /// An `x` of a different width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.down.forward(&self.hidden(x)?)
     }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::Site;
 use super::config::{Groups, RouterConfig, Score};
 use super::load::Linear;
+use super::sparsity::ExpectedSparsity;
 use super::tap::Visitor;
 use crate::Result;
 
@@ -35,13 +36,42 @@ pub struct Routing {
     /// The scores as a distribution `[tokens, E]`, differentiable: softmax of the logits, or sigmoids over
     /// their sum.
     pub probabilities: Tensor,
+    /// Of a router that is the product of two (Monet), their shape: then `logits` and `probabilities` are
+    /// theirs, `[tokens, 2 · H · √E]`, and `chosen` are the experts of largest weight, not all that have one.
+    pub product: Option<ProductOfRouters>,
+}
+
+/// The shape of Monet's two routers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProductOfRouters {
+    /// Heads H of each.
+    pub heads: usize,
+    /// Halves that each chooses from, √E.
+    pub side: usize,
+}
+
+/// What logits come from.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// Rows `[E, d_model]`, with a bias in some families.
+    Rows(Linear),
+    /// The experts' own weights.
+    Sparsity(ExpectedSparsity),
+}
+
+impl Gate {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Rows(rows) => rows.forward(x),
+            Self::Sparsity(of) => of.forward(x),
+        }
+    }
 }
 
 /// A router.
 #[derive(Debug)]
 pub(super) struct Router {
-    /// `[E, d_model]`, with a bias in some families.
-    pub gate: Linear,
+    pub gate: Gate,
     /// Added to the scores for the choice alone, `[E]`.
     pub correction: Option<Vec<f32>>,
     pub k: usize,
@@ -56,6 +86,9 @@ impl Router {
     ///
     /// `sequences [tokens]` tells what a capacity counts over; `used [E]`, what it counted before the first of
     /// them.
+    ///
+    /// # Errors
+    /// An error of the tap; an `x` of a different width.
     pub fn route(
         &self,
         x: &Tensor,
@@ -108,6 +141,7 @@ impl Router {
             dropped,
             logits,
             probabilities,
+            product: None,
         };
         tap.routing(&routing)?;
         Ok((routing, weights))
@@ -202,7 +236,7 @@ fn over_capacity(
     dropped
 }
 
-fn entropy(row: &[f32]) -> f32 {
+pub(super) fn entropy(row: &[f32]) -> f32 {
     -row.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f32>()
 }
 
@@ -220,13 +254,14 @@ mod tests {
         normalise: false,
         scale: 1.0,
         capacity: None,
+        by_sparsity: false,
     };
 
     /// The published vector z = (2, 1, .5, 0, −.5, −1, 1.5, .2) for every token: an input of ones makes the
     /// weight column the logits.
     fn route(config: RouterConfig, correction: Option<[f32; 8]>, k: usize, tokens: usize) -> Routing {
         let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
-        let gate = Linear { weight: z.reshape((8, 1)).unwrap(), bias: None };
+        let gate = Gate::Rows(Linear { weight: z.reshape((8, 1)).unwrap(), bias: None });
         let correction = correction.map(|c| c.to_vec());
         let router = Router { gate, correction, k, experts: 8, config, shared: false };
         let x = Tensor::ones((1, tokens, 1), DType::F32, &Device::Cpu).unwrap();
@@ -305,7 +340,7 @@ mod tests {
     fn a_logit_of_minus_infinity_takes_an_expert_out() {
         let masked = |config, correction: Option<[f32; 8]>, out: &[usize]| {
             let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
-            let gate = Linear { weight: z.reshape((8, 1)).unwrap(), bias: None };
+            let gate = Gate::Rows(Linear { weight: z.reshape((8, 1)).unwrap(), bias: None });
             let correction = correction.map(|c| c.to_vec());
             let router = Router { gate, correction, k: 2, experts: 8, config, shared: false };
             let x = Tensor::ones((1, 1, 1), DType::F32, &Device::Cpu).unwrap();

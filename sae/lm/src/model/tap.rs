@@ -29,10 +29,21 @@ pub trait Tap {
 
     /// The value at a wanted hook, `[rows, len, width]` (a pattern is `[rows, heads, len, len]`). A tensor of
     /// the same shape in return takes its place.
+    ///
+    /// # Errors
+    /// Whatever the tap cannot do with the value; the model then stops.
     fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>>;
+
+    /// False if [`Tap::routing`] does nothing with what it is shown, which may be dear to list.
+    fn wants_routing(&self) -> bool {
+        true
+    }
 
     /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding
     /// included).
+    ///
+    /// # Errors
+    /// As [`Tap::at`].
     fn routing(&mut self, _routing: &Routing) -> Result<()> {
         Ok(())
     }
@@ -44,6 +55,10 @@ pub struct NoTap;
 
 impl Tap for NoTap {
     fn wants(&self, _: &Hook) -> bool {
+        false
+    }
+
+    fn wants_routing(&self) -> bool {
         false
     }
 
@@ -77,6 +92,9 @@ impl<'a> Visitor<'a> {
     }
 
     /// Shows `value` to the tap and takes its replacement, if it gives one.
+    ///
+    /// # Errors
+    /// An error of the tap; a replacement of a different shape.
     pub fn visit(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
         let hook = Hook::new(self.layer, site);
         if !self.tap.wants(&hook) {
@@ -95,6 +113,9 @@ impl<'a> Visitor<'a> {
     }
 
     /// Shows a value that follows from others and cannot be replaced.
+    ///
+    /// # Errors
+    /// An error of the tap; a replacement, which this value does not take.
     pub fn show(&mut self, site: Site, value: &Tensor) -> Result<()> {
         let hook = Hook::new(self.layer, site);
         if self.tap.wants(&hook) && self.tap.at(&hook, value)?.is_some() {
@@ -105,6 +126,14 @@ impl<'a> Visitor<'a> {
         Ok(())
     }
 
+    pub fn wants_routing(&self) -> bool {
+        self.tap.wants_routing()
+    }
+
+    /// Shows what a layer's router chose.
+    ///
+    /// # Errors
+    /// An error of the tap.
     pub fn routing(&mut self, routing: &Routing) -> Result<()> {
         self.tap.routing(routing)
     }

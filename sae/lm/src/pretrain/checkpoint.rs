@@ -29,6 +29,9 @@ pub fn file(folder: &Path) -> PathBuf {
 }
 
 /// Writes everything that the rest of the run depends on.
+///
+/// # Errors
+/// A folder that cannot be written to.
 pub fn save(
     folder: &Path,
     config: &PretrainConfig,
@@ -43,6 +46,9 @@ pub fn save(
         tensors.insert(format!("first/{name}"), Tensor::new(moments.first.as_slice(), &Device::Cpu)?);
         tensors.insert(format!("second/{name}"), Tensor::new(moments.second.as_slice(), &Device::Cpu)?);
     }
+    for (name, kept) in parameters.kept() {
+        tensors.insert(format!("kept/{name}"), kept.clone());
+    }
     let json = |value: serde_json::Result<String>| {
         value.map_err(|e| Error::data(format!("storing a checkpoint: {e}")))
     };
@@ -56,10 +62,13 @@ pub fn save(
 }
 
 /// Puts a checkpoint back; gives where it was made.
+///
+/// # Errors
+/// A checkpoint that is missing, damaged, or of a different configuration or shapes.
 pub fn load(
     folder: &Path,
     config: &PretrainConfig,
-    parameters: &Parameters,
+    parameters: &mut Parameters,
     optimiser: &mut AdamW,
 ) -> Result<Position> {
     let path = file(folder);
@@ -80,6 +89,10 @@ pub fn load(
             moments.first = get("first", name)?.to_vec1()?;
             moments.second = get("second", name)?.to_vec1()?;
         }
+    }
+    let names: Vec<String> = parameters.kept().keys().cloned().collect();
+    for name in names {
+        parameters.keep(&name, get("kept", &name)?.clone());
     }
     serde_json::from_str(field("position")?).map_err(|e| damaged(&e))
 }

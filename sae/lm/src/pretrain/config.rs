@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Architecture;
+use super::{Architecture, Kind, ModelConfig, Schedule, Units};
 use crate::{Error, Result};
 
 /// Options of a pretraining run. Everything that decides the result is here and is written next to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainConfig {
+    /// The architecture; what an option means depends on it.
+    pub architecture: Kind,
     /// Text files and folders; documents marked as held out are never trained on.
     pub text: Vec<PathBuf>,
     /// Tokens to train on, document tokens only.
@@ -24,12 +26,32 @@ pub struct PretrainConfig {
     pub layers: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Experts a layer.
+    /// Experts a layer; of Monet a square.
     pub experts: usize,
     /// Experts per token.
     pub experts_per_token: usize,
-    /// Hidden units of an expert.
+    /// Hidden units of an expert; a dense model has `experts_per_token` times as many.
     pub expert_width: usize,
+    /// Activation of the hidden units of a dense model and of EvoMoE; the others have their own.
+    pub activation: Option<Units>,
+    /// Dense: whether the MLP is `W_down (act(W_gate x) ∘ W_up x)`; else it is `W_down act(W_up x)`.
+    pub gated: bool,
+    /// Monet: heads of the routers.
+    pub router_heads: usize,
+    /// Monet: halves of experts that a head keeps on average.
+    pub router_topk: usize,
+    /// Monet: consecutive layers that share routers.
+    pub router_groups: usize,
+    /// Monet: weight of the loss that is least when all halves are used alike.
+    pub uniformity: f64,
+    /// Monet: weight of the loss that is least when a head decides for one half.
+    pub ambiguity: f64,
+    /// MoE-X and EvoMoE: folder of a dense model without a gate that the experts are made of.
+    pub start: Option<PathBuf>,
+    /// EvoMoE: share of the weights that each expert made of a dense model has set to 0.
+    pub diversity: f64,
+    /// EvoMoE: how its gate becomes sparse.
+    pub gate: Schedule,
     /// Tokens a context, BOS included.
     pub context_length: usize,
     /// Rows a batch.
@@ -59,6 +81,7 @@ pub struct PretrainConfig {
 impl Default for PretrainConfig {
     fn default() -> Self {
         Self {
+            architecture: Kind::TopK,
             text: Vec::new(),
             tokens: 20_000_000,
             vocab_size: 4096,
@@ -68,6 +91,16 @@ impl Default for PretrainConfig {
             experts: 16,
             experts_per_token: 2,
             expert_width: 112,
+            activation: None,
+            gated: true,
+            router_heads: 2,
+            router_topk: 8,
+            router_groups: 1,
+            uniformity: 1e-3,
+            ambiguity: 1e-3,
+            start: None,
+            diversity: 0.1,
+            gate: Schedule::default(),
             context_length: 256,
             batch_rows: 16,
             learning_rate: 4e-3,
@@ -86,7 +119,15 @@ impl Default for PretrainConfig {
 
 impl PretrainConfig {
     /// The model's `config.json`. `<|endoftext|>` is token 0, `<|padding|>` token 1.
-    pub fn model(&self) -> Architecture {
+    pub fn model(&self) -> ModelConfig {
+        match self.architecture {
+            Kind::TopK => ModelConfig::TopK(self.olmoe()),
+            _ => self.llama(self.experts_per_token),
+        }
+    }
+
+    /// The same in OLMoE's form.
+    pub fn olmoe(&self) -> Architecture {
         Architecture {
             model_type: "olmoe".into(),
             architectures: vec!["OlmoeForCausalLM".into()],
@@ -121,6 +162,9 @@ impl PretrainConfig {
     }
 
     /// An error if the numbers make no sense together.
+    ///
+    /// # Errors
+    /// No text; the first number that is out of its range, with that range.
     pub fn check(&self) -> Result<()> {
         let ok = |ok: bool, problem: &str| if ok { Ok(()) } else { Err(Error::request(problem)) };
         ok(!self.text.is_empty(), "no text given: name files or folders")?;
@@ -142,7 +186,8 @@ impl PretrainConfig {
         ok(
             self.learning_rate > 0.0 && self.learning_rate.is_finite(),
             "learning_rate must be a positive number",
-        )
+        )?;
+        self.check_architecture()
     }
 
     /// The learning rate after `done` tokens, in step `step`: straight up, flat, straight down.

@@ -21,6 +21,9 @@ pub struct TrainingText {
 }
 
 /// Documents to train on, and the held-out ones.
+///
+/// # Errors
+/// Text that cannot be read, or has no documents to train on.
 pub fn read(config: &PretrainConfig, progress: &mut dyn Progress) -> Result<(Vec<Document>, Vec<Document>)> {
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     let mut texts = text::open(&config.text)?;
@@ -38,6 +41,9 @@ pub fn read(config: &PretrainConfig, progress: &mut dyn Progress) -> Result<(Vec
 
 impl TrainingText {
     /// Turns documents into tokens.
+    ///
+    /// # Errors
+    /// A document that the tokenizer refuses.
     pub fn new(
         config: &PretrainConfig,
         documents: &[Document],
@@ -67,6 +73,9 @@ impl TrainingText {
 
     /// The batches of pass number `epoch` over the text: the pieces in an order that depends on the seed and
     /// the pass alone.
+    ///
+    /// # Errors
+    /// A context length below 2, or no rows per batch.
     pub fn epoch(&self, epoch: u64) -> Result<impl Iterator<Item = Result<Contexts>> + '_> {
         let mut order: Vec<u32> = (0..self.pieces.len() as u32).collect();
         shuffle(&mut order, &mut generator(self.seed, Purpose::Pieces, epoch, 0));

@@ -6,20 +6,30 @@
 //!                                                              └────────── AdamW ◀────────┘
 //! ```
 //!
-//! The result is a Hugging Face folder that `transformers` loads as `OlmoeForCausalLM`. A run is a function
-//! of its [`PretrainConfig`]: stopped and resumed it makes the same bits.
+//! The result is a Hugging Face folder. `transformers` loads the mixture with a top-k router as
+//! `OlmoeForCausalLM` and the dense controls as `LlamaForCausalLM` or `ArceeForCausalLM`; Monet has the tensor
+//! names of its authors. A run is a function of its [`PretrainConfig`]: stopped and resumed it makes the same
+//! bits.
 
 mod architecture;
 mod checkpoint;
+mod collapse;
 mod config;
 mod data;
+mod gate;
+mod kind;
 mod loss;
 mod optimiser;
 mod parameters;
 mod run;
+mod start;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
-pub use architecture::Architecture;
+pub use architecture::{Architecture, Branch, Llama, ModelConfig, Units};
 pub use config::PretrainConfig;
+pub use gate::Schedule;
+pub use kind::Kind;
 pub use parameters::Parameters;
 pub use run::{Pretrained, run};

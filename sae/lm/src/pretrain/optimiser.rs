@@ -43,6 +43,9 @@ impl AdamW {
     }
 
     /// One update; `step` counts from 0. Gives the gradient's norm before clipping.
+    ///
+    /// # Errors
+    /// A parameter that no gradient reached; a gradient that is not finite, with the step.
     pub fn step(&mut self, parameters: &Parameters, grads: &GradStore, step: u64, rate: f64) -> Result<f64> {
         let mut gradients = Vec::new();
         for (name, var) in parameters.iter() {

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use super::checkpoint::{self, Position};
+use super::collapse::Collapse;
 use super::data::{self, TrainingText};
+use super::gate::DenseGate;
+use super::loss::{self, HeadMoments, Loss};
 use super::optimiser::AdamW;
-use super::{Parameters, PretrainConfig, loss, tokenizer};
-use crate::model::{LanguageModel, ModelSource, Score, Tokenizer, score};
-use crate::text::Document;
+use super::{Kind, Parameters, PretrainConfig, start, tokenizer};
+use crate::model::{Decoder, LanguageModel, ModelSource, Score, Tokenizer, score};
+use crate::text::{Contexts, Document};
 use crate::{Error, Progress, Result};
 
 /// What a finished run made.
@@ -19,6 +23,8 @@ use crate::{Error, Progress, Result};
 pub struct Pretrained {
     /// Numbers in the model.
     pub parameters: usize,
+    /// Those that take part in the computation of one token; all, but for experts that it does not choose.
+    pub active_parameters: usize,
     /// Updates done.
     pub steps: u64,
     /// Document tokens trained on.
@@ -29,6 +35,10 @@ pub struct Pretrained {
 
 /// Trains a model and stores it in `folder`; with `resume` it continues from the folder's checkpoint, bit for
 /// bit.
+///
+/// # Errors
+/// A configuration that makes no sense; text that cannot be read or tokenised; a `folder` that holds a run
+/// already, or none to resume; a gradient that is not finite; a stop that was asked for, after a checkpoint.
 pub fn run(
     config: &PretrainConfig,
     folder: &Path,
@@ -36,18 +46,13 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<Pretrained> {
     config.check()?;
-    if checkpoint::file(folder).exists() != resume {
-        let folder = folder.display();
-        return Err(if resume {
-            Error::request(format!("{folder} has no checkpoint to resume from"))
-                .with_remedy("leave --resume out to begin")
-        } else {
-            Error::request(format!("{folder} holds a run already"))
-                .with_remedy("continue it with --resume, or choose a different folder")
-        });
-    }
+    check_begun(folder, resume)?;
     let (train, held_out) = data::read(config, progress)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    let lock = storage::Lock::take(folder)?;
+    lock.note().iter().for_each(|note| progress.remark(note));
+    // A second process may have begun while this one read the text.
+    check_begun(folder, resume)?;
     let tokenizer = the_tokenizer(config, folder, &train, resume, progress)?;
     let text = TrainingText::new(config, &train, &tokenizer, progress)?;
     drop(train);
@@ -57,6 +62,7 @@ pub fn run(
     let scores = score(stored.decoder(), &tokenizer, &held_out, config.context_length, 8, progress)?;
     let result = Pretrained {
         parameters: parameters.count(),
+        active_parameters: active(config, &parameters),
         steps: position.step,
         tokens: position.tokens,
         held_out: scores,
@@ -68,6 +74,31 @@ pub fn run(
     Ok(result)
 }
 
+/// Numbers that one token meets: of experts that are run one by one, those of `experts_per_token` of them.
+fn active(config: &PretrainConfig, parameters: &Parameters) -> usize {
+    let one = |(name, var): (&str, &candle_core::Var)| match name.contains(".mlp.experts.") {
+        true => var.elem_count() / config.experts * config.experts_per_token,
+        false => var.elem_count(),
+    };
+    parameters.iter().map(one).sum()
+}
+
+/// Whether `folder` is as `resume` has it.
+fn check_begun(folder: &Path, resume: bool) -> Result<()> {
+    if checkpoint::file(folder).exists() != resume {
+        let folder = folder.display();
+        return Err(if resume {
+            Error::request(format!("{folder} has no checkpoint to resume from"))
+                .with_remedy("leave --resume out to begin")
+        } else {
+            Error::request(format!("{folder} holds a run already"))
+                .with_remedy("continue it with --resume, or choose a different folder")
+        });
+    }
+    Ok(())
+}
+
+/// The tokenizer of the model that the run begins with, or the run's own.
 fn the_tokenizer(
     config: &PretrainConfig,
     folder: &Path,
@@ -79,8 +110,17 @@ fn the_tokenizer(
     let json = if resume {
         std::fs::read(&path).map_err(|e| Error::io(&path, e))?
     } else {
-        progress.begin("make the tokenizer", None, "");
-        let json = tokenizer::train(train.iter().map(|d| d.text.as_str()), config.vocab_size)?.into_bytes();
+        let json = match &config.start {
+            Some(start) => {
+                let path = start.join("tokenizer.json");
+                progress.begin("take the tokenizer", None, "");
+                std::fs::read(&path).map_err(|e| Error::io(&path, e))?
+            }
+            None => {
+                progress.begin("make the tokenizer", None, "");
+                tokenizer::train(train.iter().map(|d| d.text.as_str()), config.vocab_size)?.into_bytes()
+            }
+        };
         storage::atomic::write(&path, &json)?;
         let special = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>",
@@ -90,7 +130,7 @@ fn the_tokenizer(
         progress.end(&format!("{} tokens", config.vocab_size));
         json
     };
-    Tokenizer::from_bytes(&json, &path, config.model().bos_token_id)
+    Tokenizer::from_bytes(&json, &path, config.model().bos_token_id())
 }
 
 fn optimise(
@@ -100,13 +140,17 @@ fn optimise(
     resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<(Parameters, Position)> {
-    let parameters = Parameters::random(&config.model(), config.seed)?;
+    let mut parameters = Parameters::random(&config.model(), config.seed)?;
+    if let (Some(folder), false) = (&config.start, resume) {
+        start::from_dense(config, folder, &parameters)?;
+    }
     let mut optimiser = AdamW::new(&parameters, config.weight_decay);
     let mut at = match resume {
-        true => checkpoint::load(folder, config, &parameters, &mut optimiser)?,
+        true => checkpoint::load(folder, config, &mut parameters, &mut optimiser)?,
         false => Position::default(),
     };
-    let decoder = parameters.decoder(&config.model())?;
+    let decoders = Decoders::new(config, &parameters)?;
+    let mut collapse = Collapse::new(config.architecture, config.experts_per_token);
     progress.begin("pretrain", Some(config.tokens), "tokens");
     let mut smooth = None;
     while at.tokens < config.tokens {
@@ -114,9 +158,14 @@ fn optimise(
         for contexts in text.epoch(at.epoch)?.skip(at.batch as usize) {
             let contexts = contexts?;
             let started = Instant::now();
-            let loss = loss::loss(&decoder, &contexts, config.balance, config.z_loss)?;
+            let loss = decoders.loss(config, &contexts, at)?;
             let rate = config.rate(at.step, at.tokens);
             let norm = optimiser.step(&parameters, &loss.total.backward()?, at.step, rate)?;
+            loss.logits.iter().try_for_each(|of| keep_moments(&mut parameters, of))?;
+            collapse
+                .add(&loss.used, at.step, config.warm_up_steps)
+                .iter()
+                .for_each(|said| progress.remark(said));
             at.step += 1;
             at.batch += 1;
             at.tokens += contexts.document_tokens() as u64;
@@ -125,8 +174,9 @@ fn optimise(
             if at.step.is_multiple_of(config.log_every) {
                 let speed = contexts.document_tokens() as f64 / started.elapsed().as_secs_f64();
                 let note = format!(
-                    "step {}  loss {mean:.3}  balance {:.2}  gradient {norm:.2}  rate {rate:.1e}  {speed:.0} tokens/s",
-                    at.step, loss.balance
+                    "step {}  loss {mean:.3}{}  gradient {norm:.2}  rate {rate:.1e}  {speed:.0} tokens/s",
+                    at.step,
+                    shown(&loss)
                 );
                 progress.advance(at.tokens, &note);
             }
@@ -151,4 +201,52 @@ fn optimise(
     }
     progress.end(&format!("{} steps, loss {:.3}", at.step, smooth.unwrap_or(f32::NAN)));
     Ok((parameters, at))
+}
+
+/// The routers' losses, as a log line has them.
+fn shown(loss: &Loss) -> String {
+    loss.routers.iter().map(|(name, value)| format!("  {name} {value:.2}")).collect()
+}
+
+/// The model as training runs it: EvoMoE's in two forms, with all experts and with one.
+struct Decoders {
+    sparse: Decoder,
+    dense: Option<Decoder>,
+}
+
+impl Decoders {
+    fn new(config: &PretrainConfig, parameters: &Parameters) -> Result<Self> {
+        let dense = match config.architecture {
+            Kind::EvoMoe => Some(parameters.decoder(&config.llama(config.experts))?),
+            _ => None,
+        };
+        Ok(Self { sparse: parameters.decoder(&config.model())?, dense })
+    }
+
+    fn loss(&self, config: &PretrainConfig, contexts: &Contexts, at: Position) -> Result<Loss> {
+        let still_dense = (at.tokens as f64) < config.gate.dense_share * config.tokens as f64;
+        match self.dense.as_ref().filter(|_| still_dense) {
+            Some(dense) => {
+                let gate = DenseGate::new(config.seed, at.step, config.gate.temperature(at.step));
+                loss::loss(dense, contexts, config, Some(gate))
+            }
+            None => loss::loss(&self.sparse, contexts, config, None),
+        }
+    }
+}
+
+/// How much a batch moves the moments that Monet's routers keep.
+const MOMENTUM: f64 = 0.1;
+
+fn keep_moments(parameters: &mut Parameters, of: &HeadMoments) -> Result<()> {
+    for (norm, (means, variances)) in ["norm1", "norm2"].into_iter().zip(&of.routers) {
+        for (part, new) in [("running_mean", means), ("running_var", variances)] {
+            let name = format!("model.layers.{}.router.{norm}.{part}", of.layer);
+            let Some(kept) = parameters.kept().get(&name) else { continue };
+            let new = Tensor::new(new.as_slice(), &Device::Cpu)?;
+            let moved = ((kept * (1.0 - MOMENTUM))? + (new * MOMENTUM)?)?;
+            parameters.keep(&name, moved);
+        }
+    }
+    Ok(())
 }

@@ -11,6 +11,9 @@ use crate::{Error, Result};
 
 /// Makes the tokenizer from `texts` and gives its `tokenizer.json`. Digits stand alone; token 0 is
 /// `<|endoftext|>`, 1 `<|padding|>`.
+///
+/// # Errors
+/// What the `tokenizers` crate refuses.
 pub fn train<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_size: usize) -> Result<String> {
     let failed = |e: tokenizers::Error| Error::data(format!("making the tokenizer: {e}"));
     let special = ["<|endoftext|>", "<|padding|>"].map(|t| AddedToken::from(t, true));

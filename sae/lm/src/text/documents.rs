@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::chat::Chat;
 use super::files::{self, Compression, Format, Found, TextFile};
@@ -80,6 +80,19 @@ pub fn documents(paths: &[PathBuf], options: &TextOptions) -> Result<Documents> 
     let found = files::find(paths)?;
     let (current, waiting) = (None, VecDeque::new());
     Ok(Documents { found, next: 0, options: options.clone(), current, waiting, report: Report::default() })
+}
+
+/// The whole text of a file, decompressed, without a byte order mark.
+///
+/// # Errors
+/// A file that cannot be read, or is not UTF-8.
+pub fn whole(path: &Path) -> Result<String> {
+    let compression = files::compression(path);
+    let file =
+        TextFile { path: path.to_owned(), format: Format::Plain, compression, held_out: None, named: true };
+    let mut text = String::new();
+    bytes(&file)?.read_to_string(&mut text).map_err(|e| damaged(path, &e))?;
+    Ok(text)
 }
 
 /// Documents of characters alone: tokens and chats are errors. See [`open`].

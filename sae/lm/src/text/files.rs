@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub(super) enum Format {
     /// A text of its own: `.txt`, `.md`.
     Plain,
-    /// An object a line.
+    /// An object per line.
     JsonLines,
     /// One JSON text, or objects after each other.
     Json,
@@ -86,6 +86,15 @@ fn format_of(path: &Path) -> Option<(Format, Compression)> {
     // These two compress themselves and are read from any place in them.
     let whole = matches!(format, Format::Parquet | Format::Arrow) && compression != Compression::None;
     (!whole).then_some((format, compression))
+}
+
+/// The compression that a name says.
+pub(super) fn compression(path: &Path) -> Compression {
+    match path.extension().and_then(|end| end.to_str()) {
+        Some("gz") => Compression::Gzip,
+        Some("zst" | "zstd") => Compression::Zstd,
+        _ => Compression::None,
+    }
 }
 
 /// What comes after the first point of a name: `jsonl.gz`.

@@ -1,4 +1,4 @@
-//! Records of JSON: an object a line, or one JSON text.
+//! Records of JSON: an object per line, or one JSON text.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Read as _};
@@ -34,7 +34,7 @@ fn wrong(path: &Path, number: u64, problem: &str) -> Error {
     Error::format(path, format!("line {number}: {problem}; expected an object with a field of text"))
 }
 
-/// The records of one JSON text: a list of objects, an object, or objects a line as in `.jsonl`.
+/// The records of one JSON text: a list of objects, an object, or an object per line as in `.jsonl`.
 pub(super) fn whole(
     mut bytes: Box<dyn BufRead + Send>,
     path: &Path,

@@ -20,7 +20,7 @@ mod table;
 
 pub use chat::{Chat, ChatTemplate};
 pub use contexts::{Contexts, Packer, Sequence, pack, pack_with};
-pub use documents::{Content, Document, Documents, Texts, documents, files, open, texts};
+pub use documents::{Content, Document, Documents, Texts, documents, files, open, texts, whole};
 pub use reader::TextOptions;
 pub use record::Report;
 pub use split::held_out;

@@ -30,6 +30,9 @@ pub(super) struct Plan {
 impl Plan {
     /// A file that is all the text there is gives up a share of itself, as it has no other document to hold
     /// out. A large file is read piece by piece in any case.
+    ///
+    /// # Errors
+    /// A file whose size the system does not tell.
     pub fn of(file: &TextFile, options: &TextOptions, alone: bool) -> Result<Self> {
         let size = std::fs::metadata(&file.path).map_err(|e| Error::io(&file.path, e))?.len();
         // Text compresses to about a third.

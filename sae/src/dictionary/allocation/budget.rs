@@ -16,6 +16,9 @@ pub enum Unmet {
 }
 
 /// Budgets in proportion to `weights[F]` (> 0), between 1 and `cap`, with the sum `total`.
+///
+/// # Errors
+/// [`Unmet::TooFew`] for a total below 1 per feature, [`Unmet::TooMany`] for one above `cap` per feature.
 pub fn whole(weights: &[f64], total: u64, cap: u32) -> Result<Vec<u32>, Unmet> {
     let features = weights.len() as u64;
     if total < features {
@@ -64,6 +67,9 @@ fn filled(weights: &[f64], total: f64, cap: f64) -> Vec<f64> {
 }
 
 /// Budgets by `law` for features that fired at `rates[F]`: the most frequent has rank 1, ties to the lower feature.
+///
+/// # Errors
+/// As [`whole`].
 pub fn by_rank(rates: &[f32], law: Zipf, total: u64, cap: u32) -> Result<Vec<u32>, Unmet> {
     let weights: Vec<f64> = (1..=rates.len()).map(|rank| law.weight(rank)).collect();
     let by_rank = whole(&weights, total, cap)?;

@@ -84,7 +84,7 @@ impl Kind {
 }
 
 #[derive(Debug, Clone, Default)]
-struct OfKind {
+struct KindCounts {
     tokens: u64,
     slots: Vec<u64>,
 }
@@ -95,11 +95,14 @@ pub struct Kinds {
     experts: usize,
     /// By token.
     kinds: Vec<Kind>,
-    layers: BTreeMap<u16, Vec<OfKind>>,
+    layers: BTreeMap<u16, Vec<KindCounts>>,
 }
 
 impl Kinds {
     /// For the tokens of this dataset; `None` where it has no vocabulary.
+    ///
+    /// # Errors
+    /// A vocabulary that cannot be read.
     pub fn of(dataset: &Dataset, experts: usize) -> Result<Option<Self>> {
         if !dataset.has_table(VOCABULARY) {
             return Ok(None);
@@ -115,7 +118,7 @@ impl Kinds {
         let Some(kind) = kinds.get(choice.token as usize) else { return };
         let layer = layers
             .entry(choice.layer)
-            .or_insert_with(|| vec![OfKind { tokens: 0, slots: vec![0; *experts] }; Kind::ALL.len()]);
+            .or_insert_with(|| vec![KindCounts { tokens: 0, slots: vec![0; *experts] }; Kind::ALL.len()]);
         let of = &mut layer[*kind as usize];
         of.tokens += 1;
         choice.experts.iter().for_each(|&e| of.slots[usize::from(e)] += 1);
@@ -123,12 +126,12 @@ impl Kinds {
 
     /// One row a (layer, expert, kind), `domain` naming the kind. Kinds that no token had are left out.
     pub fn rows(&self) -> Vec<SpecialisationRow> {
-        let of_layer = |(&layer, counts): (&u16, &Vec<OfKind>)| {
+        let of_layer = |(&layer, counts): (&u16, &Vec<KindCounts>)| {
             let named = Kind::ALL.iter().zip(counts);
             let kinds: Vec<InDomain<'_>> = named
                 .map(|(kind, of)| InDomain { domain: kind.name(), tokens: Some(of.tokens), slots: &of.slots })
                 .collect();
-            let sum = |of: fn(&OfKind) -> u64| counts.iter().map(of).sum::<u64>() as f64;
+            let sum = |of: fn(&KindCounts) -> u64| counts.iter().map(of).sum::<u64>() as f64;
             let k = sum(|of| total(&of.slots)) / sum(|of| of.tokens).max(1.0);
             specialisation(layer, Some(k), &kinds).0
         };

@@ -55,6 +55,9 @@ impl Scores {
     }
 
     /// Adds a row that has scores.
+    ///
+    /// # Errors
+    /// As [`ScoreSums::add`].
     pub fn add(&mut self, domain: usize, choice: &Choice<'_>) -> Result<()> {
         let Self { kind, experts, domains, layers } = self;
         let sums = layers.entry(choice.layer).or_insert_with(|| vec![ScoreSums::new(*experts); *domains]);

@@ -8,10 +8,10 @@ use storage::experts::FeatureExpertRow;
 use storage::row::RowWriter;
 
 use super::joint::Joint;
-use super::pairs::{Criteria, Tested, test};
+use super::pairs::{Criteria, PairTests, test};
 use crate::dictionary::Encoder;
 use crate::experts::routing::{Choice, Rows, Source, WeightRule};
-use crate::rows::{RowBatch, RowReader, Subject, choose, documents, must_be_run};
+use crate::rows::{RowBatch, RowReader, Subject, choose, documents};
 use crate::{Error, Progress, Result};
 
 /// What to join and what counts as a finding.
@@ -31,11 +31,11 @@ pub struct FeatureExpertsOptions {
     pub criteria: Criteria,
 }
 
-/// What was found; the pairs are in `RUN/features/experts.parquet`.
+/// What was found; the pairs of a run are in `RUN/features/experts.parquet`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FeatureExperts {
-    /// The table.
-    pub table: PathBuf,
+    /// The table; `None` for a dictionary of a different program, next to whose files nothing is written.
+    pub table: Option<PathBuf>,
     /// Tokens that were joined.
     pub tokens: u64,
     /// Features of the dictionary.
@@ -65,7 +65,7 @@ pub struct FeatureExperts {
 /// Rows encoded at a time.
 const BATCH: usize = 8192;
 
-/// Joins and tests; writes `RUN/features/experts.parquet`.
+/// Joins and tests; writes `RUN/features/experts.parquet` if `run` is a run and not a dictionary of a different program.
 ///
 /// # Errors
 /// A run without a dictionary, activations and routing that are not of the same tokens and model, layers
@@ -75,7 +75,6 @@ pub fn feature_experts(
     options: &FeatureExpertsOptions,
     progress: &mut dyn Progress,
 ) -> Result<FeatureExperts> {
-    must_be_run(run, "a table of features and experts")?;
     let subject = Subject::open(run, options.data.as_deref())?;
     let source = open_routing(&subject, options.routing.as_deref())?;
     let which: Vec<_> = documents(&subject.dataset)?.into_iter().map(|(_, which)| which).collect();
@@ -102,7 +101,11 @@ pub fn feature_experts(
     }
     progress.end(&format!("{done} tokens"));
     let tested = test(&joint, &options.criteria);
-    publish(run, &tested, &joint, options, experts, done)
+    let table = match subject.is_run {
+        true => Some(write(run, &tested)?),
+        false => None,
+    };
+    Ok(found(table, &tested, &joint, options, experts, done))
 }
 
 /// A routing table of the same model, else the features of one would be joined with the experts of another.
@@ -226,26 +229,31 @@ fn count(encoder: &mut Encoder<'_>, rows: &RowBatch, walk: &mut Walk, joint: &mu
     walk.up_to(&places, |i, choice| joint.choose(choice.layer, codes.row(i).0, choice.experts))
 }
 
-fn publish(
-    run: &Path,
-    tested: &Tested,
-    joint: &Joint,
-    options: &FeatureExpertsOptions,
-    experts: usize,
-    tokens: u64,
-) -> Result<FeatureExperts> {
+/// Writes the table into the run; its path.
+fn write(run: &Path, tested: &PairTests) -> Result<PathBuf> {
     let folder = run.join("features");
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     let table = folder.join("experts.parquet");
     let mut writer = RowWriter::create(&table)?;
     writer.append(&tested.rows)?;
     writer.finish()?;
+    Ok(table)
+}
+
+fn found(
+    table: Option<PathBuf>,
+    tested: &PairTests,
+    joint: &Joint,
+    options: &FeatureExpertsOptions,
+    experts: usize,
+    tokens: u64,
+) -> FeatureExperts {
     let pick = |which: fn(&FeatureExpertRow) -> bool| {
         let mut rows: Vec<FeatureExpertRow> = tested.rows.iter().filter(|row| which(row)).cloned().collect();
         rows.sort_by(|a, b| b.lift.total_cmp(&a.lift).then((a.feature, a.layer).cmp(&(b.feature, b.layer))));
         rows
     };
-    Ok(FeatureExperts {
+    FeatureExperts {
         table,
         tokens,
         features: joint.features() as u64,
@@ -259,7 +267,7 @@ fn publish(
         lives_in: pick(|row| row.lives_in),
         is_feature: pick(|row| row.is_feature),
         criteria: options.criteria,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -324,7 +332,7 @@ mod tests {
             (row.joint, row.feature_tokens, row.expert_tokens, row.tokens),
             (fired, fired, fired, 101)
         );
-        let table = storage::row::open::<FeatureExpertRow>(&found.table).unwrap();
+        let table = storage::row::open::<FeatureExpertRow>(found.table.as_ref().unwrap()).unwrap();
         let rows = storage::row::read::<FeatureExpertRow>(&table, Default::default()).unwrap();
         // Every count again, from the routing as it was written.
         for row in &rows {

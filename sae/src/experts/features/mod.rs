@@ -11,4 +11,4 @@ mod pairs;
 pub use exact::{Correction, LogFactorials, Table, wilson};
 pub use join::{FeatureExperts, FeatureExpertsOptions, feature_experts};
 pub use joint::Joint;
-pub use pairs::{Criteria, Tested, test};
+pub use pairs::{Criteria, PairTests, test};

@@ -39,7 +39,7 @@ impl Default for Criteria {
 
 /// Every pair with a joint count, and what the correction came to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Tested {
+pub struct PairTests {
     /// By layer, feature, expert; pairs that never met are not there, though they were tested.
     pub rows: Vec<FeatureExpertRow>,
     /// Pairs that were tested.
@@ -53,8 +53,8 @@ pub struct Tested {
 }
 
 /// Tests every feature that fired often enough against every expert that some but not all tokens chose.
-pub fn test(joint: &Joint, criteria: &Criteria) -> Tested {
-    let mut found = Tested::default();
+pub fn test(joint: &Joint, criteria: &Criteria) -> PairTests {
+    let mut found = PairTests::default();
     let most = joint.layers().map(|(_, layer)| layer.tokens).max().unwrap_or(0);
     let factorials = LogFactorials::up_to(most);
     let mut never: Vec<f64> = Vec::new();

@@ -30,7 +30,7 @@ impl InDomain<'_> {
     }
 }
 
-/// One row an expert and domain, and the layer's summary. Domains without any choice are left out: nothing is
+/// One row per expert and domain, and the layer's summary. Domains without any choice are left out: nothing is
 /// known of them.
 pub fn specialisation(
     layer: u16,

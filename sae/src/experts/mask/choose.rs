@@ -60,7 +60,8 @@ fn shapes(model: &LanguageModel) -> BTreeMap<u16, (usize, usize)> {
     let blocks = (0u16..).zip(&model.config().blocks);
     let shape = |(layer, block): (u16, &lm::model::config::BlockConfig)| match &block.mlp {
         MlpConfig::Experts(experts) => Some((layer, (experts.experts, experts.k))),
-        MlpConfig::Dense(_) => None,
+        // Taking single experts of Monet out needs more than its routers' logits.
+        MlpConfig::Dense(_) | MlpConfig::Monet(_) => None,
     };
     blocks.filter_map(shape).collect()
 }

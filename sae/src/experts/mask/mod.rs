@@ -22,7 +22,7 @@ use storage::experts::{MaskedRow, MaskingRow};
 use storage::row;
 
 use self::choose::{by_domain, checked, controls};
-use self::tap::Masked;
+use self::tap::ExpertMask;
 use self::text::{Text, text};
 use super::rescore::contexts;
 use super::routing::Source;
@@ -129,11 +129,11 @@ fn losses(
 ) -> Result<Vec<MaskingRow>> {
     let mut run = |name: &str, tap: &mut dyn Tap| measure(source, model, text, name, tap, progress);
     let before = run("as it is", &mut NoTap)?;
-    let after = run("without the experts", &mut Masked::new(masked))?;
+    let after = run("without the experts", &mut ExpertMask::new(masked))?;
     let mut others = Vec::new();
     for (number, control) in (1..).zip(controls) {
         let name = format!("without others, {number} of {}", controls.len());
-        others.push(run(&name, &mut Masked::new(control))?);
+        others.push(run(&name, &mut ExpertMask::new(control))?);
     }
     let row = |(d, domain): (usize, &String)| {
         let mean = |sums: &[Sum]| sums[d].nats / sums[d].predictions as f64;

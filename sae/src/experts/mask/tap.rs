@@ -10,12 +10,12 @@ use lm::model::{Hook, Site, Tap};
 /// Makes the logits of experts −∞: the router then neither chooses them nor gives them any probability, see
 /// [`Routing`](lm::model::Routing).
 #[derive(Debug, Clone, Default)]
-pub struct Masked {
+pub struct ExpertMask {
     /// Experts by layer.
     pub(super) layers: BTreeMap<usize, Vec<u32>>,
 }
 
-impl Masked {
+impl ExpertMask {
     /// Of (layer, expert).
     pub fn new(experts: &[(u16, u16)]) -> Self {
         let mut layers: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
@@ -26,7 +26,7 @@ impl Masked {
     }
 }
 
-impl Tap for Masked {
+impl Tap for ExpertMask {
     fn wants(&self, hook: &Hook) -> bool {
         hook.site == Site::RouterLogits && self.layers.contains_key(&hook.layer)
     }

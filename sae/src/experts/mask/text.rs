@@ -22,6 +22,9 @@ pub struct Text {
 }
 
 /// The held-out documents if every domain has some and also others, up to `tokens` tokens per domain.
+///
+/// # Errors
+/// Documents or tokens that cannot be read, a document without a domain.
 pub fn text(source: &Source, tokens: u64) -> Result<Text> {
     let rows = storage::documents::read(&source.dataset().table(DOCUMENTS)?)?;
     let marked: BTreeSet<u32> = rows.iter().filter(|row| row.held_out).map(|row| row.document).collect();

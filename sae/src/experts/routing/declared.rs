@@ -28,6 +28,9 @@ const EXPERTS: [&str; 4] = ["num_experts", "num_local_experts", "n_routed_expert
 impl Declared {
     /// Settings of the dataset (`experts`, `weights`, `score_kind`), else the config of its model if that is
     /// still there.
+    ///
+    /// # Errors
+    /// A `score_kind` that is not known, and which are.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         let settings = &dataset.manifest().settings;
         let config = config(dataset);
@@ -49,6 +52,9 @@ impl Declared {
     /// From a model's `config.json`.
     pub fn of_config(config: &Value) -> Self {
         let experts = EXPERTS.iter().find_map(|name| config.get(name)?.as_u64());
+        // Monet's configuration has the halves of each kind; an expert is a pair of them.
+        let halves = config.get("moe_experts").and_then(Value::as_u64);
+        let experts = experts.or(halves.map(|n| n.saturating_mul(n)));
         let experts = experts.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
         Self { experts, rule: rule(config), scores: None }
     }
@@ -61,6 +67,12 @@ fn rule(config: &Value) -> WeightRule {
     let normalised = |yes: bool| if yes { WeightRule::SumTo(1.0) } else { WeightRule::AtMost(1.0) };
     match config.get("model_type").and_then(Value::as_str).unwrap_or_default() {
         "mixtral" | "gpt_oss" | "granitemoe" | "granitemoeshared" => WeightRule::SumTo(1.0),
+        "plain_moe" if config.get("router").and_then(Value::as_str) == Some("expected_sparsity") => {
+            WeightRule::SumTo(1.0)
+        }
+        "plain_moe" => normalised(flag(false)),
+        // Every head's weights sum to 1; only the largest are recorded.
+        "monet" => WeightRule::AtMost(config.get("moe_heads").and_then(Value::as_u64).unwrap_or(8) as f32),
         "olmoe" | "qwen2_moe" | "qwen3_moe" => normalised(flag(false)),
         "qwen3_next" => normalised(flag(true)),
         "deepseek_v2" => WeightRule::AtMost(scale),
@@ -93,6 +105,8 @@ mod tests {
         assert_eq!((mixtral.experts, mixtral.rule), (Some(8), WeightRule::SumTo(1.0)));
         let olmoe = of(json!({"model_type": "olmoe", "num_experts": 64}));
         assert_eq!((olmoe.experts, olmoe.rule), (Some(64), WeightRule::AtMost(1.0)));
+        let monet = of(json!({"model_type": "monet", "moe_experts": 32, "moe_heads": 4}));
+        assert_eq!((monet.experts, monet.rule), (Some(1024), WeightRule::AtMost(4.0)));
         let qwen = of(json!({"model_type": "qwen3_moe", "norm_topk_prob": true}));
         assert_eq!((qwen.experts, qwen.rule), (None, WeightRule::SumTo(1.0)));
         let v3 =

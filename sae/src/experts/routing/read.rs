@@ -260,6 +260,9 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// The columns, checked.
+    ///
+    /// # Errors
+    /// A column that is missing or of a different type, with its name.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         let numbers = |name| column::primitive::<UInt32Type>(batch, name).map(|c| &c.values()[..]);
         let scores = batch.column_by_name(SCORES).is_some();

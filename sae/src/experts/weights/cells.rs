@@ -65,9 +65,11 @@ pub fn cells_of_experts(
     progress.begin("cells", Some(a.len() as u64), "layers");
     for (done, (a, b)) in (1..).zip(a.iter().zip(&b)) {
         let vectors = |layer: &MoeLayer<'_>| -> Result<Vectors> {
-            let router: Vec<f32> = layer.router.flatten_all()?.to_vec1()?;
-            let experts = layer.router.dim(0)?;
-            Ok(Vectors::of(experts, &[&router, &outputs(layer, seed)?]))
+            let outputs = outputs(layer, seed)?;
+            let router: Option<Vec<f32>> =
+                layer.router.map(|rows| rows.flatten_all()?.to_vec1()).transpose()?;
+            let parts: Vec<&[f32]> = router.iter().map(Vec::as_slice).chain([outputs.as_slice()]).collect();
+            Ok(Vectors::of(layer.experts.down.dim(0)?, &parts))
         };
         found.add(Some(short(b.layer)), &vectors(a)?, &vectors(b)?);
         progress.advance(done, "");

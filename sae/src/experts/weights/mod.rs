@@ -39,6 +39,9 @@ pub struct WeightsReport {
 }
 
 /// Looks at a model's experts by weights alone. `seed` draws the random inputs of the output cosine.
+///
+/// # Errors
+/// Weights of experts that cannot be read; a model without experts; a stop that was asked for.
 pub fn of_model(model: &LanguageModel, seed: u64, progress: &mut dyn Progress) -> Result<WeightsReport> {
     Ok(WeightsReport {
         similarity: similarity(&layers(model)?, seed, progress)?,
@@ -50,6 +53,9 @@ pub fn of_model(model: &LanguageModel, seed: u64, progress: &mut dyn Progress) -
 /// Looks at the experts of the model that made a dataset, for ReLU ones also at how sparse they are on up to
 /// `tokens` of its tokens. Writes `DATASET/experts/similarity.parquet` and, where there is anything to write,
 /// `sparsity.parquet`.
+///
+/// # Errors
+/// As [`of_model`]; a dataset without routing, a model that cannot be found, files that cannot be written.
 pub fn of_dataset(
     dir: &Path,
     choice: &ModelChoice,

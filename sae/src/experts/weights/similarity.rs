@@ -16,6 +16,9 @@ pub const DUPLICATE: f64 = 0.9;
 const COLUMNS: usize = 4096;
 
 /// All pairs of experts of every layer. `seed` draws the random inputs of the output cosine.
+///
+/// # Errors
+/// As [`outputs`]; a stop that was asked for.
 pub fn similarity(
     layers: &[MoeLayer<'_>],
     seed: u64,
@@ -35,9 +38,13 @@ pub fn similarity(
 }
 
 fn of_layer(layer: &MoeLayer<'_>, seed: u64) -> Result<Vec<SimilarityRow>> {
-    let experts = layer.router.dim(0)?;
+    let experts = layer.experts.down.dim(0)?;
     let flat = |tensor: &Tensor| tensor.flatten_all().and_then(|t| t.to_vec1::<f32>());
-    let router = products(&flat(layer.router)?, experts);
+    // Without rows of a router there is no cosine of them.
+    let router = match layer.router {
+        Some(router) => products(&flat(router)?, experts),
+        None => vec![0.0; experts * experts],
+    };
     let of = layer.experts;
     let mut weights = vec![0.0; experts * experts];
     let biases = of.biases.iter().flat_map(|(inner, outer)| [inner, outer]);
@@ -125,6 +132,7 @@ mod tests {
             down: tensor(down.concat(), &[E, D, HIDDEN]),
             biases: None,
             activation: Activation::Silu,
+            gated: true,
         };
         (tensor(router, &[E, D]), weights)
     }
@@ -132,7 +140,7 @@ mod tests {
     #[test]
     fn planted_duplicates_are_found_and_no_others() {
         let (router, experts) = planted();
-        let layer = MoeLayer { layer: 2, router: &router, experts: &experts };
+        let layer = MoeLayer { layer: 2, router: Some(&router), gain: None, experts: &experts };
         let rows = similarity(&[layer], 1, &mut Quiet).unwrap();
         assert_eq!(rows.len(), E * (E - 1) / 2);
         let duplicates: Vec<(u16, u16)> = rows.iter().filter(|r| r.duplicate).map(|r| (r.a, r.b)).collect();
@@ -161,8 +169,12 @@ mod tests {
         let of_expert = |e: usize| {
             [&gate_up[e * 2 * HIDDEN * D..][..2 * HIDDEN * D], &down[e * D * HIDDEN..][..D * HIDDEN]].concat()
         };
-        for row in
-            similarity(&[MoeLayer { layer: 0, router: &router, experts: &experts }], 1, &mut Quiet).unwrap()
+        for row in similarity(
+            &[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }],
+            1,
+            &mut Quiet,
+        )
+        .unwrap()
         {
             let (a, b) = (usize::from(row.a), usize::from(row.b));
             let wanted = cosine(router_rows[a * D..][..D].to_vec(), router_rows[b * D..][..D].to_vec());
@@ -185,8 +197,12 @@ mod tests {
         }
         let (router, experts) = planted();
         let router = (router * 0.0).unwrap();
-        let rows =
-            similarity(&[MoeLayer { layer: 0, router: &router, experts: &experts }], 1, &mut Quiet).unwrap();
+        let rows = similarity(
+            &[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }],
+            1,
+            &mut Quiet,
+        )
+        .unwrap();
         assert!(rows.iter().all(|r| r.router_cosine.is_none() && r.weights_cosine.is_some()));
     }
 }

@@ -87,6 +87,7 @@ fn name(activation: Activation) -> &'static str {
         Activation::Gelu => "gelu",
         Activation::GeluTanh => "gelu (by tanh)",
         Activation::Relu => "relu",
+        Activation::SquaredRelu => "relu2",
         Activation::ClampedSwiglu { .. } => "clamped swiglu",
     }
 }
@@ -107,8 +108,8 @@ struct Gates {
 
 impl Gates {
     fn of(layer: &MoeLayer<'_>) -> Result<Self> {
-        let (experts, twice, d) = layer.experts.gate_up.dims3()?;
-        let hidden = twice / 2;
+        let (experts, rows, d) = layer.experts.gate_up.dims3()?;
+        let hidden = if layer.experts.gated { rows / 2 } else { rows };
         let flat = |t: Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>());
         let weights = flat(layer.experts.gate_up.narrow(1, 0, hidden)?)?;
         let biases = match &layer.experts.biases {

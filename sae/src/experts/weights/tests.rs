@@ -112,7 +112,11 @@ fn active_units_of_a_model() {
             }
         }
     }
-    assert_eq!(sums.values().map(|sum| sum.2).sum::<u64>(), 2 * 2 * 80, "two experts a token in two layers");
+    assert_eq!(
+        sums.values().map(|sum| sum.2).sum::<u64>(),
+        2 * 2 * 80,
+        "two experts per token in two layers"
+    );
     assert_eq!(report.sparsity.len(), sums.len());
     for found in &report.sparsity {
         let (expected, active, tokens) = sums[&(found.layer, found.expert)];

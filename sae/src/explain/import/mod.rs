@@ -92,6 +92,10 @@ impl Format {
 }
 
 /// Reads the file for the run in `dir`.
+///
+/// # Errors
+/// A folder that is not a run; a file that cannot be read, is compressed, not text, of an unknown ending or
+/// damaged, with line or byte; a feature that the run does not have; no explanation in it.
 pub fn run(dir: &Path, options: &ImportOptions, progress: &mut dyn Progress) -> Result<Imported> {
     crate::rows::must_be_run(dir, "explanations")?;
     let record = RunRecord::read(dir)?;

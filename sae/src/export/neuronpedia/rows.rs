@@ -1,5 +1,7 @@
 //! Rows of the tables Neuron, Activation and Explanation.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use storage::examples::ExampleRow;
 
@@ -11,6 +13,10 @@ use super::{CREATOR, Source};
 const PLACES: i32 = 5;
 /// Components of the decoder row that are listed.
 const ALIGNED: usize = 3;
+
+/// What Neuronpedia's own exporter gives every feature; here for those that never fired, the others have their maximum, which means the
+/// same in every model.
+const STRENGTH: f32 = 10.0;
 
 /// A row of Neuron.
 pub(super) fn feature(source: &Source<'_>, indexed: &Indexed, feature: &Feature) -> Value {
@@ -39,7 +45,7 @@ pub(super) fn feature(source: &Source<'_>, indexed: &Indexed, feature: &Feature)
         "hasVector": true,
         "vector": numbers(decoder.iter().copied()),
         "vectorLabel": null,
-        "vectorDefaultSteerStrength": decimals(row.max, PLACES),
+        "vectorDefaultSteerStrength": decimals(if row.max > 0.0 { row.max } else { STRENGTH }, PLACES),
         "hookName": source.subject.hook(),
         "topkCosSimIndices": row.neighbours.iter().map(|(feature, _)| *feature).collect::<Vec<_>>(),
         "topkCosSimValues": values(&row.neighbours),
@@ -117,7 +123,8 @@ pub(super) fn activations(
 
 /// Rows of Explanation: a person's label, then what the sources say.
 pub(super) fn explanations(source: &Source<'_>, feature: &Feature) -> Vec<Value> {
-    let label = (!feature.label.is_empty()).then(|| (feature.label.clone(), "label".to_owned(), None));
+    let label = (!feature.label.is_empty())
+        .then(|| ("label".to_owned(), feature.label.clone(), "label".to_owned(), None));
     let told = feature.told.iter().map(|told| {
         let scores: Vec<String> = told
             .explanation
@@ -126,12 +133,19 @@ pub(super) fn explanations(source: &Source<'_>, feature: &Feature) -> Vec<Value>
             .map(|score| format!("{} {:.3}", score.kind, score.value))
             .collect();
         let notes = (!scores.is_empty()).then(|| scores.join(", "));
-        (told.explanation.text.clone(), told.explanation.method.clone(), notes)
+        let whose = format!("source {}", told.source);
+        (whose, told.explanation.text.clone(), told.explanation.method.clone(), notes)
     });
-    let row = |(number, (text, method, scores)): (usize, (String, String, Option<String>))| {
+    // A number among those of the same source: a label that is written later must not change the ids of the others.
+    let mut before: HashMap<String, u16> = HashMap::new();
+    let row = |(whose, text, method, scores): (String, String, String, Option<String>)| {
+        let from = format!("{}/{}/{whose}", source.model, source.id);
+        let number = before.entry(whose).or_default();
+        let id = id('e', &from, feature.row.feature, 0, *number);
+        *number += 1;
         let notes = [Some(format!("SAE Workbench: {method}")), scores].into_iter().flatten();
         json!({
-            "id": id('e', &format!("{}/{}", source.model, source.id), feature.row.feature, 0, number as u16),
+            "id": id,
             "modelId": source.model,
             "layer": source.id,
             "index": feature.row.feature.to_string(),
@@ -145,7 +159,7 @@ pub(super) fn explanations(source: &Source<'_>, feature: &Feature) -> Vec<Value>
             "createdAt": source.time,
         })
     };
-    label.into_iter().chain(told).enumerate().map(row).collect()
+    label.into_iter().chain(told).map(row).collect()
 }
 
 /// Lower and upper end of an example's bin and the share of the activations in it. The strongest have −1, −1 there.

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use storage::attention::{ATTRIBUTION, HEADS};
 
-pub use pass::{Wanted, attribute};
+pub use pass::{AttributionTarget, attribute};
 
 use super::tokens::Tokens;
 use crate::rows::Subject;
@@ -70,7 +70,7 @@ impl Heads {
 
 /// What was written, for `index.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct HeadTables {
     /// Heads; 0 where nothing was written.
     pub heads: usize,
     /// Examples whose sources are in the table.
@@ -81,25 +81,31 @@ pub struct Written {
 
 /// A dictionary of heads and the model they are of.
 #[derive(Debug)]
-pub struct OfHeads {
+pub struct HeadDictionary {
     model: LanguageModel,
     heads: Heads,
 }
 
 /// The heads that the dictionary of `subject` reads, or the reason why there are none.
-pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result::Result<OfHeads, Written>> {
+///
+/// # Errors
+/// A hook that is not one; a model whose heads have a different width than the dictionary reads.
+pub fn of(
+    subject: &Subject,
+    model: Option<LanguageModel>,
+) -> Result<std::result::Result<HeadDictionary, HeadTables>> {
     let hook = subject.dataset.manifest().hook.as_deref();
     let hook = hook.filter(|_| subject.dataset.manifest().rows_are.tokens()).map(str::parse::<Hook>);
     let Some(hook) = hook.transpose()?.filter(|hook| hook.site == Site::AttnZ) else {
-        return Ok(Err(Written::default()));
+        return Ok(Err(HeadTables::default()));
     };
     let Some(model) = model else {
         let about = Some("no model was given, which says how many heads there are".to_owned());
-        return Ok(Err(Written { about, ..Written::default() }));
+        return Ok(Err(HeadTables { about, ..HeadTables::default() }));
     };
     let (config, d) = (model.config(), subject.dictionary.d_in);
     match Heads::at(&hook, config).filter(|heads| heads.width() == d) {
-        Some(heads) => Ok(Ok(OfHeads { model, heads })),
+        Some(heads) => Ok(Ok(HeadDictionary { model, heads })),
         None => Err(Error::request(format!(
             "the dictionary takes activations of width {d} at {hook}, which this model does not have there"
         ))
@@ -107,17 +113,20 @@ pub fn of(subject: &Subject, model: Option<LanguageModel>) -> Result<std::result
     }
 }
 
-impl OfHeads {
+impl HeadDictionary {
     /// Writes both tables into `folder`. If examples cannot be attributed they are left out and the reason is
     /// returned.
+    ///
+    /// # Errors
+    /// Files that cannot be written; a model that fails; a stop that was asked for.
     pub fn write(
         &self,
         subject: &Subject,
         tokens: &Tokens,
-        wanted: Option<&[Wanted]>,
+        wanted: Option<&[AttributionTarget]>,
         folder: &Path,
         progress: &mut dyn Progress,
-    ) -> Result<Written> {
+    ) -> Result<HeadTables> {
         weights::write(&folder.join(HEADS), &subject.dictionary, &self.heads)?;
         let heads = self.heads.heads;
         let context_length = subject.dataset.manifest().context_length;
@@ -143,6 +152,6 @@ impl OfHeads {
                 }
             }
         };
-        Ok(Written { heads, examples, about: Some(about) })
+        Ok(HeadTables { heads, examples, about: Some(about) })
     }
 }

@@ -8,7 +8,7 @@ use storage::examples::ExampleRow;
 
 use super::super::tokens::Tokens;
 use super::Heads;
-use super::sources::{Destination, Parts, Seen};
+use super::sources::{Destination, HeadActivity, Parts};
 use crate::dictionary::Dictionary;
 use crate::{Error, Progress, Result};
 use lm::model::Decoder;
@@ -30,7 +30,7 @@ const ALIKE: f64 = 0.02;
 
 /// An example whose sources are wanted.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Wanted {
+pub struct AttributionTarget {
     /// The feature.
     pub feature: u32,
     /// Place among its strongest examples.
@@ -43,7 +43,7 @@ pub struct Wanted {
     pub value: f32,
 }
 
-impl Wanted {
+impl AttributionTarget {
     /// The place of an example of the index.
     pub fn of(example: &ExampleRow) -> Self {
         let ExampleRow { feature, rank, document, position, value, .. } = *example;
@@ -65,12 +65,15 @@ pub struct Text<'a> {
 /// Nothing is written, and the reason given, where the numbers would not be what they say: the text has gaps,
 /// so that contexts cannot be rebuilt; the heads' patterns and values do not add up to the value at the
 /// hook; the model now gives other activations than those that were indexed.
+///
+/// # Errors
+/// A file that cannot be written; a model that fails; a stop that was asked for.
 pub fn attribute(
     model: &Decoder,
     heads: &Heads,
     dictionary: &Dictionary,
     text: Text<'_>,
-    wanted: &[Wanted],
+    wanted: &[AttributionTarget],
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<std::result::Result<u64, String>> {
@@ -106,14 +109,14 @@ pub fn attribute(
 struct Check {
     /// The largest gap between parts and whole, and where.
     gap: f64,
-    worst: Option<Wanted>,
+    worst: Option<AttributionTarget>,
     /// Σ (pre-activation − value)² and Σ value².
     difference: f64,
     size: f64,
 }
 
 impl Check {
-    fn add(&mut self, wanted: &Wanted, parts: &Parts) {
+    fn add(&mut self, wanted: &AttributionTarget, parts: &Parts) {
         // NaN compares as false: it must not pass for a small difference.
         if self.worst.is_none() || parts.gap() > self.gap || parts.gap().is_nan() {
             (self.gap, self.worst) = (parts.gap(), Some(*wanted));
@@ -123,7 +126,7 @@ impl Check {
     }
 
     fn problem(&self) -> Option<String> {
-        let Wanted { feature, document, position, .. } = self.worst?;
+        let AttributionTarget { feature, document, position, .. } = self.worst?;
         if self.gap.is_nan() || self.gap > LINEAR {
             return Some(format!(
                 "feature {feature} at document {document}, position {position}: the heads' patterns and values do not add up to \
@@ -163,7 +166,7 @@ impl Pass<'_> {
     /// The rows of `wanted`, in their order. `done` is told how many are, and says when to stop.
     fn wave(
         &self,
-        wanted: &[Wanted],
+        wanted: &[AttributionTarget],
         check: &mut Check,
         done: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Vec<AttributionRow>> {
@@ -175,7 +178,7 @@ impl Pass<'_> {
         for batch in pack(texts, length, self.bos, (TOKENS / length).clamp(1, 64))? {
             let batch = batch?;
             batch.check_tokens(self.model.config().vocab_size)?;
-            let seen = Seen::run(self.model, self.heads, &batch)?;
+            let seen = HeadActivity::run(self.model, self.heads, &batch)?;
             let places = self.places(&batch, &contexts, wanted);
             let made: Vec<(Parts, AttributionRow)> = places
                 .par_iter()
@@ -202,14 +205,14 @@ impl Pass<'_> {
     }
 
     /// The contexts of the examples as the harvest cut them, in the order of the text.
-    fn contexts(&self, wanted: &[Wanted]) -> Vec<Context> {
+    fn contexts(&self, wanted: &[AttributionTarget]) -> Vec<Context> {
         let room = (self.text.context_length - usize::from(self.bos.is_some())) as u32;
         let mut order: Vec<usize> = (0..wanted.len()).collect();
         order.sort_by_key(|&i| (wanted[i].document, wanted[i].position, i));
         let mut contexts: Vec<Context> = Vec::new();
         let mut last = None;
         for i in order {
-            let Wanted { document, position, .. } = wanted[i];
+            let AttributionTarget { document, position, .. } = wanted[i];
             let number = position / room;
             if last != Some((document, number)) {
                 last = Some((document, number));
@@ -231,7 +234,7 @@ impl Pass<'_> {
         &self,
         batch: &Contexts,
         contexts: &[Context],
-        wanted: &[Wanted],
+        wanted: &[AttributionTarget],
     ) -> Vec<(usize, usize, Destination)> {
         let mut places = Vec::new();
         for (i, origin) in batch.origin.iter().enumerate() {
@@ -248,7 +251,7 @@ impl Pass<'_> {
         places
     }
 
-    fn row(&self, wanted: &Wanted, context: &Context, parts: &Parts) -> AttributionRow {
+    fn row(&self, wanted: &AttributionTarget, context: &Context, parts: &Parts) -> AttributionRow {
         let has_bos = usize::from(self.bos.is_some());
         let own = &parts.sources[has_bos..];
         let mut order: Vec<usize> = (0..own.len()).filter(|&i| own[i] != 0.0).collect();
@@ -282,12 +285,13 @@ mod tests {
 
     #[test]
     fn parts_that_are_not_the_whole_are_a_problem() {
-        let wanted = Wanted { feature: 3, rank: 0, document: 7, position: 9, value: 4.0 };
+        let wanted = AttributionTarget { feature: 3, rank: 0, document: 7, position: 9, value: 4.0 };
         let right = Parts { constant: 1.0, sources: vec![2.0, 1.0], heads: vec![3.0], whole: 4.0 };
         let problem = |whole: f64, value: f32| {
             let mut check = Check::default();
             check.add(&wanted, &right);
-            check.add(&Wanted { position: 11, value, ..wanted }, &Parts { whole, ..right.clone() });
+            check
+                .add(&AttributionTarget { position: 11, value, ..wanted }, &Parts { whole, ..right.clone() });
             check.add(&wanted, &right);
             check.problem()
         };

@@ -11,7 +11,7 @@ use lm::text::Contexts;
 
 /// What the heads of one layer did on a batch of contexts.
 #[derive(Debug)]
-pub struct Seen {
+pub struct HeadActivity {
     /// Tokens per row.
     len: usize,
     /// `[rows, heads, len, len]`.
@@ -78,8 +78,11 @@ impl Tap for Watch {
     }
 }
 
-impl Seen {
+impl HeadActivity {
     /// Runs the model over `contexts`, no further than the layer of the heads.
+    ///
+    /// # Errors
+    /// A model that fails, or that does not have these heads.
     pub fn run(decoder: &Decoder, heads: &Heads, contexts: &Contexts) -> Result<Self> {
         let layer = heads.layer;
         let mut watch = Watch { layer, kept: [Site::Pattern, Site::V, Site::AttnZ].map(|site| (site, None)) };

@@ -12,7 +12,7 @@ use storage::TableReader;
 use storage::attention::{AttributionRow, read};
 use storage::row::Row as _;
 
-use super::pass::{SOURCES, Text, Wanted, attribute};
+use super::pass::{AttributionTarget, SOURCES, Text, attribute};
 use super::weights;
 use super::*;
 use crate::Quiet;
@@ -145,21 +145,21 @@ impl World {
     }
 
     /// Examples at some tokens of every document, the last one among them, sorted by feature.
-    fn wanted(&self) -> Vec<Wanted> {
+    fn wanted(&self) -> Vec<AttributionTarget> {
         let mut wanted = Vec::new();
         for (n, (document, text)) in (10..).zip(&self.texts).enumerate() {
             for position in [text.len() - 1, text.len() / 2, (n * 5) % text.len()] {
                 let feature = ((n * 3 + position) % FEATURES) as u32;
                 let (position, rank) = (position as u32, wanted.len() as u16);
                 let value = self.whole(feature, document, position) as f32;
-                wanted.push(Wanted { feature, rank, document, position, value });
+                wanted.push(AttributionTarget { feature, rank, document, position, value });
             }
         }
         wanted.sort_by_key(|wanted| (wanted.feature, wanted.rank));
         wanted
     }
 
-    fn attribute(&self, wanted: &[Wanted]) -> std::result::Result<Vec<AttributionRow>, String> {
+    fn attribute(&self, wanted: &[AttributionTarget]) -> std::result::Result<Vec<AttributionRow>, String> {
         let path = self.folder.path().join("attribution.parquet");
         let tokens = self.tokens();
         let text = Text { tokens: &tokens, context_length: self.context_length };
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// Every number of a row against the model without that token or head.
-    fn check(&self, row: &AttributionRow, wanted: &Wanted) {
+    fn check(&self, row: &AttributionRow, wanted: &AttributionTarget) {
         let place = (row.feature, row.rank, row.document, row.position, row.interval);
         assert_eq!(place, (wanted.feature, wanted.rank, wanted.document, wanted.position, 0));
         assert_eq!(row.start as usize, wanted.position as usize / self.room() * self.room());

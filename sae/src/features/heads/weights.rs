@@ -15,6 +15,9 @@ use crate::dictionary::Dictionary;
 const BATCH: usize = 16 << 10;
 
 /// Writes the table: one row per feature, dead ones too.
+///
+/// # Errors
+/// A file that cannot be written.
 pub fn write(path: &Path, dictionary: &Dictionary, heads: &Heads) -> Result<()> {
     let mut table = create::<HeadsRow>(path)?;
     for start in (0..dictionary.d_sae).step_by(BATCH) {

@@ -130,6 +130,9 @@ pub(in crate::interop) struct Header {
 
 impl Header {
     /// The dictionary that `numpy.save` writes; keys in any order.
+    ///
+    /// # Errors
+    /// A header that is not such a dictionary, or is one of records; what was found and expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || format!("has the header {:?}; expected descr, fortran_order and shape", text.trim_end());

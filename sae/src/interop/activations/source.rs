@@ -118,7 +118,7 @@ fn kind_of(path: &Path) -> Result<Kind> {
         }
         _ => "convert it to one of them",
     };
-    Err(Error::format(path, format!("is none of {KINDS}")).with_remedy(remedy))
+    Err(Error::format(path, format!("is not one of {KINDS}")).with_remedy(remedy))
 }
 
 /// The split that a file's name tells, written as the Hub's converter does: `test-00000-of-00002.parquet`.

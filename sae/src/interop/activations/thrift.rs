@@ -76,6 +76,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The type and number of a list's values; each takes a byte at least.
+    ///
+    /// # Errors
+    /// As [`Reader::integer`].
     pub fn list(&mut self) -> Result<(u8, usize)> {
         let head = self.byte()?;
         let n = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
@@ -87,6 +90,9 @@ impl<'a> Reader<'a> {
 
     /// Reads a struct: `field` gets number and type of each field, and whether it read the value; what it
     /// left is skipped.
+    ///
+    /// # Errors
+    /// As [`Reader::integer`], and structs inside each other more than 32 deep.
     pub fn fields(&mut self, field: &mut dyn FnMut(&mut Self, i64, u8) -> Result<bool>) -> Result<()> {
         self.depth += 1;
         if self.depth > DEEPEST {
@@ -109,6 +115,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a value. Booleans of fields are in their types, those of lists are bytes.
+    ///
+    /// # Errors
+    /// As [`Reader::fields`].
     pub fn skip(&mut self, kind: u8, in_list: bool) -> Result<()> {
         match kind {
             1 | 2 if !in_list => Ok(()),
@@ -157,6 +166,9 @@ impl Reader<'_> {
     /// Passes over a struct whose known fields must have their shapes. A reader that goes by the numbers of
     /// fields alone, as the library does, would take what follows a field of a different type for something
     /// else than [`Reader::skip`] does.
+    ///
+    /// # Errors
+    /// As [`Reader::fields`], and a known field of a different type.
     pub fn conform(&mut self, known: &'static [(i64, Shape)]) -> Result<()> {
         self.fields(&mut |reader, id, kind| match known.iter().find(|(field, _)| *field == id) {
             None => Ok(false),

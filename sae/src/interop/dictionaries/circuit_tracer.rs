@@ -40,8 +40,8 @@ pub(super) fn numbered(folder: &Path, start: &str) -> Vec<(usize, PathBuf)> {
 
 /// A set of transcoders, or the one whose file is meant.
 pub(super) fn read_set(place: &Place) -> Result<Opened> {
-    let config_path = place.folder.join(CONFIG);
-    let config = config(&config_path)?;
+    let config_path = Some(place.folder.join(CONFIG)).filter(|path| path.is_file());
+    let config = config_path.as_deref().map_or_else(|| Ok(BTreeMap::new()), config)?;
     let files = match &place.file {
         Some(file) => {
             let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -61,9 +61,17 @@ pub(super) fn read_set(place: &Place) -> Result<Opened> {
         .with_remedy("download the weights"));
     }
     let mut reading = Reading::new(Format::TranscoderSet);
-    reading.files = std::iter::once(config_path).chain(files.iter().map(|(_, file)| file.clone())).collect();
+    reading.files =
+        config_path.clone().into_iter().chain(files.iter().map(|(_, file)| file.clone())).collect();
     reading.pre_bias = false;
     reading.model = config.get("model_name").filter(|name| !name.is_empty()).cloned();
+    if config_path.is_none() {
+        reading.decide(
+            "hook",
+            "the MLP's input after its norm, to its output",
+            "there is no config.yaml; sets of this layout read and write there",
+        );
+    }
     let k = config.get("k").and_then(|k| k.parse().ok());
     let mut set = Vec::new();
     for (layer, file) in &files {

@@ -1,21 +1,30 @@
 //! Gemma Scope 2: `config.json`, `params.safetensors`. JumpReLU, no pre-bias; transcoders from the MLP's input to its output after the
 //! last norm, some with a linear path that is stored `[d_in, d_out]`.
 
+use std::path::Path;
+
 use serde_json::Value;
 
+use super::circuit_tracer::numbered;
 use super::names::number_after;
 use super::parts::{Parts, thresholds};
 use super::recognise::{Place, json};
 use super::tensors::{Lies, Tensors};
-use super::{Format, Opened, Reading};
+use super::{Content, Format, Opened, Reading};
 use crate::dictionary::weights::transposed;
+use crate::dictionary::{CrossLayerTranscoder, Dictionary};
 use crate::{Error, Result};
 
 /// The file.
 pub(super) const FILE: &str = "params.safetensors";
 const CONFIG: &str = "config.json";
+/// What files of a cross-layer transcoder begin with: `params_layer_3.safetensors`.
+pub(super) const LAYER: &str = "params_layer_";
 
 pub(super) fn read(place: &Place) -> Result<Opened> {
+    if place.file.is_none() && !place.folder.join(FILE).is_file() {
+        return cross_layer(place);
+    }
     let path = place.file_or(FILE);
     let mut tensors = Tensors::safetensors(&path)?;
     let mut reading = Reading::new(Format::GemmaScope2);
@@ -30,8 +39,11 @@ pub(super) fn read(place: &Place) -> Result<Opened> {
         from_names(&place.origin, &mut reading);
     }
     if tensors.shape("w_dec").is_some_and(|shape| shape.len() == 3) {
-        return Err(Error::format(&path, "is one layer of a cross-layer transcoder of Gemma Scope 2, which is not read yet")
-            .with_remedy("per-layer transcoders of Gemma Scope 2 (transcoder_all) and circuit-tracer's cross-layer format are read"));
+        return Err(Error::format(
+            &path,
+            "is one layer of a cross-layer transcoder, whose output needs all of them",
+        )
+        .with_remedy("give the folder with the files of all layers"));
     }
     let (b_enc, b_dec) = (tensors.vector("b_enc")?, tensors.vector("b_dec")?);
     let (features, d_out) = (b_enc.len(), b_dec.len());
@@ -58,6 +70,72 @@ pub(super) fn read(place: &Place) -> Result<Opened> {
         skip,
     };
     Ok(parts.opened(reading))
+}
+
+/// A cross-layer transcoder: a file for each layer, whose `w_dec` `[F, L, d]` writes into all layers.
+fn cross_layer(place: &Place) -> Result<Opened> {
+    let files = numbered(&place.folder, LAYER);
+    let layers = files.len();
+    if let Some((i, (layer, _))) = files.iter().enumerate().find(|(i, (layer, _))| i != layer) {
+        return Err(Error::format(
+            &place.folder,
+            format!("has {LAYER}{layer}.safetensors but not {LAYER}{i}.safetensors"),
+        )
+        .with_remedy("download the missing files: a cross-layer transcoder needs all layers"));
+    }
+    let mut reading = Reading::new(Format::GemmaScope2);
+    reading.pre_bias = false;
+    let config = place.folder.join(CONFIG);
+    if config.is_file() {
+        configured(&json(&config)?, &mut reading).map_err(|problem| Error::format(&config, problem))?;
+        reading.files.push(config);
+    }
+    (reading.hook_in, reading.hook_out) = (None, None);
+    let (mut all, mut later) = (Vec::new(), Vec::new());
+    for (layer, file) in files {
+        let (dictionary, writes) = one_layer(place, &file, [layer, layers], &mut reading)?;
+        reading.files.push(file);
+        all.push(dictionary);
+        later.push(writes);
+    }
+    (reading.hook_in, reading.hook_out) = (Some("hook_mlp_in".to_owned()), Some("hook_mlp_out".to_owned()));
+    Ok(Opened { content: Content::CrossLayer(CrossLayerTranscoder { layers: all, later }), reading })
+}
+
+/// The features of `layer` among `layers`, and what they write into the later ones.
+fn one_layer(
+    place: &Place,
+    file: &Path,
+    [layer, layers]: [usize; 2],
+    reading: &mut Reading,
+) -> Result<(Dictionary, Vec<Vec<f32>>)> {
+    let mut tensors = Tensors::safetensors(file)?;
+    let (b_enc, b_dec) = (tensors.vector("b_enc")?, tensors.vector("b_dec")?);
+    let (features, d) = (b_enc.len(), b_dec.len());
+    let skip = match tensors.has("affine_skip_connection") {
+        true => Some(transposed(&tensors.shaped("affine_skip_connection", &[d, d])?, d, d)),
+        false => None,
+    };
+    let threshold = tensors.vector("threshold")?;
+    let w_enc = tensors.matrix("w_enc", [features, d], Lies::Transposed, reading)?;
+    let decoders = tensors.shaped("w_dec", &[features, layers, d])?;
+    let of = |target: usize| -> Vec<f32> {
+        let row = |feature: &[f32]| feature[target * d..(target + 1) * d].to_vec();
+        decoders.chunks_exact(layers * d).flat_map(row).collect()
+    };
+    if (0..layer).any(|target| of(target).iter().any(|w| *w != 0.0)) {
+        reading.decide(
+            "decoders into earlier layers",
+            "left out",
+            "a layer's features cannot write into the layers before it; circuit-tracer leaves them out, too",
+        );
+    }
+    let mut here = reading.clone();
+    (here.hook_in, here.hook_out) =
+        (Some(format!("blocks.{layer}.hook_mlp_in")), Some(format!("blocks.{layer}.hook_mlp_out")));
+    let selection = thresholds(place, "threshold", threshold, features)?;
+    let parts = Parts { w_enc, b_enc, w_dec: of(layer), b_dec, selection, skip };
+    Ok((parts.dictionary(&here), (layer + 1..layers).map(of).collect()))
 }
 
 fn configured(config: &Value, reading: &mut Reading) -> Result<(), String> {

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// Its configuration.
 pub(super) const CONFIG: &str = "hyperparams.json";
-const WEIGHTS: &str = "checkpoints/final.safetensors";
+pub(super) const WEIGHTS: &str = "checkpoints/final.safetensors";
 const R1_CONFIG: &str = "config.json";
 const R1_WEIGHTS: &str = "sae_weights.safetensors";
 /// The tensor by which the R1 set is recognised.

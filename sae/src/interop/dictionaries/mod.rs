@@ -11,6 +11,7 @@ mod circuit_tracer;
 mod dictionary_learning;
 mod gemma_scope;
 mod gemma_scope2;
+mod hub;
 mod llama_scope;
 mod names;
 mod npz;
@@ -36,7 +37,7 @@ use crate::dictionary::Dictionary;
 use crate::{Error, Result};
 use recognise::Place;
 
-/// Reads a source; one of the hub is looked for in Hugging Face's cache.
+/// Reads a source; one of the hub is looked for in Hugging Face's cache and not fetched ([`DictionarySource::fetch`] does that).
 ///
 /// # Errors
 /// A source that is not there or not of a format that is read; files that are damaged, incomplete or hold what no dictionary can: file,

@@ -34,6 +34,9 @@ pub fn recognise(path: &Path) -> Result<Format> {
 
 impl Place {
     /// Recognises `path`.
+    ///
+    /// # Errors
+    /// As [`recognise`].
     pub fn of(path: &Path) -> Result<Self> {
         let whole = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
         let about = std::fs::metadata(&whole).map_err(|e| Error::io(path, e))?;
@@ -103,6 +106,21 @@ fn format_of(folder: &Path, file: Option<&Path>) -> Result<Option<Format>> {
             Some("cross_layer_transcoder") => Some(Format::CrossLayer),
             _ => None,
         });
+    }
+    let clt = |name: &str| name.starts_with(gemma_scope2::LAYER) && name.ends_with(".safetensors");
+    if named.map_or_else(|| !within(folder, clt).is_empty(), clt) {
+        return Ok(Some(Format::GemmaScope2));
+    }
+    // A set of transcoders whose config.yaml was not brought along.
+    let layer = |name: &str| name.starts_with("layer_") && name.ends_with(".safetensors");
+    let first = match named {
+        Some(name) => Some(name.to_owned()).filter(|name| layer(name)),
+        None => within(folder, layer).into_iter().next(),
+    };
+    if let Some(first) = first {
+        let weights = Weights::read(&folder.join(first))?;
+        let known = ["W_enc", "W_dec", "b_enc", "b_dec"].iter().all(|name| weights.shape(name).is_some());
+        return Ok(known.then_some(Format::TranscoderSet));
     }
     Ok(within(folder, |name| name.ends_with(qwen_scope::ENDING)).first().map(|_| Format::QwenScope))
 }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use super::{Format, gemma_scope2, hub as repository, recognise};
+use crate::{Error, Progress, Result};
 use lm::model::Hub;
 
 /// Where a dictionary is: a folder, a file, or `owner/name[@revision][/path/inside]` of the Hugging Face hub.
@@ -22,11 +23,14 @@ pub enum DictionarySource {
 }
 
 impl DictionarySource {
-    /// A path if there is such a file or folder or if it cannot be a name of the hub, else a name of the hub.
+    /// A path if there is such a file or folder, if it begins with a folder that is there or if it cannot be a name of the hub; else a
+    /// name of the hub.
     pub fn parse(text: &str) -> Self {
         let path = Path::new(text);
         let local = ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start));
-        if local || path.exists() {
+        // `runs/topk` with a slip in it is not a name of the hub where there is a folder `runs`: nobody is asked for it.
+        let begins = path.components().next().is_some_and(|first| Path::new(first.as_os_str()).is_dir());
+        if local || path.exists() || begins {
             return Self::Path(path.to_path_buf());
         }
         hub(text).unwrap_or_else(|| Self::Path(path.to_path_buf()))
@@ -38,6 +42,52 @@ impl DictionarySource {
     /// A path that is not there; a repository, revision or path inside that is not in the cache, and the command that brings it there.
     pub fn locate(&self) -> Result<PathBuf> {
         self.locate_in(&Hub::from_environment())
+    }
+
+    /// The folder or file on this machine; what is missing of a repository of the hub is fetched into Hugging Face's cache: the files of
+    /// one dictionary, and nothing else.
+    ///
+    /// # Errors
+    /// As [`DictionarySource::locate`]; a repository or path that the hub does not have, several dictionaries, and which;
+    /// [`Error::Network`], [`Error::Stopped`].
+    pub fn fetch(&self, progress: &mut dyn Progress) -> Result<PathBuf> {
+        self.fetch_from(&Hub::from_environment(), progress)
+    }
+
+    /// As [`DictionarySource::fetch`], from this hub.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fetch_from(&self, hub: &Hub, progress: &mut dyn Progress) -> Result<PathBuf> {
+        let there = self.locate_in(hub);
+        let Self::Hub { name, revision, inside } = self else { return there };
+        let format = there.as_ref().ok().and_then(|place| recognise(place).ok());
+        // Weights come last, so what is recognised is whole. Only of the layers of a set there may be more.
+        let layers = |place: &PathBuf| match format {
+            Some(Format::TranscoderSet | Format::CrossLayer) => place.is_dir(),
+            Some(Format::GemmaScope2) => place.is_dir() && !place.join(gemma_scope2::FILE).exists(),
+            _ => false,
+        };
+        let may_grow = there.as_ref().is_ok_and(layers);
+        if hub.offline || (format.is_some() && !may_grow) {
+            return there;
+        }
+        let choose = |files: &[lm::model::HubFile]| repository::wanted(name, inside, files);
+        match hub.fetch_files(name, revision.as_deref(), &choose, progress) {
+            Ok(folder) => Ok(folder.join(inside)),
+            Err(Error::Network(_)) if may_grow => {
+                progress
+                    .remark(&format!("the hub cannot be reached; taking the layers of {self} that are here"));
+                there
+            }
+            Err(error @ Error::Network(_)) => {
+                Err(error.with_remedy(download(name, revision.as_deref(), inside)))
+            }
+            Err(error) if error.remedy().is_none() => Err(error.with_remedy(format!(
+                "if a run or a folder was meant, check its path: there is no {self} here"
+            ))),
+            Err(error) => Err(error),
+        }
     }
 
     fn locate_in(&self, hub: &Hub) -> Result<PathBuf> {

@@ -28,6 +28,9 @@ enum Held {
 
 impl Tensors {
     /// Reads a safetensors file.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not safetensors.
     pub fn safetensors(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_path_buf(), held: Held::File(Weights::read(path)?) })
     }
@@ -69,6 +72,9 @@ impl Tensors {
     }
 
     /// Tensor `name`, which is taken out; all its numbers must be finite.
+    ///
+    /// # Errors
+    /// No such tensor, and which there are; a number that is not finite, with its index.
     pub fn take(&mut self, name: &str) -> Result<Tensor> {
         let missing = |names: Vec<String>| {
             Error::format(&self.path, format!("has no tensor `{name}`; it has {}", names.join(", ")))
@@ -98,6 +104,9 @@ impl Tensors {
     }
 
     /// A tensor of exactly `shape`.
+    ///
+    /// # Errors
+    /// As [`Tensors::take`], and a different shape.
     pub fn shaped(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let tensor = self.take(name)?;
         match tensor.shape == shape {
@@ -107,6 +116,9 @@ impl Tensors {
     }
 
     /// A vector, `[n]` with n ≥ 1.
+    ///
+    /// # Errors
+    /// As [`Tensors::take`], and a different shape.
     pub fn vector(&mut self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.take(name)?;
         match tensor.shape[..] {
@@ -117,6 +129,9 @@ impl Tensors {
 
     /// A matrix as `[rows, columns]`. On disk it may lie the other way round, which only its shape says; where both are equal it lies as
     /// the format is `documented`.
+    ///
+    /// # Errors
+    /// As [`Tensors::take`], and a shape that is neither way round.
     pub fn matrix(
         &mut self,
         name: &str,

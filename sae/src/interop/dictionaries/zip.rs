@@ -33,6 +33,9 @@ struct Member {
 
 impl Zip {
     /// Reads the list of members.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not a whole zip file.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = Bytes::open(path)?;
         let damaged = || {

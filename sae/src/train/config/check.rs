@@ -1,6 +1,6 @@
 //! Configurations that make no sense, refused before anything is read or written.
 
-use super::{AuxLoss, JumpPenalty, Method, TrainConfig};
+use super::{AuxLoss, FrozenDecoder, JumpPenalty, Method, TrainConfig};
 use crate::dictionary::allocation::budget;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::train::step::prepare::{cap, unmet_budgets};
@@ -103,6 +103,7 @@ impl TrainConfig {
             )
             .with_remedy("leave from out, or choose a method without gates"));
         }
+        self.check_target()?;
         if self.resample_every == Some(0) {
             return Err(Error::request("resample_every is 0; it must be at least 1")
                 .with_remedy("leave it out to never resample"));
@@ -112,6 +113,16 @@ impl TrainConfig {
                 "resample_every gives features new decoder rows, which freeze_decoder forbids",
             )
             .with_remedy("leave one of them out"));
+        }
+        if self.freeze_decoder == Some(FrozenDecoder::Soft) && self.from.is_some() {
+            return Err(Error::request(
+                "freeze_decoder soft keeps rows near the random directions of the seed, and from gives others",
+            )
+            .with_remedy("leave from out, or give freeze_decoder random to keep the rows of the dictionary"));
+        }
+        if self.freeze_encoder && self.freeze_decoder.is_some() {
+            return Err(Error::request("with freeze_encoder and freeze_decoder nothing would be trained")
+                .with_remedy("leave one of them out"));
         }
         if self.shuffle_gradients && self.score_beta == Some(0.0) {
             return Err(Error::request(
@@ -132,6 +143,25 @@ impl TrainConfig {
             .with_remedy("give budget_law uniform or zipf:s,q, or a phase of BatchTopK"));
         }
         Ok(())
+    }
+
+    /// What a transcoder cannot have.
+    fn check_target(&self) -> Result<()> {
+        let cannot = [
+            (
+                self.method.scores_gradients(),
+                "gradients are those of the input, not of what a transcoder writes",
+            ),
+            (self.method == Method::Gated, "gates become thresholds only where input and output are one"),
+            (self.resample_every.is_some(), "new rows for dead features are directions of the input"),
+            (self.from.is_some(), "training from a dictionary needs one that reconstructs its input"),
+        ];
+        match cannot.iter().find(|(given, _)| *given && self.target.is_some()) {
+            Some((_, why)) => Err(Error::request(format!("target is given, but {why}")).with_remedy(
+                "leave target out, or choose method topk, batch-topk, feature-choice, relu or jumprelu",
+            )),
+            None => Ok(()),
+        }
     }
 
     fn is_feature_choice_from_the_start(&self) -> bool {
@@ -156,6 +186,8 @@ impl TrainConfig {
             ("score_beta", self.score_beta.is_some(), gradients),
             ("gradient_norm", self.gradient_norm.is_some(), gradients),
             ("shuffle_gradients", self.shuffle_gradients, gradients),
+            // A penalty makes codes sparse through the encoder alone.
+            ("freeze_encoder", self.freeze_encoder, budget || jump),
             ("widths", self.widths.is_some(), method == Method::Matryoshka),
             ("sparsity_coefficient", self.sparsity_coefficient.is_some(), !budget),
             ("sparsity_warmup_share", self.sparsity_warmup_share.is_some(), !budget),

@@ -9,6 +9,9 @@ use super::TrainConfig;
 use crate::{Error, Result};
 
 /// Reads `text`, which came from `path`.
+///
+/// # Errors
+/// Text that is not TOML; a key that does not exist, and the nearest that does; a value of the wrong type.
 pub fn parse(text: &str, path: &Path) -> Result<TrainConfig> {
     let problem = |message: String| Error::format(path, message);
     let table: Table = text.parse().map_err(|e: toml::de::Error| problem(e.to_string()))?;
@@ -17,6 +20,9 @@ pub fn parse(text: &str, path: &Path) -> Result<TrainConfig> {
 }
 
 /// Says which of `keys` is none of `known`, and what was probably meant.
+///
+/// # Errors
+/// The first key that is not among them.
 pub fn check_names<'a>(keys: impl IntoIterator<Item = &'a String>, known: &[&str]) -> Result<(), String> {
     let Some(key) = keys.into_iter().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
     let near = match nearest(key, known) {
@@ -109,6 +115,13 @@ impl TrainConfig {
 /// Every option of [`TrainConfig`], in the order of the names of a sweep's runs.
 pub const OPTIONS: &[TrainOption] = &[
     option("data", "Run", OptionValue::Text, "DIR", "The dataset, as `sae harvest` made it"),
+    option(
+        "target",
+        "Run",
+        OptionValue::Text,
+        "DIR",
+        "Train a transcoder: the dataset of what is reconstructed, harvested in one pass with --data [default: --data itself]",
+    ),
     option(
         "from",
         "Run",
@@ -212,8 +225,15 @@ pub const OPTIONS: &[TrainOption] = &[
         "freeze_decoder",
         "Method",
         OptionValue::Text,
-        "random",
-        "Control: decoder rows stay the random directions that they begin as",
+        "HOW",
+        "Control: decoder rows stay the random directions that they begin as (random), or within a cosine of 0.8 of them (soft)",
+    ),
+    option(
+        "freeze_encoder",
+        "Method",
+        OptionValue::Flag,
+        "",
+        "Control: encoder rows and biases stay what they begin as; only the decoder is trained",
     ),
     option(
         "widths",
@@ -330,7 +350,7 @@ pub const OPTIONS: &[TrainOption] = &[
         "Dead features",
         OptionValue::Number,
         "SHARE",
-        "With --aux zipf a feature that fires at less than this share of the rate that the law gives it is under-used [default: 0.3]",
+        "With --aux zipf, a feature is under-used if it fires at less than this share of the rate that the law gives it [default: 0.3]",
     ),
     option(
         "dead_after",
@@ -523,7 +543,7 @@ mod tests {
         assert!(wrong("budget-law = \"fit\"").contains("`budget_law`"));
         assert!(wrong("lambda = 3").contains("`score_lambda`"));
         assert!(wrong("lr = 1e-3").contains("unknown field `lr`; did you mean `learning_rate`?"));
-        assert!(wrong("zzz = 3").contains("there are data, from, method"));
+        assert!(wrong("zzz = 3").contains("there are data, target, from, method"));
         assert!(wrong("k = ").contains("train.toml"));
         assert!(wrong("budget_law = \"even\"").contains("zipf:s,q"));
         assert_eq!(parse("k = 7", Path::new("x")).unwrap().k, 7);

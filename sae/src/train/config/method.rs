@@ -193,12 +193,14 @@ pub enum JumpPenalty {
     Tanh,
 }
 
-/// What a decoder that is not trained consists of.
+/// How far decoder rows may leave the directions that they begin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FrozenDecoder {
     /// Random directions of norm 1: those that every run begins with (the baseline of Makelov et al. 2024).
     Random,
+    /// Random directions that training may turn by no more than the angle whose cosine is 0.8.
+    Soft,
 }
 
 #[cfg(test)]

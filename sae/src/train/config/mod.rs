@@ -40,6 +40,9 @@ pub struct TrainConfig {
     /// Folder of the dataset of activations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Folder of the dataset of what a transcoder reconstructs, of the same tokens as `data`. Default: `data` itself is reconstructed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<PathBuf>,
     /// Folder of a run, or of a dictionary, whose weights training begins with. Default: random directions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
@@ -83,9 +86,12 @@ pub struct TrainConfig {
     /// Control: every token is scored with the gradient of another token of its batch, drawn by `seed`. Default: not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shuffle_gradients: bool,
-    /// Control: decoder rows stay what they were at the first step. Default: they are trained.
+    /// Control: decoder rows stay what they were at the first step, or near it. Default: they are trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze_decoder: Option<FrozenDecoder>,
+    /// Control: encoder rows and their biases stay what they were at the first step. Default: they are trained.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub freeze_encoder: bool,
     /// Matryoshka: features of the nested dictionaries, ascending, the last is F. Default: F/16, F/8, F/4, F/2, F.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
@@ -184,6 +190,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             data: None,
+            target: None,
             from: None,
             method: Method::Topk,
             d_sae: None,
@@ -200,6 +207,7 @@ impl Default for TrainConfig {
             gradient_norm: None,
             shuffle_gradients: false,
             freeze_decoder: None,
+            freeze_encoder: false,
             widths: None,
             sparsity_coefficient: None,
             sparsity_warmup_share: None,
@@ -275,6 +283,17 @@ fn power_of_two_near(x: f64) -> usize {
 }
 
 impl TrainConfig {
+    /// Which control the run is, in words; empty if it is none.
+    pub fn control(&self) -> &'static str {
+        match self.freeze_decoder {
+            Some(FrozenDecoder::Random) => "frozen decoder",
+            Some(FrozenDecoder::Soft) => "softly frozen decoder",
+            None if self.freeze_encoder => "frozen encoder",
+            None if self.shuffle_gradients => "shuffled gradients",
+            None => "",
+        }
+    }
+
     /// Fills in the defaults that depend on the data: `rows` training rows of width `d_in`. Says what makes no sense.
     pub(crate) fn resolve(&self, d_in: usize, rows: u64) -> Result<Resolved> {
         let d_sae = match (self.d_sae, self.expansion) {

@@ -1,8 +1,9 @@
 //! From a configuration to what every step is told.
 
-use super::{AuxLoss, InputNormalisation, JumpPenalty, Method, Resolved};
+use super::{AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, Method, Resolved};
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
+use crate::train::state::directions;
 use crate::train::statistics::Statistics;
 use crate::train::step::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule};
 use crate::train::step::{StepOptions, finds_candidates};
@@ -105,7 +106,12 @@ impl Resolved {
                 until: self.steps_of(Some(RESAMPLING_SHARE)),
                 seed: config.seed,
             }),
-            frozen_decoder: config.freeze_decoder.is_some(),
+            frozen_decoder: config.freeze_decoder == Some(FrozenDecoder::Random),
+            frozen_encoder: config.freeze_encoder,
+            cone: match config.freeze_decoder {
+                Some(FrozenDecoder::Soft) => directions(self.d_sae, self.d_in, config.seed),
+                _ => Vec::new(),
+            },
             dead_after: self.dead_after,
             rate_window: self.dead_after,
             input_variance: f64::from(statistics.input_variance),

@@ -45,6 +45,9 @@ fn bytes(shape: &StepShape) -> u64 {
 }
 
 /// Times `base` and shapes that differ from it in one thing, if they fit in `memory` bytes.
+///
+/// # Errors
+/// As [`time_steps`].
 pub fn growth(
     base: StepShape,
     memory: u64,

@@ -27,6 +27,9 @@ pub struct Limits {
 const TRIES: usize = 5;
 
 /// Measures them with `threads` threads, all cores if `None`; takes about a second.
+///
+/// # Errors
+/// Threads that the system does not give.
 pub fn limits(threads: Option<usize>) -> Result<Limits> {
     let pool = thread_pool(threads)?;
     Ok(pool.install(|| Limits {

@@ -13,6 +13,7 @@ mod planted;
 
 use std::time::Instant;
 
+use rayon::ThreadPool;
 use serde::Serialize;
 
 use super::config::Method;
@@ -90,6 +91,10 @@ pub struct StepTimes {
 
 /// Times `steps` steps of a new dictionary, on `threads` threads, all cores if `None`. Batches are taken from `rows` `[n, d]` in turn; from
 /// rows made of a planted dictionary if there are none.
+///
+/// # Errors
+/// A shape that no step has, such as k > F; `rows` that are not rows of width d, or fewer than a batch;
+/// threads that the system does not give; a stop that was asked for.
 pub fn time_steps(
     shape: StepShape,
     rows: Option<Vec<f32>>,
@@ -100,23 +105,82 @@ pub fn time_steps(
 ) -> Result<StepTimes> {
     check(&shape, steps)?;
     let threads = thread_pool(threads)?;
-    let StepShape { d, features, k, batch, .. } = shape;
-    let x = rows.unwrap_or_else(|| planted(d, k, BATCHES * batch, seed));
-    let batches = x.len() / (batch * d);
-    if batches == 0 || !x.len().is_multiple_of(d) {
-        return Err(Error::request(format!(
-            "{} numbers are not rows of {d}, or fewer than one batch of {batch}",
-            x.len()
-        )));
-    }
-    let mut state = TrainState::new(features, mean(&x, d), seed);
+    let StepShape { d, features, batch, .. } = shape;
+    let batches = Batches::new(&shape, rows, seed)?;
+    let mut state = TrainState::new(features, mean(&batches.x, d), seed);
     state.use_large_pages();
+    let StepFigures { milliseconds, parts, audit, active } =
+        step_figures(&shape, &mut state, &batches, (steps, seed), &threads, progress)?;
+    // Of steps: encoding comes after them.
+    let peak_memory = peak_memory();
+    let median_step = median(milliseconds.clone());
+    let search: f64 = parts.iter().filter(|p| p.part == "search").map(|p| p.milliseconds).sum();
+    let known = |part: u64, whole: u64| (part > 0).then(|| part as f64 / whole as f64);
+    let encoding = encode_seconds(&dictionary(state, &shape), &batches, steps, &threads);
+    progress.end(&format!("{median_step:.1} ms per step"));
+    Ok(StepTimes {
+        shape,
+        threads: threads.current_num_threads(),
+        median: median_step,
+        tokens_per_second: batch as f64 / median_step * 1e3,
+        candidates_per_match: known(audit.candidates, active),
+        recall: known(audit.found, audit.wanted),
+        encode_tokens_per_second: batch as f64 / encoding,
+        peak_memory,
+        search_gops: 2e-6 * batch as f64 * d as f64 * features as f64 / search,
+        milliseconds,
+        parts,
+    })
+}
+
+/// Rows `[n, d]` that steps take their batches from in turn.
+struct Batches {
+    x: Vec<f32>,
+    /// Numbers of a batch, batch · d.
+    len: usize,
+}
+
+impl Batches {
+    fn new(shape: &StepShape, rows: Option<Vec<f32>>, seed: u64) -> Result<Self> {
+        let StepShape { d, k, batch, .. } = *shape;
+        let x = rows.unwrap_or_else(|| planted(d, k, BATCHES * batch, seed));
+        if x.len() < batch * d || !x.len().is_multiple_of(d) {
+            return Err(Error::request(format!(
+                "{} numbers are not rows of {d}, or fewer than one batch of {batch}",
+                x.len()
+            )));
+        }
+        Ok(Self { x, len: batch * d })
+    }
+
+    /// The batch of step `i`.
+    fn get(&self, i: usize) -> &[f32] {
+        &self.x[i % (self.x.len() / self.len) * self.len..][..self.len]
+    }
+}
+
+/// What the timed steps gave; the audit and the active pairs are also of those before.
+struct StepFigures {
+    milliseconds: Vec<f64>,
+    parts: Vec<PartTime>,
+    audit: Audit,
+    active: u64,
+}
+
+fn step_figures(
+    shape: &StepShape,
+    state: &mut TrainState,
+    batches: &Batches,
+    (steps, seed): (usize, u64),
+    threads: &ThreadPool,
+    progress: &mut dyn Progress,
+) -> Result<StepFigures> {
     let mut stepper = Stepper::new(shape.options()?);
     let gradients = match shape.method.scores_gradients() {
-        true => loss_gradients(batch * d, seed),
+        true => loss_gradients(batches.len, seed),
         false => Vec::new(),
     };
-    let dead = features - (shape.dead * features as f64).round() as usize;
+    let dead = shape.features - (shape.dead * shape.features as f64).round() as usize;
     let (mut milliseconds, mut audit, mut active) = (Vec::new(), Audit::default(), 0);
     let mut before = stepper.parts().clone();
     progress.begin("bench", Some((steps + WARM_UP) as u64), "steps");
@@ -128,10 +192,9 @@ pub fn time_steps(
         if i == WARM_UP {
             before = stepper.parts().clone();
         }
-        let rows = &x[i % batches * batch * d..][..batch * d];
         let began = Instant::now();
-        let tokens = Tokens { x: rows, gradients: &gradients };
-        let report = threads.install(|| stepper.step(&mut state, tokens, 1e-4))?;
+        let tokens = Tokens { x: batches.get(i), gradients: &gradients, targets: &[] };
+        let report = threads.install(|| stepper.step(state, tokens, 1e-4))?;
         if i >= WARM_UP {
             milliseconds.push(began.elapsed().as_secs_f64() * 1e3);
         }
@@ -139,53 +202,45 @@ pub fn time_steps(
         active += report.active;
         progress.advance(i as u64 + 1, "");
     }
-    // Of steps: encoding comes after them.
-    let peak_memory = peak_memory();
-    let mut sorted = milliseconds.clone();
-    sorted.sort_by(f64::total_cmp);
-    let median = sorted[steps / 2];
     let part = |(part, name)| {
         let time = stepper.parts().of(part).saturating_sub(before.of(part));
         PartTime { part: name, milliseconds: time.as_secs_f64() * 1e3 / steps as f64 }
     };
-    let parts: Vec<PartTime> = PARTS.into_iter().map(part).collect();
-    let search: f64 = parts.iter().filter(|p| p.part == "search").map(|p| p.milliseconds).sum();
-    let known = |part: u64, whole: u64| (part > 0).then(|| part as f64 / whole as f64);
-    let dictionary = Dictionary {
-        d_in: d,
-        d_sae: features,
+    let parts = PARTS.into_iter().map(part).collect();
+    Ok(StepFigures { milliseconds, parts, audit, active })
+}
+
+/// The dictionary with the weights of `state`.
+fn dictionary(state: TrainState, shape: &StepShape) -> Dictionary {
+    Dictionary {
+        d_in: shape.d,
+        d_sae: shape.features,
         w_enc: state.w_enc.value,
         b_enc: state.b_enc.value,
         w_dec: state.w_dec.value,
         b_dec: state.b_dec.value,
-        selection: Selection::TopK(k),
+        selection: Selection::TopK(shape.k),
         normalisation: Normalisation::None,
         target: None,
         info: DictionaryInfo::default(),
-    };
+    }
+}
+
+/// Median time of encoding a batch.
+fn encode_seconds(dictionary: &Dictionary, batches: &Batches, steps: usize, threads: &ThreadPool) -> f64 {
     let mut encoder = dictionary.encoder();
     let mut encode = |i: usize| {
-        let rows = &x[i % batches * batch * d..][..batch * d];
         let began = Instant::now();
-        threads.install(|| std::hint::black_box(encoder.encode(rows)));
+        threads.install(|| std::hint::black_box(encoder.encode(batches.get(i))));
         began.elapsed().as_secs_f64()
     };
-    let mut encoding: Vec<f64> = (0..steps).map(&mut encode).collect();
-    encoding.sort_by(f64::total_cmp);
-    progress.end(&format!("{median:.1} ms per step"));
-    Ok(StepTimes {
-        shape,
-        threads: threads.current_num_threads(),
-        median,
-        tokens_per_second: batch as f64 / median * 1e3,
-        candidates_per_match: known(audit.candidates, active),
-        recall: known(audit.found, audit.wanted),
-        encode_tokens_per_second: batch as f64 / encoding[steps / 2],
-        peak_memory,
-        search_gops: 2e-6 * batch as f64 * d as f64 * features as f64 / search,
-        milliseconds,
-        parts,
-    })
+    median((0..steps).map(&mut encode).collect())
+}
+
+/// The upper median of at least one number.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn check(shape: &StepShape, steps: usize) -> Result<()> {

@@ -6,14 +6,14 @@ use crate::Progress;
 /// The runs of a set, in the order of its summary.
 #[derive(Debug, Default)]
 pub struct Board {
-    runs: Vec<Shown>,
+    runs: Vec<RunFigures>,
     /// Which of the runs are being trained, by their number in their group.
     going: Vec<usize>,
     tokens: u64,
 }
 
 #[derive(Debug)]
-struct Shown {
+struct RunFigures {
     name: String,
     tokens: u64,
     fve: f64,
@@ -22,7 +22,7 @@ struct Shown {
 impl Board {
     /// A set of runs with these names, none of which has begun.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let runs = names.into_iter().map(|name| Shown { name, tokens: 0, fve: f64::NAN }).collect();
+        let runs = names.into_iter().map(|name| RunFigures { name, tokens: 0, fve: f64::NAN }).collect();
         Self { runs, ..Self::default() }
     }
 
@@ -59,7 +59,7 @@ impl Board {
     /// A line per run.
     fn lines(&self) -> Vec<String> {
         let width = self.runs.iter().map(|run| run.name.chars().count()).max().unwrap_or(0);
-        let line = |run: &Shown| match run.fve.is_finite() {
+        let line = |run: &RunFigures| match run.fve.is_finite() {
             true => format!("{:<width$}  FVE {:.4}", run.name, run.fve),
             false => format!("{:<width$}  –", run.name),
         };

@@ -74,6 +74,9 @@ impl Holds {
 }
 
 /// Writes a checkpoint of `state` and removes all but the newest `keep`.
+///
+/// # Errors
+/// A disk that is full or fails; the checkpoints before stay as they are.
 pub fn write(run: &Path, state: &TrainState, record: &Record, keep: usize) -> Result<()> {
     let folder = run.join("checkpoints");
     let (partial, whole) =
@@ -128,6 +131,9 @@ fn steps(folder: &Path) -> Result<Vec<u64>> {
 }
 
 /// The newest checkpoint's folder.
+///
+/// # Errors
+/// A folder that cannot be read.
 pub fn newest(run: &Path) -> Result<Option<PathBuf>> {
     let folder = run.join("checkpoints");
     Ok(steps(&folder)?.last().map(|step| folder.join(step.to_string())))
@@ -178,6 +184,9 @@ fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
 }
 
 /// Reads the checkpoint in `folder`.
+///
+/// # Errors
+/// A file that is missing, a tensor that is missing or has a different shape, with its name.
 pub fn read(folder: &Path) -> Result<(TrainState, Record)> {
     let record: Record = storage::read_json(&folder.join(RECORD))?;
     let file = Weights::read(&folder.join(STATE))?;
@@ -239,6 +248,7 @@ mod tests {
                 norm_limit: Some(4.5),
                 rms: vec![0.1, 0.7, 1.0 / 3.0],
                 mean_ratio: 0.3,
+                target: None,
             },
             holds: Holds::default(),
         }

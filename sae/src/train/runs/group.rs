@@ -136,11 +136,14 @@ impl<'a, 'b> Group<'a, 'b> {
         let measured = match starts.iter().flatten().next() {
             Some(start) if next > 0 => (start.record.statistics.clone(), Vec::new()),
             _ => {
-                let mut sample = pools.peek(SAMPLE_ROWS, first.d_in)?;
                 let config = &first.config;
-                let multiple = config.max_norm.multiple();
-                threads.install(|| {
-                    statistics::measure(&mut sample, first.d_in, config.input_normalisation, multiple)
+                let halves = if config.target.is_some() { 2 } else { 1 };
+                let mut sample = pools.peek(SAMPLE_ROWS, halves * first.d_in)?;
+                let (d, normalisation, multiple) =
+                    (first.d_in, config.input_normalisation, config.max_norm.multiple());
+                threads.install(|| match config.target {
+                    None => statistics::measure(&mut sample, d, normalisation, multiple),
+                    Some(_) => statistics::measure_pairs(&sample, d, normalisation, multiple),
                 })?
             }
         };

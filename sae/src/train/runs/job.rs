@@ -10,7 +10,7 @@ use super::trainer::Trainer;
 use crate::train::config::{Resolved, TrainConfig, keys};
 use crate::train::history;
 use crate::train::stream::source::Source;
-use crate::train::thresholds::{self, Trained};
+use crate::train::thresholds::{self, TrainedRun};
 use crate::train::{CONFIG_FILE, TrainOutcome};
 use crate::{Error, Progress, Result};
 
@@ -49,6 +49,9 @@ pub enum Entry {
 
 impl Job {
     /// Begins or resumes the run in `out`: its folder shows that from here on.
+    ///
+    /// # Errors
+    /// As [`previous_run`]; a folder that a different process is training in, or that cannot be written to.
     pub fn enter(source: &Source, resolved: Resolved, out: &Path, resume: Resume) -> Result<Entry> {
         std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
         let lock = Lock::take(out)?;
@@ -58,7 +61,7 @@ impl Job {
             history::clean(out)?;
             return Ok(Entry::Finished(Box::new(record::outcome(record, out, &resolved))));
         }
-        let record = record::begin(&resolved, source.dataset().manifest(), previous.as_ref());
+        let record = record::begin(&resolved, source, previous.as_ref());
         write_config(&resolved.config, out)?;
         record.write(out)?;
         let (out, resumed) = (out.to_owned(), previous.is_some());
@@ -67,12 +70,19 @@ impl Job {
 }
 
 /// Brings `run.json` up to date with `trainer`.
+///
+/// # Errors
+/// A `run.json` that cannot be written.
 pub fn note(record: &mut RunRecord, trainer: &Trainer<'_>, threads: &ThreadPool, out: &Path) -> Result<()> {
     record::update(record, trainer, threads.current_num_threads());
     Ok(record.write(out)?)
 }
 
 /// Fits thresholds where they are needed and writes the dictionary of a run whose last step is done.
+///
+/// # Errors
+/// Rows that thresholds cannot be fitted on or that cannot be read; files that cannot be written; a stop that
+/// was asked for.
 pub fn finish(
     trainer: &Trainer<'_>,
     (resolved, record, out): (&Resolved, &mut RunRecord, &Path),
@@ -82,7 +92,7 @@ pub fn finish(
 ) -> Result<TrainOutcome> {
     record::update(record, trainer, threads.current_num_threads());
     record::remarks(record, resolved, source.dataset().manifest()).iter().for_each(|r| progress.remark(r));
-    let trained = Trained {
+    let trained = TrainedRun {
         resolved,
         state: trainer.state(),
         statistics: trainer.statistics(),
@@ -95,7 +105,7 @@ pub fn finish(
         fitted.thresholds
     });
     history::finish(resolved, out, threads, progress)?;
-    record::dictionary(trainer, resolved, source.dataset(), fitted).save(out)?;
+    record::dictionary(trainer, resolved, source, fitted).save(out)?;
     record.status = RunStatus::Finished;
     record.write(out)?;
     history::clean(out)?;
@@ -103,6 +113,10 @@ pub fn finish(
 }
 
 /// The run that is already in `out`, if it may be resumed.
+///
+/// # Errors
+/// A run where none may be, none where one must be; a run that began with a different configuration, and in
+/// what it differs.
 pub fn previous_run(resolved: &Resolved, out: &Path, resume: Resume) -> Result<Option<RunRecord>> {
     if !out.join(storage::run::FILE).exists() {
         return match resume {
@@ -142,11 +156,17 @@ pub fn previous_run(resolved: &Resolved, out: &Path, resume: Resume) -> Result<O
 }
 
 /// The resolved configuration of the run in `out`.
+///
+/// # Errors
+/// As [`read_config_file`].
 pub fn read_config(out: &Path) -> Result<TrainConfig> {
     read_config_file(&out.join(CONFIG_FILE))
 }
 
 /// Reads a configuration from a file; a name that does not exist is answered with the nearest that does.
+///
+/// # Errors
+/// A file that cannot be read or is not TOML; a name that does not exist; a value of the wrong type.
 pub fn read_config_file(path: &Path) -> Result<TrainConfig> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     keys::parse(&text, path)

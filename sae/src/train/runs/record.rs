@@ -2,19 +2,23 @@
 
 use std::path::Path;
 
-use storage::{Dataset, LeftOut, Manifest, RunRecord, RunStatus};
+use storage::{LeftOut, Manifest, RunRecord, RunStatus};
 
 use super::clock;
 use super::trainer::Trainer;
 use crate::Error;
-use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
+use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection, Target};
 use crate::train::TrainOutcome;
 use crate::train::config::Resolved;
 use crate::train::state::TrainState;
+use crate::train::statistics::TargetStatistics;
 use crate::train::step::options::Rule;
+use crate::train::stream::source::Source;
+use kernels::vector::dot;
 
 /// The record of a run that begins, or resumes `previous`.
-pub fn begin(resolved: &Resolved, manifest: &Manifest, previous: Option<&RunRecord>) -> RunRecord {
+pub fn begin(resolved: &Resolved, source: &Source, previous: Option<&RunRecord>) -> RunRecord {
+    let manifest = source.dataset().manifest();
     let config = &resolved.config;
     let mut record = previous.cloned().unwrap_or_else(RunRecord::new);
     record.status = RunStatus::Running;
@@ -24,6 +28,7 @@ pub fn begin(resolved: &Resolved, manifest: &Manifest, previous: Option<&RunReco
     record.d_in = resolved.d_in;
     record.d_sae = resolved.d_sae;
     record.hook = manifest.hook.clone().unwrap_or_default();
+    record.target_hook = source.target_hook().map(str::to_owned);
     record.model = manifest.model.clone();
     record.data = config.data.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     record.seed = config.seed;
@@ -130,9 +135,10 @@ pub fn outcome(record: &RunRecord, run: &Path, resolved: &Resolved) -> TrainOutc
 pub fn dictionary(
     trainer: &Trainer<'_>,
     resolved: &Resolved,
-    dataset: &Dataset,
+    source: &Source,
     fitted: Option<Vec<f32>>,
 ) -> Dictionary {
+    let dataset = source.dataset();
     let (state, manifest) = (trainer.state(), dataset.manifest());
     let mut info = DictionaryInfo {
         model_name: Some(manifest.model.id.clone()),
@@ -147,7 +153,7 @@ pub fn dictionary(
     info.other.insert("training_method".to_owned(), resolved.config.method.name().into());
     info.other.insert("training_tokens".to_owned(), trainer.tokens_done().into());
     let (w_enc, b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
-    let dictionary = Dictionary {
+    let mut dictionary = Dictionary {
         d_in: state.d,
         d_sae: state.features,
         w_enc,
@@ -159,7 +165,29 @@ pub fn dictionary(
         target: None,
         info,
     };
-    dictionary.for_raw_activations(trainer.statistics().input_scale)
+    let scale = trainer.statistics().input_scale;
+    let Some(target) = &trainer.statistics().target else { return dictionary.for_raw_activations(scale) };
+    dictionary.target =
+        Some(Target { d_out: state.d, skip: None, hook: source.target_hook().map(str::to_owned) });
+    transcoder_for_raw_activations(dictionary, scale, target)
+}
+
+/// Turns a transcoder from (x − shift) · `scale` to y · `target.scale` into the same one from x to y. With s = `scale` and t = `target.scale`
+/// a code c becomes c / t, so that decoder rows keep their norm:
+///
+/// ```text
+/// z / t = x · (W_enc · s / t)ᵀ + (b_enc − s · W_enc · shift) / t;   y = (c / t) · W_dec + b_dec / t
+/// ```
+fn transcoder_for_raw_activations(mut raw: Dictionary, scale: f32, target: &TargetStatistics) -> Dictionary {
+    for (bias, row) in raw.b_enc.iter_mut().zip(raw.w_enc.chunks_exact_mut(raw.d_in)) {
+        *bias = (*bias - scale * dot(row, &target.input_shift)) / target.scale;
+        row.iter_mut().for_each(|w| *w *= scale / target.scale);
+    }
+    raw.b_dec.iter_mut().for_each(|b| *b /= target.scale);
+    if let Selection::Threshold(thresholds) = &mut raw.selection {
+        thresholds.iter_mut().for_each(|threshold| *threshold /= target.scale);
+    }
+    raw
 }
 
 /// Encoder rows, biases and selection: gates become thresholds.

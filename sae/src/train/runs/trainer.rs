@@ -60,6 +60,9 @@ impl Start {
 
     /// The newest checkpoint of `run`, if there is one. It must belong to this data and these shapes; the configuration was compared
     /// before.
+    ///
+    /// # Errors
+    /// A checkpoint that is damaged, or of different shapes or numbers of rows.
     pub fn newest(resolved: &Resolved, epoch_rows: u64, run: &Path) -> Result<Option<Self>> {
         let Some(folder) = checkpoint::newest(run)? else { return Ok(None) };
         let (state, record) = checkpoint::read(&folder)?;
@@ -96,6 +99,9 @@ pub struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     /// Continues from `start`.
+    ///
+    /// # Errors
+    /// A log or a history in the run's folder that is damaged or cannot be written to.
     pub fn new(resolved: &'a Resolved, run: &'a Path, start: Start) -> Result<Self> {
         let Start { mut state, record } = start;
         state.use_large_pages();
@@ -126,12 +132,15 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Before the first step, whose batch is `x[B, d]`.
-    fn begin(&mut self, x: &[f32], threads: &ThreadPool) -> Result<()> {
+    /// Before the first step, which `batch` is for.
+    fn begin(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<()> {
         // Weights of a run have the norm that suits them.
         let random = self.resolved.config.from.is_none();
         if let Some(k) = self.resolved.first_k().filter(|_| random) {
-            threads.install(|| initial::fit_encoder(&mut self.state, x, k));
+            threads.install(|| match batch.targets.is_empty() {
+                true => initial::fit_encoder(&mut self.state, &batch.x, k),
+                false => initial::fit_transcoder(&mut self.state, &batch.x, &batch.targets, k),
+            });
         }
         if self.history.is_due(0) {
             self.history.take(&mut self.state, threads)?;
@@ -140,14 +149,19 @@ impl<'a> Trainer<'a> {
     }
 
     /// Does the step that `batch` is for. Returns what a person should know about it, if there is something.
+    ///
+    /// # Errors
+    /// A loss or a parameter that is not finite, with the step, after a checkpoint; a history or log that
+    /// cannot be written.
     pub fn step(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<Option<String>> {
         let began = Instant::now();
         if self.state.step == 0 {
-            self.begin(&batch.x, threads)?;
+            self.begin(batch, threads)?;
         }
         let rate = self.schedule.rate(self.state.step + 1);
         let Self { stepper, state, shuffled, resolved, .. } = self;
-        let tokens = Tokens { x: &batch.x, gradients: gradients(resolved, state.step, batch, shuffled) };
+        let gradients = gradients(resolved, state.step, batch, shuffled);
+        let tokens = Tokens { x: &batch.x, gradients, targets: &batch.targets };
         let report = threads.install(|| stepper.step(state, tokens, rate));
         let report = report.map_err(|error| self.with_checkpoint(error))?;
         self.window.add(&report);
@@ -188,6 +202,9 @@ impl<'a> Trainer<'a> {
 
     /// Keeps what should survive the process: the log every `every`, and a checkpoint where one is due. True when the log was written:
     /// then `run.json` should be, too.
+    ///
+    /// # Errors
+    /// A log or checkpoint that cannot be written.
     pub fn keep(&mut self, every: Duration) -> Result<bool> {
         let (step, checkpoints) = (self.state.step, self.resolved.config.checkpoint_every);
         let due = checkpoints > 0 && step.is_multiple_of(checkpoints) && !self.is_done();
@@ -203,6 +220,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// Keeps everything, to be resumed later.
+    ///
+    /// # Errors
+    /// A log or checkpoint that cannot be written. The error that it returns otherwise is the
+    /// [`Error::Stopped`] to end with.
     pub fn stop(&mut self) -> Result<Error> {
         self.flush_log()?;
         self.checkpoint()?;
@@ -214,6 +235,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Writes what the log has, whatever happens to the run.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
     pub fn flush_log(&mut self) -> Result<()> {
         self.flushed = Instant::now();
         Ok(self.log.flush()?)

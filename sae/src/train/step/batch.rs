@@ -14,24 +14,33 @@ pub struct Tokens<'a> {
     pub x: &'a [f32],
     /// Gradients of the model's loss at them `[B, d]`; empty for methods that need none.
     pub gradients: &'a [f32],
+    /// What a transcoder is to reconstruct, `[B, d]`; empty for a dictionary that reconstructs `x`.
+    pub targets: &'a [f32],
+}
+
+impl<'a> Tokens<'a> {
+    /// What is reconstructed.
+    pub fn reconstructed(&self) -> &'a [f32] {
+        if self.targets.is_empty() { self.x } else { self.targets }
+    }
 }
 
 impl<'a> From<&'a Vec<f32>> for Tokens<'a> {
     fn from(x: &'a Vec<f32>) -> Self {
-        Self { x, gradients: &[] }
+        Self { x, gradients: &[], targets: &[] }
     }
 }
 
 impl<'a> From<&'a [f32]> for Tokens<'a> {
     fn from(x: &'a [f32]) -> Self {
-        Self { x, gradients: &[] }
+        Self { x, gradients: &[], targets: &[] }
     }
 }
 
 /// Rows of a batch that belong to the same tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenRows<'a> {
-    /// `x − b_dec`, `[n, d]`.
+    /// What is encoded: `x − b_dec`, of a transcoder `x` itself, `[n, d]`.
     pub centred: &'a [f32],
     /// ĝ, `[n, d]`; empty for plain scores.
     pub gradients: &'a [f32],
@@ -60,6 +69,8 @@ fn part(all: &[f32], i: usize, width: usize) -> &[f32] {
 pub struct CentredBatch {
     centred: Vec<f32>,
     gradients: Vec<f32>,
+    /// Of a transcoder, targets − b_dec; else empty.
+    targets: Vec<f32>,
 }
 
 impl CentredBatch {
@@ -70,11 +81,30 @@ impl CentredBatch {
         if let Score::Gradient { norm, .. } = options.score {
             normalise(&mut self.gradients, tokens.gradients, state.d, norm);
         }
-        memory::resize(&mut self.centred, tokens.x.len(), 0.0);
-        let width = context.width();
-        (self.centred.par_chunks_mut(width), tokens.x.par_chunks(width))
-            .into_par_iter()
-            .for_each(|(centred, x)| centre(centred, x, &state.b_dec.value));
+        let (width, b_dec) = (context.width(), &state.b_dec.value);
+        let centred = |out: &mut Vec<f32>, x: &[f32]| {
+            memory::resize(out, x.len(), 0.0);
+            (out.par_chunks_mut(width), x.par_chunks(width))
+                .into_par_iter()
+                .for_each(|(centred, x)| centre(centred, x, b_dec));
+        };
+        centred(&mut self.targets, tokens.targets);
+        if tokens.targets.is_empty() {
+            centred(&mut self.centred, tokens.x);
+        } else {
+            self.centred.clear();
+            self.centred.extend_from_slice(tokens.x);
+        }
+    }
+
+    /// What codes times decoder rows should be, `[B, d]`: what is reconstructed less its bias.
+    pub fn wanted(&self) -> &[f32] {
+        if self.targets.is_empty() { &self.centred } else { &self.targets }
+    }
+
+    /// Whether the decoder's bias is subtracted from what is encoded, so that it has a gradient through the encoder.
+    pub fn subtracts_bias(&self) -> bool {
+        self.targets.is_empty()
     }
 
     /// All rows.

@@ -54,7 +54,7 @@ struct ChunkErrors<'a> {
 }
 
 impl Errors {
-    /// Measures the errors of the active `pairs` of `batch`, whose activations are `x[B, d]`, and the slopes at those pairs.
+    /// Measures the errors of the active `pairs` of `batch`, of which `x[B, d]` is reconstructed, and the slopes at those pairs.
     pub fn measure(
         &mut self,
         context: &Context<'_>,
@@ -65,9 +65,10 @@ impl Errors {
     ) {
         self.resize(context, x.len(), aux);
         let (width, centred) = (context.width(), batch.rows().centred);
-        (&mut pairs.chunks, x.par_chunks(width), centred.par_chunks(width), self.cut(width))
+        let wanted = batch.wanted().par_chunks(width).zip(centred.par_chunks(width));
+        (&mut pairs.chunks, x.par_chunks(width), wanted, self.cut(width))
             .into_par_iter()
-            .for_each(|(pairs, x, centred, errors)| errors.measure(context, aux, cost, x, centred, pairs));
+            .for_each(|(pairs, x, rows, errors)| errors.measure(context, aux, cost, x, rows, pairs));
     }
 
     /// Makes room for `n` numbers in each matrix that the loss has.
@@ -106,14 +107,14 @@ impl Errors {
 }
 
 impl ChunkErrors<'_> {
-    /// Errors, slopes and sums of the chunk `x`.
+    /// Errors, slopes and sums of the chunk `x`, of what codes times decoder rows should be, and of what was encoded.
     fn measure(
         self,
         context: &Context<'_>,
         aux: &AuxFeatures,
         cost: &CodeCost,
         x: &[f32],
-        centred: &[f32],
+        (wanted, centred): (&[f32], &[f32]),
         pairs: &mut ChunkPairs,
     ) {
         let (state, d) = (context.state, context.state.d);
@@ -123,7 +124,7 @@ impl ChunkErrors<'_> {
         [&mut *main, &mut *second, &mut *aux_pairs].into_iter().for_each(Pairs::begin_slopes);
         let has_second = !second_errors.is_empty();
         let has_aux = !q.is_empty();
-        for (i, (error, c)) in errors.chunks_exact_mut(d).zip(centred.chunks_exact(d)).enumerate() {
+        for (i, (error, c)) in errors.chunks_exact_mut(d).zip(wanted.chunks_exact(d)).enumerate() {
             let row = i * d..(i + 1) * d;
             match nested.is_empty() {
                 true => reconstruct(state, main.row_mut(i), error, c),

@@ -53,6 +53,8 @@
 //!   it. Our loss is the mean over the nested dictionaries, not their sum, so that learning rate and AuxK mean what they mean elsewhere.
 //! - Gated (Rajamanoharan et al. 2024): from the gate's codes relu(z), with the decoder held constant, next to λ·Σ relu(z).
 //!
+//! A transcoder reconstructs `y` and not its input: `z = x · W_encᵀ + b_enc` and `e = v · W_dec + b_dec − y`; everything else is the same.
+//!
 //! After the forward pass everything is sparse. Active pairs are grouped by feature and each of a feature's rows is visited once: gradients,
 //! projection, Adam, unit norm (`kernels::feature`). `∂L/∂b_dec = 2/B Σ_b e_b − Σ_f (Σ_b s_b)_f W_enc,f`.
 
@@ -216,7 +218,7 @@ fn forward<'a>(
     select::select(&context, rows, batch, aux, search, pairs);
     parts.end(Part::Search);
     let cost = CodeCost::of(&context, pairs);
-    errors.measure(&context, (batch, tokens.x), aux, &cost, pairs);
+    errors.measure(&context, (batch, tokens.reconstructed()), aux, &cost, pairs);
     parts.end(Part::Errors);
     let (report, scales) = loss::loss(&context, pairs, errors, aux, &cost);
     by_feature.set((state.features, chunking.rows, d), pairs, batch, errors, aux, scales);

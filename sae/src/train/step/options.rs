@@ -151,6 +151,10 @@ pub struct StepOptions {
     pub resampling: Option<Resampling>,
     /// Whether decoder rows stay as they are.
     pub frozen_decoder: bool,
+    /// Whether encoder rows and their biases stay as they are.
+    pub frozen_encoder: bool,
+    /// The directions that decoder rows stay near, `[F, d]`; empty where they may go anywhere.
+    pub cone: Vec<f32>,
     /// Tokens of silence after which a feature is dead.
     pub dead_after: u64,
     /// Tokens over which rates are averaged.
@@ -184,6 +188,8 @@ impl StepOptions {
             aux: Aux { coefficient: 0.0, k: 0, zipf: None },
             resampling: None,
             frozen_decoder: false,
+            frozen_encoder: false,
+            cone: Vec::new(),
             dead_after: u64::MAX,
             rate_window: 1_000_000,
             input_variance: 1.0,

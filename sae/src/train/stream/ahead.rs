@@ -16,6 +16,9 @@ pub struct Ahead {
 
 impl Ahead {
     /// Begins to put together batches of `rows` rows, `ahead` (at least one) before they are asked for.
+    ///
+    /// # Errors
+    /// A thread that the system does not give.
     pub fn start(mut batches: Batches, rows: usize, ahead: usize) -> Result<Self> {
         // One more than the channel holds waits in the thread.
         let (sender, receiver) = sync_channel(ahead.saturating_sub(1));
@@ -38,6 +41,9 @@ impl Ahead {
     }
 
     /// Makes `batch` the next one of the stream.
+    ///
+    /// # Errors
+    /// As [`Batches::next`], from the thread that makes batches.
     pub fn next(&mut self, batch: &mut Batch) -> Result<()> {
         // Nobody takes it from a thread that has ended; the next line reports that.
         let _ = self.used.send(std::mem::take(batch));
@@ -75,6 +81,7 @@ mod tests {
             norm_limit: limit,
             rms: Vec::new(),
             mean_ratio: 0.0,
+            target: None,
         };
         Batches::new(pools, 2, &statistics, 200, 0)
     }

@@ -1,7 +1,7 @@
 //! Batches of scaled rows from the stream.
 
 use super::pools::Pools;
-use crate::train::statistics::Statistics;
+use crate::train::statistics::{Statistics, TargetStatistics};
 use crate::{Error, Result};
 use kernels::feature::norm_squared;
 
@@ -13,6 +13,8 @@ pub struct Batch {
     /// Gradients of the model's loss at the scaled activations, `[rows, d]`; empty if they are not read. The loss is a function of
     /// x = x_scaled / scale, so they are those at x divided by the scale.
     pub gradients: Vec<f32>,
+    /// Targets of a transcoder, scaled, `[rows, d]`; empty if there are none.
+    pub targets: Vec<f32>,
     /// Rows of the stream used or left out up to the end of this batch: where the next one begins.
     pub position: u64,
     /// Of those, rows left out.
@@ -24,6 +26,7 @@ pub struct Batches {
     pools: Pools,
     d: usize,
     scale: f32,
+    target: Option<TargetStatistics>,
     limit: Option<f32>,
     /// Rows of an epoch: so many rejected rows in a row mean that there are no others.
     epoch_rows: u64,
@@ -31,18 +34,24 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Batches of rows of `d` activations, followed by as many gradients or not, of a stream with `epoch_rows` rows.
+    /// Batches of rows of `d` activations, followed by as many gradients or targets or by nothing, of a stream with
+    /// `epoch_rows` rows.
     pub fn new(pools: Pools, d: usize, statistics: &Statistics, epoch_rows: u64, left_out: u64) -> Self {
-        Self { pools, d, scale: statistics.input_scale, limit: statistics.norm_limit, epoch_rows, left_out }
+        let (target, limit) = (statistics.target.clone(), statistics.norm_limit);
+        Self { pools, d, scale: statistics.input_scale, target, limit, epoch_rows, left_out }
     }
 
     /// Makes `batch` the next `rows` rows.
+    ///
+    /// # Errors
+    /// Rows that cannot be read; a whole epoch of rows above the norm's limit.
     pub fn next(&mut self, batch: &mut Batch, rows: usize) -> Result<()> {
         batch.x.clear();
         batch.gradients.clear();
+        batch.targets.clear();
         let (mut taken, mut rejected) = (0, 0);
         while taken < rows {
-            let (row, gradient) = self.pools.next_row()?.split_at(self.d);
+            let (row, second) = self.pools.next_row()?.split_at(self.d);
             // A norm that overflows is above every limit.
             if self.limit.is_some_and(|limit| norm_squared(row).sqrt() > limit) {
                 self.left_out += 1;
@@ -57,8 +66,17 @@ impl Batches {
                 }
                 continue;
             }
-            batch.x.extend(row.iter().map(|x| x * self.scale));
-            batch.gradients.extend(gradient.iter().map(|g| g / self.scale));
+            match &self.target {
+                None => {
+                    batch.x.extend(row.iter().map(|x| x * self.scale));
+                    batch.gradients.extend(second.iter().map(|g| g / self.scale));
+                }
+                Some(target) => {
+                    let shifted = row.iter().zip(&target.input_shift);
+                    batch.x.extend(shifted.map(|(x, shift)| (x - shift) * self.scale));
+                    batch.targets.extend(second.iter().map(|y| y * target.scale));
+                }
+            }
             taken += 1;
             rejected = 0;
         }
@@ -84,6 +102,7 @@ mod tests {
             norm_limit: Some(10.0),
             rms: Vec::new(),
             mean_ratio: 0.0,
+            target: None,
         };
         let mut batches = Batches::new(pools, 2, &statistics, 50, 0);
         let mut batch = Batch::default();
@@ -110,6 +129,7 @@ mod tests {
             norm_limit: None,
             rms: Vec::new(),
             mean_ratio: 0.0,
+            target: None,
         };
         let mut batch = Batch::default();
         Batches::new(pools, 2, &statistics, 10, 0).next(&mut batch, 10).unwrap();

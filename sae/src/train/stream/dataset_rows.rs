@@ -26,6 +26,9 @@ pub struct DatasetRows {
 
 impl DatasetRows {
     /// The activations of `dataset`.
+    ///
+    /// # Errors
+    /// A dataset without activations, or whose documents cannot be read.
     pub fn open(dataset: &Dataset) -> Result<Self> {
         let table = dataset.table(ACTIVATIONS)?;
         let documents = rows::documents(dataset)?.into_iter().map(|(row, _)| row).collect();
@@ -34,6 +37,9 @@ impl DatasetRows {
     }
 
     /// Reads gradients too, which `method` needs; an error if the dataset has none.
+    ///
+    /// # Errors
+    /// A dataset without gradients.
     pub fn with_gradients(mut self, method: &str) -> Result<Self> {
         if !self.table.has_column(GRADIENT) {
             return Err(Error::request(format!(
@@ -72,6 +78,67 @@ impl DatasetRows {
             }
         }
         joined
+    }
+}
+
+impl DatasetRows {
+    /// An error unless row i of `other` is of the same token as row i of this, for all rows.
+    ///
+    /// # Errors
+    /// Datasets whose documents, or what of them is held out, differ.
+    pub fn must_be_aligned(&self, other: &Self) -> Result<()> {
+        let shape = |rows: &Self| -> Vec<(u64, u32, bool)> {
+            rows.documents.iter().map(|d| (d.first_row, d.tokens, d.held_out)).collect()
+        };
+        let names = self.documents.iter().zip(&other.documents).all(|(a, b)| a.name == b.name);
+        if names && shape(self) == shape(other) {
+            return Ok(());
+        }
+        Err(Error::request(format!(
+            "{} and {} do not hold the same tokens, so one cannot be the target of the other",
+            self.path.display(),
+            other.path.display()
+        ))
+        .with_remedy("harvest both hooks in one pass: sae harvest --hook HOOK --hook TARGET-HOOK"))
+    }
+}
+
+/// Rows of a dataset, each followed by the row of the same token of a second one.
+#[derive(Debug, Clone)]
+pub struct PairedRows {
+    /// Inputs.
+    pub inputs: DatasetRows,
+    /// Their targets, of the same width.
+    pub targets: DatasetRows,
+}
+
+impl RowSource for PairedRows {
+    fn width(&self) -> usize {
+        2 * self.inputs.d
+    }
+
+    fn read(&mut self, ranges: &[Range<u64>], out: &mut Vec<f32>) -> Result<()> {
+        out.clear();
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        // A few ranges at a time: both halves are in memory besides the pool.
+        for some in ranges.chunks(RANGES_AT_ONCE) {
+            self.inputs.read(some, &mut inputs)?;
+            self.targets.read(some, &mut targets)?;
+            for (x, y) in inputs.chunks_exact(self.inputs.d).zip(targets.chunks_exact(self.inputs.d)) {
+                out.extend_from_slice(x);
+                out.extend_from_slice(y);
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, column: usize) -> String {
+        let d = self.inputs.d;
+        if column < d { format!("activation {column}") } else { format!("target {}", column - d) }
+    }
+
+    fn describe(&mut self, row: u64) -> String {
+        self.inputs.describe(row)
     }
 }
 

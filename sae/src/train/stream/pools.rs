@@ -29,6 +29,9 @@ pub struct Pools {
 
 impl Pools {
     /// Starts reading the stream of `order` from `position`.
+    ///
+    /// # Errors
+    /// A thread that the system does not give.
     pub fn start(mut source: Box<dyn RowSource>, order: &Order, position: u64) -> Result<Self> {
         let d = source.width();
         // Without room in the channel: the thread waits with the pool it has read, and reads no further.
@@ -59,6 +62,9 @@ impl Pools {
 
     /// The first `width` numbers of the next rows of the stream, at most `n` and at most the rest of a pool, without taking them,
     /// `[≤ n, width]`.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
     pub fn peek(&mut self, n: usize, width: usize) -> Result<Vec<f32>> {
         self.load()?;
         let Some(pool) = &self.current else { return Ok(Vec::new()) };
@@ -68,6 +74,9 @@ impl Pools {
     }
 
     /// The next row of the stream, `[d]`.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
     pub fn next_row(&mut self) -> Result<&[f32]> {
         self.load()?;
         let Some(pool) = &mut self.current else { return Ok(&[]) };

@@ -26,7 +26,7 @@ use crate::{Error, Result};
 
 /// A run that a sweep asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct NamedConfig {
     /// Its folder in the sweep's.
     pub name: String,
     /// Its configuration.
@@ -38,6 +38,9 @@ const SECTIONS: [&str; 3] = ["base", "cross", "run"];
 const NAME: &str = "name";
 
 /// Whether the file at `path` asks for a sweep and not for one run.
+///
+/// # Errors
+/// A file that cannot be read or is not TOML.
 pub fn is_sweep(path: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let table: Table = text.parse().map_err(|e: toml::de::Error| Error::format(path, e.to_string()))?;
@@ -45,17 +48,21 @@ pub fn is_sweep(path: &Path) -> Result<bool> {
 }
 
 /// The runs that the file at `path` asks for, in its order: crossed ones first, then single ones.
-pub fn read_file(path: &Path) -> Result<Vec<Asked>> {
+///
+/// # Errors
+/// A file that cannot be read or is not TOML; a key that does not exist; a value of the wrong type; runs that
+/// the sections do not describe, with the section.
+pub fn read_file(path: &Path) -> Result<Vec<NamedConfig>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     parse(&text).map_err(|problem| Error::format(path, problem))
 }
 
 /// The runs that `text` asks for.
-pub(super) fn parse(text: &str) -> Result<Vec<Asked>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<NamedConfig>, String> {
     let sweep: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
     if let Some(option) = sweep.keys().find(|key| keys::known().contains(&key.as_str())) {
         return Err(format!(
-            "`{option}` stands outside; in a sweep the options of all runs stand under [base]"
+            "`{option}` is outside of every section; in a sweep the options of all runs are under [base]"
         ));
     }
     keys::check_names(sweep.keys(), &SECTIONS)?;
@@ -95,7 +102,7 @@ fn tables<'a>(sweep: &'a Table, section: &str) -> Result<Vec<&'a Table>, String>
 }
 
 /// The runs of one section: every combination of the lists if it is `crossed`.
-fn expand(base: &Table, section: &Table, crossed: bool) -> Result<Vec<Asked>, String> {
+fn expand(base: &Table, section: &Table, crossed: bool) -> Result<Vec<NamedConfig>, String> {
     let known = keys::known();
     keys::check_names(section.keys(), &[&known[..], &[NAME]].concat())?;
     let own_name = match section.get(NAME) {
@@ -132,7 +139,7 @@ fn expand(base: &Table, section: &Table, crossed: bool) -> Result<Vec<Asked>, St
             _ => parts.join("-"),
         };
         check_name(&name)?;
-        runs.push(Asked { name, config });
+        runs.push(NamedConfig { name, config });
     }
     Ok(runs)
 }
@@ -152,7 +159,7 @@ fn choices<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a Value>, String> {
 /// `k16`, `seed2`, `blocks.2.hook_resid_post`.
 fn part_of_name(key: &str, value: &Value) -> String {
     let text = match value {
-        Value::String(text) if key == "data" => {
+        Value::String(text) if key == "data" || key == "target" => {
             let path = PathBuf::from(text);
             return tidy(&path.file_name().map_or(text.clone(), |name| name.to_string_lossy().into_owned()));
         }

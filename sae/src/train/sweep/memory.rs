@@ -1,6 +1,6 @@
 //! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to tell it before anything begins.
 
-use crate::train::config::{AuxLoss, Resolved};
+use crate::train::config::{AuxLoss, FrozenDecoder, Resolved};
 use crate::train::runs::group::TURN;
 use crate::train::step::DENSE;
 use crate::train::stream::dataset_rows::RANGES_AT_ONCE;
@@ -47,7 +47,9 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
         true => (config.k as f64 * multiple * batch as f64) as u64 * ENTRY * 2 * (1 + threads),
         false => 0,
     };
-    state + counts + matrices + search + matches + collected
+    let soft = config.freeze_decoder == Some(FrozenDecoder::Soft);
+    let cone = if soft { NUMBER * features * d } else { 0 };
+    state + cone + counts + matrices + search + matches + collected
 }
 
 /// More bytes until a quarter of the features is dead and has the auxiliary loss: by dense products, of codes and slopes in f32

@@ -10,6 +10,7 @@
 //! | `plan` | which runs share a stream, and how many of them fit into memory at once |
 //! | `memory` | what a run and a stream need |
 //! | `run` | training them, the table of what came out |
+//! | `shards` | one sweep by several processes; one of what they trained |
 //!
 //! **Scheduling.** Runs with the same data, batch size, normalisation and order of rows (`data_seed`) see the same batches. Such a group
 //! is trained together: a few batches are read, every run of the group does its steps with them in its turn, and so on. So the data
@@ -22,15 +23,17 @@ mod file;
 mod memory;
 mod plan;
 mod run;
+mod shards;
 
-pub use file::{Asked, is_sweep, read_file};
+pub use file::{NamedConfig, is_sweep, read_file};
 pub use memory::available as available_memory;
-pub use plan::{Plan, Planned, Wave};
+pub use plan::{Plan, PlannedRun, Wave};
 pub use run::{SweepOutcome, SweptRun, read_out, run};
+pub use shards::{SHARDS, merge, run_shard, share};
 
 /// File in a sweep's folder that spells out every run; giving it back reproduces the sweep.
 pub const SWEEP_FILE: &str = "sweep.toml";
-/// File with a row a run.
+/// File with a row per run.
 pub const TABLE: &str = "sweep.parquet";
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::Asked;
+use super::file::NamedConfig;
 use super::memory;
 use crate::train::config::{InputNormalisation, Resolved, TrainConfig};
 use crate::train::stream::source::Source;
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 const SHARE: f64 = 0.8;
 
 /// A run with everything filled in.
-pub struct Planned {
+pub struct PlannedRun {
     /// Its folder in the sweep's.
     pub name: String,
     /// What it needs, in bytes, besides what it shares.
@@ -23,7 +23,7 @@ pub struct Planned {
     pub(super) source: usize,
 }
 
-impl Planned {
+impl PlannedRun {
     /// Its configuration, as `train.toml` will have it.
     pub fn config(&self) -> &TrainConfig {
         &self.resolved.config
@@ -49,7 +49,7 @@ pub struct Wave {
 /// A sweep before its first step.
 pub struct Plan {
     /// The runs, in the order of the file.
-    pub runs: Vec<Planned>,
+    pub runs: Vec<PlannedRun>,
     /// What is trained together, one wave after the other.
     pub waves: Vec<Wave>,
     /// Bytes that a wave may need; `None` where nobody knows what is free.
@@ -57,25 +57,32 @@ pub struct Plan {
     pub(super) sources: Vec<Source>,
 }
 
+/// A dataset, and that of a transcoder's target.
+type Read = (PathBuf, Option<PathBuf>);
+
 /// What decides which batches a run sees.
 type Stream = (usize, u64, u64, u64, usize, InputNormalisation, Option<u32>);
 
 impl Plan {
     /// Opens the data and fills everything in. `limit` is how many bytes a wave may need; by default most of what is free.
-    pub fn new(asked: &[Asked], limit: Option<u64>, threads: Option<usize>) -> Result<Self> {
-        let (mut sources, mut paths): (Vec<Source>, Vec<PathBuf>) = (Vec::new(), Vec::new());
-        let mut runs: Vec<Planned> = Vec::new();
+    ///
+    /// # Errors
+    /// A run without a dataset, with options that make no sense, or equal to another one, with its name; a
+    /// dataset that cannot be read.
+    pub fn new(asked: &[NamedConfig], limit: Option<u64>, threads: Option<usize>) -> Result<Self> {
+        let (mut sources, mut paths): (Vec<Source>, Vec<Read>) = (Vec::new(), Vec::new());
+        let mut runs: Vec<PlannedRun> = Vec::new();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = threads.unwrap_or(cores) as u64;
-        for Asked { name, config } in asked {
+        for NamedConfig { name, config } in asked {
             let data = config.data.as_deref().ok_or_else(|| {
                 Error::request(format!("run {name}: no dataset is given"))
                     .with_remedy("add data = \"FOLDER\" to [base]")
             })?;
-            let source = open(data, &mut sources, &mut paths)?;
+            let source = open((data, config.target.as_deref()), &mut sources, &mut paths)?;
             let resolved = sources[source].resolve(config).map_err(|error| of_run(name, error))?;
             let (bytes, help) = (memory::of_run(&resolved, threads), memory::of_help(&resolved, threads));
-            runs.push(Planned { name: name.clone(), bytes, help, resolved, source });
+            runs.push(PlannedRun { name: name.clone(), bytes, help, resolved, source });
         }
         check_different(&runs)?;
         let limit = limit.or_else(|| memory::available().map(|free| (free as f64 * SHARE) as u64));
@@ -85,7 +92,7 @@ impl Plan {
 
     /// Tokens of all runs together.
     pub fn tokens(&self) -> u64 {
-        self.runs.iter().map(Planned::tokens).sum()
+        self.runs.iter().map(PlannedRun::tokens).sum()
     }
 
     /// The most that a wave needs, in bytes, while few features are dead.
@@ -99,12 +106,16 @@ impl Plan {
     }
 }
 
-fn open(data: &Path, sources: &mut Vec<Source>, paths: &mut Vec<PathBuf>) -> Result<usize> {
-    if let Some(found) = paths.iter().position(|path| path == data) {
+fn open(
+    (data, target): (&Path, Option<&Path>),
+    sources: &mut Vec<Source>,
+    paths: &mut Vec<Read>,
+) -> Result<usize> {
+    if let Some(found) = paths.iter().position(|(d, t)| d == data && t.as_deref() == target) {
         return Ok(found);
     }
-    sources.push(Source::open(data)?);
-    paths.push(data.to_owned());
+    sources.push(Source::open(data, target)?);
+    paths.push((data.to_owned(), target.map(Path::to_owned)));
     Ok(sources.len() - 1)
 }
 
@@ -117,8 +128,8 @@ pub(super) fn of_run(name: &str, error: Error) -> Error {
 }
 
 /// Two runs that would be the same are a mistake: an option was crossed that one of them does not look at.
-fn check_different(runs: &[Planned]) -> Result<()> {
-    let looked_at = |run: &Planned| {
+fn check_different(runs: &[PlannedRun]) -> Result<()> {
+    let looked_at = |run: &PlannedRun| {
         let mut config = run.resolved.config.clone();
         if config.method.is_penalised() {
             config.k = 0;
@@ -127,8 +138,9 @@ fn check_different(runs: &[Planned]) -> Result<()> {
     };
     for (i, run) in runs.iter().enumerate() {
         let config = looked_at(run);
-        let same =
-            |other: &&Planned| other.source == run.source && config.differences(&looked_at(other)).is_empty();
+        let same = |other: &&PlannedRun| {
+            other.source == run.source && config.differences(&looked_at(other)).is_empty()
+        };
         if let Some(other) = runs[..i].iter().find(same) {
             return Err(Error::request(format!(
                 "runs {} and {} would be the same: what they differ in has no meaning for method {} (or is given on the command line \
@@ -140,7 +152,7 @@ fn check_different(runs: &[Planned]) -> Result<()> {
     Ok(())
 }
 
-fn stream_of(run: &Planned) -> Stream {
+fn stream_of(run: &PlannedRun) -> Stream {
     let config = &run.resolved.config;
     let multiple = config.max_norm.multiple().map(f32::to_bits);
     (
@@ -155,7 +167,7 @@ fn stream_of(run: &Planned) -> Stream {
 }
 
 /// Runs by stream, as many of each at once as fit.
-fn waves(runs: &[Planned], sources: &[Source], limit: Option<u64>) -> Vec<Wave> {
+fn waves(runs: &[PlannedRun], sources: &[Source], limit: Option<u64>) -> Vec<Wave> {
     let mut streams: Vec<(Stream, Vec<usize>)> = Vec::new();
     for (i, run) in runs.iter().enumerate() {
         let stream = stream_of(run);
@@ -180,24 +192,25 @@ fn waves(runs: &[Planned], sources: &[Source], limit: Option<u64>) -> Vec<Wave> 
     waves
 }
 
-fn wave_of(members: Vec<usize>, runs: &[Planned], sources: &[Source]) -> Wave {
+fn wave_of(members: Vec<usize>, runs: &[PlannedRun], sources: &[Source]) -> Wave {
     Wave { bytes: bytes_of(&members, runs, sources), help: help_of(&members, runs), runs: members }
 }
 
-fn help_of(wave: &[usize], runs: &[Planned]) -> u64 {
+fn help_of(wave: &[usize], runs: &[PlannedRun]) -> u64 {
     wave.iter().map(|&i| runs[i].help).sum()
 }
 
 /// The most that a wave may come to need.
-fn needs(wave: &[usize], runs: &[Planned], sources: &[Source]) -> u64 {
+fn needs(wave: &[usize], runs: &[PlannedRun], sources: &[Source]) -> u64 {
     bytes_of(wave, runs, sources) + help_of(wave, runs)
 }
 
-fn bytes_of(wave: &[usize], runs: &[Planned], sources: &[Source]) -> u64 {
+fn bytes_of(wave: &[usize], runs: &[PlannedRun], sources: &[Source]) -> u64 {
     let members = || wave.iter().map(|&i| &runs[i]);
     let Some(first) = members().next() else { return 0 };
     let source = &sources[first.source];
-    let gradients = members().any(|run| run.resolved.needs_gradients());
+    let gradients =
+        members().any(|run| run.resolved.needs_gradients() || run.resolved.config.target.is_some());
     let ends = members().map(|run| memory::of_end(&run.resolved, source.held_out_rows()));
     let end = ends.max().unwrap_or(0);
     let stream = memory::of_stream(&first.resolved, source.training_rows(), gradients, wave.len());

@@ -7,8 +7,8 @@ use rayon::ThreadPool;
 use storage::sweep::SweepRow;
 use storage::{Lock, RunRecord};
 
-use super::file::{self, Asked};
-use super::plan::{Plan, Planned, Wave, of_run};
+use super::file::{self, NamedConfig};
+use super::plan::{Plan, PlannedRun, Wave, of_run};
 use super::{SWEEP_FILE, TABLE};
 use crate::train::runs::board::Board;
 use crate::train::runs::job::{Entry, Job, Resume, previous_run};
@@ -57,7 +57,10 @@ impl SweepOutcome {
 }
 
 /// The runs that the sweep in `out` was begun with.
-pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
+///
+/// # Errors
+/// As [`read_file`](super::read_file), of `OUT/sweep.toml`.
+pub fn read_out(out: &Path) -> Result<Vec<NamedConfig>> {
     file::read_file(&out.join(SWEEP_FILE))
 }
 
@@ -68,13 +71,16 @@ pub fn read_out(out: &Path) -> Result<Vec<Asked>> {
 ///
 /// A run that fails does not end the others: see [`SweepOutcome::failures`]. Stopping writes a checkpoint of every run that is
 /// being trained and gives [`Error::Stopped`].
+///
+/// # Errors
+/// An `out` that holds a sweep already, or none to resume; a run in it that began with a different
+/// configuration; files that cannot be written; [`Error::Stopped`].
 pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -> Result<SweepOutcome> {
-    let began = Instant::now();
-    if out.join(SWEEP_FILE).exists() && !resume {
+    if begun_files(out) && !resume {
         return Err(Error::request(format!("{} already holds a sweep", out.display()))
             .with_remedy("give --resume to continue it, or a different folder"));
     }
-    if resume && !out.join(SWEEP_FILE).exists() {
+    if resume && !begun_files(out) {
         return Err(Error::request(format!("{} does not hold a sweep to resume", out.display()))
             .with_remedy("leave --resume out to begin one"));
     }
@@ -88,13 +94,21 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
     let lock = Lock::take(out)?;
     lock.note().iter().for_each(|note| progress.remark(note));
     write_runs(&plan.runs, &out.join(SWEEP_FILE))?;
-    let mut sweep = Sweep {
-        out,
-        runs: plan.runs.iter().map(not_begun).collect(),
-        board: Board::new(plan.runs.iter().map(|run| run.name.clone())),
-        threads: thread_pool(plan.runs.first().and_then(|run| run.resolved.config.threads))?,
-        may,
-    };
+    train_all(&mut Sweep::new(plan, out, may)?, plan, progress, true)
+}
+
+/// Whether `out` holds a sweep.
+pub(super) fn begun_files(out: &Path) -> bool {
+    out.join(SWEEP_FILE).exists()
+}
+
+/// Trains what is not finished, wave by wave; with `table`, `sweep.parquet` tells after each.
+pub(super) fn train_all(
+    sweep: &mut Sweep<'_>,
+    plan: &Plan,
+    progress: &mut dyn Progress,
+    table: bool,
+) -> Result<SweepOutcome> {
     progress.begin("train", Some(plan.tokens()), "tokens");
     let mut stopped = false;
     for wave in &plan.waves {
@@ -103,7 +117,9 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
             break;
         }
         sweep.train(plan, wave, progress)?;
-        sweep.write_table()?;
+        if table {
+            sweep.write_table()?;
+        }
         stopped = sweep.runs.iter().any(|run| run.stopped);
         if stopped {
             break;
@@ -114,18 +130,20 @@ pub fn run(plan: &Plan, out: &Path, resume: bool, progress: &mut dyn Progress) -
     progress.end(&summary);
     if stopped {
         return Err(Error::stopped(format!(
-            "{summary}; checkpoints of the others were written, continue with --resume"
+            "{summary}; checkpoints of the others were written, continue with {}",
+            if table { "--resume" } else { "the same command" }
         )));
     }
-    let runs = sweep.runs;
-    Ok(SweepOutcome { out: out.to_owned(), runs, seconds: began.elapsed().as_secs_f64() })
+    Ok(sweep.outcome())
 }
 
-fn not_begun(planned: &Planned) -> SweptRun {
+fn not_begun(planned: &PlannedRun) -> SweptRun {
     SweptRun { name: planned.name.clone(), config: planned.config().clone(), outcome: None, stopped: false }
 }
 
-struct Sweep<'a> {
+/// A sweep that is being trained, or put together of what is trained.
+pub(super) struct Sweep<'a> {
+    began: Instant,
     out: &'a Path,
     runs: Vec<SweptRun>,
     board: Board,
@@ -133,7 +151,31 @@ struct Sweep<'a> {
     may: Resume,
 }
 
-impl Sweep<'_> {
+impl<'a> Sweep<'a> {
+    /// The runs of `plan`, none of them looked at yet.
+    pub(super) fn new(plan: &Plan, out: &'a Path, may: Resume) -> Result<Self> {
+        Ok(Self {
+            began: Instant::now(),
+            out,
+            runs: plan.runs.iter().map(not_begun).collect(),
+            board: Board::new(plan.runs.iter().map(|run| run.name.clone())),
+            threads: thread_pool(plan.runs.first().and_then(|run| run.resolved.config.threads))?,
+            may,
+        })
+    }
+
+    /// How it came out so far.
+    pub(super) fn outcome(&self) -> SweepOutcome {
+        let seconds = self.began.elapsed().as_secs_f64();
+        SweepOutcome { out: self.out.to_owned(), runs: self.runs.clone(), seconds }
+    }
+
+    /// Writes `sweep.toml` and `sweep.parquet`.
+    pub(super) fn write(&self, plan: &Plan) -> Result<()> {
+        self.write_table()?;
+        write_runs(&plan.runs, &self.out.join(SWEEP_FILE))
+    }
+
     /// Trains the runs of `wave` that are not finished.
     fn train(&mut self, plan: &Plan, wave: &Wave, progress: &mut dyn Progress) -> Result<()> {
         let (mut jobs, mut going) = (Vec::new(), Vec::new());
@@ -160,7 +202,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, i: usize, planned: &Planned, result: Result<TrainOutcome>) {
+    pub(super) fn settle(&mut self, i: usize, planned: &PlannedRun, result: Result<TrainOutcome>) {
         let run = &mut self.runs[i];
         match result {
             Ok(outcome) => {
@@ -230,7 +272,7 @@ fn row(out: &Path, run: &SweptRun) -> SweepRow {
 }
 
 /// Writes every run with all its options: a sweep that needs no base and no lists.
-fn write_runs(runs: &[Planned], path: &Path) -> Result<()> {
+fn write_runs(runs: &[PlannedRun], path: &Path) -> Result<()> {
     let problem = |e: toml::ser::Error| Error::format(path, e.to_string());
     let mut text = String::new();
     for run in runs {

@@ -93,7 +93,7 @@ fn an_alias_names_the_folder_of_its_method() {
     assert_eq!(runs[1].name, "short-mutual-choice");
 }
 
-fn asked(data: &Path, methods: &[Method]) -> Vec<Asked> {
+fn asked(data: &Path, methods: &[Method]) -> Vec<NamedConfig> {
     let mut asked = Vec::new();
     for &method in methods {
         for (k, seed, steps) in [(4, 0, 60), (5, 1, 47)] {
@@ -107,14 +107,14 @@ fn asked(data: &Path, methods: &[Method]) -> Vec<Asked> {
                 aux_rho: method.is_feature_choice().then_some(0.5),
                 ..small_config()
             };
-            asked.push(Asked { name: format!("{method}-{seed}"), config });
+            asked.push(NamedConfig { name: format!("{method}-{seed}"), config });
         }
     }
     asked
 }
 
 fn sweep(
-    asked: &[Asked],
+    asked: &[NamedConfig],
     out: &Path,
     resume: bool,
     progress: &mut dyn crate::Progress,
@@ -139,7 +139,7 @@ fn every_run_ends_in_the_bits_it_has_when_trained_alone() {
     assert_eq!(plan.waves.iter().map(|wave| wave.runs.len()).collect::<Vec<_>>(), [9, 1]);
     let outcome = run(&plan, &out, false, &mut Quiet).unwrap();
     assert_eq!(outcome.failures(), None);
-    for Asked { name, config } in &asked {
+    for NamedConfig { name, config } in &asked {
         let alone = folder.path().join("alone").join(name);
         crate::train::run(config, &data, &alone, false, &mut Quiet).unwrap();
         assert!(weights(&out.join(name)) == weights(&alone), "{name}");
@@ -191,7 +191,7 @@ fn stopped_and_resumed_it_ends_in_the_same_bits() {
         |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().parse::<u64>().unwrap();
     std::fs::remove_dir_all(checkpoints.max_by_key(number).unwrap()).unwrap();
     sweep(&asked, &out, true, &mut Quiet).unwrap();
-    for Asked { name, .. } in &asked {
+    for NamedConfig { name, .. } in &asked {
         assert!(weights(&out.join(name)) == weights(&whole.join(name)), "{name}");
         assert_eq!(RunRecord::read(&out.join(name)).unwrap().status, RunStatus::Finished);
         let steps = |run: &Path| -> Vec<u64> {
@@ -217,7 +217,7 @@ fn a_wave_takes_what_fits_and_gives_the_same_bits() {
     assert_eq!(least.waves.len(), asked.len(), "a run that does not fit is tried alone");
     run(&all, &together, false, &mut Quiet).unwrap();
     run(&some, &apart, false, &mut Quiet).unwrap();
-    for Asked { name, .. } in &asked {
+    for NamedConfig { name, .. } in &asked {
         assert!(weights(&together.join(name)) == weights(&apart.join(name)), "{name}");
     }
 }
@@ -245,7 +245,7 @@ fn what_makes_no_sense_is_said_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("data"), folder.path().join("sweep"));
     write_with_gradients(&data, 600, 16);
-    let refused = |asked: &[Asked]| {
+    let refused = |asked: &[NamedConfig]| {
         let message = match Plan::new(asked, None, None) {
             Ok(plan) => run(&plan, &out, false, &mut Quiet).unwrap_err().to_string(),
             Err(error) => error.to_string(),

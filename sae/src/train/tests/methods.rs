@@ -245,9 +245,38 @@ fn controls_change_what_they_say_and_nothing_else() {
         assert_eq!(frozen.w_dec, first, "{method}: to the bit");
         assert_ne!(frozen.w_enc, first, "{method}: the encoder learns");
     }
+    for method in [Method::Topk, Method::MutualChoice, Method::Jumprelu] {
+        let config = TrainConfig {
+            freeze_decoder: Some(FrozenDecoder::Soft),
+            learning_rate: Some(0.1),
+            ..config_of(method)
+        };
+        let soft = Dictionary::load(&train(&format!("soft {method}"), &config)).unwrap();
+        let first = state::directions(96, d, config.seed);
+        let rows = soft.w_dec.chunks_exact(d).zip(first.chunks_exact(d));
+        let cosines: Vec<f64> = rows.map(|(row, begun)| kernels::wide::dot(row, begun)).collect();
+        assert!(cosines.iter().all(|&c| (0.8 - 1e-5..=1.0 + 1e-5).contains(&c)), "{method}: {cosines:?}");
+        assert!(cosines.iter().any(|&c| c < 0.81), "{method}: some come to the edge: {cosines:?}");
+
+        let config = TrainConfig { freeze_encoder: true, ..config_of(method) };
+        let frozen = Dictionary::load(&train(&format!("frozen encoder {method}"), &config)).unwrap();
+        // The norm that fits the first batch is given to all rows alike.
+        let rows = frozen.w_enc.chunks_exact(d).zip(first.chunks_exact(d));
+        let norms: Vec<f64> = rows.clone().map(|(row, begun)| kernels::wide::dot(row, begun)).collect();
+        assert!(norms.iter().all(|n| (n - norms[0]).abs() < 1e-5 && *n > 0.0), "{method}: {norms:?}");
+        for (row, begun) in rows {
+            assert!(row.iter().zip(begun).all(|(w, b)| (w - norms[0] as f32 * b).abs() < 1e-6), "{method}");
+        }
+        assert!(frozen.b_enc.iter().all(|b| *b == 0.0) && frozen.w_dec != first, "{method}");
+    }
     let refused = |config: TrainConfig| {
         run(&config, &data, &folder.path().join("no"), false, &mut Quiet).unwrap_err().to_string()
     };
+    let message = refused(TrainConfig { freeze_encoder: true, ..config_of(Method::Relu) });
+    assert!(message.contains("freeze_encoder has no meaning for method relu"), "{message}");
+    let both = TrainConfig { freeze_decoder: Some(FrozenDecoder::Soft), ..config_of(Method::Topk) };
+    let message = refused(TrainConfig { freeze_encoder: true, ..both });
+    assert!(message.contains("nothing would be trained"), "{message}");
     let message = refused(TrainConfig { shuffle_gradients: true, ..config_of(Method::Topk) });
     assert!(message.contains("shuffle_gradients has no meaning for method topk"), "{message}");
     let message =
@@ -292,7 +321,7 @@ fn a_search_that_misses_too_much_is_left_for_good() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     write_with_gradients(&data, 2500, 16);
-    let source = Source::open(&data).unwrap();
+    let source = Source::open(&data, None).unwrap();
     let resolved = |least_recall| {
         // No recall is above 1, so 1.5 is a limit that no search reaches.
         let resolved = source.resolve(&config_of(Method::Topk)).unwrap();

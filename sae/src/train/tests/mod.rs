@@ -1,6 +1,7 @@
 //! Whole runs on datasets on disk.
 
 pub mod methods;
+mod transcoders;
 
 use std::sync::Arc;
 
@@ -32,8 +33,21 @@ pub fn write(
     document_rows: usize,
     held_out: impl Fn(usize) -> bool,
 ) {
+    write_at(HOOK, dir, x, gradients, d, document_rows, held_out);
+}
+
+/// The same, of a different hook.
+pub fn write_at(
+    hook: &str,
+    dir: &Path,
+    x: &[f32],
+    gradients: Option<&[f32]>,
+    d: usize,
+    document_rows: usize,
+    held_out: impl Fn(usize) -> bool,
+) {
     let model = ModelRef { id: "planted".into(), path: None, sha256: "00".into() };
-    let mut header = Manifest::new(model, Some(HOOK.into()), d, Dtype::F32);
+    let mut header = Manifest::new(model, Some(hook.into()), d, Dtype::F32);
     header.left_out = vec!["BOS".into()];
     let mut writer = DatasetWriter::begin(dir, header).unwrap();
     let n = x.len() / d;

@@ -29,7 +29,7 @@ const BLOCK_ROWS: usize = 4096;
 
 /// What thresholds are fitted for.
 #[derive(Debug, Clone, Copy)]
-pub struct Trained<'a> {
+pub struct TrainedRun<'a> {
     pub resolved: &'a Resolved,
     pub state: &'a TrainState,
     pub statistics: &'a Statistics,
@@ -41,7 +41,7 @@ pub struct Trained<'a> {
 
 /// What was fitted.
 #[derive(Debug)]
-pub struct Fitted {
+pub struct FittedThresholds {
     /// `[F]`, for scaled activations.
     pub thresholds: Vec<f32>,
     pub record: ThresholdFit,
@@ -53,12 +53,12 @@ pub struct Fitted {
 /// # Errors
 /// If rows cannot be read, or the work is stopped.
 pub fn fit(
-    trained: &Trained<'_>,
+    trained: &TrainedRun<'_>,
     source: &Source,
     threads: &ThreadPool,
     progress: &mut dyn Progress,
-) -> Result<Option<Fitted>> {
-    let Trained { resolved, state, statistics, position, l0_training } = *trained;
+) -> Result<Option<FittedThresholds>> {
+    let TrainedRun { resolved, state, statistics, position, l0_training } = *trained;
     if !resolved.config.method.fits_thresholds() {
         return Ok(None);
     }
@@ -78,7 +78,12 @@ pub fn fit(
     };
     let (check, fitting) = ((rows / 5).max(1), rows - (rows / 5).max(1));
     progress.begin("fit thresholds", Some(rows), "tokens");
-    let mut source = Blocks { batches: &mut batches, batch: Batch::default(), done: 0, progress };
+    // A transcoder encodes what it is given; its decoder's bias is the target's.
+    let subtracted = match statistics.target {
+        None => state.b_dec.value.clone(),
+        Some(_) => vec![0.0; state.d],
+    };
+    let mut source = Blocks { batches: &mut batches, batch: Batch::default(), subtracted, done: 0, progress };
     let thresholds = match resolved.config.method.inference() {
         Inference::ThresholdEach => {
             let rates = state.budgets.iter().map(|&m| f64::from(m) / resolved.config.batch as f64);
@@ -100,20 +105,22 @@ pub fn fit(
         l0_training,
         l0_threshold,
     };
-    Ok(Some(Fitted { thresholds, record }))
+    Ok(Some(FittedThresholds { thresholds, record }))
 }
 
 /// Rows, a block at a time.
 struct Blocks<'a> {
     batches: &'a mut Batches,
     batch: Batch,
+    /// `[d]`
+    subtracted: Vec<f32>,
     done: u64,
     progress: &'a mut dyn Progress,
 }
 
 impl Blocks<'_> {
     /// Calls `visit` with the next `rows` rows, centred, in blocks `[≤ BLOCK_ROWS, d]`.
-    fn each(&mut self, state: &TrainState, rows: u64, mut visit: impl FnMut(&[f32])) -> Result<()> {
+    fn each(&mut self, rows: u64, mut visit: impl FnMut(&[f32])) -> Result<()> {
         let (mut left, mut centred) = (rows, Vec::new());
         while left > 0 {
             if self.progress.stop_requested() {
@@ -123,7 +130,7 @@ impl Blocks<'_> {
             let block = left.min(BLOCK_ROWS as u64) as usize;
             self.batches.next(&mut self.batch, block)?;
             centred.resize(self.batch.x.len(), 0.0);
-            centre(&mut centred, &self.batch.x, &state.b_dec.value);
+            centre(&mut centred, &self.batch.x, &self.subtracted);
             visit(&centred);
             left -= block as u64;
             self.done += block as u64;
@@ -145,7 +152,7 @@ fn pre_activations(state: &TrainState, centred: &[f32], out: &mut Vec<f32>) {
 fn one(state: &TrainState, k: f64, rows: u64, threads: &ThreadPool, source: &mut Blocks<'_>) -> Result<f32> {
     let mut histogram = Histogram::default();
     let width = chunk_rows(state.features) * state.d;
-    source.each(state, rows, |centred| {
+    source.each(rows, |centred| {
         let counted = |(mut histogram, mut z): (Histogram, Vec<f32>), rows: &[f32]| {
             pre_activations(state, rows, &mut z);
             histogram.add(&z);
@@ -171,7 +178,7 @@ fn each(
     let wanted = |rate: &f64| Largest::new(((rate * rows as f64).round() as usize).max(1));
     let mut largest: Vec<Largest> = rates.iter().map(wanted).collect();
     let tile = chunk_rows(BLOCK_ROWS);
-    source.each(state, rows, |centred| {
+    source.each(rows, |centred| {
         let tokens = centred.len() / state.d;
         threads.install(|| {
             (largest.par_chunks_mut(tile), state.w_enc.value.par_chunks(tile * state.d))
@@ -201,7 +208,7 @@ fn count(
 ) -> Result<f64> {
     let mut codes = 0;
     let width = chunk_rows(state.features) * state.d;
-    source.each(state, rows, |centred| {
+    source.each(rows, |centred| {
         let above = |z: &mut Vec<f32>, rows: &[f32]| {
             pre_activations(state, rows, z);
             let passes = |(z, threshold): (&f32, &f32)| u64::from(*z > threshold.max(0.0));

@@ -8,7 +8,7 @@ use egui::{Align, ComboBox, Layout, RichText, Role, Ui, WidgetInfo};
 use super::super::{Interaction, either, words};
 use super::Parts;
 use crate::address::Place;
-use crate::data::experts::features::OfExpert;
+use crate::data::experts::features::ExpertFeatures;
 use crate::data::experts::tables::Transitions;
 use crate::data::{ExpertUsage, FeatureExpertRow};
 use crate::load::KeyedRequest;
@@ -218,7 +218,7 @@ impl About<'_> {
         &self,
         ui: &mut Ui,
         key: &(PathBuf, u16, u16),
-        found: Option<&OfExpert>,
+        found: Option<&ExpertFeatures>,
         scene: &Scene<'_>,
         asked: &mut Interaction,
     ) -> Option<u32> {

@@ -10,8 +10,8 @@ use egui::{Button, Frame, Link, Margin, RichText, Role, ScrollArea, Ui, WidgetIn
 use super::{Interaction, no_usage};
 use crate::action::{Action, Command};
 use crate::address::Place;
-use crate::data::experts::features::{self, OfExpert};
-use crate::data::experts::tables::{self, Special, Together, Transitions};
+use crate::data::experts::features::{self, ExpertFeatures};
+use crate::data::experts::tables::{self, CoActivations, Specialisations, Transitions};
 use crate::data::{ExpertUsage, LayerUsage, VocabularyRow};
 use crate::load::{KeyedRequest, Lane, Workers};
 use crate::stores::Need;
@@ -41,13 +41,13 @@ pub struct ExpertView {
 /// What is loaded for the page.
 #[derive(Debug, Default)]
 struct Parts {
-    special: KeyedRequest<(), Special>,
-    together: KeyedRequest<u16, Together>,
+    special: KeyedRequest<(), Specialisations>,
+    together: KeyedRequest<u16, CoActivations>,
     words: KeyedRequest<u16, Vec<VocabularyRow>>,
     onward: KeyedRequest<u16, Option<Transitions>>,
     /// From the layer before.
     backward: KeyedRequest<u16, Option<Transitions>>,
-    features: KeyedRequest<(PathBuf, u16, u16), Option<OfExpert>>,
+    features: KeyedRequest<(PathBuf, u16, u16), Option<ExpertFeatures>>,
 }
 
 impl ExpertView {

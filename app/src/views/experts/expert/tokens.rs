@@ -8,7 +8,7 @@ use egui::{Align, Button, ComboBox, Label, Layout, Link, ProgressBar, RichText, 
 use super::super::either;
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::experts::tokens::{self, ChosenToken, Order, Piece, Wanted};
+use crate::data::experts::tokens::{self, ChosenToken, Order, Piece, TokenQuery};
 use crate::data::{ExpertUsage, Vocabulary};
 use crate::load::{Lane, StreamedRequest, Workers};
 use crate::theme::{palette, space, tokens::size};
@@ -21,7 +21,7 @@ pub struct Tokens {
     found: StreamedRequest<Piece>,
     /// What `found` is of.
     asked: Option<(u16, u16, Order, Option<String>)>,
-    wanted: Option<Wanted>,
+    wanted: Option<TokenQuery>,
     strongest: bool,
     domain: Option<String>,
     breaks: bool,
@@ -59,7 +59,7 @@ impl Tokens {
         };
         if std::mem::take(&mut self.again) || self.asked.as_ref() != Some(&key) {
             self.asked = Some(key);
-            let wanted = Wanted { layer, expert, order, documents };
+            let wanted = TokenQuery { layer, expert, order, documents };
             self.wanted = Some(wanted.clone());
             let dir = dataset.to_owned();
             self.found.ask(workers, Lane::Scans, move |feed| tokens::find(&dir, &wanted, 0, feed));

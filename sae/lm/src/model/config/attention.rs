@@ -57,6 +57,9 @@ impl Family<'_> {
     }
 
     /// Attention of a layer.
+    ///
+    /// # Errors
+    /// A field that is missing, has the wrong type or a value that this version does not read, with its name.
     pub fn attention(&self, layer: usize) -> Result<AttentionConfig> {
         let f = &self.fields;
         let heads = f.needed(&["num_attention_heads", "n_head"])?;
@@ -144,6 +147,10 @@ impl Family<'_> {
     }
 
     /// The longest context, as far as it is computed as transformers does.
+    ///
+    /// # Errors
+    /// None of `max_position_embeddings`, `n_positions` and `n_ctx`, or one that is not a size; LongRoPE's
+    /// lists.
     pub fn positions(&self) -> Result<usize> {
         let all = self.fields.needed(&["max_position_embeddings", "n_positions", "n_ctx"])?;
         // Beyond its first context, LongRoPE turns by other rates, and Ministral 3 scales queries by their position.

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{AttentionConfig, BlockConfig, Config, DenseConfig, ExpertsConfig, MlpConfig, Scaling};
+use super::{
+    Activation, AttentionConfig, BlockConfig, Config, Decomposition, DenseConfig, ExpertsConfig, MlpConfig,
+    MonetConfig, Scaling,
+};
 use crate::{Error, Result};
 
 /// Larger sizes are taken for damage.
@@ -93,14 +96,40 @@ impl Check<'_> {
                 )
             })?;
         }
+        self.that(!e.router.by_sparsity || (e.activation == Activation::Relu && !e.gated), || {
+            "router is expected_sparsity, which is defined for plain ReLU experts (hidden_act relu)"
+                .to_owned()
+        })?;
         e.shared.map_or(Ok(()), |shared| self.dense(&shared.mlp))
     }
 
-    fn block(&self, block: &BlockConfig) -> Result<()> {
+    fn monet(&self, m: &MonetConfig, d_model: usize) -> Result<()> {
+        self.size("moe_dim", m.hidden)?;
+        self.that((1..=1 << 12).contains(&m.side), || {
+            format!("moe_experts, the halves of each kind, is {}; expected 1 to 4096", m.side)
+        })?;
+        self.that((1..=1 << 10).contains(&m.heads), || {
+            format!("moe_heads is {}; expected 1 to 1024", m.heads)
+        })?;
+        self.that((1..=m.side).contains(&m.topk), || {
+            format!("moe_topk is {}; expected 1 to moe_experts {}", m.topk, m.side)
+        })?;
+        let halves = m.decomposition == Decomposition::Horizontal
+            || (m.hidden.is_multiple_of(2) && d_model.is_multiple_of(2));
+        self.that(halves, || {
+            format!(
+                "moe_dim {} and hidden_size {d_model} must be even: a vertical decomposition halves both",
+                m.hidden
+            )
+        })
+    }
+
+    fn block(&self, block: &BlockConfig, d_model: usize) -> Result<()> {
         self.attention(&block.attention)?;
         match &block.mlp {
             MlpConfig::Dense(dense) => self.dense(dense),
             MlpConfig::Experts(experts) => self.experts(experts),
+            MlpConfig::Monet(monet) => self.monet(monet, d_model),
         }
     }
 }
@@ -114,5 +143,5 @@ pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
     check.positive("final_logit_softcapping", config.logit_cap)?;
     check.positive("logits_scaling", Some(config.logit_scale))?;
     check.positive("the norms' epsilon", Some(config.final_norm.eps))?;
-    config.blocks.iter().try_for_each(|block| check.block(block))
+    config.blocks.iter().try_for_each(|block| check.block(block, config.hidden_size))
 }

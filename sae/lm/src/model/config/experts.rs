@@ -7,10 +7,13 @@ use crate::Result;
 
 impl<'a> Family<'a> {
     /// Whether a layer has experts.
+    ///
+    /// # Errors
+    /// A `moe_layer_freq` other than 1, fields of the wrong type.
     pub fn has_experts(&self, layer: usize) -> Result<bool> {
         let f = &self.fields;
         Ok(match self.kind {
-            "olmoe" | "mixtral" | "gpt_oss" | "granitemoe" | "granitemoeshared" => true,
+            "olmoe" | "mixtral" | "gpt_oss" | "granitemoe" | "granitemoeshared" | "plain_moe" => true,
             "qwen2_moe" | "qwen3_moe" => {
                 let dense = f.list("mlp_only_layers")?.unwrap_or_default();
                 let step = f.size(&["decoder_sparse_step"])?.unwrap_or(1);
@@ -29,6 +32,10 @@ impl<'a> Family<'a> {
     }
 
     /// The experts of the layers that have some.
+    ///
+    /// # Errors
+    /// No number of experts, of experts per token or of hidden units; a router or an activation that is not
+    /// read.
     pub fn experts(&self) -> Result<ExpertsConfig> {
         let f = &self.fields;
         let names = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
@@ -49,6 +56,7 @@ impl<'a> Family<'a> {
             hidden,
             activation: if gpt_oss { clamped()? } else { self.activation()? },
             bias: gpt_oss,
+            gated: self.kind != "plain_moe",
             router: self.router()?,
             shared: self.shared(hidden)?,
             naming: match self.kind {
@@ -70,6 +78,7 @@ impl<'a> Family<'a> {
             normalise: f.flag("norm_topk_prob", self.is(&["mixtral", "deepseek_v3"]))?,
             scale: 1.0,
             capacity: None,
+            by_sparsity: false,
         };
         let scale = f.number(&["routed_scaling_factor"])?;
         Ok(match self.kind {
@@ -80,6 +89,19 @@ impl<'a> Family<'a> {
             "granitemoe" | "granitemoeshared" => {
                 RouterConfig { score: Score::SoftmaxOfChosen, normalise: false, ..plain }
             }
+            "plain_moe" => match f.text(&["router"])?.unwrap_or("learned") {
+                "learned" => plain,
+                "expected_sparsity" => RouterConfig {
+                    score: Score::SoftmaxOfChosen,
+                    normalise: false,
+                    by_sparsity: true,
+                    ..plain
+                },
+                other => {
+                    let known = "learned and expected_sparsity";
+                    return Err(f.error(format!("router is `{other}`; this version reads {known}")));
+                }
+            },
             "deepseek_v2" => {
                 f.only("norm_topk_prob", false)?;
                 self.said("scoring_func", "softmax")?;

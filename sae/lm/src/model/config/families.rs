@@ -14,7 +14,8 @@ use super::{
 use crate::Result;
 
 /// Families that are read, as `model_type` names them.
-pub(super) const FAMILIES: [&str; 24] = [
+pub(super) const FAMILIES: [&str; 27] = [
+    "arcee",
     "deepseek_v2",
     "deepseek_v3",
     "gemma2",
@@ -30,10 +31,12 @@ pub(super) const FAMILIES: [&str; 24] = [
     "ministral3",
     "mistral",
     "mixtral",
+    "monet",
     "olmo2",
     "olmo3",
     "olmoe",
     "phi3",
+    "plain_moe",
     "qwen2",
     "qwen2_moe",
     "qwen3",
@@ -121,6 +124,10 @@ impl Family<'_> {
         })
     }
 
+    /// The norms' kind and ε.
+    ///
+    /// # Errors
+    /// An ε that is not a finite number.
     pub fn norm(&self) -> Result<NormConfig> {
         let kind = match self.kind {
             "gpt2" | "gpt_neox" => NormKind::Layer,
@@ -148,6 +155,10 @@ impl Family<'_> {
         })
     }
 
+    /// The activation of the MLP.
+    ///
+    /// # Errors
+    /// A name that is not one of those below, and which they are.
     pub fn activation(&self) -> Result<Activation> {
         let names = ["hidden_activation", "hidden_act", "activation_function"];
         match self.fields.text(&names)?.unwrap_or("silu") {
@@ -156,15 +167,19 @@ impl Family<'_> {
             "gelu" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
             "relu" => Ok(Activation::Relu),
+            "relu2" => Ok(Activation::SquaredRelu),
             other => Err(self.fields.error(format!(
-                "hidden_act is `{other}`; this version reads silu, gelu, gelu_new, gelu_pytorch_tanh and relu"
+                "hidden_act is `{other}`; this version reads silu, gelu, gelu_new, gelu_pytorch_tanh, relu and relu2"
             ))),
         }
     }
 
     /// A dense MLP of `hidden` units.
+    ///
+    /// # Errors
+    /// As [`Family::activation`].
     pub fn dense(&self, hidden: usize, bias: bool) -> Result<DenseConfig> {
-        let gated = !self.is(&["gpt2", "gpt_neox"]);
+        let gated = !self.is(&["gpt2", "gpt_neox", "arcee"]);
         Ok(DenseConfig { hidden, activation: self.activation()?, gated, bias, joined: false })
     }
 
@@ -172,6 +187,9 @@ impl Family<'_> {
         let f = &self.fields;
         if self.has_experts(layer)? {
             return Ok(MlpConfig::Experts(self.experts()?));
+        }
+        if self.kind == "monet" {
+            return Ok(MlpConfig::Monet(self.monet(layer)?));
         }
         let hidden = match self.kind {
             "gpt2" => f.size(&["n_inner"])?.unwrap_or(4 * self.d_model),

@@ -28,6 +28,10 @@ pub(in crate::model) fn names_with_defaults(family: &str) -> impl Iterator<Item 
 }
 
 impl<'a> Fields<'a> {
+    /// The fields of the object `value`; `path` is the file that messages name.
+    ///
+    /// # Errors
+    /// A value that is not an object.
     pub fn new(value: &'a Value, path: &'a Path) -> Result<Self> {
         match value {
             Value::Object(map) => Ok(Self { map, defaults: None, path }),
@@ -67,28 +71,51 @@ impl<'a> Fields<'a> {
         read(value).map(Some).ok_or_else(wrong)
     }
 
+    /// The first of `names` that is given, as a size.
+    ///
+    /// # Errors
+    /// A value that is not a whole number from 0 to 2⁴⁰, with its name.
     pub fn size(&self, names: &[&'a str]) -> Result<Option<usize>> {
         let read = |v: &Value| v.as_u64().filter(|n| *n <= 1 << 40).map(|n| n as usize);
         self.typed(names, "a number of things", read)
     }
 
+    /// A size that a configuration must have.
+    ///
+    /// # Errors
+    /// As [`Fields::size`], and if none of `names` is given.
     pub fn needed(&self, names: &[&'a str]) -> Result<usize> {
         self.size(names)?.ok_or_else(|| self.error(format!("has no {}", names[0])))
     }
 
+    /// The first of `names` that is given, as a number.
+    ///
+    /// # Errors
+    /// A value that is not a finite number, with its name.
     pub fn number(&self, names: &[&'a str]) -> Result<Option<f64>> {
         self.typed(names, "a finite number", |v| v.as_f64().filter(|n| n.is_finite()))
     }
 
+    /// A switch, `default` where it is not given.
+    ///
+    /// # Errors
+    /// A value that is neither true nor false.
     pub fn flag(&self, name: &'a str, default: bool) -> Result<bool> {
         Ok(self.typed(&[name], "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
+    /// The first of `names` that is given, as a text.
+    ///
+    /// # Errors
+    /// A value that is not a text, with its name.
     pub fn text(&self, names: &[&'a str]) -> Result<Option<&'a str>> {
         self.typed(names, "a text", Value::as_str)
     }
 
     /// A token's number; of several the first.
+    ///
+    /// # Errors
+    /// A value that is not a whole number below 2³², or an empty list. Negative ones mean "none".
     pub fn token(&self, name: &'a str) -> Result<Option<u32>> {
         let read = |v: &Value| {
             let one = v.as_array().map_or(Some(v), |all| all.first())?;
@@ -101,10 +128,18 @@ impl<'a> Fields<'a> {
         self.typed(&[name], "a token's number", read)
     }
 
+    /// A list.
+    ///
+    /// # Errors
+    /// A value that is not a list.
     pub fn list(&self, name: &'a str) -> Result<Option<&'a [Value]>> {
         self.typed(&[name], "a list", |v| v.as_array().map(Vec::as_slice))
     }
 
+    /// The first of `names` that is given, as an object.
+    ///
+    /// # Errors
+    /// A value that is not an object, with its name.
     pub fn object(&self, names: &[&'a str]) -> Result<Option<Self>> {
         match self.get(names) {
             None => Ok(None),
@@ -114,6 +149,9 @@ impl<'a> Fields<'a> {
     }
 
     /// A switch that this program has in one position only.
+    ///
+    /// # Errors
+    /// The other position, or a value that is neither true nor false.
     pub fn only(&self, name: &'a str, value: bool) -> Result<()> {
         match self.flag(name, value)? == value {
             true => Ok(()),

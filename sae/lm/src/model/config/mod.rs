@@ -10,6 +10,7 @@ mod experts;
 mod families;
 mod fields;
 mod moe;
+mod monet;
 mod refused;
 mod rope;
 mod text_part;
@@ -19,6 +20,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use moe::{ExpertNaming, ExpertsConfig, Groups, RouterConfig, Score, Shared};
+pub use monet::{Decomposition, MonetConfig};
 pub use rope::{RopeConfig, Scaling};
 
 use crate::{Error, Result};
@@ -187,6 +189,8 @@ pub enum MlpConfig {
     Dense(DenseConfig),
     /// A mixture of experts.
     Experts(ExpertsConfig),
+    /// Monet's experts, each put together of two halves.
+    Monet(MonetConfig),
 }
 
 /// An MLP: `W_down (act(W_gate x) ∘ W_up x)`, or `W_down act(W_up x)`.
@@ -216,6 +220,9 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0).
     Relu,
+    /// max(x, 0)² (Monet, Arcee).
+    #[serde(rename = "relu2")]
+    SquaredRelu,
     /// GPT-OSS: `g = min(gate, limit)`, `u = clamp(up, ±limit)`, `(u + 1) · g σ(alpha g)`.
     ClampedSwiglu {
         /// α.
@@ -251,6 +258,7 @@ impl Config {
     pub fn experts(&self) -> Option<(usize, usize)> {
         let of = |block: &BlockConfig| match &block.mlp {
             MlpConfig::Experts(e) => Some((e.experts, e.k)),
+            MlpConfig::Monet(m) => Some((m.experts(), m.recorded())),
             MlpConfig::Dense(_) => None,
         };
         self.blocks.iter().filter_map(of).max()

@@ -17,6 +17,8 @@ pub struct ExpertsConfig {
     pub activation: Activation,
     /// Biases of the experts.
     pub bias: bool,
+    /// Whether an expert is `W_down (act(W_gate x) ∘ W_up x)`; else it is `W_down act(W_up x)`.
+    pub gated: bool,
     /// How tokens choose.
     pub router: RouterConfig,
     /// An MLP that every token goes through besides its experts.
@@ -65,6 +67,9 @@ pub struct RouterConfig {
     pub scale: f64,
     /// Choices of one expert and one sequence beyond this many are dropped (Switch).
     pub capacity: Option<usize>,
+    /// Whether logits are computed from the experts' own weights, so that tokens go to the experts that are
+    /// expected to be sparsest for them (MoE-X), not from rows of a router.
+    pub by_sparsity: bool,
 }
 
 /// What a router's logits z become.

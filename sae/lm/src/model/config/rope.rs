@@ -127,6 +127,9 @@ pub(super) struct RopeFields<'a> {
 
 impl<'a> RopeFields<'a> {
     /// `kind` is a layer's type where `rope_parameters` has an entry for each type.
+    ///
+    /// # Errors
+    /// `rope_parameters` or `rope_scaling` that is not an object.
     pub fn new(all: Fields<'a>, kind: Option<&'a str>) -> Result<Self> {
         let own = match all.object(&["rope_parameters", "rope_scaling"])? {
             Some(parameters) => match kind.map(|kind| parameters.object(&[kind])).transpose()?.flatten() {
@@ -138,6 +141,10 @@ impl<'a> RopeFields<'a> {
         Ok(Self { all, own })
     }
 
+    /// A number of the entry, None where it has none of that name.
+    ///
+    /// # Errors
+    /// A value that is not a finite number.
     pub fn number(&self, name: &'a str) -> Result<Option<f64>> {
         self.own.map_or(Ok(None), |own| own.number(&[name]))
     }
@@ -149,6 +156,9 @@ impl<'a> RopeFields<'a> {
     }
 
     /// Base: the entry's own, else `rope_theta`, else `default`.
+    ///
+    /// # Errors
+    /// A base that is not a number above 1.
     pub fn theta(&self, names: &[&'a str], default: f64) -> Result<f64> {
         let theta = match self.number("rope_theta")? {
             Some(theta) => theta,
@@ -161,6 +171,9 @@ impl<'a> RopeFields<'a> {
     }
 
     /// DeepSeek's correction of the attention scale: mscale² where `mscale_all_dim` is set.
+    ///
+    /// # Errors
+    /// `mscale_all_dim` or `factor` that is not a number.
     pub fn scale_correction(&self) -> Result<f64> {
         match (self.number("mscale_all_dim")?.filter(|m| *m != 0.0), self.number("factor")?) {
             (Some(all), Some(factor)) => Ok(mscale(factor, all).powi(2)),
@@ -168,6 +181,10 @@ impl<'a> RopeFields<'a> {
         }
     }
 
+    /// How positions beyond the first training are rotated.
+    ///
+    /// # Errors
+    /// A type that is not read, and which are; a number or list that its type needs and the entry lacks.
     pub fn scaling(&self) -> Result<Scaling> {
         let kind = self.own.map_or(Ok(None), |own| own.text(&["rope_type", "type"]))?;
         match kind.unwrap_or("default") {
@@ -190,6 +207,9 @@ impl<'a> RopeFields<'a> {
     }
 
     /// The context up to which a model is computed, where a different rule holds after it.
+    ///
+    /// # Errors
+    /// Lists of factors that are not numbers; no original context length where a different rule follows it.
     pub fn first_context(&self) -> Result<Option<usize>> {
         let queries_scaled = self.number("llama_4_scaling_beta")?.is_some_and(|beta| beta != 0.0);
         let long =

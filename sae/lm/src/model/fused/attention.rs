@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use super::super::load::{Linear, Norm};
 use super::super::ops::{Attend, Columns, Inputs, Numbers, Rotation, TOKENS, slice};
 use super::parts::{InputNorm, Join, Joining, Product, RowNorm, space};
-use kernels::gemm::{Into, Mat};
+use kernels::gemm::{Mat, WriteMode};
 use kernels::pieces::{equal_pieces, pieces};
 use kernels::spare::Spare;
 
@@ -28,7 +28,7 @@ pub struct AttentionBranch {
 
 /// What the backward pass reads of the forward pass.
 #[derive(Debug, Default)]
-struct Saved {
+struct SavedForward {
     /// Queries, keys and values side by side as attention reads them, `[tokens, width]`.
     qkv: Vec<f32>,
     /// Before their norms, if they have any.
@@ -75,6 +75,9 @@ impl Widths {
 
 impl AttentionBranch {
     /// `x [rows, len, d_model]` → x and the branch's output added.
+    ///
+    /// # Errors
+    /// An `x` of a different width than the weights, or tensors that are not f32 on the CPU.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         let saved = x.track_op().then(Mutex::default);
         x.contiguous()?.apply_op1(Op { branch: self, saved })
@@ -104,7 +107,7 @@ impl AttentionBranch {
                 norm.rows(&x[i * TOKENS * w.d..][..rows * w.d], normed);
                 let normed = Mat::new(normed, rows, w.d);
                 for (product, at) in products.iter().zip(w.starts()) {
-                    product.rows(normed, Into::Overwrite, qkv, w.all(), at);
+                    product.rows(normed, WriteMode::Overwrite, qkv, w.all(), at);
                 }
             });
             finish(i * TOKENS, qkv);
@@ -150,7 +153,7 @@ impl AttentionBranch {
             spare.with(|s| {
                 let (z, out) = (space(&mut s.z, n * z_width), space(&mut s.out, n * w.d));
                 attend.block(&inputs, &keys, *row, queries, &mut s.p, z);
-                product.rows(Mat::new(z, n, z_width), Into::Overwrite, out, w.d, 0);
+                product.rows(Mat::new(z, n, z_width), WriteMode::Overwrite, out, w.d, 0);
                 finish(row * len + queries.start, out, y);
             });
         }))
@@ -162,7 +165,7 @@ impl AttentionBranch {
         self.attended(w, &qkv, |first, out, y| join.rows(out, &x[first * w.d..][..y.len()], y))
     }
 
-    fn forward_saving(&self, x: &[f32]) -> Result<(Vec<f32>, Saved)> {
+    fn forward_saving(&self, x: &[f32]) -> Result<(Vec<f32>, SavedForward)> {
         let (w, norms, join) = (self.widths()?, self.qk_norms()?, self.join.numbers()?);
         let (raw, qkv) = match &norms {
             None => (Vec::new(), self.project(x, |first, qkv| self.prepare(w, None, first, qkv))?),
@@ -180,17 +183,17 @@ impl AttentionBranch {
         };
         if !join.reads_out() {
             let y = self.attended(w, &qkv, |first, out, y| join_rows(&join, first, out, y))?;
-            return Ok((y, Saved { qkv, raw, out: Vec::new() }));
+            return Ok((y, SavedForward { qkv, raw, out: Vec::new() }));
         }
         let out = self.attended(w, &qkv, |_, out, y| y.copy_from_slice(out))?;
         let y = equal_pieces(x.len(), TOKENS * w.d, |i, y| {
             join_rows(&join, i * TOKENS, &out[i * TOKENS * w.d..][..y.len()], y);
         });
-        Ok((y, Saved { qkv, raw, out }))
+        Ok((y, SavedForward { qkv, raw, out }))
     }
 
     /// The gradient of x where that of the result is `g`.
-    fn backward(&self, x: &[f32], g: &[f32], saved: &Saved) -> Result<Vec<f32>> {
+    fn backward(&self, x: &[f32], g: &[f32], saved: &SavedForward) -> Result<Vec<f32>> {
         let w = self.widths()?;
         let dz = self.z_back(w, g, &saved.out)?;
         let gradients = self.attend.backward(&w.inputs(&saved.qkv), &dz);
@@ -212,7 +215,7 @@ impl AttentionBranch {
                 let d_normed = space(&mut s.normed, rows * w.d);
                 for (n, (product, at)) in products.iter().zip(w.starts()).enumerate() {
                     let part = Mat::strided(&d_qkv[at..], rows, product.widths().0, w.all());
-                    let mode = if n == 0 { Into::Overwrite } else { Into::Add };
+                    let mode = if n == 0 { WriteMode::Overwrite } else { WriteMode::Add };
                     product.rows(part, mode, d_normed, w.d, 0);
                 }
                 dx.copy_from_slice(&g[first * w.d..][..dx.len()]);
@@ -237,7 +240,7 @@ impl AttentionBranch {
                 let d_out = space(&mut s.out, rows * w.d);
                 let out = if join.reads_out() { &out[part.clone()] } else { &[][..] };
                 join.rows_back(out, &g[part.clone()], d_out);
-                product.rows(Mat::new(d_out, rows, w.d), Into::Overwrite, dz, width, 0);
+                product.rows(Mat::new(d_out, rows, w.d), WriteMode::Overwrite, dz, width, 0);
             });
         }))
     }
@@ -272,7 +275,7 @@ impl AttentionBranch {
 struct Op {
     branch: AttentionBranch,
     /// None if nobody will ask for the gradient.
-    saved: Option<Mutex<Saved>>,
+    saved: Option<Mutex<SavedForward>>,
 }
 
 impl CustomOp1 for Op {

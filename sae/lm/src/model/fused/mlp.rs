@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 use super::super::load::{Linear, Norm};
 use super::super::ops::{Numbers, RowActivation, TOKENS, slice};
 use super::parts::{InputNorm, Join, Joining, Product, space};
-use kernels::gemm::{Into, Mat};
+use kernels::gemm::{Mat, WriteMode};
 use kernels::pieces::equal_pieces;
 use kernels::spare::Spare;
 
@@ -24,7 +24,7 @@ pub struct MlpBranch {
 
 /// What the backward pass reads of the forward pass.
 #[derive(Debug, Default)]
-struct Saved {
+struct SavedForward {
     /// Before the activation, `[tokens, hidden]` or `[tokens, 2 · hidden]`.
     up: Vec<f32>,
     /// Before the branch's last norm, if it has one, `[tokens, d_model]`.
@@ -65,7 +65,7 @@ impl Parts<'_> {
         let Widths { d, wide, .. } = self.widths;
         let normed = space(normed, x.len());
         self.norm.rows(x, normed);
-        self.up.rows(Mat::new(normed, x.len() / d, d), Into::Overwrite, up, wide, 0);
+        self.up.rows(Mat::new(normed, x.len() / d, d), WriteMode::Overwrite, up, wide, 0);
     }
 
     /// Rows before the activation → rows of output.
@@ -76,7 +76,7 @@ impl Parts<'_> {
         for (up, post) in up.chunks_exact(wide).zip(post.chunks_exact_mut(hidden)) {
             self.activation.row(up, post);
         }
-        self.down.rows(Mat::new(post, rows, hidden), Into::Overwrite, out, d, 0);
+        self.down.rows(Mat::new(post, rows, hidden), WriteMode::Overwrite, out, d, 0);
     }
 
     /// Everything at once.
@@ -94,7 +94,7 @@ impl Parts<'_> {
     }
 
     /// The same step by step, what the backward pass reads kept.
-    fn forward_saving(&self, x: &[f32], base: &[f32]) -> (Vec<f32>, Saved) {
+    fn forward_saving(&self, x: &[f32], base: &[f32]) -> (Vec<f32>, SavedForward) {
         let (Widths { d, wide, .. }, spare) = (self.widths, Spare::<Space>::default());
         let part = |i: usize, width: usize, n: usize| i * TOKENS * width..i * TOKENS * width + n;
         let up = equal_pieces(x.len() / d * wide, TOKENS * wide, |i, up| {
@@ -109,7 +109,7 @@ impl Parts<'_> {
                     self.join.rows(out, &base[part(i, d, y.len())], y);
                 });
             });
-            return (y, Saved { up, out: Vec::new() });
+            return (y, SavedForward { up, out: Vec::new() });
         }
         let out = equal_pieces(x.len(), TOKENS * d, |i, out| {
             spare.with(|s| self.to_out(up_of(i, out.len()), &mut s.post, out));
@@ -118,21 +118,27 @@ impl Parts<'_> {
             let rows = part(i, d, y.len());
             self.join.rows(&out[rows.clone()], &base[rows], y);
         });
-        (y, Saved { up, out })
+        (y, SavedForward { up, out })
     }
 }
 
 impl MlpBranch {
     /// `x [.., d_model]` → x and the branch's output added.
+    ///
+    /// # Errors
+    /// An `x` of a different width than the weights, or tensors that are not f32 on the CPU.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         let saved = x.track_op().then(Mutex::default);
         x.contiguous()?.apply_op1(Op { branch: self, saved })
     }
 
     /// Reads `x` and adds to `base`.
-    pub fn beside(self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// As [`MlpBranch::apply`], and a `base` of a different shape than `x`.
+    pub fn apply_onto(self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         let saved = x.track_op().then(Mutex::default);
-        x.contiguous()?.apply_op2(&base.contiguous()?, Beside(Op { branch: self, saved }))
+        x.contiguous()?.apply_op2(&base.contiguous()?, OntoBase(Op { branch: self, saved }))
     }
 
     fn widths(&self) -> Result<Widths> {
@@ -153,7 +159,7 @@ impl MlpBranch {
 
     /// The gradient that reaches x through the branch, where that of the result is `g`; with `and_g`, g
     /// itself added to it.
-    fn backward(&self, x: &[f32], g: &[f32], saved: &Saved, and_g: bool) -> Result<Vec<f32>> {
+    fn backward(&self, x: &[f32], g: &[f32], saved: &SavedForward, and_g: bool) -> Result<Vec<f32>> {
         let (norm, join) = (InputNorm::of(self.norm.as_ref())?, self.join.numbers()?);
         let (up, down) = (Product::back(&self.up)?, Product::back(&self.down)?);
         let (Widths { d, wide, hidden }, spare) = (self.widths()?, Spare::<Space>::default());
@@ -165,7 +171,7 @@ impl MlpBranch {
                 let out = if join.reads_out() { &saved.out[part(d)] } else { &[][..] };
                 join.rows_back(out, &g[part(d)], d_out);
                 let d_post = space(&mut s.post, rows * hidden);
-                down.rows(Mat::new(d_out, rows, d), Into::Overwrite, d_post, hidden, 0);
+                down.rows(Mat::new(d_out, rows, d), WriteMode::Overwrite, d_post, hidden, 0);
                 let (d_up, steps) = (space(&mut s.up, rows * wide), space(&mut s.steps, hidden));
                 let before = saved.up[part(wide)].chunks_exact(wide);
                 for ((before, g), d_up) in
@@ -174,7 +180,7 @@ impl MlpBranch {
                     self.activation.row_back(before, g, steps, d_up);
                 }
                 let d_normed = space(&mut s.normed, rows * d);
-                up.rows(Mat::new(d_up, rows, wide), Into::Overwrite, d_normed, d, 0);
+                up.rows(Mat::new(d_up, rows, wide), WriteMode::Overwrite, d_normed, d, 0);
                 let (x, g) = (&x[part(d)], &g[part(d)]);
                 if and_g {
                     dx.copy_from_slice(g);
@@ -192,11 +198,11 @@ impl MlpBranch {
 struct Op {
     branch: MlpBranch,
     /// None if nobody will ask for the gradient.
-    saved: Option<Mutex<Saved>>,
+    saved: Option<Mutex<SavedForward>>,
 }
 
 /// The branch reads one stream and is added to another.
-struct Beside(Op);
+struct OntoBase(Op);
 
 impl Op {
     fn forward(&self, x: &[f32], base: &[f32]) -> Result<CpuStorage> {
@@ -231,7 +237,7 @@ impl CustomOp1 for Op {
     }
 }
 
-impl CustomOp2 for Beside {
+impl CustomOp2 for OntoBase {
     fn name(&self) -> &'static str {
         "mlp-branch-beside"
     }

@@ -4,8 +4,8 @@ use candle_core::Result;
 
 use super::super::load::{Linear, Norm};
 use super::super::ops::Numbers;
-use kernels::gemm::{Into, Mat, MatMut};
-use kernels::product::{Right, multiply, panels};
+use kernels::gemm::{Mat, MatMut, WriteMode};
+use kernels::product::{RightFactor, multiply, panels};
 use kernels::{exp, norm};
 
 /// A norm's numbers.
@@ -16,6 +16,10 @@ pub struct RowNorm<'a> {
 }
 
 impl<'a> RowNorm<'a> {
+    /// Borrows the numbers of `norm`.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn of(norm: &'a Norm) -> Result<Self> {
         let bias = norm.bias.as_ref().map(Numbers::of).transpose()?;
         Ok(Self { gain: Numbers::of(&norm.gain)?, bias, eps: norm.eps as f32 })
@@ -54,6 +58,10 @@ impl<'a> RowNorm<'a> {
 pub struct InputNorm<'a>(Option<RowNorm<'a>>);
 
 impl<'a> InputNorm<'a> {
+    /// Borrows the numbers of `norm`, if there is one.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn of(norm: Option<&'a Norm>) -> Result<Self> {
         Ok(Self(norm.map(RowNorm::of).transpose()?))
     }
@@ -86,12 +94,18 @@ pub struct Product<'a> {
 
 impl<'a> Product<'a> {
     /// For `y = x Wᵀ + b`.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn forward(linear: &'a Linear) -> Result<Self> {
         let bias = linear.bias.as_ref().map(Numbers::of).transpose()?;
         Self::packed(linear, bias, false)
     }
 
     /// For `dx = g W`.
+    ///
+    /// # Errors
+    /// As [`Product::forward`].
     pub fn back(linear: &'a Linear) -> Result<Self> {
         Self::packed(linear, None, true)
     }
@@ -116,10 +130,10 @@ impl<'a> Product<'a> {
 
     /// Columns `at..` of `out [rows, width]` become the product of `x [rows, in]`, the bias added, or it is
     /// added to them.
-    pub fn rows(&self, x: Mat<'_>, mode: Into, out: &mut [f32], width: usize, at: usize) {
+    pub fn rows(&self, x: Mat<'_>, mode: WriteMode, out: &mut [f32], width: usize, at: usize) {
         let (_, n) = self.widths();
         let rows = x.shape().0;
-        let right = Right::packed(self.mat(), &self.panels);
+        let right = RightFactor::packed(self.mat(), &self.panels);
         multiply(x, &right, 1.0, mode, MatMut::strided(&mut out[at..], rows, n, width));
         if let Some(bias) = &self.bias {
             out.chunks_exact_mut(width).for_each(|row| norm::add(&mut row[at..at + n], 1.0, bias));
@@ -141,6 +155,10 @@ pub struct Joining<'a> {
 }
 
 impl Join {
+    /// Borrows the numbers.
+    ///
+    /// # Errors
+    /// Weights that are not contiguous f32 on the CPU.
     pub fn numbers(&self) -> Result<Joining<'_>> {
         Ok(Joining { norm: self.norm.as_ref().map(RowNorm::of).transpose()?, scale: self.scale })
     }

@@ -98,9 +98,9 @@ pub(super) fn refer(model: &Path, revision: &str, commit: &str) -> Result<()> {
 
 /// Makes `snapshots/COMMIT/FILE` stand for a blob.
 pub(super) fn link(model: &Path, commit: &str, file: &str, blob: &Path) -> Result<()> {
-    let folder = model.join("snapshots").join(commit);
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let path = folder.join(file);
+    let path = model.join("snapshots").join(commit).join(file);
+    let folder = path.parent().unwrap_or(model);
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     if path.is_file() {
         return Ok(());
     }
@@ -108,18 +108,20 @@ pub(super) fn link(model: &Path, commit: &str, file: &str, blob: &Path) -> Resul
     if path.is_symlink() {
         std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
     }
-    point(&path, blob)
+    let up = "../".repeat(2 + file.matches('/').count());
+    point(&path, blob, &up)
         .or_else(|_| std::fs::hard_link(blob, &path))
         .or_else(|_| std::fs::copy(blob, &path).map(drop))
         .map_err(|e| Error::io(&path, e))
 }
 
 #[cfg(unix)]
-fn point(path: &Path, blob: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(Path::new("../../blobs").join(blob.file_name().unwrap_or_default()), path)
+fn point(path: &Path, blob: &Path, up: &str) -> std::io::Result<()> {
+    let name = blob.file_name().unwrap_or_default();
+    std::os::unix::fs::symlink(Path::new(up).join("blobs").join(name), path)
 }
 
 #[cfg(not(unix))]
-fn point(_: &Path, _: &Path) -> std::io::Result<()> {
+fn point(_: &Path, _: &Path, _: &str) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
 }

@@ -60,7 +60,7 @@ impl<'a> Client<'a> {
     }
 
     /// Follows redirects; the token goes to the endpoint alone.
-    fn get(&self, path: &str, range: Option<&str>) -> Result<Response<Body>, String> {
+    fn get(&self, path: &str, range: Option<&str>) -> Result<Response<Body>, Failure> {
         let mut url = self.url(path);
         for _ in 0..REDIRECTS {
             let mut request = self.agent.get(&url);
@@ -70,18 +70,18 @@ impl<'a> Client<'a> {
             if let Some(range) = range {
                 request = request.header("Range", range);
             }
-            let answer = request.call().map_err(|e| explained(&url, &e))?;
+            let answer = request.call().map_err(|e| Failure::of(&url, &e))?;
             if !answer.status().is_redirection() {
                 return Ok(answer);
             }
             let to = header(answer.headers(), "location")
-                .ok_or_else(|| format!("{url}: a redirect to nowhere"))?;
+                .ok_or_else(|| Failure::passing(format!("{url}: a redirect to nowhere")))?;
             url = match to.strip_prefix('/') {
                 Some(path) => format!("{}/{path}", authority(&url)),
                 None => to.to_owned(),
             };
         }
-        Err(format!("{}: more than {REDIRECTS} redirects", self.url(path)))
+        Err(Failure::passing(format!("{}: more than {REDIRECTS} redirects", self.url(path))))
     }
 
     fn is_ours(&self, url: &str) -> bool {
@@ -89,11 +89,17 @@ impl<'a> Client<'a> {
     }
 
     /// A small text.
+    ///
+    /// # Errors
+    /// A repository, revision or file that the hub refuses; a text that is too long; a network that stays
+    /// away after every repetition.
     pub fn text(&self, path: &str, name: &str, revision: &str) -> Result<String> {
         let mut repeat = Repeat::new(self.hub.pause);
         loop {
             let problem = match self.get(path, None) {
-                Err(problem) => problem,
+                // Nothing was reached yet: waiting does not help who has no network.
+                Err(Failure { text, unreachable: true }) => return Err(self.given_up(&text, name)),
+                Err(Failure { text, .. }) => text,
                 Ok(answer) if answer.status().is_success() => {
                     match answer.into_body().with_config().limit(LONGEST_TEXT).read_to_string() {
                         Ok(text) => return Ok(text),
@@ -117,12 +123,12 @@ impl<'a> Client<'a> {
                     self.hub.endpoint
                 ),
                 Some(_) => format!(
-                    "{name} is refused to your token (status {status}): accept the model's terms at {page} with the account of the token, \
+                    "{name} is refused to your token (status {status}): accept its terms at {page} with the account of the token, \
                      and give the token the right to read gated repositories"
                 ),
             })),
             404 => Err(Error::request(format!(
-                "{page} has no revision `{revision}`, or there is no such model; names are ORGANISATION/NAME[@REVISION]"
+                "{page} has no revision `{revision}`, or there is no such repository; names are ORGANISATION/NAME[@REVISION]"
             ))),
             429 | 500..=599 => Ok(format!("{page}: status {status}")),
             _ => Err(Error::network(format!("{page}: status {status}"))),
@@ -131,7 +137,7 @@ impl<'a> Client<'a> {
 
     fn given_up(&self, problem: &str, name: &str) -> Error {
         Error::network(format!(
-            "{name} could not be fetched: {problem}. Repeat the command to resume; without a network, copy the model's folder or Hugging \
+            "{name} could not be fetched: {problem}. Repeat the command to resume; without a network, copy the folder or Hugging \
              Face's cache ({}) from a machine that has it",
             self.hub.cache.display()
         ))
@@ -205,7 +211,7 @@ impl<'a> Client<'a> {
         let range = (have > 0).then(|| format!("bytes={have}-"));
         let answer = match self.get(path, range.as_deref()) {
             Ok(answer) => answer,
-            Err(problem) => return Ok(Attempt::Broken(problem)),
+            Err(problem) => return Ok(Attempt::Broken(problem.text)),
         };
         let goes_on = answer.status() == StatusCode::PARTIAL_CONTENT
             && header(answer.headers(), "content-range")
@@ -241,6 +247,33 @@ impl<'a> Client<'a> {
             }
             _ => Ok(Attempt::Over),
         }
+    }
+}
+
+/// Why there is no answer.
+struct Failure {
+    text: String,
+    /// No server was reached at all.
+    unreachable: bool,
+}
+
+impl Failure {
+    fn of(url: &str, error: &ureq::Error) -> Self {
+        use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
+        let unreachable = match error {
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+            ureq::Error::Io(error) => {
+                [ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable].contains(&error.kind())
+                    // What the resolver of the system says has no kind of its own.
+                    || error.to_string().contains("lookup address")
+            }
+            _ => false,
+        };
+        Self { text: explained(url, error), unreachable }
+    }
+
+    fn passing(text: String) -> Self {
+        Self { text, unreachable: false }
     }
 }
 

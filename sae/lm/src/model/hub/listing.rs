@@ -51,7 +51,7 @@ impl RepositoryFile {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub commit: String,
-    files: Vec<RepositoryFile>,
+    pub files: Vec<RepositoryFile>,
 }
 
 #[derive(Deserialize)]
@@ -77,9 +77,12 @@ struct Large {
 
 impl Listing {
     /// From the hub's answer; an error says what is wrong with it.
+    ///
+    /// # Errors
+    /// An answer that is not such a description, or a commit that is not a plain name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let answer: Answer = serde_json::from_str(text)
-            .map_err(|e| format!("does not answer with a description of the model: {e}"))?;
+            .map_err(|e| format!("does not answer with a description of the repository: {e}"))?;
         if !is_plain(&answer.sha) {
             return Err(format!("names the commit `{}`", answer.sha));
         }
@@ -92,7 +95,7 @@ impl Listing {
         Ok(Self { commit: answer.sha, files: answer.siblings.into_iter().map(file).collect() })
     }
 
-    fn find(&self, file: &str) -> Option<&RepositoryFile> {
+    pub fn find(&self, file: &str) -> Option<&RepositoryFile> {
         self.files.iter().find(|f| f.file == file)
     }
 
@@ -169,6 +172,9 @@ impl Listing {
     }
 
     /// The files that the index at `path` names.
+    ///
+    /// # Errors
+    /// An index that cannot be read or is not one; a name in it that the repository does not have.
     pub fn shards(&self, path: &Path) -> Result<Vec<&RepositoryFile>> {
         #[derive(Deserialize)]
         struct Index {

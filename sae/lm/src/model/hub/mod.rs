@@ -1,4 +1,4 @@
-//! Models of the Hugging Face hub: from its cache on this machine, or fetched into it.
+//! Models and other repositories of the Hugging Face hub: from its cache on this machine, or fetched into it.
 //!
 //! ```text
 //! NAME@REVISION ── cache: refs/REVISION → snapshots/COMMIT, complete? ──────────────────────────▶ folder
@@ -22,6 +22,7 @@
 
 mod cache;
 mod download;
+mod files;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use super::folder::{ModelFiles, in_folder};
 use super::weights::gguf;
 use crate::{Error, Progress, Result};
 use download::Client;
+pub use files::HubFile;
 use listing::{Listing, RepositoryFile};
 
 /// Variables that name a file of authorities, as Python's clients and curl know them.
@@ -97,13 +99,38 @@ impl Hub {
         {
             return Ok(folder);
         }
+        let folder = self.bring(name, revision, progress, |fetcher, listing, progress| {
+            let (first, index) = listing.wanted(name)?;
+            let mut files = first;
+            if let Some(index) = index {
+                // Which shards there are only the index says.
+                progress.begin("index", index.size, "bytes");
+                fetcher.one(index, progress)?;
+                progress.end(&index.file);
+                files.extend(listing.shards(&fetcher.snapshot().join(&index.file))?);
+            }
+            fetcher.all(&files, progress)
+        })?;
+        in_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// Asks the hub what a repository holds, lets `fetch` take of it, and notes the commit when that is done; the
+    /// commit's folder.
+    fn bring(
+        &self,
+        name: &str,
+        revision: Option<&str>,
+        progress: &mut dyn Progress,
+        fetch: impl FnOnce(&mut Fetcher<'_>, &Listing, &mut dyn Progress) -> Result<()>,
+    ) -> Result<PathBuf> {
         let revision = revision.unwrap_or("main");
         if self.offline {
             let cache = self.cache.display();
             return Err(Error::request(format!(
                 "{name} at revision {revision} is not whole in Hugging Face's cache, {cache}, and HF_HUB_OFFLINE is set"
             ))
-            .with_remedy("unset it, or copy the model's folder here and give that"));
+            .with_remedy("unset it, or copy the folder here and give that"));
         }
         let client = Client::new(self)?;
         let listing = listing(&client, name, revision)?;
@@ -113,11 +140,9 @@ impl Hub {
         let _lock = storage::Lock::take(&lock)?;
         let mut fetcher =
             Fetcher { client: &client, name, commit: &listing.commit, model: &model, before: 0 };
-        fetcher.all(&listing, progress)?;
+        fetch(&mut fetcher, &listing, progress)?;
         cache::refer(&model, revision, &listing.commit)?;
-        let folder = model.join("snapshots").join(&listing.commit);
-        in_folder(&folder)?;
-        Ok(folder)
+        Ok(fetcher.snapshot())
     }
 }
 
@@ -150,19 +175,19 @@ struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    fn all(&mut self, listing: &Listing, progress: &mut dyn Progress) -> Result<()> {
-        let (first, index) = listing.wanted(self.name)?;
-        let mut files = first;
-        if let Some(index) = index {
-            // Which shards there are only the index says.
-            progress.begin("index", index.size, "bytes");
-            self.one(index, progress)?;
-            progress.end(&index.file);
-            let path = self.model.join("snapshots").join(self.commit).join(&index.file);
-            files.extend(listing.shards(&path)?);
-        }
+    /// The folder of the commit.
+    fn snapshot(&self) -> PathBuf {
+        self.model.join("snapshots").join(self.commit)
+    }
+
+    fn blob(&self, file: &RepositoryFile) -> PathBuf {
+        self.model.join("blobs").join(file.id(self.commit))
+    }
+
+    fn all(&mut self, files: &[&RepositoryFile], progress: &mut dyn Progress) -> Result<()> {
         self.before = 0;
         let total = files.iter().map(|f| f.size).sum::<Option<u64>>();
+        self.announce(files, progress);
         progress.begin("download", total, "bytes");
         for file in files {
             self.one(file, progress)?;
@@ -171,10 +196,26 @@ impl Fetcher<'_> {
         Ok(())
     }
 
+    /// Says what is about to be downloaded, and how large it is.
+    fn announce(&self, files: &[&RepositoryFile], progress: &mut dyn Progress) {
+        let missing: Vec<&&RepositoryFile> = files.iter().filter(|file| !self.blob(file).is_file()).collect();
+        let Some(first) = missing.first() else { return };
+        let size = match missing.iter().map(|file| file.size).sum::<Option<u64>>() {
+            Some(bytes) => format!("{:.1} MB", bytes as f64 / 1e6),
+            None => "of unknown size".to_owned(),
+        };
+        let what = match missing.len() {
+            1 => first.file.clone(),
+            n => format!("{n} files"),
+        };
+        let to = self.model.display();
+        progress.remark(&format!("downloading {what}, {size}, of {} into {to}", self.name));
+    }
+
     fn one(&mut self, file: &RepositoryFile, progress: &mut dyn Progress) -> Result<()> {
-        let blob = self.model.join("blobs").join(file.id(self.commit));
+        let blob = self.blob(file);
         if !blob.is_file() {
-            let path = format!("{}/resolve/{}/{}", self.name, self.commit, file.file);
+            let path = format!("{}/resolve/{}/{}", self.name, self.commit, files::encoded(&file.file));
             let before = self.before;
             let mut advance = |done: u64| {
                 progress.advance(before + done, &file.file);

@@ -19,11 +19,17 @@ pub(in crate::model) struct RowActivation {
 }
 
 /// `act(x)`, element by element.
+///
+/// # Errors
+/// An `x` that is not f32 on the CPU.
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     x.contiguous()?.apply_op1(RowActivation { activation, gated: false })
 }
 
 /// `act(gate) ∘ up` of `x [.., 2 · hidden]`, gate first → `[.., hidden]`.
+///
+/// # Errors
+/// An `x` that is not f32 on the CPU, or whose last dimension is odd.
 pub fn gated(x: &Tensor, activation: Activation) -> Result<Tensor> {
     x.contiguous()?.apply_op1(RowActivation { activation, gated: true })
 }
@@ -36,6 +42,7 @@ fn steps(activation: Activation, x: &[f32], s: &mut [f32]) {
         Activation::GeluTanh => gate::gelu_steps(x, s),
         Activation::Gelu => gate::normal(s),
         Activation::Relu => s.iter_mut().for_each(|v| *v = if *v > 0.0 { 1.0 } else { 0.0 }),
+        Activation::SquaredRelu => s.iter_mut().for_each(|v| *v = v.max(0.0)),
         Activation::ClampedSwiglu { alpha, limit } => {
             let (alpha, limit) = (alpha as f32, limit as f32);
             s.iter_mut().for_each(|v| *v = alpha * v.min(limit));
@@ -51,6 +58,7 @@ fn slope(activation: Activation, x: f32, s: f32) -> f32 {
         Activation::GeluTanh => gate::gelu_slope(x, s),
         Activation::Gelu => s + x * (-0.5 * x * x).exp() * 0.398_942_3,
         Activation::Relu => s,
+        Activation::SquaredRelu => 2.0 * s,
         Activation::ClampedSwiglu { alpha, limit } => match x < limit as f32 {
             true => s * (1.0 + alpha as f32 * x * (1.0 - s)),
             false => 0.0,
@@ -177,6 +185,7 @@ mod tests {
             Activation::Gelu => x.gelu_erf(),
             Activation::GeluTanh => x.gelu(),
             Activation::Relu => x.relu(),
+            Activation::SquaredRelu => x.relu().unwrap().sqr(),
             Activation::ClampedSwiglu { .. } => {
                 let x = x.minimum(0.8f64).unwrap();
                 let s = candle_nn::ops::sigmoid(&(&x * 1.702).unwrap()).unwrap();
@@ -190,7 +199,14 @@ mod tests {
     fn agrees_with_candles_forms() {
         let x = (normal(&[7, 10], 1).as_tensor() * 2.0).unwrap();
         let x = candle_core::Var::from_tensor(&x).unwrap();
-        for a in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu, CLAMPED] {
+        for a in [
+            Activation::Silu,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Relu,
+            Activation::SquaredRelu,
+            CLAMPED,
+        ] {
             agree(&[&x], &activate(&x, a).unwrap(), &composed(&x, a), 2e-5);
             let (gate, up) = (x.narrow(1, 0, 5).unwrap(), x.narrow(1, 5, 5).unwrap());
             let up = match a {

@@ -37,12 +37,18 @@ fn check(logits: &Tensor, targets: &[Option<u32>]) -> Result<()> {
 
 /// Cross-entropy in nats of every position that has a target. `logits [tokens, vocabulary]`,
 /// `targets [tokens]`.
+///
+/// # Errors
+/// Numbers of positions that differ, or a target that is not below the vocabulary's size.
 pub fn position_losses(logits: &Tensor, targets: &[Option<u32>]) -> Result<Vec<Option<f32>>> {
     check(logits, targets)?;
     with_slice(logits, |logits| losses(logits, targets))
 }
 
 /// The sum of [`position_losses`] as a scalar that can be differentiated.
+///
+/// # Errors
+/// As [`position_losses`].
 pub fn summed_cross_entropy(logits: &Tensor, targets: Vec<Option<u32>>) -> Result<Tensor> {
     check(logits, &targets)?;
     logits.contiguous()?.apply_op1(CrossEntropy { targets: Arc::new(targets) })

@@ -1,19 +1,20 @@
-//! The experts of a mixture-of-experts layer: gated MLPs, each run on the tokens that chose it.
+//! The experts of a mixture-of-experts layer: MLPs, each run on the tokens that chose it.
 //!
-//! Expert e maps a token x to `W_down,e (act(W_gate,e x) ∘ W_up,e x)`. Tokens arrive sorted by expert, one
+//! Expert e maps a token x to `W_down,e (act(W_gate,e x) ∘ W_up,e x)`, or without a gate to
+//! `W_down,e act(W_up,e x)`. Tokens arrive sorted by expert, one
 //! row per choice.
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::{gated, grouped_linear};
+use super::{activate, gated, grouped_linear};
 use crate::model::config::Activation;
 
 /// Which choices go to which expert: choice `order[i]` is the i-th row of the sorted inputs.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
-    /// Choices `token · k + rank`, sorted by expert, then by number.
+    /// Choices `token · k + rank`, sorted by expert, then by number; those that are left out are not there.
     pub order: Vec<u32>,
     /// Rows `offsets[e]..offsets[e + 1]` belong to expert e.
     pub offsets: Arc<Vec<usize>>,
@@ -22,17 +23,27 @@ pub struct Dispatch {
 impl Dispatch {
     /// From the experts of every choice, `[tokens · k]`, all below `experts`.
     pub fn new(choices: &[u32], experts: usize) -> Self {
+        Self::of((0..).zip(choices.iter().copied()), experts)
+    }
+
+    /// The same without the choices of weight 0; `weights` is as long as `choices`.
+    pub fn of_weighed(choices: &[u32], weights: &[f32], experts: usize) -> Self {
+        let all = (0..).zip(choices.iter().copied()).zip(weights);
+        Self::of(all.filter(|(_, weight)| **weight != 0.0).map(|(choice, _)| choice), experts)
+    }
+
+    fn of(choices: impl Iterator<Item = (u32, u32)> + Clone, experts: usize) -> Self {
         let mut offsets = vec![0; experts + 1];
-        for &e in choices {
+        for (_, e) in choices.clone() {
             offsets[e as usize + 1] += 1;
         }
         for e in 0..experts {
             offsets[e + 1] += offsets[e];
         }
         let mut next = offsets.clone();
-        let mut order = vec![0; choices.len()];
-        for (choice, &e) in choices.iter().enumerate() {
-            order[next[e as usize]] = choice as u32;
+        let mut order = vec![0; offsets[experts]];
+        for (choice, e) in choices {
+            order[next[e as usize]] = choice;
             next[e as usize] += 1;
         }
         Self { order, offsets: Arc::new(offsets) }
@@ -49,25 +60,35 @@ impl Dispatch {
 /// A mixture's weights, stacked over experts.
 #[derive(Debug, Clone)]
 pub struct ExpertWeights {
-    /// `[E, 2 · hidden, d_model]`, gate rows first.
+    /// `[E, 2 · hidden, d_model]`, gate rows first; `[E, hidden, d_model]` of experts without a gate.
     pub gate_up: Tensor,
     /// `[E, d_model, hidden]`.
     pub down: Tensor,
     /// `[E, 2 · hidden]` and `[E, d_model]`.
     pub biases: Option<(Tensor, Tensor)>,
-    /// Of the gate.
+    /// Of the gate, or of the only hidden units.
     pub activation: Activation,
+    /// Whether there is a gate.
+    pub gated: bool,
 }
 
 impl ExpertWeights {
     /// `x [choices, d_model]` sorted by expert → each expert's output, `[choices, d_model]`.
+    ///
+    /// # Errors
+    /// An `x` of a different width than the experts, or with a number of rows that `dispatch` was not made
+    /// for.
     pub fn forward(&self, x: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
         let rows = |bias: &Tensor| bias.index_select(&dispatch.experts(x)?, 0);
         let mut hidden = grouped_linear(x, &self.gate_up, &dispatch.offsets)?;
         if let Some((bias, _)) = &self.biases {
             hidden = (hidden + rows(bias)?)?;
         }
-        let y = grouped_linear(&gated(&hidden, self.activation)?, &self.down, &dispatch.offsets)?;
+        let hidden = match self.gated {
+            true => gated(&hidden, self.activation)?,
+            false => activate(&hidden, self.activation)?,
+        };
+        let y = grouped_linear(&hidden, &self.down, &dispatch.offsets)?;
         match &self.biases {
             Some((_, bias)) => y + rows(bias)?,
             None => Ok(y),
@@ -103,6 +124,7 @@ mod tests {
                 down: down.as_tensor().clone(),
                 biases: biased.then(|| (inner.as_tensor().clone(), outer.as_tensor().clone())),
                 activation: Activation::Silu,
+                gated: true,
             };
             let one = |i: usize| {
                 let rows = dispatch.offsets[i + 1] - dispatch.offsets[i];

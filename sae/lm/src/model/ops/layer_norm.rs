@@ -10,6 +10,9 @@ struct Standardise {
 }
 
 /// `x [.., d]`, `gain [d]`, `bias [d]` → `[.., d]`.
+///
+/// # Errors
+/// A `gain` or `bias` of a different width than `x`; an `x` that is not f32 on the CPU.
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let y = x.contiguous()?.apply_op1(Standardise { eps: eps as f32 })?;
     y.broadcast_mul(gain)?.broadcast_add(bias)

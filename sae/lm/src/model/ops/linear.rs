@@ -10,9 +10,9 @@ use rayon::prelude::*;
 
 use super::{slice, with_slice};
 use kernels::few::few_rows;
-use kernels::gemm::{Into, Mat, MatMut, gemm};
+use kernels::gemm::{Mat, MatMut, WriteMode, gemm};
 use kernels::pieces::equal_pieces;
-use kernels::product::{Right, multiply, panels};
+use kernels::product::{RightFactor, multiply, panels};
 
 /// Rows of a weight's gradient that one task computes.
 const GRADIENT_ROWS: usize = 64;
@@ -37,6 +37,9 @@ struct Linear {
 }
 
 /// `x [.., in]`, `weight [out, in]`, `bias [out]` → `[.., out]`.
+///
+/// # Errors
+/// Widths that differ; tensors that are not f32 on the CPU.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (output, input) = weight.dims2()?;
     let rows = x.elem_count() / input.max(1);
@@ -53,6 +56,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 
 /// `x [rows, in]` sorted by group, `weight [groups, out, in]`, rows `offsets[g]..offsets[g + 1]` in group g →
 /// `[rows, out]`.
+///
+/// # Errors
+/// Widths that differ; offsets that are not those of `groups` groups of all rows.
 pub fn grouped_linear(x: &Tensor, weight: &Tensor, offsets: &Arc<Vec<usize>>) -> Result<Tensor> {
     let (groups, output, input) = weight.dims3()?;
     let rows = offsets.last().copied().unwrap_or(0);
@@ -67,12 +73,12 @@ pub fn grouped_linear(x: &Tensor, weight: &Tensor, offsets: &Arc<Vec<usize>>) ->
 fn rows_times(x: &[f32], right: Mat<'_>) -> Vec<f32> {
     let (k, n) = right.shape();
     let packed = panels(right);
-    let right = Right::packed(right, &packed);
+    let right = RightFactor::packed(right, &packed);
     let rows = x.len() / k.max(1);
     equal_pieces(rows * n, TOKENS * n, |i, out| {
         let rows = out.len() / n;
         let x = Mat::new(&x[i * TOKENS * k..], rows, k);
-        multiply(x, &right, 1.0, Into::Overwrite, MatMut::new(out, rows, n));
+        multiply(x, &right, 1.0, WriteMode::Overwrite, MatMut::new(out, rows, n));
     })
 }
 
@@ -89,7 +95,7 @@ impl Linear {
         self.offsets.last().copied().unwrap_or(0)
     }
 
-    /// Cuts an output of `width` numbers a row into tasks.
+    /// Cuts an output of `width` numbers per row into tasks.
     fn tasks<'a>(&self, mut out: &'a mut [f32], width: usize) -> Vec<Task<'a>> {
         let most = self.rows().div_ceil(TASKS).next_multiple_of(16).clamp(TASK_ROWS.0, TASK_ROWS.1);
         let mut tasks = Vec::new();
@@ -125,7 +131,7 @@ impl Linear {
         self.tasks(&mut y, self.output).into_par_iter().for_each(|t| {
             let x = Mat::new(&x[t.first * self.input..], t.rows, self.input);
             let out = MatMut::new(t.out, t.rows, self.output);
-            gemm(x, self.weight(weight, t.group).t(), 1.0, Into::Overwrite, out);
+            gemm(x, self.weight(weight, t.group).t(), 1.0, WriteMode::Overwrite, out);
         });
         y
     }
@@ -139,7 +145,7 @@ impl Linear {
         self.tasks(&mut dx, self.input).into_par_iter().for_each(|t| {
             let g = Mat::new(&g[t.first * self.output..], t.rows, self.output);
             let out = MatMut::new(t.out, t.rows, self.input);
-            gemm(g, self.weight(weight, t.group), 1.0, Into::Overwrite, out);
+            gemm(g, self.weight(weight, t.group), 1.0, WriteMode::Overwrite, out);
         });
         dx
     }
@@ -160,7 +166,7 @@ impl Linear {
                 let (at, rows) = (part * GRADIENT_ROWS, dw.len() / self.input);
                 let g = Mat::strided(&g[first * self.output + at..], end - first, rows, self.output);
                 let x = Mat::new(&x[first * self.input..], end - first, self.input);
-                gemm(g.t(), x, 1.0, Into::Overwrite, MatMut::new(dw, rows, self.input));
+                gemm(g.t(), x, 1.0, WriteMode::Overwrite, MatMut::new(dw, rows, self.input));
             });
         });
         dw

@@ -10,6 +10,7 @@ mod cross_entropy;
 mod experts;
 mod layer_norm;
 mod linear;
+mod per_token;
 mod rms_norm;
 mod rope;
 mod unembed;
@@ -23,6 +24,7 @@ pub use experts::{Dispatch, ExpertWeights};
 pub use layer_norm::layer_norm;
 pub(in crate::model) use linear::TOKENS;
 pub use linear::{grouped_linear, linear};
+pub use per_token::per_token;
 pub use rms_norm::rms_norm;
 pub use rope::{Rotation, rope};
 pub use unembed::{Compared, Unembedding};
@@ -47,6 +49,9 @@ pub(in crate::model) struct Numbers<'a> {
 
 impl<'a> Numbers<'a> {
     /// An error if the tensor is not what it should be.
+    ///
+    /// # Errors
+    /// A tensor that is not contiguous f32 on the CPU.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let range = match (&*storage, layout.contiguous_offsets()) {

@@ -16,6 +16,9 @@ struct RmsNorm {
 }
 
 /// `x [.., d]`, `gain [d]` → `[.., d]`.
+///
+/// # Errors
+/// A `gain` of a different width than `x`; tensors that are not f32 on the CPU.
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     x.contiguous()?.apply_op2(gain, RmsNorm { eps: eps as f32 })
 }

@@ -65,6 +65,10 @@ impl Rotation {
 }
 
 /// Rotates numbers `at .. at + dims` of every head of `x [rows, len, heads · d_head]`.
+///
+/// # Errors
+/// A width that heads of `d_head` do not divide; numbers beyond a head's end; a different number of
+/// positions.
 pub fn rope(x: &Tensor, rotation: &Rotation, d_head: usize, at: usize) -> Result<Tensor> {
     let (rows, len, width) = x.dims3()?;
     let fits = d_head > 0 && width.is_multiple_of(d_head) && at + rotation.dims <= d_head;

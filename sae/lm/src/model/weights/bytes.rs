@@ -59,6 +59,9 @@ impl Bytes {
     }
 
     /// Fills `out` with the bytes from `at` on.
+    ///
+    /// # Errors
+    /// An end of the file before the last byte asked for; a file that cannot be read.
     pub fn read_at(&self, at: u64, out: &mut [u8]) -> Result<()> {
         let end = at.checked_add(out.len() as u64).filter(|end| *end <= self.len);
         if end.is_none() {
@@ -77,6 +80,9 @@ impl Bytes {
     }
 
     /// The `len` bytes from `at` on. Checked against the length before anything is allocated.
+    ///
+    /// # Errors
+    /// As [`Bytes::read_at`].
     pub fn read_vec(&self, at: u64, len: u64) -> Result<Vec<u8>> {
         if at.checked_add(len).is_none_or(|end| end > self.len) {
             let problem = format!("ends at byte {}; {len} bytes were expected at {at}", self.len);

@@ -71,6 +71,9 @@ impl Encoding {
     }
 
     /// Fills `out`, whole blocks, with the numbers stored from byte `at` on.
+    ///
+    /// # Errors
+    /// As [`Bytes::read_at`].
     pub fn read(&self, bytes: &Bytes, mut at: u64, out: &mut [f32]) -> Result<()> {
         let bytes_of = |numbers: usize| numbers / self.numbers * self.bytes;
         let mut buffer = vec![0u8; bytes_of(PIECE.min(out.len()))];

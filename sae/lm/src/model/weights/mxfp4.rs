@@ -65,6 +65,9 @@ impl Packed {
     }
 
     /// The numbers; one expert's bytes are in memory next to them.
+    ///
+    /// # Errors
+    /// As [`Bytes::read_at`].
     pub fn read(&self, files: &[Bytes]) -> Result<Vec<f32>> {
         let blocks_of_one = self.rows * self.groups;
         let mut out = vec![0f32; self.experts * BLOCK * blocks_of_one];

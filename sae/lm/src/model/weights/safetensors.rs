@@ -30,14 +30,14 @@ pub struct Found {
 }
 
 #[derive(serde::Deserialize)]
-struct Described {
+struct TensorEntry {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
 /// The header's entries; `__metadata__` is skipped, a name that comes twice is an error.
-struct Header(BTreeMap<String, Described>);
+struct Header(BTreeMap<String, TensorEntry>);
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let described = map.next_value::<Described>().map_err(|e| {
+            let described = map.next_value::<TensorEntry>().map_err(|e| {
                 A::Error::custom(format!(
                     "tensor `{name}`: {e}; expected a dtype, a shape and two data_offsets"
                 ))
@@ -101,7 +101,7 @@ pub fn read_header(bytes: &Bytes) -> Result<Vec<Found>> {
         ends.push((start, end, name));
     }
     check_places(&mut ends, bytes.len() - data).map_err(problem)?;
-    let found = |(name, described): (String, Described)| {
+    let found = |(name, described): (String, TensorEntry)| {
         let (shape, encoding) = checked(&described).map_err(|e| problem(format!("tensor `{name}`: {e}")))?;
         Ok(Found { name, shape, at: data + described.data_offsets.0, encoding })
     };
@@ -140,8 +140,8 @@ fn type_named(name: &str) -> Option<(u64, Option<&'static Encoding>)> {
     })
 }
 
-fn checked(described: &Described) -> Result<(Vec<usize>, Result<&'static Encoding, String>), String> {
-    let Described { dtype, shape, data_offsets: (start, end) } = described;
+fn checked(described: &TensorEntry) -> Result<(Vec<usize>, Result<&'static Encoding, String>), String> {
+    let TensorEntry { dtype, shape, data_offsets: (start, end) } = described;
     let (bits, encoding) = type_named(dtype).ok_or_else(|| format!("type {dtype} is unknown"))?;
     let numbers = shape.iter().try_fold(1u64, |n, dim| n.checked_mul(*dim));
     let expected = numbers.and_then(|n| n.checked_mul(bits)).filter(|b| b.is_multiple_of(8)).map(|b| b / 8);

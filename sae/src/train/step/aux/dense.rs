@@ -17,9 +17,9 @@ use rayon::prelude::*;
 use super::AuxFeatures;
 use crate::train::step::batch::CentredBatch;
 use kernels::bf16;
-use kernels::gemm::{Into, Mat, MatMut};
+use kernels::gemm::{Mat, MatMut, WriteMode};
 use kernels::keep;
-use kernels::product::{Right, multiply};
+use kernels::product::{RightFactor, multiply};
 use kernels::reduce;
 
 /// Features with the loss for each that a token may use, up to which products are dense.
@@ -35,9 +35,9 @@ pub struct DenseAux {
     /// Bits of a row's positive codes, to be selected from.
     bits: Vec<u32>,
     /// A left factor in bfloat16.
-    left: bf16::Left,
+    left: bf16::PackedLeft,
     /// uᵀ and sᵀ, `[n, rows]`, in bfloat16.
-    turned: [bf16::Left; 2],
+    turned: [bf16::PackedLeft; 2],
     /// q and c, `[rows, d]`, in bfloat16.
     right: [bf16::Panels; 2],
 }
@@ -82,7 +82,7 @@ impl DenseAux {
         self.left.set(Mat::new(centred, rows, d));
         self.codes.resize(rows * n, 0.0);
         let codes = MatMut::new(&mut self.codes, rows, n);
-        bf16::multiply(self.left.all(), &coarse.encoder, 1.0, Into::Overwrite, codes);
+        bf16::multiply(self.left.all(), &coarse.encoder, 1.0, WriteMode::Overwrite, codes);
     }
 
     /// Makes row `row` of the codes the `k` largest positive of itself and `bias`, 0 elsewhere.
@@ -106,18 +106,18 @@ impl DenseAux {
         match &aux.coarse {
             Some(coarse) => {
                 self.left.set(codes);
-                bf16::multiply(self.left.all(), &coarse.rows, 1.0, Into::Add, MatMut::new(q, rows, d));
+                bf16::multiply(self.left.all(), &coarse.rows, 1.0, WriteMode::Add, MatMut::new(q, rows, d));
                 self.left.set(Mat::new(q, rows, d));
                 self.slopes.resize(rows * n, 0.0);
                 let slopes = MatMut::new(&mut self.slopes, rows, n);
-                bf16::multiply(self.left.all(), &coarse.columns, 1.0, Into::Overwrite, slopes);
+                bf16::multiply(self.left.all(), &coarse.columns, 1.0, WriteMode::Overwrite, slopes);
                 let [q_panels, centred_panels] = &mut self.right;
                 q_panels.set(Mat::new(q, rows, d));
                 centred_panels.set(Mat::new(centred, rows, d));
             }
             None => {
-                let decoder = Right::plain(Mat::new(&aux.decoder, n, d));
-                multiply(codes, &decoder, 1.0, Into::Add, MatMut::new(q, rows, d));
+                let decoder = RightFactor::plain(Mat::new(&aux.decoder, n, d));
+                multiply(codes, &decoder, 1.0, WriteMode::Add, MatMut::new(q, rows, d));
                 aux.packed_decoder.products(&mut self.slopes, q, &aux.decoder, d);
             }
         }
@@ -165,12 +165,12 @@ pub fn set_gradients(
             if aux.coarse.is_some() {
                 let [q, centred] = &dense.right;
                 let [codes, slopes] = &dense.turned;
-                bf16::multiply(codes.rows(first, width), q, scale, Into::Add, out(&mut decoder));
-                bf16::multiply(slopes.rows(first, width), centred, scale, Into::Add, out(&mut encoder));
+                bf16::multiply(codes.rows(first, width), q, scale, WriteMode::Add, out(&mut decoder));
+                bf16::multiply(slopes.rows(first, width), centred, scale, WriteMode::Add, out(&mut encoder));
             } else {
-                let right = |m| Right::plain(Mat::new(m, rows, d));
-                multiply(columns(codes), &right(q), scale, Into::Add, out(&mut decoder));
-                multiply(columns(slopes), &right(centred), scale, Into::Add, out(&mut encoder));
+                let right = |m| RightFactor::plain(Mat::new(m, rows, d));
+                multiply(columns(codes), &right(q), scale, WriteMode::Add, out(&mut decoder));
+                multiply(columns(slopes), &right(centred), scale, WriteMode::Add, out(&mut encoder));
             }
             for row in slopes.chunks(n) {
                 bias.iter_mut().zip(row).for_each(|(bias, slope)| *bias += scale * slope);

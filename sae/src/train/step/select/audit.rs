@@ -51,7 +51,7 @@ impl Audit {
     pub fn look(
         &mut self,
         context: &Context<'_>,
-        least: Least,
+        least: Cutoff,
         tokens: TokenRows<'_>,
         codes: &Codes,
         memory: &mut ThreadMemory,
@@ -67,8 +67,8 @@ impl Audit {
             let silent = is_silent(tokens.gradient(row, d));
             scores.score(row, &state.b_enc.value, context.options.score, silent);
             let wanted = match least {
-                Least::Best(k) => &*largest.of(&scores.scores, k).0,
-                Least::Above(least) => {
+                Cutoff::Best(k) => &*largest.of(&scores.scores, k).0,
+                Cutoff::Above(least) => {
                     let above = (0..).zip(&scores.scores).filter(|(_, score)| **score > least);
                     features.clear();
                     features.extend(above.map(|(f, _)| f));
@@ -87,7 +87,7 @@ pub fn is_due(context: &Context<'_>) -> bool {
 
 /// What a feature of a token must reach to be active.
 #[derive(Debug, Clone, Copy)]
-pub enum Least {
+pub enum Cutoff {
     /// A place among the k best.
     Best(usize),
     /// A score above this.

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::audit::{self, Least};
+use super::audit::{self, Cutoff};
 use super::memory::{CandidateMemory, ThreadMemory};
 use super::rows::QuantisedRows;
 use super::{ActivePairs, ChunkPairs, SearchMemory};
@@ -106,7 +106,7 @@ pub fn select(
     }
     if let (Some(chunk), [Some(k), _], true) = (chunks.first(), levels, audit::is_due(context)) {
         let tokens = batch.rows().part(0, width);
-        spare.with(|memory| audit.look(context, Least::Best(k), tokens, &chunk.main.codes, memory));
+        spare.with(|memory| audit.look(context, Cutoff::Best(k), tokens, &chunk.main.codes, memory));
     }
 }
 

@@ -60,7 +60,7 @@ pub struct SearchMemory {
     /// The candidates of each chunk that are computed in `f32`.
     lists: Vec<Lists>,
     /// The candidates of each chunk for BatchTopK.
-    proposed: Vec<mutual::Proposed>,
+    proposed: Vec<mutual::Proposals>,
     /// The score of the worst active pair of the last step of BatchTopK by candidates; 0 before the first.
     worst: f32,
     best: SharedBest,
@@ -94,7 +94,7 @@ pub fn select(
 ) {
     pairs.restart(context.chunks(), aux.dense);
     memory.lists.resize_with(context.chunks(), Lists::default);
-    memory.proposed.resize_with(context.chunks(), mutual::Proposed::default);
+    memory.proposed.resize_with(context.chunks(), mutual::Proposals::default);
     match (context.plan.rule, rows) {
         (Rule::Feature, _) => {
             exact::select_aux(context, batch, aux, memory, pairs);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
-use super::audit::{self, Least};
+use super::audit::{self, Cutoff};
 use super::candidates::{ListedProducts, ListedToken};
 use super::memory::{CandidateMemory, ThreadMemory};
 use super::rows::QuantisedRows;
@@ -30,7 +30,7 @@ const FLOOR_SHARE: f32 = 0.9;
 
 /// Pairs of a chunk that may be among the best, by token and feature.
 #[derive(Debug, Default)]
-pub struct Proposed {
+pub struct Proposals {
     lists: Lists,
     upper: Vec<f32>,
     lower: Vec<f32>,
@@ -83,7 +83,7 @@ pub fn select(
     };
     if let (Some(chunk), true) = (chunks.first(), audit::is_due(context)) {
         let tokens = batch.rows().part(0, width);
-        spare.with(|memory| audit.look(context, Least::Above(worst), tokens, &chunk.main.codes, memory));
+        spare.with(|memory| audit.look(context, Cutoff::Above(worst), tokens, &chunk.main.codes, memory));
     }
 }
 
@@ -100,7 +100,7 @@ struct CandidateSearch<'a> {
 
 impl CandidateSearch<'_> {
     /// Collects the candidates of all chunks. Returns the M-th largest lower bound, or `floor` if there are fewer candidates.
-    fn propose(&self, proposed: &mut [Proposed], floor: f32) -> f32 {
+    fn propose(&self, proposed: &mut [Proposals], floor: f32) -> f32 {
         let Self { context, features, batch, limit, spare } = *self;
         let known = AtomicU32::new(floor.to_bits());
         proposed.par_iter_mut().enumerate().for_each(|(i, proposed)| {
@@ -129,7 +129,7 @@ impl CandidateSearch<'_> {
 
 /// Gives the `limit` largest of the settled pairs to their tokens, in the codes that `codes_of` names. Returns the smallest of them.
 fn give_best(
-    proposed: &[Proposed],
+    proposed: &[Proposals],
     limit: usize,
     chunks: &mut [ChunkPairs],
     codes_of: impl Fn(&mut ChunkPairs) -> &mut Codes,
@@ -164,7 +164,7 @@ fn give_best(
     worst
 }
 
-impl Proposed {
+impl Proposals {
     /// Takes the candidates of all rows: upper bound, lower bound, feature.
     fn take(&mut self, rows: impl Iterator<Item = impl Iterator<Item = (f32, f32, u32)>>) {
         let Self { lists, upper, lower, .. } = self;

@@ -50,7 +50,7 @@ fn loss_gradients() -> Vec<f32> {
 }
 
 fn tokens<'a>((_, gradient): Kind, x: &'a [f32], g: &'a [f32]) -> Tokens<'a> {
-    Tokens { x, gradients: if gradient { g } else { &[] } }
+    Tokens { x, gradients: if gradient { g } else { &[] }, targets: &[] }
 }
 
 #[test]

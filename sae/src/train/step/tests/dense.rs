@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::{B, D, F};
+use super::{B, D, F, Tokens};
 use crate::dictionary::score::{GradientNorm, Score};
 use crate::train::state::TrainState;
 use crate::train::step::options::{Penalty, Rule};
@@ -21,11 +21,13 @@ type Mask = Vec<bool>;
 pub(super) struct Dense {
     options: StepOptions,
     x: Vec<f64>,
+    /// What a transcoder reconstructs; empty where that is `x`.
+    targets: Vec<f64>,
     base: Numbers,
     pub(super) main: Mask,
     second: Mask,
     aux: Mask,
-    /// x − x̂, `[B, D]`.
+    /// What is left of what is reconstructed, `[B, D]`.
     residual: Vec<f64>,
     power_scale: f64,
 }
@@ -42,12 +44,14 @@ fn best(scores: &[(usize, f64)], k: usize) -> Vec<usize> {
 }
 
 impl Dense {
-    /// The loss of `options` at `state`, for `x[B, D]` with gradients `g[B, D]`.
-    pub(super) fn new(options: &StepOptions, state: &TrainState, x: &[f32], g: &[f32]) -> Self {
+    /// The loss of `options` at `state`, for a batch of B tokens.
+    pub(super) fn new(options: &StepOptions, state: &TrainState, tokens: Tokens<'_>) -> Self {
+        let Tokens { x, gradients: g, targets } = tokens;
         let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own];
         let mut dense = Self {
             options: options.clone(),
             x: doubles(x),
+            targets: doubles(targets),
             base: parameters.map(|p| doubles(&p.value)),
             main: vec![false; B * F],
             second: vec![false; B * F],
@@ -71,11 +75,16 @@ impl Dense {
 
     fn pre_activations(&self, [w_enc, b_enc, _, b_dec, _]: &Numbers) -> Vec<f64> {
         let mut z = vec![0.0; B * F];
+        let bias = |c: usize| if self.targets.is_empty() { b_dec[c] } else { 0.0 };
         for (i, z) in z.iter_mut().enumerate() {
             let (b, f) = (i / F, i % F);
-            *z = b_enc[f] + (0..D).map(|c| (self.x[b * D + c] - b_dec[c]) * w_enc[f * D + c]).sum::<f64>();
+            *z = b_enc[f] + (0..D).map(|c| (self.x[b * D + c] - bias(c)) * w_enc[f * D + c]).sum::<f64>();
         }
         z
+    }
+
+    fn wanted(&self) -> &[f64] {
+        if self.targets.is_empty() { &self.x } else { &self.targets }
     }
 
     fn scores(&self, z: &[f64], g: &[f64]) -> Vec<f64> {
@@ -163,12 +172,13 @@ impl Dense {
         (0..B * F).map(code).collect()
     }
 
-    /// x̂ − x from the codes of the first `width` features.
+    /// Errors of the reconstruction from the codes of the first `width` features.
     fn errors(&self, v: &[f64], [_, _, w_dec, b_dec, _]: &Numbers, width: usize) -> Vec<f64> {
         let mut errors = vec![0.0; B * D];
         for (i, e) in errors.iter_mut().enumerate() {
             let (b, c) = (i / D, i % D);
-            *e = b_dec[c] - self.x[i] + (0..width).map(|f| v[b * F + f] * w_dec[f * D + c]).sum::<f64>();
+            *e = b_dec[c] - self.wanted()[i]
+                + (0..width).map(|f| v[b * F + f] * w_dec[f * D + c]).sum::<f64>();
         }
         errors
     }
@@ -250,7 +260,11 @@ impl Dense {
         }
         let [w_enc, b_enc, w_dec, b_dec, own_var] = &vars[..] else { unreachable!() };
         let (n, x) = (B as f64, tensor(&self.x, (B, D))?);
-        let products = x.broadcast_sub(b_dec)?.matmul(&w_enc.t()?)?;
+        let products = match self.targets.is_empty() {
+            true => x.broadcast_sub(b_dec)?.matmul(&w_enc.t()?)?,
+            false => x.matmul(&w_enc.t()?)?,
+        };
+        let wanted = tensor(self.wanted(), (B, D))?;
         let z = products.broadcast_add(b_enc)?;
         let squares = |e: &Tensor| e.sqr()?.sum_all();
         let mut v = z.relu()?.mul(&mask(&self.main)?)?;
@@ -277,17 +291,17 @@ impl Dense {
         let mut loss = Tensor::new(0.0_f64, &Device::Cpu)?;
         for &width in &widths {
             let part = v.narrow(1, 0, width)?.matmul(&w_dec.narrow(0, 0, width)?)?;
-            let error = part.broadcast_add(b_dec)?.sub(&x)?;
+            let error = part.broadcast_add(b_dec)?.sub(&wanted)?;
             loss = (loss + (squares(&error)? / (n * widths.len() as f64))?)?;
         }
         let further = z.relu()?.mul(&mask(&self.second)?)?;
         let mut costly = v;
         if self.options.rule == Rule::Gated {
-            let error = further.matmul(&w_dec.detach())?.broadcast_add(&b_dec.detach())?.sub(&x)?;
+            let error = further.matmul(&w_dec.detach())?.broadcast_add(&b_dec.detach())?.sub(&wanted)?;
             loss = (loss + (squares(&error)? / n)?)?;
             costly = further;
         } else if let Some(multi) = self.options.multi {
-            let error = further.matmul(w_dec)?.broadcast_add(b_dec)?.sub(&x)?;
+            let error = further.matmul(w_dec)?.broadcast_add(b_dec)?.sub(&wanted)?;
             loss = (loss + (squares(&error)? * (multi.weight / n))?)?;
         }
         let (lambda, power) = self.penalty_constants();

@@ -3,11 +3,44 @@
 use super::dense::{Dense, NAMES};
 use super::*;
 
+/// What a transcoder reconstructs: something that the batch decides, and noise.
+fn targets() -> Vec<f32> {
+    let x = batch();
+    let turned = |(i, noise): (usize, f32)| 1.5 * x[i / D * D + (i + 3) % D] - 0.7 + noise;
+    normals(B * D, 12).into_iter().enumerate().map(turned).collect()
+}
+
+/// A case as a dictionary that reconstructs its input (`targets` is empty) or as a transcoder.
+struct Variant {
+    name: String,
+    case: Case,
+    targets: Vec<f32>,
+}
+
+impl Variant {
+    fn tokens<'a>(&'a self, x: &'a [f32], gradients: &'a [f32]) -> Tokens<'a> {
+        Tokens { x, gradients, targets: &self.targets }
+    }
+}
+
+fn variants() -> Vec<Variant> {
+    let own =
+        cases().into_iter().map(|case| Variant { name: case.name.to_owned(), case, targets: Vec::new() });
+    let may = |case: &Case| case.options.rule != Rule::Gated && case.options.score == Score::Plain;
+    let transcoders = cases().into_iter().filter(may).map(|case| Variant {
+        name: format!("transcoder, {}", case.name),
+        case,
+        targets: targets(),
+    });
+    own.chain(transcoders).collect()
+}
+
 /// All gradients of the loss, in the order of `NAMES`.
-fn kernel_gradients(case: &Case) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
+fn kernel_gradients(variant: &Variant) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
+    let case = &variant.case;
     let (x, g, state) = (batch(), model_gradients(), &case.state);
     let mut stepper = Stepper::new(case.options.clone());
-    let (report, made) = stepper.forward(state, Tokens { x: &x, gradients: &g });
+    let (report, made) = stepper.forward(state, variant.tokens(&x, &g));
     let own = case.options.rule.own_parameters();
     let mut all = [vec![], vec![], vec![], made.b_dec(), vec![]];
     let (mut decoder, mut gradients) = (Vec::new(), EncoderGradients::default());
@@ -20,8 +53,10 @@ fn kernel_gradients(case: &Case) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
         all[1].push(f64::from(gradients.encoder.bias));
         all[2].extend(doubles(&decoder));
         all[4].extend(doubles(&gradients.own[..own]));
-        for (g, w) in all[3].iter_mut().zip(&state.w_enc.value[f * D..(f + 1) * D]) {
-            *g -= f64::from(gradients.encoder.input) * f64::from(*w);
+        if variant.targets.is_empty() {
+            for (g, w) in all[3].iter_mut().zip(&state.w_enc.value[f * D..(f + 1) * D]) {
+                *g -= f64::from(gradients.encoder.input) * f64::from(*w);
+            }
         }
     }
     let mut mask = vec![false; B * F];
@@ -32,8 +67,8 @@ fn kernel_gradients(case: &Case) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
     (report, all, mask)
 }
 
-fn dense(case: &Case) -> Dense {
-    Dense::new(&case.options, &case.state, &batch(), &model_gradients())
+fn dense(variant: &Variant) -> Dense {
+    Dense::new(&variant.case.options, &variant.case.state, variant.tokens(&batch(), &model_gradients()))
 }
 
 fn largest(numbers: &[f64]) -> f64 {
@@ -42,11 +77,11 @@ fn largest(numbers: &[f64]) -> f64 {
 
 #[test]
 fn losses_and_active_pairs_equal_the_dense_form() {
-    for case in cases() {
+    for case in variants() {
         let (report, _, mask) = kernel_gradients(&case);
         let dense = dense(&case);
         let expected = dense.loss(dense.base());
-        let name = case.name;
+        let name = &case.name;
         assert!((report.loss - expected).abs() < 1e-5 * expected, "{name}: {} and {expected}", report.loss);
         assert_eq!(mask, dense.main, "{name}");
         assert_eq!(report.active as usize, mask.iter().filter(|m| **m).count(), "{name}");
@@ -56,12 +91,12 @@ fn losses_and_active_pairs_equal_the_dense_form() {
 
 #[test]
 fn gradients_equal_finite_differences() {
-    for case in cases() {
+    for case in variants() {
         let (_, gradients, _) = kernel_gradients(&case);
         let dense = dense(&case);
         let step = 1e-6;
         // A threshold has no derivative of its own: the estimator is checked against autograd.
-        let parameters = if matches!(case.options.rule, Rule::Jump { .. }) { 4 } else { 5 };
+        let parameters = if matches!(case.case.options.rule, Rule::Jump { .. }) { 4 } else { 5 };
         for which in 0..parameters {
             let scale = largest(&gradients[which]);
             for (i, got) in gradients[which].iter().enumerate() {
@@ -71,7 +106,7 @@ fn gradients_equal_finite_differences() {
                     dense.loss(&moved)
                 };
                 let expected = (loss(step) - loss(-step)) / (2.0 * step);
-                let name = (case.name, NAMES[which]);
+                let name = (&case.name, NAMES[which]);
                 assert!((got - expected).abs() < 1e-4 * scale, "{name:?}[{i}]: {got}, difference {expected}");
             }
         }
@@ -80,7 +115,7 @@ fn gradients_equal_finite_differences() {
 
 #[test]
 fn gradients_equal_autograd() {
-    for case in cases() {
+    for case in variants() {
         let (report, gradients, _) = kernel_gradients(&case);
         let (loss, expected) = dense(&case).autograd().unwrap();
         assert!((loss - report.loss).abs() < 1e-5 * loss, "{}", case.name);
@@ -97,6 +132,26 @@ fn gradients_equal_autograd() {
                     case.name
                 );
             }
+        }
+    }
+}
+
+/// The bias's gradient is put together in the update: its first moment after a step says what it was.
+#[test]
+fn the_bias_moves_by_its_whole_gradient() {
+    for variant in variants() {
+        let (_, gradients, _) = kernel_gradients(&variant);
+        let (x, g, mut state) = (batch(), model_gradients(), variant.case.state.clone());
+        let (before, share) = (state.b_dec.first.clone(), 1.0 - variant.case.options.betas.0);
+        Stepper::new(variant.case.options.clone()).step(&mut state, variant.tokens(&x, &g), 1e-4).unwrap();
+        let scale = largest(&gradients[3]);
+        for ((after, before), expected) in state.b_dec.first.iter().zip(before).zip(&gradients[3]) {
+            let moved = (f64::from(*after) - (1.0 - share) * f64::from(before)) / share;
+            assert!(
+                (moved - expected).abs() < 1e-5 * scale,
+                "{}: {moved}, expected {expected}",
+                variant.name
+            );
         }
     }
 }

@@ -11,8 +11,9 @@ fn train(
     steps: u64,
 ) -> (TrainState, Vec<StepReport>) {
     let (x, mut stepper) = (batch(), Stepper::new(options.clone()));
-    let reports =
-        (0..steps).map(|_| stepper.step(&mut state, Tokens { x: &x, gradients }, 3e-3).unwrap()).collect();
+    let reports = (0..steps)
+        .map(|_| stepper.step(&mut state, Tokens { x: &x, gradients, targets: &[] }, 3e-3).unwrap())
+        .collect();
     (state, reports)
 }
 
@@ -54,7 +55,7 @@ fn permuting_tokens_permutes_codes() {
     for case in cases() {
         let codes = |x: &[f32], g: &[f32]| {
             let mut stepper = Stepper::new(case.options.clone());
-            stepper.forward(&case.state, Tokens { x, gradients: g });
+            stepper.forward(&case.state, Tokens { x, gradients: g, targets: &[] });
             codes(&stepper).into_iter().map(|(features, _)| features).collect::<Vec<_>>()
         };
         let (x, g) = (batch(), model_gradients());
@@ -175,7 +176,7 @@ fn every_method_s_step_gives_the_same_bits_on_any_number_of_threads() {
                     state.budgets = (0..f as u32).map(|f| f % 3).collect();
                 }
                 let mut stepper = Stepper::new(options.clone());
-                let tokens = Tokens { x: &x, gradients: &g };
+                let tokens = Tokens { x: &x, gradients: &g, targets: &[] };
                 let reports: Vec<_> =
                     (0..3).map(|_| stepper.step(&mut state, tokens, 1e-3).unwrap()).collect();
                 (state, reports)

@@ -9,6 +9,10 @@ use crate::train::step::gradients::Gradients;
 use crate::train::step::select::rows::Quantised;
 use kernels::adam::AdamStep;
 use kernels::feature;
+use kernels::wide::dot;
+
+/// Least cosine of a softly frozen row with the direction that it began as.
+const CONE: f64 = 0.8;
 
 /// A thread's memory.
 #[derive(Debug, Default)]
@@ -24,6 +28,9 @@ struct TaskSums {
 }
 
 /// Updates all decoder rows. Returns their mean norm before it was made 1.
+///
+/// # Errors
+/// A row that is not finite after the step, with the step and its feature.
 pub fn update(
     state: &mut TrainState,
     gradients: &Gradients<'_>,
@@ -58,9 +65,65 @@ fn update_rows(
             Some(norm) => sums.norms += f64::from(norm),
             None => sums.lost = sums.lost.or(Some(first + i)),
         }
+        if let Some(begun) = gradients.options.cone.chunks_exact(d).nth(first + i) {
+            into_cone(value, begun);
+        }
         if let Some((panel, fold)) = &mut panel {
             panel.set(i, value, 0.0, fold, row);
         }
     }
     sums
+}
+
+/// Turns the unit `row` back to the cone around the unit row `begun`, the short way: `0.8·begun + 0.6·p`, with `p` the unit vector along
+/// what `row` has at right angles to `begun`.
+fn into_cone(row: &mut [f32], begun: &[f32]) {
+    let cosine = dot(row, begun);
+    if cosine >= CONE {
+        return;
+    }
+    let across: Vec<f64> =
+        row.iter().zip(begun).map(|(&x, &b)| f64::from(x) - cosine * f64::from(b)).collect();
+    let length = across.iter().map(|x| x * x).sum::<f64>().sqrt();
+    // A row that points straight back has no short way; it begins again.
+    let (along, aside) = if length > 1e-6 { (CONE, (1.0 - CONE * CONE).sqrt() / length) } else { (1.0, 0.0) };
+    for ((x, &b), across) in row.iter_mut().zip(begun).zip(across) {
+        *x = (along * f64::from(b) + aside * across) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernels::wide::{norm, unit_rows};
+
+    #[test]
+    fn rows_outside_the_cone_come_to_its_edge_and_those_inside_stay() {
+        let numbers = |seed: f32| (0..7).map(|i| (seed * (i as f32 + 1.3)).sin()).collect::<Vec<f32>>();
+        let begun = unit_rows(&numbers(1.0), 7);
+        for seed in [2.0, 3.7, 5.1, -1.02] {
+            let far = unit_rows(&numbers(seed), 7);
+            let mut row = far.clone();
+            into_cone(&mut row, &begun);
+            assert!((norm(&row) - 1.0).abs() < 1e-6 && (dot(&row, &begun) - 0.8).abs() < 1e-6, "{seed}");
+            // Nearest of the cone's rows: no other one, turned a little around the axis, is nearer to where it was.
+            for turn in 0..7 {
+                let mut other = row.clone();
+                other[turn] += 0.05;
+                let other = unit_rows(&other, 7);
+                let side: Vec<f32> =
+                    other.iter().zip(&begun).map(|(x, b)| x - dot(&other, &begun) as f32 * b).collect();
+                let side = unit_rows(&side, 7);
+                let other: Vec<f32> = side.iter().zip(&begun).map(|(s, b)| 0.8 * b + 0.6 * s).collect();
+                assert!(dot(&other, &far) <= dot(&row, &far) + 1e-6, "{seed}, {turn}");
+            }
+        }
+        let near = unit_rows(&begun.iter().map(|b| b + 0.1).collect::<Vec<f32>>(), 7);
+        let mut row = near.clone();
+        into_cone(&mut row, &begun);
+        assert_eq!(row, near);
+        let mut back: Vec<f32> = begun.iter().map(|b| -b).collect();
+        into_cone(&mut back, &begun);
+        assert_eq!(back, begun);
+    }
 }

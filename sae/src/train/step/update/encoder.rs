@@ -36,6 +36,9 @@ struct Memory {
 }
 
 /// Updates what features have besides their decoder rows, and adds to `b_dec_gradient[d]` what goes through their encoder rows.
+///
+/// # Errors
+/// A row, bias or threshold that is not finite after the step, with the step and its feature.
 pub fn update(
     state: &mut TrainState,
     gradients: &Gradients<'_>,
@@ -72,7 +75,8 @@ fn update_rows(
     for i in 0..task.since_fired.len() {
         let f = first + i;
         gradients.encoder(f, &task.own[0][i * own..(i + 1) * own], of_feature);
-        if !task.apply(i, d, of_feature, adam, &mut sums.b_dec) {
+        let frozen = gradients.options.frozen_encoder;
+        if !task.apply(i, d, of_feature, adam, frozen, &mut sums.b_dec) {
             sums.lost = sums.lost.or(Some(f));
         }
         if let Some((panel, fold)) = &mut task.panel {
@@ -94,18 +98,27 @@ impl Task<'_> {
         self.rates[i] += share * (fired as f32 / tokens as f32 - self.rates[i]);
     }
 
-    /// Updates feature `i` of the task. Returns whether its weights are finite.
+    /// Updates feature `i` of the task, of a frozen encoder only what it learns besides its row and bias. Returns whether its weights are
+    /// finite.
     fn apply(
         &mut self,
         i: usize,
         d: usize,
         gradients: &EncoderGradients,
         adam: &AdamStep,
+        frozen: bool,
         b_dec: &mut [f32],
     ) -> bool {
         let row = self.rows.each_mut().map(|numbers| &mut numbers[i * d..(i + 1) * d]);
         let bias = self.bias.each_mut().map(|numbers| &mut numbers[i]);
-        let mut finite = feature::update_encoder(row, bias, &gradients.encoder, adam, b_dec);
+        let mut finite = match frozen {
+            true => {
+                // b_dec is the decoder's: what it does to the pre-activations still counts.
+                feature::subtract(b_dec, gradients.encoder.input, row[0]);
+                true
+            }
+            false => feature::update_encoder(row, bias, &gradients.encoder, adam, b_dec),
+        };
         let [values, first, second] = &mut self.own;
         let own = values.len() / self.since_fired.len();
         for (j, &g) in gradients.own.iter().take(own).enumerate() {

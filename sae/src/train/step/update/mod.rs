@@ -39,7 +39,12 @@ pub fn update(
         true => 1.0,
         false => decoder::update(state, gradients, decoder, adam)?,
     };
+    let through_decoder = b_dec_gradient.clone();
     encoder::update(state, gradients, encoder, adam, &mut b_dec_gradient)?;
+    if !gradients.batch.subtracts_bias() {
+        // Nothing goes through the encoder.
+        b_dec_gradient = through_decoder;
+    }
     let b_dec_gradient: Vec<f32> = b_dec_gradient.into_iter().map(|g| g as f32).collect();
     let b_dec = &mut state.b_dec;
     adam::update(adam, &mut b_dec.value, &mut b_dec.first, &mut b_dec.second, &b_dec_gradient);

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use super::{AttentionMask, Heads};
 use kernels::exp;
-use kernels::gemm::{Into, Mat, MatMut};
+use kernels::gemm::{Mat, MatMut, WriteMode};
 use kernels::norm;
 use kernels::pieces::{equal_pieces, pieces};
-use kernels::product::{PANEL, Right, multiply, pack_into, panel_numbers};
+use kernels::product::{PANEL, RightFactor, multiply, pack_into, panel_numbers};
 use kernels::spare::Spare;
 
 /// Queries handled together: they need no key after the last of them, which saves half the work of a causal
@@ -64,16 +64,16 @@ pub struct Attend {
 
 /// Panels of the transposed keys or values of every row and head.
 #[derive(Debug, Default)]
-pub struct Turned {
+pub struct TransposedPanels {
     pub panels: Vec<f32>,
     /// From one head's panels to the next one's.
     pub each: usize,
 }
 
-impl Turned {
-    fn of<'a>(&'a self, mat: Mat<'a>, number: usize) -> Right<'a> {
+impl TransposedPanels {
+    fn of<'a>(&'a self, mat: Mat<'a>, number: usize) -> RightFactor<'a> {
         let (d, len) = mat.t().shape();
-        Right::packed(mat.t(), &self.panels[number * self.each..][..panel_numbers(d, len)])
+        RightFactor::packed(mat.t(), &self.panels[number * self.each..][..panel_numbers(d, len)])
     }
 }
 
@@ -137,22 +137,28 @@ impl Attend {
         row * self.mask.len + places.start..row * self.mask.len + places.end
     }
 
-    fn turned(&self, x: Columns<'_>, d: usize) -> Turned {
+    fn turned(&self, x: Columns<'_>, d: usize) -> TransposedPanels {
         let (len, kv) = (self.mask.len, self.heads.kv_heads);
         let each = panel_numbers(d, len);
         let panels = equal_pieces(self.rows() * kv * each, each, |i, panels| {
             pack_into(x.head(self.tokens(i / kv, &(0..len)), i % kv, d).t(), panels);
         });
-        Turned { panels, each }
+        TransposedPanels { panels, each }
     }
 
     /// The keys of all rows, as [`Attend::block`] wants them.
-    pub fn turned_keys(&self, x: &Inputs<'_>) -> Turned {
+    pub fn turned_keys(&self, x: &Inputs<'_>) -> TransposedPanels {
         self.turned(x.k, self.d_head)
     }
 
     /// Keys `keys` of a row and key head, transposed: `[d, keys]`.
-    fn right<'a>(&self, turned: &'a Turned, x: Columns<'a>, b: &Block, d: usize) -> Right<'a> {
+    fn right<'a>(
+        &self,
+        turned: &'a TransposedPanels,
+        x: Columns<'a>,
+        b: &Block,
+        d: usize,
+    ) -> RightFactor<'a> {
         let kv_head = b.head / self.group();
         let mat = x.head(self.tokens(b.row, &(0..self.mask.len)), kv_head, d);
         turned.of(mat, b.row * self.heads.kv_heads + kv_head).columns(b.keys.start, b.keys.end)
@@ -169,14 +175,14 @@ impl Attend {
         &self,
         b: &Block,
         q: Columns<'_>,
-        keys: &Right<'_>,
+        keys: &RightFactor<'_>,
         p: &mut [f32],
         capped: Option<&mut [f32]>,
     ) {
         let (queries, n) = (b.queries.len(), b.keys.len());
         let with_queries = b.queries.start - self.past..b.queries.end - self.past;
         let q = q.head(self.tokens(b.row, &with_queries), b.head, self.d_head);
-        multiply(q, keys, self.heads.scale, Into::Overwrite, MatMut::new(p, queries, n));
+        multiply(q, keys, self.heads.scale, WriteMode::Overwrite, MatMut::new(p, queries, n));
         if let Some(cap) = self.heads.soft_cap {
             exp::soft_cap(p, cap);
             if let Some(capped) = capped {
@@ -199,7 +205,7 @@ impl Attend {
     pub fn block(
         &self,
         x: &Inputs<'_>,
-        keys: &Turned,
+        keys: &TransposedPanels,
         row: usize,
         queries: &Range<usize>,
         p: &mut Vec<f32>,
@@ -213,7 +219,7 @@ impl Attend {
             self.pattern(&b, x.q, &self.right(keys, x.k, &b, self.d_head), p, None);
             let v = x.v.head(self.tokens(row, &b.keys), head / self.group(), self.d_value);
             let out = MatMut::strided(&mut z[head * self.d_value..], rows, self.d_value, width);
-            multiply(Mat::new(p, rows, n), &Right::plain(v), 1.0, Into::Overwrite, out);
+            multiply(Mat::new(p, rows, n), &RightFactor::plain(v), 1.0, WriteMode::Overwrite, out);
         }
     }
 
@@ -223,7 +229,7 @@ impl Attend {
     }
 
     /// The same with keys that were turned before.
-    pub(super) fn forward_with(&self, x: &Inputs<'_>, keys: &Turned) -> Vec<f32> {
+    pub(super) fn forward_with(&self, x: &Inputs<'_>, keys: &TransposedPanels) -> Vec<f32> {
         let blocks = self.all_blocks();
         let width = self.heads.heads * self.d_value;
         let sizes: Vec<usize> = blocks.iter().map(|(_, queries)| queries.len() * width).collect();
@@ -267,7 +273,7 @@ impl Attend {
         &self,
         b: &Block,
         x: &Inputs<'_>,
-        [keys, values]: [&Turned; 2],
+        [keys, values]: [&TransposedPanels; 2],
         g: &[f32],
         space: &mut Space,
         out: &mut [f32],
@@ -289,8 +295,8 @@ impl Attend {
         let tokens = self.tokens(b.row, &b.queries);
         let g = Columns { data: g, width: self.heads.heads * dv, at: 0 }.head(tokens.clone(), b.head, dv);
         let into = MatMut::new(&mut dvalues[b.keys.start * dv..b.keys.end * dv], n, dv);
-        multiply(Mat::new(p, rows, n).t(), &Right::plain(g), 1.0, Into::Add, into);
-        multiply(g, &self.right(values, x.v, b, dv), 1.0, Into::Overwrite, MatMut::new(ds, rows, n));
+        multiply(Mat::new(p, rows, n).t(), &RightFactor::plain(g), 1.0, WriteMode::Add, into);
+        multiply(g, &self.right(values, x.v, b, dv), 1.0, WriteMode::Overwrite, MatMut::new(ds, rows, n));
         for (p, ds) in p.chunks_exact(n).zip(ds.chunks_exact_mut(n)) {
             exp::softmax_back(p, ds);
         }
@@ -303,14 +309,14 @@ impl Attend {
         let at = b.queries.start * group * d + b.head % group * d;
         multiply(
             ds,
-            &Right::plain(k),
+            &RightFactor::plain(k),
             scale,
-            Into::Overwrite,
+            WriteMode::Overwrite,
             MatMut::strided(&mut dq[at..], rows, d, group * d),
         );
         let q = x.q.head(tokens, b.head, d);
         let into = MatMut::new(&mut dk[b.keys.start * d..b.keys.end * d], n, d);
-        multiply(ds.t(), &Right::plain(q), scale, Into::Add, into);
+        multiply(ds.t(), &RightFactor::plain(q), scale, WriteMode::Add, into);
     }
 }
 

@@ -85,6 +85,9 @@ fn shape(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &AttentionMask
 
 /// `q [rows, len, heads · d_head]`, `k [rows, len, kv_heads · d_head]`, `v [rows, len, kv_heads · d_value]` →
 /// z `[rows, len, heads · d_value]`.
+///
+/// # Errors
+/// Shapes that do not fit each other, `heads` or `mask`; tensors that are not f32 on the CPU.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &AttentionMask) -> Result<Tensor> {
     let op = shape(q, k, v, heads, mask)?;
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::with_slice;
-use super::blocks::{Attend, Columns, Inputs, Turned};
+use super::blocks::{Attend, Columns, Inputs, TransposedPanels};
 use super::{AttentionMask, Heads};
 use kernels::gemm::Mat;
 use kernels::product::{PANEL, pack_into, panel_numbers};
@@ -22,12 +22,15 @@ pub struct Past {
     values: Vec<f32>,
     tokens: usize,
     /// The keys of each head, with room for more tokens.
-    turned: Turned,
+    turned: TransposedPanels,
     room: usize,
 }
 
 impl Past {
     /// Adds tokens: `k [1, len, kv_heads · d_head]`, `v [1, len, kv_heads · d_value]`.
+    ///
+    /// # Errors
+    /// More than one row, or a width that is not that of the tokens before.
     pub fn append(&mut self, k: &Tensor, v: &Tensor, kv_heads: usize) -> Result<()> {
         let (rows, len, width) = k.dims3()?;
         let fits = rows == 1 && kv_heads > 0 && width.is_multiple_of(kv_heads) && v.dims3()?.1 == len;
@@ -51,7 +54,7 @@ impl Past {
         if self.tokens > self.room {
             self.room = self.tokens.next_power_of_two().max(ROOM);
             let each = panel_numbers(d, self.room);
-            self.turned = Turned { panels: vec![0.0; self.kv_heads * each], each };
+            self.turned = TransposedPanels { panels: vec![0.0; self.kv_heads * each], each };
             first = 0;
         }
         let tokens = self.tokens - first;
@@ -65,6 +68,9 @@ impl Past {
 
     /// z of the last tokens, `[1, len, heads · d_value]`, where their queries are `q [1, len, heads · d_head]`;
     /// `mask` is that of all tokens. No gradient reaches q.
+    ///
+    /// # Errors
+    /// A `q`, `heads` or `mask` that does not belong to the keys kept here.
     pub fn attend(&self, q: &Tensor, heads: &Heads, mask: &AttentionMask) -> Result<Tensor> {
         let (rows, len, width) = q.dims3()?;
         let (n, kv, tokens) = (heads.heads, self.kv_heads, self.tokens);

@@ -6,6 +6,9 @@ use candle_core::{D, Result, Tensor};
 use super::{AttentionMask, Heads, shape};
 
 /// The pattern that [`attention`](super::attention) multiplies the values by, `[rows, heads, len, len]`.
+///
+/// # Errors
+/// Shapes that do not fit each other, `heads` or `mask`.
 pub fn pattern(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &AttentionMask) -> Result<Tensor> {
     let op = shape(q, k, v, heads, mask)?;
     let (rows, len, _) = q.dims3()?;
@@ -30,6 +33,9 @@ pub fn pattern(q: &Tensor, k: &Tensor, v: &Tensor, heads: &Heads, mask: &Attenti
 
 /// What [`attention`](super::attention) gives for a `pattern [rows, heads, len, len]` and
 /// `v [rows, len, kv_heads · d_value]`.
+///
+/// # Errors
+/// Shapes that do not fit each other or `heads`.
 pub fn mix(pattern: &Tensor, v: &Tensor, heads: &Heads) -> Result<Tensor> {
     let (rows, len, width) = v.dims3()?;
     let z = pattern.contiguous()?.matmul(&split(v, heads.kv_heads, heads.heads)?)?;

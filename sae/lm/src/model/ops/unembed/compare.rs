@@ -33,6 +33,10 @@ struct Space {
 
 impl Unembedding {
     /// `clean` and each of `others` are hidden states `[tokens, d_model]` of the same tokens.
+    ///
+    /// # Errors
+    /// Hidden states of a different shape than the output matrix and `targets` have it; a target that is not
+    /// below V.
     pub fn compare(&self, clean: &Tensor, others: &[Tensor], targets: &[Option<u32>]) -> Result<Compared> {
         let tensors: Vec<&Tensor> = std::iter::once(clean).chain(others).collect();
         let mut d = 0;

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use super::super::{slice, with_slice};
 use super::{CHUNK, Softmax, Unembedding, turned};
 use kernels::columns;
-use kernels::gemm::{Into, Mat, MatMut};
-use kernels::product::{Right, multiply};
+use kernels::gemm::{Mat, MatMut, WriteMode};
+use kernels::product::{RightFactor, multiply};
 use kernels::spare::Spare;
 
 struct Loss {
@@ -89,13 +89,17 @@ impl Unembedding {
             if let Some(cap) = self.cap.map(|c| c as f32) {
                 slopes.iter_mut().zip(logits).for_each(|(g, l)| *g *= 1.0 - (l / cap) * (l / cap));
             }
-            let mode = if part == 0 { Into::Overwrite } else { Into::Add };
-            let w = Right::plain(Mat::new(&output[first * d..], rows, d));
+            let mode = if part == 0 { WriteMode::Overwrite } else { WriteMode::Add };
+            let w = RightFactor::plain(Mat::new(&output[first * d..], rows, d));
             multiply(Mat::new(slopes, rows, n).t(), &w, self.scale as f32, mode, MatMut::new(d_hidden, n, d));
         }
     }
 
     /// Cross-entropy in nats of every position of `hidden [tokens, d_model]` that has a target.
+    ///
+    /// # Errors
+    /// A `hidden` of a different shape than the output matrix and `targets` have it; a target that is not
+    /// below V.
     pub fn position_losses(&self, hidden: &Tensor, targets: &[Option<u32>]) -> Result<Vec<Option<f32>>> {
         let d = self.check(hidden, targets)?;
         let (n, spare) = (self.positions(targets.len())?, Spare::<Space>::default());
@@ -108,6 +112,9 @@ impl Unembedding {
     }
 
     /// The sum of [`Unembedding::position_losses`], differentiable with regard to `hidden`.
+    ///
+    /// # Errors
+    /// As [`Unembedding::position_losses`].
     pub fn summed_loss(&self, hidden: &Tensor, targets: Vec<Option<u32>>) -> Result<Tensor> {
         self.check(hidden, &targets)?;
         let gradient = hidden.track_op().then(Mutex::default);

@@ -9,8 +9,8 @@ mod loss;
 
 use candle_core::{Result, Tensor};
 
-use kernels::gemm::{Into, Mat, MatMut};
-use kernels::product::{Right, multiply, pack_into, panel_numbers};
+use kernels::gemm::{Mat, MatMut, WriteMode};
+use kernels::product::{RightFactor, multiply, pack_into, panel_numbers};
 use kernels::{columns, exp};
 
 pub use compare::Compared;
@@ -76,11 +76,11 @@ impl Softmax {
 }
 
 /// Hidden states `[positions, d_model]` with their panels in `space`.
-fn turned<'a>(hidden: &'a [f32], d: usize, space: &'a mut Vec<f32>) -> Right<'a> {
+fn turned<'a>(hidden: &'a [f32], d: usize, space: &'a mut Vec<f32>) -> RightFactor<'a> {
     let h = Mat::new(hidden, hidden.len() / d, d).t();
     space.resize(panel_numbers(d, hidden.len() / d), 0.0);
     pack_into(h, space);
-    Right::packed(h, space)
+    RightFactor::packed(h, space)
 }
 
 impl Unembedding {
@@ -100,10 +100,10 @@ impl Unembedding {
     }
 
     /// Logits `[rows, positions]` of some rows of the output matrix.
-    fn logits(&self, rows: &[f32], hidden: &Right<'_>, logits: &mut [f32]) {
+    fn logits(&self, rows: &[f32], hidden: &RightFactor<'_>, logits: &mut [f32]) {
         let (d, n) = hidden.shape();
         let w = Mat::new(rows, rows.len() / d, d);
-        multiply(w, hidden, self.scale as f32, Into::Overwrite, MatMut::new(logits, rows.len() / d, n));
+        multiply(w, hidden, self.scale as f32, WriteMode::Overwrite, MatMut::new(logits, rows.len() / d, n));
         if let Some(cap) = self.cap {
             exp::soft_cap(logits, cap as f32);
         }

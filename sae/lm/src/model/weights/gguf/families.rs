@@ -53,6 +53,9 @@ const FAMILIES: [(&str, &str, Family); 18] = [
 
 impl Family {
     /// The family of a file. Mixtral's files say `llama` and have experts.
+    ///
+    /// # Errors
+    /// A file that does not name its architecture, or one that is not read, and which are.
     pub fn of(gguf: &Gguf) -> Result<Self> {
         let architecture = gguf.architecture()?;
         let experts = gguf.size("llama.expert_count")?.unwrap_or(0);
@@ -96,7 +99,7 @@ impl Family {
 
 /// What to do with a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum TensorChange {
     AsItIs,
     MinusOne,
     /// Rows of query heads, rotation pairs interleaved.
@@ -129,9 +132,9 @@ pub(super) enum How {
 }
 
 /// ggml's name, Hugging Face's name, and what to do.
-pub(super) type Rule = (&'static str, &'static str, How);
+pub(super) type Rule = (&'static str, &'static str, TensorChange);
 
-use How::{
+use TensorChange::{
     AsItIs, EachTransposed, HeadByHead, Keys, KeysAndValues, Left, MinusOne, OneRow, PerExpert, Queries,
     Transposed, UsedElsewhere, WithUp, WithUpInTurn,
 };

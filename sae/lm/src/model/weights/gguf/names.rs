@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Gguf;
-use super::families::{Family, How, Rule};
+use super::families::{Family, Rule, TensorChange};
 use super::header::TensorInfo;
 use crate::Result;
 use crate::model::weights::change::Change;
@@ -48,13 +48,13 @@ struct Namer<'a> {
 }
 
 /// A tensor's name with its numbers taken out.
-struct Numbered {
+struct NamePattern {
     pattern: String,
     block: Option<String>,
     expert: Option<String>,
 }
 
-impl Numbered {
+impl NamePattern {
     /// `blk.3.attn_q` → `blk.#.attn_q`, `blk.3.ffn_up.7` → `blk.#.ffn_up.@`.
     fn parse(name: &str) -> Self {
         let number = |text: &str| {
@@ -87,15 +87,15 @@ impl Numbered {
 
 impl Namer<'_> {
     /// The rule for a name and the ending that the rule leaves open, or an error.
-    fn rule(&self, name: &str) -> Result<(&Rule, Numbered, &'static str)> {
+    fn rule(&self, name: &str) -> Result<(&Rule, NamePattern, &'static str)> {
         let of = |pattern: &str| self.rules.iter().find(|(from, ..)| *from == pattern);
-        let whole = Numbered::parse(name);
+        let whole = NamePattern::parse(name);
         if let Some(rule) = of(&whole.pattern) {
             return Ok((rule, whole, ""));
         }
         for ending in [".weight", ".bias"] {
             if let Some(stem) = name.strip_suffix(ending) {
-                let numbered = Numbered::parse(stem);
+                let numbered = NamePattern::parse(stem);
                 if let Some(rule) = of(&numbered.pattern) {
                     return Ok((rule, numbered, ending));
                 }
@@ -124,35 +124,37 @@ impl Namer<'_> {
             whole(&shape, change)
         };
         Ok(match how {
-            How::AsItIs => whole(&tensor.shape, Change::None),
-            How::MinusOne => whole(&tensor.shape, Change::MinusOne),
-            How::Queries => {
+            TensorChange::AsItIs => whole(&tensor.shape, Change::None),
+            TensorChange::MinusOne => whole(&tensor.shape, Change::MinusOne),
+            TensorChange::Queries => {
                 whole(&tensor.shape, self.half_split(self.heads.0, tensor).map_err(|e| problem(&e))?)
             }
-            How::Keys => {
+            TensorChange::Keys => {
                 whole(&tensor.shape, self.half_split(self.heads.1, tensor).map_err(|e| problem(&e))?)
             }
-            How::HeadByHead => {
+            TensorChange::HeadByHead => {
                 let heads = self.heads.0;
                 if heads == 0 || !tensor.shape[0].is_multiple_of(3 * heads) {
                     return Err(problem(&format!("expected q, k and v rows of {heads} heads")));
                 }
                 whole(&tensor.shape, Change::HeadByHead { heads })
             }
-            How::Transposed | How::EachTransposed => matrix(Change::Transposed),
-            How::OneRow => {
+            TensorChange::Transposed | TensorChange::EachTransposed => matrix(Change::Transposed),
+            TensorChange::OneRow => {
                 let shape: Vec<usize> =
                     if tensor.shape.len() == 1 { vec![1, tensor.shape[0]] } else { tensor.shape.clone() };
                 whole(&shape, Change::None)
             }
-            How::PerExpert => self.per_expert(tensor, &numbered, to, ending).map_err(|e| problem(&e))?,
-            How::WithUp(up) | How::WithUpInTurn(up) => {
+            TensorChange::PerExpert => {
+                self.per_expert(tensor, &numbered, to, ending).map_err(|e| problem(&e))?
+            }
+            TensorChange::WithUp(up) | TensorChange::WithUpInTurn(up) => {
                 let up = numbered.filled(up);
-                let in_turn = matches!(how, How::WithUpInTurn(_));
+                let in_turn = matches!(how, TensorChange::WithUpInTurn(_));
                 let entry = self.with_up(tensor, &up, in_turn).map_err(|e| problem(&e))?;
                 vec![(new, entry)]
             }
-            How::KeysAndValues { values, together } => {
+            TensorChange::KeysAndValues { values, together } => {
                 // Files may have both forms.
                 if self.gguf.header.tensors.contains_key(&numbered.filled(together)) {
                     return Ok(Vec::new());
@@ -160,7 +162,7 @@ impl Namer<'_> {
                 let entry = self.with_values(tensor, &numbered.filled(values)).map_err(|e| problem(&e))?;
                 vec![(new, entry)]
             }
-            How::UsedElsewhere | How::Left => Vec::new(),
+            TensorChange::UsedElsewhere | TensorChange::Left => Vec::new(),
         })
     }
 
@@ -175,13 +177,13 @@ impl Namer<'_> {
     fn per_expert(
         &self,
         tensor: &TensorInfo,
-        numbered: &Numbered,
+        numbered: &NamePattern,
         to: &str,
         ending: &str,
     ) -> Result<Vec<(String, Entry)>, String> {
         let (experts, shape) = stacked(tensor)?;
         let one = |expert: usize| {
-            let numbered = Numbered {
+            let numbered = NamePattern {
                 pattern: String::new(),
                 block: numbered.block.clone(),
                 expert: Some(expert.to_string()),

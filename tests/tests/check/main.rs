@@ -2,159 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+mod layouts;
+mod made;
 
-use lm::model::{LanguageModel, ModelSource};
-use sae::Quiet;
-use sae::check::{CheckOptions, check};
-use sae::dictionary::{Dictionary, Selection};
-use sae::harvest::{self, HarvestConfig};
-use sae::interop::dictionaries::open_path;
-use sae::train::{self, Method, TrainConfig};
+use sae::dictionary::Selection;
+use sae::train::Method;
 use serde_json::{Value, json};
 use storage::check::{Check, Judgement};
-use storage::{Dataset, Dtype};
 use tests::{Chance, sae};
 
-const HOOK: &str = "blocks.2.hook_resid_post";
-/// Width of the embedded model.
-const D: usize = 128;
-
-/// A folder with what all cases need, made once: `text`, datasets by hook, runs.
-fn made() -> &'static Path {
-    static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let text = folder.path().join("text");
-        std::fs::create_dir_all(&text).unwrap();
-        for (name, bytes) in lm::embedded::CORPUS {
-            std::fs::write(text.join(name), &bytes[..whole_lines(bytes, 100_000)]).unwrap();
-        }
-        folder
-    })
-    .path()
-}
-
-/// The length of the whole lines among the first `most` bytes.
-fn whole_lines(bytes: &[u8], most: usize) -> usize {
-    bytes[..most.min(bytes.len())].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)
-}
-
-/// The dataset of `hook`, harvested when it is first asked for.
-fn data(hook: &str) -> PathBuf {
-    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one_at_a_time = LOCK.lock();
-    let out = made().join(format!("data {hook}"));
-    if !out.exists() {
-        let config = HarvestConfig {
-            text: vec![made().join("text")],
-            hooks: vec![hook.parse().unwrap()],
-            dtype: Dtype::F32,
-            ..HarvestConfig::default()
-        };
-        harvest::run(&config, &LanguageModel::load(&ModelSource::Default).unwrap(), &out, &mut Quiet)
-            .unwrap();
-    }
-    out
-}
-
-/// A dictionary of `data`, good enough to be told from a wrong one.
-fn trained(data: &Path, method: Method, d_sae: usize) -> Dictionary {
-    let config = TrainConfig {
-        method,
-        d_sae: Some(d_sae),
-        k: 16,
-        batch: 512,
-        tokens: Some(500_000),
-        learning_rate: Some(2e-3),
-        ..TrainConfig::default()
-    };
-    let out = tempfile::tempdir().unwrap();
-    let run = out.path().join("run");
-    train::run(&config, data, &run, false, &mut Quiet).unwrap();
-    Dictionary::load(&run).unwrap()
-}
-
-/// The dictionary of most cases: TopK at [`HOOK`].
-fn topk() -> &'static Dictionary {
-    static MADE: OnceLock<Dictionary> = OnceLock::new();
-    MADE.get_or_init(|| trained(&data(HOOK), Method::Topk, 512))
-}
-
-/// `dictionary` as a SAELens folder that a different program published, with `changes` of its configuration.
-fn published(dictionary: &Dictionary, hook: &str, changes: &[(&str, Value)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let mut dictionary = dictionary.clone();
-    dictionary.info.hook_name = Some(hook.to_owned());
-    dictionary.info.model_name = None;
-    dictionary.save(folder.path()).unwrap();
-    let path = folder.path().join("cfg.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for (key, value) in changes {
-        config[*key] = value.clone();
-    }
-    std::fs::write(&path, config.to_string()).unwrap();
-    folder
-}
-
-/// The check of what is in `folder`, on `data` or, without, on the embedded model.
-fn checked(folder: &Path, data: Option<&Path>) -> Check {
-    let options = CheckOptions {
-        data: data.map(Path::to_owned),
-        model: data.is_none().then_some(ModelSource::Default),
-        ..CheckOptions::default()
-    };
-    check("published", open_path(folder).unwrap(), &options, &mut Quiet).unwrap().check
-}
-
-/// The readings as a table, for a test that fails.
-fn table(check: &Check) -> String {
-    let mut text = format!("{:?}: {}\n", check.judgement, check.verdict);
-    for r in &check.readings {
-        text += &format!("{:>24} FVE {:?} L0 {:.1}\n", r.id, r.fve, r.l0);
-    }
-    for h in check.hooks.iter().take(5) {
-        text += &format!("{:>40} FVE {:?} L0 {:.1}\n", h.hook, h.fve, h.l0);
-    }
-    text
-}
+use made::{D, HOOK, checked, data, imported, mean_norm, published, rows, table, topk, trained};
 
 #[track_caller]
 fn is_misread(check: &Check, id: &str) {
     assert_eq!(check.judgement, Judgement::Misread, "{}", table(check));
     let remedy = check.remedy.as_deref().unwrap_or_default();
     assert!(remedy.contains(id), "{remedy}\n{}", table(check));
-}
-
-/// Mean norm of a token's row.
-fn mean_norm(data: &Path) -> f64 {
-    let rows = rows(data);
-    let norm = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    rows.chunks_exact(D).map(norm).sum::<f64>() / (rows.len() / D) as f64
-}
-
-/// All rows of a dataset, `[n, D]`.
-fn rows(data: &Path) -> Vec<f32> {
-    let table = Dataset::open(data).unwrap().table("activations").unwrap();
-    let mut rows = Vec::new();
-    for batch in table.scan(storage::Scan::default()).unwrap() {
-        storage::vector::fixed_size_rows(&batch.unwrap(), "activation", &mut rows).unwrap();
-    }
-    rows
-}
-
-/// Rows as a dataset, by the product's own import.
-fn imported(folder: &Path, name: &str, rows: &[f32]) -> PathBuf {
-    let header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {D}), }}\n", rows.len() / D);
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(rows.iter().flat_map(|x| x.to_le_bytes()));
-    std::fs::write(folder.join(format!("{name}.npy")), bytes).unwrap();
-    sae(folder, &format!("import {name}.npy --hook {HOOK} --out {name} --dtype f32")).ok();
-    folder.join(name)
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! An attribution graph as the window holds it: nodes, and edges by the node that they go into or come from.
+
+use std::path::Path;
+
+use storage::Scan;
+use storage::graph::{self as files, GraphEdgeRow, GraphNodeRow};
+
+use super::problem;
+use crate::load::Problem;
+
+/// Edges up to which all are read; of larger graphs those that pruning kept.
+const ALL_EDGES: u64 = 3_000_000;
+
+/// A graph.
+#[derive(Debug)]
+pub struct AttributionGraph {
+    /// What it was made of.
+    pub record: files::Graph,
+    /// Its nodes; index = number.
+    pub nodes: Vec<GraphNodeRow>,
+    /// Its edges, by target and source.
+    pub edges: Vec<GraphEdgeRow>,
+    /// For each node the edges that come from it, as places in `edges`.
+    pub out: Vec<Vec<u32>>,
+    /// Whether only the edges that pruning kept were read.
+    pub kept_only: bool,
+}
+
+impl AttributionGraph {
+    /// Whether a node is always shown: a token or a target.
+    pub fn is_end(&self, node: usize) -> bool {
+        !matches!(self.nodes[node].kind.as_str(), files::FEATURE | files::ERROR)
+    }
+
+    /// Whether a node is shown when nodes with `share` of the influence are.
+    pub fn is_shown(&self, node: usize, share: f64) -> bool {
+        self.is_end(node) || self.nodes[node].cumulative <= share
+    }
+
+    /// The edges that go into a node, strongest first.
+    pub fn into(&self, node: usize) -> Vec<GraphEdgeRow> {
+        let first = self.edges.partition_point(|edge| (edge.target as usize) < node);
+        let of_node = self.edges[first..].iter().take_while(|edge| edge.target as usize == node);
+        by_strength(of_node.copied().collect())
+    }
+
+    /// The edges that come from a node, strongest first.
+    pub fn out_of(&self, node: usize) -> Vec<GraphEdgeRow> {
+        by_strength(self.out[node].iter().map(|&edge| self.edges[edge as usize]).collect())
+    }
+
+    /// A node in words, e.g. `feature 12 · layer 3 · token 8 " court"`.
+    pub fn name(&self, node: usize) -> String {
+        let row = &self.nodes[node];
+        let token = row.name.as_deref().unwrap_or_default();
+        let (layer, position) = (row.layer.unwrap_or_default(), row.position.unwrap_or_default());
+        match row.kind.as_str() {
+            files::FEATURE => {
+                format!(
+                    "feature {} · layer {layer} · token {position} {token:?}",
+                    row.feature.unwrap_or_default()
+                )
+            }
+            files::ERROR => format!("error · layer {layer} · token {position} {token:?}"),
+            files::TOKEN => format!("token {position} {token:?}"),
+            files::LOGIT => format!("next token {token:?}"),
+            _ => token.to_owned(),
+        }
+    }
+}
+
+fn by_strength(mut edges: Vec<GraphEdgeRow>) -> Vec<GraphEdgeRow> {
+    edges.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
+    edges
+}
+
+/// Reads the graph in `dir`.
+///
+/// # Errors
+/// Files that are missing or cannot be read; a node out of order, an edge between nodes that are not there.
+pub fn read(dir: &Path) -> Result<AttributionGraph, Problem> {
+    let record = files::Graph::read(dir).map_err(problem)?;
+    let (nodes_path, edges_path) = (dir.join(files::NODES), dir.join(files::EDGES));
+    let table = storage::row::open::<GraphNodeRow>(&nodes_path).map_err(problem)?;
+    let nodes: Vec<GraphNodeRow> = storage::row::read(&table, Scan::default()).map_err(problem)?;
+    let damaged =
+        |what: String| Err(Problem::new(what).with_remedy("Make the graph again with `sae trace`."));
+    if let Some(at) = nodes.iter().zip(0..).position(|(node, number)| node.node != number) {
+        return damaged(format!("{}: row {at} holds node {}.", nodes_path.display(), nodes[at].node));
+    }
+    let table = storage::row::open::<GraphEdgeRow>(&edges_path).map_err(problem)?;
+    let mut edges: Vec<GraphEdgeRow> = storage::row::read(&table, Scan::default()).map_err(problem)?;
+    let kept_only = record.edges > ALL_EDGES;
+    if kept_only {
+        edges.retain(|edge| edge.kept);
+    }
+    let strange = |edge: &&GraphEdgeRow| edge.target.max(edge.source) as usize >= nodes.len();
+    if let Some(edge) = edges.iter().find(strange) {
+        let what =
+            format!("an edge from {} to {}, but there are {} nodes", edge.source, edge.target, nodes.len());
+        return damaged(format!("{}: {what}.", edges_path.display()));
+    }
+    edges.sort_by_key(|edge| (edge.target, edge.source));
+    let mut out = vec![Vec::new(); nodes.len()];
+    for (edge, place) in edges.iter().zip(0..) {
+        out[edge.source as usize].push(place);
+    }
+    Ok(AttributionGraph { record, nodes, edges, out, kept_only })
+}

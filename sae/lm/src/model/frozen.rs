@@ -1,0 +1,277 @@
+//! A decoder at one text as a linear map: attention patterns and norms' divisors are held at what they are
+//! there, and what the MLPs write is given from outside.
+//!
+//! Then what a vector that is added to the residual stream does to a later reading of the stream is exact, not
+//! a first-order estimate, and one backward pass gives it for all places at once. This is the replacement model
+//! of attribution graphs (Ameisen et al. 2025, "Circuit Tracing").
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, Tensor};
+
+use super::load::Norm;
+use super::{Decoder, Hook, Site, Tap};
+use crate::text::Contexts;
+use crate::{Error, Result};
+
+/// What is remembered of every block.
+const KEPT: [Site; 6] =
+    [Site::ResidPre, Site::Pattern, Site::AttnZ, Site::ResidMid, Site::MlpIn, Site::MlpOut];
+
+/// A decoder at one text of `len` tokens, linear between its MLPs. See the module's text.
+#[derive(Debug)]
+pub struct Frozen {
+    len: usize,
+    d_model: usize,
+    blocks: Vec<FrozenBlock>,
+    norm: FrozenNorm,
+    /// `[V, d_model]`.
+    output: Tensor,
+    logit_scale: f64,
+    /// `[len, d_model]`.
+    embedding: Vec<f32>,
+    /// `[V]`.
+    logits: Vec<f32>,
+    /// The same without the cap, `[V]`.
+    uncapped: Vec<f32>,
+}
+
+/// One block at the text.
+#[derive(Debug)]
+pub(super) struct FrozenBlock {
+    pub parallel: bool,
+    pub attention: FrozenAttention,
+    /// The norm of what the MLP reads; none: the stream itself.
+    pub mlp_norm: Option<FrozenNorm>,
+    pub seen: Seen,
+}
+
+/// What attention moves from token to token.
+#[derive(Debug)]
+pub(super) struct FrozenAttention {
+    pub input_norm: Option<FrozenNorm>,
+    pub output_norm: Option<FrozenNorm>,
+    /// `[kv_heads · d_value, d_model]`.
+    pub values: Tensor,
+    /// `[d_model, heads · d_value]`.
+    pub out: Tensor,
+    /// What the branch is multiplied by.
+    pub scale: f64,
+    /// `[heads, len (key), len (query)]`.
+    pub pattern: Tensor,
+    pub heads: usize,
+    pub kv_heads: usize,
+}
+
+/// A norm whose divisor is that of the text.
+#[derive(Debug)]
+pub(super) struct FrozenNorm {
+    /// gain / divisor, `[len, d]`.
+    factor: Tensor,
+    /// Whether the mean is taken off.
+    centred: bool,
+}
+
+impl FrozenNorm {
+    /// `x [1, len, d]`: what the norm reads at the text.
+    ///
+    /// # Errors
+    /// An `x` of several rows, or of a different width than the norm.
+    pub fn new(norm: &Norm, x: &Tensor) -> Result<Self> {
+        let x = x.squeeze(0)?;
+        let centred = norm.bias.is_some();
+        let x = if centred { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x };
+        let divisor = (x.sqr()?.mean_keepdim(D::Minus1)? + norm.eps)?.sqrt()?;
+        Ok(Self { factor: norm.gain.unsqueeze(0)?.broadcast_div(&divisor)?, centred })
+    }
+
+    /// The gradient at what it reads, `[n, len, d]`, of one at what it gives.
+    fn back(&self, gradient: &Tensor) -> Result<Tensor> {
+        let scaled = gradient.broadcast_mul(&self.factor.unsqueeze(0)?)?;
+        match self.centred {
+            true => Ok(scaled.broadcast_sub(&scaled.mean_keepdim(D::Minus1)?)?),
+            false => Ok(scaled),
+        }
+    }
+}
+
+fn back(norm: Option<&FrozenNorm>, gradient: &Tensor) -> Result<Tensor> {
+    norm.map_or_else(|| Ok(gradient.clone()), |norm| norm.back(gradient))
+}
+
+impl FrozenAttention {
+    /// The gradient at the stream that attention reads, `[n, len, d_model]`, of one at the stream it writes to;
+    /// without that of the stream itself.
+    fn back(&self, gradient: &Tensor) -> Result<Tensor> {
+        let (n, len, d) = gradient.dims3()?;
+        let gradient = back(self.output_norm.as_ref(), &(gradient * self.scale)?)?;
+        let d_value = self.out.dim(1)? / self.heads;
+        let z = gradient.reshape((n * len, d))?.matmul(&self.out)?;
+        // All targets of a head side by side: the pattern is the same for each of them.
+        let by_head = z.reshape((n, len, self.heads, d_value))?.permute((2, 1, 0, 3))?.contiguous()?;
+        let values = self.pattern.matmul(&by_head.reshape((self.heads, len, n * d_value))?)?;
+        let shared = self.heads / self.kv_heads;
+        let values = values.reshape((self.kv_heads, shared, len, n * d_value))?.sum(1)?;
+        let values = values.reshape((self.kv_heads, len, n, d_value))?.permute((2, 1, 0, 3))?.contiguous()?;
+        let read = values.reshape((n * len, self.kv_heads * d_value))?.matmul(&self.values)?;
+        back(self.input_norm.as_ref(), &read.reshape((n, len, d))?)
+    }
+}
+
+/// Keeps what [`Frozen`] needs of a pass.
+#[derive(Default)]
+struct Record(BTreeMap<Hook, Tensor>);
+
+impl Tap for Record {
+    fn wants(&self, hook: &Hook) -> bool {
+        KEPT.contains(&hook.site)
+    }
+
+    fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
+        self.0.insert(*hook, value.clone());
+        Ok(None)
+    }
+}
+
+/// The values that a block had at [`KEPT`], `[1, len, …]`.
+#[derive(Debug)]
+pub(super) struct Seen(BTreeMap<Site, Tensor>);
+
+impl Seen {
+    /// # Errors
+    /// A site that the block does not have.
+    pub fn at(&self, site: Site) -> Result<&Tensor> {
+        let missing = || Error::request(format!("a block of this model has no {}", site.name()));
+        self.0.get(&site).ok_or_else(missing)
+    }
+}
+
+impl Decoder {
+    /// Runs the decoder on one row without padding and holds its patterns and divisors.
+    ///
+    /// # Errors
+    /// More than one row, padding, or several segments; attention whose values are no linear function of the
+    /// stream (clipped, or made from latents as in DeepSeek).
+    pub fn freeze(&self, contexts: &Contexts) -> Result<Frozen> {
+        let whole = contexts.segments.iter().all(|&segment| segment != 0 && segment == contexts.segments[0]);
+        if contexts.rows != 1 || !whole {
+            return Err(Error::request("a model is frozen at one text, without padding"));
+        }
+        let mut record = Record::default();
+        let residual = self.residual(contexts, self.blocks().len(), &mut record)?;
+        let mut by_layer = vec![BTreeMap::new(); self.blocks().len()];
+        for (hook, value) in record.0 {
+            by_layer[hook.layer].insert(hook.site, value);
+        }
+        let embedding = by_layer.first().and_then(|sites| sites.get(&Site::ResidPre));
+        let embedding = embedding.unwrap_or(&residual).flatten_all()?.to_vec1()?;
+        let frozen = self.blocks().iter().zip(by_layer).map(|(block, values)| block.freeze(Seen(values)));
+        let blocks = frozen.collect::<Result<_>>()?;
+        let last = residual.narrow(1, contexts.len - 1, 1)?.contiguous()?;
+        let (norm, output) = self.head();
+        let uncapped =
+            (norm.forward(&last)?.reshape((1, ()))?.matmul(&output.t()?)? * self.config().logit_scale)?;
+        Ok(Frozen {
+            len: contexts.len,
+            d_model: self.config().hidden_size,
+            blocks,
+            norm: FrozenNorm::new(norm, &residual)?,
+            output: output.clone(),
+            logit_scale: self.config().logit_scale,
+            embedding,
+            logits: self.logits(&last)?.flatten_all()?.to_vec1()?,
+            uncapped: uncapped.flatten_all()?.to_vec1()?,
+        })
+    }
+}
+
+impl Frozen {
+    /// Tokens of the text.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there are none, which [`Decoder::freeze`] does not give.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// d_model.
+    pub fn d_model(&self) -> usize {
+        self.d_model
+    }
+
+    /// Blocks.
+    pub fn layers(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The residual stream before the first block, `[len, d_model]`.
+    pub fn embedding(&self) -> &[f32] {
+        &self.embedding
+    }
+
+    /// Logits after the last token, `[V]`.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// The same before a cap on them, if the model has one.
+    pub fn logits_before_cap(&self) -> &[f32] {
+        &self.uncapped
+    }
+
+    /// The values at [`Site::ResidPre`], [`Site::ResidMid`], [`Site::MlpIn`] or [`Site::MlpOut`] of a layer,
+    /// `[len, d_model]`.
+    ///
+    /// # Errors
+    /// A layer or a site that the model does not have.
+    pub fn values(&self, layer: usize, site: Site) -> Result<Vec<f32>> {
+        let block = self.blocks.get(layer).ok_or_else(|| {
+            Error::request(format!("there is no layer {layer}: the model has {}", self.blocks.len()))
+        })?;
+        Ok(block.seen.at(site)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// The gradient at the final residual stream, `[n, len, d_model]`, of directions of the logits after the last
+    /// token, `directions [n, V]`. A cap on the logits is left out: directions are of the logits before it.
+    ///
+    /// # Errors
+    /// Directions that are not V wide.
+    pub fn from_logits(&self, directions: &Tensor) -> Result<Tensor> {
+        let n = directions.dim(0)?;
+        let at_norm = (directions.matmul(&self.output)? * self.logit_scale)?.unsqueeze(1)?;
+        let before = Tensor::zeros((n, self.len - 1, self.d_model), at_norm.dtype(), at_norm.device())?;
+        self.norm.back(&Tensor::cat(&[before, at_norm], 1)?)
+    }
+
+    /// The gradient at the stream before block `layer` of one at the stream after it, both `[n, len, d_model]`.
+    /// `read` is the gradient at what something reads inside the block, at [`Site::MlpIn`],
+    /// [`Site::ResidMid`] or [`Site::ResidPre`]; what the MLP itself does is left out.
+    ///
+    /// # Errors
+    /// A layer or a site that the model does not have, gradients of a different shape.
+    pub fn back(&self, layer: usize, post: &Tensor, read: Option<(Site, &Tensor)>) -> Result<Tensor> {
+        let block =
+            self.blocks.get(layer).ok_or_else(|| Error::request(format!("there is no layer {layer}")))?;
+        let (mut at_mid, mut at_pre) = (post.clone(), None);
+        match read {
+            None => {}
+            Some((Site::MlpIn, gradient)) if block.parallel => {
+                at_pre = Some(back(block.mlp_norm.as_ref(), gradient)?);
+            }
+            Some((Site::MlpIn, gradient)) => at_mid = (at_mid + back(block.mlp_norm.as_ref(), gradient)?)?,
+            Some((Site::ResidMid, gradient)) if !block.parallel => at_mid = (at_mid + gradient)?,
+            Some((Site::ResidPre, gradient)) => at_pre = Some(gradient.clone()),
+            Some((site, _)) => {
+                let hook = Hook::new(layer, site);
+                return Err(Error::request(format!("a graph cannot be traced from what reads {hook}")));
+            }
+        }
+        let before = (&at_mid + block.attention.back(&at_mid)?)?;
+        Ok(match at_pre {
+            Some(gradient) => (before + gradient)?,
+            None => before,
+        })
+    }
+}

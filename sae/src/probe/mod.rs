@@ -1,0 +1,569 @@
+//! What features know: logistic probes on a few features of a dictionary, on labelled prompts, next to controls (`docs/probe.md`).
+//!
+//! ```text
+//! sets of prompts ── model, once ──▶ activations (kept) ── dictionaries ──▶ codes ─┐
+//!        └── splits as published, and without repeated prompts ────────────────────┴─▶ probes ──▶ means over sets
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `sets` | labelled prompts of a folder |
+//! | `numpy`, `split` | splits and folds to the bit as the published protocol draws them; repeated prompts |
+//! | `tasks` | settings × splits × seeds |
+//! | `activations` | what the model gives for each prompt |
+//! | `columns` | choice of columns; principal components, difference of means |
+//! | `logistic`, `protocol`, `measure` | a fit, the choice of C, figures |
+//! | `means` | over all sets |
+//! | `peer` | files as sae-probes writes them |
+
+mod activations;
+mod columns;
+pub mod logistic;
+mod means;
+pub mod measure;
+mod numpy;
+mod peer;
+mod protocol;
+mod sets;
+mod split;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use storage::Scan;
+use storage::probe::{FORMAT, Probe, ProbeMeanRow, ProbeRow, ProbeSetRow, VERSION};
+
+pub use activations::Pooling;
+pub use logistic::Penalty;
+pub use sets::{LabelledSet, read as read_sets};
+pub use split::Split;
+pub use tasks::{Setting, Splits};
+
+use crate::dictionary::Dictionary;
+use crate::evaluate::controls;
+use crate::rows::{ModelChoice, Source, load_model, manifest_for};
+use crate::train::{CONFIG_FILE, read_config_file};
+use crate::{Error, Progress, Result};
+use activations::{Reading, stop};
+use columns::{Columns, difference_of_means, principal_components};
+use lm::model::Hook;
+use protocol::{Rows, probe};
+use split::Fold;
+use tasks::Task;
+
+/// The control that differences are told from: the activation's own dimensions.
+pub const RAW: &str = "raw dimensions";
+/// All dimensions at once.
+pub const ALL: &str = "all dimensions";
+/// Columns where few prompts or few positives are trained on, as published.
+const FEW: [usize; 2] = [16, 128];
+
+/// How to probe.
+#[derive(Debug, Clone)]
+pub struct ProbeOptions {
+    /// Folder of labelled prompts.
+    pub sets: PathBuf,
+    /// Names of the sets to probe; all if empty.
+    pub only: Vec<String>,
+    /// Dataset that says where a dictionary's model is; the one that a run names when `None`.
+    pub data: Option<PathBuf>,
+    /// The model.
+    pub model: ModelChoice,
+    /// Where dictionaries belong that do not say it.
+    pub hook: Option<Hook>,
+    /// What of a prompt is read.
+    pub pooling: Pooling,
+    /// Columns that probes are given; in the scarce and imbalanced settings 16 and 128 when `None`.
+    pub k: Option<Vec<usize>>,
+    /// Penalties.
+    pub penalties: Vec<Penalty>,
+    /// Settings.
+    pub settings: Vec<Setting>,
+    /// Splits.
+    pub splits: Vec<Splits>,
+    /// Seeds of splits and folds; the published splits have 42.
+    pub seeds: Vec<u32>,
+    /// Where activations are kept; `OUT/activations` when `None`.
+    pub cache: Option<PathBuf>,
+}
+
+impl ProbeOptions {
+    /// The normal setting with k = 1, 2, 5, 10, 20, 50 and 100, l1 and seed 42, by both splits.
+    pub fn new(sets: PathBuf) -> Self {
+        Self {
+            sets,
+            only: Vec::new(),
+            data: None,
+            model: ModelChoice::OfTheData,
+            hook: None,
+            pooling: Pooling::Last,
+            k: None,
+            penalties: vec![Penalty::L1],
+            settings: vec![Setting::Normal],
+            splits: Splits::ALL.to_vec(),
+            seeds: vec![42],
+            cache: None,
+        }
+    }
+
+    fn k(&self, setting: Setting) -> Vec<usize> {
+        match (&self.k, setting) {
+            (Some(k), _) => k.clone(),
+            (None, Setting::Scarce | Setting::Imbalanced) => FEW.to_vec(),
+            (None, _) => vec![1, 2, 5, 10, 20, 50, 100],
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.k.as_ref().is_some_and(|k| k.is_empty() || k.contains(&0)) {
+            return Err(Error::request("k must be numbers of features, at least 1"));
+        }
+        if self.seeds.is_empty()
+            || self.settings.is_empty()
+            || self.splits.is_empty()
+            || self.penalties.is_empty()
+        {
+            return Err(Error::request("there must be at least one seed, setting, split and penalty"));
+        }
+        Ok(())
+    }
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Probed {
+    /// Where it was written.
+    pub out: PathBuf,
+    /// The sets.
+    pub sets: Vec<ProbeSetRow>,
+    /// What they come to.
+    pub means: Vec<ProbeMeanRow>,
+}
+
+/// A dictionary that is probed.
+struct Subject {
+    name: String,
+    control: &'static str,
+    hook: Hook,
+    dictionary: Dictionary,
+    sha256: String,
+}
+
+/// Probes the dictionaries at `paths`, which belong to one model, and the controls.
+///
+/// Activations and finished sets are kept in `out`, so an interrupted call resumes where it was.
+///
+/// # Errors
+/// Dictionaries, sets or a model that cannot be read or do not go together; an `out` that answers a different question.
+pub fn run(
+    paths: &[PathBuf],
+    out: &Path,
+    options: &ProbeOptions,
+    progress: &mut dyn Progress,
+) -> Result<Probed> {
+    options.check()?;
+    let sets = sets::read(&options.sets, &options.only, progress)?;
+    let (subjects, model) = open(paths, options)?;
+    let request = request(&subjects, &model, options);
+    match Probe::read(out)? {
+        Some(before) if before != request => {
+            return Err(Error::request(format!("{} has the answers to a different question", out.display()))
+                .with_remedy("choose a different --out, or delete that folder; --cache DIR shares activations between both"));
+        }
+        Some(_) => {}
+        None => {
+            std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+            request.write(out)?;
+        }
+    }
+    let cache = options.cache.clone().unwrap_or_else(|| out.join("activations"));
+    let readings: Vec<Reading<'_>> = hooks(&subjects)
+        .into_iter()
+        .map(|hook| Reading { model: &model, hook, pooling: options.pooling, cache: &cache })
+        .collect();
+    read_prompts(&readings, &sets, progress)?;
+    let rows = probe_sets(&subjects, &readings, &sets, out, options, progress)?;
+    finish(&subjects, rows, &sets, &request, out)
+}
+
+/// Writes the tables of the whole folder.
+fn finish(
+    subjects: &[Subject],
+    rows: Vec<ProbeRow>,
+    sets: &[LabelledSet],
+    request: &Probe,
+    out: &Path,
+) -> Result<Probed> {
+    let described: Vec<ProbeSetRow> = sets.iter().map(describe).collect();
+    let means = means::means(&rows);
+    storage::row::write(&out.join(storage::probe::SETS), &described)?;
+    storage::row::write(&out.join(storage::probe::MEANS), &means)?;
+    for subject in subjects {
+        peer::write(out, &subject.name, &subject.hook.to_string(), request, &rows)?;
+    }
+    storage::row::write(&out.join(storage::probe::PROBES), &rows)?;
+    Ok(Probed { out: out.to_owned(), sets: described, means })
+}
+
+/// The split of `set` in the normal setting as sae-probes draws it with `seed`; `None` if there are too few prompts.
+pub fn published_split(set: &LabelledSet, seed: u32) -> Option<Split> {
+    let everywhere: Vec<usize> = (0..set.prompts.len().min(split::MOST)).collect();
+    split::draw(&set.labels, &everywhere, split::Sizes::normal(set.prompts.len())?, seed)
+}
+
+fn describe(set: &LabelledSet) -> ProbeSetRow {
+    let split = published_split(set, 42);
+    let [negative, positive] = set.classes.clone();
+    ProbeSetRow {
+        set: set.name.clone(),
+        prompts: set.prompts.len() as u32,
+        positives: set.labels.iter().filter(|label| **label).count() as u32,
+        positive,
+        negative,
+        different: split::different(&set.prompts, &set.labels).len() as u32,
+        leak: split.map(|split| split::leak(&set.prompts, &split)),
+    }
+}
+
+/// The dictionaries, with the model that they belong to.
+fn open(paths: &[PathBuf], options: &ProbeOptions) -> Result<(Vec<Subject>, lm::model::LanguageModel)> {
+    let (mut subjects, mut manifests) = (Vec::<Subject>::new(), Vec::new());
+    for path in paths {
+        let source = Source::open(path)?;
+        let mut manifest = manifest_for(path, options.data.as_deref(), &source, &options.model)?;
+        let named = match (options.hook, source.hook()) {
+            (_, hook) if !hook.is_empty() => hook.parse()?,
+            (Some(hook), _) => hook,
+            (None, _) => {
+                return Err(Error::request(format!(
+                    "{} does not say at which hook it belongs",
+                    path.display()
+                ))
+                .with_remedy("name it with --hook"));
+            }
+        };
+        manifest.hook = Some(named.to_string());
+        let control = match source.record() {
+            Some(record) if record.imported.is_none() => read_config_file(&path.join(CONFIG_FILE))?.control(),
+            _ => "",
+        };
+        let name = free_name(path, &subjects);
+        subjects.push(Subject {
+            name,
+            control,
+            hook: named,
+            dictionary: source.dictionary,
+            sha256: source.sha256,
+        });
+        manifests.push(manifest);
+    }
+    let Some(first) = manifests.first() else {
+        return Err(Error::request("there is no dictionary to probe"));
+    };
+    if let Some(other) = manifests.iter().find(|manifest| manifest.model.sha256 != first.model.sha256) {
+        return Err(Error::request(format!(
+            "the dictionaries belong to different models, `{}` and `{}`",
+            first.model.id, other.model.id
+        ))
+        .with_remedy("probe those of one model at a time"));
+    }
+    let model = load_model(&options.model, first)?
+        .ok_or_else(|| Error::request("prompts need a language model").with_remedy("name it with --model"))?;
+    for subject in &subjects {
+        let width = subject.hook.width(model.config())?;
+        if width != subject.dictionary.d_in {
+            return Err(Error::request(format!(
+                "{} of `{}` has width {width}, {} takes {}",
+                subject.hook,
+                model.id(),
+                subject.name,
+                subject.dictionary.d_in
+            ))
+            .with_remedy("give the model that it was trained on"));
+        }
+    }
+    Ok((subjects, model))
+}
+
+/// A name that no dictionary has yet: that of its folder, with a number if need be.
+fn free_name(path: &Path, taken: &[Subject]) -> String {
+    let own = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let own =
+        own.file_name().map_or_else(|| "dictionary".to_owned(), |name| name.to_string_lossy().into_owned());
+    let names = (1..).map(|n: u32| if n == 1 { own.clone() } else { format!("{own}-{n}") });
+    let free = |name: &String| !taken.iter().any(|subject| subject.name == *name);
+    names.take(taken.len() + 1).find(free).unwrap_or(own.clone())
+}
+
+fn hooks(subjects: &[Subject]) -> Vec<Hook> {
+    let mut hooks: Vec<Hook> = Vec::new();
+    for subject in subjects {
+        if !hooks.contains(&subject.hook) {
+            hooks.push(subject.hook);
+        }
+    }
+    hooks
+}
+
+fn request(subjects: &[Subject], model: &lm::model::LanguageModel, options: &ProbeOptions) -> Probe {
+    let mut k: Vec<u32> = options.settings.iter().flat_map(|s| options.k(*s)).map(|k| k as u32).collect();
+    k.sort_unstable();
+    k.dedup();
+    Probe {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        model: model.id().to_owned(),
+        model_sha256: model.sha256().to_owned(),
+        dictionaries: subjects.iter().map(|subject| subject.name.clone()).collect(),
+        dictionaries_sha256: subjects.iter().map(|subject| subject.sha256.clone()).collect(),
+        hooks: subjects.iter().map(|subject| subject.hook.to_string()).collect(),
+        pooling: options.pooling.name().to_owned(),
+        k,
+        penalties: options.penalties.iter().map(|penalty| penalty.name().to_owned()).collect(),
+        settings: options.settings.iter().map(|setting| setting.name().to_owned()).collect(),
+        splits: options.splits.iter().map(|splits| splits.name().to_owned()).collect(),
+        seeds: options.seeds.clone(),
+    }
+}
+
+/// Runs the model on what it was not run on yet.
+fn read_prompts(readings: &[Reading<'_>], sets: &[LabelledSet], progress: &mut dyn Progress) -> Result<()> {
+    let all = || sets.iter().flat_map(|set| std::iter::once(set).chain(set.shifted.as_deref()));
+    let missing: u64 =
+        readings.iter().map(|reading| all().map(|set| reading.missing(set)).sum::<u64>()).sum();
+    if missing == 0 {
+        return Ok(());
+    }
+    progress.begin("activations", Some(missing), "prompts");
+    let mut done = 0;
+    for reading in readings {
+        for set in all() {
+            reading.make(set, &mut done, progress)?;
+        }
+    }
+    progress.end(&format!("{missing} prompts"));
+    Ok(())
+}
+
+/// The probes of every set; those of finished sets are read.
+fn probe_sets(
+    subjects: &[Subject],
+    readings: &[Reading<'_>],
+    sets: &[LabelledSet],
+    out: &Path,
+    options: &ProbeOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<ProbeRow>> {
+    let folder = out.join("sets");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    progress.begin("probe", Some(sets.len() as u64), "sets");
+    let mut all = Vec::new();
+    for (done, set) in sets.iter().enumerate() {
+        let path = folder.join(format!("{}-{}.parquet", set.name, set.key()));
+        if path.exists() {
+            let table = storage::row::open::<ProbeRow>(&path)?;
+            all.extend(storage::row::read::<ProbeRow>(&table, Scan::default())?);
+        } else {
+            stop(progress)?;
+            let mut rows = Vec::new();
+            for reading in readings {
+                rows.extend(probe_set(subjects, reading, set, options)?);
+            }
+            storage::row::write(&path, &rows)?;
+            all.extend(rows);
+        }
+        progress.advance(done as u64 + 1, &set.name);
+    }
+    progress.end(&format!("{} probes of {} sets", all.len(), sets.len()));
+    Ok(all)
+}
+
+/// A row of the table: a dictionary or a control.
+struct Candidate {
+    name: String,
+    control: &'static str,
+    hook: Hook,
+    columns: Kind,
+}
+
+/// What its columns are.
+enum Kind {
+    /// The same for every split.
+    Fixed(Columns),
+    /// The activation's own, all of them at once.
+    All,
+    /// Fitted to the training rows.
+    Components,
+    /// Fitted to the training rows.
+    Difference,
+}
+
+fn probe_set(
+    subjects: &[Subject],
+    reading: &Reading<'_>,
+    set: &LabelledSet,
+    options: &ProbeOptions,
+) -> Result<Vec<ProbeRow>> {
+    let here: Vec<&Subject> = subjects.iter().filter(|subject| subject.hook == reading.hook).collect();
+    let Some(first) = here.first() else { return Ok(Vec::new()) };
+    let d = first.dictionary.d_in;
+    let (mut x, mut there) = reading.read(set, d)?;
+    let mut labels = set.labels.clone();
+    if let Some(shifted) = &set.shifted {
+        let (more, also) = reading.read(shifted, d)?;
+        x.extend(more);
+        there.extend(also);
+        labels.extend(&shifted.labels);
+    }
+    let candidates = candidates(&here, &x, d);
+    let tasks = tasks::of(set, &there, &options.settings, &options.splits, &options.seeds);
+    let work: Vec<(&Task, &Candidate)> =
+        tasks.iter().flat_map(|task| candidates.iter().map(move |candidate| (task, candidate))).collect();
+    let rows: Vec<Vec<ProbeRow>> = work
+        .par_iter()
+        .map(|(task, candidate)| rows_of(set, task, candidate, (&x, d), &labels, options))
+        .collect();
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// The dictionaries, then the controls.
+fn candidates(here: &[&Subject], x: &[f32], d: usize) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for subject in here {
+        let codes = subject.dictionary.encode(x);
+        candidates.push(Candidate {
+            name: subject.name.clone(),
+            control: subject.control,
+            hook: subject.hook,
+            columns: Kind::Fixed(Columns::Codes(codes, subject.dictionary.d_sae)),
+        });
+    }
+    let Some(first) = here.first() else { return candidates };
+    let mut control = |name: &str, control: &'static str, columns: Kind| {
+        candidates.push(Candidate { name: name.to_owned(), control, hook: first.hook, columns });
+    };
+    control(RAW, "raw dimensions", Kind::Fixed(Columns::Dense(x.to_vec(), d)));
+    control("principal components", "principal components", Kind::Components);
+    let random = random_rows(&first.dictionary, x, d);
+    control("random rows", "random rows, not trained", Kind::Fixed(random));
+    control("difference of means", "difference of means", Kind::Difference);
+    control(ALL, "all dimensions", Kind::All);
+    candidates
+}
+
+/// Codes by random unit rows, as many and as many at a time as `dictionary` has.
+fn random_rows(dictionary: &Dictionary, x: &[f32], d: usize) -> Columns {
+    let rows = (x.len() / d).max(1);
+    let k = (dictionary.encode(x).features.len() as f64 / rows as f64).round().max(1.0) as usize;
+    let mut mean = vec![0.0_f64; d];
+    for row in x.chunks_exact(d) {
+        mean.iter_mut().zip(row).for_each(|(m, &x)| *m += f64::from(x) / rows as f64);
+    }
+    let mean: Vec<f32> = mean.into_iter().map(|m| m as f32).collect();
+    let random = controls::random_rows(&mean, &[], dictionary.d_sae, k, 0);
+    Columns::Codes(random.encode(x), dictionary.d_sae)
+}
+
+fn rows_of(
+    set: &LabelledSet,
+    task: &Task,
+    candidate: &Candidate,
+    (x, d): (&[f32], usize),
+    labels: &[bool],
+    options: &ProbeOptions,
+) -> Vec<ProbeRow> {
+    let (train, test) = (&task.split.train, &task.split.test);
+    let of = |rows: &[usize]| rows.iter().map(|&row| labels[row]).collect::<Vec<bool>>();
+    let (train_labels, test_labels) = (of(train), of(test));
+    let folds = split::folds(&train_labels, task.seed);
+    let ks = options.k(task.setting);
+    let most = ks.iter().copied().max().unwrap_or(1);
+    let made;
+    let columns = match &candidate.columns {
+        Kind::Fixed(columns) => columns,
+        Kind::All => {
+            made = Columns::Dense(x.to_vec(), d);
+            &made
+        }
+        Kind::Components => {
+            made = principal_components(x, d, train, most);
+            &made
+        }
+        Kind::Difference => {
+            made = difference_of_means(x, d, train, labels);
+            &made
+        }
+    };
+    // Components are in their order already; all dimensions have none.
+    let chosen: Vec<u32> = match (&candidate.columns, columns) {
+        (Kind::All | Kind::Components, Columns::Dense(_, width)) => (0..*width as u32).collect(),
+        _ => columns.choose(train, labels, most),
+    };
+    let (train_x, test_x) = (columns.gather(train, &chosen), columns.gather(test, &chosen));
+    let whole = matches!(candidate.columns, Kind::All | Kind::Difference);
+    let mut rows = Vec::new();
+    for &penalty in &options.penalties {
+        // With all dimensions there is nothing to choose among, and l1 would only choose again.
+        if whole && penalty == Penalty::L1 && options.penalties.len() > 1 {
+            continue;
+        }
+        let ks = if whole { vec![0] } else { ks.clone() };
+        for k in ks {
+            let used = if whole { chosen.len() } else { k.min(chosen.len()) };
+            let first = |x: &[f64]| first_columns(x, chosen.len(), used);
+            let (a, b) = (first(&train_x), first(&test_x));
+            let penalty = if whole { Penalty::L2 } else { penalty };
+            let sides = (Rows { x: &a, labels: &train_labels }, Rows { x: &b, labels: &test_labels });
+            rows.push(row(set, task, candidate, (k, penalty), sides, folds.as_deref(), &chosen[..used]));
+        }
+    }
+    rows
+}
+
+/// The first `used` of `width` columns of `x[n, width]`.
+fn first_columns(x: &[f64], width: usize, used: usize) -> Vec<f64> {
+    if width == used || width == 0 {
+        return x.to_vec();
+    }
+    x.chunks_exact(width).flat_map(|row| row[..used].iter().copied()).collect()
+}
+
+fn row(
+    set: &LabelledSet,
+    task: &Task,
+    candidate: &Candidate,
+    (k, penalty): (usize, Penalty),
+    (train, test): (Rows<'_>, Rows<'_>),
+    folds: Option<&[Fold]>,
+    chosen: &[u32],
+) -> ProbeRow {
+    let found = probe(train, test, folds, penalty);
+    let positives = train.labels.iter().filter(|label| **label).count();
+    let listed = k > 0;
+    ProbeRow {
+        set: set.name.clone(),
+        setting: task.setting.name().to_owned(),
+        split: task.splits.name().to_owned(),
+        seed: task.seed,
+        dictionary: candidate.name.clone(),
+        control: candidate.control.to_owned(),
+        hook: candidate.hook.to_string(),
+        penalty: penalty.name().to_owned(),
+        k: k as u32,
+        train: train.labels.len() as u32,
+        test: test.labels.len() as u32,
+        positives: positives as f64 / train.labels.len().max(1) as f64,
+        leak: task.leak,
+        c: found.c,
+        val_auc: found.val_auc,
+        test_auc: found.auc,
+        test_accuracy: found.accuracy,
+        test_f1: found.f1,
+        features: if listed { chosen.to_vec() } else { Vec::new() },
+        weights: if listed { found.fit.weights.iter().map(|&w| w as f32).collect() } else { Vec::new() },
+        bias: found.fit.bias,
+    }
+}

@@ -1,0 +1,34 @@
+//! Which features of which tokens lead to a prediction: attribution graphs over transcoders.
+//!
+//! ```text
+//! model + text ─ freeze ─▶ Frozen: patterns and norms' divisors held, linear between the MLPs
+//! transcoders ─ encode ─▶ features that fire, errors, tokens: what writes into the stream    } nodes
+//! logits (or a feature, a router, a direction)                  : what is asked about        }
+//! each target ─ one backward pass ─▶ a row of the adjacency: what every node gives it
+//! adjacency ─ influence ─▶ kept nodes and edges ─▶ Parquet, JSON of Neuronpedia
+//! ```
+//!
+//! The method is that of Ameisen et al. 2025, "Circuit Tracing: Revealing Computational Graphs in Language Models",
+//! as circuit-tracer has it. A row adds up: what all nodes give a target, and what the biases give it, is its
+//! pre-activation. `docs/circuits.md` says what the numbers mean.
+
+mod attribute;
+mod graph;
+mod influence;
+mod neuronpedia;
+mod run;
+mod save;
+mod sources;
+mod target;
+#[cfg(test)]
+mod tests;
+mod transcoders;
+
+pub use attribute::{TraceOptions, trace};
+pub use graph::{Graph, Node, NodeKind};
+pub use influence::{Pruned, Scores, Thresholds};
+pub use neuronpedia::Prompt;
+pub use run::{TraceJob, run};
+pub use save::{GraphSubject, may_be_written};
+pub use target::Target;
+pub use transcoders::Transcoders;

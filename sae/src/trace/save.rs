@@ -1,0 +1,197 @@
+//! A graph on disk.
+
+use std::path::Path;
+
+use serde_json::json;
+use storage::graph::{self, GraphEdgeRow, GraphNodeRow, GraphTranscoder};
+use storage::{ModelRef, atomic};
+
+use super::graph::{Graph, Node, NodeKind};
+use super::influence::{Pruned, Thresholds};
+use super::neuronpedia::Prompt;
+use super::transcoders::Transcoders;
+use crate::{Error, Result};
+use lm::model::Hook;
+
+/// What a graph was made of, for its record.
+#[derive(Debug, Clone)]
+pub struct GraphSubject {
+    /// The model.
+    pub model: ModelRef,
+    /// Its blocks.
+    pub layers: usize,
+    /// The tokens, with BOS.
+    pub tokens: Vec<u32>,
+    /// What was asked about, in words.
+    pub target: String,
+    /// Whether features and errors of the first token were left out.
+    pub first_token_left_out: bool,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// Whether a graph may be written to `dir`: it is not there, is empty, or holds a graph.
+///
+/// # Errors
+/// A folder with something else in it.
+pub fn may_be_written(dir: &Path) -> Result<()> {
+    let empty = match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(Error::io(dir, error)),
+    };
+    if empty || dir.join(graph::FILE).is_file() || dir.join(graph::NODES).is_file() {
+        return Ok(());
+    }
+    Err(Error::request(format!("{} holds something that is not a graph", dir.display()))
+        .with_remedy("give a new folder with --out"))
+}
+
+impl Graph {
+    /// Writes the graph, pruned at `thresholds`, to folder `dir`; a graph that is there is replaced. The record goes first
+    /// and comes last: a folder with a record has the tables that belong to it.
+    ///
+    /// # Errors
+    /// [`may_be_written`]; a file that cannot be written.
+    pub fn save(
+        &self,
+        dir: &Path,
+        subject: &GraphSubject,
+        transcoders: &Transcoders,
+        prompt: &Prompt,
+        thresholds: Thresholds,
+    ) -> Result<graph::Graph> {
+        may_be_written(dir)?;
+        let files = dir.join("graph_files");
+        std::fs::create_dir_all(&files).map_err(|e| Error::io(&files, e))?;
+        let record = dir.join(graph::FILE);
+        if record.exists() {
+            std::fs::remove_file(&record).map_err(|e| Error::io(&record, e))?;
+        }
+        let (pruned, scores) = (self.prune(thresholds), self.scores());
+        storage::row::write(&dir.join(graph::NODES), &self.node_rows(&pruned, prompt))?;
+        let edges = self.edge_rows(&pruned);
+        storage::row::write(&dir.join(graph::EDGES), &edges)?;
+        let shown = self.neuronpedia(&pruned, prompt, thresholds, subject.layers);
+        atomic::write_json(&files.join(format!("{}.json", prompt.slug)), &shown)?;
+        let list = json!({ "graphs": [self.metadata(prompt, thresholds)] });
+        atomic::write_json(&files.join("graph-metadata.json"), &list)?;
+        let record = graph::Graph {
+            format: graph::FORMAT.to_owned(),
+            version: graph::VERSION,
+            model: subject.model.clone(),
+            layers: subject.layers as u64,
+            text: prompt.text.clone(),
+            tokens: subject.tokens.clone(),
+            shown: prompt.tokens.clone(),
+            target: subject.target.clone(),
+            transcoders: transcoders.records(),
+            first_token_left_out: subject.first_token_left_out,
+            features: self.features as u64,
+            features_left_out: self.left_out as u64,
+            nodes: self.nodes.len() as u64,
+            edges: edges.len() as u64,
+            node_threshold: thresholds.nodes,
+            edge_threshold: thresholds.edges,
+            kept_nodes: pruned.nodes.iter().filter(|kept| **kept).count() as u64,
+            kept_edges: pruned.edges.len() as u64,
+            replacement_score: scores.replacement,
+            completeness_score: scores.completeness,
+            seconds: subject.seconds,
+        };
+        record.write(dir)?;
+        Ok(record)
+    }
+
+    fn node_rows(&self, pruned: &Pruned, prompt: &Prompt) -> Vec<GraphNodeRow> {
+        let influence = self.influence();
+        let row = |(i, node): (usize, &Node)| GraphNodeRow {
+            node: i as u32,
+            value: node.value,
+            influence: influence[i],
+            cumulative: pruned.cumulative[i],
+            kept: pruned.nodes[i],
+            ..of_kind(&node.kind, prompt)
+        };
+        self.nodes.iter().enumerate().map(row).collect()
+    }
+
+    fn edge_rows(&self, pruned: &Pruned) -> Vec<GraphEdgeRow> {
+        let mut kept = pruned.edges.iter().map(|&(target, source, _)| (target, source)).peekable();
+        let mut edges = Vec::new();
+        for target in self.receivers() {
+            let row = self.row(target).unwrap_or_default();
+            for (source, &weight) in row.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+                let (target, source) = (target as u32, source as u32);
+                // Both are by target and source.
+                let kept = kept.next_if_eq(&(target, source)).is_some();
+                edges.push(GraphEdgeRow { target, source, weight, kept });
+            }
+        }
+        edges
+    }
+}
+
+fn of_kind(kind: &NodeKind, prompt: &Prompt) -> GraphNodeRow {
+    let number = |n: usize| Some(n as u32);
+    let (name, row) = match kind {
+        NodeKind::Feature { layer, position, feature, activation } => {
+            let row = GraphNodeRow {
+                layer: number(*layer),
+                position: number(*position),
+                name: prompt.tokens.get(*position).cloned(),
+                feature: Some(*feature),
+                activation: Some(*activation),
+                ..GraphNodeRow::default()
+            };
+            (graph::FEATURE, row)
+        }
+        NodeKind::Error { layer, position } => {
+            let row = GraphNodeRow {
+                layer: number(*layer),
+                position: number(*position),
+                ..GraphNodeRow::default()
+            };
+            (graph::ERROR, row)
+        }
+        NodeKind::Token { position, token } => {
+            let row = GraphNodeRow {
+                position: number(*position),
+                token: Some(*token),
+                name: prompt.tokens.get(*position).cloned(),
+                ..GraphNodeRow::default()
+            };
+            (graph::TOKEN, row)
+        }
+        NodeKind::Logit { token, probability } => {
+            let row = GraphNodeRow {
+                token: Some(*token),
+                name: prompt.vocabulary.get(*token as usize).cloned(),
+                weight: Some(*probability),
+                ..GraphNodeRow::default()
+            };
+            (graph::LOGIT, row)
+        }
+        NodeKind::Asked { name, weight } => {
+            let row =
+                GraphNodeRow { name: Some(name.clone()), weight: Some(*weight), ..GraphNodeRow::default() };
+            (graph::TARGET, row)
+        }
+    };
+    GraphNodeRow { kind: name.to_owned(), ..row }
+}
+
+impl Transcoders {
+    /// What a graph's record says of them.
+    fn records(&self) -> Vec<GraphTranscoder> {
+        let of = |(&layer, transcoder): (&usize, &super::transcoders::LayerTranscoder)| GraphTranscoder {
+            layer: layer as u64,
+            source: transcoder.from.display().to_string(),
+            hook: Hook::new(layer, transcoder.site).to_string(),
+            d_sae: transcoder.dictionary.d_sae as u64,
+            skip: transcoder.skip().is_some(),
+            later_layers: transcoder.later.len() as u64,
+        };
+        self.layers.iter().map(of).collect()
+    }
+}

@@ -1,0 +1,92 @@
+//! From text to a graph as a user does it: two hooks in one pass, transcoders, what the model loses with them, a graph.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+
+use serde_json::Value;
+use storage::graph::{self, GraphEdgeRow, GraphNodeRow};
+use tests::sae;
+
+/// One word of several tokens: the program is given words.
+const TEXT: &str = "The-court-held-that-the-statute-was";
+
+/// Harvests the MLPs of layers 0 and 2 of the embedded model and trains a transcoder for each.
+fn transcoders(folder: &Path) {
+    fixtures::write_text(&folder.join("text.jsonl"));
+    let hooks = "--hook blocks.0.hook_mlp_in --hook blocks.0.hook_mlp_out --hook blocks.2.hook_mlp_in --hook blocks.2.hook_mlp_out";
+    sae(folder, &format!("harvest --text text.jsonl --out data --dtype f32 {hooks}")).ok();
+    for layer in [0, 2] {
+        let (data, target) =
+            (format!("data/blocks.{layer}.hook_mlp_in"), format!("data/blocks.{layer}.hook_mlp_out"));
+        let options = "--d-sae 64 --k 8 --batch 256 --tokens 50000";
+        sae(folder, &format!("train --data {data} --target {target} {options} --out t{layer}")).ok();
+    }
+}
+
+fn nodes(graph: &Path) -> Vec<GraphNodeRow> {
+    let table = storage::row::open::<GraphNodeRow>(&graph.join(graph::NODES)).unwrap();
+    storage::row::read(&table, storage::Scan::default()).unwrap()
+}
+
+fn edges(graph: &Path) -> Vec<GraphEdgeRow> {
+    let table = storage::row::open::<GraphEdgeRow>(&graph.join(graph::EDGES)).unwrap();
+    storage::row::read(&table, storage::Scan::default()).unwrap()
+}
+
+#[test]
+fn a_graph_is_traced_through_transcoders_trained_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    transcoders(at);
+    let evaluated = sae(at, "evaluate t2 --together t0 --tokens 2000 --json").ok().json();
+    let together = &evaluated["together"];
+    assert_eq!(together["layers"], serde_json::json!([0, 2]));
+    let number = |name: &str| together[name].as_f64().unwrap();
+    assert!(number("ce_clean") < number("ce_replaced") && number("ce_replaced") < number("ce_zero"));
+    assert!((0.0..=1.0).contains(&number("agreement")) && number("kl") > 0.0);
+    let traced = sae(at, &format!("trace --transcoders t0 t2 --text {TEXT} --out graph --json")).ok().json();
+    let record = graph::Graph::read(&at.join("graph")).unwrap();
+    assert_eq!(serde_json::to_value(&record).unwrap(), traced["record"]);
+    assert_eq!((record.layers, record.transcoders.len()), (4, 2));
+    let (nodes, edges) = (nodes(&at.join("graph")), edges(&at.join("graph")));
+    assert_eq!((nodes.len() as u64, edges.len() as u64), (record.nodes, record.edges));
+    assert_eq!(nodes.iter().filter(|node| node.kept).count() as u64, record.kept_nodes);
+    assert_eq!(edges.iter().filter(|edge| edge.kept).count() as u64, record.kept_edges);
+    // Nothing comes from a later layer, and nothing goes into errors and tokens.
+    for edge in &edges {
+        let (target, source) = (&nodes[edge.target as usize], &nodes[edge.source as usize]);
+        assert!([graph::FEATURE, graph::LOGIT].contains(&target.kind.as_str()), "{target:?}");
+        if let (Some(to), Some(from)) = (target.layer, source.layer) {
+            assert!(from < to, "{source:?} → {target:?}");
+        }
+    }
+    let file = at.join("graph/graph_files/graph.json");
+    let shown: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(shown["nodes"].as_array().unwrap().len() as u64, record.kept_nodes);
+    assert_eq!(shown["links"].as_array().unwrap().len() as u64, record.kept_edges);
+    // Again, over the old one; of a router; with few features.
+    let line = format!(
+        "trace --transcoders t0 t2 --text {TEXT} --target router:2:5 --max-features 20 --out graph --json"
+    );
+    let router = sae(at, &line).ok().json();
+    assert_eq!(router["record"]["features"], 20);
+    assert!(router["record"]["features_left_out"].as_u64().unwrap() > 0);
+    refused(at);
+}
+
+fn refused(at: &Path) {
+    std::fs::create_dir(at.join("full")).unwrap();
+    std::fs::write(at.join("full/thesis.tex"), "years of work").unwrap();
+    for (arguments, expected) in [
+        ("t0 t0 --out g", "both transcoders of layer 0"),
+        ("t0 --out full", "holds something that is not a graph"),
+        ("t0 --target frog --out g", "`frog` is not a target"),
+        ("t0 --target router:2:99 --out g", "no expert 99"),
+        ("t0 --target feature:1:3 --out g", "no transcoder of layer 1"),
+    ] {
+        sae(at, &format!("trace --text {TEXT} --transcoders {arguments}")).refused(2, &[expected]);
+        assert!(!at.join("g").exists());
+    }
+    assert!(at.join("full/thesis.tex").exists());
+}
