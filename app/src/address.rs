@@ -61,6 +61,13 @@ pub enum Place {
         /// Which of its examples, in the order of the index, from 0.
         example: u32,
     },
+    /// A claim about where one feature fires.
+    Claim {
+        /// Folder of the run.
+        run: PathBuf,
+        /// The feature.
+        feature: u32,
+    },
     /// What a dataset is, and its documents.
     Dataset {
         /// Folder of the dataset.
@@ -109,6 +116,7 @@ impl Place {
             | Self::Map { run }
             | Self::Matching { run, .. }
             | Self::Feature { run, .. }
+            | Self::Claim { run, .. }
             | Self::Prompt { run, .. }
             | Self::Example { run, .. } => Some(run),
             Self::Dataset { dataset, .. }
@@ -131,6 +139,7 @@ impl Place {
             Self::Map { .. } => Self::Map { run: at },
             Self::Matching { with, .. } => Self::Matching { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
+            Self::Claim { feature, .. } => Self::Claim { run: at, feature },
             Self::Prompt { feature, .. } => Self::Prompt { run: at, feature },
             Self::Example { feature, example, .. } => Self::Example { run: at, feature, example },
             Self::Dataset { document, .. } => Self::Dataset { dataset: at, document },
@@ -148,7 +157,8 @@ impl Place {
                 Self::Feature { run: a, .. } | Self::Example { run: a, .. },
                 Self::Feature { run: b, .. } | Self::Example { run: b, .. },
             )
-            | (Self::Prompt { run: a, .. }, Self::Prompt { run: b, .. }) => a == b,
+            | (Self::Prompt { run: a, .. }, Self::Prompt { run: b, .. })
+            | (Self::Claim { run: a, .. }, Self::Claim { run: b, .. }) => a == b,
             (
                 Self::Dataset { dataset: a, .. } | Self::Token { dataset: a, .. },
                 Self::Dataset { dataset: b, .. } | Self::Token { dataset: b, .. },
@@ -177,6 +187,7 @@ impl fmt::Display for Place {
             Self::Map { run } => write!(f, "{}#map", run.display()),
             Self::Matching { run, with } => write!(f, "{}#matching={with}", run.display()),
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
+            Self::Claim { run, feature } => write!(f, "{}#claim={feature}", run.display()),
             Self::Prompt { run, feature: None } => write!(f, "{}#prompt", run.display()),
             Self::Prompt { run, feature: Some(n) } => write!(f, "{}#prompt={n}", run.display()),
             Self::Example { run, feature, example } => {
@@ -229,6 +240,7 @@ impl Address {
                 }
                 None => Place::Feature { run: path.clone(), feature: number(n)? },
             },
+            Some(("claim", n)) => Place::Claim { run: path.clone(), feature: number(n)? },
             Some(("prompt", n)) => Place::Prompt { run: path.clone(), feature: Some(number(n)?) },
             Some(("matching", with)) => Place::Matching { run: path.clone(), with: with.to_owned() },
             Some(("document", n)) => match n.split_once("&token=") {
@@ -256,7 +268,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #map, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
+                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts, #expert=LAYER:EXPERT and #graph."
                 ));
             }
@@ -276,6 +288,7 @@ mod tests {
             Place::Features { run: run.clone() },
             Place::Feature { run: run.clone(), feature: 123 },
             Place::Example { run: run.clone(), feature: 123, example: 4 },
+            Place::Claim { run: run.clone(), feature: 5 },
             Place::Curves { run: run.clone() },
             Place::Map { run: run.clone() },
             Place::Prompt { run: run.clone(), feature: None },

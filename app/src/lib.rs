@@ -62,6 +62,7 @@
 pub mod action;
 pub mod address;
 pub mod args;
+pub mod claims;
 pub mod data;
 pub mod load;
 pub mod prompt;

@@ -35,6 +35,8 @@ pub enum Command {
     Train,
     /// To the features of the run last looked at.
     ShowFeatures,
+    /// To a claim about the feature in front.
+    ShowClaim,
     /// To the map of the run last looked at.
     ShowMap,
     /// To the prompt of the run last looked at.
@@ -90,7 +92,7 @@ impl Menu {
 
 impl Command {
     /// All commands, in the order of the menus.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::OpenFolder,
         Self::Reload,
         Self::SavePicture,
@@ -107,6 +109,7 @@ impl Command {
         Self::ShowRuns,
         Self::Train,
         Self::ShowFeatures,
+        Self::ShowClaim,
         Self::ShowMap,
         Self::ShowPrompt,
         Self::SplitRight,
@@ -150,6 +153,9 @@ impl Command {
             Self::ShowRuns => ("Runs", "All runs of the folder, with their curves"),
             Self::Train => ("Train…", "Train a dictionary on one of the folder's datasets"),
             Self::ShowFeatures => ("Features", "The feature table of the current run"),
+            Self::ShowClaim => {
+                ("Test a claim", "Say where this feature fires and test it on every activation in the data")
+            }
             Self::ShowMap => ("Map", "The features of the current run in a plane"),
             Self::ShowPrompt => {
                 ("Prompt", "Type a text, see which features fire and what changing them does")
@@ -184,6 +190,7 @@ impl Command {
             | Self::ShowRuns
             | Self::Train
             | Self::ShowFeatures
+            | Self::ShowClaim
             | Self::ShowMap
             | Self::ShowPrompt => Menu::Go,
             Self::SplitRight
@@ -214,6 +221,7 @@ impl Command {
             Self::PreviousFeature => (Modifiers::NONE, Key::P),
             Self::RandomFeature => (Modifiers::NONE, Key::R),
             Self::Bookmark => (Modifiers::NONE, Key::B),
+            Self::ShowClaim => (CTRL, Key::Num5),
             Self::ShowMap => (CTRL, Key::Num3),
             Self::ShowPrompt => (CTRL, Key::Num4),
             Self::SavePicture => (CTRL.plus(Modifiers::SHIFT), Key::S),

@@ -4,6 +4,7 @@
 //! failure comes out as a [`Problem`] that names the file and the remedy.
 
 pub mod agreement;
+pub mod claims;
 pub mod codes;
 pub mod dataset;
 pub mod experts;

@@ -302,6 +302,7 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
             "tokens",
             format!("{} of {}", format::count(record.tokens_done), format::count(record.tokens_total)),
         ),
+        ("rows left out by norm", left_out(record)),
         ("training time", format::duration(record.wall_seconds)),
         ("input scale", format::value(record.input_scale)),
         ("started", record.started.clone()),
@@ -314,6 +315,15 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
         (name, version.clone())
     }));
     rows
+}
+
+/// How many rows training passed over because of their norm; nothing where it is not known.
+fn left_out(record: &RunRecord) -> String {
+    let say = |left: &storage::LeftOut| match left.rows {
+        0 => "none".to_owned(),
+        rows => format!("{} ({})", format::grouped(rows), format::percent(left.share)),
+    };
+    record.left_out.as_ref().map(say).unwrap_or_default()
 }
 
 /// What there is to say of a dictionary that was not trained here.

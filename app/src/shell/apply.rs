@@ -92,6 +92,7 @@ impl App {
                 self.perform(ViewCommand::ShowTrainingForm);
             }
             Command::ShowFeatures => self.go_if(self.features(), ctx),
+            Command::ShowClaim => self.show_claim(ctx),
             Command::ShowMap => self.go_if(self.map(), ctx),
             Command::ShowPrompt => self.go_if(self.prompt(), ctx),
             Command::SavePicture => self.picture_of_front(ctx),

@@ -78,11 +78,25 @@ impl App {
         features.folder().map(|run| Place::Map { run: run.to_owned() })
     }
 
+    /// To the claim about the feature in front.
+    pub(super) fn show_claim(&mut self, ctx: &Context) {
+        let feature = self.workspace.as_ref().and_then(|workspace| workspace.tabs.as_ref()?.feature());
+        match feature {
+            Some((run, feature)) => self.go(&Place::Claim { run, feature }, ctx),
+            None => self.say("Choose a feature first".to_owned()),
+        }
+    }
+
     /// The prompt of the run in front, with the feature in front, or of the first run that can be read.
     pub(super) fn prompt(&self) -> Option<Place> {
         let folder = self.workspace.as_ref()?.folder.value()?;
         let here = self.here();
-        if let Some(Place::Feature { run, feature } | Place::Example { run, feature, .. }) = here {
+        if let Some(
+            Place::Feature { run, feature }
+            | Place::Example { run, feature, .. }
+            | Place::Claim { run, feature },
+        ) = here
+        {
             return Some(Place::Prompt { run, feature: Some(feature) });
         }
         let readable =
@@ -98,7 +112,13 @@ impl App {
         if let Some(Place::Expert { dataset, layer, expert }) = self.here() {
             return self.step_expert(&dataset, layer, expert, by, ctx);
         }
-        let Some(Place::Feature { run, feature } | Place::Example { run, feature, .. }) = self.here() else {
+        let claim = matches!(self.here(), Some(Place::Claim { .. }));
+        let Some(
+            Place::Feature { run, feature }
+            | Place::Example { run, feature, .. }
+            | Place::Claim { run, feature },
+        ) = self.here()
+        else {
             return;
         };
         let Some(workspace) = &mut self.workspace else { return };
@@ -117,6 +137,7 @@ impl App {
                 .and_then(|f| u32::try_from(f).ok()),
         };
         match next {
+            Some(feature) if claim => self.go(&Place::Claim { run, feature }, ctx),
             Some(feature) => self.go(&Place::Feature { run, feature }, ctx),
             None => self.say(
                 if by > 0 { "This is the last feature" } else { "This is the first feature" }.to_owned(),

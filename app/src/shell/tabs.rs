@@ -1,8 +1,9 @@
 //! The tabs: panes that can be split, dragged and closed.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
+use egui::{Color32, Rect, Response, Stroke, Ui, Visuals, WidgetText};
 use egui_tiles::{
     Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
@@ -34,18 +35,64 @@ impl std::fmt::Debug for Pane {
     }
 }
 
+/// What keeps the tab in front of each group in sight: a bar that became narrower, or got another tab in front, is scrolled to it. A person
+/// may still scroll away.
+#[derive(Default)]
+struct Sight {
+    /// Where the tabs were drawn last.
+    buttons: HashMap<TileId, Rect>,
+    /// Of each bar its tab in front, its width, and for how many frames it is still looked after.
+    bars: HashMap<TileId, (Option<TileId>, i32, u8)>,
+}
+
+impl Sight {
+    /// Frames until a bar that changed is as it will stay.
+    const FRAMES: u8 = 4;
+
+    /// By how much the bar `id` that covers `rect` is to be scrolled for its tab `front`.
+    fn scroll(&mut self, id: TileId, front: Option<TileId>, rect: Rect) -> f32 {
+        let width = rect.width() as i32;
+        let (known, of, left) = self.bars.entry(id).or_insert((None, 0, 0));
+        if (*known, *of) != (front, width) {
+            (*known, *of, *left) = (front, width, Self::FRAMES);
+        }
+        if *left == 0 {
+            return 0.0;
+        }
+        *left -= 1;
+        let Some(button) = front.and_then(|front| self.buttons.get(&front)) else { return 0.0 };
+        // Both ends may be covered by an arrow.
+        let seen = rect.shrink2(egui::vec2(tokens::height::TABS, 0.0));
+        if button.left() < seen.left() || button.width() > seen.width() {
+            button.left() - seen.left()
+        } else {
+            (button.right() - seen.right()).max(0.0)
+        }
+    }
+
+    /// Whether a bar is being looked after.
+    fn is_busy(&self) -> bool {
+        self.bars.values().any(|(_, _, left)| *left > 0)
+    }
+}
+
 /// All panes of the open folder.
 pub struct Tabs {
     tree: Tree<Pane>,
     /// The pane that was gone to or clicked last.
     front: Option<TileId>,
+    sight: Sight,
 }
 
 impl Tabs {
     /// With these places side by side as tabs, the first in front.
     pub fn new(places: &[Place]) -> Self {
         let panes = places.iter().map(|place| Pane(views::open(place))).collect();
-        let mut tabs = Self { tree: Tree::new_tabs(egui::Id::unique("tabs"), panes), front: None };
+        let mut tabs = Self {
+            tree: Tree::new_tabs(egui::Id::unique("tabs"), panes),
+            front: None,
+            sight: Sight::default(),
+        };
         if let Some(first) = places.first() {
             tabs.go(first);
         }
@@ -58,7 +105,7 @@ impl Tabs {
         tree.root()?;
         let front =
             tree.active_tiles().into_iter().find(|id| matches!(tree.tiles.get(*id), Some(Tile::Pane(_))));
-        Some(Self { tree, front })
+        Some(Self { tree, front, sight: Sight::default() })
     }
 
     /// To be kept in the settings.
@@ -202,9 +249,12 @@ impl Tabs {
     pub fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) -> bool {
         let closable = self.panes() > 1;
         let visible = self.front.is_some_and(|front| self.tree.active_tiles().contains(&front));
-        let mut behaviour = Drawing { scene, edited: false, touched: None, closable };
+        let mut behaviour = Drawing { scene, edited: false, touched: None, closable, sight: &mut self.sight };
         self.tree.ui(&mut behaviour, ui);
         let (edited, touched) = (behaviour.edited, behaviour.touched);
+        if self.sight.is_busy() {
+            ui.ctx().request_repaint();
+        }
         if touched.is_some() {
             self.front = touched;
         } else if !visible || edited {
@@ -225,6 +275,7 @@ struct Drawing<'a, 'b> {
     edited: bool,
     touched: Option<TileId>,
     closable: bool,
+    sight: &'a mut Sight,
 }
 
 impl Behavior<Pane> for Drawing<'_, '_> {
@@ -247,6 +298,22 @@ impl Behavior<Pane> for Drawing<'_, '_> {
 
     fn is_tab_closable(&self, _tiles: &Tiles<Pane>, _id: TileId) -> bool {
         self.closable
+    }
+
+    fn on_tab_button(&mut self, _: &mut Tiles<Pane>, id: TileId, button: Response) -> Response {
+        self.sight.buttons.insert(id, button.rect);
+        button
+    }
+
+    fn top_bar_right_ui(
+        &mut self,
+        _: &Tiles<Pane>,
+        ui: &mut Ui,
+        id: TileId,
+        tabs: &egui_tiles::Tabs,
+        offset: &mut f32,
+    ) {
+        *offset += self.sight.scroll(id, tabs.active, ui.max_rect());
     }
 
     fn on_edit(&mut self, _action: egui_tiles::EditAction) {

@@ -50,6 +50,8 @@ pub struct Stores {
     datasets: HashMap<PathBuf, DatasetStore>,
     /// Trainings that this window started. They outlast a folder that is closed or read again.
     pub trainings: Trainings,
+    /// Where claims about features are tested.
+    pub claims: crate::claims::Bench,
     // What is returned for runs and datasets of which nothing has been asked for yet.
     empty_run: RunStore,
     empty_dataset: DatasetStore,

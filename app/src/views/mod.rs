@@ -5,6 +5,7 @@
 //! [`Action`](crate::action::Action)s, which the shell applies in one place. The types see to that: a scene
 //! lends what is loaded for reading only, and only [`View::logic`] is given the workers that read files.
 
+pub mod claim;
 pub mod dataset;
 pub mod experts;
 pub mod feature;
@@ -71,6 +72,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
     match place {
         Place::Runs | Place::Curves { .. } => Box::new(runs::RunsView::new(place)),
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
+        Place::Claim { run, feature } => Box::new(claim::ClaimView::new(run, *feature)),
         Place::Graph { graph } => Box::new(graph::GraphView::new(graph)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Matching { run, with } => Box::new(matching::MatchingView::new(run, with)),

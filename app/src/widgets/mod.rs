@@ -4,6 +4,7 @@ pub mod bars;
 pub mod example;
 pub mod facts;
 pub mod jobs;
+pub mod lines;
 pub mod matrix;
 pub mod method;
 pub mod notice;

@@ -77,6 +77,9 @@ fn explained(summary: &explain::ExplainSummary) -> Output {
         "measured on",
         format!("{} tokens of {} other documents", summary.tokens_measured, summary.documents_measured),
     );
+    if summary.claims > 0 {
+        output.row("claims", format!("{} of people, scored on the same documents", summary.claims));
+    }
     if let (Some(f1), Some(correlation)) = (summary.mean_f1, summary.mean_correlation) {
         output.row("mean F1", format!("{f1:.3}"));
         output.row("mean correlation", format!("{correlation:.3}"));

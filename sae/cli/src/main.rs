@@ -7,6 +7,7 @@
 
 mod bench;
 mod check;
+mod claim;
 mod compare;
 mod demo;
 mod evaluate;
@@ -77,6 +78,7 @@ struct Common {
 enum Command {
     Bench(bench::Command),
     Check(check::Command),
+    Claim(claim::Command),
     Compare(compare::Command),
     Demo(demo::Command),
     Harvest(harvest::Command),
@@ -170,6 +172,7 @@ fn run(program: Program) -> Result<Output> {
     match program.command {
         Command::Bench(command) => command.run(&mut session),
         Command::Check(command) => command.run(&mut session),
+        Command::Claim(command) => command.run(&mut session),
         Command::Compare(command) => command.run(&mut session),
         Command::Demo(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use egui::{Button, Frame, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use concordance::{Concordance, Source};
+use concordance::Concordance;
+pub use concordance::no_text;
 
 use super::experts::of_feature;
 use super::{Scene, View};
@@ -28,6 +29,7 @@ use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
 use crate::views::features::name_of;
 use crate::widgets::jobs::CommandClick;
+use crate::widgets::lines::Source;
 use crate::widgets::{notice, rule, star};
 
 /// Below this width the two columns go one under the other.
@@ -35,7 +37,7 @@ const TWO_COLUMNS: f32 = 780.0;
 /// Width of the left column.
 const FACTS: f32 = 340.0;
 /// Width that the buttons of the head need.
-const BUTTONS: f32 = 520.0;
+const BUTTONS: f32 = 620.0;
 /// Height of the list of all firings where the page is one column.
 const LISTED: f32 = 420.0;
 /// Characters of a feature's name in the tab, and of its run's.
@@ -43,7 +45,8 @@ const TITLE_NAME: usize = 22;
 const TITLE_RUN: usize = 18;
 
 /// The buttons of the head, from the right.
-const COMMANDS: [(&str, Command); 5] = [
+const COMMANDS: [(&str, Command); 6] = [
+    ("Test a claim", Command::ShowClaim),
     ("Try in prompt", Command::ShowPrompt),
     ("Copy address", Command::CopyAddress),
     ("Random", Command::RandomFeature),
@@ -264,7 +267,7 @@ impl FeatureView {
         let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
         let documents =
             dataset.as_ref().and_then(|path| scene.stores.dataset(path).documents.value().cloned());
-        let source = Source { run: &self.run, dataset: dataset.as_deref(), documents: documents.as_ref() };
+        let source = Source { dataset: dataset.as_deref(), documents: documents.as_ref() };
         let read = self.concordance.show(ui, &page.row, vocabulary, source);
         if let (Some((document, token)), Some(dataset)) = (read, dataset) {
             scene.go(Place::Token { dataset, document, token });
@@ -284,8 +287,8 @@ impl FeatureView {
         }
         let documents =
             dataset.as_ref().and_then(|path| scene.stores.dataset(path).documents.value().cloned());
-        let source = Source { run: &self.run, dataset: dataset.as_deref(), documents: documents.as_ref() };
-        self.concordance.logic(feature, source, workers);
+        let source = Source { dataset: dataset.as_deref(), documents: documents.as_ref() };
+        self.concordance.logic(&self.run, feature, source, workers);
     }
 
     fn examples(&mut self, ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {

@@ -1,0 +1,136 @@
+//! The claims of a run that were kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use egui::{Button, Popup, PopupCloseBehavior, RichText, Role, TextEdit, Ui, WidgetInfo};
+
+use crate::claims::{Bench, ClaimTest, Rule};
+use crate::data::claims::{self, Claim};
+use crate::load::{Lane, Request, Workers};
+use crate::theme::{palette, space, tokens::size};
+use crate::widgets::{facts, notice, rule};
+
+/// What is kept, and what is to be.
+#[derive(Debug, Default)]
+pub struct Kept {
+    read: Request<Vec<Claim>>,
+    written: Request<Vec<Claim>>,
+    wanted: Option<Change>,
+    by: Option<String>,
+    /// Whether a figure of the claim is to be made.
+    pub figure_wanted: bool,
+}
+
+#[derive(Debug)]
+enum Change {
+    Keep(Arc<ClaimTest>, bool),
+    Withdraw(Box<Claim>),
+}
+
+impl Kept {
+    /// Once per frame: reads the file, and writes what was asked for.
+    pub fn logic(&mut self, run: &Path, workers: &Workers) {
+        let path: PathBuf = run.to_owned();
+        if self.read.untouched() {
+            let path = path.clone();
+            self.read.ask(workers, Lane::Folders, move || claims::read(&path));
+        }
+        self.read.poll(workers);
+        if !self.written.loading()
+            && let Some(change) = self.wanted.take()
+        {
+            let by = self.author().to_owned();
+            self.written.ask(workers, Lane::Settings, move || match change {
+                Change::Keep(test, looked) => Bench::keep(&path, &test, by.trim(), looked),
+                Change::Withdraw(claim) => Bench::withdraw(&path, &claim),
+            });
+        }
+        self.written.poll(workers);
+    }
+
+    /// Whether it is known what is kept, or that it cannot be read.
+    pub fn is_loaded(&self) -> bool {
+        !self.read.untouched() && !self.read.loading()
+    }
+
+    /// The claims about `feature`.
+    pub fn of(&self, feature: u32) -> impl Iterator<Item = &Claim> {
+        let all = self.written.value().or(self.read.value());
+        all.into_iter().flat_map(|all| all.iter()).filter(move |claim| claim.feature == feature)
+    }
+
+    /// Who keeps: what was typed, or the name of the account.
+    fn author(&mut self) -> &mut String {
+        let account = || std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_default();
+        self.by.get_or_insert_with(account)
+    }
+
+    /// The button that keeps a tested claim.
+    pub fn keep_button(&mut self, ui: &mut Ui, test: Option<&Arc<ClaimTest>>, looked: bool) {
+        let ready = test.is_some() && !self.written.loading();
+        let button = ui.add_enabled(ready, Button::new("Keep"));
+        let button = button
+            .on_hover_text("Keep the claim with its scores and counter-examples in the run: claims.json");
+        Popup::menu(&button).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
+            ui.set_min_width(220.0);
+            facts::caption(ui, "Who claims it");
+            let field = ui.add(TextEdit::singleline(self.author()));
+            field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Who claims it"));
+            if looked {
+                ui.label(
+                    RichText::new("Marked: its held-back documents were looked at")
+                        .color(palette(ui).warning),
+                );
+            }
+            if let Some(test) = test
+                && ui.button("Keep claim").clicked()
+            {
+                self.wanted = Some(Change::Keep(Arc::clone(test), looked));
+                ui.close();
+            }
+        });
+    }
+
+    /// Draws the claims about a feature; a click puts one into the editor.
+    pub fn show(&mut self, ui: &mut Ui, feature: u32, editor: &mut String) {
+        for problem in [self.written.problem(), self.read.problem()].into_iter().flatten() {
+            notice::problem_line(ui, problem);
+        }
+        let claims: Vec<Claim> = self.of(feature).cloned().collect();
+        if claims.is_empty() {
+            return;
+        }
+        facts::caption(ui, "Kept claims, which `sae explain` scores next to its own rules");
+        for (i, claim) in claims.iter().enumerate() {
+            ui.push_id(("kept", i), |ui| self.line(ui, claim, editor));
+        }
+        ui.add_space(space::XS);
+    }
+
+    fn line(&mut self, ui: &mut Ui, claim: &Claim, editor: &mut String) {
+        let p = palette(ui);
+        ui.horizontal(|ui| {
+            let f1 = claim.scores.map_or_else(|| "–".to_owned(), |scores| format!("{:.2}", scores.f1[0]));
+            ui.label(RichText::new(format!("F1 {f1}")).size(size::SMALL).color(p.text));
+            let remove = ui.add(Button::new(RichText::new("×").color(p.weak)).frame(false));
+            remove
+                .widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Withdraw {}", claim.rule)));
+            if remove.on_hover_text("Withdraw this claim").clicked() {
+                self.wanted = Some(Change::Withdraw(Box::new(claim.clone())));
+            }
+            let words = Rule::parse(&claim.rule).map_or_else(|_| claim.rule.clone(), |rule| rule.words());
+            let by = match (claim.by.as_str(), claim.looked) {
+                ("", false) => String::new(),
+                (by, false) => format!("  {by}"),
+                (by, true) => format!("  {by}, looked at held-back documents"),
+            };
+            let shown = RichText::new(format!("{}{by}", rule::short(&words, 44)));
+            let link = ui.add(egui::Link::new(shown));
+            link.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Kept claim: {words}")));
+            if link.on_hover_text(format!("{words}\nClick to test it again")).clicked() {
+                editor.clone_from(&claim.rule);
+            }
+        });
+    }
+}

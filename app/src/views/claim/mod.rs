@@ -1,0 +1,612 @@
+//! A claim about a feature, made, tested and kept: the rule at the top, its scores, and every place that speaks for or against it.
+
+mod chips;
+mod kept;
+mod list;
+mod scores;
+mod strip;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use egui::{ComboBox, Frame, Margin, ProgressBar, RichText, Role, ScrollArea, Ui, WidgetInfo, vec2};
+
+use chips::Editor;
+use kept::Kept;
+use list::{Choice, Listed, Order};
+
+use super::feature::no_text;
+use super::{Scene, View};
+use crate::action::{Action, Save};
+use crate::address::Place;
+use crate::claims::{ClaimTest, Figure, MOST_FALSE_ALARMS, Outcome, Piece, Rule, Tally, TestedPlace, quoted};
+use crate::data::firings::{self, FiringOrder, Firings};
+use crate::data::{Documents, FeaturePage, Vocabulary};
+use crate::load::{KeyedRequest, Lane, Problem, Request, StreamedRequest, Workers};
+use crate::theme::{palette, space, tokens::size};
+use crate::views::features::name_of;
+use crate::widgets::lines::{Drawn, LINE, LinePlace, Lines, Source, outcome_color};
+use crate::widgets::{facts, format, notice, rule, text};
+
+/// Width from which on scores and kept claims are a column of their own.
+const TWO_COLUMNS: f32 = 1060.0;
+/// Width of that column.
+const COLUMN: f32 = 372.0;
+/// Places of each kind in a figure.
+const IN_FIGURE: usize = 5;
+/// Tokens that the first suggestion names at most, and the share of firings that each must have.
+const SUGGESTED: usize = 4;
+const SUGGESTED_SHARE: f64 = 0.03;
+
+/// What a list is of: the test by its number (0: no test yet), and what is shown of it.
+type ListKey = (u32, u64, Choice);
+
+/// The page of a claim about one feature; it turns to others of the same run.
+#[derive(Debug)]
+pub struct ClaimView {
+    run: PathBuf,
+    feature: u32,
+    page: KeyedRequest<u32, FeaturePage>,
+    firings: KeyedRequest<u32, Firings>,
+    editor: Editor,
+    /// The feature that the rule in the editor is about.
+    begun: Option<u32>,
+    test: StreamedRequest<Piece>,
+    /// What was asked last.
+    asked: Option<(u32, String)>,
+    part: Option<(Tally, Tally)>,
+    /// The last whole test of this feature and its number.
+    whole: Option<Arc<ClaimTest>>,
+    number: u64,
+    choice: Choice,
+    listed: KeyedRequest<ListKey, Listed>,
+    lines: Lines<ListKey>,
+    chosen: Option<(u32, u32)>,
+    /// Whether the documents that claims are measured on were looked at since this feature was turned to.
+    looked: bool,
+    kept: Kept,
+    figure: Request<Vec<crate::claims::Line>>,
+    /// Whether the figure that is on its way is to be copied.
+    copying: bool,
+}
+
+impl ClaimView {
+    /// The page of claims about `feature` of `run`.
+    pub fn new(run: &Path, feature: u32) -> Self {
+        Self {
+            run: run.to_owned(),
+            feature,
+            page: KeyedRequest::default(),
+            firings: KeyedRequest::default(),
+            editor: Editor::default(),
+            begun: None,
+            test: StreamedRequest::default(),
+            asked: None,
+            part: None,
+            whole: None,
+            number: 0,
+            choice: Choice::default(),
+            listed: KeyedRequest::default(),
+            lines: Lines::default(),
+            chosen: None,
+            looked: false,
+            kept: Kept::default(),
+            figure: Request::new(),
+            copying: false,
+        }
+    }
+
+    /// The rule to begin with: that of a kept claim, else the tokens that the feature fires on most.
+    fn begin(&mut self, scene: &Scene<'_>) {
+        if self.begun == Some(self.feature) || !self.kept.is_loaded() {
+            return;
+        }
+        let Some(page) = self.page.get(&self.feature) else { return };
+        let Some(vocabulary) = scene.stores.run(&self.run).vocabulary.value() else { return };
+        self.begun = Some(self.feature);
+        (self.part, self.whole, self.chosen, self.looked) = (None, None, None, false);
+        self.choice = Choice { outcome: None, range: None, ..self.choice };
+        self.editor = Editor::default();
+        let kept = self.kept.of(self.feature).map(|claim| claim.rule.clone()).next();
+        self.editor.text = kept.unwrap_or_else(|| suggestion(&page, vocabulary));
+    }
+
+    /// Tests the rule as often as it changes.
+    fn ask(&mut self, scene: &Scene<'_>, workers: &Workers) {
+        if self.begun != Some(self.feature) {
+            return;
+        }
+        let rule = self.editor.rule().map(ToString::to_string);
+        if let Ok(rule) = rule
+            && self.asked.as_ref().is_none_or(|asked| *asked != (self.feature, rule.clone()))
+        {
+            self.asked = Some((self.feature, rule.clone()));
+            let (bench, run, feature) = (scene.stores.claims.clone(), self.run.clone(), self.feature);
+            let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+            self.test.ask(workers, Lane::Scans, move |feed| bench.test(&run, dataset, feature, &rule, feed));
+        }
+        self.test.poll(workers);
+        match self.test.pieces().last() {
+            Some(Piece::Part(measured, made)) => self.part = Some((*measured, *made)),
+            Some(Piece::Whole(test)) if self.whole.as_ref().is_none_or(|whole| !Arc::ptr_eq(whole, test)) => {
+                self.whole = Some(Arc::clone(test));
+                self.part = None;
+                self.number += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn key(&self) -> ListKey {
+        (self.feature, if self.whole.is_some() { self.number } else { 0 }, self.choice)
+    }
+
+    /// Asks for the list, and the text of the lines on the screen.
+    fn ask_list(&mut self, source: Source<'_>, workers: &Workers) {
+        let (Some(firings), Some(page)) = (self.firings.get(&self.feature), self.page.get(&self.feature))
+        else {
+            return;
+        };
+        let (key, choice, max) = (self.key(), self.choice, page.row.max);
+        let (whole, all) = (self.whole.clone(), Arc::clone(&firings));
+        self.listed.want(workers, Lane::Sort, &key, move || {
+            Ok(match whole {
+                Some(test) => choice.of(&test, max),
+                None => Listed { lines: all.order(FiringOrder::Strength), ..Listed::default() },
+            })
+        });
+        let Some(listed) = self.listed.get(&key) else { return };
+        let whole = self.whole.clone();
+        let place = |line: usize| {
+            let place = place_of(whole.as_deref(), &firings, listed.lines[line]);
+            (place.document, place.position)
+        };
+        self.lines.logic(&key, listed.lines.len(), place, source, workers);
+    }
+
+    fn head(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let p = palette(ui);
+        let store = scene.stores.run(&self.run);
+        let name = name_of(store, self.feature);
+        let run = scene.folder.name_of(&self.run).into_owned();
+        let info = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok());
+        let of = info.map(|info| format!(" · {} · {}", info.model, info.hook)).unwrap_or_default();
+        ui.horizontal_wrapped(|ui| {
+            let title = format!("Where does feature {} fire?", self.feature);
+            ui.label(RichText::new(title).size(size::TITLE).color(p.strong));
+            let page = ui.button("Feature page").on_hover_text("Everything else about this feature");
+            if page.clicked() {
+                scene.go(Place::Feature { run: self.run.clone(), feature: self.feature });
+            }
+            self.export(ui);
+            let keepable = self.whole.as_ref().filter(|_| !self.test.loading()).cloned();
+            self.kept.keep_button(ui, keepable.as_ref(), self.looked);
+        });
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(format!("{run}{of}")).size(size::SMALL).color(p.weak));
+            if let Some(name) = name {
+                rule::show(ui, &name, size::SMALL);
+            }
+        });
+        ui.add_space(space::S);
+    }
+
+    fn export(&mut self, ui: &mut Ui) {
+        let ready = self.whole.is_some() && !self.figure.loading();
+        let button = ui.add_enabled(ready, egui::Button::new("Export"));
+        let button =
+            button.on_hover_text("The claim, its scores and its strongest places, as text or as a figure");
+        egui::Popup::menu(&button).show(|ui| {
+            for (name, copying) in [("Copy as Markdown", true), ("Figure as SVG…", false)] {
+                if ui.button(name).clicked() {
+                    (self.copying, self.figure) = (copying, Request::new());
+                    self.kept.figure_wanted = true;
+                    ui.close();
+                }
+            }
+        });
+    }
+
+    /// Has the lines of a figure made, and hands it over once they are there.
+    fn make_figure(&mut self, scene: &mut Scene<'_>, documents: Option<&Arc<Documents>>, workers: &Workers) {
+        let Some(test) = self.whole.clone() else { return };
+        if std::mem::take(&mut self.kept.figure_wanted) {
+            let (bench, run) = (scene.stores.claims.clone(), self.run.clone());
+            let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+            let (places, documents) = (strongest(&test), documents.cloned());
+            self.figure.ask(workers, Lane::Pages, move || {
+                bench.lines(&run, dataset, &places, |document| {
+                    let row = documents.as_ref().and_then(|documents| documents.get(document));
+                    row.map_or_else(|| format!("document {document}"), |row| row.name.clone())
+                })
+            });
+        }
+        if !self.figure.poll(workers) {
+            return;
+        }
+        let Some(lines) = self.figure.value().cloned() else { return };
+        let info = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok());
+        let run = scene.folder.name_of(&self.run).into_owned();
+        let of = info.map_or_else(|| run.clone(), |info| format!("{run} · {} · {}", info.model, info.hook));
+        let words = Rule::parse(&test.rule).map(|rule| rule.words()).unwrap_or_default();
+        if self.copying {
+            let figure = Figure { of: &of, words: &words, test: &test, lines: &lines };
+            return scene.act(Action::Copy(figure.markdown()));
+        }
+        let name = format!("{run}-feature-{}-claim.svg", test.feature).replace('/', "-");
+        scene.act(Action::Save(Save::new(name, move || {
+            Ok(Figure { of: &of, words: &words, test: &test, lines: &lines }.svg().into_bytes())
+        })));
+    }
+
+    fn scores(&self, ui: &mut Ui) {
+        if let Some((done, total)) = self.test.progress().filter(|_| self.test.loading()) {
+            let bar = ProgressBar::new(done as f32 / total.max(1) as f32).desired_height(4.0);
+            let bar = ui.add(bar);
+            bar.widget_info(|| {
+                WidgetInfo::labeled(Role::ProgressIndicator, true, "The claim is being tested")
+            });
+        }
+        let whole = self.whole.as_ref().map(|test| (test.measured, test.made));
+        match self.part.or(whole) {
+            Some((measured, made)) => scores::show(ui, &measured, &made),
+            None if self.test.loading() => {
+                facts::caption(ui, "Reading the tokens of all documents…");
+            }
+            None => {}
+        }
+    }
+
+    /// What is shown of the places.
+    fn filters(&mut self, ui: &mut Ui, listed: &Listed, max: f32) {
+        let p = palette(ui);
+        ui.horizontal_wrapped(|ui| {
+            if self.whole.is_none() {
+                facts::caption(ui, format!("{} firings", format::grouped(listed.lines.len() as u64)));
+                return;
+            }
+            let all: u64 = listed.counts.iter().sum();
+            if ui.selectable_label(self.choice.outcome.is_none(), format!("all {}", format::grouped(all))).clicked() {
+                self.choice.outcome = None;
+            }
+            for outcome in [Outcome::Hit, Outcome::Miss, Outcome::FalseAlarm] {
+                let count = format::grouped(listed.counts[outcome as usize]);
+                let words = format!("{} {} {count}", outcome.sign(), several(outcome));
+                let color = outcome_color(p, outcome);
+                let on = self.choice.outcome == Some(outcome);
+                if ui.selectable_label(on, RichText::new(words).color(color)).clicked() {
+                    self.choice.outcome = (!on).then_some(outcome);
+                }
+            }
+            let combo = ComboBox::from_id_salt("claim order").selected_text(self.choice.order.name());
+            let combo = combo.show_ui(ui, |ui| {
+                for order in Order::ALL {
+                    ui.selectable_value(&mut self.choice.order, order, order.name());
+                }
+            });
+            combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Order of the places"));
+            self.range(ui, max);
+            let held = ui.checkbox(&mut self.choice.measured, "held-back documents");
+            let held = held.on_hover_text(
+                "Scores are of documents that you do not see, so that they are no praise of what the claim was made from. \
+                 A claim that is kept after a look at these is marked.",
+            );
+            self.looked |= held.clicked() && self.choice.measured;
+            if self.looked {
+                ui.label(RichText::new("looked at").size(size::SMALL).color(p.warning));
+            }
+        });
+        let false_alarms =
+            self.whole.as_ref().map_or(0, |test| test.made.false_alarms + test.measured.false_alarms);
+        if false_alarms > MOST_FALSE_ALARMS as u64 {
+            facts::caption(
+                ui,
+                format!(
+                    "{} false alarms of {} are listed, drawn at random",
+                    format::grouped(MOST_FALSE_ALARMS as u64),
+                    format::grouped(false_alarms)
+                ),
+            );
+        }
+    }
+
+    /// The range of activations as two numbers, for those who do not brush.
+    fn range(&mut self, ui: &mut Ui, max: f32) {
+        let (mut low, mut high) = self.choice.range.unwrap_or((0.0, max));
+        let speed = f64::from(max) / 200.0;
+        let mut changed = false;
+        for (name, value) in [("Least activation", &mut low), ("Largest activation", &mut high)] {
+            let field = ui.add(egui::DragValue::new(value).range(0.0..=max).speed(speed).max_decimals(3));
+            let of = f64::from(*value);
+            field.widget_info(|| {
+                let mut info = WidgetInfo::labeled(Role::SpinButton, true, name);
+                info.value = Some(of);
+                info
+            });
+            changed |= field.on_hover_text(name).changed();
+        }
+        if changed {
+            self.choice.range = Some((low.min(high), high.max(low)));
+        }
+        if self.choice.range.is_some() && ui.small_button("any").on_hover_text("Any activation").clicked() {
+            self.choice.range = None;
+        }
+    }
+
+    fn places(&mut self, ui: &mut Ui, vocabulary: &Vocabulary, source: Source<'_>, scene: &mut Scene<'_>) {
+        let (Some(firings), Some(page)) = (self.firings.get(&self.feature), self.page.get(&self.feature))
+        else {
+            return notice::loading(ui, "Reading all firings…");
+        };
+        let Some(listed) = self.listed.get(&self.key()).or_else(|| self.listed.last()) else {
+            return notice::loading(ui, "Reading all firings…");
+        };
+        // While a new list is made the old one stays, if it is of this test.
+        let current = self.listed.get(&self.key()).is_some();
+        self.filters(ui, &listed, page.row.max);
+        no_text(ui, source);
+        if let Some(problem) = self.lines.problem() {
+            notice::problem_line(ui, problem);
+        }
+        if !current {
+            ui.ctx().request_repaint();
+            return;
+        }
+        let whole = self.whole.clone();
+        let place = |line: usize| place_of(whole.as_deref(), &firings, listed.lines[line]);
+        let strip = whole.is_some();
+        let mut rect = ui.available_rect_before_wrap();
+        if self.chosen.is_some() {
+            rect.max.y -= LINE * 2.0 + space::S;
+        }
+        let (mut left, mut right) = (rect, rect);
+        if strip {
+            left.max.x -= strip::WIDTH;
+            right.min.x = left.max.x;
+        }
+        let by_strength = self.choice.order == Order::Strength;
+        let shown = self.lines.on_screen();
+        let seen = (by_strength && shown.end > shown.start && shown.end <= listed.lines.len())
+            .then(|| (place(shown.end - 1).value, place(shown.start).value));
+        let drawn = Drawn { firings: &firings, max: page.row.max, vocabulary, chosen: self.chosen };
+        let salt = ("claim", self.feature, self.choice.order.name());
+        let clicked = ui
+            .scope_builder(egui::UiBuilder::new().max_rect(left), |ui| {
+                self.lines.show(ui, salt, listed.lines.len(), place, source, &drawn)
+            })
+            .inner;
+        if let Some(line) = clicked {
+            let at = place(line);
+            self.chosen = Some((at.document, at.position)).filter(|at| self.chosen != Some(*at));
+        }
+        if strip {
+            let brushed = ui.scope_builder(egui::UiBuilder::new().max_rect(right), |ui| {
+                strip::show(ui, &listed, page.row.max, self.choice.range, seen)
+            });
+            match brushed.inner {
+                Some(strip::Brushed::Range(range)) => self.choice.range = range,
+                Some(strip::Brushed::To(value)) if by_strength => {
+                    let at = listed
+                        .lines
+                        .partition_point(|line| place_of(whole.as_deref(), &firings, *line).value > value);
+                    self.lines.scroll_to(at);
+                }
+                _ => {}
+            }
+        }
+        ui.advance_cursor_after_rect(rect);
+        if let Some(at) = self.chosen {
+            let line = (0..listed.lines.len()).find(|line| {
+                self.lines.on_screen().contains(line) && (place(*line).document, place(*line).position) == at
+            });
+            self.chosen_line(ui, line.map(|line| (line, place(line))), vocabulary, source, scene);
+        }
+    }
+
+    /// What can be done with the chosen line.
+    fn chosen_line(
+        &mut self,
+        ui: &mut Ui,
+        line: Option<(usize, LinePlace)>,
+        vocabulary: &Vocabulary,
+        source: Source<'_>,
+        scene: &mut Scene<'_>,
+    ) {
+        ui.add_space(space::S);
+        ui.horizontal_wrapped(|ui| {
+            let Some((line, place)) = line else {
+                facts::caption(ui, "The chosen line is not on the screen.");
+                if ui.small_button("Forget it").clicked() {
+                    self.chosen = None;
+                }
+                return;
+            };
+            let context = self.lines.context(line).cloned();
+            let token = |back: u32| {
+                let context = context.as_ref()?;
+                let at = place.position.checked_sub(context.start)?.checked_sub(back)? as usize;
+                context.tokens.get(at).and_then(|token| vocabulary.get(*token)).map(str::to_owned)
+            };
+            let (here, before) = (token(0), token(1));
+            if let Some(here) = &here {
+                let shown = text::in_list(here);
+                if place.outcome != Some(Outcome::Hit) || self.whole.is_none() {
+                    let (or, word, condition) = match place.outcome {
+                        Some(Outcome::FalseAlarm) => {
+                            (false, "Except on", format!("not token {}", quoted(here)))
+                        }
+                        _ => (true, "Add", format!("token {}", quoted(here))),
+                    };
+                    if ui.button(format!("{word} ‹{shown}›")).clicked() {
+                        self.editor.add(or, &condition);
+                    }
+                }
+            }
+            if let (Some(before), true) = (&before, place.outcome.is_some()) {
+                let shown = text::in_list(before);
+                let (or, word, condition) = match place.outcome {
+                    Some(Outcome::FalseAlarm) => {
+                        (false, "Except after", format!("not after {}", quoted(before)))
+                    }
+                    Some(Outcome::Miss) => (true, "Or after", format!("after {}", quoted(before))),
+                    _ => (false, "Only after", format!("after {}", quoted(before))),
+                };
+                if ui.button(format!("{word} ‹{shown}›")).clicked() {
+                    self.editor.add(or, &condition);
+                }
+            }
+            if let Some(dataset) = source.dataset
+                && ui.button("Read document").clicked()
+            {
+                let (dataset, document, token) = (dataset.to_owned(), place.document, place.position);
+                scene.go(Place::Token { dataset, document, token });
+            }
+            if let Some(context) = &context
+                && ui
+                    .button("Try in prompt")
+                    .on_hover_text("Run the model on this text, ablate the feature or add it")
+                    .clicked()
+            {
+                let text = vocabulary.in_context(&context.tokens).concat();
+                scene.act(Action::Prompt { run: self.run.clone(), feature: Some(self.feature), text });
+            }
+        });
+    }
+
+    fn body(&mut self, ui: &mut Ui, vocabulary: &Vocabulary, source: Source<'_>, scene: &mut Scene<'_>) {
+        self.editor.show(ui);
+        if let Some(problem) = self.test.problem() {
+            notice::problem_line(ui, &problem.clone());
+        }
+        ui.add_space(space::S);
+        if ui.available_width() < TWO_COLUMNS {
+            self.scores(ui);
+            self.kept.show(ui, self.feature, &mut self.editor.text);
+            ui.add_space(space::S);
+            return self.places(ui, vocabulary, source, scene);
+        }
+        let rect = ui.available_rect_before_wrap();
+        let (mut left, mut right) = (rect, rect);
+        left.set_width(COLUMN);
+        right.min.x = left.right() + space::L;
+        let column =
+            |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
+        ui.scope_builder(column(left), |ui| {
+            ScrollArea::vertical().id_salt("claim facts").auto_shrink(false).show(ui, |ui| {
+                self.scores(ui);
+                ui.add_space(space::L);
+                self.kept.show(ui, self.feature, &mut self.editor.text);
+            });
+        });
+        ui.scope_builder(column(right), |ui| self.places(ui, vocabulary, source, scene));
+        ui.advance_cursor_after_rect(rect);
+    }
+}
+
+/// The place of a line: of the test, or a firing where there is no test yet.
+fn place_of(whole: Option<&ClaimTest>, firings: &Firings, line: u32) -> LinePlace {
+    match whole {
+        Some(test) => {
+            let TestedPlace { document, position, value, outcome, .. } = test.places[line as usize];
+            LinePlace { document, position, value, outcome: Some(outcome) }
+        }
+        None => {
+            let row = firings.rows[line as usize];
+            LinePlace { document: row.document, position: row.position, value: row.value, outcome: None }
+        }
+    }
+}
+
+/// Outcomes of this kind.
+fn several(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Hit => "hits",
+        Outcome::Miss => "misses",
+        Outcome::FalseAlarm => "false alarms",
+    }
+}
+
+/// The tokens that the feature fires on most.
+fn suggestion(page: &FeaturePage, vocabulary: &Vocabulary) -> String {
+    let enough = |count: u32| f64::from(count) >= SUGGESTED_SHARE * page.row.count as f64;
+    let tokens = page.row.fires_on.iter().filter(|(_, count)| enough(*count)).take(SUGGESTED);
+    let named: Vec<String> = tokens.filter_map(|(token, _)| vocabulary.get(*token)).map(quoted).collect();
+    if named.is_empty() { String::new() } else { format!("token {}", named.join(" ")) }
+}
+
+/// The places of a figure: the strongest hits and misses and some false alarms, of the documents that claims are made from.
+fn strongest(test: &ClaimTest) -> Vec<TestedPlace> {
+    let mut found = Vec::new();
+    for outcome in [Outcome::Hit, Outcome::Miss, Outcome::FalseAlarm] {
+        let choice = Choice { outcome: Some(outcome), ..Choice::default() };
+        let lines = choice.of(test, 0.0).lines;
+        found.extend(lines.into_iter().take(IN_FIGURE).map(|line| test.places[line as usize]));
+    }
+    found
+}
+
+impl View for ClaimView {
+    fn place(&self) -> Place {
+        Place::Claim { run: self.run.clone(), feature: self.feature }
+    }
+
+    fn title(&self, scene: &Scene<'_>) -> String {
+        format!("Claim {} · {}", self.feature, rule::middle(&scene.folder.name_of(&self.run), 18))
+    }
+
+    fn turn_to(&mut self, place: &Place) {
+        if let Place::Claim { feature, .. } = place {
+            self.feature = *feature;
+        }
+    }
+
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        scene.load_features(&self.run);
+        let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+        if let Some(dataset) = &dataset {
+            scene.load_documents(dataset);
+        }
+        let store = scene.stores.run(&self.run);
+        let (pages, run, feature) = (store.pages.clone(), self.run.clone(), self.feature);
+        self.page.want(workers, Lane::Pages, &feature, move || pages.read(&run, feature));
+        let run = self.run.clone();
+        self.firings.want(workers, Lane::Pages, &feature, move || firings::read(&run, feature));
+        self.kept.logic(&self.run, workers);
+        self.begin(scene);
+        self.ask(scene, workers);
+        let documents =
+            dataset.as_ref().and_then(|path| scene.stores.dataset(path).documents.value().cloned());
+        let source = Source { dataset: dataset.as_deref(), documents: documents.as_ref() };
+        self.ask_list(source, workers);
+        self.make_figure(scene, documents.as_ref(), workers);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let problem: Option<Problem> =
+            self.page.problem(&self.feature).or_else(|| self.firings.problem(&self.feature)).cloned();
+        if let Some(problem) = problem {
+            if notice::problem(ui, &format!("Feature {} cannot be shown", self.feature), &problem) {
+                (self.page, self.firings) = (KeyedRequest::default(), KeyedRequest::default());
+            }
+            return;
+        }
+        let store = scene.stores.run(&self.run);
+        let vocabulary = store.vocabulary.value().cloned().unwrap_or_default();
+        if let Some(problem) = store.vocabulary.problem() {
+            return notice::problem_line(ui, &problem.clone());
+        }
+        let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+        let documents =
+            dataset.as_ref().and_then(|path| scene.stores.dataset(path).documents.value().cloned());
+        let source = Source { dataset: dataset.as_deref(), documents: documents.as_ref() };
+        Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
+            ui.spacing_mut().item_spacing = vec2(space::S, space::XS);
+            self.head(ui, scene);
+            self.body(ui, &vocabulary, source, scene);
+        });
+    }
+
+    fn feature(&self) -> Option<(&Path, u32)> {
+        Some((&self.run, self.feature))
+    }
+}

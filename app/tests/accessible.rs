@@ -1,0 +1,81 @@
+//! What a screen reader is told of each view: every control has a name, and those that are on or off say which.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use app::address::Place;
+use app::shell::App;
+use common::{data, facts, run, wait, window_at};
+use egui::accesskit::Role;
+use egui_kittest::Harness;
+use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
+
+/// Roles of things that a person works with.
+const CONTROLS: [Role; 12] = [
+    Role::Button,
+    Role::CheckBox,
+    Role::RadioButton,
+    Role::ComboBox,
+    Role::TextInput,
+    Role::MultilineTextInput,
+    Role::SearchInput,
+    Role::Slider,
+    Role::SpinButton,
+    Role::Link,
+    Role::Tab,
+    Role::MenuItem,
+];
+
+/// The controls of a window that have no name, by role and place.
+fn nameless(window: &Harness<'static, App>) -> Vec<String> {
+    let is_control = |node: &egui_kittest::kittest::AccessKitNode<'_>| CONTROLS.contains(&node.role());
+    let found = window.query_all(By::new().predicate(is_control));
+    let without = found.filter(|node| {
+        let node = node.accesskit_node();
+        let named = |text: Option<String>| text.is_some_and(|text| !text.trim().is_empty());
+        !named(node.label()) && !named(node.value())
+    });
+    without.map(|node| format!("{:?} at {:?}", node.accesskit_node().role(), node.rect())).collect()
+}
+
+/// Boxes to be ticked that do not say whether they are.
+fn without_state(window: &Harness<'static, App>) -> Vec<String> {
+    let found = window.query_all(By::new().role(Role::CheckBox));
+    let without = found.filter(|node| node.accesskit_node().toggled().is_none());
+    without.map(|node| format!("{:?} at {:?}", node.accesskit_node().label(), node.rect())).collect()
+}
+
+#[test]
+fn every_control_of_every_view_has_a_name_and_a_state() {
+    let (run, data) = (run(), data());
+    let feature = facts::explained().feature;
+    let places = [
+        Place::Runs,
+        Place::Curves { run: run.clone() },
+        Place::Features { run: run.clone() },
+        Place::Feature { run: run.clone(), feature },
+        Place::Claim { run: run.clone(), feature },
+        Place::Map { run: run.clone() },
+        Place::Prompt { run, feature: Some(feature) },
+        Place::Dataset { dataset: data.clone(), document: Some(0) },
+        Place::Token { dataset: data.clone(), document: 0, token: 3 },
+        Place::Experts { dataset: data.clone() },
+        Place::Expert { dataset: data, layer: 0, expert: 1 },
+    ];
+    let mut failures = Vec::new();
+    for place in places {
+        let name = place.to_string();
+        let mut window = window_at(Some(place));
+        // More than the frame of the window: the view itself is there, and nothing is on its way.
+        wait(&mut window, &name, |w| w.query_all(By::new().role(Role::Button)).count() > 8);
+        for _ in 0..40 {
+            window.step();
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        failures.extend(nameless(&window).into_iter().map(|what| format!("{name}: {what} has no name")));
+        failures
+            .extend(without_state(&window).into_iter().map(|what| format!("{name}: {what} has no state")));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

@@ -1,0 +1,137 @@
+//! A claim about a feature in the window: made, tested, looked at, kept.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use app::address::Place;
+use app::shell::{App, Options};
+use common::{
+    click, data, facts, options, own_run, root, run, wait, wait_for, wait_for_part, window, window_at,
+};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use storage::Run;
+
+fn at(folder: &Path, run: &Path, feature: u32) -> Harness<'static, App> {
+    let place = Place::Claim { run: run.to_owned(), feature };
+    window(Options { folder: Some(folder.to_owned()), place: Some(place), ..options() })
+}
+
+/// Where `feature` of the sample fires, and where `token` stands: (document, position), counted from the files.
+fn fires(feature: u32) -> HashSet<(u32, u32)> {
+    let table = Run::open(&run()).unwrap().activations().unwrap().unwrap();
+    let all = storage::feature_activations::read(&table, feature).unwrap();
+    all.into_iter().map(|row| (row.document, row.position)).collect()
+}
+
+fn stands(token: &str) -> HashSet<(u32, u32)> {
+    let vocabulary = facts::vocabulary();
+    let documents = storage::documents::read(
+        &storage::Dataset::open(&data()).unwrap().table(storage::schema::DOCUMENTS).unwrap(),
+    )
+    .unwrap();
+    let mut found = HashSet::new();
+    for document in 0..documents.len() as u32 {
+        for (id, position) in facts::tokens_of(&data(), document).into_iter().zip(0..) {
+            if vocabulary[id as usize] == token {
+                found.insert((document, position));
+            }
+        }
+    }
+    found
+}
+
+/// The numbers after the signs of hits, misses and false alarms in the bar of the list.
+fn counts(window: &Harness<'static, App>) -> Option<[u64; 3]> {
+    let of = |name: &str| {
+        let node = window.query_all_by_label_contains(name).find_map(|node| node.accesskit_node().label())?;
+        let digits: String =
+            node.rsplit(' ').take_while(|part| part.chars().all(|c| c.is_ascii_digit())).collect();
+        digits.parse().ok()
+    };
+    Some([of("✓ hits ")?, of("○ misses ")?, of("× false alarms ")?])
+}
+
+/// Types a rule in place of the one that is there.
+fn claim(window: &mut Harness<'static, App>, rule: &str) {
+    wait_for(window, "Rule of the claim");
+    wait(window, "a first rule", |w| {
+        w.get_by_label("Rule of the claim").accesskit_node().value().is_some_and(|value| !value.is_empty())
+    });
+    window.get_by_label("Rule of the claim").focus();
+    window.run_steps(2);
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+    window.get_by_label("Rule of the claim").type_text(rule);
+    window.run_steps(2);
+}
+
+#[test]
+fn a_claim_is_counted_over_every_activation_in_the_data() {
+    let facts::Explained { feature, token, .. } = facts::explained();
+    let (fired, there) = (fires(*feature), stands(token));
+    let mut window = at(&root(), &run(), *feature);
+    claim(&mut window, &format!("token {}", sae::explain::claims::quoted(token)));
+    wait_for_part(&mut window, "held-back documents, ");
+    wait(&mut window, "the counts", |w| counts(w).is_some());
+    let shown = counts(&window).unwrap();
+    click(&mut window, "held-back documents");
+    wait(&mut window, "the counts of the other half", |w| counts(w).is_some_and(|other| other != shown));
+    let other = counts(&window).unwrap();
+    let all: Vec<u64> = shown.iter().zip(other).map(|(a, b)| a + b).collect();
+    let expected = [
+        fired.intersection(&there).count(),
+        fired.difference(&there).count(),
+        there.difference(&fired).count(),
+    ];
+    assert_eq!(all, expected.map(|n| n as u64), "hits, misses and false alarms of both halves");
+    window.get_by_label("looked at");
+}
+
+#[test]
+fn the_rule_is_edited_by_chips_and_what_is_no_rule_is_said() {
+    let feature = facts::explained().feature;
+    let mut window = at(&root(), &run(), feature);
+    claim(&mut window, "token /a/ and position 0-900");
+    wait_for(&mut window, "Condition: at positions 0 to 900");
+    click(&mut window, "and: change to or");
+    let rule = |w: &Harness<'static, App>| w.get_by_label("Rule of the claim").accesskit_node().value();
+    assert_eq!(rule(&window).unwrap(), "token /a/ or position 0-900");
+    click(&mut window, "Remove on tokens with /a/");
+    assert_eq!(rule(&window).unwrap(), "position 0-900");
+    claim(&mut window, "token /a/ and");
+    wait_for_part(&mut window, "the rule ends, expected a condition");
+    claim(&mut window, "token nosuchtokenatall");
+    wait_for_part(&mut window, "o token reads nosuchtokenatall");
+}
+
+#[test]
+fn a_kept_claim_is_in_the_run_and_can_be_withdrawn() {
+    let (folder, run) = own_run();
+    let feature = facts::explained().feature;
+    let mut window = at(&folder.path(), &run, feature);
+    claim(&mut window, "position 0-3");
+    wait(&mut window, "the counts", |w| counts(w).is_some());
+    wait(&mut window, "Keep", |w| !w.get_by_label("Keep").accesskit_node().is_disabled());
+    click(&mut window, "Keep");
+    click(&mut window, "Keep claim");
+    wait_for(&mut window, "Kept claim: at positions 0 to 3");
+    let kept = storage::claims::read(&run).unwrap();
+    assert_eq!((kept.len(), kept[0].feature, kept[0].rule.as_str()), (1, feature, "position 0-3"));
+    assert!(!kept[0].looked && kept[0].scores.is_some());
+    click(&mut window, "Withdraw position 0-3");
+    wait(&mut window, "no claim", |w| w.query_by_label("Kept claim: at positions 0 to 3").is_none());
+    assert!(storage::claims::read(&run).unwrap()[0].withdrawn);
+}
+
+#[test]
+fn the_claim_of_a_feature_is_one_click_from_its_page() {
+    let feature = facts::explained().feature;
+    let mut window = window_at(Some(Place::Feature { run: run(), feature }));
+    wait_for_part(&mut window, "Examples");
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Num5);
+    wait_for(&mut window, &format!("Where does feature {feature} fire?"));
+}
