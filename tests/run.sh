@@ -17,6 +17,8 @@ part() {
 
 # The test `real_models` reports a skip where this fails.
 part "fetching a real model" bash -c 'tests/models/fetch.sh || echo "no model was fetched" >&2'
+# The test `probe` reports a skip where this fails.
+part "fetching prompts" bash -c 'tests/probe/fetch.sh || echo "no prompts were fetched" >&2'
 part "building the tests" cargo test --workspace --no-run
 [ ${#failed[@]} -eq 0 ] || exit 1
 part "tests of the workspace" cargo test --workspace --no-fail-fast

@@ -2,7 +2,7 @@
 # Fetches the labelled prompts of sae-probes (MIT; 113 sets of two classes, 334,092 prompts) into target/sae-probes, where `sae probe --sets`
 # and the tests take them from. They are those of the PyPI package sae-probes 0.4.2, whose SHA-256 is checked. Nothing is fetched twice.
 #     tests/probe/fetch.sh [DIR]
-# Needs pip, unzip and sha256sum.
+# Needs Python with pip, and sha256sum.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +16,7 @@ python3 -m pip download -q --no-deps -d "$work" sae-probes==0.4.2
 wheel=$(echo "$work"/sae_probes-*.whl)
 echo "$sum  $wheel" | sha256sum -c --status ||
     { echo "$(basename "$wheel") is not the file that was expected: its SHA-256 is not $sum" >&2; exit 1; }
-unzip -q "$wheel" 'sae_probes/data/*' 'sae_probes-*.dist-info/licenses/*' -d "$work"
+python3 -m zipfile -e "$wheel" "$work"
 cp "$work"/sae_probes-*.dist-info/licenses/LICENSE "$work/sae_probes/data/LICENSE"
 echo "$sum" > "$work/sae_probes/data/sha256"
 rm -rf "$folder"

@@ -169,7 +169,7 @@ impl Tabs {
     }
 
     /// Where the pane in front was drawn last.
-    pub fn front_rect(&self) -> Option<egui::Rect> {
+    pub fn front_rect(&self) -> Option<Rect> {
         self.tree.tiles.rect(self.front?)
     }
 
