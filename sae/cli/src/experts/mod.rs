@@ -1,6 +1,7 @@
 //! `sae experts`: how a mixture-of-experts model uses its experts.
 
 mod counts;
+mod explain;
 mod features;
 mod mask;
 mod usage;
@@ -24,6 +25,7 @@ use sae::{Error, ModelChoice, Result};
     sae experts data --against data-sft    agreement of two routers on the same tokens\n  \
     sae experts --features topk            which features live in which expert\n  \
     sae experts counts.csv                 from a table of counts: model,layer,domain,routing,expert,count\n  \
+    sae experts explain topk               which features send tokens to which expert, and how well they tell\n  \
     sae experts mask data --domain code    loss of each domain without the experts of code\n  \
     sae experts weights default            which experts have similar weights"
 )]
@@ -55,6 +57,7 @@ pub struct Command {
 /// Analyses with options of their own.
 #[derive(Debug, Subcommand)]
 enum Analysis {
+    Explain(explain::Command),
     Mask(mask::Command),
     Weights(weights::Command),
     Cells(weights::CellsCommand),
@@ -64,6 +67,7 @@ impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         match self.analysis {
+            Some(Analysis::Explain(command)) => return command.run(session),
             Some(Analysis::Mask(command)) => return command.run(session),
             Some(Analysis::Weights(command)) => return command.run(session),
             Some(Analysis::Cells(command)) => return command.run(session),

@@ -166,9 +166,12 @@ mod tests {
         let of_expert = |e: usize| {
             [&gate_up[e * 2 * HIDDEN * D..][..2 * HIDDEN * D], &down[e * D * HIDDEN..][..D * HIDDEN]].concat()
         };
-        for row in
-            similarity(&[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }], 1, &mut Quiet)
-                .unwrap()
+        for row in similarity(
+            &[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }],
+            1,
+            &mut Quiet,
+        )
+        .unwrap()
         {
             let (a, b) = (usize::from(row.a), usize::from(row.b));
             let wanted = cosine(router_rows[a * D..][..D].to_vec(), router_rows[b * D..][..D].to_vec());
@@ -191,9 +194,12 @@ mod tests {
         }
         let (router, experts) = planted();
         let router = (router * 0.0).unwrap();
-        let rows =
-            similarity(&[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }], 1, &mut Quiet)
-                .unwrap();
+        let rows = similarity(
+            &[MoeLayer { layer: 0, router: Some(&router), gain: None, experts: &experts }],
+            1,
+            &mut Quiet,
+        )
+        .unwrap();
         assert!(rows.iter().all(|r| r.router_cosine.is_none() && r.weights_cosine.is_some()));
     }
 }
