@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use storage::experts::RouterRow;
 
-use super::super::evaluate::choice;
+use super::super::inputs::choice;
 use super::number;
 use crate::{Output, Session};
 use sae::Result;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fit::solve;
-use kernels::gemm::{Into, Mat, MatMut, gemm};
+use kernels::gemm::{WriteMode, Mat, MatMut, gemm};
 
 /// Products of activations with each other and with choices, over the tokens that predictors are made from.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Moments {
         let (d, n) = (self.d, self.waiting.len() / self.d.max(1));
         let mut product = vec![0.0; d * d];
         let x = Mat::new(&self.waiting, n, d);
-        gemm(x.t(), x, 1.0, Into::Overwrite, MatMut::new(&mut product, d, d));
+        gemm(x.t(), x, 1.0, WriteMode::Overwrite, MatMut::new(&mut product, d, d));
         self.gram.iter_mut().zip(product).for_each(|(sum, p)| *sum += f64::from(p));
         self.waiting.clear();
     }
