@@ -9,7 +9,7 @@ use std::path::Path;
 use app::address::Place;
 use app::shell::Options;
 use common::pictures::Look;
-use common::{click, options, wait_for, wait_for_part, window};
+use common::{click, options, wait, wait_for, wait_for_part, window};
 use egui::Theme;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use storage::graph::{self, GraphEdgeRow, GraphNodeRow};
@@ -72,8 +72,12 @@ fn a_node_shows_what_it_is_given_and_opens_its_feature() {
 fn the_tree_lists_graphs() {
     let root = fixtures::circuits();
     let mut window = window(Options { folder: Some(root.to_owned()), place: None, ..options() });
-    wait_for(&mut window, "graph");
-    click(&mut window, "graph");
+    // The tree's line, not its name.
+    let line =
+        |node: &egui_kittest::Node<'_>| node.accesskit_node().role() == egui::accesskit::Role::TreeItem;
+    wait(&mut window, "the line of the graph", |h| h.query_all_by_label("graph").any(|node| line(&node)));
+    window.query_all_by_label("graph").find(line).unwrap().click();
+    window.run_steps(3);
     wait_for_part(&mut window, "share of influence");
     let (_, name) = strongest(root);
     wait_for(&mut window, &name);

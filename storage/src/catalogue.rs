@@ -194,6 +194,9 @@ fn run() -> FolderDoc {
                 "A copy of the dataset's, so that a run shows text alone.",
             ),
             table::<experts::FeatureExpertRow>("features/experts.parquet"),
+            table::<experts::RouterRow>("features/routers.parquet"),
+            table::<experts::RouterExpertRow>("features/router_experts.parquet"),
+            table::<experts::RouterFeatureRow>("features/router_features.parquet"),
             table::<experts::CellRow>("features/cells.parquet"),
             record::<evaluation::Evaluation>("evaluation/core.json"),
             other(

@@ -114,7 +114,8 @@ row! {
         seeds: u32,
         /// Mean area under the ROC curve.
         auc: f64,
-        /// Lower end of its 95 % interval, by bootstrap over sets: percentiles 2.5 and 97.5 of 1000 draws; null for one set.
+        /// Lower end of its 95 % interval over sets: by bootstrap (percentiles 2.5 and 97.5 of 1000 draws), or by Student's t where that is
+        /// wider, as it is for few sets; null for one set.
         low: Option<f64>,
         /// Its upper end.
         high: Option<f64>,
@@ -128,12 +129,12 @@ row! {
         leak: f64,
         /// `auc` minus that of the activation's own dimensions with as many columns, over the same sets; null where they were not probed.
         over_raw: Option<f64>,
-        /// Lower end of its 95 % interval, by bootstrap over sets.
+        /// Lower end of its 95 % interval over sets, made in the same way.
         over_raw_low: Option<f64>,
         /// Its upper end.
         over_raw_high: Option<f64>,
-        /// The smallest difference from raw dimensions that would have been seen four times of five: 2.8 standard errors of the paired
-        /// difference over sets.
+        /// The smallest difference from raw dimensions that would have been seen four times of five in a two-sided t test
+        /// at 5 % on the paired differences over sets.
         detectable: Option<f64>,
     }
 }

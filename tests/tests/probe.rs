@@ -92,7 +92,8 @@ fn dictionaries_and_controls_are_probed_and_a_probe_resumes() {
     let found = rows(&dir.join("probes"));
     let table = storage::row::open::<ProbeSetRow>(&dir.join("probes/sets.parquet")).unwrap();
     let sets = storage::row::read::<ProbeSetRow>(&table, Scan::default()).unwrap();
-    assert!(sets.iter().all(|set| set.different * 4 == set.prompts * 3), "{sets:?}");
+    // 300 of 400, less what the corpus itself repeats.
+    assert!(sets.iter().all(|set| set.prompts == 400 && (280..=300).contains(&set.different)), "{sets:?}");
     // Each of a quarter of the prompts is twice, so about as many of those tested on are trained on.
     assert!(sets.iter().all(|set| set.leak.unwrap() > 0.1), "{sets:?}");
     for row in &found {

@@ -1,19 +1,28 @@
-//! `sae pretrain`: a small mixture-of-experts language model from text.
+//! `sae pretrain`: a small language model from text, dense or a mixture of experts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{Output, Session};
-use lm::pretrain::{self, PretrainConfig};
+use lm::pretrain::{self, Kind, PretrainConfig};
 use sae::{Error, Result};
 
-/// Train a small mixture-of-experts language model on text
+/// Train a small language model on text: a mixture of experts of several kinds, or a dense control
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  sae pretrain --text text/ --tokens 20000000 --repeat legal=3 --out small-moe"
+    after_help = "Examples:\n  sae pretrain --text text/ --tokens 20000000 --repeat legal=3 --out small-moe\n  \
+    sae pretrain --text text/ --architecture monet-vertical --out monet\n  \
+    sae pretrain --text text/ --architecture moe-x --start dense --out moe-x\n\n\
+    Options of each architecture and what it begins with: docs/moe-models.md."
 )]
 pub struct Command {
+    /// Architecture: top-k, dense, monet-vertical, monet-horizontal, moe-x, evo-moe [default: top-k]
+    #[arg(long, value_name = "NAME", value_parser = kind)]
+    architecture: Option<Kind>,
+    /// MoE-X and EvoMoE: make the experts of this dense model (gated = false), and take its tokenizer
+    #[arg(long, value_name = "MODEL")]
+    start: Option<PathBuf>,
     /// Text files and folders (.txt, .jsonl, .parquet); documents marked as held out are scored, not trained on
     #[arg(long, required_unless_present = "config", num_args = 1.., value_name = "PATH")]
     text: Vec<PathBuf>,
@@ -34,6 +43,10 @@ pub struct Command {
     resume: bool,
 }
 
+fn kind(name: &str) -> Result<Kind, String> {
+    Kind::parse(name).map_err(|e| e.to_string())
+}
+
 fn repeat(text: &str) -> Result<(String, u32), String> {
     let (domain, times) = text.split_once('=').ok_or("expected DOMAIN=N")?;
     let times = times.parse().map_err(|e| format!("`{times}`: {e}"))?;
@@ -51,7 +64,11 @@ impl Command {
         let result = pretrain::run(&config, &self.out, self.resume, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!({"model": self.out, "result": result}));
         output.row("model", self.out.display());
-        output.row("parameters", result.parameters);
+        output.row("architecture", config.architecture.name());
+        output.row(
+            "parameters",
+            format!("{}, of which a token meets {}", result.parameters, result.active_parameters),
+        );
         output.row("tokens", result.tokens);
         for (domain, score) in &result.held_out {
             output.row(&format!("bits/byte {domain}"), format!("{:.3}", score.bits_per_byte));
@@ -61,12 +78,12 @@ impl Command {
 
     fn config(&self, session: &Session) -> Result<PretrainConfig> {
         let mut config = match &self.config {
-            None => PretrainConfig::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-                toml::from_str(&text).map_err(|e| Error::format(path, e.to_string()))?
-            }
+            None => PretrainConfig::of(self.architecture.unwrap_or_default()),
+            Some(path) => from_toml(path, self.architecture)?,
         };
+        if self.start.is_some() {
+            config.start.clone_from(&self.start);
+        }
         if !self.text.is_empty() {
             config.text.clone_from(&self.text);
         }
@@ -75,4 +92,20 @@ impl Command {
         config.repeat.extend(self.repeat.iter().cloned());
         Ok(config)
     }
+}
+
+/// The options of a file; what it leaves out is as the architecture begins.
+fn from_toml(path: &Path, architecture: Option<Kind>) -> Result<PretrainConfig> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let wrong = |e: &dyn std::fmt::Display| Error::format(path, e.to_string());
+    let mut given: toml::Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
+    let named = match given.get("architecture").and_then(toml::Value::as_str) {
+        Some(name) => Some(Kind::parse(name)?),
+        None => None,
+    };
+    let kind = architecture.or(named).unwrap_or_default();
+    given.insert("architecture".to_owned(), kind.name().into());
+    let mut all = toml::Table::try_from(PretrainConfig::of(kind)).map_err(|e| wrong(&e))?;
+    all.extend(given);
+    all.try_into().map_err(|e| wrong(&e))
 }

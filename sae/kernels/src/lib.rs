@@ -136,6 +136,7 @@ pub mod product;
 pub mod quantile;
 pub mod reduce;
 pub mod spare;
+pub mod student;
 pub mod topk;
 pub mod turn;
 pub mod vector;

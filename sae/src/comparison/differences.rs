@@ -4,7 +4,7 @@ use storage::comparison::{ComparisonRow, DifferenceRow};
 
 use super::bootstrap::{Draws, Run, interval};
 use super::means::{FIGURES, moments, values};
-use super::student::quantile;
+use kernels::student::quantile;
 
 /// Figures that groups are compared by.
 pub(super) const COMPARED: [&str; 3] = ["fve", "ce_increase", "kl"];

@@ -2,7 +2,7 @@
 
 use storage::comparison::{ComparisonRow, MeanRow};
 
-use super::student::quantile;
+use kernels::student::quantile;
 
 /// A figure: its name and what it is of a row.
 pub(super) type Figure = (&'static str, fn(&ComparisonRow) -> Option<f64>);

@@ -9,7 +9,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `gather` | which runs there are, what a group is: runs that differ in their seed alone |
-//! | `means` | figures over seeds, `student` their intervals |
+//! | `means` | figures over seeds |
 //! | `bootstrap` | intervals over documents |
 //! | `differences` | which groups are apart, and how small a difference could have been seen |
 //! | `page` | the tables in Markdown |
@@ -21,7 +21,6 @@ mod gather;
 mod means;
 mod page;
 mod plot;
-mod student;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

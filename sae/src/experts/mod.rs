@@ -10,6 +10,7 @@
 //! COUNTS.csv ──── imported ── balance, specialisation
 //! two tables ──── against ── router saturation
 //! a run, routing ─ features/ ── which features live in which expert
+//! a run, routing ─ explain/ ─── what routers know: their choices predicted from features
 //! a model ──────── weights/ ─── similar experts, their sparsity, cells of one set in another
 //! a model, routing mask/ ────── loss of each domain without some experts
 //! ```
@@ -18,6 +19,7 @@
 
 mod against;
 mod counts;
+pub mod explain;
 pub mod features;
 mod figures;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernels::chance::{Purpose, below, generator};
+use kernels::student::quantile;
 use storage::probe::{ProbeMeanRow, ProbeRow};
 
 use super::RAW;
@@ -11,8 +12,6 @@ use super::RAW;
 const DRAWS: u64 = 1000;
 /// Where their stream of random numbers begins, apart from those of other controls.
 const SETS: u64 = 4 << 40;
-/// A difference so many standard errors from 0 is seen four times of five in a two-sided test at 5 %.
-const SEEN: f64 = 2.8;
 
 /// Setting, split, penalty, k, dictionary, hook.
 type Key<'a> = (&'a str, &'a str, &'a str, u32, &'a str, &'a str);
@@ -94,9 +93,7 @@ fn mean(rows: &[&ProbeRow], raw: Option<&[&ProbeRow]>) -> ProbeMeanRow {
         over_raw: over.as_ref().map(|over| average(over.iter().copied())),
         over_raw_low: over_interval.map(|[low, _]| low),
         over_raw_high: over_interval.map(|[_, high]| high),
-        detectable: over
-            .as_deref()
-            .and_then(|over| variance(over).map(|variance| SEEN * (variance / over.len() as f64).sqrt())),
+        detectable: over.as_deref().and_then(detectable),
     }
 }
 
@@ -106,17 +103,27 @@ fn variance(values: &[f64]) -> Option<f64> {
     (values.len() > 1).then(|| values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0))
 }
 
-/// Percentiles 2.5 and 97.5 of the mean over draws with replacement; none of one number.
+/// The smallest mean that would be seen four times of five in a two-sided t test at 5 %; none of one number.
+fn detectable(values: &[f64]) -> Option<f64> {
+    let (n, freedom) = (values.len() as f64, values.len() as f64 - 1.0);
+    let error = (variance(values)? / n).sqrt();
+    Some((quantile(0.975, freedom) + quantile(0.8, freedom)) * error)
+}
+
+/// The 95 % interval of the mean; none of one number. Percentiles of draws with replacement, and where Student's t is wider, as it is for few
+/// numbers, its ends: of three numbers with one sign, every draw has that sign, which happens by chance in one case of four.
 fn interval(values: &[f64]) -> Option<[f64; 2]> {
     let n = values.len();
+    let half = quantile(0.975, n as f64 - 1.0) * (variance(values)? / n as f64).sqrt();
+    let mean = average(values.iter().copied());
     let draw = |number: u64| {
         let mut rng = generator(0, Purpose::Controls, SETS + number, n as u64);
         (0..n).map(|_| values[below(n, &mut rng)]).sum::<f64>() / n as f64
     };
-    let mut means: Vec<f64> = if n > 1 { (0..DRAWS).map(draw).collect() } else { return None };
+    let mut means: Vec<f64> = (0..DRAWS).map(draw).collect();
     means.sort_by(f64::total_cmp);
     let at = |share: f64| means[(share * (means.len() - 1) as f64).round() as usize];
-    Some([at(0.025), at(0.975)])
+    Some([at(0.025).min(mean - half), at(0.975).max(mean + half)])
 }
 
 #[cfg(test)]
@@ -148,6 +155,8 @@ mod tests {
         assert_eq!(found.iter().map(|row| row.dictionary.as_str()).collect::<Vec<_>>(), ["run", RAW]);
         let run = &found[0];
         assert!((run.auc - 0.74).abs() < 1e-12 && (run.over_raw.unwrap() - 0.04).abs() < 1e-12, "{run:?}");
+        // t.975 of two degrees of freedom is 4.3027, the standard error of 0.64, 0.74, 0.84 is 0.1/√3.
+        assert!((run.high.unwrap() - run.auc - 4.302_65 * 0.1 / 3.0_f64.sqrt()).abs() < 1e-5, "{run:?}");
         // Sets differ by far more than the paired difference does.
         assert!(run.detectable.unwrap() < 1e-9 && run.high.unwrap() - run.low.unwrap() > 0.1, "{run:?}");
         assert!((run.seed_sd.unwrap() - 0.02 / 2.0_f64.sqrt()).abs() < 1e-12);

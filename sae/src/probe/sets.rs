@@ -72,8 +72,15 @@ pub fn read(folder: &Path, only: &[String], progress: &mut dyn Progress) -> Resu
         }
     }
     if let Some(missing) = only.iter().find(|name| !sets.iter().any(|set| set.name == **name)) {
+        let all: Vec<String> = tables(&own)?.iter().map(|path| stem(path)).collect();
+        let begins = missing.split('_').next().unwrap_or_default();
+        let near: Vec<String> =
+            all.iter().filter(|name| name.split('_').next() == Some(begins)).cloned().collect();
         return Err(Error::request(format!("{} has no set `{missing}` of two classes", own.display()))
-            .with_remedy("leave --only out to see the names of all sets in sets.parquet"));
+            .with_remedy(format!(
+                "a set is named as its file without the ending; there are {}",
+                some_of(if near.is_empty() { &all } else { &near })
+            )));
     }
     if sets.is_empty() {
         return Err(Error::request(format!("{} has no table of labelled prompts", own.display())).with_remedy(

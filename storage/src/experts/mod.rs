@@ -2,12 +2,14 @@
 
 mod load;
 mod masking;
+mod routers;
 mod together;
 mod usage;
 mod weights;
 
 pub use load::{ExpertLoadRow, read_load, write_load};
 pub use masking::{MaskedRow, MaskingRow};
+pub use routers::{RouterExpertRow, RouterFeatureRow, RouterRow};
 pub use together::{AgainstRow, FeatureExpertRow, PairRow, TransitionRow, VocabularyRow};
 pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
 pub use weights::{CellRow, SimilarityRow, SparsityRow};

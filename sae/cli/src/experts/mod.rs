@@ -1,6 +1,7 @@
 //! `sae experts`: how a mixture-of-experts model uses its experts.
 
 mod counts;
+mod explain;
 mod features;
 mod mask;
 mod usage;
@@ -25,6 +26,7 @@ use sae::{Error, ModelChoice, Result};
     sae experts --features topk            which features live in which expert\n  \
     sae experts --features SOURCE --data D … of a dictionary of a different program, on the activations in D\n  \
     sae experts counts.csv                 from a table of counts: model,layer,domain,routing,expert,count\n  \
+    sae experts explain topk               which features send tokens to which expert, and how well they tell\n  \
     sae experts mask data --domain code    loss of each domain without the experts of code\n  \
     sae experts weights default            which experts have similar weights"
 )]
@@ -57,6 +59,7 @@ pub struct Command {
 /// Analyses with options of their own.
 #[derive(Debug, Subcommand)]
 enum Analysis {
+    Explain(explain::Command),
     Mask(mask::Command),
     Weights(weights::Command),
     Cells(weights::CellsCommand),
@@ -69,6 +72,7 @@ impl Command {
     /// No input, or options that do not go with it; files that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         match self.analysis {
+            Some(Analysis::Explain(command)) => return command.run(session),
             Some(Analysis::Mask(command)) => return command.run(session),
             Some(Analysis::Weights(command)) => return command.run(session),
             Some(Analysis::Cells(command)) => return command.run(session),

@@ -10,6 +10,7 @@ use super::fused::Join;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
 use super::mlp::Mlp;
+use super::monet::MonetExperts;
 use super::tap::Visitor;
 use super::{Site, Tap};
 use crate::Result;
@@ -177,6 +178,14 @@ impl Block {
                 Some(mixture.weights(self.layer, gain))
             }
             Mlp::Dense(_) | Mlp::Monet(_) => None,
+        }
+    }
+
+    /// The numbers of its experts, if they are Monet's.
+    pub fn monet(&self) -> Option<Result<MonetExperts>> {
+        match &self.mlp {
+            Mlp::Monet(monet) => Some(monet.parts()),
+            _ => None,
         }
     }
 

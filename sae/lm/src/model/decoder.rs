@@ -11,6 +11,7 @@ use super::cache::KeyValueCache;
 use super::config::RopeConfig;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
+use super::monet::MonetExperts;
 use super::ops::{AttentionMask, Compared, Rotation, Unembedding, linear};
 use super::tap::Visitor;
 use super::{Config, Hook, Site, Tap, Weights};
@@ -72,6 +73,14 @@ impl Decoder {
     /// The weights of every layer that has experts.
     pub fn moe_layers(&self) -> impl Iterator<Item = MoeLayer<'_>> {
         self.blocks.iter().filter_map(Block::experts)
+    }
+
+    /// The experts of block `layer` as numbers of their own, if they are Monet's.
+    ///
+    /// # Errors
+    /// Weights that cannot be copied.
+    pub fn monet_experts(&self, layer: usize) -> Result<Option<MonetExperts>> {
+        self.blocks.get(layer).and_then(Block::monet).transpose()
     }
 
     /// Every hook of this model and its width, in the order a forward pass meets them.

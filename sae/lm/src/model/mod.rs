@@ -52,6 +52,7 @@ pub use hook::{Hook, Site};
 pub use hub::{Hub, HubFile};
 pub use language_model::{LanguageModel, losses, summed_loss};
 pub use mixture::MoeLayer;
+pub use monet::MonetExperts;
 pub use router::{ProductOfRouters, Routing};
 pub use score::{Score, score};
 pub use tap::{NoTap, Tap};

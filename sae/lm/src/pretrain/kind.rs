@@ -173,12 +173,8 @@ impl PretrainConfig {
             "activation",
             "dense and evo-moe",
         )?;
-        other(
-            self.balance != initial.balance,
-            learned || kind == Kind::Dense,
-            "balance",
-            "top-k, moe-x and evo-moe",
-        )?;
+        other(self.balance != initial.balance, learned, "balance", "top-k, moe-x and evo-moe")?;
+        other(self.z_loss != initial.z_loss, learned, "z_loss", "top-k, moe-x and evo-moe")?;
         if monet {
             self.check_monet()?;
         }

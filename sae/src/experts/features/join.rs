@@ -84,7 +84,7 @@ pub fn feature_experts(
     }
     let overview = source.overview(progress)?;
     let experts = source.declared().experts.unwrap_or(overview.highest);
-    let layers = layers(options, &overview.layers)?;
+    let layers = layers(options.layers.as_deref(), &overview.layers)?;
     let mut joint = Joint::new(subject.dictionary.d_sae, experts, &layers)?;
     let mut walk = Walk::new(&source, experts)?;
     let mut reader = RowReader::new(&subject.dataset, &choice.ranges, BATCH, subject.dictionary.d_in)?;
@@ -109,7 +109,7 @@ pub fn feature_experts(
 }
 
 /// A routing table of the same model, else the features of one would be joined with the experts of another.
-fn open_routing(subject: &Subject, named: Option<&Path>) -> Result<Source> {
+pub(in crate::experts) fn open_routing(subject: &Subject, named: Option<&Path>) -> Result<Source> {
     let data = subject.dataset.dir();
     let source = match (named, data.parent()) {
         (Some(named), _) => Source::open(named)?,
@@ -137,21 +137,25 @@ fn open_routing(subject: &Subject, named: Option<&Path>) -> Result<Source> {
     Ok(source)
 }
 
-fn layers(options: &FeatureExpertsOptions, there: &std::collections::BTreeSet<u16>) -> Result<Vec<u16>> {
-    let Some(wanted) = &options.layers else { return Ok(there.iter().copied().collect()) };
+/// The layers that are wanted, of those that are there.
+pub(in crate::experts) fn layers(
+    wanted: Option<&[u16]>,
+    there: &std::collections::BTreeSet<u16>,
+) -> Result<Vec<u16>> {
+    let Some(wanted) = wanted else { return Ok(there.iter().copied().collect()) };
     match wanted.iter().find(|layer| !there.contains(layer)) {
         Some(layer) => {
             let names: Vec<String> = there.iter().map(u16::to_string).collect();
             let names = names.join(", ");
             Err(Error::request(format!("layer {layer} has no routing; the layers with experts are {names}")))
         }
-        None => Ok(wanted.clone()),
+        None => Ok(wanted.to_vec()),
     }
 }
 
 /// Walks through the routing table, which has the tokens in the same order as the activations but maybe more
 /// of them.
-struct Walk {
+pub(in crate::experts) struct Walk {
     batches: storage::Batches,
     batch: Option<RecordBatch>,
     at: usize,
@@ -159,13 +163,17 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(source: &Source, experts: usize) -> Result<Self> {
+    pub fn new(source: &Source, experts: usize) -> Result<Self> {
         Ok(Self { batches: source.scan()?, batch: None, at: 0, experts })
     }
 
     /// Gives every row of routing up to the last token of `places` to `take`, with the number of its token;
     /// rows of tokens that are not among them are passed over.
-    fn up_to(&mut self, places: &[(u32, u32, u32)], mut take: impl FnMut(usize, &Choice<'_>)) -> Result<()> {
+    pub fn up_to(
+        &mut self,
+        places: &[(u32, u32, u32)],
+        mut take: impl FnMut(usize, &Choice<'_>),
+    ) -> Result<()> {
         let mut next = 0;
         let mut met = false;
         loop {

@@ -10,5 +10,6 @@ mod pairs;
 
 pub use exact::{Correction, LogFactorials, Table, wilson};
 pub use join::{FeatureExperts, FeatureExpertsOptions, feature_experts};
+pub(in crate::experts) use join::{Walk, layers, open_routing};
 pub use joint::Joint;
 pub use pairs::{Criteria, PairTests, test};

@@ -60,8 +60,9 @@ fn shapes(model: &LanguageModel) -> BTreeMap<u16, (usize, usize)> {
     let blocks = (0u16..).zip(&model.config().blocks);
     let shape = |(layer, block): (u16, &lm::model::config::BlockConfig)| match &block.mlp {
         MlpConfig::Experts(experts) => Some((layer, (experts.experts, experts.k))),
-        // Taking single experts of Monet out needs more than its routers' logits.
-        MlpConfig::Dense(_) | MlpConfig::Monet(_) => None,
+        // A token's weights of Monet's experts are what is left of them: one is enough.
+        MlpConfig::Monet(monet) => Some((layer, (monet.experts(), 1))),
+        MlpConfig::Dense(_) => None,
     };
     blocks.filter_map(shape).collect()
 }

@@ -2,7 +2,8 @@
 //!
 //! The experts that the 2× rule calls specialised in a domain, or experts named by hand, are taken out of the
 //! router's choice: their logits become −∞, so that the choice and the weights are those of a model that
-//! never had them. Controls take out as many others of the same layers, drawn by seed: what a domain loses to
+//! never had them. Of Monet, whose experts are pairs of halves, what the experts add to their layer's output is
+//! taken off it: their weights become 0 and the others keep theirs, as its authors mask them. Controls take out as many others of the same layers, drawn by seed: what a domain loses to
 //! the first and not to the others it loses because of *these* experts.
 //!
 //! Experts are chosen by the routing of documents that are not held out and losses are measured on those that
@@ -129,11 +130,11 @@ fn losses(
 ) -> Result<Vec<MaskingRow>> {
     let mut run = |name: &str, tap: &mut dyn Tap| measure(source, model, text, name, tap, progress);
     let before = run("as it is", &mut NoTap)?;
-    let after = run("without the experts", &mut ExpertMask::new(masked))?;
+    let after = run("without the experts", &mut ExpertMask::new(masked, model)?)?;
     let mut others = Vec::new();
     for (number, control) in (1..).zip(controls) {
         let name = format!("without others, {number} of {}", controls.len());
-        others.push(run(&name, &mut ExpertMask::new(control))?);
+        others.push(run(&name, &mut ExpertMask::new(control, model)?)?);
     }
     let row = |(d, domain): (usize, &String)| {
         let mean = |sums: &[Sum]| sums[d].nats / sums[d].predictions as f64;

@@ -1,4 +1,4 @@
-//! Masked routers against models that never had the experts, and what masking costs the embedded model.
+//! ExpertMask routers against models that never had the experts, and what masking costs the embedded model.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -114,7 +114,7 @@ fn masking_is_as_if_the_expert_had_never_been_there() {
     without_experts(&whole, &less, &gone);
     let smaller = LanguageModel::load(&ModelSource::Folder(less)).unwrap();
     let (plain, _) = run(&model, &mut NoTap);
-    let (masked, routing) = run(&model, &mut ExpertMask::new(&[(0, 2), (1, 0)]));
+    let (masked, routing) = run(&model, &mut ExpertMask::new(&[(0, 2), (1, 0)], &model).unwrap());
     let (wanted, wanted_routing) = run(&smaller, &mut NoTap);
     let worst = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
     let largest = plain.iter().fold(0.0f32, |m, x| m.max(x.abs()));
@@ -136,8 +136,9 @@ fn masking_nothing_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let model = fixture::model(folder.path());
     let plain = run(&model, &mut NoTap);
-    assert_eq!(run(&model, &mut ExpertMask::new(&[])), plain);
-    let mut looks = ExpertMask { layers: [(0, Vec::new()), (1, Vec::new())].into() };
+    assert_eq!(run(&model, &mut ExpertMask::new(&[], &model).unwrap()), plain);
+    let mut looks = ExpertMask::default();
+    looks.layers = [(0, Vec::new()), (1, Vec::new())].into();
     assert!(looks.wants(&"blocks.1.mlp.hook_router_logits".parse().unwrap()));
     assert_eq!(run(&model, &mut looks), plain);
 }

@@ -75,7 +75,7 @@ fn mistakes_are_answered_with_what_was_meant() {
             .contains("[base]: unknown field `lr`; did you mean `learning_rate`?")
     );
     assert!(wrong("[[runs]]\nk = 3").contains("did you mean `run`?"));
-    assert!(wrong("k = 3\n[[run]]\nseed = 1").contains("stand under [base]"));
+    assert!(wrong("k = 3\n[[run]]\nseed = 1").contains("are under [base]"));
     assert!(wrong("[base]\nk = 3").contains("there is no run"));
     assert!(wrong("[cross]\nk = []").contains("the list of `k` is empty"));
     assert!(wrong("[cross]\nk = [1, 1]").contains("two runs are called `topk-k1`"));

@@ -14,6 +14,8 @@
 //! by its standard deviation, reach the normal distribution's quantile 1 − topk / √E, and always the largest.
 //! Mean and deviation are the batch's while the weights are trained, then the ones that were kept.
 
+mod parts;
+
 use candle_core::cpu::erf::erf_inv;
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
@@ -25,6 +27,7 @@ use super::router::entropy;
 use super::tap::Visitor;
 use super::{Routing, Site};
 use crate::{Error, Result};
+pub use parts::MonetExperts;
 
 /// Added to the variances of logits.
 const EPSILON: f64 = 1e-5;
@@ -209,6 +212,11 @@ impl Monet {
             probabilities: Tensor::cat(&[flat(&gates.first)?, flat(&gates.second)?], 1)?,
             product: Some(super::ProductOfRouters { heads, side: n }),
         })
+    }
+
+    /// Its experts' numbers, to compute some of them by themselves.
+    pub fn parts(&self) -> Result<MonetExperts> {
+        MonetExperts::of(self)
     }
 
     fn horizontal(

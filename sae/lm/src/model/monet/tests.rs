@@ -227,7 +227,8 @@ fn the_layer_is_the_sum_over_all_experts() {
         for (groups, trained) in [(1, false), (2, false), (1, true), (2, true)] {
             let of = variables(decompose, groups);
             let mut kept = Keep::default();
-            decoder(&of, decompose, groups, trained).residual(&contexts(), 2, &mut kept).unwrap();
+            let decoder = decoder(&of, decompose, groups, trained);
+            decoder.residual(&contexts(), 2, &mut kept).unwrap();
             for layer in 0..2 {
                 let owner = layer - layer % groups;
                 let input = |l: usize| rows(&kept.0[&format!("blocks.{l}.hook_mlp_in")]);
@@ -246,6 +247,19 @@ fn the_layer_is_the_sum_over_all_experts() {
                     let largest = y.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
                     for (a, b) in y.iter().zip(&out[t]) {
                         assert!((a - b).abs() < 2e-5 * largest, "{decompose} {groups} {layer} {t}: {a} {b}");
+                    }
+                    // Experts by themselves, from the layer's own numbers and gates.
+                    let gates: Vec<f32> = kept.1[layer].probabilities.get(t).unwrap().to_vec1().unwrap();
+                    let x: Vec<f32> = x.iter().map(|v| *v as f32).collect();
+                    let experts = decoder.monet_experts(layer).unwrap().unwrap();
+                    let (mut some, all): (Vec<f32>, Vec<u32>) = (vec![0.0; D], (0..25).collect());
+                    experts.add(&x, &gates, &all[..9], &mut some);
+                    experts.add(&x, &gates, &all[9..], &mut some);
+                    for (a, b) in y.iter().zip(&some) {
+                        assert!(
+                            (a - f64::from(*b)).abs() < 2e-5 * largest,
+                            "{decompose} {layer} {t}: {a} {b}"
+                        );
                     }
                     // What is recorded: the experts by weight, all of them here.
                     let routing = &kept.1[layer];
