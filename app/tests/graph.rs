@@ -28,16 +28,21 @@ fn edges(root: &Path) -> Vec<GraphEdgeRow> {
     storage::row::read(&table, storage::Scan::default()).unwrap()
 }
 
+/// A node's token with its blanks visible.
+fn shown(node: &GraphNodeRow) -> String {
+    node.name.as_deref().unwrap().replace(' ', "·").replace('\n', "↵")
+}
+
 /// The feature with the most influence, and its name on the screen.
 fn strongest(root: &Path) -> (GraphNodeRow, String) {
     let all = nodes(root).into_iter().filter(|node| node.kind == graph::FEATURE);
     let node = all.max_by(|a, b| a.influence.total_cmp(&b.influence)).unwrap();
     let name = format!(
-        "feature {} · layer {} · token {} {:?}",
+        "feature {} · layer {} · token {} ‹{}›",
         node.feature.unwrap(),
         node.layer.unwrap(),
         node.position.unwrap(),
-        node.name.as_deref().unwrap()
+        shown(&node)
     );
     (node, name)
 }
@@ -59,7 +64,7 @@ fn a_node_shows_what_it_is_given_and_opens_its_feature() {
     let into = edges(root).into_iter().filter(|edge| edge.target == node.node);
     let first = into.max_by(|a, b| a.weight.abs().total_cmp(&b.weight.abs())).unwrap();
     let source = &all[first.source as usize];
-    let line = format!("{:?}, {:+.3}", source.name.as_deref().unwrap(), first.weight);
+    let line = format!("‹{}›, {:+.3}", shown(source), first.weight);
     let found = window.query_all_by_label_contains(&line).count();
     assert!(found > 0, "{line}");
     click(&mut window, "Open the feature's page");

@@ -7,7 +7,7 @@ use egui::{
 use storage::graph::{self as files, GraphEdgeRow};
 
 use super::layout::{GraphLayout, MARGIN, STEP};
-use crate::data::graph::AttributionGraph;
+use crate::data::graph::{AttributionGraph, visible};
 use crate::theme::palette;
 use crate::theme::tokens::{Palette, size};
 
@@ -163,15 +163,20 @@ fn draw(ui: &Ui, graph: &AttributionGraph, node: usize, shape: Rect, marked: boo
         _ => {
             painter.rect(shape, 3.0, p.raised, ring, StrokeKind::Inside);
             let name = row.name.as_deref().unwrap_or_default();
-            let text = match (row.kind.as_str(), row.weight) {
-                (files::LOGIT, Some(weight)) => format!("{name} {weight:.2}"),
-                _ => name.to_owned(),
-            };
-            let mut job =
-                egui::text::LayoutJob::simple_singleline(text, FontId::monospace(size::SMALL), p.text);
+            let weight = row.weight.map(|weight| format!("{weight:.3}"));
+            let up = if weight.is_some() { 7.0 } else { 0.0 };
+            let mut job = egui::text::LayoutJob::simple_singleline(
+                visible(name),
+                FontId::monospace(size::SMALL),
+                p.text,
+            );
             job.wrap = egui::text::TextWrapping::truncate_at_width(shape.width() - 6.0);
             let galley = painter.layout_job(job);
-            painter.galley(at - galley.size() / 2.0, galley, p.text);
+            painter.galley(at - galley.size() / 2.0 - vec2(0.0, up), galley, p.text);
+            if let Some(weight) = weight {
+                let small = FontId::proportional(size::SMALL);
+                painter.text(at + vec2(0.0, 8.0), Align2::CENTER_CENTER, weight, small, p.weak);
+            }
         }
     }
 }

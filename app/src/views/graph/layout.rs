@@ -14,7 +14,9 @@ const ACROSS: usize = 8;
 /// Room at the left for the names of layers.
 pub const MARGIN: f32 = 58.0;
 /// Height of a line of text boxes: tokens and targets.
-const BOX: f32 = 30.0;
+const BOX: f32 = 38.0;
+/// Room that a layer is given at most besides what it needs.
+const SPREAD: f32 = 60.0;
 /// Least distance between two layers.
 const BAND: f32 = 34.0;
 
@@ -34,8 +36,8 @@ pub struct GraphLayout {
 }
 
 impl GraphLayout {
-    /// The layout of the nodes of `graph` that have `share` of the influence, at least as wide as `width`.
-    pub fn new(graph: &AttributionGraph, share: f64, errors: bool, width: f32) -> Self {
+    /// The layout of the nodes of `graph` that have `share` of the influence, at least as large as `room`.
+    pub fn new(graph: &AttributionGraph, share: f64, errors: bool, room: Vec2) -> Self {
         let (positions, layers) = (graph.record.tokens.len(), graph.record.layers as usize);
         let mut cells: Vec<Vec<usize>> = vec![Vec::new(); positions * layers];
         let mut targets = Vec::new();
@@ -51,8 +53,8 @@ impl GraphLayout {
             }
         }
         let mut layout = Self { place: vec![None; graph.nodes.len()], ..Self::default() };
-        layout.columns(&cells, positions, width);
-        let heights = layout.bands(&cells, positions, layers);
+        layout.columns(&cells, positions, room.x);
+        let heights = layout.bands(&cells, (positions, layers), room.y);
         layout.cells(&cells, positions, &heights);
         layout.ends(graph, &targets);
         layout
@@ -75,14 +77,19 @@ impl GraphLayout {
     }
 
     /// The middle of every layer and the height of all of it.
-    fn bands(&mut self, cells: &[Vec<usize>], positions: usize, layers: usize) -> Vec<f32> {
+    fn bands(&mut self, cells: &[Vec<usize>], (positions, layers): (usize, usize), room: f32) -> Vec<f32> {
         let lines = |layer: usize| {
             let most =
                 cells[layer * positions..(layer + 1) * positions].iter().map(Vec::len).max().unwrap_or(0);
             (most.div_ceil(ACROSS) as f32 * STEP + 10.0).max(BAND)
         };
-        let heights: Vec<f32> = (0..layers).map(lines).collect();
-        self.size.y = heights.iter().sum::<f32>() + 2.0 * (BOX + 14.0);
+        let mut heights: Vec<f32> = (0..layers).map(lines).collect();
+        let ends = 2.0 * (BOX + 14.0);
+        let needed = heights.iter().sum::<f32>() + ends;
+        // Few layers are spread over the pane.
+        let wider = ((room - needed) / layers.max(1) as f32).clamp(0.0, SPREAD);
+        heights.iter_mut().for_each(|height| *height += wider);
+        self.size.y = heights.iter().sum::<f32>() + ends;
         let mut bottom = self.size.y - BOX - 14.0;
         for height in &heights {
             self.layers.push(bottom - height / 2.0);

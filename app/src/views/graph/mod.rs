@@ -7,7 +7,7 @@ mod layout;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Panel, RichText, ScrollArea, Sense, Slider, Ui, WidgetInfo};
+use egui::{Frame, Margin, Panel, RichText, ScrollArea, Sense, Slider, Ui, WidgetInfo};
 use storage::graph::{self as files, GraphEdgeRow};
 
 use super::{Scene, View};
@@ -24,7 +24,7 @@ const LISTED: usize = 30;
 const LINE: f32 = 22.0;
 
 /// What the layout was made for.
-type LayoutKey = (u64, u64, bool, u32);
+type LayoutKey = (u64, u64, bool, [u32; 2]);
 
 /// A graph in a pane.
 #[derive(Debug)]
@@ -222,18 +222,25 @@ impl View for GraphView {
             self.chosen = None;
         }
         self.hovered = None;
-        self.head(ui, &graph);
+        Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| self.page(ui, &graph, scene));
+    }
+}
+
+impl GraphView {
+    fn page(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
+        self.head(ui, graph);
         Panel::right("graph node").default_size(300.0).size_range(220.0..=480.0).show(ui, |ui| {
-            self.side(ui, &graph, scene);
+            self.side(ui, graph, scene);
         });
-        let width = ui.available_width();
-        let key = (self.graph.version(), self.share.to_bits(), self.errors, width.to_bits());
+        let room = ui.available_size() - egui::Vec2::splat(space::M);
+        let key =
+            (self.graph.version(), self.share.to_bits(), self.errors, [room.x.to_bits(), room.y.to_bits()]);
         if self.laid_out != Some(key) {
-            self.layout = GraphLayout::new(&graph, self.share, self.errors, width - space::M);
+            self.layout = GraphLayout::new(graph, self.share, self.errors, room);
             self.laid_out = Some(key);
         }
         ScrollArea::both().auto_shrink(false).show(ui, |ui| {
-            let asked = canvas::show(ui, &graph, &self.layout, self.chosen, self.hovered);
+            let asked = canvas::show(ui, graph, &self.layout, self.chosen, self.hovered);
             if let Some(node) = asked {
                 self.chosen = if self.chosen == Some(node) { None } else { Some(node) };
             }
