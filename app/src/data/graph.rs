@@ -48,36 +48,11 @@ impl AttributionGraph {
     pub fn out_of(&self, node: usize) -> Vec<GraphEdgeRow> {
         by_strength(self.out[node].iter().map(|&edge| self.edges[edge as usize]).collect())
     }
-
-    /// A node in words, e.g. `feature 12 · layer 3 · token 8 " court"`.
-    pub fn name(&self, node: usize) -> String {
-        let row = &self.nodes[node];
-        let token = row.name.as_deref().unwrap_or_default();
-        let shown = format!("‹{}›", visible(token));
-        let (layer, position) = (row.layer.unwrap_or_default(), row.position.unwrap_or_default());
-        match row.kind.as_str() {
-            files::FEATURE => {
-                format!(
-                    "feature {} · layer {layer} · token {position} {shown}",
-                    row.feature.unwrap_or_default()
-                )
-            }
-            files::ERROR => format!("error · layer {layer} · token {position} {shown}"),
-            files::TOKEN => format!("token {position} {shown}"),
-            files::LOGIT => format!("next token {shown}"),
-            _ => token.to_owned(),
-        }
-    }
 }
 
 fn by_strength(mut edges: Vec<GraphEdgeRow>) -> Vec<GraphEdgeRow> {
     edges.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
     edges
-}
-
-/// A token with its blanks visible.
-pub fn visible(token: &str) -> String {
-    token.replace(' ', "·").replace('\n', "↵")
 }
 
 /// Reads the graph in `dir`.

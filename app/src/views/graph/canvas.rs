@@ -7,9 +7,10 @@ use egui::{
 use storage::graph::{self as files, GraphEdgeRow};
 
 use super::layout::{GraphLayout, MARGIN, STEP};
-use crate::data::graph::{AttributionGraph, visible};
+use crate::data::graph::AttributionGraph;
 use crate::theme::palette;
 use crate::theme::tokens::{Palette, size};
+use crate::widgets::text;
 
 /// Edges drawn while no node is chosen.
 const STRONGEST: usize = 400;
@@ -41,7 +42,7 @@ pub fn show(
             Rect::from_center_size(at, Vec2::splat(STEP - 1.0))
         };
         let response = ui.interact(shape, ui.scope_id().with(("node", node)), Sense::click());
-        let name = graph.name(node);
+        let name = super::name(graph, node);
         response.widget_info(|| WidgetInfo::selected(egui::Role::Button, true, marked, &name));
         draw(ui, graph, node, shape, marked, under == Some(node) || response.has_focus(), p);
         let row = &graph.nodes[node];
@@ -166,7 +167,7 @@ fn draw(ui: &Ui, graph: &AttributionGraph, node: usize, shape: Rect, marked: boo
             let weight = row.weight.map(|weight| format!("{weight:.3}"));
             let up = if weight.is_some() { 7.0 } else { 0.0 };
             let mut job = egui::text::LayoutJob::simple_singleline(
-                visible(name),
+                text::in_list(name),
                 FontId::monospace(size::SMALL),
                 p.text,
             );

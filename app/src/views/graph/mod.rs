@@ -15,7 +15,7 @@ use crate::address::Place;
 use crate::data::graph::{self, AttributionGraph};
 use crate::load::{Lane, Request, Workers};
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::{facts, format, notice, table};
+use crate::widgets::{facts, format, notice, table, text};
 use layout::GraphLayout;
 
 /// Edges listed of a node.
@@ -96,7 +96,7 @@ impl GraphView {
         };
         let row = &graph.nodes[node];
         ui.add(
-            egui::Label::new(RichText::new(graph.name(node)).size(size::HEADING).color(palette(ui).strong))
+            egui::Label::new(RichText::new(name(graph, node)).size(size::HEADING).color(palette(ui).strong))
                 .wrap(),
         );
         let activation = row.activation.map(|a| format!("{a:.3}"));
@@ -143,7 +143,7 @@ impl GraphView {
         let mut go = None;
         for edge in &edges[..shown] {
             let node = other(edge) as usize;
-            let response = edge_line(ui, &graph.name(node), edge.weight, most);
+            let response = edge_line(ui, &name(graph, node), edge.weight, most);
             if response.hovered() {
                 self.hovered = Some(node);
             }
@@ -159,6 +159,23 @@ impl GraphView {
         let layer = u64::from(graph.nodes[node].layer?);
         let transcoder = graph.record.transcoders.iter().find(|transcoder| transcoder.layer == layer)?;
         scene.folder.find_run(Path::new(&transcoder.source), &self.folder)
+    }
+}
+
+/// A node in words, e.g. `feature 12 · layer 3 · token 8 ‹·court›`.
+fn name(graph: &AttributionGraph, node: usize) -> String {
+    let row = &graph.nodes[node];
+    let token = row.name.as_deref().unwrap_or_default();
+    let shown = format!("‹{}›", text::in_list(token));
+    let (layer, position) = (row.layer.unwrap_or_default(), row.position.unwrap_or_default());
+    match row.kind.as_str() {
+        files::FEATURE => {
+            format!("feature {} · layer {layer} · token {position} {shown}", row.feature.unwrap_or_default())
+        }
+        files::ERROR => format!("error · layer {layer} · token {position} {shown}"),
+        files::TOKEN => format!("token {position} {shown}"),
+        files::LOGIT => format!("next token {shown}"),
+        _ => token.to_owned(),
     }
 }
 
