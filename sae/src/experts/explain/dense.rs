@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fit::solve;
-use kernels::gemm::{WriteMode, Mat, MatMut, gemm};
+use kernels::gemm::{Mat, MatMut, WriteMode, gemm};
 
 /// Products of activations with each other and with choices, over the tokens that predictors are made from.
 #[derive(Debug)]
