@@ -87,7 +87,7 @@ pub fn write_core(run: &Path, evaluation: &Evaluation, dir: &Path) -> Result<Pat
         "compute_featurewise_weight_based_metrics": true,
         "exclude_special_tokens_from_reconstruction": true,
     });
-    write(run, &e.hook, "core", config, metrics, Vec::new(), dir)
+    write(run, &e.hook, "core", &config, &metrics, &[], dir)
 }
 
 /// Writes the probes in `probes`, a folder of `sae probe`, of the dictionary at `run` as `DIR/sparse_probing/RUN_HOOK_eval_results.json`.
@@ -158,7 +158,7 @@ pub fn write_sparse_probing(run: &Path, sha256: &str, probes: &Path, dir: &Path)
         detail.insert("dataset_name".to_owned(), json!(set));
         Value::Object(detail)
     });
-    write(run, &question.hooks[place], "sparse_probing", config, metrics, details.collect(), dir)
+    write(run, &question.hooks[place], "sparse_probing", &config, &metrics, &details.collect::<Vec<_>>(), dir)
 }
 
 /// Writes one result with what SAEBench says of every one.
@@ -166,9 +166,9 @@ fn write(
     run: &Path,
     hook: &str,
     kind: &str,
-    config: Value,
-    metrics: Value,
-    details: Vec<Value>,
+    config: &Value,
+    metrics: &Value,
+    details: &[Value],
     dir: &Path,
 ) -> Result<PathBuf> {
     let own = run.canonicalize().unwrap_or_else(|_| run.to_owned());

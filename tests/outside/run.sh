@@ -29,7 +29,7 @@ if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 ||
     exit 0
 fi
 prompts=${CARGO_TARGET_DIR:-target}/sae-probes
-ten=131_temp_cat_Typical Time,132_temp_cat_Event Ordering,87_glue_cola,106_hate_hate,5_hist_fig_ismale,105_click_bait,100_news_fake,113_movie_sent,66_living-room,117_us_state_FL
+ten="131_temp_cat_Typical Time,132_temp_cat_Event Ordering,87_glue_cola,106_hate_hate,5_hist_fig_ismale,105_click_bait,100_news_fake,113_movie_sent,66_living-room,117_us_state_FL"
 "$sae" probe "$work/real/topk" --sets "$prompts" --only "$ten" --k 1,5,20 --penalty l1,l2 --split published --out "$work/probes" --quiet
 "$work/venv/bin/python" tests/outside/probes.py "$work/probes" "$prompts"
 "$work/venv/bin/python" tests/outside/saebench.py "$sae" "$(echo "$work"/sae_bench-*.whl)" "$work/real/topk" "$prompts" "$work"

@@ -67,9 +67,9 @@ pub fn fit(x: &[f64], labels: &[bool], c: f64, penalty: Penalty, start: Option<&
         at[k] = start.bias;
     }
     if k <= FEW || penalty == Penalty::L1 {
-        problem.newton(&mut at)
+        problem.newton(&mut at);
     } else {
-        problem.lbfgs(&mut at)
+        problem.lbfgs(&mut at);
     }
     let bias = at.pop().unwrap_or_default();
     Fit { weights: at, bias }

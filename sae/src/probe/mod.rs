@@ -186,25 +186,25 @@ pub fn run(
         .collect();
     read_prompts(&readings, &sets, progress)?;
     let rows = probe_sets(&subjects, &readings, &sets, out, options, progress)?;
-    finish(&subjects, rows, &sets, &request, out)
+    finish(&subjects, &rows, &sets, &request, out)
 }
 
 /// Writes the tables of the whole folder.
 fn finish(
     subjects: &[Subject],
-    rows: Vec<ProbeRow>,
+    rows: &[ProbeRow],
     sets: &[LabelledSet],
     request: &Probe,
     out: &Path,
 ) -> Result<Probed> {
     let described: Vec<ProbeSetRow> = sets.iter().map(describe).collect();
-    let means = means::means(&rows);
+    let means = means::means(rows);
     storage::row::write(&out.join(storage::probe::SETS), &described)?;
     storage::row::write(&out.join(storage::probe::MEANS), &means)?;
     for subject in subjects {
-        peer::write(out, &subject.name, &subject.hook.to_string(), request, &rows)?;
+        peer::write(out, &subject.name, &subject.hook.to_string(), request, rows)?;
     }
-    storage::row::write(&out.join(storage::probe::PROBES), &rows)?;
+    storage::row::write(&out.join(storage::probe::PROBES), rows)?;
     Ok(Probed { out: out.to_owned(), sets: described, means })
 }
 

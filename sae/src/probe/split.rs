@@ -214,7 +214,7 @@ mod tests {
             assert!((2..=3).contains(&scored.iter().filter(|&&i| labels[i]).count()));
         }
         assert_eq!(folds(&[true, false, true], 1), None);
-        assert_eq!(folds(&vec![true; 200], 1).unwrap()[0].1, (160..200).collect::<Vec<_>>());
+        assert_eq!(folds(&[true; 200], 1).unwrap()[0].1, (160..200).collect::<Vec<_>>());
         // Pairs with both classes, of two and two.
         assert_eq!(folds(&[true, true, false, false], 1).unwrap().len(), 4);
     }

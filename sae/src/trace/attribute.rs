@@ -73,7 +73,7 @@ pub fn trace(
     let answers = tracer.questions(&questions)?;
     let weights: Vec<f32> = questions.iter().map(|question| question.weight).collect();
     let rows = tracer.features(&answers, &weights, options.max_features.max(1), progress)?;
-    graph(&frozen, &sources, questions, answers, rows)
+    graph(&frozen, &sources, questions, &answers, &rows)
 }
 
 struct Tracer<'a> {
@@ -203,8 +203,8 @@ fn graph(
     frozen: &Frozen,
     sources: &Sources,
     questions: Vec<Question>,
-    answers: Vec<Vec<f32>>,
-    rows: BTreeMap<usize, Vec<f32>>,
+    answers: &[Vec<f32>],
+    rows: &BTreeMap<usize, Vec<f32>>,
 ) -> Result<Graph> {
     let kept: Vec<usize> = rows.keys().copied().chain(sources.features..sources.nodes.len()).collect();
     let mut nodes: Vec<Node> = kept.iter().map(|&node| sources.nodes[node].clone()).collect();
@@ -212,7 +212,7 @@ fn graph(
         nodes.push(asked(frozen, question)?);
     }
     let mut weights = Vec::with_capacity((rows.len() + answers.len()) * nodes.len());
-    for row in rows.values().chain(&answers) {
+    for row in rows.values().chain(answers) {
         weights.extend(kept.iter().map(|&node| row[node]));
         weights.extend(std::iter::repeat_n(0.0, answers.len()));
     }

@@ -178,7 +178,7 @@ fn the_direct_share_of_a_planted_router_is_one() {
         found[&1].iter().for_each(|share| assert!((share - 1.0).abs() < 1e-4, "{site:?} {share}"));
     }
     // Decoder rows of other features: what they carry is not what the logits are.
-    let mut turned = dictionary.clone();
+    let mut turned = dictionary;
     turned.w_dec.rotate_left(d * 3);
     assert!(shares(&turned, Hook::new(1, Site::MlpIn))[&1].iter().all(|share| *share < 0.6));
 }

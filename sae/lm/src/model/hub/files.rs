@@ -53,7 +53,7 @@ pub(super) fn encoded(path: &str) -> String {
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                text.push(byte as char)
+                text.push(byte as char);
             }
             other => text.push_str(&format!("%{other:02X}")),
         }

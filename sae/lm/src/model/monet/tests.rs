@@ -236,8 +236,8 @@ fn the_layer_is_the_sum_over_all_experts() {
                 let gates = [naive.gates(0, &input(owner), trained), naive.gates(1, &input(owner), trained)];
                 let out = rows(&kept.0[&format!("blocks.{layer}.hook_mlp_out")]);
                 for (t, x) in input(layer).iter().enumerate() {
-                    let mut y = vec![0.0; D];
-                    let mut weights = vec![0.0; SIDE * SIDE];
+                    let mut y = [0.0; D];
+                    let mut weights = [0.0; SIDE * SIDE];
                     for (e, weight) in weights.iter_mut().enumerate() {
                         let (i, j) = (e / SIDE, e % SIDE);
                         *weight = (0..HEADS).map(|h| gates[0][t][h][i] * gates[1][t][h][j]).sum();
