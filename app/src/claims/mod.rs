@@ -24,7 +24,7 @@ pub struct Bench {
 #[derive(Clone, Debug)]
 pub enum Piece {
     /// What was counted so far: measured, and made.
-    Part(Tally, Tally),
+    Part(Box<[Tally; 2]>),
     /// All of it.
     Whole(Arc<ClaimTest>),
 }
@@ -46,7 +46,7 @@ impl Bench {
         let done = Rule::parse(rule).and_then(|rule| {
             let evidence = self.evidence(run, dataset, &mut progress)?;
             evidence.test(feature, &rule, &mut progress, &mut |measured, made| {
-                feed.send(Piece::Part(*measured, *made));
+                feed.send(Piece::Part(Box::new([*measured, *made])));
             })
         });
         match done {

@@ -90,7 +90,7 @@ impl Choice {
             Order::Document => {}
             Order::Strength => lines.sort_by(|a, b| place(b).value.total_cmp(&place(a).value)),
             Order::Surprise => {
-                lines.sort_by(|a, b| place(b).surprise(predicted).total_cmp(&place(a).surprise(predicted)))
+                lines.sort_by(|a, b| place(b).surprise(predicted).total_cmp(&place(a).surprise(predicted)));
             }
             // A bijection of 32 bits: no two lines have the same key.
             Order::Random => lines.sort_by_key(|line| line.wrapping_mul(0x9e37_79b1).swap_bytes()),

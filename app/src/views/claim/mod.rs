@@ -127,7 +127,7 @@ impl ClaimView {
         }
         self.test.poll(workers);
         match self.test.pieces().last() {
-            Some(Piece::Part(measured, made)) => self.part = Some((*measured, *made)),
+            Some(Piece::Part(tallies)) => self.part = Some((tallies[0], tallies[1])),
             Some(Piece::Whole(test)) if self.whole.as_ref().is_none_or(|whole| !Arc::ptr_eq(whole, test)) => {
                 self.whole = Some(Arc::clone(test));
                 self.part = None;

@@ -65,7 +65,6 @@ pub fn run(source: &str, routing: Option<PathBuf>, join: Join, session: &mut Ses
         tokens: join.tokens,
         seed: session.seed.unwrap_or_default(),
         criteria: Criteria { rate: join.rate, correction, ..Criteria::default() },
-        ..FeatureExpertsOptions::default()
     };
     let run = session.source(source)?;
     Ok(output(&feature_experts(&run, &options, &mut session.progress)?))
