@@ -57,7 +57,7 @@ impl Work {
         atomic::write_json(&shard.join(FILE), self)
     }
 
-    /// Reads `SHARD/work.json`; `None` where there is no such file.
+    /// Reads `SHARD/work.json`; `None` where the file is missing.
     ///
     /// # Errors
     /// When the file cannot be read or lacks a field.

@@ -23,7 +23,7 @@ sae=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sae")
 "$work/venv/bin/python" tests/outside/exports.py "$sae" "$work/real/topk" "$work/exports"
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
 # Probes by scikit-learn, and SAEBench's files by its schemas.
-if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 ||
+if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 zstandard ||
     ! "$work/venv/bin/pip" download -q --no-deps -d "$work" sae-bench==0.6.0 || ! tests/probe/fetch.sh; then
     skip "probes and SAEBench's schemas" "no package registry within reach"
     exit 0
