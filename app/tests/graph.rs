@@ -90,6 +90,14 @@ fn the_tree_lists_graphs() {
 }
 
 #[test]
+fn a_graph_can_be_opened_by_itself() {
+    let root = fixtures::circuits().join("graph");
+    let mut window = window(Options { folder: Some(root), place: None, ..options() });
+    let (_, name) = strongest(fixtures::circuits());
+    wait_for(&mut window, &name);
+}
+
+#[test]
 fn a_damaged_graph_says_so() {
     let copy = fixtures::copy(fixtures::circuits());
     let root = copy.join("");

@@ -75,6 +75,11 @@ impl Folder {
         Self { root: foreign.source.clone(), foreign: Some(foreign), ..Self::default() }
     }
 
+    /// Whether there is nothing of ours in it.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.datasets.is_empty() && self.graphs.is_empty()
+    }
+
     /// The run in `path`.
     pub fn run(&self, path: &Path) -> Option<&RunEntry> {
         self.runs.iter().find(|r| r.path == path)

@@ -15,7 +15,7 @@ use crate::load::Problem;
 /// As [`folder::find`].
 pub fn find(root: &Path) -> Result<Folder, Problem> {
     let found = folder::find(root);
-    if matches!(&found, Ok(folder) if !folder.runs.is_empty() || !folder.datasets.is_empty()) {
+    if found.as_ref().is_ok_and(|folder| !folder.is_empty()) {
         return found;
     }
     match recognise(root) {

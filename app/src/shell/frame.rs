@@ -220,7 +220,7 @@ impl App {
         workspace.logic(&self.workers, &self.jobs, self.now, &mut self.actions);
         let running = workspace.is_live();
         ctx.request_repaint_after_secs(if running { 1.0 } else { super::workspace::IDLE as f32 });
-        let holds = workspace.folder.value().is_some_and(|f| !f.runs.is_empty() || !f.datasets.is_empty());
+        let holds = workspace.folder.value().is_some_and(|folder| !folder.is_empty());
         if new && workspace.tabs.is_some() && holds {
             let root = workspace.root.clone();
             self.settings.remember(&root);
@@ -314,7 +314,7 @@ impl App {
             let page = welcome::Welcome { foreign: Some(foreign), ..page(None) };
             return welcome::show(ui, page, &mut self.actions);
         }
-        if folder.runs.is_empty() && folder.datasets.is_empty() {
+        if folder.is_empty() {
             let nothing =
                 Problem::new(format!("There are no runs or datasets in {}.", workspace.root.display()))
                     .with_remedy("Open a folder with runs or datasets, or make the demo below.");

@@ -131,10 +131,11 @@ impl Workspace {
 }
 
 /// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are
-/// any.
+/// any; of a folder with nothing but graphs, the first.
 fn first_places(folder: &Folder) -> Vec<Place> {
     let mut places = Vec::new();
-    if !folder.runs.is_empty() || folder.datasets.is_empty() {
+    let first_graph = folder.graphs.first().map(|graph| Place::Graph { graph: graph.path.clone() });
+    if !folder.runs.is_empty() || (folder.datasets.is_empty() && first_graph.is_none()) {
         places.push(Place::Runs);
     }
     let indexed = folder.runs.iter().find(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
@@ -145,6 +146,7 @@ fn first_places(folder: &Folder) -> Vec<Place> {
         places.extend(
             folder.datasets.first().map(|d| Place::Dataset { dataset: d.path.clone(), document: None }),
         );
+        places.extend(first_graph);
     }
     places
 }

@@ -240,7 +240,7 @@ fn asked(frozen: &Frozen, question: Question) -> Result<Node> {
             let d = frozen.d_model();
             let name = question.name.unwrap_or_default();
             Node {
-                kind: NodeKind::Asked { name, weight },
+                kind: NodeKind::Target { name, weight },
                 value: dot(&values[position * d..(position + 1) * d], &vector),
             }
         }

@@ -39,7 +39,7 @@ pub enum NodeKind {
         probability: f32,
     },
     /// Something else that was asked about: a feature, a router's logit, a direction.
-    Asked {
+    Target {
         /// Its name.
         name: String,
         /// Its weight in the influence of nodes.
@@ -113,7 +113,7 @@ impl Graph {
     pub fn weight(&self, node: usize) -> f32 {
         match &self.nodes[node].kind {
             NodeKind::Logit { probability, .. } => *probability,
-            NodeKind::Asked { weight, .. } => *weight,
+            NodeKind::Target { weight, .. } => *weight,
             _ => 0.0,
         }
     }

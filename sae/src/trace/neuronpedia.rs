@@ -77,7 +77,7 @@ impl Graph {
             NodeKind::Error { layer, position } => format!("0_{layer}_{position}"),
             NodeKind::Token { position, token } => format!("E_{token}_{position}"),
             NodeKind::Logit { token, .. } => format!("{}_{token}_{last}", layers + 1),
-            NodeKind::Asked { .. } => format!("{}_{}_{last}", layers + 1, node - first),
+            NodeKind::Target { .. } => format!("{}_{}_{last}", layers + 1, node - first),
         };
         self.nodes.iter().enumerate().map(name).collect()
     }
@@ -121,7 +121,7 @@ impl Graph {
                 entry["influence"] = Value::Null;
                 (json!(token), output, last, "logit", format!("L_{token}-{last}"))
             }
-            NodeKind::Asked { name, .. } => {
+            NodeKind::Target { name, .. } => {
                 entry["clerp"] = json!(name);
                 entry["influence"] = Value::Null;
                 (json!(node - first), output, last, "logit", format!("L_{}-{last}", node - first))

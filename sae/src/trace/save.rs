@@ -172,7 +172,7 @@ fn of_kind(kind: &NodeKind, prompt: &Prompt) -> GraphNodeRow {
             };
             (graph::LOGIT, row)
         }
-        NodeKind::Asked { name, weight } => {
+        NodeKind::Target { name, weight } => {
             let row =
                 GraphNodeRow { name: Some(name.clone()), weight: Some(*weight), ..GraphNodeRow::default() };
             (graph::TARGET, row)

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use storage::check::{Check, Judgement};
 use tests::Chance;
 
-use crate::made::{D, HOOK, checked, data, imported, mean_norm, rows, table, topk, trained};
+use crate::made::{
+    D, HOOK, checked, data, drifting_and_centred, imported, mean_norm, rows, table, topk, trained,
+};
 
 const BEGIN: &str = "<!-- table: tests/tests/check -->\n";
 const END: &str = "<!-- end of the table -->\n";
@@ -250,18 +252,7 @@ fn cases() -> Vec<Case> {
     let bos: Vec<f32> = with_bos[..D].iter().rev().map(|x| x * 100.0).collect();
     with_bos.chunks_exact_mut(D).step_by(64).for_each(|row| row.copy_from_slice(&bos));
     let with_bos = imported(at.path(), "bos", &with_bos);
-    let mut raw = rows(&data(HOOK));
-    let spread = mean_norm(&data(HOOK)) / (D as f64).sqrt();
-    for row in raw.chunks_exact_mut(D) {
-        let drift = (2.0 * spread * (chance.unit() + 0.5)) as f32;
-        row.iter_mut().for_each(|x| *x += drift);
-    }
-    let mut centred = raw.clone();
-    for row in centred.chunks_exact_mut(D) {
-        let mean = row.iter().sum::<f32>() / D as f32;
-        row.iter_mut().for_each(|x| *x -= mean);
-    }
-    let (raw, centred) = (imported(at.path(), "raw", &raw), imported(at.path(), "centred", &centred));
+    let [raw, centred] = drifting_and_centred(at.path(), &mut chance);
     let of_centred = trained(&centred, Method::Topk, 512);
 
     let sparsify = |dictionary: &Dictionary, changes: &[(&str, Value)], at: &Path| {

@@ -13,7 +13,7 @@ use sae::train::{self, Method, TrainConfig};
 use serde_json::Value;
 use storage::check::Check;
 use storage::{Dataset, Dtype};
-use tests::sae;
+use tests::{Chance, sae};
 
 pub const HOOK: &str = "blocks.2.hook_resid_post";
 /// Width of the embedded model.
@@ -152,4 +152,20 @@ pub fn imported_as(folder: &Path, name: &str, rows: &[f32], d: usize, hook: Opti
     let hook = hook.map(|hook| format!("--hook {hook}")).unwrap_or_default();
     sae(folder, &format!("import {name}.npy {hook} --out {name} --dtype f32")).ok();
     folder.join(name)
+}
+
+/// Datasets of rows whose mean over the components drifts, which a layer norm lets a model use for nothing, and of the same rows without it.
+pub fn drifting_and_centred(at: &Path, chance: &mut Chance) -> [PathBuf; 2] {
+    let mut raw = rows(&data(HOOK));
+    let spread = mean_norm(&data(HOOK)) / (D as f64).sqrt();
+    for row in raw.chunks_exact_mut(D) {
+        let drift = (2.0 * spread * (chance.unit() + 0.5)) as f32;
+        row.iter_mut().for_each(|x| *x += drift);
+    }
+    let mut centred = raw.clone();
+    for row in centred.chunks_exact_mut(D) {
+        let mean = row.iter().sum::<f32>() / D as f32;
+        row.iter_mut().for_each(|x| *x -= mean);
+    }
+    [imported(at, "raw", &raw), imported(at, "centred", &centred)]
 }

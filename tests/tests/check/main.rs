@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use storage::check::{Check, Judgement};
 use tests::{Chance, sae};
 
-use made::{D, HOOK, checked, data, imported, mean_norm, published, rows, table, topk, trained};
+use made::{
+    D, HOOK, checked, data, drifting_and_centred, imported, mean_norm, published, rows, table, topk, trained,
+};
 
 #[track_caller]
 fn is_misread(check: &Check, id: &str) {
@@ -78,19 +80,7 @@ fn a_square_decoder_that_lies_on_its_side() {
 fn centred_weights() {
     let at = tempfile::tempdir().unwrap();
     let mut chance = Chance::new(5);
-    let mut raw = rows(&data(HOOK));
-    let spread = mean_norm(&data(HOOK)) / (D as f64).sqrt();
-    // A layer norm lets a model use the mean for nothing, so it drifts.
-    for row in raw.chunks_exact_mut(D) {
-        let drift = (2.0 * spread * (chance.unit() + 0.5)) as f32;
-        row.iter_mut().for_each(|x| *x += drift);
-    }
-    let mut centred = raw.clone();
-    for row in centred.chunks_exact_mut(D) {
-        let mean = row.iter().sum::<f32>() / D as f32;
-        row.iter_mut().for_each(|x| *x -= mean);
-    }
-    let (raw, centred) = (imported(at.path(), "raw", &raw), imported(at.path(), "centred", &centred));
+    let [raw, centred] = drifting_and_centred(at.path(), &mut chance);
     let folder = published(&trained(&centred, Method::Topk, 512), HOOK, &[]);
     is_misread(&checked(folder.path(), Some(&raw)), "--reading centred");
     assert_eq!(checked(folder.path(), Some(&centred)).judgement, Judgement::Fits);
