@@ -256,7 +256,8 @@ impl GraphView {
             self.layout = GraphLayout::new(graph, self.share, self.errors, room);
             self.laid_out = Some(key);
         }
-        ScrollArea::both().auto_shrink(false).show(ui, |ui| {
+        // What is explained follows the last token.
+        ScrollArea::both().auto_shrink(false).stick_to_right(true).show(ui, |ui| {
             let asked = canvas::show(ui, graph, &self.layout, self.chosen, self.hovered);
             if let Some(node) = asked {
                 self.chosen = if self.chosen == Some(node) { None } else { Some(node) };
