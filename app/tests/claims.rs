@@ -88,7 +88,7 @@ fn a_claim_is_counted_over_every_activation_in_the_data() {
         there.difference(&fired).count(),
     ];
     assert_eq!(all, expected.map(|n| n as u64), "hits, misses and false alarms of both halves");
-    window.get_by_label("looked at");
+    wait_for(&mut window, "looked at");
 }
 
 #[test]

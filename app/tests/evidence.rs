@@ -109,7 +109,7 @@ fn an_older_index_opens_and_the_search_says_what_to_run() {
     let mut window = at(&folder.path(), Place::Features { run });
     search(&mut window, "the");
     wait_for(&mut window, "Index again");
-    window.get_by_label_contains("Copy command sae index ");
+    wait_for_part(&mut window, "Copy command sae index ");
     wait_for_part(&mut window, "fires on a token with the");
 }
 
@@ -156,7 +156,7 @@ fn the_next_step_is_a_button_that_runs_and_can_be_cancelled() {
     let place = Some(Place::Curves { run: run.clone() });
     let mut window = window(Options { folder: Some(folder.path()), place, settings, ..options() });
     wait_for(&mut window, "Index");
-    window.get_by_label_contains("Copy command sae index ");
+    wait_for_part(&mut window, "Copy command sae index ");
     click(&mut window, "Index");
     wait_for(&mut window, "index: 40.0 %");
     wait_for_part(&mut window, "10 s left");
@@ -178,7 +178,7 @@ fn a_feature_says_whose_it_is() {
     let explained = facts::explained();
     let mut window = at(&root(), Place::Feature { run: run(), feature: explained.feature });
     wait_for(&mut window, "Features of topk");
-    window.get_by_label_contains(fixtures::HOOK);
+    wait_for_part(&mut window, fixtures::HOOK);
     // The tab: number, what it is about, and the run.
     let token = explained.token.trim();
     wait(&mut window, "the tab", |w| {

@@ -31,7 +31,7 @@ fn every_head_has_its_weight() {
     assert_eq!(rows[0].shares.len(), fixtures::HEADS);
     for (head, share) in rows[0].shares.iter().enumerate() {
         let share = app::widgets::format::percent(f64::from(*share));
-        window.get_by_label(&format!("Head {head}: {share} of the decoder weight"));
+        wait_for(&mut window, &format!("Head {head}: {share} of the decoder weight"));
     }
 }
 

@@ -191,7 +191,7 @@ fn examples_are_shown_once_unless_asked_and_their_document_is_opened() {
     click(&mut window, "Which examples");
     click(&mut window, "random");
     assert!(window.query_by_label("Strongest").is_none());
-    window.get_by_label("drawn from all tokens that it fires on");
+    wait_for(&mut window, "drawn from all tokens that it fires on");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn what_is_surrounded_on_the_map_is_what_the_table_shows() {
     wait_for_part(&mut window, " selected");
     click(&mut window, "Show in the table");
     wait_for_part(&mut window, " of 256 features");
-    window.get_by_label_contains("selected on the map");
+    wait_for_part(&mut window, "selected on the map");
     assert_eq!(window.state().here(), Some(features()));
 }
 

@@ -121,7 +121,7 @@ fn a_page_says_what_the_activations_say() {
         let strongest = fired.iter().map(|row| made.value(feature, *row)).fold(0.0, f32::max);
         window.get_all_by_label(&format::value(f64::from(strongest))).next().unwrap();
         let histogram = format!("Activation histogram: {} values in 40 bins", fired.len());
-        window.get_by_label(&histogram);
+        wait_for(&mut window, &histogram);
     }
 }
 
@@ -130,7 +130,7 @@ fn a_crowded_map_and_a_coloured_document_are_shown() {
     let mut window = window_at(Place::Map { run: run() });
     wait_for_part(&mut window, "Map of features: ");
     let alive = (0..SIZE.features).filter(|f| !folder().1.rows_of(*f).is_empty()).count();
-    window.get_by_label(&format!("Map of features: {alive} points"));
+    wait_for(&mut window, &format!("Map of features: {alive} points"));
     let mut window = window_at(Place::Token { dataset: root().join(made::DATASET), document: 0, token: 5 });
     wait_for_part(&mut window, "document 0 · ");
     // The strongest feature of the token is named in its panel, and colours the text when it is asked to.

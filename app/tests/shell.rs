@@ -130,7 +130,7 @@ fn a_run_with_many_dead_features_gets_a_hint_with_its_evidence() {
     let place = Some(Place::Curves { run });
     let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for(&mut window, "Many features are dead");
-    window.get_by_label_contains("42.2 %: 108 of 256 features were silent for the last ");
+    wait_for_part(&mut window, "42.2 %: 108 of 256 features were silent for the last ");
 }
 
 #[derive(Debug)]

@@ -54,7 +54,7 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     let program = stand_in(dir.path(), &body);
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
-    window.get_by_label_contains("sae train --data ");
+    wait_for_part(&mut window, "sae train --data ");
     click(&mut window, "Start training");
     wait_for(&mut window, "Run run-1");
     click(&mut window, "Run run-1");
@@ -95,7 +95,7 @@ fn a_program_that_fails_says_why_where_it_was_begun() {
     click(&mut window, "Start training");
     wait_for(&mut window, "run-1 did not start");
     wait_for(&mut window, "K is 900, d_sae = 64.");
-    window.get_by_label("Give a smaller k.");
+    wait_for(&mut window, "Give a smaller k.");
     click(&mut window, "Dismiss");
     assert!(window.query_by_label("run-1 did not start").is_none());
 }
@@ -107,7 +107,7 @@ fn a_program_that_is_not_there_is_named() {
     wait_for(&mut window, "Start training");
     click(&mut window, "Start training");
     wait_for_part(&mut window, "Cannot start `");
-    window.get_by_label_contains("Put the program `sae` next to `sae-app`");
+    wait_for_part(&mut window, "Put the program `sae` next to `sae-app`");
 }
 
 #[test]

@@ -11,7 +11,6 @@ use app::address::Place;
 use app::shell::Options;
 use app::widgets::format;
 use common::{facts, options, rows, wait, wait_for, wait_for_part, window};
-use egui_kittest::kittest::Queryable as _;
 
 /// Runs `sae LINE` in `folder`; words are divided by spaces.
 fn sae(program: &Path, folder: &Path, line: &str) {
@@ -64,7 +63,7 @@ fn a_run_that_the_program_finished_is_shown_as_its_files_say() {
     let liveliest = features.iter().max_by_key(|row| row.count).unwrap();
     let mut window = open(Place::Feature { run, feature: liveliest.feature });
     wait_for(&mut window, "Strongest");
-    window.get_by_label(&format!("Activation histogram: {} values in 40 bins", liveliest.count));
+    wait_for(&mut window, &format!("Activation histogram: {} values in 40 bins", liveliest.count));
     wait_for(&mut window, &format::value(f64::from(liveliest.max)));
 
     // A token of the dataset that the run names from where the program was started.

@@ -25,11 +25,11 @@ fn feature(feature: u32) -> Place {
 fn a_newcomer_is_told_what_to_do_and_opens_a_folder() {
     let mut window = window(options());
     window.run_steps(2);
-    window.get_by_label_contains("Copy command sae demo");
+    wait_for_part(&mut window, "Copy command sae demo");
     click(&mut window, "Open folder…");
     wait_for(&mut window, "Run topk");
     assert!(window.query_by_label_contains("sae demo").is_none());
-    window.get_by_label("Run broken");
+    wait_for(&mut window, "Run broken");
     assert!(window.query_all_by_label("data").next().is_some());
 }
 
@@ -37,7 +37,7 @@ fn a_newcomer_is_told_what_to_do_and_opens_a_folder() {
 fn a_folder_that_is_not_there_is_named_with_the_remedy() {
     let mut window = window(Options { folder: Some("/no/such/folder".into()), ..options() });
     wait_for(&mut window, "/no/such/folder does not exist.");
-    window.get_by_label("Check the path.");
+    wait_for(&mut window, "Check the path.");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn the_curves_and_numbers_of_a_clicked_run_are_shown() {
     click(&mut window, "Run unfinished");
     assert_eq!(window.state().here(), Some(Place::Curves { run: root().join("unfinished") }));
     wait_for(&mut window, "Logarithmic Loss");
-    window.get_by_label_contains("Not evaluated yet");
+    wait_for_part(&mut window, "Not evaluated yet");
     click(&mut window, "Run topk");
     let recovered = facts::evaluation_of(&run())["loss_recovered"].as_f64().unwrap();
     wait_for(&mut window, &app::widgets::format::value(recovered));
@@ -149,7 +149,7 @@ fn the_value_of_a_token_is_shown_under_the_pointer() {
     window.hover_at(at);
     window.run_steps(8);
     wait_for_part(&mut window, "activation ");
-    window.get_by_label_contains("position ");
+    wait_for_part(&mut window, "position ");
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn a_run_whose_index_is_damaged_opens_and_says_what_is_wrong() {
     let place = Place::Features { run };
     let mut window = window(Options { folder: Some(dir.path()), place: Some(place), ..options() });
     wait_for_part(&mut window, "cannot be read");
-    window.get_by_label_contains("features.parquet");
-    window.get_by_label("Try again");
+    wait_for_part(&mut window, "features.parquet");
+    wait_for(&mut window, "Try again");
 }
 
 #[test]

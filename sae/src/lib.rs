@@ -67,6 +67,7 @@ pub mod harvest;
 pub mod imported;
 pub mod interop;
 pub mod matching;
+pub mod picture;
 pub mod probe;
 pub mod prompt;
 mod rows;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The peers' own classes (SAELens, sparsify, dictionary_learning) load what `sae export` wrote: peers.sh RUN [DATA]
+# The peers' own classes (SAELens, sparsify, dictionary_learning, circuit-tracer) load what `sae export` wrote of a run and of every golden
+# dictionary: peers.sh RUN [DATA]
 # By hand: its packages took 5 minutes to install, torch alone has 1.2 GB, so CI has `exports.py`, which reads the same files without it.
 # SAE is the program, PEERS_VENV the environment, made where it is not there yet.
 set -euo pipefail
@@ -17,3 +18,4 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$venv/bin/python" "$here/peers.py" "$sae" "$run" "$work" "${@:2}"
+"$venv/bin/python" "$here/peers_formats.py" "$sae" "$here/../../sae/tests/dictionaries" "$work"

@@ -21,6 +21,12 @@ HF_HOME="$work/hf" "$work/venv/bin/python" tests/outside/inputs.py "${CARGO_TARG
 mkdir "$work/exports"
 sae=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sae")
 "$work/venv/bin/python" tests/outside/exports.py "$sae" "$work/real/topk" "$work/exports"
+if command -v chromium >/dev/null; then
+    mkdir "$work/browser"
+    "$work/venv/bin/python" tests/outside/browser.py "$sae" "$work/real/topk" "$work/browser"
+else
+    skip "pages in a browser" "no chromium"
+fi
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
 # Probes by scikit-learn, and SAEBench's files by its schemas.
 if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 zstandard ||

@@ -133,4 +133,20 @@ fn pages_and_cards_need_nothing_from_outside() {
     assert!(!page.contains("src=\"http") && !page.contains("href=\"http") && !page.contains("url("));
     let card = fs::read_to_string(at.join("card.svg")).unwrap();
     assert!(!card.contains("href") && card.contains("</svg>"));
+    // The same card in points, two per unit; it replaces an export, and nothing else.
+    sae(at, "export topk --to card --top 1 --out card.png").ok();
+    sae(at, "export topk --to card --top 1 --out card.png").ok();
+    let size = |name: &str| {
+        let (_, rest) = card.split_once(&format!(" {name}=\"")).unwrap();
+        rest[..rest.find('"').unwrap()].parse::<f32>().unwrap()
+    };
+    let points = fs::read(at.join("card.png")).unwrap();
+    let number = |i: usize| u32::from_be_bytes(points[i..i + 4].try_into().unwrap());
+    assert_eq!(&points[..8], b"\x89PNG\r\n\x1a\n");
+    assert_eq!(
+        (number(16), number(20)),
+        ((2.0 * size("width")) as u32, (2.0 * size("height")).ceil() as u32)
+    );
+    fs::copy(at.join("topk/run.json"), at.join("mine.png")).unwrap();
+    sae(at, "export topk --to card --top 1 --out mine.png").refused(2, &["is not an export"]);
 }

@@ -123,8 +123,9 @@ pub fn drag(harness: &mut Harness<'static, App>, path: &[egui::Pos2]) {
     harness.run_steps(4);
 }
 
-/// Clicks the widget of this name and takes a few steps.
+/// Waits for the widget of this name, which may depend on a file that is being read, clicks it and takes a few steps.
 pub fn click(harness: &mut Harness<'static, App>, label: &str) {
+    wait_for(harness, label);
     harness.get_by_label(label).click();
     harness.run_steps(3);
 }

@@ -170,7 +170,7 @@ fn tokens_and_documents_that_are_not_there_are_said_so() {
     wait_for(&mut window, "Document 0 has no token 99999.");
     let mut window = at(document(77));
     wait_for(&mut window, "There is no document 77");
-    window.get_by_label("Its documents are 0 to 5.");
+    wait_for(&mut window, "Its documents are 0 to 5.");
 }
 
 #[test]

@@ -205,10 +205,10 @@ fn scroll_left(window: &mut Window) {
 fn experts_and_layers_that_are_not_there_are_named_with_those_that_are() {
     let mut window = at(expert(1, 99));
     wait_for(&mut window, "Layer 1 has no expert 99");
-    window.get_by_label("Its experts are 0 to 15.");
+    wait_for(&mut window, "Its experts are 0 to 15.");
     let mut window = at(expert(9, 0));
     wait_for(&mut window, "Layer 9 has no experts");
-    window.get_by_label("The layers with experts are 0, 1, 2, 3.");
+    wait_for(&mut window, "The layers with experts are 0, 1, 2, 3.");
 }
 
 #[test]
@@ -222,11 +222,11 @@ fn a_dataset_without_routing_or_without_counts_says_what_to_do() {
     };
     let mut plain = open("plain");
     wait_for_part(&mut plain, "has no routing table");
-    plain.get_by_label_contains("sae harvest --routing");
+    wait_for_part(&mut plain, "sae harvest --routing");
     let mut raw = open("raw");
     wait_for_part(&mut raw, "has not been counted yet");
-    raw.get_by_label("Count experts");
-    raw.get_by_label_contains("Copy command sae experts ");
+    wait_for(&mut raw, "Count experts");
+    wait_for_part(&mut raw, "Copy command sae experts ");
 }
 
 #[test]
@@ -240,10 +240,10 @@ fn a_cut_table_takes_its_page_alone() {
     wait_for(&mut window, "Expert load of 4 layers and 16 experts");
     click(&mut window, "Co-activation");
     wait_for_part(&mut window, "pairs.parquet");
-    window.get_by_label("Try again");
+    wait_for(&mut window, "Try again");
     click(&mut window, "Transitions");
     wait_for_part(&mut window, "transitions.parquet does not exist");
-    window.get_by_label_contains("sae experts");
+    wait_for_part(&mut window, "sae experts");
     click(&mut window, "Domains");
     wait_for(&mut window, "Domains of the 16 experts of layer 0");
 }
@@ -272,7 +272,7 @@ fn an_experts_token_is_tried_in_the_prompt_and_what_was_not_joined_is_no_failure
     let place = Some(Place::Expert { dataset: folder.join("data"), layer: 1, expert: 3 });
     let mut window = window(Options { folder: Some(folder.path()), place, ..options() });
     wait_for(&mut window, "Join experts");
-    window.get_by_label_contains("Copy command sae experts --features ");
+    wait_for_part(&mut window, "Copy command sae experts --features ");
     wait_for_part(&mut window, "Try the text of document ");
     let link = window.query_all_by_label_contains("Try the text of document ").next().unwrap();
     link.click_accesskit();

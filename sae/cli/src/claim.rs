@@ -43,7 +43,7 @@ pub struct Command {
     /// What it says, in words
     #[arg(long, value_name = "TEXT", default_value = "", requires = "keep")]
     text: String,
-    /// Write the claim with its scores and places as a figure: .svg or .md
+    /// Write the claim with its scores and places as a figure: .svg, .png or .md
     #[arg(long, value_name = "FILE", requires = "rule")]
     figure: Option<PathBuf>,
     /// Add the claims of a different claims.json; of two versions of a claim the newer one stays
@@ -156,13 +156,14 @@ fn lines(evidence: &Evidence, places: &[claims::TestedPlace], each: usize) -> Ve
 
 fn write(file: &std::path::Path, figure: &Figure<'_>) -> Result<()> {
     let content = match file.extension().and_then(|end| end.to_str()) {
-        Some("svg") => figure.svg(),
-        Some("md") => figure.markdown(),
+        Some("svg") => figure.svg().into_bytes(),
+        Some("png") => sae::picture::png(&figure.svg(), 2.0, "sae-workbench: claim")?.png,
+        Some("md") => figure.markdown().into_bytes(),
         _ => {
-            return Err(Error::request(format!("{}: a figure is a file .svg or .md", file.display())));
+            return Err(Error::request(format!("{}: a figure is a file .svg, .png or .md", file.display())));
         }
     };
-    Ok(storage::atomic::write(file, content.as_bytes())?)
+    Ok(storage::atomic::write(file, &content)?)
 }
 
 fn listed(all: &[storage::claims::Claim]) -> Output {

@@ -13,7 +13,7 @@ use sae::export::{self, Choice, ExportOptions, Format};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  sae export topk --to dictionary-learning --out topk-dl\n  sae export topk --to html --out pages\n  \
-    sae export topk --to html --features 17,40-60 --out some.html\n  sae export topk --to card --features 17 --out 17.svg"
+    sae export topk --to html --features 17,40-60 --out some.html\n  sae export topk --to card --features 17 --out 17.png"
 )]
 pub struct Command {
     /// The run; for formats that show features it must be indexed (see `sae index`)
@@ -22,7 +22,7 @@ pub struct Command {
     /// The format
     #[arg(long, value_name = "FORMAT", value_parser = formats())]
     to: Format,
-    /// The folder to make; the file for a card, or for pages if it ends in .html. An export is replaced, nothing else is
+    /// The folder to make; the file for a card (.svg or .png), or for pages if it ends in .html. An export is replaced, nothing else is
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// Features to show, such as 1,2,17-40 [default: all]

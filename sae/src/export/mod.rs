@@ -4,7 +4,7 @@
 //! dictionary ─▶ saelens, sparsify, dictionary-learning      the weights, in the layout of the other program
 //! index      ─▶ neuronpedia                                 the batch files of its importer
 //! index      ─▶ html                                        pages that open from the disk
-//! index      ─▶ card                                        one feature as a picture (SVG)
+//! index      ─▶ card                                        one feature as a picture (SVG or PNG)
 //! ```
 //!
 //! An export is made next to its place and moved there when it is whole. It holds [`place::RECORD`], by which a later export knows
@@ -97,7 +97,23 @@ fn file(
 ) -> Result<Exported> {
     let place = PlacedFile::begin(&options.out)?;
     let (text, features) = make(&Subject::read(run)?, options, progress)?;
-    place.write(&text)?;
-    let (path, bytes) = (options.out.clone(), text.len() as u64);
-    Ok(Exported { to: options.to, path, files: 1, bytes, features, notes: Vec::new() })
+    let mut notes = Vec::new();
+    let content = if options.is_png() { drawn(&text, &mut notes)? } else { text.into_bytes() };
+    place.write(&content)?;
+    let (path, bytes) = (options.out.clone(), content.len() as u64);
+    Ok(Exported { to: options.to, path, files: 1, bytes, features, notes })
+}
+
+/// Points per unit of a card: sharp in a paper and on a fine screen.
+const SCALE: f32 = 2.0;
+
+fn drawn(svg: &str, notes: &mut Vec<String>) -> Result<Vec<u8>> {
+    let picture = crate::picture::png(svg, SCALE, &format!("{}: card", place::MARK))?;
+    if !picture.without_font.is_empty() {
+        notes.push(format!(
+            "no font of this machine has {}: drawn as boxes; SVG leaves the choice to the reader's fonts",
+            picture.without_font
+        ));
+    }
+    Ok(picture.png)
 }

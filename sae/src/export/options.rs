@@ -22,7 +22,7 @@ pub enum Format {
     Neuronpedia,
     /// Pages for a browser.
     Html,
-    /// One feature as an SVG picture.
+    /// One feature as a picture, SVG or PNG.
     Card,
 }
 
@@ -134,6 +134,11 @@ impl ExportOptions {
     /// Whether pages are one file.
     pub(super) fn is_one_file(&self) -> bool {
         self.out.extension().is_some_and(|end| end.eq_ignore_ascii_case("html"))
+    }
+
+    /// Whether a card is points rather than SVG.
+    pub(super) fn is_png(&self) -> bool {
+        self.to == Format::Card && self.out.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"))
     }
 
     /// Refuses options that the format has no use for: nothing is ignored silently.

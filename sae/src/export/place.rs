@@ -129,8 +129,8 @@ impl PlacedFile {
     }
 
     /// Writes it.
-    pub(super) fn write(self, text: &str) -> Result<()> {
-        Ok(storage::atomic::write(&self.0, text.as_bytes())?)
+    pub(super) fn write(self, content: &[u8]) -> Result<()> {
+        Ok(storage::atomic::write(&self.0, content)?)
     }
 }
 
