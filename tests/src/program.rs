@@ -26,9 +26,15 @@ pub fn sae(folder: &Path, line: &str) -> Ended {
 
 /// Starts `sae LINE` in `folder`.
 pub fn start(folder: &Path, line: &str) -> Started {
+    start_with(folder, line, &[])
+}
+
+/// As [`start`], with variables of the environment.
+pub fn start_with(folder: &Path, line: &str, environment: &[(&str, &str)]) -> Started {
     let child = Command::new(program())
         .args(line.split_whitespace())
         .current_dir(folder)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
