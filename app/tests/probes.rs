@@ -91,7 +91,7 @@ fn sets_are_sorted_and_other_dictionaries_and_splits_are_chosen() {
     expected.reverse();
     let expected: Vec<&str> = expected.iter().map(|(_, set)| *set).collect();
     wait(&mut window, "the order", |w| order(w) == expected);
-    click(&mut window, "Dictionary");
+    click(&mut window, "Choose the dictionary");
     click(&mut window, "small");
     wait_for(&mut window, &format!("{:.3}", auc("2_code", "small", 1)));
 }

@@ -22,6 +22,13 @@ pub struct ProbeSetting {
     pub penalty: String,
 }
 
+impl ProbeSetting {
+    /// Whether a probe by this penalty stands with the others: what has all columns is fitted in one way and stands with every one.
+    fn has(&self, penalty: &str, k: u32) -> bool {
+        penalty == self.penalty || k == ALL_COLUMNS
+    }
+}
+
 /// What one dictionary or control reaches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeCurve {
@@ -91,10 +98,10 @@ fn read_table<T: storage::row::Row>(path: &Path) -> Result<Vec<T>, Problem> {
 }
 
 impl Probes {
-    /// The ways in which probes were made, in the order of the table.
+    /// The ways in which dictionaries were probed, in the order of the table. Controls of one kind of fit alone are no way of their own.
     pub fn settings(&self) -> Vec<ProbeSetting> {
         let mut all: Vec<ProbeSetting> = Vec::new();
-        for row in &self.means {
+        for row in self.means.iter().filter(|row| row.k != ALL_COLUMNS) {
             let one = ProbeSetting {
                 setting: row.setting.clone(),
                 split: row.split.clone(),
@@ -111,7 +118,7 @@ impl Probes {
     pub fn over_all_sets(&self, of: &ProbeSetting) -> Vec<ProbeCurve> {
         let mut curves = Vec::new();
         let of_setting = |row: &&ProbeMeanRow| {
-            row.setting == of.setting && row.split == of.split && row.penalty == of.penalty
+            row.setting == of.setting && row.split == of.split && of.has(&row.penalty, row.k)
         };
         for row in self.means.iter().filter(of_setting) {
             let interval = row.low.zip(row.high).map(|(low, high)| [low, high]);
@@ -144,7 +151,7 @@ impl Probes {
     pub fn rows_of<'a>(&'a self, of: &ProbeSetting) -> impl Iterator<Item = &'a ProbeRow> + use<'a> {
         let of = of.clone();
         self.rows.iter().filter(move |row| {
-            row.setting == of.setting && row.split == of.split && row.penalty == of.penalty
+            row.setting == of.setting && row.split == of.split && of.has(&row.penalty, row.k)
         })
     }
 

@@ -167,7 +167,8 @@ fn choose(ui: &mut Ui, name: &str, all: &[String], chosen: &str) -> Option<Strin
             }
         }
     });
-    shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, name));
+    let spoken = format!("Choose the {}", name.to_lowercase());
+    shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &spoken));
     asked
 }
 

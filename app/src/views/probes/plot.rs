@@ -67,6 +67,7 @@ pub fn show(ui: &mut Ui, curves: &[ProbeCurve], ks: &[u32]) {
             }
         });
     ui.add_space(space::S);
+    ui.spacing_mut().item_spacing.y = 0.0;
     for (at, curve) in curves.iter().enumerate() {
         let (colour, style) = drawn(p, curves, at);
         entry(ui, curve, ks, colour, style != LineStyle::Solid);
