@@ -40,7 +40,7 @@ pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
         made.datasets.push(folder);
     }
     if made.rows == 0 {
-        return Err(Error::request("the text has no tokens: all of its documents are empty"));
+        return Err(Error::request("the text has no tokens: it has no documents, or all of them are empty"));
     }
     for shard in &shards {
         std::fs::remove_dir_all(shard).map_err(|e| Error::io(shard, e))?;

@@ -12,6 +12,7 @@
 //! Every operation has a backward pass (see [`ops`]); candle's fused ones, which lose the gradient in
 //! silence, are not used.
 
+mod altup;
 mod attention;
 mod block;
 mod bos;
@@ -29,8 +30,10 @@ mod load;
 mod mixture;
 mod mlp;
 pub mod ops;
+mod per_layer;
 mod router;
 mod score;
+mod sparse_gate;
 mod tap;
 mod token_text;
 mod tokenizer;
