@@ -215,4 +215,10 @@ families! {
     mixtral_fused: "mixtral-fused",
     olmoe_fused: "olmoe-fused",
     qwen2_moe_fused: "qwen2_moe-fused",
+    gemma3n: "gemma3n",
+    gemma3n_second_stream: "gemma3n-second-stream",
+    gemma4: "gemma4",
+    gemma4_experts: "gemma4-experts",
+    gemma4_pictures: "gemma4-pictures",
+    gemma4_unified: "gemma4-unified",
 }

@@ -159,6 +159,13 @@ fn environment(source: &str) -> Result<Environment<'static>, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_function("strftime_now", |format: String| strftime(&format, today()));
+    // Nothing can be said of the items of None, which Python's Jinja does not call iterable.
+    environment.add_test("iterable", |value: &Value| {
+        matches!(
+            value.kind(),
+            ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map
+        )
+    });
     environment.add_filter("tojson", |value: Value, options: Kwargs| -> Result<String, minijinja::Error> {
         let indent = options.get::<Option<usize>>("indent")?;
         let mut text = String::new();
@@ -326,6 +333,8 @@ fn json(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) {
             out.push(']');
         }
         ValueKind::String => quoted(value.as_str().unwrap_or_default(), out),
+        // As a text they are Python's: True and False.
+        ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         _ => out.push_str(&value.to_string()),
     }
 }
@@ -420,6 +429,12 @@ mod tests {
         assert_eq!(
             render("{{ {'b': [1, 'ü'], 'a': none} | tojson }}").unwrap(),
             r#"{"b": [1, "ü"], "a": null}"#
+        );
+        assert_eq!(render("{{ [true, false, 2.5] | tojson }}{{ true }}").unwrap(), "[true, false, 2.5]True");
+        assert_eq!(
+            render("{{ tools is iterable and tools | length > 0 }}{{ 'x' is iterable }}{{ messages is iterable }}")
+                .unwrap(),
+            "FalseTrueTrue"
         );
         assert_eq!(render("{{ {'a': [1]} | tojson(indent=2) }}").unwrap(), "{\n  \"a\": [\n    1\n  ]\n}");
         assert_eq!(render("{{ '</think>a</think>b'.split('</think>')[-1].lstrip('\\n') }}").unwrap(), "b");

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::TextOptions;
 use super::chat::Chat;
 use super::reader::{Records, damaged};
-use super::record::{Record, Value};
+use super::record::{A_LIST, Record, Value};
 use crate::{Error, Result};
 
 /// The records of JSON lines.
@@ -132,15 +132,23 @@ fn fields(json: Json, line: &str, replaced: bool, number: u64, options: &TextOpt
         Json::Array(items) if is_messages(&items) => chat(line, name),
         Json::Array(items) => {
             let integers: Option<Vec<i64>> = items.iter().map(integer).collect();
-            integers.map_or(Value::Other("a list"), Value::Integers)
+            integers.map_or(Value::Other(A_LIST), Value::Integers)
         }
         Json::Object(_) => Value::Other("an object"),
+    };
+    let inner = match (&options.column, options.inside()) {
+        (Some(column), Some((outer, inner))) if !object.contains_key(column) => {
+            let first = object.get(outer);
+            let found = inner.fold(first, |json, name| json.and_then(|json| json.get(name)));
+            found.cloned().map(|json| (column.clone(), value(column, json)))
+        }
+        _ => None,
     };
     let fields = object.into_iter().map(|(name, json)| {
         let value = value(&name, json);
         (name, value)
     });
-    Record { fields: fields.collect(), number, instead: None }
+    Record { fields: fields.chain(inner).collect(), number, instead: None }
 }
 
 fn in_words(json: &Json) -> &'static str {
@@ -167,7 +175,7 @@ fn chat(line: &str, name: &str) -> Value {
     let table: serde_json::Result<HashMap<String, minijinja::Value>> =
         serde_json::from_str(again.as_deref().unwrap_or(line));
     let messages = table.ok().and_then(|mut table| Chat::of(table.remove(name)?));
-    messages.map_or(Value::Other("a list"), Value::Chat)
+    messages.map_or(Value::Other(A_LIST), Value::Chat)
 }
 
 #[cfg(test)]

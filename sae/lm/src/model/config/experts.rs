@@ -14,6 +14,7 @@ impl<'a> Family<'a> {
         let f = &self.fields;
         Ok(match self.kind {
             "olmoe" | "mixtral" | "gpt_oss" | "granitemoe" | "granitemoeshared" | "plain_moe" => true,
+            "gemma4_text" => f.flag("enable_moe_block", false)?,
             "qwen2_moe" | "qwen3_moe" => {
                 let dense = f.list("mlp_only_layers")?.unwrap_or_default();
                 let step = f.size(&["decoder_sparse_step"])?.unwrap_or(1);
@@ -31,15 +32,15 @@ impl<'a> Family<'a> {
         })
     }
 
-    /// The experts of the layers that have some.
+    /// The experts of a layer that has some.
     ///
     /// # Errors
     /// No number of experts, of experts per token or of hidden units; a router or an activation that is not
     /// read.
-    pub fn experts(&self) -> Result<ExpertsConfig> {
+    pub fn experts(&self, layer: usize) -> Result<ExpertsConfig> {
         let f = &self.fields;
         let names = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
-        let hidden = match self.is(&["qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3"]) {
+        let hidden = match self.is(&["qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "gemma4_text"]) {
             true => f.needed(&["moe_intermediate_size"])?,
             false => f.needed(&["intermediate_size"])?,
         };
@@ -52,16 +53,17 @@ impl<'a> Family<'a> {
         let gpt_oss = self.kind == "gpt_oss";
         Ok(ExpertsConfig {
             experts: f.needed(&names)?,
-            k: f.needed(&["num_experts_per_tok", "moe_topk", "moe_top_k"])?,
+            k: f.needed(&["num_experts_per_tok", "moe_topk", "moe_top_k", "top_k_experts"])?,
             hidden,
             activation: if gpt_oss { clamped()? } else { self.activation()? },
             bias: gpt_oss,
             gated: self.kind != "plain_moe",
             router: self.router()?,
-            shared: self.shared(hidden)?,
+            shared: self.shared(layer, hidden)?,
             naming: match self.kind {
                 "mixtral" => ExpertNaming::Mixtral,
                 "gpt_oss" => ExpertNaming::GptOss,
+                "gemma4_text" => ExpertNaming::Gemma4,
                 "granitemoe" | "granitemoeshared" => ExpertNaming::Granite,
                 _ => ExpertNaming::Mlp,
             },
@@ -82,7 +84,7 @@ impl<'a> Family<'a> {
         };
         let scale = f.number(&["routed_scaling_factor"])?;
         Ok(match self.kind {
-            "mixtral" => RouterConfig { normalise: true, ..plain },
+            "mixtral" | "gemma4_text" => RouterConfig { normalise: true, ..plain },
             "gpt_oss" => {
                 RouterConfig { score: Score::SoftmaxOfChosen, bias: true, normalise: false, ..plain }
             }
@@ -150,7 +152,7 @@ impl<'a> Family<'a> {
         })
     }
 
-    fn shared(&self, hidden: usize) -> Result<Option<Shared>> {
+    fn shared(&self, layer: usize, hidden: usize) -> Result<Option<Shared>> {
         let f = &self.fields;
         let shared = match self.kind {
             "qwen2_moe" => f.size(&["shared_expert_intermediate_size"])?.or(Some(5632)),
@@ -159,6 +161,7 @@ impl<'a> Family<'a> {
                 Some(f.size(&["n_shared_experts"])?.unwrap_or(default).saturating_mul(hidden))
             }
             "granitemoeshared" => f.size(&["shared_intermediate_size"])?,
+            "gemma4_text" => Some(self.intermediate(layer)?),
             _ => None,
         };
         let Some(hidden) = shared.filter(|n| *n > 0) else { return Ok(None) };

@@ -14,12 +14,15 @@ use super::{
 use crate::Result;
 
 /// Families that are read, as `model_type` names them.
-pub(super) const FAMILIES: [&str; 27] = [
+pub(super) const FAMILIES: [&str; 30] = [
     "arcee",
     "deepseek_v2",
     "deepseek_v3",
     "gemma2",
     "gemma3_text",
+    "gemma3n_text",
+    "gemma4_text",
+    "gemma4_unified_text",
     "gpt2",
     "gpt_neox",
     "gpt_oss",
@@ -52,7 +55,7 @@ pub(super) struct Family<'a> {
     pub kind: &'a str,
     pub fields: Fields<'a>,
     pub d_model: usize,
-    layers: usize,
+    pub layers: usize,
 }
 
 /// Reads a configuration; shapes are not yet checked against each other.
@@ -87,7 +90,7 @@ impl Family<'_> {
     }
 
     fn is_gemma(&self) -> bool {
-        self.is(&["gemma2", "gemma3_text"])
+        self.is(&["gemma2", "gemma3_text"]) || self.is_gemma_3n() || self.is_gemma_4()
     }
 
     pub fn is_granite(&self) -> bool {
@@ -99,8 +102,7 @@ impl Family<'_> {
         let granite = |name| if self.is_granite() { f.number(&[name]) } else { Ok(None) };
         let tied = self.is_gemma() || self.is(&["gpt2", "smollm3"]);
         let root = if self.is_gemma() { (self.d_model as f64).sqrt() } else { 1.0 };
-        // EmbeddingGemma: every token sees every other, so a row would depend on what follows.
-        f.only("use_bidirectional_attention", false)?;
+        self.only_causal()?;
         Ok(Config {
             model_type: self.kind.to_owned(),
             layout: match self.kind {
@@ -120,8 +122,23 @@ impl Family<'_> {
             logit_cap: f.number(&["final_logit_softcapping"])?,
             bos_token_id: f.token("bos_token_id")?,
             eos_token_id: f.token("eos_token_id")?,
+            streams: self.streams()?,
+            per_layer: self.per_layer()?,
             blocks: (0..self.layers).map(|layer| self.block(layer)).collect::<Result<_>>()?,
         })
+    }
+
+    /// EmbeddingGemma: every token sees every other, so a row would depend on what follows. Gemma 4 lets the
+    /// parts of a picture do so (`vision`), which no text has.
+    fn only_causal(&self) -> Result<()> {
+        let name = "use_bidirectional_attention";
+        match self.fields.get(&[name]) {
+            Some((_, Value::String(who))) if who == "vision" => Ok(()),
+            Some((_, Value::String(who))) => Err(self
+                .fields
+                .error(format!("{name} is `{who}`: a token's activation depends on the tokens after it"))),
+            _ => self.fields.only(name, false),
+        }
     }
 
     /// The norms' kind and ε.
@@ -131,7 +148,7 @@ impl Family<'_> {
     pub fn norm(&self) -> Result<NormConfig> {
         let kind = match self.kind {
             "gpt2" | "gpt_neox" => NormKind::Layer,
-            _ if self.is_gemma() => NormKind::RmsPlusOne,
+            "gemma2" | "gemma3_text" => NormKind::RmsPlusOne,
             _ => NormKind::Rms,
         };
         let eps = self.fields.number(&["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"])?;
@@ -150,6 +167,8 @@ impl Family<'_> {
             norm: self.norm()?,
             form,
             residual_scale: scale.unwrap_or(1.0),
+            laurel: self.laurel()?,
+            scaled: self.is_gemma_4(),
             attention: self.attention(layer)?,
             mlp: self.mlp(layer)?,
         })
@@ -180,23 +199,24 @@ impl Family<'_> {
     /// As [`Family::activation`].
     pub fn dense(&self, hidden: usize, bias: bool) -> Result<DenseConfig> {
         let gated = !self.is(&["gpt2", "gpt_neox", "arcee"]);
-        Ok(DenseConfig { hidden, activation: self.activation()?, gated, bias, joined: false })
+        Ok(DenseConfig { hidden, activation: self.activation()?, gated, bias, joined: false, sparsity: 0.0 })
     }
 
     fn mlp(&self, layer: usize) -> Result<MlpConfig> {
         let f = &self.fields;
         if self.has_experts(layer)? {
-            return Ok(MlpConfig::Experts(self.experts()?));
+            return Ok(MlpConfig::Experts(self.experts(layer)?));
         }
         if self.kind == "monet" {
             return Ok(MlpConfig::Monet(self.monet(layer)?));
         }
         let hidden = match self.kind {
             "gpt2" => f.size(&["n_inner"])?.unwrap_or(4 * self.d_model),
-            _ => f.needed(&["intermediate_size"])?,
+            _ => self.intermediate(layer)?,
         };
         let bias = !self.is(&["gpt2", "gpt_neox"]);
         let bias = if bias { f.flag("mlp_bias", false)? } else { true };
-        Ok(MlpConfig::Dense(self.dense(hidden, bias)?))
+        let sparsity = self.sparsity(layer)?;
+        Ok(MlpConfig::Dense(DenseConfig { sparsity, ..self.dense(hidden, bias)? }))
     }
 }

@@ -10,8 +10,14 @@ use crate::Result;
 
 /// Models around a language model that is one of the families read, the family where `text_config` does not
 /// name it, and whether its output matrix is the embedding where the model does not say.
-pub(super) const AROUND: [(&str, &str, bool); 3] =
-    [("gemma3", "gemma3_text", true), ("llava", "llama", false), ("mistral3", "mistral", true)];
+pub(super) const AROUND: [(&str, &str, bool); 6] = [
+    ("gemma3", "gemma3_text", true),
+    ("gemma3n", "gemma3n_text", true),
+    ("gemma4", "gemma4_text", true),
+    ("gemma4_unified", "gemma4_unified_text", true),
+    ("llava", "llama", false),
+    ("mistral3", "mistral", true),
+];
 
 /// Fields that may stand outside `text_config` and mean the language model.
 const SHARED: [&str; 3] = ["bos_token_id", "eos_token_id", "quantization_config"];
