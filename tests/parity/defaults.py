@@ -11,9 +11,9 @@ import sys
 
 from transformers import CONFIG_MAPPING
 
-FAMILIES = """arcee deepseek_v2 deepseek_v3 gemma2 gemma3_text gemma3n_text gemma4_text gemma4_unified_text gpt2 gpt_neox gpt_oss granite
-granitemoe granitemoeshared llama ministral ministral3 mistral mixtral monet olmo2 olmo3 olmoe phi3 qwen2 qwen2_moe qwen3 qwen3_moe
-smollm3""".split()
+FAMILIES = """arcee deepseek_v2 deepseek_v3 gemma gemma2 gemma3_text gemma3n_text gemma4_text gemma4_unified_text gpt2 gpt_neox gpt_oss granite
+granitemoe granitemoeshared llama ministral ministral3 mistral mistral4 mixtral monet olmo2 olmo3 olmoe phi3 qwen2 qwen2_5_vl_text qwen2_moe qwen2_vl_text
+qwen3 qwen3_moe qwen3_vl_text smollm3""".split()
 
 FIELDS = """activation_function altup_active_idx altup_correct_scale altup_num_inputs attention_bias attention_k_eq_v attention_multiplier attn_logit_softcapping bos_token_id clip_qkv decoder_sparse_step
 embedding_multiplier enable_moe_block eos_token_id final_logit_softcapping first_k_dense_replace head_dim hidden_act hidden_activation hidden_size hidden_size_per_layer_input
@@ -26,8 +26,8 @@ shared_intermediate_size sliding_window tie_word_embeddings topk_group topk_meth
 use_sliding_window v_head_dim vocab_size vocab_size_per_layer_input""".split()
 
 
-# Classes that make a stretched rotary embedding where none is given; the others make a plain one.
-STRETCHED = ("gpt_oss", "ministral3")
+# Classes that make a stretched rotary embedding, or one of another base, where none is given.
+STRETCHED = ("gpt_oss", "ministral3", "mistral4", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
 
 
 # The configuration class that comes with Monet's checkpoints, which transformers does not have.

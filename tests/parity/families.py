@@ -116,6 +116,20 @@ FAMILIES = {
                         hidden_size_per_layer_input=6, global_head_dim=12), vision_config=None, audio_config=None)),
     "gemma4-unified": ("Gemma4UnifiedForConditionalGeneration", dict(text_config=dict(TINY, sliding_window=6, global_head_dim=16,
                        attention_k_eq_v=True, num_global_key_value_heads=1), vision_config=None, audio_config=None)),
+    "gemma": ("GemmaForCausalLM", dict(SMALL, head_dim=12, hidden_act="gelu")),
+    "arcee": ("ArceeForCausalLM", dict(SMALL, rope_parameters=YARN)),
+    "mistral4": ("Mistral4ForCausalLM", dict(LATENT, q_lora_rank=14, n_shared_experts=1, num_experts_per_tok=2, rope_parameters=dict(
+                 YARN, original_max_position_embeddings=32, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1))),
+    "qwen2_vl-pictures": ("Qwen2VLForConditionalGeneration", dict(text_config=dict(SMALL, rope_parameters=dict(
+                          rope_type="default", rope_theta=1e4, mrope_section=[1, 1, 2])), vision_config=dict(depth=1, embed_dim=8, hidden_size=32,
+                          num_heads=2, patch_size=4))),
+    "qwen2_5_vl-pictures": ("Qwen2_5_VLForConditionalGeneration", dict(text_config=dict(SMALL, tie_word_embeddings=True, rope_parameters=dict(
+                            rope_type="default", rope_theta=1e4, mrope_section=[1, 1, 2])), tie_word_embeddings=True, vision_config=dict(depth=1,
+                            hidden_size=8, intermediate_size=8, num_heads=2, patch_size=4, out_hidden_size=32, fullatt_block_indexes=[0]))),
+    "qwen3_vl-pictures": ("Qwen3VLForConditionalGeneration", dict(text_config=dict(SMALL, head_dim=12, rope_parameters=dict(
+                          rope_type="default", rope_theta=1e4, mrope_section=[2, 2, 2])), vision_config=dict(depth=1, hidden_size=8,
+                          intermediate_size=8, num_heads=2, patch_size=4, out_hidden_size=32, num_position_embeddings=16,
+                          deepstack_visual_indexes=[0]))),
 }
 
 

@@ -216,15 +216,18 @@ pub fn run(
 fn set_aside(config: &HarvestConfig, known: &DocumentLog) -> Option<String> {
     let (undecided, held_out) = known.undecided;
     let share = 100.0 * config.held_out_share;
-    let what = match held_out {
-        0 => format!("none of them was set aside ({share} % were to be)"),
-        n => format!("{n} of them were set aside ({share} % were to be)"),
+    let what = match (undecided, held_out) {
+        (1, 0) => "it was not set aside".to_owned(),
+        (1, _) => "it was set aside".to_owned(),
+        (_, 0) => "none of them was set aside".to_owned(),
+        (_, 1) => "1 of them was set aside".to_owned(),
+        (_, n) => format!("{n} of them were set aside"),
     };
     let who = match undecided {
         1 => "1 document does not say whether it is held out".to_owned(),
         n => format!("{n} documents do not say whether they are held out"),
     };
-    (undecided > 0).then(|| format!("{who}; {what}"))
+    (undecided > 0).then(|| format!("{who}; {what} (the share was to be {share} %)"))
 }
 
 fn finish(model: &LanguageModel, sinks: Vec<Sink>, batches: u64, known: &DocumentLog) -> Result<()> {

@@ -325,9 +325,7 @@ impl Attention {
 }
 
 fn missing(layer: usize) -> Error {
-    Error::data(format!(
-        "the keys and values of layer {layer} were not kept for the layers that read them"
-    ))
+    Error::data(format!("the keys and values of layer {layer} were not kept for the layers that read them"))
 }
 
 fn query(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Linear> {

@@ -104,7 +104,9 @@ impl Block {
                         MlpConfig::Dense(dense) => dense.activation,
                         MlpConfig::Experts(experts) => experts.activation,
                         MlpConfig::Monet(_) => {
-                            return Err(Error::data("Monet's blocks have no embeddings of their own".to_owned()));
+                            return Err(Error::data(
+                                "Monet's blocks have no embeddings of their own".to_owned(),
+                            ));
                         }
                     };
                     Some(PerLayerGate::load(&mut loader, (own.width, activation), config.norm, d_model)?)

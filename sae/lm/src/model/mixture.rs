@@ -128,8 +128,8 @@ impl Mixture {
         MoeLayer { layer, router, gain, experts: &self.experts }
     }
 
-    /// `x [rows, len, d_model]`, normed from `stream` → what is added to the residual stream. If the tokens follow others of
-    /// their context, `used` is how often each expert was chosen there.
+    /// `x [rows, len, d_model]`, normed from `stream` → what is added to the residual stream. If the tokens follow
+    /// others of their context, `used` is how often each expert was chosen there.
     ///
     /// # Errors
     /// An error of the tap; a replacement of a different shape; an `x` of a different width.

@@ -92,6 +92,12 @@ pub struct ChatTemplate {
     eos: String,
 }
 
+/// What a template may cost at one chat, as Jinja for Rust counts it: an instruction, or 64 bytes made or looked at.
+/// Published ones take a few hundred per message.
+const FUEL: u64 = 250_000;
+/// … and for every byte of the chat.
+const FUEL_PER_BYTE: u64 = 16;
+
 /// The name of the template in its environment.
 const NAME: &str = "chat_template";
 
@@ -140,12 +146,19 @@ impl ChatTemplate {
             .environment
             .as_ref()
             .map_err(|e| Error::request(format!("the model's chat template cannot be used: {e}")))?;
+        let mut size = String::new();
+        json(&chat.0, None, 0, &mut size);
+        let mut environment = environment.clone();
+        environment.set_fuel(Some(FUEL + FUEL_PER_BYTE * size.len() as u64));
         let rendered = environment.get_template(NAME).and_then(|template| template.render(context));
         rendered.map_err(|e| Error::data(format!("the model's chat template: {}", said(&e))))
     }
 }
 
 fn said(error: &minijinja::Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "it takes more steps than a chat of this length needs; perhaps it never ends".to_owned();
+    }
     error.detail().map_or_else(|| error.to_string(), str::to_owned)
 }
 
@@ -451,6 +464,8 @@ mod tests {
                 .unwrap(),
             "x"
         );
+        let endless = "{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}";
+        assert!(render(endless).unwrap_err().contains("perhaps it never ends"));
         let error = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
         assert!(error.contains("roles must alternate"), "{error}");
         let broken = ChatTemplate::new("{% if %}", "", "").render(&chat(TALK)).unwrap_err();

@@ -72,7 +72,7 @@ impl Family<'_> {
         let latent = self.latent()?;
         let default = match self.kind {
             "qwen3" => 128,
-            "gemma2" | "gemma3_text" | "gemma3n_text" | "gemma4_text" | "gemma4_unified_text" => 256,
+            _ if self.is_gemma() => 256,
             "gpt_oss" => 64,
             "ministral3" => 128,
             _ => self.d_model / heads.max(1),
@@ -89,7 +89,7 @@ impl Family<'_> {
             "gpt_neox" | "gpt_oss" => f.flag("attention_bias", true)?,
             _ => f.flag("attention_bias", false)?,
         };
-        let one_kv_head_a_head = self.is(&["gpt2", "gpt_neox", "deepseek_v2", "deepseek_v3"]);
+        let one_kv_head_a_head = self.is(&["gpt2", "gpt_neox"]) || latent.is_some();
         let kv_heads = if one_kv_head_a_head { None } else { f.size(&["num_key_value_heads"])? };
         let kv_heads = of_layer("num_key_value_heads")?.or(kv_heads);
         let shares = self.shares(layer)?;
@@ -125,7 +125,7 @@ impl Family<'_> {
                 root(d_head as f64) / if inverse { (layer + 1) as f64 } else { 1.0 }
             }
             "gemma2" | "gemma3_text" => root(f.number(&["query_pre_attn_scalar"])?.unwrap_or(256.0)),
-            "deepseek_v2" | "deepseek_v3" => {
+            "deepseek_v2" | "deepseek_v3" | "mistral4" => {
                 root(d_head as f64) * RopeFields::new(self.fields, None)?.scale_correction()?
             }
             _ if self.is_granite() => f.number(&["attention_multiplier"])?.unwrap_or(1.0),
@@ -146,7 +146,7 @@ impl Family<'_> {
     }
 
     fn latent(&self) -> Result<Option<LatentConfig>> {
-        if !self.is(&["deepseek_v2", "deepseek_v3"]) {
+        if !self.is(&["deepseek_v2", "deepseek_v3", "mistral4"]) {
             return Ok(None);
         }
         let f = &self.fields;
@@ -221,7 +221,7 @@ impl Family<'_> {
             dims: latent.map_or((d_head as f64 * share) as usize, |l| l.d_rope),
             interleaved: match self.kind {
                 "deepseek_v2" => true,
-                "deepseek_v3" => f.flag("rope_interleave", true)?,
+                "deepseek_v3" | "mistral4" => f.flag("rope_interleave", true)?,
                 _ => false,
             },
             scaling,

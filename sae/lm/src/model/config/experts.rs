@@ -5,6 +5,10 @@ use super::moe::ExpertNaming;
 use super::{Activation, DenseConfig, ExpertsConfig, Groups, RouterConfig, Score, Shared};
 use crate::Result;
 
+/// Families whose experts have a size of their own next to that of a dense MLP.
+const OWN_SIZE: [&str; 6] =
+    ["qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "mistral4", "gemma4_text"];
+
 impl<'a> Family<'a> {
     /// Whether a layer has experts.
     ///
@@ -21,7 +25,7 @@ impl<'a> Family<'a> {
                 let named = dense.iter().any(|l| l.as_u64() == Some(layer as u64));
                 !named && step > 0 && (layer + 1).is_multiple_of(step)
             }
-            "deepseek_v2" | "deepseek_v3" => {
+            "deepseek_v2" | "deepseek_v3" | "mistral4" => {
                 let default = if self.kind == "deepseek_v3" { 3 } else { 0 };
                 if f.size(&["moe_layer_freq"])?.is_some_and(|n| n != 1) {
                     return Err(f.error("moe_layer_freq is not 1; this version reads 1 only"));
@@ -40,7 +44,7 @@ impl<'a> Family<'a> {
     pub fn experts(&self, layer: usize) -> Result<ExpertsConfig> {
         let f = &self.fields;
         let names = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
-        let hidden = match self.is(&["qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "gemma4_text"]) {
+        let hidden = match self.is(&OWN_SIZE) {
             true => f.needed(&["moe_intermediate_size"])?,
             false => f.needed(&["intermediate_size"])?,
         };
@@ -77,7 +81,7 @@ impl<'a> Family<'a> {
             bias: false,
             correction: false,
             groups: None,
-            normalise: f.flag("norm_topk_prob", self.is(&["mixtral", "deepseek_v3"]))?,
+            normalise: f.flag("norm_topk_prob", self.is(&["mixtral", "deepseek_v3", "mistral4"]))?,
             scale: 1.0,
             capacity: None,
             by_sparsity: false,
@@ -128,6 +132,9 @@ impl<'a> Family<'a> {
                     ..plain
                 }
             }
+            "mistral4" => {
+                RouterConfig { groups: Some(self.groups(2)?), scale: scale.unwrap_or(1.0), ..plain }
+            }
             _ => plain,
         })
     }
@@ -156,8 +163,8 @@ impl<'a> Family<'a> {
         let f = &self.fields;
         let shared = match self.kind {
             "qwen2_moe" => f.size(&["shared_expert_intermediate_size"])?.or(Some(5632)),
-            "deepseek_v2" | "deepseek_v3" => {
-                let default = if self.kind == "deepseek_v3" { 1 } else { 2 };
+            "deepseek_v2" | "deepseek_v3" | "mistral4" => {
+                let default = if self.kind == "deepseek_v2" { 2 } else { 1 };
                 Some(f.size(&["n_shared_experts"])?.unwrap_or(default).saturating_mul(hidden))
             }
             "granitemoeshared" => f.size(&["shared_intermediate_size"])?,

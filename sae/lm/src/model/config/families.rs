@@ -14,10 +14,11 @@ use super::{
 use crate::Result;
 
 /// Families that are read, as `model_type` names them.
-pub(super) const FAMILIES: [&str; 30] = [
+pub(super) const FAMILIES: [&str; 32] = [
     "arcee",
     "deepseek_v2",
     "deepseek_v3",
+    "gemma",
     "gemma2",
     "gemma3_text",
     "gemma3n_text",
@@ -33,6 +34,7 @@ pub(super) const FAMILIES: [&str; 30] = [
     "ministral",
     "ministral3",
     "mistral",
+    "mistral4",
     "mixtral",
     "monet",
     "olmo2",
@@ -46,6 +48,11 @@ pub(super) const FAMILIES: [&str; 30] = [
     "qwen3_moe",
     "smollm3",
 ];
+
+/// Language models inside others that are built like one of the families; only the defaults of their classes
+/// are their own. With text alone, the three positions of Qwen's rotary embedding are one.
+const BUILT_LIKE: [(&str, &str); 3] =
+    [("qwen2_vl_text", "qwen2"), ("qwen2_5_vl_text", "qwen2"), ("qwen3_vl_text", "qwen3")];
 
 /// Blocks of a model at most; the largest known have fewer than 200.
 const MOST_BLOCKS: usize = 4096;
@@ -62,11 +69,12 @@ pub(super) struct Family<'a> {
 pub(super) fn read(json: &Value, path: &Path) -> Result<Config> {
     let json = text_part(json, path)?;
     let fields = Fields::new(&json, path)?;
-    let kind = fields.text(&["model_type"])?.unwrap_or("(none)");
+    let own = fields.text(&["model_type"])?.unwrap_or("(none)");
+    let kind = BUILT_LIKE.iter().find(|(name, _)| *name == own).map_or(own, |(_, like)| like);
     if !FAMILIES.contains(&kind) {
         return Err(refused::error(kind, &FAMILIES, path));
     }
-    let fields = fields.with_defaults_of(kind);
+    let fields = fields.with_defaults_of(own);
     if let Some((_, quantised)) = fields.get(&["quantization_config"]) {
         let method = quantised.get("quant_method").and_then(Value::as_str).unwrap_or("some method");
         // The experts of GPT-OSS, which are dequantised when they are taken.
@@ -89,8 +97,8 @@ impl Family<'_> {
         kinds.contains(&self.kind)
     }
 
-    fn is_gemma(&self) -> bool {
-        self.is(&["gemma2", "gemma3_text"]) || self.is_gemma_3n() || self.is_gemma_4()
+    pub fn is_gemma(&self) -> bool {
+        self.is(&["gemma", "gemma2", "gemma3_text"]) || self.is_gemma_3n() || self.is_gemma_4()
     }
 
     pub fn is_granite(&self) -> bool {
@@ -148,7 +156,7 @@ impl Family<'_> {
     pub fn norm(&self) -> Result<NormConfig> {
         let kind = match self.kind {
             "gpt2" | "gpt_neox" => NormKind::Layer,
-            "gemma2" | "gemma3_text" => NormKind::RmsPlusOne,
+            "gemma" | "gemma2" | "gemma3_text" => NormKind::RmsPlusOne,
             _ => NormKind::Rms,
         };
         let eps = self.fields.number(&["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"])?;
@@ -159,6 +167,7 @@ impl Family<'_> {
         let form = match self.kind {
             "gpt_neox" if self.fields.flag("use_parallel_residual", true)? => BlockForm::Parallel,
             "olmo2" | "olmo3" => BlockForm::PostNorm,
+            "gemma" => BlockForm::Sequential,
             _ if self.is_gemma() => BlockForm::Sandwich,
             _ => BlockForm::Sequential,
         };
@@ -182,7 +191,8 @@ impl Family<'_> {
         let names = ["hidden_activation", "hidden_act", "activation_function"];
         match self.fields.text(&names)?.unwrap_or("silu") {
             "silu" | "swish" => Ok(Activation::Silu),
-            // Gemma's first configurations have `gelu` and mean the approximation, which their hidden_activation names.
+            // Gemma's first configurations have `gelu` and mean the approximation.
+            "gelu" if self.kind == "gemma" => Ok(Activation::GeluTanh),
             "gelu" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
             "relu" => Ok(Activation::Relu),

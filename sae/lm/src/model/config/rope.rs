@@ -204,7 +204,8 @@ impl<'a> RopeFields<'a> {
     pub fn scaling(&self) -> Result<Scaling> {
         let kind = self.own.map_or(Ok(None), |own| own.text(&["rope_type", "type"]))?;
         match kind.unwrap_or("default") {
-            "default" => Ok(Scaling::None),
+            // Of Qwen's models that see pictures: three positions, which are one where there are none.
+            "default" | "mrope" => Ok(Scaling::None),
             "linear" => Ok(Scaling::Linear { factor: self.needed("factor")? }),
             "llama3" => Ok(Scaling::Llama3 {
                 factor: self.needed("factor")?,
