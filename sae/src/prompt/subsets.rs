@@ -57,8 +57,7 @@ impl<'a> Subsets<'a> {
             })?),
         };
         let batch = prompter.batch(&reading.tokens[..=position])?.unpadded();
-        let value: Vec<f32> =
-            reading.value.narrow(1, 0, batch.contexts.len)?.flatten_all()?.to_vec1()?;
+        let value: Vec<f32> = reading.value.narrow(1, 0, batch.contexts.len)?.flatten_all()?.to_vec1()?;
         let of = |token: usize| {
             let (features, values) = reading.codes.row(token);
             features.iter().zip(values).map(move |(&feature, &activation)| Code {
@@ -121,7 +120,10 @@ impl<'a> Subsets<'a> {
             let moved = (self.tensor(rows, part.len())? + shift.as_tensor())?;
             let gradients = self.scalar(&self.residual(moved)?)?.sum_all()?.backward()?;
             let gradient = gradients.get(&shift).ok_or_else(|| {
-                Error::data(format!("no gradient reached {}: nothing after it depends on it", self.prompter.hook))
+                Error::data(format!(
+                    "no gradient reached {}: nothing after it depends on it",
+                    self.prompter.hook
+                ))
             })?;
             let gradient: Vec<f32> = gradient.sum(0)?.flatten_all()?.to_vec1()?;
             sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g / STEPS as f32);

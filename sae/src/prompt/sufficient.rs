@@ -1,7 +1,8 @@
 //! A prediction by few features: a small set of codes that keeps it when all other codes of the dictionary are gone.
 //!
 //! A code is a feature at a token. Codes are ranked by [attribution](super::subsets), the shortest beginning of that ranking that keeps
-//! the prediction is found by doubling and halving, and then every member that can go does. So the set holds by the model's
+//! the prediction is found by doubling and halving, and then every member that can go does. A second set grows from none, each time by the
+//! code that brings it nearest; the smaller of both is kept. So the set holds by the model's
 //! own passes, and none of its members can be left out; a smaller set of different codes may exist, which only a search through all
 //! sets could rule out. What the dictionary misses stays in place: how much of the prediction that carries alone is reported.
 
@@ -17,6 +18,8 @@ use kernels::feature::norm_squared;
 
 /// Where the random sets begin among the draws of [`Purpose::Controls`].
 const SETS: u64 = 5 << 40;
+/// Codes that a set may grow by.
+const WIDTH: usize = 32;
 
 /// What is to be kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -261,17 +264,27 @@ impl<'a> Search<'a> {
 
     /// A set that keeps the prediction and none of whose members can be left out, in the ranking's order.
     fn minimal(&mut self) -> Result<Vec<usize>> {
-        let mut set = self.beginning()?;
+        let beginning = self.beginning()?;
+        let set = self.without_idle(beginning)?;
+        // Codes act together: one that is next in the ranking need not be the one that brings a set nearest.
+        match self.grown(set.len())? {
+            Some(other) => {
+                let other = self.without_idle(other)?;
+                Ok(if other.len() < set.len() { other } else { set })
+            }
+            None => Ok(set),
+        }
+    }
+
+    /// `set` without the members that can go, one after the other.
+    fn without_idle(&mut self, mut set: Vec<usize>) -> Result<Vec<usize>> {
         loop {
             let before = set.len();
             // The last to come are the first to go. Candidates are tried many to a pass; after one has gone, those after it are tried anew.
             let mut at = set.len();
             while at > 0 {
                 let first = at.saturating_sub(self.subsets.rows());
-                let tried: Vec<Vec<usize>> = (first..at)
-                    .rev()
-                    .map(|gone| set.iter().copied().enumerate().filter(|(i, _)| *i != gone).map(|(_, c)| c).collect())
-                    .collect();
+                let tried: Vec<Vec<usize>> = (first..at).rev().map(|gone| without(&set, gone)).collect();
                 let values = self.values(&tried)?;
                 match values.iter().position(|&value| self.keeps(value)) {
                     Some(i) => {
@@ -285,6 +298,29 @@ impl<'a> Search<'a> {
                 return Ok(set);
             }
         }
+    }
+
+    /// A set of fewer than `size` codes that keeps the prediction, grown from none by whichever of the codes with the largest
+    /// attributions brings it nearest, if there is one.
+    fn grown(&mut self, size: usize) -> Result<Option<Vec<usize>>> {
+        let mut candidates = self.order.clone();
+        let strength = |code: &usize| self.attributions[*code].abs();
+        candidates.sort_by(|a, b| strength(b).total_cmp(&strength(a)).then(a.cmp(b)));
+        candidates.truncate(WIDTH);
+        let mut set = Vec::new();
+        while set.len() + 1 < size && !candidates.is_empty() {
+            let with = |&code: &usize| set.iter().copied().chain([code]).collect();
+            let tried: Vec<Vec<usize>> = candidates.iter().map(with).collect();
+            let values = self.values(&tried)?;
+            let far = |i: usize| (f64::from(values[i]) - f64::from(self.clean)).abs();
+            let Some(nearest) = (0..values.len()).min_by(|&a, &b| far(a).total_cmp(&far(b))) else { break };
+            set.push(candidates.remove(nearest));
+            if self.keeps(values[nearest]) {
+                set.sort_by_key(|code| self.order.iter().position(|ranked| ranked == code));
+                return Ok(Some(set));
+            }
+        }
+        Ok(None)
     }
 
     /// The shortest beginning of the ranking that doubling and halving find.
@@ -346,6 +382,11 @@ impl<'a> Search<'a> {
     }
 }
 
+/// `set` without its member at `gone`.
+fn without(set: &[usize], gone: usize) -> Vec<usize> {
+    set.iter().enumerate().filter(|(i, _)| *i != gone).map(|(_, &code)| code).collect()
+}
+
 /// 0, 1, 2, 3, 4, 6, 8, 12, … and `all`.
 fn sizes(all: usize) -> Vec<usize> {
     let mut sizes = vec![0, 1];
@@ -360,14 +401,4 @@ fn sizes(all: usize) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::sizes;
-
-    #[test]
-    fn sizes_end_with_all() {
-        assert_eq!(sizes(0), [0]);
-        assert_eq!(sizes(1), [0, 1]);
-        assert_eq!(sizes(9), [0, 1, 2, 3, 4, 6, 8, 9]);
-        assert_eq!(sizes(13), [0, 1, 2, 3, 4, 6, 8, 12, 13]);
-    }
-}
+mod tests;
