@@ -10,6 +10,7 @@
 //! reach a different one. The key stands in one header and nowhere else: not in errors, not in `Debug`, not in what is kept.
 
 mod address;
+pub mod scripted;
 #[cfg(test)]
 mod tests;
 

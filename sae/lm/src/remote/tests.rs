@@ -1,68 +1,13 @@
 //! Against a small server on this machine that is busy, silent, broken and strict.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::scripted::{Reply, start};
 use super::{Address, ChatOptions, ChatRequest, ChatServer};
 use crate::Error;
-
-/// What a server does with a request: an answer with its headers, or silence.
-enum Reply {
-    Status(u16, &'static str, String),
-    Silence(Duration),
-}
-
-type Script = Box<dyn FnMut(&Value, &str) -> Reply + Send>;
-
-/// Starts a server; gives its address.
-fn start(script: Script) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let script = Arc::new(Mutex::new(script));
-    // Ends with the process.
-    std::thread::spawn(move || {
-        listener.incoming().flatten().for_each(|stream| drop(serve(stream, &script)));
-    });
-    address
-}
-
-fn serve(mut stream: TcpStream, script: &Mutex<Script>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let (mut length, mut key) = (0, String::new());
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let (name, value) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
-        match name.to_lowercase().as_str() {
-            "" => break,
-            "content-length" => length = value.trim().parse().unwrap(),
-            "authorization" => key = value.trim().to_owned(),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let reply = (script.lock().unwrap())(&serde_json::from_slice(&body).unwrap(), &key);
-    match reply {
-        Reply::Silence(time) => std::thread::sleep(time),
-        Reply::Status(status, headers, text) => write!(
-            stream,
-            "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{text}",
-            text.len()
-        )?,
-    }
-    Ok(())
-}
-
-fn said(text: &str) -> Reply {
-    let usage = json!({"prompt_tokens": 5, "completion_tokens": 2});
-    let body = json!({"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage});
-    Reply::Status(200, "", body.to_string())
-}
 
 fn server(address: &str, key: Option<&str>) -> ChatServer {
     let options =
@@ -83,15 +28,15 @@ fn request() -> ChatRequest {
 
 #[test]
 fn an_answer_comes_with_its_tokens_and_the_request_with_its_key() {
-    let address = start(Box::new(|body, key| {
+    let address = start(|body, key| {
         assert_eq!(
             (body["model"].as_str(), body["messages"][1]["content"].as_str()),
             (Some("m"), Some("what?"))
         );
         assert_eq!((body["temperature"].as_f64(), body["seed"].as_u64()), (Some(0.0), Some(3)));
         assert_eq!(body["response_format"]["type"], "json_schema");
-        said(key)
-    }));
+        Reply::said(key)
+    }).unwrap();
     let server = server(&address, Some("sk-1"));
     let answer = server.ask(&request(), &|| false).unwrap();
     assert_eq!(
@@ -104,13 +49,13 @@ fn an_answer_comes_with_its_tokens_and_the_request_with_its_key() {
 #[test]
 fn a_schema_that_is_refused_is_left_out_from_then_on() {
     let mut asked = 0;
-    let address = start(Box::new(move |body, _| {
+    let address = start(move |body, _| {
         asked += 1;
         match body.get("response_format") {
             Some(_) => Reply::Status(400, "", r#"{"error":{"message":"response_format: no"}}"#.into()),
-            None => said(&asked.to_string()),
+            None => Reply::said(&asked.to_string()),
         }
-    }));
+    }).unwrap();
     let server = server(&address, None);
     assert_eq!(server.ask(&request(), &|| false).unwrap().text, "2");
     assert_eq!(server.ask(&request(), &|| false).unwrap().text, "3", "not tried again");
@@ -119,18 +64,18 @@ fn a_schema_that_is_refused_is_left_out_from_then_on() {
 #[test]
 fn busy_servers_are_given_the_time_that_they_ask_for() {
     let mut asked = 0;
-    let address = start(Box::new(move |_, _| {
+    let address = start(move |_, _| {
         asked += 1;
         match asked {
             1..=4 => Reply::Status(429, "Retry-After: 0.05\r\n", "{}".into()),
-            _ => said("yes"),
+            _ => Reply::said("yes"),
         }
-    }));
+    }).unwrap();
     let began = Instant::now();
     assert_eq!(server(&address, None).ask(&request(), &|| false).unwrap().text, "yes");
     assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
 
-    let address = start(Box::new(|_, _| Reply::Status(429, "Retry-After: 86400\r\n", "{}".into())));
+    let address = start(|_, _| Reply::Status(429, "Retry-After: 86400\r\n", "{}".into())).unwrap();
     let error = server(&address, None).ask(&request(), &|| false).unwrap_err();
     assert!(matches!(error, Error::Network(_)) && error.to_string().contains("86400 s"), "{error}");
 }
@@ -147,10 +92,10 @@ fn what_breaks_is_repeated_and_then_named() {
     for (reply, named) in replies {
         *seen.lock().unwrap() = 0;
         let counted = seen.clone();
-        let address = start(Box::new(move |_, _| {
+        let address = start(move |_, _| {
             *counted.lock().unwrap() += 1;
             reply()
-        }));
+        }).unwrap();
         let error = server(&address, None).ask(&request(), &|| false).unwrap_err();
         assert!(matches!(error, Error::Network(_)) && error.to_string().contains(named), "{error}");
         if named != "timeout" {
@@ -163,10 +108,10 @@ fn what_breaks_is_repeated_and_then_named() {
 fn refusals_are_not_repeated_and_do_not_show_the_key() {
     let seen = Arc::new(Mutex::new(0));
     let counted = seen.clone();
-    let address = start(Box::new(move |_, key| {
+    let address = start(move |_, key| {
         *counted.lock().unwrap() += 1;
         Reply::Status(401, "", json!({"error": {"message": format!("Incorrect API key: {key}")}}).to_string())
-    }));
+    }).unwrap();
     let error = server(&address, Some("sk-very-secret")).ask(&request(), &|| false).unwrap_err();
     let text = error.to_string();
     assert!(
@@ -176,14 +121,14 @@ fn refusals_are_not_repeated_and_do_not_show_the_key() {
     assert_eq!(*seen.lock().unwrap(), 1);
 
     let address =
-        start(Box::new(|_, _| Reply::Status(302, "Location: http://127.0.0.1:1/\r\n", String::new())));
+        start(|_, _| Reply::Status(302, "Location: http://127.0.0.1:1/\r\n", String::new())).unwrap();
     let error = server(&address, None).ask(&request(), &|| false).unwrap_err().to_string();
     assert!(error.contains("redirects are not followed"), "{error}");
 }
 
 #[test]
 fn a_stop_is_seen_in_a_pause() {
-    let address = start(Box::new(|_, _| Reply::Status(429, "Retry-After: 60\r\n", String::new())));
+    let address = start(|_, _| Reply::Status(429, "Retry-After: 60\r\n", String::new())).unwrap();
     let began = Instant::now();
     let error =
         server(&address, None).ask(&request(), &|| began.elapsed() > Duration::from_millis(100)).unwrap_err();
