@@ -22,6 +22,7 @@
 //! | how experts are used | [`experts::summarise`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | a small language model of your own | [`lm::pretrain::run`] |
+//! | a world whose features are known | [`synth::World`] |
 //!
 //! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.
 //! The same seed gives the same bits for any number of threads.
@@ -67,6 +68,7 @@ pub mod interop;
 pub mod matching;
 pub mod prompt;
 mod rows;
+pub mod synth;
 pub mod train;
 
 pub use lm::{Error, Progress, Quiet, Result};
