@@ -143,7 +143,8 @@ pub fn dictionary(
     let mut info = DictionaryInfo {
         model_name: Some(manifest.model.id.clone()),
         hook_name: manifest.hook.clone(),
-        dataset_path: Some(dataset.path().display().to_string()),
+        // As the run's record names it, so that a resumed run has the same bits.
+        dataset_path: resolved.config.data.as_ref().map(|path| path.display().to_string()),
         context_size: Some(manifest.context_length),
         prepend_bos: Some(leaves_out_bos(manifest)),
         ..DictionaryInfo::default()
