@@ -5,8 +5,8 @@
 mod common;
 
 use app::address::Place;
-use app::shell::App;
-use common::{data, facts, run, wait, window_at};
+use app::shell::{App, Options};
+use common::{click, data, facts, options, run, wait, wait_for, window, window_at};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
@@ -57,6 +57,7 @@ fn every_control_of_every_view_has_a_name_and_a_state() {
         Place::Feature { run: run.clone(), feature },
         Place::Claim { run: run.clone(), feature },
         Place::Map { run: run.clone() },
+        Place::Matching { run: run.clone(), with: "small".into() },
         Place::Prompt { run, feature: Some(feature) },
         Place::Dataset { dataset: data.clone(), document: Some(0) },
         Place::Token { dataset: data.clone(), document: 0, token: 3 },
@@ -64,9 +65,16 @@ fn every_control_of_every_view_has_a_name_and_a_state() {
         Place::Expert { dataset: data, layer: 0, expert: 1 },
     ];
     let mut failures = Vec::new();
-    for place in places {
+    let mut windows: Vec<_> =
+        places.into_iter().map(|place| (place.to_string(), window_at(Some(place)))).collect();
+    let (heads, circuits) = (common::heads_root(), fixtures::circuits().to_owned());
+    let of_heads = Place::Feature { run: heads.join("topk"), feature: facts::of_heads() };
+    let graph = Place::Graph { graph: circuits.join("graph") };
+    for (folder, place) in [(heads, of_heads), (circuits, graph)] {
         let name = place.to_string();
-        let mut window = window_at(Some(place));
+        windows.push((name, window(Options { folder: Some(folder), place: Some(place), ..options() })));
+    }
+    for (name, mut window) in windows {
         // More than the frame of the window: the view itself is there, and nothing is on its way.
         wait(&mut window, &name, |w| w.query_all(By::new().role(Role::Button)).count() > 8);
         for _ in 0..40 {
@@ -77,5 +85,24 @@ fn every_control_of_every_view_has_a_name_and_a_state() {
         failures
             .extend(without_state(&window).into_iter().map(|what| format!("{name}: {what} has no state")));
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn what_is_unfolded_has_names_too() {
+    let feature = facts::explained().feature;
+    let mut window = window_at(Some(Place::Runs));
+    wait_for(&mut window, "Run topk");
+    click(&mut window, "Train");
+    wait_for(&mut window, "Start training");
+    let mut failures = nameless(&window);
+    let mut window = window_at(Some(Place::Claim { run: run(), feature }));
+    wait(&mut window, "lines", |w| w.query_all_by_role(Role::Row).next().is_some());
+    let line = window.query_all_by_role(Role::Row).next().unwrap().accesskit_node().label().unwrap();
+    click(&mut window, &line);
+    click(&mut window, "Change it here");
+    wait_for(&mut window, "KL, nats/token");
+    failures.extend(nameless(&window));
+    failures.extend(without_state(&window));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -135,3 +135,80 @@ fn the_claim_of_a_feature_is_one_click_from_its_page() {
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Num5);
     wait_for(&mut window, &format!("Where does feature {feature} fire?"));
 }
+
+/// The library's own answer: the feature is ablated in the context in which the data has this place.
+fn ablated(feature: u32, (document, position): (u32, u32)) -> (sae::prompt::Effect, f32) {
+    let prompter = sae::prompt::Prompter::open(&run(), None, &sae::ModelChoice::OfTheData).unwrap();
+    let tokens = facts::tokens_of(&data(), document);
+    let begin = usize::from(prompter.model().config().bos_token_id.is_some());
+    let room = storage::Dataset::open(&data()).unwrap().manifest().context_length - begin;
+    let start = position as usize / room * room;
+    let end = tokens.len().min(start + room).min(position as usize + 17);
+    let reading = prompter.read_tokens(&tokens[start..end]).unwrap();
+    let edit = sae::prompt::Edit::Ablate;
+    let change = sae::prompt::Change { feature, edit, at: sae::prompt::Scope::Everywhere };
+    let plan = prompter.plan(&reading, &[change]).unwrap();
+    let effect = prompter.effect(&reading, &plan, (3, 0), &mut sae::Quiet).unwrap();
+    (effect, reading.activations(feature)[position as usize - start])
+}
+
+#[test]
+fn the_consequence_of_the_chosen_line_is_measured_in_its_own_context_and_kept() {
+    let (folder, own) = own_run();
+    let feature = facts::explained().feature;
+    let mut window = at(&folder.path(), &own, feature);
+    claim(&mut window, "position 0-3");
+    wait(&mut window, "the counts", |w| counts(w).is_some());
+    let strongest = |w: &Harness<'static, App>| {
+        let rows = w.query_all_by_role(egui::accesskit::Role::Row);
+        rows.filter(|row| row.accesskit_node().label().is_some_and(|l| l.contains("activation")))
+            .map(|row| row.accesskit_node().label().unwrap())
+            .next()
+    };
+    wait(&mut window, "lines", |w| strongest(w).is_some());
+    let line = strongest(&window).unwrap();
+    click(&mut window, &line);
+    click(&mut window, "Change it here");
+    wait_for(&mut window, "KL, nats/token");
+    click(&mut window, "Add to claim");
+    wait_for(&mut window, &format!("Remove: ablate {feature}"));
+    click(&mut window, "Keep");
+    click(&mut window, "Keep claim");
+    wait_for(&mut window, "Kept claim: at positions 0 to 3");
+    let kept = storage::claims::read(&own).unwrap();
+    let [one] = &kept[0].interventions[..] else { panic!("{:?}", kept[0].interventions) };
+    assert_eq!((one.change.as_str(), one.draws), (format!("ablate {feature}").as_str(), 3));
+    let (expected, value) = ablated(feature, (one.document, one.position));
+    assert!((one.kl - expected.after.mean_kl()).abs() < 1e-9, "{} {}", one.kl, expected.after.mean_kl());
+    let control = expected.control_kl().unwrap();
+    assert!((one.random_kl.unwrap()[0] - control.mean).abs() < 1e-9);
+    assert!((one.loss.unwrap()[1] - expected.after.mean_loss().unwrap()).abs() < 1e-9);
+    // What the model computes here is what the index holds.
+    let table = Run::open(&own).unwrap().activations().unwrap().unwrap();
+    let rows = storage::feature_activations::read(&table, feature).unwrap();
+    let indexed =
+        rows.iter().find(|row| (row.document, row.position) == (one.document, one.position)).unwrap();
+    assert!(
+        (indexed.value - value).abs() <= 0.02 * indexed.value,
+        "{} in the index, {value} here",
+        indexed.value
+    );
+}
+
+#[test]
+fn the_feature_is_looked_for_in_the_other_runs_by_direction_and_by_firing() {
+    let feature = facts::explained().feature;
+    let mut window = window_at(Some(Place::Claim { run: run(), feature }));
+    wait_for_part(&mut window, "Look for it in ");
+    let button = window.get_by_label_contains("Look for it in ").accesskit_node().label().unwrap();
+    click(&mut window, &button);
+    let expected =
+        sae::matching::elsewhere(&run(), feature, &root().join("variants/small"), 3, &mut sae::Quiet)
+            .unwrap();
+    let best = expected.counterparts.first().unwrap();
+    wait_for(&mut window, &format!("Go to feature {} of variants/small", best.feature));
+    wait_for_part(&mut window, &format!("{:.3}", best.cosine.unwrap()));
+    click(&mut window, &format!("Go to feature {} of variants/small", best.feature));
+    let there = Place::Feature { run: root().join("variants/small"), feature: best.feature };
+    wait(&mut window, "the page there", |w| w.state().here() == Some(there.clone()));
+}

@@ -98,6 +98,8 @@ impl Desk {
             .env("XDG_CONFIG_HOME", home.path())
             .env("XDG_RUNTIME_DIR", home.path())
             .env_remove("WAYLAND_DISPLAY")
+            // No portal either: a dialog of the desktop would be drawn by a different program.
+            .env_remove("DBUS_SESSION_BUS_ADDRESS")
             .stderr(std::fs::File::create(home.path().join("stderr")).unwrap())
             .spawn()
             .unwrap();
@@ -236,6 +238,83 @@ fn a_person_goes_from_a_document_to_experts_and_to_a_comparison() {
     desk.xdotool(&["key", "ctrl+q"]).unwrap();
     wait("what is remembered", || {
         has_all(&desk, &["\"token\": {", "\"experts\": {", "\"expert\": {", "\"matching\": {"])
+    });
+}
+
+/// What another program gets from the clipboard.
+fn clipboard(desk: &Desk) -> Option<String> {
+    run(&desk.display, "xclip", &["-selection", "clipboard", "-o"])
+}
+
+/// Puts `text` on the clipboard, as another program does. The one that offers it lives on until something else is copied.
+fn offer(desk: &Desk, text: &str) {
+    use std::io::Write as _;
+    let mut command = Command::new("xclip");
+    command.args(["-selection", "clipboard", "-i"]).env("DISPLAY", &desk.display);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait().unwrap();
+    wait("the clipboard", || clipboard(desk).filter(|found| found == text));
+}
+
+#[test]
+fn copying_pasting_searching_and_saving_reach_other_programs() {
+    if !has("xclip") {
+        return fixtures::skip("the clipboard of a real display", "xclip not installed (Debian: xclip)");
+    }
+    let copied = fixtures::copy(&root());
+    let folder = copied.path();
+    let Some(desk) = Desk::open(&folder) else { return };
+    wait("a picture", || desk.picture().filter(|(colours, _)| *colours > 100));
+    // A place that another program offers is pasted into the palette.
+    let run = folder.join("topk");
+    offer(&desk, &format!("{}#feature=9", run.display()));
+    wait("feature 9, pasted", || {
+        desk.xdotool(&[
+            "key",
+            "--clearmodifiers",
+            "ctrl+p",
+            "sleep",
+            "0.5",
+            "key",
+            "ctrl+v",
+            "sleep",
+            "0.5",
+        ])?;
+        desk.xdotool(&["key", "Return", "sleep", "1"])?;
+        has_all(&desk, &["\"feature\": 9"])
+    });
+    // Its address is copied, and another program gets it.
+    offer(&desk, "something else");
+    wait("the address of feature 10", || {
+        desk.xdotool(&["key", "n", "sleep", "0.5", "key", "ctrl+shift+c", "sleep", "0.5"])?;
+        clipboard(&desk).filter(|text| text.ends_with("#feature=10"))
+    });
+    // The pane in front is saved where the window proposes it, as there is no dialog.
+    let picture = || {
+        let folders = [run.clone(), folder.clone()];
+        folders.iter().map(|f| f.join("sae-workbench.png")).find(|file| file.exists())
+    };
+    let file = wait("a saved picture", || {
+        desk.xdotool(&["key", "ctrl+shift+s", "sleep", "1.5", "key", "Return", "sleep", "1"])?;
+        picture()
+    });
+    assert!(std::fs::read(file).unwrap().starts_with(b"\x89PNG"));
+    // A feature is searched for by the token that it fires on, and opened with the keyboard.
+    let token = common::facts::explained().token.trim().to_owned();
+    go(&desk, &format!("{}#features", run.display()), &["\"features\": {"]);
+    wait("a feature that fires on the token", || {
+        desk.xdotool(&["key", "slash", "sleep", "0.3", "key", "ctrl+a", "type", "--delay", "40", &token])?;
+        desk.xdotool(&["sleep", "1", "key", "Tab", "sleep", "0.2", "key", "Escape", "sleep", "0.2"])?;
+        desk.xdotool(&["key", "Home", "sleep", "0.3", "key", "Return", "sleep", "1"])?;
+        let settings = desk.settings()?;
+        let at = |feature: u32| settings.contains(&format!("\"feature\": {feature}"));
+        let index = storage::Run::open(&run).ok()?.token_features().ok()??;
+        let vocabulary = common::facts::vocabulary();
+        let words = storage::token_features::spell(&token, &vocabulary.iter().map(String::as_str)).ok()?;
+        let found = storage::token_features::firing_on(&index, &words).ok()?;
+        found.iter().any(|one| at(one.feature)).then_some(())
     });
 }
 

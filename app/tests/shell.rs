@@ -166,3 +166,67 @@ fn a_training_is_begun_from_the_palette() {
     window.key_press(egui::Key::Enter);
     wait_for(&mut window, "Start training");
 }
+
+#[test]
+fn motion_is_switched_off_and_stays_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("window.json");
+    let at = || app::shell::SettingsFile::at(file.clone());
+    let open =
+        || window(Options { folder: Some(root()), place: Some(Place::Runs), settings: at(), ..options() });
+    let mut window = open();
+    wait_for(&mut window, "Run topk");
+    let moves =
+        |w: &egui_kittest::Harness<'static, app::shell::App>| w.ctx.global_style().animation_time > 0.0;
+    assert!(moves(&window));
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
+    window.run_steps(2);
+    window.get_by_label("Palette").type_text("Motion");
+    window.run_steps(2);
+    window.key_press(egui::Key::Enter);
+    wait_for(&mut window, "Motion is off");
+    assert!(!moves(&window));
+    wait(&mut window, "the file", |_| {
+        at().read().0 == app::shell::Settings { motion: false, ..at().read().0 }
+    });
+    let mut again = open();
+    wait_for(&mut again, "Run topk");
+    assert!(!moves(&again));
+}
+
+fn copy_all(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy_all(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_tree_of_many_runs_is_folded_and_filtered() {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..14 {
+        let run =
+            folder.path().join(format!("sweep/topk-{n:03}-with-a-long-name-that-differs-at-the-end-{n}"));
+        copy_all(&common::run(), &run);
+    }
+    let mut window =
+        window(Options { folder: Some(folder.path().to_owned()), place: Some(Place::Runs), ..options() });
+    let name = |n: usize| format!("sweep/topk-{n:03}-with-a-long-name-that-differs-at-the-end-{n}");
+    wait_for(&mut window, &format!("Unfold {}", name(3)));
+    let features = |w: &egui_kittest::Harness<'static, app::shell::App>| {
+        w.query_all_by_label_contains("Features of ").count()
+    };
+    let before = features(&window);
+    assert!(before <= 1, "only what is in front is unfolded");
+    click(&mut window, &format!("Unfold {}", name(3)));
+    wait(&mut window, "its parts", |w| features(w) == before + 1);
+    window.get_by_label("Filter runs and datasets by name").focus();
+    window.run_steps(2);
+    window.get_by_label("Filter runs and datasets by name").type_text("end-12");
+    wait(&mut window, "one run", |w| w.query_all_by_label_contains("Unfold sweep/").count() <= 1);
+}

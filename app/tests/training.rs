@@ -11,7 +11,7 @@ use app::address::Place;
 use app::shell::{App, Options, SettingsFile};
 use common::{arguments, click, options, stand_in, wait, wait_for, wait_for_part, window};
 use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable as _;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use storage::{RunRecord, RunStatus};
 
 /// A folder with a dataset alone, and a place for the stand-in.
@@ -198,4 +198,49 @@ fn the_program_itself_trains_pauses_and_finishes() {
     click(&mut window, "Start training");
     wait_for_part(&mut window, "wrong.toml");
     wait_for(&mut window, "run-2 did not start");
+}
+
+#[test]
+fn fields_change_the_configuration_and_the_program_says_what_it_needs() {
+    let Some(program) = common::program("the estimate of a training") else { return };
+    let (dir, root) = folder();
+    let mut window = open(dir.path(), &root, &program);
+    wait_for(&mut window, "Start training");
+    for (field, value) in [("features", "32"), ("k", "4"), ("tokens", "20_000"), ("learning rate", "1e-3")] {
+        window.get_by_label(field).focus();
+        window.run_steps(2);
+        window.get_by_label(field).type_text(value);
+        window.run_steps(2);
+    }
+    wait_for_part(&mut window, "--d-sae 32 --k 4 --tokens 20000 --learning-rate 1e-3");
+    wait_for(&mut window, "k = default → 4");
+    click(&mut window, "Estimate");
+    wait_for_part(&mut window, " of memory");
+    wait_for_part(&mut window, "about ");
+    // What is different from what was asked about does not pass for it.
+    window.get_by_label("k").focus();
+    window.run_steps(2);
+    window.get_by_label("k").type_text("x");
+    wait_for(&mut window, "k must be a number.");
+    window.key_press(egui::Key::Backspace);
+    window.run_steps(2);
+    wait(&mut window, "a start", |w| !w.get_by_label("Start training").accesskit_node().is_disabled());
+    click(&mut window, "Start training");
+    // The curves of the new run come to the front by themselves.
+    let out = root.join("run-1");
+    let curves = Place::Curves { run: out.clone() };
+    wait(&mut window, "its curves", |w| w.state().here() == Some(curves.clone()));
+    wait(&mut window, "its end", |_| status(&out) == Some(RunStatus::Finished));
+    let text = std::fs::read_to_string(out.join("train.toml")).unwrap();
+    assert!(
+        text.contains("d_sae = 32") && text.contains("k = 4") && text.contains("learning_rate = 0.001"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_method_of_the_form_is_one_that_the_program_takes() {
+    for method in app::views::runs::METHODS {
+        assert!(method.parse::<sae::train::Method>().is_ok(), "{method}");
+    }
 }

@@ -226,6 +226,7 @@ fn run() -> FolderDoc {
             record::<claims::Claim>("claims.json, `claims`"),
             record::<claims::ClaimScores>("claims.json, `claims`, `scores`"),
             record::<claims::ClaimPlace>("claims.json, `claims`, `counterexamples`"),
+            record::<claims::ClaimIntervention>("claims.json, `claims`, `interventions`"),
             record::<matching::Matching>("matching/NAME/matching.json"),
             table::<matching::NearestRow>("matching/NAME/features.parquet, others.parquet"),
         ],

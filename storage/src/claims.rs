@@ -40,6 +40,9 @@ record! {
         /// Places that speak against it: the strongest misses, then false alarms.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         counterexamples: Vec<ClaimPlace>,
+        /// What changing features at places of the data did to the model.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        interventions: Vec<ClaimIntervention>,
         /// Whether its author looked at the documents that it was measured on before it was kept.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         looked: bool,
@@ -89,6 +92,34 @@ record! {
         position: u32,
         /// The feature's activation there; 0 for a false alarm.
         value: f32,
+    }
+}
+
+record! {
+    /// A change of features at a place of the data, and what it did to the model's predictions there.
+    #[derive(Default)]
+    ClaimIntervention {
+        /// Number of the document.
+        document: u32,
+        /// Position of the token that it is about.
+        position: u32,
+        /// What was done, in words: `ablate 34`.
+        change: String,
+        /// Tokens of the context that the model read.
+        tokens: u64,
+        /// KL(unchanged ‖ changed) of the predictions, nats per token, mean over the context.
+        kl: f64,
+        /// The same of random directions of the same length: mean, least and largest of the draws; null without draws.
+        #[serde(default)]
+        random_kl: Option<[f64; 3]>,
+        /// Cross-entropy without and with the change, nats per token; null in a context of one token.
+        #[serde(default)]
+        loss: Option<[f64; 2]>,
+        /// Cross-entropy with random directions: mean, least and largest.
+        #[serde(default)]
+        random_loss: Option<[f64; 3]>,
+        /// Draws of random directions.
+        draws: u64,
     }
 }
 

@@ -176,6 +176,25 @@ pub fn read(reader: &TableReader, document: u32, positions: std::ops::Range<u32>
     Ok(codes)
 }
 
+/// Calls `each` for every token with its document, position and features, in the order of the text, until it returns false.
+///
+/// # Errors
+/// A file that cannot be read, columns of different types.
+pub fn each_token(reader: &TableReader, mut each: impl FnMut(u32, u32, &[u32]) -> bool) -> Result<()> {
+    for batch in reader.columns(&[DOCUMENT, POSITION, FEATURES])? {
+        let batch = &batch?;
+        let documents = primitive::<UInt32Type>(batch, DOCUMENT)?.values();
+        let positions = primitive::<UInt32Type>(batch, POSITION)?.values();
+        let (lists, features) = number_lists::<UInt32Type>(batch, FEATURES)?;
+        for ((document, position), span) in documents.iter().zip(positions).zip(spans(lists)) {
+            if !each(*document, *position, &features[span]) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,5 +233,14 @@ mod tests {
             TokenCodes::default(),
             "a document that was not indexed"
         );
+        let mut seen = Vec::new();
+        each_token(&reader, |document, position, features| {
+            assert_eq!(of(document, position).0, features);
+            seen.push((document, position));
+            document < 6 || position < 499
+        })
+        .unwrap();
+        let expected = [0, 2, 3, 5, 6].into_iter().flat_map(|d| (0..500).map(move |p| (d, p)));
+        assert_eq!(seen, expected.collect::<Vec<_>>(), "all of them in order, until it is enough");
     }
 }

@@ -57,6 +57,8 @@ pub enum Command {
     ToggleTree,
     /// Dark or light.
     ToggleTheme,
+    /// Let things move, or not.
+    ToggleMotion,
     /// Larger.
     ZoomIn,
     /// Smaller.
@@ -92,7 +94,7 @@ impl Menu {
 
 impl Command {
     /// All commands, in the order of the menus.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::OpenFolder,
         Self::Reload,
         Self::SavePicture,
@@ -119,6 +121,7 @@ impl Command {
         Self::ResetLayout,
         Self::ToggleTree,
         Self::ToggleTheme,
+        Self::ToggleMotion,
         Self::ZoomIn,
         Self::ZoomOut,
         Self::ZoomReset,
@@ -168,7 +171,8 @@ impl Command {
             Self::ResetLayout => ("Reset layout", "Restore the initial tabs"),
             Self::ToggleTree => ("Folder panel", "Show or hide the panel of runs and datasets"),
             Self::ToggleTheme => ("Dark or light", "Switch between the dark and the light theme"),
-            Self::ZoomIn => ("Zoom in", "Make everything larger"),
+            Self::ToggleMotion => ("Motion", "Switch fading, turning and blinking on or off"),
+            Self::ZoomIn => ("Zoom in", "Make text and everything else larger; it is kept"),
             Self::ZoomOut => ("Zoom out", "Make everything smaller"),
             Self::ZoomReset => ("Reset zoom", "Back to the default size"),
         }
@@ -200,6 +204,7 @@ impl Command {
             | Self::ResetLayout
             | Self::ToggleTree
             | Self::ToggleTheme
+            | Self::ToggleMotion
             | Self::ZoomIn
             | Self::ZoomOut
             | Self::ZoomReset => Menu::View,
@@ -232,7 +237,7 @@ impl Command {
             Self::ShowRuns => (CTRL, Key::Num1),
             Self::ShowFeatures => (CTRL, Key::Num2),
             Self::CloseTab => (CTRL, Key::W),
-            Self::ResetLayout | Self::Train => return None,
+            Self::ResetLayout | Self::Train | Self::ToggleMotion => return None,
             Self::ToggleTree => (CTRL, Key::B),
             Self::ToggleTheme => (CTRL.plus(Modifiers::SHIFT), Key::L),
             Self::ZoomIn => (CTRL, Key::Plus),

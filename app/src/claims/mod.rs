@@ -1,12 +1,14 @@
 //! Claims about features: tested by the library in the background. Next to `prompt` this is the only room of the window that names
 //! the crate `sae`. Everything here reads or computes for milliseconds to seconds and runs on workers.
 
+pub mod elsewhere;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sae::explain::claims::{Evidence, EvidenceOptions};
 
-use crate::data::claims::{Claim, standing};
+use crate::data::claims::{Claim, ClaimIntervention, standing};
 use crate::data::in_sentences;
 use crate::load::{Feed, Problem};
 pub use sae::explain::claims::{
@@ -62,8 +64,23 @@ impl Bench {
     ///
     /// # Errors
     /// The file of claims cannot be read or written.
-    pub fn keep(run: &Path, test: &ClaimTest, by: &str, looked: bool) -> Result<Vec<Claim>, Problem> {
-        sae::explain::claims::keep(run, test, by, "", looked).map(standing).map_err(problem)
+    pub fn keep(
+        run: &Path,
+        test: &ClaimTest,
+        interventions: &[ClaimIntervention],
+        by: &str,
+        looked: bool,
+    ) -> Result<Vec<Claim>, Problem> {
+        sae::explain::claims::keep(run, test, interventions, by, "", looked).map(standing).map_err(problem)
+    }
+
+    /// A figure that is SVG as a file of PNG, twice as fine.
+    ///
+    /// # Errors
+    /// A picture that is too large.
+    pub fn png(svg: &str) -> Result<Vec<u8>, Problem> {
+        let picture = sae::picture::png(svg, 2.0, concat!("SAE Workbench ", env!("CARGO_PKG_VERSION")));
+        picture.map(|picture| picture.png).map_err(problem)
     }
 
     /// Withdraws a claim of the run.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-pub use storage::claims::{Claim, ClaimScores};
+pub use storage::claims::{Claim, ClaimIntervention, ClaimScores};
 
 use super::problem;
 use crate::load::Problem;

@@ -144,6 +144,15 @@ pub fn contexts(
     Ok(found)
 }
 
+/// Tokens of the contexts in which the activations of the dataset in `dir` were made, BOS included.
+///
+/// # Errors
+/// A folder that is not a finished dataset.
+pub fn context_length(dir: &Path) -> Result<u32, Problem> {
+    let dataset = Dataset::open(dir).map_err(problem)?;
+    Ok(dataset.manifest().context_length as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ pub use sae::prompt::{
     PrompterInfo as About, Reading, Scope, Shift, Spread, Target,
 };
 
-use crate::data::{Vocabulary, in_sentences};
+use crate::data::{Documents, Vocabulary, firings, in_sentences};
 use crate::load::{Feed, Problem};
 
 /// Random directions that a change is compared with.
@@ -75,6 +75,15 @@ pub enum EffectTarget {
         /// The token of the text after which the logit is predicted; the last when `None`.
         position: Option<usize>,
     },
+}
+
+/// A text that was read, and where it stands.
+#[derive(Debug)]
+pub struct PlacedReading {
+    /// Position of its first token in its document; 0 for a typed text.
+    pub start: u32,
+    /// The text as the model and the dictionary read it.
+    pub reading: Arc<Reading>,
 }
 
 /// What changes do to a text.
@@ -149,8 +158,34 @@ impl Engine {
     ///
     /// # Errors
     /// The model cannot be loaded, or the text is too long for it.
-    pub fn read(&self, run: &Path, text: &str) -> Result<Reading, Problem> {
-        self.prompter(run)?.read(text).map_err(problem)
+    pub fn read(&self, run: &Path, text: &str) -> Result<PlacedReading, Problem> {
+        let reading = Arc::new(self.prompter(run)?.read(text).map_err(problem)?);
+        Ok(PlacedReading { start: 0, reading })
+    }
+
+    /// The tokens around `place` (document, position) of the dataset in `dir`, up to `after` of them after it. The text begins where the
+    /// context began in which the dataset's activations were made, so that they are the same here.
+    ///
+    /// # Errors
+    /// The model cannot be loaded; the dataset has no such place, or is of a model with a different vocabulary.
+    pub fn read_place(
+        &self,
+        run: &Path,
+        dir: &Path,
+        documents: &Documents,
+        place: (u32, u32),
+        after: u32,
+    ) -> Result<PlacedReading, Problem> {
+        let prompter = self.prompter(run)?;
+        let begins = u32::from(prompter.model().config().bos_token_id.is_some());
+        let room = firings::context_length(dir)?.saturating_sub(begins).clamp(1, prompter.room() as u32);
+        let before = place.1 % room;
+        // The context ends, too.
+        let after = after.min(room - 1 - before);
+        let found = firings::contexts(dir, documents, &[place], (before, after))?;
+        let context = found.first().ok_or_else(|| Problem::new("The dataset has no such place."))?;
+        let reading = Arc::new(prompter.read_tokens(&context.tokens).map_err(problem)?);
+        Ok(PlacedReading { start: context.start, reading })
     }
 
     /// The effect of every activation of a reading on `aim`.

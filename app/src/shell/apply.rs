@@ -103,6 +103,7 @@ impl App {
             Command::ResetLayout => self.reset_layout(),
             Command::ToggleTree => self.toggle_tree(),
             Command::ToggleTheme => self.toggle_theme(ctx),
+            Command::ToggleMotion => self.toggle_motion(ctx),
             Command::ZoomIn => self.zoom(ctx, ZOOM),
             Command::ZoomOut => self.zoom(ctx, 1.0 / ZOOM),
             Command::ZoomReset => self.zoom(ctx, 1.0 / self.settings.zoom),
@@ -189,6 +190,13 @@ impl App {
     fn toggle_theme(&mut self, ctx: &Context) {
         self.settings.theme = if self.dark { Choice::Light } else { Choice::Dark };
         ctx.set_theme(self.settings.theme.preference());
+        self.save();
+    }
+
+    fn toggle_motion(&mut self, ctx: &Context) {
+        self.settings.motion = !self.settings.motion;
+        crate::theme::set_motion(ctx, self.settings.motion);
+        self.say(if self.settings.motion { "Motion is on" } else { "Motion is off" }.to_owned());
         self.save();
     }
 

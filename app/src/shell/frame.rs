@@ -58,6 +58,7 @@ pub struct App {
     pub(super) jobs: Jobs,
     demo: welcome::Demo,
     pub(super) palette: Palette,
+    tree: tree::TreeState,
     pub(super) workspace: Option<Workspace>,
     pub(super) actions: Vec<Action>,
     /// What went wrong and has no better place.
@@ -82,6 +83,7 @@ impl App {
         let (settings, problem) = options.settings.read();
         ctx.set_theme(settings.theme.preference());
         ctx.set_zoom_factor(settings.zoom);
+        theme::set_motion(ctx, settings.motion);
         let mut app = Self {
             workers: Workers::start(ctx)?,
             settings,
@@ -95,6 +97,7 @@ impl App {
             jobs: Jobs::default(),
             demo: welcome::Demo::find(),
             palette: Palette::default(),
+            tree: tree::TreeState::default(),
             workspace: None,
             actions: Vec::new(),
             problems: problem.into_iter().collect(),
@@ -272,7 +275,7 @@ impl App {
         if let (Some(folder), true) = (&folder, self.settings.tree) {
             let frame = Frame::new().fill(theme::palette(ui).side);
             Panel::left("tree").frame(frame).default_size(248.0).size_range(160.0..=480.0).show(ui, |ui| {
-                tree::show(ui, folder, here.as_ref(), &mut self.actions);
+                tree::show(ui, folder, &mut self.tree, here.as_ref(), &mut self.actions);
             });
         }
         egui::CentralPanel::default()
@@ -292,6 +295,7 @@ impl App {
             Some(PathAnswer::Cancelled(PathFor::Open)) | None => {}
         }
         drop_here(ui.ctx());
+        focus_ring(ui.ctx());
         if !self.actions.is_empty() {
             ui.ctx().request_repaint();
         }
@@ -447,6 +451,22 @@ fn drop_here(ctx: &Context) {
     painter.rect_stroke(rect.shrink(8.0), 8.0, egui::Stroke::new(2.0, p.accent), egui::StrokeKind::Inside);
     let font = egui::FontId::proportional(size::TITLE);
     painter.text(rect.center(), egui::Align2::CENTER_CENTER, "Drop a folder to open it", font, p.strong);
+}
+
+/// A ring around what has the keyboard. Fields show a cursor and a frame of their own.
+fn focus_ring(ctx: &Context) {
+    if ctx.egui_wants_keyboard_input() {
+        return;
+    }
+    let Some(response) = ctx.memory(|m| m.focused()).and_then(|id| ctx.read_response(id)) else { return };
+    let p = theme::tokens::of(ctx.theme());
+    let painter = ctx.layer_painter(response.layer_id);
+    painter.rect_stroke(
+        response.interact_rect,
+        theme::tokens::RADIUS,
+        egui::Stroke::new(1.5, p.accent),
+        egui::StrokeKind::Inside,
+    );
 }
 
 /// A path that does not depend on where the program was started.

@@ -23,6 +23,8 @@ pub struct Settings {
     pub theme: Choice,
     /// Size of everything; 1 is as designed.
     pub zoom: f32,
+    /// Whether things may move: fade, slide, turn, blink.
+    pub motion: bool,
     /// Whether the tree is shown.
     pub tree: bool,
     /// Folders opened last, newest first.
@@ -36,7 +38,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let (recent, layouts) = (Vec::new(), Vec::new());
-        Self { theme: Choice::default(), zoom: 1.0, tree: true, recent, program: None, layouts }
+        Self { theme: Choice::default(), zoom: 1.0, motion: true, tree: true, recent, program: None, layouts }
     }
 }
 
@@ -153,7 +155,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = SettingsFile::at(dir.path().join("new").join("window.json"));
         assert_eq!(file.read().0, Settings::default());
-        let mut settings = Settings { theme: Choice::Light, zoom: 1.25, ..Settings::default() };
+        let mut settings =
+            Settings { theme: Choice::Light, zoom: 1.25, motion: false, ..Settings::default() };
         for i in 0..20 {
             settings.remember(Path::new(&format!("/data/{i}")));
         }

@@ -1,6 +1,9 @@
 //! The panel at the left: runs and datasets, and what there is to see of each.
 
-use egui::{RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use egui::{Align2, FontId, RichText, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo};
 
 use crate::action::Action;
 use crate::address::Place;
@@ -12,8 +15,57 @@ use crate::widgets::{facts, format, method, notice, rule, table};
 /// Height of a line.
 const LINE: f32 = 26.0;
 
+/// Runs up to which all that there is to see of each is listed; of more, what is unfolded.
+const UNFOLDED: usize = 8;
+/// Runs from which on they can be looked for by name.
+const SEARCHED: usize = 12;
+
+/// What the person did with the tree.
+#[derive(Debug, Default)]
+pub struct TreeState {
+    /// Part of the names of the runs and datasets that are shown.
+    filter: String,
+    /// Runs that are unfolded.
+    open: HashSet<PathBuf>,
+}
+
+impl TreeState {
+    fn has(&self, name: &str) -> bool {
+        name.to_lowercase().contains(&self.filter.trim().to_lowercase())
+    }
+
+    fn field(&mut self, ui: &mut Ui) {
+        ui.horizontal(|ui| {
+            ui.add_space(space::M);
+            let room = ui.available_width() - space::M;
+            let field = ui
+                .add(TextEdit::singleline(&mut self.filter).hint_text("Filter by name").desired_width(room));
+            field.widget_info(|| {
+                WidgetInfo::labeled(Role::SearchInput, true, "Filter runs and datasets by name")
+            });
+            if field.has_focus() && ui.input(|i| i.key_pressed(egui::Key::Escape)) {
+                self.filter.clear();
+            }
+        });
+        ui.add_space(space::XS);
+    }
+}
+
 /// Draws the tree; `here` is the place in front.
-pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Vec<Action>) {
+pub fn show(
+    ui: &mut Ui,
+    folder: &Folder,
+    state: &mut TreeState,
+    here: Option<&Place>,
+    actions: &mut Vec<Action>,
+) {
+    if folder.runs.len() + folder.datasets.len() >= SEARCHED {
+        ui.add_space(space::S);
+        state.field(ui);
+    } else {
+        state.filter.clear();
+    }
+    let folds = folder.runs.len() > UNFOLDED;
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         ui.add_space(space::M);
@@ -22,14 +74,21 @@ pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Ve
             hint(ui, "No runs yet");
         }
         for run in &folder.runs {
-            show_run(ui, run, here, actions);
+            if !state.has(&run.name) {
+                continue;
+            }
+            let within = here.and_then(Place::folder) == Some(run.path.as_path());
+            let fold = folds.then(|| state.open.contains(&run.path));
+            if show_run(ui, run, fold, within, here, actions) && !state.open.remove(&run.path) {
+                state.open.insert(run.path.clone());
+            }
         }
         ui.add_space(space::L);
         heading(ui, "Datasets", folder.datasets.len());
         if folder.datasets.is_empty() {
             hint(ui, "No datasets here");
         }
-        for dataset in &folder.datasets {
+        for dataset in folder.datasets.iter().filter(|dataset| state.has(&dataset.name)) {
             show_dataset(ui, dataset, here, actions);
         }
         if !folder.graphs.is_empty() {
@@ -65,7 +124,16 @@ fn hint(ui: &mut Ui, text: &str) {
     });
 }
 
-fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
+/// Draws a run and, unless it is folded, what there is to see of it; true when it is to be folded or unfolded. `fold`: whether it is
+/// unfolded, where runs can be.
+fn show_run(
+    ui: &mut Ui,
+    run: &RunEntry,
+    fold: Option<bool>,
+    within: bool,
+    here: Option<&Place>,
+    actions: &mut Vec<Action>,
+) -> bool {
     let curves = Place::Curves { run: run.path.clone() };
     let colour = match &run.info {
         Ok(info) => status_colour(ui, &info.status),
@@ -84,13 +152,14 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
         ),
         Err(problem) => problem.to_string(),
     };
-    line(
-        ui,
-        &Line { name: &run.name, right: &right, dot: Some((colour, state)), indent: 0.0, hover: &hover },
-        here,
-        curves,
-        actions,
-    );
+    let shown =
+        Line { name: &run.name, right: &right, dot: Some((colour, state)), indent: 0.0, hover: &hover };
+    let top = ui.cursor().left_top();
+    line(ui, &shown, here, curves, actions);
+    let turned = fold.is_some_and(|open| fold_sign(ui, top, open || within, &run.name));
+    if fold == Some(false) && !within {
+        return turned;
+    }
     if run.info.as_ref().is_ok_and(|info| info.indexed) {
         let count = run.info.as_ref().map(|i| format::count(i.d_sae)).unwrap_or_default();
         let features = Place::Features { run: run.path.clone() };
@@ -103,7 +172,7 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
             actions,
         );
     }
-    let Ok(info) = &run.info else { return };
+    let Ok(info) = &run.info else { return turned };
     if info.mapped {
         let hover = format!("The features of {} in a plane", run.name);
         let shown = Line { name: "Map", right: "", dot: None, indent: space::L, hover: &hover };
@@ -120,6 +189,20 @@ fn show_run(ui: &mut Ui, run: &RunEntry, here: Option<&Place>, actions: &mut Vec
         let shown = Line { name: &name, right: "", dot: None, indent: space::L, hover: &hover };
         line(ui, &shown, here, Place::Matching { run: run.path.clone(), with: with.clone() }, actions);
     }
+    turned
+}
+
+/// The sign before a run that unfolds it; true when it was clicked.
+fn fold_sign(ui: &mut Ui, top: egui::Pos2, open: bool, name: &str) -> bool {
+    let rect = egui::Rect::from_min_size(top, egui::vec2(space::M, LINE));
+    let response = ui.interact(rect, ui.scope_id().with(("fold", name)), Sense::click());
+    let said = format!("{} {name}", if open { "Fold" } else { "Unfold" });
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &said));
+    let p = palette(ui);
+    let color = if response.hovered() { p.strong } else { p.weak };
+    let sign = if open { "⏷" } else { "⏵" };
+    ui.painter().text(rect.center(), Align2::CENTER_CENTER, sign, FontId::proportional(size::SMALL), color);
+    response.on_hover_text("Features, map and prompt of this run").clicked()
 }
 
 fn show_dataset(ui: &mut Ui, dataset: &DatasetEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
@@ -214,7 +297,6 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
     if chosen || response.hovered() {
         table::row_ground(ui, rect, chosen, response.hovered());
     }
-    table::focus_ring(ui, &response);
     let inner = egui::Rect::from_min_max(
         rect.min + egui::vec2(space::M + line.indent, 0.0),
         rect.max - egui::vec2(space::M, 0.0),

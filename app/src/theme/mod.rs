@@ -51,6 +51,25 @@ pub fn install(ctx: &Context) {
     }
 }
 
+/// Seconds that something takes to move.
+const MOTION: f32 = 0.08;
+
+/// Lets things move, or not: nothing fades, slides, turns or blinks then.
+pub fn set_motion(ctx: &Context, on: bool) {
+    for theme in [Theme::Dark, Theme::Light] {
+        ctx.style_mut_of(theme, |style| {
+            style.animation_time = if on { MOTION } else { 0.0 };
+            style.visuals.text_cursor.blink = on;
+            style.scroll_animation = if on { Default::default() } else { style::ScrollAnimation::none() };
+        });
+    }
+}
+
+/// Whether things may move.
+pub fn moves(ui: &egui::Ui) -> bool {
+    ui.style().animation_time > 0.0
+}
+
 fn text_styles(style: &mut style::Style) {
     use tokens::size;
     style.text_styles = [
@@ -76,7 +95,7 @@ fn spacing(style: &mut style::Style) {
     s.tooltip_width = 420.0;
     style.interaction.tooltip_delay = 0.25;
     style.interaction.selectable_labels = false;
-    style.animation_time = 0.08;
+    style.animation_time = MOTION;
 }
 
 fn visuals(theme: Theme, p: &Palette) -> Visuals {

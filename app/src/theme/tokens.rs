@@ -269,7 +269,8 @@ impl Palette {
     /// Ground of a heat-map cell: 0 neutral, +1 far above, −1 far below.
     pub fn diverging(&self, value: f32) -> Color32 {
         let end = if value >= 0.0 { self.activation } else { self.positive };
-        mix(self.well, end, value.abs().min(1.0))
+        // Grey in the middle: black or white would look like the end of a scale.
+        mix(self.control_hover, end, value.abs().min(1.0))
     }
 }
 

@@ -6,6 +6,7 @@
 //! keeps for the window. To pause is to interrupt it, as Ctrl-C does: it writes a checkpoint and ends. The
 //! curves come from the run's folder, as for any run that is being trained.
 
+mod estimate;
 mod jobs;
 mod process;
 
@@ -13,13 +14,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use estimate::{Estimate, estimate};
 pub use jobs::{Job, Jobs, StartedJob};
 use process::Shared;
 
 use crate::load::Problem;
 
 /// What is to be trained.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrainingJob {
     /// Folder of the run.
     pub out: PathBuf,
@@ -27,6 +29,8 @@ pub struct TrainingJob {
     pub data: Option<PathBuf>,
     /// The configuration, as `sae train --config` takes it; the defaults, or the run's own, when `None`.
     pub config: Option<PathBuf>,
+    /// Options that come before those of the configuration, as `--k 64` without its dashes.
+    pub options: Vec<(&'static str, String)>,
     /// Whether to resume an existing run.
     pub resume: bool,
 }
@@ -41,6 +45,9 @@ impl TrainingJob {
             if let Some(path) = path {
                 arguments.extend([name.into(), path.into()]);
             }
+        }
+        for (name, value) in &self.options {
+            arguments.extend([format!("--{name}").into(), value.into()]);
         }
         if self.resume {
             arguments.push("--resume".into());
@@ -145,7 +152,7 @@ impl Trainings {
     /// Pauses a training that this window did not start: `process` trains the run in `out`.
     pub fn pause_other(&mut self, out: &Path, process: u32, ctx: &egui::Context) {
         self.all.retain(|training| training.job.out != out);
-        let job = TrainingJob { out: out.to_owned(), data: None, config: None, resume: true };
+        let job = TrainingJob { out: out.to_owned(), resume: true, ..TrainingJob::default() };
         let shared = process::pause_other(process, out, ctx);
         self.all.push(Training { job, shared });
     }
@@ -172,7 +179,7 @@ impl Trainings {
 }
 
 /// `sae` in the folder of this program; as the system finds it where it is not there.
-fn beside_the_window() -> PathBuf {
+pub fn beside_the_window() -> PathBuf {
     let name = format!("sae{}", std::env::consts::EXE_SUFFIX);
     let beside = std::env::current_exe().ok().map(|window| window.with_file_name(&name));
     beside.filter(|program| program.exists()).unwrap_or_else(|| name.into())
@@ -188,13 +195,14 @@ mod tests {
             out: "runs/it's new".into(),
             data: Some("/data".into()),
             config: Some("sweep.toml".into()),
+            options: vec![("k", "64".into())],
             resume: true,
         };
         assert_eq!(
             job.line(),
-            r"sae train --config sweep.toml --data /data --out 'runs/it'\''s new' --resume"
+            r"sae train --config sweep.toml --data /data --out 'runs/it'\''s new' --k 64 --resume"
         );
-        let plain = TrainingJob { data: None, config: None, resume: false, ..job };
+        let plain = TrainingJob { out: job.out, ..TrainingJob::default() };
         assert_eq!(plain.arguments(), ["train", "--out", "runs/it's new"]);
     }
 }

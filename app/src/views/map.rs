@@ -16,7 +16,7 @@ use crate::theme::tokens::{self, Palette};
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
 use crate::widgets::scatter::{self, Cloud, Scatter};
-use crate::widgets::{facts, format, notice, text};
+use crate::widgets::{facts, format, matrix, notice, rule, text};
 
 /// From what the colours are made: versions of map and columns, the table's order, number and look.
 type ColourKey = (u64, u64, usize, Number, bool);
@@ -27,7 +27,7 @@ pub struct MapView {
     run: PathBuf,
     scatter: Scatter,
     coloured_by: Number,
-    colours: Request<Vec<Color32>>,
+    colours: Request<Colours>,
     asked: Option<ColourKey>,
     dark: bool,
     /// The corners of a lasso whose features are to be found.
@@ -109,14 +109,32 @@ impl MapView {
                 }
             }
             if self.colours.loading() || self.lasso.is_some() || self.lassoed.loading() {
-                ui.spinner();
+                notice::busy(ui, 16.0);
             }
         });
+        self.legend(ui, scene);
         facts::caption(
             ui,
             "Nearby features have similar directions; the axes have no meaning. Drag to move, scroll to zoom, click to open.",
         );
         ui.add_space(space::XS);
+    }
+
+    /// What the ends and the middle of the colours stand for; and what the last feature looked at is called.
+    fn legend(&self, ui: &mut Ui, scene: &Scene<'_>) {
+        let p = palette(ui);
+        let Some([low, middle, high]) = self.colours.value().and_then(|colours| colours.ends) else { return };
+        let shown = |value: f32| self.coloured_by.text(f64::from(value));
+        ui.horizontal(|ui| {
+            let (low, high) = (format!("{} {}", self.coloured_by.name(), shown(low)), shown(high));
+            matrix::legend(ui, &low, &high, &|t| p.ramp(t));
+            facts::caption(ui, format!("by rank: half are below {}", shown(middle)));
+            if let Some(feature) = self.last {
+                let name = name_of(scene.stores.run(&self.run), feature).unwrap_or_default();
+                let words = format!("ringed: {feature} {}", rule::short(&name, 40));
+                ui.label(RichText::new(words).size(size::SMALL).color(p.text));
+            }
+        });
     }
 
     fn hover(&self, ui: &Ui, feature: u32, scene: &mut Scene<'_>) {
@@ -163,6 +181,14 @@ impl MapView {
     }
 }
 
+/// The colours of points, and what they stand for.
+#[derive(Debug, Default)]
+struct Colours {
+    of: Arc<Vec<Color32>>,
+    /// The least, the middle and the largest number.
+    ends: Option<[f32; 3]>,
+}
+
 /// The colour of each point: by where its number lies among all; grey when the table leaves it out.
 fn colours(
     points: &Points,
@@ -170,7 +196,7 @@ fn colours(
     shown: Option<&[u32]>,
     number: Number,
     palette: &Palette,
-) -> Vec<Color32> {
+) -> Colours {
     let mut passes = vec![shown.is_none(); columns.len()];
     for feature in shown.unwrap_or(&[]) {
         passes[*feature as usize] = true;
@@ -186,7 +212,9 @@ fn colours(
         }
         palette.ramp(sorted.partition_point(|v| *v < value) as f32 / sorted.len() as f32)
     };
-    points.features.iter().map(colour).collect()
+    let of = Arc::new(points.features.iter().map(colour).collect());
+    let ends = sorted.last().map(|high| [sorted[0], sorted[sorted.len() / 2], *high]);
+    Colours { of, ends }
 }
 
 impl View for MapView {
@@ -236,7 +264,7 @@ impl View for MapView {
         else {
             return notice::loading(ui, "Reading the map…");
         };
-        if points.features.len() != colours.len() {
+        if points.features.len() != colours.of.len() {
             return notice::loading(ui, "Colouring the map…");
         }
         Frame::new().inner_margin(Margin::same(space::M as i8)).show(ui, |ui| {
@@ -246,7 +274,7 @@ impl View for MapView {
             let cloud = Cloud {
                 name: "Map of features",
                 plane: &points.plane,
-                colours: &colours,
+                colours: &colours.of,
                 version: self.colours.version(),
                 square: true,
                 ringed: &ringed,
@@ -279,9 +307,10 @@ mod tests {
         let numbers = crate::data::FeatureColumns { count, density, ..Default::default() };
         let columns = Columns { numbers, ..Columns::default() };
         let p = tokens::of(egui::Theme::Dark);
-        let all = colours(&points, &columns, None, Number::Density, p);
+        let Colours { of: all, ends } = colours(&points, &columns, None, Number::Density, p);
+        assert_eq!(ends, Some([0.1, 0.3, 0.3]));
         assert!(all[0] != all[1] && !all.contains(&p.line_strong));
-        let some = colours(&points, &columns, Some(&[2, 1]), Number::Density, p);
-        assert_eq!(some, [p.line_strong, all[1]]);
+        let some = colours(&points, &columns, Some(&[2, 1]), Number::Density, p).of;
+        assert_eq!(*some, [p.line_strong, all[1]]);
     }
 }

@@ -7,6 +7,8 @@
 
 pub mod claim;
 pub mod dataset;
+pub mod effect;
+pub mod elsewhere;
 pub mod experts;
 pub mod feature;
 pub mod features;

@@ -23,7 +23,7 @@ pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> CommandCl
         let button = ui.add_enabled(!running, Button::new(name));
         asked.run = button.on_hover_text(format!("Runs `{command}` next to the window")).clicked();
         if running {
-            ui.spinner();
+            super::notice::busy(ui, 16.0);
         }
         asked.copy = self::command(ui, command);
     });
@@ -118,7 +118,7 @@ pub fn line(ui: &mut Ui, job: &JobLine<'_>) -> JobClick {
     };
     ui.horizontal(|ui| {
         match job.state {
-            JobState::Running | JobState::Cancelling => drop(ui.add(egui::Spinner::new().size(12.0))),
+            JobState::Running | JobState::Cancelling => super::notice::busy(ui, 12.0),
             JobState::Finished => super::notice::status_dot(ui, p.good, "finished"),
             JobState::Cancelled => super::notice::status_dot(ui, p.warning, "cancelled"),
             JobState::Failed(_) => super::notice::status_dot(ui, p.error, "failed"),

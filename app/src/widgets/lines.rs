@@ -209,9 +209,6 @@ impl Line<'_> {
         } else if response.hovered() {
             ui.painter().rect_filled(rect, 0.0, p.stripe);
         }
-        if response.has_focus() {
-            ui.painter().rect_stroke(rect, 2.0, Stroke::new(1.5, p.accent), egui::StrokeKind::Inside);
-        }
         let mut left = rect.left();
         if let Some(outcome) = self.place.outcome {
             // A sign next to the colour: neither says it alone.

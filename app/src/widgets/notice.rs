@@ -1,6 +1,8 @@
 //! The states without data: loading, nothing here, something is wrong.
 
-use egui::{Align, Button, Layout, RichText, Role, Spinner, Ui, WidgetInfo};
+use egui::{
+    Align, Button, Color32, Layout, RichText, Role, Shape, Spinner, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
 
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
@@ -18,7 +20,7 @@ fn centred(ui: &mut Ui, add: impl FnOnce(&mut Ui)) {
 /// Something is on its way. `what` ends with `…`.
 pub fn loading(ui: &mut Ui, what: &str) {
     centred(ui, |ui| {
-        ui.add(Spinner::new().size(20.0).color(palette(ui).weak));
+        busy(ui, 20.0);
         ui.add_space(space::S);
         ui.label(RichText::new(what).color(palette(ui).weak));
     });
@@ -54,7 +56,7 @@ pub fn problem_line(ui: &mut Ui, problem: &Problem) {
     let p = palette(ui);
     egui::Frame::new()
         .fill(p.raised)
-        .stroke(egui::Stroke::new(1.0, p.error))
+        .stroke(Stroke::new(1.0, p.error))
         .corner_radius(crate::theme::tokens::RADIUS)
         .inner_margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
         .show(ui, |ui| {
@@ -68,10 +70,53 @@ pub fn problem_line(ui: &mut Ui, problem: &Problem) {
         });
 }
 
-/// A small dot that says how something stands; its name is read out and shown on hover.
-pub fn status_dot(ui: &mut Ui, colour: egui::Color32, name: &str) {
-    let (rect, response) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), egui::Sense::hover());
-    ui.painter().circle_filled(rect.center(), 3.5, colour);
+/// A sign that something is at work: it turns, unless motion is switched off.
+pub fn busy(ui: &mut Ui, points: f32) {
+    let p = palette(ui);
+    if crate::theme::moves(ui) {
+        ui.add(Spinner::new().size(points).color(p.weak));
+        return;
+    }
+    let (rect, response) = ui.allocate_exact_size(vec2(points, points), egui::Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::ProgressIndicator, true, "at work"));
+    for i in -1..=1 {
+        let dot = rect.center() + vec2(points * 0.3 * i as f32, 0.0);
+        ui.painter().circle_filled(dot, points * 0.09, p.weak);
+    }
+}
+
+/// A small sign that says how something stands; its name is read out and shown on hover. Colour and shape both say it.
+pub fn status_dot(ui: &mut Ui, colour: Color32, name: &str) {
+    let (rect, response) = ui.allocate_exact_size(vec2(10.0, 10.0), egui::Sense::hover());
+    sign(ui, rect.center(), colour, name);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
     response.on_hover_text(name);
+}
+
+/// Running: a triangle. Stopped: two bars. Silent: a ring. Failed or not to be read: a cross. All else is well: a disc.
+fn sign(ui: &Ui, at: egui::Pos2, colour: Color32, name: &str) {
+    let painter = ui.painter();
+    let stroke = Stroke::new(1.75, colour);
+    match name {
+        "running" => {
+            let corners = [vec2(-2.5, -3.5), vec2(3.5, 0.0), vec2(-2.5, 3.5)].map(|d| at + d);
+            painter.add(Shape::convex_polygon(corners.to_vec(), colour, Stroke::NONE));
+        }
+        "stopped" | "paused" | "cancelled" => {
+            for x in [-2.0, 2.0] {
+                painter.vline(at.x + x, at.y - 3.5..=at.y + 3.5, stroke);
+            }
+        }
+        "silent" => {
+            painter.circle_stroke(at, 3.0, stroke);
+        }
+        "failed" | "unreadable" | "cannot be opened" => {
+            for (a, b) in [(-3.0, 3.0), (3.0, -3.0)] {
+                painter.line_segment([pos2(at.x - 3.0, at.y + a), pos2(at.x + 3.0, at.y + b)], stroke);
+            }
+        }
+        _ => {
+            painter.circle_filled(at, 3.5, colour);
+        }
+    }
 }

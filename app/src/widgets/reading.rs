@@ -81,6 +81,9 @@ pub fn show(
     {
         ui.scroll_to_rect(place.translate(rect.min.to_vec2()).expand(60.0), None);
     }
+    if text::is_right_to_left(&plain) {
+        super::facts::caption(ui, text::RIGHT_TO_LEFT);
+    }
     let clicked = response
         .clicked()
         .then(|| response.interact_pointer_pos())

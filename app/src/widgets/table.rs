@@ -85,7 +85,6 @@ pub fn sort_head(ui: &mut Ui, name: &str, side: Side, sorted: SortState, hover: 
             }
         }
     });
-    focus_ring(ui, &response);
     let clicked = response.clicked();
     response.on_hover_text(hover).on_hover_cursor(egui::CursorIcon::PointingHand);
     clicked
@@ -123,14 +122,6 @@ pub fn row_ground(ui: &Ui, rect: egui::Rect, selected: bool, hovered: bool) {
         return;
     };
     ui.painter().rect_filled(rect, 0.0, fill);
-}
-
-/// Marks what has the keyboard's focus, for what is drawn by hand.
-pub fn focus_ring(ui: &Ui, response: &egui::Response) {
-    if response.has_focus() {
-        let line = Stroke::new(1.5, palette(ui).accent);
-        ui.painter().rect_stroke(response.rect.shrink(1.0), 2.0, line, egui::StrokeKind::Inside);
-    }
 }
 
 /// Shows `table` with the widths given in `columns` until the person changes one, and with the person's own

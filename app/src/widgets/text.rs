@@ -31,6 +31,17 @@ pub fn in_line(text: &str) -> String {
         .collect()
 }
 
+/// What stands next to text that egui cannot set as its readers write it.
+pub const RIGHT_TO_LEFT: &str =
+    "Right-to-left text: letters stand in the order of the tokens, from left to right, and are not joined.";
+
+/// Whether a text has letters of scripts that are written from right to left.
+pub fn is_right_to_left(text: &str) -> bool {
+    text.chars().any(|c| {
+        matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+    })
+}
+
 /// Characters that turn or hide their surroundings; shown, so that text cannot lie about itself.
 fn is_format(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
@@ -39,6 +50,12 @@ fn is_format(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scripts_from_right_to_left_are_known() {
+        assert!(is_right_to_left("say שלום") && is_right_to_left("سلام"));
+        assert!(!is_right_to_left("Grüße, 世界, привет, ∀x ∈ ℝ") && !is_right_to_left(""));
+    }
 
     #[test]
     fn spaces_and_control_characters_are_seen() {

@@ -20,7 +20,9 @@ fn an_ablation_shows_what_the_library_measures() {
     wait(&mut window, "the features", |w| !listed(w).is_empty());
     let feature = listed(&window)[0];
     click(&mut window, &format!("Change feature {feature}"));
-    assert!(window.query_by_label("KL, nats/token").is_none(), "a new row changes nothing");
+    // A new row does something at once: it adds the feature's maximum.
+    wait_for(&mut window, "KL, nats/token");
+    assert_eq!(strength(&window, feature), 1.0);
     click(&mut window, &format!("ablate feature {feature}"));
     let prompter = prompter();
     let wanted = effect(&prompter, &[Change { feature, edit: Edit::Ablate, at: Scope::Everywhere }]);

@@ -3,7 +3,7 @@
 use app::address::Place;
 use app::shell::Options;
 use app::widgets::format;
-use egui_kittest::kittest::Queryable as _;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use sae::prompt::Target;
 
 use super::common::{click, data, options, root, run, wait, wait_for, wait_for_part, window};
@@ -145,4 +145,27 @@ fn experts_without_a_dataset_are_names() {
     window.run_steps(2);
     wait_for_part(&mut window, "Weight of expert 0:");
     assert!(window.query_all_by_label_contains("Go to expert").next().is_none());
+}
+
+#[test]
+fn features_stand_by_tokens_with_the_loss_under_each() {
+    let window = &mut chosen(2);
+    let reading = prompter().read(TEXT).unwrap();
+    let strongest = |feature: u32| reading.maximum(feature).unwrap();
+    let mut fired: Vec<u32> = reading.codes.features.clone();
+    fired.sort_by(|a, b| strongest(*b).total_cmp(&strongest(*a)).then(a.cmp(b)));
+    fired.dedup();
+    let value = format::value(f64::from(strongest(fired[0])));
+    let times = reading.activations(fired[0]).iter().filter(|value| **value > 0.0).count();
+    let tokens = if times == 1 { "1 token".to_owned() } else { format!("{times} tokens") };
+    let row = format!("Feature {} fires on {tokens}, most on ‹", fired[0]);
+    wait_for_part(window, &row);
+    let label = window.query_all_by_label_contains(&row).next().unwrap().accesskit_node().label().unwrap();
+    assert!(label.ends_with(&value), "{label}, {value}");
+    wait_for_part(window, "Features by tokens: ");
+    wait_for(window, "loss");
+    assert!(window.query_by_label("KL after it").is_none(), "nothing is changed");
+    click(window, &format!("Change feature {} here", fired[0]));
+    wait_for(window, "KL after it");
+    wait_for(window, "loss, change");
 }

@@ -72,7 +72,7 @@ impl Command {
         let lines = lines(&evidence, &test.places, self.places);
         let words = rule.words();
         let of = self.run.display().to_string();
-        let figure = Figure { of: &of, words: &words, test: &test, lines: &lines };
+        let figure = Figure { of: &of, words: &words, test: &test, lines: &lines, interventions: &[] };
         if let Some(file) = &self.figure {
             write(file, &figure)?;
         }
@@ -104,7 +104,7 @@ impl Command {
         }
         if self.keep {
             // What is shown here is of the half that claims are made from.
-            claims::keep(&self.run, &test, &self.by, &self.text, false)?;
+            claims::keep(&self.run, &test, &[], &self.by, &self.text, false)?;
             output.row("kept", self.run.join(storage::claims::FILE).display());
         }
         if let Some(file) = &self.figure {

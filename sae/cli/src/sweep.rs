@@ -10,13 +10,14 @@ fn memory(bytes: u64) -> String {
 }
 
 /// What a sweep would do.
-pub(super) fn planned(plan: &Plan) -> Output {
+/// `seconds`: how long each run takes, where that was measured.
+pub(super) fn planned(plan: &Plan, seconds: &[Option<f64>]) -> Output {
     let run = |i: usize, wave: usize| {
         let run = &plan.runs[i];
         let config = run.config();
         serde_json::json!({
             "run": run.name, "wave": wave, "method": config.method, "k": config.k, "d_sae": config.d_sae, "seed": config.seed,
-            "tokens": run.tokens(), "bytes": run.bytes,
+            "tokens": run.tokens(), "bytes": run.bytes, "seconds": seconds[i], "config": config,
         })
     };
     let waves = || plan.waves.iter().enumerate();
@@ -25,20 +26,24 @@ pub(super) fn planned(plan: &Plan) -> Output {
         "waves": plan.waves.iter().map(|wave| wave.bytes).collect::<Vec<_>>(),
         "tokens": plan.tokens(), "peak_bytes": plan.peak(), "peak_bytes_with_help": plan.peak_with_help(), "limit_bytes": plan.limit,
     }));
+    let duration = |seconds: Option<f64>| {
+        seconds.map_or_else(String::new, |s| format!(", about {}", super::progress::duration(s)))
+    };
     for (n, wave) in waves() {
         output.row(
             &format!("wave {}", n + 1),
             format!("{} runs together, about {}", wave.runs.len(), memory(wave.bytes)),
         );
-        for run in wave.runs.iter().map(|&i| &plan.runs[i]) {
+        for (run, seconds) in wave.runs.iter().map(|&i| (&plan.runs[i], seconds[i])) {
             let features = run.config().d_sae.unwrap_or(0);
             let tokens = super::progress::count(run.tokens() as f64);
             output.row(
                 &format!("  {}", run.name),
                 format!(
-                    "{}, {features} features, {tokens} tokens, {}",
+                    "{}, {features} features, {tokens} tokens, {}{}",
                     run.config().method.label(),
-                    memory(run.bytes)
+                    memory(run.bytes),
+                    duration(seconds)
                 ),
             );
         }
@@ -50,6 +55,20 @@ pub(super) fn planned(plan: &Plan) -> Output {
         more => format!(", {} while many features are dead and get help,", memory(more)),
     };
     output.row("memory", format!("about {}{help}{limit}", memory(plan.peak())));
+    if seconds.iter().any(Option::is_some) {
+        // Steps of runs that train together follow one another.
+        let sum: f64 = seconds.iter().flatten().sum();
+        let untimed = seconds.iter().filter(|seconds| seconds.is_none()).count();
+        let rest = if untimed > 0 {
+            format!("; {untimed} of the runs have methods that are not timed")
+        } else {
+            String::new()
+        };
+        output.row(
+            "time",
+            format!("about {} for the steps, as timed now{rest}", super::progress::duration(sum)),
+        );
+    }
     output
 }
 

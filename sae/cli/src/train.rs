@@ -99,6 +99,9 @@ pub struct Command {
     /// Only show what would be trained, and the memory it needs
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: also time a few steps of every shape on made-up activations, and say how long the training takes
+    #[arg(long, requires = "dry_run")]
+    estimate: bool,
 }
 
 impl Command {
@@ -117,7 +120,7 @@ impl Command {
                 plan = self.plan(&sweep::share(&asked, shard), session)?;
             }
             if self.dry_run {
-                return Ok(super::sweep::planned(&plan));
+                return self.planned(&plan, session);
             }
             let outcome = match self.shard {
                 Some(shard) => sweep::run_shard(&plan, shard, &self.out, &mut session.progress)?,
@@ -146,7 +149,7 @@ impl Command {
             .ok_or_else(|| Error::request("no dataset is given").with_remedy("give --data DIR"))?;
         if self.dry_run {
             let name = self.out.display().to_string();
-            return Ok(super::sweep::planned(&self.plan(&[NamedConfig { name, config }], session)?));
+            return self.planned(&self.plan(&[NamedConfig { name, config }], session)?, session);
         }
         Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
     }
@@ -171,6 +174,15 @@ impl Command {
         }
         let limit = self.memory.map(|gib| (gib * (1_u64 << 30) as f64) as u64);
         Plan::new(asked, limit, session.threads)
+    }
+
+    /// What would be trained; with `--estimate` how long it takes.
+    fn planned(&self, plan: &Plan, session: &mut Session) -> Result<Output> {
+        let seconds = match self.estimate {
+            true => plan.seconds(session.threads, &mut session.progress)?,
+            false => vec![None; plan.runs.len()],
+        };
+        Ok(super::sweep::planned(plan, &seconds))
     }
 
     /// `base`, with what is given on the command line in its place.

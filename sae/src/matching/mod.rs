@@ -4,12 +4,14 @@
 //! the measure of Sharkey et al. (2022) for how alike two dictionaries are; it is not symmetric, so both directions are given.
 //! What counts as matched, split or merged is left to whoever looks: it depends on a threshold.
 
+mod elsewhere;
 mod nearest;
 
 use std::path::{Path, PathBuf};
 
 use storage::matching::{FEATURES, FILE, FOLDER, FORMAT, Matching, NearestRow, OTHERS, VERSION};
 
+pub use elsewhere::{Counterpart, Elsewhere, FiringOverlap, elsewhere};
 pub use nearest::{Nearest, nearest};
 
 use crate::dictionary::Dictionary;

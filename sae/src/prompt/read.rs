@@ -20,6 +20,26 @@ impl Prompter {
     /// An empty text, or one that is longer than the model's context.
     pub fn read(&self, text: &str) -> Result<Reading> {
         let tokens = self.model.tokenizer().encode_after_bos(text)?;
+        self.read_as(text.to_owned(), tokens)
+    }
+
+    /// Reads tokens as they are, such as those of a dataset: a text that is made of them may be cut into different ones.
+    ///
+    /// # Errors
+    /// No tokens, more than the model's context has room for, or one outside its vocabulary.
+    pub fn read_tokens(&self, tokens: &[u32]) -> Result<Reading> {
+        let size = self.model.config().vocab_size;
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= size) {
+            return Err(Error::request(format!(
+                "token {token} is outside the vocabulary of `{}`, which has {size} tokens",
+                self.model.id()
+            ))
+            .with_remedy("use the model that the dataset was made with"));
+        }
+        self.read_as(self.text(tokens), tokens.to_vec())
+    }
+
+    fn read_as(&self, text: String, tokens: Vec<u32>) -> Result<Reading> {
         if tokens.is_empty() {
             return Err(Error::request("the text is empty: there is no token to look at"));
         }
@@ -46,7 +66,7 @@ impl Prompter {
             codes.push_row(features, values);
         }
         let mut reading = Reading {
-            text: text.to_owned(),
+            text,
             codes,
             norms: rows.chunks_exact(d).map(|row| norm_squared(row).sqrt()).collect(),
             left_out,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use egui::{Button, Popup, PopupCloseBehavior, RichText, Role, TextEdit, Ui, WidgetInfo};
 
 use crate::claims::{Bench, ClaimTest, Rule};
-use crate::data::claims::{self, Claim};
+use crate::data::claims::{self, Claim, ClaimIntervention};
 use crate::load::{Lane, Request, Workers};
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::{facts, notice, rule};
+use crate::widgets::{facts, format, notice, rule};
 
 /// What is kept, and what is to be.
 #[derive(Debug, Default)]
@@ -18,13 +18,15 @@ pub struct Kept {
     written: Request<Vec<Claim>>,
     wanted: Option<Change>,
     by: Option<String>,
+    /// What changing features did, to be kept with the claim.
+    pub interventions: Vec<ClaimIntervention>,
     /// Whether a figure of the claim is to be made.
     pub figure_wanted: bool,
 }
 
 #[derive(Debug)]
 enum Change {
-    Keep(Arc<ClaimTest>, bool),
+    Keep(Arc<ClaimTest>, Vec<ClaimIntervention>, bool),
     Withdraw(Box<Claim>),
 }
 
@@ -42,7 +44,9 @@ impl Kept {
         {
             let by = self.author().to_owned();
             self.written.ask(workers, Lane::Settings, move || match change {
-                Change::Keep(test, looked) => Bench::keep(&path, &test, by.trim(), looked),
+                Change::Keep(test, interventions, looked) => {
+                    Bench::keep(&path, &test, &interventions, by.trim(), looked)
+                }
                 Change::Withdraw(claim) => Bench::withdraw(&path, &claim),
             });
         }
@@ -58,6 +62,49 @@ impl Kept {
     pub fn of(&self, feature: u32) -> impl Iterator<Item = &Claim> {
         let all = self.written.value().or(self.read.value());
         all.into_iter().flat_map(|all| all.iter()).filter(move |claim| claim.feature == feature)
+    }
+
+    /// Adds what a change did; the same change at the same place takes the place of the one before.
+    pub fn add(&mut self, one: ClaimIntervention) {
+        let same = |other: &ClaimIntervention| {
+            (other.document, other.position, &other.change) == (one.document, one.position, &one.change)
+        };
+        self.interventions.retain(|other| !same(other));
+        self.interventions.push(one);
+    }
+
+    /// Draws what changing features did.
+    fn changes(&mut self, ui: &mut Ui) {
+        if self.interventions.is_empty() {
+            return;
+        }
+        facts::caption(ui, "Changes in the model, kept and exported with the claim");
+        let mut gone = None;
+        for (i, one) in self.interventions.iter().enumerate() {
+            ui.push_id(("intervention", i), |ui| {
+                let words = in_words(one);
+                ui.horizontal(|ui| {
+                    let remove = ui.add(Button::new(RichText::new("×").color(palette(ui).weak)).frame(false));
+                    remove.widget_info(|| {
+                        WidgetInfo::labeled(Role::Button, true, format!("Remove: {}", one.change))
+                    });
+                    if remove.on_hover_text("Leave it out of the claim").clicked() {
+                        gone = Some(i);
+                    }
+                    let random = one
+                        .random_kl
+                        .map_or_else(String::new, |[mean, ..]| format!(" · random {}", format::value(mean)));
+                    let short = format!("{} · KL {}{random}", one.change, format::value(one.kl));
+                    let label = ui.add(egui::Label::new(RichText::new(short).size(size::SMALL)).truncate());
+                    label.widget_info(|| WidgetInfo::labeled(Role::Label, true, &words));
+                    label.on_hover_text(&words);
+                });
+            });
+        }
+        if let Some(i) = gone {
+            self.interventions.remove(i);
+        }
+        ui.add_space(space::S);
     }
 
     /// Who keeps: what was typed, or the name of the account.
@@ -86,7 +133,7 @@ impl Kept {
             if let Some(test) = test
                 && ui.button("Keep claim").clicked()
             {
-                self.wanted = Some(Change::Keep(Arc::clone(test), looked));
+                self.wanted = Some(Change::Keep(Arc::clone(test), self.interventions.clone(), looked));
                 ui.close();
             }
         });
@@ -97,6 +144,7 @@ impl Kept {
         for problem in [self.written.problem(), self.read.problem()].into_iter().flatten() {
             notice::problem_line(ui, problem);
         }
+        self.changes(ui);
         let claims: Vec<Claim> = self.of(feature).cloned().collect();
         if claims.is_empty() {
             return;
@@ -133,4 +181,26 @@ impl Kept {
             }
         });
     }
+}
+
+/// All of it in words.
+fn in_words(one: &ClaimIntervention) -> String {
+    let number = format::value;
+    let spread = |of: Option<[f64; 3]>| {
+        of.map_or_else(String::new, |[mean, low, high]| {
+            format!(", random directions {} ({} to {})", number(mean), number(low), number(high))
+        })
+    };
+    let loss = one.loss.map_or_else(String::new, |[before, after]| {
+        format!("\nloss {} → {} nats/token{}", number(before), number(after), spread(one.random_loss))
+    });
+    format!(
+        "{} at document {}, position {}, over {} tokens\nKL {} nats/token{}{loss}",
+        one.change,
+        one.document,
+        one.position,
+        one.tokens,
+        number(one.kl),
+        spread(one.random_kl)
+    )
 }

@@ -1,6 +1,7 @@
 //! A claim about a feature, made, tested and kept: the rule at the top, its scores, and every place that speaks for or against it.
 
 mod chips;
+mod consequence;
 mod kept;
 mod list;
 mod scores;
@@ -12,16 +13,22 @@ use std::sync::Arc;
 use egui::{ComboBox, Frame, Margin, ProgressBar, RichText, Role, ScrollArea, Ui, WidgetInfo, vec2};
 
 use chips::Editor;
+use consequence::Consequence;
 use kept::Kept;
 use list::{Choice, Listed, Order};
 
-use super::feature::no_text;
+use super::elsewhere::Elsewhere;
+use super::experts::of_feature;
+use super::feature::{brief_history, nearest, no_text};
 use super::{Scene, View};
 use crate::action::{Action, Save};
 use crate::address::Place;
-use crate::claims::{ClaimTest, Figure, MOST_FALSE_ALARMS, Outcome, Piece, Rule, Tally, TestedPlace, quoted};
+use crate::claims::{
+    Bench, ClaimTest, Figure, MOST_FALSE_ALARMS, Outcome, Piece, Rule, Tally, TestedPlace, quoted,
+};
+use crate::data::experts::features;
 use crate::data::firings::{self, FiringOrder, Firings};
-use crate::data::{Documents, FeaturePage, Vocabulary};
+use crate::data::{Documents, FeatureExpertRow, FeaturePage, Vocabulary};
 use crate::load::{KeyedRequest, Lane, Problem, Request, StreamedRequest, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::features::name_of;
@@ -32,6 +39,10 @@ use crate::widgets::{facts, format, notice, rule, text};
 const TWO_COLUMNS: f32 = 1060.0;
 /// Width of that column.
 const COLUMN: f32 = 372.0;
+/// Least height of what a change does at the chosen line.
+const CONSEQUENCE: f32 = 220.0;
+/// Nearest features that are listed.
+const NEIGHBOURS: usize = 5;
 /// Places of each kind in a figure.
 const IN_FIGURE: usize = 5;
 /// Tokens that the first suggestion names at most, and the share of firings that each must have.
@@ -66,8 +77,51 @@ pub struct ClaimView {
     looked: bool,
     kept: Kept,
     figure: Request<Vec<crate::claims::Line>>,
-    /// Whether the figure that is on its way is to be copied.
-    copying: bool,
+    /// What is to be made of the figure that is on its way.
+    form: FigureForm,
+    consequence: Consequence,
+    elsewhere: Elsewhere,
+    /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
+    experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
+}
+
+/// What becomes of a figure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum FigureForm {
+    #[default]
+    CopiedMarkdown,
+    Markdown,
+    Svg,
+    Png,
+}
+
+impl FigureForm {
+    const ALL: [Self; 4] = [Self::CopiedMarkdown, Self::Markdown, Self::Svg, Self::Png];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::CopiedMarkdown => "Copy as Markdown",
+            Self::Markdown => "Markdown…",
+            Self::Svg => "Figure as SVG…",
+            Self::Png => "Figure as PNG…",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::CopiedMarkdown | Self::Markdown => "md",
+            Self::Svg => "svg",
+            Self::Png => "png",
+        }
+    }
+
+    fn bytes(self, figure: &Figure<'_>) -> Result<Vec<u8>, Problem> {
+        match self {
+            Self::CopiedMarkdown | Self::Markdown => Ok(figure.markdown().into_bytes()),
+            Self::Svg => Ok(figure.svg().into_bytes()),
+            Self::Png => Bench::png(&figure.svg()),
+        }
+    }
 }
 
 impl ClaimView {
@@ -92,7 +146,10 @@ impl ClaimView {
             looked: false,
             kept: Kept::default(),
             figure: Request::new(),
-            copying: false,
+            form: FigureForm::default(),
+            consequence: Consequence::default(),
+            elsewhere: Elsewhere::default(),
+            experts: KeyedRequest::default(),
         }
     }
 
@@ -107,8 +164,9 @@ impl ClaimView {
         (self.part, self.whole, self.chosen, self.looked) = (None, None, None, false);
         self.choice = Choice { outcome: None, range: None, ..self.choice };
         self.editor = Editor::default();
-        let kept = self.kept.of(self.feature).map(|claim| claim.rule.clone()).next();
-        self.editor.text = kept.unwrap_or_else(|| suggestion(&page, vocabulary));
+        let kept = self.kept.of(self.feature).next().cloned();
+        self.kept.interventions = kept.as_ref().map(|claim| claim.interventions.clone()).unwrap_or_default();
+        self.editor.text = kept.map_or_else(|| suggestion(&page, vocabulary), |claim| claim.rule);
     }
 
     /// Tests the rule as often as it changes.
@@ -197,9 +255,9 @@ impl ClaimView {
         let button =
             button.on_hover_text("The claim, its scores and its strongest places, as text or as a figure");
         egui::Popup::menu(&button).show(|ui| {
-            for (name, copying) in [("Copy as Markdown", true), ("Figure as SVG…", false)] {
-                if ui.button(name).clicked() {
-                    (self.copying, self.figure) = (copying, Request::new());
+            for form in FigureForm::ALL {
+                if ui.button(form.name()).clicked() {
+                    (self.form, self.figure) = (form, Request::new());
                     self.kept.figure_wanted = true;
                     ui.close();
                 }
@@ -229,14 +287,20 @@ impl ClaimView {
         let run = scene.folder.name_of(&self.run).into_owned();
         let of = info.map_or_else(|| run.clone(), |info| format!("{run} · {} · {}", info.model, info.hook));
         let words = Rule::parse(&test.rule).map(|rule| rule.words()).unwrap_or_default();
-        if self.copying {
-            let figure = Figure { of: &of, words: &words, test: &test, lines: &lines };
-            return scene.act(Action::Copy(figure.markdown()));
+        let (form, interventions) = (self.form, self.kept.interventions.clone());
+        let make = move || {
+            let figure =
+                Figure { of: &of, words: &words, test: &test, lines: &lines, interventions: &interventions };
+            form.bytes(&figure)
+        };
+        if form == FigureForm::CopiedMarkdown {
+            if let Ok(text) = make() {
+                scene.act(Action::Copy(String::from_utf8_lossy(&text).into_owned()));
+            }
+            return;
         }
-        let name = format!("{run}-feature-{}-claim.svg", test.feature).replace('/', "-");
-        scene.act(Action::Save(Save::new(name, move || {
-            Ok(Figure { of: &of, words: &words, test: &test, lines: &lines }.svg().into_bytes())
-        })));
+        let name = format!("{run}-feature-{}-claim.{}", self.feature, form.extension()).replace('/', "-");
+        scene.act(Action::Save(Save::new(name, make)));
     }
 
     fn scores(&self, ui: &mut Ui) {
@@ -357,7 +421,8 @@ impl ClaimView {
         let strip = whole.is_some();
         let mut rect = ui.available_rect_before_wrap();
         if self.chosen.is_some() {
-            rect.max.y -= LINE * 2.0 + space::S;
+            let most = if self.consequence.open { (rect.height() * 0.56).max(CONSEQUENCE) } else { 0.0 };
+            rect.max.y = (rect.max.y - LINE * 2.0 - space::S - most).max(rect.min.y + LINE * 3.0);
         }
         let (mut left, mut right) = (rect, rect);
         if strip {
@@ -400,6 +465,29 @@ impl ClaimView {
                 self.lines.on_screen().contains(line) && (place(*line).document, place(*line).position) == at
             });
             self.chosen_line(ui, line.map(|line| (line, place(line))), vocabulary, source, scene);
+            if self.consequence.open {
+                ui.add_space(space::XS);
+                self.at_the_line(ui, firings.value(at.0, at.1), vocabulary, scene);
+            }
+        }
+    }
+
+    /// What changes do at the chosen line.
+    fn at_the_line(&mut self, ui: &mut Ui, value: f32, vocabulary: &Vocabulary, scene: &mut Scene<'_>) {
+        let store = scene.stores.run(&self.run);
+        let (columns, lists) = (store.columns.value().cloned(), store.tokens.value().cloned());
+        let name = |feature: u32| {
+            name_of(store, feature)
+                .unwrap_or_else(|| super::dataset::about_feature(feature, lists.as_deref(), vocabulary))
+        };
+        let feature = self.feature;
+        let known = consequence::Known { feature, value, columns: columns.as_deref(), name: &name };
+        let wanted = self.consequence.show(ui, &self.run, &known, scene);
+        if let Some(feature) = wanted.follow {
+            scene.go(Place::Feature { run: self.run.clone(), feature });
+        }
+        if let Some(one) = wanted.keep {
+            self.kept.add(one);
         }
     }
 
@@ -461,6 +549,13 @@ impl ClaimView {
                 let (dataset, document, token) = (dataset.to_owned(), place.document, place.position);
                 scene.go(Place::Token { dataset, document, token });
             }
+            let open = self.consequence.open;
+            let button = ui.add_enabled(source.dataset.is_some(), egui::Button::new("Change it here").selected(open));
+            button.widget_info(|| WidgetInfo::selected(Role::Button, true, open, "Change it here"));
+            let about = "Run the model on this line's context: features by tokens, and what ablating or adding does there";
+            if button.on_hover_text(about).clicked() {
+                self.consequence.open = !open;
+            }
             if let Some(context) = &context
                 && ui
                     .button("Try in prompt")
@@ -482,6 +577,12 @@ impl ClaimView {
         if ui.available_width() < TWO_COLUMNS {
             self.scores(ui);
             self.kept.show(ui, self.feature, &mut self.editor.text);
+            egui::CollapsingHeader::new("The feature elsewhere").show(ui, |ui| {
+                ScrollArea::vertical()
+                    .id_salt("elsewhere")
+                    .max_height(260.0)
+                    .show(ui, |ui| self.relatives(ui, scene));
+            });
             ui.add_space(space::S);
             return self.places(ui, vocabulary, source, scene);
         }
@@ -493,13 +594,37 @@ impl ClaimView {
             |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
         ui.scope_builder(column(left), |ui| {
             ScrollArea::vertical().id_salt("claim facts").auto_shrink(false).show(ui, |ui| {
+                ui.set_max_width(ui.available_width() - space::M);
                 self.scores(ui);
                 ui.add_space(space::L);
                 self.kept.show(ui, self.feature, &mut self.editor.text);
+                self.relatives(ui, scene);
             });
         });
         ui.scope_builder(column(right), |ui| self.places(ui, vocabulary, source, scene));
         ui.advance_cursor_after_rect(rect);
+    }
+}
+
+impl ClaimView {
+    /// The feature elsewhere: other runs, experts, neighbours, its life in training.
+    fn relatives(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        ui.add_space(space::L);
+        self.elsewhere.show(ui, &self.run, scene);
+        of_feature::show(ui, &self.run, self.feature, &self.experts, scene);
+        let Some(page) = self.page.get(&self.feature) else { return };
+        let store = scene.stores.run(&self.run);
+        let name = |feature: u32| name_of(store, feature);
+        if !page.row.neighbours.is_empty() {
+            ui.add_space(space::L);
+            if let Some(feature) = nearest(ui, &page.row, NEIGHBOURS, &name) {
+                scene.go(Place::Feature { run: self.run.clone(), feature });
+            }
+        }
+        if let Some(history) = &page.history {
+            ui.add_space(space::L);
+            brief_history(ui, history);
+        }
     }
 }
 
@@ -578,7 +703,14 @@ impl View for ClaimView {
             dataset.as_ref().and_then(|path| scene.stores.dataset(path).documents.value().cloned());
         let source = Source { dataset: dataset.as_deref(), documents: documents.as_ref() };
         self.ask_list(source, workers);
+        let data = dataset.as_deref().zip(documents.as_ref());
+        self.consequence.logic(scene, &self.run, self.feature, self.chosen, data, workers);
         self.make_figure(scene, documents.as_ref(), workers);
+        self.elsewhere.logic(scene, &self.run, self.feature, workers);
+        if scene.folder.data_of(&self.run).is_some() {
+            let (run, feature) = (self.run.clone(), self.feature);
+            self.experts.want(workers, Lane::Pages, &feature, move || features::of_feature(&run, feature));
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {

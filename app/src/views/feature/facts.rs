@@ -52,13 +52,7 @@ pub fn show(
     let mut follow = None;
     if !row.neighbours.is_empty() {
         ui.add_space(space::L);
-        facts::section(ui, "Nearest decoder rows");
-        let entries = row.neighbours.iter().take(ENTRIES);
-        follow = ui
-            .scope(|ui| {
-                relatives(ui, ["cosine"], name, entries.map(|(f, cosine)| (*f, [format!("{cosine:.3}")])))
-            })
-            .inner;
+        follow = nearest(ui, row, ENTRIES, name);
     }
     if !row.coactive.is_empty() {
         ui.add_space(space::L);
@@ -91,6 +85,19 @@ pub fn show(
     ];
     facts::facts(ui, "weights", rows.iter().map(|(name, value)| (*name, value.as_str())));
     follow
+}
+
+/// The nearest features of the same run, at most so many; gives the one that the person wants to follow.
+pub fn nearest(
+    ui: &mut Ui,
+    row: &FeatureRow,
+    most: usize,
+    name: &dyn Fn(u32) -> Option<String>,
+) -> Option<u32> {
+    facts::section(ui, "Nearest decoder rows");
+    let entries = row.neighbours.iter().take(most);
+    let entries = entries.map(|(f, cosine)| (*f, [format!("{cosine:.3}")]));
+    ui.scope(|ui| relatives(ui, ["cosine"], name, entries)).inner
 }
 
 /// Over what co-activation was counted.

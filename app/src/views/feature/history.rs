@@ -25,6 +25,13 @@ pub fn show(ui: &mut Ui, history: &FeatureHistory) {
     }
 }
 
+/// The events alone, on one line where there is room.
+pub fn brief(ui: &mut Ui, history: &FeatureHistory) {
+    facts::section(ui, "In training");
+    let said = sentences(history).join(" ");
+    ui.add(Label::new(RichText::new(said).color(palette(ui).text)).wrap());
+}
+
 /// The events in words. A snapshot's tokens are when something was seen: it happened after the snapshot
 /// before.
 pub fn sentences(history: &FeatureHistory) -> Vec<String> {

@@ -15,7 +15,10 @@ use egui::{Button, Frame, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
 use concordance::Concordance;
 pub use concordance::no_text;
+pub use facts::nearest;
+pub use history::brief as brief_history;
 
+use super::elsewhere::Elsewhere;
 use super::experts::of_feature;
 use super::{Scene, View};
 use crate::action::{Action, Command, Save};
@@ -76,6 +79,7 @@ pub struct FeatureView {
     asked: Option<u32>,
     /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
     experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
+    elsewhere: Elsewhere,
     options: examples::Options,
     concordance: Concordance,
     logarithmic: bool,
@@ -99,6 +103,7 @@ impl FeatureView {
             page: Request::new(),
             asked: None,
             experts: KeyedRequest::default(),
+            elsewhere: Elsewhere::default(),
             options: examples::Options::default(),
             concordance: Concordance::default(),
             logarithmic: true,
@@ -138,7 +143,7 @@ impl FeatureView {
                     .on_hover_text("It did not fire on any indexed token");
             }
             if self.page.loading() {
-                ui.spinner();
+                notice::busy(ui, 16.0);
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 if narrow {
@@ -257,6 +262,8 @@ impl FeatureView {
             scene.act(Action::Run(job));
         }
         of_feature::show(ui, &self.run, page.row.feature, &self.experts, scene);
+        ui.add_space(space::L);
+        self.elsewhere.show(ui, &self.run, scene);
         if let Some(feature) = follow {
             self.go(scene, feature);
         }
@@ -420,6 +427,7 @@ impl View for FeatureView {
             let run = self.run.clone();
             self.experts.want(workers, Lane::Pages, &feature, move || features::of_feature(&run, feature));
         }
+        self.elsewhere.logic(scene, &self.run, self.feature, workers);
         self.keep(scene);
     }
 

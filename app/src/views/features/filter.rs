@@ -6,7 +6,7 @@ use egui::{Align, Button, ComboBox, Layout, RichText, Role, TextEdit, Ui, Widget
 use super::order::{NoteFilter, Query};
 use super::rows::Columns as ShownColumns;
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::format;
+use crate::widgets::{format, notice};
 
 /// Width from which on search and buttons are in one line.
 const ONE_LINE: f32 = 800.0;
@@ -118,7 +118,7 @@ pub fn summary(ui: &mut Ui, query: &mut Query, shown: usize, all: usize, loading
         };
         ui.label(RichText::new(text).color(p.weak));
         if loading {
-            ui.add(egui::Spinner::new().size(12.0));
+            notice::busy(ui, 12.0);
         }
         let mut free = None;
         for range in &query.ranges {

@@ -9,19 +9,20 @@ mod spread;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Frame, Key as Keyboard, Margin, Panel, Ui};
+use egui::{Frame, Key as Keyboard, Margin, Panel, ScrollArea, Ui};
 use egui_table::{Column as Width, HeaderRow, Table};
 
 pub use order::{Key, MatchReason, Query, Source, TableOrder};
 use rows::Column;
 use spread::Spread;
 
+use super::matching::pair;
 use super::{Scene, View, ViewCommand};
 use crate::action::{Action, Save};
 use crate::address::Place;
 use crate::data::firing::{self, FiringGap};
 use crate::data::notes::{Change, Edit};
-use crate::data::{self, Firing, Number};
+use crate::data::{self, FeaturePage, Firing, Number};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::{Need, RunStore};
 use crate::theme::{palette, space, tokens::height};
@@ -30,6 +31,11 @@ use crate::widgets::{notice, table};
 
 /// From this width on the histograms are shown at first.
 const ROOM: f32 = 900.0;
+
+/// From this width on there is room for a wider panel.
+const ROOMY: f32 = 1400.0;
+/// Examples of the selected feature.
+const PREVIEWED: usize = 3;
 
 /// The feature table of one run.
 #[derive(Debug)]
@@ -52,6 +58,9 @@ pub struct FeaturesView {
     /// The selected feature.
     selected: Option<u32>,
     scroll_to: Option<u64>,
+    /// The page of the selected feature, for the preview.
+    preview: Request<FeaturePage>,
+    previewed: Option<u32>,
     focus_search: bool,
     /// The table is to be saved as soon as it is in the order that was asked for.
     save: bool,
@@ -74,6 +83,8 @@ impl FeaturesView {
             selection: 0,
             selected: None,
             scroll_to: None,
+            preview: Request::new(),
+            previewed: None,
             focus_search: false,
             save: false,
             page_rows: 20,
@@ -153,6 +164,37 @@ impl FeaturesView {
             ui.label(egui::RichText::new(what).color(palette(ui).weak));
             scene.offer(ui, "Index again", Job::index(&self.run));
         }
+    }
+
+    /// The selected feature in short, above the histograms.
+    fn show_preview(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let Some(feature) = self.selected else { return };
+        let height = (ui.available_height() * 0.55).max(160.0);
+        ui.horizontal(|ui| {
+            if ui.button("Open").on_hover_text("The page of this feature (Enter)").clicked() {
+                scene.go(Place::Feature { run: self.run.clone(), feature });
+            }
+            if ui.button("Close").on_hover_text("Show the histograms alone").clicked() {
+                self.selected = None;
+            }
+        });
+        let area = ScrollArea::vertical().id_salt(("preview", feature)).max_height(height);
+        area.show(ui, |ui| {
+            ui.set_max_width(ui.available_width() - space::S);
+            pair::one(ui, feature, Some(&self.run), &self.preview, PREVIEWED, scene);
+        });
+        ui.add_space(space::S);
+        ui.separator();
+    }
+
+    fn ask_preview(&mut self, scene: &Scene<'_>, workers: &Workers) {
+        let panel = self.histograms.unwrap_or(true);
+        if let Some(feature) = self.selected.filter(|selected| panel && self.previewed != Some(*selected)) {
+            self.previewed = Some(feature);
+            let (pages, run) = (scene.stores.run(&self.run).pages.clone(), self.run.clone());
+            self.preview.ask(workers, Lane::Pages, move || pages.read(&run, feature));
+        }
+        self.preview.poll(workers);
     }
 
     fn keyboard(&mut self, ui: &Ui, order: &[u32], scene: &mut Scene<'_>) {
@@ -362,6 +404,7 @@ impl View for FeaturesView {
         self.spreads.poll(workers);
         self.ask_firing(scene, workers);
         self.ask_order(scene, workers);
+        self.ask_preview(scene, workers);
         if self.order.poll(workers)
             && let Some(order) = self.order.value()
         {
@@ -400,18 +443,22 @@ impl View for FeaturesView {
         });
         if self.histograms.unwrap_or(wide) {
             let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
-            let panel = Panel::right("histograms").frame(frame).default_size(236.0).size_range(180.0..=420.0);
+            let size = if ui.available_width() >= ROOMY { 360.0 } else { 236.0 };
+            let panel = Panel::right("histograms").frame(frame).default_size(size).size_range(180.0..=560.0);
             // The room is kept from the first frame on: a table that becomes narrower under the pointer is no
             // table to click in.
-            panel.show(ui, |ui| match self.spreads.value().cloned() {
-                Some(spreads) => {
-                    let alive = spreads.iter().find(|s| s.number == Number::Density).map(Spread::total);
-                    let dead = alive.map_or(0, |alive| (columns.len() as u64).saturating_sub(alive));
-                    distributions::show(ui, &spreads, &ordered, dead, &mut self.query);
-                }
-                None => {
-                    ui.take_available_width();
-                    ui.label(egui::RichText::new("Counting…").color(palette(ui).weak));
+            panel.show(ui, |ui| {
+                self.show_preview(ui, scene);
+                match self.spreads.value().cloned() {
+                    Some(spreads) => {
+                        let alive = spreads.iter().find(|s| s.number == Number::Density).map(Spread::total);
+                        let dead = alive.map_or(0, |alive| (columns.len() as u64).saturating_sub(alive));
+                        distributions::show(ui, &spreads, &ordered, dead, &mut self.query);
+                    }
+                    None => {
+                        ui.take_available_width();
+                        ui.label(egui::RichText::new("Counting…").color(palette(ui).weak));
+                    }
                 }
             });
         }

@@ -291,7 +291,6 @@ impl TableDelegate for Rows<'_> {
             WidgetInfo::selected(Role::Row, true, selected, format!("Row of feature {feature}"))
         });
         table::row_ground(ui, rect, selected, response.hovered());
-        table::focus_ring(ui, &response);
         if response.double_clicked() {
             self.asked.open = Some(feature);
         } else if response.clicked() {

@@ -187,7 +187,6 @@ fn edge_line(ui: &mut Ui, name: &str, weight: f32, most: f32) -> egui::Response 
     if response.hovered() {
         table::row_ground(ui, rect, false, true);
     }
-    table::focus_ring(ui, &response);
     let colour = if weight < 0.0 { p.negative } else { p.positive };
     let width = 44.0 * (weight.abs() / most.max(f32::MIN_POSITIVE)).min(1.0);
     let bar = egui::Rect::from_min_size(rect.right_center() - egui::vec2(width, 4.0), egui::vec2(width, 8.0));

@@ -1,7 +1,7 @@
 //! Two dictionaries side by side: what became of each feature, where the densities moved, and both pages of a
 //! pair.
 
-mod pair;
+pub mod pair;
 mod rows;
 
 use std::path::{Path, PathBuf};

@@ -37,7 +37,7 @@ pub fn show(
         ui.columns_const(|columns: &mut [Ui; 2]| {
             for (side, ui) in columns.iter_mut().enumerate() {
                 ui.spacing_mut().item_spacing.x = space::S;
-                one(ui, pair[side], folders[side].as_ref(), &pages[side], scene);
+                one(ui, pair[side], folders[side].as_ref(), &pages[side], EXAMPLES, scene);
             }
         });
     });
@@ -74,11 +74,13 @@ fn fires_on_the_same(ui: &mut Ui, agreement: Option<Result<Option<Agreement>, Pr
     }
 }
 
-fn one(
+/// Draws one feature, with its `examples` strongest examples.
+pub fn one(
     ui: &mut Ui,
     feature: u32,
     folder: Option<&PathBuf>,
     page: &Request<FeaturePage>,
+    examples: usize,
     scene: &mut Scene<'_>,
 ) {
     let p = palette(ui);
@@ -93,7 +95,7 @@ fn one(
         return notice::problem_line(ui, problem);
     }
     let Some(page) = page.value().filter(|page| page.row.feature == feature).cloned() else {
-        ui.spinner();
+        notice::busy(ui, 16.0);
         return;
     };
     let vocabulary = scene.stores.run(folder).vocabulary.value().cloned().unwrap_or_default();
@@ -112,7 +114,7 @@ fn one(
     tokens(ui, "fires on", row.fires_on.iter().map(|t| t.0), &vocabulary);
     tokens(ui, "promotes", row.top_logits.iter().map(|t| t.0), &vocabulary);
     ui.add_space(space::S);
-    for example in page.examples.iter().map(|e| &e.row).filter(|row| row.interval == 0).take(EXAMPLES) {
+    for example in page.examples.iter().map(|e| &e.row).filter(|row| row.interval == 0).take(examples) {
         let Some(marked) = example.marked() else { continue };
         let (from, to) = (marked.saturating_sub(CONTEXT), (marked + CONTEXT + 1).min(example.tokens.len()));
         let window = Window {

@@ -151,7 +151,6 @@ impl TableDelegate for Rows<'_> {
             WidgetInfo::selected(Role::Row, true, chosen, format!("Pair of feature {feature}"))
         });
         table::row_ground(ui, rect, chosen, response.hovered());
-        table::focus_ring(ui, &response);
         if response.clicked() {
             self.asked.select = Some(feature);
         }

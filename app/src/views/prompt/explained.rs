@@ -7,11 +7,12 @@ use egui::{
     TextEdit, Ui, WidgetInfo, pos2, vec2,
 };
 
-use super::side::{Inputs, Side};
+use super::side::Side;
 use crate::load::{Lane, StreamedRequest, Workers};
 use crate::prompt::LoadedModel;
 use crate::prompt::explained::{Member, Question, SubsetValue, SufficientSet};
 use crate::theme::{palette, space, tokens::size};
+use crate::views::effect;
 use crate::widgets::{facts, format, notice, text};
 
 /// Height of the curve.
@@ -43,7 +44,7 @@ impl Default for Explained {
 
 impl Explained {
     /// Asks if the person did, takes what has arrived.
-    pub fn logic(&mut self, workers: &Workers, side: &Side, inputs: &Inputs) {
+    pub fn logic(&mut self, workers: &Workers, side: &Side, inputs: &effect::Question) {
         if std::mem::take(&mut self.wanted)
             && let Some(reading) = side.reading()
         {

@@ -3,7 +3,6 @@
 //! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the
 //! chosen token.
 
-mod changes;
 mod experts;
 mod explained;
 mod side;
@@ -16,9 +15,11 @@ use egui::{
     WidgetInfo,
 };
 
-use self::changes::Changes;
 use self::explained::Explained;
-use self::side::{Inputs, Side};
+use self::side::Side;
+use super::effect::changes::{self, Changes};
+use super::effect::grid::{Grid, RowOrder};
+use super::effect::{self, Question};
 use super::{Scene, View, ViewCommand};
 use crate::action::Action;
 use crate::address::Place;
@@ -104,6 +105,8 @@ pub struct PromptView {
     explained: Explained,
     sampling: SamplingOptions,
     options: token::Options,
+    /// Whether all features of a text are listed, not the strongest alone.
+    all_features: bool,
     /// A text to be read once the model is loaded.
     proposed: Option<String>,
     /// The model is to continue the texts.
@@ -129,6 +132,7 @@ impl PromptView {
             explained: Explained::default(),
             sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
+            all_features: false,
             proposed: None,
             continues: false,
             seen: false,
@@ -179,7 +183,6 @@ impl PromptView {
                 about.hook,
                 format::grouped(about.d_sae as u64)
             );
-            facts::caption(ui, caption);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 let copy = ui.button("Copy as JSON").on_hover_text("Copy the results for this prompt");
                 if copy.clicked() {
@@ -196,6 +199,10 @@ impl PromptView {
                         self.sides.push(Side::new("Second prompt"));
                     }
                 }
+                // What is left of the line.
+                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                    facts::caption(ui, caption)
+                });
             });
         });
         ui.add_space(space::XS);
@@ -313,9 +320,49 @@ impl PromptView {
         };
         let shade = (self.shade, strongest);
         let both = self.sides.len() == 2;
-        let mut clicked = None;
+        let (mut clicked, mut follow, mut change, mut more) = (None, None, None, false);
+        let store = scene.stores.run(&self.run);
+        let (lists, columns) = (store.tokens.value().cloned(), store.columns.value().cloned());
+        let words = store.vocabulary.value().cloned();
+        let words = words.as_deref().unwrap_or(&opened.vocabulary);
+        let name = |feature: u32| {
+            super::features::name_of(store, feature)
+                .unwrap_or_else(|| super::dataset::about_feature(feature, lists.as_deref(), words))
+        };
+        let max = |feature: u32| {
+            columns.as_deref().and_then(|c| c.numbers.max.get(feature as usize)).copied().unwrap_or(0.0)
+        };
+        let order = match self.order() {
+            token::Order::Effect => RowOrder::Effect,
+            token::Order::Share => RowOrder::Share,
+            token::Order::Activation | token::Order::NoTarget => RowOrder::Activation,
+        };
+        let first = if let Shade::Feature(feature) = self.shade { Some(feature) } else { None };
+        let (front, all) = (self.front, self.all_features);
         let mut one = |ui: &mut Ui, i: usize, side: &mut Side| {
-            if side.show(ui, opened, shade, self.front == i).is_some() {
+            if side.show(ui, opened, shade, front == i).is_some() {
+                clicked = Some(i);
+            }
+            let Some(reading) = side.reading() else { return };
+            ui.add_space(space::M);
+            let attribution = side.attribution().and_then(Result::ok);
+            let changed = side.changed();
+            let grid = Grid {
+                reading: &reading,
+                range: 0..reading.len(),
+                vocabulary: &opened.vocabulary,
+                max: &max,
+                name: &name,
+                attribution: attribution.as_deref(),
+                changed: changed.as_deref(),
+                chosen: side.chosen.filter(|_| front == i),
+                first,
+                order,
+            };
+            let asked = ui.push_id(("grid", i), |ui| grid.show(ui, all)).inner;
+            (follow, change, more) = (asked.follow.or(follow), asked.change.or(change), more || asked.more);
+            if let Some(token) = asked.token {
+                side.chosen = Some(token);
                 clicked = Some(i);
             }
         };
@@ -327,6 +374,13 @@ impl PromptView {
             });
         } else if let Some(side) = self.sides.first_mut() {
             one(ui, 0, side);
+        }
+        self.all_features ^= more;
+        if let Some(feature) = change {
+            self.changes.add(feature);
+        }
+        if let Some(feature) = follow {
+            scene.go(Place::Feature { run: self.run.clone(), feature });
         }
         if let Some(i) = clicked {
             self.front = i;
@@ -426,15 +480,7 @@ impl PromptView {
         if !self.seen {
             return None;
         }
-        // The engine that the views of this run share comes before one of our own.
-        let shared = store.engine.get();
-        let register = shared.is_none() || store.opened.untouched();
-        let engine = shared.or(self.engine.take()).unwrap_or_default();
-        if register {
-            scene.load(Need::Model(self.run.clone(), engine.clone()));
-        }
-        self.engine = Some(engine.clone());
-        store.opened.value().map(|_| engine)
+        effect::model_of(scene, &self.run, &mut self.engine).map(|(engine, _)| engine)
     }
 }
 
@@ -461,7 +507,7 @@ impl View for PromptView {
             side.propose(text);
         }
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.sampling.seed);
-        let asked = Inputs { engine, run: self.run.clone(), aim, changes, seed };
+        let asked = Question { engine, run: self.run.clone(), aim, changes, seed };
         let continues = std::mem::take(&mut self.continues);
         if let Some(side) = self.sides.get(self.front) {
             self.explained.logic(workers, side, &asked);

@@ -1,39 +1,20 @@
 //! One prompt: its field, its tokens, what the changes do to it, its continuations.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use egui::{
-    Align, Color32, Key, KeyboardShortcut, Label, Layout, Modifiers, RichText, Role, TextEdit, Ui,
-    WidgetInfo, vec2,
+    Align, Color32, Key, KeyboardShortcut, Label, Layout, Modifiers, RichText, Role, TextEdit, Ui, WidgetInfo,
 };
 
 use super::Shade;
-use crate::load::{KeyedRequest, Lane, Problem, StreamedRequest, Workers};
+use crate::load::{Lane, Problem, StreamedRequest, Workers};
 use crate::prompt::{
-    Attribution, Change, ChangeEffect, Continuation, ContinuationKind, EffectTarget, Engine, LoadedModel,
-    Maximum, Reading, SamplingOptions, Spread,
+    Attribution, Change, ChangeEffect, Continuation, ContinuationKind, LoadedModel, Maximum, Reading,
+    SamplingOptions,
 };
 use crate::theme::{Palette, palette, space, tokens::size};
+use crate::views::effect::{Experiment, Question};
 use crate::widgets::{facts, format, notice, reading, text};
-
-/// Width of the names of figures.
-const NAME: f32 = 110.0;
-/// Width of their values.
-const VALUE: f32 = 96.0;
-/// Width from which on there is room after them.
-const WIDE: f32 = 480.0;
-/// Height of a line of them.
-const LINE: f32 = 20.0;
-
-/// What all sides are asked for.
-pub struct Inputs {
-    pub engine: Engine,
-    pub run: PathBuf,
-    pub aim: Option<EffectTarget>,
-    pub changes: Vec<Change>,
-    pub seed: u64,
-}
 
 /// One prompt.
 #[derive(Debug)]
@@ -45,15 +26,10 @@ pub struct Side {
     text: String,
     /// The token that is looked at.
     pub chosen: Option<usize>,
-    reading: KeyedRequest<String, Reading>,
-    attribution: KeyedRequest<(String, EffectTarget), Attribution>,
-    effect: KeyedRequest<(String, Vec<Change>, u64), ChangeEffect>,
+    experiment: Experiment<String>,
     continuations: StreamedRequest<Continuation>,
     /// The changes that the continuations were made with.
     continued_with: Vec<Change>,
-    /// What was asked for last, and what its answers belong to.
-    aim: Option<EffectTarget>,
-    changes: Option<(Vec<Change>, u64)>,
     focus: bool,
 }
 
@@ -65,13 +41,9 @@ impl Side {
             typed: String::new(),
             text: String::new(),
             chosen: None,
-            reading: KeyedRequest::default(),
-            attribution: KeyedRequest::default(),
-            effect: KeyedRequest::default(),
+            experiment: Experiment::default(),
             continuations: StreamedRequest::default(),
             continued_with: Vec::new(),
-            aim: None,
-            changes: None,
             focus: true,
         }
     }
@@ -89,27 +61,22 @@ impl Side {
 
     /// What was read.
     pub fn reading(&self) -> Option<Arc<Reading>> {
-        self.reading.get(&self.text)
+        self.experiment.reading(&self.text)
     }
 
     /// The effects that are asked for, if they are here, or why they cannot be.
     pub fn attribution(&self) -> Option<Result<Arc<Attribution>, Problem>> {
-        let key = (self.text.clone(), self.aim.clone()?);
-        self.attribution
-            .get(&key)
-            .map(Ok)
-            .or_else(|| self.attribution.problem(&key).map(|problem| Err(problem.clone())))
+        self.experiment.attribution(&self.text)
     }
 
     /// What the changes do, if there are any and it is known.
     pub fn changed(&self) -> Option<Arc<ChangeEffect>> {
-        let (changes, seed) = self.changes.clone()?;
-        self.effect.get(&(self.text.clone(), changes, seed))
+        self.experiment.changed(&self.text)
     }
 
     /// What strengths are shares of.
     pub fn maxima(&self) -> Vec<Maximum> {
-        self.effect.last().map(|changed| changed.maxima.clone()).unwrap_or_default()
+        self.experiment.maxima()
     }
 
     /// Another token.
@@ -121,32 +88,18 @@ impl Side {
     }
 
     /// Asks for what is missing, takes what has arrived.
-    pub fn logic(&mut self, workers: &Workers, asked: &Inputs) {
+    pub fn logic(&mut self, workers: &Workers, asked: &Question) {
         self.continuations.poll(workers);
-        self.aim.clone_from(&asked.aim);
-        self.changes = (!asked.changes.is_empty()).then(|| (asked.changes.clone(), asked.seed));
+        self.experiment.ask(asked);
         if self.text.is_empty() {
             return;
         }
         let (engine, run, text) = (asked.engine.clone(), asked.run.clone(), self.text.clone());
-        self.reading.want(workers, Lane::Model, &self.text, move || engine.read(&run, &text));
-        let Some(reading) = self.reading() else { return };
-        if let Some(aim) = &asked.aim {
-            let key = (self.text.clone(), aim.clone());
-            let (engine, run, of, aim) =
-                (asked.engine.clone(), asked.run.clone(), Arc::clone(&reading), aim.clone());
-            self.attribution.want(workers, Lane::Model, &key, move || engine.attribute(&run, &of, &aim));
-        }
-        if let Some((changes, seed)) = self.changes.clone() {
-            let key = (self.text.clone(), changes.clone(), seed);
-            let (engine, run) = (asked.engine.clone(), asked.run.clone());
-            self.effect
-                .want(workers, Lane::Model, &key, move || engine.change(&run, &reading, &changes, seed));
-        }
+        self.experiment.logic(workers, &self.text, asked, move || engine.read(&run, &text));
     }
 
     /// Lets the model continue the text.
-    pub fn continue_text(&mut self, workers: &Workers, asked: &Inputs, options: SamplingOptions) {
+    pub fn continue_text(&mut self, workers: &Workers, asked: &Question, options: SamplingOptions) {
         let Some(reading) = self.reading() else { return };
         let (engine, run, changes) = (asked.engine.clone(), asked.run.clone(), asked.changes.clone());
         self.continued_with.clone_from(&changes);
@@ -196,13 +149,13 @@ impl Side {
             ui.label(RichText::new(how).color(palette(ui).weak));
             return None;
         }
-        if let Some(problem) = self.reading.problem(&self.text) {
+        if let Some(problem) = self.experiment.reading_problem(&self.text) {
             notice::problem_line(ui, problem);
             return None;
         }
         let Some(reading) = self.reading() else {
             ui.horizontal(|ui| {
-                ui.spinner();
+                notice::busy(ui, 16.0);
                 ui.label(RichText::new("Reading…").color(palette(ui).weak));
             });
             return None;
@@ -212,7 +165,7 @@ impl Side {
             self.chosen = clicked;
         }
         ui.add_space(space::S);
-        self.figures(ui, &reading);
+        self.experiment.figures(ui, &self.text, &reading);
         clicked
     }
 
@@ -292,59 +245,6 @@ impl Side {
         }
     }
 
-    fn figures(&self, ui: &mut Ui, of: &Reading) {
-        let p = palette(ui);
-        let Some((changes, seed)) = self.changes.clone() else {
-            let losses: Vec<f32> = of.predictions.iter().filter_map(|prediction| prediction.loss).collect();
-            let mean = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len().max(1) as f64;
-            let loss = if losses.is_empty() {
-                String::new()
-            } else {
-                format!(" · loss {} nats/token", format::value(mean))
-            };
-            facts::caption(ui, format!("{} tokens{loss}", of.len()));
-            return;
-        };
-        let key = (self.text.clone(), changes, seed);
-        if let Some(problem) = self.effect.problem(&key) {
-            return notice::problem_line(ui, problem);
-        }
-        let Some(changed) = self.effect.get(&key).or_else(|| self.effect.last()) else {
-            ui.horizontal(|ui| {
-                ui.spinner();
-                ui.label(RichText::new("Changing…").color(p.weak));
-            });
-            return;
-        };
-        let effect = &changed.effect;
-        let spread = |of: Option<Spread>| {
-            of.map_or_else(String::new, |s| {
-                format!(
-                    "random direction {} ({} to {})",
-                    format::value(s.mean),
-                    format::value(s.low),
-                    format::value(s.high)
-                )
-            })
-        };
-        ui.spacing_mut().item_spacing.y = 2.0;
-        let kl = format::value(effect.after.mean_kl());
-        let about = "KL(unchanged ‖ changed) of the predictions, mean over the tokens";
-        figure(ui, &kl, "KL, nats/token", &spread(effect.control_kl()), about);
-        if let (Some(before), Some(after)) = (effect.mean_before(), effect.after.mean_loss()) {
-            let loss = format!("{} → {}", format::value(before), format::value(after));
-            let about = "Cross-entropy of the text without and with the changes";
-            figure(ui, &loss, "loss, nats/token", &spread(effect.control_loss()), about);
-        }
-        let ratio = effect.mean_ratio().map_or_else(|| "0".to_owned(), format::value);
-        let count = effect.deltas.iter().filter(|delta| **delta > 0.0).count();
-        let about = "Norm of the change divided by the norm of the activation, mean over the changed tokens";
-        figure(ui, &ratio, "‖δ‖/‖x‖", &format!("{count} of {} tokens changed", of.len()), about);
-        if self.effect.get(&key).is_none() {
-            ui.spinner();
-        }
-    }
-
     /// The continuations.
     pub fn show_continuations(&self, ui: &mut Ui) {
         let p = palette(ui);
@@ -352,7 +252,7 @@ impl Side {
             notice::problem_line(ui, problem);
         }
         if self.continuations.pieces().is_empty() && self.continuations.loading() {
-            ui.spinner();
+            notice::busy(ui, 16.0);
         }
         for kind in [ContinuationKind::Plain, ContinuationKind::Changed, ContinuationKind::Control] {
             let Some(said) = self.continuations.pieces().iter().rev().find(|said| said.kind == kind) else {
@@ -360,8 +260,7 @@ impl Side {
             };
             let cut = if said.whole || self.continuations.loading() { "" } else { ", stopped" };
             // A text that was made with other changes than those on the screen must not pass for theirs.
-            let changes = self.changes.as_ref().map_or(&[][..], |(changes, _)| changes);
-            let stale = kind != ContinuationKind::Plain && *changes != *self.continued_with;
+            let stale = kind != ContinuationKind::Plain && *self.experiment.changes() != *self.continued_with;
             let (note, colour) =
                 if stale { (" (before the latest change; continue again)", p.weak) } else { ("", p.strong) };
             facts::caption(ui, format!("{} continued, {}{cut}{note}", self.name, kind.name()));
@@ -405,31 +304,6 @@ impl Side {
             "maxima": changed.as_ref().map(|changed| &changed.maxima),
             "continuations": said.iter().map(|said| (said.kind.name(), &said.text)).collect::<Vec<_>>(),
         }))
-    }
-}
-
-/// A line with a figure and what it is compared with.
-fn figure(ui: &mut Ui, value: &str, name: &str, beside: &str, hover: &str) {
-    let p = palette(ui);
-    let column = |ui: &mut Ui, width: f32, text: RichText| {
-        ui.allocate_ui_with_layout(vec2(width, LINE), Layout::left_to_right(Align::Center), |ui| {
-            ui.set_min_width(width);
-            ui.add(Label::new(text).truncate());
-        });
-    };
-    let beside = RichText::new(beside).size(size::SMALL).color(p.weak);
-    let wide = ui.available_width() >= WIDE;
-    let line = ui.horizontal(|ui| {
-        column(ui, NAME, RichText::new(name).color(p.weak));
-        column(ui, VALUE, RichText::new(value).color(p.strong));
-        if wide {
-            ui.add(Label::new(beside.clone()).truncate());
-        }
-    });
-    line.response.on_hover_text(hover);
-    if !wide {
-        ui.add(Label::new(beside).truncate());
-        ui.add_space(space::XS);
     }
 }
 

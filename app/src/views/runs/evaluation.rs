@@ -1,9 +1,9 @@
 //! The evaluation of a run: each number with its name, its unit and what it measures.
 
-use egui::{Label, RichText, Ui};
+use egui::{CollapsingHeader, Label, RichText, Ui};
 
 use crate::data::{Evaluation, RunInfo};
-use crate::theme::{palette, space};
+use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format};
 
 /// How a number is written.
@@ -109,6 +109,17 @@ const METRICS: [Metric; 31] = [
     (|e| Some(e.seed as f64), "Seed", Unit::Plain, "Seed by which the tokens were drawn"),
 ];
 
+/// The figures that tell how good a dictionary is; the others are folded.
+const MAIN: [&str; 7] = [
+    "FVE",
+    "Loss recovered",
+    "KL score",
+    "L0",
+    "Dead features, share",
+    "Loss, unchanged",
+    "Loss, reconstructed",
+];
+
 /// Draws the section.
 pub fn show(ui: &mut Ui, info: &RunInfo) {
     facts::section(ui, "Evaluation");
@@ -116,11 +127,22 @@ pub fn show(ui: &mut Ui, info: &RunInfo) {
         None => drop(facts::caption(ui, "Not evaluated yet; figures above are those of training.")),
         Some(evaluation) => drop(ui.push_id("evaluation", |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
-            for (get, label, unit, about) in METRICS {
-                if let Some(value) = get(evaluation) {
-                    line(ui, label, &written(value, unit), about);
+            let shown = |ui: &mut Ui, first: bool| {
+                for (get, label, unit, about) in METRICS.into_iter().filter(|m| MAIN.contains(&m.1) == first)
+                {
+                    if let Some(value) = get(evaluation) {
+                        line(ui, label, &written(value, unit), about);
+                    }
                 }
-            }
+            };
+            shown(ui, true);
+            let of = format!(
+                "over {} tokens of {} held-out documents",
+                format::grouped(evaluation.tokens),
+                format::grouped(evaluation.documents)
+            );
+            ui.add(Label::new(RichText::new(of).size(size::SMALL).color(palette(ui).weak)).wrap());
+            CollapsingHeader::new("All figures").show(ui, |ui| shown(ui, false));
         })),
     }
     ui.add_space(space::L);

@@ -11,6 +11,7 @@ mod tradeoff;
 mod train;
 
 pub use details::colour as status_colour;
+pub use train::METHODS;
 
 use std::path::PathBuf;
 
@@ -152,7 +153,11 @@ impl View for RunsView {
         }
     }
 
-    fn logic(&mut self, scene: &mut Scene<'_>, _workers: &Workers) {
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        self.form.logic(scene, workers);
+        if let Some(run) = self.form.take_begun(scene.folder) {
+            (self.selected, self.focus, self.mode) = (vec![run.clone()], Some(run), Mode::Curves);
+        }
         self.settle(scene);
         for path in self.selected.iter().chain(&self.focus) {
             // A run that is being trained writes the file again and again; the folder's records say when.

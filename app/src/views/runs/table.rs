@@ -247,7 +247,6 @@ impl TableDelegate for Rows<'_> {
         let chosen = self.focus == Some(&run.path);
         response.widget_info(|| WidgetInfo::selected(Role::Row, true, chosen, format!("Run {}", run.name)));
         table::row_ground(ui, rect, chosen, response.hovered());
-        table::focus_ring(ui, &response);
         if response.double_clicked() {
             self.asked.open = run.info.as_ref().is_ok_and(|i| i.indexed).then(|| run.path.clone());
         } else if response.clicked() {

@@ -1,16 +1,17 @@
 //! Trainings: begun with a dataset and a configuration, paused and gone on with.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use egui::{Button, ComboBox, Label, RichText, Role, ScrollArea, TextEdit, Ui, WidgetInfo};
 
 use crate::action::Action;
 use crate::data::{DatasetEntry, Folder, RunEntry, RunInfo, Status};
-use crate::load::Problem;
+use crate::load::{KeyedRequest, Lane, Problem, Workers};
 use crate::theme::{palette, space, tokens::size};
-use crate::training::{Stage, TrainingJob};
+use crate::training::{Estimate, Stage, TrainingJob, beside_the_window, estimate};
 use crate::views::Scene;
-use crate::widgets::{facts, jobs, notice};
+use crate::widgets::{facts, format, jobs, method, notice};
 use crate::words::ProgressLine;
 
 /// Where the options come from.
@@ -22,20 +23,86 @@ enum Configuration {
     File,
 }
 
+/// A field of the form: the option, what it is called, and what it means.
+type Field = (&'static str, &'static str, &'static str);
+
+/// The options that most trainings differ in; the rest is in configuration files.
+const FIELDS: [Field; 5] = [
+    ("d-sae", "features", "Number of features of the dictionary"),
+    ("k", "k", "Active features per token; methods with a penalty have none"),
+    ("tokens", "tokens", "Tokens that are trained on; more than the dataset has means several passes"),
+    ("learning-rate", "learning rate", "Peak learning rate; by default it depends on features and steps"),
+    ("seed", "seed", "Of the weights and of the order of rows"),
+];
+
+/// Methods by the names that the program takes.
+pub const METHODS: [&str; 11] = [
+    "topk",
+    "mutual-choice",
+    "feature-choice",
+    "matryoshka",
+    "gradient",
+    "gradient-mutual",
+    "gradient-feature",
+    "relu",
+    "jumprelu",
+    "gated",
+    "p-anneal",
+];
+
 /// What the person is about to train.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Form {
     data: Option<PathBuf>,
     configuration: Configuration,
     file: String,
     /// As typed; a proposal until then.
     name: Option<String>,
+    /// The method, where it is not that of the configuration.
+    method: Option<&'static str>,
+    /// What was typed into the fields.
+    typed: [String; FIELDS.len()],
+    /// The training whose needs are asked for.
+    asked: Option<TrainingJob>,
+    estimate: KeyedRequest<TrainingJob, Estimate>,
+    /// The run that was begun, to be shown once it has a folder.
+    begun: Option<PathBuf>,
 }
 
 impl Form {
     /// A form that begins with the configuration of `run`.
     pub fn like(run: &Path) -> Self {
         Self { configuration: Configuration::OfRun(run.to_owned()), ..Self::default() }
+    }
+
+    /// Once per frame: asks the program what the training needs, if the person wants to know.
+    pub fn logic(&mut self, scene: &Scene<'_>, workers: &Workers) {
+        let Some(job) = self.asked.clone() else { return };
+        let program = scene.stores.trainings.program.clone().unwrap_or_else(beside_the_window);
+        let asked = job.clone();
+        self.estimate.want(workers, Lane::Scans, &job, move || estimate(&program, &asked));
+    }
+
+    /// The run that was begun from here, once its folder is there.
+    pub fn take_begun(&mut self, folder: &Folder) -> Option<PathBuf> {
+        self.begun.take_if(|run| folder.run(run).is_some())
+    }
+
+    /// What differs from the configuration.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let method = self.method.map(|method| ("method", method.to_owned()));
+        let typed =
+            FIELDS.iter().zip(&self.typed).map(|(field, typed)| (field.0, typed.trim().replace('_', "")));
+        method.into_iter().chain(typed.filter(|(_, typed)| !typed.is_empty())).collect()
+    }
+
+    /// What the options of the configuration are, by name, as far as it is a file of a run.
+    fn base(&self, folder: &Folder) -> BTreeMap<String, String> {
+        let Configuration::OfRun(run) = &self.configuration else { return BTreeMap::new() };
+        let info = folder.run(run).and_then(|run| run.info.as_ref().ok());
+        let text = info.and_then(|info| info.train_toml.as_deref()).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.split_once(" = "));
+        lines.map(|(key, value)| (key.trim().to_owned(), value.trim().trim_matches('"').to_owned())).collect()
     }
 
     /// The dataset that is chosen: the run's own, or the first there is, until the person says.
@@ -75,7 +142,19 @@ impl Form {
         if folder.run(&out).is_some() || folder.dataset(&out).is_some() {
             return Err("A run or dataset with that name exists already.");
         }
-        Ok(TrainingJob { out, data: Some(data.path.clone()), config, resume: false })
+        for ((_, field, _), typed) in FIELDS.iter().zip(&self.typed) {
+            let number = typed.trim().replace('_', "").parse::<f64>();
+            if !typed.trim().is_empty() && !number.is_ok_and(|number| number >= 0.0 && number.is_finite()) {
+                return Err(match *field {
+                    "features" => "Features must be a number.",
+                    "k" => "k must be a number.",
+                    "tokens" => "Tokens must be a number.",
+                    "learning rate" => "The learning rate must be a number, such as 3e-4.",
+                    _ => "The seed must be a number.",
+                });
+            }
+        }
+        Ok(TrainingJob { out, data: Some(data.path.clone()), config, options: self.options(), resume: false })
     }
 }
 
@@ -97,6 +176,7 @@ pub fn form(ui: &mut Ui, form: &mut Form, scene: &mut Scene<'_>) {
             ui.label("configuration");
             configuration(ui, form, folder);
             ui.end_row();
+            fields(ui, form, folder);
             ui.label("name");
             let mut name = form.name(folder);
             let field = ui.add(TextEdit::singleline(&mut name).desired_width(260.0));
@@ -115,11 +195,21 @@ pub fn form(ui: &mut Ui, form: &mut Form, scene: &mut Scene<'_>) {
             }
             if let (true, Ok(job)) = (start.clicked(), &job) {
                 scene.act(Action::Train(job.clone()));
+                form.begun = Some(job.out.clone());
                 form.name = None;
+            }
+            let estimate = ui.add_enabled(job.is_ok(), Button::new("Estimate"));
+            let about = "Memory, and time from a few steps of this shape: `sae train --dry-run --estimate`";
+            if let (true, Ok(job)) = (estimate.on_hover_text(about).clicked(), &job) {
+                form.asked = Some(job.clone());
+                form.estimate.again();
+                ui.ctx().request_repaint();
             }
         });
         if let Ok(job) = &job {
             ui.add_space(space::S);
+            needs(ui, form, job);
+            difference(ui, form, job, folder);
             facts::caption(ui, "The same in a terminal:");
             let line = RichText::new(job.line()).monospace().size(size::SMALL);
             ui.add(Label::new(line).selectable(true).wrap());
@@ -127,6 +217,87 @@ pub fn form(ui: &mut Ui, form: &mut Form, scene: &mut Scene<'_>) {
         ui.add_space(space::L);
         unborn(ui, scene);
     });
+}
+
+/// Method and numbers; what is left empty is as in the configuration.
+fn fields(ui: &mut Ui, form: &mut Form, folder: &Folder) {
+    let base = form.base(folder);
+    let filled = form.estimate.last();
+    let of_base = |key: &str| base.get(key).cloned();
+    let default = |key: &str| of_base(key).or_else(|| filled.as_ref()?.config.get(key).cloned());
+    ui.label("method");
+    let own = default("method").map_or_else(|| "default".to_owned(), |name| method::name(&name).to_owned());
+    let shown = form.method.map_or_else(|| own.clone(), |method| method::name(method).to_owned());
+    let combo = ComboBox::from_id_salt("method").selected_text(shown).width(260.0).show_ui(ui, |ui| {
+        ui.selectable_value(&mut form.method, None, format!("as configured ({own})"));
+        for name in METHODS {
+            ui.selectable_value(&mut form.method, Some(name), method::name(name));
+        }
+    });
+    combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Method"));
+    ui.end_row();
+    for ((option, name, about), typed) in FIELDS.iter().zip(&mut form.typed) {
+        ui.label(*name).on_hover_text(*about);
+        let hint = of_base(&option.replace('-', "_")).unwrap_or_else(|| "default".to_owned());
+        let field = ui.add(TextEdit::singleline(typed).hint_text(hint).desired_width(120.0));
+        field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, *name));
+        field.on_hover_text(*about);
+        ui.end_row();
+    }
+}
+
+/// Memory and time, once they were asked for.
+fn needs(ui: &mut Ui, form: &Form, job: &TrainingJob) {
+    let p = palette(ui);
+    let Some(asked) = &form.asked else { return };
+    if let Some(problem) = form.estimate.problem(asked) {
+        return notice::problem_line(ui, problem);
+    }
+    let Some(found) = form.estimate.get(asked) else {
+        ui.horizontal(|ui| {
+            notice::busy(ui, 16.0);
+            ui.label(RichText::new("Timing a few steps…").color(p.weak));
+        });
+        return;
+    };
+    let stale = job != asked;
+    let color = if stale { p.weak } else { p.strong };
+    let Estimate { bytes, bytes_with_help, limit, seconds, tokens, runs, .. } = &*found;
+    let time = seconds.map_or_else(
+        || "time unknown: this method is not timed".to_owned(),
+        |s| format!("about {}", format::duration(s)),
+    );
+    let mut memory = format!("{} of memory", format::bytes(*bytes));
+    if bytes_with_help > bytes {
+        memory += &format!(", {} while many features are dead", format::bytes(*bytes_with_help));
+    }
+    let runs = if *runs > 1 { format!("{runs} runs · ") } else { String::new() };
+    let words = format!("{runs}{time} · {memory} · {} tokens", format::count(*tokens));
+    ui.label(RichText::new(words).color(color));
+    if let Some(limit) = limit.filter(|limit| bytes > limit) {
+        let why = format!("Only {} are free for it.", format::bytes(limit));
+        ui.label(RichText::new(why).color(p.warning));
+    }
+    if stale {
+        facts::caption(ui, "for what was chosen before; estimate again");
+    }
+    ui.add_space(space::S);
+}
+
+/// What the training does differently from its configuration.
+fn difference(ui: &mut Ui, form: &Form, job: &TrainingJob, folder: &Folder) {
+    if job.options.is_empty() {
+        return;
+    }
+    let base = form.base(folder);
+    facts::caption(ui, "Different from the configuration:");
+    for (option, value) in &job.options {
+        let key = option.replace('-', "_");
+        let before = base.get(&key).map_or("default", String::as_str);
+        let line = RichText::new(format!("{key} = {before} → {value}")).monospace().size(size::SMALL);
+        ui.add(Label::new(line.color(palette(ui).text)).selectable(true));
+    }
+    ui.add_space(space::S);
 }
 
 fn dataset(ui: &mut Ui, form: &mut Form, folder: &Folder) {
@@ -200,7 +371,7 @@ fn unborn(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
             _ => {
                 ui.horizontal(|ui| {
-                    ui.spinner();
+                    notice::busy(ui, 16.0);
                     ui.label(format!("{name} is starting"));
                     facts::caption(ui, training.last_line());
                 });
@@ -282,5 +453,6 @@ pub fn controls(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'
 fn resumed(run: &RunEntry, info: &RunInfo, folder: &Folder) -> TrainingJob {
     let found = folder.data_of(&run.path).filter(|_| !info.indexed && has_configuration(run));
     let config = found.map(|_| run.path.join("train.toml"));
-    TrainingJob { out: run.path.clone(), data: found.map(|data| data.path.clone()), config, resume: true }
+    let data = found.map(|data| data.path.clone());
+    TrainingJob { out: run.path.clone(), data, config, resume: true, ..TrainingJob::default() }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use storage::claims::ClaimIntervention;
+
 use super::evidence::{ClaimTest, Outcome};
 use super::score::{Estimate, Tally};
 
@@ -31,6 +33,8 @@ pub struct Figure<'a> {
     pub test: &'a ClaimTest,
     /// Places that are shown.
     pub lines: &'a [Line],
+    /// What changing features did.
+    pub interventions: &'a [ClaimIntervention],
 }
 
 /// Width of the figure, in points.
@@ -95,13 +99,35 @@ impl Figure<'_> {
             let _ =
                 writeln!(out, "| {sign} {name} | {:.3} | {place} | {before}**{token}**{after} |", line.value);
         }
+        if !self.interventions.is_empty() {
+            let _ = writeln!(
+                out,
+                "\n| change | document | KL, nats/token | random directions | loss, nats/token | random directions |\n|---|---|---|---|---|---|"
+            );
+        }
+        for one in self.interventions {
+            let place = format!("{} {}", one.document, one.position);
+            let loss = one.loss.map_or_else(|| "–".to_owned(), |[a, b]| format!("{a:.4} → {b:.4}"));
+            let _ = writeln!(
+                out,
+                "| {} | {place} | {:.5} | {} | {loss} | {} |",
+                cell(&one.change),
+                one.kl,
+                spread(one.random_kl, 5),
+                spread(one.random_loss, 4)
+            );
+        }
         out
     }
 
     /// As a picture: the claim, its scores with their intervals, the histogram of activations, and the lines.
     pub fn svg(&self) -> String {
         let (top, rows) = (250.0, self.lines.len() as f64 * 20.0);
-        let height = top + rows + 32.0;
+        let changes = match self.interventions.len() {
+            0 => 0.0,
+            n => 40.0 + 20.0 * n as f64,
+        };
+        let height = top + rows + changes + 32.0;
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
              font-family=\"sans-serif\" font-size=\"13\" fill=\"#2c333d\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
@@ -114,6 +140,7 @@ impl Figure<'_> {
         for (i, line) in self.lines.iter().enumerate() {
             line.draw(&mut out, top + 20.0 * i as f64);
         }
+        self.changes(&mut out, top + rows);
         let foot = measured_on(&self.test.measured);
         text(&mut out, 24.0, height - 12.0, "font-size=\"11\" fill=\"#646f7d\"", &foot);
         out.push_str("</svg>\n");
@@ -136,6 +163,42 @@ impl Figure<'_> {
                 b = y
             );
             text(out, 332.0, y, "", &format!("{:.3}  ({:.3} to {:.3})", score.value, score.low, score.high));
+        }
+    }
+
+    /// What changing features did: the KL as a bar, that of random directions of the same length as a range.
+    fn changes(&self, out: &mut String, top: f64) {
+        let most = |one: &ClaimIntervention| one.kl.max(one.random_kl.map_or(0.0, |[_, _, high]| high));
+        let most = self.interventions.iter().map(most).fold(f64::MIN_POSITIVE, f64::max);
+        for (i, one) in self.interventions.iter().enumerate() {
+            if i == 0 {
+                let head = "Changes in the model: KL of the predictions, nats per token; │ random directions of the same length";
+                text(out, 24.0, top + 16.0, "fill=\"#646f7d\"", head);
+            }
+            let y = top + 40.0 + 20.0 * i as f64;
+            text(out, 24.0, y, "", &cut(&one.change, 36));
+            text(
+                out,
+                270.0,
+                y,
+                "font-size=\"11\" fill=\"#646f7d\"",
+                &format!("document {} {}", one.document, one.position),
+            );
+            let at = |value: f64| 420.0 + 180.0 * (value / most).clamp(0.0, 1.0);
+            rectangle(out, [420.0, y - 9.0, 180.0, 8.0], "#eef1f4");
+            rectangle(out, [420.0, y - 9.0, at(one.kl) - 420.0, 8.0], COLORS[0]);
+            if let Some([_, low, high]) = one.random_kl {
+                let (low, high) = (at(low), at(high));
+                let _ = writeln!(
+                    out,
+                    "<path d=\"M{low:.1} {a:.1}V{b:.1}M{low:.1} {m:.1}H{high:.1}M{high:.1} {a:.1}V{b:.1}\" stroke=\"#0b1018\" fill=\"none\"/>",
+                    a = y - 11.0,
+                    m = y - 5.0,
+                    b = y + 1.0
+                );
+            }
+            let loss = one.loss.map_or_else(String::new, |[a, b]| format!("   loss {a:.3} → {b:.3}"));
+            text(out, 612.0, y, "", &format!("{:.5}   random {}{loss}", one.kl, spread(one.random_kl, 5)));
         }
     }
 
@@ -201,6 +264,14 @@ impl Line {
             escaped(&cut(&one_line(&self.text[2]), AROUND))
         );
     }
+}
+
+/// A mean with its least and largest draw.
+fn spread(of: Option<[f64; 3]>, decimals: usize) -> String {
+    of.map_or_else(
+        || "–".to_owned(),
+        |[mean, low, high]| format!("{mean:.decimals$} ({low:.decimals$} to {high:.decimals$})"),
+    )
 }
 
 fn measured_on(tally: &Tally) -> String {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use storage::claims::{Claim, ClaimPlace, ClaimScores, merge};
+use storage::claims::{Claim, ClaimIntervention, ClaimPlace, ClaimScores, merge};
 use storage::explanations::{Explanation, Score};
 
 use super::evidence::{ClaimTest, Outcome, TestedPlace, Tester};
@@ -14,12 +14,19 @@ use crate::{Error, Progress, Result};
 /// Counter-examples of each kind that are kept with a claim.
 const COUNTEREXAMPLES: usize = 5;
 
-/// Keeps a claim with its scores and counter-examples in the run in `dir`; gives all claims of the run. `looked` tells whether its author
-/// saw the documents that it was measured on.
+/// Keeps a claim with its scores, counter-examples and `interventions` in the run in `dir`; gives all claims of the run. `looked` tells
+/// whether its author saw the documents that it was measured on.
 ///
 /// # Errors
 /// A file of claims that cannot be read or written.
-pub fn keep(dir: &Path, test: &ClaimTest, by: &str, text: &str, looked: bool) -> Result<Vec<Claim>> {
+pub fn keep(
+    dir: &Path,
+    test: &ClaimTest,
+    interventions: &[ClaimIntervention],
+    by: &str,
+    text: &str,
+    looked: bool,
+) -> Result<Vec<Claim>> {
     let claim = Claim {
         feature: test.feature,
         rule: test.rule.clone(),
@@ -27,6 +34,7 @@ pub fn keep(dir: &Path, test: &ClaimTest, by: &str, text: &str, looked: bool) ->
         text: text.to_owned(),
         scores: scores(&test.measured, test.seed),
         counterexamples: counterexamples(&test.places),
+        interventions: interventions.to_vec(),
         looked,
         withdrawn: false,
         changed: now(),

@@ -10,6 +10,7 @@ use crate::features::{IndexOptions, index};
 use crate::rows::fixture::{self, Text, header, texts};
 use crate::{Error, ModelChoice, Quiet};
 use lm::progress::StopAfter;
+use storage::claims::ClaimIntervention;
 
 const FEATURES: usize = 4;
 
@@ -246,7 +247,7 @@ fn kept_claims_are_scored_as_explanations_until_they_are_withdrawn() {
     let corpus = corpus();
     let test =
         corpus.evidence().test(0, &Rule::parse("token w7").unwrap(), &mut Quiet, &mut |_, _| {}).unwrap();
-    let kept = keep(&corpus.run(), &test, "ann", "the seventh word", false).unwrap();
+    let kept = keep(&corpus.run(), &test, &[], "ann", "the seventh word", false).unwrap();
     assert_eq!(kept.len(), 1);
     assert!(kept[0].scores.unwrap().f1[0] > 0.5 && !kept[0].counterexamples.is_empty());
     // A claim that this vocabulary cannot express does not hinder the others.
@@ -289,12 +290,34 @@ fn figures_show_the_scores_and_are_well_formed() {
     };
     let words = rule.words();
     let lines = [line];
-    let figure = Figure { of: "run · model", words: &words, test: &test, lines: &lines };
+    let interventions = [ClaimIntervention {
+        document: 3,
+        position: 4,
+        change: "ablate 7 | <b>".into(),
+        tokens: 9,
+        kl: 0.25,
+        random_kl: Some([0.5, 0.125, 0.75]),
+        loss: Some([2.0, 2.5]),
+        random_loss: None,
+        draws: 3,
+    }];
+    let figure = Figure {
+        of: "run · model",
+        words: &words,
+        test: &test,
+        lines: &lines,
+        interventions: &interventions,
+    };
     let markdown = figure.markdown();
     let f1 = test.measured.scores.unwrap().f1.value;
     assert!(markdown.contains(&format!("| F1 | {f1:.3} |")) && markdown.contains("a\\|b"), "{markdown}");
+    let row = "| ablate 7 \\| \\<b> | 3 4 | 0.25000 | 0.50000 (0.12500 to 0.75000) | 2.0000 → 2.5000 | – |";
+    assert!(markdown.contains(row), "{markdown}");
     let svg = figure.svg();
     let document = well_formed(&svg);
+    assert!(document.contains("ablate 7 | &lt;b&gt;") && document.contains("loss 2.000 → 2.500"), "{svg}");
+    let without = Figure { interventions: &[], ..figure };
+    assert!(!without.svg().contains("random directions") && !without.markdown().contains("| change |"));
     assert!(document.contains("a|b &amp; &lt;c&gt;") && svg.contains(&format!("{f1:.3}")), "{svg}");
 }
 

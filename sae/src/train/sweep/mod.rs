@@ -9,6 +9,7 @@
 //! | `file` | `sweep.toml`: a base, lists to be crossed, single runs; and what the runs are called |
 //! | `plan` | which runs share a stream, and how many of them fit into memory at once |
 //! | `memory` | what a run and a stream need |
+//! | `duration` | how long runs take, from a few timed steps |
 //! | `run` | training them, the table of what came out |
 //! | `shards` | one sweep by several processes; one of what they trained |
 //!
@@ -19,6 +20,7 @@
 //! data. Trained one after the other they would need the memory of one and a pass each, which is what the last resort of a wave of one
 //! comes to. Running several at the same time on a part of the threads each would gain nothing: a step already uses all of them.
 
+mod duration;
 mod file;
 mod memory;
 mod plan;

@@ -29,6 +29,11 @@ impl PlannedRun {
         &self.resolved.config
     }
 
+    /// Width of the activations.
+    pub fn width(&self) -> usize {
+        self.resolved.d_in
+    }
+
     /// Tokens it is trained on.
     pub fn tokens(&self) -> u64 {
         self.resolved.steps * self.resolved.config.batch as u64

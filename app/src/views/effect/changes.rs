@@ -71,11 +71,35 @@ pub struct Panel<'a> {
 }
 
 impl Changes {
-    /// A row for `feature`, that changes nothing until its slider is moved.
+    /// A row for `feature`, which adds its maximum once: a change that does nothing would only have to be changed again.
     pub fn add(&mut self, feature: u32) {
         if self.rows.iter().all(|row| row.feature != feature) {
-            self.rows.push(Row { feature, kind: Kind::Add, strength: 0.0, at: None });
+            self.rows.push(Row { feature, kind: Kind::Add, strength: 1.0, at: None });
         }
+    }
+
+    /// A row that takes `feature` out, in place of all others.
+    pub fn ablate_only(&mut self, feature: u32) {
+        self.rows = vec![Row { feature, kind: Kind::Ablate, strength: 1.0, at: None }];
+    }
+
+    /// All rows change every token.
+    pub fn everywhere(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.at = None);
+    }
+
+    /// What is done to a feature, in words.
+    pub fn words(&self) -> String {
+        let one = |row: &Row| {
+            let strength = match row.kind {
+                Kind::Ablate => String::new(),
+                Kind::Clamp => format!(" at {:.2} × max", row.strength),
+                Kind::Add => format!(" {:+.2} × max", row.strength).replace('-', "−"),
+            };
+            let place = row.at.map_or(String::new(), |_| ", one token".to_owned());
+            format!("{} {}{strength}{place}", row.kind.name(), row.feature)
+        };
+        self.rows.iter().filter(|row| !row.is_idle()).map(one).collect::<Vec<_>>().join("; ")
     }
 
     /// Features with a row.
@@ -94,8 +118,7 @@ impl Changes {
             },
             at: row.at.map_or(Scope::Everywhere, |token| Scope::Tokens(vec![token])),
         };
-        let idle = |row: &&Row| !(row.kind == Kind::Add && row.strength == 0.0);
-        self.rows.iter().filter(idle).map(change).collect()
+        self.rows.iter().filter(|row| !row.is_idle()).map(change).collect()
     }
 
     /// Draws the rows; gives a feature whose page is wanted.
@@ -149,6 +172,11 @@ impl Changes {
 }
 
 impl Row {
+    /// Whether it asks for nothing.
+    fn is_idle(&self) -> bool {
+        self.kind == Kind::Add && self.strength == 0.0
+    }
+
     /// Whether its page is wanted, and whether the row is to go.
     fn show(&mut self, ui: &mut Ui, panel: &Panel<'_>) -> (bool, bool) {
         let p = palette(ui);
@@ -252,15 +280,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_row_changes_nothing() {
+    fn a_row_asks_for_what_it_says() {
         let mut changes = Changes::default();
         changes.add(3);
         changes.add(3);
-        assert_eq!((changes.features().collect::<Vec<_>>(), changes.active()), (vec![3], vec![]));
+        assert_eq!(changes.features().collect::<Vec<_>>(), [3]);
+        assert_eq!(changes.active()[0].edit, Edit::Add(1.0), "a new row does something at once");
+        changes.rows[0].strength = 0.0;
+        assert_eq!((changes.active(), changes.words()), (vec![], String::new()));
         changes.rows[0].strength = 1.5;
         changes.rows[0].at = Some(2);
         let change = Change { feature: 3, edit: Edit::Add(1.5), at: Scope::Tokens(vec![2]) };
         assert_eq!(changes.active(), [change]);
+        assert_eq!(changes.words(), "add 3 +1.50 × max, one token");
+        changes.everywhere();
+        assert_eq!(changes.active()[0].at, Scope::Everywhere);
         changes.rows[0].kind = Kind::Ablate;
         changes.rows[0].at = None;
         assert_eq!(changes.active(), [Change { feature: 3, edit: Edit::Ablate, at: Scope::Everywhere }]);
