@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sae::Quiet;
 use sae::audit::AuditOptions;
 use sae::dictionary::prune::Coder;
 use sae::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
@@ -13,7 +14,6 @@ use sae::synth::dataset::{self, DatasetOptions};
 use sae::synth::score::{self, ScoreOptions, Scored};
 use sae::synth::{World, WorldOptions};
 use sae::train::TrainConfig;
-use sae::Quiet;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/worlds/mini")
@@ -264,7 +264,8 @@ fn scores_are_those_of_their_definitions() {
     let codes = dictionary.encode(&sample.activations);
     let cosine = |f: usize, t: usize| {
         let (a, b) = (&rows[f * d..(f + 1) * d], &world.directions[t * d..(t + 1) * d]);
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
         (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).abs()
     };
     let (mut f1, mut precision, mut recall) = (0.0, 0.0, 0.0);
@@ -274,7 +275,8 @@ fn scores_are_those_of_their_definitions() {
         distinct.insert(truth);
         assert_eq!(found.features[f].truth as usize, truth);
         assert!((f64::from(found.features[f].cosine) - cosine(f, truth)).abs() < 1e-5);
-        let fires = |codes: &sae::dictionary::Codes, row: usize, f: usize| codes.row(row).0.contains(&(f as u32));
+        let fires =
+            |codes: &sae::dictionary::Codes, row: usize, f: usize| codes.row(row).0.contains(&(f as u32));
         let count = |a: bool, b: bool| {
             let fits = |row: &usize| fires(&codes, *row, f) == a && fires(&sample.codes, *row, truth) == b;
             (0..n_rows as usize).filter(fits).count() as f64
@@ -292,7 +294,11 @@ fn scores_are_those_of_their_definitions() {
         }
     }
     let s = &found.score;
-    assert!((s.f1 - f1).abs() < 1e-9 && (s.precision - precision).abs() < 1e-9 && (s.recall - recall).abs() < 1e-9);
+    assert!(
+        (s.f1 - f1).abs() < 1e-9
+            && (s.precision - precision).abs() < 1e-9
+            && (s.recall - recall).abs() < 1e-9
+    );
     assert!(s.dead >= 1 && found.features[33].f1 == 0.0);
     assert!((s.uniqueness - distinct.len() as f64 / 40.0).abs() < 1e-12);
     assert_eq!((s.matched + s.split, s.split), (distinct.len() as u64, 1));
@@ -302,7 +308,13 @@ fn scores_are_those_of_their_definitions() {
 }
 
 fn dataset_options(generated: bool) -> DatasetOptions {
-    DatasetOptions { rows: 20_000, seed: 5, generated, dtype: storage::Dtype::F32, ..DatasetOptions::default() }
+    DatasetOptions {
+        rows: 20_000,
+        seed: 5,
+        generated,
+        dtype: storage::Dtype::F32,
+        ..DatasetOptions::default()
+    }
 }
 
 /// An audit of the run: figures and tables belong together and are kept.
@@ -316,7 +328,10 @@ fn audited(run: &Path) {
     assert!((audit.gap - audit.gap_of_codes - audit.gap_of_choice).abs() < 1e-12);
     let names: Vec<&str> = found.codings.iter().map(|row| row.coding.as_str()).collect();
     assert_eq!(names, ["encoder", "pursuit", "soft", "hard", "half", "firm", "log-sum", "best"]);
-    assert!((found.codings[0].shared - 1.0).abs() < 0.2 && found.codings.iter().all(|row| row.l0 <= audit.l0 + 1e-9));
+    assert!(
+        (found.codings[0].shared - 1.0).abs() < 0.2
+            && found.codings.iter().all(|row| row.l0 <= audit.l0 + 1e-9)
+    );
     let fired: u64 = found.features.iter().map(|row| row.encoder).sum();
     assert!((fired as f64 - audit.l0 * 300.0).abs() < 1e-6);
     assert!(found.features.iter().all(|row| row.both <= row.encoder.min(row.best)));
@@ -331,13 +346,8 @@ fn weights(run: &Path) -> Vec<u8> {
 fn stored_and_generated_rows_train_the_same_dictionary_and_score_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::read(&folder()).unwrap();
-    let config = TrainConfig {
-        d_sae: Some(64),
-        k: 4,
-        batch: 512,
-        tokens: Some(60_000),
-        ..TrainConfig::default()
-    };
+    let config =
+        TrainConfig { d_sae: Some(64), k: 4, batch: 512, tokens: Some(60_000), ..TrainConfig::default() };
     let mut results = Vec::new();
     for generated in [false, true] {
         let data = dir.path().join(format!("data-{generated}"));
@@ -352,10 +362,19 @@ fn stored_and_generated_rows_train_the_same_dictionary_and_score_the_same() {
         let (core, pruned) = (measured.runs[0].clone(), measured.pruned[0].0.clone());
         assert!(pruned.l0 < core.l0 && pruned.pruned_below.unwrap() > 0.0 && core.pruned_below.is_none());
         assert!(run.join("evaluation/pruned.json").exists());
-        let score = score::run(&run, &ScoreOptions { rows: 2000, ..ScoreOptions::default() }, &mut Quiet).unwrap();
+        let score =
+            score::run(&run, &ScoreOptions { rows: 2000, ..ScoreOptions::default() }, &mut Quiet).unwrap();
         assert_eq!(storage::truth::TruthScore::read(&run).unwrap().unwrap(), score.score);
         audited(&run);
-        results.push((weights(&run), core.fve, core.l0, pruned.fve, pruned.l0, score.features, score.score.f1));
+        results.push((
+            weights(&run),
+            core.fve,
+            core.l0,
+            pruned.fve,
+            pruned.l0,
+            score.features,
+            score.score.f1,
+        ));
     }
     assert!(results[0] == results[1]);
 }
@@ -398,6 +417,7 @@ fn the_truth_lies_next_to_the_rows_and_an_interrupted_dataset_continues() {
     }
     let other = DatasetOptions { seed: 6, ..dataset_options(false) };
     assert!(dataset::write(&world, &other, &whole, &mut Quiet).is_err());
-    let message = dataset::write(&made_world(), &dataset_options(false), &broken, &mut Quiet).unwrap_err().to_string();
+    let message =
+        dataset::write(&made_world(), &dataset_options(false), &broken, &mut Quiet).unwrap_err().to_string();
     assert!(message.contains("a different world"), "{message}");
 }

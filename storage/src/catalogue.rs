@@ -9,9 +9,10 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, documents, evaluation,
-    examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
-    matching, metrics, notes, probe as probes, routing, run, sweep, token_features, truth, vocabulary, work,
+    Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, documents,
+    evaluation, examples, experts, explanations, feature_activations, features, graph, history, index,
+    manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep, token_features, truth,
+    vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -237,7 +238,10 @@ fn run() -> FolderDoc {
             record::<audit::Audit>("audit/audit.json"),
             table::<audit::AuditCodingRow>("audit/codings.parquet"),
             table::<audit::AuditFeatureRow>("audit/features.parquet"),
-            with_note(record::<truth::TruthScore>("truth/truth.json"), "Only of a dictionary of a made world."),
+            with_note(
+                record::<truth::TruthScore>("truth/truth.json"),
+                "Only of a dictionary of a made world.",
+            ),
             table::<truth::ScoredFeatureRow>("truth/features.parquet"),
             table::<truth::TrueFeatureRow>("truth/world.parquet"),
         ],

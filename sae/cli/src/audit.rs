@@ -59,7 +59,10 @@ impl Command {
         output.row("the best found", format!("{:.4}", a.fve_best));
         output.row(
             "gap",
-            format!("{:.4}: {:.4} by the size of codes, {:.4} by the choice of features", a.gap, a.gap_of_codes, a.gap_of_choice),
+            format!(
+                "{:.4}: {:.4} by the size of codes, {:.4} by the choice of features",
+                a.gap, a.gap_of_codes, a.gap_of_choice
+            ),
         );
         for c in &audited.codings {
             output.row(
@@ -75,7 +78,8 @@ impl Command {
             );
         }
         for (name, rows) in [("too often", often), ("too seldom", seldom)] {
-            let shown = |row: &&AuditFeatureRow| format!("{} ({} for {})", row.feature, row.encoder, row.best);
+            let shown =
+                |row: &&AuditFeatureRow| format!("{} ({} for {})", row.feature, row.encoder, row.best);
             output.row(name, rows.iter().map(shown).collect::<Vec<_>>().join(", "));
         }
         Ok(output)

@@ -17,9 +17,11 @@ const SHOWN_ROWS: u64 = 20_000;
 
 /// Make a world whose features are known, write its rows as a dataset, and score what a dictionary found in them
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sae synth make --out world\n  sae synth rows world --rows 6000000 --generate --out data\n  \
+#[command(
+    after_help = "Examples:\n  sae synth make --out world\n  sae synth rows world --rows 6000000 --generate --out data\n  \
     sae train --data data --d-sae 512 --k 8 --method mutual-choice --tokens 6000000 --out batchtopk\n  \
-    sae synth score batchtopk --prune\n\ndocs/known-truth.md has the figures.")]
+    sae synth score batchtopk --prune\n\ndocs/known-truth.md has the figures."
+)]
 pub struct Command {
     #[command(subcommand)]
     action: Action,
@@ -174,9 +176,8 @@ impl Make {
         };
         let seed = match seed {
             None => preset.seed,
-            Some(seed) => u32::try_from(seed).map_err(|_| {
-                Error::request(format!("the seed of a world is below 2^32, not {seed}"))
-            })?,
+            Some(seed) => u32::try_from(seed)
+                .map_err(|_| Error::request(format!("the seed of a world is below 2^32, not {seed}")))?,
         };
         Ok(WorldOptions {
             features: self.features.unwrap_or(preset.features),
@@ -246,7 +247,8 @@ impl Rows {
         let written = dataset::write(&world, &options, &self.out, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!(written));
         output.row("dataset", written.dataset.display());
-        let how = if written.generated { "made when they are read" } else { "stored, with the truth next to them" };
+        let how =
+            if written.generated { "made when they are read" } else { "stored, with the truth next to them" };
         output.row("rows", format!("{}, {how}", count(written.rows as f64)));
         output.row("documents", format!("{}, {} held out", written.documents, written.held_out));
         Ok(output)

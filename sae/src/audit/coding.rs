@@ -158,7 +158,9 @@ impl Decoder<'_> {
         let (d, features) = (self.d, self.rows.len() / self.d);
         let n = y.len() / d;
         let mut codes: Vec<Vec<(usize, f64)>> = (0..n)
-            .map(|i| own.row(i).0.iter().zip(own.row(i).1).map(|(f, v)| (*f as usize, f64::from(*v))).collect())
+            .map(|i| {
+                own.row(i).0.iter().zip(own.row(i).1).map(|(f, v)| (*f as usize, f64::from(*v))).collect()
+            })
             .collect();
         let (mut residuals, mut all, mut values) = (vec![0.0; n * d], Vec::new(), Vec::new());
         for _ in 0..self.iterations {
@@ -254,7 +256,8 @@ mod tests {
         (0..d)
             .map(|c| {
                 let pairs = features.iter().zip(values);
-                let made: f64 = pairs.map(|(&f, v)| f64::from(*v) * f64::from(rows[f as usize * d + c])).sum();
+                let made: f64 =
+                    pairs.map(|(&f, v)| f64::from(*v) * f64::from(rows[f as usize * d + c])).sum();
                 (f64::from(y[c]) - made).powi(2)
             })
             .sum()
@@ -296,7 +299,11 @@ mod tests {
         let mut own = Codes::default();
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         for i in 0..n as u32 {
-            let of: Vec<u32> = (0..i % 7).map(|j| (i * 3 + j * 5) % 70).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            let of: Vec<u32> = (0..i % 7)
+                .map(|j| (i * 3 + j * 5) % 70)
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect();
             let values: Vec<f32> = of.iter().map(|_| rng.random_range(0.1..1.5)).collect();
             own.push_row(&of, &values);
         }
@@ -306,7 +313,8 @@ mod tests {
                 let name = coding.name();
                 assert!(found.codes.row(i).0.len() <= own.row(i).0.len(), "{name}");
                 assert!(found.codes.row(i).1.iter().all(|v| *v > 0.0));
-                let (raw, refitted) = (error(&rows, y, found.codes.row(i)), error(&rows, y, found.refitted.row(i)));
+                let (raw, refitted) =
+                    (error(&rows, y, found.codes.row(i)), error(&rows, y, found.refitted.row(i)));
                 assert!((refitted - found.errors[i]).abs() < 1e-4, "{name}: {refitted} {}", found.errors[i]);
                 assert!(refitted <= raw + 1e-4, "{name}");
                 assert!(all.last().unwrap().errors[i] <= refitted + 1e-4);

@@ -106,7 +106,10 @@ impl<'a> Fit<'a> {
         self.residual.copy_from_slice(self.y);
         let rows: Vec<&[f32]> = self.features.iter().map(|&feature| self.row(feature)).collect();
         for (row, code) in rows.into_iter().zip(&self.codes) {
-            self.residual.iter_mut().zip(row).for_each(|(r, w)| *r = (f64::from(*r) - code * f64::from(*w)) as f32);
+            self.residual
+                .iter_mut()
+                .zip(row)
+                .for_each(|(r, w)| *r = (f64::from(*r) - code * f64::from(*w)) as f32);
         }
         self.features.contains(&feature)
     }
@@ -159,7 +162,8 @@ fn solve(gram: &[Vec<f64>], right: &[f64]) -> Option<Vec<f64>> {
         for j in 0..=i {
             let sum: f64 = (0..j).map(|k| lower[i * n + k] * lower[j * n + k]).sum();
             let rest = gram[i][j] - sum;
-            lower[i * n + j] = if i == j { (rest + ridge).max(ridge).sqrt() } else { rest / lower[j * n + j] };
+            lower[i * n + j] =
+                if i == j { (rest + ridge).max(ridge).sqrt() } else { rest / lower[j * n + j] };
         }
     }
     let mut s = right.to_vec();
@@ -185,8 +189,12 @@ mod tests {
         let row = |f: u32| &rows[f as usize * d..(f as usize + 1) * d];
         let mut best = dot(y, y);
         for chosen in 1_u32..1 << features.len() {
-            let of: Vec<u32> =
-                features.iter().enumerate().filter(|(i, _)| chosen & (1 << i) != 0).map(|(_, f)| *f).collect();
+            let of: Vec<u32> = features
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| chosen & (1 << i) != 0)
+                .map(|(_, f)| *f)
+                .collect();
             let gram: Vec<Vec<f64>> =
                 of.iter().map(|&a| of.iter().map(|&b| dot(row(a), row(b))).collect()).collect();
             let right: Vec<f64> = of.iter().map(|&a| dot(y, row(a))).collect();

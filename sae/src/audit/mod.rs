@@ -86,7 +86,8 @@ pub fn run(path: &Path, options: &AuditOptions, progress: &mut dyn Progress) -> 
     progress.begin("audit", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
     while let Some(rows) = reader.next_batch()? {
         done += rows.len() as u64;
-        let within = rows.activations.chunks_exact(dictionary.d_in).filter(|row| is_within(row, subject.norm_limit));
+        let within =
+            rows.activations.chunks_exact(dictionary.d_in).filter(|row| is_within(row, subject.norm_limit));
         tally.add(&within.flatten().copied().collect::<Vec<f32>>())?;
         progress.advance(done, "");
         if progress.stop_requested() {
@@ -167,7 +168,8 @@ impl<'a> Tally<'a> {
             sums.refitted.add(x, refitted, &dictionary.decode_with(refitted, x))?;
             let found = errors(refitted);
             // Less by more than rounding.
-            sums.better += found.iter().zip(&encoder).filter(|(a, b)| **a < **b * (1.0 - 1e-5)).count() as u64;
+            sums.better +=
+                found.iter().zip(&encoder).filter(|(a, b)| **a < **b * (1.0 - 1e-5)).count() as u64;
             for i in 0..own.rows() {
                 let shared = own.row(i).0.iter().filter(|f| refitted.row(i).0.binary_search(f).is_ok());
                 sums.shared += shared.count() as u64;

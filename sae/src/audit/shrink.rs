@@ -48,9 +48,7 @@ impl Shrinkage {
                 let angle = (step / 4.0 * (z / 3.0).powf(-1.5)).clamp(-1.0, 1.0).acos();
                 2.0 / 3.0 * z * (1.0 + (std::f64::consts::TAU / 3.0 - 2.0 / 3.0 * angle).cos())
             }
-            Self::Firm if eta < 1.0 => {
-                z.min((z - (2.0 * lambda).sqrt() * eta).max(0.0) / (1.0 - eta))
-            }
+            Self::Firm if eta < 1.0 => z.min((z - (2.0 * lambda).sqrt() * eta).max(0.0) / (1.0 - eta)),
             Self::Firm => Self::Hard.prox(z, lambda, eta),
             Self::LogSum => log_sum(z, step),
         }
@@ -163,7 +161,10 @@ mod tests {
                 for wanted in [0.01, 0.3, 2.0, 9.0] {
                     let lambda = kind.lambda(wanted, eta);
                     let threshold = kind.threshold(lambda, eta);
-                    assert!((threshold - wanted).abs() < 1e-6 * wanted.max(1.0), "{kind:?} {eta} {wanted}: {threshold}");
+                    assert!(
+                        (threshold - wanted).abs() < 1e-6 * wanted.max(1.0),
+                        "{kind:?} {eta} {wanted}: {threshold}"
+                    );
                     assert_eq!(kind.prox(wanted * 0.9999, lambda, eta), 0.0, "{kind:?} {eta} {wanted}");
                     assert!(kind.prox(wanted * 1.0001, lambda, eta) > 0.0, "{kind:?} {eta} {wanted}");
                 }

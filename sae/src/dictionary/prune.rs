@@ -62,7 +62,9 @@ impl Dictionary {
             .map(|(task, (x, reconstructed))| {
                 let mut left = Codes::default();
                 let (mut residual, mut features, mut values) = (vec![0.0; d], Vec::new(), Vec::new());
-                for (i, (x, reconstructed)) in x.chunks_exact(d).zip(reconstructed.chunks_exact(d)).enumerate() {
+                for (i, (x, reconstructed)) in
+                    x.chunks_exact(d).zip(reconstructed.chunks_exact(d)).enumerate()
+                {
                     residual.iter_mut().zip(x.iter().zip(reconstructed)).for_each(|(r, (x, y))| *r = x - y);
                     features.clear();
                     values.clear();
@@ -104,11 +106,15 @@ pub fn median(values: &mut [f32]) -> f32 {
 /// A multiple that is not a number of 0 or more; as [`Dictionary::needs_prunable_codes`]; a dictionary that is silent on all of `x`.
 pub fn threshold(dictionary: &Dictionary, x: &[f32], multiple: f64) -> Result<f32> {
     if !(multiple >= 0.0 && multiple.is_finite()) {
-        return Err(Error::request(format!("pruning below {multiple} medians: expected a number of 0 or more")));
+        return Err(Error::request(format!(
+            "pruning below {multiple} medians: expected a number of 0 or more"
+        )));
     }
     dictionary.needs_prunable_codes()?;
     match median(&mut dictionary.encode(x).values) {
-        0.0 => Err(Error::data("the dictionary has no active feature on the rows that pruning is measured on")),
+        0.0 => {
+            Err(Error::data("the dictionary has no active feature on the rows that pruning is measured on"))
+        }
         median => Ok((multiple * f64::from(median)) as f32),
     }
 }

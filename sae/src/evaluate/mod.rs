@@ -186,7 +186,9 @@ pub fn many(
     let mut measured = measure(dataset, &dictionaries, limit, options, progress)?;
     let mut found = Measured::default();
     let first_pruned = measured.len() - if extras.prune.is_some() { subjects.len() } else { 0 };
-    for (evaluated, (subject, run)) in measured.split_off(first_pruned).into_iter().zip(subjects.iter().zip(runs)) {
+    for (evaluated, (subject, run)) in
+        measured.split_off(first_pruned).into_iter().zip(subjects.iter().zip(runs))
+    {
         found.pruned.push(keep(subject, run, PRUNED, evaluated)?);
     }
     let mut others = measured.split_off(subjects.len()).into_iter();

@@ -95,7 +95,8 @@ impl Splice<'_> {
                 let dictionary = coder.dictionary;
                 let rows: Vec<f32> =
                     places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
-                let reconstructed = dictionary.decode_with(&coder.finish(dictionary.encode(&rows), &rows), &rows);
+                let reconstructed =
+                    dictionary.decode_with(&coder.finish(dictionary.encode(&rows), &rows), &rows);
                 for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
                     values[i * d..(i + 1) * d].copy_from_slice(row);
                 }

@@ -134,7 +134,8 @@ mod tests {
     use super::*;
 
     fn total(profit: &[f32], m: usize, assigned: &[Option<u32>]) -> f64 {
-        let of = |(row, column): (usize, &Option<u32>)| column.map(|c| f64::from(profit[row * m + c as usize]));
+        let of =
+            |(row, column): (usize, &Option<u32>)| column.map(|c| f64::from(profit[row * m + c as usize]));
         assigned.iter().enumerate().filter_map(of).sum()
     }
 

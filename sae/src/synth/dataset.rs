@@ -212,8 +212,12 @@ fn activations(
         Arc::new(StringArray::from_iter_values([DOMAIN])),
     )
     .map_err(|e| Error::data(e.to_string()))?;
-    let columns: Vec<ArrayRef> =
-        vec![numbers(|row, per| row / per), numbers(|row, per| row % per), Arc::new(domains), Arc::new(column)];
+    let columns: Vec<ArrayRef> = vec![
+        numbers(|row, per| row / per),
+        numbers(|row, per| row % per),
+        Arc::new(domains),
+        Arc::new(column),
+    ];
     RecordBatch::try_new(schema::activations_of(RowsAre::Rows, d, dtype), columns)
         .map_err(|e| Error::data(format!("rows that do not fit their table: {e}")))
 }
@@ -249,7 +253,8 @@ impl GeneratedRows {
     /// A world that cannot be read, settings that are not those of a world.
     pub fn of(dataset: &Dataset) -> Result<Option<Self>> {
         let manifest = dataset.manifest();
-        let Some(settings) = manifest.settings.get("world").filter(|_| !dataset.has_table(ACTIVATIONS)) else {
+        let Some(settings) = manifest.settings.get("world").filter(|_| !dataset.has_table(ACTIVATIONS))
+        else {
             return Ok(None);
         };
         let path = dataset.dir().join(storage::MANIFEST);
@@ -261,7 +266,9 @@ impl GeneratedRows {
                 "names rows of width {} that are on disk or of a world of width {}; there is a world of width {} and no rows",
                 manifest.d_model, manifest.d_model, world.d
             );
-            return Err(Error::format(&path, problem).with_remedy("write the dataset again with `sae synth rows`"));
+            return Err(
+                Error::format(&path, problem).with_remedy("write the dataset again with `sae synth rows`")
+            );
         }
         let Settings { seed, rows, rows_per_document, .. } = settings;
         Ok(Some(Self { world: Arc::new(world), seed, rows, rows_per_document }))
@@ -295,7 +302,10 @@ impl GeneratedRows {
 pub fn activation_rows(dataset: &Dataset) -> Result<u64> {
     match dataset.manifest().settings.get("world").filter(|_| !dataset.has_table(ACTIVATIONS)) {
         Some(settings) => Settings::deserialize(settings).map(|settings| settings.rows).map_err(|e| {
-            Error::format(dataset.dir().join(storage::MANIFEST), format!("does not say what rows its world has: {e}"))
+            Error::format(
+                dataset.dir().join(storage::MANIFEST),
+                format!("does not say what rows its world has: {e}"),
+            )
         }),
         None => Ok(dataset.table(ACTIVATIONS)?.rows()),
     }

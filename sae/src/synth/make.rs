@@ -120,7 +120,13 @@ fn gradient(rows: &[f32], d: usize) -> Vec<f32> {
         .par_chunks(ROWS * d)
         .map(|part| {
             let (mat, mut sum) = (Mat::new(part, part.len() / d, d), vec![0.0; d * d]);
-            multiply(mat.t(), &RightFactor::plain(mat), 1.0, WriteMode::Overwrite, MatMut::new(&mut sum, d, d));
+            multiply(
+                mat.t(),
+                &RightFactor::plain(mat),
+                1.0,
+                WriteMode::Overwrite,
+                MatMut::new(&mut sum, d, d),
+            );
             sum
         })
         .collect();

@@ -102,8 +102,7 @@ impl WorldOptions {
     /// # Errors
     /// The option, its value and what it may be; a feature whose rate under its parent would be above 1.
     pub fn check(&self) -> Result<()> {
-        let ok =
-            |fits: bool, problem: String| if fits { Ok(()) } else { Err(Error::request(problem)) };
+        let ok = |fits: bool, problem: String| if fits { Ok(()) } else { Err(Error::request(problem)) };
         let (n, d) = (self.features, self.d);
         ok(n >= GROUP, format!("the world has {n} features; it must have at least {GROUP}"))?;
         ok(n <= u32::MAX as usize, format!("the world has {n} features; it must have fewer than 2^32"))?;
@@ -111,10 +110,7 @@ impl WorldOptions {
         let rates = 0.0 < self.least && self.least <= self.most && self.most < 1.0;
         ok(
             rates,
-            format!(
-                "rates fall from {} to {}; expected 0 < the last ≤ the first < 1",
-                self.most, self.least
-            ),
+            format!("rates fall from {} to {}; expected 0 < the last ≤ the first < 1", self.most, self.least),
         )?;
         ok(
             self.exponent > 0.0 && self.exponent.is_finite(),
@@ -314,8 +310,14 @@ mod tests {
         let small = WorldOptions::small();
         let hierarchy = |roots, branching, depth| Some(HierarchyOptions { roots, branching, depth });
         let cases = [
-            (WorldOptions { hierarchy: hierarchy(4000, 4, 3), ..small.clone() }, "have 340000 features, but the world has 2048"),
-            (WorldOptions { hierarchy: hierarchy(1, 40_000, 8), ..small.clone() }, "more than can be counted"),
+            (
+                WorldOptions { hierarchy: hierarchy(4000, 4, 3), ..small.clone() },
+                "have 340000 features, but the world has 2048",
+            ),
+            (
+                WorldOptions { hierarchy: hierarchy(1, 40_000, 8), ..small.clone() },
+                "more than can be counted",
+            ),
             (WorldOptions { hierarchy: hierarchy(1, 1, 33), ..small.clone() }, "33 levels"),
             (WorldOptions { hierarchy: hierarchy(2, 500, 1), ..small.clone() }, "a probability is at most 1"),
             (WorldOptions { hierarchy: hierarchy(0, 4, 3), ..small.clone() }, "0 roots"),

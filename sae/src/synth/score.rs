@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use storage::truth::{FORMAT, ScoredFeatureRow, TrueFeatureRow, TruthScore, VERSION};
 
+use super::World;
 use super::assignment::{assign, cosines};
 use super::dataset::world_of;
 use super::world::TENSORS;
-use super::World;
-use crate::dictionary::prune::{Coder, threshold};
 use crate::dictionary::Codes;
+use crate::dictionary::prune::{Coder, threshold};
 use crate::evaluate::Reconstruction;
 use crate::rows::{Source, files_sha256};
 use crate::{Error, Progress, Result};

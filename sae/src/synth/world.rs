@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::forest::Forest;
 use super::{magnitudes, threshold};
 use crate::dictionary::weights::Weights;
-use kernels::pairs::{ROWS, fold_products};
 use crate::{Error, Result};
+use kernels::pairs::{ROWS, fold_products};
 
 pub(super) const CONFIG: &str = "synthetic_model_config.json";
 pub(super) const TENSORS: &str = "synthetic_model.safetensors";
