@@ -226,16 +226,15 @@ fn scored(world: &World, dictionary: &Dictionary, prune_below: Option<f32>, rows
     score::score(world, Coder { dictionary, prune_below }, &options, &mut Quiet).unwrap()
 }
 
-/// SAELens's figures of this world: true directions with the best threshold have F1 0.920 and MCC 1, random rows have MCC 0.223.
+/// By SAELens's sampler, over 100,000 of its rows: the first 512 true directions with one threshold of 3.5 have F1 0.881, three draws
+/// of random rows MCC 0.2231 to 0.2239.
 #[test]
 fn true_directions_and_random_rows_score_as_in_saelens() {
     let world = World::read(&folder()).unwrap();
     let first = world.directions[..512 * world.d].to_vec();
-    let f1 = |threshold| scored(&world, &of_rows(&world, first.clone(), threshold), None, 20_000).score;
-    let all: Vec<_> = [1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0].map(f1).into();
-    let best = all.iter().max_by(|a, b| a.f1.total_cmp(&b.f1)).unwrap();
-    assert!((best.mcc - 1.0).abs() < 1e-6 && best.uniqueness == 1.0 && best.matched == 512);
-    assert!((best.f1 - 0.920).abs() < 0.015, "{}", best.f1);
+    let found = scored(&world, &of_rows(&world, first, 3.5), None, 100_000).score;
+    assert!((found.mcc - 1.0).abs() < 1e-6 && found.uniqueness == 1.0 && found.matched == 512);
+    assert!((found.f1 - 0.881).abs() < 0.005, "{}", found.f1);
     let mut generator = kernels::chance::generator(1, kernels::chance::Purpose::Samples, 0, 0);
     let random: Vec<f32> = (0..512 * world.d).map(|_| kernels::chance::normal(&mut generator)).collect();
     let mcc = scored(&world, &of_rows(&world, random, 2.0), None, 100).score.mcc;

@@ -20,7 +20,7 @@ const SHOWN_ROWS: u64 = 20_000;
 #[command(
     after_help = "Examples:\n  sae synth make --out world\n  sae synth rows world --rows 6000000 --generate --out data\n  \
     sae train --data data --d-sae 512 --k 8 --method mutual-choice --tokens 6000000 --out batchtopk\n  \
-    sae synth score batchtopk --prune\n\ndocs/known-truth.md has the figures."
+    sae synth score batchtopk --prune\n\ndocs/known-truth.md says what the figures mean."
 )]
 pub struct Command {
     #[command(subcommand)]
