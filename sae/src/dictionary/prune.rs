@@ -121,9 +121,13 @@ pub fn threshold(dictionary: &Dictionary, x: &[f32], multiple: f64) -> Result<f3
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
     use super::super::tests::{numbers, small};
     use super::super::{Normalisation, Selection};
     use super::*;
+    use kernels::wide::unit_rows;
 
     /// Rows (1, 0), (.8, .6), (0, 1) and x = (1, .4): TopK 2 takes the first two, which are worth 0.168 and 0.24.
     #[test]
@@ -146,11 +150,17 @@ mod tests {
     /// What stays is worth more than the limit by the loss itself: the minimum of ‖x − x̂ + (a − t) d‖² over t, by three of its values.
     #[test]
     fn a_feature_stays_if_the_parabola_of_its_loss_has_its_minimum_above_the_limit() {
-        let (d, n, below) = (7, 150, 0.35_f32);
+        let (d, features, n, below) = (12, 30, 150, 0.35_f32);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
         for normalisation in [Normalisation::None, Normalisation::ConstantNorm] {
-            let mut dictionary = small(d, 30, Selection::TopK(5));
+            let mut dictionary = small(d, features, Selection::TopK(3));
             dictionary.normalisation = normalisation;
-            let x = numbers(n * d, 5);
+            // Rows of norm 1.5, whose codes alone would be right.
+            dictionary.w_dec = unit_rows(&draw(features * d), d).iter().map(|w| 1.5 * w).collect();
+            dictionary.w_enc = dictionary.w_dec.iter().map(|w| w / 2.25).collect();
+            (dictionary.b_enc, dictionary.b_dec) = (vec![0.0; features], vec![0.0; d]);
+            let x = draw(n * d);
             let codes = dictionary.encode(&x);
             let left = dictionary.prune(&codes, &x, below);
             let rows = normalisation.apply(&x, d);
