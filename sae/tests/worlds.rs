@@ -328,7 +328,7 @@ fn audited(run: &Path) {
     let names: Vec<&str> = found.codings.iter().map(|row| row.coding.as_str()).collect();
     assert_eq!(names, ["encoder", "pursuit", "soft", "hard", "half", "firm", "log-sum", "best"]);
     assert!(
-        (found.codings[0].shared - 1.0).abs() < 0.2
+        (found.codings[0].shared - 1.0).abs() < 1e-12
             && found.codings.iter().all(|row| row.l0 <= audit.l0 + 1e-9)
     );
     let fired: u64 = found.features.iter().map(|row| row.encoder).sum();

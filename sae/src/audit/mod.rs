@@ -171,7 +171,7 @@ impl<'a> Tally<'a> {
             sums.better +=
                 found.iter().zip(&encoder).filter(|(a, b)| **a < **b * (1.0 - 1e-5)).count() as u64;
             for i in 0..own.rows() {
-                let shared = own.row(i).0.iter().filter(|f| refitted.row(i).0.binary_search(f).is_ok());
+                let shared = own.row(i).0.iter().filter(|f| raw.row(i).0.binary_search(f).is_ok());
                 sums.shared += shared.count() as u64;
             }
         }
