@@ -15,6 +15,7 @@
 //! | a dictionary of a different program | [`interop::dictionaries::open`], [`imported::run`] |
 //! | whether it was read as it was meant | [`check::check`] |
 //! | how good it is | [`evaluate::run`] |
+//! | what its encoder loses | [`audit::run`] |
 //! | what its features do | [`features::index`] |
 //! | how methods compare | [`comparison::run`] |
 //! | how it differs from another | [`matching::run`] |
@@ -54,6 +55,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod check;
 pub mod comparison;
 mod csv_file;

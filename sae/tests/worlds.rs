@@ -5,7 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use sae::synth::World;
+use sae::Quiet;
+use sae::audit::AuditOptions;
+use sae::dictionary::prune::Coder;
+use sae::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
+use sae::evaluate::EvaluateOptions;
+use sae::synth::dataset::{self, DatasetOptions};
+use sae::synth::score::{self, ScoreOptions, Scored};
+use sae::synth::{World, WorldOptions};
+use sae::train::TrainConfig;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/worlds/mini")
@@ -131,4 +139,284 @@ fn worlds_that_cannot_be_read_rightly_are_refused() {
         let message = refused(file, from, to);
         assert!(message.contains(expected), "{message}");
     }
+}
+
+fn json(folder: &Path, file: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(folder.join(file)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_world_that_was_read_is_written_as_saelens_wrote_it() {
+    let copy = tempfile::tempdir().unwrap();
+    let world = World::read(&folder()).unwrap();
+    world.write(copy.path()).unwrap();
+    for file in ["synthetic_model_config.json", "hierarchy.json"] {
+        assert_eq!(json(copy.path(), file), json(&folder(), file), "{file}");
+    }
+    let bytes = |folder: &Path| std::fs::read(folder.join("synthetic_model.safetensors")).unwrap();
+    let (ours, theirs) = (bytes(copy.path()), bytes(&folder()));
+    let tensors = |bytes: &[u8]| {
+        let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
+        let mut all: Vec<(String, Vec<usize>, Vec<u8>)> = file
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(tensors(&ours), tensors(&theirs));
+    let message = world.write(copy.path()).unwrap_err().to_string();
+    assert!(message.contains("holds a world already"), "{message}");
+}
+
+/// Its directions and correlations are different draws; everything that is not drawn is the same.
+#[test]
+fn a_made_world_is_the_one_that_saelens_makes() {
+    let (made, theirs) = (made_world(), World::read(&folder()).unwrap());
+    for (i, (ours, theirs)) in made.probabilities.iter().zip(&theirs.probabilities).enumerate() {
+        assert!((ours - theirs).abs() < 1e-6, "feature {i}: {ours}, SAELens {theirs}");
+    }
+    assert_eq!(made.levels(), theirs.levels());
+    assert_eq!((&made.means, &made.deviations), (&theirs.means, &theirs.deviations));
+    let copy = tempfile::tempdir().unwrap();
+    made.write(copy.path()).unwrap();
+    for file in ["synthetic_model_config.json", "hierarchy.json"] {
+        assert_eq!(json(copy.path(), file), json(&folder(), file), "{file}");
+    }
+    assert_eq!(World::read(copy.path()).unwrap(), made);
+    let norm = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    assert!((norm(&made.bias) - 0.5).abs() < 1e-6);
+    assert!(made.directions.chunks_exact(made.d).all(|row| (norm(row) - 1.0).abs() < 1e-5));
+    // 0.2107 of SAELens's directions, by either program.
+    for (world, within) in [(&theirs, 1e-4), (&made, 1e-3)] {
+        let alike = world.mean_largest_cosine();
+        assert!((alike - 0.2107).abs() < within, "{alike}");
+    }
+    // As many features fire as in SAELens's: 10.90, 8.34 of the first 512.
+    let sample = made.rows(3, 0..50_000);
+    let first = sample.codes.features.iter().filter(|&&f| f < 512).count() as f64 / 5e4;
+    let all = sample.codes.features.len() as f64 / 5e4;
+    assert!((all - 10.90).abs() < 0.15 && (first - 8.34).abs() < 0.15, "{all}, {first}");
+}
+
+fn made_world() -> World {
+    World::make(&WorldOptions::small(), &mut Quiet).unwrap()
+}
+
+/// The dictionary whose features are `rows[f, d]`, with everything above `threshold` of the centred product.
+fn of_rows(world: &World, rows: Vec<f32>, threshold: f32) -> Dictionary {
+    let d_sae = rows.len() / world.d;
+    Dictionary {
+        d_in: world.d,
+        d_sae,
+        w_enc: rows.clone(),
+        b_enc: vec![0.0; d_sae],
+        w_dec: rows,
+        b_dec: world.bias.clone(),
+        selection: Selection::Threshold(vec![threshold; d_sae]),
+        normalisation: Normalisation::None,
+        target: None,
+        info: DictionaryInfo::default(),
+    }
+}
+
+fn scored(world: &World, dictionary: &Dictionary, prune_below: Option<f32>, rows: u64) -> Scored {
+    let options = ScoreOptions { rows, ..ScoreOptions::default() };
+    score::score(world, Coder { dictionary, prune_below }, &options, &mut Quiet).unwrap()
+}
+
+/// By SAELens's sampler, over 100,000 of its rows: the first 512 true directions with one threshold of 3.5 have F1 0.881, three draws
+/// of random rows MCC 0.2231 to 0.2239.
+#[test]
+fn true_directions_and_random_rows_score_as_in_saelens() {
+    let world = World::read(&folder()).unwrap();
+    let first = world.directions[..512 * world.d].to_vec();
+    let found = scored(&world, &of_rows(&world, first, 3.5), None, 100_000).score;
+    assert!((found.mcc - 1.0).abs() < 1e-6 && found.uniqueness == 1.0 && found.matched == 512);
+    assert!((found.f1 - 0.881).abs() < 0.005, "{}", found.f1);
+    let mut generator = kernels::chance::generator(1, kernels::chance::Purpose::Samples, 0, 0);
+    let random: Vec<f32> = (0..512 * world.d).map(|_| kernels::chance::normal(&mut generator)).collect();
+    let mcc = scored(&world, &of_rows(&world, random, 2.0), None, 100).score.mcc;
+    assert!((mcc - 0.223).abs() < 0.002, "{mcc}");
+}
+
+/// Counts row by row with sets, cosines pair by pair in f64.
+#[test]
+fn scores_are_those_of_their_definitions() {
+    let world = World::read(&folder()).unwrap();
+    let d = world.d;
+    let mut rows = world.directions[..40 * d].to_vec();
+    // One feature twice, two that fire on two things at once, one that never fires.
+    rows.copy_within(0..d, 30 * d);
+    for (to, from) in [(31, 100), (32, 200)] {
+        for c in 0..d {
+            rows[to * d + c] = (rows[to * d + c] + world.directions[from * d + c]) / 1.5;
+        }
+    }
+    let mut dictionary = of_rows(&world, rows.clone(), 1.8);
+    let Selection::Threshold(thresholds) = &mut dictionary.selection else { unreachable!() };
+    thresholds[33] = 1e9;
+    let n_rows = 3000;
+    let found = scored(&world, &dictionary, None, n_rows);
+    let sample = world.fresh_rows(0, 0..n_rows);
+    let codes = dictionary.encode(&sample.activations);
+    let cosine = |f: usize, t: usize| {
+        let (a, b) = (&rows[f * d..(f + 1) * d], &world.directions[t * d..(t + 1) * d]);
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).abs()
+    };
+    let (mut f1, mut precision, mut recall) = (0.0, 0.0, 0.0);
+    let mut distinct = std::collections::BTreeSet::new();
+    for f in 0..40 {
+        let truth = (0..world.features()).max_by(|a, b| cosine(f, *a).total_cmp(&cosine(f, *b))).unwrap();
+        distinct.insert(truth);
+        assert_eq!(found.features[f].truth as usize, truth);
+        assert!((f64::from(found.features[f].cosine) - cosine(f, truth)).abs() < 1e-5);
+        let fires =
+            |codes: &sae::dictionary::Codes, row: usize, f: usize| codes.row(row).0.contains(&(f as u32));
+        let count = |a: bool, b: bool| {
+            let fits = |row: &usize| fires(&codes, *row, f) == a && fires(&sample.codes, *row, truth) == b;
+            (0..n_rows as usize).filter(fits).count() as f64
+        };
+        let (tp, fp, missed) = (count(true, true), count(true, false), count(false, true));
+        let row = &found.features[f];
+        assert_eq!(
+            [row.true_positives, row.false_positives, row.false_negatives],
+            [tp, fp, missed].map(|x| x as u64)
+        );
+        if tp > 0.0 {
+            f1 += 2.0 * tp / (2.0 * tp + fp + missed) / 40.0;
+            precision += tp / (tp + fp) / 40.0;
+            recall += tp / (tp + missed) / 40.0;
+        }
+    }
+    let s = &found.score;
+    assert!(
+        (s.f1 - f1).abs() < 1e-9
+            && (s.precision - precision).abs() < 1e-9
+            && (s.recall - recall).abs() < 1e-9
+    );
+    assert!(s.dead >= 1 && found.features[33].f1 == 0.0);
+    assert!((s.uniqueness - distinct.len() as f64 / 40.0).abs() < 1e-12);
+    assert_eq!((s.matched + s.split, s.split), (distinct.len() as u64, 1));
+    assert_eq!(s.missed, 2048 - distinct.len() as u64);
+    assert_eq!(found.world[0].features, 2);
+    assert!((s.true_l0 - sample.codes.features.len() as f64 / n_rows as f64).abs() < 1e-12);
+}
+
+fn dataset_options(generated: bool) -> DatasetOptions {
+    DatasetOptions {
+        rows: 20_000,
+        seed: 5,
+        generated,
+        dtype: storage::Dtype::F32,
+        ..DatasetOptions::default()
+    }
+}
+
+/// An audit of the run: figures and tables belong together and are kept.
+fn audited(run: &Path) {
+    let options = AuditOptions { tokens: 300, iterations: 20, ..AuditOptions::default() };
+    let found = sae::audit::run(run, &options, &mut Quiet).unwrap();
+    let audit = &found.audit;
+    assert_eq!(storage::audit::Audit::read(run).unwrap().as_ref(), Some(audit));
+    assert_eq!(audit.tokens, 300);
+    assert!(audit.fve <= audit.fve_refitted + 1e-9 && audit.fve_refitted <= audit.fve_best + 1e-9);
+    assert!((audit.gap - audit.gap_of_codes - audit.gap_of_choice).abs() < 1e-12);
+    let names: Vec<&str> = found.codings.iter().map(|row| row.coding.as_str()).collect();
+    assert_eq!(names, ["encoder", "pursuit", "soft", "hard", "half", "firm", "log-sum", "best"]);
+    assert!(
+        (found.codings[0].shared - 1.0).abs() < 1e-12
+            && found.codings.iter().all(|row| row.l0 <= audit.l0 + 1e-9)
+    );
+    let fired: u64 = found.features.iter().map(|row| row.encoder).sum();
+    assert!((fired as f64 - audit.l0 * 300.0).abs() < 1e-6);
+    assert!(found.features.iter().all(|row| row.both <= row.encoder.min(row.best)));
+    assert!(run.join("audit/codings.parquet").exists() && run.join("audit/features.parquet").exists());
+}
+
+fn weights(run: &Path) -> Vec<u8> {
+    std::fs::read(run.join("sae_weights.safetensors")).unwrap()
+}
+
+#[test]
+fn stored_and_generated_rows_train_the_same_dictionary_and_score_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::read(&folder()).unwrap();
+    let config =
+        TrainConfig { d_sae: Some(64), k: 4, batch: 512, tokens: Some(60_000), ..TrainConfig::default() };
+    let mut results = Vec::new();
+    for generated in [false, true] {
+        let data = dir.path().join(format!("data-{generated}"));
+        let written = dataset::write(&world, &dataset_options(generated), &data, &mut Quiet).unwrap();
+        assert_eq!((written.rows, written.documents), (20_000, 100));
+        assert!(written.held_out > 0);
+        let run = dir.path().join(format!("run-{generated}"));
+        sae::train::run(&config, &data, &run, false, &mut Quiet).unwrap();
+        let options = EvaluateOptions { tokens: Some(1000), ..EvaluateOptions::default() };
+        let extras = sae::evaluate::Extras { prune: Some(0.4), ..Default::default() };
+        let measured = sae::evaluate::many(&[run.clone()], extras, &options, &mut Quiet).unwrap();
+        let (core, pruned) = (measured.runs[0].clone(), measured.pruned[0].0.clone());
+        assert!(pruned.l0 < core.l0 && pruned.pruned_below.unwrap() > 0.0 && core.pruned_below.is_none());
+        assert!(run.join("evaluation/pruned.json").exists());
+        let score =
+            score::run(&run, &ScoreOptions { rows: 2000, ..ScoreOptions::default() }, &mut Quiet).unwrap();
+        assert_eq!(storage::truth::TruthScore::read(&run).unwrap().unwrap(), score.score);
+        audited(&run);
+        results.push((
+            weights(&run),
+            core.fve,
+            core.l0,
+            pruned.fve,
+            pruned.l0,
+            score.features,
+            score.score.f1,
+        ));
+    }
+    assert!(results[0] == results[1]);
+}
+
+/// Stops when it is asked for the nth time.
+struct Stopping(std::cell::Cell<u32>);
+
+impl sae::Progress for Stopping {
+    fn begin(&mut self, _: &str, _: Option<u64>, _: &str) {}
+    fn advance(&mut self, _: u64, _: &str) {}
+    fn end(&mut self, _: &str) {}
+    fn remark(&mut self, _: &str) {}
+    fn stop_requested(&self) -> bool {
+        self.0.set(self.0.get().saturating_sub(1));
+        self.0.get() == 0
+    }
+}
+
+#[test]
+fn the_truth_lies_next_to_the_rows_and_an_interrupted_dataset_continues() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::read(&folder()).unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    dataset::write(&world, &dataset_options(false), &whole, &mut Quiet).unwrap();
+    let stopped = dataset::write(&world, &dataset_options(false), &broken, &mut Stopping(2.into()));
+    assert!(matches!(stopped, Err(sae::Error::Stopped(_))), "{stopped:?}");
+    assert!(storage::Dataset::open(&broken).is_err());
+    dataset::write(&world, &dataset_options(false), &broken, &mut Quiet).unwrap();
+    let sample = world.rows(5, 0..20_000);
+    for dir in [&whole, &broken] {
+        let dataset = storage::Dataset::open(dir).unwrap();
+        let table = dataset.table("truth").unwrap();
+        let truth = storage::truth::read_codes(&table, storage::Scan::default()).unwrap();
+        assert_eq!(truth.len(), 20_000);
+        for (i, row) in truth.iter().enumerate() {
+            assert_eq!((row.document as usize, row.position as usize), (i / 200, i % 200));
+            assert_eq!((&row.features[..], &row.values[..]), sample.codes.row(i));
+        }
+        assert_eq!(dataset.table("activations").unwrap().rows(), 20_000);
+    }
+    let other = DatasetOptions { seed: 6, ..dataset_options(false) };
+    assert!(dataset::write(&world, &other, &whole, &mut Quiet).is_err());
+    let message =
+        dataset::write(&made_world(), &dataset_options(false), &broken, &mut Quiet).unwrap_err().to_string();
+    assert!(message.contains("a different world"), "{message}");
 }

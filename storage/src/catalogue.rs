@@ -9,9 +9,10 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, check, claims, codes, comparison, documents, evaluation,
-    examples, experts, explanations, feature_activations, features, graph, history, index, judged, manifest,
-    map, matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary, work,
+    Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, documents,
+    evaluation, examples, experts, explanations, feature_activations, features, graph, history, index, judged,
+    manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep, token_features, truth,
+    vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -113,6 +114,14 @@ fn dataset() -> FolderDoc {
             table::<documents::DocumentRow>("documents.parquet"),
             table::<vocabulary::TokenRow>("vocabulary.parquet"),
             routed,
+            with_note(
+                table::<truth::TrueCodesRow>("truth-NNNNN.parquet"),
+                "Only datasets of a made world whose rows are on disk.",
+            ),
+            other(
+                "world/",
+                "The made world, in the files of SAELens's synthetic models. Only datasets of such a world.",
+            ),
             columns(
                 "whitening.parquet",
                 "One component of a whitened activation, in order. Only whitened patches.",
@@ -203,6 +212,10 @@ fn run() -> FolderDoc {
                 "evaluation/threshold.json",
                 "As `core.json`, of the dictionary with one threshold in place of the k best of a token.",
             ),
+            other(
+                "evaluation/pruned.json, pruned-documents.parquet",
+                "As `core.json` and `documents.parquet`, of the dictionary with leave-one-out pruning.",
+            ),
             record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
             table::<evaluation::EvaluatedDocumentRow>("evaluation/documents.parquet"),
             other(
@@ -229,6 +242,15 @@ fn run() -> FolderDoc {
             record::<claims::ClaimIntervention>("claims.json, `claims`, `interventions`"),
             record::<matching::Matching>("matching/NAME/matching.json"),
             table::<matching::NearestRow>("matching/NAME/features.parquet, others.parquet"),
+            record::<audit::Audit>("audit/audit.json"),
+            table::<audit::AuditCodingRow>("audit/codings.parquet"),
+            table::<audit::AuditFeatureRow>("audit/features.parquet"),
+            with_note(
+                record::<truth::TruthScore>("truth/truth.json"),
+                "Only of a dictionary of a made world.",
+            ),
+            table::<truth::ScoredFeatureRow>("truth/features.parquet"),
+            table::<truth::TrueFeatureRow>("truth/world.parquet"),
         ],
     }
 }

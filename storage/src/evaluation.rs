@@ -23,6 +23,8 @@ pub const FOLDER: &str = "evaluation";
 pub const CORE: &str = "core.json";
 /// The [`Evaluation`] of the dictionary with one threshold in place of the k best of a token.
 pub const BY_THRESHOLD: &str = "threshold.json";
+/// The [`Evaluation`] of the dictionary with leave-one-out pruning.
+pub const PRUNED: &str = "pruned.json";
 /// A list of [`BaselineEvaluation`].
 pub const BASELINES: &str = "pca.json";
 
@@ -30,6 +32,8 @@ pub const BASELINES: &str = "pca.json";
 pub const DOCUMENTS: &str = "documents.parquet";
 /// The [`EvaluatedDocumentRow`]s of `threshold.json`.
 pub const DOCUMENTS_BY_THRESHOLD: &str = "threshold-documents.parquet";
+/// The [`EvaluatedDocumentRow`]s of `pruned.json`.
+pub const DOCUMENTS_PRUNED: &str = "pruned-documents.parquet";
 
 row! {
     /// What an evaluation found on one document: sums, so that figures over any choice of documents follow (intervals by bootstrap).
@@ -76,7 +80,11 @@ pub fn read_documents(run: &Path, name: &str) -> Result<Option<Vec<EvaluatedDocu
 }
 
 fn documents_of(name: &str) -> &'static str {
-    if name == BY_THRESHOLD { DOCUMENTS_BY_THRESHOLD } else { DOCUMENTS }
+    match name {
+        BY_THRESHOLD => DOCUMENTS_BY_THRESHOLD,
+        PRUNED => DOCUMENTS_PRUNED,
+        _ => DOCUMENTS,
+    }
 }
 
 record! {
@@ -205,6 +213,10 @@ record! {
         /// reconstructions, zeros or the mean there. Missing for a dictionary that reconstructs its input.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         target: Option<String>,
+        /// Codes were pruned: a feature stayed on a token if its best code, the others being as they are, is more than this. Missing
+        /// if they were not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pruned_below: Option<f64>,
         /// Tokens per context, BOS counted.
         context_length: usize,
         /// Name of the model.

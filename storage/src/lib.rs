@@ -74,6 +74,7 @@
 
 pub mod atomic;
 pub mod attention;
+pub mod audit;
 pub mod catalogue;
 pub mod check;
 pub mod claims;
@@ -113,6 +114,7 @@ pub mod schema;
 pub mod sweep;
 mod table;
 pub mod token_features;
+pub mod truth;
 pub mod vector;
 pub mod vocabulary;
 pub mod whitening;

@@ -28,8 +28,12 @@ pub struct Command {
     /// Also, for a TopK dictionary, one threshold with the same L0 in place of the k best per token
     #[arg(long)]
     threshold: bool,
+    /// Also with leave-one-out pruning: a feature stays on a token if its best code, the others being as they are, is more than so
+    /// many medians of the dictionary's codes [default without a number: 0.4]
+    #[arg(long, value_name = "MEDIANS", num_args = 0..=1, default_missing_value = "0.4")]
+    prune: Option<f64>,
     /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once
-    #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "no_model"])]
+    #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "prune", "no_model"])]
     together: Vec<String>,
     /// Also write the results as files of SAEBench
     #[arg(long, value_name = "DIR", conflicts_with = "no_model")]
@@ -150,7 +154,7 @@ impl Command {
             seed: session.seed.unwrap_or_default(),
             ..EvaluateOptions::default()
         };
-        if !(self.pca || self.threshold) {
+        if !(self.pca || self.threshold || self.prune.is_some()) {
             let evaluation = evaluate::run(&run, &options, &mut session.progress)?;
             if self.together.is_empty() {
                 let mut output = Output::new(serde_json::json!(evaluation));
@@ -169,10 +173,10 @@ impl Command {
             self.write_saebench(&run, &evaluation, &mut output)?;
             return Ok(output);
         }
-        let asked = (self.pca, self.threshold);
+        let asked = (self.pca, self.threshold, self.prune);
         let measured = evaluate::run_with_extras(&run, asked, &options, &mut session.progress)?;
         let mut output = Output::new(serde_json::json!({
-            "run": measured.runs, "by_threshold": measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect::<Vec<_>>(), "baselines": measured.baselines,
+            "run": measured.runs, "by_threshold": measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect::<Vec<_>>(), "pruned": measured.pruned.iter().map(|(e, _)| e).collect::<Vec<_>>(), "baselines": measured.baselines,
         }));
         for evaluation in &measured.runs {
             rows(evaluation, &mut output);
@@ -184,6 +188,10 @@ impl Command {
             format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
         };
         measured.by_threshold.iter().flatten().for_each(|(e, _)| output.row("by one threshold", line(e)));
+        for (e, _) in &measured.pruned {
+            let below = e.pruned_below.unwrap_or_default();
+            output.row("pruned", format!("{}, dead {}; below {below:.3}", line(e), e.dead));
+        }
         for baseline in &measured.baselines {
             output.row(&format!("{} {}", baseline.baseline, baseline.k), line(&baseline.evaluation));
         }

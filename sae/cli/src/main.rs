@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bench;
 mod check;
 mod claim;
@@ -32,6 +33,7 @@ mod progress;
 mod prompt;
 mod score;
 mod sweep;
+mod synth;
 mod trace;
 mod train;
 
@@ -76,6 +78,7 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::Command),
     Bench(bench::Command),
     Check(check::Command),
     Claim(claim::Command),
@@ -98,6 +101,7 @@ enum Command {
     Probe(Box<probe::Command>),
     Prompt(Box<prompt::Command>),
     Score(score::Command),
+    Synth(synth::Command),
     Trace(trace::Command),
 }
 
@@ -170,6 +174,7 @@ fn run(program: Program) -> Result<Output> {
     let mut session =
         Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
     match program.command {
+        Command::Audit(command) => command.run(&mut session),
         Command::Bench(command) => command.run(&mut session),
         Command::Check(command) => command.run(&mut session),
         Command::Claim(command) => command.run(&mut session),
@@ -192,6 +197,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Probe(command) => command.run(&mut session),
         Command::Prompt(command) => command.run(&mut session),
         Command::Score(command) => command.run(&mut session),
+        Command::Synth(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),
     }
 }

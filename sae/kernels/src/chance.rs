@@ -61,8 +61,10 @@ pub enum Purpose {
     Pieces = 19,
     /// Examples and load tests: made-up data.
     Samples = 20,
-    /// Made worlds: what fires in a row; position: row.
+    /// Made worlds: what fires in a row; position: row, and 0 for rows to train on, 1 for rows to score on.
     Worlds = 40,
+    /// Made worlds: what a world is made of; position: 0 directions, 1 correlations, 2 bias; feature.
+    WorldParts = 41,
 }
 
 /// A stream of random numbers; made by [`generator`].

@@ -24,6 +24,7 @@ mod folder;
 mod info;
 mod needs;
 mod normalisation;
+pub mod prune;
 mod pursuit;
 mod saelens;
 pub mod score;

@@ -12,6 +12,7 @@ pub(crate) mod controls;
 mod geometry;
 mod passes;
 mod pca;
+mod pruned;
 mod reconstruction;
 mod report;
 mod splice;
@@ -29,12 +30,14 @@ use storage::Dataset;
 pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
 pub use pca::Pca;
 pub use reconstruction::{Figures, QUANTILES, Reconstruction};
+pub(crate) use splice::is_within;
 pub use splice::{Energy, Splice, SpliceAt};
 pub use storage::evaluation::{
-    BY_THRESHOLD, Baseline, BaselineEvaluation, EvaluatedDocumentRow, Evaluation, FORMAT,
+    BY_THRESHOLD, Baseline, BaselineEvaluation, EvaluatedDocumentRow, Evaluation, FORMAT, PRUNED,
 };
 pub use together::{TogetherEvaluation, data_of, together};
 
+use crate::dictionary::prune::Coder;
 use crate::dictionary::{Dictionary, Selection};
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, is_run, load_model};
 use crate::{Error, Progress, Result};
@@ -93,6 +96,8 @@ pub struct Measured {
     pub documents: Vec<Vec<EvaluatedDocumentRow>>,
     /// Of each run that takes the k best of a token, with one threshold instead; `None` for the others, and if it was not asked for.
     pub by_threshold: Vec<Option<WithDocuments>>,
+    /// Of each run, with leave-one-out pruning; empty if it was not asked for.
+    pub pruned: Vec<WithDocuments>,
     /// Of the baselines.
     pub baselines: Vec<BaselineEvaluation>,
     /// Their documents.
@@ -113,6 +118,8 @@ pub struct Extras<'a> {
     /// Runs that take the k best of a token, selecting by one threshold with the same L0 instead; kept in
     /// `RUN/evaluation/threshold.json`.
     pub threshold: bool,
+    /// Runs with leave-one-out pruning, below so many medians of their codes; kept in `RUN/evaluation/pruned.json`.
+    pub prune: Option<f64>,
 }
 
 /// Evaluates several runs on the same documents: rows are read once, and the model runs once as it is, with zeros and with the mean,
@@ -164,15 +171,28 @@ pub fn many(
         let dictionary = &subject.dictionary;
         thresholds.push(threshold::by_threshold(dictionary, dataset, limit, options.seed, progress)?);
     }
-    let dictionaries: Vec<&Dictionary> = subjects
+    let mut pruned = Vec::new();
+    for subject in subjects.iter().filter(|_| extras.prune.is_some()) {
+        let multiple = extras.prune.unwrap_or_default();
+        pruned.push(pruned::coder(&subject.dictionary, dataset, multiple, limit, options.seed)?);
+    }
+    let dictionaries: Vec<Coder<'_>> = subjects
         .iter()
         .map(|subject| &subject.dictionary)
         .chain(thresholds.iter().flatten())
         .chain(baselines.iter().map(|(.., dictionary)| dictionary))
+        .map(Coder::from)
+        .chain(pruned)
         .collect();
     let mut measured = measure(dataset, &dictionaries, limit, options, progress)?;
-    let mut others = measured.split_off(subjects.len()).into_iter();
     let mut found = Measured::default();
+    let first_pruned = measured.len() - if extras.prune.is_some() { subjects.len() } else { 0 };
+    for (evaluated, (subject, run)) in
+        measured.split_off(first_pruned).into_iter().zip(subjects.iter().zip(runs))
+    {
+        found.pruned.push(keep(subject, run, PRUNED, evaluated)?);
+    }
+    let mut others = measured.split_off(subjects.len()).into_iter();
     for (dictionary, (subject, run)) in thresholds.iter().zip(subjects.iter().zip(runs)) {
         let evaluated = match dictionary.as_ref().and_then(|_| others.next()) {
             Some(evaluated) => Some(keep(subject, run, BY_THRESHOLD, evaluated)?),
@@ -233,13 +253,13 @@ fn keep(
 }
 
 /// Evaluates the run in `run_dir` and what else is wanted: PCA with as many numbers per token as the run has features, kept in
-/// `RUN/evaluation/pca.json`, and one threshold.
+/// `RUN/evaluation/pca.json`, one threshold, and pruning below so many medians of the codes.
 ///
 /// # Errors
 /// As [`many`].
 pub fn run_with_extras(
     run_dir: &Path,
-    (pca, threshold): (bool, bool),
+    (pca, threshold, prune): (bool, bool, Option<f64>),
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Measured> {
@@ -250,7 +270,7 @@ pub fn run_with_extras(
         let evaluation = run(run_dir, &alone, progress)?;
         numbers.push((evaluation.l0.round() as usize).max(1));
     }
-    let extras = Extras { pca: &numbers, threshold, ..Extras::default() };
+    let extras = Extras { pca: &numbers, threshold, prune, ..Extras::default() };
     let measured = many(&[run_dir.to_owned()], extras, options, progress)?;
     if pca && is_run(run_dir) {
         storage::evaluation::write_baselines(run_dir, &measured.baselines)?;
@@ -261,22 +281,22 @@ pub fn run_with_extras(
 /// Measures dictionaries of one width on the chosen documents of `dataset`; transcoders one by one.
 fn measure(
     dataset: &Dataset,
-    dictionaries: &[&Dictionary],
+    dictionaries: &[Coder<'_>],
     limit: Option<f32>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Vec<WithDocuments>> {
-    if dictionaries.iter().all(|dictionary| dictionary.target.is_none()) {
+    if dictionaries.iter().all(|coder| coder.dictionary.target.is_none()) {
         return measure_together(dataset, dictionaries, limit, options, progress);
     }
     let mut evaluations = Vec::new();
-    for dictionary in dictionaries {
-        evaluations.extend(match dictionary.target {
+    for coder in dictionaries {
+        evaluations.extend(match coder.dictionary.target {
             // Its target is not in the dataset, so nothing is kept of single documents.
             Some(_) => {
-                vec![(transcoder::measure(dataset, dictionary, limit, options, progress)?, Vec::new())]
+                vec![(transcoder::measure(dataset, coder.dictionary, limit, options, progress)?, Vec::new())]
             }
-            None => measure_together(dataset, &[*dictionary], limit, options, progress)?,
+            None => measure_together(dataset, &[*coder], limit, options, progress)?,
         });
     }
     Ok(evaluations)
@@ -285,7 +305,7 @@ fn measure(
 /// Measures dictionaries that reconstruct their input, in one pass.
 fn measure_together(
     dataset: &Dataset,
-    dictionaries: &[&Dictionary],
+    dictionaries: &[Coder<'_>],
     limit: Option<f32>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
@@ -295,7 +315,8 @@ fn measure_together(
     let view = View { dataset, choice: &choice, dictionaries, limit, contexts: model.is_some() };
     let mut pass = over_rows(&view, options.batch, progress)?;
     let mut evaluations = Vec::new();
-    for (dictionary, sums) in dictionaries.iter().zip(&pass.reconstructions) {
+    for (coder, sums) in dictionaries.iter().zip(&pass.reconstructions) {
+        let dictionary = coder.dictionary;
         let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
         let mut evaluation = provenance(dataset, &choice, options);
         report::add_reconstruction(&mut evaluation, &figures);
@@ -304,6 +325,7 @@ fn measure_together(
         let energy = pass.left_out_energy + sums.mean_energy() * sums.rows() as f64;
         evaluation.left_out_mass = (energy > 0.0).then(|| pass.left_out_energy / energy);
         evaluation.norm_limit = limit;
+        evaluation.pruned_below = coder.prune_below.map(f64::from);
         evaluations.push(evaluation);
     }
     let by_document = std::mem::take(&mut pass.by_document);
@@ -339,7 +361,7 @@ fn finish(evaluations: Vec<Evaluation>, by_document: Vec<ByDocument>) -> Vec<Wit
     evaluations.into_iter().zip(by_document.into_iter().map(ByDocument::rows)).collect()
 }
 
-fn choose_documents(dataset: &Dataset, options: &EvaluateOptions) -> Result<Choice> {
+pub(crate) fn choose_documents(dataset: &Dataset, options: &EvaluateOptions) -> Result<Choice> {
     let all = documents(dataset)?;
     let wanted =
         all.into_iter().filter(|(row, _)| options.all_documents || row.held_out).map(|(_, which)| which);

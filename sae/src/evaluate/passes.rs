@@ -7,7 +7,7 @@ use super::behaviour::{Behaviour, Replacement};
 use super::by_document::ByDocument;
 use super::reconstruction::Reconstruction;
 use super::splice::{Energy, Splice, SpliceAt, is_within};
-use crate::dictionary::Dictionary;
+use crate::dictionary::prune::Coder;
 use crate::rows::{Choice, RowBatch, RowReader};
 use crate::{Error, Progress, Result};
 use kernels::wide::dot;
@@ -46,7 +46,7 @@ pub struct View<'a> {
     /// Its rows.
     pub choice: &'a Choice,
     /// The dictionaries, all of one width.
-    pub dictionaries: &'a [&'a Dictionary],
+    pub dictionaries: &'a [Coder<'a>],
     /// Norm above which rows are left out.
     pub limit: Option<f32>,
     /// Whether the documents' tokens are kept, for a model.
@@ -59,20 +59,20 @@ pub struct View<'a> {
 /// No dictionary, or one that needs an input that the dataset does not have; rows that cannot be read; a
 /// reconstruction that is not finite; a stop that was asked for.
 pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> Result<RowPass> {
-    let Some(d) = view.dictionaries.first().map(|dictionary| dictionary.d_in) else {
+    let dictionaries = || view.dictionaries.iter().map(|coder| coder.dictionary);
+    let Some(d) = dictionaries().next().map(|dictionary| dictionary.d_in) else {
         return Err(Error::request("there is no dictionary to evaluate"));
     };
-    view.dictionaries.iter().try_for_each(|dictionary| dictionary.needs_its_input("the evaluation"))?;
+    dictionaries().try_for_each(|dictionary| dictionary.needs_its_input("the evaluation"))?;
     let mut reader = RowReader::new(view.dataset, &view.choice.ranges, batch, d)?;
-    let empty = |dictionary: &&Dictionary| Reconstruction::new(d, dictionary.d_sae);
     let mut pass = RowPass {
-        reconstructions: view.dictionaries.iter().map(empty).collect(),
+        reconstructions: dictionaries().map(|dictionary| Reconstruction::new(d, dictionary.d_sae)).collect(),
         documents: Vec::new(),
         by_document: vec![ByDocument::default(); view.dictionaries.len()],
         left_out: 0,
         left_out_energy: 0.0,
     };
-    let mut encoders: Vec<_> = view.dictionaries.iter().map(|dictionary| dictionary.encoder()).collect();
+    let mut encoders: Vec<_> = dictionaries().map(|dictionary| dictionary.encoder()).collect();
     progress.begin("reconstruct", Some(view.choice.tokens), view.dataset.manifest().rows_are.name());
     let mut done = 0;
     while let Some(mut rows) = reader.next_batch()? {
@@ -84,9 +84,9 @@ pub fn over_rows(view: &View<'_>, batch: usize, progress: &mut dyn Progress) -> 
             leave_out(&mut rows, d, view.limit, &mut pass);
         }
         let all = view.dictionaries.iter().zip(&mut encoders).zip(&mut pass.reconstructions);
-        for (((dictionary, encoder), sums), by_document) in all.zip(&mut pass.by_document) {
-            let codes = encoder.encode(&rows.activations);
-            let reconstructed = dictionary.decode_with(&codes, &rows.activations);
+        for (((coder, encoder), sums), by_document) in all.zip(&mut pass.by_document) {
+            let codes = coder.finish(encoder.encode(&rows.activations), &rows.activations);
+            let reconstructed = coder.dictionary.decode_with(&codes, &rows.activations);
             sums.add(&rows.activations, &codes, &reconstructed)?;
             by_document.add_rows(&rows.documents, (&rows.activations, &reconstructed, d), &codes);
             stop(progress)?;
@@ -160,7 +160,7 @@ pub struct Setting<'a> {
     /// Where the dictionaries' activations come from.
     pub hook: Hook,
     /// The dictionaries.
-    pub dictionaries: &'a [&'a Dictionary],
+    pub dictionaries: &'a [Coder<'a>],
     /// Norm above which an activation keeps its value.
     pub limit: Option<f32>,
     /// Mean activation, `[d]`.
@@ -264,7 +264,7 @@ fn batch(
     for (dictionaries, (own, by_document)) in setting.dictionaries.chunks(TOGETHER).zip(own) {
         let mut others = Vec::new();
         for dictionary in dictionaries {
-            others.push(with(Splice::Reconstruct(dictionary))?);
+            others.push(with(Splice::Reconstruct(*dictionary))?);
             stop(progress)?;
         }
         let compared = decoder.compare(&clean, &others, contexts)?;

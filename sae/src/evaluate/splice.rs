@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::dictionary::Dictionary;
+use crate::dictionary::prune::Coder;
 use crate::{Error, Result};
 use kernels::feature::norm_squared;
 use lm::model::{Hook, Tap};
@@ -15,7 +15,7 @@ pub enum Splice<'a> {
     /// It stays and its energy is added up.
     Watch(&'a mut Energy),
     /// Its reconstruction takes its place.
-    Reconstruct(&'a Dictionary),
+    Reconstruct(Coder<'a>),
     /// This vector takes its place, `[d]`.
     Constant(&'a [f32]),
 }
@@ -74,7 +74,7 @@ impl Tap for SpliceAt<'_> {
 }
 
 /// Whether the norm of `row` is not above `limit`: the rule by which training leaves rows out.
-pub(super) fn is_within(row: &[f32], limit: Option<f32>) -> bool {
+pub(crate) fn is_within(row: &[f32], limit: Option<f32>) -> bool {
     // A norm that overflows is above every limit.
     limit.is_none_or(|limit| norm_squared(row).sqrt() <= limit)
 }
@@ -91,10 +91,12 @@ impl Splice<'_> {
                 energy.tokens += places.len() as u64;
                 return false;
             }
-            Self::Reconstruct(dictionary) => {
+            Self::Reconstruct(coder) => {
+                let dictionary = coder.dictionary;
                 let rows: Vec<f32> =
                     places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
-                let reconstructed = dictionary.decode_with(&dictionary.encode(&rows), &rows);
+                let reconstructed =
+                    dictionary.decode_with(&coder.finish(dictionary.encode(&rows), &rows), &rows);
                 for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
                     values[i * d..(i + 1) * d].copy_from_slice(row);
                 }
@@ -144,7 +146,7 @@ mod tests {
         let values = fixture::activations(8, 3, 1);
         let found = spliced(Splice::Constant(&[7.0, 8.0, 9.0]), &values).unwrap();
         let dictionary = fixture::dictionary(3, 11, 2, 5);
-        let reconstructed = spliced(Splice::Reconstruct(&dictionary), &values).unwrap();
+        let reconstructed = spliced(Splice::Reconstruct((&dictionary).into()), &values).unwrap();
         for i in 0..8 {
             let row = i * 3..(i + 1) * 3;
             if [0, 4, 6, 7].contains(&i) {

@@ -27,6 +27,11 @@ impl TableRows {
         Self { table: schema::ACTIVATIONS, layout: Layout::activations, rows }
     }
 
+    /// Rows of `truth`.
+    pub fn truth(rows: RecordBatch) -> Self {
+        Self { table: schema::TRUTH, layout: Layout::token_rows, rows }
+    }
+
     /// Rows of `routing`.
     pub fn routing(rows: RecordBatch) -> Self {
         Self { table: schema::ROUTING, layout: Layout::routing, rows }

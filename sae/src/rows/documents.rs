@@ -2,9 +2,10 @@
 
 use storage::Dataset;
 use storage::documents::DocumentRow;
-use storage::schema::{ACTIVATIONS, DOCUMENTS};
+use storage::schema::DOCUMENTS;
 
 use super::DocumentRows;
+use crate::synth::dataset::activation_rows;
 use crate::{Error, Result};
 
 /// The documents of a dataset with their rows in `activations`, in row order: `tokens` rows each, from
@@ -15,7 +16,7 @@ use crate::{Error, Result};
 /// it ends.
 pub fn documents(dataset: &Dataset) -> Result<Vec<(DocumentRow, DocumentRows)>> {
     let rows = storage::documents::read(&dataset.table(DOCUMENTS)?)?;
-    place(rows, dataset.table(ACTIVATIONS)?.rows()).map_err(|problem| {
+    place(rows, activation_rows(dataset)?).map_err(|problem| {
         Error::format(dataset.dir().join("documents.parquet"), problem)
             .with_remedy("harvest the dataset again")
     })

@@ -8,6 +8,7 @@ use arrow::record_batch::RecordBatch;
 use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN, activations::ACTIVATION};
 use storage::{Batches, Dataset, Scan, TableReader, column, vector};
 
+use crate::synth::dataset::GeneratedRows;
 use crate::{Error, Result};
 
 /// Consecutive chosen rows.
@@ -35,11 +36,20 @@ impl RowBatch {
     }
 }
 
+/// Where rows come from.
+#[derive(Debug)]
+enum Rows {
+    /// A table on disk.
+    Table(TableReader),
+    /// A made world.
+    Generated(GeneratedRows),
+}
+
 /// Batches of exactly `batch` rows (the last may have fewer), whatever the files' row groups are, so that
 /// results do not depend on how a dataset was cut into files.
 #[derive(Debug)]
 pub struct RowReader {
-    table: TableReader,
+    rows: Rows,
     ranges: VecDeque<Range<u64>>,
     current: Option<Batches>,
     /// Rows that were read and not given out.
@@ -62,8 +72,12 @@ impl RowReader {
             ))
             .with_remedy("give the dataset that it was trained on, or one of the same model and hook"));
         }
+        let rows = match GeneratedRows::of(dataset)? {
+            Some(generated) => Rows::Generated(generated),
+            None => Rows::Table(dataset.table(ACTIVATIONS)?),
+        };
         Ok(Self {
-            table: dataset.table(ACTIVATIONS)?,
+            rows,
             ranges: ranges.iter().cloned().collect(),
             current: None,
             rest: None,
@@ -79,16 +93,41 @@ impl RowReader {
     pub fn next_batch(&mut self) -> Result<Option<RowBatch>> {
         let mut batch = RowBatch::default();
         while batch.len() < self.batch {
-            let Some((source, from)) = self.source()? else { break };
+            let table = match &self.rows {
+                Rows::Table(table) => table.clone(),
+                Rows::Generated(rows) => {
+                    let rows = rows.clone();
+                    if !self.generate(&rows, &mut batch) {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let Some((source, from)) = self.source(&table)? else { break };
             let rows = (source.num_rows() - from).min(self.batch - batch.len());
-            append(&mut batch, &source.slice(from, rows), self.d, &self.table)?;
+            append(&mut batch, &source.slice(from, rows), self.d, &table)?;
             self.rest = (from + rows < source.num_rows()).then_some((source, from + rows));
         }
         Ok((!batch.is_empty()).then_some(batch))
     }
 
+    /// Adds rows of the next range to `batch`, as many as it has room for; false at the end.
+    fn generate(&mut self, rows: &GeneratedRows, batch: &mut RowBatch) -> bool {
+        let Some(range) = self.ranges.pop_front() else { return false };
+        let end = range.end.min(range.start + (self.batch - batch.len()) as u64);
+        if end < range.end {
+            self.ranges.push_front(end..range.end);
+        }
+        batch.activations.extend(rows.activations(range.start..end));
+        for (document, position) in (range.start..end).map(|row| rows.place(row)) {
+            batch.documents.push(document);
+            batch.positions.push(position);
+        }
+        true
+    }
+
     /// Rows that come next, and how many of them were already given out.
-    fn source(&mut self) -> Result<Option<(RecordBatch, usize)>> {
+    fn source(&mut self, table: &TableReader) -> Result<Option<(RecordBatch, usize)>> {
         loop {
             if let Some(rest) = self.rest.take() {
                 return Ok(Some(rest));
@@ -98,10 +137,10 @@ impl RowReader {
             }
             let Some(rows) = self.ranges.pop_front() else { return Ok(None) };
             let there = [DOCUMENT, POSITION, TOKEN, ACTIVATION].into_iter();
-            let there = there.filter(|name| *name != TOKEN || self.table.has_column(TOKEN));
+            let there = there.filter(|name| *name != TOKEN || table.has_column(TOKEN));
             let columns = there.map(str::to_owned).collect();
             let scan = Scan { columns: Some(columns), rows: Some(rows), ..Scan::default() };
-            self.current = Some(self.table.scan(scan)?);
+            self.current = Some(table.scan(scan)?);
         }
     }
 }

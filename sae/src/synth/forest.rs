@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::HierarchyOptions;
 use crate::{Error, Result};
 
 #[derive(Deserialize)]
@@ -21,7 +22,7 @@ struct Node {
 }
 
 /// Features over features. One that is in no tree is a root without children.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Forest {
     /// Features over which there are none, ascending.
     pub roots: Vec<u32>,
@@ -35,6 +36,29 @@ impl Forest {
     /// A forest without trees over `n` features.
     pub fn none(n: usize) -> Self {
         Self { roots: (0..n as u32).collect(), children: vec![Vec::new(); n], exclusive: vec![false; n] }
+    }
+
+    /// Trees over the first of `n` features, breadth first: roots, then their children in order, then theirs. All children
+    /// exclude each other. The shape must fit into `n`.
+    pub fn grown(n: usize, shape: &HierarchyOptions) -> Self {
+        let mut forest = Self::none(n);
+        let mut level: Vec<u32> = (0..shape.roots as u32).collect();
+        let mut next = shape.roots as u32;
+        for _ in 0..shape.depth {
+            let mut below = Vec::with_capacity(level.len() * shape.branching);
+            for &parent in &level {
+                let children = next..next + shape.branching as u32;
+                next = children.end;
+                below.extend(children.clone());
+                forest.children[parent as usize] = children.collect();
+                forest.exclusive[parent as usize] = true;
+            }
+            level = below;
+        }
+        let first_free = next;
+        let trees = shape.roots as u32;
+        forest.roots.retain(|&f| f < trees || f >= first_free);
+        forest
     }
 
     /// Reads the forest over `n` features.

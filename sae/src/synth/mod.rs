@@ -2,15 +2,25 @@
 //!
 //! A world is a dictionary of `n` unit directions in `d` dimensions, how often each feature fires, which fire
 //! together (a Gaussian copula of low rank) and which only under others (a forest; of the children of one
-//! feature at most one fires). [`World::read`] opens one, [`World::rows`] makes any of its endless rows,
-//! together with the codes that made them. A row depends on the seed and its number alone, so that work may
-//! begin anywhere and be cut over any number of threads.
+//! feature at most one fires). [`World::make`] makes one, [`World::read`] opens one, [`World::rows`] makes any of
+//! its endless rows, together with the codes that made them. A row depends on the seed and its number alone, so
+//! that work may begin anywhere and be cut over any number of threads.
+//!
+//! [`dataset`] writes a dataset of a world's rows, on disk with the truth next to them or generated when they are
+//! read; a dictionary trained on it is scored by [`score::run`].
 
+pub mod assignment;
+pub mod dataset;
 mod forest;
 mod magnitudes;
+mod make;
+mod options;
 mod sample;
+pub mod score;
 mod threshold;
 mod world;
+mod write;
 
+pub use options::{HierarchyOptions, WorldOptions};
 pub use sample::Sample;
 pub use world::World;

@@ -21,9 +21,18 @@ impl World {
     /// Rows `range` of the world's endless rows of `seed`. The same row has the same bits in whatever range
     /// it is asked for.
     pub fn rows(&self, seed: u64, range: Range<u64>) -> Sample {
+        self.sample(seed, range, 0)
+    }
+
+    /// Rows that no dataset has, whatever its seed: to score on.
+    pub fn fresh_rows(&self, seed: u64, range: Range<u64>) -> Sample {
+        self.sample(seed, range, 1)
+    }
+
+    fn sample(&self, seed: u64, range: Range<u64>, stream: u64) -> Sample {
         let rows: Vec<(Vec<u32>, Vec<f32>)> = range
             .into_par_iter()
-            .map(|row| self.fire(&mut generator(seed, Purpose::Worlds, row, 0)))
+            .map(|row| self.fire(&mut generator(seed, Purpose::Worlds, row, stream)))
             .collect();
         let mut codes = Codes::default();
         for (features, values) in &rows {
@@ -61,7 +70,7 @@ impl World {
         fired.into_iter().unzip()
     }
 
-    /// The feature and its magnitude, if it fires; a magnitude that is not positive is no firing.
+    /// The feature and its magnitude, if it fires; one whose magnitude is not positive does not.
     fn draw(&self, feature: u32, common: &[f32], rng: &mut Generator) -> Option<(u32, f32)> {
         let i = feature as usize;
         let shared: f32 =

@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::forest::Forest;
 use super::{magnitudes, threshold};
 use crate::dictionary::weights::Weights;
 use crate::{Error, Result};
+use kernels::pairs::{ROWS, fold_products};
 
-const CONFIG: &str = "synthetic_model_config.json";
-const TENSORS: &str = "synthetic_model.safetensors";
-const HIERARCHY: &str = "hierarchy.json";
+pub(super) const CONFIG: &str = "synthetic_model_config.json";
+pub(super) const TENSORS: &str = "synthetic_model.safetensors";
+pub(super) const HIERARCHY: &str = "hierarchy.json";
 
 #[derive(Deserialize)]
 struct Config {
@@ -46,7 +48,7 @@ struct Means {
 }
 
 /// A made world of `n` features in `d` dimensions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct World {
     /// Dimensions of the rows.
     pub d: usize,
@@ -64,11 +66,14 @@ pub struct World {
     pub(super) rank: usize,
     /// `[n, rank]`.
     pub(super) factor: Vec<f32>,
-    /// `[n]` standard deviations of what is a feature's own.
+    /// `[n]` variances of what is a feature's own, and their roots.
+    pub(super) variances: Vec<f32>,
     pub(super) own: Vec<f32>,
     /// `[n]` the normal number above which a feature fires.
     pub(super) thresholds: Vec<f32>,
     pub(super) forest: Forest,
+    /// What `synthetic_model_config.json` holds.
+    pub(super) config: Value,
 }
 
 impl World {
@@ -83,10 +88,12 @@ impl World {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
         let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let config: Config = serde_json::from_slice(&text).map_err(|e| {
+        let wrong = |e: serde_json::Error| {
             Error::format(&path, format!("is not the configuration of a world: {e}"))
                 .with_remedy("write the world again with SAELens 6.54 or later")
-        })?;
+        };
+        let whole: Value = serde_json::from_slice(&text).map_err(wrong)?;
+        let config: Config = serde_json::from_value(whole.clone()).map_err(wrong)?;
         config.check(&path)?;
         let (n, d) = (config.num_features, config.hidden_dim);
         let tensors_path = folder.join(TENSORS);
@@ -94,13 +101,13 @@ impl World {
         let probabilities = tensors.tensor("firing_probabilities", &[n])?;
         check_probabilities(&tensors_path, &probabilities)?;
         let rank = config.correlation.as_ref().map_or(0, |correlation| correlation.rank);
-        let (factor, own) = if rank == 0 {
+        let (factor, variances) = if rank == 0 {
             (Vec::new(), vec![1.0; n])
         } else {
             let factor = tensors.tensor("correlation_factor", &[n, rank])?;
-            let own = tensors.tensor("correlation_diag", &[n])?;
-            check_variances(&tensors_path, rank, &factor, &own)?;
-            (factor, own.iter().map(|variance| variance.sqrt()).collect())
+            let variances = tensors.tensor("correlation_diag", &[n])?;
+            check_variances(&tensors_path, rank, &factor, &variances)?;
+            (factor, variances)
         };
         let forest = match config.hierarchy {
             Some(_) => Forest::read(&folder.join(HIERARCHY), n)?,
@@ -117,14 +124,47 @@ impl World {
             deviations: magnitudes::folded_normal(n, std.mean, std.std, config.seed.wrapping_add(1)),
             rank,
             factor,
-            own,
+            own: variances.iter().map(|variance| variance.sqrt()).collect(),
+            variances,
             forest,
+            config: whole,
         })
     }
 
     /// How many features the world has.
     pub fn features(&self) -> usize {
         self.probabilities.len()
+    }
+
+    /// Mean over the features of the largest |cosine| with a different one: how much the world superposes.
+    pub fn mean_largest_cosine(&self) -> f64 {
+        let (rows, d) = (&self.directions, self.d);
+        let largest = fold_products(
+            (rows, rows, d),
+            0..self.features(),
+            ROWS,
+            |row| (row, 0.0_f32),
+            |(own, best), row, cosine| {
+                if row != *own {
+                    *best = best.max(cosine.abs());
+                }
+            },
+            |(_, best)| f64::from(best),
+        );
+        largest.iter().sum::<f64>() / largest.len() as f64
+    }
+
+    /// Levels of the hierarchy above each feature, `[n]`; 0 for roots and free features.
+    pub fn levels(&self) -> Vec<u32> {
+        let mut levels = vec![0; self.features()];
+        let mut open = self.forest.roots.clone();
+        while let Some(parent) = open.pop() {
+            for &child in &self.forest.children[parent as usize] {
+                levels[child as usize] = levels[parent as usize] + 1;
+                open.push(child);
+            }
+        }
+        levels
     }
 }
 

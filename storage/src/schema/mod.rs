@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use crate::documents::DocumentRow;
 use crate::routing::RoutingRow;
 use crate::row::Row as _;
+use crate::truth::TrueCodesRow;
 use crate::vocabulary::TokenRow;
 
 pub use crate::field::*;
@@ -19,6 +20,11 @@ pub use activations::{activations, activations_of};
 pub(crate) use whitening::columns as whitening_columns;
 pub use whitening::whitening;
 pub(crate) use whitening::{MEAN, RESTORE, WHITEN};
+
+/// `truth-NNNNN.parquet`: the codes behind the rows of a made world.
+pub fn truth() -> SchemaRef {
+    TrueCodesRow::schema()
+}
 
 /// `documents.parquet`.
 pub fn documents() -> SchemaRef {
@@ -49,6 +55,7 @@ pub(crate) fn of_dataset(table: &str, manifest: &crate::Manifest) -> Option<Sche
         ROUTING => Some(routing()),
         VOCABULARY => Some(vocabulary()),
         DOCUMENTS => Some(documents()),
+        TRUTH => Some(TrueCodesRow::schema()),
         WHITENING => Some(whitening(manifest.d_model)),
         _ => None,
     }

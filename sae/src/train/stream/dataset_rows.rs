@@ -9,16 +9,25 @@ use storage::schema::activations::{ACTIVATION, GRADIENT};
 use storage::{Dataset, TableReader};
 
 use super::rows::RowSource;
+use crate::synth::dataset::GeneratedRows;
 use crate::{Error, Result, rows};
 
 /// Ranges asked of the table at once: what is decoded for them is in memory besides the pool.
 pub const RANGES_AT_ONCE: usize = 16;
 
+/// Where activations are.
+#[derive(Debug, Clone)]
+enum Stored {
+    OnDisk(TableReader),
+    /// Nowhere: a made world gives them.
+    Generated(GeneratedRows),
+}
+
 /// The activations of a dataset, and their gradients next to them if they are wanted.
 #[derive(Debug, Clone)]
 pub struct DatasetRows {
     path: PathBuf,
-    table: TableReader,
+    stored: Stored,
     documents: Vec<DocumentRow>,
     d: usize,
     with_gradients: bool,
@@ -30,10 +39,13 @@ impl DatasetRows {
     /// # Errors
     /// A dataset without activations, or whose documents cannot be read.
     pub fn open(dataset: &Dataset) -> Result<Self> {
-        let table = dataset.table(ACTIVATIONS)?;
+        let stored = match GeneratedRows::of(dataset)? {
+            Some(generated) => Stored::Generated(generated),
+            None => Stored::OnDisk(dataset.table(ACTIVATIONS)?),
+        };
         let documents = rows::documents(dataset)?.into_iter().map(|(row, _)| row).collect();
         let (path, d) = (dataset.path().to_path_buf(), dataset.manifest().d_model);
-        Ok(Self { path, table, documents, d, with_gradients: false })
+        Ok(Self { path, stored, documents, d, with_gradients: false })
     }
 
     /// Reads gradients too, which `method` needs; an error if the dataset has none.
@@ -41,7 +53,8 @@ impl DatasetRows {
     /// # Errors
     /// A dataset without gradients.
     pub fn with_gradients(mut self, method: &str) -> Result<Self> {
-        if !self.table.has_column(GRADIENT) {
+        let there = matches!(&self.stored, Stored::OnDisk(table) if table.has_column(GRADIENT));
+        if !there {
             return Err(Error::request(format!(
                 "{} has no gradients, which method {method} selects by",
                 self.path.display()
@@ -151,10 +164,17 @@ impl RowSource for DatasetRows {
         let rows: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         out.clear();
         out.reserve(rows as usize * self.width());
+        let table = match &self.stored {
+            Stored::OnDisk(table) => table,
+            Stored::Generated(generated) => {
+                ranges.iter().for_each(|range| out.extend(generated.activations(range.clone())));
+                return Ok(());
+            }
+        };
         let columns: &[&str] = if self.with_gradients { &[ACTIVATION, GRADIENT] } else { &[ACTIVATION] };
         let (mut activations, mut gradients) = (Vec::new(), Vec::new());
         for some in ranges.chunks(RANGES_AT_ONCE) {
-            for batch in self.table.take(some, columns)? {
+            for batch in table.take(some, columns)? {
                 if !self.with_gradients {
                     storage::vector::fixed_size_rows(&batch, ACTIVATION, out)?;
                     continue;

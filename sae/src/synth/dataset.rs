@@ -1,0 +1,325 @@
+//! A dataset of a world's rows: on disk with the truth next to them, or generated when they are read.
+//!
+//! Either way the folder holds the world (`world/`) and the documents, which are runs of rows, some of them held out. Of a
+//! generated dataset that is all: its rows are a function of the world, the seed and their number.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, UInt32Array};
+use serde::{Deserialize, Serialize};
+use storage::documents::DocumentRow;
+use storage::schema::{ACTIVATIONS, DOCUMENTS};
+use storage::truth::TrueCodesRow;
+use storage::{Dataset, Dtype, Manifest, ModelRef, RowsAre, schema, vector};
+
+use super::world::TENSORS;
+use super::{Sample, World};
+use crate::harvest::{Sink, TableRows, is_held_out};
+use crate::rows::files_sha256;
+use crate::{Error, Progress, Result};
+
+/// The folder of a dataset that holds its world.
+pub const FOLDER: &str = "world";
+/// Rows of a document; fewer where that would make less than [`LEAST_DOCUMENTS`].
+const ROWS_PER_DOCUMENT: u64 = 1024;
+/// So that there are some to hold out.
+const LEAST_DOCUMENTS: u64 = 100;
+/// Rows that are made and written at a time.
+const BATCH: u64 = 8192;
+/// What kind of text the rows are: none.
+const DOMAIN: &str = "synthetic";
+
+/// How to write a dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetOptions {
+    /// Rows.
+    pub rows: u64,
+    /// Seed of the rows.
+    pub seed: u64,
+    /// Whether rows are generated when they are read, instead of written.
+    pub generated: bool,
+    /// Stored type of the activations.
+    pub dtype: Dtype,
+    /// Share of the documents that is held out.
+    pub held_out_share: f64,
+    /// Rows after which a part is closed.
+    pub rows_per_part: u64,
+}
+
+impl Default for DatasetOptions {
+    fn default() -> Self {
+        Self {
+            rows: 1_000_000,
+            seed: 0,
+            generated: false,
+            dtype: Dtype::F16,
+            held_out_share: 0.05,
+            rows_per_part: 1 << 18,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WrittenDataset {
+    /// The folder.
+    pub dataset: PathBuf,
+    /// Rows.
+    pub rows: u64,
+    /// Whether they are generated when they are read.
+    pub generated: bool,
+    /// Documents.
+    pub documents: u64,
+    /// Documents that are held out.
+    pub held_out: u64,
+}
+
+/// What `dataset.json` says of the rows, under `settings.world`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Settings {
+    rows: u64,
+    seed: u64,
+    generated: bool,
+    rows_per_document: u64,
+    held_out_share: f64,
+}
+
+impl DatasetOptions {
+    fn check(&self) -> Result<()> {
+        let ok = |fits: bool, problem: &str| if fits { Ok(()) } else { Err(Error::request(problem)) };
+        ok(self.rows > 0, "a dataset must have more than 0 rows")?;
+        ok(self.rows / ROWS_PER_DOCUMENT < u64::from(u32::MAX), "a dataset must have fewer than 2^42 rows")?;
+        ok(self.rows_per_part > 0, "a part must have more than 0 rows")?;
+        ok((0.0..1.0).contains(&self.held_out_share), "the held-out share must be at least 0 and less than 1")
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            rows: self.rows,
+            seed: self.seed,
+            generated: self.generated,
+            rows_per_document: (self.rows / LEAST_DOCUMENTS).clamp(1, ROWS_PER_DOCUMENT),
+            held_out_share: self.held_out_share,
+        }
+    }
+}
+
+impl Settings {
+    fn documents(&self) -> Vec<DocumentRow> {
+        let document = |first_row: u64| {
+            let document = (first_row / self.rows_per_document) as u32;
+            DocumentRow {
+                document,
+                name: format!("rows from {first_row}"),
+                source: FOLDER.to_owned(),
+                domain: DOMAIN.to_owned(),
+                held_out: is_held_out(self.seed, document, self.held_out_share),
+                first_row,
+                tokens: self.rows_per_document.min(self.rows - first_row) as u32,
+            }
+        };
+        (0..self.rows).step_by(self.rows_per_document as usize).map(document).collect()
+    }
+}
+
+/// Writes rows of `world` as a dataset into `out`. One that was interrupted continues when it is asked for again.
+///
+/// # Errors
+/// Options that make no sense; a folder with a different dataset or world; magnitudes too large for f16; a disk that is full or
+/// fails; [`Error::Stopped`].
+pub fn write(
+    world: &World,
+    options: &DatasetOptions,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Result<WrittenDataset> {
+    options.check()?;
+    let settings = options.settings();
+    keep_world(world, &out.join(FOLDER))?;
+    let sha256 = files_sha256(&[out.join(FOLDER).join(TENSORS)])?;
+    let model = ModelRef { id: "made world".to_owned(), path: None, sha256 };
+    let mut header = Manifest::new(model, None, world.d, options.dtype);
+    header.rows_are = RowsAre::Rows;
+    header.settings = serde_json::json!({ "world": settings });
+    let mut sink = Sink::begin(out, header, options.rows_per_part)?;
+    sink.note().iter().for_each(|note| progress.remark(note));
+    let batches = if options.generated { 0 } else { options.rows.div_ceil(BATCH) };
+    progress.begin("rows", Some(options.rows), "rows");
+    for batch in sink.next_batch()..batches {
+        let rows = batch * BATCH..((batch + 1) * BATCH).min(options.rows);
+        let sample = world.rows(options.seed, rows.clone());
+        let tables = [
+            TableRows::activations(activations(&sample, &settings, rows.clone(), world.d, options.dtype)?),
+            TableRows::truth(truth(&sample, &settings, rows.start)?),
+        ];
+        sink.write(batch, rows.end - rows.start, &tables)?;
+        progress.advance(rows.end, "");
+        if progress.stop_requested() {
+            sink.commit(batch + 1)?;
+            return Err(Error::stopped(format!("{} rows are kept", rows.end))
+                .with_remedy("give the same command again to continue"));
+        }
+    }
+    let documents = settings.documents();
+    let held_out = documents.iter().filter(|document| document.held_out).count() as u64;
+    sink.finish(batches, &[(DOCUMENTS, storage::documents::to_batch(&documents)?)])?;
+    progress.end(&format!("{} rows in {}", options.rows, out.display()));
+    Ok(WrittenDataset {
+        dataset: out.to_owned(),
+        rows: options.rows,
+        generated: options.generated,
+        documents: documents.len() as u64,
+        held_out,
+    })
+}
+
+/// Writes the world, or compares it with the one that is there.
+fn keep_world(world: &World, folder: &Path) -> Result<()> {
+    if !folder.join(super::world::CONFIG).exists() {
+        return world.write(folder);
+    }
+    if World::read(folder)? == *world {
+        return Ok(());
+    }
+    Err(Error::request(format!("{} holds a different world", folder.display()))
+        .with_remedy("choose a different folder, or remove this one"))
+}
+
+fn activations(
+    sample: &Sample,
+    settings: &Settings,
+    rows: Range<u64>,
+    d: usize,
+    dtype: Dtype,
+) -> Result<RecordBatch> {
+    let (column, bad) = vector::column_from_rows(&sample.activations, d, dtype)?;
+    if let Some(row) = bad.first_row {
+        return Err(Error::data(format!(
+            "row {} of the world holds a number that is too large for f16 (65504)",
+            rows.start + row as u64
+        ))
+        .with_remedy("write the rows as f32"));
+    }
+    let per = settings.rows_per_document;
+    let numbers = |of: fn(u64, u64) -> u64| -> ArrayRef {
+        Arc::new(UInt32Array::from_iter_values(rows.clone().map(|row| of(row, per) as u32)))
+    };
+    let n = (rows.end - rows.start) as usize;
+    let domains = DictionaryArray::try_new(
+        Int32Array::from(vec![0; n]),
+        Arc::new(StringArray::from_iter_values([DOMAIN])),
+    )
+    .map_err(|e| Error::data(e.to_string()))?;
+    let columns: Vec<ArrayRef> = vec![
+        numbers(|row, per| row / per),
+        numbers(|row, per| row % per),
+        Arc::new(domains),
+        Arc::new(column),
+    ];
+    RecordBatch::try_new(schema::activations_of(RowsAre::Rows, d, dtype), columns)
+        .map_err(|e| Error::data(format!("rows that do not fit their table: {e}")))
+}
+
+fn truth(sample: &Sample, settings: &Settings, first: u64) -> Result<RecordBatch> {
+    let row = |i: usize| {
+        let (features, values) = sample.codes.row(i);
+        let at = first + i as u64;
+        TrueCodesRow {
+            document: (at / settings.rows_per_document) as u32,
+            position: (at % settings.rows_per_document) as u32,
+            features: features.to_vec(),
+            values: values.to_vec(),
+        }
+    };
+    let rows: Vec<TrueCodesRow> = (0..sample.codes.rows()).map(row).collect();
+    Ok(storage::truth::to_batch(&rows)?)
+}
+
+/// The rows of a dataset that are made when they are read.
+#[derive(Debug, Clone)]
+pub struct GeneratedRows {
+    world: Arc<World>,
+    seed: u64,
+    rows: u64,
+    rows_per_document: u64,
+}
+
+impl GeneratedRows {
+    /// Those of `dataset`; `None` if its rows are on disk.
+    ///
+    /// # Errors
+    /// A world that cannot be read, settings that are not those of a world.
+    pub fn of(dataset: &Dataset) -> Result<Option<Self>> {
+        let manifest = dataset.manifest();
+        let Some(settings) = manifest.settings.get("world").filter(|_| !dataset.has_table(ACTIVATIONS))
+        else {
+            return Ok(None);
+        };
+        let path = dataset.dir().join(storage::MANIFEST);
+        let settings = Settings::deserialize(settings)
+            .map_err(|e| Error::format(&path, format!("does not say what rows its world has: {e}")))?;
+        let world = World::read(&dataset.dir().join(FOLDER))?;
+        if world.d != manifest.d_model || !settings.generated || settings.rows_per_document == 0 {
+            let problem = format!(
+                "names rows of width {} that are on disk or of a world of width {}; there is a world of width {} and no rows",
+                manifest.d_model, manifest.d_model, world.d
+            );
+            return Err(
+                Error::format(&path, problem).with_remedy("write the dataset again with `sae synth rows`")
+            );
+        }
+        let Settings { seed, rows, rows_per_document, .. } = settings;
+        Ok(Some(Self { world: Arc::new(world), seed, rows, rows_per_document }))
+    }
+
+    /// How many there are.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Width of a row.
+    pub fn d(&self) -> usize {
+        self.world.d
+    }
+
+    /// The activations `[n, d]` of rows `range`.
+    pub fn activations(&self, range: Range<u64>) -> Vec<f32> {
+        self.world.rows(self.seed, range).activations
+    }
+
+    /// Document and position of a row.
+    pub fn place(&self, row: u64) -> (u32, u32) {
+        ((row / self.rows_per_document) as u32, (row % self.rows_per_document) as u32)
+    }
+}
+
+/// How many rows of activations a dataset has, on disk or generated.
+///
+/// # Errors
+/// A dataset that has none.
+pub fn activation_rows(dataset: &Dataset) -> Result<u64> {
+    match dataset.manifest().settings.get("world").filter(|_| !dataset.has_table(ACTIVATIONS)) {
+        Some(settings) => Settings::deserialize(settings).map(|settings| settings.rows).map_err(|e| {
+            Error::format(
+                dataset.dir().join(storage::MANIFEST),
+                format!("does not say what rows its world has: {e}"),
+            )
+        }),
+        None => Ok(dataset.table(ACTIVATIONS)?.rows()),
+    }
+}
+
+/// The world of the dataset in `dir`.
+///
+/// # Errors
+/// A folder without one.
+pub fn world_of(dir: &Path) -> Result<PathBuf> {
+    let folder = dir.join(FOLDER);
+    if folder.join(super::world::CONFIG).exists() {
+        return Ok(folder);
+    }
+    Err(Error::request(format!("{} is not a dataset of a made world", dir.display()))
+        .with_remedy("name the world that made its rows with --world"))
+}

@@ -1,0 +1,280 @@
+//! How well a dictionary found the features of a world.
+
+use std::path::{Path, PathBuf};
+
+use storage::truth::{FORMAT, ScoredFeatureRow, TrueFeatureRow, TruthScore, VERSION};
+
+use super::World;
+use super::assignment::{assign, cosines};
+use super::dataset::world_of;
+use super::world::TENSORS;
+use crate::dictionary::Codes;
+use crate::dictionary::prune::{Coder, threshold};
+use crate::evaluate::Reconstruction;
+use crate::rows::{Source, files_sha256};
+use crate::{Error, Progress, Result};
+
+/// Rows encoded at a time.
+const BATCH: u64 = 8192;
+/// Rows that the measure of pruning is taken from.
+const PRUNING_ROWS: u64 = 20_000;
+
+/// How to score.
+#[derive(Debug, Clone)]
+pub struct ScoreOptions {
+    /// The world; that of the dataset the dictionary was trained on when `None`.
+    pub world: Option<PathBuf>,
+    /// The dataset that holds the world; the one that the run names when `None`.
+    pub data: Option<PathBuf>,
+    /// Rows to score on. They are in no dataset of the world.
+    pub rows: u64,
+    /// Seed of these rows.
+    pub seed: u64,
+    /// Leave-one-out pruning, in medians of the dictionary's codes; none when `None`.
+    pub prune: Option<f64>,
+}
+
+impl Default for ScoreOptions {
+    fn default() -> Self {
+        Self { world: None, data: None, rows: 100_000, seed: 0, prune: None }
+    }
+}
+
+/// A score with what it is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// All in all.
+    pub score: TruthScore,
+    /// The dictionary's features.
+    pub features: Vec<ScoredFeatureRow>,
+    /// The world's.
+    pub world: Vec<TrueFeatureRow>,
+}
+
+/// Scores the run or foreign dictionary at `path`; of a run the result is kept in `RUN/truth/`.
+///
+/// # Errors
+/// A dictionary or a world that cannot be read, or of different widths; a dictionary that does not reconstruct its input; pruning of
+/// one that cannot be pruned; [`Error::Stopped`].
+pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> Result<Scored> {
+    let source = Source::open(path)?;
+    let folder = match &options.world {
+        Some(world) => world.clone(),
+        None => world_of(&source.data(path, options.data.as_deref())?)?,
+    };
+    let world = World::read(&folder)?;
+    let dictionary = &source.dictionary;
+    if dictionary.d_in != world.d {
+        return Err(Error::request(format!(
+            "{} takes rows of width {}, those of the world {} have {}",
+            path.display(),
+            dictionary.d_in,
+            folder.display(),
+            world.d
+        ))
+        .with_remedy("name the world that made its rows with --world"));
+    }
+    dictionary.needs_its_input("a score against a world")?;
+    let prune_below = match options.prune {
+        None => None,
+        Some(multiple) => {
+            let rows = world.rows(options.seed, 0..PRUNING_ROWS);
+            Some(threshold(dictionary, &rows.activations, multiple)?)
+        }
+    };
+    let mut scored = score(&world, Coder { dictionary, prune_below }, options, progress)?;
+    scored.score.world = folder.clone();
+    scored.score.world_sha256 = files_sha256(&[folder.join(TENSORS)])?;
+    scored.score.dictionary_sha256.clone_from(&source.sha256);
+    if source.record().is_some() {
+        scored.score.write(path, &scored.features, &scored.world)?;
+    }
+    Ok(scored)
+}
+
+/// Counts over rows.
+struct Counts {
+    /// The world's feature that each of the dictionary's is nearest to.
+    truth: Vec<u32>,
+    /// Rows on which each of the dictionary's features fired.
+    fired: Vec<u64>,
+    /// … together with its truth.
+    together: Vec<u64>,
+    /// Rows on which each of the world's features fired.
+    true_fired: Vec<u64>,
+    /// Whether each of the world's fires on the row that is being counted.
+    now: Vec<bool>,
+}
+
+impl Counts {
+    fn new(truth: Vec<u32>, world: usize) -> Self {
+        let n = truth.len();
+        Self {
+            truth,
+            fired: vec![0; n],
+            together: vec![0; n],
+            true_fired: vec![0; world],
+            now: vec![false; world],
+        }
+    }
+
+    fn add(&mut self, found: &Codes, truth: &Codes) {
+        for row in 0..truth.rows() {
+            let there = truth.row(row).0;
+            for &feature in there {
+                self.true_fired[feature as usize] += 1;
+                self.now[feature as usize] = true;
+            }
+            for &feature in found.row(row).0 {
+                let i = feature as usize;
+                self.fired[i] += 1;
+                self.together[i] += u64::from(self.now[self.truth[i] as usize]);
+            }
+            there.iter().for_each(|&feature| self.now[feature as usize] = false);
+        }
+    }
+}
+
+/// Scores `coder` on fresh rows of `world`. Places and hashes of the record stay empty.
+///
+/// # Errors
+/// Options that make no sense; a reconstruction that is not finite; [`Error::Stopped`].
+pub fn score(
+    world: &World,
+    coder: Coder<'_>,
+    options: &ScoreOptions,
+    progress: &mut dyn Progress,
+) -> Result<Scored> {
+    if options.rows == 0 {
+        return Err(Error::request("a score needs more than 0 rows"));
+    }
+    let dictionary = coder.dictionary;
+    let (n, features, d) = (world.features(), dictionary.d_sae, world.d);
+    let likeness = cosines(&dictionary.w_dec, &world.directions, d);
+    let truth = nearest_of_rows(&likeness, n);
+    let mut counts = Counts::new(truth.iter().map(|&(truth, _)| truth).collect(), n);
+    let mut reconstruction = Reconstruction::new(d, features);
+    let mut encoder = dictionary.encoder();
+    let mut true_active = 0_u64;
+    progress.begin("score", Some(options.rows), "rows");
+    for first in (0..options.rows).step_by(BATCH as usize) {
+        let end = options.rows.min(first + BATCH);
+        let sample = world.fresh_rows(options.seed, first..end);
+        let codes = coder.finish(encoder.encode(&sample.activations), &sample.activations);
+        let reconstructed = dictionary.decode_with(&codes, &sample.activations);
+        reconstruction.add(&sample.activations, &codes, &reconstructed)?;
+        counts.add(&codes, &sample.codes);
+        true_active += sample.codes.features.len() as u64;
+        progress.advance(end, "");
+        if progress.stop_requested() {
+            return Err(Error::stopped("nothing was scored"));
+        }
+    }
+    let assigned = assign(&likeness, features, n);
+    let rows = scored_features(&counts, &truth, &assigned, &likeness);
+    let world_rows = true_features(world, &counts, &rows, &likeness, options.rows);
+    let figures = reconstruction.figures().ok_or_else(|| Error::data("there are no rows to score"))?;
+    let mean = |of: fn(&ScoredFeatureRow) -> f64| rows.iter().map(of).sum::<f64>() / features as f64;
+    let pairs: Vec<f64> = rows.iter().filter_map(|row| row.assigned_cosine).map(f64::from).collect();
+    let with = |fits: fn(u32) -> bool| world_rows.iter().filter(|row| fits(row.features)).count() as u64;
+    let found = world_rows.iter().filter(|row| row.features > 0).count();
+    let score = TruthScore {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        rows: options.rows,
+        seed: options.seed,
+        d_sae: features as u64,
+        world_features: n as u64,
+        pruned_below: coder.prune_below.map(f64::from),
+        f1: mean(|row| row.f1),
+        precision: mean(|row| row.precision),
+        recall: mean(|row| row.recall),
+        mcc: pairs.iter().sum::<f64>() / pairs.len().max(1) as f64,
+        uniqueness: found as f64 / features as f64,
+        fve: figures.fve,
+        l0: figures.l0,
+        true_l0: true_active as f64 / options.rows as f64,
+        dead: figures.dead as u64,
+        shrinkage: figures.l2_ratio,
+        matched: with(|n| n == 1),
+        split: with(|n| n > 1),
+        missed: with(|n| n == 0),
+        ..TruthScore::default()
+    };
+    progress.end(&format!("F1 {:.3}, MCC {:.3}", score.f1, score.mcc));
+    Ok(Scored { score, features: rows, world: world_rows })
+}
+
+/// The column of the largest number of each row, the first of equals, with the number.
+fn nearest_of_rows(likeness: &[f32], columns: usize) -> Vec<(u32, f32)> {
+    let best = |row: &[f32]| {
+        row.iter().enumerate().fold((0, -1.0), |best, (i, &x)| if x > best.1 { (i as u32, x) } else { best })
+    };
+    likeness.chunks_exact(columns).map(best).collect()
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 0.0 } else { a as f64 / b as f64 }
+}
+
+fn scored_features(
+    counts: &Counts,
+    truth: &[(u32, f32)],
+    assigned: &[Option<u32>],
+    likeness: &[f32],
+) -> Vec<ScoredFeatureRow> {
+    let n = counts.true_fired.len();
+    let row = |i: usize| {
+        let (true_feature, cosine) = truth[i];
+        let (fired, together) = (counts.fired[i], counts.together[i]);
+        let there = counts.true_fired[true_feature as usize];
+        let (precision, recall) = (ratio(together, fired), ratio(together, there));
+        let sum = precision + recall;
+        ScoredFeatureRow {
+            feature: i as u32,
+            truth: true_feature,
+            cosine,
+            assigned: assigned[i],
+            assigned_cosine: assigned[i].map(|column| likeness[i * n + column as usize]),
+            true_positives: together,
+            false_positives: fired - together,
+            false_negatives: there - together,
+            precision,
+            recall,
+            f1: if sum > 0.0 { 2.0 * precision * recall / sum } else { 0.0 },
+        }
+    };
+    (0..truth.len()).map(row).collect()
+}
+
+fn true_features(
+    world: &World,
+    counts: &Counts,
+    features: &[ScoredFeatureRow],
+    likeness: &[f32],
+    rows: u64,
+) -> Vec<TrueFeatureRow> {
+    let (n, levels) = (world.features(), world.levels());
+    let mut all: Vec<TrueFeatureRow> = (0..n)
+        .map(|i| TrueFeatureRow {
+            truth: i as u32,
+            level: levels[i],
+            rate: ratio(counts.true_fired[i], rows),
+            cosine: -1.0,
+            ..TrueFeatureRow::default()
+        })
+        .collect();
+    for (i, of_feature) in likeness.chunks_exact(n).enumerate() {
+        for (row, &cosine) in all.iter_mut().zip(of_feature) {
+            if cosine > row.cosine {
+                (row.nearest, row.cosine) = (i as u32, cosine);
+            }
+        }
+    }
+    for feature in features {
+        let row = &mut all[feature.truth as usize];
+        row.features += 1;
+        row.f1 = Some(row.f1.map_or(feature.f1, |best| best.max(feature.f1)));
+    }
+    all
+}
