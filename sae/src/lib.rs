@@ -55,6 +55,7 @@
 
 pub mod check;
 pub mod comparison;
+pub mod crosscoder;
 mod csv_file;
 pub mod demo;
 pub mod dictionary;
