@@ -58,6 +58,7 @@
 pub mod audit;
 pub mod check;
 pub mod comparison;
+pub mod crosscoder;
 mod csv_file;
 pub mod demo;
 pub mod dictionary;

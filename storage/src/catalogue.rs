@@ -9,7 +9,7 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, documents,
+    Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, difference, documents,
     evaluation, examples, experts, explanations, feature_activations, features, graph, history, index, judged,
     manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep, token_features, truth,
     vocabulary, work,
@@ -240,6 +240,9 @@ fn run() -> FolderDoc {
             record::<claims::ClaimScores>("claims.json, `claims`, `scores`"),
             record::<claims::ClaimPlace>("claims.json, `claims`, `counterexamples`"),
             record::<claims::ClaimIntervention>("claims.json, `claims`, `interventions`"),
+            record::<difference::Difference>("difference/difference.json"),
+            record::<difference::SiteFit>("difference/difference.json, `sites`"),
+            table::<difference::FeatureDifference>("difference/features.parquet"),
             record::<matching::Matching>("matching/NAME/matching.json"),
             table::<matching::NearestRow>("matching/NAME/features.parquet, others.parquet"),
             record::<audit::Audit>("audit/audit.json"),
@@ -332,7 +335,7 @@ dataset each, and `NAME/routing/` holds the routing table.";
 
 const RUN: &str = "\
 A dictionary, trained by `sae train` or made of another program's files by `sae import dictionary`; `features/` by `sae index`, which replaces that folder as a whole, `evaluation/` by
-`sae evaluate`, `matching/` by `sae match`, `explanations/` by `sae explain` and imports, `notes.json` and `claims.json` by people.
+`sae evaluate`, `matching/` by `sae match`, `difference/` by `sae diff`, `explanations/` by `sae explain` and imports, `notes.json` and `claims.json` by people.
 
 `activations` and `codes` hold the same pairs twice. By feature, a page of rows spans all documents, so a document's codes
 cannot be found by statistics; a reader of text needs them side by side, a reader of a feature the other way round.

@@ -82,6 +82,7 @@ pub mod codes;
 pub mod column;
 pub mod comparison;
 pub mod dataset;
+pub mod difference;
 pub mod documents;
 mod error;
 pub mod evaluation;

@@ -84,6 +84,20 @@ record! {
 }
 
 record! {
+    /// One of several values that a row of a joined dataset holds one after the other.
+    Site {
+        /// Where it was taken (a TransformerLens name).
+        hook: String,
+        /// The model that it was taken from.
+        model: ModelRef,
+        /// How many of the row's numbers are its own.
+        width: usize,
+        /// What they were multiplied by, so that all sites vary alike.
+        scale: f32,
+    }
+}
+
+record! {
     /// How every context began.
     #[derive(Eq)]
     Bos {
@@ -160,6 +174,9 @@ record! {
         rows_are: RowsAre,
         /// Width of an activation.
         d_model: usize,
+        /// Of a dataset that `sae join` made: what a row holds, in order. `hook` is then null, and `d_model` the width of all together.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sites: Vec<Site>,
         /// Type of a stored activation.
         dtype: Dtype,
         /// Tokens that the model saw at once, with BOS.
@@ -197,6 +214,7 @@ impl Manifest {
             hook,
             rows_are: RowsAre::Tokens,
             d_model,
+            sites: Vec::new(),
             dtype,
             context_length: 0,
             tokenizer: String::new(),

@@ -11,6 +11,7 @@ mod check;
 mod claim;
 mod compare;
 mod demo;
+mod diff;
 mod evaluate;
 mod experts;
 mod explain;
@@ -22,6 +23,7 @@ mod import_dictionary;
 mod index;
 mod inputs;
 mod inspect;
+mod join;
 mod kept;
 mod logits;
 mod map;
@@ -84,6 +86,8 @@ enum Command {
     Claim(claim::Command),
     Compare(compare::Command),
     Demo(demo::Command),
+    Join(join::Command),
+    Diff(diff::Command),
     Harvest(harvest::Command),
     Import(Box<import::Command>),
     Train(Box<train::Command>),
@@ -192,6 +196,8 @@ fn run(program: Program) -> Result<Output> {
         Command::Export(command) => command.run(&mut session),
         Command::Find(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
+        Command::Join(command) => command.run(&mut session),
+        Command::Diff(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),
         Command::Probe(command) => command.run(&mut session),

@@ -8,18 +8,23 @@ use super::{Output, Session};
 use lm::pretrain::{self, Kind, PretrainConfig};
 use sae::{Error, Result};
 
-/// Train a small language model on text: a mixture of experts of several kinds, or a dense control
+/// Train a small language model on text, or fine-tune one: a mixture of experts of several kinds, or a dense control
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae pretrain --text text/ --tokens 20000000 --repeat legal=3 --out small-moe\n  \
     sae pretrain --text text/ --architecture monet-vertical --out monet\n  \
-    sae pretrain --text text/ --architecture moe-x --start dense --out moe-x\n\n\
+    sae pretrain --text text/ --architecture moe-x --start dense --out moe-x\n  \
+    sae pretrain --from default --text legal.jsonl --tokens 500000 --out tuned\n\n\
     Options of each architecture and what it begins with: docs/moe-models.md."
 )]
 pub struct Command {
     /// Architecture: top-k, dense, monet-vertical, monet-horizontal, moe-x, evo-moe [default: top-k]
     #[arg(long, value_name = "NAME", value_parser = kind)]
     architecture: Option<Kind>,
+    /// Fine-tune this model, made by `sae pretrain` (or `default`, the one inside the program): its options, tokenizer and weights are
+    /// taken, with a tenth of its learning rate and 1,000,000 tokens unless others are given
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["start", "architecture"])]
+    from: Option<PathBuf>,
     /// MoE-X and EvoMoE: make the experts of this dense model (gated = false), and take its tokenizer
     #[arg(long, value_name = "MODEL")]
     start: Option<PathBuf>,
@@ -77,9 +82,10 @@ impl Command {
     }
 
     fn config(&self, session: &Session) -> Result<PretrainConfig> {
-        let mut config = match &self.config {
-            None => PretrainConfig::of(self.architecture.unwrap_or_default()),
-            Some(path) => from_toml(path, self.architecture)?,
+        let mut config = match (&self.from, &self.config) {
+            (Some(from), config) => tuning(from, config.as_deref())?,
+            (None, None) => PretrainConfig::of(self.architecture.unwrap_or_default()),
+            (None, Some(path)) => from_toml(path, self.architecture)?,
         };
         if self.start.is_some() {
             config.start.clone_from(&self.start);
@@ -92,6 +98,27 @@ impl Command {
         config.repeat.extend(self.repeat.iter().cloned());
         Ok(config)
     }
+}
+
+/// The options that `from` was made with, for less text at a lower rate, and over them those of a file.
+fn tuning(from: &Path, over: Option<&Path>) -> Result<PretrainConfig> {
+    let made = pretrain::options_of(from)?;
+    let config = PretrainConfig {
+        from: Some(from.to_owned()),
+        start: None,
+        text: Vec::new(),
+        repeat: Default::default(),
+        tokens: 1_000_000,
+        learning_rate: made.learning_rate / 10.0,
+        warm_up_steps: made.warm_up_steps.min(50),
+        ..made
+    };
+    let Some(path) = over else { return Ok(config) };
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let wrong = |e: &dyn std::fmt::Display| Error::format(path, e.to_string());
+    let mut all = toml::Table::try_from(config).map_err(|e| wrong(&e))?;
+    all.extend(toml::from_str::<toml::Table>(&text).map_err(|e| wrong(&e))?);
+    all.try_into().map_err(|e| wrong(&e))
 }
 
 /// The options of a file; what it leaves out is as the architecture begins.

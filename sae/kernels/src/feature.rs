@@ -82,6 +82,37 @@ pub fn update_decoder(
     (norm.is_finite() && norm > 0.0).then_some(norm)
 }
 
+/// The same for a row `[sites · d]` whose parts have norms that add up to 1: removes from `gradient` what changes that sum, applies Adam, and
+/// divides by the sum. With one site it is [`update_decoder`].
+pub fn update_decoder_of_sites(
+    [row, first, second]: [&mut [f32]; 3],
+    sites: usize,
+    gradient: &mut [f32],
+    step: &AdamStep,
+) -> Option<f32> {
+    let width = row.len() / sites.max(1);
+    // The slope of the sum of norms is each part at norm 1.
+    let (mut along, mut squares) = (0.0_f64, 0.0_f64);
+    let norms: Vec<f32> = row.chunks_exact(width).map(|part| norm_squared(part).sqrt()).collect();
+    let inverse = |norm: f32| if norm > 0.0 { 1.0 / norm } else { 0.0 };
+    for ((part, gradient), &norm) in row.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(&norms) {
+        along += f64::from(inverse(norm)) * crate::wide::dot(part, gradient);
+        squares += if norm > 0.0 { 1.0 } else { 0.0 };
+    }
+    let share = if squares > 0.0 { (along / squares) as f32 } else { 0.0 };
+    for ((part, gradient), &norm) in row.chunks_exact(width).zip(gradient.chunks_exact_mut(width)).zip(&norms)
+    {
+        subtract(gradient, share * inverse(norm), part);
+    }
+    adam::update(step, row, first, second, gradient);
+    let sum: f32 = row.chunks_exact(width).map(|part| norm_squared(part).sqrt()).sum();
+    if !(sum.is_finite() && sum > 0.0) {
+        return None;
+    }
+    row.iter_mut().for_each(|w| *w /= sum);
+    Some(sum)
+}
+
 /// One step on an encoder row `[d]` and a bias, each with its first and second moments: adds the feature's share of `∂L/∂b_dec` to
 /// `b_dec_gradient[d]` and applies Adam. Returns whether all weights are still finite.
 pub fn update_encoder(
@@ -231,5 +262,43 @@ mod tests {
         subtract(&mut a, 0.3, &direction);
         subtract_portable(&mut b, 0.3, &direction);
         assert_eq!(a, b);
+    }
+
+    /// By the definition: the gradient less its share along the slope of Σ‖part‖, Adam written out, divided by the sum of norms.
+    #[test]
+    fn rows_of_sites_have_norms_that_add_up_to_one() {
+        let (sites, width) = (3, 5);
+        let number = |i: usize, k: f32| ((i as f32 + 1.0) * k).sin();
+        let mut row: Vec<f32> = (0..sites * width).map(|i| number(i, 0.7)).collect();
+        row[width..2 * width].fill(0.0);
+        let gradient: Vec<f32> = (0..sites * width).map(|i| number(i, 1.3)).collect();
+        let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let doubles = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let slope: Vec<f64> = doubles(&row)
+            .chunks(width)
+            .flat_map(|part| {
+                let length = norm(part);
+                part.iter().map(|x| if length > 0.0 { x / length } else { 0.0 }).collect::<Vec<_>>()
+            })
+            .collect();
+        let share = slope.iter().zip(doubles(&gradient)).map(|(s, g)| s * g).sum::<f64>()
+            / slope.iter().map(|s| s * s).sum::<f64>();
+        let step = AdamStep::new(1, 0.01, (0.9, 0.999), 1e-8);
+        let moved: Vec<f64> = doubles(&row)
+            .iter()
+            .zip(doubles(&gradient).iter().zip(&slope).map(|(g, s)| g - share * s))
+            // The first step of Adam is the sign of the gradient times the rate.
+            .map(|(w, g)| w - 0.01 * g / (g.abs() + 1e-8))
+            .collect();
+        let sum: f64 = moved.chunks(width).map(norm).sum();
+        let (mut first, mut second) = (vec![0.0; sites * width], vec![0.0; sites * width]);
+        let found =
+            update_decoder_of_sites([&mut row, &mut first, &mut second], sites, &mut gradient.clone(), &step);
+        assert!((f64::from(found.unwrap()) - sum).abs() < 1e-5);
+        for (found, moved) in row.iter().zip(&moved) {
+            assert!((f64::from(*found) - moved / sum).abs() < 1e-5, "{found} {}", moved / sum);
+        }
+        let norms: f64 = doubles(&row).chunks(width).map(norm).sum();
+        assert!((norms - 1.0).abs() < 1e-6);
     }
 }

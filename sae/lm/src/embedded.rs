@@ -10,6 +10,9 @@ pub const WEIGHTS: &[u8] = include_bytes!("../../../assets/model/model.safetenso
 /// `tokenizer.json` of the embedded model.
 pub const TOKENIZER: &[u8] = include_bytes!("../../../assets/model/tokenizer.json");
 
+/// `pretrain.json` of the embedded model: the options that it was made with.
+pub const PRETRAIN: &[u8] = include_bytes!("../../../assets/model/pretrain.json");
+
 /// The embedded text: a `.jsonl` file per domain, held-out documents marked.
 pub const CORPUS: [(&str, &[u8]); 5] = [
     ("code.jsonl", include_bytes!("../../../assets/corpus/code.jsonl")),

@@ -99,6 +99,20 @@ impl TrainState {
         }
     }
 
+    /// The rows of a crosscoder over `sites` values of one width: every feature begins as the same direction at all of them, with norms
+    /// that add up to 1. So sites that are alike stay alike.
+    pub fn begin_sites(&mut self, sites: usize, seed: u64) {
+        let width = self.d / sites;
+        let directions = directions(self.features, width, seed);
+        for (row, direction) in self.w_dec.value.chunks_exact_mut(self.d).zip(directions.chunks_exact(width))
+        {
+            for part in row.chunks_exact_mut(width) {
+                part.iter_mut().zip(direction).for_each(|(w, u)| *w = u / sites as f32);
+            }
+        }
+        self.w_enc.value.clone_from(&self.w_dec.value);
+    }
+
     /// Keeps the matrices in large pages, for steps gather their rows.
     pub fn use_large_pages(&self) {
         self.w_enc.use_large_pages();

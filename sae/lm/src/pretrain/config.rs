@@ -48,6 +48,9 @@ pub struct PretrainConfig {
     pub ambiguity: f64,
     /// MoE-X and EvoMoE: folder of a dense model without a gate that the experts are made of.
     pub start: Option<PathBuf>,
+    /// Fine-tuning: folder of a model of the same architecture and sizes, or `default`, whose weights and tokenizer the run begins with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// EvoMoE: share of the weights that each expert made of a dense model has set to 0.
     pub diversity: f64,
     /// EvoMoE: how its gate becomes sparse.
@@ -99,6 +102,7 @@ impl Default for PretrainConfig {
             uniformity: 1e-3,
             ambiguity: 1e-3,
             start: None,
+            from: None,
             diversity: 0.1,
             gate: Schedule::default(),
             context_length: 256,
@@ -168,6 +172,10 @@ impl PretrainConfig {
     pub fn check(&self) -> Result<()> {
         let ok = |ok: bool, problem: &str| if ok { Ok(()) } else { Err(Error::request(problem)) };
         ok(!self.text.is_empty(), "no text given: name files or folders")?;
+        ok(
+            self.from.is_none() || self.start.is_none(),
+            "from and start are both given: a run begins with one model",
+        )?;
         ok(self.tokens > 0, "tokens must be more than 0")?;
         ok(
             self.vocab_size >= 512,

@@ -12,6 +12,7 @@
 //! bits.
 
 mod architecture;
+mod base;
 mod checkpoint;
 mod collapse;
 mod config;
@@ -28,6 +29,7 @@ mod tests;
 mod tokenizer;
 
 pub use architecture::{Architecture, Branch, Llama, ModelConfig, Units};
+pub use base::options_of;
 pub use config::PretrainConfig;
 pub use gate::Schedule;
 pub use kind::Kind;

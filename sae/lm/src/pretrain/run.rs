@@ -13,7 +13,7 @@ use super::data::{self, TrainingText};
 use super::gate::DenseGate;
 use super::loss::{self, HeadMoments, Loss};
 use super::optimiser::AdamW;
-use super::{Kind, Parameters, PretrainConfig, start, tokenizer};
+use super::{Kind, Parameters, PretrainConfig, base, start, tokenizer};
 use crate::model::{Decoder, LanguageModel, ModelSource, Score, Tokenizer, score};
 use crate::text::{Contexts, Document};
 use crate::{Error, Progress, Result};
@@ -110,13 +110,17 @@ fn the_tokenizer(
     let json = if resume {
         std::fs::read(&path).map_err(|e| Error::io(&path, e))?
     } else {
-        let json = match &config.start {
-            Some(start) => {
+        let json = match (&config.from, &config.start) {
+            (Some(from), _) => {
+                progress.begin("take the tokenizer", None, "");
+                base::tokenizer(from)?
+            }
+            (None, Some(start)) => {
                 let path = start.join("tokenizer.json");
                 progress.begin("take the tokenizer", None, "");
                 std::fs::read(&path).map_err(|e| Error::io(&path, e))?
             }
-            None => {
+            (None, None) => {
                 progress.begin("make the tokenizer", None, "");
                 tokenizer::train(train.iter().map(|d| d.text.as_str()), config.vocab_size)?.into_bytes()
             }
@@ -141,6 +145,9 @@ fn optimise(
     progress: &mut dyn Progress,
 ) -> Result<(Parameters, Position)> {
     let mut parameters = Parameters::random(&config.model(), config.seed)?;
+    if let (Some(folder), false) = (&config.from, resume) {
+        base::take(folder, &mut parameters)?;
+    }
     if let (Some(folder), false) = (&config.start, resume) {
         start::from_dense(config, folder, &parameters)?;
     }

@@ -1,10 +1,41 @@
 //! Configurations that make no sense, refused before anything is read or written.
 
-use super::{AuxLoss, FrozenDecoder, JumpPenalty, Method, TrainConfig};
+use super::{AuxLoss, FrozenDecoder, JumpPenalty, Method, Resolved, TrainConfig};
 use crate::dictionary::allocation::budget;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::train::step::prepare::{cap, unmet_budgets};
 use crate::{Error, Result};
+
+impl Resolved {
+    /// What a crosscoder cannot have.
+    ///
+    /// # Errors
+    /// The first option that is given and has no meaning for it, with the reason.
+    pub(crate) fn check_sites(&self) -> Result<()> {
+        let config = &self.config;
+        let cannot = [
+            (config.target.is_some(), "target", "it reconstructs what it reads"),
+            (config.from.is_some(), "from", "its rows begin alike at all sites"),
+            (
+                config.freeze_decoder.is_some(),
+                "freeze_decoder",
+                "frozen rows have norm 1, not norms that add up to 1",
+            ),
+            (
+                config.resample_every.is_some(),
+                "resample_every",
+                "new rows would have norm 1, not norms that add up to 1",
+            ),
+        ];
+        match cannot.iter().find(|(given, ..)| *given && self.sites > 1) {
+            Some((_, name, why)) => Err(Error::request(format!(
+                "{name} is given, but the dataset is joined, so a crosscoder is trained: {why}"
+            ))
+            .with_remedy(format!("leave {name} out"))),
+            None => Ok(()),
+        }
+    }
+}
 
 impl TrainConfig {
     /// What is wrong whatever the data.

@@ -123,13 +123,6 @@ pub const OPTIONS: &[TrainOption] = &[
         "Train a transcoder: the dataset of what is reconstructed, harvested in one pass with --data [default: --data itself]",
     ),
     option(
-        "skip",
-        "Run",
-        OptionValue::Flag,
-        "",
-        "With --target: train a linear path past the features too, W_skip (a skip transcoder)",
-    ),
-    option(
         "from",
         "Run",
         OptionValue::Text,
@@ -142,6 +135,13 @@ pub const OPTIONS: &[TrainOption] = &[
         OptionValue::Text,
         "METHOD",
         "Which features are active: topk (TopK, token choice), mutual-choice (BatchTopK; batch-topk and batchtopk are accepted), feature-choice, gradient, gradient-mutual, gradient-feature; relu, jumprelu, gated, matryoshka, p-anneal [default: topk]",
+    ),
+    option(
+        "skip",
+        "Method",
+        OptionValue::Flag,
+        "",
+        "With --target: train a linear path past the features too, W_skip (a skip transcoder)",
     ),
     option("d_sae", "Dictionary", OptionValue::Number, "F", "Number of features"),
     option(

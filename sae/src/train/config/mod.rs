@@ -259,6 +259,8 @@ pub struct Resolved {
     pub d_in: usize,
     /// F.
     pub d_sae: usize,
+    /// Values that a row of the dataset holds one after the other: 1, or more for a crosscoder.
+    pub sites: usize,
     pub steps: u64,
     pub learning_rate: f64,
     pub warmup_steps: u64,
@@ -338,6 +340,7 @@ impl TrainConfig {
             config,
             d_in,
             d_sae,
+            sites: 1,
             steps,
             learning_rate,
             warmup_steps,

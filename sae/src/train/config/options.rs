@@ -108,6 +108,7 @@ impl Resolved {
             }),
             frozen_decoder: config.freeze_decoder == Some(FrozenDecoder::Random),
             frozen_encoder: config.freeze_encoder,
+            sites: self.sites,
             cone: match config.freeze_decoder {
                 Some(FrozenDecoder::Soft) => directions(self.d_sae, self.d_in, config.seed),
                 _ => Vec::new(),

@@ -153,6 +153,10 @@ pub fn dictionary(
     info.other.insert("trained_by".to_owned(), program.into());
     info.other.insert("training_method".to_owned(), resolved.config.method.name().into());
     info.other.insert("training_tokens".to_owned(), trainer.tokens_done().into());
+    if !manifest.sites.is_empty() {
+        let sites = manifest.sites.iter().map(|site| format!("{} of {}", site.hook, site.model.id));
+        info.other.insert("crosscoder_sites".to_owned(), sites.collect::<Vec<_>>().into());
+    }
     let (w_enc, b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
     let mut dictionary = Dictionary {
         d_in: state.d,

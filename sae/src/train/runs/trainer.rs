@@ -39,6 +39,9 @@ impl Start {
     ) -> Result<Self> {
         let mut state = TrainState::new(resolved.d_sae, b_dec, resolved.config.seed);
         state.own = Parameter::new(resolved.own_parameters());
+        if resolved.sites > 1 {
+            state.begin_sites(resolved.sites, resolved.config.seed);
+        }
         if resolved.config.skip {
             state.skip = Parameter::new(vec![0.0; state.d * state.d]);
         }

@@ -155,6 +155,8 @@ pub struct StepOptions {
     pub frozen_encoder: bool,
     /// The directions that decoder rows stay near, `[F, d]`; empty where they may go anywhere.
     pub cone: Vec<f32>,
+    /// Of a crosscoder, how many values a row holds one after the other: a decoder row's norms at all of them add up to 1. Else 1.
+    pub sites: usize,
     /// Tokens of silence after which a feature is dead.
     pub dead_after: u64,
     /// Tokens over which rates are averaged.
@@ -190,6 +192,7 @@ impl StepOptions {
             frozen_decoder: false,
             frozen_encoder: false,
             cone: Vec::new(),
+            sites: 1,
             dead_after: u64::MAX,
             rate_window: 1_000_000,
             input_variance: 1.0,

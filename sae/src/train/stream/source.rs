@@ -91,7 +91,10 @@ impl Source {
             }
             config.from = Some(from);
         }
-        let resolved = config.resolve(self.dataset.manifest().d_model, self.training_rows())?;
+        let manifest = self.dataset.manifest();
+        let mut resolved = config.resolve(manifest.d_model, self.training_rows())?;
+        resolved.sites = manifest.sites.len().max(1);
+        resolved.check_sites()?;
         if resolved.needs_gradients() {
             self.rows.clone().with_gradients(config.method.name())?;
         }

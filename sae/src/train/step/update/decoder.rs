@@ -61,7 +61,12 @@ fn update_rows(
     let moments = firsts.chunks_exact_mut(d).zip(seconds.chunks_exact_mut(d));
     for (i, (value, (first_moment, second_moment))) in values.chunks_exact_mut(d).zip(moments).enumerate() {
         gradients.decoder(first + i, gradient);
-        match feature::update_decoder([value, first_moment, second_moment], gradient, adam) {
+        let parts = [&mut *value, first_moment, second_moment];
+        let norm = match gradients.options.sites {
+            0 | 1 => feature::update_decoder(parts, gradient, adam),
+            sites => feature::update_decoder_of_sites(parts, sites, gradient, adam),
+        };
+        match norm {
             Some(norm) => sums.norms += f64::from(norm),
             None => sums.lost = sums.lost.or(Some(first + i)),
         }
