@@ -154,7 +154,6 @@ impl TableDelegate for Rows<'_> {
         let chosen = self.chosen == Some(line.set.as_str());
         response.widget_info(|| WidgetInfo::selected(Role::Row, true, chosen, format!("Set {}", line.set)));
         table::row_ground(ui, rect, chosen, response.hovered());
-        table::focus_ring(ui, &response);
         if response.clicked() {
             self.selected = Some(line.set.clone());
         }

@@ -61,8 +61,7 @@ pub(super) enum Source {
 
 impl Source {
     /// All of them; the order of tables.
-    pub const ALL: [Self; 5] =
-        [Self::Model, Self::Rule, Self::OtherFeature, Self::Shuffled, Self::TopTokens];
+    pub const ALL: [Self; 5] = [Self::Model, Self::Rule, Self::OtherFeature, Self::Shuffled, Self::TopTokens];
 
     /// Its name in tables.
     pub fn name(self) -> &'static str {
