@@ -32,6 +32,7 @@
 //! |---|---|
 //! | [`address`] | places and how they are written: `RUN#feature=123` |
 //! | [`args`] | the command line |
+//! | [`libraries`] | what of the system a window needs, and which package has it |
 //! | [`load`] | worker threads, requests with generations, problems with remedies |
 //! | [`data`] | what the files say, as plain values; the only room that names `storage` |
 //! | [`prompt`] | a model at work on typed text; the only room that names `sae` |
@@ -64,6 +65,7 @@ pub mod address;
 pub mod args;
 pub mod claims;
 pub mod data;
+pub mod libraries;
 pub mod load;
 pub mod prompt;
 pub mod shell;

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use app::args::{Args, HELP, parse};
+use app::libraries;
 use app::shell::{App, Options};
 
 fn main() -> ExitCode {
@@ -29,9 +30,13 @@ fn window(options: Options) -> ExitCode {
     if cfg!(target_os = "linux") && !has_display() {
         return fail(
             1,
-            "there is no display: neither WAYLAND_DISPLAY nor DISPLAY is set.\n\
-            On a server, use `ssh -X`, or look at the numbers with `sae evaluate` and `sae inspect`.",
+            "there is no display (neither WAYLAND_DISPLAY nor DISPLAY is set): over ssh use `ssh -X`, or make pages for your \
+             browser with `sae export RUN --to html`",
         );
+    }
+    let x11 = !is_set("WAYLAND_DISPLAY") && !is_set("WAYLAND_SOCKET");
+    if let Some(advice) = libraries::needed_to_start(x11) {
+        return fail(1, &advice);
     }
     let viewport = egui::ViewportBuilder::default()
         .with_title("SAE Workbench")
@@ -46,20 +51,28 @@ fn window(options: Options) -> ExitCode {
     );
     match made {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(
-            1,
-            &format!(
-                "the window cannot be opened: {error}.\n\
-             Check that the display can be reached (DISPLAY, WAYLAND_DISPLAY) and that OpenGL is installed (libgl1, libegl1)."
-            ),
-        ),
+        Err(error) => fail(1, &libraries::needed(x11).unwrap_or_else(|| no_window(&error))),
     }
 }
 
+/// Why there is no window although its libraries are installed, without the places in other crates' sources that the error may name.
+fn no_window(error: &eframe::Error) -> String {
+    let text = error.to_string();
+    let reason = text.rsplit(".rs:").next().unwrap_or(&text);
+    let reason = reason.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':' || c == ' ');
+    format!(
+        "the window cannot be opened: {} (is the display that DISPLAY or WAYLAND_DISPLAY names there, and does it have OpenGL? \
+         On Debian and Ubuntu: apt-get install libgl1-mesa-dri)",
+        reason.trim_end_matches('.')
+    )
+}
+
 fn has_display() -> bool {
-    ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
+    ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"].iter().any(|name| is_set(name))
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// A pipe that closes after `--help` is not a failure.

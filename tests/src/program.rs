@@ -34,7 +34,8 @@ pub fn start(folder: &Path, line: &str) -> Started {
     start_with(folder, line, &[])
 }
 
-fn start_with(folder: &Path, line: &str, variables: &[(&str, &str)]) -> Started {
+/// As [`start`], with these variables of the environment.
+pub fn start_with(folder: &Path, line: &str, variables: &[(&str, &str)]) -> Started {
     let child = Command::new(program())
         .args(line.split_whitespace())
         .envs(variables.iter().copied())

@@ -4,6 +4,7 @@
 //! chosen token.
 
 mod experts;
+mod explained;
 mod side;
 mod token;
 
@@ -14,10 +15,11 @@ use egui::{
     WidgetInfo,
 };
 
+use self::explained::Explained;
 use self::side::Side;
 use super::effect::changes::{self, Changes};
 use super::effect::grid::{Grid, RowOrder};
-use super::effect::{self, Question};
+use super::effect::{self, Inputs};
 use super::{Scene, View, ViewCommand};
 use crate::action::Action;
 use crate::address::Place;
@@ -100,6 +102,7 @@ pub struct PromptView {
     logit: String,
     shade: Shade,
     changes: Changes,
+    explained: Explained,
     sampling: SamplingOptions,
     options: token::Options,
     /// Whether all features of a text are listed, not the strongest alone.
@@ -126,6 +129,7 @@ impl PromptView {
             logit: String::new(),
             shade: Shade::default(),
             changes: Changes::default(),
+            explained: Explained::default(),
             sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
             all_features: false,
@@ -436,6 +440,8 @@ impl PromptView {
             },
         );
         follow = answer.follow.or(follow);
+        ui.add_space(space::L);
+        follow = self.explained.show(ui, side, opened, &labels).or(follow);
         if let Some(feature) = answer.shade {
             let same = self.shade == Shade::Feature(feature);
             self.shade = if same { Shade::Nothing } else { Shade::Feature(feature) };
@@ -501,8 +507,11 @@ impl View for PromptView {
             side.propose(text);
         }
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.sampling.seed);
-        let asked = Question { engine, run: self.run.clone(), aim, changes, seed };
+        let asked = Inputs { engine, run: self.run.clone(), aim, changes, seed };
         let continues = std::mem::take(&mut self.continues);
+        if let Some(side) = self.sides.get(self.front) {
+            self.explained.logic(workers, side, &asked);
+        }
         for side in &mut self.sides {
             side.logic(workers, &asked);
             if continues {

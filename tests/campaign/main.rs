@@ -1,0 +1,25 @@
+//! Under fire: every long job is killed at random moments, every call that writes fails once, files vanish and change while they are
+//! read, two processes want one folder. What comes out must be what an undisturbed job gives, and nothing half-written may pass for whole.
+//!
+//! The short form runs with the other tests. The long one, whose figures are in `docs/reliability.md`:
+//!
+//! ```text
+//! SAE_CAMPAIGN=100 cargo test --test campaign -- --nocapture --test-threads 1
+//! ```
+//!
+//! kills every job 100 times and fails *every* call of each.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod content;
+mod faults;
+mod jobs;
+mod kills;
+mod readers;
+mod together;
+
+/// Kills of each job; `None` for the short form.
+fn long() -> Option<usize> {
+    std::env::var("SAE_CAMPAIGN").ok().map(|text| text.parse().expect("SAE_CAMPAIGN is a number of kills"))
+}

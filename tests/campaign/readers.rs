@@ -1,0 +1,85 @@
+//! Files that vanish, shrink or change while they are read, reads that fail or are short.
+
+use std::fs;
+use std::path::Path;
+
+use tests::Chance;
+
+use crate::content::{content, differences};
+use crate::faults::{shim, text};
+use crate::jobs::{JOBS, Job, World};
+
+const FAULTS: [&str; 6] = ["VANISH", "SHRINK", "CHANGE", "EIO", "EINTR", "SHORT"];
+/// Faults of each kind and job in the short form, and in the long one.
+const FEW: usize = 1;
+const MANY: usize = 25;
+
+#[test]
+fn files_change_under_the_reader() {
+    let world = World::new();
+    let Some(shim) = shim(world.at()) else {
+        fixtures::skip("faults of calls that read", "gcc is not installed");
+        return;
+    };
+    let each = if crate::long().is_some() { MANY } else { FEW };
+    println!("{:<28} {:>6} {:>7} {:>8} {:>13}", "job", "reads", "faults", "refused", "went through");
+    for (number, job) in JOBS.iter().enumerate() {
+        let mut chance = Chance::new(number as u64 + 100);
+        let (whole, _) = world.undisturbed(job);
+        let reads = reads(&world, job, &shim);
+        let (mut faults, mut refused, mut went_through) = (0, 0, 0);
+        for kind in FAULTS.iter().flat_map(|kind| std::iter::repeat_n(*kind, each)) {
+            world.prepare(job);
+            let at = (chance.unit() * reads as f64) as usize + 1;
+            let (root, number) = (text(world.at()), at.to_string());
+            let environment = [
+                ("LD_PRELOAD", &*text(&shim)),
+                ("FAULT_CALLS", "read"),
+                ("FAULT_ROOT", &*root),
+                ("FAULT_AT", &*number),
+                ("FAULT_KIND", kind),
+            ];
+            let ended = world.start(job, &environment).end();
+            faults += 1;
+            match (ended.code(), kind) {
+                // What the file says now may be as good a file as before: there is nothing to notice.
+                (Some(0), "CHANGE") => went_through += 1,
+                (Some(0), _) => {
+                    let differs = differences(&whole, &content(&world.out()));
+                    assert!(
+                        differs.is_empty() || kind == "SHRINK" || kind == "VANISH",
+                        "{}, {kind} of read {at}: {differs:?}",
+                        job.name
+                    );
+                    went_through += 1;
+                }
+                (Some(1 | 2), _) => {
+                    assert!(
+                        !["EINTR", "SHORT"].contains(&kind),
+                        "{}, {kind} of read {at}: {ended}",
+                        job.name
+                    );
+                    refused += 1;
+                }
+                _ => panic!("{}, {kind} of read {at}: {ended}", job.name),
+            }
+            if kind != "CHANGE" {
+                world.check_nothing_half(job, &whole, &format!("{kind} of read {at}"));
+            }
+            world.restore();
+        }
+        println!("{:<28} {reads:>6} {faults:>7} {refused:>8} {went_through:>13}", job.name);
+    }
+}
+
+fn reads(world: &World, job: &Job, shim: &Path) -> usize {
+    world.prepare(job);
+    let log = world.at().parent().unwrap().join(format!("reads-{}", std::process::id()));
+    let (root, shim, path) = (text(world.at()), text(shim), text(&log));
+    let environment =
+        [("LD_PRELOAD", &*shim), ("FAULT_CALLS", "read"), ("FAULT_ROOT", &*root), ("FAULT_LOG", &*path)];
+    world.start(job, &environment).end().ok();
+    let lines = fs::read_to_string(&log).expect("the shim was loaded").lines().count();
+    fs::remove_file(&log).unwrap();
+    lines
+}
