@@ -13,7 +13,7 @@ use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::views::effect::changes::{Changes, Panel};
 use crate::views::effect::grid::{Grid, GridClick, RowOrder};
-use crate::views::effect::{Experiment, Question, model_of};
+use crate::views::effect::{Experiment, Inputs, model_of};
 use crate::widgets::{facts, format, notice, text};
 
 /// Tokens after the line's that the model reads, and that are shown on both sides.
@@ -90,7 +90,7 @@ impl Consequence {
         self.opened = Some(opened);
         let aim = (self.order == RowOrder::Effect).then_some(EffectTarget::Loss);
         let changes = self.changes.active();
-        let asked = Question { engine: engine.clone(), run: run.to_owned(), aim, changes, seed: self.seed };
+        let asked = Inputs { engine: engine.clone(), run: run.to_owned(), aim, changes, seed: self.seed };
         self.experiment.ask(&asked);
         let (run, dataset, documents) = (run.to_owned(), dataset.to_owned(), Arc::clone(documents));
         self.experiment.logic(workers, &line, &asked, move || {

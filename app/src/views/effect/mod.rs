@@ -16,7 +16,7 @@ use crate::stores::Need;
 use crate::views::Scene;
 
 /// What is asked about a text.
-pub struct Question {
+pub struct Inputs {
     /// The model.
     pub engine: Engine,
     /// Folder of the run.
@@ -53,7 +53,7 @@ impl<K: Clone + PartialEq + Send + Sync + 'static> Default for Experiment<K> {
 
 impl<K: Clone + PartialEq + Send + Sync + 'static> Experiment<K> {
     /// What is asked from now on; it counts for texts that are still to come, too.
-    pub fn ask(&mut self, asked: &Question) {
+    pub fn ask(&mut self, asked: &Inputs) {
         self.aim.clone_from(&asked.aim);
         self.changes = (!asked.changes.is_empty()).then(|| (asked.changes.clone(), asked.seed));
     }
@@ -63,7 +63,7 @@ impl<K: Clone + PartialEq + Send + Sync + 'static> Experiment<K> {
         &mut self,
         workers: &Workers,
         key: &K,
-        asked: &Question,
+        asked: &Inputs,
         read: impl FnOnce() -> Result<PlacedReading, Problem> + Send + 'static,
     ) {
         self.reading.want(workers, Lane::Model, key, read);

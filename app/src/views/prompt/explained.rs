@@ -12,7 +12,7 @@ use crate::load::{Lane, StreamedRequest, Workers};
 use crate::prompt::LoadedModel;
 use crate::prompt::explained::{Member, Question, SubsetValue, SufficientSet};
 use crate::theme::{palette, space, tokens::size};
-use crate::views::effect;
+use crate::views::effect::Inputs;
 use crate::widgets::{facts, format, notice, text};
 
 /// Height of the curve.
@@ -44,7 +44,7 @@ impl Default for Explained {
 
 impl Explained {
     /// Asks if the person did, takes what has arrived.
-    pub fn logic(&mut self, workers: &Workers, side: &Side, inputs: &effect::Question) {
+    pub fn logic(&mut self, workers: &Workers, side: &Side, inputs: &Inputs) {
         if std::mem::take(&mut self.wanted)
             && let Some(reading) = side.reading()
         {

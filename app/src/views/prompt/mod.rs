@@ -19,7 +19,7 @@ use self::explained::Explained;
 use self::side::Side;
 use super::effect::changes::{self, Changes};
 use super::effect::grid::{Grid, RowOrder};
-use super::effect::{self, Question};
+use super::effect::{self, Inputs};
 use super::{Scene, View, ViewCommand};
 use crate::action::Action;
 use crate::address::Place;
@@ -507,7 +507,7 @@ impl View for PromptView {
             side.propose(text);
         }
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.sampling.seed);
-        let asked = Question { engine, run: self.run.clone(), aim, changes, seed };
+        let asked = Inputs { engine, run: self.run.clone(), aim, changes, seed };
         let continues = std::mem::take(&mut self.continues);
         if let Some(side) = self.sides.get(self.front) {
             self.explained.logic(workers, side, &asked);

@@ -13,7 +13,7 @@ use crate::prompt::{
     SamplingOptions,
 };
 use crate::theme::{Palette, palette, space, tokens::size};
-use crate::views::effect::{Experiment, Question};
+use crate::views::effect::{Experiment, Inputs};
 use crate::widgets::{facts, format, notice, reading, text};
 
 /// One prompt.
@@ -88,7 +88,7 @@ impl Side {
     }
 
     /// Asks for what is missing, takes what has arrived.
-    pub fn logic(&mut self, workers: &Workers, asked: &Question) {
+    pub fn logic(&mut self, workers: &Workers, asked: &Inputs) {
         self.continuations.poll(workers);
         self.experiment.ask(asked);
         if self.text.is_empty() {
@@ -99,7 +99,7 @@ impl Side {
     }
 
     /// Lets the model continue the text.
-    pub fn continue_text(&mut self, workers: &Workers, asked: &Question, options: SamplingOptions) {
+    pub fn continue_text(&mut self, workers: &Workers, asked: &Inputs, options: SamplingOptions) {
         let Some(reading) = self.reading() else { return };
         let (engine, run, changes) = (asked.engine.clone(), asked.run.clone(), asked.changes.clone());
         self.continued_with.clone_from(&changes);
