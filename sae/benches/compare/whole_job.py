@@ -1,7 +1,7 @@
 """What a person waits for: text → activations → dictionary → evaluated, indexed, explained, each command timed.
 
     whole_job.py --sae PROGRAM [--model default] --text FILES --hook blocks.2.hook_resid_post [--tokens 200000] [--d-sae 2048] [--k 32]
-                 [--train-tokens 400000] [--context-length 512] [--rounds 3]
+                 [--train-tokens 400000] [--context-length 256] [--rounds 3]
 
 A round does all of it in an empty folder. Medians of wall and processor seconds and of tokens (features for the explanations) per second.
 """
@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--hook", default="blocks.2.hook_resid_post")
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--train-tokens", type=int, default=400_000)
-    parser.add_argument("--context-length", type=int, default=512)
+    parser.add_argument("--context-length", type=int, default=256)
     parser.add_argument("--d-sae", type=int, default=2048)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
