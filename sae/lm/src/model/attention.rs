@@ -12,9 +12,7 @@ use super::frozen::{FrozenAttention, FrozenNorm, Seen};
 use super::fused::{AttentionBranch, Join};
 use super::load::{BlockLoader, Linear, Norm};
 use super::monet::Gates;
-use super::ops::{
-    Attend, AttentionMask, Heads, Past, Rotation, attention, in_large_pages, mix, pattern, rope,
-};
+use super::ops::{Attend, AttentionMask, Heads, Past, Rotation, attention, mix, pattern, rope};
 use super::tap::Visitor;
 use crate::{Error, Result};
 
@@ -105,9 +103,6 @@ impl Attention {
             true => Some(Arc::new(loader.take("self_attn.sinks", &[config.heads])?.to_vec1()?)),
             false => None,
         };
-        if let Projection::Separate { q, k, v } = &projection {
-            in_large_pages([q, k, v, &out].map(|linear| &linear.weight));
-        }
         let heads = Heads {
             heads: config.heads,
             kv_heads: config.kv_heads,

@@ -12,7 +12,7 @@ use super::config::RopeConfig;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
 use super::monet::MonetExperts;
-use super::ops::{AttentionMask, Compared, Rotation, Unembedding, in_large_pages, linear};
+use super::ops::{AttentionMask, Compared, Rotation, Unembedding, linear};
 use super::tap::Visitor;
 use super::{Config, Hook, Site, Tap, Weights};
 use crate::Result;
@@ -48,7 +48,6 @@ impl Decoder {
         }
         let output = loader.output(&config, &embedding)?;
         let norm = loader.final_norm(&config)?;
-        in_large_pages([&embedding, &output]);
         Ok(Self { embedding, positions, blocks, norm, output, ropes, config })
     }
 

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::config::{NormConfig, NormKind, TensorLayout};
-use super::ops::{in_large_pages, layer_norm, linear, rms_norm};
+use super::ops::{layer_norm, linear, rms_norm};
 use super::{Config, Weights};
 use crate::Result;
 
@@ -204,9 +204,7 @@ impl BlockLoader<'_, '_> {
         shape: &[usize],
     ) -> Result<Tensor> {
         let names: Vec<String> = (0..experts).map(|e| self.name(&name(e))).collect();
-        let all = self.loader.weights.take_stacked(names.into_iter(), shape)?;
-        in_large_pages([&all]);
-        Ok(all)
+        self.loader.weights.take_stacked(names.into_iter(), shape)
     }
 
     /// The norm `name` of this block, of width `d`.

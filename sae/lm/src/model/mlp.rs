@@ -9,7 +9,7 @@ use super::fused::{Join, MlpBranch};
 use super::load::{BlockLoader, Linear, Norm};
 use super::mixture::Mixture;
 use super::monet::Monet;
-use super::ops::{RowActivation, activate, gated, in_large_pages};
+use super::ops::{RowActivation, activate, gated};
 use super::tap::Visitor;
 use crate::Result;
 
@@ -127,7 +127,6 @@ impl Dense {
                 loader.linear(&name("down_proj"), d_model, hidden, config.bias)?,
             ),
         };
-        in_large_pages([&up.weight, &down.weight]);
         Ok(Self { config: *config, up, down })
     }
 

@@ -32,7 +32,6 @@ pub use unembed::{Compared, Unembedding};
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
-use kernels::memory::use_large_pages;
 
 /// The numbers of a contiguous f32 operand.
 pub(in crate::model) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -84,15 +83,6 @@ fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
     match &*storage {
         Storage::Cpu(cpu) => Ok(f(slice(cpu, layout)?)),
         _ => candle_core::bail!("these operations run on the CPU"),
-    }
-}
-
-/// Asks for large pages for weights, which every product reads from one end to the other: with small ones the processor stops fetching
-/// ahead every 4 KiB. A hint, see [`use_large_pages`].
-pub(in crate::model) fn in_large_pages<'t>(weights: impl IntoIterator<Item = &'t Tensor>) {
-    for weight in weights {
-        // Whatever is not contiguous f32 stays as it is.
-        let _ = Numbers::of(weight).map(|numbers| use_large_pages(&numbers[..]));
     }
 }
 
