@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use storage::examples::ExampleRow;
-use storage::feature_activations::ActivationRow;
 use storage::features::FeatureRow;
 
 use super::buckets::Bucket;
@@ -12,8 +11,10 @@ use super::coactive::{Coactivity, Partner};
 use super::examples::{Example, ExampleOptions};
 use super::rows::{Logits, logits, neighbours};
 use super::summary::Activations;
+use super::tally::{FiredToken, TokenTally, most_frequent};
 use super::tokens::Tokens;
 use crate::dictionary::Dictionary;
+use kernels::spare::Spare;
 use kernels::wide::{dot, norm};
 
 /// Tokens listed in `fires_on`.
@@ -45,6 +46,8 @@ pub struct Description {
     pub row: FeatureRow,
     /// The rows of `examples.parquet`.
     pub examples: Vec<ExampleRow>,
+    /// The tokens it fires on, by token; none where rows are not tokens.
+    pub fired: Vec<FiredToken>,
 }
 
 impl Describer<'_> {
@@ -57,8 +60,11 @@ impl Describer<'_> {
         };
         let neighbours = neighbours(decoder, self.norms, d, features.clone(), OTHERS);
         let partners = self.coactivity.partners(features.clone(), OTHERS);
+        let spare = Spare::<TokenTally>::default();
         let of = |(((feature, logits), neighbours), partners): (((usize, Logits), _), _)| {
-            let mut description = self.activity(feature, bucket.of(feature));
+            let activations = bucket.of(feature);
+            let fired = spare.with(|tally| tally.count(activations, self.tokens.tokens()));
+            let mut description = self.activity(feature, activations, fired);
             description.row.top_logits = logits.top;
             description.row.bottom_logits = logits.bottom;
             description.row.logit_histogram = logits.histogram;
@@ -70,9 +76,9 @@ impl Describer<'_> {
     }
 
     /// What depends on the feature's own activations and weights.
-    fn activity(&self, feature: usize, activations: Activations<'_>) -> Description {
+    fn activity(&self, feature: usize, activations: Activations<'_>, fired: Vec<FiredToken>) -> Description {
         let id = feature as u32;
-        let summary = activations.summarise(self.tokens.tokens(), FIRES_ON);
+        let summary = activations.summarise();
         let (encoder, decoder) = (self.dictionary.encoder_row(feature), self.dictionary.decoder_row(feature));
         let norms = norm(encoder) * norm(decoder);
         let count = activations.rows.len() as u64;
@@ -92,23 +98,12 @@ impl Describer<'_> {
                 0.0
             },
             histogram: summary.histogram.to_vec(),
-            fires_on: summary.fires_on,
+            fires_on: most_frequent(&fired, FIRES_ON),
             ..FeatureRow::default()
         };
         let examples = activations.examples(id, self.tokens, self.examples);
-        Description { row, examples: examples.into_iter().map(|example| self.example(id, example)).collect() }
-    }
-
-    /// The feature's rows in the table of activations, made one by one: a dense feature has one for every
-    /// token.
-    pub fn activations(&self, bucket: &Bucket, feature: u32) -> impl Iterator<Item = ActivationRow> {
-        let of = bucket.of(feature as usize);
-        of.rows.iter().zip(of.values).map(move |(&row, &value)| ActivationRow {
-            feature,
-            document: self.tokens.document(row),
-            position: self.tokens.position(row),
-            value,
-        })
+        let examples = examples.into_iter().map(|example| self.example(id, example)).collect();
+        Description { row, examples, fired }
     }
 
     fn example(&self, feature: u32, example: Example) -> ExampleRow {

@@ -52,14 +52,16 @@ impl Activations<'_> {
         let reach = options.before + options.after;
         // One example rules out at most `reach` tokens on either side, so no more candidates than this are needed.
         let candidates = options.top.saturating_mul(2 * reach as usize + 1);
-        let mut order: Vec<usize> = (0..self.values.len()).collect();
+        // Bits of positive numbers are in the order of the numbers: one comparison of integers is that of `stronger`.
+        let key = |(index, value): (usize, &f32)| u64::from(!value.to_bits()) << 32 | index as u64;
+        let mut order: Vec<u64> = self.values.iter().enumerate().map(key).collect();
         if candidates < order.len() {
-            order.select_nth_unstable_by(candidates, |&a, &b| self.stronger(a, b));
+            order.select_nth_unstable(candidates);
             order.truncate(candidates);
         }
-        order.sort_unstable_by(|&a, &b| self.stronger(a, b));
+        order.sort_unstable();
         let mut taken: Vec<usize> = Vec::new();
-        for index in order {
+        for index in order.into_iter().map(|key| key as u32 as usize) {
             if taken.len() == options.top {
                 break;
             }

@@ -1,32 +1,22 @@
-//! The passes of the index: rows to buckets, buckets to tables.
+//! The index: rows to buckets (`encode`), buckets to tables (`describe`, `write`).
 
 use std::path::{Path, PathBuf};
 
 use storage::IndexRecord;
-use storage::codes::CodesWriter;
-use storage::examples::{ExampleRow, ExampleWriter};
-use storage::feature_activations::ActivationWriter;
-use storage::features::FeatureWriter;
+use storage::examples::ExampleRow;
 use storage::schema::VOCABULARY;
 
-use super::buckets::{Buckets, Spill, how_many};
-use super::coactive::{Coactivity, in_sample, sample_size};
-use super::describe::{Describer, Description};
+use super::describe::Describer;
+use super::encode::{Encoded, encode};
 use super::examples::ExampleOptions;
 use super::heads::{self, AttributionTarget, HeadTables};
-use super::inverted::{Inverted, TokenCounts};
+use super::inverted::Inverted;
 use super::map::{self, alive};
 use super::publish::Partial;
-use super::tokens::Tokens;
-use crate::dictionary::Codes;
-use crate::rows::{
-    Choice, ModelChoice, RowBatch, RowReader, Subject, choose, documents, load_model, must_be_run,
-};
+use super::write::FeaturePass;
+use crate::rows::{Choice, ModelChoice, Subject, choose, documents, load_model, must_be_run};
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
-
-/// Features described and written at a time.
-const CHUNK: usize = 512;
 
 /// How to index.
 #[derive(Debug, Clone)]
@@ -100,20 +90,25 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
         examples: &options.examples,
     };
     let mut wanted = of_heads.as_ref().ok().map(|_| Vec::new());
-    let pass = FeaturePass { describer, buckets: &encoded.buckets, labels: &labels, inverted };
-    let neighbours = pass.write(partial.folder(), progress, &mut |example| {
+    let pass =
+        FeaturePass { describer, buckets: &encoded.buckets, labels: &labels, folder: partial.folder() };
+    let mut each = |example: &ExampleRow| {
         if let Some(wanted) = &mut wanted
             && example.interval == 0
             && usize::from(example.rank) < options.sources_of
         {
             wanted.push(AttributionTarget::of(example));
         }
-    })?;
-    if options.map {
+    };
+    pass.write(inverted, progress, &mut each, |neighbours, progress| {
+        if !options.map {
+            return Ok(());
+        }
         let alive = alive(encoded.buckets.counts().iter().map(|count| *count == 0));
         let seed = options.examples.seed;
-        map::write(partial.folder(), &subject.dictionary, &alive, &neighbours, None, seed, progress)?;
-    }
+        map::write(partial.folder(), &subject.dictionary, &alive, neighbours, None, seed, progress)?;
+        Ok(())
+    })?;
     copy_vocabulary(&subject, partial.folder())?;
     let written = match of_heads {
         Ok(of_heads) => {
@@ -168,153 +163,10 @@ fn labels(run_dir: &Path) -> Result<Vec<Option<String>>> {
     }
 }
 
-/// What the pass over the rows leaves.
-struct Encoded {
-    tokens: Tokens,
-    buckets: Buckets,
-    coactivity: Coactivity,
-    /// Empty if rows are not tokens.
-    counts: TokenCounts,
-}
-
-fn encode(
-    subject: &Subject,
-    choice: &Choice,
-    options: &IndexOptions,
-    folder: &Path,
-    progress: &mut dyn Progress,
-) -> Result<Encoded> {
-    let dictionary = &subject.dictionary;
-    let mut reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
-    let (mut tokens, mut sample, mut spill) = (Tokens::default(), Codes::default(), None);
-    let mut counts = TokenCounts::default();
-    let mut sampled = 0;
-    let mut by_token = CodesWriter::create(&folder.join("codes-00000.parquet"))?;
-    let mut encoder = dictionary.encoder();
-    progress.begin("index", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
-    while let Some(batch) = reader.next_batch()? {
-        let codes = encoder.encode(&batch.activations);
-        if spill.is_none() {
-            let l0 = codes.values.len() as f64 / codes.rows() as f64;
-            sampled = sample_size(choice.tokens, options.coactive_rows, l0);
-            let expected = (l0 * choice.tokens as f64).ceil() as u64;
-            spill = Some(Spill::create(folder, dictionary.d_sae, how_many(expected, dictionary.d_sae))?);
-        }
-        for i in 0..batch.len() {
-            let (features, values) = codes.row(i);
-            by_token.append(batch.documents[i], batch.positions[i], features, values)?;
-            if let Some(token) = batch.tokens.get(i) {
-                counts.add(*token, features.len());
-            }
-        }
-        let Some(spill) = &mut spill else { break };
-        add(&batch, &codes, &mut tokens, spill, |row, features, values| {
-            if in_sample(row, choice.tokens, sampled) {
-                sample.push_row(features, values);
-            }
-        })?;
-        progress.advance(tokens.len() as u64, "");
-        if progress.stop_requested() {
-            return Err(Error::stopped("the index was not finished; an older one is kept"));
-        }
-    }
-    by_token.finish()?;
-    progress.end(&format!("{} tokens of {} documents", tokens.len(), tokens.documents()));
-    let spill = spill.ok_or_else(|| Error::data("there are no rows to index"))?;
-    let coactivity = Coactivity::new(sample, dictionary.d_sae);
-    Ok(Encoded { tokens, buckets: spill.finish()?, coactivity, counts })
-}
-
-fn add(
-    batch: &RowBatch,
-    codes: &Codes,
-    tokens: &mut Tokens,
-    spill: &mut Spill,
-    mut each: impl FnMut(u64, &[u32], &[f32]),
-) -> Result<()> {
-    for i in 0..batch.len() {
-        let row = tokens.len() as u32;
-        let (document, position) = (batch.documents[i], batch.positions[i]);
-        tokens.push(document, position, batch.tokens.get(i).copied())?;
-        let (features, values) = codes.row(i);
-        for (&feature, &value) in features.iter().zip(values) {
-            if !value.is_finite() {
-                return Err(Error::data(format!(
-                    "feature {feature} is {value} on document {document}, position {position}, expected a finite number: \
-                     the dictionary's weights or the activation are too large"
-                )));
-            }
-            spill.add(feature, row, value)?;
-        }
-        each(u64::from(row), features, values);
-    }
-    Ok(())
-}
-
 /// The inverted index to be; none if rows are not tokens.
 fn inverted(encoded: &mut Encoded, features: usize, folder: &Path) -> Result<Option<Inverted>> {
     let counts = std::mem::take(&mut encoded.counts);
     if counts.is_empty() { Ok(None) } else { Inverted::create(folder, counts, features).map(Some) }
-}
-
-/// What the pass over the features is made from.
-struct FeaturePass<'a> {
-    describer: Describer<'a>,
-    buckets: &'a Buckets,
-    labels: &'a [Option<String>],
-    inverted: Option<Inverted>,
-}
-
-impl FeaturePass<'_> {
-    /// Writes the tables; every feature's neighbours. `each` is shown every example.
-    fn write(
-        mut self,
-        folder: &Path,
-        progress: &mut dyn Progress,
-        each: &mut dyn FnMut(&ExampleRow),
-    ) -> Result<Vec<Vec<(u32, f32)>>> {
-        let (describer, all_features) = (&self.describer, self.describer.norms.len());
-        let mut neighbours = Vec::with_capacity(all_features);
-        let mut features = FeatureWriter::create(&folder.join("features.parquet"))?;
-        let mut examples = ExampleWriter::create(&folder.join("examples.parquet"))?;
-        let mut activations = ActivationWriter::create(&folder.join("activations-00000.parquet"))?;
-        progress.begin("features", Some(all_features as u64), "features");
-        for index in 0..self.buckets.len() {
-            let bucket = self.buckets.take(index)?;
-            let all = bucket.features();
-            for start in all.clone().step_by(CHUNK) {
-                for Description { mut row, examples: shown } in
-                    describer.describe(&bucket, start..all.end.min(start + CHUNK))
-                {
-                    row.first_row = activations.rows();
-                    row.label = self.labels.get(row.feature as usize).cloned().flatten();
-                    for one in describer.activations(&bucket, row.feature) {
-                        activations.append(&[one])?;
-                    }
-                    if let Some(inverted) = &mut self.inverted {
-                        let of = bucket.of(row.feature as usize);
-                        inverted.add(row.feature, of, describer.tokens.tokens())?;
-                    }
-                    neighbours.push(row.neighbours.clone());
-                    features.append(row)?;
-                    shown.iter().for_each(&mut *each);
-                    shown.into_iter().try_for_each(|example| examples.append(example))?;
-                }
-                progress.advance(all.end.min(start + CHUNK) as u64, "");
-                if progress.stop_requested() {
-                    return Err(Error::stopped("the index was not finished; an older one is kept"));
-                }
-            }
-        }
-        progress.end(&format!("{} activations", activations.rows()));
-        features.finish()?;
-        examples.finish()?;
-        activations.finish()?;
-        if let Some(inverted) = self.inverted {
-            inverted.finish(&folder.join(storage::token_features::FILE))?;
-        }
-        Ok(neighbours)
-    }
 }
 
 /// So that a run shows text without its dataset.

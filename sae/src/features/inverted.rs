@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use storage::token_features::{TokenFeatureRow, TokenFeatureWriter};
 
-use super::summary::Activations;
+use super::tally::FiredToken;
 use crate::{Error, Result};
 
 /// One spilled pair: token u32, feature u32, count u32, mean f32, little endian.
@@ -68,8 +68,6 @@ pub struct Inverted {
     ends: Vec<u32>,
     files: Vec<(PathBuf, BufWriter<File>)>,
     written: Vec<u64>,
-    /// Token and value of one feature's activations; kept for its room.
-    fired: Vec<(u32, f32)>,
 }
 
 impl Inverted {
@@ -90,28 +88,21 @@ impl Inverted {
         };
         let files = (0..ends.len()).map(open).collect::<Result<Vec<_>>>()?;
         let written = vec![0; files.len()];
-        Ok(Self { occurrences: counts.occurrences, ends, files, written, fired: Vec::new() })
+        Ok(Self { occurrences: counts.occurrences, ends, files, written })
     }
 
-    /// Adds a feature; `tokens` is the token of every row.
+    /// Adds a feature with the tokens it fires on, by token.
     ///
     /// # Errors
     /// A disk that is full or fails.
-    pub fn add(&mut self, feature: u32, activations: Activations<'_>, tokens: &[u32]) -> Result<()> {
-        let fired = activations.rows.iter().zip(activations.values);
-        let token = |(row, value): (&u32, &f32)| Some((*tokens.get(*row as usize)?, *value));
-        self.fired.clear();
-        self.fired.extend(fired.filter_map(token));
-        // Stable: the sums are made in row order, so they are the same whatever the number of threads.
-        self.fired.sort_by_key(|(token, _)| *token);
-        for same in self.fired.chunk_by(|a, b| a.0 == b.0) {
-            let sum: f64 = same.iter().map(|(_, value)| f64::from(*value)).sum();
+    pub fn add(&mut self, feature: u32, fired: &[FiredToken]) -> Result<()> {
+        for on in fired {
             let mut record = [0; RECORD];
-            record[..4].copy_from_slice(&same[0].0.to_le_bytes());
+            record[..4].copy_from_slice(&on.token.to_le_bytes());
             record[4..8].copy_from_slice(&feature.to_le_bytes());
-            record[8..12].copy_from_slice(&(same.len() as u32).to_le_bytes());
-            record[12..].copy_from_slice(&((sum / same.len() as f64) as f32).to_le_bytes());
-            let range = self.ends.partition_point(|end| *end < same[0].0);
+            record[8..12].copy_from_slice(&on.count.to_le_bytes());
+            record[12..].copy_from_slice(&on.mean.to_le_bytes());
+            let range = self.ends.partition_point(|end| *end < on.token);
             let (path, file) = &mut self.files[range];
             file.write_all(&record).map_err(|e| Error::io(path, e))?;
             self.written[range] += 1;
@@ -166,6 +157,8 @@ fn read(path: &Path, records: u64) -> Result<Vec<TokenFeatureRow>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::summary::Activations;
+    use super::super::tally::TokenTally;
     use super::*;
     use proptest::prelude::*;
     use storage::token_features::{self, FILE};
@@ -193,7 +186,8 @@ mod tests {
             let mut inverted = Inverted::with_ranges(folder.path(), counts, ends).unwrap();
             for (feature, rows) in rows_of.iter().enumerate() {
                 let values: Vec<f32> = rows.iter().map(|row| value(feature, *row)).collect();
-                inverted.add(feature as u32, Activations { rows, values: &values }, &tokens).unwrap();
+                let fired = TokenTally::default().count(Activations { rows, values: &values }, &tokens);
+                inverted.add(feature as u32, &fired).unwrap();
             }
             let path = folder.path().join(FILE);
             inverted.finish(&path).unwrap();

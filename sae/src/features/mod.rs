@@ -18,6 +18,7 @@ mod best;
 mod buckets;
 mod coactive;
 mod describe;
+mod encode;
 mod examples;
 mod find;
 mod heads;
@@ -27,9 +28,11 @@ mod map;
 mod publish;
 mod rows;
 mod summary;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;
+mod write;
 
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use find::{FoundBy, FoundFeature, FoundFeatures, find};

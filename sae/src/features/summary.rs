@@ -1,4 +1,4 @@
-//! What one feature does over all indexed tokens: how often, how strongly, on which tokens.
+//! What one feature does over all indexed tokens: how often and how strongly.
 
 use storage::features::HISTOGRAM_BINS;
 
@@ -20,20 +20,17 @@ pub struct Summary {
     pub max: f32,
     /// Tokens in each of the table's equal bins over (0, max], each open below and closed above.
     pub histogram: [u32; HISTOGRAM_BINS],
-    /// Its most frequent tokens with how often it fired on them; most frequent first, ties by token.
-    pub fires_on: Vec<(u32, u32)>,
 }
 
 impl Activations<'_> {
-    /// Statistics. `tokens` is the token of every row; if rows are not tokens it is empty, and so is
-    /// `fires_on`. `most_frequent` is how many tokens to list.
-    pub fn summarise(&self, tokens: &[u32], most_frequent: usize) -> Summary {
+    /// Statistics.
+    pub fn summarise(&self) -> Summary {
         let max = self.max();
         let mut histogram = [0; HISTOGRAM_BINS];
         for &value in self.values {
             histogram[part(value, max, HISTOGRAM_BINS)] += 1;
         }
-        Summary { mean: self.mean(), max, histogram, fires_on: self.fires_on(tokens, most_frequent) }
+        Summary { mean: self.mean(), max, histogram }
     }
 
     /// Largest value, 0 without activations.
@@ -45,17 +42,6 @@ impl Activations<'_> {
         let sum: f64 = self.values.iter().copied().map(f64::from).sum();
         if self.values.is_empty() { 0.0 } else { (sum / self.values.len() as f64) as f32 }
     }
-
-    fn fires_on(&self, tokens: &[u32], most_frequent: usize) -> Vec<(u32, u32)> {
-        let mut fired: Vec<u32> =
-            self.rows.iter().filter_map(|&row| tokens.get(row as usize).copied()).collect();
-        fired.sort_unstable();
-        let mut counts: Vec<(u32, u32)> =
-            fired.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect();
-        counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-        counts.truncate(most_frequent);
-        counts
-    }
 }
 
 /// The one of `parts` equal parts of (0, max] that holds `value`, from 0 = the weakest; each part is open
@@ -63,7 +49,9 @@ impl Activations<'_> {
 pub fn part(value: f32, max: f32, parts: usize) -> usize {
     // The product is exact, so a value on a boundary is not pushed over it by rounding.
     let place = f64::from(value) * parts as f64 / f64::from(max);
-    (place.ceil() as usize).clamp(1, parts) - 1
+    // Rounded up by hand: `ceil` is a call of the system's library on processors as old as the program allows.
+    let whole = place as usize;
+    (whole + usize::from((whole as f64) < place)).clamp(1, parts) - 1
 }
 
 #[cfg(test)]
@@ -73,22 +61,18 @@ mod tests {
     #[test]
     fn statistics_of_a_feature() {
         let (rows, values) = ([0, 2, 3, 5], [1.0, 4.0, 0.1, 0.05]);
-        let summary = Activations { rows: &rows, values: &values }.summarise(&[7, 1, 9, 7, 2, 2], 2);
+        let summary = Activations { rows: &rows, values: &values }.summarise();
         assert_eq!((summary.max, summary.mean), (4.0, 1.2875));
         let mut histogram = [0; HISTOGRAM_BINS];
         // Bins are 0.1 wide; 0.1 as f32 is a little more than a tenth.
         (histogram[9], histogram[39], histogram[1], histogram[0]) = (1, 1, 1, 1);
         assert_eq!(summary.histogram, histogram);
-        assert_eq!(summary.fires_on, [(7, 2), (2, 1)]);
     }
 
     #[test]
     fn a_dead_feature() {
-        let summary = Activations { rows: &[], values: &[] }.summarise(&[1, 2], 10);
-        assert_eq!(
-            summary,
-            Summary { mean: 0.0, max: 0.0, histogram: [0; HISTOGRAM_BINS], fires_on: vec![] }
-        );
+        let summary = Activations { rows: &[], values: &[] }.summarise();
+        assert_eq!(summary, Summary { mean: 0.0, max: 0.0, histogram: [0; HISTOGRAM_BINS] });
     }
 
     #[test]

@@ -70,6 +70,21 @@ impl Tokens {
         self.documents[self.document_index(row)].0
     }
 
+    /// Documents and positions of `rows`, which ascend, added to two lists.
+    pub fn places_of(&self, rows: &[u32], documents: &mut Vec<u32>, positions: &mut Vec<u32>) {
+        positions.extend(rows.iter().map(|&row| self.position(row)));
+        let (mut document, mut end) = (0, 0);
+        documents.extend(rows.iter().map(|&row| {
+            // Most rows are in the document of the row before.
+            if row >= end {
+                let index = self.document_index(row);
+                document = self.documents[index].0;
+                end = self.documents.get(index + 1).map_or(u32::MAX, |next| next.1);
+            }
+            document
+        }));
+    }
+
     /// Rows around `row`, at most `before` before it and `after` after it, in its document and without a gap
     /// in the positions (a row that was left out of the dataset ends the window).
     pub fn window(&self, row: u32, before: u32, after: u32) -> Range<u32> {
@@ -162,6 +177,12 @@ mod tests {
         assert_eq!(t.window(3, 24, 8), 3..5);
         assert_eq!(t.window(5, 24, 8), 5..6);
         assert_eq!([0, 2, 3, 4, 5].map(|r| t.document(r)), [2, 2, 5, 5, 9]);
+        for rows in [&[0, 2, 3, 4, 5][..], &[1, 5], &[4], &[]] {
+            let (mut documents, mut positions) = (vec![99], vec![98]);
+            t.places_of(rows, &mut documents, &mut positions);
+            assert_eq!(documents[1..], rows.iter().map(|&r| t.document(r)).collect::<Vec<_>>());
+            assert_eq!(positions[1..], rows.iter().map(|&r| t.position(r)).collect::<Vec<_>>());
+        }
     }
 
     #[test]
