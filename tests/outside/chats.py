@@ -90,7 +90,7 @@ def expected(source, messages):
 def main():
     render, *places = sys.argv[1:]
     jobs = [(name, kind, source, messages) for name, source in templates(places) for kind, messages in CONVERSATIONS.items()]
-    lines = "".join(json.dumps(dict(template=source, bos=BOS, eos=EOS, messages=messages)) + "\n"
+    lines = "".join(json.dumps(dict(template=source, bos=BOS, eos=EOS, messages=json.dumps(messages))) + "\n"
                     for _, _, source, messages in jobs)
     answers = subprocess.run([render], input=lines, capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(answers) == len(jobs)

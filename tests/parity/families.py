@@ -97,10 +97,11 @@ FAMILIES = {
     "mixtral-fused": ("MixtralForCausalLM", dict(MOE, num_local_experts=4, num_experts_per_tok=2)),
     "olmoe-fused": ("OlmoeForCausalLM", dict(MOE, num_experts=4)),
     "qwen2_moe-fused": ("Qwen2MoeForCausalLM", dict(MOE, num_experts=4, moe_intermediate_size=24, shared_expert_intermediate_size=36)),
-    # Several streams, embeddings of every block, layers that read the keys and values of earlier ones.
+    # Several streams, embeddings of every block, layers that read the keys and values of earlier ones. At the share 0.95 of the published
+    # models two of 40 units would pass, and transformers itself would differ by 1e-4 between f32 and f64.
     "gemma3n": ("Gemma3nForCausalLM", dict(TINY, num_hidden_layers=5, intermediate_size=[40, 24, 40, 24, 24], sliding_window=6,
                 vocab_size_per_layer_input=V - 8, hidden_size_per_layer_input=6, num_kv_shared_layers=2, laurel_rank=5,
-                activation_sparsity_pattern=[0.8, 0.0, 0.95, 0.0, 0.3], final_logit_softcapping=4.0, layer_types=[
+                activation_sparsity_pattern=[0.8, 0.0, 0.6, 0.0, 0.3], final_logit_softcapping=4.0, layer_types=[
                     "sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"])),
     "gemma3n-second-stream": ("Gemma3nForCausalLM", dict(TINY, vocab_size_per_layer_input=V, hidden_size_per_layer_input=6,
                 num_kv_shared_layers=0, laurel_rank=5, altup_active_idx=1, altup_num_inputs=3, altup_correct_scale=False)),

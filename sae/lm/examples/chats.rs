@@ -1,5 +1,5 @@
 //! Writes chats as templates write them. Each line of standard input is a JSON object of `template`, `bos`, `eos` and
-//! `messages`; each line of standard output one with `text`, or with `error`: what `tests/outside/chats.py` compares
+//! `messages`, the text of a list; each line of standard output one with `text`, or with `error`: what `tests/outside/chats.py` compares
 //! with Jinja for Python.
 
 use std::io::{BufRead as _, Write as _};
@@ -9,7 +9,7 @@ use lm::text::{Chat, ChatTemplate};
 fn rendered(line: &str) -> Result<String, String> {
     let job: serde_json::Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
     let text = |name: &str| job[name].as_str().unwrap_or_default();
-    let chat = Chat::from_json(&job["messages"].to_string())?;
+    let chat = Chat::from_json(text("messages"))?;
     ChatTemplate::new(text("template"), text("bos"), text("eos")).render(&chat).map_err(|e| e.to_string())
 }
 

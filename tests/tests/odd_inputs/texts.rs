@@ -104,6 +104,7 @@ fn inputs(at: &Path) {
     let inside: Vec<String> = DOCUMENTS.iter().map(|t| json!({"doc": {"text": t}}).to_string()).collect();
     put("inside.jsonl", inside.join("\n").as_bytes());
     put("nulls.jsonl", format!("{joined}\n{{\"text\": null}}\n{{\"url\": 1}}\n{{\"text\": 7}}\n").as_bytes());
+    put("python.jsonl", joined.replace(r#""text""#, r#""score": NaN, "text""#).as_bytes());
     let utf16: Vec<u8> = "\u{feff}text".encode_utf16().flat_map(u16::to_le_bytes).collect();
     put("utf16.txt", &utf16);
     let array = StringArray::from(DOCUMENTS.to_vec());
@@ -147,6 +148,7 @@ pub fn table(at: &Path) -> Table {
         row("gzip members one after another", "members.jsonl.gz", all(), scored()),
         row("blank lines between records", "blank.jsonl", all(), scored()),
         row("`.json` with a list of objects", "list.json", all(), scored()),
+        row("`NaN` in another field, as Python writes it", "python.jsonl", all(), scored()),
         row("CSV with quotes and Windows line ends", "quoted.csv", all(), scored()),
         row("Arrow stream of dictionary-encoded strings", "dictionary.arrow", all(), scored()),
         row("Arrow file of large strings", "large.arrow", all(), scored()),
@@ -170,7 +172,7 @@ pub fn table(at: &Path) -> Table {
     let tokens =
         Cell::Right("tokens that are neither masked nor negative", vec!["rows       3\n".to_owned()]);
     made.push(row("tokens with −100 and a mask", "tokens.jsonl", tokens, Cell::None));
-    let cases: [(&'static str, &str, &'static [&'static str]); 9] = [
+    let cases: [(&'static str, &str, &'static [&'static str]); 8] = [
         ("gzip that ends too early", "cut.jsonl.gz", &["cut.jsonl.gz", "cannot be read to its end"]),
         ("JSON lines whose last line is cut", "cut.jsonl", &["cut.jsonl", "line 3"]),
         ("CSV without a column of text", "columns.csv", &["its fields are prompt, answer", "--text-column"]),
@@ -182,13 +184,18 @@ pub fn table(at: &Path) -> Table {
             &["`input_ids` is a list of something other than whole numbers"],
         ),
         ("a mask of a different length", "mask.jsonl", &["`attention_mask` is not as long as the tokens"]),
-        ("a token beyond the vocabulary", "beyond.jsonl", &["1000000", "vocabulary"]),
         ("a name without an ending", "/dev/null", &["has a name without an ending"]),
     ];
     for (what, input, parts) in cases {
         let (harvest, score) = refused(parts);
         made.push(row(what, input, harvest, score));
     }
+    made.push(row(
+        "a token beyond the vocabulary",
+        "beyond.jsonl",
+        Cell::Refused(1, &["1000000", "vocabulary"]),
+        Cell::Refused(2, &["holds tokens; expected text"]),
+    ));
     let parts: &[&str] = &["standard input", "mkfifo"];
     made.push(row("standard input", "-", Cell::Refused(2, parts), Cell::Refused(2, parts)));
     made.push(row(

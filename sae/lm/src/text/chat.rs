@@ -8,8 +8,9 @@ use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind, State, context};
 
+use super::python::{json, python_method, strftime, today};
 use crate::model::text_of;
 use crate::{Error, Result};
 
@@ -146,10 +147,9 @@ impl ChatTemplate {
             .environment
             .as_ref()
             .map_err(|e| Error::request(format!("the model's chat template cannot be used: {e}")))?;
-        let mut size = String::new();
-        json(&chat.0, None, 0, &mut size);
+        let size = serde_json::to_string(&chat.0).map_or(0, |text| text.len() as u64);
         let mut environment = environment.clone();
-        environment.set_fuel(Some(FUEL + FUEL_PER_BYTE * size.len() as u64));
+        environment.set_fuel(Some(FUEL + FUEL_PER_BYTE * size));
         let rendered = environment.get_template(NAME).and_then(|template| template.render(context));
         rendered.map_err(|e| Error::data(format!("the model's chat template: {}", said(&e))))
     }
@@ -166,8 +166,9 @@ fn said(error: &minijinja::Error) -> String {
 fn environment(source: &str) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment
-        .set_unknown_method_callback(|_, value, method, arguments| python_method(value, method, arguments));
+    environment.set_unknown_method_callback(|state, value, method, arguments| {
+        python_method(state, value, method, arguments)
+    });
     environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
@@ -179,12 +180,10 @@ fn environment(source: &str) -> Result<Environment<'static>, minijinja::Error> {
             ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map
         )
     });
-    environment.add_filter("tojson", |value: Value, options: Kwargs| -> Result<String, minijinja::Error> {
-        let indent = options.get::<Option<usize>>("indent")?;
-        let mut text = String::new();
-        json(&value, indent, 0, &mut text);
-        Ok(text)
-    });
+    let tojson = |state: &State<'_, '_>, value: Value, options: Kwargs| -> Result<String, minijinja::Error> {
+        json(state, &value, options.get::<Option<usize>>("indent")?)
+    };
+    environment.add_filter("tojson", tojson);
     environment.add_template_owned(NAME, without_generation(source))?;
     Ok(environment)
 }
@@ -203,7 +202,7 @@ fn without_generation(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(at) = rest.find("{%") {
-        let Some(end) = rest[at..].find("%}") else { break };
+        let Some(end) = rest[at + 2..].find("%}").map(|end| end + 2) else { break };
         let tag = &rest[at..at + end + 2];
         let word = tag[2..tag.len() - 2].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
         out.push_str(&rest[..at]);
@@ -216,194 +215,6 @@ fn without_generation(source: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// Python's methods of texts and tables that Jinja for Rust does not have.
-fn python_method(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, minijinja::Error> {
-    let unknown = || minijinja::Error::new(ErrorKind::UnknownMethod, format!("there is no method {method}"));
-    let given = |i: usize| arguments.get(i).and_then(Value::as_str);
-    if value.kind() == ValueKind::Map {
-        let keys = || value.try_iter().into_iter().flatten();
-        return match (method, arguments) {
-            ("keys", []) => Ok(keys().collect()),
-            ("values", []) => keys().map(|key| value.get_item(&key)).collect(),
-            ("items", []) => {
-                keys().map(|key| Ok(Value::from(vec![key.clone(), value.get_item(&key)?]))).collect()
-            }
-            ("get", [key]) => Ok(found(value, key).unwrap_or_else(|| Value::from(()))),
-            ("get", [key, other]) => Ok(found(value, key).unwrap_or_else(|| other.clone())),
-            _ => Err(unknown()),
-        };
-    }
-    let Some(text) = value.as_str() else { return Err(unknown()) };
-    let any_of = |i: usize, test: &dyn Fn(&str) -> bool| -> Option<bool> {
-        match arguments.get(i)? {
-            one if one.as_str().is_some() => one.as_str().map(test),
-            several => Some(several.try_iter().ok()?.any(|one| one.as_str().is_some_and(test))),
-        }
-    };
-    let set = given(0).map(|set| set.to_owned());
-    let cut = |c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c));
-    let parts = |parts: &mut dyn Iterator<Item = &str>| parts.map(Value::from).collect::<Value>();
-    let limit = arguments.get(1).and_then(Value::as_i64).filter(|n| *n >= 0).map(|n| n as usize + 1);
-    Ok(match method {
-        "strip" => text.trim_matches(cut).into(),
-        "lstrip" => text.trim_start_matches(cut).into(),
-        "rstrip" => text.trim_end_matches(cut).into(),
-        "upper" => text.to_uppercase().into(),
-        "lower" => text.to_lowercase().into(),
-        "title" | "capitalize" => capitalised(text, method == "title").into(),
-        "startswith" => any_of(0, &|part| text.starts_with(part)).ok_or_else(unknown)?.into(),
-        "endswith" => any_of(0, &|part| text.ends_with(part)).ok_or_else(unknown)?.into(),
-        "removeprefix" => text.strip_prefix(given(0).ok_or_else(unknown)?).unwrap_or(text).into(),
-        "removesuffix" => text.strip_suffix(given(0).ok_or_else(unknown)?).unwrap_or(text).into(),
-        "split" => match (given(0), limit) {
-            (None, _) => parts(&mut text.split_whitespace()),
-            (Some(at), None) => parts(&mut text.split(at)),
-            (Some(at), Some(limit)) => parts(&mut text.splitn(limit, at)),
-        },
-        "rsplit" => {
-            let at = given(0).ok_or_else(unknown)?;
-            let mut all: Vec<&str> = text.rsplitn(limit.unwrap_or(usize::MAX), at).collect();
-            all.reverse();
-            parts(&mut all.into_iter())
-        }
-        "splitlines" => parts(&mut text.lines()),
-        "replace" => {
-            let (from, to) = (given(0).ok_or_else(unknown)?, given(1).ok_or_else(unknown)?);
-            match arguments.get(2).and_then(Value::as_i64) {
-                Some(times) if times >= 0 => text.replacen(from, to, times as usize).into(),
-                _ => text.replace(from, to).into(),
-            }
-        }
-        "find" => {
-            let at = text.find(given(0).ok_or_else(unknown)?);
-            at.map_or(-1, |at| text[..at].chars().count() as i64).into()
-        }
-        "count" => text.matches(given(0).ok_or_else(unknown)?).count().into(),
-        "isdigit" => (!text.is_empty() && text.chars().all(char::is_numeric)).into(),
-        "isspace" => (!text.is_empty() && text.chars().all(char::is_whitespace)).into(),
-        "join" => {
-            let all = arguments.first().ok_or_else(unknown)?.try_iter()?;
-            all.map(|part| part.to_string()).collect::<Vec<_>>().join(text).into()
-        }
-        _ => return Err(unknown()),
-    })
-}
-
-fn found(table: &Value, key: &Value) -> Option<Value> {
-    table.get_item(key).ok().filter(|value| !value.is_undefined())
-}
-
-/// The first letter large and the others small: of every word, or of the text.
-fn capitalised(text: &str, every_word: bool) -> String {
-    let mut first = true;
-    text.chars()
-        .flat_map(|c| {
-            let large = first && c.is_alphabetic();
-            first = if every_word { !c.is_alphabetic() } else { false };
-            if large { c.to_uppercase().collect::<Vec<_>>() } else { c.to_lowercase().collect() }
-        })
-        .collect()
-}
-
-/// JSON as Python's `json.dumps(…, ensure_ascii=False)` writes it.
-fn json(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) {
-    let line = |out: &mut String, depth: usize| {
-        if let Some(indent) = indent {
-            out.push('\n');
-            out.push_str(&" ".repeat(indent * depth));
-        }
-    };
-    // Python has no space after the comma at the end of a line.
-    let comma = if indent.is_some() { "," } else { ", " };
-    match value.kind() {
-        ValueKind::Undefined | ValueKind::None => out.push_str("null"),
-        ValueKind::Map => {
-            out.push('{');
-            for (i, key) in value.try_iter().into_iter().flatten().enumerate() {
-                out.push_str(if i > 0 { comma } else { "" });
-                line(out, depth + 1);
-                quoted(&key.to_string(), out);
-                out.push_str(": ");
-                json(&value.get_item(&key).unwrap_or_default(), indent, depth + 1, out);
-            }
-            if value.len() > Some(0) {
-                line(out, depth);
-            }
-            out.push('}');
-        }
-        ValueKind::Seq | ValueKind::Iterable => {
-            out.push('[');
-            for (i, item) in value.try_iter().into_iter().flatten().enumerate() {
-                out.push_str(if i > 0 { comma } else { "" });
-                line(out, depth + 1);
-                json(&item, indent, depth + 1, out);
-            }
-            if value.len() > Some(0) {
-                line(out, depth);
-            }
-            out.push(']');
-        }
-        ValueKind::String => quoted(value.as_str().unwrap_or_default(), out),
-        // As a text they are Python's: True and False.
-        ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-        _ => out.push_str(&value.to_string()),
-    }
-}
-
-fn quoted(text: &str, out: &mut String) {
-    // Neither escapes letters beyond ASCII, and both escape what JSON has to.
-    out.push_str(&serde_json::Value::from(text).to_string());
-}
-
-/// Year, month and day, by the system's clock, in UTC.
-fn today() -> (i64, u32, u32) {
-    let seconds =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    civil((seconds / 86400) as i64)
-}
-
-/// The date `days` after 1 January 1970.
-fn civil(days: i64) -> (i64, u32, u32) {
-    // Years begin in March here, so that a leap day is the last of its year.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = (day_of_year - (153 * month + 2) / 5 + 1) as u32;
-    let month = if month < 10 { month + 3 } else { month - 9 } as u32;
-    (year + era * 400 + i64::from(month <= 2), month, day)
-}
-
-fn strftime(format: &str, (year, month, day): (i64, u32, u32)) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let name = MONTHS[(month as usize + 11) % 12];
-    let short = &name[..3];
-    let parts = [
-        ("%Y", year.to_string()),
-        ("%m", format!("{month:02}")),
-        ("%d", format!("{day:02}")),
-        ("%B", name.to_owned()),
-        ("%b", short.to_owned()),
-        ("%y", format!("{:02}", year.rem_euclid(100))),
-    ];
-    parts.iter().fold(format.to_owned(), |text, (code, part)| text.replace(code, part))
 }
 
 #[cfg(test)]
@@ -450,6 +261,7 @@ mod tests {
             "FalseTrueTrue"
         );
         assert_eq!(render("{{ {'a': [1]} | tojson(indent=2) }}").unwrap(), "{\n  \"a\": [\n    1\n  ]\n}");
+        assert_eq!(render("{{ '<{}>'.format(messages | length) }}").unwrap(), "<3>");
         assert_eq!(render("{{ '</think>a</think>b'.split('</think>')[-1].lstrip('\\n') }}").unwrap(), "b");
         assert_eq!(
             render("{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}").unwrap(),
@@ -464,21 +276,18 @@ mod tests {
                 .unwrap(),
             "x"
         );
+        assert!(render("a {%} b").is_err(), "a tag of one sign");
+        let deep = "{% set n = namespace(x=[]) %}{% for i in range(500) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x | tojson }}";
+        assert!(render(deep).unwrap_err().contains("deep"));
+        assert!(render("{{ messages | tojson(indent=1000000000000) }}").unwrap_err().contains("indent"));
+        let huge = "{% set a = 'a' * 99999 %}{{ a.replace('a', a).replace('a', a) }}";
+        assert!(render(huge).unwrap_err().contains("perhaps it never ends"));
         let endless = "{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}";
         assert!(render(endless).unwrap_err().contains("perhaps it never ends"));
         let error = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
         assert!(error.contains("roles must alternate"), "{error}");
         let broken = ChatTemplate::new("{% if %}", "", "").render(&chat(TALK)).unwrap_err();
         assert!(matches!(broken, Error::Request(_)), "{broken}");
-    }
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(civil(0), (1970, 1, 1));
-        assert_eq!(civil(11_016), (2000, 2, 29));
-        assert_eq!(civil(20_454), (2026, 1, 1));
-        assert_eq!(strftime("%d %b %Y", (2026, 1, 9)), "09 Jan 2026");
-        assert_eq!(strftime("%B %d, %Y", (2024, 12, 31)), "December 31, 2024");
     }
 
     #[test]

@@ -58,10 +58,11 @@ pub(super) fn whole(
         Json::Array(items) => items,
         other => vec![other],
     };
+    // Messages must keep the order of their fields, which serde_json's tables do not.
+    let mut ordered = if items.iter().any(has_messages) { in_order(&text) } else { Vec::new() }.into_iter();
     let options = options.clone();
     let records = items.into_iter().zip(1..).map(move |(item, number)| {
-        // Messages must keep the order of their fields, which serde_json's tables do not.
-        let again = item.to_string();
+        let again = ordered.next().unwrap_or_default();
         Ok(fields(item, &again, replaced || halves, number, &options))
     });
     Ok(Box::new(records))
@@ -195,6 +196,22 @@ fn is_messages(items: &[Json]) -> bool {
     !items.is_empty() && items.iter().all(|item| item["role"].is_string())
 }
 
+fn has_messages(item: &Json) -> bool {
+    let is = |json: &Json| json.as_array().is_some_and(|items| is_messages(items));
+    item.as_object().is_some_and(|object| object.values().any(is))
+}
+
+/// The text of each item of a list, or of the one thing there is, with fields in their order.
+fn in_order(text: &str) -> Vec<String> {
+    let mended = Mended::of(text);
+    let text = mended.as_ref().map_or(text, |mended| &mended.text);
+    let one = |value: &minijinja::Value| serde_json::to_string(value).unwrap_or_default();
+    match serde_json::from_str::<Vec<minijinja::Value>>(text) {
+        Ok(items) => items.iter().map(one).collect(),
+        Err(_) => vec![text.to_owned()],
+    }
+}
+
 fn chat(line: &str, name: &str) -> Value {
     let mended = Mended::of(line);
     let table: serde_json::Result<HashMap<String, minijinja::Value>> =
@@ -224,5 +241,14 @@ mod tests {
         let right = serde_json::json!({"score": null, "text": "NaN \" Infinity", "range": [null, null, -1]});
         assert_eq!((json, halves), (right, false));
         assert!(parsed(r#"{"score": nan}"#).is_err(), "which nobody writes");
+    }
+
+    #[test]
+    fn messages_of_a_list_keep_the_order_of_their_fields() {
+        let text = r#"[{"text": "a"}, {"messages": [{"role": "user", "b": 1, "a": {"z": NaN, "y": 2}}]}]"#;
+        let right = r#"{"messages":[{"role":"user","b":1,"a":{"z":null,"y":2}}]}"#;
+        assert_eq!(in_order(text), [r#"{"text":"a"}"#, right]);
+        let (json, _) = parsed(text).unwrap();
+        assert!(!has_messages(&json[0]) && has_messages(&json[1]));
     }
 }

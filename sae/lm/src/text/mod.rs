@@ -13,6 +13,7 @@ mod documents;
 mod files;
 mod json;
 mod plain;
+mod python;
 mod reader;
 mod record;
 mod split;
