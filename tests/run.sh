@@ -23,6 +23,7 @@ part "building the tests" cargo test --workspace --no-run
 [ ${#failed[@]} -eq 0 ] || exit 1
 part "tests of the workspace" cargo test --workspace --no-fail-fast
 part "other programs" tests/outside/run.sh
+part "licences and sources" tests/supply/run.sh
 
 printf '\n'
 printf '%s\n' "${times[@]}"

@@ -94,6 +94,11 @@ pub enum Place {
         /// Folder of the graph.
         graph: PathBuf,
     },
+    /// Probes of labelled prompts.
+    Probes {
+        /// Folder of the probes.
+        probes: PathBuf,
+    },
     /// One expert's page.
     Expert {
         /// Folder of the dataset.
@@ -110,7 +115,7 @@ impl Place {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Runs => None,
-            Self::Graph { graph } => Some(graph),
+            Self::Graph { graph: folder } | Self::Probes { probes: folder } => Some(folder),
             Self::Curves { run }
             | Self::Features { run }
             | Self::Map { run }
@@ -134,6 +139,7 @@ impl Place {
         match self {
             Self::Runs => Self::Runs,
             Self::Graph { .. } => Self::Graph { graph: at },
+            Self::Probes { .. } => Self::Probes { probes: at },
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
             Self::Map { .. } => Self::Map { run: at },
@@ -182,6 +188,7 @@ impl fmt::Display for Place {
         match self {
             Self::Runs => f.write_str("#runs"),
             Self::Graph { graph } => write!(f, "{}#graph", graph.display()),
+            Self::Probes { probes } => write!(f, "{}#probes", probes.display()),
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
             Self::Map { run } => write!(f, "{}#map", run.display()),
@@ -265,11 +272,12 @@ impl Address {
             None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
             None if place == "experts" => Place::Experts { dataset: path.clone() },
             None if place == "graph" => Place::Graph { graph: path.clone() },
+            None if place == "probes" => Place::Probes { probes: path.clone() },
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
                     "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
-                     #document=N&token=N, #experts, #expert=LAYER:EXPERT and #graph."
+                     #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph and #probes."
                 ));
             }
         };
@@ -300,6 +308,7 @@ mod tests {
             Place::Experts { dataset: run.clone() },
             Place::Expert { dataset: run.clone(), layer: 2, expert: 11 },
             Place::Graph { graph: run.clone() },
+            Place::Probes { probes: run.clone() },
         ] {
             let read = Address::parse(&place.to_string()).unwrap();
             assert_eq!(read, Address { folder: run.clone(), place: Some(place) });

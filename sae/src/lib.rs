@@ -24,6 +24,7 @@
 //! | which features lead to a prediction | [`trace`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | a small language model of your own | [`lm::pretrain::run`] |
+//! | a world whose features are known | [`synth::World`] |
 //!
 //! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.
 //! The same seed gives the same bits for any number of threads.
@@ -72,6 +73,7 @@ pub mod probe;
 pub mod prompt;
 mod rows;
 pub mod saebench;
+pub mod synth;
 pub mod trace;
 pub mod train;
 

@@ -64,17 +64,20 @@ pub fn png(svg: &str, scale: f32, software: &str) -> Result<Picture> {
 
 /// The fonts, and who notes the letters that none of them has.
 fn options(missing: &Arc<Mutex<BTreeSet<char>>>) -> Options<'static> {
-    let mut options = Options { font_family: "Ubuntu".to_owned(), ..Options::default() };
+    let mut options = Options::default();
     let fonts = options.fontdb_mut();
     fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
+    let own = fonts.faces().find_map(|face| face.families.first()).map(|(name, _)| name.clone());
+    let own = own.unwrap_or_default();
     fonts.load_system_fonts();
     for set in [
         resvg::usvg::fontdb::Database::set_sans_serif_family,
         resvg::usvg::fontdb::Database::set_serif_family,
         resvg::usvg::fontdb::Database::set_monospace_family,
     ] {
-        set(fonts, "Ubuntu Light");
+        set(fonts, &own);
     }
+    options.font_family = own;
     let (fallback, missing) = (FontResolver::default_fallback_selector(), Arc::clone(missing));
     options.font_resolver.select_fallback = Box::new(move |letter, used, fonts| {
         let found = fallback(letter, used, fonts);

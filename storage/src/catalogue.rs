@@ -10,8 +10,8 @@ use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, check, claims, codes, comparison, documents, evaluation,
-    examples, experts, explanations, feature_activations, features, graph, history, index, manifest, map,
-    matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary, work,
+    examples, experts, explanations, feature_activations, features, graph, history, index, judged, manifest,
+    map, matching, metrics, notes, probe as probes, routing, run, sweep, token_features, vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -216,6 +216,12 @@ fn run() -> FolderDoc {
             record::<check::CheckLayer>("check.json, `layers`"),
             record::<check::Spread>("check.json, `encoder_norms`, `decoder_norms` and `thresholds`"),
             table::<explanations::Explanation>("explanations/NAME.parquet"),
+            with_note(
+                record::<judged::AnswerLine>("explanations/NAME/answers.jsonl, a line"),
+                "Only of explanations by a language model, as are the next two.",
+            ),
+            table::<judged::JudgementRow>("explanations/NAME/judgements.parquet"),
+            table::<judged::ExplanationScoreRow>("explanations/NAME/scores.parquet"),
             record::<notes::Note>("notes.json, `notes`"),
             record::<claims::Claim>("claims.json, `claims`"),
             record::<claims::ClaimScores>("claims.json, `claims`, `scores`"),

@@ -1,11 +1,11 @@
-//! Finding datasets, runs and graphs in a folder.
+//! Finding datasets, runs, graphs and probes in a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, JOURNAL, MANIFEST};
 use crate::error::{Error, Result};
-use crate::{graph, run};
+use crate::{graph, probe, run};
 
 /// How deep [`find_folders`] looks.
 const DEPTH: usize = 4;
@@ -21,6 +21,8 @@ pub enum FoundKind {
     Run,
     /// It has `graph.json` of `sae trace`.
     Graph,
+    /// It has `probe.json` of `sae probe`.
+    Probes,
 }
 
 /// A folder of ours.
@@ -32,7 +34,7 @@ pub struct Found {
     pub kind: FoundKind,
 }
 
-/// Finds datasets, runs and graphs in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
+/// Finds datasets, runs, graphs and probes in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
 /// over; a `root` that cannot is an error.
 ///
 /// # Errors
@@ -73,6 +75,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<Found>) {
         Some(FoundKind::Run)
     } else if folder.join(graph::FILE).is_file() && folder.join(graph::NODES).is_file() {
         Some(FoundKind::Graph)
+    } else if folder.join(probe::FILE).is_file() {
+        Some(FoundKind::Probes)
     } else {
         None
     };

@@ -95,6 +95,7 @@ pub mod graph;
 pub mod history;
 pub mod index;
 mod json;
+pub mod judged;
 mod layout;
 mod lock;
 pub mod manifest;

@@ -22,7 +22,7 @@ pub struct Job {
 }
 
 const TRAIN: &str =
-    "--data data --d-sae 48 --k 6 --batch 64 --tokens 6000 --checkpoint-every 15 --log-every 5 --out out/run";
+    "--data data --d-sae 48 --batch 64 --tokens 6000 --checkpoint-every 15 --log-every 5 --out out/run";
 
 macro_rules! train {
     ($name:literal, $options:literal) => {
@@ -68,13 +68,13 @@ pub const JOBS: [Job; 19] = [
         resume: None,
         whole: finished_dataset,
     },
-    train!("train topk", "--method topk"),
-    train!("train batch-topk", "--method batch-topk"),
-    train!("train feature-choice", "--method feature-choice --aux-rho 0.5"),
-    train!("train gradient", "--method gradient"),
-    train!("train jumprelu", "--method jumprelu"),
-    train!("train gated", "--method gated"),
-    train!("train matryoshka", "--method matryoshka --widths 16,48"),
+    train!("train topk", "--method topk --k 6"),
+    train!("train batch-topk", "--method batch-topk --k 6"),
+    train!("train feature-choice", "--method feature-choice --k 6 --aux-rho 0.5"),
+    train!("train gradient", "--method gradient --k 6"),
+    train!("train jumprelu", "--method jumprelu --sparsity-coefficient 0.5"),
+    train!("train gated", "--method gated --sparsity-coefficient 0.5"),
+    train!("train matryoshka", "--method matryoshka --k 6 --widths 16,48"),
     Job {
         name: "sweep",
         before: &[],

@@ -27,6 +27,15 @@ if command -v chromium >/dev/null; then
 else
     skip "pages in a browser" "no chromium"
 fi
+# Templates of published models, which llama.cpp's Python package brings along in its source distribution.
+mkdir "$work/templates"
+if "$work/venv/bin/pip" install -q jinja2 &&
+    "$work/venv/bin/pip" download -q --no-deps --no-binary llama-cpp-python -d "$work/templates" llama-cpp-python; then
+    [ -x "$(dirname "$sae")/examples/chats" ] || cargo build -q --example chats
+    "$work/venv/bin/python" tests/outside/chats.py "$(dirname "$sae")/examples/chats" "$work"/templates/*.tar.gz
+else
+    skip "chat templates against Jinja for Python" "no package registry within reach, or no llama-cpp-python in it"
+fi
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
 # Probes by scikit-learn, and SAEBench's files by its schemas.
 if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 zstandard ||

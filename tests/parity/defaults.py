@@ -11,22 +11,23 @@ import sys
 
 from transformers import CONFIG_MAPPING
 
-FAMILIES = """arcee deepseek_v2 deepseek_v3 gemma2 gemma3_text gpt2 gpt_neox gpt_oss granite granitemoe granitemoeshared llama ministral
-ministral3 mistral mixtral monet olmo2 olmo3 olmoe phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3""".split()
+FAMILIES = """arcee deepseek_v2 deepseek_v3 gemma gemma2 gemma3_text gemma3n_text gemma4_text gemma4_unified_text gpt2 gpt_neox gpt_oss granite
+granitemoe granitemoeshared llama ministral ministral3 mistral mistral4 mixtral monet olmo2 olmo3 olmoe phi3 qwen2 qwen2_5_vl_text qwen2_moe qwen2_vl_text
+qwen3 qwen3_moe qwen3_vl_text smollm3""".split()
 
-FIELDS = """activation_function attention_bias attention_multiplier attn_logit_softcapping bos_token_id clip_qkv decoder_sparse_step
-embedding_multiplier eos_token_id final_logit_softcapping first_k_dense_replace head_dim hidden_act hidden_activation hidden_size
-intermediate_size kv_lora_rank layer_norm_eps layer_norm_epsilon logits_scaling max_position_embeddings max_window_layers mlp_bias
+FIELDS = """activation_function altup_active_idx altup_correct_scale altup_num_inputs attention_bias attention_k_eq_v attention_multiplier attn_logit_softcapping bos_token_id clip_qkv decoder_sparse_step
+embedding_multiplier enable_moe_block eos_token_id final_logit_softcapping first_k_dense_replace head_dim hidden_act hidden_activation hidden_size hidden_size_per_layer_input
+intermediate_size kv_lora_rank laurel_rank layer_norm_eps layer_norm_epsilon logits_scaling max_position_embeddings max_window_layers mlp_bias
 moe_intermediate_size n_embd n_group n_head n_inner n_layer n_positions n_routed_experts n_shared_experts no_rope_layer_interval
-norm_topk_prob num_attention_heads num_experts num_experts_per_tok num_hidden_layers num_key_value_heads num_local_experts
+norm_topk_prob num_attention_heads num_experts num_experts_per_tok num_hidden_layers num_key_value_heads num_kv_shared_layers num_local_experts
 original_max_position_embeddings q_lora_rank qk_nope_head_dim qk_rope_head_dim qkv_bias query_pre_attn_scalar residual_multiplier
 rms_norm_eps routed_scaling_factor scale_attn_by_inverse_layer_idx scale_attn_weights shared_expert_intermediate_size
-shared_intermediate_size sliding_window tie_word_embeddings topk_group topk_method use_parallel_residual use_sliding_window v_head_dim
-vocab_size""".split()
+shared_intermediate_size sliding_window tie_word_embeddings topk_group topk_method use_double_wide_mlp use_parallel_residual
+use_sliding_window v_head_dim vocab_size vocab_size_per_layer_input""".split()
 
 
-# Classes that make a stretched rotary embedding where none is given; the others make a plain one.
-STRETCHED = ("gpt_oss", "ministral3")
+# Classes that make a stretched rotary embedding, or one of another base, where none is given.
+STRETCHED = ("gpt_oss", "ministral3", "mistral4", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
 
 
 # The configuration class that comes with Monet's checkpoints, which transformers does not have.

@@ -23,6 +23,8 @@ YARN = dict(rope_type="yarn", rope_theta=1e4, factor=8.0, original_max_position_
 LATENT = dict(MOE, n_routed_experts=8, moe_intermediate_size=24, kv_lora_rank=20, qk_nope_head_dim=10, qk_rope_head_dim=8,
               v_head_dim=12, n_shared_experts=2, first_k_dense_replace=1, num_key_value_heads=4, n_group=4, topk_group=2)
 
+TINY = dict(SMALL, hidden_size=24, head_dim=8, intermediate_size=32)
+
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4)
 
 FAMILIES = {
@@ -95,6 +97,39 @@ FAMILIES = {
     "mixtral-fused": ("MixtralForCausalLM", dict(MOE, num_local_experts=4, num_experts_per_tok=2)),
     "olmoe-fused": ("OlmoeForCausalLM", dict(MOE, num_experts=4)),
     "qwen2_moe-fused": ("Qwen2MoeForCausalLM", dict(MOE, num_experts=4, moe_intermediate_size=24, shared_expert_intermediate_size=36)),
+    # Several streams, embeddings of every block, layers that read the keys and values of earlier ones.
+    "gemma3n": ("Gemma3nForCausalLM", dict(TINY, num_hidden_layers=5, intermediate_size=[40, 24, 40, 24, 24], sliding_window=6,
+                vocab_size_per_layer_input=V - 8, hidden_size_per_layer_input=6, num_kv_shared_layers=2, laurel_rank=5,
+                activation_sparsity_pattern=[0.8, 0.0, 0.95, 0.0, 0.3], final_logit_softcapping=4.0, layer_types=[
+                    "sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"])),
+    "gemma3n-second-stream": ("Gemma3nForCausalLM", dict(TINY, vocab_size_per_layer_input=V, hidden_size_per_layer_input=6,
+                num_kv_shared_layers=0, laurel_rank=5, altup_active_idx=1, altup_num_inputs=3, altup_correct_scale=False)),
+    "gemma4": ("Gemma4ForCausalLM", dict(TINY, num_hidden_layers=5, sliding_window=6, vocab_size_per_layer_input=V,
+               hidden_size_per_layer_input=6, num_kv_shared_layers=2, use_double_wide_mlp=True, global_head_dim=16,
+               final_logit_softcapping=4.0, layer_types=[
+                   "sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"])),
+    # Keys that are values, experts next to an MLP, no embeddings of the blocks.
+    "gemma4-experts": ("Gemma4ForCausalLM", dict(TINY, sliding_window=6, hidden_size_per_layer_input=0, attention_k_eq_v=True,
+                       num_global_key_value_heads=1, global_head_dim=16, enable_moe_block=True, num_experts=6, top_k_experts=2,
+                       moe_intermediate_size=20, layer_types=["sliding_attention", "full_attention", "full_attention"])),
+    "gemma4-pictures": ("Gemma4ForConditionalGeneration", dict(text_config=dict(TINY, sliding_window=6, vocab_size_per_layer_input=V,
+                        hidden_size_per_layer_input=6, global_head_dim=12), vision_config=None, audio_config=None)),
+    "gemma4-unified": ("Gemma4UnifiedForConditionalGeneration", dict(text_config=dict(TINY, sliding_window=6, global_head_dim=16,
+                       attention_k_eq_v=True, num_global_key_value_heads=1), vision_config=None, audio_config=None)),
+    "gemma": ("GemmaForCausalLM", dict(SMALL, head_dim=12, hidden_act="gelu")),
+    "arcee": ("ArceeForCausalLM", dict(SMALL, rope_parameters=YARN)),
+    "mistral4": ("Mistral4ForCausalLM", dict(LATENT, q_lora_rank=14, n_shared_experts=1, num_experts_per_tok=2, rope_parameters=dict(
+                 YARN, original_max_position_embeddings=32, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1))),
+    "qwen2_vl-pictures": ("Qwen2VLForConditionalGeneration", dict(text_config=dict(SMALL, rope_parameters=dict(
+                          rope_type="default", rope_theta=1e4, mrope_section=[1, 1, 2])), vision_config=dict(depth=1, embed_dim=8, hidden_size=32,
+                          num_heads=2, patch_size=4))),
+    "qwen2_5_vl-pictures": ("Qwen2_5_VLForConditionalGeneration", dict(text_config=dict(SMALL, tie_word_embeddings=True, rope_parameters=dict(
+                            rope_type="default", rope_theta=1e4, mrope_section=[1, 1, 2])), tie_word_embeddings=True, vision_config=dict(depth=1,
+                            hidden_size=8, intermediate_size=8, num_heads=2, patch_size=4, out_hidden_size=32, fullatt_block_indexes=[0]))),
+    "qwen3_vl-pictures": ("Qwen3VLForConditionalGeneration", dict(text_config=dict(SMALL, head_dim=12, rope_parameters=dict(
+                          rope_type="default", rope_theta=1e4, mrope_section=[2, 2, 2])), vision_config=dict(depth=1, hidden_size=8,
+                          intermediate_size=8, num_heads=2, patch_size=4, out_hidden_size=32, num_position_embeddings=16,
+                          deepstack_visual_indexes=[0]))),
 }
 
 
@@ -103,12 +138,15 @@ def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     normal = lambda t: torch.randn(t.shape, generator=generator)
     with torch.no_grad():
-        stored = [(n, b) for n, b in model.named_buffers() if "correction" in n]
+        stored = [(n, b) for n, b in model.named_buffers() if "correction" in n or "layer_scalar" in n]
         for name, p in list(model.named_parameters()) + stored:
             if p.ndim >= 2:
                 p.copy_(normal(p) * (0.7 if "embed" in name or "wte" in name else 1.2 / p.shape[-1] ** 0.5))
             else:
                 p.add_(normal(p) * (0.05 if "correction" in name else 0.3))
+            # What they read is divided by the width (AltUp) or its root (Gemma 4's router).
+            if "modality_router" in name or "router.scale" in name:
+                p.mul_(8.0)
             p.copy_(p.half().float())
 
 
@@ -154,7 +192,9 @@ def run(name, out, seed):
     loss.backward()
     golden |= {"tokens": tokens.int(), "logits": logits.detach(), "loss": loss.detach().reshape(1)}
     for i, hidden in kept.items():
-        golden[f"hidden.{i}"], golden[f"gradient.{i}"] = hidden.detach(), hidden.grad
+        # Of several streams the active one, [streams, rows, len, d].
+        one = hidden.ndim == 3 or config.get_text_config().altup_active_idx
+        golden[f"hidden.{i}"], golden[f"gradient.{i}"] = [t if one is True else t[one] for t in (hidden.detach(), hidden.grad)]
     golden = {n: t.contiguous() for n, t in sorted(golden.items())}
     assert all(torch.isfinite(t).all() for t in golden.values()), name
     save_file(golden, folder / "golden.safetensors", metadata={"transformers": transformers.__version__, "torch": torch.__version__})

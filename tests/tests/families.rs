@@ -215,4 +215,34 @@ families! {
     mixtral_fused: "mixtral-fused",
     olmoe_fused: "olmoe-fused",
     qwen2_moe_fused: "qwen2_moe-fused",
+    gemma3n: "gemma3n",
+    gemma3n_second_stream: "gemma3n-second-stream",
+    gemma4: "gemma4",
+    gemma4_experts: "gemma4-experts",
+    gemma4_pictures: "gemma4-pictures",
+    gemma4_unified: "gemma4-unified",
+    gemma: "gemma",
+    arcee: "arcee",
+    mistral4: "mistral4",
+    qwen2_vl_pictures: "qwen2_vl-pictures",
+    qwen2_5_vl_pictures: "qwen2_5_vl-pictures",
+    qwen3_vl_pictures: "qwen3_vl-pictures",
+}
+
+/// A graph is traced through a model that is linear once its patterns and norms are held. These are not, and refuse.
+#[test]
+fn models_with_more_than_one_stream_cannot_be_traced() {
+    let text = Contexts {
+        rows: 1,
+        len: 4,
+        tokens: vec![5, 6, 7, 8],
+        segments: vec![1; 4],
+        positions: vec![0, 1, 2, 3],
+        origin: (0..4).map(|position| Some((0, position))).collect(),
+    };
+    assert!(decoder("gemma2").freeze(&text).is_ok() && decoder("gemma").freeze(&text).is_ok());
+    for name in ["gemma3n", "gemma3n-second-stream", "gemma4", "gemma4-experts", "gemma4-unified"] {
+        let error = decoder(name).freeze(&text).unwrap_err().to_string();
+        assert!(error.contains("cannot be traced"), "{name}: {error}");
+    }
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use storage::FoundKind;
 
-use super::{DatasetInfo, RunInfo, dataset, problem, run};
+use super::{DatasetInfo, RunInfo, dataset, probes, problem, run};
 use crate::load::Problem;
 
-/// Runs, datasets and graphs found in and below a folder.
+/// Runs, datasets, graphs and probes found in and below a folder.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     /// The folder that was opened.
@@ -19,6 +19,8 @@ pub struct Folder {
     pub datasets: Vec<DatasetEntry>,
     /// Attribution graphs, by name.
     pub graphs: Vec<GraphEntry>,
+    /// Probes of labelled prompts, by name.
+    pub probes: Vec<ProbesEntry>,
     /// A dictionary of a different program, where that is what was opened.
     pub foreign: Option<ForeignDictionary>,
     /// Run → dataset, as far as they are both here.
@@ -69,6 +71,17 @@ pub struct GraphEntry {
     pub info: Result<storage::graph::Graph, Problem>,
 }
 
+/// A folder of probes, readable or not.
+#[derive(Clone, Debug)]
+pub struct ProbesEntry {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Path below the opened folder.
+    pub name: String,
+    /// What was asked, or why that cannot be said.
+    pub info: Result<storage::probe::Probe, Problem>,
+}
+
 impl Folder {
     /// A dictionary of a different program, and no run or dataset.
     pub fn of_foreign(foreign: ForeignDictionary) -> Self {
@@ -77,7 +90,7 @@ impl Folder {
 
     /// Whether there is nothing of ours in it.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.datasets.is_empty() && self.graphs.is_empty()
+        self.runs.is_empty() && self.datasets.is_empty() && self.graphs.is_empty() && self.probes.is_empty()
     }
 
     /// The run in `path`.
@@ -243,6 +256,10 @@ pub fn find(root: &Path) -> Result<Folder, Problem> {
             FoundKind::Graph => {
                 let info = storage::graph::Graph::read(&path).map_err(problem);
                 folder.graphs.push(GraphEntry { path, name, info });
+            }
+            FoundKind::Probes => {
+                let info = probes::read_record(&path);
+                folder.probes.push(ProbesEntry { path, name, info });
             }
             // Opening an unfinished one fails with how far it came and what to do.
             FoundKind::Dataset | FoundKind::UnfinishedDataset => {

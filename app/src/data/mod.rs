@@ -20,6 +20,7 @@ pub mod history;
 pub mod matching;
 pub mod notes;
 pub mod plane;
+pub mod probes;
 pub mod routing;
 pub mod rows;
 pub mod run;
@@ -34,7 +35,7 @@ pub use features::{
     Columns, Example, ExampleRow, FeatureColumns, FeaturePage, FeatureRow, Points, TokenLists,
 };
 pub use firing::Firing;
-pub use folder::{DatasetEntry, Folder, GraphEntry, RunEntry};
+pub use folder::{DatasetEntry, Folder, GraphEntry, ProbesEntry, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
 pub use matching::Matching;
 pub use notes::Notes;

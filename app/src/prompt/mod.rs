@@ -4,6 +4,7 @@
 //!
 //! [`Lane::Model`]: crate::load::Lane::Model
 
+pub mod explained;
 pub mod foreign;
 
 use std::path::Path;

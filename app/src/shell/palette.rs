@@ -245,8 +245,12 @@ fn places(folder: &Folder) -> impl Iterator<Item = Entry> {
         let place = Place::Graph { graph: graph.path.clone() };
         Entry::new(format!("Graph {}", graph.name), graph.path.display().to_string(), Action::Go(place))
     });
+    let probes = folder.probes.iter().map(|probes| {
+        let place = Place::Probes { probes: probes.path.clone() };
+        Entry::new(format!("Probes {}", probes.name), probes.path.display().to_string(), Action::Go(place))
+    });
     let of_datasets = folder.datasets.iter().flat_map(places_of_dataset);
-    folder.runs.iter().flat_map(places_of_run).chain(of_datasets).chain(graphs)
+    folder.runs.iter().flat_map(places_of_run).chain(of_datasets).chain(graphs).chain(probes)
 }
 
 fn places_of_run(run: &RunEntry) -> Vec<Entry> {

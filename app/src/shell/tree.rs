@@ -4,7 +4,7 @@ use egui::{RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
 
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::{DatasetEntry, Folder, GraphEntry, RunEntry, Status};
+use crate::data::{DatasetEntry, Folder, GraphEntry, ProbesEntry, RunEntry, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::runs::status_colour;
 use crate::widgets::{facts, format, method, notice, rule, table};
@@ -37,6 +37,13 @@ pub fn show(ui: &mut Ui, folder: &Folder, here: Option<&Place>, actions: &mut Ve
             heading(ui, "Graphs", folder.graphs.len());
             for graph in &folder.graphs {
                 show_graph(ui, graph, here, actions);
+            }
+        }
+        if !folder.probes.is_empty() {
+            ui.add_space(space::L);
+            heading(ui, "Probes", folder.probes.len());
+            for probes in &folder.probes {
+                show_probes(ui, probes, here, actions);
             }
         }
     });
@@ -163,6 +170,20 @@ fn show_graph(ui: &mut Ui, graph: &GraphEntry, here: Option<&Place>, actions: &m
     };
     let shown = Line { name: &graph.name, right: &right, dot: Some(dot), indent: 0.0, hover: &hover };
     line(ui, &shown, here, Place::Graph { graph: graph.path.clone() }, actions);
+}
+
+fn show_probes(ui: &mut Ui, probes: &ProbesEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
+    let p = palette(ui);
+    let (dot, right, hover) = match &probes.info {
+        Ok(info) => {
+            let hover =
+                format!("{}\n{} · {}", probes.path.display(), info.model, info.dictionaries.join(", "));
+            ((p.good, "complete"), format!("{} dictionaries", info.dictionaries.len()), hover)
+        }
+        Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
+    };
+    let shown = Line { name: &probes.name, right: &right, dot: Some(dot), indent: 0.0, hover: &hover };
+    line(ui, &shown, here, Place::Probes { probes: probes.path.clone() }, actions);
 }
 
 struct Line<'a> {

@@ -131,11 +131,13 @@ impl Workspace {
 }
 
 /// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are
-/// any; of a folder with nothing but graphs, the first.
+/// any; of a folder with nothing but graphs or probes, the first.
 fn first_places(folder: &Folder) -> Vec<Place> {
     let mut places = Vec::new();
     let first_graph = folder.graphs.first().map(|graph| Place::Graph { graph: graph.path.clone() });
-    if !folder.runs.is_empty() || (folder.datasets.is_empty() && first_graph.is_none()) {
+    let first_probes = folder.probes.first().map(|probes| Place::Probes { probes: probes.path.clone() });
+    let first_other = first_graph.or(first_probes);
+    if !folder.runs.is_empty() || (folder.datasets.is_empty() && first_other.is_none()) {
         places.push(Place::Runs);
     }
     let indexed = folder.runs.iter().find(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
@@ -146,7 +148,7 @@ fn first_places(folder: &Folder) -> Vec<Place> {
         places.extend(
             folder.datasets.first().map(|d| Place::Dataset { dataset: d.path.clone(), document: None }),
         );
-        places.extend(first_graph);
+        places.extend(first_other);
     }
     places
 }

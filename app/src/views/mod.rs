@@ -13,6 +13,7 @@ pub mod features;
 pub mod graph;
 pub mod map;
 pub mod matching;
+pub mod probes;
 pub mod prompt;
 pub mod runs;
 mod scene;
@@ -74,6 +75,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
         Place::Claim { run, feature } => Box::new(claim::ClaimView::new(run, *feature)),
         Place::Graph { graph } => Box::new(graph::GraphView::new(graph)),
+        Place::Probes { probes } => Box::new(probes::ProbesView::new(probes)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Matching { run, with } => Box::new(matching::MatchingView::new(run, with)),
         Place::Feature { run, .. } | Place::Example { run, .. } => {

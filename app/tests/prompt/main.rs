@@ -7,6 +7,7 @@
 mod common;
 
 mod changes;
+mod explained;
 mod looks;
 mod places;
 mod reading;

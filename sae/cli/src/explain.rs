@@ -1,4 +1,6 @@
-//! `sae explain`: explanations of features, by rules of tokens or imported from other tools.
+//! `sae explain`: explanations of features, by rules of tokens, by a language model, or imported from other tools.
+
+mod by_model;
 
 use std::path::PathBuf;
 
@@ -6,14 +8,17 @@ use clap::Args;
 
 use super::kept::Indexed;
 use super::{Output, Session};
-use sae::Result;
+use by_model::ByModel;
+use sae::{Error, Result};
 use sae::explain::import::{self, ImportOptions};
 use sae::explain::{self, ExplainOptions};
 
-/// Explain an indexed run's features by rules of tokens, with scores on documents that the rules were not
-/// made from
+/// Explain an indexed run's features by rules of tokens, or with --url by a language model, with scores on
+/// documents that the explanations were not made from
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sae explain topk\n  sae explain topk --import batch-0.jsonl\n  \
+    sae explain topk --url http://127.0.0.1:8080 --model qwen3-8b --number 50\n  \
+    sae explain topk --url https://openrouter.ai/api/v1 --model vendor/name --key-env OPENROUTER_API_KEY --yes\n  \
     sae explain gpt2-res/blocks.5.hook_resid_pre --data data --out gpt2-5")]
 pub struct Command {
     /// Indexed run (see `sae index`); with --out also a dictionary of a different program (a folder, a file, or
@@ -26,18 +31,21 @@ pub struct Command {
     /// Least F1 and least correlation of a rule that is kept
     #[arg(long, default_value_t = ExplainOptions::default().least, value_name = "SHARE")]
     least: f64,
-    /// Import another tool's explanations instead: Neuronpedia's export (.jsonl, .json), or feature, text,
-    /// score, method, author (.jsonl, .csv)
+    /// Import another tool's explanations instead: Neuronpedia's export (.jsonl, .json), delphi's folder of results, or feature,
+    /// text, score, method, author (.jsonl, .csv)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "least"])]
     import: Option<PathBuf>,
-    /// Name of the imported source; a source of the same name is replaced [default: the file's name]
-    #[arg(long, requires = "import")]
+    /// Name of the imported source, or of the language model's; a source of the same name is replaced [default: the file's
+    /// name, the model's name]
+    #[arg(long)]
     name: Option<String>,
-    /// Layer or source id to take from a Neuronpedia export of several
+    /// Layer, source id or hook to take from an export of several
     #[arg(long, requires = "import", value_name = "ID")]
     layer: Option<String>,
     #[command(flatten)]
     indexed: Indexed,
+    #[command(flatten)]
+    by_model: ByModel,
 }
 
 impl Command {
@@ -45,7 +53,16 @@ impl Command {
     ///
     /// # Errors
     /// A run without an index, a dataset or a file of explanations that cannot be read; an interruption.
-    pub fn run(self, session: &mut Session) -> Result<Output> {
+    pub fn run(mut self, session: &mut Session) -> Result<Output> {
+        if self.by_model.is_wanted() {
+            let model = self.indexed.take_model();
+            let options = self.by_model.options(model, self.name, self.data.clone(), session)?;
+            let run = self.indexed.run(&self.run, self.data.as_deref(), true, session)?;
+            return by_model::run(&run, &options, session);
+        }
+        if self.name.is_some() && self.import.is_none() {
+            return Err(Error::request("--name is for --import and --url"));
+        }
         let run = self.indexed.run(&self.run, self.data.as_deref(), true, session)?;
         if let Some(file) = self.import {
             let options = ImportOptions { file, name: self.name, layer: self.layer };

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Output, Session, import_dictionary, inputs};
 use sae::features::{self, IndexOptions};
-use sae::{Progress as _, Result};
+use sae::{Error, Progress as _, Result};
 
 /// Where results about a dictionary of a different program are kept.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(super) struct Indexed {
     #[arg(long, value_name = "RUN", requires = "data")]
     out: Option<PathBuf>,
     /// With --out: model for the logits of the index [default: the one that made the dataset]
-    #[arg(long, value_name = "DIR", requires = "out")]
+    #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// With --out: leave the logits out of the index; no model is loaded
     #[arg(long, requires = "out", conflicts_with = "model")]
@@ -47,10 +47,15 @@ pub(super) struct Indexed {
 }
 
 impl Indexed {
+    /// Takes `--model` for a command that means something else by it.
+    pub(super) fn take_model(&mut self) -> Option<String> {
+        self.model.take()
+    }
+
     /// The run of that name; with `--out` the run that is made of it and indexed on `data`, with a map if `map`.
     ///
     /// # Errors
-    /// As [`Kept::source`] and [`features::index`].
+    /// `--model` without `--out`; as [`Kept::source`] and [`features::index`].
     pub(super) fn run(
         self,
         name: &str,
@@ -59,6 +64,9 @@ impl Indexed {
         session: &mut Session,
     ) -> Result<PathBuf> {
         let makes = self.out.is_some();
+        if self.model.is_some() && !makes {
+            return Err(Error::request("--model is for the index that --out makes").with_remedy("give --out too"));
+        }
         let run = Kept { out: self.out }.source(name, data, session)?;
         if makes {
             let options = IndexOptions {

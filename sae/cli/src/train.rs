@@ -129,10 +129,13 @@ impl Command {
             return Err(Error::request("--config asks for one run, which cannot be cut into shards")
                 .with_remedy("write a sweep: docs/sweeps.md"));
         }
-        if self.resume && self.config.is_none() && self.data.is_none() {
-            return Ok(report(&train::resume(&self.out, &mut session.progress)?));
-        }
+        let own = self.out.join(train::CONFIG_FILE);
         let base = match &self.config {
+            // What a run is resumed with is compared with what it began with, so an option is never ignored.
+            None if self.resume && self.data.is_none() && own.exists() => train::read_config_file(&own)?,
+            None if self.resume && self.data.is_none() => {
+                return Ok(report(&train::resume(&self.out, &mut session.progress)?));
+            }
             None => TrainConfig::default(),
             Some(path) => train::read_config_file(path)?,
         };

@@ -61,6 +61,8 @@ pub enum Purpose {
     Pieces = 19,
     /// Examples and load tests: made-up data.
     Samples = 20,
+    /// Made worlds: what fires in a row; position: row.
+    Worlds = 40,
 }
 
 /// A stream of random numbers; made by [`generator`].

@@ -12,6 +12,7 @@
 //! | [`text`] | documents of files, packed into contexts |
 //! | [`model`] | configurations, weights, tokenizers and decoders |
 //! | [`pretrain`] | training of small mixtures of experts |
+//! | [`remote`] | language models behind a server |
 //! | [`embedded`] | the default model and corpus, inside the program |
 //!
 //! The library never prints, never exits and never panics on input. Long work reports to a [`Progress`] and asks it whether to stop.
@@ -41,6 +42,7 @@ mod error;
 pub mod model;
 pub mod pretrain;
 pub mod progress;
+pub mod remote;
 pub mod text;
 
 pub use error::{Error, Problem, Result};

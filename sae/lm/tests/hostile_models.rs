@@ -3,7 +3,7 @@
 //! normal run; what one costs is counted by the allocator.
 //!
 //!     SAE_FUZZ_CASES=1000000 cargo test --test hostile_models -- --nocapture
-//!     SAE_FUZZ_READER=gguf …                    one reader alone: safetensors, gguf, config.json
+//!     SAE_FUZZ_READER=gguf …                    one reader alone: safetensors, gguf, config.json, "chat template", chats
 //!     SAE_FUZZ_CASE=4711 cargo test --test hostile_models -- --nocapture         # one case of each reader
 
 #![allow(clippy::panic, clippy::print_stdout, clippy::needless_pass_by_value, clippy::unwrap_used)]
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use common::{Subject, cases, hostile};
 use fixture::File;
 use lm::model::{Config, Decoder, Gguf, Weights};
+use lm::text::{Chat, ChatTemplate};
 
 /// A llama-like model with two experts, a byte-level tokenizer and every group of encodings.
 fn gguf() -> Vec<u8> {
@@ -162,6 +163,36 @@ fn read_config(bytes: &[u8], weights: &Path, whole_model: bool) -> bool {
     Decoder::new(config, weights).is_ok()
 }
 
+/// Templates with all that published ones use.
+const TEMPLATES: [&str; 3] = [
+    "{%- set ns = namespace(last=0, system='') %}{%- for m in messages %}{%- if m.role == 'system' %}{%- set ns.system = m['content'] | trim %}\
+     {%- elif m.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}{{- bos_token }}\
+     {%- if tools is not none and tools is iterable %}{{ tools | tojson(indent=2) }}{%- endif %}\
+     {%- for m in messages if m.role != 'system' %}{{- '<|' ~ m.role ~ '|>' }}{%- if loop.index0 > ns.last and m.reasoning is defined %}\
+     {{- m.reasoning.strip('\\n') }}{%- endif %}{{- m['content'] + eos_token }}{%- endfor %}",
+    "{%- macro part(c) -%}{%- if c is string -%}{{ c }}{%- elif c is mapping -%}{% for k, v in c.items() %}{{ k }}={{ v }}{% endfor %}\
+     {%- elif c is none -%}{%- else -%}{% for p in c %}{{ p.text | default('?') }}{% endfor %}{%- endif -%}{%- endmacro -%}\
+     {%- if messages[0]['role'] == 'system' %}{%- set rest = messages[1:] %}{%- else %}{%- set rest = messages %}{%- endif %}\
+     {%- for m in rest %}{% generation %}{{ part(m.content).split('</think>')[-1].lstrip() }}{% endgeneration %}\
+     {%- if m.get('tool_calls') %}{{ m.tool_calls[0] | tojson }}{% endif %}{% if not loop.last %}{{ '-' * 3 }}{% else %}{% break %}{% endif %}{% endfor %}",
+    "{{ strftime_now('%d %b %Y') }}{% set all = messages | selectattr('role', 'equalto', 'user') | list %}{{ all | length }}\
+     {% for i in range(messages | length) %}{% set m = messages[i] %}{{ m.role | upper }}{{ m.content | string | replace('a', 'b') | first }}\
+     {{ loop.cycle('x', 'y') }}{% endfor %}{{ messages | map(attribute='role') | join(',') }}",
+];
+
+const CHATS: [&str; 3] = [
+    r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi <you>"}, {"role": "assistant", "content": "Hello.", "reasoning": "\nHm.\n"}]"#,
+    r#"[{"role": "user", "content": [{"type": "text", "text": "漢字 🙂"}, {"type": "image"}]}, {"role": "assistant", "content": null, "tool_calls": [{"name": "add", "arguments": {"a": 1, "b": [2.5, null, true]}}]}]"#,
+    r#"[{"role": "user", "content": "a\ud83d\ude00<think>b</think>c"}]"#,
+];
+
+/// A template at every chat: true if it writes one of them.
+fn render(template: &str, chats: &[&str]) -> bool {
+    let template = ChatTemplate::new(template, "<s>", "</s>");
+    let texts = chats.iter().filter_map(|chat| template.render(&Chat::from_json(chat).ok()?).ok());
+    texts.count() > 0
+}
+
 /// One test: memory is counted for the process.
 #[test]
 fn damaged_files_are_refused_or_read() {
@@ -184,5 +215,15 @@ fn damaged_files_are_refused_or_read() {
             .find(|(_, config)| config[..config.len().min(90)] == bytes[..bytes.len().min(90)]);
         let (folder, _) = family.unwrap_or(&families[turn % families.len()]);
         read_config(&bytes, folder, turn.is_multiple_of(20))
+    });
+    // Twice what a template may make of a chat; see `FUEL` in `text/chat.rs`.
+    let (fixed, each) = (32 << 20, 4096);
+    let templates = TEMPLATES.map(|template| template.as_bytes().to_vec());
+    let subject = Subject { name: "chat template", whole: &templates, header: 1 << 20, fixed, each };
+    hostile(&subject, cases(4000), |bytes| render(&String::from_utf8_lossy(&bytes), &CHATS));
+    let chats = CHATS.map(|chat| chat.as_bytes().to_vec());
+    let subject = Subject { name: "chats", whole: &chats, header: 1 << 20, fixed, each };
+    hostile(&subject, cases(4000), |bytes| {
+        TEMPLATES.iter().any(|template| render(template, &[&String::from_utf8_lossy(&bytes)]))
     });
 }

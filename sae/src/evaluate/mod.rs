@@ -15,6 +15,7 @@ mod pca;
 mod reconstruction;
 mod report;
 mod splice;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 mod threshold;

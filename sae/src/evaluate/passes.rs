@@ -287,7 +287,7 @@ fn replaced(
 ) -> Result<Tensor> {
     let decoder = setting.model.decoder();
     let layers = decoder.config().num_hidden_layers;
-    match (setting.hook.enters(), seen) {
+    match (setting.hook.enters(decoder.config()), seen) {
         (Some(first), Some(value)) => {
             let new = tap.at(&setting.hook, value)?.unwrap_or_else(|| value.clone());
             decoder.through(new, first..layers, contexts, &mut NoTap)

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use serde::Serialize;
 use storage::Dataset;
 
-use super::behaviour::{Behaviour, Replacement};
-use super::passes::{batches, collect, counted, stop};
+use super::passes::{batches, collect};
+use super::stand_in::{Measured, Stand, StandIn, Vectors};
 use super::{EvaluateOptions, choose_documents};
 use crate::rows::{RowReader, load_model};
 use crate::trace::Transcoders;
 use crate::{Error, Progress, Result};
-use lm::model::{Decoder, Hook, Site, Tap};
+use kernels::reduce;
+use lm::model::Decoder;
 use lm::text::Contexts;
 
 /// Tokens whose logits are held at a time.
@@ -68,26 +69,16 @@ pub fn together(
         collect(&batch, &mut documents)?;
     }
     let length = dataset.manifest().context_length;
-    let means = means(decoder, transcoders, batches(&model, documents.clone(), length)?)?;
-    let zeros: Means = means.iter().map(|(&layer, mean)| (layer, vec![0.0; mean.len()])).collect();
-    let (mut behaviour, mut agreed, mut asked, mut done) = (Behaviour::default(), 0_u64, 0_u64, 0);
+    let measured = Measured::All(transcoders);
+    let means = means(decoder, measured, batches(&model, documents.clone(), length)?)?;
+    let (mut agreed, mut asked) = (0_u64, 0_u64);
     progress.begin("evaluate together", Some(choice.tokens), "tokens");
-    for contexts in batches(&model, documents, length)? {
-        let contexts = contexts?;
-        let with = |put: Put<'_>| {
-            let mut tap = Replace { transcoders, contexts: &contexts, put, inputs: BTreeMap::new() };
-            decoder.residual(&contexts, decoder.config().num_hidden_layers, &mut tap)
-        };
-        let clean = with(Put::Nothing)?;
-        let others = [with(Put::Transcoded)?, with(Put::Constant(&zeros))?, with(Put::Constant(&means))?];
-        let places = counted(&contexts);
-        behaviour.add(&decoder.compare(&clean, &others, &contexts)?, &Replacement::ALL, &places);
-        let (same, all) = agreement(decoder, &clean, &others[0], &places)?;
+    let contexts = batches(&model, documents, length)?;
+    let behaviour = measured.behaviour(decoder, contexts, &means, progress, |clean, replaced, places| {
+        let (same, all) = agreement(decoder, clean, replaced, places)?;
         (agreed, asked) = (agreed + same, asked + all);
-        done += contexts.document_tokens() as u64;
-        progress.advance(done, "");
-        stop(progress)?;
-    }
+        Ok(())
+    })?;
     let figures = behaviour.figures().ok_or_else(|| {
         Error::data("no evaluated document has two tokens: there is no prediction to compare")
     })?;
@@ -105,43 +96,22 @@ pub fn together(
     })
 }
 
-/// A vector for each layer.
-type Means = BTreeMap<usize, Vec<f32>>;
-
 /// The mean output of each replaced MLP over the document tokens.
 fn means(
     decoder: &Decoder,
-    transcoders: &Transcoders,
+    measured: Measured<'_>,
     contexts: impl Iterator<Item = Result<Contexts>>,
-) -> Result<Means> {
-    /// Adds up outputs.
-    struct Sum<'a> {
-        layers: Vec<usize>,
-        contexts: &'a Contexts,
-        sums: &'a mut BTreeMap<usize, Vec<f64>>,
-    }
-    impl Tap for Sum<'_> {
-        fn wants(&self, hook: &Hook) -> bool {
-            hook.site == Site::MlpOut && self.layers.contains(&hook.layer)
-        }
-        fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
-            let d = value.dim(2)?;
-            let values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-            let sum = self.sums.entry(hook.layer).or_insert_with(|| vec![0.0; d]);
-            for (row, _) in
-                values.chunks_exact(d).zip(&self.contexts.origin).filter(|(_, origin)| origin.is_some())
-            {
-                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-            }
-            Ok(None)
-        }
-    }
-    let (mut sums, mut tokens) = (BTreeMap::new(), 0_u64);
+) -> Result<Vectors> {
+    let (mut sums, mut tokens) = (BTreeMap::<usize, Vec<f64>>::new(), 0_u64);
     for contexts in contexts {
         let contexts = contexts?;
-        tokens += contexts.origin.iter().flatten().count() as u64;
-        let mut tap = Sum { layers: transcoders.covered().collect(), contexts: &contexts, sums: &mut sums };
-        decoder.residual(&contexts, decoder.config().num_hidden_layers, &mut tap)?;
+        tokens += contexts.document_tokens() as u64;
+        let mut stand = Stand::new(measured, &contexts, StandIn::Seen);
+        decoder.residual(&contexts, decoder.config().num_hidden_layers, &mut stand)?;
+        for (layer, rows) in stand.outputs {
+            let sum = sums.entry(layer).or_insert_with(|| vec![0.0; decoder.config().hidden_size]);
+            reduce::add_column_sums(sum, &rows);
+        }
     }
     let mean = |sum: Vec<f64>| sum.into_iter().map(|x| (x / tokens.max(1) as f64) as f32).collect();
     Ok(sums.into_iter().map(|(layer, sum)| (layer, mean(sum))).collect())
@@ -170,63 +140,6 @@ fn agreement(decoder: &Decoder, clean: &Tensor, other: &Tensor, counted: &[bool]
         }
     }
     Ok((same, all))
-}
-
-/// What stands in place of the MLPs' outputs.
-#[derive(Clone, Copy)]
-enum Put<'a> {
-    Nothing,
-    Transcoded,
-    Constant(&'a Means),
-}
-
-/// Sees what transcoders read, and puts something in the place of what the MLPs write.
-struct Replace<'a> {
-    transcoders: &'a Transcoders,
-    contexts: &'a Contexts,
-    put: Put<'a>,
-    /// What the transcoders of the layers so far have read, `[places, d]`.
-    inputs: BTreeMap<usize, Vec<f32>>,
-}
-
-impl Replace<'_> {
-    fn places(&self) -> impl Iterator<Item = usize> + '_ {
-        self.contexts.origin.iter().enumerate().filter(|(_, origin)| origin.is_some()).map(|(i, _)| i)
-    }
-}
-
-impl Tap for Replace<'_> {
-    fn wants(&self, hook: &Hook) -> bool {
-        match self.put {
-            Put::Nothing => false,
-            _ => {
-                self.transcoders.reads(hook)
-                    || (hook.site == Site::MlpOut && self.transcoders.has(hook.layer))
-            }
-        }
-    }
-
-    fn at(&mut self, hook: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
-        let d = value.dim(2)?;
-        let mut values: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        if self.transcoders.reads(hook) {
-            let x = self.places().flat_map(|i| &values[i * d..(i + 1) * d]).copied().collect();
-            self.inputs.insert(hook.layer, x);
-            return Ok(None);
-        }
-        let rows = match self.put {
-            Put::Nothing => return Ok(None),
-            Put::Transcoded => self.transcoders.output(hook.layer, &self.inputs),
-            Put::Constant(means) => {
-                let mean = means.get(&hook.layer).cloned().unwrap_or_else(|| vec![0.0; d]);
-                mean.repeat(self.places().count())
-            }
-        };
-        for (i, row) in self.places().zip(rows.chunks_exact(d)) {
-            values[i * d..(i + 1) * d].copy_from_slice(row);
-        }
-        Ok(Some(Tensor::from_vec(values, value.shape(), value.device())?.to_dtype(value.dtype())?))
-    }
 }
 
 /// The dataset that the run or dictionary at `path` is measured on: `data`, or the one that a run names.

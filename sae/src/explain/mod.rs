@@ -16,12 +16,14 @@
 //! not kept: the feature has no explanation. F1 alone would not do, since a feature that fires at random on
 //! half of all tokens has an F1 of 2/3 with a rule that always applies; its correlation is 0.
 //!
+//! Explanations by a language model are in [`by_model`], scored next to the rules on the same passages.
 //! Rules that people write are in [`claims`]; those that were kept are scored here too, as explanations.
 //!
 //! One pass over the tokens and one over the activations by feature. Memory: 8 bytes per token, like the
 //! index that it is made from, and 12 bytes for every different pair of adjacent tokens (and as much per
 //! token while these are counted); activations one feature at a time.
 
+pub mod by_model;
 mod choose;
 pub mod claims;
 mod counts;

@@ -217,7 +217,7 @@ impl Index {
     }
 
     /// The activations of each of those features.
-    fn read(&self, features: Range<usize>) -> Result<Vec<Vec<ActivationRow>>> {
+    pub fn read(&self, features: Range<usize>) -> Result<Vec<Vec<ActivationRow>>> {
         let rows = self.spans[features.clone()].iter().map(|(_, rows)| rows).sum::<u64>();
         let first = self.spans[features.start].0;
         let mut all = read_rows(&self.activations, first..first + rows)?.into_iter().peekable();

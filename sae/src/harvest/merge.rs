@@ -54,7 +54,7 @@ pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
         made.datasets.push(folder);
     }
     if made.rows == 0 {
-        return Err(Error::request("the text has no tokens: all of its documents are empty"));
+        return Err(Error::request("the text has no tokens: it has no documents, or all of them are empty"));
     }
     remove(out, &shards, names)?;
     made.seconds = begun.elapsed().as_secs_f64();

@@ -25,4 +25,4 @@ pub use merge::merge;
 pub use run::{Harvested, run};
 pub use shard::Shard;
 pub(crate) use sink::{Sink, TableRows};
-pub(crate) use source::is_held_out;
+pub(crate) use source::{is_held_out, with_lengths};

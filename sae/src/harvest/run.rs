@@ -200,7 +200,7 @@ pub fn run(
     let rows = known.rows.iter().map(|d| u64::from(d.tokens)).sum();
     // A shard may have nothing to do where there are more shards than documents.
     if rows == 0 && config.shard.is_none() {
-        return Err(Error::request("the text has no tokens: all of its documents are empty"));
+        return Err(Error::request("the text has no tokens: it has no documents, or all of them are empty"));
     }
     if let Some(note) = set_aside(config, &known) {
         progress.remark(&note);
@@ -216,11 +216,18 @@ pub fn run(
 fn set_aside(config: &HarvestConfig, known: &DocumentLog) -> Option<String> {
     let (undecided, held_out) = known.undecided;
     let share = 100.0 * config.held_out_share;
-    let what = match held_out {
-        0 => format!("none of them was set aside ({share} % were to be)"),
-        n => format!("{n} of them were set aside ({share} % were to be)"),
+    let what = match (undecided, held_out) {
+        (1, 0) => "it was not set aside".to_owned(),
+        (1, _) => "it was set aside".to_owned(),
+        (_, 0) => "none of them was set aside".to_owned(),
+        (_, 1) => "1 of them was set aside".to_owned(),
+        (_, n) => format!("{n} of them were set aside"),
     };
-    (undecided > 0).then(|| format!("{undecided} documents do not say whether they are held out; {what}"))
+    let who = match undecided {
+        1 => "1 document does not say whether it is held out".to_owned(),
+        n => format!("{n} documents do not say whether they are held out"),
+    };
+    (undecided > 0).then(|| format!("{who}; {what} (the share was to be {share} %)"))
 }
 
 fn finish(model: &LanguageModel, sinks: Vec<Sink>, batches: u64, known: &DocumentLog) -> Result<()> {

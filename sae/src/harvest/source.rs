@@ -1,7 +1,7 @@
 //! The documents of a harvest as tokens, numbered, limited, and divided into training and held-out ones.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::PathBuf;
 
 use kernels::chance::{Purpose, generator, uniform};
 use storage::documents::DocumentRow;
@@ -9,7 +9,7 @@ use storage::documents::DocumentRow;
 use super::HarvestConfig;
 use super::sequences::{Sequences, Tokens};
 use super::shard::Share;
-use crate::Result;
+use crate::{Error, Result};
 use lm::model::Tokenizer;
 use lm::text::{self, Content, Document, Documents, Sequence};
 
@@ -142,12 +142,19 @@ impl Iterator for TokenSource<'_> {
 
 /// The files of the text with their lengths, for the manifest.
 pub(super) fn files(config: &HarvestConfig) -> Result<Vec<storage::TextSource>> {
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-    let files = text::files(&config.text)?;
-    Ok(files
-        .iter()
-        .map(|f| storage::TextSource { path: f.display().to_string(), bytes: length(f) })
-        .collect())
+    with_lengths(&text::files(&config.text)?)
+}
+
+/// Files with their lengths, for a manifest.
+///
+/// # Errors
+/// A file that is not there any more.
+pub(crate) fn with_lengths(files: &[PathBuf]) -> Result<Vec<storage::TextSource>> {
+    let source = |file: &PathBuf| {
+        let bytes = std::fs::metadata(file).map_err(|e| Error::io(file, e))?.len();
+        Ok(storage::TextSource { path: file.display().to_string(), bytes })
+    };
+    files.iter().map(source).collect()
 }
 
 #[cfg(test)]

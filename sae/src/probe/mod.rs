@@ -377,7 +377,20 @@ fn probe_sets(
         }
         progress.advance(done as u64 + 1, &set.name);
     }
-    progress.end(&format!("{} probes of {} sets", all.len(), sets.len()));
+    let without: Vec<&str> = sets
+        .iter()
+        .map(|set| set.name.as_str())
+        .filter(|name| !all.iter().any(|row: &ProbeRow| row.set == *name))
+        .collect();
+    progress.end(&format!("{} probes of {} sets", all.len(), sets.len() - without.len()));
+    if !without.is_empty() {
+        progress.remark(&format!(
+            "{} of {} sets have too few prompts of a class for the splits that were asked for, and no probe: {}",
+            without.len(),
+            sets.len(),
+            without.join(", ")
+        ));
+    }
     Ok(all)
 }
 

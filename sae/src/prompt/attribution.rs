@@ -78,7 +78,7 @@ impl Prompter {
         Ok(Attribution { target, value, effects })
     }
 
-    fn check(&self, reading: &Reading, target: Target) -> Result<()> {
+    pub(super) fn check(&self, reading: &Reading, target: Target) -> Result<()> {
         let (n, vocabulary) = (reading.len(), self.model.config().vocab_size);
         match target {
             Target::Loss if n < 2 => {

@@ -85,7 +85,7 @@ impl Effect {
 }
 
 impl Spread {
-    fn of(draws: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(super) fn of(draws: impl Iterator<Item = f64>) -> Option<Self> {
         let draws: Vec<f64> = draws.collect();
         let (low, high) = (draws.iter().copied().reduce(f64::min)?, draws.iter().copied().reduce(f64::max)?);
         Some(Self { mean: draws.iter().sum::<f64>() / draws.len() as f64, low, high })

@@ -7,6 +7,7 @@
 //!                   ▼            ▼
 //!              predictions   x' = x + Σ (c' − c) · W_dec  ──▶ Effect: KL, ‖δ‖/‖x‖, losses; random directions to compare
 //!                                                         └─▶ Continuation: the tokens that the model adds
+//!                      codes that go, many sets to a pass  ──▶ SufficientSet: few codes that keep a prediction
 //! ```
 //!
 //! What the dictionary misses is kept: a change is added to the true activation, never to the reconstruction.
@@ -16,7 +17,7 @@
 //!
 //! Values know nothing of the model: [`change`], [`predictions`], [`batch`], [`experts`], then [`reading`].
 //! [`prompter`] holds model and dictionary; its methods are where their subjects are: [`pass`], [`read`],
-//! [`plan`], [`effect`], [`attribution`], [`continuation`]. None of the files imports one that imports it.
+//! [`plan`], [`effect`], [`attribution`], [`continuation`], [`subsets`], [`sufficient`]. None of the files imports one that imports it.
 
 mod attribution;
 mod batch;
@@ -30,6 +31,8 @@ mod predictions;
 mod prompter;
 mod read;
 mod reading;
+mod subsets;
+mod sufficient;
 #[cfg(test)]
 mod tests;
 
@@ -42,3 +45,4 @@ pub use pass::{Direction, Intervention};
 pub use predictions::{Prediction, Shift};
 pub use prompter::{Prompter, PrompterInfo};
 pub use reading::Reading;
+pub use sufficient::{Measure, Member, Rest, SubsetValue, SufficientOptions, SufficientSet};

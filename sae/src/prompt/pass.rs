@@ -69,7 +69,7 @@ impl Prompter {
         let decoder = self.model.decoder();
         let layers = self.model.config().num_hidden_layers;
         // A hook between blocks lets the pass begin there; inside a block everything is computed again up to it.
-        if let Some(first) = self.hook.enters() {
+        if let Some(first) = self.hook.enters(decoder.config()) {
             return decoder.through(value.clone(), first..layers, &batch.contexts, &mut NoTap);
         }
         let mut tap = HookReplacement { hook: self.hook, replace: |_: &Tensor| Ok(Some(value.clone())) };

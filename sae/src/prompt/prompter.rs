@@ -19,6 +19,8 @@ pub struct Prompter {
     pub(super) norm_limit: Option<f32>,
     /// The strongest activation of each feature, `[F]`, if there is an index.
     pub(super) maxima: Option<Vec<f32>>,
+    /// The mean of each feature over all indexed tokens, those on which it does not fire included, `[F]`, if there is an index.
+    pub(super) means: Option<Vec<f32>>,
     shown: Vec<String>,
     bytes: Vec<Vec<u8>>,
 }
@@ -73,12 +75,13 @@ impl Prompter {
                 manifest.rows_are.name()
             ))
         })?;
-        let maxima = match source.record() {
-            Some(_) => maxima(path, source.dictionary.d_sae)?,
+        let indexed = match source.record() {
+            Some(_) => indexed(path, source.dictionary.d_sae)?,
             None => None,
         };
+        let (maxima, means) = indexed.unzip();
         let limit = source.record().and_then(|record| record.norm_limit).map(|limit| limit as f32);
-        Self::new(source.dictionary, model, named.parse()?, limit, maxima)
+        Ok(Self { means, ..Self::new(source.dictionary, model, named.parse()?, limit, maxima)? })
     }
 
     /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are not changed;
@@ -107,7 +110,7 @@ impl Prompter {
         }
         let bytes = model.tokenizer().token_bytes();
         let shown = bytes.iter().map(|bytes| shown(bytes)).collect();
-        Ok(Self { dictionary, model, hook, norm_limit, maxima, shown, bytes })
+        Ok(Self { dictionary, model, hook, norm_limit, maxima, means: None, shown, bytes })
     }
 
     /// The dictionary.
@@ -188,16 +191,19 @@ impl Prompter {
     }
 }
 
-/// Column `max` of the index, if there is one.
-fn maxima(dir: &Path, features: usize) -> Result<Option<Vec<f32>>> {
+/// The strongest activation and the mean over all tokens of every feature, if there is an index.
+fn indexed(dir: &Path, features: usize) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
     let Some(table) = Run::open(dir)?.features()? else { return Ok(None) };
-    let maxima = storage::features::FeatureColumns::read(&table, &["max"])?.max;
-    match maxima.len() == features {
-        true => Ok(Some(maxima)),
-        false => Err(Error::format(
+    let columns = storage::features::FeatureColumns::read(&table, &["max", "mean", "density"])?;
+    if columns.max.len() != features {
+        let found = columns.max.len();
+        return Err(Error::format(
             table.path(),
-            format!("has {} features, the dictionary has {features}", maxima.len()),
+            format!("has {found} features, the dictionary has {features}"),
         )
-        .with_remedy(format!("make the index again: sae index {}", dir.display()))),
+        .with_remedy(format!("make the index again: sae index {}", dir.display())));
     }
+    // The table's mean is over the tokens on which a feature fires.
+    let means = columns.mean.iter().zip(&columns.density).map(|(mean, density)| mean * density).collect();
+    Ok(Some((columns.max, means)))
 }

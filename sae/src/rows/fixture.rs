@@ -135,6 +135,19 @@ pub fn header(d: usize) -> Manifest {
 
 /// Writes a dataset; document numbers are 10, 11, … so that nobody takes them for indices.
 pub fn dataset(dir: &Path, header: Manifest, texts: &[Text], activations: &[f32], parts: usize) -> Dataset {
+    let words: Vec<String> = (0..50u32).map(|t| format!("w{t}")).collect();
+    dataset_of_words(dir, header, texts, activations, parts, &words)
+}
+
+/// The same with other texts of the tokens.
+pub fn dataset_of_words(
+    dir: &Path,
+    header: Manifest,
+    texts: &[Text],
+    activations: &[f32],
+    parts: usize,
+    words: &[String],
+) -> Dataset {
     let d = header.d_model;
     let mut rows = Vec::new();
     for (document, text) in texts.iter().enumerate() {
@@ -165,7 +178,7 @@ pub fn dataset(dir: &Path, header: Manifest, texts: &[Text], activations: &[f32]
     }
     written.push(write_documents(&mut writer, texts));
     let words: Vec<(String, Vec<u8>)> =
-        (0..50u32).map(|t| (format!("w{t}"), format!("w{t}").into_bytes())).collect();
+        words.iter().map(|word| (word.clone(), word.clone().into_bytes())).collect();
     let mut part =
         writer.next_part(schema::VOCABULARY, schema::vocabulary(), &Layout::small_table()).unwrap();
     part.write(&storage::vocabulary::to_batch(&words).unwrap()).unwrap();

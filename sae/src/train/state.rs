@@ -39,6 +39,8 @@ pub struct TrainState {
     pub w_dec: Parameter,
     /// `[d]`
     pub b_dec: Parameter,
+    /// Of a transcoder with a skip connection: its path past the features, W_skip `[d, d]`, a row per number of the output; else empty.
+    pub skip: Parameter,
     /// What some methods learn besides, `[F, n]`: `rule.own_parameters()` numbers per feature, none for most.
     pub own: Parameter,
     /// Tokens since each feature last fired, `[F]`.
@@ -85,6 +87,7 @@ impl TrainState {
             b_enc: Parameter::new(vec![0.0; features]),
             w_dec: Parameter::new(directions),
             b_dec: Parameter::new(b_dec),
+            skip: Parameter::new(Vec::new()),
             own: Parameter::new(Vec::new()),
             since_fired: vec![0; features],
             fired: Vec::new(),

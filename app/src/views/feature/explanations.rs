@@ -124,6 +124,14 @@ fn words(kind: &str) -> (&str, &'static str) {
             kind,
             "Correlation of the activation with what the explanation predicts, over all tokens; a rule predicts its mean activation where it applies, else 0",
         ),
+        "detection" => (
+            kind,
+            "Balanced accuracy: whether a language model that knows the explanation alone tells passages that the feature fires in from others; chance is 0.5",
+        ),
+        "fuzzing" => (
+            kind,
+            "Balanced accuracy: whether a language model that knows the explanation alone tells passages with the right tokens marked from others; chance is 0.5",
+        ),
         kind if kind.starts_with("eleuther_fuzz") => (
             kind,
             "Whether a language model that knows the explanation can tell texts with the right tokens marked from others; as defined by the source",

@@ -5,6 +5,7 @@
 
 mod changes;
 mod experts;
+mod explained;
 mod side;
 mod token;
 
@@ -16,6 +17,7 @@ use egui::{
 };
 
 use self::changes::Changes;
+use self::explained::Explained;
 use self::side::{Inputs, Side};
 use super::{Scene, View, ViewCommand};
 use crate::action::Action;
@@ -99,6 +101,7 @@ pub struct PromptView {
     logit: String,
     shade: Shade,
     changes: Changes,
+    explained: Explained,
     sampling: SamplingOptions,
     options: token::Options,
     /// A text to be read once the model is loaded.
@@ -123,6 +126,7 @@ impl PromptView {
             logit: String::new(),
             shade: Shade::default(),
             changes: Changes::default(),
+            explained: Explained::default(),
             sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
             proposed: None,
@@ -382,6 +386,8 @@ impl PromptView {
             },
         );
         follow = answer.follow.or(follow);
+        ui.add_space(space::L);
+        follow = self.explained.show(ui, side, opened, &labels).or(follow);
         if let Some(feature) = answer.shade {
             let same = self.shade == Shade::Feature(feature);
             self.shade = if same { Shade::Nothing } else { Shade::Feature(feature) };
@@ -457,6 +463,9 @@ impl View for PromptView {
         let (aim, changes, seed) = (self.aim(), self.changes.active(), self.sampling.seed);
         let asked = Inputs { engine, run: self.run.clone(), aim, changes, seed };
         let continues = std::mem::take(&mut self.continues);
+        if let Some(side) = self.sides.get(self.front) {
+            self.explained.logic(workers, side, &asked);
+        }
         for side in &mut self.sides {
             side.logic(workers, &asked);
             if continues {

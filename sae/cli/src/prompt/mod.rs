@@ -1,11 +1,13 @@
 //! `sae prompt`: a text through the model and a dictionary.
 
+mod explain;
 mod show;
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use self::explain::ExplainOptions;
 use self::show::{Answer, NamedContinuation, Order};
 use super::inputs::ModelOption;
 use super::{Output, Session};
@@ -22,7 +24,8 @@ use sae::{Error, Result};
     after_help = "Examples:\n  sae prompt topk --text 'The court held that the'                     features of every token\n  \
     sae prompt topk --text 'The court held that' --by loss               ordered by their effect on the loss\n  \
     sae prompt topk --text 'The court held that' --by 'logit: the'       … on the logit of ` the` after the last token\n  \
-    sae prompt topk --text 'The court' --ablate 12 --add 77=1.5 --tokens 20  continuations with and without"
+    sae prompt topk --text 'The court' --ablate 12 --add 77=1.5 --tokens 20  continuations with and without\n  \
+    sae prompt topk --text 'The court held' --explain ' that'           few features that keep a prediction"
 )]
 pub struct Command {
     /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
@@ -52,7 +55,7 @@ pub struct Command {
     /// included]
     #[arg(long, value_name = "POSITION", value_delimiter = ',')]
     at: Vec<usize>,
-    /// Random directions of the same length to compare with
+    /// Random directions of the same length, or with --explain random sets of the same size, to compare with
     #[arg(long, default_value_t = 5, value_name = "N")]
     controls: u16,
     /// Tokens to continue the text by, with and without the changes
@@ -65,7 +68,16 @@ pub struct Command {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
+    explain: ExplainOptions,
+    #[command(flatten)]
     model: ModelOption,
+}
+
+/// `TOKEN[@POSITION]`: a token and the token of the text that it follows, the last if none is given.
+fn placed(text: &str, prompter: &Prompter, reading: &Reading) -> Result<(u32, usize)> {
+    let place = text.rsplit_once('@').and_then(|(token, at)| Some((token, at.parse().ok()?)));
+    let (token, position) = place.unwrap_or((text, reading.len() - 1));
+    Ok((prompter.token(token)?, position))
 }
 
 fn strength(text: &str) -> std::result::Result<(u32, f32), String> {
@@ -114,7 +126,9 @@ impl Command {
                 continued.push(NamedContinuation { name, continuation });
             }
         }
+        let explained = self.explain.find(&prompter, &reading, self.controls, session)?;
         let answer = Answer {
+            explained,
             prompter: &prompter,
             reading: &reading,
             attribution,
@@ -134,7 +148,6 @@ impl Command {
 
     /// The target of the effects that `--by` orders by, if it does.
     fn target(&self, prompter: &Prompter, reading: &Reading) -> Result<Option<Target>> {
-        let last = reading.len() - 1;
         match self.by.as_str() {
             "activation" | "share" => Ok(None),
             "loss" => Ok(Some(Target::Loss)),
@@ -144,9 +157,8 @@ impl Command {
                         "--by is `{other}`, expected activation, share, loss, or logit:TOKEN[@POSITION]"
                     )));
                 };
-                let place = logit.rsplit_once('@').and_then(|(token, at)| Some((token, at.parse().ok()?)));
-                let (token, position) = place.unwrap_or((logit, last));
-                Ok(Some(Target::Logit { token: prompter.token(token)?, position }))
+                let (token, position) = placed(logit, prompter, reading)?;
+                Ok(Some(Target::Logit { token, position }))
             }
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::Output;
 use sae::prompt::{
     Attribution, Change, Continuation, Edit, Effect, Maximum, MaximumSource, Prompter, Reading, Sampling,
-    Spread, Target,
+    Spread, SufficientSet, Target,
 };
 
 /// Order of a token's features.
@@ -30,6 +30,7 @@ pub struct Answer<'a> {
     pub changes: Vec<Change>,
     pub maxima: Vec<Maximum>,
     pub effect: Option<Effect>,
+    pub explained: Option<SufficientSet>,
     pub sampling: Sampling,
     pub continued: Vec<NamedContinuation>,
 }
@@ -61,6 +62,9 @@ impl Answer<'_> {
         for (token, text) in self.prompter.texts(&self.reading.tokens).iter().enumerate() {
             let name = format!("{token} {text:?}");
             output.row(&name, self.features(token, by, top));
+        }
+        if let Some(set) = &self.explained {
+            super::explain::show(&mut output, set, self.prompter, self.reading);
         }
         if let Some(effect) = &self.effect {
             self.changed(&mut output, effect);
@@ -189,6 +193,7 @@ impl Answer<'_> {
             "effect_on": target,
             "tokens": tokens,
             "changed": effect,
+            "explained": self.explained.as_ref().map(|set| super::explain::json(set, self.prompter, self.reading)),
             "sampling": self.sampling,
             "continuations": continuations,
         })

@@ -7,12 +7,13 @@ use std::cell::RefCell;
 use candle_core::Tensor;
 
 use super::Site;
+use super::cache::LayerCache;
 use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeConfig, TensorLayout};
 use super::frozen::{FrozenAttention, FrozenNorm, Seen};
 use super::fused::{AttentionBranch, Join};
 use super::load::{BlockLoader, Linear, Norm};
 use super::monet::Gates;
-use super::ops::{Attend, AttentionMask, Heads, Past, Rotation, attention, mix, pattern, rope};
+use super::ops::{Attend, AttentionMask, Heads, Rotation, attention, mix, pattern, rope};
 use super::tap::Visitor;
 use crate::{Error, Result};
 
@@ -41,7 +42,18 @@ impl Batch {
 /// Where q, k and v come from.
 #[derive(Debug)]
 enum Projection {
-    Separate { q: Linear, k: Linear, v: Linear },
+    Separate {
+        q: Linear,
+        k: Linear,
+        v: Linear,
+    },
+    /// Values are what keys are before their norm (Gemma 4).
+    KeysAlone {
+        q: Linear,
+        k: Linear,
+    },
+    /// Keys and values are those of an earlier layer (Gemma 3n and 4).
+    Queries(Linear),
     Latent(Box<Latent>),
 }
 
@@ -66,7 +78,10 @@ pub(super) struct Attention {
     config: AttentionConfig,
     heads: Heads,
     projection: Projection,
-    qk_norm: Option<(Norm, Norm)>,
+    q_norm: Option<Norm>,
+    k_norm: Option<Norm>,
+    /// Without a gain.
+    v_norm: Option<Norm>,
     out: Linear,
 }
 
@@ -78,6 +93,16 @@ impl Attention {
     pub fn load(loader: &mut BlockLoader<'_, '_>, config: &AttentionConfig, d_model: usize) -> Result<Self> {
         let projection = match (config.latent, loader.layout()) {
             (Some(latent), _) => Projection::Latent(Box::new(Latent::load(loader, config, latent, d_model)?)),
+            (None, _) if config.shares.is_some() => Projection::Queries(query(loader, config, d_model)?),
+            (None, _) if config.keys_are_values => Projection::KeysAlone {
+                q: query(loader, config, d_model)?,
+                k: loader.linear(
+                    "self_attn.k_proj",
+                    config.kv_heads * config.d_head,
+                    d_model,
+                    config.qkv_bias,
+                )?,
+            },
             (None, TensorLayout::Llama) if loader.has("self_attn.qkv_proj.weight") => {
                 joined_by_rows(loader, config, d_model)?
             }
@@ -91,13 +116,17 @@ impl Attention {
             TensorLayout::Gpt2 => loader.transposed("attn.c_proj", d_model, width)?,
             TensorLayout::NeoX => loader.linear("attention.dense", d_model, width, config.out_bias)?,
         };
-        let qk_norm = match config.qk_norm {
-            None => None,
-            Some(norm) => {
-                let width = |heads: usize| if norm.per_head { config.d_head } else { heads * config.d_head };
-                let q = loader.norm("self_attn.q_norm", width(config.heads), norm.norm)?;
-                Some((q, loader.norm("self_attn.k_norm", width(config.kv_heads), norm.norm)?))
-            }
+        let mut norm_of = |name: &str, heads: usize| -> Result<Option<Norm>> {
+            let Some(norm) = config.qk_norm else { return Ok(None) };
+            let width = if norm.per_head { config.d_head } else { heads * config.d_head };
+            loader.norm(name, width, norm.norm).map(Some)
+        };
+        let q_norm = norm_of("self_attn.q_norm", config.heads)?;
+        let has_keys = config.shares.is_none();
+        let k_norm = if has_keys { norm_of("self_attn.k_norm", config.kv_heads)? } else { None };
+        let v_norm = match config.qk_norm {
+            Some(norm) if has_keys && config.value_norm => Some(Norm::plain(config.d_value, norm.norm.eps)?),
+            _ => None,
         };
         let sinks = match config.sinks {
             true => Some(Arc::new(loader.take("self_attn.sinks", &[config.heads])?.to_vec1()?)),
@@ -111,36 +140,60 @@ impl Attention {
             window: config.window,
             sinks,
         };
-        Ok(Self { config: config.clone(), heads, projection, qk_norm, out })
+        Ok(Self { config: config.clone(), heads, projection, q_norm, k_norm, v_norm, out })
     }
 
-    /// `x [rows, len, d_model]`, normed → what is added to the residual stream. With a `past` the tokens also
-    /// see those that are in it, and become part of it.
+    /// `x [rows, len, d_model]`, normed → what is added to the residual stream. With a `cache` of all blocks the
+    /// tokens also see those that are in it, and become part of it. `lent` has the keys and values of earlier
+    /// blocks that later ones read.
     ///
     /// # Errors
-    /// An error of the tap; an attention pattern that is asked for where a `past` is given; shapes that do
-    /// not fit.
+    /// An error of the tap; an attention pattern that is asked for where a `cache` is given; keys and values of a
+    /// block that has lent none; shapes that do not fit.
     pub fn forward(
         &self,
         x: &Tensor,
         batch: &Batch,
-        past: Option<&mut Past>,
+        cache: Option<&mut [LayerCache]>,
+        lent: &mut Vec<(usize, Tensor, Tensor)>,
         tap: &mut Visitor<'_>,
     ) -> Result<Tensor> {
-        let (q, k, v) = self.project(x)?;
+        let (q, own) = self.project(x)?;
         let q = tap.visit(Site::Q, q)?;
-        let k = tap.visit(Site::K, k)?;
-        let v = tap.visit(Site::V, v)?;
+        let own = match own {
+            None => None,
+            Some((k, v)) => Some((tap.visit(Site::K, k)?, tap.visit(Site::V, v)?)),
+        };
         let q = tap.visit(Site::RotQ, self.rotate(q, batch)?)?;
-        let k = tap.visit(Site::RotK, self.rotate(k, batch)?)?;
-        let z = if let Some(past) = past {
+        let own = match own {
+            None => None,
+            Some((k, v)) => Some((tap.visit(Site::RotK, self.rotate(k, batch)?)?, v)),
+        };
+        if let Some(cache) = cache {
             if tap.wants(Site::Pattern) {
                 let text = "the attention pattern of tokens that follow others is not kept whole";
                 return Err(Error::request(text));
             }
-            past.append(&k, &v, self.heads.kv_heads)?;
-            past.attend(&q, &self.heads, &batch.mask)?
-        } else if tap.wants(Site::Pattern) {
+            let source = self.config.shares.unwrap_or(tap.layer());
+            let cache = cache.get_mut(source).ok_or_else(|| missing(source))?;
+            if let Some((k, v)) = own {
+                cache.past.append(&k, &v, self.heads.kv_heads)?;
+            }
+            let z = cache.past.attend(&q, &self.heads, &batch.mask)?;
+            return self.out.forward(&tap.visit(Site::AttnZ, z)?);
+        }
+        let (k, v) = match (own, self.config.shares) {
+            (Some((k, v)), _) => (k, v),
+            (None, source) => {
+                let source = source.unwrap_or(tap.layer());
+                let found = lent.iter().find(|(layer, ..)| *layer == source);
+                found.map(|(_, k, v)| (k.clone(), v.clone())).ok_or_else(|| missing(source))?
+            }
+        };
+        if self.config.lends {
+            lent.push((tap.layer(), k.clone(), v.clone()));
+        }
+        let z = if tap.wants(Site::Pattern) {
             let pattern = tap.visit(Site::Pattern, pattern(&q, &k, &v, &self.heads, &batch.mask)?)?;
             mix(&pattern, &v, &self.heads)?
         } else {
@@ -164,7 +217,8 @@ impl Attention {
         let Projection::Separate { q, k, v } = &self.projection else { return Ok(None) };
         let trained = [q, k, v, &self.out].iter().any(|linear| linear.is_trained())
             || norm.is_some_and(Norm::is_trained);
-        if trained || self.config.clip.is_some() || tap.wants_any(&INSIDE) {
+        let plain = self.config.clip.is_none() && self.v_norm.is_none() && !self.config.lends;
+        if trained || !plain || tap.wants_any(&INSIDE) {
             return Ok(None);
         }
         let rotation = match &self.config.rope {
@@ -174,7 +228,7 @@ impl Attention {
         Ok(Some(AttentionBranch {
             norm: norm.cloned(),
             qkv: [q.clone(), k.clone(), v.clone()],
-            qk_norm: self.qk_norm.clone().map(|(q, k)| [q, k]),
+            qk_norm: self.q_norm.clone().zip(self.k_norm.clone()).map(|(q, k)| [q, k]),
             rotation,
             attend: Attend {
                 mask: batch.mask.clone(),
@@ -192,7 +246,7 @@ impl Attention {
     /// what it gives.
     ///
     /// # Errors
-    /// Values that are clipped, or made from latents.
+    /// Values that are clipped, normed, made from latents, or those of an earlier layer.
     pub fn freeze(
         &self,
         input_norm: Option<FrozenNorm>,
@@ -202,6 +256,9 @@ impl Attention {
     ) -> Result<FrozenAttention> {
         let reason = match &self.projection {
             _ if self.config.clip.is_some() => "clips its values",
+            _ if self.v_norm.is_some() => "norms its values",
+            Projection::KeysAlone { .. } => "uses its keys as its values",
+            Projection::Queries(_) => "reads the values of an earlier layer",
             Projection::Latent(_) => "makes its values from latents",
             Projection::Separate { v, .. } => {
                 return Ok(FrozenAttention {
@@ -221,19 +278,34 @@ impl Attention {
         )))
     }
 
-    /// Queries, keys and values before the rotation.
-    fn project(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
-        let (mut q, mut k, mut v) = match &self.projection {
-            Projection::Separate { q, k, v } => (q.forward(x)?, k.forward(x)?, v.forward(x)?),
-            Projection::Latent(latent) => latent.forward(x, &self.config)?,
+    /// Queries before the rotation, and keys and values if it has its own.
+    fn project(&self, x: &Tensor) -> Result<(Tensor, Option<(Tensor, Tensor)>)> {
+        let (q, own) = match &self.projection {
+            Projection::Separate { q, k, v } => (q.forward(x)?, Some((k.forward(x)?, v.forward(x)?))),
+            Projection::KeysAlone { q, k } => {
+                let k = k.forward(x)?;
+                (q.forward(x)?, Some((k.clone(), k)))
+            }
+            Projection::Queries(q) => (q.forward(x)?, None),
+            Projection::Latent(latent) => {
+                let (q, k, v) = latent.forward(x, &self.config)?;
+                (q, Some((k, v)))
+            }
         };
-        if let Some((q_norm, k_norm)) = &self.qk_norm {
-            (q, k) = (self.norm_heads(&q, q_norm)?, self.norm_heads(&k, k_norm)?);
+        let q = self.finished(q, self.q_norm.as_ref())?;
+        let Some((k, v)) = own else { return Ok((q, None)) };
+        Ok((q, Some((self.finished(k, self.k_norm.as_ref())?, self.finished(v, self.v_norm.as_ref())?))))
+    }
+
+    /// Normed and clipped.
+    fn finished(&self, mut x: Tensor, norm: Option<&Norm>) -> Result<Tensor> {
+        if let Some(norm) = norm {
+            x = self.norm_heads(&x, norm)?;
         }
-        if let Some(clip) = self.config.clip {
-            [q, k, v] = [q.clamp(-clip, clip)?, k.clamp(-clip, clip)?, v.clamp(-clip, clip)?];
+        match self.config.clip {
+            Some(clip) => Ok(x.clamp(-clip, clip)?),
+            None => Ok(x),
         }
-        Ok((q, k, v))
     }
 
     fn norm_heads(&self, x: &Tensor, norm: &Norm) -> Result<Tensor> {
@@ -252,9 +324,17 @@ impl Attention {
     }
 }
 
+fn missing(layer: usize) -> Error {
+    Error::data(format!("the keys and values of layer {layer} were not kept for the layers that read them"))
+}
+
+fn query(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Linear> {
+    loader.linear("self_attn.q_proj", c.heads * c.d_head, d, c.qkv_bias)
+}
+
 fn separate(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usize) -> Result<Projection> {
     Ok(Projection::Separate {
-        q: loader.linear("self_attn.q_proj", c.heads * c.d_head, d, c.qkv_bias)?,
+        q: query(loader, c, d)?,
         k: loader.linear("self_attn.k_proj", c.kv_heads * c.d_head, d, c.qkv_bias)?,
         v: loader.linear("self_attn.v_proj", c.kv_heads * c.d_value, d, c.qkv_bias)?,
     })

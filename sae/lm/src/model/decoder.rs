@@ -5,18 +5,20 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 
+use super::altup::Streams;
 use super::attention::Batch;
-use super::block::Block;
+use super::block::{Aside, Block};
 use super::cache::KeyValueCache;
 use super::config::RopeConfig;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
 use super::monet::MonetExperts;
 use super::ops::{AttentionMask, Compared, Rotation, Unembedding, linear};
+use super::per_layer::PerLayer;
 use super::tap::Visitor;
 use super::{Config, Hook, Site, Tap, Weights};
-use crate::Result;
 use crate::text::Contexts;
+use crate::{Error, Result};
 
 /// A decoder-only language model with taps at its hooks.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Decoder {
     config: Config,
     embedding: Tensor,
     positions: Option<Tensor>,
+    streams: Option<Streams>,
+    per_layer: Option<PerLayer>,
     blocks: Vec<Block>,
     norm: Norm,
     output: Tensor,
@@ -40,15 +44,23 @@ impl Decoder {
         let mut loader = Loader::new(&mut weights, &config);
         let embedding = loader.embedding(&config)?;
         let positions = if config.learned_positions { Some(loader.positions(&config)?) } else { None };
+        let streams = match config.streams {
+            Some(streams) => Some(Streams::load(&mut loader, &config, streams)?),
+            None => None,
+        };
+        let per_layer = match config.per_layer {
+            Some(own) => Some(PerLayer::load(&mut loader, &config, own)?),
+            None => None,
+        };
         let mut blocks = Vec::new();
         let mut ropes: Vec<RopeConfig> = Vec::new();
         for (layer, block) in config.blocks.iter().enumerate() {
-            blocks.push(Block::load(&mut loader, block, layer, config.hidden_size)?);
+            blocks.push(Block::load(&mut loader, &config, layer)?);
             ropes.extend(block.attention.rope.clone().filter(|rope| !ropes.contains(rope)));
         }
         let output = loader.output(&config, &embedding)?;
         let norm = loader.final_norm(&config)?;
-        Ok(Self { embedding, positions, blocks, norm, output, ropes, config })
+        Ok(Self { embedding, positions, streams, per_layer, blocks, norm, output, ropes, config })
     }
 
     /// Shape and switches.
@@ -89,7 +101,8 @@ impl Decoder {
     }
 
     /// Runs the embedding and the first `layers` blocks: `[rows, len, d_model]`, the residual stream after
-    /// them.
+    /// them. Of a model that has several streams (Gemma 3n) that is the active one, and after the last block the
+    /// mean that the final norm reads.
     ///
     /// # Errors
     /// A token that is not in the vocabulary; the tap's own.
@@ -102,19 +115,44 @@ impl Decoder {
     /// Runs blocks `blocks` on the residual stream `x [rows, len, d_model]` before the first of them.
     ///
     /// # Errors
-    /// An error of the tap; an `x` of a different shape than the contexts.
+    /// A first block other than 0 of a model whose blocks read more than the stream before them
+    /// ([`Config::is_one_stream`]); an error of the tap; an `x` of a different shape than the contexts.
     pub fn through(
         &self,
-        mut x: Tensor,
+        x: Tensor,
         blocks: Range<usize>,
         contexts: &Contexts,
         tap: &mut dyn Tap,
     ) -> Result<Tensor> {
-        let batch = self.batch(contexts, AttentionMask::new(&contexts.segments, contexts.len));
-        for block in &self.blocks[blocks] {
-            x = block.forward(x, &batch, None, tap)?;
+        if blocks.start > 0 && !self.config.is_one_stream() {
+            return Err(Error::request(format!(
+                "a pass through a {} model cannot begin at block {}: its blocks read more than the residual stream",
+                self.config.model_type, blocks.start
+            )));
         }
-        Ok(x)
+        let batch = self.batch(contexts, AttentionMask::new(&contexts.segments, contexts.len));
+        let (mut x, mut aside) = self.aside(contexts, x)?;
+        for block in &self.blocks[blocks.clone()] {
+            x = block.forward(x, &batch, None, &mut aside, tap)?;
+        }
+        if blocks.end == self.blocks.len() { self.joined(x, aside) } else { Ok(x) }
+    }
+
+    /// What blocks read besides the stream, of the embedding `x`, and the stream.
+    fn aside(&self, contexts: &Contexts, x: Tensor) -> Result<(Tensor, Aside)> {
+        let inputs = match &self.per_layer {
+            Some(own) => Some(own.inputs(contexts, &x)?),
+            None => None,
+        };
+        let mut aside = Aside { inputs, ..Aside::default() };
+        Ok((aside.split(self.streams.as_ref(), x)?, aside))
+    }
+
+    /// What the final norm reads where the active stream is `x` after the last block.
+    fn joined(&self, x: Tensor, mut aside: Aside) -> Result<Tensor> {
+        let Some(streams) = &self.streams else { return Ok(x) };
+        aside.streams[streams.active()] = x;
+        streams.join(&aside.streams)
     }
 
     /// Runs the whole model on the tokens that follow those that `cache` has seen: `[1, len, d_model]`, the final
@@ -134,11 +172,11 @@ impl Decoder {
         contexts.check_tokens(self.config.vocab_size)?;
         cache.extend(contexts, self.blocks.len())?;
         let batch = self.batch(contexts, AttentionMask::new(&cache.segments, cache.segments.len()));
-        let mut x = self.embed(contexts, tap)?;
-        for (block, cache) in self.blocks.iter().zip(&mut cache.layers) {
-            x = block.forward(x, &batch, Some(cache), tap)?;
+        let (mut x, mut aside) = self.aside(contexts, self.embed(contexts, tap)?)?;
+        for block in &self.blocks {
+            x = block.forward(x, &batch, Some(&mut cache.layers), &mut aside, tap)?;
         }
-        Ok(x)
+        self.joined(x, aside)
     }
 
     fn embed(&self, contexts: &Contexts, tap: &mut dyn Tap) -> Result<Tensor> {
@@ -231,7 +269,7 @@ impl Decoder {
 
     /// What a direction of the residual stream does to the logits, `[V, d_model]`: the output matrix with the
     /// final norm's gain folded in. The norm's division (and a layer norm's mean), which depends on the
-    /// token, is left out.
+    /// token, is left out, and so is the mean over several streams.
     ///
     /// # Errors
     /// None that a loaded decoder gives: the shapes were checked when it was made.

@@ -150,12 +150,20 @@ impl Decoder {
     /// Runs the decoder on one row without padding and holds its patterns and divisors.
     ///
     /// # Errors
-    /// More than one row, padding, or several segments; attention whose values are no linear function of the
-    /// stream (clipped, or made from latents as in DeepSeek).
+    /// More than one row, padding, or several segments; a model whose blocks read or write more than the residual
+    /// stream (Gemma 3n and 4); attention whose values are not a linear function of the stream (clipped, or made
+    /// from latents as in DeepSeek).
     pub fn freeze(&self, contexts: &Contexts) -> Result<Frozen> {
         let whole = contexts.segments.iter().all(|&segment| segment != 0 && segment == contexts.segments[0]);
         if contexts.rows != 1 || !whole {
             return Err(Error::request("a model is frozen at one text, without padding"));
+        }
+        if !self.config().is_one_stream() || self.config().blocks.iter().any(|block| block.scaled) {
+            return Err(Error::request(format!(
+                "a {} model cannot be traced: its blocks read and write more than one residual stream, so holding \
+                 attention patterns and norms does not make it a linear map of that stream",
+                self.config().model_type
+            )));
         }
         let mut record = Record::default();
         let residual = self.residual(contexts, self.blocks().len(), &mut record)?;

@@ -145,6 +145,8 @@ impl Site {
             Self::Embed | Self::PosEmbed => None,
             Self::Q => Some(a.heads * a.d_head),
             Self::RotQ => a.rope.as_ref().map(|_| a.heads * a.d_head),
+            // Those of an earlier layer.
+            Self::K | Self::RotK | Self::V if a.shares.is_some() => None,
             Self::K => Some(a.kv_heads * a.d_head),
             Self::RotK => a.rope.as_ref().map(|_| a.kv_heads * a.d_head),
             Self::V => Some(a.kv_heads * a.d_value),
@@ -185,10 +187,11 @@ impl Hook {
         Self { layer, site }
     }
 
-    /// The first block that the value here enters as the whole residual stream: replacing it is running the
-    /// model from that block on.
-    pub fn enters(&self) -> Option<usize> {
+    /// The first block of a model that the value here enters as the whole residual stream: replacing it is
+    /// running the model from that block on. None of a model whose blocks read more than that stream.
+    pub fn enters(&self, config: &Config) -> Option<usize> {
         match self.site {
+            _ if !config.is_one_stream() => None,
             Site::ResidPre => Some(self.layer),
             Site::ResidPost => Some(self.layer + 1),
             _ => None,

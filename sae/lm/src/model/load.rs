@@ -1,9 +1,10 @@
 //! Taking a decoder's parts out of a checkpoint: prefixes, joined and transposed matrices.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::config::{NormConfig, NormKind, TensorLayout};
 use super::ops::{layer_norm, linear, rms_norm};
+use super::weights::Rows;
 use super::{Config, Weights};
 use crate::Result;
 
@@ -38,6 +39,11 @@ pub(super) struct Norm {
 }
 
 impl Norm {
+    /// A norm over `d` numbers without a gain of its own.
+    pub fn plain(d: usize, eps: f64) -> Result<Self> {
+        Ok(Self { gain: Tensor::ones(d, DType::F32, &Device::Cpu)?, bias: None, eps })
+    }
+
     /// True if its numbers are variables.
     pub fn is_trained(&self) -> bool {
         self.gain.track_op()
@@ -154,7 +160,17 @@ impl<'a> Loader<'a> {
         self.weights.take(&format!("{}{name}", self.prefix), shape)
     }
 
-    fn norm(&mut self, name: &str, d: usize, norm: NormConfig) -> Result<Norm> {
+    /// A matrix of which single rows are read.
+    pub fn rows(&mut self, name: &str, shape: [usize; 2]) -> Result<Rows> {
+        self.weights.take_rows(&format!("{}{name}", self.prefix), shape)
+    }
+
+    /// `NAME.weight [out, in]`.
+    pub fn linear(&mut self, name: &str, output: usize, input: usize) -> Result<Linear> {
+        Ok(Linear { weight: self.take(&format!("{name}.weight"), &[output, input])?, bias: None })
+    }
+
+    pub fn norm(&mut self, name: &str, d: usize, norm: NormConfig) -> Result<Norm> {
         let gain = self.take(&format!("{name}.weight"), &[d])?;
         let gain = if norm.kind == NormKind::RmsPlusOne { (gain + 1.0)? } else { gain };
         let bias = match norm.kind {

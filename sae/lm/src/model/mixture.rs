@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::attention::Batch;
-use super::config::{ExpertNaming, ExpertsConfig};
-use super::load::{BlockLoader, Linear};
+use super::config::{ExpertNaming, ExpertsConfig, NormConfig};
+use super::load::{BlockLoader, Linear, Norm};
 use super::mlp::Dense;
 use super::ops::{Dispatch, ExpertWeights};
 use super::router::{Gate, Router};
@@ -31,6 +31,31 @@ pub(super) struct Mixture {
     router: Router,
     experts: ExpertWeights,
     shared: Option<(Dense, Option<Linear>)>,
+    own_norms: Option<OwnNorms>,
+}
+
+/// Norms of a router and experts that read the residual stream themselves, next to an MLP that reads what its
+/// block's norm makes of it (Gemma 4).
+#[derive(Debug)]
+struct OwnNorms {
+    /// Of what the router reads.
+    router: Norm,
+    /// Of what the experts read and of what they write.
+    experts: [Norm; 2],
+    /// Of what the MLP writes.
+    mlp: Norm,
+}
+
+impl OwnNorms {
+    fn load(loader: &mut BlockLoader<'_, '_>, norm: NormConfig, d: usize) -> Result<Self> {
+        let gain = (loader.take("router.scale", &[d])? / (d as f64).sqrt())?;
+        let mut of = |name| loader.norm(name, d, norm);
+        Ok(Self {
+            router: Norm { gain, bias: None, eps: norm.eps },
+            experts: [of("pre_feedforward_layernorm_2")?, of("post_feedforward_layernorm_2")?],
+            mlp: of("post_feedforward_layernorm_1")?,
+        })
+    }
 }
 
 impl Mixture {
@@ -38,7 +63,12 @@ impl Mixture {
     ///
     /// # Errors
     /// A tensor that is missing or has a different shape than `c` says, with its name.
-    pub fn load(loader: &mut BlockLoader<'_, '_>, c: &ExpertsConfig, d_model: usize) -> Result<Self> {
+    pub fn load(
+        loader: &mut BlockLoader<'_, '_>,
+        c: &ExpertsConfig,
+        norm: NormConfig,
+        d_model: usize,
+    ) -> Result<Self> {
         // transformers 5 keeps Mixtral's experts as it keeps everybody's, if asked for its own format.
         let renamed = c.naming == ExpertNaming::Mixtral && loader.has("mlp.gate.weight");
         let naming = if renamed { ExpertNaming::Mlp } else { c.naming };
@@ -47,6 +77,7 @@ impl Mixture {
             ExpertNaming::Mixtral => "block_sparse_moe.gate",
             ExpertNaming::GptOss => "mlp.router",
             ExpertNaming::Granite => "block_sparse_moe.router.layer",
+            ExpertNaming::Gemma4 => "router.proj",
         };
         let experts = experts(loader, c, naming, d_model)?;
         let gate = match c.router.by_sparsity {
@@ -62,6 +93,7 @@ impl Mixture {
             Some(shared) => {
                 let prefix = match (naming, shared.gated) {
                     (ExpertNaming::Granite, _) => "shared_mlp",
+                    (ExpertNaming::Gemma4, _) => "mlp",
                     (_, true) => "mlp.shared_expert",
                     (_, false) => "mlp.shared_experts",
                 };
@@ -72,15 +104,20 @@ impl Mixture {
                 Some((Dense::load(loader, prefix, &shared.mlp, d_model)?, gate))
             }
         };
+        let gemma = naming == ExpertNaming::Gemma4;
+        let expert_scale =
+            if gemma { Some(loader.take("router.per_expert_scale", &[c.experts])?) } else { None };
+        let own_norms = if gemma { Some(OwnNorms::load(loader, norm, d_model)?) } else { None };
         let router = Router {
             gate,
             correction,
+            expert_scale,
             k: c.k,
             experts: c.experts,
             config: c.router,
             shared: shared.is_some(),
         };
-        Ok(Self { router, experts, shared })
+        Ok(Self { router, experts, shared, own_norms })
     }
 
     pub fn weights<'a>(&'a self, layer: usize, gain: Option<&'a Tensor>) -> MoeLayer<'a> {
@@ -91,20 +128,26 @@ impl Mixture {
         MoeLayer { layer, router, gain, experts: &self.experts }
     }
 
-    /// `x [rows, len, d_model]`, normed → what is added to the residual stream. If the tokens follow others of
-    /// their context, `used` is how often each expert was chosen there.
+    /// `x [rows, len, d_model]`, normed from `stream` → what is added to the residual stream. If the tokens follow
+    /// others of their context, `used` is how often each expert was chosen there.
     ///
     /// # Errors
     /// An error of the tap; a replacement of a different shape; an `x` of a different width.
     pub fn forward(
         &self,
         x: &Tensor,
+        stream: &Tensor,
         batch: &Batch,
         used: Option<&mut Vec<usize>>,
         tap: &mut Visitor<'_>,
     ) -> Result<Tensor> {
         let (rows, len, d) = x.dims3()?;
-        let (routing, weights) = self.router.route(x, &batch.sequences, used, tap)?;
+        let own = match &self.own_norms {
+            Some(norms) => Some((norms.router.forward(stream)?, norms.experts[0].forward(stream)?)),
+            None => None,
+        };
+        let (to_router, to_experts) = own.as_ref().map_or((x, x), |(router, experts)| (router, experts));
+        let (routing, weights) = self.router.route(to_router, &batch.sequences, used, tap)?;
         let k = routing.k as u32;
         // Where all experts are chosen and some have no weight, as in training with a dense gate, those need not run.
         let some_idle = routing.k == routing.experts && routing.weights.contains(&0.0);
@@ -119,18 +162,22 @@ impl Mixture {
             place[choice as usize] = row as u32;
         }
         let index = |ids: Vec<u32>| Tensor::new(ids, x.device());
-        let flat = x.reshape((rows * len, d))?;
+        let flat = to_experts.reshape((rows * len, d))?;
         let y = self.experts.forward(&flat.index_select(&index(tokens)?, 0)?, &dispatch)?;
         let y = match some_idle {
             true => Tensor::cat(&[y, Tensor::zeros((1, d), x.dtype(), x.device())?], 0)?,
             false => y,
         };
         let y = y.index_select(&index(place)?, 0)?.reshape((rows * len, routing.k, d))?;
-        let y = y.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1)?.reshape((rows, len, d))?;
+        let mut y = y.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1)?.reshape((rows, len, d))?;
         let Some((shared, gate)) = &self.shared else { return Ok(y) };
         let mut common = shared.forward(x)?;
         if let Some(gate) = gate {
             common = common.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?)?;
+        }
+        if let Some(norms) = &self.own_norms {
+            y = norms.experts[1].forward(&y)?;
+            common = norms.mlp.forward(&common)?;
         }
         Ok((y + common)?)
     }
@@ -156,6 +203,10 @@ fn experts(
         ExpertNaming::Granite => (
             loader.take("block_sparse_moe.input_linear.weight", &[e, 2 * hidden, d])?,
             loader.take("block_sparse_moe.output_linear.weight", &[e, d, hidden])?,
+        ),
+        ExpertNaming::Gemma4 => (
+            loader.take("experts.gate_up_proj", &[e, 2 * hidden, d])?,
+            loader.take("experts.down_proj", &[e, d, hidden])?,
         ),
         ExpertNaming::GptOss => {
             let gate_up = loader.take("mlp.experts.gate_up_proj", &[e, d, 2 * hidden])?;

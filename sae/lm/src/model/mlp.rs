@@ -4,12 +4,13 @@ use candle_core::Tensor;
 
 use super::Site;
 use super::attention::Batch;
-use super::config::{DenseConfig, MlpConfig, TensorLayout};
+use super::config::{DenseConfig, MlpConfig, NormConfig, TensorLayout};
 use super::fused::{Join, MlpBranch};
 use super::load::{BlockLoader, Linear, Norm};
 use super::mixture::Mixture;
 use super::monet::Monet;
 use super::ops::{RowActivation, activate, gated};
+use super::sparse_gate::sparse;
 use super::tap::Visitor;
 use crate::Result;
 
@@ -26,11 +27,16 @@ impl Mlp {
     ///
     /// # Errors
     /// A tensor that is missing or has a different shape than `config` says, with its name.
-    pub fn load(loader: &mut BlockLoader<'_, '_>, config: &MlpConfig, d_model: usize) -> Result<Self> {
+    pub fn load(
+        loader: &mut BlockLoader<'_, '_>,
+        config: &MlpConfig,
+        norm: NormConfig,
+        d_model: usize,
+    ) -> Result<Self> {
         match config {
             MlpConfig::Dense(dense) => Ok(Self::Dense(Dense::load(loader, "mlp", dense, d_model)?)),
             MlpConfig::Experts(experts) => {
-                Ok(Self::Mixture(Box::new(Mixture::load(loader, experts, d_model)?)))
+                Ok(Self::Mixture(Box::new(Mixture::load(loader, experts, norm, d_model)?)))
             }
             MlpConfig::Monet(monet) => Ok(Self::Monet(Box::new(Monet::load(loader, monet, d_model)?))),
         }
@@ -41,7 +47,10 @@ impl Mlp {
     pub fn branch(&self, norm: Option<&Norm>, join: Join, tap: &Visitor<'_>) -> Option<MlpBranch> {
         let Self::Dense(dense) = self else { return None };
         let trained = dense.up.is_trained() || dense.down.is_trained() || norm.is_some_and(Norm::is_trained);
-        if trained || tap.wants_any(&[Site::MlpIn, Site::MlpPost, Site::MlpOut]) {
+        if trained
+            || dense.config.sparsity > 0.0
+            || tap.wants_any(&[Site::MlpIn, Site::MlpPost, Site::MlpOut])
+        {
             return None;
         }
         let DenseConfig { activation, gated, .. } = dense.config;
@@ -55,14 +64,15 @@ impl Mlp {
         })
     }
 
-    /// `x [rows, len, d_model]`, normed → what is added to the residual stream; `used` as [`Mixture::forward`]
-    /// takes it.
+    /// `x [rows, len, d_model]`, normed from `stream` → what is added to the residual stream; `used` as
+    /// [`Mixture::forward`] takes it.
     ///
     /// # Errors
     /// An error of the tap; an `x` of a different width.
     pub fn forward(
         &self,
         x: &Tensor,
+        stream: &Tensor,
         batch: &Batch,
         used: Option<&mut Vec<usize>>,
         tap: &mut Visitor<'_>,
@@ -72,7 +82,7 @@ impl Mlp {
                 let post = tap.visit(Site::MlpPost, dense.hidden(x)?)?;
                 dense.down.forward(&post)
             }
-            Self::Mixture(mixture) => mixture.forward(x, batch, used, tap),
+            Self::Mixture(mixture) => mixture.forward(x, stream, batch, used, tap),
             Self::Monet(monet) => monet.forward(x, &mut batch.gates.borrow_mut(), tap),
         }
     }
@@ -131,7 +141,10 @@ impl Dense {
     }
 
     fn hidden(&self, x: &Tensor) -> Result<Tensor> {
-        let up = self.up.forward(x)?;
+        let mut up = self.up.forward(x)?;
+        if self.config.sparsity > 0.0 {
+            up = sparse(&up, self.config.sparsity)?;
+        }
         Ok(match self.config.gated {
             true => gated(&up, self.config.activation)?,
             false => activate(&up, self.config.activation)?,

@@ -12,6 +12,7 @@
 //! Every operation has a backward pass (see [`ops`]); candle's fused ones, which lose the gradient in
 //! silence, are not used.
 
+mod altup;
 mod attention;
 mod block;
 mod bos;
@@ -31,8 +32,10 @@ mod mixture;
 mod mlp;
 mod monet;
 pub mod ops;
+mod per_layer;
 mod router;
 mod score;
+mod sparse_gate;
 mod sparsity;
 mod tap;
 mod token_text;

@@ -74,6 +74,8 @@ pub(super) struct Router {
     pub gate: Gate,
     /// Added to the scores for the choice alone, `[E]`.
     pub correction: Option<Vec<f32>>,
+    /// What the weight of a choice is multiplied by, `[E]` (Gemma 4).
+    pub expert_scale: Option<Tensor>,
     pub k: usize,
     pub experts: usize,
     pub config: RouterConfig,
@@ -109,6 +111,9 @@ impl Router {
         let ids = Tensor::from_slice(&chosen, (tokens, self.k), x.device())?;
         tap.show(Site::ExpertIndices, &ids.reshape((rows, len, self.k))?)?;
         let mut weights = self.weights(&scores.gather(&ids, 1)?)?;
+        if let Some(scale) = &self.expert_scale {
+            weights = (weights * scale.index_select(&ids.flatten_all()?, 0)?.reshape((tokens, self.k))?)?;
+        }
         let mut own = Vec::new();
         let dropped = match self.config.capacity {
             Some(capacity) => {
@@ -263,7 +268,7 @@ mod tests {
         let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
         let gate = Gate::Rows(Linear { weight: z.reshape((8, 1)).unwrap(), bias: None });
         let correction = correction.map(|c| c.to_vec());
-        let router = Router { gate, correction, k, experts: 8, config, shared: false };
+        let router = Router { gate, correction, expert_scale: None, k, experts: 8, config, shared: false };
         let x = Tensor::ones((1, tokens, 1), DType::F32, &Device::Cpu).unwrap();
         let sequences: Vec<u32> = (0..tokens as u32).map(|t| t / 3).collect();
         router.route(&x, &sequences, None, &mut Visitor::new(3, &mut NoTap)).unwrap().0
@@ -342,7 +347,8 @@ mod tests {
             let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
             let gate = Gate::Rows(Linear { weight: z.reshape((8, 1)).unwrap(), bias: None });
             let correction = correction.map(|c| c.to_vec());
-            let router = Router { gate, correction, k: 2, experts: 8, config, shared: false };
+            let router =
+                Router { gate, correction, expert_scale: None, k: 2, experts: 8, config, shared: false };
             let x = Tensor::ones((1, 1, 1), DType::F32, &Device::Cpu).unwrap();
             let mut tap = Without(out.to_vec());
             router.route(&x, &[0], None, &mut Visitor::new(3, &mut tap)).unwrap().0

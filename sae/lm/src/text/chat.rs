@@ -92,6 +92,12 @@ pub struct ChatTemplate {
     eos: String,
 }
 
+/// What a template may cost at one chat, as Jinja for Rust counts it: an instruction, or 64 bytes made or looked at.
+/// Published ones take a few hundred per message.
+const FUEL: u64 = 250_000;
+/// … and for every byte of the chat.
+const FUEL_PER_BYTE: u64 = 16;
+
 /// The name of the template in its environment.
 const NAME: &str = "chat_template";
 
@@ -140,12 +146,19 @@ impl ChatTemplate {
             .environment
             .as_ref()
             .map_err(|e| Error::request(format!("the model's chat template cannot be used: {e}")))?;
+        let mut size = String::new();
+        json(&chat.0, None, 0, &mut size);
+        let mut environment = environment.clone();
+        environment.set_fuel(Some(FUEL + FUEL_PER_BYTE * size.len() as u64));
         let rendered = environment.get_template(NAME).and_then(|template| template.render(context));
         rendered.map_err(|e| Error::data(format!("the model's chat template: {}", said(&e))))
     }
 }
 
 fn said(error: &minijinja::Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "it takes more steps than a chat of this length needs; perhaps it never ends".to_owned();
+    }
     error.detail().map_or_else(|| error.to_string(), str::to_owned)
 }
 
@@ -159,6 +172,13 @@ fn environment(source: &str) -> Result<Environment<'static>, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_function("strftime_now", |format: String| strftime(&format, today()));
+    // Nothing can be said of the items of None, which Python's Jinja does not call iterable.
+    environment.add_test("iterable", |value: &Value| {
+        matches!(
+            value.kind(),
+            ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map
+        )
+    });
     environment.add_filter("tojson", |value: Value, options: Kwargs| -> Result<String, minijinja::Error> {
         let indent = options.get::<Option<usize>>("indent")?;
         let mut text = String::new();
@@ -326,6 +346,8 @@ fn json(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) {
             out.push(']');
         }
         ValueKind::String => quoted(value.as_str().unwrap_or_default(), out),
+        // As a text they are Python's: True and False.
+        ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         _ => out.push_str(&value.to_string()),
     }
 }
@@ -421,6 +443,12 @@ mod tests {
             render("{{ {'b': [1, 'ü'], 'a': none} | tojson }}").unwrap(),
             r#"{"b": [1, "ü"], "a": null}"#
         );
+        assert_eq!(render("{{ [true, false, 2.5] | tojson }}{{ true }}").unwrap(), "[true, false, 2.5]True");
+        assert_eq!(
+            render("{{ tools is iterable and tools | length > 0 }}{{ 'x' is iterable }}{{ messages is iterable }}")
+                .unwrap(),
+            "FalseTrueTrue"
+        );
         assert_eq!(render("{{ {'a': [1]} | tojson(indent=2) }}").unwrap(), "{\n  \"a\": [\n    1\n  ]\n}");
         assert_eq!(render("{{ '</think>a</think>b'.split('</think>')[-1].lstrip('\\n') }}").unwrap(), "b");
         assert_eq!(
@@ -436,6 +464,8 @@ mod tests {
                 .unwrap(),
             "x"
         );
+        let endless = "{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}";
+        assert!(render(endless).unwrap_err().contains("perhaps it never ends"));
         let error = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
         assert!(error.contains("roles must alternate"), "{error}");
         let broken = ChatTemplate::new("{% if %}", "", "").render(&chat(TALK)).unwrap_err();

@@ -115,12 +115,20 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Found> {
     for path in paths {
         if path.is_dir() {
             found.folder(path, None)?;
+        } else if path.as_os_str() == "-" && !path.exists() {
+            return Err(Error::request("text is not read from standard input".to_owned()).with_remedy(
+                "write it to a file whose name ends as its format does, or give a named pipe that is called so \
+                 (mkfifo text.jsonl)",
+            ));
         } else if !path.exists() {
             return Err(Error::request(format!("{} does not exist", path.display()))
                 .with_remedy("name a text file or a folder"));
         } else {
             let (format, compression) = format_of(path).ok_or_else(|| {
-                let what = format!("has the ending `{}`; expected {ENDINGS}", ending(path));
+                let what = match ending(path) {
+                    none if none.is_empty() => format!("has a name without an ending; expected {ENDINGS}"),
+                    other => format!("has the ending `{other}`; expected {ENDINGS}"),
+                };
                 Error::format(path, what)
             })?;
             let held_out = split::of_file(path);

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::TextOptions;
 use super::chat::Chat;
 use super::reader::{Records, damaged};
-use super::record::{Record, Value};
+use super::record::{A_LIST, Record, Value};
 use crate::{Error, Result};
 
 /// The records of JSON lines.
@@ -84,38 +84,63 @@ fn parsed(text: &str) -> Result<(Json, bool), String> {
     match serde_json::from_str(text) {
         Ok(json) => Ok((json, false)),
         Err(error) => {
-            let whole = without_halves(text).ok_or_else(|| error.to_string())?;
-            serde_json::from_str(&whole).map(|json| (json, true)).map_err(|e| e.to_string())
+            let mended = Mended::of(text).ok_or_else(|| error.to_string())?;
+            serde_json::from_str(&mended.text).map(|json| (json, mended.halves)).map_err(|e| e.to_string())
         }
     }
 }
 
-/// `\ud83d` without its other half, which Python writes and JSON parsers refuse, as U+FFFD; None if there is
-/// none.
-fn without_halves(text: &str) -> Option<String> {
+/// A text as Python's `json` writes it, made JSON.
+#[derive(Debug, PartialEq, Eq)]
+struct Mended {
+    text: String,
+    /// Whether a half of a character became U+FFFD.
+    halves: bool,
+}
+
+impl Mended {
+    /// `\ud83d` without its other half becomes U+FFFD; `NaN`, `Infinity` and `-Infinity`, which are numbers in Python
+    /// alone, become null. None if there is nothing of the kind.
+    fn of(text: &str) -> Option<Self> {
+        let (mut out, mut at, mut inside) = (String::with_capacity(text.len()), 0, false);
+        let (mut halves, mut numbers) = (false, false);
+        while let Some(first) = text[at..].chars().next() {
+            let rest = &text[at..];
+            let (step, instead) = match first {
+                '"' => {
+                    inside = !inside;
+                    (1, None)
+                }
+                '\\' if inside => escape(rest),
+                _ if inside => (rest.find(['"', '\\']).unwrap_or(rest.len()), None),
+                _ => match NOT_NUMBERS.iter().find(|name| rest.starts_with(**name)) {
+                    Some(name) => (name.len(), Some("null")),
+                    None => (first.len_utf8(), None),
+                },
+            };
+            halves |= inside && instead.is_some();
+            numbers |= !inside && instead.is_some();
+            out.push_str(instead.unwrap_or(&rest[..step]));
+            at += step;
+        }
+        (halves || numbers).then_some(Self { text: out, halves })
+    }
+}
+
+const NOT_NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+
+/// The length of the escape at the front, and what to write instead if it is half a character.
+fn escape(text: &str) -> (usize, Option<&'static str>) {
     let unit = |at: usize| {
         let code = text.get(at..at + 6)?.strip_prefix("\\u")?;
         u16::from_str_radix(code, 16).ok()
     };
-    let (mut out, mut at, mut changed) = (String::with_capacity(text.len()), 0, false);
-    while at < text.len() {
-        let rest = &text[at..];
-        let step = match (unit(at), unit(at + 6)) {
-            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
-            (Some(0xD800..=0xDFFF), _) => {
-                out.push('\u{fffd}');
-                changed = true;
-                at += 6;
-                continue;
-            }
-            // An escaped backslash is two characters, and a `u` after it is a letter.
-            _ if rest.starts_with('\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
-            _ => rest.find('\\').unwrap_or(rest.len()),
-        };
-        out.push_str(&rest[..step]);
-        at += step;
+    match (unit(0), unit(6)) {
+        (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (12, None),
+        (Some(0xD800..=0xDFFF), _) => (6, Some("\u{fffd}")),
+        // An escaped backslash is two characters, and a `u` after it is a letter.
+        _ => (1 + text[1..].chars().next().map_or(0, char::len_utf8), None),
     }
-    changed.then_some(out)
 }
 
 /// `line` is the text of `json`.
@@ -132,15 +157,23 @@ fn fields(json: Json, line: &str, replaced: bool, number: u64, options: &TextOpt
         Json::Array(items) if is_messages(&items) => chat(line, name),
         Json::Array(items) => {
             let integers: Option<Vec<i64>> = items.iter().map(integer).collect();
-            integers.map_or(Value::Other("a list"), Value::Integers)
+            integers.map_or(Value::Other(A_LIST), Value::Integers)
         }
         Json::Object(_) => Value::Other("an object"),
+    };
+    let inner = match (&options.column, options.inside()) {
+        (Some(column), Some((outer, inner))) if !object.contains_key(column) => {
+            let first = object.get(outer);
+            let found = inner.fold(first, |json, name| json.and_then(|json| json.get(name)));
+            found.cloned().map(|json| (column.clone(), value(column, json)))
+        }
+        _ => None,
     };
     let fields = object.into_iter().map(|(name, json)| {
         let value = value(&name, json);
         (name, value)
     });
-    Record { fields: fields.collect(), number, instead: None }
+    Record { fields: fields.chain(inner).collect(), number, instead: None }
 }
 
 fn in_words(json: &Json) -> &'static str {
@@ -163,11 +196,11 @@ fn is_messages(items: &[Json]) -> bool {
 }
 
 fn chat(line: &str, name: &str) -> Value {
-    let again = without_halves(line);
+    let mended = Mended::of(line);
     let table: serde_json::Result<HashMap<String, minijinja::Value>> =
-        serde_json::from_str(again.as_deref().unwrap_or(line));
+        serde_json::from_str(mended.as_ref().map_or(line, |mended| &mended.text));
     let messages = table.ok().and_then(|mut table| Chat::of(table.remove(name)?));
-    messages.map_or(Value::Other("a list"), Value::Chat)
+    messages.map_or(Value::Other(A_LIST), Value::Chat)
 }
 
 #[cfg(test)]
@@ -176,10 +209,20 @@ mod tests {
 
     #[test]
     fn halves_of_characters_are_replaced_and_whole_ones_stay() {
-        let fixed = |text: &str| without_halves(text);
-        assert_eq!(fixed(r#"{"text": "a\ud83d b"}"#).unwrap(), "{\"text\": \"a\u{fffd} b\"}");
-        assert_eq!(fixed(r#""\udc00\ud83d\ude00é""#).unwrap(), "\"\u{fffd}\\ud83d\\ude00é\"");
+        let fixed = |text: &str| Mended::of(text).map(|mended| (mended.text, mended.halves));
+        let replaced = |text: &str| Some((text.to_owned(), true));
+        assert_eq!(fixed(r#"{"text": "a\ud83d b"}"#), replaced("{\"text\": \"a\u{fffd} b\"}"));
+        assert_eq!(fixed(r#""\udc00\ud83d\ude00é""#), replaced("\"\u{fffd}\\ud83d\\ude00é\""));
         assert_eq!(fixed(r#""\\ud83d""#), None, "a backslash and letters");
         assert_eq!(fixed(r#""\ud83d\ude00""#), None);
+    }
+
+    #[test]
+    fn numbers_that_only_python_has_are_null_and_the_same_words_in_a_text_stay() {
+        let line = r#"{"score": NaN, "text": "NaN \" Infinity", "range": [-Infinity, Infinity, -1]}"#;
+        let (json, halves) = parsed(line).unwrap();
+        let right = serde_json::json!({"score": null, "text": "NaN \" Infinity", "range": [null, null, -1]});
+        assert_eq!((json, halves), (right, false));
+        assert!(parsed(r#"{"score": nan}"#).is_err(), "which nobody writes");
     }
 }

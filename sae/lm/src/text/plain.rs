@@ -123,8 +123,10 @@ fn cut(text: &[u8], stretch: usize) -> usize {
     let half = stretch / 2;
     let last = |test: fn(&u8) -> bool| text[half..stretch].iter().rposition(test).map(|at| half + at + 1);
     let line = last(|b| *b == b'\n');
-    // A space belongs to the word after it, for tokenizers.
-    let word = || last(|b| *b == b' ').map(|at| at - 1);
+    // A space belongs to the word after it, for tokenizers, and a run of them stays together if it can.
+    let begins = |at: &usize| text[*at] == b' ' && text[at - 1] != b' ';
+    let blank = || last(|b| *b == b' ').map(|at| at - 1);
+    let word = || (half.max(1)..stretch).rev().find(begins).or_else(blank);
     let character = || (stretch.saturating_sub(3)..=stretch).rev().find(|&at| text[at] & 0xC0 != 0x80);
     line.or_else(word).or_else(character).unwrap_or(stretch)
 }
@@ -163,6 +165,8 @@ mod tests {
             assert!(ends.is_none_or(|end| parts.iter().all(|p| p.ends_with(end))));
         }
         assert!(stretches(&words, 1000).all(|part| part.starts_with(' ')));
+        let apart = words.replace(' ', "         ");
+        assert!(stretches(&apart, 1000).all(|part| part.starts_with("         word")));
     }
 
     #[test]

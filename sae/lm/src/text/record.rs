@@ -88,9 +88,18 @@ impl TextOptions {
         self.column.as_deref().map_or_else(|| CANDIDATES.to_vec(), |column| vec![column])
     }
 
+    /// `a.b` of `--text-column a.b`, the field `b` of the structure `a`: the outer field and those inside it.
+    pub(super) fn inside(&self) -> Option<(&str, impl Iterator<Item = &str>)> {
+        let (outer, inner) = self.column.as_deref()?.split_once('.')?;
+        Some((outer, inner.split('.')))
+    }
+
     /// Whether a field is looked at.
     pub(super) fn reads(&self, field: &str) -> bool {
-        field == MASK || DESCRIPTIONS.contains(&field) || self.candidates().contains(&field)
+        self.inside().is_some_and(|(outer, _)| outer == field)
+            || field == MASK
+            || DESCRIPTIONS.contains(&field)
+            || self.candidates().contains(&field)
     }
 }
 
@@ -124,12 +133,20 @@ impl Report {
             let parts: Vec<String> = self.skipped.iter().map(|(what, n)| format!("{what} in {n}")).collect();
             let first =
                 self.first_skipped.as_ref().map_or_else(String::new, |at| format!("; the first is {at}"));
-            lines.push(format!("{n} records have no text and were skipped ({}){first}", parts.join(", ")));
+            let what = if n == 1 {
+                "1 record has no text and was"
+            } else {
+                &format!("{n} records have no text and were")
+            };
+            lines.push(format!("{what} skipped ({}){first}", parts.join(", ")));
         }
         if self.replaced > 0 {
-            let n = self.replaced;
+            let what = match self.replaced {
+                1 => "1 text has".to_owned(),
+                n => format!("{n} texts have"),
+            };
             lines.push(format!(
-                "{n} texts have bytes that are not UTF-8 or halves of characters; they are read as U+FFFD"
+                "{what} bytes that are not UTF-8 or halves of characters; they are read as U+FFFD"
             ));
         }
         if !self.unknown_splits.is_empty() {
@@ -140,8 +157,11 @@ impl Report {
             ));
         }
         if self.held_out_by_name > 0 {
-            let n = self.held_out_by_name;
-            lines.push(format!("{n} documents are held out because of the name of their file or folder"));
+            let what = match self.held_out_by_name {
+                1 => "1 document is".to_owned(),
+                n => format!("{n} documents are"),
+            };
+            lines.push(format!("{what} held out because of the name of their file or folder"));
         }
         if !self.files_without_text.is_empty() {
             lines.push(format!("files without text: {}", self.files_without_text.join(", ")));
@@ -222,12 +242,16 @@ impl Reading {
             };
             let candidates = options.candidates().join("`, `");
             let what = format!("has no text in `{candidates}` ({}){fields}", reasons.join(", "));
-            Error::format(&file.path, what).with_remedy("name the field of the text with --text-column")
+            let remedy =
+                "name the field of the text with --text-column; one inside a structure is OUTER.INNER";
+            Error::format(&file.path, what).with_remedy(remedy)
         })
     }
 }
 
 const EMPTY: &str = "empty text";
+/// A list that is neither tokens nor messages.
+pub(super) const A_LIST: &str = "a list of something other than whole numbers or messages";
 
 fn content(record: &mut Record, options: &TextOptions, report: &mut Report) -> Result<Content, String> {
     if let Some(instead) = record.instead {

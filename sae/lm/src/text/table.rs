@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::TextOptions;
 use super::chat::Chat;
 use super::reader::Records;
-use super::record::{Record, Value};
+use super::record::{A_LIST, Record, Value};
 use crate::{Error, Result};
 
 /// Rows that are read at once: documents are long.
@@ -70,15 +70,42 @@ fn rows(
             .iter()
             .map(|name| batch.column_by_name(name).filter(|_| options.reads(name)).map(Column::of))
             .collect();
+        let inner = Inner::of(&batch, &options);
         (0..batch.num_rows())
             .map(|row| {
                 number += 1;
                 let value = |column: &Option<Column>| column.as_ref().map_or(Value::Unread, |c| c.value(row));
                 let fields = names.iter().zip(&columns).map(|(name, column)| (name.clone(), value(column)));
-                Ok(Record { fields: fields.collect(), number, instead: None })
+                let inner = inner.as_ref().map(|inner| (inner.name.clone(), inner.value(row)));
+                Ok(Record { fields: fields.chain(inner).collect(), number, instead: None })
             })
             .collect()
     }))
+}
+
+/// A field inside structures, where `--text-column` names one.
+struct Inner {
+    name: String,
+    /// The structures around it: where one of them is null, so is the field.
+    around: Vec<ArrayRef>,
+    column: Column,
+}
+
+impl Inner {
+    fn of(batch: &RecordBatch, options: &TextOptions) -> Option<Self> {
+        let name = options.column.clone().filter(|name| batch.column_by_name(name).is_none())?;
+        let (outer, inner) = options.inside()?;
+        let (mut around, mut array) = (Vec::new(), batch.column_by_name(outer)?.clone());
+        for name in inner {
+            let field = array.as_struct_opt()?.column_by_name(name)?.clone();
+            around.push(std::mem::replace(&mut array, field));
+        }
+        Some(Self { name, around, column: Column::of(&array) })
+    }
+
+    fn value(&self, row: usize) -> Value {
+        if self.around.iter().any(|array| array.is_null(row)) { Value::Null } else { self.column.value(row) }
+    }
 }
 
 /// A column as what its type makes it.
@@ -119,7 +146,7 @@ impl Column {
             Self::Bytes(array) if array.is_valid(row) => Value::text(array.as_binary::<i64>().value(row)),
             Self::Scalars(array) if array.is_valid(row) => Value::Scalar(text(array)),
             Self::Lists(array) if array.is_valid(row) => {
-                item(array, row).map_or(Value::Other("a list"), |items| list(&items))
+                item(array, row).map_or(Value::Other(A_LIST), |items| list(&items))
             }
             Self::Other(array, name) if array.is_valid(row) => Value::Other(name),
             _ => Value::Null,
@@ -149,7 +176,7 @@ fn item(array: &ArrayRef, row: usize) -> Option<ArrayRef> {
 fn list(items: &ArrayRef) -> Value {
     let kind = items.data_type();
     if kind.is_integer() || *kind == DataType::Boolean {
-        let Ok(numbers) = cast(items, &DataType::Int64) else { return Value::Other("a list") };
+        let Ok(numbers) = cast(items, &DataType::Int64) else { return Value::Other(A_LIST) };
         // A null among tokens is what a mask leaves out.
         let numbers = numbers.as_primitive::<Int64Type>().iter().map(|n| n.unwrap_or(-1));
         return Value::Integers(numbers.collect());
@@ -157,7 +184,7 @@ fn list(items: &ArrayRef) -> Value {
     let messages = matches!(kind, DataType::Struct(_))
         .then(|| (0..items.len()).map(|i| any(items, i)).collect::<Any>())
         .and_then(Chat::of);
-    messages.map_or(Value::Other("a list"), Value::Chat)
+    messages.map_or(Value::Other(A_LIST), Value::Chat)
 }
 
 /// A value for a template. Fields that are null are left out of their structure, as Arrow has them in every

@@ -20,11 +20,12 @@ mod score;
 #[cfg(test)]
 mod tests;
 
-pub(super) use compiled::TokenTexts;
+pub(super) use compiled::{Compiled, TokenTexts};
 pub(super) use evidence::Tester;
 pub use evidence::{ClaimTest, Evidence, EvidenceOptions, MOST_FALSE_ALARMS, Outcome, TestedPlace};
 pub use figure::{Figure, Line};
 pub(super) use keep::explanations;
 pub use keep::{keep, withdraw};
 pub use rule::{Condition, Name, Rule, Side, quoted};
+pub(super) use score::interval_of_share;
 pub use score::{Estimate, Scores, Tally};

@@ -102,6 +102,13 @@ fn scores(all: &Sums, documents: &[Sums]) -> Option<Scores> {
     })
 }
 
+/// The interval of a share of `value` with this variance over documents: Wilson's for as many independent `draws` as have that variance;
+/// where the variance is 0, for `clusters`, the number of documents that have any.
+pub fn interval_of_share(value: f64, variance: f64, draws: f64, clusters: f64) -> (f64, f64) {
+    let estimate = wilson(value, effective(value, variance, draws, clusters));
+    (estimate.low, estimate.high)
+}
+
 /// artanh has no value at 1.
 const LIMIT: f64 = 1.0 - 1e-12;
 

@@ -5,6 +5,7 @@
 //! | Neuronpedia's export, JSON lines or one JSON list (`neuronpedia`) | `index`, `description`, `typeName`, `explanationModelName`, `scores`, … |
 //! | `.jsonl` of one's own (`plain`) | `feature`, `text`, and if one likes `method`, `author`, `score` or `scores` |
 //! | `.csv` (`csv`) | the same as columns; further scores are columns `score:KIND` |
+//! | delphi's folder of results (`by_model/delphi`) | `explanations/HOOK_latentN.txt`, `scores/TEST/HOOK_latentN.txt` |
 //!
 //! A file is read as a whole or not at all: a record that is not understood is an error that names the line.
 //! To read a source again replaces what it held.
@@ -101,6 +102,9 @@ pub fn run(dir: &Path, options: &ImportOptions, progress: &mut dyn Progress) -> 
     let record = RunRecord::read(dir)?;
     let name = source_name(options)?;
     let path = &options.file;
+    if path.is_dir() {
+        return folder(dir, &name, record.d_sae, options, progress);
+    }
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         return Err(Error::format(path, "it is compressed").with_remedy("unpack it first (gunzip)"));
@@ -134,12 +138,44 @@ pub fn run(dir: &Path, options: &ImportOptions, progress: &mut dyn Progress) -> 
     })
 }
 
+/// Reads delphi's folder of results.
+fn folder(
+    dir: &Path,
+    name: &str,
+    features: usize,
+    options: &ImportOptions,
+    progress: &mut dyn Progress,
+) -> Result<Imported> {
+    progress.begin("import", None, "files");
+    let mut read = super::by_model::read_delphi(&options.file, options.layer.as_deref())?;
+    check_features(&options.file, &read.rows, features)?;
+    let explained = read.rows.iter().map(|row| row.feature).collect::<BTreeSet<_>>().len() as u64;
+    progress.end(&format!("{} explanations of {explained} features", read.rows.len()));
+    storage::explanations::write(dir, name, &mut read.rows)?;
+    Ok(Imported {
+        table: storage::explanations::path(dir, name),
+        format: "delphi",
+        explanations: read.rows.len() as u64,
+        features: explained,
+        empty: read.empty,
+        others: read.others,
+    })
+}
+
 /// A name that can be a file's.
 fn source_name(options: &ImportOptions) -> Result<String> {
     let of_file = || options.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = options.name.clone().unwrap_or_else(of_file);
+    plain_name(&name).map(|()| name)
+}
+
+/// Whether a source can be called so.
+///
+/// # Errors
+/// A name that is a source's of our own, or cannot be a file's.
+pub(in crate::explain) fn plain_name(name: &str) -> Result<()> {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
-    if [RULES, CLAIMS].contains(&name.as_str()) {
+    if [RULES, CLAIMS].contains(&name) {
         return Err(Error::request(format!(
             "`{name}` is the name of the explanations that `sae explain` makes"
         ))
@@ -149,7 +185,7 @@ fn source_name(options: &ImportOptions) -> Result<String> {
         return Err(Error::request(format!("`{name}` cannot be a source's name"))
             .with_remedy("give a name of letters, digits, spaces, -, _ and . with --name"));
     }
-    Ok(name)
+    Ok(())
 }
 
 fn lines(

@@ -134,7 +134,12 @@ pub(super) fn explanations(source: &Source<'_>, feature: &Feature) -> Vec<Value>
             .collect();
         let notes = (!scores.is_empty()).then(|| scores.join(", "));
         let whose = format!("source {}", told.source);
-        (whose, told.explanation.text.clone(), told.explanation.method.clone(), notes)
+        // The model of a language model's explanation has no place of its own: see below.
+        let made = match told.explanation.by.as_str() {
+            "" => told.explanation.method.clone(),
+            by => format!("{} by {by}", told.explanation.method),
+        };
+        (whose, told.explanation.text.clone(), made, notes)
     });
     // A number among those of the same source: a label that is written later must not change the ids of the others.
     let mut before: HashMap<String, u16> = HashMap::new();

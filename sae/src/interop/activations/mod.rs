@@ -37,5 +37,4 @@ mod thrift;
 
 pub(super) use batch::{Columns, Run, guarded};
 pub(super) use npy::Header as NumpyHeader;
-pub(super) use run::sources;
 pub use run::{ImportConfig, Imported, Plan, check, plan, run};

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use storage::{Dtype, Manifest, ModelRef, RowsAre, TextSource, schema, vector};
+use storage::{Dtype, Manifest, ModelRef, RowsAre, schema, vector};
 
 use super::Columns;
 use super::chunk::{Chunk, Facts, Names};
 use super::ledger::{Ledger, Rules};
 use super::source::{self, Source};
-use crate::harvest::{Sink, TableRows};
+use crate::harvest::{Sink, TableRows, with_lengths};
 use crate::{Error, Progress, Result};
 use lm::model::{Tokenizer, shown};
 
@@ -147,7 +147,7 @@ impl ImportConfig {
         Rules { rows_per_document, held_out_share, seed, splits: source.splits }
     }
 
-    fn header(&self, source: &Source, vocabulary: usize) -> Manifest {
+    fn header(&self, source: &Source, vocabulary: usize) -> Result<Manifest> {
         let facts = &source.facts;
         let hook = self.hook.clone().or_else(|| facts.hook.clone());
         let mut header = Manifest::new(self.model.clone(), hook, facts.d, self.dtype.unwrap_or(facts.dtype));
@@ -159,7 +159,7 @@ impl ImportConfig {
         if facts.padded {
             header.left_out.push("padding".into());
         }
-        header.text = sources(&source.files);
+        header.text = with_lengths(&source.files)?;
         header.settings = serde_json::json!({"import": {
             "reads": facts.about,
             "notes": facts.notes,
@@ -168,14 +168,8 @@ impl ImportConfig {
             "held_out_share": self.held_out_share,
             "seed": self.seed,
         }});
-        header
+        Ok(header)
     }
-}
-
-/// Files with their lengths, for a manifest.
-pub(in crate::interop) fn sources(files: &[PathBuf]) -> Vec<TextSource> {
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-    files.iter().map(|f| TextSource { path: f.display().to_string(), bytes: length(f) }).collect()
 }
 
 /// Looks at the files and says what [`run`] would do.
@@ -185,7 +179,7 @@ pub(in crate::interop) fn sources(files: &[PathBuf]) -> Vec<TextSource> {
 pub fn plan(config: &ImportConfig) -> Result<Plan> {
     config.check()?;
     let source = source::open(&config.inputs, &config.names())?;
-    let header = config.header(&source, 0);
+    let header = config.header(&source, 0)?;
     let facts = source.facts;
     let rows = facts.rows.map(|rows| rows.min(config.rows.unwrap_or(u64::MAX)));
     let documents = match (facts.documents, facts.length) {
@@ -215,7 +209,7 @@ pub fn check(config: &ImportConfig, progress: &mut dyn Progress) -> Result<u64> 
     config.check()?;
     let source = source::open(&config.inputs, &config.names())?;
     let vocabulary = config.tokenizer.as_deref().map(vocabulary).transpose()?;
-    let mut header = config.header(&source, 0);
+    let mut header = config.header(&source, 0)?;
     let mut ledger = Ledger::new(config.rules(&source));
     progress.begin("check", source.facts.rows, header.rows_are.name());
     for chunk in source.chunks {
@@ -248,7 +242,7 @@ pub fn run(config: &ImportConfig, out: &Path, progress: &mut dyn Progress) -> Re
         return Err(Error::request("a tokenizer was given, but there are no tokens")
             .with_remedy("name them with --tokens"));
     }
-    let mut header = config.header(&source, vocabulary.as_ref().map_or(0, Vec::len));
+    let mut header = config.header(&source, vocabulary.as_ref().map_or(0, Vec::len))?;
     let mut sink = Sink::begin(out, header.clone(), config.rows_per_part)?;
     // An earlier, interrupted import may have met a number too large for f16.
     header.dtype = sink.dtype();

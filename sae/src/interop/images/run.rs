@@ -9,8 +9,8 @@ use storage::{Dtype, Manifest, ModelRef, RowsAre, schema};
 use super::draw::{Drawn, Rules, draw, shares};
 use super::picture::{Picture, files, size};
 use super::whiten::{self, Moments};
-use crate::harvest::{Sink, TableRows};
-use crate::interop::activations::{Columns, Imported, Run, sources};
+use crate::harvest::{Sink, TableRows, with_lengths};
+use crate::interop::activations::{Columns, Imported, Run};
 use crate::{Error, Progress, Result};
 
 /// Most numbers of a patch: the covariance has their square.
@@ -81,11 +81,11 @@ impl ImagesConfig {
         Rules { patch, flat, held_out_share, seed }
     }
 
-    fn header(&self, files: &[PathBuf]) -> Manifest {
+    fn header(&self, files: &[PathBuf]) -> Result<Manifest> {
         let model = ModelRef { id: "none: pictures".into(), ..ModelRef::default() };
         let mut header = Manifest::new(model, None, self.d(), self.dtype);
         header.rows_are = RowsAre::Patches;
-        header.text = sources(files);
+        header.text = with_lengths(files)?;
         header.settings = serde_json::json!({"images": {
             "patch": self.patch,
             "colour": self.colour,
@@ -96,7 +96,7 @@ impl ImagesConfig {
             "held_out_share": self.held_out_share,
             "seed": self.seed,
         }});
-        header
+        Ok(header)
     }
 }
 
@@ -132,7 +132,7 @@ pub fn run(config: &ImagesConfig, out: &Path, progress: &mut dyn Progress) -> Re
     let sizes: Vec<(usize, usize)> = files.iter().map(|file| size(file)).collect::<Result<_>>()?;
     let shares = shares(&sizes, config.patch, config.patches);
     let album = Album { config, files, shares };
-    let header = config.header(&album.files);
+    let header = config.header(&album.files)?;
     let mut sink = Sink::begin(out, header, 1 << 18)?;
     sink.note().iter().for_each(|note| progress.remark(note));
     let whitening = if config.whiten { Some(statistics(&album, progress)?) } else { None };

@@ -156,6 +156,10 @@ impl TrainConfig {
             (self.resample_every.is_some(), "new rows for dead features are directions of the input"),
             (self.from.is_some(), "training from a dictionary needs one that reconstructs its input"),
         ];
+        if self.skip && self.target.is_none() {
+            return Err(Error::request("skip is given, but a dictionary that reconstructs its input has no use for a path past its features")
+                .with_remedy("give target, the dataset of what a transcoder reconstructs, or leave skip out"));
+        }
         match cannot.iter().find(|(given, _)| *given && self.target.is_some()) {
             Some((_, why)) => Err(Error::request(format!("target is given, but {why}")).with_remedy(
                 "leave target out, or choose method topk, batch-topk, feature-choice, relu or jumprelu",

@@ -123,6 +123,13 @@ pub const OPTIONS: &[TrainOption] = &[
         "Train a transcoder: the dataset of what is reconstructed, harvested in one pass with --data [default: --data itself]",
     ),
     option(
+        "skip",
+        "Run",
+        OptionValue::Flag,
+        "",
+        "With --target: train a linear path past the features too, W_skip (a skip transcoder)",
+    ),
+    option(
         "from",
         "Run",
         OptionValue::Text,

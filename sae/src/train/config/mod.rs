@@ -43,6 +43,9 @@ pub struct TrainConfig {
     /// Folder of the dataset of what a transcoder reconstructs, of the same tokens as `data`. Default: `data` itself is reconstructed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<PathBuf>,
+    /// A transcoder with a linear path past its features, W_skip. Default: not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip: bool,
     /// Folder of a run, or of a dictionary, whose weights training begins with. Default: random directions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
@@ -191,6 +194,7 @@ impl Default for TrainConfig {
         Self {
             data: None,
             target: None,
+            skip: false,
             from: None,
             method: Method::Topk,
             d_sae: None,

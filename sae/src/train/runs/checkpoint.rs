@@ -59,6 +59,9 @@ pub struct Holds {
     /// Counts of the history.
     #[serde(default)]
     pub fired: bool,
+    /// The skip connection of a transcoder.
+    #[serde(default)]
+    pub skip: bool,
 }
 
 impl Holds {
@@ -69,6 +72,7 @@ impl Holds {
             expected_rates: !state.expected_rates.is_empty(),
             budgets: !state.budgets.is_empty(),
             fired: !state.fired.is_empty(),
+            skip: !state.skip.value.is_empty(),
         }
     }
 }
@@ -139,20 +143,21 @@ pub fn newest(run: &Path) -> Result<Option<PathBuf>> {
     Ok(steps(&folder)?.last().map(|step| folder.join(step.to_string())))
 }
 
-const PARAMETERS: [[&str; 3]; 5] = [
+const PARAMETERS: [[&str; 3]; 6] = [
     ["W_enc", "W_enc.first_moment", "W_enc.second_moment"],
     ["b_enc", "b_enc.first_moment", "b_enc.second_moment"],
     ["W_dec", "W_dec.first_moment", "W_dec.second_moment"],
     ["b_dec", "b_dec.first_moment", "b_dec.second_moment"],
     ["own", "own.first_moment", "own.second_moment"],
+    ["W_skip", "W_skip.first_moment", "W_skip.second_moment"],
 ];
 
-fn shapes(features: usize, d: usize, own: usize) -> [Vec<usize>; 5] {
-    [vec![features, d], vec![features], vec![features, d], vec![d], vec![features, own]]
+fn shapes(features: usize, d: usize, own: usize) -> [Vec<usize>; 6] {
+    [vec![features, d], vec![features], vec![features, d], vec![d], vec![features, own], vec![d, d]]
 }
 
 fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
-    let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own];
+    let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own, &state.skip];
     let (f, holds) = (state.features, Holds::of(state));
     let budgets: Vec<u64> = state.budgets.iter().map(|&m| u64::from(m)).collect();
     let penalty_scale = [state.penalty_scale];
@@ -207,6 +212,7 @@ pub fn read(folder: &Path) -> Result<(TrainState, Record)> {
         b_enc: parameter(1)?,
         w_dec: parameter(2)?,
         b_dec: parameter(3)?,
+        skip: if holds.skip { parameter(5)? } else { Parameter::new(Vec::new()) },
         own: if holds.own_parameters > 0 { parameter(4)? } else { Parameter::new(Vec::new()) },
         since_fired: file.counts("tokens_since_fired", f)?,
         fired: if holds.fired { file.counts("fired", f)? } else { Vec::new() },
@@ -283,6 +289,7 @@ mod tests {
         (state.budgets, state.expected_rates) = (vec![7, 1, 9, 4, 2], vec![0.1; 5]);
         (state.rates[1], state.penalty_scale) = (0.3, 1.7);
         state.fired = vec![u64::MAX / 5, 0, 1, 2, 3];
+        state.skip = Parameter { value: vec![0.1; 9], first: vec![-1e-9; 9], second: vec![3.0; 9] };
         let record = Record { holds: Holds::of(&state), ..record(3) };
         write(run.path(), &state, &record, 1).unwrap();
         assert_eq!(read(&newest(run.path()).unwrap().unwrap()).unwrap(), (state, record));

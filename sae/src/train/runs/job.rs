@@ -112,7 +112,7 @@ pub fn finish(
     Ok(record::outcome(record, out, resolved))
 }
 
-/// The run that is already in `out`, if it may be resumed.
+/// The run that is already in `out`, if it may be resumed. One that failed before its first step does not count.
 ///
 /// # Errors
 /// A run where none may be, none where one must be; a run that began with a different configuration, and in
@@ -126,6 +126,10 @@ pub fn previous_run(resolved: &Resolved, out: &Path, resume: Resume) -> Result<O
         };
     }
     let record = RunRecord::read(out)?;
+    if record.status == RunStatus::Failed && record.step == 0 {
+        // It failed before its first step, over its data or its options, and left nothing to lose or to resume.
+        return Ok(None);
+    }
     if resume == Resume::Never {
         return Err(Error::request(format!(
             "{} already holds a run ({:?}, step {} of {})",

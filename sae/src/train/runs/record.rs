@@ -143,7 +143,8 @@ pub fn dictionary(
     let mut info = DictionaryInfo {
         model_name: Some(manifest.model.id.clone()),
         hook_name: manifest.hook.clone(),
-        dataset_path: Some(dataset.path().display().to_string()),
+        // As the run's record names it, so that a resumed run has the same bits.
+        dataset_path: resolved.config.data.as_ref().map(|path| path.display().to_string()),
         context_size: Some(manifest.context_length),
         prepend_bos: Some(leaves_out_bos(manifest)),
         ..DictionaryInfo::default()
@@ -167,8 +168,9 @@ pub fn dictionary(
     };
     let scale = trainer.statistics().input_scale;
     let Some(target) = &trainer.statistics().target else { return dictionary.for_raw_activations(scale) };
-    dictionary.target =
-        Some(Target { d_out: state.d, skip: None, hook: source.target_hook().map(str::to_owned) });
+    let skip = (!state.skip.value.is_empty()).then(|| state.skip.value.clone());
+    let hook = source.target_hook().map(str::to_owned);
+    dictionary.target = Some(Target { d_out: state.d, skip, hook });
     transcoder_for_raw_activations(dictionary, scale, target)
 }
 
@@ -178,10 +180,18 @@ pub fn dictionary(
 /// ```text
 /// z / t = x · (W_enc · s / t)ᵀ + (b_enc − s · W_enc · shift) / t;   y = (c / t) · W_dec + b_dec / t
 /// ```
+///
+/// and a skip connection gives `x · (W_skip · s / t)ᵀ` and `−s · W_skip · shift / t` to the bias.
 fn transcoder_for_raw_activations(mut raw: Dictionary, scale: f32, target: &TargetStatistics) -> Dictionary {
     for (bias, row) in raw.b_enc.iter_mut().zip(raw.w_enc.chunks_exact_mut(raw.d_in)) {
         *bias = (*bias - scale * dot(row, &target.input_shift)) / target.scale;
         row.iter_mut().for_each(|w| *w *= scale / target.scale);
+    }
+    if let Some(skip) = raw.target.as_mut().and_then(|target| target.skip.as_mut()) {
+        for (bias, row) in raw.b_dec.iter_mut().zip(skip.chunks_exact_mut(raw.d_in)) {
+            *bias -= scale * dot(row, &target.input_shift);
+            row.iter_mut().for_each(|w| *w *= scale / target.scale);
+        }
     }
     raw.b_dec.iter_mut().for_each(|b| *b /= target.scale);
     if let Selection::Threshold(thresholds) = &mut raw.selection {

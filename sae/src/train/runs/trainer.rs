@@ -39,6 +39,9 @@ impl Start {
     ) -> Result<Self> {
         let mut state = TrainState::new(resolved.d_sae, b_dec, resolved.config.seed);
         state.own = Parameter::new(resolved.own_parameters());
+        if resolved.config.skip {
+            state.skip = Parameter::new(vec![0.0; state.d * state.d]);
+        }
         if let Some(folder) = &resolved.config.from {
             initial::take_weights(&mut state, folder, statistics.input_scale)?;
         }

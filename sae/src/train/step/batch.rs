@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::context::Context;
 use crate::dictionary::score::{Score, normalise};
-use kernels::encode::centre;
+use kernels::encode::{centre, products};
 use kernels::memory;
 
 /// A batch, already scaled.
@@ -69,7 +69,7 @@ fn part(all: &[f32], i: usize, width: usize) -> &[f32] {
 pub struct CentredBatch {
     centred: Vec<f32>,
     gradients: Vec<f32>,
-    /// Of a transcoder, targets − b_dec; else empty.
+    /// Of a transcoder, targets − b_dec, less what its skip connection gives; else empty.
     targets: Vec<f32>,
 }
 
@@ -89,6 +89,14 @@ impl CentredBatch {
                 .for_each(|(centred, x)| centre(centred, x, b_dec));
         };
         centred(&mut self.targets, tokens.targets);
+        let skip = &state.skip.value;
+        if !skip.is_empty() {
+            let chunks = self.targets.par_chunks_mut(width).zip(tokens.x.par_chunks(width));
+            chunks.for_each_init(Vec::new, |given, (wanted, x)| {
+                products(given, x, skip, state.d);
+                wanted.iter_mut().zip(given).for_each(|(wanted, given)| *wanted -= *given);
+            });
+        }
         if tokens.targets.is_empty() {
             centred(&mut self.centred, tokens.x);
         } else {

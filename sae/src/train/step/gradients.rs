@@ -8,8 +8,14 @@ use super::loss::Scales;
 use super::options::{Penalty, Plan, Rule, StepOptions};
 use super::select::{ActivePairs, ChunkPairs};
 use crate::train::pairs::{Pairs, PairsByFeature};
+use kernels::encode::products;
 use kernels::feature::{self, EncoderGradient, Source};
 use kernels::reduce;
+use kernels::turn::turn;
+use rayon::prelude::*;
+
+/// Rows of a skip connection that one task makes.
+const SKIP_ROWS: usize = 64;
 
 /// Active pairs by feature, codes and slopes times the constants of their reconstructions.
 #[derive(Debug, Default)]
@@ -96,6 +102,26 @@ impl Gradients<'_> {
         sums
     }
 
+    /// ∂L/∂W_skip, `[d, d]`: `Σ_b (∂L/∂x̂_b)ᵀ x_b` over all reconstructions. The residual of the auxiliary loss counts as constant.
+    pub fn skip(&self) -> Vec<f32> {
+        let (d, n) = (self.d, self.tokens);
+        let main = self.errors.nested.first().unwrap_or(&self.errors.main);
+        let mut sum = vec![0.0; d * d];
+        let x = columns(self.batch.rows().centred, d);
+        for (errors, scale) in [(main, self.scales.main), (&self.errors.second, self.scales.second)] {
+            if errors.is_empty() {
+                continue;
+            }
+            let errors = columns(errors, d);
+            let rows = sum.par_chunks_mut(SKIP_ROWS * d).zip(errors.par_chunks(SKIP_ROWS * n));
+            rows.for_each_init(Vec::new, |part, (sum, errors)| {
+                products(part, errors, &x, n);
+                sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += scale as f32 * *part);
+            });
+        }
+        sum
+    }
+
     /// ∂L/∂W_dec of feature `f`.
     pub fn decoder(&self, f: usize, out: &mut Vec<f32>) {
         let Self { errors, pairs, .. } = self;
@@ -177,4 +203,11 @@ impl Gradients<'_> {
         let place = self.aux.features.binary_search(&(f as u32)).ok()?;
         self.pairs.dense.get(place)
     }
+}
+
+/// `[n, d]` as `[d, n]`.
+fn columns(rows: &[f32], d: usize) -> Vec<f32> {
+    let (n, mut columns) = (rows.len() / d, vec![0.0; rows.len()]);
+    turn(rows, d, (n, d), &mut columns, n);
+    columns
 }

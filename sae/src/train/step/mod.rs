@@ -54,6 +54,7 @@
 //! - Gated (Rajamanoharan et al. 2024): from the gate's codes relu(z), with the decoder held constant, next to λ·Σ relu(z).
 //!
 //! A transcoder reconstructs `y` and not its input: `z = x · W_encᵀ + b_enc` and `e = v · W_dec + b_dec − y`; everything else is the same.
+//! With a skip connection `e = v · W_dec + b_dec + x · W_skipᵀ − y`, and `∂L/∂W_skip = Σ_b (∂L/∂e_b)ᵀ x_b`.
 //!
 //! After the forward pass everything is sparse. Active pairs are grouped by feature and each of a feature's rows is visited once: gradients,
 //! projection, Adam, unit norm (`kernels::feature`). `∂L/∂b_dec = 2/B Σ_b e_b − Σ_f (Σ_b s_b)_f W_enc,f`.

@@ -49,7 +49,9 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     };
     let soft = config.freeze_decoder == Some(FrozenDecoder::Soft);
     let cone = if soft { NUMBER * features * d } else { 0 };
-    state + cone + counts + matrices + search + matches + collected
+    // A square matrix with moments and gradient, and columns of errors and activations.
+    let skip = if config.skip { NUMBER * (4 * d * d + 2 * batch * d) } else { 0 };
+    skip + state + cone + counts + matrices + search + matches + collected
 }
 
 /// More bytes until a quarter of the features is dead and has the auxiliary loss: by dense products, of codes and slopes in f32

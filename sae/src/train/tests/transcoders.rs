@@ -103,6 +103,60 @@ fn a_transcoder_is_resumed_to_the_same_bits() {
     assert_eq!(weights(&whole), weights(&parts));
 }
 
+/// A target that is a dense linear map of its input besides the sparse part: without a skip connection features must stand in for it.
+#[test]
+fn a_skip_connection_explains_what_is_linear() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, target) = (folder.path().join("in"), folder.path().join("out"));
+    let (x, mut y) = pairs();
+    let mut rng = generator(43, Purpose::Directions, 2, 0);
+    let turned: Vec<f32> = (0..D * D).map(|_| 0.004 * normal(&mut rng)).collect();
+    for (y, x) in y.chunks_exact_mut(D).zip(x.chunks_exact(D)) {
+        for (y, row) in y.iter_mut().zip(turned.chunks_exact(D)) {
+            *y += x.iter().zip(row).map(|(x, w)| (x - 5.0) * w).sum::<f32>();
+        }
+    }
+    let held_out = |document: usize| document % 5 == 4;
+    write_at(INPUT, &input, &x, None, D, 50, held_out);
+    write_at(TARGET, &target, &y, None, D, 50, held_out);
+    let trained = |skip: bool| {
+        let out = folder.path().join(if skip { "skip" } else { "plain" });
+        // Few features: the sparse part alone needs more.
+        let config = TrainConfig { skip, d_sae: Some(24), k: 1, ..config(Method::Topk, &target) };
+        let outcome = run(&config, &input, &out, false, &mut Quiet).unwrap();
+        let dictionary = Dictionary::load(&out).unwrap();
+        let made = dictionary.decode_with(&dictionary.encode(&x), &x);
+        let mean = |c: usize| y.iter().skip(c).step_by(D).map(|y| f64::from(*y)).sum::<f64>() / ROWS as f64;
+        let means: Vec<f64> = (0..D).map(mean).collect();
+        let wrong: f64 = y.iter().zip(&made).map(|(y, made)| f64::from(y - made).powi(2)).sum();
+        let all: f64 = y.iter().enumerate().map(|(i, y)| (f64::from(*y) - means[i % D]).powi(2)).sum();
+        let fve = 1.0 - wrong / all;
+        assert!((fve - outcome.fve).abs() < 0.05, "{fve} on disk, {} in training", outcome.fve);
+        assert_eq!(dictionary.target.unwrap().skip.is_some(), skip);
+        let config = std::fs::read_to_string(out.join("cfg.json")).unwrap();
+        assert_eq!(config.contains("skip_transcoder"), skip, "{config}");
+        fve
+    };
+    let (with, without) = (trained(true), trained(false));
+    assert!(with > without + 0.1, "{with} with a skip connection, {without} without");
+}
+
+#[test]
+fn a_skip_connection_is_resumed_to_the_same_bits_and_needs_a_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, target) = datasets(folder.path());
+    let config = TrainConfig { tokens: Some(6000), skip: true, ..config(Method::MutualChoice, &target) };
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    run(&TrainConfig { threads: Some(1), ..config.clone() }, &input, &whole, false, &mut Quiet).unwrap();
+    let stopped = run(&config, &input, &parts, false, &mut StopAfter::new(25));
+    assert!(matches!(stopped, Err(Error::Stopped(_))));
+    resume(&parts, &mut Quiet).unwrap();
+    assert_eq!(weights(&whole), weights(&parts));
+    let alone = TrainConfig { target: None, ..config };
+    let error = run(&alone, &input, &folder.path().join("alone"), false, &mut Quiet).unwrap_err();
+    assert!(error.to_string().contains("skip is given") && error.remedy().is_some(), "{error}");
+}
+
 #[test]
 fn targets_of_other_tokens_and_methods_without_them_are_refused() {
     let folder = tempfile::tempdir().unwrap();

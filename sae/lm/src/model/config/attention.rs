@@ -9,7 +9,11 @@ use crate::Result;
 
 impl Family<'_> {
     /// Whether the layer sees a window only: given layer by layer, or by the family's rule.
-    fn slides(&self, layer: usize) -> Result<bool> {
+    pub fn slides(&self, layer: usize) -> Result<bool> {
+        // transformers makes the last layer see everything, whatever its configuration has.
+        if self.is_gemma_4() && layer + 1 == self.layers {
+            return Ok(false);
+        }
         if let Some(kinds) = self.fields.list("layer_types")? {
             return match kinds.get(layer).and_then(Value::as_str) {
                 Some("sliding_attention") => Ok(true),
@@ -31,6 +35,8 @@ impl Family<'_> {
             "smollm3" => chosen && !self.rotates(layer)?,
             "gemma2" | "gpt_oss" => layer.is_multiple_of(2),
             "gemma3_text" => every(pattern.unwrap_or(6)),
+            "gemma3n_text" => every(5),
+            "gemma4_text" | "gemma4_unified_text" => every(6),
             "olmo3" => every(4),
             _ => false,
         })
@@ -66,12 +72,14 @@ impl Family<'_> {
         let latent = self.latent()?;
         let default = match self.kind {
             "qwen3" => 128,
-            "gemma2" | "gemma3_text" => 256,
+            _ if self.is_gemma() => 256,
             "gpt_oss" => 64,
             "ministral3" => 128,
             _ => self.d_model / heads.max(1),
         };
         let own = f.size(&["head_dim"])?.unwrap_or(default);
+        let of_layer = |name| if self.is_gemma_4() { self.of_layer(layer, name) } else { Ok(None) };
+        let own = of_layer("head_dim")?.unwrap_or(own);
         let d_head = latent.map_or(own, |l| l.d_nope + l.d_rope);
         let slides = self.slides(layer)?;
         let bias = match self.kind {
@@ -81,8 +89,10 @@ impl Family<'_> {
             "gpt_neox" | "gpt_oss" => f.flag("attention_bias", true)?,
             _ => f.flag("attention_bias", false)?,
         };
-        let one_kv_head_a_head = self.is(&["gpt2", "gpt_neox", "deepseek_v2", "deepseek_v3"]);
+        let one_kv_head_a_head = self.is(&["gpt2", "gpt_neox"]) || latent.is_some();
         let kv_heads = if one_kv_head_a_head { None } else { f.size(&["num_key_value_heads"])? };
+        let kv_heads = of_layer("num_key_value_heads")?.or(kv_heads);
+        let shares = self.shares(layer)?;
         Ok(AttentionConfig {
             heads,
             kv_heads: kv_heads.unwrap_or(heads),
@@ -98,6 +108,10 @@ impl Family<'_> {
             qk_norm: self.qk_norm()?,
             rope: if self.rotates(layer)? { Some(self.rope(slides, d_head, latent)?) } else { None },
             latent,
+            value_norm: self.is_gemma_3n() || self.is_gemma_4(),
+            keys_are_values: self.is_gemma_4() && !slides && f.flag("attention_k_eq_v", false)?,
+            shares,
+            lends: self.lends(layer)?,
         })
     }
 
@@ -111,10 +125,12 @@ impl Family<'_> {
                 root(d_head as f64) / if inverse { (layer + 1) as f64 } else { 1.0 }
             }
             "gemma2" | "gemma3_text" => root(f.number(&["query_pre_attn_scalar"])?.unwrap_or(256.0)),
-            "deepseek_v2" | "deepseek_v3" => {
+            "deepseek_v2" | "deepseek_v3" | "mistral4" => {
                 root(d_head as f64) * RopeFields::new(self.fields, None)?.scale_correction()?
             }
             _ if self.is_granite() => f.number(&["attention_multiplier"])?.unwrap_or(1.0),
+            // Their queries are normed.
+            _ if self.is_gemma_3n() || self.is_gemma_4() => 1.0,
             _ => root(d_head as f64),
         })
     }
@@ -124,12 +140,13 @@ impl Family<'_> {
         Ok(match self.kind {
             "olmo2" | "olmo3" | "olmoe" => Some(QkNorm { per_head: false, norm }),
             "qwen3" | "qwen3_moe" | "gemma3_text" => Some(QkNorm { per_head: true, norm }),
+            _ if self.is_gemma_3n() || self.is_gemma_4() => Some(QkNorm { per_head: true, norm }),
             _ => None,
         })
     }
 
     fn latent(&self) -> Result<Option<LatentConfig>> {
-        if !self.is(&["deepseek_v2", "deepseek_v3"]) {
+        if !self.is(&["deepseek_v2", "deepseek_v3", "mistral4"]) {
             return Ok(None);
         }
         let f = &self.fields;
@@ -161,11 +178,18 @@ impl Family<'_> {
     fn rope(&self, slides: bool, d_head: usize, latent: Option<LatentConfig>) -> Result<RopeConfig> {
         let f = self.fields;
         let layer_kind = if slides { "sliding_attention" } else { "full_attention" };
-        let of_kind = self.is(&["gemma3_text", "olmo3"]).then_some(layer_kind);
+        let later_gemma = self.is(&["gemma3_text"]) || self.is_gemma_3n() || self.is_gemma_4();
+        let of_kind = (later_gemma || self.is(&["olmo3"])).then_some(layer_kind);
         let rope = RopeFields::new(f, of_kind)?;
         let default = match (self.kind, slides) {
-            ("gemma3_text", true) => 1e4,
-            ("gemma3_text", false) | ("mixtral" | "ministral3", _) => 1e6,
+            _ if later_gemma => {
+                if slides {
+                    1e4
+                } else {
+                    1e6
+                }
+            }
+            ("mixtral" | "ministral3", _) => 1e6,
             ("gpt_oss", _) => 150_000.0,
             ("olmo3", _) => 500_000.0,
             ("smollm3", _) => 2_000_000.0,
@@ -173,12 +197,20 @@ impl Family<'_> {
         };
         // As transformers 4 wrote it: local layers are not stretched, and Gemma's have a base of their own.
         if of_kind.is_some() && slides && f.object(&["rope_parameters"])?.is_none() {
-            let names: &[&str] =
-                if self.kind == "gemma3_text" { &["rope_local_base_freq"] } else { &["rope_theta"] };
+            let names: &[&str] = if later_gemma { &["rope_local_base_freq"] } else { &["rope_theta"] };
             let theta = f.number(names)?.unwrap_or(default);
             return Ok(RopeConfig { theta, dims: d_head, interleaved: false, scaling: Scaling::None });
         }
+        let scaling = match rope.scaling()? {
+            // What its class makes where the configuration has nothing.
+            Scaling::None if self.is_gemma_4() && !slides && !rope.is_given() => {
+                Scaling::Proportional { share: 0.25, factor: 1.0 }
+            }
+            given => given,
+        };
         let share = match (rope.number("partial_rotary_factor")?, self.kind) {
+            // Their class turns a whole head; what is not to turn has the rate 0.
+            _ if self.is_gemma_4() || matches!(scaling, Scaling::Proportional { .. }) => 1.0,
             (Some(share), _) => share,
             (None, "gpt_neox") => f.number(&["rotary_pct"])?.unwrap_or(0.25),
             (None, "phi3") => f.number(&["partial_rotary_factor"])?.unwrap_or(1.0),
@@ -189,10 +221,10 @@ impl Family<'_> {
             dims: latent.map_or((d_head as f64 * share) as usize, |l| l.d_rope),
             interleaved: match self.kind {
                 "deepseek_v2" => true,
-                "deepseek_v3" => f.flag("rope_interleave", true)?,
+                "deepseek_v3" | "mistral4" => f.flag("rope_interleave", true)?,
                 _ => false,
             },
-            scaling: rope.scaling()?,
+            scaling,
         })
     }
 }

@@ -126,6 +126,7 @@ impl Check<'_> {
 
     fn block(&self, block: &BlockConfig, d_model: usize) -> Result<()> {
         self.attention(&block.attention)?;
+        self.size("laurel_rank", block.laurel.unwrap_or(1))?;
         match &block.mlp {
             MlpConfig::Dense(dense) => self.dense(dense),
             MlpConfig::Experts(experts) => self.experts(experts),
@@ -143,5 +144,25 @@ pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
     check.positive("final_logit_softcapping", config.logit_cap)?;
     check.positive("logits_scaling", Some(config.logit_scale))?;
     check.positive("the norms' epsilon", Some(config.final_norm.eps))?;
-    config.blocks.iter().try_for_each(|block| check.block(block, config.hidden_size))
+    if let Some(own) = config.per_layer {
+        check.size("vocab_size_per_layer_input", own.vocab_size)?;
+        check.size("hidden_size_per_layer_input", own.width)?;
+        check.size(
+            "num_hidden_layers · hidden_size_per_layer_input",
+            own.width.saturating_mul(config.blocks.len()),
+        )?;
+    }
+    config.blocks.iter().try_for_each(|block| check.block(block, config.hidden_size))?;
+    let shared =
+        config.blocks.iter().filter_map(|block| Some((block, config.blocks.get(block.attention.shares?)?)));
+    for (block, source) in shared {
+        let shape = |a: &AttentionConfig| (a.kv_heads, a.d_head, a.d_value);
+        let (own, of_source) = (shape(&block.attention), shape(&source.attention));
+        check.that(own == of_source, || {
+            format!(
+                "a layer reads keys and values (heads, numbers per key and value) {of_source:?} as {own:?}"
+            )
+        })?;
+    }
+    Ok(())
 }

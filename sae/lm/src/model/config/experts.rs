@@ -5,6 +5,10 @@ use super::moe::ExpertNaming;
 use super::{Activation, DenseConfig, ExpertsConfig, Groups, RouterConfig, Score, Shared};
 use crate::Result;
 
+/// Families whose experts have a size of their own next to that of a dense MLP.
+const OWN_SIZE: [&str; 6] =
+    ["qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "mistral4", "gemma4_text"];
+
 impl<'a> Family<'a> {
     /// Whether a layer has experts.
     ///
@@ -14,13 +18,14 @@ impl<'a> Family<'a> {
         let f = &self.fields;
         Ok(match self.kind {
             "olmoe" | "mixtral" | "gpt_oss" | "granitemoe" | "granitemoeshared" | "plain_moe" => true,
+            "gemma4_text" => f.flag("enable_moe_block", false)?,
             "qwen2_moe" | "qwen3_moe" => {
                 let dense = f.list("mlp_only_layers")?.unwrap_or_default();
                 let step = f.size(&["decoder_sparse_step"])?.unwrap_or(1);
                 let named = dense.iter().any(|l| l.as_u64() == Some(layer as u64));
                 !named && step > 0 && (layer + 1).is_multiple_of(step)
             }
-            "deepseek_v2" | "deepseek_v3" => {
+            "deepseek_v2" | "deepseek_v3" | "mistral4" => {
                 let default = if self.kind == "deepseek_v3" { 3 } else { 0 };
                 if f.size(&["moe_layer_freq"])?.is_some_and(|n| n != 1) {
                     return Err(f.error("moe_layer_freq is not 1; this version reads 1 only"));
@@ -31,15 +36,15 @@ impl<'a> Family<'a> {
         })
     }
 
-    /// The experts of the layers that have some.
+    /// The experts of a layer that has some.
     ///
     /// # Errors
     /// No number of experts, of experts per token or of hidden units; a router or an activation that is not
     /// read.
-    pub fn experts(&self) -> Result<ExpertsConfig> {
+    pub fn experts(&self, layer: usize) -> Result<ExpertsConfig> {
         let f = &self.fields;
         let names = ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
-        let hidden = match self.is(&["qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3"]) {
+        let hidden = match self.is(&OWN_SIZE) {
             true => f.needed(&["moe_intermediate_size"])?,
             false => f.needed(&["intermediate_size"])?,
         };
@@ -52,16 +57,17 @@ impl<'a> Family<'a> {
         let gpt_oss = self.kind == "gpt_oss";
         Ok(ExpertsConfig {
             experts: f.needed(&names)?,
-            k: f.needed(&["num_experts_per_tok", "moe_topk", "moe_top_k"])?,
+            k: f.needed(&["num_experts_per_tok", "moe_topk", "moe_top_k", "top_k_experts"])?,
             hidden,
             activation: if gpt_oss { clamped()? } else { self.activation()? },
             bias: gpt_oss,
             gated: self.kind != "plain_moe",
             router: self.router()?,
-            shared: self.shared(hidden)?,
+            shared: self.shared(layer, hidden)?,
             naming: match self.kind {
                 "mixtral" => ExpertNaming::Mixtral,
                 "gpt_oss" => ExpertNaming::GptOss,
+                "gemma4_text" => ExpertNaming::Gemma4,
                 "granitemoe" | "granitemoeshared" => ExpertNaming::Granite,
                 _ => ExpertNaming::Mlp,
             },
@@ -75,14 +81,14 @@ impl<'a> Family<'a> {
             bias: false,
             correction: false,
             groups: None,
-            normalise: f.flag("norm_topk_prob", self.is(&["mixtral", "deepseek_v3"]))?,
+            normalise: f.flag("norm_topk_prob", self.is(&["mixtral", "deepseek_v3", "mistral4"]))?,
             scale: 1.0,
             capacity: None,
             by_sparsity: false,
         };
         let scale = f.number(&["routed_scaling_factor"])?;
         Ok(match self.kind {
-            "mixtral" => RouterConfig { normalise: true, ..plain },
+            "mixtral" | "gemma4_text" => RouterConfig { normalise: true, ..plain },
             "gpt_oss" => {
                 RouterConfig { score: Score::SoftmaxOfChosen, bias: true, normalise: false, ..plain }
             }
@@ -126,6 +132,9 @@ impl<'a> Family<'a> {
                     ..plain
                 }
             }
+            "mistral4" => {
+                RouterConfig { groups: Some(self.groups(2)?), scale: scale.unwrap_or(1.0), ..plain }
+            }
             _ => plain,
         })
     }
@@ -150,15 +159,16 @@ impl<'a> Family<'a> {
         })
     }
 
-    fn shared(&self, hidden: usize) -> Result<Option<Shared>> {
+    fn shared(&self, layer: usize, hidden: usize) -> Result<Option<Shared>> {
         let f = &self.fields;
         let shared = match self.kind {
             "qwen2_moe" => f.size(&["shared_expert_intermediate_size"])?.or(Some(5632)),
-            "deepseek_v2" | "deepseek_v3" => {
-                let default = if self.kind == "deepseek_v3" { 1 } else { 2 };
+            "deepseek_v2" | "deepseek_v3" | "mistral4" => {
+                let default = if self.kind == "deepseek_v2" { 2 } else { 1 };
                 Some(f.size(&["n_shared_experts"])?.unwrap_or(default).saturating_mul(hidden))
             }
             "granitemoeshared" => f.size(&["shared_intermediate_size"])?,
+            "gemma4_text" => Some(self.intermediate(layer)?),
             _ => None,
         };
         let Some(hidden) = shared.filter(|n| *n > 0) else { return Ok(None) };

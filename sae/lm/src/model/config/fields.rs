@@ -60,6 +60,11 @@ impl<'a> Fields<'a> {
         first(self.map).or_else(|| self.defaults.filter(|_| !said).and_then(first))
     }
 
+    /// What the object has under a name that is made while reading.
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name)
+    }
+
     fn typed<T>(
         &self,
         names: &[&'a str],

@@ -9,6 +9,7 @@ mod check;
 mod experts;
 mod families;
 mod fields;
+mod gemma;
 mod moe;
 mod monet;
 mod refused;
@@ -19,6 +20,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub use gemma::{PerLayerConfig, StreamsConfig};
 pub use moe::{ExpertNaming, ExpertsConfig, Groups, RouterConfig, Score, Shared};
 pub use monet::{Decomposition, MonetConfig};
 pub use rope::{RopeConfig, Scaling};
@@ -57,6 +59,10 @@ pub struct Config {
     pub bos_token_id: Option<u32>,
     /// Token that ends a document.
     pub eos_token_id: Option<u32>,
+    /// Residual streams next to the active one (Gemma 3n).
+    pub streams: Option<StreamsConfig>,
+    /// Embeddings that every block adds (Gemma 3n and 4).
+    pub per_layer: Option<PerLayerConfig>,
     /// What each block is.
     pub blocks: Vec<BlockConfig>,
 }
@@ -103,6 +109,10 @@ pub struct BlockConfig {
     pub form: BlockForm,
     /// What a branch is multiplied by before it is added (Granite).
     pub residual_scale: f64,
+    /// Rank of a low-rank map next to attention (Gemma 3n's Laurel).
+    pub laurel: Option<usize>,
+    /// Whether the stream after the block is multiplied by a stored number (Gemma 4).
+    pub scaled: bool,
     /// Attention.
     pub attention: AttentionConfig,
     /// The other branch.
@@ -154,6 +164,14 @@ pub struct AttentionConfig {
     pub rope: Option<RopeConfig>,
     /// Queries, keys and values from low-rank latents (DeepSeek).
     pub latent: Option<LatentConfig>,
+    /// Each head's values are normed, without a gain (Gemma 3n and 4).
+    pub value_norm: bool,
+    /// Values are what keys are before their norm (Gemma 4).
+    pub keys_are_values: bool,
+    /// The earlier layer whose keys and values it reads in place of its own (Gemma 3n and 4).
+    pub shares: Option<usize>,
+    /// Whether later layers read its keys and values.
+    pub lends: bool,
 }
 
 /// Root-mean-square norm of queries and keys.
@@ -206,6 +224,9 @@ pub struct DenseConfig {
     pub bias: bool,
     /// Gate and up are one matrix, `input_linear`, and down is `output_linear` (Granite's shared MLP).
     pub joined: bool,
+    /// What the gate has above this quantile of a normal distribution of its mean and variance passes, less
+    /// that quantile; 0: everything passes (Gemma 3n).
+    pub sparsity: f64,
 }
 
 /// An activation function.
@@ -252,6 +273,13 @@ impl Config {
         let config = families::read(json, path)?;
         check::check(&config, path)?;
         Ok(config)
+    }
+
+    /// Whether a block reads only the residual stream before it, so that a pass can begin there. Otherwise it
+    /// also reads other streams, the token, or keys and values of earlier blocks.
+    pub fn is_one_stream(&self) -> bool {
+        let shares = self.blocks.iter().any(|block| block.attention.shares.is_some());
+        self.streams.is_none() && self.per_layer.is_none() && !shares
     }
 
     /// Experts and experts per token of the block that has the most; none in a dense model.

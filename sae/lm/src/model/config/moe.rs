@@ -39,6 +39,9 @@ pub enum ExpertNaming {
     GptOss,
     /// `block_sparse_moe.router.layer`, stacked `input_linear` and `output_linear` (Granite).
     Granite,
+    /// `router.proj`, `experts.{gate_up,down}_proj` stacked; the router and the experts read the stream through
+    /// norms of their own, and the shared MLP is `mlp` (Gemma 4).
+    Gemma4,
 }
 
 /// A shared MLP.

@@ -6,7 +6,7 @@ use super::text_part::AROUND;
 use crate::Error;
 
 /// What a `model_type` begins with and what kind of model that is. The first that fits counts.
-const KINDS: [(&str, &str); 36] = [
+const KINDS: [(&str, &str); 35] = [
     ("mamba", RECURRENT),
     ("falcon_mamba", RECURRENT),
     ("rwkv", RECURRENT),
@@ -25,7 +25,6 @@ const KINDS: [(&str, &str); 36] = [
     ("kimi_linear", HYBRID),
     ("olmo_hybrid", HYBRID),
     ("bailing_hybrid", HYBRID),
-    ("gemma3n", GEMMA_3N),
     ("gemma4", GEMMA_4),
     ("diffusion_gemma", "generates by diffusion: a token's activation depends on the tokens after it"),
     ("llada", "generates by diffusion: a token's activation depends on the tokens after it"),
@@ -48,8 +47,7 @@ const KINDS: [(&str, &str); 36] = [
 const RECURRENT: &str =
     "is a recurrent model: it has a state in place of attention, and no hooks of attention";
 const HYBRID: &str = "has recurrent or linear-attention layers between its attention layers";
-const GEMMA_3N: &str = "keeps four residual streams (AltUp) and adds embeddings in every block, so that no hook is the residual stream";
-const GEMMA_4: &str = "shares keys and values between layers and adds embeddings in every block";
+const GEMMA_4: &str = "drafts tokens for a Gemma 4 model and reads the keys and values of that model";
 const ENCODER_DECODER: &str = "is an encoder with a decoder";
 const ENCODER: &str = "is an encoder: a token's activation depends on the tokens after it";
 const PICTURES: &str = "is not a language model but sees pictures";

@@ -48,6 +48,13 @@ pub enum Scaling {
         /// What cosines and sines are multiplied by.
         attention_factor: f64,
     },
+    /// Whole heads turn, at the rates of the whole head; after the first share of them the rates are 0 (Gemma 4).
+    Proportional {
+        /// The share of the rates that are not 0.
+        share: f64,
+        /// What the rates are divided by.
+        factor: f64,
+    },
     /// YaRN (Peng et al. 2023, arXiv:2309.00071): a linear ramp between the two, over dimensions, and a
     /// factor on cosines and sines.
     Yarn {
@@ -78,6 +85,10 @@ impl RopeConfig {
         let rate = |i: usize| match &self.scaling {
             Scaling::None => plain(i),
             Scaling::Linear { factor } => plain(i) / factor,
+            Scaling::Proportional { share, factor } => match i < (share * self.dims as f64 / 2.0) as usize {
+                true => plain(i) / factor,
+                false => 0.0,
+            },
             Scaling::Divided { divisors, .. } => plain(i) / divisors.get(i).copied().unwrap_or(1.0),
             &Scaling::Llama3 { factor, low, high, original } => {
                 let turns = original * plain(i) / std::f64::consts::TAU;
@@ -141,6 +152,11 @@ impl<'a> RopeFields<'a> {
         Ok(Self { all, own })
     }
 
+    /// Whether the configuration has any.
+    pub fn is_given(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// A number of the entry, None where it has none of that name.
     ///
     /// # Errors
@@ -188,7 +204,8 @@ impl<'a> RopeFields<'a> {
     pub fn scaling(&self) -> Result<Scaling> {
         let kind = self.own.map_or(Ok(None), |own| own.text(&["rope_type", "type"]))?;
         match kind.unwrap_or("default") {
-            "default" => Ok(Scaling::None),
+            // Of Qwen's models that see pictures: three positions, which are one where there are none.
+            "default" | "mrope" => Ok(Scaling::None),
             "linear" => Ok(Scaling::Linear { factor: self.needed("factor")? }),
             "llama3" => Ok(Scaling::Llama3 {
                 factor: self.needed("factor")?,
@@ -200,8 +217,12 @@ impl<'a> RopeFields<'a> {
             "yarn" | "su" | "longrope" if self.has("short_factor") => self.longrope(),
             "longrope" | "su" => Err(self.all.error("its rotary embedding has no list short_factor")),
             "yarn" => self.yarn(),
+            "proportional" => Ok(Scaling::Proportional {
+                share: self.number("partial_rotary_factor")?.unwrap_or(1.0).clamp(0.0, 1.0),
+                factor: self.number("factor")?.filter(|factor| *factor > 0.0).unwrap_or(1.0),
+            }),
             other => Err(self.all.error(format!(
-                "rope_scaling has the type `{other}`; this version reads default, linear, llama3, longrope and yarn"
+                "rope_scaling has the type `{other}`; this version reads default, linear, llama3, longrope, proportional and yarn"
             ))),
         }
     }

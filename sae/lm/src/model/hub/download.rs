@@ -43,11 +43,10 @@ impl<'a> Client<'a> {
     /// # Errors
     /// Authorities that were named and cannot be read.
     pub fn new(hub: &'a Hub) -> Result<Self> {
-        let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), authorities)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(tls(hub)?)
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
@@ -286,6 +285,15 @@ fn explained(url: &str, error: &ureq::Error) -> String {
         ""
     };
     format!("{url}: {text}{remedy}")
+}
+
+/// Whom connections trust.
+///
+/// # Errors
+/// Authorities that were named and cannot be read.
+pub(super) fn tls(hub: &Hub) -> Result<TlsConfig> {
+    let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), authorities)?;
+    Ok(TlsConfig::builder().root_certs(roots).build())
 }
 
 /// The certificates of a PEM file.

@@ -79,6 +79,14 @@ impl Hub {
         }
     }
 
+    /// Whom connections trust: for every client of this crate.
+    ///
+    /// # Errors
+    /// Authorities that were named and cannot be read.
+    pub(crate) fn tls(&self) -> Result<ureq::tls::TlsConfig> {
+        download::tls(self)
+    }
+
     /// The folder of a repository in the cache, whatever it holds and however much of it is there.
     ///
     /// # Errors

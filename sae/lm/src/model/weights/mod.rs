@@ -14,10 +14,12 @@ mod change;
 pub mod encoding;
 pub mod gguf;
 mod mxfp4;
+mod rows;
 pub mod safetensors;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -26,12 +28,13 @@ use crate::{Error, Result};
 pub use bytes::Bytes;
 use change::Change;
 pub use encoding::Encoding;
+pub(super) use rows::Rows;
 
 /// The tensors of a checkpoint, as f32 on the CPU.
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
-    files: Vec<Bytes>,
+    files: Vec<Arc<Bytes>>,
     tensors: BTreeMap<String, Entry>,
 }
 
@@ -135,7 +138,7 @@ impl Weights {
                 return Err(Error::format(bytes.path(), problem));
             }
         }
-        self.files.push(bytes);
+        self.files.push(Arc::new(bytes));
         Ok(())
     }
 

@@ -10,6 +10,8 @@
 //! numbers that are not finite. GGUF's blocks of the same format have their halves in a different order (see
 //! [`gguf`](super::gguf)).
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::Bytes;
@@ -68,7 +70,7 @@ impl Packed {
     ///
     /// # Errors
     /// As [`Bytes::read_at`].
-    pub fn read(&self, files: &[Bytes]) -> Result<Vec<f32>> {
+    pub fn read(&self, files: &[Arc<Bytes>]) -> Result<Vec<f32>> {
         let blocks_of_one = self.rows * self.groups;
         let mut out = vec![0f32; self.experts * BLOCK * blocks_of_one];
         if out.is_empty() {

@@ -9,10 +9,10 @@ use crate::train::state::TrainState;
 use crate::train::step::options::{Penalty, Rule};
 use crate::train::step::{StepOptions, penalty};
 
-/// W_enc `[F, D]`, b_enc `[F]`, W_dec `[F, D]`, b_dec `[D]`, own `[F, n]`.
-pub(super) type Numbers = [Vec<f64>; 5];
+/// W_enc `[F, D]`, b_enc `[F]`, W_dec `[F, D]`, b_dec `[D]`, own `[F, n]`, W_skip `[D, D]` or nothing.
+pub(super) type Numbers = [Vec<f64>; 6];
 
-pub(super) const NAMES: [&str; 5] = ["W_enc", "b_enc", "W_dec", "b_dec", "own"];
+pub(super) const NAMES: [&str; 6] = ["W_enc", "b_enc", "W_dec", "b_dec", "own", "W_skip"];
 
 /// Which pairs are active, `[B, F]`.
 type Mask = Vec<bool>;
@@ -47,7 +47,7 @@ impl Dense {
     /// The loss of `options` at `state`, for a batch of B tokens.
     pub(super) fn new(options: &StepOptions, state: &TrainState, tokens: Tokens<'_>) -> Self {
         let Tokens { x, gradients: g, targets } = tokens;
-        let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own];
+        let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own, &state.skip];
         let mut dense = Self {
             options: options.clone(),
             x: doubles(x),
@@ -73,7 +73,7 @@ impl Dense {
         &self.base
     }
 
-    fn pre_activations(&self, [w_enc, b_enc, _, b_dec, _]: &Numbers) -> Vec<f64> {
+    fn pre_activations(&self, [w_enc, b_enc, _, b_dec, _, _]: &Numbers) -> Vec<f64> {
         let mut z = vec![0.0; B * F];
         let bias = |c: usize| if self.targets.is_empty() { b_dec[c] } else { 0.0 };
         for (i, z) in z.iter_mut().enumerate() {
@@ -173,12 +173,15 @@ impl Dense {
     }
 
     /// Errors of the reconstruction from the codes of the first `width` features.
-    fn errors(&self, v: &[f64], [_, _, w_dec, b_dec, _]: &Numbers, width: usize) -> Vec<f64> {
+    fn errors(&self, v: &[f64], [_, _, w_dec, b_dec, _, skip]: &Numbers, width: usize) -> Vec<f64> {
         let mut errors = vec![0.0; B * D];
         for (i, e) in errors.iter_mut().enumerate() {
             let (b, c) = (i / D, i % D);
             *e = b_dec[c] - self.wanted()[i]
                 + (0..width).map(|f| v[b * F + f] * w_dec[f * D + c]).sum::<f64>();
+            if !skip.is_empty() {
+                *e += (0..D).map(|i| self.x[b * D + i] * skip[c * D + i]).sum::<f64>();
+            }
         }
         errors
     }
@@ -247,7 +250,7 @@ impl Dense {
     /// The same loss from tensors, differentiated by candle: its value and its gradients.
     pub(super) fn autograd(&self) -> Result<(f64, Vec<Vec<f64>>)> {
         let own = self.base[4].len() / F;
-        let shapes = [(F, D), (1, F), (F, D), (1, D), (F, own.max(1))];
+        let shapes = [(F, D), (1, F), (F, D), (1, D), (F, own.max(1)), (D, D)];
         let tensor = |v: &[f64], shape: (usize, usize)| Tensor::from_slice(v, shape, &Device::Cpu);
         let mask = |m: &Mask| {
             let numbers: Vec<f64> = m.iter().map(|&m| f64::from(u8::from(m))).collect();
@@ -255,16 +258,20 @@ impl Dense {
         };
         let mut vars = Vec::new();
         for (i, (numbers, shape)) in self.base.iter().zip(shapes).enumerate() {
-            let padded = if i == 4 && own == 0 { vec![0.0; F] } else { numbers.clone() };
+            let padded = match i {
+                4 if own == 0 => vec![0.0; F],
+                5 if numbers.is_empty() => vec![0.0; D * D],
+                _ => numbers.clone(),
+            };
             vars.push(Var::from_tensor(&tensor(&padded, shape)?)?);
         }
-        let [w_enc, b_enc, w_dec, b_dec, own_var] = &vars[..] else { unreachable!() };
+        let [w_enc, b_enc, w_dec, b_dec, own_var, skip] = &vars[..] else { unreachable!() };
         let (n, x) = (B as f64, tensor(&self.x, (B, D))?);
         let products = match self.targets.is_empty() {
             true => x.broadcast_sub(b_dec)?.matmul(&w_enc.t()?)?,
             false => x.matmul(&w_enc.t()?)?,
         };
-        let wanted = tensor(self.wanted(), (B, D))?;
+        let wanted = tensor(self.wanted(), (B, D))?.sub(&x.matmul(&skip.t()?)?)?;
         let z = products.broadcast_add(b_enc)?;
         let squares = |e: &Tensor| e.sqr()?.sum_all();
         let mut v = z.relu()?.mul(&mask(&self.main)?)?;

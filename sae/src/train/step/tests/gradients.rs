@@ -32,17 +32,27 @@ fn variants() -> Vec<Variant> {
         case,
         targets: targets(),
     });
-    own.chain(transcoders).collect()
+    let skipping = cases().into_iter().filter(may).map(|mut case| {
+        case.state.skip = Parameter::new(normals(D * D, 13).iter().map(|w| 0.2 * w).collect());
+        Variant {
+            name: format!("transcoder with a skip connection, {}", case.name),
+            case,
+            targets: targets(),
+        }
+    });
+    own.chain(transcoders).chain(skipping).collect()
 }
 
 /// All gradients of the loss, in the order of `NAMES`.
-fn kernel_gradients(variant: &Variant) -> (StepReport, [Vec<f64>; 5], Vec<bool>) {
+fn kernel_gradients(variant: &Variant) -> (StepReport, [Vec<f64>; 6], Vec<bool>) {
     let case = &variant.case;
     let (x, g, state) = (batch(), model_gradients(), &case.state);
     let mut stepper = Stepper::new(case.options.clone());
     let (report, made) = stepper.forward(state, variant.tokens(&x, &g));
     let own = case.options.rule.own_parameters();
-    let mut all = [vec![], vec![], vec![], made.b_dec(), vec![]];
+    let skip = if state.skip.value.is_empty() { Vec::new() } else { made.skip() };
+    let mut all =
+        [vec![], vec![], vec![], made.b_dec(), vec![], skip.iter().map(|&g| f64::from(g)).collect()];
     let (mut decoder, mut gradients) = (Vec::new(), EncoderGradients::default());
     let doubles = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     for f in 0..F {
@@ -96,8 +106,8 @@ fn gradients_equal_finite_differences() {
         let dense = dense(&case);
         let step = 1e-6;
         // A threshold has no derivative of its own: the estimator is checked against autograd.
-        let parameters = if matches!(case.case.options.rule, Rule::Jump { .. }) { 4 } else { 5 };
-        for which in 0..parameters {
+        let threshold = matches!(case.case.options.rule, Rule::Jump { .. });
+        for which in (0..NAMES.len()).filter(|&which| !(threshold && which == 4)) {
             let scale = largest(&gradients[which]);
             for (i, got) in gradients[which].iter().enumerate() {
                 let loss = |shift: f64| {
@@ -132,6 +142,22 @@ fn gradients_equal_autograd() {
                     case.name
                 );
             }
+        }
+    }
+}
+
+/// What the update moves a skip connection by: its first moment after a step says what the gradient was.
+#[test]
+fn a_skip_connection_moves_by_its_gradient() {
+    for variant in variants().iter().filter(|variant| !variant.case.state.skip.value.is_empty()) {
+        let (_, gradients, _) = kernel_gradients(variant);
+        let (x, g, mut state) = (batch(), model_gradients(), variant.case.state.clone());
+        let share = 1.0 - variant.case.options.betas.0;
+        Stepper::new(variant.case.options.clone()).step(&mut state, variant.tokens(&x, &g), 1e-4).unwrap();
+        let scale = largest(&gradients[5]);
+        assert!(scale > 0.0 && state.skip.value != variant.case.state.skip.value, "{}", variant.name);
+        for (first, expected) in state.skip.first.iter().zip(&gradients[5]) {
+            assert!((f64::from(*first) / share - expected).abs() < 1e-5 * scale, "{}", variant.name);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod decoder;
 mod encoder;
+mod skip;
 
 use super::gradients::Gradients;
 use super::select::rows::Quantised;
@@ -39,6 +40,7 @@ pub fn update(
         true => 1.0,
         false => decoder::update(state, gradients, decoder, adam)?,
     };
+    skip::update(state, gradients, adam)?;
     let through_decoder = b_dec_gradient.clone();
     encoder::update(state, gradients, encoder, adam, &mut b_dec_gradient)?;
     if !gradients.batch.subtracts_bias() {

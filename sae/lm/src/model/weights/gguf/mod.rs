@@ -24,6 +24,7 @@ mod pretokeniser;
 mod tokenizer;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub(in crate::model) use parts::{Part, parts};
 
@@ -94,7 +95,11 @@ impl Gguf {
     /// An architecture or a tensor this program does not know.
     pub fn into_weights(self) -> Result<Weights> {
         let tensors = names::entries(&self)?;
-        Ok(Weights { path: self.path().to_path_buf(), files: self.files, tensors })
+        Ok(Weights {
+            path: self.path().to_path_buf(),
+            files: self.files.into_iter().map(Arc::new).collect(),
+            tensors,
+        })
     }
 }
 
