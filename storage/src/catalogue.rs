@@ -422,7 +422,8 @@ const HEAD: &str = "\
 This page is generated from the declarations in `storage/src`; change them and run
 `UPDATE_DOCS=1 cargo test -p storage --test catalogue`.
 
-Everything but weights and configuration is Parquet that DuckDB, pyarrow, Polars and Spark read as it is. JSON files are
+Everything but weights and configuration is Parquet that DuckDB, pyarrow and Polars read as it is. Spark does too, but has no
+16-bit floats: harvest with `--dtype f32` for it, or name the columns that are wanted ([scale-out.md](scale-out.md)). JSON files are
 written next to their name, fsynced and renamed. Lists are lists and structs are structs, never JSON in a string. A table may
 have further columns; one that lacks a column of this page, or has it with a different type, is refused with its name.
 `Option` in a JSON field's type means that it may be null or missing.

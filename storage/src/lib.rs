@@ -5,7 +5,7 @@
 //! - **Whole or not there.** A file is written next to its place, fsynced and renamed; a dataset's manifest comes last. What
 //!   was interrupted has a journal, and continues where whole parts end.
 //! - **Only what is asked.** Reads stream; parts, row groups and pages that cannot hold the wanted rows are not read.
-//! - **Plain files.** DuckDB, pyarrow, Polars and Spark open every table as it is.
+//! - **Plain files.** DuckDB, pyarrow and Polars open every table as it is; Spark does, if activations are f32 or not asked for.
 //!
 //! ```text
 //!   Manifest (header) ─▶ DatasetWriter ─ next_part ─▶ PartWriter ◀─ RecordBatch

@@ -37,6 +37,8 @@ else
     skip "chat templates against Jinja for Python" "no package registry within reach, or no llama-cpp-python in it"
 fi
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
+# Spark (400 MB, and a Java) is asked by hand: lake.py SAE WORK --spark
+"$work/venv/bin/python" tests/outside/lake.py "$sae" "$work/lake"
 # Probes by scikit-learn, and SAEBench's files by its schemas.
 if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 zstandard ||
     ! "$work/venv/bin/pip" download -q --no-deps -d "$work" sae-bench==0.6.0 || ! tests/probe/fetch.sh; then

@@ -20,11 +20,11 @@ SHARDS = 4
 SWEEP = """
 [base]
 data = "data"
-d_sae = 512
+d_sae = 256
 batch = 256
-tokens = 400_000
+tokens = 150_000
 data_seed = 5
-checkpoint_every = 50
+checkpoint_every = 40
 [cross]
 method = ["topk", "batch-topk"]
 k = [4, 8]

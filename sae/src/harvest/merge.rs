@@ -98,7 +98,11 @@ fn shards(out: &Path) -> Result<Vec<PathBuf>> {
     let counts: BTreeSet<usize> = found.iter().map(|(count, _)| *count).collect();
     let count = match counts.iter().collect::<Vec<_>>().as_slice() {
         [one] => **one,
-        [] => return Err(Error::request(format!("{} has no folders shard-I-of-N", out.display()))),
+        [] => {
+            let merged = if out.join(storage::MANIFEST).exists() { " is merged already: it" } else { "" };
+            let text = format!("{}{merged} has no folders shard-I-of-N", out.display());
+            return Err(Error::request(text));
+        }
         several => {
             let text = format!("{} has shards of {several:?}; expected one division", out.display());
             return Err(Error::request(text));
@@ -183,11 +187,14 @@ fn one(
             return Err(Error::stopped("the shards are all there still; give the same command again"));
         }
     }
-    let mut part = writer.next_part(schema::DOCUMENTS, schema::documents(), &Layout::small_table())?;
-    part.write(&documents::to_batch(&all_documents(&datasets)?)?)?;
-    let mut parts = vec![(schema::DOCUMENTS.to_owned(), part.finish()?)];
-    parts.extend(adopted(&mut writer, &datasets[0], schema::VOCABULARY, &mut |_| ())?);
-    writer.commit(parts, serde_json::json!(Cursor { shards: shards.len() }))?;
+    // A merge that ended between these tables and the manifest has them already.
+    if !writer.tables().contains_key(schema::DOCUMENTS) {
+        let mut part = writer.next_part(schema::DOCUMENTS, schema::documents(), &Layout::small_table())?;
+        part.write(&documents::to_batch(&all_documents(&datasets)?)?)?;
+        let mut parts = vec![(schema::DOCUMENTS.to_owned(), part.finish()?)];
+        parts.extend(adopted(&mut writer, &datasets[0], schema::VOCABULARY, &mut |_| ())?);
+        writer.commit(parts, serde_json::json!(Cursor { shards: shards.len() }))?;
+    }
     Ok(writer.finish()?)
 }
 
