@@ -10,9 +10,10 @@
 //! A dictionary of attention heads gets two tables more, and the model runs once more over the contexts of
 //! the strongest examples (`heads`).
 //!
-//! One streamed pass over the dataset, then one over the features. Memory: the dictionary, 8 bytes per token,
-//! one bucket of activations (about 100 MB), later one range of tokens (64 MB), the sample for co-activation (at most 400 MB), and the
-//! unembedding.
+//! One streamed pass over the dataset, then one over the features; reading, computing and writing happen at the
+//! same time (`encode`, `write`). Memory: the dictionary, 8 bytes per token, three batches of rows, one bucket of
+//! activations (about 100 MB; two while one follows the other), later one range of tokens (64 MB), the sample for
+//! co-activation (at most 400 MB), and the unembedding.
 
 mod best;
 mod buckets;
