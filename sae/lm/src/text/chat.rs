@@ -4,6 +4,7 @@
 //! Python's texts, lists and tables. [`ChatTemplate`] has the ones that published templates use.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
@@ -105,7 +106,7 @@ const NAME: &str = "chat_template";
 impl ChatTemplate {
     /// From the text of a template.
     pub fn new(source: &str, bos: &str, eos: &str) -> Self {
-        let environment = environment(source).map_err(|e| said(&e));
+        let environment = guarded(|| environment(source)).map_err(|e| said(&e));
         Self { environment, bos: bos.to_owned(), eos: eos.to_owned() }
     }
 
@@ -150,9 +151,17 @@ impl ChatTemplate {
         let size = serde_json::to_string(&chat.0).map_or(0, |text| text.len() as u64);
         let mut environment = environment.clone();
         environment.set_fuel(Some(FUEL + FUEL_PER_BYTE * size));
-        let rendered = environment.get_template(NAME).and_then(|template| template.render(context));
-        rendered.map_err(|e| Error::data(format!("the model's chat template: {}", said(&e))))
+        let render = || environment.get_template(NAME).and_then(|template| template.render(context));
+        guarded(render).map_err(|e| Error::data(format!("the model's chat template: {}", said(&e))))
     }
+}
+
+/// Runs the library of templates. It checks much, but not everything (`loop.cycle()` without values): a panic in
+/// there is an error of the template, not of this program.
+fn guarded<T>(run: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T, minijinja::Error> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, "it asks for what cannot be computed"))
+    })
 }
 
 fn said(error: &minijinja::Error) -> String {
@@ -276,6 +285,8 @@ mod tests {
                 .unwrap(),
             "x"
         );
+        let nothing = render("{% for m in messages %}{{ loop.cycle() }}{% endfor %}").unwrap_err();
+        assert!(nothing.contains("cannot be computed"), "{nothing}");
         assert!(render("a {%} b").is_err(), "a tag of one sign");
         let deep = "{% set n = namespace(x=[]) %}{% for i in range(500) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x | tojson }}";
         assert!(render(deep).unwrap_err().contains("deep"));
