@@ -9,6 +9,7 @@
 
 use std::hint::black_box;
 
+use cpu_time::ProcessTime;
 use kernels::bf16;
 use kernels::gemm::{Mat, MatMut, WriteMode};
 use kernels::product::{RightFactor, multiply, panels};
@@ -85,27 +86,11 @@ fn shape(one: &ThreadPool, all: &ThreadPool, k: usize, n: usize) -> [f64; 5] {
     [flops / a / 1e9, flops / b / 1e9, flops / c / 1e9, flops / d / 1e9, 100.0 * pack / b]
 }
 
+/// Processor seconds of `work`, of all threads.
 fn time(mut work: impl FnMut()) -> f64 {
-    let begun = processor_seconds();
+    let begun = ProcessTime::now();
     work();
-    processor_seconds() - begun
-}
-
-/// Seconds on the clock, where a process cannot ask for its own.
-#[cfg(not(unix))]
-fn processor_seconds() -> f64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(f64::NAN, |time| time.as_secs_f64())
-}
-
-/// What this process has used.
-#[cfg(unix)]
-#[allow(unsafe_code)]
-fn processor_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes to `time` and to nothing else.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+    begun.elapsed().as_secs_f64()
 }
 
 /// NaN of none.

@@ -39,6 +39,8 @@ fn lists(text: &str) -> impl Iterator<Item = Vec<Value>> + '_ {
             rest = &rest[start..];
             let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Vec<Value>>();
             match values.next() {
+                // A list of lists: those inside.
+                Some(Ok(list)) if list.iter().any(Value::is_array) => rest = &rest[1..],
                 Some(Ok(list)) => {
                     rest = &rest[values.byte_offset()..];
                     return Some(list);
