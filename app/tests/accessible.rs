@@ -6,7 +6,7 @@ mod common;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{click, data, facts, options, run, wait, wait_for, window, window_at};
+use common::{click, data, facts, options, press, run, wait, wait_for, window, window_at};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
@@ -97,10 +97,16 @@ fn what_is_unfolded_has_names_too() {
     wait_for(&mut window, "Start training");
     let mut failures = nameless(&window);
     let mut window = window_at(Some(Place::Claim { run: run(), feature }));
-    wait(&mut window, "lines", |w| w.query_all_by_role(Role::Row).next().is_some());
-    let line = window.query_all_by_role(Role::Row).next().unwrap().accesskit_node().label().unwrap();
+    let is_line = |label: String| label.contains("activation");
+    wait(&mut window, "lines", |w| {
+        w.query_all_by_role(Role::Row).any(|row| row.accesskit_node().label().is_some_and(is_line))
+    });
+    let of_line = |row: &egui_kittest::Node<'_>| {
+        row.accesskit_node().label().is_some_and(|label| label.contains("activation"))
+    };
+    let line = window.query_all_by_role(Role::Row).find(of_line).unwrap().accesskit_node().label().unwrap();
     click(&mut window, &line);
-    click(&mut window, "Change it here");
+    press(&mut window, "Change it here");
     wait_for(&mut window, "KL, nats/token");
     failures.extend(nameless(&window));
     failures.extend(without_state(&window));

@@ -10,7 +10,7 @@ use std::path::Path;
 use app::address::Place;
 use app::shell::{App, Options};
 use common::{
-    click, data, facts, options, own_run, root, run, wait, wait_for, wait_for_part, window, window_at,
+    click, data, facts, options, own_run, press, root, run, wait, wait_for, wait_for_part, window, window_at,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -168,9 +168,9 @@ fn the_consequence_of_the_chosen_line_is_measured_in_its_own_context_and_kept() 
     wait(&mut window, "lines", |w| strongest(w).is_some());
     let line = strongest(&window).unwrap();
     click(&mut window, &line);
-    click(&mut window, "Change it here");
+    press(&mut window, "Change it here");
     wait_for(&mut window, "KL, nats/token");
-    click(&mut window, "Add to claim");
+    press(&mut window, "Add to claim");
     wait_for(&mut window, &format!("Remove: ablate {feature}"));
     click(&mut window, "Keep");
     click(&mut window, "Keep claim");
@@ -199,16 +199,19 @@ fn the_consequence_of_the_chosen_line_is_measured_in_its_own_context_and_kept() 
 fn the_feature_is_looked_for_in_the_other_runs_by_direction_and_by_firing() {
     let feature = facts::explained().feature;
     let mut window = window_at(Some(Place::Claim { run: run(), feature }));
+    if window.query_by_label("The feature elsewhere").is_some() {
+        click(&mut window, "The feature elsewhere");
+    }
     wait_for_part(&mut window, "Look for it in ");
     let button = window.get_by_label_contains("Look for it in ").accesskit_node().label().unwrap();
-    click(&mut window, &button);
+    press(&mut window, &button);
     let expected =
         sae::matching::elsewhere(&run(), feature, &root().join("variants/small"), 3, &mut sae::Quiet)
             .unwrap();
     let best = expected.counterparts.first().unwrap();
     wait_for(&mut window, &format!("Go to feature {} of variants/small", best.feature));
     wait_for_part(&mut window, &format!("{:.3}", best.cosine.unwrap()));
-    click(&mut window, &format!("Go to feature {} of variants/small", best.feature));
+    press(&mut window, &format!("Go to feature {} of variants/small", best.feature));
     let there = Place::Feature { run: root().join("variants/small"), feature: best.feature };
     wait(&mut window, "the page there", |w| w.state().here() == Some(there.clone()));
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use app::address::Place;
 use app::shell::{App, Options, SettingsFile};
 use common::{arguments, click, options, stand_in, wait, wait_for, wait_for_part, window};
+use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use storage::{RunRecord, RunStatus};
@@ -207,9 +208,9 @@ fn fields_change_the_configuration_and_the_program_says_what_it_needs() {
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
     for (field, value) in [("features", "32"), ("k", "4"), ("tokens", "20_000"), ("learning rate", "1e-3")] {
-        window.get_by_label(field).focus();
+        window.get_by_role_and_label(Role::TextInput, field).focus();
         window.run_steps(2);
-        window.get_by_label(field).type_text(value);
+        window.get_by_role_and_label(Role::TextInput, field).type_text(value);
         window.run_steps(2);
     }
     wait_for_part(&mut window, "--d-sae 32 --k 4 --tokens 20000 --learning-rate 1e-3");
@@ -218,9 +219,9 @@ fn fields_change_the_configuration_and_the_program_says_what_it_needs() {
     wait_for_part(&mut window, " of memory");
     wait_for_part(&mut window, "about ");
     // What is different from what was asked about does not pass for it.
-    window.get_by_label("k").focus();
+    window.get_by_role_and_label(Role::TextInput, "k").focus();
     window.run_steps(2);
-    window.get_by_label("k").type_text("x");
+    window.get_by_role_and_label(Role::TextInput, "k").type_text("x");
     wait_for(&mut window, "k must be a number.");
     window.key_press(egui::Key::Backspace);
     window.run_steps(2);

@@ -29,6 +29,7 @@ struct Tally {
 }
 
 #[test]
+#[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn every_call_that_writes_fails_once() {
     let world = World::new();
     let Some(shim) = shim(world.at()) else {

@@ -109,7 +109,7 @@ pub const JOBS: [Job; 19] = [
     Job {
         name: "evaluate",
         before: &[("run", "run")],
-        command: "evaluate out/run",
+        command: "evaluate out/run --all-documents",
         resume: None,
         whole: |out| out.join("run/evaluation/core.json").exists(),
     },

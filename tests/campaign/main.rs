@@ -1,10 +1,10 @@
 //! Under fire: every long job is killed at random moments, every call that writes fails once, files vanish and change while they are
 //! read, two processes want one folder. What comes out must be what an undisturbed job gives, and nothing half-written may pass for whole.
 //!
-//! The short form runs with the other tests. The long one, whose figures are in `docs/reliability.md`:
+//! The kills run with the other tests in a short form. The rest is run by hand, whose figures are in `docs/reliability.md`:
 //!
 //! ```text
-//! SAE_CAMPAIGN=100 cargo test --test campaign -- --nocapture --test-threads 1
+//! SAE_CAMPAIGN=100 cargo test --test campaign -- --include-ignored --nocapture --test-threads 1
 //! ```
 //!
 //! kills every job 100 times and fails *every* call of each.

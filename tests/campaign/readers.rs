@@ -15,6 +15,7 @@ const FEW: usize = 1;
 const MANY: usize = 25;
 
 #[test]
+#[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn files_change_under_the_reader() {
     let world = World::new();
     let Some(shim) = shim(world.at()) else {

@@ -5,6 +5,7 @@ use crate::faults::{shim, text};
 use crate::jobs::{JOBS, World};
 
 #[test]
+#[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn two_processes_want_one_folder() {
     let world = World::new();
     let rounds = crate::long().map_or(1, |kills| kills / 4);
@@ -41,6 +42,7 @@ fn two_processes_want_one_folder() {
 }
 
 #[test]
+#[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn the_clock_jumps() {
     let world = World::new();
     let Some(shim) = shim(world.at()) else {

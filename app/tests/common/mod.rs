@@ -123,6 +123,13 @@ pub fn drag(harness: &mut Harness<'static, App>, path: &[egui::Pos2]) {
     harness.run_steps(4);
 }
 
+/// As [`click`], also where the widget lies below what is seen of a scrolled panel.
+pub fn press(harness: &mut Harness<'static, App>, label: &str) {
+    wait_for(harness, label);
+    harness.get_by_label(label).click_accesskit();
+    harness.run_steps(3);
+}
+
 /// Waits for the widget of this name, which may depend on a file that is being read, clicks it and takes a few steps.
 pub fn click(harness: &mut Harness<'static, App>, label: &str) {
     wait_for(harness, label);

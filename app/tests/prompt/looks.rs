@@ -5,7 +5,7 @@ use egui::Theme;
 use egui_kittest::kittest::Queryable as _;
 
 use super::common::pictures::Look;
-use super::common::{click, root, run, wait, wait_for};
+use super::common::{click, press, root, run, wait, wait_for};
 use super::{TEXT, changed, listed, read, slide};
 
 #[test]
@@ -30,7 +30,7 @@ fn a_changed_prompt() {
         window.key_press(egui::Key::ArrowRight);
         window.run_steps(2);
         wait(window, "the features", |w| !listed(w).is_empty());
-        click(window, "Continue");
+        press(window, "Continue");
         wait_for(window, "Prompt continued, with a random direction of the same length");
         wait(window, "the end", |w| w.query_by_label("Stop").is_none());
     });
