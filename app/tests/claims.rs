@@ -199,9 +199,7 @@ fn the_consequence_of_the_chosen_line_is_measured_in_its_own_context_and_kept() 
 fn the_feature_is_looked_for_in_the_other_runs_by_direction_and_by_firing() {
     let feature = facts::explained().feature;
     let mut window = window_at(Some(Place::Claim { run: run(), feature }));
-    if window.query_by_label("The feature elsewhere").is_some() {
-        click(&mut window, "The feature elsewhere");
-    }
+    press(&mut window, "The feature elsewhere");
     wait_for_part(&mut window, "Look for it in ");
     let button = window.get_by_label_contains("Look for it in ").accesskit_node().label().unwrap();
     press(&mut window, &button);

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use storage::{Dataset, RunRecord, RunStatus};
+use storage::sweep::SweepRow;
+use storage::{Dataset, RunRecord, RunStatus, Scan};
 use tests::{Ended, Started, sae, small_text, start_with};
 
 use crate::content::{Content, content};
@@ -80,8 +81,13 @@ pub const JOBS: [Job; 19] = [
         before: &[],
         command: "train --config sweep.toml --out out/sweep",
         resume: Some(("sweep/sweep.toml", "train --out out/sweep --resume")),
+        // Its table, which is written after each run, says when all of it is there.
         whole: |out| {
-            ["topk-k4", "topk-k6", "relu"].iter().all(|run| is_finished(&out.join("sweep").join(run)))
+            let Ok(table) = storage::row::open::<SweepRow>(&out.join("sweep/sweep.parquet")) else {
+                return false;
+            };
+            let rows = storage::row::read::<SweepRow>(&table, Scan::default()).unwrap_or_default();
+            rows.len() == 3 && rows.iter().all(|row| row.status == "finished")
         },
     },
     Job {

@@ -191,8 +191,12 @@ impl Grid<'_> {
                 }
                 let name = (self.name)(feature);
                 if !name.is_empty() {
-                    ui.set_max_width(ui.available_width() - space::S);
-                    rule::show(ui, &name, size::SMALL);
+                    let mut rest = ui.available_rect_before_wrap();
+                    rest.max.x -= space::S;
+                    let layout = Layout::left_to_right(egui::Align::Center);
+                    ui.scope_builder(egui::UiBuilder::new().max_rect(rest).layout(layout), |ui| {
+                        rule::show(ui, &name, size::SMALL);
+                    });
                 }
             });
         });
