@@ -1,7 +1,6 @@
 //! The system's libraries that a window opens when it starts. A desktop has them; a bare server does not, and what then comes from
 //! the libraries below is the name of a file that nobody knows how to get.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// A library: its file, Debian's package, and whether starting without it would end in a panic of a crate.
@@ -44,7 +43,7 @@ struct Loader {
 impl Loader {
     /// This system's; `None` where there is no cache to ask (NixOS, musl), so that nothing is known.
     fn of_system() -> Option<Self> {
-        let paths = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_else(OsString::new);
+        let paths = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let folders = std::env::split_paths(&paths).collect();
         Some(Self { folders, cache: std::fs::read("/etc/ld.so.cache").ok()? })
     }

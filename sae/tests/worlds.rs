@@ -364,7 +364,7 @@ fn stored_and_generated_rows_train_the_same_dictionary_and_score_the_same() {
         sae::train::run(&config, &data, &run, false, &mut Quiet).unwrap();
         let options = EvaluateOptions { tokens: Some(1000), ..EvaluateOptions::default() };
         let extras = sae::evaluate::Extras { prune: Some(0.4), ..Default::default() };
-        let measured = sae::evaluate::many(&[run.clone()], extras, &options, &mut Quiet).unwrap();
+        let measured = sae::evaluate::many(std::slice::from_ref(&run), extras, &options, &mut Quiet).unwrap();
         let (core, pruned) = (measured.runs[0].clone(), measured.pruned[0].0.clone());
         assert!(pruned.l0 < core.l0 && pruned.pruned_below.unwrap() > 0.0 && core.pruned_below.is_none());
         assert!(run.join("evaluation/pruned.json").exists());

@@ -271,7 +271,7 @@ mod tests {
         let number = |i: usize, k: f32| ((i as f32 + 1.0) * k).sin();
         let mut row: Vec<f32> = (0..sites * width).map(|i| number(i, 0.7)).collect();
         row[width..2 * width].fill(0.0);
-        let gradient: Vec<f32> = (0..sites * width).map(|i| number(i, 1.3)).collect();
+        let mut gradient: Vec<f32> = (0..sites * width).map(|i| number(i, 1.3)).collect();
         let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
         let doubles = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
         let slope: Vec<f64> = doubles(&row)
@@ -293,7 +293,7 @@ mod tests {
         let sum: f64 = moved.chunks(width).map(norm).sum();
         let (mut first, mut second) = (vec![0.0; sites * width], vec![0.0; sites * width]);
         let found =
-            update_decoder_of_sites([&mut row, &mut first, &mut second], sites, &mut gradient.clone(), &step);
+            update_decoder_of_sites([&mut row, &mut first, &mut second], sites, &mut gradient, &step);
         assert!((f64::from(found.unwrap()) - sum).abs() < 1e-5);
         for (found, moved) in row.iter().zip(&moved) {
             assert!((f64::from(*found) - moved / sum).abs() < 1e-5, "{found} {}", moved / sum);

@@ -97,9 +97,9 @@ impl Decoder<'_> {
         let mut all: Vec<Found> = Vec::new();
         for coding in Coding::all() {
             let found = match coding {
-                Coding::Encoder => self.refit(y, own.clone()),
+                Coding::Encoder => self.refit(y, own),
                 Coding::Pursuit => self.pursue(y, own),
-                Coding::Thresholding(shrinkage) => self.refit(y, self.shrink(y, own, shrinkage)),
+                Coding::Thresholding(shrinkage) => self.refit(y, &self.shrink(y, own, shrinkage)),
                 Coding::Best => best(&all),
             };
             all.push(found);
@@ -107,7 +107,7 @@ impl Decoder<'_> {
         all
     }
 
-    fn refit(&self, y: &[f32], codes: Codes) -> Found {
+    fn refit(&self, y: &[f32], codes: &Codes) -> Found {
         let mut found = Found::default();
         for (i, y) in y.chunks_exact(self.d).enumerate() {
             let row = codes.row(i);

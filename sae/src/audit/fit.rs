@@ -222,9 +222,8 @@ mod tests {
             b.swap(i, pivot);
             for r in i + 1..n {
                 let factor = a[r][i] / a[i][i];
-                for c in i..n {
-                    a[r][c] -= factor * a[i][c];
-                }
+                let pivot = a[i].clone();
+                a[r].iter_mut().zip(&pivot).skip(i).for_each(|(x, of_pivot)| *x -= factor * of_pivot);
                 b[r] -= factor * b[i];
             }
         }

@@ -147,7 +147,6 @@ struct Overlaps {
 }
 
 /// Counts where they fire, or says why nobody can.
-
 fn overlaps(
     run: &Path,
     feature: u32,

@@ -76,7 +76,7 @@ impl<'a> Subsets<'a> {
         let mut all = Vec::with_capacity(subsets.len());
         for part in subsets.chunks(self.rows()) {
             let rows: Vec<f32> = part.iter().flat_map(|kept| self.without(kept)).collect();
-            let scalar = self.scalar(&self.residual(self.tensor(rows, part.len())?)?)?;
+            let scalar = self.scalar(&self.residual(&self.tensor(rows, part.len())?)?)?;
             all.extend(scalar.to_vec1::<f32>()?);
             self.passes += part.len();
         }
@@ -97,7 +97,7 @@ impl<'a> Subsets<'a> {
             }
             add_rows(row, &self.prompter.dictionary.w_dec, &[code.feature], &[code.activation]);
         }
-        let scalar = self.scalar(&self.residual(self.tensor(rows, 1)?)?)?;
+        let scalar = self.scalar(&self.residual(&self.tensor(rows, 1)?)?)?;
         self.passes += 1;
         let value = scalar.to_vec1::<f32>()?[0];
         Ok(if self.measure == Measure::Probability { value.exp() } else { value })
@@ -118,7 +118,7 @@ impl<'a> Subsets<'a> {
             let rows: Vec<f32> = part.iter().flat_map(between).collect();
             let shift = Var::zeros((part.len(), len, d), candle_core::DType::F32, &Device::Cpu)?;
             let moved = (self.tensor(rows, part.len())? + shift.as_tensor())?;
-            let gradients = self.scalar(&self.residual(moved)?)?.sum_all()?.backward()?;
+            let gradients = self.scalar(&self.residual(&moved)?)?.sum_all()?.backward()?;
             let gradient = gradients.get(&shift).ok_or_else(|| {
                 Error::data(format!(
                     "no gradient reached {}: nothing after it depends on it",
@@ -158,9 +158,9 @@ impl<'a> Subsets<'a> {
     }
 
     /// The final residual stream with `value [n, len, d]` at the hook.
-    fn residual(&self, value: Tensor) -> Result<Tensor> {
+    fn residual(&self, value: &Tensor) -> Result<Tensor> {
         let batch = Batch { contexts: repeated(&self.batch.contexts, value.dim(0)?), ..self.batch.clone() };
-        self.prompter.after(&batch, &value)
+        self.prompter.after(&batch, value)
     }
 
     /// ln p of the token, or its logit less the mean of all, after the last token of each row, `[n]`.

@@ -336,7 +336,8 @@ impl<'a> Search<'a> {
         let (mut low, mut high) = (if found == 0 { 0 } else { sizes[found - 1] }, sizes[found]);
         while high - low > 1 {
             let middle = low.midpoint(high);
-            let value = self.value_of(&self.order[..middle].to_vec())?;
+            let strongest = self.order[..middle].to_vec();
+            let value = self.value_of(&strongest)?;
             if self.keeps(value) { high = middle } else { low = middle }
         }
         Ok(self.order[..high].to_vec())

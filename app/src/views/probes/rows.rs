@@ -167,7 +167,7 @@ impl TableDelegate for Rows<'_> {
             Key::Name => table::words(ui, &line.set),
             Key::Prompts => table::number(ui, format::grouped(u64::from(line.prompts))),
             Key::Leak => {
-                table::number(ui, line.leak.map_or_else(|| format::MISSING.to_owned(), format::percent))
+                table::number(ui, line.leak.map_or_else(|| format::MISSING.to_owned(), format::percent));
             }
             Key::Auc(at) => {
                 if let Some(auc) = line.auc[at] {

@@ -241,7 +241,7 @@ fn an_inverted_judge_scores_zero_and_a_coin_a_half() {
     let address = start(move |body, _| Reply::said(&invert(body))).unwrap();
     let summary = planted.explain(&address).unwrap();
     assert_eq!(scores(&planted, 0, "model")[..2], [Some(0.0), Some(0.0)]);
-    assert_eq!(means(&summary, "rule").detection.unwrap().value > 0.8, true, "a rule asks no judge");
+    assert!(means(&summary, "rule").detection.unwrap().value > 0.8, "a rule asks no judge");
 
     let planted = self::planted();
     let mut coin = 1_u64;
@@ -298,7 +298,7 @@ fn malformed_answers_are_counted_and_count_for_nothing() {
 fn a_run_that_was_stopped_or_refused_continues_for_free() {
     let planted = planted();
     let asked = Arc::new(Mutex::new(0));
-    let counted = asked.clone();
+    let counted = Arc::clone(&asked);
     let address = start(move |body, _| {
         let mut n = counted.lock().unwrap();
         *n += 1;

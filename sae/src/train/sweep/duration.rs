@@ -39,11 +39,15 @@ impl Plan {
 
 /// What a step of the run is like while few features are dead.
 fn shape(config: &TrainConfig, d: usize) -> Option<StepShape> {
-    let timed = match config.method {
-        Method::Topk | Method::MutualChoice | Method::FeatureChoice => true,
-        Method::Gradient | Method::GradientMutual | Method::GradientFeature => true,
-        _ => false,
-    };
+    let timed = matches!(
+        config.method,
+        Method::Topk
+            | Method::MutualChoice
+            | Method::FeatureChoice
+            | Method::Gradient
+            | Method::GradientMutual
+            | Method::GradientFeature
+    );
     timed.then_some(StepShape {
         d,
         features: config.d_sae?,
