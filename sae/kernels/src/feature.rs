@@ -292,8 +292,7 @@ mod tests {
             .collect();
         let sum: f64 = moved.chunks(width).map(norm).sum();
         let (mut first, mut second) = (vec![0.0; sites * width], vec![0.0; sites * width]);
-        let found =
-            update_decoder_of_sites([&mut row, &mut first, &mut second], sites, &mut gradient, &step);
+        let found = update_decoder_of_sites([&mut row, &mut first, &mut second], sites, &mut gradient, &step);
         assert!((f64::from(found.unwrap()) - sum).abs() < 1e-5);
         for (found, moved) in row.iter().zip(&moved) {
             assert!((f64::from(*found) - moved / sum).abs() < 1e-5, "{found} {}", moved / sum);
