@@ -111,26 +111,7 @@ mod tests {
     }
 
     fn small(kind: Kind, text: &Path) -> PretrainConfig {
-        let monet = kind.is_monet();
-        PretrainConfig {
-            text: vec![text.to_owned()],
-            tokens: 2000,
-            vocab_size: 512,
-            d_model: 16,
-            layers: 2,
-            heads: 2,
-            experts: if monet { 16 } else { 4 },
-            experts_per_token: if kind == Kind::EvoMoe { 1 } else { 2 },
-            expert_width: if monet { 4 } else { 8 },
-            router_topk: if monet { 2 } else { 8 },
-            router_groups: if monet { 2 } else { 1 },
-            context_length: 32,
-            batch_rows: 4,
-            warm_up_steps: 3,
-            checkpoint_every: 8,
-            log_every: 1,
-            ..PretrainConfig::of(kind)
-        }
+        PretrainConfig { tokens: 2000, ..crate::pretrain::tests::small(kind, text) }
     }
 
     /// With next to no learning rate the weights come back to the bit, whatever the architecture.

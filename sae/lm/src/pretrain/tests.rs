@@ -17,7 +17,7 @@ fn text(folder: &Path) -> PathBuf {
     path
 }
 
-fn small(kind: Kind, text: &Path) -> PretrainConfig {
+pub(super) fn small(kind: Kind, text: &Path) -> PretrainConfig {
     let monet = kind.is_monet();
     PretrainConfig {
         text: vec![text.to_owned()],
