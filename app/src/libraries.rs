@@ -102,6 +102,6 @@ mod tests {
             "the window needs libxkbcommon-x11.so.0 libGL.so.1, not installed here; on Debian and Ubuntu: apt-get install \
              libxkbcommon-x11-0 libgl1"
         );
-        assert!(missing(true, None).is_empty(), "nothing is said where nothing is known");
+        assert!(missing(true, None).is_empty(), "no advice where nothing is known");
     }
 }

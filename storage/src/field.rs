@@ -14,7 +14,7 @@ pub const VOCABULARY: &str = "vocabulary";
 pub const DOCUMENTS: &str = "documents";
 /// Name of the table that undoes a whitening.
 pub const WHITENING: &str = "whitening";
-/// Name of the table of the codes behind the rows of a made world.
+/// Name of the table of the codes that made the rows of a world.
 pub const TRUTH: &str = "truth";
 
 /// Tables that fit into one file, which then has no number: `vocabulary.parquet`.

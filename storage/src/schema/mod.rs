@@ -21,7 +21,7 @@ pub(crate) use whitening::columns as whitening_columns;
 pub use whitening::whitening;
 pub(crate) use whitening::{MEAN, RESTORE, WHITEN};
 
-/// `truth-NNNNN.parquet`: the codes behind the rows of a made world.
+/// `truth-NNNNN.parquet`: the codes that made the rows of a world.
 pub fn truth() -> SchemaRef {
     TrueCodesRow::schema()
 }

@@ -1,4 +1,4 @@
-//! Explanations by a language model behind a server, and honest scores of them.
+//! Explanations by a language model that a server runs, and honest scores of them.
 //!
 //! ```text
 //! documents ─┬─ first half ──▶ passages ─▶ prompt ─▶ model ─▶ explanation ┐

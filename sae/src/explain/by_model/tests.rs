@@ -340,7 +340,7 @@ fn silence_ends_in_an_error_that_says_how_to_continue() {
     );
 }
 
-/// Nothing leaves the machine without consent, and it is said how much would.
+/// Nothing leaves the machine without consent, and the error tells how much would.
 #[test]
 fn a_foreign_host_is_not_asked_without_consent() {
     let planted = planted();
