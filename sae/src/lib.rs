@@ -25,7 +25,7 @@
 //! | which features lead to a prediction | [`trace`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | a small language model of your own | [`lm::pretrain::run`] |
-//! | a world whose features are known | [`synth::World`] |
+//! | a world whose features are known, and what a dictionary found of them | [`synth::World`], [`truth::run`] |
 //!
 //! The library never prints, never exits and never panics on input; long work reports to a [`Progress`] and asks it whether to stop.
 //! The same seed gives the same bits for any number of threads.
@@ -67,10 +67,12 @@ pub mod experts;
 pub mod explain;
 pub mod export;
 pub mod features;
+mod files;
 pub mod harvest;
 pub mod imported;
 pub mod interop;
 pub mod matching;
+pub mod memory;
 pub mod picture;
 pub mod probe;
 pub mod prompt;
@@ -79,6 +81,7 @@ pub mod saebench;
 pub mod synth;
 pub mod trace;
 pub mod train;
+pub mod truth;
 
 pub use lm::{Error, Progress, Quiet, Result};
 pub use rows::ModelChoice;

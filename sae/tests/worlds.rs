@@ -11,9 +11,9 @@ use sae::dictionary::prune::Coder;
 use sae::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use sae::evaluate::EvaluateOptions;
 use sae::synth::dataset::{self, DatasetOptions};
-use sae::synth::score::{self, ScoreOptions, Scored};
 use sae::synth::{World, WorldOptions};
 use sae::train::TrainConfig;
+use sae::truth::{self, ScoreOptions, Scored};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/worlds/mini")
@@ -223,7 +223,7 @@ fn of_rows(world: &World, rows: Vec<f32>, threshold: f32) -> Dictionary {
 
 fn scored(world: &World, dictionary: &Dictionary, prune_below: Option<f32>, rows: u64) -> Scored {
     let options = ScoreOptions { rows, ..ScoreOptions::default() };
-    score::score(world, Coder { dictionary, prune_below }, &options, &mut Quiet).unwrap()
+    truth::score(world, Coder { dictionary, prune_below }, &options, &mut Quiet).unwrap()
 }
 
 /// By SAELens's sampler, over 100,000 of its rows: the first 512 true directions with one threshold of 3.5 have F1 0.881, three draws
@@ -369,7 +369,7 @@ fn stored_and_generated_rows_train_the_same_dictionary_and_score_the_same() {
         assert!(pruned.l0 < core.l0 && pruned.pruned_below.unwrap() > 0.0 && core.pruned_below.is_none());
         assert!(run.join("evaluation/pruned.json").exists());
         let score =
-            score::run(&run, &ScoreOptions { rows: 2000, ..ScoreOptions::default() }, &mut Quiet).unwrap();
+            truth::run(&run, &ScoreOptions { rows: 2000, ..ScoreOptions::default() }, &mut Quiet).unwrap();
         assert_eq!(storage::truth::TruthScore::read(&run).unwrap().unwrap(), score.score);
         audited(&run);
         results.push((

@@ -249,11 +249,11 @@ fn run() -> FolderDoc {
             table::<audit::AuditCodingRow>("audit/codings.parquet"),
             table::<audit::AuditFeatureRow>("audit/features.parquet"),
             with_note(
-                record::<truth::TruthScore>("truth/truth.json"),
+                record::<truth::TruthScore>("truth/truth.json, truth/pruned/truth.json"),
                 "Only of a dictionary of a made world.",
             ),
-            table::<truth::ScoredFeatureRow>("truth/features.parquet"),
-            table::<truth::TrueFeatureRow>("truth/world.parquet"),
+            table::<truth::ScoredFeatureRow>("truth/features.parquet, truth/pruned/features.parquet"),
+            table::<truth::TrueFeatureRow>("truth/world.parquet, truth/pruned/world.parquet"),
         ],
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a made world: the codes behind a dataset's rows, and how a dictionary was scored against it, in `RUN/truth/`.
+//! What is known of a made world: the codes that made a dataset's rows, and how a dictionary was scored against it, in `RUN/truth/`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,10 @@ use crate::table::{Scan, TableReader};
 pub const FORMAT: &str = "sae-workbench truth";
 /// Newest version that this program reads and the one that it writes.
 pub const VERSION: u64 = 1;
-/// The folder of a run that holds its scores, and the table of a dataset with the codes behind its rows.
+/// The folder of a run that holds its scores, and the table of a dataset with the codes that made its rows.
 pub const FOLDER: &str = "truth";
+/// The folder of a run that holds its scores with pruned codes.
+pub const PRUNED: &str = "truth/pruned";
 /// The record; it is written last.
 pub const FILE: &str = "truth.json";
 /// The [`ScoredFeatureRow`]s.
@@ -95,7 +97,7 @@ record! {
         version: u64,
         /// Folder of the world.
         world: PathBuf,
-        /// SHA-256 of its directions and rates (`synthetic_model.safetensors`), in hexadecimal.
+        /// SHA-256 of its files, in hexadecimal.
         world_sha256: String,
         /// SHA-256 of the dictionary's weight file, in hexadecimal.
         dictionary_sha256: String,
@@ -107,7 +109,7 @@ record! {
         d_sae: u64,
         /// Features of the world.
         world_features: u64,
-        /// Codes were pruned: a feature stayed if leaving it out would lose more than this, in units of activation; null if not.
+        /// Codes were pruned: a feature stayed if its best code, the others being as they are, was more than this; null if not.
         pruned_below: Option<f64>,
         /// Mean F1 over the dictionary's features; those that never fired count as 0.
         f1: f64,
@@ -128,7 +130,7 @@ record! {
         /// Features that never fired.
         dead: u64,
         /// Mean ‖x̂‖/‖x‖; below 1 means shrinkage; null if all rows are 0.
-        shrinkage: Option<f64>,
+        l2_ratio: Option<f64>,
         /// Features of the world that are the `truth` of exactly one feature.
         matched: u64,
         /// Features of the world that are the `truth` of several.
@@ -139,12 +141,12 @@ record! {
 }
 
 impl TruthScore {
-    /// Writes `RUN/truth/` with both tables; the record comes last.
+    /// Writes `RUN/truth/`, or `RUN/truth/pruned/` where codes were pruned, with both tables; the record comes last.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, run: &Path, features: &[ScoredFeatureRow], world: &[TrueFeatureRow]) -> Result<()> {
-        let dir = run.join(FOLDER);
+        let dir = run.join(if self.pruned_below.is_some() { PRUNED } else { FOLDER });
         std::fs::create_dir_all(&dir).map_err(crate::Error::io(&dir))?;
         row::write(&dir.join(FEATURES), features)?;
         row::write(&dir.join(WORLD), world)?;

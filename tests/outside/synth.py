@@ -61,7 +61,7 @@ if len(sys.argv) > 2:
         ("recall", ours["recall"], theirs.recall, 0.01),
         ("FVE", ours["fve"], found.explained_variance, 0.005),
         ("L0", ours["l0"], found.sae_l0, 0.1),
-        ("shrinkage", ours["shrinkage"], found.shrinkage, 0.005),
+        ("shrinkage", ours["l2_ratio"], found.shrinkage, 0.005),
     ]:
         check(what, ours_is, theirs_is, within)
 else:

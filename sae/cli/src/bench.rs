@@ -155,5 +155,5 @@ fn speed(point: &Point) -> String {
 
 /// Half of what is free, or 4 GiB where nobody says.
 fn free_memory() -> u64 {
-    sae::train::sweep::available_memory().map_or(4 << 30, |bytes| bytes / 2)
+    sae::memory::available().map_or(4 << 30, |bytes| bytes / 2)
 }

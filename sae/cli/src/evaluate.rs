@@ -30,7 +30,7 @@ pub struct Command {
     threshold: bool,
     /// Also with leave-one-out pruning: a feature stays on a token if its best code, the others being as they are, is more than so
     /// many medians of the dictionary's codes [default without a number: 0.4]
-    #[arg(long, value_name = "MEDIANS", num_args = 0..=1, default_missing_value = "0.4")]
+    #[arg(long, value_name = "MEDIANS", num_args = 0..=1, require_equals = true, default_missing_value = "0.4")]
     prune: Option<f64>,
     /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once
     #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "prune", "no_model"])]

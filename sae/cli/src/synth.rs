@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::progress::count;
 use super::{Output, Session};
 use sae::synth::dataset::{self, DatasetOptions};
-use sae::synth::score::{self, ScoreOptions};
 use sae::synth::{HierarchyOptions, World, WorldOptions};
+use sae::truth::{self, ScoreOptions};
 use sae::{Error, Result};
 use storage::Dtype;
 
@@ -143,7 +143,7 @@ struct Score {
     rows: u64,
     /// With leave-one-out pruning: a feature stays on a row if its best code, the others being as they are, is more than so many
     /// medians of the dictionary's codes [default without a number: 0.4]
-    #[arg(long, value_name = "MEDIANS", num_args = 0..=1, default_missing_value = "0.4")]
+    #[arg(long, value_name = "MEDIANS", num_args = 0..=1, require_equals = true, default_missing_value = "0.4")]
     prune: Option<f64>,
 }
 
@@ -265,7 +265,7 @@ impl Score {
             seed: session.seed.unwrap_or_default(),
             prune: self.prune,
         };
-        let scored = score::run(&run, &options, &mut session.progress)?;
+        let scored = truth::run(&run, &options, &mut session.progress)?;
         let s = &scored.score;
         let mut output = Output::new(serde_json::json!(s));
         output.row("F1", format!("{:.4} (precision {:.4}, recall {:.4})", s.f1, s.precision, s.recall));
@@ -278,8 +278,8 @@ impl Score {
             "world's features",
             format!("{} have one feature, {} several, {} none", s.matched, s.split, s.missed),
         );
-        if let Some(shrinkage) = s.shrinkage {
-            output.row("L2 ratio", format!("{shrinkage:.4}"));
+        if let Some(ratio) = s.l2_ratio {
+            output.row("L2 ratio", format!("{ratio:.4}"));
         }
         if let Some(below) = s.pruned_below {
             output.row("pruned below", format!("{below:.3}"));

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use storage::RunRecord;
 
 use super::weights_sha256;
 use crate::dictionary::{CONFIG, Dictionary};
+use crate::files::files_sha256;
 use crate::interop::dictionaries::{Reading, open_path, recognise};
 use crate::{Error, Result};
-use lm::model::hexadecimal;
 
 /// A dictionary and where it is from.
 #[derive(Debug)]
@@ -112,17 +111,4 @@ pub fn must_be_run(path: &Path, what: &str) -> Result<()> {
     .with_remedy(format!(
         "make a run of it first: sae import dictionary {shown} --out RUN; index, explain and map do that themselves with --data DIR --out RUN"
     )))
-}
-
-/// SHA-256 of `files`, one after the other.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn files_sha256(files: &[PathBuf]) -> Result<String> {
-    let mut hash = Sha256::new();
-    for path in files {
-        let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-        std::io::copy(&mut file, &mut hash).map_err(|e| Error::io(path, e))?;
-    }
-    Ok(hexadecimal(&hash.finalize()))
 }

@@ -14,10 +14,8 @@ use storage::schema::{ACTIVATIONS, DOCUMENTS};
 use storage::truth::TrueCodesRow;
 use storage::{Dataset, Dtype, Manifest, ModelRef, RowsAre, schema, vector};
 
-use super::world::TENSORS;
 use super::{Sample, World};
 use crate::harvest::{Sink, TableRows, is_held_out};
-use crate::rows::files_sha256;
 use crate::{Error, Progress, Result};
 
 /// The folder of a dataset that holds its world.
@@ -138,7 +136,7 @@ pub fn write(
     options.check()?;
     let settings = options.settings();
     keep_world(world, &out.join(FOLDER))?;
-    let sha256 = files_sha256(&[out.join(FOLDER).join(TENSORS)])?;
+    let sha256 = World::sha256(&out.join(FOLDER))?;
     let model = ModelRef { id: "made world".to_owned(), path: None, sha256 };
     let mut header = Manifest::new(model, None, world.d, options.dtype);
     header.rows_are = RowsAre::Rows;
@@ -269,6 +267,12 @@ impl GeneratedRows {
             return Err(
                 Error::format(&path, problem).with_remedy("write the dataset again with `sae synth rows`")
             );
+        }
+        if World::sha256(&dataset.dir().join(FOLDER))? != manifest.model.sha256 {
+            return Err(Error::format(&path, format!("names a different world than the one in {FOLDER}/"))
+                .with_remedy(
+                    "put the files of the world back, or write the dataset again with `sae synth rows`",
+                ));
         }
         let Settings { seed, rows, rows_per_document, .. } = settings;
         Ok(Some(Self { world: Arc::new(world), seed, rows, rows_per_document }))

@@ -7,16 +7,14 @@
 //! that work may begin anywhere and be cut over any number of threads.
 //!
 //! [`dataset`] writes a dataset of a world's rows, on disk with the truth next to them or generated when they are
-//! read; a dictionary trained on it is scored by [`score::run`].
+//! read; a dictionary trained on it is scored by the room `truth`.
 
-pub mod assignment;
 pub mod dataset;
 mod forest;
 mod magnitudes;
 mod make;
 mod options;
 mod sample;
-pub mod score;
 mod threshold;
 mod world;
 mod write;

@@ -166,7 +166,7 @@ impl WorldOptions {
         // Directions with two moments and a gradient, and the correlations' factor.
         let numbers = (self.features as u128) * (4 * self.d as u128 + self.rank as u128 + 8);
         let needed = numbers * 4;
-        match available() {
+        match crate::memory::available() {
             Some(free) if needed > u128::from(free) => Err(Error::request(format!(
                 "a world of {} features in {} dimensions needs {:.1} GiB of memory while it is made; {:.1} GiB are free",
                 self.features,
@@ -278,11 +278,6 @@ impl WorldOptions {
 /// The f64 with the fewest digits that is this f32: 0.1, not 0.10000000149.
 fn shortest(x: f32) -> f64 {
     x.to_string().parse().unwrap_or_else(|_| f64::from(x))
-}
-
-/// Memory that is free, in bytes; `None` where the system does not say.
-fn available() -> Option<u64> {
-    crate::train::sweep::available_memory()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::forest::Forest;
 use super::{magnitudes, threshold};
 use crate::dictionary::weights::Weights;
+use crate::files::files_sha256;
 use crate::{Error, Result};
 use kernels::pairs::{ROWS, fold_products};
 
@@ -77,6 +78,15 @@ pub struct World {
 }
 
 impl World {
+    /// SHA-256 of the files of the world in `folder`, all of which its rows depend on.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn sha256(folder: &Path) -> Result<String> {
+        let files = [CONFIG, TENSORS, HIERARCHY].map(|name| folder.join(name));
+        files_sha256(&files.into_iter().filter(|file| file.exists()).collect::<Vec<_>>())
+    }
+
     /// Reads the world in `folder`: `synthetic_model_config.json`, `synthetic_model.safetensors` and, if its
     /// features have a hierarchy, `hierarchy.json`.
     ///

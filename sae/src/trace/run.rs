@@ -10,7 +10,6 @@ use super::influence::Thresholds;
 use super::neuronpedia::Prompt;
 use super::save::{GraphSubject, may_be_written};
 use super::transcoders::Transcoders;
-use crate::train::sweep::available_memory;
 use crate::{Error, Progress, Result};
 use lm::model::{LanguageModel, shown};
 use lm::text::{Contexts, pack};
@@ -92,7 +91,7 @@ fn contexts(model: &LanguageModel, text: &str) -> Result<Contexts> {
 /// An error if the text needs more memory than there is.
 fn room_for(model: &LanguageModel, len: usize) -> Result<()> {
     let needed = memory(model.config(), len);
-    match available_memory() {
+    match crate::memory::available() {
         Some(free) if needed > free => Err(Error::request(format!(
             "a graph of {len} tokens of `{}` needs {} MB besides the model; {} MB are free",
             model.id(),

@@ -1,18 +1,19 @@
-//! How well a dictionary found the features of a world.
+//! How well a dictionary found the features of a made world.
+
+mod assignment;
 
 use std::path::{Path, PathBuf};
 
 use storage::truth::{FORMAT, ScoredFeatureRow, TrueFeatureRow, TruthScore, VERSION};
 
-use super::World;
-use super::assignment::{assign, cosines};
-use super::dataset::world_of;
-use super::world::TENSORS;
 use crate::dictionary::Codes;
 use crate::dictionary::prune::{Coder, threshold};
 use crate::evaluate::Reconstruction;
-use crate::rows::{Source, files_sha256};
+use crate::rows::Source;
+use crate::synth::World;
+use crate::synth::dataset::world_of;
 use crate::{Error, Progress, Result};
+use assignment::{assign, cosines};
 
 /// Rows encoded at a time.
 const BATCH: u64 = 8192;
@@ -51,7 +52,8 @@ pub struct Scored {
     pub world: Vec<TrueFeatureRow>,
 }
 
-/// Scores the run or foreign dictionary at `path`; of a run the result is kept in `RUN/truth/`.
+/// Scores the run or foreign dictionary at `path`; of a run the result is kept in `RUN/truth/`,
+/// with pruning in `RUN/truth/pruned/`.
 ///
 /// # Errors
 /// A dictionary or a world that cannot be read, or of different widths; a dictionary that does not reconstruct its input; pruning of
@@ -84,7 +86,7 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
     };
     let mut scored = score(&world, Coder { dictionary, prune_below }, options, progress)?;
     scored.score.world = folder.clone();
-    scored.score.world_sha256 = files_sha256(&[folder.join(TENSORS)])?;
+    scored.score.world_sha256 = World::sha256(&folder)?;
     scored.score.dictionary_sha256.clone_from(&source.sha256);
     if source.record().is_some() {
         scored.score.write(path, &scored.features, &scored.world)?;
@@ -195,7 +197,7 @@ pub fn score(
         l0: figures.l0,
         true_l0: true_active as f64 / options.rows as f64,
         dead: figures.dead as u64,
-        shrinkage: figures.l2_ratio,
+        l2_ratio: figures.l2_ratio,
         matched: with(|n| n == 1),
         split: with(|n| n > 1),
         missed: with(|n| n == 0),

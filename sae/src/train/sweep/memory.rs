@@ -98,10 +98,3 @@ pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool, runs: u
     let batches = 2 * if runs > 1 { TURN } else { 1 } * config.batch as u64;
     (pools + batches) * width * NUMBER + decoded
 }
-
-/// Bytes of memory that are free, where the system tells.
-pub fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
-}

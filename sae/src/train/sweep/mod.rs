@@ -28,7 +28,6 @@ mod run;
 mod shards;
 
 pub use file::{NamedConfig, is_sweep, read_file};
-pub use memory::available as available_memory;
 pub use plan::{Plan, PlannedRun, Wave};
 pub use run::{SweepOutcome, SweptRun, read_out, run};
 pub use shards::{SHARDS, merge, run_shard, share};

@@ -90,7 +90,7 @@ impl Plan {
             runs.push(PlannedRun { name: name.clone(), bytes, help, resolved, source });
         }
         check_different(&runs)?;
-        let limit = limit.or_else(|| memory::available().map(|free| (free as f64 * SHARE) as u64));
+        let limit = limit.or_else(|| crate::memory::available().map(|free| (free as f64 * SHARE) as u64));
         let waves = waves(&runs, &sources, limit);
         Ok(Self { runs, waves, limit, sources })
     }
