@@ -67,6 +67,7 @@ pub mod features;
 pub mod harvest;
 pub mod imported;
 pub mod interop;
+pub mod lens;
 pub mod matching;
 pub mod picture;
 pub mod probe;

@@ -97,6 +97,7 @@ pub mod history;
 pub mod index;
 mod json;
 mod layout;
+pub mod lens;
 mod lock;
 pub mod manifest;
 pub mod map;

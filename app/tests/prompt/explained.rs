@@ -4,8 +4,10 @@ use app::widgets::format;
 use sae::Quiet;
 use sae::prompt::{Measure, Rest, SufficientOptions, SufficientSet};
 
-use super::common::{click, wait, wait_for, wait_for_part};
-use super::{TEXT, chosen, prompt, prompter, read};
+use egui_kittest::kittest::Queryable as _;
+
+use super::common::{wait, wait_for, wait_for_part};
+use super::{TEXT, Window, chosen, prompt, prompter, read};
 
 fn found(position: usize) -> SufficientSet {
     let prompter = prompter();
@@ -22,12 +24,19 @@ fn found(position: usize) -> SufficientSet {
     prompter.sufficient_set(&reading, &options, &mut Quiet).unwrap()
 }
 
+/// Presses what may lie below what is seen of the panel.
+fn press(window: &mut Window, label: &str) {
+    wait_for(window, label);
+    window.get_by_label(label).click_accesskit();
+    window.run_steps(3);
+}
+
 #[test]
 fn few_features_keep_the_likeliest_token() {
     let mut window = prompt(None);
     read(&mut window, "Prompt", TEXT);
     wait_for(&mut window, "Explain a prediction");
-    click(&mut window, "Explain the prediction");
+    press(&mut window, "Explain the prediction");
     let set = found(4);
     assert!(!set.members.is_empty(), "a test of nothing");
     wait_for_part(&mut window, &format!("{} of {} codes", set.members.len(), set.candidates));
@@ -38,18 +47,15 @@ fn few_features_keep_the_likeliest_token() {
     wait_for(&mut window, &format::percent(f64::from(set.value)));
     wait_for(&mut window, &format!("Probability by number of codes, {} points", set.curve.len()));
     let member = set.members[0];
-    click(&mut window, &format!("Go to feature {}, needed at token {}", member.feature, member.position));
-    wait(&mut window, "the feature's page", |w| {
-        use egui_kittest::kittest::Queryable as _;
-        w.query_by_label("Explain the prediction").is_none()
-    });
+    press(&mut window, &format!("Go to feature {}, needed at token {}", member.feature, member.position));
+    wait(&mut window, "the feature's page", |w| w.query_by_label("Explain the prediction").is_none());
 }
 
 #[test]
 fn the_selected_token_is_the_one_that_is_explained() {
     let mut window = chosen(2);
     wait_for(&mut window, "predicted after token 2; all other features are set to 0");
-    click(&mut window, "Explain the prediction");
+    press(&mut window, "Explain the prediction");
     let set = found(2);
     let wanted = match set.members.len() {
         0 => "no feature is needed".to_owned(),

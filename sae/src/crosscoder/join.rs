@@ -17,6 +17,8 @@ use kernels::reduce;
 
 /// Rows that are in memory at once.
 const BLOCK: u64 = 16 << 10;
+/// Share of the mean square that varies below which rows are the same.
+const SAME: f64 = 1e-12;
 /// Rows of a part.
 const PART: u64 = 1 << 20;
 
@@ -161,9 +163,10 @@ fn scales(sources: &[Source], rows: u64, progress: &mut dyn Progress) -> Result<
             progress.advance(done, "");
             stop(progress)?;
         }
-        let spread = reduce::centred_sum_of_squares(rows, &columns, squares)
-            / (rows.max(1) * source.width as u64) as f64;
-        if spread <= 0.0 || !spread.is_finite() {
+        let numbers = (rows.max(1) * source.width as u64) as f64;
+        let spread = reduce::centred_sum_of_squares(rows, &columns, squares) / numbers;
+        // What rounding leaves of a constant does not vary.
+        if !spread.is_finite() || spread <= SAME * squares / numbers {
             return Err(Error::data(format!(
                 "{}: the activations do not vary",
                 source.table.path().display()

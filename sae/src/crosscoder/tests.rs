@@ -14,7 +14,8 @@ use crate::{Error, Quiet};
 use kernels::chance::{Purpose, generator, normal, uniform};
 use lm::progress::StopAfter;
 
-const D: usize = 12;
+// Of whole vectors of the processor, so that both halves of a row are computed alike.
+const D: usize = 16;
 
 fn directions(count: usize, stream: u64) -> Vec<Vec<f32>> {
     let mut rng = generator(19, Purpose::Samples, stream, 0);
