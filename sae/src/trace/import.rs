@@ -249,7 +249,7 @@ fn kind_of(node: &FileNode) -> Result<NodeKind, String> {
     }
 }
 
-/// The token of `Output "x" (p=0.038)`, or all that is said.
+/// The token of `Output "x" (p=0.038)`, or the whole text.
 fn said(clerp: &str, token: u32) -> String {
     let quoted = clerp.strip_prefix("Output \"").and_then(|rest| rest.rsplit_once("\" (p="));
     match (quoted, clerp) {
