@@ -71,6 +71,7 @@ mod files;
 pub mod harvest;
 pub mod imported;
 pub mod interop;
+pub mod lens;
 pub mod matching;
 pub mod memory;
 pub mod picture;

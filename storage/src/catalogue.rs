@@ -11,7 +11,7 @@ use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, difference,
     documents, evaluation, examples, experts, explanations, feature_activations, features, graph, history,
-    index, judged, manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep,
+    index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep,
     token_features, truth, vocabulary, work,
 };
 
@@ -73,7 +73,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep(), probe(), attribution_graph()]
+    vec![dataset(), run(), sweep(), probe(), attribution_graph(), jacobian_lens()]
 }
 
 fn dataset() -> FolderDoc {
@@ -96,6 +96,7 @@ fn dataset() -> FolderDoc {
         files: vec![
             record::<Manifest>("dataset.json"),
             record::<manifest::ModelRef>("dataset.json, `model`"),
+            record::<manifest::Site>("dataset.json, `sites`"),
             record::<manifest::Bos>("dataset.json, `bos`"),
             record::<manifest::TextSource>("dataset.json, `text`"),
             record::<manifest::Table>("dataset.json, `tables`"),
@@ -258,6 +259,17 @@ fn run() -> FolderDoc {
     }
 }
 
+fn jacobian_lens() -> FolderDoc {
+    FolderDoc {
+        name: "LENS",
+        about: LENS,
+        files: vec![
+            record::<lens::Lens>("lens.json"),
+            other("lens.safetensors", "A matrix `[d_model, width]` for every hook, by the hook's name."),
+        ],
+    }
+}
+
 fn sweep() -> FolderDoc {
     FolderDoc {
         name: "SWEEP",
@@ -348,6 +360,9 @@ up. The index computes the attribution with the model on the example's own conte
 It lists at most 64 sources, the largest in absolute value, by position; `rest` is the sum of the others. The table is left
 out, with the reason in `index.json`, where the sum would be a different number: the parts do not add up to the value at the
 hook, activations differ from the indexed ones by more than 2 %, or the text has gaps.";
+
+const LENS: &str = "\
+Jacobian lenses of a model, made by `sae lens`: the mean over texts and tokens t of Σ ∂h_final[t'] / ∂h[t] over t' ≥ t.";
 
 const SWEEP: &str = "\
 Made by `sae train --config sweep.toml` (docs/sweeps.md); `comparison/` by `sae compare`.";

@@ -99,6 +99,7 @@ pub mod index;
 mod json;
 pub mod judged;
 mod layout;
+pub mod lens;
 mod lock;
 pub mod manifest;
 pub mod map;
