@@ -75,6 +75,7 @@
 pub mod atomic;
 pub mod attention;
 pub mod catalogue;
+pub mod cett;
 pub mod check;
 pub mod claims;
 pub mod codes;
@@ -112,6 +113,7 @@ pub mod run;
 pub mod schema;
 pub mod sweep;
 mod table;
+pub mod task;
 pub mod token_features;
 pub mod vector;
 pub mod vocabulary;

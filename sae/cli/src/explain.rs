@@ -9,9 +9,9 @@ use clap::Args;
 use super::kept::Indexed;
 use super::{Output, Session};
 use by_model::ByModel;
-use sae::{Error, Result};
 use sae::explain::import::{self, ImportOptions};
 use sae::explain::{self, ExplainOptions};
+use sae::{Error, Result};
 
 /// Explain an indexed run's features by rules of tokens, or with --url by a language model, with scores on
 /// documents that the explanations were not made from

@@ -65,7 +65,9 @@ impl Indexed {
     ) -> Result<PathBuf> {
         let makes = self.out.is_some();
         if self.model.is_some() && !makes {
-            return Err(Error::request("--model is for the index that --out makes").with_remedy("give --out too"));
+            return Err(
+                Error::request("--model is for the index that --out makes").with_remedy("give --out too")
+            );
         }
         let run = Kept { out: self.out }.source(name, data, session)?;
         if makes {

@@ -12,7 +12,7 @@
 //! | [`text`] | documents of files, packed into contexts |
 //! | [`model`] | configurations, weights, tokenizers and decoders |
 //! | [`pretrain`] | training of small mixtures of experts |
-//! | [`remote`] | language models behind a server |
+//! | [`remote`] | language models on a server |
 //! | [`embedded`] | the default model and corpus, inside the program |
 //!
 //! The library never prints, never exits and never panics on input. Long work reports to a [`Progress`] and asks it whether to stop.

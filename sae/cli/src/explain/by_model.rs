@@ -83,7 +83,8 @@ impl ByModel {
     ) -> Result<LanguageModelOptions> {
         let address = Address::parse(self.url.as_deref().unwrap_or_default())?;
         let model = model.ok_or_else(|| {
-            Error::request("--url names a server but no model").with_remedy("name one that it serves with --model")
+            Error::request("--url names a server but no model")
+                .with_remedy("name one that it serves with --model")
         })?;
         let key = self.key_env.as_ref().map(|name| {
             std::env::var(name).map_err(|_| {

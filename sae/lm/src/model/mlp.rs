@@ -10,7 +10,7 @@ use super::load::{BlockLoader, Linear, Norm};
 use super::mixture::Mixture;
 use super::monet::Monet;
 use super::ops::{RowActivation, activate, gated};
-use super::tap::Visitor;
+use super::tap::{Neurons, Visitor};
 use crate::Result;
 
 /// The branch next to attention.
@@ -41,7 +41,7 @@ impl Mlp {
     pub fn branch(&self, norm: Option<&Norm>, join: Join, tap: &Visitor<'_>) -> Option<MlpBranch> {
         let Self::Dense(dense) = self else { return None };
         let trained = dense.up.is_trained() || dense.down.is_trained() || norm.is_some_and(Norm::is_trained);
-        if trained || tap.wants_any(&[Site::MlpIn, Site::MlpPost, Site::MlpOut]) {
+        if trained || tap.wants_neurons() || tap.wants_any(&[Site::MlpIn, Site::MlpPost, Site::MlpOut]) {
             return None;
         }
         let DenseConfig { activation, gated, .. } = dense.config;
@@ -69,7 +69,21 @@ impl Mlp {
     ) -> Result<Tensor> {
         match self {
             Self::Dense(dense) => {
-                let post = tap.visit(Site::MlpPost, dense.hidden(x)?)?;
+                let mut post = tap.visit(Site::MlpPost, dense.hidden(x)?)?;
+                if tap.wants_neurons() {
+                    let (rows, len, hidden) = post.dims3()?;
+                    let tokens: Vec<u32> = (0..(rows * len) as u32).collect();
+                    let values = post.reshape((rows * len, hidden))?;
+                    let neurons = Neurons {
+                        layer: tap.layer(),
+                        values: &values,
+                        tokens: &tokens,
+                        experts: &[],
+                        weights: &[],
+                        down: &dense.down.weight,
+                    };
+                    post = tap.neurons(&neurons)?.reshape((rows, len, hidden))?;
+                }
                 dense.down.forward(&post)
             }
             Self::Mixture(mixture) => mixture.forward(x, batch, used, tap),

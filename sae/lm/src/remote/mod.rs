@@ -1,4 +1,4 @@
-//! Language models behind a server that speaks OpenAI's `/v1/chat/completions`: llama.cpp, vLLM, hosted ones.
+//! Language models on a server that speaks OpenAI's `/v1/chat/completions`: llama.cpp, vLLM, hosted ones.
 //!
 //! ```text
 //! ChatRequest ─▶ ChatServer::ask ─▶ POST …/chat/completions ─ 200 ─▶ ChatAnswer

@@ -36,7 +36,8 @@ fn an_answer_comes_with_its_tokens_and_the_request_with_its_key() {
         assert_eq!((body["temperature"].as_f64(), body["seed"].as_u64()), (Some(0.0), Some(3)));
         assert_eq!(body["response_format"]["type"], "json_schema");
         Reply::said(key)
-    }).unwrap();
+    })
+    .unwrap();
     let server = server(&address, Some("sk-1"));
     let answer = server.ask(&request(), &|| false).unwrap();
     assert_eq!(
@@ -55,7 +56,8 @@ fn a_schema_that_is_refused_is_left_out_from_then_on() {
             Some(_) => Reply::Status(400, "", r#"{"error":{"message":"response_format: no"}}"#.into()),
             None => Reply::said(&asked.to_string()),
         }
-    }).unwrap();
+    })
+    .unwrap();
     let server = server(&address, None);
     assert_eq!(server.ask(&request(), &|| false).unwrap().text, "2");
     assert_eq!(server.ask(&request(), &|| false).unwrap().text, "3", "not tried again");
@@ -70,7 +72,8 @@ fn busy_servers_are_given_the_time_that_they_ask_for() {
             1..=4 => Reply::Status(429, "Retry-After: 0.05\r\n", "{}".into()),
             _ => Reply::said("yes"),
         }
-    }).unwrap();
+    })
+    .unwrap();
     let began = Instant::now();
     assert_eq!(server(&address, None).ask(&request(), &|| false).unwrap().text, "yes");
     assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
@@ -95,7 +98,8 @@ fn what_breaks_is_repeated_and_then_named() {
         let address = start(move |_, _| {
             *counted.lock().unwrap() += 1;
             reply()
-        }).unwrap();
+        })
+        .unwrap();
         let error = server(&address, None).ask(&request(), &|| false).unwrap_err();
         assert!(matches!(error, Error::Network(_)) && error.to_string().contains(named), "{error}");
         if named != "timeout" {
@@ -111,7 +115,8 @@ fn refusals_are_not_repeated_and_do_not_show_the_key() {
     let address = start(move |_, key| {
         *counted.lock().unwrap() += 1;
         Reply::Status(401, "", json!({"error": {"message": format!("Incorrect API key: {key}")}}).to_string())
-    }).unwrap();
+    })
+    .unwrap();
     let error = server(&address, Some("sk-very-secret")).ask(&request(), &|| false).unwrap_err();
     let text = error.to_string();
     assert!(

@@ -140,10 +140,15 @@ impl Answers {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
-            progress.advance(done as u64, &format!("{} tokens", self.used.prompt_tokens + self.used.answer_tokens));
+            progress.advance(
+                done as u64,
+                &format!("{} tokens", self.used.prompt_tokens + self.used.answer_tokens),
+            );
             if progress.stop_requested() {
                 stop.store(true, Ordering::Relaxed);
-                return Err(Error::stopped("what has been answered is kept; give the same command again to continue"));
+                return Err(Error::stopped(
+                    "what has been answered is kept; give the same command again to continue",
+                ));
             }
         }
         if let Some(error) = failure {

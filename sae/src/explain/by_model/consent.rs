@@ -22,7 +22,8 @@ impl Plan {
     pub fn of<'a>(requests: impl IntoIterator<Item = &'a ChatRequest>) -> Self {
         requests.into_iter().fold(Self::default(), |plan, request| Self {
             requests: plan.requests + 1,
-            prompt_tokens: plan.prompt_tokens + (request.system.len() + request.user.len()).div_ceil(BYTES) as u64,
+            prompt_tokens: plan.prompt_tokens
+                + (request.system.len() + request.user.len()).div_ceil(BYTES) as u64,
             answer_tokens: plan.answer_tokens + u64::from(request.max_tokens),
         })
     }
@@ -55,7 +56,9 @@ pub fn ask(plan: Plan, options: &LanguageModelOptions, progress: &mut dyn Progre
     }
     progress.remark(&format!("sending {what}, to {host}"));
     if options.key.is_some() && options.address.is_plain() && !options.address.is_local() {
-        progress.remark("the key and the passages travel unencrypted: the address begins with http and not with https");
+        progress.remark(
+            "the key and the passages travel unencrypted: the address begins with http and not with https",
+        );
     }
     Ok(())
 }

@@ -35,8 +35,10 @@ fn named(path: &Path) -> Option<(String, u32)> {
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let mut paths: Vec<PathBuf> =
-        entries.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>().map_err(|e| Error::io(folder, e))?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<std::io::Result<_>>()
+        .map_err(|e| Error::io(folder, e))?;
     paths.sort();
     Ok(paths)
 }
@@ -53,7 +55,10 @@ fn json_of(path: &Path) -> Result<Value> {
 pub fn read(folder: &Path, hook: Option<&str>) -> Result<Folder> {
     let explanations = folder.join("explanations");
     if !explanations.is_dir() {
-        return Err(Error::format(folder, "has no folder `explanations`, expected a folder of delphi's results"));
+        return Err(Error::format(
+            folder,
+            "has no folder `explanations`, expected a folder of delphi's results",
+        ));
     }
     let mut found = Folder::default();
     let mut hooks = BTreeSet::new();
@@ -78,8 +83,11 @@ pub fn read(folder: &Path, hook: Option<&str>) -> Result<Folder> {
     }
     if hooks.len() > 1 {
         let names: Vec<String> = hooks.into_iter().collect();
-        return Err(Error::format(folder, format!("it explains features of several hooks: {}", names.join(", ")))
-            .with_remedy("choose one with --layer"));
+        return Err(Error::format(
+            folder,
+            format!("it explains features of several hooks: {}", names.join(", ")),
+        )
+        .with_remedy("choose one with --layer"));
     }
     if found.rows.is_empty() {
         return Err(Error::format(&explanations, "has no explanations named HOOK_latentN.txt"));
@@ -103,7 +111,9 @@ fn scores(folder: &Path, hook: &str, feature: u32) -> Result<Vec<Score>> {
         };
         let judged = list.iter().enumerate().map(|(i, one)| {
             let truth = one.get("activating").and_then(Value::as_bool);
-            let truth = truth.ok_or_else(|| Error::format(&path, format!("entry {}: `activating` is not true or false", i + 1)))?;
+            let truth = truth.ok_or_else(|| {
+                Error::format(&path, format!("entry {}: `activating` is not true or false", i + 1))
+            })?;
             let answer = match one.get("prediction") {
                 Some(Value::Bool(is)) => Some(*is),
                 Some(Value::Number(n)) => n.as_f64().map(|n| n >= 0.5),

@@ -68,7 +68,8 @@ impl Pieces {
             let (rows, positions) = (text.rows_of(index), text.positions());
             let mut start = rows.start;
             for row in rows.start + 1..=rows.end {
-                let cut = row == rows.end || row - start == window || positions[row] != positions[row - 1] + 1;
+                let cut =
+                    row == rows.end || row - start == window || positions[row] != positions[row - 1] + 1;
                 if cut {
                     if row - start >= SHORTEST.min(window) {
                         pieces.push((index, start..row));
@@ -107,14 +108,18 @@ impl Pieces {
     ///
     /// # Errors
     /// A firing at a token that the dataset does not have.
-    pub fn draw(&self, text: &Text, rows: &[ActivationRow], options: &LanguageModelOptions) -> Result<Option<Drawn>> {
+    pub fn draw(
+        &self,
+        text: &Text,
+        rows: &[ActivationRow],
+        options: &LanguageModelOptions,
+    ) -> Result<Option<Drawn>> {
         let Some(feature) = rows.first().map(|row| row.feature) else { return Ok(None) };
         let mut rng = generator(options.seed, Purpose::Controls, PASSAGES, u64::from(feature));
         let mut fired: BTreeMap<usize, Vec<(usize, f32)>> = BTreeMap::new();
         let mut totals: BTreeMap<u32, f64> = BTreeMap::new();
         for row in rows {
-            let (index, first, within) =
-                text.find(row.document, row.position).ok_or_else(|| missing(row))?;
+            let (index, first, within) = text.find(row.document, row.position).ok_or_else(|| missing(row))?;
             if text.half_of(index) == Half::Made {
                 *totals.entry(text.tokens()[first + within]).or_default() += f64::from(row.value);
             }

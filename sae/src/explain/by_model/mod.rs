@@ -1,4 +1,4 @@
-//! Explanations by a language model behind a server, and honest scores of them.
+//! Explanations by a language model on a server, and honest scores of them.
 //!
 //! ```text
 //! documents ─┬─ first half ──▶ passages ─▶ prompt ─▶ model ─▶ explanation ┐
@@ -61,8 +61,7 @@ pub(super) enum Source {
 
 impl Source {
     /// All of them; the order of tables.
-    pub const ALL: [Self; 5] =
-        [Self::Model, Self::Rule, Self::OtherFeature, Self::Shuffled, Self::TopTokens];
+    pub const ALL: [Self; 5] = [Self::Model, Self::Rule, Self::OtherFeature, Self::Shuffled, Self::TopTokens];
 
     /// Its name in tables.
     pub fn name(self) -> &'static str {

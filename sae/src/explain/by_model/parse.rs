@@ -15,9 +15,13 @@ fn said(text: &str) -> &str {
 /// The explanation: what follows the last `[EXPLANATION]:`, else the last line. `None` where nothing was said.
 pub fn explanation(text: &str) -> Option<String> {
     let text = said(text);
-    let marked = text.rsplit_once("[EXPLANATION]").map(|(_, after)| after.trim_start_matches([':', ' ', '*']));
+    let marked =
+        text.rsplit_once("[EXPLANATION]").map(|(_, after)| after.trim_start_matches([':', ' ', '*']));
     let lines = |text: &str| -> Vec<String> {
-        text.lines().map(|line| line.trim().trim_matches(['*', '"']).trim().to_owned()).filter(|line| !line.is_empty()).collect()
+        text.lines()
+            .map(|line| line.trim().trim_matches(['*', '"']).trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect()
     };
     let line = match marked {
         Some(after) => lines(after).first().cloned(),
@@ -35,6 +39,8 @@ fn lists(text: &str) -> impl Iterator<Item = Vec<Value>> + '_ {
             rest = &rest[start..];
             let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Vec<Value>>();
             match values.next() {
+                // A list of lists: those inside.
+                Some(Ok(list)) if list.iter().any(Value::is_array) => rest = &rest[1..],
                 Some(Ok(list)) => {
                     rest = &rest[values.byte_offset()..];
                     return Some(list);
@@ -83,7 +89,10 @@ mod tests {
         let read = |text: &str| explanation(text);
         assert_eq!(read("I see.\n[EXPLANATION]: commas in lists\n").as_deref(), Some("commas in lists"));
         assert_eq!(read("**[EXPLANATION]:** \"verbs\"").as_deref(), Some("verbs"));
-        assert_eq!(read("<think>[EXPLANATION]: no</think>\nnames of cities").as_deref(), Some("names of cities"));
+        assert_eq!(
+            read("<think>[EXPLANATION]: no</think>\nnames of cities").as_deref(),
+            Some("names of cities")
+        );
         assert_eq!(read(" \n "), None);
         assert_eq!(read("[EXPLANATION]:"), None);
     }
@@ -92,7 +101,13 @@ mod tests {
     fn answers_must_be_as_many_as_were_asked_for() {
         let read = |text: &str| answers(text, 3);
         let right = Some(vec![true, false, true]);
-        for text in ["[1, 0, 1]", "{\"answer\": [1,0,1]}", "<think>[0,0,0]</think> so [1,0,1].", "[x] then [true, false, true]", "[[1,0,1]]"] {
+        for text in [
+            "[1, 0, 1]",
+            "{\"answer\": [1,0,1]}",
+            "<think>[0,0,0]</think> so [1,0,1].",
+            "[x] then [true, false, true]",
+            "[[1,0,1]]",
+        ] {
             assert_eq!(read(text), right, "{text}");
         }
         for text in ["[1, 0]", "1 0 1", "[1, 0, 2]", "[\"1\",\"0\",\"1\"]", "[1, 0, 1", ""] {
@@ -102,7 +117,10 @@ mod tests {
 
     #[test]
     fn words_are_texts() {
-        assert_eq!(words("Sure: [\" the\", \"a\", \"a\", \"\\n\"]"), Some(vec!["the".into(), "a".into(), "\n".into()]));
+        assert_eq!(
+            words("Sure: [\" the\", \"a\", \"a\", \"\\n\"]"),
+            Some(vec!["the".into(), "a".into(), "\n".into()])
+        );
         assert_eq!(words("[1, 2]"), None);
         assert_eq!(words("[]"), None);
     }

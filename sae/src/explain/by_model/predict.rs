@@ -1,7 +1,7 @@
 //! Where a rule, a list of tokens or a list of words applies.
 
-use super::draw::Passage;
 use super::Test;
+use super::draw::Passage;
 use crate::explain::claims::{Compiled, Condition, Name, Rule, Side, Tally, Tester, TokenTexts};
 use crate::explain::rule::Rule as TokenRule;
 use crate::explain::text::{START, Text};
@@ -55,13 +55,21 @@ fn joined(mut rules: Vec<Rule>, join: fn(Vec<Rule>) -> Rule) -> Option<Rule> {
 
 /// What a rule answers about passages: in detection, whether it applies to any token; in fuzzing, whether it applies to half of the marked
 /// tokens or more.
-pub fn answers(rule: &Compiled, test: Test, passages: &[Passage], text: &Text, texts: &TokenTexts) -> Vec<bool> {
+pub fn answers(
+    rule: &Compiled,
+    test: Test,
+    passages: &[Passage],
+    text: &Text,
+    texts: &TokenTexts,
+) -> Vec<bool> {
     let one = |passage: &Passage| {
         let applies = rule.apply(text, texts, &(passage.index..passage.index + 1));
         let here = &applies[passage.first..passage.first + passage.tokens.len()];
         match test {
             Test::Detection => here.iter().any(|applies| *applies),
-            Test::Fuzzing => 2 * passage.marked.iter().filter(|at| here[**at]).count() >= passage.marked.len(),
+            Test::Fuzzing => {
+                2 * passage.marked.iter().filter(|at| here[**at]).count() >= passage.marked.len()
+            }
         }
     };
     passages.iter().map(one).collect()
@@ -71,7 +79,12 @@ pub fn answers(rule: &Compiled, test: Test, passages: &[Passage], text: &Text, t
 ///
 /// # Errors
 /// As [`Tester::test`].
-pub fn simulate(tester: &Tester<'_>, feature: u32, rule: &Rule, progress: &mut dyn Progress) -> Result<Tally> {
+pub fn simulate(
+    tester: &Tester<'_>,
+    feature: u32,
+    rule: &Rule,
+    progress: &mut dyn Progress,
+) -> Result<Tally> {
     let mut silent = Silent(progress);
     match tester.test(feature, rule, &mut silent, &mut |_, _| {}) {
         Ok(test) => Ok(test.measured),

@@ -79,7 +79,9 @@ impl Prompts<'_> {
         };
         let passages_text = passages.iter().enumerate().map(one).collect::<Vec<_>>().join("\n");
         let n = passages.len();
-        let user = format!("Description: {explanation}\n\n{passages_text}\n\nAnswer with a JSON list of {n} numbers.");
+        let user = format!(
+            "Description: {explanation}\n\n{passages_text}\n\nAnswer with a JSON list of {n} numbers."
+        );
         let system = if test == Test::Detection { DETECT } else { FUZZ };
         let list = json!({"type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n});
         self.request(system, user, Some(answer_of(&list)))
@@ -102,7 +104,9 @@ impl Prompts<'_> {
         let mut at = 0;
         while at < passage.tokens.len() {
             let is = passage.marked.contains(&at);
-            let end = (at..passage.tokens.len()).find(|i| passage.marked.contains(i) != is).unwrap_or(passage.tokens.len());
+            let end = (at..passage.tokens.len())
+                .find(|i| passage.marked.contains(i) != is)
+                .unwrap_or(passage.tokens.len());
             let text = unmarked(&self.text(&passage.tokens[at..end]));
             if is {
                 // Space goes outside, where people would put it.

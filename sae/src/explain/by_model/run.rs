@@ -30,7 +30,8 @@ const FEATURES: u64 = 6 << 40;
 /// Features that a summary names.
 const SHOWN: usize = 10;
 /// Stands for an explanation that nobody has given yet, where requests are estimated.
-const STAND_IN: &str = "words about a subject, of about the length that explanations have, which nobody knows before";
+const STAND_IN: &str =
+    "words about a subject, of about the length that explanations have, which nobody knows before";
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -133,7 +134,11 @@ struct Told {
 /// A run without an index or a dataset that is not the indexed one; fewer than two documents; features that are not there or of which
 /// none fires often enough; no consent to send to the host; what the server refuses or fails at; [`Error::Stopped`]. What has been
 /// answered is kept in every case.
-pub fn explain(dir: &Path, options: &LanguageModelOptions, progress: &mut dyn Progress) -> Result<LanguageModelSummary> {
+pub fn explain(
+    dir: &Path,
+    options: &LanguageModelOptions,
+    progress: &mut dyn Progress,
+) -> Result<LanguageModelSummary> {
     options.check()?;
     let name = options.source_name()?;
     let index = Index::open(dir, options.data.as_deref())?;
@@ -148,7 +153,13 @@ pub fn explain(dir: &Path, options: &LanguageModelOptions, progress: &mut dyn Pr
     let (subjects, rare) = subjects(&index, &text, &texts, options, progress)?;
     let folder = folder(dir, &name);
     let mut answers = Answers::open(&folder)?;
-    let work = Work { options, text: &text, texts: &texts, subjects: &subjects, prompts: Prompts { options, texts: &texts } };
+    let work = Work {
+        options,
+        text: &text,
+        texts: &texts,
+        subjects: &subjects,
+        prompts: Prompts { options, texts: &texts },
+    };
 
     let first = work.first();
     let mut plan = answers.missing(&first);
@@ -221,7 +232,10 @@ fn subjects(
             .collect();
         let rule = choose(&Firings::of(&made), &counts, text.domains.len());
         let rule = rule.and_then(|rule| {
-            Some((rule.words(&index.vocabulary, &text.domains), predict::of_rule(&rule, texts, &text.domains)?))
+            Some((
+                rule.words(&index.vocabulary, &text.domains),
+                predict::of_rule(&rule, texts, &text.domains)?,
+            ))
         });
         found.push(Subject { drawn, rule });
         progress.advance(found.len() as u64, "");
@@ -312,7 +326,13 @@ impl Work<'_> {
     }
 
     /// All judgements and scores.
-    fn results(&self, told: &[Told], answers: &Answers, tester: &Tester<'_>, progress: &mut dyn Progress) -> Result<Results> {
+    fn results(
+        &self,
+        told: &[Told],
+        answers: &Answers,
+        tester: &Tester<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Results> {
         let mut results = Results::default();
         progress.begin("simulation", Some(self.subjects.len() as u64), "features");
         for (index, subject) in self.subjects.iter().enumerate() {
@@ -377,7 +397,14 @@ struct Results {
 }
 
 impl Results {
-    fn judged(&mut self, subject: &Subject, source: Source, test: Test, text: &str, replies: &[Option<bool>]) {
+    fn judged(
+        &mut self,
+        subject: &Subject,
+        source: Source,
+        test: Test,
+        text: &str,
+        replies: &[Option<bool>],
+    ) {
         let feature = subject.drawn.feature;
         let (mut judged, mut unanswered) = (Vec::new(), 0);
         for (passage, answer) in subject.drawn.tested.iter().zip(replies) {
@@ -463,7 +490,11 @@ impl Results {
 
     fn means(&self, source: Source) -> SourceMeans {
         let sum = |of: fn(&ExplanationScoreRow) -> u64| {
-            self.scores.iter().filter(|row| row.source == source.name() && row.test != "simulation").map(of).sum()
+            self.scores
+                .iter()
+                .filter(|row| row.source == source.name() && row.test != "simulation")
+                .map(of)
+                .sum()
         };
         SourceMeans {
             source: source.name(),
@@ -501,11 +532,17 @@ impl Results {
     }
 
     fn best(&self) -> Vec<BestExplanation> {
-        let of = |test: Test| self.scores.iter().filter(move |r| r.source == "model" && r.test == test.name());
+        let of =
+            |test: Test| self.scores.iter().filter(move |r| r.source == "model" && r.test == test.name());
         let mut best: Vec<BestExplanation> = of(Test::Detection)
             .filter_map(|row| {
                 let fuzzing = of(Test::Fuzzing).find(|other| other.feature == row.feature)?.value;
-                Some(BestExplanation { feature: row.feature, text: row.text.clone(), detection: row.value?, fuzzing })
+                Some(BestExplanation {
+                    feature: row.feature,
+                    text: row.text.clone(),
+                    detection: row.value?,
+                    fuzzing,
+                })
             })
             .collect();
         best.sort_by(|a, b| b.detection.total_cmp(&a.detection).then(a.feature.cmp(&b.feature)));

@@ -123,7 +123,11 @@ fn jackknife(value: f64, left: impl Iterator<Item = f64>) -> f64 {
 
 /// The mean of a figure over features, with an interval over the documents that they share: the jackknife leaves a document out of all
 /// features at once. `of` gives a feature's figure without a document, or with all.
-fn mean_over(features: usize, documents: &[u32], of: impl Fn(usize, Option<u32>) -> Option<f64>) -> Option<Interval> {
+fn mean_over(
+    features: usize,
+    documents: &[u32],
+    of: impl Fn(usize, Option<u32>) -> Option<f64>,
+) -> Option<Interval> {
     let mean = |without: Option<u32>| {
         let values: Vec<f64> = (0..features).filter_map(|feature| of(feature, without)).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -186,14 +190,18 @@ mod tests {
         ];
         let sheet = Sheet::new(&all);
         assert_eq!(sheet.all.balanced(), Some(0.5 * (0.75 + 0.5)));
-        assert_eq!((sheet.all.precision(), sheet.all.recall(), sheet.all.answered()), (Some(0.75), Some(0.75), 6));
+        assert_eq!(
+            (sheet.all.precision(), sheet.all.recall(), sheet.all.answered()),
+            (Some(0.75), Some(0.75), 6)
+        );
         assert_eq!(Sheet::new(&[judged(1, true, Some(true))]).balanced(), None, "one class alone");
     }
 
     /// 200 passages of as many documents: the textbook's interval of a share, and of one document none.
     #[test]
     fn intervals_are_over_documents() {
-        let each: Vec<Judged> = (0..200).map(|i| judged(i, i % 2 == 0, Some((i % 2 == 0) == (i % 10 < 8)))).collect();
+        let each: Vec<Judged> =
+            (0..200).map(|i| judged(i, i % 2 == 0, Some((i % 2 == 0) == (i % 10 < 8)))).collect();
         let alone = Sheet::new(&each).balanced().unwrap();
         assert!((alone.value - 0.8).abs() < 1e-12);
         // Wilson for 160 of 200: 0.739 to 0.850.

@@ -26,7 +26,11 @@ struct Planted {
 }
 
 fn words() -> Vec<String> {
-    (0..50).map(|t| format!(" word{}", char::from(b'a' + t / 26).to_string() + &char::from(b'a' + t % 26).to_string())).collect()
+    (0..50)
+        .map(|t| {
+            format!(" word{}", char::from(b'a' + t / 26).to_string() + &char::from(b'a' + t % 26).to_string())
+        })
+        .collect()
 }
 
 fn planted() -> Planted {
@@ -102,7 +106,11 @@ fn question(body: &Value) -> (Question<'_>, &str) {
 }
 
 fn marked(text: &str) -> Vec<&str> {
-    text.split("<<").skip(1).filter_map(|part| part.split_once(">>")).flat_map(|(inside, _)| inside.split_whitespace()).collect()
+    text.split("<<")
+        .skip(1)
+        .filter_map(|part| part.split_once(">>"))
+        .flat_map(|(inside, _)| inside.split_whitespace())
+        .collect()
 }
 
 /// A reader who finds the words that are marked most often, and judges by them to the letter.
@@ -115,14 +123,16 @@ fn knows(body: &Value) -> String {
             let mut times: HashMap<&str, usize> = HashMap::new();
             let all = marked(user);
             all.iter().for_each(|word| *times.entry(word).or_default() += 1);
-            let mut often: Vec<&str> = times.iter().filter(|(_, n)| **n * 5 > all.len()).map(|(word, _)| *word).collect();
+            let mut often: Vec<&str> =
+                times.iter().filter(|(_, n)| **n * 5 > all.len()).map(|(word, _)| *word).collect();
             often.sort_unstable();
             format!("They share something.\n[EXPLANATION]: the words {}", often.join(", "))
         }
         Question::Words => json!(described).to_string(),
         Question::Judge(marks, passages) => {
             let fits = |passage: &&str| {
-                let words: Vec<&str> = if marks { marked(passage) } else { passage.split_whitespace().collect() };
+                let words: Vec<&str> =
+                    if marks { marked(passage) } else { passage.split_whitespace().collect() };
                 u8::from(words.iter().any(|word| described.contains(word)))
             };
             json!(passages.iter().map(fits).collect::<Vec<u8>>()).to_string()
@@ -160,13 +170,17 @@ fn who_knows_the_truth_scores_one_and_controls_do_not() {
         }
         for control in ["other feature", "shuffled"] {
             let [detection, fuzzing, simulation] = scores(&planted, feature, control);
-            assert!(detection.unwrap() < 0.75 && fuzzing.unwrap() < 0.75, "{control}: {detection:?} {fuzzing:?}");
+            assert!(
+                detection.unwrap() < 0.75 && fuzzing.unwrap() < 0.75,
+                "{control}: {detection:?} {fuzzing:?}"
+            );
             assert!(simulation.is_none_or(|s| s < 0.1), "{control}: {simulation:?}");
         }
     }
     let [detection, ..] = scores(&planted, 2, "model");
     assert!(detection.unwrap() < 0.75, "a feature by chance: {detection:?}");
-    let apart = summary.differences.iter().find(|d| (d.other, d.test) == ("other feature", "detection")).unwrap();
+    let apart =
+        summary.differences.iter().find(|d| (d.other, d.test) == ("other feature", "detection")).unwrap();
     assert!(apart.difference.low > 0.0 && apart.features == 3, "{apart:?}");
     assert_eq!(summary.requests as usize, planted.answers().len());
     assert_eq!((summary.prompt_tokens, summary.answer_tokens), (5 * summary.requests, 2 * summary.requests));
@@ -194,12 +208,15 @@ fn who_knows_the_truth_scores_one_and_controls_do_not() {
 /// No document of a judged passage is one that a prompt for an explanation had text of.
 fn documents_are_parted_before_anything_is_drawn(planted: &Planted) {
     let judgements: Vec<JudgementRow> = planted.table("judgements.parquet");
-    let text = |row: &JudgementRow| row.tokens.iter().map(|t| words()[*t as usize].clone()).collect::<String>();
+    let text =
+        |row: &JudgementRow| row.tokens.iter().map(|t| words()[*t as usize].clone()).collect::<String>();
     let explained: Vec<String> = planted
         .answers()
         .iter()
         .filter(|line| line.text.contains("[EXPLANATION]"))
-        .map(|line| line.request["messages"][1]["content"].as_str().unwrap().replace("<<", "").replace(">>", ""))
+        .map(|line| {
+            line.request["messages"][1]["content"].as_str().unwrap().replace("<<", "").replace(">>", "")
+        })
         .collect();
     assert!(!explained.is_empty() && judgements.len() == 3 * 5 * 2 * 60);
     for row in &judgements {
@@ -242,7 +259,10 @@ fn an_inverted_judge_scores_zero_and_a_coin_a_half() {
     let address = start(move |body, _| Reply::said(&(toss.lock().unwrap())(body))).unwrap();
     let summary = planted.explain(&address).unwrap();
     let detection = means(&summary, "model").detection.unwrap();
-    assert!(detection.low < 0.5 && detection.high > 0.5 && (detection.value - 0.5).abs() < 0.12, "{detection:?}");
+    assert!(
+        detection.low < 0.5 && detection.high > 0.5 && (detection.value - 0.5).abs() < 0.12,
+        "{detection:?}"
+    );
 }
 
 #[test]
@@ -259,7 +279,8 @@ fn malformed_answers_are_counted_and_count_for_nothing() {
         Reply::said(&knows(body))
     })
     .unwrap();
-    let one = LanguageModelOptions { controls: false, features: vec![0], concurrency: 1, ..options(&address) };
+    let one =
+        LanguageModelOptions { controls: false, features: vec![0], concurrency: 1, ..options(&address) };
     let summary = explain(&planted.run(), &one, &mut Quiet).unwrap();
     let own = means(&summary, "model");
     assert_eq!((own.answered, own.unanswered), (60, 60));
@@ -313,10 +334,13 @@ fn silence_ends_in_an_error_that_says_how_to_continue() {
     let mut options = options(&address);
     options.chat.timeout = Duration::from_millis(100);
     let error = explain(&planted.run(), &options, &mut Quiet).unwrap_err();
-    assert!(matches!(error, Error::Network(_)) && error.to_string().contains("give the same command again"), "{error}");
+    assert!(
+        matches!(error, Error::Network(_)) && error.to_string().contains("give the same command again"),
+        "{error}"
+    );
 }
 
-/// Nothing leaves the machine without consent, and it is said how much would.
+/// Nothing leaves the machine without consent, and the message tells how much would.
 #[test]
 fn a_foreign_host_is_not_asked_without_consent() {
     let planted = planted();
