@@ -9,9 +9,9 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, difference,
+    Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, comparison, difference,
     documents, evaluation, examples, experts, explanations, feature_activations, features, graph, history,
-    index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep,
+    index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep, task,
     token_features, truth, vocabulary, work,
 };
 
@@ -223,6 +223,25 @@ fn run() -> FolderDoc {
                 "evaluation/threshold-documents.parquet",
                 "As `documents.parquet`, of the evaluation in `threshold.json`.",
             ),
+            with_note(
+                record::<cett::CettRecord>("evaluation/cett.json"),
+                "Written by `sae evaluate --cett`.",
+            ),
+            record::<cett::CettSparsity>("evaluation/cett.json, `neurons` and `codes`"),
+            record::<cett::CettPoint>("evaluation/cett.json, `by_error`"),
+            record::<cett::CettLoss>("evaluation/cett.json, `by_loss`"),
+            record::<cett::CettLayer>("evaluation/cett.json, `layers`"),
+            with_note(
+                record::<task::TaskRecord>("evaluation/task-NAME.json"),
+                "Written by `sae evaluate --task`.",
+            ),
+            record::<task::TaskSite>("evaluation/task-NAME.json, `sites`"),
+            record::<task::TaskResult>("evaluation/task-NAME.json, `results`"),
+            record::<task::TaskFigure>(
+                "evaluation/task-NAME.json, `sufficiency`, `necessity` and `agreement`",
+            ),
+            record::<task::TaskEdit>("evaluation/task-NAME.json, `results`, `edits`"),
+            record::<task::TaskLabels>("evaluation/task-NAME.json, `results`, `labels`"),
             record::<check::Check>("check.json"),
             record::<check::CheckRows>("check.json, `rows`"),
             record::<check::CheckReading>("check.json, `readings`"),
