@@ -15,8 +15,11 @@
 //! | a dictionary of a different program | [`interop::dictionaries::open`], [`imported::run`] |
 //! | whether it was read as it was meant | [`check::check`] |
 //! | how good it is | [`evaluate::run`] |
+//! | how many neurons and features are needed | [`evaluate::cett`] |
+//! | what it is worth for a known task | [`task::run`] |
 //! | what its encoder loses | [`audit::run`] |
 //! | what its features do | [`features::index`] |
+//! | what a language model says they are about | [`explain::by_model::explain`] |
 //! | how methods compare | [`comparison::run`] |
 //! | how it differs from another | [`matching::run`] |
 //! | it in other programs, in a browser, in a paper | [`export::run`] |
@@ -71,6 +74,7 @@ mod files;
 pub mod harvest;
 pub mod imported;
 pub mod interop;
+pub mod lens;
 pub mod matching;
 pub mod memory;
 pub mod picture;
@@ -79,6 +83,7 @@ pub mod prompt;
 mod rows;
 pub mod saebench;
 pub mod synth;
+pub mod task;
 pub mod trace;
 pub mod train;
 pub mod truth;

@@ -9,7 +9,9 @@ use serde_json::Value;
 use lm::model::{Config, Decoder, Weights};
 use lm::text::{Contexts, pack};
 use sae::interop::dictionaries::open_path;
-use sae::trace::{Graph, NodeKind, Prompt, Target, Thresholds, TraceOptions, Transcoders, trace};
+use sae::trace::{
+    Graph, NodeKind, Prompt, Target, Thresholds, TraceOptions, Transcoders, import, merge, trace,
+};
 use sae::{Error, Quiet};
 
 fn golden(kind: &str) -> PathBuf {
@@ -152,4 +154,77 @@ fn same(own: &Value, wanted: &Value, at: &str) {
         }
         _ => assert_eq!(own, wanted, "{at}"),
     }
+}
+
+/// circuit-tracer's own files come in, and what is written of them again is what they said.
+#[test]
+fn files_of_circuit_tracer_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["plt", "plt_skip", "clt"] {
+        let file = golden(kind).join(format!("graph_files/toy-{}.json", kind.replace('_', "-")));
+        let file =
+            if file.is_file() { file } else { golden(kind).join(format!("graph_files/toy-{kind}.json")) };
+        let out = folder.path().join(kind);
+        let record = import(&file, &out).unwrap();
+        let wanted: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let count = |name: &str| wanted[name].as_array().unwrap().len() as u64;
+        assert_eq!((record.nodes, record.edges), (count("nodes"), count("links")), "{kind}");
+        assert_eq!((record.kept_nodes, record.layers), (record.nodes, 3));
+        let slug = wanted["metadata"]["slug"].as_str().unwrap();
+        let written = std::fs::read(out.join(format!("graph_files/{slug}.json"))).unwrap();
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        let links = |of: &Value| {
+            let link = |link: &Value| {
+                let name = |end: &str| link[end].as_str().unwrap().replace("error_", "0_");
+                (name("source"), name("target"), (link["weight"].as_f64().unwrap() * 1e6).round() as i64)
+            };
+            let mut links: Vec<_> = of["links"].as_array().unwrap().iter().map(link).collect();
+            links.sort();
+            links
+        };
+        assert_eq!(links(&written), links(&wanted), "{kind}");
+        let node = |node: &Value| {
+            let number = |name: &str| node[name].as_f64().map(|x| (x * 1e5).round() as i64);
+            let of = |name: &str| node[name].clone();
+            (
+                of("node_id").to_string().replace("error_", "0_"),
+                of("layer"),
+                of("ctx_idx"),
+                number("activation"),
+            )
+        };
+        let nodes = |of: &Value| {
+            let mut nodes: Vec<_> = of["nodes"].as_array().unwrap().iter().map(node).collect();
+            nodes.sort_by_key(|node| node.0.clone());
+            nodes
+        };
+        assert_eq!(nodes(&written), nodes(&wanted), "{kind}");
+    }
+    // The same graph twice keeps all of its edges; that of other transcoders does not.
+    let graphs = ["plt", "plt", "clt"].map(|kind| folder.path().join(kind));
+    let merged = merge(&graphs[..2]).unwrap();
+    assert!(!merged.edges.is_empty());
+    assert!(merged.edges.iter().all(|edge| edge.graphs == 2 && edge.weights[0] == edge.weights[1]));
+    let merged = merge(&graphs).unwrap();
+    assert!(merged.edges.iter().any(|edge| edge.graphs == 2) && merged.edges.iter().any(|e| e.graphs == 1));
+    assert!(merged.edges.is_sorted_by_key(|edge| std::cmp::Reverse(edge.graphs)));
+}
+
+#[test]
+fn files_that_are_not_graphs_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = std::fs::read_to_string(golden("plt").join("graph_files/toy-plt.json")).unwrap();
+    let refused = |text: String, wanted: &str| {
+        let (file, out) = (folder.path().join("graph.json"), folder.path().join("out"));
+        std::fs::write(&file, text).unwrap();
+        let error = import(&file, &out).unwrap_err().to_string();
+        assert!(error.contains(wanted) && error.contains("graph.json"), "{error}");
+        assert!(!out.exists(), "something was written");
+    };
+    refused("{}".to_owned(), "is not a graph of circuit-tracer or Neuronpedia");
+    refused(good.replace("\"source\": \"E_0_0\"", "\"source\": \"E_99_0\""), "there is no node `E_99_0`");
+    refused(good.replace("cross layer transcoder", "lorsa"), "unknown type `lorsa`");
+    refused(good.replace("\"ctx_idx\": 4", "\"ctx_idx\": 44"), "but the prompt has 6 tokens");
+    let error = merge(&[golden("plt")]).unwrap_err().to_string();
+    assert!(error.contains("at least two"), "{error}");
 }

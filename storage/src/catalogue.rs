@@ -9,9 +9,9 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, audit, check, claims, codes, comparison, difference,
+    Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, comparison, difference,
     documents, evaluation, examples, experts, explanations, feature_activations, features, graph, history,
-    index, judged, manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep,
+    index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep, task,
     token_features, truth, vocabulary, work,
 };
 
@@ -73,7 +73,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep(), probe(), attribution_graph()]
+    vec![dataset(), run(), sweep(), probe(), attribution_graph(), jacobian_lens()]
 }
 
 fn dataset() -> FolderDoc {
@@ -96,6 +96,7 @@ fn dataset() -> FolderDoc {
         files: vec![
             record::<Manifest>("dataset.json"),
             record::<manifest::ModelRef>("dataset.json, `model`"),
+            record::<manifest::Site>("dataset.json, `sites`"),
             record::<manifest::Bos>("dataset.json, `bos`"),
             record::<manifest::TextSource>("dataset.json, `text`"),
             record::<manifest::Table>("dataset.json, `tables`"),
@@ -222,6 +223,25 @@ fn run() -> FolderDoc {
                 "evaluation/threshold-documents.parquet",
                 "As `documents.parquet`, of the evaluation in `threshold.json`.",
             ),
+            with_note(
+                record::<cett::CettRecord>("evaluation/cett.json"),
+                "Written by `sae evaluate --cett`.",
+            ),
+            record::<cett::CettSparsity>("evaluation/cett.json, `neurons` and `codes`"),
+            record::<cett::CettPoint>("evaluation/cett.json, `by_error`"),
+            record::<cett::CettLoss>("evaluation/cett.json, `by_loss`"),
+            record::<cett::CettLayer>("evaluation/cett.json, `layers`"),
+            with_note(
+                record::<task::TaskRecord>("evaluation/task-NAME.json"),
+                "Written by `sae evaluate --task`.",
+            ),
+            record::<task::TaskSite>("evaluation/task-NAME.json, `sites`"),
+            record::<task::TaskResult>("evaluation/task-NAME.json, `results`"),
+            record::<task::TaskFigure>(
+                "evaluation/task-NAME.json, `sufficiency`, `necessity` and `agreement`",
+            ),
+            record::<task::TaskEdit>("evaluation/task-NAME.json, `results`, `edits`"),
+            record::<task::TaskLabels>("evaluation/task-NAME.json, `results`, `labels`"),
             record::<check::Check>("check.json"),
             record::<check::CheckRows>("check.json, `rows`"),
             record::<check::CheckReading>("check.json, `readings`"),
@@ -254,6 +274,17 @@ fn run() -> FolderDoc {
             ),
             table::<truth::ScoredFeatureRow>("truth/features.parquet, truth/pruned/features.parquet"),
             table::<truth::TrueFeatureRow>("truth/world.parquet, truth/pruned/world.parquet"),
+        ],
+    }
+}
+
+fn jacobian_lens() -> FolderDoc {
+    FolderDoc {
+        name: "LENS",
+        about: LENS,
+        files: vec![
+            record::<lens::Lens>("lens.json"),
+            other("lens.safetensors", "A matrix `[d_model, width]` for every hook, by the hook's name."),
         ],
     }
 }
@@ -348,6 +379,9 @@ up. The index computes the attribution with the model on the example's own conte
 It lists at most 64 sources, the largest in absolute value, by position; `rest` is the sum of the others. The table is left
 out, with the reason in `index.json`, where the sum would be a different number: the parts do not add up to the value at the
 hook, activations differ from the indexed ones by more than 2 %, or the text has gaps.";
+
+const LENS: &str = "\
+Jacobian lenses of a model, made by `sae lens`: the mean over texts and tokens t of Σ ∂h_final[t'] / ∂h[t] over t' ≥ t.";
 
 const SWEEP: &str = "\
 Made by `sae train --config sweep.toml` (docs/sweeps.md); `comparison/` by `sae compare`.";

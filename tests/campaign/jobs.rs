@@ -37,7 +37,7 @@ macro_rules! train {
     };
 }
 
-pub const JOBS: [Job; 19] = [
+static JOBS: [Job; 21] = [
     Job {
         name: "harvest",
         before: &[],
@@ -73,6 +73,8 @@ pub const JOBS: [Job; 19] = [
     train!("train batch-topk", "--method batch-topk --k 6"),
     train!("train feature-choice", "--method feature-choice --k 6 --aux-rho 0.5"),
     train!("train gradient", "--method gradient --k 6"),
+    train!("train relu", "--method relu --sparsity-coefficient 0.5"),
+    train!("train p-anneal", "--method p-anneal --sparsity-coefficient 0.5"),
     train!("train jumprelu", "--method jumprelu --sparsity-coefficient 0.5"),
     train!("train gated", "--method gated --sparsity-coefficient 0.5"),
     train!("train matryoshka", "--method matryoshka --k 6 --widths 16,48"),
@@ -144,6 +146,22 @@ pub const JOBS: [Job; 19] = [
         whole: |out| out.join("model/pretrain.json").exists(),
     },
 ];
+
+/// The jobs of the short form: one of every kind, the quick ones.
+const SHORT: [&str; 6] = [
+    "harvest",
+    "harvest --merge",
+    "train batch-topk",
+    "index, again",
+    "export dictionary-learning",
+    "pretrain",
+];
+
+/// What a test goes through: all jobs in the long form.
+pub fn jobs() -> impl Iterator<Item = (usize, &'static Job)> {
+    let all = crate::long().is_some();
+    JOBS.iter().enumerate().filter(move |(_, job)| all || SHORT.contains(&job.name))
+}
 
 const SWEEP: &str = "
 [base]

@@ -7,7 +7,7 @@ use tests::Chance;
 
 use crate::content::{content, differences};
 use crate::faults::{shim, text};
-use crate::jobs::{JOBS, Job, World};
+use crate::jobs::{Job, World, jobs};
 
 const FAULTS: [&str; 6] = ["VANISH", "SHRINK", "CHANGE", "EIO", "EINTR", "SHORT"];
 /// Faults of each kind and job in the short form, and in the long one.
@@ -24,7 +24,7 @@ fn files_change_under_the_reader() {
     };
     let each = if crate::long().is_some() { MANY } else { FEW };
     println!("{:<28} {:>6} {:>7} {:>8} {:>13}", "job", "reads", "faults", "refused", "went through");
-    for (number, job) in JOBS.iter().enumerate() {
+    for (number, job) in jobs() {
         let mut chance = Chance::new(number as u64 + 100);
         let (whole, _) = world.undisturbed(job);
         let reads = reads(&world, job, &shim);

@@ -2,15 +2,15 @@
 
 use crate::content::{content, differences, leftovers};
 use crate::faults::{shim, text};
-use crate::jobs::{JOBS, World};
+use crate::jobs::{World, jobs};
 
 #[test]
 #[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn two_processes_want_one_folder() {
     let world = World::new();
-    let rounds = crate::long().map_or(1, |kills| kills / 4);
+    let rounds = crate::long().map_or(1, |kills| kills.div_ceil(4));
     println!("{:<28} {:>6} {:>8} {:>6}", "job", "pairs", "refused", "both");
-    for job in &JOBS {
+    for (_, job) in jobs() {
         let (whole, _) = world.undisturbed(job);
         let (mut refused, mut both) = (0, 0);
         for _ in 0..rounds {
@@ -49,7 +49,7 @@ fn the_clock_jumps() {
         fixtures::skip("a clock that jumps", "gcc is not installed");
         return;
     };
-    for job in &JOBS {
+    for (_, job) in jobs() {
         let (whole, _) = world.undisturbed(job);
         world.prepare(job);
         world.start(job, &[("LD_PRELOAD", &text(&shim)), ("FAULT_CLOCK", "1")]).end().ok();

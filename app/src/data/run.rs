@@ -85,6 +85,8 @@ pub struct RunInfo {
     pub configuration: Vec<(String, String)>,
     /// The numbers of `evaluation/core.json`.
     pub evaluation: Option<Evaluation>,
+    /// The numbers of `evaluation/cett.json`.
+    pub cett: Option<storage::cett::CettRecord>,
     /// Whether it has a feature index.
     pub indexed: bool,
     /// Whether its features have places on a map.
@@ -235,6 +237,10 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         model_sha256: record.model.sha256.clone(),
         configuration: configuration(record),
         evaluation,
+        cett: storage::cett::CettRecord::read(dir).unwrap_or_else(|error| {
+            gaps.push(problem(error));
+            None
+        }),
         indexed: run.features_dir().join("features.parquet").exists(),
         mapped: run.features_dir().join(storage::map::FILE).exists(),
         explained: storage::explanations::sources(dir).is_ok_and(|sources| !sources.is_empty()),

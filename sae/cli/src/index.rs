@@ -24,6 +24,9 @@ pub struct Command {
     /// Tokens at most, in whole documents; each takes 8 bytes of memory
     #[arg(long)]
     tokens: Option<u64>,
+    /// Take the logits through this Jacobian lens, made by `sae lens`, instead of along the direct path
+    #[arg(long, value_name = "DIR")]
+    lens: Option<std::path::PathBuf>,
     /// Leave the map of the features out; `sae map` makes it later
     #[arg(long)]
     no_map: bool,
@@ -45,6 +48,7 @@ impl Command {
         let options = IndexOptions {
             model: self.inputs.model.choice(session)?,
             data: self.inputs.data,
+            lens: self.lens,
             tokens: self.tokens,
             map: !self.no_map,
             sources_of: self.sources_of.unwrap_or(defaults.sources_of),

@@ -17,6 +17,7 @@ mod experts;
 mod explain;
 mod export;
 mod find;
+mod graph;
 mod harvest;
 mod import;
 mod import_dictionary;
@@ -25,6 +26,7 @@ mod inputs;
 mod inspect;
 mod join;
 mod kept;
+mod lens;
 mod logits;
 mod map;
 mod matching;
@@ -87,6 +89,7 @@ enum Command {
     Compare(compare::Command),
     Demo(demo::Command),
     Join(join::Command),
+    Lens(lens::Command),
     Diff(diff::Command),
     Harvest(harvest::Command),
     Import(Box<import::Command>),
@@ -99,6 +102,7 @@ enum Command {
     Explain(explain::Command),
     Export(export::Command),
     Find(find::Command),
+    Graph(graph::Command),
     Inspect(inspect::Command),
     Logits(logits::Command),
     Pretrain(pretrain::Command),
@@ -196,7 +200,9 @@ fn run(program: Program) -> Result<Output> {
         Command::Export(command) => command.run(&mut session),
         Command::Find(command) => command.run(&mut session),
         Command::Inspect(command) => command.run(&mut session),
+        Command::Graph(command) => command.run(&mut session),
         Command::Join(command) => command.run(&mut session),
+        Command::Lens(command) => command.run(&mut session),
         Command::Diff(command) => command.run(&mut session),
         Command::Logits(command) => command.run(&mut session),
         Command::Pretrain(command) => command.run(&mut session),

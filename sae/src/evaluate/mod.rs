@@ -8,6 +8,7 @@
 
 mod behaviour;
 mod by_document;
+mod cett;
 pub(crate) mod controls;
 mod geometry;
 mod passes;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use storage::Dataset;
 
 pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
+pub use cett::{PERCENTS, cett};
 pub use pca::Pca;
 pub use reconstruction::{Figures, QUANTILES, Reconstruction};
 pub(crate) use splice::is_within;

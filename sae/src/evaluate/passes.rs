@@ -279,7 +279,10 @@ fn batch(
 
 /// The final residual stream with a replacement at the hook. What comes before the hook is as it was: where the hook's value is the whole
 /// stream, only the blocks after it run.
-fn replaced(
+///
+/// # Errors
+/// A hook of a different width; a model that fails.
+pub fn replaced(
     setting: &Setting<'_>,
     contexts: &Contexts,
     tap: &mut SpliceAt<'_>,

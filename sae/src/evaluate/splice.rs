@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::dictionary::prune::Coder;
+use crate::dictionary::{Codes, Dictionary};
 use crate::{Error, Result};
 use kernels::feature::norm_squared;
 use lm::model::{Hook, Tap};
@@ -16,8 +17,34 @@ pub enum Splice<'a> {
     Watch(&'a mut Energy),
     /// Its reconstruction takes its place.
     Reconstruct(Coder<'a>),
+    /// Its reconstruction from the stronger of its codes takes its place.
+    Sparser {
+        /// The dictionary.
+        dictionary: &'a Dictionary,
+        /// Norm of every decoder row, `[F]`.
+        norms: &'a [f32],
+        /// Codes whose value times that norm is below this are left out.
+        least: f32,
+        /// Codes that were left out, and all.
+        counts: &'a mut (u64, u64),
+    },
     /// This vector takes its place, `[d]`.
     Constant(&'a [f32]),
+}
+
+/// The codes whose value times the norm of their decoder row is `least` or more; how many were left out and how many there were is added to
+/// `counts`.
+fn stronger(codes: &Codes, norms: &[f32], least: f32, counts: &mut (u64, u64)) -> Codes {
+    let mut kept = Codes::default();
+    for i in 0..codes.rows() {
+        let (features, values) = codes.row(i);
+        let strong = |(f, v): &(&u32, &f32)| v.abs() * norms[**f as usize] >= least;
+        let (features, values): (Vec<u32>, Vec<f32>) = features.iter().zip(values).filter(strong).unzip();
+        kept.push_row(&features, &values);
+    }
+    counts.0 += (codes.features.len() - kept.features.len()) as u64;
+    counts.1 += codes.features.len() as u64;
+    kept
 }
 
 /// Σ‖x‖² over tokens.
@@ -97,6 +124,15 @@ impl Splice<'_> {
                     places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
                 let reconstructed =
                     dictionary.decode_with(&coder.finish(dictionary.encode(&rows), &rows), &rows);
+                for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
+                    values[i * d..(i + 1) * d].copy_from_slice(row);
+                }
+            }
+            Self::Sparser { dictionary, norms, least, counts } => {
+                let rows: Vec<f32> =
+                    places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
+                let kept = stronger(&dictionary.encode(&rows), norms, *least, counts);
+                let reconstructed = dictionary.decode_with(&kept, &rows);
                 for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
                     values[i * d..(i + 1) * d].copy_from_slice(row);
                 }

@@ -26,25 +26,25 @@ impl Tap for Keep {
     }
 }
 
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
-    model: LanguageModel,
-    texts: Vec<Text>,
+    pub model: LanguageModel,
+    pub texts: Vec<Text>,
     /// Of all documents, `[rows, d]`.
     activations: Vec<f32>,
-    d: usize,
+    pub d: usize,
     hook: &'static str,
 }
 
 /// One document's contexts alone, one per batch.
-fn alone(model: &LanguageModel, tokens: &[u32]) -> Vec<Contexts> {
+pub(super) fn alone(model: &LanguageModel, tokens: &[u32]) -> Vec<Contexts> {
     let documents = [Ok((0, tokens.to_vec()))];
     pack(documents, CONTEXT, model.config().bos_token_id, 1).unwrap().map(Result::unwrap).collect()
 }
 
 impl World {
     /// A dataset of what a small random model computes for random tokens.
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::at(HOOK)
     }
 
@@ -78,16 +78,21 @@ impl World {
         path
     }
 
-    fn evaluate(&self, dictionary: &Dictionary, options: &EvaluateOptions) -> Result<Evaluation> {
+    /// A run of the dictionary.
+    pub fn run(&self, dictionary: &Dictionary) -> PathBuf {
         let dir = fixture::run(&self.folder.path().join("run"), dictionary, &self.folder.path().join("data"));
         let mut record = storage::RunRecord::read(&dir).unwrap();
         record.hook = self.hook.into();
         record.write(&dir).unwrap();
-        run(&dir, options, &mut Quiet)
+        dir
+    }
+
+    fn evaluate(&self, dictionary: &Dictionary, options: &EvaluateOptions) -> Result<Evaluation> {
+        run(&self.run(dictionary), options, &mut Quiet)
     }
 
     /// Rows of held-out documents.
-    fn held_out(&self) -> Vec<&[f32]> {
+    pub fn held_out(&self) -> Vec<&[f32]> {
         let which = self.texts.iter().flat_map(|text| text.tokens.iter().map(|_| text.held_out));
         self.activations.chunks(self.d).zip(which).filter(|(_, held)| *held).map(|(row, _)| row).collect()
     }
@@ -117,7 +122,7 @@ impl World {
     }
 
     /// Every coordinate and its negative is a feature.
-    fn perfect(&self) -> Dictionary {
+    pub fn perfect(&self) -> Dictionary {
         let d = self.d;
         let mut w = vec![0.0; 2 * d * d];
         (0..d).for_each(|i| (w[i * d + i], w[(d + i) * d + i]) = (1.0, -1.0));

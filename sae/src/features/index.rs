@@ -14,6 +14,7 @@ use super::inverted::Inverted;
 use super::map::{self, alive};
 use super::publish::Partial;
 use super::write::FeaturePass;
+use crate::lens::Lens;
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, load_model, must_be_run};
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
@@ -25,6 +26,8 @@ pub struct IndexOptions {
     pub data: Option<PathBuf>,
     /// Model for the logits.
     pub model: ModelChoice,
+    /// Folder of a Jacobian lens that logits are taken through; the direct path when `None`.
+    pub lens: Option<PathBuf>,
     /// Tokens at most, in whole documents drawn by seed; all when `None`. Each takes 8 bytes of memory.
     pub tokens: Option<u64>,
     /// Rows encoded at a time.
@@ -45,6 +48,7 @@ impl Default for IndexOptions {
         Self {
             data: None,
             model: ModelChoice::OfTheData,
+            lens: None,
             tokens: None,
             batch: 8192,
             examples: ExampleOptions::default(),
@@ -66,7 +70,7 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
     let subject = Subject::open(run_dir, options.data.as_deref())?;
     subject.dictionary.needs_positive_codes("the feature index")?;
     let model = load_model(&options.model, subject.dataset.manifest())?;
-    let (unembedding, logits) = unembedding(&subject, model.as_ref())?;
+    let (unembedding, logits) = unembedding(&subject, model.as_ref(), options.lens.as_deref())?;
     if unembedding.is_none() {
         progress.remark(&format!("features get no logits: {logits}"));
     }
@@ -124,8 +128,15 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
 }
 
 /// The unembedding `[V, d]`, and what `index.json` says about logits.
-fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Option<Vec<f32>>, String)> {
+fn unembedding(
+    subject: &Subject,
+    model: Option<&LanguageModel>,
+    lens: Option<&Path>,
+) -> Result<(Option<Vec<f32>>, String)> {
     let Some(model) = model else {
+        if lens.is_some() {
+            return Err(Error::request("a lens is given, but no model").with_remedy("leave --no-model out"));
+        }
         return Ok((None, "no model was given".into()));
     };
     let hook = match &subject.dictionary.target {
@@ -135,6 +146,13 @@ fn unembedding(subject: &Subject, model: Option<&LanguageModel>) -> Result<(Opti
             None => return Ok((None, "where the transcoder's output is was not recorded".into())),
         },
     };
+    if let Some(folder) = lens {
+        let jacobian = Lens::load(folder)?.at(&hook, subject.dictionary.d_out(), model)?;
+        let matrix = model.unembedding()?.to_dtype(candle_core::DType::F32)?.matmul(&jacobian)?;
+        let about =
+            format!("decoder row · mean Jacobian of {} · unembedding, as without a lens", folder.display());
+        return Ok((Some(matrix.flatten_all()?.to_vec1()?), about));
+    }
     let site = hook.parse::<lm::model::Hook>()?.site;
     if !site.writes_to_the_stream() {
         return Ok((None, format!("directions at {hook} are not written into the residual stream")));

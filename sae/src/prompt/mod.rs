@@ -17,7 +17,7 @@
 //!
 //! Values know nothing of the model: [`change`], [`predictions`], [`batch`], [`experts`], then [`reading`].
 //! [`prompter`] holds model and dictionary; its methods are where their subjects are: [`pass`], [`read`],
-//! [`plan`], [`effect`], [`attribution`], [`continuation`], [`subsets`], [`sufficient`]. None of the files imports one that imports it.
+//! [`plan`], [`effect`], [`attribution`], [`continuation`], [`subsets`], [`sufficient`], [`lens`]. None of the files imports one that imports it.
 
 mod attribution;
 mod batch;
@@ -25,6 +25,7 @@ mod change;
 mod continuation;
 mod effect;
 mod experts;
+mod lens;
 mod pass;
 mod plan;
 mod predictions;

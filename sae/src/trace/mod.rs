@@ -14,7 +14,9 @@
 
 mod attribute;
 mod graph;
+mod import;
 mod influence;
+mod merge;
 mod neuronpedia;
 mod run;
 mod save;
@@ -26,7 +28,9 @@ mod transcoders;
 
 pub use attribute::{TraceOptions, trace};
 pub use graph::{Graph, Node, NodeKind};
+pub use import::import;
 pub use influence::{Pruned, Scores, Thresholds};
+pub use merge::{Merged, MergedEdge, merge};
 pub use neuronpedia::Prompt;
 pub use run::{TraceJob, run};
 pub use save::{GraphSubject, may_be_written};

@@ -61,6 +61,20 @@ impl Graph {
         prompt: &Prompt,
         thresholds: Thresholds,
     ) -> Result<graph::Graph> {
+        let pruned = self.prune(thresholds);
+        self.write_pruned(dir, subject, transcoders.records(), prompt, thresholds, &pruned)
+    }
+
+    /// The same of a graph that was pruned already, through `transcoders`.
+    pub(super) fn write_pruned(
+        &self,
+        dir: &Path,
+        subject: &GraphSubject,
+        transcoders: Vec<GraphTranscoder>,
+        prompt: &Prompt,
+        thresholds: Thresholds,
+        pruned: &Pruned,
+    ) -> Result<graph::Graph> {
         may_be_written(dir)?;
         let files = dir.join("graph_files");
         std::fs::create_dir_all(&files).map_err(|e| Error::io(&files, e))?;
@@ -68,11 +82,11 @@ impl Graph {
         if record.exists() {
             std::fs::remove_file(&record).map_err(|e| Error::io(&record, e))?;
         }
-        let (pruned, scores) = (self.prune(thresholds), self.scores());
-        storage::row::write(&dir.join(graph::NODES), &self.node_rows(&pruned, prompt))?;
-        let edges = self.edge_rows(&pruned);
+        let scores = self.scores();
+        storage::row::write(&dir.join(graph::NODES), &self.node_rows(pruned, prompt))?;
+        let edges = self.edge_rows(pruned);
         storage::row::write(&dir.join(graph::EDGES), &edges)?;
-        let shown = self.neuronpedia(&pruned, prompt, thresholds, subject.layers);
+        let shown = self.neuronpedia(pruned, prompt, thresholds, subject.layers);
         atomic::write_json(&files.join(format!("{}.json", prompt.slug)), &shown)?;
         let list = json!({ "graphs": [self.metadata(prompt, thresholds)] });
         atomic::write_json(&files.join("graph-metadata.json"), &list)?;
@@ -85,7 +99,7 @@ impl Graph {
             tokens: subject.tokens.clone(),
             shown: prompt.tokens.clone(),
             target: subject.target.clone(),
-            transcoders: transcoders.records(),
+            transcoders,
             first_token_left_out: subject.first_token_left_out,
             features: self.features as u64,
             features_left_out: self.left_out as u64,

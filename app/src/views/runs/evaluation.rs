@@ -1,6 +1,7 @@
 //! The evaluation of a run: each number with its name, its unit and what it measures.
 
 use egui::{CollapsingHeader, Label, RichText, Ui};
+use storage::cett::CettRecord;
 
 use crate::data::{Evaluation, RunInfo};
 use crate::theme::{palette, space, tokens::size};
@@ -18,6 +19,9 @@ enum Unit {
 
 /// A number of the evaluation: how it is read, its label, its unit, what it measures.
 type Metric = (fn(&Evaluation) -> Option<f64>, &'static str, Unit, &'static str);
+
+/// Below it comes what costs hardly any loss to leave out.
+const LOSS_RECOVERED: &str = "Loss recovered";
 
 /// In the order in which they are shown.
 const METRICS: [Metric; 31] = [
@@ -45,7 +49,7 @@ const METRICS: [Metric; 31] = [
     ),
     (
         |e| e.loss_recovered,
-        "Loss recovered",
+        LOSS_RECOVERED,
         Unit::Plain,
         "Cross-entropy recovered, compared with zero ablation",
     ),
@@ -133,6 +137,9 @@ pub fn show(ui: &mut Ui, info: &RunInfo) {
                     if let Some(value) = get(evaluation) {
                         line(ui, label, &written(value, unit), about);
                     }
+                    if label == LOSS_RECOVERED {
+                        info.cett.iter().for_each(|cett| spared(ui, cett));
+                    }
                 }
             };
             shown(ui, true);
@@ -146,6 +153,28 @@ pub fn show(ui: &mut Ui, info: &RunInfo) {
         })),
     }
     ui.add_space(space::L);
+}
+
+/// What can be left out while the perplexity grows by less than 1 %.
+fn spared(ui: &mut Ui, cett: &CettRecord) {
+    let codes = cett
+        .codes
+        .by_loss
+        .first()
+        .map(|found| ("Codes spared at 1 % PPL", found, cett.codes.units, "active features"));
+    let neurons = cett.neurons.as_ref().and_then(|neurons| {
+        Some(("Neurons spared at 1 % PPL", neurons.by_loss.first()?, neurons.units, "neurons of the model"))
+    });
+    for (label, found, units, what) in codes.into_iter().chain(neurons) {
+        let kept = format::value(units * (1.0 - found.left_out));
+        let about = format!(
+            "Share of the {what} that can be left out, the weakest first, while the perplexity grows by less than {} %; {kept} per token \
+             stay (CETT {})",
+            found.percent,
+            format::value(found.cett)
+        );
+        line(ui, label, &format::percent(found.left_out), &about);
+    }
 }
 
 fn line(ui: &mut Ui, label: &str, value: &str, about: &str) {

@@ -11,6 +11,7 @@ use self::explain::ExplainOptions;
 use self::show::{Answer, NamedContinuation, Order};
 use super::inputs::ModelOption;
 use super::{Output, Session};
+use sae::lens::Lens;
 use sae::prompt::{Change, Edit, Intervention, Prompter, Reading, Sampling, Scope, Target};
 use sae::{Error, Result};
 
@@ -67,6 +68,9 @@ pub struct Command {
     /// Dataset that names the model and the hook [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Show what each token's activation says through this Jacobian lens, made by `sae lens`
+    #[arg(long, value_name = "DIR")]
+    lens: Option<PathBuf>,
     #[command(flatten)]
     explain: ExplainOptions,
     #[command(flatten)]
@@ -127,8 +131,13 @@ impl Command {
             }
         }
         let explained = self.explain.find(&prompter, &reading, self.controls, session)?;
+        let lens = match &self.lens {
+            Some(folder) => Some(prompter.through_lens(&reading, &Lens::load(folder)?)?),
+            None => None,
+        };
         let answer = Answer {
             explained,
+            lens,
             prompter: &prompter,
             reading: &reading,
             attribution,

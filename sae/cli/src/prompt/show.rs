@@ -31,6 +31,8 @@ pub struct Answer<'a> {
     pub maxima: Vec<Maximum>,
     pub effect: Option<Effect>,
     pub explained: Option<SufficientSet>,
+    /// The likeliest tokens through a lens, of every token.
+    pub lens: Option<Vec<Vec<(u32, f32)>>>,
     pub sampling: Sampling,
     pub continued: Vec<NamedContinuation>,
 }
@@ -62,6 +64,10 @@ impl Answer<'_> {
         for (token, text) in self.prompter.texts(&self.reading.tokens).iter().enumerate() {
             let name = format!("{token} {text:?}");
             output.row(&name, self.features(token, by, top));
+        }
+        for (token, likely) in self.lens.iter().flatten().enumerate() {
+            let word = |&(token, p): &(u32, f32)| format!("{:?} {:.1} %", self.text(token), 100.0 * p);
+            output.row(&format!("lens {token}"), likely.iter().map(word).collect::<Vec<_>>().join(", "));
         }
         if let Some(set) = &self.explained {
             super::explain::show(&mut output, set, self.prompter, self.reading);
@@ -220,6 +226,7 @@ impl Answer<'_> {
             "loss": prediction.loss,
             "experts": experts,
             "top": prediction.top.iter().map(likely).collect::<Vec<_>>(),
+            "lens": self.lens.as_ref().map(|all| all[token].iter().map(likely).collect::<Vec<_>>()),
             "features": self.codes(token, Order::Activation).iter().map(code).collect::<Vec<_>>(),
         })
     }

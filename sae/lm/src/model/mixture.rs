@@ -9,7 +9,7 @@ use super::mlp::Dense;
 use super::ops::{Dispatch, ExpertWeights};
 use super::router::{Gate, Router};
 use super::sparsity::ExpectedSparsity;
-use super::tap::Visitor;
+use super::tap::{Neurons, Visitor};
 use crate::Result;
 
 /// The weights of a layer of experts, as they lie in memory.
@@ -163,7 +163,23 @@ impl Mixture {
         }
         let index = |ids: Vec<u32>| Tensor::new(ids, x.device());
         let flat = to_experts.reshape((rows * len, d))?;
-        let y = self.experts.forward(&flat.index_select(&index(tokens)?, 0)?, &dispatch)?;
+        let sorted = flat.index_select(&index(tokens.clone())?, 0)?;
+        let y = match tap.wants_neurons() {
+            false => self.experts.forward(&sorted, &dispatch)?,
+            true => {
+                let hidden = self.experts.hidden(&sorted, &dispatch)?;
+                let of_choice = |choice: &u32| routing.weights[*choice as usize];
+                let neurons = Neurons {
+                    layer: tap.layer(),
+                    values: &hidden,
+                    tokens: &tokens,
+                    experts: &dispatch.experts(),
+                    weights: &dispatch.order.iter().map(of_choice).collect::<Vec<f32>>(),
+                    down: &self.experts.down,
+                };
+                self.experts.output(&tap.neurons(&neurons)?, &dispatch)?
+            }
+        };
         let y = match some_idle {
             true => Tensor::cat(&[y, Tensor::zeros((1, d), x.dtype(), x.device())?], 0)?,
             false => y,

@@ -11,7 +11,7 @@ use super::mixture::Mixture;
 use super::monet::Monet;
 use super::ops::{RowActivation, activate, gated};
 use super::sparse_gate::sparse;
-use super::tap::Visitor;
+use super::tap::{Neurons, Visitor};
 use crate::Result;
 
 /// The branch next to attention.
@@ -49,6 +49,7 @@ impl Mlp {
         let trained = dense.up.is_trained() || dense.down.is_trained() || norm.is_some_and(Norm::is_trained);
         if trained
             || dense.config.sparsity > 0.0
+            || tap.wants_neurons()
             || tap.wants_any(&[Site::MlpIn, Site::MlpPost, Site::MlpOut])
         {
             return None;
@@ -79,7 +80,21 @@ impl Mlp {
     ) -> Result<Tensor> {
         match self {
             Self::Dense(dense) => {
-                let post = tap.visit(Site::MlpPost, dense.hidden(x)?)?;
+                let mut post = tap.visit(Site::MlpPost, dense.hidden(x)?)?;
+                if tap.wants_neurons() {
+                    let (rows, len, hidden) = post.dims3()?;
+                    let tokens: Vec<u32> = (0..(rows * len) as u32).collect();
+                    let values = post.reshape((rows * len, hidden))?;
+                    let neurons = Neurons {
+                        layer: tap.layer(),
+                        values: &values,
+                        tokens: &tokens,
+                        experts: &[],
+                        weights: &[],
+                        down: &dense.down.weight,
+                    };
+                    post = tap.neurons(&neurons)?.reshape((rows, len, hidden))?;
+                }
                 dense.down.forward(&post)
             }
             Self::Mixture(mixture) => mixture.forward(x, stream, batch, used, tap),

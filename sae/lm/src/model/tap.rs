@@ -39,6 +39,20 @@ pub trait Tap {
         true
     }
 
+    /// True if [`Tap::neurons`] should be called.
+    fn wants_neurons(&self) -> bool {
+        false
+    }
+
+    /// The hidden units of a block's MLP, or of a mixture's experts (not of those that all tokens go through). A tensor of the shape
+    /// of [`Neurons::values`] in return takes their place.
+    ///
+    /// # Errors
+    /// As [`Tap::at`].
+    fn neurons(&mut self, _neurons: &Neurons<'_>) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// What the router of a mixture-of-experts layer decided, for every token of the batch (padding
     /// included).
     ///
@@ -47,6 +61,24 @@ pub trait Tap {
     fn routing(&mut self, _routing: &Routing) -> Result<()> {
         Ok(())
     }
+}
+
+/// The hidden units of an MLP, or of the experts that tokens chose, with what makes them a part of the block's output: unit i of a row
+/// adds `weight · value · down[:, i]` to the output at the row's token.
+#[derive(Debug, Clone, Copy)]
+pub struct Neurons<'a> {
+    /// Block.
+    pub layer: usize,
+    /// After the activation and the gate, `[n, hidden]`: a row per token, or per choice of an expert.
+    pub values: &'a Tensor,
+    /// Which token of the batch each row is of, `row · len + position`; `[n]`.
+    pub tokens: &'a [u32],
+    /// Which expert each row is of, `[n]`; empty of an MLP.
+    pub experts: &'a [u32],
+    /// What the expert's output is multiplied by, `[n]`; empty of an MLP, whose output is taken as it is.
+    pub weights: &'a [f32],
+    /// The output matrix, `[d_model, hidden]`, or those of all experts, `[E, d_model, hidden]`.
+    pub down: &'a Tensor,
 }
 
 /// Looks at nothing.
@@ -109,6 +141,28 @@ impl<'a> Visitor<'a> {
                 )))
             }
             None => Ok(value),
+        }
+    }
+
+    pub fn wants_neurons(&self) -> bool {
+        self.tap.wants_neurons()
+    }
+
+    /// Shows hidden units to the tap and takes their replacement, if it gives one.
+    ///
+    /// # Errors
+    /// An error of the tap; a replacement of a different shape.
+    pub fn neurons(&mut self, neurons: &Neurons<'_>) -> Result<Tensor> {
+        let values = neurons.values;
+        match self.tap.neurons(neurons)? {
+            Some(new) if new.dims() == values.dims() => Ok(new),
+            Some(new) => Err(Error::data(format!(
+                "the replacement of the hidden units of block {} has shape {:?}; expected {:?}",
+                neurons.layer,
+                new.dims(),
+                values.dims()
+            ))),
+            None => Ok(values.clone()),
         }
     }
 

@@ -49,11 +49,10 @@ impl Dispatch {
         Self { order, offsets: Arc::new(offsets) }
     }
 
-    /// The expert of every sorted row, on the device of `like`.
-    fn experts(&self, like: &Tensor) -> Result<Tensor> {
+    /// The expert of every sorted row.
+    pub fn experts(&self) -> Vec<u32> {
         let count = |(e, range): (usize, &[usize])| std::iter::repeat_n(e as u32, range[1] - range[0]);
-        let experts: Vec<u32> = self.offsets.windows(2).enumerate().flat_map(count).collect();
-        Tensor::new(experts, like.device())
+        self.offsets.windows(2).enumerate().flat_map(count).collect()
     }
 }
 
@@ -79,21 +78,40 @@ impl ExpertWeights {
     /// An `x` of a different width than the experts, or with a number of rows that `dispatch` was not made
     /// for.
     pub fn forward(&self, x: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
-        let rows = |bias: &Tensor| bias.index_select(&dispatch.experts(x)?, 0);
+        self.output(&self.hidden(x, dispatch)?, dispatch)
+    }
+
+    /// `x [choices, d_model]` sorted by expert → hidden units of each expert, `[choices, hidden]`.
+    ///
+    /// # Errors
+    /// As [`ExpertWeights::forward`].
+    pub fn hidden(&self, x: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
         let mut hidden = grouped_linear(x, &self.gate_up, &dispatch.offsets)?;
         if let Some((bias, _)) = &self.biases {
-            hidden = (hidden + rows(bias)?)?;
+            hidden = (hidden + of_rows(bias, dispatch)?)?;
         }
-        let hidden = match self.gated {
-            true => gated(&hidden, self.activation)?,
-            false => activate(&hidden, self.activation)?,
-        };
-        let y = grouped_linear(&hidden, &self.down, &dispatch.offsets)?;
+        match self.gated {
+            true => gated(&hidden, self.activation),
+            false => activate(&hidden, self.activation),
+        }
+    }
+
+    /// Hidden units `[choices, hidden]` sorted by expert → each expert's output, `[choices, d_model]`.
+    ///
+    /// # Errors
+    /// Units of a different width, or a number of rows that `dispatch` was not made for.
+    pub fn output(&self, hidden: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
+        let y = grouped_linear(hidden, &self.down, &dispatch.offsets)?;
         match &self.biases {
-            Some((_, bias)) => y + rows(bias)?,
+            Some((_, bias)) => y + of_rows(bias, dispatch)?,
             None => Ok(y),
         }
     }
+}
+
+/// The bias of the expert of every sorted row.
+fn of_rows(bias: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
+    bias.index_select(&Tensor::new(dispatch.experts(), bias.device())?, 0)
 }
 
 #[cfg(test)]
@@ -106,8 +124,7 @@ mod tests {
         let d = Dispatch::new(&[2, 0, 2, 3, 0, 2], 5);
         assert_eq!(d.order, [1, 4, 0, 2, 5, 3]);
         assert_eq!(*d.offsets, [0, 2, 2, 5, 6, 6]);
-        let x = Tensor::zeros((6, 1), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
-        assert_eq!(d.experts(&x).unwrap().to_vec1::<u32>().unwrap(), [0, 0, 2, 2, 2, 3]);
+        assert_eq!(d.experts(), [0, 0, 2, 2, 2, 3]);
     }
 
     /// Each expert's rows through candle's own operations, with and without biases.

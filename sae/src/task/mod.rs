@@ -1,0 +1,489 @@
+//! Principled evaluations (Makelov, Lange and Nanda, ICLR 2025): what a dictionary is worth for a task whose attributes are known.
+//!
+//! ```text
+//! task file ─▶ prompts: train │ test (no combination of values in both) ─▶ the same with one attribute changed
+//!                 │                 └─ activation patching at every position ─▶ where to look
+//!                 ├─▶ supervised dictionary: E[a] + Σ u, by conditional means         (the ceiling)
+//!                 └─▶ the run's dictionary, random rows, permuted decoder ─┬─▶ sufficiency, necessity
+//!                                                                          ├─▶ edits of at most k features
+//!                                                                          └─▶ F1 of features with values
+//! ```
+//!
+//! Everything is measured at one position of the prompts, at the dictionary's hook: the one at which putting in the values of changed
+//! prompts moves the answer most, unless a different one is asked for. The last token before the answer and the names' own tokens
+//! are positions.
+//!
+//! - *Sufficiency*: the mean logit difference with the reconstruction in place, as a share of the untouched one.
+//! - *Necessity*: with m the mean over the train prompts, `1 − |LD(m) − LD(m + (a − â))| / |LD(m) − LD(a)|`.
+//! - *Sparse controllability*: for a prompt and the same with one attribute changed, at most k features' values are exchanged, chosen
+//!   greedily to bring the true activation (not its reconstruction) nearest to that of the changed prompt. The edit agrees if the likeliest
+//!   token is that under the true exchange. The supervised edit takes one value's direction out and puts the other's in.
+//! - *Interpretability*: for every value the feature of largest F1 on the train prompts, scored on the test prompts. Features with an
+//!   F1 of ½ or more per value tell over-splitting; the norms of the supervised directions tell what may be occluded.
+
+mod bench;
+mod edits;
+mod figures;
+mod file;
+mod labels;
+mod prompts;
+mod supervised;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use file::TaskFile;
+pub use storage::task::TaskRecord;
+
+use bench::{Bench, Prediction};
+use edits::{Change, changes, greedy};
+use labels::{Active, label};
+use lm::model::{Hook, LanguageModel, Site};
+use prompts::{Maker, Prompt, Split};
+use storage::task::{FORMAT, TaskEdit, TaskLabels, TaskResult, TaskSite, VERSION};
+use supervised::Supervised;
+
+use crate::dictionary::{Codes, Dictionary};
+use crate::evaluate::controls;
+use crate::rows::{ModelChoice, Subject, load_model};
+use crate::{Error, Progress, Result};
+
+/// Features that an edit may change.
+const EDITS: [usize; 4] = [1, 4, 16, 64];
+
+/// How to evaluate on a task.
+#[derive(Debug, Clone)]
+pub struct TaskOptions {
+    /// `ioi`, or the path of a task's file.
+    pub task: String,
+    /// Dataset that says where the model is; that of the run when `None`.
+    pub data: Option<PathBuf>,
+    /// The model.
+    pub model: ModelChoice,
+    /// Prompts that supervised dictionaries and labels are made from.
+    pub train: usize,
+    /// Prompts that everything is measured on.
+    pub test: usize,
+    /// Position to look at; the one with the largest effect when `None`.
+    pub position: Option<String>,
+    /// Also patch the residual stream after every block, to find hooks that are worth a dictionary.
+    pub sites: bool,
+    /// Also write the train prompts here, a JSON line each, for a harvest that a dictionary of this task is trained on.
+    pub prompts: Option<PathBuf>,
+    /// Seed of the prompts and controls.
+    pub seed: u64,
+}
+
+impl TaskOptions {
+    /// What is used where nothing else is asked for.
+    pub fn new(task: impl Into<String>) -> Self {
+        Self {
+            task: task.into(),
+            data: None,
+            model: ModelChoice::OfTheData,
+            train: 600,
+            test: 100,
+            position: None,
+            sites: false,
+            prompts: None,
+            seed: 0,
+        }
+    }
+}
+
+/// Evaluates the run or foreign dictionary at `path` on a task. Of a run the result is kept in `RUN/evaluation/task-NAME.json`.
+///
+/// # Errors
+/// A file that is not a task; a transcoder; a dictionary, dataset or model that cannot be read or do not belong together; a model whose
+/// tokenizer cuts the task's values; a position that is not there; [`Error::Stopped`].
+pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> Result<TaskRecord> {
+    if options.train < 2 || options.test < 2 {
+        return Err(Error::request(
+            "a task needs two prompts or more to learn from, and two to be measured on",
+        ));
+    }
+    let file = TaskFile::open(&options.task)?;
+    let subject = Subject::open(path, options.data.as_deref())?;
+    let dictionary = &subject.dictionary;
+    dictionary.needs_its_input("a task")?;
+    if dictionary.target.is_some() {
+        return Err(Error::request("a transcoder is not evaluated on tasks; give a dictionary"));
+    }
+    let manifest = subject.dataset.manifest();
+    let model = load_model(&options.model, manifest)?.ok_or_else(|| {
+        Error::request("a task is a model's, and there is no model")
+            .with_remedy("name the model with --model")
+    })?;
+    let hook: Hook = manifest.hook.clone().unwrap_or_default().parse()?;
+    let maker = Maker::new(&file, model.tokenizer(), options.seed)?;
+    if maker.left_out > 0 {
+        progress.remark(&format!(
+            "{} values of `{}` and `{}` are left out: they are several tokens of this model",
+            maker.left_out, file.answer, file.instead
+        ));
+    }
+    let (train, test) =
+        (maker.prompts(Split::Train, options.train)?, maker.prompts(Split::Test, options.test)?);
+    if let Some(path) = &options.prompts {
+        let lines = train.iter().map(|prompt| serde_json::json!({ "text": prompt.text }).to_string() + "\n");
+        storage::atomic::write(path, lines.collect::<String>().as_bytes())?;
+    }
+    let bench = Bench::new(&model, hook, &test, progress)?;
+    if bench.width != dictionary.d_in {
+        return Err(Error::request(format!(
+            "{hook} of this model has width {}, the dictionary takes {}",
+            bench.width, dictionary.d_in
+        )));
+    }
+    let clean = bench.clean(progress)?;
+    let right = clean.iter().filter(|p| p.difference > 0.0).count();
+    if right * 10 < 8 * clean.len() {
+        progress.remark(&format!(
+            "the model solves {right} of {} prompts: what it does not do cannot be found in it",
+            clean.len()
+        ));
+    }
+    let mut sites = Vec::new();
+    for hook in wanted(&model, hook, options.sites) {
+        sites.extend(patched(&model, hook, &maker, &test, progress)?);
+    }
+    let position = position(&sites, hook, &maker, options.position.as_deref())?;
+    let changed = changed(&maker, &test)?;
+    let changed =
+        changed.iter().map(|prompts| Bench::new(&model, hook, prompts, progress)?.activations(position));
+    let measure = Measure {
+        maker: &maker,
+        position,
+        clean: &clean,
+        own: bench.activations(position)?,
+        changed: changed.collect::<Result<_>>()?,
+        made_from: Bench::new(&model, hook, &train, progress)?.activations(position)?,
+        bench: &bench,
+        train: &train,
+        test: &test,
+    };
+    let record = TaskRecord {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        task: file.name.clone(),
+        model: model.id().to_owned(),
+        model_sha256: model.sha256().to_owned(),
+        hook: hook.to_string(),
+        dictionary_sha256: subject.dictionary_sha256.clone(),
+        seed: options.seed,
+        train_prompts: train.len() as u64,
+        test_prompts: test.len() as u64,
+        accuracy: right as f64 / clean.len() as f64,
+        logit_difference: clean.iter().map(|p| p.difference).sum::<f64>() / clean.len() as f64,
+        position: maker.positions[position].clone(),
+        sites,
+        results: measure.all(dictionary, options.seed, progress)?,
+    };
+    if subject.is_run {
+        record.write(path)?;
+    }
+    Ok(record)
+}
+
+/// The hooks at which activations are exchanged: the dictionary's, and after every block if asked for.
+fn wanted(model: &LanguageModel, hook: Hook, all: bool) -> Vec<Hook> {
+    let blocks = 0..if all { model.config().num_hidden_layers } else { 0 };
+    let others = blocks.map(|layer| Hook::new(layer, Site::ResidPost)).filter(|other| *other != hook);
+    std::iter::once(hook).chain(others).collect()
+}
+
+/// The prompts with each attribute changed; what counts as the answer stays.
+fn changed(maker: &Maker<'_>, prompts: &[Prompt]) -> Result<Vec<Vec<Prompt>>> {
+    let one = |attribute: usize| {
+        let change = |(number, prompt): (usize, &Prompt)| {
+            let other = maker.changed(prompt, attribute, number as u64)?;
+            Ok(Prompt { answers: prompt.answers, ..other })
+        };
+        prompts.iter().enumerate().map(change).collect()
+    };
+    (0..maker.attributes.len()).map(one).collect()
+}
+
+/// What exchanging activations does at every position of a hook: 1 − LD(exchanged) / LD(untouched).
+fn patched(
+    model: &LanguageModel,
+    hook: Hook,
+    maker: &Maker<'_>,
+    prompts: &[Prompt],
+    progress: &mut dyn Progress,
+) -> Result<Vec<TaskSite>> {
+    let prompts = &prompts[..prompts.len().min(PATCHED)];
+    let bench = Bench::new(model, hook, prompts, progress)?;
+    let mean = |predictions: &[Prediction]| predictions.iter().map(|p| p.difference).sum::<f64>();
+    let clean = mean(&bench.clean(progress)?);
+    let mut sites = Vec::new();
+    for (attribute, changed) in changed(maker, prompts)?.iter().enumerate() {
+        let other = Bench::new(model, hook, changed, progress)?;
+        for position in 0..maker.positions.len() {
+            let put = bench.with(position, &other.activations(position)?, progress)?;
+            sites.push(TaskSite {
+                hook: hook.to_string(),
+                position: maker.positions[position].clone(),
+                attribute: maker.attributes[attribute].clone(),
+                effect: if clean == 0.0 { 0.0 } else { 1.0 - mean(&put) / clean },
+            });
+        }
+    }
+    Ok(sites)
+}
+
+/// Prompts whose activations are exchanged to find positions.
+const PATCHED: usize = 32;
+
+/// The position that was asked for, or that with the largest effects at the hook.
+fn position(sites: &[TaskSite], hook: Hook, maker: &Maker<'_>, asked: Option<&str>) -> Result<usize> {
+    if let Some(asked) = asked {
+        return maker.positions.iter().position(|name| name == asked).ok_or_else(|| {
+            Error::request(format!(
+                "the task has no position `{asked}`, expected one of {}",
+                maker.positions.join(", ")
+            ))
+        });
+    }
+    let hook = hook.to_string();
+    let effect = |name: &String| -> f64 {
+        sites.iter().filter(|s| s.hook == hook && s.position == *name).map(|s| s.effect.abs()).sum()
+    };
+    let best = (0..maker.positions.len())
+        .max_by(|a, b| effect(&maker.positions[*a]).total_cmp(&effect(&maker.positions[*b])).then(b.cmp(a)));
+    best.ok_or_else(|| Error::request("the task has no positions"))
+}
+
+/// Everything that dictionaries are measured on, at one position.
+struct Measure<'a> {
+    bench: &'a Bench<'a>,
+    maker: &'a Maker<'a>,
+    position: usize,
+    train: &'a [Prompt],
+    test: &'a [Prompt],
+    clean: &'a [Prediction],
+    /// Activations of the test prompts, `[test, d]`.
+    own: Vec<f32>,
+    /// Of the same with each attribute changed.
+    changed: Vec<Vec<f32>>,
+    /// Of the train prompts, `[train, d]`.
+    made_from: Vec<f32>,
+}
+
+/// Something that reconstructs and edits.
+trait Candidate {
+    fn reconstructions(&self) -> Vec<f32>;
+    /// The edit of a prompt, with `k` features, towards a changed prompt: the activation that results.
+    fn edit(&self, prompt: usize, attribute: usize, k: usize) -> Vec<f32>;
+}
+
+impl Measure<'_> {
+    fn d(&self) -> usize {
+        self.bench.width
+    }
+
+    fn all(
+        &self,
+        dictionary: &Dictionary,
+        seed: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<TaskResult>> {
+        let values: Vec<&[usize]> = self.train.iter().map(|prompt| prompt.values.as_slice()).collect();
+        let sizes: Vec<usize> = self.maker.values.iter().map(Vec::len).collect();
+        let supervised = Supervised::new(&self.made_from, self.d(), &values, &sizes);
+        let norms = supervised.norms(&values);
+        let codes = dictionary.encode(&self.own);
+        let l0 = (codes.features.len() as f64 / self.test.len() as f64).round().max(1.0) as usize;
+        let random = controls::random_rows(&supervised.mean, &self.made_from, dictionary.d_sae, l0, seed);
+        let dictionaries = [
+            ("run", false, dictionary.clone()),
+            ("random rows", true, random),
+            ("permuted decoder", true, controls::permuted(dictionary, seed)),
+        ];
+        progress.begin("task", Some(dictionaries.len() as u64 + 1), "dictionaries");
+        let mut results = Vec::new();
+        for (done, (name, control, dictionary)) in dictionaries.iter().enumerate() {
+            let features = Features::new(self, dictionary);
+            let mut result = self.result(&features, &EDITS, &supervised.mean, progress)?;
+            result.dictionary = (*name).to_owned();
+            (result.control, result.features) = (*control, dictionary.d_sae as u64);
+            result.l0 = features.own.features.len() as f64 / self.test.len() as f64;
+            result.labels = self.labels(dictionary, &features.own, &norms);
+            results.push(result);
+            progress.advance(done as u64 + 1, "");
+        }
+        let ceiling = Ceiling { measure: self, supervised: &supervised };
+        let mut result = self.result(&ceiling, &[1], &supervised.mean, progress)?;
+        result.dictionary = "supervised".to_owned();
+        result.features = sizes.iter().sum::<usize>() as u64;
+        result.l0 = sizes.len() as f64;
+        results.insert(1, result);
+        progress.end(&format!("{} dictionaries", results.len()));
+        Ok(results)
+    }
+
+    fn result(
+        &self,
+        candidate: &dyn Candidate,
+        edits: &[usize],
+        mean: &[f32],
+        progress: &dyn Progress,
+    ) -> Result<TaskResult> {
+        let rebuilt = candidate.reconstructions();
+        let errors: Vec<f32> =
+            (0..self.own.len()).map(|i| mean[i % self.d()] + self.own[i] - rebuilt[i]).collect();
+        let run = |put: &[f32]| self.bench.with(self.position, put, progress);
+        let differences =
+            |predictions: &[Prediction]| predictions.iter().map(|p| p.difference).collect::<Vec<f64>>();
+        let clean = differences(self.clean);
+        let sufficient = differences(&run(&rebuilt)?);
+        let ablated = differences(&run(&mean.repeat(self.test.len()))?);
+        let necessary = differences(&run(&errors)?);
+        let mut result = TaskResult {
+            dictionary: String::new(),
+            control: false,
+            features: 0,
+            l0: 0.0,
+            fve: self.fve(&rebuilt),
+            sufficiency: figures::of_means([&sufficient, &clean], |[with, without]| with / without),
+            necessity: figures::of_means([&ablated, &necessary, &clean], |[mean, error, clean]| {
+                1.0 - (mean - error).abs() / (mean - clean).abs()
+            }),
+            edits: Vec::new(),
+            labels: Vec::new(),
+        };
+        for (attribute, target) in self.changed.iter().enumerate() {
+            let truth = run(target)?;
+            for &k in std::iter::once(&0).chain(edits) {
+                let put: Vec<f32> = match k {
+                    0 => self.own.clone(),
+                    k => {
+                        (0..self.test.len()).flat_map(|prompt| candidate.edit(prompt, attribute, k)).collect()
+                    }
+                };
+                let found = if k == 0 { self.clean.to_vec() } else { run(&put)? };
+                let same = found.iter().zip(&truth).filter(|(a, b)| a.best == b.best).count();
+                result.edits.push(TaskEdit {
+                    attribute: self.maker.attributes[attribute].clone(),
+                    k: k as u32,
+                    agreement: figures::share(same, found.len()),
+                    distance: self.distance(&put, target),
+                });
+            }
+        }
+        Ok(result)
+    }
+
+    fn fve(&self, rebuilt: &[f32]) -> Option<f64> {
+        let (d, n) = (self.d(), self.test.len() as f64);
+        let mut mean = vec![0.0; d];
+        self.own
+            .chunks_exact(d)
+            .for_each(|row| mean.iter_mut().zip(row).for_each(|(m, x)| *m += f64::from(*x) / n));
+        let (mut error, mut all) = (0.0, 0.0);
+        for (i, x) in self.own.iter().enumerate() {
+            error += (f64::from(*x) - f64::from(rebuilt[i])).powi(2);
+            all += (f64::from(*x) - mean[i % d]).powi(2);
+        }
+        (all > 0.0).then(|| 1.0 - error / all)
+    }
+
+    /// Mean over prompts of what is left of the way to the target.
+    fn distance(&self, put: &[f32], target: &[f32]) -> f64 {
+        let d = self.d();
+        let far =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+        let rows = put.chunks_exact(d).zip(target.chunks_exact(d)).zip(self.own.chunks_exact(d));
+        let shares: Vec<f64> = rows
+            .map(|((put, target), own)| (far(put, target), far(own, target)))
+            // A change that this position does not see leaves nothing to be done.
+            .filter(|(_, all)| *all > 0.0)
+            .map(|(left, all)| left / all)
+            .collect();
+        if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
+    }
+
+    fn labels(&self, dictionary: &Dictionary, own: &Codes, norms: &[f64]) -> Vec<TaskLabels> {
+        let lists =
+            |codes: &Codes| -> Active { (0..codes.rows()).map(|i| codes.row(i).0.to_vec()).collect() };
+        let (train, test) = (lists(&dictionary.encode(&self.made_from)), lists(own));
+        let values = |prompts: &[Prompt], attribute: usize| -> Vec<usize> {
+            prompts.iter().map(|prompt| prompt.values[attribute]).collect()
+        };
+        let one = |attribute: usize| {
+            let (own, other) = (values(self.train, attribute), values(self.test, attribute));
+            let size = self.maker.values[attribute].len();
+            let found = label((&train, &own), (&test, &other), size, dictionary.d_sae);
+            TaskLabels {
+                attribute: self.maker.attributes[attribute].clone(),
+                values: found.values as u64,
+                told: found.told as u64,
+                f1: found.f1,
+                split: found.split,
+                norm: norms[attribute],
+            }
+        };
+        (0..self.maker.attributes.len()).map(one).collect()
+    }
+}
+
+/// A dictionary's features.
+struct Features<'a> {
+    measure: &'a Measure<'a>,
+    dictionary: &'a Dictionary,
+    own: Codes,
+    changed: Vec<Codes>,
+}
+
+impl<'a> Features<'a> {
+    fn new(measure: &'a Measure<'a>, dictionary: &'a Dictionary) -> Self {
+        let changed = measure.changed.iter().map(|activations| dictionary.encode(activations)).collect();
+        Self { measure, dictionary, own: dictionary.encode(&measure.own), changed }
+    }
+}
+
+impl Candidate for Features<'_> {
+    fn reconstructions(&self) -> Vec<f32> {
+        self.dictionary.decode_with(&self.own, &self.measure.own)
+    }
+
+    fn edit(&self, prompt: usize, attribute: usize, k: usize) -> Vec<f32> {
+        let d = self.measure.d();
+        let rows = prompt * d..(prompt + 1) * d;
+        let (own, target) = (&self.measure.own[rows.clone()], &self.measure.changed[attribute][rows]);
+        let way: Vec<f32> = target.iter().zip(own).map(|(a, b)| a - b).collect();
+        let all: Vec<Change> = changes(self.own.row(prompt), self.changed[attribute].row(prompt), |f| {
+            self.dictionary.decoder_row(f as usize)
+        });
+        let mut edited = own.to_vec();
+        for chosen in greedy(&way, &all, k) {
+            edited.iter_mut().zip(&all[chosen].vector).for_each(|(x, v)| *x += v);
+        }
+        edited
+    }
+}
+
+/// The supervised dictionary.
+struct Ceiling<'a> {
+    measure: &'a Measure<'a>,
+    supervised: &'a Supervised,
+}
+
+impl Candidate for Ceiling<'_> {
+    fn reconstructions(&self) -> Vec<f32> {
+        self.measure.test.iter().flat_map(|prompt| self.supervised.reconstruction(&prompt.values)).collect()
+    }
+
+    fn edit(&self, prompt: usize, attribute: usize, _: usize) -> Vec<f32> {
+        let d = self.measure.d();
+        let own = &self.measure.test[prompt];
+        // Which value the changed prompt has is drawn from the same stream as there.
+        let other = self.measure.maker.changed(own, attribute, prompt as u64);
+        let value = other.map_or(own.values[attribute], |other| other.values[attribute]);
+        let out = self.supervised.direction(attribute, own.values[attribute]);
+        let into = self.supervised.direction(attribute, value);
+        let row = &self.measure.own[prompt * d..(prompt + 1) * d];
+        row.iter().zip(out.iter().zip(into)).map(|(x, (out, into))| x - out + into).collect()
+    }
+}
