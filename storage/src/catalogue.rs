@@ -9,10 +9,10 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, comparison, difference,
-    documents, evaluation, examples, experts, explanations, feature_activations, features, graph, history,
-    index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run, sweep, task,
-    token_features, truth, vocabulary, work,
+    Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, comparison,
+    difference, documents, evaluation, examples, experts, explanations, feature_activations, features, graph,
+    history, index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run,
+    sweep, task, token_features, truth, vocabulary, work,
 };
 
 /// A file and what it holds.

@@ -24,13 +24,6 @@ fn found(position: usize) -> SufficientSet {
     prompter.sufficient_set(&reading, &options, &mut Quiet).unwrap()
 }
 
-/// Presses what may lie below what is seen of the panel.
-fn press(window: &mut Window, label: &str) {
-    wait_for(window, label);
-    window.get_by_label(label).click_accesskit();
-    window.run_steps(3);
-}
-
 #[test]
 fn few_features_keep_the_likeliest_token() {
     let mut window = prompt(None);

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use storage::lens::{self, FILE, WEIGHTS};
 
 use crate::dictionary::weights::{self, Named, Weights};
-use crate::rows::files_sha256;
+use crate::files::files_sha256;
 use crate::{Error, Result};
 use lm::model::LanguageModel;
 

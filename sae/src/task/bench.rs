@@ -155,7 +155,7 @@ impl<'a> Bench<'a> {
     fn through(&self, batch: &Batch, value: Tensor) -> Result<Tensor> {
         let decoder = self.model.decoder();
         let layers = decoder.config().num_hidden_layers;
-        match self.hook.enters() {
+        match self.hook.enters(decoder.config()) {
             Some(first) => decoder.through(value, first..layers, &batch.contexts, &mut NoTap),
             None => {
                 let mut tap = At { hook: self.hook, put: Some(&value), seen: None };

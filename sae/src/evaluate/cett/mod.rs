@@ -82,7 +82,7 @@ pub fn cett(path: &Path, options: &EvaluateOptions, progress: &mut dyn Progress)
     let setting = Setting {
         model: &model,
         hook: hook_of(dataset)?,
-        dictionaries: &[dictionary],
+        dictionaries: &[dictionary.into()],
         limit: options.norm_limit.or(subject.norm_limit),
         mean: &vec![0.0; dictionary.d_in],
         context_length: dataset.manifest().context_length,
@@ -267,7 +267,7 @@ impl Bench<'_> {
 
     /// The dictionary's codes, and the cross-entropy with its whole reconstruction.
     fn codes(&self, setting: &Setting<'_>, progress: &mut dyn Progress) -> Result<(CettSparsity, f64)> {
-        let dictionary = setting.dictionaries[0];
+        let dictionary = setting.dictionaries[0].dictionary;
         let d = dictionary.d_in;
         let norms: Vec<f32> =
             (0..dictionary.d_sae).map(|f| norm_squared(dictionary.decoder_row(f)).sqrt()).collect();
@@ -332,7 +332,7 @@ fn add_codes(
     value: &Tensor,
     norms: &[f32],
 ) -> Result<()> {
-    let dictionary = setting.dictionaries[0];
+    let dictionary = setting.dictionaries[0].dictionary;
     let d = dictionary.d_in;
     let values: Vec<f32> = value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
     let rows = values.chunks_exact(d).zip(&contexts.origin);
