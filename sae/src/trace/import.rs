@@ -80,7 +80,7 @@ pub fn import(path: &Path, out: &Path) -> Result<graph::Graph> {
     read.graph.write_pruned(out, &read.subject, Vec::new(), &read.prompt, read.thresholds, &read.pruned)
 }
 
-/// What is said of a file in which two nodes have one name, so that nobody knows whose the edges of that name are.
+/// The error of a file in which two nodes have one name: which of them an edge belongs to is unknown.
 fn ambiguous(path: &Path, nodes: &[(NodeKind, &FileNode)]) -> Error {
     let mut seen = HashSet::new();
     let twice = nodes.iter().find(|(_, node)| !seen.insert(node.node_id.as_str()));

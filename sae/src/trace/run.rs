@@ -46,7 +46,7 @@ pub fn run(
     room_for(model, contexts.len)?;
     let begun = Instant::now();
     let graph = trace(model.decoder(), &contexts, transcoders, &job.options, progress)?;
-    let shown = model.tokenizer().token_bytes().iter().map(|bytes| shown(bytes));
+    let shown = model.tokenizer().token_bytes().into_iter().map(|bytes| shown(&bytes));
     let vocabulary: HashMap<u32, String> = (0..).zip(shown).collect();
     let of = |token: &u32| vocabulary.get(token).cloned().unwrap_or_else(|| token.to_string());
     let prompt = Prompt {
