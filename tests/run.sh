@@ -19,10 +19,15 @@ part() {
 part "fetching a real model" bash -c 'tests/models/fetch.sh || echo "no model was fetched" >&2'
 # The test `probe` reports a skip where this fails.
 part "fetching prompts" bash -c 'tests/probe/fetch.sh || echo "no prompts were fetched" >&2'
+# Python packages come while the compiler works.
+outside=$(mktemp -d)
+tests/outside/prepare.sh "$outside" &
+preparing=$!
 part "building the tests" cargo test --workspace --no-run
 [ ${#failed[@]} -eq 0 ] || exit 1
 part "tests of the workspace" cargo test --workspace --no-fail-fast
-part "other programs" tests/outside/run.sh
+wait $preparing || true
+part "other programs" tests/outside/run.sh "$outside"
 part "licences and sources" tests/supply/run.sh
 
 printf '\n'

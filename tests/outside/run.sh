@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Opens a sample dataset and run with pyarrow and DuckDB; reports a skip where there is no Python or no package registry.
+#   run.sh [WORK]        WORK is a folder of prepare.sh; without it that is done first
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/skip.sh
 
-work=$(mktemp -d)
+work=$(realpath "${1:-$(mktemp -d)}")
 trap 'rm -rf "$work"' EXIT
-if ! python3 -m venv "$work/venv" || ! "$work/venv/bin/pip" install -q pyarrow duckdb numpy safetensors datasets pillow pandas polars; then
+[ $# -gt 0 ] || tests/outside/prepare.sh "$work"
+if [ ! -e "$work/readers" ]; then
     skip "other readers" "no Python, or no package registry within reach"
     exit 0
 fi
@@ -27,10 +29,7 @@ if command -v chromium >/dev/null; then
 else
     skip "pages in a browser" "no chromium"
 fi
-# Templates of published models, which llama.cpp's Python package brings along in its source distribution.
-mkdir "$work/templates"
-if "$work/venv/bin/pip" install -q jinja2 &&
-    "$work/venv/bin/pip" download -q --no-deps --no-binary llama-cpp-python -d "$work/templates" llama-cpp-python; then
+if [ -e "$work/chats" ]; then
     [ -x "$(dirname "$sae")/examples/chats" ] || cargo build -q --example chats
     "$work/venv/bin/python" tests/outside/chats.py "$(dirname "$sae")/examples/chats" "$work"/templates/*.tar.gz
 else
@@ -39,9 +38,7 @@ fi
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
 # Spark (400 MB, and a Java) is asked by hand: lake.py SAE WORK --spark
 "$work/venv/bin/python" tests/outside/lake.py "$sae" "$work/lake"
-# Probes by scikit-learn, and SAEBench's files by its schemas.
-if ! "$work/venv/bin/pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 zstandard ||
-    ! "$work/venv/bin/pip" download -q --no-deps -d "$work" sae-bench==0.6.0 || ! tests/probe/fetch.sh; then
+if [ ! -e "$work/probes-by" ] || ! tests/probe/fetch.sh; then
     skip "probes and SAEBench's schemas" "no package registry within reach"
     exit 0
 fi

@@ -27,6 +27,22 @@ fn from_text_to_features() {
     prompt(at);
     experts(at, rows);
     the_configuration_gives_the_run_again(at);
+    a_run_that_moved_finds_its_dataset(at);
+}
+
+/// The run names `data` from the folder where it was trained.
+fn a_run_that_moved_finds_its_dataset(at: &Path) {
+    let moved = at.join("moved");
+    fs::create_dir(&moved).unwrap();
+    for name in ["data", "run"] {
+        fs::rename(at.join(name), moved.join(name)).unwrap();
+    }
+    let before = Run::open(&moved.join("run")).unwrap().evaluation().unwrap();
+    let json = sae(at, "evaluate moved/run --json").ok().json();
+    assert_eq!(serde_json::to_value(before.unwrap()).unwrap(), json, "the same dataset");
+    fs::rename(moved.join("data"), moved.join("rows")).unwrap();
+    sae(at, "evaluate moved/run").refused(2, &["data is not there any more", "--data"]);
+    sae(at, "evaluate moved/run --data moved/rows").ok();
 }
 
 fn files_are_there(folder: &Path, names: &[&str]) {

@@ -197,24 +197,8 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = session.source(&self.run)?;
         if let Some(name) = &self.task {
-            let plain = TaskOptions::new(name);
-            let [train, test] = match self.task_prompts.as_deref() {
-                Some([train, test]) => [*train, *test],
-                _ => [plain.train, plain.test],
-            };
-            let options = TaskOptions {
-                data: self.inputs.data.clone(),
-                model: self.inputs.model.choice(session)?,
-                train,
-                test,
-                position: self.position.clone(),
-                sites: self.sites,
-                prompts: self.write_prompts.clone(),
-                seed: session.seed.unwrap_or_default(),
-                ..plain
-            };
-            let record = sae::task::run(&run, &options, &mut session.progress)?;
-            return Ok(task::output(&record));
+            let options = self.task_options(name, session)?;
+            return Ok(task::output(&sae::task::run(&run, &options, &mut session.progress)?));
         }
         let options = EvaluateOptions {
             model: self.inputs.model.choice(session)?,
@@ -224,49 +208,76 @@ impl Command {
             seed: session.seed.unwrap_or_default(),
             ..EvaluateOptions::default()
         };
-        if !(self.pca || self.threshold || self.prune.is_some()) {
-            let evaluation = evaluate::run(&run, &options, &mut session.progress)?;
-            if self.cett {
-                let record = evaluate::cett(&run, &options, &mut session.progress)?;
-                let mut output = Output::new(serde_json::json!({ "run": evaluation, "cett": record }));
-                rows(&evaluation, &mut output);
-                cett_rows(&record, &mut output);
-                self.write_saebench(&run, &evaluation, &mut output)?;
-                return Ok(output);
-            }
-            if self.together.is_empty() {
-                let mut output = Output::new(serde_json::json!(evaluation));
-                rows(&evaluation, &mut output);
-                self.write_saebench(&run, &evaluation, &mut output)?;
-                return Ok(output);
-            }
-            let all = std::iter::once(&self.run).chain(&self.together);
-            let opened = all.map(|name| Ok((session.source(name)?, session.open_dictionary(name)?)));
-            let transcoders = Transcoders::new(opened.collect::<Result<Vec<_>>>()?)?;
-            let data = evaluate::data_of(&run, options.data.as_deref())?;
-            let together = evaluate::together(&data, &transcoders, &options, &mut session.progress)?;
-            let mut output = Output::new(serde_json::json!({ "run": evaluation, "together": together }));
-            rows(&evaluation, &mut output);
-            together_rows(&together, &mut output);
-            self.write_saebench(&run, &evaluation, &mut output)?;
-            return Ok(output);
+        if self.pca || self.threshold || self.prune.is_some() {
+            return self.with_extras(&run, &options, session);
         }
+        let evaluation = evaluate::run(&run, &options, &mut session.progress)?;
+        let cett = match self.cett {
+            true => Some(evaluate::cett(&run, &options, &mut session.progress)?),
+            false => None,
+        };
+        let together = match self.together.is_empty() {
+            true => None,
+            false => Some(self.all_together(&run, &options, session)?),
+        };
+        let mut output = Output::new(match (&cett, &together) {
+            (None, None) => serde_json::json!(evaluation),
+            (Some(cett), None) => serde_json::json!({ "run": evaluation, "cett": cett }),
+            (None, Some(together)) => serde_json::json!({ "run": evaluation, "together": together }),
+            (Some(cett), Some(together)) => {
+                serde_json::json!({ "run": evaluation, "cett": cett, "together": together })
+            }
+        });
+        rows(&evaluation, &mut output);
+        cett.iter().for_each(|record| cett_rows(record, &mut output));
+        together.iter().for_each(|together| together_rows(together, &mut output));
+        self.write_saebench(&run, &evaluation, &mut output)?;
+        Ok(output)
+    }
+
+    fn task_options(&self, name: &str, session: &mut Session) -> Result<TaskOptions> {
+        let plain = TaskOptions::new(name);
+        let [train, test] = match self.task_prompts.as_deref() {
+            Some([train, test]) => [*train, *test],
+            _ => [plain.train, plain.test],
+        };
+        Ok(TaskOptions {
+            data: self.inputs.data.clone(),
+            model: self.inputs.model.choice(session)?,
+            train,
+            test,
+            position: self.position.clone(),
+            sites: self.sites,
+            prompts: self.write_prompts.clone(),
+            seed: session.seed.unwrap_or_default(),
+            ..plain
+        })
+    }
+
+    /// What the model loses with the transcoders of several layers in place at once.
+    fn all_together(&self, run: &Path, options: &EvaluateOptions, session: &mut Session) -> Result<TogetherEvaluation> {
+        let all = std::iter::once(&self.run).chain(&self.together);
+        let opened = all.map(|name| Ok((session.source(name)?, session.open_dictionary(name)?)));
+        let transcoders = Transcoders::new(opened.collect::<Result<Vec<_>>>()?)?;
+        let data = evaluate::data_of(run, options.data.as_deref())?;
+        evaluate::together(&data, &transcoders, options, &mut session.progress)
+    }
+
+    /// With principal components, by one threshold, or pruned.
+    fn with_extras(&self, run: &Path, options: &EvaluateOptions, session: &mut Session) -> Result<Output> {
         let asked = (self.pca, self.threshold, self.prune);
-        let measured = evaluate::run_with_extras(&run, asked, &options, &mut session.progress)?;
+        let measured = evaluate::run_with_extras(run, asked, options, &mut session.progress)?;
+        let by_threshold: Vec<_> = measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect();
+        let pruned: Vec<_> = measured.pruned.iter().map(|(e, _)| e).collect();
         let mut output = Output::new(serde_json::json!({
-            "run": measured.runs, "by_threshold": measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect::<Vec<_>>(), "pruned": measured.pruned.iter().map(|(e, _)| e).collect::<Vec<_>>(), "baselines": measured.baselines,
+            "run": measured.runs, "by_threshold": by_threshold, "pruned": pruned, "baselines": measured.baselines,
         }));
         for evaluation in &measured.runs {
             rows(evaluation, &mut output);
-            self.write_saebench(&run, evaluation, &mut output)?;
+            self.write_saebench(run, evaluation, &mut output)?;
         }
-        let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
-        let line = |e: &Evaluation| {
-            let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));
-            format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
-        };
-        measured.by_threshold.iter().flatten().for_each(|(e, _)| output.row("by one threshold", line(e)));
-        for (e, _) in &measured.pruned {
+        by_threshold.iter().flatten().for_each(|e| output.row("by one threshold", line(e)));
+        for e in pruned {
             let below = e.pruned_below.unwrap_or_default();
             output.row("pruned", format!("{}, dead {}; below {below:.3}", line(e), e.dead));
         }
@@ -275,4 +286,11 @@ impl Command {
         }
         Ok(output)
     }
+}
+
+/// An evaluation in one line.
+fn line(e: &Evaluation) -> String {
+    let number = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.4}"));
+    let (fve, ce, kl) = (number(e.fve), number(e.ce_reconstructed), number(e.kl));
+    format!("FVE {fve}, L0 {:.1}, CE {ce}, KL {kl}", e.l0)
 }

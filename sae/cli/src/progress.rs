@@ -71,6 +71,15 @@ pub fn count(n: f64) -> String {
     }
 }
 
+/// A rate, per second or, where that is below 1, per minute: `37 answers/min`.
+fn rate(per_second: f64, unit: &str) -> String {
+    match per_second {
+        rate if rate >= 1.0 || rate == 0.0 => format!("{} {unit}/s", count(rate)),
+        rate if rate >= 1.0 / 6.0 => format!("{} {unit}/min", count(60.0 * rate)),
+        rate => format!("{:.1} {unit}/min", 60.0 * rate),
+    }
+}
+
 /// `3725` seconds → `1 h 02 min`.
 pub fn duration(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
@@ -118,21 +127,21 @@ impl Progress for Terminal {
         // A resumed job begins in the middle: the rate counts from there.
         let first = *self.stage.first.get_or_insert(done);
         let seconds = self.stage.started.elapsed().as_secs_f64();
-        let rate = (done - first.min(done)) as f64 / seconds.max(1e-9);
+        let per_second = (done - first.min(done)) as f64 / seconds.max(1e-9);
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            bar.set_message(format!("{} {}/s  {note}{}", count(rate), self.stage.unit, self.parts));
+            bar.set_message(format!("{}  {note}{}", rate(per_second, &self.stage.unit), self.parts));
         } else if self.stage.last_line.elapsed() >= LINE_EVERY {
             self.stage.last_line = Instant::now();
             let left = match self.stage.total {
-                Some(total) if rate > 0.0 => {
-                    let left = duration((total.saturating_sub(done)) as f64 / rate);
+                Some(total) if per_second > 0.0 => {
+                    let left = duration((total.saturating_sub(done)) as f64 / per_second);
                     format!("{:.0} %, {left} left", 100.0 * done as f64 / total.max(1) as f64)
                 }
                 _ => count(done as f64),
             };
             let stage = &self.stage;
-            self.line(&format!("{}: {left}, {} {}/s  {note}", stage.name, count(rate), stage.unit));
+            self.line(&format!("{}: {left}, {}  {note}", stage.name, rate(per_second, &stage.unit)));
         }
     }
 
@@ -178,6 +187,10 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
+        assert_eq!(
+            [rate(12_345.0, "tokens"), rate(0.5, "answers"), rate(0.02, "answers"), rate(0.0, "rows")],
+            ["12.3 k tokens/s", "30 answers/min", "1.2 answers/min", "0 rows/s"]
+        );
         assert_eq!([count(999.0), count(12_345.0), count(2_500_000.0)], ["999", "12.3 k", "2.50 M"]);
         assert_eq!([duration(5.4), duration(65.0), duration(3725.0)], ["5 s", "1 min 05 s", "1 h 02 min"]);
     }

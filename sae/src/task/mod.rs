@@ -117,18 +117,7 @@ pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> R
     })?;
     let hook: Hook = manifest.hook.clone().unwrap_or_default().parse()?;
     let maker = Maker::new(&file, model.tokenizer(), options.seed)?;
-    if maker.left_out > 0 {
-        progress.remark(&format!(
-            "{} values of `{}` and `{}` are left out: they are several tokens of this model",
-            maker.left_out, file.answer, file.instead
-        ));
-    }
-    let (train, test) =
-        (maker.prompts(Split::Train, options.train)?, maker.prompts(Split::Test, options.test)?);
-    if let Some(path) = &options.prompts {
-        let lines = train.iter().map(|prompt| serde_json::json!({ "text": prompt.text }).to_string() + "\n");
-        storage::atomic::write(path, lines.collect::<String>().as_bytes())?;
-    }
+    let (train, test) = prompts(&maker, &file, options, progress)?;
     let bench = Bench::new(&model, hook, &test, progress)?;
     if bench.width != dictionary.d_in {
         return Err(Error::request(format!(
@@ -137,13 +126,7 @@ pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> R
         )));
     }
     let clean = bench.clean(progress)?;
-    let right = clean.iter().filter(|p| p.difference > 0.0).count();
-    if right * 10 < 8 * clean.len() {
-        progress.remark(&format!(
-            "the model solves {right} of {} prompts: what it does not do cannot be found in it",
-            clean.len()
-        ));
-    }
+    let accuracy = accuracy(&clean, progress);
     let mut sites = Vec::new();
     for hook in wanted(&model, hook, options.sites) {
         sites.extend(patched(&model, hook, &maker, &test, progress)?);
@@ -174,7 +157,7 @@ pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> R
         seed: options.seed,
         train_prompts: train.len() as u64,
         test_prompts: test.len() as u64,
-        accuracy: right as f64 / clean.len() as f64,
+        accuracy,
         logit_difference: clean.iter().map(|p| p.difference).sum::<f64>() / clean.len() as f64,
         position: maker.positions[position].clone(),
         sites,
@@ -184,6 +167,39 @@ pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> R
         record.write(path)?;
     }
     Ok(record)
+}
+
+/// The prompts to learn from and to measure on; the former are also written where that is asked for.
+fn prompts(
+    maker: &Maker<'_>,
+    file: &TaskFile,
+    options: &TaskOptions,
+    progress: &mut dyn Progress,
+) -> Result<(Vec<Prompt>, Vec<Prompt>)> {
+    if maker.left_out > 0 {
+        progress.remark(&format!(
+            "{} values of `{}` and `{}` are left out: they are several tokens of this model",
+            maker.left_out, file.answer, file.instead
+        ));
+    }
+    let train = maker.prompts(Split::Train, options.train)?;
+    if let Some(path) = &options.prompts {
+        let lines = train.iter().map(|prompt| serde_json::json!({ "text": prompt.text }).to_string() + "\n");
+        storage::atomic::write(path, lines.collect::<String>().as_bytes())?;
+    }
+    Ok((train, maker.prompts(Split::Test, options.test)?))
+}
+
+/// The share of prompts that the untouched model solves; a remark where that is little.
+fn accuracy(clean: &[Prediction], progress: &mut dyn Progress) -> f64 {
+    let right = clean.iter().filter(|p| p.difference > 0.0).count();
+    if right * 10 < 8 * clean.len() {
+        progress.remark(&format!(
+            "the model solves {right} of {} prompts: what it does not do cannot be found in it",
+            clean.len()
+        ));
+    }
+    right as f64 / clean.len() as f64
 }
 
 /// The hooks at which activations are exchanged: the dictionary's, and after every block if asked for.
