@@ -163,7 +163,7 @@ fn the_next_step_is_a_button_that_runs_and_can_be_cancelled() {
     assert_eq!(common::arguments(dir.path()), [format!("index {} --json", run.display())]);
     click(&mut window, "Cancel Index topk");
     wait_for_part(&mut window, "cancelled");
-    assert!(window.query_by_label_contains("was not finished").is_none(), "to be cancelled is no failure");
+    assert!(window.query_by_label_contains("was not finished").is_none(), "to be cancelled is not a failure");
     click(&mut window, "Dismiss Index topk");
     assert!(window.query_by_label("Dismiss Index topk").is_none());
     click(&mut window, "Index");

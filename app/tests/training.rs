@@ -48,7 +48,7 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     }
     let here = dir.path().display();
     let body = format!(
-        "stop() {{ cp '{here}/stopped/run.json' \"$out/run.json\"; echo '{{\"error\": \"training stood at step 7; go on with --resume\"}}'; exit 1; }}\ntrap stop INT\n\
+        "stop() {{ cp '{here}/stopped/run.json' \"$out/run.json\"; echo '{{\"error\": \"training stood at step 7; continue with --resume\"}}'; exit 1; }}\ntrap stop INT\n\
          mkdir -p \"$out\"\ncp '{here}/running/run.json' \"$out/run.json\"\necho 'method = \"topk\"' > \"$out/train.toml\"\n\
          echo 'train: 12 %, 3 min left' >&2\nwhile true; do sleep 0.05; done"
     );
@@ -72,7 +72,7 @@ fn a_training_is_begun_paused_and_gone_on_with() {
     click(&mut window, "Pause");
     wait_for(&mut window, "Resume");
     assert_eq!(status(&out), Some(RunStatus::Stopped));
-    assert!(window.query_by_label_contains("stood at step 7").is_none(), "to be paused is no failure");
+    assert!(window.query_by_label_contains("stood at step 7").is_none(), "to be paused is not a failure");
     click(&mut window, "Resume");
     wait_for(&mut window, "Pause");
     wait(&mut window, "the second start", |_| arguments(dir.path()).len() == 2);

@@ -1,4 +1,4 @@
-//! How much memory there is: what asks for much says so before it begins.
+//! How much memory there is: what needs much of it says how much before it begins.
 
 /// Bytes of memory that are free, where the system tells.
 pub fn available() -> Option<u64> {

@@ -107,14 +107,7 @@ fn graph_files_are_those_of_circuit_tracer() {
         let slug = format!("toy-{}", kind.replace('_', "-"));
         let file = golden(kind).join(format!("graph_files/{slug}.json"));
         let wanted: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let tokens: Vec<String> = numbers(&expected["prompt_tokens"]).iter().map(|x| x.to_string()).collect();
-        let prompt = Prompt {
-            text: tokens.join(" "),
-            tokens,
-            vocabulary: (0..64).map(|token| token.to_string()).collect(),
-            slug,
-            scan: "toy".to_owned(),
-        };
+        let prompt = prompt(&expected, slug);
         let pruned = graph.prune(Thresholds::default());
         let own = graph.neuronpedia(&pruned, &prompt, Thresholds::default(), 3);
         // circuit-tracer has one name for the error of layer L and for feature L of layer 0; ours are told apart.
@@ -156,14 +149,36 @@ fn same(own: &Value, wanted: &Value, at: &str) {
     }
 }
 
-/// circuit-tracer's own files come in, and what is written of them again is what they said.
+/// The file that circuit-tracer wrote of a graph.
+fn graph_file(kind: &str) -> PathBuf {
+    golden(kind).join(format!("graph_files/toy-{}.json", kind.replace('_', "-")))
+}
+
+/// What the golden graphs are of.
+fn prompt(expected: &Value, slug: String) -> Prompt {
+    let tokens: Vec<String> = numbers(&expected["prompt_tokens"]).iter().map(|x| x.to_string()).collect();
+    let vocabulary = (0..64).map(|token| (token, token.to_string())).collect();
+    Prompt { text: tokens.join(" "), tokens, vocabulary, slug, scan: "toy".to_owned() }
+}
+
+/// A graph as a file in which, unlike in circuit-tracer's, no two nodes have the same name.
+fn own_file(kind: &str, folder: &Path) -> PathBuf {
+    let (graph, expected) = traced(kind);
+    let prompt = prompt(&expected, format!("own-{}", kind.replace('_', "-")));
+    let pruned = graph.prune(Thresholds::default());
+    let file = folder.join(format!("{kind}.json"));
+    let written = graph.neuronpedia(&pruned, &prompt, Thresholds::default(), 3).to_string();
+    std::fs::write(&file, written).unwrap();
+    file
+}
+
+/// Graphs of files come in, and what is written of them again is what they said: circuit-tracer's own where its names are
+/// unambiguous, ours of all kinds.
 #[test]
-fn files_of_circuit_tracer_come_back() {
+fn graph_files_come_back() {
     let folder = tempfile::tempdir().unwrap();
-    for kind in ["plt", "plt_skip", "clt"] {
-        let file = golden(kind).join(format!("graph_files/toy-{}.json", kind.replace('_', "-")));
-        let file =
-            if file.is_file() { file } else { golden(kind).join(format!("graph_files/toy-{kind}.json")) };
+    let own = ["plt", "plt_skip", "clt"].map(|kind| (kind, own_file(kind, folder.path())));
+    for (kind, file) in own.into_iter().chain([("circuit-tracer", graph_file("clt"))]) {
         let out = folder.path().join(kind);
         let record = import(&file, &out).unwrap();
         let wanted: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -213,7 +228,11 @@ fn files_of_circuit_tracer_come_back() {
 #[test]
 fn files_that_are_not_graphs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let good = std::fs::read_to_string(golden("plt").join("graph_files/toy-plt.json")).unwrap();
+    let good = std::fs::read_to_string(graph_file("clt")).unwrap();
+    for (kind, name) in [("plt", "0_0_5"), ("plt_skip", "0_1_5")] {
+        let error = import(&graph_file(kind), &folder.path().join("out")).unwrap_err().to_string();
+        assert!(error.contains(&format!("two nodes of the name `{name}`")), "{error}");
+    }
     let refused = |text: String, wanted: &str| {
         let (file, out) = (folder.path().join("graph.json"), folder.path().join("out"));
         std::fs::write(&file, text).unwrap();

@@ -107,7 +107,7 @@ record! {
     TaskEdit {
         /// The attribute that is changed.
         attribute: String,
-        /// Features that may be changed; 0 is no edit, 1 of a supervised dictionary is one value for a different one.
+        /// Features that may be changed; 0 changes nothing, 1 of a supervised dictionary is one value for a different one.
         k: u32,
         /// Share of prompts after which the likeliest token is that of the true exchange of activations.
         agreement: TaskFigure,

@@ -165,7 +165,7 @@ fn weaker_of_both(
 }
 
 /// How well a feature answers "what fires on this": the share of the occurrences, weighed by how many times more often it fires there
-/// than on any token (`density`). A feature that fires everywhere is no answer, whatever its share.
+/// than on any token (`density`). A feature that fires everywhere does not answer the search, whatever its share.
 pub fn relevance(share: f64, density: f64) -> f64 {
     if share <= 0.0 || density <= 0.0 { 0.0 } else { share * (share / density).ln().max(0.0) }
 }
@@ -191,7 +191,7 @@ pub fn spell<'a>(
     let mut read: HashMap<String, Vec<u32>> = HashMap::new();
     for (id, token) in texts() {
         let token = token.trim();
-        // Most tokens are no part of what was typed; only the others are worth a copy.
+        // Most tokens are not part of what was typed; only the others are worth a copy.
         if !token.is_empty() && wanted.iter().any(|word| token.len() <= 2 * word.len()) {
             let token = token.to_lowercase();
             if wanted.iter().any(|word| word.contains(&token)) {

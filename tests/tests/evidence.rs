@@ -95,7 +95,7 @@ fn what_can_be_spared_is_measured_in_experts_and_mlps() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     indexed(dir);
-    let json = sae(dir, "evaluate topk --cett --tokens 1500 --json").ok().json();
+    let json = sae(dir, "evaluate topk --cett --tokens 1500 --all-documents --json").ok().json();
     let spared = |of: &Value| {
         let losses = of["by_loss"].as_array().unwrap();
         losses.iter().map(|one| one["left_out"].as_f64().unwrap()).collect::<Vec<f64>>()
@@ -117,7 +117,7 @@ fn what_can_be_spared_is_measured_in_experts_and_mlps() {
     sae(dir, "harvest --model relu --text text --hook blocks.0.hook_resid_post --tokens 30000 --out of-relu")
         .ok();
     sae(dir, "train --data of-relu --d-sae 64 --k 4 --tokens 20000 --batch 512 --out small").ok();
-    let json = sae(dir, "evaluate small --cett --tokens 1000 --json").ok().json();
+    let json = sae(dir, "evaluate small --cett --tokens 1000 --all-documents --json").ok().json();
     let neurons = &json["cett"]["neurons"];
     let zero = neurons["zero"].as_f64().unwrap();
     assert!((0.2..0.9).contains(&zero), "ReLU units are 0 about half of the time: {zero}");

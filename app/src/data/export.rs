@@ -35,7 +35,7 @@ pub fn features_csv(rows: &[u32], table: &Table<'_>) -> String {
         let note = table.notes.get(*feature);
         let label = table.notes.label(*feature).or_else(|| table.tokens.and_then(|t| t.label(*feature)));
         let number = |values: &[f32]| values.get(i).map(ToString::to_string).unwrap_or_default();
-        // What a feature never came to is no number.
+        // What a feature never came to has no number.
         let finite = |values: &[f32]| {
             if values.get(i).is_some_and(|value| value.is_finite()) { number(values) } else { String::new() }
         };

@@ -238,7 +238,7 @@ pub fn read_points(dir: &Path) -> Result<Points, Problem> {
 #[derive(Clone, Debug, Default)]
 pub struct Pages(Arc<Mutex<Option<PageTables>>>);
 
-/// Features, and where the run has them examples, what is known of heads, and a history; damaged ones are no reason to hide the numbers.
+/// Features, and where the run has them examples, what is known of heads, and a history; damaged ones do not hide the numbers.
 #[derive(Clone, Debug)]
 struct PageTables {
     features: TableReader,

@@ -133,7 +133,7 @@ pub fn contexts(
                 .map_err(problem)
         };
         let (positions, tokens) = (numbers(POSITION)?, numbers(TOKEN)?);
-        // Where rows were left out of a dataset, positions are no row numbers: then no text is better than a wrong one.
+        // Where rows were left out of a dataset, positions are not row numbers: then no text is better than a wrong one.
         if !positions.contains(position) {
             return Err(Problem::new(format!(
                 "The rows of document {document} are not all of its positions."

@@ -98,7 +98,7 @@ fn read_table<T: storage::row::Row>(path: &Path) -> Result<Vec<T>, Problem> {
 }
 
 impl Probes {
-    /// The ways in which dictionaries were probed, in the order of the table. Controls of one kind of fit alone are no way of their own.
+    /// The ways in which dictionaries were probed, in the order of the table. Controls of one kind of fit alone are not listed as a way.
     pub fn settings(&self) -> Vec<ProbeSetting> {
         let mut all: Vec<ProbeSetting> = Vec::new();
         for row in self.means.iter().filter(|row| row.k != ALL_COLUMNS) {

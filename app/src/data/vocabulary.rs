@@ -13,7 +13,7 @@ pub struct Vocabulary {
     text: String,
     /// `text[ends[i - 1]..ends[i]]` belongs to token `i`.
     ends: Vec<usize>,
-    /// The bytes of the tokens that are no text by themselves: parts of characters.
+    /// The bytes of the tokens that are not text by themselves: parts of characters.
     parts: HashMap<u32, Vec<u8>>,
 }
 
@@ -104,7 +104,7 @@ impl Vocabulary {
     }
 }
 
-/// The vocabulary that a run's index carries; an empty one if it says that its rows are no tokens.
+/// The vocabulary that a run's index carries; an empty one if it says that its rows are not tokens.
 ///
 /// # Errors
 /// A run whose index has no vocabulary, or one that cannot be read.

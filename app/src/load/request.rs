@@ -69,7 +69,7 @@ impl<T: Send + Sync + 'static> Request<T> {
             let _wake = Wake(ctx);
             let sender = sender;
             let made = make();
-            // Nobody may be listening any more; that is no failure.
+            // The view may be gone; that is not a failure.
             let _ = sender.send(made);
         });
         self.answer = Some(receiver);

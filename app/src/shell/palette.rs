@@ -92,7 +92,7 @@ impl Palette {
         self.text.is_some()
     }
 
-    /// Once per frame: looks for features by name, on a worker, because a million names are no work for a
+    /// Once per frame: looks for features by name, on a worker, because a million names are too much work for a
     /// frame.
     pub fn logic(&mut self, scope: SearchScope<'_>, workers: &Workers) {
         let Some(text) = &self.text else { return };

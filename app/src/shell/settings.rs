@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(read.recent.len(), RECENT);
         assert_eq!(read.recent[0], Path::new("/data/15"));
         let left: Vec<_> = std::fs::read_dir(dir.path().join("new")).unwrap().collect();
-        assert_eq!(left.len(), 1, "nothing is left beside the file");
+        assert_eq!(left.len(), 1, "nothing is left next to the file");
     }
 
     #[test]

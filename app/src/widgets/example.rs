@@ -13,7 +13,7 @@ use crate::theme::{palette, tokens::Palette, tokens::size};
 /// What to draw: a window of text.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'a> {
-    /// Tokens of the window; empty where rows are no tokens, which then show as their positions.
+    /// Tokens of the window; empty where rows are not tokens, which then show as their positions.
     pub tokens: &'a [u32],
     /// Activation at each; as long as `tokens`, or empty when there is none. Of rows that are no tokens, one
     /// for each.

@@ -24,7 +24,7 @@ pub fn show(ui: &mut Ui, on: bool, feature: u32) -> bool {
     });
     let points: Vec<egui::Pos2> = points.map(|v| v.to_pos2()).collect();
     if on {
-        // A star is no convex shape; the triangles from its middle are.
+        // A star is not convex; the triangles from its middle are.
         let mut mesh = egui::Mesh::default();
         mesh.colored_vertex(rect.center(), colour);
         points.iter().for_each(|point| mesh.colored_vertex(*point, colour));

@@ -119,7 +119,7 @@ pub fn settle(window: &mut Harness<'static, App>) {
     while still < 3 {
         window.step();
         let asked = window.output().viewport_output.get(&ViewportId::ROOT).map(|output| output.repaint_delay);
-        // Runs are looked at again every second or so; that is no movement.
+        // Runs are looked at again every second or so; that is not movement.
         let moves = asked.is_some_and(|delay| delay < Duration::from_millis(200));
         still = if window.state().idle() && !moves { still + 1 } else { 0 };
         assert!(start.elapsed() < Duration::from_secs(30), "the window does not come to rest");

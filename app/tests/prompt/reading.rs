@@ -56,7 +56,7 @@ fn a_tokens_features_are_those_of_the_library_in_every_order() {
     let logit = prompter.attribute(&reading, Target::Logit { token: 40, position: 3 }).unwrap();
     let by_logit = by(3, &reading.codes, &logit.effects);
     wait(&mut window, "the order by logit", |w| listed(w) == by_logit);
-    // A token that is none is said to be none, where the features are.
+    // Where the features are, a token without any has a note.
     window.get_by_label("Token whose logit is looked at").type_text("9999999");
     wait_for_part(&mut window, "There is no token");
 }

@@ -153,7 +153,7 @@ fn speed(point: &Point) -> String {
     format!("{tokens_per_second:.0} tokens/s, by the law {expected:.0}: {:.2}", tokens_per_second / expected)
 }
 
-/// Half of what is free, or 4 GiB where nobody says.
+/// Half of what is free, or 4 GiB where that is unknown.
 fn free_memory() -> u64 {
     sae::memory::available().map_or(4 << 30, |bytes| bytes / 2)
 }

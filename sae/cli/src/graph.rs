@@ -10,6 +10,9 @@ use sae::trace::{self, MergedEdge};
 
 /// Work with attribution graphs: compare and merge them, import those of other tools
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sae graph merge dallas oakland atlanta --least 3\n  sae graph import gemma-fact-dallas.json --out dallas"
+)]
 pub struct Command {
     #[command(subcommand)]
     what: What,

@@ -2,7 +2,7 @@
 //!
 //! A crosscoder's sparsity can hide a feature at one site in two ways (Minder et al. 2025, arXiv 2504.02922): its row there may shrink to 0
 //! although it is there, so that it is in the error (complete shrinkage), or other features may reconstruct it there (latent decoupling). So a
-//! row that is 0 at a site is no proof. With w the stronger site's row and f a feature's codes, `β = argmin Σ‖β·f·w − r‖²` =
+//! row that is 0 at a site does not prove it. With w the stronger site's row and f a feature's codes, `β = argmin Σ‖β·f·w − r‖²` =
 //! `Σ f⟨w, r⟩ / (‖w‖² Σ f²)` is measured on two r of each site:
 //!
 //! - the error with the feature's own part added back, `x − x̂ + f·w_site`;

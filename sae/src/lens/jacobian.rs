@@ -48,7 +48,7 @@ impl Default for LensOptions {
 /// Makes the lens of `model` and keeps it in `out`.
 ///
 /// # Errors
-/// No hook or one that the model does not have or that is no vector, text that cannot be read or has no document that is long enough; a
+/// No hook, or one that the model does not have or that does not hold a vector, text that cannot be read or has no document that is long enough; a
 /// folder that cannot be written to; [`Error::Stopped`].
 pub fn run(
     model: &LanguageModel,

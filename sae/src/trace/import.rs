@@ -1,6 +1,6 @@
 //! Graphs that other tools wrote: the JSON of circuit-tracer and Neuronpedia, made a folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -60,6 +60,9 @@ struct Link {
 /// Types of nodes that are features. Everybody's graphs have the first, whatever the transcoders are.
 const FEATURES: [&str; 3] = ["cross layer transcoder", "per layer transcoder", "transcoder"];
 
+/// Weights of a graph at most, 4 GiB: every pair of nodes has a place, so a small file could ask for much memory.
+const MOST_WEIGHTS: usize = 1 << 30;
+
 /// Makes a graph's folder in `out` of the graph file at `path`. A file has only what pruning kept: everything in it is kept, shares of
 /// influence are the file's, and influence, scores and nodes' values are those of its own edges.
 ///
@@ -77,6 +80,16 @@ pub fn import(path: &Path, out: &Path) -> Result<graph::Graph> {
     read.graph.write_pruned(out, &read.subject, Vec::new(), &read.prompt, read.thresholds, &read.pruned)
 }
 
+/// The error of a file in which two nodes have one name: which of them an edge belongs to is unknown.
+fn ambiguous(path: &Path, nodes: &[(NodeKind, &FileNode)]) -> Error {
+    let mut seen = HashSet::new();
+    let twice = nodes.iter().find(|(_, node)| !seen.insert(node.node_id.as_str()));
+    let name = twice.map_or("", |(_, node)| node.node_id.as_str());
+    Error::format(path, format!("has two nodes of the name `{name}`, so its edges cannot be told apart")).with_remedy(
+        "trace the prompt with `sae trace`: circuit-tracer gives the error of layer L and feature L of layer 0 the same name",
+    )
+}
+
 /// A file as a graph.
 struct Read {
     graph: Graph,
@@ -88,114 +101,136 @@ struct Read {
 
 impl Read {
     fn of(file: File, path: &Path) -> Result<Self> {
-        let wrong = |what: String| Error::format(path, what);
-        let mut nodes: Vec<(NodeKind, &FileNode)> = Vec::with_capacity(file.nodes.len());
-        let mut words: BTreeMap<u32, String> = BTreeMap::new();
-        let last = file.metadata.prompt_tokens.len();
-        let mut layers = 0;
-        for node in &file.nodes {
-            let kind = kind_of(node).map_err(wrong)?;
-            match &kind {
-                NodeKind::Feature { layer, .. } | NodeKind::Error { layer, .. } => {
-                    layers = layers.max(layer + 1);
-                }
-                NodeKind::Logit { token, .. } => {
-                    words.insert(*token, said(node.clerp.as_deref().unwrap_or_default(), *token));
-                    // Logits are on the floor above the last layer.
-                    layers = layers.max(layer_of(node).unwrap_or_default().saturating_sub(1));
-                }
-                _ => {}
-            }
-            if node.ctx_idx >= last {
-                return Err(wrong(format!(
-                    "node `{}` is at token {}, but the prompt has {last} tokens",
-                    node.node_id, node.ctx_idx
-                )));
-            }
-            nodes.push((kind, node));
-        }
-        nodes.sort_by_key(|(kind, _)| order(kind));
-        let count = |is: fn(&NodeKind) -> bool| nodes.iter().filter(|(kind, _)| is(kind)).count();
-        let features = count(|kind| matches!(kind, NodeKind::Feature { .. }));
-        let errors = count(|kind| matches!(kind, NodeKind::Error { .. }));
-        let tokens = count(|kind| matches!(kind, NodeKind::Token { .. }));
-        let numbers: HashMap<&str, usize> =
-            nodes.iter().enumerate().map(|(i, (_, node))| (node.node_id.as_str(), i)).collect();
-        if numbers.len() < nodes.len() {
-            return Err(wrong("has two nodes of one name".to_owned()));
-        }
-        let n = nodes.len();
-        let mut graph = Graph {
-            nodes: nodes.iter().map(|(kind, _)| Node { kind: kind.clone(), value: 0.0 }).collect(),
-            features,
-            errors,
-            tokens,
-            weights: Vec::new(),
-            left_out: 0,
-        };
-        graph.weights = vec![0.0; (features + graph.targets()) * n];
-        let mut edges = Vec::with_capacity(file.links.len());
-        for Link { source, target, weight } in &file.links {
-            let number = |name: &str| {
-                numbers.get(name).copied().ok_or_else(|| {
-                    wrong(format!("has an edge from `{source}` to `{target}`, but there is no node `{name}`"))
-                })
-            };
-            let (from, to) = (number(source)?, number(target)?);
-            if !weight.is_finite() {
-                return Err(wrong(format!("the edge from `{source}` to `{target}` has the weight {weight}")));
-            }
-            let place = if to < features { to } else { to.wrapping_sub(errors + tokens) };
-            let forward = to < features && (from < to || from >= features) && from < graph.first_target();
-            let asked = to >= graph.first_target() && from < graph.first_target();
-            if !(forward || asked) {
-                return Err(wrong(format!("the edge from `{source}` to `{target}` does not lead forward")));
-            }
-            graph.weights[place * n + from] = *weight;
-            graph.nodes[to].value += weight;
-            edges.push((to as u32, from as u32, *weight));
-        }
-        edges.sort_by_key(|&(target, source, _)| (target, source));
+        let nodes = sorted(&file, path)?;
+        let mut graph = without_edges(&nodes, path)?;
+        let edges = edges(&file.links, &nodes, &mut graph, path)?;
         let pruned = Pruned {
-            nodes: vec![true; n],
+            nodes: vec![true; nodes.len()],
             cumulative: nodes.iter().map(|(_, node)| node.influence.unwrap_or_default()).collect(),
             edges,
         };
-        let thresholds = Thresholds {
-            nodes: file.metadata.node_threshold.unwrap_or(Thresholds::default().nodes),
-            ..Thresholds::default()
-        };
-        let most = words.keys().next_back().map_or(0, |token| *token as usize + 1);
-        let mut vocabulary = vec![String::new(); most];
-        words.into_iter().for_each(|(token, word)| vocabulary[token as usize] = word);
-        let ids: Vec<Option<u32>> = (0..last)
-            .map(|position| {
-                graph.nodes.iter().find_map(|node| match node.kind {
-                    NodeKind::Token { position: at, token } if at == position => Some(token),
-                    _ => None,
-                })
-            })
-            .collect();
         let subject = GraphSubject {
             model: ModelRef { id: file.metadata.scan.clone(), path: None, sha256: String::new() },
-            layers,
-            // Tokens that pruning removed are not in the file: then none is known by number.
-            tokens: ids.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default(),
+            layers: nodes.iter().map(|(kind, node)| layers_below(kind, node)).max().unwrap_or_default(),
+            tokens: prompt_ids(&graph, file.metadata.prompt_tokens.len()),
             target: "logits".to_owned(),
             first_token_left_out: false,
             seconds: 0.0,
         };
-        let slug =
-            if file.metadata.slug.is_empty() { "graph".to_owned() } else { plain(&file.metadata.slug) };
-        let prompt = Prompt {
-            text: file.metadata.prompt,
-            tokens: file.metadata.prompt_tokens,
-            vocabulary,
-            slug,
-            scan: file.metadata.scan,
-        };
+        let vocabulary = words(&nodes);
+        let Metadata { slug, scan, prompt, prompt_tokens, node_threshold } = file.metadata;
+        let slug = if slug.is_empty() { "graph".to_owned() } else { plain(&slug) };
+        let prompt = Prompt { text: prompt, tokens: prompt_tokens, vocabulary, slug, scan };
+        let default = Thresholds::default();
+        let thresholds = Thresholds { nodes: node_threshold.unwrap_or(default.nodes), ..default };
         Ok(Self { graph, pruned, prompt, subject, thresholds })
     }
+}
+
+/// The nodes of a file with what they are, in the order of a graph.
+fn sorted<'a>(file: &'a File, path: &Path) -> Result<Vec<(NodeKind, &'a FileNode)>> {
+    let wrong = |what: String| Error::format(path, what);
+    let tokens = file.metadata.prompt_tokens.len();
+    let mut nodes = Vec::with_capacity(file.nodes.len());
+    for node in &file.nodes {
+        if node.ctx_idx >= tokens {
+            let (name, at) = (&node.node_id, node.ctx_idx);
+            return Err(wrong(format!("node `{name}` is at token {at}, but the prompt has {tokens} tokens")));
+        }
+        nodes.push((kind_of(node).map_err(wrong)?, node));
+    }
+    nodes.sort_by_key(|(kind, _)| order(kind));
+    Ok(nodes)
+}
+
+/// The graph of these nodes, all weights 0.
+fn without_edges(nodes: &[(NodeKind, &FileNode)], path: &Path) -> Result<Graph> {
+    let count = |is: fn(&NodeKind) -> bool| nodes.iter().filter(|(kind, _)| is(kind)).count();
+    let mut graph = Graph {
+        nodes: nodes.iter().map(|(kind, _)| Node { kind: kind.clone(), value: 0.0 }).collect(),
+        features: count(|kind| matches!(kind, NodeKind::Feature { .. })),
+        errors: count(|kind| matches!(kind, NodeKind::Error { .. })),
+        tokens: count(|kind| matches!(kind, NodeKind::Token { .. })),
+        weights: Vec::new(),
+        left_out: 0,
+    };
+    let weights = (graph.features + graph.targets()) * nodes.len();
+    if weights > MOST_WEIGHTS {
+        let what = format!("has {} nodes, whose weights would take {} GiB", nodes.len(), weights >> 28);
+        return Err(Error::format(path, what).with_remedy("give a graph that was pruned further"));
+    }
+    graph.weights = vec![0.0; weights];
+    Ok(graph)
+}
+
+/// Puts the edges into the graph; (target, source, weight), in the order of the nodes.
+fn edges(
+    links: &[Link],
+    nodes: &[(NodeKind, &FileNode)],
+    graph: &mut Graph,
+    path: &Path,
+) -> Result<Vec<(u32, u32, f32)>> {
+    let wrong = |what: String| Error::format(path, what);
+    let numbers: HashMap<&str, usize> =
+        nodes.iter().enumerate().map(|(i, (_, node))| (node.node_id.as_str(), i)).collect();
+    if numbers.len() < nodes.len() {
+        return Err(ambiguous(path, nodes));
+    }
+    let mut edges = Vec::with_capacity(links.len());
+    for Link { source, target, weight } in links {
+        let number = |name: &str| {
+            numbers.get(name).copied().ok_or_else(|| {
+                wrong(format!("has an edge from `{source}` to `{target}`, but there is no node `{name}`"))
+            })
+        };
+        let (from, to) = (number(source)?, number(target)?);
+        if !weight.is_finite() {
+            return Err(wrong(format!("the edge from `{source}` to `{target}` has the weight {weight}")));
+        }
+        let (features, first_target) = (graph.features, graph.first_target());
+        // Features come before errors and tokens, which have no inputs, and before targets, which have no outputs.
+        let forward = to < features && (from < to || from >= features) && from < first_target;
+        let asked = to >= first_target && from < first_target;
+        if !(forward || asked) {
+            return Err(wrong(format!("the edge from `{source}` to `{target}` does not lead forward")));
+        }
+        let row = if to < features { to } else { to - graph.errors - graph.tokens };
+        graph.weights[row * nodes.len() + from] = *weight;
+        graph.nodes[to].value += weight;
+        edges.push((to as u32, from as u32, *weight));
+    }
+    edges.sort_by_key(|&(target, source, _)| (target, source));
+    Ok(edges)
+}
+
+/// How many layers a model has at least that has this node; logits are above the last layer.
+fn layers_below(kind: &NodeKind, node: &FileNode) -> usize {
+    match kind {
+        NodeKind::Feature { layer, .. } | NodeKind::Error { layer, .. } => layer.saturating_add(1),
+        NodeKind::Logit { .. } => layer_of(node).unwrap_or_default().saturating_sub(1),
+        _ => 0,
+    }
+}
+
+/// The logits' tokens as they are shown.
+fn words(nodes: &[(NodeKind, &FileNode)]) -> HashMap<u32, String> {
+    let word = |(kind, node): &(NodeKind, &FileNode)| match kind {
+        NodeKind::Logit { token, .. } => {
+            Some((*token, said(node.clerp.as_deref().unwrap_or_default(), *token)))
+        }
+        _ => None,
+    };
+    nodes.iter().filter_map(word).collect()
+}
+
+/// The numbers of the prompt's tokens; none if pruning removed the node of one of them.
+fn prompt_ids(graph: &Graph, tokens: usize) -> Vec<u32> {
+    let of = |node: &Node| match node.kind {
+        NodeKind::Token { position, token } => Some((position, token)),
+        _ => None,
+    };
+    let known: HashMap<usize, u32> = graph.nodes.iter().filter_map(of).collect();
+    (0..tokens).map(|position| known.get(&position).copied()).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// A name that is a name of a file.

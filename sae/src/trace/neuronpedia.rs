@@ -1,5 +1,7 @@
 //! The JSON that circuit-tracer writes and Neuronpedia shows.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::graph::{Graph, NodeKind};
@@ -12,8 +14,8 @@ pub struct Prompt {
     pub text: String,
     /// Its tokens as they are shown, with BOS.
     pub tokens: Vec<String>,
-    /// The vocabulary's tokens as they are shown, for logits.
-    pub vocabulary: Vec<String>,
+    /// Tokens as they are shown, at least those of the logits.
+    pub vocabulary: HashMap<u32, String>,
     /// A name for files.
     pub slug: String,
     /// The model, as the viewer is to look features up.
@@ -114,8 +116,7 @@ impl Graph {
                 (json!(position), "E".to_owned(), *position, "embedding", format!("E_{token}-{position}"))
             }
             NodeKind::Logit { token, probability } => {
-                let shown =
-                    prompt.vocabulary.get(*token as usize).map_or_else(|| token.to_string(), Clone::clone);
+                let shown = prompt.vocabulary.get(token).map_or_else(|| token.to_string(), Clone::clone);
                 entry["token_prob"] = json!(probability);
                 entry["clerp"] = json!(format!("Output \"{shown}\" (p={probability:.3})"));
                 entry["influence"] = Value::Null;

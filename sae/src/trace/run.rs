@@ -1,5 +1,6 @@
 //! From a model, transcoders and a text to a graph's folder.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -45,8 +46,9 @@ pub fn run(
     room_for(model, contexts.len)?;
     let begun = Instant::now();
     let graph = trace(model.decoder(), &contexts, transcoders, &job.options, progress)?;
-    let vocabulary: Vec<String> = model.tokenizer().token_bytes().iter().map(|bytes| shown(bytes)).collect();
-    let of = |token: &u32| vocabulary.get(*token as usize).cloned().unwrap_or_else(|| token.to_string());
+    let shown = model.tokenizer().token_bytes().into_iter().map(|bytes| shown(&bytes));
+    let vocabulary: HashMap<u32, String> = (0..).zip(shown).collect();
+    let of = |token: &u32| vocabulary.get(token).cloned().unwrap_or_else(|| token.to_string());
     let prompt = Prompt {
         text: job.text.clone(),
         tokens: contexts.tokens.iter().map(of).collect(),

@@ -180,7 +180,7 @@ fn of_kind(kind: &NodeKind, prompt: &Prompt) -> GraphNodeRow {
         NodeKind::Logit { token, probability } => {
             let row = GraphNodeRow {
                 token: Some(*token),
-                name: prompt.vocabulary.get(*token as usize).cloned(),
+                name: prompt.vocabulary.get(token).cloned(),
                 weight: Some(*probability),
                 ..GraphNodeRow::default()
             };

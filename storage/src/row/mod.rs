@@ -8,7 +8,7 @@
 //!     FeatureRow columns FeatureColumns {  optional: a struct of arrays with the same columns
 //!         /// What the column holds, with its unit.
 //!         feature: u32,
-//!         /// A column whose name is no Rust name.
+//!         /// A column whose name is not a Rust name.
 //!         l0 as "metrics/l0": Option<f32>,
 //!         /// A list of structs; the names are those of their fields.
 //!         fires_on [token, count]: Vec<(u32, u32)>,

@@ -54,7 +54,7 @@ struct Ranked(FeatureExpertRow);
 
 impl Ranked {
     fn key(&self) -> (bool, f64, std::cmp::Reverse<u32>) {
-        // Pairs that meet less often than chance carry information too, but are no home.
+        // Pairs that meet less often than chance carry information too, but do not make a home.
         let sign = if self.0.lift >= 1.0 { 1.0 } else { -1.0 };
         (self.0.lives_in, sign * self.0.mutual_information, std::cmp::Reverse(self.0.feature))
     }

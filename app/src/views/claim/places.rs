@@ -51,7 +51,7 @@ impl ClaimView {
             self.range(ui, max);
             let held = ui.checkbox(&mut self.choice.measured, "held-back documents");
             let held = held.on_hover_text(
-                "Scores are of documents that you do not see, so that they are no praise of what the claim was made from. \
+                "Scores are of documents that you do not see, so that they say how the claim does where it was not made. \
                  A claim that is kept after a look at these is marked.",
             );
             self.looked |= held.clicked() && self.choice.measured;

@@ -486,7 +486,7 @@ mod tests {
         assert_eq!(
             number(Number::Mean, true),
             [2, 0, 1, 3],
-            "what is no number, or of a dead feature, comes last"
+            "what is not a number, or of a dead feature, comes last"
         );
         assert_eq!(number(Number::Mean, false), [0, 2, 1, 3], "… either way");
         assert_eq!(number(Number::Bias, false), [2, 1, 0, 3]);
@@ -523,7 +523,7 @@ mod tests {
             |number, from, to| ask(Query { ranges: vec![Range { number, from, to }], ..Query::default() });
         assert_eq!(range(Number::Density, 0.2, 1.0), [0]);
         assert_eq!(range(Number::Density, 0.01, 0.2), [1, 2]);
-        assert_eq!(range(Number::Mean, 0.0, 9.0), [0, 2], "what is no number is in no range");
+        assert_eq!(range(Number::Mean, 0.0, 9.0), [0, 2], "what is not a number is in no range");
         let only = |only| ask(Query { only, ..Query::default() });
         assert_eq!(only(NoteFilter::Bookmarked), [3]);
         assert_eq!(only(NoteFilter::Labelled), [1, 2]);
@@ -541,7 +541,7 @@ mod tests {
             occurrences: 10,
             mean: 1.0,
         };
-        // Feature 0 fires on half of all tokens: that it fires on half of these is no answer.
+        // Feature 0 fires on half of all tokens: that it fires on half of these says nothing.
         let firing = Firing::new(vec![one(0, 5), one(2, 3), one(3, 0)]);
         let explanations = explanations();
         let source = Source {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Hook, Site};
 use crate::{Error, Result};
 
-/// An expert whose gate is no larger does not run.
+/// An expert runs only if its gate is larger.
 const LEAST: f32 = 0.001;
 
 /// How the gate becomes sparse.

@@ -38,7 +38,7 @@ pub fn start(script: impl FnMut(&Value, &str) -> Reply + Send + 'static) -> std:
         for stream in listener.incoming().flatten() {
             let script = script.clone();
             std::thread::spawn(move || {
-                // A client that hung up is no matter of the server's.
+                // A client may hang up; the server does not care.
                 let _ = serve(stream, &script);
             });
         }

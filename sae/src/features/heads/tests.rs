@@ -208,7 +208,7 @@ impl World {
         close(row.rest, rest, "rest");
         assert!(row.sources.is_sorted_by(|a, b| a < b) && row.sources.len() <= SOURCES);
         assert_eq!((row.tokens.len(), row.values.len()), (row.sources.len(), row.sources.len()));
-        // What is not listed is no larger than what is, if the list is full; else it is nothing.
+        // What is not listed is at most as large as what is, if the list is full; else it is nothing.
         let least = row.values.iter().map(|v| f64::from(v.abs())).fold(f64::INFINITY, f64::min);
         let most = if row.sources.len() == SOURCES { least } else { 0.0 };
         for (position, part) in (row.start..).zip(own).filter(|(p, _)| !row.sources.contains(p)) {
