@@ -279,7 +279,9 @@ fn learning_jump(at: &Path, of: &Published<'_>) -> PathBuf {
 
 /// A transcoder, as a set of the one layer.
 pub fn circuit_tracer(at: &Path, transcoder: &Dictionary, hook: &str) -> PathBuf {
-    let folder = exported(at, transcoder, hook, (Format::CircuitTracer, ""), &[]);
     let layer = hook.split('.').nth(1).unwrap();
+    let mut transcoder = transcoder.clone();
+    transcoder.target.as_mut().unwrap().hook = Some(format!("blocks.{layer}.hook_mlp_out"));
+    let folder = exported(at, &transcoder, hook, (Format::CircuitTracer, ""), &[]);
     folder.join(format!("layer_{layer}.safetensors"))
 }

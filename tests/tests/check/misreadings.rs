@@ -192,7 +192,7 @@ fn cases_of(layout: &Layout, s: &Subjects) -> Vec<Case> {
         row("rows of BOS in the dataset", Rows, "--norm-limit"),
         usual().check(layout, Some(&s.with_bos), None),
     );
-    let foreign = row("a dictionary of a different model", Foreign, "--model, --hook");
+    let foreign = row("a dictionary of a different model", Foreign, "--model");
     add(foreign, Publication::of(&s.other).check(layout, here, None));
     for (wrong, hook) in [
         ("the hook of a different site", "blocks.2.hook_mlp_out"),
@@ -259,17 +259,20 @@ fn special_cases(s: &Subjects) -> Vec<Case> {
 /// A transcoder has no pre-bias, no dataset with both of its hooks, and no layer but its own.
 fn transcoders() -> Vec<Case> {
     const LAYOUT: &str = "circuit-tracer";
-    let target = data("blocks.1.hook_mlp_out");
-    let input = data(AFTER_NORM);
     let at = tempfile::tempdir().unwrap();
-    let transcoder = |data: &Path, d_sae| trained_on(data, Method::BatchTopk, d_sae, Some(&target));
+    let input = data(AFTER_NORM);
+    // Imported as the inputs are that are changed: the rows of both are those of the same tokens.
+    let target = imported(at.path(), "target", &rows(&data("blocks.1.hook_mlp_out")));
+    let transcoder =
+        |input: &Path, d_sae: usize| trained_on(input, Method::MutualChoice, d_sae, Some(target.as_path()));
     let check = |name: &str, transcoder: &Dictionary, hook: &str| {
         let folder = at.path().join(name);
         std::fs::create_dir(&folder).unwrap();
         checked(&circuit_tracer(&folder, transcoder, hook), None)
     };
-    let right = transcoder(&input, 512);
-    let mut square = transcoder(&input, D);
+    let whole = imported(at.path(), "whole", &rows(&input));
+    let right = transcoder(&whole, 512);
+    let mut square = transcoder(&whole, D);
     square.w_dec = (0..D).flat_map(|j| square.w_dec.chunks_exact(D).map(move |row| row[j])).collect();
     let short: Vec<f32> = rows(&input).iter().map(|x| x / 12.0).collect();
     let short = transcoder(&imported(at.path(), "short", &short), 512);
@@ -281,9 +284,9 @@ fn transcoders() -> Vec<Case> {
             .case(LAYOUT, check("square", &square, AFTER_NORM)),
         row("trained on rows after a norm without its gain", Misread, "fold_ln")
             .case(LAYOUT, check("gain", &gain, AFTER_NORM)),
-        row("a transcoder of rows of a different length", Foreign, "--model, --hook")
+        row("a transcoder of rows of a different length", Foreign, "--model")
             .case(LAYOUT, check("short", &short, AFTER_NORM)),
-        row("the hook of a different layer, of a transcoder", Foreign, "--model, --hook")
+        row("the hook of a different layer, of a transcoder", Foreign, "--model")
             .case(LAYOUT, check("layer", &right, "blocks.3.hook_mlp_in")),
     ]
 }
