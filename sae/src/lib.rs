@@ -89,4 +89,4 @@ pub mod train;
 pub mod truth;
 
 pub use lm::{Error, Progress, Quiet, Result};
-pub use rows::ModelChoice;
+pub use rows::{ModelChoice, must_be_run};

@@ -19,7 +19,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::Field;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
-use common::{Subject, cases, hostile};
+use common::{Subject, cases, hostile, only_own_panics};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -129,14 +129,7 @@ fn picture(format: image::ImageFormat) -> Vec<u8> {
 /// One test: memory is counted for the process.
 #[test]
 fn damaged_files_are_refused_or_read() {
-    // Panics inside the decoders are errors; their messages would fill the screen. Those of this test are
-    // wanted.
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if panic.location().is_some_and(|place| place.file().contains("sae/tests")) {
-            usual(panic);
-        }
-    }));
+    only_own_panics();
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let files = [

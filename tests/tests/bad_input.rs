@@ -86,6 +86,7 @@ fn text() {
     for &(text, status, parts) in cases {
         let out = text.replace('.', "-");
         refused(at, &[(&format!("harvest --text {text} {HOOK} --out out/{out}"), status, parts)]);
+        assert!(!at.join("out").join(&out).exists(), "{text}: a mended text can go to the same folder");
     }
     refused(
         at,

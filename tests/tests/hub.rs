@@ -21,6 +21,10 @@ struct Plan {
     files: BTreeMap<String, Vec<u8>>,
     /// A status in place of every answer.
     status: Option<u16>,
+    /// Statuses in place of the next answers about files.
+    statuses: Vec<u16>,
+    /// Files are at another server, whose address this is.
+    elsewhere: Option<String>,
     /// The first body of a file ends after so many bytes.
     breaks: Option<usize>,
     /// The listing takes this off every size.
@@ -98,16 +102,31 @@ fn answer(mut stream: TcpStream, path: &str, from: usize, plan: &mut Plan) -> st
         return head(&format!("{status} X"), 0, "");
     }
     if path.starts_with("/api/models/google/gemma-scope-2b-pt-res/revision/main?") {
-        let file = |(path, bytes): (&String, &Vec<u8>)| serde_json::json!({"rfilename": path, "size": (bytes.len() as u64).saturating_sub(plan.lie)});
+        let file = |(path, bytes): (&String, &Vec<u8>)| {
+            let size = (bytes.len() as u64).saturating_sub(plan.lie);
+            serde_json::json!({"rfilename": path, "size": size, "blobId": etag(path)})
+        };
         let all: Vec<_> = plan.files.iter().map(file).collect();
         let text = serde_json::json!({ "sha": COMMIT, "siblings": all }).to_string();
         head("200 OK", text.len(), "")?;
         return stream.write_all(text.as_bytes());
     }
+    if let Some(status) = plan.statuses.pop() {
+        return head(&format!("{status} X"), 0, "");
+    }
     let prefix = format!("/google/gemma-scope-2b-pt-res/resolve/{COMMIT}/");
-    let Some(bytes) = path.strip_prefix(&prefix).and_then(|file| plan.files.get(file)) else {
+    let decoded = path.replace("%23", "#").replace("%C3%A9", "é");
+    let Some(bytes) = decoded.strip_prefix(&prefix).and_then(|file| plan.files.get(file)) else {
         return head("404 Not Found", 0, "");
     };
+    if let Some(elsewhere) = &plan.elsewhere {
+        let more = format!(
+            "Location: {elsewhere}{path}\r\nX-Linked-Etag: \"{}\"\r\nX-Linked-Size: {}\r\n",
+            etag(&decoded[prefix.len()..]),
+            bytes.len()
+        );
+        return head("302 Found", 0, &more);
+    }
     let left = &bytes[from..];
     match from {
         0 => head("200 OK", left.len(), "")?,
@@ -118,6 +137,15 @@ fn answer(mut stream: TcpStream, path: &str, from: usize, plan: &mut Plan) -> st
     }
     let end = plan.breaks.take().unwrap_or(left.len());
     stream.write_all(&left[..end])
+}
+
+/// The hub's name for the content of a file: 40 hexadecimal digits.
+fn etag(path: &str) -> String {
+    path.bytes()
+        .chain(*b"the content of the file, as the hub has it")
+        .take(20)
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 fn golden(path: &str) -> Vec<u8> {
@@ -176,6 +204,39 @@ fn a_dictionary_is_fetched_once_and_nothing_else_is() {
         "match google/gemma-scope-2b-pt-res/a google/gemma-scope-2b-pt-res/layer_4/width_16k/average_l0_7";
     let matched = server.sae(at, &format!("{matched} --json"), &[]).ok();
     assert_eq!(matched.json()["features"], 10);
+}
+
+/// As huggingface.co does: files are at another host, which gets no token; blobs have the names that the hub tells; busy servers are asked
+/// again; a path may have any characters.
+#[test]
+fn files_at_another_host_come_from_there() {
+    let (at, there) = (tempfile::tempdir().unwrap(), server());
+    let files = [
+        ("my-sae#2/é/cfg.json", golden("saelens_v6/topk/cfg.json")),
+        ("my-sae#2/é/sae_weights.safetensors", golden("saelens_v6/topk/sae_weights.safetensors")),
+    ];
+    there.change(|plan| plan.files.extend(files.map(|(path, bytes)| (path.to_owned(), bytes))));
+    let here = server();
+    here.change(|plan| {
+        plan.files = there.plan.lock().unwrap().files.clone();
+        plan.elsewhere = Some(there.address.clone());
+        plan.statuses = vec![503, 429];
+    });
+    there.change(|plan| plan.breaks = Some(300));
+    here.sae(at.path(), &named(SCOPE), &[("HF_TOKEN", "hf_secret")]).ok();
+    let asked = here.asked();
+    assert!(asked.len() >= 5 && asked.iter().all(|line| line.ends_with(" as hf_secret")), "{asked:?}");
+    let elsewhere = there.asked();
+    assert!(elsewhere.len() == 2 && elsewhere[1].ends_with("params.npz from 300"), "{elsewhere:?}");
+    let blob = repository(at.path()).join("blobs").join(etag(&format!("{SCOPE}/params.npz")));
+    assert_eq!(std::fs::read(blob).unwrap(), golden(&format!("gemma-scope-2b-pt-res/{SCOPE}/params.npz")));
+    let checked = here.sae(at.path(), &named("my-sae#2/é"), &[]).ok();
+    assert_eq!(checked.json()["layout"], "SAELens v6");
+    // A gated repository is listed to everybody; its files are not.
+    here.change(|plan| plan.statuses = vec![403]);
+    let other = "layer_4/width_16k/average_l0_7";
+    here.sae(at.path(), &named(other), &[]).refused(2, &["gated", "hf auth login"]);
+    here.sae(at.path(), &named(other), &[]).ok();
 }
 
 #[test]

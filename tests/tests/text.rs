@@ -135,6 +135,9 @@ fn of_chats_the_rows_of_a_role_are_kept_and_the_model_sees_all() {
     assert_eq!(documents_of(&at.join("some"))[0].tokens as usize, kept.len());
     let said = sae(at, "harvest --text c.jsonl --hook blocks.1.hook_resid_post --out no");
     said.refused(2, &["chats", "template"]);
+    let nobody = sae(at, &format!("harvest --model m --text c.jsonl --roles asistant {HOOK} --out no"));
+    nobody.refused(2, &["1 chats have no message of the role asistant"]);
+    assert!(!at.join("no").exists());
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub fn in_line(text: &str) -> String {
 
 /// What stands next to text that egui cannot set as its readers write it.
 pub const RIGHT_TO_LEFT: &str =
-    "Right-to-left text: letters stand in the order of the tokens, from left to right, and are not joined.";
+    "Right-to-left text: tokens stand in their order, from left to right, and Arabic letters are not joined.";
 
 /// Whether a text has letters of scripts that are written from right to left.
 pub fn is_right_to_left(text: &str) -> bool {

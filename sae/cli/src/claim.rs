@@ -54,6 +54,7 @@ pub struct Command {
 impl Command {
     /// Runs the command.
     pub fn run(self, session: &mut Session) -> Result<Output> {
+        sae::must_be_run(&self.run, "a claim")?;
         if let Some(file) = &self.merge {
             if !file.exists() {
                 return Err(Error::request(format!("{} is not there", file.display())));

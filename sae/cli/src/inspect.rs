@@ -8,7 +8,8 @@ use storage::{Imported, RunRecord, RunStatus};
 
 use super::{Output, Session};
 use lm::model::{Hook, LanguageModel, Site};
-use sae::Result;
+use sae::interop::dictionaries::recognise;
+use sae::{Error, Result};
 
 /// Show a model's shape and its hooks, or the state of a run and the history of its features in training
 #[derive(Debug, Args)]
@@ -27,7 +28,8 @@ impl Command {
         if Path::new(&self.model).join(storage::run::FILE).is_file() {
             return run(Path::new(&self.model));
         }
-        let model = LanguageModel::load(&session.model(&self.model)?)?;
+        let source = session.model(&self.model)?;
+        let model = LanguageModel::load(&source).map_err(|error| dictionary(&self.model).unwrap_or(error))?;
         let config = model.config();
         let hooks = model.decoder().hooks();
         let shapes: Vec<(String, String)> =
@@ -55,6 +57,15 @@ impl Command {
         }
         Ok(output)
     }
+}
+
+/// The error of somebody who gave a dictionary.
+fn dictionary(name: &str) -> Option<Error> {
+    let format = recognise(Path::new(name)).ok()?;
+    let what = format!("{name} is a dictionary ({}), neither a model nor a run", format.name());
+    let remedy =
+        format!("`sae check {name}` says what it is; `sae import dictionary {name} --out RUN` makes a run");
+    Some(Error::request(what).with_remedy(remedy))
 }
 
 /// The state of the run in `dir`.

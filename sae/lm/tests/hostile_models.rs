@@ -14,7 +14,7 @@ mod fixture;
 
 use std::path::{Path, PathBuf};
 
-use common::{Subject, cases, hostile};
+use common::{Subject, cases, hostile, only_own_panics};
 use fixture::File;
 use lm::model::{Config, Decoder, Gguf, Weights};
 use lm::text::{Chat, ChatTemplate};
@@ -196,6 +196,7 @@ fn render(template: &str, chats: &[&str]) -> bool {
 /// One test: memory is counted for the process.
 #[test]
 fn damaged_files_are_refused_or_read() {
+    only_own_panics();
     let files = [safetensors(), packed()];
     let subject = Subject { name: "safetensors", whole: &files, header: 400, fixed: 64 << 10, each: 64 };
     hostile(&subject, cases(4000), read_safetensors);

@@ -68,6 +68,7 @@ pub fn find(run_dir: &Path, text: &str, limit: usize) -> Result<FoundFeatures> {
     if text.is_empty() {
         return Err(Error::request("the text to find is empty"));
     }
+    crate::rows::must_be_run(run_dir, "an index")?;
     let run = Run::open(run_dir)?;
     let Some(table) = run.features()? else {
         return Err(Error::request(format!("{} has no feature index", run_dir.display()))

@@ -162,10 +162,14 @@ pub fn run(
         Some(shard) => Some(share(config, model.tokenizer(), shard, progress)?),
         None => None,
     };
+    let mut source = TokenSource::open(config, model.tokenizer(), share)?;
+    // A shard may have nothing to do where there are more shards than documents.
+    if !source.find_first()? && config.shard.is_none() {
+        return Err(no_tokens(&source.remarks()));
+    }
     let (folders, sinks) = begin(config, model, out)?;
     let first = sinks.iter().map(Sink::next_batch).min().unwrap_or(0);
     sinks.iter().filter_map(Sink::note).take(1).for_each(|note| progress.remark(&note));
-    let source = TokenSource::open(config, model.tokenizer(), share)?;
     progress.begin("harvest", config.tokens, "tokens");
     source.notes().iter().for_each(|note| progress.remark(note));
     if first == u64::MAX {
@@ -195,13 +199,19 @@ pub fn run(
             ));
         }
     }
-    let ModelPass { batches, known, remarks, .. } = computed?;
+    let ModelPass { batches, known, remarks, .. } = match computed {
+        Err(error)
+            if !matches!(error, Error::Stopped(..)) && sinks.iter().all(|sink| sink.next_batch() == 0) =>
+        {
+            // Whoever mends the text or the options begins anew, and is not told of other settings.
+            sinks.into_iter().zip(&folders).for_each(|(sink, folder)| sink.abandon(folder));
+            let _ = std::fs::remove_dir(out);
+            return Err(error);
+        }
+        computed => computed?,
+    };
     remarks.iter().for_each(|remark| progress.remark(remark));
     let rows = known.rows.iter().map(|d| u64::from(d.tokens)).sum();
-    // A shard may have nothing to do where there are more shards than documents.
-    if rows == 0 && config.shard.is_none() {
-        return Err(Error::request("the text has no tokens: it has no documents, or all of them are empty"));
-    }
     if let Some(note) = set_aside(config, &known) {
         progress.remark(&note);
     }
@@ -210,6 +220,12 @@ pub fn run(
     let documents = known.rows.len() as u64;
     progress.end(&format!("{rows} rows of {documents} documents, {held_out} held out, in {}", out.display()));
     Ok(Harvested { datasets: folders, rows, documents, held_out, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// The error about text without a row: what was skipped, if anything was.
+fn no_tokens(remarks: &[String]) -> Error {
+    let more = if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join("; ")) };
+    Error::request(format!("the text has no tokens: it has no documents, or all of them are empty{more}"))
 }
 
 /// What was done about documents that do not say whether they are held out.

@@ -58,13 +58,15 @@ pub(super) struct Sequences<'a> {
     refused: (u64, Option<String>),
     /// Chats in whose text the messages were not found again.
     changed: u64,
+    /// Chats without a message of the roles.
+    without: u64,
 }
 
 impl<'a> Sequences<'a> {
     pub fn new(tokenizer: &'a Tokenizer, roles: &'a [String]) -> Self {
         let special = tokenizer.special_tokens();
         let (written, refused) = (BTreeMap::new(), (0, None));
-        Self { tokenizer, roles, special, written, begun: 0, refused, changed: 0 }
+        Self { tokenizer, roles, special, written, begun: 0, refused, changed: 0, without: 0 }
     }
 
     /// The sequences of a document; none for one that has no tokens or that the model cannot take.
@@ -135,6 +137,7 @@ impl<'a> Sequences<'a> {
             self.changed += 1;
             return Ok(None);
         };
+        self.without += u64::from(places.is_empty());
         let (tokens, of_text) = self.tokenizer.encode_with_places(&text)?;
         let within = |token: &std::ops::Range<usize>| {
             places.iter().any(|place| token.start < place.end && place.start < token.end)
@@ -165,6 +168,13 @@ impl<'a> Sequences<'a> {
         if let (n, Some(first)) = &self.refused {
             lines.push(format!(
                 "{n} chats were skipped because the template refuses them; the first: {first}"
+            ));
+        }
+        if self.without > 0 {
+            lines.push(format!(
+                "{} chats have no message of the role {}",
+                self.without,
+                self.roles.join(" or ")
             ));
         }
         if self.changed > 0 {

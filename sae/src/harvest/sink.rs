@@ -154,6 +154,14 @@ impl Sink {
         Ok(())
     }
 
+    /// Removes a dataset of which nothing was written, and its folder if nothing else is in it.
+    pub fn abandon(self, folder: &Path) {
+        drop(self);
+        // What cannot be removed is continued by the same command, as before.
+        let _ = std::fs::remove_file(folder.join("journal.json"));
+        let _ = std::fs::remove_dir(folder);
+    }
+
     /// Adds tables of one file each (documents, vocabulary) and writes the manifest.
     ///
     /// # Errors

@@ -57,6 +57,20 @@ impl<'a> TokenSource<'a> {
         })
     }
 
+    /// Reads as far as the first sequence, so that text which cannot be used is refused before anything is written; whether there is one.
+    ///
+    /// # Errors
+    /// The first document that cannot be read.
+    pub fn find_first(&mut self) -> Result<bool> {
+        while self.ready.is_empty() {
+            match self.document() {
+                Some(document) => self.read(document?)?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     /// What is read and what is passed over.
     pub fn notes(&self) -> Vec<String> {
         self.documents.notes()

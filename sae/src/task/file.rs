@@ -106,6 +106,10 @@ impl TaskFile {
                 ));
             }
         }
+        let both = |name: &&String| self.attributes.contains_key(*name);
+        if let Some(name) = self.fillers.keys().chain(&self.variant).find(both) {
+            return Err(format!("`{name}` is an attribute; a filler or the variant needs a different name"));
+        }
         let variants = self.variants();
         if variants.is_empty() {
             return Err("there are no templates".to_owned());
@@ -195,6 +199,7 @@ mod tests {
             ("variant = \"order\"", "", "`variant`"),
             ("\"Jessica\", ", "\"Michael\", ", "none twice"),
             ("name = \"ioi\"", "name = \"../x\"", "`../x`"),
+            ("variant = \"order\"", "variant = \"io\"", "`io` is an attribute"),
             ("variant =", "variants =", "unknown field"),
         ] {
             let text = IOI.replacen(from, to, 1);

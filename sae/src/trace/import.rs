@@ -60,6 +60,9 @@ struct Link {
 /// Types of nodes that are features. Everybody's graphs have the first, whatever the transcoders are.
 const FEATURES: [&str; 3] = ["cross layer transcoder", "per layer transcoder", "transcoder"];
 
+/// Layers of a model at most: exported names of features are numbers that are made of the layer's.
+const MOST_LAYERS: usize = 1 << 16;
+
 /// Weights of a graph at most, 4 GiB: every pair of nodes has a place, so a small file could ask for much memory.
 const MOST_WEIGHTS: usize = 1 << 30;
 
@@ -251,10 +254,11 @@ fn order(kind: &NodeKind) -> (u8, usize, usize, u32) {
 }
 
 fn layer_of(node: &FileNode) -> Option<usize> {
-    match &node.layer {
+    let layer = match &node.layer {
         serde_json::Value::String(layer) => layer.parse().ok(),
         other => other.as_u64().map(|layer| layer as usize),
-    }
+    };
+    layer.filter(|layer| *layer <= MOST_LAYERS)
 }
 
 fn kind_of(node: &FileNode) -> Result<NodeKind, String> {

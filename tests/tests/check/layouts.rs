@@ -1,5 +1,4 @@
-//! The same in the layouts of other programs: each dictionary was trained here and is published with one thing wrong. What the check says of
-//! each is the table in docs/check.md, which this test writes (`UPDATE_DOCS=1`) or compares.
+//! Writers of the layouts of other programs: those that the product exports to, and those that it only reads.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,17 +7,9 @@ use candle_core::{Device, Tensor};
 use sae::Quiet;
 use sae::dictionary::{Dictionary, Selection};
 use sae::export::{self, ExportOptions, Format};
-use sae::train::Method;
 use serde_json::{Value, json};
-use storage::check::{Check, Judgement};
-use tests::Chance;
 
-use crate::made::{
-    D, HOOK, checked, data, drifting_and_centred, imported, mean_norm, rows, table, topk, trained,
-};
-
-const BEGIN: &str = "<!-- table: tests/tests/check -->\n";
-const END: &str = "<!-- end of the table -->\n";
+use crate::made::published;
 
 /// CRC-32 as zip files have it.
 fn crc(bytes: &[u8]) -> u32 {
@@ -86,7 +77,7 @@ fn thresholds(dictionary: &Dictionary) -> Vec<f32> {
 }
 
 /// The encoder's bias of a dictionary that subtracts nothing first, for the same codes.
-fn folded(dictionary: &Dictionary) -> Dictionary {
+pub fn folded(dictionary: &Dictionary) -> Dictionary {
     let mut folded = dictionary.clone();
     for f in 0..folded.d_sae {
         let shift: f32 = folded.encoder_row(f).iter().zip(&folded.b_dec).map(|(w, b)| w * b).sum();
@@ -102,11 +93,74 @@ fn unfolded(dictionary: &Dictionary) -> Dictionary {
     back
 }
 
-/// Gemma Scope: hook, L0 and all from the names of folders. `b_enc` as it is: the class subtracts nothing.
-fn gemma_scope(at: &Path, dictionary: &Dictionary, layer: usize, l0: usize) -> PathBuf {
-    let folder = at.join(format!("gemma-scope-2b-pt-res/layer_{layer}/width_1k/average_l0_{l0}"));
+/// What is to be published.
+pub struct Published<'a> {
+    /// Its biases are written as they are.
+    pub dictionary: &'a Dictionary,
+    /// The hook that names and configurations say.
+    pub hook: &'a str,
+    /// Whether the decoder's bias is to be subtracted first, where a layout says it.
+    pub subtracts: bool,
+    /// Mean norm of the rows, where a layout says it.
+    pub norm: f64,
+}
+
+impl Published<'_> {
+    fn layer(&self) -> usize {
+        self.hook.split('.').nth(1).unwrap().parse().unwrap()
+    }
+
+    fn is_of_the_stream(&self) -> bool {
+        self.hook.ends_with("hook_resid_post")
+    }
+}
+
+/// What a layout does with the decoder's bias.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Bias {
+    /// Always subtracts it first.
+    Subtracted,
+    /// Never does.
+    Kept,
+    /// Its configuration says.
+    Said,
+}
+
+/// A layout of sparse autoencoders.
+pub struct Layout {
+    pub name: &'static str,
+    pub bias: Bias,
+    /// Whether it keeps the k best, rather than what passes thresholds.
+    pub by_k: bool,
+    pub write: fn(&Path, &Published<'_>) -> PathBuf,
+}
+
+pub const LAYOUTS: [Layout; 7] = [
+    Layout { name: "SAELens", bias: Bias::Said, by_k: true, write: saelens },
+    Layout { name: "sparsify", bias: Bias::Subtracted, by_k: true, write: sparsify },
+    Layout { name: "dictionary_learning TopK", bias: Bias::Subtracted, by_k: true, write: learning },
+    Layout { name: "dictionary_learning JumpReLU", bias: Bias::Kept, by_k: false, write: learning_jump },
+    Layout { name: "Gemma Scope", bias: Bias::Kept, by_k: false, write: gemma_scope },
+    Layout { name: "Gemma Scope 2", bias: Bias::Kept, by_k: false, write: gemma_scope_2 },
+    Layout { name: "Llama Scope", bias: Bias::Kept, by_k: false, write: llama_scope },
+];
+
+fn saelens(at: &Path, of: &Published<'_>) -> PathBuf {
+    let folder = published(of.dictionary, of.hook, &[("apply_b_dec_to_input", json!(of.subtracts))]);
+    std::fs::rename(folder.path(), at.join("saelens")).unwrap();
+    at.join("saelens")
+}
+
+/// Hook and layer, and the L0 that is published, from the names of folders.
+fn gemma_scope(at: &Path, of: &Published<'_>) -> PathBuf {
+    gemma_scope_with_l0(at, of, 16)
+}
+
+pub fn gemma_scope_with_l0(at: &Path, of: &Published<'_>, l0: usize) -> PathBuf {
+    let site = if of.is_of_the_stream() { "res" } else { "mlp" };
+    let folder = at.join(format!("gemma-scope-2b-pt-{site}/layer_{}/width_1k/average_l0_{l0}", of.layer()));
     std::fs::create_dir_all(&folder).unwrap();
-    let (d, f) = (dictionary.d_in, dictionary.d_sae);
+    let (dictionary, d, f) = (of.dictionary, of.dictionary.d_in, of.dictionary.d_sae);
     let bytes = npz(&[
         ("W_enc", &[d, f], &turned(&dictionary.w_enc, d)),
         ("W_dec", &[f, d], &dictionary.w_dec),
@@ -118,11 +172,10 @@ fn gemma_scope(at: &Path, dictionary: &Dictionary, layer: usize, l0: usize) -> P
     folder
 }
 
-/// Gemma Scope 2, likewise.
-fn gemma_scope_2(at: &Path, dictionary: &Dictionary) -> PathBuf {
-    let folder = at.join("resid_post/layer_2_width_1k_l0_small");
+fn gemma_scope_2(at: &Path, of: &Published<'_>) -> PathBuf {
+    let folder = at.join(format!("resid_post/layer_{}_width_1k_l0_small", of.layer()));
     std::fs::create_dir_all(&folder).unwrap();
-    let (d, f) = (dictionary.d_in, dictionary.d_sae);
+    let (dictionary, d, f) = (of.dictionary, of.dictionary.d_in, of.dictionary.d_sae);
     safetensors(
         &folder.join("params.safetensors"),
         &[
@@ -133,18 +186,26 @@ fn gemma_scope_2(at: &Path, dictionary: &Dictionary) -> PathBuf {
             ("threshold", &[f], &thresholds(dictionary)),
         ],
     );
-    std::fs::write(
-        folder.join("config.json"),
-        json!({"architecture": "jump_relu", "hf_hook_point_in": "model.layers.2.output"}).to_string(),
-    )
-    .unwrap();
+    let place = if of.is_of_the_stream() { "output" } else { "post_feedforward_layernorm.output" };
+    let point = format!("model.layers.{}.{place}", of.layer());
+    let config = json!({"architecture": "jump_relu", "hf_hook_point_in": point});
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
     folder
 }
 
-/// Llama Scope: weights for rows times `√d/norm`, one threshold.
-fn llama_scope(at: &Path, dictionary: &Dictionary, norm: f64, threshold: f32) -> PathBuf {
+fn llama_scope(at: &Path, of: &Published<'_>) -> PathBuf {
+    llama_scope_with(at, of, true, true)
+}
+
+/// Weights for rows times `√d/norm` if `scaled`, the one threshold of activations as they are if `raw`.
+pub fn llama_scope_with(at: &Path, of: &Published<'_>, scaled: bool, raw: bool) -> PathBuf {
     let folder = at.join("L2R");
     std::fs::create_dir_all(folder.join("checkpoints")).unwrap();
+    let scale = ((of.dictionary.d_in as f64).sqrt() / of.norm) as f32;
+    let mut dictionary = of.dictionary.clone();
+    if scaled {
+        dictionary = dictionary.for_raw_activations(1.0 / scale);
+    }
     let (d, f) = (dictionary.d_in, dictionary.d_sae);
     safetensors(
         &folder.join("checkpoints/final.safetensors"),
@@ -155,293 +216,72 @@ fn llama_scope(at: &Path, dictionary: &Dictionary, norm: f64, threshold: f32) ->
             ("decoder.bias", &[d], &dictionary.b_dec),
         ],
     );
+    let mut all = thresholds(&dictionary);
+    all.sort_by(f32::total_cmp);
+    let threshold = all[all.len() / 2] / if raw { scale } else { 1.0 };
     let settings = json!({
         "d_model": d, "d_sae": f, "jump_relu_threshold": threshold, "act_fn": "jumprelu", "use_decoder_bias": true,
-        "dataset_average_activation_norm": {"in": norm, "out": norm}, "hook_point_in": HOOK, "hook_point_out": HOOK,
+        "dataset_average_activation_norm": {"in": of.norm, "out": of.norm}, "hook_point_in": of.hook, "hook_point_out": of.hook,
     });
     std::fs::write(folder.join("hyperparams.json"), settings.to_string()).unwrap();
     folder
 }
 
 /// In a format that the product exports to, with changes of its configuration.
-fn exported(
+pub fn exported(
     at: &Path,
     dictionary: &Dictionary,
-    to: Format,
-    (inside, config): (&str, &str),
+    hook: &str,
+    (to, config): (Format, &str),
     changes: &[(&str, Value)],
 ) -> PathBuf {
     let mut dictionary = dictionary.clone();
-    dictionary.info.hook_name = Some(HOOK.to_owned());
+    dictionary.info.hook_name = Some(hook.to_owned());
     dictionary.info.model_name = None;
     let (bare, out) = (at.join("bare"), at.join("out"));
     dictionary.save(&bare).unwrap();
     export::run(&bare, &ExportOptions::new(to, &out), &mut Quiet).unwrap();
-    let path = out.join(inside).join(config);
-    let mut settings: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for (key, value) in changes {
-        settings[*key] = value.clone();
-    }
-    std::fs::write(&path, settings.to_string()).unwrap();
-    out.join(inside)
-}
-
-const SPARSIFY: (&str, &str) = ("layers.2", "cfg.json");
-const LEARNING: (&str, &str) = ("trainer_0", "config.json");
-
-/// One line of the table.
-struct Case {
-    layout: &'static str,
-    wrong: &'static str,
-    judgement: Judgement,
-    /// What the remedy must name, if there is one.
-    remedy: &'static str,
-    check: Check,
-}
-
-/// A check of a dictionary that `write` publishes, on `data` or on the model.
-fn case(
-    layout: &'static str,
-    wrong: &'static str,
-    (judgement, remedy): (Judgement, &'static str),
-    data: Option<&Path>,
-    write: impl FnOnce(&Path) -> PathBuf,
-) -> Case {
-    let at = tempfile::tempdir().unwrap();
-    let folder = write(at.path());
-    Case { layout, wrong, judgement, remedy, check: checked(&folder, data) }
-}
-
-/// With thresholds and of the same data as [`topk`].
-fn by_threshold() -> Dictionary {
-    trained(&data(HOOK), Method::MutualChoice, 512)
-}
-
-fn cases() -> Vec<Case> {
-    use Judgement::{Elsewhere, Fits, Foreign, Misread, Rows, Sparsity};
-    let at = tempfile::tempdir().unwrap();
-    let here = data(HOOK);
-    let here = Some(&*here);
-    let thresholded = by_threshold();
-    let plain = folded(&thresholded);
-    // The same rows twelve times as long, as other models have them.
-    let long: Vec<f32> = rows(&data(HOOK)).iter().map(|x| x * 12.0).collect();
-    let long = imported(at.path(), "long", &long);
-    let norm = mean_norm(&long);
-    let scale = ((D as f64).sqrt() / norm) as f32;
-    let of_long = trained(&long, Method::MutualChoice, 512);
-    // For rows times √d/norm, as Llama Scope has its weights.
-    let scaled = folded(&of_long.clone().for_raw_activations(1.0 / scale));
-    let median = |dictionary: &Dictionary| {
-        let mut all = thresholds(dictionary);
-        all.sort_by(f32::total_cmp);
-        all[all.len() / 2]
-    };
-    let square = folded(&trained(&data(HOOK), Method::MutualChoice, D));
-    let mut on_its_side = square.clone();
-    on_its_side.w_dec = turned(&square.w_dec, D);
-    let mut chance = Chance::new(3);
-    let basis: Vec<f32> = (0..D * D).map(|_| (chance.unit() - 0.5) as f32 * 0.3).collect();
-    let other: Vec<f32> = rows(&data(HOOK))
-        .chunks_exact(D)
-        .flat_map(|row| basis.chunks_exact(D).map(|b| row.iter().zip(b).map(|(x, y)| x * y).sum::<f32>()))
-        .collect();
-    let other = imported(at.path(), "other", &other);
-    let of_other = folded(&trained(&other, Method::MutualChoice, 512));
-    let mut with_bos = rows(&data(HOOK));
-    let bos: Vec<f32> = with_bos[..D].iter().rev().map(|x| x * 100.0).collect();
-    with_bos.chunks_exact_mut(D).step_by(64).for_each(|row| row.copy_from_slice(&bos));
-    let with_bos = imported(at.path(), "bos", &with_bos);
-    let [raw, centred] = drifting_and_centred(at.path(), &mut chance);
-    let of_centred = trained(&centred, Method::Topk, 512);
-
-    let sparsify = |dictionary: &Dictionary, changes: &[(&str, Value)], at: &Path| {
-        exported(at, dictionary, Format::Sparsify, SPARSIFY, changes)
-    };
-    let learning = |dictionary: &Dictionary, at: &Path| {
-        exported(at, dictionary, Format::DictionaryLearning, LEARNING, &[])
-    };
-    let right = (Fits, "");
-    vec![
-        case("sparsify", "nothing", right, here, |at| sparsify(topk(), &[], at)),
-        case(
-            "sparsify",
-            "trained without a pre-bias, which sparsify always subtracts",
-            (Misread, "--reading without-pre-bias"),
-            here,
-            |at| sparsify(&folded(topk()), &[], at),
-        ),
-        case(
-            "sparsify",
-            "trained on a model with centred weights",
-            (Misread, "--reading centred"),
-            Some(&*raw),
-            |at| sparsify(&of_centred, &[], at),
-        ),
-        case("sparsify", "k 64 instead of 16 in `cfg.json`", right, here, |at| {
-            sparsify(topk(), &[("k", json!(64))], at)
-        }),
-        case("dictionary_learning", "nothing", right, here, |at| learning(topk(), at)),
-        case(
-            "dictionary_learning",
-            "`AutoEncoderTopK` that was trained without a pre-bias",
-            (Misread, "--reading without-pre-bias"),
-            here,
-            |at| learning(&folded(topk()), at),
-        ),
-        case(
-            "dictionary_learning",
-            "`JumpReluAutoEncoder` with a pre-bias, which the class does not subtract",
-            (Misread, "--reading with-pre-bias"),
-            here,
-            |at| {
-                let mut each = unfolded(&thresholded);
-                // Thresholds of their own: one for all would be a BatchTopKSAE.
-                let mut own = thresholds(&each);
-                own[0] *= 1.0001;
-                each.selection = Selection::Threshold(own);
-                learning(&each, at)
-            },
-        ),
-        case(
-            "dictionary_learning",
-            "rows of BOS in the dataset",
-            (Rows, "--norm-limit"),
-            Some(&*with_bos),
-            |at| learning(topk(), at),
-        ),
-        case("Gemma Scope", "nothing", right, here, |at| gemma_scope(at, &plain, 2, 16)),
-        case(
-            "Gemma Scope",
-            "a pre-bias that was not folded",
-            (Misread, "--reading with-pre-bias"),
-            here,
-            |at| gemma_scope(at, &thresholded, 2, 16),
-        ),
-        case(
-            "Gemma Scope",
-            "trained on x·√d/mean norm",
-            (Misread, "--reading with-scale"),
-            Some(&*long),
-            |at| gemma_scope(at, &scaled, 2, 16),
-        ),
-        case(
-            "Gemma Scope",
-            "a folder of a different layer",
-            (Elsewhere, "--hook blocks.2.hook_resid_post"),
-            None,
-            |at| gemma_scope(at, &plain, 0, 16),
-        ),
-        case("Gemma Scope", "a folder of a different L0, 400", (Sparsity, ""), here, |at| {
-            gemma_scope(at, &plain, 2, 400)
-        }),
-        case("Gemma Scope 2", "nothing", right, here, |at| gemma_scope_2(at, &plain)),
-        case(
-            "Gemma Scope 2",
-            "a square decoder on its side",
-            (Misread, "--reading decoder-transposed"),
-            here,
-            |at| gemma_scope_2(at, &on_its_side),
-        ),
-        case("Gemma Scope 2", "a dictionary of a different model", (Foreign, ""), here, |at| {
-            gemma_scope_2(at, &of_other)
-        }),
-        case(
-            "Llama Scope",
-            "nothing: the threshold is of activations as they are",
-            right,
-            Some(&*long),
-            |at| llama_scope(at, &scaled, norm, median(&scaled) / scale),
-        ),
-        case(
-            "Llama Scope",
-            "the threshold is of scaled activations",
-            (Misread, "--reading thresholds-published"),
-            Some(&*long),
-            |at| llama_scope(at, &scaled, norm, median(&scaled)),
-        ),
-        case(
-            "Llama Scope",
-            "weights for activations as they are",
-            (Misread, "--reading without-scale"),
-            Some(&*long),
-            |at| {
-                let raw = folded(&of_long);
-                llama_scope(at, &raw, norm, median(&raw) / scale)
-            },
-        ),
-    ]
-}
-
-/// The verdict as docs/check.md calls it.
-fn called(judgement: Judgement) -> &'static str {
-    match judgement {
-        Judgement::Fits => "fits",
-        Judgement::Weak => "weak",
-        Judgement::Misread => "misread",
-        Judgement::Rows => "rows",
-        Judgement::Elsewhere => "elsewhere",
-        Judgement::Foreign => "does not belong",
-        Judgement::Sparsity => "L0",
-        Judgement::NotMeasured => "not measured",
-    }
-}
-
-#[test]
-fn misreadings_in_the_layouts_of_other_programs_are_named() {
-    let cases = cases();
-    let mut text = String::from("| layout | what is wrong | verdict | remedy |\n|---|---|---|---|\n");
-    let mut failures = String::new();
-    for case in &cases {
-        let remedy = case.check.remedy.as_deref().unwrap_or_default();
-        let good = case.check.judgement == case.judgement
-            && remedy.contains(case.remedy)
-            && (case.remedy.is_empty() || !remedy.is_empty());
-        if !good {
-            failures += &format!("{}, {}: {remedy}\n{}\n", case.layout, case.wrong, table(&case.check));
+    // The dictionary is in the folder itself, or in the only one inside.
+    let inside =
+        std::fs::read_dir(&out).unwrap().flatten().map(|entry| entry.path()).find(|path| path.is_dir());
+    let folder = inside.unwrap_or(out);
+    if !changes.is_empty() {
+        let path = folder.join(config);
+        let mut settings: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        for (key, value) in changes {
+            settings[*key] = value.clone();
         }
-        let shown = if case.remedy.is_empty() { String::new() } else { format!("`{}`", case.remedy) };
-        let verdict = called(case.check.judgement);
-        text += &format!("| {} | {} | {verdict} | {shown} |\n", case.layout, case.wrong);
+        std::fs::write(&path, settings.to_string()).unwrap();
     }
-    println!("{text}");
-    assert!(failures.is_empty(), "{failures}");
-    documented(&text);
+    folder
 }
 
-/// Random weights of the golden dictionaries belong to no rows, whatever their layout.
-#[test]
-fn random_dictionaries_of_all_formats_belong_to_nothing() {
-    let at = tempfile::tempdir().unwrap();
-    let whole = rows(&data(HOOK));
-    let narrow: Vec<f32> = whole.chunks_exact(D).flat_map(|row| row[..6].to_vec()).collect();
-    let narrow = crate::made::imported_as(at.path(), "narrow", &narrow, 6, None);
-    let mut measured = 0;
-    for folder in golden::folders() {
-        let source = golden::place(&folder);
-        let opened = sae::interop::dictionaries::open_path(&source).unwrap();
-        let sae::interop::dictionaries::Content::Dictionary(dictionary) = &opened.content else { continue };
-        if dictionary.target.is_some() {
-            continue;
-        }
-        let check = checked(&source, Some(&narrow));
-        assert_ne!(check.judgement, Judgement::Fits, "{}: {}", folder.display(), table(&check));
-        measured += 1;
-    }
-    assert!(measured >= 20, "{measured}");
+pub const SPARSIFY: (Format, &str) = (Format::Sparsify, "cfg.json");
+const LEARNING: (Format, &str) = (Format::DictionaryLearning, "config.json");
+
+fn sparsify(at: &Path, of: &Published<'_>) -> PathBuf {
+    exported(at, of.dictionary, of.hook, SPARSIFY, &[])
 }
 
-#[path = "../../../sae/tests/dictionaries/mod.rs"]
-mod golden;
+fn learning(at: &Path, of: &Published<'_>) -> PathBuf {
+    exported(at, of.dictionary, of.hook, LEARNING, &[])
+}
 
-fn documented(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/check.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).unwrap();
-    let (old, after) = rest.split_once(END).unwrap();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
-        return;
-    }
-    assert_eq!(old, table, "docs/check.md has a different table; UPDATE_DOCS=1 writes this one");
+/// The export folds the bias that our dictionaries subtract: it is given one of which that makes what is to be written.
+fn learning_jump(at: &Path, of: &Published<'_>) -> PathBuf {
+    let mut each = unfolded(of.dictionary);
+    // Thresholds of their own: one for all would be a BatchTopKSAE.
+    let mut own = thresholds(&each);
+    own[0] *= 1.0001;
+    each.selection = Selection::Threshold(own);
+    exported(at, &each, of.hook, LEARNING, &[])
+}
+
+/// A transcoder, as a set of the one layer.
+pub fn circuit_tracer(at: &Path, transcoder: &Dictionary, hook: &str) -> PathBuf {
+    let layer = hook.split('.').nth(1).unwrap();
+    let mut transcoder = transcoder.clone();
+    transcoder.target.as_mut().unwrap().hook = Some(format!("blocks.{layer}.hook_mlp_out"));
+    let folder = exported(at, &transcoder, hook, (Format::CircuitTracer, ""), &[]);
+    folder.join(format!("layer_{layer}.safetensors"))
 }

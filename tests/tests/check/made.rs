@@ -11,7 +11,7 @@ use sae::harvest::{self, HarvestConfig};
 use sae::interop::dictionaries::open_path;
 use sae::train::{self, Method, TrainConfig};
 use serde_json::Value;
-use storage::check::Check;
+use storage::check::{Check, Judgement};
 use storage::{Dataset, Dtype};
 use tests::{Chance, sae};
 
@@ -59,8 +59,14 @@ pub fn data(hook: &str) -> PathBuf {
 
 /// A dictionary of `data`, good enough to be told from a wrong one.
 pub fn trained(data: &Path, method: Method, d_sae: usize) -> Dictionary {
+    trained_on(data, method, d_sae, None)
+}
+
+/// The same, or a transcoder to the rows of `target`.
+pub fn trained_on(data: &Path, method: Method, d_sae: usize, target: Option<&Path>) -> Dictionary {
     let config = TrainConfig {
         method,
+        target: target.map(Path::to_owned),
         d_sae: Some(d_sae),
         k: 16,
         batch: 512,
@@ -98,7 +104,13 @@ pub fn published(dictionary: &Dictionary, hook: &str, changes: &[(&str, Value)])
 
 /// The check of what is in `folder`, on `data` or, without, on the embedded model.
 pub fn checked(folder: &Path, data: Option<&Path>) -> Check {
+    checked_at(folder, data, None)
+}
+
+/// The same, at `hook` whatever its files say.
+pub fn checked_at(folder: &Path, data: Option<&Path>, hook: Option<&str>) -> Check {
     let options = CheckOptions {
+        hook: hook.map(|hook| hook.parse().unwrap()),
         data: data.map(Path::to_owned),
         model: data.is_none().then_some(ModelSource::Default),
         ..CheckOptions::default()
@@ -168,4 +180,63 @@ pub fn drifting_and_centred(at: &Path, chance: &mut Chance) -> [PathBuf; 2] {
         row.iter_mut().for_each(|x| *x -= mean);
     }
     [imported(at, "raw", &raw), imported(at, "centred", &centred)]
+}
+
+/// The rows of [`HOOK`] in a basis of their own, as a model that was trained from different first weights has them.
+pub fn in_a_different_basis(at: &Path, chance: &mut Chance) -> PathBuf {
+    let basis: Vec<f32> = (0..D * D).map(|_| (chance.unit() - 0.5) as f32 * 0.3).collect();
+    let product = |row: &[f32], b: &[f32]| row.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    let whole = rows(&data(HOOK));
+    let other: Vec<f32> =
+        whole.chunks_exact(D).flat_map(|row| basis.chunks_exact(D).map(move |b| product(row, b))).collect();
+    imported(at, "other", &other)
+}
+
+/// A dataset of [`HOOK`] with the rows of BOS, which models make a hundred times as long as others.
+pub fn with_rows_of_bos(at: &Path) -> PathBuf {
+    let mut with_bos = rows(&data(HOOK));
+    let bos: Vec<f32> = with_bos[..D].iter().rev().map(|x| x * 100.0).collect();
+    with_bos.chunks_exact_mut(D).step_by(64).for_each(|row| row.copy_from_slice(&bos));
+    imported(at, "bos", &with_bos)
+}
+
+/// What the MLP of block 1 reads, without the gain of the norm: TransformerLens folds it into what reads it.
+pub fn norm_folded_away(at: &Path) -> PathBuf {
+    let mut rows = rows(&data("blocks.1.hook_resid_mid"));
+    for row in rows.chunks_exact_mut(D) {
+        let rms = (row.iter().map(|x| x * x).sum::<f32>() / D as f32).sqrt();
+        row.iter_mut().for_each(|x| *x /= rms);
+    }
+    imported(at, "folded", &rows)
+}
+
+/// The table of docs/check.md that is marked by `name`: written (`UPDATE_DOCS=1`) or compared.
+pub fn documented(name: &str, table: &str) {
+    let (begin, end) = (format!("<!-- table: {name} -->\n"), "<!-- end of the table -->\n");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/check.md");
+    // Tests that write different tables run at the same time.
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = LOCK.lock();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(&begin).unwrap();
+    let (old, after) = rest.split_once(end).unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(old, table, "docs/check.md has a different table; UPDATE_DOCS=1 writes this one");
+}
+
+/// The verdict as docs/check.md calls it.
+pub fn called(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Fits => "fits",
+        Judgement::Weak => "weak",
+        Judgement::Misread => "misread",
+        Judgement::Rows => "rows",
+        Judgement::Elsewhere => "elsewhere",
+        Judgement::Foreign => "does not belong",
+        Judgement::Sparsity => "L0",
+        Judgement::NotMeasured => "not measured",
+    }
 }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod golden;
 mod layouts;
 mod made;
+mod misreadings;
 
 use sae::dictionary::Selection;
 use sae::train::Method;
@@ -12,7 +14,8 @@ use storage::check::{Check, Judgement};
 use tests::{Chance, sae};
 
 use made::{
-    D, HOOK, checked, data, drifting_and_centred, imported, mean_norm, published, rows, table, topk, trained,
+    D, HOOK, checked, data, drifting_and_centred, imported, in_a_different_basis, mean_norm,
+    norm_folded_away, published, rows, table, topk, trained, with_rows_of_bos,
 };
 
 #[track_caller]
@@ -90,10 +93,7 @@ fn centred_weights() {
 #[test]
 fn rows_of_bos() {
     let at = tempfile::tempdir().unwrap();
-    let mut with_bos = rows(&data(HOOK));
-    let bos: Vec<f32> = with_bos[..D].iter().rev().map(|x| x * 100.0).collect();
-    with_bos.chunks_exact_mut(D).step_by(64).for_each(|row| row.copy_from_slice(&bos));
-    let with_bos = imported(at.path(), "bos", &with_bos);
+    let with_bos = with_rows_of_bos(at.path());
     let check = checked(published(topk(), HOOK, &[]).path(), Some(&with_bos));
     assert_eq!(check.judgement, Judgement::Rows, "{}", table(&check));
     assert!(check.remedy.as_deref().unwrap().contains("--norm-limit"), "{:?}", check.remedy);
@@ -104,12 +104,7 @@ fn rows_of_bos() {
 fn folded_norms() {
     let hook = "blocks.1.hook_mlp_in";
     let at = tempfile::tempdir().unwrap();
-    let mut rows = rows(&data("blocks.1.hook_resid_mid"));
-    for row in rows.chunks_exact_mut(D) {
-        let rms = (row.iter().map(|x| x * x).sum::<f32>() / D as f32).sqrt();
-        row.iter_mut().for_each(|x| *x /= rms);
-    }
-    let folded = imported(at.path(), "folded", &rows);
+    let folded = norm_folded_away(at.path());
     let folder = published(&trained(&folded, Method::Topk, 512), hook, &[]);
     let check = checked(folder.path(), None);
     assert_eq!(check.judgement, Judgement::Misread, "{}", table(&check));
@@ -134,13 +129,7 @@ fn a_wrong_hook_and_a_wrong_layer() {
 fn a_wrong_model() {
     let at = tempfile::tempdir().unwrap();
     let mut chance = Chance::new(3);
-    // The same rows in a basis of its own, as a model that was trained from different first weights has them.
-    let basis: Vec<f32> = (0..D * D).map(|_| (chance.unit() - 0.5) as f32 * 0.3).collect();
-    let other: Vec<f32> = rows(&data(HOOK))
-        .chunks_exact(D)
-        .flat_map(|row| basis.chunks_exact(D).map(|b| row.iter().zip(b).map(|(x, y)| x * y).sum::<f32>()))
-        .collect();
-    let other = imported(at.path(), "other", &other);
+    let other = in_a_different_basis(at.path(), &mut chance);
     let folder = published(&trained(&other, Method::Topk, 512), HOOK, &[]);
     assert_eq!(checked(folder.path(), Some(&other)).judgement, Judgement::Fits);
     let check = checked(folder.path(), None);

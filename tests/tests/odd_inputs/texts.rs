@@ -119,6 +119,8 @@ fn inputs(at: &Path) {
     folder(at);
     put("tokens.jsonl", br#"{"input_ids": [40, 41, 42, -100, 43], "attention_mask": [1, 1, 0, 1, 1]}"#);
     put("fractions.jsonl", br#"{"input_ids": [40, 41.5]}"#);
+    put("written.jsonl", br#"{"input_ids": "[40, 41, 42]"}"#);
+    put("semicolons.csv", b"text;split\nThe first.;train\n");
     put("mask.jsonl", br#"{"input_ids": [40, 41], "attention_mask": [1]}"#);
     put("beyond.jsonl", br#"{"input_ids": [40, 1000000]}"#);
     put("chat.jsonl", br#"{"messages": [{"role": "user", "content": "Hi"}]}"#);
@@ -172,7 +174,7 @@ pub fn table(at: &Path) -> Table {
     let tokens =
         Cell::Right("tokens that are neither masked nor negative", vec!["rows       3\n".to_owned()]);
     made.push(row("tokens with −100 and a mask", "tokens.jsonl", tokens, Cell::None));
-    let cases: [(&'static str, &str, &'static [&'static str]); 8] = [
+    let cases: [(&'static str, &str, &'static [&'static str]); 10] = [
         ("gzip that ends too early", "cut.jsonl.gz", &["cut.jsonl.gz", "cannot be read to its end"]),
         ("JSON lines whose last line is cut", "cut.jsonl", &["cut.jsonl", "line 3"]),
         ("CSV without a column of text", "columns.csv", &["its fields are prompt, answer", "--text-column"]),
@@ -182,6 +184,12 @@ pub fn table(at: &Path) -> Table {
             "tokens that are fractions",
             "fractions.jsonl",
             &["`input_ids` is a list of something other than whole numbers"],
+        ),
+        ("tokens that were written as a text", "written.jsonl", &["`input_ids` is text"]),
+        (
+            "CSV whose fields are divided by semicolons",
+            "semicolons.csv",
+            &["its fields are text;split", "commas divide fields"],
         ),
         ("a mask of a different length", "mask.jsonl", &["`attention_mask` is not as long as the tokens"]),
         ("a name without an ending", "/dev/null", &["has a name without an ending"]),

@@ -17,6 +17,8 @@ const TOKEN: u64 = 4;
 const LARGE: u64 = 1 << 20;
 /// Stretches of a text of which a share is held out, at least if it is long enough.
 const STRETCHES: u64 = 20;
+/// Bytes in which the end of a run of spaces is looked for. Tokenizers make few tokens of a run, and different ones of its parts.
+const RUN: usize = 4 << 20;
 
 /// How a file is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,22 +84,28 @@ pub(super) fn records(mut bytes: Box<dyn BufRead + Send>, path: &Path, plan: Pla
     Ok(Box::new(std::iter::from_fn(move || {
         let stretch = plan.stretch.unwrap_or(usize::MAX);
         // Enough to see whether what is left is a stretch of its own or the end of this one.
-        let wanted = stretch.saturating_mul(2);
-        if !ended && buffer.len() < wanted {
-            let room = (wanted - buffer.len()) as u64;
-            match bytes.by_ref().take(room).read_to_end(&mut buffer) {
-                Ok(read) => ended = (read as u64) < room,
-                Err(error) => {
-                    ended = true;
-                    buffer.clear();
-                    return Some(Err(damaged(&path, &error)));
+        let mut wanted = stretch.saturating_mul(2);
+        let at = loop {
+            if !ended && buffer.len() < wanted {
+                let room = (wanted - buffer.len()) as u64;
+                match bytes.by_ref().take(room).read_to_end(&mut buffer) {
+                    Ok(read) => ended = (read as u64) < room,
+                    Err(error) => {
+                        ended = true;
+                        buffer.clear();
+                        return Some(Err(damaged(&path, &error)));
+                    }
                 }
             }
-        }
+            match cut(&buffer, stretch) {
+                Cut::InRun(_) if !ended && wanted < RUN => wanted = wanted.saturating_mul(2),
+                Cut::At(at) | Cut::InRun(at) => break at,
+            }
+        };
         if buffer.is_empty() && number > 0 {
             return None;
         }
-        let rest = buffer.split_off(cut(&buffer, stretch));
+        let rest = buffer.split_off(at);
         let text = std::mem::replace(&mut buffer, rest);
         number += 1;
         let mut fields = vec![("text".to_owned(), Value::text(&text))];
@@ -113,22 +121,41 @@ pub(super) fn records(mut bytes: Box<dyn BufRead + Send>, path: &Path, plan: Pla
     })))
 }
 
+/// Where a stretch ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// Here.
+    At(usize),
+    /// Here if nothing follows: with more of the text, its last run of spaces may turn out to be longer.
+    InRun(usize),
+}
+
 /// Where the first stretch of `text` ends: at the end of a line, or of a word, or at least of a character,
-/// near `stretch` bytes.
-fn cut(text: &[u8], stretch: usize) -> usize {
+/// near `stretch` bytes; not inside a run of spaces, even if that takes far more bytes.
+fn cut(text: &[u8], stretch: usize) -> Cut {
     // No crumbs at the end.
-    if text.len() <= stretch.saturating_add(stretch / 2) {
-        return text.len();
+    let crumbs = stretch / 2;
+    if text.len() <= stretch.saturating_add(crumbs) {
+        return Cut::At(text.len());
     }
     let half = stretch / 2;
-    let last = |test: fn(&u8) -> bool| text[half..stretch].iter().rposition(test).map(|at| half + at + 1);
-    let line = last(|b| *b == b'\n');
-    // A space belongs to the word after it, for tokenizers, and a run of them stays together if it can.
+    let line = text[half..stretch].iter().rposition(|b| *b == b'\n').map(|at| half + at + 1);
+    // A space belongs to the word after it, for tokenizers, and a run of them stays together.
     let begins = |at: &usize| text[*at] == b' ' && text[at - 1] != b' ';
-    let blank = || last(|b| *b == b' ').map(|at| at - 1);
-    let word = || (half.max(1)..stretch).rev().find(begins).or_else(blank);
+    let word = || (half.max(1)..stretch).rev().find(begins);
+    if let Some(at) = line.or_else(word) {
+        return Cut::At(at);
+    }
+    if text[half..stretch].iter().all(|b| *b == b' ') {
+        let end = text[stretch..].iter().position(|b| *b != b' ').map(|at| stretch + at);
+        return match end {
+            Some(end) if text.len() - end >= crumbs => Cut::At(end - 1),
+            _ => Cut::InRun(text.len()),
+        };
+    }
+    let after_run = || (half.max(1)..stretch).rev().find(|&at| text[at] != b' ' && text[at - 1] == b' ');
     let character = || (stretch.saturating_sub(3)..=stretch).rev().find(|&at| text[at] & 0xC0 != 0x80);
-    line.or_else(word).or_else(character).unwrap_or(stretch)
+    Cut::At(after_run().map(|at| at - 1).or_else(character).unwrap_or(stretch))
 }
 
 /// Consecutive stretches of a text of about `stretch` bytes.
@@ -138,7 +165,7 @@ pub(super) fn stretches(text: &str, stretch: usize) -> impl Iterator<Item = &str
         if rest.is_empty() {
             return None;
         }
-        let at = cut(rest.as_bytes(), stretch);
+        let (Cut::At(at) | Cut::InRun(at)) = cut(rest.as_bytes(), stretch);
         let (first, other) = rest.split_at(at);
         rest = other;
         Some(first)
@@ -167,6 +194,34 @@ mod tests {
         assert!(stretches(&words, 1000).all(|part| part.starts_with(' ')));
         let apart = words.replace(' ', "         ");
         assert!(stretches(&apart, 1000).all(|part| part.starts_with("         word")));
+    }
+
+    #[test]
+    fn a_run_of_spaces_is_not_cut() {
+        let run = |n: usize| " ".repeat(n);
+        let end = " word".repeat(20_000);
+        for spaces in [70_000, 700_000, 3_000_000] {
+            let text = format!("begin{}{end}", run(spaces));
+            let plan = Plan { stretch: Some(STRETCH), every: None };
+            let bytes = std::io::Cursor::new(text.clone().into_bytes());
+            let read: Vec<String> = records(Box::new(bytes), Path::new("a.txt"), plan)
+                .unwrap()
+                .map(|record| match &record.unwrap().fields[0].1 {
+                    Value::Text { text, .. } => text.clone(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(read.concat(), text);
+            // Its last space belongs to the word after it.
+            assert_eq!(read[0], format!("begin{}", run(spaces)));
+            assert!(read[1..].iter().all(|part| part.starts_with(" word") && part.len() <= 100_000));
+            assert_eq!(stretches(&text, STRETCH).collect::<Vec<_>>(), read);
+        }
+        // A run without an end is cut some time.
+        let text = run(3 * RUN);
+        let plan = Plan { stretch: Some(STRETCH), every: None };
+        let bytes = std::io::Cursor::new(text.into_bytes());
+        assert!(records(Box::new(bytes), Path::new("a.txt"), plan).unwrap().count() >= 2);
     }
 
     #[test]

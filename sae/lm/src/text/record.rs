@@ -161,7 +161,7 @@ impl Report {
                 1 => "1 document is".to_owned(),
                 n => format!("{n} documents are"),
             };
-            lines.push(format!("{what} held out because of the name of their file or folder"));
+            lines.push(format!("{what} held out because of the name of a file or folder"));
         }
         if !self.files_without_text.is_empty() {
             lines.push(format!("files without text: {}", self.files_without_text.join(", ")));
@@ -241,7 +241,11 @@ impl Reading {
                 format!("; its fields are {}", self.fields.join(", "))
             };
             let candidates = options.candidates().join("`, `");
-            let what = format!("has no text in `{candidates}` ({}){fields}", reasons.join(", "));
+            let divided = match &self.fields[..] {
+                [only] if only.contains([';', '\t', '|']) => "; in .csv commas divide fields, in .tsv tabs",
+                _ => "",
+            };
+            let what = format!("has no text in `{candidates}` ({}){fields}{divided}", reasons.join(", "));
             let remedy =
                 "name the field of the text with --text-column; one inside a structure is OUTER.INNER";
             Error::format(&file.path, what).with_remedy(remedy)
@@ -261,9 +265,11 @@ fn content(record: &mut Record, options: &TextOptions, report: &mut Report) -> R
     for (i, name) in options.candidates().iter().enumerate() {
         // Of the default names `text` is for text alone: nobody means a list of numbers there as tokens.
         let any_kind = i > 0 || options.column.is_some();
+        // And `input_ids` and `messages` are not prose: numbers or messages that were written as a text are not read as one.
+        let may_be_text = i == 0;
         match record.take(name) {
             None => continue,
-            Some(Value::Text { text, replaced }) => {
+            Some(Value::Text { text, replaced }) if may_be_text => {
                 let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
                 if text.is_empty() {
                     return Err(EMPTY.to_owned());

@@ -66,6 +66,20 @@ pub fn wanted(name: &str) -> bool {
     std::env::var("SAE_FUZZ_READER").map_or(true, |reader| reader == name)
 }
 
+/// Panics inside libraries that a reader turns into errors print nothing: their messages would fill the screen, and the names of places
+/// in them cost more memory than any file. Those of the tests, and all in the one case of `SAE_FUZZ_CASE`, are printed.
+pub fn only_own_panics() {
+    if std::env::var_os("SAE_FUZZ_CASE").is_some() {
+        return;
+    }
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.location().is_none_or(|place| !place.file().contains("/registry/")) {
+            usual(panic);
+        }
+    }));
+}
+
 /// Files that are damaged, and what reading them may cost.
 pub struct Subject<'a> {
     /// For messages.
