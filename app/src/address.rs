@@ -1,6 +1,6 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` ·
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#truth` ·
 //! `RUN#matching=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
 //! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
 //! `DATASET#expert=2:11` (layer 2, expert 11) · `GRAPH#graph`
@@ -28,6 +28,11 @@ pub enum Place {
     },
     /// The features of a run in the plane.
     Map {
+        /// Folder of the run.
+        run: PathBuf,
+    },
+    /// What a run found of the made world that its rows come from.
+    Truth {
         /// Folder of the run.
         run: PathBuf,
     },
@@ -119,6 +124,7 @@ impl Place {
             Self::Curves { run }
             | Self::Features { run }
             | Self::Map { run }
+            | Self::Truth { run }
             | Self::Matching { run, .. }
             | Self::Feature { run, .. }
             | Self::Claim { run, .. }
@@ -143,6 +149,7 @@ impl Place {
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
             Self::Map { .. } => Self::Map { run: at },
+            Self::Truth { .. } => Self::Truth { run: at },
             Self::Matching { with, .. } => Self::Matching { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
             Self::Claim { feature, .. } => Self::Claim { run: at, feature },
@@ -192,6 +199,7 @@ impl fmt::Display for Place {
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
             Self::Map { run } => write!(f, "{}#map", run.display()),
+            Self::Truth { run } => write!(f, "{}#truth", run.display()),
             Self::Matching { run, with } => write!(f, "{}#matching={with}", run.display()),
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
             Self::Claim { run, feature } => write!(f, "{}#claim={feature}", run.display()),
@@ -267,6 +275,7 @@ impl Address {
             }
             None if place == "features" => Place::Features { run: path.clone() },
             None if place == "prompt" => Place::Prompt { run: path.clone(), feature: None },
+            None if place == "truth" => Place::Truth { run: path.clone() },
             None if place == "map" => Place::Map { run: path.clone() },
             None if place == "curves" => Place::Curves { run: path.clone() },
             None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
@@ -276,7 +285,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
+                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #truth, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph and #probes."
                 ));
             }
@@ -299,6 +308,7 @@ mod tests {
             Place::Claim { run: run.clone(), feature: 5 },
             Place::Curves { run: run.clone() },
             Place::Map { run: run.clone() },
+            Place::Truth { run: run.clone() },
             Place::Prompt { run: run.clone(), feature: None },
             Place::Prompt { run: run.clone(), feature: Some(9) },
             Place::Matching { run: run.clone(), with: "topk-4k".into() },

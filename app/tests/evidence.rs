@@ -160,7 +160,9 @@ fn the_next_step_is_a_button_that_runs_and_can_be_cancelled() {
     click(&mut window, "Index");
     wait_for(&mut window, "index: 40.0 %");
     wait_for_part(&mut window, "10 s left");
-    assert_eq!(common::arguments(dir.path()), [format!("index {} --json", run.display())]);
+    // The record of a copied run names the dataset that it was copied with: the command is told of the copy.
+    let (run, data) = (run.display(), folder.join("data"));
+    assert_eq!(common::arguments(dir.path()), [format!("index {run} --data {} --json", data.display())]);
     click(&mut window, "Cancel Index topk");
     wait_for_part(&mut window, "cancelled");
     assert!(window.query_by_label_contains("was not finished").is_none(), "to be cancelled is not a failure");

@@ -7,7 +7,7 @@ mod common;
 use app::address::Place;
 use app::shell::{App, FixedPicker, Options};
 use common::{
-    click, drag, facts, options, own_run, rows, run, wait, wait_for, wait_for_part, window, window_at,
+    click, data, drag, facts, options, own_run, rows, run, wait, wait_for, wait_for_part, window, window_at,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -441,4 +441,39 @@ fn without_explanations_a_page_says_how_to_get_some_and_a_damaged_source_is_name
     let mut window = open(&dir, Place::Feature { run, feature: 3 });
     wait_for_part(&mut window, "bad.parquet");
     wait_for_part(&mut window, "No rule reached F1 0.5");
+}
+
+#[test]
+fn the_map_is_coloured_by_kind_and_says_how_many_there_are_of_each() {
+    // The domain of most of a feature's strongest examples, straight from the tables.
+    let of_run = storage::Run::open(&run()).unwrap();
+    let examples = of_run.examples().unwrap().unwrap();
+    let documents = storage::Dataset::open(&data()).unwrap().table("documents").unwrap();
+    let documents: Vec<storage::documents::DocumentRow> =
+        storage::row::read(&documents, storage::Scan::default()).unwrap();
+    let mut of_domain = std::collections::BTreeMap::<String, usize>::new();
+    for feature in 0..FEATURES {
+        let mut counts = std::collections::BTreeMap::<String, usize>::new();
+        for example in storage::examples::read(&examples, feature).unwrap() {
+            let document = documents.iter().find(|row| row.document == example.document).unwrap();
+            if example.interval == 0 && !document.domain.is_empty() {
+                *counts.entry(document.domain.clone()).or_default() += 1;
+            }
+        }
+        let most = counts.values().max().copied();
+        if let Some((domain, _)) = counts.into_iter().find(|(_, n)| Some(*n) == most) {
+            *of_domain.entry(domain).or_default() += 1;
+        }
+    }
+    assert!(of_domain.len() > 1, "a test of nothing: {of_domain:?}");
+    let mut window = window_at(Some(Place::Map { run: run() }));
+    wait_for_part(&mut window, "Map of features: ");
+    click(&mut window, "Coloured by");
+    click(&mut window, "domain of its examples");
+    for (domain, features) in of_domain {
+        wait_for(&mut window, &format!("{domain} {features}"));
+    }
+    click(&mut window, "Coloured by");
+    click(&mut window, "score of its explanation");
+    wait_for_part(&mut window, "by rank: half are below");
 }

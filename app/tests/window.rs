@@ -167,6 +167,23 @@ fn a_run_whose_index_is_damaged_opens_and_says_what_is_wrong() {
     wait_for_part(&mut window, "cannot be read");
     wait_for_part(&mut window, "features.parquet");
     wait_for(&mut window, "Try again");
+    // The command that makes it again is a button, and nothing calls the run well.
+    wait_for(&mut window, "Index again");
+    wait_for_part(&mut window, "Copy command sae index");
+    wait_for(&mut window, "damaged");
+}
+
+#[test]
+fn a_feature_that_is_not_there_is_answered_with_those_that_are() {
+    let mut window = window_at(Some(Place::Feature { run: run(), feature: 99_999 }));
+    wait_for(&mut window, "There is no feature 99999");
+    let last = FEATURES - 1;
+    wait_for_part(&mut window, &format!("Its features are 0 to {last}."));
+    assert!(window.query_by_label("Try again").is_none(), "trying again cannot help");
+    click(&mut window, &format!("Feature {last}"));
+    wait(&mut window, "the last feature", |w| {
+        w.state().here() == Some(Place::Feature { run: run(), feature: last })
+    });
 }
 
 #[test]

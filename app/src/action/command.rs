@@ -41,6 +41,10 @@ pub enum Command {
     ShowMap,
     /// To the prompt of the run last looked at.
     ShowPrompt,
+    /// To the documents of the dataset last looked at.
+    ShowDocuments,
+    /// To the experts of the dataset last looked at.
+    ShowExperts,
     /// Save a picture of the pane in front.
     SavePicture,
     /// The same place a second time, at the right.
@@ -65,6 +69,8 @@ pub enum Command {
     ZoomOut,
     /// As designed.
     ZoomReset,
+    /// All keys.
+    Help,
 }
 
 /// The menus, in order.
@@ -76,11 +82,13 @@ pub enum Menu {
     Go,
     /// How the window looks.
     View,
+    /// Keys and the version.
+    Help,
 }
 
 impl Menu {
     /// All menus, from left to right.
-    pub const ALL: [Self; 3] = [Self::File, Self::Go, Self::View];
+    pub const ALL: [Self; 4] = [Self::File, Self::Go, Self::View, Self::Help];
 
     /// What stands in the bar.
     pub fn name(self) -> &'static str {
@@ -88,13 +96,14 @@ impl Menu {
             Self::File => "File",
             Self::Go => "Go",
             Self::View => "View",
+            Self::Help => "Help",
         }
     }
 }
 
 impl Command {
     /// All commands, in the order of the menus.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::OpenFolder,
         Self::Reload,
         Self::SavePicture,
@@ -114,6 +123,8 @@ impl Command {
         Self::ShowClaim,
         Self::ShowMap,
         Self::ShowPrompt,
+        Self::ShowDocuments,
+        Self::ShowExperts,
         Self::SplitRight,
         Self::NextTab,
         Self::PreviousTab,
@@ -125,6 +136,7 @@ impl Command {
         Self::ZoomIn,
         Self::ZoomOut,
         Self::ZoomReset,
+        Self::Help,
     ];
 
     /// Name in menus; `…` when it opens a dialog.
@@ -163,6 +175,9 @@ impl Command {
             Self::ShowPrompt => {
                 ("Prompt", "Type a text, see which features fire and what changing them does")
             }
+            Self::ShowDocuments => ("Documents", "The documents of the current dataset"),
+            Self::ShowExperts => ("Experts", "The experts of the current dataset"),
+            Self::Help => ("Keyboard shortcuts", "All keys, and the version of this program"),
             Self::SavePicture => ("Save picture…", "Save the current pane as a PNG image"),
             Self::SplitRight => ("Split right", "Open this place a second time, to the right"),
             Self::NextTab => ("Next tab", "The tab to the right of the current one"),
@@ -196,7 +211,10 @@ impl Command {
             | Self::ShowFeatures
             | Self::ShowClaim
             | Self::ShowMap
-            | Self::ShowPrompt => Menu::Go,
+            | Self::ShowPrompt
+            | Self::ShowDocuments
+            | Self::ShowExperts => Menu::Go,
+            Self::Help => Menu::Help,
             Self::SplitRight
             | Self::NextTab
             | Self::PreviousTab
@@ -229,6 +247,9 @@ impl Command {
             Self::ShowClaim => (CTRL, Key::Num5),
             Self::ShowMap => (CTRL, Key::Num3),
             Self::ShowPrompt => (CTRL, Key::Num4),
+            Self::ShowDocuments => (CTRL, Key::Num6),
+            Self::ShowExperts => (CTRL, Key::Num7),
+            Self::Help => (Modifiers::NONE, Key::F1),
             Self::SavePicture => (CTRL.plus(Modifiers::SHIFT), Key::S),
             Self::SplitRight => (CTRL, Key::Backslash),
             Self::NextTab => (CTRL, Key::PageDown),
@@ -266,7 +287,7 @@ impl Command {
 
     /// Whether its key is a bare letter or sign, which a text field would swallow.
     pub fn is_bare_key(self) -> bool {
-        self.shortcut().is_some_and(|s| s.modifiers.is_none() && s.logical_key != Key::F5)
+        self.shortcut().is_some_and(|s| s.modifiers.is_none() && !matches!(s.logical_key, Key::F1 | Key::F5))
     }
 }
 

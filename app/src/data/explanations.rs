@@ -65,6 +65,11 @@ impl Explanations {
         self.of(feature).first().map(|said| said.explanation.text.as_str())
     }
 
+    /// The score of the best text about `feature`: F1, or where it has none its largest score.
+    pub fn score(&self, feature: u32) -> Option<f32> {
+        self.of(feature).first().map(SourcedExplanation::rank).filter(|rank| rank.is_finite())
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

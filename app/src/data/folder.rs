@@ -120,6 +120,14 @@ impl Folder {
         self.dataset(self.links.get(run)?)
     }
 
+    /// That dataset, where it is not where the record of the run says: commands have to be told.
+    pub fn moved_data_of(&self, run: &Path) -> Option<PathBuf> {
+        let data = &self.data_of(run)?.path;
+        let named = Path::new(&self.run(run)?.info.as_ref().ok()?.dataset);
+        let as_named = [whole(named), whole(&run.join(named))];
+        (!as_named.contains(&whole(data))).then(|| data.clone())
+    }
+
     /// Finds the dataset of every run: as the run names it, or from its own folder when both were moved; else by its name, if
     /// there is one such of the same model and hook, or one next to the run.
     fn link(&mut self) {
@@ -329,6 +337,9 @@ mod tests {
             assert_eq!(of(run).as_deref(), Some("/x/data"), "{run}");
         }
         assert_eq!(of("/x/other"), None, "two of that name");
+        let moved = |run: &str| folder.moved_data_of(Path::new(run));
+        assert_eq!((moved("/x/named"), moved("/x/moved")), (None, None), "it is where the record says");
+        assert_eq!(moved("/x/gone"), Some("/x/data".into()));
         assert_eq!(folder.runs_on(Path::new("/x/data")).len(), 3);
     }
 }

@@ -4,6 +4,7 @@
 //! failure comes out as a [`Problem`] that names the file and the remedy.
 
 pub mod agreement;
+pub mod audit;
 pub mod claims;
 pub mod codes;
 pub mod dataset;
@@ -17,6 +18,7 @@ pub mod folder;
 pub mod graph;
 pub mod heads;
 pub mod history;
+pub mod kinds;
 pub mod matching;
 pub mod notes;
 pub mod plane;
@@ -25,9 +27,11 @@ pub mod routing;
 pub mod rows;
 pub mod run;
 pub mod search;
+pub mod truth;
 pub mod vocabulary;
 
 pub use agreement::Agreement;
+pub use audit::Audit;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
 pub use experts::{ExpertLoadRow, ExpertUsage, LayerUsage};
 pub use explanations::Explanations;
@@ -37,6 +41,7 @@ pub use features::{
 pub use firing::Firing;
 pub use folder::{DatasetEntry, Folder, GraphEntry, ProbesEntry, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
+pub use kinds::Kinds;
 pub use matching::Matching;
 pub use notes::Notes;
 pub use routing::{LayerRouting, Routing};

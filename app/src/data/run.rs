@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 pub use storage::metrics::MetricsColumns;
+pub use storage::task::{TaskFigure, TaskRecord, TaskResult};
 use storage::{Evaluation, RunRecord, RunStatus};
 
 use super::problem;
@@ -87,14 +88,22 @@ pub struct RunInfo {
     pub evaluation: Option<Evaluation>,
     /// The numbers of `evaluation/cett.json`.
     pub cett: Option<storage::cett::CettRecord>,
+    /// What its encoder loses, where that was measured.
+    pub audit: Option<super::Audit>,
+    /// What it is worth for tasks that are known.
+    pub tasks: Vec<TaskRecord>,
     /// Whether it has a feature index.
     pub indexed: bool,
+    /// Whether that index cannot be used; why is among the gaps.
+    pub index_broken: bool,
     /// Whether its features have places on a map.
     pub mapped: bool,
     /// Whether its features have explanations.
     pub explained: bool,
     /// Whether its features are joined with experts.
     pub joined: bool,
+    /// Whether it was scored against the made world that its rows come from.
+    pub scored: bool,
     /// Names of the comparisons in it.
     pub comparisons: Vec<String>,
     /// `train.toml` as it stands.
@@ -201,6 +210,9 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         gaps.push(problem(error));
         None
     });
+    let broken = broken_index(&run);
+    let index_broken = broken.is_some();
+    gaps.extend(broken);
     // The evaluation is on held-out text and counts for more than the last batch of training.
     let evaluated = evaluation.as_ref();
     let last = record.last.unwrap_or_default();
@@ -241,10 +253,17 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
             gaps.push(problem(error));
             None
         }),
-        indexed: run.features_dir().join("features.parquet").exists(),
+        audit: storage::audit::Audit::read(dir).unwrap_or_else(|error| {
+            gaps.push(problem(error));
+            None
+        }),
+        tasks: tasks(dir, &mut gaps),
+        indexed: run.features_dir().join(INDEX).exists(),
+        index_broken,
         mapped: run.features_dir().join(storage::map::FILE).exists(),
         explained: storage::explanations::sources(dir).is_ok_and(|sources| !sources.is_empty()),
         joined: run.features_dir().join("experts.parquet").exists(),
+        scored: super::truth::exists(dir),
         comparisons: comparisons(dir),
         train_toml,
         l0_by_threshold: record.thresholds.as_ref().map(|t| (t.l0_training, t.l0_threshold)),
@@ -257,6 +276,41 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
             None
         }),
         gaps,
+    })
+}
+
+/// The records of the tasks that the run in `dir` was measured on, by name.
+fn tasks(dir: &Path, gaps: &mut Vec<Problem>) -> Vec<TaskRecord> {
+    let files = std::fs::read_dir(dir.join(storage::evaluation::FOLDER)).into_iter().flatten().flatten();
+    let name = |file: std::fs::DirEntry| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        Some(name.strip_prefix("task-")?.strip_suffix(".json")?.to_owned())
+    };
+    let mut names: Vec<String> = files.filter_map(name).collect();
+    names.sort();
+    let mut read = |name: String| {
+        let record = TaskRecord::read(dir, &name).map_err(problem);
+        record.map_err(|problem| gaps.push(problem)).ok()
+    };
+    names.into_iter().filter_map(&mut read).collect()
+}
+
+/// The table of an index that all views of it begin with.
+const INDEX: &str = "features.parquet";
+
+/// Why the index of a run cannot be used, where there is one: its record or the foot of its table cannot be read.
+fn broken_index(run: &storage::Run) -> Option<Problem> {
+    if !run.features_dir().join(INDEX).exists() {
+        return None;
+    }
+    let found = match (run.features(), run.index()) {
+        (Err(error), _) | (_, Err(error)) => problem(error),
+        (_, Ok(None)) => Problem::new(format!("{} has no record of its feature index.", run.dir().display())),
+        _ => return None,
+    };
+    Some(Problem {
+        remedy: Some(format!("Make the index again: `sae index {}`.", run.dir().display())),
+        ..found
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 
 use egui::{Context, Frame, Margin, Panel, RichText, Ui};
 
+use super::help::Help;
 use super::palette::{self, Palette};
 use super::path_prompt::{PathAnswer, PathFor, PathPrompt};
 use super::{DesktopPicker, FolderPicker, Picked, Settings, SettingsFile, Workspace, tree};
@@ -15,6 +16,9 @@ use crate::theme::{self, space, tokens::height, tokens::size};
 use crate::training::Jobs;
 use crate::views::{Scene, welcome};
 use crate::widgets::notice;
+
+/// Width of the window under which the tree is narrow, so that what it leads to has room.
+const NARROW: f32 = 760.0;
 
 /// How the window is started.
 pub struct Options {
@@ -58,6 +62,7 @@ pub struct App {
     pub(super) jobs: Jobs,
     demo: welcome::Demo,
     pub(super) palette: Palette,
+    pub(super) help: Help,
     tree: tree::TreeState,
     pub(super) workspace: Option<Workspace>,
     pub(super) actions: Vec<Action>,
@@ -97,6 +102,7 @@ impl App {
             jobs: Jobs::default(),
             demo: welcome::Demo::find(),
             palette: Palette::default(),
+            help: Help::default(),
             tree: tree::TreeState::default(),
             workspace: None,
             actions: Vec::new(),
@@ -233,10 +239,10 @@ impl App {
 
     fn keys(&mut self, ctx: &Context) {
         let typing = ctx.egui_wants_keyboard_input();
-        let blocked = self.palette.is_open() || self.path_prompt.is_open();
+        let blocked = self.palette.is_open() || self.path_prompt.is_open() || self.help.is_open();
         for command in Command::ALL {
             let Some(shortcut) = command.shortcut() else { continue };
-            if (blocked && command != Command::Palette) || (command.is_bare_key() && typing) {
+            if (blocked && !matches!(command, Command::Palette | Command::Help)) || (command.is_bare_key() && typing) {
                 continue;
             }
             if ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
@@ -274,7 +280,10 @@ impl App {
         let here = self.here();
         if let (Some(folder), true) = (&folder, self.settings.tree) {
             let frame = Frame::new().fill(theme::palette(ui).side);
-            Panel::left("tree").frame(frame).default_size(248.0).size_range(160.0..=480.0).show(ui, |ui| {
+            let narrow = ui.available_width() < NARROW;
+            let (id, width, range) =
+                if narrow { ("narrow tree", 152.0_f32, 120.0_f32..=220.0) } else { ("tree", 248.0, 160.0..=480.0) };
+            Panel::left(id).frame(frame).default_size(width).size_range(range).show(ui, |ui| {
                 tree::show(ui, folder, &mut self.tree, here.as_ref(), &mut self.actions);
             });
         }
@@ -288,6 +297,7 @@ impl App {
             stores: self.workspace.as_ref().map(|workspace| &workspace.stores),
         };
         self.palette.show(ui.ctx(), scope, &mut self.actions);
+        self.help.show(ui.ctx());
         match self.path_prompt.show(ui.ctx()) {
             Some(PathAnswer::Path(PathFor::Open, folder)) => self.actions.push(Action::Open(folder)),
             Some(PathAnswer::Path(PathFor::Save, file)) => self.save_to(file),

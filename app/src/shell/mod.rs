@@ -6,6 +6,7 @@
 mod apply;
 mod files;
 mod frame;
+mod help;
 mod history;
 mod jobs;
 mod navigate;

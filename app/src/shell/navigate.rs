@@ -1,12 +1,13 @@
 //! From place to place: addresses, history, neighbours, tabs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use egui::Context;
 
 use super::frame::whole;
 use super::{App, Tabs};
 use crate::address::Place;
+use crate::data::DatasetEntry;
 
 impl App {
     /// Brings a place to the front.
@@ -76,6 +77,27 @@ impl App {
     pub(super) fn map(&self) -> Option<Place> {
         let features = self.features()?;
         features.folder().map(|run| Place::Map { run: run.to_owned() })
+    }
+
+    /// The dataset in front, or that of the run in front, or the first one.
+    fn dataset(&self, fits: impl Fn(&DatasetEntry) -> bool) -> Option<PathBuf> {
+        let folder = self.workspace.as_ref()?.folder.value()?;
+        let here = self.here();
+        let path = here.as_ref().and_then(Place::folder);
+        let near = path.and_then(|path| folder.dataset(path).or_else(|| folder.data_of(path)));
+        let found = near.filter(|data| fits(data)).or_else(|| folder.datasets.iter().find(|data| fits(data)));
+        found.map(|data| data.path.clone())
+    }
+
+    /// The documents of a dataset.
+    pub(super) fn documents(&self) -> Option<Place> {
+        self.dataset(|_| true).map(|dataset| Place::Dataset { dataset, document: None })
+    }
+
+    /// The experts of a dataset that has some.
+    pub(super) fn experts(&self) -> Option<Place> {
+        let has = |data: &DatasetEntry| data.info.as_ref().is_ok_and(|info| info.has_experts);
+        self.dataset(has).map(|dataset| Place::Experts { dataset })
     }
 
     /// To the claim about the feature in front.

@@ -131,18 +131,14 @@ impl Palette {
         self.chosen = self.chosen.min(entries.len().saturating_sub(1));
         let (down, up, enter) = ctx.input_mut(|i| {
             (
-                i.consume_key(Modifiers::NONE, Key::ArrowDown),
-                i.consume_key(Modifiers::NONE, Key::ArrowUp),
+                // A slow frame has several presses.
+                i.count_and_consume_key(Modifiers::NONE, Key::ArrowDown),
+                i.count_and_consume_key(Modifiers::NONE, Key::ArrowUp),
                 i.consume_key(Modifiers::NONE, Key::Enter),
             )
         });
         let before = self.chosen;
-        if down && self.chosen + 1 < entries.len() {
-            self.chosen += 1;
-        }
-        if up {
-            self.chosen = self.chosen.saturating_sub(1);
-        }
+        self.chosen = (self.chosen + down).min(entries.len().saturating_sub(1)).saturating_sub(up);
         let moved = self.chosen != before;
         self.entered |= enter;
         let mut done = (self.entered && !searching).then_some(self.chosen);
@@ -264,6 +260,9 @@ fn places_of_run(run: &RunEntry) -> Vec<Entry> {
         }
         if info.mapped {
             entries.push(entry(format!("Map of {name}"), Place::Map { run: path() }));
+        }
+        if info.scored {
+            entries.push(entry(format!("Truth of {name}"), Place::Truth { run: path() }));
         }
         entries.extend(info.comparisons.iter().map(|with| {
             let place = Place::Matching { run: path(), with: with.clone() };

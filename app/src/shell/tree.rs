@@ -136,20 +136,24 @@ fn show_run(
 ) -> bool {
     let curves = Place::Curves { run: run.path.clone() };
     let colour = match &run.info {
+        Ok(info) if !info.gaps.is_empty() => palette(ui).warning,
         Ok(info) => status_colour(ui, &info.status),
         Err(_) => palette(ui).error,
     };
     let (state, right) = match &run.info {
-        Ok(info) => (info.status.name(), info.fve.map(|fve| format!("FVE {fve:.3}")).unwrap_or_default()),
+        Ok(info) => {
+            let state = if info.gaps.is_empty() { info.status.name() } else { "damaged" };
+            (state, info.fve.map(|fve| format!("FVE {fve:.3}")).unwrap_or_default())
+        }
         Err(_) => ("unreadable", String::new()),
     };
     let hover = match &run.info {
-        Ok(info) => format!(
-            "{}\n{} · {} features · {state}",
-            run.path.display(),
-            method::name(&info.method),
-            format::count(info.d_sae)
-        ),
+        Ok(info) => {
+            let (method, features) = (method::name(&info.method), format::count(info.d_sae));
+            let mut said = format!("{}\n{method} · {features} features · {state}", run.path.display());
+            info.gaps.iter().for_each(|gap| said += &format!("\n{gap}"));
+            said
+        }
         Err(problem) => problem.to_string(),
     };
     let shown =
@@ -177,6 +181,11 @@ fn show_run(
         let hover = format!("The features of {} in a plane", run.name);
         let shown = Line { name: "Map", right: "", dot: None, indent: space::L, hover: &hover };
         line(ui, &shown, here, Place::Map { run: run.path.clone() }, actions);
+    }
+    if info.scored {
+        let hover = format!("What {} found of the made world that its rows come from", run.name);
+        let shown = Line { name: "Truth", right: "", dot: None, indent: space::L, hover: &hover };
+        line(ui, &shown, here, Place::Truth { run: run.path.clone() }, actions);
     }
     if info.status == Status::Finished {
         let hover = format!("Type a text and see which features of {} fire on it", run.name);

@@ -97,6 +97,9 @@ impl Workspace {
         }
         if let Some(tabs) = &mut self.tabs {
             tabs.logic(&mut Scene::new(&folder, &self.stores, jobs, now, actions), workers);
+            if let Some((run, feature)) = tabs.feature() {
+                self.stores.run_mut(&run).current = Some(feature);
+            }
         }
     }
 
@@ -130,7 +133,7 @@ impl Workspace {
     }
 }
 
-/// What a newcomer gets to see of a folder: the runs, the features of the first, the experts if there are
+/// What a newcomer gets to see of a folder: the runs, the features of the best, the experts if there are
 /// any; of a folder with nothing but graphs or probes, the first.
 fn first_places(folder: &Folder) -> Vec<Place> {
     let mut places = Vec::new();
@@ -140,8 +143,9 @@ fn first_places(folder: &Folder) -> Vec<Place> {
     if !folder.runs.is_empty() || (folder.datasets.is_empty() && first_other.is_none()) {
         places.push(Place::Runs);
     }
-    let indexed = folder.runs.iter().find(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
-    places.extend(indexed.map(|r| Place::Features { run: r.path.clone() }));
+    // The run that the table of runs begins with.
+    let best = crate::views::runs::best(folder).filter(|r| r.info.as_ref().is_ok_and(|i| i.indexed));
+    places.extend(best.map(|r| Place::Features { run: r.path.clone() }));
     let with_experts = folder.datasets.iter().find(|d| d.info.as_ref().is_ok_and(|i| i.has_experts));
     places.extend(with_experts.map(|d| Place::Experts { dataset: d.path.clone() }));
     if places.is_empty() {

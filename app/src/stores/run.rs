@@ -37,6 +37,8 @@ pub struct RunStore {
     pub map: Request<Points>,
     /// The features that were selected on the map.
     pub selection: Selection,
+    /// The feature that was in front last.
+    pub current: Option<u32>,
     /// Its model for typed texts, as long as a view holds it.
     pub engine: EngineOfRun,
     /// The model once it is loaded.

@@ -20,28 +20,45 @@ pub struct Job {
     pub arguments: Vec<OsString>,
     /// A folder that it makes and that is to be opened afterwards; else what is open is read again.
     pub opens: Option<PathBuf>,
+    /// The run whose dataset it reads, where the record of the run says.
+    reads_data_of: Option<PathBuf>,
 }
 
 impl Job {
     fn new(title: String, arguments: &[&str], folders: &[&Path]) -> Self {
         let mut all: Vec<OsString> = arguments.iter().map(Into::into).collect();
         all.extend(folders.iter().map(|folder| folder.as_os_str().to_owned()));
-        Self { title, arguments: all, opens: None }
+        Self { title, arguments: all, opens: None, reads_data_of: None }
+    }
+
+    /// As [`Job::new`], of a job that reads the dataset of a run.
+    fn with_data(title: String, arguments: &[&str], run: &Path) -> Self {
+        Self { reads_data_of: Some(run.to_owned()), ..Self::new(title, arguments, &[run]) }
+    }
+
+    /// The same job, told where the dataset of its run lies. `moved` gives the dataset of a run where it is not where the record of the
+    /// run says.
+    #[must_use]
+    pub fn told(mut self, moved: impl FnOnce(&Path) -> Option<PathBuf>) -> Self {
+        if let Some(data) = self.reads_data_of.take().and_then(|run| moved(&run)) {
+            self.arguments.extend(["--data".into(), data.into_os_string()]);
+        }
+        self
     }
 
     /// Builds the feature index of a run.
     pub fn index(run: &Path) -> Self {
-        Self::new(format!("Index {}", name(run)), &["index"], &[run])
+        Self::with_data(format!("Index {}", name(run)), &["index"], run)
     }
 
     /// Evaluates a run on held-out text.
     pub fn evaluate(run: &Path) -> Self {
-        Self::new(format!("Evaluate {}", name(run)), &["evaluate"], &[run])
+        Self::with_data(format!("Evaluate {}", name(run)), &["evaluate"], run)
     }
 
     /// Explains the features of a run by rules.
     pub fn explain(run: &Path) -> Self {
-        Self::new(format!("Explain {}", name(run)), &["explain"], &[run])
+        Self::with_data(format!("Explain {}", name(run)), &["explain"], run)
     }
 
     /// Lays out the features of a run in a plane.
@@ -51,7 +68,7 @@ impl Job {
 
     /// Joins the features of a run with the experts that its tokens went to.
     pub fn join_experts(run: &Path) -> Self {
-        Self::new(format!("Join experts of {}", name(run)), &["experts", "--features"], &[run])
+        Self::with_data(format!("Join experts of {}", name(run)), &["experts", "--features"], run)
     }
 
     /// Counts how the experts of a dataset are used.
@@ -62,6 +79,11 @@ impl Job {
     /// Looks for the features of a run in a different one.
     pub fn match_with(run: &Path, other: &Path) -> Self {
         Self::new(format!("Match {} with {}", name(run), name(other)), &["match"], &[run, other])
+    }
+
+    /// Scores a run against the made world that its rows come from.
+    pub fn score_truth(run: &Path) -> Self {
+        Self::new(format!("Score {}", name(run)), &["synth", "score"], &[run])
     }
 
     /// Makes the run `out` of a dictionary of a different program.
@@ -185,8 +207,12 @@ mod tests {
     #[test]
     fn a_job_is_what_a_person_would_type() {
         assert_eq!(Job::index(Path::new("a run")).line(), "sae index 'a run'");
+        let moved = Job::index(Path::new("topk")).told(|run| Some(run.with_file_name("data")));
+        assert_eq!(moved.line(), "sae index topk --data data");
+        assert_eq!(Job::map(Path::new("topk")).told(|_| Some("data".into())).line(), "sae map topk");
         assert_eq!(Job::join_experts(Path::new("topk")).line(), "sae experts --features topk");
         assert_eq!(Job::match_with(Path::new("a"), Path::new("b")).line(), "sae match a b");
+        assert_eq!(Job::score_truth(Path::new("topk")).line(), "sae synth score topk");
         let import = Job::import(Path::new("gpt2/params.npz"), Path::new("here/params-run"));
         assert_eq!(import.line(), "sae import dictionary gpt2/params.npz --out here/params-run");
         assert_eq!(import.opens, Some("here/params-run".into()));

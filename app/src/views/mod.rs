@@ -19,6 +19,7 @@ pub mod probes;
 pub mod prompt;
 pub mod runs;
 mod scene;
+pub mod truth;
 pub mod welcome;
 
 pub use scene::Scene;
@@ -78,6 +79,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Claim { run, feature } => Box::new(claim::ClaimView::new(run, *feature)),
         Place::Graph { graph } => Box::new(graph::GraphView::new(graph)),
         Place::Probes { probes } => Box::new(probes::ProbesView::new(probes)),
+        Place::Truth { run } => Box::new(truth::TruthView::new(run)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Matching { run, with } => Box::new(matching::MatchingView::new(run, with)),
         Place::Feature { run, .. } | Place::Example { run, .. } => {

@@ -30,6 +30,18 @@ pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> CommandCl
     asked
 }
 
+/// As [`offer`], with the command below the button: for the middle of a pane.
+pub fn offer_below(ui: &mut Ui, name: &str, command: &str, running: bool) -> CommandClick {
+    let mut asked = CommandClick::default();
+    let button = ui.add_enabled(!running, Button::new(name));
+    asked.run = button.on_hover_text(format!("Runs `{command}` next to the window")).clicked();
+    if running {
+        super::notice::busy(ui, 16.0);
+    }
+    asked.copy = self::command(ui, command);
+    asked
+}
+
 /// A command with its paths cut to their last part: where folders lie is known, and long.
 fn short(command: &str) -> String {
     let word = |word: &str| match word.rsplit_once('/') {

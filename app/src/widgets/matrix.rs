@@ -25,8 +25,8 @@ pub struct Matrix<'a> {
     pub column_name: &'a dyn Fn(usize) -> String,
     /// Ground of a cell; `None` where there is nothing.
     pub colour: &'a dyn Fn(usize, usize) -> Option<Color32>,
-    /// Cells with a line through them.
-    pub crossed: &'a dyn Fn(usize, usize) -> bool,
+    /// Cells with lines through them.
+    pub hatched: &'a dyn Fn(usize, usize) -> bool,
     /// A row with a frame around it.
     pub row: Option<usize>,
     /// Room for the names of rows.
@@ -74,6 +74,8 @@ impl Grid {
 
 /// Room below the cells for the names of columns.
 const FOOT: f32 = 18.0;
+/// Distance of the lines of a hatched cell.
+const HATCH: f32 = 6.0;
 
 impl Matrix<'_> {
     /// Draws it.
@@ -130,7 +132,7 @@ impl Matrix<'_> {
         let painter = ui.painter();
         let gap = if grid.cell.min_elem() >= 8.0 { 0.5 } else { 0.0 };
         let mut mesh = Mesh::default();
-        let mut crosses = Vec::new();
+        let mut hatched = Vec::new();
         let clip = ui.clip_rect();
         for row in 0..self.rows {
             let line = grid.rect((row, 0));
@@ -142,15 +144,15 @@ impl Matrix<'_> {
                 if let Some(colour) = (self.colour)(row, column) {
                     mesh.add_colored_rect(cell, colour);
                 }
-                if (self.crossed)(row, column) {
-                    crosses.push(cell);
+                if (self.hatched)(row, column) {
+                    hatched.push(cell);
                 }
             }
         }
         painter.add(mesh);
-        for cell in crosses {
-            painter.line_segment([cell.left_top(), cell.right_bottom()], Stroke::new(1.0, p.error));
-        }
+        hatched
+            .into_iter()
+            .for_each(|cell| hatch(&painter.with_clip_rect(cell.intersect(clip)), cell, p.weak));
         let font = FontId::proportional(size::SMALL);
         let every = |room: f32, cell: f32| (room / cell).ceil().max(1.0) as usize;
         for row in (0..self.rows).step_by(every(14.0, grid.cell.y)) {
@@ -168,6 +170,16 @@ impl Matrix<'_> {
             let frame = grid.rect((row, 0)).union(grid.rect((row, self.columns.max(1) - 1))).expand(1.0);
             painter.rect_stroke(frame, 2.0, Stroke::new(1.0, p.accent), StrokeKind::Outside);
         }
+    }
+}
+
+/// Lines that fall to the left, over a whole cell.
+fn hatch(painter: &egui::Painter, cell: Rect, colour: Color32) {
+    let mut x = cell.left() + HATCH / 2.0;
+    while x < cell.right() + cell.height() {
+        let ends = [pos2(x, cell.top()), pos2(x - cell.height(), cell.bottom())];
+        painter.line_segment(ends, Stroke::new(1.0, colour));
+        x += HATCH;
     }
 }
 

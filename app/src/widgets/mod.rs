@@ -13,6 +13,7 @@ pub mod reading;
 pub mod rule;
 pub mod scatter;
 pub mod sheet;
+pub mod side;
 pub mod star;
 pub mod table;
 pub mod text;

@@ -38,6 +38,12 @@ pub fn empty(ui: &mut Ui, what: &str, how: &str) {
 /// A failure in the middle of a pane. True when the person wants to try again.
 pub fn problem(ui: &mut Ui, title: &str, problem: &Problem) -> bool {
     let mut again = false;
+    problem_with(ui, title, problem, |ui| again = ui.add(Button::new("Try again")).clicked());
+    again
+}
+
+/// A failure in the middle of a pane, with what can be done about it.
+pub fn problem_with(ui: &mut Ui, title: &str, problem: &Problem, remedies: impl FnOnce(&mut Ui)) {
     centred(ui, |ui| {
         ui.label(RichText::new(title).size(size::HEADING).color(palette(ui).error));
         ui.add_space(space::XS);
@@ -46,9 +52,8 @@ pub fn problem(ui: &mut Ui, title: &str, problem: &Problem) -> bool {
             ui.label(RichText::new(remedy).color(palette(ui).weak));
         }
         ui.add_space(space::M);
-        again = ui.add(Button::new("Try again")).clicked();
+        remedies(ui);
     });
-    again
 }
 
 /// A failure in one line, for places that still show the previous value.
@@ -93,7 +98,7 @@ pub fn status_dot(ui: &mut Ui, colour: Color32, name: &str) {
     response.on_hover_text(name);
 }
 
-/// Running: a triangle. Stopped: two bars. Silent: a ring. Failed or not to be read: a cross. All else is well: a disc.
+/// Running: a triangle. Stopped: two bars. Silent: a ring. Damaged: a triangle. Failed or not to be read: a cross. All else is well: a disc.
 fn sign(ui: &Ui, at: egui::Pos2, colour: Color32, name: &str) {
     let painter = ui.painter();
     let stroke = Stroke::new(1.75, colour);
@@ -109,6 +114,10 @@ fn sign(ui: &Ui, at: egui::Pos2, colour: Color32, name: &str) {
         }
         "silent" => {
             painter.circle_stroke(at, 3.0, stroke);
+        }
+        "damaged" => {
+            let corners = [vec2(0.0, -4.5), vec2(4.5, 3.5), vec2(-4.5, 3.5)].map(|d| at + d);
+            painter.add(Shape::closed_line(corners.to_vec(), stroke));
         }
         "failed" | "unreadable" | "cannot be opened" => {
             for (a, b) in [(-3.0, 3.0), (3.0, -3.0)] {

@@ -16,6 +16,8 @@ use crate::theme::palette;
 
 /// Points in view up to which each is drawn for itself.
 const SINGLE: usize = 4000;
+/// Points in view up to which there is room for words at each.
+const NAMED: usize = 60;
 /// Side of a cell, in points of the screen.
 const CELL: f32 = 3.0;
 /// How far a picture goes beyond what is seen, on each side: what a quick hand uncovers before the next one
@@ -45,7 +47,7 @@ pub struct Cloud<'a> {
 }
 
 /// What the pointer did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Interaction {
     /// The point under the pointer.
     pub hovered: Option<usize>,
@@ -53,6 +55,16 @@ pub struct Interaction {
     pub clicked: Option<usize>,
     /// The corners of what was surrounded, in the plane.
     pub lasso: Option<Vec<[f32; 2]>>,
+    /// The points in view with their places on the screen, where there are few.
+    pub few: Vec<(usize, Pos2)>,
+    /// Where the cloud was drawn.
+    pub rect: Rect,
+}
+
+impl Default for Interaction {
+    fn default() -> Self {
+        Self { hovered: None, clicked: None, lasso: None, few: Vec::new(), rect: Rect::NOTHING }
+    }
 }
 
 /// What of the plane is seen, and what was drawn of it last.
@@ -135,7 +147,7 @@ impl Scatter {
             WidgetInfo::labeled(Role::Image, true, format!("{}: {} points", cloud.name, cloud.plane.len()))
         });
         ui.painter().rect_filled(rect, 2.0, p.well);
-        let mut asked = Interaction::default();
+        let mut asked = Interaction { rect, ..Interaction::default() };
         let Some(all) = whole(cloud.plane, rect, cloud.square) else { return asked };
         let mut view = self.view.unwrap_or(all);
         self.moved(ui, &response, rect, &mut view);
@@ -149,6 +161,12 @@ impl Scatter {
         self.points(ui, cloud, key);
         let painter = ui.painter().with_clip_rect(rect);
         let places = cloud.plane.places();
+        if let Some((of, few)) = &self.few
+            && *of == key
+            && few.len() <= NAMED
+        {
+            asked.few = few.iter().map(|i| (*i, to_screen(places[*i], rect, view))).collect();
+        }
         for i in cloud.ringed {
             if let Some(place) = places.get(*i) {
                 painter.circle_stroke(to_screen(*place, rect, view), 6.0, Stroke::new(2.0, p.accent));

@@ -169,3 +169,39 @@ fn features_stand_by_tokens_with_the_loss_under_each() {
     wait_for(window, "KL after it");
     wait_for(window, "loss, change");
 }
+
+#[test]
+fn a_phrase_of_the_text_finds_the_features_that_fire_on_it() {
+    let mut window = prompt(None);
+    read(&mut window, "Prompt", TEXT);
+    let prompter = prompter();
+    let reading = prompter.read(TEXT).unwrap();
+    wait_for_part(&mut window, "more features");
+    window.get_by_label("Find among the features of the text").focus();
+    window.run_steps(2);
+    window.get_by_label("Find among the features of the text").type_text("COURT held");
+    // The tokens that the phrase lies on, by the bytes of all.
+    let texts: Vec<String> = reading.tokens.iter().map(|token| prompter.token_text(*token)).collect();
+    let start = texts.concat().find("court held").unwrap();
+    let mut at = 0;
+    let mut on = Vec::new();
+    for (token, text) in texts.iter().enumerate() {
+        let (from, to) = (at, at + text.len());
+        at = to;
+        if from < start + "court held".len() && to > start {
+            on.push(token);
+        }
+    }
+    let mut fire: Vec<u32> = on
+        .iter()
+        .flat_map(|token| {
+            let codes = &reading.codes;
+            codes.features[codes.offsets[*token]..codes.offsets[token + 1]].to_vec()
+        })
+        .collect();
+    fire.sort_unstable();
+    fire.dedup();
+    assert!(on.len() > 1 && !fire.is_empty(), "a test of nothing");
+    wait_for_part(&mut window, &format!("{} tokens found", on.len()));
+    wait_for_part(&mut window, &format!("{} of ", fire.len()));
+}

@@ -191,6 +191,7 @@ impl Consequence {
             chosen: Some(self.token.unwrap_or(here)),
             first: Some(known.feature),
             order: self.order,
+            find: "",
         };
         let GridClick { follow, change, token, more } = grid.show(ui, self.all);
         wanted.follow = follow;

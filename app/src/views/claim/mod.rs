@@ -445,7 +445,11 @@ impl View for ClaimView {
         let problem: Option<Problem> =
             self.page.problem(&self.feature).or_else(|| self.firings.problem(&self.feature)).cloned();
         if let Some(problem) = problem {
-            if notice::problem(ui, &format!("Feature {} cannot be shown", self.feature), &problem) {
+            if scene.no_such_feature(ui, &self.run, self.feature) {
+                return;
+            }
+            let remedy = scene.index_of(&self.run);
+            if scene.problem(ui, &format!("Feature {} cannot be shown", self.feature), &problem, [remedy]) {
                 (self.page, self.firings) = (KeyedRequest::default(), KeyedRequest::default());
             }
             return;

@@ -23,10 +23,15 @@ use crate::data::{DatasetInfo, DocumentRow, Documents, Vocabulary, codes, routin
 use crate::load::{KeyedRequest, Lane, Workers};
 use crate::stores::Need;
 use crate::theme::{palette, space};
+use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, notice, reading};
 
 /// Below this width the token's panel goes away while nothing is chosen.
 const NARROW: f32 = 900.0;
+/// From this width on the list stands next to the text.
+const BOTH: f32 = 660.0;
+/// What is known of the chosen token.
+const TOKEN: SidePanel = SidePanel { id: "token", width: 320.0, range: (240.0, 560.0) };
 
 /// What the left side shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -304,19 +309,27 @@ impl View for DatasetView {
         }
         let side = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
         let wide = ui.available_width() >= NARROW;
-        Panel::left("dataset facts").frame(side).default_size(340.0).size_range(260.0..=560.0).show(
-            ui,
-            |ui| {
+        let both = ui.available_width() >= BOTH;
+        if !both && self.document.is_none() && problem.is_none() {
+            // There is room for one of both: the list, until a document is chosen.
+            Frame::new().inner_margin(Margin::same(space::M as i8)).show(ui, |ui| {
                 self.left(ui, info, documents.as_deref(), &vocabulary, scene);
-            },
-        );
-        if let Some(row) = row.as_ref().filter(|_| wide || self.token.is_some()) {
-            Panel::right("token").frame(side).default_size(320.0).size_range(240.0..=560.0).show(ui, |ui| {
-                self.right(ui, row, &vocabulary, scene);
             });
+            return;
+        }
+        if both {
+            let panel =
+                Panel::left("dataset facts").frame(side).default_size(340.0).size_range(260.0..=560.0);
+            panel.show(ui, |ui| self.left(ui, info, documents.as_deref(), &vocabulary, scene));
+        }
+        if let Some(row) = row.as_ref().filter(|_| wide || self.token.is_some()) {
+            TOKEN.show(ui, side, |ui| self.right(ui, row, &vocabulary, scene));
         }
         let margin = Margin::symmetric(space::L as i8, space::M as i8);
         Frame::new().inner_margin(margin).show(ui, |ui| {
+            if !both && ui.button("All documents").clicked() {
+                scene.go(Place::Dataset { dataset: self.dataset.clone(), document: None });
+            }
             if let Some(problem) = &problem {
                 if notice::problem(ui, "The documents cannot be read", problem) {
                     scene.act(Action::Retry(Need::Documents(self.dataset.clone())));

@@ -57,6 +57,8 @@ pub struct Grid<'a> {
     pub first: Option<u32>,
     /// What rows are ordered by.
     pub order: RowOrder,
+    /// What is looked for: the number of a feature, words of its name, or a phrase of the text. Empty: nothing.
+    pub find: &'a str,
 }
 
 /// What the person does.
@@ -126,9 +128,38 @@ impl Grid<'_> {
         }
     }
 
+    /// The tokens of the range that the phrase that is looked for lies on, whatever the case.
+    fn found_tokens(&self) -> Vec<bool> {
+        let tokens = &self.reading.tokens[self.range.clone()];
+        let shown: Vec<String> =
+            self.vocabulary.in_context(tokens).iter().map(|t| t.to_lowercase()).collect();
+        phrase(&shown, &self.find.to_lowercase())
+    }
+
+    /// Keeps the rows that answer what is looked for: by number or name, or because they fire on one of the `found` tokens.
+    fn keep_found(&self, rows: &mut Vec<FeatureRow>, found: &[bool]) {
+        let text = self.find.trim().to_lowercase();
+        let number = text.parse::<u32>().ok();
+        let fires = |row: &FeatureRow| row.fires.iter().any(|(token, _)| found[token - self.range.start]);
+        rows.retain(|row| {
+            number == Some(row.feature)
+                || fires(row)
+                || (self.name)(row.feature).to_lowercase().contains(&text)
+        });
+    }
+
     /// Draws it: `all` rows or the strongest.
     pub fn show(&self, ui: &mut Ui, all: bool) -> GridClick {
         let mut rows = self.rows();
+        let looks = !self.find.trim().is_empty();
+        let found = if looks { self.found_tokens() } else { Vec::new() };
+        if looks {
+            let before = rows.len();
+            self.keep_found(&mut rows, &found);
+            let tokens = found.iter().filter(|found| **found).count();
+            let words = format!("{} of {before} features, {tokens} tokens found", rows.len());
+            ui.label(RichText::new(words).size(size::SMALL).color(palette(ui).weak));
+        }
         let total = rows.len();
         if !all {
             rows.truncate(ROWS);
@@ -157,7 +188,7 @@ impl Grid<'_> {
                 }
             });
             let area = ScrollArea::horizontal().id_salt("grid").auto_shrink([false, true]);
-            area.show(ui, |ui| self.cells(ui, &rows, &under, height, &mut click));
+            area.show(ui, |ui| self.cells(ui, &rows, (&under, &found), height, &mut click));
         });
         if total > ROWS {
             let rest = total - ROWS;
@@ -254,7 +285,7 @@ impl Grid<'_> {
         &self,
         ui: &mut Ui,
         rows: &[FeatureRow],
-        under: &[(&'static str, &'static str, Vec<Option<f32>>)],
+        (under, found): (&[(&'static str, &'static str, Vec<Option<f32>>)], &[bool]),
         height: f32,
         click: &mut GridClick,
     ) {
@@ -283,6 +314,9 @@ impl Grid<'_> {
             let cell = line(rect.top(), i);
             let chosen = self.chosen == Some(self.range.start + i);
             let painter = painter.with_clip_rect(cell.intersect(ui.clip_rect()));
+            if found.get(i) == Some(&true) {
+                painter.rect_filled(cell.shrink(1.0), 2.0, p.selection);
+            }
             let color = if chosen { p.accent } else { p.strong };
             painter.text(cell.center(), Align2::CENTER_CENTER, token, FontId::monospace(size::MONO), color);
         }
@@ -368,5 +402,40 @@ impl Grid<'_> {
                 ),
             }));
         }
+    }
+}
+
+/// Which of consecutive `texts` an occurrence of `needle` in all of them together lies on. Spaces around it do not count.
+fn phrase(texts: &[String], needle: &str) -> Vec<bool> {
+    let needle = needle.trim();
+    let mut found = vec![false; texts.len()];
+    if needle.is_empty() {
+        return found;
+    }
+    let whole = texts.concat();
+    let mut ends = Vec::with_capacity(texts.len());
+    texts.iter().for_each(|text| ends.push(ends.last().copied().unwrap_or(0) + text.len()));
+    for (start, part) in whole.match_indices(needle) {
+        let first = ends.partition_point(|end| *end <= start);
+        let last = ends.partition_point(|end| *end < start + part.len());
+        found.iter_mut().take(last + 1).skip(first).for_each(|found| *found = true);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::phrase;
+
+    #[test]
+    fn a_phrase_lies_on_every_token_that_has_a_part_of_it() {
+        let texts = ["the", " su", "preme", " court", " of", " the"].map(str::to_owned);
+        let at = |needle: &str| -> Vec<usize> {
+            phrase(&texts, needle).iter().enumerate().filter_map(|(i, found)| found.then_some(i)).collect()
+        };
+        assert_eq!(at("supreme court"), [1, 2, 3]);
+        assert_eq!(at(" the "), [0, 5]);
+        assert_eq!(at("em"), [2]);
+        assert!(at("courts").is_empty() && at("  ").is_empty());
     }
 }

@@ -97,7 +97,7 @@ fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, a
         colour: &|domain, expert| {
             at(domain, expert).and_then(ratio).map(|ratio| p.diverging(doublings(ratio)))
         },
-        crossed: &|domain, expert| at(domain, expert).is_some_and(|row| row.count == 0),
+        hatched: &|domain, expert| at(domain, expert).is_some_and(|row| row.count == 0),
         row: None,
         names: (longest.min(18) as f32 * 6.6 + 16.0).max(48.0),
         cell: (vec2(5.0, 16.0), vec2(44.0, 28.0)),

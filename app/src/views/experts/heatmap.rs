@@ -4,6 +4,7 @@ use egui::{Ui, vec2};
 
 use super::{Interaction, doublings, doublings_legend, explain};
 use crate::data::ExpertUsage;
+use crate::data::experts::DEAD_SHARE;
 use crate::theme::{palette, space};
 use crate::widgets::format;
 use crate::widgets::matrix::Matrix;
@@ -12,7 +13,7 @@ use crate::widgets::matrix::Matrix;
 pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usize, asked: &mut Interaction) {
     explain(
         ui,
-        "Share of its layer's slots against a uniform share. A line through a cell: never chosen. Click a cell for the \
+        "Share of its layer's slots against a uniform share. Hatched: dead, under 0.1 % of the slots. Click a cell for the \
          expert, a layer's name for the layer.",
     );
     let p = palette(ui);
@@ -29,10 +30,10 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
         row_name: &|row| format!("layer {}", usage.layers[row].balance.layer),
         column_name: &|expert| expert.to_string(),
         colour: &|row, expert| ratio(row, expert).map(|ratio| p.diverging(doublings(ratio))),
-        crossed: &|row, expert| load(row, expert).is_some_and(|load| load.tokens == 0),
+        hatched: &|row, expert| load(row, expert).is_some_and(|load| load.share < DEAD_SHARE),
         row: Some(*selected),
         names: 68.0,
-        cell: (vec2(5.0, 8.0), vec2(44.0, 28.0)),
+        cell: (vec2(5.0, 8.0), vec2(120.0, 28.0)),
         height: 420.0,
     };
     let answer = matrix.show(ui);

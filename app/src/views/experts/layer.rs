@@ -9,6 +9,11 @@ use crate::theme::{palette, space, tokens::size};
 use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format};
 
+/// Width of the widest bar.
+const BAR: f32 = 72.0;
+/// Width from which on the numbers stand next to the bars.
+const BESIDE: f32 = 1400.0;
+
 /// Bars of the experts of `layer`, with the uniform share as a line, then their numbers.
 pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, asked: &mut Interaction) {
     facts::section(ui, &format!("Layer {}", layer.balance.layer));
@@ -16,6 +21,14 @@ pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, a
     ui.add_space(space::S);
     let uniform = 1.0 / layer.experts().max(1) as f64;
     facts::caption(ui, format!("{domain_name}; the line is the uniform share, {}", format::percent(uniform)));
+    if ui.available_width() >= BESIDE {
+        ui.spacing_mut().item_spacing.x = space::XL;
+        ui.columns_const(|[left, right]: &mut [Ui; 2]| {
+            bars(left, layer, domain, asked);
+            numbers(right, layer, domain, domain_name, asked);
+        });
+        return;
+    }
     bars(ui, layer, domain, asked);
     ui.add_space(space::M);
     numbers(ui, layer, domain, domain_name, asked);
@@ -57,7 +70,8 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
 fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction) {
     let p = palette(ui);
     let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
-    let width = (loads.len() as f32 * 44.0).clamp(240.0, ui.available_width().clamp(240.0, 1400.0));
+    let room = ui.available_width().max(240.0);
+    let width = (loads.len() as f32 * BAR).clamp(240.0, room);
     let (rect, response) = ui.allocate_exact_size(vec2(width, 132.0), Sense::click());
     response.widget_info(|| {
         WidgetInfo::labeled(

@@ -49,6 +49,9 @@ const PAGES: [(Page, &str, &str); 6] = [
     (Page::Compare, "Compare", "With a different model or checkpoint"),
 ];
 
+/// Width from which on the title and the choices are in one line.
+const ONE_LINE: f32 = 480.0;
+
 /// The experts of one dataset.
 #[derive(Debug)]
 pub struct ExpertsView {
@@ -124,10 +127,18 @@ impl ExpertsView {
 
     fn head(&mut self, ui: &mut Ui, usage: &ExpertUsage) {
         let p = palette(ui);
+        let narrow = ui.available_width() < ONE_LINE;
         ui.horizontal(|ui| {
             ui.label(RichText::new("Experts").size(size::TITLE).color(p.strong));
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| self.choices(ui, usage));
+            if !narrow {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| self.choices(ui, usage));
+            }
         });
+        if narrow {
+            ui.horizontal(|ui| {
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| self.choices(ui, usage));
+            });
+        }
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             for (page, name, hover) in PAGES {
@@ -315,18 +326,13 @@ where
     found
 }
 
-/// Why there is no usage to show: not counted yet, or nothing to count. True when the person wants to try
-/// again.
-fn no_usage(ui: &mut Ui, problem: &Problem) -> bool {
-    notice::problem(ui, "There is no usage of experts to show", problem)
-}
-
-/// A dataset with routing whose experts nobody has counted.
-fn offer_counts(ui: &mut Ui, dataset: &Path, scene: &mut Scene<'_>) {
+/// Why there is no usage to show: not counted yet, damaged, or nothing to count; with the command that counts. True when the person
+/// wants to try again.
+fn no_usage(ui: &mut Ui, dataset: &Path, problem: &Problem, scene: &mut Scene<'_>) -> bool {
     let info = scene.folder.dataset(dataset).and_then(|data| data.info.as_ref().ok());
-    if info.is_some_and(|info| info.has_experts) {
-        ui.vertical_centered(|ui| scene.offer(ui, "Count experts", Job::count_experts(dataset)));
-    }
+    let countable = info.is_some_and(|info| info.has_experts);
+    let remedy = countable.then(|| ("Count experts", Job::count_experts(dataset)));
+    scene.problem(ui, "There is no usage of experts to show", problem, remedy)
 }
 
 /// `a` against `b` in doublings, as a part of two doublings: −1..=1. Nothing at all is −1.
@@ -362,11 +368,10 @@ impl View for ExpertsView {
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let store = scene.stores.dataset(&self.dataset);
-        if let Some(problem) = store.experts.problem() {
-            if no_usage(ui, problem) {
+        if let Some(problem) = store.experts.problem().cloned() {
+            if no_usage(ui, &self.dataset, &problem, scene) {
                 scene.act(Action::Retry(Need::Experts(self.dataset.clone())));
             }
-            offer_counts(ui, &self.dataset, scene);
             return;
         }
         let Some(usage) = store.experts.value().cloned() else {

@@ -59,7 +59,7 @@ fn map(ui: &mut Ui, found: &CoActivations, lift: bool, asked: &mut Interaction) 
         row_name: &|a| a.to_string(),
         column_name: &|b| b.to_string(),
         colour: &colour,
-        crossed: &|a, b| a != b && found.count.get(a, b) == 0.0,
+        hatched: &|a, b| a != b && found.count.get(a, b) == 0.0,
         row: None,
         names: 36.0,
         cell: (vec2(4.0, 4.0), vec2(26.0, 26.0)),

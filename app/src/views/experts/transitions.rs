@@ -47,7 +47,7 @@ fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Interaction) {
         row_name: &|from| format!("{}:{from}", found.layer),
         column_name: &|to| to.to_string(),
         colour: &colour,
-        crossed: &|from, to| found.count.get(from, to) == 0.0,
+        hatched: &|from, to| found.count.get(from, to) == 0.0,
         row: None,
         names: 52.0,
         cell: (vec2(4.0, 4.0), vec2(26.0, 26.0)),

@@ -14,6 +14,8 @@ use crate::widgets::{facts, format, notice};
 /// Widest context either side that the control offers; it then means all there is.
 const ALL: u32 = 64;
 
+/// Width of a column of examples on a wide screen.
+const COLUMN: f32 = 680.0;
 /// Width of all choices in a line.
 const CHOICES: f32 = 450.0;
 /// Width from which on title and choices are in one line.
@@ -184,6 +186,22 @@ fn shades(ui: &mut Ui, options: &mut Options) {
     ui.add_space(space::XS);
 }
 
+/// The groups in one column, in two and in three: the strongest are always what is read first.
+const GROUPS: [&[&[i8]]; 3] =
+    [&[&[0, 1, 2, 3, 4, 5, -1]], &[&[0, -1], &[1, 2, 3, 4, 5]], &[&[0], &[1, 2, 3, 4, 5], &[-1]]];
+
+/// The groups of each column, in a room of this width; columns that would be empty are left out.
+fn columns(room: f32, has: impl Fn(i8) -> bool) -> Vec<Vec<i8>> {
+    let most = ((room / COLUMN) as usize).clamp(1, GROUPS.len());
+    let filled = |columns: &[&[i8]]| -> Vec<Vec<i8>> {
+        let groups = |column: &&[i8]| column.iter().copied().filter(|i| has(*i)).collect::<Vec<i8>>();
+        columns.iter().map(groups).filter(|column| !column.is_empty()).collect()
+    };
+    // Where a group is missing, a smaller number of columns may divide the others better.
+    let of_all = filled(GROUPS[most - 1]);
+    if of_all.len() < most { filled(GROUPS[of_all.len().max(1) - 1]) } else { of_all }
+}
+
 /// The examples by interval.
 pub fn list(
     ui: &mut Ui,
@@ -211,8 +229,26 @@ pub fn list(
         let remedy = format!("Its examples are 0 to {}.", page.examples.len() - 1);
         notice::problem_line(ui, &Problem::new(what).with_remedy(remedy));
     }
-    for interval in [0, 1, 2, 3, 4, 5, -1] {
-        group(ui, page, vocabulary, options, named, interval, &mut asked);
+    let has = |interval: i8| {
+        page.examples.iter().any(|e| e.row.interval == interval) && options.group.has(interval)
+    };
+    let columns = columns(ui.available_width(), has);
+    match &columns[..] {
+        // What an address names is shown whatever groups are selected.
+        [] | [_] => GROUPS[0][0].iter().for_each(|interval| {
+            group(ui, page, vocabulary, options, named, *interval, &mut asked);
+        }),
+        columns => {
+            ui.spacing_mut().item_spacing.x = space::XL;
+            ui.columns(columns.len(), |parts| {
+                for (ui, intervals) in parts.iter_mut().zip(columns) {
+                    ui.spacing_mut().item_spacing.x = space::S;
+                    for interval in intervals {
+                        group(ui, page, vocabulary, options, named, *interval, &mut asked);
+                    }
+                }
+            });
+        }
     }
     let without = page.examples.iter().filter(|e| e.sources.is_none()).count();
     if options.by_source(page) && without > 0 {
@@ -438,6 +474,16 @@ mod tests {
         assert_eq!(visible(&example, ALL), (0, 20));
         let outside = ExampleRow { position: 5, ..example };
         assert_eq!(visible(&outside, 2), (0, 20));
+    }
+
+    #[test]
+    fn wide_screens_have_columns_and_none_of_them_is_empty() {
+        let all = |_: i8| true;
+        assert_eq!(columns(679.0, all), [[0, 1, 2, 3, 4, 5, -1]]);
+        assert_eq!(columns(1400.0, all), [vec![0, -1], vec![1, 2, 3, 4, 5]]);
+        assert_eq!(columns(3000.0, all), [vec![0], vec![1, 2, 3, 4, 5], vec![-1]]);
+        assert_eq!(columns(3000.0, |i| i >= 0), [vec![0], vec![1, 2, 3, 4, 5]]);
+        assert_eq!(columns(3000.0, |i| i == 0), [[0]]);
     }
 
     #[test]

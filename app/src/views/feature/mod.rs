@@ -6,6 +6,7 @@ mod explanations;
 mod facts;
 mod heads;
 mod history;
+mod measured;
 mod note;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use concordance::Concordance;
 pub use concordance::no_text;
 pub use facts::nearest;
 pub use history::brief as brief_history;
+use measured::Measured;
 
 use super::elsewhere::Elsewhere;
 use super::experts::of_feature;
@@ -37,8 +39,10 @@ use crate::widgets::{notice, rule, star};
 
 /// Below this width the two columns go one under the other.
 const TWO_COLUMNS: f32 = 780.0;
-/// Width of the left column.
-const FACTS: f32 = 340.0;
+/// Width of the left column, and on a wide screen.
+const FACTS: (f32, f32) = (340.0, 460.0);
+/// From this width on a screen is wide.
+const WIDE: f32 = 1500.0;
 /// Width that the buttons of the head need.
 const BUTTONS: f32 = 620.0;
 /// Height of the list of all firings where the page is one column.
@@ -80,6 +84,8 @@ pub struct FeatureView {
     /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
     experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
     elsewhere: Elsewhere,
+    /// Its truth in a made world, and its audit.
+    measured: Measured,
     options: examples::Options,
     concordance: Concordance,
     logarithmic: bool,
@@ -104,6 +110,7 @@ impl FeatureView {
             asked: None,
             experts: KeyedRequest::default(),
             elsewhere: Elsewhere::default(),
+            measured: Measured::default(),
             options: examples::Options::default(),
             concordance: Concordance::default(),
             logarithmic: true,
@@ -231,7 +238,7 @@ impl FeatureView {
         let now = scene.now;
         let store = scene.stores.run(&self.run);
         let notes = Arc::clone(store.notes.notes());
-        let job = Job::explain(&self.run);
+        let job = scene.told(Job::explain(&self.run));
         let (command, running) = (job.line(), scene.jobs.running(&job));
         let said = store.explanations.value().cloned();
         let (draft, all, mut edit) = (&mut self.draft, &mut self.all_explanations, None);
@@ -261,6 +268,8 @@ impl FeatureView {
         if asked.run {
             scene.act(Action::Run(job));
         }
+        let feature = page.row.feature;
+        self.measured.show(ui, &self.run, feature, scene);
         of_feature::show(ui, &self.run, page.row.feature, &self.experts, scene);
         ui.add_space(space::L);
         self.elsewhere.show(ui, &self.run, scene);
@@ -344,7 +353,7 @@ impl FeatureView {
         }
         let rect = ui.available_rect_before_wrap();
         let (mut left, mut right) = (rect, rect);
-        left.set_width(FACTS);
+        left.set_width(if rect.width() >= WIDE { FACTS.1 } else { FACTS.0 });
         right.min.x = left.right() + space::XL;
         let column =
             |rect| egui::UiBuilder::new().max_rect(rect).layout(egui::Layout::top_down(egui::Align::Min));
@@ -427,13 +436,22 @@ impl View for FeatureView {
             let run = self.run.clone();
             self.experts.want(workers, Lane::Pages, &feature, move || features::of_feature(&run, feature));
         }
+        if let Some(info) = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok())
+            && let Some(feature) = self.page.value().map(|page| page.row.feature)
+        {
+            self.measured.logic(info, &self.run, feature, workers);
+        }
         self.elsewhere.logic(scene, &self.run, self.feature, workers);
         self.keep(scene);
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        if let Some(problem) = self.page.problem() {
-            if notice::problem(ui, &format!("Feature {} cannot be shown", self.feature), problem) {
+        if let Some(problem) = self.page.problem().cloned() {
+            if scene.no_such_feature(ui, &self.run, self.feature) {
+                return;
+            }
+            let remedy = scene.index_of(&self.run);
+            if scene.problem(ui, &format!("Feature {} cannot be shown", self.feature), &problem, [remedy]) {
                 self.asked = None;
             }
             return;
@@ -461,6 +479,9 @@ impl View for FeatureView {
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
             self.head(ui, &page, &vocabulary, scene);
             problems.iter().for_each(|problem| notice::problem_line(ui, problem));
+            if page.gap.is_some() || !page.heads_gaps.is_empty() {
+                scene.offer(ui, "Index again", Job::index(&self.run));
+            }
             ui.add_space(space::M);
             self.body(ui, &page, &vocabulary, scene);
         });

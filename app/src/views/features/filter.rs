@@ -40,7 +40,7 @@ pub fn show(ui: &mut Ui, query: &mut Query, bar: &mut Bar<'_>) -> Interaction {
     let mut asked = Interaction::default();
     // All in one line would lie over each other.
     let narrow = ui.available_width() < ONE_LINE;
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         search(ui, query, bar.focus);
         ui.add_space(space::XS);
         let only =

@@ -9,7 +9,7 @@ mod spread;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Frame, Key as Keyboard, Margin, Panel, ScrollArea, Ui};
+use egui::{Frame, Key as Keyboard, Margin, ScrollArea, Ui};
 use egui_table::{Column as Width, HeaderRow, Table};
 
 pub use order::{Key, MatchReason, Query, Source, TableOrder};
@@ -27,6 +27,7 @@ use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::{Need, RunStore};
 use crate::theme::{palette, space, tokens::height};
 use crate::training::Job;
+use crate::widgets::side::SidePanel;
 use crate::widgets::{notice, table};
 
 /// From this width on the histograms are shown at first.
@@ -212,8 +213,10 @@ impl FeaturesView {
             (Keyboard::Home, None),
             (Keyboard::End, None),
         ];
+        // A slow frame has several presses.
         let pressed = ui.input(|input| {
-            moves.into_iter().find(|(key, _)| input.key_pressed(*key) && !input.modifiers.any())
+            let pressed = moves.into_iter().find(|(key, _)| input.key_pressed(*key) && !input.modifiers.any());
+            pressed.map(|(key, by)| (key, by.map(|by| by * input.num_presses(key) as i64)))
         });
         if let Some((key, by)) = pressed {
             // Looked up only now: a pass over a million rows is too much for every frame.
@@ -248,7 +251,7 @@ impl FeaturesView {
         };
         let notes = Arc::clone(store.notes.notes());
         let explanations = store.explanations.value().cloned();
-        let mut shown = self.shown.shown();
+        let mut shown = self.shown.shown(ui.available_width());
         if !ordered.why.is_empty() {
             let after =
                 shown.iter().position(|column| matches!(column, Column::Number(_))).unwrap_or(shown.len());
@@ -416,8 +419,9 @@ impl View for FeaturesView {
         let store = scene.stores.run(&self.run);
         let columns = store.columns.value().cloned();
         let all = columns.as_ref().map_or(0, |c| c.len());
-        if let (0, Some(problem)) = (all, store.columns.problem()) {
-            if notice::problem(ui, "The features cannot be read", problem) {
+        if let (0, Some(problem)) = (all, store.columns.problem().cloned()) {
+            let remedy = scene.index_of(&self.run);
+            if scene.problem(ui, "The features cannot be read", &problem, [remedy]) {
                 scene.act(Action::Retry(Need::Features(self.run.clone())));
             }
             return;
@@ -431,6 +435,10 @@ impl View for FeaturesView {
             gap,
         ];
         let unread = store.explanations.value().into_iter().flat_map(|explanations| &explanations.gaps);
+        // What of it each command makes again.
+        let of_index = store.tokens.problem().is_some();
+        let of_explanations = store.explanations.problem().is_some()
+            || store.explanations.value().is_some_and(|explanations| !explanations.gaps.is_empty());
         let problems: Vec<_> = problems.into_iter().flatten().chain(unread).cloned().collect();
         let (Some(ordered), Some(columns)) = (self.order.value().cloned(), columns) else {
             return notice::loading(ui, "Reading the features…");
@@ -439,15 +447,21 @@ impl View for FeaturesView {
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {
             self.bar(ui, &ordered, all, scene);
             problems.iter().for_each(|problem| notice::problem_line(ui, problem));
+            if of_index {
+                scene.offer(ui, "Index again", Job::index(&self.run));
+            }
+            if of_explanations {
+                scene.offer(ui, "Explain again", Job::explain(&self.run));
+            }
             self.firing_gap(ui, scene);
         });
         if self.histograms.unwrap_or(wide) {
             let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
-            let size = if ui.available_width() >= ROOMY { 360.0 } else { 236.0 };
-            let panel = Panel::right("histograms").frame(frame).default_size(size).size_range(180.0..=560.0);
+            let width = if ui.available_width() >= ROOMY { 360.0 } else { 236.0 };
+            let panel = SidePanel { id: "histograms", width, range: (180.0, 560.0) };
             // The room is kept from the first frame on: a table that becomes narrower under the pointer is no
             // table to click in.
-            panel.show(ui, |ui| {
+            panel.show(ui, frame, |ui| {
                 self.show_preview(ui, scene);
                 match self.spreads.value().cloned() {
                     Some(spreads) => {

@@ -101,33 +101,51 @@ impl Column {
     }
 }
 
-/// Which columns are shown.
-#[derive(Clone, Debug)]
-pub struct Columns([bool; Column::ALL.len()]);
+/// Width of the table from which on it shows what features promote.
+const PROMOTES: f32 = 1100.0;
+/// Width under which it shows only what tells most.
+const SHORT: f32 = 560.0;
 
-impl Default for Columns {
-    fn default() -> Self {
-        Self(Column::ALL.map(|column| match column {
-            Column::Number(number) => number.is_shown_at_first(),
-            column => column != Column::Promotes,
-        }))
+/// Which columns are shown: as the room allows, until the person says.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// What the person said, by column of [`Column::ALL`].
+    said: [Option<bool>; Column::ALL.len()],
+    /// Room for the table.
+    room: f32,
+}
+
+/// Whether a column is shown where nobody said.
+fn at_first(column: Column, room: f32) -> bool {
+    match column {
+        Column::Promotes => room >= PROMOTES,
+        Column::Number(Number::Density) => true,
+        Column::Number(number) => room >= SHORT && number.is_shown_at_first(),
+        _ => true,
     }
 }
 
 impl Columns {
-    /// Those shown, from left to right.
-    pub fn shown(&self) -> Vec<Column> {
-        Column::ALL.into_iter().zip(self.0).filter_map(|(column, shown)| shown.then_some(column)).collect()
+    /// Those shown in a table that has this room, from left to right.
+    pub fn shown(&mut self, room: f32) -> Vec<Column> {
+        self.room = room;
+        let of = |(column, said): (Column, Option<bool>)| {
+            said.unwrap_or_else(|| at_first(column, room)).then_some(column)
+        };
+        Column::ALL.into_iter().zip(self.said).filter_map(of).collect()
     }
 
     /// A button with a list of all columns to tick.
     pub fn menu(&mut self, ui: &mut Ui) {
         let button = ui.button("Columns").on_hover_text("Which columns the table shows");
         Popup::menu(&button).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
-            for (column, shown) in Column::ALL.into_iter().zip(&mut self.0) {
+            for (column, said) in Column::ALL.into_iter().zip(&mut self.said) {
                 if column != Column::Feature {
                     let name = if column == Column::Star { "bookmarks" } else { column.name() };
-                    ui.checkbox(shown, name).on_hover_text(column.about());
+                    let mut shown = said.unwrap_or_else(|| at_first(column, self.room));
+                    if ui.checkbox(&mut shown, name).on_hover_text(column.about()).changed() {
+                        *said = Some(shown);
+                    }
                 }
             }
         });

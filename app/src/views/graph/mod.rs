@@ -7,7 +7,7 @@ mod layout;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Frame, Margin, Panel, RichText, ScrollArea, Sense, Slider, Ui, WidgetInfo};
+use egui::{Frame, Margin, RichText, ScrollArea, Sense, Slider, Ui, WidgetInfo};
 use storage::graph::{self as files, GraphEdgeRow};
 
 use super::{Scene, View};
@@ -15,11 +15,14 @@ use crate::address::Place;
 use crate::data::graph::{self, AttributionGraph};
 use crate::load::{Lane, Request, Workers};
 use crate::theme::{palette, space, tokens::size};
+use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, format, notice, table, text};
 use layout::GraphLayout;
 
 /// Edges listed of a node.
 const LISTED: usize = 30;
+/// What is known of the chosen node.
+const NODE: SidePanel = SidePanel { id: "graph node", width: 300.0, range: (220.0, 480.0) };
 /// Height of a line of the list.
 const LINE: f32 = 22.0;
 
@@ -245,8 +248,11 @@ impl View for GraphView {
 impl GraphView {
     fn page(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
         self.head(ui, graph);
-        Panel::right("graph node").default_size(300.0).size_range(220.0..=480.0).show(ui, |ui| {
-            self.side(ui, graph, scene);
+        NODE.show(ui, Frame::side_top_panel(ui.style()), |ui| {
+            ScrollArea::vertical()
+                .id_salt("node")
+                .auto_shrink(false)
+                .show(ui, |ui| self.side(ui, graph, scene));
         });
         let room = ui.available_size() - egui::Vec2::splat(space::M);
         let key =

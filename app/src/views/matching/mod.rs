@@ -7,7 +7,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Button, Color32, Frame, Margin, Panel, RichText, Slider, Ui};
+use egui::{Button, Color32, Frame, Margin, RichText, Slider, Ui};
 use egui_table::{Column, HeaderRow, Table};
 
 use super::{Scene, View};
@@ -19,12 +19,16 @@ use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::tokens::{self, height};
 use crate::theme::{palette, space, tokens::size};
+use crate::training::Job;
 use crate::widgets::plane::Plane;
 use crate::widgets::scatter::{Cloud, Scatter};
+use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, format, notice, table};
 
 /// Cosine from which two features count as alike at first.
 const ALIKE: f32 = 0.7;
+/// The densities of all pairs, and one pair.
+const PAIR: SidePanel = SidePanel { id: "pair", width: 440.0, range: (260.0, 900.0) };
 
 /// A feature and its nearest in the other dictionary, in the order of the table.
 #[derive(Clone, Debug, Default)]
@@ -316,6 +320,22 @@ fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOpti
     FeatureList { rows, fates, ..listed }
 }
 
+impl MatchingView {
+    /// What stands next to the table: the `densities` of all pairs, then the selected pair.
+    fn about_pair(&mut self, ui: &mut Ui, listed: &FeatureList, densities: bool, scene: &mut Scene<'_>) {
+        if densities {
+            self.densities(ui, listed);
+            ui.add_space(space::L);
+        }
+        let folders = self.folders(scene);
+        let agreement = self.pair().and_then(|pair| {
+            let known = self.agreement.get(&pair).map(|known| Ok(*known));
+            known.or_else(|| self.agreement.problem(&pair).map(|problem| Err(problem.clone())))
+        });
+        pair::show(ui, self.pair(), agreement, &folders, &self.pages, scene);
+    }
+}
+
 impl View for MatchingView {
     fn place(&self) -> Place {
         Place::Matching { run: self.run.clone(), with: self.with.clone() }
@@ -344,8 +364,11 @@ impl View for MatchingView {
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         self.options.dark = ui.visuals().dark_mode;
-        if let Some(problem) = self.comparison.problem() {
-            if notice::problem(ui, "The comparison cannot be read", problem) {
+        if let Some(problem) = self.comparison.problem().cloned() {
+            // A matching is called after the other run.
+            let other = scene.folder.find_run(Path::new(&self.with), &self.run);
+            let remedy = other.map(|other| ("Match again", Job::match_with(&self.run, &other)));
+            if scene.problem(ui, "The comparison cannot be read", &problem, remedy) {
                 self.comparison = Request::new();
             }
             return;
@@ -363,17 +386,13 @@ impl View for MatchingView {
             self.head(ui, &comparison, &listed, scene);
         });
         let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
-        Panel::right("pair").frame(frame).default_size(440.0).size_range(260.0..=900.0).show(ui, |ui| {
+        let below = PAIR.is_below(ui);
+        PAIR.show(ui, frame, |ui| {
             // A panel becomes as narrow as what is in it, and that arrives in parts.
             ui.take_available_width();
-            self.densities(ui, &listed);
-            ui.add_space(space::L);
-            let folders = self.folders(scene);
-            let agreement = self.pair().and_then(|pair| {
-                let known = self.agreement.get(&pair).map(|known| Ok(*known));
-                known.or_else(|| self.agreement.problem(&pair).map(|problem| Err(problem.clone())))
-            });
-            pair::show(ui, self.pair(), agreement, &folders, &self.pages, scene);
+            // Below there is room for one of both.
+            let densities = !below || self.chosen.is_none();
+            self.about_pair(ui, &listed, densities, scene);
         });
         if listed.rows.is_empty() {
             return notice::empty(

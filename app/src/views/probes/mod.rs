@@ -6,7 +6,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{ComboBox, Frame, Link, Margin, Panel, RichText, Role, ScrollArea, Ui, WidgetInfo};
+use egui::{ComboBox, Frame, Link, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_table::{Column, HeaderRow, Table};
 use storage::probe::ProbeRow;
 
@@ -16,8 +16,12 @@ use crate::data::probes::{self, ALL_COLUMNS, ProbeSetting, Probes};
 use crate::load::{Lane, Request, Workers};
 use crate::theme::tokens::height;
 use crate::theme::{palette, space, tokens::size};
+use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, format, notice, table};
 use rows::{SetLine, Sort};
+
+/// The mean over all sets, or one set.
+const SIDE: SidePanel = SidePanel { id: "probes side", width: 380.0, range: (280.0, 640.0) };
 
 /// What the lines of the table were made for.
 type LinesKey = (u64, ProbeSetting, String, Sort);
@@ -252,9 +256,7 @@ impl ProbesView {
         let mut ks: Vec<u32> = probes.rows_of(&of).map(|row| row.k).filter(|k| *k != ALL_COLUMNS).collect();
         ks.sort_unstable();
         ks.dedup();
-        Panel::right("probes side").default_size(380.0).size_range(280.0..=640.0).show(ui, |ui| {
-            self.side(ui, probes, &of, &ks, scene);
-        });
+        SIDE.show(ui, Frame::side_top_panel(ui.style()), |ui| self.side(ui, probes, &of, &ks, scene));
         let dictionary = self.dictionary.clone().unwrap_or_default();
         let key = (self.probes.version(), of.clone(), dictionary.clone(), self.sort);
         if self.lines_of.as_ref() != Some(&key) {

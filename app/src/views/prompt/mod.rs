@@ -11,8 +11,7 @@ mod token;
 use std::path::{Path, PathBuf};
 
 use egui::{
-    Button, ComboBox, DragValue, Frame, Key, Margin, Panel, RichText, Role, ScrollArea, TextEdit, Ui,
-    WidgetInfo,
+    Button, ComboBox, DragValue, Frame, Key, Margin, RichText, Role, ScrollArea, TextEdit, Ui, WidgetInfo,
 };
 
 use self::explained::Explained;
@@ -27,10 +26,18 @@ use crate::load::Workers;
 use crate::prompt::{EffectTarget, Engine, LoadedModel, SamplingOptions};
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::size};
+use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, format, notice};
 
-/// Width of the right panel.
-const PANEL: f32 = 360.0;
+/// The changes, and what is known of the chosen token.
+const PANEL: SidePanel = SidePanel { id: "prompt panel", width: 360.0, range: (280.0, 560.0) };
+
+/// The chosen token, where there is room for it next to the changes.
+const TOKEN: SidePanel = SidePanel { id: "prompt token", width: 400.0, range: (280.0, 640.0) };
+/// Width of the view from which on there is.
+const THREE_COLUMNS: f32 = 1500.0;
+/// Width of the head under which the model is not named in it.
+const ONE_LINE: f32 = 560.0;
 
 /// What a token's features are ordered by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +83,14 @@ impl SortKey {
     }
 }
 
+/// What stands in a column at the right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    Changes,
+    Token,
+    Both,
+}
+
 /// What colours the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Shade {
@@ -105,6 +120,10 @@ pub struct PromptView {
     explained: Explained,
     sampling: SamplingOptions,
     options: token::Options,
+    /// What is looked for among the features of the texts.
+    find: String,
+    /// Put the cursor into the field for it.
+    focus_find: bool,
     /// Whether all features of a text are listed, not the strongest alone.
     all_features: bool,
     /// A text to be read once the model is loaded.
@@ -132,6 +151,8 @@ impl PromptView {
             explained: Explained::default(),
             sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
+            find: String::new(),
+            focus_find: false,
             all_features: false,
             proposed: None,
             continues: false,
@@ -174,6 +195,7 @@ impl PromptView {
 
     fn head(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let p = palette(ui);
+        let narrow = ui.available_width() < ONE_LINE;
         ui.horizontal(|ui| {
             ui.label(RichText::new("Prompt").size(size::TITLE).color(p.strong));
             let about = &opened.about;
@@ -200,9 +222,11 @@ impl PromptView {
                     }
                 }
                 // What is left of the line.
-                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                    facts::caption(ui, caption)
-                });
+                if !narrow {
+                    ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                        facts::caption(ui, caption)
+                    });
+                }
             });
         });
         ui.add_space(space::XS);
@@ -212,7 +236,33 @@ impl PromptView {
             ui.add_space(space::M);
             facts::caption(ui, "shade by");
             self.shades(ui);
+            if self.sides.iter().any(|side| side.reading().is_some()) {
+                ui.add_space(space::M);
+                self.find(ui);
+            }
         });
+    }
+
+    /// Looks for features among those of the texts.
+    fn find(&mut self, ui: &mut Ui) {
+        let field = TextEdit::singleline(&mut self.find)
+            .hint_text("Find phrase, name or number  ( / )")
+            .desired_width(190.0)
+            .char_limit(200);
+        let field = ui.add(field);
+        field.widget_info(|| {
+            WidgetInfo::labeled(Role::SearchInput, true, "Find among the features of the text")
+        });
+        if std::mem::take(&mut self.focus_find) {
+            field.request_focus();
+        }
+        if field.has_focus() && ui.input(|i| i.key_pressed(Key::Escape)) {
+            self.find.clear();
+            field.surrender_focus();
+        }
+        field.on_hover_text(
+            "Features that fire on a phrase of the text, that are called so, or with this number",
+        );
     }
 
     /// What a token's features are ordered by, and of which token the logit is meant.
@@ -303,13 +353,13 @@ impl PromptView {
         if ui.ctx().egui_wants_keyboard_input() {
             return;
         }
-        let (left, right) = ui.input(|i| {
-            let bare = !i.modifiers.any();
-            (bare && i.key_pressed(Key::ArrowLeft), bare && i.key_pressed(Key::ArrowRight))
+        let by = ui.input(|i| {
+            let presses = |key| if i.modifiers.any() { 0 } else { i.num_presses(key) as i64 };
+            presses(Key::ArrowRight) - presses(Key::ArrowLeft)
         });
         let Some(side) = self.sides.get_mut(self.front) else { return };
-        if left || right {
-            side.step(if right { 1 } else { -1 });
+        if by != 0 {
+            side.step(by);
         }
     }
 
@@ -358,6 +408,7 @@ impl PromptView {
                 chosen: side.chosen.filter(|_| front == i),
                 first,
                 order,
+                find: &self.find,
             };
             let asked = ui.push_id(("grid", i), |ui| grid.show(ui, all)).inner;
             (follow, change, more) = (asked.follow.or(follow), asked.change.or(change), more || asked.more);
@@ -398,7 +449,8 @@ impl PromptView {
         indexed.filter(|max| *max > 0.0).unwrap_or_else(|| texts.fold(0.0, f32::max))
     }
 
-    fn panel(&mut self, ui: &mut Ui, opened: &LoadedModel, scene: &mut Scene<'_>) {
+    /// The parts at the right: the changes, what is known of the chosen token, or both.
+    fn panel(&mut self, ui: &mut Ui, parts: Parts, opened: &LoadedModel, scene: &mut Scene<'_>) {
         let chosen = self.sides.get(self.front).and_then(|side| side.chosen);
         let maxima: Vec<_> = self.sides.iter().flat_map(Side::maxima).collect();
         let routed = scene
@@ -416,32 +468,35 @@ impl PromptView {
             super::features::name_of(store, feature)
                 .unwrap_or_else(|| super::dataset::about_feature(feature, lists.as_deref(), words))
         };
-        let shown = changes::Panel {
-            maxima: &maxima,
-            columns: columns.as_deref(),
-            chosen,
-            d_sae: opened.about.d_sae,
-            name: &labels,
-        };
-        let mut follow = self.changes.show(ui, &shown);
-        ui.add_space(space::L);
+        let mut follow = None;
+        if parts != Parts::Token {
+            let shown = changes::Panel {
+                maxima: &maxima,
+                columns: columns.as_deref(),
+                chosen,
+                d_sae: opened.about.d_sae,
+                name: &labels,
+            };
+            follow = self.changes.show(ui, &shown);
+            ui.add_space(space::L);
+        }
         let Some(side) = self.sides.get(self.front) else { return };
-        let answer = token::show(
-            ui,
-            side,
-            opened,
-            self.order(),
-            &mut self.options,
-            &token::FeatureContext {
+        let mut answer = token::Interaction::default();
+        if parts != Parts::Changes {
+            let context = token::FeatureContext {
                 columns: columns.as_deref(),
                 shaded: if let Shade::Feature(feature) = self.shade { Some(feature) } else { None },
                 has_experts: routed.is_some(),
                 name: &labels,
-            },
-        );
-        follow = answer.follow.or(follow);
-        ui.add_space(space::L);
-        follow = self.explained.show(ui, side, opened, &labels).or(follow);
+            };
+            let order = self.order();
+            answer = token::show(ui, side, opened, order, &mut self.options, &context);
+            follow = answer.follow.or(follow);
+            ui.add_space(space::L);
+        }
+        if parts != Parts::Token {
+            follow = self.explained.show(ui, side, opened, &labels).or(follow);
+        }
         if let Some(feature) = answer.shade {
             let same = self.shade == Shade::Feature(feature);
             self.shade = if same { Shade::Nothing } else { Shade::Feature(feature) };
@@ -536,15 +591,20 @@ impl View for PromptView {
             return notice::loading(ui, "Loading the model and the dictionary…");
         };
         let margin = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::M as i8));
-        Panel::right("prompt panel").frame(margin).default_size(PANEL).size_range(280.0..=560.0).show(
-            ui,
-            |ui| {
+        let both = ui.available_width() < THREE_COLUMNS;
+        let columns = if both {
+            vec![(PANEL, Parts::Both)]
+        } else {
+            vec![(PANEL, Parts::Changes), (TOKEN, Parts::Token)]
+        };
+        for (panel, parts) in columns {
+            panel.show(ui, margin, |ui| {
                 ScrollArea::vertical().id_salt("panel").auto_shrink(false).show(ui, |ui| {
                     ui.set_max_width(ui.available_width() - space::M);
-                    self.panel(ui, &opened, scene);
+                    self.panel(ui, parts, &opened, scene);
                 });
-            },
-        );
+            });
+        }
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
             self.head(ui, &opened, scene);
             ui.add_space(space::S);
@@ -569,6 +629,11 @@ impl View for PromptView {
 
     fn perform(&mut self, command: ViewCommand) -> bool {
         match command {
+            // Without a text there is nothing to look for, but one to be typed.
+            ViewCommand::Search if self.sides.iter().any(|side| side.reading().is_some()) => {
+                self.focus_find = true;
+                true
+            }
             ViewCommand::Search => self.sides.get_mut(self.front).map(Side::focus).is_some(),
             ViewCommand::ReadText(text) => {
                 self.proposed = Some(text);

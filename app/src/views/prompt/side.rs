@@ -83,7 +83,8 @@ impl Side {
     pub fn step(&mut self, by: i64) {
         let Some(reading) = self.reading() else { return };
         let most = reading.len() as i64 - 1;
-        let next = self.chosen.map_or(if by > 0 { 0 } else { most }, |at| (at as i64 + by).clamp(0, most));
+        let from = self.chosen.map_or(if by > 0 { -1 } else { most + 1 }, |at| at as i64);
+        let next = (from + by).clamp(0, most);
         self.chosen = usize::try_from(next).ok();
     }
 

@@ -83,6 +83,10 @@ pub fn show(
     }
     ui.add_space(space::S);
     super::evaluation::show(ui, info);
+    super::results::show(ui, info);
+    if info.scored && ui.button("Truth against found").clicked() {
+        scene.act(Action::Go(Place::Truth { run: run.path.clone() }));
+    }
     facts::section(ui, "Configuration");
     let written = |(name, value): &(String, String)| match name.as_str() {
         "method" => method::name(value).to_owned(),
@@ -106,13 +110,14 @@ fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>
         return;
     }
     ui.add_space(space::XS);
-    if !info.indexed {
-        scene.offer(ui, "Index", Job::index(&run.path));
+    if !info.indexed || info.index_broken {
+        let (name, job) = scene.index_of(&run.path);
+        scene.offer(ui, name, job);
     }
     if info.evaluation.is_none() {
         scene.offer(ui, "Evaluate", Job::evaluate(&run.path));
     }
-    if info.indexed && !info.explained {
+    if info.indexed && !info.index_broken && !info.explained {
         scene.offer(ui, "Explain", Job::explain(&run.path));
     }
     let alike = |other: &&RunEntry| {

@@ -6,6 +6,7 @@ mod decimate;
 mod details;
 mod evaluation;
 mod hints;
+mod results;
 mod table;
 mod tradeoff;
 mod train;
@@ -15,7 +16,7 @@ pub use train::METHODS;
 
 use std::path::PathBuf;
 
-use egui::{Frame, Margin, Panel, ScrollArea, Ui};
+use egui::{Frame, Margin, ScrollArea, Ui};
 
 use super::{Scene, View, ViewCommand};
 use crate::address::Place;
@@ -23,7 +24,11 @@ use crate::data::{Folder, RunEntry};
 use crate::load::Workers;
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::height};
+use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, notice};
+
+/// What is known of the run that is looked at.
+const DETAILS: SidePanel = SidePanel { id: "run details", width: 320.0, range: (220.0, 560.0) };
 
 /// What stands under the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,18 +192,15 @@ impl View for RunsView {
         let p = palette(ui);
         let frame = Frame::new().fill(p.side).inner_margin(Margin::same(space::L as i8));
         if let Some(run) = self.focus.as_ref().and_then(|path| scene.folder.run(path)) {
-            Panel::right("run details").frame(frame).default_size(320.0).size_range(220.0..=560.0).show(
-                ui,
-                |ui| {
-                    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-                        let metrics = scene.stores.run(&run.path).metrics.value().cloned();
-                        if details::show(ui, run, metrics.as_deref(), scene).again {
-                            self.form = train::Form::like(&run.path);
-                            self.mode = Mode::Train;
-                        }
-                    });
-                },
-            );
+            DETAILS.show(ui, frame, |ui| {
+                ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+                    let metrics = scene.stores.run(&run.path).metrics.value().cloned();
+                    if details::show(ui, run, metrics.as_deref(), scene).again {
+                        self.form = train::Form::like(&run.path);
+                        self.mode = Mode::Train;
+                    }
+                });
+            });
         }
         Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| {
             self.modes(ui);
@@ -224,7 +226,7 @@ impl View for RunsView {
 }
 
 /// The run that is most worth a first look: one that was indexed and evaluated, else one with an index, else one that can be read, else any.
-fn best(folder: &Folder) -> Option<&RunEntry> {
+pub fn best(folder: &Folder) -> Option<&RunEntry> {
     let with = |wanted: fn(&RunEntry) -> bool| folder.runs.iter().find(|run| wanted(run));
     with(|run| run.info.as_ref().is_ok_and(|info| info.indexed && info.evaluation.is_some()))
         .or_else(|| with(|run| run.info.as_ref().is_ok_and(|info| info.indexed)))

@@ -105,6 +105,33 @@ const COLUMNS: [RunColumn; 10] = [
     RunColumn("status", 96.0, Side::Left, "Status of the run", |_| None, |i| i.status.name().to_owned()),
 ];
 
+/// Narrowest that the name and the method become before a column is dropped.
+const LEAST: [f32; 2] = [132.0, 96.0];
+/// The columns that are dropped where all have no room, the first one first; the details of a run say the same.
+const DROPPED: [&str; 7] = ["tokens", "method", "features", "k", "recovered", "dead", "L0"];
+
+/// The columns that have room, as indices of [`COLUMNS`], with their widths. The name takes what the others leave.
+fn fitting(room: f32) -> Vec<(usize, f32)> {
+    let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+    let least = |i: usize| LEAST.get(i).copied().unwrap_or(COLUMNS[i].1);
+    let narrowest = |shown: &[usize]| shown.iter().map(|i| least(*i)).sum::<f32>();
+    for name in DROPPED {
+        if narrowest(&shown) <= room {
+            break;
+        }
+        shown.retain(|i| COLUMNS[*i].0 != name);
+    }
+    let mut rest = (room - narrowest(&shown)).max(0.0);
+    let mut widths: Vec<(usize, f32)> = shown.iter().map(|i| (*i, least(*i))).collect();
+    for (i, width) in &mut widths {
+        let wanted = (COLUMNS[*i].1 - *width).min(rest);
+        *width += wanted;
+        rest -= wanted;
+    }
+    widths[0].1 += rest;
+    widths.iter().map(|(i, width)| (*i, width.floor())).collect()
+}
+
 /// Draws the table.
 pub fn show(
     ui: &mut Ui,
@@ -117,21 +144,20 @@ pub fn show(
     if let Some((column, descending)) = sort {
         runs.sort_by(|a, b| compare(a, b, column, descending));
     }
-    // The name takes what the numbers leave.
-    let fixed: f32 = COLUMNS.iter().map(|c| c.1).sum();
-    let rest = (ui.available_width() - fixed - 12.0).max(0.0);
-    let columns: Vec<Column> = COLUMNS
+    let fitting = fitting(ui.available_width() - 12.0);
+    let columns: Vec<Column> = fitting
         .iter()
-        .enumerate()
-        .map(|(i, c)| {
-            Column::new((c.1 + if i == 0 { rest } else { 0.0 }).floor())
-                .range(40.0..=800.0)
-                .id(egui::Id::unique(("run", c.0)))
+        .map(|(i, width)| {
+            Column::new(*width).range(40.0..=2400.0).id(egui::Id::unique(("run", COLUMNS[*i].0)))
         })
         .collect();
-    let shown =
-        Table::new().id_salt("runs").num_rows(runs.len() as u64).headers([HeaderRow::new(height::HEAD)]);
-    let mut delegate = Rows { runs, selected, focus, sort, asked: Interaction::default() };
+    let places: Vec<usize> = fitting.iter().map(|(i, _)| *i).collect();
+    let shown = Table::new()
+        // Other columns have other widths.
+        .id_salt(("runs", &places))
+        .num_rows(runs.len() as u64)
+        .headers([HeaderRow::new(height::HEAD)]);
+    let mut delegate = Rows { runs, places: &places, selected, focus, sort, asked: Interaction::default() };
     table::show(ui, shown, &columns, &mut delegate);
     delegate.asked
 }
@@ -185,6 +211,8 @@ fn figure(ui: &mut Ui, text: String, (of_training, about): (bool, Option<String>
 
 struct Rows<'a> {
     runs: Vec<&'a RunEntry>,
+    /// Which columns are shown.
+    places: &'a [usize],
     selected: &'a [PathBuf],
     focus: Option<&'a PathBuf>,
     sort: Sort,
@@ -217,9 +245,10 @@ impl Rows<'_> {
 
 impl TableDelegate for Rows<'_> {
     fn header_cell_ui(&mut self, ui: &mut Ui, cell: &HeaderCellInfo) {
-        let column = &COLUMNS[cell.group_index];
+        let Some(place) = self.places.get(cell.group_index).copied() else { return };
+        let column = &COLUMNS[place];
         let sorted = match self.sort {
-            Some((at, down)) if at == cell.group_index => {
+            Some((at, down)) if at == place => {
                 if down {
                     SortState::Down
                 } else {
@@ -230,9 +259,9 @@ impl TableDelegate for Rows<'_> {
         };
         if table::sort_head(ui, column.0, column.2, sorted, column.3) {
             self.asked.sort = Some(match sorted {
-                SortState::No => Some((cell.group_index, column.2 == Side::Right)),
-                SortState::Up => Some((cell.group_index, true)),
-                SortState::Down => Some((cell.group_index, false)),
+                SortState::No => Some((place, column.2 == Side::Right)),
+                SortState::Up => Some((place, true)),
+                SortState::Down => Some((place, false)),
             });
         }
     }
@@ -260,11 +289,12 @@ impl TableDelegate for Rows<'_> {
 
     fn cell_ui(&mut self, ui: &mut Ui, cell: &CellInfo) {
         let Some(run) = self.runs.get(cell.row_nr as usize).copied() else { return };
-        let column = &COLUMNS[cell.col_nr];
+        let Some(place) = self.places.get(cell.col_nr).copied() else { return };
+        let column = &COLUMNS[place];
         let info = match &run.info {
-            _ if cell.col_nr == 0 => return self.name(ui, run),
+            _ if place == 0 => return self.name(ui, run),
             Ok(info) => info,
-            Err(problem) if cell.col_nr == COLUMNS.len() - 1 => {
+            Err(problem) if place == COLUMNS.len() - 1 => {
                 return table::cell(ui, Side::Left, |ui| {
                     notice::status_dot(ui, palette(ui).error, "unreadable");
                     let label = RichText::new("unreadable").color(palette(ui).error);
@@ -277,9 +307,14 @@ impl TableDelegate for Rows<'_> {
         let text = (column.5)(info);
         match column.0 {
             "status" => table::cell(ui, Side::Left, |ui| {
-                notice::status_dot(ui, details::colour(ui, &info.status), info.status.name());
+                if info.gaps.is_empty() {
+                    notice::status_dot(ui, details::colour(ui, &info.status), info.status.name());
+                } else {
+                    notice::status_dot(ui, palette(ui).warning, "damaged");
+                }
                 let label = ui.add(Label::new(RichText::new(text).color(palette(ui).text)).truncate());
-                label.on_hover_text(details::meaning(&info.status));
+                let gaps = info.gaps.iter().map(|gap| format!("\n{gap}"));
+                label.on_hover_text(details::meaning(&info.status).to_owned() + &gaps.collect::<String>());
             }),
             _ if column.2 == Side::Right => figure(ui, text, of_training(column.0, info)),
             _ => table::words(ui, text),
@@ -288,5 +323,22 @@ impl TableDelegate for Rows<'_> {
 
     fn default_row_height(&self) -> f32 {
         height::ROW
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_fit_or_are_dropped_the_least_telling_first() {
+        for room in [300.0, 452.0, 620.0, 900.0, 1020.0, 1660.0, 3580.0] {
+            let shown = fitting(room);
+            let wide: f32 = shown.iter().map(|(_, width)| width).sum();
+            assert!(wide <= room, "{room}: {wide}");
+            let names: Vec<&str> = shown.iter().map(|(i, _)| COLUMNS[*i].0).collect();
+            assert!(["run", "FVE", "status"].iter().all(|name| names.contains(name)), "{room}: {names:?}");
+            assert_eq!(names.len() == COLUMNS.len(), room >= 900.0, "{room}: {names:?}");
+        }
     }
 }

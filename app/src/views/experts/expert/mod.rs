@@ -21,6 +21,8 @@ use crate::widgets::{format, notice};
 
 /// Below this width the two columns go one under the other.
 const TWO_COLUMNS: f32 = 860.0;
+/// Width from which on title and buttons are in one line.
+const ONE_LINE: f32 = 460.0;
 /// Width of the left column.
 const ABOUT: f32 = 400.0;
 /// Features that are kept of a run.
@@ -99,6 +101,19 @@ impl ExpertView {
 
     fn head(&self, ui: &mut Ui, layer: &LayerUsage, scene: &mut Scene<'_>) {
         let p = palette(ui);
+        let narrow = ui.available_width() < ONE_LINE;
+        let mut buttons = |ui: &mut Ui| {
+            for (text, command) in [
+                ("Copy address", Command::CopyAddress),
+                ("Next", Command::NextFeature),
+                ("Previous", Command::PreviousFeature),
+            ] {
+                let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+                if ui.add(Button::new(text)).on_hover_text(format!("{text} ({key})")).clicked() {
+                    scene.act(Action::Do(command));
+                }
+            }
+        };
         ui.horizontal(|ui| {
             let title = format!("Expert {} of layer {}", self.expert, self.layer);
             ui.label(RichText::new(title).size(size::TITLE).color(p.strong));
@@ -106,19 +121,15 @@ impl ExpertView {
             if load.is_some_and(|load| load.share < crate::data::experts::DEAD_SHARE) {
                 ui.label(RichText::new("dead").color(p.error)).on_hover_text("Less than 0.1 % of the slots");
             }
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                for (text, command) in [
-                    ("Copy address", Command::CopyAddress),
-                    ("Next", Command::NextFeature),
-                    ("Previous", Command::PreviousFeature),
-                ] {
-                    let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
-                    if ui.add(Button::new(text)).on_hover_text(format!("{text} ({key})")).clicked() {
-                        scene.act(Action::Do(command));
-                    }
-                }
-            });
+            if !narrow {
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), &mut buttons);
+            }
         });
+        if narrow {
+            ui.horizontal(|ui| {
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), &mut buttons);
+            });
+        }
         ui.horizontal(|ui| {
             let name = scene.folder.name_of(&self.dataset).into_owned();
             let link = ui.add(Link::new(RichText::new(format!("all experts of {name}")).size(size::SMALL)));
@@ -206,8 +217,8 @@ impl View for ExpertView {
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let store = scene.stores.dataset(&self.dataset);
-        if let Some(problem) = store.experts.problem() {
-            if no_usage(ui, problem) {
+        if let Some(problem) = store.experts.problem().cloned() {
+            if no_usage(ui, &self.dataset, &problem, scene) {
                 scene.act(Action::Retry(Need::Experts(self.dataset.clone())));
             }
             return;

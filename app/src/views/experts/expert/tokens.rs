@@ -72,8 +72,14 @@ impl Tokens {
 
     /// The line above the list.
     pub fn controls(&mut self, ui: &mut Ui, usage: &ExpertUsage) {
-        ui.horizontal(|ui| {
+        let narrow = ui.available_width() < ONE_LINE;
+        if narrow {
             facts::section(ui, "Tokens in context");
+        }
+        ui.horizontal(|ui| {
+            if !narrow {
+                facts::section(ui, "Tokens in context");
+            }
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.checkbox(&mut self.breaks, "line breaks").on_hover_text("Start a new line after ↵");
                 let name = self.domain.clone().unwrap_or_else(|| "All text".into());
@@ -168,6 +174,11 @@ impl Tokens {
     }
 }
 
+/// Width from which on title and choices are in one line.
+const ONE_LINE: f32 = 560.0;
+/// Room at the left of a token's context.
+const GUTTER: f32 = 128.0;
+
 /// What the person wants of a token.
 #[derive(Debug, Default)]
 struct TokenInteraction {
@@ -196,9 +207,9 @@ fn one(
     let grounds: Vec<_> = token.weights.iter().map(ground).collect();
     let mut asked = TokenInteraction::default();
     ui.horizontal_top(|ui| {
-        ui.allocate_ui_with_layout(vec2(72.0, 22.0), Layout::top_down(Align::Max), |ui| {
-            ui.set_width(72.0);
-            ui.spacing_mut().item_spacing.y = 0.0;
+        ui.allocate_ui_with_layout(vec2(GUTTER, 22.0), Layout::left_to_right(Align::Center), |ui| {
+            ui.set_width(GUTTER);
+            ui.spacing_mut().item_spacing.x = space::XS;
             gutter(ui, token, kind, has_prompt, &mut asked);
         });
         ui.add_space(space::XS);
@@ -218,20 +229,20 @@ fn one(
 
 /// The expert's weight, the kind of text and the way to the prompt, at the left of the text.
 fn gutter(ui: &mut Ui, token: &ChosenToken, kind: &str, has_prompt: bool, asked: &mut TokenInteraction) {
-    let weight = format::value(f64::from(token.weight));
-    let link = ui.add(Link::new(RichText::new(weight)));
+    // As many digits in every line, so that the points stand in a column.
+    let link = ui.add(Link::new(RichText::new(format!("{:.3}", token.weight))));
     let name = format!("Read on in document {} at {}", token.document, token.position);
     link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
     if link.on_hover_text(name).clicked() {
         asked.read = Some(token.position);
     }
-    ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(palette(ui).weak)).truncate());
     if has_prompt {
-        let link = ui.add(Link::new(RichText::new("prompt").size(size::SMALL)));
+        let link = ui.add(Link::new(RichText::new("⏵").size(size::SMALL)));
         let name = format!("Try the text of document {} at {} in the prompt", token.document, token.position);
         link.widget_info(|| WidgetInfo::labeled(Role::Link, true, &name));
         asked.prompt = link.on_hover_text("Try this text in the prompt").clicked();
     }
+    ui.add(Label::new(RichText::new(kind).size(size::SMALL).color(palette(ui).weak)).truncate());
 }
 
 /// What the tooltip of a token says.

@@ -1,40 +1,48 @@
 //! The features of a run in a plane: similar directions are near each other.
 
+mod colours;
+mod labels;
+mod selected;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Button, Color32, ComboBox, Frame, Margin, RichText, Role, Ui, WidgetInfo};
+use egui::{Button, ComboBox, Frame, Margin, RichText, Role, Ui, WidgetInfo};
 
-use super::features::{COLOURS, name_of};
+use self::colours::{COLOURED, ColourBy, Colours};
+use self::selected::Summary;
+use super::features::name_of;
 use super::{Scene, View};
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::{Columns, Number, Points};
-use crate::load::{Lane, Request, Workers};
-use crate::stores::Need;
-use crate::theme::tokens::{self, Palette};
+use crate::data::{Kinds, Number, Points, kinds};
+use crate::load::{KeyedRequest, Lane, Request, Workers};
+use crate::stores::{Need, RunStore};
+use crate::theme::tokens;
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
 use crate::widgets::scatter::{self, Cloud, Scatter};
 use crate::widgets::{facts, format, matrix, notice, rule, text};
 
-/// From what the colours are made: versions of map and columns, the table's order, number and look.
-type ColourKey = (u64, u64, usize, Number, bool);
+/// From what the colours are made: versions of map, columns, explanations and kinds, the table's order, and the look.
+type ColourKey = ([u64; 4], usize, ColourBy, bool);
 
 /// The map of one run.
 #[derive(Debug)]
 pub struct MapView {
     run: PathBuf,
     scatter: Scatter,
-    coloured_by: Number,
+    coloured_by: ColourBy,
     colours: Request<Colours>,
+    /// The kinds of features that they are coloured by.
+    kinds: KeyedRequest<ColourBy, Kinds>,
+    /// What the surrounded features have in common; the key is the versions of selection, columns and tokens.
+    summary: KeyedRequest<[u64; 3], Summary>,
     asked: Option<ColourKey>,
     dark: bool,
     /// The corners of a lasso whose features are to be found.
     lasso: Option<Vec<[f32; 2]>>,
     lassoed: Request<Vec<u32>>,
-    /// The feature that was looked at last is ringed.
-    last: Option<u32>,
 }
 
 impl MapView {
@@ -43,13 +51,32 @@ impl MapView {
         Self {
             run: run.to_owned(),
             scatter: Scatter::default(),
-            coloured_by: Number::Density,
+            coloured_by: ColourBy::Number(Number::Density),
             colours: Request::new(),
+            kinds: KeyedRequest::default(),
+            summary: KeyedRequest::default(),
             asked: None,
             dark: true,
             lasso: None,
             lassoed: Request::new(),
-            last: None,
+        }
+    }
+
+    /// Asks for the kinds of features, where they are coloured by kind.
+    fn ask_kinds(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        let (by, run) = (self.coloured_by, self.run.clone());
+        match by {
+            ColourBy::Expert => self.kinds.want(workers, Lane::Tables, &by, move || kinds::by_expert(&run)),
+            ColourBy::Domain => {
+                let dataset = scene.folder.data_of(&self.run).map(|data| data.path.clone());
+                let Some(dataset) = dataset else { return };
+                scene.load_documents(&dataset);
+                let Some(documents) = scene.stores.dataset(&dataset).documents.value().cloned() else {
+                    return;
+                };
+                self.kinds.want(workers, Lane::Tables, &by, move || kinds::by_domain(&run, &documents));
+            }
+            ColourBy::Number(_) | ColourBy::Score => {}
         }
     }
 
@@ -59,23 +86,51 @@ impl MapView {
         else {
             return;
         };
+        let by = self.coloured_by;
+        let kinds = self.kinds.get(&by).filter(|_| by.is_of_kinds());
         let order = store.order.clone().filter(|order| order.len() < columns.len());
         let order_key = order.as_ref().map_or(0, |order| Arc::as_ptr(order) as usize);
-        let key = (store.map.version(), store.columns.version(), order_key, self.coloured_by, self.dark);
+        let versions = [
+            store.map.version(),
+            store.columns.version(),
+            store.explanations.version(),
+            u64::from(kinds.is_some()),
+        ];
+        let key = (versions, order_key, by, self.dark);
         if self.asked == Some(key) {
             return;
         }
         self.asked = Some(key);
         let palette = tokens::of(if self.dark { egui::Theme::Dark } else { egui::Theme::Light });
-        let number = self.coloured_by;
+        let explanations = store.explanations.value().cloned();
         self.colours.ask(workers, Lane::Sort, move || {
-            Ok(colours(&points, &columns, order.as_ref().map(|order| order.as_slice()), number, palette))
+            let source = colours::Source {
+                points: &points,
+                columns: &columns,
+                explanations: explanations.as_deref(),
+                kinds: kinds.as_deref(),
+                shown: order.as_ref().map(|order| order.as_slice()),
+            };
+            Ok(colours::colours(source, by, palette))
+        });
+    }
+
+    /// Sums up what is selected.
+    fn ask_summary(&mut self, scene: &Scene<'_>, workers: &Workers) {
+        let store = scene.stores.run(&self.run);
+        let (Some(features), Some(columns)) =
+            (store.selection.features.clone(), store.columns.value().cloned())
+        else {
+            return;
+        };
+        let (key, lists) = (summary_key(store), store.tokens.value().cloned());
+        self.summary.want(workers, Lane::Sort, &key, move || {
+            Ok(selected::sum_up(&features, &columns, lists.as_deref()))
         });
     }
 
     fn bar(&mut self, ui: &mut Ui, points: &Points, scene: &mut Scene<'_>) {
-        let p = palette(ui);
-        ui.horizontal(|ui| {
+        ui.horizontal_wrapped(|ui| {
             facts::section(ui, "Map");
             facts::caption(ui, format!("{} features", format::grouped(points.features.len() as u64)));
             ui.add_space(space::S);
@@ -83,8 +138,8 @@ impl MapView {
                 .selected_text(format!("coloured by {}", self.coloured_by.name()))
                 .width(150.0)
                 .show_ui(ui, |ui| {
-                    for number in COLOURS {
-                        ui.selectable_value(&mut self.coloured_by, number, number.name());
+                    for by in ColourBy::all() {
+                        ui.selectable_value(&mut self.coloured_by, by, by.name());
                     }
                 });
             combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Coloured by"));
@@ -98,9 +153,7 @@ impl MapView {
             if ui.button("Show all").on_hover_text("Show the whole map again (double-click)").clicked() {
                 self.scatter.reset();
             }
-            if let Some(selected) = &scene.stores.run(&self.run).selection.features {
-                let count = format!("{} selected", format::grouped(selected.len() as u64));
-                ui.label(RichText::new(count).color(p.accent));
+            if scene.stores.run(&self.run).selection.features.is_some() {
                 if ui.button("Show in the table").clicked() {
                     scene.go(Place::Features { run: self.run.clone() });
                 }
@@ -113,6 +166,7 @@ impl MapView {
             }
         });
         self.legend(ui, scene);
+        self.selected(ui, scene);
         facts::caption(
             ui,
             "Nearby features have similar directions; the axes have no meaning. Drag to move, scroll to zoom, click to open.",
@@ -120,21 +174,69 @@ impl MapView {
         ui.add_space(space::XS);
     }
 
-    /// What the ends and the middle of the colours stand for; and what the last feature looked at is called.
-    fn legend(&self, ui: &mut Ui, scene: &Scene<'_>) {
+    /// What the colours stand for; and what the feature in front is called, which is ringed.
+    fn legend(&self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let p = palette(ui);
-        let Some([low, middle, high]) = self.colours.value().and_then(|colours| colours.ends) else { return };
-        let shown = |value: f32| self.coloured_by.text(f64::from(value));
-        ui.horizontal(|ui| {
-            let (low, high) = (format!("{} {}", self.coloured_by.name(), shown(low)), shown(high));
-            matrix::legend(ui, &low, &high, &|t| p.ramp(t));
-            facts::caption(ui, format!("by rank: half are below {}", shown(middle)));
-            if let Some(feature) = self.last {
-                let name = name_of(scene.stores.run(&self.run), feature).unwrap_or_default();
+        let by = self.coloured_by;
+        if let Some(problem) = self.kinds.problem(&by).filter(|_| by.is_of_kinds()) {
+            notice::problem_line(ui, problem);
+            if by == ColourBy::Expert {
+                scene.offer(ui, "Join experts", Job::join_experts(&self.run));
+            }
+            return;
+        }
+        ui.horizontal_wrapped(|ui| {
+            match (self.colours.value().and_then(|colours| colours.ends), by.is_of_kinds()) {
+                (_, true) => self.kinds_legend(ui, scene),
+                (Some([low, middle, high]), false) => {
+                    let low = format!("{} {}", by.name(), by.text(low));
+                    matrix::legend(ui, &low, &by.text(high), &|t| p.ramp(t));
+                    facts::caption(ui, format!("by rank: half are below {}", by.text(middle)));
+                }
+                (None, false) => drop(facts::caption(ui, "No feature has this number")),
+            }
+            let grey = self.colours.value().map_or(0, |colours| colours.grey);
+            if grey > 0 {
+                facts::caption(ui, format!("{} grey", format::grouped(grey as u64)))
+                    .on_hover_text("Left out by the filter of the table, or without a value");
+            }
+            let store = scene.stores.run(&self.run);
+            if let Some(feature) = store.current {
+                let name = name_of(store, feature).unwrap_or_default();
                 let words = format!("ringed: {feature} {}", rule::short(&name, 40));
                 ui.label(RichText::new(words).size(size::SMALL).color(p.text));
             }
         });
+    }
+
+    /// The colour of each kind, with its number of features.
+    fn kinds_legend(&self, ui: &mut Ui, scene: &Scene<'_>) {
+        let p = palette(ui);
+        let Some(kinds) = self.kinds.get(&self.coloured_by) else {
+            let known = scene.folder.data_of(&self.run).is_some();
+            let missing = "The dataset of this run is not in the open folder: its domains are not known";
+            facts::caption(ui, if known { "Reading…" } else { missing });
+            return;
+        };
+        for (i, (name, features)) in kinds.names.iter().take(COLOURED).enumerate() {
+            let (rect, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), egui::Sense::hover());
+            ui.painter().circle_filled(rect.center(), 4.0, p.curve(i));
+            facts::caption(ui, format!("{name} {}", format::grouped(*features as u64)));
+        }
+        if kinds.names.len() > COLOURED {
+            facts::caption(ui, format!("{} others grey", kinds.names.len() - COLOURED));
+        }
+    }
+
+    /// What the selected features have in common.
+    fn selected(&self, ui: &mut Ui, scene: &Scene<'_>) {
+        let store = scene.stores.run(&self.run);
+        if store.selection.features.is_none() {
+            return;
+        }
+        if let Some(summary) = self.summary.get(&summary_key(store)) {
+            selected::show(ui, &summary, store.vocabulary.value());
+        }
     }
 
     fn hover(&self, ui: &Ui, feature: u32, scene: &mut Scene<'_>) {
@@ -181,40 +283,9 @@ impl MapView {
     }
 }
 
-/// The colours of points, and what they stand for.
-#[derive(Debug, Default)]
-struct Colours {
-    of: Arc<Vec<Color32>>,
-    /// The least, the middle and the largest number.
-    ends: Option<[f32; 3]>,
-}
-
-/// The colour of each point: by where its number lies among all; grey when the table leaves it out.
-fn colours(
-    points: &Points,
-    columns: &Columns,
-    shown: Option<&[u32]>,
-    number: Number,
-    palette: &Palette,
-) -> Colours {
-    let mut passes = vec![shown.is_none(); columns.len()];
-    for feature in shown.unwrap_or(&[]) {
-        passes[*feature as usize] = true;
-    }
-    // By rank: neither a few giants nor many dwarfs take all the colours.
-    let mut sorted: Vec<f32> =
-        points.features.iter().map(|f| columns.get(number, *f)).filter(|v| v.is_finite()).collect();
-    sorted.sort_by(f32::total_cmp);
-    let colour = |feature: &u32| {
-        let value = columns.get(number, *feature);
-        if passes.get(*feature as usize) != Some(&true) || !value.is_finite() {
-            return palette.line_strong;
-        }
-        palette.ramp(sorted.partition_point(|v| *v < value) as f32 / sorted.len() as f32)
-    };
-    let of = Arc::new(points.features.iter().map(colour).collect());
-    let ends = sorted.last().map(|high| [sorted[0], sorted[sorted.len() / 2], *high]);
-    Colours { of, ends }
+/// From what the summary of a selection is made.
+fn summary_key(store: &RunStore) -> [u64; 3] {
+    [store.selection.version, store.columns.version(), store.tokens.version()]
 }
 
 impl View for MapView {
@@ -241,20 +312,21 @@ impl View for MapView {
             scene.act(Action::Select { run: self.run.clone(), features });
         }
         self.colours.poll(workers);
+        self.ask_kinds(scene, workers);
         self.ask_colours(scene, workers);
+        self.ask_summary(scene, workers);
         self.scatter.logic(workers);
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         self.dark = ui.visuals().dark_mode;
         let store = scene.stores.run(&self.run);
-        if let Some(problem) = store.map.problem().or(store.columns.problem()) {
-            let indexed = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok());
-            let unmapped = indexed.is_some_and(|info| info.indexed && !info.mapped);
-            if unmapped {
-                ui.vertical_centered(|ui| scene.offer(ui, "Make the map", Job::map(&self.run)));
-            }
-            if notice::problem(ui, "The map cannot be shown", problem) {
+        if let Some(problem) = store.map.problem().or(store.columns.problem()).cloned() {
+            let remedy = match store.columns.problem() {
+                Some(_) => scene.index_of(&self.run),
+                None => ("Make the map", Job::map(&self.run)),
+            };
+            if scene.problem(ui, "The map cannot be shown", &problem, [remedy]) {
                 scene.act(Action::Retry(Need::Map(self.run.clone())));
                 scene.act(Action::Retry(Need::Features(self.run.clone())));
             }
@@ -269,8 +341,9 @@ impl View for MapView {
         }
         Frame::new().inner_margin(Margin::same(space::M as i8)).show(ui, |ui| {
             self.bar(ui, &points, scene);
+            let current = scene.stores.run(&self.run).current;
             let ringed: Vec<usize> =
-                self.last.and_then(|f| points.features.binary_search(&f).ok()).into_iter().collect();
+                current.and_then(|f| points.features.binary_search(&f).ok()).into_iter().collect();
             let cloud = Cloud {
                 name: "Map of features",
                 plane: &points.plane,
@@ -280,12 +353,12 @@ impl View for MapView {
                 ringed: &ringed,
             };
             let asked = self.scatter.show(ui, &cloud);
+            labels::show(ui, asked.rect, &asked.few, &points, scene.stores.run(&self.run));
             if let Some(i) = asked.hovered {
                 self.hover(ui, points.features[i], scene);
             }
             if let Some(i) = asked.clicked {
                 let feature = points.features[i];
-                self.last = Some(feature);
                 scene.go(Place::Feature { run: self.run.clone(), feature });
             }
             if let Some(corners) = asked.lasso {
@@ -293,24 +366,5 @@ impl View for MapView {
                 ui.ctx().request_repaint();
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_table_leaves_out_is_grey() {
-        let points = Points { features: vec![0, 2], ..Points::default() };
-        let (count, density) = (vec![1; 3], vec![0.1, 0.2, 0.3]);
-        let numbers = crate::data::FeatureColumns { count, density, ..Default::default() };
-        let columns = Columns { numbers, ..Columns::default() };
-        let p = tokens::of(egui::Theme::Dark);
-        let Colours { of: all, ends } = colours(&points, &columns, None, Number::Density, p);
-        assert_eq!(ends, Some([0.1, 0.3, 0.3]));
-        assert!(all[0] != all[1] && !all.contains(&p.line_strong));
-        let some = colours(&points, &columns, Some(&[2, 1]), Number::Density, p).of;
-        assert_eq!(*some, [p.line_strong, all[1]]);
     }
 }

@@ -1,0 +1,113 @@
+//! Nothing overlaps or hides, from the smallest window to the widest: the places of all controls, by what a screen reader is told.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use app::address::Place;
+use app::shell::{App, Options};
+use common::{builder, data, facts, options, root, run, wait};
+use egui::accesskit::Role;
+use egui_kittest::Harness;
+use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
+
+/// Widths of windows: the least that the program allows, a small laptop, a large screen, a wall.
+const WIDTHS: [f32; 4] = [640.0, 1280.0, 1920.0, 3840.0];
+/// High enough that hardly anything is scrolled out of sight: places of controls do not tell what is cut off.
+const HEIGHT: f32 = 2600.0;
+
+/// Controls that are drawn next to each other and never over each other.
+const CONTROLS: [Role; 7] = [
+    Role::Button,
+    Role::CheckBox,
+    Role::ComboBox,
+    Role::TextInput,
+    Role::MultilineTextInput,
+    Role::SearchInput,
+    Role::SpinButton,
+];
+
+fn window_of(width: f32, place: Option<Place>) -> Harness<'static, App> {
+    let options = Options { folder: place.as_ref().map(|_| root()), place, ..options() };
+    builder().with_size([width, HEIGHT]).build_eframe(|cc| App::new(&cc.egui_ctx, options).unwrap())
+}
+
+/// Names and places of the controls that can be seen.
+fn controls(window: &Harness<'static, App>) -> Vec<(String, egui::Rect)> {
+    let found = window.query_all(By::new().predicate(|node| CONTROLS.contains(&node.role())));
+    let shown = found.filter(|node| node.accesskit_node().bounding_box().is_some());
+    shown
+        .map(|node| {
+            let of = node.accesskit_node();
+            (of.label().or(of.value()).unwrap_or_default(), node.rect())
+        })
+        .filter(|(_, rect)| rect.top() < HEIGHT && rect.bottom() > 0.0 && rect.area() > 0.0)
+        .collect()
+}
+
+/// What lies over something, or beyond the window's edge.
+fn faults(window: &Harness<'static, App>, width: f32) -> Vec<String> {
+    let all = controls(window);
+    let mut faults = Vec::new();
+    for (i, (name, rect)) in all.iter().enumerate() {
+        if rect.left() < -1.0 || rect.right() > width + 1.0 {
+            faults.push(format!("`{name}` at {rect:?} is cut off"));
+        }
+        for (other, place) in &all[i + 1..] {
+            let common = rect.intersect(*place);
+            // A field may hold a button that empties it.
+            let within = rect.expand(1.0).contains_rect(*place) || place.expand(1.0).contains_rect(*rect);
+            if common.width() > 2.0 && common.height() > 2.0 && !within {
+                faults.push(format!("`{name}` at {rect:?} and `{other}` at {place:?} overlap"));
+            }
+        }
+    }
+    faults
+}
+
+fn check(places: &[Option<Place>]) {
+    let mut failures = Vec::new();
+    for place in places {
+        let name = place.as_ref().map_or_else(|| "welcome".to_owned(), ToString::to_string);
+        for width in WIDTHS {
+            let mut window = window_of(width, place.clone());
+            let least = if place.is_some() { 8 } else { 3 };
+            wait(&mut window, &name, |w| w.query_all(By::new().role(Role::Button)).count() > least);
+            for _ in 0..20 {
+                window.step();
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            wait(&mut window, "all that is under way", |w| w.state().idle());
+            window.run_steps(3);
+            failures
+                .extend(faults(&window, width).into_iter().map(|what| format!("{name}, {width}: {what}")));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn controls_of_runs_and_features_have_room_at_every_width() {
+    let (run, feature) = (run(), facts::explained().feature);
+    check(&[
+        None,
+        Some(Place::Runs),
+        Some(Place::Features { run: run.clone() }),
+        Some(Place::Feature { run: run.clone(), feature }),
+        Some(Place::Claim { run: run.clone(), feature }),
+        Some(Place::Map { run: run.clone() }),
+        Some(Place::Matching { run, with: "small".into() }),
+    ]);
+}
+
+#[test]
+fn controls_of_texts_and_experts_have_room_at_every_width() {
+    let (run, data) = (run(), data());
+    check(&[
+        Some(Place::Prompt { run, feature: None }),
+        Some(Place::Dataset { dataset: data.clone(), document: Some(0) }),
+        Some(Place::Token { dataset: data.clone(), document: 0, token: 3 }),
+        Some(Place::Experts { dataset: data.clone() }),
+        Some(Place::Expert { dataset: data, layer: 0, expert: 1 }),
+    ]);
+}
