@@ -18,6 +18,7 @@ mod jobs;
 mod kills;
 mod readers;
 mod together;
+mod world;
 
 /// Kills of each job; `None` for the short form.
 fn long() -> Option<usize> {

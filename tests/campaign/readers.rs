@@ -7,7 +7,8 @@ use tests::Chance;
 
 use crate::content::{content, differences};
 use crate::faults::{shim, text};
-use crate::jobs::{Job, World, jobs};
+use crate::jobs::{Job, jobs};
+use crate::world::World;
 
 const FAULTS: [&str; 6] = ["VANISH", "SHRINK", "CHANGE", "EIO", "EINTR", "SHORT"];
 /// Faults of each kind and job in the short form, and in the long one.
@@ -15,7 +16,6 @@ const FEW: usize = 1;
 const MANY: usize = 25;
 
 #[test]
-#[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn files_change_under_the_reader() {
     let world = World::new();
     let Some(shim) = shim(world.at()) else {

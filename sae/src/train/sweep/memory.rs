@@ -2,7 +2,7 @@
 
 use crate::train::config::{AuxLoss, FrozenDecoder, Resolved};
 use crate::train::runs::group::TURN;
-use crate::train::step::DENSE;
+use crate::train::step::{CHUNK_ROWS, DENSE};
 use crate::train::stream::dataset_rows::RANGES_AT_ONCE;
 use kernels::encode::chunk_rows;
 
@@ -42,9 +42,16 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
             config.k_start.unwrap_or(config.k) as f64 * multiple + (helped * resolved.k_aux as u64) as f64
         }
     };
-    let matches = (per_token * batch as f64) as u64 * MATCH;
+    // A gated dictionary is reconstructed from the gate's codes too, which are pairs of their own.
+    let lists = if own == 2 { 2 } else { 1 };
+    let matches = (per_token * batch as f64) as u64 * MATCH * lists;
     let collected = match config.method.fits_thresholds() {
-        true => (config.k as f64 * multiple * batch as f64) as u64 * ENTRY * 2 * (1 + threads),
+        true => {
+            // The first chunk of tokens has no floor yet: about half of its pre-activations are candidates, here and in its thread.
+            let chunk = CHUNK_ROWS as u64 * features / 2 * ENTRY * 2;
+            let wanted = (config.k as f64 * multiple * batch as f64) as u64;
+            wanted * ENTRY * 2 * (1 + threads) + u64::from(resolved.finds_candidates()) * chunk
+        }
         false => 0,
     };
     let soft = config.freeze_decoder == Some(FrozenDecoder::Soft);
