@@ -14,6 +14,8 @@ const MATCH: u64 = 32;
 const DECODED: u64 = 12;
 /// Bytes of a process that does nothing yet.
 pub(super) const PROCESS: u64 = 24 << 20;
+/// Bytes of a candidate of mutual choice: its feature and two bounds.
+const CANDIDATE: u64 = 12;
 /// Bytes of an entry that mutual choice collects.
 const ENTRY: u64 = 16;
 
@@ -47,10 +49,10 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     let matches = (per_token * batch as f64) as u64 * MATCH * lists;
     let collected = match config.method.fits_thresholds() {
         true => {
-            // The first chunk of tokens has no floor yet: about half of its pre-activations are candidates, here and in its thread.
-            let chunk = CHUNK_ROWS as u64 * features / 2 * ENTRY * 2;
+            // Before the first step nobody knows a floor: about half of all pre-activations are candidates, and those of a chunk in its thread.
+            let above = (batch + CHUNK_ROWS as u64 * threads) * features / 2 * CANDIDATE;
             let wanted = (config.k as f64 * multiple * batch as f64) as u64;
-            wanted * ENTRY * 2 * (1 + threads) + u64::from(resolved.finds_candidates()) * chunk
+            wanted * ENTRY * 2 * (1 + threads) + u64::from(resolved.finds_candidates()) * above
         }
         false => 0,
     };

@@ -7,7 +7,7 @@
 //!   ──▶ the M largest, ties to the lower token, then to the lower feature
 //! ```
 //!
-//! The worst active pair of the last step makes the first floor, before the second step the first chunk. If that was too high, the search is done again without it, so it saves time
+//! The worst active pair of the last step makes the first floor. If that was too high, the search is done again without it, so it saves time
 //! and never decides anything.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -50,8 +50,8 @@ pub fn select(
 ) {
     let (limit, width, at_once) = (context.most_pairs(), context.width(), context.chunking.at_once);
     let SearchMemory { spare, listed, lists, proposed, worst, .. } = memory;
+    let first_floor = FLOOR_SHARE * *worst;
     let search = CandidateSearch { context, features, batch, limit, spare };
-    let first_floor = FLOOR_SHARE * if *worst > 0.0 { *worst } else { search.worst_of_sample(proposed) };
     let mut floor = search.propose(proposed, first_floor);
     if floor <= first_floor && first_floor > 0.0 {
         floor = search.propose(proposed, 0.0);
@@ -99,19 +99,6 @@ struct CandidateSearch<'a> {
 }
 
 impl CandidateSearch<'_> {
-    /// Where the last step tells nothing: the bound that as large a share of the first chunk reaches as is wanted of the batch. Without
-    /// it every pre-activation above 0 would be a candidate of the first step: half of `[B, F]`.
-    fn worst_of_sample(&self, proposed: &mut [Proposals]) -> f32 {
-        let wanted = self.limit / proposed.len().max(1);
-        let Some(first) = proposed.get_mut(..1).filter(|_| wanted > 0) else { return 0.0 };
-        self.propose(first, 0.0);
-        let mut lower = first[0].lower.clone();
-        if lower.len() < wanted {
-            return 0.0;
-        }
-        lower.select_nth_unstable_by(wanted - 1, |a, b| b.total_cmp(a)).1.max(0.0)
-    }
-
     /// Collects the candidates of all chunks. Returns the M-th largest lower bound, or `floor` if there are fewer candidates.
     fn propose(&self, proposed: &mut [Proposals], floor: f32) -> f32 {
         let Self { context, features, batch, limit, spare } = *self;
