@@ -7,9 +7,9 @@ use storage::{Imported, ImportedFile, RunRecord, RunStatus};
 
 use crate::check::{CheckOptions, Checked, check, decisions};
 use crate::dictionary::{Dictionary, Selection};
-use crate::features::Partial;
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Opened, Reading};
+use crate::partial::Partial;
 use crate::train::now;
 use crate::{Error, Progress, Result};
 

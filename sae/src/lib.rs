@@ -77,6 +77,7 @@ pub mod interop;
 pub mod lens;
 pub mod matching;
 pub mod memory;
+mod partial;
 pub mod picture;
 pub mod probe;
 pub mod prompt;

@@ -7,18 +7,23 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::lock::create_alone;
 
 /// Suffix of files that are being written; they are never read.
 pub(crate) const PARTIAL: &str = ".partial";
 
 /// Writes `bytes` next to `path`, fsyncs, renames over `path` and fsyncs the folder. After a crash or on a full disk
-/// `path` holds what it held before.
+/// `path` holds what it held before. Two processes that write one file take turns.
 ///
 /// # Errors
-/// [`Error::Io`] with the file that cannot be written, synced or renamed; `path` is then as it was.
+/// [`Error::Io`] with the file that cannot be written, synced or renamed; `path` is then as it was. [`Error::Busy`] if a different
+/// process does not finish it.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = partial_path(path);
-    let written = write_new(&partial, bytes).and_then(|()| publish(&partial, path));
+    // Open, hence ours, until it has its name or is removed.
+    let mut file = create_alone(&partial)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&partial));
+    let written = written.and_then(|()| publish(&partial, path));
     if written.is_err() {
         // Best effort: the error that matters is the one above.
         let _ = fs::remove_file(&partial);
@@ -36,17 +41,16 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     write(path, &bytes)
 }
 
+/// Whether a folder gets its name only when it is whole.
+pub(crate) fn in_the_making(folder: &Path) -> bool {
+    folder.extension().is_some_and(|suffix| suffix == "partial")
+}
+
 /// `PATH.partial`.
 pub(crate) fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(PARTIAL);
     name.into()
-}
-
-fn write_new(partial: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(partial).map_err(Error::io(partial))?;
-    file.write_all(bytes).map_err(Error::io(partial))?;
-    file.sync_all().map_err(Error::io(partial))
 }
 
 /// Renames a file whose bytes are already fsynced and makes the name durable too.

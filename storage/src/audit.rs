@@ -96,13 +96,11 @@ record! {
 }
 
 impl Audit {
-    /// Writes `RUN/audit/`; the record comes last.
+    /// Writes the tables and the record into `dir`.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn write(&self, run: &Path, codings: &[AuditCodingRow], features: &[AuditFeatureRow]) -> Result<()> {
-        let dir = run.join(FOLDER);
-        std::fs::create_dir_all(&dir).map_err(crate::Error::io(&dir))?;
+    pub fn write(&self, dir: &Path, codings: &[AuditCodingRow], features: &[AuditFeatureRow]) -> Result<()> {
         row::write(&dir.join(CODINGS), codings)?;
         row::write(&dir.join(FEATURES), features)?;
         atomic::write_json(&dir.join(FILE), self)

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::atomic::in_the_making;
 use crate::dataset::{Dataset, JOURNAL, MANIFEST};
 use crate::error::{Error, Result};
 use crate::{graph, probe, run};
@@ -88,7 +89,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<Found>) {
     for entry in entries.flatten() {
         // `file_type` does not follow links, so there are no circles.
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let name = entry.file_name();
+        let hidden = name.to_string_lossy().starts_with('.') || in_the_making(&entry.path());
         if is_folder && !hidden {
             walk(&entry.path(), depth, found);
         }

@@ -167,8 +167,10 @@ impl Graph {
 /// The folders in `dir` that hold a graph, sorted.
 pub fn find(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.join(FILE).is_file()).collect();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.join(FILE).is_file() && !atomic::in_the_making(path))
+        .collect();
     found.sort();
     found
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
@@ -43,6 +44,11 @@ impl Lock {
     /// Whether another process is kept out; false where the file system has no locks.
     pub fn is_held(&self) -> bool {
         self.held
+    }
+
+    /// Follows the folder, which now is `dir`: whoever renames a folder that others may want keeps it locked until that is done.
+    pub fn moved(&mut self, dir: &Path) {
+        self.path = dir.join(NAME);
     }
 
     /// What a person should know where nothing is held.
@@ -109,9 +115,45 @@ fn is_current(_: &Path, _: &File) -> bool {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The name goes first: who creates it anew afterwards gets a file of their own.
-        let _ = fs::remove_file(&self.path);
+        // The name goes first: who creates it anew afterwards gets a file of their own. Where that has happened already, it is theirs.
+        if is_current(&self.path, &self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
         let _ = self.file.unlock();
+    }
+}
+
+/// How long a writer waits for a different one of the same file: what is written at the end of two equal jobs takes turns, and of two long
+/// writers the second is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Makes `partial` anew, empty and nobody else's until the file is closed. Without that, of two processes that write one file the second
+/// would write into what the first renames, and a mixture would pass for whole.
+///
+/// # Errors
+/// [`Error::Busy`] if a different writer keeps it; [`Error::Io`] if it cannot be made.
+pub(crate) fn create_alone(partial: &Path) -> Result<File> {
+    create_within(partial, PATIENCE)
+}
+
+fn create_within(partial: &Path, patience: Duration) -> Result<File> {
+    let began = Instant::now();
+    loop {
+        let open = File::options().create(true).truncate(false).read(true).write(true).open(partial);
+        let file = open.map_err(Error::io(partial))?;
+        match outcome(file.try_lock()) {
+            // It was renamed or removed by whoever had it: the name is free.
+            Some(true) if !is_current(partial, &file) => {}
+            // Held, or a file system without locks.
+            Some(_) => {
+                file.set_len(0).map_err(Error::io(partial))?;
+                return Ok(file);
+            }
+            None if began.elapsed() >= patience => return Err(Error::Busy { path: partial.to_owned() }),
+            None => std::thread::sleep(PAUSE),
+        }
     }
 }
 
@@ -147,6 +189,30 @@ mod tests {
         lock.held = false;
         assert!(lock.note().unwrap().starts_with(&dir.path().display().to_string()));
         assert_eq!((outcome(Ok(())), outcome(Err(TryLockError::WouldBlock))), (Some(true), None));
+    }
+
+    #[test]
+    fn writers_of_one_file_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, partial) = (dir.path().join("a"), dir.path().join("a.partial"));
+        fs::write(&partial, "left by a process that was killed").unwrap();
+        let mut one = create_alone(&partial).unwrap();
+        let refused = create_within(&partial, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(refused, Error::Busy { .. }), "{refused}");
+        let second = {
+            let partial = partial.clone();
+            std::thread::spawn(move || {
+                let mut other = create_alone(&partial).unwrap();
+                other.write_all(b"the second").unwrap();
+            })
+        };
+        std::thread::sleep(Duration::from_millis(30));
+        one.write_all(b"the first").unwrap();
+        fs::rename(&partial, &path).unwrap();
+        drop(one);
+        second.join().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "the first", "the second did not write into it");
+        assert_eq!(fs::read_to_string(&partial).unwrap(), "the second");
     }
 
     #[test]

@@ -88,8 +88,10 @@ impl Matching {
 /// The folders in `RUN/matching` that hold a matching, sorted.
 pub fn find(run: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(run.join(FOLDER)).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|p| p.join(FILE).is_file()).collect();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|p| p.join(FILE).is_file() && !atomic::in_the_making(p))
+        .collect();
     found.sort();
     found
 }

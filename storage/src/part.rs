@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::atomic::{partial_path, publish};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::lock::create_alone;
 use crate::manifest::Part;
 
 /// Writes `PATH.partial`; [`PartWriter::finish`] makes it `PATH`. Dropped before that, nothing is left.
@@ -22,20 +23,26 @@ pub struct PartWriter {
     writer: Option<ArrowWriter<HashingFile>>,
     schema: SchemaRef,
     rows: u64,
+    /// The same open file: what is unfinished stays this writer's until it is removed.
+    _turn: File,
 }
 
 impl PartWriter {
     /// Begins `path` with the given columns. A file of that name stays as it is until `finish`.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be made, [`Error::Parquet`] for a layout that Parquet does not take.
+    /// [`Error::Io`] for a file that cannot be made, [`Error::Busy`] while a different process writes it, [`Error::Parquet`] for a layout
+    /// that Parquet does not take.
     pub fn create(path: &Path, schema: SchemaRef, layout: &Layout) -> Result<Self> {
         let properties = layout.properties(&schema).map_err(Error::parquet(path))?;
         let partial = partial_path(path);
-        let file = File::create(&partial).map_err(Error::io(&partial))?;
+        let file = create_alone(&partial)?;
+        let turn = file.try_clone().map_err(Error::io(&partial))?;
         let sink = HashingFile { file, hash: Sha256::new(), bytes: 0 };
         match ArrowWriter::try_new(sink, schema.clone(), Some(properties)) {
-            Ok(writer) => Ok(Self { path: path.to_owned(), writer: Some(writer), schema, rows: 0 }),
+            Ok(writer) => {
+                Ok(Self { path: path.to_owned(), writer: Some(writer), schema, rows: 0, _turn: turn })
+            }
             Err(error) => {
                 let _ = fs::remove_file(&partial);
                 Err(Error::parquet(path)(error))

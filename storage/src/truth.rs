@@ -141,13 +141,11 @@ record! {
 }
 
 impl TruthScore {
-    /// Writes `RUN/truth/`, or `RUN/truth/pruned/` where codes were pruned, with both tables; the record comes last.
+    /// Writes the tables and the record into `dir`.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn write(&self, run: &Path, features: &[ScoredFeatureRow], world: &[TrueFeatureRow]) -> Result<()> {
-        let dir = run.join(if self.pruned_below.is_some() { PRUNED } else { FOLDER });
-        std::fs::create_dir_all(&dir).map_err(crate::Error::io(&dir))?;
+    pub fn write(&self, dir: &Path, features: &[ScoredFeatureRow], world: &[TrueFeatureRow]) -> Result<()> {
         row::write(&dir.join(FEATURES), features)?;
         row::write(&dir.join(WORLD), world)?;
         atomic::write_json(&dir.join(FILE), self)

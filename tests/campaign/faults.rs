@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::content::{Content, content, differences, leftovers};
-use crate::jobs::{Job, World, jobs};
+use crate::jobs::{Job, jobs};
+use crate::world::World;
 
 /// What a call may fail with, as `fault.c` knows it, and what the program must say.
 const FAULTS: [(&str, &str); 6] = [
@@ -19,6 +20,8 @@ const FAULTS: [(&str, &str); 6] = [
 
 /// Calls of each job that fail in the short form.
 const FEW: usize = 4;
+/// Asked for as many or more, all of them fail.
+const ALL: usize = 100;
 
 /// How a disturbed job ended.
 #[derive(Default)]
@@ -29,7 +32,6 @@ struct Tally {
 }
 
 #[test]
-#[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn every_call_that_writes_fails_once() {
     let world = World::new();
     let Some(shim) = shim(world.at()) else {
@@ -41,13 +43,14 @@ fn every_call_that_writes_fails_once() {
     for (number, job) in jobs() {
         let (whole, _) = world.undisturbed(job);
         let calls = calls(&world, job, &shim);
-        let step = if crate::long().is_some() { 1 } else { calls.len().div_ceil(FEW).max(1) };
+        // From 100 on every call gets every error, below each a different one.
+        let all = crate::long().is_some_and(|calls| calls >= ALL);
+        let step = if all { 1 } else { calls.len().div_ceil(crate::long().unwrap_or(FEW)).max(1) };
         let mut tally = Tally::default();
         for at in (0..calls.len()).step_by(step) {
-            // The long form gives every call every error, the short one a different error to each.
             let round = at / step;
             for (n, fault) in FAULTS.iter().enumerate() {
-                if crate::long().is_some() || n == (round + number) % FAULTS.len() {
+                if all || n == (round + number) % FAULTS.len() {
                     fail(&world, job, (&shim, at, &calls[at]), *fault, &whole, &mut tally);
                 }
             }

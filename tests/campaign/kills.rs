@@ -5,7 +5,8 @@ use std::time::Duration;
 use tests::Chance;
 
 use crate::content::{content, differences, leftovers};
-use crate::jobs::{Job, World, jobs};
+use crate::jobs::{Job, jobs};
+use crate::world::World;
 
 /// Kills of one attempt before it is left in peace.
 const IN_A_ROW: usize = 4;

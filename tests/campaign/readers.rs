@@ -7,22 +7,21 @@ use tests::Chance;
 
 use crate::content::{content, differences};
 use crate::faults::{shim, text};
-use crate::jobs::{Job, World, jobs};
+use crate::jobs::{Job, jobs};
+use crate::world::World;
 
 const FAULTS: [&str; 6] = ["VANISH", "SHRINK", "CHANGE", "EIO", "EINTR", "SHORT"];
-/// Faults of each kind and job in the short form, and in the long one.
+/// Faults of each kind and job in the short form.
 const FEW: usize = 1;
-const MANY: usize = 25;
 
 #[test]
-#[ignore = "takes minutes: SAE_CAMPAIGN=100 cargo test --test campaign -- --ignored"]
 fn files_change_under_the_reader() {
     let world = World::new();
     let Some(shim) = shim(world.at()) else {
         fixtures::skip("faults of calls that read", "gcc is not installed");
         return;
     };
-    let each = if crate::long().is_some() { MANY } else { FEW };
+    let each = crate::long().map_or(FEW, |kills| kills.div_ceil(4));
     println!("{:<28} {:>6} {:>7} {:>8} {:>13}", "job", "reads", "faults", "refused", "went through");
     for (number, job) in jobs() {
         let mut chance = Chance::new(number as u64 + 100);

@@ -10,5 +10,5 @@ mod small_text;
 
 pub use chance::Chance;
 pub use made_up::{begun_dataset, dataset, dataset_with};
-pub use program::{Ended, Started, sae, sae_with, start, start_with};
+pub use program::{Ended, Started, sae, sae_with, sae_within, start, start_with};
 pub use small_text::{Document, small_text};

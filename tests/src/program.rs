@@ -29,6 +29,13 @@ pub fn sae_with(folder: &Path, line: &str, variables: &[(&str, &str)]) -> Ended 
     start_with(folder, line, variables).end()
 }
 
+/// As [`sae`], with a limit of private writable memory in KiB, as `ulimit -d` sets it.
+pub fn sae_within(folder: &Path, line: &str, kib: u64) -> Ended {
+    let words: Vec<String> = line.split_whitespace().map(|word| format!("'{word}'")).collect();
+    let script = format!("ulimit -d {kib} && exec '{}' {}", program().display(), words.join(" "));
+    started(line, Command::new("sh").args(["-c", &script]).current_dir(folder)).end()
+}
+
 /// Starts `sae LINE` in `folder`.
 pub fn start(folder: &Path, line: &str) -> Started {
     start_with(folder, line, &[])
@@ -36,10 +43,12 @@ pub fn start(folder: &Path, line: &str) -> Started {
 
 /// As [`start`], with these variables of the environment.
 pub fn start_with(folder: &Path, line: &str, variables: &[(&str, &str)]) -> Started {
-    let child = Command::new(program())
-        .args(line.split_whitespace())
-        .envs(variables.iter().copied())
-        .current_dir(folder)
+    let mut command = Command::new(program());
+    started(line, command.args(line.split_whitespace()).envs(variables.iter().copied()).current_dir(folder))
+}
+
+fn started(line: &str, command: &mut Command) -> Started {
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

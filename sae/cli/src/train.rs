@@ -122,6 +122,7 @@ impl Command {
             if self.dry_run {
                 return self.planned(&plan, session);
             }
+            plan.must_fit(&mut session.progress)?;
             let outcome = match self.shard {
                 Some(shard) => sweep::run_shard(&plan, shard, &self.out, &mut session.progress)?,
                 None => sweep::run(&plan, &self.out, self.resume, &mut session.progress)?,
@@ -147,10 +148,12 @@ impl Command {
             .data
             .clone()
             .ok_or_else(|| Error::request("no dataset is given").with_remedy("give --data DIR"))?;
+        let name = self.out.display().to_string();
+        let plan = self.plan(&[NamedConfig { name, config: config.clone() }], session)?;
         if self.dry_run {
-            let name = self.out.display().to_string();
-            return self.planned(&self.plan(&[NamedConfig { name, config }], session)?, session);
+            return self.planned(&plan, session);
         }
+        plan.must_fit(&mut session.progress)?;
         Ok(report(&train::run(&config, &data, &self.out, self.resume, &mut session.progress)?))
     }
 

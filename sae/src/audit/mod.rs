@@ -19,6 +19,7 @@ use storage::audit::{Audit, AuditCodingRow, AuditFeatureRow, FORMAT, VERSION};
 
 use crate::dictionary::{Codes, Dictionary};
 use crate::evaluate::{EvaluateOptions, Reconstruction, choose_documents, is_within};
+use crate::partial::Partial;
 use crate::rows::{RowReader, Subject};
 use crate::{Error, Progress, Result};
 use coding::{Coding, Decoder, Found, largest_eigenvalue};
@@ -102,7 +103,9 @@ pub fn run(path: &Path, options: &AuditOptions, progress: &mut dyn Progress) -> 
     audit.iterations = options.iterations as u64;
     progress.end(&format!("FVE {:.4}, the best that was found {:.4}", audit.fve, audit.fve_best));
     if subject.is_run {
-        audit.write(path, &codings, &features)?;
+        let partial = Partial::begin(&path.join(storage::audit::FOLDER))?;
+        audit.write(partial.folder(), &codings, &features)?;
+        partial.publish()?;
     }
     Ok(Audited { audit, codings, features })
 }

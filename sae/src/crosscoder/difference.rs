@@ -8,6 +8,7 @@ use storage::difference::{self, Difference, FeatureDifference, SiteFit};
 
 use super::scaling::{Rows, Sums};
 use crate::dictionary::Dictionary;
+use crate::partial::Partial;
 use crate::rows::{RowReader, Source, choose, documents, weights_sha256};
 use crate::{Error, Progress, Result};
 use kernels::reduce;
@@ -81,15 +82,11 @@ pub fn difference(
     Ok((place, record, features))
 }
 
-/// The record goes first and comes last: a folder with a record has the table that belongs to it.
-fn write(folder: &Path, features: &[FeatureDifference], record: &Difference) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    let old = folder.join(difference::FILE);
-    if old.exists() {
-        std::fs::remove_file(&old).map_err(|e| Error::io(&old, e))?;
-    }
-    storage::row::write(&folder.join(difference::FEATURES), features)?;
-    Ok(record.write(folder)?)
+fn write(place: &Path, features: &[FeatureDifference], record: &Difference) -> Result<()> {
+    let partial = Partial::begin(place)?;
+    storage::row::write(&partial.folder().join(difference::FEATURES), features)?;
+    record.write(partial.folder())?;
+    partial.publish()
 }
 
 /// Where in a row each site is, and which two are compared.

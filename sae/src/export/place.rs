@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use storage::Lock;
 
+use crate::partial::{recover, remove, sync_names, take};
 use crate::{Error, Result};
 
 /// The file by which an export is known.
 pub(super) const RECORD: &str = "export.json";
 /// `format` of the record.
 pub(super) const FORMAT: &str = "sae-workbench export";
+/// The lock of a folder in the making.
+const LOCK: &str = ".lock";
 /// What a single file that was exported has in its first lines.
 pub(super) const MARK: &str = "sae-workbench export";
 
@@ -39,7 +42,8 @@ pub(super) struct Provenance {
 pub(super) struct Place {
     out: PathBuf,
     partial: PathBuf,
-    lock: Option<Lock>,
+    lock: Lock,
+    published: bool,
 }
 
 impl Place {
@@ -48,11 +52,11 @@ impl Place {
         let out = plain(out)?;
         may_be_replaced(&out)?;
         let partial = hidden(&out, "partial");
-        fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
-        let place = Self { lock: Some(Lock::take(&partial)?), out, partial };
+        let place = Self { lock: take(&partial)?, out, partial, published: false };
+        recover(&place.out, &hidden(&place.out, "old"))?;
         for entry in fs::read_dir(&place.partial).map_err(|e| Error::io(&place.partial, e))? {
             let path = entry.map_err(|e| Error::io(&place.partial, e))?.path();
-            if path.file_name().is_some_and(|name| name != ".lock") {
+            if path.file_name().is_some_and(|name| name != LOCK) {
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                 removed.map_err(|e| Error::io(&path, e))?;
             }
@@ -67,16 +71,13 @@ impl Place {
 
     /// Puts the folder in its place; the number of its files and their size.
     pub(super) fn publish(mut self, mut record: Provenance) -> Result<(u64, u64)> {
-        self.lock = None;
         record.files = files(&self.partial)?;
         storage::atomic::write_json(&self.partial.join(RECORD), &record)?;
         let size = size(&self.partial)?;
         // Again: an export takes minutes, and somebody may have put a file there meanwhile.
         may_be_replaced(&self.out)?;
         let old = hidden(&self.out, "old");
-        if old.exists() {
-            fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
-        }
+        remove(&old)?;
         let replaced = self.out.exists();
         if replaced {
             fs::rename(&self.out, &old).map_err(|e| Error::io(&self.out, e))?;
@@ -88,19 +89,18 @@ impl Place {
             }
             return Err(Error::io(&self.out, error));
         }
+        self.published = true;
+        self.lock.moved(&self.out);
         sync_names(&self.out)?;
-        if replaced {
-            fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
-        }
+        remove(&old)?;
         Ok(size)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lock = None;
-        if self.partial.exists() {
-            // Best effort: the next attempt removes what stays.
+        if !self.published {
+            // Best effort: the next attempt removes what stays. The lock is let go of afterwards.
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
@@ -173,7 +173,7 @@ fn may_be_replaced(out: &Path) -> Result<()> {
     }
 }
 
-/// The files of a folder, by their paths inside it with `/`, ascending. A link is a file, whatever it leads to.
+/// The files of a folder but its lock, by their paths inside it with `/`, ascending. A link is a file, whatever it leads to.
 fn files(folder: &Path) -> Result<Vec<String>> {
     fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> Result<()> {
         for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
@@ -189,6 +189,7 @@ fn files(folder: &Path) -> Result<Vec<String>> {
     }
     let mut found = Vec::new();
     walk(folder, "", &mut found)?;
+    found.retain(|name| name != LOCK);
     found.sort();
     Ok(found)
 }
@@ -209,6 +210,9 @@ fn size(folder: &Path) -> Result<(u64, u64)> {
     for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let entry = entry.map_err(|e| Error::io(folder, e))?;
         let metadata = entry.metadata().map_err(|e| Error::io(entry.path(), e))?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
         if metadata.is_dir() {
             let (n, size) = size(&entry.path())?;
             (files, bytes) = (files + n, bytes + size);
@@ -217,11 +221,4 @@ fn size(folder: &Path) -> Result<(u64, u64)> {
         }
     }
     Ok((files, bytes))
-}
-
-/// Makes renames durable; only Unix needs and allows it.
-fn sync_names(place: &Path) -> Result<()> {
-    let Some(parent) = place.parent().filter(|_| cfg!(unix)) else { return Ok(()) };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(parent, e))
 }

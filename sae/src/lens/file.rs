@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use storage::Lock;
 use storage::lens::{self, FILE, WEIGHTS};
 
 use crate::dictionary::weights::{self, Named, Weights};
@@ -44,6 +45,7 @@ impl Lens {
         jacobians: &BTreeMap<String, Vec<f32>>,
     ) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let _lock = Lock::take(folder)?;
         let old = folder.join(FILE);
         if old.exists() {
             std::fs::remove_file(&old).map_err(|e| Error::io(&old, e))?;

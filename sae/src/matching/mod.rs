@@ -9,12 +9,13 @@ mod nearest;
 
 use std::path::{Path, PathBuf};
 
-use storage::matching::{FEATURES, FILE, FOLDER, FORMAT, Matching, NearestRow, OTHERS, VERSION};
+use storage::matching::{FEATURES, FOLDER, FORMAT, Matching, NearestRow, OTHERS, VERSION};
 
 pub use elsewhere::{Counterpart, Elsewhere, FiringOverlap, elsewhere};
 pub use nearest::{Nearest, nearest};
 
 use crate::dictionary::Dictionary;
+use crate::partial::Partial;
 use crate::rows::Source;
 use crate::{Error, Progress, Result};
 
@@ -101,16 +102,12 @@ fn both(a: &Dictionary, b: &Dictionary, what: &str, progress: &mut dyn Progress)
     Ok(found)
 }
 
-/// The record goes first and comes last: a folder with a record has the tables that belong to it.
-fn write(folder: &Path, features: &[NearestRow], others: &[NearestRow], record: &Matching) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    let old = folder.join(FILE);
-    if old.exists() {
-        std::fs::remove_file(&old).map_err(|e| Error::io(&old, e))?;
-    }
-    storage::row::write(&folder.join(FEATURES), features)?;
-    storage::row::write(&folder.join(OTHERS), others)?;
-    Ok(record.write(folder)?)
+fn write(place: &Path, features: &[NearestRow], others: &[NearestRow], record: &Matching) -> Result<()> {
+    let partial = Partial::begin(place)?;
+    storage::row::write(&partial.folder().join(FEATURES), features)?;
+    storage::row::write(&partial.folder().join(OTHERS), others)?;
+    record.write(partial.folder())?;
+    partial.publish()
 }
 
 fn name_of(other: &Path, name: Option<&str>) -> Result<String> {

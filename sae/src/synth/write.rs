@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use storage::Lock;
 
 use super::World;
 use super::forest::Forest;
@@ -17,11 +18,12 @@ impl World {
     /// # Errors
     /// A folder that has a world already; files that cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let _lock = Lock::take(folder)?;
         if folder.join(CONFIG).exists() {
             return Err(Error::request(format!("{} holds a world already", folder.display()))
                 .with_remedy("choose a different folder, or remove this one"));
         }
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let n = self.features();
         let mut tensors = vec![
             Named::f32("feature_vectors", &[n, self.d], &self.directions),

@@ -10,6 +10,7 @@ use super::graph::{Graph, Node, NodeKind};
 use super::influence::{Pruned, Thresholds};
 use super::neuronpedia::Prompt;
 use super::transcoders::Transcoders;
+use crate::partial::Partial;
 use crate::{Error, Result};
 use lm::model::Hook;
 
@@ -30,26 +31,34 @@ pub struct GraphSubject {
     pub seconds: f64,
 }
 
-/// Whether a graph may be written to `dir`: it is not there, is empty, or holds a graph.
+/// The folder of a graph with what other programs show.
+const SHOWN: &str = "graph_files";
+
+/// Whether a graph may be written to `dir`: it is not there, is empty, or holds a graph and nothing else, for the folder is replaced
+/// as a whole.
 ///
 /// # Errors
 /// A folder with something else in it.
 pub fn may_be_written(dir: &Path) -> Result<()> {
-    let empty = match std::fs::read_dir(dir) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io(dir, error)),
     };
-    if empty || dir.join(graph::FILE).is_file() || dir.join(graph::NODES).is_file() {
-        return Ok(());
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io(dir, e))?.file_name();
+        let name = name.to_string_lossy();
+        if ![graph::FILE, graph::NODES, graph::EDGES, SHOWN, ".lock"].contains(&&*name) {
+            let shown = dir.display();
+            return Err(Error::request(format!("{shown} holds `{name}`, which is not part of a graph"))
+                .with_remedy("give a new folder with --out"));
+        }
     }
-    Err(Error::request(format!("{} holds something that is not a graph", dir.display()))
-        .with_remedy("give a new folder with --out"))
+    Ok(())
 }
 
 impl Graph {
-    /// Writes the graph, pruned at `thresholds`, to folder `dir`; a graph that is there is replaced. The record goes first
-    /// and comes last: a folder with a record has the tables that belong to it.
+    /// Writes the graph, pruned at `thresholds`, to folder `dir`; a graph that is there is replaced when the new one is whole.
     ///
     /// # Errors
     /// [`may_be_written`]; a file that cannot be written.
@@ -76,12 +85,10 @@ impl Graph {
         pruned: &Pruned,
     ) -> Result<graph::Graph> {
         may_be_written(dir)?;
-        let files = dir.join("graph_files");
+        let partial = Partial::begin(dir)?;
+        let dir = partial.folder();
+        let files = dir.join(SHOWN);
         std::fs::create_dir_all(&files).map_err(|e| Error::io(&files, e))?;
-        let record = dir.join(graph::FILE);
-        if record.exists() {
-            std::fs::remove_file(&record).map_err(|e| Error::io(&record, e))?;
-        }
         let scores = self.scores();
         storage::row::write(&dir.join(graph::NODES), &self.node_rows(pruned, prompt))?;
         let edges = self.edge_rows(pruned);
@@ -114,6 +121,7 @@ impl Graph {
             seconds: subject.seconds,
         };
         record.write(dir)?;
+        partial.publish()?;
         Ok(record)
     }
 

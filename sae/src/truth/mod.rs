@@ -9,6 +9,7 @@ use storage::truth::{FORMAT, ScoredFeatureRow, TrueFeatureRow, TruthScore, VERSI
 use crate::dictionary::Codes;
 use crate::dictionary::prune::{Coder, threshold};
 use crate::evaluate::Reconstruction;
+use crate::partial::Partial;
 use crate::rows::Source;
 use crate::synth::World;
 use crate::synth::dataset::world_of;
@@ -89,9 +90,21 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
     scored.score.world_sha256 = World::sha256(&folder)?;
     scored.score.dictionary_sha256.clone_from(&source.sha256);
     if source.record().is_some() {
-        scored.score.write(path, &scored.features, &scored.world)?;
+        keep(path, &scored)?;
     }
     Ok(scored)
+}
+
+/// Puts the tables in their place, `RUN/truth`, or `RUN/truth/pruned` where codes were pruned. Neither replaces the other.
+fn keep(run: &Path, scored: &Scored) -> Result<()> {
+    let score = &scored.score;
+    let place = if score.pruned_below.is_some() { storage::truth::PRUNED } else { storage::truth::FOLDER };
+    let partial = Partial::begin(&run.join(place))?;
+    score.write(partial.folder(), &scored.features, &scored.world)?;
+    if score.pruned_below.is_none() {
+        partial.keep("pruned")?;
+    }
+    partial.publish()
 }
 
 /// Counts over rows.

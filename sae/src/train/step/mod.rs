@@ -78,7 +78,7 @@ pub use batch::Tokens;
 pub use loss::StepReport;
 pub use options::StepOptions;
 pub use select::audit::{Audit, LEAST_RECALL};
-pub use select::rows::finds_candidates;
+pub use select::rows::{CHUNK_ROWS, finds_candidates};
 
 use super::state::TrainState;
 use crate::{Error, Result};

@@ -2,7 +2,7 @@
 
 use crate::train::config::{AuxLoss, FrozenDecoder, Resolved};
 use crate::train::runs::group::TURN;
-use crate::train::step::DENSE;
+use crate::train::step::{CHUNK_ROWS, DENSE};
 use crate::train::stream::dataset_rows::RANGES_AT_ONCE;
 use kernels::encode::chunk_rows;
 
@@ -14,6 +14,8 @@ const MATCH: u64 = 32;
 const DECODED: u64 = 12;
 /// Bytes of a process that does nothing yet.
 pub(super) const PROCESS: u64 = 24 << 20;
+/// Bytes of a candidate of mutual choice: its feature and two bounds.
+const CANDIDATE: u64 = 12;
 /// Bytes of an entry that mutual choice collects.
 const ENTRY: u64 = 16;
 
@@ -42,9 +44,16 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
             config.k_start.unwrap_or(config.k) as f64 * multiple + (helped * resolved.k_aux as u64) as f64
         }
     };
-    let matches = (per_token * batch as f64) as u64 * MATCH;
+    // A gated dictionary is reconstructed from the gate's codes too, which are pairs of their own.
+    let lists = if own == 2 { 2 } else { 1 };
+    let matches = (per_token * batch as f64) as u64 * MATCH * lists;
     let collected = match config.method.fits_thresholds() {
-        true => (config.k as f64 * multiple * batch as f64) as u64 * ENTRY * 2 * (1 + threads),
+        true => {
+            // Before the first step nobody knows a floor: about half of all pre-activations are candidates, and those of a chunk in its thread.
+            let above = (batch + CHUNK_ROWS as u64 * threads) * features / 2 * CANDIDATE;
+            let wanted = (config.k as f64 * multiple * batch as f64) as u64;
+            wanted * ENTRY * 2 * (1 + threads) + u64::from(resolved.finds_candidates()) * above
+        }
         false => 0,
     };
     let soft = config.freeze_decoder == Some(FrozenDecoder::Soft);

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::file::NamedConfig;
 use super::memory;
+use crate::memory::{Room, room as memory_room};
 use crate::train::config::{InputNormalisation, Resolved, TrainConfig};
 use crate::train::stream::source::Source;
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// Share of the free memory that a sweep takes if it is not told.
 const SHARE: f64 = 0.8;
@@ -59,6 +60,8 @@ pub struct Plan {
     pub waves: Vec<Wave>,
     /// Bytes that a wave may need; `None` where nobody knows what is free.
     pub limit: Option<u64>,
+    /// What there is; `None` where nobody knows, and where a limit was given.
+    room: Option<Room>,
     pub(super) sources: Vec<Source>,
 }
 
@@ -90,9 +93,41 @@ impl Plan {
             runs.push(PlannedRun { name: name.clone(), bytes, help, resolved, source });
         }
         check_different(&runs)?;
-        let limit = limit.or_else(|| crate::memory::available().map(|free| (free as f64 * SHARE) as u64));
+        let room = if limit.is_none() { memory_room() } else { None };
+        let limit = limit.or(room.map(|room| (room.bytes as f64 * SHARE) as u64));
         let waves = waves(&runs, &sources, limit);
-        Ok(Self { runs, waves, limit, sources })
+        Ok(Self { runs, waves, limit, room, sources })
+    }
+
+    /// Says before anything begins what there is too little memory for. Whoever gave a limit knows better.
+    ///
+    /// # Errors
+    /// A wave that needs more than there is, even while few features are dead.
+    pub fn must_fit(&self, progress: &mut dyn Progress) -> Result<()> {
+        let Some(room) = self.room else { return Ok(()) };
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (needed, at_most) = (self.peak(), self.peak_with_help());
+        if needed > room.bytes {
+            return Err(Error::request(format!(
+                "the training needs about {} MiB of memory, and {} MiB {}",
+                mib(needed),
+                mib(room.bytes),
+                room.of
+            ))
+            .with_remedy(
+                "choose a smaller --batch, --pool-rows or --d-sae; --memory GIB tries it nevertheless",
+            ));
+        }
+        if at_most > room.bytes {
+            progress.remark(&format!(
+                "{} MiB {}; the training needs about {} MiB, and {} MiB if many features die",
+                mib(room.bytes),
+                room.of,
+                mib(needed),
+                mib(at_most)
+            ));
+        }
+        Ok(())
     }
 
     /// Tokens of all runs together.

@@ -13,7 +13,7 @@ use kernels::int8::{Fold, MAX_WIDTH, Pairs, Panels, Rows, Weights};
 use kernels::listed::rows_at_once;
 
 /// Tokens of a chunk: their 8 bits stay in the second cache while all panels go by. Whole tiles.
-const CHUNK_ROWS: usize = 16 * ROWS;
+pub const CHUNK_ROWS: usize = 16 * ROWS;
 /// Below these a product in `f32` is as fast.
 const SMALLEST: (usize, usize) = (64, 1024);
 
