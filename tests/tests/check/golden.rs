@@ -6,6 +6,7 @@ use std::path::Path;
 use sae::interop::dictionaries::{Content, open_path};
 use serde_json::Value;
 use storage::check::Judgement;
+use tests::sae;
 
 use crate::made::{D, HOOK, called, checked, data, documented, imported_as, rows, table};
 
@@ -41,7 +42,11 @@ fn random_dictionaries_of_all_formats_belong_to_nothing() {
         let Content::Dictionary(dictionary) = content else { continue };
         let kind = if dictionary.target.is_some() { "transcoder" } else { "SAE" };
         let own = own_rows(&folder).unwrap();
-        let own = imported_as(at.path(), &format!("own{number}"), &own, WIDTH, None);
+        let name = format!("own{number}");
+        imported_as(at.path(), &name, &own, WIDTH, None);
+        // All four rows, none held out.
+        sae(at.path(), &format!("import {name}.npy --held-out 0 --out all{number} --dtype f32")).ok();
+        let own = at.path().join(format!("all{number}"));
         for (name, data) in
             [("six components of a model's rows", &narrow), ("its own four random rows", &own)]
         {

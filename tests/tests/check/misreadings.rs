@@ -96,6 +96,7 @@ const fn row(wrong: &'static str, judgement: Judgement, remedy: &'static str) ->
 impl Row {
     fn case(self, layout: &'static str, check: Check) -> Case {
         let Self { wrong, judgement, remedy } = self;
+        println!("{layout}, {wrong}: {:?}", check.remedy);
         Case { layout, wrong, judgement, remedy, check }
     }
 }
@@ -266,7 +267,7 @@ fn transcoders() -> Vec<Case> {
     let transcoder =
         |input: &Path, d_sae: usize| trained_on(input, Method::MutualChoice, d_sae, Some(target.as_path()));
     let check = |name: &str, transcoder: &Dictionary, hook: &str| {
-        let folder = at.path().join(name);
+        let folder = at.path().join(format!("set {name}"));
         std::fs::create_dir(&folder).unwrap();
         checked(&circuit_tracer(&folder, transcoder, hook), None)
     };
@@ -319,7 +320,7 @@ fn misreadings_in_the_layouts_of_other_programs_are_named() {
         let every = LAYOUTS.iter().all(|layout| layouts.contains(&layout.name));
         let others =
             layouts.iter().filter(|name| !every || LAYOUTS.iter().all(|layout| layout.name != **name));
-        let all: Vec<&str> = every.then_some("all of SAEs").into_iter().chain(others.copied()).collect();
+        let all: Vec<&str> = every.then_some("all SAEs").into_iter().chain(others.copied()).collect();
         text += &format!("{line} {} |\n", all.join(", "));
     }
     println!("{} cases\n{text}", cases.len());

@@ -156,8 +156,9 @@ fn hub(text: &str) -> Option<DictionarySource> {
         None => (name, None),
     };
     let inside: Vec<&str> = parts.collect();
-    let good =
-        plain(owner) && plain(name) && revision.is_none_or(plain) && inside.iter().all(|part| plain(part));
+    // Folders have names such as `k=32` and `width 16k`.
+    let stays = |part: &&str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':', '\0']);
+    let good = plain(owner) && plain(name) && revision.is_none_or(plain) && inside.iter().all(stays);
     good.then(|| DictionarySource::Hub {
         name: format!("{owner}/{name}"),
         revision: revision.map(str::to_owned),
