@@ -181,7 +181,7 @@ fn a_phrase_of_the_text_finds_the_features_that_fire_on_it() {
     window.run_steps(2);
     window.get_by_label("Find among the features of the text").type_text("COURT held");
     // The tokens that the phrase lies on, by the bytes of all.
-    let texts: Vec<String> = reading.tokens.iter().map(|token| prompter.token_text(*token)).collect();
+    let texts: Vec<&str> = reading.tokens.iter().map(|token| prompter.token_text(*token)).collect();
     let start = texts.concat().find("court held").unwrap();
     let mut at = 0;
     let mut on = Vec::new();
