@@ -169,7 +169,7 @@ impl MatchingView {
                     self.chosen = None;
                 }
             }
-            if ui.available_width() < SLIDER {
+            if ui.available_size_before_wrap().x < SLIDER {
                 ui.end_row();
             } else {
                 ui.add_space(space::M);
@@ -395,13 +395,14 @@ impl View for MatchingView {
         });
         let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
         let below = PAIR.is_below(ui);
-        PAIR.show(ui, frame, |ui| {
-            // A panel becomes as narrow as what is in it, and that arrives in parts.
-            ui.take_available_width();
-            // Below there is room for one of both.
-            let densities = !below || self.chosen.is_none();
-            self.about_pair(ui, &listed, densities, scene);
-        });
+        // Below there is room for a pair alone, once one is chosen.
+        if !below || self.chosen.is_some() {
+            PAIR.show(ui, frame, |ui| {
+                // A panel becomes as narrow as what is in it, and that arrives in parts.
+                ui.take_available_width();
+                self.about_pair(ui, &listed, !below, scene);
+            });
+        }
         if listed.rows.is_empty() {
             return notice::empty(
                 ui,

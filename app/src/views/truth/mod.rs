@@ -153,7 +153,7 @@ impl TruthView {
                 }
             }
             if self.choice.listed == Listed::Found {
-                if ui.available_width() < SLIDER {
+                if ui.available_size_before_wrap().x < SLIDER {
                     ui.end_row();
                 }
                 let slider = Slider::new(&mut self.choice.threshold, 0.1..=0.99)
