@@ -239,13 +239,17 @@ impl App {
 
     fn keys(&mut self, ctx: &Context) {
         let typing = ctx.egui_wants_keyboard_input();
-        let blocked = self.palette.is_open() || self.path_prompt.is_open() || self.help.is_open();
+        let mut blocked = self.palette.is_open() || self.path_prompt.is_open() || self.help.is_open();
         for command in Command::ALL {
             let Some(shortcut) = command.shortcut() else { continue };
-            if (blocked && !matches!(command, Command::Palette | Command::Help)) || (command.is_bare_key() && typing) {
+            if (blocked && !matches!(command, Command::Palette | Command::Help))
+                || (command.is_bare_key() && typing)
+            {
                 continue;
             }
             if ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
+                // What is typed after it in the same slow frame is meant for what opens.
+                blocked |= matches!(command, Command::Palette | Command::Help);
                 self.actions.push(Action::Do(command));
             }
         }
@@ -281,8 +285,11 @@ impl App {
         if let (Some(folder), true) = (&folder, self.settings.tree) {
             let frame = Frame::new().fill(theme::palette(ui).side);
             let narrow = ui.available_width() < NARROW;
-            let (id, width, range) =
-                if narrow { ("narrow tree", 152.0_f32, 120.0_f32..=220.0) } else { ("tree", 248.0, 160.0..=480.0) };
+            let (id, width, range) = if narrow {
+                ("narrow tree", 152.0_f32, 120.0_f32..=220.0)
+            } else {
+                ("tree", 248.0, 160.0..=480.0)
+            };
             Panel::left(id).frame(frame).default_size(width).size_range(range).show(ui, |ui| {
                 tree::show(ui, folder, &mut self.tree, here.as_ref(), &mut self.actions);
             });

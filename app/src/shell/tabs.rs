@@ -41,8 +41,8 @@ impl std::fmt::Debug for Pane {
 struct Sight {
     /// Where the tabs were drawn last.
     buttons: HashMap<TileId, Rect>,
-    /// Of each bar its tab in front, its width, and for how many frames it is still looked after.
-    bars: HashMap<TileId, (Option<TileId>, i32, u8)>,
+    /// Of each bar its tab in front, the widths of both, and for how many frames it is still looked after.
+    bars: HashMap<TileId, (Option<TileId>, [i32; 2], u8)>,
 }
 
 impl Sight {
@@ -51,10 +51,12 @@ impl Sight {
 
     /// By how much the bar `id` that covers `rect` is to be scrolled for its tab `front`.
     fn scroll(&mut self, id: TileId, front: Option<TileId>, rect: Rect) -> f32 {
-        let width = rect.width() as i32;
-        let (known, of, left) = self.bars.entry(id).or_insert((None, 0, 0));
-        if (*known, *of) != (front, width) {
-            (*known, *of, *left) = (front, width, Self::FRAMES);
+        // A title becomes longer when the name of a feature arrives.
+        let title = front.and_then(|front| self.buttons.get(&front)).map_or(0.0, Rect::width);
+        let widths = [rect.width() as i32, title as i32];
+        let (known, of, left) = self.bars.entry(id).or_insert((None, [0; 2], 0));
+        if (*known, *of) != (front, widths) {
+            (*known, *of, *left) = (front, widths, Self::FRAMES);
         }
         if *left == 0 {
             return 0.0;

@@ -6,6 +6,11 @@ use super::format;
 use super::table::{self, Side, SortState};
 use crate::theme::{palette, space, tokens::height, tokens::size};
 
+/// Least width of a column of words.
+const WORDS: f32 = 96.0;
+/// To which part of their width columns are narrowed before one is left out.
+const NARROWED: f32 = 0.75;
+
 /// What stands in a cell. Numbers are shown short and copied in full.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
@@ -228,6 +233,10 @@ impl Sheet<'_> {
                 self.row(ui, row, rect, &widths, &full, &mut asked);
             }
         }
+        if let Some(left_out) = self.columns.get(widths.len()..).filter(|columns| !columns.is_empty()) {
+            let names: Vec<&str> = left_out.iter().map(|column| column.name).collect();
+            super::facts::caption(ui, format!("no room for {}; CSV and JSON hold all", names.join(", ")));
+        }
         if self.rows > self.most {
             ui.add_space(space::XS);
             super::facts::caption(
@@ -301,11 +310,19 @@ impl Sheet<'_> {
         if self.rows > 0 && words(0) { Side::Left } else { Side::Right }
     }
 
+    /// Widths of the columns that have room: where all have none they become narrower, then the last ones are left out.
     fn widths(&self, room: f32) -> Vec<f32> {
         let fixed: f32 = self.columns.iter().map(|c| c.width).sum();
         let open = self.columns.iter().filter(|c| c.width == 0.0).count().max(1) as f32;
-        let rest = ((room - fixed) / open).clamp(96.0, 320.0);
-        self.columns.iter().map(|c| if c.width == 0.0 { rest } else { c.width }).collect()
+        let rest = ((room - fixed) / open).clamp(WORDS, 320.0);
+        let mut widths: Vec<f32> =
+            self.columns.iter().map(|c| if c.width == 0.0 { rest } else { c.width }).collect();
+        let wide = |widths: &[f32]| widths.iter().sum::<f32>();
+        while widths.len() > 2 && wide(&widths) * NARROWED > room {
+            widths.pop();
+        }
+        let narrowed = (room / wide(&widths)).min(1.0);
+        widths.iter().map(|width| (width * narrowed).floor()).collect()
     }
 
     fn order(&self, sort: Option<(usize, bool)>) -> Vec<usize> {
@@ -380,6 +397,17 @@ mod tests {
         assert_eq!(sheet(|s| s.csv()), "token,lift,n\n\"a,b\",2.0,0\n\" \"\"x\"\"\",,1\nc,10.0,2\n");
         let json: serde_json::Value = serde_json::from_str(&sheet(|s| s.json())).unwrap();
         assert_eq!(json[1], serde_json::json!({"token": " \"x\"", "lift": null, "n": 1}));
+    }
+
+    #[test]
+    fn columns_become_narrow_before_one_is_left_out() {
+        // Words 96, numbers 60 each.
+        assert_eq!(sheet(|s| s.widths(1000.0)), [320.0, 60.0, 60.0]);
+        assert_eq!(sheet(|s| s.widths(216.0)), [96.0, 60.0, 60.0]);
+        for (room, columns) in [(180.0, 3), (150.0, 2)] {
+            let few = sheet(|s| s.widths(room));
+            assert_eq!((few.len(), few.iter().sum::<f32>() <= room), (columns, true), "{room}: {few:?}");
+        }
     }
 
     #[test]

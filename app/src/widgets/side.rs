@@ -33,6 +33,8 @@ impl SidePanel {
             let most = (height - 120.0).max(80.0);
             panel.default_size((height * BELOW).min(most)).size_range(60.0..=most).show(ui, |ui| {
                 ui.take_available_width();
+                // What is taller than the panel must not lie over what is above it.
+                ui.set_clip_rect(ui.max_rect().intersect(ui.clip_rect()));
                 add(ui);
             });
             return;

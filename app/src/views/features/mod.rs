@@ -215,7 +215,8 @@ impl FeaturesView {
         ];
         // A slow frame has several presses.
         let pressed = ui.input(|input| {
-            let pressed = moves.into_iter().find(|(key, _)| input.key_pressed(*key) && !input.modifiers.any());
+            let pressed =
+                moves.into_iter().find(|(key, _)| input.key_pressed(*key) && !input.modifiers.any());
             pressed.map(|(key, by)| (key, by.map(|by| by * input.num_presses(key) as i64)))
         });
         if let Some((key, by)) = pressed {

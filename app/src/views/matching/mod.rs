@@ -27,6 +27,8 @@ use crate::widgets::{facts, format, notice, table};
 
 /// Cosine from which two features count as alike at first.
 const ALIKE: f32 = 0.7;
+/// Room that the slider of the threshold needs.
+const SLIDER: f32 = 320.0;
 /// The densities of all pairs, and one pair.
 const PAIR: SidePanel = SidePanel { id: "pair", width: 440.0, range: (260.0, 900.0) };
 
@@ -167,7 +169,11 @@ impl MatchingView {
                     self.chosen = None;
                 }
             }
-            ui.add_space(space::M);
+            if ui.available_size_before_wrap().x < SLIDER {
+                ui.end_row();
+            } else {
+                ui.add_space(space::M);
+            }
             let alike = Slider::new(&mut self.options.threshold, 0.3..=0.99)
                 .fixed_decimals(2)
                 .text("match if cosine ≥");
@@ -271,6 +277,8 @@ impl MatchingView {
         );
         let ringed: Vec<usize> =
             self.chosen.and_then(|f| listed.pairs.binary_search(&f).ok()).into_iter().collect();
+        // Below the table there may be less room.
+        let height = (ui.available_height() - space::S).clamp(60.0, 220.0);
         let cloud = Cloud {
             name: "Densities of pairs",
             plane: &listed.plane,
@@ -280,7 +288,7 @@ impl MatchingView {
             ringed: &ringed,
         };
         let asked =
-            ui.allocate_ui(egui::vec2(ui.available_width(), 220.0), |ui| self.scatter.show(ui, &cloud));
+            ui.allocate_ui(egui::vec2(ui.available_width(), height), |ui| self.scatter.show(ui, &cloud));
         let asked = asked.inner;
         if let Some(i) = asked.clicked {
             self.chosen = Some(listed.pairs[i]);
@@ -387,13 +395,14 @@ impl View for MatchingView {
         });
         let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
         let below = PAIR.is_below(ui);
-        PAIR.show(ui, frame, |ui| {
-            // A panel becomes as narrow as what is in it, and that arrives in parts.
-            ui.take_available_width();
-            // Below there is room for one of both.
-            let densities = !below || self.chosen.is_none();
-            self.about_pair(ui, &listed, densities, scene);
-        });
+        // Below there is room for a pair alone, once one is chosen.
+        if !below || self.chosen.is_some() {
+            PAIR.show(ui, frame, |ui| {
+                // A panel becomes as narrow as what is in it, and that arrives in parts.
+                ui.take_available_width();
+                self.about_pair(ui, &listed, !below, scene);
+            });
+        }
         if listed.rows.is_empty() {
             return notice::empty(
                 ui,

@@ -20,6 +20,11 @@ use rows::{Listed, Sort};
 /// |cosine| from which on a direction of the world counts as found, at first.
 const FOUND_FROM: f32 = 0.7;
 
+/// Room that the slider of the threshold needs.
+const SLIDER: f32 = 320.0;
+/// Width under which the figures are in two lines.
+const ONE_LINE: f32 = 640.0;
+
 /// What is listed and in which order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Choice {
@@ -81,17 +86,20 @@ impl TruthView {
             (format::quality(score.fve), "FVE", "Fraction of variance explained on the scored rows"),
             (
                 format!("{:.1} / {:.1}", score.l0, score.true_l0),
-                "L0, found / true",
+                "L0 / true",
                 "Mean number of features that fire on a row: the dictionary's and the world's",
             ),
             (format::grouped(score.dead), "dead", "Features of the dictionary that never fired"),
         ];
-        ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing.x = space::XL;
-            for (value, name, about) in all {
-                facts::figure(ui, &value, name, about);
-            }
-        });
+        let in_line = if ui.available_width() < ONE_LINE { all.len() / 2 } else { all.len() };
+        for line in all.chunks(in_line) {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = space::XL;
+                for (value, name, about) in line {
+                    facts::figure(ui, value, name, about);
+                }
+            });
+        }
     }
 
     fn head(&mut self, ui: &mut Ui, truth: &Truth, lines: &Lines, scene: &Scene<'_>) {
@@ -145,7 +153,9 @@ impl TruthView {
                 }
             }
             if self.choice.listed == Listed::Found {
-                ui.add_space(space::M);
+                if ui.available_size_before_wrap().x < SLIDER {
+                    ui.end_row();
+                }
                 let slider = Slider::new(&mut self.choice.threshold, 0.1..=0.99)
                     .fixed_decimals(2)
                     .text("found if cosine ≥");

@@ -138,7 +138,7 @@ pub struct Rows<'a> {
     pub asked: Interaction,
 }
 
-/// The colour of an outcome, which is said in words too.
+/// The colour of an outcome; its name stands in it, too.
 fn colour(p: &Palette, good: Option<bool>) -> Color32 {
     match good {
         Some(true) => p.good,
