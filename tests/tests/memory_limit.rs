@@ -7,13 +7,10 @@ use std::path::Path;
 
 use tests::{sae, sae_within};
 
-const TRAININGS: [&str; 6] = [
+const TRAININGS: [&str; 3] = [
     "--method topk --d-sae 2048 --k 8",
     "--method batch-topk --d-sae 8192 --k 16",
     "--method feature-choice --d-sae 2048 --k 8",
-    "--method relu --d-sae 2048 --sparsity-coefficient 0.5",
-    "--method gated --d-sae 2048 --sparsity-coefficient 0.5",
-    "--method matryoshka --d-sae 2048 --k 8 --widths 512,2048",
 ];
 
 /// What the process has before it trains, and stacks of its threads: the promise is about a machine, not about `ulimit`.

@@ -46,7 +46,9 @@ pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
     };
     // A gated dictionary is reconstructed from the gate's codes too, which are pairs of their own.
     let lists = if own == 2 { 2 } else { 1 };
-    let matches = (per_token * batch as f64) as u64 * MATCH * lists;
+    // Where no k bounds the lists they grow, and a list that grows is up to twice as long as what is in it.
+    let grown = if config.method.is_penalised() { MATCH / 2 } else { 0 };
+    let matches = (per_token * batch as f64) as u64 * (MATCH + grown) * lists;
     let collected = match config.method.fits_thresholds() {
         true => {
             // Before the first step nobody knows a floor: about half of all pre-activations are candidates, and those of a chunk in its thread.
