@@ -255,7 +255,12 @@ impl Command {
     }
 
     /// What the model loses with the transcoders of several layers in place at once.
-    fn all_together(&self, run: &Path, options: &EvaluateOptions, session: &mut Session) -> Result<TogetherEvaluation> {
+    fn all_together(
+        &self,
+        run: &Path,
+        options: &EvaluateOptions,
+        session: &mut Session,
+    ) -> Result<TogetherEvaluation> {
         let all = std::iter::once(&self.run).chain(&self.together);
         let opened = all.map(|name| Ok((session.source(name)?, session.open_dictionary(name)?)));
         let transcoders = Transcoders::new(opened.collect::<Result<Vec<_>>>()?)?;
