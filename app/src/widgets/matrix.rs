@@ -152,7 +152,7 @@ impl Matrix<'_> {
         painter.add(mesh);
         hatched
             .into_iter()
-            .for_each(|cell| hatch(&painter.with_clip_rect(cell.intersect(clip)), cell, p.weak));
+            .for_each(|cell| hatch(&painter.with_clip_rect(cell.intersect(clip)), cell, p.ground));
         let font = FontId::proportional(size::SMALL);
         let every = |room: f32, cell: f32| (room / cell).ceil().max(1.0) as usize;
         for row in (0..self.rows).step_by(every(14.0, grid.cell.y)) {
@@ -178,7 +178,7 @@ fn hatch(painter: &egui::Painter, cell: Rect, colour: Color32) {
     let mut x = cell.left() + HATCH / 2.0;
     while x < cell.right() + cell.height() {
         let ends = [pos2(x, cell.top()), pos2(x - cell.height(), cell.bottom())];
-        painter.line_segment(ends, Stroke::new(1.0, colour));
+        painter.line_segment(ends, Stroke::new(1.5, colour));
         x += HATCH;
     }
 }
