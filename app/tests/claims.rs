@@ -166,6 +166,9 @@ fn the_consequence_of_the_chosen_line_is_measured_in_its_own_context_and_kept() 
             .next()
     };
     wait(&mut window, "lines", |w| strongest(w).is_some());
+    // The list is sorted anew when the whole test is done.
+    wait(&mut window, "rest", |w| w.state().idle());
+    window.run_steps(3);
     let line = strongest(&window).unwrap();
     click(&mut window, &line);
     press(&mut window, "Change it here");

@@ -112,15 +112,23 @@ pub fn take(folder: &Path) -> Result<Lock> {
     }
 }
 
+/// How often it is tried again to remove a folder into which something was put meanwhile.
+const AGAIN: usize = 100;
+
 /// Removes a folder that somebody else may be removing, too, or that is not there.
 ///
 /// # Errors
 /// A folder that cannot be removed.
 pub fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if folder.exists() => Err(Error::io(folder, error)),
-        _ => Ok(()),
+    // Whoever looked for the lock of the folder under its earlier name may put a new lock file into it while it is removed.
+    for _ in 0..AGAIN {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) if folder.exists() => return Err(Error::io(folder, error)),
+            _ => return Ok(()),
+        }
     }
+    fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))
 }
 
 /// Where a crash between two renames left the folder of `place` under its other name `old`, it goes back.
@@ -209,7 +217,8 @@ mod tests {
         assert!(published > 0);
         assert!(content(&place).contains(' '));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left next to it");
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 1, "nothing is left in it");
+        let files = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(files.filter(|name| name != ".lock").count(), 1, "nothing is left in it");
     }
 
     #[test]

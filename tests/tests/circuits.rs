@@ -80,7 +80,7 @@ fn refused(at: &Path) {
     std::fs::write(at.join("full/thesis.tex"), "years of work").unwrap();
     for (arguments, expected) in [
         ("t0 t0 --out g", "both transcoders of layer 0"),
-        ("t0 --out full", "holds something that is not a graph"),
+        ("t0 --out full", "which is not part of a graph"),
         ("t0 --target frog --out g", "`frog` is not a target"),
         ("t0 --target router:2:99 --out g", "no expert 99"),
         ("t0 --target feature:1:3 --out g", "no transcoder of layer 1"),

@@ -39,7 +39,10 @@ fn a_run_that_moved_finds_its_dataset(at: &Path) {
     }
     let before = Run::open(&moved.join("run")).unwrap().evaluation().unwrap();
     let json = sae(at, "evaluate moved/run --json").ok().json();
-    assert_eq!(serde_json::to_value(before.unwrap()).unwrap(), json, "the same dataset");
+    let before = serde_json::to_value(before.unwrap()).unwrap();
+    for figure in ["fve", "l0", "ce_reconstructed", "tokens"] {
+        assert_eq!(before[figure], json[figure], "the same dataset gives the same {figure}");
+    }
     fs::rename(moved.join("data"), moved.join("rows")).unwrap();
     sae(at, "evaluate moved/run").refused(2, &["data is not there any more", "--data"]);
     sae(at, "evaluate moved/run --data moved/rows").ok();

@@ -74,12 +74,12 @@ impl Source {
     /// The dataset to analyse it on: `data`, or the one that a run names.
     ///
     /// # Errors
-    /// A dictionary that names none, or one that is neither where the run says nor next to the run.
+    /// A dictionary that names none.
     pub fn data(&self, path: &Path, data: Option<&Path>) -> Result<PathBuf> {
         let named = self.record().filter(|record| !record.data.is_empty());
         match (data, named) {
             (Some(data), _) => Ok(data.to_owned()),
-            (None, Some(record)) => dataset_of(path, record),
+            (None, Some(record)) => Ok(dataset_of(path, record)),
             (None, None) => {
                 let hook = if self.hook().is_empty() { "HOOK" } else { self.hook() };
                 Err(Error::request(format!("{} names no dataset to measure it on", path.display()))
@@ -91,14 +91,14 @@ impl Source {
     }
 }
 
-/// The dataset that the run at `path` names. Where a whole folder was moved or copied, the one of that name next to the run, if it is of
-/// the same model and hook.
-fn dataset_of(path: &Path, record: &RunRecord) -> Result<PathBuf> {
+/// The dataset that the run at `path` names. Where it is not there and a whole folder was moved or copied, the one of that name next to the
+/// run, if it is of the same model and hook.
+fn dataset_of(path: &Path, record: &RunRecord) -> PathBuf {
     let named = super::data_of(path, record);
     if named.exists() {
-        return Ok(named);
+        return named;
     }
-    let whole = path.canonicalize().map_err(|e| Error::io(path, e))?;
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let beside = whole.parent().zip(named.file_name()).map(|(folder, name)| folder.join(name));
     let alike = |beside: &PathBuf| {
         Dataset::open(beside).is_ok_and(|dataset| {
@@ -106,10 +106,7 @@ fn dataset_of(path: &Path, record: &RunRecord) -> Result<PathBuf> {
             manifest.model.sha256 == record.model.sha256 && manifest.hook.as_deref() == Some(&record.hook)
         })
     };
-    beside.filter(alike).ok_or_else(|| {
-        Error::request(format!("{}: its dataset {} is not there any more", path.display(), named.display()))
-            .with_remedy("say with --data where it is now")
-    })
+    beside.filter(alike).unwrap_or(named)
 }
 
 /// Whether the folder at `path` is a run.

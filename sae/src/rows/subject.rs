@@ -32,7 +32,13 @@ impl Subject {
     /// A dictionary or dataset that cannot be read, no dataset, or one of a different hook.
     pub fn open(path: &Path, data: Option<&Path>) -> Result<Self> {
         let source = Source::open(path)?;
-        let dataset = Dataset::open(&source.data(path, data)?)?;
+        let folder = source.data(path, data)?;
+        if data.is_none() && !folder.exists() {
+            let (run, folder) = (path.display(), folder.display());
+            return Err(Error::request(format!("{run}: its dataset {folder} is not there any more"))
+                .with_remedy("say with --data where it is now"));
+        }
+        let dataset = Dataset::open(&folder)?;
         let (trained, found) = (source.hook(), dataset.manifest().hook.clone().unwrap_or_default());
         if !trained.is_empty() && *trained != found {
             return Err(Error::request(format!(
