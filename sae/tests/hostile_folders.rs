@@ -37,10 +37,14 @@ fn file(folder: &Path, name: &str, [fixed, each]: [usize; 2], mut read: impl FnM
     let whole = std::fs::read(&path).unwrap();
     // The header of safetensors is at the front; text is changed everywhere.
     let header = if name.ends_with(".safetensors") { 600 } else { whole.len() };
-    hostile(&Subject { name, whole: &[whole.clone()], header, fixed, each }, cases(1000), |bytes| {
-        std::fs::write(&path, bytes).unwrap();
-        read()
-    });
+    hostile(
+        &Subject { name, whole: std::slice::from_ref(&whole), header, fixed, each },
+        cases(1000),
+        |bytes| {
+            std::fs::write(&path, bytes).unwrap();
+            read()
+        },
+    );
     std::fs::write(&path, whole).unwrap();
 }
 

@@ -25,7 +25,7 @@ pub struct Kinds {
 
 impl Kinds {
     /// From the name of each feature's kind.
-    fn new(of: HashMap<u32, String>) -> Self {
+    fn new(of: &HashMap<u32, String>) -> Self {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         of.values().for_each(|name| *counts.entry(name).or_default() += 1);
         let mut names: Vec<(String, usize)> =
@@ -67,7 +67,7 @@ pub fn by_expert(dir: &Path) -> Result<Kinds, Problem> {
         start = end;
     }
     let name = |(_, layer, expert): (f64, u16, u16)| format!("expert {layer}:{expert}");
-    Ok(Kinds::new(homes.into_iter().map(|(feature, home)| (feature, name(home))).collect()))
+    Ok(Kinds::new(&homes.into_iter().map(|(feature, home)| (feature, name(home))).collect()))
 }
 
 /// The domain of the documents of each feature's strongest examples: the one of most of them.
@@ -98,7 +98,7 @@ pub fn by_domain(dir: &Path, documents: &Documents) -> Result<Kinds, Problem> {
         best.map(|(name, _)| name.to_owned())
     };
     let of = counts.into_iter().filter_map(|(feature, counts)| Some((feature, most(counts)?)));
-    Ok(Kinds::new(of.collect()))
+    Ok(Kinds::new(&of.collect()))
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_most_frequent_kind_comes_first() {
         let of = [(3, "code"), (5, "prose"), (9, "code"), (2, "french"), (7, "prose"), (8, "code")];
-        let kinds = Kinds::new(of.map(|(feature, name)| (feature, name.to_owned())).into());
+        let kinds = Kinds::new(&of.map(|(feature, name)| (feature, name.to_owned())).into());
         assert_eq!(kinds.names, [("code".into(), 3), ("prose".into(), 2), ("french".into(), 1)]);
         assert_eq!((kinds.of(9), kinds.of(7), kinds.of(2), kinds.of(4)), (Some(0), Some(1), Some(2), None));
     }

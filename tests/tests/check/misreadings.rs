@@ -96,7 +96,6 @@ const fn row(wrong: &'static str, judgement: Judgement, remedy: &'static str) ->
 impl Row {
     fn case(self, layout: &'static str, check: Check) -> Case {
         let Self { wrong, judgement, remedy } = self;
-        println!("{layout}, {wrong}: {:?}", check.remedy);
         Case { layout, wrong, judgement, remedy, check }
     }
 }

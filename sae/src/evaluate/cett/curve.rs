@@ -123,7 +123,7 @@ mod tests {
     fn token(seed: u64, units: usize, d: usize) -> Vec<Vec<f32>> {
         let mut rng = generator(seed, Purpose::Samples, 0, 0);
         let vector = |i: usize, rng: &mut _| {
-            let scale = if i % 5 == 0 { 0.0 } else { (normal(rng) * 1.5).exp() };
+            let scale = if i.is_multiple_of(5) { 0.0 } else { (normal(rng) * 1.5).exp() };
             (0..d).map(|_| scale * normal(rng)).collect()
         };
         (0..units).map(|i| vector(i, &mut rng)).collect()

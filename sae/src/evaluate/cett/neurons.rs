@@ -1,6 +1,7 @@
 //! The hidden units of a model's MLPs and experts, seen and left out.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
@@ -47,8 +48,8 @@ pub struct Layers(BTreeMap<usize, Outputs>);
 
 impl Layers {
     fn get(&mut self, neurons: &Neurons<'_>) -> Result<&Outputs> {
-        if !self.0.contains_key(&neurons.layer) {
-            self.0.insert(neurons.layer, Outputs::of(neurons.down)?);
+        if let Entry::Vacant(place) = self.0.entry(neurons.layer) {
+            place.insert(Outputs::of(neurons.down)?);
         }
         Ok(&self.0[&neurons.layer])
     }
