@@ -162,12 +162,14 @@ pub fn run(
         Some(shard) => Some(share(config, model.tokenizer(), shard, progress)?),
         None => None,
     };
+    // Listed before they are read: a file that vanishes afterwards was read all the same.
+    let header = header(config, model)?;
     let mut source = TokenSource::open(config, model.tokenizer(), share)?;
     // A shard may have nothing to do where there are more shards than documents.
     if !source.find_first()? && config.shard.is_none() {
         return Err(no_tokens(&source.remarks()));
     }
-    let (folders, sinks) = begin(config, model, out)?;
+    let (folders, sinks) = begin(config, model, &header, out)?;
     let first = sinks.iter().map(Sink::next_batch).min().unwrap_or(0);
     sinks.iter().filter_map(Sink::note).take(1).for_each(|note| progress.remark(&note));
     progress.begin("harvest", config.tokens, "tokens");
@@ -256,14 +258,18 @@ fn finish(model: &LanguageModel, sinks: Vec<Sink>, batches: u64, known: &Documen
 }
 
 /// The folders and their sinks: the hooks' in order, then the routing's if it has its own.
-fn begin(config: &HarvestConfig, model: &LanguageModel, out: &Path) -> Result<(Vec<PathBuf>, Vec<Sink>)> {
+fn begin(
+    config: &HarvestConfig,
+    model: &LanguageModel,
+    header: &Manifest,
+    out: &Path,
+) -> Result<(Vec<PathBuf>, Vec<Sink>)> {
     let (mut folders, routing) = config.folders(out);
     let mut hooks: Vec<Option<Hook>> = config.hooks.iter().copied().map(Some).collect();
     if config.routing && !folders.contains(&routing) {
         folders.push(routing);
         hooks.push(None);
     }
-    let header = header(config, model)?;
     let sink = |(folder, hook): (&PathBuf, &Option<Hook>)| {
         let d_model = hook.map_or(Ok(header.d_model), |hook| hook.width(model.config()))?;
         let hook = hook.map(|hook| hook.to_string());
