@@ -12,6 +12,8 @@ use crate::{Error, Result};
 pub struct Partial {
     place: PathBuf,
     folder: PathBuf,
+    /// Where the folder that is replaced stands until the new one is in place.
+    old: PathBuf,
     lock: Lock,
     published: bool,
 }
@@ -23,10 +25,17 @@ impl Partial {
     /// # Errors
     /// A folder that cannot be made, or a second attempt at the same time.
     pub fn begin(place: &Path) -> Result<Self> {
-        let folder = beside(place, ".partial");
+        Self::begin_as(place, beside(place, ".partial"), beside(place, ".old"))
+    }
+
+    /// The same with names of their own for the new folder and the one that is replaced.
+    ///
+    /// # Errors
+    /// As [`Partial::begin`].
+    pub fn begin_as(place: &Path, folder: PathBuf, old: PathBuf) -> Result<Self> {
         let lock = take(&folder)?;
         // Only now: without the lock it could be another attempt that is between its two renames.
-        recover(place, &beside(place, ".old"))?;
+        recover(place, &old)?;
         for entry in fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))? {
             let path = entry.map_err(|e| Error::io(&folder, e))?.path();
             if path.file_name().is_some_and(|name| name != ".lock") {
@@ -34,7 +43,7 @@ impl Partial {
                 removed.map_err(|e| Error::io(&path, e))?;
             }
         }
-        Ok(Self { place: place.to_owned(), folder, lock, published: false })
+        Ok(Self { place: place.to_owned(), folder, old, lock, published: false })
     }
 
     /// What a person should know where the file system has no locks.
@@ -68,22 +77,21 @@ impl Partial {
     /// # Errors
     /// A folder that cannot be moved into place.
     pub fn publish(mut self) -> Result<()> {
-        let old = beside(&self.place, ".old");
         let replaced = self.place.exists();
         if replaced {
-            rename(&self.place, &old)?;
+            rename(&self.place, &self.old)?;
         }
         if let Err(error) = rename(&self.folder, &self.place) {
             if replaced {
                 // Best effort: where this fails too, the next attempt puts it back.
-                let _ = fs::rename(&old, &self.place);
+                let _ = fs::rename(&self.old, &self.place);
             }
             return Err(error);
         }
         self.published = true;
         self.lock.moved(&self.place);
         sync_names(&self.place)?;
-        remove(&old)
+        remove(&self.old)
     }
 }
 
@@ -100,7 +108,7 @@ impl Drop for Partial {
 ///
 /// # Errors
 /// A folder that cannot be made; a second attempt at the same time.
-pub fn take(folder: &Path) -> Result<Lock> {
+fn take(folder: &Path) -> Result<Lock> {
     loop {
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         match Lock::take(folder) {
@@ -119,7 +127,7 @@ const AGAIN: usize = 100;
 ///
 /// # Errors
 /// A folder that cannot be removed.
-pub fn remove(folder: &Path) -> Result<()> {
+fn remove(folder: &Path) -> Result<()> {
     // Whoever looked for the lock of the folder under its earlier name may put a new lock file into it while it is removed.
     for _ in 0..AGAIN {
         match fs::remove_dir_all(folder) {
@@ -135,7 +143,7 @@ pub fn remove(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// A folder that cannot be moved or removed.
-pub fn recover(place: &Path, old: &Path) -> Result<()> {
+fn recover(place: &Path, old: &Path) -> Result<()> {
     match (old.exists(), place.exists()) {
         (true, false) => rename(old, place),
         (true, true) => remove(old),
@@ -157,7 +165,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 ///
 /// # Errors
 /// A folder that cannot be opened or synced.
-pub fn sync_names(place: &Path) -> Result<()> {
+fn sync_names(place: &Path) -> Result<()> {
     let Some(parent) = place.parent().filter(|_| cfg!(unix)) else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(parent, e))

@@ -5,9 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use storage::Lock;
 
-use crate::partial::{recover, remove, sync_names, take};
+use crate::partial::Partial;
 use crate::{Error, Result};
 
 /// The file by which an export is known.
@@ -41,9 +40,7 @@ pub(super) struct Provenance {
 #[derive(Debug)]
 pub(super) struct Place {
     out: PathBuf,
-    partial: PathBuf,
-    lock: Lock,
-    published: bool,
+    partial: Partial,
 }
 
 impl Place {
@@ -51,58 +48,24 @@ impl Place {
     pub(super) fn begin(out: &Path) -> Result<Self> {
         let out = plain(out)?;
         may_be_replaced(&out)?;
-        let partial = hidden(&out, "partial");
-        let place = Self { lock: take(&partial)?, out, partial, published: false };
-        recover(&place.out, &hidden(&place.out, "old"))?;
-        for entry in fs::read_dir(&place.partial).map_err(|e| Error::io(&place.partial, e))? {
-            let path = entry.map_err(|e| Error::io(&place.partial, e))?.path();
-            if path.file_name().is_some_and(|name| name != LOCK) {
-                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-                removed.map_err(|e| Error::io(&path, e))?;
-            }
-        }
-        Ok(place)
+        let partial = Partial::begin_as(&out, hidden(&out, "partial"), hidden(&out, "old"))?;
+        Ok(Self { out, partial })
     }
 
     /// The folder to write into.
     pub(super) fn folder(&self) -> &Path {
-        &self.partial
+        self.partial.folder()
     }
 
     /// Puts the folder in its place; the number of its files and their size.
-    pub(super) fn publish(mut self, mut record: Provenance) -> Result<(u64, u64)> {
-        record.files = files(&self.partial)?;
-        storage::atomic::write_json(&self.partial.join(RECORD), &record)?;
-        let size = size(&self.partial)?;
+    pub(super) fn publish(self, mut record: Provenance) -> Result<(u64, u64)> {
+        record.files = files(self.folder())?;
+        storage::atomic::write_json(&self.folder().join(RECORD), &record)?;
+        let size = size(self.folder())?;
         // Again: an export takes minutes, and somebody may have put a file there meanwhile.
         may_be_replaced(&self.out)?;
-        let old = hidden(&self.out, "old");
-        remove(&old)?;
-        let replaced = self.out.exists();
-        if replaced {
-            fs::rename(&self.out, &old).map_err(|e| Error::io(&self.out, e))?;
-        }
-        if let Err(error) = fs::rename(&self.partial, &self.out) {
-            if replaced {
-                // Best effort: the error that matters is the one above.
-                let _ = fs::rename(&old, &self.out);
-            }
-            return Err(Error::io(&self.out, error));
-        }
-        self.published = true;
-        self.lock.moved(&self.out);
-        sync_names(&self.out)?;
-        remove(&old)?;
+        self.partial.publish()?;
         Ok(size)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.published {
-            // Best effort: the next attempt removes what stays. The lock is let go of afterwards.
-            let _ = fs::remove_dir_all(&self.partial);
-        }
     }
 }
 
