@@ -33,9 +33,9 @@ use crate::rows::{RowReader, Subject, load_model};
 use crate::{Error, Progress, Result};
 use curve::Curve;
 use kernels::feature::norm_squared;
-use lm::model::{LanguageModel, NoTap, Tap};
+use lm::model::{LanguageModel, Neurons, NoTap};
 use lm::text::Contexts;
-use neurons::{Layers, Measure, Prune};
+use neurons::{Layers, NeuronTap, measure, prune};
 use search::{Measured, search};
 
 /// p of CETT-PPL-p %.
@@ -72,7 +72,7 @@ pub fn cett(path: &Path, options: &EvaluateOptions, progress: &mut dyn Progress)
     let contexts = contexts.collect::<Result<Vec<_>>>()?;
     let bench = Bench { model: &model, contexts: &contexts };
 
-    let (ce_clean, predicted) = bench.loss("model", &mut NoTapAt, progress)?;
+    let (ce_clean, predicted) = bench.loss("model", None, progress)?;
     let seen = neurons::readable(model.config());
     if let Err(error) = &seen {
         progress.remark(&format!("the model's neurons are left out: {error}"));
@@ -119,54 +119,8 @@ struct Bench<'a> {
     contexts: &'a [Contexts],
 }
 
-/// A tap for every batch.
-trait TapAt {
-    /// Runs `run` with the tap of a batch.
-    fn with(
-        &mut self,
-        contexts: &Contexts,
-        run: &mut dyn FnMut(&mut dyn Tap) -> Result<Tensor>,
-    ) -> Result<Tensor>;
-}
-
-struct NoTapAt;
-
-impl TapAt for NoTapAt {
-    fn with(&mut self, _: &Contexts, run: &mut dyn FnMut(&mut dyn Tap) -> Result<Tensor>) -> Result<Tensor> {
-        run(&mut NoTap)
-    }
-}
-
-struct MeasureAt<'a> {
-    layers: &'a mut Layers,
-    curves: &'a mut BTreeMap<usize, Curve>,
-}
-
-impl TapAt for MeasureAt<'_> {
-    fn with(
-        &mut self,
-        contexts: &Contexts,
-        run: &mut dyn FnMut(&mut dyn Tap) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        run(&mut Measure { contexts, layers: self.layers, curves: self.curves })
-    }
-}
-
-struct PruneAt<'a> {
-    layers: &'a mut Layers,
-    thresholds: &'a BTreeMap<usize, f32>,
-    counts: &'a mut BTreeMap<usize, (u64, u64)>,
-}
-
-impl TapAt for PruneAt<'_> {
-    fn with(
-        &mut self,
-        contexts: &Contexts,
-        run: &mut dyn FnMut(&mut dyn Tap) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        run(&mut Prune { contexts, layers: self.layers, thresholds: self.thresholds, counts: self.counts })
-    }
-}
+/// What looks at the hidden units of a batch, and may give others for them.
+type Look<'a> = &'a mut dyn FnMut(&Contexts, &Neurons<'_>) -> Result<Option<Tensor>>;
 
 /// A mean of losses, added up token by token.
 #[derive(Default)]
@@ -198,15 +152,27 @@ impl Loss {
 }
 
 impl Bench<'_> {
-    /// Mean cross-entropy with taps in place, and of how many tokens.
-    fn loss(&self, what: &str, taps: &mut dyn TapAt, progress: &mut dyn Progress) -> Result<(f64, u64)> {
+    /// Mean cross-entropy, and of how many tokens, while `look` sees the hidden units.
+    fn loss(
+        &self,
+        what: &str,
+        mut look: Option<Look<'_>>,
+        progress: &mut dyn Progress,
+    ) -> Result<(f64, u64)> {
         let all: usize = self.contexts.iter().map(Contexts::document_tokens).sum();
         progress.begin(what, Some(all as u64), "tokens");
         let decoder = self.model.decoder();
         let layers = decoder.config().num_hidden_layers;
         let (mut loss, mut done) = (Loss::default(), 0);
         for contexts in self.contexts {
-            let residual = taps.with(contexts, &mut |tap| decoder.residual(contexts, layers, tap))?;
+            let residual = match &mut look {
+                Some(look) => decoder.residual(
+                    contexts,
+                    layers,
+                    &mut NeuronTap(|neurons: &Neurons<'_>| look(contexts, neurons)),
+                )?,
+                None => decoder.residual(contexts, layers, &mut NoTap)?,
+            };
             loss.add(self.model, &residual, contexts)?;
             done += contexts.document_tokens();
             progress.advance(done as u64, "");
@@ -220,7 +186,10 @@ impl Bench<'_> {
     /// The model's neurons: all of them with one CETT, and by layer.
     fn neurons(&self, ce_clean: f64, progress: &mut dyn Progress) -> Result<(CettSparsity, Vec<CettLayer>)> {
         let (mut layers, mut curves) = (Layers::default(), BTreeMap::new());
-        self.loss("neurons", &mut MeasureAt { layers: &mut layers, curves: &mut curves }, progress)?;
+        let mut measure = |contexts: &Contexts, neurons: &Neurons<'_>| {
+            measure(contexts, &mut layers, &mut curves, neurons).map(|()| None)
+        };
+        self.loss("neurons", Some(&mut measure), progress)?;
         // What was tried, with what each layer leaves out: the searches of several costs begin alike.
         let mut tried: BTreeMap<u64, (Measured, BTreeMap<usize, (u64, u64)>)> = BTreeMap::new();
         let mut by_loss = Vec::new();
@@ -232,8 +201,10 @@ impl Bench<'_> {
                 let thresholds: BTreeMap<usize, f32> =
                     curves.iter().map(|(layer, curve)| (*layer, curve.threshold(cett))).collect();
                 let mut counts = BTreeMap::new();
-                let mut taps = PruneAt { layers: &mut layers, thresholds: &thresholds, counts: &mut counts };
-                let (ce, _) = self.loss(&format!("neurons, CETT {cett:.3}"), &mut taps, progress)?;
+                let mut prune = |contexts: &Contexts, neurons: &Neurons<'_>| {
+                    prune(contexts, &mut layers, &thresholds, &mut counts, neurons).map(Some)
+                };
+                let (ce, _) = self.loss(&format!("neurons, CETT {cett:.3}"), Some(&mut prune), progress)?;
                 let (left_out, all) = counts.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
                 let measured = Measured { ce, left_out: share(left_out, all) };
                 tried.insert(cett.to_bits(), (measured, counts));

@@ -84,14 +84,10 @@ fn values(neurons: &Neurons<'_>) -> Result<Vec<f32>> {
     Ok(neurons.values.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-/// Adds up a curve for each layer.
-pub struct Measure<'a> {
-    pub contexts: &'a Contexts,
-    pub layers: &'a mut Layers,
-    pub curves: &'a mut BTreeMap<usize, Curve>,
-}
+/// A tap that sees hidden units and nothing else.
+pub struct NeuronTap<F>(pub F);
 
-impl Tap for Measure<'_> {
+impl<F: FnMut(&Neurons<'_>) -> Result<Option<Tensor>>> Tap for NeuronTap<F> {
     fn wants(&self, _: &Hook) -> bool {
         false
     }
@@ -109,41 +105,54 @@ impl Tap for Measure<'_> {
     }
 
     fn neurons(&mut self, neurons: &Neurons<'_>) -> Result<Option<Tensor>> {
-        let (values, counted) = (values(neurons)?, counted(self.contexts));
-        let outputs = self.layers.get(neurons)?;
-        let (hidden, d) = (outputs.hidden, outputs.d);
-        // Rows of each token: one of an MLP, one per expert of a mixture.
-        let mut of_token: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (row, token) in neurons.tokens.iter().enumerate().filter(|(_, token)| counted[**token as usize]) {
-            of_token.entry(*token).or_default().push(row);
-        }
-        let tokens: Vec<Vec<usize>> = of_token.into_values().collect();
-        let chunk = |tokens: &[Vec<usize>]| {
-            let mut curve = Curve::default();
-            for rows in tokens {
-                // (unit's row in the outputs, what it is multiplied by).
-                let units: Vec<(usize, f32)> = rows
-                    .iter()
-                    .flat_map(|row| {
-                        let (expert, weight) = part(neurons, *row);
-                        let values = &values[row * hidden..(row + 1) * hidden];
-                        values.iter().enumerate().map(move |(i, v)| (outputs.unit(expert, i), weight * v))
-                    })
-                    .collect();
-                let norms: Vec<f32> = units.iter().map(|(unit, a)| a.abs() * outputs.norms[*unit]).collect();
-                curve.add(&norms, d, |i, sum| {
-                    let (unit, a) = units[i];
-                    let row = &outputs.rows[unit * d..(unit + 1) * d];
-                    sum.iter_mut().zip(row).for_each(|(sum, w)| *sum += a * w);
-                });
-            }
-            curve
-        };
-        let curves: Vec<Curve> = tokens.par_chunks(CHUNK).map(chunk).collect();
-        let all = self.curves.entry(neurons.layer).or_default();
-        curves.iter().for_each(|curve| all.merge(curve));
-        Ok(None)
+        (self.0)(neurons)
     }
+}
+
+/// Adds the units of a batch to the curve of their layer.
+///
+/// # Errors
+/// Tensors that cannot be read.
+pub fn measure(
+    contexts: &Contexts,
+    layers: &mut Layers,
+    curves_of: &mut BTreeMap<usize, Curve>,
+    neurons: &Neurons<'_>,
+) -> Result<()> {
+    let (values, counted) = (values(neurons)?, counted(contexts));
+    let outputs = layers.get(neurons)?;
+    let (hidden, d) = (outputs.hidden, outputs.d);
+    // Rows of each token: one of an MLP, one per expert of a mixture.
+    let mut of_token: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (row, token) in neurons.tokens.iter().enumerate().filter(|(_, token)| counted[**token as usize]) {
+        of_token.entry(*token).or_default().push(row);
+    }
+    let tokens: Vec<Vec<usize>> = of_token.into_values().collect();
+    let chunk = |tokens: &[Vec<usize>]| {
+        let mut curve = Curve::default();
+        for rows in tokens {
+            // (unit's row in the outputs, what it is multiplied by).
+            let units: Vec<(usize, f32)> = rows
+                .iter()
+                .flat_map(|row| {
+                    let (expert, weight) = part(neurons, *row);
+                    let values = &values[row * hidden..(row + 1) * hidden];
+                    values.iter().enumerate().map(move |(i, v)| (outputs.unit(expert, i), weight * v))
+                })
+                .collect();
+            let norms: Vec<f32> = units.iter().map(|(unit, a)| a.abs() * outputs.norms[*unit]).collect();
+            curve.add(&norms, d, |i, sum| {
+                let (unit, a) = units[i];
+                let row = &outputs.rows[unit * d..(unit + 1) * d];
+                sum.iter_mut().zip(row).for_each(|(sum, w)| *sum += a * w);
+            });
+        }
+        curve
+    };
+    let curves: Vec<Curve> = tokens.par_chunks(CHUNK).map(chunk).collect();
+    let all = curves_of.entry(neurons.layer).or_default();
+    curves.iter().for_each(|curve| all.merge(curve));
+    Ok(())
 }
 
 /// The expert of a row and what its output is multiplied by.
@@ -151,53 +160,36 @@ fn part(neurons: &Neurons<'_>, row: usize) -> (u32, f32) {
     (neurons.experts.get(row).copied().unwrap_or_default(), neurons.weights.get(row).copied().unwrap_or(1.0))
 }
 
-/// Leaves out units below a threshold of each layer.
-pub struct Prune<'a> {
-    pub contexts: &'a Contexts,
-    pub layers: &'a mut Layers,
-    pub thresholds: &'a BTreeMap<usize, f32>,
-    /// (left out, all) by layer.
-    pub counts: &'a mut BTreeMap<usize, (u64, u64)>,
-}
-
-impl Tap for Prune<'_> {
-    fn wants(&self, _: &Hook) -> bool {
-        false
-    }
-
-    fn wants_routing(&self) -> bool {
-        false
-    }
-
-    fn at(&mut self, _: &Hook, _: &Tensor) -> Result<Option<Tensor>> {
-        Ok(None)
-    }
-
-    fn wants_neurons(&self) -> bool {
-        true
-    }
-
-    fn neurons(&mut self, neurons: &Neurons<'_>) -> Result<Option<Tensor>> {
-        let least = self.thresholds.get(&neurons.layer).copied().unwrap_or_default();
-        let (mut values, counted) = (values(neurons)?, counted(self.contexts));
-        let outputs = self.layers.get(neurons)?;
-        let count = self.counts.entry(neurons.layer).or_default();
-        for (row, values) in values.chunks_exact_mut(outputs.hidden).enumerate() {
-            if !counted[neurons.tokens[row] as usize] {
-                continue;
-            }
-            let (expert, weight) = part(neurons, row);
-            let norms = &outputs.norms[outputs.unit(expert, 0)..];
-            for (value, norm) in values.iter_mut().zip(norms) {
-                // The same product in the same order as in `Measure`.
-                if (weight * *value).abs() * norm < least {
-                    *value = 0.0;
-                    count.0 += 1;
-                }
-                count.1 += 1;
-            }
+/// The units without those below the threshold of their layer; (left out, all) is added to the layer's `counts`.
+///
+/// # Errors
+/// Tensors that cannot be read.
+pub fn prune(
+    contexts: &Contexts,
+    layers: &mut Layers,
+    thresholds: &BTreeMap<usize, f32>,
+    counts: &mut BTreeMap<usize, (u64, u64)>,
+    neurons: &Neurons<'_>,
+) -> Result<Tensor> {
+    let least = thresholds.get(&neurons.layer).copied().unwrap_or_default();
+    let (mut values, counted) = (values(neurons)?, counted(contexts));
+    let outputs = layers.get(neurons)?;
+    let count = counts.entry(neurons.layer).or_default();
+    for (row, values) in values.chunks_exact_mut(outputs.hidden).enumerate() {
+        if !counted[neurons.tokens[row] as usize] {
+            continue;
         }
-        let new = Tensor::from_vec(values, neurons.values.shape(), neurons.values.device())?;
-        Ok(Some(new.to_dtype(neurons.values.dtype())?))
+        let (expert, weight) = part(neurons, row);
+        let norms = &outputs.norms[outputs.unit(expert, 0)..];
+        for (value, norm) in values.iter_mut().zip(norms) {
+            // The same product in the same order as in `measure`.
+            if (weight * *value).abs() * norm < least {
+                *value = 0.0;
+                count.0 += 1;
+            }
+            count.1 += 1;
+        }
     }
+    let new = Tensor::from_vec(values, neurons.values.shape(), neurons.values.device())?;
+    Ok(new.to_dtype(neurons.values.dtype())?)
 }

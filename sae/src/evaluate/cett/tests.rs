@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 use super::super::tests::{World, alone};
 use super::*;
 use crate::Quiet;
-use lm::model::{Hook, Routing, Site};
+use lm::model::{Hook, Routing, Site, Tap};
 use storage::cett::CettRecord;
 
 /// Matrices of a layer: `[E, 2 · hidden, d]` and `[E, d, hidden]`.
