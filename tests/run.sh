@@ -24,7 +24,11 @@ outside=$(mktemp -d)
 tests/outside/prepare.sh "$outside" &
 preparing=$!
 part "building the tests" cargo test --workspace --no-run
-[ ${#failed[@]} -eq 0 ] || exit 1
+if [ ${#failed[@]} -gt 0 ]; then
+    kill $preparing 2>/dev/null || true
+    rm -rf "$outside"
+    exit 1
+fi
 part "tests of the workspace" cargo test --workspace --no-fail-fast
 wait $preparing || true
 part "other programs" tests/outside/run.sh "$outside"

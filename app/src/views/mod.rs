@@ -50,8 +50,8 @@ pub trait View {
     /// Title of the tab.
     fn title(&self, scene: &Scene<'_>) -> String;
 
-    /// Turns to another place that this pane can show ([`Place::same_pane`]).
-    fn turn_to(&mut self, place: &Place);
+    /// Turns to a different place that this pane can show ([`Place::same_pane`]); most show only one.
+    fn turn_to(&mut self, _place: &Place) {}
 
     /// Once per frame, drawn or not: asks for what is missing, takes what has arrived.
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers);

@@ -17,17 +17,11 @@ pub struct CommandClick {
 
 /// A button that runs a command, with the command next to it, to be copied. While it is `running` the button is off.
 pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> CommandClick {
-    let mut asked = CommandClick::default();
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = space::S;
-        let button = ui.add_enabled(!running, Button::new(name));
-        asked.run = button.on_hover_text(format!("Runs `{command}` next to the window")).clicked();
-        if running {
-            super::notice::busy(ui, 16.0);
-        }
-        asked.copy = self::command(ui, command);
-    });
-    asked
+        offer_below(ui, name, command, running)
+    })
+    .inner
 }
 
 /// As [`offer`], with the command below the button: for the middle of a pane.

@@ -355,8 +355,6 @@ impl View for ExpertsView {
         format!("Experts · {}", scene.folder.name_of(&self.dataset))
     }
 
-    fn turn_to(&mut self, _place: &Place) {}
-
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         scene.load_experts(&self.dataset);
         if let Some(usage) = scene.stores.dataset(&self.dataset).experts.value().cloned() {

@@ -395,8 +395,6 @@ impl View for FeaturesView {
         format!("Features · {}", scene.folder.name_of(&self.run))
     }
 
-    fn turn_to(&mut self, _place: &Place) {}
-
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         scene.load_features(&self.run);
         let selection = &scene.stores.run(&self.run).selection;

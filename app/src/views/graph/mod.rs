@@ -215,8 +215,6 @@ impl View for GraphView {
         format!("Graph {}", scene.folder.name_of(&self.folder))
     }
 
-    fn turn_to(&mut self, _: &Place) {}
-
     fn logic(&mut self, _: &mut Scene<'_>, workers: &Workers) {
         if self.graph.untouched() {
             let folder = self.folder.clone();

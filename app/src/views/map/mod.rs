@@ -297,8 +297,6 @@ impl View for MapView {
         format!("Map · {}", scene.folder.name_of(&self.run))
     }
 
-    fn turn_to(&mut self, _place: &Place) {}
-
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         scene.load_features(&self.run);
         if scene.stores.run(&self.run).map.untouched() {

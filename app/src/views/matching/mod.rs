@@ -353,8 +353,6 @@ impl View for MatchingView {
         format!("{} · {}", scene.folder.name_of(&self.run), self.with)
     }
 
-    fn turn_to(&mut self, _place: &Place) {}
-
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         if self.comparison.untouched() {
             let (run, with) = (self.run.clone(), self.with.clone());

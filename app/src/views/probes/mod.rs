@@ -214,8 +214,6 @@ impl View for ProbesView {
         format!("Probes {}", scene.folder.name_of(&self.folder))
     }
 
-    fn turn_to(&mut self, _: &Place) {}
-
     fn logic(&mut self, _: &mut Scene<'_>, workers: &Workers) {
         if self.probes.untouched() {
             let folder = self.folder.clone();

@@ -264,8 +264,6 @@ impl View for TruthView {
         format!("Truth · {}", scene.folder.name_of(&self.run))
     }
 
-    fn turn_to(&mut self, _place: &Place) {}
-
     fn logic(&mut self, _scene: &mut Scene<'_>, workers: &Workers) {
         if self.truth.untouched() {
             let run = self.run.clone();
