@@ -77,7 +77,11 @@ pub fn window_at(place: Option<Place>) -> Harness<'static, App> {
 }
 
 /// Steps until `done`; fails with what was waited for.
-pub fn wait(harness: &mut Harness<'static, App>, what: &str, done: impl Fn(&Harness<'static, App>) -> bool) {
+pub fn wait(
+    harness: &mut Harness<'static, App>,
+    what: &str,
+    mut done: impl FnMut(&Harness<'static, App>) -> bool,
+) {
     let start = Instant::now();
     loop {
         harness.step();
@@ -123,25 +127,28 @@ pub fn drag(harness: &mut Harness<'static, App>, path: &[egui::Pos2]) {
     harness.run_steps(4);
 }
 
+/// Steps until nothing is being read and what was read is drawn. What arrives between the frames of a press moves widgets or gives
+/// them a different identity, and the press reaches nobody.
+fn settle(harness: &mut Harness<'static, App>) {
+    let mut still = 0;
+    wait(harness, "all that is being read", |h| {
+        still = if h.state().idle() { still + 1 } else { 0 };
+        still >= 4
+    });
+}
+
 /// As [`click`], also where the widget lies below what is seen of a scrolled panel.
 pub fn press(harness: &mut Harness<'static, App>, label: &str) {
     wait_for(harness, label);
-    // What arrives above a widget in the very frame of the press gives it a different identity, and the press reaches nobody.
-    loop {
-        let node = harness.get_by_label(label);
-        let pressed = node.accesskit_node().id();
-        node.click_accesskit();
-        harness.step();
-        if harness.query_by_label(label).is_none_or(|node| node.accesskit_node().id() == pressed) {
-            break;
-        }
-    }
-    harness.run_steps(2);
+    settle(harness);
+    harness.get_by_label(label).click_accesskit();
+    harness.run_steps(3);
 }
 
 /// Waits for the widget of this name, which may depend on a file that is being read, clicks it and takes a few steps.
 pub fn click(harness: &mut Harness<'static, App>, label: &str) {
     wait_for(harness, label);
+    settle(harness);
     harness.get_by_label(label).click();
     harness.run_steps(3);
 }
