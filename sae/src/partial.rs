@@ -109,18 +109,24 @@ impl Drop for Partial {
 /// # Errors
 /// A folder that cannot be made; a second attempt at the same time.
 fn take(folder: &Path) -> Result<Lock> {
+    let mut attempts = 0;
     loop {
-        fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        match fs::create_dir_all(folder) {
+            // Another attempt made it, and put it in its place before it was looked at.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !folder.is_file() => {}
+            made => made.map_err(|e| Error::io(folder, e))?,
+        }
         match Lock::take(folder) {
             // Another attempt has just put it in its place.
             Err(storage::Error::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound && !folder.exists() => {}
+                if source.kind() == io::ErrorKind::NotFound && attempts < AGAIN => {}
             taken => return Ok(taken?),
         }
+        attempts += 1;
     }
 }
 
-/// How often it is tried again to remove a folder into which something was put meanwhile.
+/// How often something is tried again that other attempts at the same place may undo.
 const AGAIN: usize = 100;
 
 /// Removes a folder that somebody else may be removing, too, or that is not there.

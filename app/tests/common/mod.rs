@@ -129,7 +129,7 @@ pub fn drag(harness: &mut Harness<'static, App>, path: &[egui::Pos2]) {
 
 /// Steps until nothing is being read and what was read is drawn. What arrives between the frames of a press moves widgets or gives
 /// them a different identity, and the press reaches nobody.
-fn settle(harness: &mut Harness<'static, App>) {
+fn finish_reading(harness: &mut Harness<'static, App>) {
     let mut still = 0;
     wait(harness, "all that is being read", |h| {
         still = if h.state().idle() { still + 1 } else { 0 };
@@ -140,7 +140,7 @@ fn settle(harness: &mut Harness<'static, App>) {
 /// As [`click`], also where the widget lies below what is seen of a scrolled panel.
 pub fn press(harness: &mut Harness<'static, App>, label: &str) {
     wait_for(harness, label);
-    settle(harness);
+    finish_reading(harness);
     harness.get_by_label(label).click_accesskit();
     harness.run_steps(3);
 }
@@ -148,7 +148,7 @@ pub fn press(harness: &mut Harness<'static, App>, label: &str) {
 /// Waits for the widget of this name, which may depend on a file that is being read, clicks it and takes a few steps.
 pub fn click(harness: &mut Harness<'static, App>, label: &str) {
     wait_for(harness, label);
-    settle(harness);
+    finish_reading(harness);
     harness.get_by_label(label).click();
     harness.run_steps(3);
 }

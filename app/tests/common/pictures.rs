@@ -40,6 +40,8 @@ impl Look<'_> {
             let size = Vec2::from(self.size) + vec2(0.0, BARS);
             let mut window = draw(*theme, size, false, Some(self.folder.clone()), Some(self.place.clone()));
             self.there.iter().for_each(|part| wait_for_part(&mut window, part));
+            // What arrives later would move what is scrolled to.
+            settle(&mut window);
             prepare(&mut window);
             settle(&mut window);
             window.remove_cursor();

@@ -291,12 +291,21 @@ fn transcoders() -> Vec<Case> {
     ]
 }
 
+/// The cells of all layouts, several at once: one check uses hardly more than one core.
+fn all_cases(subjects: &Subjects) -> Vec<Case> {
+    std::thread::scope(|scope| {
+        let (transcoders, special) = (scope.spawn(transcoders), scope.spawn(|| special_cases(subjects)));
+        let layouts: Vec<_> =
+            LAYOUTS.iter().map(|layout| scope.spawn(move || cases_of(layout, subjects))).collect();
+        let in_order = layouts.into_iter().chain([special, transcoders]);
+        in_order.flat_map(|cases| cases.join().unwrap()).collect()
+    })
+}
+
 #[test]
 fn misreadings_in_the_layouts_of_other_programs_are_named() {
     let subjects = subjects();
-    let mut cases: Vec<Case> = LAYOUTS.iter().flat_map(|layout| cases_of(layout, &subjects)).collect();
-    cases.extend(special_cases(&subjects));
-    cases.extend(transcoders());
+    let cases = all_cases(&subjects);
     let mut failures = String::new();
     let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
     for case in &cases {

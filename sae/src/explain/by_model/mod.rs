@@ -33,13 +33,15 @@ mod options;
 mod parse;
 mod predict;
 mod prompts;
+mod results;
 mod run;
 mod scores;
 #[cfg(test)]
 mod tests;
 
 pub use options::LanguageModelOptions;
-pub use run::{Difference, LanguageModelSummary, SourceMeans, explain};
+pub use results::{Difference, LanguageModelSummary, SourceMeans};
+pub use run::explain;
 pub use scores::Interval;
 
 pub(super) use delphi::read as read_delphi;
