@@ -57,6 +57,9 @@ use sae::{Error, Result};
 /// Sparse autoencoders for language models: harvest, train, evaluate, index
 #[derive(Debug, Parser)]
 #[command(name = "sae", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    after_help = "Begin with `sae demo`: it does the main job on an embedded model and text. `sae COMMAND --help` has examples."
+)]
 struct Program {
     #[command(flatten)]
     common: Common,
@@ -82,35 +85,41 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Audit(audit::Command),
-    Bench(bench::Command),
-    Check(check::Command),
-    Claim(claim::Command),
-    Compare(compare::Command),
+    // As the help lists them: in the order of the work.
     Demo(demo::Command),
-    Join(join::Command),
-    Lens(lens::Command),
-    Diff(diff::Command),
+    // A model and its activations.
+    Inspect(inspect::Command),
+    Score(score::Command),
     Harvest(harvest::Command),
     Import(Box<import::Command>),
+    Join(join::Command),
+    // Dictionaries, and how good they are.
     Train(Box<train::Command>),
+    Check(check::Command),
+    Evaluate(evaluate::Command),
+    Compare(compare::Command),
+    Audit(audit::Command),
+    Probe(Box<probe::Command>),
+    // What features are.
     Index(index::Command),
+    Explain(explain::Command),
+    Find(find::Command),
+    Claim(claim::Command),
+    Prompt(Box<prompt::Command>),
     Map(map::Command),
     Match(matching::Command),
-    Evaluate(evaluate::Command),
     Experts(experts::Command),
-    Explain(explain::Command),
-    Export(export::Command),
-    Find(find::Command),
-    Graph(graph::Command),
-    Inspect(inspect::Command),
-    Logits(logits::Command),
-    Pretrain(pretrain::Command),
-    Probe(Box<probe::Command>),
-    Prompt(Box<prompt::Command>),
-    Score(score::Command),
-    Synth(synth::Command),
+    // What leads to what.
+    Lens(lens::Command),
     Trace(trace::Command),
+    Graph(graph::Command),
+    Diff(diff::Command),
+    // Worlds, models, files.
+    Synth(synth::Command),
+    Pretrain(pretrain::Command),
+    Export(export::Command),
+    Logits(logits::Command),
+    Bench(bench::Command),
 }
 
 /// What every command is given.
@@ -182,35 +191,35 @@ fn run(program: Program) -> Result<Output> {
     let mut session =
         Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
     match program.command {
-        Command::Audit(command) => command.run(&mut session),
-        Command::Bench(command) => command.run(&mut session),
-        Command::Check(command) => command.run(&mut session),
-        Command::Claim(command) => command.run(&mut session),
-        Command::Compare(command) => command.run(&mut session),
         Command::Demo(command) => command.run(&mut session),
+        Command::Inspect(command) => command.run(&mut session),
+        Command::Score(command) => command.run(&mut session),
         Command::Harvest(command) => command.run(&mut session),
         Command::Import(command) => command.run(&mut session),
+        Command::Join(command) => command.run(&mut session),
         Command::Train(command) => command.run(&mut session),
+        Command::Check(command) => command.run(&mut session),
+        Command::Evaluate(command) => command.run(&mut session),
+        Command::Compare(command) => command.run(&mut session),
+        Command::Audit(command) => command.run(&mut session),
+        Command::Probe(command) => command.run(&mut session),
         Command::Index(command) => command.run(&mut session),
+        Command::Explain(command) => command.run(&mut session),
+        Command::Find(command) => command.run(&mut session),
+        Command::Claim(command) => command.run(&mut session),
+        Command::Prompt(command) => command.run(&mut session),
         Command::Map(command) => command.run(&mut session),
         Command::Match(command) => command.run(&mut session),
-        Command::Evaluate(command) => command.run(&mut session),
         Command::Experts(command) => command.run(&mut session),
-        Command::Explain(command) => command.run(&mut session),
-        Command::Export(command) => command.run(&mut session),
-        Command::Find(command) => command.run(&mut session),
-        Command::Inspect(command) => command.run(&mut session),
-        Command::Graph(command) => command.run(&mut session),
-        Command::Join(command) => command.run(&mut session),
         Command::Lens(command) => command.run(&mut session),
-        Command::Diff(command) => command.run(&mut session),
-        Command::Logits(command) => command.run(&mut session),
-        Command::Pretrain(command) => command.run(&mut session),
-        Command::Probe(command) => command.run(&mut session),
-        Command::Prompt(command) => command.run(&mut session),
-        Command::Score(command) => command.run(&mut session),
-        Command::Synth(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),
+        Command::Graph(command) => command.run(&mut session),
+        Command::Diff(command) => command.run(&mut session),
+        Command::Synth(command) => command.run(&mut session),
+        Command::Pretrain(command) => command.run(&mut session),
+        Command::Export(command) => command.run(&mut session),
+        Command::Logits(command) => command.run(&mut session),
+        Command::Bench(command) => command.run(&mut session),
     }
 }
 
