@@ -22,10 +22,12 @@
 //!   F1 of ½ or more per value tell over-splitting; the norms of the supervised directions tell what may be occluded.
 
 mod bench;
+mod candidates;
 mod edits;
 mod figures;
 mod file;
 mod labels;
+mod measure;
 mod prompts;
 mod supervised;
 #[cfg(test)]
@@ -37,20 +39,13 @@ pub use file::TaskFile;
 pub use storage::task::TaskRecord;
 
 use bench::{Bench, Prediction};
-use edits::{Change, changes, greedy};
-use labels::{Active, label};
 use lm::model::{Hook, LanguageModel, Site};
+use measure::Measure;
 use prompts::{Maker, Prompt, Split};
-use storage::task::{FORMAT, TaskEdit, TaskLabels, TaskResult, TaskSite, VERSION};
-use supervised::Supervised;
+use storage::task::{FORMAT, TaskSite, VERSION};
 
-use crate::dictionary::{Codes, Dictionary};
-use crate::evaluate::controls;
 use crate::rows::{ModelChoice, Subject, load_model};
 use crate::{Error, Progress, Result};
-
-/// Features that an edit may change.
-const EDITS: [usize; 4] = [1, 4, 16, 64];
 
 /// How to evaluate on a task.
 #[derive(Debug, Clone)]
@@ -269,237 +264,4 @@ fn position(sites: &[TaskSite], hook: Hook, maker: &Maker<'_>, asked: Option<&st
     let best = (0..maker.positions.len())
         .max_by(|a, b| effect(&maker.positions[*a]).total_cmp(&effect(&maker.positions[*b])).then(b.cmp(a)));
     best.ok_or_else(|| Error::request("the task has no positions"))
-}
-
-/// Everything that dictionaries are measured on, at one position.
-struct Measure<'a> {
-    bench: &'a Bench<'a>,
-    maker: &'a Maker<'a>,
-    position: usize,
-    train: &'a [Prompt],
-    test: &'a [Prompt],
-    clean: &'a [Prediction],
-    /// Activations of the test prompts, `[test, d]`.
-    own: Vec<f32>,
-    /// Of the same with each attribute changed.
-    changed: Vec<Vec<f32>>,
-    /// Of the train prompts, `[train, d]`.
-    made_from: Vec<f32>,
-}
-
-/// Something that reconstructs and edits.
-trait Candidate {
-    fn reconstructions(&self) -> Vec<f32>;
-    /// The edit of a prompt, with `k` features, towards a changed prompt: the activation that results.
-    fn edit(&self, prompt: usize, attribute: usize, k: usize) -> Vec<f32>;
-}
-
-impl Measure<'_> {
-    fn d(&self) -> usize {
-        self.bench.width
-    }
-
-    fn all(
-        &self,
-        dictionary: &Dictionary,
-        seed: u64,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<TaskResult>> {
-        let values: Vec<&[usize]> = self.train.iter().map(|prompt| prompt.values.as_slice()).collect();
-        let sizes: Vec<usize> = self.maker.values.iter().map(Vec::len).collect();
-        let supervised = Supervised::new(&self.made_from, self.d(), &values, &sizes);
-        let norms = supervised.norms(&values);
-        let codes = dictionary.encode(&self.own);
-        let l0 = (codes.features.len() as f64 / self.test.len() as f64).round().max(1.0) as usize;
-        let random = controls::random_rows(&supervised.mean, &self.made_from, dictionary.d_sae, l0, seed);
-        let dictionaries = [
-            ("run", false, dictionary.clone()),
-            ("random rows", true, random),
-            ("permuted decoder", true, controls::permuted(dictionary, seed)),
-        ];
-        progress.begin("task", Some(dictionaries.len() as u64 + 1), "dictionaries");
-        let mut results = Vec::new();
-        for (done, (name, control, dictionary)) in dictionaries.iter().enumerate() {
-            let features = Features::new(self, dictionary);
-            let mut result = self.result(&features, &EDITS, &supervised.mean, progress)?;
-            result.dictionary = (*name).to_owned();
-            (result.control, result.features) = (*control, dictionary.d_sae as u64);
-            result.l0 = features.own.features.len() as f64 / self.test.len() as f64;
-            result.labels = self.labels(dictionary, &features.own, &norms);
-            results.push(result);
-            progress.advance(done as u64 + 1, "");
-        }
-        let ceiling = Ceiling { measure: self, supervised: &supervised };
-        let mut result = self.result(&ceiling, &[1], &supervised.mean, progress)?;
-        result.dictionary = "supervised".to_owned();
-        result.features = sizes.iter().sum::<usize>() as u64;
-        result.l0 = sizes.len() as f64;
-        results.insert(1, result);
-        progress.end(&format!("{} dictionaries", results.len()));
-        Ok(results)
-    }
-
-    fn result(
-        &self,
-        candidate: &dyn Candidate,
-        edits: &[usize],
-        mean: &[f32],
-        progress: &dyn Progress,
-    ) -> Result<TaskResult> {
-        let rebuilt = candidate.reconstructions();
-        let errors: Vec<f32> =
-            (0..self.own.len()).map(|i| mean[i % self.d()] + self.own[i] - rebuilt[i]).collect();
-        let run = |put: &[f32]| self.bench.with(self.position, put, progress);
-        let differences =
-            |predictions: &[Prediction]| predictions.iter().map(|p| p.difference).collect::<Vec<f64>>();
-        let clean = differences(self.clean);
-        let sufficient = differences(&run(&rebuilt)?);
-        let ablated = differences(&run(&mean.repeat(self.test.len()))?);
-        let necessary = differences(&run(&errors)?);
-        let mut result = TaskResult {
-            dictionary: String::new(),
-            control: false,
-            features: 0,
-            l0: 0.0,
-            fve: self.fve(&rebuilt),
-            sufficiency: figures::of_means([&sufficient, &clean], |[with, without]| with / without),
-            necessity: figures::of_means([&ablated, &necessary, &clean], |[mean, error, clean]| {
-                1.0 - (mean - error).abs() / (mean - clean).abs()
-            }),
-            edits: Vec::new(),
-            labels: Vec::new(),
-        };
-        for (attribute, target) in self.changed.iter().enumerate() {
-            let truth = run(target)?;
-            for &k in std::iter::once(&0).chain(edits) {
-                let put: Vec<f32> = match k {
-                    0 => self.own.clone(),
-                    k => {
-                        (0..self.test.len()).flat_map(|prompt| candidate.edit(prompt, attribute, k)).collect()
-                    }
-                };
-                let found = if k == 0 { self.clean.to_vec() } else { run(&put)? };
-                let same = found.iter().zip(&truth).filter(|(a, b)| a.best == b.best).count();
-                result.edits.push(TaskEdit {
-                    attribute: self.maker.attributes[attribute].clone(),
-                    k: k as u32,
-                    agreement: figures::share(same, found.len()),
-                    distance: self.distance(&put, target),
-                });
-            }
-        }
-        Ok(result)
-    }
-
-    fn fve(&self, rebuilt: &[f32]) -> Option<f64> {
-        let (d, n) = (self.d(), self.test.len() as f64);
-        let mut mean = vec![0.0; d];
-        self.own
-            .chunks_exact(d)
-            .for_each(|row| mean.iter_mut().zip(row).for_each(|(m, x)| *m += f64::from(*x) / n));
-        let (mut error, mut all) = (0.0, 0.0);
-        for (i, x) in self.own.iter().enumerate() {
-            error += (f64::from(*x) - f64::from(rebuilt[i])).powi(2);
-            all += (f64::from(*x) - mean[i % d]).powi(2);
-        }
-        (all > 0.0).then(|| 1.0 - error / all)
-    }
-
-    /// Mean over prompts of what is left of the way to the target.
-    fn distance(&self, put: &[f32], target: &[f32]) -> f64 {
-        let d = self.d();
-        let far =
-            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
-        let rows = put.chunks_exact(d).zip(target.chunks_exact(d)).zip(self.own.chunks_exact(d));
-        let shares: Vec<f64> = rows
-            .map(|((put, target), own)| (far(put, target), far(own, target)))
-            // A change that this position does not see leaves nothing to be done.
-            .filter(|(_, all)| *all > 0.0)
-            .map(|(left, all)| left / all)
-            .collect();
-        if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
-    }
-
-    fn labels(&self, dictionary: &Dictionary, own: &Codes, norms: &[f64]) -> Vec<TaskLabels> {
-        let lists =
-            |codes: &Codes| -> Active { (0..codes.rows()).map(|i| codes.row(i).0.to_vec()).collect() };
-        let (train, test) = (lists(&dictionary.encode(&self.made_from)), lists(own));
-        let values = |prompts: &[Prompt], attribute: usize| -> Vec<usize> {
-            prompts.iter().map(|prompt| prompt.values[attribute]).collect()
-        };
-        let one = |attribute: usize| {
-            let (own, other) = (values(self.train, attribute), values(self.test, attribute));
-            let size = self.maker.values[attribute].len();
-            let found = label((&train, &own), (&test, &other), size, dictionary.d_sae);
-            TaskLabels {
-                attribute: self.maker.attributes[attribute].clone(),
-                values: found.values as u64,
-                told: found.told as u64,
-                f1: found.f1,
-                split: found.split,
-                norm: norms[attribute],
-            }
-        };
-        (0..self.maker.attributes.len()).map(one).collect()
-    }
-}
-
-/// A dictionary's features.
-struct Features<'a> {
-    measure: &'a Measure<'a>,
-    dictionary: &'a Dictionary,
-    own: Codes,
-    changed: Vec<Codes>,
-}
-
-impl<'a> Features<'a> {
-    fn new(measure: &'a Measure<'a>, dictionary: &'a Dictionary) -> Self {
-        let changed = measure.changed.iter().map(|activations| dictionary.encode(activations)).collect();
-        Self { measure, dictionary, own: dictionary.encode(&measure.own), changed }
-    }
-}
-
-impl Candidate for Features<'_> {
-    fn reconstructions(&self) -> Vec<f32> {
-        self.dictionary.decode_with(&self.own, &self.measure.own)
-    }
-
-    fn edit(&self, prompt: usize, attribute: usize, k: usize) -> Vec<f32> {
-        let d = self.measure.d();
-        let rows = prompt * d..(prompt + 1) * d;
-        let (own, target) = (&self.measure.own[rows.clone()], &self.measure.changed[attribute][rows]);
-        let way: Vec<f32> = target.iter().zip(own).map(|(a, b)| a - b).collect();
-        let all: Vec<Change> = changes(self.own.row(prompt), self.changed[attribute].row(prompt), |f| {
-            self.dictionary.decoder_row(f as usize)
-        });
-        let mut edited = own.to_vec();
-        for chosen in greedy(&way, &all, k) {
-            edited.iter_mut().zip(&all[chosen].vector).for_each(|(x, v)| *x += v);
-        }
-        edited
-    }
-}
-
-/// The supervised dictionary.
-struct Ceiling<'a> {
-    measure: &'a Measure<'a>,
-    supervised: &'a Supervised,
-}
-
-impl Candidate for Ceiling<'_> {
-    fn reconstructions(&self) -> Vec<f32> {
-        self.measure.test.iter().flat_map(|prompt| self.supervised.reconstruction(&prompt.values)).collect()
-    }
-
-    fn edit(&self, prompt: usize, attribute: usize, _: usize) -> Vec<f32> {
-        let d = self.measure.d();
-        let own = &self.measure.test[prompt];
-        // Which value the changed prompt has is drawn from the same stream as there.
-        let other = self.measure.maker.changed(own, attribute, prompt as u64);
-        let value = other.map_or(own.values[attribute], |other| other.values[attribute]);
-        let out = self.supervised.direction(attribute, own.values[attribute]);
-        let into = self.supervised.direction(attribute, value);
-        let row = &self.measure.own[prompt * d..(prompt + 1) * d];
-        row.iter().zip(out.iter().zip(into)).map(|(x, (out, into))| x - out + into).collect()
-    }
 }
