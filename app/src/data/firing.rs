@@ -60,6 +60,22 @@ pub fn worth(one: &FiringFeature, density: &[f32]) -> f64 {
     relevance(one.share(), f64::from(density))
 }
 
+/// How often each of `tokens` occurs among what the run in `dir` was indexed on; none where its index does not say. A token on which
+/// nothing fires counts as never there.
+///
+/// # Errors
+/// A folder that is not a run; a table that cannot be read.
+pub fn occurrences(dir: &Path, tokens: &[u32]) -> Result<Option<Vec<u64>>, Problem> {
+    let Some(table) = storage::Run::open(dir).and_then(|run| run.token_features()).map_err(problem)? else {
+        return Ok(None);
+    };
+    let of = |token: &u32| {
+        let rows = token_features::read(&table, *token).map_err(problem)?;
+        Ok(rows.first().map_or(0, |row| u64::from(row.occurrences)))
+    };
+    tokens.iter().map(of).collect::<Result<_, _>>().map(Some)
+}
+
 /// Finds the features of the run in `dir` that fire on every word of `text`.
 ///
 /// # Errors
@@ -74,7 +90,11 @@ pub fn find(dir: &Path, text: &str, vocabulary: &Vocabulary) -> Result<Firing, P
         Some(table) => {
             let rows = token_features::firing_on(&table, &words).map_err(problem)?;
             let text = |word: &Vec<u32>| vocabulary.get(*word.first()?).map(|token| token.trim().to_owned());
-            Ok(Firing { rows, words: words.iter().map(|word| text(word).unwrap_or_default()).collect(), gap: None })
+            Ok(Firing {
+                rows,
+                words: words.iter().map(|word| text(word).unwrap_or_default()).collect(),
+                gap: None,
+            })
         }
         None => gap(FiringGap::OldIndex),
     }

@@ -217,7 +217,7 @@ fn entries(
 ) -> (Vec<Entry>, bool) {
     let text = text.trim();
     let commands = Command::ALL.into_iter().map(|command| {
-        let key = command.shortcut().map(|s| ctx.format_shortcut(&s)).unwrap_or_default();
+        let key = command.key_text(ctx);
         let (name, about) = (command.name().to_owned(), command.tooltip().to_owned());
         Entry { name, about, key, action: Action::Do(command) }
     });
@@ -243,7 +243,9 @@ fn entries(
 
 fn has_name(folder: &Folder, text: &str) -> bool {
     let names = folder.runs.iter().map(|run| &run.name);
-    names.chain(folder.datasets.iter().map(|dataset| &dataset.name)).any(|name| name.eq_ignore_ascii_case(text))
+    names
+        .chain(folder.datasets.iter().map(|dataset| &dataset.name))
+        .any(|name| name.eq_ignore_ascii_case(text))
 }
 
 /// All places of the runs and datasets of a folder.

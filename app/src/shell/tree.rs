@@ -270,7 +270,8 @@ fn show_probes(ui: &mut Ui, probes: &ProbesEntry, here: Option<&Place>, actions:
         Ok(info) => {
             let hover =
                 format!("{}\n{} · {}", probes.path.display(), info.model, info.dictionaries.join(", "));
-            ((p.good, "complete"), format!("{} dictionaries", info.dictionaries.len()), hover)
+            let count = format::counted(info.dictionaries.len() as u64, "dictionary", "dictionaries");
+            ((p.good, "complete"), count, hover)
         }
         Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
     };

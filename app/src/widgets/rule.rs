@@ -159,8 +159,11 @@ pub fn name(ui: &mut Ui, whole: &str, text: RichText) {
         ui.add(Label::new(text));
         return;
     }
-    let most = (whole.chars().count() as f32 * room / all) as usize;
-    let short = middle(whole, most.saturating_sub(1));
+    // The share of the room is a guess: the letters of the end may be wider than those that are left out.
+    let guess = (whole.chars().count() as f32 * room / all) as usize;
+    let shorter = (3..=guess).rev().map(|most| middle(whole, most));
+    let short =
+        shorter.into_iter().find(|short| width(ui, short) <= room).unwrap_or_else(|| middle(whole, 3));
     let color = ui.visuals().strong_text_color();
     let label = ui.add(Label::new(RichText::new(short).color(color)).truncate());
     label.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, whole));

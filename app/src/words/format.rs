@@ -58,6 +58,23 @@ pub fn value(x: f64) -> String {
     minus(text)
 }
 
+/// So many of something: `1 token`, `3 056 tokens`.
+pub fn counted(n: u64, one: &str, several: &str) -> String {
+    format!("{} {}", grouped(n), if n == 1 { one } else { several })
+}
+
+/// A count on an axis whose grid lines are `step` apart, all of them in one unit: `50 k`, `100 k`, `150 k`.
+pub fn count_tick(value: f64, step: f64) -> String {
+    if value < 0.0 || !value.is_finite() {
+        return tick(value, step);
+    }
+    let unit = [(1e6, " M"), (1e3, " k")].into_iter().find(|(unit, _)| step >= *unit && step % unit == 0.0);
+    match unit {
+        Some((unit, name)) if value > 0.0 => format!("{}{name}", grouped((value / unit).round() as u64)),
+        _ => grouped(value.round() as u64),
+    }
+}
+
 /// The sign of a negative number as it is set everywhere in the window; that of an exponent stays.
 fn minus(text: String) -> String {
     match text.strip_prefix('-') {

@@ -252,8 +252,13 @@ impl Token<'_> {
         ui.horizontal_wrapped(|ui| {
             for (dimension, value) in &found.largest {
                 let colour = if *value >= 0.0 { p.positive } else { p.negative };
-                ui.label(RichText::new(format!("{dimension}")).size(size::SMALL).color(p.weak));
-                ui.label(RichText::new(format::signed(f64::from(*value))).size(size::SMALL).color(colour));
+                // One label, so that a number and its value stay on one line.
+                let mut pair = egui::text::LayoutJob::default();
+                let part = |color| egui::TextFormat::simple(egui::FontId::proportional(size::SMALL), color);
+                pair.append(&format!("{dimension}\u{a0}"), 0.0, part(p.weak));
+                pair.append(&format::signed(f64::from(*value)), 0.0, part(colour));
+                pair.wrap.max_rows = 1;
+                ui.add(Label::new(pair).extend());
             }
         });
     }

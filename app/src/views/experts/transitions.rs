@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Interaction, doublings, doublings_legend, either, explain};
+use super::{Interaction, doublings, doublings_legend, either, explain, map_and_table};
 use crate::data::experts::tables::Transitions;
 use crate::theme::{palette, space};
 use crate::widgets::format;
@@ -26,9 +26,11 @@ pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Inter
         either(ui, lift, ["lift", "probability"], hovers);
     });
     ui.add_space(space::S);
-    map(ui, found, *lift, asked);
-    ui.add_space(space::L);
-    pairs(ui, found, asked);
+    let (map, table) = (
+        |ui: &mut Ui, asked: &mut Interaction| map(ui, found, *lift, asked),
+        |ui: &mut Ui, asked: &mut Interaction| pairs(ui, found, asked),
+    );
+    map_and_table(ui, found.lift.rows, asked, map, table);
 }
 
 fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Interaction) {

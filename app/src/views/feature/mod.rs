@@ -62,7 +62,7 @@ const COMMANDS: [(&str, Command); 6] = [
 ];
 
 fn do_it(ui: &mut Ui, (text, command): (&str, Command), scene: &mut Scene<'_>) {
-    let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+    let key = command.key_text(ui.ctx());
     let hover = format!("{} ({key})", command.tooltip());
     if ui.add(Button::new(text)).on_hover_text(hover).clicked() {
         scene.act(Action::Do(command));

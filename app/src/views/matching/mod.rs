@@ -137,9 +137,12 @@ impl MatchingView {
         let Some(pair) = self.pair() else { return };
         let folders = self.folders(scene);
         if let [Some(first), Some(second)] = &folders {
+            let data = [first, second].map(|run| scene.folder.data_of(run).map(|data| &data.path));
+            let same_data = data[0].is_some() && data[0] == data[1];
             let (first, second) = (first.clone(), second.clone());
-            self.agreement
-                .want(workers, Lane::Pages, &pair, move || agreement::of_pair([&first, &second], pair));
+            self.agreement.want(workers, Lane::Pages, &pair, move || {
+                agreement::of_pair([&first, &second], pair, same_data)
+            });
         }
         let wanted = [0, 1].map(|side| folders[side].is_some().then_some(pair[side]));
         if self.pages_of == Some(wanted) {

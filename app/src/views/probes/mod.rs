@@ -60,9 +60,14 @@ impl ProbesView {
         let record = &probes.record;
         ui.label(RichText::new("Which features know it").size(size::HEADING).color(palette(ui).strong));
         let pooling = if record.pooling == "mean" { "mean over tokens" } else { "last token" };
-        let sets = match probes.sets.len() {
-            1 => "1 set of prompts".to_owned(),
-            n => format!("{} sets of prompts", format::grouped(n as u64)),
+        let probed: std::collections::HashSet<&str> =
+            probes.rows_of(of).map(|row| row.set.as_str()).collect();
+        let sets = match (probed.len(), probes.sets.len()) {
+            (1, 1) => "1 set of prompts".to_owned(),
+            (some, n) if some < n => {
+                format!("{some} of {n} sets of prompts, the others too small or not probed yet")
+            }
+            (_, n) => format!("{} sets of prompts", format::grouped(n as u64)),
         };
         facts::caption(
             ui,
@@ -211,7 +216,7 @@ impl View for ProbesView {
     }
 
     fn title(&self, scene: &Scene<'_>) -> String {
-        format!("Probes {}", scene.folder.name_of(&self.folder))
+        format!("Probes · {}", scene.folder.name_of(&self.folder))
     }
 
     fn logic(&mut self, _: &mut Scene<'_>, workers: &Workers) {

@@ -42,10 +42,6 @@ fn share_tick(share: f64, step: f64) -> String {
     format!("{} %", format::tick(share * 100.0, step * 100.0))
 }
 
-fn count_tick(value: f64, _step: f64) -> String {
-    count(value)
-}
-
 fn count(value: f64) -> String {
     if value >= 0.0 { format::count(value.round() as u64) } else { format::value(value) }
 }
@@ -77,14 +73,14 @@ const METRICS: [Metric; 10] = [
     },
     Metric {
         text: count,
-        tick: count_tick,
+        tick: format::count_tick,
         least_step: 1.0,
         ..metric(|m| &m.dead_features, "Dead features", "Number of features that have not fired recently")
     },
     metric(|m| &m.learning_rate, "Learning rate", "Learning rate of the step"),
     Metric {
         text: count,
-        tick: count_tick,
+        tick: format::count_tick,
         least_step: 1.0,
         ..metric(|m| &m.tokens_per_second, "Tokens per second", "Throughput since the previous logged step")
     },
@@ -261,7 +257,7 @@ fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a>
         .set_margin_fraction(egui::vec2(0.0, 0.08))
         .link_axis(linked, [true, false])
         .link_cursor(linked, [true, false])
-        .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
+        .x_axis_formatter(|mark, _| format::count_tick(mark.value.max(0.0), mark.step_size))
         .y_axis_formatter(move |mark, _| {
             if log { format::round(back(mark.value)) } else { tick(mark.value, mark.step_size) }
         })
@@ -271,7 +267,7 @@ fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a>
             if log {
                 decades(input.bounds)
             } else {
-                uniform_grid_spacer(move |input| steps(input.bounds, 3.0).map(|step| step.max(least_step)))(
+                uniform_grid_spacer(move |input| several(input.bounds).map(|step| step.max(least_step)))(
                     input,
                 )
             }
@@ -303,6 +299,13 @@ pub(super) fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
     [round.unwrap_or(10.0 * power); 3]
 }
 
+/// Distance of grid lines of a low plot: about three, and never one alone, which says nothing of the scale.
+fn several(bounds: (f64, f64)) -> [f64; 3] {
+    let within = |step: f64| (bounds.1 / step).floor() - (bounds.0 / step).ceil() + 1.0;
+    let all = [3.0, 4.0, 5.0, 6.0].map(|lines| steps(bounds, lines));
+    all.into_iter().find(|steps| within(steps[0]) >= 2.0).unwrap_or(all[3])
+}
+
 /// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those
 /// are few at 3, or 2 and 5 times them too, so that every number on the axis is a round one. At most six, which have room
 /// for their numbers.
@@ -317,7 +320,7 @@ fn decades(bounds: (f64, f64)) -> Vec<GridMark> {
         // Hardly more than a factor of three: lines as on a straight axis.
         _ => {
             let ends = (10f64.powf(bounds.0), 10f64.powf(bounds.1));
-            let step = steps(ends, 3.0)[0];
+            let step = several(ends)[0];
             let first = (ends.0 / step).ceil() as i64;
             let last = (ends.1 / step).floor() as i64;
             return (first..=last.min(first + 20))
@@ -380,5 +383,12 @@ mod tests {
         assert_eq!(steps((0.0, 770.0), 4.0)[0], 200.0);
         assert_eq!(steps((0.0, 10.0), 1.0)[0], 10.0);
         assert!((steps((0.0, 0.9), 3.0)[0] - 0.5).abs() < 1e-12);
+        // A curve of FVE from 0.04 to 0.95 had the one number 0.5.
+        assert!((several((0.04, 0.95))[0] - 0.5).abs() > 0.1);
+        for (low, span) in [(0.04, 0.91), (0.996, 0.012), (8.15, 0.17), (0.0, 41.0), (3.9, 190.0)] {
+            let step = several((low, low + span))[0];
+            let lines = ((low + span) / step).floor() - (low / step).ceil() + 1.0;
+            assert!((2.0..=7.0).contains(&lines), "{low} {span}: {lines}");
+        }
     }
 }
