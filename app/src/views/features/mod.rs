@@ -14,6 +14,7 @@ use egui_table::{Column as Width, HeaderRow, Table};
 
 pub use order::{Key, MatchReason, Query, Source, TableOrder};
 use rows::Column;
+pub use rows::chips;
 use spread::Spread;
 
 use super::matching::pair;

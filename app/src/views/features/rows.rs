@@ -257,7 +257,7 @@ impl Rows<'_> {
 }
 
 /// Tokens on small grounds, one after the other, in one piece of text that can be elided as a whole.
-fn chips<'a>(
+pub fn chips<'a>(
     tokens: impl Iterator<Item = std::borrow::Cow<'a, str>>,
     colour: Color32,
     ground: Color32,

@@ -44,6 +44,8 @@ struct FeatureList {
     plane: Arc<Plane>,
     pairs: Vec<u32>,
     colours: Arc<Vec<Color32>>,
+    /// The least and the greatest density in it, of both.
+    ends: [[f32; 2]; 2],
 }
 
 /// What is listed.
@@ -228,9 +230,10 @@ impl MatchingView {
     fn table(&mut self, ui: &mut Ui, comparison: &Matching, listed: &FeatureList, scene: &mut Scene<'_>) {
         let folders = self.folders(scene);
         let columns = self.columns(scene);
-        let fixed: f32 = rows::COLUMNS.iter().map(|c| c.width).sum();
+        let shown = rows::columns(ui.available_width());
+        let fixed: f32 = shown.iter().map(|c| c.width).sum();
         let wider = ((ui.available_width() - space::M) / fixed).max(1.0);
-        let widths: Vec<Column> = rows::COLUMNS
+        let widths: Vec<Column> = shown
             .iter()
             .map(|c| {
                 Column::new((c.width * wider).floor())
@@ -239,11 +242,17 @@ impl MatchingView {
             })
             .collect();
         let side = self.options.side;
+        let texts = folders.each_ref().map(|folder| {
+            let store = scene.stores.run(folder.as_ref()?);
+            Some((store.tokens.value()?.clone(), store.vocabulary.value()?.clone()))
+        });
+        let tokens = |of: usize| texts[of].as_ref().map(|(lists, vocabulary)| (&**lists, &**vocabulary));
         let mut delegate = rows::Rows {
             rows: &listed.rows,
             fates: &listed.fates,
             side: &comparison.sides[side],
             columns: [columns[side].as_deref(), columns[1 - side].as_deref()],
+            tokens: [tokens(side), tokens(1 - side)],
             chosen: self.chosen,
             sort: self.options.sort,
             asked: rows::Interaction::default(),
@@ -274,10 +283,13 @@ impl MatchingView {
             ui.label(RichText::new("Both runs need an index in the open folder.").color(p.weak));
             return;
         }
-        facts::caption(
-            ui,
-            "Horizontal: this feature; vertical: its nearest; both logarithmic. Click to select.",
-        );
+        let [here, there] = listed.ends.map(|ends| {
+            let [low, high] = ends.map(|end| format::percent(f64::from(end)));
+            format!("{low} to {high}")
+        });
+        let axes =
+            format!("Horizontal: this feature, {here}; vertical: its nearest, {there}. Both logarithmic.");
+        facts::caption(ui, axes).on_hover_text("Click a point to select the pair");
         let ringed: Vec<usize> =
             self.chosen.and_then(|f| listed.pairs.binary_search(&f).ok()).into_iter().collect();
         // Below the table there may be less room.
@@ -324,7 +336,13 @@ fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOpti
         pairs.retain(|feature| place(feature).is_some());
         let palette = tokens::of(if options.dark { egui::Theme::Dark } else { egui::Theme::Light });
         let colour = |feature: &u32| rows::colour(palette, fates[*feature as usize]);
-        listed.plane = Arc::new(Plane::new(pairs.iter().filter_map(place).collect()));
+        let places: Vec<[f32; 2]> = pairs.iter().filter_map(place).collect();
+        listed.ends = [0, 1].map(|axis| {
+            let ends = places.iter().map(|place| place[axis]);
+            let [low, high] = ends.fold([f32::MAX, f32::MIN], |[low, high], x| [low.min(x), high.max(x)]);
+            [low, high].map(|log| 10f32.powf(log))
+        });
+        listed.plane = Arc::new(Plane::new(places));
         listed.colours = Arc::new(pairs.iter().map(colour).collect());
         listed.pairs = pairs;
     }
