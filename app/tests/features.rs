@@ -7,7 +7,8 @@ mod common;
 use app::address::Place;
 use app::shell::{App, FixedPicker, Options};
 use common::{
-    click, data, drag, facts, options, own_run, rows, run, wait, wait_for, wait_for_part, window, window_at,
+    click, data, drag, facts, options, own_run, root, rows, run, wait, wait_for, wait_for_part, window,
+    window_at,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -24,6 +25,29 @@ fn open(folder: &Copied, place: Place) -> Harness<'static, App> {
 
 fn notes(run: &std::path::Path) -> Vec<storage::notes::Note> {
     storage::notes::read(run).unwrap()
+}
+
+/// What nothing was loaded of yet is read through one reader: a page that one run was asked for must not come from the tables of
+/// the run that was asked before.
+#[test]
+fn pages_of_two_runs_are_those_of_each() {
+    let small = root().join("variants/small");
+    let row = |run: &std::path::Path| {
+        let table = storage::Run::open(run).unwrap().features().unwrap().unwrap();
+        storage::features::read(&table, 9..10).unwrap().remove(0)
+    };
+    let (own, other) = (row(&run()), row(&small));
+    assert_ne!((own.count, own.max), (other.count, other.max), "a test of nothing");
+    let pages = app::data::features::Pages::default();
+    for (of, expected) in [(run(), &own), (small.clone(), &other), (run(), &own)] {
+        let found = pages.read(&of, 9).unwrap().row;
+        assert_eq!((found.count, found.max), (expected.count, expected.max), "{}", of.display());
+    }
+    // The same before anything of either was loaded.
+    let stores = app::stores::Stores::default();
+    for (of, expected) in [(&small, &other), (&run(), &own)] {
+        assert_eq!(stores.run(of).pages.read(of, 9).unwrap().row.count, expected.count);
+    }
 }
 
 #[test]

@@ -103,5 +103,5 @@ fn looks_of_a_task() {
         themes: &[Theme::Dark, Theme::Light],
         there: &["Task words"],
     };
-    look.take(|window| scroll_to(window, "Task words"));
+    look.take(|window| scroll_to(window, "Edits of b"));
 }

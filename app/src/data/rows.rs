@@ -146,6 +146,7 @@ mod tests {
         assert_eq!(rows.nearest(10, 9), [(11, 1.0), (13, 0.0), (12, -1.0)]);
         assert_eq!(rows.largest(13, 1), [(0, 4.0)]);
         assert_eq!(rows.facts(10, 1).median_norm, 5.0);
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
         assert!(Rows::default().facts(0, 1).median_norm.is_nan());
     }
 }

@@ -323,7 +323,7 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
                 ui.label(RichText::new(line.right).size(size::SMALL).color(p.weak));
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                rule::name(ui, line.name, RichText::new(line.name).color(colour));
+                rule::name(ui, line.name, size::BODY, colour);
             });
         });
     });

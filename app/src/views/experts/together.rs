@@ -118,7 +118,7 @@ fn pairs(ui: &mut Ui, found: &CoActivations, asked: &mut Interaction) {
         most: 60,
         marked: None,
     };
-    let answer = sheet.show_titled(ui, "Pairs", "the most frequent first; click a head to sort");
+    let answer = sheet.show_titled(ui, "Pairs", "most frequent first");
     asked.of_sheet(answer, |row, column| {
         let pair = found.pairs.get(row)?;
         Some((found.layer, if column == 0 { pair.a } else { pair.b }))

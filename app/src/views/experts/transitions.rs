@@ -107,7 +107,7 @@ fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Interaction) {
         marked: None,
     };
     let title = format!("Layer {} to layer {}", found.layer, found.next);
-    let answer = sheet.show_titled(ui, &title, "the most frequent first; click a head to sort");
+    let answer = sheet.show_titled(ui, &title, "most frequent first");
     asked.of_sheet(answer, |row, column| {
         let (from, to) = *found.pairs.get(row)?;
         Some(if column == 0 { (found.layer, from as u16) } else { (found.next, to as u16) })

@@ -64,15 +64,14 @@ impl ProbesView {
             probes.rows_of(of).map(|row| row.set.as_str()).collect();
         let sets = match (probed.len(), probes.sets.len()) {
             (1, 1) => "1 set of prompts".to_owned(),
-            (some, n) if some < n => {
-                format!("{some} of {n} sets of prompts, the others too small or not probed yet")
-            }
+            (some, n) if some < n => format!("{some} of {n} sets of prompts"),
             (_, n) => format!("{} sets of prompts", format::grouped(n as u64)),
         };
         facts::caption(
             ui,
             format!("{} · {sets} · {pooling} · higher is better, 0.5 is chance", record.model),
-        );
+        )
+        .on_hover_text("Sets that are not listed are too small to be split, or were not probed in this way");
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             let names: Vec<String> =

@@ -72,7 +72,7 @@ fn show_task(ui: &mut Ui, task: &TaskRecord) {
     small(
         ui,
         format!(
-            "{} prompts that nothing was made from, at {}; the model is right on {}. In brackets, or on hover: 95 % intervals over \
+            "{} prompts that nothing was made from, at the position “{}”; the model is right on {}. In brackets, or on hover: 95 % intervals over \
              prompts. Supervised is the ceiling, random rows and a permuted decoder are controls.",
             format::grouped(task.test_prompts),
             task.position,

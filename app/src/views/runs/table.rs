@@ -8,7 +8,7 @@ use egui_table::{CellInfo, Column, HeaderCellInfo, HeaderRow, Table, TableDelega
 
 use super::details;
 use crate::data::{DeadFeatures, Folder, RunEntry, RunInfo};
-use crate::theme::{palette, tokens::height};
+use crate::theme::{palette, tokens::height, tokens::size};
 use crate::widgets::table::{self, Side, SortState};
 use crate::widgets::{format, method, notice, rule};
 
@@ -238,7 +238,7 @@ impl Rows<'_> {
             if response.on_hover_text("Show or hide the curves of this run").clicked() {
                 self.asked.toggle = Some(run.path.clone());
             }
-            rule::name(ui, &run.name, RichText::new(&run.name).color(p.strong));
+            rule::name(ui, &run.name, size::BODY, p.strong);
         });
     }
 }
