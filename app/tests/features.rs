@@ -145,8 +145,7 @@ fn more_columns_can_be_shown() {
 fn the_table_as_it_stands_is_saved() {
     let out = tempfile::tempdir().unwrap();
     let picker = Box::new(FixedPicker::new(out.path()));
-    let mut window =
-        window(Options { folder: Some(common::root()), place: Some(features()), picker, ..options() });
+    let mut window = window(Options { folder: Some(root()), place: Some(features()), picker, ..options() });
     wait_for(&mut window, "256 features");
     // Explanations come last.
     wait_for_part(&mut window, "number 0, as another tool says");
@@ -184,7 +183,7 @@ fn a_page_is_saved_as_json() {
     let picker = Box::new(FixedPicker::new(out.path()));
     let explained = facts::explained();
     let place = Some(Place::Feature { run: run(), feature: explained.feature });
-    let mut window = window(Options { folder: Some(common::root()), place, picker, ..options() });
+    let mut window = window(Options { folder: Some(root()), place, picker, ..options() });
     wait_for(&mut window, "Strongest");
     wait_for(&mut window, "Export");
     click(&mut window, "Export");

@@ -20,6 +20,7 @@ use crate::stores::Need;
 use crate::theme::tokens::{self, height};
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
+use crate::widgets::bars::{self, Bins};
 use crate::widgets::plane::Plane;
 use crate::widgets::scatter::{Cloud, Scatter};
 use crate::widgets::side::SidePanel;
@@ -27,6 +28,8 @@ use crate::widgets::{facts, format, notice, table};
 
 /// Cosine from which two features count as alike at first.
 const ALIKE: f32 = 0.7;
+/// Bins of the histogram of cosines.
+const COSINES: usize = 50;
 /// Room that the slider of the threshold needs.
 const SLIDER: f32 = 320.0;
 /// The densities of all pairs, and one pair.
@@ -44,6 +47,8 @@ struct FeatureList {
     plane: Arc<Plane>,
     pairs: Vec<u32>,
     colours: Arc<Vec<Color32>>,
+    /// How many features have which largest cosine, from 0 to 1.
+    cosines: Vec<u32>,
     /// The least and the greatest density in it, of both.
     ends: [[f32; 2]; 2],
 }
@@ -323,7 +328,10 @@ fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOpti
         .filter(|f| options.fate.is_none_or(|fate| fates[*f as usize] == fate))
         .collect();
     rows::sort(&mut rows, side, options.sort);
-    let mut listed = FeatureList { counts, ..FeatureList::default() };
+    let mut listed = FeatureList { counts, cosines: vec![0; COSINES], ..FeatureList::default() };
+    for cosine in &side.rows.cosine {
+        listed.cosines[((cosine.clamp(0.0, 1.0) * COSINES as f32) as usize).min(COSINES - 1)] += 1;
+    }
     if let (Some(here), Some(there)) = (columns[options.side], columns[1 - options.side]) {
         let log = |columns: &Columns, f: u32| {
             columns.numbers.density.get(f as usize).filter(|d| **d > 0.0).map(|d| d.log10())
@@ -353,6 +361,12 @@ impl MatchingView {
     /// What stands next to the table: the `densities` of all pairs, then the selected pair.
     fn about_pair(&mut self, ui: &mut Ui, listed: &FeatureList, densities: bool, scene: &mut Scene<'_>) {
         if densities {
+            facts::section(ui, "Largest cosines");
+            let (name, low, high) = ("Largest cosine of each feature", 0.0, 1.0);
+            let bins =
+                Bins { name, unit: "features", counts: &listed.cosines, low, high, activations: false };
+            bars::histogram(ui, &bins, 56.0, false, Some(self.options.threshold));
+            ui.add_space(space::M);
             self.densities(ui, listed);
             ui.add_space(space::L);
         }

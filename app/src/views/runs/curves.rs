@@ -293,7 +293,10 @@ fn around(mut values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
 pub(super) fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
     let wanted = ((bounds.1 - bounds.0) / lines).max(f64::MIN_POSITIVE);
     let power = 10f64.powf(wanted.log10().floor());
-    let round = [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|step| *step >= wanted);
+    // 25 and 0.25 are as good, but 2.5 is not where things are counted.
+    let quarter = (!(0.5..5.0).contains(&power)).then_some(2.5);
+    let parts = [Some(1.0), Some(2.0), quarter, Some(5.0)].into_iter().flatten();
+    let round = parts.map(|m| m * power).find(|step| *step >= wanted);
     [round.unwrap_or(10.0 * power); 3]
 }
 
@@ -379,6 +382,7 @@ mod tests {
     #[test]
     fn grid_lines_stand_at_round_numbers() {
         assert_eq!(steps((0.0, 770.0), 4.0)[0], 200.0);
+        assert_eq!((steps((0.0, 98.0), 4.0)[0], steps((0.0, 9.8), 4.0)[0]), (25.0, 5.0));
         assert_eq!(steps((0.0, 10.0), 1.0)[0], 10.0);
         assert!((steps((0.0, 0.9), 3.0)[0] - 0.5).abs() < 1e-12);
         // A curve of FVE from 0.04 to 0.95 had the one number 0.5.
