@@ -6,7 +6,7 @@ mod common;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{click, data, facts, options, press, run, wait, wait_for, window, window_at};
+use common::{click, data, facts, options, press, run, wait, wait_for, wait_for_part, window, window_at};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
@@ -97,6 +97,8 @@ fn what_is_unfolded_has_names_too() {
     wait_for(&mut window, "Start training");
     let mut failures = nameless(&window);
     let mut window = window_at(Some(Place::Claim { run: run(), feature }));
+    // When the claim is tested its lines are other ones.
+    wait_for_part(&mut window, "held-back documents, ");
     let is_line = |label: String| label.contains("activation");
     wait(&mut window, "lines", |w| {
         w.query_all_by_role(Role::Row).any(|row| row.accesskit_node().label().is_some_and(is_line))

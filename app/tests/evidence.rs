@@ -89,6 +89,24 @@ fn a_search_lists_what_fires_on_the_word_and_says_how_often() {
     let expected = fired.keys().filter(|f| both(f)).count();
     wait_for_part(&mut window, " of 256 features");
     wait(&mut window, "features that fire on both", |w| rows(w).iter().all(&both) == (expected > 0));
+    // The counts are those of one of the words, which is named; both together were not counted.
+    let named = |part: &str| window.query_all_by_label_contains(part).count();
+    assert_eq!(named(&format!(" · {word} the")), 0);
+    assert!(expected == 0 || named(&format!(" · {word}")) + named(" · the") > 0);
+}
+
+#[test]
+fn the_name_of_a_run_means_the_run_in_the_palette() {
+    let mut window = at(&root(), Place::Features { run: run() });
+    wait(&mut window, "rows", |w| rows(w).len() > 3);
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
+    wait_for(&mut window, "Palette");
+    window.get_by_label("Palette").type_text("topk");
+    wait(&mut window, "a place of the run first", |w| {
+        let mut options = w.query_all_by_role(egui::accesskit::Role::ListBoxOption);
+        let first = options.find_map(|node| node.accesskit_node().label());
+        first.is_some_and(|first| first.contains("topk") && !first.starts_with("Feature "))
+    });
 }
 
 #[test]

@@ -7,7 +7,8 @@ mod common;
 use app::address::Place;
 use app::shell::{App, FixedPicker, Options};
 use common::{
-    click, data, drag, facts, options, own_run, rows, run, wait, wait_for, wait_for_part, window, window_at,
+    click, data, drag, facts, options, own_run, root, rows, run, wait, wait_for, wait_for_part, window,
+    window_at,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -24,6 +25,29 @@ fn open(folder: &Copied, place: Place) -> Harness<'static, App> {
 
 fn notes(run: &std::path::Path) -> Vec<storage::notes::Note> {
     storage::notes::read(run).unwrap()
+}
+
+/// What nothing was loaded of yet is read through one reader: a page that one run was asked for must not come from the tables of
+/// the run that was asked before.
+#[test]
+fn pages_of_two_runs_are_those_of_each() {
+    let small = root().join("variants/small");
+    let row = |run: &std::path::Path| {
+        let table = storage::Run::open(run).unwrap().features().unwrap().unwrap();
+        storage::features::read(&table, 9..10).unwrap().remove(0)
+    };
+    let (own, other) = (row(&run()), row(&small));
+    assert_ne!((own.count, own.max), (other.count, other.max), "a test of nothing");
+    let pages = app::data::features::Pages::default();
+    for (of, expected) in [(run(), &own), (small.clone(), &other), (run(), &own)] {
+        let found = pages.read(&of, 9).unwrap().row;
+        assert_eq!((found.count, found.max), (expected.count, expected.max), "{}", of.display());
+    }
+    // The same before anything of either was loaded.
+    let stores = app::stores::Stores::default();
+    for (of, expected) in [(&small, &other), (&run(), &own)] {
+        assert_eq!(stores.run(of).pages.read(of, 9).unwrap().row.count, expected.count);
+    }
 }
 
 #[test]
@@ -121,8 +145,7 @@ fn more_columns_can_be_shown() {
 fn the_table_as_it_stands_is_saved() {
     let out = tempfile::tempdir().unwrap();
     let picker = Box::new(FixedPicker::new(out.path()));
-    let mut window =
-        window(Options { folder: Some(common::root()), place: Some(features()), picker, ..options() });
+    let mut window = window(Options { folder: Some(root()), place: Some(features()), picker, ..options() });
     wait_for(&mut window, "256 features");
     // Explanations come last.
     wait_for_part(&mut window, "number 0, as another tool says");
@@ -160,7 +183,7 @@ fn a_page_is_saved_as_json() {
     let picker = Box::new(FixedPicker::new(out.path()));
     let explained = facts::explained();
     let place = Some(Place::Feature { run: run(), feature: explained.feature });
-    let mut window = window(Options { folder: Some(common::root()), place, picker, ..options() });
+    let mut window = window(Options { folder: Some(root()), place, picker, ..options() });
     wait_for(&mut window, "Strongest");
     wait_for(&mut window, "Export");
     click(&mut window, "Export");

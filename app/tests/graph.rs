@@ -54,8 +54,15 @@ fn a_node_shows_what_it_is_given_and_opens_its_feature() {
     let mut window = window(options);
     let (node, name) = strongest(root);
     wait_for(&mut window, &name);
-    // Everything that the record counts is there.
+    // Everything that the record counts is there: all nodes that were kept, at the share that they were kept at.
     let record = graph::Graph::read(&root.join("graph")).unwrap();
+    let ends = |node: &GraphNodeRow| node.kind != graph::FEATURE && node.kind != graph::ERROR;
+    let rows = nodes(root);
+    let kept =
+        rows.iter().filter(|node| node.kept && !ends(node)).map(|node| node.cumulative).fold(0.0, f64::max);
+    assert!(kept >= record.node_threshold, "the node that reaches the share is kept");
+    let expected = rows.iter().filter(|node| ends(node) || node.cumulative <= kept).count();
+    wait_for_part(&mut window, &format!("{expected} of {} nodes", record.nodes));
     wait_for_part(&mut window, &format!("replacement {:.3}", record.replacement_score));
     click(&mut window, &name);
     wait_for_part(&mut window, "Is given");

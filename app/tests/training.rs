@@ -207,6 +207,13 @@ fn fields_change_the_configuration_and_the_program_says_what_it_needs() {
     let (dir, root) = folder();
     let mut window = open(dir.path(), &root, &program);
     wait_for(&mut window, "Start training");
+    // What an empty field means stands in it.
+    let placeholder = |window: &Harness<'_, App>, field: &str| {
+        window.get_by_role_and_label(Role::TextInput, field).accesskit_node().placeholder().map(str::to_owned)
+    };
+    wait(&mut window, "the defaults", |w| placeholder(w, "seed").as_deref() == Some("0"));
+    let k = placeholder(&window, "k").unwrap();
+    assert!(k.parse::<u64>().is_ok_and(|k| k > 0), "{k}");
     for (field, value) in [("features", "32"), ("k", "4"), ("tokens", "20_000"), ("learning rate", "1e-3")] {
         window.get_by_role_and_label(Role::TextInput, field).focus();
         window.run_steps(2);
@@ -214,7 +221,7 @@ fn fields_change_the_configuration_and_the_program_says_what_it_needs() {
         window.run_steps(2);
     }
     wait_for_part(&mut window, "--d-sae 32 --k 4 --tokens 20000 --learning-rate 1e-3");
-    wait_for(&mut window, "k = default → 4");
+    wait_for(&mut window, &format!("k = {k} → 4"));
     click(&mut window, "Estimate");
     wait_for_part(&mut window, " of memory");
     wait_for_part(&mut window, "about ");

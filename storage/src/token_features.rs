@@ -88,7 +88,9 @@ pub fn read(reader: &TableReader, token: u32) -> Result<Vec<TokenFeatureRow>> {
 pub struct FiringFeature {
     /// Number of the feature.
     pub feature: u32,
-    /// Occurrences of the word on which it fires; of several words, of the one with the least share.
+    /// The word that is counted, by its place among those of the search: of several the one with the least share.
+    pub word: usize,
+    /// Occurrences of that word on which it fires.
     pub count: u64,
     /// Indexed occurrences of that word.
     pub occurrences: u64,
@@ -110,8 +112,8 @@ impl FiringFeature {
 /// When the table cannot be read.
 pub fn firing_on(reader: &TableReader, words: &[Vec<u32>]) -> Result<Vec<FiringFeature>> {
     let mut every: Option<HashMap<u32, FiringFeature>> = None;
-    for tokens in words {
-        let of_word = firing_on_word(reader, tokens)?;
+    for (word, tokens) in words.iter().enumerate() {
+        let of_word = firing_on_word(reader, word, tokens)?;
         every = Some(match every {
             None => of_word,
             Some(before) => weaker_of_both(before, &of_word),
@@ -122,7 +124,7 @@ pub fn firing_on(reader: &TableReader, words: &[Vec<u32>]) -> Result<Vec<FiringF
     Ok(found)
 }
 
-fn firing_on_word(reader: &TableReader, tokens: &[u32]) -> Result<HashMap<u32, FiringFeature>> {
+fn firing_on_word(reader: &TableReader, word: usize, tokens: &[u32]) -> Result<HashMap<u32, FiringFeature>> {
     let (mut occurrences, mut found) = (0, HashMap::<u32, FiringFeature>::new());
     let mut tokens = tokens.to_vec();
     tokens.sort_unstable();
@@ -134,6 +136,7 @@ fn firing_on_word(reader: &TableReader, tokens: &[u32]) -> Result<HashMap<u32, F
         for row in rows {
             let one = found.entry(row.feature).or_insert(FiringFeature {
                 feature: row.feature,
+                word,
                 count: 0,
                 occurrences: 0,
                 mean: 0.0,
@@ -239,12 +242,12 @@ mod tests {
         assert_eq!(
             word,
             [
-                FiringFeature { feature: 7, count: 4, occurrences: 6, mean: 3.5 },
-                FiringFeature { feature: 9, count: 1, occurrences: 6, mean: 1.0 }
+                FiringFeature { feature: 7, word: 0, count: 4, occurrences: 6, mean: 3.5 },
+                FiringFeature { feature: 9, word: 0, count: 1, occurrences: 6, mean: 1.0 }
             ]
         );
         let both = firing_on(&reader, &[vec![1, 2], vec![5]]).unwrap();
-        assert_eq!(both, [FiringFeature { feature: 7, count: 1, occurrences: 10, mean: 3.0 }]);
+        assert_eq!(both, [FiringFeature { feature: 7, word: 1, count: 1, occurrences: 10, mean: 3.0 }]);
         assert!(
             firing_on(&reader, &[vec![3]]).unwrap().is_empty() && firing_on(&reader, &[]).unwrap().is_empty()
         );

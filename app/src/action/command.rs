@@ -2,6 +2,8 @@
 
 use egui::{Key, KeyboardShortcut, Modifiers};
 
+use crate::address::Place;
+
 /// A command. Menus and the palette are generated from [`Command::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
@@ -268,6 +270,37 @@ impl Command {
         Some(KeyboardShortcut::new(modifiers, key))
     }
 
+    /// Its key as keyboards have it: `/` and `Ctrl++`, not the names of these signs. Empty where it has none.
+    pub fn key_text(self, ctx: &egui::Context) -> String {
+        let Some(shortcut) = self.shortcut() else { return String::new() };
+        let (text, key) = (ctx.format_shortcut(&shortcut), shortcut.logical_key);
+        let sign = match key {
+            Key::Slash => "/",
+            Key::Backslash => "\\",
+            Key::Plus => "+",
+            Key::Minus => "-",
+            _ => return text,
+        };
+        text.strip_suffix(key.name()).map_or(text.clone(), |modifiers| format!("{modifiers}{sign}"))
+    }
+
+    /// Whether its key does something at `here`. A letter that is typed where no field has the focus must not lead away from a text that
+    /// is being read.
+    pub fn key_acts(self, here: Option<&Place>) -> bool {
+        self != Self::RandomFeature
+            || matches!(
+                here,
+                Some(
+                    Place::Features { .. }
+                        | Place::Feature { .. }
+                        | Place::Example { .. }
+                        | Place::Claim { .. }
+                        | Place::Map { .. }
+                        | Place::Matching { .. }
+                )
+            )
+    }
+
     /// Whether it begins a new group of its menu.
     pub fn begins_group(self) -> bool {
         matches!(
@@ -295,6 +328,24 @@ impl Command {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn keys_are_written_as_on_a_keyboard() {
+        let ctx = egui::Context::default();
+        assert_eq!(Command::Search.key_text(&ctx), "/");
+        assert!(Command::ZoomIn.key_text(&ctx).ends_with('+'), "{}", Command::ZoomIn.key_text(&ctx));
+        assert!(Command::SplitRight.key_text(&ctx).ends_with('\\'));
+        assert_eq!(Command::NextFeature.key_text(&ctx), "N");
+        assert_eq!(Command::Train.key_text(&ctx), "");
+    }
+
+    #[test]
+    fn a_stray_letter_does_not_lead_away_from_a_text() {
+        let text = Place::Dataset { dataset: "data".into(), document: Some(3) };
+        assert!(!Command::RandomFeature.key_acts(Some(&text)) && !Command::RandomFeature.key_acts(None));
+        assert!(Command::RandomFeature.key_acts(Some(&Place::Feature { run: "topk".into(), feature: 3 })));
+        assert!(Command::Palette.key_acts(Some(&text)));
+    }
 
     #[test]
     fn names_and_keys_are_unique() {

@@ -32,11 +32,12 @@ impl Agreement {
     }
 }
 
-/// Compares a feature of one run with a feature of another; `None` where their indices are of different datasets.
+/// Compares a feature of one run with a feature of another; `None` where their indices are of different datasets. `same_data` says that
+/// both were found to be of one folder: indices name it as it was given, `data` here and `/home/me/data` there.
 ///
 /// # Errors
 /// A run without an index, a table of activations or that feature; files that cannot be read.
-pub fn of_pair(runs: [&Path; 2], features: [u32; 2]) -> Result<Option<Agreement>, Problem> {
+pub fn of_pair(runs: [&Path; 2], features: [u32; 2], same_data: bool) -> Result<Option<Agreement>, Problem> {
     let mut of = Vec::with_capacity(2);
     for (dir, feature) in runs.into_iter().zip(features) {
         let run = Run::open(dir).map_err(problem)?;
@@ -56,7 +57,8 @@ pub fn of_pair(runs: [&Path; 2], features: [u32; 2]) -> Result<Option<Agreement>
     }
     let [(first, a, mut fired), (second, b, mut other)] =
         <[_; 2]>::try_from(of).map_err(|_| Problem::new("Two features are compared with each other."))?;
-    if a.data != b.data || a.hook != b.hook || a.model_sha256 != b.model_sha256 {
+    let same_data = same_data || a.data == b.data;
+    if !same_data || a.hook != b.hook || a.model_sha256 != b.model_sha256 {
         return Ok(None);
     }
     if a.tokens != b.tokens || a.documents != b.documents {

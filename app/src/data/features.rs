@@ -1,6 +1,6 @@
 //! A run's feature index: whole columns for the table, one row with its examples for the page.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use storage::examples::ExampleRow;
@@ -234,9 +234,10 @@ pub fn read_points(dir: &Path) -> Result<Points, Problem> {
     Ok(Points { features: rows.into_iter().map(|row| row.feature).collect(), plane })
 }
 
-/// Reads single pages of a run; the tables are opened by the first and kept open for the others.
+/// Reads single pages of a run; the tables are opened by the first and kept open for the others of the same run. Runs of which nothing
+/// was loaded yet share one, so it must know whose tables it has.
 #[derive(Clone, Debug, Default)]
-pub struct Pages(Arc<Mutex<Option<PageTables>>>);
+pub struct Pages(Arc<Mutex<Option<(PathBuf, PageTables)>>>);
 
 /// Features, and where the run has them examples, what is known of heads, and a history; damaged ones do not hide the numbers.
 #[derive(Clone, Debug)]
@@ -298,7 +299,7 @@ impl Pages {
 
     fn open(&self, dir: &Path) -> Result<PageTables, Problem> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(readers) = kept.as_ref() {
+        if let Some((_, readers)) = kept.as_ref().filter(|(of, _)| of == dir) {
             return Ok(readers.clone());
         }
         let run = Run::open(dir).map_err(problem)?;
@@ -308,7 +309,7 @@ impl Pages {
             heads: heads::Tables::open(&run),
             history: storage::history::History::open(dir).map_err(problem),
         };
-        *kept = Some(readers.clone());
+        *kept = Some((dir.to_owned(), readers.clone()));
         Ok(readers)
     }
 }

@@ -24,6 +24,8 @@ pub struct AttributionGraph {
     pub out: Vec<Vec<u32>>,
     /// Whether only the edges that pruning kept were read.
     pub kept_only: bool,
+    /// The shares of influence that its nodes reach, ascending.
+    reached: Vec<f64>,
 }
 
 impl AttributionGraph {
@@ -32,9 +34,12 @@ impl AttributionGraph {
         !matches!(self.nodes[node].kind.as_str(), files::FEATURE | files::ERROR)
     }
 
-    /// Whether a node is shown when nodes with `share` of the influence are.
+    /// Whether a node is shown when nodes with `share` of the influence are. The one with which the share is reached is one of them,
+    /// as when a graph is made.
     pub fn is_shown(&self, node: usize, share: f64) -> bool {
-        self.is_end(node) || self.nodes[node].cumulative <= share
+        let at = self.reached.partition_point(|reached| *reached < share);
+        let most = self.reached.get(at).copied().unwrap_or(share);
+        self.is_end(node) || self.nodes[node].cumulative <= most
     }
 
     /// The edges that go into a node, strongest first.
@@ -86,5 +91,7 @@ pub fn read(dir: &Path) -> Result<AttributionGraph, Problem> {
     for (edge, place) in edges.iter().zip(0..) {
         out[edge.source as usize].push(place);
     }
-    Ok(AttributionGraph { record, nodes, edges, out, kept_only })
+    let mut reached: Vec<f64> = nodes.iter().map(|node| node.cumulative).collect();
+    reached.sort_by(f64::total_cmp);
+    Ok(AttributionGraph { record, nodes, edges, out, kept_only, reached })
 }

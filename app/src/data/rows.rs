@@ -94,11 +94,19 @@ pub struct RowFacts {
 impl Rows {
     /// Looks at the row of `position`: `most` dimensions and neighbours. Takes a pass over the page.
     pub fn facts(&self, position: u32, most: usize) -> RowFacts {
-        let mut norms = self.norms.clone();
-        let middle = norms.len() / 2;
-        let median_norm =
-            if norms.is_empty() { f32::NAN } else { *norms.select_nth_unstable_by(middle, f32::total_cmp).1 };
+        let median_norm = median(self.norms.clone());
         RowFacts { largest: self.largest(position, most), nearest: self.nearest(position, most), median_norm }
+    }
+}
+
+/// Of an even number the mean of the two in the middle; not a number of none.
+fn median(mut values: Vec<f32>) -> f32 {
+    values.sort_unstable_by(f32::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f32::NAN,
+        n if n % 2 == 1 => values[middle],
+        _ => (values[middle - 1] + values[middle]) / 2.0,
     }
 }
 
@@ -138,6 +146,7 @@ mod tests {
         assert_eq!(rows.nearest(10, 9), [(11, 1.0), (13, 0.0), (12, -1.0)]);
         assert_eq!(rows.largest(13, 1), [(0, 4.0)]);
         assert_eq!(rows.facts(10, 1).median_norm, 5.0);
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
         assert!(Rows::default().facts(0, 1).median_norm.is_nan());
     }
 }

@@ -238,12 +238,12 @@ impl App {
     }
 
     fn keys(&mut self, ctx: &Context) {
-        let typing = ctx.egui_wants_keyboard_input();
+        let (typing, here) = (ctx.egui_wants_keyboard_input(), self.here());
         let mut blocked = self.palette.is_open() || self.path_prompt.is_open() || self.help.is_open();
         for command in Command::ALL {
             let Some(shortcut) = command.shortcut() else { continue };
             if (blocked && !matches!(command, Command::Palette | Command::Help))
-                || (command.is_bare_key() && typing)
+                || (command.is_bare_key() && (typing || !command.key_acts(here.as_ref())))
             {
                 continue;
             }
@@ -401,7 +401,7 @@ impl App {
     fn menu(&mut self, ui: &mut Ui, menu: Menu) {
         ui.set_min_width(220.0);
         for command in Command::ALL.into_iter().filter(|c| c.menu() == menu) {
-            let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+            let key = command.key_text(ui.ctx());
             if command.begins_group() {
                 ui.separator();
             }
@@ -427,7 +427,7 @@ impl App {
     fn bar_button(&mut self, ui: &mut Ui, sign: &str, command: Command, enabled: bool) {
         let button = ui.add_enabled(enabled, egui::Button::new(sign).frame_when_inactive(false));
         button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, enabled, command.name()));
-        let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+        let key = command.key_text(ui.ctx());
         if button.on_hover_text(format!("{} ({key})", command.tooltip())).clicked() {
             self.actions.push(Action::Do(command));
         }

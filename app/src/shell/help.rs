@@ -75,8 +75,8 @@ fn of_menu(ui: &mut Ui, menu: Menu) {
     heading(ui, menu.name());
     Grid::new(("keys", menu.name())).num_columns(2).min_col_width(150.0).show(ui, |ui| {
         for command in Command::ALL.into_iter().filter(|command| command.menu() == menu) {
-            if let Some(key) = command.shortcut() {
-                let key = ui.ctx().format_shortcut(&key);
+            let key = command.key_text(ui.ctx());
+            if !key.is_empty() {
                 row(ui, &key, command.name());
             }
         }

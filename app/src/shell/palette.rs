@@ -113,7 +113,8 @@ impl Palette {
                         let name = label(one.feature)
                             .map_or_else(|| format!("Feature {}", one.feature), str::to_owned);
                         let (count, of) = (format::grouped(one.count), format::grouped(one.occurrences));
-                        let why = format!("fires on {count} of {of} · {needle}");
+                        let word = firing.word(one.word).unwrap_or(&needle);
+                        let why = format!("fires on {count} of {of} · {word}");
                         found.push(FoundFeature { feature: one.feature, name, why });
                     }
                 }
@@ -216,7 +217,7 @@ fn entries(
 ) -> (Vec<Entry>, bool) {
     let text = text.trim();
     let commands = Command::ALL.into_iter().map(|command| {
-        let key = command.shortcut().map(|s| ctx.format_shortcut(&s)).unwrap_or_default();
+        let key = command.key_text(ctx);
         let (name, about) = (command.name().to_owned(), command.tooltip().to_owned());
         Entry { name, about, key, action: Action::Do(command) }
     });
@@ -231,8 +232,20 @@ fn entries(
     scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     let (features, searching) = features(text, scope, found);
     let direct = direct(text, scope.folder, scope.here);
-    let all = direct.into_iter().chain(features).chain(scored.into_iter().map(|(_, entry)| entry));
-    (all.collect(), searching)
+    let scored = scored.into_iter().map(|(_, entry)| entry);
+    // Who types the name of a run means the run, also where its letters are tokens that features fire on.
+    let all: Vec<_> = match scope.folder.is_some_and(|folder| has_name(folder, text)) {
+        true => direct.into_iter().chain(scored).chain(features).collect(),
+        false => direct.into_iter().chain(features).chain(scored).collect(),
+    };
+    (all, searching)
+}
+
+fn has_name(folder: &Folder, text: &str) -> bool {
+    let names = folder.runs.iter().map(|run| &run.name);
+    names
+        .chain(folder.datasets.iter().map(|dataset| &dataset.name))
+        .any(|name| name.eq_ignore_ascii_case(text))
 }
 
 /// All places of the runs and datasets of a folder.

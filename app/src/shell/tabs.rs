@@ -13,6 +13,10 @@ use crate::address::Place;
 use crate::load::Workers;
 use crate::theme::tokens;
 use crate::views::{self, Scene, View, ViewCommand};
+use crate::widgets::rule;
+
+/// Characters of a tab's title at most.
+const TITLE: usize = 44;
 
 /// A pane. On disk it is only its place.
 pub struct Pane(pub Box<dyn View>);
@@ -295,7 +299,8 @@ impl Behavior<Pane> for Drawing<'_, '_> {
     }
 
     fn tab_title_for_pane(&mut self, pane: &Pane) -> WidgetText {
-        pane.0.title(self.scene).into()
+        // Names of runs may be whole paths.
+        rule::middle(&pane.0.title(self.scene), TITLE).into()
     }
 
     fn is_tab_closable(&self, _tiles: &Tiles<Pane>, _id: TileId) -> bool {

@@ -270,7 +270,8 @@ fn show_probes(ui: &mut Ui, probes: &ProbesEntry, here: Option<&Place>, actions:
         Ok(info) => {
             let hover =
                 format!("{}\n{} · {}", probes.path.display(), info.model, info.dictionaries.join(", "));
-            ((p.good, "complete"), format!("{} dictionaries", info.dictionaries.len()), hover)
+            let count = format::counted(info.dictionaries.len() as u64, "dictionary", "dictionaries");
+            ((p.good, "complete"), count, hover)
         }
         Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
     };
@@ -322,7 +323,7 @@ fn line(ui: &mut Ui, line: &Line<'_>, here: Option<&Place>, place: Place, action
                 ui.label(RichText::new(line.right).size(size::SMALL).color(p.weak));
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                rule::name(ui, line.name, RichText::new(line.name).color(colour));
+                rule::name(ui, line.name, size::BODY, colour);
             });
         });
     });

@@ -99,6 +99,8 @@ impl RunStore {
         let path = self.path.clone();
         self.columns.ask(workers, Lane::Tables, move || data::features::read_columns(&path));
         self.load_vocabulary(true, workers);
+        // An index that was made again has other tables.
+        self.pages = data::features::Pages::default();
         let (path, pages) = (self.path.clone(), self.pages.clone());
         self.prepared.ask(workers, Lane::Pages, move || pages.prepare(&path));
         let path = self.path.clone();

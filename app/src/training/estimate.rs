@@ -44,13 +44,16 @@ struct Run {
     config: BTreeMap<String, serde_json::Value>,
 }
 
-/// Asks `program`; takes seconds, as it times a few steps.
+/// Asks `program`. Where it is `timed` a few steps are, which takes seconds; else the answer has no time and is there at once.
 ///
 /// # Errors
 /// The program cannot be started, or refuses the training.
-pub fn estimate(program: &PathBuf, job: &TrainingJob) -> Result<Estimate, Problem> {
+pub fn estimate(program: &PathBuf, job: &TrainingJob, timed: bool) -> Result<Estimate, Problem> {
     let mut command = Command::new(program);
-    command.args(job.arguments()).args(["--dry-run", "--estimate", "--json"]).stdin(Stdio::null());
+    command.args(job.arguments()).args(["--dry-run", "--json"]).stdin(Stdio::null());
+    if timed {
+        command.arg("--estimate");
+    }
     let output = command.output().map_err(|error| {
         Problem::new(format!("Cannot start `{}`: {error}.", program.display())).with_remedy(
             "Put the program `sae` next to `sae-app`, or name it as \"program\" in the window's settings.",

@@ -56,6 +56,11 @@ impl Job {
         Self::with_data(format!("Evaluate {}", name(run)), &["evaluate"], run)
     }
 
+    /// Measures what the encoder of a run loses.
+    pub fn audit(run: &Path) -> Self {
+        Self::with_data(format!("Audit {}", name(run)), &["audit"], run)
+    }
+
     /// Explains the features of a run by rules.
     pub fn explain(run: &Path) -> Self {
         Self::with_data(format!("Explain {}", name(run)), &["explain"], run)

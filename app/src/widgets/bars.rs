@@ -18,6 +18,8 @@ pub struct Bins<'a> {
     pub low: f32,
     /// Right end of the last.
     pub high: f32,
+    /// Whether the values are activations: amber is theirs alone.
+    pub activations: bool,
 }
 
 impl Bins<'_> {
@@ -40,8 +42,11 @@ impl Bins<'_> {
         let edge = |bin: usize| format::value(self.value(bin as f64 / self.counts.len() as f64));
         let count = self.counts[bin];
         let share = format::percent(f64::from(count) / self.total().max(1) as f64);
-        let count = format::grouped(u64::from(count));
-        format!("{} to {}\n{count} {}, {share}", edge(bin), edge(bin + 1), self.unit)
+        // Units are of several; of one the first word is without its s.
+        let (word, rest) = self.unit.split_once(' ').unwrap_or((self.unit, ""));
+        let one = format!("{} {rest}", word.trim_end_matches('s'));
+        let count = format::counted(u64::from(count), one.trim_end(), self.unit);
+        format!("{} to {}\n{count}, {share}", edge(bin), edge(bin + 1))
     }
 }
 
@@ -89,8 +94,10 @@ fn draw_bars(ui: &Ui, bins: &Bins<'_>, plot: Rect, logarithmic: bool, hovered: O
             p.negative
         } else if low < 0.0 {
             p.positive
-        } else {
+        } else if bins.activations {
             p.shade(middle / high)
+        } else {
+            p.accent.gamma_multiply(0.7)
         };
         ui.painter().rect_filled(bar, 1.0, colour);
     }
@@ -128,4 +135,24 @@ pub fn inline_bar(ui: &Ui, rect: Rect, share: f32, colour: Color32) {
         vec2(rect.width() * share.clamp(0.0, 1.0), 2.0),
     );
     ui.painter().rect_filled(bar, 1.0, colour);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bin_is_told_in_words() {
+        let counts = [1, 3];
+        let bins = Bins {
+            name: "x",
+            unit: "tokens of the text",
+            counts: &counts,
+            low: 0.0,
+            high: 8.0,
+            activations: true,
+        };
+        assert_eq!(bins.describe(0), "0 to 4.00\n1 token of the text, 25.0 %");
+        assert_eq!(bins.describe(1), "4.00 to 8.00\n3 tokens of the text, 75.0 %");
+    }
 }

@@ -247,8 +247,7 @@ impl Line<'_> {
             ui.add(Label::new(RichText::new(&document.domain).size(size::SMALL).color(p.text)).truncate());
         });
         gutter(ui, rect, left, DOCUMENT * wider, |ui| {
-            let short = RichText::new(&document.name).size(size::SMALL).color(p.weak);
-            rule::name(ui, &document.name, short);
+            rule::name(ui, &document.name, size::SMALL, p.weak);
         });
     }
 

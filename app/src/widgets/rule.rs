@@ -147,22 +147,30 @@ pub fn middle(name: &str, most: usize) -> String {
     all[..head].iter().chain(&['…']).chain(&all[all.len() - tail..]).collect()
 }
 
-/// Draws a name, cut in the middle where it has no room; the whole is shown on hover.
-pub fn name(ui: &mut Ui, whole: &str, text: RichText) {
-    let room = ui.available_width();
-    let width = |ui: &Ui, text: &str| {
-        let font = egui::TextStyle::Body.resolve(ui.style());
-        ui.fonts_mut(|fonts| fonts.layout_no_wrap(text.to_owned(), font, Color32::PLACEHOLDER)).size().x
-    };
-    let all = width(ui, whole);
+/// The longest of a name, cut in the middle, that has room. The share of the room does not say it alone: the letters of the end may be
+/// wider than those that are left out, and then the end, by which names differ, would be cut off.
+fn fitting(whole: &str, room: f32, width: impl Fn(&str) -> f32) -> String {
+    let all = width(whole);
     if all <= room {
-        ui.add(Label::new(text));
+        return whole.to_owned();
+    }
+    let guess = (whole.chars().count() as f32 * room / all) as usize;
+    let shorter = (3..=guess).rev().map(|most| middle(whole, most));
+    shorter.into_iter().find(|short| width(short) <= room).unwrap_or_else(|| middle(whole, 3))
+}
+
+/// Draws a name `points` large, cut in the middle where it has no room; the whole is shown on hover.
+pub fn name(ui: &mut Ui, whole: &str, points: f32, color: Color32) {
+    let room = ui.available_width();
+    let short = fitting(whole, room, |text| {
+        let font = FontId::proportional(points);
+        ui.fonts_mut(|fonts| fonts.layout_no_wrap(text.to_owned(), font, Color32::PLACEHOLDER)).size().x
+    });
+    if short == whole {
+        ui.add(Label::new(RichText::new(whole).size(points).color(color)));
         return;
     }
-    let most = (whole.chars().count() as f32 * room / all) as usize;
-    let short = middle(whole, most.saturating_sub(1));
-    let color = ui.visuals().strong_text_color();
-    let label = ui.add(Label::new(RichText::new(short).color(color)).truncate());
+    let label = ui.add(Label::new(RichText::new(short).size(points).color(color)).truncate());
     label.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, whole));
     label.on_hover_text(whole);
 }
@@ -170,6 +178,21 @@ pub fn name(ui: &mut Ui, whole: &str, text: RichText) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_cut_keeps_its_end() {
+        // The end is twice as wide as the beginning.
+        let width = |text: &str| text.chars().map(|c| if "seed-1".contains(c) { 12.0 } else { 6.0 }).sum();
+        let name = "runs/of/topk/seed-17";
+        for room in [60.0, 90.0, 140.0] {
+            let short = fitting(name, room, width);
+            assert!(
+                width(&short) <= room && short.ends_with("-17") && short.contains('…'),
+                "{room}: {short}"
+            );
+        }
+        assert_eq!(fitting(name, 500.0, width), name);
+    }
 
     #[test]
     fn the_tokens_of_a_rule_are_its_chips() {

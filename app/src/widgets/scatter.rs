@@ -167,6 +167,11 @@ impl Scatter {
         {
             asked.few = few.iter().map(|i| (*i, to_screen(places[*i], rect, view))).collect();
         }
+        if self.few.as_ref().is_some_and(|(of, few)| *of == key && few.is_empty()) {
+            let font = egui::FontId::proportional(crate::theme::tokens::size::BODY);
+            let words = "No points here. A double click shows all.";
+            painter.text(rect.center(), egui::Align2::CENTER_CENTER, words, font, p.weak);
+        }
         for i in cloud.ringed {
             if let Some(place) = places.get(*i) {
                 painter.circle_stroke(to_screen(*place, rect, view), 6.0, Stroke::new(2.0, p.accent));

@@ -58,6 +58,23 @@ pub fn value(x: f64) -> String {
     minus(text)
 }
 
+/// So many of something: `1 token`, `3 056 tokens`.
+pub fn counted(n: u64, one: &str, several: &str) -> String {
+    format!("{} {}", grouped(n), if n == 1 { one } else { several })
+}
+
+/// A count on an axis whose grid lines are `step` apart, all of them in one unit: `50 k`, `100 k`, `150 k`.
+pub fn count_tick(value: f64, step: f64) -> String {
+    if value < 0.0 || !value.is_finite() {
+        return tick(value, step);
+    }
+    let unit = [(1e6, " M"), (1e3, " k")].into_iter().find(|(unit, _)| step >= *unit && step % unit == 0.0);
+    match unit {
+        Some((unit, name)) if value > 0.0 => format!("{}{name}", grouped((value / unit).round() as u64)),
+        _ => grouped(value.round() as u64),
+    }
+}
+
 /// The sign of a negative number as it is set everywhere in the window; that of an exponent stays.
 fn minus(text: String) -> String {
     match text.strip_prefix('-') {
@@ -162,6 +179,16 @@ mod tests {
         assert_eq!(count(1_234_567), "1.23 M");
         assert_eq!(count(12_345_678_901), "12.3 G");
         assert_eq!(grouped(1_048_576), "1 048 576");
+        assert_eq!(counted(1, "dictionary", "dictionaries"), "1 dictionary");
+        assert_eq!(counted(3_056, "token", "tokens"), "3 056 tokens");
+    }
+
+    #[test]
+    fn counts_on_an_axis_have_one_unit() {
+        let axis = |step: f64| [0.0, 1.0, 2.0, 3.0].map(|i| count_tick(i * step, step));
+        assert_eq!(axis(50_000.0), ["0", "50 k", "100 k", "150 k"]);
+        assert_eq!(axis(500.0), ["0", "500", "1 000", "1 500"]);
+        assert_eq!(axis(2e6), ["0", "2 M", "4 M", "6 M"]);
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub fn rows(harness: &Harness<'static, App>) -> Vec<u32> {
     numbered(harness, "Row of feature ")
 }
 
-/// A program that notes how it was called and then runs `body` with the run's folder in `$out`.
+/// A program that notes how it was called, unless for what a training would need, and then runs `body` with the run's folder in `$out`.
 #[cfg(unix)]
 pub fn stand_in(dir: &std::path::Path, body: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
@@ -183,7 +183,7 @@ pub fn stand_in(dir: &std::path::Path, body: &str) -> PathBuf {
         false => "/bin/sh",
     };
     let script = format!(
-        "#!{shell}\nprintf '%s\\n' \"$*\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --out ] && out=$2; shift; done\n{body}\n",
+        "#!{shell}\ncase \" $* \" in *\" --dry-run \"*) exit 1;; esac\nprintf '%s\\n' \"$*\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --out ] && out=$2; shift; done\n{body}\n",
         arguments.display()
     );
     std::fs::write(&path, script).unwrap();

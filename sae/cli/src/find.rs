@@ -41,16 +41,19 @@ impl Command {
             output.row("found", "no feature");
         }
         for one in &found.features {
-            output.row(&format!("feature {}", one.feature), line(one));
+            output.row(&format!("feature {}", one.feature), line(one, &found.words));
         }
         Ok(output)
     }
 }
 
-fn line(one: &FoundFeature) -> String {
+/// Of several words the counts are those of one, which is then named.
+fn line(one: &FoundFeature, words: &[Vec<String>]) -> String {
     let why = match &one.by {
-        FoundBy::FiresOn { count, occurrences, mean, .. } => {
-            format!("fires on {count} of {occurrences}, mean {mean:.2}")
+        FoundBy::FiresOn { word, count, occurrences, mean, .. } => {
+            let tokens = words.get(*word).filter(|_| words.len() > 1).and_then(|tokens| tokens.first());
+            let word = tokens.map(|token| format!(" ‹{}›", token.trim())).unwrap_or_default();
+            format!("fires on {count} of {occurrences}{word}, mean {mean:.2}")
         }
         FoundBy::Label => "label".to_owned(),
         FoundBy::Explanation => "explanation".to_owned(),

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 pub enum FoundBy {
     /// It fires on every word of the text.
     FiresOn {
+        /// That word, by its place in [`FoundFeatures::words`].
+        word: usize,
         /// Occurrences of the word on which it fires least often.
         count: u64,
         /// Indexed occurrences of that word.
@@ -86,8 +88,8 @@ pub fn find(run_dir: &Path, text: &str, limit: usize) -> Result<FoundFeatures> {
         }
     };
     for one in firing {
-        let (share, FiringFeature { feature, count, occurrences, mean }) = (one.share(), one);
-        add(feature, FoundBy::FiresOn { count, occurrences, share, mean });
+        let (share, FiringFeature { feature, word, count, occurrences, mean }) = (one.share(), one);
+        add(feature, FoundBy::FiresOn { word, count, occurrences, share, mean });
     }
     let needle = text.trim_matches('"').to_lowercase();
     let has = |text: &String| text.to_lowercase().contains(&needle);

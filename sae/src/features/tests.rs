@@ -374,6 +374,20 @@ fn a_search_finds_what_fires_on_every_word() {
         let (first, second) =
             (find(&world.run(), &a, usize::MAX).unwrap(), find(&world.run(), &b, usize::MAX).unwrap());
         assert_eq!(fires(&both), &fires(&first) & &fires(&second));
+        // What is counted is one of the two words, and it is named.
+        let of = |found: &FoundFeatures, feature: u32| {
+            found.features.iter().find_map(|one| match one.by {
+                FoundBy::FiresOn { word, count, occurrences, .. } if one.feature == feature => {
+                    Some((word, count, occurrences))
+                }
+                _ => None,
+            })
+        };
+        for feature in fires(&both) {
+            let (word, count, occurrences) = of(&both, feature).unwrap();
+            let alone = of(if word == 0 { &first } else { &second }, feature).unwrap();
+            assert_eq!((0, count, occurrences), alone, "feature {feature}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use kernels::wide::dot;
 use storage::codes::each_token;
 use storage::{IndexRecord, Run, TableReader, feature_activations};
 
-use crate::rows::Source;
+use crate::rows::{Source, find_dataset};
 use crate::{Error, Progress, Result};
 
 /// Tokens between two looks at whether to stop.
@@ -115,7 +115,10 @@ pub fn elsewhere(
 fn cosines(run: &Path, feature: u32, other: &Path) -> Result<std::result::Result<Vec<f32>, String>> {
     let (a, b) = (Source::open(run)?, Source::open(other)?);
     if a.hook() != b.hook() {
-        return Ok(Err(format!("it is at {}, not at {}", b.hook(), a.hook())));
+        return Ok(Err(match b.hook() {
+            "" => "its rows are not a model's activations".to_owned(),
+            hook => format!("it is at {hook}, not at {}", a.hook()),
+        }));
     }
     let (a, b) = (a.dictionary, b.dictionary);
     if feature as usize >= a.d_sae {
@@ -161,7 +164,7 @@ fn overlaps(
     let (Some(b), Some(codes)) = (second.index()?, second.codes()?) else {
         return Ok(Err("it has no index".to_owned()));
     };
-    if !same_data(&a, &b) {
+    if !same_data([run, other], [&a, &b]) {
         return Ok(Err("its index is of different data".to_owned()));
     }
     // An index of a part of the documents says nothing about the others.
@@ -203,8 +206,13 @@ fn overlaps(
     Ok(Ok(Overlaps { here, of: of.collect() }))
 }
 
-fn same_data(a: &IndexRecord, b: &IndexRecord) -> bool {
-    a.data == b.data && a.hook == b.hook && a.model_sha256 == b.model_sha256
+/// Indices name their dataset as it was given, `data` here and `/home/me/data` there, so folders are compared, too.
+fn same_data(runs: [&Path; 2], [a, b]: [&IndexRecord; 2]) -> bool {
+    let folder = |run, index: &IndexRecord| {
+        find_dataset(run, &index.data, &index.model_sha256, index.hook.as_deref()).canonicalize().ok()
+    };
+    let same_folder = || folder(runs[0], a).is_some_and(|found| folder(runs[1], b) == Some(found));
+    a.hook == b.hook && a.model_sha256 == b.model_sha256 && (a.data == b.data || same_folder())
 }
 
 fn documents(codes: &TableReader) -> Result<HashSet<u32>> {
@@ -272,6 +280,23 @@ mod tests {
         assert!(found.counterparts.iter().any(|one| one.firing.unwrap().both > 0));
         let one = elsewhere(&a, 9, &b, 1, &mut Quiet).unwrap();
         assert!(one.counterparts.len() <= 2, "the nearest and the one that agrees best");
+    }
+
+    #[test]
+    fn one_dataset_under_two_names_is_the_same_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = runs(folder.path());
+        let path = b.join("features/index.json");
+        let named = std::fs::read_to_string(&path).unwrap();
+        let whole = Run::open(&b).unwrap().index().unwrap().unwrap().data;
+        let other = folder.path().join("a/../data");
+        std::fs::write(&path, named.replace(&whole, &other.display().to_string())).unwrap();
+        assert_ne!(Run::open(&b).unwrap().index().unwrap().unwrap().data, whole);
+        assert_eq!(elsewhere(&a, 9, &b, 3, &mut Quiet).unwrap().no_firing, None);
+        // A different one stays different.
+        std::fs::write(&path, named.replace(&whole, "/nowhere/else")).unwrap();
+        let gap = elsewhere(&a, 9, &b, 3, &mut Quiet).unwrap().no_firing;
+        assert_eq!(gap.as_deref(), Some("its index is of different data"));
     }
 
     #[test]

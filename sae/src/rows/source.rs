@@ -91,10 +91,15 @@ impl Source {
     }
 }
 
-/// The dataset that the run at `path` names. Where it is not there and a whole folder was moved or copied, the one of that name next to the
-/// run, if it is of the same model and hook.
+/// The dataset that the run at `path` names.
 fn dataset_of(path: &Path, record: &RunRecord) -> PathBuf {
-    let named = super::data_of(path, record);
+    find_dataset(path, &record.data, &record.model.sha256, Some(&record.hook))
+}
+
+/// The dataset that a file of the run at `path` calls `name`. Where it is not there and a whole folder was moved or copied, the one of
+/// that name next to the run, if it is of the same model and hook.
+pub fn find_dataset(path: &Path, name: &str, model_sha256: &str, hook: Option<&str>) -> PathBuf {
+    let named = super::named_in(path, name);
     if named.exists() {
         return named;
     }
@@ -103,7 +108,7 @@ fn dataset_of(path: &Path, record: &RunRecord) -> PathBuf {
     let alike = |beside: &PathBuf| {
         Dataset::open(beside).is_ok_and(|dataset| {
             let manifest = dataset.manifest();
-            manifest.model.sha256 == record.model.sha256 && manifest.hook.as_deref() == Some(&record.hook)
+            manifest.model.sha256 == model_sha256 && manifest.hook.as_deref() == hook
         })
     };
     beside.filter(alike).unwrap_or(named)

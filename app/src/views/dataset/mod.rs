@@ -94,7 +94,9 @@ impl DatasetView {
 
     /// Runs that were indexed on this dataset: folder and name.
     fn runs(&self, scene: &Scene<'_>) -> Vec<(PathBuf, String)> {
-        let runs = scene.folder.runs_on(&self.dataset);
+        let mut runs = scene.folder.runs_on(&self.dataset);
+        // The one that was evaluated says most; the others stay in the order of their names.
+        runs.sort_by_key(|run| !run.info.as_ref().is_ok_and(|info| info.evaluation.is_some()));
         runs.into_iter().map(|run| (run.path.clone(), run.name.clone())).collect()
     }
 

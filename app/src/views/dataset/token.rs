@@ -6,9 +6,9 @@ use egui::{Align, Checkbox, ComboBox, Label, Layout, Link, RichText, Role, Sense
 
 use super::colour::Colour;
 use super::page::Page;
-use crate::action::Action;
+use crate::action::{Action, Command};
 use crate::address::Place;
-use crate::data::{Columns, RowFacts, TokenLists, Vocabulary, codes};
+use crate::data::{Columns, RowFacts, RunEntry, Status, TokenLists, Vocabulary, codes};
 use crate::load::Problem;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
@@ -115,15 +115,7 @@ impl Token<'_> {
             facts::section(ui, "Features");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| self.run(ui, colour));
         });
-        let Some(run) = self.run.clone() else {
-            let name = self.dataset.display();
-            return hint(
-                ui,
-                &format!(
-                    "No run in this folder was indexed on this dataset. `sae train {name}`, then `sae index`."
-                ),
-            );
-        };
+        let Some(run) = self.run.clone() else { return self.no_run(ui, scene) };
         let codes = match self.page.codes() {
             None => return hint(ui, "Reading the features…"),
             Some(Err(problem)) => return notice::problem_line(ui, &problem),
@@ -159,6 +151,26 @@ impl Token<'_> {
         }
         if let Some(feature) = follow {
             scene.go(Place::Feature { run, feature });
+        }
+    }
+
+    /// What to do where no run was indexed on the dataset: index one that was trained on it, or train one.
+    fn no_run(&self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        hint(ui, "No run in this folder was indexed on this dataset.");
+        let on_it = |run: &&RunEntry| {
+            run.info.as_ref().is_ok_and(|info| info.status == Status::Finished)
+                && scene.folder.data_of(&run.path).is_some_and(|data| data.path == *self.dataset)
+        };
+        match scene.folder.runs.iter().find(on_it).map(|run| run.path.clone()) {
+            Some(run) => {
+                let (name, job) = scene.index_of(&run);
+                scene.offer(ui, name, job);
+            }
+            None => {
+                if ui.button("Train…").on_hover_text("Train a dictionary on it").clicked() {
+                    scene.act(Action::Do(Command::Train));
+                }
+            }
         }
     }
 
@@ -252,8 +264,13 @@ impl Token<'_> {
         ui.horizontal_wrapped(|ui| {
             for (dimension, value) in &found.largest {
                 let colour = if *value >= 0.0 { p.positive } else { p.negative };
-                ui.label(RichText::new(format!("{dimension}")).size(size::SMALL).color(p.weak));
-                ui.label(RichText::new(format::signed(f64::from(*value))).size(size::SMALL).color(colour));
+                // One label, so that a number and its value stay on one line.
+                let mut pair = egui::text::LayoutJob::default();
+                let part = |color| egui::TextFormat::simple(egui::FontId::proportional(size::SMALL), color);
+                pair.append(&format!("{dimension}\u{a0}"), 0.0, part(p.weak));
+                pair.append(&format::signed(f64::from(*value)), 0.0, part(colour));
+                pair.wrap.max_rows = 1;
+                ui.add(Label::new(pair).extend());
             }
         });
     }

@@ -20,6 +20,10 @@ const TOKEN: (f32, f32) = (36.0, 110.0);
 const NAMES: (f32, f32) = (250.0, 132.0);
 /// Width from which on it is wide.
 const WIDE: f32 = 760.0;
+/// Least scale of the colours under the tokens, in nats: what is shown as 0 has no colour either.
+const LEAST_LOSS: f32 = 0.1;
+/// Room at both sides of the chosen token that is brought into view with it.
+const AROUND: f32 = 120.0;
 /// Rows before the rest is asked for.
 pub const ROWS: usize = 12;
 
@@ -309,6 +313,10 @@ impl Grid<'_> {
                 lefts.partition_point(|left| *left <= x).checked_sub(1).filter(|i| *i < shown.len())?;
             Some((token, ((pos.y - rect.top()) / ROW) as usize))
         };
+        let chosen = self.chosen.and_then(|chosen| chosen.checked_sub(self.range.start));
+        if let Some(i) = chosen.filter(|i| *i < shown.len()) {
+            bring_into_view(ui, self.chosen, line(rect.top(), i));
+        }
         let painter = ui.painter_at(rect.expand(2.0));
         for (i, token) in shown.iter().enumerate() {
             let cell = line(rect.top(), i);
@@ -338,9 +346,7 @@ impl Grid<'_> {
         for (l, (name, _, values)) in under.iter().enumerate() {
             self.numbers(ui, *name == "loss, change", values, |i| line(base + ROW * l as f32, i));
         }
-        if let Some(i) =
-            self.chosen.and_then(|chosen| chosen.checked_sub(self.range.start)).filter(|i| *i < shown.len())
-        {
+        if let Some(i) = chosen.filter(|i| *i < shown.len()) {
             let frame = Rect::from_x_y_ranges(column(i), rect.y_range());
             painter.rect_stroke(frame, 2.0, Stroke::new(1.5, p.accent), StrokeKind::Inside);
         }
@@ -357,7 +363,7 @@ impl Grid<'_> {
     /// Numbers under the tokens, darker where there is more of it; signs where there may be less.
     fn numbers(&self, ui: &Ui, signed: bool, values: &[Option<f32>], place: impl Fn(usize) -> Rect) {
         let p = palette(ui);
-        let most = values.iter().flatten().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let most = values.iter().flatten().fold(LEAST_LOSS, |most, value| most.max(value.abs()));
         for (i, value) in values.iter().enumerate() {
             let Some(value) = value else { continue };
             let cell = place(i).shrink(1.0);
@@ -402,6 +408,15 @@ impl Grid<'_> {
                 ),
             }));
         }
+    }
+}
+
+/// Scrolls to the token when it is not the one that was chosen in the last frame, so that one may scroll away from it.
+fn bring_into_view(ui: &Ui, chosen: Option<usize>, token: Rect) {
+    let id = ui.scope_id().with("chosen token");
+    if ui.data(|data| data.get_temp(id)) != Some(chosen) {
+        ui.data_mut(|data| data.insert_temp(id, chosen));
+        ui.scroll_to_rect(token.expand2(vec2(AROUND, 0.0)), None);
     }
 }
 

@@ -406,6 +406,35 @@ fn either(ui: &mut Ui, first: &mut bool, names: [&str; 2], hovers: [&str; 2]) {
 }
 
 /// A line that explains what a page shows.
+/// Experts of a layer up to which their map leaves room for a table next to it, and the width that both need.
+const FEW: usize = 24;
+const SIDE_BY_SIDE: f32 = 1_240.0;
+/// Width of the map then: its names, and an expert.
+const MAP: (f32, f32) = (72.0, 26.0);
+
+/// A map of a layer's experts and its table: next to each other where both have room, else one below the other.
+fn map_and_table(
+    ui: &mut Ui,
+    experts: usize,
+    asked: &mut Interaction,
+    map: impl FnOnce(&mut Ui, &mut Interaction),
+    table: impl FnOnce(&mut Ui, &mut Interaction),
+) {
+    if experts > FEW || ui.available_width() < SIDE_BY_SIDE {
+        map(ui, asked);
+        ui.add_space(space::L);
+        return table(ui, asked);
+    }
+    ui.horizontal_top(|ui| {
+        ui.vertical(|ui| {
+            ui.set_width(MAP.0 + MAP.1 * experts as f32);
+            map(ui, asked);
+        });
+        ui.add_space(space::XL);
+        ui.vertical(|ui| table(ui, asked));
+    });
+}
+
 fn explain(ui: &mut Ui, text: &str) {
     facts::caption(ui, text);
     ui.add_space(space::S);

@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Interaction, doublings, doublings_legend, either, explain};
+use super::{Interaction, doublings, doublings_legend, either, explain, map_and_table};
 use crate::data::LayerUsage;
 use crate::data::experts::tables::CoActivations;
 use crate::theme::{palette, space};
@@ -31,9 +31,11 @@ pub fn show(
         either(ui, lift, ["lift", "tokens"], ["Compared with chance", "As counted"]);
     });
     ui.add_space(space::S);
-    map(ui, found, *lift, asked);
-    ui.add_space(space::L);
-    pairs(ui, found, asked);
+    let (map, table) = (
+        |ui: &mut Ui, asked: &mut Interaction| map(ui, found, *lift, asked),
+        |ui: &mut Ui, asked: &mut Interaction| pairs(ui, found, asked),
+    );
+    map_and_table(ui, found.lift.rows, asked, map, table);
     if let Some(tokens) = layer.and_then(|layer| layer.balance.tokens) {
         ui.add_space(space::XS);
         crate::widgets::facts::caption(ui, format!("over {} tokens", format::grouped(tokens)));
@@ -116,7 +118,7 @@ fn pairs(ui: &mut Ui, found: &CoActivations, asked: &mut Interaction) {
         most: 60,
         marked: None,
     };
-    let answer = sheet.show_titled(ui, "Pairs", "the most frequent first; click a head to sort");
+    let answer = sheet.show_titled(ui, "Pairs", "most frequent first");
     asked.of_sheet(answer, |row, column| {
         let pair = found.pairs.get(row)?;
         Some((found.layer, if column == 0 { pair.a } else { pair.b }))

@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Interaction, doublings, doublings_legend, either, explain};
+use super::{Interaction, doublings, doublings_legend, either, explain, map_and_table};
 use crate::data::experts::tables::Transitions;
 use crate::theme::{palette, space};
 use crate::widgets::format;
@@ -26,9 +26,11 @@ pub fn show(ui: &mut Ui, found: &Transitions, lift: &mut bool, asked: &mut Inter
         either(ui, lift, ["lift", "probability"], hovers);
     });
     ui.add_space(space::S);
-    map(ui, found, *lift, asked);
-    ui.add_space(space::L);
-    pairs(ui, found, asked);
+    let (map, table) = (
+        |ui: &mut Ui, asked: &mut Interaction| map(ui, found, *lift, asked),
+        |ui: &mut Ui, asked: &mut Interaction| pairs(ui, found, asked),
+    );
+    map_and_table(ui, found.lift.rows, asked, map, table);
 }
 
 fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Interaction) {
@@ -105,7 +107,7 @@ fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Interaction) {
         marked: None,
     };
     let title = format!("Layer {} to layer {}", found.layer, found.next);
-    let answer = sheet.show_titled(ui, &title, "the most frequent first; click a head to sort");
+    let answer = sheet.show_titled(ui, &title, "most frequent first");
     asked.of_sheet(answer, |row, column| {
         let (from, to) = *found.pairs.get(row)?;
         Some(if column == 0 { (found.layer, from as u16) } else { (found.next, to as u16) })

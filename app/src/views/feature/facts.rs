@@ -148,6 +148,7 @@ fn distribution(ui: &mut Ui, row: &FeatureRow, logarithmic: &mut bool, marked: O
         counts: &row.histogram,
         low: 0.0,
         high: row.max,
+        activations: true,
     };
     bars::histogram(ui, &bins, 104.0, *logarithmic, marked);
 }
@@ -190,6 +191,7 @@ fn logit_weights(ui: &mut Ui, row: &FeatureRow) {
         counts: &row.logit_histogram,
         low: *low,
         high: *high,
+        activations: false,
     };
     bars::histogram(ui, &bins, 72.0, true, None);
 }

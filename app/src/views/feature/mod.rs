@@ -62,7 +62,7 @@ const COMMANDS: [(&str, Command); 6] = [
 ];
 
 fn do_it(ui: &mut Ui, (text, command): (&str, Command), scene: &mut Scene<'_>) {
-    let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+    let key = command.key_text(ui.ctx());
     let hover = format!("{} ({key})", command.tooltip());
     if ui.add(Button::new(text)).on_hover_text(hover).clicked() {
         scene.act(Action::Do(command));
@@ -475,11 +475,12 @@ impl View for FeatureView {
                 .flatten()
                 .cloned()
                 .collect();
+        let no_vocabulary = store.vocabulary.problem().is_some();
         let vocabulary = store.vocabulary.value().cloned().unwrap_or_default();
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::M as i8)).show(ui, |ui| {
             self.head(ui, &page, &vocabulary, scene);
             problems.iter().for_each(|problem| notice::problem_line(ui, problem));
-            if page.gap.is_some() || !page.heads_gaps.is_empty() {
+            if page.gap.is_some() || !page.heads_gaps.is_empty() || no_vocabulary {
                 scene.offer(ui, "Index again", Job::index(&self.run));
             }
             ui.add_space(space::M);

@@ -14,6 +14,7 @@ use egui_table::{Column as Width, HeaderRow, Table};
 
 pub use order::{Key, MatchReason, Query, Source, TableOrder};
 use rows::Column;
+pub use rows::chips;
 use spread::Spread;
 
 use super::matching::pair;
@@ -259,6 +260,7 @@ impl FeaturesView {
             shown.insert(after, Column::Why);
         }
         let widths = widths(&shown, ui.available_width());
+        let firing = self.firing_key(store).and_then(|key| self.firing.get(&key));
         let mut delegate = rows::Rows {
             order,
             shown: &shown,
@@ -268,7 +270,7 @@ impl FeaturesView {
                 notes: &notes,
                 explanations: explanations.as_deref(),
                 vocabulary: vocabulary.as_deref(),
-                firing: None,
+                firing: firing.as_deref(),
             },
             why: &ordered.why,
             query: &self.query,
@@ -435,7 +437,7 @@ impl View for FeaturesView {
         ];
         let unread = store.explanations.value().into_iter().flat_map(|explanations| &explanations.gaps);
         // What of it each command makes again.
-        let of_index = store.tokens.problem().is_some();
+        let of_index = store.tokens.problem().is_some() || store.vocabulary.problem().is_some();
         let of_explanations = store.explanations.problem().is_some()
             || store.explanations.value().is_some_and(|explanations| !explanations.gaps.is_empty());
         let problems: Vec<_> = problems.into_iter().flatten().chain(unread).cloned().collect();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::spread::Spread;
-use crate::data::firing::worth;
+use crate::data::firing::{FiringFeature, worth};
 use crate::data::{Columns, Explanations, Firing, Notes, Number, TokenLists, Vocabulary};
 
 /// Columns by which the table can be sorted.
@@ -157,6 +157,8 @@ pub enum MatchReason {
     Number,
     /// It fires on so many of so many occurrences of the text.
     FiresOn {
+        /// The word of the text that is counted.
+        word: usize,
         /// Occurrences on which it fires.
         count: u64,
         /// All indexed occurrences.
@@ -375,8 +377,8 @@ impl<'a> Search<'a> {
         }
         if looks(Place::FiresOn) {
             if let Some(one) = self.source.firing.and_then(|firing| firing.of(feature)) {
-                let (count, occurrences, mean) = (one.count, one.occurrences, one.mean);
-                return Some(MatchReason::FiresOn { count, occurrences, mean });
+                let FiringFeature { word, count, occurrences, mean, .. } = *one;
+                return Some(MatchReason::FiresOn { word, count, occurrences, mean });
             }
             if tokens.is_some_and(|t| wanted(t.fires_on.get(feature))) {
                 return Some(MatchReason::FiresOnPart);
@@ -535,12 +537,7 @@ mod tests {
     #[test]
     fn what_fires_on_the_text_comes_first_and_says_how_often() {
         let (columns, tokens, vocabulary, notes) = table();
-        let one = |feature, count| crate::data::firing::FiringFeature {
-            feature,
-            count,
-            occurrences: 10,
-            mean: 1.0,
-        };
+        let one = |feature, count| FiringFeature { feature, word: 0, count, occurrences: 10, mean: 1.0 };
         // Feature 0 fires on half of all tokens: that it fires on half of these says nothing.
         let firing = Firing::new(vec![one(0, 5), one(2, 3), one(3, 0)]);
         let explanations = explanations();
@@ -555,7 +552,7 @@ mod tests {
         let query = Query { text: "forest".into(), ..Query::default() };
         let answer = order(&query, source, &[]);
         assert_eq!(*answer.rows, [2, 0, 3, 1]);
-        assert_eq!(answer.why[0], MatchReason::FiresOn { count: 3, occurrences: 10, mean: 1.0 });
+        assert_eq!(answer.why[0], MatchReason::FiresOn { word: 0, count: 3, occurrences: 10, mean: 1.0 });
         assert_eq!(answer.why[3], MatchReason::Promotes);
         // An order that was asked for stays, and so do the reasons.
         let by_density = Query { key: Key::Number(Number::Density), descending: true, ..query };

@@ -195,8 +195,9 @@ impl Rows<'_> {
         let text = text.strip_prefix("fires:").or(text.strip_prefix("promotes:")).unwrap_or(text).trim();
         let (words, hover) = match why {
             MatchReason::Number => ("its number".to_owned(), String::new()),
-            MatchReason::FiresOn { count, occurrences, mean } => {
+            MatchReason::FiresOn { word, count, occurrences, mean } => {
                 let (n, of) = (format::grouped(count), format::grouped(occurrences));
+                let text = self.source.firing.and_then(|firing| firing.word(word)).unwrap_or(text);
                 let hover = format!(
                     "Fires on {n} of {of} indexed occurrences of “{text}” ({}), mean activation {}.\nOf several words the one \
                      with the least share counts.",
@@ -256,7 +257,7 @@ impl Rows<'_> {
 }
 
 /// Tokens on small grounds, one after the other, in one piece of text that can be elided as a whole.
-fn chips<'a>(
+pub fn chips<'a>(
     tokens: impl Iterator<Item = std::borrow::Cow<'a, str>>,
     colour: Color32,
     ground: Color32,

@@ -16,7 +16,7 @@ pub const MARGIN: f32 = 58.0;
 /// Height of a line of text boxes: tokens and targets.
 const BOX: f32 = 38.0;
 /// Room that a layer is given at most besides what it needs.
-const SPREAD: f32 = 60.0;
+const SPREAD: f32 = 160.0;
 /// Least distance between two layers.
 const BAND: f32 = 34.0;
 

@@ -212,7 +212,7 @@ impl View for GraphView {
     }
 
     fn title(&self, scene: &Scene<'_>) -> String {
-        format!("Graph {}", scene.folder.name_of(&self.folder))
+        format!("Graph · {}", scene.folder.name_of(&self.folder))
     }
 
     fn logic(&mut self, _: &mut Scene<'_>, workers: &Workers) {

@@ -20,6 +20,7 @@ use crate::stores::Need;
 use crate::theme::tokens::{self, height};
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
+use crate::widgets::bars::{self, Bins};
 use crate::widgets::plane::Plane;
 use crate::widgets::scatter::{Cloud, Scatter};
 use crate::widgets::side::SidePanel;
@@ -27,6 +28,8 @@ use crate::widgets::{facts, format, notice, table};
 
 /// Cosine from which two features count as alike at first.
 const ALIKE: f32 = 0.7;
+/// Bins of the histogram of cosines.
+const COSINES: usize = 50;
 /// Room that the slider of the threshold needs.
 const SLIDER: f32 = 320.0;
 /// The densities of all pairs, and one pair.
@@ -44,6 +47,10 @@ struct FeatureList {
     plane: Arc<Plane>,
     pairs: Vec<u32>,
     colours: Arc<Vec<Color32>>,
+    /// How many features have which largest cosine, from 0 to 1.
+    cosines: Vec<u32>,
+    /// The least and the greatest density in it, of both.
+    ends: [[f32; 2]; 2],
 }
 
 /// What is listed.
@@ -137,9 +144,12 @@ impl MatchingView {
         let Some(pair) = self.pair() else { return };
         let folders = self.folders(scene);
         if let [Some(first), Some(second)] = &folders {
+            let data = [first, second].map(|run| scene.folder.data_of(run).map(|data| &data.path));
+            let same_data = data[0].is_some() && data[0] == data[1];
             let (first, second) = (first.clone(), second.clone());
-            self.agreement
-                .want(workers, Lane::Pages, &pair, move || agreement::of_pair([&first, &second], pair));
+            self.agreement.want(workers, Lane::Pages, &pair, move || {
+                agreement::of_pair([&first, &second], pair, same_data)
+            });
         }
         let wanted = [0, 1].map(|side| folders[side].is_some().then_some(pair[side]));
         if self.pages_of == Some(wanted) {
@@ -225,9 +235,10 @@ impl MatchingView {
     fn table(&mut self, ui: &mut Ui, comparison: &Matching, listed: &FeatureList, scene: &mut Scene<'_>) {
         let folders = self.folders(scene);
         let columns = self.columns(scene);
-        let fixed: f32 = rows::COLUMNS.iter().map(|c| c.width).sum();
+        let shown = rows::columns(ui.available_width());
+        let fixed: f32 = shown.iter().map(|c| c.width).sum();
         let wider = ((ui.available_width() - space::M) / fixed).max(1.0);
-        let widths: Vec<Column> = rows::COLUMNS
+        let widths: Vec<Column> = shown
             .iter()
             .map(|c| {
                 Column::new((c.width * wider).floor())
@@ -236,11 +247,17 @@ impl MatchingView {
             })
             .collect();
         let side = self.options.side;
+        let texts = folders.each_ref().map(|folder| {
+            let store = scene.stores.run(folder.as_ref()?);
+            Some((store.tokens.value()?.clone(), store.vocabulary.value()?.clone()))
+        });
+        let tokens = |of: usize| texts[of].as_ref().map(|(lists, vocabulary)| (&**lists, &**vocabulary));
         let mut delegate = rows::Rows {
             rows: &listed.rows,
             fates: &listed.fates,
             side: &comparison.sides[side],
             columns: [columns[side].as_deref(), columns[1 - side].as_deref()],
+            tokens: [tokens(side), tokens(1 - side)],
             chosen: self.chosen,
             sort: self.options.sort,
             asked: rows::Interaction::default(),
@@ -271,10 +288,13 @@ impl MatchingView {
             ui.label(RichText::new("Both runs need an index in the open folder.").color(p.weak));
             return;
         }
-        facts::caption(
-            ui,
-            "Horizontal: this feature; vertical: its nearest; both logarithmic. Click to select.",
-        );
+        let [here, there] = listed.ends.map(|ends| {
+            let [low, high] = ends.map(|end| format::percent(f64::from(end)));
+            format!("{low} to {high}")
+        });
+        let axes =
+            format!("Horizontal: this feature, {here}; vertical: its nearest, {there}. Both logarithmic.");
+        facts::caption(ui, axes).on_hover_text("Click a point to select the pair");
         let ringed: Vec<usize> =
             self.chosen.and_then(|f| listed.pairs.binary_search(&f).ok()).into_iter().collect();
         // Below the table there may be less room.
@@ -308,7 +328,10 @@ fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOpti
         .filter(|f| options.fate.is_none_or(|fate| fates[*f as usize] == fate))
         .collect();
     rows::sort(&mut rows, side, options.sort);
-    let mut listed = FeatureList { counts, ..FeatureList::default() };
+    let mut listed = FeatureList { counts, cosines: vec![0; COSINES], ..FeatureList::default() };
+    for cosine in &side.rows.cosine {
+        listed.cosines[((cosine.clamp(0.0, 1.0) * COSINES as f32) as usize).min(COSINES - 1)] += 1;
+    }
     if let (Some(here), Some(there)) = (columns[options.side], columns[1 - options.side]) {
         let log = |columns: &Columns, f: u32| {
             columns.numbers.density.get(f as usize).filter(|d| **d > 0.0).map(|d| d.log10())
@@ -321,7 +344,13 @@ fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOpti
         pairs.retain(|feature| place(feature).is_some());
         let palette = tokens::of(if options.dark { egui::Theme::Dark } else { egui::Theme::Light });
         let colour = |feature: &u32| rows::colour(palette, fates[*feature as usize]);
-        listed.plane = Arc::new(Plane::new(pairs.iter().filter_map(place).collect()));
+        let places: Vec<[f32; 2]> = pairs.iter().filter_map(place).collect();
+        listed.ends = [0, 1].map(|axis| {
+            let ends = places.iter().map(|place| place[axis]);
+            let [low, high] = ends.fold([f32::MAX, f32::MIN], |[low, high], x| [low.min(x), high.max(x)]);
+            [low, high].map(|log| 10f32.powf(log))
+        });
+        listed.plane = Arc::new(Plane::new(places));
         listed.colours = Arc::new(pairs.iter().map(colour).collect());
         listed.pairs = pairs;
     }
@@ -332,6 +361,12 @@ impl MatchingView {
     /// What stands next to the table: the `densities` of all pairs, then the selected pair.
     fn about_pair(&mut self, ui: &mut Ui, listed: &FeatureList, densities: bool, scene: &mut Scene<'_>) {
         if densities {
+            facts::section(ui, "Largest cosines");
+            let (name, low, high) = ("Largest cosine of each feature", 0.0, 1.0);
+            let bins =
+                Bins { name, unit: "features", counts: &listed.cosines, low, high, activations: false };
+            bars::histogram(ui, &bins, 56.0, false, Some(self.options.threshold));
+            ui.add_space(space::M);
             self.densities(ui, listed);
             ui.add_space(space::L);
         }

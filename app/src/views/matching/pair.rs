@@ -108,7 +108,8 @@ pub fn one(
     facts::facts(ui, "pair numbers", numbers.iter().map(|(name, value)| (*name, value.as_str())));
     if row.count > 0 {
         let name = format!("Activations of feature {feature}");
-        let bins = Bins { name: &name, unit: "tokens", counts: &row.histogram, low: 0.0, high: row.max };
+        let (counts, high) = (&row.histogram, row.max);
+        let bins = Bins { name: &name, unit: "tokens", counts, low: 0.0, high, activations: true };
         bars::histogram(ui, &bins, 64.0, true, None);
     }
     tokens(ui, "fires on", row.fires_on.iter().map(|t| t.0), &vocabulary);

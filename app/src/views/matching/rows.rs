@@ -1,12 +1,13 @@
 //! The table of pairs.
 
-use egui::{Color32, Link, RichText, Role, Sense, Ui, WidgetInfo};
+use egui::{Color32, Label, Link, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
 
-use crate::data::Columns;
 use crate::data::matching::{Correspondence, Side as Features};
+use crate::data::{Columns, TokenLists, Vocabulary};
 use crate::theme::tokens::Palette;
 use crate::theme::{palette, tokens::height};
+use crate::views::features::chips;
 use crate::widgets::table::{self, Side, SortState};
 use crate::widgets::{bars, format};
 
@@ -41,7 +42,8 @@ const fn column(
     PairColumn { name, width, side, about, key }
 }
 
-pub const COLUMNS: [PairColumn; 7] = [
+/// The columns; the last two need [`WIDE`].
+pub const COLUMNS: [PairColumn; 9] = [
     column("feature", 76.0, Side::Right, "Number of the feature", Some(Key::Feature)),
     column(
         "nearest",
@@ -61,7 +63,19 @@ pub const COLUMNS: [PairColumn; 7] = [
     ),
     column("density", 84.0, Side::Right, "Share of tokens it fires on", None),
     column("of nearest", 84.0, Side::Right, "Share of tokens its nearest fires on", None),
+    column("fires on", 150.0, Side::Left, "The tokens it fires on most often", None),
+    column("nearest fires on", 150.0, Side::Left, "The tokens its nearest fires on most often", None),
 ];
+/// Width of the table from which on it shows what both fire on, and how many columns it has below.
+const WIDE: f32 = 980.0;
+const NARROW: usize = 7;
+/// Tokens of a feature.
+const TOKENS: usize = 6;
+
+/// The columns that have room.
+pub fn columns(width: f32) -> &'static [PairColumn] {
+    if width < WIDE { &COLUMNS[..NARROW] } else { &COLUMNS }
+}
 
 /// What the person did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +117,8 @@ pub struct Rows<'a> {
     pub side: &'a Features,
     /// Numbers of these features, and of the nearest ones.
     pub columns: [Option<&'a Columns>; 2],
+    /// What they fire on.
+    pub tokens: [Option<(&'a TokenLists, &'a Vocabulary)>; 2],
     pub chosen: Option<u32>,
     pub sort: Sort,
     pub asked: Interaction,
@@ -119,6 +135,17 @@ impl Rows<'_> {
             }
         });
     }
+}
+
+fn fires_on(ui: &mut Ui, tokens: Option<(&TokenLists, &Vocabulary)>, feature: u32) {
+    let p = palette(ui);
+    table::cell(ui, Side::Left, |ui| match tokens {
+        Some((lists, vocabulary)) => {
+            let shown = lists.fires_on.get(feature).iter().take(TOKENS).map(|t| vocabulary.show(*t));
+            ui.add(Label::new(chips(shown, p.text, p.well)).truncate())
+        }
+        None => ui.label(RichText::new(format::MISSING).color(p.weak)),
+    });
 }
 
 impl TableDelegate for Rows<'_> {
@@ -182,7 +209,9 @@ impl TableDelegate for Rows<'_> {
             }),
             4 => table::number(ui, format::count(u64::from(self.side.wanted_by[i]))),
             5 => table::number(ui, density(self.columns[0], feature)),
-            _ => table::number(ui, density(self.columns[1], nearest)),
+            6 => table::number(ui, density(self.columns[1], nearest)),
+            7 => fires_on(ui, self.tokens[0], feature),
+            _ => fires_on(ui, self.tokens[1], nearest),
         }
     }
 

@@ -60,14 +60,18 @@ impl ProbesView {
         let record = &probes.record;
         ui.label(RichText::new("Which features know it").size(size::HEADING).color(palette(ui).strong));
         let pooling = if record.pooling == "mean" { "mean over tokens" } else { "last token" };
-        let sets = match probes.sets.len() {
-            1 => "1 set of prompts".to_owned(),
-            n => format!("{} sets of prompts", format::grouped(n as u64)),
+        let probed: std::collections::HashSet<&str> =
+            probes.rows_of(of).map(|row| row.set.as_str()).collect();
+        let sets = match (probed.len(), probes.sets.len()) {
+            (1, 1) => "1 set of prompts".to_owned(),
+            (some, n) if some < n => format!("{some} of {n} sets of prompts"),
+            (_, n) => format!("{} sets of prompts", format::grouped(n as u64)),
         };
         facts::caption(
             ui,
             format!("{} · {sets} · {pooling} · higher is better, 0.5 is chance", record.model),
-        );
+        )
+        .on_hover_text("Sets that are not listed are too small to be split, or were not probed in this way");
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
             let names: Vec<String> =
@@ -211,7 +215,7 @@ impl View for ProbesView {
     }
 
     fn title(&self, scene: &Scene<'_>) -> String {
-        format!("Probes {}", scene.folder.name_of(&self.folder))
+        format!("Probes · {}", scene.folder.name_of(&self.folder))
     }
 
     fn logic(&mut self, _: &mut Scene<'_>, workers: &Workers) {

@@ -70,7 +70,7 @@ pub fn show(ui: &mut Ui, curves: &[ProbeCurve], ks: &[u32]) {
     ui.spacing_mut().item_spacing.y = 0.0;
     for (at, curve) in curves.iter().enumerate() {
         let (colour, style) = drawn(p, curves, at);
-        entry(ui, curve, ks, colour, style != LineStyle::Solid);
+        entry(ui, curve, ks, colour, style);
     }
 }
 
@@ -80,25 +80,36 @@ fn name_at(names: &[String], x: f64) -> String {
 }
 
 /// One curve in words: its sign, its name, AUC with the fewest and the most columns.
-fn entry(ui: &mut Ui, curve: &ProbeCurve, ks: &[u32], colour: Color32, dashed: bool) {
+fn entry(ui: &mut Ui, curve: &ProbeCurve, ks: &[u32], colour: Color32, style: LineStyle) {
     ui.horizontal(|ui| {
-        let (rect, _) = ui.allocate_exact_size(egui::vec2(18.0, 12.0), Sense::hover());
-        let (y, painter) = (rect.center().y, ui.painter());
-        let stroke = egui::Stroke::new(2.0, colour);
-        if dashed {
-            painter.hline(rect.left()..=rect.left() + 7.0, y, stroke);
-            painter.hline(rect.left() + 11.0..=rect.right(), y, stroke);
-        } else {
-            painter.hline(rect.x_range(), y, stroke);
-        }
+        let (rect, _) = ui.allocate_exact_size(egui::vec2(28.0, 12.0), Sense::hover());
+        let level = curve.auc(ALL_COLUMNS).is_some();
+        sign(ui, rect, egui::Stroke::new(2.0, colour), style, level);
         let p = palette(ui);
-        let name = RichText::new(&curve.dictionary).color(if dashed { p.text } else { p.strong });
+        let control = style != LineStyle::Solid;
+        let name = RichText::new(&curve.dictionary).color(if control { p.text } else { p.strong });
         let label = ui.label(name);
         if !curve.control.is_empty() {
             label.on_hover_text(&curve.control);
         }
         facts::caption(ui, told(curve, ks));
     });
+}
+
+/// What stands for a curve in the list: its line as in the plot, with a point where the curve has points.
+fn sign(ui: &Ui, rect: egui::Rect, stroke: egui::Stroke, style: LineStyle, level: bool) {
+    let (painter, ends) = (ui.painter(), [rect.left_center(), rect.right_center()]);
+    let shapes = match style {
+        LineStyle::Solid => vec![egui::Shape::line_segment(ends, stroke)],
+        LineStyle::Dashed { length } => egui::Shape::dashed_line(&ends, stroke, length, length * 0.6),
+        LineStyle::Dotted { spacing } => {
+            egui::Shape::dotted_line(&ends, stroke.color, spacing, stroke.width / 2.0)
+        }
+    };
+    painter.extend(shapes);
+    if !level {
+        painter.circle_filled(rect.center(), 3.0, stroke.color);
+    }
 }
 
 /// The figures of a curve: with its interval where only one number of columns was probed, else from the fewest to the most.

@@ -42,15 +42,11 @@ fn share_tick(share: f64, step: f64) -> String {
     format!("{} %", format::tick(share * 100.0, step * 100.0))
 }
 
-fn count_tick(value: f64, _step: f64) -> String {
-    count(value)
-}
-
 fn count(value: f64) -> String {
     if value >= 0.0 { format::count(value.round() as u64) } else { format::value(value) }
 }
 
-const METRICS: [Metric; 10] = [
+const METRICS: [Metric; 9] = [
     Metric {
         logarithmic: true,
         ..metric(|m| &m.overall_loss, "Loss", "The objective that training minimises")
@@ -60,7 +56,11 @@ const METRICS: [Metric; 10] = [
     Metric {
         text: format::percent,
         tick: share_tick,
-        ..metric(|m| &m.dead_share, "Dead", "Share of features that have not fired recently")
+        ..metric(
+            |m| &m.dead_share,
+            "Dead",
+            "Share of features that have not fired recently; the table of runs has their number",
+        )
     },
     Metric {
         logarithmic: true,
@@ -75,16 +75,10 @@ const METRICS: [Metric; 10] = [
         logarithmic: true,
         ..metric(|m| &m.auxiliary_loss, "Auxiliary loss", "Auxiliary loss, which trains dead features")
     },
-    Metric {
-        text: count,
-        tick: count_tick,
-        least_step: 1.0,
-        ..metric(|m| &m.dead_features, "Dead features", "Number of features that have not fired recently")
-    },
     metric(|m| &m.learning_rate, "Learning rate", "Learning rate of the step"),
     Metric {
         text: count,
-        tick: count_tick,
+        tick: format::count_tick,
         least_step: 1.0,
         ..metric(|m| &m.tokens_per_second, "Tokens per second", "Throughput since the previous logged step")
     },
@@ -261,17 +255,17 @@ fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a>
         .set_margin_fraction(egui::vec2(0.0, 0.08))
         .link_axis(linked, [true, false])
         .link_cursor(linked, [true, false])
-        .x_axis_formatter(|mark, _| format::count(mark.value.max(0.0) as u64))
+        .x_axis_formatter(|mark, _| format::count_tick(mark.value.max(0.0), mark.step_size))
         .y_axis_formatter(move |mark, _| {
             if log { format::round(back(mark.value)) } else { tick(mark.value, mark.step_size) }
         })
         .y_axis_min_width(44.0)
-        .x_grid_spacer(uniform_grid_spacer(|input| steps(input.bounds, 4.0)))
+        .x_grid_spacer(uniform_grid_spacer(|input| several(input.bounds, 4.0)))
         .y_grid_spacer(move |input: GridInput| {
             if log {
                 decades(input.bounds)
             } else {
-                uniform_grid_spacer(move |input| steps(input.bounds, 3.0).map(|step| step.max(least_step)))(
+                uniform_grid_spacer(move |input| several(input.bounds, 3.0).map(|step| step.max(least_step)))(
                     input,
                 )
             }
@@ -299,8 +293,18 @@ fn around(mut values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
 pub(super) fn steps(bounds: (f64, f64), lines: f64) -> [f64; 3] {
     let wanted = ((bounds.1 - bounds.0) / lines).max(f64::MIN_POSITIVE);
     let power = 10f64.powf(wanted.log10().floor());
-    let round = [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|step| *step >= wanted);
+    // 25 and 0.25 are as good, but 2.5 is not where things are counted.
+    let quarter = (!(0.5..5.0).contains(&power)).then_some(2.5);
+    let parts = [Some(1.0), Some(2.0), quarter, Some(5.0)].into_iter().flatten();
+    let round = parts.map(|m| m * power).find(|step| *step >= wanted);
     [round.unwrap_or(10.0 * power); 3]
+}
+
+/// Distance of grid lines: about `lines` of them, and never one alone, which says nothing of the scale.
+fn several(bounds: (f64, f64), lines: f64) -> [f64; 3] {
+    let within = |step: f64| (bounds.1 / step).floor() - (bounds.0 / step).ceil() + 1.0;
+    let all = [0.0, 1.0, 2.0, 3.0].map(|more| steps(bounds, lines + more));
+    all.into_iter().find(|steps| within(steps[0]) >= 2.0).unwrap_or(all[3])
 }
 
 /// Grid lines of a logarithmic axis within `bounds`, which are logarithms: at powers of ten, and where those
@@ -317,7 +321,7 @@ fn decades(bounds: (f64, f64)) -> Vec<GridMark> {
         // Hardly more than a factor of three: lines as on a straight axis.
         _ => {
             let ends = (10f64.powf(bounds.0), 10f64.powf(bounds.1));
-            let step = steps(ends, 3.0)[0];
+            let step = several(ends, 3.0)[0];
             let first = (ends.0 / step).ceil() as i64;
             let last = (ends.1 / step).floor() as i64;
             return (first..=last.min(first + 20))
@@ -378,7 +382,15 @@ mod tests {
     #[test]
     fn grid_lines_stand_at_round_numbers() {
         assert_eq!(steps((0.0, 770.0), 4.0)[0], 200.0);
+        assert_eq!((steps((0.0, 98.0), 4.0)[0], steps((0.0, 9.8), 4.0)[0]), (25.0, 5.0));
         assert_eq!(steps((0.0, 10.0), 1.0)[0], 10.0);
         assert!((steps((0.0, 0.9), 3.0)[0] - 0.5).abs() < 1e-12);
+        // A curve of FVE from 0.04 to 0.95 had the one number 0.5.
+        assert!((several((0.04, 0.95), 3.0)[0] - 0.5).abs() > 0.1);
+        for (low, span) in [(0.04, 0.91), (0.996, 0.012), (8.15, 0.17), (0.0, 41.0), (3.9, 190.0)] {
+            let step = several((low, low + span), 3.0)[0];
+            let lines = ((low + span) / step).floor() - (low / step).ceil() + 1.0;
+            assert!((2.0..=7.0).contains(&lines), "{low} {span}: {lines}");
+        }
     }
 }

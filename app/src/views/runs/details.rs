@@ -12,7 +12,7 @@ use crate::data::{Metrics, RunEntry, RunInfo, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
 use crate::views::Scene;
-use crate::widgets::{facts, method, notice};
+use crate::widgets::{facts, method, notice, rule};
 
 /// Colour of a status.
 pub fn colour(ui: &Ui, status: &Status) -> egui::Color32 {
@@ -46,7 +46,7 @@ pub fn show(
     scene: &mut Scene<'_>,
 ) -> train::Interaction {
     let p = palette(ui);
-    ui.add(Label::new(RichText::new(&run.name).size(size::HEADING).color(p.strong)).truncate());
+    rule::name(ui, &run.name, size::HEADING, p.strong);
     let info = match &run.info {
         Ok(info) => info,
         Err(problem) => {
@@ -119,6 +119,9 @@ fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>
     }
     if info.indexed && !info.index_broken && !info.explained {
         scene.offer(ui, "Explain", Job::explain(&run.path));
+    }
+    if info.evaluation.is_some() && info.audit.is_none() {
+        scene.offer(ui, "Audit the encoder", Job::audit(&run.path));
     }
     let alike = |other: &&RunEntry| {
         let Ok(other_info) = &other.info else { return false };

@@ -8,7 +8,7 @@ use egui_table::{CellInfo, Column, HeaderCellInfo, HeaderRow, Table, TableDelega
 
 use super::details;
 use crate::data::{DeadFeatures, Folder, RunEntry, RunInfo};
-use crate::theme::{palette, tokens::height};
+use crate::theme::{palette, tokens::height, tokens::size};
 use crate::widgets::table::{self, Side, SortState};
 use crate::widgets::{format, method, notice, rule};
 
@@ -30,7 +30,7 @@ type Text = fn(&RunInfo) -> String;
 /// A column: name, width, side, explanation, value to sort by, text.
 struct RunColumn(&'static str, f32, Side, &'static str, Number, Text);
 
-const COLUMNS: [RunColumn; 10] = [
+const COLUMNS: [RunColumn; 13] = [
     RunColumn("run", 240.0, Side::Left, "Folder of the run", |_| None, |_| String::new()),
     RunColumn(
         "method",
@@ -39,6 +39,23 @@ const COLUMNS: [RunColumn; 10] = [
         "How active features are selected for each token",
         |_| None,
         |i| method::name(&i.method).to_owned(),
+    ),
+    RunColumn(
+        "model",
+        170.0,
+        Side::Left,
+        "The model whose activations it reconstructs",
+        |_| None,
+        |i| i.model.clone(),
+    ),
+    RunColumn("hook", 176.0, Side::Left, "Where they were taken", |_| None, |i| i.hook.clone()),
+    RunColumn(
+        "data",
+        110.0,
+        Side::Left,
+        "The dataset that it was indexed or trained on",
+        |_| None,
+        |i| std::path::Path::new(&i.dataset).file_name().unwrap_or_default().to_string_lossy().into_owned(),
     ),
     RunColumn(
         "k",
@@ -108,11 +125,27 @@ const COLUMNS: [RunColumn; 10] = [
 /// Narrowest that the name and the method become before a column is dropped.
 const LEAST: [f32; 2] = [132.0, 96.0];
 /// The columns that are dropped where all have no room, the first one first; the details of a run say the same.
-const DROPPED: [&str; 7] = ["tokens", "method", "features", "k", "recovered", "dead", "L0"];
+const DROPPED: [&str; 10] =
+    ["data", "model", "hook", "tokens", "method", "features", "k", "recovered", "dead", "L0"];
+
+/// The columns that say the same of all runs of most folders, and are there only where they do not.
+const OF_SOURCE: [&str; 3] = ["model", "hook", "data"];
+
+/// The columns in which the runs differ, of those that are there only then.
+fn telling(folder: &Folder) -> Vec<&'static str> {
+    let of_column = |name: &&str| {
+        let column = COLUMNS.iter().find(|column| column.0 == *name)?;
+        let mut texts = folder.runs.iter().filter_map(|run| run.info.as_ref().ok()).map(column.5);
+        let first = texts.next()?;
+        texts.any(|text| text != first).then_some(column.0)
+    };
+    OF_SOURCE.iter().filter_map(of_column).collect()
+}
 
 /// The columns that have room, as indices of [`COLUMNS`], with their widths. The name takes what the others leave.
-fn fitting(room: f32) -> Vec<(usize, f32)> {
-    let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+fn fitting(room: f32, telling: &[&str]) -> Vec<(usize, f32)> {
+    let is_there = |i: &usize| !OF_SOURCE.contains(&COLUMNS[*i].0) || telling.contains(&COLUMNS[*i].0);
+    let mut shown: Vec<usize> = (0..COLUMNS.len()).filter(is_there).collect();
     let least = |i: usize| LEAST.get(i).copied().unwrap_or(COLUMNS[i].1);
     let narrowest = |shown: &[usize]| shown.iter().map(|i| least(*i)).sum::<f32>();
     for name in DROPPED {
@@ -144,7 +177,7 @@ pub fn show(
     if let Some((column, descending)) = sort {
         runs.sort_by(|a, b| compare(a, b, column, descending));
     }
-    let fitting = fitting(ui.available_width() - 12.0);
+    let fitting = fitting(ui.available_width() - 12.0, &telling(folder));
     let columns: Vec<Column> = fitting
         .iter()
         .map(|(i, width)| {
@@ -238,7 +271,7 @@ impl Rows<'_> {
             if response.on_hover_text("Show or hide the curves of this run").clicked() {
                 self.asked.toggle = Some(run.path.clone());
             }
-            rule::name(ui, &run.name, RichText::new(&run.name).color(p.strong));
+            rule::name(ui, &run.name, size::BODY, p.strong);
         });
     }
 }
@@ -333,12 +366,17 @@ mod tests {
     #[test]
     fn columns_fit_or_are_dropped_the_least_telling_first() {
         for room in [300.0, 452.0, 620.0, 900.0, 1020.0, 1660.0, 3580.0] {
-            let shown = fitting(room);
+            let shown = fitting(room, &[]);
             let wide: f32 = shown.iter().map(|(_, width)| width).sum();
             assert!(wide <= room, "{room}: {wide}");
             let names: Vec<&str> = shown.iter().map(|(i, _)| COLUMNS[*i].0).collect();
             assert!(["run", "FVE", "status"].iter().all(|name| names.contains(name)), "{room}: {names:?}");
-            assert_eq!(names.len() == COLUMNS.len(), room >= 900.0, "{room}: {names:?}");
+            assert_eq!(names.len() == COLUMNS.len() - OF_SOURCE.len(), room >= 900.0, "{room}: {names:?}");
+            let shown = fitting(room, &OF_SOURCE);
+            let wide: f32 = shown.iter().map(|(_, width)| width).sum();
+            assert!(wide <= room, "{room}: {wide}");
+            let hook = shown.iter().any(|(i, _)| COLUMNS[*i].0 == "hook");
+            assert_eq!(hook, room >= 1200.0, "{room}");
         }
     }
 }

@@ -65,6 +65,10 @@ pub struct Form {
     /// The training whose needs are asked for.
     asked: Option<TrainingJob>,
     estimate: KeyedRequest<TrainingJob, Estimate>,
+    /// What the options are where nothing is typed.
+    defaults: KeyedRequest<TrainingJob, Estimate>,
+    /// Whether the form was ever drawn.
+    drawn: bool,
     /// The run that was begun, to be shown once it has a folder.
     begun: Option<PathBuf>,
 }
@@ -75,12 +79,36 @@ impl Form {
         Self { configuration: Configuration::OfRun(run.to_owned()), ..Self::default() }
     }
 
-    /// Once per frame: asks the program what the training needs, if the person wants to know.
+    /// Once per frame: asks the program what the options are by default, and what the training needs, if the person wants to know.
     pub fn logic(&mut self, scene: &Scene<'_>, workers: &Workers) {
-        let Some(job) = self.asked.clone() else { return };
         let program = scene.stores.trainings.program.clone().unwrap_or_else(beside_the_window);
+        if let Some(job) = self.untyped(scene.folder).filter(|_| self.drawn) {
+            let (program, asked) = (program.clone(), job.clone());
+            self.defaults.want(workers, Lane::Pages, &job, move || estimate(&program, &asked, false));
+        }
+        let Some(job) = self.asked.clone() else { return };
         let asked = job.clone();
-        self.estimate.want(workers, Lane::Scans, &job, move || estimate(&program, &asked));
+        self.estimate.want(workers, Lane::Scans, &job, move || estimate(&program, &asked, true));
+    }
+
+    /// The training without what was typed: what a field that is left empty means.
+    fn untyped(&self, folder: &Folder) -> Option<TrainingJob> {
+        let data = self.dataset(folder)?.path.clone();
+        let options = self.method.map(|method| ("method", method.to_owned())).into_iter().collect();
+        // Nothing is written, so that any free name will do.
+        let out = folder.root.join(proposal(folder));
+        Some(TrainingJob { out, data: Some(data), config: self.config(folder).ok()?, options, resume: false })
+    }
+
+    /// The file of the configuration.
+    fn config(&self, folder: &Folder) -> Result<Option<PathBuf>, &'static str> {
+        match &self.configuration {
+            Configuration::Defaults => Ok(None),
+            Configuration::OfRun(run) => Ok(Some(run.join("train.toml"))),
+            Configuration::File if self.file.trim().is_empty() => Err("Enter the configuration file."),
+            // As in a terminal whose folder is the open one.
+            Configuration::File => Ok(Some(folder.root.join(self.file.trim()))),
+        }
     }
 
     /// The run that was begun from here, once its folder is there.
@@ -123,15 +151,7 @@ impl Form {
     /// What would be started; why it cannot be.
     fn job(&self, folder: &Folder) -> Result<TrainingJob, &'static str> {
         let data = self.dataset(folder).ok_or("There is no dataset with activations in this folder.")?;
-        let config = match &self.configuration {
-            Configuration::Defaults => None,
-            Configuration::OfRun(run) => Some(run.join("train.toml")),
-            Configuration::File if self.file.trim().is_empty() => {
-                return Err("Enter the configuration file.");
-            }
-            // As in a terminal whose folder is the open one.
-            Configuration::File => Some(folder.root.join(self.file.trim())),
-        };
+        let config = self.config(folder)?;
         let name = self.name(folder);
         let name = name.trim();
         let inside = |part| matches!(part, std::path::Component::Normal(_));
@@ -166,6 +186,7 @@ fn proposal(folder: &Folder) -> String {
 
 /// Draws the form and what became of trainings that have no run to be shown at.
 pub fn form(ui: &mut Ui, form: &mut Form, scene: &mut Scene<'_>) {
+    form.drawn = true;
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         facts::section(ui, "Train a dictionary");
         let folder = scene.folder;
@@ -222,9 +243,8 @@ pub fn form(ui: &mut Ui, form: &mut Form, scene: &mut Scene<'_>) {
 /// Method and numbers; what is left empty is as in the configuration.
 fn fields(ui: &mut Ui, form: &mut Form, folder: &Folder) {
     let base = form.base(folder);
-    let filled = form.estimate.last();
-    let of_base = |key: &str| base.get(key).cloned();
-    let default = |key: &str| of_base(key).or_else(|| filled.as_ref()?.config.get(key).cloned());
+    let filled = form.defaults.last();
+    let default = |key: &str| base.get(key).cloned().or_else(|| filled.as_ref()?.config.get(key).cloned());
     ui.label("method");
     let own = default("method").map_or_else(|| "default".to_owned(), |name| method::name(&name).to_owned());
     let shown = form.method.map_or_else(|| own.clone(), |method| method::name(method).to_owned());
@@ -238,9 +258,12 @@ fn fields(ui: &mut Ui, form: &mut Form, folder: &Folder) {
     ui.end_row();
     for ((option, name, about), typed) in FIELDS.iter().zip(&mut form.typed) {
         ui.label(*name).on_hover_text(*about);
-        let hint = of_base(&option.replace('-', "_")).unwrap_or_else(|| "default".to_owned());
-        let field = ui.add(TextEdit::singleline(typed).hint_text(hint).desired_width(120.0));
-        field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, *name));
+        let hint = default(&option.replace('-', "_")).unwrap_or_else(|| "default".to_owned());
+        let field = ui.add(TextEdit::singleline(typed).hint_text(&hint).desired_width(120.0));
+        field.widget_info(|| WidgetInfo {
+            hint_text: Some(hint.clone()),
+            ..WidgetInfo::labeled(Role::TextInput, true, *name)
+        });
         field.on_hover_text(*about);
         ui.end_row();
     }
@@ -289,11 +312,12 @@ fn difference(ui: &mut Ui, form: &Form, job: &TrainingJob, folder: &Folder) {
     if job.options.is_empty() {
         return;
     }
-    let base = form.base(folder);
+    let (base, filled) = (form.base(folder), form.defaults.last());
     facts::caption(ui, "Different from the configuration:");
     for (option, value) in &job.options {
         let key = option.replace('-', "_");
-        let before = base.get(&key).map_or("default", String::as_str);
+        let before = base.get(&key).or_else(|| filled.as_ref()?.config.get(&key));
+        let before = before.map_or("default", String::as_str);
         let line = RichText::new(format!("{key} = {before} → {value}")).monospace().size(size::SMALL);
         ui.add(Label::new(line.color(palette(ui).text)).selectable(true));
     }

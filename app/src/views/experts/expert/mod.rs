@@ -108,7 +108,7 @@ impl ExpertView {
                 ("Next", Command::NextFeature),
                 ("Previous", Command::PreviousFeature),
             ] {
-                let key = command.shortcut().map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+                let key = command.key_text(ui.ctx());
                 if ui.add(Button::new(text)).on_hover_text(format!("{text} ({key})")).clicked() {
                     scene.act(Action::Do(command));
                 }
