@@ -51,7 +51,7 @@ fn single(opened: Opened, expected: &Value) -> Dictionary {
 #[test]
 fn every_format_gives_what_its_own_program_gives() {
     let found = folders();
-    assert_eq!(found.len(), 37);
+    assert_eq!(found.len(), 46);
     for folder in &found {
         let name = folder.strip_prefix(root()).unwrap().display().to_string();
         let expected = expected(folder);
@@ -104,6 +104,10 @@ fn names_say_what_files_do_not() {
         (
             "google/gemma-scope-2-270m-pt/transcoder_all/layer_2_width_16k_l0_small",
             of("google/gemma-3-270m", "blocks.2.hook_mlp_in", "blocks.2.hook_mlp_out"),
+        ),
+        (
+            "fnlp/Llama-Scope-R1-Distill/800M-Slimpajama-0-OpenR1-Math-220k/L2R",
+            of("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "blocks.2.hook_resid_post", ""),
         ),
         (
             "Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50/layer0.sae.pt",
