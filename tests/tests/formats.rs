@@ -301,7 +301,7 @@ fn transcoders_of_other_programs_are_evaluated_with_their_model() {
                 [&of_run, &of_source].map(|e| e[key].as_f64().unwrap_or_else(|| panic!("{key}: {e}")));
             assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "{out}, {key}: {a} and {b}");
         };
-        ["explained_variance", "l0", "ce_reconstructed", "kl"].into_iter().for_each(near);
+        ["fve", "l0", "ce_reconstructed", "kl"].into_iter().for_each(near);
     }
 }
 
