@@ -180,7 +180,7 @@ pub fn cases() -> Vec<Case> {
     let two = |name: &str, d_sae: usize, skip: bool| -> Vec<Dictionary> {
         (0..2).map(|layer| trained(at, &format!("{name}-{layer}"), of(layer), d_sae, skip)).collect()
     };
-    // In the first block the norm's gain is nearly the same for all components.
+    // In these blocks it is nearly the same for all components, so that little is wrong: FVE 0.53 and 0.57.
     let without_gain = |layer: usize| {
         let x = normed(&all[layer][0]);
         trained(at, &format!("gain-{layer}"), [&x, &all[layer][2]], FEATURES, false)
@@ -216,8 +216,12 @@ pub fn cases() -> Vec<Case> {
             .case(SET, check(&numbered(&square, &[0, 1]), USUAL)),
         row("paths past the features on their side", Misread, "--reading skip-transposed")
             .case(SET, check(&numbered(&turned_skips, &[0, 1]), USUAL)),
-        row("trained on rows after a norm without its gain", Misread, "fold_ln")
-            .case(SET, check(&numbered(&gain, &[1, 2]), USUAL)),
+        row(
+            "trained on rows after a norm without its gain, which is nearly the same for all components",
+            Fits,
+            "",
+        )
+        .case(SET, check(&numbered(&gain, &[1, 2]), USUAL)),
         row("layers numbered from 1", Elsewhere, "1 → 0, 2 → 1, 3 → 2")
             .case(SET, check(&numbered(&right, &[1, 2, 3]), USUAL)),
         row("two layers in each other's place", Elsewhere, "0 → 2, 2 → 0")
