@@ -253,7 +253,7 @@ pub fn cases() -> Vec<Case> {
             CROSS_LAYER,
             cross_layer(at, [&skipping[0], &skipping[1]], &of_skips, Some([lying[0], lying[1]]), USUAL),
         ),
-        row("paths past the features on their side", Misread, "`skip-transposed`").case(
+        row("paths past the features on their side", Misread, "skip-transposed").case(
             CROSS_LAYER,
             cross_layer(at, [&skipping[0], &skipping[1]], &of_skips, Some([as_here[0], as_here[1]]), USUAL),
         ),
