@@ -36,12 +36,11 @@ pub fn run(
         return Err(Error::request(format!("{} exists", out.display()))
             .with_remedy("give a folder that does not exist with --out"));
     }
+    opened.one()?;
     let reading = opened.reading.clone();
     let Checked { check, dictionary, model } = check(source, opened, &options.check, progress)?;
-    let mut dictionary = dictionary.ok_or_else(|| {
-        Error::request(format!("{source} holds dictionaries of several layers, and a run has one"))
-            .with_remedy("give the file of one layer")
-    })?;
+    let mut dictionary =
+        dictionary.ok_or_else(|| Error::data(format!("{source} holds no single dictionary")))?;
     dictionary.info.hook_name.clone_from(&check.hook);
     let record = RunRecord {
         status: RunStatus::Finished,

@@ -51,7 +51,7 @@ fn single(opened: Opened, expected: &Value) -> Dictionary {
 #[test]
 fn every_format_gives_what_its_own_program_gives() {
     let found = folders();
-    assert_eq!(found.len(), 37);
+    assert_eq!(found.len(), 46);
     for folder in &found {
         let name = folder.strip_prefix(root()).unwrap().display().to_string();
         let expected = expected(folder);
@@ -104,6 +104,10 @@ fn names_say_what_files_do_not() {
         (
             "google/gemma-scope-2-270m-pt/transcoder_all/layer_2_width_16k_l0_small",
             of("google/gemma-3-270m", "blocks.2.hook_mlp_in", "blocks.2.hook_mlp_out"),
+        ),
+        (
+            "fnlp/Llama-Scope-R1-Distill/800M-Slimpajama-0-OpenR1-Math-220k/L2R",
+            of("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "blocks.2.hook_resid_post", ""),
         ),
         (
             "Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50/layer0.sae.pt",
@@ -181,6 +185,36 @@ fn damaged_weights_are_refused_by_name() {
 }
 
 /// A name in the pickle of the same length, so that the file stays whole otherwise.
+/// Files that belong together and of which one is missing, wrong, or only a pointer to what was not downloaded.
+#[test]
+fn scalers_and_pointers_are_not_passed_over() {
+    let refused = |file: &str, content: Option<&str>, parts: &[&str]| {
+        let (_home, folder) = copied("saelens_v6/whitened_topk");
+        let path = folder.join(file);
+        content.map_or_else(|| std::fs::remove_file(&path), |text| std::fs::write(&path, text)).unwrap();
+        let error = open_path(&folder).unwrap_err();
+        let said = format!("{error} {}", error.remedy().unwrap_or_default());
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    };
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    refused(
+        "activation_whitening.safetensors",
+        None,
+        &["activation_whitening.safetensors", "bring that file"],
+    );
+    refused("activation_whitening.safetensors", Some("xx"), &["activation_whitening.safetensors", "whole"]);
+    refused("activation_scaler.json", Some("{\"scaling_factor\": -1}"), &["scaling_factor", "above 0"]);
+    refused("sae_weights.safetensors", Some(pointer), &["sae_weights.safetensors", "git lfs pull"]);
+    for (folder, file) in
+        [("dictionary_learning/topk/trainer_0", "ae.pt"), ("saelens_v6/topk", "sae_weights.safetensors")]
+    {
+        let (_home, folder) = copied(folder);
+        std::fs::write(folder.join(file), pointer).unwrap();
+        let error = open_path(&folder).unwrap_err();
+        assert!(error.remedy().is_some_and(|remedy| remedy.contains("git lfs pull")), "{error}");
+    }
+}
+
 #[test]
 fn code_in_a_pickle_is_named_and_never_run() {
     let (_home, folder) = copied("dictionary_learning/topk/trainer_0");

@@ -173,6 +173,10 @@ record! {
         l0: Option<f64>,
         /// Share of features that fire on none of the rows; null if it was not measured.
         dead_share: Option<f64>,
+        /// The layer whose target it explains in place of its own; null where it explains its own, or none.
+        home: Option<usize>,
+        /// Fraction of that layer's target that it explains; null without such a layer.
+        home_fve: Option<f64>,
     }
 }
 

@@ -32,8 +32,11 @@ fi
 if [ -e "$work/chats" ]; then
     [ -x "$(dirname "$sae")/examples/chats" ] || cargo build -q --example chats
     "$work/venv/bin/python" tests/outside/chats.py "$(dirname "$sae")/examples/chats" "$work"/templates/*.tar.gz
+    [ -x "$(dirname "$sae")/examples/tokens" ] || cargo build -q --example tokens
+    mkdir "$work/vocabularies"
+    "$work/venv/bin/python" tests/outside/gguf_tokens.py "$(dirname "$sae")/examples/tokens" "$work"/templates/*.tar.gz "$work/vocabularies"
 else
-    skip "chat templates against Jinja for Python" "no package registry within reach, or no llama-cpp-python in it"
+    skip "chat templates against Jinja for Python, tokens against llama.cpp's" "no package registry within reach, or no llama-cpp-python in it"
 fi
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
 # Spark (400 MB, and a Java) is asked by hand: lake.py SAE WORK --spark

@@ -206,7 +206,12 @@ fn layers(check: &Check, output: &mut Output) {
         let number = |n: Option<f64>, digits: usize| n.map_or("–".to_owned(), |n| format!("{n:.digits$}"));
         let silent = layer.dead_share.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
         let l0 = number(layer.l0, 1);
-        output.row(&format!("  {}", layer.layer), format!("{:>9}  {l0:>8}  {silent:>8}", fve(layer.fve)));
+        let home = match layer.home {
+            Some(home) => format!("  explains layer {home}: FVE {}", fve(layer.home_fve)),
+            None => String::new(),
+        };
+        let figures = format!("{:>9}  {l0:>8}  {silent:>8}{home}", fve(layer.fve));
+        output.row(&format!("  {}", layer.layer), figures);
     }
 }
 

@@ -40,6 +40,7 @@
 pub mod embedded;
 mod error;
 pub mod model;
+pub mod pointer;
 pub mod pretrain;
 pub mod progress;
 pub mod remote;

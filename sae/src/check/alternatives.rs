@@ -33,6 +33,8 @@ pub(super) enum Change {
     Thresholds(f32),
     /// Both matrices of a square dictionary, or one of them, are transposed.
     Transposed { encoder: bool, decoder: bool },
+    /// The path past a transcoder's features, from `[d_out, d_in]` to `[d_in, d_out]`, or the other way.
+    SkipTransposed,
     /// Components are taken in an order in which the heads vary fastest.
     HeadsInside { heads: usize },
     /// The mean over the components is taken off each row.
@@ -142,6 +144,9 @@ pub(super) fn alternatives(dictionary: &Dictionary, known: &Known, sample: &Samp
             push(id, about, Change::Transposed { encoder, decoder });
         }
     }
+    if dictionary.d_out() == d && dictionary.target.as_ref().is_some_and(|target| target.skip.is_some()) {
+        push("skip-transposed", "W_skip transposed", Change::SkipTransposed);
+    }
     if let Some(heads) = known.heads.filter(|heads| *heads > 1 && d.is_multiple_of(*heads) && *heads < d) {
         push("heads-inside", &format!("the {heads} heads interleaved"), Change::HeadsInside { heads });
     }
@@ -200,6 +205,20 @@ impl Change {
                 Cow::Owned(changed)
             }
             Self::Normalised(normalisation) => Cow::Owned(Dictionary { normalisation, ..dictionary.clone() }),
+            // A transcoder does not undo what was done to its input, and its skip path sees the input as it is.
+            Self::Scale(scale) if dictionary.target.is_some() => {
+                let mut changed = dictionary.clone();
+                changed.w_enc.iter_mut().for_each(|w| *w *= scale);
+                Cow::Owned(changed)
+            }
+            Self::SkipTransposed => {
+                let mut changed = dictionary.clone();
+                let d = dictionary.d_in;
+                if let Some(skip) = changed.target.as_mut().and_then(|target| target.skip.as_mut()) {
+                    *skip = transposed(skip, d, d);
+                }
+                Cow::Owned(changed)
+            }
             _ => Cow::Borrowed(dictionary),
         }
     }
@@ -207,11 +226,8 @@ impl Change {
     /// The dictionary of this reading for rows as they are, if there is one: what an import with `--reading` keeps.
     pub fn folded(&self, dictionary: &Dictionary) -> Option<Dictionary> {
         match *self {
-            // A transcoder does not undo what was done to its input.
-            Self::Scale(scale) if dictionary.target.is_some() => {
-                let mut changed = dictionary.clone();
-                changed.w_enc.iter_mut().for_each(|w| *w *= scale);
-                Some(changed)
+            Self::Scale(_) if dictionary.target.is_some() => {
+                Some(self.of_dictionary(dictionary).into_owned())
             }
             Self::Scale(scale) => Some(dictionary.clone().for_raw_activations(scale)),
             Self::Centred => Some(for_centred(dictionary)),
@@ -220,6 +236,7 @@ impl Change {
             | Self::PreBias(_)
             | Self::Thresholds(_)
             | Self::Transposed { .. }
+            | Self::SkipTransposed
             | Self::Normalised(_) => Some(self.of_dictionary(dictionary).into_owned()),
             Self::WithoutGain | Self::WithoutOutliers | Self::WithBos | Self::Reversed => None,
         }
@@ -233,7 +250,10 @@ impl Change {
             Cow::Owned(rows)
         };
         match *self {
-            Self::Scale(scale) => each(&|row| row.iter_mut().for_each(|x| *x *= scale)),
+            // Of a transcoder the encoder is changed.
+            Self::Scale(scale) if sample.target.is_none() => {
+                each(&|row| row.iter_mut().for_each(|x| *x *= scale))
+            }
             Self::HeadsInside { heads } => each(&|row| heads_inside(row, heads)),
             Self::Centred => each(&centre),
             Self::WithoutGain => Cow::Borrowed(sample.without_gain.as_deref().unwrap_or(&sample.rows)),
@@ -247,9 +267,11 @@ impl Change {
             }
             Self::Reversed => each(&|row| row.reverse()),
             Self::Nothing
+            | Self::Scale(_)
             | Self::PreBias(_)
             | Self::Thresholds(_)
             | Self::Transposed { .. }
+            | Self::SkipTransposed
             | Self::Normalised(_) => Cow::Borrowed(&sample.rows),
         }
     }

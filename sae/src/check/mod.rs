@@ -35,6 +35,9 @@ use verdict::{Numbers, Verdict, judge};
 /// Numbers of all hooks' rows together, at most: 256 MB.
 const HOOK_NUMBERS: usize = 1 << 26;
 
+/// Tokens that a transcoder is measured on at other hooks, whose inputs and targets are in memory together.
+const TRANSCODER_TOKENS: u64 = 512;
+
 /// How to check.
 #[derive(Debug, Clone)]
 pub struct CheckOptions {
@@ -122,8 +125,10 @@ pub fn check(
             return Ok(Checked { check, dictionary: None, model: None });
         }
     };
+    let mut dictionary = dictionary;
     let mut check = facts::of(source, &dictionary, &reading);
     if let Some(hook) = options.hook {
+        move_target(&mut dictionary, &mut check, hook);
         check.hook = Some(hook.to_string());
     }
     let place = Place::of(&dictionary, &reading, options, &mut check, progress)?;
@@ -138,7 +143,6 @@ pub fn check(
     };
     check.decisions.extend(place.decisions(&dictionary));
     let mut known = known(&dictionary, &reading, &place);
-    let mut dictionary = dictionary;
     let mut all = alternatives(&dictionary, &known, &place.sample);
     if let Some(wanted) = options.reading.as_deref().filter(|id| *id != "documented") {
         dictionary = chosen(&all, wanted, &dictionary)?;
@@ -172,6 +176,24 @@ fn conclude(check: &mut Check, verdict: Verdict, place: &Place, limit: f64) {
         Some(mismatch) => format!("{mismatch}; {}", verdict.text),
         None => verdict.text,
     };
+}
+
+/// What a transcoder reconstructs goes along when its input is at a different layer than its files say.
+fn move_target(dictionary: &mut Dictionary, check: &mut Check, hook: Hook) {
+    let documented = check.hook.as_deref().and_then(|name| name.parse::<Hook>().ok());
+    let Some((target, documented)) = dictionary.target.as_mut().zip(documented) else { return };
+    let name = target.hook.clone().or_else(|| check.hook_out.clone());
+    let moved = name.and_then(|name| target_at(name.parse().ok()?, documented, hook));
+    if let Some(moved) = moved {
+        target.hook = Some(moved.to_string());
+        check.hook_out = target.hook.clone();
+    }
+}
+
+/// The target of a transcoder that reads `there` rather than `documented`: as many layers on as that is.
+fn target_at(target: Hook, documented: Hook, there: Hook) -> Option<Hook> {
+    let layer = (target.layer + there.layer).checked_sub(documented.layer)?;
+    Some(Hook::new(layer, target.site))
 }
 
 /// The dictionary of the reading `wanted`.
@@ -219,8 +241,8 @@ struct Place {
     model: ModelRef,
     /// Heads of the model at the hook's layer.
     heads: Option<usize>,
-    /// Rows of the same tokens at several hooks.
-    hooks: Vec<(Hook, Vec<f32>)>,
+    /// Rows of the same tokens at several hooks, of a transcoder with those of its target.
+    hooks: Vec<(Hook, Vec<f32>, Option<Vec<f32>>)>,
     /// What the dictionary and the rows say of themselves and does not agree.
     mismatch: Option<String>,
 }
@@ -339,8 +361,9 @@ impl Place {
         };
         let before = before_norm(hook, model);
         let mut hooks = vec![hook];
-        let others = if target.is_some() { Vec::new() } else { same_width(hook, model, width) };
-        for other in target.into_iter().chain(before).chain(others.iter().copied()) {
+        let others = same_width(hook, model, width);
+        let of_sae = others.iter().copied().filter(|_| target.is_none());
+        for other in target.into_iter().chain(before).chain(of_sae) {
             if !hooks.contains(&other) {
                 hooks.push(other);
             }
@@ -356,13 +379,20 @@ impl Place {
             target: target.and_then(|target| captured.at(target)).map(<[f32]>::to_vec),
             without_gain,
         };
-        // Tokens from everywhere, so that all documents count.
-        let every = (sample.rows.len() * others.len()).div_ceil(HOOK_NUMBERS).max(1);
-        let few = |other: &Hook| {
-            let rows = captured.at(*other)?.chunks_exact(width).step_by(every);
-            Some((*other, rows.flatten().copied().collect()))
+        let hooks = match target {
+            Some(target) => {
+                of_transcoder(dictionary, model, &others, [hook, target], options.tokens, progress)?
+            }
+            None => {
+                // Tokens from everywhere, so that all documents count.
+                let every = (sample.rows.len() * others.len()).div_ceil(HOOK_NUMBERS).max(1);
+                let few = |other: &Hook| {
+                    let rows = captured.at(*other)?.chunks_exact(width).step_by(every);
+                    Some((*other, rows.flatten().copied().collect(), None))
+                };
+                others.iter().filter_map(few).collect()
+            }
         };
-        let hooks = others.iter().filter_map(few).collect();
         let id = ModelRef {
             id: model.id().to_owned(),
             path: Some(model.source().lasting()?),
@@ -397,15 +427,38 @@ impl Place {
     /// What the dictionary explains at every hook, the best first.
     fn elsewhere(&self, dictionary: &Dictionary) -> Result<Vec<CheckHook>> {
         let mut all = Vec::new();
-        for (hook, rows) in &self.hooks {
-            // What is long at one hook is not at the next: each without its own.
-            let rows = without_outliers(rows, dictionary.d_in);
-            let figures = measure::figures(dictionary, &rows, None)?;
+        for (hook, rows, target) in &self.hooks {
+            let figures = match target {
+                Some(target) => measure::figures(dictionary, rows, Some(target))?,
+                // What is long at one hook is not at the next: each without its own.
+                None => measure::figures(dictionary, &without_outliers(rows, dictionary.d_in), None)?,
+            };
             all.push(CheckHook { hook: hook.to_string(), fve: figures.fve, l0: figures.l0 });
         }
         all.sort_by(|a, b| b.fve.unwrap_or(f64::MIN).total_cmp(&a.fve.unwrap_or(f64::MIN)));
         Ok(all)
     }
+}
+
+/// Inputs `others` of a transcoder that is documented from `from` to `to`, with the targets: of a different layer that layer's, of the same
+/// layer its own.
+fn of_transcoder(
+    dictionary: &Dictionary,
+    model: &LanguageModel,
+    others: &[Hook],
+    [from, to]: [Hook; 2],
+    tokens: u64,
+    progress: &mut dyn Progress,
+) -> Result<Vec<(Hook, Vec<f32>, Option<Vec<f32>>)>> {
+    let fits = |hook: &Hook| hook.width(model.config()).is_ok_and(|width| width == dictionary.d_out());
+    let pair = |other: &Hook| Some((*other, target_at(to, from, *other).filter(fits)?));
+    let pairs: Vec<(Hook, Hook)> = others.iter().filter_map(pair).filter(|(from, to)| from != to).collect();
+    let mut hooks: Vec<Hook> = pairs.iter().flat_map(|(from, to)| [*from, *to]).collect();
+    hooks.sort_unstable();
+    hooks.dedup();
+    let captured = capture(model, hooks, tokens.min(TRANSCODER_TOKENS) as usize, progress)?;
+    let rows = |hook: Hook| captured.at(hook).map(<[f32]>::to_vec);
+    Ok(pairs.iter().filter_map(|(from, to)| Some((*from, rows(*from)?, Some(rows(*to)?)))).collect())
 }
 
 /// The verdict on a dictionary of a different width.

@@ -36,17 +36,22 @@ impl CrossLayerTranscoder {
         assert_eq!((codes.len(), x.len()), (self.layers.len(), self.layers.len()), "one for every layer");
         let one = |layer: usize| {
             let mut out = self.layers[layer].decode_with(&codes[layer], &x[layer]);
-            let d = self.layers[layer].d_out();
-            for (earlier, (codes, later)) in codes.iter().zip(&self.later).enumerate().take(layer) {
-                let decoder = &later[layer - earlier - 1];
-                out.par_chunks_exact_mut(d).enumerate().for_each(|(i, row)| {
-                    let (features, values) = codes.row(i);
-                    add_rows(row, decoder, features, values);
-                });
-            }
+            self.add_earlier(layer, codes, &mut out);
             out
         };
         (0..self.layers.len()).map(one).collect()
+    }
+
+    /// Adds to `out[n, d_out]` of `layer` what the features of earlier layers write into it.
+    pub(crate) fn add_earlier(&self, layer: usize, codes: &[Codes], out: &mut [f32]) {
+        let d = self.layers[layer].d_out();
+        for (earlier, (codes, later)) in codes.iter().zip(&self.later).enumerate().take(layer) {
+            let decoder = &later[layer - earlier - 1];
+            out.par_chunks_exact_mut(d).enumerate().for_each(|(i, row)| {
+                let (features, values) = codes.row(i);
+                add_rows(row, decoder, features, values);
+            });
+        }
     }
 }
 

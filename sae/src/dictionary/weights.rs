@@ -51,6 +51,7 @@ impl Weights {
     /// Reads the whole file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        lm::pointer::refuse(path, &bytes)?;
         let weights = Self { path: path.to_path_buf(), bytes };
         weights.tensors()?;
         Ok(weights)

@@ -55,7 +55,7 @@ fn npz(arrays: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
     bytes
 }
 
-fn safetensors(path: &Path, tensors: &[(&str, &[usize], &[f32])]) {
+pub fn safetensors(path: &Path, tensors: &[(&str, &[usize], &[f32])]) {
     let tensor = |numbers: &[f32], shape: &[usize]| Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap();
     let all: HashMap<String, Tensor> =
         tensors.iter().map(|(name, shape, numbers)| ((*name).to_owned(), tensor(numbers, shape))).collect();
@@ -63,7 +63,7 @@ fn safetensors(path: &Path, tensors: &[(&str, &[usize], &[f32])]) {
 }
 
 /// `[rows, columns]` turned into `[columns, rows]`.
-fn turned(matrix: &[f32], columns: usize) -> Vec<f32> {
+pub fn turned(matrix: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|j| matrix.chunks_exact(columns).map(move |row| row[j])).collect()
 }
 

@@ -6,6 +6,7 @@ mod golden;
 mod layouts;
 mod made;
 mod misreadings;
+mod sets;
 
 use sae::dictionary::Selection;
 use sae::train::Method;

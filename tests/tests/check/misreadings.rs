@@ -17,6 +17,7 @@ use crate::made::{
     D, HOOK, called, checked, checked_at, data, documented, drifting_and_centred, imported,
     in_a_different_basis, mean_norm, norm_folded_away, rows, table, trained, trained_on, with_rows_of_bos,
 };
+use crate::sets;
 
 /// A dictionary and the rows that it was trained on.
 struct Subject {
@@ -72,7 +73,7 @@ fn subjects() -> Subjects {
 }
 
 /// One cell of the table.
-struct Case {
+pub struct Case {
     layout: &'static str,
     wrong: &'static str,
     judgement: Judgement,
@@ -83,18 +84,18 @@ struct Case {
 
 /// One row: what is wrong, and what the check must say.
 #[derive(Clone, Copy)]
-struct Row {
+pub struct Row {
     wrong: &'static str,
     judgement: Judgement,
     remedy: &'static str,
 }
 
-const fn row(wrong: &'static str, judgement: Judgement, remedy: &'static str) -> Row {
+pub const fn row(wrong: &'static str, judgement: Judgement, remedy: &'static str) -> Row {
     Row { wrong, judgement, remedy }
 }
 
 impl Row {
-    fn case(self, layout: &'static str, check: Check) -> Case {
+    pub fn case(self, layout: &'static str, check: Check) -> Case {
         let Self { wrong, judgement, remedy } = self;
         Case { layout, wrong, judgement, remedy, check }
     }
@@ -256,7 +257,7 @@ fn special_cases(s: &Subjects) -> Vec<Case> {
     ]
 }
 
-/// A transcoder has no pre-bias, no dataset with both of its hooks, and no layer but its own.
+/// A transcoder has no pre-bias and no dataset with both of its hooks.
 fn transcoders() -> Vec<Case> {
     const LAYOUT: &str = "circuit-tracer";
     let at = tempfile::tempdir().unwrap();
@@ -277,7 +278,7 @@ fn transcoders() -> Vec<Case> {
     let short: Vec<f32> = rows(&input).iter().map(|x| x / 12.0).collect();
     let short = transcoder(&imported(at.path(), "short", &short), 512);
     let gain = transcoder(&norm_folded_away(at.path()), 512);
-    use Judgement::{Fits, Foreign, Misread};
+    use Judgement::{Elsewhere, Fits, Foreign, Misread};
     vec![
         row("nothing", Fits, "").case(LAYOUT, check("right", &right, AFTER_NORM)),
         row("a square decoder on its side", Misread, "--reading decoder-transposed")
@@ -286,18 +287,21 @@ fn transcoders() -> Vec<Case> {
             .case(LAYOUT, check("gain", &gain, AFTER_NORM)),
         row("a transcoder of rows of a different length", Foreign, "--model")
             .case(LAYOUT, check("short", &short, AFTER_NORM)),
-        row("the hook of a different layer, of a transcoder", Foreign, "--model")
+        row("the hook of a different layer, of a transcoder", Elsewhere, "--hook blocks.1.hook_mlp_in")
             .case(LAYOUT, check("layer", &right, "blocks.3.hook_mlp_in")),
+        row("the hook of a different site, of a transcoder", Elsewhere, "--hook blocks.1.hook_mlp_in")
+            .case(LAYOUT, check("site", &right, "blocks.1.hook_resid_mid")),
     ]
 }
 
 /// The cells of all layouts, several at once: one check uses hardly more than one core.
 fn all_cases(subjects: &Subjects) -> Vec<Case> {
     std::thread::scope(|scope| {
-        let (transcoders, special) = (scope.spawn(transcoders), scope.spawn(|| special_cases(subjects)));
+        let (transcoders, sets) = (scope.spawn(transcoders), scope.spawn(sets::cases));
+        let special = scope.spawn(|| special_cases(subjects));
         let layouts: Vec<_> =
             LAYOUTS.iter().map(|layout| scope.spawn(move || cases_of(layout, subjects))).collect();
-        let in_order = layouts.into_iter().chain([special, transcoders]);
+        let in_order = layouts.into_iter().chain([special, transcoders, sets]);
         in_order.flat_map(|cases| cases.join().unwrap()).collect()
     })
 }

@@ -30,6 +30,14 @@ fn config(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
     json.to_string().into_bytes()
 }
 
+/// A GGUF file without tensors.
+fn gguf_of(architecture: &str) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let counts = [0_u64, 1].map(u64::to_le_bytes).concat();
+    let string = 8_u32.to_le_bytes();
+    [&b"GGUF\x03\0\0\0"[..], &counts, &text("general.architecture"), &string, &text(architecture)].concat()
+}
+
 fn inputs(at: &Path) {
     write(at.join("model.txt"), "It was a bright cold day in April.").unwrap();
     folder(at, "m-tidy", &[]);
@@ -50,6 +58,9 @@ fn inputs(at: &Path) {
     changed("m-quantised", &|json| json["quantization_config"] = serde_json::json!({"quant_method": "gptq"}));
     changed("m-wider", &|json| json["intermediate_size"] = 999.into());
     write(at.join("cut.gguf"), b"GGUF\x03\0\0\0").unwrap();
+    write(at.join("hybrid.gguf"), gguf_of("falcon-h1")).unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    folder(at, "m-pointer", &[(weights, Some(pointer.as_bytes()))]);
 }
 
 pub fn table(at: &Path) -> Table {
@@ -76,7 +87,7 @@ pub fn table(at: &Path) -> Table {
         row("one shard, no index", "m-renamed", working()),
     ];
     // Status, and words of every command.
-    let refused: [(&'static str, &str, i32, &'static [&'static str]); 11] = [
+    let refused: [(&'static str, &str, i32, &'static [&'static str]); 13] = [
         ("one of two shards", "m-shard", 2, &["m-shard lacks model-00002-of-00002.safetensors"]),
         ("weights that end too early", "m-cut", 1, &["model.safetensors"]),
         ("pickled weights", "m-pickled", 2, &["pytorch_model.bin is not read", "save_pretrained"]),
@@ -88,6 +99,8 @@ pub fn table(at: &Path) -> Table {
         ("Gemma 4's assistant", "m-assistant", 1, &["`gemma4_assistant`", "drafts tokens"]),
         ("quantised weights", "m-quantised", 1, &["quantised by gptq", "f32, f16 or bf16"]),
         ("a GGUF file that ends too early", "cut.gguf", 1, &["cut.gguf"]),
+        ("a GGUF file of a hybrid model", "hybrid.gguf", 1, &["`falcon-h1`", "linear-attention layers"]),
+        ("weights that are a pointer of Git LFS", "m-pointer", 1, &["model.safetensors", "git lfs pull"]),
     ];
     for (what, model, code, parts) in refused {
         made.push(row(what, model, [0; 3].map(|_| Cell::Refused(code, parts))));

@@ -107,6 +107,7 @@ fn inputs(at: &Path) {
     put("python.jsonl", joined.replace(r#""text""#, r#""score": NaN, "text""#).as_bytes());
     let utf16: Vec<u8> = "\u{feff}text".encode_utf16().flat_map(u16::to_le_bytes).collect();
     put("utf16.txt", &utf16);
+    put("pointer.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n");
     let array = StringArray::from(DOCUMENTS.to_vec());
     let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     stream(&at.join("dictionary.arrow"), cast(&array, &kind).unwrap());
@@ -174,12 +175,13 @@ pub fn table(at: &Path) -> Table {
     let tokens =
         Cell::Right("tokens that are neither masked nor negative", vec!["rows       3\n".to_owned()]);
     made.push(row("tokens with −100 and a mask", "tokens.jsonl", tokens, Cell::None));
-    let cases: [(&'static str, &str, &'static [&'static str]); 10] = [
+    let cases: [(&'static str, &str, &'static [&'static str]); 11] = [
         ("gzip that ends too early", "cut.jsonl.gz", &["cut.jsonl.gz", "cannot be read to its end"]),
         ("JSON lines whose last line is cut", "cut.jsonl", &["cut.jsonl", "line 3"]),
         ("CSV without a column of text", "columns.csv", &["its fields are prompt, answer", "--text-column"]),
         ("text inside an object, not named", "inside.jsonl", &["its fields are doc", "OUTER.INNER"]),
         ("UTF-16", "utf16.txt", &["utf16.txt", "is UTF-16 text", "iconv"]),
+        ("a pointer of Git LFS", "pointer.parquet", &["pointer.parquet", "git lfs pull"]),
         (
             "tokens that are fractions",
             "fractions.jsonl",

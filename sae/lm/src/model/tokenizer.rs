@@ -53,6 +53,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Format`] if it is not a tokenizer.
     pub fn from_bytes(bytes: &[u8], path: &Path, bos: Option<u32>) -> Result<Self> {
+        crate::pointer::refuse(path, bytes)?;
         tokenizer_files::check_merges(bytes, path)?;
         let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| {
             Error::format(path, format!("is not a tokenizer that this program can read: {e}"))

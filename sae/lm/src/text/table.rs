@@ -24,6 +24,7 @@ const ROWS: usize = 64;
 
 /// The rows of a Parquet file; columns that nobody asked for are not read.
 pub(super) fn parquet(path: &Path, options: &TextOptions) -> Result<Records> {
+    crate::pointer::refuse_file(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let damaged =
         |e: &dyn std::fmt::Display| Error::format(path, format!("is not a readable Parquet file: {e}"));
@@ -37,6 +38,7 @@ pub(super) fn parquet(path: &Path, options: &TextOptions) -> Result<Records> {
 
 /// The rows of an Arrow stream (as `datasets.save_to_disk` writes) or file (Feather).
 pub(super) fn arrow(path: &Path, options: &TextOptions) -> Result<Records> {
+    crate::pointer::refuse_file(path)?;
     let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let damaged = |e: ArrowError| Error::format(path, format!("is not a readable Arrow file: {e}"));
     let mut begin = [0; 6];

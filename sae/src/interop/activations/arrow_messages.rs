@@ -43,6 +43,7 @@ impl Messages {
     /// # Errors
     /// [`Error::Io`]; a file that is Feather version 1, or that breaks off before its footer.
     pub fn open(path: &Path) -> Result<Self> {
+        lm::pointer::refuse_file(path)?;
         let io = |e| Error::io(path, e);
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();

@@ -96,10 +96,13 @@ fn number(settings: &Value, keys: &[&str], path: &std::path::Path) -> Result<f64
     })
 }
 
-/// `Llama3_1-8B-Base-LXR-8x` → `meta-llama/Llama-3.1-8B`.
+/// `Llama3_1-8B-Base-LXR-8x` → `meta-llama/Llama-3.1-8B`, `Llama-Scope-R1-Distill` → the model that was distilled.
 fn named_model(origin: &str, reading: &mut Reading) -> Option<String> {
-    let name = origin.split('/').find(|part| part.starts_with("Llama3_1-8B-Base"))?;
-    let model = "meta-llama/Llama-3.1-8B";
+    let (name, model) = origin.split('/').find_map(|part| match part {
+        "Llama-Scope-R1-Distill" => Some((part, "deepseek-ai/DeepSeek-R1-Distill-Llama-8B")),
+        _ if part.starts_with("Llama3_1-8B-Base") => Some((part, "meta-llama/Llama-3.1-8B")),
+        _ => None,
+    })?;
     reading.decide("model", model, format!("the repository is {name}"));
     Some(model.to_owned())
 }

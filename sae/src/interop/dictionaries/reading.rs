@@ -190,19 +190,41 @@ impl Opened {
                 Some((_, dictionary)) => Ok((dictionary, reading)),
                 None => Err(crate::Error::data("the set is empty")),
             },
-            Content::Set(set) => {
-                let layers: Vec<String> = set.iter().map(|(layer, _)| layer.to_string()).collect();
-                Err(crate::Error::request(format!(
-                    "the source holds transcoders of {} layers ({}); one is needed",
-                    set.len(),
-                    layers.join(", ")
-                ))
-                .with_remedy("give the file of one layer, e.g. SOURCE/layer_0.safetensors"))
-            }
-            Content::CrossLayer(transcoder) => Err(crate::Error::request(format!(
-                "the source is a cross-layer transcoder of {} layers; a dictionary of one hook is needed",
-                transcoder.layers.len()
-            ))),
+            many => Err(several(&many)),
         }
+    }
+
+    /// That the source holds exactly one dictionary.
+    ///
+    /// # Errors
+    /// As [`Opened::dictionary`].
+    pub fn one(&self) -> crate::Result<()> {
+        match &self.content {
+            Content::Dictionary(_) => Ok(()),
+            many => Err(several(many)),
+        }
+    }
+}
+
+/// Why dictionaries of several layers are not taken for one.
+fn several(content: &Content) -> crate::Error {
+    match content {
+        Content::Set(set) => {
+            let layers: Vec<String> = set.iter().map(|(layer, _)| layer.to_string()).collect();
+            let file = layers.first().map_or("0", String::as_str);
+            crate::Error::request(format!(
+                "the source holds transcoders of {} layers ({}); one is needed",
+                set.len(),
+                layers.join(", ")
+            ))
+            .with_remedy(format!("give the file of one layer, e.g. SOURCE/layer_{file}.safetensors"))
+        }
+        Content::CrossLayer(transcoder) => crate::Error::request(format!(
+            "the source is a cross-layer transcoder of {} layers; a dictionary of one hook is needed, and a layer of it reconstructs \
+             nothing alone",
+            transcoder.layers.len()
+        ))
+        .with_remedy("measure it as a whole: sae check SOURCE --model MODEL"),
+        Content::Dictionary(_) => crate::Error::data("the source holds one dictionary"),
     }
 }

@@ -200,7 +200,15 @@ fn fold_scaler(place: &Place, dictionary: &mut Dictionary, reading: &mut Reading
         );
     }
     let matrices = place.folder.join(WHITENING);
-    if matrices.is_file() && scaler.get("has_whitening").and_then(Value::as_bool) != Some(false) {
+    let has_whitening = scaler.get("has_whitening").and_then(Value::as_bool);
+    if has_whitening == Some(true) && !matrices.is_file() {
+        return Err(Error::format(
+            &path,
+            format!("says that activations were whitened, and {WHITENING} is not next to it"),
+        )
+        .with_remedy("bring that file, too: without it every number would be of different activations"));
+    }
+    if matrices.is_file() && has_whitening != Some(false) {
         whiten(dictionary, &Weights::read(&matrices)?)?;
         reading.decide("whitening", "folded into the weights", format!("mean and matrices of {WHITENING}"));
         reading.files.push(matrices);

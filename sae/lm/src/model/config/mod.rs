@@ -12,7 +12,7 @@ mod fields;
 mod gemma;
 mod moe;
 mod monet;
-mod refused;
+pub(in crate::model) mod refused;
 mod rope;
 mod text_part;
 

@@ -52,6 +52,36 @@ const ENCODER_DECODER: &str = "is an encoder with a decoder";
 const ENCODER: &str = "is an encoder: a token's activation depends on the tokens after it";
 const PICTURES: &str = "is not a language model but sees pictures";
 
+/// llama.cpp's names of architectures that are not Hugging Face's with other signs.
+const GGUF_NAMES: [(&str, &str); 13] = [
+    ("granitehybrid", "granitemoehybrid"),
+    ("qwen3next", "qwen3_next"),
+    ("qwen35", "qwen3_5"),
+    ("plamo2", "jamba"),
+    ("arwkv", "rwkv"),
+    ("nomic_bert", "bert"),
+    ("neo_bert", "bert"),
+    ("jina_bert", "bert"),
+    ("eurobert", "bert"),
+    ("modern_bert", "bert"),
+    ("gemma_embedding", "bert"),
+    ("dream", "llada"),
+    ("rnd1", "llada"),
+];
+
+/// What kind of model an architecture of GGUF files is, if that is why it is not read.
+pub(in crate::model) fn kind_of_architecture(name: &str) -> Option<&'static str> {
+    let plain = name.replace('-', "_");
+    // Hugging Face's type of this beginning drafts tokens; the architecture is the model itself.
+    if plain.starts_with("gemma4") || plain.starts_with("gemma3n") {
+        return Some(
+            "is read from a folder in safetensors, but no test compares the tensors of its GGUF files yet",
+        );
+    }
+    let of = GGUF_NAMES.iter().find(|(gguf, _)| plain.starts_with(gguf)).map_or(&*plain, |(_, kind)| kind);
+    KINDS.iter().find(|(prefix, _)| of.starts_with(prefix)).map(|(_, what)| *what)
+}
+
 /// The error about a `model_type` that is none of `families`, those that are read.
 pub(super) fn error(kind: &str, families: &[&'static str], path: &Path) -> Error {
     let mut known: Vec<&str> = families.iter().copied().chain(AROUND.map(|(name, ..)| name)).collect();

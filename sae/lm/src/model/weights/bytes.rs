@@ -40,6 +40,7 @@ impl Bytes {
         if !metadata.is_file() {
             return Err(Error::format(path, "is not a regular file"));
         }
+        crate::pointer::refuse_file(path)?;
         Ok(Self { path: path.to_path_buf(), len: metadata.len(), place: Place::File(Mutex::new(file)) })
     }
 

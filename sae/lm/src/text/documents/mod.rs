@@ -271,6 +271,7 @@ fn read(file: &TextFile, options: &TextOptions, alone: bool, report: &mut Report
 /// The bytes of a file, decompressed, without a byte order mark.
 fn bytes(file: &TextFile) -> Result<Box<dyn BufRead + Send>> {
     let path = &file.path;
+    crate::pointer::refuse_file(path)?;
     let opened = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
     let mut bytes: Box<dyn BufRead + Send> = match file.compression {
         Compression::None => Box::new(opened),

@@ -5,6 +5,7 @@
 
 use super::Gguf;
 use crate::Result;
+use crate::model::config::refused::kind_of_architecture;
 
 /// A family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,8 @@ impl Family {
         found.map(|(.., family)| *family).ok_or_else(|| {
             let mut known: Vec<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();
             known.dedup();
-            gguf.problem(format!("architecture is `{architecture}`, which is not read"))
+            let why = kind_of_architecture(architecture).unwrap_or("is not read");
+            gguf.problem(format!("architecture is `{architecture}`, which {why}"))
                 .with_remedy(format!("take a model of one of these: {}", known.join(", ")))
         })
     }

@@ -151,7 +151,20 @@ fn gemma_norms_lose_their_one_and_gpt2_matrices_are_turned() {
 #[test]
 fn what_is_not_known_is_named() {
     let error = |file: &File| open(file.bytes()).and_then(Gguf::into_weights).unwrap_err().to_string();
-    assert!(error(&File::of("mamba")).contains("`mamba`"));
+    for (architecture, why) in [
+        ("mamba2", "recurrent model"),
+        ("rwkv6qwen2", "recurrent model"),
+        ("falcon-h1", "linear-attention layers"),
+        ("qwen35moe", "linear-attention layers"),
+        ("granitehybrid", "linear-attention layers"),
+        ("jina-bert-v2", "is an encoder"),
+        ("t5encoder", "encoder with a decoder"),
+        ("gemma4", "from a folder in safetensors"),
+        ("brand-new", "is not read"),
+    ] {
+        let error = error(&File::of(architecture));
+        assert!(error.contains(&format!("`{architecture}`")) && error.contains(why), "{error}");
+    }
     let odd = error(&llama().counted("blk.0.ssm_in.weight", &[8], 0.0));
     assert!(odd.starts_with("m.gguf: ") && odd.contains("`blk.0.ssm_in.weight`"), "{odd}");
     let leading = error(&llama().counted("blk.00.attn_v.weight", &[8], 0.0));
