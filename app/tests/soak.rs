@@ -2,7 +2,7 @@
 //! what the folder holds. `SAE_SOAK=MINUTES` for the long form; its figures are in docs/reliability.md.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod common;
 
