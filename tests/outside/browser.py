@@ -81,18 +81,25 @@ class Browser:
         message, self.rest = self.rest.split(b"\0", 1)
         return json.loads(message)
 
-    def value(self, expression):
+    def evaluated(self, expression):
+        """The value, and what was thrown, if anything was."""
         result = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        if "exceptionDetails" in result:
-            sys.exit(f"FAILED: {expression}: {result['exceptionDetails']}")
-        return result["result"].get("value")
+        return result["result"].get("value"), result.get("exceptionDetails")
+
+    def value(self, expression):
+        value, thrown = self.evaluated(expression)
+        if thrown:
+            sys.exit(f"FAILED: {expression}: {thrown}")
+        return value
 
     def until(self, what, expression):
+        # A page that is not there yet has no body, and asking it throws.
         for _ in range(400):
-            if found := self.value(expression):
-                return found
+            value, thrown = self.evaluated(expression)
+            if value and not thrown:
+                return value
             time.sleep(0.05)
-        sys.exit(f"FAILED: waited 20 s for {what}")
+        sys.exit(f"FAILED: waited 20 s for {what}; at last {thrown or value}")
 
     def open(self, path, place=""):
         self.ask("Page.navigate", url="about:blank")
