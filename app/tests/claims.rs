@@ -10,7 +10,8 @@ use std::path::Path;
 use app::address::Place;
 use app::shell::{App, Options};
 use common::{
-    click, data, facts, options, own_run, press, root, run, wait, wait_for, wait_for_part, window, window_at,
+    click, data, facts, finish_reading, options, own_run, press, root, run, wait, wait_for, wait_for_part,
+    window, window_at,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -67,6 +68,8 @@ fn claim(window: &mut Harness<'static, App>, rule: &str) {
     window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
     window.get_by_label("Rule of the claim").type_text(rule);
     window.run_steps(2);
+    // Until then the scores are those of the rule before.
+    finish_reading(window);
 }
 
 #[test]

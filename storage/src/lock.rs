@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 /// The file that is locked.
-const NAME: &str = ".lock";
+pub(crate) const NAME: &str = ".lock";
 
 /// Held by the process that writes into a folder; the system lets go of it when the process ends, however it
 /// ends.

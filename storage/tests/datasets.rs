@@ -104,6 +104,23 @@ fn a_finished_dataset_is_not_written_again() {
 }
 
 #[test]
+fn what_a_killed_end_left_in_a_finished_dataset_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::begin(dir.path(), header()).unwrap();
+    let left = [".lock", storage::JOURNAL].map(|name| dir.path().join(name));
+    let kept = left.clone().map(|path| fs::read(path).unwrap());
+    DatasetWriter::tidy(dir.path());
+    assert!(left.iter().all(|path| path.exists()), "an unfinished dataset is left alone");
+    writer.finish().unwrap();
+    for (path, bytes) in left.iter().zip(kept) {
+        fs::write(path, bytes).unwrap();
+    }
+    DatasetWriter::tidy(dir.path());
+    assert!(left.iter().all(|path| !path.exists()));
+    Dataset::open(dir.path()).unwrap();
+}
+
+#[test]
 fn two_writers_do_not_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let first = DatasetWriter::begin(folder.path(), header()).unwrap();

@@ -129,7 +129,7 @@ pub fn drag(harness: &mut Harness<'static, App>, path: &[egui::Pos2]) {
 
 /// Steps until nothing is being read and what was read is drawn. What arrives between the frames of a press moves widgets or gives
 /// them a different identity, and the press reaches nobody.
-fn finish_reading(harness: &mut Harness<'static, App>) {
+pub fn finish_reading(harness: &mut Harness<'static, App>) {
     let mut still = 0;
     wait(harness, "all that is being read", |h| {
         still = if h.state().idle() { still + 1 } else { 0 };

@@ -44,7 +44,10 @@ pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
     for name in &names {
         let folder = out.join(name);
         let dataset = match folder.join(storage::MANIFEST).exists() {
-            true => Dataset::open(&folder)?,
+            true => {
+                DatasetWriter::tidy(&folder);
+                Dataset::open(&folder)?
+            }
             false => one(&folder, &shards, name, &mut done, progress)?,
         };
         let rows = documents::read(&dataset.table(schema::DOCUMENTS)?)?;

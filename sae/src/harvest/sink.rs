@@ -71,6 +71,7 @@ impl Sink {
         if folder.join(storage::MANIFEST).exists() {
             let dataset = Dataset::open(folder)?;
             if dataset.was_begun_with(&header) {
+                DatasetWriter::tidy(folder);
                 let (dtype, cursor) = (dataset.manifest().dtype, Cursor { batch: u64::MAX });
                 return Ok(Self { dtype, writer: None, open: Vec::new(), cursor, tokens: 0, rows_per_part });
             }

@@ -12,7 +12,7 @@ use super::{Dataset, MANIFEST};
 use crate::atomic::{self, PARTIAL};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::manifest::{Dtype, Manifest, Part, Table};
 use crate::part::PartWriter;
 use crate::schema::SINGLE_FILE;
@@ -43,7 +43,7 @@ impl DatasetWriter {
         }
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
         if dir.join(MANIFEST).exists() {
-            remove_journal(dir);
+            Self::tidy(dir);
             return Err(Error::Finished { path: dir.to_owned() });
         }
         let lock = Lock::take(dir)?;
@@ -71,6 +71,19 @@ impl DatasetWriter {
             |table: &Table| table.parts.iter().map(|part| number_of(&part.file) + 1).max().unwrap_or(0);
         let issued = journal.tables.iter().map(|(name, table)| (name.clone(), next(table))).collect();
         Ok(Self { dir: dir.to_owned(), journal, issued, lock })
+    }
+
+    /// Removes what a process that was killed after it wrote the manifest left in `dir`: its journal and its lock. Best effort: whoever
+    /// finds them next to a manifest takes no notice of them. Nothing is touched where there is no manifest, or where somebody writes.
+    pub fn tidy(dir: &Path) {
+        let is_left = [journal::FILE, lock::NAME].iter().any(|name| dir.join(name).exists());
+        if !is_left || !dir.join(MANIFEST).exists() {
+            return;
+        }
+        // The lock removes its file when it is dropped.
+        if let Ok(_lock) = Lock::take(dir) {
+            remove_journal(dir);
+        }
     }
 
     /// The folder.

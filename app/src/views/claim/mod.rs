@@ -39,6 +39,8 @@ use crate::widgets::{facts, notice, rule};
 const TWO_COLUMNS: f32 = 1060.0;
 /// Width of that column.
 const COLUMN: f32 = 372.0;
+/// How far scores of the rule before fade.
+const FADED: f32 = 0.55;
 /// Nearest features that are listed.
 const NEIGHBOURS: usize = 5;
 /// Places of each kind in a figure.
@@ -257,7 +259,7 @@ impl ClaimView {
     }
 
     fn export(&mut self, ui: &mut Ui) {
-        let ready = self.whole.is_some() && !self.figure.loading();
+        let ready = self.whole.is_some() && !self.test.loading() && !self.figure.loading();
         let button = ui.add_enabled(ready, egui::Button::new("Export"));
         let button =
             button.on_hover_text("The claim, its scores and its strongest places, as text or as a figure");
@@ -320,7 +322,15 @@ impl ClaimView {
         }
         let whole = self.whole.as_ref().map(|test| (test.measured, test.made));
         match self.part.or(whole) {
-            Some((measured, made)) => scores::show(ui, &measured, &made),
+            Some((measured, made)) => {
+                ui.scope(|ui| {
+                    // Scores of the rule before, until the first of the new one are there.
+                    let old = self.test.loading() && self.part.is_none();
+                    let faded = ui.ctx().animate_bool(ui.scope_id().with("old scores"), old);
+                    ui.multiply_opacity(1.0 - FADED * faded);
+                    scores::show(ui, &measured, &made);
+                });
+            }
             None if self.test.loading() => {
                 facts::caption(ui, "Reading the tokens of all documents…");
             }
