@@ -6,7 +6,9 @@ mod common;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{click, data, facts, options, press, run, wait, wait_for, wait_for_part, window, window_at};
+use common::{
+    click, facts, options, places, press, root, run, wait, wait_for, wait_for_part, window, window_at,
+};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
@@ -48,25 +50,9 @@ fn without_state(window: &Harness<'static, App>) -> Vec<String> {
 
 #[test]
 fn every_control_of_every_view_has_a_name_and_a_state() {
-    let (run, data) = (run(), data());
-    let feature = facts::explained().feature;
-    let places = [
-        Place::Runs,
-        Place::Curves { run: run.clone() },
-        Place::Features { run: run.clone() },
-        Place::Feature { run: run.clone(), feature },
-        Place::Claim { run: run.clone(), feature },
-        Place::Map { run: run.clone() },
-        Place::Matching { run: run.clone(), with: "small".into() },
-        Place::Prompt { run, feature: Some(feature) },
-        Place::Dataset { dataset: data.clone(), document: Some(0) },
-        Place::Token { dataset: data.clone(), document: 0, token: 3 },
-        Place::Experts { dataset: data.clone() },
-        Place::Expert { dataset: data, layer: 0, expert: 1 },
-    ];
     let mut failures = Vec::new();
     let mut windows: Vec<_> =
-        places.into_iter().map(|place| (place.to_string(), window_at(Some(place)))).collect();
+        places(&root()).into_iter().map(|place| (place.to_string(), window_at(Some(place)))).collect();
     let (heads, circuits) = (common::heads_root(), fixtures::circuits().to_owned());
     let of_heads = Place::Feature { run: heads.join("topk"), feature: facts::of_heads() };
     let graph = Place::Graph { graph: circuits.join("graph") };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{facts, options, root, wait, wait_for, window};
+use common::{options, root, wait, wait_for, window};
 use cpu_time::ThreadTime;
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
@@ -115,26 +115,6 @@ impl Soak {
     }
 }
 
-/// What the turns look at, one after the other.
-fn places(folder: &Path) -> Vec<Place> {
-    let (run, data) = (folder.join("topk"), folder.join("data"));
-    let feature = facts::explained().feature;
-    vec![
-        Place::Runs,
-        Place::Curves { run: run.clone() },
-        Place::Features { run: run.clone() },
-        Place::Feature { run: run.clone(), feature },
-        Place::Map { run: run.clone() },
-        Place::Claim { run: run.clone(), feature },
-        Place::Matching { run: run.clone(), with: "small".into() },
-        Place::Prompt { run, feature: Some(feature) },
-        Place::Dataset { dataset: data.clone(), document: Some(0) },
-        Place::Token { dataset: data.clone(), document: 0, token: 3 },
-        Place::Experts { dataset: data.clone() },
-        Place::Expert { dataset: data, layer: 0, expert: 1 },
-    ]
-}
-
 /// What happens to the folder in a turn: runs come, go, move and break, and all is as it was when eleven turns are over.
 fn disturb(folder: &Path, turn: usize) {
     let (run, moved, more) = (folder.join("topk"), folder.join("moved"), folder.join("more"));
@@ -164,7 +144,8 @@ fn a_window_over_a_changing_folder_neither_grows_nor_lies() {
     let minutes = std::env::var("SAE_SOAK").ok().map(|text| text.parse::<u64>().unwrap());
     let copied = fixtures::copy(&root());
     let folder = copied.path();
-    let places = places(&folder);
+    // What the turns look at, one after the other.
+    let places = common::places(&folder);
     let window = window(Options { folder: Some(folder.clone()), ..options() });
     let mut soak = Soak { window, steps: Default::default() };
     wait_for(&mut soak.window, "Run topk");

@@ -6,7 +6,7 @@ mod common;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{builder, data, facts, options, root, run, wait};
+use common::{builder, options, places, root, run, wait};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
@@ -93,26 +93,19 @@ fn check(places: &[Option<Place>]) {
 
 #[test]
 fn controls_of_runs_and_features_have_room_at_every_width() {
-    let (run, feature) = (run(), facts::explained().feature);
-    check(&[
-        None,
-        Some(Place::Runs),
-        Some(Place::Features { run: run.clone() }),
-        Some(Place::Feature { run: run.clone(), feature }),
-        Some(Place::Claim { run: run.clone(), feature }),
-        Some(Place::Map { run: run.clone() }),
-        Some(Place::Matching { run, with: "small".into() }),
-    ]);
+    let of_runs = places(&root()).into_iter().filter(|place| !of_text(place));
+    check(&std::iter::once(None).chain(of_runs.map(Some)).collect::<Vec<_>>());
 }
 
 #[test]
 fn controls_of_texts_and_experts_have_room_at_every_width() {
-    let (run, data) = (run(), data());
-    check(&[
-        Some(Place::Prompt { run, feature: None }),
-        Some(Place::Dataset { dataset: data.clone(), document: Some(0) }),
-        Some(Place::Token { dataset: data.clone(), document: 0, token: 3 }),
-        Some(Place::Experts { dataset: data.clone() }),
-        Some(Place::Expert { dataset: data, layer: 0, expert: 1 }),
-    ]);
+    // A prompt that looks for no feature has other controls.
+    let prompt = Place::Prompt { run: run(), feature: None };
+    check(&places(&root()).into_iter().filter(of_text).chain([prompt]).map(Some).collect::<Vec<_>>());
+}
+
+/// Half of the places: each half has a thread of its own.
+fn of_text(place: &Place) -> bool {
+    use Place::{Dataset, Expert, Experts, Prompt, Token};
+    matches!(place, Prompt { .. } | Dataset { .. } | Token { .. } | Experts { .. } | Expert { .. })
 }

@@ -4,7 +4,7 @@
 pub mod facts;
 pub mod pictures;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use app::address::Place;
@@ -30,6 +30,26 @@ pub fn data() -> PathBuf {
 /// A folder with a dictionary of attention heads; nothing writes into it.
 pub fn heads_root() -> PathBuf {
     fixtures::heads().to_owned()
+}
+
+/// A place of every view of runs and datasets, in a folder like [`root`].
+pub fn places(folder: &Path) -> Vec<Place> {
+    let (run, data) = (folder.join("topk"), folder.join("data"));
+    let feature = facts::explained().feature;
+    vec![
+        Place::Runs,
+        Place::Curves { run: run.clone() },
+        Place::Features { run: run.clone() },
+        Place::Feature { run: run.clone(), feature },
+        Place::Map { run: run.clone() },
+        Place::Claim { run: run.clone(), feature },
+        Place::Matching { run: run.clone(), with: "small".into() },
+        Place::Prompt { run, feature: Some(feature) },
+        Place::Dataset { dataset: data.clone(), document: Some(0) },
+        Place::Token { dataset: data.clone(), document: 0, token: 3 },
+        Place::Experts { dataset: data.clone() },
+        Place::Expert { dataset: data, layer: 0, expert: 1 },
+    ]
 }
 
 /// A copy of the folder and its run that has everything, for tests that write.
@@ -173,7 +193,7 @@ pub fn rows(harness: &Harness<'static, App>) -> Vec<u32> {
 
 /// A program that notes how it was called, unless for what a training would need, and then runs `body` with the run's folder in `$out`.
 #[cfg(unix)]
-pub fn stand_in(dir: &std::path::Path, body: &str) -> PathBuf {
+pub fn stand_in(dir: &Path, body: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let path = dir.join("stand-in");
     let arguments = dir.join("arguments");
@@ -192,7 +212,7 @@ pub fn stand_in(dir: &std::path::Path, body: &str) -> PathBuf {
 }
 
 /// How the stand-in was called.
-pub fn arguments(dir: &std::path::Path) -> Vec<String> {
+pub fn arguments(dir: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(dir.join("arguments")).unwrap_or_default();
     text.lines().map(ToOwned::to_owned).collect()
 }

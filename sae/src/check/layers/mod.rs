@@ -65,8 +65,9 @@ pub(super) fn check(
                 (layer.fve, layer.l0, layer.dead_share) =
                     (figures.fve, Some(figures.l0), Some(figures.dead_share));
             }
+        } else if first.id == "control" {
+            control = figures;
         }
-        control = figures;
         if progress.stop_requested() {
             return Err(Error::stopped("nothing was measured"));
         }
