@@ -232,20 +232,16 @@ fn entries(
     scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     let (features, searching) = features(text, scope, found);
     let direct = direct(text, scope.folder, scope.here);
-    let scored = scored.into_iter().map(|(_, entry)| entry);
-    // Who types the name of a run means the run, also where its letters are tokens that features fire on.
-    let all: Vec<_> = match scope.folder.is_some_and(|folder| has_name(folder, text)) {
-        true => direct.into_iter().chain(scored).chain(features).collect(),
-        false => direct.into_iter().chain(features).chain(scored).collect(),
-    };
-    (all, searching)
+    let (meant, others): (Vec<_>, Vec<_>) =
+        scored.into_iter().map(|(_, entry)| entry).partition(|entry| is_meant(&entry.name, text));
+    (direct.into_iter().chain(meant).chain(features).chain(others).collect(), searching)
 }
 
-fn has_name(folder: &Folder, text: &str) -> bool {
-    let names = folder.runs.iter().map(|run| &run.name);
-    names
-        .chain(folder.datasets.iter().map(|dataset| &dataset.name))
-        .any(|name| name.eq_ignore_ascii_case(text))
+/// Whether who types `text` means the entry, also where features fire on its letters: a beginning of its name, or a whole word of it,
+/// as the name of a run is.
+fn is_meant(name: &str, text: &str) -> bool {
+    let (name, text) = (name.to_lowercase(), text.to_lowercase());
+    name.starts_with(&text) || name.split_whitespace().any(|word| word == text)
 }
 
 /// All places of the runs and datasets of a folder.
@@ -401,6 +397,13 @@ mod tests {
         assert!(score("Zoom in", "zi") > score("Zoom in", "oi"));
         assert_eq!(score("anything", ""), Some(0));
         assert!(score("Größe ändern", "ä").is_some());
+    }
+
+    #[test]
+    fn what_is_named_goes_before_features_that_fire_on_its_letters() {
+        assert!(is_meant("Train…", "train") && is_meant("Test a claim", "test a cl"));
+        assert!(is_meant("Features of topk", "TopK") && !is_meant("Features of topk", "top"));
+        assert!(!is_meant("Curves of court", "our"));
     }
 
     #[test]
