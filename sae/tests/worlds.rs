@@ -408,7 +408,11 @@ fn the_truth_lies_next_to_the_rows_and_an_interrupted_dataset_continues() {
     let stopped = dataset::write(&world, &dataset_options(false), &broken, &mut Stopping(2.into()));
     assert!(matches!(stopped, Err(sae::Error::Stopped(_))), "{stopped:?}");
     assert!(storage::Dataset::open(&broken).is_err());
+    // What a process leaves that is killed when it has written the world.
+    let left = broken.join("world/.lock");
+    std::fs::write(&left, "4000000\n").unwrap();
     dataset::write(&world, &dataset_options(false), &broken, &mut Quiet).unwrap();
+    assert!(!left.exists());
     let sample = world.rows(5, 0..20_000);
     for dir in [&whole, &broken] {
         let dataset = storage::Dataset::open(dir).unwrap();

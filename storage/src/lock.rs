@@ -41,6 +41,14 @@ impl Lock {
         Ok(Self { path, file, held })
     }
 
+    /// Removes the lock that a killed process left in `dir`. Best effort; nothing happens where there is none or somebody holds it.
+    pub fn tidy(dir: &Path) {
+        if dir.join(NAME).exists() {
+            // A lock removes its file when it is dropped.
+            drop(Self::take(dir));
+        }
+    }
+
     /// Whether another process is kept out; false where the file system has no locks.
     pub fn is_held(&self) -> bool {
         self.held
@@ -232,6 +240,12 @@ mod tests {
         // What a killed process leaves.
         fs::write(dir.path().join(NAME), "4000000\n").unwrap();
         assert_eq!(Lock::holder(dir.path()), None);
-        drop(Lock::take(dir.path()).unwrap());
+        let lock = Lock::take(dir.path()).unwrap();
+        Lock::tidy(dir.path());
+        assert_eq!(Lock::holder(dir.path()), this, "what is held stays");
+        drop(lock);
+        fs::write(dir.path().join(NAME), "4000000\n").unwrap();
+        Lock::tidy(dir.path());
+        assert!(!dir.path().join(NAME).exists());
     }
 }

@@ -30,7 +30,7 @@ fn from_text_to_features() {
     a_run_that_moved_finds_its_dataset(at);
 }
 
-/// The run names `data` from the folder where it was trained.
+/// The run and its index name `data` from the folder where they were made.
 fn a_run_that_moved_finds_its_dataset(at: &Path) {
     let moved = at.join("moved");
     fs::create_dir(&moved).unwrap();
@@ -43,6 +43,8 @@ fn a_run_that_moved_finds_its_dataset(at: &Path) {
     for figure in ["fve", "l0", "ce_reconstructed", "tokens"] {
         assert_eq!(before[figure], json[figure], "the same dataset gives the same {figure}");
     }
+    sae(at, "explain moved/run").ok();
+    sae(at, "check moved/run").ok();
     fs::rename(moved.join("data"), moved.join("rows")).unwrap();
     sae(at, "evaluate moved/run").refused(2, &["data is not there any more", "--data"]);
     sae(at, "evaluate moved/run --data moved/rows").ok();

@@ -24,7 +24,7 @@ use storage::{Dataset, Decision, ModelRef, RunRecord};
 
 use crate::dictionary::Dictionary;
 use crate::interop::dictionaries::{Content, Opened, Reading};
-use crate::rows::data_of;
+use crate::rows::dataset_of;
 use crate::{Error, Progress, Result};
 use alternatives::{Alternative, Known, alternatives};
 pub(crate) use facts::decisions;
@@ -85,7 +85,7 @@ pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
         return;
     }
     if let Some(record) = record {
-        let data = data_of(path, &record);
+        let data = dataset_of(path, &record);
         if !record.data.is_empty() && data.exists() {
             options.data = Some(data);
         } else if let Some(named) = &record.model.path {

@@ -16,7 +16,7 @@ use super::counts::Counts;
 use super::measure::{Measured, Sums};
 use super::text::{Half, Text};
 use super::{CLAIMS, RULES};
-use crate::rows::{data_of, must_be_run, named_in};
+use crate::rows::{dataset_of, find_dataset, must_be_run};
 use crate::{Error, Progress, Result};
 
 /// Activations that are read at a time; a feature's are never parted.
@@ -180,11 +180,10 @@ impl Index {
                 .with_remedy("make it with `sae index`"));
         };
         let about = run.index()?;
-        let indexed = about.as_ref().map(|index| index.data.as_str());
-        let data = match (data, indexed) {
+        let data = match (data, &about) {
             (Some(data), _) => data.to_owned(),
-            (None, Some(indexed)) => named_in(dir, indexed),
-            (None, None) => data_of(dir, run.record()),
+            (None, Some(index)) => find_dataset(dir, &index.data, &index.model_sha256, index.hook.as_deref()),
+            (None, None) => dataset_of(dir, run.record()),
         };
         let dataset = Dataset::open(&data)?;
         let what = dataset.manifest().rows_are;

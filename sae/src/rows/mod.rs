@@ -13,5 +13,5 @@ pub use choice::{Choice, DocumentRows, choose};
 pub use documents::documents;
 pub use model::{ModelChoice, load_model, manifest_for, source_of};
 pub use reader::{RowBatch, RowReader};
-pub use source::{Source, find_dataset, is_run, must_be_run};
-pub use subject::{Subject, data_of, named_in, weights_sha256};
+pub use source::{Source, dataset_of, find_dataset, is_run, must_be_run};
+pub use subject::{Subject, weights_sha256};

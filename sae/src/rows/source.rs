@@ -91,17 +91,17 @@ impl Source {
     }
 }
 
-/// The dataset that the run at `path` names.
-fn dataset_of(path: &Path, record: &RunRecord) -> PathBuf {
+/// The dataset that the run at `path` names, as [`find_dataset`] finds it.
+pub fn dataset_of(path: &Path, record: &RunRecord) -> PathBuf {
     find_dataset(path, &record.data, &record.model.sha256, Some(&record.hook))
 }
 
-/// The dataset that a file of the run at `path` calls `name`. Where it is not there and a whole folder was moved or copied, the one of
-/// that name next to the run, if it is of the same model and hook.
+/// The dataset that a file of the run at `path` calls `name`, from the working directory or from the run's folder. Where it is not there
+/// and a whole folder was moved or copied, the one of that name next to the run, if it is of the same model and hook.
 pub fn find_dataset(path: &Path, name: &str, model_sha256: &str, hook: Option<&str>) -> PathBuf {
-    let named = super::named_in(path, name);
-    if named.exists() {
-        return named;
+    let named = PathBuf::from(name);
+    if let Some(found) = [named.clone(), path.join(&named)].into_iter().find(|at| at.exists()) {
+        return found;
     }
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let beside = whole.parent().zip(named.file_name()).map(|(folder, name)| folder.join(name));

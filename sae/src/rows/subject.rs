@@ -1,9 +1,9 @@
 //! A dictionary together with the dataset that it is analysed on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
-use storage::{Dataset, RunRecord};
+use storage::Dataset;
 
 use super::Source;
 use crate::dictionary::Dictionary;
@@ -57,19 +57,6 @@ impl Subject {
             is_run,
         })
     }
-}
-
-/// The dataset's folder as the run names it: from the working directory, or from the run's folder when both
-/// were moved.
-pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
-    named_in(dir, &record.data)
-}
-
-/// A folder that a file of the run in `dir` names, in the same way.
-pub fn named_in(dir: &Path, name: &str) -> PathBuf {
-    let named = PathBuf::from(name);
-    let inside = dir.join(&named);
-    if !named.exists() && inside.exists() { inside } else { named }
 }
 
 /// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal.

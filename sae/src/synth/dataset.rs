@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use storage::documents::DocumentRow;
 use storage::schema::{ACTIVATIONS, DOCUMENTS};
 use storage::truth::TrueCodesRow;
-use storage::{Dataset, Dtype, Manifest, ModelRef, RowsAre, schema, vector};
+use storage::{Dataset, Dtype, Lock, Manifest, ModelRef, RowsAre, schema, vector};
 
 use super::{Sample, World};
 use crate::harvest::{Sink, TableRows, is_held_out};
@@ -179,6 +179,7 @@ fn keep_world(world: &World, folder: &Path) -> Result<()> {
         return world.write(folder);
     }
     if World::read(folder)? == *world {
+        Lock::tidy(folder);
         return Ok(());
     }
     Err(Error::request(format!("{} holds a different world", folder.display()))
