@@ -47,6 +47,49 @@ fn every_command_is_in_the_palette() {
     }
 }
 
+/// A slow frame holds several keys; what they mean is their order.
+#[test]
+fn keys_of_one_frame_are_done_one_after_the_other() {
+    use egui::{Event, Key, Modifiers};
+    let key = |key: Key, modifiers: Modifiers| Event::Key {
+        key,
+        physical_key: None,
+        pressed: true,
+        repeat: false,
+        modifiers,
+    };
+    let typed = |text: &str| -> Vec<Event> {
+        let one =
+            |c: char| [key(Key::from_name(&c.to_string()).unwrap(), Modifiers::NONE), Event::Text(c.into())];
+        text.chars().flat_map(one).collect()
+    };
+    let feature = Place::Feature { run: run(), feature: 7 };
+    let mut window = window_at(Some(feature.clone()));
+    wait_for(&mut window, "Nearest decoder rows");
+    // Closed and open before: the palette opens, and the letters are in it. On the page N is the next feature.
+    for open_before in [false, true] {
+        if open_before {
+            window.key_press_modifiers(Modifiers::COMMAND, Key::P);
+            wait_for(&mut window, "Palette");
+        }
+        let keys = [key(Key::Escape, Modifiers::NONE), key(Key::P, Modifiers::COMMAND)];
+        window.input_mut().events.extend(keys.into_iter().chain(typed("nnb")));
+        window.run_steps(6);
+        wait_for(&mut window, "Palette");
+        let field = window.get_by_label("Palette");
+        assert_eq!(egui_kittest::kittest::NodeT::accesskit_node(&field).value().as_deref(), Some("nnb"));
+        assert_eq!(window.state().here(), Some(feature.clone()));
+        assert!(window.query_by_label("Bookmark feature 7").is_some());
+        window.key_press(Key::Escape);
+        wait(&mut window, "the palette closed", |w| w.query_by_label("Palette").is_none());
+    }
+    // The whole way to a place in one frame.
+    let keys = [key(Key::P, Modifiers::COMMAND)];
+    let enter = [key(Key::Enter, Modifiers::NONE)];
+    window.input_mut().events.extend(keys.into_iter().chain(typed("9")).chain(enter));
+    wait(&mut window, "feature 9", |w| w.state().here() == Some(Place::Feature { run: run(), feature: 9 }));
+}
+
 #[test]
 fn a_place_is_shown_twice_and_tabs_are_turned_with_keys() {
     let mut window = window_at(Some(Place::Feature { run: run(), feature: 7 }));

@@ -8,6 +8,7 @@ use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Folder, Status};
 use crate::load::{Lane, Request, Workers};
+use crate::preferences::Preferences;
 use crate::prompt::foreign;
 use crate::stores::Stores;
 use crate::training::Jobs;
@@ -78,7 +79,13 @@ impl Workspace {
     }
 
     /// Once per frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
-    pub fn logic(&mut self, workers: &Workers, jobs: &Jobs, now: f64, actions: &mut Vec<Action>) {
+    pub fn logic(
+        &mut self,
+        workers: &Workers,
+        (jobs, preferences): (&Jobs, &Preferences),
+        now: f64,
+        actions: &mut Vec<Action>,
+    ) {
         self.folder.poll(workers);
         self.stores.poll(workers);
         let Some(folder) = self.folder.value().cloned() else { return };
@@ -96,7 +103,7 @@ impl Workspace {
             self.ask(workers);
         }
         if let Some(tabs) = &mut self.tabs {
-            tabs.logic(&mut Scene::new(&folder, &self.stores, jobs, now, actions), workers);
+            tabs.logic(&mut Scene::new(&folder, &self.stores, jobs, preferences, now, actions), workers);
             if let Some((run, feature)) = tabs.feature() {
                 self.stores.run_mut(&run).current = Some(feature);
             }
