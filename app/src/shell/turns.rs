@@ -50,8 +50,9 @@ fn end_of_turn(events: &[Event]) -> Option<usize> {
             // What is typed is looked up before Enter takes it.
             Event::Key { key: Key::Enter, pressed: true, .. } if text_before => return Some(i),
             Event::Key { key, pressed: true, modifiers, .. } if ends_turn(*key, *modifiers) => {
-                // The sign of a key comes after it.
-                let sign = matches!(events.get(i + 1), Some(Event::Text(_)));
+                // The sign of a key comes after it; what is pressed with Ctrl has none, and Escape has none.
+                let writes = !modifiers.command && *key != Key::Escape;
+                let sign = writes && matches!(events.get(i + 1), Some(Event::Text(_)));
                 let end = i + 1 + usize::from(sign);
                 return events[end..].iter().any(is_typed).then_some(end);
             }
