@@ -270,7 +270,7 @@ fn agreement_of_firing_is_a_column_that_sorts_once_all_are_known() {
             .is_some_and(|first| order.iter().any(|pair| pair.0 == *first && pair.1 == Some(least)))
     });
     // The other way round the pairs are others.
-    click(&mut window, "Features of small");
+    window.get_by_role_and_label(egui::accesskit::Role::Button, "Features of small").click();
     wait_for(&mut window, &format!("all {}", fixtures::SMALL_FEATURES));
     wait_for(&mut window, "Sort by agreement");
 }

@@ -71,9 +71,14 @@ impl Workspace {
 
     /// Drops everything that was loaded and reads it again.
     pub fn reload(&mut self, workers: &Workers) {
+        self.reload_at(None, workers);
+    }
+
+    /// The same, to go to `place` afterwards, else to where the person is.
+    pub fn reload_at(&mut self, place: Option<Place>, workers: &Workers) {
         self.stores = std::mem::take(&mut self.stores).emptied();
         self.layout = self.tabs.as_ref().and_then(Tabs::to_json);
-        self.wanted = self.history.here().cloned();
+        self.wanted = place.or_else(|| self.history.here().cloned());
         self.tabs = None;
         self.ask(workers);
     }

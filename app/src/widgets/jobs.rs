@@ -81,6 +81,8 @@ pub struct JobLine<'a> {
     pub said: &'a str,
     /// How long it has run.
     pub took: &'a str,
+    /// What the button says that shows what came of it.
+    pub show: &'a str,
     /// How it stands.
     pub state: JobState<'a>,
 }
@@ -136,7 +138,7 @@ pub fn line(ui: &mut Ui, job: &JobLine<'_>) -> JobClick {
                 JobState::Cancelling => drop(ui.add_enabled(false, Button::new("Cancelling…").small())),
                 JobState::Finished => {
                     asked.dismiss = button(ui, "Dismiss");
-                    asked.show = button(ui, "Show");
+                    asked.show = button(ui, job.show);
                 }
                 JobState::Cancelled | JobState::Failed(_) => asked.dismiss = button(ui, "Dismiss"),
             }

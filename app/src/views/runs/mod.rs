@@ -62,6 +62,8 @@ pub struct RunsView {
     mode: Mode,
     form: train::Form,
     sort: table::Sort,
+    /// What stands in the fields of commands about the run that is looked at.
+    steps: details::Steps,
     /// Groups of the table that are folded.
     folded: HashSet<String>,
     /// The model, hook and dataset whose trade-off is shown, where somebody said.
@@ -250,7 +252,7 @@ impl View for RunsView {
             DETAILS.show(ui, frame, |ui| {
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                     let metrics = scene.stores.run(&run.path).metrics.value().cloned();
-                    if details::show(ui, run, metrics.as_deref(), scene).again {
+                    if details::show(ui, run, metrics.as_deref(), &mut self.steps, scene).again {
                         self.form = train::Form::like(&run.path);
                         self.mode = Mode::Train;
                     }
