@@ -39,6 +39,8 @@ const PAIR: SidePanel = SidePanel { id: "pair", width: 440.0, range: (260.0, 900
 /// A feature and its nearest in the other dictionary, in the order of the table.
 #[derive(Clone, Debug, Default)]
 struct FeatureList {
+    /// Whose features they are.
+    side: usize,
     rows: Vec<u32>,
     fates: Vec<Correspondence>,
     /// How many of each fate, in the order of [`Correspondence::ALL`].
@@ -420,7 +422,7 @@ fn list(
         listed.colours = Arc::new(pairs.iter().map(colour).collect());
         listed.pairs = pairs;
     }
-    FeatureList { rows, fates, ..listed }
+    FeatureList { side: options.side, rows, fates, ..listed }
 }
 
 impl MatchingView {
@@ -486,12 +488,16 @@ impl View for MatchingView {
             return notice::loading(ui, "Reading the comparison…");
         };
         // The list may still be of the other side.
-        if listed.fates.len() != comparison.sides[self.options.side].rows.nearest.len() {
+        if listed.side != self.options.side {
             return notice::loading(ui, "Sorting…");
         }
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {
             self.head(ui, &comparison, &listed, scene);
         });
+        if listed.side != self.options.side {
+            // The person has just turned to the other side, whose list is being made.
+            return ui.ctx().request_repaint();
+        }
         let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
         let below = PAIR.is_below(ui);
         // Below there is room for a pair alone, once one is chosen.

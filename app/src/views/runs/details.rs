@@ -132,7 +132,7 @@ impl Steps {
             *self = Self { of: run.path.clone(), probe, ..Self::default() };
         }
         let folded = |name: &str| CollapsingHeader::new(name).id_salt(("step", name));
-        folded("Export").show(ui, |ui| self.export.show(ui, run, info, scene));
+        folded("Export for other programs").show(ui, |ui| self.export.show(ui, run, info, scene));
         folded("Probe labelled prompts").show(ui, |ui| self.probe.show(ui, run, info, scene));
         if info.target_hook.is_some() {
             folded("Trace a prediction").show(ui, |ui| {
