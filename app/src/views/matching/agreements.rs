@@ -8,7 +8,7 @@ use crate::data::{Agreement, AgreementReader};
 use crate::load::{KeyedRequest, Lane, Problem, Request, Workers};
 
 /// How long a piece takes: what a person asks for meanwhile waits for it.
-const PIECE: Duration = Duration::from_millis(120);
+const PIECE: Duration = Duration::from_millis(200);
 /// Most pairs of a piece.
 const PAIRS: usize = 512;
 

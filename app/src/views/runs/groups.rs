@@ -30,13 +30,13 @@ const UNREADABLE: &str = "runs that cannot be read";
 
 fn name_of(run: &RunEntry) -> String {
     match &run.info {
-        Ok(info) => [info.model.as_str(), &info.hook, &data_name(info)].map(or_unknown).join(" · "),
+        Ok(info) => {
+            let data = data_name(info);
+            let parts = [info.model.as_str(), &info.hook, &data].into_iter().filter(|part| !part.is_empty());
+            parts.collect::<Vec<_>>().join(" · ")
+        }
         Err(_) => UNREADABLE.to_owned(),
     }
-}
-
-fn or_unknown(part: &str) -> &str {
-    if part.is_empty() { "unknown" } else { part }
 }
 
 /// The lines of the table: groups by name, those that cannot be read last, the runs of each in the order given.

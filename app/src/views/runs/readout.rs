@@ -64,7 +64,7 @@ pub fn line(ui: &mut Ui, metric: &str, readings: &[Reading<'_>], text: fn(f64) -
 pub fn tip(ui: &mut Ui, step: &str, readings: &[Reading<'_>], text: fn(f64) -> String) {
     let p = palette(ui);
     ui.label(RichText::new(step).size(size::SMALL).color(p.weak));
-    Grid::new("readout").num_columns(3).spacing([space::S, 2.0]).show(ui, |ui| {
+    Grid::new("readout").num_columns(3).min_col_width(0.0).spacing([space::S, 2.0]).show(ui, |ui| {
         for reading in readings {
             ui.label(RichText::new("■").color(reading.series.colour));
             ui.label(RichText::new(reading.text(text)).color(p.strong));
