@@ -17,7 +17,8 @@ pub struct CommandClick {
 
 /// A button that runs a command, with the command next to it, to be copied. While it is `running` the button is off.
 pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> CommandClick {
-    ui.horizontal_wrapped(|ui| {
+    // In one line, whatever the room: what is below must not move under the pointer when the button is pressed.
+    ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::S;
         offer_below(ui, name, command, running)
     })

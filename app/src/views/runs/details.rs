@@ -161,6 +161,13 @@ fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>
     if info.indexed && !info.index_broken && !info.explained {
         scene.offer(ui, "Explain", Job::explain(&run.path));
     }
+    if info.indexed && !info.index_broken && !info.mapped {
+        scene.offer(ui, "Make the map", Job::map(&run.path));
+    }
+    let data = scene.folder.data_of(&run.path).and_then(|data| data.info.as_ref().ok());
+    if info.indexed && !info.index_broken && !info.joined && data.is_some_and(|data| data.has_experts) {
+        scene.offer(ui, "Join experts", Job::join_experts(&run.path));
+    }
     if info.evaluation.is_some() && info.audit.is_none() {
         scene.offer(ui, "Audit the encoder", Job::audit(&run.path));
     }
