@@ -10,7 +10,7 @@ use std::sync::Arc;
 use egui::{Frame, Margin, RichText, ScrollArea, Sense, Slider, Ui, WidgetInfo};
 use storage::graph::{self as files, GraphEdgeRow};
 
-use super::steps::TraceForm;
+use super::steps::{self, TraceForm};
 use super::{Scene, View};
 use crate::address::Place;
 use crate::data::graph::{self, AttributionGraph};
@@ -88,14 +88,15 @@ impl GraphView {
             let completeness = format!("completeness {:.3}", record.completeness_score);
             facts::caption(ui, completeness)
                 .on_hover_text("Mean share of what goes into nodes that does not come from errors");
-            let record = &graph.record;
             let button = ui.button("Trace another text…").on_hover_text("Through the same transcoders");
-            let popup = egui::Popup::menu(&button)
-                .close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside)
-                .width(360.0);
-            popup.show(|ui| {
+            steps::fields_below(&button, |ui| {
                 let model = record.model.path.as_ref().unwrap_or(&record.model.id);
-                let sources: Vec<String> = record.transcoders.iter().map(|one| one.source.clone()).collect();
+                // Where the graph was made a source may have been a different path.
+                let found = |source: &String| {
+                    let run = scene.folder.find_run(Path::new(source), &self.folder);
+                    run.map_or_else(|| source.clone(), |run| run.display().to_string())
+                };
+                let sources: Vec<String> = record.transcoders.iter().map(|one| found(&one.source)).collect();
                 self.again.show(ui, (model, &sources), &record.text, scene);
             });
             if graph.kept_only {

@@ -180,7 +180,8 @@ impl TableDelegate for Rows<'_> {
             Key::OverRaw => {
                 table::number(
                     ui,
-                    line.over_raw.map_or_else(|| format::MISSING.to_owned(), |x| format!("{x:+.3}")),
+                    line.over_raw
+                        .map_or_else(|| format::MISSING.to_owned(), |x| format!("{x:+.3}").replace('-', "−")),
                 );
             }
         }

@@ -259,10 +259,7 @@ impl PromptView {
         let text = self.sides.get(self.front).map(|side| side.text().to_owned()).unwrap_or_default();
         let model = steps::model_of(info);
         let button = ui.button("Trace…").on_hover_text("Which features lead to the token after the text");
-        let popup = egui::Popup::menu(&button)
-            .close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside)
-            .width(360.0);
-        popup.show(|ui| self.trace.show(ui, (&model, &transcoders), &text, scene));
+        steps::fields_below(&button, |ui| self.trace.show(ui, (&model, &transcoders), &text, scene));
     }
 
     /// Looks for features among those of the texts.

@@ -17,6 +17,17 @@ use crate::data::Folder;
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
 
+/// Fields that unfold below a button, and stay until something else is clicked.
+pub fn fields_below(button: &egui::Response, fields: impl FnOnce(&mut Ui)) {
+    let below = egui::Popup::from_toggle_button_response(button);
+    let frame = egui::Frame::popup(&button.ctx.global_style()).inner_margin(space::M as i8);
+    below
+        .close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside)
+        .frame(frame)
+        .width(380.0)
+        .show(fields);
+}
+
 /// A field with its name above it, as wide as there is room.
 fn field(ui: &mut Ui, name: &str, hint: &str, about: &str, text: &mut String) {
     ui.label(RichText::new(name).size(size::SMALL).color(palette(ui).weak)).on_hover_text(about);
