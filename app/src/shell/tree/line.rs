@@ -9,6 +9,8 @@ use crate::widgets::{facts, notice, rule, table};
 
 /// Height of a line.
 pub const LINE: f32 = 26.0;
+/// Width under which a line with a sign has no room for a number.
+const NARROW: f32 = 200.0;
 /// Width of the sign at the end of a line.
 const SIGN: f32 = 16.0;
 
@@ -53,7 +55,8 @@ pub fn show(
         }
         let colour = if chosen || line.dot.is_some() { p.strong } else { p.text };
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            if !line.right.is_empty() {
+            // In a narrow tree the name is worth more than its number.
+            if !line.right.is_empty() && !(line.signed && rect.width() < NARROW) {
                 ui.label(RichText::new(line.right).size(size::SMALL).color(p.weak));
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {

@@ -175,7 +175,8 @@ impl MatchingView {
                 let folders = self.folders(scene);
                 let without = folders.into_iter().flatten().find(|run| {
                     let info = scene.folder.run(run).and_then(|run| run.info.as_ref().ok());
-                    info.is_some_and(|info| !info.indexed || info.index_broken)
+                    let named = problem.what.contains(&run.display().to_string());
+                    named || info.is_some_and(|info| !info.indexed || info.index_broken)
                 });
                 if let Some(run) = without {
                     let (name, job) = scene.index_of(&run);

@@ -47,32 +47,32 @@ const fn column(
 
 /// The columns; the last two need [`WIDE`].
 pub const COLUMNS: [PairColumn; 10] = [
-    column("feature", 76.0, Side::Right, "Number of the feature", Some(Key::Feature)),
+    column("feature", 64.0, Side::Right, "Number of the feature", Some(Key::Feature)),
     column(
         "nearest",
-        76.0,
+        64.0,
         Side::Right,
         "The feature of the other dictionary with the largest cosine",
         Some(Key::Nearest),
     ),
-    column("cosine", 90.0, Side::Right, "Cosine of the two decoder rows", Some(Key::Cosine)),
+    column("cosine", 76.0, Side::Right, "Cosine of the two decoder rows", Some(Key::Cosine)),
     column(
         "agreement",
-        90.0,
+        84.0,
         Side::Right,
         "Tokens on which both fire, divided by tokens on which either fires (Jaccard)",
         Some(Key::Agreement),
     ),
-    column("outcome", 92.0, Side::Left, "What became of the feature in the other dictionary", None),
+    column("outcome", 84.0, Side::Left, "What became of the feature in the other dictionary", None),
     column(
         "nearest of",
-        88.0,
+        76.0,
         Side::Right,
         "Features of the other dictionary whose nearest it is",
         Some(Key::WantedBy),
     ),
-    column("density", 84.0, Side::Right, "Share of tokens it fires on", None),
-    column("of nearest", 84.0, Side::Right, "Share of tokens its nearest fires on", None),
+    column("density", 76.0, Side::Right, "Share of tokens it fires on", None),
+    column("of nearest", 76.0, Side::Right, "Share of tokens its nearest fires on", None),
     column("fires on", 150.0, Side::Left, "The tokens it fires on most often", None),
     column("nearest fires on", 150.0, Side::Left, "The tokens its nearest fires on most often", None),
 ];
