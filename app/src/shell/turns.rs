@@ -21,11 +21,13 @@ pub(super) struct Turns {
 impl Turns {
     /// Once per frame, before anybody asks for keys: leaves those whose turn it is.
     pub(super) fn take(&mut self, ctx: &Context) {
+        // In a field a sign is a sign.
+        let typing = ctx.egui_wants_keyboard_input();
         ctx.input_mut(|input| {
             if !self.waiting.is_empty() {
                 input.events.splice(0..0, std::mem::take(&mut self.waiting));
             }
-            let Some(end) = end_of_turn(&input.events) else { return };
+            let Some(end) = end_of_turn(&input.events, typing) else { return };
             let later = input.events.split_off(end);
             let (typed, others): (Vec<_>, Vec<_>) = later.into_iter().partition(is_typed);
             input.events.extend(others);
@@ -43,13 +45,13 @@ fn is_typed(event: &Event) -> bool {
 }
 
 /// Where the keys of the next frame begin; none where all have this one.
-fn end_of_turn(events: &[Event]) -> Option<usize> {
+fn end_of_turn(events: &[Event], typing: bool) -> Option<usize> {
     let mut text_before = false;
     for (i, event) in events.iter().enumerate() {
         match event {
             // What is typed is looked up before Enter takes it.
             Event::Key { key: Key::Enter, pressed: true, .. } if text_before => return Some(i),
-            Event::Key { key, pressed: true, modifiers, .. } if ends_turn(*key, *modifiers) => {
+            Event::Key { key, pressed: true, modifiers, .. } if ends_turn(*key, *modifiers, typing) => {
                 // The sign of a key comes after it; what is pressed with Ctrl has none, and Escape has none.
                 let writes = !modifiers.command && *key != Key::Escape;
                 let sign = writes && matches!(events.get(i + 1), Some(Event::Text(_)));
@@ -63,9 +65,10 @@ fn end_of_turn(events: &[Event]) -> Option<usize> {
     None
 }
 
-fn ends_turn(key: Key, modifiers: egui::Modifiers) -> bool {
+fn ends_turn(key: Key, modifiers: egui::Modifiers, typing: bool) -> bool {
     let opens = |command: Command| {
-        command
+        let acts = !(typing && command.is_bare_key());
+        acts && command
             .shortcut()
             .is_some_and(|short| short.logical_key == key && modifiers.matches_logically(short.modifiers))
     };
