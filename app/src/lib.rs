@@ -35,6 +35,7 @@
 //! | [`libraries`] | what of the system a window needs, and which package has it |
 //! | [`load`] | worker threads, requests with generations, problems with remedies |
 //! | [`data`] | what the files say, as plain values; the only room that names `storage` |
+//! | [`preferences`] | what a person chose to see, of any folder: remembered columns, pins, folds |
 //! | [`prompt`] | a model at work on typed text; the only room that names `sae` |
 //! | [`training`] | the program `sae` as a process: started, paused, followed |
 //! | [`theme`] | design tokens (the only place that names a colour) and their application |
@@ -67,6 +68,7 @@ pub mod claims;
 pub mod data;
 pub mod libraries;
 pub mod load;
+pub mod preferences;
 pub mod prompt;
 pub mod shell;
 pub mod stores;

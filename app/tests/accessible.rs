@@ -82,6 +82,26 @@ fn what_is_unfolded_has_names_too() {
     click(&mut window, "Train");
     wait_for(&mut window, "Start training");
     let mut failures = nameless(&window);
+    // The columns of the table, its groups, and the fields of commands.
+    click(&mut window, "group by model · hook · data");
+    wait_for_part(&mut window, "Fold group ");
+    click(&mut window, "Columns");
+    wait_for(&mut window, "As the room allows");
+    failures.extend(nameless(&window));
+    failures.extend(without_state(&window));
+    window.key_press(egui::Key::Escape);
+    window.run_steps(3);
+    for (fields, button) in [("Export for other programs", "Export"), ("Probe labelled prompts", "Probe")] {
+        press(&mut window, fields);
+        wait_for(&mut window, button);
+    }
+    failures.extend(nameless(&window));
+    let place = Place::Graph { graph: fixtures::circuits().join("graph") };
+    let folder = Some(fixtures::circuits().to_owned());
+    let mut window = common::window(Options { folder, place: Some(place), ..options() });
+    press(&mut window, "Trace another text…");
+    wait_for(&mut window, "target");
+    failures.extend(nameless(&window));
     let mut window = window_at(Some(Place::Claim { run: run(), feature }));
     // When the claim is tested its lines are other ones.
     wait_for_part(&mut window, "held-back documents, ");

@@ -237,6 +237,55 @@ fn a_pair_says_whether_both_fire_on_the_same_tokens() {
 }
 
 #[test]
+fn agreement_of_firing_is_a_column_that_sorts_once_all_are_known() {
+    let small = root().join("variants/small");
+    let (here, there) = (firings(&run()), firings(&small));
+    let none = HashSet::new();
+    let share = |feature: u32, nearest: u32| {
+        let [a, b] = [here.get(&feature), there.get(&nearest)].map(|places| places.unwrap_or(&none));
+        let both = a.intersection(b).count();
+        let either = a.len() + b.len() - both;
+        (either > 0).then(|| both as f64 / either as f64)
+    };
+    let nearest = facts::nearest("features.parquet");
+    let mut order: Vec<(u32, Option<f64>)> =
+        nearest.iter().zip(0..).map(|(row, feature)| (feature, share(feature, row.nearest))).collect();
+    order.sort_by(|a, b| b.1.unwrap_or(-1.0).total_cmp(&a.1.unwrap_or(-1.0)).then(a.0.cmp(&b.0)));
+    assert!(order[0].1 > order[40].1, "a test of nothing");
+    let mut window = at(&root(), Place::Matching { run: run(), with: "small".into() });
+    wait_for(&mut window, "Pair of feature 0");
+    wait_for_part(&mut window, &format!("Largest cosine of each feature: {} values", nearest.len()));
+    let shown = |w: &Harness<'static, App>| common::numbered(w, "Pair of feature ");
+    click(&mut window, "Sort by agreement");
+    let features = |pairs: &[(u32, Option<f64>)]| pairs.iter().map(|pair| pair.0).collect::<Vec<_>>();
+    wait(&mut window, "those that agree most first", |w| shown(w).starts_with(&features(&order[..8])));
+    wait_for_part(&mut window, &app::widgets::format::percent(order[0].1.unwrap()));
+    wait_for_part(&mut window, "median agreement of matched ");
+    // Smallest first; those of which neither fires are last either way.
+    click(&mut window, "Sort by agreement");
+    let least = order.iter().filter_map(|pair| pair.1).fold(f64::MAX, f64::min);
+    wait(&mut window, "those that agree least first", |w| {
+        shown(w)
+            .first()
+            .is_some_and(|first| order.iter().any(|pair| pair.0 == *first && pair.1 == Some(least)))
+    });
+    // The other way round the pairs are others.
+    window.get_by_role_and_label(egui::accesskit::Role::Button, "Features of small").click();
+    wait_for(&mut window, &format!("all {}", fixtures::SMALL_FEATURES));
+    wait_for(&mut window, "Sort by agreement");
+}
+
+#[test]
+fn without_an_index_agreement_is_unknown_and_the_index_is_offered() {
+    let (folder, run) = own_run();
+    std::fs::remove_dir_all(folder.join("variants/small/features")).unwrap();
+    let mut window = at(&folder.path(), Place::Matching { run, with: "small".into() });
+    wait_for(&mut window, "agreement of firing unknown");
+    wait_for(&mut window, "Index");
+    assert!(window.query_by_label("Sort by agreement").is_none());
+}
+
+#[test]
 fn two_runs_of_one_seed_are_said_to_be_so() {
     let (folder, run) = own_run();
     let small = folder.join("variants/small");

@@ -92,11 +92,12 @@ fn a_bookmark_is_set_with_a_key_in_the_table() {
     let (dir, run) = own_run();
     let mut window = open(&dir, Place::Features { run: run.clone() });
     wait(&mut window, "rows", |w| rows(w).len() > 3);
+    let second = rows(&window)[1];
     window.key_press(egui::Key::ArrowDown);
     window.key_press(egui::Key::ArrowDown);
     window.run_steps(2);
     window.key_press(egui::Key::B);
-    wait(&mut window, "the file", |_| notes(&run).iter().any(|n| n.feature == 1 && n.bookmarked));
+    wait(&mut window, "the file", |_| notes(&run).iter().any(|n| n.feature == second && n.bookmarked));
     window.key_press(egui::Key::B);
     wait(&mut window, "it is gone again", |_| notes(&run).is_empty());
 }
@@ -147,6 +148,7 @@ fn the_table_as_it_stands_is_saved() {
     let picker = Box::new(FixedPicker::new(out.path()));
     let mut window = window(Options { folder: Some(root()), place: Some(features()), picker, ..options() });
     wait_for(&mut window, "256 features");
+    click(&mut window, "Sort by feature");
     // Explanations come last.
     wait_for_part(&mut window, "number 0, as another tool says");
     click(&mut window, "Sort by max");
@@ -329,7 +331,9 @@ fn an_example_has_an_address() {
     assert_eq!(copied.as_deref(), Some(place.to_string().as_str()));
     // The next feature has no chosen example.
     window.key_press(egui::Key::N);
-    let next = Place::Feature { run: run(), feature: feature + 1 };
+    let listed = facts::listed();
+    let at = listed.iter().position(|other| *other == feature).unwrap();
+    let next = Place::Feature { run: run(), feature: listed[at + 1] };
     wait(&mut window, "the next feature", |w| w.state().here().as_ref() == Some(&next));
     let mut window = window_at(Some(Place::Example { run: run(), feature, example: 999 }));
     wait_for(&mut window, &format!("Feature {feature} has no example 999."));

@@ -74,7 +74,11 @@ fn a_damaged_run_is_shown_as_such_and_the_others_work() {
 #[test]
 fn the_table_is_sorted_filtered_and_searched() {
     let mut window = window_at(Some(features()));
-    wait(&mut window, "rows", |w| rows(w).starts_with(&[0, 1, 2]));
+    // Of itself what is explained best comes first, then what fires most.
+    let listed = facts::listed();
+    wait(&mut window, "rows", |w| rows(w).starts_with(&listed[..8]));
+    click(&mut window, "Sort by feature");
+    wait(&mut window, "the order of numbers", |w| rows(w).starts_with(&[0, 1, 2]));
     click(&mut window, "Sort by feature");
     wait(&mut window, "descending order", |w| rows(w).starts_with(&[FEATURES - 1, FEATURES - 2]));
     click(&mut window, "Sort by max");
@@ -105,15 +109,16 @@ fn the_table_is_sorted_filtered_and_searched() {
 #[test]
 fn the_table_is_used_with_the_keyboard() {
     let mut window = window_at(Some(features()));
-    wait(&mut window, "rows", |w| rows(w).starts_with(&[0, 1, 2]));
+    let listed = facts::listed();
+    wait(&mut window, "rows", |w| rows(w).starts_with(&listed[..8]));
     for _ in 0..3 {
         window.key_press(egui::Key::ArrowDown);
     }
     window.run_steps(2);
     window.key_press(egui::Key::Enter);
-    wait(&mut window, "feature 2", |w| w.state().here() == Some(feature(2)));
+    wait(&mut window, "the third", |w| w.state().here() == Some(feature(listed[2])));
     window.key_press(egui::Key::N);
-    wait(&mut window, "feature 3", |w| w.state().here() == Some(feature(3)));
+    wait(&mut window, "the fourth", |w| w.state().here() == Some(feature(listed[3])));
     window.key_press(egui::Key::Slash);
     wait(&mut window, "the search field", |w| {
         w.state().here() == Some(features())
@@ -124,6 +129,7 @@ fn the_table_is_used_with_the_keyboard() {
 #[test]
 fn a_feature_is_opened_a_neighbour_followed_and_the_way_back_found() {
     let mut window = window_at(Some(features()));
+    click(&mut window, "Sort by feature");
     wait_for(&mut window, "Feature 7");
     click(&mut window, "Feature 7");
     wait_for(&mut window, "Nearest decoder rows");

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::address::Place;
 use crate::data::notes::Edit;
 use crate::load::Problem;
+use crate::preferences::Preference;
 use crate::stores::Need;
 use crate::training::{Job, TrainingJob};
 
@@ -64,6 +65,8 @@ pub enum Action {
         /// The text.
         text: String,
     },
+    /// Remember a choice.
+    Prefer(Preference),
     /// Start or resume a training.
     Train(TrainingJob),
     /// Pause the training of a run: it writes a checkpoint and ends.

@@ -3,12 +3,13 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use arrow::datatypes::UInt32Type;
-use storage::feature_activations::{self, ActivationRow};
-use storage::schema::DOCUMENT;
-use storage::{Run, column};
+use storage::features::FeatureColumns;
+use storage::schema::{DOCUMENT, POSITION};
+use storage::{Run, Scan, TableReader, column};
 
 use super::{missing, problem};
 use crate::load::Problem;
@@ -32,43 +33,106 @@ impl Agreement {
     }
 }
 
-/// Compares a feature of one run with a feature of another; `None` where their indices are of different datasets. `same_data` says that
-/// both were found to be of one folder: indices name it as it was given, `data` here and `/home/me/data` there.
-///
-/// # Errors
-/// A run without an index, a table of activations or that feature; files that cannot be read.
-pub fn of_pair(runs: [&Path; 2], features: [u32; 2], same_data: bool) -> Result<Option<Agreement>, Problem> {
-    let mut of = Vec::with_capacity(2);
-    for (dir, feature) in runs.into_iter().zip(features) {
-        let run = Run::open(dir).map_err(problem)?;
-        let index = run.index().map_err(problem)?;
-        let index = index.ok_or_else(|| missing(dir, "feature index", "Make it with `sae index`."))?;
-        let (Some(table), Some(activations)) =
-            (run.features().map_err(problem)?, run.activations().map_err(problem)?)
-        else {
-            return Err(missing(dir, "table of activations", "Make the index again with `sae index`."));
+/// Reads whether features of one run fire on the same tokens as features of another, pair by pair.
+#[derive(Debug)]
+pub struct AgreementReader {
+    sides: [Firings; 2],
+    /// The documents that both indices have, where they do not have the same.
+    shared: Option<HashSet<u32>>,
+    /// Over what, in words: `the 300 000 tokens of 214 documents that both runs have indexed`.
+    pub over: String,
+}
+
+/// Where the features of a run fire.
+#[derive(Debug)]
+struct Firings {
+    activations: TableReader,
+    /// First row and number of rows of each feature.
+    rows: Vec<(u64, u64)>,
+}
+
+impl AgreementReader {
+    /// Opens two runs; `None` where their indices are of different datasets. `same_data` says that both were found to be of one folder:
+    /// indices name it as it was given, `data` here and `/home/me/data` there.
+    ///
+    /// # Errors
+    /// A run without an index or a table of activations; files that cannot be read.
+    pub fn open(runs: [&Path; 2], same_data: bool) -> Result<Option<Self>, Problem> {
+        let [(first, a, here), (second, b, there)] = [open(runs[0])?, open(runs[1])?];
+        let same_data = same_data || a.data == b.data;
+        if !same_data || a.hook != b.hook || a.model_sha256 != b.model_sha256 {
+            return Ok(None);
+        }
+        let grouped = crate::words::format::grouped;
+        let (shared, over) = if a.tokens == b.tokens && a.documents == b.documents {
+            let (tokens, documents) = (grouped(a.tokens), grouped(a.documents));
+            (None, format!("the {tokens} tokens of {documents} documents that both runs have indexed"))
+        } else {
+            // One of them has a part of the documents: the others say nothing about agreement.
+            let shared = &documents(&first)? & &documents(&second)?;
+            let over = format!(
+                "the {} documents that both runs have indexed, of {} and {}",
+                grouped(shared.len() as u64),
+                grouped(a.documents),
+                grouped(b.documents)
+            );
+            (Some(shared), over)
         };
-        let at = u64::from(feature);
-        let rows = storage::features::read(&table, at..at + 1).map_err(problem)?;
-        let row =
-            rows.into_iter().next().ok_or_else(|| missing(dir, "such feature", "Choose a different one."))?;
-        let fired = feature_activations::read_rows(&activations, row.first_row..row.first_row + row.count);
-        of.push((run, index, fired.map_err(problem)?));
+        Ok(Some(Self { sides: [here, there], shared, over }))
     }
-    let [(first, a, mut fired), (second, b, mut other)] =
-        <[_; 2]>::try_from(of).map_err(|_| Problem::new("Two features are compared with each other."))?;
-    let same_data = same_data || a.data == b.data;
-    if !same_data || a.hook != b.hook || a.model_sha256 != b.model_sha256 {
-        return Ok(None);
+
+    /// How far a feature of the first run and one of the second agree.
+    ///
+    /// # Errors
+    /// A feature that a run does not have; files that cannot be read.
+    pub fn read(&self, features: [u32; 2]) -> Result<Agreement, Problem> {
+        let [first, second] = [self.places(0, features[0])?, self.places(1, features[1])?];
+        Ok(count(&first, &second))
     }
-    if a.tokens != b.tokens || a.documents != b.documents {
-        // One of them has a part of the documents: the others say nothing about agreement.
-        let shared: HashSet<u32> = &documents(&first)? & &documents(&second)?;
-        [&mut fired, &mut other]
-            .into_iter()
-            .for_each(|rows| rows.retain(|row| shared.contains(&row.document)));
+
+    /// The tokens that a feature fires on, ascending: the document in the upper half, the position in the lower.
+    fn places(&self, side: usize, feature: u32) -> Result<Vec<u64>, Problem> {
+        let Firings { activations, rows } = &self.sides[side];
+        let Some((first, count)) = rows.get(feature as usize) else {
+            return Err(Problem::new(format!("There is no feature {feature} in the index."))
+                .with_remedy("Match again, or make the index again with `sae index`."));
+        };
+        let mut places = read_places(activations, *first..first + count)?;
+        if let Some(shared) = &self.shared {
+            places.retain(|place| shared.contains(&((place >> 32) as u32)));
+        }
+        Ok(places)
     }
-    Ok(Some(count(&fired, &other)))
+}
+
+fn read_places(table: &TableReader, rows: Range<u64>) -> Result<Vec<u64>, Problem> {
+    let mut places = Vec::with_capacity((rows.end - rows.start) as usize);
+    if rows.is_empty() {
+        return Ok(places);
+    }
+    let scan = Scan { rows: Some(rows), ..Scan::of(&[DOCUMENT, POSITION]) };
+    for batch in table.scan(scan).map_err(problem)? {
+        let batch = batch.map_err(problem)?;
+        let of = |name: &str| column::primitive::<UInt32Type>(&batch, name).map_err(problem);
+        let (documents, positions) = (of(DOCUMENT)?, of(POSITION)?);
+        let both = documents.values().iter().zip(positions.values());
+        places.extend(both.map(|(document, position)| u64::from(*document) << 32 | u64::from(*position)));
+    }
+    Ok(places)
+}
+
+fn open(dir: &Path) -> Result<(Run, storage::IndexRecord, Firings), Problem> {
+    let run = Run::open(dir).map_err(problem)?;
+    let index = run.index().map_err(problem)?;
+    let index = index.ok_or_else(|| missing(dir, "feature index", "Make it with `sae index`."))?;
+    let (Some(table), Some(activations)) =
+        (run.features().map_err(problem)?, run.activations().map_err(problem)?)
+    else {
+        return Err(missing(dir, "table of activations", "Make the index again with `sae index`."));
+    };
+    let columns = FeatureColumns::read(&table, &["first_row", "count"]).map_err(problem)?;
+    let rows = columns.first_row.into_iter().zip(columns.count).collect();
+    Ok((run, index, Firings { activations, rows }))
 }
 
 /// The documents that an index has.
@@ -84,12 +148,11 @@ fn documents(run: &Run) -> Result<HashSet<u32>, Problem> {
     Ok(found)
 }
 
-/// Both are sorted by document and position.
-fn count(first: &[ActivationRow], second: &[ActivationRow]) -> Agreement {
-    let place = |row: &ActivationRow| (row.document, row.position);
+/// Both ascend.
+fn count(first: &[u64], second: &[u64]) -> Agreement {
     let (mut i, mut j, mut both) = (0, 0, 0);
     while let (Some(a), Some(b)) = (first.get(i), second.get(j)) {
-        match place(a).cmp(&place(b)) {
+        match a.cmp(b) {
             Ordering::Less => i += 1,
             Ordering::Greater => j += 1,
             Ordering::Equal => {
@@ -108,11 +171,10 @@ mod tests {
 
     #[test]
     fn tokens_on_which_both_fire_are_counted_once() {
-        let rows = |places: &[(u32, u32)]| -> Vec<ActivationRow> {
-            let row = |(document, position)| ActivationRow { document, position, ..ActivationRow::default() };
-            places.iter().copied().map(row).collect()
+        let places = |places: &[(u64, u64)]| -> Vec<u64> {
+            places.iter().map(|(document, position)| document << 32 | position).collect()
         };
-        let agreement = count(&rows(&[(0, 1), (0, 5), (2, 0)]), &rows(&[(0, 5), (1, 0), (2, 0), (9, 9)]));
+        let agreement = count(&places(&[(0, 1), (0, 5), (2, 0)]), &places(&[(0, 5), (1, 0), (2, 0), (9, 9)]));
         assert_eq!(agreement, Agreement { both: 2, first: 3, second: 4 });
         assert_eq!(agreement.share(), Some(0.4));
         assert_eq!(count(&[], &[]).share(), None);

@@ -30,7 +30,7 @@ pub mod search;
 pub mod truth;
 pub mod vocabulary;
 
-pub use agreement::Agreement;
+pub use agreement::{Agreement, AgreementReader};
 pub use audit::Audit;
 pub use dataset::{DatasetInfo, DocumentRow, DocumentText, Documents};
 pub use experts::{ExpertLoadRow, ExpertUsage, LayerUsage};

@@ -74,6 +74,10 @@ pub struct RunInfo {
     pub seed: u64,
     /// The model that made the activations.
     pub model: String,
+    /// Its folder at the time, if it was one.
+    pub model_path: Option<String>,
+    /// Where what a transcoder reconstructs was taken.
+    pub target_hook: Option<String>,
     /// Tokens that training is to see.
     pub tokens_total: u64,
     /// Dataset that it was indexed on, or trained on before it has an index, as recorded.
@@ -243,6 +247,8 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         dead: DeadFeatures::of(&run, evaluated, dead_after(train_toml.as_deref())),
         seed: record.seed,
         model: record.model.id.clone(),
+        model_path: record.model.path.clone(),
+        target_hook: record.target_hook.clone(),
         tokens_total: record.tokens_total,
         dataset: indexed_on(&run).unwrap_or_else(|| record.data.clone()),
         hook: record.hook.clone(),
@@ -277,6 +283,15 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         }),
         gaps,
     })
+}
+
+/// What `sae check` printed.
+///
+/// # Errors
+/// A text that is not the JSON of a check.
+pub fn parse_check(answer: &str) -> Result<storage::Check, Problem> {
+    serde_json::from_str(answer)
+        .map_err(|error| Problem::new(format!("`sae check` gave no verdict: {error}.")))
 }
 
 /// The records of the tasks that the run in `dir` was measured on, by name.

@@ -50,6 +50,11 @@ where
         Some(Arc::clone(&made.1))
     }
 
+    /// As [`KeyedRequest::get`], lent.
+    pub fn last_of(&self, key: &K) -> Option<&T> {
+        self.made.value().filter(|made| made.0 == *key).map(|made| &*made.1)
+    }
+
     /// The newest value, whatever it is of.
     pub fn last(&self) -> Option<Arc<T>> {
         self.made.value().map(|made| Arc::clone(&made.1))

@@ -31,6 +31,10 @@ impl App {
                     self.go(&Place::Prompt { run, feature }, ctx);
                     self.perform(ViewCommand::ReadText(text));
                 }
+                Action::Prefer(choice) => {
+                    self.settings.preferences.set(choice);
+                    self.save();
+                }
                 Action::Run(job) => self.run_job(job, ctx),
                 Action::CancelJob(id) => self.jobs.cancel(id),
                 Action::DismissJob(id) => self.jobs.dismiss(id),
@@ -65,6 +69,7 @@ impl App {
             | Action::Save(_)
             | Action::Picture(..)
             | Action::Prompt { .. }
+            | Action::Prefer(_)
             | Action::Run(_)
             | Action::CancelJob(_)
             | Action::DismissJob(_)

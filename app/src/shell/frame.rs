@@ -8,6 +8,7 @@ use egui::{Context, Frame, Margin, Panel, RichText, Ui};
 use super::help::Help;
 use super::palette::{self, Palette};
 use super::path_prompt::{PathAnswer, PathFor, PathPrompt};
+use super::turns::Turns;
 use super::{DesktopPicker, FolderPicker, Picked, Settings, SettingsFile, Workspace, tree};
 use crate::action::{Action, Command, Menu, Save};
 use crate::address::Place;
@@ -66,6 +67,8 @@ pub struct App {
     tree: tree::TreeState,
     pub(super) workspace: Option<Workspace>,
     pub(super) actions: Vec<Action>,
+    /// Keys of this frame that have the next one.
+    turns: Turns,
     /// What went wrong and has no better place.
     pub(super) problems: Vec<Problem>,
     /// A word about what just happened, and until when.
@@ -106,6 +109,7 @@ impl App {
             tree: tree::TreeState::default(),
             workspace: None,
             actions: Vec::new(),
+            turns: Turns::default(),
             problems: problem.into_iter().collect(),
             said: None,
             dark: true,
@@ -175,6 +179,7 @@ impl App {
 
     /// Everything but drawing; once per frame.
     pub fn logic(&mut self, ctx: &Context) {
+        self.turns.take(ctx);
         self.now = ctx.input(|i| i.time);
         match self.picker.poll() {
             Some(Picked::Chosen(folder)) => self.actions.push(Action::Open(folder)),
@@ -226,7 +231,8 @@ impl App {
     fn follow(&mut self, ctx: &Context) {
         let Some(workspace) = &mut self.workspace else { return };
         let new = workspace.tabs.is_none();
-        workspace.logic(&self.workers, &self.jobs, self.now, &mut self.actions);
+        let lent = (&self.jobs, &self.settings.preferences);
+        workspace.logic(&self.workers, lent, self.now, &mut self.actions);
         let running = workspace.is_live();
         ctx.request_repaint_after_secs(if running { 1.0 } else { super::workspace::IDLE as f32 });
         let holds = workspace.folder.value().is_some_and(|folder| !folder.is_empty());
@@ -239,7 +245,7 @@ impl App {
 
     fn keys(&mut self, ctx: &Context) {
         let (typing, here) = (ctx.egui_wants_keyboard_input(), self.here());
-        let mut blocked = self.palette.is_open() || self.path_prompt.is_open() || self.help.is_open();
+        let blocked = self.palette.is_open() || self.path_prompt.is_open() || self.help.is_open();
         for command in Command::ALL {
             let Some(shortcut) = command.shortcut() else { continue };
             if (blocked && !matches!(command, Command::Palette | Command::Help))
@@ -248,8 +254,6 @@ impl App {
                 continue;
             }
             if ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
-                // What is typed after it in the same slow frame is meant for what opens.
-                blocked |= matches!(command, Command::Palette | Command::Help);
                 self.actions.push(Action::Do(command));
             }
         }
@@ -291,7 +295,8 @@ impl App {
                 ("tree", 248.0, 160.0..=480.0)
             };
             Panel::left(id).frame(frame).default_size(width).size_range(range).show(ui, |ui| {
-                tree::show(ui, folder, &mut self.tree, here.as_ref(), &mut self.actions);
+                let preferences = &self.settings.preferences;
+                tree::show(ui, folder, &mut self.tree, preferences, here.as_ref(), &mut self.actions);
             });
         }
         egui::CentralPanel::default()
@@ -342,7 +347,9 @@ impl App {
             return welcome::show(ui, page(Some(&nothing)), &mut self.actions);
         }
         let before = tabs.here();
-        let mut scene = Scene::new(&folder, &workspace.stores, &self.jobs, self.now, &mut self.actions);
+        let preferences = &self.settings.preferences;
+        let mut scene =
+            Scene::new(&folder, &workspace.stores, &self.jobs, preferences, self.now, &mut self.actions);
         let edited = tabs.ui(ui, &mut scene);
         let after = tabs.here();
         if after != before

@@ -5,7 +5,7 @@ use egui::{Context, Frame, Margin, Panel, Ui};
 use super::App;
 use crate::action::{Action, Command};
 use crate::theme::{palette, space};
-use crate::training::Stage;
+use crate::training::{Outcome, Stage};
 use crate::widgets::format;
 use crate::widgets::jobs::{self, JobLine, JobState};
 
@@ -19,10 +19,16 @@ impl App {
     /// Shows what came of a job: the folder that it made, or the open one, read again.
     pub(super) fn show_job(&mut self, id: u64) {
         let Some(job) = self.jobs.all().iter().find(|job| job.id == id) else { return };
-        self.actions.push(match &job.job.opens {
-            Some(folder) => Action::Open(folder.clone()),
-            None => Action::Do(Command::Reload),
-        });
+        match job.job.outcome.clone() {
+            Outcome::Open(folder) => self.actions.push(Action::Open(folder)),
+            Outcome::Reload => self.actions.push(Action::Do(Command::Reload)),
+            Outcome::Path(path) => self.actions.push(Action::Copy(path.display().to_string())),
+            Outcome::Go(place) => {
+                if let Some(workspace) = &mut self.workspace {
+                    workspace.reload_at(Some(place), &self.workers);
+                }
+            }
+        }
         self.jobs.dismiss(id);
     }
 
@@ -44,6 +50,10 @@ impl App {
                     command: &command,
                     said: &said,
                     took: &took,
+                    show: match &started.job.outcome {
+                        Outcome::Path(_) => "Copy path",
+                        _ => "Show",
+                    },
                     state: match &stage {
                         Stage::Running => JobState::Running,
                         Stage::Pausing => JobState::Cancelling,

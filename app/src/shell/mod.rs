@@ -16,9 +16,11 @@ mod picker;
 mod settings;
 mod tabs;
 mod tree;
+mod turns;
 mod workspace;
 
 pub use crate::action::{Command, Menu};
+pub use crate::preferences::Preferences;
 pub use frame::{App, Options};
 pub use history::History;
 pub use picker::{DesktopPicker, FixedPicker, FolderPicker, Picked};

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::load::Problem;
+use crate::preferences::Preferences;
 use crate::theme::Choice;
 
 /// Folders that are remembered.
@@ -31,14 +32,24 @@ pub struct Settings {
     pub recent: Vec<PathBuf>,
     /// The program that trains; the `sae` next to `sae-app` when `None`.
     pub program: Option<PathBuf>,
+    /// Columns, groups, pins and folds.
+    pub preferences: Preferences,
     /// The tabs of each recent folder, as the shell wrote them.
     pub layouts: Vec<(PathBuf, serde_json::Value)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let (recent, layouts) = (Vec::new(), Vec::new());
-        Self { theme: Choice::default(), zoom: 1.0, motion: true, tree: true, recent, program: None, layouts }
+        Self {
+            theme: Choice::default(),
+            zoom: 1.0,
+            motion: true,
+            tree: true,
+            recent: Vec::new(),
+            program: None,
+            preferences: Preferences::default(),
+            layouts: Vec::new(),
+        }
     }
 }
 

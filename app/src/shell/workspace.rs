@@ -8,6 +8,7 @@ use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Folder, Status};
 use crate::load::{Lane, Request, Workers};
+use crate::preferences::Preferences;
 use crate::prompt::foreign;
 use crate::stores::Stores;
 use crate::training::Jobs;
@@ -70,15 +71,26 @@ impl Workspace {
 
     /// Drops everything that was loaded and reads it again.
     pub fn reload(&mut self, workers: &Workers) {
+        self.reload_at(None, workers);
+    }
+
+    /// The same, to go to `place` afterwards, else to where the person is.
+    pub fn reload_at(&mut self, place: Option<Place>, workers: &Workers) {
         self.stores = std::mem::take(&mut self.stores).emptied();
         self.layout = self.tabs.as_ref().and_then(Tabs::to_json);
-        self.wanted = self.history.here().cloned();
+        self.wanted = place.or_else(|| self.history.here().cloned());
         self.tabs = None;
         self.ask(workers);
     }
 
     /// Once per frame: takes what arrived, follows runs that are being trained, lets every pane do its part.
-    pub fn logic(&mut self, workers: &Workers, jobs: &Jobs, now: f64, actions: &mut Vec<Action>) {
+    pub fn logic(
+        &mut self,
+        workers: &Workers,
+        (jobs, preferences): (&Jobs, &Preferences),
+        now: f64,
+        actions: &mut Vec<Action>,
+    ) {
         self.folder.poll(workers);
         self.stores.poll(workers);
         let Some(folder) = self.folder.value().cloned() else { return };
@@ -96,7 +108,7 @@ impl Workspace {
             self.ask(workers);
         }
         if let Some(tabs) = &mut self.tabs {
-            tabs.logic(&mut Scene::new(&folder, &self.stores, jobs, now, actions), workers);
+            tabs.logic(&mut Scene::new(&folder, &self.stores, jobs, preferences, now, actions), workers);
             if let Some((run, feature)) = tabs.feature() {
                 self.stores.run_mut(&run).current = Some(feature);
             }

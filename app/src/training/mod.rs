@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use estimate::{Estimate, estimate};
-pub use jobs::{Job, Jobs, StartedJob};
+pub use jobs::{Job, Jobs, Outcome, ProbeJob, StartedJob, TraceJob};
 use process::Shared;
 
 use crate::load::Problem;

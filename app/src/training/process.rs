@@ -17,12 +17,16 @@ use crate::load::Problem;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How many bytes at the end of its output are looked at.
 const TAIL: u64 = 4096;
+/// How long an answer is at most.
+const ANSWER: u64 = 8 << 20;
 
 /// What the thread tells the window.
 #[derive(Debug)]
 pub struct Shared {
     stage: Mutex<Stage>,
     last_line: Mutex<String>,
+    /// What it printed at its end.
+    answer: Mutex<Option<String>>,
     interrupt: AtomicBool,
 }
 
@@ -35,6 +39,10 @@ impl Shared {
         self.last_line.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn answer(&self) -> Option<String> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn pause(&self) {
         if self.stage() == Stage::Running {
             self.set(Stage::Pausing);
@@ -43,7 +51,12 @@ impl Shared {
     }
 
     fn new(stage: Stage) -> Self {
-        Self { stage: Mutex::new(stage), last_line: Mutex::default(), interrupt: AtomicBool::new(false) }
+        Self {
+            stage: Mutex::new(stage),
+            last_line: Mutex::default(),
+            answer: Mutex::default(),
+            interrupt: AtomicBool::new(false),
+        }
     }
 
     fn set(&self, stage: Stage) {
@@ -113,6 +126,7 @@ fn run(
         )
     })?;
     let status = wait(&mut child, &output, shared, ctx)?;
+    *shared.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(output.answer());
     Ok(stage(status, &output, trains, shared))
 }
 
@@ -153,7 +167,7 @@ fn stage(status: ExitStatus, output: &Output, trains: Option<&Path>, shared: &Sh
     if status.success() {
         return Stage::Finished;
     }
-    let answer: Option<serde_json::Value> = serde_json::from_str(&output.read("json")).ok();
+    let answer: Option<serde_json::Value> = serde_json::from_str(&output.answer()).ok();
     let field = |name: &str| answer.as_ref().and_then(|answer| answer.get(name)?.as_str());
     let error = field("error");
     // Of other work nothing is left that could be continued: to be interrupted is its end.
@@ -225,6 +239,14 @@ impl Output {
     fn writer(&self, name: &str) -> Result<File, Problem> {
         let path = self.folder.join(name);
         File::create(&path).map_err(|e| unwritable(&path, &e))
+    }
+
+    /// What it answered, whole; nothing where that cannot be read.
+    fn answer(&self) -> String {
+        let file = File::open(self.folder.join("json"));
+        let mut text = Vec::new();
+        let read = file.and_then(|file| file.take(ANSWER).read_to_end(&mut text));
+        read.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The end of what was written; nothing where that cannot be read.

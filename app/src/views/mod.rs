@@ -19,6 +19,7 @@ pub mod probes;
 pub mod prompt;
 pub mod runs;
 mod scene;
+pub mod steps;
 pub mod truth;
 pub mod welcome;
 

@@ -7,6 +7,7 @@ use crate::address::Place;
 use crate::data::Folder;
 use crate::data::notes::Edit;
 use crate::load::Problem;
+use crate::preferences::{Preference, Preferences};
 use crate::stores::{Need, Stores};
 use crate::theme::space;
 use crate::training::{Job, Jobs};
@@ -21,6 +22,8 @@ pub struct Scene<'a> {
     pub stores: &'a Stores,
     /// The commands that run next to the window.
     pub jobs: &'a Jobs,
+    /// What the person chose to see.
+    pub preferences: &'a Preferences,
     /// The window's clock, in seconds.
     pub now: f64,
     actions: &'a mut Vec<Action>,
@@ -32,10 +35,11 @@ impl<'a> Scene<'a> {
         folder: &'a Folder,
         stores: &'a Stores,
         jobs: &'a Jobs,
+        preferences: &'a Preferences,
         now: f64,
         actions: &'a mut Vec<Action>,
     ) -> Self {
-        Self { folder, stores, jobs, now, actions }
+        Self { folder, stores, jobs, preferences, now, actions }
     }
 
     /// Offers a command as a button called `name`, with the command itself next to it.
@@ -125,6 +129,11 @@ impl<'a> Scene<'a> {
     /// Asks to go to a place.
     pub fn go(&mut self, place: Place) {
         self.act(Action::Go(place));
+    }
+
+    /// Asks for a choice to be remembered.
+    pub fn prefer(&mut self, choice: Preference) {
+        self.act(Action::Prefer(choice));
     }
 
     /// Asks for data that is not loaded yet.

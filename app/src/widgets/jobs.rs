@@ -17,7 +17,8 @@ pub struct CommandClick {
 
 /// A button that runs a command, with the command next to it, to be copied. While it is `running` the button is off.
 pub fn offer(ui: &mut Ui, name: &str, command: &str, running: bool) -> CommandClick {
-    ui.horizontal_wrapped(|ui| {
+    // In one line, whatever the room: what is below must not move under the pointer when the button is pressed.
+    ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::S;
         offer_below(ui, name, command, running)
     })
@@ -81,6 +82,8 @@ pub struct JobLine<'a> {
     pub said: &'a str,
     /// How long it has run.
     pub took: &'a str,
+    /// What the button says that shows what came of it.
+    pub show: &'a str,
     /// How it stands.
     pub state: JobState<'a>,
 }
@@ -136,7 +139,7 @@ pub fn line(ui: &mut Ui, job: &JobLine<'_>) -> JobClick {
                 JobState::Cancelling => drop(ui.add_enabled(false, Button::new("Cancelling…").small())),
                 JobState::Finished => {
                     asked.dismiss = button(ui, "Dismiss");
-                    asked.show = button(ui, "Show");
+                    asked.show = button(ui, job.show);
                 }
                 JobState::Cancelled | JobState::Failed(_) => asked.dismiss = button(ui, "Dismiss"),
             }

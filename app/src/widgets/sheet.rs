@@ -277,13 +277,7 @@ impl Sheet<'_> {
             let side = self.side(i);
             ui.scope_builder(egui::UiBuilder::new().max_rect(place).id_salt((self.id, row, i)), |ui| {
                 if let Cell::Share(share) = cell {
-                    let room = place.shrink2(vec2(space::S, 3.0));
-                    super::bars::inline_bar(
-                        ui,
-                        room,
-                        (share / full[i]) as f32,
-                        p.accent.gamma_multiply(0.55),
-                    );
+                    super::bars::behind_number(ui, (share / full[i]) as f32);
                 }
                 table::cell(ui, side, |ui| match &cell {
                     Cell::Link(n, name) => {

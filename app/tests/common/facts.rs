@@ -29,6 +29,28 @@ pub fn features() -> &'static [FeatureRow] {
     FEATURES.get_or_init(|| features_of(&run()))
 }
 
+/// The features of the run that has everything as its table lists them of itself: by the score of their best explanation, then by density.
+pub fn listed() -> Vec<u32> {
+    let run = run();
+    let mut best: BTreeMap<u32, f32> = BTreeMap::new();
+    for source in storage::explanations::sources(&run).unwrap() {
+        for said in storage::explanations::read(&run, &source).unwrap() {
+            let f1 = said.scores.iter().find(|score| score.kind == "f1").map(|score| score.value);
+            let score = f1.or_else(|| said.scores.iter().map(|score| score.value).reduce(f32::max));
+            if let Some(score) = score {
+                let known = best.entry(said.feature).or_insert(score);
+                *known = known.max(score);
+            }
+        }
+    }
+    assert!(best.len() > 3, "a test of nothing");
+    let mut all: Vec<&FeatureRow> = features().iter().collect();
+    let score = |row: &FeatureRow| best.get(&row.feature).copied().unwrap_or(-1.0);
+    // Stable: equal ones stay in the order of their numbers.
+    all.sort_by(|a, b| score(b).total_cmp(&score(a)).then(b.density.total_cmp(&a.density)));
+    all.into_iter().map(|row| row.feature).collect()
+}
+
 /// `evaluation/core.json` of `run`.
 pub fn evaluation_of(run: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(run.join("evaluation/core.json")).unwrap()).unwrap()

@@ -226,6 +226,17 @@ impl FeatureView {
                 scene.act(Action::Picture(name("png"), rect));
                 ui.close();
             }
+            let beside = |end: &str| self.run.with_file_name(name(end));
+            for (label, format, end) in
+                [("Page for a browser", "html", "html"), ("Card as SVG", "card", "svg")]
+            {
+                let job = Job::export_feature(&self.run, page.row.feature, format, &beside(end));
+                let button = ui.add_enabled(!scene.jobs.running(&job), Button::new(label));
+                if button.on_hover_text(job.line()).clicked() {
+                    scene.act(Action::Run(job));
+                    ui.close();
+                }
+            }
             ui.separator();
             if ui.button("Copy as JSON").clicked() {
                 scene.act(Action::Copy(export::page_json(&run, page, &notes, &explanations, vocabulary)));

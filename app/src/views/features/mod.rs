@@ -103,6 +103,11 @@ impl FeaturesView {
             Some(key) => self.firing.get(&key),
             None => None,
         };
+        // So do the scores of explanations, where nobody asked for a different order.
+        let scores = &store.explanations;
+        if self.query.key == Key::Best && scores.loading() && scores.value().is_none() {
+            return;
+        }
         let versions = [
             store.columns.version(),
             store.tokens.version(),
@@ -294,14 +299,20 @@ impl FeaturesView {
 
     fn apply(&mut self, asked: rows::Interaction, scene: &mut Scene<'_>) {
         if let Some(key) = asked.sort {
-            let by_number = self.query.key == Key::Best && self.query.text.trim().is_empty();
-            let shown = if by_number { Key::Feature } else { self.query.key };
+            let of_itself = self.query.key == Key::Best && self.query.text.trim().is_empty();
+            let explanations = scene.stores.run(&self.run).explanations.value();
+            let explained = explanations.is_some_and(|explanations| !explanations.is_empty());
+            let (shown, descending) = match (of_itself, explained) {
+                (true, true) => (Key::Score, true),
+                (true, false) => (Key::Number(Number::Density), true),
+                (false, _) => (self.query.key, self.query.descending),
+            };
             if shown == key {
                 self.query.key = key;
-                self.query.descending = !self.query.descending;
+                self.query.descending = !descending;
             } else {
                 self.query.key = key;
-                self.query.descending = matches!(key, Key::Number(_));
+                self.query.descending = matches!(key, Key::Number(_) | Key::Score);
             }
             self.scroll_to = Some(0);
         }

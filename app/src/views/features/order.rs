@@ -10,13 +10,15 @@ use crate::data::{Columns, Explanations, Firing, Notes, Number, TokenLists, Voca
 /// Columns by which the table can be sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// How well it answers the search; without one its number.
+    /// How well it answers the search; without one how well it is explained, then how often it fires.
     #[default]
     Best,
     /// Number of the feature.
     Feature,
     /// Its label, or where it has none its best explanation; features with neither last.
     Label,
+    /// The score of its best explanation.
+    Score,
     /// One of its numbers.
     Number(Number),
     /// Text of the token it fires on most.
@@ -131,6 +133,19 @@ impl Source<'_> {
     /// What `feature` is called: by a person, else by the index.
     pub fn label(&self, feature: u32) -> Option<&str> {
         self.notes.label(feature).or_else(|| self.tokens.and_then(|t| t.label(feature)))
+    }
+
+    /// The score of its best explanation: F1, or where it has none its largest score.
+    pub fn score(&self, feature: u32) -> Option<f32> {
+        self.explanations?.score(feature)
+    }
+
+    /// By what features are sorted where nobody said: by score where there are explanations, else by density.
+    pub fn of_itself(&self) -> Key {
+        match self.explanations {
+            Some(explanations) if !explanations.is_empty() => Key::Score,
+            _ => Key::Number(Number::Density),
+        }
     }
 
     /// The best explanation of `feature`.
@@ -248,7 +263,9 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
     let down = query.descending;
     match query.key {
         Key::Feature if down => rows.reverse(),
-        Key::Feature | Key::Best => {}
+        Key::Feature => {}
+        Key::Best => of_itself(rows, source),
+        Key::Score => by_key(rows, down, |f| source.score(f).map(ordered)),
         Key::Number(Number::Count) => {
             // Counts beyond what a key holds do not happen: there are no more tokens than documents have
             // positions.
@@ -271,6 +288,21 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
         }
         Key::Token => by_token(rows, down, source, |tokens, f| tokens.fires_on.get(f)),
         Key::Promoted => by_token(rows, down, source, |tokens, f| tokens.top_logits.get(f)),
+    }
+}
+
+/// Without a question: those with the best explanations first, of the others those that fire most, the dead last.
+fn of_itself(rows: &mut [u32], source: Source<'_>) {
+    let falling =
+        |value: Option<f32>| value.filter(|v| v.is_finite()).map_or(LAST, |v| LAST - 1 - ordered(v));
+    let key = |f: u32| {
+        let density = source.columns.numbers.density.get(f as usize).copied();
+        (falling(source.score(f)), falling(density), f)
+    };
+    let mut keys: Vec<(u32, u32, u32)> = rows.iter().map(|f| key(*f)).collect();
+    keys.sort_unstable();
+    for (row, key) in rows.iter_mut().zip(keys) {
+        *row = key.2;
     }
 }
 

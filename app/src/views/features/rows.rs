@@ -15,6 +15,8 @@ pub enum Column {
     Star,
     Feature,
     Label,
+    /// Of the best explanation.
+    Score,
     Number(Number),
     /// Why a search found it; shown while there is one.
     Why,
@@ -24,10 +26,11 @@ pub enum Column {
 
 impl Column {
     /// From left to right.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Star,
         Self::Feature,
         Self::Label,
+        Self::Score,
         Self::Number(Number::Density),
         Self::Number(Number::Count),
         Self::Number(Number::Mean),
@@ -48,6 +51,7 @@ impl Column {
             Self::Star => "★",
             Self::Feature => "feature",
             Self::Label => "label",
+            Self::Score => "score",
             Self::Number(number) => number.name(),
             Self::Why => "found by",
             Self::FiresOn => "fires on",
@@ -62,6 +66,13 @@ impl Column {
             Self::Label => {
                 "What somebody called it: you, or else the index; in weak type its best explanation"
             }
+            Self::Score => {
+                "F1 of its best explanation on documents that the explanation was not made from; of an explanation by a different \
+                 program its largest score"
+            }
+            Self::Number(Number::Density) => {
+                "Share of indexed tokens it fires on. The bar is logarithmic: empty for one token of those indexed, full for all"
+            }
             Self::Number(number) => number.about(),
             Self::Why => "Why the search found it: how often it fires on the text, or where else the text is",
             Self::FiresOn => "The tokens it fires on most often",
@@ -75,6 +86,7 @@ impl Column {
             Self::Star => 30.0,
             Self::Feature => 72.0,
             Self::Label => 120.0,
+            Self::Score => 60.0,
             Self::Number(Number::Density) => 88.0,
             Self::Number(Number::Count) => 76.0,
             Self::Number(Number::Mean | Number::Max | Number::Bias) => 72.0,
@@ -85,7 +97,7 @@ impl Column {
     }
 
     fn side(self) -> Side {
-        if matches!(self, Self::Feature | Self::Number(_)) { Side::Right } else { Side::Left }
+        if matches!(self, Self::Feature | Self::Score | Self::Number(_)) { Side::Right } else { Side::Left }
     }
 
     fn key(self) -> Option<Key> {
@@ -93,6 +105,7 @@ impl Column {
             Self::Star => None,
             Self::Feature => Some(Key::Feature),
             Self::Label => Some(Key::Label),
+            Self::Score => Some(Key::Score),
             Self::Why => Some(Key::Best),
             Self::Number(number) => Some(Key::Number(number)),
             Self::FiresOn => Some(Key::Token),
@@ -120,6 +133,7 @@ fn at_first(column: Column, room: f32) -> bool {
     match column {
         Column::Promotes => room >= PROMOTES,
         Column::Number(Number::Density) => true,
+        Column::Score => room >= SHORT,
         Column::Number(number) => room >= SHORT && number.is_shown_at_first(),
         _ => true,
     }
@@ -180,13 +194,20 @@ pub struct Rows<'a> {
 impl Rows<'_> {
     fn density(&self, ui: &mut Ui, feature: u32) {
         let density = self.source.columns.numbers.density[feature as usize];
-        let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
         if density > 0.0 {
-            // One token in ten million is the empty bar, every token the full one.
-            let share = 1.0 + density.log10() / 7.0;
-            bars::inline_bar(ui, rect, share, palette(ui).accent.gamma_multiply(0.55));
+            let share = density_share(density, self.source.columns.tokens);
+            bars::behind_number(ui, share);
         }
         table::number(ui, format::percent(f64::from(density)));
+    }
+
+    fn score(&self, ui: &mut Ui, feature: u32) {
+        match self.source.score(feature) {
+            Some(score) => table::number(ui, format!("{score:.2}")),
+            None => table::cell(ui, Side::Right, |ui| {
+                ui.label(RichText::new(format::MISSING).color(palette(ui).line_strong));
+            }),
+        }
     }
 
     fn why(&self, ui: &mut Ui, row: usize) {
@@ -256,6 +277,13 @@ impl Rows<'_> {
     }
 }
 
+/// How full the bar of a density is: empty for one of the indexed tokens, full for all of them, logarithmic between, so that 0.01 % and
+/// 0.1 % can be told apart.
+fn density_share(density: f32, tokens: u64) -> f32 {
+    let decades = (tokens.max(10) as f32).log10();
+    (1.0 + density.log10() / decades).clamp(0.0, 1.0)
+}
+
 /// Tokens on small grounds, one after the other, in one piece of text that can be elided as a whole.
 pub fn chips<'a>(
     tokens: impl Iterator<Item = std::borrow::Cow<'a, str>>,
@@ -284,9 +312,9 @@ impl TableDelegate for Rows<'_> {
         let Some(key) = column.key() else {
             return table::plain_head(ui, column.name(), column.side(), column.about());
         };
-        let by_number = self.query.key == Key::Best && self.why.is_empty();
-        let by = if by_number { Key::Feature } else { self.query.key };
-        let sorted = match (by == key, self.query.descending && key != Key::Best) {
+        let of_itself = self.query.key == Key::Best && self.why.is_empty();
+        let by = if of_itself { self.source.of_itself() } else { self.query.key };
+        let sorted = match (by == key, of_itself || (self.query.descending && key != Key::Best)) {
             (false, _) => SortState::No,
             (true, false) => SortState::Up,
             (true, true) => SortState::Down,
@@ -336,6 +364,7 @@ impl TableDelegate for Rows<'_> {
                 }
             }),
             Column::Label => self.label(ui, feature),
+            Column::Score => self.score(ui, feature),
             Column::Number(Number::Density) => self.density(ui, feature),
             Column::Number(Number::Count) => {
                 table::number(ui, format::grouped(self.source.columns.numbers.count[feature as usize]));
@@ -351,5 +380,21 @@ impl TableDelegate for Rows<'_> {
 
     fn default_row_height(&self) -> f32 {
         height::ROW
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_densities_can_be_told_apart() {
+        let share = |density: f32| density_share(density, 300_000);
+        assert!(share(1.0 / 300_000.0) < 0.01 && share(1.0) > 0.99);
+        for pair in [1e-5f32, 1e-4, 1e-3, 1e-2].windows(2) {
+            // Of a bar of 72 points more than 10 for each factor of ten.
+            assert!(share(pair[1]) - share(pair[0]) > 0.15, "{pair:?}");
+        }
+        assert_eq!(density_share(0.5, 0), density_share(0.5, 10));
     }
 }

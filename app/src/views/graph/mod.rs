@@ -10,6 +10,7 @@ use std::sync::Arc;
 use egui::{Frame, Margin, RichText, ScrollArea, Sense, Slider, Ui, WidgetInfo};
 use storage::graph::{self as files, GraphEdgeRow};
 
+use super::steps::{self, TraceForm};
 use super::{Scene, View};
 use crate::address::Place;
 use crate::data::graph::{self, AttributionGraph};
@@ -42,6 +43,8 @@ pub struct GraphView {
     laid_out: Option<LayoutKey>,
     chosen: Option<usize>,
     hovered: Option<usize>,
+    /// A different text to be traced.
+    again: TraceForm,
 }
 
 impl GraphView {
@@ -56,10 +59,11 @@ impl GraphView {
             laid_out: None,
             chosen: None,
             hovered: None,
+            again: TraceForm::default(),
         }
     }
 
-    fn head(&mut self, ui: &mut Ui, graph: &AttributionGraph) {
+    fn head(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
         let record = &graph.record;
         let p = palette(ui);
         ui.label(RichText::new(record.text.replace('\n', " ")).size(size::HEADING).color(p.strong));
@@ -84,6 +88,17 @@ impl GraphView {
             let completeness = format!("completeness {:.3}", record.completeness_score);
             facts::caption(ui, completeness)
                 .on_hover_text("Mean share of what goes into nodes that does not come from errors");
+            let button = ui.button("Trace another text…").on_hover_text("Through the same transcoders");
+            steps::fields_below(&button, |ui| {
+                let model = record.model.path.as_ref().unwrap_or(&record.model.id);
+                // Where the graph was made a source may have been a different path.
+                let found = |source: &String| {
+                    let run = scene.folder.find_run(Path::new(source), &self.folder);
+                    run.map_or_else(|| source.clone(), |run| run.display().to_string())
+                };
+                let sources: Vec<String> = record.transcoders.iter().map(|one| found(&one.source)).collect();
+                self.again.show(ui, (model, &sources), &record.text, scene);
+            });
             if graph.kept_only {
                 facts::caption(ui, "only the edges that pruning kept are shown");
             }
@@ -245,7 +260,7 @@ impl View for GraphView {
 
 impl GraphView {
     fn page(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
-        self.head(ui, graph);
+        self.head(ui, graph, scene);
         NODE.show(ui, Frame::side_top_panel(ui.style()), |ui| {
             ScrollArea::vertical()
                 .id_salt("node")

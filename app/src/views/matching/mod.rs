@@ -1,6 +1,7 @@
 //! Two dictionaries side by side: what became of each feature, where the densities moved, and both pages of a
 //! pair.
 
+mod agreements;
 pub mod pair;
 mod rows;
 
@@ -12,10 +13,9 @@ use egui_table::{Column, HeaderRow, Table};
 
 use super::{Scene, View};
 use crate::address::Place;
-use crate::data::agreement::{self, Agreement};
 use crate::data::matching::{self, Correspondence};
 use crate::data::{Columns, FeaturePage, Matching};
-use crate::load::{KeyedRequest, Lane, Request, Workers};
+use crate::load::{Lane, Request, Workers};
 use crate::stores::Need;
 use crate::theme::tokens::{self, height};
 use crate::theme::{palette, space, tokens::size};
@@ -25,6 +25,7 @@ use crate::widgets::plane::Plane;
 use crate::widgets::scatter::{Cloud, Scatter};
 use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, format, notice, table};
+use agreements::{Agreements, State};
 
 /// Cosine from which two features count as alike at first.
 const ALIKE: f32 = 0.7;
@@ -38,6 +39,8 @@ const PAIR: SidePanel = SidePanel { id: "pair", width: 440.0, range: (260.0, 900
 /// A feature and its nearest in the other dictionary, in the order of the table.
 #[derive(Clone, Debug, Default)]
 struct FeatureList {
+    /// Whose features they are.
+    side: usize,
     rows: Vec<u32>,
     fates: Vec<Correspondence>,
     /// How many of each fate, in the order of [`Correspondence::ALL`].
@@ -71,13 +74,13 @@ pub struct MatchingView {
     comparison: Request<Matching>,
     options: ListOptions,
     listed: Request<FeatureList>,
-    asked: Option<(ListOptions, [u64; 3])>,
+    asked: Option<(ListOptions, [u64; 4])>,
     scatter: Scatter,
     chosen: Option<u32>,
     pages: [Request<FeaturePage>; 2],
     pages_of: Option<[Option<u32>; 2]>,
-    /// Whether the features of a pair fire on the same tokens; `None` inside where their indices cannot be compared.
-    agreement: KeyedRequest<[u32; 2], Option<Agreement>>,
+    /// Whether the features of pairs fire on the same tokens.
+    agreements: Agreements,
 }
 
 impl MatchingView {
@@ -100,7 +103,7 @@ impl MatchingView {
             chosen: None,
             pages: [Request::new(), Request::new()],
             pages_of: None,
-            agreement: KeyedRequest::default(),
+            agreements: Agreements::default(),
         }
     }
 
@@ -122,14 +125,17 @@ impl MatchingView {
             self.comparison.version(),
             columns[0].as_ref().map_or(0, |c| c.len() as u64),
             columns[1].as_ref().map_or(0, |c| c.len() as u64),
+            u64::from(self.agreements.shares(self.options.side).is_some()),
         ];
         if self.asked == Some((self.options, versions)) {
             return;
         }
         self.asked = Some((self.options, versions));
         let options = self.options;
+        let agreements = self.agreements.shares(options.side).cloned();
         self.listed.ask(workers, Lane::Sort, move || {
-            Ok(list(&comparison, [columns[0].as_deref(), columns[1].as_deref()], options))
+            let columns = [columns[0].as_deref(), columns[1].as_deref()];
+            Ok(list(&comparison, columns, agreements.as_deref().map(Vec::as_slice), options))
         });
     }
 
@@ -140,17 +146,71 @@ impl MatchingView {
         Some(if self.options.side == 0 { [chosen, nearest] } else { [nearest, chosen] })
     }
 
+    /// Compares where the features of pairs fire, those on the screen first.
+    fn ask_agreements(&mut self, scene: &Scene<'_>, workers: &Workers) {
+        let Some(comparison) = self.comparison.value().cloned() else { return };
+        let compared = match self.folders(scene) {
+            [Some(first), Some(second)] => {
+                let data = [&first, &second].map(|run| scene.folder.data_of(run).map(|data| &data.path));
+                Some(([first, second], data[0].is_some() && data[0] == data[1]))
+            }
+            _ => None,
+        };
+        let side = self.options.side;
+        self.agreements.logic(compared, side, &comparison.sides[side].rows.nearest, workers);
+    }
+
+    /// How far the agreement is known, and what the middle one of the matched pairs is.
+    fn about_agreements(&self, ui: &mut Ui, listed: &FeatureList, scene: &mut Scene<'_>) {
+        let side = self.options.side;
+        match self.agreements.state(side) {
+            State::Opening => {}
+            State::Incomparable => {
+                facts::caption(ui, "agreement of firing unknown").on_hover_text(
+                    "Both runs must be in the open folder and have an index of the same dataset, model and hook",
+                );
+            }
+            State::Failed(problem) => {
+                facts::caption(ui, "agreement of firing unknown").on_hover_text(problem.to_string());
+                let folders = self.folders(scene);
+                let without = folders.into_iter().flatten().find(|run| {
+                    let info = scene.folder.run(run).and_then(|run| run.info.as_ref().ok());
+                    let named = problem.what.contains(&run.display().to_string());
+                    named || info.is_some_and(|info| !info.indexed || info.index_broken)
+                });
+                if let Some(run) = without {
+                    let (name, job) = scene.index_of(&run);
+                    scene.offer(ui, name, job);
+                }
+            }
+            State::Known(known, all, over) if known < all => {
+                let (known, all) = (format::grouped(known as u64), format::grouped(all as u64));
+                facts::caption(ui, format!("agreement of firing known of {known} of {all} pairs"))
+                    .on_hover_text(format!("Over {over}"));
+            }
+            State::Known(_, _, over) => {
+                let shares = self.agreements.shares(side);
+                let matched = listed.fates.iter().zip(shares.into_iter().flat_map(|shares| shares.iter()));
+                let mut of: Vec<f32> = matched
+                    .filter(|(fate, share)| **fate == Correspondence::Matched && share.is_finite())
+                    .map(|(_, share)| *share)
+                    .collect();
+                if of.is_empty() {
+                    return;
+                }
+                let middle = of.len() / 2;
+                let median = *of.select_nth_unstable_by(middle, f32::total_cmp).1;
+                let text = format!("median agreement of matched {}", format::percent(f64::from(median)));
+                facts::caption(ui, text).on_hover_text(format!(
+                    "Half of the matched pairs fire together on more of the tokens on which either fires, over {over}"
+                ));
+            }
+        }
+    }
+
     fn ask_pages(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         let Some(pair) = self.pair() else { return };
         let folders = self.folders(scene);
-        if let [Some(first), Some(second)] = &folders {
-            let data = [first, second].map(|run| scene.folder.data_of(run).map(|data| &data.path));
-            let same_data = data[0].is_some() && data[0] == data[1];
-            let (first, second) = (first.clone(), second.clone());
-            self.agreement.want(workers, Lane::Pages, &pair, move || {
-                agreement::of_pair([&first, &second], pair, same_data)
-            });
-        }
         let wanted = [0, 1].map(|side| folders[side].is_some().then_some(pair[side]));
         if self.pages_of == Some(wanted) {
             return;
@@ -168,7 +228,7 @@ impl MatchingView {
         }
     }
 
-    fn head(&mut self, ui: &mut Ui, comparison: &Matching, listed: &FeatureList, scene: &Scene<'_>) {
+    fn head(&mut self, ui: &mut Ui, comparison: &Matching, listed: &FeatureList, scene: &mut Scene<'_>) {
         let names = [scene.folder.name_of(&self.run).into_owned(), other_name(comparison, &self.with)];
         ui.horizontal_wrapped(|ui| {
             for (side, name) in names.iter().enumerate() {
@@ -221,6 +281,7 @@ impl MatchingView {
             facts::caption(ui, format!("mean largest cosine {mean:.3}")).on_hover_text(
                 "Mean over the features of their largest cosine with the other dictionary (MMCS)",
             );
+            self.about_agreements(ui, listed, scene);
         });
         ui.add_space(space::XS);
     }
@@ -256,6 +317,7 @@ impl MatchingView {
             rows: &listed.rows,
             fates: &listed.fates,
             side: &comparison.sides[side],
+            agreements: (&self.agreements, side),
             columns: [columns[side].as_deref(), columns[1 - side].as_deref()],
             tokens: [tokens(side), tokens(1 - side)],
             chosen: self.chosen,
@@ -268,6 +330,8 @@ impl MatchingView {
             .headers([HeaderRow::new(height::HEAD)]);
         table::show(ui, drawn, &widths, &mut delegate);
         let asked = delegate.asked;
+        let seen = listed.rows.get(asked.seen.0..asked.seen.1.min(listed.rows.len())).unwrap_or_default();
+        self.agreements.see(self.chosen.into_iter().chain(seen.iter().copied()));
         if let Some(sort) = asked.sort {
             self.options.sort = sort;
         }
@@ -320,14 +384,19 @@ fn other_name(comparison: &Matching, with: &str) -> String {
     comparison.other.file_name().map_or_else(|| with.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOptions) -> FeatureList {
+fn list(
+    comparison: &Matching,
+    columns: [Option<&Columns>; 2],
+    agreements: Option<&[f32]>,
+    options: ListOptions,
+) -> FeatureList {
     let fates = comparison.fates(options.side, options.threshold);
     let counts = Correspondence::ALL.map(|fate| fates.iter().filter(|f| **f == fate).count());
     let side = &comparison.sides[options.side];
     let mut rows: Vec<u32> = (0..fates.len() as u32)
         .filter(|f| options.fate.is_none_or(|fate| fates[*f as usize] == fate))
         .collect();
-    rows::sort(&mut rows, side, options.sort);
+    rows::sort(&mut rows, side, agreements, options.sort);
     let mut listed = FeatureList { counts, cosines: vec![0; COSINES], ..FeatureList::default() };
     for cosine in &side.rows.cosine {
         listed.cosines[((cosine.clamp(0.0, 1.0) * COSINES as f32) as usize).min(COSINES - 1)] += 1;
@@ -354,7 +423,7 @@ fn list(comparison: &Matching, columns: [Option<&Columns>; 2], options: ListOpti
         listed.colours = Arc::new(pairs.iter().map(colour).collect());
         listed.pairs = pairs;
     }
-    FeatureList { rows, fates, ..listed }
+    FeatureList { side: options.side, rows, fates, ..listed }
 }
 
 impl MatchingView {
@@ -371,10 +440,9 @@ impl MatchingView {
             ui.add_space(space::L);
         }
         let folders = self.folders(scene);
-        let agreement = self.pair().and_then(|pair| {
-            let known = self.agreement.get(&pair).map(|known| Ok(*known));
-            known.or_else(|| self.agreement.problem(&pair).map(|problem| Err(problem.clone())))
-        });
+        let side = self.options.side;
+        let agreement = self.chosen.and_then(|feature| self.agreements.of(side, feature));
+        let agreement = (agreement, self.agreements.state(side));
         pair::show(ui, self.pair(), agreement, &folders, &self.pages, scene);
     }
 }
@@ -397,6 +465,7 @@ impl View for MatchingView {
         self.ask_list(scene, workers);
         self.listed.poll(workers);
         self.ask_pages(scene, workers);
+        self.ask_agreements(scene, workers);
         for page in &mut self.pages {
             page.poll(workers);
         }
@@ -420,12 +489,16 @@ impl View for MatchingView {
             return notice::loading(ui, "Reading the comparison…");
         };
         // The list may still be of the other side.
-        if listed.fates.len() != comparison.sides[self.options.side].rows.nearest.len() {
+        if listed.side != self.options.side {
             return notice::loading(ui, "Sorting…");
         }
         Frame::new().inner_margin(Margin::symmetric(space::L as i8, space::S as i8)).show(ui, |ui| {
             self.head(ui, &comparison, &listed, scene);
         });
+        if listed.side != self.options.side {
+            // The person has just turned to the other side, whose list is being made.
+            return ui.ctx().request_repaint();
+        }
         let frame = Frame::new().fill(palette(ui).side).inner_margin(Margin::same(space::L as i8));
         let below = PAIR.is_below(ui);
         // Below there is room for a pair alone, once one is chosen.

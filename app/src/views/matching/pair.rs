@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use egui::{Label, RichText, ScrollArea, Ui};
 
+use super::agreements::State;
 use crate::data::{Agreement, FeaturePage, Vocabulary};
-use crate::load::{Problem, Request};
+use crate::load::Request;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::bars::{self, Bins};
@@ -21,7 +22,7 @@ const CONTEXT: usize = 10;
 pub fn show(
     ui: &mut Ui,
     pair: Option<[u32; 2]>,
-    agreement: Option<Result<Option<Agreement>, Problem>>,
+    agreement: (Option<Agreement>, State<'_>),
     folders: &[Option<PathBuf>; 2],
     pages: &[Request<FeaturePage>; 2],
     scene: &mut Scene<'_>,
@@ -44,34 +45,33 @@ pub fn show(
 }
 
 /// Whether both fire on the same tokens: the other half of what "matched" means.
-fn fires_on_the_same(ui: &mut Ui, agreement: Option<Result<Option<Agreement>, Problem>>) {
+fn fires_on_the_same(ui: &mut Ui, (agreement, state): (Option<Agreement>, State<'_>)) {
     let p = palette(ui);
-    match agreement {
-        None => {}
-        Some(Err(problem)) => notice::problem_line(ui, &problem),
-        Some(Ok(None)) => {
+    match (agreement, state) {
+        (_, State::Failed(problem)) => notice::problem_line(ui, problem),
+        (_, State::Incomparable) => {
             drop(facts::caption(ui, "Indexed on different datasets: their firing cannot be compared."));
         }
-        Some(Ok(Some(agreement))) => {
+        (None, _) | (_, State::Opening) => {}
+        (Some(agreement), State::Known(_, _, over)) => {
             let share = agreement.share().map_or_else(|| format::MISSING.to_owned(), format::percent);
-            let count = |n: u64| format::grouped(n);
             ui.horizontal_wrapped(|ui| {
                 ui.label(RichText::new("Agreement of firing").color(p.weak));
-                ui.label(RichText::new(share).color(p.strong)).on_hover_text(
-                    "Tokens on which both fire, divided by tokens on which either fires (Jaccard), over the tokens that both \
-                     runs have indexed",
-                );
-                let both = format!(
-                    "{} tokens in common of {} and {}",
-                    count(agreement.both),
-                    count(agreement.first),
-                    count(agreement.second)
-                );
-                ui.label(RichText::new(both).size(size::SMALL).color(p.weak));
+                ui.label(RichText::new(share).color(p.strong)).on_hover_text(format!(
+                    "Tokens on which both fire, divided by tokens on which either fires (Jaccard), over {over}"
+                ));
+                ui.label(RichText::new(in_common(&agreement)).size(size::SMALL).color(p.weak));
             });
             ui.add_space(space::S);
         }
     }
+}
+
+/// The counts of an agreement in words.
+pub fn in_common(agreement: &Agreement) -> String {
+    let Agreement { both, first, second } = *agreement;
+    let [both, first, second] = [both, first, second].map(format::grouped);
+    format!("{both} tokens in common of {first} and {second}")
 }
 
 /// Draws one feature, with its `examples` strongest examples.

@@ -1,8 +1,10 @@
 //! The table of pairs.
 
 use egui::{Color32, Label, Link, RichText, Role, Sense, Ui, WidgetInfo};
-use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
+use egui_table::{CellInfo, HeaderCellInfo, PrefetchInfo, TableDelegate};
 
+use super::agreements::{Agreements, State};
+use super::pair;
 use crate::data::matching::{Correspondence, Side as Features};
 use crate::data::{Columns, TokenLists, Vocabulary};
 use crate::theme::tokens::Palette;
@@ -18,6 +20,7 @@ pub enum Key {
     Feature,
     Nearest,
     Cosine,
+    Agreement,
     WantedBy,
 }
 
@@ -43,32 +46,39 @@ const fn column(
 }
 
 /// The columns; the last two need [`WIDE`].
-pub const COLUMNS: [PairColumn; 9] = [
-    column("feature", 76.0, Side::Right, "Number of the feature", Some(Key::Feature)),
+pub const COLUMNS: [PairColumn; 10] = [
+    column("feature", 64.0, Side::Right, "Number of the feature", Some(Key::Feature)),
     column(
         "nearest",
-        76.0,
+        64.0,
         Side::Right,
         "The feature of the other dictionary with the largest cosine",
         Some(Key::Nearest),
     ),
-    column("cosine", 90.0, Side::Right, "Cosine of the two decoder rows", Some(Key::Cosine)),
-    column("outcome", 92.0, Side::Left, "What became of the feature in the other dictionary", None),
+    column("cosine", 76.0, Side::Right, "Cosine of the two decoder rows", Some(Key::Cosine)),
+    column(
+        "agreement",
+        84.0,
+        Side::Right,
+        "Tokens on which both fire, divided by tokens on which either fires (Jaccard)",
+        Some(Key::Agreement),
+    ),
+    column("outcome", 84.0, Side::Left, "What became of the feature in the other dictionary", None),
     column(
         "nearest of",
-        88.0,
+        76.0,
         Side::Right,
         "Features of the other dictionary whose nearest it is",
         Some(Key::WantedBy),
     ),
-    column("density", 84.0, Side::Right, "Share of tokens it fires on", None),
-    column("of nearest", 84.0, Side::Right, "Share of tokens its nearest fires on", None),
+    column("density", 76.0, Side::Right, "Share of tokens it fires on", None),
+    column("of nearest", 76.0, Side::Right, "Share of tokens its nearest fires on", None),
     column("fires on", 150.0, Side::Left, "The tokens it fires on most often", None),
     column("nearest fires on", 150.0, Side::Left, "The tokens its nearest fires on most often", None),
 ];
 /// Width of the table from which on it shows what both fire on, and how many columns it has below.
 const WIDE: f32 = 980.0;
-const NARROW: usize = 7;
+const NARROW: usize = 8;
 /// Tokens of a feature.
 const TOKENS: usize = 6;
 
@@ -84,15 +94,28 @@ pub struct Interaction {
     pub select: Option<u32>,
     /// Of the other dictionary? and which feature.
     pub open: Option<(bool, u32)>,
+    /// Rows on the screen.
+    pub seen: (usize, usize),
 }
 
 /// Sorts features; equal ones stay in the order of their numbers.
-pub fn sort(rows: &mut [u32], side: &Features, (key, down): Sort) {
+pub fn sort(rows: &mut [u32], side: &Features, agreements: Option<&[f32]>, (key, down): Sort) {
     let at = |f: &u32| *f as usize;
     match key {
         Key::Feature => {}
         Key::Nearest => rows.sort_by_key(|f| side.rows.nearest[at(f)]),
         Key::WantedBy => rows.sort_by_key(|f| side.wanted_by[at(f)]),
+        Key::Agreement => {
+            let Some(shares) = agreements else { return };
+            let share = |f: &u32| shares.get(at(f)).copied().filter(|share| share.is_finite());
+            // Pairs of which neither fires come last either way.
+            rows.sort_by(|a, b| match (share(a), share(b)) {
+                (Some(a), Some(b)) if down => b.total_cmp(&a),
+                (Some(a), Some(b)) => a.total_cmp(&b),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            });
+            return;
+        }
         Key::Cosine => rows.sort_by(|a, b| side.rows.cosine[at(a)].total_cmp(&side.rows.cosine[at(b)])),
     }
     if down {
@@ -115,6 +138,8 @@ pub struct Rows<'a> {
     pub rows: &'a [u32],
     pub fates: &'a [Correspondence],
     pub side: &'a Features,
+    /// What is known of which side's agreement of firing.
+    pub agreements: (&'a Agreements, usize),
     /// Numbers of these features, and of the nearest ones.
     pub columns: [Option<&'a Columns>; 2],
     /// What they fire on.
@@ -125,6 +150,43 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// What the head of the agreement says: over what it is, and how much of it is known.
+    fn about_agreement(&self, about: &str) -> (String, bool) {
+        let (agreements, side) = self.agreements;
+        match agreements.state(side) {
+            State::Known(known, all, over) if known == all => (format!("{about}, over {over}"), true),
+            State::Known(known, all, over) => {
+                let (known, all) = (format::grouped(known as u64), format::grouped(all as u64));
+                let sorted =
+                    format!("Known of {known} of {all} pairs; it can be sorted by when all are known");
+                (format!("{about}, over {over}.\n{sorted}"), false)
+            }
+            State::Opening => (about.to_owned(), false),
+            State::Incomparable => {
+                (format!("{about}. These runs are indexed on different datasets: it is not known"), false)
+            }
+            State::Failed(problem) => (format!("{about}.\n{problem}"), false),
+        }
+    }
+
+    fn agreement(&self, ui: &mut Ui, feature: u32) {
+        let (agreements, side) = self.agreements;
+        let text = match agreements.of(side, feature) {
+            Some(agreement) => {
+                let share = agreement.share();
+                share.into_iter().for_each(|share| bars::behind_number(ui, share as f32));
+                let text = share.map_or_else(|| format::MISSING.to_owned(), format::percent);
+                return table::cell(ui, Side::Right, |ui| {
+                    let label = ui.add(Label::new(RichText::new(text).color(palette(ui).text)).truncate());
+                    label.on_hover_text(pair::in_common(&agreement));
+                });
+            }
+            None if matches!(agreements.state(side), State::Known(..) | State::Opening) => "…",
+            None => format::MISSING,
+        };
+        table::cell(ui, Side::Right, |ui| drop(ui.label(RichText::new(text).color(palette(ui).weak))));
+    }
+
     fn link(&mut self, ui: &mut Ui, of_other: bool, feature: u32) {
         table::cell(ui, Side::Right, |ui| {
             let link = ui.add(Link::new(feature.to_string()));
@@ -149,6 +211,10 @@ fn fires_on(ui: &mut Ui, tokens: Option<(&TokenLists, &Vocabulary)>, feature: u3
 }
 
 impl TableDelegate for Rows<'_> {
+    fn prepare(&mut self, info: &PrefetchInfo) {
+        self.asked.seen = (info.visible_rows.start as usize, info.visible_rows.end as usize);
+    }
+
     fn header_cell_ui(&mut self, ui: &mut Ui, cell: &HeaderCellInfo) {
         let column = &COLUMNS[cell.group_index];
         let Some(key) = column.key else {
@@ -159,9 +225,18 @@ impl TableDelegate for Rows<'_> {
             (true, false) => SortState::Up,
             (true, true) => SortState::Down,
         };
-        if table::sort_head(ui, column.name, column.side, sorted, column.about) {
-            let down =
-                if self.sort.0 == key { !self.sort.1 } else { matches!(key, Key::Cosine | Key::WantedBy) };
+        let about = if key == Key::Agreement {
+            let (about, sorts) = self.about_agreement(column.about);
+            if !sorts {
+                return table::plain_head(ui, column.name, column.side, &about);
+            }
+            about
+        } else {
+            column.about.to_owned()
+        };
+        if table::sort_head(ui, column.name, column.side, sorted, &about) {
+            let largest = matches!(key, Key::Cosine | Key::Agreement | Key::WantedBy);
+            let down = if self.sort.0 == key { !self.sort.1 } else { largest };
             self.asked.sort = Some((key, down));
         }
     }
@@ -198,19 +273,19 @@ impl TableDelegate for Rows<'_> {
             1 => self.link(ui, true, nearest),
             2 => {
                 let cosine = self.side.rows.cosine[i];
-                let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
-                bars::inline_bar(ui, rect, cosine, palette(ui).accent.gamma_multiply(0.55));
+                bars::behind_number(ui, cosine);
                 table::number(ui, format!("{cosine:.3}"));
             }
-            3 => table::cell(ui, Side::Left, |ui| {
+            3 => self.agreement(ui, feature),
+            4 => table::cell(ui, Side::Left, |ui| {
                 let fate = self.fates[i];
                 ui.label(RichText::new(fate.name()).color(colour(palette(ui), fate)))
                     .on_hover_text(fate.about());
             }),
-            4 => table::number(ui, format::count(u64::from(self.side.wanted_by[i]))),
-            5 => table::number(ui, density(self.columns[0], feature)),
-            6 => table::number(ui, density(self.columns[1], nearest)),
-            7 => fires_on(ui, self.tokens[0], feature),
+            5 => table::number(ui, format::count(u64::from(self.side.wanted_by[i]))),
+            6 => table::number(ui, density(self.columns[0], feature)),
+            7 => table::number(ui, density(self.columns[1], nearest)),
+            8 => fires_on(ui, self.tokens[0], feature),
             _ => fires_on(ui, self.tokens[1], nearest),
         }
     }
@@ -236,12 +311,13 @@ mod tests {
         let side = Features { rows: nearest, wanted_by: vec![0, 3, 1] };
         let by = |sort_by| {
             let mut rows = vec![0, 1, 2];
-            sort(&mut rows, &side, sort_by);
+            sort(&mut rows, &side, Some(&[0.2, f32::NAN, 0.7]), sort_by);
             rows
         };
         assert_eq!(by((Key::Cosine, true)), [1, 2, 0]);
         assert_eq!(by((Key::Nearest, false)), [1, 2, 0]);
         assert_eq!(by((Key::WantedBy, true)), [1, 2, 0]);
         assert_eq!(by((Key::Feature, true)), [2, 1, 0]);
+        assert_eq!((by((Key::Agreement, true)), by((Key::Agreement, false))), (vec![2, 0, 1], vec![0, 2, 1]));
     }
 }

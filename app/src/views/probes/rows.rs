@@ -4,7 +4,7 @@ use egui::{Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, HeaderCellInfo, TableDelegate};
 
 use crate::data::probes::{ProbeSetting, Probes};
-use crate::theme::{palette, tokens::height};
+use crate::theme::tokens::height;
 use crate::widgets::table::{self, Side, SortState};
 use crate::widgets::{bars, format};
 
@@ -172,16 +172,16 @@ impl TableDelegate for Rows<'_> {
             Key::Auc(at) => {
                 if let Some(auc) = line.auc[at] {
                     // Half is chance: the bar shows what is above it.
-                    let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
                     let share = ((auc - 0.5) * 2.0).clamp(0.0, 1.0) as f32;
-                    bars::inline_bar(ui, rect, share, palette(ui).accent.gamma_multiply(0.55));
+                    bars::behind_number(ui, share);
                 }
                 table::number(ui, figure(line.auc[at]));
             }
             Key::OverRaw => {
                 table::number(
                     ui,
-                    line.over_raw.map_or_else(|| format::MISSING.to_owned(), |x| format!("{x:+.3}")),
+                    line.over_raw
+                        .map_or_else(|| format::MISSING.to_owned(), |x| format!("{x:+.3}").replace('-', "−")),
                 );
             }
         }

@@ -19,6 +19,7 @@ use self::side::Side;
 use super::effect::changes::{self, Changes};
 use super::effect::grid::{Grid, RowOrder};
 use super::effect::{self, Inputs};
+use super::steps::{self, TraceForm};
 use super::{Scene, View, ViewCommand};
 use crate::action::Action;
 use crate::address::Place;
@@ -118,6 +119,8 @@ pub struct PromptView {
     shade: Shade,
     changes: Changes,
     explained: Explained,
+    /// The prediction after the text, to be traced.
+    trace: TraceForm,
     sampling: SamplingOptions,
     options: token::Options,
     /// What is looked for among the features of the texts.
@@ -149,6 +152,7 @@ impl PromptView {
             shade: Shade::default(),
             changes: Changes::default(),
             explained: Explained::default(),
+            trace: TraceForm::default(),
             sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
             find: String::new(),
@@ -210,6 +214,7 @@ impl PromptView {
                 if copy.clicked() {
                     scene.act(Action::Copy(self.json()));
                 }
+                self.trace(ui, scene);
                 let two = self.sides.len() == 2;
                 let button = ui.add(Button::new("Second prompt").selected(two));
                 button.widget_info(|| WidgetInfo::selected(Role::Button, true, two, "Add a second prompt"));
@@ -241,6 +246,20 @@ impl PromptView {
                 self.find(ui);
             }
         });
+    }
+
+    /// Offers to trace the prediction after the text, where the folder has transcoders of the model.
+    fn trace(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
+        let Some(info) = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok()) else { return };
+        let transcoders = steps::transcoders_of(scene.folder, &info.model_sha256);
+        if transcoders.is_empty() {
+            return;
+        }
+        let transcoders: Vec<String> = transcoders.iter().map(|run| run.path.display().to_string()).collect();
+        let text = self.sides.get(self.front).map(|side| side.text().to_owned()).unwrap_or_default();
+        let model = steps::model_of(info);
+        let button = ui.button("Trace…").on_hover_text("Which features lead to the token after the text");
+        steps::fields_below(&button, |ui| self.trace.show(ui, (&model, &transcoders), &text, scene));
     }
 
     /// Looks for features among those of the texts.

@@ -48,6 +48,11 @@ impl Side {
         }
     }
 
+    /// The text that is read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Puts the cursor into the field.
     pub fn focus(&mut self) {
         self.focus = true;

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use egui::{Align, ComboBox, Layout, RichText, Role, ScrollArea, Ui, WidgetInfo};
-use egui_plot::{GridInput, GridMark, HoverPosition, Line, Plot, uniform_grid_spacer};
+use egui_plot::{GridInput, GridMark, Line, Plot, uniform_grid_spacer};
 
 use super::decimate::decimate;
+use super::readout::{self, Reading};
+use super::smooth::{self, Smoothed};
 use crate::data::{Curve, Metrics};
 use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
-use crate::widgets::{format, notice};
+use crate::widgets::{facts, format, notice};
 
 /// A metric.
 struct Metric {
@@ -87,6 +89,10 @@ const METRICS: [Metric; 9] = [
 
 /// Narrowest plot.
 const PLOT: f32 = 300.0;
+/// Most charts next to each other.
+const MOST_COLUMNS: usize = 6;
+/// How strong the logged values are behind their mean.
+const FAINT: f32 = 0.35;
 
 /// Over what the curves are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,17 +108,29 @@ pub struct Options {
     axis: Axis,
     /// For each of the metrics.
     logarithmic: [bool; METRICS.len()],
+    /// Over how many logged steps they are averaged.
+    window: usize,
+    smoothed: Smoothed,
+    /// Where the pointer is, on whichever chart.
+    cursor: Option<f64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { axis: Axis::default(), logarithmic: std::array::from_fn(|i| METRICS[i].logarithmic) }
+        Self {
+            axis: Axis::default(),
+            logarithmic: std::array::from_fn(|i| METRICS[i].logarithmic),
+            window: 1,
+            smoothed: Smoothed::default(),
+            cursor: None,
+        }
     }
 }
 
-struct Series {
-    name: String,
-    colour: egui::Color32,
+/// The curves of a run.
+pub struct Series {
+    pub name: String,
+    pub colour: egui::Color32,
     metrics: Arc<Metrics>,
     xs: Arc<Vec<f64>>,
 }
@@ -123,19 +141,20 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
     let mut series = Vec::new();
     let mut loading = false;
     ui.horizontal(|ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            choices(ui, options);
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                facts::caption(ui, place(options.cursor, options.axis))
+                    .on_hover_text("Of which step the values at the charts are: the one under the pointer");
+            });
+        });
+    });
+    ui.horizontal_wrapped(|ui| {
         for (i, path) in runs.iter().enumerate() {
             let name = scene.folder.name_of(path).into_owned();
             ui.label(RichText::new("■").color(p.curve(i)));
             ui.add(egui::Label::new(RichText::new(&name).color(p.text)).truncate());
         }
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let text = if options.axis == Axis::Steps { "over steps" } else { "over tokens" };
-            let shown = ComboBox::from_id_salt("axis").selected_text(text).width(110.0).show_ui(ui, |ui| {
-                ui.selectable_value(&mut options.axis, Axis::Steps, "over steps");
-                ui.selectable_value(&mut options.axis, Axis::Tokens, "over tokens");
-            });
-            shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Horizontal axis"));
-        });
     });
     ui.add_space(space::S);
     for (i, path) in runs.iter().enumerate() {
@@ -162,80 +181,153 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
             _ => notice::empty(ui, "No curves yet", "The run has not logged a step."),
         };
     }
+    let used: Vec<&Arc<Metrics>> = series.iter().map(|one| &one.metrics).collect();
+    options.smoothed.keep(&used, options.window);
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| grid(ui, &series, options));
+}
+
+/// Over what the curves are drawn, and how smooth; from the right.
+fn choices(ui: &mut Ui, options: &mut Options) {
+    let text = if options.axis == Axis::Steps { "over steps" } else { "over tokens" };
+    let before = options.axis;
+    let shown = ComboBox::from_id_salt("axis").selected_text(text).width(110.0).show_ui(ui, |ui| {
+        ui.selectable_value(&mut options.axis, Axis::Steps, "over steps");
+        ui.selectable_value(&mut options.axis, Axis::Tokens, "over tokens");
+    });
+    shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Horizontal axis"));
+    if options.axis != before {
+        options.cursor = None;
+    }
+    let combo = ComboBox::from_id_salt("smoothing").selected_text(smooth::name(options.window)).width(170.0);
+    let shown = combo.show_ui(ui, |ui| {
+        for window in smooth::WINDOWS {
+            ui.selectable_value(&mut options.window, window, smooth::name(window));
+        }
+    });
+    shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Smoothing"));
+    shown.response.on_hover_text("The logged values stay visible in a weaker colour");
+}
+
+/// The step or token that values are of, in words.
+fn place(cursor: Option<f64>, axis: Axis) -> String {
+    match (cursor, axis) {
+        (None, _) => "last logged values".to_owned(),
+        (Some(x), Axis::Steps) => format!("step {}", format::grouped(x.max(0.0).round() as u64)),
+        (Some(x), Axis::Tokens) => format!("token {}", format::grouped(x.max(0.0).round() as u64)),
+    }
 }
 
 fn grid(ui: &mut Ui, series: &[Series], options: &mut Options) {
     let there: Vec<usize> = (0..METRICS.len())
         .filter(|m| series.iter().any(|s| s.metrics.curve(METRICS[*m].curve).is_some()))
         .collect();
-    let columns = ((ui.available_width() / PLOT) as usize).clamp(1, 3);
+    let columns = ((ui.available_width() / PLOT) as usize).clamp(1, MOST_COLUMNS);
     let width = (ui.available_width() - space::L * (columns as f32 - 1.0)) / columns as f32;
+    let mut cursor = None;
     for row in there.chunks(columns) {
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = space::L;
             for metric in row {
                 ui.vertical(|ui| {
                     ui.set_width(width);
-                    plot(ui, *metric, series, &mut options.logarithmic[*metric], options.axis);
+                    let at = plot(ui, *metric, series, options);
+                    cursor = cursor.or(at);
                 });
             }
         });
         ui.add_space(space::M);
     }
+    if cursor != options.cursor {
+        options.cursor = cursor;
+        // The other charts show the values of the same step.
+        ui.ctx().request_repaint();
+    }
 }
 
-fn plot(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool, axis: Axis) {
-    head(ui, metric, series, logarithmic);
-    let curve = METRICS[metric].curve;
+/// Draws a chart; where the pointer is on it.
+fn plot(ui: &mut Ui, metric: usize, series: &[Series], options: &mut Options) -> Option<f64> {
+    let Metric { curve, name, text, .. } = METRICS[metric];
+    let smooth_of = |one: &Series, smoothed: &mut Smoothed| {
+        if options.window > 1 { smoothed.of(&one.metrics, (metric, curve), options.window) } else { None }
+    };
+    let smoothed: Vec<_> = series.iter().map(|one| smooth_of(one, &mut options.smoothed)).collect();
+    let read = |(one, smooth): (&'_ Series, &Option<Arc<Vec<Option<f32>>>>)| -> (Option<f64>, Option<f64>) {
+        let of = |ys: &[Option<f32>]| readout::value(&one.xs, ys, options.cursor);
+        (one.metrics.curve(curve).and_then(of), smooth.as_ref().and_then(|ys| of(ys)))
+    };
+    let readings: Vec<Reading<'_>> = series
+        .iter()
+        .zip(&smoothed)
+        .map(|pair| {
+            let (raw, smoothed) = read(pair);
+            Reading { series: pair.0, raw, smoothed }
+        })
+        .collect();
+    head(ui, metric, options.window, &mut options.logarithmic[metric]);
+    readout::line(ui, name, &readings, text);
     let values = || {
         let curves = series.iter().filter_map(|one| one.metrics.curve(curve));
         curves.flatten().flatten().map(|value| f64::from(*value)).filter(|value| value.is_finite())
     };
     // Where nothing is above 0 there are no logarithms to show.
-    let log = *logarithmic && values().any(|value| value > 0.0);
+    let log = options.logarithmic[metric] && values().any(|value| value > 0.0);
     let ends = around(values()).into_iter().flatten();
-    let shown = ends.fold(axes(ui, &METRICS[metric], log, axis), |shown, end| {
+    let shown = ends.fold(axes(ui, &METRICS[metric], log, options.axis), |shown, end| {
         shown.include_y(if log { end.log10() } else { end })
     });
     let width = ui.available_width().max(1.0);
-    shown.show(ui, |plot| {
+    let drawn = shown.show(ui, |plot| {
         let bounds = plot.plot_bounds();
         let auto = plot.auto_bounds().x || !bounds.is_valid_x();
-        for one in series {
+        for (one, smooth) in series.iter().zip(&smoothed) {
             let (Some(ys), Some(first), Some(last)) =
                 (one.metrics.curve(curve), one.xs.first(), one.xs.last())
             else {
                 continue;
             };
             let (from, to) = if auto { (*first, *last) } else { (bounds.min()[0], bounds.max()[0]) };
-            let mut points = decimate(&one.xs, ys, from, to, width as usize);
-            if log {
-                points.retain(|point| point[1] > 0.0);
-                points.iter_mut().for_each(|point| point[1] = point[1].log10());
+            let mut draw = |name: String, ys: &[Option<f32>], colour: egui::Color32, thick: f32| {
+                let mut points = decimate(&one.xs, ys, from, to, width as usize);
+                if log {
+                    points.retain(|point| point[1] > 0.0);
+                    points.iter_mut().for_each(|point| point[1] = point[1].log10());
+                }
+                plot.line(Line::new(name, points).color(colour).width(thick));
+            };
+            match smooth {
+                None => draw(one.name.clone(), ys, one.colour, 1.5),
+                Some(smooth) => {
+                    draw(format!("{} as logged", one.name), ys, one.colour.gamma_multiply(FAINT), 1.0);
+                    draw(one.name.clone(), smooth, one.colour, 2.0);
+                }
             }
-            plot.line(Line::new(one.name.clone(), points).color(one.colour).width(1.5));
         }
+        plot.pointer_coordinate().map(|at| at.x)
     });
+    let at = drawn.inner.filter(|_| drawn.response.hovered());
+    if let Some(x) = at {
+        let step = place(Some(x), options.axis);
+        drawn.response.on_hover_ui_at_pointer(|ui| readout::tip(ui, &step, &readings, text));
+    }
+    at
 }
 
-/// The metric's name, its last value where there is only one curve, and the choice of a logarithmic axis.
-fn head(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool) {
+/// The metric's name, whether it is smoothed, and the choice of a logarithmic axis.
+fn head(ui: &mut Ui, metric: usize, window: usize, logarithmic: &mut bool) {
     let p = palette(ui);
-    let Metric { curve, name, about, text, .. } = METRICS[metric];
+    let Metric { name, about, .. } = METRICS[metric];
     ui.horizontal(|ui| {
         ui.label(RichText::new(name).color(p.strong)).on_hover_text(about);
-        if let [one] = series
-            && let Some(values) = one.metrics.curve(curve)
-            && let Some(last) = values.iter().rev().flatten().find(|value| value.is_finite())
-        {
-            ui.label(RichText::new(text(f64::from(*last))).color(p.weak))
-                .on_hover_text("The last logged value");
-        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let toggle = ui.checkbox(logarithmic, RichText::new("log").size(size::SMALL));
             let label = format!("Logarithmic {name}");
             toggle.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, *logarithmic, &label));
+            if window > 1 {
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    let said = RichText::new(smooth::name(window)).size(size::SMALL).color(p.weak);
+                    ui.add(egui::Label::new(said).truncate());
+                });
+            }
         });
     });
 }
@@ -243,8 +335,7 @@ fn head(ui: &mut Ui, metric: usize, series: &[Series], logarithmic: &mut bool) {
 /// The axes of a plot, with zoom and cursor shared by all plots. Where `log`, the plot holds logarithms.
 fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a> {
     let p = palette(ui);
-    let Metric { text, tick, least_step, .. } = *metric;
-    let unit = if axis == Axis::Steps { "step" } else { "token" };
+    let Metric { tick, least_step, .. } = *metric;
     let back = move |y: f64| if log { 10f64.powf(y) } else { y };
     let linked = egui::Id::unique(("curves", axis == Axis::Steps));
     Plot::new(("curve", metric.name, log, axis == Axis::Steps))
@@ -272,14 +363,8 @@ fn axes<'a>(ui: &Ui, metric: &'static Metric, log: bool, axis: Axis) -> Plot<'a>
         })
         .grid_color(p.line)
         .grid_fade(0.0)
-        .label_formatter(move |at| match at {
-            HoverPosition::NearDataPoint { plot_name, position, .. } => Some(format!(
-                "{plot_name}\n{unit} {}\n{}",
-                format::grouped(position.x.max(0.0) as u64),
-                text(back(position.y))
-            )),
-            HoverPosition::Elsewhere { .. } => None,
-        })
+        // The readout of all runs says it.
+        .label_formatter(|_| None)
 }
 
 /// Ends of an axis around a value that never changes, which gives an axis no length by itself.

@@ -12,6 +12,7 @@ use crate::data::{Metrics, RunEntry, RunInfo, Status};
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
 use crate::views::Scene;
+use crate::views::steps::{self, ExportForm, ProbeForm, TraceForm};
 use crate::widgets::{facts, method, notice, rule};
 
 /// Colour of a status.
@@ -43,6 +44,7 @@ pub fn show(
     ui: &mut Ui,
     run: &RunEntry,
     metrics: Option<&Metrics>,
+    steps: &mut Steps,
     scene: &mut Scene<'_>,
 ) -> train::Interaction {
     let p = palette(ui);
@@ -74,12 +76,17 @@ pub fn show(
         scene.act(Action::Go(Place::Features { run: run.path.clone() }));
     }
     next_steps(ui, run, info, scene);
+    steps.show(ui, run, info, scene);
     ui.add_space(space::M);
     for found in hints(info, metrics) {
         hint(ui, &found);
     }
-    if let Some(check) = &info.check {
-        super::check::show(ui, check);
+    let asked_here = scene.jobs.verdict(&run.path).map(|answer| crate::data::run::parse_check(answer));
+    match (asked_here, &info.check) {
+        (Some(Ok(check)), _) => super::check::show(ui, &check),
+        (Some(Err(_)) | None, Some(check)) => super::check::show(ui, check),
+        // Why there is no verdict is said in the list of jobs.
+        (Some(Err(_)) | None, None) => {}
     }
     ui.add_space(space::S);
     super::evaluation::show(ui, info);
@@ -104,6 +111,40 @@ pub fn show(
     asked
 }
 
+/// The fields of commands that have to be told something.
+#[derive(Debug, Default)]
+pub struct Steps {
+    /// The run that they are about.
+    of: PathBuf,
+    export: ExportForm,
+    probe: ProbeForm,
+    trace: TraceForm,
+}
+
+impl Steps {
+    fn show(&mut self, ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) {
+        if info.status != Status::Finished {
+            return;
+        }
+        if self.of != run.path {
+            // The folder of labelled prompts stays: it is that of many runs.
+            let probe = std::mem::take(&mut self.probe);
+            *self = Self { of: run.path.clone(), probe, ..Self::default() };
+        }
+        let folded = |name: &str| CollapsingHeader::new(name).id_salt(("step", name));
+        folded("Export for other programs").show(ui, |ui| self.export.show(ui, run, info, scene));
+        folded("Probe labelled prompts").show(ui, |ui| self.probe.show(ui, run, info, scene));
+        if info.target_hook.is_some() {
+            folded("Trace a prediction").show(ui, |ui| {
+                let transcoders = steps::transcoders_of(scene.folder, &info.model_sha256);
+                let transcoders: Vec<String> =
+                    transcoders.iter().map(|run| run.path.display().to_string()).collect();
+                self.trace.show(ui, (&steps::model_of(info), &transcoders), "", scene);
+            });
+        }
+    }
+}
+
 /// What can be done with a run whose dictionary is there, as buttons; what was done is not offered again.
 fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>) {
     if info.status != Status::Finished {
@@ -120,9 +161,18 @@ fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>
     if info.indexed && !info.index_broken && !info.explained {
         scene.offer(ui, "Explain", Job::explain(&run.path));
     }
+    if info.indexed && !info.index_broken && !info.mapped {
+        scene.offer(ui, "Make the map", Job::map(&run.path));
+    }
+    let data = scene.folder.data_of(&run.path).and_then(|data| data.info.as_ref().ok());
+    if info.indexed && !info.index_broken && !info.joined && data.is_some_and(|data| data.has_experts) {
+        scene.offer(ui, "Join experts", Job::join_experts(&run.path));
+    }
     if info.evaluation.is_some() && info.audit.is_none() {
         scene.offer(ui, "Audit the encoder", Job::audit(&run.path));
     }
+    let checked = info.check.is_some() || scene.jobs.verdict(&run.path).is_some();
+    scene.offer(ui, if checked { "Check again" } else { "Check" }, Job::check(&run.path));
     let alike = |other: &&RunEntry| {
         let Ok(other_info) = &other.info else { return false };
         other.path != run.path

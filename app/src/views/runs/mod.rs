@@ -1,12 +1,16 @@
 //! All runs of the folder: their numbers, the curves of the selected ones, the configuration of one.
 
 mod check;
+mod columns;
 mod curves;
 mod decimate;
 mod details;
 mod evaluation;
+mod groups;
 mod hints;
+mod readout;
 mod results;
+mod smooth;
 mod table;
 mod tradeoff;
 mod train;
@@ -14,6 +18,7 @@ mod train;
 pub use details::colour as status_colour;
 pub use train::METHODS;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use egui::{Frame, Margin, ScrollArea, Ui};
@@ -22,13 +27,17 @@ use super::{Scene, View, ViewCommand};
 use crate::address::Place;
 use crate::data::{Folder, RunEntry};
 use crate::load::Workers;
+use crate::preferences::Preference;
 use crate::stores::Need;
 use crate::theme::{palette, space, tokens::height};
 use crate::widgets::side::SidePanel;
-use crate::widgets::{facts, notice};
+use crate::widgets::{facts, format, notice};
 
 /// What is known of the run that is looked at.
 const DETAILS: SidePanel = SidePanel { id: "run details", width: 320.0, range: (220.0, 560.0) };
+
+/// Room that the table keeps for its scroll bars.
+const ROOM_TO_SCROLL: f32 = 12.0;
 
 /// What stands under the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +62,10 @@ pub struct RunsView {
     mode: Mode,
     form: train::Form,
     sort: table::Sort,
+    /// What stands in the fields of commands about the run that is looked at.
+    steps: details::Steps,
+    /// Groups of the table that are folded.
+    folded: HashSet<String>,
     /// The model, hook and dataset whose trade-off is shown, where somebody said.
     setting: Option<tradeoff::Setting>,
 }
@@ -84,16 +97,55 @@ impl RunsView {
     }
 
     fn table(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        let rows = scene.folder.runs.len() as f32;
-        let wanted = height::HEAD + rows * height::ROW + 12.0;
+        let preferences = scene.preferences;
+        let wanted = columns::Wanted { chosen: &preferences.run_columns, grouped: preferences.grouped_runs };
+        let fitting =
+            columns::fitting(ui.available_width() - ROOM_TO_SCROLL, &columns::telling(scene.folder), wanted);
+        self.bar(ui, &fitting, scene);
+        let shown = table::Shown {
+            folder: scene.folder,
+            selected: &self.selected,
+            focus: self.focus.as_ref(),
+            sort: self.sort,
+            columns: &fitting,
+            folded: preferences.grouped_runs.then_some(&self.folded),
+        };
+        let wanted = height::HEAD + shown.count() as f32 * height::ROW + ROOM_TO_SCROLL;
         let room = wanted.min((ui.available_height() * 0.4).max(4.0 * height::ROW));
         let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width(), room), egui::Sense::hover());
-        let asked = ui
-            .scope_builder(egui::UiBuilder::new().max_rect(rect), |ui| {
-                table::show(ui, scene.folder, &self.selected, self.focus.as_ref(), self.sort)
-            })
-            .inner;
+        let asked = ui.scope_builder(egui::UiBuilder::new().max_rect(rect), |ui| shown.show(ui)).inner;
         self.apply(asked, scene);
+    }
+
+    /// How many runs there are, how they are grouped, and which columns are shown.
+    fn bar(&self, ui: &mut Ui, fitting: &[(usize, f32)], scene: &mut Scene<'_>) {
+        let frame = Frame::new().fill(palette(ui).side);
+        frame.inner_margin(Margin::symmetric(space::S as i8, space::XS as i8)).show(ui, |ui| {
+            ui.horizontal(|ui| {
+                let runs = format::counted(scene.folder.runs.len() as u64, "run", "runs");
+                let runs = match self.selected.len() {
+                    0 | 1 => runs,
+                    n => format!("{runs}, {n} of them drawn"),
+                };
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    let chosen = &scene.preferences.run_columns;
+                    let choice = columns::menu(ui, fitting, chosen);
+                    choice.into_iter().for_each(|choice| scene.prefer(choice));
+                    let mut grouped = scene.preferences.grouped_runs;
+                    let about = "Only runs of one model, hook and dataset can be compared with each other";
+                    if ui
+                        .checkbox(&mut grouped, "group by model · hook · data")
+                        .on_hover_text(about)
+                        .changed()
+                    {
+                        scene.prefer(Preference::GroupedRuns(grouped));
+                    }
+                    ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                        facts::caption(ui, runs);
+                    });
+                });
+            });
+        });
     }
 
     fn toggle(&mut self, run: PathBuf) {
@@ -123,6 +175,11 @@ impl RunsView {
     fn apply(&mut self, asked: table::Interaction, scene: &mut Scene<'_>) {
         if let Some(sort) = asked.sort {
             self.sort = sort;
+        }
+        if let Some(group) = asked.fold
+            && !self.folded.remove(&group)
+        {
+            self.folded.insert(group);
         }
         if let Some(run) = asked.toggle {
             self.toggle(run);
@@ -195,7 +252,7 @@ impl View for RunsView {
             DETAILS.show(ui, frame, |ui| {
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                     let metrics = scene.stores.run(&run.path).metrics.value().cloned();
-                    if details::show(ui, run, metrics.as_deref(), scene).again {
+                    if details::show(ui, run, metrics.as_deref(), &mut self.steps, scene).again {
                         self.form = train::Form::like(&run.path);
                         self.mode = Mode::Train;
                     }

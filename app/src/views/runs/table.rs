@@ -1,16 +1,19 @@
 //! The table of runs.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use egui::{Label, RichText, Role, Sense, Ui, WidgetInfo};
 use egui_table::{CellInfo, Column, HeaderCellInfo, HeaderRow, Table, TableDelegate};
 
+use super::columns::COLUMNS;
 use super::details;
-use crate::data::{DeadFeatures, Folder, RunEntry, RunInfo};
+use super::groups::{self, Group, Line};
+use crate::data::{Folder, RunEntry, RunInfo};
 use crate::theme::{palette, tokens::height, tokens::size};
 use crate::widgets::table::{self, Side, SortState};
-use crate::widgets::{format, method, notice, rule};
+use crate::widgets::{format, notice, rule};
 
 /// By which column, largest first?
 pub type Sort = Option<(usize, bool)>;
@@ -22,177 +25,72 @@ pub struct Interaction {
     pub select: Option<PathBuf>,
     pub toggle: Option<PathBuf>,
     pub open: Option<PathBuf>,
+    /// The group to be folded or unfolded.
+    pub fold: Option<String>,
 }
 
-type Number = fn(&RunInfo) -> Option<f64>;
-type Text = fn(&RunInfo) -> String;
-
-/// A column: name, width, side, explanation, value to sort by, text.
-struct RunColumn(&'static str, f32, Side, &'static str, Number, Text);
-
-const COLUMNS: [RunColumn; 13] = [
-    RunColumn("run", 240.0, Side::Left, "Folder of the run", |_| None, |_| String::new()),
-    RunColumn(
-        "method",
-        168.0,
-        Side::Left,
-        "How active features are selected for each token",
-        |_| None,
-        |i| method::name(&i.method).to_owned(),
-    ),
-    RunColumn(
-        "model",
-        170.0,
-        Side::Left,
-        "The model whose activations it reconstructs",
-        |_| None,
-        |i| i.model.clone(),
-    ),
-    RunColumn("hook", 176.0, Side::Left, "Where they were taken", |_| None, |i| i.hook.clone()),
-    RunColumn(
-        "data",
-        110.0,
-        Side::Left,
-        "The dataset that it was indexed or trained on",
-        |_| None,
-        |i| std::path::Path::new(&i.dataset).file_name().unwrap_or_default().to_string_lossy().into_owned(),
-    ),
-    RunColumn(
-        "k",
-        52.0,
-        Side::Right,
-        "Active features per token that training allows",
-        |i| i.k.map(|k| k as f64),
-        |i| i.k.map_or_else(|| format::MISSING.to_owned(), |k| k.to_string()),
-    ),
-    RunColumn(
-        "features",
-        84.0,
-        Side::Right,
-        "Width of the dictionary",
-        |i| Some(i.d_sae as f64),
-        |i| format::count(i.d_sae),
-    ),
-    RunColumn(
-        "FVE",
-        70.0,
-        Side::Right,
-        "Fraction of variance explained on held-out text; ○ in the last logged step of training",
-        |i| i.fve,
-        |i| format::quality(i.fve),
-    ),
-    RunColumn(
-        "recovered",
-        86.0,
-        Side::Right,
-        "Cross-entropy recovered, against zero ablation",
-        |i| i.loss_recovered,
-        |i| format::quality(i.loss_recovered),
-    ),
-    RunColumn(
-        "L0",
-        64.0,
-        Side::Right,
-        "Mean number of active features per token on held-out text; ○ in the last logged step of training",
-        |i| i.l0,
-        |i| i.l0.map_or_else(|| format::MISSING.to_owned(), |l0| format!("{l0:.1}")),
-    ),
-    RunColumn(
-        "dead",
-        104.0,
-        Side::Right,
-        "Features that fired on none of the evaluated tokens, else of the indexed ones; \
-         ○ silent in the last tokens of training. Hover over a number to see over what",
-        |i| i.dead.as_ref().map(DeadFeatures::share),
-        |i| {
-            let text = |dead: &DeadFeatures| {
-                format!("{} · {}", format::grouped(dead.count), format::percent(dead.share()))
-            };
-            i.dead.as_ref().map_or_else(|| format::MISSING.to_owned(), text)
-        },
-    ),
-    RunColumn(
-        "tokens",
-        84.0,
-        Side::Right,
-        "Tokens trained on",
-        |i| Some(i.tokens as f64),
-        |i| format::count(i.tokens),
-    ),
-    RunColumn("status", 96.0, Side::Left, "Status of the run", |_| None, |i| i.status.name().to_owned()),
-];
-
-/// Narrowest that the name and the method become before a column is dropped.
-const LEAST: [f32; 2] = [132.0, 96.0];
-/// The columns that are dropped where all have no room, the first one first; the details of a run say the same.
-const DROPPED: [&str; 10] =
-    ["data", "model", "hook", "tokens", "method", "features", "k", "recovered", "dead", "L0"];
-
-/// The columns that say the same of all runs of most folders, and are there only where they do not.
-const OF_SOURCE: [&str; 3] = ["model", "hook", "data"];
-
-/// The columns in which the runs differ, of those that are there only then.
-fn telling(folder: &Folder) -> Vec<&'static str> {
-    let of_column = |name: &&str| {
-        let column = COLUMNS.iter().find(|column| column.0 == *name)?;
-        let mut texts = folder.runs.iter().filter_map(|run| run.info.as_ref().ok()).map(column.5);
-        let first = texts.next()?;
-        texts.any(|text| text != first).then_some(column.0)
-    };
-    OF_SOURCE.iter().filter_map(of_column).collect()
+/// What is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// All runs.
+    pub folder: &'a Folder,
+    /// The runs whose curves are drawn, in the order of their colours.
+    pub selected: &'a [PathBuf],
+    /// The run that is looked at.
+    pub focus: Option<&'a PathBuf>,
+    pub sort: Sort,
+    /// Indices of [`COLUMNS`] with their widths.
+    pub columns: &'a [(usize, f32)],
+    /// The groups that are folded; none where runs are not grouped.
+    pub folded: Option<&'a HashSet<String>>,
 }
 
-/// The columns that have room, as indices of [`COLUMNS`], with their widths. The name takes what the others leave.
-fn fitting(room: f32, telling: &[&str]) -> Vec<(usize, f32)> {
-    let is_there = |i: &usize| !OF_SOURCE.contains(&COLUMNS[*i].0) || telling.contains(&COLUMNS[*i].0);
-    let mut shown: Vec<usize> = (0..COLUMNS.len()).filter(is_there).collect();
-    let least = |i: usize| LEAST.get(i).copied().unwrap_or(COLUMNS[i].1);
-    let narrowest = |shown: &[usize]| shown.iter().map(|i| least(*i)).sum::<f32>();
-    for name in DROPPED {
-        if narrowest(&shown) <= room {
-            break;
+impl Shown<'_> {
+    /// The lines from top to bottom, and the groups that their headings name.
+    fn lines(&self) -> (Vec<Line<'_>>, Vec<Group>) {
+        let mut runs: Vec<&RunEntry> = self.folder.runs.iter().collect();
+        if let Some((column, descending)) = self.sort {
+            runs.sort_by(|a, b| compare(a, b, column, descending));
         }
-        shown.retain(|i| COLUMNS[*i].0 != name);
+        match self.folded {
+            Some(folded) => groups::grouped(&runs, folded),
+            None => (runs.into_iter().map(Line::Run).collect(), Vec::new()),
+        }
     }
-    let mut rest = (room - narrowest(&shown)).max(0.0);
-    let mut widths: Vec<(usize, f32)> = shown.iter().map(|i| (*i, least(*i))).collect();
-    for (i, width) in &mut widths {
-        let wanted = (COLUMNS[*i].1 - *width).min(rest);
-        *width += wanted;
-        rest -= wanted;
-    }
-    widths[0].1 += rest;
-    widths.iter().map(|(i, width)| (*i, width.floor())).collect()
-}
 
-/// Draws the table.
-pub fn show(
-    ui: &mut Ui,
-    folder: &Folder,
-    selected: &[PathBuf],
-    focus: Option<&PathBuf>,
-    sort: Sort,
-) -> Interaction {
-    let mut runs: Vec<&RunEntry> = folder.runs.iter().collect();
-    if let Some((column, descending)) = sort {
-        runs.sort_by(|a, b| compare(a, b, column, descending));
+    /// How many lines there are.
+    pub fn count(&self) -> usize {
+        self.lines().0.len()
     }
-    let fitting = fitting(ui.available_width() - 12.0, &telling(folder));
-    let columns: Vec<Column> = fitting
-        .iter()
-        .map(|(i, width)| {
-            Column::new(*width).range(40.0..=2400.0).id(egui::Id::unique(("run", COLUMNS[*i].0)))
-        })
-        .collect();
-    let places: Vec<usize> = fitting.iter().map(|(i, _)| *i).collect();
-    let shown = Table::new()
-        // Other columns have other widths.
-        .id_salt(("runs", &places))
-        .num_rows(runs.len() as u64)
-        .headers([HeaderRow::new(height::HEAD)]);
-    let mut delegate = Rows { runs, places: &places, selected, focus, sort, asked: Interaction::default() };
-    table::show(ui, shown, &columns, &mut delegate);
-    delegate.asked
+
+    /// Draws the table.
+    pub fn show(&self, ui: &mut Ui) -> Interaction {
+        let (lines, groups) = self.lines();
+        let columns: Vec<Column> = self
+            .columns
+            .iter()
+            .map(|(i, width)| {
+                Column::new(*width).range(40.0..=2400.0).id(egui::Id::unique(("run", COLUMNS[*i].0)))
+            })
+            .collect();
+        let places: Vec<usize> = self.columns.iter().map(|(i, _)| *i).collect();
+        let shown = Table::new()
+            // Other columns have other widths.
+            .id_salt(("runs", &places))
+            .num_rows(lines.len() as u64)
+            .headers([HeaderRow::new(height::HEAD)]);
+        let mut delegate = Rows {
+            lines,
+            groups,
+            places: &places,
+            selected: self.selected,
+            focus: self.focus,
+            sort: self.sort,
+            asked: Interaction::default(),
+        };
+        table::show(ui, shown, &columns, &mut delegate);
+        delegate.asked
+    }
 }
 
 fn compare(a: &RunEntry, b: &RunEntry, column: usize, descending: bool) -> Ordering {
@@ -243,7 +141,8 @@ fn figure(ui: &mut Ui, text: String, (of_training, about): (bool, Option<String>
 }
 
 struct Rows<'a> {
-    runs: Vec<&'a RunEntry>,
+    lines: Vec<Line<'a>>,
+    groups: Vec<Group>,
     /// Which columns are shown.
     places: &'a [usize],
     selected: &'a [PathBuf],
@@ -252,7 +151,34 @@ struct Rows<'a> {
     asked: Interaction,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn run(&self, line: u64) -> Option<&'a RunEntry> {
+        match self.lines.get(line as usize)? {
+            Line::Run(run) => Some(run),
+            Line::Group(_) => None,
+        }
+    }
+
+    /// The heading of a group, over the whole line; a click folds it.
+    fn heading(&mut self, ui: &mut Ui, group: usize) {
+        let (p, rect) = (palette(ui), ui.max_rect());
+        let Group { name, runs, open } = &self.groups[group];
+        let response = ui.interact(rect, egui::Id::unique(("run group", name)), Sense::click());
+        let said = format!("{} group {name}", if *open { "Fold" } else { "Unfold" });
+        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &said));
+        ui.painter().rect_filled(rect, 0.0, if response.hovered() { p.control_hover } else { p.side });
+        ui.painter().hline(rect.x_range(), rect.bottom() - 0.5, egui::Stroke::new(1.0, p.line));
+        table::cell(ui, Side::Left, |ui| {
+            ui.label(RichText::new(if *open { "⏷" } else { "⏵" }).size(size::SMALL).color(p.weak));
+            let count = format::counted(*runs as u64, "run", "runs");
+            ui.add(Label::new(RichText::new(name).strong().color(p.text)).truncate());
+            ui.label(RichText::new(count).size(size::SMALL).color(p.weak));
+        });
+        if response.clicked() {
+            self.asked.fold = Some(name.clone());
+        }
+    }
+
     fn name(&mut self, ui: &mut Ui, run: &RunEntry) {
         let p = palette(ui);
         let at = self.selected.iter().position(|s| *s == run.path);
@@ -300,10 +226,14 @@ impl TableDelegate for Rows<'_> {
     }
 
     fn row_ui(&mut self, ui: &mut Ui, row: u64) {
-        let Some(run) = self.runs.get(row as usize).copied() else { return };
         if !table::is_seen(ui) {
             return;
         }
+        let run = match self.lines.get(row as usize) {
+            Some(Line::Run(run)) => *run,
+            Some(Line::Group(group)) => return self.heading(ui, *group),
+            None => return,
+        };
         let rect = ui.max_rect();
         let response = ui.interact(rect, egui::Id::unique(("run row", &run.path)), Sense::click());
         let chosen = self.focus == Some(&run.path);
@@ -321,7 +251,7 @@ impl TableDelegate for Rows<'_> {
     }
 
     fn cell_ui(&mut self, ui: &mut Ui, cell: &CellInfo) {
-        let Some(run) = self.runs.get(cell.row_nr as usize).copied() else { return };
+        let Some(run) = self.run(cell.row_nr) else { return };
         let Some(place) = self.places.get(cell.col_nr).copied() else { return };
         let column = &COLUMNS[place];
         let info = match &run.info {
@@ -356,27 +286,5 @@ impl TableDelegate for Rows<'_> {
 
     fn default_row_height(&self) -> f32 {
         height::ROW
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_fit_or_are_dropped_the_least_telling_first() {
-        for room in [300.0, 452.0, 620.0, 900.0, 1020.0, 1660.0, 3580.0] {
-            let shown = fitting(room, &[]);
-            let wide: f32 = shown.iter().map(|(_, width)| width).sum();
-            assert!(wide <= room, "{room}: {wide}");
-            let names: Vec<&str> = shown.iter().map(|(i, _)| COLUMNS[*i].0).collect();
-            assert!(["run", "FVE", "status"].iter().all(|name| names.contains(name)), "{room}: {names:?}");
-            assert_eq!(names.len() == COLUMNS.len() - OF_SOURCE.len(), room >= 900.0, "{room}: {names:?}");
-            let shown = fitting(room, &OF_SOURCE);
-            let wide: f32 = shown.iter().map(|(_, width)| width).sum();
-            assert!(wide <= room, "{room}: {wide}");
-            let hook = shown.iter().any(|(i, _)| COLUMNS[*i].0 == "hook");
-            assert_eq!(hook, room >= 1200.0, "{room}");
-        }
     }
 }

@@ -242,8 +242,7 @@ impl TableDelegate for Rows<'_> {
             (Listed::World, 4) => self.link(ui, self.truth.world[row as usize].nearest, false),
             (Listed::Found, 2..=5) | (Listed::World, 5 | 6) => {
                 if let Some(share) = number(self.truth, self.listed, row, column) {
-                    let rect = ui.max_rect().shrink2(egui::vec2(8.0, 3.0));
-                    bars::inline_bar(ui, rect, share as f32, palette(ui).accent.gamma_multiply(0.55));
+                    bars::behind_number(ui, share as f32);
                 }
                 table::number(ui, self.text(row, column));
             }
