@@ -67,7 +67,8 @@ pub fn data_of(dir: &Path, record: &RunRecord) -> PathBuf {
 
 /// A folder that a file of the run in `dir` names, in the same way.
 pub fn named_in(dir: &Path, name: &str) -> PathBuf {
-    let named = PathBuf::from(name);
+    // What an address stands for, if it can be told; else nothing is there of that name.
+    let named = storage::bucket::local(name).unwrap_or_else(|_| PathBuf::from(name));
     let inside = dir.join(&named);
     if !named.exists() && inside.exists() { inside } else { named }
 }

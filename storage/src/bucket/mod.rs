@@ -82,7 +82,7 @@ pub fn local(name: &str) -> Result<PathBuf> {
     let address = Address::parse(name)?;
     Ok(match store::connected().first() {
         Some(store) => store.path_of(&address),
-        None => Store::from_environment()?.path_of(&address),
+        None => Settings::from_environment()?.root().join(&address.bucket).join(&address.key),
     })
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn portable<'a>(path: &Path, bytes: &'a [u8]) -> Cow<'a, [u8]> {
 ///
 /// # Errors
 /// A bucket that only a record names: nothing is asked of a store that nobody named. As [`Store::open`].
-pub(crate) fn opened(dir: &Path) -> Result<Cow<'_, Path>> {
+pub fn at(dir: &Path) -> Result<Cow<'_, Path>> {
     if let Some(text) = dir.to_str().filter(|text| Address::is_meant(text)) {
         let mirror = Store::from_environment()?.open(&Address::parse(text)?, &|_, _| false)?;
         return Ok(Cow::Owned(mirror.path));

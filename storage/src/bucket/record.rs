@@ -185,7 +185,8 @@ pub(super) fn files(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<
     Ok(found)
 }
 
-/// Whether a name is part of the work, and not of how it is done: nothing hidden, unfinished or replaced.
+/// Whether a name is part of the work, and not of how it is done: nothing hidden, unfinished or replaced, and no checkpoints, which are
+/// many times as large as what a run is read for.
 pub(super) fn is_content(name: &str) -> bool {
-    !name.starts_with('.') && !name.ends_with(".partial") && !name.ends_with(".old")
+    !name.starts_with('.') && !name.ends_with(".partial") && !name.ends_with(".old") && name != "checkpoints"
 }

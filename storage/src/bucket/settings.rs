@@ -59,7 +59,7 @@ impl Settings {
     }
 
     /// The folder of what comes from this store: `CACHE/s3/HOST`.
-    pub(super) fn root(&self) -> PathBuf {
+    pub fn root(&self) -> PathBuf {
         let host = match &self.endpoint {
             None => "aws".to_owned(),
             Some(endpoint) => {

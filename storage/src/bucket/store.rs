@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// Marks the root of a mirror, so that files in it are known whatever the environment says today.
 pub(super) const MARK: &str = ".sae-mirror";
 
+/// The folder of what commands printed.
+const FINISHED: &str = ".finished";
+
 /// Paths are what every part of the program passes on, and connections are worth sharing: so the stores that were
 /// named in this process are kept for it.
 static STORES: RwLock<Vec<Arc<Store>>> = RwLock::new(Vec::new());
@@ -56,6 +59,8 @@ impl Store {
         if let Some(known) = stores.iter().find(|store| store.root == root) {
             return Ok(known.clone());
         }
+        let finished = root.join(FINISHED);
+        fs::create_dir_all(&finished).map_err(Error::io(&finished))?;
         let mark = root.join(MARK);
         if !mark.exists() {
             let text = "Copies of objects of a store, and a record of each: see docs/scale-out.md. Remove the folder to free its room.\n";
@@ -91,6 +96,11 @@ impl Store {
     pub fn path_of(&self, address: &Address) -> PathBuf {
         let bucket = self.root.join(&address.bucket);
         if address.key.is_empty() { bucket } else { bucket.join(&address.key) }
+    }
+
+    /// Where is kept what a command printed that has ended and whose files are not uploaded yet.
+    pub fn finished(&self, command: &str) -> PathBuf {
+        self.root.join(FINISHED).join(format!("{command}.json"))
     }
 
     /// What the file or folder in `path` is a copy of.

@@ -44,7 +44,7 @@ impl Dataset {
     /// [`Error::Missing`] for a folder without a manifest, [`Error::Unfinished`] for one that has a journal instead; a
     /// manifest that cannot be read or contradicts itself; parts that are missing or have a different length.
     pub fn open(dir: &Path) -> Result<Self> {
-        let dir = &*crate::bucket::opened(dir)?;
+        let dir = &*crate::bucket::at(dir)?;
         let path = dir.join(MANIFEST);
         if !path.exists() {
             return Err(not_a_dataset(dir));
