@@ -135,7 +135,7 @@ def start_store():
 
 
 class Machine:
-    """A machine: a cache of its own, and a store behind a proxy."""
+    """A machine: a cache of its own, and a store that it reaches through a proxy."""
 
     def __init__(self, name, proxy, key):
         self.cache = WORK / name

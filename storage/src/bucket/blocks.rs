@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 const PIECE: usize = 8;
 /// Blocks that are fetched with the last one: what a table's footer has before its last bytes.
 const FOOTER: usize = 2;
-/// Read-ahead that goes on at the same time in one file.
+/// Fetches ahead that run at the same time in one file.
 const AT_ONCE: usize = 3;
 /// How often blocks are fetched that are forgotten before they are read.
 const FORGOTTEN: usize = 20;
