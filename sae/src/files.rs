@@ -14,6 +14,7 @@ use lm::model::hexadecimal;
 pub fn files_sha256(files: &[PathBuf]) -> Result<String> {
     let mut hash = Sha256::new();
     for path in files {
+        storage::bucket::fill(path)?;
         let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
         std::io::copy(&mut file, &mut hash).map_err(|e| Error::io(path, e))?;
     }

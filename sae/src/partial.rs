@@ -66,6 +66,7 @@ impl Partial {
         fs::create_dir_all(&to).map_err(|e| Error::io(&to, e))?;
         for entry in entries {
             let path = entry.map_err(|e| Error::io(&from, e))?.path();
+            storage::bucket::fill(&path)?;
             let bytes = fs::read(&path).map_err(|e| Error::io(&path, e))?;
             storage::atomic::write(&to.join(path.file_name().unwrap_or_default()), &bytes)?;
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::bucket;
 use crate::error::{Error, Result};
 use crate::lock::create_alone;
 
@@ -18,7 +19,10 @@ pub(crate) const PARTIAL: &str = ".partial";
 /// # Errors
 /// [`Error::Io`] with the file that cannot be written, synced or renamed; `path` is then as it was. [`Error::Busy`] if a different
 /// process does not finish it.
+///
+/// In JSON and TOML, paths of copies of a store's objects are written as the addresses that they stand for.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let bytes = &*bucket::portable(path, bytes);
     let partial = partial_path(path);
     // Open, hence ours, until it has its name or is removed.
     let mut file = create_alone(&partial)?;

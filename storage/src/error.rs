@@ -132,6 +132,16 @@ pub enum Error {
         /// What was expected.
         message: String,
     },
+    /// An object store refuses, stays away, or has something different from what it had.
+    #[error("{address}: {problem}{}{}", if remedy.is_some() { "; " } else { "" }, remedy.as_deref().unwrap_or_default())]
+    Bucket {
+        /// What was asked for, `s3://…`.
+        address: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do, where there is something to do.
+        remedy: Option<String>,
+    },
     /// An argument that makes no sense for this file.
     #[error("{}: {message}", path.display())]
     Argument {
@@ -154,8 +164,15 @@ impl Error {
             Self::Newer { .. } => Some("update the program"),
             Self::Damaged { .. } => Some("make the dataset again or restore the file"),
             Self::Io { source, .. } => disk_hint(source),
+            Self::Bucket { remedy, .. } => remedy.as_deref(),
             _ => None,
         }
+    }
+
+    /// An [`Error::Bucket`].
+    pub(crate) fn bucket(address: &str, problem: &str, remedy: Option<&str>) -> Self {
+        let (address, problem) = (address.to_owned(), problem.to_owned());
+        Self::Bucket { address, problem, remedy: remedy.map(str::to_owned) }
     }
 
     /// An I/O error with its path. "Not found" stays an `Io` error: the caller knows better what is missing.
@@ -169,7 +186,11 @@ impl Error {
         let path = path.to_owned();
         move |source| match source {
             parquet::errors::ParquetError::External(inner) => match inner.downcast::<io::Error>() {
-                Ok(source) => Self::Io { path, source: *source },
+                // What a store did while a table was read from it says by itself which object it is about.
+                Ok(source) => match source.downcast::<Self>() {
+                    Ok(own) => own,
+                    Err(source) => Self::Io { path, source },
+                },
                 Err(inner) => Self::Parquet { path, source: parquet::errors::ParquetError::External(inner) },
             },
             source => Self::Parquet { path, source },

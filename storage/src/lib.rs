@@ -75,6 +75,7 @@
 pub mod atomic;
 pub mod attention;
 pub mod audit;
+pub mod bucket;
 pub mod catalogue;
 pub mod cett;
 pub mod check;

@@ -7,6 +7,7 @@
 
 mod audit;
 mod bench;
+mod buckets;
 mod check;
 mod claim;
 mod compare;
@@ -41,6 +42,7 @@ mod synth;
 mod trace;
 mod train;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,17 +50,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
 
+use buckets::Mirrors;
 use lm::model::ModelSource;
 use output::Output;
 use progress::Terminal;
 use sae::interop::dictionaries::{self, DictionarySource, Opened};
 use sae::{Error, Result};
+use storage::bucket::readable;
 
 /// Sparse autoencoders for language models: harvest, train, evaluate, index
 #[derive(Debug, Parser)]
 #[command(name = "sae", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(
-    after_help = "Begin with `sae demo`: it does the main job on an embedded model and text. `sae COMMAND --help` has examples."
+    after_help = "Begin with `sae demo`: it does the main job on an embedded model and text. `sae COMMAND --help` has examples.\nEvery path may be s3://BUCKET/PREFIX: docs/scale-out.md."
 )]
 struct Program {
     #[command(flatten)]
@@ -158,11 +162,12 @@ impl Session {
 /// Parses the command line, runs the command, prints, and says with what status to exit.
 fn main() -> ExitCode {
     kernels::memory::keep_freed_pages();
-    let program = Program::parse();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let program = Program::parse_from(&args);
     let json = program.common.json;
-    match run(program) {
+    match run(program, &args) {
         Ok(output) => {
-            let printed = print(&output.text(json));
+            let printed = print(&readable(&output.text(json)));
             let Some(failure) = output.failure() else { return printed };
             report(&Error::data(failure), false);
             ExitCode::FAILURE
@@ -174,7 +179,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(program: Program) -> Result<Output> {
+fn run(program: Program, args: &[OsString]) -> Result<Output> {
     let common = program.common;
     if let Some(threads) = common.threads {
         // Fails only if the pool exists already; nothing ran before.
@@ -190,36 +195,49 @@ fn run(program: Program) -> Result<Output> {
     });
     let mut session =
         Session { progress: Terminal::new(common.quiet, stop), seed: common.seed, threads: common.threads };
-    match program.command {
-        Command::Demo(command) => command.run(&mut session),
-        Command::Inspect(command) => command.run(&mut session),
-        Command::Score(command) => command.run(&mut session),
-        Command::Harvest(command) => command.run(&mut session),
-        Command::Import(command) => command.run(&mut session),
-        Command::Join(command) => command.run(&mut session),
-        Command::Train(command) => command.run(&mut session),
-        Command::Check(command) => command.run(&mut session),
-        Command::Evaluate(command) => command.run(&mut session),
-        Command::Compare(command) => command.run(&mut session),
-        Command::Audit(command) => command.run(&mut session),
-        Command::Probe(command) => command.run(&mut session),
-        Command::Index(command) => command.run(&mut session),
-        Command::Explain(command) => command.run(&mut session),
-        Command::Find(command) => command.run(&mut session),
-        Command::Claim(command) => command.run(&mut session),
-        Command::Prompt(command) => command.run(&mut session),
-        Command::Map(command) => command.run(&mut session),
-        Command::Match(command) => command.run(&mut session),
-        Command::Experts(command) => command.run(&mut session),
-        Command::Lens(command) => command.run(&mut session),
-        Command::Trace(command) => command.run(&mut session),
-        Command::Graph(command) => command.run(&mut session),
-        Command::Diff(command) => command.run(&mut session),
-        Command::Synth(command) => command.run(&mut session),
-        Command::Pretrain(command) => command.run(&mut session),
-        Command::Export(command) => command.run(&mut session),
-        Command::Logits(command) => command.run(&mut session),
-        Command::Bench(command) => command.run(&mut session),
+    let Some(mirrors) = Mirrors::open(args, &mut session.progress)? else {
+        return dispatch(program.command, &mut session);
+    };
+    if let Some(output) = mirrors.finish(&mut session.progress)? {
+        return Ok(output);
+    }
+    // The same command, with paths in place of addresses.
+    let output = dispatch(Program::parse_from(mirrors.args()).command, &mut session)?;
+    mirrors.close(&output, &mut session.progress)?;
+    Ok(output)
+}
+
+fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
+    match command {
+        Command::Demo(command) => command.run(session),
+        Command::Inspect(command) => command.run(session),
+        Command::Score(command) => command.run(session),
+        Command::Harvest(command) => command.run(session),
+        Command::Import(command) => command.run(session),
+        Command::Join(command) => command.run(session),
+        Command::Train(command) => command.run(session),
+        Command::Check(command) => command.run(session),
+        Command::Evaluate(command) => command.run(session),
+        Command::Compare(command) => command.run(session),
+        Command::Audit(command) => command.run(session),
+        Command::Probe(command) => command.run(session),
+        Command::Index(command) => command.run(session),
+        Command::Explain(command) => command.run(session),
+        Command::Find(command) => command.run(session),
+        Command::Claim(command) => command.run(session),
+        Command::Prompt(command) => command.run(session),
+        Command::Map(command) => command.run(session),
+        Command::Match(command) => command.run(session),
+        Command::Experts(command) => command.run(session),
+        Command::Lens(command) => command.run(session),
+        Command::Trace(command) => command.run(session),
+        Command::Graph(command) => command.run(session),
+        Command::Diff(command) => command.run(session),
+        Command::Synth(command) => command.run(session),
+        Command::Pretrain(command) => command.run(session),
+        Command::Export(command) => command.run(session),
+        Command::Logits(command) => command.run(session),
+        Command::Bench(command) => command.run(session),
     }
 }
 
@@ -237,7 +255,8 @@ fn print(text: &str) -> ExitCode {
 #[allow(clippy::print_stderr, clippy::print_stdout)]
 fn report(error: &Error, json: bool) {
     if json {
-        println!("{:#}", serde_json::json!({"error": error.to_string(), "remedy": error.remedy()}));
+        let remedy = error.remedy().map(readable);
+        println!("{:#}", serde_json::json!({"error": readable(&error.to_string()), "remedy": remedy}));
     }
-    eprintln!("sae: {error}");
+    eprintln!("sae: {}", readable(&error.to_string()));
 }

@@ -9,6 +9,8 @@ pub struct Output {
     json: Box<dyn Fn() -> serde_json::Result<String>>,
     rows: Vec<(String, String)>,
     failure: Option<String>,
+    /// In place of all of that: the table, and the JSON.
+    printed: Option<(String, String)>,
 }
 
 impl std::fmt::Debug for Output {
@@ -30,7 +32,13 @@ impl Output {
             json: Box::new(move || serde_json::to_string_pretty(&result)),
             rows: Vec::new(),
             failure: None,
+            printed: None,
         }
+    }
+
+    /// What a command printed earlier, in both forms.
+    pub fn printed(table: String, json: String) -> Self {
+        Self { printed: Some((table, json)), ..Self::new(serde_json::Value::Null) }
     }
 
     /// Adds a line to the table.
@@ -50,6 +58,9 @@ impl Output {
 
     /// The text to print.
     pub fn text(&self, json: bool) -> String {
+        if let Some((table, printed)) = &self.printed {
+            return if json { printed.clone() } else { table.clone() };
+        }
         if json {
             let failed =
                 |e: serde_json::Error| format!("{:#}", serde_json::json!({ "error": e.to_string() }));

@@ -56,7 +56,7 @@ impl Terminal {
     fn line(&self, text: &str) {
         if !self.quiet {
             // A closed stderr is not a reason to stop a long job.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{}", storage::bucket::readable(text));
         }
     }
 }

@@ -89,7 +89,8 @@ pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
         if !record.data.is_empty() && data.exists() {
             options.data = Some(data);
         } else if let Some(named) = &record.model.path {
-            options.model = Some(ModelSource::parse(named));
+            let named = storage::bucket::local(named).unwrap_or_else(|_| named.into());
+            options.model = Some(ModelSource::parse(&named.to_string_lossy()));
         }
         return;
     }

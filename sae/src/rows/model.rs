@@ -66,7 +66,7 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
 /// A dataset that does not say where its model is.
 pub fn source_of(manifest: &Manifest) -> Result<ModelSource> {
     match &manifest.model.path {
-        Some(path) => Ok(ModelSource::parse(path)),
+        Some(path) => Ok(ModelSource::parse(&storage::bucket::local(path)?.to_string_lossy())),
         None => Err(Error::request(format!(
             "the dataset does not say where its model `{}` is",
             manifest.model.id

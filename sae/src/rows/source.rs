@@ -99,7 +99,8 @@ pub fn dataset_of(path: &Path, record: &RunRecord) -> PathBuf {
 /// The dataset that a file of the run at `path` calls `name`, from the working directory or from the run's folder. Where it is not there
 /// and a whole folder was moved or copied, the one of that name next to the run, if it is of the same model and hook.
 pub fn find_dataset(path: &Path, name: &str, model_sha256: &str, hook: Option<&str>) -> PathBuf {
-    let named = PathBuf::from(name);
+    // What an address stands for, if it can be told; else nothing is there of that name.
+    let named = storage::bucket::local(name).unwrap_or_else(|_| PathBuf::from(name));
     if let Some(found) = [named.clone(), path.join(&named)].into_iter().find(|at| at.exists()) {
         return found;
     }

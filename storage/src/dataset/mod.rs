@@ -37,13 +37,14 @@ impl fmt::Debug for Dataset {
 }
 
 impl Dataset {
-    /// Opens the dataset in `dir`. A folder without a manifest, with a part that is missing or whose length is not the
+    /// Opens the dataset in `dir`, which may be `s3://…`. A folder without a manifest, with a part that is missing or whose length is not the
     /// manifest's, is an error.
     ///
     /// # Errors
     /// [`Error::Missing`] for a folder without a manifest, [`Error::Unfinished`] for one that has a journal instead; a
     /// manifest that cannot be read or contradicts itself; parts that are missing or have a different length.
     pub fn open(dir: &Path) -> Result<Self> {
+        let dir = &*crate::bucket::at(dir)?;
         let path = dir.join(MANIFEST);
         if !path.exists() {
             return Err(not_a_dataset(dir));

@@ -23,6 +23,7 @@ impl Dataset {
         for part in self.manifest().tables.values().flat_map(|table| &table.parts) {
             check_length(self.dir(), part)?;
             let path = self.dir().join(&part.file);
+            crate::bucket::fill(&path)?;
             let mut file = File::open(&path).map_err(Error::io(&path))?;
             let mut hash = Sha256::new();
             loop {

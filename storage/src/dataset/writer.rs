@@ -148,6 +148,7 @@ impl DatasetWriter {
             // Left there by a merge that was interrupted before its commit.
             fs::remove_file(&path).map_err(Error::io(&path))?;
         }
+        crate::bucket::fill(&source)?;
         if fs::hard_link(&source, &path).is_err() {
             fs::copy(&source, &path).map_err(Error::io(&path))?;
             fs::File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io(&path))?;

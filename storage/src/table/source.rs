@@ -10,12 +10,15 @@ use bytes::Bytes;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 
+use crate::bucket::{self, Blocks};
 use crate::error::{Error, Result};
 
 /// One open file. Reads do not move a shared cursor, so clones are independent.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     file: Arc<File>,
+    /// For a copy of a store's object: it fetches what is read.
+    blocks: Option<Arc<Blocks>>,
     length: u64,
     bytes_read: Arc<AtomicU64>,
 }
@@ -39,14 +42,15 @@ impl Source {
                 expected: "a Parquet file".to_owned(),
             });
         }
-        Ok(Self { file: Arc::new(file), length: metadata.len(), bytes_read })
+        let blocks = bucket::blocks(path)?;
+        Ok(Self { file: Arc::new(file), blocks, length: metadata.len(), bytes_read })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        #[cfg(unix)]
-        let read = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, offset)?;
-        #[cfg(windows)]
-        let read = std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, offset)?;
+        let read = match &self.blocks {
+            Some(blocks) => blocks.read_at(buffer, offset)?,
+            None => bucket::read_at(&self.file, buffer, offset)?,
+        };
         self.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }

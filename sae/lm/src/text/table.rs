@@ -25,6 +25,7 @@ const ROWS: usize = 64;
 /// The rows of a Parquet file; columns that nobody asked for are not read.
 pub(super) fn parquet(path: &Path, options: &TextOptions) -> Result<Records> {
     crate::pointer::refuse_file(path)?;
+    storage::bucket::fill(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let damaged =
         |e: &dyn std::fmt::Display| Error::format(path, format!("is not a readable Parquet file: {e}"));

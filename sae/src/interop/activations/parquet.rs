@@ -17,6 +17,7 @@ const DAMAGED: &str = "is a damaged Parquet file";
 
 fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     lm::pointer::refuse_file(path)?;
+    storage::bucket::fill(path)?;
     check_footer(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     guarded(path, DAMAGED, || ParquetRecordBatchReaderBuilder::try_new(file))

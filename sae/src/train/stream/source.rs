@@ -51,7 +51,7 @@ impl Source {
                 data.display()
             )));
         }
-        let path = std::path::absolute(data).map_err(|e| Error::io(data, e))?;
+        let path = std::path::absolute(dataset.path()).map_err(|e| Error::io(data, e))?;
         let target = target.map(|target| Target::open(target, &dataset, &rows)).transpose()?;
         Ok(Self { dataset, path, rows, target, training, held_out })
     }
@@ -85,6 +85,7 @@ impl Source {
         let target = self.target.as_ref().map(|target| target.path.clone());
         let mut config = TrainConfig { data: Some(self.path.clone()), target, ..config.clone() };
         if let Some(from) = &config.from {
+            let from = &storage::bucket::at(from)?;
             let from = std::path::absolute(from).map_err(|e| Error::io(from, e))?;
             if config.expansion.is_none() {
                 config.d_sae = config.d_sae.or(Some(Dictionary::load(&from)?.d_sae));
@@ -169,7 +170,7 @@ impl Target {
         }
         let target = DatasetRows::open(&dataset)?;
         rows.must_be_aligned(&target)?;
-        let path = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
+        let path = std::path::absolute(dataset.path()).map_err(|e| Error::io(path, e))?;
         Ok(Self { path, hook: theirs.hook.clone(), rows: target })
     }
 }

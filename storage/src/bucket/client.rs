@@ -1,0 +1,331 @@
+//! One request to a store, signed, and repeated where that may help.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{HeaderMap, Request, StatusCode};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
+
+use super::address::Address;
+use super::settings::Settings;
+use super::sign::{Unsigned, encoded, encoded_query, sha256_of};
+use super::{time, xml};
+use crate::error::{Error, Result};
+
+/// How often a request is made before it is given up: with pauses that begin at 0.2 s and double, 25 seconds in all.
+const ATTEMPTS: u32 = 8;
+/// A connection that is silent for so long is dead.
+const SILENCE: Duration = Duration::from_secs(60);
+/// The longest answer that is not an object: a page of a listing has a thousand keys.
+const LONGEST_TEXT: u64 = 16 << 20;
+
+/// What is asked of a store.
+#[derive(Debug, Default)]
+pub(super) struct Ask<'a> {
+    pub method: &'static str,
+    pub query: Vec<(String, String)>,
+    /// Names in small letters.
+    pub headers: Vec<(String, String)>,
+    pub body: &'a [u8],
+    /// Statuses above 299 that are answers, not failures.
+    pub expected: &'static [u16],
+}
+
+/// What a store answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// What was asked and read so far.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    requests: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    repeated: AtomicU64,
+}
+
+/// A copy of [`Traffic`] at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Figures {
+    /// Requests, repeated ones included.
+    pub requests: u64,
+    /// Bytes of bodies that arrived whole.
+    pub received: u64,
+    /// Bytes of bodies that were sent, repeated ones included.
+    pub sent: u64,
+    /// Requests that had to be repeated.
+    pub repeated: u64,
+}
+
+/// Makes requests to one store; many threads may.
+#[derive(Debug)]
+pub(super) struct Client {
+    settings: Settings,
+    agent: Agent,
+    /// Corrected when the store names the bucket's own.
+    region: Mutex<String>,
+    traffic: Traffic,
+}
+
+/// Why an attempt came to nothing.
+enum Failure {
+    /// Repeating may help.
+    Passing(String),
+    /// It does not.
+    Final(Error),
+}
+
+/// What came of one attempt.
+type Tried<T> = std::result::Result<T, Failure>;
+
+impl Client {
+    /// # Errors
+    /// Certificates that were named and cannot be read.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .tls_config(tls(&settings)?)
+            .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .timeout_per_write(Some(SILENCE))
+            .max_idle_connections_per_host(16)
+            .max_idle_connections(16)
+            .user_agent(concat!("sae-workbench/", env!("CARGO_PKG_VERSION")));
+        let region = Mutex::new(settings.region.clone());
+        Ok(Self { settings, agent: config.build().into(), region, traffic: Traffic::default() })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn figures(&self) -> Figures {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Traffic { requests, received, sent, repeated } = &self.traffic;
+        Figures { requests: of(requests), received: of(received), sent: of(sent), repeated: of(repeated) }
+    }
+
+    /// Asks until there is an answer.
+    ///
+    /// # Errors
+    /// [`Error::Bucket`]: a refusal, or a network that stays away after every repetition.
+    pub fn ask(&self, address: &Address, ask: &Ask<'_>) -> Result<Answer> {
+        let mut problem = String::new();
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                self.traffic.repeated.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(self.wait(attempt));
+            }
+            match self.attempt(address, ask) {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(why)) => problem = why,
+            }
+        }
+        let problem = format!("{problem} ({ATTEMPTS} attempts)");
+        Err(Error::bucket(
+            &address.to_string(),
+            &problem,
+            Some("repeat the command; what has arrived is kept"),
+        ))
+    }
+
+    /// Twice as long each time, and between half and all of that, so that many who were refused at once do not come back at once.
+    fn wait(&self, attempt: u32) -> Duration {
+        let count = self.traffic.requests.load(Ordering::Relaxed);
+        let share = scattered(count ^ u64::from(std::process::id()) << 32) as f64 / u64::MAX as f64;
+        self.settings.pause.mul_f64(f64::from(1_u32 << (attempt - 1).min(6)) * (0.5 + 0.5 * share))
+    }
+
+    fn attempt(&self, address: &Address, ask: &Ask<'_>) -> Tried<Answer> {
+        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        let (base, host, path) = self.place(address);
+        let region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut headers = ask.headers.clone();
+        if let Some(credentials) = &self.settings.credentials {
+            let (now, sum) = (time::stamp(SystemTime::now()), sha256_of(ask.body));
+            headers.push(("host".into(), host));
+            headers.push(("x-amz-content-sha256".into(), sum.clone()));
+            headers.push(("x-amz-date".into(), now.clone()));
+            headers
+                .extend(credentials.token().map(|token| ("x-amz-security-token".into(), token.to_owned())));
+            let unsigned = Unsigned {
+                method: ask.method,
+                path: &path,
+                query: &ask.query,
+                headers: &headers,
+                body_sha256: &sum,
+                time: &now,
+                region: &region,
+            };
+            let proof = unsigned.authorization(credentials);
+            headers.push(("authorization".into(), proof));
+        }
+        let mut url = format!("{base}{path}");
+        if !ask.query.is_empty() {
+            let _ = write!(url, "?{}", encoded_query(&ask.query));
+        }
+        let mut request = Request::builder().method(ask.method).uri(&url);
+        for (name, value) in headers.iter().filter(|(name, _)| name != "host") {
+            request = request.header(name, value);
+        }
+        let broken = |error: &dyn std::fmt::Display| Failure::Passing(error.to_string());
+        let wrong = |error: ureq::http::Error| {
+            Failure::Final(Error::bucket(&address.to_string(), &error.to_string(), None))
+        };
+        let answered = if matches!(ask.method, "PUT" | "POST") {
+            self.traffic.sent.fetch_add(ask.body.len() as u64, Ordering::Relaxed);
+            self.agent.run(request.body(ask.body).map_err(wrong)?)
+        } else {
+            self.agent.run(request.body(()).map_err(wrong)?)
+        };
+        let answer = answered.map_err(|error| self.unreachable(&error))?;
+        let (parts, body) = answer.into_parts();
+        let body = self.body(body, &parts.headers, ask.method == "HEAD").map_err(|error| broken(&error))?;
+        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
+        self.judged(address, ask, answer)
+    }
+
+    /// The whole body; one that ends too early is an error.
+    fn body(&self, body: Body, headers: &HeaderMap, none: bool) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if none {
+            return Ok(bytes);
+        }
+        let told = headers.get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        // Whoever asks for part of an object says how much, and compares.
+        let limit = told.unwrap_or(LONGEST_TEXT).min(1 << 30);
+        body.into_with_config().limit(limit + 1).reader().read_to_end(&mut bytes)?;
+        if let Some(told) = told.filter(|told| *told != bytes.len() as u64) {
+            return Err(std::io::Error::other(format!("ended after {} of {told} bytes", bytes.len())));
+        }
+        self.traffic.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    fn judged(&self, address: &Address, ask: &Ask<'_>, answer: Answer) -> Tried<Answer> {
+        let status = answer.status;
+        // A completed multipart upload may answer with 200 and an error in the body.
+        let failed_late = status == 200 && ask.method == "POST" && answer.text().contains("<Error>");
+        if ask.expected.contains(&status) || (status < 300 && !failed_late) {
+            return Ok(answer);
+        }
+        let text = answer.text();
+        let code = xml::text_of(&text, "Code").unwrap_or_default();
+        if let Some(region) = answer.header("x-amz-bucket-region") {
+            let mut current = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if *current != region && matches!(status, 301 | 307 | 400) {
+                region.clone_into(&mut current);
+                return Err(Failure::Passing(format!("the bucket is in region {region}")));
+            }
+        }
+        let said = xml::text_of(&text, "Message").map_or_else(String::new, |message| format!(": {message}"));
+        let name = match code.as_str() {
+            "" => StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default(),
+            code => code,
+        };
+        let problem = format!("the store answered {status} {name}{said}");
+        let again = matches!(status, 200 | 408 | 429 | 500 | 502 | 503 | 504)
+            || matches!(code.as_str(), "RequestTimeout" | "SlowDown" | "BadDigest");
+        if again {
+            return Err(Failure::Passing(problem));
+        }
+        Err(Failure::Final(Error::bucket(&address.to_string(), &problem, self.remedy(status, &code))))
+    }
+
+    fn remedy(&self, status: u16, code: &str) -> Option<&'static str> {
+        match (status, code) {
+            (_, "NoSuchBucket") => Some("check the bucket's name, AWS_REGION and AWS_ENDPOINT_URL"),
+            (_, "RequestTimeTooSkewed") => Some("set this machine's clock"),
+            (401 | 403, _) if self.settings.credentials.is_none() => Some(
+                "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with a profile of ~/.aws",
+            ),
+            (401 | 403, _) => Some(
+                "the credentials that were found do not allow it: check AWS_PROFILE and the bucket's policy",
+            ),
+            (301 | 307 | 400, _) => Some("check AWS_REGION and AWS_ENDPOINT_URL"),
+            _ => None,
+        }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let text = match &self.settings.endpoint {
+            Some(endpoint) => format!("{endpoint}: {error}"),
+            None => error.to_string(),
+        };
+        Failure::Passing(text)
+    }
+
+    /// What an address is asked at: scheme and host, the host as it is signed, the encoded path.
+    fn place(&self, address: &Address) -> (String, String, String) {
+        let key = encoded(&address.key, true);
+        let bucket = &address.bucket;
+        let region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        match &self.settings.endpoint {
+            // Not every server of one's own has a name per bucket.
+            Some(endpoint) => {
+                let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host).to_owned();
+                (endpoint.clone(), host, format!("/{bucket}/{key}"))
+            }
+            // Certificates of AWS are for one name below theirs.
+            None if bucket.contains(['.', '_']) => {
+                let host = format!("s3.{region}.amazonaws.com");
+                (format!("https://{host}"), host, format!("/{bucket}/{key}"))
+            }
+            None => {
+                let host = format!("{bucket}.s3.{region}.amazonaws.com");
+                (format!("https://{host}"), host, format!("/{key}"))
+            }
+        }
+    }
+}
+
+/// A number that looks like none before it (SplitMix64): only waiting depends on it.
+fn scattered(mut n: u64) -> u64 {
+    n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+/// Whom connections trust.
+fn tls(settings: &Settings) -> Result<TlsConfig> {
+    let Some(path) = &settings.certificates else {
+        return Ok(TlsConfig::builder().root_certs(RootCerts::WebPki).build());
+    };
+    let pem = std::fs::read(path).map_err(Error::io(path))?;
+    let found: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(Error::Foreign {
+            path: path.clone(),
+            found: "no certificates".to_owned(),
+            expected: "certificates to trust, as PEM (AWS_CA_BUNDLE, SSL_CERT_FILE)".to_owned(),
+        });
+    }
+    Ok(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&found)).build())
+}

@@ -1,0 +1,292 @@
+//! What is at an address, as files of this machine.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use super::address::{Address, is_a_path};
+use super::md5::Md5;
+use super::objects::Object;
+use super::parallel::each;
+use super::record::{self, Record, is_content};
+use super::store::Store;
+use super::{blocks, positioned};
+use crate::error::{Error, Result};
+use crate::part::hexadecimal;
+
+/// Tables that are longer are fetched in blocks, when they are read.
+const IN_BLOCKS_FROM: u64 = 4 << 20;
+/// Bytes of one request for a file that is fetched whole.
+const PIECE: u64 = 8 << 20;
+
+/// What is at an address, opened: every object has its file.
+#[derive(Debug)]
+pub struct Mirror {
+    pub(super) store: Arc<Store>,
+    /// What was opened.
+    pub address: Address,
+    /// Its folder or file on this machine; it need not exist, where nothing is at the address yet.
+    pub path: PathBuf,
+    /// Key and ETag of what was there when it was opened.
+    pub(super) before: BTreeMap<String, String>,
+    /// Files that were different on this machine already then: what an earlier command left.
+    pub(super) left: Vec<PathBuf>,
+}
+
+impl Mirror {
+    /// Whether there is something at the address, in the store or made here.
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// How many files an earlier command made or changed here that the store does not have.
+    pub fn left_behind(&self) -> usize {
+        self.left.len()
+    }
+}
+
+/// How far opening or uploading is: bytes done, bytes in all; answers whether to stop.
+pub type Told<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
+
+impl Store {
+    /// Makes files of everything at `address`: tables as files of their length, the rest fetched. Copies that are there and still
+    /// right stay. What was changed on this machine stays, too.
+    ///
+    /// # Errors
+    /// [`Error::Bucket`]: a store that refuses or stays away, objects that change meanwhile or arrive damaged, keys that cannot be
+    /// paths; a disk that is full or fails.
+    pub fn open(self: &Arc<Self>, address: &Address, told: Told<'_>) -> Result<Mirror> {
+        let path = self.path_of(address);
+        let objects = self.look(address)?;
+        let mut mirror = Mirror {
+            store: self.clone(),
+            address: address.clone(),
+            path,
+            before: BTreeMap::new(),
+            left: Vec::new(),
+        };
+        let mut wanted = Vec::new();
+        for object in &objects {
+            let path = self.path_of(&Address { bucket: address.bucket.clone(), key: object.key.clone() });
+            mirror.before.insert(object.key.clone(), object.etag.clone());
+            if !self.is_current(&path, object, &mut mirror.left)? {
+                wanted.push((object, path));
+            }
+        }
+        self.forget_removed(&mirror)?;
+        self.fetch(address, &wanted, told)?;
+        if mirror.path.is_dir() {
+            for path in record::files(&mirror.path, &is_content)? {
+                if Record::read(self.root(), &path).is_none_or(|record| !record.fits(&path)) {
+                    mirror.left.push(path);
+                }
+            }
+            mirror.left.sort();
+            mirror.left.dedup();
+        }
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone());
+        self.make_room();
+        Ok(mirror)
+    }
+
+    /// The objects below `address` that are content, or the one of exactly that key.
+    fn look(&self, address: &Address) -> Result<Vec<Object>> {
+        let prefix = if address.key.is_empty() { String::new() } else { format!("{}/", address.key) };
+        let mut objects = self.client().list(&address.bucket, &prefix)?;
+        if objects.is_empty() && !address.key.is_empty() {
+            objects.extend(self.client().head(address)?);
+        }
+        // Folders are objects to some programs: a key that ends with a slash.
+        objects.retain(|object| !object.key.ends_with('/'));
+        if let Some(object) = objects.iter().find(|object| !is_a_path(&object.key)) {
+            let whole = format!("s3://{}/{}", address.bucket, object.key);
+            let problem = "this key cannot be a path: it has a part without a name, `.`, `..` or a backslash";
+            return Err(Error::bucket(
+                &whole,
+                problem,
+                Some("rename the object, or give a prefix without it"),
+            ));
+        }
+        let below = prefix.len().min(address.key.len());
+        objects
+            .retain(|object| object.key[below..].split('/').filter(|part| !part.is_empty()).all(is_content));
+        Ok(objects)
+    }
+
+    /// Whether the file of an object need not be fetched.
+    fn is_current(&self, path: &Path, object: &Object, left: &mut Vec<PathBuf>) -> Result<bool> {
+        if !path.exists() {
+            return Ok(false);
+        }
+        if path.is_dir() {
+            let problem = format!("{} is a folder here, and an object in the store", path.display());
+            return Err(Error::bucket(&object.key, &problem, Some("remove one of them")));
+        }
+        match Record::open(self.root(), path) {
+            Some((record, map, _)) if record.fits(path) => {
+                let current = record.etag == object.etag && record.bytes == object.bytes;
+                if current {
+                    // The newest use counts when room is made.
+                    let _ = map.set_modified(std::time::SystemTime::now());
+                }
+                Ok(current)
+            }
+            _ => {
+                left.push(path.to_owned());
+                Ok(true)
+            }
+        }
+    }
+
+    /// Copies of objects that the store has no longer.
+    fn forget_removed(&self, mirror: &Mirror) -> Result<()> {
+        let below = record::place(self.root(), &mirror.path)?.with_extension("");
+        for place in record::files(&below, &|_| true)? {
+            let Some(path) = record::path_of(self.root(), &place) else { continue };
+            let key = self.address_of(&path).map(|address| address.key).unwrap_or_default();
+            if mirror.before.contains_key(&key) {
+                continue;
+            }
+            if Record::read(self.root(), &path).is_some_and(|record| record.fits(&path)) {
+                fs::remove_file(&path).map_err(Error::io(&path))?;
+            }
+            fs::remove_file(&place).map_err(Error::io(&place))?;
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, address: &Address, wanted: &[(&Object, PathBuf)], told: Told<'_>) -> Result<()> {
+        let of = |object: &Object| Address { bucket: address.bucket.clone(), key: object.key.clone() };
+        let mut whole = Vec::new();
+        for (object, path) in wanted {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).map_err(Error::io(folder))?;
+            }
+            if object.key.ends_with(".parquet") && object.bytes > IN_BLOCKS_FROM {
+                blocks::create(self.root(), path, object.bytes, &object.etag)?;
+            } else {
+                whole.push(Download::begin(of(object), object, path)?);
+            }
+        }
+        let pieces: Vec<(&Download, u64)> = whole
+            .iter()
+            .flat_map(|download| (0..download.pieces).map(move |piece| (download, piece as u64 * PIECE)))
+            .collect();
+        let total = whole.iter().map(|download| download.bytes).sum();
+        let done = AtomicU64::new(0);
+        each(pieces.len(), &|i| {
+            let (download, start) = pieces[i];
+            let bytes = download.piece(self, start)?;
+            self.spend(bytes);
+            match told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total) {
+                true => Err(Error::bucket(
+                    &address.to_string(),
+                    "stopped",
+                    Some("what has arrived is kept; give the command again"),
+                )),
+                false => Ok(()),
+            }
+        })
+    }
+}
+
+/// `.NAME.partial` next to `path`: not content, and never read.
+pub(super) fn partial(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
+}
+
+/// A file that is fetched whole.
+struct Download {
+    address: Address,
+    etag: String,
+    bytes: u64,
+    path: PathBuf,
+    partial: PathBuf,
+    file: File,
+    pieces: usize,
+    left: AtomicUsize,
+    /// Whether the ETag is an MD5: not of objects that came in parts or are encrypted with keys of their own.
+    summed: AtomicBool,
+    published: AtomicBool,
+}
+
+impl Download {
+    fn begin(address: Address, object: &Object, path: &Path) -> Result<Self> {
+        let partial = partial(path);
+        let file = File::options().create(true).truncate(true).read(true).write(true).open(&partial);
+        let pieces = object.bytes.div_ceil(PIECE).max(1) as usize;
+        Ok(Self {
+            summed: AtomicBool::new(is_md5(&object.etag) && !address.bucket.ends_with("--x-s3")),
+            address,
+            etag: object.etag.clone(),
+            bytes: object.bytes,
+            path: path.to_owned(),
+            file: file.map_err(Error::io(&partial))?,
+            partial,
+            pieces,
+            left: AtomicUsize::new(pieces),
+            published: AtomicBool::new(false),
+        })
+    }
+
+    /// Fetches the piece that begins at `start`; with the last one the file gets its name. Bytes that arrived.
+    fn piece(&self, store: &Store, start: u64) -> Result<u64> {
+        let range = start..(start + PIECE).min(self.bytes);
+        let answer = store.client().range(&self.address, &self.etag, range.clone())?;
+        let encrypted = answer.header("x-amz-server-side-encryption").is_some_and(|how| how.contains("kms"))
+            || answer.header("x-amz-server-side-encryption-customer-algorithm").is_some();
+        if encrypted {
+            self.summed.store(false, Ordering::Relaxed);
+        }
+        positioned::write(&self.file, &answer.body, start).map_err(Error::io(&self.partial))?;
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.publish(store)?;
+        }
+        Ok(range.end - range.start)
+    }
+
+    fn publish(&self, store: &Store) -> Result<()> {
+        if self.summed.load(Ordering::Relaxed) {
+            let found = md5_of(&self.partial)?;
+            if found != self.etag {
+                let problem = format!("arrived damaged: MD5 {found}, expected {}", self.etag);
+                return Err(Error::bucket(
+                    &self.address.to_string(),
+                    &problem,
+                    Some("give the command again"),
+                ));
+            }
+        }
+        self.file.sync_all().map_err(Error::io(&self.partial))?;
+        fs::rename(&self.partial, &self.path).map_err(Error::io(&self.path))?;
+        self.published.store(true, Ordering::Relaxed);
+        Record::of(&self.path, &self.etag, false)?.write(store.root(), &self.path)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if !self.published.load(Ordering::Relaxed) {
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+fn is_md5(etag: &str) -> bool {
+    etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn md5_of(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let (mut sum, mut buffer) = (Md5::new(), vec![0; 1 << 18]);
+    loop {
+        match file.read(&mut buffer).map_err(Error::io(path))? {
+            0 => return Ok(hexadecimal(&sum.finish())),
+            read => sum.update(&buffer[..read]),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Objects of a store: listed, looked at, read in part, written whole or in parts.
+
+use std::ops::Range;
+
+use super::address::Address;
+use super::client::{Answer, Ask, Client};
+use super::xml;
+use crate::error::{Error, Result};
+
+/// One object as a listing tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Object {
+    /// Its whole key.
+    pub key: String,
+    pub bytes: u64,
+    /// With its quotes removed.
+    pub etag: String,
+}
+
+/// Under what condition something is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition<'a> {
+    /// There is nothing of that name.
+    Absent,
+    /// What is there has this ETag.
+    Unchanged(&'a str),
+}
+
+impl Condition<'_> {
+    fn header(self) -> (String, String) {
+        match self {
+            Self::Absent => ("if-none-match".into(), "*".into()),
+            Self::Unchanged(etag) => ("if-match".into(), format!("\"{etag}\"")),
+        }
+    }
+}
+
+/// Statuses of a condition that does not hold: 409 where two write at the same time.
+const CONFLICT: &[u16] = &[409, 412];
+
+fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// An ETag without its quotes.
+pub(super) fn bare(etag: &str) -> String {
+    etag.trim().trim_matches('"').to_owned()
+}
+
+impl Client {
+    /// Every object whose key begins with `prefix`, page by page.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away; a listing that cannot be understood.
+    pub fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Object>> {
+        let address = Address { bucket: bucket.to_owned(), key: String::new() };
+        let mut found = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = pairs(&[("list-type", "2"), ("encoding-type", "url"), ("prefix", prefix)]);
+            query.extend(token.take().map(|token| ("continuation-token".to_owned(), token)));
+            let answer = self.ask(&address, &Ask { method: "GET", query, ..Ask::default() })?;
+            let text = answer.text();
+            let unclear = || {
+                let problem = "the store's list of objects cannot be understood";
+                Error::bucket(&format!("s3://{bucket}/{prefix}"), problem, Some("check AWS_ENDPOINT_URL"))
+            };
+            if !text.contains("<ListBucketResult") {
+                return Err(unclear());
+            }
+            let is_encoded = xml::text_of(&text, "EncodingType").as_deref() == Some("url");
+            for entry in xml::elements(&text, "Contents") {
+                let key = xml::text_of(entry, "Key").ok_or_else(unclear)?;
+                let key = if is_encoded { xml::decoded(&key).ok_or_else(unclear)? } else { key };
+                let bytes =
+                    xml::text_of(entry, "Size").and_then(|size| size.parse().ok()).ok_or_else(unclear)?;
+                let etag = bare(&xml::text_of(entry, "ETag").ok_or_else(unclear)?);
+                found.push(Object { key, bytes, etag });
+            }
+            if xml::text_of(&text, "IsTruncated").as_deref() != Some("true") {
+                return Ok(found);
+            }
+            token = Some(xml::text_of(&text, "NextContinuationToken").ok_or_else(unclear)?);
+        }
+    }
+
+    /// The object of exactly that key, if there is one.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away.
+    pub fn head(&self, address: &Address) -> Result<Option<Object>> {
+        let answer = self.ask(address, &Ask { method: "HEAD", expected: &[404], ..Ask::default() })?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let (bytes, etag) =
+            (answer.header("content-length").and_then(|n| n.parse().ok()), answer.header("etag"));
+        match (bytes, etag) {
+            (Some(bytes), Some(etag)) => {
+                Ok(Some(Object { key: address.key.clone(), bytes, etag: bare(etag) }))
+            }
+            _ => Err(Error::bucket(
+                &address.to_string(),
+                "the store tells neither its length nor its ETag",
+                None,
+            )),
+        }
+    }
+
+    /// Bytes of the object that had this ETag when it was listed, never of a later one.
+    ///
+    /// # Errors
+    /// [`Error::Bucket`]: an object that changed or went away, a store that refuses or stays away.
+    pub fn range(&self, address: &Address, etag: &str, range: Range<u64>) -> Result<Answer> {
+        let length = range.end - range.start;
+        let mut headers = pairs(&[("if-match", &format!("\"{etag}\""))]);
+        if length > 0 {
+            headers.push(("range".into(), format!("bytes={}-{}", range.start, range.end - 1)));
+        }
+        let expected: &[u16] = &[404, 412, 416];
+        let answer = self.ask(address, &Ask { method: "GET", headers, expected, ..Ask::default() })?;
+        let now = answer.header("etag").map(bare);
+        if expected.contains(&answer.status) || now.is_some_and(|now| now != etag) {
+            let problem = "it changed, or was removed, while it was read";
+            return Err(Error::bucket(&address.to_string(), problem, Some("give the command again")));
+        }
+        if answer.body.len() as u64 != length {
+            let problem = format!("the store sent {} bytes, asked were {length}", answer.body.len());
+            return Err(Error::bucket(&address.to_string(), &problem, None));
+        }
+        Ok(answer)
+    }
+
+    /// Writes an object whole; its ETag, or `None` where the condition does not hold.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away.
+    pub fn put(&self, address: &Address, body: &[u8], condition: Condition<'_>) -> Result<Option<String>> {
+        let headers = vec![condition.header()];
+        let answer =
+            self.ask(address, &Ask { method: "PUT", headers, body, expected: CONFLICT, ..Ask::default() })?;
+        if CONFLICT.contains(&answer.status) {
+            return Ok(None);
+        }
+        etag_of(address, &answer).map(Some)
+    }
+
+    /// Removes an object; one that is not there is removed, too.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away.
+    pub fn delete(&self, address: &Address) -> Result<()> {
+        self.ask(address, &Ask { method: "DELETE", expected: &[404], ..Ask::default() }).map(drop)
+    }
+
+    /// Begins an object of several parts; its upload's name.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away.
+    pub fn begin(&self, address: &Address) -> Result<String> {
+        let answer =
+            self.ask(address, &Ask { method: "POST", query: pairs(&[("uploads", "")]), ..Ask::default() })?;
+        xml::text_of(&answer.text(), "UploadId")
+            .ok_or_else(|| Error::bucket(&address.to_string(), "the store gives no UploadId", None))
+    }
+
+    /// Sends a part, counted from 1; its ETag.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away.
+    pub fn part(&self, address: &Address, upload: &str, number: usize, body: &[u8]) -> Result<String> {
+        let query = pairs(&[("partNumber", &number.to_string()), ("uploadId", upload)]);
+        etag_of(address, &self.ask(address, &Ask { method: "PUT", query, body, ..Ask::default() })?)
+    }
+
+    /// Makes one object of its parts; its ETag, or `None` where the condition does not hold.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away.
+    pub fn complete(
+        &self,
+        address: &Address,
+        upload: &str,
+        parts: &[String],
+        condition: Condition<'_>,
+    ) -> Result<Option<String>> {
+        let list: String = (1..)
+            .zip(parts)
+            .map(|(number, etag): (usize, _)| {
+                let etag = xml::escaped(&format!("\"{etag}\""));
+                format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+            })
+            .collect();
+        let body = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
+        let ask = Ask {
+            method: "POST",
+            query: pairs(&[("uploadId", upload)]),
+            headers: vec![condition.header()],
+            body: body.as_bytes(),
+            expected: &[404, 409, 412],
+        };
+        let answer = self.ask(address, &ask)?;
+        if CONFLICT.contains(&answer.status) {
+            return Ok(None);
+        }
+        if answer.status == 404 {
+            // An answer that was lost on its way: the repeated request finds the upload completed.
+            let there = self.head(address)?.map(|object| object.etag);
+            return there.filter(|etag| etag.ends_with(&format!("-{}", parts.len()))).map(Some).ok_or_else(
+                || {
+                    Error::bucket(
+                        &address.to_string(),
+                        "the store lost the upload",
+                        Some("give the command again"),
+                    )
+                },
+            );
+        }
+        xml::text_of(&answer.text(), "ETag").map(|etag| Some(bare(&etag))).ok_or_else(|| {
+            Error::bucket(&address.to_string(), "the store gives no ETag of what it wrote", None)
+        })
+    }
+
+    /// Gives an upload of parts up, so that its parts cost nothing. Best effort: stores remove them after a time.
+    pub fn abandon(&self, address: &Address, upload: &str) {
+        let ask = Ask {
+            method: "DELETE",
+            query: pairs(&[("uploadId", upload)]),
+            expected: &[404],
+            ..Ask::default()
+        };
+        let _ = self.ask(address, &ask);
+    }
+}
+
+fn etag_of(address: &Address, answer: &Answer) -> Result<String> {
+    answer
+        .header("etag")
+        .map(bare)
+        .ok_or_else(|| Error::bucket(&address.to_string(), "the store gives no ETag of what it wrote", None))
+}
