@@ -26,6 +26,7 @@ mod inputs;
 mod inspect;
 mod join;
 mod kept;
+mod latent;
 mod lens;
 mod logits;
 mod map;
@@ -95,6 +96,7 @@ enum Command {
     Join(join::Command),
     // Dictionaries, and how good they are.
     Train(Box<train::Command>),
+    Latent(latent::Command),
     Check(check::Command),
     Evaluate(evaluate::Command),
     Compare(compare::Command),
@@ -198,6 +200,7 @@ fn run(program: Program) -> Result<Output> {
         Command::Import(command) => command.run(&mut session),
         Command::Join(command) => command.run(&mut session),
         Command::Train(command) => command.run(&mut session),
+        Command::Latent(command) => command.run(&mut session),
         Command::Check(command) => command.run(&mut session),
         Command::Evaluate(command) => command.run(&mut session),
         Command::Compare(command) => command.run(&mut session),

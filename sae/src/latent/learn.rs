@@ -127,7 +127,8 @@ impl Model {
         let parameters = Parameters::first(kind, rows, d, latents, &options.values, seed);
         let states = States::new(options.candidates, options.active, parameters.values.len())?;
         let deviation = moments(rows, d).1.iter().sum::<f64>() / d as f64;
-        if deviation <= 0.0 {
+        let first = rows.get(..d).unwrap_or_default();
+        if rows.chunks_exact(d).all(|row| row == first) {
             return Err(Error::data("the rows do not vary, so there is nothing to explain"));
         }
         Ok(Self { options: options.clone(), parameters, step: 0, states, deviation })

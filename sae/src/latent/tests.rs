@@ -379,7 +379,7 @@ fn the_number_of_threads_does_not_matter() {
 fn a_run_that_is_stopped_continues_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("bars");
-    let bars = BarsOptions { rows: 500, held_out: 0.2, ..BarsOptions::usual(Kind::Gsc, 4) };
+    let bars = BarsOptions { rows: 2000, held_out: 0.2, ..BarsOptions::usual(Kind::Gsc, 4) };
     write_bars(&bars, &data, &mut Quiet).unwrap();
     for kind in [Kind::Bsc, Kind::Gsc] {
         let mut model = ModelOptions::usual(kind, 8);
@@ -409,7 +409,7 @@ fn a_run_that_is_stopped_continues_with_the_same_bits() {
             assert!((cosine.abs() - 1.0).abs() < 1e-6);
         }
         let (training, held_out) = (whole.truncation.training.unwrap(), whole.truncation.held_out.unwrap());
-        assert_eq!(training.rows + held_out.rows, 500);
+        assert_eq!(training.rows + held_out.rows, 2000);
         assert!(held_out.free_energy < training.free_energy && training.fve.unwrap() > 0.3);
         let again = run(&options, &at("whole"), &mut Quiet).unwrap_err().to_string();
         assert!(again.contains("finished"), "{again}");
