@@ -46,7 +46,7 @@ pub struct Command {
     #[arg(long, value_name = "T")]
     temperature: Option<f64>,
     /// Noise that is added to W at the beginning, in standard deviations of the rows; it falls to 0 with the temperature
-    #[arg(long, value_name = "SD", default_value_t = 0.0)]
+    #[arg(long, value_name = "SD", default_value_t = 0.1)]
     noise: f64,
     /// Rows at most, in whole documents; every iteration reads all of them from memory
     #[arg(long, value_name = "N", default_value_t = 50_000)]

@@ -331,8 +331,12 @@ const GOLDEN: [(u64, f64, f64, [f64; 4]); 6] = [
 
 fn learned(kind: Kind, seed: u64) -> (Model, TruncationBars) {
     let bars = BarsOptions { seed, ..BarsOptions::usual(kind, 5) };
+    learned_from(&bars, &ModelOptions { seed, ..ModelOptions::usual(kind, 10) })
+}
+
+fn learned_from(bars: &BarsOptions, options: &ModelOptions) -> (Model, TruncationBars) {
     let rows = bars.make(0..bars.rows);
-    let mut model = Model::new(&ModelOptions { seed, ..ModelOptions::usual(kind, 10) }, &rows, 25).unwrap();
+    let mut model = Model::new(options, &rows, bars.size * bars.size).unwrap();
     while !model.is_done() {
         model.iterate(&rows).unwrap();
     }
@@ -356,6 +360,17 @@ fn binary_coding_finds_all_bars_with_nine_of_ten_seeds() {
         );
     }
     assert!(all >= 9, "all bars with {all} of 10 seeds");
+}
+
+#[test]
+fn the_other_models_find_their_bars() {
+    for kind in [Kind::Dsc, Kind::Mca, Kind::Mmca, Kind::Gsc] {
+        let bars = BarsOptions { rows: 800, seed: 1, ..BarsOptions::usual(kind, 4) };
+        let mut options = ModelOptions { seed: 1, ..ModelOptions::usual(kind, 8) };
+        options.schedule.iterations = 100;
+        let (_, found) = learned_from(&bars, &options);
+        assert_eq!(found.recovered, 8, "{kind:?} {found:?}");
+    }
 }
 
 #[test]
