@@ -27,6 +27,7 @@
 //! | which features know what is labelled | [`probe::run`] |
 //! | which features lead to a prediction | [`trace`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
+//! | binary, ternary, maximal or spike-and-slab causes of rows | [`latent::run`] |
 //! | a small language model of your own | [`lm::pretrain::run`] |
 //! | a world whose features are known, and what a dictionary found of them | [`synth::World`], [`truth::run`] |
 //!
@@ -74,6 +75,7 @@ mod files;
 pub mod harvest;
 pub mod imported;
 pub mod interop;
+pub mod latent;
 pub mod lens;
 pub mod matching;
 pub mod memory;

@@ -12,7 +12,7 @@ use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, comparison,
     difference, documents, evaluation, examples, experts, explanations, feature_activations, features, graph,
     history, index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run,
-    sweep, task, token_features, truth, vocabulary, work,
+    sweep, task, token_features, truncation, truth, vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -268,6 +268,18 @@ fn run() -> FolderDoc {
             record::<audit::Audit>("audit/audit.json"),
             table::<audit::AuditCodingRow>("audit/codings.parquet"),
             table::<audit::AuditFeatureRow>("audit/features.parquet"),
+            with_note(
+                record::<truncation::Truncation>("truncation/truncation.json"),
+                "Only of a model that `sae latent` learned.",
+            ),
+            record::<truncation::TruncationOptions>("truncation/truncation.json, `options`"),
+            record::<truncation::TruncationScore>("truncation/truncation.json, `training` and `held_out`"),
+            record::<truncation::TruncationBars>("truncation/truncation.json, `bars`"),
+            table::<truncation::TruncationStepRow>("truncation/steps.parquet"),
+            other(
+                "truncation/parameters.safetensors",
+                "The model's parameters in f64, `W` `[H, d]` first, and the iterations that made them (`step`): what a run resumes from.",
+            ),
             with_note(
                 record::<truth::TruthScore>("truth/truth.json, truth/pruned/truth.json"),
                 "Only of a dictionary of a made world.",

@@ -119,6 +119,7 @@ pub mod sweep;
 mod table;
 pub mod task;
 pub mod token_features;
+pub mod truncation;
 pub mod truth;
 pub mod vector;
 pub mod vocabulary;

@@ -27,6 +27,7 @@ mod inputs;
 mod inspect;
 mod join;
 mod kept;
+mod latent;
 mod lens;
 mod logits;
 mod map;
@@ -99,6 +100,7 @@ enum Command {
     Join(join::Command),
     // Dictionaries, and how good they are.
     Train(Box<train::Command>),
+    Latent(latent::Command),
     Check(check::Command),
     Evaluate(evaluate::Command),
     Compare(compare::Command),
@@ -216,6 +218,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
         Command::Import(command) => command.run(session),
         Command::Join(command) => command.run(session),
         Command::Train(command) => command.run(session),
+        Command::Latent(command) => command.run(session),
         Command::Check(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
         Command::Compare(command) => command.run(session),

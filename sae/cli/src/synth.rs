@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::latent::ModelName;
 use super::progress::count;
 use super::{Output, Session};
+use sae::latent::{BarsOptions, write_bars};
 use sae::synth::dataset::{self, DatasetOptions};
 use sae::synth::{HierarchyOptions, World, WorldOptions};
 use sae::truth::{self, ScoreOptions};
@@ -33,6 +35,7 @@ enum Action {
     Show(Show),
     Rows(Rows),
     Score(Score),
+    Bars(Bars),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -147,6 +150,35 @@ struct Score {
     prune: Option<f64>,
 }
 
+/// Write pictures of made-up bars as a dataset, for `sae latent`
+#[derive(Debug, Args)]
+struct Bars {
+    /// Folder for the dataset
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The model that makes them
+    #[arg(long, value_enum, default_value = "bsc")]
+    model: ModelName,
+    /// Pixels of a side; there are twice as many bars
+    #[arg(long, default_value_t = 5)]
+    size: usize,
+    /// How many pictures [default: 1000, for gsc 10,000]
+    #[arg(long)]
+    rows: Option<u64>,
+    /// What a pixel of a bar is
+    #[arg(long, default_value_t = 10.0)]
+    amplitude: f64,
+    /// How often a bar is there [default: two bars per picture]
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Standard deviation of the noise of a pixel [default: 2, for gsc 1]
+    #[arg(long)]
+    sigma: Option<f64>,
+    /// Share of the documents (runs of 100 rows) that is held out
+    #[arg(long, default_value_t = 0.0)]
+    held_out: f64,
+}
+
 impl Command {
     /// Runs the command.
     ///
@@ -158,6 +190,7 @@ impl Command {
             Action::Show(show) => show.run(session),
             Action::Rows(rows) => rows.run(session),
             Action::Score(score) => score.run(session),
+            Action::Bars(bars) => bars.run(session),
         }
     }
 }
@@ -284,6 +317,26 @@ impl Score {
         if let Some(below) = s.pruned_below {
             output.row("pruned below", format!("{below:.3}"));
         }
+        Ok(output)
+    }
+}
+
+impl Bars {
+    fn run(self, session: &mut Session) -> Result<Output> {
+        let usual = BarsOptions::usual(self.model.kind(), self.size);
+        let options = BarsOptions {
+            rows: self.rows.unwrap_or(usual.rows),
+            amplitude: self.amplitude,
+            rate: self.rate.unwrap_or(usual.rate),
+            sigma: self.sigma.unwrap_or(usual.sigma),
+            held_out: self.held_out,
+            seed: session.seed.unwrap_or_default(),
+            ..usual
+        };
+        let written = write_bars(&options, &self.out, &mut session.progress)?;
+        let mut output = Output::new(serde_json::json!(written));
+        output.row("dataset", written.dataset.display());
+        output.row("rows", format!("{} of {} pixels, {} bars", written.rows, written.pixels, written.bars));
         Ok(output)
     }
 }

@@ -65,6 +65,10 @@ pub enum Purpose {
     Worlds = 40,
     /// Made worlds: what a world is made of; position: 0 directions, 1 correlations, 2 bias; feature.
     WorldParts = 41,
+    /// Latent variable models: first parameters, position: latent, part; noise on W, position: latent, 4 + step.
+    Latents = 42,
+    /// Made bars: which are on and the noise, position: row.
+    Bars = 43,
 }
 
 /// A stream of random numbers; made by [`generator`].

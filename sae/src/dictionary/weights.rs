@@ -22,6 +22,11 @@ impl<'a> Named<'a> {
         Self { name, dtype: Dtype::F32, shape: shape.to_vec(), bytes: bytemuck::cast_slice(numbers) }
     }
 
+    /// Numbers of shape `shape` that come back to the last bit.
+    pub(crate) fn f64(name: &'a str, shape: &[usize], numbers: &'a [f64]) -> Self {
+        Self { name, dtype: Dtype::F64, shape: shape.to_vec(), bytes: bytemuck::cast_slice(numbers) }
+    }
+
     /// Counts, `[n]`.
     pub(crate) fn u64(name: &'a str, counts: &'a [u64]) -> Self {
         Self { name, dtype: Dtype::U64, shape: vec![counts.len()], bytes: bytemuck::cast_slice(counts) }
@@ -72,6 +77,19 @@ impl Weights {
             Some(i) => Err(self
                 .problem(format!("tensor `{name}` holds {} at index {i}; all must be finite", numbers[i]))
                 .with_remedy("copy or download the file again; a training that diverged has to run again")),
+            None => Ok(numbers),
+        }
+    }
+
+    /// Tensor `name` as f64, to the last bit. It must have `shape` and be finite.
+    pub(crate) fn wide(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
+        let view = self.view(name, shape)?;
+        if view.dtype() != Dtype::F64 {
+            return Err(self.problem(format!("tensor `{name}` is {:?}; expected F64", view.dtype())));
+        }
+        let numbers: Vec<f64> = view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
+        match numbers.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(self.problem(format!("tensor `{name}` holds {} at index {i}", numbers[i]))),
             None => Ok(numbers),
         }
     }
