@@ -272,8 +272,7 @@ pub(super) fn score(model: &Prepared<'_>, rows: &[f32]) -> Score {
         })
         .collect();
     let sums = parts.iter().fold([0.0; 5], |sums, part| std::array::from_fn(|i| sums[i] + part[i]));
-    let (mean, deviation) = super::parameters::moments(rows, d);
-    debug_assert_eq!(mean.len(), d);
+    let (_, deviation) = super::parameters::moments(rows, d);
     let variance: f64 = deviation.iter().map(|s| s * s).sum::<f64>() * n as f64;
     let fve = |error: f64| (variance > 0.0).then(|| 1.0 - error / variance);
     let per_row = |sum: f64| sum / n.max(1) as f64;

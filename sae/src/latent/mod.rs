@@ -30,7 +30,9 @@ mod run;
 mod schedule;
 mod solve;
 mod states;
+// Definitions are written down there index by index, as papers have them.
 #[cfg(test)]
+#[allow(clippy::needless_range_loop)]
 mod tests;
 
 pub use bars::{BarsOptions, WrittenBars, write as write_bars};

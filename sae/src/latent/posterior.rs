@@ -85,9 +85,7 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (b8, br) = b.as_chunks::<8>();
     let mut lanes = [0.0; 8];
     for (a, b) in a8.iter().zip(b8) {
-        for i in 0..8 {
-            lanes[i] += a[i] * b[i];
-        }
+        lanes.iter_mut().zip(a).zip(b).for_each(|((lane, a), b)| *lane += a * b);
     }
     let rest: f64 = ar.iter().zip(br).map(|(a, b)| a * b).sum();
     lanes.iter().sum::<f64>() + rest

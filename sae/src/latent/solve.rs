@@ -10,8 +10,7 @@ pub(super) fn cholesky(a: &mut [f64], k: usize) -> bool {
         for l in 0..j {
             pivot -= a[j * k + l] * a[j * k + l];
         }
-        // Not `<=`: NaN is refused too.
-        if !(pivot > largest * f64::EPSILON * k as f64) {
+        if pivot.is_nan() || pivot <= largest * f64::EPSILON * k as f64 {
             return false;
         }
         let root = pivot.sqrt();

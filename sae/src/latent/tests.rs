@@ -382,7 +382,9 @@ fn the_number_of_threads_does_not_matter() {
                 let bars = BarsOptions { rows: 300, ..BarsOptions::usual(kind, 4) };
                 let rows = bars.make(0..300);
                 let mut model = Model::new(&ModelOptions::usual(kind, 8), &rows, 16).unwrap();
-                (0..4).for_each(|_| drop(model.iterate(&rows).unwrap()));
+                for _ in 0..4 {
+                    model.iterate(&rows).unwrap();
+                }
                 model.parameters
             })
         })
@@ -425,7 +427,9 @@ fn a_run_that_is_stopped_continues_with_the_same_bits() {
         }
         let (training, held_out) = (whole.truncation.training.unwrap(), whole.truncation.held_out.unwrap());
         assert_eq!(training.rows + held_out.rows, 2000);
-        assert!(held_out.free_energy < training.free_energy && training.fve.unwrap() > 0.3);
+        // Of 400 rows the mean may fall on either side; nothing here is learned by heart.
+        assert!((held_out.free_energy - training.free_energy).abs() < 3.0);
+        assert!(training.fve.unwrap() > 0.3 && held_out.fve.unwrap() > 0.3);
         let again = run(&options, &at("whole"), &mut Quiet).unwrap_err().to_string();
         assert!(again.contains("finished"), "{again}");
     }
