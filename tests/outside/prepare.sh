@@ -15,3 +15,5 @@ mkdir -p "$work/templates"
 # Probes by scikit-learn, and SAEBench's files by its schemas.
 "$pip" install -q scikit-learn==1.7.2 jsonschema==4.26.0 zstandard &&
     "$pip" download -q --no-deps -d "$work" sae-bench==0.6.0 && touch "$work/probes-by"
+# An S3 server.
+"$pip" install -q 'moto[server]' boto3 && touch "$work/store"

@@ -41,6 +41,12 @@ fi
 PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py docs/python.md "$work/real"
 # Spark (400 MB, and a Java) is asked by hand: lake.py SAE WORK --spark
 "$work/venv/bin/python" tests/outside/lake.py "$sae" "$work/lake"
+if [ -e "$work/store" ]; then
+    mkdir "$work/desk"
+    "$work/venv/bin/python" tests/outside/bucket.py "$sae" "$work/desk"
+else
+    skip "an object store" "no package registry within reach"
+fi
 if [ ! -e "$work/probes-by" ] || ! tests/probe/fetch.sh; then
     skip "probes and SAEBench's schemas" "no package registry within reach"
     exit 0
