@@ -10,7 +10,7 @@ use std::process::Command;
 use app::address::Place;
 use app::shell::Options;
 use app::widgets::format;
-use common::{click, facts, options, rows, wait, wait_for, wait_for_part, window};
+use common::{facts, options, press, rows, wait, wait_for, wait_for_part, window};
 
 /// Runs `sae LINE` in `folder`; words are divided by spaces.
 fn sae(program: &Path, folder: &Path, line: &str) {
@@ -49,7 +49,7 @@ fn a_run_that_the_program_finished_is_shown_as_its_files_say() {
     let core = facts::evaluation_of(&run);
     let mut window = open(Place::Curves { run: run.clone() });
     wait_for(&mut window, "Logarithmic FVE");
-    click(&mut window, "All figures");
+    press(&mut window, "All figures");
     for name in ["fve", "l0", "cosine", "l2_ratio", "ce_clean", "ce_reconstructed", "loss_recovered", "kl"] {
         let value = core[name].as_f64().unwrap_or_else(|| panic!("core.json has no {name}: {core:#}"));
         wait_for_part(&mut window, &format::value(value));

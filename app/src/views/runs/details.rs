@@ -76,7 +76,6 @@ pub fn show(
         scene.act(Action::Go(Place::Features { run: run.path.clone() }));
     }
     next_steps(ui, run, info, scene);
-    steps.show(ui, run, info, scene);
     ui.add_space(space::M);
     for found in hints(info, metrics) {
         hint(ui, &found);
@@ -91,9 +90,13 @@ pub fn show(
     ui.add_space(space::S);
     super::evaluation::show(ui, info);
     super::results::show(ui, info);
-    if info.scored && ui.button("Truth against found").clicked() {
-        scene.act(Action::Go(Place::Truth { run: run.path.clone() }));
+    if info.scored {
+        if ui.button("Truth against found").clicked() {
+            scene.act(Action::Go(Place::Truth { run: run.path.clone() }));
+        }
+        ui.add_space(space::L);
     }
+    steps.show(ui, run, info, scene);
     facts::section(ui, "Configuration");
     let written = |(name, value): &(String, String)| match name.as_str() {
         "method" => method::name(value).to_owned(),
@@ -131,6 +134,7 @@ impl Steps {
             let probe = std::mem::take(&mut self.probe);
             *self = Self { of: run.path.clone(), probe, ..Self::default() };
         }
+        facts::section(ui, "Commands");
         let folded = |name: &str| CollapsingHeader::new(name).id_salt(("step", name));
         folded("Export for other programs").show(ui, |ui| self.export.show(ui, run, info, scene));
         folded("Probe labelled prompts").show(ui, |ui| self.probe.show(ui, run, info, scene));
@@ -142,6 +146,7 @@ impl Steps {
                 self.trace.show(ui, (&steps::model_of(info), &transcoders), "", scene);
             });
         }
+        ui.add_space(space::L);
     }
 }
 
