@@ -60,11 +60,8 @@ fn a_run_that_the_program_finished_is_shown_as_its_files_say() {
     assert_eq!(features.len(), 64);
     let mut window = open(Place::Features { run: run.clone() });
     wait_for(&mut window, "64 features");
-    // Nothing is explained: what fires most comes first.
-    let mut densest: Vec<_> = features.iter().collect();
-    densest.sort_by(|a, b| b.density.total_cmp(&a.density));
-    let densest: Vec<u32> = densest[..3].iter().map(|row| row.feature).collect();
-    wait(&mut window, "rows", |w| rows(w).starts_with(&densest));
+    let listed = facts::listed_of(&run, &features);
+    wait(&mut window, "rows", |w| rows(w).starts_with(&listed[..3]));
     let liveliest = features.iter().max_by_key(|row| row.count).unwrap();
     let mut window = open(Place::Feature { run, feature: liveliest.feature });
     wait_for(&mut window, "Strongest");

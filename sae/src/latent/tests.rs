@@ -262,7 +262,7 @@ fn exact_iterations_never_lower_the_free_energy() {
 fn iterations_are_those_of_numpy() {
     let (h, d, n) = (6, 9, 60);
     let bars = BarsOptions { amplitude: 6.0, ..BarsOptions::usual(Kind::Bsc, 3) }.truth();
-    let on = |n: usize, h: usize| (n * 7 + h * 13 + (n * h) % 5) % 4 == 0;
+    let on = |n: usize, h: usize| (n * 7 + h * 13 + (n * h) % 5).is_multiple_of(4);
     let pixel = |n: usize, i: usize| {
         let noise = ((n * 31 + i * 17 + (n * i) % 7) % 11) as f64 - 5.0;
         (0..h).filter(|b| on(n, *b)).map(|b| bars[b * d + i]).sum::<f64>() + noise / 4.0

@@ -56,7 +56,8 @@ pub fn show(
         let colour = if chosen || line.dot.is_some() { p.strong } else { p.text };
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             // In a narrow tree the name is worth more than its number.
-            if !line.right.is_empty() && !(line.signed && rect.width() < NARROW) {
+            let room = !line.signed || rect.width() >= NARROW;
+            if room && !line.right.is_empty() {
                 ui.label(RichText::new(line.right).size(size::SMALL).color(p.weak));
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {

@@ -48,16 +48,16 @@ impl ExportForm {
         if out != before {
             self.out = Some(out.clone());
         }
-        offer(ui, "Export", self.job(&run.path, info, scene.folder.root.join(out.trim())), scene);
+        offer(ui, "Export", self.job(&run.path, info, &scene.folder.root.join(out.trim())), scene);
     }
 
-    fn job(&self, run: &Path, info: &RunInfo, out: std::path::PathBuf) -> Result<Job, String> {
+    fn job(&self, run: &Path, info: &RunInfo, out: &Path) -> Result<Job, String> {
         if OF_INDEX.contains(&self.format) && (!info.indexed || info.index_broken) {
             return Err("This format shows features: index the run first.".to_owned());
         }
-        if out.file_name().is_none() || out == run || run.starts_with(&out) {
+        if out.file_name().is_none() || out == run || run.starts_with(out) {
             return Err("Enter a folder of its own.".to_owned());
         }
-        Ok(Job::export(run, self.format, &out))
+        Ok(Job::export(run, self.format, out))
     }
 }
