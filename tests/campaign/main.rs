@@ -8,7 +8,7 @@
 //! ```
 //!
 //! goes through all jobs, kills each 100 times and fails *every* call of each with every error. A smaller number is a part of that: as many
-//! kills, and as many calls with one error each.
+//! kills, and as many calls with one error each. `SAE_CAMPAIGN_JOBS=synth` takes the jobs alone whose names contain that.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

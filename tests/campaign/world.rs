@@ -182,7 +182,12 @@ fn made_worlds(at: &Path) {
     }
     sae(at, "synth score made --rows 2000").ok();
     sae(at, "audit made --tokens 200 --iterations 5 --all-documents").ok();
-    sae(at, "match made world-run --name other").ok();
+    // A matching names its run's folder: that in which the job finds it.
+    fs::create_dir(at.join("out")).unwrap();
+    fs::rename(at.join("made"), at.join("out/run")).unwrap();
+    sae(at, "match out/run world-run --name other").ok();
+    fs::rename(at.join("out/run"), at.join("made")).unwrap();
+    fs::remove_dir(at.join("out")).unwrap();
 }
 
 /// What an MLP reads and what it writes, a crosscoder and a transcoder of it, a graph.
