@@ -441,7 +441,7 @@ fn charts_tell_the_values_of_all_runs_and_are_smoothed() {
     };
     assert_eq!(shown(&window, "topk"), Some(fve(&own, nearest(&own))));
     assert_eq!(shown(&window, "variants/small"), Some(fve(&other, nearest(&other))));
-    // Smoothed, the charts say so, and the value is the mean of as many before as after.
+    // Smoothed charts are labelled so; a value is the mean of as many values before it as after.
     window.hover_at(egui::pos2(2.0, 2.0));
     window.run_steps(4);
     click(&mut window, "Smoothing");

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use storage::clock::now;
 use storage::{Imported, ImportedFile, RunRecord, RunStatus};
 
 use crate::check::{CheckOptions, Checked, check, decisions};
@@ -10,7 +11,6 @@ use crate::dictionary::{Dictionary, Selection};
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Opened, Reading};
 use crate::partial::Partial;
-use crate::train::now;
 use crate::{Error, Progress, Result};
 
 /// How to import.

@@ -137,7 +137,7 @@ pub fn inline_bar(ui: &Ui, rect: Rect, share: f32, colour: Color32) {
     ui.painter().rect_filled(bar, 1.0, colour);
 }
 
-/// A bar behind the number of a cell, on the ground of the table: under a number it would look like the line under a link.
+/// A bar as the background of a cell's number: a line below the number would look like a link.
 pub fn behind_number(ui: &Ui, share: f32) {
     let rect = ui.max_rect().shrink2(vec2(4.0, 3.0));
     let bar = rect.with_max_x(rect.left() + rect.width() * share.clamp(0.0, 1.0));

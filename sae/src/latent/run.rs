@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use storage::clock::now;
 use storage::metrics::{self, MetricsLog, MetricsRow};
 use storage::truncation::{
     self, FOLDER, FORMAT, PARAMETERS, Truncation, TruncationOptions, TruncationScore, TruncationStepRow,
@@ -18,7 +19,6 @@ use crate::dictionary::weights::{self, Named, Weights};
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use crate::memory;
 use crate::rows::{DocumentRows, RowReader, choose, documents};
-use crate::train::now;
 use crate::{Error, Progress, Result};
 
 /// Seconds after which parameters are kept.

@@ -105,14 +105,14 @@ pub fn find_dataset(path: &Path, name: &str, model_sha256: &str, hook: Option<&s
         return found;
     }
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let beside = whole.parent().zip(named.file_name()).map(|(folder, name)| folder.join(name));
-    let alike = |beside: &PathBuf| {
-        Dataset::open(beside).is_ok_and(|dataset| {
+    let sibling = whole.parent().zip(named.file_name()).map(|(folder, name)| folder.join(name));
+    let alike = |sibling: &PathBuf| {
+        Dataset::open(sibling).is_ok_and(|dataset| {
             let manifest = dataset.manifest();
             manifest.model.sha256 == model_sha256 && manifest.hook.as_deref() == hook
         })
     };
-    beside.filter(alike).unwrap_or(named)
+    sibling.filter(alike).unwrap_or(named)
 }
 
 /// Whether the folder at `path` is a run.

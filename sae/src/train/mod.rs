@@ -45,7 +45,6 @@ pub use config::{
     AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, MaxNorm, Method, TrainConfig,
     default_learning_rate,
 };
-pub(crate) use runs::clock::now;
 pub use runs::job::read_config_file;
 
 use crate::{Error, Progress, Result};

@@ -4,16 +4,17 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ureq::http::{HeaderMap, Request, StatusCode};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::address::Address;
 use super::settings::Settings;
 use super::sign::{Unsigned, encoded, encoded_query, sha256_of};
-use super::{time, xml};
+use super::xml;
+use crate::certificates;
+use crate::clock::Moment;
 use crate::error::{Error, Result};
 
 /// How often a request is made before it is given up: with pauses that begin at 0.2 s and double, 25 seconds in all.
@@ -103,7 +104,7 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .tls_config(tls(&settings)?)
+            .tls_config(certificates::trusted(settings.certificates.as_deref())?)
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
@@ -163,7 +164,7 @@ impl Client {
         let region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let mut headers = ask.headers.clone();
         if let Some(credentials) = &self.settings.credentials {
-            let (now, sum) = (time::stamp(SystemTime::now()), sha256_of(ask.body));
+            let (now, sum) = (Moment::now().compact(), sha256_of(ask.body));
             headers.push(("host".into(), host));
             headers.push(("x-amz-content-sha256".into(), sum.clone()));
             headers.push(("x-amz-date".into(), now.clone()));
@@ -306,26 +307,4 @@ fn scattered(mut n: u64) -> u64 {
     n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     n ^ (n >> 31)
-}
-
-/// Whom connections trust.
-fn tls(settings: &Settings) -> Result<TlsConfig> {
-    let Some(path) = &settings.certificates else {
-        return Ok(TlsConfig::builder().root_certs(RootCerts::WebPki).build());
-    };
-    let pem = std::fs::read(path).map_err(Error::io(path))?;
-    let found: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if found.is_empty() {
-        return Err(Error::Foreign {
-            path: path.clone(),
-            found: "no certificates".to_owned(),
-            expected: "certificates to trust, as PEM (AWS_CA_BUNDLE, SSL_CERT_FILE)".to_owned(),
-        });
-    }
-    Ok(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&found)).build())
 }

@@ -31,7 +31,6 @@ mod sign;
 mod store;
 #[cfg(test)]
 mod tests;
-mod time;
 mod upload;
 mod xml;
 

@@ -155,7 +155,7 @@ pub(super) fn path_of(root: &Path, record: &Path) -> Option<PathBuf> {
     Some(root.join(below.strip_suffix(".of")?))
 }
 
-/// Every file below `folder`, links not followed, sorted; none where there is no such folder.
+/// All files below `folder`, sorted. Links are not followed; a folder that does not exist has none.
 ///
 /// # Errors
 /// A folder that cannot be listed.

@@ -226,11 +226,11 @@ impl FeatureView {
                 scene.act(Action::Picture(name("png"), rect));
                 ui.close();
             }
-            let beside = |end: &str| self.run.with_file_name(name(end));
+            let named = |end: &str| self.run.with_file_name(name(end));
             for (label, format, end) in
                 [("Page for a browser", "html", "html"), ("Card as SVG", "card", "svg")]
             {
-                let job = Job::export_feature(&self.run, page.row.feature, format, &beside(end));
+                let job = Job::export_feature(&self.run, page.row.feature, format, &named(end));
                 let button = ui.add_enabled(!scene.jobs.running(&job), Button::new(label));
                 if button.on_hover_text(job.line()).clicked() {
                     scene.act(Action::Run(job));

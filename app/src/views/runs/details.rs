@@ -84,7 +84,7 @@ pub fn show(
     match (asked_here, &info.check) {
         (Some(Ok(check)), _) => super::check::show(ui, &check),
         (Some(Err(_)) | None, Some(check)) => super::check::show(ui, check),
-        // Why there is no verdict is said in the list of jobs.
+        // The list of jobs tells why there is no verdict.
         (Some(Err(_)) | None, None) => {}
     }
     ui.add_space(space::S);

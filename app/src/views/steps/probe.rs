@@ -51,7 +51,7 @@ impl ProbeForm {
         let about = "Names of the sets, with commas between them";
         field(ui, "only these sets", "all", about, &mut self.only);
         choice(ui, "setting", &SETTINGS, &mut self.setting);
-        self.beside(ui, run, info, scene);
+        self.with_others(ui, run, info, scene);
         let mut out = self.out.clone().unwrap_or_else(|| free_name(scene.folder, "probes"));
         let before = out.clone();
         field(
@@ -69,7 +69,7 @@ impl ProbeForm {
     }
 
     /// Other dictionaries of the model: the model runs once for all.
-    fn beside(&mut self, ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &Scene<'_>) {
+    fn with_others(&mut self, ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &Scene<'_>) {
         let alike = |other: &&RunEntry| {
             let same = |of: &RunInfo| of.model_sha256 == info.model_sha256 && of.status == Status::Finished;
             other.path != run.path && other.info.as_ref().is_ok_and(same)

@@ -8,11 +8,10 @@
 //! | `window` | figures of the steps since the last logged one |
 //! | `schedule` | learning rate |
 //! | `checkpoint` | what a run is resumed from |
-//! | `record`, `clock` | what a run says about itself |
+//! | `record` | what a run says about itself |
 
 pub mod board;
 pub mod checkpoint;
-pub mod clock;
 pub mod group;
 pub mod job;
 pub mod record;

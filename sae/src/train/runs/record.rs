@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use storage::{LeftOut, Manifest, RunRecord, RunStatus};
+use storage::{LeftOut, Manifest, RunRecord, RunStatus, clock};
 
-use super::clock;
 use super::trainer::Trainer;
 use crate::Error;
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection, Target};

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use storage::work::{self, Work};
-use storage::{Lock, RunRecord, RunStatus};
+use storage::{Lock, RunRecord, RunStatus, clock};
 
 use super::file::NamedConfig;
 use super::plan::{Plan, PlannedRun, of_run};
@@ -16,7 +16,7 @@ use super::run::{Sweep, SweepOutcome, begun_files, train_all};
 use crate::dictionary::Dictionary;
 use crate::harvest::Shard;
 use crate::train::runs::job::{Resume, previous_run};
-use crate::train::runs::{clock, record};
+use crate::train::runs::record;
 use crate::{Error, Progress, Result};
 
 /// Folder in a sweep's with a folder for each shard.

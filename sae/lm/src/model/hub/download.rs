@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use ureq::http::{HeaderMap, Response, StatusCode};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::Hub;
@@ -46,7 +45,7 @@ impl<'a> Client<'a> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .tls_config(tls(hub)?)
+            .tls_config(hub.tls()?)
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
@@ -285,32 +284,6 @@ fn explained(url: &str, error: &ureq::Error) -> String {
         ""
     };
     format!("{url}: {text}{remedy}")
-}
-
-/// Whom connections trust.
-///
-/// # Errors
-/// Authorities that were named and cannot be read.
-pub(super) fn tls(hub: &Hub) -> Result<TlsConfig> {
-    let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), authorities)?;
-    Ok(TlsConfig::builder().root_certs(roots).build())
-}
-
-/// The certificates of a PEM file.
-fn authorities(path: &Path) -> Result<RootCerts> {
-    let pem = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let mut found = Vec::new();
-    for item in parse_pem(&pem) {
-        let item =
-            item.map_err(|e| Error::format(path, format!("is not a file of certificates (PEM): {e}")))?;
-        if let PemItem::Certificate(certificate) = item {
-            found.push(certificate);
-        }
-    }
-    match found.is_empty() {
-        true => Err(Error::format(path, "has no certificates")),
-        false => Ok(RootCerts::new_with_certs(&found)),
-    }
 }
 
 fn stopped() -> Error {

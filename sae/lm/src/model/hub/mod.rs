@@ -84,7 +84,7 @@ impl Hub {
     /// # Errors
     /// Authorities that were named and cannot be read.
     pub(crate) fn tls(&self) -> Result<ureq::tls::TlsConfig> {
-        download::tls(self)
+        Ok(storage::certificates::trusted(self.certificates.as_deref())?)
     }
 
     /// The folder of a repository in the cache, whatever it holds and however much of it is there.

@@ -364,7 +364,9 @@ fn what_cannot_be_fetched_is_explained() {
     };
     assert!(hub.fetch("org/name", None, &mut Quiet).unwrap_err().to_string().contains("none.pem"));
     std::fs::write(dir.path().join("none.pem"), "text").unwrap();
-    assert!(hub.fetch("org/name", None, &mut Quiet).unwrap_err().to_string().contains("has no certificates"));
+    assert!(
+        hub.fetch("org/name", None, &mut Quiet).unwrap_err().to_string().contains("found no certificates")
+    );
     // Nobody there.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hub = Hub {
