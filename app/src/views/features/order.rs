@@ -295,14 +295,14 @@ fn sort(rows: &mut [u32], query: &Query, source: Source<'_>) {
 fn of_itself(rows: &mut [u32], source: Source<'_>) {
     let falling =
         |value: Option<f32>| value.filter(|v| v.is_finite()).map_or(LAST, |v| LAST - 1 - ordered(v));
-    let key = |f: u32| {
-        let density = source.columns.numbers.density.get(f as usize).copied();
-        (falling(source.score(f)), falling(density), f)
-    };
-    let mut keys: Vec<(u32, u32, u32)> = rows.iter().map(|f| key(*f)).collect();
-    keys.sort_unstable();
-    for (row, key) in rows.iter_mut().zip(keys) {
-        *row = key.2;
+    let density = |f: u32| falling(source.columns.numbers.density.get(f as usize).copied());
+    let score = |f: u32| falling(source.score(f));
+    // Few are explained where there are many: the others need a key of 32 bits only.
+    let (mut explained, mut others): (Vec<u32>, Vec<u32>) = rows.iter().partition(|f| score(**f) != LAST);
+    explained.sort_unstable_by_key(|f| (score(*f), density(*f), *f));
+    by_key(&mut others, false, |f| Some(density(f)));
+    for (row, sorted) in rows.iter_mut().zip(explained.into_iter().chain(others)) {
+        *row = sorted;
     }
 }
 
