@@ -9,10 +9,11 @@ use std::path::Path;
 use app::address::Place;
 use app::shell::Options;
 use common::pictures::Look;
-use common::{click, options, wait, wait_for, wait_for_part, window};
+use common::{click, options, press, wait, wait_for, wait_for_part, window};
 use egui::Theme;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use storage::graph::{self, GraphEdgeRow, GraphNodeRow};
+use storage::graph_marks::{self, MarkEdit, node_name};
 
 fn place(root: &Path) -> Place {
     Place::Graph { graph: root.join("graph") }
@@ -113,6 +114,104 @@ fn a_damaged_graph_says_so() {
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     let options = Options { folder: Some(root.clone()), place: Some(place(&root)), ..options() };
     wait_for_part(&mut window(options), "The graph cannot be shown");
+}
+
+/// A copy of the folder with the graph, and its window.
+fn own_window() -> (fixtures::Copied, egui_kittest::Harness<'static, app::shell::App>) {
+    let copy = fixtures::copy(fixtures::circuits());
+    let root = copy.path();
+    let window = window(Options { folder: Some(root.clone()), place: Some(place(&root)), ..options() });
+    (copy, window)
+}
+
+#[test]
+fn a_node_is_pinned_put_into_a_supernode_and_seen_in_the_marked_graph() {
+    let (copy, mut window) = own_window();
+    let folder = copy.path().join("graph");
+    let (node, name) = strongest(copy.path());
+    click(&mut window, &name);
+    press(&mut window, "Pin this node");
+    window.get_by_label("Supernode of this node").focus();
+    window.run_steps(2);
+    window.get_by_label("Supernode of this node").type_text("court words");
+    window.run_steps(2);
+    window.key_press(egui::Key::Enter);
+    window.run_steps(2);
+    let own = node_name(&node);
+    wait(&mut window, "the marks in their file", |_| {
+        graph_marks::read(&folder).is_ok_and(|marks| {
+            marks.is_pinned(&own) && marks.supernode_of(&own).is_some_and(|of| of.name == "court words")
+        })
+    });
+    click(&mut window, "Marked");
+    wait_for_part(&mut window, "1 supernode, 1 pinned node");
+    wait_for(&mut window, "court words");
+    // Only the supernode and the likeliest target are there.
+    assert_eq!(window.query_all_by_label(&name).count(), 1, "the page of the node alone names it");
+    press(&mut window, "Dissolve");
+    wait_for_part(&mut window, "0 supernodes, 1 pinned node");
+    // A different window sees it.
+    let options =
+        Options { folder: Some(copy.path().to_owned()), place: Some(place(copy.path())), ..options() };
+    let mut other = common::window(options);
+    click(&mut other, "Marked");
+    wait_for_part(&mut other, "0 supernodes, 1 pinned node");
+}
+
+#[test]
+fn a_feature_that_is_taken_out_shows_what_the_graph_and_the_model_say() {
+    let (copy, mut window) = own_window();
+    let (node, name) = strongest(copy.path());
+    click(&mut window, &name);
+    press(&mut window, "Take out");
+    wait_for(&mut window, "Predicted and measured");
+    wait_for_part(&mut window, "random directions of the same length: ");
+    // The numbers are those of the library.
+    let record = graph::Graph::read(&copy.path().join("graph")).unwrap();
+    let model = sae::trace::GraphModel::open(&record, &[]).unwrap();
+    let changes = [sae::trace::NodeChange { node: node.node, to: 0.0 }];
+    let all = nodes(copy.path());
+    let measured =
+        model.measure(&all, &changes, sae::trace::ChangeOptions::default(), &mut sae::Quiet).unwrap();
+    let logit = all.iter().find(|node| node.kind == graph::LOGIT).unwrap();
+    let signed = |by: f32| format!("{by:+.3}").replace('-', "−");
+    wait_for(&mut window, &signed(measured.changes[logit.node as usize].unwrap()));
+    let predicted = sae::trace::predict(&all, &edges(copy.path()), &changes);
+    wait_for(&mut window, &signed(predicted[logit.node as usize]));
+    press(&mut window, "Remove all changes");
+    window.run_steps(3);
+    assert_eq!(window.query_all_by_label("Predicted and measured").count(), 0);
+}
+
+#[test]
+fn looks_of_a_changed_graph() {
+    let copy = fixtures::copy(fixtures::circuits());
+    let root = copy.path();
+    let (node, name) = strongest(&root);
+    let group = |node: String| MarkEdit::Group { node, supernode: Some("the court".to_owned()) };
+    let features = nodes(&root).into_iter().filter(|node| node.kind == graph::FEATURE);
+    let mut by_influence: Vec<GraphNodeRow> = features.collect();
+    by_influence.sort_by(|a, b| b.influence.total_cmp(&a.influence));
+    let mut edits: Vec<MarkEdit> = by_influence[..3].iter().map(|node| group(node_name(node))).collect();
+    let pinned = by_influence[3..6].iter().chain(by_influence.iter().rev().take(1)).map(node_name);
+    edits.extend(pinned.map(|node| MarkEdit::Pin { node, pinned: true }));
+    graph_marks::change(&root.join("graph"), &edits).unwrap();
+    assert_eq!(by_influence[0], node);
+    let look = Look {
+        name: "graph-marked",
+        place: place(&root),
+        folder: root,
+        size: [1280.0, 800.0],
+        themes: &[Theme::Dark, Theme::Light],
+        there: &["share of influence"],
+    };
+    look.take(|window| {
+        click(window, &name);
+        press(window, "Take out");
+        click(window, "Marked");
+        wait_for_part(window, "random directions of the same length: ");
+        wait_for(window, "the court");
+    });
 }
 
 #[test]

@@ -73,6 +73,19 @@ impl Partial {
         Ok(())
     }
 
+    /// Takes the file `name` of the folder that is in place, where there is one.
+    ///
+    /// # Errors
+    /// A file that cannot be copied.
+    pub fn keep_file(&self, name: &str) -> Result<()> {
+        let from = self.place.join(name);
+        match fs::read(&from) {
+            Ok(bytes) => Ok(storage::atomic::write(&self.folder.join(name), &bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io(&from, error)),
+        }
+    }
+
     /// Puts the folder in its place; the one that was there is removed only afterwards.
     ///
     /// # Errors

@@ -11,8 +11,8 @@ use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, comparison,
     difference, documents, evaluation, examples, experts, explanations, feature_activations, features, graph,
-    history, index, judged, lens, manifest, map, matching, metrics, notes, probe as probes, routing, run,
-    sweep, task, token_features, truncation, truth, vocabulary, work,
+    graph_marks, history, index, judged, lens, manifest, map, matching, metrics, notes, probe as probes,
+    routing, run, sweep, task, token_features, truncation, truth, vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -330,6 +330,11 @@ fn attribution_graph() -> FolderDoc {
             record::<graph::GraphTranscoder>("graph.json, `transcoders`"),
             table::<graph::GraphNodeRow>("nodes.parquet"),
             table::<graph::GraphEdgeRow>("edges.parquet"),
+            with_note(
+                record::<graph_marks::GraphMarks>("marks.json"),
+                "By people, in the window. It is kept when the graph is traced again.",
+            ),
+            record::<graph_marks::Supernode>("marks.json, `supernodes`"),
             other("graph_files/", "The kept nodes and edges as circuit-tracer and Neuronpedia show them."),
         ],
     }

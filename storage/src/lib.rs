@@ -98,6 +98,7 @@ pub mod features;
 mod field;
 mod find;
 pub mod graph;
+pub mod graph_marks;
 pub mod history;
 pub mod index;
 mod json;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::address::Place;
+use crate::data::MarkEdit;
 use crate::data::notes::Edit;
 use crate::load::Problem;
 use crate::preferences::Preference;
@@ -41,6 +42,13 @@ pub enum Action {
         run: PathBuf,
         /// The edit.
         edit: Edit,
+    },
+    /// Edit the marks of a graph.
+    Mark {
+        /// Folder of the graph.
+        graph: PathBuf,
+        /// The edit.
+        edit: MarkEdit,
     },
     /// Select features of a run for its feature table and map.
     Select {

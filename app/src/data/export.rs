@@ -221,6 +221,7 @@ fn line(out: &mut String, fields: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Kept as _;
     use crate::data::explanations::{Explanation, Score};
     use crate::data::features::{FeatureColumns, FeatureRow};
     use crate::data::notes::{Change, Edit};

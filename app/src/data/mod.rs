@@ -18,6 +18,7 @@ pub mod folder;
 pub mod graph;
 pub mod heads;
 pub mod history;
+pub mod kept;
 pub mod kinds;
 pub mod matching;
 pub mod notes;
@@ -41,6 +42,7 @@ pub use features::{
 pub use firing::Firing;
 pub use folder::{DatasetEntry, Folder, GraphEntry, ProbesEntry, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
+pub use kept::{GraphMarks, Kept, MarkEdit};
 pub use kinds::Kinds;
 pub use matching::Matching;
 pub use notes::Notes;

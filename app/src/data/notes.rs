@@ -5,6 +5,7 @@ use std::path::Path;
 
 pub use storage::notes::Note;
 
+use super::kept::Kept;
 use super::problem;
 use crate::load::Problem;
 
@@ -67,16 +68,6 @@ impl Notes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// As the files will be after `edit`.
-    pub fn apply(&mut self, edit: &Edit) {
-        let note =
-            self.0.entry(edit.feature).or_insert_with(|| Note { feature: edit.feature, ..Note::default() });
-        edit.change.apply(note);
-        if note.is_empty() {
-            self.0.remove(&edit.feature);
-        }
-    }
 }
 
 impl FromIterator<Note> for Notes {
@@ -85,22 +76,27 @@ impl FromIterator<Note> for Notes {
     }
 }
 
-/// Reads the notes of the run in `dir`.
-///
-/// # Errors
-/// A file that cannot be read or is damaged.
-pub fn read(dir: &Path) -> Result<Notes, Problem> {
-    storage::notes::read(dir).map(Notes::from_iter).map_err(problem)
-}
+impl Kept for Notes {
+    type Edit = Edit;
 
-/// Makes the edits in the file, on top of what others wrote meanwhile, and gives back all notes.
-///
-/// # Errors
-/// A file that cannot be read, is damaged or cannot be written.
-pub fn write(dir: &Path, edits: &[Edit]) -> Result<Notes, Problem> {
-    let changes: Vec<_> =
-        edits.iter().map(|edit| (edit.feature, |note: &mut Note| edit.change.apply(note))).collect();
-    let changes: Vec<(u32, &dyn Fn(&mut Note))> =
-        changes.iter().map(|(feature, change)| (*feature, change as &dyn Fn(&mut Note))).collect();
-    storage::notes::change(dir, &changes).map(Notes::from_iter).map_err(problem)
+    fn read(dir: &Path) -> Result<Self, Problem> {
+        storage::notes::read(dir).map(Self::from_iter).map_err(problem)
+    }
+
+    fn write(dir: &Path, edits: &[Edit]) -> Result<Self, Problem> {
+        let changes: Vec<_> =
+            edits.iter().map(|edit| (edit.feature, |note: &mut Note| edit.change.apply(note))).collect();
+        let changes: Vec<(u32, &dyn Fn(&mut Note))> =
+            changes.iter().map(|(feature, change)| (*feature, change as &dyn Fn(&mut Note))).collect();
+        storage::notes::change(dir, &changes).map(Self::from_iter).map_err(problem)
+    }
+
+    fn apply(&mut self, edit: &Edit) {
+        let note =
+            self.0.entry(edit.feature).or_insert_with(|| Note { feature: edit.feature, ..Note::default() });
+        edit.change.apply(note);
+        if note.is_empty() {
+            self.0.remove(&edit.feature);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //!
 //! [`Lane::Model`]: crate::load::Lane::Model
 
+pub mod circuit;
 pub mod explained;
 pub mod foreign;
 

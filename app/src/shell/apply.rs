@@ -53,6 +53,7 @@ impl App {
             Action::Load(need) => stores.load(&need, false, &self.workers),
             Action::Retry(need) => stores.load(&need, true, &self.workers),
             Action::Note { run, edit } => stores.run_mut(&run).notes.change(edit),
+            Action::Mark { graph, edit } => stores.marks_mut(&graph).change(edit),
             Action::Select { run, features } => stores.run_mut(&run).selection.set(features),
             Action::Order { run, features } => stores.run_mut(&run).order = Some(features),
             Action::Train(job) => stores.trainings.start(job, ctx),

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::data::GraphMarks;
 use crate::load::{Problem, Workers};
 use crate::prompt::Engine;
 use crate::training::Trainings;
@@ -31,6 +32,8 @@ pub enum Need {
     Features(PathBuf),
     /// The notes of a run.
     Notes(PathBuf),
+    /// The marks of a graph.
+    Marks(PathBuf),
     /// The positions of a run's features on its map.
     Map(PathBuf),
     /// The vocabulary of a run.
@@ -48,6 +51,7 @@ pub enum Need {
 pub struct Stores {
     runs: HashMap<PathBuf, RunStore>,
     datasets: HashMap<PathBuf, DatasetStore>,
+    marks: HashMap<PathBuf, Notebook<GraphMarks>>,
     /// Trainings that this window started. They outlast a folder that is closed or read again.
     pub trainings: Trainings,
     /// Where claims about features are tested.
@@ -55,6 +59,7 @@ pub struct Stores {
     // What is returned for runs and datasets of which nothing has been asked for yet.
     empty_run: RunStore,
     empty_dataset: DatasetStore,
+    no_marks: Notebook<GraphMarks>,
 }
 
 impl Stores {
@@ -79,6 +84,16 @@ impl Stores {
         self.runs.entry(path.to_owned()).or_insert_with(|| RunStore::new(path))
     }
 
+    /// What people marked in the graph in `path`; nothing where nothing was asked for.
+    pub fn marks(&self, path: &Path) -> &Notebook<GraphMarks> {
+        self.marks.get(path).unwrap_or(&self.no_marks)
+    }
+
+    /// The marks of the graph in `path`, to be changed.
+    pub fn marks_mut(&mut self, path: &Path) -> &mut Notebook<GraphMarks> {
+        self.marks.entry(path.to_owned()).or_insert_with(|| Notebook::new(path))
+    }
+
     fn dataset_mut(&mut self, path: &Path) -> &mut DatasetStore {
         self.datasets.entry(path.to_owned()).or_insert_with(|| DatasetStore::new(path))
     }
@@ -89,6 +104,7 @@ impl Stores {
             Need::Curves { run, written } => self.run_mut(run).load_curves(*written, again, workers),
             Need::Features(run) => self.run_mut(run).load_features(again, workers),
             Need::Notes(run) => self.run_mut(run).notes.load(workers),
+            Need::Marks(graph) => self.marks_mut(graph).load(workers),
             Need::Map(run) => self.run_mut(run).load_map(again, workers),
             Need::Vocabulary(run) => self.run_mut(run).load_vocabulary(again, workers),
             Need::Model(run, engine) => self.run_mut(run).load_model(engine, again, workers),
@@ -97,13 +113,14 @@ impl Stores {
         }
     }
 
-    /// Writes the notes that are not known to be in their files; for the end of the program.
+    /// Writes the notes and marks that are not known to be in their files; for the end of the program.
     ///
     /// # Errors
     /// The first file that cannot be written.
     pub fn finish(&mut self) -> Result<(), Problem> {
         // All of them are tried before the first problem is reported.
-        let finished: Vec<_> = self.runs.values_mut().map(|run| run.notes.finish()).collect();
+        let mut finished: Vec<_> = self.runs.values_mut().map(|run| run.notes.finish()).collect();
+        finished.extend(self.marks.values_mut().map(Notebook::finish));
         finished.into_iter().collect()
     }
 
@@ -111,5 +128,6 @@ impl Stores {
     pub fn poll(&mut self, workers: &Workers) {
         self.runs.values_mut().for_each(|run| run.poll(workers));
         self.datasets.values_mut().for_each(|dataset| dataset.poll(workers));
+        self.marks.values_mut().for_each(|marks| marks.poll(workers));
     }
 }

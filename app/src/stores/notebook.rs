@@ -1,39 +1,54 @@
-//! The notes of a run as the window shows them: a change is seen at once and written in the background, in
+//! What people say of a run or a graph as the window shows it: a change is seen at once and written in the background, in
 //! order, none lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::data::notes::{self, Edit, Notes};
+use crate::data::Kept;
 use crate::load::{Lane, Problem, Request, Workers};
 
-/// Notes of one run.
-#[derive(Debug, Default)]
-pub struct Notebook {
+/// The notes of one run, or the marks of one graph.
+#[derive(Debug)]
+pub struct Notebook<K: Kept> {
     path: PathBuf,
-    shown: Arc<Notes>,
+    shown: Arc<K>,
     version: u64,
-    read: Request<Notes>,
-    written: Request<Notes>,
+    read: Request<K>,
+    written: Request<K>,
     /// Being written.
-    under_way: Vec<Edit>,
+    under_way: Vec<K::Edit>,
     /// To be written next.
-    waiting: Vec<Edit>,
+    waiting: Vec<K::Edit>,
     /// The last attempt failed; the next change tries again.
     failed: bool,
 }
 
-impl Notebook {
-    /// Of the run in `path`; nothing is read yet.
+impl<K: Kept> Default for Notebook<K> {
+    fn default() -> Self {
+        Self::new(Path::new(""))
+    }
+}
+
+impl<K: Kept> Notebook<K> {
+    /// Of the run or the graph in `path`; nothing is read yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), ..Self::default() }
+        Self {
+            path: path.to_owned(),
+            shown: Arc::default(),
+            version: 0,
+            read: Request::new(),
+            written: Request::new(),
+            under_way: Vec::new(),
+            waiting: Vec::new(),
+            failed: false,
+        }
     }
 
     /// Reads the file, once.
     pub fn load(&mut self, workers: &Workers) {
         if self.untouched() {
             let path = self.path.clone();
-            self.read.ask(workers, Lane::Folders, move || notes::read(&path));
+            self.read.ask(workers, Lane::Folders, move || K::read(&path));
         }
     }
 
@@ -42,8 +57,8 @@ impl Notebook {
         self.read.untouched()
     }
 
-    /// The notes, with everything that was changed here.
-    pub fn notes(&self) -> &Arc<Notes> {
+    /// What it says, with everything that was changed here.
+    pub fn notes(&self) -> &Arc<K> {
         &self.shown
     }
 
@@ -58,7 +73,7 @@ impl Notebook {
     }
 
     /// Makes a change; the file follows.
-    pub fn change(&mut self, edit: Edit) {
+    pub fn change(&mut self, edit: K::Edit) {
         Arc::make_mut(&mut self.shown).apply(&edit);
         self.version += 1;
         self.failed = false;
@@ -85,7 +100,7 @@ impl Notebook {
         if !self.failed && !self.written.loading() && !self.waiting.is_empty() {
             self.under_way = std::mem::take(&mut self.waiting);
             let (path, edits) = (self.path.clone(), self.under_way.clone());
-            self.written.ask(workers, Lane::Settings, move || notes::write(&path, &edits));
+            self.written.ask(workers, Lane::Settings, move || K::write(&path, &edits));
         }
     }
 
@@ -97,11 +112,11 @@ impl Notebook {
     pub fn finish(&mut self) -> Result<(), Problem> {
         let mut edits = std::mem::take(&mut self.under_way);
         edits.append(&mut self.waiting);
-        if edits.is_empty() { Ok(()) } else { notes::write(&self.path, &edits).map(drop) }
+        if edits.is_empty() { Ok(()) } else { K::write(&self.path, &edits).map(drop) }
     }
 
-    fn show(&mut self, file: &Arc<Notes>) {
-        let mut notes = Notes::clone(file);
+    fn show(&mut self, file: &Arc<K>) {
+        let mut notes = K::clone(file);
         self.under_way.iter().chain(&self.waiting).for_each(|edit| notes.apply(edit));
         self.shown = Arc::new(notes);
         self.version += 1;
@@ -111,14 +126,15 @@ impl Notebook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::notes::Change;
+    use crate::data::Notes;
+    use crate::data::notes::{Change, Edit};
     use std::time::{Duration, Instant};
 
     fn label(feature: u32, text: &str) -> Edit {
         Edit { feature, change: Change::Label(text.into()) }
     }
 
-    fn settle(book: &mut Notebook, workers: &Workers) {
+    fn settle(book: &mut Notebook<Notes>, workers: &Workers) {
         let start = Instant::now();
         while (book.written.loading() || book.read.loading() || !book.waiting.is_empty())
             && !book.failed
@@ -133,7 +149,7 @@ mod tests {
     fn changes_are_seen_at_once_and_all_of_them_reach_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut book = Notebook::new(dir.path());
+        let mut book = Notebook::<Notes>::new(dir.path());
         book.load(&workers);
         for i in 0..50 {
             book.change(label(i % 7, &format!("v{i}")));
@@ -141,7 +157,7 @@ mod tests {
         }
         assert_eq!(book.notes().label(0), Some("v49"));
         settle(&mut book, &workers);
-        let file = notes::read(dir.path()).unwrap();
+        let file = Notes::read(dir.path()).unwrap();
         assert_eq!(file.iter().count(), 7);
         assert_eq!(file.label(0), Some("v49"));
         assert_eq!(file, **book.notes());
@@ -151,14 +167,14 @@ mod tests {
     fn what_another_window_wrote_stays() {
         let dir = tempfile::tempdir().unwrap();
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut book = Notebook::new(dir.path());
+        let mut book = Notebook::<Notes>::new(dir.path());
         book.load(&workers);
         settle(&mut book, &workers);
-        notes::write(dir.path(), &[label(3, "theirs")]).unwrap();
+        Notes::write(dir.path(), &[label(3, "theirs")]).unwrap();
         book.change(label(4, "ours"));
         settle(&mut book, &workers);
         assert_eq!(book.notes().label(3), Some("theirs"));
-        assert_eq!(notes::read(dir.path()).unwrap().label(4), Some("ours"));
+        assert_eq!(Notes::read(dir.path()).unwrap().label(4), Some("ours"));
     }
 
     #[test]
@@ -166,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("later");
         let workers = Workers::start(&egui::Context::default()).unwrap();
-        let mut book = Notebook::new(&run);
+        let mut book = Notebook::<Notes>::new(&run);
         book.change(label(1, "kept"));
         settle(&mut book, &workers);
         assert!(book.problem().is_some());
@@ -175,6 +191,6 @@ mod tests {
         book.change(label(2, "more"));
         settle(&mut book, &workers);
         assert!(book.problem().is_none());
-        assert_eq!(notes::read(&run).unwrap().iter().count(), 2);
+        assert_eq!(Notes::read(&run).unwrap().iter().count(), 2);
     }
 }

@@ -32,7 +32,7 @@ pub struct RunStore {
     /// The features as the table shows them, which "next" and "previous" follow.
     pub order: Option<Arc<Vec<u32>>>,
     /// What people wrote about its features.
-    pub notes: Notebook,
+    pub notes: Notebook<data::Notes>,
     /// The positions of its features on the map.
     pub map: Request<Points>,
     /// The features that were selected on the map.

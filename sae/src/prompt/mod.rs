@@ -43,6 +43,7 @@ pub use continuation::{Continuation, Sampling};
 pub use effect::{Effect, Outcome, Spread};
 pub use experts::LayerExperts;
 pub use pass::{Direction, Intervention};
+pub(crate) use predictions::Logits;
 pub use predictions::{Prediction, Shift};
 pub use prompter::{Prompter, PrompterInfo};
 pub use reading::Reading;

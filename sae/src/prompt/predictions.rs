@@ -26,7 +26,7 @@ pub struct Shift {
 }
 
 /// Logits of one prediction, `[V]`, and ln Σ e^logit.
-pub(super) struct Logits<'a> {
+pub(crate) struct Logits<'a> {
     values: &'a [f32],
     log_sum: f64,
 }

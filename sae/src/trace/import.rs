@@ -18,6 +18,9 @@ struct File {
     metadata: Metadata,
     nodes: Vec<FileNode>,
     links: Vec<Link>,
+    /// What a viewer was told to show.
+    #[serde(default, rename = "qParams")]
+    parameters: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -34,8 +37,8 @@ struct Metadata {
 }
 
 #[derive(Deserialize)]
-struct FileNode {
-    node_id: String,
+pub(super) struct FileNode {
+    pub node_id: String,
     /// Text, or a number.
     layer: serde_json::Value,
     ctx_idx: usize,
@@ -119,6 +122,7 @@ impl Read {
             target: "logits".to_owned(),
             first_token_left_out: false,
             seconds: 0.0,
+            marks: super::marks::of_file(&file.parameters, &nodes),
         };
         let vocabulary = words(&nodes);
         let Metadata { slug, scan, prompt, prompt_tokens, node_threshold } = file.metadata;
@@ -261,7 +265,7 @@ fn layer_of(node: &FileNode) -> Option<usize> {
     layer.filter(|layer| *layer <= MOST_LAYERS)
 }
 
-fn kind_of(node: &FileNode) -> Result<NodeKind, String> {
+pub(super) fn kind_of(node: &FileNode) -> Result<NodeKind, String> {
     let name = &node.node_id;
     let parts: Vec<&str> = name.split('_').collect();
     let number = |i: usize| parts.get(i).and_then(|part| part.parse::<u32>().ok());

@@ -6,6 +6,8 @@
 //! logits (or a feature, a router, a direction)                  : what is asked about        }
 //! each target ─ one backward pass ─▶ a row of the adjacency: what every node gives it
 //! adjacency ─ influence ─▶ kept nodes and edges ─▶ Parquet, JSON of Neuronpedia
+//! graph + changed features ─ predict ─▶ what should change       } to be compared
+//!                          ─ measure, with the model ─▶ what does }
 //! ```
 //!
 //! The method is that of Ameisen et al. 2025, "Circuit Tracing: Revealing Computational Graphs in Language Models",
@@ -13,11 +15,14 @@
 //! pre-activation. `docs/circuits.md` says what the numbers mean.
 
 mod attribute;
+mod change;
 mod graph;
 mod import;
 mod influence;
+mod marks;
 mod merge;
 mod neuronpedia;
+mod predict;
 mod run;
 mod save;
 mod sources;
@@ -27,11 +32,14 @@ mod tests;
 mod transcoders;
 
 pub use attribute::{TraceOptions, trace};
+pub use change::{ChangeOptions, GraphChange, GraphModel};
 pub use graph::{Graph, Node, NodeKind};
 pub use import::import;
 pub use influence::{Pruned, Scores, Thresholds};
+pub use marks::{Exported, export, with_marks};
 pub use merge::{Merged, MergedEdge, merge};
 pub use neuronpedia::Prompt;
+pub use predict::{NodeChange, predict};
 pub use run::{TraceJob, run};
 pub use save::{GraphSubject, may_be_written};
 pub use target::Target;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use storage::ModelRef;
+use storage::graph_marks::GraphMarks;
 
 use super::attribute::{TraceOptions, memory, trace};
 use super::influence::Thresholds;
@@ -67,13 +68,18 @@ pub fn run(
         target: job.target.clone(),
         first_token_left_out: job.options.skip_first,
         seconds: begun.elapsed().as_secs_f64(),
+        marks: GraphMarks::default(),
     };
     graph.save(&job.out, &subject, transcoders, &prompt, job.thresholds)
 }
 
 /// The text as the one row that the model reads.
 fn contexts(model: &LanguageModel, text: &str) -> Result<Contexts> {
-    let tokens = model.tokenizer().encode_after_bos(text)?;
+    one_row(model, model.tokenizer().encode_after_bos(text)?)
+}
+
+/// Tokens as the one row that the model reads, after its first token where it has one.
+pub(super) fn one_row(model: &LanguageModel, tokens: Vec<u32>) -> Result<Contexts> {
     if tokens.is_empty() {
         return Err(Error::request("the text is empty: there is no token to trace from"));
     }
@@ -91,7 +97,7 @@ fn contexts(model: &LanguageModel, text: &str) -> Result<Contexts> {
 }
 
 /// An error if the text needs more memory than there is.
-fn room_for(model: &LanguageModel, len: usize) -> Result<()> {
+pub(super) fn room_for(model: &LanguageModel, len: usize) -> Result<()> {
     let needed = memory(model.config(), len);
     match crate::memory::available() {
         Some(free) if needed > free => Err(Error::request(format!(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use storage::graph::{self, GraphEdgeRow, GraphNodeRow, GraphTranscoder};
+use storage::graph_marks::{self, GraphMarks};
 use storage::{ModelRef, atomic};
 
 use super::graph::{Graph, Node, NodeKind};
@@ -29,10 +30,12 @@ pub struct GraphSubject {
     pub first_token_left_out: bool,
     /// Seconds that it took.
     pub seconds: f64,
+    /// What is marked in it from the start; where this is nothing, the marks of the graph that is replaced are kept.
+    pub marks: GraphMarks,
 }
 
 /// The folder of a graph with what other programs show.
-const SHOWN: &str = "graph_files";
+pub(super) const SHOWN: &str = "graph_files";
 
 /// Whether a graph may be written to `dir`: it is not there, is empty, or holds a graph and nothing else, for the folder is replaced
 /// as a whole.
@@ -48,7 +51,9 @@ pub fn may_be_written(dir: &Path) -> Result<()> {
     for entry in entries {
         let name = entry.map_err(|e| Error::io(dir, e))?.file_name();
         let name = name.to_string_lossy();
-        if ![graph::FILE, graph::NODES, graph::EDGES, SHOWN, ".lock"].contains(&&*name) {
+        let own =
+            [graph::FILE, graph::NODES, graph::EDGES, graph_marks::FILE, graph_marks::LOCK, SHOWN, ".lock"];
+        if !own.contains(&&*name) {
             let shown = dir.display();
             return Err(Error::request(format!("{shown} holds `{name}`, which is not part of a graph"))
                 .with_remedy("give a new folder with --out"));
@@ -89,6 +94,10 @@ impl Graph {
         let dir = partial.folder();
         let files = dir.join(SHOWN);
         std::fs::create_dir_all(&files).map_err(|e| Error::io(&files, e))?;
+        match subject.marks.is_empty() {
+            true => partial.keep_file(graph_marks::FILE)?,
+            false => graph_marks::write(dir, &subject.marks)?,
+        }
         let scores = self.scores();
         storage::row::write(&dir.join(graph::NODES), &self.node_rows(pruned, prompt))?;
         let edges = self.edge_rows(pruned);
@@ -154,53 +163,44 @@ impl Graph {
     }
 }
 
+/// The row of a node, with the token that it is at or of as it is shown.
 fn of_kind(kind: &NodeKind, prompt: &Prompt) -> GraphNodeRow {
+    let name = match kind {
+        NodeKind::Feature { position, .. } | NodeKind::Token { position, .. } => prompt.tokens.get(*position),
+        NodeKind::Logit { token, .. } => prompt.vocabulary.get(token),
+        NodeKind::Target { name, .. } => Some(name),
+        NodeKind::Error { .. } => None,
+    };
+    GraphNodeRow { name: name.cloned(), ..bare(kind) }
+}
+
+/// What a node is, without texts of tokens.
+pub(super) fn bare(kind: &NodeKind) -> GraphNodeRow {
     let number = |n: usize| Some(n as u32);
-    let (name, row) = match kind {
+    let (kind, row) = match kind {
         NodeKind::Feature { layer, position, feature, activation } => {
-            let row = GraphNodeRow {
-                layer: number(*layer),
-                position: number(*position),
-                name: prompt.tokens.get(*position).cloned(),
-                feature: Some(*feature),
-                activation: Some(*activation),
-                ..GraphNodeRow::default()
-            };
-            (graph::FEATURE, row)
+            let (layer, position, feature) = (number(*layer), number(*position), Some(*feature));
+            let activation = Some(*activation);
+            (graph::FEATURE, GraphNodeRow { layer, position, feature, activation, ..GraphNodeRow::default() })
         }
         NodeKind::Error { layer, position } => {
-            let row = GraphNodeRow {
-                layer: number(*layer),
-                position: number(*position),
-                ..GraphNodeRow::default()
-            };
-            (graph::ERROR, row)
+            let (layer, position) = (number(*layer), number(*position));
+            (graph::ERROR, GraphNodeRow { layer, position, ..GraphNodeRow::default() })
         }
         NodeKind::Token { position, token } => {
-            let row = GraphNodeRow {
-                position: number(*position),
-                token: Some(*token),
-                name: prompt.tokens.get(*position).cloned(),
-                ..GraphNodeRow::default()
-            };
-            (graph::TOKEN, row)
+            let (position, token) = (number(*position), Some(*token));
+            (graph::TOKEN, GraphNodeRow { position, token, ..GraphNodeRow::default() })
         }
         NodeKind::Logit { token, probability } => {
-            let row = GraphNodeRow {
-                token: Some(*token),
-                name: prompt.vocabulary.get(token).cloned(),
-                weight: Some(*probability),
-                ..GraphNodeRow::default()
-            };
-            (graph::LOGIT, row)
+            let (token, weight) = (Some(*token), Some(*probability));
+            (graph::LOGIT, GraphNodeRow { token, weight, ..GraphNodeRow::default() })
         }
         NodeKind::Target { name, weight } => {
-            let row =
-                GraphNodeRow { name: Some(name.clone()), weight: Some(*weight), ..GraphNodeRow::default() };
-            (graph::TARGET, row)
+            let (name, weight) = (Some(name.clone()), Some(*weight));
+            (graph::TARGET, GraphNodeRow { name, weight, ..GraphNodeRow::default() })
         }
     };
-    GraphNodeRow { kind: name.to_owned(), ..row }
+    GraphNodeRow { kind: kind.to_owned(), ..row }
 }
 
 impl Transcoders {

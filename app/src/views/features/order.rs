@@ -451,6 +451,7 @@ pub fn fired_on(text: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::data::FeatureColumns;
+    use crate::data::Kept as _;
     use crate::data::explanations::Explanation;
     use crate::data::notes::{Change, Edit};
 

@@ -42,7 +42,7 @@ pub fn show(
             Rect::from_center_size(at, Vec2::splat(STEP - 1.0))
         };
         let response = ui.interact(shape, ui.scope_id().with(("node", node)), Sense::click());
-        let name = super::name(graph, node);
+        let name = super::words::name(graph, node);
         response.widget_info(|| WidgetInfo::selected(egui::Role::Button, true, marked, &name));
         draw(ui, graph, node, shape, marked, under == Some(node) || response.has_focus(), p);
         let row = &graph.nodes[node];
@@ -130,7 +130,7 @@ fn edges(
 }
 
 /// A curve that leaves upwards and arrives from below; what takes away is dashed.
-fn curve(from: Pos2, to: Pos2, stroke: Stroke, dashed: bool) -> Vec<Shape> {
+pub fn curve(from: Pos2, to: Pos2, stroke: Stroke, dashed: bool) -> Vec<Shape> {
     let rise = vec2(0.0, (from.y - to.y).abs() * 0.4);
     let curve = egui::epaint::CubicBezierShape::from_points_stroke(
         [from, from - rise, to + rise, to],

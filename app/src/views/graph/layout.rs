@@ -1,8 +1,10 @@
 //! Where the nodes of a graph are drawn: positions from left to right, layers from bottom to top.
 
 use egui::{Pos2, Rect, Vec2, pos2, vec2};
-use storage::graph as files;
+use storage::graph::{self as files, GraphNodeRow};
+use storage::graph_marks::node_name;
 
+use crate::data::GraphMarks;
 use crate::data::graph::AttributionGraph;
 
 /// Diameter of a node with the room around it.
@@ -36,14 +38,30 @@ pub struct GraphLayout {
 }
 
 impl GraphLayout {
-    /// The layout of the nodes of `graph` that have `share` of the influence, at least as large as `room`.
-    pub fn new(graph: &AttributionGraph, share: f64, errors: bool, room: Vec2) -> Self {
+    /// The layout of the nodes of `graph` that have `share` of the influence, with or without errors, and of those that are marked; at
+    /// least as large as `room`.
+    pub fn new(
+        graph: &AttributionGraph,
+        marks: &GraphMarks,
+        (share, errors): (f64, bool),
+        room: Vec2,
+    ) -> Self {
+        let marked = |row: &GraphNodeRow| {
+            !marks.is_empty() && {
+                let name = node_name(row);
+                marks.is_pinned(&name) || marks.supernode_of(&name).is_some()
+            }
+        };
         let (positions, layers) = (graph.record.tokens.len(), graph.record.layers as usize);
         let mut cells: Vec<Vec<usize>> = vec![Vec::new(); positions * layers];
         let mut targets = Vec::new();
-        for (node, row) in graph.nodes.iter().enumerate().filter(|(node, _)| graph.is_shown(*node, share)) {
+        for (node, row) in graph.nodes.iter().enumerate() {
+            let marked = marked(row);
+            if !marked && !graph.is_shown(node, share) {
+                continue;
+            }
             match (row.layer, row.position) {
-                (Some(layer), Some(position)) if errors || row.kind != files::ERROR => {
+                (Some(layer), Some(position)) if errors || marked || row.kind != files::ERROR => {
                     if let Some(cell) = cells.get_mut(layer as usize * positions + position as usize) {
                         cell.push(node);
                     }

@@ -1,34 +1,43 @@
 //! An attribution graph: positions from left to right, layers from bottom to top, and for the chosen node what
-//! it is given and what it gives.
+//! it is given and what it gives. Nodes are pinned, named and put together as supernodes, which are a picture of their own; features are
+//! made to fire differently, and what the graph predicts stands next to what the model does.
 
 mod canvas;
+mod changes;
+mod head;
 mod layout;
+mod side;
+mod subgraph;
+mod words;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Frame, Margin, RichText, ScrollArea, Sense, Slider, Ui, WidgetInfo};
-use storage::graph::{self as files, GraphEdgeRow};
+use egui::{Frame, Margin, Panel, ScrollArea, Ui};
 
-use super::steps::{self, TraceForm};
+use super::steps::TraceForm;
 use super::{Scene, View};
 use crate::address::Place;
 use crate::data::graph::{self, AttributionGraph};
+use crate::data::{GraphMarks, MarkEdit};
 use crate::load::{Lane, Request, Workers};
-use crate::theme::{palette, space, tokens::size};
+use crate::stores::{Need, Stores};
+use crate::theme::space;
 use crate::widgets::side::SidePanel;
-use crate::widgets::{facts, format, notice, table, text};
+use crate::widgets::{notice, rule};
+use changes::Changes;
 use layout::GraphLayout;
+use side::NodePage;
+use subgraph::Subgraph;
 
-/// Edges listed of a node.
-const LISTED: usize = 30;
 /// What is known of the chosen node.
 const NODE: SidePanel = SidePanel { id: "graph node", width: 300.0, range: (220.0, 480.0) };
-/// Height of a line of the list.
-const LINE: f32 = 22.0;
+/// Letters of a feature's name in the graph.
+const LETTERS: usize = 40;
 
 /// What the layout was made for.
-type LayoutKey = (u64, u64, bool, [u32; 2]);
+type LayoutKey = (u64, u64, bool, u64, [u32; 2]);
 
 /// A graph in a pane.
 #[derive(Debug)]
@@ -39,10 +48,18 @@ pub struct GraphView {
     share: f64,
     /// Whether errors are shown.
     errors: bool,
+    /// Whether the marked nodes alone are shown.
+    marked_only: bool,
     layout: GraphLayout,
     laid_out: Option<LayoutKey>,
     chosen: Option<usize>,
     hovered: Option<usize>,
+    page: NodePage,
+    changes: Changes,
+    /// The runs of the open folder that are the graph's transcoders, by layer.
+    runs: Arc<BTreeMap<u32, PathBuf>>,
+    /// The graph whose runs they are.
+    runs_of: Option<u64>,
     /// A different text to be traced.
     again: TraceForm,
 }
@@ -55,170 +72,61 @@ impl GraphView {
             graph: Request::new(),
             share: 0.8,
             errors: true,
+            marked_only: false,
             layout: GraphLayout::default(),
             laid_out: None,
             chosen: None,
             hovered: None,
+            page: NodePage::default(),
+            changes: Changes::default(),
+            runs: Arc::default(),
+            runs_of: None,
             again: TraceForm::default(),
         }
     }
 
-    fn head(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
-        let record = &graph.record;
-        let p = palette(ui);
-        ui.label(RichText::new(record.text.replace('\n', " ")).size(size::HEADING).color(p.strong));
-        let left_out = match record.features_left_out {
-            0 => String::new(),
-            n => format!(" · {} more features fire and are not in the graph", format::grouped(n)),
-        };
-        let target = if record.target == "logits" { "the likeliest next tokens" } else { &record.target };
-        facts::caption(ui, format!("{} · explains {target}{left_out}", record.model.id));
-        ui.add_space(space::XS);
-        ui.horizontal_wrapped(|ui| {
-            let shown = (0..graph.nodes.len()).filter(|&node| graph.is_shown(node, self.share)).count();
-            let slider = Slider::new(&mut self.share, 0.3..=1.0).fixed_decimals(2).text("share of influence shown");
-            ui.add(slider).on_hover_text("The nodes that have this share of all influence together are shown");
-            ui.checkbox(&mut self.errors, "errors")
-                .on_hover_text("What the transcoders leave of an MLP's output");
-            facts::caption(ui, format!("{shown} of {} nodes", format::grouped(record.nodes)));
-            let replacement = format!("replacement {:.3}", record.replacement_score);
-            facts::caption(ui, replacement).on_hover_text(
-                "Influence of tokens over that of tokens and errors: how much of the targets is traced back to the text",
-            );
-            let completeness = format!("completeness {:.3}", record.completeness_score);
-            facts::caption(ui, completeness)
-                .on_hover_text("Mean share of what goes into nodes that does not come from errors");
-            let button = ui.button("Trace another text…").on_hover_text("Through the same transcoders");
-            steps::fields_below(&button, |ui| {
-                let model = record.model.path.as_ref().unwrap_or(&record.model.id);
-                // Where the graph was made a source may have been a different path.
-                let found = |source: &String| {
-                    let run = scene.folder.find_run(Path::new(source), &self.folder);
-                    run.map_or_else(|| source.clone(), |run| run.display().to_string())
-                };
-                let sources: Vec<String> = record.transcoders.iter().map(|one| found(&one.source)).collect();
-                self.again.show(ui, (model, &sources), &record.text, scene);
-            });
-            if graph.kept_only {
-                facts::caption(ui, "only the edges that pruning kept are shown");
-            }
-        });
-        ui.add_space(space::XS);
+    /// Where the transcoders are now: where the graph was made a source may have been a different path.
+    fn sources(&self, graph: &AttributionGraph, scene: &Scene<'_>) -> Vec<PathBuf> {
+        let found = |source: &str| scene.folder.find_run(Path::new(source), &self.folder);
+        graph
+            .record
+            .transcoders
+            .iter()
+            .map(|one| found(&one.source).unwrap_or_else(|| (&one.source).into()))
+            .collect()
     }
 
-    /// The page of the chosen node.
-    fn side(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
-        let Some(node) = self.chosen else {
-            notice::empty(ui, "No node chosen", "Click a node to see what it is given and what it gives.");
+    /// Finds the runs of the transcoders and asks for what their features are called.
+    fn find_runs(&mut self, graph: &AttributionGraph, scene: &mut Scene<'_>) {
+        if self.runs_of == Some(self.graph.version()) {
             return;
+        }
+        self.runs_of = Some(self.graph.version());
+        let run = |one: &storage::graph::GraphTranscoder| {
+            Some((one.layer as u32, scene.folder.find_run(Path::new(&one.source), &self.folder)?))
         };
-        let row = &graph.nodes[node];
-        ui.add(
-            egui::Label::new(RichText::new(name(graph, node)).size(size::HEADING).color(palette(ui).strong))
-                .wrap(),
-        );
-        let activation = row.activation.map(|a| format!("{a:.3}"));
-        let weight = row.weight.map(|w| format!("{w:.3}"));
-        let (value, influence) = (format!("{:.3}", row.value), format!("{:.4}", row.influence));
-        let mut rows = vec![("value", value.as_str()), ("influence", influence.as_str())];
-        if let Some(activation) = &activation {
-            rows.insert(0, ("activation", activation));
+        self.runs = Arc::new(graph.record.transcoders.iter().filter_map(run).collect());
+        for run in self.runs.values() {
+            scene.load_features(run);
         }
-        if let Some(weight) = &weight {
-            rows.insert(0, (if row.kind == files::LOGIT { "probability" } else { "weight" }, weight));
-        }
-        facts::facts(ui, "node", rows);
-        if let (Some(feature), Some(run)) = (row.feature, self.run_of(graph, node, scene))
-            && ui.button("Open the feature's page").clicked()
-        {
-            scene.go(Place::Feature { run, feature });
-        }
-        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-            self.list(ui, graph, "Is given", &graph.into(node), |edge| edge.source);
-            self.list(ui, graph, "Gives", &graph.out_of(node), |edge| edge.target);
-        });
-    }
-
-    fn list(
-        &mut self,
-        ui: &mut Ui,
-        graph: &AttributionGraph,
-        title: &str,
-        edges: &[GraphEdgeRow],
-        other: impl Fn(&GraphEdgeRow) -> u32,
-    ) {
-        ui.add_space(space::S);
-        facts::section(ui, title);
-        let shown = edges.len().min(LISTED);
-        match edges.len() {
-            0 => facts::caption(ui, "nothing"),
-            n if n > shown => {
-                facts::caption(ui, format!("the {shown} strongest of {}", format::grouped(n as u64)))
-            }
-            n => facts::caption(ui, format!("{n}")),
-        };
-        let most = edges.first().map_or(1.0, |edge| edge.weight.abs());
-        let mut go = None;
-        for edge in &edges[..shown] {
-            let node = other(edge) as usize;
-            let response = edge_line(ui, &name(graph, node), edge.weight, most);
-            if response.hovered() {
-                self.hovered = Some(node);
-            }
-            if response.clicked() {
-                go = Some(node);
-            }
-        }
-        self.chosen = go.or(self.chosen);
-    }
-
-    /// The run that a feature's transcoder is, where it is in the open folder.
-    fn run_of(&self, graph: &AttributionGraph, node: usize, scene: &Scene<'_>) -> Option<PathBuf> {
-        let layer = u64::from(graph.nodes[node].layer?);
-        let transcoder = graph.record.transcoders.iter().find(|transcoder| transcoder.layer == layer)?;
-        scene.folder.find_run(Path::new(&transcoder.source), &self.folder)
     }
 }
 
-/// A node in words, e.g. `feature 12 · layer 3 · token 8 ‹·court›`.
-fn name(graph: &AttributionGraph, node: usize) -> String {
-    let row = &graph.nodes[node];
-    let token = row.name.as_deref().unwrap_or_default();
-    let shown = format!("‹{}›", text::in_list(token));
-    let (layer, position) = (row.layer.unwrap_or_default(), row.position.unwrap_or_default());
-    match row.kind.as_str() {
-        files::FEATURE => {
-            format!("feature {} · layer {layer} · token {position} {shown}", row.feature.unwrap_or_default())
-        }
-        files::ERROR => format!("error · layer {layer} · token {position} {shown}"),
-        files::TOKEN => format!("token {position} {shown}"),
-        files::LOGIT => format!("next token {shown}"),
-        _ => token.to_owned(),
-    }
+/// What the features of a graph are called.
+struct FeatureNames<'a> {
+    runs: &'a BTreeMap<u32, PathBuf>,
+    stores: &'a Stores,
 }
 
-/// One edge of a list: the node at its other end, a bar, the weight.
-fn edge_line(ui: &mut Ui, name: &str, weight: f32, most: f32) -> egui::Response {
-    let p = palette(ui);
-    let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), LINE), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, true, format!("{name}, {weight:+.3}")));
-    if response.hovered() {
-        table::row_ground(ui, rect, false, true);
+impl FeatureNames<'_> {
+    /// By a person, else by the index, else by the best explanation.
+    fn of(&self, layer: u32, feature: u32) -> Option<String> {
+        let run = self.stores.run(self.runs.get(&layer)?);
+        let notes = run.notes.notes();
+        let label = notes.label(feature).or_else(|| run.tokens.value()?.label(feature));
+        let explained = || run.explanations.value()?.best(feature);
+        Some(rule::short(label.or_else(explained)?, LETTERS))
     }
-    let colour = if weight < 0.0 { p.negative } else { p.positive };
-    let width = 44.0 * (weight.abs() / most.max(f32::MIN_POSITIVE)).min(1.0);
-    let bar = egui::Rect::from_min_size(rect.right_center() - egui::vec2(width, 4.0), egui::vec2(width, 8.0));
-    let painter = ui.painter();
-    painter.rect_filled(bar, 1.0, colour);
-    let small = egui::FontId::proportional(size::SMALL);
-    let number = rect.right_center() - egui::vec2(50.0, 0.0);
-    painter.text(number, egui::Align2::RIGHT_CENTER, format!("{weight:+.3}"), small.clone(), p.strong);
-    let room = rect.width() - 112.0;
-    let mut job = egui::text::LayoutJob::simple_singleline(name.to_owned(), small, p.text);
-    job.wrap = egui::text::TextWrapping::truncate_at_width(room);
-    let galley = painter.layout_job(job);
-    painter.galley(rect.left_center() - egui::vec2(0.0, galley.size().y / 2.0), galley, p.text);
-    response.on_hover_text(name)
 }
 
 impl View for GraphView {
@@ -230,12 +138,20 @@ impl View for GraphView {
         format!("Graph · {}", scene.folder.name_of(&self.folder))
     }
 
-    fn logic(&mut self, _: &mut Scene<'_>, workers: &Workers) {
+    fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
         if self.graph.untouched() {
             let folder = self.folder.clone();
             self.graph.ask(workers, Lane::Tables, move || graph::read(&folder));
+            scene.load(Need::Marks(self.folder.clone()));
         }
         self.graph.poll(workers);
+        if let Some(graph) = self.graph.value().map(Arc::clone) {
+            self.find_runs(&graph, scene);
+            if !self.changes.is_empty() {
+                let sources = self.sources(&graph, scene);
+                self.changes.logic(&graph, &sources, workers);
+            }
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -254,32 +170,90 @@ impl View for GraphView {
             self.chosen = None;
         }
         self.hovered = None;
-        Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| self.page(ui, &graph, scene));
+        Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| self.draw(ui, &graph, scene));
     }
 }
 
 impl GraphView {
-    fn page(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
-        self.head(ui, graph, scene);
+    fn draw(&mut self, ui: &mut Ui, graph: &AttributionGraph, scene: &mut Scene<'_>) {
+        let (runs, stores) = (Arc::clone(&self.runs), scene.stores);
+        let names = FeatureNames { runs: &runs, stores };
+        let labels = |layer: u32, feature: u32| names.of(layer, feature);
+        let marks = Arc::clone(stores.marks(&self.folder).notes());
+        self.head(ui, graph, &marks, &labels, scene);
+        if let Some(problem) = stores.marks(&self.folder).problem() {
+            notice::problem_line(ui, problem);
+        }
         NODE.show(ui, Frame::side_top_panel(ui.style()), |ui| {
             ScrollArea::vertical()
                 .id_salt("node")
                 .auto_shrink(false)
-                .show(ui, |ui| self.side(ui, graph, scene));
+                .show(ui, |ui| self.node(ui, graph, &marks, &labels, scene));
         });
+        if !self.changes.is_empty() {
+            let height = ui.available_height();
+            let panel =
+                Panel::bottom(egui::Id::unique("graph changes")).frame(Frame::side_top_panel(ui.style()));
+            let most = (height - 120.0).max(80.0);
+            let chosen = panel.resizable(true).default_size((height * 0.4).min(most)).size_range(60.0..=most);
+            let chosen = chosen.show(ui, |ui| {
+                ui.take_available_width();
+                self.changes.show(ui, graph, &labels)
+            });
+            self.chosen = chosen.inner.or(self.chosen);
+        }
+        match self.marked_only {
+            true => self.draw_marked(ui, graph, &marks, &labels),
+            false => self.draw_all(ui, graph, &marks, stores.marks(&self.folder).version()),
+        }
+    }
+
+    fn draw_all(&mut self, ui: &mut Ui, graph: &AttributionGraph, marks: &GraphMarks, marked: u64) {
         let room = ui.available_size() - egui::Vec2::splat(space::M);
-        let key =
-            (self.graph.version(), self.share.to_bits(), self.errors, [room.x.to_bits(), room.y.to_bits()]);
+        let size = [room.x.to_bits(), room.y.to_bits()];
+        let key = (self.graph.version(), self.share.to_bits(), self.errors, marked, size);
         if self.laid_out != Some(key) {
-            self.layout = GraphLayout::new(graph, self.share, self.errors, room);
+            self.layout = GraphLayout::new(graph, marks, (self.share, self.errors), room);
             self.laid_out = Some(key);
         }
         // What is explained follows the last token.
-        ScrollArea::both().auto_shrink(false).stick_to_right(true).show(ui, |ui| {
+        ScrollArea::both().id_salt("all").auto_shrink(false).stick_to_right(true).show(ui, |ui| {
             let asked = canvas::show(ui, graph, &self.layout, self.chosen, self.hovered);
-            if let Some(node) = asked {
-                self.chosen = if self.chosen == Some(node) { None } else { Some(node) };
-            }
+            self.choose(asked);
         });
+    }
+
+    fn draw_marked(
+        &mut self,
+        ui: &mut Ui,
+        graph: &AttributionGraph,
+        marks: &GraphMarks,
+        labels: words::Labels<'_>,
+    ) {
+        if marks.is_empty() {
+            notice::empty(
+                ui,
+                "Nothing is pinned",
+                "Pin nodes of the whole graph, or put them into a supernode.",
+            );
+            return;
+        }
+        let width = ui.available_width() - space::M;
+        let marked = Subgraph::new(graph, marks, labels, width);
+        ScrollArea::both().id_salt("marked").auto_shrink(false).show(ui, |ui| {
+            let asked = marked.show(ui, graph, self.chosen);
+            self.choose(asked);
+        });
+    }
+
+    /// A second click lets go.
+    fn choose(&mut self, asked: Option<usize>) {
+        if let Some(node) = asked {
+            self.chosen = if self.chosen == Some(node) { None } else { Some(node) };
+        }
+    }
+
+    fn mark(&self, scene: &mut Scene<'_>, edit: MarkEdit) {
+        scene.act(crate::action::Action::Mark { graph: self.folder.clone(), edit });
     }
 }

@@ -1,17 +1,21 @@
 //! `sae graph`: attribution graphs after they were traced.
 
+mod change;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::{Output, Session};
+use change::Change;
 use sae::Result;
 use sae::trace::{self, MergedEdge};
 
-/// Work with attribution graphs: compare and merge them, import those of other tools
+/// Work with attribution graphs: test, compare and merge them, import and export those of other tools
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae graph merge dallas oakland atlanta --least 3\n  sae graph import gemma-fact-dallas.json --out dallas"
+    after_help = "Examples:\n  sae graph change dallas --node 2_417_8 --to 0\n  sae graph merge dallas oakland atlanta --least 3\n  \
+                  sae graph import gemma-fact-dallas.json --out dallas"
 )]
 pub struct Command {
     #[command(subcommand)]
@@ -20,8 +24,22 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Change(Change),
     Merge(Merge),
     Import(Import),
+    Export(Export),
+}
+
+/// Write a graph with its pinned nodes and supernodes as a JSON file for the viewers of circuit-tracer and Neuronpedia
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sae graph export dallas --out dallas.json")]
+struct Export {
+    /// Folder of the graph
+    #[arg(value_name = "GRAPH")]
+    graph: PathBuf,
+    /// The file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 /// Compare the graphs of two prompts, or merge those of many: which edges keep
@@ -59,11 +77,29 @@ impl Command {
     ///
     /// # Errors
     /// Graphs that cannot be read or do not belong together, a file that is not a graph, a folder that holds something else.
-    pub fn run(self, _: &mut Session) -> Result<Output> {
+    pub fn run(self, session: &mut Session) -> Result<Output> {
         match self.what {
+            What::Change(change) => change.run(session),
+            What::Export(export) => export.run(),
             What::Merge(merge) => merge.run(),
             What::Import(import) => import.run(),
         }
+    }
+}
+
+impl Export {
+    fn run(self) -> Result<Output> {
+        let exported = trace::export(&self.graph, &self.out)?;
+        let mut output = Output::new(serde_json::json!({
+            "file": self.out, "pinned": exported.pinned, "supernodes": exported.supernodes, "missing": exported.missing,
+        }));
+        output.row("file", self.out.display());
+        output.row("pinned", exported.pinned);
+        output.row("supernodes", exported.supernodes);
+        if exported.missing > 0 {
+            output.row("left out", format!("{} marked nodes, which pruning does not keep", exported.missing));
+        }
+        Ok(output)
     }
 }
 

@@ -1,0 +1,64 @@
+//! Nodes and paths in words.
+
+use storage::graph::{self as files, GraphEdgeRow};
+
+use crate::data::graph::AttributionGraph;
+use crate::widgets::text;
+
+/// What features are called, by a person, an index or an explanation: of (layer, feature).
+pub type Labels<'a> = &'a dyn Fn(u32, u32) -> Option<String>;
+
+/// A node in words, e.g. `feature 12 · layer 3 · token 8 ‹·court›`.
+pub fn name(graph: &AttributionGraph, node: usize) -> String {
+    let row = &graph.nodes[node];
+    let token = row.name.as_deref().unwrap_or_default();
+    let shown = format!("‹{}›", text::in_list(token));
+    let (layer, position) = (row.layer.unwrap_or_default(), row.position.unwrap_or_default());
+    match row.kind.as_str() {
+        files::FEATURE => {
+            format!("feature {} · layer {layer} · token {position} {shown}", row.feature.unwrap_or_default())
+        }
+        files::ERROR => format!("error · layer {layer} · token {position} {shown}"),
+        files::TOKEN => format!("token {position} {shown}"),
+        files::LOGIT => format!("next token {shown}"),
+        _ => token.to_owned(),
+    }
+}
+
+/// A node in a word or two: a feature's label where it has one.
+pub fn short(graph: &AttributionGraph, node: usize, labels: Labels<'_>) -> String {
+    let row = &graph.nodes[node];
+    let token = || format!("‹{}›", text::in_list(row.name.as_deref().unwrap_or_default()));
+    match (row.kind.as_str(), row.layer, row.feature) {
+        (files::FEATURE, Some(layer), Some(feature)) => {
+            labels(layer, feature).unwrap_or_else(|| format!("{layer}/{feature} at {}", token()))
+        }
+        (files::ERROR, Some(layer), _) => format!("error of layer {layer} at {}", token()),
+        _ => token(),
+    }
+}
+
+/// The strongest path through a node, from a token or an error to a target: backwards along the edge that gives it most, forwards
+/// along that to what it gives most. What takes away is passed over.
+pub fn path(graph: &AttributionGraph, node: usize) -> Vec<usize> {
+    // A damaged file may lead in a circle.
+    let most = graph.nodes.len();
+    let strongest = |edges: Vec<GraphEdgeRow>| edges.into_iter().find(|edge| edge.weight > 0.0);
+    let mut path = vec![node];
+    while let Some(edge) = strongest(graph.into(path[path.len() - 1])).filter(|_| path.len() < most) {
+        path.push(edge.source as usize);
+    }
+    path.reverse();
+    let before = path.len();
+    while let Some(edge) =
+        strongest(graph.out_of(path[path.len() - 1])).filter(|_| path.len() < before + most)
+    {
+        path.push(edge.target as usize);
+    }
+    path
+}
+
+/// A path as a sentence.
+pub fn sentence(graph: &AttributionGraph, path: &[usize], labels: Labels<'_>) -> String {
+    path.iter().map(|node| short(graph, *node, labels)).collect::<Vec<_>>().join(" → ")
+}
