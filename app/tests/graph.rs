@@ -128,7 +128,7 @@ fn own_window() -> (fixtures::Copied, egui_kittest::Harness<'static, app::shell:
 fn a_node_is_pinned_put_into_a_supernode_and_seen_in_the_marked_graph() {
     let (copy, mut window) = own_window();
     let folder = copy.path().join("graph");
-    let (node, name) = strongest(copy.path());
+    let (node, name) = strongest(&copy.path());
     click(&mut window, &name);
     press(&mut window, "Pin this node");
     window.get_by_label("Supernode of this node").focus();
@@ -152,7 +152,7 @@ fn a_node_is_pinned_put_into_a_supernode_and_seen_in_the_marked_graph() {
     wait_for_part(&mut window, "0 supernodes, 1 pinned node");
     // A different window sees it.
     let options =
-        Options { folder: Some(copy.path().to_owned()), place: Some(place(copy.path())), ..options() };
+        Options { folder: Some(copy.path().to_owned()), place: Some(place(&copy.path())), ..options() };
     let mut other = common::window(options);
     click(&mut other, "Marked");
     wait_for_part(&mut other, "0 supernodes, 1 pinned node");
@@ -161,7 +161,7 @@ fn a_node_is_pinned_put_into_a_supernode_and_seen_in_the_marked_graph() {
 #[test]
 fn a_feature_that_is_taken_out_shows_what_the_graph_and_the_model_say() {
     let (copy, mut window) = own_window();
-    let (node, name) = strongest(copy.path());
+    let (node, name) = strongest(&copy.path());
     click(&mut window, &name);
     press(&mut window, "Take out");
     wait_for(&mut window, "Predicted and measured");
@@ -170,13 +170,13 @@ fn a_feature_that_is_taken_out_shows_what_the_graph_and_the_model_say() {
     let record = graph::Graph::read(&copy.path().join("graph")).unwrap();
     let model = sae::trace::GraphModel::open(&record, &[]).unwrap();
     let changes = [sae::trace::NodeChange { node: node.node, to: 0.0 }];
-    let all = nodes(copy.path());
+    let all = nodes(&copy.path());
     let measured =
         model.measure(&all, &changes, sae::trace::ChangeOptions::default(), &mut sae::Quiet).unwrap();
     let logit = all.iter().find(|node| node.kind == graph::LOGIT).unwrap();
     let signed = |by: f32| format!("{by:+.3}").replace('-', "−");
     wait_for(&mut window, &signed(measured.changes[logit.node as usize].unwrap()));
-    let predicted = sae::trace::predict(&all, &edges(copy.path()), &changes);
+    let predicted = sae::trace::predict(&all, &edges(&copy.path()), &changes);
     wait_for(&mut window, &signed(predicted[logit.node as usize]));
     press(&mut window, "Remove all changes");
     window.run_steps(3);
@@ -202,7 +202,7 @@ fn looks_of_a_changed_graph() {
         place: place(&root),
         folder: root,
         size: [1280.0, 800.0],
-        themes: &[Theme::Dark, Theme::Light],
+        themes: &[Theme::Dark],
         there: &["share of influence"],
     };
     look.take(|window| {

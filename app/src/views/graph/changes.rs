@@ -12,14 +12,14 @@ use crate::data::graph::AttributionGraph;
 use crate::load::{KeyedRequest, Lane, Workers};
 use crate::prompt::circuit::{CircuitEngine, NodeChange, TestedChange, predict};
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::{facts, format, notice, text};
+use crate::widgets::{facts, format, notice, rule, text};
 
 /// Features listed of those that a change moves.
 const LISTED: usize = 8;
 /// Next tokens that are listed.
 const TOKENS: usize = 6;
 /// Width of a column of figures.
-const COLUMN: f32 = 330.0;
+const COLUMN: f32 = 290.0;
 
 /// What is asked of the model.
 type Asked = (Vec<(u32, u32)>, bool);
@@ -164,8 +164,9 @@ impl Changes {
         let targets = (0..graph.nodes.len()).filter(|node| target(&graph.nodes[*node]));
         let mut go = None;
         Grid::new("compared").num_columns(3).spacing(vec2(space::M, 2.0)).show(ui, |ui| {
-            for head in ["", "graph", "model"] {
-                facts::caption(ui, head);
+            facts::caption(ui, "");
+            for head in ["graph", "model"] {
+                ui.add(Label::new(RichText::new(format!("{head:>8}")).monospace().color(palette(ui).weak)));
             }
             ui.end_row();
             for node in targets.chain(features) {
@@ -199,11 +200,12 @@ fn column(ui: &mut Ui, add: impl FnOnce(&mut Ui)) {
 /// A change with its sign; a dash where it is not measured.
 fn number(ui: &mut Ui, by: Option<f32>) {
     let shown = by.map_or_else(|| "–".to_owned(), |by| format!("{by:+.3}").replace('-', "−"));
-    ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| ui.monospace(shown));
+    let response = ui.monospace(format!("{shown:>8}"));
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &shown));
 }
 
 fn shortened(name: &str) -> String {
-    crate::widgets::rule::short(name, 30)
+    rule::middle(name, 26)
 }
 
 fn waiting(ui: &mut Ui) {

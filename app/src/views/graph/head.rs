@@ -16,8 +16,8 @@ use crate::theme::{palette, space, tokens::size};
 use crate::views::steps;
 use crate::widgets::{facts, format};
 
-/// Width of a saved picture.
-const PICTURE: f32 = 900.0;
+/// Size of a saved picture at least.
+const PICTURE: egui::Vec2 = egui::vec2(900.0, 0.0);
 
 impl GraphView {
     pub(super) fn head(

@@ -238,8 +238,8 @@ impl GraphView {
             );
             return;
         }
-        let width = ui.available_width() - space::M;
-        let marked = Subgraph::new(graph, marks, labels, width);
+        let room = ui.available_size() - egui::Vec2::splat(space::M);
+        let marked = Subgraph::new(graph, marks, labels, room);
         ScrollArea::both().id_salt("marked").auto_shrink(false).show(ui, |ui| {
             let asked = marked.show(ui, graph, self.chosen);
             self.choose(asked);

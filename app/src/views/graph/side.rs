@@ -1,6 +1,6 @@
 //! The chosen node: its numbers, its marks, its changes, and what it is given and gives.
 
-use egui::{Button, ComboBox, DragValue, RichText, Role, Sense, TextEdit, Ui, WidgetInfo};
+use egui::{ComboBox, DragValue, RichText, Role, Sense, TextEdit, Ui, WidgetInfo};
 use storage::graph::{self as files, GraphEdgeRow};
 use storage::graph_marks::node_name;
 
@@ -77,7 +77,7 @@ impl GraphView {
         ui.add_space(space::S);
         let own = marks.supernode_of(name).map(|supernode| supernode.name.clone());
         let pinned = marks.is_pinned(name);
-        let pin = ui.add(Button::selectable(pinned, if pinned { "Pinned" } else { "Pin" }));
+        let pin = ui.button(if pinned { "Unpin" } else { "Pin" });
         pin.widget_info(|| WidgetInfo::selected(Role::Button, true, pinned, "Pin this node"));
         if pin.on_hover_text("A pinned node is always shown, and is part of the marked graph").clicked() {
             self.mark(scene, MarkEdit::Pin { node: name.to_owned(), pinned: !pinned });

@@ -46,8 +46,8 @@ pub struct Subgraph {
 }
 
 impl Subgraph {
-    /// Of the marked nodes of `graph` and its likeliest target, in a room of `width`.
-    pub fn new(graph: &AttributionGraph, marks: &GraphMarks, labels: Labels<'_>, width: f32) -> Self {
+    /// Of the marked nodes of `graph` and its likeliest target, at least as large as `room`.
+    pub fn new(graph: &AttributionGraph, marks: &GraphMarks, labels: Labels<'_>, room: Vec2) -> Self {
         let numbers: HashMap<String, usize> =
             graph.nodes.iter().enumerate().map(|(number, node)| (node_name(node), number)).collect();
         let known = |names: &[String]| names.iter().filter_map(|name| numbers.get(name).copied()).collect();
@@ -64,13 +64,13 @@ impl Subgraph {
             boxes.push((words::short(graph, node, labels), vec![node], false));
         }
         boxes.retain(|(_, members, _): &(_, Vec<usize>, _)| !members.is_empty());
-        let mut made = Self::placed(graph, boxes, width);
+        let mut made = Self::placed(graph, boxes, room);
         made.connect(graph);
         made
     }
 
     /// Rows by layer, tokens lowest and targets highest; in a row by position.
-    fn placed(graph: &AttributionGraph, boxes: Vec<(String, Vec<usize>, bool)>, width: f32) -> Self {
+    fn placed(graph: &AttributionGraph, boxes: Vec<(String, Vec<usize>, bool)>, room: Vec2) -> Self {
         let layers = graph.record.layers as f32;
         let height = |node: &usize| {
             let row = &graph.nodes[*node];
@@ -92,11 +92,12 @@ impl Subgraph {
         let rows: Vec<&[(f32, f32, (String, Vec<usize>, bool))]> =
             ordered.chunk_by(|a, b| a.0 == b.0).collect();
         let most = rows.iter().map(|row| row.len()).max().unwrap_or(0) as f32;
-        let size =
-            vec2((most * (BOX.x + GAP.x) + GAP.x).max(width), rows.len() as f32 * (BOX.y + GAP.y) + GAP.y);
+        // Few rows are spread over the pane.
+        let rise = (room.y / rows.len().max(1) as f32).clamp(BOX.y + GAP.y, BOX.y + 3.0 * GAP.y);
+        let size = vec2((most * (BOX.x + GAP.x)).max(room.x), rise * rows.len() as f32);
         let mut made = Self { size, ..Self::default() };
         for (number, row) in rows.iter().enumerate() {
-            let y = size.y - (number as f32 + 1.0) * (BOX.y + GAP.y) + BOX.y / 2.0;
+            let y = size.y - (number as f32 + 0.5) * rise;
             let step = size.x / row.len() as f32;
             for (column, (_, _, (name, members, supernode))) in row.iter().enumerate() {
                 let middle = pos2((column as f32 + 0.5) * step, y);
@@ -179,7 +180,7 @@ impl Subgraph {
                 ring,
                 StrokeKind::Inside,
             );
-            let (name, below) = (rule::short(&one.name, LETTERS), self.below(one, graph));
+            let (name, below) = (rule::middle(&one.name, LETTERS), self.below(one, graph));
             let up = if below.is_empty() { 0.0 } else { 7.0 };
             ui.painter().text(
                 at.center() - vec2(0.0, up),
@@ -210,7 +211,9 @@ impl Subgraph {
             }
             [node] => {
                 let row = &graph.nodes[*node];
-                row.activation.map_or_else(String::new, |activation| format!("activation {activation:.2}"))
+                let activation = row.activation.map(|activation| format!("activation {activation:.2}"));
+                let weight = || row.weight.map(|weight| format!("{weight:.3}"));
+                activation.or_else(weight).unwrap_or_default()
             }
             members => format!("{} nodes", members.len()),
         }
@@ -280,7 +283,7 @@ impl Subgraph {
                 BOX.y,
                 middle.x,
                 middle.y + up,
-                escaped(&rule::short(&one.name, LETTERS)),
+                escaped(&rule::middle(&one.name, LETTERS)),
                 middle.x,
                 middle.y + 13.0,
                 escaped(&below)
