@@ -150,6 +150,9 @@ fn a_node_is_pinned_put_into_a_supernode_and_seen_in_the_marked_graph() {
     assert_eq!(window.query_all_by_label(&name).count(), 1, "the page of the node alone names it");
     press(&mut window, "Dissolve");
     wait_for_part(&mut window, "0 supernodes, 1 pinned node");
+    wait(&mut window, "the supernode's end in the file", |_| {
+        graph_marks::read(&folder).is_ok_and(|marks| marks.supernodes.is_empty())
+    });
     // A different window sees it.
     let options =
         Options { folder: Some(copy.path().to_owned()), place: Some(place(&copy.path())), ..options() };
