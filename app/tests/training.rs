@@ -252,3 +252,17 @@ fn a_method_of_the_form_is_one_that_the_program_takes() {
         assert!(method.parse::<sae::train::Method>().is_ok(), "{method}");
     }
 }
+
+#[test]
+fn the_demo_opens_when_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = stand_in(dir.path(), "true");
+    let settings = dir.path().join("window.json");
+    std::fs::write(&settings, serde_json::json!({ "program": program }).to_string()).unwrap();
+    let settings = SettingsFile::at(settings);
+    let mut window = window(Options { folder: None, settings, ..options() });
+    click(&mut window, "Make the demo");
+    // The stand-in makes nothing, so that the folder is asked for in vain.
+    wait_for_part(&mut window, "sae-demo does not exist.");
+    assert!(arguments(dir.path())[0].starts_with("demo --out"));
+}

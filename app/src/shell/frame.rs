@@ -190,6 +190,7 @@ impl App {
             Some(Picked::Cancelled) | None => {}
         }
         self.jobs.poll();
+        self.open_what_was_made();
         let dropped = ctx.input(|i| i.raw.dropped_files.first().map(|f| f.path().to_owned()));
         self.actions.extend(dropped.map(Action::Open));
         self.keys(ctx);

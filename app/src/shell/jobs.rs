@@ -32,6 +32,19 @@ impl App {
         self.jobs.dismiss(id);
     }
 
+    /// With nothing open, a folder that a job made is opened: whoever made the demo wants to see it.
+    pub(super) fn open_what_was_made(&mut self) {
+        if self.workspace.is_some() {
+            return;
+        }
+        let made = self.jobs.all().iter().find(|started| {
+            matches!(started.stage(), Stage::Finished) && matches!(started.job.outcome, Outcome::Open(_))
+        });
+        if let Some(id) = made.map(|made| made.id) {
+            self.show_job(id);
+        }
+    }
+
     /// Draws the list; nothing where there are no jobs.
     pub(super) fn list_jobs(&mut self, ui: &mut Ui) {
         if self.jobs.all().is_empty() {
