@@ -154,8 +154,7 @@ fn a_node_is_pinned_put_into_a_supernode_and_seen_in_the_marked_graph() {
         graph_marks::read(&folder).is_ok_and(|marks| marks.supernodes.is_empty())
     });
     // A different window sees it.
-    let options =
-        Options { folder: Some(copy.path().to_owned()), place: Some(place(&copy.path())), ..options() };
+    let options = Options { folder: Some(copy.path()), place: Some(place(&copy.path())), ..options() };
     let mut other = common::window(options);
     click(&mut other, "Marked");
     wait_for_part(&mut other, "0 supernodes, 1 pinned node");
