@@ -156,7 +156,7 @@ impl GraphView {
             for (name, to, hover) in [
                 ("Take out", 0.0, "It does not fire here"),
                 ("Double", 2.0 * activation, "Twice its activation"),
-                ("Turn round", -activation, "Against its direction"),
+                ("Reverse", -activation, "Its activation with the opposite sign"),
             ] {
                 if ui.button(name).on_hover_text(hover).clicked() {
                     self.changes.set(node, Some(to));

@@ -1,6 +1,6 @@
 //! Nodes and paths in words.
 
-use storage::graph::{self as files, GraphEdgeRow};
+use storage::graph::{self as files, GraphEdgeRow, GraphNodeRow};
 
 use crate::data::graph::AttributionGraph;
 use crate::widgets::text;
@@ -8,10 +8,16 @@ use crate::widgets::text;
 /// What features are called, by a person, an index or an explanation: of (layer, feature).
 pub type Labels<'a> = &'a dyn Fn(u32, u32) -> Option<String>;
 
+/// The token that a node is at or of; an error's row does not name it.
+fn token<'a>(graph: &'a AttributionGraph, row: &'a GraphNodeRow) -> &'a str {
+    let at = || graph.record.shown.get(row.position? as usize);
+    row.name.as_ref().or_else(at).map_or("", String::as_str)
+}
+
 /// A node in words, e.g. `feature 12 · layer 3 · token 8 ‹·court›`.
 pub fn name(graph: &AttributionGraph, node: usize) -> String {
     let row = &graph.nodes[node];
-    let token = row.name.as_deref().unwrap_or_default();
+    let token = token(graph, row);
     let shown = format!("‹{}›", text::in_list(token));
     let (layer, position) = (row.layer.unwrap_or_default(), row.position.unwrap_or_default());
     match row.kind.as_str() {
@@ -28,7 +34,7 @@ pub fn name(graph: &AttributionGraph, node: usize) -> String {
 /// A node in a word or two: a feature's label where it has one.
 pub fn short(graph: &AttributionGraph, node: usize, labels: Labels<'_>) -> String {
     let row = &graph.nodes[node];
-    let token = || format!("‹{}›", text::in_list(row.name.as_deref().unwrap_or_default()));
+    let token = || format!("‹{}›", text::in_list(token(graph, row)));
     match (row.kind.as_str(), row.layer, row.feature) {
         (files::FEATURE, Some(layer), Some(feature)) => {
             labels(layer, feature).unwrap_or_else(|| format!("{layer}/{feature} at {}", token()))
