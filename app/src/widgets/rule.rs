@@ -147,12 +147,21 @@ pub fn middle(name: &str, most: usize) -> String {
     all[..head].iter().chain(&['…']).chain(&all[all.len() - tail..]).collect()
 }
 
+/// `blocks.3.hook_mlp_in` as `3.mlp_in`: hooks differ in what a cut in the middle takes out.
+fn short_hook(name: &str) -> Option<String> {
+    let (layer, site) = name.strip_prefix("blocks.")?.split_once(".hook_")?;
+    layer.parse::<u32>().ok().map(|layer| format!("{layer}.{site}"))
+}
+
 /// The longest of a name, cut in the middle, that has room. The share of the room does not say it alone: the letters of the end may be
 /// wider than those that are left out, and then the end, by which names differ, would be cut off.
-fn fitting(whole: &str, room: f32, width: impl Fn(&str) -> f32) -> String {
+fn fitting(whole: &str, room: f32, width: impl Fn(&str) -> f32 + Copy) -> String {
     let all = width(whole);
     if all <= room {
         return whole.to_owned();
+    }
+    if let Some(short) = short_hook(whole) {
+        return fitting(&short, room, width);
     }
     let guess = (whole.chars().count() as f32 * room / all) as usize;
     let shorter = (3..=guess).rev().map(|most| middle(whole, most));
@@ -162,10 +171,12 @@ fn fitting(whole: &str, room: f32, width: impl Fn(&str) -> f32) -> String {
 /// Draws a name `points` large, cut in the middle where it has no room; the whole is shown on hover.
 pub fn name(ui: &mut Ui, whole: &str, points: f32, color: Color32) {
     let room = ui.available_width();
-    let short = fitting(whole, room, |text| {
+    let ctx = ui.ctx().clone();
+    let width = |text: &str| {
         let font = FontId::proportional(points);
-        ui.fonts_mut(|fonts| fonts.layout_no_wrap(text.to_owned(), font, Color32::PLACEHOLDER)).size().x
-    });
+        ctx.fonts_mut(|fonts| fonts.layout_no_wrap(text.to_owned(), font, Color32::PLACEHOLDER)).size().x
+    };
+    let short = fitting(whole, room, &width);
     if short == whole {
         ui.add(Label::new(RichText::new(whole).size(points).color(color)));
         return;
@@ -192,6 +203,14 @@ mod tests {
             );
         }
         assert_eq!(fitting(name, 500.0, width), name);
+    }
+
+    #[test]
+    fn a_hook_that_is_cut_keeps_its_layer() {
+        let width = |text: &str| text.chars().count() as f32;
+        assert_eq!(fitting("blocks.3.hook_mlp_in", 12.0, width), "3.mlp_in");
+        assert_eq!(fitting("blocks.3.hook_mlp_in", 20.0, width), "blocks.3.hook_mlp_in");
+        assert_eq!(fitting("blocks.of.hook_wood", 9.0, width), "bl…k_wood");
     }
 
     #[test]
