@@ -1,6 +1,6 @@
 //! What the window knows of files: plain values for views, made from `storage`'s readers.
 //!
-//! The only room that names `storage`. Every function here may block and is called from worker threads alone; every
+//! The room that reads files. Every function here may block and is called from worker threads alone; every
 //! failure comes out as a [`Problem`] that names the file and the remedy.
 
 pub mod agreement;
@@ -23,6 +23,7 @@ pub mod matching;
 pub mod notes;
 pub mod plane;
 pub mod probes;
+pub mod remote;
 pub mod routing;
 pub mod rows;
 pub mod run;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 pub use storage::notes::Note;
 
-use super::problem;
+use super::{problem, remote};
 use crate::load::Problem;
 
 /// The notes of a run, by feature.
@@ -93,11 +93,21 @@ pub fn read(dir: &Path) -> Result<Notes, Problem> {
     storage::notes::read(dir).map(Notes::from_iter).map_err(problem)
 }
 
-/// Makes the edits in the file, on top of what others wrote meanwhile, and gives back all notes.
+/// Makes the edits in the file, on top of what others wrote meanwhile, and gives back all notes. Those of a copy are sent to its store.
+///
+/// # Errors
+/// A file that cannot be read, is damaged or cannot be written; a store that refuses or stays away, and then the edits are in the file.
+pub fn write(dir: &Path, edits: &[Edit]) -> Result<Notes, Problem> {
+    let notes = write_here(dir, edits)?;
+    remote::publish(&dir.join(storage::notes::FILE))?;
+    Ok(notes)
+}
+
+/// The same, without asking a store.
 ///
 /// # Errors
 /// A file that cannot be read, is damaged or cannot be written.
-pub fn write(dir: &Path, edits: &[Edit]) -> Result<Notes, Problem> {
+pub fn write_here(dir: &Path, edits: &[Edit]) -> Result<Notes, Problem> {
     let changes: Vec<_> =
         edits.iter().map(|edit| (edit.feature, |note: &mut Note| edit.change.apply(note))).collect();
     let changes: Vec<(u32, &dyn Fn(&mut Note))> =

@@ -18,6 +18,7 @@ use crate::load::{Lane, Request, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, format, notice, table, text};
+use crate::words::place;
 use layout::GraphLayout;
 
 /// Edges listed of a node.
@@ -94,7 +95,7 @@ impl GraphView {
                 // Where the graph was made a source may have been a different path.
                 let found = |source: &String| {
                     let run = scene.folder.find_run(Path::new(source), &self.folder);
-                    run.map_or_else(|| source.clone(), |run| run.display().to_string())
+                    run.map_or_else(|| source.clone(), |run| place::path(&run))
                 };
                 let sources: Vec<String> = record.transcoders.iter().map(|one| found(&one.source)).collect();
                 self.again.show(ui, (model, &sources), &record.text, scene);
