@@ -76,17 +76,13 @@ fn shows_no(window: &Window, cache: &Path) {
     assert!(labels.is_empty(), "{labels:?}");
 }
 
-fn copied_address(window: &mut Window) -> String {
-    window.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::C);
-    for _ in 0..8 {
-        window.step();
-        for command in &window.output().platform_output.commands {
-            if let egui::OutputCommand::CopyText(text) = command {
-                return text.clone();
-            }
-        }
-    }
-    panic!("nothing was copied")
+fn by_palette(window: &mut Window, words: &str) {
+    window.key_press_modifiers(Modifiers::COMMAND, Key::P);
+    window.run_steps(3);
+    window.get_by_label("Palette").type_text(words);
+    window.run_steps(3);
+    window.key_press(Key::Enter);
+    window.run_steps(3);
 }
 
 #[test]
@@ -107,11 +103,14 @@ fn runs_of_a_bucket_are_shown_under_their_address_and_notes_are_uploaded() {
     wait_for(&mut window, "s3://lake/shown/runs");
     wait_for(&mut window, "Kept on this machine and uploaded to s3://lake/shown/runs/topk");
     shows_no(&window, cache);
-    assert_eq!(copied_address(&mut window), format!("s3://lake/shown/runs/topk#feature={feature}"));
+    by_palette(&mut window, "Copy address");
+    wait_for(&mut window, &format!("Copied s3://lake/shown/runs/topk#feature={feature}"));
 
     window.key_press(Key::B);
     wait(&mut window, "the note in the store", |_| {
-        server.get("shown/runs/topk/notes.json").is_some_and(|notes| String::from_utf8_lossy(&notes).contains("bookmarked"))
+        server
+            .get("shown/runs/topk/notes.json")
+            .is_some_and(|notes| String::from_utf8_lossy(&notes).contains("bookmarked"))
     });
     // The store goes away: what is written stays on this machine, which the window says, and goes up with the next change.
     server.fail(|_, line| line.contains("/shown/").then_some(Fault::Drop));
@@ -126,7 +125,9 @@ fn runs_of_a_bucket_are_shown_under_their_address_and_notes_are_uploaded() {
         window.run_steps(2);
         window.key_press(Key::Enter);
         wait(&mut window, "the label in the store", |_| {
-            server.get("shown/runs/topk/notes.json").is_some_and(|notes| String::from_utf8_lossy(&notes).contains(text))
+            server
+                .get("shown/runs/topk/notes.json")
+                .is_some_and(|notes| String::from_utf8_lossy(&notes).contains(text))
         });
     };
     label("quarrels");
@@ -135,13 +136,13 @@ fn runs_of_a_bucket_are_shown_under_their_address_and_notes_are_uploaded() {
     assert_eq!(remembered["recent"][0], "s3://lake/shown/runs");
 
     // An address in the folder that is open is gone to.
-    window.key_press_modifiers(Modifiers::COMMAND, Key::P);
-    window.run_steps(3);
-    window.get_by_label("Palette").type_text("s3://lake/shown/runs/topk#features");
-    window.run_steps(3);
-    window.key_press(Key::Enter);
+    by_palette(&mut window, "s3://lake/shown/runs/topk#features");
     wait(&mut window, "the features", |w| matches!(w.state().here(), Some(Place::Features { .. })));
-    let asked = server.log().iter().filter(|line| line.contains("list-type") && line.contains("shown%2Fruns%2F&")).count();
+    let asked = server
+        .log()
+        .iter()
+        .filter(|line| line.contains("list-type") && line.contains("shown%2Fruns%2F&"))
+        .count();
     assert_eq!(asked, 0, "a place in the open folder asks nobody");
 }
 
@@ -149,12 +150,12 @@ fn runs_of_a_bucket_are_shown_under_their_address_and_notes_are_uploaded() {
 fn reload_asks_the_store_what_it_has_now() {
     let (server, cache) = store();
     stock(server, &common::run(), "again/runs/topk");
-    let mut window = open("s3://lake/again/runs", |run| Place::Features { run });
+    let mut window = open("s3://lake/again/runs", |_| Place::Runs);
     wait_for(&mut window, "Run topk");
     stock(server, &common::run(), "again/runs/second");
     window.key_press(Key::F5);
     wait_for(&mut window, "Run second");
-    assert!(matches!(window.state().here(), Some(Place::Features { .. })), "the place stays");
+    assert!(matches!(window.state().here(), Some(Place::Runs | Place::Curves { .. })), "the place stays");
     // A store that is away leaves what was read, and why.
     server.fail(|_, line| line.contains("again").then_some(Fault::Status(503)));
     window.key_press(Key::F5);
@@ -170,7 +171,7 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
     let mut window = open("s3://lake/not/there", |run| Place::Features { run });
     wait_for_part(&mut window, "There is nothing at s3://lake/not/there.");
     server.fail(|_, line| line.contains("refused").then_some(Fault::Status(403)));
-    let mut window = open("s3://lake/refused", |run| Place::Features { run });
+    let mut window = open("s3://lake/refused", |_| Place::Runs);
     wait_for_part(&mut window, "the store answered 403");
     wait_for_part(&mut window, "AWS_PROFILE");
     // Whoever mends it tries again.
@@ -188,7 +189,7 @@ fn an_address_is_typed_where_a_folder_is_opened() {
     stock(server, &common::run(), "typed/topk");
     let mut window = window(options());
     wait_for(&mut window, "SAE Workbench");
-    window.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::O);
+    window.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::A);
     wait_for(&mut window, "Open address");
     window.get_by_label("Path").type_text("lake/typed");
     window.run_steps(2);
@@ -214,6 +215,8 @@ fn a_web_server_is_only_read_and_notes_stay_on_this_machine() {
     window.key_press(Key::F5);
     wait(&mut window, "the folder, read again", |w| w.state().workspace().unwrap().opening().is_none());
     let run = window.state().here().unwrap().folder().unwrap().to_owned();
-    assert!(storage::notes::read(&run).unwrap().iter().any(|note| note.feature == feature && note.bookmarked));
+    assert!(
+        storage::notes::read(&run).unwrap().iter().any(|note| note.feature == feature && note.bookmarked)
+    );
     assert!(server.log().iter().all(|line| line.starts_with("GET ") || line.starts_with("HEAD ")));
 }

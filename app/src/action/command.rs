@@ -244,7 +244,7 @@ impl Command {
         const CTRL: Modifiers = Modifiers::COMMAND;
         let (modifiers, key) = match self {
             Self::OpenFolder => (CTRL, Key::O),
-            Self::OpenAddress => (CTRL.plus(Modifiers::SHIFT), Key::O),
+            Self::OpenAddress => (CTRL.plus(Modifiers::SHIFT), Key::A),
             Self::Reload => (Modifiers::NONE, Key::F5),
             Self::Quit => (CTRL, Key::Q),
             Self::Palette => (CTRL, Key::P),

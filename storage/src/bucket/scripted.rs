@@ -315,7 +315,7 @@ fn web(
             }
         };
     }
-    let folder = if key.is_empty() || key.ends_with('/') { key.clone() } else { format!("{key}/") };
+    let folder = if key.is_empty() || key.ends_with('/') { key } else { format!("{key}/") };
     let below = contents.objects.keys().filter_map(|key| key.strip_prefix(&folder));
     let names: std::collections::BTreeSet<String> = below
         .map(|name| name.split_once('/').map_or(name.to_owned(), |(name, _)| format!("{name}/")))
