@@ -25,7 +25,7 @@ impl App {
                 Action::Go(place) => self.go(&place, ctx),
                 Action::Do(command) => self.command(command, ctx),
                 Action::Open(folder) => self.open(&folder, None),
-                Action::Copy(text) => self.copy(text, ctx),
+                Action::Copy(text) => self.copy(&text, ctx),
                 Action::Save(save) => {
                     self.picker.ask_file(ctx, &save.name);
                     self.saving = Some(save);
@@ -130,8 +130,8 @@ impl App {
     }
 
     /// Puts text on the clipboard and reports it in the bar.
-    fn copy(&mut self, text: String, ctx: &Context) {
-        let text = words::place::text(&text);
+    fn copy(&mut self, text: &str, ctx: &Context) {
+        let text = words::place::text(text);
         let lines = text.lines().count();
         if lines > 1 {
             // A whole page is too long to be repeated.
@@ -146,7 +146,7 @@ impl App {
 
     fn copy_address(&mut self, ctx: &Context) {
         if let Some(here) = self.here() {
-            self.copy(here.to_string(), ctx);
+            self.copy(&here.to_string(), ctx);
         }
     }
 

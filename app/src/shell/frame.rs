@@ -318,7 +318,7 @@ impl App {
         self.help.show(ui.ctx());
         match self.path_prompt.show(ui.ctx()) {
             Some(PathAnswer::Path(PathFor::Open | PathFor::Address, folder)) => {
-                self.actions.push(Action::Open(folder))
+                self.actions.push(Action::Open(folder));
             }
             Some(PathAnswer::Path(PathFor::Save, file)) => self.save_to(file),
             Some(PathAnswer::Cancelled(PathFor::Save)) => self.saving = None,
