@@ -305,7 +305,7 @@ mod tests {
             let arguments = Arguments::of(&line);
             line.iter().filter_map(|arg| arguments.named(arg)).collect()
         };
-        assert_eq!(named(&["sae", "prompt", "gs://b/run", "https://example.org"]), ["gs://b/run"]);
+        assert_eq!(named(&["sae", "prompt", "gs://b/run", "--text", "https://example.org"]), ["gs://b/run"]);
         assert_eq!(
             named(&["sae", "explain", "az://c/run", "--url", "http://127.0.0.1:8080"]),
             ["az://c/run"]

@@ -34,6 +34,8 @@ pub struct Mirror {
     pub(super) before: BTreeMap<String, String>,
     /// Files that were different on this machine already then: what an earlier command left.
     pub(super) left: Vec<PathBuf>,
+    /// What those were then.
+    pub(super) left_as: Vec<Record>,
 }
 
 impl Mirror {
@@ -67,6 +69,7 @@ impl Store {
             path,
             before: BTreeMap::new(),
             left: Vec::new(),
+            left_as: Vec::new(),
         };
         let mut wanted = Vec::new();
         for object in &objects {
@@ -87,6 +90,7 @@ impl Store {
             mirror.left.sort();
             mirror.left.dedup();
         }
+        mirror.left_as = mirror.left.iter().map(|path| Record::of(path, "", false)).collect::<Result<_>>()?;
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone());
         self.make_room();
         Ok(mirror)

@@ -49,7 +49,7 @@ pub(super) fn bare(etag: &str) -> String {
 }
 
 impl Client {
-    /// Every object below `address`; of a key that is no folder, the object of exactly that key.
+    /// Every object below `address`, or the object of exactly that key where there is none below.
     ///
     /// # Errors
     /// A store that refuses or stays away; a listing that cannot be understood.

@@ -301,6 +301,14 @@ fn what_is_made_here_is_uploaded_with_records_last() {
     );
     assert!(server.get("second/weights.safetensors").is_none());
 
+    // What an earlier command left here is a change only once it is changed again.
+    fs::write(seen.path.join("left.txt"), "1").unwrap();
+    let again = other.open(&mirror.address, &quiet).unwrap();
+    assert!(again.left_behind() == 1 && !again.has_changed().unwrap());
+    fs::write(seen.path.join("left.txt"), "22").unwrap();
+    assert!(again.has_changed().unwrap());
+    fs::remove_file(seen.path.join("left.txt")).unwrap();
+
     // The first cache has changed it, too, and is refused.
     fs::write(mirror.path.join("dataset.json"), "mine").unwrap();
     let error = mirror.upload(&quiet).unwrap_err().to_string();

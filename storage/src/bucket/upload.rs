@@ -49,7 +49,8 @@ impl Mirror {
     /// # Errors
     /// A folder that cannot be listed.
     pub fn has_changed(&self) -> Result<bool> {
-        Ok(self.changed()? != self.left || !self.removed().is_empty())
+        let again = self.left.iter().zip(&self.left_as).any(|(path, then)| !then.fits(path));
+        Ok(again || self.changed()? != self.left || !self.removed().is_empty())
     }
 
     /// Files that the store does not have as they are.
@@ -223,8 +224,8 @@ impl Store {
     /// # Errors
     /// As [`Mirror::upload`].
     pub(super) fn publish(self: &Arc<Self>, path: &Path, address: Address) -> Result<()> {
-        let (before, left) = (BTreeMap::new(), Vec::new());
-        let mirror = Mirror { store: self.clone(), address, path: path.to_owned(), before, left };
+        let (before, left, left_as) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mirror = Mirror { store: self.clone(), address, path: path.to_owned(), before, left, left_as };
         if !mirror.changed()?.is_empty() {
             mirror.upload(&|_, _| false)?;
         }

@@ -63,7 +63,7 @@ pub(super) fn decoded(text: &str) -> Option<String> {
     percent_decoded(&text.replace('+', " "))
 }
 
-/// Text that was encoded as for an address. What is no code stays as it is; `None` for what is not UTF-8.
+/// Text that was encoded as for an address. Anything that is not a code stays as it is; `None` for what is not UTF-8.
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
