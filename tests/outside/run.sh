@@ -47,6 +47,11 @@ if [ -e "$work/store" ]; then
 else
     skip "an object store" "no package registry within reach"
 fi
+if [ -e "$work/store" ] && [ -e "$work/stores" ]; then
+    PATH="$work/venv/bin:$PATH" "$work/venv/bin/python" tests/outside/stores.py "$sae" "$work/desk" "$work/npm/node_modules/.bin"
+else
+    skip "web servers, Azure, Google's store, a second S3 server" "no package registry within reach (PyPI, npm)"
+fi
 if [ ! -e "$work/probes-by" ] || ! tests/probe/fetch.sh; then
     skip "probes and SAEBench's schemas" "no package registry within reach"
     exit 0

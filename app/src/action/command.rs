@@ -9,6 +9,8 @@ use crate::address::Place;
 pub enum Command {
     /// Choose a folder to open.
     OpenFolder,
+    /// Type the address of a folder in a store.
+    OpenAddress,
     /// Read the open folder again.
     Reload,
     /// Leave the program.
@@ -105,8 +107,9 @@ impl Menu {
 
 impl Command {
     /// All commands, in the order of the menus.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::OpenFolder,
+        Self::OpenAddress,
         Self::Reload,
         Self::SavePicture,
         Self::Quit,
@@ -154,6 +157,9 @@ impl Command {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::OpenFolder => ("Open folder…", "Open a folder with runs and datasets"),
+            Self::OpenAddress => {
+                ("Open address…", "Open runs and datasets of an object store or a web server")
+            }
             Self::Reload => ("Reload", "Look for runs and datasets again and reload them"),
             Self::Quit => ("Quit", "Leave SAE Workbench"),
             Self::Palette => ("Command palette…", "Find commands, runs and features by name"),
@@ -198,7 +204,9 @@ impl Command {
     /// In which menu it stands.
     pub fn menu(self) -> Menu {
         match self {
-            Self::OpenFolder | Self::Reload | Self::SavePicture | Self::Quit => Menu::File,
+            Self::OpenFolder | Self::OpenAddress | Self::Reload | Self::SavePicture | Self::Quit => {
+                Menu::File
+            }
             Self::Palette
             | Self::Back
             | Self::Forward
@@ -236,6 +244,7 @@ impl Command {
         const CTRL: Modifiers = Modifiers::COMMAND;
         let (modifiers, key) = match self {
             Self::OpenFolder => (CTRL, Key::O),
+            Self::OpenAddress => (CTRL.plus(Modifiers::SHIFT), Key::A),
             Self::Reload => (Modifiers::NONE, Key::F5),
             Self::Quit => (CTRL, Key::Q),
             Self::Palette => (CTRL, Key::P),

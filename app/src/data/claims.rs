@@ -4,7 +4,7 @@ use std::path::Path;
 
 pub use storage::claims::{Claim, ClaimIntervention, ClaimScores};
 
-use super::problem;
+use super::{problem, remote};
 use crate::load::Problem;
 
 /// The claims of the run in `dir` that were not withdrawn.
@@ -13,6 +13,14 @@ use crate::load::Problem;
 /// The file cannot be read.
 pub fn read(dir: &Path) -> Result<Vec<Claim>, Problem> {
     storage::claims::read(dir).map(standing).map_err(problem)
+}
+
+/// Sends the claims of a run that is a copy to its store; nothing is done for other runs.
+///
+/// # Errors
+/// A store that refuses or stays away: the claims are in the file on this machine.
+pub fn publish(dir: &Path) -> Result<(), Problem> {
+    remote::publish(&dir.join(storage::claims::FILE))
 }
 
 /// Those that were not withdrawn.

@@ -1,6 +1,6 @@
 //! What the window knows of files: plain values for views, made from `storage`'s readers.
 //!
-//! The only room that names `storage`. Every function here may block and is called from worker threads alone; every
+//! The room that reads files. Every function here may block and is called from worker threads alone; every
 //! failure comes out as a [`Problem`] that names the file and the remedy.
 
 pub mod agreement;
@@ -24,6 +24,7 @@ pub mod matching;
 pub mod notes;
 pub mod plane;
 pub mod probes;
+pub mod remote;
 pub mod routing;
 pub mod rows;
 pub mod run;
@@ -70,12 +71,16 @@ pub(crate) fn in_sentences(message: &str, remedy: Option<&str>) -> Problem {
     Problem::new(sentence(what)).with_remedy(sentence(remedy))
 }
 
-/// With a capital and a full stop; a path at the beginning stays as it is.
+/// With a capital and a full stop; a path or an address at the beginning stays as it is.
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().unwrap_or_default();
     let is_path = text.split([':', ' ']).next().is_some_and(|word| word.contains(['/', '\\']));
-    let begun = if is_path { text.to_owned() } else { first.to_uppercase().chain(chars).collect() };
+    let begun = if is_path || storage::bucket::Address::is_meant(text) {
+        text.to_owned()
+    } else {
+        first.to_uppercase().chain(chars).collect()
+    };
     if begun.ends_with(['.', '!', '?']) { begun } else { format!("{begun}.") }
 }
 
@@ -96,6 +101,7 @@ mod tests {
         let shown = problem(error);
         assert_eq!(shown.what, "/no/such/run.json: not found.");
         assert_eq!(shown.remedy.as_deref(), Some("Check the path; or make it."));
+        assert_eq!(in_sentences("s3://lake: no", None), Problem::new("s3://lake: no."));
         // A semicolon alone makes no remedy.
         let error = storage::Error::Argument { path, message: "two rows; expected one".into() };
         assert_eq!(problem(error), Problem::new("/no/such/run.json: two rows; expected one."));

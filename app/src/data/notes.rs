@@ -79,11 +79,13 @@ impl FromIterator<Note> for Notes {
 impl Kept for Notes {
     type Edit = Edit;
 
+    const FILE: &'static str = storage::notes::FILE;
+
     fn read(dir: &Path) -> Result<Self, Problem> {
         storage::notes::read(dir).map(Self::from_iter).map_err(problem)
     }
 
-    fn write(dir: &Path, edits: &[Edit]) -> Result<Self, Problem> {
+    fn write_here(dir: &Path, edits: &[Edit]) -> Result<Self, Problem> {
         let changes: Vec<_> =
             edits.iter().map(|edit| (edit.feature, |note: &mut Note| edit.change.apply(note))).collect();
         let changes: Vec<(u32, &dyn Fn(&mut Note))> =

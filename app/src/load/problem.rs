@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::words::place;
+
 /// A failure with its remedy. It is shown where the missing thing would have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -14,12 +16,12 @@ pub struct Problem {
 impl Problem {
     /// A failure without advice.
     pub fn new(what: impl fmt::Display) -> Self {
-        Self { what: what.to_string(), remedy: None }
+        Self { what: place::text(&what.to_string()), remedy: None }
     }
 
     /// The same failure with advice.
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
+        self.remedy = Some(place::text(&remedy.into()));
         self
     }
 }

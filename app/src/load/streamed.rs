@@ -1,8 +1,8 @@
 //! A list that comes in pieces from one long pass, with its progress, and that can be stopped.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Lane, Problem, Request, Workers};
@@ -25,7 +25,7 @@ pub struct Feed<T> {
     newest: Arc<AtomicU64>,
     mine: u64,
     ctx: egui::Context,
-    woken: std::cell::Cell<Instant>,
+    woken: Mutex<Instant>,
 }
 
 impl<T> Feed<T> {
@@ -49,8 +49,9 @@ impl<T> Feed<T> {
     }
 
     fn wake(&self) {
-        if self.woken.get().elapsed() >= WAKE {
-            self.woken.set(Instant::now());
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        if woken.elapsed() >= WAKE {
+            *woken = Instant::now();
             self.ctx.request_repaint();
         }
     }

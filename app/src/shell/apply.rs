@@ -1,13 +1,17 @@
 //! The one place where what was asked for is done.
 
+use std::path::Path;
+
 use egui::{Context, ViewportCommand};
 
+use super::path_prompt::PathFor;
 use super::{App, Tabs};
 use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::notes::{Change, Edit};
 use crate::theme::Choice;
 use crate::views::ViewCommand;
+use crate::words;
 
 /// By how much one step of the zoom enlarges everything.
 const ZOOM: f32 = 1.1;
@@ -21,7 +25,7 @@ impl App {
                 Action::Go(place) => self.go(&place, ctx),
                 Action::Do(command) => self.command(command, ctx),
                 Action::Open(folder) => self.open(&folder, None),
-                Action::Copy(text) => self.copy(text, ctx),
+                Action::Copy(text) => self.copy(&text, ctx),
                 Action::Save(save) => {
                     self.picker.ask_file(ctx, &save.name);
                     self.saving = Some(save);
@@ -81,6 +85,7 @@ impl App {
     fn command(&mut self, command: Command, ctx: &Context) {
         match command {
             Command::OpenFolder => self.picker.ask(ctx),
+            Command::OpenAddress => self.path_prompt.ask(PathFor::Address, Path::new("s3://")),
             Command::Reload => self.reload(),
             Command::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
             Command::Palette => self.palette.toggle(),
@@ -126,7 +131,8 @@ impl App {
     }
 
     /// Puts text on the clipboard and reports it in the bar.
-    fn copy(&mut self, text: String, ctx: &Context) {
+    fn copy(&mut self, text: &str, ctx: &Context) {
+        let text = words::place::text(text);
         let lines = text.lines().count();
         if lines > 1 {
             // A whole page is too long to be repeated.
@@ -141,7 +147,7 @@ impl App {
 
     fn copy_address(&mut self, ctx: &Context) {
         if let Some(here) = self.here() {
-            self.copy(here.to_string(), ctx);
+            self.copy(&here.to_string(), ctx);
         }
     }
 

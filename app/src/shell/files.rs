@@ -66,6 +66,10 @@ impl App {
 
     /// Where files are proposed to be saved: at the run in front, else in the open folder.
     fn folder_for_files(&self) -> std::path::PathBuf {
+        if self.workspace.as_ref().is_some_and(super::Workspace::is_remote) {
+            // What is put into a copy is taken for a part of it.
+            return std::env::current_dir().unwrap_or_default();
+        }
         let run = self.here().and_then(|place| place.folder().map(std::path::Path::to_path_buf));
         let open = || self.workspace.as_ref().map(|workspace| workspace.root.clone());
         run.or_else(open).unwrap_or_default()

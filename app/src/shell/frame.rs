@@ -17,6 +17,7 @@ use crate::theme::{self, space, tokens::height, tokens::size};
 use crate::training::Jobs;
 use crate::views::{Scene, welcome};
 use crate::widgets::notice;
+use crate::words::place;
 
 /// Width of the window under which the tree is narrow, so that what it leads to has room.
 const NARROW: f32 = 760.0;
@@ -125,9 +126,9 @@ impl App {
     /// Opens `folder` and goes to `place` when it has been read.
     pub(super) fn open(&mut self, folder: &Path, place: Option<Place>) {
         let typed = folder;
-        let folder = whole(folder);
+        let folder = place::whole(folder);
         let place =
-            place.map(|place| if place.folder() == Some(typed) { place.below(&folder) } else { place });
+            place.map(|there| if there.folder() == Some(typed) { there.below(&folder) } else { there });
         // A place in a folder that was open before is shown among what else is there.
         let around =
             self.settings.recent.iter().filter(|recent| place.is_some() && folder.starts_with(recent));
@@ -235,6 +236,11 @@ impl App {
         let lent = (&self.jobs, &self.settings.preferences);
         workspace.logic(&self.workers, lent, self.now, &mut self.actions);
         let running = workspace.is_live();
+        if let Some(problem) = workspace.take_failure()
+            && !self.problems.contains(&problem)
+        {
+            self.problems.push(problem);
+        }
         ctx.request_repaint_after_secs(if running { 1.0 } else { super::workspace::IDLE as f32 });
         let holds = workspace.folder.value().is_some_and(|folder| !folder.is_empty());
         if new && workspace.tabs.is_some() && holds {
@@ -312,10 +318,12 @@ impl App {
         self.palette.show(ui.ctx(), scope, &mut self.actions);
         self.help.show(ui.ctx());
         match self.path_prompt.show(ui.ctx()) {
-            Some(PathAnswer::Path(PathFor::Open, folder)) => self.actions.push(Action::Open(folder)),
+            Some(PathAnswer::Path(PathFor::Open | PathFor::Address, folder)) => {
+                self.actions.push(Action::Open(folder));
+            }
             Some(PathAnswer::Path(PathFor::Save, file)) => self.save_to(file),
             Some(PathAnswer::Cancelled(PathFor::Save)) => self.saving = None,
-            Some(PathAnswer::Cancelled(PathFor::Open)) | None => {}
+            Some(PathAnswer::Cancelled(PathFor::Open | PathFor::Address)) | None => {}
         }
         drop_here(ui.ctx());
         focus_ring(ui.ctx());
@@ -331,10 +339,15 @@ impl App {
             return welcome::show(ui, page(None), &mut self.actions);
         };
         let folder = workspace.folder.value().cloned();
+        let waits = match folder {
+            Some(_) => (None, None),
+            None => (workspace.opening(), workspace.problem().cloned()),
+        };
         let (Some(folder), Some(tabs)) = (folder, workspace.tabs.as_mut()) else {
-            return match workspace.folder.problem() {
-                Some(problem) => welcome::show(ui, page(Some(problem)), &mut self.actions),
-                None => notice::loading(ui, "Looking for runs and datasets…"),
+            return match waits {
+                (Some(what), _) => notice::loading(ui, &what),
+                (None, Some(problem)) => welcome::show(ui, page(Some(&problem)), &mut self.actions),
+                (None, None) => notice::loading(ui, "Looking for runs and datasets…"),
             };
         };
         if let Some(foreign) = &folder.foreign {
@@ -388,7 +401,12 @@ impl App {
                     let room = (ui.available_width() - 320.0).max(80.0);
                     ui.scope(|ui| {
                         ui.set_max_width(room);
-                        ui.add(egui::Label::new(path).truncate());
+                        let label = ui.add(egui::Label::new(path).truncate());
+                        if workspace.is_remote() {
+                            label.on_hover_text(
+                                "A copy on this machine, as it was when it was opened. Reload (F5) asks the store what it has now.",
+                            );
+                        }
                     });
                 }
                 ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -397,6 +415,8 @@ impl App {
                         ui.add(
                             egui::Label::new(RichText::new(said).size(size::SMALL).color(p.good)).truncate(),
                         );
+                    } else if let Some(opening) = self.workspace.as_ref().and_then(Workspace::opening) {
+                        ui.add(egui::Label::new(RichText::new(opening).size(size::SMALL).color(p.weak)).truncate());
                     } else if self.workspace.as_ref().is_some_and(Workspace::is_live) {
                         ui.label(RichText::new("live").size(size::SMALL).color(p.accent))
                             .on_hover_text("A run is being trained; the window follows its files");
@@ -492,11 +512,6 @@ fn focus_ring(ctx: &Context) {
         egui::Stroke::new(1.5, p.accent),
         egui::StrokeKind::Inside,
     );
-}
-
-/// A path that does not depend on where the program was started.
-pub(super) fn whole(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl eframe::App for App {

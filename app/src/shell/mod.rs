@@ -13,6 +13,7 @@ mod navigate;
 mod palette;
 mod path_prompt;
 mod picker;
+mod remote;
 mod settings;
 mod tabs;
 mod tree;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use egui::Context;
 
-use super::frame::whole;
 use super::{App, Tabs};
 use crate::address::Place;
 use crate::data::DatasetEntry;
+use crate::words::place::whole;
 
 impl App {
     /// Brings a place to the front.
@@ -21,6 +21,8 @@ impl App {
         {
             // Typed, and perhaps relative to where the program was started; or of another folder.
             let folder = whole(typed);
+            // An address in the open folder has its copy in that folder's.
+            let folder = self.workspace.as_ref().and_then(|w| w.path_of(&folder)).unwrap_or(folder);
             if !known(&folder) {
                 return self.open(typed, Some(place.clone()));
             }

@@ -16,6 +16,7 @@ use crate::load::{KeyedRequest, Lane, Workers};
 use crate::stores::Stores;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{format, table};
+use crate::words::place;
 
 /// Entries that are shown.
 const SHOWN: usize = 12;
@@ -248,18 +249,18 @@ fn is_meant(name: &str, text: &str) -> bool {
 fn places(folder: &Folder) -> impl Iterator<Item = Entry> {
     let graphs = folder.graphs.iter().map(|graph| {
         let place = Place::Graph { graph: graph.path.clone() };
-        Entry::new(format!("Graph {}", graph.name), graph.path.display().to_string(), Action::Go(place))
+        Entry::new(format!("Graph {}", graph.name), place::path(&graph.path), Action::Go(place))
     });
     let probes = folder.probes.iter().map(|probes| {
         let place = Place::Probes { probes: probes.path.clone() };
-        Entry::new(format!("Probes {}", probes.name), probes.path.display().to_string(), Action::Go(place))
+        Entry::new(format!("Probes {}", probes.name), place::path(&probes.path), Action::Go(place))
     });
     let of_datasets = folder.datasets.iter().flat_map(places_of_dataset);
     folder.runs.iter().flat_map(places_of_run).chain(of_datasets).chain(graphs).chain(probes)
 }
 
 fn places_of_run(run: &RunEntry) -> Vec<Entry> {
-    let about = run.path.display().to_string();
+    let about = place::path(&run.path);
     let entry = |name: String, place: Place| Entry::new(name, about.clone(), Action::Go(place));
     let (name, path) = (&run.name, || run.path.clone());
     let mut entries = Vec::new();
@@ -284,7 +285,7 @@ fn places_of_run(run: &RunEntry) -> Vec<Entry> {
 }
 
 fn places_of_dataset(dataset: &DatasetEntry) -> Vec<Entry> {
-    let about = dataset.path.display().to_string();
+    let about = place::path(&dataset.path);
     let entry = |name: String, place: Place| Entry::new(name, about.clone(), Action::Go(place));
     let (name, path) = (&dataset.name, || dataset.path.clone());
     let documents = Place::Dataset { dataset: path(), document: None };
@@ -364,7 +365,8 @@ fn direct(text: &str, folder: Option<&Folder>, here: Option<&Place>) -> Option<E
         return entry(format!("Go to {text}"), "address", Action::Go(address.place?));
     }
     if text.contains(['/', '\\']) {
-        return entry(format!("Open {text}"), "folder", Action::Open(Path::new(text).to_owned()));
+        let what = if place::is_address(Path::new(text)) { "address" } else { "folder" };
+        return entry(format!("Open {text}"), what, Action::Open(Path::new(text).to_owned()));
     }
     None
 }

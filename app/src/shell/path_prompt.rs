@@ -11,6 +11,8 @@ use crate::theme::{palette, space, tokens::size};
 pub enum PathFor {
     /// A folder to open.
     Open,
+    /// A folder of a store to open, by its address.
+    Address,
     /// A file to save.
     Save,
 }
@@ -45,13 +47,22 @@ impl PathPrompt {
         let what = *what;
         let (title, button) = match what {
             PathFor::Open => ("Open folder", "Open"),
+            PathFor::Address => ("Open address", "Open"),
             PathFor::Save => ("Save as", "Save"),
         };
         let (mut done, mut cancelled) = (false, false);
         let modal = Modal::new(egui::Id::unique("path prompt")).show(ctx, |ui| {
             ui.set_width(560.0);
             ui.label(RichText::new(title).size(size::HEADING).color(palette(ui).strong));
-            let why = "This desktop has no file dialog (it needs a portal or zenity), so type the path.";
+            let why = match what {
+                PathFor::Address => {
+                    "s3://BUCKET/PREFIX; to be read only: https://HOST/FOLDER, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX. Credentials come \
+                     from the environment (docs/scale-out.md)."
+                }
+                PathFor::Open | PathFor::Save => {
+                    "This desktop has no file dialog (it needs a portal or zenity), so type the path."
+                }
+            };
             ui.label(RichText::new(why).size(size::SMALL).color(palette(ui).weak));
             ui.add_space(space::S);
             let field = ui.add(TextEdit::singleline(text).desired_width(f32::INFINITY));

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::history::History;
+use super::remote::Remote;
 use super::tabs::Tabs;
 use crate::action::Action;
 use crate::address::Place;
 use crate::data::{Folder, Status};
-use crate::load::{Lane, Request, Workers};
+use crate::load::{Lane, Problem, Request, Workers};
 use crate::preferences::Preferences;
 use crate::prompt::foreign;
 use crate::stores::Stores;
@@ -21,8 +22,12 @@ pub(super) const IDLE: f64 = 10.0;
 
 /// Everything that belongs to one open folder.
 pub struct Workspace {
-    /// The folder.
+    /// What the person calls the folder: its path, or its address in a store.
     pub root: PathBuf,
+    /// The copy of what is at an address.
+    remote: Option<Remote>,
+    /// Why that could not be opened again.
+    failed: Option<Problem>,
     /// What is in it.
     pub folder: Request<Folder>,
     /// What is loaded of it.
@@ -50,6 +55,8 @@ impl Workspace {
     ) -> Self {
         let mut workspace = Self {
             root: root.to_owned(),
+            remote: Remote::of(root),
+            failed: None,
             folder: Request::new(),
             stores: Stores::default(),
             history: History::default(),
@@ -59,22 +66,61 @@ impl Workspace {
             asked_at: 0.0,
             trained: false,
         };
-        workspace.ask(workers);
+        match &mut workspace.remote {
+            Some(remote) => remote.open(workers),
+            None => workspace.ask(workers),
+        }
         workspace
+    }
+
+    /// Where its files are; `None` while the copy of an address is not there.
+    fn path(&self) -> Option<&Path> {
+        match &self.remote {
+            Some(remote) => remote.path(),
+            None => Some(&self.root),
+        }
+    }
+
+    /// The path of the folder that an address in this one means.
+    pub fn path_of(&self, name: &Path) -> Option<PathBuf> {
+        self.remote.as_ref()?.path_of(name)
+    }
+
+    /// Why it cannot be opened.
+    pub fn problem(&self) -> Option<&Problem> {
+        self.remote.as_ref().and_then(Remote::problem).or(self.folder.problem())
+    }
+
+    /// Why it could not be opened again, once; what was read before is still shown.
+    pub fn take_failure(&mut self) -> Option<Problem> {
+        self.failed.take()
+    }
+
+    /// What is being done, while something is fetched from a store.
+    pub fn opening(&self) -> Option<String> {
+        self.remote.as_ref()?.progress()
+    }
+
+    /// Whether it is a copy of something in a store.
+    pub fn is_remote(&self) -> bool {
+        self.remote.is_some()
     }
 
     /// Reads the folder's records again.
     pub fn ask(&mut self, workers: &Workers) {
-        let root = self.root.clone();
+        let Some(root) = self.path().map(Path::to_owned) else { return };
         self.folder.ask(workers, Lane::Folders, move || foreign::find(&root));
     }
 
-    /// Drops everything that was loaded and reads it again.
+    /// Drops everything that was loaded and reads it again; a store is asked first what it has now.
     pub fn reload(&mut self, workers: &Workers) {
-        self.reload_at(None, workers);
+        match &mut self.remote {
+            Some(remote) => remote.open(workers),
+            None => self.reload_at(None, workers),
+        }
     }
 
-    /// The same, to go to `place` afterwards, else to where the person is.
+    /// The same without asking a store, to go to `place` afterwards, else to where the person is.
     pub fn reload_at(&mut self, place: Option<Place>, workers: &Workers) {
         self.stores = std::mem::take(&mut self.stores).emptied();
         self.layout = self.tabs.as_ref().and_then(Tabs::to_json);
@@ -91,6 +137,9 @@ impl Workspace {
         now: f64,
         actions: &mut Vec<Action>,
     ) {
+        if self.remote.as_mut().is_some_and(|remote| remote.poll(workers)) {
+            self.opened(workers);
+        }
         self.folder.poll(workers);
         self.stores.poll(workers);
         let Some(folder) = self.folder.value().cloned() else { return };
@@ -113,6 +162,23 @@ impl Workspace {
                 self.stores.run_mut(&run).current = Some(feature);
             }
         }
+    }
+
+    /// The copy of an address was opened, or could not be.
+    fn opened(&mut self, workers: &Workers) {
+        if self.remote.as_ref().is_some_and(|remote| remote.problem().is_some()) {
+            self.failed = self.folder.value().and(self.problem().cloned());
+            return;
+        }
+        if self.folder.value().is_some() {
+            return self.reload_at(None, workers);
+        }
+        if let Some((place, at)) =
+            self.wanted.as_ref().and_then(|place| Some((place, self.path_of(place.folder()?)?)))
+        {
+            self.wanted = Some(place.clone().below(&at));
+        }
+        self.ask(workers);
     }
 
     /// Whether a run of the folder is being trained.

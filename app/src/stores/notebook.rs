@@ -104,7 +104,7 @@ impl<K: Kept> Notebook<K> {
         }
     }
 
-    /// Writes what is not yet known to be in the file; for the end of the program. Making an edit twice
+    /// Writes what is not yet known to be in the file; for the end of the program, which waits for no store. Making an edit twice
     /// changes nothing.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl<K: Kept> Notebook<K> {
     pub fn finish(&mut self) -> Result<(), Problem> {
         let mut edits = std::mem::take(&mut self.under_way);
         edits.append(&mut self.waiting);
-        if edits.is_empty() { Ok(()) } else { K::write(&self.path, &edits).map(drop) }
+        if edits.is_empty() { Ok(()) } else { K::write_here(&self.path, &edits).map(drop) }
     }
 
     fn show(&mut self, file: &Arc<K>) {

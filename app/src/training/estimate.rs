@@ -50,7 +50,7 @@ struct Run {
 /// The program cannot be started, or refuses the training.
 pub fn estimate(program: &PathBuf, job: &TrainingJob, timed: bool) -> Result<Estimate, Problem> {
     let mut command = Command::new(program);
-    command.args(job.arguments()).args(["--dry-run", "--json"]).stdin(Stdio::null());
+    command.args(super::named(job.arguments())).args(["--dry-run", "--json"]).stdin(Stdio::null());
     if timed {
         command.arg("--estimate");
     }

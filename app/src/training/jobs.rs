@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::process::{self, Shared};
-use super::{Stage, line};
+use super::{Stage, line, named};
 use crate::address::Place;
 
 /// A command to be run.
@@ -277,7 +277,7 @@ impl Jobs {
         }
         self.all.retain(|other| other.job != job);
         let program = self.program.clone().unwrap_or_else(super::beside_the_window);
-        let shared = process::start(program, job.arguments.clone(), None, ctx);
+        let shared = process::start(program, named(job.arguments.clone()), None, ctx);
         self.next += 1;
         self.all.push(StartedJob { id: self.next, job, shared, started: Instant::now(), took: None });
     }

@@ -19,6 +19,7 @@ pub use jobs::{Job, Jobs, Outcome, ProbeJob, StartedJob, TraceJob};
 use process::Shared;
 
 use crate::load::Problem;
+use crate::words::place;
 
 /// What is to be trained.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl TrainingJob {
 fn line(arguments: &[OsString]) -> String {
     let mut line = String::from("sae");
     for argument in arguments {
-        let text = argument.to_string_lossy();
+        let text = place::text(&argument.to_string_lossy());
         let plain = |c: char| c.is_alphanumeric() || "-_./,:=+".contains(c);
         line.push(' ');
         if !text.is_empty() && text.chars().all(plain) {
@@ -75,6 +76,15 @@ fn line(arguments: &[OsString]) -> String {
         }
     }
     line
+}
+
+/// Arguments with addresses in place of the paths of copies: the program works on the same copies, and uploads what it made.
+fn named(arguments: Vec<OsString>) -> Vec<OsString> {
+    let named = |argument: OsString| match argument.to_str() {
+        Some(text) => place::text(text).into(),
+        None => argument,
+    };
+    arguments.into_iter().map(named).collect()
 }
 
 /// How a training stands.
@@ -138,7 +148,7 @@ impl Trainings {
         }
         self.all.retain(|training| training.job.out != job.out);
         let program = self.program.clone().unwrap_or_else(beside_the_window);
-        let shared = process::start(program, job.arguments(), Some(job.out.clone()), ctx);
+        let shared = process::start(program, named(job.arguments()), Some(job.out.clone()), ctx);
         self.all.push(Training { job, shared });
     }
 

@@ -1,26 +1,30 @@
-//! `s3://…` in place of a path, for every command: arguments are replaced by the paths of mirrors before the command runs, and what it made
+//! `s3://…`, `https://…` and their kin in place of a path, for every command: arguments are replaced by the paths of mirrors before the command runs, and what it made
 //! or changed in them is uploaded afterwards.
 
+use std::any::TypeId;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use clap::{ArgMatches, CommandFactory as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use storage::bucket::{Address, Mirror, Settings, Store, Told};
 
-use super::Output;
 use super::progress::{Terminal, count};
+use super::{Output, Program};
 use sae::{Error, Progress as _, Result};
 
 /// How often progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Arguments that are words where they are not paths: what looks like an address in them is none.
+const WORDS: [&str; 6] = ["text", "url", "rule", "target", "label", "by"];
 
 /// The mirrors that a command line names.
 pub struct Mirrors {
-    store: Arc<Store>,
     opened: Vec<Mirror>,
     args: Vec<OsString>,
     mark: PathBuf,
@@ -39,30 +43,30 @@ impl Mirrors {
     /// # Errors
     /// An address that is not one, a store that refuses or stays away; an interruption.
     pub fn open(args: &[OsString], progress: &mut Terminal) -> Result<Option<Self>> {
+        let arguments = Arguments::of(args);
         let mut addresses: Vec<Address> = Vec::new();
-        let root = root();
-        for text in args.iter().skip(1).filter_map(|arg| named(arg, root.as_deref())) {
+        for text in args.iter().skip(1).filter_map(|arg| arguments.named(arg)) {
             let address = Address::parse(&text)?;
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
-        if addresses.is_empty() {
-            return Ok(None);
-        }
-        let store = Store::from_environment()?;
-        let mark = store.finished(&of(args));
-        let replaced =
-            args.iter().map(|arg| with_path(arg, root.as_deref(), &store)).collect::<Result<_>>()?;
-        let mut mirrors = Self { store, opened: Vec::new(), args: replaced, mark };
+        let Some(first) = addresses.first() else { return Ok(None) };
+        arguments.refuse_unwritten()?;
+        let mark = Store::of(first)?.finished(&of(args));
+        let args = args.iter().map(|arg| arguments.with_path(arg)).collect::<Result<_>>()?;
+        let mut mirrors = Self { opened: Vec::new(), args, mark };
         for address in &addresses {
-            let store = &mirrors.store;
+            let store: &Arc<Store> = &Store::of(address)?;
             let opened = told(progress, "opening", &|told| store.open(address, told))?;
             if opened.left_behind() > 0 && !mirrors.mark.exists() {
+                let then = match address.scheme.is_written() {
+                    true => "a command that changes something there uploads them",
+                    false => "they are used in place of those",
+                };
+                let left = opened.left_behind();
                 progress.remark(&format!(
-                    "{address}: {} files were made or changed here and are not in the store; a command that changes something there \
-                     uploads them",
-                    opened.left_behind()
+                    "{address}: {left} files were made or changed here and are not there; {then}"
                 ));
             }
             mirrors.opened.push(opened);
@@ -99,7 +103,15 @@ impl Mirrors {
     pub fn close(&self, output: &Output, progress: &mut Terminal) -> Result<()> {
         let mut changed = false;
         for mirror in &self.opened {
-            changed |= mirror.has_changed()?;
+            let is_changed = mirror.has_changed()?;
+            changed |= is_changed && mirror.address.scheme.is_written();
+            if is_changed && !mirror.address.scheme.is_written() {
+                progress.remark(&format!(
+                    "{}: addresses of this kind are only read; what this command made of it is kept on this machine, in {}",
+                    mirror.address,
+                    mirror.path.display()
+                ));
+            }
         }
         if !changed {
             return Ok(());
@@ -115,7 +127,7 @@ impl Mirrors {
     }
 
     fn upload(&self, progress: &mut Terminal) -> Result<()> {
-        for mirror in &self.opened {
+        for mirror in self.opened.iter().filter(|mirror| mirror.address.scheme.is_written()) {
             let sent = told(progress, "uploading", &|told| mirror.upload(told))?;
             if sent.files + sent.removed > 0 {
                 let bytes = count(sent.bytes as f64);
@@ -129,37 +141,94 @@ impl Mirrors {
     }
 }
 
-/// Where the environment's store has its mirror, as commands of the window name it.
+/// Where the environment's S3 store has its mirror, as commands name it that a person copies from a message.
 fn root() -> Option<PathBuf> {
-    let root = Settings::from_environment().ok()?.root();
+    let root = Settings::of(&Address::parse("s3://any").ok()?).ok()?.root();
     root.canonicalize().ok()
 }
 
-/// The address that an argument names: `s3://…`, `--option=s3://…`, or a path in the mirror.
-fn named(arg: &OsString, root: Option<&std::path::Path>) -> Option<String> {
-    let text = arg.to_str()?;
-    let value = match text.split_once('=') {
-        Some((option, value)) if option.starts_with("--") => value,
-        _ => text,
-    };
-    if Address::is_meant(value) {
-        return Some(value.to_owned());
-    }
-    let below = std::path::Path::new(value).strip_prefix(root?).ok()?.to_str()?;
-    (!below.is_empty()).then(|| format!("{}{below}", storage::bucket::SCHEME))
+/// What a command line may name.
+#[derive(Default)]
+struct Arguments {
+    /// The mirror of the environment's S3 store.
+    root: Option<PathBuf>,
+    /// Values that are words.
+    words: BTreeSet<OsString>,
+    /// Values of `--out`.
+    out: Vec<OsString>,
 }
 
-fn with_path(arg: &OsString, root: Option<&std::path::Path>, store: &Store) -> Result<OsString> {
-    let Some(address) = named(arg, root) else { return Ok(arg.clone()) };
-    let path = store.path_of(&Address::parse(&address)?);
-    let option =
-        arg.to_str().and_then(|text| text.split_once('=')).filter(|(option, _)| option.starts_with("--"));
-    let mut replaced = OsString::new();
-    if let Some((option, _)) = option {
-        replaced.push(format!("{option}="));
+impl Arguments {
+    fn of(args: &[OsString]) -> Self {
+        let mut found = Self { root: root(), ..Self::default() };
+        // What cannot be parsed was reported before.
+        if let Ok(matches) = Program::command().try_get_matches_from(args) {
+            found.collect(&Program::command(), &matches);
+        }
+        found
     }
-    replaced.push(path);
-    Ok(replaced)
+
+    fn collect(&mut self, command: &clap::Command, matches: &ArgMatches) {
+        for arg in command.get_arguments() {
+            let id = arg.get_id().as_str();
+            let values = || matches.try_get_raw(id).ok().flatten().into_iter().flatten().map(OsString::from);
+            let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+            if WORDS.contains(&id) && !is_path {
+                self.words.extend(values());
+            }
+            if id == "out" {
+                self.out.extend(values());
+            }
+        }
+        if let Some((name, matches)) = matches.subcommand()
+            && let Some(command) = command.find_subcommand(name)
+        {
+            self.collect(command, matches);
+        }
+    }
+
+    /// The address that an argument names: itself, `--option=ADDRESS`, or a path in the mirror.
+    fn named(&self, arg: &OsString) -> Option<String> {
+        let text = arg.to_str()?;
+        let value = match text.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => value,
+            _ => text,
+        };
+        if self.words.contains(std::ffi::OsStr::new(value)) {
+            return None;
+        }
+        if Address::is_meant(value) {
+            return Some(value.to_owned());
+        }
+        let below = Path::new(value).strip_prefix(self.root.as_ref()?).ok()?.to_str()?;
+        (!below.is_empty()).then(|| format!("{}{below}", storage::bucket::SCHEME))
+    }
+
+    fn with_path(&self, arg: &OsString) -> Result<OsString> {
+        let Some(address) = self.named(arg) else { return Ok(arg.clone()) };
+        let address = Address::parse(&address)?;
+        let path = Store::of(&address)?.path_of(&address);
+        let option =
+            arg.to_str().and_then(|text| text.split_once('=')).filter(|(option, _)| option.starts_with("--"));
+        let mut replaced = OsString::new();
+        if let Some((option, _)) = option {
+            replaced.push(format!("{option}="));
+        }
+        replaced.push(path);
+        Ok(replaced)
+    }
+
+    /// Nothing is computed for a place where nothing is written.
+    fn refuse_unwritten(&self) -> Result<()> {
+        for out in self.out.iter().filter_map(|out| self.named(out)) {
+            if !Address::parse(&out)?.scheme.is_written() {
+                return Err(Error::request(format!(
+                    "--out {out}: addresses of this kind are only read; give a folder of this machine, or s3://BUCKET/PREFIX"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What tells this command line from others: relative paths in it are from the working folder.
@@ -217,14 +286,58 @@ mod tests {
 
     #[test]
     fn addresses_are_found_where_paths_are() {
-        let root = PathBuf::from("/cache/s3/aws");
-        let of = |arg: &str| named(&OsString::from(arg), Some(&root));
+        let arguments = Arguments { root: Some("/cache/s3/aws".into()), ..Arguments::default() };
+        let of = |arg: &str| arguments.named(&OsString::from(arg));
         assert_eq!(of("s3://lake/a").as_deref(), Some("s3://lake/a"));
+        assert_eq!(of("https://host/a").as_deref(), Some("https://host/a"));
         assert_eq!(of("--out=s3://lake/a").as_deref(), Some("s3://lake/a"));
         assert_eq!(of("/cache/s3/aws/lake/run").as_deref(), Some("s3://lake/run"));
         assert_eq!(of("--out=/cache/s3/aws/lake/run").as_deref(), Some("s3://lake/run"));
         for not in ["--out", "runs/a", "/cache/s3/aws", "look at s3://lake", "x=s3://lake"] {
             assert_eq!(of(not), None, "{not}");
+        }
+    }
+
+    #[test]
+    fn words_are_no_addresses() {
+        let named = |line: &[&str]| -> Vec<String> {
+            let line: Vec<OsString> = line.iter().map(OsString::from).collect();
+            let arguments = Arguments::of(&line);
+            line.iter().filter_map(|arg| arguments.named(arg)).collect()
+        };
+        assert_eq!(named(&["sae", "prompt", "gs://b/run", "--text", "https://example.org"]), ["gs://b/run"]);
+        assert_eq!(
+            named(&["sae", "explain", "az://c/run", "--url", "http://127.0.0.1:8080"]),
+            ["az://c/run"]
+        );
+        assert_eq!(named(&["sae", "explain", "az://c/run", "--url=http://127.0.0.1:8080"]), ["az://c/run"]);
+        let harvest = [
+            "sae",
+            "harvest",
+            "--text",
+            "https://h/text",
+            "--hook",
+            "blocks.0.hook_resid_post",
+            "--out",
+            "x",
+        ];
+        assert_eq!(named(&harvest), ["https://h/text"]);
+    }
+
+    #[test]
+    fn what_is_only_read_is_not_written() {
+        let refused = |out: &str| {
+            let line = ["sae", "harvest", "--text", "t", "--hook", "blocks.0.hook_resid_post", "--out", out];
+            Arguments::of(&line.map(OsString::from)).refuse_unwritten().is_err()
+        };
+        for (out, is_refused) in [
+            ("https://h/data", true),
+            ("gs://b/data", true),
+            ("az://c/data", true),
+            ("s3://b/data", false),
+            ("data", false),
+        ] {
+            assert_eq!(refused(out), is_refused, "{out}");
         }
     }
 

@@ -63,7 +63,7 @@ use storage::bucket::readable;
 #[derive(Debug, Parser)]
 #[command(name = "sae", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(
-    after_help = "Begin with `sae demo`: it does the main job on an embedded model and text. `sae COMMAND --help` has examples.\nEvery path may be s3://BUCKET/PREFIX: docs/scale-out.md."
+    after_help = "Begin with `sae demo`: it does the main job on an embedded model and text. `sae COMMAND --help` has examples.\nEvery path may be s3://BUCKET/PREFIX, or to be read https://HOST/FOLDER, gs:// or az://: docs/scale-out.md."
 )]
 struct Program {
     #[command(flatten)]

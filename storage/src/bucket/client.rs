@@ -1,6 +1,7 @@
 //! One request to a store, signed, and repeated where that may help.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Read as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +10,11 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Request, StatusCode};
 use ureq::{Agent, Body};
 
-use super::address::Address;
+use super::address::{Address, Scheme};
+use super::credentials::Kind;
 use super::settings::Settings;
 use super::sign::{Unsigned, encoded, encoded_query, sha256_of};
-use super::xml;
+use super::{azure, positioned, xml};
 use crate::certificates;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -23,6 +25,8 @@ const ATTEMPTS: u32 = 8;
 const SILENCE: Duration = Duration::from_secs(60);
 /// The longest answer that is not an object: a page of a listing has a thousand keys.
 const LONGEST_TEXT: u64 = 16 << 20;
+/// How often a web server may send on to a different address.
+const REDIRECTS: u32 = 5;
 
 /// What is asked of a store.
 #[derive(Debug, Default)]
@@ -34,6 +38,8 @@ pub(super) struct Ask<'a> {
     pub body: &'a [u8],
     /// Statuses above 299 that are answers, not failures.
     pub expected: &'static [u16],
+    /// The longest body that was asked for: a longer one is not read.
+    pub most: Option<u64>,
 }
 
 /// What a store answered.
@@ -103,7 +109,8 @@ impl Client {
     pub fn new(settings: Settings) -> Result<Self> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .max_redirects(0)
+            // Nothing that is signed or secret is sent to a web server.
+            .max_redirects(if settings.scheme.is_web() { REDIRECTS } else { 0 })
             .tls_config(certificates::trusted(settings.certificates.as_deref())?)
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(SILENCE))
@@ -131,24 +138,25 @@ impl Client {
     /// # Errors
     /// [`Error::Bucket`]: a refusal, or a network that stays away after every repetition.
     pub fn ask(&self, address: &Address, ask: &Ask<'_>) -> Result<Answer> {
+        self.again(address, &|| self.attempt(address, ask))
+    }
+
+    /// Tries until it succeeds or cannot.
+    fn again<T>(&self, address: &Address, attempt: &dyn Fn() -> Tried<T>) -> Result<T> {
         let mut problem = String::new();
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
+        for number in 0..ATTEMPTS {
+            if number > 0 {
                 self.traffic.repeated.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(self.wait(attempt));
+                std::thread::sleep(self.wait(number));
             }
-            match self.attempt(address, ask) {
-                Ok(answer) => return Ok(answer),
+            match attempt() {
+                Ok(made) => return Ok(made),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(why)) => problem = why,
             }
         }
         let problem = format!("{problem} ({ATTEMPTS} attempts)");
-        Err(Error::bucket(
-            &address.to_string(),
-            &problem,
-            Some("repeat the command; what has arrived is kept"),
-        ))
+        Err(Error::bucket(&address.to_string(), &problem, Some("try again; what has arrived is kept")))
     }
 
     /// Twice as long each time, and between half and all of that, so that many who were refused at once do not come back at once.
@@ -159,38 +167,88 @@ impl Client {
     }
 
     fn attempt(&self, address: &Address, ask: &Ask<'_>) -> Tried<Answer> {
+        let (parts, body) = self.send(address, ask)?.into_parts();
+        let told = length_of(&parts.headers);
+        if let (Some(most), Some(told), true) = (ask.most, told, parts.status.is_success())
+            && told > most
+            && ask.method != "HEAD"
+        {
+            let problem =
+                format!("the server sent {told} bytes, asked were {most}: it does not send parts of files");
+            return Err(Failure::Final(Error::bucket(&address.to_string(), &problem, None)));
+        }
+        let body = self
+            .body(body, told, ask.method == "HEAD")
+            .map_err(|error| Failure::Passing(error.to_string()))?;
+        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
+        self.judged(address, ask, answer)
+    }
+
+    /// Writes the body of an answer to `file` as it arrives, for files that may be larger than the memory; gives the answer without it.
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; a disk that is full or fails.
+    pub fn download(&self, address: &Address, ask: &Ask<'_>, file: &File) -> Result<Answer> {
+        self.again(address, &|| {
+            let (parts, body) = self.send(address, ask)?.into_parts();
+            let mut answer =
+                Answer { status: parts.status.as_u16(), headers: parts.headers, body: Vec::new() };
+            if !parts.status.is_success() {
+                answer.body =
+                    self.body(body, None, false).map_err(|error| Failure::Passing(error.to_string()))?;
+                return self.judged(address, ask, answer);
+            }
+            let told = length_of(&answer.headers);
+            let (mut reader, mut buffer, mut done) = (body.into_reader(), vec![0; 1 << 18], 0_u64);
+            loop {
+                let read = reader.read(&mut buffer).map_err(|error| Failure::Passing(error.to_string()))?;
+                if read == 0 {
+                    break;
+                }
+                if told.is_some_and(|told| done + read as u64 > told) {
+                    return Err(Failure::Passing("more arrived than was told".to_owned()));
+                }
+                positioned::write(file, &buffer[..read], done).map_err(|error| {
+                    Failure::Final(Error::bucket(&address.to_string(), &error.to_string(), None))
+                })?;
+                done += read as u64;
+            }
+            if told.is_some_and(|told| told != done) {
+                return Err(Failure::Passing(format!("ended after {done} of {} bytes", told.unwrap_or(0))));
+            }
+            self.traffic.received.fetch_add(done, Ordering::Relaxed);
+            Ok(answer)
+        })
+    }
+
+    /// How an answer begins; its body is not read.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn begins(&self, address: &Address, ask: &Ask<'_>) -> Result<Answer> {
+        self.again(address, &|| {
+            let (parts, _) = self.send(address, ask)?.into_parts();
+            self.judged(
+                address,
+                ask,
+                Answer { status: parts.status.as_u16(), headers: parts.headers, body: Vec::new() },
+            )
+        })
+    }
+
+    /// One request, as it is.
+    fn send(&self, address: &Address, ask: &Ask<'_>) -> Tried<ureq::http::Response<Body>> {
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let (base, host, path) = self.place(address);
-        let region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let mut headers = ask.headers.clone();
-        if let Some(credentials) = &self.settings.credentials {
-            let (now, sum) = (Moment::now().compact(), sha256_of(ask.body));
-            headers.push(("host".into(), host));
-            headers.push(("x-amz-content-sha256".into(), sum.clone()));
-            headers.push(("x-amz-date".into(), now.clone()));
-            headers
-                .extend(credentials.token().map(|token| ("x-amz-security-token".into(), token.to_owned())));
-            let unsigned = Unsigned {
-                method: ask.method,
-                path: &path,
-                query: &ask.query,
-                headers: &headers,
-                body_sha256: &sum,
-                time: &now,
-                region: &region,
-            };
-            let proof = unsigned.authorization(credentials);
-            headers.push(("authorization".into(), proof));
-        }
+        let (headers, query) = self.proven(ask, &host, &path);
         let mut url = format!("{base}{path}");
-        if !ask.query.is_empty() {
-            let _ = write!(url, "?{}", encoded_query(&ask.query));
+        if !query.is_empty() {
+            let _ = write!(url, "?{}", encoded_query(&query));
         }
         let mut request = Request::builder().method(ask.method).uri(&url);
         for (name, value) in headers.iter().filter(|(name, _)| name != "host") {
             request = request.header(name, value);
         }
-        let broken = |error: &dyn std::fmt::Display| Failure::Passing(error.to_string());
         let wrong = |error: ureq::http::Error| {
             Failure::Final(Error::bucket(&address.to_string(), &error.to_string(), None))
         };
@@ -200,20 +258,66 @@ impl Client {
         } else {
             self.agent.run(request.body(()).map_err(wrong)?)
         };
-        let answer = answered.map_err(|error| self.unreachable(&error))?;
-        let (parts, body) = answer.into_parts();
-        let body = self.body(body, &parts.headers, ask.method == "HEAD").map_err(|error| broken(&error))?;
-        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
-        self.judged(address, ask, answer)
+        answered.map_err(|error| self.unreachable(&error))
+    }
+
+    /// Headers and query with what proves who asks.
+    fn proven(&self, ask: &Ask<'_>, host: &str, path: &str) -> (Pairs, Pairs) {
+        let (mut headers, mut query) = (ask.headers.clone(), ask.query.clone());
+        let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
+        if self.settings.scheme == Scheme::Azure {
+            add("x-ms-version", azure::VERSION);
+            add("x-ms-date", &Moment::now().http());
+        }
+        match self.settings.credentials.as_ref().map(|credentials| credentials.kind()) {
+            Some(Kind::Pair { key, secret, token }) => {
+                let region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+                let (now, sum) = (Moment::now().compact(), sha256_of(ask.body));
+                add("host", host);
+                add("x-amz-content-sha256", &sum);
+                add("x-amz-date", &now);
+                if let Some(token) = token {
+                    add("x-amz-security-token", token);
+                }
+                let unsigned = Unsigned {
+                    method: ask.method,
+                    path,
+                    query: &query,
+                    headers: &headers,
+                    body_sha256: &sum,
+                    time: &now,
+                    region: &region,
+                };
+                let proof = unsigned.authorization(key, secret);
+                headers.push(("authorization".into(), proof));
+            }
+            Some(Kind::Bearer(token)) => add("authorization", &format!("Bearer {token}")),
+            Some(Kind::Account { name, key }) => {
+                // The server's own path may begin with the account's name.
+                let base = self
+                    .settings
+                    .endpoint
+                    .as_deref()
+                    .and_then(|e| e.split_once("://"))
+                    .map_or("", |(_, rest)| rest);
+                let path = format!("{}{path}", base.find('/').map_or("", |at| &base[at..]));
+                let unsigned =
+                    azure::Unsigned { method: ask.method, path: &path, query: &query, headers: &headers };
+                let proof = unsigned.authorization(name, key);
+                headers.push(("authorization".into(), proof));
+            }
+            Some(Kind::Query(pairs)) => query.extend(pairs.iter().cloned()),
+            None => {}
+        }
+        (headers, query)
     }
 
     /// The whole body; one that ends too early is an error.
-    fn body(&self, body: Body, headers: &HeaderMap, none: bool) -> std::io::Result<Vec<u8>> {
+    fn body(&self, body: Body, told: Option<u64>, none: bool) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         if none {
             return Ok(bytes);
         }
-        let told = headers.get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         // Whoever asks for part of an object says how much, and compares.
         let limit = told.unwrap_or(LONGEST_TEXT).min(1 << 30);
         body.into_with_config().limit(limit + 1).reader().read_to_end(&mut bytes)?;
@@ -240,14 +344,16 @@ impl Client {
                 return Err(Failure::Passing(format!("the bucket is in region {region}")));
             }
         }
-        let said = xml::text_of(&text, "Message").map_or_else(String::new, |message| format!(": {message}"));
+        let said = xml::text_of(&text, "Message").unwrap_or_default();
+        // Azure adds lines with the number of the request.
+        let said = said.lines().next().map_or_else(String::new, |message| format!(": {message}"));
         let name = match code.as_str() {
             "" => StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default(),
             code => code,
         };
         let problem = format!("the store answered {status} {name}{said}");
         let again = matches!(status, 200 | 408 | 429 | 500 | 502 | 503 | 504)
-            || matches!(code.as_str(), "RequestTimeout" | "SlowDown" | "BadDigest");
+            || matches!(code.as_str(), "RequestTimeout" | "SlowDown" | "BadDigest" | "ServerBusy");
         if again {
             return Err(Failure::Passing(problem));
         }
@@ -255,24 +361,23 @@ impl Client {
     }
 
     fn remedy(&self, status: u16, code: &str) -> Option<&'static str> {
+        let words = Words::of(self.settings.scheme);
         match (status, code) {
-            (_, "NoSuchBucket") => Some("check the bucket's name, AWS_REGION and AWS_ENDPOINT_URL"),
+            (_, "NoSuchBucket" | "ContainerNotFound") => Some(words.no_bucket),
             (_, "RequestTimeTooSkewed") => Some("set this machine's clock"),
-            (401 | 403, _) if self.settings.credentials.is_none() => Some(
-                "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with a profile of ~/.aws",
-            ),
-            (401 | 403, _) => Some(
-                "the credentials that were found do not allow it: check AWS_PROFILE and the bucket's policy",
-            ),
-            (301 | 307 | 400, _) => Some("check AWS_REGION and AWS_ENDPOINT_URL"),
+            (401 | 403, _) if self.settings.credentials.is_none() => Some(words.no_credentials),
+            (401 | 403, _) => Some(words.refused),
+            (301 | 307 | 400, _) => Some(words.no_bucket),
             _ => None,
         }
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let error = error.to_string();
+        let error = self.settings.credentials.as_ref().map_or(error.clone(), |secret| secret.hidden(&error));
         let text = match &self.settings.endpoint {
             Some(endpoint) => format!("{endpoint}: {error}"),
-            None => error.to_string(),
+            None => error,
         };
         Failure::Passing(text)
     }
@@ -283,6 +388,12 @@ impl Client {
         let bucket = &address.bucket;
         let region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         match &self.settings.endpoint {
+            Some(endpoint) if self.settings.scheme.is_web() => {
+                (endpoint.clone(), bucket.clone(), format!("/{key}"))
+            }
+            Some(endpoint) if key.is_empty() && self.settings.scheme == Scheme::Azure => {
+                (endpoint.clone(), String::new(), format!("/{bucket}"))
+            }
             // Not every server of one's own has a name per bucket.
             Some(endpoint) => {
                 let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host).to_owned();
@@ -297,6 +408,47 @@ impl Client {
                 let host = format!("{bucket}.s3.{region}.amazonaws.com");
                 (format!("https://{host}"), host, format!("/{key}"))
             }
+        }
+    }
+}
+
+/// Names and values.
+type Pairs = Vec<(String, String)>;
+
+fn length_of(headers: &HeaderMap) -> Option<u64> {
+    headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+/// What to do, in the words of a kind of store.
+struct Words {
+    no_bucket: &'static str,
+    no_credentials: &'static str,
+    refused: &'static str,
+}
+
+impl Words {
+    fn of(scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::S3 => Self {
+                no_bucket: "check the bucket's name, AWS_REGION and AWS_ENDPOINT_URL",
+                no_credentials: "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with a profile of ~/.aws",
+                refused: "the credentials that were found do not allow it: check AWS_PROFILE and the bucket's policy",
+            },
+            Scheme::Google => Self {
+                no_bucket: "check the bucket's name",
+                no_credentials: "no credentials were found: export CLOUDSDK_AUTH_ACCESS_TOKEN=$(gcloud auth print-access-token), or set GS_ACCESS_KEY_ID and GS_SECRET_ACCESS_KEY to an HMAC key",
+                refused: "the credentials that were found do not allow it, or have expired: check CLOUDSDK_AUTH_ACCESS_TOKEN or GS_ACCESS_KEY_ID",
+            },
+            Scheme::Azure => Self {
+                no_bucket: "check the container's name and AZURE_STORAGE_ACCOUNT",
+                no_credentials: "no credentials were found: set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING",
+                refused: "the credentials that were found do not allow it, or have expired: check AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN",
+            },
+            Scheme::Http | Scheme::Https => Self {
+                no_bucket: "check the address in a browser",
+                no_credentials: "servers that ask for a password are not read: copy the folder to this machine",
+                refused: "servers that ask for a password are not read: copy the folder to this machine",
+            },
         }
     }
 }

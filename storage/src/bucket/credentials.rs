@@ -4,32 +4,65 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::sign::encoded;
+use super::xml::percent_decoded;
 use crate::error::{Error, Result};
 
-/// A key and its secret.
+/// What proves who sends a request.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    key: String,
-    secret: String,
-    token: Option<String>,
+pub struct Credentials(Kind);
+
+/// As stores have them.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A key and its secret, by which requests are signed as S3 has it, and the session token of temporary ones.
+    Pair { key: String, secret: String, token: Option<String> },
+    /// A token that is sent as it is.
+    Bearer(String),
+    /// An account of Azure and its key.
+    Account { name: String, key: Vec<u8> },
+    /// What Azure wants in the query of every address.
+    Query(Vec<(String, String)>),
 }
 
 impl Credentials {
     /// A key, its secret, and the session token of temporary ones.
     pub fn new(key: &str, secret: &str, token: Option<String>) -> Self {
-        Self { key: key.to_owned(), secret: secret.to_owned(), token }
+        Self(Kind::Pair { key: key.to_owned(), secret: secret.to_owned(), token })
     }
 
-    pub(super) fn key(&self) -> &str {
-        &self.key
+    /// A token that is sent as it is.
+    pub fn bearer(token: &str) -> Self {
+        Self(Kind::Bearer(token.to_owned()))
     }
 
-    pub(super) fn secret(&self) -> &str {
-        &self.secret
+    /// An account of Azure and its key.
+    pub fn account(name: &str, key: Vec<u8>) -> Self {
+        Self(Kind::Account { name: name.to_owned(), key })
     }
 
-    pub(super) fn token(&self) -> Option<&str> {
-        self.token.as_deref()
+    /// A shared access signature of Azure; with or without a `?` before it.
+    pub fn query(signature: &str) -> Self {
+        let pairs =
+            signature.trim().trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('='));
+        let decoded = |text: &str| percent_decoded(text).unwrap_or_else(|| text.to_owned());
+        Self(Kind::Query(pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()))
+    }
+
+    pub(super) fn kind(&self) -> &Kind {
+        &self.0
+    }
+
+    /// `text`, which a library made of an address, without what must not be shown.
+    pub(super) fn hidden(&self, text: &str) -> String {
+        match &self.0 {
+            Kind::Query(pairs) => {
+                pairs.iter().filter(|(name, _)| name == "sig").fold(text.to_owned(), |text, (_, value)| {
+                    text.replace(&encoded(value, false), "…").replace(value, "…")
+                })
+            }
+            _ => text.to_owned(),
+        }
     }
 }
 
@@ -61,7 +94,7 @@ pub(super) fn account(lookup: Lookup<'_>) -> Result<Account> {
     let profile = profile(lookup, named.as_deref())?;
     let of_profile = |name: &str| profile.as_ref().and_then(|profile| profile.get(name).cloned());
     let pair = match (lookup("AWS_ACCESS_KEY_ID"), lookup("AWS_SECRET_ACCESS_KEY")) {
-        (Some(key), Some(secret)) => Some(Credentials { key, secret, token: lookup("AWS_SESSION_TOKEN") }),
+        (Some(key), Some(secret)) => Some(Credentials::new(&key, &secret, lookup("AWS_SESSION_TOKEN"))),
         (None, None) => None,
         (key, _) => {
             let [there, missing] = match key {
@@ -75,7 +108,7 @@ pub(super) fn account(lookup: Lookup<'_>) -> Result<Account> {
         Some(pair) => Some(pair),
         None => match (of_profile("aws_access_key_id"), of_profile("aws_secret_access_key")) {
             (Some(key), Some(secret)) => {
-                Some(Credentials { key, secret, token: of_profile("aws_session_token") })
+                Some(Credentials::new(&key, &secret, of_profile("aws_session_token")))
             }
             _ => {
                 let other = ["sso_session", "sso_start_url", "role_arn", "credential_process"];

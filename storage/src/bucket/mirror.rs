@@ -1,6 +1,6 @@
 //! What is at an address, as files of this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ pub struct Mirror {
     pub(super) before: BTreeMap<String, String>,
     /// Files that were different on this machine already then: what an earlier command left.
     pub(super) left: Vec<PathBuf>,
+    /// What those were then.
+    pub(super) left_as: Vec<Record>,
 }
 
 impl Mirror {
@@ -67,10 +69,11 @@ impl Store {
             path,
             before: BTreeMap::new(),
             left: Vec::new(),
+            left_as: Vec::new(),
         };
         let mut wanted = Vec::new();
         for object in &objects {
-            let path = self.path_of(&Address { bucket: address.bucket.clone(), key: object.key.clone() });
+            let path = self.path_of(&address.with_key(&object.key));
             mirror.before.insert(object.key.clone(), object.etag.clone());
             if !self.is_current(&path, object, &mut mirror.left)? {
                 wanted.push((object, path));
@@ -87,6 +90,7 @@ impl Store {
             mirror.left.sort();
             mirror.left.dedup();
         }
+        mirror.left_as = mirror.left.iter().map(|path| Record::of(path, "", false)).collect::<Result<_>>()?;
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone());
         self.make_room();
         Ok(mirror)
@@ -94,15 +98,16 @@ impl Store {
 
     /// The objects below `address` that are content, or the one of exactly that key.
     fn look(&self, address: &Address) -> Result<Vec<Object>> {
-        let prefix = if address.key.is_empty() { String::new() } else { format!("{}/", address.key) };
-        let mut objects = self.client().list(&address.bucket, &prefix)?;
-        if objects.is_empty() && !address.key.is_empty() {
-            objects.extend(self.client().head(address)?);
-        }
-        // Folders are objects to some programs: a key that ends with a slash.
+        let mut objects = self.client().below(address)?;
+        // Folders are objects to some programs: a key that ends with a slash, or nothing with something below it.
         objects.retain(|object| !object.key.ends_with('/'));
+        let parents: BTreeSet<String> = objects
+            .iter()
+            .flat_map(|object| object.key.match_indices('/').map(|(at, _)| object.key[..at].to_owned()))
+            .collect();
+        objects.retain(|object| object.bytes > 0 || !parents.contains(&object.key));
         if let Some(object) = objects.iter().find(|object| !is_a_path(&object.key)) {
-            let whole = format!("s3://{}/{}", address.bucket, object.key);
+            let whole = format!("{}/{}", address.with_key(""), object.key);
             let problem = "this key cannot be a path: it has a part without a name, `.`, `..` or a backslash";
             return Err(Error::bucket(
                 &whole,
@@ -110,9 +115,9 @@ impl Store {
                 Some("rename the object, or give a prefix without it"),
             ));
         }
-        let below = prefix.len().min(address.key.len());
-        objects
-            .retain(|object| object.key[below..].split('/').filter(|part| !part.is_empty()).all(is_content));
+        objects.retain(|object| {
+            object.key[address.key.len()..].split('/').filter(|part| !part.is_empty()).all(is_content)
+        });
         Ok(objects)
     }
 
@@ -143,7 +148,11 @@ impl Store {
 
     /// Copies of objects that the store has no longer.
     fn forget_removed(&self, mirror: &Mirror) -> Result<()> {
-        let below = record::place(self.root(), &mirror.path)?.with_extension("");
+        // The mirror of a web server may be open as a whole.
+        let below = match mirror.path == self.root() {
+            true => self.root().join(record::FOLDER),
+            false => record::place(self.root(), &mirror.path)?.with_extension(""),
+        };
         for place in record::files(&below, &|_| true)? {
             let Some(path) = record::path_of(self.root(), &place) else { continue };
             let key = self.address_of(&path).map(|address| address.key).unwrap_or_default();
@@ -159,21 +168,23 @@ impl Store {
     }
 
     fn fetch(&self, address: &Address, wanted: &[(&Object, PathBuf)], told: Told<'_>) -> Result<()> {
-        let of = |object: &Object| Address { bucket: address.bucket.clone(), key: object.key.clone() };
+        let in_blocks = |object: &Object| object.key.ends_with(".parquet") && object.bytes > IN_BLOCKS_FROM;
+        let in_parts = self.sends_parts(address, wanted)?;
         let mut whole = Vec::new();
         for (object, path) in wanted {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder).map_err(Error::io(folder))?;
             }
-            if object.key.ends_with(".parquet") && object.bytes > IN_BLOCKS_FROM {
+            if in_blocks(object) && in_parts {
                 blocks::create(self.root(), path, object.bytes, &object.etag)?;
             } else {
-                whole.push(Download::begin(of(object), object, path)?);
+                let piece = if in_parts { PIECE } else { u64::MAX };
+                whole.push(Download::begin(address.with_key(&object.key), object, path, piece)?);
             }
         }
         let pieces: Vec<(&Download, u64)> = whole
             .iter()
-            .flat_map(|download| (0..download.pieces).map(move |piece| (download, piece as u64 * PIECE)))
+            .flat_map(|download| (0..download.pieces).map(move |at| (download, at as u64 * download.piece)))
             .collect();
         let total = whole.iter().map(|download| download.bytes).sum();
         let done = AtomicU64::new(0);
@@ -185,11 +196,38 @@ impl Store {
                 true => Err(Error::bucket(
                     &address.to_string(),
                     "stopped",
-                    Some("what has arrived is kept; give the command again"),
+                    Some("what has arrived is kept; try again"),
                 )),
                 false => Ok(()),
             }
         })
+    }
+}
+
+impl Store {
+    /// Whether the server sends parts of files. Stores do; of a web server one byte is asked for, where that makes a difference.
+    ///
+    /// # Errors
+    /// A server that does not, and files that do not all fit into the cache.
+    fn sends_parts(&self, address: &Address, wanted: &[(&Object, PathBuf)]) -> Result<bool> {
+        let largest = wanted.iter().max_by_key(|(object, _)| object.bytes).map(|(object, _)| *object);
+        let Some(largest) = largest.filter(|object| address.scheme.is_web() && object.bytes > IN_BLOCKS_FROM)
+        else {
+            return Ok(true);
+        };
+        if self.client().sends_parts(&address.with_key(&largest.key))? {
+            return Ok(true);
+        }
+        let total: u64 = wanted.iter().map(|(object, _)| object.bytes).sum();
+        let limit = self.client().settings().limit;
+        if total > limit {
+            let problem = format!(
+                "the server does not send parts of files, and all of them are {total} bytes, more than the cache may take ({limit})"
+            );
+            let remedy = "serve the folder with a server that answers `Range`, such as nginx, or give the cache more room: SAE_CACHE_SIZE=50GB";
+            return Err(Error::bucket(&address.to_string(), &problem, Some(remedy)));
+        }
+        Ok(false)
     }
 }
 
@@ -207,6 +245,8 @@ struct Download {
     path: PathBuf,
     partial: PathBuf,
     file: File,
+    /// Bytes of a piece.
+    piece: u64,
     pieces: usize,
     left: AtomicUsize,
     /// Whether the ETag is an MD5: not of objects that came in parts or are encrypted with keys of their own.
@@ -215,18 +255,21 @@ struct Download {
 }
 
 impl Download {
-    fn begin(address: Address, object: &Object, path: &Path) -> Result<Self> {
+    fn begin(address: Address, object: &Object, path: &Path, piece: u64) -> Result<Self> {
         let partial = partial(path);
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&partial);
-        let pieces = object.bytes.div_ceil(PIECE).max(1) as usize;
+        let pieces = object.bytes.div_ceil(piece).max(1) as usize;
         Ok(Self {
-            summed: AtomicBool::new(is_md5(&object.etag) && !address.bucket.ends_with("--x-s3")),
+            summed: AtomicBool::new(
+                is_md5(&object.etag) && !address.scheme.is_web() && !address.bucket.ends_with("--x-s3"),
+            ),
             address,
             etag: object.etag.clone(),
             bytes: object.bytes,
             path: path.to_owned(),
             file: file.map_err(Error::io(&partial))?,
             partial,
+            piece,
             pieces,
             left: AtomicUsize::new(pieces),
             published: AtomicBool::new(false),
@@ -235,7 +278,12 @@ impl Download {
 
     /// Fetches the piece that begins at `start`; with the last one the file gets its name. Bytes that arrived.
     fn piece(&self, store: &Store, start: u64) -> Result<u64> {
-        let range = start..(start + PIECE).min(self.bytes);
+        let range = start..start.saturating_add(self.piece).min(self.bytes);
+        if range.end - range.start > PIECE {
+            store.client().whole(&self.address, &self.etag, self.bytes, &self.file)?;
+            self.publish(store)?;
+            return Ok(self.bytes);
+        }
         let answer = store.client().range(&self.address, &self.etag, range.clone())?;
         let encrypted = answer.header("x-amz-server-side-encryption").is_some_and(|how| how.contains("kms"))
             || answer.header("x-amz-server-side-encryption-customer-algorithm").is_some();
@@ -254,11 +302,7 @@ impl Download {
             let found = md5_of(&self.partial)?;
             if found != self.etag {
                 let problem = format!("arrived damaged: MD5 {found}, expected {}", self.etag);
-                return Err(Error::bucket(
-                    &self.address.to_string(),
-                    &problem,
-                    Some("give the command again"),
-                ));
+                return Err(Error::bucket(&self.address.to_string(), &problem, Some("try again")));
             }
         }
         self.file.sync_all().map_err(Error::io(&self.partial))?;

@@ -1,6 +1,6 @@
-//! Datasets and runs in an object store that speaks S3.
+//! Datasets and runs in an object store, or on a web server.
 //!
-//! What is at `s3://bucket/prefix` is opened as a *mirror*: a folder of the cache in which every object is a file, so that everything that
+//! What is at `s3://bucket/prefix`, `gs://…`, `az://…` or `https://host/folder` is opened as a *mirror*: a folder of the cache in which every object is a file, so that everything that
 //! works on paths works on it. Tables are files of the right length whose blocks are fetched when they are read; all else is fetched
 //! when the mirror is opened. What a command made or changed in the folder is uploaded afterwards.
 //!
@@ -14,6 +14,7 @@
 
 mod address;
 mod ahead;
+mod azure;
 mod blocks;
 mod client;
 mod credentials;
@@ -32,13 +33,16 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod web;
+#[cfg(test)]
+mod web_tests;
 mod xml;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-pub use address::{Address, SCHEME};
+pub use address::{Address, SCHEME, Scheme};
 pub use blocks::Blocks;
 pub use client::Figures;
 pub use credentials::Credentials;
@@ -70,22 +74,22 @@ pub fn fill(path: &Path) -> Result<()> {
     blocks(path)?.map_or(Ok(()), |blocks| blocks.fill())
 }
 
-/// The path of a folder that a record or a person names: that of its copy for `s3://…`, which need not be there.
+/// The path of a folder that a record or a person names: that of its copy for an address, which need not be there.
 ///
 /// # Errors
-/// As [`Address::parse`] and [`Store::from_environment`].
+/// As [`Address::parse`] and [`Settings::of`].
 pub fn local(name: &str) -> Result<PathBuf> {
     if !Address::is_meant(name) {
         return Ok(PathBuf::from(name));
     }
     let address = Address::parse(name)?;
-    Ok(match store::connected().first() {
+    Ok(match store::connected().iter().find(|store| store.client().settings().holds(&address)) {
         Some(store) => store.path_of(&address),
-        None => Settings::from_environment()?.root().join(&address.bucket).join(&address.key),
+        None => store::path_below(&Settings::of(&address)?.root(), &address),
     })
 }
 
-/// `text` with `s3://…` in place of paths of the cache, in a process that uses a store.
+/// `text` with addresses in place of paths of the cache, in a process that uses a store.
 pub fn readable(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for store in store::connected() {
@@ -94,7 +98,7 @@ pub fn readable(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// `bytes` of a record with `s3://…` in place of paths of the cache: they mean the same on every machine.
+/// `bytes` of a record with addresses in place of paths of the cache: they mean the same on every machine.
 pub(crate) fn portable<'a>(path: &Path, bytes: &'a [u8]) -> Cow<'a, [u8]> {
     let is_record = path.extension().is_some_and(|suffix| suffix == "json" || suffix == "toml");
     match std::str::from_utf8(bytes) {
@@ -106,14 +110,33 @@ pub(crate) fn portable<'a>(path: &Path, bytes: &'a [u8]) -> Cow<'a, [u8]> {
     }
 }
 
-/// Opens the folder that `dir` means, where that is one of a store: `s3://…` itself, or the path of a copy that is not there yet and
+/// What the file or folder in `path` is a copy of; `None` for a path of this machine.
+pub fn address_of(path: &Path) -> Option<Address> {
+    store::connected().iter().find_map(|store| store.address_of(path))
+}
+
+/// Sends a file that was changed in a copy to its store. Nothing is done for files of this machine, and for stores that are only read.
+///
+/// # Errors
+/// As [`Mirror::upload`].
+pub fn publish(path: &Path) -> Result<()> {
+    for store in store::connected().iter().filter(|store| store.is_written()) {
+        if let Some(address) = store.address_of(path) {
+            store.publish(path, address)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens the folder that `dir` means, where that is one of a store: its address itself, or the path of a copy that is not there yet and
 /// whose bucket this process was told to use. The folder to work with.
 ///
 /// # Errors
 /// A bucket that only a record names: nothing is asked of a store that nobody named. As [`Store::open`].
 pub fn at(dir: &Path) -> Result<Cow<'_, Path>> {
     if let Some(text) = dir.to_str().filter(|text| Address::is_meant(text)) {
-        let mirror = Store::from_environment()?.open(&Address::parse(text)?, &|_, _| false)?;
+        let address = Address::parse(text)?;
+        let mirror = Store::of(&address)?.open(&address, &|_, _| false)?;
         return Ok(Cow::Owned(mirror.path));
     }
     if dir.exists() {

@@ -1,10 +1,11 @@
 //! Objects of a store: listed, looked at, read in part, written whole or in parts.
 
+use std::fs::File;
 use std::ops::Range;
 
-use super::address::Address;
+use super::address::{Address, Scheme};
 use super::client::{Answer, Ask, Client};
-use super::xml;
+use super::{web, xml};
 use crate::error::{Error, Result};
 
 /// One object as a listing tells of it.
@@ -48,12 +49,31 @@ pub(super) fn bare(etag: &str) -> String {
 }
 
 impl Client {
-    /// Every object whose key begins with `prefix`, page by page.
+    /// Every object below `address`, or the object of exactly that key where there is none below.
     ///
     /// # Errors
     /// A store that refuses or stays away; a listing that cannot be understood.
-    pub fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Object>> {
-        let address = Address { bucket: bucket.to_owned(), key: String::new() };
+    pub fn below(&self, address: &Address) -> Result<Vec<Object>> {
+        if address.scheme.is_web() {
+            return web::below(self, address);
+        }
+        let prefix = if address.key.is_empty() { String::new() } else { format!("{}/", address.key) };
+        let mut objects = self.list(address, &prefix)?;
+        if objects.is_empty() && !address.key.is_empty() {
+            objects.extend(self.head(address)?);
+        }
+        Ok(objects)
+    }
+
+    /// Every object of the bucket of `address` whose key begins with `prefix`, page by page.
+    ///
+    /// # Errors
+    /// A store that refuses or stays away; a listing that cannot be understood.
+    pub fn list(&self, address: &Address, prefix: &str) -> Result<Vec<Object>> {
+        let address = address.with_key("");
+        if address.scheme == Scheme::Azure {
+            return self.list_blobs(&address, prefix);
+        }
         let mut found = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -63,7 +83,12 @@ impl Client {
             let text = answer.text();
             let unclear = || {
                 let problem = "the store's list of objects cannot be understood";
-                Error::bucket(&format!("s3://{bucket}/{prefix}"), problem, Some("check AWS_ENDPOINT_URL"))
+                let asked = format!("{address}/{prefix}");
+                Error::bucket(
+                    &asked,
+                    problem,
+                    (address.scheme == Scheme::S3).then_some("check AWS_ENDPOINT_URL"),
+                )
             };
             if !text.contains("<ListBucketResult") {
                 return Err(unclear());
@@ -93,15 +118,12 @@ impl Client {
         if answer.status == 404 {
             return Ok(None);
         }
-        let (bytes, etag) =
-            (answer.header("content-length").and_then(|n| n.parse().ok()), answer.header("etag"));
-        match (bytes, etag) {
-            (Some(bytes), Some(etag)) => {
-                Ok(Some(Object { key: address.key.clone(), bytes, etag: bare(etag) }))
-            }
+        let bytes = answer.header("content-length").and_then(|n| n.parse().ok());
+        match (bytes, identity(address, &answer)) {
+            (Some(bytes), Some(etag)) => Ok(Some(Object { key: address.key.clone(), bytes, etag })),
             _ => Err(Error::bucket(
                 &address.to_string(),
-                "the store tells neither its length nor its ETag",
+                "the server does not tell its length, or not what tells one version of it from the next",
                 None,
             )),
         }
@@ -113,22 +135,58 @@ impl Client {
     /// [`Error::Bucket`]: an object that changed or went away, a store that refuses or stays away.
     pub fn range(&self, address: &Address, etag: &str, range: Range<u64>) -> Result<Answer> {
         let length = range.end - range.start;
-        let mut headers = pairs(&[("if-match", &format!("\"{etag}\""))]);
+        // A web server may have no ETag, or only one that it does not compare.
+        let mut headers =
+            if address.scheme.is_web() { Vec::new() } else { pairs(&[("if-match", &format!("\"{etag}\""))]) };
         if length > 0 {
             headers.push(("range".into(), format!("bytes={}-{}", range.start, range.end - 1)));
         }
         let expected: &[u16] = &[404, 412, 416];
-        let answer = self.ask(address, &Ask { method: "GET", headers, expected, ..Ask::default() })?;
-        let now = answer.header("etag").map(bare);
+        let ask = Ask { method: "GET", headers, expected, most: Some(length), ..Ask::default() };
+        let answer = self.ask(address, &ask)?;
+        let now = identity(address, &answer);
         if expected.contains(&answer.status) || now.is_some_and(|now| now != etag) {
-            let problem = "it changed, or was removed, while it was read";
-            return Err(Error::bucket(&address.to_string(), problem, Some("give the command again")));
+            return Err(changed(address));
+        }
+        if !is_of(&answer, &range) {
+            let problem = "the server sent a different part than was asked for";
+            return Err(Error::bucket(&address.to_string(), problem, None));
         }
         if answer.body.len() as u64 != length {
             let problem = format!("the store sent {} bytes, asked were {length}", answer.body.len());
             return Err(Error::bucket(&address.to_string(), &problem, None));
         }
         Ok(answer)
+    }
+
+    /// Whether the server of `address` sends parts of files.
+    ///
+    /// # Errors
+    /// A server that refuses or stays away.
+    pub fn sends_parts(&self, address: &Address) -> Result<bool> {
+        let headers = pairs(&[("range", "bytes=0-0")]);
+        // Nothing is read of a whole file that is sent all the same.
+        let answer =
+            self.begins(address, &Ask { method: "GET", headers, expected: &[416], ..Ask::default() })?;
+        Ok(answer.status == 206 && is_of(&answer, &(0..1)))
+    }
+
+    /// All of an object that is this version of it, into a file.
+    ///
+    /// # Errors
+    /// As [`Client::range`]; a disk that is full or fails.
+    pub fn whole(&self, address: &Address, etag: &str, bytes: u64, file: &File) -> Result<()> {
+        let answer =
+            self.download(address, &Ask { method: "GET", expected: &[404], ..Ask::default() }, file)?;
+        let now = identity(address, &answer);
+        let length = file
+            .metadata()
+            .map_err(|error| Error::bucket(&address.to_string(), &error.to_string(), None))?
+            .len();
+        if answer.status == 404 || now.is_some_and(|now| now != etag) || length != bytes {
+            return Err(changed(address));
+        }
+        Ok(())
     }
 
     /// Writes an object whole; its ETag, or `None` where the condition does not hold.
@@ -198,6 +256,7 @@ impl Client {
             headers: vec![condition.header()],
             body: body.as_bytes(),
             expected: &[404, 409, 412],
+            most: None,
         };
         let answer = self.ask(address, &ask)?;
         if CONFLICT.contains(&answer.status) {
@@ -207,13 +266,7 @@ impl Client {
             // An answer that was lost on its way: the repeated request finds the upload completed.
             let there = self.head(address)?.map(|object| object.etag);
             return there.filter(|etag| etag.ends_with(&format!("-{}", parts.len()))).map(Some).ok_or_else(
-                || {
-                    Error::bucket(
-                        &address.to_string(),
-                        "the store lost the upload",
-                        Some("give the command again"),
-                    )
-                },
+                || Error::bucket(&address.to_string(), "the store lost the upload", Some("try again")),
             );
         }
         xml::text_of(&answer.text(), "ETag").map(|etag| Some(bare(&etag))).ok_or_else(|| {
@@ -230,6 +283,31 @@ impl Client {
             ..Ask::default()
         };
         let _ = self.ask(address, &ask);
+    }
+}
+
+/// An object that is not what it was.
+pub(super) fn changed(address: &Address) -> Error {
+    let problem = "it changed, or was removed, while it was read";
+    Error::bucket(&address.to_string(), problem, Some("try again"))
+}
+
+/// What tells this version of an object from the next: its ETag; of a web server that has none, when it was changed.
+pub(super) fn identity(address: &Address, answer: &Answer) -> Option<String> {
+    let changed = || answer.header("last-modified").filter(|_| address.scheme.is_web());
+    answer.header("etag").or_else(changed).map(bare)
+}
+
+/// Whether the body is this part, as far as the answer tells.
+fn is_of(answer: &Answer, range: &Range<u64>) -> bool {
+    let part = answer.header("content-range").and_then(|part| part.strip_prefix("bytes "));
+    match (answer.status, part) {
+        (206, Some(part)) => {
+            part.split('/').next() == Some(&format!("{}-{}", range.start, range.end.saturating_sub(1)))
+        }
+        // Not every server that tells it is a part tells which.
+        (206, None) => true,
+        _ => range.start == 0,
     }
 }
 

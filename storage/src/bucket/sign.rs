@@ -2,7 +2,6 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::credentials::Credentials;
 use crate::part::hexadecimal;
 
 /// Bytes of a block of SHA-256.
@@ -25,8 +24,8 @@ pub(super) struct Unsigned<'a> {
 }
 
 impl Unsigned<'_> {
-    /// The value of the header `Authorization`.
-    pub fn authorization(&self, credentials: &Credentials) -> String {
+    /// The value of the header `Authorization`, of who has `key` and its `secret`.
+    pub fn authorization(&self, key: &str, secret: &str) -> String {
         let mut headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.trim())).collect();
         headers.sort_unstable();
@@ -42,14 +41,13 @@ impl Unsigned<'_> {
         let day = self.time.get(..8).unwrap_or_default();
         let scope = format!("{day}/{}/s3/aws4_request", self.region);
         let text = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", self.time, sha256_of(canonical.as_bytes()));
-        let mut key = hmac(format!("AWS4{}", credentials.secret()).as_bytes(), day.as_bytes());
+        let mut signing = hmac(format!("AWS4{secret}").as_bytes(), day.as_bytes());
         for part in [self.region, "s3", "aws4_request"] {
-            key = hmac(&key, part.as_bytes());
+            signing = hmac(&signing, part.as_bytes());
         }
         format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={names},Signature={}",
-            credentials.key(),
-            hexadecimal(&hmac(&key, text.as_bytes()))
+            "AWS4-HMAC-SHA256 Credential={key}/{scope},SignedHeaders={names},Signature={}",
+            hexadecimal(&hmac(&signing, text.as_bytes()))
         )
     }
 }
@@ -60,7 +58,7 @@ pub(super) fn sha256_of(bytes: &[u8]) -> String {
 }
 
 /// HMAC of RFC 2104 with SHA-256.
-fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+pub(super) fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
     let mut block = [0; BLOCK];
     if key.len() > BLOCK {
         block[..32].copy_from_slice(&Sha256::digest(key));
@@ -125,9 +123,8 @@ mod tests {
             time: "20130524T000000Z",
             region: "us-east-1",
         };
-        let credentials =
-            Credentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", None);
-        request.authorization(&credentials).rsplit_once('=').unwrap().1.to_owned()
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        request.authorization("AKIAIOSFODNN7EXAMPLE", secret).rsplit_once('=').unwrap().1.to_owned()
     }
 
     /// The four examples of "Authenticating Requests: Using the Authorization Header" in the documentation of S3.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use super::address::{Address, SCHEME};
+use super::address::{Address, Scheme};
 use super::blocks::Blocks;
 use super::client::{Client, Figures};
 use super::record::{self, Record};
@@ -28,6 +28,8 @@ static STORES: RwLock<Vec<Arc<Store>>> = RwLock::new(Vec::new());
 #[derive(Debug)]
 pub struct Store {
     client: Client,
+    /// How its addresses begin.
+    prefix: String,
     root: PathBuf,
     /// Files that are open.
     files: Mutex<HashMap<PathBuf, Weak<Blocks>>>,
@@ -39,12 +41,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store that the environment and `~/.aws` name.
+    /// The store that `address` is in: the one that this process has used for such addresses, else the one that the environment names.
     ///
     /// # Errors
-    /// As [`Settings::from_environment`] and [`Store::connect`].
-    pub fn from_environment() -> Result<Arc<Self>> {
-        Self::connect(Settings::from_environment()?)
+    /// As [`Settings::of`] and [`Store::connect`].
+    pub fn of(address: &Address) -> Result<Arc<Self>> {
+        match connected().into_iter().find(|store| store.client.settings().holds(address)) {
+            Some(known) => Ok(known),
+            None => Self::connect(Settings::of(address)?),
+        }
     }
 
     /// The store with these settings; nothing is sent yet. A second call with the same place in the cache gives the first one's.
@@ -67,6 +72,7 @@ impl Store {
             fs::write(&mark, text).map_err(Error::io(&mark))?;
         }
         let store = Arc::new(Self {
+            prefix: settings.prefix(),
             client: Client::new(settings)?,
             root,
             files: Mutex::default(),
@@ -94,8 +100,12 @@ impl Store {
 
     /// Where the copy of what is at `address` is, or would be.
     pub fn path_of(&self, address: &Address) -> PathBuf {
-        let bucket = self.root.join(&address.bucket);
-        if address.key.is_empty() { bucket } else { bucket.join(&address.key) }
+        path_below(&self.root, address)
+    }
+
+    /// Whether anything is written to the store: the others are only read.
+    pub fn is_written(&self) -> bool {
+        self.client.settings().scheme.is_written()
     }
 
     /// Where is kept what a command printed that has ended and whose files are not uploaded yet.
@@ -106,15 +116,26 @@ impl Store {
     /// What the file or folder in `path` is a copy of.
     pub fn address_of(&self, path: &Path) -> Option<Address> {
         let below = path.strip_prefix(&self.root).ok()?.to_str()?.replace('\\', "/");
+        let scheme = self.client.settings().scheme;
+        if below.starts_with('.') {
+            return None;
+        }
+        if scheme.is_web() {
+            let bucket = self.prefix.trim_end_matches('/').trim_start_matches(scheme.prefix());
+            return Some(Address { scheme, bucket: bucket.to_owned(), key: below });
+        }
         let (bucket, key) = below.split_once('/').unwrap_or((&below, ""));
-        (!bucket.is_empty() && !bucket.starts_with('.'))
-            .then(|| Address { bucket: bucket.to_owned(), key: key.to_owned() })
+        (!bucket.is_empty()).then(|| Address { scheme, bucket: bucket.to_owned(), key: key.to_owned() })
     }
 
     /// `text` with addresses in place of the paths of their copies.
     pub fn readable(&self, text: &str) -> String {
         match self.root.to_str() {
-            Some(root) => text.replace(&format!("{root}/"), SCHEME),
+            // The folder alone is a whole server.
+            Some(root) if self.client.settings().scheme.is_web() => text
+                .replace(&format!("{root}/"), &self.prefix)
+                .replace(root, self.prefix.trim_end_matches('/')),
+            Some(root) => text.replace(&format!("{root}/"), &self.prefix),
             None => text.to_owned(),
         }
     }
@@ -159,6 +180,13 @@ impl Store {
     }
 }
 
+/// Where the copy of what is at `address` is in the mirror `root`.
+pub(super) fn path_below(root: &Path, address: &Address) -> PathBuf {
+    // The mirror of a web server has no folder for its host.
+    let bucket = if address.scheme.is_web() { root.to_owned() } else { root.join(&address.bucket) };
+    if address.key.is_empty() { bucket } else { bucket.join(&address.key) }
+}
+
 /// The stores that were named in this process.
 pub(super) fn connected() -> Vec<Arc<Store>> {
     STORES.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -180,7 +208,8 @@ pub(super) fn of(path: &Path) -> Result<Option<(Arc<Store>, PathBuf)>> {
     if Record::read(root, &whole).is_none_or(|record| record.block == 0 || !record.fits(&whole)) {
         return Ok(None);
     }
-    let settings = Settings::from_environment()?;
+    // The environment's S3 store may be meant; any other is named by an address.
+    let settings = Settings::of(&Address { scheme: Scheme::S3, bucket: String::new(), key: String::new() })?;
     if fs::canonicalize(settings.root()).ok().as_deref() != Some(root) {
         let problem = "is a copy of an object of a store, and not all of it is here";
         let remedy = "give its address, s3://BUCKET/KEY, and set AWS_ENDPOINT_URL and SAE_CACHE as they were when it was opened";

@@ -14,15 +14,16 @@ use super::*;
 use crate::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, Scan, schema, vector};
 
 const WIDTH: usize = 64;
-const ROWS: usize = 80_000;
+pub(super) const ROWS: usize = 80_000;
 
-fn quiet(_: u64, _: u64) -> bool {
+pub(super) fn quiet(_: u64, _: u64) -> bool {
     false
 }
 
 /// The store's client with a cache of its own.
 fn connect(server: &Server, cache: &Path, limit: u64) -> Arc<Store> {
     let settings = Settings {
+        scheme: Scheme::S3,
         endpoint: Some(server.endpoint.clone()),
         region: "us-east-1".into(),
         credentials: Some(Credentials::new("AKIDTEST", "verysecret", Some("sessiontoken".into()))),
@@ -34,12 +35,12 @@ fn connect(server: &Server, cache: &Path, limit: u64) -> Arc<Store> {
     Store::connect(settings).unwrap()
 }
 
-fn at(text: &str) -> Address {
+pub(super) fn at(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
 /// A dataset of 10 MB in two parts.
-fn dataset(dir: &Path) -> Dataset {
+pub(super) fn dataset(dir: &Path) -> Dataset {
     let model = ModelRef { id: "tiny".into(), path: None, sha256: "00".into() };
     let header = Manifest::new(model, Some("blocks.0.hook_resid_post".into()), WIDTH, Dtype::F16);
     let mut writer = DatasetWriter::begin(dir, header).unwrap();
@@ -73,7 +74,7 @@ fn dataset(dir: &Path) -> Dataset {
     writer.finish().unwrap()
 }
 
-fn stock(server: &Server, dir: &Path, prefix: &str) {
+pub(super) fn stock(server: &Server, dir: &Path, prefix: &str) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -83,7 +84,7 @@ fn stock(server: &Server, dir: &Path, prefix: &str) {
     }
 }
 
-fn rows(dataset: &Dataset, range: std::ops::Range<u64>) -> Vec<f32> {
+pub(super) fn rows(dataset: &Dataset, range: std::ops::Range<u64>) -> Vec<f32> {
     let table = dataset.table(schema::ACTIVATIONS).unwrap();
     let mut found = Vec::new();
     for batch in table.scan(Scan { rows: Some(range), ..Scan::default() }).unwrap() {
@@ -215,7 +216,7 @@ fn refusals_say_what_to_do_and_show_no_secret() {
     let desk = tempfile::tempdir().unwrap();
     let server = Server::start();
     let store = connect(&server, &desk.path().join("cache"), DEFAULT_LIMIT);
-    for (status, word) in [(403, "AWS_PROFILE"), (503, "repeat the command")] {
+    for (status, word) in [(403, "AWS_PROFILE"), (503, "try again")] {
         server.fail(move |_, _| Some(Fault::Status(status)));
         let error = store.open(&at("s3://lake/a"), &quiet).unwrap_err();
         let shown = format!("{error} {error:?} {store:?}");
@@ -299,6 +300,14 @@ fn what_is_made_here_is_uploaded_with_records_last() {
         Uploaded { files: 1, bytes: fs::metadata(seen.path.join("dataset.json")).unwrap().len(), removed: 1 }
     );
     assert!(server.get("second/weights.safetensors").is_none());
+
+    // What an earlier command left here is a change only once it is changed again.
+    fs::write(seen.path.join("left.txt"), "1").unwrap();
+    let again = other.open(&mirror.address, &quiet).unwrap();
+    assert!(again.left_behind() == 1 && !again.has_changed().unwrap());
+    fs::write(seen.path.join("left.txt"), "22").unwrap();
+    assert!(again.has_changed().unwrap());
+    fs::remove_file(seen.path.join("left.txt")).unwrap();
 
     // The first cache has changed it, too, and is refused.
     fs::write(mirror.path.join("dataset.json"), "mine").unwrap();

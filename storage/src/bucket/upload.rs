@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::address::Address;
 use super::md5::Md5;
@@ -14,6 +13,7 @@ use super::objects::Condition;
 use super::parallel::each;
 use super::positioned;
 use super::record::{self, Record, is_content};
+use super::store::Store;
 use crate::error::{Error, Result};
 use crate::part::hexadecimal;
 
@@ -49,7 +49,8 @@ impl Mirror {
     /// # Errors
     /// A folder that cannot be listed.
     pub fn has_changed(&self) -> Result<bool> {
-        Ok(self.changed()? != self.left || !self.removed().is_empty())
+        let again = self.left.iter().zip(&self.left_as).any(|(path, then)| !then.fits(path));
+        Ok(again || self.changed()? != self.left || !self.removed().is_empty())
     }
 
     /// Files that the store does not have as they are.
@@ -65,8 +66,11 @@ impl Mirror {
 
     /// Keys of objects that were there, whose files are not.
     fn removed(&self) -> Vec<Address> {
-        let of = |key: &String| Address { bucket: self.address.bucket.clone(), key: key.clone() };
-        self.before.keys().map(of).filter(|address| !self.store.path_of(address).exists()).collect()
+        self.before
+            .keys()
+            .map(|key| self.address.with_key(key))
+            .filter(|address| !self.store.path_of(address).exists())
+            .collect()
     }
 
     /// Sends what was made or changed here. Objects that somebody else has written since the mirror was opened are not replaced.
@@ -81,7 +85,12 @@ impl Mirror {
         } else {
             format!("{}/", self.address.key)
         };
-        let there = self.store.client().list(&self.address.bucket, &prefix)?;
+        if !self.store.is_written() {
+            let problem = "addresses of this kind are only read";
+            let remedy = "what was made is kept on this machine; copy it, or work on s3://… or a folder of this machine";
+            return Err(Error::bucket(&self.address.to_string(), problem, Some(remedy)));
+        }
+        let there = self.store.client().list(&self.address, &prefix)?;
         let there: BTreeMap<String, String> =
             there.into_iter().map(|object| (object.key, object.etag)).collect();
         let mut jobs = Vec::new();
@@ -93,11 +102,9 @@ impl Mirror {
         let total: u64 = jobs.iter().map(|job| job.bytes).sum();
         let done = AtomicU64::new(0);
         let advance = |bytes: u64| match told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total) {
-            true => Err(Error::bucket(
-                &self.address.to_string(),
-                "stopped",
-                Some("give the command again to upload the rest"),
-            )),
+            true => {
+                Err(Error::bucket(&self.address.to_string(), "stopped", Some("try again to upload the rest")))
+            }
             false => Ok(()),
         };
         for turn in jobs.chunk_by(|a, b| a.turn == b.turn) {
@@ -211,6 +218,21 @@ impl Mirror {
     }
 }
 
+impl Store {
+    /// Sends one file of the mirror, if it is not in the store as it is.
+    ///
+    /// # Errors
+    /// As [`Mirror::upload`].
+    pub(super) fn publish(self: &Arc<Self>, path: &Path, address: Address) -> Result<()> {
+        let (before, left, left_as) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mirror = Mirror { store: self.clone(), address, path: path.to_owned(), before, left, left_as };
+        if !mirror.changed()?.is_empty() {
+            mirror.upload(&|_, _| false)?;
+        }
+        Ok(())
+    }
+}
+
 fn elsewhere(address: &Address) -> Error {
     let problem = "somebody else has written it since it was opened here, with different contents";
     let remedy = "give a different --out, or remove it from the store or from the cache, whichever is wrong";
@@ -218,10 +240,7 @@ fn elsewhere(address: &Address) -> Error {
 }
 
 fn changing(path: &Path) -> Error {
-    Error::Argument {
-        path: path.to_owned(),
-        message: "changes while it is uploaded; give the command again".to_owned(),
-    }
+    Error::Argument { path: path.to_owned(), message: "changes while it is uploaded; try again".to_owned() }
 }
 
 fn part_of(bytes: u64) -> u64 {

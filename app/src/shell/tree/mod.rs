@@ -15,6 +15,7 @@ use crate::preferences::{Preference, Preferences};
 use crate::theme::{palette, space};
 use crate::views::runs::status_colour;
 use crate::widgets::{format, method};
+use crate::words::place;
 use branches::Branch;
 use line::{Line, heading, hint};
 
@@ -224,7 +225,7 @@ fn show_run(
     let hover = match &run.info {
         Ok(info) => {
             let (method, features) = (method::name(&info.method), format::count(info.d_sae));
-            let mut said = format!("{}\n{method} · {features} features · {state}", run.path.display());
+            let mut said = format!("{}\n{method} · {features} features · {state}", place::path(&run.path));
             info.gaps.iter().for_each(|gap| said += &format!("\n{gap}"));
             said
         }
@@ -286,7 +287,7 @@ fn show_dataset(
             let hook = info.hook.as_deref().unwrap_or("routing");
             let hover = format!(
                 "{}\n{} · {hook} · {}",
-                dataset.path.display(),
+                place::path(&dataset.path),
                 info.model,
                 format::bytes(info.bytes)
             );
@@ -319,7 +320,7 @@ fn show_graph(ui: &mut Ui, graph: &GraphEntry, here: Option<&Place>, actions: &m
     let (dot, right, hover) = match &graph.info {
         Ok(info) => {
             let hover =
-                format!("{}\n{} · {}\n{}", graph.path.display(), info.model.id, info.target, info.text);
+                format!("{}\n{} · {}\n{}", place::path(&graph.path), info.model.id, info.target, info.text);
             ((p.good, "complete"), format!("{} nodes", format::count(info.kept_nodes)), hover)
         }
         Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
@@ -335,7 +336,7 @@ fn show_probes(ui: &mut Ui, probes: &ProbesEntry, here: Option<&Place>, actions:
     let (dot, right, hover) = match &probes.info {
         Ok(info) => {
             let hover =
-                format!("{}\n{} · {}", probes.path.display(), info.model, info.dictionaries.join(", "));
+                format!("{}\n{} · {}", place::path(&probes.path), info.model, info.dictionaries.join(", "));
             let count = format::counted(info.dictionaries.len() as u64, "dictionary", "dictionaries");
             ((p.good, "complete"), count, hover)
         }

@@ -10,12 +10,15 @@ use crate::data::claims::{self, Claim, ClaimIntervention};
 use crate::load::{Lane, Request, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::{facts, format, notice, rule};
+use crate::words::place;
 
 /// What is kept, and what is to be.
 #[derive(Debug, Default)]
 pub struct Kept {
     read: Request<Vec<Claim>>,
     written: Request<Vec<Claim>>,
+    /// What was written is sent to the store that the run is a copy of.
+    sent: Request<()>,
     wanted: Option<Change>,
     by: Option<String>,
     /// What changing features did, to be kept with the claim.
@@ -42,7 +45,7 @@ impl Kept {
         if !self.written.loading()
             && let Some(change) = self.wanted.take()
         {
-            let by = self.author().to_owned();
+            let (by, path) = (self.author().to_owned(), path.clone());
             self.written.ask(workers, Lane::Settings, move || match change {
                 Change::Keep(test, interventions, looked) => {
                     Bench::keep(&path, &test, &interventions, by.trim(), looked)
@@ -50,7 +53,10 @@ impl Kept {
                 Change::Withdraw(claim) => Bench::withdraw(&path, &claim),
             });
         }
-        self.written.poll(workers);
+        if self.written.poll(workers) && self.written.problem().is_none() {
+            self.sent.ask(workers, Lane::Settings, move || claims::publish(&path));
+        }
+        self.sent.poll(workers);
     }
 
     /// Whether it is known what is kept, or that it cannot be read.
@@ -114,7 +120,7 @@ impl Kept {
     }
 
     /// The button that keeps a tested claim.
-    pub fn keep_button(&mut self, ui: &mut Ui, test: Option<&Arc<ClaimTest>>, looked: bool) {
+    pub fn keep_button(&mut self, ui: &mut Ui, run: &Path, test: Option<&Arc<ClaimTest>>, looked: bool) {
         let ready = test.is_some() && !self.written.loading();
         let button = ui.add_enabled(ready, Button::new("Keep"));
         let button = button
@@ -124,6 +130,9 @@ impl Kept {
             facts::caption(ui, "Who claims it");
             let field = ui.add(TextEdit::singleline(self.author()));
             field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Who claims it"));
+            if let Some(place) = place::written_to(run) {
+                ui.label(RichText::new(place).size(size::SMALL).color(palette(ui).weak));
+            }
             if looked {
                 ui.label(
                     RichText::new("Marked: its held-back documents were looked at")
@@ -141,7 +150,9 @@ impl Kept {
 
     /// Draws the claims about a feature; a click puts one into the editor.
     pub fn show(&mut self, ui: &mut Ui, feature: u32, editor: &mut String) {
-        for problem in [self.written.problem(), self.read.problem()].into_iter().flatten() {
+        for problem in
+            [self.written.problem(), self.read.problem(), self.sent.problem()].into_iter().flatten()
+        {
             notice::problem_line(ui, problem);
         }
         self.changes(ui);

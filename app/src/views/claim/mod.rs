@@ -247,7 +247,7 @@ impl ClaimView {
             }
             self.export(ui);
             let keepable = self.whole.as_ref().filter(|_| !self.test.loading()).cloned();
-            self.kept.keep_button(ui, keepable.as_ref(), self.looked);
+            self.kept.keep_button(ui, &self.run, keepable.as_ref(), self.looked);
         });
         ui.horizontal(|ui| {
             ui.label(RichText::new(format!("{run}{of}")).size(size::SMALL).color(p.weak));

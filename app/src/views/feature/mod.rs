@@ -36,6 +36,7 @@ use crate::views::features::name_of;
 use crate::widgets::jobs::CommandClick;
 use crate::widgets::lines::Source;
 use crate::widgets::{notice, rule, star};
+use crate::words::place;
 
 /// Below this width the two columns go one under the other.
 const TWO_COLUMNS: f32 = 780.0;
@@ -265,6 +266,9 @@ impl FeatureView {
         };
         let follow = facts::show(ui, &shown, &mut self.logarithmic, |ui| {
             edit = draft.text(ui, &notes, now);
+            if let Some(place) = place::written_to(&self.run) {
+                ui.label(RichText::new(place).size(size::SMALL).color(palette(ui).weak));
+            }
             if let Some(explanations) = &said {
                 let (feature, alive) = (page.row.feature, page.row.count > 0);
                 let (command, running) = (command.as_str(), running);

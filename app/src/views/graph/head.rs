@@ -15,6 +15,7 @@ use crate::prompt::circuit;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::steps;
 use crate::widgets::{facts, format};
+use crate::words::place;
 
 /// Size of a saved picture at least.
 const PICTURE: egui::Vec2 = egui::vec2(900.0, 0.0);
@@ -65,7 +66,7 @@ impl GraphView {
             steps::fields_below(&button, |ui| {
                 let model = record.model.path.as_ref().unwrap_or(&record.model.id);
                 let sources: Vec<String> =
-                    self.sources(graph, scene).iter().map(|source| source.display().to_string()).collect();
+                    self.sources(graph, scene).iter().map(|source| place::path(source)).collect();
                 self.again.show(ui, (model, &sources), &record.text, scene);
             });
             if graph.kept_only {

@@ -25,6 +25,7 @@ use crate::widgets::plane::Plane;
 use crate::widgets::scatter::{Cloud, Scatter};
 use crate::widgets::side::SidePanel;
 use crate::widgets::{facts, format, notice, table};
+use crate::words::place;
 use agreements::{Agreements, State};
 
 /// Cosine from which two features count as alike at first.
@@ -175,7 +176,7 @@ impl MatchingView {
                 let folders = self.folders(scene);
                 let without = folders.into_iter().flatten().find(|run| {
                     let info = scene.folder.run(run).and_then(|run| run.info.as_ref().ok());
-                    let named = problem.what.contains(&run.display().to_string());
+                    let named = problem.what.contains(&place::path(run));
                     named || info.is_some_and(|info| !info.indexed || info.index_broken)
                 });
                 if let Some(run) = without {
