@@ -43,7 +43,7 @@ fn record(folder: &Path, index: usize) -> Value {
     serde_json::from_slice(&fs::read(shard(folder, index).join("work.json")).unwrap()).unwrap()
 }
 
-/// Shards 2, 0 and 1 of `line`, the last killed while it writes the first file that begins with `file` in `made`, its folder, and given
+/// Shards 2, 0 and 1 of `line`, the last killed when there is `file`, or one that begins so if it ends with `-`, in `made`, its folder, and given
 /// again; the merge is refused before that.
 fn in_shards(at: &Path, line: &str, shards: &Path, (made, file): (&Path, &str)) {
     sae(at, &format!("{line} --merge")).refused(2, &["no folders shard-I-of-N"]);
@@ -52,7 +52,10 @@ fn in_shards(at: &Path, line: &str, shards: &Path, (made, file): (&Path, &str)) 
     }
     sae(at, &format!("{line} --merge")).refused(2, &["1 of 3 shards", "1/3: not begun"]);
     let mut program = start(at, &format!("{line} --shard 1/3"));
-    let begun = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with(file);
+    let begun = |entry: fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name == file || file.ends_with('-') && name.starts_with(file)
+    };
     program.wait_until(|| fs::read_dir(made).is_ok_and(|entries| entries.flatten().any(begun)));
     let ended = program.kill();
     assert!(ended.killed(), "{ended}");

@@ -18,10 +18,12 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The paths of its files whose names begin with `prefix`, in the order in which they were made.
-    pub fn files<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
-        let own = self.work.files.iter().filter(move |part| part.file.starts_with(prefix));
-        own.map(|part| self.folder.join(&part.file))
+    /// The paths of its files whose names begin with `prefix`, by name: one that was lost was made after the others.
+    pub fn files(&self, prefix: &str) -> Vec<PathBuf> {
+        let own = self.work.files.iter().filter(|part| part.file.starts_with(prefix));
+        let mut paths: Vec<PathBuf> = own.map(|part| self.folder.join(&part.file)).collect();
+        paths.sort();
+        paths
     }
 }
 
@@ -97,7 +99,7 @@ impl Shards {
     ///
     /// # Errors
     /// A record that cannot be written, a file that cannot be removed.
-    pub fn merged(&self, remove: bool) -> Result<()> {
+    pub fn merged(self, remove: bool) -> Result<()> {
         for Finished { folder, work } in &self.shards {
             if work.status != WorkStatus::Merged {
                 let status = WorkStatus::Merged;
@@ -106,8 +108,8 @@ impl Shards {
             Lock::tidy(folder);
         }
         for shard in self.shards.iter().filter(|_| remove) {
-            for path in shard.files("").filter(|path| path.exists()) {
-                std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+            for path in shard.files("").iter().filter(|path| path.exists()) {
+                std::fs::remove_file(path).map_err(|e| Error::io(path, e))?;
             }
         }
         Ok(())

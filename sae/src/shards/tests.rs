@@ -67,9 +67,15 @@ fn a_shard_continues_and_is_done_once() {
     assert_eq!(std::fs::metadata(place.join("a")).unwrap().modified().unwrap(), before);
     assert_eq!(shard(&job, 1, true).unwrap(), done, "nothing is begun");
     assert!(!place.join(".lock").exists());
-    // A file that was lost is made again.
-    std::fs::remove_file(place.join("b")).unwrap();
-    assert_eq!(shard(&job, 1, false).unwrap().starts, 3);
+    // A file that was lost is made again, and keeps its place.
+    std::fs::remove_file(place.join("a")).unwrap();
+    let again = shard(&job, 1, false).unwrap();
+    assert_eq!((again.starts, again.files[1].file.as_str()), (3, "a"));
+    let finished = Finished { folder: place.clone(), work: again };
+    assert_eq!(
+        (finished.files(""), finished.files("b")),
+        (vec![place.join("a"), place.join("b")], vec![place.join("b")])
+    );
     // A shard that is at work is refused.
     let _lock = storage::Lock::take(&place).unwrap();
     assert!(shard(&job, 1, false).unwrap_err().to_string().contains("another process"));
@@ -115,8 +121,11 @@ fn what_is_merged_can_be_removed_and_made_anew() {
     let job = job(folder.path(), 3);
     (0..3).for_each(|index| drop(shard(&job, index, false).unwrap()));
     let shards = job.finished(&mut Quiet).unwrap();
+    let twice = job.finished(&mut Quiet).unwrap_err().to_string();
+    assert!(twice.contains("another process"), "one merge at a time: {twice}");
     shards.merged(false).unwrap();
-    assert!(!job.finished(&mut Quiet).unwrap().removed, "the files are there still");
+    let shards = job.finished(&mut Quiet).unwrap();
+    assert!(!shards.removed, "the files are there still");
     shards.merged(true).unwrap();
     assert!(job.finished(&mut Quiet).unwrap().removed);
     assert_eq!(shard(&job, 0, false).unwrap().status, WorkStatus::Merged, "nothing is left to do");
