@@ -327,7 +327,7 @@ impl Explainer<'_> {
         if (made.len().min(measured.len()) as u64) < self.options.firings.max(1) {
             return Ok(Outcome::Rare);
         }
-        let Some(rule) = choose(&Firings::of(&made), &self.counts, self.text.domains.len()) else {
+        let Some(rule) = choose(&Firings::of(&made), self.counts, self.text.domains.len()) else {
             return Ok(Outcome::Unexplained);
         };
         let mut sums = Sums {
