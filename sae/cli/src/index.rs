@@ -69,11 +69,11 @@ impl Command {
                 return Ok(shards::finished(features::index_shard(&run, &options, shard, progress)?));
             }
         };
-        Ok(indexed(&run, summary))
+        Ok(indexed(&run, &summary))
     }
 }
 
-fn indexed(run: &Path, summary: IndexRecord) -> Output {
+fn indexed(run: &Path, summary: &IndexRecord) -> Output {
     let mut output = Output::new(serde_json::json!(summary));
     output.row("index", run.join("features").display());
     output.row("features", format!("{}, {} of them dead", summary.features, summary.dead));

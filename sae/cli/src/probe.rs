@@ -152,8 +152,8 @@ impl Command {
         };
         let progress = &mut session.progress;
         Ok(match self.sharded.part() {
-            Part::Whole => shown(probe::run(&sources, &self.out, &options, progress)?),
-            Part::Merge => shown(probe::merge(&sources, &self.out, &options, progress)?),
+            Part::Whole => shown(&probe::run(&sources, &self.out, &options, progress)?),
+            Part::Merge => shown(&probe::merge(&sources, &self.out, &options, progress)?),
             Part::Shard(shard) => {
                 shards::finished(probe::run_shard(&sources, &self.out, &options, shard, progress)?)
             }
@@ -161,7 +161,7 @@ impl Command {
     }
 }
 
-fn shown(probed: Probed) -> Output {
+fn shown(probed: &Probed) -> Output {
     let mut output = Output::new(serde_json::json!({
         "out": probed.out, "sets": probed.sets, "means": probed.means,
     }));
