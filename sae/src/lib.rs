@@ -28,6 +28,7 @@
 //! | which features lead to a prediction | [`trace`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | binary, ternary, maximal or spike-and-slab causes of rows | [`latent::run`] |
+//! | one job by several processes | [`shards`] |
 //! | a small language model of your own | [`lm::pretrain::run`] |
 //! | a world whose features are known, and what a dictionary found of them | [`synth::World`], [`truth::run`] |
 //!
@@ -85,6 +86,7 @@ pub mod probe;
 pub mod prompt;
 mod rows;
 pub mod saebench;
+pub mod shards;
 pub mod synth;
 pub mod task;
 pub mod trace;

@@ -106,7 +106,7 @@ fn dataset() -> FolderDoc {
                 "journal.json",
                 "Only while the dataset is being written: the whole parts so far and where to continue.",
             ),
-            other("merged.json", "Only while `sae harvest --merge` removes the shards that it has merged."),
+            other("merged.json", "Only while a merge removes the shards that it has merged."),
             columns(
                 "activations-NNNNN.parquet",
                 "One row of activations, in (document, position) order.",
@@ -208,6 +208,14 @@ fn run() -> FolderDoc {
             table::<experts::RouterExpertRow>("features/router_experts.parquet"),
             table::<experts::RouterFeatureRow>("features/router_features.parquet"),
             table::<experts::CellRow>("features/cells.parquet"),
+            other(
+                "shards/index/shard-I-of-N/codes-NNNNN.parquet, weights-NNNNN.parquet",
+                "Only until `sae index --merge`: rows of `codes-NNNNN.parquet`, and of `features.parquet` the columns that the weights alone decide.",
+            ),
+            with_note(
+                table::<explanations::RuleRow>("shards/explain/shard-I-of-N/rules-NNNNN.parquet"),
+                "Only of a run that was explained in shards.",
+            ),
             record::<evaluation::Evaluation>("evaluation/core.json"),
             other(
                 "evaluation/threshold.json",
@@ -311,7 +319,8 @@ fn sweep() -> FolderDoc {
             other("NAME/", "A run each."),
             with_note(
                 record::<work::Work>("shards/shard-I-of-N/work.json"),
-                "Only of a sweep that was trained in shards.",
+                "Only of a sweep that was trained in shards. Datasets, folders of probes and runs (`shards/index/`, `shards/explain/`) have \
+                 the same where they were made in shards.",
             ),
             table::<comparison::ComparisonRow>("comparison/runs.parquet"),
             table::<comparison::MeanRow>("comparison/means.parquet"),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, ListArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Float32Type, SchemaRef, UInt32Type};
+use arrow::record_batch::RecordBatch;
 
 use crate::column::of_array::spans;
 use crate::column::{self, number_lists, primitive};
@@ -176,6 +177,51 @@ pub fn read(reader: &TableReader, document: u32, positions: std::ops::Range<u32>
     Ok(codes)
 }
 
+/// Codes of tokens that follow each other, of any documents.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CodesPage {
+    /// Document of each token.
+    pub documents: Vec<u32>,
+    /// The tokens.
+    pub codes: TokenCodes,
+}
+
+impl CodesPage {
+    /// Token number `i` of the page: document, position, features and activations.
+    pub fn row(&self, i: usize) -> (u32, u32, &[u32], &[f32]) {
+        let TokenCodes { positions, ends, features, values } = &self.codes;
+        let span = i.checked_sub(1).map_or(0, |before| ends[before])..ends[i];
+        (self.documents[i], positions[i], &features[span.clone()], &values[span])
+    }
+
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let documents = primitive::<UInt32Type>(batch, DOCUMENT)?.values().to_vec();
+        let positions = primitive::<UInt32Type>(batch, POSITION)?.values().to_vec();
+        let (features, numbers) = number_lists::<UInt32Type>(batch, FEATURES)?;
+        let (values, weights) = number_lists::<Float32Type>(batch, VALUES)?;
+        let mut codes = TokenCodes { positions, ..TokenCodes::default() };
+        for (a, b) in spans(features).zip(spans(values)) {
+            if a.len() != b.len() {
+                let found = format!("{} features and {} values", a.len(), b.len());
+                return Err(Error::column(VALUES, "as many values as features", found));
+            }
+            codes.features.extend_from_slice(&numbers[a]);
+            codes.values.extend_from_slice(&weights[b]);
+            codes.ends.push(codes.features.len());
+        }
+        Ok(Self { documents, codes })
+    }
+}
+
+/// All tokens in the order of the text, some at a time.
+///
+/// # Errors
+/// A file that cannot be read; then also from the iterator, as columns of different types.
+pub fn pages(reader: &TableReader) -> Result<impl Iterator<Item = Result<CodesPage>> + Send + use<>> {
+    let batches = reader.columns(&[DOCUMENT, POSITION, FEATURES, VALUES])?;
+    Ok(batches.map(|batch| CodesPage::of(&batch?)))
+}
+
 /// Calls `each` for every token with its document, position and features, in the order of the text, until it returns false.
 ///
 /// # Errors
@@ -233,6 +279,17 @@ mod tests {
             TokenCodes::default(),
             "a document that was not indexed"
         );
+        let mut all = Vec::new();
+        for page in pages(&reader).unwrap() {
+            let page = page.unwrap();
+            for i in 0..page.documents.len() {
+                let (document, position, features, values) = page.row(i);
+                assert_eq!((features.to_vec(), values.to_vec()), of(document, position));
+                all.push((document, position));
+            }
+        }
+        let expected = (0..400).filter(|d| d % 3 != 1).flat_map(|d| (0..500).map(move |p| (d, p)));
+        assert_eq!(all, expected.collect::<Vec<_>>());
         let mut seen = Vec::new();
         each_token(&reader, |document, position, features| {
             assert_eq!(of(document, position).0, features);

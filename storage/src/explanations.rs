@@ -38,6 +38,27 @@ entry! {
     }
 }
 
+row! {
+    /// What became of one feature that was to be explained by a rule; a shard of `sae explain` has one for each of its features.
+    #[layout(feature_rows)]
+    RuleRow {
+        /// Number of the feature.
+        feature: u32,
+        /// `explained`, `unexplained` (its best rule is not good enough) or `rare` (it fires on too few tokens).
+        outcome: String,
+        /// The rule in words; empty where there is no rule.
+        text: String,
+        /// Of the tokens that the rule applies to, the share that the feature fires on.
+        precision: f64,
+        /// Of the tokens that the feature fires on, the share that the rule applies to.
+        recall: f64,
+        /// 2 · precision · recall / (precision + recall).
+        f1: f64,
+        /// Pearson's correlation, over all tokens, of the activation with what the rule predicts.
+        correlation: f64,
+    }
+}
+
 /// Where the explanations of `source` lie in the run in `dir`.
 pub fn path(dir: &Path, source: &str) -> PathBuf {
     dir.join(FOLDER).join(format!("{source}.parquet"))

@@ -43,6 +43,25 @@ pub(crate) fn read_versioned<T: DeserializeOwned>(path: &Path, format: &str, sup
     serde_json::from_slice(&bytes).map_err(|e| Error::json(path, &e))
 }
 
+/// Fields in which two objects differ, one `name: A there, B here` each; `None` when they are equal.
+pub(crate) fn differences(there: &Value, here: &Value) -> Option<String> {
+    let mut lines = Vec::new();
+    compare("", there, here, &mut lines);
+    (!lines.is_empty()).then(|| lines.join("; "))
+}
+
+fn compare(name: &str, there: &Value, here: &Value, lines: &mut Vec<String>) {
+    if let (Value::Object(a), Value::Object(b)) = (there, here) {
+        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for key in keys {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            compare(&name, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), lines);
+        }
+    } else if there != here {
+        lines.push(format!("{name}: {there} there, {here} here"));
+    }
+}
+
 fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => {

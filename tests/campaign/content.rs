@@ -1,4 +1,4 @@
-//! What a folder says, without what may differ between two runs of the same job: times, and where a table is cut into files.
+//! What a folder says, without what may differ between two runs of the same job: times, who worked, and where a table is cut into files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -102,11 +102,12 @@ fn rows(path: &Path, hash: &mut DefaultHasher) {
     }
 }
 
-/// A record without times, and without how its tables are cut into files.
+/// A record without times and who worked, and without how its tables are cut into files.
 fn lasting(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let kept = map.into_iter().filter(|(key, _)| !is_of_time(key) && !is_of_files(key));
+            let is_left_out = |key: &str| is_of_time(key) || is_of_files(key) || is_of_who(key);
+            let kept = map.into_iter().filter(|(key, _)| !is_left_out(key));
             Value::Object(kept.map(|(key, value)| (key, lasting(value))).collect())
         }
         Value::Array(values) => Value::Array(values.into_iter().map(lasting).collect()),
@@ -116,6 +117,11 @@ fn lasting(value: Value) -> Value {
 
 fn is_of_time(key: &str) -> bool {
     ["seconds", "started", "updated", "created", "per_second", "time"].iter().any(|word| key.contains(word))
+}
+
+/// Who worked on a shard, and how often it was begun.
+fn is_of_who(key: &str) -> bool {
+    ["host", "process", "starts"].contains(&key)
 }
 
 fn is_of_files(key: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use storage::sweep::SweepRow;
+use storage::work::{Work, WorkStatus};
 use storage::{Dataset, RunRecord, RunStatus, Scan};
 
 /// A job as a user starts it, and starts again.
@@ -34,7 +35,7 @@ macro_rules! train {
     };
 }
 
-static JOBS: [Job; 33] = [
+static JOBS: [Job; 42] = [
     Job {
         name: "harvest",
         before: &[],
@@ -111,6 +112,56 @@ static JOBS: [Job; 33] = [
         resume: None,
         whole: |out| out.join("run/explanations/rules.parquet").exists(),
     },
+    // One batch of rows and one chunk of features: all of it is the last shard's.
+    Job {
+        name: "index --shard",
+        before: &[("run", "run")],
+        command: "index out/run --shard 2/3",
+        resume: None,
+        whole: |out| is_done(&out.join("run/shards/index/shard-00002-of-00003")),
+    },
+    Job {
+        name: "index --merge",
+        before: &[("indexed-parts", "run")],
+        command: "index out/run --merge",
+        resume: None,
+        whole: |out| out.join("run/features").exists(),
+    },
+    Job {
+        name: "explain --shard",
+        before: &[("indexed", "run")],
+        command: "explain out/run --shard 1/3",
+        resume: None,
+        whole: |out| is_done(&out.join("run/shards/explain/shard-00001-of-00003")),
+    },
+    Job {
+        name: "explain --merge",
+        before: &[("explained-parts", "run")],
+        command: "explain out/run --merge",
+        resume: None,
+        whole: |out| out.join("run/explanations/rules.parquet").exists(),
+    },
+    Job {
+        name: "probe",
+        before: &[],
+        command: "probe run --sets sets --k 1,5 --out out/probes",
+        resume: None,
+        whole: |out| out.join("probes/probes.parquet").exists(),
+    },
+    Job {
+        name: "probe --shard",
+        before: &[],
+        command: "probe run --sets sets --k 1,5 --out out/probes --shard 1/2",
+        resume: None,
+        whole: |out| is_done(&out.join("probes/shards/shard-00001-of-00002")),
+    },
+    Job {
+        name: "probe --merge",
+        before: &[("probed-parts", "probes")],
+        command: "probe run --sets sets --k 1,5 --out out/probes --merge",
+        resume: None,
+        whole: |out| out.join("probes/probes.parquet").exists(),
+    },
     Job {
         name: "evaluate",
         before: &[("run", "run")],
@@ -153,6 +204,20 @@ static JOBS: [Job; 33] = [
         name: "synth rows",
         before: &[],
         command: "synth rows world --rows 3000 --out out/data",
+        resume: None,
+        whole: finished_dataset,
+    },
+    Job {
+        name: "synth rows --shard",
+        before: &[],
+        command: "synth rows world --rows 3000 --out out/data --shard 1/2",
+        resume: None,
+        whole: |out| is_done(&out.join("data/shards/shard-00001-of-00002")),
+    },
+    Job {
+        name: "synth rows --merge",
+        before: &[("rows-parts", "data")],
+        command: "synth rows world --rows 3000 --out out/data --merge",
         resume: None,
         whole: finished_dataset,
     },
@@ -229,11 +294,13 @@ static JOBS: [Job; 33] = [
 ];
 
 /// The jobs of the short form: one of every kind, the quick ones.
-const SHORT: [&str; 8] = [
+const SHORT: [&str; 10] = [
     "harvest",
     "harvest --merge",
     "train batch-topk",
     "index, again",
+    "index --shard",
+    "index --merge",
     "export dictionary-learning",
     "pretrain",
     "synth make",
@@ -254,6 +321,10 @@ fn finished_dataset(out: &Path) -> bool {
 
 fn finished_run(out: &Path) -> bool {
     is_finished(&out.join("run"))
+}
+
+fn is_done(shard: &Path) -> bool {
+    Work::read(shard).is_ok_and(|work| work.is_some_and(|work| work.status == WorkStatus::Done))
 }
 
 fn is_finished(run: &Path) -> bool {

@@ -40,12 +40,17 @@ checkpoint_every = 3
 ";
 
 /// What the jobs read.
-const INPUTS: [&str; 18] = [
+const INPUTS: [&str; 23] = [
     "text",
     "data",
     "shards",
     "run",
     "indexed",
+    "indexed-parts",
+    "explained-parts",
+    "sets",
+    "probed-parts",
+    "rows-parts",
     "exported",
     "acts.npy",
     "sweep.toml",
@@ -89,6 +94,7 @@ impl World {
         sae(at, "index indexed").ok();
         sae(at, "export indexed --to dictionary-learning --out exported").ok();
         made_worlds(at);
+        in_shards(at);
         if crate::long().is_some() {
             circuits(at);
         }
@@ -169,6 +175,42 @@ impl World {
         };
         let wrong: Vec<&String> = differs.iter().filter(|name| !only_more(name) && !goes(name)).collect();
         assert!(wrong.is_empty(), "{}, {when}: half-written passes for whole: {wrong:?}", job.name);
+    }
+}
+
+/// What the merges take: the shards of an index, in the long form also of explanations, probes and made rows. They name their run's
+/// folder or their own: those in which the job finds them.
+fn in_shards(at: &Path) {
+    let all =
+        |line: &str, n: usize| (0..n).for_each(|i| drop(sae(at, &format!("{line} --shard {i}/{n}")).ok()));
+    let within_out = |from: Option<&str>, name: &str, to: &str, line: &str, n: usize| {
+        fs::create_dir(at.join("out")).unwrap();
+        if let Some(from) = from {
+            copy(&at.join(from), &at.join("out").join(name));
+        }
+        all(line, n);
+        fs::rename(at.join("out").join(name), at.join(to)).unwrap();
+        fs::remove_dir(at.join("out")).unwrap();
+    };
+    within_out(Some("run"), "run", "indexed-parts", "index out/run", 3);
+    if crate::long().is_some() {
+        within_out(Some("indexed"), "run", "explained-parts", "explain out/run", 3);
+        labelled(&at.join("sets"));
+        within_out(None, "probes", "probed-parts", "probe run --sets sets --k 1,5 --out out/probes", 2);
+        within_out(None, "data", "rows-parts", "synth rows world --rows 3000 --out out/data", 2);
+    }
+}
+
+/// Three small sets of labelled prompts.
+fn labelled(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    for set in 0..3 {
+        let row = |i: usize| match i % 2 {
+            0 => format!("let x{i} = f({set}) + {i};,code\n"),
+            _ => format!("They came home at {i} and ate {set} apples.,prose\n"),
+        };
+        let text: String = (0..60).map(row).collect();
+        fs::write(folder.join(format!("{set}_kind.csv")), format!("prompt,target\n{text}")).unwrap();
     }
 }
 

@@ -8,7 +8,8 @@ use storage::Dtype;
 use super::{Output, Session};
 use lm::model::{BosRule, Hook, LanguageModel};
 use sae::Result;
-use sae::harvest::{self, HarvestConfig, Harvested, Shard};
+use sae::harvest::{self, HarvestConfig, Harvested};
+use sae::shards::Shard;
 
 /// Read a model's activations on text into a Parquet dataset
 #[derive(Debug, Args)]

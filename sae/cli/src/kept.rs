@@ -17,6 +17,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Whether a run is made first.
+    pub(super) fn makes(&self) -> bool {
+        self.out.is_some()
+    }
+
     /// The run or the dictionary of that name; with `--out` the run that is made of it, checked on `data`.
     ///
     /// # Errors
@@ -47,6 +52,11 @@ pub(super) struct Indexed {
 }
 
 impl Indexed {
+    /// Whether a run is made first.
+    pub(super) fn makes(&self) -> bool {
+        self.out.is_some()
+    }
+
     /// Takes `--model` for a command that means something else by it.
     pub(super) fn take_model(&mut self) -> Option<String> {
         self.model.take()

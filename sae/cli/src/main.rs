@@ -38,6 +38,7 @@ mod probe;
 mod progress;
 mod prompt;
 mod score;
+mod shards;
 mod sweep;
 mod synth;
 mod trace;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::shards::{self, Part, Sharded};
 use super::{Output, Session};
 use lm::model::Hook;
-use sae::probe::{self, Penalty, Pooling, ProbeOptions, RAW, Setting, Splits};
+use sae::probe::{self, Penalty, Pooling, ProbeOptions, Probed, RAW, Setting, Splits};
 use sae::{Error, Result};
 use storage::probe::ProbeMeanRow;
 
@@ -16,7 +17,8 @@ use storage::probe::ProbeMeanRow;
                   sae probe topk --sets reviews --only films,books --k 1,5 --out probes\n\n\
                   --sets is a folder of .csv or .jsonl files (also .zst, .gz) with a column `prompt` or `text` and a column `target` or `label` \
                   of two values, or that of the package sae-probes (docs/probe.md). The model runs once for all dictionaries. An interrupted \
-                  probe resumes when the same command is given again.")]
+                  probe resumes when the same command is given again.\n\nSeveral machines: give each the same command with --shard 0/8 to 7/8, then one \
+                  with --merge (docs/scale-out.md).")]
 pub struct Command {
     /// Runs, or dictionaries of different programs, of one model
     #[arg(value_name = "SOURCE", required = true)]
@@ -60,6 +62,8 @@ pub struct Command {
     /// Folder of the prompts' activations, to share them between probes [default: OUT/activations]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    #[command(flatten)]
+    sharded: Sharded,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -146,15 +150,26 @@ impl Command {
             cache: self.cache,
             ..ProbeOptions::new(self.sets)
         };
-        let probed = probe::run(&sources, &self.out, &options, &mut session.progress)?;
-        let mut output = Output::new(serde_json::json!({
-            "out": probed.out, "sets": probed.sets, "means": probed.means,
-        }));
-        let leaks: Vec<f64> = probed.sets.iter().filter_map(|set| set.leak).collect();
-        if !leaks.is_empty() {
-            let mean = leaks.iter().sum::<f64>() / leaks.len() as f64;
-            let above = leaks.iter().filter(|leak| **leak > 0.05).count();
-            output.row(
+        let progress = &mut session.progress;
+        Ok(match self.sharded.part() {
+            Part::Whole => shown(&probe::run(&sources, &self.out, &options, progress)?),
+            Part::Merge => shown(&probe::merge(&sources, &self.out, &options, progress)?),
+            Part::Shard(shard) => {
+                shards::finished(probe::run_shard(&sources, &self.out, &options, shard, progress)?)
+            }
+        })
+    }
+}
+
+fn shown(probed: &Probed) -> Output {
+    let mut output = Output::new(serde_json::json!({
+        "out": probed.out, "sets": probed.sets, "means": probed.means,
+    }));
+    let leaks: Vec<f64> = probed.sets.iter().filter_map(|set| set.leak).collect();
+    if !leaks.is_empty() {
+        let mean = leaks.iter().sum::<f64>() / leaks.len() as f64;
+        let above = leaks.iter().filter(|leak| **leak > 0.05).count();
+        output.row(
                 "leak",
                 format!(
                     "{:.1} % of the prompts that the published splits test on are also trained on; above 5 % in {above} of {} sets",
@@ -162,11 +177,10 @@ impl Command {
                     leaks.len()
                 ),
             );
-        }
-        table(&probed.means, &mut output);
-        output.row("results", probed.out.display());
-        Ok(output)
     }
+    table(&probed.means, &mut output);
+    output.row("results", probed.out.display());
+    output
 }
 
 /// A block of lines for each setting, split and penalty: a line per dictionary and control, a column per k.

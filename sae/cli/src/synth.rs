@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::latent::ModelName;
 use super::progress::count;
+use super::shards::{self, Part, Sharded};
 use super::{Output, Session};
 use sae::latent::{BarsOptions, write_bars};
 use sae::synth::dataset::{self, DatasetOptions};
@@ -22,7 +23,7 @@ const SHOWN_ROWS: u64 = 20_000;
 #[command(
     after_help = "Examples:\n  sae synth make --out world\n  sae synth rows world --rows 6000000 --generate --out data\n  \
     sae train --data data --d-sae 512 --k 8 --method mutual-choice --tokens 6000000 --out batchtopk\n  \
-    sae synth score batchtopk --prune\n\ndocs/known-truth.md says what the figures mean."
+    sae synth score batchtopk --prune\n\nSeveral machines: `sae synth rows` with --shard 0/8 to 7/8, then with --merge.\ndocs/known-truth.md says what the figures mean."
 )]
 pub struct Command {
     #[command(subcommand)]
@@ -121,6 +122,8 @@ struct Rows {
     /// Share of the documents (runs of rows) that is held out
     #[arg(long, default_value_t = 0.05)]
     held_out: f64,
+    #[command(flatten)]
+    sharded: Sharded,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -277,7 +280,15 @@ impl Rows {
             ..DatasetOptions::default()
         };
         let world = World::read(&self.world)?;
-        let written = dataset::write(&world, &options, &self.out, &mut session.progress)?;
+        let progress = &mut session.progress;
+        let written = match self.sharded.part() {
+            Part::Whole => dataset::write(&world, &options, &self.out, progress)?,
+            Part::Merge => dataset::merge(&world, &options, &self.out, progress)?,
+            Part::Shard(shard) => {
+                let work = dataset::write_shard(&world, &options, shard, &self.out, progress)?;
+                return Ok(shards::finished(work));
+            }
+        };
         let mut output = Output::new(serde_json::json!(written));
         output.row("dataset", written.dataset.display());
         let how =

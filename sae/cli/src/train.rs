@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 
 use super::{Output, Session};
-use sae::harvest::Shard;
+use sae::shards::Shard;
 use sae::train::sweep::{self, NamedConfig, Plan};
 use sae::train::{self, OPTIONS, OptionValue, TrainConfig, TrainOption, TrainOutcome};
 use sae::{Error, Result};

@@ -30,12 +30,23 @@ impl Encoder<'_> {
             dictionary.d_in
         );
         let x = dictionary.normalisation.apply(x, dictionary.d_in);
-        if self.search.is_none() {
-            self.search = Search::new(dictionary, &x);
-        }
+        self.prepare(&x);
         match &self.search {
             Some(search) => search.encode(&x),
             None => dictionary.encode_exact(&x),
+        }
+    }
+
+    /// Makes what a first batch `x[n, d]` would make, without its codes: whoever begins in the middle of the batches has the bits of whoever
+    /// began with `x`.
+    pub fn begin_with(&mut self, x: &[f32]) {
+        let x = self.dictionary.normalisation.apply(x, self.dictionary.d_in);
+        self.prepare(&x);
+    }
+
+    fn prepare(&mut self, x: &[f32]) {
+        if self.search.is_none() {
+            self.search = Search::new(self.dictionary, x);
         }
     }
 }
@@ -44,6 +55,24 @@ impl Encoder<'_> {
 mod tests {
     use super::super::tests::{numbers, small};
     use super::super::{Codes, Selection};
+
+    #[test]
+    fn whoever_begins_in_the_middle_has_the_same_bits() {
+        let dictionary = small(64, 1100, Selection::TopK(12));
+        let batch = |i: u32| {
+            let mut x = numbers(600 * 64, 7 + i);
+            x.iter_mut().skip(i as usize).step_by(64).for_each(|v| *v *= 30.0);
+            x
+        };
+        let (mut whole, mut middle) = (dictionary.encoder(), dictionary.encoder());
+        whole.encode(&batch(0));
+        middle.begin_with(&batch(0));
+        for i in [1, 2] {
+            let (a, b) = (whole.encode(&batch(i)), middle.encode(&batch(i)));
+            assert!(a.features == b.features && a.values == b.values, "batch {i}");
+        }
+        assert!(whole.search.is_some() == middle.search.is_some());
+    }
 
     #[test]
     fn batches_have_the_codes_that_they_have_alone() {

@@ -31,6 +31,7 @@ pub mod import;
 mod measure;
 mod rule;
 mod run;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -38,6 +39,7 @@ mod text;
 pub use choose::{MAX_NAMES, NAME_PENALTY};
 pub use measure::Measured;
 pub use run::{Best, ExplainOptions, ExplainSummary, explain};
+pub use shards::{explain_merge, explain_shard};
 
 /// The source whose explanations are rules; no import may have its name.
 pub const RULES: &str = "rules";

@@ -92,7 +92,7 @@ pub struct Best {
 const SHOWN: usize = 10;
 
 /// The result for one feature.
-enum Outcome {
+pub(super) enum Outcome {
     Explained(Explanation, Measured),
     Unexplained,
     Rare,
@@ -105,35 +105,80 @@ enum Outcome {
 /// A run without an index, a dataset that is not the indexed one or has no tokens, fewer than two documents,
 /// a `least` outside 0 to 1, [`Error::Stopped`].
 pub fn explain(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress) -> Result<ExplainSummary> {
-    if !(0.0..=1.0).contains(&options.least) {
-        return Err(Error::request(format!(
-            "the least F1 and correlation is {}, expected a number from 0 to 1",
-            options.least
-        )));
-    }
-    let index = Index::open(dir, options.data.as_deref())?;
-    let text = Text::read(&index.dataset, &index.codes, options.seed, progress)?;
-    for half in [Half::Made, Half::Measured] {
-        if text.documents(half) == 0 {
-            return Err(Error::data(format!(
-                "{}: fewer than two documents were indexed, and rules are made from one half of the documents and measured on the other",
-                dir.display()
+    let prepared = Prepared::open(dir, options, progress)?;
+    let explainer = prepared.explainer(options);
+    let features = prepared.index.spans.len();
+    progress.begin("rules", Some(features as u64), "features");
+    let outcomes = explainer.all(&prepared.index, 0..features, &mut |done| {
+        progress.advance(done as u64, "");
+        match progress.stop_requested() {
+            true => Err(Error::stopped("nothing was written; older explanations are kept")),
+            false => Ok(()),
+        }
+    })?;
+    let explained = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Explained(..))).count();
+    progress.end(&format!("{explained} of {features} features explained"));
+    prepared.write(dir, options, outcomes, progress)
+}
+
+/// What rules are made from and measured on.
+pub(super) struct Prepared {
+    pub index: Index,
+    text: Text,
+    counts: Counts,
+}
+
+impl Prepared {
+    /// # Errors
+    /// As [`explain`].
+    pub fn open(dir: &Path, options: &ExplainOptions, progress: &mut dyn Progress) -> Result<Self> {
+        if !(0.0..=1.0).contains(&options.least) {
+            return Err(Error::request(format!(
+                "the least F1 and correlation is {}, expected a number from 0 to 1",
+                options.least
             )));
         }
-    }
-    let explainer =
-        Explainer { counts: Counts::of(&text), text: &text, vocabulary: &index.vocabulary, options };
-    let (outcomes, scores) = explainer.all(&index, progress)?;
-    let summary = explainer.summary(dir, &outcomes, &scores);
-    let mut kept = Vec::with_capacity(scores.len());
-    for outcome in outcomes {
-        if let Outcome::Explained(explanation, _) = outcome {
-            kept.push(explanation);
+        let index = Index::open(dir, options.data.as_deref())?;
+        let text = Text::read(&index.dataset, &index.codes, options.seed, progress)?;
+        for half in [Half::Made, Half::Measured] {
+            if text.documents(half) == 0 {
+                return Err(Error::data(format!(
+                    "{}: fewer than two documents were indexed, and rules are made from one half of the documents and measured on the other",
+                    dir.display()
+                )));
+            }
         }
+        let counts = Counts::of(&text);
+        Ok(Self { index, text, counts })
     }
-    storage::explanations::write(dir, RULES, &mut kept)?;
-    let claims = score_claims(dir, &index, &text, options.seed, progress)?;
-    Ok(ExplainSummary { claims, ..summary })
+
+    pub fn explainer<'a>(&'a self, options: &'a ExplainOptions) -> Explainer<'a> {
+        let vocabulary = &self.index.vocabulary;
+        Explainer { counts: &self.counts, text: &self.text, vocabulary, options }
+    }
+
+    /// Writes the rules of all features, and scores the claims that people kept.
+    ///
+    /// # Errors
+    /// Tables that cannot be read or written.
+    pub fn write(
+        &self,
+        dir: &Path,
+        options: &ExplainOptions,
+        outcomes: Vec<Outcome>,
+        progress: &mut dyn Progress,
+    ) -> Result<ExplainSummary> {
+        let summary = self.explainer(options).summary(dir, &outcomes);
+        let mut kept = Vec::new();
+        for outcome in outcomes {
+            if let Outcome::Explained(explanation, _) = outcome {
+                kept.push(explanation);
+            }
+        }
+        storage::explanations::write(dir, RULES, &mut kept)?;
+        let claims = score_claims(dir, &self.index, &self.text, options.seed, progress)?;
+        Ok(ExplainSummary { claims, ..summary })
+    }
 }
 
 /// Scores the claims that people kept, as explanations next to the rules; gives how many.
@@ -239,38 +284,33 @@ impl Index {
     }
 }
 
-struct Explainer<'a> {
-    counts: Counts,
+pub(super) struct Explainer<'a> {
+    counts: &'a Counts,
     text: &'a Text,
     vocabulary: &'a [String],
     options: &'a ExplainOptions,
 }
 
 impl Explainer<'_> {
-    /// Every feature's outcome, and the scores of those that were explained.
-    fn all(&self, index: &Index, progress: &mut dyn Progress) -> Result<(Vec<Outcome>, Vec<Measured>)> {
-        let features = index.spans.len();
-        let mut outcomes = Vec::with_capacity(features);
-        progress.begin("rules", Some(features as u64), "features");
-        while outcomes.len() < features {
-            let chunk = index.chunk(outcomes.len());
-            let rows = index.read(chunk)?;
+    /// The outcome of each of `features`; `report` is told how many are done and may end the work.
+    ///
+    /// # Errors
+    /// Tables that cannot be read or do not belong together; what `report` gives.
+    pub fn all(
+        &self,
+        index: &Index,
+        features: Range<usize>,
+        report: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(features.len());
+        while outcomes.len() < features.len() {
+            let chunk = index.chunk(features.start + outcomes.len());
+            let rows = index.read(chunk.start..chunk.end.min(features.end))?;
             let found: Result<Vec<Outcome>> = rows.par_iter().map(|rows| self.explain(rows)).collect();
             outcomes.extend(found?);
-            progress.advance(outcomes.len() as u64, "");
-            if progress.stop_requested() {
-                return Err(Error::stopped("nothing was written; older explanations are kept"));
-            }
+            report(outcomes.len())?;
         }
-        let scores: Vec<Measured> = outcomes
-            .iter()
-            .filter_map(|outcome| match outcome {
-                Outcome::Explained(_, scores) => Some(*scores),
-                _ => None,
-            })
-            .collect();
-        progress.end(&format!("{} of {features} features explained", scores.len()));
-        Ok((outcomes, scores))
+        Ok(outcomes)
     }
 
     /// One feature, from all of its activations.
@@ -287,7 +327,7 @@ impl Explainer<'_> {
         if (made.len().min(measured.len()) as u64) < self.options.firings.max(1) {
             return Ok(Outcome::Rare);
         }
-        let Some(rule) = choose(&Firings::of(&made), &self.counts, self.text.domains.len()) else {
+        let Some(rule) = choose(&Firings::of(&made), self.counts, self.text.domains.len()) else {
             return Ok(Outcome::Unexplained);
         };
         let mut sums = Sums {
@@ -310,7 +350,14 @@ impl Explainer<'_> {
         })
     }
 
-    fn summary(&self, dir: &Path, outcomes: &[Outcome], scores: &[Measured]) -> ExplainSummary {
+    fn summary(&self, dir: &Path, outcomes: &[Outcome]) -> ExplainSummary {
+        let scores: Vec<Measured> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Explained(_, scores) => Some(*scores),
+                _ => None,
+            })
+            .collect();
         let mean = |of: fn(&Measured) -> f64| {
             (!scores.is_empty()).then(|| scores.iter().map(of).sum::<f64>() / scores.len() as f64)
         };
@@ -358,7 +405,7 @@ pub(super) fn add(sums: &mut Sums, applies: bool, value: f64) {
     }
 }
 
-fn explanation(feature: u32, text: String, scores: &Measured) -> Explanation {
+pub(super) fn explanation(feature: u32, text: String, scores: &Measured) -> Explanation {
     let score = |kind: &str, value: f64| Score { kind: kind.to_owned(), value: value as f32 };
     Explanation {
         feature,

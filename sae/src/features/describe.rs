@@ -9,29 +9,23 @@ use storage::features::FeatureRow;
 use super::buckets::Bucket;
 use super::coactive::{Coactivity, Partner};
 use super::examples::{Example, ExampleOptions};
-use super::rows::{Logits, logits, neighbours};
 use super::summary::Activations;
 use super::tally::{FiredToken, TokenTally, most_frequent};
 use super::tokens::Tokens;
+use super::weights::FromWeights;
 use crate::dictionary::Dictionary;
 use kernels::spare::Spare;
 use kernels::wide::{dot, norm};
 
 /// Tokens listed in `fires_on`.
 const FIRES_ON: usize = 10;
-/// Tokens listed in `top_logits` and in `bottom_logits`.
-const LOGITS: usize = 10;
 /// Features listed in `neighbours` and in `coactive`.
-const OTHERS: usize = 8;
+pub const OTHERS: usize = 8;
 
 /// What descriptions are made from.
 pub struct Describer<'a> {
     /// The dictionary whose features are described.
     pub dictionary: &'a Dictionary,
-    /// Norms of the decoder's rows, `[F]`.
-    pub norms: &'a [f32],
-    /// The model's unembedding, `[V, d]`; `None` if features have no logits.
-    pub unembedding: Option<&'a [f32]>,
     /// The indexed tokens.
     pub tokens: &'a Tokens,
     /// Which features fire on the same tokens.
@@ -51,17 +45,17 @@ pub struct Description {
 }
 
 impl Describer<'_> {
-    /// Describes `features`, which are in `bucket`, in order.
-    pub fn describe(&self, bucket: &Bucket, features: Range<usize>) -> Vec<Description> {
-        let (decoder, d) = (&self.dictionary.w_dec, self.dictionary.d_out());
-        let logits = match self.unembedding {
-            Some(unembedding) => logits(decoder, unembedding, d, features.clone(), LOGITS),
-            None => vec![Logits::default(); features.len()],
-        };
-        let neighbours = neighbours(decoder, self.norms, d, features.clone(), OTHERS);
+    /// Describes `features`, which are in `bucket`, in order; `weights` is what theirs tell.
+    pub fn describe(
+        &self,
+        bucket: &Bucket,
+        features: Range<usize>,
+        weights: Vec<FromWeights>,
+    ) -> Vec<Description> {
         let partners = self.coactivity.partners(features.clone(), OTHERS);
         let spare = Spare::<TokenTally>::default();
-        let of = |(((feature, logits), neighbours), partners): (((usize, Logits), _), _)| {
+        let of = |((feature, weights), partners): ((usize, FromWeights), _)| {
+            let FromWeights { logits, neighbours } = weights;
             let activations = bucket.of(feature);
             let fired = spare.with(|tally| tally.count(activations, self.tokens.tokens()));
             let mut description = self.activity(feature, activations, fired);
@@ -72,7 +66,7 @@ impl Describer<'_> {
             description.row.coactive = coactive(partners);
             description
         };
-        features.into_par_iter().zip(logits).zip(neighbours).zip(partners).map(of).collect()
+        features.into_par_iter().zip(weights).zip(partners).map(of).collect()
     }
 
     /// What depends on the feature's own activations and weights.

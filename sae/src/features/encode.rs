@@ -5,7 +5,8 @@
 //!  (a thread)           (all threads)      └─▶ writer: codes-00000.parquet        (a thread each)
 //! ```
 //!
-//! Every stage takes batches in their order, so what comes out is what one thread would make.
+//! Every stage takes batches in their order, so what comes out is what one thread would make. Where shards have encoded the rows already,
+//! their codes take the place of reader and encoder (`shards`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::coactive::{Coactivity, in_sample, sample_size};
 use super::index::IndexOptions;
 use super::inverted::TokenCounts;
 use super::tokens::Tokens;
-use crate::dictionary::Codes;
+use crate::dictionary::{Codes, Encoder};
 use crate::rows::{Choice, RowBatch, RowReader, Subject};
 use crate::{Error, Progress, Result};
 
@@ -36,7 +37,7 @@ pub struct Encoded {
 }
 
 /// A batch, without its activations, and its codes.
-type Coded = Arc<(RowBatch, Codes)>;
+pub(super) type Coded = (RowBatch, Codes);
 
 /// Encodes the chosen rows; spilled files and the codes by token come into `folder`.
 ///
@@ -51,23 +52,52 @@ pub fn encode(
 ) -> Result<Encoded> {
     let dictionary = &subject.dictionary;
     let reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
+    std::thread::scope(|scope| {
+        let coded = coded(scope, reader, dictionary.encoder())?;
+        keep(coded, subject, choice, options, folder, progress)
+    })
+}
+
+/// The batches of `reader` with their codes; reading is done by a thread of its own.
+pub(super) fn coded<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    reader: RowReader,
+    mut encoder: Encoder<'_>,
+) -> Result<impl Iterator<Item = Result<Coded>>> {
+    let (to_encode, batches) = sync_channel(AHEAD);
+    begin(scope, "read", move || read(reader, &to_encode))?;
+    Ok(batches.into_iter().map(move |batch: Result<RowBatch>| {
+        let mut batch = batch?;
+        let codes = encoder.encode(&batch.activations);
+        batch.activations = Vec::new();
+        Ok((batch, codes))
+    }))
+}
+
+/// Takes all chosen rows, which come in batches of `options.batch`, apart; spilled files and the codes by token come into `folder`.
+///
+/// # Errors
+/// As [`encode`].
+pub(super) fn keep(
+    batches: impl Iterator<Item = Result<Coded>>,
+    subject: &Subject,
+    choice: &Choice,
+    options: &IndexOptions,
+    folder: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Encoded> {
     let by_token = CodesWriter::create(&folder.join("codes-00000.parquet"))?;
-    let keeper = Keeper::new(folder, dictionary.d_sae, choice.tokens, options.coactive_rows);
+    let keeper = Keeper::new(folder, subject.dictionary.d_sae, choice.tokens, options.coactive_rows);
     progress.begin("index", Some(choice.tokens), subject.dataset.manifest().rows_are.name());
     let kept = std::thread::scope(|scope| {
-        let (to_encode, batches) = sync_channel(AHEAD);
-        begin(scope, "read", move || read(reader, &to_encode))?;
         let (keep, to_keep) = sync_channel(AHEAD);
         let keeping = begin(scope, "keep", move || keeper.take_all(&to_keep))?;
         let (write, to_write) = sync_channel(AHEAD);
         let writing = begin(scope, "write", move || write_all(by_token, &to_write))?;
-        let (mut encoder, mut done) = (dictionary.encoder(), 0);
+        let mut done = 0;
         for batch in batches {
-            let mut batch: RowBatch = batch?;
-            let codes = encoder.encode(&batch.activations);
-            batch.activations = Vec::new();
-            done += batch.len() as u64;
-            let coded = Arc::new((batch, codes));
+            let coded = Arc::new(batch?);
+            done += coded.0.len() as u64;
             // A stage that failed takes nothing any more, and says why when it is joined.
             if keep.send(coded.clone()).is_err() || write.send(coded).is_err() {
                 break;
@@ -111,15 +141,20 @@ fn read(mut reader: RowReader, to: &SyncSender<Result<RowBatch>>) {
     }
 }
 
-fn write_all(mut writer: CodesWriter, batches: &Receiver<Coded>) -> Result<()> {
+fn write_all(mut writer: CodesWriter, batches: &Receiver<Arc<Coded>>) -> Result<()> {
     for coded in batches {
-        let (batch, codes) = &*coded;
-        for i in 0..batch.len() {
-            let (features, values) = codes.row(i);
-            writer.append(batch.documents[i], batch.positions[i], features, values)?;
-        }
+        append(&mut writer, &coded)?;
     }
     writer.finish()?;
+    Ok(())
+}
+
+/// Writes the codes of a batch.
+pub(super) fn append(writer: &mut CodesWriter, (batch, codes): &Coded) -> Result<()> {
+    for i in 0..batch.len() {
+        let (features, values) = codes.row(i);
+        writer.append(batch.documents[i], batch.positions[i], features, values)?;
+    }
     Ok(())
 }
 
@@ -144,7 +179,7 @@ impl<'a> Keeper<'a> {
         Self { folder, features, rows, coactive_rows, spill: None, sampled: 0, tokens, sample, counts }
     }
 
-    fn take_all(mut self, batches: &Receiver<Coded>) -> Result<Self> {
+    fn take_all(mut self, batches: &Receiver<Arc<Coded>>) -> Result<Self> {
         for coded in batches {
             let (batch, codes) = &*coded;
             self.take(batch, codes)?;

@@ -2,22 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
 use storage::IndexRecord;
 use storage::examples::ExampleRow;
 use storage::schema::VOCABULARY;
 
 use super::describe::Describer;
-use super::encode::{Encoded, encode};
+use super::encode::{Encoded, encode, keep};
 use super::examples::ExampleOptions;
-use super::heads::{self, AttributionTarget, HeadTables};
+use super::heads::{self, AttributionTarget, HeadDictionary, HeadTables};
 use super::inverted::Inverted;
 use super::map::{self, alive};
+use super::shards::{CodedByShards, weight_files};
+use super::weights::{Weights, WeightsInOrder};
 use super::write::FeaturePass;
 use crate::lens::Lens;
 use crate::partial::Partial;
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, load_model, must_be_run};
+use crate::shards::Shards;
 use crate::{Error, Progress, Result};
-use lm::model::LanguageModel;
+use lm::model::{LanguageModel, hexadecimal};
 
 /// How to index.
 #[derive(Debug, Clone)]
@@ -66,65 +70,135 @@ impl Default for IndexOptions {
 /// A run or dataset that cannot be read or do not belong together, a model of the wrong weights or width, an
 /// index that cannot be written, or [`Error::Stopped`].
 pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<IndexRecord> {
-    must_be_run(run_dir, "an index")?;
-    let subject = Subject::open(run_dir, options.data.as_deref())?;
-    subject.dictionary.needs_positive_codes("the feature index")?;
-    let model = load_model(&options.model, subject.dataset.manifest())?;
-    let (unembedding, logits) = unembedding(&subject, model.as_ref(), options.lens.as_deref())?;
-    if unembedding.is_none() {
-        progress.remark(&format!("features get no logits: {logits}"));
+    Prepared::open(run_dir, options, progress)?.write(run_dir, options, None, progress)
+}
+
+/// What an index is made of.
+pub(super) struct Prepared {
+    pub(super) subject: Subject,
+    /// `[V, d]`; `None` if features get no logits.
+    pub(super) unembedding: Option<Vec<f32>>,
+    /// What `index.json` says about logits.
+    pub(super) logits: String,
+    of_heads: std::result::Result<HeadDictionary, HeadTables>,
+    /// The rows to index.
+    pub(super) choice: Choice,
+}
+
+impl Prepared {
+    /// # Errors
+    /// A run, dataset or model that cannot be read or do not belong together.
+    pub(super) fn open(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<Self> {
+        must_be_run(run_dir, "an index")?;
+        let subject = Subject::open(run_dir, options.data.as_deref())?;
+        subject.dictionary.needs_positive_codes("the feature index")?;
+        let model = load_model(&options.model, subject.dataset.manifest())?;
+        let (unembedding, logits) = unembedding(&subject, model.as_ref(), options.lens.as_deref())?;
+        if unembedding.is_none() {
+            progress.remark(&format!("features get no logits: {logits}"));
+        }
+        let of_heads = heads::of(&subject, model)?;
+        let which: Vec<_> = documents(&subject.dataset)?.into_iter().map(|(_, which)| which).collect();
+        let choice = choose(&which, options.tokens, options.examples.seed);
+        if choice.tokens == 0 {
+            return Err(Error::data(format!("{} has no rows to index", subject.dataset.dir().display())));
+        }
+        Ok(Self { subject, unembedding, logits, of_heads, choice })
     }
-    let of_heads = heads::of(&subject, model)?;
-    let which: Vec<_> = documents(&subject.dataset)?.into_iter().map(|(_, which)| which).collect();
-    let choice = choose(&which, options.tokens, options.examples.seed);
-    if choice.tokens == 0 {
-        return Err(Error::data(format!("{} has no rows to index", subject.dataset.dir().display())));
+
+    /// SHA-256 of the unembedding, in hexadecimal; `None` without one.
+    pub(super) fn unembedding_sha256(&self) -> Option<String> {
+        let bytes = |values: &Vec<f32>| {
+            let mut hash = Sha256::new();
+            values.chunks(1 << 16).for_each(|values| {
+                hash.update(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+            });
+            hexadecimal(&hash.finalize())
+        };
+        self.unembedding.as_ref().map(bytes)
     }
-    let labels = labels(run_dir)?;
-    let partial = Partial::begin(&run_dir.join("features"))?;
-    partial.note().iter().for_each(|note| progress.remark(note));
-    let mut encoded = encode(&subject, &choice, options, partial.folder(), progress)?;
-    let inverted = inverted(&mut encoded, subject.dictionary.d_sae, partial.folder())?;
-    let describer = Describer {
-        dictionary: &subject.dictionary,
-        norms: &kernels::wide::row_norms(&subject.dictionary.w_dec, subject.dictionary.d_out()),
-        unembedding: unembedding.as_deref(),
-        tokens: &encoded.tokens,
-        coactivity: &encoded.coactivity,
-        examples: &options.examples,
-    };
-    let mut wanted = of_heads.as_ref().ok().map(|_| Vec::new());
-    let pass =
-        FeaturePass { describer, buckets: &encoded.buckets, labels: &labels, folder: partial.folder() };
-    let mut each = |example: &ExampleRow| {
-        if let Some(wanted) = &mut wanted
-            && example.interval == 0
-            && usize::from(example.rank) < options.sources_of
-        {
-            wanted.push(AttributionTarget::of(example));
-        }
-    };
-    pass.write(inverted, progress, &mut each, |neighbours, progress| {
-        if !options.map {
-            return Ok(());
-        }
-        let alive = alive(encoded.buckets.counts().iter().map(|count| *count == 0));
-        let seed = options.examples.seed;
-        map::write(partial.folder(), &subject.dictionary, &alive, neighbours, None, seed, progress)?;
-        Ok(())
-    })?;
-    copy_vocabulary(&subject, partial.folder())?;
-    let written = match of_heads {
-        Ok(of_heads) => {
-            let wanted = wanted.filter(|_| options.sources_of > 0);
-            of_heads.write(&subject, &encoded.tokens, wanted.as_deref(), partial.folder(), progress)?
-        }
-        Err(written) => written,
-    };
-    let summary = summary(&subject, &choice, &encoded, logits, written, options);
-    summary.write(partial.folder())?;
-    partial.publish()?;
-    Ok(summary)
+
+    /// Writes the index of what is read now, or of what `shards` made.
+    ///
+    /// # Errors
+    /// Rows that cannot be read, files that cannot be written, [`Error::Stopped`].
+    pub(super) fn write(
+        self,
+        run_dir: &Path,
+        options: &IndexOptions,
+        shards: Option<&Shards>,
+        progress: &mut dyn Progress,
+    ) -> Result<IndexRecord> {
+        let (subject, choice) = (&self.subject, &self.choice);
+        let labels = labels(run_dir)?;
+        let partial = Partial::begin(&run_dir.join("features"))?;
+        partial.note().iter().for_each(|note| progress.remark(note));
+        let folder = partial.folder();
+        let mut encoded = match shards {
+            None => encode(subject, choice, options, folder, progress)?,
+            Some(shards) => {
+                let coded = CodedByShards::new(&self, options, shards)?;
+                keep(coded, subject, choice, options, folder, progress)?
+            }
+        };
+        let weights = match shards {
+            None => WeightsInOrder::computed(Weights::new(&subject.dictionary, self.unembedding.as_deref())),
+            Some(shards) => WeightsInOrder::of_files(weight_files(shards)),
+        };
+        let inverted = inverted(&mut encoded, subject.dictionary.d_sae, folder)?;
+        let wanted =
+            self.write_features(&encoded, weights, inverted, (&labels, folder), options, progress)?;
+        copy_vocabulary(subject, folder)?;
+        let written = match &self.of_heads {
+            Ok(of_heads) => {
+                let wanted = Some(wanted).filter(|_| options.sources_of > 0);
+                of_heads.write(subject, &encoded.tokens, wanted.as_deref(), folder, progress)?
+            }
+            Err(written) => written.clone(),
+        };
+        let summary = summary(subject, choice, &encoded, self.logits.clone(), written, options);
+        summary.write(folder)?;
+        partial.publish()?;
+        Ok(summary)
+    }
+
+    /// The pass over the features; gives the examples that are to be traced to their sources.
+    fn write_features(
+        &self,
+        encoded: &Encoded,
+        weights: WeightsInOrder<'_>,
+        inverted: Option<Inverted>,
+        (labels, folder): (&[Option<String>], &Path),
+        options: &IndexOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<AttributionTarget>> {
+        let dictionary = &self.subject.dictionary;
+        let describer = Describer {
+            dictionary,
+            tokens: &encoded.tokens,
+            coactivity: &encoded.coactivity,
+            examples: &options.examples,
+        };
+        let pass = FeaturePass { describer, weights, buckets: &encoded.buckets, labels, folder };
+        let mut wanted = Vec::new();
+        let mut each = |example: &ExampleRow| {
+            if self.of_heads.is_ok()
+                && example.interval == 0
+                && usize::from(example.rank) < options.sources_of
+            {
+                wanted.push(AttributionTarget::of(example));
+            }
+        };
+        pass.write(inverted, progress, &mut each, |neighbours, progress| {
+            if !options.map {
+                return Ok(());
+            }
+            let alive = alive(encoded.buckets.counts().iter().map(|count| *count == 0));
+            map::write(folder, dictionary, &alive, neighbours, None, options.examples.seed, progress)?;
+            Ok(())
+        })?;
+        Ok(wanted)
+    }
 }
 
 /// The unembedding `[V, d]`, and what `index.json` says about logits.

@@ -27,15 +27,18 @@ mod index;
 mod inverted;
 mod map;
 mod rows;
+mod shards;
 mod summary;
 mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;
+mod weights;
 mod write;
 
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use find::{FoundBy, FoundFeature, FoundFeatures, find};
 pub use index::{IndexOptions, index};
 pub use map::map;
+pub use shards::{index_merge, index_shard};
 pub use storage::IndexRecord;

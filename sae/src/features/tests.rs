@@ -402,3 +402,43 @@ fn a_search_of_an_older_index_says_what_to_run() {
     let found = find(&world.run(), &text, 9).unwrap();
     assert!(found.gap.is_some_and(|gap| gap.contains("sae index")));
 }
+
+/// Shards of two files of codes each, one of them stopped again and again; the last has all features.
+#[test]
+fn shards_are_stopped_continued_and_merged_to_the_same_bytes() {
+    use crate::shards::{SHARDS, Shard};
+    let world = World::new();
+    let options = IndexOptions { batch: 4, tokens: Some(417), ..options() };
+    let summary = index(&world.run(), &options, &mut Quiet).unwrap();
+    let bytes = || -> std::collections::BTreeMap<_, _> {
+        let files =
+            std::fs::read_dir(world.run().join("features")).unwrap().map(|entry| entry.unwrap().path());
+        files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let whole = bytes();
+    std::fs::remove_dir_all(world.run().join("features")).unwrap();
+    let shard = |index: usize, stop: u64| {
+        index_shard(&world.run(), &options, Shard { index, count: 3 }, &mut StopAfter::new(stop))
+    };
+    shard(2, 1_000_000).unwrap();
+    let mut stops = 0;
+    let done = loop {
+        match shard(1, 30 + stops) {
+            Ok(work) => break work,
+            Err(error) => assert!(matches!(error, crate::Error::Stopped(_)), "{error}"),
+        }
+        stops += 1;
+        assert!(index_merge(&world.run(), &options, &mut Quiet).is_err());
+    };
+    assert!(stops > 0 && done.starts == stops + 1, "{stops} stops: {done:?}");
+    let names =
+        |work: &crate::shards::Work| work.files.iter().map(|part| part.file.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&done), ["codes-00000.parquet", "codes-00001.parquet"]);
+    assert_eq!(done.pieces[0], "rows 140 to 280 of those chosen");
+    shard(0, 1_000_000).unwrap();
+    assert_eq!(index_merge(&world.run(), &options, &mut Quiet).unwrap(), summary);
+    let merged = bytes();
+    let differ: Vec<_> = whole.keys().filter(|path| merged.get(*path) != whole.get(*path)).collect();
+    assert!(whole.len() == merged.len() && differ.is_empty(), "{differ:?}");
+    assert!(world.run().join(SHARDS).exists());
+}

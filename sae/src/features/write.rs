@@ -13,19 +13,16 @@ use super::describe::{Describer, Description};
 use super::encode::{begin, joined};
 use super::inverted::Inverted;
 use super::tokens::Tokens;
+use super::weights::{CHUNK, Neighbours, WeightsInOrder};
 use crate::{Error, Progress, Result};
 
-/// Features described and written at a time.
-const CHUNK: usize = 512;
 /// Chunks that wait to be written.
 const AHEAD: usize = 1;
-
-/// A feature's neighbours with their cosines.
-pub type Neighbours = Vec<(u32, f32)>;
 
 /// What the pass is made from.
 pub struct FeaturePass<'a> {
     pub describer: Describer<'a>,
+    pub weights: WeightsInOrder<'a>,
     pub buckets: &'a Buckets,
     /// Of the index that is replaced, by feature.
     pub labels: &'a [Option<String>],
@@ -39,7 +36,7 @@ impl FeaturePass<'_> {
     /// # Errors
     /// A disk that is full or fails, buckets that cannot be read, an error of `meanwhile`, [`Error::Stopped`].
     pub fn write(
-        self,
+        mut self,
         inverted: Option<Inverted>,
         progress: &mut dyn Progress,
         each: &mut dyn FnMut(&ExampleRow),
@@ -71,12 +68,12 @@ impl FeaturePass<'_> {
 
     /// Hands chunk by chunk to `send`; the neighbours of all features, or nothing if it takes no more.
     fn describe(
-        &self,
+        &mut self,
         progress: &mut dyn Progress,
         each: &mut dyn FnMut(&ExampleRow),
         mut send: impl FnMut(Chunk) -> bool,
     ) -> Result<Option<Vec<Neighbours>>> {
-        let features = self.describer.norms.len();
+        let features = self.describer.dictionary.d_sae;
         let (mut neighbours, mut rows) = (Vec::with_capacity(features), 0);
         progress.begin("features", Some(features as u64), "features");
         for index in 0..self.buckets.len() {
@@ -84,7 +81,8 @@ impl FeaturePass<'_> {
             let all = bucket.features();
             for first in all.clone().step_by(CHUNK) {
                 let end = all.end.min(first + CHUNK);
-                let mut descriptions = self.describer.describe(&bucket, first..end);
+                let mut descriptions =
+                    self.describer.describe(&bucket, first..end, self.weights.take(end - first)?);
                 for Description { row, examples, .. } in &mut descriptions {
                     self.complete(row, &mut rows);
                     neighbours.push(row.neighbours.clone());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use storage::Dtype;
 
-use super::Shard;
+use crate::shards::Shard;
 use crate::{Error, Result};
 use lm::model::{Hook, LanguageModel, ModelSource};
 use lm::text::TextOptions;

@@ -1,6 +1,5 @@
 //! One dataset out of the shards of a harvest: their parts in order, one table of documents.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -8,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use storage::documents::DocumentRow;
 use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, documents, schema};
 
-use super::{Harvested, Shard};
+use super::Harvested;
+use crate::shards::{SHARDS, Shard, Work, WorkStatus, division};
 use crate::{Error, Progress, Result};
 
 /// How many shards are in the dataset already.
@@ -59,6 +59,7 @@ pub fn merge(out: &Path, progress: &mut dyn Progress) -> Result<Harvested> {
     if made.rows == 0 {
         return Err(Error::request("the text has no tokens: it has no documents, or all of them are empty"));
     }
+    record(out, shards.len())?;
     remove(out, &shards, names)?;
     made.seconds = begun.elapsed().as_secs_f64();
     progress.end(&format!("{} rows of {} shards in {}", made.rows, shards.len(), out.display()));
@@ -87,37 +88,29 @@ fn remove(out: &Path, shards: &[PathBuf], names: Vec<String>) -> Result<()> {
     std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))
 }
 
-/// The folders of all shards, in order; an error names those that are not there.
-fn shards(out: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(out).map_err(|e| Error::io(out, e))?;
-    let mut found = BTreeSet::new();
-    for entry in entries {
-        let name = entry.map_err(|e| Error::io(out, e))?.file_name().to_string_lossy().into_owned();
-        let parsed = name.strip_prefix("shard-").and_then(|rest| rest.split_once("-of-"));
-        if let Some((index, count)) = parsed.and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?))) {
-            found.insert((count, index));
+/// Says in the shards' records of work that they are merged. Datasets from before there were any have none.
+fn record(out: &Path, count: usize) -> Result<()> {
+    for index in 0..count {
+        let folder = Shard { index, count }.folder(&out.join(SHARDS));
+        if let Some(work) = Work::read(&folder)? {
+            Work { status: WorkStatus::Merged, updated: storage::clock::now(), ..work }.write(&folder)?;
         }
     }
-    let counts: BTreeSet<usize> = found.iter().map(|(count, _)| *count).collect();
-    let count = match counts.iter().collect::<Vec<_>>().as_slice() {
-        [one] => **one,
-        [] => {
-            let merged = if out.join(storage::MANIFEST).exists() { " is merged already: it" } else { "" };
-            let text = format!("{}{merged} has no folders shard-I-of-N", out.display());
-            return Err(Error::request(text));
-        }
-        several => {
-            let text = format!("{} has shards of {several:?}; expected one division", out.display());
-            return Err(Error::request(text));
-        }
+    Ok(())
+}
+
+/// The folders of all shards, in order; an error names those that are not there.
+fn shards(out: &Path) -> Result<Vec<PathBuf>> {
+    let Some((count, found)) = division(out)? else {
+        let merged = if out.join(storage::MANIFEST).exists() { " is merged already: it" } else { "" };
+        let text = format!("{}{merged} has no folders shard-I-of-N", out.display());
+        return Err(Error::request(text));
     };
-    let missing: Vec<String> = (0..count)
-        .filter(|index| !found.contains(&(count, *index)))
-        .map(|index| format!("{index}/{count}"))
-        .collect();
+    let missing: Vec<String> =
+        (0..count).filter(|index| !found.contains(index)).map(|index| format!("{index}/{count}")).collect();
     if !missing.is_empty() {
         return Err(Error::request(format!(
-            "{} lacks the shards {}; harvest them before the merge",
+            "{} lacks the shards {}; make them before the merge",
             out.display(),
             missing.join(", ")
         )));

@@ -11,13 +11,14 @@ use storage::{Bos, Dtype, Manifest, ModelRef, schema};
 
 use super::HarvestConfig;
 use super::capture::{Captured, capture};
-use super::shard::share;
+use super::share::{Share, share};
 use super::sink::{Sink, TableRows};
 use super::source::{About, TokenSource, files};
 use super::tables::Rows;
 use lm::model::{Hook, LanguageModel, shown};
 use lm::text;
 
+use crate::shards::{Begun, Job, SHARDS, WorkStatus};
 use crate::{Error, Progress, Result};
 
 /// Batches that may wait for the writer.
@@ -156,12 +157,41 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<Harvested> {
     config.check(model)?;
-    let folder = config.shard.map_or_else(|| out.to_path_buf(), |shard| shard.folder(out));
-    let out = folder.as_path();
-    let share = match config.shard {
-        Some(shard) => Some(share(config, model.tokenizer(), shard, progress)?),
-        None => None,
+    let Some(shard) = config.shard else { return run_share(config, model, None, out, progress) };
+    let (folder, share) = (shard.folder(out), share(config, model.tokenizer(), shard, progress)?);
+    let pieces = vec![format!("documents {} to {} of the text", share.range.start, share.range.end)];
+    // Whether they are of this harvest is seen by the datasets themselves.
+    let job = Job::new("harvest", out.join(SHARDS), serde_json::Value::Null);
+    let is_dataset = |folder: &Path| folder.join(storage::MANIFEST).exists();
+    let merged = is_dataset(out) || config.hooks.iter().any(|hook| is_dataset(&out.join(hook.to_string())));
+    let working = match job.begin_elsewhere(shard, pieces, merged || folder.exists(), progress)? {
+        Begun::Done(_) if merged && !folder.exists() => {
+            return Ok(Harvested { datasets: Vec::new(), rows: 0, documents: 0, held_out: 0, seconds: 0.0 });
+        }
+        Begun::Done(_) => None,
+        Begun::Working(working) => Some(working),
     };
+    let result = run_share(config, model, Some(share), &folder, progress);
+    let status = match &result {
+        Ok(_) => WorkStatus::Done,
+        Err(Error::Stopped(_)) => WorkStatus::Stopped,
+        Err(_) => WorkStatus::Failed,
+    };
+    let closed = working.map_or(Ok(()), |working| working.close(status).map(drop));
+    // The first error is the one to tell.
+    let harvested = result?;
+    closed?;
+    Ok(harvested)
+}
+
+/// Harvests all documents, or those of a shard, into `out`.
+fn run_share(
+    config: &HarvestConfig,
+    model: &LanguageModel,
+    share: Option<Share>,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Harvested> {
     // Listed before they are read: a file that vanishes afterwards was read all the same.
     let header = header(config, model)?;
     let mut source = TokenSource::open(config, model.tokenizer(), share)?;

@@ -8,7 +8,7 @@ use storage::documents::DocumentRow;
 
 use super::HarvestConfig;
 use super::sequences::{Sequences, Tokens};
-use super::shard::Share;
+use super::share::Share;
 use crate::{Error, Result};
 use lm::model::Tokenizer;
 use lm::text::{self, Content, Document, Documents, Sequence};

@@ -14,6 +14,7 @@
 //! | `columns` | choice of columns; principal components, difference of means |
 //! | `logistic`, `protocol`, `measure` | a fit, the choice of C, figures |
 //! | `means` | over all sets |
+//! | `shards` | some of the sets in one process; all of them together |
 //! | `peer` | files as sae-probes writes them |
 
 mod activations;
@@ -26,6 +27,7 @@ mod numpy;
 mod peer;
 mod protocol;
 mod sets;
+mod shards;
 mod split;
 mod tasks;
 #[cfg(test)]
@@ -39,6 +41,7 @@ use storage::probe::{FORMAT, Probe, ProbeMeanRow, ProbeRow, ProbeSetRow, VERSION
 pub use activations::Pooling;
 pub use logistic::Penalty;
 pub use sets::{LabelledSet, read as read_sets};
+pub use shards::{merge, run_shard};
 pub use split::Split;
 pub use tasks::{Setting, Splits};
 
@@ -54,6 +57,8 @@ use lm::model::Hook;
 pub const RAW: &str = "raw dimensions";
 /// All dimensions at once.
 pub const ALL: &str = "all dimensions";
+/// Folder of the finished sets.
+const FINISHED: &str = "sets";
 /// Columns where few prompts or few positives are trained on, as published.
 const FEW: [usize; 2] = [16, 128];
 
@@ -160,29 +165,73 @@ pub fn run(
     options: &ProbeOptions,
     progress: &mut dyn Progress,
 ) -> Result<Probed> {
-    options.check()?;
-    let sets = sets::read(&options.sets, &options.only, progress)?;
-    let (subjects, model) = open(paths, options)?;
-    let request = request(&subjects, &model, options);
-    match Probe::read(out)? {
-        Some(before) if before != request => {
-            return Err(Error::request(format!("{} has the answers to a different question", out.display()))
-                .with_remedy("choose a different --out, or delete that folder; --cache DIR shares activations between both"));
-        }
-        Some(_) => {}
-        None => {
-            std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-            request.write(out)?;
-        }
-    }
-    let cache = options.cache.clone().unwrap_or_else(|| out.join("activations"));
-    let readings: Vec<Reading<'_>> = hooks(&subjects)
-        .into_iter()
-        .map(|hook| Reading { model: &model, hook, pooling: options.pooling, cache: &cache })
-        .collect();
+    let prepared = Prepared::open(paths, out, options, progress)?;
+    let readings = prepared.readings(options);
+    let sets: Vec<&LabelledSet> = prepared.sets.iter().collect();
     read_prompts(&readings, &sets, progress)?;
-    let rows = probe_sets(&subjects, &readings, &sets, out, options, progress)?;
-    finish(&subjects, &rows, &sets, &request, out)
+    prepared.finish(&readings, out, options, progress)
+}
+
+/// What is probed, checked.
+struct Prepared {
+    sets: Vec<LabelledSet>,
+    subjects: Vec<Subject>,
+    model: lm::model::LanguageModel,
+    request: Probe,
+    /// Folder of the prompts' activations.
+    cache: PathBuf,
+}
+
+impl Prepared {
+    /// Reads everything and makes `out` the folder of this question.
+    ///
+    /// # Errors
+    /// As [`run`].
+    fn open(
+        paths: &[PathBuf],
+        out: &Path,
+        options: &ProbeOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        options.check()?;
+        let sets = sets::read(&options.sets, &options.only, progress)?;
+        let (subjects, model) = open(paths, options)?;
+        let request = request(&subjects, &model, options);
+        match Probe::read(out)? {
+            Some(before) if before != request => {
+                return Err(Error::request(format!("{} has the answers to a different question", out.display()))
+                    .with_remedy("choose a different --out, or delete that folder; --cache DIR shares activations between both"));
+            }
+            Some(_) => {}
+            None => {
+                std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+                request.write(out)?;
+            }
+        }
+        let cache = options.cache.clone().unwrap_or_else(|| out.join("activations"));
+        Ok(Self { sets, subjects, model, request, cache })
+    }
+
+    fn readings(&self, options: &ProbeOptions) -> Vec<Reading<'_>> {
+        let reading =
+            |hook| Reading { model: &self.model, hook, pooling: options.pooling, cache: &self.cache };
+        hooks(&self.subjects).into_iter().map(reading).collect()
+    }
+
+    /// Probes the sets that are not finished, and writes the tables of all.
+    ///
+    /// # Errors
+    /// Activations that are missing, files that cannot be read or written, [`Error::Stopped`].
+    fn finish(
+        &self,
+        readings: &[Reading<'_>],
+        out: &Path,
+        options: &ProbeOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Probed> {
+        let rows = probe_sets(&self.subjects, readings, &self.sets, out, options, progress)?;
+        finish(&self.subjects, &rows, &self.sets, &self.request, out)
+    }
 }
 
 /// Writes the tables of the whole folder.
@@ -326,8 +375,8 @@ fn request(subjects: &[Subject], model: &lm::model::LanguageModel, options: &Pro
 }
 
 /// Runs the model on what it was not run on yet.
-fn read_prompts(readings: &[Reading<'_>], sets: &[LabelledSet], progress: &mut dyn Progress) -> Result<()> {
-    let all = || sets.iter().flat_map(|set| std::iter::once(set).chain(set.shifted.as_deref()));
+fn read_prompts(readings: &[Reading<'_>], sets: &[&LabelledSet], progress: &mut dyn Progress) -> Result<()> {
+    let all = || sets.iter().copied().flat_map(|set| std::iter::once(set).chain(set.shifted.as_deref()));
     let missing: u64 =
         readings.iter().map(|reading| all().map(|set| reading.missing(set)).sum::<u64>()).sum();
     if missing == 0 {
@@ -344,6 +393,25 @@ fn read_prompts(readings: &[Reading<'_>], sets: &[LabelledSet], progress: &mut d
     Ok(())
 }
 
+/// The file of a finished set.
+fn file_of(set: &LabelledSet) -> String {
+    format!("{}-{}.parquet", set.name, set.key())
+}
+
+/// The probes of one set.
+fn rows_of(
+    subjects: &[Subject],
+    readings: &[Reading<'_>],
+    set: &LabelledSet,
+    options: &ProbeOptions,
+) -> Result<Vec<ProbeRow>> {
+    let mut rows = Vec::new();
+    for reading in readings {
+        rows.extend(probe_set(subjects, reading, set, options)?);
+    }
+    Ok(rows)
+}
+
 /// The probes of every set; those of finished sets are read.
 fn probe_sets(
     subjects: &[Subject],
@@ -353,21 +421,18 @@ fn probe_sets(
     options: &ProbeOptions,
     progress: &mut dyn Progress,
 ) -> Result<Vec<ProbeRow>> {
-    let folder = out.join("sets");
+    let folder = out.join(FINISHED);
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     progress.begin("probe", Some(sets.len() as u64), "sets");
     let mut all = Vec::new();
     for (done, set) in sets.iter().enumerate() {
-        let path = folder.join(format!("{}-{}.parquet", set.name, set.key()));
+        let path = folder.join(file_of(set));
         if path.exists() {
             let table = storage::row::open::<ProbeRow>(&path)?;
             all.extend(storage::row::read::<ProbeRow>(&table, Scan::default())?);
         } else {
             stop(progress)?;
-            let mut rows = Vec::new();
-            for reading in readings {
-                rows.extend(probe_set(subjects, reading, set, options)?);
-            }
+            let rows = rows_of(subjects, readings, set, options)?;
             storage::row::write(&path, &rows)?;
             all.extend(rows);
         }

@@ -24,6 +24,23 @@ pub struct Choice {
     pub documents: u64,
 }
 
+impl Choice {
+    /// The row ranges of the chosen rows number `rows`, counted from 0.
+    pub fn part(&self, rows: Range<u64>) -> Vec<Range<u64>> {
+        let (mut part, mut before) = (Vec::new(), 0);
+        for range in &self.ranges {
+            let length = range.end - range.start;
+            let (from, to) =
+                (rows.start.clamp(before, before + length), rows.end.clamp(before, before + length));
+            if from < to {
+                part.push(range.start + (from - before)..range.start + (to - before));
+            }
+            before += length;
+        }
+        part
+    }
+}
+
 /// Chooses whole documents in an order drawn by `seed` until `limit` tokens are reached; the last is cut
 /// there. All of them without a limit or with one that is not reached.
 ///
@@ -77,6 +94,19 @@ mod tests {
         assert_eq!(choice, Choice { ranges: vec![0..12], tokens: 12, documents: 3 });
         assert_eq!(choose(&documents(&[3, 4]), Some(100), 1).tokens, 7);
         assert_eq!(choose(&[], None, 1), Choice::default());
+    }
+
+    #[test]
+    fn parts_are_counted_over_the_ranges() {
+        let choice = Choice { ranges: vec![5..10, 20..23, 40..50], tokens: 18, documents: 3 };
+        let rows: Vec<u64> = choice.ranges.iter().cloned().flatten().collect();
+        for from in 0..20 {
+            for to in from..20 {
+                let part: Vec<u64> = choice.part(from..to).into_iter().flatten().collect();
+                assert_eq!(part, rows[(from as usize).min(18)..(to as usize).min(18)], "{from} to {to}");
+            }
+        }
+        assert_eq!(choice.part(4..8), [9..10, 20..23]);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct RowReader {
     rest: Option<(RecordBatch, usize)>,
     batch: usize,
     d: usize,
+    /// Whether activations are read.
+    with_activations: bool,
 }
 
 impl RowReader {
@@ -83,7 +85,14 @@ impl RowReader {
             rest: None,
             batch: batch.max(1),
             d,
+            with_activations: true,
         })
+    }
+
+    /// Leaves the activations out: batches have documents, positions and tokens alone.
+    #[must_use]
+    pub fn places_alone(self) -> Self {
+        Self { with_activations: false, ..self }
     }
 
     /// The next batch; `None` at the end.
@@ -105,7 +114,8 @@ impl RowReader {
             };
             let Some((source, from)) = self.source(&table)? else { break };
             let rows = (source.num_rows() - from).min(self.batch - batch.len());
-            append(&mut batch, &source.slice(from, rows), self.d, &table)?;
+            let d = self.with_activations.then_some(self.d);
+            append(&mut batch, &source.slice(from, rows), d, &table)?;
             self.rest = (from + rows < source.num_rows()).then_some((source, from + rows));
         }
         Ok((!batch.is_empty()).then_some(batch))
@@ -118,7 +128,9 @@ impl RowReader {
         if end < range.end {
             self.ranges.push_front(end..range.end);
         }
-        batch.activations.extend(rows.activations(range.start..end));
+        if self.with_activations {
+            batch.activations.extend(rows.activations(range.start..end));
+        }
         for (document, position) in (range.start..end).map(|row| rows.place(row)) {
             batch.documents.push(document);
             batch.positions.push(position);
@@ -138,6 +150,7 @@ impl RowReader {
             let Some(rows) = self.ranges.pop_front() else { return Ok(None) };
             let there = [DOCUMENT, POSITION, TOKEN, ACTIVATION].into_iter();
             let there = there.filter(|name| *name != TOKEN || table.has_column(TOKEN));
+            let there = there.filter(|name| *name != ACTIVATION || self.with_activations);
             let columns = there.map(str::to_owned).collect();
             let scan = Scan { columns: Some(columns), rows: Some(rows), ..Scan::default() };
             self.current = Some(table.scan(scan)?);
@@ -145,7 +158,8 @@ impl RowReader {
     }
 }
 
-fn append(batch: &mut RowBatch, source: &RecordBatch, d: usize, table: &TableReader) -> Result<()> {
+/// `d`: width of the activations, `None` where they are left out.
+fn append(batch: &mut RowBatch, source: &RecordBatch, d: Option<usize>, table: &TableReader) -> Result<()> {
     let first = batch.len();
     for (name, values) in
         [(DOCUMENT, &mut batch.documents), (POSITION, &mut batch.positions), (TOKEN, &mut batch.tokens)]
@@ -155,6 +169,7 @@ fn append(batch: &mut RowBatch, source: &RecordBatch, d: usize, table: &TableRea
         }
         values.extend_from_slice(column::primitive::<UInt32Type>(source, name)?.values());
     }
+    let Some(d) = d else { return Ok(()) };
     vector::fixed_size_rows(source, ACTIVATION, &mut batch.activations)?;
     check_finite(batch, first, d, table)
 }
@@ -206,6 +221,18 @@ mod tests {
             .flat_map(|b| b.documents.iter().copied().zip(b.positions.iter().copied()))
             .collect();
         assert_eq!((places[4], places[5], places[75], places[76]), ((10, 4), (10, 30), (12, 59), (13, 29)));
+    }
+
+    #[test]
+    fn places_alone_are_those_of_the_whole_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset =
+            dataset(folder.path(), header(3), &texts(&[40, 1, 60], 50, 1), &activations(101, 3, 2), 3);
+        let mut alone = RowReader::new(&dataset, &[3..90], 16, 3).unwrap().places_alone();
+        for whole in read(&dataset, &[3..90], 16).unwrap() {
+            assert_eq!(alone.next_batch().unwrap(), Some(RowBatch { activations: Vec::new(), ..whole }));
+        }
+        assert_eq!(alone.next_batch().unwrap(), None);
     }
 
     #[test]

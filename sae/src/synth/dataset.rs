@@ -15,7 +15,8 @@ use storage::truth::TrueCodesRow;
 use storage::{Dataset, Dtype, Lock, Manifest, ModelRef, RowsAre, schema, vector};
 
 use super::{Sample, World};
-use crate::harvest::{Sink, TableRows, is_held_out};
+use crate::harvest::{self, Sink, TableRows, is_held_out};
+use crate::shards::{Begun, Finished, Job, SHARDS, Shard, Work};
 use crate::{Error, Progress, Result};
 
 /// The folder of a dataset that holds its world.
@@ -93,6 +94,30 @@ impl DatasetOptions {
         ok((0.0..1.0).contains(&self.held_out_share), "the held-out share must be at least 0 and less than 1")
     }
 
+    /// Batches that are written: none of rows that are generated.
+    fn batches(&self) -> u64 {
+        if self.generated { 0 } else { self.rows.div_ceil(BATCH) }
+    }
+
+    /// Those of a shard: whole parts, so that its files are those of one process.
+    ///
+    /// # Errors
+    /// Rows that are generated; parts that end within documents.
+    fn batches_of(&self, shard: Shard) -> Result<Range<u64>> {
+        if self.generated {
+            return Err(Error::request("rows that are generated when they are read have no shards"));
+        }
+        let per_part = self.rows_per_part.div_ceil(BATCH);
+        let (rows, document) = (per_part * BATCH, self.settings().rows_per_document);
+        if rows < self.rows && !rows.is_multiple_of(document) {
+            return Err(Error::request(format!(
+                "parts of {rows} rows end within documents of {document} rows: the dataset has no shards"
+            )));
+        }
+        let parts = shard.range(self.batches().div_ceil(per_part));
+        Ok((parts.start * per_part).min(self.batches())..(parts.end * per_part).min(self.batches()))
+    }
+
     fn settings(&self) -> Settings {
         Settings {
             rows: self.rows,
@@ -136,41 +161,147 @@ pub fn write(
     options.check()?;
     let settings = options.settings();
     keep_world(world, &out.join(FOLDER))?;
+    let sink = Sink::begin(out, header(world, options, out)?, options.rows_per_part)?;
+    let documents = settings.documents();
+    write_rows(world, options, 0..options.batches(), (sink, &documents), progress)?;
+    progress.end(&format!("{} rows in {}", options.rows, out.display()));
+    Ok(written(options, out))
+}
+
+/// Writes the part of the rows that is `shard`'s: whole parts of the dataset that [`write`] writes. [`merge`] makes it of all shards.
+///
+/// # Errors
+/// As [`write`]; rows that are generated, of which nothing is written; a shard that a different process works on.
+pub fn write_shard(
+    world: &World,
+    options: &DatasetOptions,
+    shard: Shard,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Work> {
+    options.check()?;
+    let (settings, batches) = (options.settings(), options.batches_of(shard)?);
+    let rows = batches.start * BATCH..(batches.end * BATCH).min(options.rows);
+    let pieces = vec![format!("rows {} to {}", rows.start, rows.end)];
+    let (folder, merged) = (shard.folder(out), out.join(storage::MANIFEST).exists());
+    if merged && Work::read(&shard.folder(&out.join(SHARDS)))?.is_none() {
+        return Err(storage::Error::Finished { path: out.to_owned() }.into());
+    }
+    let there = merged || folder.join(storage::MANIFEST).exists();
+    let working = match job(out).begin_elsewhere(shard, pieces, there, progress)? {
+        Begun::Done(work) => return Ok(work),
+        Begun::Working(working) => working,
+    };
+    let own = |document: &DocumentRow| rows.contains(&document.first_row);
+    let documents: Vec<DocumentRow> = settings
+        .documents()
+        .into_iter()
+        .filter(own)
+        .map(|document| DocumentRow { first_row: document.first_row - rows.start, ..document })
+        .collect();
+    let made = keep_world(world, &folder.join(FOLDER)).and_then(|()| {
+        let header = header(world, options, &folder)?;
+        let sink = Sink::begin_or_finished(&folder, header, options.rows_per_part)?;
+        write_rows(world, options, batches, (sink, &documents), progress)
+    });
+    progress.end(&format!("{} rows in {}", rows.end - rows.start, folder.display()));
+    working.end(made)
+}
+
+/// Makes the dataset of its shards in `out`, file for file what [`write`] writes, and removes them. The records of who made them stay.
+///
+/// # Errors
+/// A shard that is missing, unfinished or of other options; a folder that cannot be written.
+pub fn merge(
+    world: &World,
+    options: &DatasetOptions,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Result<WrittenDataset> {
+    options.check()?;
+    if out.join(storage::MANIFEST).exists() {
+        // A merge that was interrupted while it removed shards, or one that is finished.
+        refuse_others(world, options, out)?;
+        Lock::tidy(&out.join(SHARDS));
+        harvest::merge(out, progress)?;
+        return Ok(written(options, out));
+    }
+    let shards = job(out).finished(progress)?;
+    for Finished { work, .. } in &shards.shards {
+        let shard = Shard { index: work.shard, count: work.of };
+        refuse_others(world, options, &shard.folder(out))?;
+    }
+    keep_world(world, &out.join(FOLDER))?;
+    harvest::merge(out, progress)?;
+    Ok(written(options, out))
+}
+
+/// Refuses the dataset in `folder` if it was begun with a different world or other options.
+fn refuse_others(world: &World, options: &DatasetOptions, folder: &Path) -> Result<()> {
+    let (dataset, kept) = (Dataset::open(folder)?, folder.join(FOLDER));
+    if World::read(&kept)? == *world && dataset.was_begun_with(&header(world, options, folder)?) {
+        return Ok(());
+    }
+    let problem = "has rows of a different world, or was made with other options than the merge was given";
+    Err(Error::format(folder.join(storage::MANIFEST), problem).with_remedy(
+        "give the merge the options of its shards, or remove that folder and make the shard again",
+    ))
+}
+
+/// Datasets say themselves what they were begun with.
+fn job(out: &Path) -> Job {
+    Job::new("synth rows", out.join(SHARDS), serde_json::Value::Null)
+}
+
+/// What `dataset.json` says; the world is in `out` already.
+fn header(world: &World, options: &DatasetOptions, out: &Path) -> Result<Manifest> {
     let sha256 = World::sha256(&out.join(FOLDER))?;
     let model = ModelRef { id: "made world".to_owned(), path: None, sha256 };
     let mut header = Manifest::new(model, None, world.d, options.dtype);
     header.rows_are = RowsAre::Rows;
-    header.settings = serde_json::json!({ "world": settings });
-    let mut sink = Sink::begin(out, header, options.rows_per_part)?;
+    header.settings = serde_json::json!({ "world": options.settings() });
+    Ok(header)
+}
+
+/// Writes the rows of `batches` and the documents.
+fn write_rows(
+    world: &World,
+    options: &DatasetOptions,
+    batches: Range<u64>,
+    (mut sink, documents): (Sink, &[DocumentRow]),
+    progress: &mut dyn Progress,
+) -> Result<()> {
     sink.note().iter().for_each(|note| progress.remark(note));
-    let batches = if options.generated { 0 } else { options.rows.div_ceil(BATCH) };
-    progress.begin("rows", Some(options.rows), "rows");
-    for batch in sink.next_batch()..batches {
+    let (settings, first) = (options.settings(), batches.start * BATCH);
+    progress.begin("rows", Some((batches.end * BATCH).min(options.rows) - first), "rows");
+    for batch in batches.start.saturating_add(sink.next_batch())..batches.end {
         let rows = batch * BATCH..((batch + 1) * BATCH).min(options.rows);
         let sample = world.rows(options.seed, rows.clone());
         let tables = [
             TableRows::activations(activations(&sample, &settings, rows.clone(), world.d, options.dtype)?),
             TableRows::truth(truth(&sample, &settings, rows.start)?),
         ];
-        sink.write(batch, rows.end - rows.start, &tables)?;
-        progress.advance(rows.end, "");
+        let number = batch - batches.start;
+        sink.write(number, rows.end - rows.start, &tables)?;
+        progress.advance(rows.end - first, "");
         if progress.stop_requested() {
-            sink.commit(batch + 1)?;
-            return Err(Error::stopped(format!("{} rows are kept", rows.end))
+            sink.commit(number + 1)?;
+            return Err(Error::stopped(format!("{} rows are kept", rows.end - first))
                 .with_remedy("give the same command again to continue"));
         }
     }
-    let documents = settings.documents();
-    let held_out = documents.iter().filter(|document| document.held_out).count() as u64;
-    sink.finish(batches, &[(DOCUMENTS, storage::documents::to_batch(&documents)?)])?;
-    progress.end(&format!("{} rows in {}", options.rows, out.display()));
-    Ok(WrittenDataset {
+    sink.finish(batches.end - batches.start, &[(DOCUMENTS, storage::documents::to_batch(documents)?)])
+}
+
+fn written(options: &DatasetOptions, out: &Path) -> WrittenDataset {
+    let documents = options.settings().documents();
+    WrittenDataset {
         dataset: out.to_owned(),
         rows: options.rows,
         generated: options.generated,
         documents: documents.len() as u64,
-        held_out,
-    })
+        held_out: documents.iter().filter(|document| document.held_out).count() as u64,
+    }
 }
 
 /// Writes the world, or compares it with the one that is there.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::json::read_versioned;
+use crate::json::{differences, read_versioned};
 use crate::manifest::{Manifest, Table, VERSION};
 
 /// The journal's file name.
@@ -42,27 +42,13 @@ impl Journal {
         read_versioned(path, FORMAT, VERSION)
     }
 
-    /// Settings that differ between the two headers, one `name: there A, here B` each; `None` when equal.
+    /// Settings that differ between the two headers, one `name: A there, B here` each; `None` when equal.
     pub fn difference(&self, header: &Manifest) -> Option<String> {
         let there = serde_json::to_value(&self.header).unwrap_or_default();
         // The command that began with f16 is the one that continues.
         let dtype = if self.widened { self.header.dtype } else { header.dtype };
         let here = serde_json::to_value(Manifest { dtype, ..header.clone() }).unwrap_or_default();
-        let mut lines = Vec::new();
-        compare("", &there, &here, &mut lines);
-        (!lines.is_empty()).then(|| lines.join("; "))
-    }
-}
-
-fn compare(name: &str, there: &Value, here: &Value, lines: &mut Vec<String>) {
-    if let (Value::Object(a), Value::Object(b)) = (there, here) {
-        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-        for key in keys {
-            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-            compare(&name, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), lines);
-        }
-    } else if there != here {
-        lines.push(format!("{name}: {there} there, {here} here"));
+        differences(&there, &here)
     }
 }
 

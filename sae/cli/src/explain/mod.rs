@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::kept::Indexed;
+use super::shards::{self, Part, Sharded};
 use super::{Output, Session};
 use by_model::ByModel;
 use sae::explain::import::{self, ImportOptions};
@@ -19,7 +20,8 @@ use sae::{Error, Result};
 #[command(after_help = "Examples:\n  sae explain topk\n  sae explain topk --import batch-0.jsonl\n  \
     sae explain topk --url http://127.0.0.1:8080 --model qwen3-8b --number 50\n  \
     sae explain topk --url https://openrouter.ai/api/v1 --model vendor/name --key-env OPENROUTER_API_KEY --yes\n  \
-    sae explain gpt2-res/blocks.5.hook_resid_pre --data data --out gpt2-5")]
+    sae explain gpt2-res/blocks.5.hook_resid_pre --data data --out gpt2-5\n\nSeveral machines: give each the same command with --shard 0/8 to \
+    7/8, then one with --merge (docs/scale-out.md). Shards are for rules; a server of a language model is asked by one process, with --concurrency.")]
 pub struct Command {
     /// Indexed run (see `sae index`); with --out also a dictionary of a different program (a folder, a file, or
     /// OWNER/NAME[@REVISION][/PATH] of the hub)
@@ -46,6 +48,8 @@ pub struct Command {
     indexed: Indexed,
     #[command(flatten)]
     by_model: ByModel,
+    #[command(flatten)]
+    sharded: Sharded,
 }
 
 impl Command {
@@ -54,6 +58,10 @@ impl Command {
     /// # Errors
     /// A run without an index, a dataset or a file of explanations that cannot be read; an interruption.
     pub fn run(mut self, session: &mut Session) -> Result<Output> {
+        let part = self.sharded.part_of_run(self.indexed.makes())?;
+        if !matches!(part, Part::Whole) && (self.by_model.is_wanted() || self.import.is_some()) {
+            return Err(Error::request("--shard and --merge are for rules, not for --url and --import"));
+        }
         if self.by_model.is_wanted() {
             let model = self.indexed.take_model();
             let options = self.by_model.options(model, self.name, self.data.clone(), session)?;
@@ -74,7 +82,12 @@ impl Command {
             seed: session.seed.unwrap_or(0),
             ..ExplainOptions::default()
         };
-        Ok(explained(&explain::explain(&run, &options, &mut session.progress)?))
+        let progress = &mut session.progress;
+        Ok(match part {
+            Part::Whole => explained(&explain::explain(&run, &options, progress)?),
+            Part::Merge => explained(&explain::explain_merge(&run, &options, progress)?),
+            Part::Shard(shard) => shards::finished(explain::explain_shard(&run, &options, shard, progress)?),
+        })
     }
 }
 

@@ -30,7 +30,7 @@ mod shards;
 pub use file::{NamedConfig, is_sweep, read_file};
 pub use plan::{Plan, PlannedRun, Wave};
 pub use run::{SweepOutcome, SweptRun, read_out, run};
-pub use shards::{SHARDS, merge, run_shard, share};
+pub use shards::{merge, run_shard, share};
 
 /// File in a sweep's folder that spells out every run; giving it back reproduces the sweep.
 pub const SWEEP_FILE: &str = "sweep.toml";

@@ -7,20 +7,16 @@
 
 use std::path::{Path, PathBuf};
 
-use storage::work::{self, Work};
-use storage::{Lock, RunRecord, RunStatus, clock};
+use storage::{Lock, RunRecord, RunStatus};
 
 use super::file::NamedConfig;
 use super::plan::{Plan, PlannedRun, of_run};
 use super::run::{Sweep, SweepOutcome, begun_files, train_all};
 use crate::dictionary::Dictionary;
-use crate::harvest::Shard;
+use crate::shards::{Begun, Job, SHARDS, Shard, Work, WorkStatus};
 use crate::train::runs::job::{Resume, previous_run};
 use crate::train::runs::record;
 use crate::{Error, Progress, Result};
-
-/// Folder in a sweep's with a folder for each shard.
-pub const SHARDS: &str = "shards";
 
 /// The runs of `asked` that are `shard`'s, in their order.
 pub fn share(asked: &[NamedConfig], shard: Shard) -> Vec<NamedConfig> {
@@ -41,43 +37,25 @@ pub fn run_shard(plan: &Plan, shard: Shard, out: &Path, progress: &mut dyn Progr
         previous_run(&planned.resolved, &out.join(&planned.name), Resume::May)
             .map_err(|error| of_run(&planned.name, error))?;
     }
-    let folder = shard.folder(&out.join(SHARDS));
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let lock = Lock::take(&folder)?;
-    lock.note().iter().for_each(|note| progress.remark(note));
-    let mut work = begin(plan, shard, &folder)?;
+    // Whether its runs are those of the file is seen by the runs themselves.
+    let job = Job::new("sweep", out.join(SHARDS), serde_json::Value::Null);
+    let pieces = plan.runs.iter().map(|run| run.name.clone()).collect();
+    let working = match job.begin(shard, pieces, progress)? {
+        Begun::Done(_) => None,
+        Begun::Working(working) => Some(working),
+    };
+    // Of a finished shard the outcomes are read; what was lost since is trained again.
     let result = train_all(&mut Sweep::new(plan, out, Resume::May)?, plan, progress, false);
-    work.status = match &result {
-        Ok(outcome) if outcome.failures().is_none() => "done",
-        Err(Error::Stopped(_)) => "stopped",
-        _ => "failed",
-    }
-    .to_owned();
-    work.updated = clock::now();
-    let written = work.write(&folder);
+    let status = match &result {
+        Ok(outcome) if outcome.failures().is_none() => WorkStatus::Done,
+        Err(Error::Stopped(_)) => WorkStatus::Stopped,
+        _ => WorkStatus::Failed,
+    };
+    let closed = working.map_or(Ok(()), |working| working.close(status).map(drop));
     // The first error is the one to tell.
     let outcome = result?;
-    written?;
+    closed?;
     Ok(outcome)
-}
-
-fn begin(plan: &Plan, shard: Shard, folder: &Path) -> Result<Work> {
-    let previous = Work::read(folder)?;
-    let now = clock::now();
-    let work = Work {
-        shard: shard.index,
-        of: shard.count,
-        runs: plan.runs.iter().map(|run| run.name.clone()).collect(),
-        host: work::host(),
-        process: std::process::id(),
-        starts: previous.as_ref().map_or(0, |work| work.starts) + 1,
-        started: previous.map_or_else(|| now.clone(), |work| work.started),
-        updated: now,
-        status: "working".to_owned(),
-        ..Work::new()
-    };
-    work.write(folder)?;
-    Ok(work)
 }
 
 /// Makes one sweep of what the shards trained: checks that every run of `plan` is there, finished, of the configuration that the file
@@ -152,9 +130,9 @@ fn describe(name: &str, record: Option<&RunRecord>, folder: &Path, works: &[Work
             record.steps_total
         ),
     };
-    let whose = works.iter().find(|work| work.runs.iter().any(|run| run == name));
+    let whose = works.iter().find(|work| work.pieces.iter().any(|run| run == name));
     let whose = whose.map_or("no shard has taken it".to_owned(), |work| {
-        format!("shard {}/{}, {} on {}", work.shard, work.of, work.status, work.host)
+        format!("shard {}/{}, {} on {}", work.shard, work.of, work.status.name(), work.host)
     });
     format!("{name}: {state}; {whose}")
 }

@@ -1,43 +1,11 @@
 //! One harvest by several machines: which documents are whose.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
 use super::HarvestConfig;
 use super::sequences::Sequences;
+use crate::shards::Shard;
+use crate::{Error, Progress, Result};
 use lm::model::Tokenizer;
 use lm::text;
-
-use crate::{Error, Progress, Result};
-
-/// Part `index` of `count`, counted from 0, written `index/count`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    /// Which part.
-    pub index: usize,
-    /// Of how many.
-    pub count: usize,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is not a shard; expected i/n with 0 ≤ i < n ≤ 100000, e.g. 0/8 to 7/8");
-        let (index, count) = text.split_once('/').ok_or_else(wrong)?;
-        let shard =
-            Self { index: index.parse().map_err(|_| wrong())?, count: count.parse().map_err(|_| wrong())? };
-        if shard.index < shard.count && shard.count <= 100_000 { Ok(shard) } else { Err(wrong()) }
-    }
-}
-
-impl Shard {
-    /// Where this shard's datasets are while the others are made.
-    pub fn folder(&self, out: &Path) -> PathBuf {
-        out.join(format!("shard-{:05}-of-{:05}", self.index, self.count))
-    }
-}
 
 /// What a document of the text makes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,14 +79,6 @@ fn divide(lengths: Vec<Length>, shard: Shard) -> Share {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shards_are_parsed_and_checked() {
-        assert_eq!("3/8".parse(), Ok(Shard { index: 3, count: 8 }));
-        for bad in ["", "3", "8/8", "-1/2", "0/0", "1/2/3", "0/1000000"] {
-            assert!(bad.parse::<Shard>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn shards_are_consecutive_complete_and_about_equal() {
