@@ -85,6 +85,7 @@ pub mod probe;
 pub mod prompt;
 mod rows;
 pub mod saebench;
+pub mod similar;
 pub mod synth;
 pub mod task;
 pub mod trace;

@@ -117,6 +117,7 @@ pub mod routing;
 pub mod row;
 pub mod run;
 pub mod schema;
+pub mod similar;
 pub mod sweep;
 mod table;
 pub mod task;

@@ -38,6 +38,7 @@ mod probe;
 mod progress;
 mod prompt;
 mod score;
+mod similar;
 mod sweep;
 mod synth;
 mod trace;
@@ -110,6 +111,7 @@ enum Command {
     Index(index::Command),
     Explain(explain::Command),
     Find(find::Command),
+    Similar(similar::Command),
     Claim(claim::Command),
     Prompt(Box<prompt::Command>),
     Map(map::Command),
@@ -227,6 +229,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
         Command::Index(command) => command.run(session),
         Command::Explain(command) => command.run(session),
         Command::Find(command) => command.run(session),
+        Command::Similar(command) => command.run(session),
         Command::Claim(command) => command.run(session),
         Command::Prompt(command) => command.run(session),
         Command::Map(command) => command.run(session),
