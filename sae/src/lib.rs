@@ -61,6 +61,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod coding;
 pub mod comparison;
 pub mod crosscoder;
 mod csv_file;
@@ -71,6 +72,7 @@ pub mod experts;
 pub mod explain;
 pub mod export;
 pub mod features;
+pub mod fields;
 mod files;
 pub mod harvest;
 pub mod imported;

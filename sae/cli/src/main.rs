@@ -17,6 +17,7 @@ mod evaluate;
 mod experts;
 mod explain;
 mod export;
+mod fields;
 mod find;
 mod graph;
 mod harvest;
@@ -39,6 +40,7 @@ mod progress;
 mod prompt;
 mod score;
 mod similar;
+mod sparse_code;
 mod sweep;
 mod synth;
 mod trace;
@@ -102,6 +104,7 @@ enum Command {
     // Dictionaries, and how good they are.
     Train(Box<train::Command>),
     Latent(latent::Command),
+    SparseCode(sparse_code::Command),
     Check(check::Command),
     Evaluate(evaluate::Command),
     Compare(compare::Command),
@@ -112,6 +115,7 @@ enum Command {
     Explain(explain::Command),
     Find(find::Command),
     Similar(similar::Command),
+    Fields(fields::Command),
     Claim(claim::Command),
     Prompt(Box<prompt::Command>),
     Map(map::Command),
@@ -221,6 +225,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
         Command::Join(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Latent(command) => command.run(session),
+        Command::SparseCode(command) => command.run(session),
         Command::Check(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
         Command::Compare(command) => command.run(session),
@@ -230,6 +235,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
         Command::Explain(command) => command.run(session),
         Command::Find(command) => command.run(session),
         Command::Similar(command) => command.run(session),
+        Command::Fields(command) => command.run(session),
         Command::Claim(command) => command.run(session),
         Command::Prompt(command) => command.run(session),
         Command::Map(command) => command.run(session),
