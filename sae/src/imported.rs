@@ -75,6 +75,7 @@ pub fn run(
 fn k(dictionary: &Dictionary) -> usize {
     match dictionary.selection {
         Selection::TopK(k) | Selection::AbsTopK(k) => k,
+        Selection::BlockTopK(blocks) => blocks.k,
         _ => 0,
     }
 }

@@ -62,6 +62,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod coding;
 pub mod comparison;
 pub mod crosscoder;
 mod csv_file;
@@ -72,6 +73,7 @@ pub mod experts;
 pub mod explain;
 pub mod export;
 pub mod features;
+pub mod fields;
 mod files;
 pub mod harvest;
 pub mod imported;
@@ -87,6 +89,7 @@ pub mod prompt;
 mod rows;
 pub mod saebench;
 pub mod shards;
+pub mod similar;
 pub mod synth;
 pub mod task;
 pub mod trace;

@@ -9,10 +9,10 @@ use crate::record::{FieldDoc, Record};
 use crate::row::Row;
 use crate::schema::{self, Column, activations};
 use crate::{
-    Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, comparison,
-    difference, documents, evaluation, examples, experts, explanations, feature_activations, features, graph,
-    graph_marks, history, index, judged, lens, manifest, map, matching, metrics, notes, probe as probes,
-    routing, run, sweep, task, token_features, truncation, truth, vocabulary, work,
+    Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, coding, comparison,
+    difference, documents, evaluation, examples, experts, explanations, feature_activations, features,
+    fields, graph, graph_marks, history, index, judged, lens, manifest, map, matching, metrics, notes,
+    probe as probes, routing, run, sweep, task, token_features, truncation, truth, vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -288,6 +288,17 @@ fn run() -> FolderDoc {
                 "truncation/parameters.safetensors",
                 "The model's parameters in f64, `W` `[H, d]` first, and the iterations that made them (`step`): what a run resumes from.",
             ),
+            with_note(
+                record::<coding::SparseCoding>("coding/coding.json"),
+                "Only of a dictionary that `sae sparse-code` learned.",
+            ),
+            record::<coding::CodingScore>("coding/coding.json, `training` and `held_out`"),
+            with_note(
+                record::<fields::Fields>("fields/fields.json"),
+                "Only of a dictionary of patches, after `sae fields`.",
+            ),
+            table::<fields::FieldRow>("fields/fields.parquet"),
+            other("fields/fields.png", "All fields as one picture, each on its own scale."),
             with_note(
                 record::<truth::TruthScore>("truth/truth.json, truth/pruned/truth.json"),
                 "Only of a dictionary of a made world.",

@@ -21,8 +21,8 @@ use crate::schema::{DOCUMENT, POSITION};
 use crate::table::{Scan, TableReader};
 use crate::{PartWriter, schema};
 
-const FEATURES: &str = "features";
-const VALUES: &str = "values";
+pub(crate) const FEATURES: &str = "features";
+pub(crate) const VALUES: &str = "values";
 
 row! {
     /// The codes of one token, in (document, position) order.

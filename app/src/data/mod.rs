@@ -29,6 +29,7 @@ pub mod routing;
 pub mod rows;
 pub mod run;
 pub mod search;
+pub mod similar;
 pub mod truth;
 pub mod vocabulary;
 

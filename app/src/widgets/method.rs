@@ -7,6 +7,7 @@ pub fn name(method: &str) -> &str {
         "topk" => "TopK",
         "mutual-choice" => "mutual choice (BatchTopK)",
         "feature-choice" => "feature choice",
+        "block-choice" => "block choice (TopK in blocks)",
         "gradient" => "gradient TopK",
         "gradient-mutual" => "gradient, mutual choice",
         "gradient-feature" => "gradient, feature choice",
@@ -15,6 +16,7 @@ pub fn name(method: &str) -> &str {
         "gated" => "gated",
         "matryoshka" => "Matryoshka",
         "p-anneal" => "p-annealing",
+        "shrinkage" => "shrinkage (proximal)",
         other => other,
     }
 }

@@ -17,6 +17,7 @@ mod evaluate;
 mod experts;
 mod explain;
 mod export;
+mod fields;
 mod find;
 mod graph;
 mod harvest;
@@ -39,6 +40,8 @@ mod progress;
 mod prompt;
 mod score;
 mod shards;
+mod similar;
+mod sparse_code;
 mod sweep;
 mod synth;
 mod trace;
@@ -102,6 +105,7 @@ enum Command {
     // Dictionaries, and how good they are.
     Train(Box<train::Command>),
     Latent(latent::Command),
+    SparseCode(sparse_code::Command),
     Check(check::Command),
     Evaluate(evaluate::Command),
     Compare(compare::Command),
@@ -111,6 +115,8 @@ enum Command {
     Index(index::Command),
     Explain(explain::Command),
     Find(find::Command),
+    Similar(similar::Command),
+    Fields(fields::Command),
     Claim(claim::Command),
     Prompt(Box<prompt::Command>),
     Map(map::Command),
@@ -220,6 +226,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
         Command::Join(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Latent(command) => command.run(session),
+        Command::SparseCode(command) => command.run(session),
         Command::Check(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
         Command::Compare(command) => command.run(session),
@@ -228,6 +235,8 @@ fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
         Command::Index(command) => command.run(session),
         Command::Explain(command) => command.run(session),
         Command::Find(command) => command.run(session),
+        Command::Similar(command) => command.run(session),
+        Command::Fields(command) => command.run(session),
         Command::Claim(command) => command.run(session),
         Command::Prompt(command) => command.run(session),
         Command::Map(command) => command.run(session),

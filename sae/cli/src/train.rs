@@ -211,7 +211,7 @@ fn report(outcome: &TrainOutcome) -> Output {
         "run": outcome.run, "method": outcome.method, "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
         "loss": outcome.loss, "fve": outcome.fve, "l0": outcome.l0, "dead": outcome.dead,
         "dead_share": outcome.dead_share, "dead_after": outcome.dead_after, "left_out": left_out.rows, "left_out_share": left_out.share, "mean_ratio": outcome.mean_ratio,
-        "l0_threshold": outcome.l0_threshold,
+        "l0_threshold": outcome.l0_threshold, "capacity_bits": outcome.capacity_bits,
     }));
     output.row("run", outcome.run.display());
     output.row("method", outcome.method.label());
@@ -224,6 +224,9 @@ fn report(outcome: &TrainOutcome) -> Output {
     output.row("L0", number(outcome.l0, 1));
     if let Some(l0) = outcome.l0_threshold {
         output.row("L0 by threshold", format!("{l0:.1}"));
+    }
+    if let Some([blocks, free]) = outcome.capacity_bits {
+        output.row("capacity", format!("2^{blocks:.1} codes; TopK of the same k has 2^{free:.1}"));
     }
     let share = 100.0 * outcome.dead_share;
     if left_out.rows > 0 {

@@ -69,6 +69,9 @@ pub enum Purpose {
     Latents = 42,
     /// Made bars: which are on and the noise, position: row.
     Bars = 43,
+    /// Sparse coding: first directions, position: unit, 0; rows of a batch, position: step, 1; directions that fields are compared with,
+    /// position: draw, 2.
+    Codings = 44,
 }
 
 /// A stream of random numbers; made by [`generator`].

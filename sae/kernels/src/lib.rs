@@ -48,6 +48,7 @@
 //! | [`memory`] | what is asked of the allocator and of the system's memory |
 //! | [`quantile`] | upper quantiles of numbers that are seen once |
 //! | [`reduce`] | sums in a fixed order |
+//! | [`shrink`] | proximal operators of penalties of codes, with slopes |
 //! | [`spare`] | buffers that parallel tasks hand to each other |
 //! | [`int8`] | products in 8 bits, and from them the few pairs that may be among the largest |
 //! | [`bf16`] | products of matrices rounded to bfloat16 |
@@ -135,6 +136,7 @@ pub mod pieces;
 pub mod product;
 pub mod quantile;
 pub mod reduce;
+pub mod shrink;
 pub mod spare;
 pub mod student;
 pub mod topk;

@@ -34,6 +34,24 @@ pub fn scale_to_unit(row: &mut [f32]) {
     }
 }
 
+/// An upper bound on the largest eigenvalue of rowsᵀ rows, for `rows[n, d]`, by power iteration and a margin of one hundredth.
+pub fn largest_eigenvalue(rows: &[f32], d: usize) -> f64 {
+    let mut v: Vec<f32> = (0..d).map(|i| 1.0 + (i % 7) as f32 / 7.0).collect();
+    let mut largest = 1.0;
+    for _ in 0..100 {
+        let norm = dot(&v, &v).sqrt();
+        v.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+        let mut next = vec![0.0_f64; d];
+        for row in rows.chunks_exact(d) {
+            let along = dot(row, &v);
+            next.iter_mut().zip(row).for_each(|(next, x)| *next += along * f64::from(*x));
+        }
+        largest = next.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.iter_mut().zip(next).for_each(|(v, next)| *v = next as f32);
+    }
+    1.01 * largest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

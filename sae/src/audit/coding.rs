@@ -1,10 +1,9 @@
 //! Codes of a chunk of tokens by every way that there is, for one decoder.
 
 use kernels::encode::products;
-use kernels::wide::dot;
+use kernels::shrink::Shrinkage;
 
 use super::fit::Fit;
-use super::shrink::Shrinkage;
 use crate::dictionary::Codes;
 
 /// A way to find codes.
@@ -71,24 +70,6 @@ impl Found {
         self.refitted.push_row(&features, &values);
         self.errors.push(fit.error());
     }
-}
-
-/// An upper bound on the largest eigenvalue of rowsᵀ rows, by power iteration and a margin of one hundredth.
-pub(super) fn largest_eigenvalue(rows: &[f32], d: usize) -> f64 {
-    let mut v: Vec<f32> = (0..d).map(|i| 1.0 + (i % 7) as f32 / 7.0).collect();
-    let mut largest = 1.0;
-    for _ in 0..100 {
-        let norm = dot(&v, &v).sqrt();
-        v.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
-        let mut next = vec![0.0_f64; d];
-        for row in rows.chunks_exact(d) {
-            let along = dot(row, &v);
-            next.iter_mut().zip(row).for_each(|(next, x)| *next += along * f64::from(*x));
-        }
-        largest = next.iter().map(|x| x * x).sum::<f64>().sqrt();
-        v.iter_mut().zip(next).for_each(|(v, next)| *v = next as f32);
-    }
-    1.01 * largest
 }
 
 impl Decoder<'_> {
@@ -226,7 +207,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use kernels::wide::unit_rows;
+    use kernels::wide::{largest_eigenvalue, unit_rows};
 
     /// Rows of norm 1, and tokens that are made of `k` of them, with the features that made them.
     fn planted(d: usize, features: usize, k: usize, n: usize) -> (Vec<f32>, Vec<f32>, Vec<Vec<u32>>) {

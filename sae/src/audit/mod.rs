@@ -10,7 +10,6 @@
 
 mod coding;
 mod fit;
-pub mod shrink;
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +21,9 @@ use crate::evaluate::{EvaluateOptions, Reconstruction, choose_documents, is_with
 use crate::partial::Partial;
 use crate::rows::{RowReader, Subject};
 use crate::{Error, Progress, Result};
-use coding::{Coding, Decoder, Found, largest_eigenvalue};
+use coding::{Coding, Decoder, Found};
 use kernels::encode::{centre, chunk_rows};
+use kernels::wide::largest_eigenvalue;
 use kernels::wide::{row_norms, unit_rows};
 
 /// Rows read at a time.

@@ -57,6 +57,10 @@ pub(crate) fn decisions(reading: &Reading) -> Vec<Decision> {
 fn selection(selection: &Selection) -> String {
     match selection {
         Selection::TopK(k) => format!("topk, k {k}"),
+        Selection::BlockTopK(blocks) => format!("block_topk, k {} in {} blocks", blocks.k, blocks.count),
+        Selection::Shrunk(shrunk) => {
+            format!("{} shrinkage above {:.4}", shrunk.kind.name(), shrunk.threshold())
+        }
         Selection::AbsTopK(k) => format!("abstopk, k {k}"),
         other => other.name().to_owned(),
     }

@@ -9,7 +9,8 @@
 //! | `W_skip` | `[d_out, d]` | [`super::Target::skip`] |
 //!
 //! Every [`Selection`] is written as the architecture that SAELens has for it (`rescale_acts_by_decoder_norm` false: codes are the
-//! pre-activations themselves). Every architecture is read ([`super::saelens`]).
+//! pre-activations themselves); for blocks and shrinkages it has none, and refuses
+//! ours by their names. Every architecture is read ([`super::saelens`]).
 
 use std::path::Path;
 
@@ -74,6 +75,8 @@ impl Dictionary {
             normalize_activations: self.normalisation.name().to_owned(),
             reshape_activations: none(),
             k: None,
+            blocks: None,
+            shrinkage: None,
             rescale_acts_by_decoder_norm: None,
             residual_threshold: None,
             max_iterations: None,
@@ -81,8 +84,13 @@ impl Dictionary {
             metadata: self.info.clone(),
         };
         match self.selection {
+            Selection::Shrunk(shrunk) => config.shrinkage = Some(shrunk.into()),
             Selection::TopK(k) | Selection::AbsTopK(k) => {
                 config.k = Some(k);
+                config.rescale_acts_by_decoder_norm = Some(false);
+            }
+            Selection::BlockTopK(blocks) => {
+                (config.k, config.blocks) = (Some(blocks.k), Some(blocks.count));
                 config.rescale_acts_by_decoder_norm = Some(false);
             }
             Selection::Threshold(_) => {}
@@ -141,9 +149,11 @@ impl Dictionary {
 
 #[cfg(test)]
 mod tests {
+    use super::super::allocation::blocks::Blocks;
     use super::super::tests::{numbers, small};
-    use super::super::{Normalisation, Target};
+    use super::super::{Normalisation, Shrunk, Target};
     use super::*;
+    use kernels::shrink::Shrinkage;
 
     fn rewrite_config(folder: &Path, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
         let path = folder.join(CONFIG);
@@ -159,8 +169,16 @@ mod tests {
             max_iterations: Some(4),
             stop_on_duplicate_support: false,
         };
-        let selections =
-            [Selection::TopK(3), Selection::Threshold(numbers(20, 6)), Selection::AbsTopK(5), pursuit];
+        let blocks = Selection::BlockTopK(Blocks { count: 5, k: 10 });
+        let shrunk = Selection::Shrunk(Shrunk { kind: Shrinkage::Half, lambda: 0.3, unit: 1.7 });
+        let selections = [
+            Selection::TopK(3),
+            Selection::Threshold(numbers(20, 6)),
+            Selection::AbsTopK(5),
+            blocks,
+            shrunk,
+            pursuit,
+        ];
         for selection in selections {
             let folder = tempfile::tempdir().unwrap();
             let mut dictionary = small(7, 20, selection);
@@ -185,6 +203,7 @@ mod tests {
             (Selection::Threshold(thresholds.clone()), false, "jumprelu_transcoder"),
             (Selection::Threshold(thresholds), true, "jumprelu_skip_transcoder"),
             (Selection::TopK(4), true, "topk_skip_transcoder"),
+            (Selection::BlockTopK(Blocks { count: 4, k: 4 }), false, "block_topk_transcoder"),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let mut dictionary = small(7, 20, selection);
@@ -301,6 +320,13 @@ mod tests {
             });
             assert!(message().contains(CONFIG) && message().contains(key), "{}", message());
         }
+        let mut blocked = dictionary.clone();
+        blocked.selection = Selection::BlockTopK(Blocks { count: 4, k: 4 });
+        blocked.save(at).unwrap();
+        rewrite_config(at, |c| {
+            c.insert("blocks".to_owned(), 3.into());
+        });
+        assert!(message().contains(CONFIG) && message().contains("blocks is 3"), "{}", message());
         dictionary.b_enc[4] = f32::NAN;
         dictionary.save(at).unwrap();
         assert!(message().contains("`b_enc`") && message().contains("index 4"), "{}", message());

@@ -30,6 +30,7 @@ mod saelens;
 pub mod score;
 mod search;
 mod selection;
+pub(crate) mod shrunk;
 mod target;
 pub(crate) mod weights;
 
@@ -41,6 +42,7 @@ pub use info::{DictionaryInfo, SAE_LENS_LAYOUT};
 pub use normalisation::Normalisation;
 pub(crate) use saelens::Config;
 pub use selection::Selection;
+pub use shrunk::Shrunk;
 pub use target::Target;
 
 use std::borrow::Cow;
@@ -188,7 +190,8 @@ impl Dictionary {
         match &mut self.selection {
             Selection::Threshold(thresholds) => thresholds.iter_mut().for_each(|t| *t /= scale),
             Selection::MatchingPursuit { residual_threshold, .. } => *residual_threshold /= scale,
-            Selection::TopK(_) | Selection::AbsTopK(_) => {}
+            Selection::Shrunk(shrunk) => shrunk.unit /= scale,
+            Selection::TopK(_) | Selection::AbsTopK(_) | Selection::BlockTopK(_) => {}
         }
         self
     }
@@ -309,6 +312,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn codes_of_blocks_are_the_largest_of_each() {
+        let blocks = allocation::blocks::Blocks { count: 10, k: 20 };
+        let dictionary = small(24, 150, Selection::BlockTopK(blocks));
+        let x = numbers(24 * 700, 7);
+        let codes = dictionary.encode(&x);
+        for (i, row) in x.chunks_exact(24).enumerate() {
+            let z = naive_z(&dictionary, row);
+            let mut expected = Vec::new();
+            for block in 0..10 {
+                let mut order: Vec<u32> = (block * 15..(block + 1) * 15).collect();
+                order.retain(|&f| z[f as usize] > 0.0);
+                order.sort_by(|&a, &b| z[b as usize].total_cmp(&z[a as usize]));
+                order.truncate(2);
+                order.sort_unstable();
+                expected.extend(order);
+            }
+            let (features, values) = codes.row(i);
+            assert_eq!(features, expected, "row {i}");
+            assert!(features.iter().zip(values).all(|(&f, &v)| (f64::from(v) - z[f as usize]).abs() < 1e-4));
+        }
+    }
+
+    #[test]
     fn a_transcoder_subtracts_nothing_and_adds_its_skip_path() {
         let (d, d_out, features) = (12, 5, 40);
         let mut dictionary = small(d, features, Selection::TopK(7));
@@ -356,7 +382,10 @@ pub(crate) mod tests {
 
     #[test]
     fn folding_the_scale_changes_nothing_but_the_unit() {
-        for selection in [Selection::TopK(4), Selection::Threshold(vec![0.1; 60])] {
+        let shrunk = kernels::shrink::Shrinkage::ALL
+            .map(|kind| Selection::Shrunk(Shrunk { kind, lambda: 0.3, unit: 1.0 }));
+        let others = [Selection::TopK(4), Selection::Threshold(vec![0.1; 60])];
+        for selection in others.into_iter().chain(shrunk) {
             let trained = small(16, 60, selection);
             let scale = 0.37_f32;
             let raw = numbers(16 * 50, 9);

@@ -56,6 +56,9 @@ impl Dictionary {
             Selection::MatchingPursuit { .. } => {
                 Err(Error::request(format!("{what} needs an encoder; matching pursuit has none")))
             }
+            Selection::Shrunk(_) => Err(Error::request(format!(
+                "{what} needs codes that are the pre-activations; this dictionary shrinks them"
+            ))),
             _ => self.needs_positive_codes(what),
         }
     }

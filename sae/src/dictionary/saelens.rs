@@ -11,16 +11,20 @@
 //! | `transcoder` | the four, `W_dec [F, d_out]`, `b_dec [d_out]` | a [`Target`] |
 //! | `skip_transcoder` | + `W_skip [d_out, d]` | a target with a skip path |
 //! | `jumprelu_transcoder`, `jumprelu_skip_transcoder` | + `threshold` | the same with thresholds |
+//! | `block_topk`, `block_topk_transcoder`, … | as `topk`, with `blocks` | [`Selection::BlockTopK`]; SAELens has no such architecture |
+//! | `shrinkage`, `shrinkage_transcoder`, … | the four, with `shrinkage` | [`Selection::Shrunk`]; SAELens has no such architecture |
 //! | `topk_transcoder`, `topk_skip_transcoder` | as `transcoder`, `skip_transcoder` | with TopK; SAELens has no such architecture |
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::allocation::blocks::Blocks;
 use super::weights::{Weights, transposed};
-use super::{Dictionary, DictionaryInfo, Normalisation, Selection, Target};
+use super::{Dictionary, DictionaryInfo, Normalisation, Selection, Shrunk, Target};
 use crate::{Error, Result};
 use kernels::feature::make_unit;
+use kernels::shrink::Shrinkage;
 
 /// `cfg.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +46,12 @@ pub(crate) struct Config {
     pub(crate) reshape_activations: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) k: Option<usize>,
+    /// Of `block_topk`: blocks of features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) blocks: Option<usize>,
+    /// Of `shrinkage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shrinkage: Option<ShrinkageConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rescale_acts_by_decoder_norm: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +62,29 @@ pub(crate) struct Config {
     pub(crate) stop_on_duplicate_support: Option<bool>,
     #[serde(default)]
     pub(crate) metadata: DictionaryInfo,
+}
+
+/// How pre-activations are shrunk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ShrinkageConfig {
+    kind: String,
+    lambda: f32,
+    unit: f32,
+}
+
+impl From<Shrunk> for ShrinkageConfig {
+    fn from(shrunk: Shrunk) -> Self {
+        Self { kind: shrunk.kind.name().to_owned(), lambda: shrunk.lambda, unit: shrunk.unit }
+    }
+}
+
+impl ShrinkageConfig {
+    /// The shrinkage; `None` for a name that does not exist or numbers that mean nothing.
+    fn read(&self) -> Option<Shrunk> {
+        let kind = Shrinkage::named(&self.kind)?;
+        let sound = self.lambda >= 0.0 && self.lambda.is_finite() && self.unit > 0.0 && self.unit.is_finite();
+        sound.then_some(Shrunk { kind, lambda: self.lambda, unit: self.unit })
+    }
 }
 
 pub(super) fn float32() -> String {
@@ -71,7 +104,7 @@ fn yes() -> bool {
 const AVERAGE: &str = "expected_average_only_in";
 /// The same with a matrix.
 const WHITENING: &str = "covariance_whitening";
-const ARCHITECTURES: [&str; 14] = [
+const ARCHITECTURES: [&str; 20] = [
     "standard",
     "topk",
     "jumprelu",
@@ -86,6 +119,12 @@ const ARCHITECTURES: [&str; 14] = [
     "jumprelu_skip_transcoder",
     "topk_transcoder",
     "topk_skip_transcoder",
+    "block_topk",
+    "block_topk_transcoder",
+    "block_topk_skip_transcoder",
+    "shrinkage",
+    "shrinkage_transcoder",
+    "shrinkage_skip_transcoder",
 ];
 
 impl Config {
@@ -120,6 +159,13 @@ impl Config {
                 self.k, self.d_sae
             ));
         }
+        if self.shrinks() && self.shrunk().is_none() {
+            let kinds = Shrinkage::ALL.map(Shrinkage::name).join(", ");
+            return Err(format!("shrinkage is missing or wrong; expected kind ({kinds}), lambda and unit"));
+        }
+        if self.has_blocks() {
+            self.block_choice().check(self.d_sae)?;
+        }
         let normalisation = self.normalize_activations.as_str();
         if Normalisation::named(normalisation).is_none() && ![AVERAGE, WHITENING].contains(&normalisation) {
             return Err(format!(
@@ -135,7 +181,24 @@ impl Config {
     }
 
     fn takes_k(&self) -> bool {
-        matches!(self.architecture.as_str(), "topk" | "abstopk" | "topk_transcoder" | "topk_skip_transcoder")
+        let rank = ["topk", "abstopk", "topk_transcoder", "topk_skip_transcoder"];
+        rank.contains(&self.architecture.as_str()) || self.has_blocks()
+    }
+
+    fn shrinks(&self) -> bool {
+        self.architecture.starts_with("shrinkage")
+    }
+
+    fn shrunk(&self) -> Option<Shrunk> {
+        self.shrinkage.as_ref().and_then(ShrinkageConfig::read)
+    }
+
+    fn has_blocks(&self) -> bool {
+        self.architecture.starts_with("block_topk")
+    }
+
+    fn block_choice(&self) -> Blocks {
+        Blocks { count: self.blocks.unwrap_or_default(), k: self.k.unwrap_or_default() }
     }
 
     /// Whether it reconstructs a different value than its input.
@@ -252,9 +315,13 @@ impl Dictionary {
 fn selection(config: &Config, file: &Weights) -> Result<Selection> {
     let f = config.d_sae;
     let k = config.k.unwrap_or_default();
+    if let (true, Some(shrunk)) = (config.shrinks(), config.shrunk()) {
+        return Ok(Selection::Shrunk(shrunk));
+    }
     Ok(match config.architecture.as_str() {
         "topk" | "topk_transcoder" | "topk_skip_transcoder" => Selection::TopK(k),
         "abstopk" => Selection::AbsTopK(k),
+        _ if config.has_blocks() => Selection::BlockTopK(config.block_choice()),
         "batchtopk" | "matryoshka_batchtopk" => {
             // In units of z · ‖W_dec‖, which the fold of the norms makes those of z.
             Selection::Threshold(vec![file.tensor("topk_threshold", &[])?[0]; f])

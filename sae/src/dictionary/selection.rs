@@ -1,6 +1,8 @@
 //! Which pre-activations become codes.
 
 use super::Codes;
+use super::Shrunk;
+use super::allocation::blocks::Blocks;
 use kernels::topk::{self, Candidates};
 
 /// The rule that selects the active features of a token.
@@ -12,6 +14,10 @@ pub enum Selection {
     Threshold(Vec<f32>),
     /// The `k` pre-activations of largest magnitude of each token with their sign, ties to the lower feature: codes may be negative.
     AbsTopK(usize),
+    /// The largest positive pre-activations of each block of features of each token, ties to the lower feature.
+    BlockTopK(Blocks),
+    /// Every pre-activation above one threshold, shrunk: codes are not the pre-activations.
+    Shrunk(Shrunk),
     /// Greedy: the feature whose decoder row has the largest product with what is left of the token, again and again. `W_enc` is
     /// `W_dec`, `b_enc` is zero.
     MatchingPursuit {
@@ -37,6 +43,8 @@ impl Selection {
             Self::Threshold(thresholds) if thresholds.iter().all(|t| *t == 0.0) => "relu",
             Self::Threshold(_) => "jumprelu",
             Self::AbsTopK(_) => "abstopk",
+            Self::BlockTopK(_) => "block_topk",
+            Self::Shrunk(_) => "shrinkage",
             Self::MatchingPursuit { .. } => "matching_pursuit",
         }
     }
@@ -75,6 +83,27 @@ impl Selection {
                     let n = topk::select(&magnitudes, &zeros, *k, candidates, &mut features, &mut values);
                     values.iter_mut().zip(&features).take(n).for_each(|(v, f)| *v = z(*f as usize));
                     codes.push_row(&features[..n], &values[..n]);
+                }
+            }
+            Self::BlockTopK(blocks) => {
+                let (mut features, mut values) = (vec![0; blocks.k], vec![0.0; blocks.k]);
+                for row in products.chunks_exact(b_enc.len()) {
+                    let n = blocks.select(row, b_enc, candidates, &mut features, &mut values);
+                    codes.push_row(&features[..n], &values[..n]);
+                }
+            }
+            Self::Shrunk(shrunk) => {
+                let threshold = shrunk.threshold().max(0.0);
+                for row in products.chunks_exact(b_enc.len()) {
+                    for (f, (product, bias)) in row.iter().zip(b_enc).enumerate() {
+                        let z = product + bias;
+                        let code = if z > threshold { shrunk.code(z) } else { 0.0 };
+                        if code > 0.0 {
+                            codes.features.push(f as u32);
+                            codes.values.push(code);
+                        }
+                    }
+                    codes.offsets.push(codes.features.len());
                 }
             }
             // Has no pre-activations: `Dictionary::encode_exact` does not come here.

@@ -12,7 +12,7 @@
 use std::fmt::Write as _;
 
 use super::Job;
-use super::weights::Subject;
+use super::weights::{Subject, only_here};
 use crate::dictionary::Selection;
 use crate::dictionary::weights::{self, Named};
 use crate::{Error, Result};
@@ -47,6 +47,9 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
         Selection::Threshold(thresholds) if thresholds.iter().all(|t| *t <= 0.0) => {}
         Selection::Threshold(thresholds) => {
             tensors.push(Named::f32("activation_function.threshold", &[f], thresholds));
+        }
+        other @ (Selection::BlockTopK(_) | Selection::Shrunk(_)) => {
+            return Err(only_here("circuit-tracer", other));
         }
         other => {
             return Err(Error::request(format!(

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Job;
 use super::torch_file::{self, Tensor};
-use super::weights::Subject;
+use super::weights::{Subject, only_here};
 use crate::dictionary::weights::transposed;
 use crate::dictionary::{Dictionary, Selection};
 use crate::{Error, Result};
@@ -37,6 +37,9 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
                 ("JumpReluAutoEncoder", None)
             }
         },
+        other @ (Selection::BlockTopK(_) | Selection::Shrunk(_)) => {
+            return Err(only_here("dictionary_learning", other));
+        }
         other @ (Selection::AbsTopK(_) | Selection::MatchingPursuit { .. }) => {
             return Err(Error::request(format!("dictionary_learning has no class for {}", other.name()))
                 .with_remedy("export to saelens"));

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::Job;
-use super::weights::Subject;
+use super::weights::{Subject, only_here};
 use crate::dictionary::Selection;
 use crate::dictionary::weights::{self, Named};
 use crate::{Error, Result};
@@ -78,6 +78,7 @@ fn k(selection: &Selection, features: usize, job: &mut Job<'_>) -> Result<usize>
             Err(Error::request(format!("--k is {k}; expected 1 to {features}, the number of features"))
                 .with_remedy("give the number of features per token that sparsify is to keep"))
         }
+        (Selection::BlockTopK(_) | Selection::Shrunk(_), _) => Err(only_here("sparsify", selection)),
         (Selection::AbsTopK(_) | Selection::MatchingPursuit { .. }, _) => Err(Error::request(format!(
             "sparsify has no {}: it keeps the k largest positive pre-activations per token",
             selection.name()

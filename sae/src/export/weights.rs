@@ -6,9 +6,22 @@ use storage::{Run, RunRecord};
 
 use super::Format;
 use super::place::{FORMAT, Provenance};
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Dictionary, Selection};
 use crate::rows::weights_sha256;
 use crate::{Error, Result};
+
+/// That `program` cannot hold a dictionary that selects in blocks or shrinks its codes.
+pub(super) fn only_here(program: &str, selection: &Selection) -> Error {
+    let why = match selection {
+        Selection::Shrunk(shrunk) => format!("{program} has no {} shrinkage of codes", shrunk.kind.name()),
+        _ => format!(
+            "{program} has no blocks of features: it would take the largest of a token wherever they are"
+        ),
+    };
+    Error::request(why).with_remedy(
+        "export it to html, card or neuronpedia, or train a topk or jumprelu run to export its weights",
+    )
+}
 
 /// A dictionary with its origin.
 #[derive(Debug)]

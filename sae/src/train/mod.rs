@@ -85,6 +85,8 @@ pub struct TrainOutcome {
     pub left_out: LeftOut,
     /// γ = ‖μ‖/‖σ‖ of the activations; `None` for runs of earlier versions.
     pub mean_ratio: Option<f64>,
+    /// Of `block-choice`, log₂ of the number of codes that it can give, and that of TopK with the same k.
+    pub capacity_bits: Option<[f64; 2]>,
     /// Active features per token on held-out tokens by the thresholds that were fitted, for methods that have such.
     pub l0_threshold: Option<f64>,
 }

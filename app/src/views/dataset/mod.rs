@@ -7,6 +7,7 @@ mod find;
 mod list;
 mod page;
 mod reader;
+mod similar;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -56,6 +57,7 @@ pub struct DatasetView {
     colour: colour::Colour,
     style: reading::Style,
     options: token::Options,
+    similar: similar::SimilarTokens,
     /// Whether the tables of the index hold codes by token, and where the routing is; looked up once.
     has: KeyedRequest<Vec<PathBuf>, Tables>,
     /// Bring the chosen token into view.
@@ -85,6 +87,7 @@ impl DatasetView {
             colour: colour::Colour::default(),
             style: reading::Style::default(),
             options: token::Options::default(),
+            similar: similar::SimilarTokens::default(),
             has: KeyedRequest::default(),
             scroll: false,
         };
@@ -225,7 +228,12 @@ impl DatasetView {
             run: self.run(&runs),
         };
         ScrollArea::vertical().id_salt(("token", row.document)).auto_shrink(false).show(ui, |ui| {
-            shown.show(ui, &mut self.options, &mut self.colour, scene);
+            let state = token::State {
+                options: &mut self.options,
+                colour: &mut self.colour,
+                similar: &mut self.similar,
+            };
+            shown.show(ui, state, scene);
         });
     }
 }
@@ -279,6 +287,7 @@ impl View for DatasetView {
         }
         let Some(documents) = scene.stores.dataset(&self.dataset).documents.value().cloned() else { return };
         self.list.logic(workers, &documents);
+        self.similar.logic(&self.dataset, &documents, workers);
         let Some(row) = self.document.and_then(|number| documents.get(number)) else { return };
         let token = self.token.is_some();
         let wants = page::PageNeeds {

@@ -6,6 +6,7 @@ use egui::{Align, Checkbox, ComboBox, Label, Layout, Link, RichText, Role, Sense
 
 use super::colour::Colour;
 use super::page::Page;
+use super::similar::SimilarTokens;
 use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::{Columns, RowFacts, RunEntry, Status, TokenLists, Vocabulary, codes};
@@ -52,13 +53,28 @@ pub struct Options {
     pub all: bool,
 }
 
+/// What the panel keeps from frame to frame.
+pub struct State<'a> {
+    /// What is unfolded.
+    pub options: &'a mut Options,
+    /// What the text is coloured by.
+    pub colour: &'a mut Colour,
+    /// The search for similar tokens.
+    pub similar: &'a mut SimilarTokens,
+}
+
 impl Token<'_> {
     /// Draws the panel.
-    pub fn show(&self, ui: &mut Ui, options: &mut Options, colour: &mut Colour, scene: &mut Scene<'_>) {
+    pub fn show(&self, ui: &mut Ui, state: State<'_>, scene: &mut Scene<'_>) {
         self.head(ui, scene);
         ui.add_space(space::L);
-        self.features(ui, options, colour, scene);
+        self.features(ui, state.options, state.colour, scene);
         ui.add_space(space::L);
+        if let Some(run) = self.run.as_deref().filter(|_| self.page.wants_rows()) {
+            let place = (self.document, self.position);
+            state.similar.show(ui, (self.dataset, run), place, self.vocabulary, scene);
+            ui.add_space(space::L);
+        }
         self.routing(ui, scene);
         ui.add_space(space::L);
         self.row(ui, scene);

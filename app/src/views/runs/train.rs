@@ -36,10 +36,11 @@ const FIELDS: [Field; 5] = [
 ];
 
 /// Methods by the names that the program takes.
-pub const METHODS: [&str; 11] = [
+pub const METHODS: [&str; 13] = [
     "topk",
     "mutual-choice",
     "feature-choice",
+    "block-choice",
     "matryoshka",
     "gradient",
     "gradient-mutual",
@@ -48,6 +49,7 @@ pub const METHODS: [&str; 11] = [
     "jumprelu",
     "gated",
     "p-anneal",
+    "shrinkage",
 ];
 
 /// What the person is about to train.

@@ -1,12 +1,13 @@
 //! Allocation: from scores `[B, F]` (tokens by features) to the pairs of a token and a feature that are active.
 //!
-//! All three maximise the sum of the scores of the active pairs; they differ in what limits the number of pairs.
+//! All four maximise the sum of the scores of the active pairs; they differ in what limits the number of pairs.
 //!
 //! | allocation | limit | known as |
 //! |---|---|---|
 //! | token choice | at most k features per token | TopK (Gao et al. 2024) |
 //! | mutual choice | at most M pairs in the batch; M = round(B·k) | mutual choice (Ayonrinde 2024), BatchTopK (Bussmann et al. 2024) |
 //! | feature choice | at most m_i tokens for feature i; Σ m_i = M | feature choice (Ayonrinde 2024) |
+//! | block choice | at most w features of each block per token ([`blocks`]) | winner-take-all, Sparsey's code (Rinkus 2010) |
 //!
 //! A score must be above 0 for its pair to be active. Ties go to the lower token, then to the lower feature. No limit depends on the order of
 //! tokens, so permuting tokens permutes codes (ties aside).
@@ -18,9 +19,11 @@
 //! Training never holds `[B, F]`: it runs the same kernels over chunks (`kernels::topk` a token, `kernels::best` over the batch,
 //! `kernels::topk` a feature). The functions here are for scores that fit, and say in one place what those chunks add up to.
 
+pub mod blocks;
 pub mod budget;
 pub mod law;
 
+use blocks::Blocks;
 use kernels::best::Best;
 use kernels::topk::{self, Candidates};
 
@@ -51,6 +54,18 @@ pub fn feature_choice(scores: &[f32], budgets: &[u32]) -> Vec<Pair> {
         pairs.extend(best_of(&column, budget as usize).into_iter().map(|token| (token, feature as u32)));
     }
     pairs.sort_unstable();
+    pairs
+}
+
+/// The winners of each token of `scores[B, features]` in each block, in the order of tokens.
+pub fn block_choice(scores: &[f32], features: usize, blocks: Blocks) -> Vec<Pair> {
+    let (mut places, mut values) = (vec![0; blocks.k], vec![0.0; blocks.k]);
+    let (zeros, mut candidates) = (vec![0.0; features], Candidates::default());
+    let mut pairs = Vec::new();
+    for (row, token) in scores.chunks_exact(features).zip(0..) {
+        let n = blocks.select(row, &zeros, &mut candidates, &mut places, &mut values);
+        pairs.extend(places[..n].iter().map(|&feature| (token, feature)));
+    }
     pairs
 }
 
@@ -129,6 +144,19 @@ mod tests {
         }
 
         #[test]
+        fn block_choice_is_the_optimum(
+            (scores, winners) in (prop::collection::vec(
+                prop_oneof![Just(-1.0_f32), Just(0.0), Just(1.0), Just(16.0), Just(256.0)], 12), 1_usize..3)
+        ) {
+            // Two tokens, six features in two blocks.
+            let blocks = Blocks { count: 2, k: 2 * winners };
+            let allowed = |pairs: &[Pair]| {
+                (0..2).all(|t| (0..2).all(|b| count(pairs, |p| p.0 == t && p.1 / 3 == b) <= winners))
+            };
+            prop_assert_eq!(block_choice(&scores, 6, blocks), exhaustive(&scores, 6, allowed));
+        }
+
+        #[test]
         fn permuting_tokens_permutes_the_pairs(order in Just((0..12).collect::<Vec<u32>>()).prop_shuffle(), seed in 0_u32..1000) {
             let features = 7;
             // Distinct scores: a tie would rightly go to whoever comes first.
@@ -139,7 +167,8 @@ mod tests {
                 &|s: &[f32]| token_choice(s, features, 3) as Vec<Pair>,
                 &|s: &[f32]| mutual_choice(s, features, 30),
                 &|s: &[f32]| feature_choice(s, &budgets),
-            ] as [&dyn Fn(&[f32]) -> Vec<Pair>; 3] {
+                &|s: &[f32]| block_choice(s, features, Blocks { count: 7, k: 7 }),
+            ] as [&dyn Fn(&[f32]) -> Vec<Pair>; 4] {
                 let mut expected: Vec<Pair> = choose(&scores)
                     .into_iter()
                     .map(|(token, f)| (order.iter().position(|&t| t == token).unwrap() as u32, f))

@@ -1,8 +1,9 @@
 //! Configurations that make no sense, refused before anything is read or written.
 
-use super::{AuxLoss, FrozenDecoder, JumpPenalty, Method, Resolved, TrainConfig};
+use super::{Activation, AuxLoss, FrozenDecoder, JumpPenalty, Method, Resolved, TrainConfig};
 use crate::dictionary::allocation::budget;
 use crate::dictionary::allocation::law::BudgetLaw;
+use crate::dictionary::shrunk::STEP;
 use crate::train::step::prepare::{cap, unmet_budgets};
 use crate::{Error, Result};
 
@@ -103,6 +104,11 @@ impl TrainConfig {
                 return Err(Error::request(format!("{name} is {number}; it must be {expected}")));
             }
         }
+        if self.method == Method::BlockChoice {
+            self.block_choice().check(d_sae).map_err(|problem| {
+                Error::request(problem).with_remedy("give blocks, k and d_sae so that each divides the next")
+            })?;
+        }
         if let Some(start) = self.k_start.filter(|&start| start < self.k || start > d_sae) {
             return Err(Error::request(format!(
                 "k_start is {start}; k falls from it, so it must be between k = {} and d_sae = {d_sae}",
@@ -183,6 +189,7 @@ impl TrainConfig {
                 self.method.scores_gradients(),
                 "gradients are those of the input, not of what a transcoder writes",
             ),
+            (self.method == Method::Shrinkage, "the unit of a shrinkage is that of its input"),
             (self.method == Method::Gated, "gates become thresholds only where input and output are one"),
             (self.resample_every.is_some(), "new rows for dead features are directions of the input"),
             (self.from.is_some(), "training from a dictionary needs one that reconstructs its input"),
@@ -208,11 +215,17 @@ impl TrainConfig {
         let method = self.method;
         let (budget, gradients) = (!method.is_penalised(), method.scores_gradients());
         let features = method.is_feature_choice();
+        let blocks = method == Method::BlockChoice;
         let law = features || self.aux == Some(AuxLoss::Zipf);
         let jump = method == Method::Jumprelu;
         let given = [
-            ("k_start", self.k_start.is_some(), budget),
-            ("multi_topk", self.multi_topk.is_some(), budget && !features && method != Method::Matryoshka),
+            ("k_start", self.k_start.is_some(), budget && !blocks),
+            (
+                "multi_topk",
+                self.multi_topk.is_some(),
+                budget && !features && !blocks && method != Method::Matryoshka,
+            ),
+            ("blocks", self.blocks.is_some(), blocks),
             ("budget_law", self.budget_law.is_some(), law),
             ("budget_cap", self.budget_cap.is_some(), features),
             ("mutual_share", self.mutual_share.is_some(), features),
@@ -226,6 +239,7 @@ impl TrainConfig {
             ("widths", self.widths.is_some(), method == Method::Matryoshka),
             ("sparsity_coefficient", self.sparsity_coefficient.is_some(), !budget),
             ("sparsity_warmup_share", self.sparsity_warmup_share.is_some(), !budget),
+            ("activation", self.activation.is_some(), method == Method::Shrinkage),
             ("jump_penalty", self.jump_penalty.is_some(), jump),
             ("jump_bandwidth", self.jump_bandwidth.is_some(), jump),
             ("jump_threshold", self.jump_threshold.is_some(), jump),
@@ -296,6 +310,10 @@ impl TrainConfig {
             fill(&mut config.budget_law, BudgetLaw::Fit);
             fill(&mut config.aux_rho, 0.3);
         }
+        if method == Method::BlockChoice {
+            let count = config.k;
+            fill(&mut config.blocks, count);
+        }
         if method.scores_gradients() {
             fill(&mut config.score_lambda, 1.0);
             fill(&mut config.score_beta, 1.0);
@@ -312,6 +330,10 @@ impl TrainConfig {
             let bandwidth = config.jump_bandwidth.unwrap_or(d.sqrt() / 30.0);
             fill(&mut config.jump_bandwidth, bandwidth);
             fill(&mut config.jump_threshold, bandwidth / 2.0);
+        }
+        if method == Method::Shrinkage {
+            let kind = *config.activation.get_or_insert(Activation::Half);
+            fill(&mut config.sparsity_coefficient, kind.shrinkage().lambda(d.sqrt() / 10.0, STEP));
         }
         if method.is_penalised() {
             let coefficient = if method == Method::Jumprelu { d / 500.0 } else { d.sqrt() / 5.0 };

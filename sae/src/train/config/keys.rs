@@ -134,7 +134,7 @@ pub const OPTIONS: &[TrainOption] = &[
         "Method",
         OptionValue::Text,
         "METHOD",
-        "Which features are active: topk (TopK, token choice), mutual-choice (BatchTopK; batch-topk and batchtopk are accepted), feature-choice, gradient, gradient-mutual, gradient-feature; relu, jumprelu, gated, matryoshka, p-anneal [default: topk]",
+        "Which features are active: topk (TopK, token choice), mutual-choice (BatchTopK; batch-topk and batchtopk are accepted), feature-choice, block-choice (TopK in blocks), gradient, gradient-mutual, gradient-feature; relu, jumprelu, gated, matryoshka, p-anneal, shrinkage [default: topk]",
     ),
     option(
         "skip",
@@ -178,6 +178,13 @@ pub const OPTIONS: &[TrainOption] = &[
         OptionValue::Number,
         "MULTIPLE",
         "Multi-TopK: add an eighth of the loss with this many times k active features; 4 in Gao et al. (2024) [default: not]",
+    ),
+    option(
+        "blocks",
+        "Method",
+        OptionValue::Number,
+        "BLOCKS",
+        "Blocks of features of block-choice, each with k / blocks winners per token [default: k, one winner each]",
     ),
     option(
         "budget_law",
@@ -254,7 +261,7 @@ pub const OPTIONS: &[TrainOption] = &[
         "Method",
         OptionValue::Number,
         "LAMBDA",
-        "λ of the penalty of relu, jumprelu, gated and p-anneal [default: √d/5, or d/500 for jumprelu]",
+        "λ of the penalty of relu, jumprelu, gated, p-anneal and shrinkage [default: √d/5, d/500 for jumprelu; for shrinkage that of the threshold √d/10]",
     ),
     option(
         "sparsity_warmup_share",
@@ -262,6 +269,13 @@ pub const OPTIONS: &[TrainOption] = &[
         OptionValue::Number,
         "SHARE",
         "Share of the run in which λ rises from 0 [default: 0.05]",
+    ),
+    option(
+        "activation",
+        "Method",
+        OptionValue::Text,
+        "SHRINKAGE",
+        "How shrinkage shrinks pre-activations: soft, hard, half, firm or log-sum [default: half]",
     ),
     option(
         "jump_penalty",

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use kernels::shrink::Shrinkage;
 use serde::{Deserialize, Serialize};
 
 use super::keys::nearest;
@@ -17,6 +18,8 @@ pub enum Method {
     MutualChoice,
     /// BatchTopK first, then for each feature its m_i best tokens (feature choice, Ayonrinde 2024).
     FeatureChoice,
+    /// The `k`/`blocks` largest of each token in each block of features (winner-take-all, as in Sparsey, Rinkus 2010).
+    BlockChoice,
     /// `topk` by a score with the gradient of the model's loss (g-SAE, Olmo et al. 2024).
     Gradient,
     /// BatchTopK by that score.
@@ -31,6 +34,8 @@ pub enum Method {
     Gated,
     /// Nested dictionaries over BatchTopK (Bussmann et al. 2025).
     Matryoshka,
+    /// Pre-activations shrunk by the proximal operator of the penalty that codes cost (Rentzeperis et al. 2023).
+    Shrinkage,
     /// ReLU with a penalty Σ v^p whose p falls from 1 (Karvonen et al. 2024).
     PAnneal,
 }
@@ -38,22 +43,23 @@ pub enum Method {
 /// How a trained dictionary selects codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inference {
-    /// The k best of each token.
+    /// The k best of each token, or of its blocks.
     Best,
     /// One threshold, fitted after training.
     OneThreshold,
     /// A threshold for each feature, fitted after training.
     ThresholdEach,
-    /// Thresholds that training itself made (0 for ReLU).
+    /// Thresholds that training itself made (0 for ReLU), or a shrinkage.
     Learned,
 }
 
 impl Method {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Topk,
         Self::MutualChoice,
         Self::FeatureChoice,
+        Self::BlockChoice,
         Self::Gradient,
         Self::GradientMutual,
         Self::GradientFeature,
@@ -62,6 +68,7 @@ impl Method {
         Self::Gated,
         Self::Matryoshka,
         Self::PAnneal,
+        Self::Shrinkage,
     ];
 
     /// The name in `train.toml` and `run.json`.
@@ -70,6 +77,7 @@ impl Method {
             Self::Topk => "topk",
             Self::MutualChoice => "mutual-choice",
             Self::FeatureChoice => "feature-choice",
+            Self::BlockChoice => "block-choice",
             Self::Gradient => "gradient",
             Self::GradientMutual => "gradient-mutual",
             Self::GradientFeature => "gradient-feature",
@@ -78,6 +86,7 @@ impl Method {
             Self::Gated => "gated",
             Self::Matryoshka => "matryoshka",
             Self::PAnneal => "p-anneal",
+            Self::Shrinkage => "shrinkage",
         }
     }
 
@@ -86,6 +95,7 @@ impl Method {
         match self {
             Self::Topk => &["top-k", "token-choice"],
             Self::MutualChoice => &["batch-topk", "batchtopk"],
+            Self::BlockChoice => &["block-topk", "winner-take-all"],
             Self::Jumprelu => &["jump-relu"],
             Self::Relu => &["standard"],
             _ => &[],
@@ -97,6 +107,7 @@ impl Method {
         match self {
             Self::Topk => "topk (TopK, token choice)".to_owned(),
             Self::MutualChoice => "mutual-choice (BatchTopK)".to_owned(),
+            Self::BlockChoice => "block-choice (TopK in blocks)".to_owned(),
             Self::GradientMutual => "gradient-mutual (BatchTopK by gradients)".to_owned(),
             other => other.name().to_owned(),
         }
@@ -114,7 +125,7 @@ impl Method {
 
     /// Whether a penalty decides how many features a token has, instead of a budget of k.
     pub fn is_penalised(self) -> bool {
-        matches!(self, Self::Relu | Self::Jumprelu | Self::Gated | Self::PAnneal)
+        matches!(self, Self::Relu | Self::Jumprelu | Self::Gated | Self::PAnneal | Self::Shrinkage)
     }
 
     /// Whether thresholds are fitted after training, because its allocation needs a whole batch.
@@ -124,10 +135,10 @@ impl Method {
 
     pub(crate) fn inference(self) -> Inference {
         match self {
-            Self::Topk | Self::Gradient => Inference::Best,
+            Self::Topk | Self::Gradient | Self::BlockChoice => Inference::Best,
             Self::MutualChoice | Self::GradientMutual | Self::Matryoshka => Inference::OneThreshold,
             Self::FeatureChoice | Self::GradientFeature => Inference::ThresholdEach,
-            Self::Relu | Self::Jumprelu | Self::Gated | Self::PAnneal => Inference::Learned,
+            Self::Relu | Self::Jumprelu | Self::Gated | Self::PAnneal | Self::Shrinkage => Inference::Learned,
         }
     }
 }
@@ -181,6 +192,35 @@ pub enum AuxLoss {
     Zipf,
     /// None.
     None,
+}
+
+/// What `shrinkage` does to pre-activations: the proximal operator of a penalty ([`Shrinkage`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// Of λ|v|.
+    Soft,
+    /// Of λ where v ≠ 0.
+    Hard,
+    /// Of λ√|v|.
+    Half,
+    /// Of CEL0, the minimax concave penalty.
+    Firm,
+    /// Of λ ln(1 + 2|v|).
+    LogSum,
+}
+
+impl Activation {
+    /// The shrinkage.
+    pub fn shrinkage(self) -> Shrinkage {
+        match self {
+            Self::Soft => Shrinkage::Soft,
+            Self::Hard => Shrinkage::Hard,
+            Self::Half => Shrinkage::Half,
+            Self::Firm => Shrinkage::Firm,
+            Self::LogSum => Shrinkage::LogSum,
+        }
+    }
 }
 
 /// What the codes of `jumprelu` cost.

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use max_norm::MaxNorm;
 pub(crate) use method::Inference;
-pub use method::{AuxLoss, FrozenDecoder, JumpPenalty, Method};
+pub use method::{Activation, AuxLoss, FrozenDecoder, JumpPenalty, Method};
 
+use crate::dictionary::allocation::blocks::Blocks;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::GradientNorm;
 use crate::train::step::LEAST_RECALL;
@@ -68,6 +69,9 @@ pub struct TrainConfig {
     /// Multi-TopK: an eighth of the loss with this many times k active features is added (4 in Gao et al. 2024). Default: not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multi_topk: Option<f64>,
+    /// Blocks of features of `block-choice`, each with k / blocks winners per token. Default: k, one winner each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<usize>,
     /// Law of the budgets of feature choice and of the rates that aux-zipf expects: `uniform`, `zipf:s,q`, `fit`. Default `fit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_law: Option<BudgetLaw>,
@@ -99,12 +103,15 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
     /// λ of the penalty of codes, for inputs whose mean ‖x‖² is d. Default: √d/5 where codes cost their sum, d/500 where they cost
-    /// their number.
+    /// their number; of `shrinkage` the one whose threshold is √d/10.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity_coefficient: Option<f64>,
     /// Share of the run, from its beginning, in which λ rises from 0. Default 0.05.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity_warmup_share: Option<f64>,
+    /// How `shrinkage` shrinks pre-activations. Default `half`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
     /// What the codes of `jumprelu` cost. Default `l0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jump_penalty: Option<JumpPenalty>,
@@ -203,6 +210,7 @@ impl Default for TrainConfig {
             k_start: None,
             k_anneal_share: None,
             multi_topk: None,
+            blocks: None,
             budget_law: None,
             budget_cap: None,
             mutual_share: None,
@@ -215,6 +223,7 @@ impl Default for TrainConfig {
             widths: None,
             sparsity_coefficient: None,
             sparsity_warmup_share: None,
+            activation: None,
             jump_penalty: None,
             jump_bandwidth: None,
             jump_threshold: None,
@@ -298,6 +307,11 @@ impl TrainConfig {
             None if self.shuffle_gradients => "shuffled gradients",
             None => "",
         }
+    }
+
+    /// The blocks of `block-choice`.
+    pub(crate) fn block_choice(&self) -> Blocks {
+        Blocks { count: self.blocks.unwrap_or(self.k), k: self.k }
     }
 
     /// Fills in the defaults that depend on the data: `rows` training rows of width `d_in`. Says what makes no sense.

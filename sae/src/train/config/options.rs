@@ -1,6 +1,7 @@
 //! From a configuration to what every step is told.
 
-use super::{AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, Method, Resolved};
+use super::{Activation, AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, Method, Resolved};
+use crate::dictionary::Shrunk;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
 use crate::train::state::directions;
@@ -51,9 +52,15 @@ impl Resolved {
             Method::Topk | Method::Gradient => Rule::Token,
             Method::MutualChoice | Method::GradientMutual | Method::Matryoshka => Rule::Mutual,
             Method::FeatureChoice | Method::GradientFeature => Rule::Feature,
+            Method::BlockChoice => Rule::Block(self.config.block_choice()),
             Method::Relu | Method::PAnneal => Rule::Active,
             Method::Jumprelu => Rule::Jump { bandwidth: self.config.jump_bandwidth.unwrap_or(1.0) as f32 },
             Method::Gated => Rule::Gated,
+            Method::Shrinkage => Rule::Shrunk(Shrunk {
+                kind: self.config.activation.unwrap_or(Activation::Half).shrinkage(),
+                lambda: self.config.sparsity_coefficient.unwrap_or_default() as f32,
+                unit: 1.0,
+            }),
         }
     }
 
@@ -90,6 +97,9 @@ impl Resolved {
             penalty: match (config.method, config.jump_penalty) {
                 (Method::Relu | Method::Gated, _) => Penalty::Sum,
                 (Method::PAnneal, _) => Penalty::Power,
+                (Method::Shrinkage, _) => {
+                    Penalty::Shrunk(config.activation.unwrap_or(Activation::Half).shrinkage())
+                }
                 (Method::Jumprelu, Some(JumpPenalty::Tanh)) => Penalty::Tanh(TANH_STEEPNESS),
                 (Method::Jumprelu, _) => Penalty::Count,
                 _ => Penalty::None,

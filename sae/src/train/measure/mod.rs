@@ -22,6 +22,7 @@ use super::step::options::{Aux, Budgets, Rule, Search};
 use super::step::parts::PARTS;
 use super::step::{Audit, StepOptions, Stepper, Tokens};
 use super::thread_pool;
+use crate::dictionary::allocation::blocks::Blocks;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::{GradientNorm, Score};
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
@@ -251,6 +252,9 @@ fn check(shape: &StepShape, steps: usize) -> Result<()> {
     if k > features {
         return Err(Error::request(format!("k = {k} is more than d_sae = {features}")));
     }
+    if shape.method == Method::BlockChoice {
+        Blocks { count: k, k }.check(features).map_err(Error::request)?;
+    }
     if !(0.0..1.0).contains(&shape.dead) {
         return Err(Error::request(format!("a share of dead features is in [0, 1), not {}", shape.dead)));
     }
@@ -263,6 +267,7 @@ impl StepShape {
             Method::Topk | Method::Gradient => Rule::Token,
             Method::MutualChoice | Method::GradientMutual => Rule::Mutual,
             Method::FeatureChoice | Method::GradientFeature => Rule::Feature,
+            Method::BlockChoice => Rule::Block(Blocks { count: self.k, k: self.k }),
             other => {
                 return Err(Error::request(format!("{other} is not among the methods that are timed")));
             }

@@ -6,9 +6,10 @@ use storage::{LeftOut, Manifest, RunRecord, RunStatus, clock};
 
 use super::trainer::Trainer;
 use crate::Error;
+use crate::dictionary::allocation::blocks::choices_bits;
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection, Target};
 use crate::train::TrainOutcome;
-use crate::train::config::Resolved;
+use crate::train::config::{Method, Resolved};
 use crate::train::state::TrainState;
 use crate::train::statistics::TargetStatistics;
 use crate::train::step::options::Rule;
@@ -126,8 +127,18 @@ pub fn outcome(record: &RunRecord, run: &Path, resolved: &Resolved) -> TrainOutc
         dead_after: resolved.dead_after,
         left_out: record.left_out.unwrap_or_default(),
         mean_ratio: record.mean_ratio,
+        capacity_bits: capacity_bits(resolved),
         l0_threshold: record.thresholds.as_ref().map(|fit| fit.l0_threshold),
     }
+}
+
+/// Capacity of the blocks of `block-choice`, and of TopK with as many winners.
+fn capacity_bits(resolved: &Resolved) -> Option<[f64; 2]> {
+    let config = &resolved.config;
+    (config.method == Method::BlockChoice).then(|| {
+        let of_blocks = config.block_choice().capacity_bits(resolved.d_sae);
+        [of_blocks, choices_bits(resolved.d_sae, config.k)]
+    })
 }
 
 /// The dictionary that was trained, for raw activations, with the thresholds that were fitted for it.
@@ -227,6 +238,8 @@ pub fn encoder(
             thresholds
         }
         Rule::Active => vec![0.0; state.features],
+        Rule::Shrunk(shrunk) => return (w_enc, b_enc, Selection::Shrunk(shrunk)),
+        Rule::Block(blocks) => return (w_enc, b_enc, Selection::BlockTopK(blocks)),
         Rule::Token | Rule::Mutual | Rule::Feature => {
             return (w_enc, b_enc, Selection::TopK(k));
         }

@@ -155,6 +155,7 @@ impl ChunkErrors<'_> {
             sums.aux_squared_error = dense.measure(aux, errors, centred, q, d);
         }
         sums.penalty = cost.apply(if context.options.rule == Rule::Gated { second } else { main });
+        cost.by_pre_activations(main);
         sums.squares = reduce::sum_of_squares(x);
         let nested = nested.first().map(|m| &**m).unwrap_or_default();
         for (columns, matrix) in [

@@ -1,7 +1,10 @@
 //! What a step is told: the method's rule, score, penalty and helpers, and how they change over a run.
 
+use crate::dictionary::Shrunk;
+use crate::dictionary::allocation::blocks::Blocks;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
+use kernels::shrink::Shrinkage;
 
 /// Which pairs of a token and a feature are active.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,8 +15,12 @@ pub enum Rule {
     Mutual,
     /// The m_i best tokens of each feature, after a phase of mutual choice.
     Feature,
+    /// The best features of each token in each block: block choice. k does not change over the run.
+    Block(Blocks),
     /// Every positive pre-activation: ReLU.
     Active,
+    /// Every pre-activation above the threshold of a shrinkage, shrunk; λ here is that at the end of the run.
+    Shrunk(Shrunk),
     /// Every pre-activation above a threshold that is learned; its logarithm is the feature's own parameter.
     Jump {
         /// ε: pre-activations within ε/2 of the threshold move it.
@@ -51,6 +58,8 @@ pub enum Penalty {
     Power,
     /// λ·Σ tanh(c·v), with this c.
     Tanh(f32),
+    /// Twice the penalty of the shrinkage, which is that of ½‖e‖² next to a loss of ‖e‖².
+    Shrunk(Shrinkage),
     /// λ·(number of codes), which only thresholds can learn from.
     Count,
 }

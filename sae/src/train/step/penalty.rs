@@ -3,28 +3,33 @@
 use super::context::Context;
 use super::options::Penalty;
 use super::select::ActivePairs;
+use crate::dictionary::shrunk::STEP;
 use crate::train::pairs::Pairs;
 
 /// ε of (v + ε)^p: keeps the slope of small codes finite when p < 1. The paper of p-annealing (Karvonen et al. 2024) has none.
 pub const POWER_OFFSET: f64 = 1e-3;
 
 impl Penalty {
-    /// The cost of a code, without λ.
-    fn cost(self, v: f64, power: f64) -> f64 {
+    /// The cost of a code, without λ, which shapes that of a shrinkage all the same.
+    fn cost(self, v: f64, power: f64, lambda: f64) -> f64 {
         match self {
             Self::None => 0.0,
             Self::Sum => v,
             Self::Power => (v + POWER_OFFSET).powf(power),
             Self::Tanh(steepness) => (f64::from(steepness) * v).tanh(),
             Self::Count => f64::from(u8::from(v > 0.0)),
+            Self::Shrunk(_) if lambda <= 0.0 || v <= 0.0 => 0.0,
+            Self::Shrunk(kind) => 2.0 * kind.penalty(v, lambda) / lambda,
         }
     }
 
     /// Its derivative.
-    fn slope(self, v: f64, power: f64) -> f64 {
+    fn slope(self, v: f64, power: f64, lambda: f64) -> f64 {
         match self {
             Self::None | Self::Count => 0.0,
             Self::Sum => 1.0,
+            Self::Shrunk(_) if lambda <= 0.0 || v <= 0.0 => 0.0,
+            Self::Shrunk(kind) => 2.0 * kind.penalty_slope(v, lambda) / lambda,
             Self::Power => power * (v + POWER_OFFSET).powf(power - 1.0),
             Self::Tanh(steepness) => {
                 let c = f64::from(steepness);
@@ -56,7 +61,7 @@ impl CodeCost {
         if options.penalty == Penalty::Power && plan.power != plan.power_before {
             let total = |power: f64| -> f64 {
                 let codes = pairs.chunks.iter().flat_map(|chunk| &chunk.main.codes.values);
-                codes.map(|&v| Penalty::Power.cost(f64::from(v), power)).sum()
+                codes.map(|&v| Penalty::Power.cost(f64::from(v), power, 1.0)).sum()
             };
             let (before, now) = (total(plan.power_before), total(plan.power));
             if before > 0.0 && now > 0.0 {
@@ -67,6 +72,14 @@ impl CodeCost {
         Self { penalty: options.penalty, lambda, power: plan.power, scale }
     }
 
+    /// Turns slopes by codes into slopes by pre-activations, where codes are shrunk.
+    pub fn by_pre_activations(&self, pairs: &mut Pairs) {
+        let Penalty::Shrunk(kind) = self.penalty else { return };
+        for (slope, &v) in pairs.slopes.iter_mut().zip(&pairs.codes.values) {
+            *slope *= kind.prox_slope(f64::from(v), self.lambda, STEP) as f32;
+        }
+    }
+
     /// Adds the slopes of the penalty to those of `pairs`, and returns the sum of costs without λ. Slopes are multiplied by 2/B later,
     /// the penalty has 1/B.
     pub fn apply(&self, pairs: &mut Pairs) -> f64 {
@@ -75,8 +88,8 @@ impl CodeCost {
         }
         let mut sum = 0.0;
         for (slope, &v) in pairs.slopes.iter_mut().zip(&pairs.codes.values) {
-            sum += self.penalty.cost(f64::from(v), self.power);
-            *slope += (0.5 * self.lambda * self.penalty.slope(f64::from(v), self.power)) as f32;
+            sum += self.penalty.cost(f64::from(v), self.power, self.lambda);
+            *slope += (0.5 * self.lambda * self.penalty.slope(f64::from(v), self.power, self.lambda)) as f32;
         }
         sum
     }
@@ -85,14 +98,18 @@ impl CodeCost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernels::shrink::Shrinkage;
 
     #[test]
     fn slopes_are_derivatives() {
-        for penalty in [Penalty::Sum, Penalty::Power, Penalty::Tanh(4.0), Penalty::Count, Penalty::None] {
+        let shrunk = Shrinkage::ALL.map(Penalty::Shrunk);
+        let others = [Penalty::Sum, Penalty::Power, Penalty::Tanh(4.0), Penalty::Count, Penalty::None];
+        for penalty in others.into_iter().chain(shrunk) {
             for v in [0.01, 0.3, 2.0] {
                 let step = 1e-6;
-                let difference = (penalty.cost(v + step, 0.4) - penalty.cost(v - step, 0.4)) / (2.0 * step);
-                let slope = penalty.slope(v, 0.4);
+                let difference =
+                    (penalty.cost(v + step, 0.4, 0.7) - penalty.cost(v - step, 0.4, 0.7)) / (2.0 * step);
+                let slope = penalty.slope(v, 0.4, 0.7);
                 assert!((slope - difference).abs() < 1e-6 * (1.0 + slope), "{penalty:?} at {v}");
             }
         }

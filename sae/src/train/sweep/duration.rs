@@ -44,6 +44,7 @@ fn shape(config: &TrainConfig, d: usize) -> Option<StepShape> {
         Method::Topk
             | Method::MutualChoice
             | Method::FeatureChoice
+            | Method::BlockChoice
             | Method::Gradient
             | Method::GradientMutual
             | Method::GradientFeature

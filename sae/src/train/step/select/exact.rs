@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::memory::ThreadMemory;
 use super::rows::PackedRows;
 use super::{ActivePairs, ChunkPairs, SearchMemory};
-use crate::dictionary::Codes;
 use crate::dictionary::score::{Score, is_silent};
+use crate::dictionary::{Codes, Shrunk};
 use crate::train::step::aux::AuxFeatures;
 use crate::train::step::batch::{CentredBatch, TokenRows};
 use crate::train::step::context::Context;
@@ -22,6 +22,8 @@ struct ExactSearch<'a> {
     best: &'a SharedBest,
     /// Thresholds of JumpReLU, factors e^r of gates, `[F]`.
     exponentials: &'a [f32],
+    /// How this step shrinks, and the z above which a code is above 0.
+    shrunk: Option<(Shrunk, f32)>,
 }
 
 /// Makes the pairs that the rule wants active, and chooses those of the auxiliary loss.
@@ -40,7 +42,15 @@ pub fn select(
         exponentials.extend(context.state.own.value.chunks_exact(own).map(|own| own[0].exp()));
     }
     best.restart(context.most_pairs());
-    let search = ExactSearch { context, packed, aux, best, exponentials };
+    let shrunk = match context.plan.rule {
+        Rule::Shrunk(end) => {
+            // λ rises to that of the end.
+            let now = Shrunk { lambda: context.plan.sparsity as f32, ..end };
+            Some((now, now.threshold().max(0.0)))
+        }
+        _ => None,
+    };
+    let search = ExactSearch { context, packed, aux, best, exponentials, shrunk };
     pairs.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
         let tokens = batch.rows().part(i, width);
         spare.with(|memory| search.chunk(i * context.chunking.rows, tokens, chunk, memory));
@@ -104,12 +114,22 @@ impl ExactSearch<'_> {
             let silent = is_silent(tokens.gradient(row, d));
             match plan.rule {
                 Rule::Token => self.largest(row, silent, chunk, memory),
+                Rule::Block(blocks) => {
+                    let (features, values) = memory.largest.of_blocks(
+                        memory.scores.row(row, features),
+                        &state.b_enc.value,
+                        blocks,
+                    );
+                    chunk.main.codes.push_row(features, values);
+                }
                 Rule::Mutual => {
                     memory.scores.score(row, &state.b_enc.value, options.score, silent);
                     let first = (first_row + row) as u64 * features as u64;
                     memory.best.take(&memory.scores.scores, &memory.scores.z, first);
                 }
-                Rule::Active | Rule::Jump { .. } | Rule::Gated => self.above(row, chunk, memory),
+                Rule::Active | Rule::Jump { .. } | Rule::Gated | Rule::Shrunk(_) => {
+                    self.above(row, chunk, memory)
+                }
                 Rule::Feature => {}
             }
         }
@@ -191,6 +211,17 @@ impl ExactSearch<'_> {
                     }
                 }
                 gate.offsets.push(gate.features.len());
+            }
+            Rule::Shrunk(_) => {
+                if let Some((shrunk, threshold)) = self.shrunk {
+                    for (f, &z) in (0..).zip(&scores.z) {
+                        let code = if z > threshold { shrunk.code(z) } else { 0.0 };
+                        if code > 0.0 {
+                            main.features.push(f);
+                            main.values.push(code);
+                        }
+                    }
+                }
             }
             _ => {
                 for (f, &z) in (0..).zip(&scores.z) {

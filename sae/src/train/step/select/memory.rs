@@ -1,6 +1,7 @@
 //! Memory of one thread while it searches active pairs.
 
 use super::rows::{QuantisedRows, bias_without_gradient};
+use crate::dictionary::allocation::blocks::Blocks;
 use crate::dictionary::score::{Score, is_silent};
 use crate::train::step::batch::TokenRows;
 use kernels::best::Best;
@@ -83,6 +84,17 @@ impl LargestMemory {
         self.values.resize(k.max(self.values.len()), 0.0);
         let Self { candidates, places, values, .. } = self;
         let n = topk::select(products, bias, k, candidates, places, values);
+        (&mut places[..n], &mut values[..n])
+    }
+}
+
+impl LargestMemory {
+    /// The winners of each block of `products + bias`: features, ascending, and values.
+    pub fn of_blocks(&mut self, products: &[f32], bias: &[f32], blocks: Blocks) -> (&mut [u32], &mut [f32]) {
+        self.places.resize(blocks.k.max(self.places.len()), 0);
+        self.values.resize(blocks.k.max(self.values.len()), 0.0);
+        let Self { candidates, places, values, .. } = self;
+        let n = blocks.select(products, bias, candidates, places, values);
         (&mut places[..n], &mut values[..n])
     }
 }

@@ -3,7 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `rows` | which search is used, and the rows of features that it reads |
-//! | `exact` | z in chunks of tokens → active pairs; TopK, BatchTopK, ReLU, JumpReLU, gates |
+//! | `exact` | z in chunks of tokens → active pairs; TopK, block choice, BatchTopK, ReLU, JumpReLU, gates |
 //! | `candidates` | the same from candidates; TopK |
 //! | `mutual` | the same from candidates; BatchTopK |
 //! | `feature` | tiles of features against the batch, by candidates or from all z; feature choice |

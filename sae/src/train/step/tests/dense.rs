@@ -8,6 +8,7 @@ use crate::dictionary::score::{GradientNorm, Score};
 use crate::train::state::TrainState;
 use crate::train::step::options::{Penalty, Rule};
 use crate::train::step::{StepOptions, penalty};
+use kernels::shrink::Shrinkage;
 
 /// W_enc `[F, D]`, b_enc `[F]`, W_dec `[F, D]`, b_dec `[D]`, own `[F, n]`, W_skip `[D, D]` or nothing.
 pub(super) type Numbers = [Vec<f64>; 6];
@@ -41,6 +42,68 @@ fn best(scores: &[(usize, f64)], k: usize) -> Vec<usize> {
     let mut order: Vec<(usize, f64)> = scores.iter().copied().filter(|(_, s)| *s > 0.0).collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     order.into_iter().take(k).map(|(i, _)| i).collect()
+}
+
+/// Penalties as their papers write them, for v > 0.
+fn g(kind: Shrinkage, v: f64, lambda: f64) -> f64 {
+    match kind {
+        Shrinkage::Soft => lambda * v,
+        Shrinkage::Hard => lambda,
+        Shrinkage::Half => lambda * v.powf(0.5),
+        Shrinkage::Firm if v < (2.0 * lambda).sqrt() => lambda - ((2.0 * lambda).sqrt() - v).powi(2) / 2.0,
+        Shrinkage::Firm => lambda,
+        Shrinkage::LogSum => lambda * (1.0 + v / 0.5).ln(),
+    }
+}
+
+/// The minimum of ½(v − z)² + ½ g(v) over v between 0 and z, on a grid.
+fn argmin(kind: Shrinkage, z: f64, lambda: f64) -> f64 {
+    let objective = |v: f64| 0.5 * (v - z).powi(2) + if v > 0.0 { 0.5 * g(kind, v, lambda) } else { 0.0 };
+    let points = (0..=8000).map(|i| f64::from(i) / 8000.0 * z.max(0.0));
+    points.min_by(|a, b| objective(*a).total_cmp(&objective(*b))).unwrap()
+}
+
+/// The local minimum above 0: v = z − ½ g′(v), again and again.
+fn shrink(kind: Shrinkage, z: f64, lambda: f64) -> f64 {
+    let mut v = z;
+    for _ in 0..400 {
+        v = z - 0.5
+            * match kind {
+                Shrinkage::Soft => lambda,
+                Shrinkage::Hard => 0.0,
+                Shrinkage::Half => lambda / 2.0 / v.sqrt(),
+                Shrinkage::Firm => ((2.0 * lambda).sqrt() - v).max(0.0),
+                Shrinkage::LogSum => lambda / (v + 0.5),
+            };
+    }
+    v
+}
+
+/// The same in tensors, so that it is differentiated through its steps; `z` is above the threshold everywhere.
+fn shrink_tensor(kind: Shrinkage, z: &Tensor, lambda: f64) -> Result<Tensor> {
+    let mut v = z.clone();
+    for _ in 0..100 {
+        let slope = match kind {
+            Shrinkage::Soft => z.ones_like()?.affine(lambda, 0.0)?,
+            Shrinkage::Hard => z.zeros_like()?,
+            Shrinkage::Half => v.sqrt()?.recip()?.affine(lambda / 2.0, 0.0)?,
+            Shrinkage::Firm => v.affine(-1.0, (2.0 * lambda).sqrt())?.relu()?,
+            Shrinkage::LogSum => v.affine(1.0, 0.5)?.recip()?.affine(lambda, 0.0)?,
+        };
+        v = z.sub(&slope.affine(0.5, 0.0)?)?;
+    }
+    Ok(v)
+}
+
+/// Penalties in tensors, for v > 0.
+fn g_tensor(kind: Shrinkage, v: &Tensor, lambda: f64) -> Result<Tensor> {
+    match kind {
+        Shrinkage::Soft => v.affine(lambda, 0.0),
+        Shrinkage::Hard => v.ones_like()?.affine(lambda, 0.0),
+        Shrinkage::Half => v.sqrt()?.affine(lambda, 0.0),
+        Shrinkage::Firm => v.affine(-1.0, (2.0 * lambda).sqrt())?.relu()?.sqr()?.affine(-0.5, lambda),
+        Shrinkage::LogSum => v.affine(2.0, 1.0)?.log()?.affine(lambda, 0.0),
+    }
 }
 
 impl Dense {
@@ -118,6 +181,11 @@ impl Dense {
                     best(row, more).into_iter().for_each(|i| self.second[i] = true);
                 }
             }
+            Rule::Block(blocks) => {
+                for block in all.chunks(F / blocks.count) {
+                    best(block, blocks.k / blocks.count).into_iter().for_each(|i| self.main[i] = true);
+                }
+            }
             Rule::Mutual => {
                 best(&all, (k * B as f64).round() as usize).into_iter().for_each(|i| self.main[i] = true);
                 let more = multiple.map_or(0, |m| (k * m * B as f64).round() as usize);
@@ -127,6 +195,12 @@ impl Dense {
                 for (f, &m) in state.budgets.iter().enumerate() {
                     let column: Vec<_> = all.iter().copied().filter(|(i, _)| i % F == f).collect();
                     best(&column, m as usize).into_iter().for_each(|i| self.main[i] = true);
+                }
+            }
+            // What a shrinkage's code must be above: in the tests' cases a code is never between 0 and this.
+            Rule::Shrunk(shrunk) => {
+                for (i, m) in self.main.iter_mut().enumerate() {
+                    *m = argmin(shrunk.kind, z[i], f64::from(shrunk.lambda)) > 0.0;
                 }
             }
             Rule::Active => self.main.iter_mut().zip(z).for_each(|(m, z)| *m = *z > 0.0),
@@ -166,6 +240,7 @@ impl Dense {
     fn codes(&self, p: &Numbers, z: &[f64]) -> Vec<f64> {
         let code = |i: usize| match self.options.rule {
             _ if !self.main[i] => 0.0,
+            Rule::Shrunk(shrunk) => shrink(shrunk.kind, z[i], f64::from(shrunk.lambda)),
             Rule::Gated => p[4][2 * (i % F)].exp() * (z[i] - p[1][i % F]) + p[4][2 * (i % F) + 1],
             _ => z[i],
         };
@@ -198,6 +273,10 @@ impl Dense {
             Penalty::Power => 0.0,
             Penalty::Tanh(c) => (f64::from(c) * v).tanh(),
             Penalty::Count => f64::from(u8::from(v > 0.0)),
+            Penalty::Shrunk(_) if v <= 0.0 => 0.0,
+            Penalty::Shrunk(kind) => {
+                2.0 * g(kind, v, self.penalty_constants().0) / self.penalty_constants().0
+            }
         }
     }
 
@@ -281,6 +360,12 @@ impl Dense {
             let magnitude = products.broadcast_mul(&factor)?.broadcast_add(&bias)?;
             v = magnitude.relu()?.mul(&mask(&self.main)?)?;
         }
+        // Where nothing is active, a number at which all of these are smooth stands for z.
+        let far = mask(&self.main)?.affine(-9.0, 9.0)?;
+        if let Rule::Shrunk(shrunk) = self.options.rule {
+            let z = z.mul(&mask(&self.main)?)?.add(&far)?;
+            v = shrink_tensor(shrunk.kind, &z, f64::from(shrunk.lambda))?.mul(&mask(&self.main)?)?;
+        }
         let mut steps = None;
         if let Rule::Jump { bandwidth } = self.options.rule {
             // Straight-through: θ − θ as a constant is 0 and has the derivative that the estimator gives to it.
@@ -321,6 +406,10 @@ impl Dense {
             }
             Penalty::Tanh(c) => Some(costly.affine(f64::from(c), 0.0)?.tanh()?),
             Penalty::Count => steps,
+            Penalty::Shrunk(kind) => {
+                let cost = g_tensor(kind, &costly.add(&far)?, lambda)?.affine(2.0 / lambda, 0.0)?;
+                Some(cost.mul(&mask(&self.main)?)?)
+            }
         };
         if let Some(cost) = cost {
             loss = (loss + (cost.sum_all()? * (lambda / n))?)?;

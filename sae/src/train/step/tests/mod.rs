@@ -8,11 +8,14 @@ mod rules;
 use super::gradients::EncoderGradients;
 use super::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
 use super::*;
+use crate::dictionary::Shrunk;
+use crate::dictionary::allocation::blocks::Blocks;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::{GradientNorm, Score};
 use crate::train::state::Parameter;
 use kernels::chance::{Purpose, generator, normal};
 use kernels::encode::{chunk_rows, products};
+use kernels::shrink::Shrinkage;
 
 const D: usize = 9;
 const F: usize = 30;
@@ -89,6 +92,12 @@ fn cases() -> Vec<Case> {
     let penalised = |options: &mut StepOptions, penalty, lambda| {
         (options.penalty, options.sparsity) = (penalty, Ramp::constant(lambda));
     };
+    let shrunk = |name, kind, lambda: f64| {
+        Case::new(name, |options, _| {
+            options.rule = Rule::Shrunk(Shrunk { kind, lambda: lambda as f32, unit: 1.0 });
+            penalised(options, Penalty::Shrunk(kind), lambda);
+        })
+    };
     vec![
         Case::new("topk", |_, _| {}),
         Case::new("topk, auxk", |_, s| *s = state(&DEAD)),
@@ -135,6 +144,11 @@ fn cases() -> Vec<Case> {
             *s = state(&DEAD);
             s.budgets = (0..F as u32).map(|f| 1 + f % 4).collect();
         }),
+        Case::new("block-choice", |o, _| o.rule = Rule::Block(Blocks { count: 5, k: 10 })),
+        Case::new("block-choice, auxk", |o, s| {
+            o.rule = Rule::Block(Blocks { count: 3, k: 3 });
+            *s = state(&DEAD);
+        }),
         Case::new("gradient", |o, _| o.score = gradient(GradientNorm::Token)),
         Case::new("gradient-mutual", |o, _| {
             (o.rule, o.score) = (Rule::Mutual, gradient(GradientNorm::Batch));
@@ -151,6 +165,16 @@ fn cases() -> Vec<Case> {
             o.rule = Rule::Active;
             penalised(o, Penalty::Power, 0.6);
             (o.power, s.penalty_scale) = (Ramp::constant(0.4), 1.3);
+        }),
+        shrunk("shrinkage, soft", Shrinkage::Soft, 0.5),
+        shrunk("shrinkage, hard", Shrinkage::Hard, 0.5),
+        shrunk("shrinkage, half", Shrinkage::Half, 0.5),
+        shrunk("shrinkage, firm", Shrinkage::Firm, 0.5),
+        shrunk("shrinkage, log-sum", Shrinkage::LogSum, 0.4),
+        Case::new("shrinkage, half, auxk", |o, s| {
+            o.rule = Rule::Shrunk(Shrunk { kind: Shrinkage::Half, lambda: 0.5, unit: 1.0 });
+            penalised(o, Penalty::Shrunk(Shrinkage::Half), 0.5);
+            *s = state(&DEAD);
         }),
         Case::new("jumprelu, number", |o, s| {
             o.rule = Rule::Jump { bandwidth: 0.8 };

@@ -1,6 +1,8 @@
 //! Shrinkages: the proximal operators of penalties, argmin over x of ½ (x − z)² + η g(x), for x and z of 0 or more.
 //!
-//! Codes are never negative here, so only the upper half is needed; all of these penalties are even.
+//! All of these penalties are even, so the lower half mirrors the upper one: [`Shrinkage::prox_signed`]. Soft thresholding is that of ISTA
+//! (Daubechies et al. 2004), hard of IHT (Blumensath & Davies 2008), half of Xu et al. (2012), CEL0 of Soubies et al. (2015), which is the
+//! firm threshold and the minimax concave penalty; Candès et al. (2008) have the logarithm.
 
 /// A penalty g with weight λ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,50 @@ impl Shrinkage {
             Self::Firm => "firm",
             Self::LogSum => "log-sum",
         }
+    }
+
+    /// The shrinkage of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The penalty g at `x` ≥ 0.
+    pub fn penalty(self, x: f64, lambda: f64) -> f64 {
+        match self {
+            Self::Soft => lambda * x,
+            Self::Hard => lambda * f64::from(u8::from(x > 0.0)),
+            Self::Half => lambda * x.sqrt(),
+            Self::Firm => lambda - 0.5 * ((2.0 * lambda).sqrt() - x).max(0.0).powi(2),
+            Self::LogSum => lambda * (x / EPSILON).ln_1p(),
+        }
+    }
+
+    /// Its derivative at `x` > 0.
+    pub fn penalty_slope(self, x: f64, lambda: f64) -> f64 {
+        match self {
+            Self::Soft => lambda,
+            Self::Hard => 0.0,
+            Self::Half => 0.5 * lambda / x.sqrt(),
+            Self::Firm => ((2.0 * lambda).sqrt() - x).max(0.0),
+            Self::LogSum => lambda / (x + EPSILON),
+        }
+    }
+
+    /// The derivative of the proximal operator where its value is `x` > 0: there x − z + η g′(x) = 0, so it is 1 / (1 + η g″(x)).
+    pub fn prox_slope(self, x: f64, lambda: f64, eta: f64) -> f64 {
+        let bend = match self {
+            Self::Soft | Self::Hard => 0.0,
+            Self::Half => -0.25 * lambda * x.powf(-1.5),
+            Self::Firm if eta < 1.0 && x < (2.0 * lambda).sqrt() => -1.0,
+            Self::Firm => 0.0,
+            Self::LogSum => -lambda / (x + EPSILON).powi(2),
+        };
+        1.0 / (1.0 + eta * bend)
+    }
+
+    /// The proximal operator at any `z`.
+    pub fn prox_signed(self, z: f64, lambda: f64, eta: f64) -> f64 {
+        self.prox(z.abs(), lambda, eta).copysign(z)
     }
 
     /// The proximal operator at `z` ≥ 0.
@@ -152,6 +198,30 @@ mod tests {
                 assert!(found < best + 1e-7, "{kind:?} {z}: {found} but {best}");
             }
         }
+    }
+
+    #[test]
+    fn slopes_are_derivatives() {
+        for kind in Shrinkage::ALL {
+            for z in (0..60).map(|i| 0.061 + f64::from(i) * 0.047) {
+                let (step, prox) = (1e-6, |z| kind.prox(z, LAMBDA, ETA));
+                let x = prox(z);
+                // Not at a jump or a corner.
+                let smooth = prox(z - step) > 0.0 && (x - (2.0 * LAMBDA).sqrt()).abs() > 1e-3;
+                if !smooth {
+                    continue;
+                }
+                let difference = (prox(z + step) - prox(z - step)) / (2.0 * step);
+                let slope = kind.prox_slope(x, LAMBDA, ETA);
+                assert!((slope - difference).abs() < 1e-5 * slope, "{kind:?} {z}: {slope}, {difference}");
+                let difference = (penalty(kind, x + step) - penalty(kind, x - step)) / (2.0 * step);
+                assert!((kind.penalty_slope(x, LAMBDA) - difference).abs() < 1e-6, "{kind:?} {z}");
+                assert!((kind.penalty(x, LAMBDA) - penalty(kind, x)).abs() < 1e-12, "{kind:?} {z}");
+                assert_eq!(kind.prox_signed(-z, LAMBDA, ETA), -x);
+            }
+            assert_eq!(Shrinkage::named(kind.name()), Some(kind));
+        }
+        assert_eq!(Shrinkage::named("ridge"), None);
     }
 
     #[test]

@@ -1,0 +1,119 @@
+//! Blocks of features, shrinkages, similar tokens, sparse coding and fields as a user asks for them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use sae::dictionary::{Dictionary, Selection};
+use serde_json::Value;
+use tests::sae;
+
+/// A small world, and rows of it to train on.
+fn world(dir: &Path) {
+    sae(dir, "synth make --features 48 --d-model 24 --roots 6 --branching 2 --depth 1 --out world").ok();
+    sae(dir, "synth rows world --rows 60000 --out data").ok();
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+#[test]
+fn blocks_are_trained_scored_and_exported_nowhere_that_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    world(dir);
+    let train = "train --data data --method winner-take-all --d-sae 48 --k 6 --learning-rate 3e-3 --tokens 120000 --batch 512";
+    sae(dir, &format!("{train} --blocks 5 --out no")).refused(2, &["blocks is 5", "d_sae = 48"]);
+    sae(dir, &format!("{train} --blocks 4 --out no")).refused(2, &["k is 6 in 4 blocks"]);
+    sae(dir, &format!("{train} --k-start 12 --out no"))
+        .refused(2, &["k_start has no meaning for method block-choice"]);
+    let trained = sae(dir, &format!("{train} --out blocks --json")).ok().json();
+    // 6 blocks of 8, one winner each: 8⁶ codes.
+    assert!((number(&trained["capacity_bits"][0]) - 18.0).abs() < 1e-9, "{trained}");
+    assert!(number(&trained["capacity_bits"][1]) > 23.0 && number(&trained["l0"]) <= 6.0, "{trained}");
+    let text = sae(dir, "train --out blocks --resume").ok();
+    assert!(text.stdout.contains("2^18.0 codes"), "{text}");
+    let dictionary = Dictionary::load(&dir.join("blocks")).unwrap();
+    assert!(
+        matches!(dictionary.selection, Selection::BlockTopK(blocks) if (blocks.count, blocks.k) == (6, 6))
+    );
+    let score = sae(dir, "synth score blocks --rows 5000 --json").ok().json();
+    assert!(number(&score["score"]["f1"]).max(number(&score["f1"])) > 0.2, "{score}");
+    sae(dir, "evaluate blocks --no-model --tokens 2000").ok();
+    for format in ["saelens", "sparsify", "dictionary-learning"] {
+        let out = format!("export blocks --to {format} --out out/{format}");
+        sae(dir, &out).refused(2, &["no blocks of features", "html"]);
+    }
+}
+
+#[test]
+fn shrinkages_are_trained_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    world(dir);
+    sae(dir, "train --data data --method topk --activation half --out no")
+        .refused(2, &["activation has no meaning"]);
+    for activation in ["soft", "hard", "half", "firm", "log-sum"] {
+        let line = format!(
+            "train --data data --method shrinkage --activation {activation} --d-sae 48 --learning-rate 3e-3 --tokens 120000 --batch 512 --out {activation} --json"
+        );
+        let trained = sae(dir, &line).ok().json();
+        assert!(number(&trained["fve"]) > 0.5 && number(&trained["l0"]) < 24.0, "{activation}: {trained}");
+        let dictionary = Dictionary::load(&dir.join(activation)).unwrap();
+        assert!(
+            matches!(dictionary.selection, Selection::Shrunk(shrunk) if shrunk.kind.name() == activation)
+        );
+        // On disk it is for raw rows: held-out rows are explained as training rows were.
+        let core = sae(dir, &format!("evaluate {activation} --no-model --tokens 2000 --json")).ok().json();
+        let difference = number(&core["fve"]) - number(&trained["fve"]);
+        assert!(difference.abs() < 0.05, "{activation}: {trained}, on held-out rows {core}");
+    }
+    sae(dir, "export half --to saelens --out out").refused(2, &["no half shrinkage"]);
+}
+
+#[test]
+fn similar_tokens_are_found_of_one_token_and_of_many() {
+    let copied = fixtures::copy(fixtures::sample());
+    let dir = &copied.path();
+    sae(dir, "similar topk --at 0").refused(2, &["DOCUMENT:POSITION"]);
+    sae(dir, "similar topk").refused(2, &["--at", "--sample"]);
+    let found = sae(dir, "similar topk --at 0:3 --limit 5 --json").ok().json();
+    let similar = &found["similar"];
+    for list in ["by_shared", "by_jaccard", "by_weighted", "by_activation"] {
+        let list = similar[list].as_array().unwrap();
+        assert_eq!(list.len(), 5, "{found}");
+        let scores: Vec<f64> = list.iter().map(|one| number(&one["score"])).collect();
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+        assert!(list.iter().all(|one| one["token"].as_str().is_some_and(|token| !token.is_empty())));
+    }
+    let text = sae(dir, "similar topk --at 0:3 --by weighted").ok();
+    assert!(text.stdout.contains("weighted Jaccard") && text.stdout.contains("overlap@10"), "{text}");
+    let many = sae(dir, "similar topk --sample 20 --seed 3 --json").ok().json();
+    assert_eq!(many["agreement"].as_array().unwrap().len(), 3);
+    assert_eq!(many["agreement"][1]["queries"], 20);
+}
+
+#[test]
+fn pictures_are_coded_and_their_fields_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    std::fs::create_dir(dir.join("pictures")).unwrap();
+    for i in 0..3_u32 {
+        // Stripes in three directions.
+        let stripes = image::GrayImage::from_fn(120, 120, |x, y| {
+            let along = [x, y, x + y][i as usize] + (x / 40) * 3;
+            image::Luma([if along % 12 < 6 { 60 + (x % 7) as u8 } else { 190 + (y % 5) as u8 }])
+        });
+        stripes.save(dir.join(format!("pictures/{i}.png"))).unwrap();
+    }
+    sae(dir, "import --images pictures --patch 8 --patches 3000 --out patches").ok();
+    let line = "sparse-code --penalty half --data patches --units 32 --l0 4 --steps 40 --batch 128";
+    let coded = sae(dir, &format!("{line} --out half --json")).ok().json();
+    assert!(number(&coded["held_out"]["fve"]) > 0.3, "{coded}");
+    sae(dir, &format!("{line} --out half")).refused(2, &["is there already"]);
+    sae(dir, &format!("{line} --lambda 1 --out no")).refused(2, &["--lambda"]);
+    let fields = sae(dir, "fields half --sort frequency --json").ok().json();
+    assert_eq!(fields["fields"]["features"], 32);
+    assert!(image::open(dir.join("half/fields/fields.png")).unwrap().width() > 100);
+}
