@@ -176,7 +176,7 @@ pub fn name(ui: &mut Ui, whole: &str, points: f32, color: Color32) {
         let font = FontId::proportional(points);
         ctx.fonts_mut(|fonts| fonts.layout_no_wrap(text.to_owned(), font, Color32::PLACEHOLDER)).size().x
     };
-    let short = fitting(whole, room, &width);
+    let short = fitting(whole, room, width);
     if short == whole {
         ui.add(Label::new(RichText::new(whole).size(points).color(color)));
         return;

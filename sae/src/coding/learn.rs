@@ -90,6 +90,9 @@ pub struct BatchFigures {
 
 impl CodingModel {
     /// Random directions; λ, where it is adapted, so that as many products as wanted pass the threshold on the first rows.
+    ///
+    /// # Errors
+    /// Options that cannot be; rows that are all 0.
     pub fn new(options: &LearnOptions, x: &[f32], d: usize) -> Result<Self> {
         options.check()?;
         let units = options.units;

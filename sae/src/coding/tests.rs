@@ -64,7 +64,7 @@ fn soft_codes_meet_the_conditions_of_the_optimum() {
             match *code == 0.0 {
                 true => assert!(slope.abs() <= lambda + 1e-3, "{slope}"),
                 false => {
-                    assert!((slope - lambda * f64::from(code.signum())).abs() < 1e-3, "{slope} at {code}")
+                    assert!((slope - lambda * f64::from(code.signum())).abs() < 1e-3, "{slope} at {code}");
                 }
             }
             active += usize::from(*code != 0.0);
@@ -198,7 +198,7 @@ fn a_run_is_a_dictionary_with_its_figures() {
     let x = planted(&directions(UNITS, D, 7), 1000, 8);
     fixture::dataset(&data, fixture::header(D), &texts, &x, 1);
     let learn = LearnOptions { steps: 20, ..options(Shrinkage::Hard) };
-    let options = CodingOptions { data: data.clone(), learn, rows: 10_000, scored: 200, centre: true };
+    let options = CodingOptions { data, learn, rows: 10_000, scored: 200, centre: true };
     let coding = run(&options, &out, &mut Quiet).unwrap();
     let kept = storage::coding::SparseCoding::read(&out).unwrap().unwrap();
     // A number in JSON may differ in its last bit.

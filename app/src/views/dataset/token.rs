@@ -66,13 +66,14 @@ pub struct State<'a> {
 impl Token<'_> {
     /// Draws the panel.
     pub fn show(&self, ui: &mut Ui, state: State<'_>, scene: &mut Scene<'_>) {
+        let State { options, colour, similar } = state;
         self.head(ui, scene);
         ui.add_space(space::L);
-        self.features(ui, state.options, state.colour, scene);
+        self.features(ui, options, colour, scene);
         ui.add_space(space::L);
         if let Some(run) = self.run.as_deref().filter(|_| self.page.wants_rows()) {
             let place = (self.document, self.position);
-            state.similar.show(ui, (self.dataset, run), place, self.vocabulary, scene);
+            similar.show(ui, (self.dataset, run), place, self.vocabulary, scene);
             ui.add_space(space::L);
         }
         self.routing(ui, scene);

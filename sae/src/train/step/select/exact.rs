@@ -128,7 +128,7 @@ impl ExactSearch<'_> {
                     memory.best.take(&memory.scores.scores, &memory.scores.z, first);
                 }
                 Rule::Active | Rule::Jump { .. } | Rule::Gated | Rule::Shrunk(_) => {
-                    self.above(row, chunk, memory)
+                    self.above(row, chunk, memory);
                 }
                 Rule::Feature => {}
             }
