@@ -384,3 +384,46 @@ fn every_firing_is_listed_and_leads_to_its_document() {
     let place = Place::Token { dataset: data(), document, token };
     wait(&mut window, "the document", |w| w.state().here() == Some(place.clone()));
 }
+
+/// Document, position and activation of every token of a dataset.
+fn activations(dataset: &Path) -> Vec<((u32, u32), Vec<f32>)> {
+    let dataset = storage::Dataset::open(dataset).unwrap();
+    let width = dataset.manifest().d_model;
+    let table = dataset.table(storage::schema::ACTIVATIONS).unwrap();
+    let columns = ["document", "position", storage::schema::activations::ACTIVATION];
+    let mut all = Vec::new();
+    for batch in table.scan(storage::Scan::of(&columns)).unwrap() {
+        let batch = batch.unwrap();
+        let mut values = Vec::new();
+        storage::vector::fixed_size_rows(&batch, columns[2], &mut values).unwrap();
+        let number = |name: &str| {
+            let column = batch.column_by_name(name).unwrap();
+            column.as_any().downcast_ref::<arrow::array::UInt32Array>().unwrap().values().to_vec()
+        };
+        let places = number("document").into_iter().zip(number("position"));
+        all.extend(places.zip(values.chunks(width).map(<[f32]>::to_vec)));
+    }
+    all
+}
+
+#[test]
+fn tokens_that_are_like_a_token_are_found_by_activation_and_by_features() {
+    let place = (3, 10);
+    let all = activations(&data());
+    let norm = |row: &[f32]| row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let own = &all.iter().find(|row| row.0 == place).unwrap().1;
+    let cosine = |row: &[f32]| {
+        own.iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() / (norm(own) * norm(row))
+    };
+    let others = all.iter().filter(|row| row.0 != place);
+    let (document, position) =
+        others.max_by(|a, b| cosine(&a.1).total_cmp(&cosine(&b.1))).map(|row| row.0).unwrap();
+    let here = Place::Token { dataset: data(), document: place.0, token: place.1 };
+    let mut window = at(&root(), here);
+    common::press(&mut window, "Find similar tokens");
+    wait_for(&mut window, "rank correlation");
+    wait_for_part(&mut window, ", by shared features");
+    common::press(&mut window, &format!("Go to position {position} of document {document}, by activation"));
+    let there = Place::Token { dataset: data(), document, token: position };
+    wait(&mut window, "the other token", |w| w.state().here() == Some(there.clone()));
+}

@@ -267,6 +267,12 @@ impl StepShape {
             Method::Topk | Method::Gradient => Rule::Token,
             Method::MutualChoice | Method::GradientMutual => Rule::Mutual,
             Method::FeatureChoice | Method::GradientFeature => Rule::Feature,
+            Method::BlockChoice if !self.features.is_multiple_of(self.k) => {
+                let (features, k) = (self.features, self.k);
+                return Err(Error::request(format!(
+                    "{features} features cannot be cut into {k} equal blocks"
+                )));
+            }
             Method::BlockChoice => Rule::Block(Blocks { count: self.k, k: self.k }),
             other => {
                 return Err(Error::request(format!("{other} is not among the methods that are timed")));
