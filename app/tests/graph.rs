@@ -234,3 +234,13 @@ fn looks_of_a_graph() {
         wait_for_part(window, "Is given");
     });
 }
+
+#[test]
+fn a_transcoder_offers_a_trace_where_a_dictionary_offers_a_prompt() {
+    let root = fixtures::circuits().to_owned();
+    let prompt = Place::Prompt { run: root.join("transcoder-2"), feature: None };
+    let mut window = window(Options { folder: Some(root), place: Some(prompt), ..options() });
+    wait_for(&mut window, "Trace a prediction");
+    wait_for_part(&mut window, "through 2 transcoders of this folder");
+    assert_eq!(window.query_all_by_label_contains("cannot be loaded").count(), 0);
+}

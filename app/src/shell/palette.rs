@@ -278,7 +278,8 @@ fn places_of_run(run: &RunEntry) -> Vec<Entry> {
             let place = Place::Matching { run: path(), with: with.clone() };
             entry(format!("Compare {name} with {with}"), place)
         }));
-        entries.push(entry(format!("Prompt {name}"), Place::Prompt { run: path(), feature: None }));
+        let what = if info.target_hook.is_some() { "Trace through" } else { "Prompt" };
+        entries.push(entry(format!("{what} {name}"), Place::Prompt { run: path(), feature: None }));
     }
     entries.push(entry(format!("Curves of {name}"), Place::Curves { run: path() }));
     entries

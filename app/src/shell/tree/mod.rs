@@ -264,8 +264,11 @@ fn show_parts(
         part("Truth", "", hover, Place::Truth { run: path() });
     }
     if info.status == Status::Finished {
-        let hover = format!("Type a text and see which features of {name} fire on it");
-        part("Prompt", "", hover, Place::Prompt { run: path(), feature: None });
+        let (title, hover) = match info.target_hook {
+            None => ("Prompt", format!("Type a text and see which features of {name} fire on it")),
+            Some(_) => ("Trace", format!("Type a text and trace its next token through {name}")),
+        };
+        part(title, "", hover, Place::Prompt { run: path(), feature: None });
     }
     for with in &info.comparisons {
         let hover = format!("The features of {name} compared with those of {with}");

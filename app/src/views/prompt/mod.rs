@@ -7,6 +7,7 @@ mod experts;
 mod explained;
 mod side;
 mod token;
+mod trace;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use self::side::Side;
 use super::effect::changes::{self, Changes};
 use super::effect::grid::{Grid, RowOrder};
 use super::effect::{self, Inputs};
-use super::steps::{self, TraceForm};
+use super::steps::TraceForm;
 use super::{Scene, View, ViewCommand};
 use crate::action::Action;
 use crate::address::Place;
@@ -246,20 +247,6 @@ impl PromptView {
                 self.find(ui);
             }
         });
-    }
-
-    /// Offers to trace the prediction after the text, where the folder has transcoders of the model.
-    fn trace(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
-        let Some(info) = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok()) else { return };
-        let transcoders = steps::transcoders_of(scene.folder, &info.model_sha256);
-        if transcoders.is_empty() {
-            return;
-        }
-        let transcoders: Vec<String> = transcoders.iter().map(|run| run.path.display().to_string()).collect();
-        let text = self.sides.get(self.front).map(|side| side.text().to_owned()).unwrap_or_default();
-        let model = steps::model_of(info);
-        let button = ui.button("Trace…").on_hover_text("Which features lead to the token after the text");
-        steps::fields_below(&button, |ui| self.trace.show(ui, (&model, &transcoders), &text, scene));
     }
 
     /// Looks for features among those of the texts.
@@ -564,7 +551,8 @@ impl View for PromptView {
     }
 
     fn title(&self, scene: &Scene<'_>) -> String {
-        format!("Prompt · {}", scene.folder.name_of(&self.run))
+        let what = if self.transcoder(scene).is_some() { "Trace" } else { "Prompt" };
+        format!("{what} · {}", scene.folder.name_of(&self.run))
     }
 
     fn turn_to(&mut self, place: &Place) {
@@ -574,6 +562,9 @@ impl View for PromptView {
     }
 
     fn logic(&mut self, scene: &mut Scene<'_>, workers: &Workers) {
+        if self.transcoder(scene).is_some() {
+            return;
+        }
         let Some(engine) = self.ask(scene) else { return };
         if let Some(side) = self.sides.get_mut(self.front)
             && let Some(text) = self.proposed.take()
@@ -598,6 +589,9 @@ impl View for PromptView {
         let store = scene.stores.run(&self.run);
         if !std::mem::replace(&mut self.seen, true) {
             ui.ctx().request_repaint();
+        }
+        if let Some((model, sha256)) = self.transcoder(scene) {
+            return self.trace_through(ui, &model, &sha256, scene);
         }
         if let Some(problem) = store.opened.problem() {
             let again = notice::problem(ui, "The model of this run cannot be loaded", problem);

@@ -14,6 +14,7 @@ use crate::training::Job;
 use crate::views::Scene;
 use crate::views::steps::{self, ExportForm, ProbeForm, TraceForm};
 use crate::widgets::{facts, method, notice, rule};
+use crate::words::place;
 
 /// Colour of a status.
 pub fn colour(ui: &Ui, status: &Status) -> egui::Color32 {
@@ -141,8 +142,7 @@ impl Steps {
         if info.target_hook.is_some() {
             folded("Trace a prediction").show(ui, |ui| {
                 let transcoders = steps::transcoders_of(scene.folder, &info.model_sha256);
-                let transcoders: Vec<String> =
-                    transcoders.iter().map(|run| run.path.display().to_string()).collect();
+                let transcoders: Vec<String> = transcoders.iter().map(|run| place::path(&run.path)).collect();
                 self.trace.show(ui, (&steps::model_of(info), &transcoders), "", scene);
             });
         }
