@@ -145,7 +145,10 @@ fn a_prediction_is_traced_and_its_graph_opened() {
     let text = window.get_by_role_and_label(egui::accesskit::Role::TextInput, "text");
     let text = text.accesskit_node().value();
     assert_eq!(text.as_deref(), Some("The license is granted to you"));
-    press(&mut window, "Trace");
+    // In the tree, transcoders have a line of that name.
+    let button = window.get_by_role_and_label(egui::accesskit::Role::Button, "Trace");
+    button.click_accesskit();
+    window.run_steps(3);
     wait_for(&mut window, "Show Trace into graph-2");
     press(&mut window, "Show Trace into graph-2");
     let place = Place::Graph { graph: folder.join("graph-2") };

@@ -29,6 +29,8 @@ pub(super) struct Subject {
     /// Its folder.
     pub dir: PathBuf,
     pub dictionary: Dictionary,
+    /// SHA-256 of its weights, hexadecimal.
+    pub sha256: String,
     /// The run; `None` for a bare SAELens folder.
     pub run: Option<Run>,
 }
@@ -40,7 +42,17 @@ impl Subject {
         } else {
             None
         };
-        Ok(Self { dir: dir.to_owned(), dictionary: Dictionary::load(dir)?, run })
+        // What is exported is what its record says, also where somebody writes the file meanwhile.
+        let sha256 = weights_sha256(dir)?;
+        let dictionary = Dictionary::load(dir)?;
+        if weights_sha256(dir)? != sha256 {
+            return Err(Error::data(format!(
+                "the weights of {} changed while they were read",
+                dir.display()
+            ))
+            .with_remedy("wait until whatever writes them is done, then export again"));
+        }
+        Ok(Self { dir: dir.to_owned(), dictionary, sha256, run })
     }
 
     /// The run's record.
@@ -93,7 +105,7 @@ impl Subject {
             run: std::path::absolute(&self.dir).map_err(|e| Error::io(&self.dir, e))?,
             model: self.model().map(str::to_owned),
             hook: self.hook().map(str::to_owned),
-            dictionary_sha256: weights_sha256(&self.dir)?,
+            dictionary_sha256: self.sha256.clone(),
             by: concat!("sae-workbench ", env!("CARGO_PKG_VERSION")).to_owned(),
             files: Vec::new(),
         })

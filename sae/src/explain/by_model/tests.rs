@@ -244,19 +244,20 @@ fn an_inverted_judge_scores_zero_and_a_coin_a_half() {
     assert!(means(&summary, "rule").detection.unwrap().value > 0.8, "a rule asks no judge");
 
     let planted = self::planted();
-    let mut coin = 1_u64;
+    // A passage decides its own side: requests come in any order.
+    let side = |passage: &str| {
+        let hash = passage.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63
+    };
     let toss = move |body: &Value| match question(body).0 {
         Question::Judge(_, passages) => {
-            let mut one = || {
-                coin = coin.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                coin >> 63
-            };
-            json!(passages.iter().map(|_| one()).collect::<Vec<u64>>()).to_string()
+            json!(passages.iter().map(|passage| side(passage)).collect::<Vec<u64>>()).to_string()
         }
         _ => knows(body),
     };
-    let toss = Mutex::new(toss);
-    let address = start(move |body, _| Reply::said(&(toss.lock().unwrap())(body))).unwrap();
+    let address = start(move |body, _| Reply::said(&toss(body))).unwrap();
     let summary = planted.explain(&address).unwrap();
     let detection = means(&summary, "model").detection.unwrap();
     assert!(
