@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::chat::Chat;
@@ -268,11 +268,25 @@ fn read(file: &TextFile, options: &TextOptions, alone: bool, report: &mut Report
     }
 }
 
+/// A file that is read again where a signal interrupted a read, as on a network's file system.
+struct Uninterrupted(File);
+
+impl Read for Uninterrupted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
 /// The bytes of a file, decompressed, without a byte order mark.
 fn bytes(file: &TextFile) -> Result<Box<dyn BufRead + Send>> {
     let path = &file.path;
     crate::pointer::refuse_file(path)?;
-    let opened = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
+    let opened = BufReader::new(Uninterrupted(File::open(path).map_err(|e| Error::io(path, e))?));
     let mut bytes: Box<dyn BufRead + Send> = match file.compression {
         Compression::None => Box::new(opened),
         Compression::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(opened))),
