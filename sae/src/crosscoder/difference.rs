@@ -9,7 +9,7 @@ use storage::difference::{self, Difference, FeatureDifference, SiteFit};
 use super::scaling::{Rows, Sums};
 use crate::dictionary::Dictionary;
 use crate::partial::Partial;
-use crate::rows::{RowReader, Source, choose, documents, weights_sha256};
+use crate::rows::{RowReader, Source, choose, documents};
 use crate::{Error, Progress, Result};
 use kernels::reduce;
 use kernels::wide::dot;
@@ -69,7 +69,7 @@ pub fn difference(
     let record = Difference {
         format: difference::FORMAT.to_owned(),
         version: difference::VERSION,
-        sha256: weights_sha256(run)?,
+        sha256: source.sha256.clone(),
         data: folder.display().to_string(),
         tokens: work.tokens,
         sites: work.fits(&dataset),

@@ -7,7 +7,7 @@ use storage::{Run, RunRecord};
 use super::Format;
 use super::place::{FORMAT, Provenance};
 use crate::dictionary::{Dictionary, Selection};
-use crate::rows::weights_sha256;
+use crate::rows::load_with_sha256;
 use crate::{Error, Result};
 
 /// That `program` cannot hold a dictionary that selects in blocks or shrinks its codes.
@@ -42,16 +42,7 @@ impl Subject {
         } else {
             None
         };
-        // What is exported is what its record says, also where somebody writes the file meanwhile.
-        let sha256 = weights_sha256(dir)?;
-        let dictionary = Dictionary::load(dir)?;
-        if weights_sha256(dir)? != sha256 {
-            return Err(Error::data(format!(
-                "the weights of {} changed while they were read",
-                dir.display()
-            ))
-            .with_remedy("wait until whatever writes them is done, then export again"));
-        }
+        let (dictionary, sha256) = load_with_sha256(dir)?;
         Ok(Self { dir: dir.to_owned(), dictionary, sha256, run })
     }
 

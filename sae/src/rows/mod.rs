@@ -14,4 +14,4 @@ pub use documents::documents;
 pub use model::{ModelChoice, load_model, manifest_for, source_of};
 pub use reader::{RowBatch, RowReader};
 pub use source::{Source, dataset_of, find_dataset, is_run, must_be_run};
-pub use subject::{Subject, weights_sha256};
+pub use subject::{Subject, load_with_sha256, weights_sha256};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use storage::{Dataset, RunRecord};
 
-use super::weights_sha256;
+use super::load_with_sha256;
 use crate::dictionary::{CONFIG, Dictionary};
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Reading, open_path, recognise};
@@ -47,7 +47,7 @@ impl Source {
                 ))
                 .with_remedy("finish the training with `sae train --resume`"));
             }
-            let (dictionary, sha256) = (Dictionary::load(path)?, weights_sha256(path)?);
+            let (dictionary, sha256) = load_with_sha256(path)?;
             return Ok(Self { dictionary, sha256, origin: Origin::Run(Box::new(record)) });
         }
         let (dictionary, reading) = open_path(path)?.dictionary()?;

@@ -59,6 +59,21 @@ impl Subject {
     }
 }
 
+/// The dictionary in `dir` and the SHA-256 of its weight file, hexadecimal: that of the weights that were read, also where somebody writes
+/// the file meanwhile.
+///
+/// # Errors
+/// A dictionary that cannot be read, weights that change while they are read.
+pub fn load_with_sha256(dir: &Path) -> Result<(Dictionary, String)> {
+    let sha256 = weights_sha256(dir)?;
+    let dictionary = Dictionary::load(dir)?;
+    if weights_sha256(dir)? == sha256 {
+        return Ok((dictionary, sha256));
+    }
+    Err(Error::data(format!("the weights of {} changed while they were read", dir.display()))
+        .with_remedy("wait until whatever writes them is done, then run this again"))
+}
+
 /// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal.
 ///
 /// # Errors
