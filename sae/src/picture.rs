@@ -31,6 +31,22 @@ pub struct Picture {
     pub without_font: String,
 }
 
+/// A text for an SVG: without what XML keeps for itself, and what it has no sign for.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c if c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}') => out.push('·'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// Draws `svg` with `scale` points per unit. `software` stands in the file, before the points, as who made it.
 ///
 /// Words are set in the fonts that the SVG names where the machine has them, else in Ubuntu Light, which the program holds: a machine

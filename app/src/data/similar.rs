@@ -39,7 +39,7 @@ pub struct Neighbour {
 pub struct Similar {
     /// By codes, in the order of [`Overlap::ALL`].
     pub by_codes: [Vec<Neighbour>; 3],
-    /// By cosine of activations; what is in both lists is said of Jaccard.
+    /// By cosine of activations; whether a neighbour is in both lists is by Jaccard.
     pub by_activation: Vec<Neighbour>,
     /// How far each list of codes agrees with that of activations.
     pub agreement: [Agreement; 3],

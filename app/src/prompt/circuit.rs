@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use sae::picture::escaped;
 pub use sae::trace::NodeChange;
 use sae::trace::{ChangeOptions, GraphModel};
 

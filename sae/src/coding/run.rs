@@ -11,14 +11,11 @@ use storage::{Dataset, RunRecord, RunStatus};
 use super::infer::Coder;
 use super::learn::{CodingModel, LearnOptions};
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
-use crate::memory;
 use crate::partial::Partial;
-use crate::rows::{DocumentRows, RowReader, choose, documents};
+use crate::rows::{read_whole, subtract};
 use crate::{Error, Progress, Result};
 use kernels::reduce::sum_of_squares;
 
-/// Rows read at a time.
-const BATCH: usize = 4096;
 /// Steps of inference, and of refitting, when rows are scored, and the relative change at which they end.
 const TO_ITS_END: (usize, f64) = (1000, 1e-5);
 /// Steps of refitting.
@@ -56,7 +53,7 @@ pub fn run(options: &CodingOptions, out: &Path, progress: &mut dyn Progress) -> 
     partial.note().iter().for_each(|note| progress.remark(note));
     let dataset = Dataset::open(&options.data)?;
     let d = dataset.manifest().d_model;
-    let mut x = read(&dataset, options, false, options.rows)?;
+    let mut x = read_whole(&dataset, false, options.rows, options.learn.seed)?;
     let offset = if options.centre { mean(&x, d) } else { vec![0.0; d] };
     subtract(&mut x, &offset);
     let began = Instant::now();
@@ -68,7 +65,7 @@ pub fn run(options: &CodingOptions, out: &Path, progress: &mut dyn Progress) -> 
     let training = score(&model, &x[..scored]);
     let rows = (x.len() / d) as u64;
     drop(x);
-    let mut held_out = read(&dataset, options, true, options.scored)?;
+    let mut held_out = read_whole(&dataset, true, options.scored, options.learn.seed)?;
     subtract(&mut held_out, &offset);
     let held_out = (!held_out.is_empty()).then(|| score(&model, &held_out));
     let coding = recorded(options, &model, rows, seconds, training, held_out)?;
@@ -118,48 +115,11 @@ fn learn(
     Ok(last)
 }
 
-/// Rows `[n, d]` to learn from, or those that are held out (maybe none).
-fn read(dataset: &Dataset, options: &CodingOptions, held_out: bool, most: u64) -> Result<Vec<f32>> {
-    let wanted: Vec<DocumentRows> = documents(dataset)?
-        .into_iter()
-        .filter(|(row, _)| row.held_out == held_out)
-        .map(|(_, rows)| rows)
-        .collect();
-    let choice = choose(&wanted, Some(most), options.learn.seed);
-    if choice.tokens == 0 && !held_out {
-        return Err(Error::request(format!(
-            "{} has no rows to learn from: it is empty, all its documents are held out, or --rows is 0",
-            dataset.dir().display()
-        )));
-    }
-    let d = dataset.manifest().d_model;
-    let bytes = choice.tokens * d as u64 * 4;
-    if let Some(room) = memory::available().filter(|room| bytes > room / 2) {
-        return Err(Error::request(format!(
-            "{} rows of width {d} take {bytes} bytes, which is more than half of the {room} that are free",
-            choice.tokens
-        ))
-        .with_remedy("give fewer with --rows"));
-    }
-    let mut reader = RowReader::new(dataset, &choice.ranges, BATCH, d)?;
-    let mut rows = Vec::with_capacity(choice.tokens as usize * d);
-    while let Some(batch) = reader.next_batch()? {
-        rows.extend_from_slice(&batch.activations);
-    }
-    Ok(rows)
-}
-
 fn mean(rows: &[f32], d: usize) -> Vec<f64> {
     let mut mean = vec![0.0; d];
     kernels::reduce::add_column_sums(&mut mean, rows);
     mean.iter_mut().for_each(|m| *m /= (rows.len() / d) as f64);
     mean
-}
-
-fn subtract(rows: &mut [f32], offset: &[f64]) {
-    for row in rows.chunks_exact_mut(offset.len()) {
-        row.iter_mut().zip(offset).for_each(|(x, o)| *x = (f64::from(*x) - o) as f32);
-    }
 }
 
 /// How well the model codes `x[n, d]`.

@@ -17,14 +17,11 @@ use super::learn::{Iteration, Model, ModelOptions};
 use super::parameters::{Kind, moments};
 use crate::dictionary::weights::{self, Named, Weights};
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
-use crate::memory;
-use crate::rows::{DocumentRows, RowReader, choose, documents};
+use crate::rows::{read_whole, subtract};
 use crate::{Error, Progress, Result};
 
 /// Seconds after which parameters are kept.
 const KEEP_EVERY: f64 = 5.0;
-/// Rows read at a time.
-const BATCH: usize = 4096;
 
 /// What to learn from what.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +54,7 @@ pub struct Learned {
 pub fn run(options: &LatentOptions, out: &Path, progress: &mut dyn Progress) -> Result<Learned> {
     options.model.check()?;
     let dataset = Dataset::open(&options.data)?;
-    let mut rows = read(&dataset, options, false)?;
+    let mut rows = read_whole(&dataset, false, options.rows, options.model.seed)?;
     let d = dataset.manifest().d_model;
     let offset = if options.centre { moments(&rows, d).0 } else { vec![0.0; d] };
     subtract(&mut rows, &offset);
@@ -82,7 +79,7 @@ pub fn run(options: &LatentOptions, out: &Path, progress: &mut dyn Progress) -> 
     }
     job.truncation.training = Some(recorded(&job.model.score(&rows)));
     drop(rows);
-    let mut held_out = read(&dataset, options, true)?;
+    let mut held_out = read_whole(&dataset, true, options.rows, options.model.seed)?;
     if !held_out.is_empty() {
         subtract(&mut held_out, &offset);
         job.truncation.held_out = Some(recorded(&job.model.score(&held_out)));
@@ -101,43 +98,6 @@ pub fn run(options: &LatentOptions, out: &Path, progress: &mut dyn Progress) -> 
 fn recorded(score: &Score) -> TruncationScore {
     let Score { rows, free_energy, fve, fve_map, l0, l0_map } = *score;
     TruncationScore { rows, free_energy, fve, fve_map, l0, l0_map }
-}
-
-/// The rows `[n, d]` to learn from, or those that are held out (maybe none).
-fn read(dataset: &Dataset, options: &LatentOptions, held_out: bool) -> Result<Vec<f32>> {
-    let wanted: Vec<DocumentRows> = documents(dataset)?
-        .into_iter()
-        .filter(|(row, _)| row.held_out == held_out)
-        .map(|(_, rows)| rows)
-        .collect();
-    let choice = choose(&wanted, Some(options.rows), options.model.seed);
-    if choice.tokens == 0 && !held_out {
-        return Err(Error::request(format!(
-            "{} has no rows to learn from: it is empty, all its documents are held out, or --rows is 0",
-            dataset.dir().display()
-        )));
-    }
-    let d = dataset.manifest().d_model;
-    let bytes = choice.tokens * d as u64 * 4;
-    if let Some(room) = memory::available().filter(|room| bytes > room / 2) {
-        return Err(Error::request(format!(
-            "{} rows of width {d} take {bytes} bytes, which is more than half of the {room} that are free",
-            choice.tokens
-        ))
-        .with_remedy("give fewer with --rows"));
-    }
-    let mut reader = RowReader::new(dataset, &choice.ranges, BATCH, d)?;
-    let mut rows = Vec::with_capacity(choice.tokens as usize * d);
-    while let Some(batch) = reader.next_batch()? {
-        rows.extend_from_slice(&batch.activations);
-    }
-    Ok(rows)
-}
-
-fn subtract(rows: &mut [f32], offset: &[f64]) {
-    for row in rows.chunks_exact_mut(offset.len()) {
-        row.iter_mut().zip(offset).for_each(|(x, o)| *x = (f64::from(*x) - o) as f32);
-    }
 }
 
 /// W as a dictionary with rows of norm 1, for analyses that know dictionaries. It has no posterior; its codes are those of matching

@@ -14,7 +14,7 @@ use lm::model::{Hook, KeyValueCache, NoTap, Tap};
 
 /// A direction of length 1, `[d]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Direction(pub(super) Vec<f32>);
+pub struct Direction(pub(crate) Vec<f32>);
 
 /// What happens to the activation at the hook.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +41,17 @@ impl<F: FnMut(&Tensor) -> Result<Option<Tensor>>> Tap for HookReplacement<F> {
 
     fn at(&mut self, _: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
         (self.replace)(value)
+    }
+}
+
+impl Direction {
+    /// Direction number `draw` among those of width `d`.
+    pub(crate) fn drawn(d: usize, seed: u64, draw: u64) -> Self {
+        let mut rng = generator(seed, Purpose::Controls, draw, 0);
+        let mut direction: Vec<f32> = (0..d).map(|_| normal(&mut rng)).collect();
+        let norm = direction.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        direction.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        Self(direction)
     }
 }
 
@@ -139,10 +150,6 @@ impl Prompter {
 
     /// Random direction number `draw`, uniform on the sphere: a function of the seed and the number.
     pub fn direction(&self, seed: u64, draw: u64) -> Direction {
-        let mut rng = generator(seed, Purpose::Controls, draw, 0);
-        let mut direction: Vec<f32> = (0..self.dictionary.d_in).map(|_| normal(&mut rng)).collect();
-        let norm = direction.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        direction.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
-        Direction(direction)
+        Direction::drawn(self.dictionary.d_in, seed, draw)
     }
 }

@@ -8,6 +8,7 @@ mod model;
 mod reader;
 mod source;
 mod subject;
+mod whole;
 
 pub use choice::{Choice, DocumentRows, choose};
 pub use documents::documents;
@@ -15,3 +16,4 @@ pub use model::{ModelChoice, load_model, manifest_for, source_of};
 pub use reader::{RowBatch, RowReader};
 pub use source::{Source, dataset_of, find_dataset, is_run, must_be_run};
 pub use subject::{Subject, load_with_sha256, weights_sha256};
+pub use whole::{read_whole, subtract};

@@ -87,6 +87,20 @@ impl World {
         files_sha256(&files.into_iter().filter(|file| file.exists()).collect::<Vec<_>>())
     }
 
+    /// Reads the world in `folder` with the SHA-256 of its files, as they were read.
+    ///
+    /// # Errors
+    /// As [`World::read`]; files that change while they are read.
+    pub fn read_with_sha256(folder: &Path) -> Result<(Self, String)> {
+        let sha256 = Self::sha256(folder)?;
+        let world = Self::read(folder)?;
+        if Self::sha256(folder)? == sha256 {
+            return Ok((world, sha256));
+        }
+        Err(Error::data(format!("the world in {} changed while it was read", folder.display()))
+            .with_remedy("wait until whatever writes it is done, then run this again"))
+    }
+
     /// Reads the world in `folder`: `synthetic_model_config.json`, `synthetic_model.safetensors` and, if its
     /// features have a hierarchy, `hierarchy.json`.
     ///

@@ -13,9 +13,8 @@ use super::run::{one_row, room_for};
 use super::transcoders::Transcoders;
 use crate::dictionary::Codes;
 use crate::interop::dictionaries::open_path;
-use crate::prompt::{Logits, Shift};
+use crate::prompt::{Direction, Logits, Shift};
 use crate::{Error, Progress, Result};
-use kernels::chance::{Purpose, generator, normal};
 use kernels::feature::norm_squared;
 use lm::model::{Hook, LanguageModel, ModelSource, Site, Tap, shown};
 use lm::text::Contexts;
@@ -133,7 +132,8 @@ impl GraphModel {
             if progress.stop_requested() {
                 return Err(Error::stopped("the controls were not finished"));
             }
-            let direction = direction(self.model.config().hidden_size, options.seed, draw);
+            let Direction(direction) =
+                Direction::drawn(self.model.config().hidden_size, options.seed, u64::from(draw));
             let action = Action::Change { set: &set, held, direction: Some(&direction) };
             let other = self.logits(&mut Pass::new(self, action))?;
             result.controls.push(old.divergence(&Logits::new(&other)));
@@ -358,13 +358,4 @@ fn shifts(before: &Logits<'_>, after: &Logits<'_>) -> Vec<Shift> {
         .into_iter()
         .map(|token| Shift { token, before: probability(before, token), after: probability(after, token) })
         .collect()
-}
-
-/// A random direction, uniform on the sphere.
-fn direction(d: usize, seed: u64, draw: u16) -> Vec<f32> {
-    let mut rng = generator(seed, Purpose::Controls, u64::from(draw), 0);
-    let mut direction: Vec<f32> = (0..d).map(|_| normal(&mut rng)).collect();
-    let norm = norm_squared(&direction).sqrt();
-    direction.iter_mut().for_each(|v| *v /= norm);
-    direction
 }

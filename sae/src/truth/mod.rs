@@ -65,7 +65,7 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
         Some(world) => world.clone(),
         None => world_of(&source.data(path, options.data.as_deref())?)?,
     };
-    let world = World::read(&folder)?;
+    let (world, world_sha256) = World::read_with_sha256(&folder)?;
     let dictionary = &source.dictionary;
     if dictionary.d_in != world.d {
         return Err(Error::request(format!(
@@ -87,7 +87,7 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
     };
     let mut scored = score(&world, Coder { dictionary, prune_below }, options, progress)?;
     scored.score.world = folder.clone();
-    scored.score.world_sha256 = World::sha256(&folder)?;
+    scored.score.world_sha256 = world_sha256;
     scored.score.dictionary_sha256.clone_from(&source.sha256);
     if source.record().is_some() {
         keep(path, &scored)?;

@@ -10,6 +10,7 @@ use storage::graph_marks::node_name;
 use super::words::{self, Labels};
 use crate::data::GraphMarks;
 use crate::data::graph::AttributionGraph;
+use crate::prompt::circuit::escaped;
 use crate::theme::palette;
 use crate::theme::tokens::size;
 use crate::widgets::rule;
@@ -292,8 +293,4 @@ impl Subgraph {
         out.push_str("</svg>\n");
         out
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

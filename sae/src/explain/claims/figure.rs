@@ -6,6 +6,7 @@ use storage::claims::ClaimIntervention;
 
 use super::evidence::{ClaimTest, Outcome};
 use super::score::{Estimate, Tally};
+use crate::picture::escaped;
 
 /// A place with its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -292,22 +293,6 @@ fn rectangle(out: &mut String, [x, y, width, height]: [f64; 4], color: &str) {
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{color}\"/>"
         );
     }
-}
-
-/// What XML keeps for itself, and what it has no sign for.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c if c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}') => out.push('·'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 fn one_line(text: &str) -> String {
