@@ -143,6 +143,9 @@ fn marks_outlive_a_trace_and_travel_with_the_graph() {
         changed["changes"].as_array().unwrap().iter().map(|one| one["node"].as_str().unwrap()).collect();
     assert_eq!(named, [low.as_str(), high.as_str()]);
     assert!(changed["kl"].as_f64().unwrap() > 0.0 && changed["controls"].as_array().unwrap().len() == 3);
+    let seeded = sae(at, "--seed 7 graph change graph --supernode both --to 0 --json").ok().json();
+    assert_eq!(seeded["kl"], changed["kl"]);
+    assert_ne!(seeded["controls"], changed["controls"], "the directions are drawn by the seed");
     let table = sae(at, &format!("graph change graph --node {low} --times -1 --hold-attention")).ok().stdout;
     assert!(table.contains("KL of the next token") && table.contains("predicted"), "{table}");
     for (arguments, expected) in [

@@ -45,12 +45,9 @@ pub(super) struct Change {
     /// Let attention look where it looked before the change, as in the graph
     #[arg(long)]
     hold_attention: bool,
-    /// Random directions
+    /// Random directions, drawn by --seed
     #[arg(long, default_value_t = 3, value_name = "N")]
     controls: u16,
-    /// Seed of the random directions
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    seed: u64,
     /// Transcoders of the graph, where they are not in the place that its record names
     #[arg(long, num_args = 1.., value_name = "RUN")]
     transcoders: Vec<PathBuf>,
@@ -68,8 +65,8 @@ impl Change {
         edges.sort_by_key(|edge| (edge.target, edge.source));
         let predicted = trace::predict(&nodes, &edges, &changes);
         let model = GraphModel::open(&record, &self.transcoders)?;
-        let options =
-            ChangeOptions { hold_attention: self.hold_attention, controls: self.controls, seed: self.seed };
+        let seed = session.seed.unwrap_or_default();
+        let options = ChangeOptions { hold_attention: self.hold_attention, controls: self.controls, seed };
         let measured = model.measure(&nodes, &changes, options, &mut session.progress)?;
         let mut output = Output::new(json(&nodes, &changes, &predicted, &measured, &model));
         output.row("KL of the next token", format!("{:.4} nats", measured.kl));
