@@ -86,7 +86,7 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
         }
     };
     let mut scored = score(&world, Coder { dictionary, prune_below }, options, progress)?;
-    scored.score.world = folder.clone();
+    scored.score.world = folder;
     scored.score.world_sha256 = world_sha256;
     scored.score.dictionary_sha256.clone_from(&source.sha256);
     if source.record().is_some() {
