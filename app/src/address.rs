@@ -1,6 +1,6 @@
 //! Addresses: every place in the window can be written down, copied and opened again.
 //!
-//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#truth` ·
+//! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#truth` · `RUN#fields` ·
 //! `RUN#matching=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
 //! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
 //! `DATASET#expert=2:11` (layer 2, expert 11) · `GRAPH#graph`
@@ -33,6 +33,11 @@ pub enum Place {
     },
     /// What a run found of the made world that its rows come from.
     Truth {
+        /// Folder of the run.
+        run: PathBuf,
+    },
+    /// The features of a run as fields of pixels.
+    Fields {
         /// Folder of the run.
         run: PathBuf,
     },
@@ -125,6 +130,7 @@ impl Place {
             | Self::Features { run }
             | Self::Map { run }
             | Self::Truth { run }
+            | Self::Fields { run }
             | Self::Matching { run, .. }
             | Self::Feature { run, .. }
             | Self::Claim { run, .. }
@@ -150,6 +156,7 @@ impl Place {
             Self::Features { .. } => Self::Features { run: at },
             Self::Map { .. } => Self::Map { run: at },
             Self::Truth { .. } => Self::Truth { run: at },
+            Self::Fields { .. } => Self::Fields { run: at },
             Self::Matching { with, .. } => Self::Matching { run: at, with },
             Self::Feature { feature, .. } => Self::Feature { run: at, feature },
             Self::Claim { feature, .. } => Self::Claim { run: at, feature },
@@ -200,6 +207,7 @@ impl fmt::Display for Place {
             Self::Features { run } => write!(f, "{}#features", run.display()),
             Self::Map { run } => write!(f, "{}#map", run.display()),
             Self::Truth { run } => write!(f, "{}#truth", run.display()),
+            Self::Fields { run } => write!(f, "{}#fields", run.display()),
             Self::Matching { run, with } => write!(f, "{}#matching={with}", run.display()),
             Self::Feature { run, feature } => write!(f, "{}#feature={feature}", run.display()),
             Self::Claim { run, feature } => write!(f, "{}#claim={feature}", run.display()),
@@ -276,6 +284,7 @@ impl Address {
             None if place == "features" => Place::Features { run: path.clone() },
             None if place == "prompt" => Place::Prompt { run: path.clone(), feature: None },
             None if place == "truth" => Place::Truth { run: path.clone() },
+            None if place == "fields" => Place::Fields { run: path.clone() },
             None if place == "map" => Place::Map { run: path.clone() },
             None if place == "curves" => Place::Curves { run: path.clone() },
             None if place == "documents" => Place::Dataset { dataset: path.clone(), document: None },
@@ -285,7 +294,7 @@ impl Address {
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
-                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #truth, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
+                    "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #truth, #fields, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
                      #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph and #probes."
                 ));
             }
@@ -309,6 +318,7 @@ mod tests {
             Place::Curves { run: run.clone() },
             Place::Map { run: run.clone() },
             Place::Truth { run: run.clone() },
+            Place::Fields { run: run.clone() },
             Place::Prompt { run: run.clone(), feature: None },
             Place::Prompt { run: run.clone(), feature: Some(9) },
             Place::Matching { run: run.clone(), with: "topk-4k".into() },

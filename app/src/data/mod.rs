@@ -12,6 +12,7 @@ pub mod experts;
 pub mod explanations;
 pub mod export;
 pub mod features;
+pub mod fields;
 pub mod firing;
 pub mod firings;
 pub mod folder;

@@ -108,6 +108,8 @@ pub struct RunInfo {
     pub joined: bool,
     /// Whether it was scored against the made world that its rows come from.
     pub scored: bool,
+    /// Whether its fields were measured.
+    pub fields: bool,
     /// Names of the comparisons in it.
     pub comparisons: Vec<String>,
     /// `train.toml` as it stands.
@@ -270,6 +272,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         explained: storage::explanations::sources(dir).is_ok_and(|sources| !sources.is_empty()),
         joined: run.features_dir().join("experts.parquet").exists(),
         scored: super::truth::exists(dir),
+        fields: super::fields::exists(dir),
         comparisons: comparisons(dir),
         train_toml,
         l0_by_threshold: record.thresholds.as_ref().map(|t| (t.l0_training, t.l0_threshold)),

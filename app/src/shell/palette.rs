@@ -274,6 +274,9 @@ fn places_of_run(run: &RunEntry) -> Vec<Entry> {
         if info.scored {
             entries.push(entry(format!("Truth of {name}"), Place::Truth { run: path() }));
         }
+        if info.fields {
+            entries.push(entry(format!("Fields of {name}"), Place::Fields { run: path() }));
+        }
         entries.extend(info.comparisons.iter().map(|with| {
             let place = Place::Matching { run: path(), with: with.clone() };
             entry(format!("Compare {name} with {with}"), place)

@@ -110,6 +110,11 @@ impl Job {
         Self::new(format!("Score {}", name(run)), &["synth", "score"], &[run])
     }
 
+    /// Looks at the features of a run as fields of pixels.
+    pub fn measure_fields(run: &Path) -> Self {
+        Self::with_data(format!("Measure fields of {}", name(run)), &["fields"], run)
+    }
+
     /// Makes the run `out` of a dictionary of a different program.
     pub fn import(source: &Path, out: &Path) -> Self {
         let mut job = Self::new(format!("Import {}", name(source)), &["import", "dictionary"], &[source]);
@@ -338,6 +343,7 @@ mod tests {
         assert_eq!(Job::join_experts(Path::new("topk")).line(), "sae experts --features topk");
         assert_eq!(Job::match_with(Path::new("a"), Path::new("b")).line(), "sae match a b");
         assert_eq!(Job::score_truth(Path::new("topk")).line(), "sae synth score topk");
+        assert_eq!(Job::measure_fields(Path::new("hard")).line(), "sae fields hard");
         let import = Job::import(Path::new("gpt2/params.npz"), Path::new("here/params-run"));
         assert_eq!(import.line(), "sae import dictionary gpt2/params.npz --out here/params-run");
         assert_eq!(import.outcome, Outcome::Open("here/params-run".into()));

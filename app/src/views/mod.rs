@@ -12,6 +12,7 @@ pub mod elsewhere;
 pub mod experts;
 pub mod feature;
 pub mod features;
+pub mod fields;
 pub mod graph;
 pub mod map;
 pub mod matching;
@@ -81,6 +82,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Graph { graph } => Box::new(graph::GraphView::new(graph)),
         Place::Probes { probes } => Box::new(probes::ProbesView::new(probes)),
         Place::Truth { run } => Box::new(truth::TruthView::new(run)),
+        Place::Fields { run } => Box::new(fields::FieldsView::new(run)),
         Place::Map { run } => Box::new(map::MapView::new(run)),
         Place::Matching { run, with } => Box::new(matching::MatchingView::new(run, with)),
         Place::Feature { run, .. } | Place::Example { run, .. } => {

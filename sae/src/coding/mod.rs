@@ -20,5 +20,6 @@ mod run;
 mod tests;
 
 pub use infer::{Coder, Penalised};
+pub use kernels::shrink::Shrinkage;
 pub use learn::{CodingModel, LearnOptions};
 pub use run::{CodingOptions, run};

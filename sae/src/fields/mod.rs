@@ -10,4 +10,5 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 
-pub use run::{FieldsOptions, Found, SortFields, run};
+pub use run::{FieldsOptions, Found, SortFields, ordered, run};
+pub use sheet::greys;

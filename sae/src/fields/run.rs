@@ -173,7 +173,8 @@ fn quartiles(values: impl Iterator<Item = f64>) -> Vec<f64> {
     }
 }
 
-fn ordered(table: &[FieldRow], sort: SortFields) -> Vec<usize> {
+/// Features in the order of `sort`, equal ones by number.
+pub fn ordered(table: &[FieldRow], sort: SortFields) -> Vec<usize> {
     let mut order: Vec<usize> = (0..table.len()).collect();
     let key = |i: usize| match sort {
         SortFields::Feature => 0.0,

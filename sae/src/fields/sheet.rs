@@ -11,6 +11,13 @@ const MIDDLE: u8 = 128;
 /// Grey of what is between fields.
 const BETWEEN: u8 = 40;
 
+/// The field `[side²]` in 256 greys: 128 where it is 0, 1 and 255 where it is largest.
+pub fn greys(field: &[f32]) -> impl Iterator<Item = u8> {
+    let largest = field.iter().fold(0.0_f32, |a, w| a.max(w.abs()));
+    let share = move |value: f32| if largest > 0.0 { value / largest } else { 0.0 };
+    field.iter().map(move |value| (f32::from(MIDDLE) + 127.0 * share(*value)).round() as u8)
+}
+
 /// The fields `[n, side²]` as PNG, from left to right and downwards.
 pub(super) fn png(fields: &[&[f32]], side: usize) -> Result<Vec<u8>> {
     let across = (fields.len() as f64).sqrt().ceil().max(1.0) as usize;
@@ -19,13 +26,11 @@ pub(super) fn png(fields: &[&[f32]], side: usize) -> Result<Vec<u8>> {
     let (width, height) = (across * pitch + GAP, down * pitch + GAP);
     let mut points = vec![BETWEEN; width * height];
     for (i, field) in fields.iter().enumerate() {
-        let largest = field.iter().fold(0.0_f32, |a, w| a.max(w.abs()));
+        let field: Vec<u8> = greys(field).collect();
         let (left, top) = (GAP + i % across * pitch, GAP + i / across * pitch);
         for (y, row) in points.chunks_exact_mut(width).skip(top).take(side * ZOOM).enumerate() {
             for (x, point) in row[left..left + side * ZOOM].iter_mut().enumerate() {
-                let value = field[y / ZOOM * side + x / ZOOM];
-                let share = if largest > 0.0 { value / largest } else { 0.0 };
-                *point = (f32::from(MIDDLE) + 127.0 * share).round() as u8;
+                *point = field[y / ZOOM * side + x / ZOOM];
             }
         }
     }

@@ -263,6 +263,9 @@ fn show_parts(
         let hover = format!("What {name} found of the made world that its rows come from");
         part("Truth", "", hover, Place::Truth { run: path() });
     }
+    if info.fields {
+        part("Fields", "", format!("The features of {name} as pictures"), Place::Fields { run: path() });
+    }
     if info.status == Status::Finished {
         let (title, hover) = match info.target_hook {
             None => ("Prompt", format!("Type a text and see which features of {name} fire on it")),

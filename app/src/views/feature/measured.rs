@@ -1,4 +1,5 @@
-//! What other measurements say of a feature: its truth in a made world, and how often the best coding would have taken it.
+//! What other measurements say of a feature: its field where rows are patches of pictures, its truth in a made world, and how often the
+//! best coding would have taken it.
 
 use std::path::Path;
 
@@ -6,11 +7,12 @@ use egui::Ui;
 
 use crate::address::Place;
 use crate::data::audit::AuditFeatureRow;
+use crate::data::fields::FieldOfFeature;
 use crate::data::truth::ScoredFeatureRow;
 use crate::data::{self, RunInfo};
 use crate::load::{KeyedRequest, Lane, Workers};
 use crate::theme::space;
-use crate::views::{Scene, truth};
+use crate::views::{Scene, fields, truth};
 use crate::widgets::{facts, format, notice};
 
 /// What is loaded of it, by feature.
@@ -18,6 +20,7 @@ use crate::widgets::{facts, format, notice};
 pub struct Measured {
     truth: KeyedRequest<u32, Option<ScoredFeatureRow>>,
     audit: KeyedRequest<u32, AuditFeatureRow>,
+    field: KeyedRequest<u32, FieldOfFeature>,
 }
 
 impl Measured {
@@ -31,12 +34,23 @@ impl Measured {
             let run = run.to_owned();
             self.audit.want(workers, Lane::Pages, &feature, move || data::audit::of_feature(&run, feature));
         }
+        if info.fields {
+            let run = run.to_owned();
+            self.field.want(workers, Lane::Pages, &feature, move || data::fields::of_feature(&run, feature));
+        }
     }
 
     /// Draws what there is.
     pub fn show(&self, ui: &mut Ui, run: &Path, feature: u32, scene: &mut Scene<'_>) {
-        for problem in self.truth.problem(&feature).into_iter().chain(self.audit.problem(&feature)) {
+        let problems =
+            [self.field.problem(&feature), self.truth.problem(&feature), self.audit.problem(&feature)];
+        for problem in problems.into_iter().flatten() {
             notice::problem_line(ui, problem);
+        }
+        if let Some(field) = self.field.get(&feature)
+            && fields::of_feature(ui, &field)
+        {
+            scene.go(Place::Fields { run: run.to_owned() });
         }
         if let Some(Some(row)) = self.truth.get(&feature).as_deref()
             && truth::of_feature(ui, row)

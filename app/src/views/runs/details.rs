@@ -97,6 +97,12 @@ pub fn show(
         }
         ui.add_space(space::L);
     }
+    if info.fields {
+        if ui.button("Fields as pictures").clicked() {
+            scene.act(Action::Go(Place::Fields { run: run.path.clone() }));
+        }
+        ui.add_space(space::L);
+    }
     steps.show(ui, run, info, scene);
     facts::section(ui, "Configuration");
     let written = |(name, value): &(String, String)| match name.as_str() {
