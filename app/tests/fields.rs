@@ -83,6 +83,10 @@ fn fields_are_looked_at_in_the_orders_of_the_files() {
     let rows = files::read_rows(&run).unwrap();
     let mut window = window(Options { folder: Some(folder.path().to_owned()), ..options() });
     wait_for(&mut window, "Fields of run");
+    assert!(
+        window.query_by_label("Prompt of run").is_none(),
+        "no text can be read through patches of pictures"
+    );
     click(&mut window, "Fields of run");
     wait_for_part(&mut window, "25 features of 6 × 6 pixels");
 

@@ -101,6 +101,9 @@ record! {
         /// Norm of a raw activation above which rows are left out of training; `None` if there is no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         norm_limit: Option<f64>,
+        /// The same of a transcoder's target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target_norm_limit: Option<f64>,
         /// Where training left the search among candidates; `None` if it did not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exact_search: Option<ExactSearch>,

@@ -130,6 +130,13 @@ pub struct RunInfo {
     pub gaps: Vec<Problem>,
 }
 
+impl RunInfo {
+    /// Whether its rows are of a model's tokens, so that a text can be read through it. Rows of pictures and of made worlds have no hook.
+    pub fn reads_text(&self) -> bool {
+        !self.hook.is_empty()
+    }
+}
+
 /// Features that do not fire, and over which tokens: "dead" alone means nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeadFeatures {

@@ -6,7 +6,7 @@ use egui::Context;
 
 use super::{App, Tabs};
 use crate::address::Place;
-use crate::data::DatasetEntry;
+use crate::data::{DatasetEntry, RunEntry, RunInfo};
 use crate::words::place::whole;
 
 impl App {
@@ -123,11 +123,10 @@ impl App {
         {
             return Some(Place::Prompt { run, feature: Some(feature) });
         }
-        let readable =
-            |path: &Path| folder.run(path).filter(|run| run.info.is_ok()).map(|run| run.path.clone());
+        let reads = |run: &&RunEntry| run.info.as_ref().is_ok_and(RunInfo::reads_text);
+        let readable = |path: &Path| folder.run(path).filter(reads).map(|run| run.path.clone());
         let run = here.and_then(|here| readable(here.folder()?));
-        let run =
-            run.or_else(|| folder.runs.iter().find(|run| run.info.is_ok()).map(|run| run.path.clone()))?;
+        let run = run.or_else(|| folder.runs.iter().find(reads).map(|run| run.path.clone()))?;
         Some(Place::Prompt { run, feature: None })
     }
 

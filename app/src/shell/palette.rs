@@ -281,8 +281,10 @@ fn places_of_run(run: &RunEntry) -> Vec<Entry> {
             let place = Place::Matching { run: path(), with: with.clone() };
             entry(format!("Compare {name} with {with}"), place)
         }));
-        let what = if info.target_hook.is_some() { "Trace through" } else { "Prompt" };
-        entries.push(entry(format!("{what} {name}"), Place::Prompt { run: path(), feature: None }));
+        if info.reads_text() {
+            let what = if info.target_hook.is_some() { "Trace through" } else { "Prompt" };
+            entries.push(entry(format!("{what} {name}"), Place::Prompt { run: path(), feature: None }));
+        }
     }
     entries.push(entry(format!("Curves of {name}"), Place::Curves { run: path() }));
     entries

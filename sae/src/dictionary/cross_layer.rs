@@ -72,7 +72,7 @@ mod tests {
             b_dec: b_dec.to_vec(),
             selection: Selection::Threshold(vec![0.0; 3]),
             normalisation: Normalisation::None,
-            target: Some(Target { d_out: 2, skip: None, hook: None }),
+            target: Some(Target { d_out: 2, skip: None, hook: None, norm_limit: None }),
             info: DictionaryInfo::default(),
         };
         let transcoder = CrossLayerTranscoder {

@@ -213,6 +213,7 @@ mod tests {
                 d_out: 3,
                 skip: skip.then(|| numbers(21, 7)),
                 hook: Some("blocks.1.hook_mlp_out".to_owned()),
+                norm_limit: None,
             });
             dictionary.save(folder.path()).unwrap();
             let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();

@@ -341,7 +341,7 @@ pub(crate) mod tests {
         dictionary.w_dec = numbers(features * d_out, 31);
         dictionary.b_dec = numbers(d_out, 32);
         let skip = numbers(d_out * d, 33);
-        dictionary.target = Some(Target { d_out, skip: Some(skip.clone()), hook: None });
+        dictionary.target = Some(Target { d_out, skip: Some(skip.clone()), hook: None, norm_limit: None });
         let x = numbers(d * 90, 6);
         let codes = dictionary.encode(&x);
         let out = dictionary.decode_with(&codes, &x);

@@ -255,7 +255,7 @@ impl Dictionary {
             let skip = skip.then(|| file.tensor("W_skip", &[d_out, d])).transpose()?;
             let hook = dictionary.info.other.remove("hook_name_out");
             let hook = hook.and_then(|hook| hook.as_str().map(str::to_owned));
-            dictionary.target = Some(Target { d_out, skip, hook });
+            dictionary.target = Some(Target { d_out, skip, hook, norm_limit: None });
         }
         if config.rescale_acts_by_decoder_norm == Some(true) {
             dictionary.fold_decoder_norms();

@@ -13,6 +13,8 @@ pub struct Target {
     pub skip: Option<Vec<f32>>,
     /// Where in the model the reconstructed value is, e.g. `blocks.2.hook_mlp_out`.
     pub hook: Option<String>,
+    /// Norm of a value there above which it was left out of training, so nothing is known of it: such values stay as they are.
+    pub norm_limit: Option<f32>,
 }
 
 impl Target {

@@ -16,7 +16,8 @@ use lm::text::Contexts;
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
 pub enum Measured<'a> {
-    /// One transcoder, between any two hooks. Tokens whose input has a norm above the limit keep their values.
+    /// One transcoder, between any two hooks. Tokens whose input has a norm above the limit keep their values, as do those whose value is
+    /// above that of the dictionary's target.
     One { dictionary: &'a Dictionary, from: Hook, to: Hook, limit: Option<f32> },
     /// Transcoders of several layers at once, in place of the MLPs' outputs.
     All(&'a Transcoders),
@@ -61,6 +62,14 @@ impl Measured<'_> {
         match self {
             Self::One { to, .. } => hook == to,
             Self::All(transcoders) => hook.site == Site::MlpOut && transcoders.has(hook.layer),
+        }
+    }
+
+    /// Norm of a value at `hook` above which it stays as it is.
+    fn norm_limit(&self, hook: &Hook) -> Option<f32> {
+        match self {
+            Self::One { dictionary, .. } => dictionary.target.as_ref()?.norm_limit,
+            Self::All(transcoders) => transcoders.norm_limit(hook.layer),
         }
     }
 
@@ -166,8 +175,12 @@ impl Tap for Stand<'_> {
                 vectors.get(&hook.layer).map(|vector| vector.repeat(places.len())).unwrap_or_default()
             }
         };
+        let limit = self.measured.norm_limit(hook);
         for (&i, row) in places.iter().zip(rows.chunks_exact(d)) {
-            values[i * d..(i + 1) * d].copy_from_slice(row);
+            let value = &mut values[i * d..(i + 1) * d];
+            if is_within(value, limit) {
+                value.copy_from_slice(row);
+            }
         }
         Ok(Some(Tensor::from_vec(values, value.shape(), value.device())?.to_dtype(value.dtype())?))
     }

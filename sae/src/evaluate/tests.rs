@@ -8,6 +8,7 @@ use super::*;
 use crate::Quiet;
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection, Target};
 use crate::rows::fixture::{self, Text};
+use kernels::feature::norm_squared;
 use lm::model::{LanguageModel, NoTap, Tap};
 use lm::text::{Contexts, pack};
 
@@ -83,6 +84,8 @@ impl World {
         let dir = fixture::run(&self.folder.path().join("run"), dictionary, &self.folder.path().join("data"));
         let mut record = storage::RunRecord::read(&dir).unwrap();
         record.hook = self.hook.into();
+        let target = dictionary.target.as_ref();
+        record.target_norm_limit = target.and_then(|target| target.norm_limit).map(f64::from);
         record.write(&dir).unwrap();
         dir
     }
@@ -150,21 +153,33 @@ fn a_transcoder_of_its_own_hook_measures_what_the_dictionary_does() {
         let row = dictionary.encoder_row(f).iter().zip(&dictionary.b_dec);
         transcoder.b_enc[f] -= row.map(|(w, b)| w * b).sum::<f32>();
     }
-    transcoder.target = Some(Target { d_out: world.d, skip: None, hook: Some(HOOK.into()) });
-    let options = EvaluateOptions { norm_limit: Some(9.0), ..EvaluateOptions::default() };
-    let (a, b) =
-        (world.evaluate(&dictionary, &options).unwrap(), world.evaluate(&transcoder, &options).unwrap());
-    assert_eq!((a.tokens, a.left_out, a.dead, a.target), (b.tokens, b.left_out, b.dead, None));
-    assert_eq!(b.target.as_deref(), Some(HOOK));
-    assert!((a.l0 - b.l0).abs() < 1e-9 && close(a.fve, b.fve.unwrap()), "{:?} {:?}", a.fve, b.fve);
-    for (a, b) in [
-        (a.ce_clean, b.ce_clean),
-        (a.ce_reconstructed, b.ce_reconstructed),
-        (a.ce_zero, b.ce_zero),
-        (a.ce_mean, b.ce_mean),
-        (a.kl, b.kl),
+    transcoder.target =
+        Some(Target { d_out: world.d, skip: None, hook: Some(HOOK.into()), norm_limit: None });
+    let mut norms: Vec<f32> = world.held_out().iter().map(|row| norm_squared(row).sqrt()).collect();
+    norms.sort_by(f32::total_cmp);
+    let limit = Some(norms[norms.len() * 3 / 4]);
+    let options = EvaluateOptions { norm_limit: limit, ..EvaluateOptions::default() };
+    let a = world.evaluate(&dictionary, &options).unwrap();
+    assert!(a.left_out > 0 && a.target.is_none());
+    // The input is the target here: a limit of either leaves out the same tokens.
+    let mut of_target = transcoder.clone();
+    of_target.target.as_mut().unwrap().norm_limit = limit;
+    for b in [
+        world.evaluate(&transcoder, &options).unwrap(),
+        world.evaluate(&of_target, &EvaluateOptions::default()).unwrap(),
     ] {
-        assert!((a.unwrap() - b.unwrap()).abs() < 1e-4, "{a:?} {b:?}");
+        assert_eq!((a.tokens, a.left_out, a.dead), (b.tokens, b.left_out, b.dead));
+        assert_eq!(b.target.as_deref(), Some(HOOK));
+        assert!((a.l0 - b.l0).abs() < 1e-9 && close(a.fve, b.fve.unwrap()), "{:?} {:?}", a.fve, b.fve);
+        for (a, b) in [
+            (a.ce_clean, b.ce_clean),
+            (a.ce_reconstructed, b.ce_reconstructed),
+            (a.ce_zero, b.ce_zero),
+            (a.ce_mean, b.ce_mean),
+            (a.kl, b.kl),
+        ] {
+            assert!((a.unwrap() - b.unwrap()).abs() < 1e-4, "{a:?} {b:?}");
+        }
     }
 }
 
@@ -175,7 +190,7 @@ fn a_constant_transcoder_is_a_mean_ablation() {
     let world = World::at(from);
     let target = World::at(to);
     let mut transcoder = world.constant(target.mean());
-    transcoder.target = Some(Target { d_out: world.d, skip: None, hook: Some(to.into()) });
+    transcoder.target = Some(Target { d_out: world.d, skip: None, hook: Some(to.into()), norm_limit: None });
     let e = world.evaluate(&transcoder, &EvaluateOptions::default()).unwrap();
     assert!(e.fve.unwrap().abs() < 1e-4 && e.l0 == 0.0, "{:?}", e.fve);
     assert!(close(e.ce_reconstructed, e.ce_mean.unwrap()) && close(e.kl, e.kl_mean.unwrap()));

@@ -80,6 +80,18 @@ pub(super) fn measure(
     Ok(evaluation)
 }
 
+/// Those of the rows `x[n, d_in]` and their targets `y[n, d_out]` whose target is within the limit of training.
+fn trained_on(dictionary: &Dictionary, x: &[f32], y: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let limit = dictionary.target.as_ref().and_then(|target| target.norm_limit);
+    let pairs = x.chunks_exact(dictionary.d_in).zip(y.chunks_exact(dictionary.d_out()));
+    let (mut inputs, mut targets) = (Vec::with_capacity(x.len()), Vec::with_capacity(y.len()));
+    for (x, y) in pairs.filter(|(_, y)| is_within(y, limit)) {
+        inputs.extend_from_slice(x);
+        targets.extend_from_slice(y);
+    }
+    (inputs, targets)
+}
+
 /// The hook whose value `dictionary` reconstructs.
 fn target_hook(dictionary: &Dictionary) -> Result<Hook> {
     let hook = dictionary.target.as_ref().and_then(|target| target.hook.as_deref());
@@ -109,6 +121,7 @@ fn reconstruct(
         let y = stand.outputs.remove(&to.layer).unwrap_or_default();
         energy.sum += dot(&x, &x);
         energy.tokens += (x.len() / dictionary.d_in) as u64;
+        let (x, y) = trained_on(dictionary, &x, &y);
         let codes = encoder.encode(&x);
         sums.add(&y, &codes, &dictionary.decode_with(&codes, &x))?;
         done += contexts.document_tokens() as u64;

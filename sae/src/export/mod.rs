@@ -22,7 +22,7 @@ mod options;
 mod place;
 mod saelens;
 mod sparsify;
-mod text;
+pub(crate) mod text;
 mod torch_file;
 mod weights;
 

@@ -34,7 +34,7 @@ impl Words {
 /// direction characters.
 ///
 /// A token is what a tokenizer cut, so it may hold half of a pair of direction marks, and text that shows it must not let it out.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

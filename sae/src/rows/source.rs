@@ -47,7 +47,10 @@ impl Source {
                 ))
                 .with_remedy("finish the training with `sae train --resume`"));
             }
-            let (dictionary, sha256) = load_with_sha256(path)?;
+            let (mut dictionary, sha256) = load_with_sha256(path)?;
+            if let Some(target) = &mut dictionary.target {
+                target.norm_limit = record.target_norm_limit.map(|limit| limit as f32);
+            }
             return Ok(Self { dictionary, sha256, origin: Origin::Run(Box::new(record)) });
         }
         let (dictionary, reading) = open_path(path)?.dictionary()?;

@@ -74,6 +74,7 @@ fn rows_of_the_embedded_mixture_of_experts_add_up() -> Result<()> {
             d_out: d,
             skip: Some(random(d * d, 10 * layer + 4)),
             hook: None,
+            norm_limit: None,
         }),
         info: DictionaryInfo::default(),
     };

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::dictionary::{Dictionary, Target};
 use crate::interop::dictionaries::{Content, Opened};
+use crate::rows::is_run;
 use crate::{Error, Result};
 use kernels::gather::add_rows;
 use lm::model::{Config, Hook, Site};
+use storage::RunRecord;
 
 /// One transcoder for each of some layers; of a cross-layer transcoder also what they write into later ones.
 #[derive(Debug)]
@@ -82,10 +84,13 @@ impl Transcoders {
         path: &Path,
         layer: usize,
         site: Site,
-        dictionary: Dictionary,
+        mut dictionary: Dictionary,
         later: Vec<Vec<f32>>,
     ) -> Result<()> {
         let shown = path.display();
+        if let (Some(target), true) = (&mut dictionary.target, is_run(path)) {
+            target.norm_limit = RunRecord::read(path)?.target_norm_limit.map(|limit| limit as f32);
+        }
         let Some(target) = &dictionary.target else {
             return Err(Error::request(format!(
                 "{shown} reconstructs its input; a graph needs transcoders, which reconstruct what an MLP writes"
@@ -176,6 +181,11 @@ impl Transcoders {
             }
         }
         out
+    }
+
+    /// Norm of what the MLP of `layer` writes above which its transcoder knows nothing of it.
+    pub(crate) fn norm_limit(&self, layer: usize) -> Option<f32> {
+        self.layers.get(&layer)?.target()?.norm_limit
     }
 
     /// Features of all layers.

@@ -44,6 +44,10 @@ pub struct TargetStatistics {
     pub scale: f32,
     /// Geometric median of the input, `[d]`: what an SAE's decoder bias takes off.
     pub input_shift: Vec<f32>,
+    /// Rows whose raw target has a norm above this are left out. The input of an MLP has passed a norm, so that of a sink of attention
+    /// looks like any other; what the MLP writes there is many times as long as anywhere else, and would be all that is learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm_limit: Option<f32>,
 }
 
 /// Measures `sample[n, d]`, drops the rows above the norm limit from it and scales the others in place, and returns their geometric
@@ -97,7 +101,7 @@ pub fn measure(
     Ok((statistics, median))
 }
 
-/// The same for a transcoder, of `sample[n, 2d]`: inputs, each followed by its target. The median is that of the target.
+/// The same for a transcoder, of `sample[n, 2d]`: inputs, each followed by its target. Both have a limit. The median is that of the target.
 ///
 /// # Errors
 /// As [`measure`], of the input or the target.
@@ -110,17 +114,25 @@ pub fn measure_pairs(
     let half =
         |i: usize| sample.chunks_exact(2 * d).flat_map(|row| &row[i * d..(i + 1) * d]).copied().collect();
     let (mut inputs, mut targets): (Vec<f32>, Vec<f32>) = (half(0), half(1));
-    let (input, median) = measure(&mut inputs, d, normalisation, norm_multiple)?;
-    if let Some(limit) = input.norm_limit {
-        // Targets of the rows that are trained on.
-        let kept = sample.chunks_exact(2 * d).filter(|row| norm_squared(&row[..d]).sqrt() <= limit);
-        targets = kept.flat_map(|row| &row[d..]).copied().collect();
+    let limit = |rows: &[f32]| norm_multiple.and_then(|multiple| Some(multiple * median_norm(rows, d)?));
+    let limits = [limit(&inputs), limit(&targets)];
+    if norm_multiple.is_some() {
+        // What is trained on: the same test as in `batches`.
+        let within = |row: &&[f32]| {
+            let mut halves = row.chunks_exact(d).zip(&limits);
+            halves.all(|(half, limit)| limit.is_none_or(|limit| norm_squared(half).sqrt() <= limit))
+        };
+        let kept: Vec<&[f32]> = sample.chunks_exact(2 * d).filter(within).collect();
+        inputs = kept.iter().flat_map(|row| &row[..d]).copied().collect();
+        targets = kept.iter().flat_map(|row| &row[d..]).copied().collect();
     }
+    let (input, median) = measure(&mut inputs, d, normalisation, None)?;
     let (target, b_dec) = measure(&mut targets, d, normalisation, None)
         .map_err(|error| error.within("the target's dataset"))?;
     let shift = median.iter().map(|x| x / input.input_scale).collect();
-    let about = TargetStatistics { scale: target.input_scale, input_shift: shift };
-    Ok((Statistics { input_variance: target.input_variance, target: Some(about), ..input }, b_dec))
+    let about = TargetStatistics { scale: target.input_scale, input_shift: shift, norm_limit: limits[1] };
+    let (input_variance, norm_limit) = (target.input_variance, limits[0]);
+    Ok((Statistics { input_variance, norm_limit, target: Some(about), ..input }, b_dec))
 }
 
 /// `Σ ‖x − mean x‖²` of `sample[n, d]`, whose `Σ ‖x‖²` is `squares`.
@@ -227,6 +239,25 @@ mod tests {
         assert!((clean.norm_limit.unwrap() / spoilt.norm_limit.unwrap() - 1.0).abs() < 0.02);
         clean.norm_limit = spoilt.norm_limit;
         assert!(a == b && clean == spoilt && b_dec == other);
+    }
+
+    #[test]
+    fn a_transcoder_learns_nothing_from_sinks() {
+        let pairs: Vec<f32> =
+            rows(400).chunks(3).flat_map(|x| [x[0], x[1], x[2], x[2], 1.0 - x[0], x[1]]).collect();
+        let mut with = pairs.clone();
+        // What is read looks like anything else; what is written does not.
+        for place in [300, 40, 0] {
+            with.splice(6 * place..6 * place, [0.5, -1.0, 1.5, 700.0, 0.0, -900.0]);
+        }
+        let measured =
+            |sample: &[f32]| measure_pairs(sample, 3, InputNormalisation::MeanSquare, Some(10.0)).unwrap();
+        let ((mut clean, b_dec), (spoilt, other)) = (measured(&pairs), measured(&with));
+        let limit = |statistics: &Statistics| statistics.target.as_ref().unwrap().norm_limit.unwrap();
+        assert!((limit(&clean) / limit(&spoilt) - 1.0).abs() < 0.05);
+        clean.norm_limit = spoilt.norm_limit;
+        clean.target.as_mut().unwrap().norm_limit = Some(limit(&spoilt));
+        assert!(clean == spoilt && b_dec == other);
     }
 
     #[test]

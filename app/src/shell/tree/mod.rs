@@ -266,7 +266,7 @@ fn show_parts(
     if info.fields {
         part("Fields", "", format!("The features of {name} as pictures"), Place::Fields { run: path() });
     }
-    if info.status == Status::Finished {
+    if info.status == Status::Finished && info.reads_text() {
         let (title, hover) = match info.target_hook {
             None => ("Prompt", format!("Type a text and see which features of {name} fire on it")),
             Some(_) => ("Trace", format!("Type a text and trace its next token through {name}")),

@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 
 use super::{Output, Session};
 use change::Change;
-use sae::Result;
-use sae::trace::{self, MergedEdge};
+use sae::trace::{self, MergedEdge, PictureOptions};
+use sae::{Error, Result};
 
-/// Work with attribution graphs: test, compare and merge them, import and export those of other tools
+/// Work with attribution graphs: test, compare, merge and draw them, import and export those of other tools
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae graph change dallas --node 2_417_8 --to 0\n  sae graph merge dallas oakland atlanta --least 3\n  \
@@ -28,6 +28,30 @@ enum What {
     Merge(Merge),
     Import(Import),
     Export(Export),
+    Picture(Picture),
+}
+
+/// Draw a graph: positions from left to right, layers from bottom to top, the nodes with the most influence
+///
+/// Of each node the four strongest edges that come in are drawn, as wide as their share of the strongest; dashed ones take away. Features are
+/// called what notes and explanations of their runs call them.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sae graph picture dallas --out dallas.svg\n  sae graph picture dallas --nodes 80 --errors --out dallas.png"
+)]
+struct Picture {
+    /// Folder of the graph
+    #[arg(value_name = "GRAPH")]
+    graph: PathBuf,
+    /// Features with the most influence, at most
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    nodes: usize,
+    /// Draw errors, too
+    #[arg(long)]
+    errors: bool,
+    /// The file: .svg or .png
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 /// Write a graph with its pinned nodes and supernodes as a JSON file for the viewers of circuit-tracer and Neuronpedia
@@ -81,6 +105,7 @@ impl Command {
         match self.what {
             What::Change(change) => change.run(session),
             What::Export(export) => export.run(),
+            What::Picture(picture) => picture.run(),
             What::Merge(merge) => merge.run(),
             What::Import(import) => import.run(),
         }
@@ -99,6 +124,25 @@ impl Export {
         if exported.missing > 0 {
             output.row("left out", format!("{} marked nodes, which pruning does not keep", exported.missing));
         }
+        Ok(output)
+    }
+}
+
+impl Picture {
+    fn run(self) -> Result<Output> {
+        let svg = trace::svg(&self.graph, PictureOptions { nodes: self.nodes, errors: self.errors })?;
+        let ending = self.out.extension().map(|ending| ending.to_ascii_lowercase());
+        let bytes = match ending.as_ref().and_then(|ending| ending.to_str()) {
+            Some("svg") => svg.into_bytes(),
+            Some("png") => sae::picture::png(&svg, 2.0, "sae graph picture")?.png,
+            _ => {
+                let wrong = format!("{}: a picture is an SVG or a PNG file", self.out.display());
+                return Err(Error::request(wrong).with_remedy("let --out end in .svg or .png"));
+            }
+        };
+        storage::atomic::write(&self.out, &bytes)?;
+        let mut output = Output::new(serde_json::json!({ "file": self.out, "bytes": bytes.len() }));
+        output.row("file", self.out.display());
         Ok(output)
     }
 }

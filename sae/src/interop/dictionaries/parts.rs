@@ -25,7 +25,12 @@ impl Parts {
     /// hook.
     pub fn dictionary(self, reading: &Reading) -> Dictionary {
         let (d_sae, d_out) = (self.b_enc.len(), self.b_dec.len());
-        let target = reading.hook_out.clone().map(|hook| Target { d_out, skip: self.skip, hook: Some(hook) });
+        let target = reading.hook_out.clone().map(|hook| Target {
+            d_out,
+            skip: self.skip,
+            hook: Some(hook),
+            norm_limit: None,
+        });
         let mut dictionary = Dictionary {
             d_in: self.w_enc.len() / d_sae.max(1),
             d_sae,

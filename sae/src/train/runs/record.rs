@@ -57,6 +57,8 @@ pub fn update(record: &mut RunRecord, trainer: &Trainer<'_>, threads: usize) {
     let (rows, passed) = (trainer.left_out(), trainer.position());
     record.left_out = Some(LeftOut { rows, share: rows as f64 / passed.max(1) as f64 });
     record.norm_limit = trainer.statistics().norm_limit.map(f64::from);
+    let target = trainer.statistics().target.as_ref();
+    record.target_norm_limit = target.and_then(|target| target.norm_limit).map(f64::from);
     record.mean_ratio = Some(f64::from(trainer.statistics().mean_ratio));
 }
 
@@ -184,7 +186,7 @@ pub fn dictionary(
     let Some(target) = &trainer.statistics().target else { return dictionary.for_raw_activations(scale) };
     let skip = (!state.skip.value.is_empty()).then(|| state.skip.value.clone());
     let hook = source.target_hook().map(str::to_owned);
-    dictionary.target = Some(Target { d_out: state.d, skip, hook });
+    dictionary.target = Some(Target { d_out: state.d, skip, hook, norm_limit: None });
     transcoder_for_raw_activations(dictionary, scale, target)
 }
 

@@ -53,7 +53,10 @@ impl Batches {
         while taken < rows {
             let (row, second) = self.pools.next_row()?.split_at(self.d);
             // A norm that overflows is above every limit.
-            if self.limit.is_some_and(|limit| norm_squared(row).sqrt() > limit) {
+            let above =
+                |row: &[f32], limit: Option<f32>| limit.is_some_and(|limit| norm_squared(row).sqrt() > limit);
+            let target_limit = self.target.as_ref().and_then(|target| target.norm_limit);
+            if above(row, self.limit) || above(second, target_limit) {
                 self.left_out += 1;
                 rejected += 1;
                 if rejected > self.epoch_rows {
@@ -112,6 +115,31 @@ mod tests {
             assert!(batch.x.chunks(2).all(|r| r[1] == 2.0));
         }
         assert!((45..=50).contains(&batch.position));
+        batches.next(&mut batch, 1).unwrap();
+        assert_eq!(batch.left_out, batch.position - 46);
+    }
+
+    #[test]
+    fn rows_whose_target_is_above_the_limit_are_left_out_too() {
+        // Inputs [i], targets [1], or [90] at every tenth.
+        let x: Vec<f32> = (0..50).flat_map(|i| [i as f32, if i % 10 == 3 { 90.0 } else { 1.0 }]).collect();
+        let pools = Pools::start(Box::new(InMemory { d: 2, x }), &Order::new(&[0..50], 4, 16, 1), 0).unwrap();
+        let target = TargetStatistics { scale: 3.0, input_shift: vec![0.0], norm_limit: Some(10.0) };
+        let statistics = Statistics {
+            input_scale: 1.0,
+            input_variance: 1.0,
+            norm_limit: None,
+            rms: Vec::new(),
+            mean_ratio: 0.0,
+            target: Some(target),
+        };
+        let mut batches = Batches::new(pools, 1, &statistics, 50, 0);
+        let mut batch = Batch::default();
+        batches.next(&mut batch, 45).unwrap();
+        let mut seen: Vec<u32> = batch.x.iter().map(|x| *x as u32).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..50).filter(|i| i % 10 != 3).collect::<Vec<_>>());
+        assert!(batch.targets.iter().all(|y| *y == 3.0));
         batches.next(&mut batch, 1).unwrap();
         assert_eq!(batch.left_out, batch.position - 46);
     }
