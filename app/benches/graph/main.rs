@@ -162,7 +162,7 @@ fn two(window: &mut Window) {
     window.settle();
     let nodes = nodes(window, "A: feature ", (400.0, 880.0));
     let mut frames = Frames::default();
-    for at in nodes.iter().cycle().step_by(3).take(300) {
+    for at in nodes.iter().cycle().take(120) {
         window.point(*at);
         frames.take(window);
     }

@@ -72,6 +72,9 @@ pub struct GraphRows<'a> {
 /// # Errors
 /// Fewer than two, graphs of different models or transcoders, a folder that is not a graph's or whose tables do not belong together.
 pub fn merge(folders: &[PathBuf]) -> Result<Merged> {
+    if folders.len() < 2 {
+        return Err(too_few());
+    }
     let read: Vec<_> = folders.iter().map(|folder| rows(folder)).collect::<Result<_>>()?;
     let graphs: Vec<GraphRows<'_>> = folders
         .iter()

@@ -118,6 +118,7 @@ impl Compare {
         if self.key.as_ref() != Some(&key) {
             // Places of nodes and edges are those of one comparison.
             (self.chosen, self.hovered) = (None, None);
+            self.listed = KeyedRequest::default();
             (self.kept, self.sort) = (Kept::Least(1), None);
             self.key = Some(key.clone());
         }
@@ -186,7 +187,11 @@ impl Compare {
     ) -> Option<String> {
         let list = self.list(compared);
         let listed = self.key.clone().and_then(|key| self.listed.get(&(key, list)));
-        let listed = listed.or_else(|| self.listed.last()).unwrap_or_default();
+        // The list before it stays until the next is there.
+        let Some(listed) = listed.or_else(|| self.listed.last()) else {
+            notice::loading(ui, "Comparing the graphs…");
+            return None;
+        };
         let mut open = self.keyboard(ui, compared, &listed);
         let before = std::mem::take(&mut self.hovered);
         let (mut asked, mut shown) = (None, None);
@@ -197,7 +202,7 @@ impl Compare {
             let panel = Panel::bottom(egui::Id::unique("compared edges")).frame(frame).resizable(true);
             let panel = panel.default_size((height * BELOW).min(most)).size_range(80.0..=most);
             panel.show(ui, |ui| {
-                ui.take_available_width();
+                ui.take_available_space();
                 shown = self.edges(ui, compared, &listed, look, scene);
             });
             SIDE.show(ui, frame, |ui| asked = self.side(ui, compared, look, scene));
