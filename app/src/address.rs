@@ -3,7 +3,8 @@
 //! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#truth` · `RUN#fields` ·
 //! `RUN#matching=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
 //! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
-//! `DATASET#expert=2:11` (layer 2, expert 11) · `GRAPH#graph`
+//! `DATASET#expert=2:11` (layer 2, expert 11) · `GRAPH#graph` ·
+//! `GRAPH#node=2_417_8` (feature 417 of layer 2 at token 8)
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,13 @@ pub enum Place {
         /// Folder of the graph.
         graph: PathBuf,
     },
+    /// A node of an attribution graph.
+    Node {
+        /// Folder of the graph.
+        graph: PathBuf,
+        /// Its name in `marks.json`: of a feature `LAYER_FEATURE_POSITION`.
+        node: String,
+    },
     /// Probes of labelled prompts.
     Probes {
         /// Folder of the probes.
@@ -125,7 +133,9 @@ impl Place {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Runs => None,
-            Self::Graph { graph: folder } | Self::Probes { probes: folder } => Some(folder),
+            Self::Graph { graph: folder }
+            | Self::Node { graph: folder, .. }
+            | Self::Probes { probes: folder } => Some(folder),
             Self::Curves { run }
             | Self::Features { run }
             | Self::Map { run }
@@ -151,6 +161,7 @@ impl Place {
         match self {
             Self::Runs => Self::Runs,
             Self::Graph { .. } => Self::Graph { graph: at },
+            Self::Node { node, .. } => Self::Node { graph: at, node },
             Self::Probes { .. } => Self::Probes { probes: at },
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
@@ -184,6 +195,10 @@ impl Place {
                 Self::Dataset { dataset: b, .. } | Self::Token { dataset: b, .. },
             ) => a == b,
             (Self::Expert { dataset: a, .. }, Self::Expert { dataset: b, .. }) => a == b,
+            (
+                Self::Graph { graph: a } | Self::Node { graph: a, .. },
+                Self::Graph { graph: b } | Self::Node { graph: b, .. },
+            ) => a == b,
             _ => self == other,
         }
     }
@@ -202,6 +217,7 @@ impl fmt::Display for Place {
         match self {
             Self::Runs => f.write_str("#runs"),
             Self::Graph { graph } => write!(f, "{}#graph", graph.display()),
+            Self::Node { graph, node } => write!(f, "{}#node={node}", graph.display()),
             Self::Probes { probes } => write!(f, "{}#probes", probes.display()),
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
@@ -265,6 +281,9 @@ impl Address {
             },
             Some(("claim", n)) => Place::Claim { run: path.clone(), feature: number(n)? },
             Some(("prompt", n)) => Place::Prompt { run: path.clone(), feature: Some(number(n)?) },
+            Some(("node", node)) if !node.is_empty() => {
+                Place::Node { graph: path.clone(), node: node.to_owned() }
+            }
             Some(("matching", with)) => Place::Matching { run: path.clone(), with: with.to_owned() },
             Some(("document", n)) => match n.split_once("&token=") {
                 Some((n, token)) => {
@@ -295,7 +314,7 @@ impl Address {
             _ => {
                 return Err(format!(
                     "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #truth, #fields, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
-                     #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph and #probes."
+                     #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph, #node=LAYER_FEATURE_POSITION and #probes."
                 ));
             }
         };
@@ -328,6 +347,7 @@ mod tests {
             Place::Experts { dataset: run.clone() },
             Place::Expert { dataset: run.clone(), layer: 2, expert: 11 },
             Place::Graph { graph: run.clone() },
+            Place::Node { graph: run.clone(), node: "2_417_8".into() },
             Place::Probes { probes: run.clone() },
         ] {
             let read = Address::parse(&place.to_string()).unwrap();

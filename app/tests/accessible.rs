@@ -102,6 +102,15 @@ fn what_is_unfolded_has_names_too() {
     press(&mut window, "Trace another text…");
     wait_for(&mut window, "target");
     failures.extend(nameless(&window));
+    let root = fixtures::graphs();
+    let place = Place::Graph { graph: root.join("graph") };
+    let folder = Some(root.to_owned());
+    let mut window = common::window(Options { folder, place: Some(place), ..options() });
+    press(&mut window, "Compare with…");
+    press(&mut window, "Compare with owner");
+    wait_for(&mut window, "Export");
+    failures.extend(nameless(&window));
+    failures.extend(without_state(&window));
     let mut window = window_at(Some(Place::Claim { run: run(), feature }));
     // When the claim is tested its lines are other ones.
     wait_for_part(&mut window, "held-back documents, ");

@@ -6,7 +6,7 @@ mod common;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{builder, options, places, root, run, wait};
+use common::{builder, options, places, press, root, run, wait};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
@@ -102,6 +102,44 @@ fn controls_of_texts_and_experts_have_room_at_every_width() {
     // A prompt that looks for no feature has other controls.
     let prompt = Place::Prompt { run: run(), feature: None };
     check(&places(&root()).into_iter().filter(of_text).chain([prompt]).map(Some).collect::<Vec<_>>());
+}
+
+#[test]
+fn controls_of_compared_graphs_have_room_at_every_width() {
+    let root = fixtures::graphs();
+    let mut failures = Vec::new();
+    for width in WIDTHS {
+        for others in [&["owner"][..], &["owner", "long"]] {
+            let place = Some(Place::Graph { graph: root.join("graph") });
+            let options = Options { folder: Some(root.to_owned()), place, ..options() };
+            let mut window = builder()
+                .with_size([width, HEIGHT])
+                .build_eframe(|cc| App::new(&cc.egui_ctx, options).unwrap());
+            press(&mut window, "Compare with…");
+            for other in others {
+                let name = format!("Compare with {other}");
+                wait(&mut window, &name, |w| w.query_all_by_label(&name).next().is_some());
+                window.get_by_label(&name).click();
+                window.run_steps(3);
+            }
+            failures
+                .extend(of_graphs(faults(&window, width)).map(|what| format!("the menu, {width}: {what}")));
+            window.key_press(egui::Key::Escape);
+            wait(&mut window, "the edges", |w| w.query_all_by_label("Export").next().is_some());
+            window.key_press(egui::Key::ArrowDown);
+            wait(&mut window, "all that is under way", |w| w.state().idle());
+            window.run_steps(3);
+            let found = of_graphs(faults(&window, width));
+            failures.extend(found.map(|what| format!("{} graphs, {width}: {what}", others.len() + 1)));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Nodes and the list of edges are scrolled; a menu lies over what is below it.
+fn of_graphs(faults: Vec<String>) -> impl Iterator<Item = String> {
+    let scrolled = ["`A: ", "`B: ", "`Choose ", "`Sort by ", "`Compare with "];
+    faults.into_iter().filter(move |what| !scrolled.iter().any(|name| what.contains(name)))
 }
 
 /// Half of the places: each half has a thread of its own.

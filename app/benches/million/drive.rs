@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use app::address::Place;
 use app::shell::{App, FixedPicker, Options, SettingsFile};
 use cpu_time::ThreadTime;
+use egui::accesskit::Node;
 use egui::{
     Context, Event, Key, Modifiers, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, Shape, TouchPhase,
     Vec2, pos2, vec2,
@@ -161,9 +162,14 @@ impl Window {
 
     /// Turns the wheel by `lines`.
     pub fn wheel(&mut self, lines: f32) {
+        self.scroll(vec2(0.0, lines));
+    }
+
+    /// Scrolls by lines to the right and down.
+    pub fn scroll(&mut self, delta: Vec2) {
         self.events.push(Event::MouseWheel {
             unit: MouseWheelUnit::Line,
-            delta: vec2(0.0, lines),
+            delta,
             phase: TouchPhase::Move,
             source: egui::MouseWheelSource::Wheel,
             modifiers: Modifiers::NONE,
@@ -183,24 +189,36 @@ impl Window {
 
     /// Where the widget is whose accessible name begins so.
     pub fn find(&mut self, name: &str) -> Option<Rect> {
-        self.ctx.enable_accesskit();
-        self.frame_tree();
-        let nodes = self.frame_tree();
-        self.ctx.disable_accesskit();
-        let found = nodes.into_iter().find(|(label, _)| label.starts_with(name));
+        let found = self.places().into_iter().find(|(label, _)| label.starts_with(name));
         found.map(|(_, rect)| rect)
     }
 
     /// All accessible names of the screen.
     pub fn names(&mut self) -> Vec<String> {
-        self.ctx.enable_accesskit();
-        self.frame_tree();
-        let nodes = self.frame_tree();
-        self.ctx.disable_accesskit();
-        nodes.into_iter().map(|(label, _)| label).collect()
+        self.places().into_iter().map(|(label, _)| label).collect()
     }
 
-    fn frame_tree(&mut self) -> Vec<(String, Rect)> {
+    /// All accessible names of the screen and where they are.
+    pub fn places(&mut self) -> Vec<(String, Rect)> {
+        let named = |node: &Node| node.label().map(ToOwned::to_owned);
+        self.nodes(named)
+    }
+
+    /// Where the text is that begins so.
+    pub fn find_text(&mut self, text: &str) -> Option<Rect> {
+        let texts = self.nodes(|node| node.value().map(ToOwned::to_owned));
+        texts.into_iter().find(|(shown, _)| shown.starts_with(text)).map(|(_, rect)| rect)
+    }
+
+    fn nodes(&mut self, said: impl Fn(&Node) -> Option<String>) -> Vec<(String, Rect)> {
+        self.ctx.enable_accesskit();
+        self.frame_tree(&said);
+        let nodes = self.frame_tree(&said);
+        self.ctx.disable_accesskit();
+        nodes
+    }
+
+    fn frame_tree(&mut self, said: &impl Fn(&Node) -> Option<String>) -> Vec<(String, Rect)> {
         self.time += FRAME;
         let input = RawInput {
             screen_rect: Some(Rect::from_min_size(Pos2::ZERO, SCREEN)),
@@ -218,7 +236,7 @@ impl Window {
             Rect::from_min_max(pos2(b.x0 as f32, b.y0 as f32), pos2(b.x1 as f32, b.y1 as f32))
         };
         let nodes = update.into_iter().flat_map(|update| update.nodes);
-        nodes.filter_map(|(_, node)| Some((node.label()?.to_owned(), rect(node.bounds()?)))).collect()
+        nodes.filter_map(|(_, node)| Some((said(&node)?, rect(node.bounds()?)))).collect()
     }
 }
 
@@ -250,4 +268,36 @@ pub fn spread(mut frames: Vec<Duration>) -> (f64, f64) {
     frames.sort_unstable();
     let at = |share: f64| frames[((frames.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1e3;
     (at(0.5), at(0.99))
+}
+
+/// Prints one line: what, how much, and whether that is what we want.
+pub fn line(what: &str, value: f64, unit: &str, target: Option<f64>) {
+    let verdict = target.map_or(String::new(), |most| {
+        format!("≤ {most} {unit}: {}", if value <= most { "met" } else { "MISSED" })
+    });
+    println!("{what:<58} {value:>9.2} {unit:<3} {verdict}");
+}
+
+/// Frames of one kind of work. Frames that all look alike would mean that nothing happened.
+#[derive(Default)]
+pub struct Frames {
+    all: Vec<Duration>,
+    prints: std::collections::HashSet<u64>,
+}
+
+impl Frames {
+    /// One frame more.
+    pub fn take(&mut self, window: &mut Window) {
+        self.all.push(window.frame());
+        self.prints.insert(window.print());
+    }
+
+    /// Prints their median and their 99th percentile.
+    pub fn report(self, what: &str) {
+        let n = self.all.len();
+        assert!(self.prints.len() > n / 8, "{what}: of {n} frames only {} look different", self.prints.len());
+        let (median, high) = spread(self.all);
+        line(&format!("{what} ({n} frames), median"), median, "ms", Some(6.0));
+        line(&format!("{what}, 99th percentile"), high, "ms", Some(16.0));
+    }
 }

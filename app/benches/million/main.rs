@@ -24,7 +24,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use app::address::Place;
-use drive::{SCREEN, Window, spread};
+use drive::{Frames, SCREEN, Window, line};
 use egui::{Key, Modifiers, Pos2, pos2};
 use made::{MILLION, Made, Size};
 
@@ -94,36 +94,6 @@ fn forget(dir: &Path) -> bool {
             .status();
         dd.is_ok_and(|status| status.success())
     })
-}
-
-/// Prints one line: what, how much, and whether that is what we want.
-fn line(what: &str, value: f64, unit: &str, target: Option<f64>) {
-    let verdict = target.map_or(String::new(), |most| {
-        format!("≤ {most} {unit}: {}", if value <= most { "met" } else { "MISSED" })
-    });
-    println!("{what:<58} {value:>9.2} {unit:<3} {verdict}");
-}
-
-/// Frames of one kind of work. Frames that all look alike would mean that nothing happened.
-#[derive(Default)]
-struct Frames {
-    all: Vec<Duration>,
-    prints: std::collections::HashSet<u64>,
-}
-
-impl Frames {
-    fn take(&mut self, window: &mut Window) {
-        self.all.push(window.frame());
-        self.prints.insert(window.print());
-    }
-
-    fn report(self, what: &str) {
-        let n = self.all.len();
-        assert!(self.prints.len() > n / 8, "{what}: of {n} frames only {} look different", self.prints.len());
-        let (median, high) = spread(self.all);
-        line(&format!("{what} ({n} frames), median"), median, "ms", Some(6.0));
-        line(&format!("{what}, 99th percentile"), high, "ms", Some(16.0));
-    }
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -202,7 +202,7 @@ fn text(vocabulary: Option<&Vocabulary>, token: u32) -> String {
 }
 
 /// One line of CSV (RFC 4180).
-fn line(out: &mut String, fields: &[String]) {
+pub(crate) fn line(out: &mut String, fields: &[String]) {
     for (i, field) in fields.iter().enumerate() {
         if i > 0 {
             out.push(',');

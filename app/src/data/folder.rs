@@ -93,6 +93,14 @@ impl Folder {
         self.runs.is_empty() && self.datasets.is_empty() && self.graphs.is_empty() && self.probes.is_empty()
     }
 
+    /// Whether a run, a dataset, a graph or probes of it are in `path`.
+    pub fn holds(&self, path: &Path) -> bool {
+        self.run(path).is_some()
+            || self.dataset(path).is_some()
+            || self.graphs.iter().any(|graph| graph.path == path)
+            || self.probes.iter().any(|probes| probes.path == path)
+    }
+
     /// The run in `path`.
     pub fn run(&self, path: &Path) -> Option<&RunEntry> {
         self.runs.iter().find(|r| r.path == path)

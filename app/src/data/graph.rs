@@ -22,6 +22,8 @@ pub struct AttributionGraph {
     pub edges: Vec<GraphEdgeRow>,
     /// For each node the edges that come from it, as places in `edges`.
     pub out: Vec<Vec<u32>>,
+    /// The edges that pruning kept as places in `edges`, strongest first.
+    pub strongest: Vec<u32>,
     /// Whether only the edges that pruning kept were read.
     pub kept_only: bool,
     /// The shares of influence that its nodes reach, ascending.
@@ -40,6 +42,11 @@ impl AttributionGraph {
         let at = self.reached.partition_point(|reached| *reached < share);
         let most = self.reached.get(at).copied().unwrap_or(share);
         self.is_end(node) || self.nodes[node].cumulative <= most
+    }
+
+    /// The node of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| storage::graph_marks::node_name(node) == name)
     }
 
     /// The edges that go into a node, strongest first.
@@ -91,7 +98,11 @@ pub fn read(dir: &Path) -> Result<AttributionGraph, Problem> {
     for (edge, place) in edges.iter().zip(0..) {
         out[edge.source as usize].push(place);
     }
+    let mut strongest: Vec<u32> =
+        edges.iter().zip(0..).filter(|(edge, _)| edge.kept).map(|(_, place)| place).collect();
+    let strength = |place: &u32| edges[*place as usize].weight.abs();
+    strongest.sort_by(|a, b| strength(b).total_cmp(&strength(a)).then(a.cmp(b)));
     let mut reached: Vec<f64> = nodes.iter().map(|node| node.cumulative).collect();
     reached.sort_by(f64::total_cmp);
-    Ok(AttributionGraph { record, nodes, edges, out, kept_only, reached })
+    Ok(AttributionGraph { record, nodes, edges, out, strongest, kept_only, reached })
 }

@@ -7,6 +7,7 @@
 pub mod circuit;
 pub mod explained;
 pub mod foreign;
+pub mod graphs;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

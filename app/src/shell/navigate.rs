@@ -14,7 +14,7 @@ impl App {
     pub(super) fn go(&mut self, place: &Place, ctx: &Context) {
         let known = |path: &Path| {
             let folder = self.workspace.as_ref().and_then(|w| w.folder.value());
-            folder.is_some_and(|f| f.run(path).is_some() || f.dataset(path).is_some())
+            folder.is_some_and(|f| f.holds(path))
         };
         if let Some(typed) = place.folder()
             && !known(typed)

@@ -38,7 +38,7 @@ pub use graph::{Graph, Node, NodeKind};
 pub use import::import;
 pub use influence::{Pruned, Scores, Thresholds};
 pub use marks::{Exported, export, with_marks};
-pub use merge::{Merged, MergedEdge, merge};
+pub use merge::{GraphRows, Merged, MergedEdge, comparable, identity, merge, merge_rows};
 pub use neuronpedia::Prompt;
 pub use picture::{PictureOptions, svg};
 pub use predict::{NodeChange, predict};

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use egui::{Button, RichText, Slider, Ui};
+use egui::{Button, Label, RichText, Slider, Ui};
 
 use super::subgraph::Subgraph;
 use super::words::Labels;
-use super::{GraphView, Scene};
+use super::{GraphView, Scene, Shown};
 use crate::action::{Action, Save};
 use crate::claims::Bench;
 use crate::data::GraphMarks;
@@ -14,9 +14,11 @@ use crate::data::graph::AttributionGraph;
 use crate::prompt::circuit;
 use crate::theme::{palette, space, tokens::size};
 use crate::views::steps;
-use crate::widgets::{facts, format};
+use crate::widgets::{facts, format, text};
 use crate::words::place;
 
+/// Room that the slider of the threshold needs.
+const SLIDER: f32 = 340.0;
 /// Size of a saved picture at least.
 const PICTURE: egui::Vec2 = egui::vec2(900.0, 0.0);
 
@@ -31,7 +33,8 @@ impl GraphView {
     ) {
         let record = &graph.record;
         let p = palette(ui);
-        ui.label(RichText::new(record.text.replace('\n', " ")).size(size::HEADING).color(p.strong));
+        let text = RichText::new(text::in_line(&record.text)).size(size::HEADING).color(p.strong);
+        ui.add(Label::new(text).truncate());
         let left_out = match record.features_left_out {
             0 => String::new(),
             n => format!(" · {} more features fire and are not in the graph", format::grouped(n)),
@@ -40,20 +43,37 @@ impl GraphView {
         facts::caption(ui, format!("{} · explains {target}{left_out}", record.model.id));
         ui.add_space(space::XS);
         ui.horizontal_wrapped(|ui| {
-            for (only, name) in [(false, "All nodes"), (true, "Marked")] {
-                let button = ui.add(Button::selectable(self.marked_only == only, name));
-                if button.on_hover_text("The whole graph, or the pinned nodes and supernodes alone").clicked() {
-                    self.marked_only = only;
+            for (shown, name, about) in [
+                (Shown::All, "All nodes", "The whole graph"),
+                (Shown::Marked, "Marked", "The pinned nodes and supernodes alone"),
+                (Shown::Compared, "Compared", "This graph next to those of other texts"),
+            ] {
+                let button = ui.add(Button::selectable(self.shown == shown, name));
+                if button.on_hover_text(about).clicked() {
+                    self.shown = shown;
                 }
             }
-            if self.marked_only {
+            if self.compare.choose(ui, (&self.folder, graph), scene) {
+                self.shown = Shown::Compared;
+            }
+            if self.shown == Shown::Marked {
                 return self.save(ui, graph, marks, labels, scene);
             }
+            // Of more than two graphs only a list of edges is shown.
+            if self.shown == Shown::Compared && self.compare.count() != 2 {
+                return;
+            }
             let shown = (0..graph.nodes.len()).filter(|&node| graph.is_shown(node, self.share)).count();
+            if ui.available_size_before_wrap().x < SLIDER {
+                ui.end_row();
+            }
             let slider = Slider::new(&mut self.share, 0.3..=1.0).fixed_decimals(2).text("share of influence shown");
             ui.add(slider).on_hover_text("The nodes that have this share of all influence together are shown");
             ui.checkbox(&mut self.errors, "errors")
                 .on_hover_text("What the transcoders leave of an MLP's output");
+            if self.shown == Shown::Compared {
+                return;
+            }
             facts::caption(ui, format!("{shown} of {} nodes", format::grouped(record.nodes)));
             let replacement = format!("replacement {:.3}", record.replacement_score);
             facts::caption(ui, replacement).on_hover_text(

@@ -1,9 +1,11 @@
 //! An attribution graph: positions from left to right, layers from bottom to top, and for the chosen node what
 //! it is given and what it gives. Nodes are pinned, named and put together as supernodes, which are a picture of their own; features are
-//! made to fire differently, and what the graph predicts stands next to what the model does.
+//! made to fire differently, and what the graph predicts stands next to what the model does. Graphs of other texts are compared with it.
 
 mod canvas;
 mod changes;
+mod compare;
+mod feature;
 mod head;
 mod layout;
 mod side;
@@ -26,9 +28,13 @@ use crate::stores::{Need, Stores};
 use crate::theme::space;
 use crate::widgets::side::SidePanel;
 use crate::widgets::{notice, rule};
+use canvas::Canvas;
 use changes::Changes;
+use compare::Compare;
+use feature::FeatureOfNode;
 use layout::GraphLayout;
 use side::NodePage;
+use storage::graph_marks::node_name;
 use subgraph::Subgraph;
 
 /// What is known of the chosen node.
@@ -39,6 +45,18 @@ const LETTERS: usize = 40;
 /// What the layout was made for.
 type LayoutKey = (u64, u64, bool, u64, [u32; 2]);
 
+/// What of a graph is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Shown {
+    /// The whole graph, as far as its influence goes.
+    #[default]
+    All,
+    /// The marked nodes alone.
+    Marked,
+    /// The graph next to others.
+    Compared,
+}
+
 /// A graph in a pane.
 #[derive(Debug)]
 pub struct GraphView {
@@ -48,13 +66,16 @@ pub struct GraphView {
     share: f64,
     /// Whether errors are shown.
     errors: bool,
-    /// Whether the marked nodes alone are shown.
-    marked_only: bool,
+    shown: Shown,
     layout: GraphLayout,
     laid_out: Option<LayoutKey>,
     chosen: Option<usize>,
+    /// The name of a node that is to be chosen once the graph is there.
+    wanted: Option<String>,
     hovered: Option<usize>,
     page: NodePage,
+    feature: FeatureOfNode,
+    compare: Compare,
     changes: Changes,
     /// The runs of the open folder that are the graph's transcoders, by layer.
     runs: Arc<BTreeMap<u32, PathBuf>>,
@@ -65,24 +86,29 @@ pub struct GraphView {
 }
 
 impl GraphView {
-    /// The graph in `folder`.
-    pub fn new(folder: &Path) -> Self {
-        Self {
+    /// The graph in `folder`, at `place`.
+    pub fn new(folder: &Path, place: &Place) -> Self {
+        let mut view = Self {
             folder: folder.to_owned(),
             graph: Request::new(),
             share: 0.8,
             errors: true,
-            marked_only: false,
+            shown: Shown::default(),
             layout: GraphLayout::default(),
             laid_out: None,
             chosen: None,
+            wanted: None,
             hovered: None,
             page: NodePage::default(),
+            feature: FeatureOfNode::default(),
+            compare: Compare::default(),
             changes: Changes::default(),
             runs: Arc::default(),
             runs_of: None,
             again: TraceForm::default(),
-        }
+        };
+        view.turn_to(place);
+        view
     }
 
     /// Where the transcoders are now: where the graph was made a source may have been a different path.
@@ -94,6 +120,12 @@ impl GraphView {
             .iter()
             .map(|one| found(&one.source).unwrap_or_else(|| (&one.source).into()))
             .collect()
+    }
+
+    /// The feature of a node with the run that it is of, where that is in the open folder.
+    fn feature_of(&self, graph: &AttributionGraph, node: usize) -> Option<(PathBuf, u32)> {
+        let row = &graph.nodes[node];
+        Some((self.runs.get(&row.layer?)?.clone(), row.feature?))
     }
 
     /// Finds the runs of the transcoders and asks for what their features are called.
@@ -131,7 +163,19 @@ impl FeatureNames<'_> {
 
 impl View for GraphView {
     fn place(&self) -> Place {
-        Place::Graph { graph: self.folder.clone() }
+        let graph = self.folder.clone();
+        let chosen = || Some(node_name(&self.graph.value()?.nodes[self.chosen?]));
+        match self.wanted.clone().or_else(chosen) {
+            Some(node) => Place::Node { graph, node },
+            None => Place::Graph { graph },
+        }
+    }
+
+    fn turn_to(&mut self, place: &Place) {
+        if let Place::Node { node, .. } = place {
+            self.wanted = Some(node.clone());
+            self.shown = Shown::All;
+        }
     }
 
     fn title(&self, scene: &Scene<'_>) -> String {
@@ -147,6 +191,12 @@ impl View for GraphView {
         self.graph.poll(workers);
         if let Some(graph) = self.graph.value().map(Arc::clone) {
             self.find_runs(&graph, scene);
+            if let Some(wanted) = self.wanted.take() {
+                self.chosen = graph.find(&wanted);
+            }
+            let feature = self.chosen.and_then(|node| self.feature_of(&graph, node));
+            self.feature.logic(feature, scene, workers);
+            self.compare.logic((&self.folder, &graph), workers);
             if !self.changes.is_empty() {
                 let sources = self.sources(&graph, scene);
                 self.changes.logic(&graph, &sources, workers);
@@ -167,7 +217,10 @@ impl View for GraphView {
             return;
         };
         if ui.input(|input| input.key_pressed(egui::Key::Escape)) {
-            self.chosen = None;
+            match self.shown {
+                Shown::Compared => self.compare.let_go(),
+                Shown::All | Shown::Marked => self.chosen = None,
+            }
         }
         self.hovered = None;
         Frame::new().inner_margin(Margin::same(space::L as i8)).show(ui, |ui| self.draw(ui, &graph, scene));
@@ -183,6 +236,14 @@ impl GraphView {
         self.head(ui, graph, &marks, &labels, scene);
         if let Some(problem) = stores.marks(&self.folder).problem() {
             notice::problem_line(ui, problem);
+        }
+        if self.shown == Shown::Compared {
+            let look = compare::Look { share: self.share, errors: self.errors, runs: &runs, labels: &labels };
+            if let Some(node) = self.compare.show(ui, &look, scene) {
+                self.wanted = Some(node);
+                self.shown = Shown::All;
+            }
+            return;
         }
         NODE.show(ui, Frame::side_top_panel(ui.style()), |ui| {
             ScrollArea::vertical()
@@ -202,9 +263,9 @@ impl GraphView {
             });
             self.chosen = chosen.inner.or(self.chosen);
         }
-        match self.marked_only {
-            true => self.draw_marked(ui, graph, &marks, &labels),
-            false => self.draw_all(ui, graph, &marks, stores.marks(&self.folder).version()),
+        match self.shown {
+            Shown::Marked => self.draw_marked(ui, graph, &marks, &labels),
+            _ => self.draw_all(ui, graph, &marks, stores.marks(&self.folder).version()),
         }
     }
 
@@ -218,8 +279,16 @@ impl GraphView {
         }
         // What is explained follows the last token.
         ScrollArea::both().id_salt("all").auto_shrink(false).stick_to_right(true).show(ui, |ui| {
-            let asked = canvas::show(ui, graph, &self.layout, self.chosen, self.hovered);
-            self.choose(asked);
+            let (chosen, hovered) = (self.chosen, self.hovered);
+            let canvas = Canvas {
+                graph,
+                layout: &self.layout,
+                chosen: chosen.as_slice(),
+                hovered: hovered.as_slice(),
+                among: None,
+            };
+            let touched = canvas.show(ui);
+            self.choose(touched.clicked);
         });
     }
 

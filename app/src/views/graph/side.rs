@@ -57,17 +57,20 @@ impl GraphView {
             rows.insert(0, (if row.kind == files::LOGIT { "probability" } else { "weight" }, weight));
         }
         facts::facts(ui, "node", rows);
-        let run = row.layer.and_then(|layer| self.runs.get(&layer).cloned());
-        if let (Some(feature), Some(run)) = (row.feature, run)
+        let feature = self.feature_of(graph, node);
+        if let Some((run, feature)) = &feature
             && ui.button("Open the feature's page").clicked()
         {
-            scene.go(Place::Feature { run, feature });
+            scene.go(Place::Feature { run: run.clone(), feature: *feature });
         }
         self.marks(ui, node, &node_name(row), marks, scene);
         if let (files::FEATURE, Some(activation)) = (row.kind.as_str(), row.activation) {
             self.change(ui, node, activation);
         }
         self.path(ui, graph, node, labels);
+        if let Some((run, feature)) = &feature {
+            self.feature.show(ui, run, *feature, scene);
+        }
         self.list(ui, graph, "Is given", &graph.into(node), |edge| edge.source);
         self.list(ui, graph, "Gives", &graph.out_of(node), |edge| edge.target);
     }

@@ -112,8 +112,14 @@ pub fn one(
         let bins = Bins { name: &name, unit: "tokens", counts, low: 0.0, high, activations: true };
         bars::histogram(ui, &bins, 64.0, true, None);
     }
-    tokens(ui, "fires on", row.fires_on.iter().map(|t| t.0), &vocabulary);
-    tokens(ui, "promotes", row.top_logits.iter().map(|t| t.0), &vocabulary);
+    about(ui, &page, &vocabulary, examples);
+}
+
+/// Draws what a feature fires on and promotes, and its `examples` strongest examples.
+pub fn about(ui: &mut Ui, page: &FeaturePage, vocabulary: &Vocabulary, examples: usize) {
+    let row = &page.row;
+    tokens(ui, "fires on", row.fires_on.iter().map(|t| t.0), vocabulary);
+    tokens(ui, "promotes", row.top_logits.iter().map(|t| t.0), vocabulary);
     ui.add_space(space::S);
     for example in page.examples.iter().map(|e| &e.row).filter(|row| row.interval == 0).take(examples) {
         let Some(marked) = example.marked() else { continue };
@@ -127,7 +133,7 @@ pub fn one(
             breaks: false,
             sources: None,
         };
-        example::show(ui, &vocabulary, &window);
+        example::show(ui, vocabulary, &window);
         ui.add_space(space::XS);
     }
 }

@@ -69,7 +69,8 @@ struct Export {
 /// Compare the graphs of two prompts, or merge those of many: which edges keep
 ///
 /// Edges are between what nodes are (a feature, a token's text, the errors of a layer), wherever in the texts they are; weights are summed
-/// over positions. Only edges that pruning kept are counted.
+/// over positions. Only edges that pruning kept are counted; in brackets stands the weight at positions at which pruning does not keep
+/// the edge. Graphs must be of one model and of the same transcoders.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sae graph merge dallas oakland atlanta --least 3")]
 struct Merge {
@@ -166,8 +167,13 @@ impl Merge {
 }
 
 fn line(edge: &MergedEdge) -> String {
-    let weight = |weight: &Option<f32>| weight.map_or("–".to_owned(), |weight| format!("{weight:+.3}"));
-    let weights: Vec<String> = edge.weights.iter().map(weight).collect();
+    let weight = |(kept, pruned): (&Option<f32>, &Option<f32>)| match (kept, pruned) {
+        (Some(weight), None) => format!("{weight:+.3}"),
+        (Some(weight), Some(pruned)) => format!("{weight:+.3} ({pruned:+.3})"),
+        (None, Some(pruned)) => format!("({pruned:+.3})"),
+        (None, None) => "–".to_owned(),
+    };
+    let weights: Vec<String> = edge.weights.iter().zip(&edge.pruned).map(weight).collect();
     let sign = if edge.is_consistent() { "" } else { "; signs differ" };
     format!("{} → {}  {}{sign}", edge.source, edge.target, weights.join(", "))
 }
