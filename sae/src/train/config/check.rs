@@ -141,6 +141,7 @@ impl TrainConfig {
             .with_remedy("leave from out, or choose a method without gates"));
         }
         self.check_target()?;
+        self.check_cross_layer()?;
         if self.resample_every == Some(0) {
             return Err(Error::request("resample_every is 0; it must be at least 1")
                 .with_remedy("leave it out to never resample"));
@@ -203,6 +204,56 @@ impl TrainConfig {
                 "leave target out, or choose method topk, batch-topk, feature-choice, relu or jumprelu",
             )),
             None => Ok(()),
+        }
+    }
+
+    /// What a cross-layer transcoder cannot have.
+    fn check_cross_layer(&self) -> Result<()> {
+        if !self.cross_layer {
+            return Ok(());
+        }
+        let cannot = [
+            (self.target.is_some(), "target is given", "what the layers write is in the folder of --data"),
+            (self.skip, "skip is given", "a path past the features of every layer is not trained"),
+            (self.from.is_some(), "from is given", "it begins as the transcoders of its layers"),
+            (
+                self.freeze_decoder.is_some() || self.freeze_encoder,
+                "freeze_decoder or freeze_encoder is given",
+                "rows that write into later layers begin at 0",
+            ),
+            (self.multi_topk.is_some(), "multi_topk is given", "the loss has the errors of all layers once"),
+            (
+                self.history.is_some_and(|history| history > 0),
+                "history is given",
+                "the tables of a history have one decoder row per feature",
+            ),
+            (
+                self.resample_every.is_some(),
+                "resample_every is given",
+                "new rows are directions of one layer's input",
+            ),
+        ];
+        if let Some((_, what, why)) = cannot.iter().find(|(given, ..)| *given) {
+            return Err(Error::request(format!("{what}, but a cross-layer transcoder is trained: {why}"))
+                .with_remedy("leave it out"));
+        }
+        let trained = matches!(
+            self.method,
+            Method::Topk
+                | Method::MutualChoice
+                | Method::FeatureChoice
+                | Method::Relu
+                | Method::Jumprelu
+                | Method::PAnneal
+        );
+        match trained {
+            true => Ok(()),
+            false => Err(Error::request(format!(
+                "method {} is given, but cross-layer transcoders are trained by topk, batch-topk, feature-choice, relu, jumprelu and \
+                 p-anneal",
+                self.method
+            ))
+            .with_remedy("choose one of these methods")),
         }
     }
 
