@@ -86,7 +86,8 @@ pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
     }
     if let Some(record) = record {
         let data = dataset_of(path, &record);
-        if !record.data.is_empty() && data.exists() {
+        // Layers are measured on what the model computes.
+        if record.layers.is_none() && !record.data.is_empty() && data.exists() {
             options.data = Some(data);
         } else if let Some(named) = &record.model.path {
             let named = storage::bucket::local(named).unwrap_or_else(|_| named.into());

@@ -170,4 +170,53 @@ mod tests {
             assert!((got - expected).abs() < 1e-6, "{out:?}");
         }
     }
+
+    /// What is written is what the reader of circuit-tracer's layout reads, with the same codes and outputs.
+    #[test]
+    fn comes_back_from_disk() {
+        let (layers, d, f) = (3, 6, 10);
+        let numbers = |n: usize, seed: usize| super::super::tests::numbers(n, seed as u32);
+        let x: Vec<Vec<f32>> = (0..layers).map(|layer| numbers(20 * d, 90 + layer)).collect();
+        let with = |selection: &dyn Fn(usize) -> Selection| CrossLayerTranscoder {
+            layers: (0..layers)
+                .map(|layer| Dictionary {
+                    d_in: d,
+                    d_sae: f,
+                    w_enc: numbers(f * d, layer),
+                    b_enc: numbers(f, 10 + layer),
+                    w_dec: numbers(f * d, 20 + layer),
+                    b_dec: numbers(d, 30 + layer),
+                    selection: selection(layer),
+                    normalisation: Normalisation::None,
+                    target: Some(Target { d_out: d, skip: None, hook: None }),
+                    info: DictionaryInfo { model_name: Some("a/model".into()), ..DictionaryInfo::default() },
+                })
+                .collect(),
+            later: (0..layers)
+                .map(|layer| (layer + 1..layers).map(|to| numbers(f * d, 40 + 10 * layer + to)).collect())
+                .collect(),
+        };
+        let selections: [&dyn Fn(usize) -> Selection; 3] =
+            [&|_| Selection::TopK(3), &|layer| Selection::Threshold(vec![0.1 * layer as f32; f]), &|_| {
+                Selection::Threshold(vec![0.0; f])
+            }];
+        for (selection, kind) in selections.into_iter().zip([TOP_K_KIND, KIND, KIND]) {
+            let (folder, written) = (tempfile::tempdir().unwrap(), with(selection));
+            written.save(folder.path()).unwrap();
+            let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
+            assert!(config.starts_with(&format!("model_kind: \"{kind}\"\n")), "{config}");
+            let opened = crate::interop::dictionaries::open_path(folder.path()).unwrap();
+            assert_eq!(opened.reading.model.as_deref(), Some("a/model"));
+            let crate::interop::dictionaries::Content::CrossLayer(read) = opened.content else { panic!() };
+            let codes = written.encode(&x);
+            assert!(codes.iter().all(|codes| !codes.features.is_empty()));
+            assert_eq!(read.encode(&x), codes);
+            assert_eq!(read.decode_with(&codes, &x), written.decode_with(&codes, &x));
+            assert_eq!(read.layers[1].info.hook_name.as_deref(), Some("blocks.1.hook_mlp_in"));
+        }
+        let blocks = super::super::allocation::blocks::Blocks { count: 5, k: 5 };
+        let folder = tempfile::tempdir().unwrap();
+        let error = with(&|_| Selection::BlockTopK(blocks)).save(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("block_topk"), "{error}");
+    }
 }

@@ -20,6 +20,8 @@ pub enum Measured<'a> {
     One { dictionary: &'a Dictionary, from: Hook, to: Hook, limit: Option<f32> },
     /// Transcoders of several layers at once, in place of the MLPs' outputs.
     All(&'a Transcoders),
+    /// Transcoders of several layers, in place of the MLP's output of one of them, all others as they are.
+    Only(&'a Transcoders, usize),
 }
 
 /// A vector for each layer whose value is replaced.
@@ -53,7 +55,7 @@ impl Measured<'_> {
     fn reads(&self, hook: &Hook) -> bool {
         match self {
             Self::One { from, .. } => hook == from,
-            Self::All(transcoders) => transcoders.reads(hook),
+            Self::All(transcoders) | Self::Only(transcoders, _) => transcoders.reads(hook),
         }
     }
 
@@ -61,6 +63,7 @@ impl Measured<'_> {
         match self {
             Self::One { to, .. } => hook == to,
             Self::All(transcoders) => hook.site == Site::MlpOut && transcoders.has(hook.layer),
+            Self::Only(_, layer) => *hook == Hook::new(*layer, Site::MlpOut),
         }
     }
 
@@ -71,7 +74,7 @@ impl Measured<'_> {
                 let x = inputs.get(&from.layer).map(Vec::as_slice).unwrap_or_default();
                 dictionary.decode_with(&dictionary.encode(x), x)
             }
-            Self::All(transcoders) => transcoders.output(hook.layer, inputs),
+            Self::All(transcoders) | Self::Only(transcoders, _) => transcoders.output(hook.layer, inputs),
         }
     }
 

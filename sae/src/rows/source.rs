@@ -39,6 +39,14 @@ impl Source {
         // A dataset in place of a run is a slip, not a dictionary of a different program.
         if is_run(path) || !path.exists() || path.join(storage::MANIFEST).exists() {
             let record = RunRecord::read(path)?;
+            if let Some(layers) = record.layers {
+                return Err(Error::request(format!(
+                    "{} is a cross-layer transcoder of {layers} layers, whose features write into several of them; this takes a dictionary \
+                     that writes to one hook",
+                    path.display()
+                ))
+                .with_remedy("cross-layer transcoders are for `sae evaluate` and `sae trace --transcoders`; the run's folder is circuit-tracer's layout"));
+            }
             if !path.join(CONFIG).exists() {
                 return Err(Error::data(format!(
                     "{} has no dictionary: there is no {}, which is written when training ends",

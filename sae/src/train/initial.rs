@@ -19,7 +19,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::state::{Parameter, TrainState};
+use super::state::TrainState;
 use crate::dictionary::{Dictionary, Selection};
 use crate::{Error, Result};
 use kernels::encode::{centre, products};
@@ -109,14 +109,11 @@ pub fn fit_layers(states: &mut [&mut TrainState], x: &[&[f32]], targets: &[f32],
             .flat_map(|row| &row[own.clone()])
             .copied()
             .collect();
-        let w_enc = std::mem::replace(&mut state.w_enc, Parameter::new(Vec::new()));
+        let rows = std::mem::take(&mut state.w_enc.value);
         // Rows that never fire stay the directions that they are.
-        let w_dec = Parameter::new(w_enc.value.clone());
-        let mut alone = TrainState { w_enc, w_dec, d: state.d, ..TrainState::new(0, b_dec[own].to_vec(), 0) };
-        alone.features = state.features;
-        alone.b_enc = Parameter::new(vec![0.0; state.features]);
+        let mut alone = TrainState::with_rows((state.d, state.d), rows.clone(), rows, b_dec[own].to_vec());
         fit_transcoder(&mut alone, &x[..n], &targets, k);
-        state.w_enc = alone.w_enc;
+        state.w_enc.value = alone.w_enc.value;
         let rows =
             state.w_dec.value.chunks_exact_mut(state.d_out).zip(alone.w_dec.value.chunks_exact(state.d));
         rows.for_each(|(row, own)| row[..own.len()].copy_from_slice(own));

@@ -87,13 +87,24 @@ impl TrainState {
     pub fn new(features: usize, b_dec: Vec<f32>, seed: u64) -> Self {
         let d = b_dec.len();
         let directions = directions(features, d, seed);
+        Self::with_rows((d, d), directions.clone(), directions, b_dec)
+    }
+
+    /// With these encoder rows `[F, d]` and decoder rows `[F, d_out]`, everything else as it begins.
+    pub(super) fn with_rows(
+        (d, d_out): (usize, usize),
+        w_enc: Vec<f32>,
+        w_dec: Vec<f32>,
+        b_dec: Vec<f32>,
+    ) -> Self {
+        let features = w_enc.len() / d;
         Self {
             d,
-            d_out: d,
+            d_out,
             features,
-            w_enc: Parameter::new(directions.clone()),
+            w_enc: Parameter::new(w_enc),
             b_enc: Parameter::new(vec![0.0; features]),
-            w_dec: Parameter::new(directions),
+            w_dec: Parameter::new(w_dec),
             b_dec: Parameter::new(b_dec),
             skip: Parameter::new(Vec::new()),
             own: Parameter::new(Vec::new()),
@@ -123,14 +134,7 @@ impl TrainState {
         for (row, direction) in w_dec.chunks_exact_mut(d_out).zip(directions.chunks_exact(d)) {
             row[..d].copy_from_slice(direction);
         }
-        Self {
-            d,
-            d_out,
-            w_enc: Parameter::new(directions),
-            w_dec: Parameter::new(w_dec),
-            b_dec: Parameter::new(b_dec),
-            ..Self::new(features, Vec::new(), seed)
-        }
+        Self::with_rows((d, d_out), directions, w_dec, b_dec)
     }
 
     /// The rows of a crosscoder over `sites` values of one width: every feature begins as the same direction at all of them, with norms

@@ -190,8 +190,10 @@ impl TrainConfig {
                 self.method.scores_gradients(),
                 "gradients are those of the input, not of what a transcoder writes",
             ),
-            (self.method == Method::Shrinkage, "the unit of a shrinkage is that of its input"),
-            (self.method == Method::Gated, "gates become thresholds only where input and output are one"),
+            (
+                self.skip && self.method == Method::Gated,
+                "the reconstruction from the gate's codes holds everything else constant, and skip is not held",
+            ),
             (self.resample_every.is_some(), "new rows for dead features are directions of the input"),
             (self.from.is_some(), "training from a dictionary needs one that reconstructs its input"),
         ];
@@ -201,14 +203,17 @@ impl TrainConfig {
         }
         match cannot.iter().find(|(given, _)| *given && self.target.is_some()) {
             Some((_, why)) => Err(Error::request(format!("target is given, but {why}")).with_remedy(
-                "leave target out, or choose method topk, batch-topk, feature-choice, relu or jumprelu",
+                "leave target out, or choose a method without that, such as topk, batch-topk or jumprelu",
             )),
             None => Ok(()),
         }
     }
 
     /// What a cross-layer transcoder cannot have.
-    fn check_cross_layer(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// The first option that is given and has no meaning for it, with the reason.
+    pub(crate) fn check_cross_layer(&self) -> Result<()> {
         if !self.cross_layer {
             return Ok(());
         }

@@ -267,8 +267,12 @@ fn transcoder_for_raw_activations(mut raw: Dictionary, scale: f32, target: &Targ
         }
     }
     raw.b_dec.iter_mut().for_each(|b| *b /= target.scale);
-    if let Selection::Threshold(thresholds) = &mut raw.selection {
-        thresholds.iter_mut().for_each(|threshold| *threshold /= target.scale);
+    match &mut raw.selection {
+        Selection::Threshold(thresholds) => {
+            thresholds.iter_mut().for_each(|threshold| *threshold /= target.scale);
+        }
+        Selection::Shrunk(shrunk) => shrunk.unit /= target.scale,
+        _ => {}
     }
     raw
 }

@@ -7,11 +7,12 @@ use storage::Dataset;
 
 use super::batches::Batches;
 use super::dataset_rows::{DatasetRows, PairedRows};
-use super::layers::{LayerRows, Layers};
+use super::layers::{LayerRows, must_agree};
 use super::order::Order;
 use super::pools::Pools;
 use super::rows::RowSource;
 use crate::dictionary::Dictionary;
+use crate::rows::Layers;
 use crate::train::config::{Resolved, TrainConfig};
 use crate::train::statistics::Statistics;
 use crate::{Error, Result};
@@ -28,6 +29,8 @@ pub struct Source {
     held_out: Vec<Range<u64>>,
 }
 
+/// Bytes of a pool of rows of all layers.
+const POOL_BYTES: u64 = 256 << 20;
 /// Where the targets of the first layer of a cross-layer transcoder are.
 const FIRST_TARGET: &str = "blocks.0.hook_mlp_out";
 
@@ -52,7 +55,9 @@ impl Source {
         match config.cross_layer {
             false => Self::new(data, Dataset::open(data)?, config.target.as_deref(), None),
             true => {
-                let Layers { inputs, targets } = Layers::open(data)?;
+                let found = Layers::open(data)?;
+                must_agree(&found)?;
+                let Layers { inputs, targets } = found;
                 let rows = |all: &[Dataset]| all.iter().map(DatasetRows::open).collect::<Result<Vec<_>>>();
                 let layers = LayerRows { inputs: rows(&inputs)?, targets: rows(&targets)? };
                 let first = inputs.into_iter().next();
@@ -127,6 +132,7 @@ impl Source {
     /// Options that make no sense, alone or with this dataset; a dictionary to begin from that cannot be
     /// read; gradients that the method needs and the dataset lacks.
     pub fn resolve(&self, config: &TrainConfig) -> Result<Resolved> {
+        config.check_cross_layer()?;
         let target = self.target.as_ref().map(|target| target.path.clone());
         let mut config = TrainConfig { data: Some(self.path.clone()), target, ..config.clone() };
         if let Some(from) = &config.from {
@@ -138,6 +144,11 @@ impl Source {
             config.from = Some(from);
         }
         let manifest = self.dataset.manifest();
+        if config.cross_layer {
+            // A row is as wide as all that is read and written.
+            let bytes = 4 * self.row_width(manifest.d_model) as u64;
+            config.pool_rows.get_or_insert((POOL_BYTES / bytes).clamp(1 << 14, 1 << 31));
+        }
         let mut resolved = config.resolve(manifest.d_model, self.training_rows())?;
         resolved.sites = manifest.sites.len().max(1);
         resolved.layers = self.layers();
