@@ -395,17 +395,18 @@ fn a_step_gives_the_same_bits_on_any_number_of_threads() {
 #[test]
 fn what_is_not_finite_names_the_step_and_the_layer() {
     let case = &layer_cases()[0];
-    let message = |states: &mut [TrainState], x: &[Vec<f32>]| {
-        let (x, y): (Vec<&[f32]>, _) = (x.iter().map(Vec::as_slice).collect(), inputs().1);
+    let (x, mut y) = inputs();
+    let x: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+    let message = |states: &mut [TrainState], y: &[f32]| {
         let mut states: Vec<&mut TrainState> = states.iter_mut().collect();
-        let tokens = LayerTokens { x: &x, targets: &y };
+        let tokens = LayerTokens { x: &x, targets: y };
         LayerSteppers::new(options_of(case)).step(&mut states, tokens, 1e-3).unwrap_err().to_string()
     };
-    let (mut lost, (mut x, _)) = (states(case), inputs());
+    let mut lost = states(case);
     lost[1].w_enc.value[5 * D] = f32::NAN;
-    let told = message(&mut lost, &x);
+    let told = message(&mut lost, &y);
     assert!(told.contains("layer 1") && told.contains("feature 5"), "{told}");
-    x[2][3] = f32::MAX;
-    let told = message(&mut states(case), &x);
-    assert!(told.contains("step 1: the loss is"), "{told}");
+    y[3] = f32::INFINITY;
+    let told = message(&mut states(case), &y);
+    assert!(told.contains("step 1: the loss is inf"), "{told}");
 }
