@@ -295,7 +295,7 @@ LAYERS = 4
 
 def cross_layer(sae, work):
     """A cross-layer transcoder trained here, read by circuit-tracer's rules: what it explains of the harvested targets is what
-    `sae evaluate` says of the same documents."""
+    `sae evaluate` says of the same tokens."""
     work = work / "cross-layer"
     work.mkdir()
     text = pathlib.Path(__file__).resolve().parents[2] / "assets/corpus/reference.jsonl"
@@ -304,7 +304,7 @@ def cross_layer(sae, work):
         ["harvest", "--text", text, "--tokens", "20000", "--dtype", "f32", *hooks, "--out", work / "data"],
         ["train", "--cross-layer", "--data", work / "data", "--method", "batch-topk", "--d-sae", "128", "--k", "8", "--batch", "512",
          "--tokens", "60000", "--out", work / "clt"],
-        ["evaluate", work / "clt", "--json"],
+        ["evaluate", work / "clt", "--all-documents", "--json"],
     ]
     for command in commands:
         done = subprocess.run([sae, *command, "--quiet"], capture_output=True, text=True)
@@ -314,17 +314,11 @@ def cross_layer(sae, work):
     config = {key: json.loads(value) for key, value in config.items()}
     check("the kind", config["model_kind"] == "cross_layer_transcoder", config)
     check("the hooks", (config["feature_input_hook"], config["feature_output_hook"]) == ("mlp.hook_in", "hook_mlp_out"), config)
-    held_out = set()
-    for file in (work / "data/blocks.0.hook_mlp_in").glob("documents*.parquet"):
-        rows = pq.read_table(file, columns=["document", "held_out"]).to_pydict()
-        held_out |= {document for document, held in zip(rows["document"], rows["held_out"]) if held}
 
     def rows(layer, side):
         files = sorted((work / f"data/blocks.{layer}.hook_mlp_{side}").glob("activations-*.parquet"))
-        tables = [pq.read_table(file, columns=["document", "activation"]) for file in files]
-        keep = np.concatenate([np.isin(table["document"].to_numpy(), list(held_out)) for table in tables])
-        values = [np.stack(table["activation"].to_numpy(zero_copy_only=False)) for table in tables]
-        return np.concatenate(values)[keep].astype(np.float64)
+        tables = [pq.read_table(file, columns=["activation"])["activation"] for file in files]
+        return np.concatenate([np.stack(table.to_numpy(zero_copy_only=False)) for table in tables]).astype(np.float64)
 
     out = [0.0] * LAYERS
     for layer in range(LAYERS):

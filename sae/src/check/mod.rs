@@ -78,7 +78,8 @@ pub struct Checked {
 /// the hook in that width.
 pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
     let record = RunRecord::read(path).ok();
-    if let Some(record) = &record {
+    // The limit is one for a dictionary; layers have one each.
+    if let Some(record) = record.as_ref().filter(|record| record.layers.is_none()) {
         options.norm_limit = options.norm_limit.or(record.norm_limit);
     }
     if options.data.is_some() || options.model.is_some() {
