@@ -162,7 +162,7 @@ fn a_planted_world_is_found_and_transcoders_of_single_layers_explain_less() {
         }
         of_methods.push(fve);
     }
-    for layer in 0..L {
+    for (layer, joint) in of_methods[0].iter().enumerate() {
         let [input, target] = ["in", "out"].map(|side| data.join(format!("blocks.{layer}.hook_mlp_{side}")));
         let out = folder.path().join(format!("single {layer}"));
         let single = TrainConfig { cross_layer: false, target: Some(target), ..config(Method::MutualChoice) };
@@ -170,7 +170,6 @@ fn a_planted_world_is_found_and_transcoders_of_single_layers_explain_less() {
         let dictionary = Dictionary::load(&out).unwrap();
         let x = &world.x[layer];
         let fve = explained(&world.y[layer], &dictionary.decode_with(&dictionary.encode(x), x));
-        let joint = of_methods[0][layer];
         // Nothing is written into the first layer that it does not read itself.
         let least = if layer == 0 { -0.05 } else { 0.05 };
         assert!(joint - fve > least, "layer {layer}: {joint} and {fve} alone");

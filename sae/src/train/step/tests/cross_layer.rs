@@ -98,13 +98,12 @@ impl Twin {
 
     /// ŷ − y, `[B][L · D]`.
     fn errors(&self, active: &[Vec<Vec<usize>>]) -> Vec<f64> {
-        let mut all = Vec::new();
-        for b in 0..B {
+        let row = |b: usize| {
             let mut out = self.b_dec.clone();
-            (0..L).for_each(|layer| self.write(layer, b, &active[layer][b], &mut out));
-            all.extend(out.iter().zip(&self.y[b * L * D..]).map(|(made, y)| made - y));
-        }
-        all
+            active.iter().enumerate().for_each(|(layer, rows)| self.write(layer, b, &rows[b], &mut out));
+            out.iter().zip(&self.y[b * L * D..]).map(|(made, y)| made - y).collect::<Vec<f64>>()
+        };
+        (0..B).flat_map(row).collect()
     }
 
     /// The whole loss: mean squared errors of all layers, penalties, and the auxiliary loss of each layer.
@@ -167,11 +166,7 @@ fn layer_cases() -> Vec<Case> {
         Case { name: "topk, auxk", options: plain(), dead: dead.clone() },
         Case { name: "topk, auxk of few", options: StepOptions { aux: few, ..plain() }, dead: dead.clone() },
         Case { name: "topk, candidates, auxk", options: found.clone(), dead: dead.clone() },
-        Case {
-            name: "batch-topk",
-            options: StepOptions { rule: Rule::Mutual, ..plain() },
-            dead: dead.clone(),
-        },
+        Case { name: "batch-topk", options: StepOptions { rule: Rule::Mutual, ..plain() }, dead },
         Case {
             name: "batch-topk, candidates",
             options: StepOptions { rule: Rule::Mutual, ..found },
