@@ -99,7 +99,7 @@ fn a_cross_layer_transcoder_is_trained_evaluated_and_traced() {
     let grown = bytes(&larger.json()) - bytes(&planned.json());
     assert!(grown > 12 * 14 * 128 * (4096 - 64), "{grown}");
     assert!(!at.join("no").exists());
-    let evaluated = sae(at, "evaluate clt --tokens 2000 --json").ok().json();
+    let evaluated = sae(at, "evaluate clt --all-documents --json").ok().json();
     assert_eq!(storage::layers::LayersEvaluation::read(&at.join("clt")).unwrap().unwrap().layers.len(), 4);
     let number = |value: &Value, name: &str| value[name].as_f64().unwrap();
     let clean = number(&evaluated, "ce_clean");
