@@ -11,8 +11,8 @@ use crate::schema::{self, Column, activations};
 use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, coding, comparison,
     difference, documents, evaluation, examples, experts, explanations, feature_activations, features,
-    fields, graph, graph_marks, history, index, judged, lens, manifest, map, matching, metrics, notes,
-    probe as probes, routing, run, sweep, task, token_features, truncation, truth, vocabulary, work,
+    fields, graph, graph_marks, history, index, judged, layers, lens, manifest, map, matching, metrics,
+    notes, probe as probes, routing, run, sweep, task, token_features, truncation, truth, vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -239,6 +239,12 @@ fn run() -> FolderDoc {
             record::<cett::CettPoint>("evaluation/cett.json, `by_error`"),
             record::<cett::CettLoss>("evaluation/cett.json, `by_loss`"),
             record::<cett::CettLayer>("evaluation/cett.json, `layers`"),
+            with_note(
+                record::<layers::LayersEvaluation>("evaluation/layers.json"),
+                "Only of a cross-layer transcoder, in place of `core.json`.",
+            ),
+            record::<layers::LayerEvaluation>("evaluation/layers.json, `layers`"),
+            record::<layers::ReplacedEvaluation>("evaluation/layers.json, `together` and `replaced`"),
             with_note(
                 record::<task::TaskRecord>("evaluation/task-NAME.json"),
                 "Written by `sae evaluate --task`.",

@@ -105,6 +105,7 @@ pub mod history;
 pub mod index;
 mod json;
 pub mod judged;
+pub mod layers;
 mod layout;
 pub mod lens;
 mod lock;

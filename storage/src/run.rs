@@ -64,8 +64,11 @@ record! {
         k: usize,
         /// Width of an activation.
         d_in: usize,
-        /// Number of features.
+        /// Number of features; of a cross-layer transcoder those of each layer.
         d_sae: usize,
+        /// Layers of a cross-layer transcoder: the width, k and the hooks are those of its first one. `None` for anything else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layers: Option<u64>,
         /// Where the activations were taken (a TransformerLens name).
         hook: String,
         /// Where what a transcoder reconstructs was taken; `None` for a dictionary that reconstructs its input.
@@ -96,7 +99,7 @@ record! {
         started: String,
         /// When this record was written, RFC 3339.
         updated: String,
-        /// What the raw activations were multiplied by in training.
+        /// What the raw activations were multiplied by in training; of a cross-layer transcoder those of its first layer.
         input_scale: f64,
         /// Norm of a raw activation above which rows are left out of training; `None` if there is no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]

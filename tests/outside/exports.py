@@ -290,6 +290,53 @@ def circuit_tracer(sae, work):
         check(f"{name}: outputs", np.abs(out - np.array(expected["output"])).max() < 1e-5)
 
 
+LAYERS = 4
+
+
+def cross_layer(sae, work):
+    """A cross-layer transcoder trained here, read by circuit-tracer's rules: what it explains of the harvested targets is what
+    `sae evaluate` says of the same tokens."""
+    work = work / "cross-layer"
+    work.mkdir()
+    text = pathlib.Path(__file__).resolve().parents[2] / "assets/corpus/reference.jsonl"
+    hooks = [part for layer in range(LAYERS) for side in ("in", "out") for part in ("--hook", f"blocks.{layer}.hook_mlp_{side}")]
+    commands = [
+        ["harvest", "--text", text, "--tokens", "20000", "--dtype", "f32", *hooks, "--out", work / "data"],
+        ["train", "--cross-layer", "--data", work / "data", "--method", "batch-topk", "--d-sae", "128", "--k", "8", "--batch", "512",
+         "--tokens", "60000", "--out", work / "clt"],
+        ["evaluate", work / "clt", "--all-documents", "--json"],
+    ]
+    for command in commands:
+        done = subprocess.run([sae, *command, "--quiet"], capture_output=True, text=True)
+        check(f"{command[0]} of a cross-layer transcoder", done.returncode == 0, done.stderr)
+    told = json.loads(done.stdout)
+    config = dict(line.split(": ", 1) for line in (work / "clt/config.yaml").read_text().splitlines())
+    config = {key: json.loads(value) for key, value in config.items()}
+    check("the kind", config["model_kind"] == "cross_layer_transcoder", config)
+    check("the hooks", (config["feature_input_hook"], config["feature_output_hook"]) == ("mlp.hook_in", "hook_mlp_out"), config)
+
+    def rows(layer, side):
+        files = sorted((work / f"data/blocks.{layer}.hook_mlp_{side}").glob("activations-*.parquet"))
+        tables = [pq.read_table(file, columns=["activation"])["activation"] for file in files]
+        return np.concatenate([np.stack(table.to_numpy(zero_copy_only=False)) for table in tables]).astype(np.float64)
+
+    out = [0.0] * LAYERS
+    for layer in range(LAYERS):
+        t = wide(load_file(work / f"clt/W_enc_{layer}.safetensors"))
+        decoder = wide(load_file(work / f"clt/W_dec_{layer}.safetensors"))[f"W_dec_{layer}"]
+        check("decoders to this and all later layers", decoder.shape[1] == LAYERS - layer, decoder.shape)
+        z = rows(layer, "in") @ t[f"W_enc_{layer}"].T + t[f"b_enc_{layer}"]
+        codes = np.maximum(z, 0) * (z > t[f"threshold_{layer}"])
+        check("L0", abs((codes > 0).sum(1).mean() - told["layers"][layer]["l0"]) < 0.01)
+        out[layer] = out[layer] + t[f"b_dec_{layer}"]
+        for to in range(layer, LAYERS):
+            out[to] = out[to] + codes @ decoder[:, to - layer]
+    for layer in range(LAYERS):
+        y = rows(layer, "out")
+        fve = 1 - ((y - out[layer]) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
+        check(f"FVE of layer {layer}", abs(fve - told["layers"][layer]["fve"]) < 1e-3, (fve, told["layers"][layer]["fve"]))
+
+
 def main():
     sae, run, work = sys.argv[1], pathlib.Path(sys.argv[2]).resolve(), pathlib.Path(sys.argv[3]).resolve()
     data = pathlib.Path(sys.argv[4]).resolve() if len(sys.argv) > 4 else run.parent / "data"
@@ -317,6 +364,7 @@ def main():
     export(sae, run, work / "pages", "--to", "html")
     pages(work / "pages", run)
     circuit_tracer(sae, work)
+    cross_layer(sae, work)
     print(f"exports: {checks} checks as expected ({len(codes)} tokens; Neuronpedia rows: {counts})")
 
 

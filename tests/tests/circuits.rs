@@ -24,6 +24,18 @@ fn transcoders(folder: &Path) {
     }
 }
 
+/// Harvests the MLPs of all layers of the embedded model and trains a cross-layer transcoder of them.
+fn cross_layer(folder: &Path) {
+    fixtures::write_text(&folder.join("text.jsonl"));
+    let hook = |layer| format!("--hook blocks.{layer}.hook_mlp_in --hook blocks.{layer}.hook_mlp_out");
+    let hooks: Vec<String> = (0..4).map(hook).collect();
+    sae(folder, &format!("harvest --text text.jsonl --out data --dtype f32 {}", hooks.join(" "))).ok();
+    let options = "--method batch-topk --d-sae 64 --k 8 --batch 256 --tokens 50000";
+    let trained = sae(folder, &format!("train --cross-layer --data data {options} --out clt --json")).ok();
+    let l0 = trained.json()["l0"].as_f64().unwrap();
+    assert!((l0 - 32.0).abs() < 1.0, "{l0} of 4 layers with 8 each");
+}
+
 fn nodes(graph: &Path) -> Vec<GraphNodeRow> {
     let table = storage::row::open::<GraphNodeRow>(&graph.join(graph::NODES)).unwrap();
     storage::row::read(&table, storage::Scan::default()).unwrap()
@@ -73,6 +85,67 @@ fn a_graph_is_traced_through_transcoders_trained_here() {
     assert_eq!(router["record"]["features"], 20);
     assert!(router["record"]["features_left_out"].as_u64().unwrap() > 0);
     refused(at);
+}
+
+#[test]
+fn a_cross_layer_transcoder_is_trained_evaluated_and_traced() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    cross_layer(at);
+    let planned = sae(at, "train --cross-layer --data data --d-sae 64 --k 8 --out no --dry-run --json").ok();
+    let bytes = |plan: &Value| plan["peak_bytes"].as_u64().unwrap();
+    let larger = sae(at, "train --cross-layer --data data --d-sae 4096 --k 8 --out no --dry-run --json").ok();
+    // A value and two moments of 4 encoders and 10 decoders, 128 wide.
+    let grown = bytes(&larger.json()) - bytes(&planned.json());
+    assert!(grown > 12 * 14 * 128 * (4096 - 64), "{grown}");
+    assert!(!at.join("no").exists());
+    let evaluated = sae(at, "evaluate clt --all-documents --json").ok().json();
+    assert_eq!(storage::layers::LayersEvaluation::read(&at.join("clt")).unwrap().unwrap().layers.len(), 4);
+    let number = |value: &Value, name: &str| value[name].as_f64().unwrap();
+    let clean = number(&evaluated, "ce_clean");
+    let all = &evaluated["together"];
+    for layer in evaluated["layers"].as_array().unwrap() {
+        assert!(number(layer, "fve") > 0.1 && number(layer, "l0") > 4.0, "{layer}");
+        let alone = &layer["replaced"];
+        assert!(number(alone, "kl") > 0.0 && number(alone, "kl") < number(all, "kl"), "{layer}");
+        assert!(number(alone, "ce_replaced") < number(alone, "ce_zero"), "{layer}");
+    }
+    assert!(clean < number(all, "ce_replaced") && number(all, "ce_replaced") < number(all, "ce_mean"));
+    assert!((0.0..=1.0).contains(&number(all, "agreement")));
+
+    sae(at, &format!("trace --transcoders clt --text {TEXT} --out graph")).ok();
+    let record = graph::Graph::read(&at.join("graph")).unwrap();
+    assert_eq!(record.transcoders.iter().map(|t| t.later_layers).collect::<Vec<_>>(), [3, 2, 1, 0]);
+    let (nodes, edges) = (nodes(&at.join("graph")), edges(&at.join("graph")));
+    // Before the first MLP there are tokens alone, and no bias: what they give is all that a feature there has.
+    let first: Vec<&GraphNodeRow> =
+        nodes.iter().filter(|node| node.kind == graph::FEATURE && node.layer == Some(0)).collect();
+    assert!(first.len() > 5);
+    for node in first {
+        let given: f32 = edges.iter().filter(|edge| edge.target == node.node).map(|edge| edge.weight).sum();
+        assert!((given - node.value).abs() < 1e-3 * (1.0 + node.value.abs()), "{given} {node:?}");
+    }
+    let leaps = edges.iter().any(|edge| {
+        let (from, to) = (&nodes[edge.source as usize], &nodes[edge.target as usize]);
+        from.kind == graph::FEATURE && from.layer == Some(0) && to.layer == Some(3)
+    });
+    assert!(leaps, "features of the first layer reach the last one");
+
+    for (line, expected) in [
+        ("index clt", "is a cross-layer transcoder of 4 layers"),
+        ("export clt --to saelens --out e", "is a cross-layer transcoder of 4 layers"),
+        ("prompt clt --text court", "is a cross-layer transcoder of 4 layers"),
+        ("evaluate clt --pca", "--pca is given, but clt is a cross-layer transcoder"),
+        ("evaluate clt --cett", "--cett is given, but clt is a cross-layer transcoder"),
+        (
+            "train --cross-layer --data data/blocks.0.hook_mlp_in --out x",
+            "no dataset of blocks.0.hook_mlp_in",
+        ),
+        ("train --cross-layer --data data --method gated --out x", "method gated is given"),
+    ] {
+        sae(at, line).refused(2, &[expected]);
+    }
+    assert!(!at.join("x").exists() && !at.join("e").exists());
 }
 
 fn refused(at: &Path) {

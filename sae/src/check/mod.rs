@@ -78,7 +78,8 @@ pub struct Checked {
 /// the hook in that width.
 pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
     let record = RunRecord::read(path).ok();
-    if let Some(record) = &record {
+    // The limit is one for a dictionary; layers have one each.
+    if let Some(record) = record.as_ref().filter(|record| record.layers.is_none()) {
         options.norm_limit = options.norm_limit.or(record.norm_limit);
     }
     if options.data.is_some() || options.model.is_some() {
@@ -86,7 +87,8 @@ pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
     }
     if let Some(record) = record {
         let data = dataset_of(path, &record);
-        if !record.data.is_empty() && data.exists() {
+        // Layers are measured on what the model computes.
+        if record.layers.is_none() && !record.data.is_empty() && data.exists() {
             options.data = Some(data);
         } else if let Some(named) = &record.model.path {
             let named = storage::bucket::local(named).unwrap_or_else(|_| named.into());

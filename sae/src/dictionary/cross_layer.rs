@@ -5,9 +5,21 @@
 //! ŷ_m     = Σ_{ℓ ≤ m} codes_ℓ · W_dec_ℓ[m − ℓ] + b_dec_m (+ x_m · skip_mᵀ)
 //! ```
 
-use super::{Codes, Dictionary};
-use kernels::gather::add_rows;
+use std::path::Path;
+
 use rayon::prelude::*;
+
+use super::weights::{self, Named};
+use super::{Codes, Dictionary, Selection};
+use crate::{Error, Result};
+use kernels::gather::add_rows;
+
+/// The configuration of circuit-tracer's layout.
+const CONFIG: &str = "config.yaml";
+/// `model_kind` of a cross-layer transcoder.
+pub(crate) const KIND: &str = "cross_layer_transcoder";
+/// The same of one that takes the k best of a token.
+pub(crate) const TOP_K_KIND: &str = "topk_cross_layer_transcoder";
 
 /// Transcoders of all layers of a model, which share their outputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +67,73 @@ impl CrossLayerTranscoder {
     }
 }
 
+impl CrossLayerTranscoder {
+    /// Writes circuit-tracer's layout to `folder`, which is made if it is missing: for each layer ℓ `W_enc_ℓ.safetensors` with `W_enc_ℓ`
+    /// `[F, d]`, `b_enc_ℓ`, `b_dec_ℓ` and `threshold_ℓ`, and `W_dec_ℓ.safetensors` with `W_dec_ℓ` `[F, L − ℓ, d]`; `config.yaml` comes last.
+    ///
+    /// circuit-tracer knows ReLU and JumpReLU. A cross-layer transcoder that takes the k best of a token has a `model_kind` that only this
+    /// program knows, so that nobody takes it for a ReLU one.
+    ///
+    /// # Errors
+    /// A folder that cannot be written; a selection that has no place in this layout, or differs from layer to layer.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        for (layer, (dictionary, later)) in self.layers.iter().zip(&self.later).enumerate() {
+            let (d, f) = (dictionary.d_in, dictionary.d_sae);
+            let [w_enc, b_enc, b_dec, threshold, w_dec] =
+                ["W_enc", "b_enc", "b_dec", "threshold", "W_dec"].map(|name| format!("{name}_{layer}"));
+            let mut tensors = vec![
+                Named::f32(&w_enc, &[f, d], &dictionary.w_enc),
+                Named::f32(&b_enc, &[f], &dictionary.b_enc),
+                Named::f32(&b_dec, &[d], &dictionary.b_dec),
+            ];
+            if let Selection::Threshold(thresholds) = &dictionary.selection
+                && thresholds.iter().any(|threshold| *threshold > 0.0)
+            {
+                tensors.push(Named::f32(&threshold, &[f], thresholds));
+            }
+            weights::write(&folder.join(format!("{w_enc}.safetensors")), &tensors)?;
+            let mut rows = Vec::with_capacity(f * (1 + later.len()) * d);
+            for feature in 0..f {
+                let vectors = std::iter::once(&dictionary.w_dec).chain(later);
+                vectors.for_each(|to| rows.extend_from_slice(&to[feature * d..(feature + 1) * d]));
+            }
+            let tensors = [Named::f32(&w_dec, &[f, 1 + later.len(), d], &rows)];
+            weights::write(&folder.join(format!("{w_dec}.safetensors")), &tensors)?;
+        }
+        Ok(storage::atomic::write(&folder.join(CONFIG), self.config(folder)?.as_bytes())?)
+    }
+
+    /// Strings are quoted as JSON, which YAML reads.
+    fn config(&self, folder: &Path) -> Result<String> {
+        let first = self.layers.first();
+        let model = first.and_then(|layer| layer.info.model_name.as_deref()).unwrap_or_default();
+        let k = match first.map(|layer| &layer.selection) {
+            Some(Selection::Threshold(_)) => None,
+            Some(Selection::TopK(k)) => Some(*k),
+            other => {
+                let name = other.map_or("nothing", Selection::name);
+                return Err(Error::request(format!(
+                    "a cross-layer transcoder that selects by {name} is not written"
+                )));
+            }
+        };
+        let kind = if k.is_some() { TOP_K_KIND } else { KIND };
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let entries = [
+            ("model_kind", kind),
+            ("model_name", model),
+            ("scan", &*name),
+            // Our name of the MLP's input after its norm is hook_mlp_in; TransformerLens means the value before the norm by it.
+            ("feature_input_hook", "mlp.hook_in"),
+            ("feature_output_hook", "hook_mlp_out"),
+        ];
+        let lines = entries.map(|(key, value)| format!("{key}: {}\n", serde_json::json!(value)));
+        let k = k.map_or(String::new(), |k| format!("k: {k}\n"));
+        Ok(lines.concat() + &k)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{DictionaryInfo, Normalisation, Selection, Target};
@@ -90,5 +169,54 @@ mod tests {
         for (got, expected) in out.iter().flatten().zip([1.1, 2.0, 1.5, -0.7]) {
             assert!((got - expected).abs() < 1e-6, "{out:?}");
         }
+    }
+
+    /// What is written is what the reader of circuit-tracer's layout reads, with the same codes and outputs.
+    #[test]
+    fn comes_back_from_disk() {
+        let (layers, d, f) = (3, 6, 10);
+        let numbers = |n: usize, seed: usize| super::super::tests::numbers(n, seed as u32);
+        let x: Vec<Vec<f32>> = (0..layers).map(|layer| numbers(20 * d, 90 + layer)).collect();
+        let with = |selection: &dyn Fn(usize) -> Selection| CrossLayerTranscoder {
+            layers: (0..layers)
+                .map(|layer| Dictionary {
+                    d_in: d,
+                    d_sae: f,
+                    w_enc: numbers(f * d, layer),
+                    b_enc: numbers(f, 10 + layer),
+                    w_dec: numbers(f * d, 20 + layer),
+                    b_dec: numbers(d, 30 + layer),
+                    selection: selection(layer),
+                    normalisation: Normalisation::None,
+                    target: Some(Target { d_out: d, skip: None, hook: None, norm_limit: None }),
+                    info: DictionaryInfo { model_name: Some("a/model".into()), ..DictionaryInfo::default() },
+                })
+                .collect(),
+            later: (0..layers)
+                .map(|layer| (layer + 1..layers).map(|to| numbers(f * d, 40 + 10 * layer + to)).collect())
+                .collect(),
+        };
+        let selections: [&dyn Fn(usize) -> Selection; 3] =
+            [&|_| Selection::TopK(3), &|layer| Selection::Threshold(vec![0.1 * layer as f32; f]), &|_| {
+                Selection::Threshold(vec![0.0; f])
+            }];
+        for (selection, kind) in selections.into_iter().zip([TOP_K_KIND, KIND, KIND]) {
+            let (folder, written) = (tempfile::tempdir().unwrap(), with(selection));
+            written.save(folder.path()).unwrap();
+            let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
+            assert!(config.starts_with(&format!("model_kind: \"{kind}\"\n")), "{config}");
+            let opened = crate::interop::dictionaries::open_path(folder.path()).unwrap();
+            assert_eq!(opened.reading.model.as_deref(), Some("a/model"));
+            let crate::interop::dictionaries::Content::CrossLayer(read) = opened.content else { panic!() };
+            let codes = written.encode(&x);
+            assert!(codes.iter().all(|codes| !codes.features.is_empty()));
+            assert_eq!(read.encode(&x), codes);
+            assert_eq!(read.decode_with(&codes, &x), written.decode_with(&codes, &x));
+            assert_eq!(read.layers[1].info.hook_name.as_deref(), Some("blocks.1.hook_mlp_in"));
+        }
+        let blocks = super::super::allocation::blocks::Blocks { count: 5, k: 5 };
+        let folder = tempfile::tempdir().unwrap();
+        let error = with(&|_| Selection::BlockTopK(blocks)).save(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("block_topk"), "{error}");
     }
 }

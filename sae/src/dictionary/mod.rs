@@ -18,7 +18,7 @@
 
 pub mod allocation;
 mod codes;
-mod cross_layer;
+pub(crate) mod cross_layer;
 mod encoder;
 mod folder;
 mod info;

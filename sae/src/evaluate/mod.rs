@@ -11,6 +11,7 @@ mod by_document;
 mod cett;
 pub(crate) mod controls;
 mod geometry;
+mod layers;
 mod passes;
 mod pca;
 mod pruned;
@@ -30,6 +31,7 @@ use storage::Dataset;
 
 pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
 pub use cett::{PERCENTS, cett};
+pub use layers::{is_cross_layer, layers};
 pub use pca::Pca;
 pub use reconstruction::{Figures, QUANTILES, Reconstruction};
 pub(crate) use splice::is_within;

@@ -21,6 +21,8 @@ pub enum Measured<'a> {
     One { dictionary: &'a Dictionary, from: Hook, to: Hook, limit: Option<f32> },
     /// Transcoders of several layers at once, in place of the MLPs' outputs.
     All(&'a Transcoders),
+    /// Transcoders of several layers, in place of the MLP's output of one of them, all others as they are.
+    Only(&'a Transcoders, usize),
 }
 
 /// A vector for each layer whose value is replaced.
@@ -54,7 +56,7 @@ impl Measured<'_> {
     fn reads(&self, hook: &Hook) -> bool {
         match self {
             Self::One { from, .. } => hook == from,
-            Self::All(transcoders) => transcoders.reads(hook),
+            Self::All(transcoders) | Self::Only(transcoders, _) => transcoders.reads(hook),
         }
     }
 
@@ -62,6 +64,7 @@ impl Measured<'_> {
         match self {
             Self::One { to, .. } => hook == to,
             Self::All(transcoders) => hook.site == Site::MlpOut && transcoders.has(hook.layer),
+            Self::Only(_, layer) => *hook == Hook::new(*layer, Site::MlpOut),
         }
     }
 
@@ -69,7 +72,7 @@ impl Measured<'_> {
     fn norm_limit(&self, hook: &Hook) -> Option<f32> {
         match self {
             Self::One { dictionary, .. } => dictionary.target.as_ref()?.norm_limit,
-            Self::All(transcoders) => transcoders.norm_limit(hook.layer),
+            Self::All(transcoders) | Self::Only(transcoders, _) => transcoders.norm_limit(hook.layer),
         }
     }
 
@@ -80,7 +83,7 @@ impl Measured<'_> {
                 let x = inputs.get(&from.layer).map(Vec::as_slice).unwrap_or_default();
                 dictionary.decode_with(&dictionary.encode(x), x)
             }
-            Self::All(transcoders) => transcoders.output(hook.layer, inputs),
+            Self::All(transcoders) | Self::Only(transcoders, _) => transcoders.output(hook.layer, inputs),
         }
     }
 

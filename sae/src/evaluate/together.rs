@@ -118,7 +118,12 @@ fn means(
 }
 
 /// After how many of the places that `counted` marks both predict the same token, and how many these are.
-fn agreement(decoder: &Decoder, clean: &Tensor, other: &Tensor, counted: &[bool]) -> Result<(u64, u64)> {
+pub(super) fn agreement(
+    decoder: &Decoder,
+    clean: &Tensor,
+    other: &Tensor,
+    counted: &[bool],
+) -> Result<(u64, u64)> {
     let (rows, len, d) = clean.dims3()?;
     let flat = |x: &Tensor| x.reshape((1, rows * len, d));
     let (clean, other) = (flat(clean)?, flat(other)?);

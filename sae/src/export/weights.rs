@@ -7,7 +7,7 @@ use storage::{Run, RunRecord};
 use super::Format;
 use super::place::{FORMAT, Provenance};
 use crate::dictionary::{Dictionary, Selection};
-use crate::rows::load_with_sha256;
+use crate::rows::{load_with_sha256, must_be_one};
 use crate::{Error, Result};
 
 /// That `program` cannot hold a dictionary that selects in blocks or shrinks its codes.
@@ -42,6 +42,9 @@ impl Subject {
         } else {
             None
         };
+        if let Some(run) = &run {
+            must_be_one(dir, run.record())?;
+        }
         let (dictionary, sha256) = load_with_sha256(dir)?;
         Ok(Self { dir: dir.to_owned(), dictionary, sha256, run })
     }

@@ -39,6 +39,7 @@ impl Source {
         // A dataset in place of a run is a slip, not a dictionary of a different program.
         if is_run(path) || !path.exists() || path.join(storage::MANIFEST).exists() {
             let record = RunRecord::read(path)?;
+            must_be_one(path, &record)?;
             if !path.join(CONFIG).exists() {
                 return Err(Error::data(format!(
                     "{} has no dictionary: there is no {}, which is written when training ends",
@@ -116,6 +117,22 @@ pub fn find_dataset(path: &Path, name: &str, model_sha256: &str, hook: Option<&s
         })
     };
     sibling.filter(alike).unwrap_or(named)
+}
+
+/// An error for a run that is a cross-layer transcoder, where a dictionary is wanted.
+///
+/// # Errors
+/// [`Error::Request`], with what takes it.
+pub fn must_be_one(path: &Path, record: &RunRecord) -> Result<()> {
+    let Some(layers) = record.layers else { return Ok(()) };
+    Err(Error::request(format!(
+        "{} is a cross-layer transcoder of {layers} layers, whose features write into several of them; this takes a dictionary that writes \
+         to one hook",
+        path.display()
+    ))
+    .with_remedy(
+        "cross-layer transcoders are for `sae evaluate` and `sae trace --transcoders`; the run's folder is circuit-tracer's layout",
+    ))
 }
 
 /// Whether the folder at `path` is a run.

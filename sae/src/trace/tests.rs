@@ -103,3 +103,44 @@ fn rows_of_the_embedded_mixture_of_experts_add_up() -> Result<()> {
     }
     Ok(())
 }
+
+/// The same of a cross-layer transcoder of all layers, as it is written to disk and read again.
+#[test]
+fn rows_of_a_cross_layer_transcoder_add_up() -> Result<()> {
+    let model = LanguageModel::load(&ModelSource::Default)?;
+    let tokens = model.tokenizer().encode_after_bos("The court held that the statute was void.")?;
+    let (d, layers) = (model.config().hidden_size, model.config().num_hidden_layers);
+    let random = |n: usize, seed: usize| crate::dictionary::tests::numbers(n, seed as u32);
+    let of_layer = |layer: usize| Dictionary {
+        d_in: d,
+        d_sae: 64,
+        w_enc: random(64 * d, 10 * layer + 1),
+        b_enc: random(64, 10 * layer + 2),
+        w_dec: random(64 * d, 10 * layer + 3),
+        // A bias would be what no node gives.
+        b_dec: vec![0.0; d],
+        selection: Selection::TopK(5),
+        normalisation: Normalisation::None,
+        target: Some(crate::dictionary::Target { d_out: d, skip: None, hook: None, norm_limit: None }),
+        info: DictionaryInfo::default(),
+    };
+    let later = |layer: usize| {
+        (layer + 1..layers).map(|to| random(64 * d, 1000 + 10 * layer + to)).collect::<Vec<_>>()
+    };
+    let transcoder = crate::dictionary::CrossLayerTranscoder {
+        layers: (0..layers).map(of_layer).collect(),
+        later: (0..layers).map(later).collect(),
+    };
+    let folder = tempfile::tempdir().map_err(|e| Error::io("", e))?;
+    transcoder.save(folder.path())?;
+    let opened = crate::interop::dictionaries::open_path(folder.path())?;
+    let all = Transcoders::new([(folder.path().to_owned(), opened)])?;
+    all.check(model.config())?;
+    let begun = model.bos().into_iter().chain(tokens).collect::<Vec<u32>>();
+    for target in [Target::default(), Target::Feature { layer: 2, feature: 7, position: Some(4) }] {
+        let options = TraceOptions { target, skip_first: false, ..TraceOptions::default() };
+        let graph = trace(model.decoder(), &contexts(&begun), &all, &options, &mut Quiet)?;
+        rows_add_up(&graph, 1e-4);
+    }
+    Ok(())
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::dictionary::{Dictionary, Target};
+use crate::dictionary::{Codes, Dictionary, Target};
 use crate::interop::dictionaries::{Content, Opened};
 use crate::rows::is_run;
 use crate::{Error, Result};
@@ -51,7 +51,11 @@ impl Transcoders {
         for (path, opened) in opened {
             let reading = &opened.reading;
             match opened.content {
-                Content::Dictionary(dictionary) => {
+                Content::Dictionary(mut dictionary) => {
+                    if let (Some(target), true) = (&mut dictionary.target, is_run(&path)) {
+                        target.norm_limit =
+                            RunRecord::read(&path)?.target_norm_limit.map(|limit| limit as f32);
+                    }
                     let hook = reading.hook_in.clone().or_else(|| dictionary.info.hook_name.clone());
                     let hook = named(&path, hook.as_deref())?;
                     all.add(&path, hook.layer, hook.site, dictionary, Vec::new())?;
@@ -84,13 +88,10 @@ impl Transcoders {
         path: &Path,
         layer: usize,
         site: Site,
-        mut dictionary: Dictionary,
+        dictionary: Dictionary,
         later: Vec<Vec<f32>>,
     ) -> Result<()> {
         let shown = path.display();
-        if let (Some(target), true) = (&mut dictionary.target, is_run(path)) {
-            target.norm_limit = RunRecord::read(path)?.target_norm_limit.map(|limit| limit as f32);
-        }
         let Some(target) = &dictionary.target else {
             return Err(Error::request(format!(
                 "{shown} reconstructs its input; a graph needs transcoders, which reconstruct what an MLP writes"
@@ -174,11 +175,7 @@ impl Transcoders {
             else {
                 continue;
             };
-            let codes = transcoder.dictionary.encode(x);
-            for (i, row) in out.chunks_exact_mut(d).enumerate() {
-                let (features, values) = codes.row(i);
-                add_rows(row, decoder, features, values);
-            }
+            add_codes(&mut out, decoder, &transcoder.dictionary.encode(x), d);
         }
         out
     }
@@ -188,9 +185,41 @@ impl Transcoders {
         self.layers.get(&layer)?.target()?.norm_limit
     }
 
+    /// The codes of every layer and what they all say of its MLP's output, `[n, d_model]`, from what all layers have read: as
+    /// [`Transcoders::output`], with every layer encoded once.
+    pub(crate) fn all(&self, inputs: &BTreeMap<usize, Vec<f32>>) -> BTreeMap<usize, (Codes, Vec<f32>)> {
+        let mut made: BTreeMap<usize, (Codes, Vec<f32>)> = BTreeMap::new();
+        for (&layer, transcoder) in &self.layers {
+            let Some(x) = inputs.get(&layer) else { continue };
+            let codes = transcoder.dictionary.encode(x);
+            let mut out = transcoder.dictionary.decode_with(&codes, x);
+            for (&earlier, (codes, _)) in &made {
+                let later = self.layers.get(&earlier).map(|earlier| &earlier.later);
+                if let Some(decoder) = later.and_then(|later| later.get(layer - earlier - 1)) {
+                    add_codes(&mut out, decoder, codes, transcoder.dictionary.d_out());
+                }
+            }
+            made.insert(layer, (codes, out));
+        }
+        made
+    }
+
+    /// Features of the transcoder of `layer`.
+    pub(crate) fn features_of(&self, layer: usize) -> usize {
+        self.layers.get(&layer).map_or(0, |transcoder| transcoder.dictionary.d_sae)
+    }
+
     /// Features of all layers.
     pub fn features(&self) -> usize {
         self.layers.values().map(|transcoder| transcoder.dictionary.d_sae).sum()
+    }
+}
+
+/// Adds codes times decoder rows to `out[n, d]`.
+fn add_codes(out: &mut [f32], decoder: &[f32], codes: &Codes, d: usize) {
+    for (i, row) in out.chunks_exact_mut(d).enumerate() {
+        let (features, values) = codes.row(i);
+        add_rows(row, decoder, features, values);
     }
 }
 

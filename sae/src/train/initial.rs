@@ -93,6 +93,33 @@ pub fn fit_transcoder(state: &mut TrainState, x: &[f32], targets: &[f32], k: usi
     fit_norm(state, &x[..rows], Some(&wanted[..rows]), k);
 }
 
+/// The same for a cross-layer transcoder: every layer begins as the transcoder of its own layer, and what its features write into later
+/// layers begins at 0. `x[layer][n, d]` is what layers read, `targets[n, layers · d]` what they write.
+///
+/// Rows that began by writing into all later layers would explain every output as often as there are layers up to it.
+pub fn fit_layers(states: &mut [&mut TrainState], x: &[&[f32]], targets: &[f32], k: usize) {
+    let b_dec = states.first().map(|state| state.b_dec.value.clone()).unwrap_or_default();
+    let d_out = b_dec.len();
+    for (layer, (state, x)) in states.iter_mut().zip(x).enumerate() {
+        let own = layer * state.d..(layer + 1) * state.d;
+        let n = x.len().min(TRANSCODER_ROWS * state.d);
+        let targets: Vec<f32> = targets
+            .chunks_exact(d_out)
+            .take(n / state.d)
+            .flat_map(|row| &row[own.clone()])
+            .copied()
+            .collect();
+        let rows = std::mem::take(&mut state.w_enc.value);
+        // Rows that never fire stay the directions that they are.
+        let mut alone = TrainState::with_rows((state.d, state.d), rows.clone(), rows, b_dec[own].to_vec());
+        fit_transcoder(&mut alone, &x[..n], &targets, k);
+        state.w_enc.value = alone.w_enc.value;
+        let rows =
+            state.w_dec.value.chunks_exact_mut(state.d_out).zip(alone.w_dec.value.chunks_exact(state.d));
+        rows.for_each(|(row, own)| row[..own.len()].copy_from_slice(own));
+    }
+}
+
 /// Gives a state that has done no step the weights of the run or the dictionary in `folder`, for activations that are multiplied by
 /// `scale`.
 ///

@@ -109,7 +109,7 @@ pub fn run(
     resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<TrainOutcome> {
-    let source = Source::open(data, config.target.as_deref())?;
+    let source = Source::open(data, config)?;
     let resolved = source.resolve(config)?;
     run_resolved(&source, resolved, out, resume, progress)
 }

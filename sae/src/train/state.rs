@@ -27,19 +27,21 @@ impl Parameter {
 /// State of a training run. With the configuration and the position in the data it decides everything that follows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainState {
-    /// d.
+    /// d, the width of what is encoded.
     pub d: usize,
+    /// The width of what is reconstructed: d, but for a layer of a cross-layer transcoder, which writes into later layers too.
+    pub d_out: usize,
     /// F.
     pub features: usize,
     /// `[F, d]`
     pub w_enc: Parameter,
     /// `[F]`
     pub b_enc: Parameter,
-    /// `[F, d]`, rows of norm 1.
+    /// `[F, d_out]`, rows of norm 1.
     pub w_dec: Parameter,
-    /// `[d]`
+    /// `[d_out]`; empty where a different layer of a cross-layer transcoder has it.
     pub b_dec: Parameter,
-    /// Of a transcoder with a skip connection: its path past the features, W_skip `[d, d]`, a row per number of the output; else empty.
+    /// Of a transcoder with a skip connection: its path past the features, W_skip `[d_out, d]`, a row per number of the output; else empty.
     pub skip: Parameter,
     /// What some methods learn besides, `[F, n]`: `rule.own_parameters()` numbers per feature, none for most.
     pub own: Parameter,
@@ -62,9 +64,14 @@ pub struct TrainState {
 /// The random directions of norm 1 that the rows of a run begin as, `[features, d]`. A direction depends on the seed and its number
 /// alone.
 pub fn directions(features: usize, d: usize, seed: u64) -> Vec<f32> {
+    directions_from(0, features, d, seed)
+}
+
+/// The same from number `first` on.
+fn directions_from(first: usize, features: usize, d: usize, seed: u64) -> Vec<f32> {
     let mut directions = vec![0.0; features * d];
     for (f, row) in directions.chunks_exact_mut(d).enumerate() {
-        let mut rng = generator(seed, Purpose::Directions, f as u64, 0);
+        let mut rng = generator(seed, Purpose::Directions, (first + f) as u64, 0);
         // A row of zeros has no direction; with d = 1 it could be drawn.
         while make_unit(row) == 0.0 {
             row.fill_with(|| normal(&mut rng));
@@ -80,12 +87,24 @@ impl TrainState {
     pub fn new(features: usize, b_dec: Vec<f32>, seed: u64) -> Self {
         let d = b_dec.len();
         let directions = directions(features, d, seed);
+        Self::with_rows((d, d), directions.clone(), directions, b_dec)
+    }
+
+    /// With these encoder rows `[F, d]` and decoder rows `[F, d_out]`, everything else as it begins.
+    pub(super) fn with_rows(
+        (d, d_out): (usize, usize),
+        w_enc: Vec<f32>,
+        w_dec: Vec<f32>,
+        b_dec: Vec<f32>,
+    ) -> Self {
+        let features = w_enc.len() / d;
         Self {
             d,
+            d_out,
             features,
-            w_enc: Parameter::new(directions.clone()),
+            w_enc: Parameter::new(w_enc),
             b_enc: Parameter::new(vec![0.0; features]),
-            w_dec: Parameter::new(directions),
+            w_dec: Parameter::new(w_dec),
             b_dec: Parameter::new(b_dec),
             skip: Parameter::new(Vec::new()),
             own: Parameter::new(Vec::new()),
@@ -97,6 +116,25 @@ impl TrainState {
             penalty_scale: 1.0,
             step: 0,
         }
+    }
+
+    /// Layer `layer` of a cross-layer transcoder of `layers`, all of width `d`. Encoder rows are random directions, no two layers have the same
+    /// ones; decoder rows `[F, (layers − layer) · d]` are the same directions at its own layer and 0 at later ones. `b_dec`,
+    /// `[layers · d]`, is the first layer's.
+    pub fn of_layer(
+        (layer, layers): (usize, usize),
+        features: usize,
+        d: usize,
+        b_dec: Vec<f32>,
+        seed: u64,
+    ) -> Self {
+        let directions = directions_from(layer * features, features, d, seed);
+        let d_out = (layers - layer) * d;
+        let mut w_dec = vec![0.0; features * d_out];
+        for (row, direction) in w_dec.chunks_exact_mut(d_out).zip(directions.chunks_exact(d)) {
+            row[..d].copy_from_slice(direction);
+        }
+        Self::with_rows((d, d_out), directions, w_dec, b_dec)
     }
 
     /// The rows of a crosscoder over `sites` values of one width: every feature begins as the same direction at all of them, with norms

@@ -35,6 +35,21 @@ pub struct Statistics {
     /// Of a transcoder: what is measured of its target. `input_variance` is then that of the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetStatistics>,
+    /// Of a cross-layer transcoder: the same of every layer after the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Statistics>,
+}
+
+impl Statistics {
+    /// How many layers a cross-layer transcoder has; 1 for anything else.
+    pub fn layers(&self) -> usize {
+        1 + self.later.len()
+    }
+
+    /// Those of every layer.
+    pub fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.later)
+    }
 }
 
 /// What is measured before a transcoder is trained. It learns y · `scale` from (x − `input_shift`) · `input_scale`.
@@ -97,6 +112,7 @@ pub fn measure(
         rms,
         mean_ratio: mean_ratio as f32,
         target: None,
+        later: Vec::new(),
     };
     Ok((statistics, median))
 }
@@ -133,6 +149,44 @@ pub fn measure_pairs(
     let about = TargetStatistics { scale: target.input_scale, input_shift: shift, norm_limit: limits[1] };
     let (input_variance, norm_limit) = (target.input_variance, limits[0]);
     Ok((Statistics { input_variance, norm_limit, target: Some(about), ..input }, b_dec))
+}
+
+/// The same for a cross-layer transcoder, of `sample[n, 2 · layers · d]`: what all layers read, followed by what they write. Every layer has
+/// statistics of its own; a row above the limit of any layer is left out of all. The medians are those of all targets, `[layers · d]`.
+///
+/// # Errors
+/// As [`measure_pairs`], with the layer.
+pub fn measure_layers(
+    sample: &[f32],
+    (layers, d): (usize, usize),
+    normalisation: InputNormalisation,
+    norm_multiple: Option<f32>,
+) -> Result<(Statistics, Vec<f32>)> {
+    let width = 2 * layers * d;
+    let input = |row: &[f32], layer: usize| row[layer * d..(layer + 1) * d].to_vec();
+    let limits: Vec<Option<f32>> = (0..layers)
+        .map(|layer| {
+            let inputs: Vec<f32> = sample.chunks_exact(width).flat_map(|row| input(row, layer)).collect();
+            norm_multiple.and_then(|multiple| Some(multiple * median_norm(&inputs, d)?))
+        })
+        .collect();
+    let within = |row: &&[f32]| {
+        let mut inputs = row.chunks_exact(d).zip(&limits);
+        inputs.all(|(x, limit)| limit.is_none_or(|limit| norm_squared(x).sqrt() <= limit))
+    };
+    let kept: Vec<&[f32]> = sample.chunks_exact(width).filter(within).collect();
+    let (mut all, mut b_dec) = (Vec::with_capacity(layers), Vec::with_capacity(layers * d));
+    for (layer, norm_limit) in limits.into_iter().enumerate() {
+        let pair = |row: &&[f32]| [input(row, layer), input(row, layers + layer)].concat();
+        let pairs: Vec<f32> = kept.iter().flat_map(pair).collect();
+        let measured = measure_pairs(&pairs, d, normalisation, None);
+        let (statistics, median) = measured.map_err(|error| error.within(format_args!("layer {layer}")))?;
+        all.push(Statistics { norm_limit, ..statistics });
+        b_dec.extend(median);
+    }
+    let later = all.split_off(1);
+    let first = all.pop().ok_or_else(|| Error::data("there is no layer to measure"))?;
+    Ok((Statistics { later, ..first }, b_dec))
 }
 
 /// `Σ ‖x − mean x‖²` of `sample[n, d]`, whose `Σ ‖x‖²` is `squares`.

@@ -1,5 +1,6 @@
 //! `sae evaluate`: how good a dictionary is.
 
+mod layers;
 mod task;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use storage::cett::{CettRecord, CettSparsity};
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --cett\n  sae evaluate topk --task ioi\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n\n\
+    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --cett\n  sae evaluate topk --task ioi\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n  sae evaluate clt      # a cross-layer transcoder: every layer, and all of them in place\n\n\
                   Of a run the numbers are kept in RUN/evaluation; of a dictionary of a different program they are only printed."
 )]
 pub struct Command {
@@ -208,6 +209,9 @@ impl Command {
             seed: session.seed.unwrap_or_default(),
             ..EvaluateOptions::default()
         };
+        if evaluate::is_cross_layer(&run)? {
+            return self.layers(&run, &options, session);
+        }
         if self.pca || self.threshold || self.prune.is_some() {
             return self.with_extras(&run, &options, session);
         }

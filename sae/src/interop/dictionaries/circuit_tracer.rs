@@ -9,6 +9,7 @@ use super::parts::{Parts, thresholds, top_k};
 use super::recognise::Place;
 use super::tensors::{Lies, Tensors};
 use super::{Content, Format, Opened, Reading};
+use crate::dictionary::cross_layer::TOP_K_KIND;
 use crate::dictionary::weights::transposed;
 use crate::dictionary::{CrossLayerTranscoder, Dictionary, Selection};
 use crate::{Error, Result};
@@ -168,14 +169,24 @@ pub(super) fn read_cross_layer(place: &Place) -> Result<Opened> {
         .with_remedy("download the missing files: a cross-layer transcoder needs all layers"));
     }
     let mut reading = Reading::new(Format::CrossLayer);
-    reading.files.push(config_path);
+    reading.files.push(config_path.clone());
     reading.pre_bias = false;
     reading.model = config.get("model_name").filter(|name| !name.is_empty()).cloned();
+    let k = match config.get("model_kind").map(String::as_str) {
+        // Ours: circuit-tracer knows ReLU and JumpReLU.
+        Some(TOP_K_KIND) => {
+            let k = config.get("k").and_then(|k| k.parse().ok());
+            Some(k.ok_or_else(|| {
+                Error::format(&config_path, "does not say how many features a token has (k)")
+            })?)
+        }
+        _ => None,
+    };
     let (mut all, mut later) = (Vec::new(), Vec::new());
     for (layer, file) in files {
         hooks(&config, layer, &mut reading);
         let decoder = place.folder.join(format!("W_dec_{layer}.safetensors"));
-        let (dictionary, writes) = cross_layer(place, layer, layers, [&file, &decoder], &reading)?;
+        let (dictionary, writes) = cross_layer(place, (layer, layers), k, [&file, &decoder], &reading)?;
         reading.files.extend([file, decoder]);
         all.push(dictionary);
         later.push(writes);
@@ -189,8 +200,8 @@ pub(super) fn read_cross_layer(place: &Place) -> Result<Opened> {
 /// The features of one layer, and what they write into the later ones.
 fn cross_layer(
     place: &Place,
-    layer: usize,
-    layers: usize,
+    (layer, layers): (usize, usize),
+    k: Option<usize>,
     [encoder, decoder]: [&Path; 2],
     reading: &Reading,
 ) -> Result<(Dictionary, Vec<Vec<f32>>)> {
@@ -205,7 +216,10 @@ fn cross_layer(
             let numbers = tensors.take(&threshold)?.numbers;
             thresholds(place, &threshold, numbers, features)?
         }
-        false => Selection::Threshold(vec![0.0; features]),
+        false => match k {
+            Some(k) => top_k(place, k, features)?,
+            None => Selection::Threshold(vec![0.0; features]),
+        },
     };
     // Unlike that of a set's transcoders, this skip path multiplies from the left: it is [d_in, d_out].
     let skip = format!("W_skip_{layer}");

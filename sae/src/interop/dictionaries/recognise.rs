@@ -8,6 +8,7 @@ use super::names::origin;
 use super::{
     Format, circuit_tracer, dictionary_learning, gemma_scope, gemma_scope2, llama_scope, qwen_scope, sparsify,
 };
+use crate::dictionary::cross_layer::{KIND, TOP_K_KIND};
 use crate::dictionary::weights::Weights;
 use crate::dictionary::{CONFIG, WEIGHTS};
 use crate::{Error, Result};
@@ -103,7 +104,7 @@ fn format_of(folder: &Path, file: Option<&Path>) -> Result<Option<Format>> {
         let config = circuit_tracer::config(&folder.join(circuit_tracer::CONFIG))?;
         return Ok(match config.get("model_kind").map(String::as_str) {
             Some("transcoder_set") => Some(Format::TranscoderSet),
-            Some("cross_layer_transcoder") => Some(Format::CrossLayer),
+            Some(KIND | TOP_K_KIND) => Some(Format::CrossLayer),
             _ => None,
         });
     }

@@ -141,6 +141,7 @@ impl TrainConfig {
             .with_remedy("leave from out, or choose a method without gates"));
         }
         self.check_target()?;
+        self.check_cross_layer()?;
         if self.resample_every == Some(0) {
             return Err(Error::request("resample_every is 0; it must be at least 1")
                 .with_remedy("leave it out to never resample"));
@@ -189,8 +190,10 @@ impl TrainConfig {
                 self.method.scores_gradients(),
                 "gradients are those of the input, not of what a transcoder writes",
             ),
-            (self.method == Method::Shrinkage, "the unit of a shrinkage is that of its input"),
-            (self.method == Method::Gated, "gates become thresholds only where input and output are one"),
+            (
+                self.skip && self.method == Method::Gated,
+                "the reconstruction from the gate's codes holds everything else constant, and skip is not held",
+            ),
             (self.resample_every.is_some(), "new rows for dead features are directions of the input"),
             (self.from.is_some(), "training from a dictionary needs one that reconstructs its input"),
         ];
@@ -200,9 +203,62 @@ impl TrainConfig {
         }
         match cannot.iter().find(|(given, _)| *given && self.target.is_some()) {
             Some((_, why)) => Err(Error::request(format!("target is given, but {why}")).with_remedy(
-                "leave target out, or choose method topk, batch-topk, feature-choice, relu or jumprelu",
+                "leave target out, or choose a method without that, such as topk, batch-topk or jumprelu",
             )),
             None => Ok(()),
+        }
+    }
+
+    /// What a cross-layer transcoder cannot have.
+    ///
+    /// # Errors
+    /// The first option that is given and has no meaning for it, with the reason.
+    pub(crate) fn check_cross_layer(&self) -> Result<()> {
+        if !self.cross_layer {
+            return Ok(());
+        }
+        let cannot = [
+            (self.target.is_some(), "target is given", "what the layers write is in the folder of --data"),
+            (self.skip, "skip is given", "a path past the features of every layer is not trained"),
+            (self.from.is_some(), "from is given", "it begins as the transcoders of its layers"),
+            (
+                self.freeze_decoder.is_some() || self.freeze_encoder,
+                "freeze_decoder or freeze_encoder is given",
+                "rows that write into later layers begin at 0",
+            ),
+            (self.multi_topk.is_some(), "multi_topk is given", "the loss has the errors of all layers once"),
+            (
+                self.history.is_some_and(|history| history > 0),
+                "history is given",
+                "the tables of a history have one decoder row per feature",
+            ),
+            (
+                self.resample_every.is_some(),
+                "resample_every is given",
+                "new rows are directions of one layer's input",
+            ),
+        ];
+        if let Some((_, what, why)) = cannot.iter().find(|(given, ..)| *given) {
+            return Err(Error::request(format!("{what}, but a cross-layer transcoder is trained: {why}"))
+                .with_remedy("leave it out"));
+        }
+        let trained = matches!(
+            self.method,
+            Method::Topk
+                | Method::MutualChoice
+                | Method::FeatureChoice
+                | Method::Relu
+                | Method::Jumprelu
+                | Method::PAnneal
+        );
+        match trained {
+            true => Ok(()),
+            false => Err(Error::request(format!(
+                "method {} is given, but cross-layer transcoders are trained by topk, batch-topk, feature-choice, relu, jumprelu and \
+                 p-anneal",
+                self.method
+            ))
+            .with_remedy("choose one of these methods")),
         }
     }
 

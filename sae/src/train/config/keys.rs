@@ -123,6 +123,13 @@ pub const OPTIONS: &[TrainOption] = &[
         "Train a transcoder: the dataset of what is reconstructed, harvested in one pass with --data [default: --data itself]",
     ),
     option(
+        "cross_layer",
+        "Run",
+        OptionValue::Flag,
+        "",
+        "Train a cross-layer transcoder: --data is the folder of one harvest of hook_mlp_in and hook_mlp_out of all layers; --d-sae and --k are those of each layer",
+    ),
+    option(
         "from",
         "Run",
         OptionValue::Text,
@@ -564,7 +571,7 @@ mod tests {
         assert!(wrong("budget-law = \"fit\"").contains("`budget_law`"));
         assert!(wrong("lambda = 3").contains("`score_lambda`"));
         assert!(wrong("lr = 1e-3").contains("unknown field `lr`; did you mean `learning_rate`?"));
-        assert!(wrong("zzz = 3").contains("there are data, target, from, method"));
+        assert!(wrong("zzz = 3").contains("there are data, target, cross_layer, from, method"));
         assert!(wrong("k = ").contains("train.toml"));
         assert!(wrong("budget_law = \"even\"").contains("zipf:s,q"));
         assert_eq!(parse("k = 7", Path::new("x")).unwrap().k, 7);

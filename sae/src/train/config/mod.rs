@@ -44,6 +44,10 @@ pub struct TrainConfig {
     /// Folder of the dataset of what a transcoder reconstructs, of the same tokens as `data`. Default: `data` itself is reconstructed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<PathBuf>,
+    /// A cross-layer transcoder: `data` is the folder of a harvest of `hook_mlp_in` and `hook_mlp_out` of every layer, and d_sae, k and
+    /// the rest are those of each layer. Default: not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cross_layer: bool,
     /// A transcoder with a linear path past its features, W_skip. Default: not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip: bool,
@@ -201,6 +205,7 @@ impl Default for TrainConfig {
         Self {
             data: None,
             target: None,
+            cross_layer: false,
             skip: false,
             from: None,
             method: Method::Topk,
@@ -270,6 +275,8 @@ pub struct Resolved {
     pub d_sae: usize,
     /// Values that a row of the dataset holds one after the other: 1, or more for a crosscoder.
     pub sites: usize,
+    /// Layers of a cross-layer transcoder; 1 for anything else. `d_in`, `d_sae` and k are those of each.
+    pub layers: usize,
     pub steps: u64,
     pub learning_rate: f64,
     pub warmup_steps: u64,
@@ -333,7 +340,11 @@ impl TrainConfig {
         let k_aux = self.k_aux.unwrap_or_else(|| power_of_two_near(d_in as f64 / 2.0)).min(d_sae);
         let dead_after = self.dead_after.unwrap_or((tokens / 8).clamp(1, 10_000_000));
         let log_every = self.log_every.unwrap_or((steps / 200).clamp(1, 100)).max(1);
-        let history = self.history.unwrap_or((steps / 50).clamp(2, 20) as usize);
+        let history = match self.cross_layer {
+            // The tables of a history have one decoder row per feature.
+            true => 0,
+            false => self.history.unwrap_or((steps / 50).clamp(2, 20) as usize),
+        };
         let pool_rows =
             self.pool_rows.unwrap_or(((128 << 20) / (4 * d_in as u64)).max(65536)).clamp(1, 1 << 31);
         let config = Self {
@@ -355,6 +366,7 @@ impl TrainConfig {
             d_in,
             d_sae,
             sites: 1,
+            layers: 1,
             steps,
             learning_rate,
             warmup_steps,

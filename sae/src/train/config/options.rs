@@ -72,6 +72,16 @@ impl Resolved {
         }
     }
 
+    /// What every step of every layer of a cross-layer transcoder is told: V is the variance of all that a layer writes.
+    pub fn layer_options(&self, statistics: &Statistics) -> Vec<StepOptions> {
+        let variances: Vec<f64> = statistics.each().map(|layer| f64::from(layer.input_variance)).collect();
+        let options = |(layer, of_layer): (usize, &Statistics)| StepOptions {
+            input_variance: variances[layer..].iter().sum(),
+            ..self.step_options(of_layer)
+        };
+        statistics.each().enumerate().map(options).collect()
+    }
+
     /// What every step is told.
     pub fn step_options(&self, statistics: &Statistics) -> StepOptions {
         let config = &self.config;

@@ -77,11 +77,16 @@ impl Holds {
     }
 }
 
-/// Writes a checkpoint of `state` and removes all but the newest `keep`.
+/// Writes a checkpoint of `state`, and of the `later` layers of a cross-layer transcoder, and removes all but the newest `keep`.
 ///
 /// # Errors
 /// A disk that is full or fails; the checkpoints before stay as they are.
-pub fn write(run: &Path, state: &TrainState, record: &Record, keep: usize) -> Result<()> {
+pub fn write(
+    run: &Path,
+    (state, later): (&TrainState, &[TrainState]),
+    record: &Record,
+    keep: usize,
+) -> Result<()> {
     let folder = run.join("checkpoints");
     let (partial, whole) =
         (folder.join(format!(".{}.partial", state.step)), folder.join(state.step.to_string()));
@@ -93,7 +98,9 @@ pub fn write(run: &Path, state: &TrainState, record: &Record, keep: usize) -> Re
         fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
     }
     fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
-    let written = write_tensors(&partial.join(STATE), state)
+    let mut states = std::iter::once(state).chain(later).enumerate();
+    let written = states
+        .try_for_each(|(layer, state)| write_tensors(&partial.join(file_of(layer)), state))
         .and_then(|()| Ok(storage::atomic::write_json(&partial.join(RECORD), record)?))
         .and_then(|()| fs::rename(&partial, &whole).map_err(|e| Error::io(&whole, e)))
         .and_then(|()| sync(&folder));
@@ -152,8 +159,20 @@ const PARAMETERS: [[&str; 3]; 6] = [
     ["W_skip", "W_skip.first_moment", "W_skip.second_moment"],
 ];
 
-fn shapes(features: usize, d: usize, own: usize) -> [Vec<usize>; 6] {
-    [vec![features, d], vec![features], vec![features, d], vec![d], vec![features, own], vec![d, d]]
+fn shapes(features: usize, (d, d_out): (usize, usize), own: usize) -> [Vec<usize>; 6] {
+    [
+        vec![features, d],
+        vec![features],
+        vec![features, d_out],
+        vec![d_out],
+        vec![features, own],
+        vec![d_out, d],
+    ]
+}
+
+/// The file of layer `layer` of a cross-layer transcoder; that of its first layer is named as that of any other run.
+fn file_of(layer: usize) -> String {
+    if layer == 0 { STATE.to_owned() } else { format!("state_{layer}.safetensors") }
 }
 
 fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
@@ -176,7 +195,7 @@ fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
         tensors.push(Named::u64("fired", &state.fired));
     }
     for ((parameter, names), shape) in
-        parameters.iter().zip(PARAMETERS).zip(shapes(f, state.d, holds.own_parameters))
+        parameters.iter().zip(PARAMETERS).zip(shapes(f, (state.d, state.d_out), holds.own_parameters))
     {
         if parameter.value.is_empty() {
             continue;
@@ -188,15 +207,24 @@ fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
     weights::write(path, &tensors)
 }
 
-/// Reads the checkpoint in `folder`.
+/// Reads the checkpoint in `folder`: the state, those of the later layers of a cross-layer transcoder, and the record.
 ///
 /// # Errors
 /// A file that is missing, a tensor that is missing or has a different shape, with its name.
-pub fn read(folder: &Path) -> Result<(TrainState, Record)> {
+pub fn read(folder: &Path) -> Result<(TrainState, Vec<TrainState>, Record)> {
     let record: Record = storage::read_json(&folder.join(RECORD))?;
-    let file = Weights::read(&folder.join(STATE))?;
+    let layers = record.statistics.layers();
+    let state = read_state(folder, 0, &record)?;
+    let later = (1..layers).map(|layer| read_state(folder, layer, &record)).collect::<Result<_>>()?;
+    Ok((state, later, record))
+}
+
+fn read_state(folder: &Path, layer: usize, record: &Record) -> Result<TrainState> {
+    let path = folder.join(file_of(layer));
+    let file = Weights::read(&path)?;
     let (f, holds) = (record.d_sae, &record.holds);
-    let shapes = shapes(f, record.d_in, holds.own_parameters);
+    let d_out = (record.statistics.layers() - layer) * record.d_in;
+    let shapes = shapes(f, (record.d_in, d_out), holds.own_parameters);
     let parameter = |i: usize| -> Result<Parameter> {
         let [value, first, second] = PARAMETERS[i];
         Ok(Parameter {
@@ -205,31 +233,29 @@ pub fn read(folder: &Path) -> Result<(TrainState, Record)> {
             second: file.tensor(second, &shapes[i])?,
         })
     };
-    let state = TrainState {
+    Ok(TrainState {
         d: record.d_in,
+        d_out,
         features: record.d_sae,
         w_enc: parameter(0)?,
         b_enc: parameter(1)?,
         w_dec: parameter(2)?,
-        b_dec: parameter(3)?,
+        b_dec: if layer == 0 { parameter(3)? } else { Parameter::new(Vec::new()) },
         skip: if holds.skip { parameter(5)? } else { Parameter::new(Vec::new()) },
         own: if holds.own_parameters > 0 { parameter(4)? } else { Parameter::new(Vec::new()) },
         since_fired: file.counts("tokens_since_fired", f)?,
         fired: if holds.fired { file.counts("fired", f)? } else { Vec::new() },
         rates: file.tensor("rates", &[f])?,
         expected_rates: if holds.expected_rates { file.tensor("expected_rates", &[f])? } else { Vec::new() },
-        budgets: if holds.budgets { counts_u32(&file.counts("budgets", f)?, folder)? } else { Vec::new() },
+        budgets: if holds.budgets { counts_u32(&file.counts("budgets", f)?, &path)? } else { Vec::new() },
         penalty_scale: file.tensor("penalty_scale", &[1])?[0],
         step: record.step,
-    };
-    Ok((state, record))
+    })
 }
 
-fn counts_u32(counts: &[u64], folder: &Path) -> Result<Vec<u32>> {
-    let small = |&m: &u64| {
-        u32::try_from(m)
-            .map_err(|_| Error::format(folder.join(STATE), format!("holds a budget of {m} tokens")))
-    };
+fn counts_u32(counts: &[u64], path: &Path) -> Result<Vec<u32>> {
+    let small =
+        |&m: &u64| u32::try_from(m).map_err(|_| Error::format(path, format!("holds a budget of {m} tokens")));
     counts.iter().map(small).collect()
 }
 
@@ -255,6 +281,7 @@ mod tests {
                 rms: vec![0.1, 0.7, 1.0 / 3.0],
                 mean_ratio: 0.3,
                 target: None,
+                later: Vec::new(),
             },
             holds: Holds::default(),
         }
@@ -273,11 +300,11 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         assert_eq!(newest(run.path()).unwrap(), None);
         for step in [8, 9, 10] {
-            write(run.path(), &state(step), &record(step), 2).unwrap();
+            write(run.path(), (&state(step), &[]), &record(step), 2).unwrap();
         }
         let newest = newest(run.path()).unwrap().unwrap();
         assert!(newest.ends_with("10"), "by number, not by name");
-        assert_eq!(read(&newest).unwrap(), (state(10), record(10)));
+        assert_eq!(read(&newest).unwrap(), (state(10), Vec::new(), record(10)));
         assert_eq!(steps(&run.path().join("checkpoints")).unwrap(), [9, 10]);
     }
 
@@ -291,8 +318,28 @@ mod tests {
         state.fired = vec![u64::MAX / 5, 0, 1, 2, 3];
         state.skip = Parameter { value: vec![0.1; 9], first: vec![-1e-9; 9], second: vec![3.0; 9] };
         let record = Record { holds: Holds::of(&state), ..record(3) };
-        write(run.path(), &state, &record, 1).unwrap();
-        assert_eq!(read(&newest(run.path()).unwrap().unwrap()).unwrap(), (state, record));
+        write(run.path(), (&state, &[]), &record, 1).unwrap();
+        let newest = newest(run.path()).unwrap().unwrap();
+        assert_eq!(read(&newest).unwrap(), (state, Vec::new(), record));
+    }
+
+    #[test]
+    fn all_layers_of_a_cross_layer_transcoder_come_back() {
+        let run = tempfile::tempdir().unwrap();
+        let layer = |layer: usize, b_dec: Vec<f32>| {
+            let mut state = TrainState::of_layer((layer, 3), 5, 3, b_dec, 9);
+            state.w_dec.second[7] = 0.1 * layer as f32;
+            state.step = 4;
+            state
+        };
+        let (first, later) = (layer(0, vec![0.5; 9]), [layer(1, Vec::new()), layer(2, Vec::new())]);
+        let mut record = record(4);
+        record.statistics.later = vec![record.statistics.clone(); 2];
+        write(run.path(), (&first, &later), &record, 1).unwrap();
+        let folder = newest(run.path()).unwrap().unwrap();
+        assert_eq!(read(&folder).unwrap(), (first, later.to_vec(), record));
+        fs::remove_file(folder.join("state_2.safetensors")).unwrap();
+        assert!(read(&folder).unwrap_err().to_string().contains("state_2.safetensors"));
     }
 
     #[test]
@@ -302,14 +349,14 @@ mod tests {
         fs::create_dir_all(&half).unwrap();
         fs::write(half.join(STATE), b"half").unwrap();
         assert_eq!(newest(run.path()).unwrap(), None);
-        write(run.path(), &state(7), &record(7), 1).unwrap();
+        write(run.path(), (&state(7), &[]), &record(7), 1).unwrap();
         assert!(newest(run.path()).unwrap().is_some() && !half.exists());
     }
 
     #[test]
     fn damage_is_named() {
         let run = tempfile::tempdir().unwrap();
-        write(run.path(), &state(7), &record(7), 1).unwrap();
+        write(run.path(), (&state(7), &[]), &record(7), 1).unwrap();
         let folder = newest(run.path()).unwrap().unwrap();
         let bytes = fs::read(folder.join(STATE)).unwrap();
         fs::write(folder.join(STATE), &bytes[..bytes.len() - 9]).unwrap();

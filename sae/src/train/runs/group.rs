@@ -137,11 +137,13 @@ impl<'a, 'b> Group<'a, 'b> {
             Some(start) if next > 0 => (start.record.statistics.clone(), Vec::new()),
             _ => {
                 let config = &first.config;
-                let halves = if config.target.is_some() { 2 } else { 1 };
-                let mut sample = pools.peek(SAMPLE_ROWS, halves * first.d_in)?;
+                let mut sample = pools.peek(SAMPLE_ROWS, source.row_width(first.d_in))?;
                 let (d, normalisation, multiple) =
                     (first.d_in, config.input_normalisation, config.max_norm.multiple());
                 threads.install(|| match config.target {
+                    None if first.layers > 1 => {
+                        statistics::measure_layers(&sample, (first.layers, d), normalisation, multiple)
+                    }
                     None => statistics::measure(&mut sample, d, normalisation, multiple),
                     Some(_) => statistics::measure_pairs(&sample, d, normalisation, multiple),
                 })?

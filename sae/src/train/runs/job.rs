@@ -9,6 +9,7 @@ use super::record;
 use super::trainer::Trainer;
 use crate::train::config::{Resolved, TrainConfig, keys};
 use crate::train::history;
+use crate::train::statistics::Statistics;
 use crate::train::stream::source::Source;
 use crate::train::thresholds::{self, TrainedRun};
 use crate::train::{CONFIG_FILE, TrainOutcome};
@@ -92,24 +93,61 @@ pub fn finish(
 ) -> Result<TrainOutcome> {
     record::update(record, trainer, threads.current_num_threads());
     record::remarks(record, resolved, source.dataset().manifest()).iter().for_each(|r| progress.remark(r));
+    let l0 = trainer.last_row().and_then(|row| row.l0).map_or(f64::NAN, f64::from);
     let trained = TrainedRun {
         resolved,
         state: trainer.state(),
+        layer: 0,
         statistics: trainer.statistics(),
         position: trainer.position(),
-        l0_training: trainer.last_row().and_then(|row| row.l0).map_or(f64::NAN, f64::from),
+        l0_training: l0 / resolved.layers as f64,
     };
-    let fitted = thresholds::fit(&trained, source, threads, progress)?;
-    let fitted = fitted.map(|fitted| {
-        record.thresholds = Some(fitted.record);
-        fitted.thresholds
-    });
-    history::finish(resolved, out, threads, progress)?;
-    record::dictionary(trainer, resolved, source, fitted).save(out)?;
+    if resolved.layers > 1 {
+        finish_layers(trainer, (resolved, record, out), &trained, source, threads, progress)?;
+    } else {
+        let fitted = thresholds::fit(&trained, source, threads, progress)?;
+        let fitted = fitted.map(|fitted| {
+            record.thresholds = Some(fitted.record);
+            fitted.thresholds
+        });
+        history::finish(resolved, out, threads, progress)?;
+        record::dictionary(trainer, resolved, source, fitted).save(out)?;
+    }
     record.status = RunStatus::Finished;
     record.write(out)?;
     history::clean(out)?;
     Ok(record::outcome(record, out, resolved))
+}
+
+/// The same for a cross-layer transcoder, layer by layer. `first` is its first layer.
+fn finish_layers(
+    trainer: &Trainer<'_>,
+    (resolved, record, out): (&Resolved, &mut RunRecord, &Path),
+    first: &TrainedRun<'_>,
+    source: &Source,
+    threads: &ThreadPool,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    // A layer's rows are read alone, so its statistics must not speak of others.
+    let alone = Statistics { later: Vec::new(), ..first.statistics.clone() };
+    let statistics = std::iter::once(&alone).chain(&first.statistics.later);
+    let states = std::iter::once(trainer.state()).chain(trainer.later());
+    let mut fitted = Vec::new();
+    for (layer, (state, statistics)) in states.zip(statistics).enumerate() {
+        let of_layer = TrainedRun { state, layer, statistics, ..*first };
+        let found = thresholds::fit(&of_layer, source, threads, progress)?;
+        fitted.push(found.map(|found| {
+            match &mut record.thresholds {
+                Some(sum) if layer > 0 => {
+                    sum.l0_training += found.record.l0_training;
+                    sum.l0_threshold += found.record.l0_threshold;
+                }
+                thresholds => *thresholds = Some(found.record),
+            }
+            found.thresholds
+        }));
+    }
+    record::cross_layer(trainer, resolved, source, fitted).save(out)
 }
 
 /// The run that is already in `out`, if it may be resumed. One that failed before its first step does not count.

@@ -7,14 +7,15 @@ use storage::{LeftOut, Manifest, RunRecord, RunStatus, clock};
 use super::trainer::Trainer;
 use crate::Error;
 use crate::dictionary::allocation::blocks::choices_bits;
-use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection, Target};
+use crate::dictionary::{CrossLayerTranscoder, Dictionary, DictionaryInfo, Normalisation, Selection, Target};
 use crate::train::TrainOutcome;
 use crate::train::config::{Method, Resolved};
 use crate::train::state::TrainState;
-use crate::train::statistics::TargetStatistics;
+use crate::train::statistics::{Statistics, TargetStatistics};
 use crate::train::step::options::Rule;
 use crate::train::stream::source::Source;
 use kernels::vector::dot;
+use lm::model::{Hook, Site};
 
 /// The record of a run that begins, or resumes `previous`.
 pub fn begin(resolved: &Resolved, source: &Source, previous: Option<&RunRecord>) -> RunRecord {
@@ -27,6 +28,7 @@ pub fn begin(resolved: &Resolved, source: &Source, previous: Option<&RunRecord>)
     record.k = if config.method.is_penalised() { 0 } else { config.k };
     record.d_in = resolved.d_in;
     record.d_sae = resolved.d_sae;
+    record.layers = (resolved.layers > 1).then_some(resolved.layers as u64);
     record.hook = manifest.hook.clone().unwrap_or_default();
     record.target_hook = source.target_hook().map(str::to_owned);
     record.model = manifest.model.clone();
@@ -190,6 +192,64 @@ pub fn dictionary(
     transcoder_for_raw_activations(dictionary, scale, target)
 }
 
+/// The cross-layer transcoder that was trained, for raw activations, with the thresholds that were fitted for each layer.
+///
+/// With s_ℓ and t_ℓ the scales of what layer ℓ reads and writes, codes stay what they were in training, so that all features of a layer
+/// have one unit:
+///
+/// ```text
+/// z_ℓ = x_ℓ · (W_enc · s_ℓ)ᵀ + (b_enc − s_ℓ · W_enc · shift_ℓ);   y_m = Σ_ℓ codes_ℓ · W_dec,ℓ[m − ℓ] / t_m + b_dec,m / t_m
+/// ```
+pub fn cross_layer(
+    trainer: &Trainer<'_>,
+    resolved: &Resolved,
+    source: &Source,
+    fitted: Vec<Option<Vec<f32>>>,
+) -> CrossLayerTranscoder {
+    let (d, first) = (resolved.d_in, trainer.statistics());
+    let manifest = source.dataset().manifest();
+    let of_target = |layer: &Statistics| layer.target.as_ref().map_or(1.0, |target| target.scale);
+    let scales: Vec<f32> = first.each().map(of_target).collect();
+    let divided = |block: &[f32], layer: usize| block.iter().map(|w| w / scales[layer]).collect::<Vec<f32>>();
+    let (mut layers, mut later) = (Vec::new(), Vec::new());
+    let states = std::iter::once(trainer.state()).chain(trainer.later());
+    for (layer, ((state, statistics), fitted)) in states.zip(first.each()).zip(fitted).enumerate() {
+        let (mut w_enc, mut b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
+        let (scale, about) = (statistics.input_scale, statistics.target.as_ref());
+        for (bias, row) in b_enc.iter_mut().zip(w_enc.chunks_exact_mut(d)) {
+            *bias -= about.map_or(0.0, |target| scale * dot(row, &target.input_shift));
+            row.iter_mut().for_each(|w| *w *= scale);
+        }
+        let block = |to: usize| -> Vec<f32> {
+            let rows = state.w_dec.value.chunks_exact(state.d_out);
+            rows.flat_map(|row| divided(&row[to * d..(to + 1) * d], layer + to)).collect()
+        };
+        layers.push(Dictionary {
+            d_in: d,
+            d_sae: state.features,
+            w_enc,
+            b_enc,
+            w_dec: block(0),
+            b_dec: divided(&trainer.state().b_dec.value[layer * d..(layer + 1) * d], layer),
+            selection,
+            normalisation: Normalisation::None,
+            target: Some(Target {
+                d_out: d,
+                skip: None,
+                hook: Some(Hook::new(layer, Site::MlpOut).to_string()),
+                norm_limit: None,
+            }),
+            info: DictionaryInfo {
+                model_name: Some(manifest.model.id.clone()),
+                hook_name: Some(Hook::new(layer, Site::MlpIn).to_string()),
+                ..DictionaryInfo::default()
+            },
+        });
+        later.push((1..resolved.layers - layer).map(block).collect());
+    }
+    CrossLayerTranscoder { layers, later }
+}
+
 /// Turns a transcoder from (x − shift) · `scale` to y · `target.scale` into the same one from x to y. With s = `scale` and t = `target.scale`
 /// a code c becomes c / t, so that decoder rows keep their norm:
 ///
@@ -210,8 +270,12 @@ fn transcoder_for_raw_activations(mut raw: Dictionary, scale: f32, target: &Targ
         }
     }
     raw.b_dec.iter_mut().for_each(|b| *b /= target.scale);
-    if let Selection::Threshold(thresholds) = &mut raw.selection {
-        thresholds.iter_mut().for_each(|threshold| *threshold /= target.scale);
+    match &mut raw.selection {
+        Selection::Threshold(thresholds) => {
+            thresholds.iter_mut().for_each(|threshold| *threshold /= target.scale);
+        }
+        Selection::Shrunk(shrunk) => shrunk.unit /= target.scale,
+        _ => {}
     }
     raw
 }

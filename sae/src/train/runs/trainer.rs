@@ -15,6 +15,7 @@ use crate::train::history::Keeper;
 use crate::train::initial;
 use crate::train::state::{Parameter, TrainState};
 use crate::train::statistics::Statistics;
+use crate::train::step::cross_layer::{LayerSteppers, LayerTokens};
 use crate::train::step::{StepReport, Stepper, Tokens};
 use crate::train::stream::batches::Batch;
 use crate::{Error, Result};
@@ -23,6 +24,8 @@ use kernels::chance::{Purpose, generator, shuffle};
 /// Where a run begins: before its first step, or where a checkpoint was written.
 pub struct Start {
     pub state: TrainState,
+    /// Of the layers of a cross-layer transcoder after the first; else none.
+    pub later: Vec<TrainState>,
     pub record: Record,
 }
 
@@ -37,7 +40,17 @@ impl Start {
         statistics: Statistics,
         b_dec: Vec<f32>,
     ) -> Result<Self> {
-        let mut state = TrainState::new(resolved.d_sae, b_dec, resolved.config.seed);
+        let (layers, features, seed) = (resolved.layers, resolved.d_sae, resolved.config.seed);
+        let layer = |layer: usize, b_dec: Vec<f32>| {
+            let mut state = TrainState::of_layer((layer, layers), features, resolved.d_in, b_dec, seed);
+            state.own = Parameter::new(resolved.own_parameters());
+            state
+        };
+        let later = (1..layers).map(|i| layer(i, Vec::new())).collect();
+        let mut state = match layers {
+            1 => TrainState::new(features, b_dec, seed),
+            _ => layer(0, b_dec),
+        };
         state.own = Parameter::new(resolved.own_parameters());
         if resolved.sites > 1 {
             state.begin_sites(resolved.sites, resolved.config.seed);
@@ -61,7 +74,7 @@ impl Start {
             statistics,
             holds: Holds::default(),
         };
-        Ok(Self { state, record })
+        Ok(Self { state, later, record })
     }
 
     /// The newest checkpoint of `run`, if there is one. It must belong to this data and these shapes; the configuration was compared
@@ -71,9 +84,17 @@ impl Start {
     /// A checkpoint that is damaged, or of different shapes or numbers of rows.
     pub fn newest(resolved: &Resolved, epoch_rows: u64, run: &Path) -> Result<Option<Self>> {
         let Some(folder) = checkpoint::newest(run)? else { return Ok(None) };
-        let (state, record) = checkpoint::read(&folder)?;
+        let (state, later, record) = checkpoint::read(&folder)?;
         let (ours, theirs) =
             ((resolved.d_in, resolved.d_sae, epoch_rows), (record.d_in, record.d_sae, record.epoch_rows));
+        if resolved.layers != record.statistics.layers() {
+            let (now, then) = (resolved.layers, record.statistics.layers());
+            return Err(Error::format(
+                folder,
+                format!("the run began with {then} layers, now there are {now}"),
+            )
+            .with_remedy("continue with the datasets that the run began with, or begin a new run"));
+        }
         if ours != theirs {
             return Err(Error::format(
                 folder,
@@ -81,7 +102,7 @@ impl Start {
             )
             .with_remedy("continue with the dataset that the run began with, or begin a new run"));
         }
-        Ok(Some(Self { state, record }))
+        Ok(Some(Self { state, later, record }))
     }
 }
 
@@ -90,9 +111,11 @@ pub struct Trainer<'a> {
     resolved: &'a Resolved,
     run: &'a Path,
     state: TrainState,
+    /// Of the layers of a cross-layer transcoder after the first; else none.
+    later: Vec<TrainState>,
     /// What a checkpoint holds besides the state, as of the last step.
     record: Record,
-    stepper: Stepper,
+    stepper: Steps,
     schedule: Schedule,
     log: MetricsLog,
     history: Keeper,
@@ -103,17 +126,63 @@ pub struct Trainer<'a> {
     shuffled: Vec<f32>,
 }
 
+/// Does the steps of a run.
+enum Steps {
+    One(Box<Stepper>),
+    /// Of a cross-layer transcoder.
+    Layers(LayerSteppers),
+}
+
+impl Steps {
+    fn new(resolved: &Resolved, statistics: &Statistics) -> Self {
+        match resolved.layers {
+            1 => Self::One(Box::new(Stepper::new(resolved.step_options(statistics)))),
+            _ => Self::Layers(LayerSteppers::new(resolved.layer_options(statistics))),
+        }
+    }
+
+    fn search_exactly(&mut self) {
+        match self {
+            Self::One(stepper) => stepper.search_exactly(),
+            Self::Layers(layers) => layers.search_exactly(),
+        }
+    }
+
+    fn step(
+        &mut self,
+        (state, later): (&mut TrainState, &mut [TrainState]),
+        (batch, gradients): (&Batch, &[f32]),
+        rate: f64,
+    ) -> Result<StepReport> {
+        match self {
+            Self::One(stepper) => {
+                stepper.step(state, Tokens { x: &batch.x, gradients, targets: &batch.targets }, rate)
+            }
+            Self::Layers(layers) => {
+                let mut states: Vec<&mut TrainState> = std::iter::once(state).chain(later).collect();
+                let tokens = LayerTokens { x: &inputs(batch), targets: &batch.targets };
+                layers.step(&mut states, tokens, rate)
+            }
+        }
+    }
+}
+
+/// What each layer reads.
+fn inputs(batch: &Batch) -> Vec<&[f32]> {
+    std::iter::once(&batch.x).chain(&batch.later).map(Vec::as_slice).collect()
+}
+
 impl<'a> Trainer<'a> {
     /// Continues from `start`.
     ///
     /// # Errors
     /// A log or a history in the run's folder that is damaged or cannot be written to.
     pub fn new(resolved: &'a Resolved, run: &'a Path, start: Start) -> Result<Self> {
-        let Start { mut state, record } = start;
-        state.use_large_pages();
+        let Start { mut state, later, record } = start;
+        std::iter::once(&state).chain(&later).for_each(TrainState::use_large_pages);
         let history = Keeper::open(resolved, run, &mut state, record.counted_from)?;
         let resumed = (record.step > 0).then(|| record.step - 1);
-        let mut stepper = Stepper::new(resolved.step_options(&record.statistics));
+        let mut stepper = Steps::new(resolved, &record.statistics);
         if record.exact_search.is_some() {
             stepper.search_exactly();
         }
@@ -134,6 +203,7 @@ impl<'a> Trainer<'a> {
             resolved,
             run,
             state,
+            later,
             record,
         })
     }
@@ -143,9 +213,14 @@ impl<'a> Trainer<'a> {
         // Weights of a run have the norm that suits them.
         let random = self.resolved.config.from.is_none();
         if let Some(k) = self.resolved.first_k().filter(|_| random) {
-            threads.install(|| match batch.targets.is_empty() {
-                true => initial::fit_encoder(&mut self.state, &batch.x, k),
-                false => initial::fit_transcoder(&mut self.state, &batch.x, &batch.targets, k),
+            let Self { state, later, .. } = self;
+            threads.install(|| match (later.is_empty(), batch.targets.is_empty()) {
+                (true, true) => initial::fit_encoder(state, &batch.x, k),
+                (true, false) => initial::fit_transcoder(state, &batch.x, &batch.targets, k),
+                (false, _) => {
+                    let mut states: Vec<&mut TrainState> = std::iter::once(state).chain(later).collect();
+                    initial::fit_layers(&mut states, &inputs(batch), &batch.targets, k);
+                }
             });
         }
         if self.history.is_due(0) {
@@ -165,10 +240,9 @@ impl<'a> Trainer<'a> {
             self.begin(batch, threads)?;
         }
         let rate = self.schedule.rate(self.state.step + 1);
-        let Self { stepper, state, shuffled, resolved, .. } = self;
+        let Self { stepper, state, later, shuffled, resolved, .. } = self;
         let gradients = gradients(resolved, state.step, batch, shuffled);
-        let tokens = Tokens { x: &batch.x, gradients, targets: &batch.targets };
-        let report = threads.install(|| stepper.step(state, tokens, rate));
+        let report = threads.install(|| stepper.step((state, later), (batch, gradients), rate));
         let report = report.map_err(|error| self.with_checkpoint(error))?;
         self.window.add(&report);
         let remark = self.check_recall(&report);
@@ -256,7 +330,8 @@ impl<'a> Trainer<'a> {
             counted_from: self.history.counted_from(),
             ..self.record.clone()
         };
-        checkpoint::write(self.run, &self.state, &record, self.resolved.config.keep_checkpoints)
+        let states = (&self.state, &*self.later);
+        checkpoint::write(self.run, states, &record, self.resolved.config.keep_checkpoints)
     }
 
     /// The error that ended training, and where to resume from.
@@ -274,7 +349,7 @@ impl<'a> Trainer<'a> {
         self.figures = self.window.figures(self.record.seconds);
         let (step, tokens, seconds) = (self.state.step - 1, self.tokens_done(), self.record.seconds);
         let row = MetricsRow { step, tokens, seconds, ..MetricsRow::default() };
-        self.log.append(self.figures.row(row, self.resolved.d_sae, learning_rate))?;
+        self.log.append(self.figures.row(row, self.features(), learning_rate))?;
         self.window = Window::new(self.record.seconds);
         Ok(())
     }
@@ -286,7 +361,7 @@ impl<'a> Trainer<'a> {
 
     /// One short line for people.
     pub fn note(&self) -> String {
-        self.figures.note(self.resolved.d_sae)
+        self.figures.note(self.features())
     }
 
     /// FVE over the last logged window; not a number before the first.
@@ -297,6 +372,16 @@ impl<'a> Trainer<'a> {
     /// Parameters as they are now.
     pub fn state(&self) -> &TrainState {
         &self.state
+    }
+
+    /// Of the layers of a cross-layer transcoder after the first; else none.
+    pub fn later(&self) -> &[TrainState] {
+        &self.later
+    }
+
+    /// Features of all layers.
+    fn features(&self) -> usize {
+        self.resolved.d_sae * self.resolved.layers
     }
 
     /// What was measured before the first step.

@@ -14,7 +14,7 @@ pub struct Tokens<'a> {
     pub x: &'a [f32],
     /// Gradients of the model's loss at them `[B, d]`; empty for methods that need none.
     pub gradients: &'a [f32],
-    /// What a transcoder is to reconstruct, `[B, d]`; empty for a dictionary that reconstructs `x`.
+    /// What a transcoder is to reconstruct, `[B, d_out]`; empty for a dictionary that reconstructs `x`.
     pub targets: &'a [f32],
 }
 
@@ -59,7 +59,7 @@ impl<'a> TokenRows<'a> {
 }
 
 /// The i-th piece of `width` numbers; the last one may be shorter, and the pieces of an empty matrix are empty.
-fn part(all: &[f32], i: usize, width: usize) -> &[f32] {
+pub(super) fn part(all: &[f32], i: usize, width: usize) -> &[f32] {
     let start = (i * width).min(all.len());
     &all[start..(start + width).min(all.len())]
 }
@@ -71,6 +71,8 @@ pub struct CentredBatch {
     gradients: Vec<f32>,
     /// Of a transcoder, targets − b_dec, less what its skip connection gives; else empty.
     targets: Vec<f32>,
+    /// Whether it is of a layer of a cross-layer transcoder: what its codes should give depends on those of the other layers.
+    joint: bool,
 }
 
 impl CentredBatch {
@@ -81,7 +83,8 @@ impl CentredBatch {
         if let Score::Gradient { norm, .. } = options.score {
             normalise(&mut self.gradients, tokens.gradients, state.d, norm);
         }
-        let (width, b_dec) = (context.width(), &state.b_dec.value);
+        self.joint = false;
+        let (width, b_dec) = (context.width_out(), &state.b_dec.value);
         let centred = |out: &mut Vec<f32>, x: &[f32]| {
             memory::resize(out, x.len(), 0.0);
             (out.par_chunks_mut(width), x.par_chunks(width))
@@ -91,7 +94,7 @@ impl CentredBatch {
         centred(&mut self.targets, tokens.targets);
         let skip = &state.skip.value;
         if !skip.is_empty() {
-            let chunks = self.targets.par_chunks_mut(width).zip(tokens.x.par_chunks(width));
+            let chunks = self.targets.par_chunks_mut(width).zip(tokens.x.par_chunks(context.width()));
             chunks.for_each_init(Vec::new, |given, (wanted, x)| {
                 products(given, x, skip, state.d);
                 wanted.iter_mut().zip(given).for_each(|(wanted, given)| *wanted -= *given);
@@ -105,14 +108,26 @@ impl CentredBatch {
         }
     }
 
-    /// What codes times decoder rows should be, `[B, d]`: what is reconstructed less its bias.
+    /// Makes it what a layer of a cross-layer transcoder reads, `x[B, d]`.
+    pub fn set_joint(&mut self, x: &[f32]) {
+        (self.joint, self.gradients, self.targets) = (true, Vec::new(), Vec::new());
+        self.centred.clear();
+        self.centred.extend_from_slice(x);
+    }
+
+    /// What codes times decoder rows should be, `[B, d_out]`: what is reconstructed less its bias. Empty for a layer of a cross-layer
+    /// transcoder.
     pub fn wanted(&self) -> &[f32] {
-        if self.targets.is_empty() { &self.centred } else { &self.targets }
+        match self.joint {
+            true => &[],
+            false if self.targets.is_empty() => &self.centred,
+            false => &self.targets,
+        }
     }
 
     /// Whether the decoder's bias is subtracted from what is encoded, so that it has a gradient through the encoder.
     pub fn subtracts_bias(&self) -> bool {
-        self.targets.is_empty()
+        self.targets.is_empty() && !self.joint
     }
 
     /// All rows.

@@ -30,9 +30,14 @@ impl Context<'_> {
         self.tokens.div_ceil(self.chunking.rows)
     }
 
-    /// Numbers of a chunk's rows of a matrix `[B, d]`.
+    /// Numbers of a chunk's rows of a matrix `[B, d]`, of what is encoded.
     pub fn width(&self) -> usize {
         self.chunking.rows * self.state.d
+    }
+
+    /// Numbers of a chunk's rows of a matrix `[B, d_out]`, of what is reconstructed.
+    pub fn width_out(&self) -> usize {
+        self.chunking.rows * self.state.d_out
     }
 
     /// Active pairs of the batch, M, in the reconstruction that has the most.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::aux::AuxFeatures;
-use super::batch::CentredBatch;
+use super::batch::{CentredBatch, part};
 use super::context::Context;
 use super::options::Rule;
 use super::penalty::CodeCost;
@@ -13,7 +13,7 @@ use crate::train::state::TrainState;
 use kernels::gather::{add_rows, dot_rows};
 use kernels::{memory, reduce};
 
-/// The errors `x̂ − x` of a batch, `[B, d]` each; a matrix that the loss does not have is empty.
+/// The errors `x̂ − x` of a batch, `[B, d_out]` each; a matrix that the loss does not have is empty.
 #[derive(Debug, Default)]
 pub struct Errors {
     pub main: Vec<f32>,
@@ -54,7 +54,8 @@ struct ChunkErrors<'a> {
 }
 
 impl Errors {
-    /// Measures the errors of the active `pairs` of `batch`, of which `x[B, d]` is reconstructed, and the slopes at those pairs.
+    /// Measures the errors of the active `pairs` of `batch`, of which `x[B, d_out]` is reconstructed, and the slopes at those pairs. For a
+    /// layer of a cross-layer transcoder, whose `x` is empty, the errors of all layers together are in `main` already.
     pub fn measure(
         &mut self,
         context: &Context<'_>,
@@ -63,12 +64,19 @@ impl Errors {
         cost: &CodeCost,
         pairs: &mut ActivePairs,
     ) {
-        self.resize(context, x.len(), aux);
-        let (width, centred) = (context.width(), batch.rows().centred);
-        let wanted = batch.wanted().par_chunks(width).zip(centred.par_chunks(width));
-        (&mut pairs.chunks, x.par_chunks(width), wanted, self.cut(width))
-            .into_par_iter()
-            .for_each(|(pairs, x, rows, errors)| errors.measure(context, aux, cost, x, rows, pairs));
+        self.resize(context, context.tokens * context.state.d_out, aux);
+        let (width, width_out) = (context.width(), context.width_out());
+        let (wanted, centred) = (batch.wanted(), batch.rows().centred);
+        (&mut pairs.chunks, self.cut(width_out)).into_par_iter().enumerate().for_each(
+            |(i, (pairs, errors))| {
+                let rows = ChunkRows {
+                    x: part(x, i, width_out),
+                    wanted: part(wanted, i, width_out),
+                    centred: part(centred, i, width),
+                };
+                errors.measure(context, aux, cost, rows, pairs);
+            },
+        );
     }
 
     /// Makes room for `n` numbers in each matrix that the loss has.
@@ -106,27 +114,39 @@ impl Errors {
     }
 }
 
+/// A chunk's rows of what is given.
+#[derive(Clone, Copy)]
+struct ChunkRows<'a> {
+    /// What is reconstructed.
+    x: &'a [f32],
+    /// What codes times decoder rows should be; empty where errors are known.
+    wanted: &'a [f32],
+    /// What was encoded.
+    centred: &'a [f32],
+}
+
 impl ChunkErrors<'_> {
-    /// Errors, slopes and sums of the chunk `x`, of what codes times decoder rows should be, and of what was encoded.
+    /// Errors, slopes and sums of the chunk.
     fn measure(
         self,
         context: &Context<'_>,
         aux: &AuxFeatures,
         cost: &CodeCost,
-        x: &[f32],
-        (wanted, centred): (&[f32], &[f32]),
+        ChunkRows { x, wanted, centred }: ChunkRows<'_>,
         pairs: &mut ChunkPairs,
     ) {
-        let (state, d) = (context.state, context.state.d);
+        let (state, d) = (context.state, context.state.d_out);
         let Self { main: errors, second: second_errors, aux: q, mut nested, sums } = self;
         let ChunkPairs { main, second, aux: aux_pairs, dense } = pairs;
         *sums = Sums::default();
         [&mut *main, &mut *second, &mut *aux_pairs].into_iter().for_each(Pairs::begin_slopes);
         let has_second = !second_errors.is_empty();
         let has_aux = !q.is_empty();
-        for (i, (error, c)) in errors.chunks_exact_mut(d).zip(wanted.chunks_exact(d)).enumerate() {
+        for (i, error) in errors.chunks_exact_mut(d).enumerate() {
             let row = i * d..(i + 1) * d;
+            let c = part(wanted, i, d);
             match nested.is_empty() {
+                true if c.is_empty() => slope(state, main.row_mut(i), error),
                 true => reconstruct(state, main.row_mut(i), error, c),
                 false => {
                     let nested = nested.iter_mut().map(|m| &mut m[row.clone()]).collect();
@@ -152,7 +172,7 @@ impl ChunkErrors<'_> {
             }
         }
         if has_aux && aux.dense {
-            sums.aux_squared_error = dense.measure(aux, errors, centred, q, d);
+            sums.aux_squared_error = dense.measure(aux, errors, centred, q, (state.d, d));
         }
         sums.penalty = cost.apply(if context.options.rule == Rule::Gated { second } else { main });
         cost.by_pre_activations(main);
@@ -174,11 +194,15 @@ impl ChunkErrors<'_> {
 type Row<'a> = (&'a [u32], &'a [f32], &'a mut [f32]);
 
 /// `error = v · W_dec − c`, `slopes = error · W_decᵀ` at the active pairs.
-fn reconstruct(state: &TrainState, (features, values, slopes): Row<'_>, error: &mut [f32], c: &[f32]) {
-    let w_dec = &state.w_dec.value;
+fn reconstruct(state: &TrainState, row: Row<'_>, error: &mut [f32], c: &[f32]) {
     error.iter_mut().zip(c).for_each(|(e, c)| *e = -c);
-    add_rows(error, w_dec, features, values);
-    dot_rows(slopes, w_dec, features, error);
+    add_rows(error, &state.w_dec.value, row.0, row.1);
+    slope(state, row, error);
+}
+
+/// `slopes = error · W_decᵀ` at the active pairs.
+fn slope(state: &TrainState, (features, _, slopes): Row<'_>, error: &[f32]) {
+    dot_rows(slopes, &state.w_dec.value, features, error);
 }
 
 /// The same for nested dictionaries. `error` becomes that of the largest, `nested[i]` the sum of those from the i-th on (there is one

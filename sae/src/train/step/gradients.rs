@@ -34,7 +34,10 @@ pub struct Gradients<'a> {
     pub plan: Plan,
     /// Tokens of the batch, B.
     pub tokens: usize,
+    /// Width of what is encoded.
     pub d: usize,
+    /// Width of what is reconstructed.
+    pub d_out: usize,
     pub batch: &'a CentredBatch,
     pub errors: &'a Errors,
     pub aux: &'a AuxFeatures,
@@ -52,10 +55,12 @@ pub struct EncoderGradients {
 }
 
 impl FeaturePairs {
-    /// Groups `pairs` by feature; `features` of them in all, in chunks of `chunk_rows` tokens.
+    /// Groups `pairs` by feature; `features` of them in all, in chunks of `chunk_rows` tokens. `widths` are those of what is encoded and what
+    /// is reconstructed.
     pub fn set(
         &mut self,
-        (features, chunk_rows, d): (usize, usize, usize),
+        (features, chunk_rows): (usize, usize),
+        widths: (usize, usize),
         pairs: &ActivePairs,
         batch: &CentredBatch,
         errors: &Errors,
@@ -78,7 +83,7 @@ impl FeaturePairs {
         match (scales.aux.map(|scale| scale as f32), aux.dense) {
             (Some(scale), true) => {
                 let chunks: Vec<_> = pairs.chunks.iter().map(|chunk| &chunk.dense).collect();
-                dense::set_gradients(&mut self.dense, aux, &chunks, batch, &errors.aux, scale, d);
+                dense::set_gradients(&mut self.dense, aux, &chunks, batch, &errors.aux, scale, widths);
             }
             (Some(scale), false) => self.aux.collect(&chunks(|c| &c.aux), chunk_rows, features, scale),
             (None, _) => {}
@@ -89,7 +94,7 @@ impl FeaturePairs {
 impl Gradients<'_> {
     /// ∂L/∂b_dec through decoding: `2/B Σ_b e_b` over all reconstructions that are not frozen.
     pub fn b_dec(&self) -> Vec<f64> {
-        let (mut sums, mut second) = (vec![0.0; self.d], vec![0.0; self.d]);
+        let (mut sums, mut second) = (vec![0.0; self.d_out], vec![0.0; self.d_out]);
         let nested = !self.errors.nested.is_empty();
         for chunk in &self.errors.sums {
             reduce::add(&mut sums, if nested { &chunk.nested_columns } else { &chunk.error_columns });
@@ -102,17 +107,17 @@ impl Gradients<'_> {
         sums
     }
 
-    /// ∂L/∂W_skip, `[d, d]`: `Σ_b (∂L/∂x̂_b)ᵀ x_b` over all reconstructions. The residual of the auxiliary loss counts as constant.
+    /// ∂L/∂W_skip, `[d_out, d]`: `Σ_b (∂L/∂x̂_b)ᵀ x_b` over all reconstructions. The residual of the auxiliary loss counts as constant.
     pub fn skip(&self) -> Vec<f32> {
-        let (d, n) = (self.d, self.tokens);
+        let (d, d_out, n) = (self.d, self.d_out, self.tokens);
         let main = self.errors.nested.first().unwrap_or(&self.errors.main);
-        let mut sum = vec![0.0; d * d];
+        let mut sum = vec![0.0; d_out * d];
         let x = columns(self.batch.rows().centred, d);
         for (errors, scale) in [(main, self.scales.main), (&self.errors.second, self.scales.second)] {
             if errors.is_empty() {
                 continue;
             }
-            let errors = columns(errors, d);
+            let errors = columns(errors, d_out);
             let rows = sum.par_chunks_mut(SKIP_ROWS * d).zip(errors.par_chunks(SKIP_ROWS * n));
             rows.for_each_init(Vec::new, |part, (sum, errors)| {
                 products(part, errors, &x, n);
@@ -132,7 +137,7 @@ impl Gradients<'_> {
             // The decoder is held constant where the gate's codes are decoded.
             second.codes = &[];
         }
-        feature::decoder_gradient(out, self.d, &[main, second, aux]);
+        feature::decoder_gradient(out, self.d_out, &[main, second, aux]);
         if let Some(aux) = self.dense_aux(f) {
             out.iter_mut().zip(&aux.decoder).for_each(|(g, aux)| *g += aux);
         }

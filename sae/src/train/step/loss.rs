@@ -25,7 +25,7 @@ pub struct StepReport {
     pub squared_error: f64,
     /// `Σ_b ‖x_b‖²`
     pub squares: f64,
-    /// `Σ_b x_b`, `[d]`
+    /// `Σ_b x_b`, `[d_out]`
     pub columns: Vec<f64>,
     /// Tokens.
     pub tokens: u64,
@@ -56,7 +56,7 @@ pub fn loss(
     aux: &AuxFeatures,
     cost: &CodeCost,
 ) -> (StepReport, Scales) {
-    let (d, options, tokens) = (context.state.d, context.options, context.tokens);
+    let (d, options, tokens) = (context.state.d_out, context.options, context.tokens);
     let mut report = StepReport {
         tokens: tokens as u64,
         dead: aux.dead as u64,

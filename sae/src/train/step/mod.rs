@@ -31,6 +31,7 @@
 //! | `gradients` | by feature |
 //! | `update` | projection, Adam, unit norm |
 //! | `resample` | new rows for dead features |
+//! | `cross_layer` | the same for the layers of a cross-layer transcoder, whose errors are common |
 //! | `parts` | where the time goes |
 //!
 //! Features that fire too rarely have a loss of their own, the auxiliary loss. AuxK (Gao et al. 2024): with `u` the k_aux largest positive pre-activations
@@ -62,6 +63,7 @@
 mod aux;
 mod batch;
 mod context;
+pub mod cross_layer;
 mod errors;
 mod gradients;
 mod loss;
@@ -119,6 +121,8 @@ struct StepMemory {
     pairs: ActivePairs,
     errors: Errors,
     by_feature: FeaturePairs,
+    /// Of a layer of a cross-layer transcoder: the constants of its gradients, and the scale of its penalty after the step.
+    joint: (loss::Scales, f32),
 }
 
 /// What the forward pass comes to.
@@ -178,6 +182,74 @@ impl Stepper {
         Ok(report)
     }
 
+    /// The first part of a step of a layer of a cross-layer transcoder: which pairs of `x[B, d]` are active. The errors, which are made of
+    /// the codes of all layers, go into the memory's `errors.main` after it.
+    fn select(&mut self, state: &mut TrainState, x: &[f32]) -> Result<()> {
+        self.parts.begin();
+        let tokens = x.len() / state.d;
+        prepare::prepare(state, &self.options, tokens as u64)?;
+        let Self { options, search, memory, parts } = self;
+        let PairSearch { rows, chunking } = search.get_or_insert_with(|| PairSearch::choose(state, options));
+        let StepMemory { batch, aux, search, pairs, .. } = memory;
+        let plan = options.plan(state.step + 1);
+        let context = Context { state, options, plan, chunking: *chunking, tokens };
+        rows.pack(state, options);
+        aux.set(&context, rows);
+        batch.set_joint(x);
+        parts.end(Part::Prepare);
+        select::select(&context, rows, batch, aux, search, pairs);
+        parts.end(Part::Search);
+        Ok(())
+    }
+
+    /// Tokens of the chunks that the last batch was cut into; none before the first.
+    fn chunk_rows(&self) -> Option<usize> {
+        self.search.as_ref().map(|search| search.chunking.rows)
+    }
+
+    /// The second part: slopes, penalty and auxiliary loss, with errors that are known. What of the report is the layer's alone counts.
+    fn measure_joint(&mut self, state: &TrainState) -> StepReport {
+        let Self { options, search, memory, parts } = self;
+        let search = search.get_or_insert_with(|| PairSearch::choose(state, options));
+        let tokens = memory.batch.rows().centred.len() / state.d;
+        let plan = options.plan(state.step + 1);
+        let context = Context { state, options, plan, chunking: search.chunking, tokens };
+        let StepMemory { batch, aux, pairs, errors, by_feature, joint, .. } = memory;
+        let cost = CodeCost::of(&context, pairs);
+        errors.measure(&context, (batch, &[]), aux, &cost, pairs);
+        parts.end(Part::Errors);
+        let (report, scales) = loss::loss(&context, pairs, errors, aux, &cost);
+        let (rows, widths) = (search.chunking.rows, (state.d, state.d_out));
+        by_feature.set((state.features, rows), widths, pairs, batch, errors, aux, scales);
+        parts.end(Part::Group);
+        *joint = (scales, cost.scale);
+        report
+    }
+
+    /// All that the gradients of a layer are made of, after [`Stepper::measure_joint`].
+    fn joint_gradients<'a>(
+        options: &'a StepOptions,
+        memory: &'a StepMemory,
+        state: &TrainState,
+    ) -> Gradients<'a> {
+        let StepMemory { batch, aux, errors, by_feature, joint, .. } = memory;
+        let (d, d_out) = (state.d, state.d_out);
+        let (tokens, plan) = (batch.rows().centred.len() / d, options.plan(state.step + 1));
+        Gradients { options, plan, tokens, d, d_out, batch, errors, aux, pairs: by_feature, scales: joint.0 }
+    }
+
+    /// The last part: the update. Returns the mean norm of decoder rows before it was made 1.
+    fn apply(&mut self, state: &mut TrainState, adam: &AdamStep) -> Result<f64> {
+        let Self { options, search, memory, parts } = self;
+        let t = state.step + 1;
+        let search = search.get_or_insert_with(|| PairSearch::choose(state, options));
+        let gradients = Self::joint_gradients(options, memory, state);
+        let norm = update::update(state, &gradients, search.rows.renew(t, options), adam)?;
+        parts.end(Part::Update);
+        (state.penalty_scale, state.step) = (memory.joint.1, t);
+        Ok(norm)
+    }
+
     /// The forward pass alone.
     #[cfg(test)]
     fn forward<'a, 'b>(
@@ -208,9 +280,9 @@ fn forward<'a>(
     state: &TrainState,
     tokens: Tokens<'_>,
 ) -> Forward<'a> {
-    let StepMemory { batch, aux, search, pairs, errors, by_feature } = memory;
+    let StepMemory { batch, aux, search, pairs, errors, by_feature, .. } = memory;
     let plan = options.plan(state.step + 1);
-    let (d, n) = (state.d, tokens.x.len() / state.d);
+    let (d, d_out, n) = (state.d, state.d_out, tokens.x.len() / state.d);
     let context = Context { state, options, plan, chunking: *chunking, tokens: n };
     rows.pack(state, options);
     aux.set(&context, rows);
@@ -222,9 +294,10 @@ fn forward<'a>(
     errors.measure(&context, (batch, tokens.reconstructed()), aux, &cost, pairs);
     parts.end(Part::Errors);
     let (report, scales) = loss::loss(&context, pairs, errors, aux, &cost);
-    by_feature.set((state.features, chunking.rows, d), pairs, batch, errors, aux, scales);
+    by_feature.set((state.features, chunking.rows), (d, d_out), pairs, batch, errors, aux, scales);
     parts.end(Part::Group);
-    let gradients = Gradients { options, plan, tokens: n, d, batch, errors, aux, pairs: by_feature, scales };
+    let gradients =
+        Gradients { options, plan, tokens: n, d, d_out, batch, errors, aux, pairs: by_feature, scales };
     Forward { report, gradients, penalty_scale: cost.scale }
 }
 

@@ -82,6 +82,7 @@ mod tests {
             rms: Vec::new(),
             mean_ratio: 0.0,
             target: None,
+            later: Vec::new(),
         };
         Batches::new(pools, 2, &statistics, 200, 0)
     }

@@ -13,8 +13,11 @@ pub struct Batch {
     /// Gradients of the model's loss at the scaled activations, `[rows, d]`; empty if they are not read. The loss is a function of
     /// x = x_scaled / scale, so they are those at x divided by the scale.
     pub gradients: Vec<f32>,
-    /// Targets of a transcoder, scaled, `[rows, d]`; empty if there are none.
+    /// Targets of a transcoder, scaled, `[rows, d]`, of a cross-layer transcoder those of all layers, `[rows, layers · d]`; empty if there
+    /// are none.
     pub targets: Vec<f32>,
+    /// Of a cross-layer transcoder, what each layer after the first reads, scaled, `[rows, d]`; `x` is what the first one reads.
+    pub later: Vec<Vec<f32>>,
     /// Rows of the stream used or left out up to the end of this batch: where the next one begins.
     pub position: u64,
     /// Of those, rows left out.
@@ -28,6 +31,8 @@ pub struct Batches {
     scale: f32,
     target: Option<TargetStatistics>,
     limit: Option<f32>,
+    /// Of each layer after the first.
+    later: Vec<Statistics>,
     /// Rows of an epoch: so many rejected rows in a row mean that there are no others.
     epoch_rows: u64,
     left_out: u64,
@@ -35,10 +40,11 @@ pub struct Batches {
 
 impl Batches {
     /// Batches of rows of `d` activations, followed by as many gradients or targets or by nothing, of a stream with
-    /// `epoch_rows` rows.
+    /// `epoch_rows` rows. Where the statistics are of several layers, rows are what all of them read, then what all of them write.
     pub fn new(pools: Pools, d: usize, statistics: &Statistics, epoch_rows: u64, left_out: u64) -> Self {
         let (target, limit) = (statistics.target.clone(), statistics.norm_limit);
-        Self { pools, d, scale: statistics.input_scale, target, limit, epoch_rows, left_out }
+        let later = statistics.later.clone();
+        Self { pools, d, scale: statistics.input_scale, target, limit, later, epoch_rows, left_out }
     }
 
     /// Makes `batch` the next `rows` rows.
@@ -49,14 +55,20 @@ impl Batches {
         batch.x.clear();
         batch.gradients.clear();
         batch.targets.clear();
+        batch.later.resize_with(self.later.len(), Vec::new);
+        batch.later.iter_mut().for_each(Vec::clear);
+        let inputs = (1 + self.later.len()) * self.d;
         let (mut taken, mut rejected) = (0, 0);
         while taken < rows {
-            let (row, second) = self.pools.next_row()?.split_at(self.d);
+            let (read, second) = self.pools.next_row()?.split_at(inputs);
+            let (row, rest) = read.split_at(self.d);
             // A norm that overflows is above every limit.
             let above =
                 |row: &[f32], limit: Option<f32>| limit.is_some_and(|limit| norm_squared(row).sqrt() > limit);
             let target_limit = self.target.as_ref().and_then(|target| target.norm_limit);
-            if above(row, self.limit) || above(second, target_limit) {
+            let mut others = rest.chunks_exact(self.d).zip(&self.later);
+            let others_above = others.any(|(row, layer)| above(row, layer.norm_limit));
+            if above(row, self.limit) || above(second, target_limit) || others_above {
                 self.left_out += 1;
                 rejected += 1;
                 if rejected > self.epoch_rows {
@@ -75,9 +87,13 @@ impl Batches {
                     batch.gradients.extend(second.iter().map(|g| g / self.scale));
                 }
                 Some(target) => {
-                    let shifted = row.iter().zip(&target.input_shift);
-                    batch.x.extend(shifted.map(|(x, shift)| (x - shift) * self.scale));
-                    batch.targets.extend(second.iter().map(|y| y * target.scale));
+                    take_pair(&mut batch.x, &mut batch.targets, (row, second), self.scale, target);
+                    for (i, (layer, x)) in self.later.iter().zip(&mut batch.later).enumerate() {
+                        let pair = (&rest[i * self.d..], second.get((i + 1) * self.d..).unwrap_or_default());
+                        if let Some(target) = &layer.target {
+                            take_pair(x, &mut batch.targets, pair, layer.input_scale, target);
+                        }
+                    }
                 }
             }
             taken += 1;
@@ -86,6 +102,19 @@ impl Batches {
         (batch.position, batch.left_out) = (self.pools.position(), self.left_out);
         Ok(())
     }
+}
+
+/// Takes the first row of `x` and the first of `y`, scaled.
+fn take_pair(
+    inputs: &mut Vec<f32>,
+    targets: &mut Vec<f32>,
+    (x, y): (&[f32], &[f32]),
+    scale: f32,
+    about: &TargetStatistics,
+) {
+    let d = about.input_shift.len();
+    inputs.extend(x.iter().zip(&about.input_shift).map(|(x, shift)| (x - shift) * scale));
+    targets.extend(y.iter().take(d).map(|y| y * about.scale));
 }
 
 #[cfg(test)]
@@ -106,6 +135,7 @@ mod tests {
             rms: Vec::new(),
             mean_ratio: 0.0,
             target: None,
+            later: Vec::new(),
         };
         let mut batches = Batches::new(pools, 2, &statistics, 50, 0);
         let mut batch = Batch::default();
@@ -132,6 +162,7 @@ mod tests {
             rms: Vec::new(),
             mean_ratio: 0.0,
             target: Some(target),
+            later: Vec::new(),
         };
         let mut batches = Batches::new(pools, 1, &statistics, 50, 0);
         let mut batch = Batch::default();
@@ -158,6 +189,7 @@ mod tests {
             rms: Vec::new(),
             mean_ratio: 0.0,
             target: None,
+            later: Vec::new(),
         };
         let mut batch = Batch::default();
         Batches::new(pools, 2, &statistics, 10, 0).next(&mut batch, 10).unwrap();

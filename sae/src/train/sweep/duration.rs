@@ -39,16 +39,18 @@ impl Plan {
 
 /// What a step of the run is like while few features are dead.
 fn shape(config: &TrainConfig, d: usize) -> Option<StepShape> {
-    let timed = matches!(
-        config.method,
-        Method::Topk
-            | Method::MutualChoice
-            | Method::FeatureChoice
-            | Method::BlockChoice
-            | Method::Gradient
-            | Method::GradientMutual
-            | Method::GradientFeature
-    );
+    // Of a cross-layer transcoder a step of one layer says little.
+    let timed = !config.cross_layer
+        && matches!(
+            config.method,
+            Method::Topk
+                | Method::MutualChoice
+                | Method::FeatureChoice
+                | Method::BlockChoice
+                | Method::Gradient
+                | Method::GradientMutual
+                | Method::GradientFeature
+        );
     timed.then_some(StepShape {
         d,
         features: config.d_sae?,

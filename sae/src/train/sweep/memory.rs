@@ -21,6 +21,21 @@ const ENTRY: u64 = 16;
 
 /// Bytes of a run: parameters with their moments, and what a step fills.
 pub(super) fn of_run(resolved: &Resolved, threads: u64) -> u64 {
+    of_layer(resolved, threads) * resolved.layers as u64 + of_later(resolved)
+}
+
+/// Bytes of what only a cross-layer transcoder has: decoder rows that write into later layers, with their moments, and errors of all layers,
+/// as one row and as the tail that each layer reads, and once more for the dead features of each.
+fn of_later(resolved: &Resolved) -> u64 {
+    let (d, features, layers) = (resolved.d_in as u64, resolved.d_sae as u64, resolved.layers as u64);
+    let (pairs, batch) = (layers * (layers - 1) / 2, resolved.config.batch as u64);
+    let helped = u64::from(resolved.config.aux != Some(AuxLoss::None));
+    let errors = if layers > 1 { layers + pairs * (1 + helped) } else { 0 };
+    NUMBER * d * (3 * features * pairs + batch * errors)
+}
+
+/// Bytes of a layer, with the decoder rows that write into it.
+fn of_layer(resolved: &Resolved, threads: u64) -> u64 {
     let config = &resolved.config;
     let (d, features, batch) = (resolved.d_in as u64, resolved.d_sae as u64, config.batch as u64);
     let own = resolved.rule().own_parameters() as u64;
@@ -72,13 +87,15 @@ pub(super) fn of_help(resolved: &Resolved, threads: u64) -> u64 {
     if resolved.config.aux == Some(AuxLoss::None) {
         return 0;
     }
-    let (d, batch) = (resolved.d_in as u64, resolved.config.batch as u64);
+    // Of a cross-layer transcoder, all layers and twice the width: a layer writes into half of them on average.
+    let layers = resolved.layers as u64;
+    let (d, batch) = (resolved.d_in as u64 * layers.div_ceil(2), resolved.config.batch as u64);
     let dead = resolved.d_sae as u64 / 4;
     let dense = dead.min((DENSE * resolved.k_aux) as u64);
     let by_products = dense * (14 * batch + 22 * d) + NUMBER * batch * d;
     let chunk = chunk_rows(resolved.d_sae) as u64;
     let by_lists = if dead > dense { NUMBER * dead * (2 * d + threads * chunk) } else { 0 };
-    by_products.max(by_lists)
+    layers * by_products.max(by_lists)
 }
 
 /// Bytes of what the search reads, for one matrix of features: rows in 8 bits, or panels in f32 and a chunk of pre-activations per thread.
@@ -93,7 +110,10 @@ fn of_search(resolved: &Resolved, threads: u64) -> u64 {
 /// More bytes when a run is over: the dictionary and its file, and the numbers that thresholds are read off.
 pub(super) fn of_end(resolved: &Resolved, held_out: u64) -> u64 {
     let config = &resolved.config;
-    let dictionary = 2 * NUMBER * 2 * (resolved.d_sae * resolved.d_in) as u64;
+    // Encoders, and decoders of every pair of layers.
+    let layers = resolved.layers as u64;
+    let matrices = layers + layers * (layers + 1) / 2;
+    let dictionary = 2 * NUMBER * matrices * (resolved.d_sae * resolved.d_in) as u64;
     let rows = config.threshold_tokens.unwrap_or(0).min(held_out.max(1));
     let largest = if config.method.is_feature_choice() { 2 * NUMBER * config.k as u64 * rows } else { 0 };
     dictionary + largest
@@ -102,7 +122,8 @@ pub(super) fn of_end(resolved: &Resolved, held_out: u64) -> u64 {
 /// Bytes of the stream that runs share: two pools of rows, what is decoded for the next one, and batches that are used and ready.
 pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool, runs: usize) -> u64 {
     let config = &resolved.config;
-    let width = resolved.d_in as u64 * if gradients { 2 } else { 1 };
+    let layers = resolved.layers as u64;
+    let width = resolved.d_in as u64 * layers * if gradients || layers > 1 { 2 } else { 1 };
     // A dataset that fits into one pool is read once and kept.
     let pools = if rows <= resolved.pool_rows { rows } else { 2 * resolved.pool_rows };
     let decoded = RANGES_AT_ONCE as u64 * config.block_rows * resolved.d_in as u64 * DECODED;

@@ -65,8 +65,8 @@ pub struct Plan {
     pub(super) sources: Vec<Source>,
 }
 
-/// A dataset, and that of a transcoder's target.
-type Read = (PathBuf, Option<PathBuf>);
+/// A dataset, and that of a transcoder's target; or the folder of all layers' datasets.
+type Read = (PathBuf, Option<PathBuf>, bool);
 
 /// What decides which batches a run sees.
 type Stream = (usize, u64, u64, u64, usize, InputNormalisation, Option<u32>);
@@ -87,7 +87,7 @@ impl Plan {
                 Error::request(format!("run {name}: no dataset is given"))
                     .with_remedy("add data = \"FOLDER\" to [base]")
             })?;
-            let source = open((data, config.target.as_deref()), &mut sources, &mut paths)?;
+            let source = open(data, config, &mut sources, &mut paths)?;
             let resolved = sources[source].resolve(config).map_err(|error| of_run(name, error))?;
             let (bytes, help) = (memory::of_run(&resolved, threads), memory::of_help(&resolved, threads));
             runs.push(PlannedRun { name: name.clone(), bytes, help, resolved, source });
@@ -147,15 +147,17 @@ impl Plan {
 }
 
 fn open(
-    (data, target): (&Path, Option<&Path>),
+    data: &Path,
+    config: &TrainConfig,
     sources: &mut Vec<Source>,
     paths: &mut Vec<Read>,
 ) -> Result<usize> {
-    if let Some(found) = paths.iter().position(|(d, t)| d == data && t.as_deref() == target) {
+    let read = (data.to_owned(), config.target.clone(), config.cross_layer);
+    if let Some(found) = paths.iter().position(|other| *other == read) {
         return Ok(found);
     }
-    sources.push(Source::open(data, target)?);
-    paths.push((data.to_owned(), target.map(Path::to_owned)));
+    sources.push(Source::open(data, config)?);
+    paths.push(read);
     Ok(sources.len() - 1)
 }
 

@@ -13,6 +13,7 @@ use super::file::NamedConfig;
 use super::plan::{Plan, PlannedRun, of_run};
 use super::run::{Sweep, SweepOutcome, begun_files, train_all};
 use crate::dictionary::Dictionary;
+use crate::interop::dictionaries::{Content, open_path};
 use crate::shards::{Begun, Job, SHARDS, Shard, Work, WorkStatus};
 use crate::train::runs::job::{Resume, previous_run};
 use crate::train::runs::record;
@@ -106,10 +107,20 @@ pub fn merge(plan: &Plan, out: &Path, progress: &mut dyn Progress) -> Result<Swe
 
 /// Reads a run's dictionary: what a disk lost after the run had ended is found here, not weeks later.
 fn check(planned: &PlannedRun, folder: &Path) -> Result<()> {
-    let dictionary = Dictionary::load(folder)?;
-    let (found, expected) =
-        ((dictionary.d_in, dictionary.d_sae), (planned.resolved.d_in, planned.resolved.d_sae));
-    if found != expected {
+    let resolved = &planned.resolved;
+    let expected = (resolved.d_in, resolved.d_sae);
+    let dictionaries = match resolved.layers {
+        1 => vec![Dictionary::load(folder)?],
+        layers => match open_path(folder)?.content {
+            Content::CrossLayer(transcoder) if transcoder.layers.len() == layers => transcoder.layers,
+            _ => {
+                let what = format!("is not a cross-layer transcoder of {layers} layers");
+                return Err(Error::format(folder, what));
+            }
+        },
+    };
+    let shapes = dictionaries.iter().map(|dictionary| (dictionary.d_in, dictionary.d_sae));
+    if let Some(found) = shapes.into_iter().find(|found| *found != expected) {
         return Err(Error::format(
             folder,
             format!("its dictionary has [d_in, d_sae] = {found:?}; expected {expected:?}"),

@@ -321,7 +321,7 @@ fn a_search_that_misses_too_much_is_left_for_good() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     write_with_gradients(&data, 2500, 16);
-    let source = Source::open(&data, None).unwrap();
+    let source = Source::open(&data, &TrainConfig::default()).unwrap();
     let resolved = |least_recall| {
         // No recall is above 1, so 1.5 is a limit that no search reaches.
         let resolved = source.resolve(&config_of(Method::Topk)).unwrap();

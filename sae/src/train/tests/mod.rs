@@ -1,5 +1,6 @@
 //! Whole runs on datasets on disk.
 
+mod cross_layer;
 pub mod methods;
 mod transcoders;
 

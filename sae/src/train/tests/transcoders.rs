@@ -72,6 +72,12 @@ fn a_transcoder_explains_a_target_in_another_unit() {
         (Method::MutualChoice, 0.8),
         (Method::FeatureChoice, 0.4),
         (Method::Jumprelu, 0.6),
+        (Method::BlockChoice, 0.4),
+        (Method::Matryoshka, 0.5),
+        (Method::Relu, 0.3),
+        (Method::PAnneal, 0.3),
+        (Method::Gated, 0.3),
+        (Method::Shrinkage, 0.3),
     ];
     for (method, least) in least {
         let out = folder.path().join(method.name());
@@ -170,7 +176,8 @@ fn targets_of_other_tokens_and_methods_without_them_are_refused() {
         error.to_string()
     };
     assert!(message(&config(Method::Topk, &other)).contains("do not hold the same tokens"));
-    assert!(message(&config(Method::Gated, &target)).contains("target is given, but gates"));
+    let skipping = TrainConfig { skip: true, ..config(Method::Gated, &target) };
+    assert!(message(&skipping).contains("the gate's codes"));
     assert!(message(&config(Method::Gradient, &target)).contains("target is given, but gradients"));
     assert!(!folder.path().join("run").exists());
 }

@@ -32,6 +32,8 @@ const BLOCK_ROWS: usize = 4096;
 pub struct TrainedRun<'a> {
     pub resolved: &'a Resolved,
     pub state: &'a TrainState,
+    /// Layer of a cross-layer transcoder, whose state and statistics these are; 0 for anything else.
+    pub layer: usize,
     pub statistics: &'a Statistics,
     /// Rows of the stream that were trained on or left out.
     pub position: u64,
@@ -58,16 +60,16 @@ pub fn fit(
     threads: &ThreadPool,
     progress: &mut dyn Progress,
 ) -> Result<Option<FittedThresholds>> {
-    let TrainedRun { resolved, state, statistics, position, l0_training } = *trained;
+    let TrainedRun { resolved, state, layer, statistics, position, l0_training } = *trained;
     if !resolved.config.method.fits_thresholds() {
         return Ok(None);
     }
     let wanted = resolved.config.threshold_tokens.unwrap_or(1);
     let there = source.held_out_rows();
     let (mut batches, split, rows) = if there > 1 {
-        (source.held_out(resolved, statistics)?, "held-out", there.min(wanted))
+        (source.held_out(resolved, (layer, statistics))?, "held-out", there.min(wanted))
     } else {
-        let batches = source.training(resolved, statistics, false, position)?;
+        let batches = source.training(resolved, (layer, statistics), position)?;
         let unused = source.training_rows().saturating_sub(position);
         if unused >= resolved.config.batch as u64 {
             (batches, "unused", unused.min(wanted))

@@ -65,7 +65,7 @@ impl Coarse {
 /// What the auxiliary loss adds to the gradients of a feature.
 #[derive(Debug, Default)]
 pub struct AuxGradient {
-    /// `[d]`
+    /// `[d_out]`
     pub decoder: Vec<f32>,
     /// `[d]`
     pub encoder: Vec<f32>,
@@ -90,35 +90,37 @@ impl DenseAux {
         keep::best(&mut self.codes[row * bias.len()..(row + 1) * bias.len()], bias, k, &mut self.bits);
     }
 
-    /// From errors and centred activations to `q`, and the slopes. Returns Σ‖q‖².
+    /// From errors and centred activations to `q`, and the slopes; `d` and `d_out` are the widths of what is encoded and what is
+    /// reconstructed. Returns Σ‖q‖².
     pub fn measure(
         &mut self,
         aux: &AuxFeatures,
         errors: &[f32],
         centred: &[f32],
         q: &mut [f32],
-        d: usize,
+        (d, d_out): (usize, usize),
     ) -> f64 {
         let n = aux.features.len();
-        let rows = errors.len() / d;
+        let rows = errors.len() / d_out;
         q.copy_from_slice(errors);
         let codes = Mat::new(&self.codes, rows, n);
         match &aux.coarse {
             Some(coarse) => {
                 self.left.set(codes);
-                bf16::multiply(self.left.all(), &coarse.rows, 1.0, WriteMode::Add, MatMut::new(q, rows, d));
-                self.left.set(Mat::new(q, rows, d));
+                let sum = MatMut::new(q, rows, d_out);
+                bf16::multiply(self.left.all(), &coarse.rows, 1.0, WriteMode::Add, sum);
+                self.left.set(Mat::new(q, rows, d_out));
                 self.slopes.resize(rows * n, 0.0);
                 let slopes = MatMut::new(&mut self.slopes, rows, n);
                 bf16::multiply(self.left.all(), &coarse.columns, 1.0, WriteMode::Overwrite, slopes);
                 let [q_panels, centred_panels] = &mut self.right;
-                q_panels.set(Mat::new(q, rows, d));
+                q_panels.set(Mat::new(q, rows, d_out));
                 centred_panels.set(Mat::new(centred, rows, d));
             }
             None => {
-                let decoder = RightFactor::plain(Mat::new(&aux.decoder, n, d));
-                multiply(codes, &decoder, 1.0, WriteMode::Add, MatMut::new(q, rows, d));
-                aux.packed_decoder.products(&mut self.slopes, q, &aux.decoder, d);
+                let decoder = RightFactor::plain(Mat::new(&aux.decoder, n, d_out));
+                multiply(codes, &decoder, 1.0, WriteMode::Add, MatMut::new(q, rows, d_out));
+                aux.packed_decoder.products(&mut self.slopes, q, &aux.decoder, d_out);
             }
         }
         keep::where_positive(&mut self.slopes, &self.codes);
@@ -131,7 +133,7 @@ impl DenseAux {
     }
 }
 
-/// Makes `gradients` those of the features of `aux`, of the loss with the constant `scale`; `q[B, d]` is what is wrong with the
+/// Makes `gradients` those of the features of `aux`, of the loss with the constant `scale`; `q[B, d_out]` is what is wrong with the
 /// reconstructed residual.
 pub fn set_gradients(
     gradients: &mut Vec<AuxGradient>,
@@ -140,37 +142,40 @@ pub fn set_gradients(
     batch: &CentredBatch,
     q: &[f32],
     scale: f32,
-    d: usize,
+    (d, d_out): (usize, usize),
 ) {
     let n = aux.features.len();
     gradients.resize_with(n, AuxGradient::default);
     let rows: Vec<(&DenseAux, &[f32], &[f32])> = chunks
         .iter()
         .scan(0, |start, chunk| {
-            let range = *start * d..(*start + chunk.codes.len() / n) * d;
-            *start = range.end / d;
-            Some((*chunk, &q[range.clone()], &batch.rows().centred[range]))
+            let (first, end) = (*start, *start + chunk.codes.len() / n);
+            *start = end;
+            Some((*chunk, &q[first * d_out..end * d_out], &batch.rows().centred[first * d..end * d]))
         })
         .collect();
     gradients.par_chunks_mut(TASK_FEATURES).enumerate().for_each(|(task, gradients)| {
         let (first, width) = (task * TASK_FEATURES, gradients.len());
-        let (mut decoder, mut encoder) = (vec![0.0; width * d], vec![0.0; width * d]);
+        let (mut decoder, mut encoder) = (vec![0.0; width * d_out], vec![0.0; width * d]);
         let mut bias = vec![0.0; width];
         // Chunk by chunk, in order.
         for (dense, q, centred) in &rows {
-            let rows = q.len() / d;
+            let rows = q.len() / d_out;
             let columns = |m| Mat::strided(m, rows, width, n).t();
             let (codes, slopes) = (&dense.codes[first..], &dense.slopes[first..]);
-            let out = |m| MatMut::new(m, width, d);
+            let of_decoder = |m| MatMut::new(m, width, d_out);
+            let of_encoder = |m| MatMut::new(m, width, d);
             if aux.coarse.is_some() {
                 let [q, centred] = &dense.right;
                 let [codes, slopes] = &dense.turned;
-                bf16::multiply(codes.rows(first, width), q, scale, WriteMode::Add, out(&mut decoder));
-                bf16::multiply(slopes.rows(first, width), centred, scale, WriteMode::Add, out(&mut encoder));
+                let (codes, slopes) = (codes.rows(first, width), slopes.rows(first, width));
+                bf16::multiply(codes, q, scale, WriteMode::Add, of_decoder(&mut decoder));
+                bf16::multiply(slopes, centred, scale, WriteMode::Add, of_encoder(&mut encoder));
             } else {
-                let right = |m| RightFactor::plain(Mat::new(m, rows, d));
-                multiply(columns(codes), &right(q), scale, WriteMode::Add, out(&mut decoder));
-                multiply(columns(slopes), &right(centred), scale, WriteMode::Add, out(&mut encoder));
+                let (q, centred) = (Mat::new(q, rows, d_out), Mat::new(centred, rows, d));
+                let right = RightFactor::plain;
+                multiply(columns(codes), &right(q), scale, WriteMode::Add, of_decoder(&mut decoder));
+                multiply(columns(slopes), &right(centred), scale, WriteMode::Add, of_encoder(&mut encoder));
             }
             for row in slopes.chunks(n) {
                 bias.iter_mut().zip(row).for_each(|(bias, slope)| *bias += scale * slope);
@@ -178,7 +183,7 @@ pub fn set_gradients(
         }
         for (i, gradient) in gradients.iter_mut().enumerate() {
             gradient.decoder.clear();
-            gradient.decoder.extend_from_slice(&decoder[i * d..(i + 1) * d]);
+            gradient.decoder.extend_from_slice(&decoder[i * d_out..(i + 1) * d_out]);
             gradient.encoder.clear();
             gradient.encoder.extend_from_slice(&encoder[i * d..(i + 1) * d]);
             gradient.bias = bias[i];

@@ -52,24 +52,24 @@ impl AuxFeatures {
             true => self.coarse = Some(self.coarse.take().unwrap_or_default()),
             false => self.coarse = None,
         }
-        let copy = |rows: &mut Vec<f32>, from: &[f32], features: &[u32]| {
-            for start in features.iter().map(|&f| f as usize * state.d) {
-                rows.extend_from_slice(&from[start..start + state.d]);
+        let copy = |rows: &mut Vec<f32>, from: &[f32], features: &[u32], width: usize| {
+            for start in features.iter().map(|&f| f as usize * width) {
+                rows.extend_from_slice(&from[start..start + width]);
             }
         };
         self.decoder.clear();
         if self.dense && aux.coefficient > 0.0 {
-            copy(&mut self.decoder, &state.w_dec.value, &self.features);
+            copy(&mut self.decoder, &state.w_dec.value, &self.features, state.d_out);
             match &mut self.coarse {
-                Some(coarse) => coarse.set_decoder(&self.decoder, state.d),
-                None => self.packed_decoder.set(&self.decoder, state.d),
+                Some(coarse) => coarse.set_decoder(&self.decoder, state.d_out),
+                None => self.packed_decoder.set(&self.decoder, state.d_out),
             }
         }
         self.encoder.clear();
         // Where all pre-activations are computed anyway, those of these features are among them.
         let apart = plan.rule == Rule::Feature || rows.are_quantised();
         if apart && aux.coefficient > 0.0 {
-            copy(&mut self.encoder, &state.w_enc.value, &self.features);
+            copy(&mut self.encoder, &state.w_enc.value, &self.features, state.d);
             match &mut self.coarse {
                 Some(coarse) => coarse.set_encoder(&self.encoder, state.d),
                 None => self.packed_encoder.set(&self.encoder, state.d),

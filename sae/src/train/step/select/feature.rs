@@ -126,7 +126,11 @@ impl<'a> Batch<'a> {
         Tile {
             first,
             encoder: &state.w_enc.value[rows.clone()],
-            decoder: &state.w_dec.value[rows],
+            // Scores without gradients do not look at them, and they may be of a different width.
+            decoder: match self.context.options.score {
+                Score::Plain => &[],
+                Score::Gradient { .. } => &state.w_dec.value[rows],
+            },
             bias: &state.b_enc.value[features],
             budgets,
         }

@@ -26,13 +26,14 @@ impl Variant {
 fn variants() -> Vec<Variant> {
     let own =
         cases().into_iter().map(|case| Variant { name: case.name.to_owned(), case, targets: Vec::new() });
-    let may = |case: &Case| case.options.rule != Rule::Gated && case.options.score == Score::Plain;
+    let may = |case: &Case| case.options.score == Score::Plain;
+    let may_skip = |case: &Case| case.options.rule != Rule::Gated && case.options.score == Score::Plain;
     let transcoders = cases().into_iter().filter(may).map(|case| Variant {
         name: format!("transcoder, {}", case.name),
         case,
         targets: targets(),
     });
-    let skipping = cases().into_iter().filter(may).map(|mut case| {
+    let skipping = cases().into_iter().filter(may_skip).map(|mut case| {
         case.state.skip = Parameter::new(normals(D * D, 13).iter().map(|w| 0.2 * w).collect());
         Variant {
             name: format!("transcoder with a skip connection, {}", case.name),

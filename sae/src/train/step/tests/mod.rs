@@ -1,6 +1,7 @@
 //! Every method's step against oracles, and what holds for all of them.
 
 mod candidates;
+mod cross_layer;
 mod dense;
 mod gradients;
 mod rules;

@@ -37,7 +37,7 @@ pub fn update(
     packed: Option<&mut Quantised>,
     adam: &AdamStep,
 ) -> Result<f64> {
-    let (d, step) = (state.d, state.step + 1);
+    let (d, step) = (state.d_out, state.step + 1);
     let tasks: Vec<_> = triples(&mut state.w_dec, d).zip(panels(packed)).enumerate().collect();
     let sums: Vec<TaskSums> = tasks
         .into_par_iter()
@@ -57,7 +57,7 @@ fn update_rows(
     adam: &AdamStep,
     Memory { gradient, row }: &mut Memory,
 ) -> TaskSums {
-    let (mut sums, d) = (TaskSums { norms: 0.0, lost: None }, gradients.d);
+    let (mut sums, d) = (TaskSums { norms: 0.0, lost: None }, gradients.d_out);
     let moments = firsts.chunks_exact_mut(d).zip(seconds.chunks_exact_mut(d));
     for (i, (value, (first_moment, second_moment))) in values.chunks_exact_mut(d).zip(moments).enumerate() {
         gradients.decoder(first + i, gradient);

@@ -49,6 +49,10 @@ pub fn update(
     }
     let b_dec_gradient: Vec<f32> = b_dec_gradient.into_iter().map(|g| g as f32).collect();
     let b_dec = &mut state.b_dec;
+    if b_dec.value.is_empty() {
+        // A different layer of the cross-layer transcoder has it.
+        return Ok(norm);
+    }
     adam::update(adam, &mut b_dec.value, &mut b_dec.first, &mut b_dec.second, &b_dec_gradient);
     Ok(norm)
 }

@@ -1,0 +1,207 @@
+//! Evaluation of a cross-layer transcoder: how much of what every layer's MLP writes is explained, and what the model still predicts with the
+//! MLP of one layer replaced, and with all of them.
+
+use std::path::Path;
+
+use storage::layers::{FORMAT, LayerEvaluation, LayersEvaluation, ReplacedEvaluation, VERSION};
+use storage::{Dataset, MANIFEST, RunRecord};
+
+use super::passes::{batches, collect, stop};
+use super::stand_in::{Measured, Stand, StandIn, Vectors};
+use super::together::agreement;
+use super::{EvaluateOptions, Reconstruction, choose_documents};
+use crate::dictionary::Codes;
+use crate::files::files_sha256;
+use crate::interop::dictionaries::{Format, open_path, recognise};
+use crate::rows::{Layers, RowReader, find_dataset, is_run, load_model};
+use crate::trace::Transcoders;
+use crate::{Error, Progress, Result};
+use lm::model::LanguageModel;
+
+/// The contexts are made anew for each pass over them.
+struct Texts<'a> {
+    model: &'a LanguageModel,
+    documents: Vec<(u32, Vec<u32>)>,
+    context_length: usize,
+}
+
+/// Whether what is at `path` is a cross-layer transcoder.
+///
+/// # Errors
+/// A run's record that cannot be read.
+pub fn is_cross_layer(path: &Path) -> Result<bool> {
+    match is_run(path) {
+        true => Ok(RunRecord::read(path)?.layers.is_some()),
+        false => Ok(recognise(path).is_ok_and(|format| format == Format::CrossLayer)),
+    }
+}
+
+/// Measures the cross-layer transcoder at `path`; of a run the result is kept in `RUN/evaluation/layers.json`.
+///
+/// # Errors
+/// What is not a cross-layer transcoder or does not fit the model; a dataset without its model or without held-out documents;
+/// [`Error::Stopped`].
+pub fn layers(
+    path: &Path,
+    options: &EvaluateOptions,
+    progress: &mut dyn Progress,
+) -> Result<LayersEvaluation> {
+    let dataset = Dataset::open(&dataset_of(path, options.data.as_deref())?)?;
+    let opened = open_path(path)?;
+    let sha256 = files_sha256(&opened.reading.files)?;
+    let transcoders = Transcoders::new([(path.to_owned(), opened)])?;
+    let model = load_model(&options.model, dataset.manifest())?.ok_or_else(|| {
+        Error::request(
+            "a cross-layer transcoder is measured on what its model computes, and there is no model",
+        )
+        .with_remedy("leave --no-model out, or name the model with --model")
+    })?;
+    transcoders.check(model.config())?;
+    let choice = choose_documents(&dataset, options)?;
+    let mut reader = RowReader::new(&dataset, &choice.ranges, options.batch, dataset.manifest().d_model)?;
+    let mut documents = Vec::new();
+    while let Some(batch) = reader.next_batch()? {
+        collect(&batch, &mut documents)?;
+    }
+    let context_length = dataset.manifest().context_length;
+    let texts = Texts { model: &model, documents, context_length };
+    let sums = texts.reconstruct(&transcoders, choice.tokens, progress)?;
+    let means: Vectors = sums.iter().map(|(layer, sum)| (*layer, sum.mean())).collect();
+    let (mut ce_clean, mut layers) = (f64::NAN, Vec::new());
+    for (layer, sum) in &sums {
+        let figures = sum.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
+        let mean = [(*layer, means[layer].clone())].into();
+        let measured = Measured::Only(&transcoders, *layer);
+        let (clean, replaced) =
+            texts.replaced((measured, &format!("layer {layer}")), &mean, choice.tokens, progress)?;
+        ce_clean = clean;
+        layers.push(LayerEvaluation {
+            layer: *layer as u32,
+            fve: figures.fve,
+            l0: figures.l0,
+            dead: figures.dead as u64,
+            d_sae: transcoders.features_of(*layer) as u64,
+            replaced,
+        });
+    }
+    let all = (Measured::All(&transcoders), "all layers");
+    let (_, together) = texts.replaced(all, &means, choice.tokens, progress)?;
+    let manifest = dataset.manifest();
+    let evaluation = LayersEvaluation {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        model: manifest.model.id.clone(),
+        model_sha256: manifest.model.sha256.clone(),
+        data: dataset.dir().display().to_string(),
+        dictionary_sha256: sha256,
+        seed: options.seed,
+        split: if options.all_documents { "all" } else { "held-out" }.to_owned(),
+        documents: choice.documents,
+        tokens: sums.first().map_or(0, |(_, sum)| sum.rows()),
+        d_sae: transcoders.features() as u64,
+        l0: layers.iter().map(|layer| layer.l0).sum(),
+        ce_clean,
+        layers,
+        together,
+    };
+    if is_run(path) {
+        evaluation.write(path)?;
+    }
+    Ok(evaluation)
+}
+
+/// The dataset whose documents are taken: `data` itself or the first layer's in it, or else in the folder that the run names.
+fn dataset_of(path: &Path, data: Option<&Path>) -> Result<std::path::PathBuf> {
+    let folder = match data {
+        Some(data) => storage::bucket::at(data)?.to_path_buf(),
+        None if is_run(path) => {
+            let record = RunRecord::read(path)?;
+            find_dataset(path, &record.data, &record.model.sha256, Some(&record.hook))
+        }
+        None => {
+            return Err(Error::request(format!("{} names no dataset to measure it on", path.display()))
+                .with_remedy("name one of its model with --data"));
+        }
+    };
+    if !folder.exists() {
+        let (run, folder) = (path.display(), folder.display());
+        return Err(Error::request(format!("{run}: its datasets in {folder} are not there any more"))
+            .with_remedy("say with --data where they are now"));
+    }
+    if folder.join(MANIFEST).is_file() {
+        return Ok(folder);
+    }
+    let first = Layers::open(&folder)?.inputs.into_iter().next();
+    first.map(|dataset| dataset.dir().to_owned()).ok_or_else(|| Error::request("there is no dataset"))
+}
+
+impl Texts<'_> {
+    fn contexts(&self) -> Result<impl Iterator<Item = Result<lm::text::Contexts>>> {
+        batches(self.model, self.documents.clone(), self.context_length)
+    }
+
+    /// How well every layer's output is reconstructed, from what the model computes as it is.
+    fn reconstruct(
+        &self,
+        transcoders: &Transcoders,
+        tokens: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<(usize, Reconstruction)>> {
+        let config = self.model.config();
+        let of = |layer| (layer, Reconstruction::new(config.hidden_size, transcoders.features_of(layer)));
+        let mut sums: Vec<(usize, Reconstruction)> = transcoders.covered().map(of).collect();
+        progress.begin("reconstruct", Some(tokens), "tokens");
+        let mut done = 0;
+        for contexts in self.contexts()? {
+            let contexts = contexts?;
+            let mut stand = Stand::new(Measured::All(transcoders), &contexts, StandIn::Seen);
+            self.model.decoder().residual(&contexts, config.num_hidden_layers, &mut stand)?;
+            let made: std::collections::BTreeMap<usize, (Codes, Vec<f32>)> = transcoders.all(&stand.inputs);
+            for (layer, sum) in &mut sums {
+                if let (Some(y), Some((codes, made))) = (stand.outputs.get(layer), made.get(layer)) {
+                    sum.add(y, codes, made)?;
+                }
+            }
+            done += contexts.document_tokens() as u64;
+            progress.advance(done, "");
+            stop(progress)?;
+        }
+        progress.end("");
+        Ok(sums)
+    }
+
+    /// Cross-entropy of the model as it is, and what it predicts with `measured` in place.
+    fn replaced(
+        &self,
+        (measured, name): (Measured<'_>, &str),
+        means: &Vectors,
+        tokens: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<(f64, ReplacedEvaluation)> {
+        let decoder = self.model.decoder();
+        progress.begin(&format!("replace {name}"), Some(tokens), "tokens");
+        let (mut agreed, mut asked) = (0_u64, 0_u64);
+        let behaviour =
+            measured.behaviour(decoder, self.contexts()?, means, progress, |clean, other, places| {
+                let (same, all) = agreement(decoder, clean, other, places)?;
+                (agreed, asked) = (agreed + same, asked + all);
+                Ok(())
+            })?;
+        let figures = behaviour.figures().ok_or_else(|| {
+            Error::data("no evaluated document has two tokens: there is no prediction to compare")
+        })?;
+        progress.end(&format!("KL {:.4}", figures.kl));
+        let replaced = ReplacedEvaluation {
+            tokens: figures.tokens,
+            ce_replaced: figures.ce_reconstructed,
+            ce_zero: figures.ce_zero,
+            ce_mean: figures.ce_mean,
+            loss_recovered: figures.loss_recovered,
+            kl: figures.kl,
+            kl_zero: figures.kl_zero,
+            kl_mean: figures.kl_mean,
+            agreement: agreed as f64 / asked.max(1) as f64,
+        };
+        Ok((figures.ce_clean, replaced))
+    }
+}
