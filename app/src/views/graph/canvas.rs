@@ -184,8 +184,8 @@ impl Canvas<'_> {
         }
         let mut edges = Vec::new();
         for &node in of.iter().take(NODES) {
-            edges.extend(self.graph.into(node).into_iter().filter(drawn).take(OF_NODE));
-            edges.extend(self.graph.out_of(node).into_iter().filter(drawn).take(OF_NODE));
+            edges.extend(of_node(self.graph.edges_into(node).iter().copied().filter(drawn).collect()));
+            edges.extend(of_node(self.graph.edges_out(node).copied().filter(drawn).collect()));
         }
         edges
     }
@@ -279,6 +279,17 @@ impl Canvas<'_> {
             painter.text(at + vec2(0.0, 8.0), Align2::CENTER_CENTER, weight, small, p.weak);
         }
     }
+}
+
+/// The strongest of a node's edges. There may be many more than are drawn, so not all are put in order.
+fn of_node(mut edges: Vec<GraphEdgeRow>) -> Vec<GraphEdgeRow> {
+    let by_strength = |a: &GraphEdgeRow, b: &GraphEdgeRow| b.weight.abs().total_cmp(&a.weight.abs());
+    if edges.len() > OF_NODE {
+        edges.select_nth_unstable_by(OF_NODE, by_strength);
+        edges.truncate(OF_NODE);
+    }
+    edges.sort_by(by_strength);
+    edges
 }
 
 /// A sign for what both graphs have, or for what one has alone, as nodes are drawn.
