@@ -184,10 +184,11 @@ impl Canvas<'_> {
         }
         let mut edges = Vec::new();
         for &node in of.iter().take(NODES) {
-            edges.extend(of_node(self.graph.edges_into(node).iter().copied().filter(drawn).collect()));
-            edges.extend(of_node(self.graph.edges_out(node).copied().filter(drawn).collect()));
+            let into = self.graph.edges_into(node).iter().copied().filter(drawn).collect();
+            edges.extend(strongest(into, OF_NODE));
+            edges.extend(strongest(self.graph.edges_out(node).copied().filter(drawn).collect(), OF_NODE));
         }
-        edges
+        if of.len() > 1 { strongest(edges, 2 * OF_NODE) } else { edges }
     }
 
     fn edges(&self, ui: &Ui, origin: Vec2, of: &[usize], p: &Palette) {
@@ -281,12 +282,12 @@ impl Canvas<'_> {
     }
 }
 
-/// The strongest of a node's edges. There may be many more than are drawn, so not all are put in order.
-fn of_node(mut edges: Vec<GraphEdgeRow>) -> Vec<GraphEdgeRow> {
+/// The strongest edges, at most so many. There may be many more than are drawn, so not all are put in order.
+fn strongest(mut edges: Vec<GraphEdgeRow>, most: usize) -> Vec<GraphEdgeRow> {
     let by_strength = |a: &GraphEdgeRow, b: &GraphEdgeRow| b.weight.abs().total_cmp(&a.weight.abs());
-    if edges.len() > OF_NODE {
-        edges.select_nth_unstable_by(OF_NODE, by_strength);
-        edges.truncate(OF_NODE);
+    if edges.len() > most {
+        edges.select_nth_unstable_by(most, by_strength);
+        edges.truncate(most);
     }
     edges.sort_by(by_strength);
     edges

@@ -49,9 +49,8 @@ pub fn short(graph: &AttributionGraph, node: usize, labels: Labels<'_>) -> Strin
 pub fn path(graph: &AttributionGraph, node: usize) -> Vec<usize> {
     // A damaged file may lead in a circle.
     let most = graph.nodes.len();
-    let stronger = |best: Option<&GraphEdgeRow>, edge: &GraphEdgeRow| {
-        edge.weight > best.map_or(0.0, |best| best.weight)
-    };
+    let stronger =
+        |best: Option<&GraphEdgeRow>, edge: &GraphEdgeRow| edge.weight > best.map_or(0.0, |best| best.weight);
     let mut path = vec![node];
     loop {
         let mut best = None;
