@@ -49,16 +49,26 @@ impl AttributionGraph {
         self.nodes.iter().position(|node| storage::graph_marks::node_name(node) == name)
     }
 
+    /// The edges that go into a node, by source.
+    pub fn edges_into(&self, node: usize) -> &[GraphEdgeRow] {
+        let first = self.edges.partition_point(|edge| (edge.target as usize) < node);
+        let of_node = &self.edges[first..];
+        &of_node[..of_node.partition_point(|edge| edge.target as usize == node)]
+    }
+
+    /// The edges that come from a node, by target.
+    pub fn edges_out(&self, node: usize) -> impl Iterator<Item = &GraphEdgeRow> {
+        self.out[node].iter().map(|&edge| &self.edges[edge as usize])
+    }
+
     /// The edges that go into a node, strongest first.
     pub fn into(&self, node: usize) -> Vec<GraphEdgeRow> {
-        let first = self.edges.partition_point(|edge| (edge.target as usize) < node);
-        let of_node = self.edges[first..].iter().take_while(|edge| edge.target as usize == node);
-        by_strength(of_node.copied().collect())
+        by_strength(self.edges_into(node).to_vec())
     }
 
     /// The edges that come from a node, strongest first.
     pub fn out_of(&self, node: usize) -> Vec<GraphEdgeRow> {
-        by_strength(self.out[node].iter().map(|&edge| self.edges[edge as usize]).collect())
+        by_strength(self.edges_out(node).copied().collect())
     }
 }
 

@@ -63,6 +63,12 @@ pub struct ComparedGraphs {
     pub common: Vec<Vec<bool>>,
     /// The edges that pruning keeps in some graph, in the order of `sae graph merge`.
     pub edges: Vec<ComparedEdge>,
+    /// The largest difference of two graphs, without its sign; 0 of more graphs.
+    pub largest_difference: f32,
+    /// How many of them are kept in exactly so many graphs, from 0.
+    pub counts: Vec<usize>,
+    /// How many are kept in each graph alone.
+    pub alone: Vec<usize>,
     /// Their places by source and target.
     places: HashMap<(u32, u32), u32>,
 }
@@ -103,7 +109,27 @@ pub fn compare(read: Vec<(PathBuf, Arc<AttributionGraph>)>) -> Result<ComparedGr
         nodes.iter().map(|node| node.nodes.iter().all(|own| !own.is_empty())).collect();
     let common =
         of_node.iter().map(|of| of.iter().map(|node| everywhere[*node as usize]).collect()).collect();
-    Ok(ComparedGraphs { folders, graphs, nodes, of_node, common, edges, places })
+    let (mut counts, mut alone) = (vec![0; graphs.len() + 1], vec![0; graphs.len()]);
+    for edge in &edges {
+        counts[edge.merged.graphs] += 1;
+        if let (1, Some(only)) = (edge.merged.graphs, (0..graphs.len()).find(|graph| edge.is_kept(*graph))) {
+            alone[only] += 1;
+        }
+    }
+    let differences = edges.iter().filter(|_| graphs.len() == 2).map(|edge| edge.difference().abs());
+    let largest_difference = differences.fold(0.0, f32::max);
+    Ok(ComparedGraphs {
+        folders,
+        graphs,
+        nodes,
+        of_node,
+        common,
+        edges,
+        largest_difference,
+        counts,
+        alone,
+        places,
+    })
 }
 
 /// What the nodes of all graphs are, for each graph and node which of these, and their places by name.
@@ -177,6 +203,14 @@ impl ComparedGraphs {
             into.filter(|part| of[part.source as usize] == edge.source).collect();
         parts.sort_by(|a, b| b.kept.cmp(&a.kept).then(b.weight.abs().total_cmp(&a.weight.abs())));
         parts
+    }
+
+    /// How many edges there are of these.
+    pub fn count(&self, kept: Kept) -> usize {
+        match kept {
+            Kept::Least(least) => self.counts[least.min(self.counts.len())..].iter().sum(),
+            Kept::Only(graph) => self.alone[graph],
+        }
     }
 
     /// Whether some graph was so large that only the edges that pruning kept were read.
@@ -410,6 +444,8 @@ mod tests {
         let by = (EdgeKey::Difference, true);
         let counts = [Kept::Least(2), Kept::Only(0), Kept::Only(1)].map(|kept| with(kept, by).len());
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        assert_eq!(counts, [Kept::Least(2), Kept::Only(0), Kept::Only(1)].map(|kept| compared.count(kept)));
+        assert_eq!(compared.count(Kept::Least(1)), all);
         assert_eq!(counts.iter().sum::<usize>(), all);
         let edge = |place: u32| &compared.edges[place as usize];
         let largest = with(Kept::Least(1), by);

@@ -184,10 +184,11 @@ impl Canvas<'_> {
         }
         let mut edges = Vec::new();
         for &node in of.iter().take(NODES) {
-            edges.extend(self.graph.into(node).into_iter().filter(drawn).take(OF_NODE));
-            edges.extend(self.graph.out_of(node).into_iter().filter(drawn).take(OF_NODE));
+            let into = self.graph.edges_into(node).iter().copied().filter(drawn).collect();
+            edges.extend(strongest(into, OF_NODE));
+            edges.extend(strongest(self.graph.edges_out(node).copied().filter(drawn).collect(), OF_NODE));
         }
-        edges
+        if of.len() > 1 { strongest(edges, 2 * OF_NODE) } else { edges }
     }
 
     fn edges(&self, ui: &Ui, origin: Vec2, of: &[usize], p: &Palette) {
@@ -279,6 +280,17 @@ impl Canvas<'_> {
             painter.text(at + vec2(0.0, 8.0), Align2::CENTER_CENTER, weight, small, p.weak);
         }
     }
+}
+
+/// The strongest edges, at most so many. There may be many more than are drawn, so not all are put in order.
+fn strongest(mut edges: Vec<GraphEdgeRow>, most: usize) -> Vec<GraphEdgeRow> {
+    let by_strength = |a: &GraphEdgeRow, b: &GraphEdgeRow| b.weight.abs().total_cmp(&a.weight.abs());
+    if edges.len() > most {
+        edges.select_nth_unstable_by(most, by_strength);
+        edges.truncate(most);
+    }
+    edges.sort_by(by_strength);
+    edges
 }
 
 /// A sign for what both graphs have, or for what one has alone, as nodes are drawn.

@@ -49,16 +49,25 @@ pub fn short(graph: &AttributionGraph, node: usize, labels: Labels<'_>) -> Strin
 pub fn path(graph: &AttributionGraph, node: usize) -> Vec<usize> {
     // A damaged file may lead in a circle.
     let most = graph.nodes.len();
-    let strongest = |edges: Vec<GraphEdgeRow>| edges.into_iter().find(|edge| edge.weight > 0.0);
+    let stronger =
+        |best: Option<&GraphEdgeRow>, edge: &GraphEdgeRow| edge.weight > best.map_or(0.0, |best| best.weight);
     let mut path = vec![node];
-    while let Some(edge) = strongest(graph.into(path[path.len() - 1])).filter(|_| path.len() < most) {
+    loop {
+        let mut best = None;
+        for edge in graph.edges_into(path[path.len() - 1]) {
+            best = if stronger(best, edge) { Some(edge) } else { best };
+        }
+        let Some(edge) = best.filter(|_| path.len() < most) else { break };
         path.push(edge.source as usize);
     }
     path.reverse();
     let before = path.len();
-    while let Some(edge) =
-        strongest(graph.out_of(path[path.len() - 1])).filter(|_| path.len() < before + most)
-    {
+    loop {
+        let mut best = None;
+        for edge in graph.edges_out(path[path.len() - 1]) {
+            best = if stronger(best, edge) { Some(edge) } else { best };
+        }
+        let Some(edge) = best.filter(|_| path.len() < before + most) else { break };
         path.push(edge.target as usize);
     }
     path

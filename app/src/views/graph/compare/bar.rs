@@ -58,8 +58,7 @@ impl Compare {
             (Kept::Only(1), "only in B".to_owned(), "Edges that pruning keeps in B and not in A"),
         ];
         for (kept, text, about) in choices {
-            let count = compared.edges.iter().filter(|edge| kept.has(edge)).count();
-            let text = format!("{text} {}", format::grouped(count as u64));
+            let text = format!("{text} {}", format::grouped(compared.count(kept) as u64));
             if ui.add(Button::new(text).selected(self.kept == kept)).on_hover_text(about).clicked() {
                 self.kept = kept;
             }

@@ -86,10 +86,6 @@ impl Compare {
             .map(|column| Column::new(width(column)).range(40.0..=900.0).id(id(column)))
             .collect();
         let list = self.list(compared);
-        let most = |places: &[u32]| {
-            let differences = places.iter().map(|place| compared.edges[*place as usize].difference().abs());
-            differences.fold(f32::MIN_POSITIVE, f32::max)
-        };
         let mut delegate = Rows {
             compared,
             listed,
@@ -97,7 +93,7 @@ impl Compare {
             labels: look.labels,
             chosen: self.chosen,
             sort: list.sort,
-            most: if compared.graphs.len() == 2 { most(listed) } else { 1.0 },
+            most: compared.largest_difference,
             seen: 0,
             asked: Interaction::default(),
         };
@@ -138,7 +134,7 @@ struct Rows<'a> {
     labels: Labels<'a>,
     chosen: Option<Chosen>,
     sort: (EdgeKey, bool),
-    /// The largest difference that is listed.
+    /// The largest difference of all edges.
     most: f32,
     seen: usize,
     asked: Interaction,
@@ -252,7 +248,7 @@ impl TableDelegate for Rows<'_> {
             EdgeKey::Graphs => table::words(ui, self.kept(&edge)),
             EdgeKey::Weight(graph) => self.weight(ui, &edge, graph),
             EdgeKey::Difference => {
-                bars::behind_number(ui, edge.difference().abs() / self.most);
+                bars::behind_number(ui, edge.difference().abs() / self.most.max(f32::MIN_POSITIVE));
                 table::number(ui, signed(edge.difference()));
             }
             EdgeKey::SourceActivation => self.activations(ui, edge.source),
