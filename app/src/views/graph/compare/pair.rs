@@ -84,12 +84,20 @@ impl Compare {
             None => Vec::new(),
         };
         let hovered: Vec<usize> = before.into_iter().flat_map(nodes).collect();
-        let (kept, edge) = (self.kept, self.chosen);
-        let drawn = |part: &storage::graph::GraphEdgeRow| match (edge, compared.edge_of(graph, part)) {
-            (Some(Chosen::Edge(edge)), of) if hovered.is_empty() => of == Some(edge),
-            (_, Some(of)) => part.kept && kept.has(&compared.edges[of as usize]),
-            // What pruning keeps nowhere has no place in the list.
-            (_, None) => false,
+        let (kept, edge, what) = (self.kept, self.chosen, &compared.of_node[graph]);
+        let of_chosen = match edge {
+            Some(Chosen::Edge(edge)) if hovered.is_empty() => Some(&compared.edges[edge as usize]),
+            _ => None,
+        };
+        // This is asked of thousands of edges: what is looked up comes last.
+        let drawn = |part: &storage::graph::GraphEdgeRow| match of_chosen {
+            Some(edge) => {
+                what[part.source as usize] == edge.source && what[part.target as usize] == edge.target
+            }
+            None => {
+                let of = || compared.edge_of(graph, part);
+                part.kept && of().is_some_and(|of| kept.has(&compared.edges[of as usize]))
+            }
         };
         let name = letter(graph);
         let among = Among { letter: &name, common: &compared.common[graph], drawn: &drawn };
