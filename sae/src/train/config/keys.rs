@@ -399,7 +399,7 @@ pub const OPTIONS: &[TrainOption] = &[
         "Input",
         OptionValue::NumberOrText,
         "MULTIPLE",
-        "Leave out rows with a norm above this multiple of the median norm; none keeps them all [default: 10]",
+        "Leave out rows with a norm above this multiple of the median norm (a transcoder's targets: ten times that); none keeps them all [default: 10]",
     ),
     option(
         "exact",
