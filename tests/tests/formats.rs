@@ -53,7 +53,7 @@ impl Cell {
     fn of(ended: &Ended) -> Self {
         match ended.code() {
             Some(0) => Self::Works,
-            Some(1 | 2) if ended.stderr.contains("a transcoder is measured on what its model computes") => {
+            Some(1 | 2) if ended.stderr.contains("transcoder is measured on what its model computes") => {
                 Self::WithModel
             }
             Some(1 | 2) => Self::Refused(ended.stderr.lines().last().unwrap_or_default().to_owned()),

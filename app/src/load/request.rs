@@ -175,7 +175,8 @@ mod tests {
         });
         assert_eq!(r.value().map(|v| **v), Some(1), "the value stays while the next is made");
         r.ask(&workers, Lane::Pages, || Ok(3));
-        go.send(()).unwrap();
+        // A job that had not begun is dropped with its end of the channel.
+        let _ = go.send(());
         settle(&mut r, &workers);
         assert_eq!(r.value().map(|v| **v), Some(3));
         assert!(!r.poll(&workers), "the answer 2 never arrives");

@@ -192,6 +192,11 @@ pub fn palette(ui: &Ui) -> &'static Palette {
     if ui.visuals().dark_mode { &DARK } else { &LIGHT }
 }
 
+/// A pixel of a picture that is the same in every theme.
+pub fn grey(level: u8) -> Color32 {
+    Color32::from_gray(level)
+}
+
 /// The share of the maximum from which on text is dark.
 const HALF: f32 = 0.5;
 

@@ -8,7 +8,7 @@ use egui::{
 };
 
 use crate::data::fields::{FieldKind, FieldSheet};
-use crate::theme::{palette, space};
+use crate::theme::{palette, space, tokens};
 use crate::widgets::format;
 
 /// Points of a side of a texture, at most: what every graphics card takes.
@@ -39,7 +39,7 @@ impl Pages {
                 for (y, line) in sheet.field(*feature).chunks_exact(side).enumerate() {
                     let at = (top + y) * wide + left;
                     for (point, grey) in points[at..at + side].iter_mut().zip(line) {
-                        *point = Color32::from_gray(*grey);
+                        *point = tokens::grey(*grey);
                     }
                 }
             }
@@ -176,10 +176,6 @@ pub fn one(ui: &mut Ui, greys: &[u8], points: f32) {
     let (rect, _) = ui.allocate_exact_size(vec2(pixel, pixel) * side as f32, Sense::hover());
     for (i, grey) in greys.iter().enumerate() {
         let from = rect.min + vec2((i % side) as f32, (i / side) as f32) * pixel;
-        ui.painter().rect_filled(
-            Rect::from_min_size(from, vec2(pixel, pixel)),
-            0.0,
-            Color32::from_gray(*grey),
-        );
+        ui.painter().rect_filled(Rect::from_min_size(from, vec2(pixel, pixel)), 0.0, tokens::grey(*grey));
     }
 }
