@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The comparison on SmolLM2-135M: harvest with gradients, train, measure. Interrupted, the same command goes on.
+# The comparison on SmolLM2-135M: harvest with gradients, train, measure. Interrupted, the same command resumes.
 #   smollm2.sh MODEL.gguf OUT TEXT...        SAE=target/release/sae, TOKENS=1200000 by default
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
