@@ -130,7 +130,7 @@ impl Prepared {
         progress: &mut dyn Progress,
     ) -> Result<IndexRecord> {
         let (subject, choice) = (&self.subject, &self.choice);
-        let labels = labels(run_dir)?;
+        let labels = labels(run_dir, progress)?;
         let partial = Partial::begin(&run_dir.join("features"))?;
         partial.note().iter().for_each(|note| progress.remark(note));
         let folder = partial.folder();
@@ -247,11 +247,20 @@ fn unembedding(
     ))
 }
 
-/// Labels of the index that is there, by feature.
-fn labels(run_dir: &Path) -> Result<Vec<Option<String>>> {
-    match storage::Run::open(run_dir)?.features()? {
-        Some(table) => Ok(storage::features::scalar_columns(&table)?.label),
+/// Labels of the index that is there, by feature. An index that is damaged is made again to have a whole one: what cannot be read of it does
+/// not stop that. A disk that fails does, because the labels may still be there.
+fn labels(run_dir: &Path, progress: &mut dyn Progress) -> Result<Vec<Option<String>>> {
+    let run = storage::Run::open(run_dir)?;
+    let read = run.features().and_then(|table| match table {
+        Some(table) => storage::features::scalar_columns(&table).map(|columns| columns.label),
         None => Ok(Vec::new()),
+    });
+    match read {
+        Err(error) if !matches!(error, storage::Error::Io { .. }) => {
+            progress.remark(&format!("labels of the index that was there are lost: {error}"));
+            Ok(Vec::new())
+        }
+        read => Ok(read?),
     }
 }
 

@@ -293,6 +293,19 @@ fn an_interrupted_index_leaves_the_old_one() {
     assert_eq!(tables(&world.run()), before);
 }
 
+/// What the window offers where an index cannot be read.
+#[test]
+fn a_damaged_index_is_made_again() {
+    let world = World::new();
+    index(&world.run(), &options(), &mut Quiet).unwrap();
+    let before = tables(&world.run());
+    let path = world.run().join("features/features.parquet");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    index(&world.run(), &options(), &mut Quiet).unwrap();
+    assert_eq!(tables(&world.run()), before);
+}
+
 /// Labels are somebody's work: a new index keeps them.
 #[test]
 fn labels_survive() {
