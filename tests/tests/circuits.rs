@@ -24,6 +24,28 @@ fn transcoders(folder: &Path) {
     }
 }
 
+/// Draws the graph: kept features as circles, the strongest first, called what a note calls them; targets and tokens in boxes.
+fn pictures(at: &Path, nodes: &[GraphNodeRow]) {
+    let mut kept: Vec<&GraphNodeRow> =
+        nodes.iter().filter(|node| node.kept && node.kind == graph::FEATURE).collect();
+    kept.sort_by(|a, b| b.influence.total_cmp(&a.influence).then(a.node.cmp(&b.node)));
+    let (layer, feature) = (kept[0].layer.unwrap(), kept[0].feature.unwrap());
+    let run = at.join(format!("t{layer}"));
+    storage::notes::change(&run, &[(feature, &|note| note.label = "courts & <law>".to_owned())]).unwrap();
+    sae(at, "graph picture graph --nodes 5 --out graph.svg").ok();
+    let svg = std::fs::read_to_string(at.join("graph.svg")).unwrap();
+    assert_eq!(svg.matches("<circle").count(), kept.len().min(5));
+    assert!(svg.contains(">courts &amp; &lt;law&gt;</text>"), "{svg}");
+    let boxes =
+        nodes.iter().filter(|node| node.kind == graph::TOKEN || node.kept && node.kind == graph::LOGIT);
+    assert_eq!(svg.matches("rx=\"4\"").count(), boxes.count());
+    sae(at, "graph picture graph --errors --out graph.png").ok();
+    let png = std::fs::read(at.join("graph.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    sae(at, "graph picture graph --out graph.pdf").refused(2, &["let --out end in .svg or .png"]);
+    assert!(!at.join("graph.pdf").exists());
+}
+
 /// Harvests the MLPs of all layers of the embedded model and trains a cross-layer transcoder of them.
 fn cross_layer(folder: &Path) {
     fixtures::write_text(&folder.join("text.jsonl"));
@@ -77,6 +99,7 @@ fn a_graph_is_traced_through_transcoders_trained_here() {
     let shown: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     assert_eq!(shown["nodes"].as_array().unwrap().len() as u64, record.kept_nodes);
     assert_eq!(shown["links"].as_array().unwrap().len() as u64, record.kept_edges);
+    pictures(at, &nodes);
     // Again, over the old one; of a router; with few features.
     let line = format!(
         "trace --transcoders t0 t2 --text {TEXT} --target router:2:5 --max-features 20 --out graph --json"

@@ -39,7 +39,7 @@ fn main() {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--tokens" => words = args.next().and_then(|n| n.parse().ok()).expect("a number of words"),
-            // Cargo says so to every benchmark.
+            // Cargo passes this to every benchmark.
             "--bench" => {}
             other => panic!("`{other}` is not --tokens N"),
         }

@@ -46,7 +46,7 @@ fn main() {
                 size = Size { features, tokens: (u64::from(features) * 25 / 8) as u32 };
             }
             "--make" => make = true,
-            // Cargo says so to every benchmark.
+            // Cargo passes this to every benchmark.
             "--bench" => {}
             other => panic!("`{other}` is none of --folder DIR and --features N"),
         }

@@ -206,10 +206,10 @@ impl ComparedGraphs {
     }
 
     /// How many edges there are of these.
-    pub fn count(&self, kept: Kept) -> usize {
+    pub fn count(&self, kept: KeptIn) -> usize {
         match kept {
-            Kept::Least(least) => self.counts[least.min(self.counts.len())..].iter().sum(),
-            Kept::Only(graph) => self.alone[graph],
+            KeptIn::Least(least) => self.counts[least.min(self.counts.len())..].iter().sum(),
+            KeptIn::Only(graph) => self.alone[graph],
         }
     }
 
@@ -229,14 +229,14 @@ pub fn letter(graph: usize) -> String {
 
 /// Which edges of a comparison are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeptIn {
     /// Those of at least so many graphs.
     Least(usize),
     /// Those that pruning keeps in this graph alone.
     Only(usize),
 }
 
-impl Kept {
+impl KeptIn {
     /// Whether an edge is one of them.
     pub fn has(self, edge: &ComparedEdge) -> bool {
         match self {
@@ -269,7 +269,7 @@ pub enum EdgeKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EdgeList {
     /// In which graphs.
-    pub kept: Kept,
+    pub kept: KeptIn,
     /// Those of this node alone.
     pub of: Option<u32>,
     /// By what, largest first?
@@ -442,18 +442,21 @@ mod tests {
         let all = compared.edges.len();
         let with = |kept, sort| list(&compared, EdgeList { kept, of: None, sort });
         let by = (EdgeKey::Difference, true);
-        let counts = [Kept::Least(2), Kept::Only(0), Kept::Only(1)].map(|kept| with(kept, by).len());
+        let counts = [KeptIn::Least(2), KeptIn::Only(0), KeptIn::Only(1)].map(|kept| with(kept, by).len());
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
-        assert_eq!(counts, [Kept::Least(2), Kept::Only(0), Kept::Only(1)].map(|kept| compared.count(kept)));
-        assert_eq!(compared.count(Kept::Least(1)), all);
+        assert_eq!(
+            counts,
+            [KeptIn::Least(2), KeptIn::Only(0), KeptIn::Only(1)].map(|kept| compared.count(kept))
+        );
+        assert_eq!(compared.count(KeptIn::Least(1)), all);
         assert_eq!(counts.iter().sum::<usize>(), all);
         let edge = |place: u32| &compared.edges[place as usize];
-        let largest = with(Kept::Least(1), by);
+        let largest = with(KeptIn::Least(1), by);
         assert!(largest.is_sorted_by(|a, b| edge(*a).difference().abs() >= edge(*b).difference().abs()));
         let kept: Vec<u32> = (0..all as u32).collect();
-        assert_eq!(with(Kept::Least(1), (EdgeKey::Graphs, true)), kept);
+        assert_eq!(with(KeptIn::Least(1), (EdgeKey::Graphs, true)), kept);
         for down in [true, false] {
-            let weights: Vec<Option<f32>> = with(Kept::Least(1), (EdgeKey::Weight(0), down))
+            let weights: Vec<Option<f32>> = with(KeptIn::Least(1), (EdgeKey::Weight(0), down))
                 .into_iter()
                 .map(|place| edge(place).merged.weights[0])
                 .collect();
@@ -461,7 +464,7 @@ mod tests {
             assert!(weights[there..].iter().all(Option::is_none), "what is missing comes last");
         }
         let node = edge(largest[0]).source;
-        let of = list(&compared, EdgeList { kept: Kept::Least(1), of: Some(node), sort: by });
+        let of = list(&compared, EdgeList { kept: KeptIn::Least(1), of: Some(node), sort: by });
         assert!(!of.is_empty() && of.len() < all);
         assert!(of.iter().all(|place| edge(*place).source == node || edge(*place).target == node));
     }

@@ -8,7 +8,7 @@ use storage::{Dataset, MANIFEST, RunRecord};
 
 use super::passes::{batches, collect, stop};
 use super::stand_in::{Measured, Stand, StandIn, Vectors};
-use super::together::agreement;
+use super::together::replaced;
 use super::{EvaluateOptions, Reconstruction, choose_documents};
 use crate::dictionary::Codes;
 use crate::files::files_sha256;
@@ -178,30 +178,7 @@ impl Texts<'_> {
         tokens: u64,
         progress: &mut dyn Progress,
     ) -> Result<(f64, ReplacedEvaluation)> {
-        let decoder = self.model.decoder();
         progress.begin(&format!("replace {name}"), Some(tokens), "tokens");
-        let (mut agreed, mut asked) = (0_u64, 0_u64);
-        let behaviour =
-            measured.behaviour(decoder, self.contexts()?, means, progress, |clean, other, places| {
-                let (same, all) = agreement(decoder, clean, other, places)?;
-                (agreed, asked) = (agreed + same, asked + all);
-                Ok(())
-            })?;
-        let figures = behaviour.figures().ok_or_else(|| {
-            Error::data("no evaluated document has two tokens: there is no prediction to compare")
-        })?;
-        progress.end(&format!("KL {:.4}", figures.kl));
-        let replaced = ReplacedEvaluation {
-            tokens: figures.tokens,
-            ce_replaced: figures.ce_reconstructed,
-            ce_zero: figures.ce_zero,
-            ce_mean: figures.ce_mean,
-            loss_recovered: figures.loss_recovered,
-            kl: figures.kl,
-            kl_zero: figures.kl_zero,
-            kl_mean: figures.kl_mean,
-            agreement: agreed as f64 / asked.max(1) as f64,
-        };
-        Ok((figures.ce_clean, replaced))
+        replaced(self.model.decoder(), measured, self.contexts()?, means, progress)
     }
 }

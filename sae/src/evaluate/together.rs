@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde::Serialize;
 use storage::Dataset;
+use storage::layers::ReplacedEvaluation;
 
 use super::passes::{batches, collect};
 use super::stand_in::{Measured, Stand, StandIn, Vectors};
@@ -71,11 +72,36 @@ pub fn together(
     let length = dataset.manifest().context_length;
     let measured = Measured::All(transcoders);
     let means = means(decoder, measured, batches(&model, documents.clone(), length)?)?;
-    let (mut agreed, mut asked) = (0_u64, 0_u64);
-    progress.begin("evaluate together", Some(choice.tokens), "tokens");
     let contexts = batches(&model, documents, length)?;
-    let behaviour = measured.behaviour(decoder, contexts, &means, progress, |clean, replaced, places| {
-        let (same, all) = agreement(decoder, clean, replaced, places)?;
+    progress.begin("evaluate together", Some(choice.tokens), "tokens");
+    let (ce_clean, replaced) = replaced(decoder, measured, contexts, &means, progress)?;
+    Ok(TogetherEvaluation {
+        layers: transcoders.covered().collect(),
+        tokens: replaced.tokens,
+        ce_clean,
+        ce_replaced: replaced.ce_replaced,
+        ce_zero: replaced.ce_zero,
+        ce_mean: replaced.ce_mean,
+        loss_recovered: replaced.loss_recovered,
+        kl: replaced.kl,
+        agreement: replaced.agreement,
+    })
+}
+
+/// Cross-entropy of the model as it is, and what it predicts with `measured`, zeros and `means` in place.
+///
+/// # Errors
+/// As [`Measured::behaviour`]; documents without a prediction to compare.
+pub(super) fn replaced(
+    decoder: &Decoder,
+    measured: Measured<'_>,
+    contexts: impl Iterator<Item = Result<Contexts>>,
+    means: &Vectors,
+    progress: &mut dyn Progress,
+) -> Result<(f64, ReplacedEvaluation)> {
+    let (mut agreed, mut asked) = (0_u64, 0_u64);
+    let behaviour = measured.behaviour(decoder, contexts, means, progress, |clean, other, places| {
+        let (same, all) = agreement(decoder, clean, other, places)?;
         (agreed, asked) = (agreed + same, asked + all);
         Ok(())
     })?;
@@ -83,17 +109,18 @@ pub fn together(
         Error::data("no evaluated document has two tokens: there is no prediction to compare")
     })?;
     progress.end(&format!("KL {:.4}", figures.kl));
-    Ok(TogetherEvaluation {
-        layers: transcoders.covered().collect(),
+    let replaced = ReplacedEvaluation {
         tokens: figures.tokens,
-        ce_clean: figures.ce_clean,
         ce_replaced: figures.ce_reconstructed,
         ce_zero: figures.ce_zero,
         ce_mean: figures.ce_mean,
         loss_recovered: figures.loss_recovered,
         kl: figures.kl,
+        kl_zero: figures.kl_zero,
+        kl_mean: figures.kl_mean,
         agreement: agreed as f64 / asked.max(1) as f64,
-    })
+    };
+    Ok((figures.ce_clean, replaced))
 }
 
 /// The mean output of each replaced MLP over the document tokens.
@@ -118,12 +145,7 @@ fn means(
 }
 
 /// After how many of the places that `counted` marks both predict the same token, and how many these are.
-pub(super) fn agreement(
-    decoder: &Decoder,
-    clean: &Tensor,
-    other: &Tensor,
-    counted: &[bool],
-) -> Result<(u64, u64)> {
+fn agreement(decoder: &Decoder, clean: &Tensor, other: &Tensor, counted: &[bool]) -> Result<(u64, u64)> {
     let (rows, len, d) = clean.dims3()?;
     let flat = |x: &Tensor| x.reshape((1, rows * len, d));
     let (clean, other) = (flat(clean)?, flat(other)?);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use storage::graph::{self, GraphEdgeRow, GraphNodeRow};
 
+use super::save::read;
 use crate::{Error, Result};
 
 /// An edge between what two nodes are, wherever in their texts they are.
@@ -75,7 +76,7 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged> {
     if folders.len() < 2 {
         return Err(too_few());
     }
-    let read: Vec<_> = folders.iter().map(|folder| rows(folder)).collect::<Result<_>>()?;
+    let read: Vec<_> = folders.iter().map(|folder| read(folder)).collect::<Result<_>>()?;
     let graphs: Vec<GraphRows<'_>> = folders
         .iter()
         .zip(&read)
@@ -168,16 +169,6 @@ pub fn comparable(first: (&Path, &graph::Graph), other: (&Path, &graph::Graph)) 
         }
     }
     Ok(())
-}
-
-type Rows = (graph::Graph, Vec<GraphNodeRow>, Vec<GraphEdgeRow>);
-
-fn rows(folder: &Path) -> Result<Rows> {
-    let record = graph::Graph::read(folder)?;
-    let table = storage::row::open::<GraphNodeRow>(&folder.join(graph::NODES))?;
-    let nodes = storage::row::read(&table, storage::Scan::default())?;
-    let table = storage::row::open::<GraphEdgeRow>(&folder.join(graph::EDGES))?;
-    Ok((record, nodes, storage::row::read(&table, storage::Scan::default())?))
 }
 
 fn of_node(graph: &GraphRows<'_>, numbers: &[u32], node: u32) -> Result<u32> {

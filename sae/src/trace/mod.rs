@@ -43,6 +43,6 @@ pub use neuronpedia::Prompt;
 pub use picture::{PictureOptions, svg};
 pub use predict::{NodeChange, predict};
 pub use run::{TraceJob, run};
-pub use save::{GraphSubject, may_be_written};
+pub use save::{GraphSubject, may_be_written, read};
 pub use target::Target;
 pub use transcoders::Transcoders;

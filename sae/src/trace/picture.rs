@@ -7,6 +7,7 @@ use std::path::Path;
 
 use storage::graph::{self as files, GraphEdgeRow, GraphNodeRow};
 
+use super::save::read;
 use crate::export::text::visible;
 use crate::picture::escaped;
 use crate::{Error, Result};
@@ -45,9 +46,7 @@ struct Placed {
 /// # Errors
 /// A folder without a graph, tables that cannot be read.
 pub fn svg(dir: &Path, options: PictureOptions) -> Result<String> {
-    let record = files::Graph::read(dir)?;
-    let nodes: Vec<GraphNodeRow> = read(&dir.join(files::NODES))?;
-    let edges: Vec<GraphEdgeRow> = read(&dir.join(files::EDGES))?;
+    let (record, nodes, edges) = read(dir)?;
     if nodes.iter().zip(0..).any(|(row, i)| row.node != i) {
         return Err(Error::request(format!("{}: nodes are not in order", dir.join(files::NODES).display()))
             .with_remedy("trace the graph again"));
@@ -70,11 +69,6 @@ pub fn svg(dir: &Path, options: PictureOptions) -> Result<String> {
     }
     out.push_str("</svg>\n");
     Ok(out)
-}
-
-fn read<R: storage::row::Row>(path: &Path) -> Result<Vec<R>> {
-    let table = storage::row::open::<R>(path)?;
-    Ok(storage::row::read(&table, storage::Scan::default())?)
 }
 
 /// Targets, tokens, and the kept features (and errors) with the most influence.

@@ -217,3 +217,15 @@ impl Transcoders {
         self.layers.iter().map(of).collect()
     }
 }
+
+/// The record, the nodes and the edges of the graph in `dir`.
+///
+/// # Errors
+/// A folder without a graph, tables that cannot be read.
+pub fn read(dir: &Path) -> Result<(graph::Graph, Vec<GraphNodeRow>, Vec<GraphEdgeRow>)> {
+    let record = graph::Graph::read(dir)?;
+    let table = storage::row::open::<GraphNodeRow>(&dir.join(graph::NODES))?;
+    let nodes = storage::row::read(&table, storage::Scan::default())?;
+    let table = storage::row::open::<GraphEdgeRow>(&dir.join(graph::EDGES))?;
+    Ok((record, nodes, storage::row::read(&table, storage::Scan::default())?))
+}

@@ -1,12 +1,12 @@
 //! `sae graph change`: features of a graph fire differently; what the graph predicts, and what the model does.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use sae::trace::{self, ChangeOptions, GraphChange, GraphModel, NodeChange};
 use sae::{Error, Result};
-use storage::graph::{self, GraphEdgeRow, GraphNodeRow};
+use storage::graph::{self, GraphNodeRow};
 use storage::graph_marks::{self, GraphMarks, node_name};
 
 use crate::{Output, Session};
@@ -58,10 +58,8 @@ pub(super) struct Change {
 
 impl Change {
     pub(super) fn run(self, session: &mut Session) -> Result<Output> {
-        let record = graph::Graph::read(&self.graph)?;
-        let nodes: Vec<GraphNodeRow> = rows(&self.graph.join(graph::NODES))?;
+        let (record, nodes, mut edges) = trace::read(&self.graph)?;
         let changes = self.changes(&nodes)?;
-        let mut edges: Vec<GraphEdgeRow> = rows(&self.graph.join(graph::EDGES))?;
         edges.sort_by_key(|edge| (edge.target, edge.source));
         let predicted = trace::predict(&nodes, &edges, &changes);
         let model = GraphModel::open(&record, &self.transcoders)?;
@@ -126,11 +124,6 @@ impl Change {
         changes.dedup_by_key(|change| change.node);
         Ok(changes)
     }
-}
-
-fn rows<R: storage::row::Row>(path: &Path) -> Result<Vec<R>> {
-    let table = storage::row::open::<R>(path)?;
-    Ok(storage::row::read(&table, storage::Scan::default())?)
 }
 
 /// Everything that was predicted and measured, by name.

@@ -6,7 +6,7 @@ use egui::{Button, Popup, RichText, Role, Slider, Ui, WidgetInfo};
 
 use super::{Chosen, Compare, Look, name};
 use crate::action::{Action, Save};
-use crate::prompt::graphs::{self, ComparedGraphs, Kept, letter};
+use crate::prompt::graphs::{self, ComparedGraphs, KeptIn, letter};
 use crate::theme::{palette, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format, rule};
@@ -52,10 +52,10 @@ impl Compare {
     /// Kept in both, or in one alone.
     fn of_two(&mut self, ui: &mut Ui, compared: &ComparedGraphs) {
         let choices = [
-            (Kept::Least(1), "all".to_owned(), "Edges that pruning keeps in some graph"),
-            (Kept::Least(2), "kept in both".to_owned(), "Edges that pruning keeps in both graphs"),
-            (Kept::Only(0), "only in A".to_owned(), "Edges that pruning keeps in A and not in B"),
-            (Kept::Only(1), "only in B".to_owned(), "Edges that pruning keeps in B and not in A"),
+            (KeptIn::Least(1), "all".to_owned(), "Edges that pruning keeps in some graph"),
+            (KeptIn::Least(2), "kept in both".to_owned(), "Edges that pruning keeps in both graphs"),
+            (KeptIn::Only(0), "only in A".to_owned(), "Edges that pruning keeps in A and not in B"),
+            (KeptIn::Only(1), "only in B".to_owned(), "Edges that pruning keeps in B and not in A"),
         ];
         for (kept, text, about) in choices {
             let text = format!("{text} {}", format::grouped(compared.count(kept) as u64));
@@ -68,12 +68,12 @@ impl Compare {
     /// Kept in so many graphs.
     fn of_many(&mut self, ui: &mut Ui, all: usize) {
         let mut least = match self.kept {
-            Kept::Least(least) => least,
-            Kept::Only(_) => 1,
+            KeptIn::Least(least) => least,
+            KeptIn::Only(_) => 1,
         };
         let slider = Slider::new(&mut least, 1..=all).text(format!("of {all} graphs keep it at least"));
         ui.add(slider).on_hover_text("Edges that pruning keeps in fewer graphs are left out");
-        self.kept = Kept::Least(least);
+        self.kept = KeptIn::Least(least);
     }
 }
 

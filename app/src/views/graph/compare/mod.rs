@@ -16,7 +16,7 @@ use storage::graph as files;
 use super::words::Labels;
 use crate::data::graph::{self, AttributionGraph};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
-use crate::prompt::graphs::{self, ComparedGraphs, EdgeKey, EdgeList, Kept};
+use crate::prompt::graphs::{self, ComparedGraphs, EdgeKey, EdgeList, KeptIn};
 use crate::views::Scene;
 use crate::widgets::side::SidePanel;
 use crate::widgets::{notice, text};
@@ -60,7 +60,7 @@ pub struct Compare {
     /// What was compared last.
     key: Option<GraphsKey>,
     compared: KeyedRequest<GraphsKey, ComparedGraphs>,
-    kept: Kept,
+    kept: KeptIn,
     /// By what the edges are ordered; as is usual for so many graphs if nobody asked.
     sort: Option<(EdgeKey, bool)>,
     listed: KeyedRequest<(GraphsKey, EdgeList), Vec<u32>>,
@@ -80,7 +80,7 @@ impl Default for Compare {
             read: BTreeMap::new(),
             key: None,
             compared: KeyedRequest::default(),
-            kept: Kept::Least(1),
+            kept: KeptIn::Least(1),
             sort: None,
             listed: KeyedRequest::default(),
             chosen: None,
@@ -119,7 +119,7 @@ impl Compare {
             // Places of nodes and edges are those of one comparison.
             (self.chosen, self.hovered) = (None, None);
             self.listed = KeyedRequest::default();
-            (self.kept, self.sort) = (Kept::Least(1), None);
+            (self.kept, self.sort) = (KeptIn::Least(1), None);
             self.key = Some(key.clone());
         }
         let all = std::iter::once((folder.to_owned(), Arc::clone(own))).chain(read).collect();
