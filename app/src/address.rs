@@ -4,7 +4,8 @@
 //! `RUN#matching=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
 //! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
 //! `DATASET#expert=2:11` (layer 2, expert 11) · `GRAPH#graph` ·
-//! `GRAPH#node=2_417_8` (feature 417 of layer 2 at token 8)
+//! `GRAPH#node=2_417_8` (feature 417 of layer 2 at token 8) · `GRAPH#compare=OTHER&compare=OTHER` (next to other graphs; a path is from where
+//! GRAPH lies, with `%`, `#` and `&` as in a URL)
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,13 @@ pub enum Place {
         /// Its name in `marks.json`: of a feature `LAYER_FEATURE_POSITION`.
         node: String,
     },
+    /// An attribution graph next to others.
+    Compared {
+        /// Folder of the graph.
+        graph: PathBuf,
+        /// Folders of the others.
+        with: Vec<PathBuf>,
+    },
     /// Probes of labelled prompts.
     Probes {
         /// Folder of the probes.
@@ -135,6 +143,7 @@ impl Place {
             Self::Runs => None,
             Self::Graph { graph: folder }
             | Self::Node { graph: folder, .. }
+            | Self::Compared { graph: folder, .. }
             | Self::Probes { probes: folder } => Some(folder),
             Self::Curves { run }
             | Self::Features { run }
@@ -162,6 +171,10 @@ impl Place {
             Self::Runs => Self::Runs,
             Self::Graph { .. } => Self::Graph { graph: at },
             Self::Node { node, .. } => Self::Node { graph: at, node },
+            Self::Compared { graph, with } => {
+                let with = with.iter().map(|other| beside(folder, &from(&graph, other))).collect();
+                Self::Compared { graph: at, with }
+            }
             Self::Probes { .. } => Self::Probes { probes: at },
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
@@ -196,8 +209,8 @@ impl Place {
             ) => a == b,
             (Self::Expert { dataset: a, .. }, Self::Expert { dataset: b, .. }) => a == b,
             (
-                Self::Graph { graph: a } | Self::Node { graph: a, .. },
-                Self::Graph { graph: b } | Self::Node { graph: b, .. },
+                Self::Graph { graph: a } | Self::Node { graph: a, .. } | Self::Compared { graph: a, .. },
+                Self::Graph { graph: b } | Self::Node { graph: b, .. } | Self::Compared { graph: b, .. },
             ) => a == b,
             _ => self == other,
         }
@@ -212,12 +225,36 @@ impl Place {
     }
 }
 
+/// `other` from the folder in which `graph` lies, if it is below that.
+fn from(graph: &Path, other: &Path) -> PathBuf {
+    let below = graph.parent().and_then(|folder| other.strip_prefix(folder).ok());
+    below.unwrap_or(other).to_owned()
+}
+
+/// What [`from`] gave, from the folder in which `graph` lies.
+fn beside(graph: &Path, other: &Path) -> PathBuf {
+    graph.parent().map_or_else(|| other.to_owned(), |folder| folder.join(other))
+}
+
+/// A path in an address, without the characters that part an address.
+fn quoted(path: &Path) -> String {
+    path.display().to_string().replace('%', "%25").replace('#', "%23").replace('&', "%26")
+}
+
+fn unquoted(path: &str) -> PathBuf {
+    path.replace("%26", "&").replace("%23", "#").replace("%25", "%").into()
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runs => f.write_str("#runs"),
             Self::Graph { graph } => write!(f, "{}#graph", graph.display()),
             Self::Node { graph, node } => write!(f, "{}#node={node}", graph.display()),
+            Self::Compared { graph, with } => {
+                let others: Vec<String> = with.iter().map(|other| quoted(&from(graph, other))).collect();
+                write!(f, "{}#compare={}", graph.display(), others.join("&compare="))
+            }
             Self::Probes { probes } => write!(f, "{}#probes", probes.display()),
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
@@ -284,6 +321,10 @@ impl Address {
             Some(("node", node)) if !node.is_empty() => {
                 Place::Node { graph: path.clone(), node: node.to_owned() }
             }
+            Some(("compare", others)) if !others.is_empty() => {
+                let with = others.split("&compare=").map(|other| beside(&path, &unquoted(other))).collect();
+                Place::Compared { graph: path.clone(), with }
+            }
             Some(("matching", with)) => Place::Matching { run: path.clone(), with: with.to_owned() },
             Some(("document", n)) => match n.split_once("&token=") {
                 Some((n, token)) => {
@@ -314,7 +355,8 @@ impl Address {
             _ => {
                 return Err(format!(
                     "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #truth, #fields, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
-                     #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph, #node=LAYER_FEATURE_POSITION and #probes."
+                     #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph, #node=LAYER_FEATURE_POSITION, #compare=GRAPH and \
+                     #probes."
                 ));
             }
         };
@@ -348,12 +390,20 @@ mod tests {
             Place::Expert { dataset: run.clone(), layer: 2, expert: 11 },
             Place::Graph { graph: run.clone() },
             Place::Node { graph: run.clone(), node: "2_417_8".into() },
+            Place::Compared {
+                graph: run.clone(),
+                with: vec!["demo/other".into(), "demo/R&D #2, 5%26".into(), "/elsewhere/graph".into()],
+            },
             Place::Probes { probes: run.clone() },
         ] {
             let read = Address::parse(&place.to_string()).unwrap();
             assert_eq!(read, Address { folder: run.clone(), place: Some(place) });
         }
         assert_eq!(Address::parse("demo").unwrap().place, None);
+        let compared = Address::parse("graphs/a#compare=b").unwrap().place.unwrap();
+        let whole = Path::new("/home/me/graphs/a");
+        let expected = Place::Compared { graph: whole.into(), with: vec!["/home/me/graphs/b".into()] };
+        assert_eq!(compared.below(whole), expected);
     }
 
     #[test]

@@ -59,6 +59,9 @@ record! {
         /// Fraction of variance explained of what the layer's MLP writes, by the features of this and all earlier layers; null where it does
         /// not vary.
         fve: Option<f64>,
+        /// Tokens left out of `fve`, `l0` and `dead` because what the MLP writes there is above the limit of training.
+        #[serde(default)]
+        left_out: u64,
         /// Features of the layer that are active on a token.
         l0: f64,
         /// Features of the layer that fired on no token.

@@ -107,6 +107,9 @@ record! {
         /// The same of a transcoder's target.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         target_norm_limit: Option<f64>,
+        /// The same of each layer of a cross-layer transcoder; a row above any of them is left out of all layers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target_norm_limits: Option<Vec<f64>>,
         /// Where training left the search among candidates; `None` if it did not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exact_search: Option<ExactSearch>,

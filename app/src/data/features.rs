@@ -9,6 +9,7 @@ use storage::{Run, TableReader};
 
 use super::heads::{self, AttributionRow, HeadsRow};
 use super::history::{self, FeatureHistory};
+use super::layers::Layered;
 use super::plane::Plane;
 use super::{missing, problem};
 use crate::load::Problem;
@@ -19,6 +20,8 @@ use crate::words::Number;
 pub struct Columns {
     /// Tokens that were indexed.
     pub tokens: u64,
+    /// How features of several layers are numbered, in a cross-layer transcoder.
+    pub layered: Option<Layered>,
     /// Of those, the ones on which it was counted which features fire together.
     pub coactive_rows: u64,
     /// The columns of single numbers.
@@ -36,6 +39,7 @@ impl Columns {
         let of = |values: &[f32]| values.get(i).copied().unwrap_or(f32::NAN);
         let alive = |values: &[f32]| if self.dead(feature) { f32::NAN } else { of(values) };
         match number {
+            Number::Layer => self.layered.map_or(f32::NAN, |layered| layered.place(feature).0 as f32),
             Number::Density => of(&self.numbers.density),
             Number::Count => self.numbers.count.get(i).map_or(f32::NAN, |count| *count as f32),
             Number::Mean => alive(&self.numbers.mean),
@@ -170,7 +174,8 @@ pub fn read_columns(dir: &Path) -> Result<Columns, Problem> {
         Ok(events) => (events, None),
         Err(problem) => (history::Events::default(), Some(problem)),
     };
-    Ok(Columns { tokens: index.tokens, coactive_rows: index.coactive_rows, numbers, events, gap })
+    let (tokens, coactive_rows, layered) = (index.tokens, index.coactive_rows, Layered::of(run.record()));
+    Ok(Columns { tokens, layered, coactive_rows, numbers, events, gap })
 }
 
 /// Row = feature; the table relies on it.

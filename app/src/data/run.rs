@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use storage::layers::LayersEvaluation;
 pub use storage::metrics::MetricsColumns;
 pub use storage::task::{TaskFigure, TaskRecord, TaskResult};
 use storage::{Evaluation, RunRecord, RunStatus};
 
+use super::layers::Layered;
 use super::problem;
 use crate::load::Problem;
 use crate::words::format;
@@ -54,8 +56,10 @@ pub struct RunInfo {
     pub k: Option<u64>,
     /// Width of the activations.
     pub d_in: u64,
-    /// Number of features.
+    /// Number of features, of all layers of a cross-layer transcoder.
     pub d_sae: u64,
+    /// How they are numbered, in a cross-layer transcoder.
+    pub layered: Option<Layered>,
     /// Tokens seen in training.
     pub tokens: u64,
     /// Wall time of training, seconds.
@@ -90,6 +94,8 @@ pub struct RunInfo {
     pub configuration: Vec<(String, String)>,
     /// The numbers of `evaluation/core.json`.
     pub evaluation: Option<Evaluation>,
+    /// The numbers of `evaluation/layers.json`, of a cross-layer transcoder.
+    pub by_layer: Option<LayersEvaluation>,
     /// The numbers of `evaluation/cett.json`.
     pub cett: Option<storage::cett::CettRecord>,
     /// What its encoder loses, where that was measured.
@@ -98,6 +104,8 @@ pub struct RunInfo {
     pub tasks: Vec<TaskRecord>,
     /// Whether it has a feature index.
     pub indexed: bool,
+    /// When that index was written.
+    pub index_written: Option<SystemTime>,
     /// Whether that index cannot be used; why is among the gaps.
     pub index_broken: bool,
     /// Whether its features have places on a map.
@@ -135,6 +143,14 @@ impl RunInfo {
     pub fn reads_text(&self) -> bool {
         !self.hook.is_empty()
     }
+
+    /// Where `feature` reads the model; of a cross-layer transcoder with its number in the layer.
+    pub fn read_by(&self, feature: u32) -> String {
+        let Some(layered) = self.layered else { return self.hook.clone() };
+        let (layer, of_layer) = layered.place(feature);
+        let hook = self.hook.replacen("blocks.0.", &format!("blocks.{layer}."), 1);
+        format!("{hook} · feature {} of the layer", format::grouped(u64::from(of_layer)))
+    }
 }
 
 /// Features that do not fire, and over which tokens: "dead" alone means nothing.
@@ -157,8 +173,13 @@ impl DeadFeatures {
     }
 
     /// By the evaluation, else by the index, else by the last logged step of training.
-    fn of(run: &storage::Run, evaluation: Option<&Evaluation>, dead_after: Option<u64>) -> Option<Self> {
-        let features = run.record().d_sae as u64;
+    fn of(
+        run: &storage::Run,
+        evaluation: Option<&Evaluation>,
+        by_layer: Option<&LayersEvaluation>,
+        dead_after: Option<u64>,
+    ) -> Option<Self> {
+        let features = features_of(run.record());
         let never = |count: u64, tokens: u64, kind: &str| {
             let (count, of, tokens) =
                 (format::grouped(count), format::grouped(features), format::grouped(tokens));
@@ -167,6 +188,11 @@ impl DeadFeatures {
         if let Some(evaluation) = evaluation {
             let about = never(evaluation.dead, evaluation.tokens, "evaluated");
             return Some(Self { count: evaluation.dead, features, in_training: false, about });
+        }
+        if let Some(by_layer) = by_layer {
+            let count = by_layer.layers.iter().map(|layer| layer.dead).sum();
+            let about = never(count, by_layer.tokens, "evaluated");
+            return Some(Self { count, features, in_training: false, about });
         }
         // Why an index cannot be read is shown where it is opened.
         if let Some(index) = run.index().ok().flatten() {
@@ -188,6 +214,11 @@ impl DeadFeatures {
         );
         Some(Self { count, features, in_training: true, about })
     }
+}
+
+/// Features of all layers.
+fn features_of(record: &RunRecord) -> u64 {
+    record.d_sae as u64 * record.layers.unwrap_or(1)
 }
 
 /// Tokens of silence after which training calls a feature dead, as the resolved configuration says.
@@ -223,6 +254,10 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         gaps.push(problem(error));
         None
     });
+    let by_layer = LayersEvaluation::read(dir).unwrap_or_else(|error| {
+        gaps.push(problem(error));
+        None
+    });
     let broken = broken_index(&run);
     let index_broken = broken.is_some();
     gaps.extend(broken);
@@ -242,18 +277,25 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         method: record.method.clone(),
         k: (record.k > 0).then_some(record.k as u64),
         d_in: record.d_in as u64,
-        d_sae: record.d_sae as u64,
+        d_sae: features_of(record),
+        layered: Layered::of(record),
         tokens: record.tokens_done,
         seconds: record.wall_seconds,
-        fve: evaluated.and_then(|e| e.fve).or_else(|| last.explained_variance.map(f64::from)),
-        loss_recovered: evaluated.and_then(|e| e.loss_recovered),
-        l0: evaluated.map(|e| e.l0).or_else(|| last.l0.map(f64::from)),
-        measured_on: if evaluated.is_some() {
-            "evaluation/core.json"
-        } else {
-            "the last logged step of training"
+        fve: evaluated
+            .map_or_else(|| by_layer.as_ref().and_then(mean_fve), |e| e.fve)
+            .or_else(|| last.explained_variance.map(f64::from)),
+        loss_recovered: evaluated
+            .map_or_else(|| by_layer.as_ref().and_then(|e| e.together.loss_recovered), |e| e.loss_recovered),
+        l0: evaluated
+            .map(|e| e.l0)
+            .or_else(|| by_layer.as_ref().map(|e| e.l0))
+            .or_else(|| last.l0.map(f64::from)),
+        measured_on: match (&evaluation, &by_layer) {
+            (Some(_), _) => "evaluation/core.json",
+            (None, Some(_)) => "evaluation/layers.json, FVE as the mean over layers",
+            (None, None) => "the last logged step of training",
         },
-        dead: DeadFeatures::of(&run, evaluated, dead_after(train_toml.as_deref())),
+        dead: DeadFeatures::of(&run, evaluated, by_layer.as_ref(), dead_after(train_toml.as_deref())),
         seed: record.seed,
         model: record.model.id.clone(),
         model_path: record.model.path.clone(),
@@ -264,6 +306,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         model_sha256: record.model.sha256.clone(),
         configuration: configuration(record),
         evaluation,
+        by_layer,
         cett: storage::cett::CettRecord::read(dir).unwrap_or_else(|error| {
             gaps.push(problem(error));
             None
@@ -274,6 +317,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         }),
         tasks: tasks(dir, &mut gaps),
         indexed: run.features_dir().join(INDEX).exists(),
+        index_written: std::fs::metadata(run.features_dir().join(INDEX)).and_then(|m| m.modified()).ok(),
         index_broken,
         mapped: run.features_dir().join(storage::map::FILE).exists(),
         explained: storage::explanations::sources(dir).is_ok_and(|sources| !sources.is_empty()),
@@ -374,7 +418,7 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
     }
     let mut rows = vec![
         ("method", record.method.clone()),
-        ("features", format::grouped(record.d_sae as u64)),
+        ("features", features_in_words(record)),
         ("activation width", format::grouped(record.d_in as u64)),
         ("k", if record.k > 0 { record.k.to_string() } else { format::MISSING.to_owned() }),
         ("model", record.model.id.clone()),
@@ -400,6 +444,20 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
         (name, version.clone())
     }));
     rows
+}
+
+/// The mean over layers.
+fn mean_fve(evaluation: &LayersEvaluation) -> Option<f64> {
+    let all: Option<Vec<f64>> = evaluation.layers.iter().map(|layer| layer.fve).collect();
+    all.filter(|all| !all.is_empty()).map(|all| all.iter().sum::<f64>() / all.len() as f64)
+}
+
+fn features_in_words(record: &RunRecord) -> String {
+    let each = format::grouped(record.d_sae as u64);
+    match record.layers {
+        Some(layers) => format!("{each} in each of {layers} layers"),
+        None => each,
+    }
 }
 
 /// How many rows training passed over because of their norm; nothing where it is not known.

@@ -29,7 +29,12 @@ pub enum Need {
         written: Option<SystemTime>,
     },
     /// The feature table of a run: numbers, tokens, labels, explanations, vocabulary, notes.
-    Features(PathBuf),
+    Features {
+        /// Folder of the run.
+        run: PathBuf,
+        /// When its index was written: a newer one is read again.
+        written: Option<SystemTime>,
+    },
     /// The notes of a run.
     Notes(PathBuf),
     /// The marks of a graph.
@@ -102,7 +107,7 @@ impl Stores {
     pub fn load(&mut self, need: &Need, again: bool, workers: &Workers) {
         match need {
             Need::Curves { run, written } => self.run_mut(run).load_curves(*written, again, workers),
-            Need::Features(run) => self.run_mut(run).load_features(again, workers),
+            Need::Features { run, written } => self.run_mut(run).load_features(*written, again, workers),
             Need::Notes(run) => self.run_mut(run).notes.load(workers),
             Need::Marks(graph) => self.marks_mut(graph).load(workers),
             Need::Map(run) => self.run_mut(run).load_map(again, workers),

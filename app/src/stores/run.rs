@@ -17,6 +17,8 @@ pub struct RunStore {
     pub metrics: Request<Metrics>,
     /// When the file was written that the curves were last read from.
     pub metrics_written: Option<SystemTime>,
+    /// When the index was written that its features were last read from.
+    pub index_written: Option<SystemTime>,
     /// The numbers of all its features.
     pub columns: Request<Columns>,
     /// The tokens and labels of its features.
@@ -92,10 +94,16 @@ impl RunStore {
         }
     }
 
-    pub(super) fn load_features(&mut self, again: bool, workers: &Workers) {
-        if !again && !self.columns.untouched() {
+    /// Whether its features were never read, or from an index that was written at another time than `written`.
+    pub fn features_are_old(&self, written: Option<SystemTime>) -> bool {
+        (self.columns.untouched() || self.index_written != written) && !self.columns.loading()
+    }
+
+    pub(super) fn load_features(&mut self, written: Option<SystemTime>, again: bool, workers: &Workers) {
+        if !again && !self.features_are_old(written) {
             return;
         }
+        self.index_written = written;
         let path = self.path.clone();
         self.columns.ask(workers, Lane::Tables, move || data::features::read_columns(&path));
         self.load_vocabulary(true, workers);

@@ -79,7 +79,9 @@ pub fn open(place: &Place) -> Box<dyn View> {
         Place::Runs | Place::Curves { .. } => Box::new(runs::RunsView::new(place)),
         Place::Features { run } => Box::new(features::FeaturesView::new(run)),
         Place::Claim { run, feature } => Box::new(claim::ClaimView::new(run, *feature)),
-        Place::Graph { graph } | Place::Node { graph, .. } => Box::new(graph::GraphView::new(graph, place)),
+        Place::Graph { graph } | Place::Node { graph, .. } | Place::Compared { graph, .. } => {
+            Box::new(graph::GraphView::new(graph, place))
+        }
         Place::Probes { probes } => Box::new(probes::ProbesView::new(probes)),
         Place::Truth { run } => Box::new(truth::TruthView::new(run)),
         Place::Fields { run } => Box::new(fields::FieldsView::new(run)),

@@ -147,11 +147,20 @@ impl<'a> Scene<'a> {
     }
 
     /// Asks for the feature table of `run`, with its tokens, explanations and notes, unless it was asked for
-    /// before.
+    /// before; again where its index was made again.
     pub fn load_features(&mut self, run: &Path) {
-        if self.stores.run(run).columns.untouched() {
-            self.load(Need::Features(run.to_owned()));
+        let need = self.features_of(run);
+        if let Need::Features { written, .. } = need
+            && self.stores.run(run).features_are_old(written)
+        {
+            self.load(need);
         }
+    }
+
+    /// The feature table of `run`, by the index that is there now.
+    pub fn features_of(&self, run: &Path) -> Need {
+        let info = self.folder.run(run).and_then(|run| run.info.as_ref().ok());
+        Need::Features { run: run.to_owned(), written: info.and_then(|info| info.index_written) }
     }
 
     /// Asks for the documents of `dataset` and its vocabulary, unless they were asked for before.

@@ -5,6 +5,8 @@ use super::format;
 /// A number that every feature has: by it the table can be sorted and filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Number {
+    /// Layer of a cross-layer transcoder.
+    Layer,
     /// Share of tokens it fires on.
     Density,
     /// Tokens it fired on.
@@ -31,7 +33,8 @@ pub enum Number {
 
 impl Number {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Layer,
         Self::Density,
         Self::Count,
         Self::Mean,
@@ -48,6 +51,7 @@ impl Number {
     /// Head of its column.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Layer => "layer",
             Self::Density => "density",
             Self::Count => "tokens",
             Self::Mean => "mean",
@@ -65,6 +69,7 @@ impl Number {
     /// What it is.
     pub fn about(self) -> &'static str {
         match self {
+            Self::Layer => "Layer whose MLP's input it reads, in a cross-layer transcoder",
             Self::Density => "Share of tokens it fires on; the bar is logarithmic",
             Self::Count => "Tokens it fired on",
             Self::Mean => "Mean activation where it fires",

@@ -54,6 +54,59 @@ impl CrossLayerTranscoder {
         (0..self.layers.len()).map(one).collect()
     }
 
+    /// Takes from a run's record above which norms training left rows out.
+    pub(crate) fn set_norm_limits(&mut self, record: &storage::RunRecord) {
+        let limits = record.target_norm_limits.iter().flatten().map(|limit| *limit as f32);
+        let targets = self.layers.iter_mut().filter_map(|layer| layer.target.as_mut());
+        targets.zip(limits).for_each(|(target, limit)| target.norm_limit = Some(limit));
+    }
+
+    /// The features of all layers as those of one dictionary: feature j of layer ℓ is number ℓ·F + j. Its decoder row is the sum of what it
+    /// writes into all layers, which is what it adds to the residual stream if nothing in between reacts; the target is the last layer's output.
+    ///
+    /// It describes features and encodes nothing: each encoder row reads its own layer.
+    pub fn summed(&self) -> Dictionary {
+        let mut all = self.layers.first().cloned().unwrap_or_else(|| unreachable!("a transcoder has layers"));
+        for layer in &self.layers[1..] {
+            all.w_enc.extend_from_slice(&layer.w_enc);
+            all.b_enc.extend_from_slice(&layer.b_enc);
+            all.w_dec.extend_from_slice(&layer.w_dec);
+        }
+        let size = self.layers[0].w_dec.len();
+        for (own, later) in all.w_dec.chunks_exact_mut(size).zip(&self.later) {
+            for to in later {
+                own.iter_mut().zip(to).for_each(|(sum, w)| *sum += w);
+            }
+        }
+        all.d_sae *= self.layers.len();
+        all.b_dec.fill(0.0);
+        all.target.clone_from(&self.layers[self.layers.len() - 1].target);
+        all
+    }
+
+    /// The codes of every layer, numbered as [`summed`](Self::summed) numbers features.
+    ///
+    /// # Panics
+    /// If the layers' codes are of different tokens.
+    pub fn numbered(&self, codes: &[Codes]) -> Codes {
+        let rows = codes.first().map_or(0, Codes::rows);
+        assert!(codes.iter().all(|codes| codes.rows() == rows), "codes are of different tokens");
+        let (mut all, mut features, mut values) = (Codes::default(), Vec::new(), Vec::new());
+        for i in 0..rows {
+            features.clear();
+            values.clear();
+            let mut before = 0;
+            for (layer, codes) in self.layers.iter().zip(codes) {
+                let (of_layer, of_values) = codes.row(i);
+                features.extend(of_layer.iter().map(|feature| before + feature));
+                values.extend_from_slice(of_values);
+                before += layer.d_sae as u32;
+            }
+            all.push_row(&features, &values);
+        }
+        all
+    }
+
     /// Adds to `out[n, d_out]` of `layer` what the features of earlier layers write into it.
     pub(crate) fn add_earlier(&self, layer: usize, codes: &[Codes], out: &mut [f32]) {
         let d = self.layers[layer].d_out();

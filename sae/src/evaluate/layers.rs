@@ -7,6 +7,7 @@ use storage::layers::{FORMAT, LayerEvaluation, LayersEvaluation, ReplacedEvaluat
 use storage::{Dataset, MANIFEST, RunRecord};
 
 use super::passes::{batches, collect, stop};
+use super::splice::is_within;
 use super::stand_in::{Measured, Stand, StandIn, Vectors};
 use super::together::replaced;
 use super::{EvaluateOptions, Reconstruction, choose_documents};
@@ -78,6 +79,7 @@ pub fn layers(
         layers.push(LayerEvaluation {
             layer: *layer as u32,
             fve: figures.fve,
+            left_out: choice.tokens.saturating_sub(figures.tokens),
             l0: figures.l0,
             dead: figures.dead as u64,
             d_sae: transcoders.features_of(*layer) as u64,
@@ -97,7 +99,7 @@ pub fn layers(
         seed: options.seed,
         split: if options.all_documents { "all" } else { "held-out" }.to_owned(),
         documents: choice.documents,
-        tokens: sums.first().map_or(0, |(_, sum)| sum.rows()),
+        tokens: sums.iter().map(|(_, sum)| sum.rows()).max().unwrap_or(0),
         d_sae: transcoders.features() as u64,
         l0: layers.iter().map(|layer| layer.l0).sum(),
         ce_clean,
@@ -135,6 +137,20 @@ fn dataset_of(path: &Path, data: Option<&Path>) -> Result<std::path::PathBuf> {
     first.map(|dataset| dataset.dir().to_owned()).ok_or_else(|| Error::request("there is no dataset"))
 }
 
+/// Those of the targets `y[n, d]`, their codes and what is made of them that are within the limit of training.
+fn trained_on(y: &[f32], codes: &Codes, made: &[f32], limit: Option<f32>) -> (Vec<f32>, Codes, Vec<f32>) {
+    let d = y.len() / codes.rows().max(1);
+    let (mut targets, mut kept, mut outputs) = (Vec::new(), Codes::default(), Vec::new());
+    let rows = y.chunks_exact(d.max(1)).zip(made.chunks_exact(d.max(1))).enumerate();
+    for (i, (y, made)) in rows.filter(|(_, (y, _))| is_within(y, limit)) {
+        targets.extend_from_slice(y);
+        outputs.extend_from_slice(made);
+        let (features, values) = codes.row(i);
+        kept.push_row(features, values);
+    }
+    (targets, kept, outputs)
+}
+
 impl Texts<'_> {
     fn contexts(&self) -> Result<impl Iterator<Item = Result<lm::text::Contexts>>> {
         batches(self.model, self.documents.clone(), self.context_length)
@@ -159,7 +175,8 @@ impl Texts<'_> {
             let made: std::collections::BTreeMap<usize, (Codes, Vec<f32>)> = transcoders.all(&stand.inputs);
             for (layer, sum) in &mut sums {
                 if let (Some(y), Some((codes, made))) = (stand.outputs.get(layer), made.get(layer)) {
-                    sum.add(y, codes, made)?;
+                    let (y, codes, made) = trained_on(y, codes, made, transcoders.norm_limit(*layer));
+                    sum.add(&y, &codes, &made)?;
                 }
             }
             done += contexts.document_tokens() as u64;

@@ -1,7 +1,7 @@
 //! The pass over the rows: codes of every token, spilled by feature and written by token.
 //!
 //! ```text
-//! reader ── RowBatch ──▶ encoder ── codes ─┬─▶ keeper: tokens, buckets, sample, counts
+//! rows ──── RowBatch ──▶ coder ──── codes ─┬─▶ keeper: tokens, buckets, sample, counts
 //!  (a thread)           (all threads)      └─▶ writer: codes-00000.parquet        (a thread each)
 //! ```
 //!
@@ -19,9 +19,10 @@ use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
 use super::index::IndexOptions;
 use super::inverted::TokenCounts;
+use super::layers::{Coder, LayersSubject, Rows};
 use super::tokens::Tokens;
-use crate::dictionary::{Codes, Encoder};
-use crate::rows::{Choice, RowBatch, RowReader, Subject};
+use crate::dictionary::Codes;
+use crate::rows::{Choice, RowBatch, Subject};
 use crate::{Error, Progress, Result};
 
 /// Batches that wait between two stages.
@@ -43,32 +44,31 @@ pub(super) type Coded = (RowBatch, Codes);
 ///
 /// # Errors
 /// Rows that cannot be read, codes that are not finite, a disk that is full or fails, [`Error::Stopped`].
-pub fn encode(
-    subject: &Subject,
+pub(super) fn encode(
+    from: (&Subject, Option<&LayersSubject>),
     choice: &Choice,
     options: &IndexOptions,
     folder: &Path,
     progress: &mut dyn Progress,
 ) -> Result<Encoded> {
-    let dictionary = &subject.dictionary;
-    let reader = RowReader::new(&subject.dataset, &choice.ranges, options.batch, dictionary.d_in)?;
+    let rows = Rows::new(from, &choice.ranges, options.batch)?;
     std::thread::scope(|scope| {
-        let coded = coded(scope, reader, dictionary.encoder())?;
-        keep(coded, subject, choice, options, folder, progress)
+        let coded = coded(scope, rows, Coder::new(from))?;
+        keep(coded, from.0, choice, options, folder, progress)
     })
 }
 
-/// The batches of `reader` with their codes; reading is done by a thread of its own.
+/// The batches of `rows` with their codes; reading is done by a thread of its own.
 pub(super) fn coded<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    reader: RowReader,
-    mut encoder: Encoder<'_>,
+    rows: Rows,
+    mut coder: Coder<'_>,
 ) -> Result<impl Iterator<Item = Result<Coded>>> {
     let (to_encode, batches) = sync_channel(AHEAD);
-    begin(scope, "read", move || read(reader, &to_encode))?;
+    begin(scope, "read", move || read(rows, &to_encode))?;
     Ok(batches.into_iter().map(move |batch: Result<RowBatch>| {
         let mut batch = batch?;
-        let codes = encoder.encode(&batch.activations);
+        let codes = coder.encode(&batch.activations);
         batch.activations = Vec::new();
         Ok((batch, codes))
     }))
@@ -132,8 +132,8 @@ pub(super) fn joined<T>(stage: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn read(mut reader: RowReader, to: &SyncSender<Result<RowBatch>>) {
-    while let Some(batch) = reader.next_batch().transpose() {
+fn read(mut rows: Rows, to: &SyncSender<Result<RowBatch>>) {
+    while let Some(batch) = rows.next_batch().transpose() {
         let failed = batch.is_err();
         if to.send(batch).is_err() || failed {
             break;

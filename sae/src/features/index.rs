@@ -12,6 +12,7 @@ use super::encode::{Encoded, encode, keep};
 use super::examples::ExampleOptions;
 use super::heads::{self, AttributionTarget, HeadDictionary, HeadTables};
 use super::inverted::Inverted;
+use super::layers::{self, LayersSubject};
 use super::map::{self, alive};
 use super::shards::{CodedByShards, weight_files};
 use super::weights::{Weights, WeightsInOrder};
@@ -76,6 +77,8 @@ pub fn index(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress
 /// What an index is made of.
 pub(super) struct Prepared {
     pub(super) subject: Subject,
+    /// What encodes, if that is not the subject's dictionary.
+    pub(super) layers: Option<LayersSubject>,
     /// `[V, d]`; `None` if features get no logits.
     pub(super) unembedding: Option<Vec<f32>>,
     /// What `index.json` says about logits.
@@ -90,10 +93,11 @@ impl Prepared {
     /// A run, dataset or model that cannot be read or do not belong together.
     pub(super) fn open(run_dir: &Path, options: &IndexOptions, progress: &mut dyn Progress) -> Result<Self> {
         must_be_run(run_dir, "an index")?;
-        let subject = Subject::open(run_dir, options.data.as_deref())?;
+        let (subject, layers) = layers::open(run_dir, options.data.as_deref())?;
         subject.dictionary.needs_positive_codes("the feature index")?;
         let model = load_model(&options.model, subject.dataset.manifest())?;
-        let (unembedding, logits) = unembedding(&subject, model.as_ref(), options.lens.as_deref())?;
+        let (unembedding, logits) =
+            unembedding((&subject, layers.is_some()), model.as_ref(), options.lens.as_deref())?;
         if unembedding.is_none() {
             progress.remark(&format!("features get no logits: {logits}"));
         }
@@ -103,7 +107,12 @@ impl Prepared {
         if choice.tokens == 0 {
             return Err(Error::data(format!("{} has no rows to index", subject.dataset.dir().display())));
         }
-        Ok(Self { subject, unembedding, logits, of_heads, choice })
+        Ok(Self { subject, layers, unembedding, logits, of_heads, choice })
+    }
+
+    /// What rows are read and encoded from.
+    pub(super) fn encoded_from(&self) -> (&Subject, Option<&LayersSubject>) {
+        (&self.subject, self.layers.as_ref())
     }
 
     /// SHA-256 of the unembedding, in hexadecimal; `None` without one.
@@ -135,7 +144,7 @@ impl Prepared {
         partial.note().iter().for_each(|note| progress.remark(note));
         let folder = partial.folder();
         let mut encoded = match shards {
-            None => encode(subject, choice, options, folder, progress)?,
+            None => encode(self.encoded_from(), choice, options, folder, progress)?,
             Some(shards) => {
                 let coded = CodedByShards::new(&self, options, shards)?;
                 keep(coded, subject, choice, options, folder, progress)?
@@ -203,7 +212,7 @@ impl Prepared {
 
 /// The unembedding `[V, d]`, and what `index.json` says about logits.
 fn unembedding(
-    subject: &Subject,
+    (subject, many_layers): (&Subject, bool),
     model: Option<&LanguageModel>,
     lens: Option<&Path>,
 ) -> Result<(Option<Vec<f32>>, String)> {
@@ -221,6 +230,12 @@ fn unembedding(
         },
     };
     if let Some(folder) = lens {
+        if many_layers {
+            return Err(Error::request(
+                "a lens is of one hook, and the features of a cross-layer transcoder write at several",
+            )
+            .with_remedy("leave --lens out"));
+        }
         let jacobian = Lens::load(folder)?.at(&hook, subject.dictionary.d_out(), model)?;
         let matrix = model.unembedding()?.to_dtype(candle_core::DType::F32)?.matmul(&jacobian)?;
         let about =
@@ -241,10 +256,9 @@ fn unembedding(
         .with_remedy("give the model of the dataset with --model"));
     }
     let values = matrix.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
-    Ok((
-        Some(values),
-        "decoder row · unembedding, the final norm's gain folded in, its division left out".into(),
-    ))
+    let row = if many_layers { "sum of the decoder rows to all layers" } else { "decoder row" };
+    let about = format!("{row} · unembedding, the final norm's gain folded in, its division left out");
+    Ok((Some(values), about))
 }
 
 /// Labels of the index that is there, by feature. An index that is damaged is made again to have a whole one: what cannot be read of it does

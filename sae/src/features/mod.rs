@@ -10,6 +10,8 @@
 //! A dictionary of attention heads gets two tables more, and the model runs once more over the contexts of
 //! the strongest examples (`heads`).
 //!
+//! Of a cross-layer transcoder the features of all layers are indexed together (`layers`).
+//!
 //! One streamed pass over the dataset, then one over the features; reading, computing and writing happen at the
 //! same time (`encode`, `write`). Memory: the dictionary, 8 bytes per token, three batches of rows, one bucket of
 //! activations (about 100 MB; two while one follows the other), later one range of tokens (64 MB), the sample for
@@ -25,6 +27,7 @@ mod find;
 mod heads;
 mod index;
 mod inverted;
+mod layers;
 mod map;
 mod rows;
 mod shards;

@@ -16,9 +16,10 @@ use storage::{IndexRecord, Part};
 
 use super::encode::{Coded, append, coded};
 use super::index::{IndexOptions, Prepared};
+use super::layers::{Coder, Rows};
 use super::weights::Weights;
 use crate::dictionary::Codes;
-use crate::rows::{RowBatch, RowReader};
+use crate::rows::RowBatch;
 use crate::shards::{Begun, Job, SHARDS, Shard, Shards, Work, Working, identity};
 use crate::{Error, Progress, Result};
 
@@ -140,9 +141,8 @@ fn encode_rows(
     Ok(())
 }
 
-fn reader(prepared: &Prepared, options: &IndexOptions, rows: Range<u64>) -> Result<RowReader> {
-    let subject = &prepared.subject;
-    RowReader::new(&subject.dataset, &prepared.choice.part(rows), options.batch, subject.dictionary.d_in)
+fn reader(prepared: &Prepared, options: &IndexOptions, rows: Range<u64>) -> Result<Rows> {
+    Rows::new(prepared.encoded_from(), &prepared.choice.part(rows), options.batch)
 }
 
 /// Activations of the first batch of all: one process begins with it, and it says how an encoder shares out 8 bits.
@@ -161,12 +161,12 @@ fn encode_file(
     report: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Part> {
     let reader = reader(prepared, options, rows)?;
-    let mut encoder = prepared.subject.dictionary.encoder();
-    encoder.begin_with(first);
+    let mut coder = Coder::new(prepared.encoded_from());
+    coder.begin_with(first);
     let mut writer = CodesWriter::create(path)?;
     std::thread::scope(|scope| {
         let mut done = 0;
-        for batch in coded(scope, reader, encoder)? {
+        for batch in coded(scope, reader, coder)? {
             let batch = batch?;
             append(&mut writer, &batch)?;
             done += batch.0.len() as u64;
@@ -223,7 +223,7 @@ pub(super) fn weight_files(shards: &Shards) -> Vec<PathBuf> {
 /// All chosen rows with the codes that shards made of them, in the batches of one process.
 pub(super) struct CodedByShards {
     /// Document, position and token of each row.
-    places: RowReader,
+    places: Rows,
     files: VecDeque<PathBuf>,
     pages: Option<Box<dyn Iterator<Item = storage::Result<CodesPage>> + Send>>,
     page: CodesPage,

@@ -16,6 +16,6 @@ pub use documents::documents;
 pub use layers::Layers;
 pub use model::{ModelChoice, load_model, manifest_for, source_of};
 pub use reader::{RowBatch, RowReader};
-pub use source::{Source, dataset_of, find_dataset, is_run, must_be_one, must_be_run};
+pub use source::{Source, dataset_of, find_dataset, is_cross_layer_run, is_run, must_be_one, must_be_run};
 pub use subject::{Subject, load_with_sha256, weights_sha256};
 pub use whole::{read_whole, subtract};

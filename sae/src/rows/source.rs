@@ -131,13 +131,21 @@ pub fn must_be_one(path: &Path, record: &RunRecord) -> Result<()> {
         path.display()
     ))
     .with_remedy(
-        "cross-layer transcoders are for `sae evaluate` and `sae trace --transcoders`; the run's folder is circuit-tracer's layout",
+        "cross-layer transcoders are for `sae evaluate`, `sae index` and `sae trace --transcoders`; the run's folder is circuit-tracer's layout",
     ))
 }
 
 /// Whether the folder at `path` is a run.
 pub fn is_run(path: &Path) -> bool {
     path.join(storage::run::FILE).is_file()
+}
+
+/// Whether the folder at `path` is a run that is a cross-layer transcoder.
+///
+/// # Errors
+/// A record that cannot be read.
+pub fn is_cross_layer_run(path: &Path) -> Result<bool> {
+    Ok(is_run(path) && RunRecord::read(path)?.layers.is_some())
 }
 
 /// An error unless results can be kept in `path`: `what` would be written there.

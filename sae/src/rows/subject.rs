@@ -5,8 +5,10 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 use storage::Dataset;
 
-use super::Source;
+use super::{Source, is_cross_layer_run};
 use crate::dictionary::Dictionary;
+use crate::files::files_sha256;
+use crate::interop::dictionaries::open_path;
 use crate::{Error, Result};
 use lm::model::hexadecimal;
 
@@ -74,11 +76,14 @@ pub fn load_with_sha256(dir: &Path) -> Result<(Dictionary, String)> {
         .with_remedy("wait until whatever writes them is done, then run this again"))
 }
 
-/// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal.
+/// SHA-256 of the weight file of the dictionary in `dir`, hexadecimal; of all files of a cross-layer transcoder.
 ///
 /// # Errors
 /// A weight file that cannot be read.
 pub fn weights_sha256(dir: &Path) -> Result<String> {
+    if is_cross_layer_run(dir)? {
+        return files_sha256(&open_path(dir)?.reading.files);
+    }
     let path = dir.join("sae_weights.safetensors");
     let mut file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
     let mut hash = Sha256::new();

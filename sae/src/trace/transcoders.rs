@@ -66,7 +66,10 @@ impl Transcoders {
                         all.add(&path, layer, hook.site, dictionary, Vec::new())?;
                     }
                 }
-                Content::CrossLayer(transcoder) => {
+                Content::CrossLayer(mut transcoder) => {
+                    if is_run(&path) {
+                        transcoder.set_norm_limits(&RunRecord::read(&path)?);
+                    }
                     for (layer, (dictionary, later)) in
                         transcoder.layers.into_iter().zip(transcoder.later).enumerate()
                     {

@@ -158,7 +158,7 @@ pub fn measure_pairs(
 }
 
 /// The same for a cross-layer transcoder, of `sample[n, 2 · layers · d]`: what all layers read, followed by what they write. Every layer has
-/// statistics of its own; a row above the limit of any layer is left out of all. The medians are those of all targets, `[layers · d]`.
+/// statistics of its own; a row that is above the limit of any layer, in what is read or what is written, is left out of all. The medians are those of all targets, `[layers · d]`.
 ///
 /// # Errors
 /// As [`measure_pairs`], with the layer.
@@ -169,25 +169,31 @@ pub fn measure_layers(
     norm_multiple: Option<f32>,
 ) -> Result<(Statistics, Vec<f32>)> {
     let width = 2 * layers * d;
-    let input = |row: &[f32], layer: usize| row[layer * d..(layer + 1) * d].to_vec();
-    let limits: Vec<Option<f32>> = (0..layers)
-        .map(|layer| {
-            let inputs: Vec<f32> = sample.chunks_exact(width).flat_map(|row| input(row, layer)).collect();
-            norm_multiple.and_then(|multiple| Some(multiple * median_norm(&inputs, d)?))
-        })
-        .collect();
+    let at = |row: &[f32], part: usize| row[part * d..(part + 1) * d].to_vec();
+    let limit = |part: usize, tail: f32| {
+        let values: Vec<f32> = sample.chunks_exact(width).flat_map(|row| at(row, part)).collect();
+        norm_multiple.and_then(|multiple| Some(tail * multiple * median_norm(&values, d)?))
+    };
+    let tail = |part: usize| if part < layers { 1.0 } else { TARGET_TAIL };
+    // Of what each layer reads, then of what each writes.
+    let limits: Vec<Option<f32>> = (0..2 * layers).map(|part| limit(part, tail(part))).collect();
     let within = |row: &&[f32]| {
-        let mut inputs = row.chunks_exact(d).zip(&limits);
-        inputs.all(|(x, limit)| limit.is_none_or(|limit| norm_squared(x).sqrt() <= limit))
+        let mut parts = row.chunks_exact(d).zip(&limits);
+        parts.all(|(x, limit)| limit.is_none_or(|limit| norm_squared(x).sqrt() <= limit))
     };
     let kept: Vec<&[f32]> = sample.chunks_exact(width).filter(within).collect();
     let (mut all, mut b_dec) = (Vec::with_capacity(layers), Vec::with_capacity(layers * d));
-    for (layer, norm_limit) in limits.into_iter().enumerate() {
-        let pair = |row: &&[f32]| [input(row, layer), input(row, layers + layer)].concat();
+    for layer in 0..layers {
+        let pair = |row: &&[f32]| [at(row, layer), at(row, layers + layer)].concat();
         let pairs: Vec<f32> = kept.iter().flat_map(pair).collect();
         let measured = measure_pairs(&pairs, d, normalisation, None);
-        let (statistics, median) = measured.map_err(|error| error.within(format_args!("layer {layer}")))?;
-        all.push(Statistics { norm_limit, ..statistics });
+        let (mut statistics, median) =
+            measured.map_err(|error| error.within(format_args!("layer {layer}")))?;
+        statistics.norm_limit = limits[layer];
+        if let Some(target) = &mut statistics.target {
+            target.norm_limit = limits[layers + layer];
+        }
+        all.push(statistics);
         b_dec.extend(median);
     }
     let later = all.split_off(1);

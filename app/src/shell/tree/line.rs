@@ -81,7 +81,9 @@ fn is_of(here: &Place, place: &Place) -> bool {
             Place::Dataset { dataset: other, .. },
         )
         | (Place::Expert { dataset, .. }, Place::Experts { dataset: other }) => dataset == other,
-        (Place::Node { graph, .. }, Place::Graph { graph: other }) => graph == other,
+        (Place::Node { graph, .. } | Place::Compared { graph, .. }, Place::Graph { graph: other }) => {
+            graph == other
+        }
         (here, place) => here == place,
     }
 }

@@ -11,6 +11,7 @@ mod note;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use egui::{Button, Frame, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
@@ -82,6 +83,8 @@ pub struct FeatureView {
     scroll: bool,
     page: Request<FeaturePage>,
     asked: Option<u32>,
+    /// When the index was written that its run's features were read from.
+    index: Option<SystemTime>,
     /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
     experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
     elsewhere: Elsewhere,
@@ -109,6 +112,7 @@ impl FeatureView {
             scroll: false,
             page: Request::new(),
             asked: None,
+            index: None,
             experts: KeyedRequest::default(),
             elsewhere: Elsewhere::default(),
             measured: Measured::default(),
@@ -138,6 +142,13 @@ impl FeatureView {
         let p = palette(ui);
         let feature = page.row.feature;
         let notes = Arc::clone(scene.stores.run(&self.run).notes.notes());
+        let info = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok());
+        // What a transcoder's features do is seen in a graph.
+        let traces = info.is_some_and(|info| info.target_hook.is_some());
+        let commands = COMMANDS.map(|(text, command)| match command {
+            Command::ShowPrompt if traces => ("Trace", command),
+            _ => (text, command),
+        });
         ui.horizontal(|ui| {
             let bookmarked = notes.bookmarked(feature);
             if star::show(ui, bookmarked, feature) {
@@ -158,11 +169,11 @@ impl FeatureView {
                     let more = ui.button("⋯");
                     more.widget_info(|| WidgetInfo::labeled(Role::Button, true, "More actions"));
                     egui::Popup::menu(&more)
-                        .show(|ui| COMMANDS.iter().rev().for_each(|one| do_it(ui, *one, scene)));
+                        .show(|ui| commands.iter().rev().for_each(|one| do_it(ui, *one, scene)));
                 }
                 self.export(ui, page, vocabulary, scene);
                 if !narrow {
-                    COMMANDS.iter().for_each(|one| do_it(ui, *one, scene));
+                    commands.iter().for_each(|one| do_it(ui, *one, scene));
                 }
             });
         });
@@ -183,7 +194,8 @@ impl FeatureView {
             if link.on_hover_text("The feature table of this run").clicked() {
                 scene.go(Place::Features { run: self.run.clone() });
             }
-            let of = info.map(|info| format!("· {} · {}", info.model, info.hook)).unwrap_or_default();
+            let of =
+                info.map(|info| format!("· {} · {}", info.model, info.read_by(feature))).unwrap_or_default();
             ui.label(RichText::new(of).size(size::SMALL).color(p.weak));
             let store = scene.stores.run(&self.run);
             if store.notes.notes().label(feature).is_none()
@@ -437,7 +449,9 @@ impl View for FeatureView {
         if store.notes.untouched() {
             scene.load(Need::Notes(self.run.clone()));
         }
-        if self.asked != Some(self.feature) {
+        let renewed = self.index.is_some() && self.index != store.index_written;
+        self.index = store.index_written;
+        if renewed || self.asked != Some(self.feature) {
             self.asked = Some(self.feature);
             let (pages, run, feature) = (store.pages.clone(), self.run.clone(), self.feature);
             self.page.ask(workers, Lane::Pages, move || pages.read(&run, feature));

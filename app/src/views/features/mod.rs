@@ -25,7 +25,7 @@ use crate::data::firing::{self, FiringGap};
 use crate::data::notes::{Change, Edit};
 use crate::data::{self, FeaturePage, Firing, Number};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
-use crate::stores::{Need, RunStore};
+use crate::stores::RunStore;
 use crate::theme::{palette, space, tokens::height};
 use crate::training::Job;
 use crate::widgets::side::SidePanel;
@@ -258,7 +258,7 @@ impl FeaturesView {
         };
         let notes = Arc::clone(store.notes.notes());
         let explanations = store.explanations.value().cloned();
-        let mut shown = self.shown.shown(ui.available_width());
+        let mut shown = self.shown.shown(ui.available_width(), columns.layered.is_some());
         if !ordered.why.is_empty() {
             let after =
                 shown.iter().position(|column| matches!(column, Column::Number(_))).unwrap_or(shown.len());
@@ -434,7 +434,8 @@ impl View for FeaturesView {
         if let (0, Some(problem)) = (all, store.columns.problem().cloned()) {
             let remedy = scene.index_of(&self.run);
             if scene.problem(ui, "The features cannot be read", &problem, [remedy]) {
-                scene.act(Action::Retry(Need::Features(self.run.clone())));
+                let need = scene.features_of(&self.run);
+                scene.act(Action::Retry(need));
             }
             return;
         }

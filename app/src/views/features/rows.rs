@@ -26,9 +26,10 @@ pub enum Column {
 
 impl Column {
     /// From left to right.
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Star,
         Self::Feature,
+        Self::Number(Number::Layer),
         Self::Label,
         Self::Score,
         Self::Number(Number::Density),
@@ -88,6 +89,7 @@ impl Column {
             Self::Label => 120.0,
             Self::Score => 60.0,
             Self::Number(Number::Density) => 88.0,
+            Self::Number(Number::Layer) => 56.0,
             Self::Number(Number::Count) => 76.0,
             Self::Number(Number::Mean | Number::Max | Number::Bias) => 72.0,
             Self::Number(_) => 96.0,
@@ -126,11 +128,14 @@ pub struct Columns {
     said: [Option<bool>; Column::ALL.len()],
     /// Room for the table.
     room: f32,
+    /// Whether features are of several layers.
+    layered: bool,
 }
 
 /// Whether a column is shown where nobody said.
-fn at_first(column: Column, room: f32) -> bool {
+fn at_first(column: Column, room: f32, layered: bool) -> bool {
     match column {
+        Column::Number(Number::Layer) => layered,
         Column::Promotes => room >= PROMOTES,
         Column::Number(Number::Density) => true,
         Column::Score => room >= SHORT,
@@ -141,10 +146,10 @@ fn at_first(column: Column, room: f32) -> bool {
 
 impl Columns {
     /// Those shown in a table that has this room, from left to right.
-    pub fn shown(&mut self, room: f32) -> Vec<Column> {
-        self.room = room;
+    pub fn shown(&mut self, room: f32, layered: bool) -> Vec<Column> {
+        (self.room, self.layered) = (room, layered);
         let of = |(column, said): (Column, Option<bool>)| {
-            said.unwrap_or_else(|| at_first(column, room)).then_some(column)
+            said.unwrap_or_else(|| at_first(column, room, layered)).then_some(column)
         };
         Column::ALL.into_iter().zip(self.said).filter_map(of).collect()
     }
@@ -154,9 +159,10 @@ impl Columns {
         let button = ui.button("Columns").on_hover_text("Which columns the table shows");
         Popup::menu(&button).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
             for (column, said) in Column::ALL.into_iter().zip(&mut self.said) {
-                if column != Column::Feature {
+                let is_there = column != Column::Number(Number::Layer) || self.layered;
+                if column != Column::Feature && is_there {
                     let name = if column == Column::Star { "bookmarks" } else { column.name() };
-                    let mut shown = said.unwrap_or_else(|| at_first(column, self.room));
+                    let mut shown = said.unwrap_or_else(|| at_first(column, self.room, self.layered));
                     if ui.checkbox(&mut shown, name).on_hover_text(column.about()).changed() {
                         *said = Some(shown);
                     }

@@ -22,7 +22,7 @@ use super::steps::TraceForm;
 use super::{Scene, View};
 use crate::address::Place;
 use crate::data::graph::{self, AttributionGraph};
-use crate::data::{GraphMarks, MarkEdit};
+use crate::data::{GraphMarks, LayerRun, MarkEdit};
 use crate::load::{Lane, Request, Workers};
 use crate::stores::{Need, Stores};
 use crate::theme::space;
@@ -78,7 +78,7 @@ pub struct GraphView {
     compare: Compare,
     changes: Changes,
     /// The runs of the open folder that are the graph's transcoders, by layer.
-    runs: Arc<BTreeMap<u32, PathBuf>>,
+    runs: Arc<BTreeMap<u32, LayerRun>>,
     /// The graph whose runs they are.
     runs_of: Option<u64>,
     /// A different text to be traced.
@@ -125,7 +125,8 @@ impl GraphView {
     /// The feature of a node with the run that it is of, where that is in the open folder.
     fn feature_of(&self, graph: &AttributionGraph, node: usize) -> Option<(PathBuf, u32)> {
         let row = &graph.nodes[node];
-        Some((self.runs.get(&row.layer?)?.clone(), row.feature?))
+        let of_layer = self.runs.get(&row.layer?)?;
+        Some((of_layer.run.clone(), of_layer.number(row.feature?)))
     }
 
     /// Finds the runs of the transcoders and asks for what their features are called.
@@ -135,25 +136,30 @@ impl GraphView {
         }
         self.runs_of = Some(self.graph.version());
         let run = |one: &storage::graph::GraphTranscoder| {
-            Some((one.layer as u32, scene.folder.find_run(Path::new(&one.source), &self.folder)?))
+            let run = scene.folder.find_run(Path::new(&one.source), &self.folder)?;
+            let info = scene.folder.run(&run).and_then(|run| run.info.as_ref().ok());
+            let layered = info.and_then(|info| info.layered);
+            let first = layered.map_or(0, |layered| one.layer as u32 * layered.features);
+            Some((one.layer as u32, LayerRun { run, first }))
         };
         self.runs = Arc::new(graph.record.transcoders.iter().filter_map(run).collect());
-        for run in self.runs.values() {
-            scene.load_features(run);
+        for of_layer in self.runs.values() {
+            scene.load_features(&of_layer.run);
         }
     }
 }
 
 /// What the features of a graph are called.
 struct FeatureNames<'a> {
-    runs: &'a BTreeMap<u32, PathBuf>,
+    runs: &'a BTreeMap<u32, LayerRun>,
     stores: &'a Stores,
 }
 
 impl FeatureNames<'_> {
     /// By a person, else by the index, else by the best explanation.
     fn of(&self, layer: u32, feature: u32) -> Option<String> {
-        let run = self.stores.run(self.runs.get(&layer)?);
+        let of_layer = self.runs.get(&layer)?;
+        let (run, feature) = (self.stores.run(&of_layer.run), of_layer.number(feature));
         let notes = run.notes.notes();
         let label = notes.label(feature).or_else(|| run.tokens.value()?.label(feature));
         let explained = || run.explanations.value()?.best(feature);
@@ -164,6 +170,9 @@ impl FeatureNames<'_> {
 impl View for GraphView {
     fn place(&self) -> Place {
         let graph = self.folder.clone();
+        if self.shown == Shown::Compared && !self.compare.others().is_empty() {
+            return Place::Compared { graph, with: self.compare.others().to_vec() };
+        }
         let chosen = || Some(node_name(&self.graph.value()?.nodes[self.chosen?]));
         match self.wanted.clone().or_else(chosen) {
             Some(node) => Place::Node { graph, node },
@@ -172,9 +181,17 @@ impl View for GraphView {
     }
 
     fn turn_to(&mut self, place: &Place) {
-        if let Place::Node { node, .. } = place {
-            self.wanted = Some(node.clone());
-            self.shown = Shown::All;
+        match place {
+            Place::Node { node, .. } => {
+                self.wanted = Some(node.clone());
+                self.shown = Shown::All;
+            }
+            Place::Compared { with, .. } => {
+                self.compare.set_others(with);
+                self.shown = Shown::Compared;
+            }
+            Place::Graph { .. } if self.shown == Shown::Compared => self.shown = Shown::All,
+            _ => {}
         }
     }
 

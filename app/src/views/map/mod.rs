@@ -326,7 +326,8 @@ impl View for MapView {
             };
             if scene.problem(ui, "The map cannot be shown", &problem, [remedy]) {
                 scene.act(Action::Retry(Need::Map(self.run.clone())));
-                scene.act(Action::Retry(Need::Features(self.run.clone())));
+                let need = scene.features_of(&self.run);
+                scene.act(Action::Retry(need));
             }
             return;
         }

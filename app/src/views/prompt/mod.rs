@@ -590,8 +590,8 @@ impl View for PromptView {
         if !std::mem::replace(&mut self.seen, true) {
             ui.ctx().request_repaint();
         }
-        if let Some((model, sha256)) = self.transcoder(scene) {
-            return self.trace_through(ui, &model, &sha256, scene);
+        if let Some(model) = self.transcoder(scene) {
+            return self.trace_through(ui, &model, scene);
         }
         if let Some(problem) = store.opened.problem() {
             let again = notice::problem(ui, "The model of this run cannot be loaded", problem);

@@ -12,16 +12,16 @@ use crate::words::place;
 const FORM: f32 = 560.0;
 
 impl PromptView {
-    /// The model and its SHA-256, if the run is a transcoder: what its features do is seen in a graph.
-    pub(super) fn transcoder(&self, scene: &Scene<'_>) -> Option<(String, String)> {
+    /// The model, if the run is a transcoder: what its features do is seen in a graph.
+    pub(super) fn transcoder(&self, scene: &Scene<'_>) -> Option<String> {
         let info = scene.folder.run(&self.run)?.info.as_ref().ok()?;
         info.target_hook.as_ref()?;
-        Some((steps::model_of(info), info.model_sha256.clone()))
+        Some(steps::model_of(info))
     }
 
     /// In place of a prompt: the fields that trace a text through the transcoders of the folder.
-    pub(super) fn trace_through(&mut self, ui: &mut Ui, model: &str, sha256: &str, scene: &mut Scene<'_>) {
-        let found = steps::transcoders_of(scene.folder, sha256);
+    pub(super) fn trace_through(&mut self, ui: &mut Ui, model: &str, scene: &mut Scene<'_>) {
+        let found = steps::transcoders_of(scene.folder, &self.run);
         let transcoders: Vec<String> = found.iter().map(|run| place::path(&run.path)).collect();
         let about = format!(
             "A transcoder stands for an MLP: which of its features lead to a prediction is seen in a graph through {}.",
@@ -43,7 +43,7 @@ impl PromptView {
     /// Offers to trace the prediction after the text, where the folder has transcoders of the model.
     pub(super) fn trace(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {
         let Some(info) = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok()) else { return };
-        let transcoders = steps::transcoders_of(scene.folder, &info.model_sha256);
+        let transcoders = steps::transcoders_of(scene.folder, &self.run);
         if transcoders.is_empty() {
             return;
         }

@@ -143,11 +143,14 @@ impl Steps {
         }
         facts::section(ui, "Commands");
         let folded = |name: &str| CollapsingHeader::new(name).id_salt(("step", name));
-        folded("Export for other programs").show(ui, |ui| self.export.show(ui, run, info, scene));
-        folded("Probe labelled prompts").show(ui, |ui| self.probe.show(ui, run, info, scene));
+        // A cross-layer transcoder's folder is circuit-tracer's layout already, and a probe takes a dictionary of one hook.
+        if info.layered.is_none() {
+            folded("Export for other programs").show(ui, |ui| self.export.show(ui, run, info, scene));
+            folded("Probe labelled prompts").show(ui, |ui| self.probe.show(ui, run, info, scene));
+        }
         if info.target_hook.is_some() {
             folded("Trace a prediction").show(ui, |ui| {
-                let transcoders = steps::transcoders_of(scene.folder, &info.model_sha256);
+                let transcoders = steps::transcoders_of(scene.folder, &run.path);
                 let transcoders: Vec<String> = transcoders.iter().map(|run| place::path(&run.path)).collect();
                 self.trace.show(ui, (&steps::model_of(info), &transcoders), "", scene);
             });
@@ -166,7 +169,7 @@ fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>
         let (name, job) = scene.index_of(&run.path);
         scene.offer(ui, name, job);
     }
-    if info.evaluation.is_none() {
+    if info.evaluation.is_none() && info.by_layer.is_none() {
         scene.offer(ui, "Evaluate", Job::evaluate(&run.path));
     }
     if info.indexed && !info.index_broken && !info.explained {
@@ -176,7 +179,8 @@ fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>
         scene.offer(ui, "Make the map", Job::map(&run.path));
     }
     let data = scene.folder.data_of(&run.path).and_then(|data| data.info.as_ref().ok());
-    if info.indexed && !info.index_broken && !info.joined && data.is_some_and(|data| data.has_experts) {
+    let joins = info.layered.is_none() && !info.joined;
+    if info.indexed && !info.index_broken && joins && data.is_some_and(|data| data.has_experts) {
         scene.offer(ui, "Join experts", Job::join_experts(&run.path));
     }
     if info.evaluation.is_some() && info.audit.is_none() {
@@ -188,6 +192,8 @@ fn next_steps(ui: &mut Ui, run: &RunEntry, info: &RunInfo, scene: &mut Scene<'_>
         let Ok(other_info) = &other.info else { return false };
         other.path != run.path
             && other_info.d_in == info.d_in
+            && other_info.layered.is_none()
+            && info.layered.is_none()
             && other_info.status == Status::Finished
             && !info.comparisons.iter().any(|with| other.path.ends_with(with))
     };

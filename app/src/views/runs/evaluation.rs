@@ -2,6 +2,7 @@
 
 use egui::{CollapsingHeader, Label, RichText, Ui};
 use storage::cett::CettRecord;
+use storage::layers::LayersEvaluation;
 
 use crate::data::{Evaluation, RunInfo};
 use crate::theme::{palette, space, tokens::size};
@@ -127,9 +128,10 @@ const MAIN: [&str; 7] = [
 /// Draws the section.
 pub fn show(ui: &mut Ui, info: &RunInfo) {
     facts::section(ui, "Evaluation");
-    match &info.evaluation {
-        None => drop(facts::caption(ui, "Not evaluated yet; figures above are those of training.")),
-        Some(evaluation) => drop(ui.push_id("evaluation", |ui| {
+    match (&info.evaluation, &info.by_layer) {
+        (None, Some(by_layer)) => drop(ui.push_id("evaluation", |ui| layers(ui, by_layer))),
+        (None, None) => drop(facts::caption(ui, "Not evaluated yet; figures above are those of training.")),
+        (Some(evaluation), _) => drop(ui.push_id("evaluation", |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             let shown = |ui: &mut Ui, first: bool| {
                 for (get, label, unit, about) in METRICS.into_iter().filter(|m| MAIN.contains(&m.1) == first)
@@ -153,6 +155,60 @@ pub fn show(ui: &mut Ui, info: &RunInfo) {
         })),
     }
     ui.add_space(space::L);
+}
+
+/// A cross-layer transcoder: all MLPs replaced at once, then layer by layer.
+fn layers(ui: &mut Ui, of: &LayersEvaluation) {
+    ui.spacing_mut().item_spacing.y = 2.0;
+    let together = &of.together;
+    let nats = |value: f64| written(value, Unit::Nats);
+    let all = "With the MLPs of all layers replaced at once";
+    if let Some(recovered) = together.loss_recovered {
+        line(ui, LOSS_RECOVERED, &format::value(recovered), all);
+    }
+    line(ui, "KL", &nats(together.kl), all);
+    line(ui, "Likeliest tokens that stay", &format::percent(together.agreement), all);
+    line(ui, "L0", &format::value(of.l0), "Mean number of active features per token, of all layers");
+    line(
+        ui,
+        "Loss, unchanged",
+        &nats(of.ce_clean),
+        "Cross-entropy of the unchanged model per predicted token",
+    );
+    line(ui, "Loss, replaced", &nats(together.ce_replaced), all);
+    ui.add_space(space::S);
+    let columns = ["layer", "FVE", "L0", "dead", "loss rec.", "KL"];
+    let cell = |ui: &mut Ui, words: String, colour| {
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            ui.add(Label::new(RichText::new(words).color(colour)).selectable(true));
+        });
+    };
+    let (weak, strong) = (palette(ui).weak, palette(ui).strong);
+    let width = ui.available_width() / columns.len() as f32;
+    egui::Grid::new("layers").spacing([0.0, 2.0]).min_col_width(width).max_col_width(width).show(ui, |ui| {
+        columns.iter().for_each(|name| cell(ui, (*name).to_owned(), weak));
+        ui.end_row();
+        for layer in &of.layers {
+            let number = |value: Option<f64>| value.map_or(format::MISSING.to_owned(), |v| format!("{v:.3}"));
+            let cells = [
+                layer.layer.to_string(),
+                number(layer.fve),
+                format::value(layer.l0),
+                format::grouped(layer.dead),
+                number(layer.replaced.loss_recovered),
+                number(Some(layer.replaced.kl)),
+            ];
+            cells.into_iter().for_each(|words| cell(ui, words, strong));
+            ui.end_row();
+        }
+    });
+    let words = format!(
+        "over {} tokens of {} {} documents; loss recovered and KL with the MLP of the layer replaced alone",
+        format::grouped(of.tokens),
+        format::grouped(of.documents),
+        of.split
+    );
+    ui.add(Label::new(RichText::new(words).size(size::SMALL).color(weak)).wrap());
 }
 
 /// What can be left out while the perplexity grows by less than 1 %.

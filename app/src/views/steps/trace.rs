@@ -1,5 +1,7 @@
 //! A prediction, traced through the transcoders of the folder.
 
+use std::path::Path;
+
 use egui::Ui;
 
 use super::{field, free_name, inside, offer};
@@ -18,21 +20,27 @@ pub struct TraceForm {
     out: Option<String>,
 }
 
-/// The transcoders of a folder that read the model of this SHA-256, one for each hook, the first by name.
-pub fn transcoders_of<'a>(folder: &'a Folder, model_sha256: &str) -> Vec<&'a RunEntry> {
-    let mut hooks: Vec<&str> = Vec::new();
-    let mut found = Vec::new();
+/// The transcoders of a folder that a graph can be traced through from `run`: a cross-layer transcoder itself; else those that read the same
+/// model, one for each hook, the first by name; where there are none, the first cross-layer one.
+pub fn transcoders_of<'a>(folder: &'a Folder, run: &Path) -> Vec<&'a RunEntry> {
+    let Some((of, Ok(info))) = folder.run(run).map(|entry| (entry, &entry.info)) else { return Vec::new() };
+    if info.layered.is_some() {
+        return vec![of];
+    }
+    let (mut hooks, mut found, mut cross_layer): (Vec<&str>, _, _) = (Vec::new(), Vec::new(), None);
     for run in &folder.runs {
-        let Ok(info) = &run.info else { continue };
-        let usable = info.target_hook.is_some()
-            && info.status == Status::Finished
-            && info.model_sha256 == model_sha256;
-        if usable && !hooks.contains(&info.hook.as_str()) {
-            hooks.push(&info.hook);
+        let Ok(other) = &run.info else { continue };
+        let usable = other.target_hook.is_some()
+            && other.status == Status::Finished
+            && other.model_sha256 == info.model_sha256;
+        if usable && other.layered.is_some() {
+            cross_layer = cross_layer.or(Some(run));
+        } else if usable && !hooks.contains(&other.hook.as_str()) {
+            hooks.push(&other.hook);
             found.push(run);
         }
     }
-    found
+    if found.is_empty() { cross_layer.into_iter().collect() } else { found }
 }
 
 /// The model of a run as the command takes it.

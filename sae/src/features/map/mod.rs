@@ -35,7 +35,7 @@ pub fn map(dir: &Path, epochs: Option<usize>, seed: u64, progress: &mut dyn Prog
     })?;
     let neighbours = storage::features::neighbours(&table)?;
     let dead = storage::features::scalar_columns(&table)?.dead;
-    let dictionary = Dictionary::load(dir)?;
+    let dictionary = super::layers::described(dir)?;
     if neighbours.len() != dictionary.d_sae {
         return Err(Error::data(format!(
             "{}: the index has {} features, the dictionary {}",

@@ -187,10 +187,6 @@ impl TrainConfig {
     fn check_target(&self) -> Result<()> {
         let cannot = [
             (
-                self.method.scores_gradients(),
-                "gradients are those of the input, not of what a transcoder writes",
-            ),
-            (
                 self.skip && self.method == Method::Gated,
                 "the reconstruction from the gate's codes holds everything else constant, and skip is not held",
             ),

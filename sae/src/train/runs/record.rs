@@ -61,6 +61,10 @@ pub fn update(record: &mut RunRecord, trainer: &Trainer<'_>, threads: usize) {
     record.norm_limit = trainer.statistics().norm_limit.map(f64::from);
     let target = trainer.statistics().target.as_ref();
     record.target_norm_limit = target.and_then(|target| target.norm_limit).map(f64::from);
+    let limit = |layer: &Statistics| Some(f64::from(layer.target.as_ref()?.norm_limit?));
+    let of_layers =
+        (trainer.statistics().layers() > 1).then(|| trainer.statistics().each().map(limit).collect());
+    record.target_norm_limits = of_layers.flatten();
     record.mean_ratio = Some(f64::from(trainer.statistics().mean_ratio));
 }
 

@@ -10,8 +10,8 @@ use kernels::feature::norm_squared;
 pub struct Batch {
     /// Activations, times the input scale, `[rows, d]`.
     pub x: Vec<f32>,
-    /// Gradients of the model's loss at the scaled activations, `[rows, d]`; empty if they are not read. The loss is a function of
-    /// x = x_scaled / scale, so they are those at x divided by the scale.
+    /// Gradients of the model's loss at what is reconstructed (the scaled activations or the scaled targets), `[rows, d]`; empty if they are
+    /// not read. The loss is a function of x = x_scaled / scale, so they are those at x divided by the scale.
     pub gradients: Vec<f32>,
     /// Targets of a transcoder, scaled, `[rows, d]`, of a cross-layer transcoder those of all layers, `[rows, layers · d]`; empty if there
     /// are none.
@@ -39,8 +39,8 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Batches of rows of `d` activations, followed by as many gradients or targets or by nothing, of a stream with
-    /// `epoch_rows` rows. Where the statistics are of several layers, rows are what all of them read, then what all of them write.
+    /// Batches of rows of `d` activations, followed by as many targets if there are any, and by as many gradients or by nothing, of a stream
+    /// with `epoch_rows` rows. Where the statistics are of several layers, rows are what all of them read, then what all of them write.
     pub fn new(pools: Pools, d: usize, statistics: &Statistics, epoch_rows: u64, left_out: u64) -> Self {
         let (target, limit) = (statistics.target.clone(), statistics.norm_limit);
         let later = statistics.later.clone();
@@ -60,15 +60,19 @@ impl Batches {
         let inputs = (1 + self.later.len()) * self.d;
         let (mut taken, mut rejected) = (0, 0);
         while taken < rows {
-            let (read, second) = self.pools.next_row()?.split_at(inputs);
+            let (read, after) = self.pools.next_row()?.split_at(inputs);
+            let (written, gradients) = after.split_at(if self.target.is_some() { inputs } else { 0 });
             let (row, rest) = read.split_at(self.d);
             // A norm that overflows is above every limit.
             let above =
                 |row: &[f32], limit: Option<f32>| limit.is_some_and(|limit| norm_squared(row).sqrt() > limit);
-            let target_limit = self.target.as_ref().and_then(|target| target.norm_limit);
+            let of_target = |target: &Option<TargetStatistics>| target.as_ref().and_then(|t| t.norm_limit);
             let mut others = rest.chunks_exact(self.d).zip(&self.later);
             let others_above = others.any(|(row, layer)| above(row, layer.norm_limit));
-            if above(row, self.limit) || above(second, target_limit) || others_above {
+            let targets = std::iter::once(&self.target).chain(self.later.iter().map(|layer| &layer.target));
+            let mut written_in = written.chunks_exact(self.d).zip(targets);
+            let written_above = written_in.any(|(row, target)| above(row, of_target(target)));
+            if above(row, self.limit) || others_above || written_above {
                 self.left_out += 1;
                 rejected += 1;
                 if rejected > self.epoch_rows {
@@ -84,12 +88,13 @@ impl Batches {
             match &self.target {
                 None => {
                     batch.x.extend(row.iter().map(|x| x * self.scale));
-                    batch.gradients.extend(second.iter().map(|g| g / self.scale));
+                    batch.gradients.extend(gradients.iter().map(|g| g / self.scale));
                 }
                 Some(target) => {
-                    take_pair(&mut batch.x, &mut batch.targets, (row, second), self.scale, target);
+                    take_pair(&mut batch.x, &mut batch.targets, (row, written), self.scale, target);
+                    batch.gradients.extend(gradients.iter().map(|g| g / target.scale));
                     for (i, (layer, x)) in self.later.iter().zip(&mut batch.later).enumerate() {
-                        let pair = (&rest[i * self.d..], second.get((i + 1) * self.d..).unwrap_or_default());
+                        let pair = (&rest[i * self.d..], written.get((i + 1) * self.d..).unwrap_or_default());
                         if let Some(target) = &layer.target {
                             take_pair(x, &mut batch.targets, pair, layer.input_scale, target);
                         }
@@ -197,5 +202,29 @@ mod tests {
         let raw: f32 = x.chunks(4).map(|row| products(&row[..2], &row[2..])).sum();
         assert_eq!(products(&batch.x, &batch.gradients), raw);
         assert_eq!(batch.x.len(), 20);
+    }
+
+    /// The same of gradients at targets: g·dy = g'·dy'.
+    #[test]
+    fn gradients_at_targets_are_scaled_against_targets() {
+        let x: Vec<f32> = (0..60).map(|i| i as f32 - 20.0).collect();
+        let source = Box::new(InMemory { d: 6, x: x.clone() });
+        let pools = Pools::start(source, &Order::new(&[0..10], 10, 10, 1), 0).unwrap();
+        let target = TargetStatistics { scale: 0.5, input_shift: vec![0.0; 2], norm_limit: None };
+        let statistics = Statistics {
+            input_scale: 4.0,
+            input_variance: 1.0,
+            norm_limit: None,
+            rms: Vec::new(),
+            mean_ratio: 0.0,
+            target: Some(target),
+            later: Vec::new(),
+        };
+        let mut batch = Batch::default();
+        Batches::new(pools, 2, &statistics, 10, 0).next(&mut batch, 10).unwrap();
+        let products = |y: &[f32], g: &[f32]| y.iter().zip(g).map(|(y, g)| y * g).sum::<f32>();
+        let raw: f32 = x.chunks(6).map(|row| products(&row[2..4], &row[4..])).sum();
+        assert_eq!(products(&batch.targets, &batch.gradients), raw);
+        assert_eq!((batch.x.len(), batch.targets.len(), batch.gradients.len()), (20, 20, 20));
     }
 }

@@ -116,7 +116,7 @@ impl DatasetRows {
     }
 }
 
-/// Rows of a dataset, each followed by the row of the same token of a second one.
+/// Rows of a dataset, each followed by the row of the same token of a second one, and by its gradient if that one has gradients.
 #[derive(Debug, Clone)]
 pub struct PairedRows {
     /// Inputs.
@@ -127,7 +127,7 @@ pub struct PairedRows {
 
 impl RowSource for PairedRows {
     fn width(&self) -> usize {
-        2 * self.inputs.d
+        self.inputs.d + self.targets.width()
     }
 
     fn read(&mut self, ranges: &[Range<u64>], out: &mut Vec<f32>) -> Result<()> {
@@ -137,7 +137,8 @@ impl RowSource for PairedRows {
         for some in ranges.chunks(RANGES_AT_ONCE) {
             self.inputs.read(some, &mut inputs)?;
             self.targets.read(some, &mut targets)?;
-            for (x, y) in inputs.chunks_exact(self.inputs.d).zip(targets.chunks_exact(self.inputs.d)) {
+            let width = self.targets.width();
+            for (x, y) in inputs.chunks_exact(self.inputs.d).zip(targets.chunks_exact(width)) {
                 out.extend_from_slice(x);
                 out.extend_from_slice(y);
             }
@@ -147,7 +148,11 @@ impl RowSource for PairedRows {
 
     fn name(&self, column: usize) -> String {
         let d = self.inputs.d;
-        if column < d { format!("activation {column}") } else { format!("target {}", column - d) }
+        match column.checked_sub(d) {
+            None => format!("activation {column}"),
+            Some(column) if column < d => format!("target {column}"),
+            Some(column) => format!("gradient {} of the target", column - d),
+        }
     }
 
     fn describe(&mut self, row: u64) -> String {

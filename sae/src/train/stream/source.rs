@@ -161,7 +161,9 @@ impl Source {
         }
         resolved.check_sites()?;
         if resolved.needs_gradients() {
-            self.rows.clone().with_gradients(config.method.name())?;
+            // Of what features write: of a transcoder, the target.
+            let written = self.target.as_ref().map_or(&self.rows, |target| &target.rows);
+            written.clone().with_gradients(config.method.name())?;
         }
         Ok(resolved)
     }
@@ -171,16 +173,20 @@ impl Source {
         order_of(&self.training, resolved)
     }
 
-    /// The stream of training rows from `position` on, with or without gradients after the activations; with targets if there are any.
+    /// The stream of training rows from `position` on, with targets if there are any, and with or without gradients after that.
     ///
     /// # Errors
     /// As [`DatasetRows::with_gradients`] and [`Pools::start`].
     pub fn pools(&self, resolved: &Resolved, gradients: bool, position: u64) -> Result<Pools> {
-        let rows = self.rows.clone();
+        let (rows, method) = (self.rows.clone(), resolved.config.method.name());
         let rows: Box<dyn RowSource> = match (&self.layers, &self.target) {
             (Some(layers), _) => Box::new(layers.clone()),
-            (None, Some(target)) => Box::new(PairedRows { inputs: rows, targets: target.rows.clone() }),
-            (None, None) if gradients => Box::new(rows.with_gradients(resolved.config.method.name())?),
+            (None, Some(target)) => {
+                let targets = target.rows.clone();
+                let targets = if gradients { targets.with_gradients(method)? } else { targets };
+                Box::new(PairedRows { inputs: rows, targets })
+            }
+            (None, None) if gradients => Box::new(rows.with_gradients(method)?),
             (None, None) => Box::new(rows),
         };
         Pools::start(rows, &self.order(resolved), position)

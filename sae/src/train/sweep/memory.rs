@@ -123,7 +123,8 @@ pub(super) fn of_end(resolved: &Resolved, held_out: u64) -> u64 {
 pub(super) fn of_stream(resolved: &Resolved, rows: u64, gradients: bool, runs: usize) -> u64 {
     let config = &resolved.config;
     let layers = resolved.layers as u64;
-    let width = resolved.d_in as u64 * layers * if gradients || layers > 1 { 2 } else { 1 };
+    let targets = layers > 1 || config.target.is_some();
+    let width = resolved.d_in as u64 * layers * (1 + u64::from(targets) + u64::from(gradients));
     // A dataset that fits into one pool is read once and kept.
     let pools = if rows <= resolved.pool_rows { rows } else { 2 * resolved.pool_rows };
     let decoded = RANGES_AT_ONCE as u64 * config.block_rows * resolved.d_in as u64 * DECODED;

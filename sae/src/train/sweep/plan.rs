@@ -251,8 +251,7 @@ fn bytes_of(wave: &[usize], runs: &[PlannedRun], sources: &[Source]) -> u64 {
     let members = || wave.iter().map(|&i| &runs[i]);
     let Some(first) = members().next() else { return 0 };
     let source = &sources[first.source];
-    let gradients =
-        members().any(|run| run.resolved.needs_gradients() || run.resolved.config.target.is_some());
+    let gradients = members().any(|run| run.resolved.needs_gradients());
     let ends = members().map(|run| memory::of_end(&run.resolved, source.held_out_rows()));
     let end = ends.max().unwrap_or(0);
     let stream = memory::of_stream(&first.resolved, source.training_rows(), gradients, wave.len());

@@ -217,6 +217,111 @@ fn a_run_that_was_stopped_is_resumed_to_the_same_bits() {
     }
 }
 
+/// Rows that one layer's MLP writes far beyond all others change nothing of what is learned of any layer.
+#[test]
+fn sinks_of_one_layer_are_left_out_of_all() {
+    let (folder, mut world) = (tempfile::tempdir().unwrap(), world());
+    // The last row of every tenth document.
+    let sinks: Vec<usize> = (0..ROWS).filter(|row| row % 500 == 49).collect();
+    for row in &sinks {
+        world.y[1][row * D..(row + 1) * D].iter_mut().for_each(|y| *y = 5000.0);
+    }
+    let data = harvest(folder.path(), &world);
+    let out = folder.path().join("run");
+    let config = TrainConfig { max_norm: MaxNorm::Multiple(10.0), ..config(Method::MutualChoice) };
+    run(&config, &data, &out, false, &mut Quiet).unwrap();
+    let record = RunRecord::read(&out).unwrap();
+    let limits = record.target_norm_limits.clone().unwrap();
+    assert_eq!((limits.len(), record.target_norm_limit), (L, Some(limits[0])));
+    let norm = |row: &[f32]| row.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>().sqrt();
+    for (y, limit) in world.y.iter().zip(&limits) {
+        let mut norms: Vec<f64> = y.chunks_exact(D).map(norm).collect();
+        norms.sort_by(f64::total_cmp);
+        assert!((limit / (100.0 * norms[ROWS / 2]) - 1.0).abs() < 0.05, "{limit}");
+    }
+    // Of 4,000 rows 3,200 are trained on, and 8 are sinks; none of them is in a held-out document.
+    let left_out = record.left_out.unwrap();
+    assert!((left_out.share - sinks.len() as f64 / 3200.0).abs() < 1e-3, "{left_out:?}");
+    let transcoder = read(&out);
+    let made = transcoder.decode_with(&transcoder.encode(&world.x), &world.x);
+    for (y, made) in world.y.iter().zip(&made) {
+        let kept = |values: &[f32]| -> Vec<f32> {
+            let rows = values.chunks_exact(D).enumerate().filter(|(row, _)| !sinks.contains(row));
+            rows.flat_map(|(_, row)| row).copied().collect()
+        };
+        let (y, made) = (kept(y), kept(made));
+        assert!(explained(&y, &made) > 0.85, "{}", explained(&y, &made));
+    }
+}
+
+/// The index of all layers against codes of every row, counted one by one; by three processes it has the same bytes.
+#[test]
+fn the_index_has_the_features_of_all_layers() {
+    use crate::features::{ExampleOptions, IndexOptions, index, index_merge, index_shard, map};
+    use crate::shards::Shard;
+    let (folder, world) = (tempfile::tempdir().unwrap(), world());
+    let data = harvest(folder.path(), &world);
+    let out = folder.path().join("run");
+    let config = TrainConfig { tokens: Some(20_000), ..config(Method::MutualChoice) };
+    run(&config, &data, &out, false, &mut Quiet).unwrap();
+    let options = IndexOptions {
+        model: crate::rows::ModelChoice::Without,
+        batch: 700,
+        examples: ExampleOptions::default(),
+        ..IndexOptions::default()
+    };
+    let record = index(&out, &options, &mut Quiet).unwrap();
+    assert_eq!((record.tokens, record.features), (ROWS as u64, (L * 2 * PLANTED) as u64));
+    let table = storage::Run::open(&out).unwrap().features().unwrap().unwrap();
+    let rows = storage::features::read(&table, 0..record.features).unwrap();
+    let transcoder = read(&out);
+    let codes = transcoder.encode(&world.x);
+    for layer in 0..L {
+        for f in 0..2 * PLANTED {
+            let row = &rows[layer * 2 * PLANTED + f];
+            assert_eq!(row.feature as usize, layer * 2 * PLANTED + f);
+            let of = |i: usize| {
+                let (features, values) = codes[layer].row(i);
+                features.iter().position(|feature| *feature as usize == f).map(|at| values[at])
+            };
+            let values: Vec<f32> = (0..ROWS).filter_map(of).collect();
+            assert_eq!(row.count as usize, values.len());
+            let largest = values.iter().copied().fold(0.0, f32::max);
+            assert!((row.max - largest).abs() <= 1e-5 * largest, "{} and {largest}", row.max);
+            assert_eq!(row.bias, transcoder.layers[layer].b_enc[f]);
+            // Everything that it writes.
+            let own = std::iter::once(&transcoder.layers[layer].w_dec).chain(&transcoder.later[layer]);
+            let mut sum = vec![0.0_f64; D];
+            for vectors in own {
+                sum.iter_mut().zip(&vectors[f * D..]).for_each(|(sum, w)| *sum += f64::from(*w));
+            }
+            let norm = sum.iter().map(|w| w * w).sum::<f64>().sqrt();
+            assert!((f64::from(row.decoder_norm) / norm - 1.0).abs() < 1e-5);
+        }
+    }
+    let bytes = |name: &str| std::fs::read(out.join("features").join(name)).unwrap();
+    let files = ["features.parquet", "examples.parquet", "activations-00000.parquet", "codes-00000.parquet"];
+    let whole = files.map(bytes);
+    for i in 0..3 {
+        index_shard(&out, &options, Shard { index: i, count: 3 }, &mut Quiet).unwrap();
+    }
+    assert_eq!(index_merge(&out, &options, &mut Quiet).unwrap(), record);
+    assert!(files.map(bytes) == whole);
+    assert!(map(&out, None, 1, &mut Quiet).unwrap() > 0);
+    // Datasets of fewer layers, and of other tokens.
+    let away = folder.path().join("away");
+    let side = |side: &str| data.join(format!("blocks.2.hook_mlp_{side}"));
+    std::fs::rename(side("out"), &away).unwrap();
+    let told = index(&out, &options, &mut Quiet).unwrap_err().to_string();
+    assert!(told.contains("no dataset of blocks.2.hook_mlp_out"), "{told}");
+    std::fs::rename(&away, side("out")).unwrap();
+    std::fs::remove_dir_all(side("in")).unwrap();
+    write_at("blocks.2.hook_mlp_in", &side("in"), &world.x[2], None, D, 60, |document| document % 5 == 4);
+    let told = index(&out, &options, &mut Quiet).unwrap_err().to_string();
+    assert!(told.contains("of other tokens"), "{told}");
+    assert!(files.map(bytes) == whole, "an index that cannot be made leaves the one that was there");
+}
+
 #[test]
 fn data_that_does_not_belong_together_is_refused() {
     let (folder, world) = (tempfile::tempdir().unwrap(), world());

@@ -96,6 +96,35 @@ fn a_transcoder_explains_a_target_in_another_unit() {
     }
 }
 
+/// Gradients of the loss at the target choose features by what they write there. Here the loss depends on half of them alone.
+#[test]
+fn gradients_at_the_target_choose_what_matters() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, target) = (folder.path().join("in"), folder.path().join("out"));
+    let ((x, y), held_out) = (pairs(), |document: usize| document % 5 == 4);
+    let mut rng = generator(41, Purpose::Directions, 1, 0);
+    let written: Vec<Vec<f32>> = (0..24).map(|_| (0..D).map(|_| normal(&mut rng)).collect()).collect();
+    let mut gradients = vec![0.0; ROWS * D];
+    for (i, g) in gradients.chunks_exact_mut(D).enumerate() {
+        g.iter_mut().zip(&written[i % 12]).for_each(|(g, v)| *g = *v);
+    }
+    write_at(INPUT, &input, &x, None, D, 50, held_out);
+    write_at(TARGET, &target, &y, Some(&gradients), D, 50, held_out);
+    let trained = |name: &str, config: &TrainConfig| {
+        let out = folder.path().join(name);
+        run(config, &input, &out, false, &mut Quiet).unwrap();
+        (weights(&out), explained(&Dictionary::load(&out).unwrap()))
+    };
+    let gradient = config(Method::Gradient, &target);
+    let (chosen, fve) = trained("gradient", &gradient);
+    assert!(fve > 0.4, "{fve}");
+    let (plain, _) = trained("topk", &config(Method::Topk, &target));
+    let deaf = TrainConfig { score_lambda: Some(1.0), score_beta: Some(0.0), ..gradient.clone() };
+    assert!(trained("deaf", &deaf).0 == plain, "without gradients it is TopK");
+    let (shuffled, _) = trained("shuffled", &TrainConfig { shuffle_gradients: true, ..gradient });
+    assert!(chosen != plain && chosen != shuffled);
+}
+
 #[test]
 fn a_transcoder_is_resumed_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,6 +207,7 @@ fn targets_of_other_tokens_and_methods_without_them_are_refused() {
     assert!(message(&config(Method::Topk, &other)).contains("do not hold the same tokens"));
     let skipping = TrainConfig { skip: true, ..config(Method::Gated, &target) };
     assert!(message(&skipping).contains("the gate's codes"));
-    assert!(message(&config(Method::Gradient, &target)).contains("target is given, but gradients"));
+    let without = message(&config(Method::Gradient, &target));
+    assert!(without.contains("out has no gradients") && !without.contains("in has"), "{without}");
     assert!(!folder.path().join("run").exists());
 }

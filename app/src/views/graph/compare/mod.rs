@@ -14,6 +14,7 @@ use egui::{Frame, Key as Keyboard, Panel, Ui};
 use storage::graph as files;
 
 use super::words::Labels;
+use crate::data::LayerRun;
 use crate::data::graph::{self, AttributionGraph};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::prompt::graphs::{self, ComparedGraphs, EdgeKey, EdgeList, KeptIn};
@@ -46,7 +47,7 @@ pub struct Look<'a> {
     /// Whether errors are shown.
     pub errors: bool,
     /// The runs of the transcoders, by layer.
-    pub runs: &'a BTreeMap<u32, PathBuf>,
+    pub runs: &'a BTreeMap<u32, LayerRun>,
     /// What features are called.
     pub labels: Labels<'a>,
 }
@@ -93,6 +94,16 @@ impl Default for Compare {
 }
 
 impl Compare {
+    /// The other graphs.
+    pub fn others(&self) -> &[PathBuf] {
+        &self.others
+    }
+
+    /// Compares with `others`.
+    pub fn set_others(&mut self, others: &[PathBuf]) {
+        self.others = others.to_vec();
+    }
+
     /// Once per frame: reads the other graphs, compares all, and lists their edges.
     pub fn logic(&mut self, (folder, own): (&Path, &Arc<AttributionGraph>), workers: &Workers) {
         if self.others.is_empty() {

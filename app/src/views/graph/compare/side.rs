@@ -92,10 +92,10 @@ impl Compare {
         heading(ui, &name(compared, node, look.labels));
         let of = &compared.nodes[node as usize];
         if let Some((layer, feature)) = of.feature
-            && let Some(run) = look.runs.get(&layer)
+            && let Some(of_layer) = look.runs.get(&layer)
             && ui.button("Open the feature's page").clicked()
         {
-            scene.go(Place::Feature { run: run.clone(), feature });
+            scene.go(Place::Feature { run: of_layer.run.clone(), feature: of_layer.number(feature) });
         }
         let mut open = None;
         for (graph, nodes) in of.nodes.iter().enumerate() {
