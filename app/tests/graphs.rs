@@ -107,6 +107,22 @@ fn two_graphs_are_compared_edge_by_edge() {
     assert!(rows(&window).iter().all(in_b), "{:?}", rows(&window));
 }
 
+/// What is compared is part of the place: it stays when everything is read again, and can be copied.
+#[test]
+fn a_comparison_is_a_place() {
+    let root = fixtures::graphs();
+    let mut window = open(root);
+    compare(&mut window, &["owner"]);
+    let here = Place::Compared { graph: root.join("graph"), with: vec![root.join("owner")] };
+    wait(&mut window, "the place of the comparison", |w| w.state().here() == Some(here.clone()));
+    window.key_press(Key::F5);
+    window.run_steps(3);
+    wait_for_part(&mut window, "kept in both");
+    assert_eq!(window.state().here(), Some(here.clone()));
+    let mut again = self::window(Options { folder: Some(root.to_owned()), place: Some(here), ..options() });
+    wait_for_part(&mut again, "kept in both");
+}
+
 /// A feature that both graphs have, with its strongest node in each.
 fn common(root: &Path) -> (GraphNodeRow, GraphNodeRow) {
     let (a, b) = (nodes(&root.join("graph")), nodes(&root.join("owner")));

@@ -7,10 +7,11 @@ use storage::clock::now;
 use storage::{Imported, ImportedFile, RunRecord, RunStatus};
 
 use crate::check::{CheckOptions, Checked, check, decisions};
-use crate::dictionary::{Dictionary, Selection};
+use crate::dictionary::{CrossLayerTranscoder, Dictionary, Selection};
 use crate::files::files_sha256;
-use crate::interop::dictionaries::{Opened, Reading};
+use crate::interop::dictionaries::{Content, Opened, Reading};
 use crate::partial::Partial;
+use crate::rows::{datasets_of, source_of};
 use crate::{Error, Progress, Result};
 
 /// How to import.
@@ -20,11 +21,11 @@ pub struct ImportOptions {
     pub check: CheckOptions,
 }
 
-/// Makes a run in `out` of the dictionary that `opened` holds and that was given as `source`. A folder that is there already is not
-/// touched; what an interrupted import left is removed by the next.
+/// Makes a run in `out` of the dictionary or the cross-layer transcoder that `opened` holds and that was given as `source`. A folder that is
+/// there already is not touched; what an interrupted import left is removed by the next.
 ///
 /// # Errors
-/// As [`check()`]; dictionaries of several layers at once; a folder that exists or cannot be written.
+/// As [`check()`]; a set of transcoders; a folder that exists or cannot be written.
 pub fn run(
     source: &str,
     opened: Opened,
@@ -36,6 +37,10 @@ pub fn run(
         return Err(Error::request(format!("{} exists", out.display()))
             .with_remedy("give a folder that does not exist with --out"));
     }
+    if let Content::CrossLayer(transcoder) = &opened.content {
+        let transcoder = transcoder.clone();
+        return cross_layer(source, transcoder, opened, out, options, progress);
+    }
     opened.one()?;
     let reading = opened.reading.clone();
     let Checked { check, dictionary, model } = check(source, opened, &options.check, progress)?;
@@ -43,26 +48,14 @@ pub fn run(
         dictionary.ok_or_else(|| Error::data(format!("{source} holds no single dictionary")))?;
     dictionary.info.hook_name.clone_from(&check.hook);
     let record = RunRecord {
-        status: RunStatus::Finished,
-        method: dictionary.selection.name().to_owned(),
-        k: k(&dictionary),
-        d_in: dictionary.d_in,
-        d_sae: dictionary.d_sae,
         hook: check.hook.clone().unwrap_or_default(),
         model: model.unwrap_or_else(|| storage::ModelRef {
             id: reading.model.clone().unwrap_or_default(),
             ..storage::ModelRef::default()
         }),
-        data: options.check.data.as_ref().map(|data| data.display().to_string()).unwrap_or_default(),
-        versions: [("sae".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
-        started: now(),
-        updated: now(),
-        // The dictionary is for raw activations.
-        input_scale: 1.0,
         norm_limit: options.check.norm_limit,
         mean_ratio: check.rows.as_ref().map(|rows| rows.mean_ratio),
-        imported: Some(imported(source, &reading, options)?),
-        ..RunRecord::new()
+        ..described(source, &dictionary, &reading, options)?
     };
     let partial = Partial::begin(out)?;
     dictionary.save(partial.folder())?;
@@ -70,6 +63,77 @@ pub fn run(
     record.write(partial.folder())?;
     partial.publish()?;
     Ok((record, check))
+}
+
+/// The same of a cross-layer transcoder. Its rows are in a folder with a dataset for each layer, so it is checked on what its model computes.
+fn cross_layer(
+    source: &str,
+    transcoder: CrossLayerTranscoder,
+    opened: Opened,
+    out: &Path,
+    options: &ImportOptions,
+    progress: &mut dyn Progress,
+) -> Result<(RunRecord, storage::Check)> {
+    let reading = opened.reading.clone();
+    let features: Vec<usize> = transcoder.layers.iter().map(|layer| layer.d_sae).collect();
+    let [first, ..] = &transcoder.layers[..] else {
+        return Err(Error::data(format!("{source} has no layers")));
+    };
+    if let Some(layer) = features.iter().position(|features| *features != first.d_sae) {
+        return Err(Error::data(format!(
+            "{source}: layer 0 has {} features, layer {layer} {}; in a run all layers have as many",
+            first.d_sae, features[layer]
+        )));
+    }
+    let mut measured = options.check.clone();
+    let mut of_data = None;
+    if let Some(data) = measured.data.take() {
+        let datasets = datasets_of(&data, &transcoder.hooks()?)?;
+        of_data = datasets.first().map(|dataset| dataset.manifest().clone());
+        if let (None, Some(manifest)) = (&measured.model, &of_data) {
+            // Rows from elsewhere may not say it; then nothing is measured, and the check tells so.
+            measured.model = source_of(manifest).ok();
+        }
+    }
+    let Checked { check, model, .. } = check(source, opened, &measured, progress)?;
+    let named = || storage::ModelRef { id: reading.model.clone().unwrap_or_default(), ..Default::default() };
+    let record = RunRecord {
+        layers: Some(transcoder.layers.len() as u64),
+        hook: first.info.hook_name.clone().unwrap_or_default(),
+        target_hook: first.target.as_ref().and_then(|target| target.hook.clone()),
+        model: of_data.map(|manifest| manifest.model).or(model).unwrap_or_else(named),
+        ..described(source, first, &reading, options)?
+    };
+    let partial = Partial::begin(out)?;
+    transcoder.save(partial.folder())?;
+    check.write(partial.folder())?;
+    record.write(partial.folder())?;
+    partial.publish()?;
+    Ok((record, check))
+}
+
+/// What a record says of any dictionary that was not trained here.
+fn described(
+    source: &str,
+    dictionary: &Dictionary,
+    reading: &Reading,
+    options: &ImportOptions,
+) -> Result<RunRecord> {
+    Ok(RunRecord {
+        status: RunStatus::Finished,
+        method: dictionary.selection.name().to_owned(),
+        k: k(dictionary),
+        d_in: dictionary.d_in,
+        d_sae: dictionary.d_sae,
+        data: options.check.data.as_ref().map(|data| data.display().to_string()).unwrap_or_default(),
+        versions: [("sae".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+        started: now(),
+        updated: now(),
+        // The dictionary is for raw activations.
+        input_scale: 1.0,
+        imported: Some(imported(source, reading, options)?),
+        ..RunRecord::new()
+    })
 }
 
 fn k(dictionary: &Dictionary) -> usize {

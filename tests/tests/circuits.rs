@@ -49,9 +49,13 @@ fn pictures(at: &Path, nodes: &[GraphNodeRow]) {
 /// Harvests the MLPs of all layers of the embedded model and trains a cross-layer transcoder of them.
 fn cross_layer(folder: &Path) {
     fixtures::write_text(&folder.join("text.jsonl"));
-    let hook = |layer| format!("--hook blocks.{layer}.hook_mlp_in --hook blocks.{layer}.hook_mlp_out");
-    let hooks: Vec<String> = (0..4).map(hook).collect();
-    sae(folder, &format!("harvest --text text.jsonl --out data --dtype f32 {}", hooks.join(" "))).ok();
+    let hooks = "--hook blocks.*.hook_mlp_in --hook blocks.*.hook_mlp_out";
+    sae(folder, &format!("harvest --text text.jsonl --out data --dtype f32 {hooks}")).ok();
+    for layer in 0..4 {
+        for side in ["in", "out"] {
+            assert!(folder.join(format!("data/blocks.{layer}.hook_mlp_{side}/dataset.json")).exists());
+        }
+    }
     let options = "--method batch-topk --d-sae 64 --k 8 --batch 256 --tokens 50000";
     let trained = sae(folder, &format!("train --cross-layer --data data {options} --out clt --json")).ok();
     let l0 = trained.json()["l0"].as_f64().unwrap();
@@ -154,8 +158,9 @@ fn a_cross_layer_transcoder_is_trained_evaluated_and_traced() {
     });
     assert!(leaps, "features of the first layer reach the last one");
 
+    indexed(at, &nodes);
+
     for (line, expected) in [
-        ("index clt", "is a cross-layer transcoder of 4 layers"),
         ("export clt --to saelens --out e", "is a cross-layer transcoder of 4 layers"),
         ("prompt clt --text court", "is a cross-layer transcoder of 4 layers"),
         ("evaluate clt --pca", "--pca is given, but clt is a cross-layer transcoder"),
@@ -169,6 +174,30 @@ fn a_cross_layer_transcoder_is_trained_evaluated_and_traced() {
         sae(at, line).refused(2, &[expected]);
     }
     assert!(!at.join("x").exists() && !at.join("e").exists());
+}
+
+/// The index numbers features through all layers, and whatever shows a feature of the graph finds it there.
+fn indexed(at: &Path, nodes: &[GraphNodeRow]) {
+    let index = sae(at, "index clt --json").ok().json();
+    assert_eq!((index["features"].as_u64(), index["tokens"].as_u64() > Some(1000)), (Some(4 * 64), true));
+    assert!(
+        index["logits"].as_str().unwrap().starts_with("sum of the decoder rows to all layers"),
+        "{index}"
+    );
+    let found = sae(at, "find clt the --json").ok().json();
+    assert!(!found["features"].as_array().unwrap().is_empty(), "{found}");
+    sae(at, "explain clt --least 0.1").ok();
+    sae(at, "map clt").ok();
+    sae(at, "export clt --to html --out pages").ok();
+    assert!(at.join("pages/index.html").exists());
+    let later = nodes.iter().filter(|node| node.kind == graph::FEATURE && node.kept && node.layer > Some(0));
+    let node = later.max_by(|a, b| a.influence.total_cmp(&b.influence)).unwrap();
+    let number = 64 * node.layer.unwrap() + node.feature.unwrap();
+    let label = "of a later layer".to_owned();
+    storage::notes::change(&at.join("clt"), &[(number, &move |note| note.label.clone_from(&label))]).unwrap();
+    sae(at, "graph picture graph --out graph.svg").ok();
+    let svg = std::fs::read_to_string(at.join("graph.svg")).unwrap();
+    assert!(svg.contains(">of a later layer</text>"), "{svg}");
 }
 
 fn refused(at: &Path) {

@@ -87,6 +87,20 @@ fn data(at: &Path, hook: &str) -> PathBuf {
     place
 }
 
+/// A folder with a dataset for each of `hooks`.
+fn of_layers(at: &Path, hooks: &[&str]) -> PathBuf {
+    let place = at.join("layers");
+    std::fs::create_dir_all(&place).unwrap();
+    for hook in hooks {
+        let made = data(at, hook);
+        let moved = place.join(hook);
+        if !moved.exists() {
+            std::fs::rename(made, moved).unwrap();
+        }
+    }
+    place
+}
+
 fn dense(codes: &Codes, features: usize) -> Vec<f32> {
     let mut out = vec![0.0; codes.rows() * features];
     for row in 0..codes.rows() {
@@ -126,14 +140,38 @@ fn again(out: &Path, inside: &str) -> Dictionary {
 fn through(at: &Path, number: usize, source: &Path) -> Outcome {
     let shown = source.display();
     let opened = open_path(source).unwrap_or_else(|error| panic!("{shown}: {error}"));
-    let hook = opened.reading.hook_in.clone().unwrap_or_default();
-    let data = data(at, &hook);
+    let data = match &opened.content {
+        Content::CrossLayer(transcoder) => {
+            let hooks = transcoder.layers.iter().filter_map(|layer| layer.info.hook_name.as_deref());
+            of_layers(at, &hooks.collect::<Vec<_>>())
+        }
+        _ => data(at, opened.reading.hook_in.as_deref().unwrap_or_default()),
+    };
     let data = data.file_name().unwrap().to_string_lossy().into_owned();
     let run = format!("run-{number}");
     let evaluate = format!("evaluate {shown} --data {data} --no-model --all-documents --json");
     let mut outcome = Outcome { evaluate: Cell::of(&sae(at, &evaluate)), ..Outcome::default() };
     let indexed = sae(at, &format!("index {shown} --data {data} --no-model --out {run} --json"));
     outcome.index = Cell::of(&indexed);
+    if let Content::CrossLayer(transcoder) = &opened.content
+        && outcome.index == Cell::Works
+    {
+        let made = Run::open(&at.join(&run)).unwrap();
+        let layers = transcoder.layers.len();
+        assert_eq!((made.record().layers, made.record().d_sae), (Some(layers as u64), FEATURES as usize));
+        assert_eq!(made.features().unwrap().unwrap().rows(), layers as u64 * FEATURES, "{shown}");
+        outcome.window = Cell::Works;
+        let hooks = transcoder.layers.iter().filter_map(|layer| layer.info.hook_name.as_deref());
+        let x: Vec<Vec<f32>> =
+            hooks.map(|hook| rows(&at.join("layers").join(hook))[..64 * D].to_vec()).collect();
+        let Content::CrossLayer(again) = open_path(&at.join(&run)).unwrap().content else {
+            panic!("{shown}")
+        };
+        let (codes, of_run) = (transcoder.encode(&x), again.encode(&x));
+        assert_eq!(codes, of_run, "{shown}");
+        let outputs = transcoder.decode_with(&codes, &x).into_iter().zip(again.decode_with(&of_run, &x));
+        assert!(outputs.into_iter().all(|(a, b)| far(&b, &a) <= 1e-6), "{shown}");
+    }
     let Ok((dictionary, _)) = opened.dictionary() else { return outcome };
     // An index may be refused; the run is there whatever came of it.
     let made = Run::open(&at.join(&run)).unwrap();

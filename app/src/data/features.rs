@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use storage::examples::ExampleRow;
 pub use storage::features::{FeatureColumns, FeatureRow};
-use storage::{Run, TableReader};
+use storage::{Layered, Run, TableReader};
 
 use super::heads::{self, AttributionRow, HeadsRow};
 use super::history::{self, FeatureHistory};
-use super::layers::Layered;
 use super::plane::Plane;
 use super::{missing, problem};
 use crate::load::Problem;

@@ -48,14 +48,14 @@ pub use folder::{DatasetEntry, Folder, GraphEntry, ProbesEntry, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
 pub use kept::{GraphMarks, Kept, MarkEdit};
 pub use kinds::Kinds;
-pub use layers::{LayerRun, Layered};
+pub use layers::LayerRun;
 pub use matching::Matching;
 pub use notes::Notes;
 pub use routing::{LayerRouting, Routing};
 pub use rows::{RowFacts, Rows};
 pub use run::{Curve, DeadFeatures, Metrics, MetricsColumns, RunInfo, Status};
-pub use storage::Evaluation;
 pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, SpecialisationRow, VocabularyRow};
+pub use storage::{Evaluation, Layered};
 pub use vocabulary::Vocabulary;
 
 pub use crate::words::Number;

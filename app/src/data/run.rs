@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 use storage::layers::LayersEvaluation;
 pub use storage::metrics::MetricsColumns;
 pub use storage::task::{TaskFigure, TaskRecord, TaskResult};
-use storage::{Evaluation, RunRecord, RunStatus};
+use storage::{Evaluation, Layered, RunRecord, RunStatus};
 
-use super::layers::Layered;
 use super::problem;
 use crate::load::Problem;
 use crate::words::format;

@@ -6,7 +6,7 @@ use clap::Args;
 use storage::Dtype;
 
 use super::{Output, Session};
-use lm::model::{BosRule, Hook, LanguageModel};
+use lm::model::{BosRule, HookPattern, LanguageModel};
 use sae::Result;
 use sae::harvest::{self, HarvestConfig, Harvested};
 use sae::shards::Shard;
@@ -33,9 +33,9 @@ pub struct Command {
     /// Begin every context with the begin token: auto (as the tokenizer's files configure), always or never
     #[arg(long, default_value = "auto", value_name = "RULE")]
     bos: BosRule,
-    /// Where to take activations; with several, each gets its own folder in --out
+    /// Where to take activations; with several, each gets its own folder in --out. `blocks.*.hook_mlp_in` is that of every block
     #[arg(long = "hook", value_name = "HOOK")]
-    hooks: Vec<Hook>,
+    hooks: Vec<HookPattern>,
     /// Folder for the dataset
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -88,12 +88,16 @@ impl Command {
             return Ok(output(&harvest::merge(&self.out, &mut session.progress)?));
         }
         let defaults = HarvestConfig::default();
+        let source = session.model(&self.model)?;
+        let mut model = LanguageModel::load(&source)?;
+        model.set_bos(self.bos)?;
+        let blocks = model.config().num_hidden_layers;
         let config = HarvestConfig {
-            model: session.model(&self.model)?,
+            model: source,
             text: self.text,
             text_column: self.text_column,
             roles: self.roles,
-            hooks: self.hooks,
+            hooks: self.hooks.into_iter().flat_map(|pattern| pattern.hooks(blocks)).collect(),
             routing: self.routing,
             gradients: self.gradients,
             tokens: self.tokens,
@@ -105,8 +109,6 @@ impl Command {
             shard: self.shard,
             ..defaults
         };
-        let mut model = LanguageModel::load(&config.model)?;
-        model.set_bos(self.bos)?;
         let made = harvest::run(&config, &model, &self.out, &mut session.progress)?;
         Ok(output(&made))
     }

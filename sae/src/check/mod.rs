@@ -110,6 +110,12 @@ pub fn complete(options: &mut CheckOptions, path: &Path, opened: &Opened) {
     }
 }
 
+/// The model as records name it.
+fn reference(model: &LanguageModel) -> Result<ModelRef> {
+    let path = Some(model.source().lasting()?);
+    Ok(ModelRef { id: model.id().to_owned(), path, sha256: model.sha256().to_owned() })
+}
+
 /// Checks the dictionary that `opened` holds and that was given as `source`.
 ///
 /// # Errors
@@ -124,8 +130,8 @@ pub fn check(
     let dictionary = match content {
         Content::Dictionary(dictionary) => dictionary,
         many => {
-            let check = layers::check(source, &many, &reading, options, progress)?;
-            return Ok(Checked { check, dictionary: None, model: None });
+            let (check, model) = layers::check(source, &many, &reading, options, progress)?;
+            return Ok(Checked { check, dictionary: None, model });
         }
     };
     let mut dictionary = dictionary;
@@ -396,12 +402,7 @@ impl Place {
                 others.iter().filter_map(few).collect()
             }
         };
-        let id = ModelRef {
-            id: model.id().to_owned(),
-            path: Some(model.source().lasting()?),
-            sha256: model.sha256().to_owned(),
-        };
-        let mismatch = None;
+        let (id, mismatch) = (reference(model)?, None);
         Ok(Some(Self {
             hook: Some(hook),
             sample,

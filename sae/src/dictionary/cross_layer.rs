@@ -9,10 +9,11 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::weights::{self, Named};
+use super::weights::{self, Named, transposed};
 use super::{Codes, Dictionary, Selection};
 use crate::{Error, Result};
 use kernels::gather::add_rows;
+use lm::model::{Hook, Site};
 
 /// The configuration of circuit-tracer's layout.
 const CONFIG: &str = "config.yaml";
@@ -52,6 +53,18 @@ impl CrossLayerTranscoder {
             out
         };
         (0..self.layers.len()).map(one).collect()
+    }
+
+    /// What each layer reads.
+    ///
+    /// # Errors
+    /// A layer that names no hook.
+    pub(crate) fn hooks(&self) -> Result<Vec<Hook>> {
+        let hook = |layer: &Dictionary| -> Result<Hook> {
+            let name = layer.info.hook_name.as_deref();
+            Ok(name.ok_or_else(|| Error::data("a layer does not say what it reads"))?.parse()?)
+        };
+        self.layers.iter().map(hook).collect()
     }
 
     /// Takes from a run's record above which norms training left rows out.
@@ -122,7 +135,7 @@ impl CrossLayerTranscoder {
 
 impl CrossLayerTranscoder {
     /// Writes circuit-tracer's layout to `folder`, which is made if it is missing: for each layer ℓ `W_enc_ℓ.safetensors` with `W_enc_ℓ`
-    /// `[F, d]`, `b_enc_ℓ`, `b_dec_ℓ` and `threshold_ℓ`, and `W_dec_ℓ.safetensors` with `W_dec_ℓ` `[F, L − ℓ, d]`; `config.yaml` comes last.
+    /// `[F, d]`, `b_enc_ℓ`, `b_dec_ℓ` and `threshold_ℓ` and `W_skip_ℓ` `[d_in, d_out]`, and `W_dec_ℓ.safetensors` with `W_dec_ℓ` `[F, L − ℓ, d]`; `config.yaml` comes last.
     ///
     /// circuit-tracer knows ReLU and JumpReLU. A cross-layer transcoder that takes the k best of a token has a `model_kind` that only this
     /// program knows, so that nobody takes it for a ReLU one.
@@ -133,8 +146,9 @@ impl CrossLayerTranscoder {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         for (layer, (dictionary, later)) in self.layers.iter().zip(&self.later).enumerate() {
             let (d, f) = (dictionary.d_in, dictionary.d_sae);
-            let [w_enc, b_enc, b_dec, threshold, w_dec] =
-                ["W_enc", "b_enc", "b_dec", "threshold", "W_dec"].map(|name| format!("{name}_{layer}"));
+            let [w_enc, b_enc, b_dec, threshold, w_skip, w_dec] =
+                ["W_enc", "b_enc", "b_dec", "threshold", "W_skip", "W_dec"]
+                    .map(|name| format!("{name}_{layer}"));
             let mut tensors = vec![
                 Named::f32(&w_enc, &[f, d], &dictionary.w_enc),
                 Named::f32(&b_enc, &[f], &dictionary.b_enc),
@@ -145,6 +159,10 @@ impl CrossLayerTranscoder {
             {
                 tensors.push(Named::f32(&threshold, &[f], thresholds));
             }
+            // Read and multiplied from the left here, unlike in a set of transcoders.
+            let skip = dictionary.target.as_ref().and_then(|target| target.skip.as_deref());
+            let skip = skip.map(|skip| transposed(skip, d, d));
+            tensors.extend(skip.iter().map(|skip| Named::f32(&w_skip, &[d, d], skip)));
             weights::write(&folder.join(format!("{w_enc}.safetensors")), &tensors)?;
             let mut rows = Vec::with_capacity(f * (1 + later.len()) * d);
             for feature in 0..f {
@@ -173,12 +191,17 @@ impl CrossLayerTranscoder {
         };
         let kind = if k.is_some() { TOP_K_KIND } else { KIND };
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let hook = first.and_then(|layer| layer.info.hook_name.as_deref());
+        let input = match hook.and_then(|hook| hook.parse::<Hook>().ok()).map(|hook| hook.site) {
+            // Our name of the MLP's input after its norm is hook_mlp_in; TransformerLens means the value before the norm by it.
+            None | Some(Site::MlpIn) => "mlp.hook_in",
+            Some(site) => site.name(),
+        };
         let entries = [
             ("model_kind", kind),
             ("model_name", model),
             ("scan", &*name),
-            // Our name of the MLP's input after its norm is hook_mlp_in; TransformerLens means the value before the norm by it.
-            ("feature_input_hook", "mlp.hook_in"),
+            ("feature_input_hook", input),
             ("feature_output_hook", "hook_mlp_out"),
         ];
         let lines = entries.map(|(key, value)| format!("{key}: {}\n", serde_json::json!(value)));

@@ -1,7 +1,7 @@
 //! The pass over the rows: codes of every token, spilled by feature and written by token.
 //!
 //! ```text
-//! rows ──── RowBatch ──▶ coder ──── codes ─┬─▶ keeper: tokens, buckets, sample, counts
+//! rows ──── RowBatch ──▶ encoder ── codes ─┬─▶ keeper: tokens, buckets, sample, counts
 //!  (a thread)           (all threads)      └─▶ writer: codes-00000.parquet        (a thread each)
 //! ```
 //!
@@ -19,7 +19,7 @@ use super::buckets::{Buckets, Spill, how_many};
 use super::coactive::{Coactivity, in_sample, sample_size};
 use super::index::IndexOptions;
 use super::inverted::TokenCounts;
-use super::layers::{Coder, LayersSubject, Rows};
+use super::layers::{LayersSubject, RowEncoder, Rows};
 use super::tokens::Tokens;
 use crate::dictionary::Codes;
 use crate::rows::{Choice, RowBatch, Subject};
@@ -53,7 +53,7 @@ pub(super) fn encode(
 ) -> Result<Encoded> {
     let rows = Rows::new(from, &choice.ranges, options.batch)?;
     std::thread::scope(|scope| {
-        let coded = coded(scope, rows, Coder::new(from))?;
+        let coded = coded(scope, rows, RowEncoder::new(from))?;
         keep(coded, from.0, choice, options, folder, progress)
     })
 }
@@ -62,13 +62,13 @@ pub(super) fn encode(
 pub(super) fn coded<'scope>(
     scope: &'scope Scope<'scope, '_>,
     rows: Rows,
-    mut coder: Coder<'_>,
+    mut encoder: RowEncoder<'_>,
 ) -> Result<impl Iterator<Item = Result<Coded>>> {
     let (to_encode, batches) = sync_channel(AHEAD);
     begin(scope, "read", move || read(rows, &to_encode))?;
     Ok(batches.into_iter().map(move |batch: Result<RowBatch>| {
         let mut batch = batch?;
-        let codes = coder.encode(&batch.activations);
+        let codes = encoder.encode(&batch.activations);
         batch.activations = Vec::new();
         Ok((batch, codes))
     }))

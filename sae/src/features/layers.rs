@@ -9,7 +9,7 @@ use storage::{Dataset, RunRecord};
 use crate::dictionary::{Codes, CrossLayerTranscoder, Dictionary, Encoder};
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Content, open_path};
-use crate::rows::{Layers, RowBatch, RowReader, Subject, find_dataset, is_cross_layer_run};
+use crate::rows::{RowBatch, RowReader, Subject, datasets_of, find_dataset, is_cross_layer_run};
 use crate::{Error, Result};
 
 /// The layers of a cross-layer transcoder, with what each of them reads.
@@ -40,25 +40,15 @@ pub(super) fn open(run_dir: &Path, data: Option<&Path>) -> Result<(Subject, Opti
         return Err(Error::request(format!("{run}: its datasets in {folder} are not there any more"))
             .with_remedy("say with --data where they are now"));
     }
-    let datasets = Layers::open(&folder)?;
-    if datasets.inputs.len() != transcoder.layers.len() {
-        return Err(Error::request(format!(
-            "{} has datasets of {} layers, {} has {}",
-            folder.display(),
-            datasets.inputs.len(),
-            run_dir.display(),
-            transcoder.layers.len()
-        ))
-        .with_remedy("name the folder of datasets that it was trained on with --data"));
-    }
+    let inputs = datasets_of(&folder, &transcoder.hooks()?)?;
     let subject = Subject {
         dictionary: transcoder.summed(),
         dictionary_sha256,
-        dataset: Dataset::open(datasets.inputs[0].dir())?,
+        dataset: Dataset::open(inputs[0].dir())?,
         norm_limit: record.norm_limit.map(|limit| limit as f32),
         is_run: true,
     };
-    Ok((subject, Some(LayersSubject { transcoder, inputs: datasets.inputs })))
+    Ok((subject, Some(LayersSubject { transcoder, inputs })))
 }
 
 /// The dictionary whose features the index of `run_dir` describes.
@@ -147,13 +137,13 @@ impl Rows {
 }
 
 /// Encodes batches of [`Rows`].
-pub(super) enum Coder<'a> {
+pub(super) enum RowEncoder<'a> {
     Alone(Encoder<'a>),
     /// One of each layer.
     Layers(Vec<Encoder<'a>>, &'a CrossLayerTranscoder),
 }
 
-impl<'a> Coder<'a> {
+impl<'a> RowEncoder<'a> {
     pub(super) fn new((subject, layers): (&'a Subject, Option<&'a LayersSubject>)) -> Self {
         match layers {
             None => Self::Alone(subject.dictionary.encoder()),

@@ -16,7 +16,7 @@ use storage::{IndexRecord, Part};
 
 use super::encode::{Coded, append, coded};
 use super::index::{IndexOptions, Prepared};
-use super::layers::{Coder, Rows};
+use super::layers::{RowEncoder, Rows};
 use super::weights::Weights;
 use crate::dictionary::Codes;
 use crate::rows::RowBatch;
@@ -161,12 +161,12 @@ fn encode_file(
     report: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Part> {
     let reader = reader(prepared, options, rows)?;
-    let mut coder = Coder::new(prepared.encoded_from());
-    coder.begin_with(first);
+    let mut encoder = RowEncoder::new(prepared.encoded_from());
+    encoder.begin_with(first);
     let mut writer = CodesWriter::create(path)?;
     std::thread::scope(|scope| {
         let mut done = 0;
-        for batch in coded(scope, reader, coder)? {
+        for batch in coded(scope, reader, encoder)? {
             let batch = batch?;
             append(&mut writer, &batch)?;
             done += batch.0.len() as u64;

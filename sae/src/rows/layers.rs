@@ -24,36 +24,48 @@ impl Layers {
     /// A folder without such datasets; a layer that is missing, or there twice.
     pub fn open(folder: &Path) -> Result<Self> {
         let folder = &*storage::bucket::at(folder)?;
-        let mut found: [BTreeMap<usize, Dataset>; 2] = Default::default();
-        for path in datasets(folder)? {
-            let dataset = Dataset::open(&path)?;
-            let hook = dataset.manifest().hook.as_deref().and_then(|hook| hook.parse::<Hook>().ok());
-            let (side, layer) = match hook {
-                Some(Hook { layer, site: Site::MlpIn }) => (0, layer),
-                Some(Hook { layer, site: Site::MlpOut }) => (1, layer),
-                _ => continue,
-            };
-            if let Some(other) = found[side].insert(layer, dataset) {
-                return Err(Error::request(format!(
-                    "{} and {} are both of {}",
-                    other.dir().display(),
-                    path.display(),
-                    other.manifest().hook.as_deref().unwrap_or_default()
-                ))
-                .with_remedy("leave the datasets of one harvest in the folder"));
-            }
-        }
-        let layers = found.iter().filter_map(|side| side.keys().max()).max().map_or(0, |last| last + 1);
+        let [inputs, targets] = [Site::MlpIn, Site::MlpOut].map(|site| by_layer(folder, site));
+        let (inputs, targets) = (inputs?, targets?);
+        let layers = inputs.keys().chain(targets.keys()).max().map_or(0, |last| last + 1);
         for layer in 0..layers.max(1) {
-            for (side, site) in found.iter().zip([Site::MlpIn, Site::MlpOut]) {
+            for (side, site) in [(&inputs, Site::MlpIn), (&targets, Site::MlpOut)] {
                 if !side.contains_key(&layer) {
-                    return Err(missing(folder, layer, site));
+                    return Err(missing(folder, Hook::new(layer, site)));
                 }
             }
         }
-        let [inputs, targets] = found.map(|side| side.into_values().collect::<Vec<_>>());
-        Ok(Self { inputs, targets })
+        Ok(Self { inputs: inputs.into_values().collect(), targets: targets.into_values().collect() })
     }
+}
+
+/// The datasets of `hooks` in `folder`, which are of one site and of layers from 0 on, in their order.
+///
+/// # Errors
+/// As [`Layers::open`].
+pub fn datasets_of(folder: &Path, hooks: &[Hook]) -> Result<Vec<Dataset>> {
+    let folder = &*storage::bucket::at(folder)?;
+    let Some(site) = hooks.first().map(|hook| hook.site) else { return Ok(Vec::new()) };
+    let mut found = by_layer(folder, site)?;
+    hooks.iter().map(|hook| found.remove(&hook.layer).ok_or_else(|| missing(folder, *hook))).collect()
+}
+
+/// The datasets of a site in `folder`.
+fn by_layer(folder: &Path, site: Site) -> Result<BTreeMap<usize, Dataset>> {
+    let mut found: BTreeMap<usize, Dataset> = BTreeMap::new();
+    for path in datasets(folder)? {
+        let dataset = Dataset::open(&path)?;
+        let hook = dataset.manifest().hook.as_deref().and_then(|hook| hook.parse::<Hook>().ok());
+        let Some(hook) = hook.filter(|hook| hook.site == site) else { continue };
+        if let Some(other) = found.insert(hook.layer, dataset) {
+            return Err(Error::request(format!(
+                "{} and {} are both of {hook}",
+                other.dir().display(),
+                path.display()
+            ))
+            .with_remedy("leave the datasets of one harvest in the folder"));
+        }
+    }
+    Ok(found)
 }
 
 /// The folders with a dataset in `folder`, by name.
@@ -70,14 +82,17 @@ fn datasets(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn missing(folder: &Path, layer: usize, site: Site) -> Error {
-    let hook = Hook::new(layer, site);
+fn missing(folder: &Path, hook: Hook) -> Error {
+    let ends = match hook.site {
+        Site::MlpIn | Site::MlpOut => {
+            "--hook 'blocks.*.hook_mlp_in' --hook 'blocks.*.hook_mlp_out'".to_owned()
+        }
+        site => format!("--hook 'blocks.*.{}'", site.name()),
+    };
     Error::request(format!(
-        "{} has no dataset of {hook}: a cross-layer transcoder is trained on what the MLPs of all layers read and write",
+        "{} has no dataset of {hook}: a cross-layer transcoder is trained on what the MLPs of all layers read and write, and indexed on what \
+         all of them read",
         folder.display()
     ))
-    .with_remedy(
-        "name the folder that `sae harvest --out` made with --hook blocks.0.hook_mlp_in --hook blocks.0.hook_mlp_out and so on \
-         for every layer",
-    )
+    .with_remedy(format!("name the folder that `sae harvest --out` made with {ends}"))
 }

@@ -10,6 +10,7 @@ use storage::graph::{self as files, GraphEdgeRow, GraphNodeRow};
 use super::save::read;
 use crate::export::text::visible;
 use crate::picture::escaped;
+use crate::rows::is_run;
 use crate::{Error, Result};
 
 /// Width of a column, which a label fits in.
@@ -267,14 +268,23 @@ impl Names {
                 continue;
             };
             let layer = transcoder.layer as u32;
+            // Of a run's features, those of the layer: a cross-layer transcoder has those of all.
+            let record = is_run(&run).then(|| storage::RunRecord::read(&run)).transpose()?;
+            let layered = record.as_ref().and_then(storage::Layered::of);
+            let of_layer = |number: u32| match layered.map(|layered| layered.place(number)) {
+                None => Some(number),
+                Some((of, feature)) => (of == layer).then_some(feature),
+            };
             for source in storage::explanations::sources(&run)? {
                 for row in storage::explanations::read(&run, &source)? {
-                    names.entry((layer, row.feature)).or_insert_with(|| in_short(&row.text));
+                    if let Some(feature) = of_layer(row.feature) {
+                        names.entry((layer, feature)).or_insert_with(|| in_short(&row.text));
+                    }
                 }
             }
             for note in storage::notes::read(&run)? {
-                if !note.label.is_empty() {
-                    names.insert((layer, note.feature), note.label);
+                if let (false, Some(feature)) = (note.label.is_empty(), of_layer(note.feature)) {
+                    names.insert((layer, feature), note.label);
                 }
             }
         }

@@ -139,7 +139,7 @@ impl GraphView {
             let run = scene.folder.find_run(Path::new(&one.source), &self.folder)?;
             let info = scene.folder.run(&run).and_then(|run| run.info.as_ref().ok());
             let layered = info.and_then(|info| info.layered);
-            let first = layered.map_or(0, |layered| one.layer as u32 * layered.features);
+            let first = layered.map_or(0, |layered| layered.first(one.layer as u32));
             Some((one.layer as u32, LayerRun { run, first }))
         };
         self.runs = Arc::new(graph.record.transcoders.iter().filter_map(run).collect());

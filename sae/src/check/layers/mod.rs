@@ -5,6 +5,7 @@ mod rows;
 mod set;
 mod verdict;
 
+use storage::ModelRef;
 use storage::check::{Check, CheckLayer, CheckReading, CheckRows};
 
 use super::alternatives::{Alternative, Change, Known, alternatives};
@@ -22,14 +23,14 @@ const TOKENS: usize = 1024;
 /// Tokens for other hooks and other layers, of which there are many.
 const FEW: usize = 256;
 
-/// Checks what `content` holds of several layers.
+/// Checks what `content` holds of several layers; with the model that it was measured on.
 pub(super) fn check(
     source: &str,
     content: &Content,
     reading: &Reading,
     options: &CheckOptions,
     progress: &mut dyn Progress,
-) -> Result<Check> {
+) -> Result<(Check, Option<ModelRef>)> {
     let mut check = facts::of_reading(source, reading);
     let layers = layers(content);
     let of_layer = |(layer, dictionary): &(usize, &Dictionary)| CheckLayer {
@@ -48,7 +49,7 @@ pub(super) fn check(
     let Some(model) = &options.model else {
         check.verdict = "no model was given to measure it on".to_owned();
         check.remedy = Some("give its model with --model".to_owned());
-        return Ok(check);
+        return Ok((check, None));
     };
     let model = LanguageModel::load(model)?;
     let hooks = rows::hooks(&layers, &model)?;
@@ -76,7 +77,7 @@ pub(super) fn check(
     check.hooks = rows::elsewhere(&set, &hooks, &model, few, progress)?;
     rows::homes(&set, &hooks, &model, &control, (&mut check.layers, few), progress)?;
     verdict::conclude(&mut check, content);
-    Ok(check)
+    Ok((check, Some(super::reference(&model)?)))
 }
 
 /// A set has the hooks of many layers: what is about one would be passed over.

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The table of docs/known-truth.md: makes the data, trains, scores with and without pruning. What is there is not made again.
+#   known-truth.sh WORLD OUT        SAE=sae, CONFIG=known-truth.toml, ROWS=6000000
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+sae=${SAE:-sae} rows=${ROWS:-6000000}
+[ $# -eq 2 ] || { sed -n 2,3p "$0" >&2; exit 2; }
+world=$(realpath "$1") out=$2
+mkdir -p "$out"
+cd "$out"
+[ -e data/dataset.json ] || "$sae" synth rows "$world" --rows "$rows" --generate --out data
+if [ -e sweep/sweep.toml ]; then
+    "$sae" train --out sweep --resume
+else
+    "$sae" train --config "${CONFIG:-$here/known-truth.toml}" --out sweep
+fi
+for run in sweep/*/; do
+    [ -e "$run/truth/truth.json" ] || "$sae" synth score "$run" --quiet
+    [ -e "$run/truth/pruned/truth.json" ] || "$sae" synth score "$run" --prune --quiet
+done
+python3 - <<'PYTHON'
+import json, math, pathlib, re
+
+groups = {}
+for path in sorted(pathlib.Path("sweep").glob("*/truth/truth.json")):
+    name = re.sub(r"-seed\d+$", "", path.parents[1].name)
+    pruned = path.parent / "pruned/truth.json"
+    groups.setdefault(name, []).append((json.loads(path.read_text()), json.loads(pruned.read_text())))
+
+def shown(values, digits=3):
+    mean = sum(values) / len(values)
+    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
+    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+print("| runs | F1 | precision | recall | MCC | uniqueness | FVE | L0 | dead | F1 pruned | FVE pruned | L0 pruned |")
+print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+ranked = sorted(groups.items(), key=lambda group: -sum(score["f1"] for score, _ in group[1]) / len(group[1]))
+for name, scores in ranked:
+    cells = [shown([score[key] for score, _ in scores]) for key in ["f1", "precision", "recall", "mcc", "uniqueness", "fve"]]
+    cells += [shown([score["l0"] for score, _ in scores], 1), shown([score["dead"] for score, _ in scores], 0)]
+    cells += [shown([pruned[key] for _, pruned in scores]) for key in ["f1", "fve"]]
+    cells += [shown([pruned["l0"] for _, pruned in scores], 1)]
+    print(f"| {name} | " + " | ".join(cells) + " |")
+PYTHON

@@ -1,0 +1,46 @@
+//! Features of a cross-layer transcoder, which an index numbers through all layers: feature j of layer ℓ is number ℓ·F + j.
+
+use crate::RunRecord;
+
+/// How features of several layers are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layered {
+    /// Layers.
+    pub layers: u32,
+    /// Features of each, F.
+    pub features: u32,
+}
+
+impl Layered {
+    /// That of a run; `None` if it is not a cross-layer transcoder.
+    pub fn of(record: &RunRecord) -> Option<Self> {
+        let layers = u32::try_from(record.layers?).ok()?;
+        let features = u32::try_from(record.d_sae).ok().filter(|features| *features > 0)?;
+        Some(Self { layers, features })
+    }
+
+    /// The layer of `feature`, and which one of the layer's features it is.
+    pub fn place(self, feature: u32) -> (u32, u32) {
+        (feature / self.features, feature % self.features)
+    }
+
+    /// Number of the first feature of `layer`.
+    pub fn first(self, layer: u32) -> u32 {
+        layer.saturating_mul(self.features)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_numbered_layer_by_layer() {
+        let layered = Layered { layers: 3, features: 20 };
+        assert_eq!([0, 19, 20, 59].map(|f| layered.place(f)), [(0, 0), (0, 19), (1, 0), (2, 19)]);
+        assert_eq!(layered.place(layered.first(1) + 7), (1, 7));
+        let record = RunRecord { d_sae: 20, layers: Some(3), ..RunRecord::new() };
+        assert_eq!(Layered::of(&record), Some(layered));
+        assert_eq!(Layered::of(&RunRecord { layers: None, ..record }), None);
+    }
+}
