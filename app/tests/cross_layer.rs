@@ -39,9 +39,8 @@ fn a_page_says_of_which_layer_a_feature_is() {
 fn the_table_has_a_column_for_the_layer() {
     let root = fixtures::cross_layer();
     let mut window = open(root, Place::Features { run: run(root) });
-    wait_for(&mut window, "layer");
     // Largest first: the last layer's features come to the top.
-    click(&mut window, "layer");
+    click(&mut window, "Sort by layer");
     let last = (LAYERS - 1) * TRANSCODER_FEATURES;
     wait_for(&mut window, &last.to_string());
 }

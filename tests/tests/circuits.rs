@@ -185,7 +185,7 @@ fn indexed(at: &Path, nodes: &[GraphNodeRow]) {
         "{index}"
     );
     let found = sae(at, "find clt the --json").ok().json();
-    assert!(!found["features"].as_array().unwrap().is_empty(), "{found}");
+    assert!(!found["found"]["features"].as_array().unwrap().is_empty(), "{found}");
     sae(at, "explain clt --least 0.1").ok();
     sae(at, "map clt").ok();
     sae(at, "export clt --to html --out pages").ok();

@@ -104,6 +104,7 @@ impl Number {
     pub fn text(self, value: f64) -> String {
         match self {
             Self::Density => format::percent(value),
+            Self::Layer if value.is_finite() => format!("{value:.0}"),
             Self::Count => format::count(value.max(0.0).round() as u64),
             Self::Born | Self::Settled if value.is_finite() => format::count(value.max(0.0).round() as u64),
             _ => format::value(value),

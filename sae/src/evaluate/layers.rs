@@ -13,11 +13,11 @@ use super::together::replaced;
 use super::{EvaluateOptions, Reconstruction, choose_documents};
 use crate::dictionary::Codes;
 use crate::files::files_sha256;
-use crate::interop::dictionaries::{Format, open_path, recognise};
-use crate::rows::{Layers, RowReader, find_dataset, is_run, load_model};
+use crate::interop::dictionaries::{Content, Format, open_path, recognise};
+use crate::rows::{RowReader, datasets_of, find_dataset, is_cross_layer_run, is_run, load_model};
 use crate::trace::Transcoders;
 use crate::{Error, Progress, Result};
-use lm::model::LanguageModel;
+use lm::model::{Hook, LanguageModel};
 
 /// The contexts are made anew for each pass over them.
 struct Texts<'a> {
@@ -32,7 +32,7 @@ struct Texts<'a> {
 /// A run's record that cannot be read.
 pub fn is_cross_layer(path: &Path) -> Result<bool> {
     match is_run(path) {
-        true => Ok(RunRecord::read(path)?.layers.is_some()),
+        true => is_cross_layer_run(path),
         false => Ok(recognise(path).is_ok_and(|format| format == Format::CrossLayer)),
     }
 }
@@ -47,8 +47,11 @@ pub fn layers(
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<LayersEvaluation> {
-    let dataset = Dataset::open(&dataset_of(path, options.data.as_deref())?)?;
     let opened = open_path(path)?;
+    let Content::CrossLayer(transcoder) = &opened.content else {
+        return Err(Error::data(format!("{} is not a cross-layer transcoder", path.display())));
+    };
+    let dataset = Dataset::open(&dataset_of(path, options.data.as_deref(), &transcoder.hooks()?)?)?;
     let sha256 = files_sha256(&opened.reading.files)?;
     let transcoders = Transcoders::new([(path.to_owned(), opened)])?;
     let model = load_model(&options.model, dataset.manifest())?.ok_or_else(|| {
@@ -113,7 +116,7 @@ pub fn layers(
 }
 
 /// The dataset whose documents are taken: `data` itself or the first layer's in it, or else in the folder that the run names.
-fn dataset_of(path: &Path, data: Option<&Path>) -> Result<std::path::PathBuf> {
+fn dataset_of(path: &Path, data: Option<&Path>, hooks: &[Hook]) -> Result<std::path::PathBuf> {
     let folder = match data {
         Some(data) => storage::bucket::at(data)?.to_path_buf(),
         None if is_run(path) => {
@@ -133,7 +136,7 @@ fn dataset_of(path: &Path, data: Option<&Path>) -> Result<std::path::PathBuf> {
     if folder.join(MANIFEST).is_file() {
         return Ok(folder);
     }
-    let first = Layers::open(&folder)?.inputs.into_iter().next();
+    let first = datasets_of(&folder, hooks)?.into_iter().next();
     first.map(|dataset| dataset.dir().to_owned()).ok_or_else(|| Error::request("there is no dataset"))
 }
 

@@ -177,16 +177,29 @@ fn layers(ui: &mut Ui, of: &LayersEvaluation) {
     );
     line(ui, "Loss, replaced", &nats(together.ce_replaced), all);
     ui.add_space(space::S);
-    let columns = ["layer", "FVE", "L0", "dead", "loss rec.", "KL"];
+    let columns = [
+        ("layer", "Block whose MLP is replaced"),
+        (
+            "FVE",
+            "Fraction of variance explained of what the MLP writes, by the features of this and all earlier layers",
+        ),
+        ("L0", "Mean number of active features of the layer per token"),
+        ("dead", "Features of the layer that never fired on the evaluated tokens"),
+        ("rec.", "Loss recovered with this MLP replaced alone, compared with zeros in its place"),
+        ("KL", "KL divergence from the unchanged model with this MLP replaced alone, in nats per token"),
+    ];
     let cell = |ui: &mut Ui, words: String, colour| {
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            ui.add(Label::new(RichText::new(words).color(colour)).selectable(true));
-        });
+            ui.add(Label::new(RichText::new(words).color(colour)).selectable(true))
+        })
+        .inner
     };
     let (weak, strong) = (palette(ui).weak, palette(ui).strong);
     let width = ui.available_width() / columns.len() as f32;
     egui::Grid::new("layers").spacing([0.0, 2.0]).min_col_width(width).max_col_width(width).show(ui, |ui| {
-        columns.iter().for_each(|name| cell(ui, (*name).to_owned(), weak));
+        columns.iter().for_each(|(name, about)| {
+            cell(ui, (*name).to_owned(), weak).on_hover_text(*about);
+        });
         ui.end_row();
         for layer in &of.layers {
             let number = |value: Option<f64>| value.map_or(format::MISSING.to_owned(), |v| format!("{v:.3}"));
@@ -198,15 +211,14 @@ fn layers(ui: &mut Ui, of: &LayersEvaluation) {
                 number(layer.replaced.loss_recovered),
                 number(Some(layer.replaced.kl)),
             ];
-            cells.into_iter().for_each(|words| cell(ui, words, strong));
+            cells.into_iter().for_each(|words| drop(cell(ui, words, strong)));
             ui.end_row();
         }
     });
     let words = format!(
-        "over {} tokens of {} {} documents; loss recovered and KL with the MLP of the layer replaced alone",
+        "over {} tokens of {}; rec. and KL with the MLP of the layer replaced alone",
         format::grouped(of.tokens),
-        format::grouped(of.documents),
-        of.split
+        format::counted(of.documents, &format!("{} document", of.split), &format!("{} documents", of.split))
     );
     ui.add(Label::new(RichText::new(words).size(size::SMALL).color(weak)).wrap());
 }

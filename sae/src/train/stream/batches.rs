@@ -61,7 +61,9 @@ impl Batches {
         let (mut taken, mut rejected) = (0, 0);
         while taken < rows {
             let (read, after) = self.pools.next_row()?.split_at(inputs);
-            let (written, gradients) = after.split_at(if self.target.is_some() { inputs } else { 0 });
+            // Statistics may be of a transcoder and the rows of its inputs alone, as where thresholds are fitted.
+            let targets = if self.target.is_some() { inputs.min(after.len()) } else { 0 };
+            let (written, gradients) = after.split_at(targets);
             let (row, rest) = read.split_at(self.d);
             // A norm that overflows is above every limit.
             let above =
@@ -69,8 +71,8 @@ impl Batches {
             let of_target = |target: &Option<TargetStatistics>| target.as_ref().and_then(|t| t.norm_limit);
             let mut others = rest.chunks_exact(self.d).zip(&self.later);
             let others_above = others.any(|(row, layer)| above(row, layer.norm_limit));
-            let targets = std::iter::once(&self.target).chain(self.later.iter().map(|layer| &layer.target));
-            let mut written_in = written.chunks_exact(self.d).zip(targets);
+            let of_layers = std::iter::once(&self.target).chain(self.later.iter().map(|layer| &layer.target));
+            let mut written_in = written.chunks_exact(self.d).zip(of_layers);
             let written_above = written_in.any(|(row, target)| above(row, of_target(target)));
             if above(row, self.limit) || others_above || written_above {
                 self.left_out += 1;

@@ -272,7 +272,7 @@ fn the_index_has_the_features_of_all_layers() {
     };
     let record = index(&out, &options, &mut Quiet).unwrap();
     assert_eq!((record.tokens, record.features), (ROWS as u64, (L * 2 * PLANTED) as u64));
-    let table = storage::Run::open(&out).unwrap().features().unwrap().unwrap();
+    let table = Run::open(&out).unwrap().features().unwrap().unwrap();
     let rows = storage::features::read(&table, 0..record.features).unwrap();
     let transcoder = read(&out);
     let codes = transcoder.encode(&world.x);
