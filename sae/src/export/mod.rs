@@ -65,7 +65,7 @@ pub fn run(run: &Path, options: &ExportOptions, progress: &mut dyn Progress) -> 
         Format::Html if options.is_one_file() => return file(run, options, progress, html::write_one_file),
         _ => {}
     }
-    let subject = Subject::read(run)?;
+    let subject = Subject::read(run, options.to)?;
     let place = Place::begin(&options.out)?;
     let mut job = Job { folder: place.folder(), options, notes: Vec::new() };
     let features = match options.to {
@@ -96,7 +96,7 @@ fn file(
     make: impl FnOnce(&Subject, &ExportOptions, &mut dyn Progress) -> Result<(String, u64)>,
 ) -> Result<Exported> {
     let place = PlacedFile::begin(&options.out)?;
-    let (text, features) = make(&Subject::read(run)?, options, progress)?;
+    let (text, features) = make(&Subject::read(run, options.to)?, options, progress)?;
     let mut notes = Vec::new();
     let content = if options.is_png() { drawn(&text, &mut notes)? } else { text.into_bytes() };
     place.write(&content)?;

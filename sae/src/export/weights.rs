@@ -7,7 +7,8 @@ use storage::{Run, RunRecord};
 use super::Format;
 use super::place::{FORMAT, Provenance};
 use crate::dictionary::{Dictionary, Selection};
-use crate::rows::{load_with_sha256, must_be_one};
+use crate::features::described;
+use crate::rows::{load_with_sha256, must_be_one, weights_sha256};
 use crate::{Error, Result};
 
 /// That `program` cannot hold a dictionary that selects in blocks or shrinks its codes.
@@ -36,16 +37,21 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn read(dir: &Path) -> Result<Self> {
+    /// The run or the bare dictionary in `dir`. Of a cross-layer transcoder only formats that show features show anything: those of all layers.
+    pub(super) fn read(dir: &Path, to: Format) -> Result<Self> {
         let run = if dir.join(storage::run::FILE).exists() || !dir.join(crate::dictionary::CONFIG).exists() {
             Some(Run::open(dir)?)
         } else {
             None
         };
-        if let Some(run) = &run {
+        let of_layers = run.as_ref().is_some_and(|run| run.record().layers.is_some());
+        if let (Some(run), false) = (&run, matches!(to, Format::Html | Format::Card)) {
             must_be_one(dir, run.record())?;
         }
-        let (dictionary, sha256) = load_with_sha256(dir)?;
+        let (dictionary, sha256) = match of_layers {
+            true => (described(dir)?, weights_sha256(dir)?),
+            false => load_with_sha256(dir)?,
+        };
         Ok(Self { dir: dir.to_owned(), dictionary, sha256, run })
     }
 

@@ -55,7 +55,7 @@ pub(super) fn open(run_dir: &Path, data: Option<&Path>) -> Result<(Subject, Opti
 ///
 /// # Errors
 /// A dictionary that cannot be read.
-pub(super) fn described(run_dir: &Path) -> Result<Dictionary> {
+pub(crate) fn described(run_dir: &Path) -> Result<Dictionary> {
     match is_cross_layer_run(run_dir)? {
         true => Ok(load(run_dir)?.0.summed()),
         false => Dictionary::load(run_dir),

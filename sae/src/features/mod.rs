@@ -42,6 +42,7 @@ mod write;
 pub use examples::{ExampleOptions, INTERVALS, RANDOM};
 pub use find::{FoundBy, FoundFeature, FoundFeatures, find};
 pub use index::{IndexOptions, index};
+pub(crate) use layers::described;
 pub use map::map;
 pub use shards::{index_merge, index_shard};
 pub use storage::IndexRecord;
