@@ -143,6 +143,11 @@ impl RunInfo {
         !self.hook.is_empty()
     }
 
+    /// Where its activations were taken; of a cross-layer transcoder with a star for the layer.
+    pub fn hook_in_words(&self) -> String {
+        hook_in_words(&self.hook, self.layered.is_some())
+    }
+
     /// Where `feature` reads the model; of a cross-layer transcoder with its number in the layer.
     pub fn read_by(&self, feature: u32) -> String {
         let Some(layered) = self.layered else { return self.hook.clone() };
@@ -213,6 +218,10 @@ impl DeadFeatures {
         );
         Some(Self { count, features, in_training: true, about })
     }
+}
+
+fn hook_in_words(hook: &str, of_layers: bool) -> String {
+    if of_layers { hook.replacen("blocks.0.", "blocks.*.", 1) } else { hook.to_owned() }
 }
 
 /// Features of all layers.
@@ -421,7 +430,7 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
         ("activation width", format::grouped(record.d_in as u64)),
         ("k", if record.k > 0 { record.k.to_string() } else { format::MISSING.to_owned() }),
         ("model", record.model.id.clone()),
-        ("hook", record.hook.clone()),
+        ("hook", hook_in_words(&record.hook, record.layers.is_some())),
         ("dataset", record.data.clone()),
         ("seed", record.seed.to_string()),
         ("threads", record.threads.to_string()),

@@ -76,7 +76,8 @@ pub fn show(
     here: Option<&Place>,
     actions: &mut Vec<Action>,
 ) {
-    if folder.runs.len() + folder.datasets.len() >= SEARCHED {
+    let entries = folder.runs.len() + folder.datasets.len() + folder.graphs.len() + folder.probes.len();
+    if entries >= SEARCHED {
         ui.add_space(space::S);
         state.field(ui);
     } else {
@@ -89,18 +90,18 @@ pub fn show(
         drawn.runs(ui);
         ui.add_space(space::L);
         drawn.datasets(ui);
-        let Drawn { here, actions, .. } = drawn;
+        let Drawn { here, actions, state, .. } = drawn;
         if !folder.graphs.is_empty() {
             ui.add_space(space::L);
             heading(ui, "Graphs", folder.graphs.len());
-            for graph in &folder.graphs {
+            for graph in folder.graphs.iter().filter(|graph| state.has(&graph.name)) {
                 show_graph(ui, graph, here, actions);
             }
         }
         if !folder.probes.is_empty() {
             ui.add_space(space::L);
             heading(ui, "Probes", folder.probes.len());
-            for probes in &folder.probes {
+            for probes in folder.probes.iter().filter(|probes| state.has(&probes.name)) {
                 show_probes(ui, probes, here, actions);
             }
         }
