@@ -42,7 +42,7 @@ fn the_table_has_a_column_for_the_layer() {
     // Largest first: the last layer's features come to the top.
     click(&mut window, "Sort by layer");
     let last = (LAYERS - 1) * TRANSCODER_FEATURES;
-    wait_for(&mut window, &last.to_string());
+    wait_for(&mut window, &format!("Feature {last}"));
 }
 
 #[test]

@@ -63,7 +63,11 @@ fn looks_of_history() {
 
 #[test]
 fn looks_of_map() {
-    look("map", Place::Map { run: run() }, [640.0, 400.0], &["Map of features: "]).take(|_| {});
+    look("map", Place::Map { run: run() }, [640.0, 400.0], &["Map of features: "]).take(|window| {
+        // Where the points lie is chaotic: the last bit of an activation, which differs between processors, moves them.
+        let points = window.get_by_label_contains("Map of features: ").rect();
+        window.mask(points.shrink(1.0));
+    });
 }
 
 #[test]
