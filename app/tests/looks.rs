@@ -63,11 +63,9 @@ fn looks_of_history() {
 
 #[test]
 fn looks_of_map() {
-    look("map", Place::Map { run: run() }, [640.0, 400.0], &["Map of features: "]).take(|window| {
-        // Where the points lie is chaotic: the last bit of an activation, which differs between processors, moves them.
-        let points = window.get_by_label_contains("Map of features: ").rect();
-        window.mask(points.shrink(1.0));
-    });
+    // Where the points lie is chaotic: the last bit of an activation moves them.
+    let points = "Map of features: ";
+    look("map", Place::Map { run: run() }, [640.0, 400.0], &[points]).take_without(Some(points), |_| {});
 }
 
 #[test]

@@ -8,6 +8,7 @@ use app::address::Place;
 use app::shell::{App, Options, Settings, SettingsFile};
 use app::theme::Choice;
 use egui::{Rect, Theme, Vec2, ViewportId, pos2, vec2};
+use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{Harness, SnapshotResults};
 
 use super::{builder, options, wait_for_part};
@@ -31,6 +32,11 @@ pub struct Look<'a> {
 impl Look<'_> {
     /// Takes the picture, after `prepare` did what a person would.
     pub fn take(&self, prepare: impl Fn(&mut Harness<'static, App>)) {
+        self.take_without(None, prepare);
+    }
+
+    /// The same with the widget whose name contains `hidden` painted over: what it shows differs between processors.
+    pub fn take_without(&self, hidden: Option<&str>, prepare: impl Fn(&mut Harness<'static, App>)) {
         if !can_draw() {
             return;
         }
@@ -45,9 +51,20 @@ impl Look<'_> {
             prepare(&mut window);
             settle(&mut window);
             window.remove_cursor();
-            let image = window.render().unwrap();
+            let mut image = window.render().unwrap();
+            for part in hidden {
+                paint_over(&mut image, window.get_by_label_contains(part).rect());
+            }
             let view = below_the_bars(&image);
             results.add(egui_kittest::try_image_snapshot(&view, format!("{}{}", self.name, suffix(*theme))));
+        }
+    }
+}
+
+fn paint_over(image: &mut image::RgbaImage, rect: Rect) {
+    for y in rect.top().max(0.0) as u32..(rect.bottom() as u32).min(image.height()) {
+        for x in rect.left().max(0.0) as u32..(rect.right() as u32).min(image.width()) {
+            image.put_pixel(x, y, image::Rgba([128, 128, 128, 255]));
         }
     }
 }
