@@ -39,7 +39,7 @@ pub fn run(
     }
     if let Content::CrossLayer(transcoder) = &opened.content {
         let transcoder = transcoder.clone();
-        return cross_layer(source, transcoder, opened, out, options, progress);
+        return cross_layer(source, &transcoder, opened, out, options, progress);
     }
     opened.one()?;
     let reading = opened.reading.clone();
@@ -68,7 +68,7 @@ pub fn run(
 /// The same of a cross-layer transcoder. Its rows are in a folder with a dataset for each layer, so it is checked on what its model computes.
 fn cross_layer(
     source: &str,
-    transcoder: CrossLayerTranscoder,
+    transcoder: &CrossLayerTranscoder,
     opened: Opened,
     out: &Path,
     options: &ImportOptions,

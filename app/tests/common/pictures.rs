@@ -52,7 +52,7 @@ impl Look<'_> {
             settle(&mut window);
             window.remove_cursor();
             let mut image = window.render().unwrap();
-            for part in hidden {
+            if let Some(part) = hidden {
                 paint_over(&mut image, window.get_by_label_contains(part).rect());
             }
             let view = below_the_bars(&image);

@@ -62,7 +62,7 @@ impl CrossLayerTranscoder {
     pub(crate) fn hooks(&self) -> Result<Vec<Hook>> {
         let hook = |layer: &Dictionary| -> Result<Hook> {
             let name = layer.info.hook_name.as_deref();
-            Ok(name.ok_or_else(|| Error::data("a layer does not say what it reads"))?.parse()?)
+            name.ok_or_else(|| Error::data("a layer does not say what it reads"))?.parse()
         };
         self.layers.iter().map(hook).collect()
     }
@@ -78,8 +78,11 @@ impl CrossLayerTranscoder {
     /// writes into all layers, which is what it adds to the residual stream if nothing in between reacts; the target is the last layer's output.
     ///
     /// It describes features and encodes nothing: each encoder row reads its own layer.
+    ///
+    /// # Panics
+    /// If there are no layers.
     pub fn summed(&self) -> Dictionary {
-        let mut all = self.layers.first().cloned().unwrap_or_else(|| unreachable!("a transcoder has layers"));
+        let mut all = self.layers[0].clone();
         for layer in &self.layers[1..] {
             all.w_enc.extend_from_slice(&layer.w_enc);
             all.b_enc.extend_from_slice(&layer.b_enc);

@@ -71,14 +71,10 @@ fn load(run_dir: &Path) -> Result<(CrossLayerTranscoder, String)> {
     }
 }
 
-/// Rows to encode, in batches.
+/// Rows to encode, in batches: of one dataset, or the same rows of a dataset per layer. A batch's activations are then those of the first
+/// layer, `[n, d]`, followed by those of the second, and so on.
 #[derive(Debug)]
-pub(super) enum Rows {
-    /// Of one dataset.
-    Alone(RowReader),
-    /// The same rows of a dataset per layer: a batch's activations are those of the first layer, `[n, d]`, then of the second, and so on.
-    Layers(Vec<RowReader>),
-}
+pub(super) struct Rows(Vec<RowReader>);
 
 impl Rows {
     /// `ranges` of what `subject` or else its `layers` are encoded from.
@@ -90,23 +86,15 @@ impl Rows {
         ranges: &[Range<u64>],
         batch: usize,
     ) -> Result<Self> {
+        let datasets = layers.map_or(std::slice::from_ref(&subject.dataset), |layers| &layers.inputs[..]);
         let d = subject.dictionary.d_in;
-        let Some(layers) = layers else {
-            return Ok(Self::Alone(RowReader::new(&subject.dataset, ranges, batch, d)?));
-        };
-        let readers = layers.inputs.iter().map(|dataset| RowReader::new(dataset, ranges, batch, d));
-        Ok(Self::Layers(readers.collect::<Result<_>>()?))
+        let readers = datasets.iter().map(|dataset| RowReader::new(dataset, ranges, batch, d));
+        Ok(Self(readers.collect::<Result<_>>()?))
     }
 
-    /// Batches have documents, positions and tokens alone.
+    /// Batches have documents, positions and tokens alone, which all layers have alike.
     pub(super) fn places_alone(self) -> Self {
-        match self {
-            Self::Alone(reader) => Self::Alone(reader.places_alone()),
-            // All layers have the same places.
-            Self::Layers(readers) => {
-                Self::Layers(readers.into_iter().take(1).map(RowReader::places_alone).collect())
-            }
-        }
+        Self(self.0.into_iter().take(1).map(RowReader::places_alone).collect())
     }
 
     /// The next batch; `None` at the end.
@@ -114,11 +102,7 @@ impl Rows {
     /// # Errors
     /// As [`RowReader::next_batch`]; layers whose rows are of different tokens.
     pub(super) fn next_batch(&mut self) -> Result<Option<RowBatch>> {
-        let readers = match self {
-            Self::Alone(reader) => return reader.next_batch(),
-            Self::Layers(readers) => readers,
-        };
-        let Some((first, others)) = readers.split_first_mut() else { return Ok(None) };
+        let Some((first, others)) = self.0.split_first_mut() else { return Ok(None) };
         let Some(mut batch) = first.next_batch()? else { return Ok(None) };
         for (layer, reader) in (1..).zip(others) {
             let other = reader.next_batch()?.unwrap_or_default();
