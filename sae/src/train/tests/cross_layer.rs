@@ -291,7 +291,7 @@ fn the_index_has_the_features_of_all_layers() {
             assert_eq!(row.bias, transcoder.layers[layer].b_enc[f]);
             // Everything that it writes.
             let own = std::iter::once(&transcoder.layers[layer].w_dec).chain(&transcoder.later[layer]);
-            let mut sum = vec![0.0_f64; D];
+            let mut sum = [0.0_f64; D];
             for vectors in own {
                 sum.iter_mut().zip(&vectors[f * D..]).for_each(|(sum, w)| *sum += f64::from(*w));
             }
