@@ -8,15 +8,15 @@ sae=${SAE:-sae} rows=${ROWS:-6000000}
 world=$(realpath "$1") out=$2
 mkdir -p "$out"
 cd "$out"
-[ -e data/dataset.json ] || "$sae" synth rows "$world" --rows "$rows" --generate --out data
+[ -e data/dataset.json ] || "$sae" synth rows "$world" --rows "$rows" --generate --out data >&2
 if [ -e sweep/sweep.toml ]; then
-    "$sae" train --out sweep --resume
+    "$sae" train --out sweep --resume >&2
 else
-    "$sae" train --config "${CONFIG:-$here/known-truth.toml}" --out sweep
+    "$sae" train --config "${CONFIG:-$here/known-truth.toml}" --out sweep >&2
 fi
 for run in sweep/*/; do
-    [ -e "$run/truth/truth.json" ] || "$sae" synth score "$run" --quiet
-    [ -e "$run/truth/pruned/truth.json" ] || "$sae" synth score "$run" --prune --quiet
+    [ -e "$run/truth/truth.json" ] || "$sae" synth score "$run" --quiet >&2
+    [ -e "$run/truth/pruned/truth.json" ] || "$sae" synth score "$run" --prune --quiet >&2
 done
 python3 - <<'PYTHON'
 import json, math, pathlib, re

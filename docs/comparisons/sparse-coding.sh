@@ -7,14 +7,14 @@ sae=${SAE:-sae} photographs=${PHOTOGRAPHS:-target/photographs}
 out=$1
 mkdir -p "$out"
 [ -e "$out/patches/dataset.json" ] ||
-    "$sae" import --images "$photographs" --patch 10 --patches 60000 --held-out 0.1 --seed 1 --out "$out/patches"
+    "$sae" import --images "$photographs" --patch 10 --patches 60000 --held-out 0.1 --seed 1 --out "$out/patches" >&2
 for seed in ${SEEDS:-0 1 2}; do
     for l0 in ${L0:-3 6 12 24}; do
         for penalty in soft hard half firm log-sum; do
             run="$out/$penalty-$l0-$seed"
             [ -e "$run/run.json" ] || "$sae" sparse-code --penalty "$penalty" --data "$out/patches" --units 200 --l0 "$l0" \
-                --seed "$seed" --quiet --out "$run"
-            [ -e "$run/fields/fields.json" ] || "$sae" fields "$run" --quiet
+                --seed "$seed" --quiet --out "$run" >&2
+            [ -e "$run/fields/fields.json" ] || "$sae" fields "$run" --quiet >&2
         done
     done
 done
