@@ -50,6 +50,29 @@ fn pages_of_two_runs_are_those_of_each() {
     }
 }
 
+/// Somebody makes the index again in a terminal: the table and an open page are those of the new one, without anything being pressed.
+#[test]
+fn an_index_that_is_made_again_is_read_by_itself() {
+    let (dir, run) = own_run();
+    let options = sae::features::IndexOptions { tokens: Some(400), ..sae::features::IndexOptions::default() };
+    damage::truncate(&run.join("features/features.parquet"));
+    let mut table = open(&dir, Place::Features { run: run.clone() });
+    wait_for(&mut table, "The features cannot be read");
+    sae::features::index(&run, &options, &mut sae::Quiet).unwrap();
+    wait_for(&mut table, "Search features");
+    let mut page = open(&dir, Place::Feature { run: run.clone(), feature: 9 });
+    wait_for(&mut page, "Feature 9");
+    let indexed = |run: &std::path::Path| {
+        let table = storage::Run::open(run).unwrap().features().unwrap().unwrap();
+        storage::features::read(&table, 9..10).unwrap().remove(0).count
+    };
+    let before = indexed(&run);
+    sae::features::index(&run, &sae::features::IndexOptions::default(), &mut sae::Quiet).unwrap();
+    let after = indexed(&run);
+    assert_ne!(before, after, "a test of nothing");
+    wait_for(&mut page, &after.to_string());
+}
+
 #[test]
 fn a_name_and_a_note_are_kept_beside_the_run_and_found_again() {
     let (dir, run) = own_run();
