@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Output, Session};
 use sae::Result;
 use sae::features::{self, FoundBy, FoundFeature};
+use storage::{Layered, RunRecord};
 
 /// Find the features that fire on a word or a phrase, that are named after it, or that promote it
 #[derive(Debug, Args)]
@@ -40,8 +41,13 @@ impl Command {
         if found.features.is_empty() {
             output.row("found", "no feature");
         }
+        let layered = Layered::of(&RunRecord::read(&self.run)?);
         for one in &found.features {
-            output.row(&format!("feature {}", one.feature), line(one, &found.words));
+            let layer = layered.map(|layered| format!(" of layer {}", layered.place(one.feature).0));
+            output.row(
+                &format!("feature {}{}", one.feature, layer.unwrap_or_default()),
+                line(one, &found.words),
+            );
         }
         Ok(output)
     }

@@ -85,8 +85,7 @@ fn run(dir: &Path) -> Result<Output> {
     };
     output.row("status", status);
     output.row("method", &record.method);
-    output.row("hook", &record.hook);
-    output.row("features", format!("{} of width {}", record.d_sae, record.d_in));
+    hook_and_features(&record, &mut output);
     output.row("tokens", format!("{} of {}", count(record.tokens_done), count(record.tokens_total)));
     let Some(HistoryRecord { snapshots, dead_after, same_cosine, summary, .. }) = history else {
         output.row("history", "none is kept (--history), or training is not over");
@@ -118,12 +117,26 @@ fn run(dir: &Path) -> Result<Output> {
     Ok(output)
 }
 
+/// Where it reads and what it has; of a cross-layer transcoder in every layer.
+fn hook_and_features(record: &RunRecord, output: &mut Output) {
+    let features = format!("{} of width {}", record.d_sae, record.d_in);
+    match record.layers {
+        None => {
+            output.row("hook", &record.hook);
+            output.row("features", features);
+        }
+        Some(layers) => {
+            output.row("hook", record.hook.replacen("blocks.0.", "blocks.*.", 1));
+            output.row("features", format!("{features} in each of {layers} layers"));
+        }
+    }
+}
+
 /// What there is to say of a dictionary that was not trained here.
 fn import(record: &RunRecord, imported: &Imported, mut output: Output) -> Output {
     output.row("imported", format!("{} ({}), {}", imported.source, imported.layout, record.started));
     output.row("selection", &record.method);
-    output.row("hook", &record.hook);
-    output.row("features", format!("{} of width {}", record.d_sae, record.d_in));
+    hook_and_features(record, &mut output);
     if let Some(reading) = &imported.reading {
         output.row("reading", reading);
     }
