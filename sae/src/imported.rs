@@ -55,7 +55,7 @@ pub fn run(
         }),
         norm_limit: options.check.norm_limit,
         mean_ratio: check.rows.as_ref().map(|rows| rows.mean_ratio),
-        ..described(source, &dictionary, &reading, options)?
+        ..record_of(source, &dictionary, &reading, options)?
     };
     let partial = Partial::begin(out)?;
     dictionary.save(partial.folder())?;
@@ -102,7 +102,7 @@ fn cross_layer(
         hook: first.info.hook_name.clone().unwrap_or_default(),
         target_hook: first.target.as_ref().and_then(|target| target.hook.clone()),
         model: of_data.map(|manifest| manifest.model).or(model).unwrap_or_else(named),
-        ..described(source, first, &reading, options)?
+        ..record_of(source, first, &reading, options)?
     };
     let partial = Partial::begin(out)?;
     transcoder.save(partial.folder())?;
@@ -113,7 +113,7 @@ fn cross_layer(
 }
 
 /// What a record says of any dictionary that was not trained here.
-fn described(
+fn record_of(
     source: &str,
     dictionary: &Dictionary,
     reading: &Reading,

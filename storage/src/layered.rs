@@ -30,6 +30,16 @@ impl Layered {
     }
 }
 
+impl RunRecord {
+    /// Where the activations were taken; of a cross-layer transcoder with a star for the layer: `blocks.*.hook_mlp_in`.
+    pub fn hook_in_words(&self) -> String {
+        match self.layers {
+            Some(_) => self.hook.replacen("blocks.0.", "blocks.*.", 1),
+            None => self.hook.clone(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,8 +49,10 @@ mod tests {
         let layered = Layered { layers: 3, features: 20 };
         assert_eq!([0, 19, 20, 59].map(|f| layered.place(f)), [(0, 0), (0, 19), (1, 0), (2, 19)]);
         assert_eq!(layered.place(layered.first(1) + 7), (1, 7));
-        let record = RunRecord { d_sae: 20, layers: Some(3), ..RunRecord::new() };
-        assert_eq!(Layered::of(&record), Some(layered));
-        assert_eq!(Layered::of(&RunRecord { layers: None, ..record }), None);
+        let hook = "blocks.0.hook_mlp_in".to_owned();
+        let record = RunRecord { d_sae: 20, layers: Some(3), hook, ..RunRecord::new() };
+        assert_eq!((Layered::of(&record), &*record.hook_in_words()), (Some(layered), "blocks.*.hook_mlp_in"));
+        let alone = RunRecord { layers: None, ..record };
+        assert_eq!((Layered::of(&alone), alone.hook_in_words()), (None, alone.hook.clone()));
     }
 }

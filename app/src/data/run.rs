@@ -87,6 +87,8 @@ pub struct RunInfo {
     pub dataset: String,
     /// Where its activations were taken.
     pub hook: String,
+    /// The same as people read it: of a cross-layer transcoder with a star for the layer.
+    pub hook_in_words: String,
     /// SHA-256 of the model's weights.
     pub model_sha256: String,
     /// What the record says, as name and value, in the order to be read.
@@ -143,16 +145,11 @@ impl RunInfo {
         !self.hook.is_empty()
     }
 
-    /// Where its activations were taken; of a cross-layer transcoder with a star for the layer.
-    pub fn hook_in_words(&self) -> String {
-        hook_in_words(&self.hook, self.layered.is_some())
-    }
-
     /// Where `feature` reads the model; of a cross-layer transcoder with its number in the layer.
     pub fn read_by(&self, feature: u32) -> String {
         let Some(layered) = self.layered else { return self.hook.clone() };
         let (layer, of_layer) = layered.place(feature);
-        let hook = self.hook.replacen("blocks.0.", &format!("blocks.{layer}."), 1);
+        let hook = self.hook_in_words.replacen('*', &layer.to_string(), 1);
         format!("{hook} · feature {} of the layer", format::grouped(u64::from(of_layer)))
     }
 }
@@ -218,10 +215,6 @@ impl DeadFeatures {
         );
         Some(Self { count, features, in_training: true, about })
     }
-}
-
-fn hook_in_words(hook: &str, of_layers: bool) -> String {
-    if of_layers { hook.replacen("blocks.0.", "blocks.*.", 1) } else { hook.to_owned() }
 }
 
 /// Features of all layers.
@@ -311,6 +304,7 @@ pub fn read_info(dir: &Path) -> Result<RunInfo, Problem> {
         tokens_total: record.tokens_total,
         dataset: indexed_on(&run).unwrap_or_else(|| record.data.clone()),
         hook: record.hook.clone(),
+        hook_in_words: record.hook_in_words(),
         model_sha256: record.model.sha256.clone(),
         configuration: configuration(record),
         evaluation,
@@ -430,7 +424,7 @@ fn configuration(record: &RunRecord) -> Vec<(String, String)> {
         ("activation width", format::grouped(record.d_in as u64)),
         ("k", if record.k > 0 { record.k.to_string() } else { format::MISSING.to_owned() }),
         ("model", record.model.id.clone()),
-        ("hook", hook_in_words(&record.hook, record.layers.is_some())),
+        ("hook", record.hook_in_words()),
         ("dataset", record.data.clone()),
         ("seed", record.seed.to_string()),
         ("threads", record.threads.to_string()),

@@ -119,17 +119,9 @@ fn run(dir: &Path) -> Result<Output> {
 
 /// Where it reads and what it has; of a cross-layer transcoder in every layer.
 fn hook_and_features(record: &RunRecord, output: &mut Output) {
-    let features = format!("{} of width {}", record.d_sae, record.d_in);
-    match record.layers {
-        None => {
-            output.row("hook", &record.hook);
-            output.row("features", features);
-        }
-        Some(layers) => {
-            output.row("hook", record.hook.replacen("blocks.0.", "blocks.*.", 1));
-            output.row("features", format!("{features} in each of {layers} layers"));
-        }
-    }
+    output.row("hook", record.hook_in_words());
+    let each = record.layers.map(|layers| format!(" in each of {layers} layers")).unwrap_or_default();
+    output.row("features", format!("{} of width {}{each}", record.d_sae, record.d_in));
 }
 
 /// What there is to say of a dictionary that was not trained here.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use storage::layers::{FORMAT, LayerEvaluation, LayersEvaluation, ReplacedEvaluation, VERSION};
-use storage::{Dataset, MANIFEST, RunRecord};
+use storage::{Dataset, MANIFEST};
 
 use super::passes::{batches, collect, stop};
 use super::splice::is_within;
@@ -14,7 +14,7 @@ use super::{EvaluateOptions, Reconstruction, choose_documents};
 use crate::dictionary::Codes;
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Content, Format, open_path, recognise};
-use crate::rows::{RowReader, datasets_of, find_dataset, is_cross_layer_run, is_run, load_model};
+use crate::rows::{RowReader, datasets_of, folder_of_layers, is_cross_layer_run, is_run, load_model};
 use crate::trace::Transcoders;
 use crate::{Error, Progress, Result};
 use lm::model::{Hook, LanguageModel};
@@ -117,22 +117,7 @@ pub fn layers(
 
 /// The dataset whose documents are taken: `data` itself or the first layer's in it, or else in the folder that the run names.
 fn dataset_of(path: &Path, data: Option<&Path>, hooks: &[Hook]) -> Result<std::path::PathBuf> {
-    let folder = match data {
-        Some(data) => storage::bucket::at(data)?.to_path_buf(),
-        None if is_run(path) => {
-            let record = RunRecord::read(path)?;
-            find_dataset(path, &record.data, &record.model.sha256, Some(&record.hook))
-        }
-        None => {
-            return Err(Error::request(format!("{} names no dataset to measure it on", path.display()))
-                .with_remedy("name one of its model with --data"));
-        }
-    };
-    if !folder.exists() {
-        let (run, folder) = (path.display(), folder.display());
-        return Err(Error::request(format!("{run}: its datasets in {folder} are not there any more"))
-            .with_remedy("say with --data where they are now"));
-    }
+    let folder = folder_of_layers(path, data)?;
     if folder.join(MANIFEST).is_file() {
         return Ok(folder);
     }

@@ -9,7 +9,7 @@ use storage::{Dataset, RunRecord};
 use crate::dictionary::{Codes, CrossLayerTranscoder, Dictionary, Encoder};
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Content, open_path};
-use crate::rows::{RowBatch, RowReader, Subject, datasets_of, find_dataset, is_cross_layer_run};
+use crate::rows::{RowBatch, RowReader, Subject, datasets_of, folder_of_layers, is_cross_layer_run};
 use crate::{Error, Result};
 
 /// The layers of a cross-layer transcoder, with what each of them reads.
@@ -31,16 +31,7 @@ pub(super) fn open(run_dir: &Path, data: Option<&Path>) -> Result<(Subject, Opti
     }
     let record = RunRecord::read(run_dir)?;
     let (transcoder, dictionary_sha256) = load(run_dir)?;
-    let folder = match data {
-        Some(data) => data.to_owned(),
-        None => find_dataset(run_dir, &record.data, &record.model.sha256, Some(&record.hook)),
-    };
-    if !folder.exists() {
-        let (run, folder) = (run_dir.display(), folder.display());
-        return Err(Error::request(format!("{run}: its datasets in {folder} are not there any more"))
-            .with_remedy("say with --data where they are now"));
-    }
-    let inputs = datasets_of(&folder, &transcoder.hooks()?)?;
+    let inputs = datasets_of(&folder_of_layers(run_dir, data)?, &transcoder.hooks()?)?;
     let subject = Subject {
         dictionary: transcoder.summed(),
         dictionary_sha256,

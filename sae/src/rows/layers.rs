@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use storage::{Dataset, MANIFEST};
+use storage::{Dataset, MANIFEST, RunRecord};
 
+use super::{dataset_of, is_run};
 use crate::{Error, Result};
 use lm::model::{Hook, Site};
 
@@ -36,6 +37,31 @@ impl Layers {
         }
         Ok(Self { inputs: inputs.into_values().collect(), targets: targets.into_values().collect() })
     }
+}
+
+/// The folder of the datasets of a cross-layer transcoder's layers: `data`, or the one that the run at `path` names.
+///
+/// # Errors
+/// A folder that is not there; files of a different program, or a run that was imported without rows, which name none.
+pub fn folder_of_layers(path: &Path, data: Option<&Path>) -> Result<PathBuf> {
+    let folder = match data {
+        Some(data) => storage::bucket::at(data)?.to_path_buf(),
+        None => {
+            let record = is_run(path).then(|| RunRecord::read(path)).transpose()?;
+            let record = record.filter(|record| !record.data.is_empty());
+            let none = || {
+                Error::request(format!("{} names no dataset to measure it on", path.display()))
+                    .with_remedy("name one of its model with --data")
+            };
+            dataset_of(path, &record.ok_or_else(none)?)
+        }
+    };
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let (run, folder) = (path.display(), folder.display());
+    Err(Error::request(format!("{run}: its datasets in {folder} are not there any more"))
+        .with_remedy("say with --data where they are now"))
 }
 
 /// The datasets of `hooks` in `folder`, which are of one site and of layers from 0 on, in their order.

@@ -13,7 +13,7 @@ mod whole;
 
 pub use choice::{Choice, DocumentRows, choose};
 pub use documents::documents;
-pub use layers::{Layers, datasets_of};
+pub use layers::{Layers, datasets_of, folder_of_layers};
 pub use model::{ModelChoice, load_model, manifest_for, source_of};
 pub use reader::{RowBatch, RowReader};
 pub use source::{Source, dataset_of, find_dataset, is_cross_layer_run, is_run, must_be_one, must_be_run};

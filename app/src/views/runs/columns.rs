@@ -35,7 +35,7 @@ pub const COLUMNS: [RunColumn; 13] = [
         |_| None,
         |i| i.model.clone(),
     ),
-    RunColumn("hook", 176.0, Side::Left, "Where they were taken", |_| None, RunInfo::hook_in_words),
+    RunColumn("hook", 176.0, Side::Left, "Where they were taken", |_| None, |i| i.hook_in_words.clone()),
     RunColumn(
         "data",
         110.0,

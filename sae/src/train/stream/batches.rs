@@ -130,20 +130,25 @@ mod tests {
     use super::super::rows::tests::InMemory;
     use super::*;
 
+    /// Of rows that are multiplied by `scale`, without limits.
+    fn scaled(scale: f32) -> Statistics {
+        Statistics {
+            input_scale: scale,
+            input_variance: 1.0,
+            norm_limit: None,
+            rms: Vec::new(),
+            mean_ratio: 0.0,
+            target: None,
+            later: Vec::new(),
+        }
+    }
+
     #[test]
     fn rows_above_the_limit_are_left_out_and_counted() {
         let x: Vec<f32> =
             (0..50).flat_map(|i| if i % 10 == 3 { [100.0, 0.0] } else { [i as f32 / 50.0, 1.0] }).collect();
         let pools = Pools::start(Box::new(InMemory { d: 2, x }), &Order::new(&[0..50], 4, 16, 1), 0).unwrap();
-        let statistics = Statistics {
-            input_scale: 2.0,
-            input_variance: 1.0,
-            norm_limit: Some(10.0),
-            rms: Vec::new(),
-            mean_ratio: 0.0,
-            target: None,
-            later: Vec::new(),
-        };
+        let statistics = Statistics { norm_limit: Some(10.0), ..scaled(2.0) };
         let mut batches = Batches::new(pools, 2, &statistics, 50, 0);
         let mut batch = Batch::default();
         for _ in 0..5 {
@@ -162,15 +167,7 @@ mod tests {
         let x: Vec<f32> = (0..50).flat_map(|i| [i as f32, if i % 10 == 3 { 90.0 } else { 1.0 }]).collect();
         let pools = Pools::start(Box::new(InMemory { d: 2, x }), &Order::new(&[0..50], 4, 16, 1), 0).unwrap();
         let target = TargetStatistics { scale: 3.0, input_shift: vec![0.0], norm_limit: Some(10.0) };
-        let statistics = Statistics {
-            input_scale: 1.0,
-            input_variance: 1.0,
-            norm_limit: None,
-            rms: Vec::new(),
-            mean_ratio: 0.0,
-            target: Some(target),
-            later: Vec::new(),
-        };
+        let statistics = Statistics { target: Some(target), ..scaled(1.0) };
         let mut batches = Batches::new(pools, 1, &statistics, 50, 0);
         let mut batch = Batch::default();
         batches.next(&mut batch, 45).unwrap();
@@ -189,15 +186,7 @@ mod tests {
         let pools =
             Pools::start(Box::new(InMemory { d: 4, x: x.clone() }), &Order::new(&[0..10], 10, 10, 1), 0)
                 .unwrap();
-        let statistics = Statistics {
-            input_scale: 0.25,
-            input_variance: 1.0,
-            norm_limit: None,
-            rms: Vec::new(),
-            mean_ratio: 0.0,
-            target: None,
-            later: Vec::new(),
-        };
+        let statistics = scaled(0.25);
         let mut batch = Batch::default();
         Batches::new(pools, 2, &statistics, 10, 0).next(&mut batch, 10).unwrap();
         let products = |x: &[f32], g: &[f32]| x.iter().zip(g).map(|(x, g)| x * g).sum::<f32>();
@@ -213,15 +202,7 @@ mod tests {
         let source = Box::new(InMemory { d: 6, x: x.clone() });
         let pools = Pools::start(source, &Order::new(&[0..10], 10, 10, 1), 0).unwrap();
         let target = TargetStatistics { scale: 0.5, input_shift: vec![0.0; 2], norm_limit: None };
-        let statistics = Statistics {
-            input_scale: 4.0,
-            input_variance: 1.0,
-            norm_limit: None,
-            rms: Vec::new(),
-            mean_ratio: 0.0,
-            target: Some(target),
-            later: Vec::new(),
-        };
+        let statistics = Statistics { target: Some(target), ..scaled(4.0) };
         let mut batch = Batch::default();
         Batches::new(pools, 2, &statistics, 10, 0).next(&mut batch, 10).unwrap();
         let products = |y: &[f32], g: &[f32]| y.iter().zip(g).map(|(y, g)| y * g).sum::<f32>();
