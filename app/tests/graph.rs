@@ -244,3 +244,39 @@ fn a_transcoder_offers_a_trace_where_a_dictionary_offers_a_prompt() {
     wait_for_part(&mut window, "through 2 transcoders of this folder");
     assert_eq!(window.query_all_by_label_contains("cannot be loaded").count(), 0);
 }
+
+#[test]
+fn a_node_shows_through_which_heads_it_is_given_and_by_which_nodes() {
+    let root = fixtures::circuits();
+    // A feature of a later layer, so that features are below it.
+    let later = nodes(root).into_iter().filter(|node| node.kind == graph::FEATURE && node.layer == Some(2));
+    let node = later.max_by(|a, b| a.influence.total_cmp(&b.influence)).unwrap();
+    let place = Place::Node { graph: root.join("graph"), node: node_name(&node) };
+    let mut window = window(Options { folder: Some(root.to_owned()), place: Some(place), ..options() });
+    wait_for(&mut window, "Show heads");
+    press(&mut window, "Show heads");
+    wait_for_part(&mut window, "by source token");
+
+    let record = graph::Graph::read(&root.join("graph")).unwrap();
+    let model = sae::trace::GraphModel::open(&record, &[]).unwrap();
+    let (layer, head, source, value) = model.heads(&record, &node).unwrap().strongest(1)[0];
+    let shown = record.shown[source].replace(' ', "·").replace('\n', "↵");
+    let line = format!("{layer}.{head} from {source} ‹{shown}›, {value:+.3}");
+    press(&mut window, &line);
+    wait_for(&mut window, &format!("Given through head {layer}.{head} from {source} ‹{shown}›"));
+    let given =
+        model.given_through(&record, &nodes(root), node.node as usize, (layer, Some(head), source)).unwrap();
+    let best = given.nodes.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).unwrap();
+    wait_for_part(&mut window, "by what has no node in this graph");
+    let amount = format!(", {:+.3}", best.1);
+    let listed = window.query_all_by_role(egui::accesskit::Role::Button);
+    let listed = listed.filter_map(|node| node.accesskit_node().label()).find(|name| name.ends_with(&amount));
+    // A click leads to the node that gives it, whose heads are shown at once if it is given anything.
+    press(&mut window, &listed.unwrap());
+    window.run_steps(3);
+    assert!(
+        window
+            .query_by_label(&format!("Given through head {layer}.{head} from {source} ‹{shown}›"))
+            .is_none()
+    );
+}

@@ -26,6 +26,7 @@
 //! | how experts are used | [`experts::summarise`] |
 //! | which features know what is labelled | [`probe::run`] |
 //! | which features lead to a prediction | [`trace`] |
+//! | which heads moved what a feature reads, from which tokens and features | [`heads::HeldText`] |
 //! | what a text of your own fires, and what changing that does | [`prompt::Prompter`] |
 //! | binary, ternary, maximal or spike-and-slab causes of rows | [`latent::run`] |
 //! | one job by several processes | [`shards`] |
@@ -76,6 +77,7 @@ pub mod features;
 pub mod fields;
 mod files;
 pub mod harvest;
+pub mod heads;
 pub mod imported;
 pub mod interop;
 pub mod latent;

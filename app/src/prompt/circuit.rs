@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use sae::picture::escaped;
-pub use sae::trace::NodeChange;
 use sae::trace::{ChangeOptions, GraphModel};
+pub use sae::trace::{GivenThrough, NodeChange};
 
+use super::heads::Parts;
 use super::{CONTROLS, problem};
 use crate::data::graph::AttributionGraph;
 use crate::load::Problem;
@@ -63,6 +64,36 @@ impl CircuitEngine {
             kl: measured.kl,
             controls: measured.controls,
         })
+    }
+
+    /// What heads moved to a node, from which tokens, and what else it reads.
+    ///
+    /// # Errors
+    /// As [`CircuitEngine::change`]; a node that is given nothing.
+    pub fn heads(
+        &self,
+        graph: &AttributionGraph,
+        sources: &[PathBuf],
+        node: usize,
+    ) -> Result<Parts, Problem> {
+        let row = graph.nodes.get(node).ok_or_else(|| Problem::new("The graph has no such node."))?;
+        self.model(graph, sources)?.heads(&graph.record, row).map_err(problem)
+    }
+
+    /// What the graph's nodes give a node through a head of a layer from a token: (layer, head, token).
+    ///
+    /// # Errors
+    /// As [`CircuitEngine::heads`].
+    pub fn given(
+        &self,
+        graph: &AttributionGraph,
+        sources: &[PathBuf],
+        node: usize,
+        (layer, head, source): (usize, usize, usize),
+    ) -> Result<GivenThrough, Problem> {
+        let model = self.model(graph, sources)?;
+        let through = (layer, Some(head), source);
+        model.given_through(&graph.record, &graph.nodes, node, through).map_err(problem)
     }
 
     fn model(&self, graph: &AttributionGraph, sources: &[PathBuf]) -> Result<Arc<GraphModel>, Problem> {

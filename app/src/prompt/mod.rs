@@ -8,6 +8,7 @@ pub mod circuit;
 pub mod explained;
 pub mod foreign;
 pub mod graphs;
+pub mod heads;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

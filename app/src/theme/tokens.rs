@@ -277,6 +277,12 @@ impl Palette {
         // Grey in the middle: black or white would look like the end of a scale.
         mix(self.control_hover, end, value.abs().min(1.0))
     }
+
+    /// Ground of a cell of something that gives (+1) or takes away (−1), in the colours of a graph's edges.
+    pub fn signed(&self, value: f32) -> Color32 {
+        let end = if value >= 0.0 { self.positive } else { self.negative };
+        mix(self.control_hover, end, value.abs().min(1.0))
+    }
 }
 
 /// A colour that was computed from others.

@@ -2,7 +2,7 @@
 
 use egui::{Align2, Color32, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
-use super::format;
+use super::{format, table};
 use crate::theme::{palette, tokens::size};
 
 /// Counts in equal bins over a range of values.
@@ -142,6 +142,33 @@ pub fn behind_number(ui: &Ui, share: f32) {
     let rect = ui.max_rect().shrink2(vec2(4.0, 3.0));
     let bar = rect.with_max_x(rect.left() + rect.width() * share.clamp(0.0, 1.0));
     ui.painter().rect_filled(bar, 2.0, palette(ui).accent.gamma_multiply(0.2));
+}
+
+/// Height of a line of a list.
+const LINE: f32 = 22.0;
+
+/// A line that can be clicked: a name, a bar as long as the amount is of the most, the amount with its sign.
+pub fn signed_line(ui: &mut Ui, name: &str, amount: f32, most: f32) -> egui::Response {
+    let p = palette(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{name}, {amount:+.3}")));
+    if response.hovered() {
+        table::row_ground(ui, rect, false, true);
+    }
+    let colour = if amount < 0.0 { p.negative } else { p.positive };
+    let width = 44.0 * (amount.abs() / most.max(f32::MIN_POSITIVE)).min(1.0);
+    let bar = Rect::from_min_size(rect.right_center() - vec2(width, 4.0), vec2(width, 8.0));
+    let painter = ui.painter();
+    painter.rect_filled(bar, 1.0, colour);
+    let small = FontId::proportional(size::SMALL);
+    let number = rect.right_center() - vec2(50.0, 0.0);
+    painter.text(number, Align2::RIGHT_CENTER, format!("{amount:+.3}"), small.clone(), p.strong);
+    let room = rect.width() - 112.0;
+    let mut job = egui::text::LayoutJob::simple_singleline(name.to_owned(), small, p.text);
+    job.wrap = egui::text::TextWrapping::truncate_at_width(room);
+    let galley = painter.layout_job(job);
+    painter.galley(rect.left_center() - vec2(0.0, galley.size().y / 2.0), galley, p.text);
+    response.on_hover_text(name)
 }
 
 #[cfg(test)]

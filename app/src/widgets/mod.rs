@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod example;
 pub mod facts;
+pub mod heads;
 pub mod jobs;
 pub mod lines;
 pub mod matrix;

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod back;
 mod changes;
 mod explained;
 mod looks;

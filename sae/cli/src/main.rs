@@ -21,6 +21,7 @@ mod fields;
 mod find;
 mod graph;
 mod harvest;
+mod heads;
 mod import;
 mod import_dictionary;
 mod index;
@@ -123,6 +124,7 @@ enum Command {
     Match(matching::Command),
     Experts(experts::Command),
     // What leads to what.
+    Heads(heads::Command),
     Lens(lens::Command),
     Trace(trace::Command),
     Graph(graph::Command),
@@ -242,6 +244,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<Output> {
         Command::Map(command) => command.run(session),
         Command::Match(command) => command.run(session),
         Command::Experts(command) => command.run(session),
+        Command::Heads(command) => command.run(session),
         Command::Lens(command) => command.run(session),
         Command::Trace(command) => command.run(session),
         Command::Graph(command) => command.run(session),

@@ -29,7 +29,8 @@ pub struct Command {
     /// The text whose next token is explained
     #[arg(long)]
     text: String,
-    /// logits (the likeliest next tokens), token:TEXT, feature:LAYER:FEATURE[@POSITION], router:LAYER:EXPERT or direction:LAYER:FILE
+    /// logits (the likeliest next tokens), token:TEXT, feature:LAYER:FEATURE[@POSITION] of a transcoder, feature:RUN:FEATURE[@POSITION] of any
+    /// dictionary of the model, router:LAYER:EXPERT or direction:LAYER:FILE
     #[arg(long, default_value = "logits")]
     target: String,
     /// Folder of the graph
@@ -69,7 +70,7 @@ impl Command {
         let model = LanguageModel::load(&session.model(&self.model)?)?;
         let job = TraceJob {
             options: TraceOptions {
-                target: Target::parse(&self.target, model.tokenizer())?,
+                target: Target::parse(&self.target, &model)?,
                 max_features: self.max_features,
                 skip_first: !self.keep_first,
             },

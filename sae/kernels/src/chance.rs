@@ -72,6 +72,8 @@ pub enum Purpose {
     /// Sparse coding: first directions, position: unit, 0; rows of a batch, position: step, 1; directions that fields are compared with,
     /// position: draw, 2.
     Codings = 44,
+    /// Heads: random texts in which a prefix is repeated; position: its length, text.
+    Inductions = 46,
 }
 
 /// A stream of random numbers; made by [`generator`].

@@ -5,7 +5,7 @@ use std::path::Path;
 use storage::Run;
 
 use crate::dictionary::Dictionary;
-use crate::rows::{ModelChoice, Source, load_model, manifest_for};
+use crate::rows::{InModel, ModelChoice, Source};
 use crate::{Error, Result};
 use lm::model::{Hook, LanguageModel, shown};
 
@@ -52,36 +52,14 @@ impl Prompter {
         let source = Source::open(path)?;
         source.dictionary.needs_its_input("changing a feature on a text of your own")?;
         source.dictionary.needs_raw_rows("changing a feature on a text of your own")?;
-        let manifest = manifest_for(path, data, &source, model)?;
-        let named = manifest.hook.clone().unwrap_or_default();
-        if !source.hook().is_empty() && source.hook() != named {
-            return Err(Error::request(format!(
-                "the dataset was taken at `{named}`, but the dictionary of {} was trained at `{}`",
-                path.display(),
-                source.hook()
-            ))
-            .with_remedy("give a dataset of that hook with --data"));
-        }
-        if named.is_empty() {
-            return Err(Error::request(format!(
-                "{} does not name the hook of its activations, so its dictionary has no place in a model",
-                path.display()
-            )));
-        }
-        let model = load_model(model, &manifest)?.ok_or_else(|| {
-            Error::request(format!(
-                "{} has no language model to prompt: the rows that it was trained on are {}, not tokens of a text",
-                path.display(),
-                manifest.rows_are.name()
-            ))
-        })?;
+        let InModel { source, hook, model } = InModel::of(source, path, data, model)?;
         let indexed = match source.record() {
             Some(_) => indexed(path, source.dictionary.d_sae)?,
             None => None,
         };
         let (maxima, means) = indexed.unzip();
-        let limit = source.record().and_then(|record| record.norm_limit).map(|limit| limit as f32);
-        Ok(Self { means, ..Self::new(source.dictionary, model, named.parse()?, limit, maxima)? })
+        let limit = source.norm_limit();
+        Ok(Self { means, ..Self::new(source.dictionary, model, hook, limit, maxima)? })
     }
 
     /// Puts `dictionary` at `hook` of `model`. Tokens whose norm is above `norm_limit` are not changed;

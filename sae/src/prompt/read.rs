@@ -7,6 +7,7 @@ use super::predictions::{Logits, Prediction, TOP};
 use super::prompter::Prompter;
 use super::reading::Reading;
 use crate::dictionary::Codes;
+use crate::heads::HeldText;
 use crate::{Error, Result};
 use kernels::feature::norm_squared;
 
@@ -37,6 +38,15 @@ impl Prompter {
             .with_remedy("use the model that the dataset was made with"));
         }
         self.read_as(self.text(tokens), tokens.to_vec())
+    }
+
+    /// Holds the model linear at a reading, to follow features back through its heads. Tokens are counted with those of
+    /// [`Reading::begins`].
+    ///
+    /// # Errors
+    /// A model that cannot be held ([`HeldText::new`]).
+    pub fn hold(&self, reading: &Reading) -> Result<HeldText> {
+        HeldText::new(self.model.decoder(), &reading.batch.clone().unpadded().contexts)
     }
 
     fn read_as(&self, text: String, tokens: Vec<u32>) -> Result<Reading> {

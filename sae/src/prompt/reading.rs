@@ -38,6 +38,11 @@ impl Reading {
         self.tokens.len()
     }
 
+    /// Tokens of the context before the text: 1 for BOS, where there is one.
+    pub fn begins(&self) -> usize {
+        self.batch.first
+    }
+
     /// Never true: an empty text is refused.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()

@@ -13,7 +13,7 @@ use storage::documents::DocumentRow;
 use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, RunRecord, schema, vector};
 
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
-use lm::model::{LanguageModel, ModelSource};
+use lm::model::{Config, Decoder, LanguageModel, ModelSource, Weights};
 use lm::pretrain::{Architecture, ModelConfig, Parameters, PretrainConfig};
 
 /// A document of a fixture.
@@ -250,4 +250,19 @@ pub fn run(dir: &Path, dictionary: &Dictionary, data: &Path) -> PathBuf {
     record.write(dir).unwrap();
     dictionary.save(dir).unwrap();
     dir.to_owned()
+}
+
+/// Where the tiny models of every family are.
+pub fn families() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/families")
+}
+
+/// A tiny model of a family, whatever its configuration is changed to.
+pub fn family(name: &str, change: impl Fn(&mut serde_json::Value)) -> Decoder {
+    let folder = families().join(name);
+    let path = folder.join("config.json");
+    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut json);
+    let config = Config::from_json(&json, &path).unwrap();
+    Decoder::new(config, Weights::open_safetensors(&folder.join("model.safetensors")).unwrap()).unwrap()
 }

@@ -4,6 +4,7 @@ mod choice;
 mod documents;
 #[cfg(test)]
 pub mod fixture;
+mod in_model;
 mod layers;
 mod model;
 mod reader;
@@ -13,6 +14,7 @@ mod whole;
 
 pub use choice::{Choice, DocumentRows, choose};
 pub use documents::documents;
+pub use in_model::InModel;
 pub use layers::{Layers, datasets_of, folder_of_layers};
 pub use model::{ModelChoice, load_model, manifest_for, source_of};
 pub use reader::{RowBatch, RowReader};

@@ -67,6 +67,11 @@ impl Source {
         }
     }
 
+    /// Norm of an activation above which training left tokens out.
+    pub fn norm_limit(&self) -> Option<f32> {
+        self.record()?.norm_limit.map(|limit| limit as f32)
+    }
+
     /// The hook that it reads; empty if nobody says it.
     pub fn hook(&self) -> &str {
         match &self.origin {

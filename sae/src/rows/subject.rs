@@ -49,7 +49,7 @@ impl Subject {
             ))
             .with_remedy("give a dataset of that hook with --data"));
         }
-        let norm_limit = source.record().and_then(|record| record.norm_limit).map(|limit| limit as f32);
+        let norm_limit = source.norm_limit();
         let is_run = source.record().is_some();
         Ok(Self {
             dictionary: source.dictionary,

@@ -47,8 +47,8 @@ fn batch(len: usize, d: usize) -> usize {
 /// Bytes that the passes over a text of `len` tokens need besides the model: what the forward pass keeps, and gradients.
 pub(super) fn memory(config: &Config, len: usize) -> u64 {
     let heads: usize = config.blocks.iter().map(|block| block.attention.heads).sum();
-    // The pattern as computed and as kept, and five values of the stream's width for each block.
-    let kept = 2 * heads * len * len + 5 * config.num_hidden_layers * len * config.hidden_size;
+    // The pattern as computed and as kept, and eight values of about the stream's width for each block.
+    let kept = 2 * heads * len * len + 8 * config.num_hidden_layers * len * config.hidden_size;
     let gradients = 8 * batch(len, config.hidden_size) * len * config.hidden_size;
     4 * (kept + gradients) as u64
 }
@@ -76,10 +76,10 @@ pub fn trace(
     graph(&frozen, &sources, questions, &answers, &rows)
 }
 
-struct Tracer<'a> {
-    frozen: &'a Frozen,
-    transcoders: &'a Transcoders,
-    sources: &'a Sources,
+pub(super) struct Tracer<'a> {
+    pub frozen: &'a Frozen,
+    pub transcoders: &'a Transcoders,
+    pub sources: &'a Sources,
 }
 
 impl Tracer<'_> {
@@ -106,18 +106,20 @@ impl Tracer<'_> {
     /// What every node gives each of some readers of one layer, given by position and vector.
     fn readers(&self, layer: usize, site: Site, readers: &[(usize, &[f32])]) -> Result<Vec<Vec<f32>>> {
         let (n, len, d) = (readers.len(), self.frozen.len(), self.frozen.d_model());
-        let mut gradient = vec![0.0; n * len * d];
-        for (one, (position, vector)) in gradient.chunks_exact_mut(len * d).zip(readers) {
-            one[position * d..(position + 1) * d].copy_from_slice(vector);
+        // Heads' outputs may be wider than the stream.
+        let width = readers.first().map_or(d, |(_, vector)| vector.len());
+        let mut gradient = vec![0.0; n * len * width];
+        for (one, (position, vector)) in gradient.chunks_exact_mut(len * width).zip(readers) {
+            one[position * width..(position + 1) * width].copy_from_slice(vector);
         }
-        let gradient = Tensor::from_vec(gradient, (n, len, d), &Device::Cpu)?;
+        let gradient = Tensor::from_vec(gradient, (n, len, width), &Device::Cpu)?;
         let nothing = Tensor::zeros((n, len, d), DType::F32, &Device::Cpu)?;
         let before = self.frozen.back(layer, &nothing, Some((site, &gradient)))?;
         self.back_through(layer, before)
     }
 
     /// Takes gradients at the stream after the first `layers` blocks, `[n, len, d]`, back to the embedding.
-    fn back_through(&self, layers: usize, mut post: Tensor) -> Result<Vec<Vec<f32>>> {
+    pub fn back_through(&self, layers: usize, mut post: Tensor) -> Result<Vec<Vec<f32>>> {
         let (n, len, d) = post.dims3()?;
         let mut rows = vec![vec![0.0; self.sources.nodes.len()]; n];
         for layer in (0..layers).rev() {
@@ -237,7 +239,7 @@ fn asked(frozen: &Frozen, question: Question) -> Result<Node> {
         }
         Start::Read { layer, site, position, vector } => {
             let values = frozen.values(layer, site)?;
-            let d = frozen.d_model();
+            let d = vector.len();
             let name = question.name.unwrap_or_default();
             Node {
                 kind: NodeKind::Target { name, weight },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use super::predict::NodeChange;
 use super::run::{one_row, room_for};
 use super::transcoders::Transcoders;
 use crate::dictionary::Codes;
+use crate::heads::HeldText;
 use crate::interop::dictionaries::open_path;
 use crate::prompt::{Direction, Logits, Shift};
 use crate::{Error, Progress, Result};
@@ -63,6 +65,8 @@ pub struct GraphModel {
     contexts: Contexts,
     /// The texts of tokens.
     texts: Vec<Vec<u8>>,
+    /// The model held linear at the text, once somebody asked.
+    held: OnceLock<HeldText>,
 }
 
 impl GraphModel {
@@ -89,7 +93,26 @@ impl GraphModel {
         }
         room_for(&model, contexts.len)?;
         let texts = model.tokenizer().token_bytes();
-        Ok(Self { model, transcoders, contexts, texts })
+        Ok(Self { model, transcoders, contexts, texts, held: OnceLock::new() })
+    }
+
+    /// The model held linear at the graph's text.
+    pub(super) fn held(&self) -> Result<&HeldText> {
+        match self.held.get() {
+            Some(held) => Ok(held),
+            None => {
+                let held = HeldText::new(self.model.decoder(), &self.contexts)?;
+                Ok(self.held.get_or_init(|| held))
+            }
+        }
+    }
+
+    pub(super) fn model(&self) -> &LanguageModel {
+        &self.model
+    }
+
+    pub(super) fn transcoders(&self) -> &Transcoders {
+        &self.transcoders
     }
 
     /// The text of a token.

@@ -17,6 +17,7 @@
 mod attribute;
 mod change;
 mod graph;
+mod heads;
 mod import;
 mod influence;
 mod marks;
@@ -35,6 +36,7 @@ mod transcoders;
 pub use attribute::{TraceOptions, trace};
 pub use change::{ChangeOptions, GraphChange, GraphModel};
 pub use graph::{Graph, Node, NodeKind};
+pub use heads::GivenThrough;
 pub use import::import;
 pub use influence::{Pruned, Scores, Thresholds};
 pub use marks::{Exported, export, with_marks};
@@ -42,7 +44,9 @@ pub use merge::{GraphRows, Merged, MergedEdge, comparable, identity, merge, merg
 pub use neuronpedia::Prompt;
 pub use picture::{PictureOptions, svg};
 pub use predict::{NodeChange, predict};
+pub(crate) use run::one_row;
 pub use run::{TraceJob, run};
 pub use save::{GraphSubject, may_be_written, read};
 pub use target::Target;
+pub(crate) use target::logit_directions;
 pub use transcoders::Transcoders;

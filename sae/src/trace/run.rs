@@ -79,7 +79,7 @@ fn contexts(model: &LanguageModel, text: &str) -> Result<Contexts> {
 }
 
 /// Tokens as the one row that the model reads, after its first token where it has one.
-pub(super) fn one_row(model: &LanguageModel, tokens: Vec<u32>) -> Result<Contexts> {
+pub(crate) fn one_row(model: &LanguageModel, tokens: Vec<u32>) -> Result<Contexts> {
     if tokens.is_empty() {
         return Err(Error::request("the text is empty: there is no token to trace from"));
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 use super::transcoders::Transcoders;
+use crate::heads::PlacedDictionary;
 use crate::{Error, Result};
-use lm::model::{Decoder, Frozen, Site, Tokenizer};
+use lm::model::{Decoder, Frozen, Hook, LanguageModel, Site};
 
 /// What a graph explains.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,17 @@ pub enum Target {
         layer: usize,
         /// The feature.
         feature: u32,
+        /// The token, counted from 0 with BOS; the last if none is given.
+        position: Option<usize>,
+    },
+    /// What a feature of any dictionary of the model reads on a token: of the stream, of heads' outputs.
+    Read {
+        /// Its name.
+        name: String,
+        /// Where it reads.
+        hook: Hook,
+        /// Its row of the encoder, as wide as the hook.
+        row: Vec<f32>,
         /// The token, counted from 0 with BOS; the last if none is given.
         position: Option<usize>,
     },
@@ -52,16 +64,17 @@ impl Default for Target {
 }
 
 impl Target {
-    /// Reads `logits`, `token:TEXT`, `feature:LAYER:FEATURE[@POSITION]`, `router:LAYER:EXPERT` or `direction:LAYER:FILE`
-    /// (a JSON list of numbers).
+    /// Reads `logits`, `token:TEXT`, `feature:LAYER:FEATURE[@POSITION]` of a transcoder, `feature:RUN:FEATURE[@POSITION]` of any
+    /// dictionary of the model, `router:LAYER:EXPERT` or `direction:LAYER:FILE` (a JSON list of numbers).
     ///
     /// # Errors
-    /// Anything else; a text that is not one token; a file that cannot be read or holds something else.
-    pub fn parse(text: &str, tokenizer: &Tokenizer) -> Result<Self> {
+    /// Anything else; a text that is not one token; a file or a run that cannot be read, holds something else, or does not
+    /// fit the model.
+    pub fn parse(text: &str, model: &LanguageModel) -> Result<Self> {
         let unknown = || {
             Error::request(format!("`{text}` is not a target")).with_remedy(
-                "give logits, token:TEXT, feature:LAYER:FEATURE, feature:LAYER:FEATURE@POSITION, router:LAYER:EXPERT or \
-                 direction:LAYER:FILE",
+                "give logits, token:TEXT, feature:LAYER:FEATURE, feature:LAYER:FEATURE@POSITION, feature:RUN:FEATURE@POSITION, \
+                 router:LAYER:EXPERT or direction:LAYER:FILE",
             )
         };
         let number = |text: &str| text.parse::<usize>().map_err(|_| unknown());
@@ -70,12 +83,24 @@ impl Target {
         }
         let (kind, rest) = text.split_once(':').ok_or_else(unknown)?;
         if kind == "token" {
-            return match tokenizer.encode_after_bos(rest)?[..] {
+            return match model.tokenizer().encode_after_bos(rest)?[..] {
                 [token] => Ok(Self::Token(token)),
                 ref several => Err(Error::request(format!("`{rest}` is {} tokens, not one", several.len()))
                     .with_remedy(
                         "most words are one token only with the space before them: --target 'token: word'",
                     )),
+            };
+        }
+        if kind == "feature" {
+            let (of, place) = rest.rsplit_once(':').ok_or_else(unknown)?;
+            let (feature, position) = match place.split_once('@') {
+                None => (place, None),
+                Some((feature, position)) => (feature, Some(number(position)?)),
+            };
+            let feature = feature.parse().map_err(|_| unknown())?;
+            return match of.parse() {
+                Ok(layer) => Ok(Self::Feature { layer, feature, position }),
+                Err(_) => Self::of_run(Path::new(of), feature, position, model),
             };
         }
         let (layer, rest) = rest.split_once(':').ok_or_else(unknown)?;
@@ -89,15 +114,22 @@ impl Target {
                     .map_err(|e| Error::format(path, format!("is not a JSON list of numbers: {e}")))?;
                 Ok(Self::Direction { layer, direction })
             }
-            "feature" => {
-                let (feature, position) = match rest.split_once('@') {
-                    None => (rest, None),
-                    Some((feature, position)) => (feature, Some(number(position)?)),
-                };
-                Ok(Self::Feature { layer, feature: feature.parse().map_err(|_| unknown())?, position })
-            }
             _ => Err(unknown()),
         }
+    }
+
+    fn of_run(run: &Path, feature: u32, position: Option<usize>, model: &LanguageModel) -> Result<Self> {
+        let placed = PlacedDictionary::open(run, model.config())?;
+        let size = placed.dictionary.d_sae;
+        if feature as usize >= size {
+            return Err(Error::request(format!("{} has no feature {feature}: it has {size}", run.display())));
+        }
+        Ok(Self::Read {
+            name: format!("feature {feature} of {}", run.display()),
+            hook: placed.hook,
+            row: placed.dictionary.encoder_row(feature as usize).to_vec(),
+            position,
+        })
     }
 }
 
@@ -163,15 +195,15 @@ impl Target {
                         "layer {layer} has no feature {feature}: it has {size}"
                     )));
                 }
-                let position = position.unwrap_or(last);
-                if position > last {
-                    return Err(Error::request(format!(
-                        "the text has no token {position}: its tokens are numbered from 0 to {last}"
-                    )));
-                }
+                let position = within(*position, last)?;
                 let row = dictionary.encoder_row(*feature as usize).to_vec();
                 let name = format!("feature {feature} of layer {layer} at token {position}");
                 Ok(asked(name, *layer, transcoder.site, position, row))
+            }
+            Self::Read { name, hook, row, position } => {
+                let position = within(*position, last)?;
+                let name = format!("{name} at token {position}");
+                Ok(asked(name, hook.layer, hook.site, position, row.clone()))
             }
             Self::Router { layer, expert } => {
                 let of_layer = decoder.moe_layers().find(|moe| moe.layer == *layer);
@@ -213,6 +245,16 @@ impl Target {
     }
 }
 
+/// A token of the text, the last if none is given.
+fn within(position: Option<usize>, last: usize) -> Result<usize> {
+    match position.unwrap_or(last) {
+        position if position <= last => Ok(position),
+        position => Err(Error::request(format!(
+            "the text has no token {position}: its tokens are numbered from 0 to {last}"
+        ))),
+    }
+}
+
 fn logit(token: u32, probability: f32) -> Question {
     Question { start: Start::Logit(token), name: None, weight: probability }
 }
@@ -240,7 +282,7 @@ fn likeliest(probabilities: &[f32], mass: f32, most: usize) -> Vec<(u32, f32)> {
 }
 
 /// The directions `[n, V]` of logits less the mean of all.
-pub(super) fn logit_directions(tokens: &[u32], vocabulary: usize) -> Result<Tensor> {
+pub(crate) fn logit_directions(tokens: &[u32], vocabulary: usize) -> Result<Tensor> {
     let mean = -1.0 / vocabulary as f32;
     let mut directions = vec![mean; tokens.len() * vocabulary];
     for (row, &token) in directions.chunks_exact_mut(vocabulary).zip(tokens) {

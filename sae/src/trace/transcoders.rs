@@ -157,6 +157,12 @@ impl Transcoders {
         self.layers.keys().copied()
     }
 
+    /// The dictionary of a layer and what it reads.
+    pub(super) fn dictionary(&self, layer: usize) -> Option<(Hook, &Dictionary)> {
+        let transcoder = self.layers.get(&layer)?;
+        Some((Hook::new(layer, transcoder.site), &transcoder.dictionary))
+    }
+
     /// Whether the layer has one.
     pub fn has(&self, layer: usize) -> bool {
         self.layers.contains_key(&layer)

@@ -42,6 +42,11 @@ impl Changes {
         self.to.is_empty()
     }
 
+    /// The graph's model.
+    pub fn engine(&self) -> &CircuitEngine {
+        &self.engine
+    }
+
     /// The new activation of a node.
     pub fn of(&self, node: usize) -> Option<f32> {
         self.to.get(&(node as u32)).copied()

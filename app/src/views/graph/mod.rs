@@ -10,6 +10,7 @@ mod head;
 mod layout;
 mod side;
 mod subgraph;
+mod through;
 mod words;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use layout::GraphLayout;
 use side::NodePage;
 use storage::graph_marks::node_name;
 use subgraph::Subgraph;
+use through::Through;
 
 /// What is known of the chosen node.
 const NODE: SidePanel = SidePanel { id: "graph node", width: 300.0, range: (220.0, 480.0) };
@@ -77,6 +79,7 @@ pub struct GraphView {
     feature: FeatureOfNode,
     compare: Compare,
     changes: Changes,
+    through: Through,
     /// The runs of the open folder that are the graph's transcoders, by layer.
     runs: Arc<BTreeMap<u32, LayerRun>>,
     /// The graph whose runs they are.
@@ -103,6 +106,7 @@ impl GraphView {
             feature: FeatureOfNode::default(),
             compare: Compare::default(),
             changes: Changes::default(),
+            through: Through::default(),
             runs: Arc::default(),
             runs_of: None,
             again: TraceForm::default(),
@@ -214,9 +218,10 @@ impl View for GraphView {
             let feature = self.chosen.and_then(|node| self.feature_of(&graph, node));
             self.feature.logic(feature, scene, workers);
             self.compare.logic((&self.folder, &graph), workers);
-            if !self.changes.is_empty() {
+            if !self.changes.is_empty() || self.through.is_wanted() {
                 let sources = self.sources(&graph, scene);
                 self.changes.logic(&graph, &sources, workers);
+                self.through.logic(self.chosen, &graph, self.changes.engine(), &sources, workers);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The chosen node: its numbers, its marks, its changes, and what it is given and gives.
 
-use egui::{ComboBox, DragValue, RichText, Role, Sense, TextEdit, Ui, WidgetInfo};
+use egui::{ComboBox, DragValue, RichText, Role, TextEdit, Ui, WidgetInfo};
 use storage::graph::{self as files, GraphEdgeRow};
 use storage::graph_marks::node_name;
 
@@ -10,12 +10,10 @@ use crate::address::Place;
 use crate::data::graph::AttributionGraph;
 use crate::data::{GraphMarks, MarkEdit};
 use crate::theme::{palette, space, tokens::size};
-use crate::widgets::{facts, format, notice, table};
+use crate::widgets::{bars, facts, format, notice};
 
 /// Edges listed of a node.
 const LISTED: usize = 30;
-/// Height of a line of the list.
-const LINE: f32 = 22.0;
 
 /// What a person is typing about the chosen node.
 #[derive(Debug, Default)]
@@ -71,6 +69,7 @@ impl GraphView {
         if let Some((run, feature)) = &feature {
             self.feature.show(ui, run, *feature, scene);
         }
+        self.chosen = self.through.show(ui, graph, node).or(self.chosen);
         self.list(ui, graph, "Is given", &graph.into(node), |edge| edge.source);
         self.list(ui, graph, "Gives", &graph.out_of(node), |edge| edge.target);
     }
@@ -233,7 +232,7 @@ impl GraphView {
         let mut go = None;
         for edge in &edges[..shown] {
             let node = other(edge) as usize;
-            let response = edge_line(ui, &words::name(graph, node), edge.weight, most);
+            let response = bars::signed_line(ui, &words::name(graph, node), edge.weight, most);
             if response.hovered() {
                 self.hovered = Some(node);
             }
@@ -243,28 +242,4 @@ impl GraphView {
         }
         self.chosen = go.or(self.chosen);
     }
-}
-
-/// One edge of a list: the node at its other end, a bar, the weight.
-fn edge_line(ui: &mut Ui, name: &str, weight: f32, most: f32) -> egui::Response {
-    let p = palette(ui);
-    let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), LINE), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{name}, {weight:+.3}")));
-    if response.hovered() {
-        table::row_ground(ui, rect, false, true);
-    }
-    let colour = if weight < 0.0 { p.negative } else { p.positive };
-    let width = 44.0 * (weight.abs() / most.max(f32::MIN_POSITIVE)).min(1.0);
-    let bar = egui::Rect::from_min_size(rect.right_center() - egui::vec2(width, 4.0), egui::vec2(width, 8.0));
-    let painter = ui.painter();
-    painter.rect_filled(bar, 1.0, colour);
-    let small = egui::FontId::proportional(size::SMALL);
-    let number = rect.right_center() - egui::vec2(50.0, 0.0);
-    painter.text(number, egui::Align2::RIGHT_CENTER, format!("{weight:+.3}"), small.clone(), p.strong);
-    let room = rect.width() - 112.0;
-    let mut job = egui::text::LayoutJob::simple_singleline(name.to_owned(), small, p.text);
-    job.wrap = egui::text::TextWrapping::truncate_at_width(room);
-    let galley = painter.layout_job(job);
-    painter.galley(rect.left_center() - egui::vec2(0.0, galley.size().y / 2.0), galley, p.text);
-    response.on_hover_text(name)
 }

@@ -14,6 +14,12 @@ fn token<'a>(graph: &'a AttributionGraph, row: &'a GraphNodeRow) -> &'a str {
     row.name.as_ref().or_else(at).map_or("", String::as_str)
 }
 
+/// A token of the graph's text by its place, e.g. `3 ‹·court›`.
+pub fn place(graph: &AttributionGraph, place: usize) -> String {
+    let shown = graph.record.shown.get(place).map_or("", String::as_str);
+    format!("{place} ‹{}›", text::in_list(shown))
+}
+
 /// A node in words, e.g. `feature 12 · layer 3 · token 8 ‹·court›`.
 pub fn name(graph: &AttributionGraph, node: usize) -> String {
     let row = &graph.nodes[node];

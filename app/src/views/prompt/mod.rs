@@ -3,6 +3,7 @@
 //! Left one prompt or two side by side, right the changes, which hold for both, and what is known of the
 //! chosen token.
 
+mod back;
 mod experts;
 mod explained;
 mod side;
@@ -15,6 +16,7 @@ use egui::{
     Button, ComboBox, DragValue, Frame, Key, Margin, RichText, Role, ScrollArea, TextEdit, Ui, WidgetInfo,
 };
 
+use self::back::Back;
 use self::explained::Explained;
 use self::side::Side;
 use super::effect::changes::{self, Changes};
@@ -120,6 +122,8 @@ pub struct PromptView {
     shade: Shade,
     changes: Changes,
     explained: Explained,
+    /// A feature that is followed back.
+    back: Back,
     /// The prediction after the text, to be traced.
     trace: TraceForm,
     sampling: SamplingOptions,
@@ -153,6 +157,7 @@ impl PromptView {
             shade: Shade::default(),
             changes: Changes::default(),
             explained: Explained::default(),
+            back: Back::default(),
             trace: TraceForm::default(),
             sampling: SamplingOptions { tokens: 24, temperature: 0.0, seed: 0 },
             options: token::Options::default(),
@@ -492,12 +497,17 @@ impl PromptView {
             let context = token::FeatureContext {
                 columns: columns.as_deref(),
                 shaded: if let Shade::Feature(feature) = self.shade { Some(feature) } else { None },
+                has_sources: back::leads_to(&opened.about.hook),
                 has_experts: routed.is_some(),
                 name: &labels,
             };
             let order = self.order();
             answer = token::show(ui, side, opened, order, &mut self.options, &context);
             follow = answer.follow.or(follow);
+            if let (Some(feature), Some(token)) = (answer.back, side.chosen) {
+                self.back.begin(side, &self.run, feature, token, scene);
+            }
+            self.back.show(ui, side, opened, scene);
             ui.add_space(space::L);
         }
         if parts != Parts::Token {
@@ -576,6 +586,7 @@ impl View for PromptView {
         let continues = std::mem::take(&mut self.continues);
         if let Some(side) = self.sides.get(self.front) {
             self.explained.logic(workers, side, &asked);
+            self.back.logic(workers, side, &asked);
         }
         for side in &mut self.sides {
             side.logic(workers, &asked);

@@ -36,6 +36,8 @@ pub struct FeatureContext<'a> {
     pub columns: Option<&'a Columns>,
     /// The feature that shades the text.
     pub shaded: Option<u32>,
+    /// Whether features can be followed back through heads.
+    pub has_sources: bool,
     /// Whether experts have pages in the open folder.
     pub has_experts: bool,
     /// A feature in words.
@@ -51,6 +53,8 @@ pub struct Interaction {
     pub shade: Option<u32>,
     /// To change this feature.
     pub change: Option<u32>,
+    /// To see where this feature's value comes from.
+    pub back: Option<u32>,
     /// To see the page of this expert: (layer, expert).
     pub expert: Option<(u16, u16)>,
 }
@@ -187,6 +191,17 @@ impl Line {
             plus.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Change feature {feature}")));
             if plus.on_hover_text("Ablate, clamp or add it").clicked() {
                 answer.change = Some(feature);
+            }
+            if known.has_sources {
+                let back = ui.small_button("←");
+                let name = format!("Where feature {feature} comes from");
+                back.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+                if back
+                    .on_hover_text("Follow it back through attention heads to tokens and features")
+                    .clicked()
+                {
+                    answer.back = Some(feature);
+                }
             }
             self.numbers(ui, known.columns);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {

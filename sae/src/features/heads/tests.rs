@@ -5,8 +5,6 @@
 //! layer's own values. So a source's part is the difference that its values make when they are set to zero.
 //! The models here compute attention as they always do, in one context alone; patterns are never looked at.
 
-use std::path::Path;
-
 use candle_core::{Device, Tensor};
 use storage::TableReader;
 use storage::attention::{AttributionRow, read};
@@ -18,21 +16,11 @@ use super::*;
 use crate::Quiet;
 use crate::dictionary::Dictionary;
 use crate::rows::fixture;
-use lm::model::{Decoder, Tap, Weights};
+use lm::model::{Decoder, Tap};
 use lm::progress::StopAfter;
 use lm::text::Contexts;
 
 const FEATURES: usize = 11;
-
-/// A tiny model of a family, whatever its configuration is changed to.
-fn decoder(family: &str, change: impl Fn(&mut serde_json::Value)) -> Decoder {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/families").join(family);
-    let path = folder.join("config.json");
-    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    change(&mut json);
-    let config = Config::from_json(&json, &path).unwrap();
-    Decoder::new(config, Weights::open_safetensors(&folder.join("model.safetensors")).unwrap()).unwrap()
-}
 
 /// Sets values at one site of one layer to zero, and keeps what the heads then give.
 struct Without<'a> {
@@ -257,13 +245,13 @@ fn parts_are_what_is_lost_without_them() {
         ("qwen3_moe", 0),
     ];
     for (family, layer) in families {
-        World::new(decoder(family, |_| ()), layer, 20, &LENGTHS).check_all();
+        World::new(fixture::family(family, |_| ()), layer, 20, &LENGTHS).check_all();
     }
 }
 
 #[test]
 fn a_window_leaves_far_tokens_out() {
-    let world = World::new(decoder("mistral", |_| ()), 1, 40, &[39]);
+    let world = World::new(fixture::family("mistral", |_| ()), 1, 40, &[39]);
     let rows = world.check_all();
     let last = rows.iter().find(|row| row.position == 38).unwrap();
     assert_eq!(last.sources, (32..39).collect::<Vec<_>>(), "seven tokens, itself among them");
@@ -272,21 +260,21 @@ fn a_window_leaves_far_tokens_out() {
 
 #[test]
 fn a_model_without_bos_has_none_as_a_source() {
-    let decoder = decoder("llama", |json| json["bos_token_id"] = serde_json::Value::Null);
+    let decoder = fixture::family("llama", |json| json["bos_token_id"] = serde_json::Value::Null);
     let rows = World::new(decoder, 1, 20, &LENGTHS).check_all();
     assert!(rows.iter().all(|row| row.bos.is_none()));
 }
 
 #[test]
 fn of_many_sources_the_largest_are_listed() {
-    let rows = World::new(decoder("llama", |_| ()), 2, 100, &[99, 20]).check_all();
+    let rows = World::new(fixture::family("llama", |_| ()), 2, 100, &[99, 20]).check_all();
     let last = rows.iter().find(|row| row.position == 98).unwrap();
     assert!(last.sources.len() == SOURCES && last.rest != 0.0, "{last:?}");
 }
 
 #[test]
 fn what_can_not_be_said_is_left_out() {
-    let mut world = World::new(decoder("llama", |_| ()), 1, 20, &LENGTHS);
+    let mut world = World::new(fixture::family("llama", |_| ()), 1, 20, &LENGTHS);
     let wanted = world.wanted();
     // Half of the tokens were seen in another context.
     world.context_length = 10;
@@ -298,7 +286,7 @@ fn what_can_not_be_said_is_left_out() {
 
 #[test]
 fn a_text_with_gaps_is_left_out() {
-    let world = World::new(decoder("llama", |_| ()), 1, 20, &LENGTHS);
+    let world = World::new(fixture::family("llama", |_| ()), 1, 20, &LENGTHS);
     let mut tokens = Tokens::default();
     [0, 1, 3].iter().for_each(|position| tokens.push(4, *position, 9).unwrap());
     let path = world.folder.path().join("a.parquet");
@@ -309,7 +297,7 @@ fn a_text_with_gaps_is_left_out() {
 
 #[test]
 fn a_stopped_pass_leaves_nothing() {
-    let world = World::new(decoder("llama", |_| ()), 1, 20, &LENGTHS);
+    let world = World::new(fixture::family("llama", |_| ()), 1, 20, &LENGTHS);
     let (wanted, tokens) = (world.wanted(), world.tokens());
     let path = world.folder.path().join("a.parquet");
     let text = Text { tokens: &tokens, context_length: 20 };
@@ -335,7 +323,7 @@ fn shares_of_heads_by_hand() {
 
 #[test]
 fn only_the_heads_outputs_have_heads() {
-    let decoder = decoder("deepseek_v3", |_| ());
+    let decoder = fixture::family("deepseek_v3", |_| ());
     let at = |name: &str| Heads::at(&name.parse().unwrap(), decoder.config());
     let found = at("blocks.2.attn.hook_z").unwrap();
     assert_eq!(found, Heads { layer: 2, heads: 4, kv_heads: 4, d_value: 12 });

@@ -5,18 +5,33 @@
 //! a first-order estimate, and one backward pass gives it for all places at once. This is the replacement model
 //! of attribution graphs (Ameisen et al. 2025, "Circuit Tracing").
 
+mod attention;
+mod heads;
+mod norm;
+
 use std::collections::BTreeMap;
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
-use super::load::Norm;
 use super::{Decoder, Hook, Site, Tap};
 use crate::text::Contexts;
 use crate::{Error, Result};
+pub(super) use attention::FrozenAttention;
+pub(super) use norm::FrozenNorm;
+use norm::back;
 
 /// What is remembered of every block.
-const KEPT: [Site; 6] =
-    [Site::ResidPre, Site::Pattern, Site::AttnZ, Site::ResidMid, Site::MlpIn, Site::MlpOut];
+const KEPT: [Site; 9] = [
+    Site::ResidPre,
+    Site::V,
+    Site::Pattern,
+    Site::AttnZ,
+    Site::AttnOut,
+    Site::ResidMid,
+    Site::MlpIn,
+    Site::MlpOut,
+    Site::ResidPost,
+];
 
 /// A decoder at one text of `len` tokens, linear between its MLPs. See the module's text.
 #[derive(Debug)]
@@ -44,78 +59,6 @@ pub(super) struct FrozenBlock {
     /// The norm of what the MLP reads; none: the stream itself.
     pub mlp_norm: Option<FrozenNorm>,
     pub seen: Seen,
-}
-
-/// What attention moves from token to token.
-#[derive(Debug)]
-pub(super) struct FrozenAttention {
-    pub input_norm: Option<FrozenNorm>,
-    pub output_norm: Option<FrozenNorm>,
-    /// `[kv_heads · d_value, d_model]`.
-    pub values: Tensor,
-    /// `[d_model, heads · d_value]`.
-    pub out: Tensor,
-    /// What the branch is multiplied by.
-    pub scale: f64,
-    /// `[heads, len (key), len (query)]`.
-    pub pattern: Tensor,
-    pub heads: usize,
-    pub kv_heads: usize,
-}
-
-/// A norm whose divisor is that of the text.
-#[derive(Debug)]
-pub(super) struct FrozenNorm {
-    /// gain / divisor, `[len, d]`.
-    factor: Tensor,
-    /// Whether the mean is taken off.
-    centred: bool,
-}
-
-impl FrozenNorm {
-    /// `x [1, len, d]`: what the norm reads at the text.
-    ///
-    /// # Errors
-    /// An `x` of several rows, or of a different width than the norm.
-    pub fn new(norm: &Norm, x: &Tensor) -> Result<Self> {
-        let x = x.squeeze(0)?;
-        let centred = norm.bias.is_some();
-        let x = if centred { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x };
-        let divisor = (x.sqr()?.mean_keepdim(D::Minus1)? + norm.eps)?.sqrt()?;
-        Ok(Self { factor: norm.gain.unsqueeze(0)?.broadcast_div(&divisor)?, centred })
-    }
-
-    /// The gradient at what it reads, `[n, len, d]`, of one at what it gives.
-    fn back(&self, gradient: &Tensor) -> Result<Tensor> {
-        let scaled = gradient.broadcast_mul(&self.factor.unsqueeze(0)?)?;
-        match self.centred {
-            true => Ok(scaled.broadcast_sub(&scaled.mean_keepdim(D::Minus1)?)?),
-            false => Ok(scaled),
-        }
-    }
-}
-
-fn back(norm: Option<&FrozenNorm>, gradient: &Tensor) -> Result<Tensor> {
-    norm.map_or_else(|| Ok(gradient.clone()), |norm| norm.back(gradient))
-}
-
-impl FrozenAttention {
-    /// The gradient at the stream that attention reads, `[n, len, d_model]`, of one at the stream it writes to;
-    /// without that of the stream itself.
-    fn back(&self, gradient: &Tensor) -> Result<Tensor> {
-        let (n, len, d) = gradient.dims3()?;
-        let gradient = back(self.output_norm.as_ref(), &(gradient * self.scale)?)?;
-        let d_value = self.out.dim(1)? / self.heads;
-        let z = gradient.reshape((n * len, d))?.matmul(&self.out)?;
-        // All targets of a head side by side: the pattern is the same for each of them.
-        let by_head = z.reshape((n, len, self.heads, d_value))?.permute((2, 1, 0, 3))?.contiguous()?;
-        let values = self.pattern.matmul(&by_head.reshape((self.heads, len, n * d_value))?)?;
-        let shared = self.heads / self.kv_heads;
-        let values = values.reshape((self.kv_heads, shared, len, n * d_value))?.sum(1)?;
-        let values = values.reshape((self.kv_heads, len, n, d_value))?.permute((2, 1, 0, 3))?.contiguous()?;
-        let read = values.reshape((n * len, self.kv_heads * d_value))?.matmul(&self.values)?;
-        back(self.input_norm.as_ref(), &read.reshape((n, len, d))?)
-    }
 }
 
 /// Keeps what [`Frozen`] needs of a pass.
@@ -229,16 +172,13 @@ impl Frozen {
         &self.uncapped
     }
 
-    /// The values at [`Site::ResidPre`], [`Site::ResidMid`], [`Site::MlpIn`] or [`Site::MlpOut`] of a layer,
-    /// `[len, d_model]`.
+    /// The values at a vector of the stream, at what a branch of a layer reads ([`Site::MlpIn`]) or writes, `[len, d_model]`, or
+    /// at [`Site::AttnZ`], `[len, heads · d_value]`.
     ///
     /// # Errors
-    /// A layer or a site that the model does not have.
+    /// A layer or a site that the model does not have, or that is not kept.
     pub fn values(&self, layer: usize, site: Site) -> Result<Vec<f32>> {
-        let block = self.blocks.get(layer).ok_or_else(|| {
-            Error::request(format!("there is no layer {layer}: the model has {}", self.blocks.len()))
-        })?;
-        Ok(block.seen.at(site)?.flatten_all()?.to_vec1()?)
+        Ok(self.block(layer)?.seen.at(site)?.flatten_all()?.to_vec1()?)
     }
 
     /// The gradient at the final residual stream, `[n, len, d_model]`, of directions of the logits after the last
@@ -254,15 +194,16 @@ impl Frozen {
     }
 
     /// The gradient at the stream before block `layer` of one at the stream after it, both `[n, len, d_model]`.
-    /// `read` is the gradient at what something reads inside the block, at [`Site::MlpIn`],
-    /// [`Site::ResidMid`] or [`Site::ResidPre`]; what the MLP itself does is left out.
+    /// `read` is the gradient at what something reads inside the block: at the stream ([`Site::ResidPre`], [`Site::ResidMid`],
+    /// [`Site::ResidPost`]), at [`Site::MlpIn`], at [`Site::AttnOut`] or at [`Site::AttnZ`], `[n, len, heads · d_value]`. What
+    /// the MLP itself does is left out.
     ///
     /// # Errors
     /// A layer or a site that the model does not have, gradients of a different shape.
     pub fn back(&self, layer: usize, post: &Tensor, read: Option<(Site, &Tensor)>) -> Result<Tensor> {
-        let block =
-            self.blocks.get(layer).ok_or_else(|| Error::request(format!("there is no layer {layer}")))?;
-        let (mut at_mid, mut at_pre) = (post.clone(), None);
+        let block = self.block(layer)?;
+        let mut at_mid = post.clone();
+        let (mut at_pre, mut at_out, mut at_z) = (None, None, None);
         match read {
             None => {}
             Some((Site::MlpIn, gradient)) if block.parallel => {
@@ -270,13 +211,19 @@ impl Frozen {
             }
             Some((Site::MlpIn, gradient)) => at_mid = (at_mid + back(block.mlp_norm.as_ref(), gradient)?)?,
             Some((Site::ResidMid, gradient)) if !block.parallel => at_mid = (at_mid + gradient)?,
+            Some((Site::ResidPost, gradient)) => at_mid = (at_mid + gradient)?,
             Some((Site::ResidPre, gradient)) => at_pre = Some(gradient.clone()),
+            Some((Site::AttnOut, gradient)) => at_out = Some((&at_mid + gradient)?),
+            Some((Site::AttnZ, gradient)) => at_z = Some(gradient),
             Some((site, _)) => {
                 let hook = Hook::new(layer, site);
                 return Err(Error::request(format!("a graph cannot be traced from what reads {hook}")));
             }
         }
-        let before = (&at_mid + block.attention.back(&at_mid)?)?;
+        let mut before = (&at_mid + block.attention.back(at_out.as_ref().unwrap_or(&at_mid))?)?;
+        if let Some(gradient) = at_z {
+            before = (before + block.attention.back_from_z(gradient)?)?;
+        }
         Ok(match at_pre {
             Some(gradient) => (before + gradient)?,
             None => before,
