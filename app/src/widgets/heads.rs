@@ -76,7 +76,8 @@ fn map(ui: &mut Ui, heads: &[&HeadParts], last: usize, token: &dyn Fn(usize) -> 
         rows: heads.len(),
         columns: last + 1,
         row_name: &|row| format!("{}.{}", heads[row].layer, heads[row].head),
-        column_name: &|source| source.to_string(),
+        // Its number, with which its name begins.
+        column_name: &|source| token(source).split(' ').next().unwrap_or_default().to_owned(),
         colour: &|row, source| Some(p.signed(heads[row].sources[source] / most)),
         hatched: &|_, _| false,
         row: None,

@@ -51,7 +51,7 @@ fn a_step_back_shows_the_largest_part_first_and_leads_to_features_below() {
     assert!(strongest.ends_with(&format!(", {value:+.3}")), "{strongest}, expected {value}");
 
     press(&mut window, &strongest);
-    wait_for_part(&mut window, "blocks.1.hook_resid_post · gives");
+    wait_for_part(&mut window, "of which error");
     let below = PlacedDictionary::open(&root.join("below"), config).unwrap();
     let through = reader.through(layer, Some(head), source).unwrap();
     let part = through.written(&below).unwrap().unwrap().features[0];

@@ -9,13 +9,16 @@ use super::side::Side;
 use crate::load::{KeyedRequest, Lane, Workers};
 use crate::prompt::LoadedModel;
 use crate::prompt::heads::{Followed, HeadsEngine, Step, Written};
+use crate::stores::RunStore;
 use crate::theme::{palette, space, tokens::size};
-use crate::views::Scene;
 use crate::views::effect::Inputs;
+use crate::views::{Scene, dataset, features};
 use crate::widgets::{bars, facts, format, heads, notice, text};
 
 /// Features listed of a run.
-const LISTED: usize = 6;
+const LISTED: usize = 8;
+/// Width from which on features stand next to heads.
+const TWO_COLUMNS: f32 = 560.0;
 
 /// What is asked: the text, the steps, and the runs whose features are looked for.
 type Asked = (String, Vec<Step>, Vec<PathBuf>);
@@ -29,6 +32,8 @@ pub struct Back {
     runs: Vec<PathBuf>,
     engine: HeadsEngine,
     followed: KeyedRequest<Asked, Followed>,
+    /// Whether the section is new, and is to be scrolled to.
+    begun: bool,
 }
 
 /// Whether something linear leads to a hook, so that its features can be followed back.
@@ -51,11 +56,15 @@ fn of_the_same_model(scene: &Scene<'_>, run: &Path) -> Vec<PathBuf> {
 
 impl Back {
     /// Begins with a feature on a token of the text, counted from 0.
-    pub fn begin(&mut self, side: &Side, run: &Path, feature: u32, token: usize, scene: &Scene<'_>) {
+    pub fn begin(&mut self, side: &Side, run: &Path, feature: u32, token: usize, scene: &mut Scene<'_>) {
         let Some(reading) = side.reading() else { return };
         self.text.clone_from(&reading.text);
         self.steps = vec![Step::Feature { run: run.to_owned(), feature, token: token + reading.begins() }];
         self.runs = of_the_same_model(scene, run);
+        for run in &self.runs {
+            scene.load_features(run);
+        }
+        self.begun = true;
     }
 
     fn asked(&self) -> Asked {
@@ -75,7 +84,7 @@ impl Back {
             .want(workers, Lane::Model, &asked, move || kept.follow(&engine, &run, &reading, &steps, &runs));
     }
 
-    /// Draws the section; gives a feature of the view's run whose page is wanted.
+    /// Draws the section.
     pub fn show(&mut self, ui: &mut Ui, side: &Side, opened: &LoadedModel, scene: &Scene<'_>) {
         let Some(reading) = side.reading().filter(|reading| reading.text == self.text) else { return };
         if self.steps.is_empty() {
@@ -90,6 +99,10 @@ impl Back {
         };
         ui.add_space(space::L);
         facts::section(ui, "Where it comes from");
+        if self.begun && self.followed.get(&self.asked()).is_some() {
+            self.begun = false;
+            ui.scroll_to_cursor(Some(egui::Align::TOP));
+        }
         if self.trail(ui, &name, scene) {
             self.steps.clear();
             return;
@@ -98,11 +111,26 @@ impl Back {
         if let Some(problem) = self.followed.problem(&asked) {
             return notice::problem_line(ui, problem);
         }
-        let Some(followed) = self.followed.get(&asked) else { return notice::busy(ui, 16.0) };
-        if let Some((layer, head, source)) = heads::show(ui, &followed.parts, &name) {
+        // Until the next step is there the one before stays, so that the page does not jump.
+        let here = self.followed.get(&asked);
+        let Some(followed) = here.clone().or_else(|| self.followed.last()) else {
+            return notice::busy(ui, 16.0);
+        };
+        let asked = ui.add_enabled_ui(here.is_some(), |ui| {
+            if ui.available_width() < TWO_COLUMNS {
+                let asked = heads::show(ui, &followed.parts, &name);
+                self.features(ui, &followed, &name, scene);
+                return asked;
+            }
+            ui.columns(2, |columns| {
+                let asked = heads::show(&mut columns[0], &followed.parts, &name);
+                self.features(&mut columns[1], &followed, &name, scene);
+                asked
+            })
+        });
+        if let Some((layer, head, source)) = asked.inner {
             self.steps.push(Step::Through { layer, head, source });
         }
-        self.features(ui, &followed, &name, scene);
     }
 
     /// The steps so far, each of which can be gone back to; true if the person closes the section.
@@ -149,16 +177,24 @@ impl Back {
         scene: &Scene<'_>,
     ) {
         let token = followed.parts.token;
+        if followed.written.is_empty() {
+            let why = match self.steps.last() {
+                Some(Step::Feature { .. }) => {
+                    "Click an amount: features of other runs that stand there are listed here."
+                }
+                _ => "No run of the open folder describes what is read here.",
+            };
+            facts::caption(ui, why);
+        }
         for (run, written) in &followed.written {
             ui.add_space(space::S);
             let title = format!("{} at {}", scene.folder.name_of(run), name(token));
             ui.label(RichText::new(title).color(palette(ui).strong));
+            facts::caption(ui, &written.hook);
             facts::caption(ui, caption(written));
             let most = written.features.first().map_or(1.0, |part| part.value.abs());
             for part in written.features.iter().take(LISTED) {
-                let called = super::super::features::name_of(scene.stores.run(run), part.feature);
-                let called = called.map_or_else(String::new, |called| format!(" {called}"));
-                let line = format!("feature {}{called}", part.feature);
+                let line = format!("feature {} {}", part.feature, about(scene.stores.run(run), part.feature));
                 if bars::signed_line(ui, &line, part.value, most).clicked() {
                     self.steps.push(Step::Feature { run: run.clone(), feature: part.feature, token });
                 }
@@ -170,13 +206,21 @@ impl Back {
 fn caption(written: &Written) -> String {
     let number = |x: f32| format::signed(f64::from(x));
     if written.left_out {
-        return format!("{} · its norm is above the limit of training, so nothing fires", written.hook);
+        return "its norm is above the limit of training, so nothing fires".to_owned();
     }
     format!(
-        "{} · gives {}, of which error {} and bias {}",
-        written.hook,
+        "gives {}, of which error {} and bias {}",
         number(written.whole),
         number(written.error),
         number(written.bias)
     )
+}
+
+/// What a feature is called, or what it fires on.
+fn about(store: &RunStore, feature: u32) -> String {
+    let lists = || {
+        let words = store.vocabulary.value()?;
+        Some(dataset::about_feature(feature, Some(store.tokens.value()?), words))
+    };
+    features::name_of(store, feature).or_else(lists).unwrap_or_default()
 }

@@ -507,7 +507,6 @@ impl PromptView {
             if let (Some(feature), Some(token)) = (answer.back, side.chosen) {
                 self.back.begin(side, &self.run, feature, token, scene);
             }
-            self.back.show(ui, side, opened, scene);
             ui.add_space(space::L);
         }
         if parts != Parts::Token {
@@ -635,6 +634,9 @@ impl View for PromptView {
             ScrollArea::vertical().id_salt("prompts").auto_shrink(false).show(ui, |ui| {
                 ui.set_max_width(ui.available_width() - space::M);
                 self.body(ui, &opened, scene);
+                if let Some(side) = self.sides.get(self.front) {
+                    self.back.show(ui, side, &opened, scene);
+                }
                 ui.add_space(space::M);
                 self.controls(ui);
                 ui.add_space(space::S);
