@@ -184,7 +184,7 @@ impl Back {
                 }
                 _ => "No run of the open folder describes what is read here.",
             };
-            facts::caption(ui, why);
+            ui.add(egui::Label::new(RichText::new(why).size(size::SMALL).color(palette(ui).weak)).wrap());
         }
         for (run, written) in &followed.written {
             ui.add_space(space::S);
